@@ -1,0 +1,1 @@
+"""Built-in configs, one a file."""

@@ -1,0 +1,45 @@
+"""Convolutions and linear layers in int8, with one scale for all weights of a layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from qx import Config, hookimpl
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from qx.records import Arrays
+
+
+@hookimpl
+def describe() -> Config:
+    return Config(
+        name="static_int8_per_tensor",
+        summary="Static int8, calibrated; one scale for each weight tensor.",
+        calibration=True,
+        quantizable=True,
+    )
+
+
+@hookimpl
+def prepare_model(model: nn.Module) -> nn.Module:
+    from qx_plugins.eager import prepare_static
+    from torch.ao.quantization import default_weight_observer
+
+    return prepare_static(model, default_weight_observer)
+
+
+@hookimpl
+def calibrate(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
+    from qx_plugins.eager import observe
+
+    return observe(model, batches)
+
+
+@hookimpl
+def convert(model: nn.Module) -> nn.Module:
+    from torch.ao.quantization import convert
+
+    return convert(model, inplace=True)

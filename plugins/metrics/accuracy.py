@@ -1,0 +1,44 @@
+"""The share of evaluation inputs whose highest output is the right class."""
+
+from __future__ import annotations
+
+from qx import Metric, Predictions, Samples, hookimpl
+
+
+@hookimpl
+def describe() -> Metric:
+    return Metric(
+        name="accuracy",
+        summary="Top-1 accuracy as a fraction; top-5 and per class in its details.",
+        unit="fraction",
+        better="higher",
+        samples="per_item",
+        compare="difference",
+        phase="predictions",
+        margin=0.005,
+        axis=True,
+        pick="the best accuracy",
+    )
+
+
+@hookimpl
+def measure(data: Predictions) -> Samples | None:
+    import numpy as np
+
+    if data.labels is None:
+        return None
+    labels = np.asarray(data.labels)
+    predicted = data.outputs.argmax(axis=1)
+    correct = predicted == labels
+    details: dict[str, object] = {
+        "per_class": {
+            name: float(correct[labels == index].mean())
+            for index, name in enumerate(data.classes)
+            if (labels == index).any()
+        }
+    }
+    if data.outputs.shape[1] > 5:
+        # Ties are broken by class order, as argmax does.
+        highest = np.argsort(-data.outputs, axis=1, kind="stable")[:, :5]
+        details["top5"] = float((highest == labels[:, None]).any(axis=1).mean())
+    return Samples(correct.astype(float), details=details)

@@ -1,0 +1,38 @@
+"""The most resident memory that a fresh process ever holds while it loads and serves the artifact."""
+
+from __future__ import annotations
+
+from attrs import asdict
+
+from qx import Fresh, Metric, Samples, Subject, hookimpl
+
+#: At each batch size, before the steady and the highest mark are read.
+CALLS = 20
+
+
+@hookimpl
+def describe() -> Metric:
+    return Metric(
+        name="rss",
+        summary="MiB: the peak resident memory of a fresh process that loads and serves the artifact.",
+        unit="MiB",
+        better="lower",
+        samples="per_launch",
+        compare="ratio",
+        phase="fresh",
+        margin=0.02,
+        axis=True,
+        pick="the least memory",
+    )
+
+
+@hookimpl
+def measure(subject: Subject, data: Fresh) -> Samples:
+    marks = list(data.marks)
+    for batch_size, native in data.natives.items():
+        for _ in range(CALLS):
+            subject.call(native)
+        marks.append(data.mark(f"served batches of {batch_size}"))
+    peak = max(mark.peak for mark in marks)
+    stages = {mark.stage: asdict(mark) for mark in marks}
+    return Samples(peak, details={"stages": stages, "steady": marks[-1].rss, "peak": peak})

@@ -1,0 +1,78 @@
+"""Arrays that are costly to make, kept as files between runs."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from qx import DataError
+
+
+def file_identity(name: str, status: os.stat_result) -> str:
+    """What tells a file from its earlier self, without reading it."""
+    # The time of change too: archives give back to a file the time of modification that it had before.
+    return f"{name}\0{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
+
+
+def cached_array(
+    cache: Path | None,
+    name: str,
+    *,
+    origin: Path,
+    identities: Iterable[str],
+    make: Callable[[], np.ndarray],
+) -> np.ndarray:
+    """Give the array that ``make`` makes, memory-mapped from the folder ``cache`` where it was made before.
+
+    It is made anew when ``identities``, of the files under ``origin`` that it is made from, have changed, and
+    takes the place of the one before. Without a cache nothing is kept. Raises ``DataError`` where the array
+    cannot be written, and then leaves nothing of it behind.
+    """
+    if cache is None:
+        return make()
+    place = hashlib.blake2b(os.fsencode(origin.resolve()), digest_size=6).hexdigest()
+    fingerprint = hashlib.blake2b(
+        "\0\0".join(identities).encode("utf-8", "surrogateescape"), digest_size=12
+    ).hexdigest()
+    path = cache / f"{name}-{place}-{fingerprint}.npy"
+    # Files appear here only when complete: one that cannot be read was damaged later, so it is made anew.
+    with suppress(OSError, ValueError, EOFError):
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    array = make()
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        _write(array, path)
+    except OSError as error:
+        raise DataError(
+            f"{cache}: cannot keep the decoded images there ({array.nbytes / 1e6:.1f} MB): "
+            f"{error.strerror or error}; make room, or take another cache folder"
+        ) from error
+    for other in cache.glob(f"{name}-{place}-*.npy"):
+        if other != path:
+            with suppress(OSError):
+                other.unlink()
+    return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def _write(array: np.ndarray, path: Path) -> None:
+    """Write the file whole or not at all: readers, and a run after a crash, never see half of it."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            # Not numpy.save: on a full disk it raises an error that does not say so.
+            header = np.lib.format.header_data_from_array_1_0(array)
+            np.lib.format.write_array_header_1_0(file, header)
+            file.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise

@@ -1,0 +1,63 @@
+"""Images as they are stored (8 bits, pixel by pixel), given as a network takes them."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+
+#: Images converted at a time: the intermediate arrays stay within the processor's caches and little memory.
+_CHUNK = 256
+
+
+class NormalisedImages:
+    """Pixels uint8 ``[n, height, width, channels]``, indexed like float32 ``[n, channels, height, width]``.
+
+    A value is ``(pixel / 255 - mean) / std``, in float32 and in this order, so that the figures are the same
+    bit for bit wherever they are computed. Only what is asked for is converted: the pixels may be a memory
+    map.
+    """
+
+    def __init__(self, pixels: np.ndarray, *, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        self._pixels = pixels.view(np.ndarray)
+        self._mean = np.array(mean, dtype=np.float32)
+        self._std = np.array(std, dtype=np.float32)
+        count, height, width, channels = pixels.shape
+        self.shape: tuple[int, ...] = (count, channels, height, width)
+        self.dtype = np.dtype(np.float32)
+        self.ndim = 4
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        """One image ``[channels, height, width]`` for an integer, ``[k, ...]`` for a slice or an array."""
+        if isinstance(key, tuple) or key is None or key is Ellipsis:
+            raise IndexError(
+                "images are indexed by an integer, a slice or one array, along the first axis only"
+            )
+        try:
+            place = operator.index(key)
+        except TypeError:
+            chosen = self._pixels[key]
+            return self._normalised(chosen)
+        return self._normalised(self._pixels[place][np.newaxis])[0]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """All images. numpy 2 also asks by ``copy``: they are always made anew, so False cannot be had."""
+        if copy is False:
+            raise ValueError("the images are normalised when they are asked for: there is no array to share")
+        array = self._normalised(self._pixels)
+        return array if dtype is None else array.astype(dtype, copy=False)
+
+    def _normalised(self, pixels: np.ndarray) -> np.ndarray:
+        count, height, width, channels = pixels.shape
+        result = np.empty((count, channels, height, width), dtype=np.float32)
+        for start in range(0, count, _CHUNK):
+            values = pixels[start : start + _CHUNK].astype(np.float32)
+            values /= 255
+            values -= self._mean
+            values /= self._std
+            result[start : start + _CHUNK] = values.transpose(0, 3, 1, 2)
+        return result

@@ -1,0 +1,452 @@
+"""From raw samples to results: values, intervals, deltas, the noise floor, the front and the picks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from attrs import evolve, frozen
+
+from qx import pareto, stats
+from qx.recording import Key, Recording
+from qx.records import Metric, Outcome
+from qx.results import (
+    CellResult,
+    Comparison,
+    ConfigResult,
+    FrontResult,
+    Measurement,
+    NoiseFloor,
+    PickResult,
+    Results,
+    without_nan,
+)
+
+#: Resamplings of waves and items for the probability of being on the front.
+DRAWS = 1000
+
+
+def analyse(
+    *,
+    run: Mapping[str, Any],
+    environment: Mapping[str, Any],
+    metrics: Mapping[str, Metric],
+    configs: Mapping[str, ConfigResult],
+    cells: Mapping[str, CellResult],
+    recording: Recording,
+    failures: Mapping[tuple[str, str], tuple[Outcome, str]],
+) -> Results:
+    """Compute everything that is computed from samples.
+
+    ``failures`` maps ``(cell, metric)`` to outcome and cause of what could not be measured in a cell that
+    else ended well.
+    """
+    baseline = run["baseline"]
+    quantities = [
+        Quantity(metrics[name], size, recording, baseline)
+        for name in metrics
+        for size in (run["batch_sizes"] if metrics[name].per_batch_size else (None,))
+    ]
+    control = next((cell for cell, result in cells.items() if result.control), None)
+    well = [cell for cell, result in cells.items() if result.outcome == "ok" and not result.control]
+    front, picks, axes = _front(quantities, well, baseline, run["seed"])
+    runtime = {
+        cell: _cell_of(cells, result, configs[result.config].runtime_baseline)
+        for cell, result in cells.items()
+    }
+    on_front = [cell for cell, result in front.items() if result.on_front]
+    measurements = tuple(
+        _measurement(
+            quantity,
+            cell,
+            result,
+            failures.get((cell, quantity.metric.name)),
+            samples=run["samples"],
+            control=control,
+            against=[*filter(None, [runtime[cell]]), *(other for other in on_front if other != cell)],
+        )
+        for cell, result in cells.items()
+        for quantity in quantities
+        if not result.control or quantity.in_launches
+    )
+    return Results(
+        run=run,
+        environment=environment,
+        metrics=metrics,
+        configs=configs,
+        cells=cells,
+        measurements=measurements,
+        axes=tuple(axes),
+        front=front,
+        picks=tuple(picks),
+        noise_floor=tuple(_noise_floors(quantities, control)) if control else (),
+    )
+
+
+def _cell_of(cells: Mapping[str, CellResult], result: CellResult, config: str | None) -> str | None:
+    """The cell of another config that shares workload and threads with this one."""
+    place = (result.workload, config, result.threads)
+    same = [
+        cell
+        for cell, other in cells.items()
+        if (other.workload, other.config, other.threads) == place and not other.control
+    ]
+    return same[0] if same and not result.control else None
+
+
+# One metric at one batch size ---------------------------------------------------------------------
+
+
+@frozen(eq=False, slots=False)
+class Quantity:
+    """A metric, at one batch size where it has one, over all cells."""
+
+    metric: Metric
+    batch_size: int | None
+    recording: Recording
+    baseline: str
+
+    @property
+    def key(self) -> Key:
+        """Where its samples lie in the recording."""
+        return self.metric.name, self.batch_size
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """What tells it from the same metric at another batch size."""
+        return {} if self.batch_size is None else {"batch_size": self.batch_size}
+
+    @property
+    def in_launches(self) -> bool:
+        """It is measured in launches, so for the control too."""
+        return self.metric.phase in ("fresh", "block")
+
+    @property
+    def relative(self) -> bool:
+        """It is compared by ratio, and every sample of it has a logarithm."""
+        return self.metric.compare != "difference" and all(
+            (self.values(cell) > 0).all() for cell in self.measured
+        )
+
+    @cached_property
+    def measured(self) -> list[str]:
+        """Cells that have samples of it."""
+        return [cell for cell, series in self.recording.series.items() if self.key in series]
+
+    def values(self, cell: str) -> Any:
+        """The raw samples of a cell."""
+        return self.recording.series[cell][self.key].values
+
+    def of_waves(self, cell: str) -> Any:
+        """One value for each wave, ``[waves]``; NaN where the cell has no launch in it."""
+        series = self.recording.series[cell][self.key]
+        waves = np.full(self._waves, np.nan)
+        present = series.wave >= 0
+        for wave in np.unique(series.wave[present]):
+            waves[wave] = np.median(series.values[series.wave == wave])
+        return waves if present.any() else series.values
+
+    @cached_property
+    def _waves(self) -> int:
+        return 1 + max(int(self.recording.series[cell][self.key].wave.max()) for cell in self.measured)
+
+    @cached_property
+    def log_ratios(self) -> Any:
+        """Log ratio of every two measured cells in every wave, ``[waves, cells, cells]``."""
+        if self.metric.samples != "per_block":
+            logs = np.log([self.of_waves(cell) for cell in self.measured]).T
+            return logs[:, :, None] - logs[:, None, :]
+        series = [self.recording.series[cell][self.key] for cell in self.measured]
+        return stats.log_block_means(
+            np.concatenate([one.values for one in series]),
+            np.concatenate([np.full(len(one.values), index) for index, one in enumerate(series)]),
+            np.concatenate([one.wave for one in series]),
+            np.concatenate([one.round for one in series]),
+        ).all_log_ratios()
+
+    def log_ratio(self, ours: str, theirs: str) -> Any:
+        """Log ratio of two cells in every wave, ``[waves]``."""
+        return self.log_ratios[:, self.measured.index(ours), self.measured.index(theirs)]
+
+    def estimate(self, cell: str) -> stats.Estimate:
+        """The value of a cell."""
+        values = self.values(cell)
+        match self.metric.samples:
+            case "exact":
+                return stats.Estimate(float(values[0]), (float(values[0]), float(values[0])), 1)
+            case "per_item":
+                return stats.item_mean(values)
+            case _:
+                waves = self.of_waves(cell)
+                return stats.between_launches(waves[~np.isnan(waves)])
+
+    def compare(self, ours: str, theirs: str) -> stats.Difference | None:
+        """How one cell compares with another; None where that cannot be said."""
+        kind = self.metric.compare
+        if ours not in self.measured or theirs not in self.measured:
+            return None
+        if kind != "difference" and not self.relative:
+            return None
+        match self.metric.samples:
+            case "exact":
+                return stats.exact(float(self.values(ours)[0]), float(self.values(theirs)[0]), kind)
+            case "per_item" if kind == "difference":
+                return stats.paired_difference(self.values(ours), self.values(theirs))
+            case "per_item":
+                first, second = (float(np.mean(self.values(cell))) for cell in (ours, theirs))
+                return evolve(stats.exact(first, second, kind), ci=None, method="ratio of means")
+        if kind == "difference":
+            pair = np.array([self.of_waves(ours), self.of_waves(theirs)])
+            shared = pair[:, ~np.isnan(pair).any(axis=0)]
+            return stats.paired_difference(*shared) if shared.shape[1] else None
+        if self.metric.samples == "per_launch":
+            return stats.unpaired_ratio(self.of_waves(ours), self.of_waves(theirs), kind)
+        ratios = self.log_ratio(ours, theirs)
+        if not np.isnan(ratios).all():
+            return stats.ratio_interval(ratios, kind=kind)
+        return None
+
+    def details(self, cell: str) -> dict[str, Any]:
+        """What the metric told besides values, the median of what its launches told; and high quantiles."""
+        told = _median_of(self.recording.series[cell][self.key].details)
+        if self.metric.samples == "per_block":
+            values = self.values(cell)
+            told |= {
+                "p95": float(np.quantile(values, 0.95)),
+                "p99": float(np.quantile(values, 0.99)),
+                "lowest": float(values.min()),
+                "calls": len(values),
+            }
+        return without_nan(told)  # type: ignore[no-any-return]
+
+    def axis(self, cells: Sequence[str]) -> pareto.Axis:
+        """How much better each of these cells is than each other, with its margin."""
+        places = [self.measured.index(cell) for cell in cells]
+        margin = self.metric.margin
+        if self.metric.samples == "per_item" and not self.relative:
+            low, high = stats.pairwise_differences(np.array([self.values(cell) for cell in cells]))
+        elif self.metric.samples in ("exact", "per_item") or not self.relative:
+            values = np.array([self.estimate(cell).value for cell in cells])
+            values = np.log(values) if self.relative else values
+            low = high = values[:, None] - values[None, :]
+        else:
+            chosen = self.log_ratios[np.ix_(range(len(self.log_ratios)), places, places)]
+            base = cells.index(self.baseline) if self.baseline in cells else None
+            low, high = stats.pairwise_log_ratios(chosen, base)
+        if self.metric.better == "lower":
+            low, high = low.T, high.T
+        return pareto.Axis(low, high, float(np.log1p(margin)) if self.relative else margin)
+
+    def draws(self, cells: Sequence[str], waves: Any, generator: np.random.Generator) -> Any:
+        """Values of these cells in resampled runs, ``[draws, cells]``, positive is better.
+
+        ``waves`` ``[draws, waves]`` are the waves drawn, the same for every quantity of a run.
+        """
+        sign = 1.0 if self.metric.better == "higher" else -1.0
+        if self.metric.samples == "per_item":
+            return sign * _drawn_means(np.array([self.values(cell) for cell in cells]), generator)
+        if self.metric.samples == "exact" or not self.relative:
+            return sign * np.array([self.estimate(cell).value for cell in cells])
+        base = self.baseline if self.baseline in self.measured else cells[0]
+        ratios = np.array([self.log_ratio(cell, base) for cell in cells])
+        means = np.nanmean(ratios, axis=1)
+        drawn = ratios[:, waves % ratios.shape[1]]
+        present = ~np.isnan(drawn)
+        counts = present.sum(axis=2)
+        sums = np.where(present, drawn, 0.0).sum(axis=2)
+        return sign * np.where(counts > 0, sums / np.maximum(counts, 1), means[:, None]).T
+
+
+def _drawn_means(items: Any, generator: np.random.Generator) -> Any:
+    """Means of items ``[cells, n]`` drawn with replacement, the same items for all cells: ``[draws, cells]``.
+
+    Items that are alike in all cells are drawn together: where values are 0 and 1 they are of few kinds.
+    """
+    kinds, counts = np.unique(items, axis=1, return_counts=True)
+    total = counts.sum()
+    return generator.multinomial(total, counts / total, size=DRAWS) @ kinds.T / total
+
+
+def _median_of(details: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The same nested mapping with the median in place of each number; of anything else the first."""
+    if not details:
+        return {}
+    first = details[0]
+    merged: dict[str, Any] = {}
+    for name, value in first.items():
+        every = [one[name] for one in details if name in one]
+        if isinstance(value, Mapping):
+            merged[name] = _median_of(every)
+        elif isinstance(value, float) and all(isinstance(one, (int, float)) for one in every):
+            merged[name] = float(np.median(every))
+        else:
+            merged[name] = value
+    return merged
+
+
+# Measurements -------------------------------------------------------------------------------------
+
+
+def _measurement(
+    quantity: Quantity,
+    cell: str,
+    result: CellResult,
+    failure: tuple[Outcome, str] | None,
+    *,
+    samples: str,
+    control: str | None,
+    against: Sequence[str],
+) -> Measurement:
+    metric = quantity.metric
+    blank = Measurement(
+        workload=result.workload,
+        cell=cell,
+        config=result.config,
+        metric=metric.name,
+        params=quantity.params,
+        value=None,
+        unit=metric.unit,
+        better=metric.better,
+        ci=None,
+        n=0,
+        outcome="ok",
+    )
+    if result.outcome != "ok":
+        return evolve(blank, outcome=result.outcome, cause=result.cause)
+    if failure is not None:
+        return evolve(blank, outcome=failure[0], cause=failure[1])
+    if cell not in quantity.measured:
+        return evolve(blank, outcome="unsupported", cause="not applicable here")
+    estimate = quantity.estimate(cell)
+    floor = quantity.compare(control, quantity.baseline) if control else None
+    compared = {
+        other: _comparison(difference, floor, None if other == quantity.baseline else other)
+        for other in dict.fromkeys([quantity.baseline, *against])
+        if other != cell and (difference := quantity.compare(cell, other)) is not None
+    }
+    return evolve(
+        blank,
+        value=estimate.value,
+        ci=estimate.ci,
+        n=estimate.n,
+        samples_ref=f"{samples}#{cell}|{metric.name}|{quantity.batch_size or ''}|values",
+        vs_baseline=compared.get(quantity.baseline) or _self_comparison(quantity, cell),
+        comparisons=tuple(
+            evolve(comparison, against=other) for other, comparison in compared.items() if other in against
+        ),
+        details=quantity.details(cell),
+    )
+
+
+def _comparison(
+    difference: stats.Difference, floor: stats.Difference | None, against: str | None
+) -> Comparison:
+    neutral = 0.0 if difference.kind == "difference" else 1.0
+    if floor is not None:
+        clear: bool | None = stats.clear(difference, floor)
+    else:
+        clear = None if difference.ci is None else not difference.ci[0] <= neutral <= difference.ci[1]
+    return Comparison(
+        kind=difference.kind,
+        value=difference.value,
+        ci=difference.ci,
+        p=difference.p,
+        against=against,
+        clear=clear,
+        method=difference.method,
+    )
+
+
+def _self_comparison(quantity: Quantity, cell: str) -> Comparison | None:
+    """The baseline against itself, so that every row has its delta."""
+    if cell != quantity.baseline:
+        return None
+    neutral = 0.0 if quantity.metric.compare == "difference" else 1.0
+    return Comparison(
+        kind=quantity.metric.compare,
+        value=neutral,
+        ci=(neutral, neutral),
+        p=None,
+        clear=False,
+        method="itself",
+    )
+
+
+def _noise_floors(quantities: Sequence[Quantity], control: str) -> list[NoiseFloor]:
+    floors = []
+    for quantity in quantities:
+        if not quantity.in_launches:
+            continue
+        difference = quantity.compare(control, quantity.baseline)
+        if difference is None:
+            continue
+        alarm = quantity.relative and stats.control_alarm(quantity.log_ratio(control, quantity.baseline))
+        floors.append(
+            NoiseFloor(
+                metric=quantity.metric.name,
+                params=quantity.params,
+                kind=difference.kind,
+                value=difference.value,
+                ci=difference.ci,
+                alarm=bool(alarm),
+            )
+        )
+    return floors
+
+
+# Front and picks ----------------------------------------------------------------------------------
+
+
+def _front(
+    quantities: Sequence[Quantity], well: Sequence[str], baseline: str, seed: int
+) -> tuple[dict[str, FrontResult], list[PickResult], list[dict[str, Any]]]:
+    """The front over the metrics that are axes, each at its first batch size; and the picks."""
+    first = {quantity.metric.name: quantity for quantity in reversed(quantities)}
+    candidates = [
+        quantity
+        for quantity in quantities
+        if first[quantity.metric.name] is quantity
+        and quantity.metric.better != "neither"
+        and (quantity.metric.axis or quantity.metric.pick)
+        # A metric that no cell has figures of (a workload without labels) would empty the front.
+        and any(cell in quantity.measured for cell in well)
+    ]
+    cells = [cell for cell in well if all(cell in quantity.measured for quantity in candidates)]
+    on = [index for index, quantity in enumerate(candidates) if quantity.metric.axis]
+    told = [{"metric": candidates[index].metric.name, **candidates[index].params} for index in on]
+    if not cells or not on:
+        return {}, [], told
+    axes = [quantity.axis(cells) for quantity in candidates]
+    front = pareto.front([axes[index] for index in on])
+    generator = np.random.default_rng(seed)
+    count = max((int(quantity._waves) for quantity in candidates if quantity.in_launches), default=1)
+    waves = generator.integers(0, count, size=(DRAWS, count))
+    probability = pareto.membership([candidates[index].draws(cells, waves, generator) for index in on])
+    results = {
+        cell: FrontResult(
+            on_front=bool(front.on_front[index]),
+            dominated_by=tuple(cells[other] for other in front.dominated_by(index)),
+            tied_with=tuple(cells[other] for other in front.tied_with(index)),
+            probability=float(probability[index]),
+        )
+        for index, cell in enumerate(cells)
+    }
+    picks = []
+    for index, quantity in enumerate(candidates):
+        if quantity.metric.pick is None:
+            continue
+        order = [index, *(other for other in on if other != index)]
+        pick = pareto.pick(axes, order)
+        picks.append(
+            PickResult(
+                aim=quantity.metric.pick,
+                metric=quantity.metric.name,
+                params=quantity.params,
+                cell=cells[pick.chosen],
+                tied_with=tuple(cells[other] for other in pick.tied_with),
+                decided_by=None if pick.decided_by is None else candidates[pick.decided_by].metric.name,
+            )
+        )
+    return results, picks, told

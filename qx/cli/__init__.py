@@ -1,0 +1,126 @@
+"""The command line: one file a command.
+
+A command is a module of this package with ``register(commands)``: it adds its parser to ``commands`` and sets
+``func`` to a function of the parsed arguments that gives the exit code. To add one, add its file and its name
+to ``COMMANDS``. All of them are imported at every start, so whatever is heavy is imported inside ``func``.
+
+Exit codes: 0; 1 some cell did not end well; 2 usage; 3 a bug in qx; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+
+from qx.errors import DataError, QxError, UsageError
+
+if TYPE_CHECKING:
+    from qx.host import Host
+
+    Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
+
+# Careful: once `qx.cli.list` is imported, `list` in this module is that one, and not the builtin.
+COMMANDS = ("run", "quantize", "list", "show", "train")
+
+OK, NOT_WELL, USAGE, BUG, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 3, 130, 141
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run qx with these arguments (those of the process by default) and give its exit code."""
+    try:
+        code = _run(argv)
+        sys.stdout.flush()
+        return code
+    except (UsageError, DataError) as error:
+        _tell(f"qx: error: {error}")
+        return USAGE
+    except QxError as error:
+        _tell(f"qx: error: {error}")
+        return NOT_WELL
+    except KeyboardInterrupt:
+        _tell("qx: interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read has gone (`qx list | head`). Python would flush again at exit, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
+    except Exception:
+        import traceback
+
+        traceback.print_exc()
+        _tell("qx: this is a bug in qx; please report it with the lines above")
+        return BUG
+
+
+def warn_of_broken(host: Host) -> None:
+    """Name each broken or conflicting plugin in a line on stderr. Every command but ``list`` does so."""
+    complaints = {entry.complaint for entry in host.entries if entry.state in ("broken", "conflict")}
+    for complaint in sorted(complaints):
+        _tell(f"qx: warning: {complaint}")
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    try:
+        arguments = _parser().parse_args(argv)
+    except SystemExit as done:  # --help, --version
+        return int(done.code or 0)
+    arguments.plugins = [*arguments.plugins_first, *arguments.plugins]
+    code: int = arguments.func(arguments)
+    return code
+
+
+def _tell(line: str) -> None:
+    print(" ".join(line.split()), file=sys.stderr)
+
+
+class _Parser(argparse.ArgumentParser):
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            print(f"qx {version('quant-explorer')}")
+        except PackageNotFoundError:
+            print("qx, not installed")
+        parser.exit()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="qx",
+        description="Run every way to quantize a model side by side, and see which are worth having.",
+        epilog="exit codes: 0; 1 some cell did not end well; 2 usage; 3 a bug in qx",
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    _add_plugins(parser, "plugins_first")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, dest="command")
+    for name in COMMANDS:
+        importlib.import_module(f"qx.cli.{name}").register(commands)
+    for command in commands.choices.values():
+        # Under a name of its own: a command's parser overwrites what was parsed before it.
+        _add_plugins(command, "plugins")
+    return parser
+
+
+def _add_plugins(parser: argparse.ArgumentParser, destination: str) -> None:
+    parser.add_argument(
+        "-p",
+        "--plugin",
+        action="append",
+        default=[],
+        dest=destination,
+        metavar="MODULE",
+        help="load a plugin from a module or a .py file, either with :ATTRIBUTE; no:NAME leaves one out "
+        "(repeatable)",
+    )

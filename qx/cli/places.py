@@ -1,0 +1,34 @@
+"""Where commands write."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qx.errors import UsageError
+
+if TYPE_CHECKING:
+    from qx.host import Host
+
+
+def results_folder(host: Host, workload: str, root: Path) -> Path:
+    """The root for the default workload, a folder in it for any other: none overwrites another's."""
+    from qx.runner.request import workload as record_of
+
+    return root if record_of(host.get("workload", workload)).default else root / workload
+
+
+def writable(folder: Path) -> Path:
+    """The same folder, if files can be written there. Raises ``UsageError``; leaves nothing behind."""
+    existing = folder
+    while not existing.exists():
+        existing = existing.parent
+    try:
+        if not existing.is_dir():
+            raise NotADirectoryError(f"{existing} is a file")
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise UsageError(f"cannot write into {folder}: {error.strerror or error}") from error
+    return folder

@@ -1,0 +1,172 @@
+"""``qx run``: the whole comparison."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from qx.cli import Commands
+    from qx.runner.request import Request
+
+#: Where results go: here for the default workload, in a folder of its name within for any other.
+OUT = Path("artifacts/results")
+
+
+def register(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "run",
+        help="compare configs on a workload: the whole matrix, the table, the front",
+        description="Build every config, measure every metric, and write full_results.json and pareto.md.",
+    )
+    add_workload_options(parser)
+    add_build_options(parser)
+    parser.add_argument(
+        "-c",
+        "--config",
+        action="append",
+        default=[],
+        metavar="NAME",
+        dest="configs",
+        help="a config to compare (repeatable; default: all there are); the baseline always takes part",
+    )
+    parser.add_argument(
+        "-m",
+        "--metric",
+        action="append",
+        default=[],
+        metavar="NAME",
+        dest="metrics",
+        help="a metric to measure (repeatable; default: all)",
+    )
+    parser.add_argument(
+        "--batch-size",
+        action="append",
+        type=int,
+        metavar="N",
+        dest="batch_sizes",
+        help="a batch size to time (repeatable; default: 1 and 32; the first is the front's)",
+    )
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads that serve (default: 1)")
+    parser.add_argument(
+        "--precision",
+        type=float,
+        default=0.01,
+        metavar="SHARE",
+        help="half-width that the 95%% interval of every speedup is to reach (default: 0.01)",
+    )
+    parser.add_argument(
+        "--budget",
+        type=float,
+        metavar="SECONDS",
+        help="for all launches (default: 60 for up to five configs, 12 more for each further one)",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="where to write (default: artifacts/results, and within it a folder for a workload "
+        "other than the default one)",
+    )
+    parser.add_argument(
+        "--format",
+        default="simple",
+        metavar="FORMAT",
+        help="how the table is printed: any of tabulate's formats (default: simple)",
+    )
+    parser.set_defaults(func=run)
+
+
+def add_workload_options(parser: argparse.ArgumentParser) -> None:
+    """What says which model and which data."""
+    parser.add_argument(
+        "--workload",
+        metavar="NAME",
+        help="default: the default one, or its fallback where its data cannot be had",
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="where the workload's data lie (default: QX_DATA, else a cache)",
+    )
+    parser.add_argument("--offline", action="store_true", help="download nothing (also: QX_OFFLINE=1)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of all that is random (default: 0)")
+
+
+def add_build_options(parser: argparse.ArgumentParser) -> None:
+    """What decides how a config is built."""
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="default: the workload's own")
+    parser.add_argument(
+        "--calibration-n", type=int, default=256, metavar="N", help="calibration images (default: 256)"
+    )
+    parser.add_argument(
+        "--engine",
+        metavar="NAME",
+        help="torch's quantized engine (default: x86 on x86-64, qnnpack on Arm; never silently another)",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=600.0,
+        metavar="SECONDS",
+        help="for each stage of a cell (default: 600)",
+    )
+    parser.add_argument("--rebuild", action="store_true", help="build anew although the build is cached")
+
+
+def build_request(arguments: argparse.Namespace, **fields: object) -> Request:
+    """What the options shared by commands ask for."""
+    from qx.runner.request import Request
+
+    return Request(
+        workload=arguments.workload,
+        data=arguments.data,
+        offline=arguments.offline,
+        seed=arguments.seed,
+        weights=arguments.weights,
+        calibration_n=arguments.calibration_n,
+        engine=arguments.engine,
+        timeout=arguments.timeout,
+        rebuild=arguments.rebuild,
+        **fields,  # type: ignore[arg-type]
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run, write, print."""
+    from qx import results
+    from qx.cli import NOT_WELL, OK, warn_of_broken
+    from qx.cli.display import display
+    from qx.cli.places import results_folder, writable
+    from qx.host import Host
+    from qx.report import markdown, terminal
+    from qx.runner import run as run_matrix
+    from qx.runner.request import choose_workload, workload
+
+    terminal.check_format(arguments.format)
+    host = Host.discover(arguments.plugins)
+    warn_of_broken(host)
+    request = build_request(
+        arguments,
+        configs=arguments.configs,
+        metrics=arguments.metrics,
+        batch_sizes=tuple(dict.fromkeys(arguments.batch_sizes or (1, 32))),
+        threads=arguments.threads,
+        precision=arguments.precision,
+        budget=arguments.budget,
+    )
+    request.check()
+    default = workload(choose_workload(host, request)).default
+    out = writable(arguments.out or (OUT if default else OUT / choose_workload(host, request).name))
+    with display() as reporter:
+        outcome, recording = run_matrix(host, request, reporter)
+    (name,) = outcome.run["workloads"]
+    if arguments.out is None:
+        out = results_folder(host, name, OUT)
+    results.write(out, outcome, markdown.render(outcome), recording)
+    print(terminal.render(outcome, arguments.format))
+    print(f"\nwritten: {out / results.RESULTS} and {out / results.TABLE}")
+    return OK if outcome.ended_well else NOT_WELL

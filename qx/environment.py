@@ -1,0 +1,102 @@
+"""The machine and the software that the figures come from."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+#: Distributions whose versions stand in every result, where they are installed.
+DISTRIBUTIONS = ("quant-explorer", "torch", "torchvision", "numpy", "scipy", "pluggy", "psutil")
+
+#: Instruction sets that decide how fast 8-bit and bfloat16 arithmetic is.
+TELLING_FLAGS = (
+    "avx2",
+    "avx512f",
+    "avx_vnni",
+    "avx512_vnni",
+    "avx512_bf16",
+    "amx_int8",
+    "amx_bf16",
+    "asimd",
+    "asimddp",
+    "i8mm",
+    "bf16",
+    "sve",
+)
+
+
+@cache
+def cpu_flags() -> frozenset[str]:
+    """The CPU's instruction set flags as the kernel names them; empty where the system does not tell."""
+    for name, value in _cpu_fields():
+        if name in ("flags", "Features"):
+            return frozenset(value.split())
+    return frozenset()
+
+
+def cpu_model() -> str:
+    """The CPU as it names itself."""
+    named = [value for name, value in _cpu_fields() if name == "model name"]
+    return named[0] if named else platform.processor() or platform.machine()
+
+
+def distribution_version(name: str) -> str | None:
+    """The version of an installed distribution; ``name`` may be a requirement."""
+    bare = name.replace(";", " ").split()[0]
+    for sign in "<>=!~[":
+        bare = bare.partition(sign)[0]
+    try:
+        return version(bare)
+    except PackageNotFoundError:
+        return None
+
+
+def describe_environment(runtime: dict[str, Any]) -> dict[str, Any]:
+    """Everything of the machine and the software that may decide a figure.
+
+    ``runtime`` is what a worker found out of torch, which is not imported here.
+    """
+    import psutil
+
+    flags = cpu_flags()
+    return {
+        "python": platform.python_version(),
+        "implementation": sys.implementation.name,
+        "system": f"{platform.system()} {platform.release()}",
+        "machine": platform.machine(),
+        "cpu": cpu_model(),
+        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cpu_flags": [flag for flag in TELLING_FLAGS if flag in flags],
+        "hypervisor": "hypervisor" in flags,
+        "governor": _first_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "memory_bytes": psutil.virtual_memory().total,
+        "load_before": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "distributions": {
+            name: found for name in DISTRIBUTIONS if (found := distribution_version(name)) is not None
+        },
+        "runtime": runtime,
+    }
+
+
+@cache
+def _cpu_fields() -> list[tuple[str, str]]:
+    """The fields of the first processor in ``/proc/cpuinfo`` (Linux)."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    first = text.partition("\n\n")[0]
+    pairs = (line.partition(":") for line in first.splitlines())
+    return [(name.strip(), value.strip()) for name, _, value in pairs]
+
+
+def _first_line(path: str) -> str | None:
+    try:
+        return Path(path).read_text(encoding="ascii").splitlines()[0]
+    except (OSError, IndexError):
+        return None

@@ -1,0 +1,154 @@
+"""Units of work: what is to be done in a process of its own, as JSON.
+
+A job holds only what JSON can hold, so that any executor can carry it to a process anywhere; the function
+that does it is named by ``do`` and lives in the module of ``qx.worker`` of that name.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
+
+from attrs import Factory, asdict, field, frozen
+
+from qx.host import Reference
+from qx.records import to_integers
+
+
+def _reference(value: Reference | Mapping[str, Any]) -> Reference:
+    return value if isinstance(value, Reference) else Reference(**value)
+
+
+def _cpus(values: Iterable[int] | None) -> tuple[int, ...] | None:
+    return None if values is None else tuple(values)
+
+
+def _references(values: Iterable[Reference | Mapping[str, Any]]) -> tuple[Reference, ...]:
+    return tuple(_reference(value) for value in values)
+
+
+@frozen(kw_only=True)
+class Job:
+    """What every job has."""
+
+    do: ClassVar[str]
+    seed: int = 0
+    threads: int = 1
+    engine: str | None = None
+    #: CPUs that the process is held to; None leaves it where it is.
+    cpus: tuple[int, ...] | None = field(default=None, converter=_cpus)
+    #: Plugins that wrap the hooks of the others.
+    wrappers: tuple[Reference, ...] = field(default=(), converter=_references)
+
+    def to_json(self) -> str:
+        """One line."""
+        return json.dumps({"do": self.do, **asdict(self)})
+
+
+@frozen(kw_only=True)
+class InspectJob(Job):
+    """Find out what the machine's runtime is, and whether the weights fit the workload's model."""
+
+    do: ClassVar[str] = "inspect"
+    workload: Reference = field(converter=_reference)
+    workload_options: Mapping[str, Any] = Factory(dict)
+    weights: str
+
+
+@frozen(kw_only=True)
+class DataJob(Job):
+    """Lay down the evaluation inputs, labels and calibration inputs of a workload as plain array files."""
+
+    do: ClassVar[str] = "data"
+    workload: Reference = field(converter=_reference)
+    workload_options: Mapping[str, Any] = Factory(dict)
+    data: str | None = None
+    offline: bool = False
+    cache: str
+    calibration_n: int
+
+
+@frozen(kw_only=True)
+class BuildJob(Job):
+    """Make one artifact."""
+
+    do: ClassVar[str] = "build"
+    workload: Reference = field(converter=_reference)
+    workload_options: Mapping[str, Any] = Factory(dict)
+    config: Reference = field(converter=_reference)
+    config_options: Mapping[str, Any] = Factory(dict)
+    #: The loader that rebuilds modules, for a config that gives one.
+    loaders: tuple[Reference, ...] = field(default=(), converter=_references)
+    weights: str
+    calibration: str | None
+    data: str | None = None
+    offline: bool = False
+    cache: str
+    folder: str
+
+
+@frozen(kw_only=True)
+class LaunchJob(Job):
+    """Load one artifact and serve it, obeying commands."""
+
+    do: ClassVar[str] = "launch"
+    artifact: str
+    inputs: str
+    batch_sizes: tuple[int, ...] = field(converter=to_integers)
+    metrics: tuple[Reference, ...] = field(default=(), converter=_references)
+    metric_options: Mapping[str, Mapping[str, Any]] = Factory(dict)
+    #: The host's monotonic clock when the process was asked for, nanoseconds.
+    spawned_ns: int
+
+
+@frozen(kw_only=True)
+class EvaluateJob(Job):
+    """Measure what needs no launches: metrics of the artifact's files, and of its predictions."""
+
+    do: ClassVar[str] = "evaluate"
+    artifact: str
+    inputs: str
+    batch_size: int
+    artifact_metrics: tuple[Reference, ...] = field(default=(), converter=_references)
+    prediction_metrics: tuple[Reference, ...] = field(default=(), converter=_references)
+    metric_options: Mapping[str, Mapping[str, Any]] = Factory(dict)
+    #: Where to leave the outputs, as an ``.npy`` file.
+    outputs: str
+
+
+@frozen(kw_only=True)
+class DeriveJob(Job):
+    """Measure the metrics that are derived from recorded samples of a cell and of the baseline."""
+
+    do: ClassVar[str] = "derive"
+    #: ``.npz`` files; keys are ``metric`` or ``metric/batch_size``.
+    samples: str
+    baseline: str
+    batch_sizes: tuple[int, ...] = field(converter=to_integers)
+    metrics: tuple[Reference, ...] = field(default=(), converter=_references)
+    metric_options: Mapping[str, Mapping[str, Any]] = Factory(dict)
+
+
+@frozen(kw_only=True)
+class TrainJob(Job):
+    """Train a workload's model and write its weights."""
+
+    do: ClassVar[str] = "train"
+    workload: Reference = field(converter=_reference)
+    workload_options: Mapping[str, Any] = Factory(dict)
+    data: str | None = None
+    offline: bool = False
+    cache: str
+    output: str
+
+
+JOBS: Mapping[str, type[Job]] = {
+    job.do: job for job in (InspectJob, DataJob, BuildJob, LaunchJob, EvaluateJob, DeriveJob, TrainJob)
+}
+
+
+def from_json(line: str) -> Job:
+    """The job that ``Job.to_json`` wrote."""
+    fields = json.loads(line)
+    return JOBS[fields.pop("do")](**fields)

@@ -1,0 +1,59 @@
+"""The manifest: what an artifact is, who made it, and which loader serves it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from attrs import Factory, asdict, field, frozen
+
+from qx.host import Reference
+from qx.records import Artifact, to_strings
+
+FILE = "manifest.json"
+#: Raised when a manifest of an earlier version could be misread.
+VERSION = 1
+
+
+def _reference(value: Reference | Mapping[str, Any]) -> Reference:
+    return value if isinstance(value, Reference) else Reference(**value)
+
+
+@frozen(kw_only=True)
+class Manifest:
+    """Lies beside the files that would be shipped, and is not one of them."""
+
+    version: int = VERSION
+    config: Reference = field(converter=_reference)
+    config_options: Mapping[str, Any] = Factory(dict)
+    workload: Reference = field(converter=_reference)
+    workload_options: Mapping[str, Any] = Factory(dict)
+    loader: Reference = field(converter=_reference)
+    #: The runtime's modules, from the loader's record: a launch imports them before any plugin.
+    imports: tuple[str, ...] = field(converter=to_strings)
+    #: The model was made with quantize and dequantize stubs.
+    quantizable: bool
+    seed: int
+    engine: str | None
+    #: Shipped files -> bytes.
+    files: Mapping[str, int]
+    details: Mapping[str, Any] = Factory(dict)
+
+    def write(self, folder: Path) -> None:
+        """Write it into the folder of the artifact."""
+        text = json.dumps(asdict(self), indent=2, sort_keys=True)
+        (folder / FILE).write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest:
+        """The manifest of the artifact in this folder."""
+        fields = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        if fields.get("version") != VERSION:
+            raise ValueError(f"{folder / FILE} has version {fields.get('version')}, this qx reads {VERSION}")
+        return cls(**fields)
+
+    def artifact(self, folder: Path) -> Artifact:
+        """What a loader is given."""
+        return Artifact(folder=folder, loader=self.loader.name, files=tuple(self.files), details=self.details)

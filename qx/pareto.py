@@ -1,0 +1,195 @@
+"""The front, decided under uncertainty; how sure membership is; and the pick of one cell.
+
+It sees axes, not metrics: for every pair of cells an interval of how much better the one is than the other.
+The control takes no part; the caller leaves it out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from attrs import field, frozen
+from numpy.typing import ArrayLike, NDArray
+
+Booleans: TypeAlias = NDArray[np.bool_]
+
+#: How many pairs of cells ``membership`` holds at a time, so that memory stays at some tens of MiB.
+PAIRS = 8_000_000
+
+
+def _matrix(values: ArrayLike) -> NDArray[Any]:
+    array = np.asarray(values)
+    return array if array.dtype.kind == "f" else array.astype(np.float32)
+
+
+@frozen(eq=False)
+class Axis:
+    """One axis of the front.
+
+    ``low[i, j]`` and ``high[i, j]`` bound how much better cell i is than cell j (``[cells, cells]``,
+    positive: i is better): a log ratio for metrics compared by ratio, else a difference in the metric's unit.
+    NaN: nothing is known of the pair, so it is neither excluded nor shown to be anything. ``margin`` is the
+    smallest difference that matters, on the same scale: ``log1p(margin)`` for ratios.
+    """
+
+    low: NDArray[Any] = field(converter=_matrix)
+    high: NDArray[Any] = field(converter=_matrix)
+    margin: float = field(default=0.0, converter=float)
+
+    def __attrs_post_init__(self) -> None:
+        cells = len(self.low)
+        if self.low.shape != (cells, cells) or self.high.shape != (cells, cells):
+            raise ValueError(f"an axis needs [cells, cells], not {self.low.shape} and {self.high.shape}")
+        if not self.margin >= 0:
+            raise ValueError(f"a margin is 0 or more, not {self.margin}")
+
+    def shown_better(self) -> Booleans:
+        """``[i, j]``: i is better than j by more than the margin."""
+        return np.asarray(self.low > self.margin)
+
+    def shown_no_worse(self) -> Booleans:
+        """``[i, j]``: that i is worse than j by more than the margin is excluded."""
+        return np.asarray(self.low >= -self.margin)
+
+    def told_apart(self) -> Booleans:
+        """``[i, j]``: one of the two, whichever, is shown to be better by more than the margin."""
+        apart = self.shown_better() | (self.high < -self.margin)
+        return np.asarray(apart | apart.T)
+
+
+@frozen(eq=False)
+class Front:
+    """Which cells are on the front, and what is known between each two; all by the cells' positions.
+
+    ``dominates`` ``[cells, cells]``: row dominates column. ``tied`` ``[cells, cells]``: both are on the
+    front, and either no axis tells them apart, or they belong to the same cycle of domination.
+    """
+
+    on_front: Booleans
+    dominates: Booleans
+    tied: Booleans
+
+    def dominated_by(self, cell: int) -> tuple[int, ...]:
+        """The cells that dominate this one; empty on the front."""
+        return tuple(int(other) for other in np.flatnonzero(self.dominates[:, cell]))
+
+    def tied_with(self, cell: int) -> tuple[int, ...]:
+        """The other cells of the front that are not told apart from this one; empty off the front."""
+        return tuple(int(other) for other in np.flatnonzero(self.tied[cell]))
+
+
+def front(axes: Sequence[Axis]) -> Front:
+    """Decide the front of the cells that all axes speak of.
+
+    A cell dominates another when on every axis its being worse by more than the margin is excluded, and on
+    one axis at least it is shown to be better by more than the margin. Margins make this relation cyclic now
+    and then (each a little worse, within the margin, where the next gains): the members of a cycle, found as
+    a strongly connected component (Tarjan, 1972), do not dominate each other. A member that some cell outside
+    of the cycle dominates stays dominated, the others do not for its sake. What is left has no cycle, so some
+    cell is undominated: the front is never empty. One ``[cells, cells]`` boolean per question is held, and
+    one axis is worked on at a time.
+    """
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import connected_components
+
+    if not axes or not len(axes[0].low):
+        raise ValueError("a front needs an axis and a cell")
+    if len(sizes := {len(axis.low) for axis in axes}) > 1:
+        raise ValueError(f"all axes must speak of the same cells, not of {sorted(sizes)}")
+    (cells,) = sizes
+    no_worse = np.ones((cells, cells), dtype=bool)
+    better, apart = np.zeros_like(no_worse), np.zeros_like(no_worse)
+    for axis in axes:
+        no_worse &= axis.shown_no_worse()
+        better |= axis.shown_better()
+        apart |= axis.told_apart()
+    dominates = no_worse & better
+    _, cycle = connected_components(csr_array(dominates), directed=True, connection="strong")
+    same_cycle = cycle[:, None] == cycle[None, :]
+    dominates &= ~same_cycle
+    on_front = np.logical_not(dominates.any(axis=0))
+    tied = (same_cycle | ~apart) & on_front[:, None] & on_front[None, :] & ~np.eye(cells, dtype=bool)
+    return Front(on_front=on_front, dominates=dominates, tied=tied)
+
+
+def membership(draws: Sequence[ArrayLike]) -> NDArray[np.float64]:
+    """Give each cell's share of bootstrap draws in which it is on the front of point values, ``[cells]``.
+
+    ``draws`` has for each axis values ``[draws, cells]``, positive is better; an axis without sampling error
+    may be ``[cells]``. Draw waves and items for all cells together, or what they share is lost. The front of
+    one draw is the plain one: dominated is who is nowhere better and somewhere worse than one other. It knows
+    no margin, on purpose: point values within a margin of each other would be tied in cycles, and a share
+    near one half is the very thing that says that two cells cannot be told apart. Costs ``draws * cells **
+    2`` comparisons an axis.
+    """
+    axes = [np.atleast_2d(np.asarray(axis, dtype=float)) for axis in draws]
+    if not axes or not all(np.isfinite(axis).all() for axis in axes):
+        raise ValueError("membership needs an axis, and finite values")
+    count, cells = np.broadcast_shapes(*(axis.shape for axis in axes))
+    axes = [np.broadcast_to(axis, (count, cells)) for axis in axes]
+    step = max(1, PAIRS // max(1, cells * cells))
+    members = np.zeros(cells)
+    for start in range(0, count, step):
+        parts = [axis[start : start + step] for axis in axes]
+        no_worse = np.ones((len(parts[0]), cells, cells), dtype=bool)
+        better = np.zeros_like(no_worse)
+        for part in parts:
+            no_worse &= part[:, :, None] >= part[:, None, :]
+            better |= part[:, :, None] > part[:, None, :]
+        members += (~(no_worse & better).any(axis=1)).sum(axis=0)
+    return np.asarray(members / count, dtype=np.float64)
+
+
+@frozen
+class Pick:
+    """The cell chosen for one axis.
+
+    ``tied_with`` are those that this axis does not tell apart from its best cell. ``decided_by`` is the last
+    of the further axes that left some of them out (its position among the axes); None where there was nothing
+    to decide, or no axis could.
+    """
+
+    chosen: int
+    tied_with: tuple[int, ...]
+    decided_by: int | None
+
+
+def pick(axes: Sequence[Axis], order: Sequence[int], among: Iterable[int] | None = None) -> Pick:
+    """Choose the best cell on axis ``order[0]``; let the next axes in the order decide between equals.
+
+    Best is the cell with the largest mean advantage, by the middles of the intervals, over the other
+    candidates. Each further axis leaves those candidates that it does not tell apart from its own best one.
+    Where several are left at the end, the first axis's point values decide, then position. ``among`` are the
+    cells to choose from, by default all.
+    """
+    candidates = np.arange(len(axes[order[0]].low)) if among is None else np.unique(list(among))
+    if not len(candidates):
+        raise ValueError("there is no cell to pick from")
+    equals = left = _equal_to_best(axes[order[0]], candidates)
+    decided_by: int | None = None
+    for position in order[1:]:
+        if len(left) == 1:
+            break
+        kept = _equal_to_best(axes[position], left)
+        if len(kept) < len(left):
+            left, decided_by = kept, position
+    chosen = int(left[np.argmax(_advantage(axes[order[0]], equals)[np.isin(equals, left)])])
+    return Pick(chosen, tuple(int(cell) for cell in equals if cell != chosen), decided_by)
+
+
+def _advantage(axis: Axis, candidates: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Mean advantage of each candidate over those others that it was compared with."""
+    pairs = np.ix_(candidates, candidates)
+    middle = (axis.low[pairs].astype(float) + axis.high[pairs]) / 2
+    np.fill_diagonal(middle, np.nan)
+    known = ~np.isnan(middle)
+    total, count = np.where(known, middle, 0.0).sum(axis=1), known.sum(axis=1)
+    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), -np.inf), dtype=np.float64)
+
+
+def _equal_to_best(axis: Axis, candidates: NDArray[np.int64]) -> NDArray[np.int64]:
+    best = candidates[np.argmax(_advantage(axis, candidates))]
+    apart = axis.low[best, candidates] > axis.margin
+    return np.asarray(candidates[~apart | (candidates == best)], dtype=np.int64)

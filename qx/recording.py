@@ -1,0 +1,97 @@
+"""Raw samples: what every launch and every evaluation gave, before anything is computed from it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from attrs import Factory, field, frozen
+
+#: Metric, and batch size where the metric is measured for each.
+Key: TypeAlias = tuple[str, "int | None"]
+
+
+def _array(dtype: Any) -> Any:
+    return field(converter=lambda values: np.asarray(values, dtype=dtype), eq=False)
+
+
+@frozen(kw_only=True)
+class Series:
+    """The samples of one metric of one cell, each with where it comes from.
+
+    ``values`` is float ``[n]``, in the metric's unit. ``wave``, ``round`` and ``position`` are integers
+    ``[n]``: the wave that a sample was taken in, the round within the wave, and the place of its block in the
+    round; minus one where a metric has no such thing.
+    """
+
+    values: Any = _array(np.float64)
+    wave: Any = _array(np.int32)
+    round: Any = _array(np.int32)
+    position: Any = _array(np.int32)
+    details: tuple[Mapping[str, Any], ...] = ()
+
+    @classmethod
+    def plain(cls, values: Any, details: Mapping[str, Any]) -> Series:
+        """Samples that come from no wave."""
+        none = np.full(len(values), -1)
+        return cls(values=values, wave=none, round=none, position=none, details=(details,))
+
+
+@frozen
+class Recording:
+    """Everything that was recorded in a run, by cell."""
+
+    series: dict[str, dict[Key, Series]] = Factory(dict)
+    #: Outputs of the evaluation, ``[n, ...]``.
+    outputs: dict[str, Any] = Factory(dict)
+
+    def add(self, cell: str, key: Key, series: Series) -> None:
+        """Keep a series of a cell."""
+        self.series.setdefault(cell, {})[key] = series
+
+    def get(self, cell: str, key: Key) -> Series | None:
+        """A series of a cell, if it has one."""
+        return self.series.get(cell, {}).get(key)
+
+    def to_bytes(self) -> bytes:
+        """A compressed ``.npz``; its keys are ``cell|metric|batch size|what`` and ``cell|outputs``."""
+        arrays: dict[str, Any] = {}
+        for cell, series in self.series.items():
+            for (metric, batch_size), one in series.items():
+                for what in ("values", "wave", "round", "position"):
+                    arrays["|".join((cell, metric, str(batch_size or ""), what))] = getattr(one, what)
+        for cell, outputs in self.outputs.items():
+            arrays[f"{cell}|outputs"] = outputs
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **arrays)
+        return buffer.getvalue()
+
+    @classmethod
+    def read(cls, path: Path) -> Recording:
+        """What ``to_bytes`` wrote. Details are not among it: they lie in the results."""
+        recording = cls()
+        with np.load(path) as arrays:
+            for name in arrays.files:
+                cell, *rest = name.split("|")
+                if rest == ["outputs"]:
+                    recording.outputs[cell] = arrays[name]
+                elif rest[-1] == "values":
+                    metric, size, _ = rest
+                    parts = {what: arrays["|".join((cell, metric, size, what))] for what in _PARTS}
+                    recording.add(cell, (metric, int(size) if size else None), Series(**parts))
+        return recording
+
+
+_PARTS = ("values", "wave", "round", "position")
+
+
+def joined(parts: Iterable[Series]) -> Series:
+    """Series one after another."""
+    every = list(parts)
+    return Series(
+        **{what: np.concatenate([getattr(part, what) for part in every]) for what in _PARTS},
+        details=tuple(details for part in every for details in part.details),
+    )

@@ -1,0 +1,332 @@
+"""The records that plugins, the host, the workers and the reports pass to each other.
+
+They are frozen and light: importing this module imports neither numpy nor torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias
+
+import attrs
+from attrs import Factory, field, frozen
+from attrs.validators import in_, instance_of, matches_re
+
+Kind: TypeAlias = Literal["config", "metric", "workload", "loader", "wrapper"]
+Outcome: TypeAlias = Literal[
+    "ok", "unsupported", "unavailable", "failed", "crashed", "timeout", "out_of_memory"
+]
+#: Named arrays of one batch, in the order in which the model takes them; each ``[batch, ...]``.
+Arrays: TypeAlias = Mapping[str, Any]
+
+NAME = r"[a-z][a-z0-9_]*"
+
+
+def to_strings(values: Iterable[str]) -> tuple[str, ...]:
+    """For fields: any strings as a tuple."""
+    return tuple(values)
+
+
+def to_integers(values: Iterable[int]) -> tuple[int, ...]:
+    """For fields: any integers as a tuple."""
+    return tuple(values)
+
+
+def _name() -> Any:
+    return field(validator=[instance_of(str), matches_re(NAME)])
+
+
+def _text() -> Any:
+    return field(validator=instance_of(str))
+
+
+def _flag() -> Any:
+    return field(default=False, validator=instance_of(bool))
+
+
+def _names(**arguments: Any) -> Any:
+    return field(
+        default=(),
+        converter=tuple,
+        validator=attrs.validators.deep_iterable(instance_of(str)),
+        **arguments,
+    )
+
+
+# What plugins say of themselves -------------------------------------------------------------------
+
+
+@frozen(kw_only=True)
+class Option:
+    """A typed option of a plugin. Its value reaches every hook of the plugin in ``context.options``."""
+
+    name: str = _name()
+    default: Any
+    help: str = _text()
+    choices: tuple[Any, ...] = field(default=(), converter=tuple)
+
+    @property
+    def type(self) -> type:
+        """The type that a value must have: that of the default."""
+        return type(self.default)
+
+
+@frozen(kw_only=True)
+class Config:
+    """A config: one named way to turn the trained model into something deployable."""
+
+    kind: ClassVar[Kind] = "config"
+    name: str = _name()
+    summary: str = _text()
+    #: Distributions that must be installed, as requirement strings (``"onnxruntime>=1.17"``).
+    requires: tuple[str, ...] = _names()
+    #: The extra of the plugin's distribution that installs them.
+    extra: str | None = None
+    #: CPU flags without which the config cannot run (``"avx512_vnni"``).
+    instruction_sets: tuple[str, ...] = _names()
+    options: tuple[Option, ...] = field(default=(), converter=tuple)
+    #: ``calibrate`` wants batches of calibration images.
+    calibration: bool = _flag()
+    #: ``calibrate`` wants training batches instead, to fine-tune on.
+    training: bool = _flag()
+    #: ``prepare_model`` wants the model with quantize and dequantize stubs at entry and exit.
+    quantizable: bool = _flag()
+    #: It is the baseline, unless the user names another.
+    reference: bool = _flag()
+    #: The fp32 config of the same runtime, a second thing to compare with.
+    runtime_baseline: str | None = None
+
+
+@frozen(kw_only=True)
+class Metric:
+    """A metric: one named quantity, and how its samples are to be treated."""
+
+    kind: ClassVar[Kind] = "metric"
+    name: str = _name()
+    summary: str = _text()
+    #: ``"ms"``, ``"bytes"``, ``"MiB"``, ``"fraction"``, or any other word.
+    unit: str = _text()
+    better: Literal["lower", "higher", "neither"] = field(validator=in_(("lower", "higher", "neither")))
+    #: What one value stands for: the whole truth, one item of the data, one launch, or one call in a block.
+    samples: Literal["exact", "per_item", "per_launch", "per_block"] = field(
+        validator=in_(("exact", "per_item", "per_launch", "per_block"))
+    )
+    #: Against the baseline: ``value / baseline``, ``baseline / value``, or ``value - baseline``.
+    compare: Literal["ratio", "speedup", "difference"] = field(
+        validator=in_(("ratio", "speedup", "difference"))
+    )
+    #: When ``measure`` is called; see ``qx.hookspecs.measure``.
+    phase: Literal["artifact", "fresh", "block", "predictions", "derived"] = field(
+        validator=in_(("artifact", "fresh", "block", "predictions", "derived"))
+    )
+    #: The smallest difference that matters: a share of the value, or in the unit where differences are taken.
+    margin: float = field(default=0.0, converter=float, validator=attrs.validators.ge(0))
+    #: It is measured once for each batch size.
+    per_batch_size: bool = _flag()
+    #: It is an axis of the front.
+    axis: bool = _flag()
+    #: What one gets who picks by it: ``"the smallest artifact"``.
+    pick: str | None = None
+    requires: tuple[str, ...] = _names()
+    extra: str | None = None
+    options: tuple[Option, ...] = field(default=(), converter=tuple)
+
+    def __attrs_post_init__(self) -> None:
+        due = {
+            "artifact": {"exact"},
+            "fresh": {"per_launch"},
+            "block": {"per_block"},
+            "predictions": {"per_item", "exact"},
+            "derived": {"per_item", "per_launch", "exact"},
+        }[self.phase]
+        if self.samples not in due:
+            raise ValueError(
+                f"a metric of phase {self.phase!r} gives samples {' or '.join(sorted(due))}, "
+                f"not {self.samples!r}"
+            )
+        if self.per_batch_size and self.phase not in ("block", "derived"):
+            raise ValueError(f"a metric of phase {self.phase!r} is not measured for each batch size")
+
+
+@frozen(kw_only=True)
+class Workload:
+    """A workload: a model with its weights, its data, its example inputs."""
+
+    kind: ClassVar[Kind] = "workload"
+    name: str = _name()
+    summary: str = _text()
+    #: Committed weights, as ``"package:file"``; None where the user must bring them.
+    weights: str | None = None
+    #: It is what ``qx run`` takes when no workload is named.
+    default: bool = _flag()
+    #: The workload to take instead where this one is the default and its data cannot be had.
+    fallback: str | None = None
+    requires: tuple[str, ...] = _names()
+    extra: str | None = None
+    options: tuple[Option, ...] = field(default=(), converter=tuple)
+
+
+@frozen(kw_only=True)
+class Loader:
+    """A loader: how the artifacts of one runtime are served."""
+
+    kind: ClassVar[Kind] = "loader"
+    name: str = _name()
+    summary: str = _text()
+    #: Modules of the runtime. A launch imports them first, so that their cost is told apart from loading.
+    imports: tuple[str, ...] = _names()
+    #: It serves modules: it rebuilds them by prepare and convert, and loads the saved state dict into them.
+    rebuilds: bool = _flag()
+    requires: tuple[str, ...] = _names()
+    extra: str | None = None
+    options: tuple[Option, ...] = field(default=(), converter=tuple)
+
+
+Record: TypeAlias = Config | Metric | Workload | Loader
+
+
+# What the hooks are given and give ----------------------------------------------------------------
+
+
+def _silent(done: float, text: str) -> None:
+    """Report progress to nobody."""
+
+
+@frozen(kw_only=True)
+class Context:
+    """What a hook may know of the run that it works in."""
+
+    #: The seed of everything random; Python's, numpy's and torch's generators were seeded with it.
+    seed: int = 0
+    #: Threads that the runtime may use in this process.
+    threads: int = 1
+    #: The quantized engine of torch (``"x86"``, ``"qnnpack"``, ...), already set in this process.
+    engine: str | None = None
+    #: The plugin's own options, all of them, each with its value.
+    options: Mapping[str, Any] = Factory(dict)
+    #: ``make_model`` is to give the form with quantize and dequantize stubs.
+    quantizable: bool = False
+    #: Where ``convert`` writes the files of an artifact.
+    folder: Path | None = None
+    #: Where a workload looks for its data first: the user's ``--data``, or ``QX_DATA``.
+    data: Path | None = None
+    #: A folder for what a plugin wants to keep between runs (decoded images).
+    cache: Path | None = None
+    #: Nothing may be downloaded.
+    offline: bool = False
+    #: The loader's way to ask for the module that a config makes of the workload's model, without weights.
+    rebuild: Callable[[], Any] | None = None
+    #: To be told how far a long step is (0 to 1) and a line of text.
+    progress: Callable[[float, str], None] = _silent
+
+
+@frozen(kw_only=True)
+class Data:
+    """One split of a workload's data, in a fixed order.
+
+    ``inputs`` maps each input's name, in the model's order, to an array ``[n, ...]``, preprocessed as the
+    model takes it. It need not lie in memory: whatever numpy can index with integers and convert will do.
+    ``labels`` is an integer array ``[n]``, or None where there are no right answers.
+    """
+
+    inputs: Arrays
+    labels: Any = None
+    classes: tuple[str, ...] = field(default=(), converter=to_strings)
+    #: The data's name in every result (``"CIFAR-10, JPEG copy"``).
+    source: str = ""
+
+
+@frozen(kw_only=True)
+class Artifact:
+    """Files that ``convert`` wrote into ``context.folder`` (or that lie in a build), and their loader."""
+
+    folder: Path
+    loader: str
+    #: The files that would be shipped, relative to the folder; the manifest is not among them.
+    files: tuple[str, ...] = field(converter=to_strings)
+    #: Anything that the loader must know, as JSON.
+    details: Mapping[str, Any] = Factory(dict)
+
+
+class Subject(Protocol):
+    """A loaded artifact, ready to serve.
+
+    Three steps, so that conversion between numpy and the runtime stays out of the timing.
+    """
+
+    def prepare(self, arrays: Arrays) -> Any:
+        """Turn named numpy arrays into what the runtime takes. Not timed."""
+
+    def call(self, native: Any) -> Any:
+        """Run the model once. This is what is timed."""
+
+    def outputs(self, native: Any) -> Any:
+        """Turn what ``call`` gave into one numpy array ``[batch, ...]``. Not timed."""
+
+
+@frozen(kw_only=True)
+class Mark:
+    """A launch at the end of one stage of its start: ``spawn``, ``imports``, ``load``, ``first_answer``."""
+
+    stage: str
+    #: Seconds since the process was started.
+    seconds: float
+    #: Resident memory now, MiB (psutil).
+    rss: float
+    #: The kernel's high-water mark within this stage, MiB; ``rss`` where the system has none to reset.
+    peak: float
+    #: Resident memory that belongs to no file, so to this process alone, MiB; None where it is not told.
+    private: float | None = None
+
+
+@frozen(kw_only=True)
+class Fresh:
+    """``data`` of phase ``fresh``: a launch that has answered once."""
+
+    marks: tuple[Mark, ...]
+    #: For each batch size, an input as ``subject.call`` takes it.
+    natives: Mapping[int, Any]
+    #: Take a mark of the present moment; the high-water mark starts anew after it.
+    mark: Callable[[str], Mark]
+
+
+@frozen(kw_only=True)
+class Block:
+    """``data`` of phase ``block``: what one cell has to do in one round."""
+
+    native: Any
+    batch_size: int
+    #: How many calls make the block.
+    calls: int
+
+
+@frozen(kw_only=True)
+class Predictions:
+    """``data`` of phase ``predictions``: every output of the evaluation, in the data's order."""
+
+    #: ``[n, ...]`` float array.
+    outputs: Any
+    labels: Any
+    classes: tuple[str, ...]
+
+
+@frozen(kw_only=True)
+class Recorded:
+    """``data`` of phase ``derived``: what was recorded of this cell and of the baseline.
+
+    ``samples`` and ``baseline`` map ``(metric, batch_size or None)`` to arrays of values; the key
+    ``("outputs", None)`` holds the outputs of the evaluation, ``[n, ...]``.
+    """
+
+    samples: Mapping[tuple[str, int | None], Any]
+    baseline: Mapping[tuple[str, int | None], Any]
+    batch_size: int | None = None
+
+
+@frozen
+class Samples:
+    """What ``measure`` gives where values do not say it all: details are kept in the results, as JSON."""
+
+    values: Sequence[float] | float | Any
+    details: Mapping[str, Any] = Factory(dict)

@@ -1,0 +1,148 @@
+"""``pareto.md``: the table, the front, the picks, the noise floor, the environment; GitHub's Markdown."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+
+from qx.report import wording
+from qx.report.numbers import NOTHING
+from qx.report.tables import Column, View
+from qx.report.wording import Markup
+from qx.results import Results
+
+#: Characters that mean something to Markdown wherever they stand; underscores only at the end of a word.
+SPECIAL = re.compile(r"[\\`*\[\]<>|~&]|(?<![A-Za-z0-9])_+|_+(?![A-Za-z0-9])")
+BREAK = "<br>"
+#: Letters of a cause that a row of the table has room for; the whole of it stands with the front.
+ROOM = 100
+#: Keeps a figure in one line, however narrow the page.
+NO_BREAK = "\N{NO-BREAK SPACE}"
+
+
+def escape(text: str) -> str:
+    """Foreign text, so that it is shown as it is and stays in its row."""
+    return SPECIAL.sub(lambda found: "".join("\\" + one for one in found.group()), wording.printable(text))
+
+
+def code(text: str) -> str:
+    """Foreign text as code; a pipe would end its cell even there."""
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    fence, space = "`" * (longest + 1), " " if longest else ""
+    return f"{fence}{space}{text}{space}{fence}".replace("|", "\\|")
+
+
+MARKUP = Markup(name=code, strong=lambda text: f"**{text}**", text=escape)
+
+
+def render(results: Results) -> str:
+    """The content of ``pareto.md``."""
+    return "\n\n".join(_blocks(View(results))) + "\n"
+
+
+def _blocks(view: View) -> Iterator[str]:
+    yield f"# {wording.title(view, MARKUP)}"
+    # Outside of a table a backslash before a pipe would be seen.
+    yield wording.provenance(view, MARKUP).replace("\\|", "|")
+    if alarm := wording.alarm(view, MARKUP):
+        yield alarm
+    yield _figures(view)
+    yield wording.legend(view, MARKUP)
+    if failures := list(wording.failures(view, MARKUP)):
+        yield "Metrics that could not be measured:"
+        yield _list(failures)
+    if any(view.runtime_baseline(cell) for cell in view.rows):
+        yield "## Against the runtime's own baseline"
+        yield _against_runtime(view)
+    yield "## Front"
+    yield wording.front(view, MARKUP)
+    yield _front(view)
+    if picks := list(wording.picks(view, MARKUP)):
+        yield "## Picks"
+        yield _list(picks)
+    yield "## Noise floor"
+    yield from _noise_floor(view)
+    yield wording.measuring(view, MARKUP)
+    if deaths := list(wording.deaths(view, MARKUP)):
+        yield _list(deaths)
+    yield "## Environment"
+    yield _list(f"{about}: {facts}" for about, facts in wording.environment(view, MARKUP))
+
+
+def _figures(view: View) -> str:
+    header = ["config", *(_title(column) for column in view.columns), "build", "on the front"]
+    rows = []
+    for cell in view.rows:
+        if view.ended(cell).outcome == "ok":
+            figures = [_figure(view, cell, column) for column in view.columns]
+        else:
+            short = textwrap.shorten(view.ended(cell).cause or "", ROOM, placeholder=" ...")
+            told = wording.ending(view, cell, MARKUP, cause=short)
+            figures = [told, *[NOTHING] * (len(view.columns) - 1)]
+        build = view.build(cell).replace(", ", BREAK).replace(" ", NO_BREAK)
+        rows.append([_config(view, cell), *figures[: len(view.columns)], build, view.on_front(cell)])
+    return _table(header, rows)
+
+
+def _title(column: Column) -> str:
+    lines = [code(column.metric), escape(column.parameters).replace(" ", NO_BREAK)]
+    return BREAK.join(filter(None, lines))
+
+
+def _config(view: View, cell: str) -> str:
+    return code(view.name(cell)) + (f"{BREAK}baseline" if cell == view.baseline else "")
+
+
+def _figure(view: View, cell: str, column: Column) -> str:
+    figure = view.figure(cell, column)
+    compared = " ".join(filter(None, (figure.delta, figure.interval)))
+    return BREAK.join(_unbroken(line) for line in (figure.value, compared) if line)
+
+
+def _unbroken(figure: str) -> str:
+    # Only a unit is foreign here; with all of it escaped nobody could search for ~1.0x.
+    return figure.replace("|", "\\|").replace("<", "&lt;").replace(" ", NO_BREAK)
+
+
+def _against_runtime(view: View) -> str:
+    rows = [
+        [code(view.name(cell)), code(view.name(other))]
+        + [_unbroken(view.against_runtime(cell, column)) for column in view.columns]
+        for cell in view.rows
+        if (other := view.runtime_baseline(cell))
+    ]
+    return _table(["config", "against", *(_title(column) for column in view.columns)], rows)
+
+
+def _front(view: View) -> str:
+    rows = [
+        [code(view.name(cell)), view.on_front(cell), wording.why(view, cell, MARKUP), view.membership(cell)]
+        for cell in view.rows
+    ]
+    table = _table(["config", "on the front", "why", "membership"], rows)
+    return f"{table}\n\n{wording.MEMBERSHIP}"
+
+
+def _noise_floor(view: View) -> Iterator[str]:
+    floors = list(wording.noise_floor(view))
+    if not floors:
+        yield wording.NO_CONTROL
+        return
+    yield wording.CONTROL
+    rows = [
+        [escape(title), MARKUP.strong(told) if alarm else told, interval or NOTHING]
+        for title, told, interval, alarm in floors
+    ]
+    yield _table(["metric", "control against baseline", "95 % interval"], rows)
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    every = [list(header), *map(list, rows)]
+    widths = [max(3, *map(len, column)) for column in zip(*every, strict=True)]
+    lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in every]
+    return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
+
+
+def _list(items: Iterable[str]) -> str:
+    return "\n".join(f"- {item}" for item in items)

@@ -1,0 +1,164 @@
+"""Figures as people read them: as many digits as their uncertainty leaves, each with its unit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from attrs import frozen
+
+from qx.records import Metric
+from qx.results import Comparison, Measurement
+
+Interval = tuple[float, float]
+
+#: What is shown of a ratio that is not told apart from 1.
+UNCLEAR = "~1.0x"
+NOTHING = "-"
+
+
+@frozen
+class Figure:
+    """One figure of the table: a value, how it compares with the baseline, and the interval of that."""
+
+    value: str
+    delta: str = ""
+    #: Of the comparison, where a plus-minus would not do.
+    interval: str = ""
+
+
+def value(measurement: Measurement, metric: Metric) -> str:
+    """A value with its unit and half of its 95 % interval, the longer half where it is lopsided.
+
+    The half is a percentage where the metric is compared by ratio, else in the unit.
+    """
+    assert measurement.value is not None
+    if metric.unit == "fraction":
+        return _percentage(measurement.value, measurement.ci)
+    half = _half(measurement.value, measurement.ci)
+    if metric.compare == "difference" and half:
+        places = _places(half)
+        return f"{with_unit(_fixed(measurement.value, places), metric.unit)} ±{half:.{places}f}"
+    shown = quantity(measurement.value, metric.unit)
+    return f"{shown} {_share(half / abs(measurement.value))}" if half and measurement.value else shown
+
+
+def quantity(number: float, unit: str) -> str:
+    """A number with its unit, to three significant digits; bytes in kB and MB."""
+    if unit == "fraction":
+        return f"{100 * number:.1f} %"
+    if unit == "bytes":
+        for scale, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+            if abs(number) >= 0.9995 * scale:
+                return f"{significant(number / scale)} {name}"
+        return f"{number:.0f} bytes"
+    return with_unit(significant(number), unit)
+
+
+def comparison(compared: Comparison, metric: Metric) -> tuple[str, str]:
+    """How a cell compares with another, and the interval of it where it stands by itself."""
+    if compared.kind == "difference":
+        return difference(compared.value, compared.ci, metric.unit)
+    half = _half(compared.value, compared.ci)
+    if half is None:
+        return f"{significant(compared.value)}x ±?", ""
+    if not half:
+        return f"{significant(compared.value)}x", ""
+    if compared.clear is False:
+        return UNCLEAR, _bracket(compared.ci, max(2, _places(half)))
+    return ratio(compared.value, compared.ci), ""
+
+
+def ratio(number: float, ci: Sequence[float] | None) -> str:
+    """A ratio with half of its interval in percent."""
+    half, told = _half(number, ci), ratio_interval(number, ci)[0]
+    return f"{told} {_share(half / number)}" if half else told
+
+
+def ratio_interval(number: float, ci: Sequence[float] | None) -> tuple[str, str]:
+    """A ratio, and its interval in brackets."""
+    half = _half(number, ci)
+    if not half:
+        return f"{significant(number)}x", ""
+    places = max(_significant_places(number), min(4, _places(half)))
+    return f"{_fixed(number, places)}x", _bracket(ci, places)
+
+
+def difference(number: float, ci: Sequence[float] | None, unit: str) -> tuple[str, str]:
+    """A difference with its sign, and its interval in brackets; of fractions in percentage points."""
+    scale, word = (100.0, "pt") if unit == "fraction" else (1.0, unit)
+    ends = None if ci is None else (scale * ci[0], scale * ci[1])
+    half = _half(scale * number, ends)
+    places = _places(half) if half else 2
+    told = with_unit(_fixed(scale * number, places, sign="+"), word)
+    return told, _bracket(ends, places, sign="+") if half else ""
+
+
+def percent(share: float) -> str:
+    """A share in whole percent, which is not called all or nothing unless it is."""
+    if 0 < share < 0.005:
+        return "<1 %"
+    if 0.995 <= share < 1:
+        return ">99 %"
+    return f"{share:.0%}".replace("%", " %")
+
+
+def seconds(number: float) -> str:
+    """A duration."""
+    return f"{number:.1f} s" if number < 99.95 else f"{number:.0f} s"
+
+
+def significant(number: float, digits: int = 3) -> str:
+    """A number to so many significant digits, without an exponent."""
+    return _fixed(number, _significant_places(number, digits))
+
+
+def with_unit(number: str, unit: str) -> str:
+    """The two side by side."""
+    return f"{number} {unit}".rstrip()
+
+
+def relative_half(compared: Comparison) -> float | None:
+    """Half of the interval as a share of the value."""
+    half = _half(compared.value, compared.ci)
+    return None if half is None or not compared.value else half / abs(compared.value)
+
+
+def _percentage(number: float, ci: Sequence[float] | None) -> str:
+    ends = None if ci is None else (100 * ci[0], 100 * ci[1])
+    half = _half(100 * number, ends)
+    if not half:
+        return quantity(number, "fraction")
+    places = _places(half)
+    if not half <= 100 * number <= 100 - half:
+        return f"{_fixed(100 * number, places)} % {_bracket(ends, places)}"
+    return f"{_fixed(100 * number, places)} % ±{half:.{places}f}"
+
+
+def _half(number: float, ci: Sequence[float] | None) -> float | None:
+    return None if ci is None else max(ci[1] - number, number - ci[0], 0.0)
+
+
+def _share(half: float) -> str:
+    return f"±{100 * half:.{_places(100 * half)}f} %"
+
+
+def _bracket(ci: Sequence[float] | None, places: int, sign: str = "") -> str:
+    return "" if ci is None else f"[{_fixed(ci[0], places, sign)}, {_fixed(ci[1], places, sign)}]"
+
+
+def _fixed(number: float, places: int, sign: str = "") -> str:
+    # Adding zero makes a rounded -0.0 one without its sign.
+    return f"{round(number, places) + 0.0:{sign},.{places}f}"
+
+
+def _places(half: float) -> int:
+    """Decimal places that an uncertainty leaves: one digit of it, two where the first is 1."""
+    mantissa, exponent = f"{half:.1e}".split("e")
+    return max(0, (2 if mantissa.startswith("1") else 1) - 1 - int(exponent))
+
+
+def _significant_places(number: float, digits: int = 3) -> int:
+    if not number or not math.isfinite(number):
+        return 0
+    return max(0, digits - 1 - int(f"{number:.{digits - 1}e}".split("e")[1]))

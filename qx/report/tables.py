@@ -1,0 +1,151 @@
+"""What the tables show, whatever they are drawn with: rows of cells, columns of metrics, figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+from attrs import frozen
+
+from qx.report import numbers
+from qx.report.numbers import NOTHING, Figure
+from qx.results import CellResult, Comparison, FrontResult, Measurement, Results
+
+
+@frozen
+class Column:
+    """A metric, at one batch size where it has one."""
+
+    metric: str
+    params: tuple[tuple[str, Any], ...]
+
+    @classmethod
+    def of(cls, metric: str, params: Mapping[str, Any]) -> Column:
+        """The column that a measurement belongs to."""
+        return cls(metric, tuple(sorted(params.items())))
+
+    @property
+    def parameters(self) -> str:
+        """``batch 1``; empty where there are none."""
+        return ", ".join(f"{name.removesuffix('_size')} {value}" for name, value in self.params)
+
+    @property
+    def title(self) -> str:
+        """``latency (batch 1)``."""
+        return f"{self.metric} ({self.parameters})" if self.params else self.metric
+
+
+@frozen(slots=False, eq=False)
+class View:
+    """Results as the tables and sentences ask for them."""
+
+    results: Results
+
+    @cached_property
+    def rows(self) -> list[str]:
+        """The cells of the table; the control is not among them."""
+        return [cell for cell, result in self.results.cells.items() if not result.control]
+
+    @cached_property
+    def columns(self) -> list[Column]:
+        """The columns of figures, in the order in which the metrics were measured."""
+        return list(dict.fromkeys(Column.of(one.metric, one.params) for one in self.results.measurements))
+
+    @cached_property
+    def _measurements(self) -> dict[tuple[str, Column], Measurement]:
+        return {(one.cell, Column.of(one.metric, one.params)): one for one in self.results.measurements}
+
+    @property
+    def baseline(self) -> str:
+        """The baseline's cell."""
+        return str(self.results.run["baseline"])
+
+    def measurement(self, cell: str, column: Column) -> Measurement | None:
+        """What was measured there."""
+        return self._measurements.get((cell, column))
+
+    def ended(self, cell: str) -> CellResult:
+        """How a cell ended."""
+        return self.results.cells[cell]
+
+    def name(self, cell: str) -> str:
+        """The config's name where it is enough to tell the cell from the others, else the cell's id."""
+        if cell not in self.results.cells:
+            return cell
+        result = self.ended(cell)
+        alike = [row for row in self.rows if self.ended(row).config == result.config]
+        return cell.rpartition("/")[2] if result.control else result.config if len(alike) == 1 else cell
+
+    def figure(self, cell: str, column: Column) -> Figure:
+        """The figure of a cell; a dash where the metric does not apply."""
+        measured = self.measurement(cell, column)
+        if measured is None:
+            return Figure(NOTHING)
+        if measured.outcome != "ok":
+            return Figure("n/a" if measured.outcome == "unsupported" else measured.outcome)
+        if measured.value is None:
+            return Figure(NOTHING)
+        metric = self.results.metrics[measured.metric]
+        compared = None if cell == self.baseline else measured.vs_baseline
+        told = ("", "") if compared is None else numbers.comparison(compared, metric)
+        return Figure(numbers.value(measured, metric), *told)
+
+    def runtime_baseline(self, cell: str) -> str | None:
+        """The cell of the fp32 config of the same runtime, unless it is the baseline or not there."""
+        result = self.ended(cell)
+        wanted = self.results.configs[result.config].runtime_baseline
+        place = (result.workload, wanted, result.threads)
+        for other in self.rows:
+            found = self.ended(other)
+            if (found.workload, found.config, found.threads) == place and other not in (cell, self.baseline):
+                return other
+        return None
+
+    def against_runtime(self, cell: str, column: Column) -> str:
+        """How a cell compares with its runtime baseline, in one line."""
+        measured, other = self.measurement(cell, column), self.runtime_baseline(cell)
+        found: Comparison | None = None
+        if measured is not None and other is not None:
+            found = next((one for one in measured.comparisons if one.against == other), None)
+        if found is None:
+            return NOTHING
+        return " ".join(filter(None, numbers.comparison(found, self.results.metrics[column.metric])))
+
+    def build(self, cell: str) -> str:
+        """Seconds to build, marked where the build was found and not made."""
+        result = self.ended(cell)
+        if result.build_seconds is None:
+            return NOTHING
+        return numbers.seconds(result.build_seconds) + (", cached" if result.build_cached else "")
+
+    def front(self, cell: str) -> FrontResult | None:
+        """What the front says of a cell; None where it takes no part."""
+        return self.results.front.get(cell)
+
+    def on_front(self, cell: str) -> str:
+        """``yes`` or ``no``."""
+        front = self.front(cell)
+        return "yes" if front is not None and front.on_front else "no"
+
+    def membership(self, cell: str) -> str:
+        """The share of bootstrap draws in which it is on the front."""
+        front = self.front(cell)
+        return NOTHING if front is None or front.probability is None else numbers.percent(front.probability)
+
+    @cached_property
+    def axes(self) -> list[Column]:
+        """The axes of the front."""
+        return [
+            Column.of(axis["metric"], {name: value for name, value in axis.items() if name != "metric"})
+            for axis in self.results.axes
+        ]
+
+    @cached_property
+    def without_figures(self) -> list[Measurement]:
+        """Metrics that a cell which else ended well has no figures of, other than those that do not apply."""
+        return [
+            one
+            for one in self.results.measurements
+            if one.outcome not in ("ok", "unsupported") and self.ended(one.cell).outcome == "ok"
+        ]

@@ -1,0 +1,194 @@
+"""The same as ``pareto.md``, for a terminal, with any of tabulate's formats."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+from collections.abc import Iterator, Sequence
+
+from qx.errors import UsageError
+from qx.report import wording
+from qx.report.numbers import NOTHING
+from qx.report.tables import View
+from qx.report.wording import Markup
+from qx.results import Results
+
+#: Formats that have a way to break a line within a cell other than to break it.
+BREAKS = {"github": "<br>", "pipe": "<br>", "unsafehtml": "<br>"}
+#: Formats of text with lines, in which a wide table is better cut in two.
+NARROW, WIDE, UNKNOWN = 80, 120, 100
+#: Columns that the reason in the table of the front has at least.
+REASON = 30
+
+MARKUP = Markup(name=lambda text: text, strong=lambda text: text, text=wording.printable)
+
+
+def check_format(name: str) -> None:
+    """Raise ``UsageError`` unless tabulate knows the format."""
+    from tabulate import tabulate_formats
+
+    if name not in tabulate_formats:
+        raise UsageError(f"unknown format {name!r} (choose from {', '.join(tabulate_formats)})")
+
+
+def render(results: Results, format: str, width: int | None = None) -> str:
+    """What is printed. ``width`` is that of the terminal, where it is not asked."""
+    check_format(format)
+    columns = width or shutil.get_terminal_size((UNKNOWN, 24)).columns
+    return "\n\n".join(_blocks(View(results), _Drawing(format, min(max(columns, NARROW), WIDE))))
+
+
+class _Drawing:
+    """How tables and sentences are drawn in one format at one width."""
+
+    def __init__(self, format: str, width: int) -> None:
+        from tabulate import multiline_formats
+
+        self._format = format
+        self.width = width
+        self.cuts = format in multiline_formats and format not in BREAKS
+        self._joint = "\n" if self.cuts else BREAKS.get(format, ", ")
+
+    def cell(self, *lines: str) -> str:
+        """Lines within a cell."""
+        return self._joint.join(line for line in lines if line)
+
+    def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+        """One table."""
+        from tabulate import tabulate
+
+        if self._format in ("github", "pipe"):
+            rows = [[text.replace("|", "\\|") for text in row] for row in rows]
+        # Without it tabulate would read figures as numbers, and take digits from them.
+        return tabulate(rows, header, tablefmt=self._format, disable_numparse=True)
+
+    def tables(self, header: Sequence[str], rows: Sequence[Sequence[str]], keys: int = 1) -> str:
+        """As many tables as the width asks for, each with the first ``keys`` columns."""
+        if not self.cuts:
+            return self.table(header, rows)
+        parts: list[str] = []
+        start = keys
+        while start < len(header) or not parts:
+            end = start + 1
+            while end < len(header) and self._fits(header, rows, keys, start, end + 1):
+                end += 1
+            parts.append(self.table(*_part(header, rows, keys, start, end)))
+            start = end
+        return "\n\n".join(parts)
+
+    def _fits(
+        self, header: Sequence[str], rows: Sequence[Sequence[str]], keys: int, start: int, end: int
+    ) -> bool:
+        drawn = self.table(*_part(header, rows, keys, start, end))
+        return max(map(len, drawn.splitlines())) <= self.width
+
+    def sentence(self, text: str, mark: str = "") -> str:
+        """A sentence over as many lines as it needs."""
+        return textwrap.fill(
+            text,
+            self.width,
+            initial_indent=mark,
+            subsequent_indent=" " * len(mark),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+
+    def wrapped(self, text: str, width: int) -> str:
+        """A text within a cell."""
+        if not self.cuts:
+            return text
+        return "\n".join(textwrap.wrap(text, width, break_on_hyphens=False))
+
+
+def _part(
+    header: Sequence[str], rows: Sequence[Sequence[str]], keys: int, start: int, end: int
+) -> tuple[list[str], list[list[str]]]:
+    return [*header[:keys], *header[start:end]], [[*row[:keys], *row[start:end]] for row in rows]
+
+
+def _blocks(view: View, drawing: _Drawing) -> Iterator[str]:
+    sentence = drawing.sentence
+    yield sentence(wording.title(view, MARKUP)) + "\n" + sentence(wording.provenance(view, MARKUP))
+    if alarm := wording.alarm(view, MARKUP):
+        yield sentence(f"WARNING: {alarm}")
+    yield _figures(view, drawing)
+    yield sentence(wording.legend(view, MARKUP))
+    if failures := list(wording.failures(view, MARKUP)):
+        yield "\n".join(["Metrics that could not be measured:", *(sentence(one, "- ") for one in failures)])
+    if any(view.runtime_baseline(cell) for cell in view.rows):
+        yield "Against the runtime's own baseline:\n\n" + _against_runtime(view, drawing)
+    yield _front(view, drawing)
+    yield sentence(wording.front(view, MARKUP)) + "\n" + sentence(wording.MEMBERSHIP)
+    if picks := list(wording.picks(view, MARKUP)):
+        yield "\n".join(sentence(pick, "- ") for pick in picks)
+    yield "\n".join(_noise_floor(view, drawing))
+    yield "\n".join(_measuring(view, drawing))
+    yield "\n".join(sentence(f"{about}: {facts}") for about, facts in wording.environment(view, MARKUP))
+
+
+def _figures(view: View, drawing: _Drawing) -> str:
+    header = ["config", *_titles(view, drawing)]
+    rows = []
+    for cell in view.rows:
+        figures = [view.figure(cell, column) for column in view.columns]
+        told = [drawing.cell(one.value, one.delta, one.interval) for one in figures]
+        ended = view.ended(cell)
+        if ended.outcome != "ok":
+            # The cause stands in the next table, which has room for it.
+            place = f"in {wording.printable(ended.stage)}" if ended.stage else ""
+            told = [drawing.cell(ended.outcome.replace("_", " "), place), *[NOTHING] * len(told)][: len(told)]
+        rows.append([drawing.cell(view.name(cell), "baseline" if cell == view.baseline else ""), *told])
+    return drawing.tables(header, rows)
+
+
+def _titles(view: View, drawing: _Drawing) -> list[str]:
+    return [drawing.cell(column.metric, column.parameters) for column in view.columns]
+
+
+def _against_runtime(view: View, drawing: _Drawing) -> str:
+    header = ["config", "against", *_titles(view, drawing)]
+    rows = [
+        [view.name(cell), view.name(other), *(view.against_runtime(cell, column) for column in view.columns)]
+        for cell in view.rows
+        if (other := view.runtime_baseline(cell))
+    ]
+    return drawing.tables(header, rows, keys=2)
+
+
+def _front(view: View, drawing: _Drawing) -> str:
+    header = ["config", "build", "front", "why", "membership"]
+
+    def rows(room: int | None) -> list[list[str]]:
+        """The reason in as much room, or left out."""
+        reasons = {cell: wording.why(view, cell, MARKUP) if room else "" for cell in view.rows}
+        return [
+            [
+                view.name(cell),
+                view.build(cell),
+                view.on_front(cell),
+                drawing.wrapped(reason, room or REASON),
+                view.membership(cell),
+            ]
+            for cell, reason in reasons.items()
+        ]
+
+    bare = drawing.table(header, rows(None))
+    room = drawing.width - max(map(len, bare.splitlines())) + len("why")
+    return drawing.table(header, rows(max(REASON, room)))
+
+
+def _noise_floor(view: View, drawing: _Drawing) -> Iterator[str]:
+    floors = list(wording.noise_floor(view))
+    if not floors:
+        yield drawing.sentence(f"Noise floor. {wording.NO_CONTROL}")
+        return
+    yield drawing.sentence(f"Noise floor. {wording.CONTROL}")
+    wide = max(len(title) for title, *_ in floors)
+    for title, told, interval, alarm in floors:
+        yield f"  {title:<{wide}}  {told} {interval}".rstrip() + ("  alarm" if alarm else "")
+
+
+def _measuring(view: View, drawing: _Drawing) -> Iterator[str]:
+    yield drawing.sentence(wording.measuring(view, MARKUP))
+    for death in wording.deaths(view, MARKUP):
+        yield drawing.sentence(death, "- ")

@@ -1,0 +1,287 @@
+"""The sentences under the table, in words that Markdown and a terminal share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from attrs import frozen
+
+from qx.report import numbers
+from qx.report.tables import Column, View
+
+#: How many names a row has room for.
+NAMES_IN_A_ROW = 3
+
+MEMBERSHIP = "Membership: the share of bootstrap draws, of waves and items, in which a cell is on the front."
+CONTROL = "The control is the baseline, measured a second time; whatever it shows is noise (95 % intervals)."
+NO_CONTROL = "There is no control, so it is not known."
+
+
+@frozen
+class Markup:
+    """How a name, a stressed word and any foreign text are written."""
+
+    name: Callable[[str], str]
+    strong: Callable[[str], str]
+    text: Callable[[str], str]
+
+
+def printable(text: str) -> str:
+    """Foreign text in one line, without what would steer a terminal."""
+    return " ".join("".join(one if one.isprintable() else " " for one in text).split())
+
+
+def listed(words: Sequence[str], last: str = "and") -> str:
+    """``a, b and c``."""
+    if len(words) < 2:
+        return "".join(words)
+    return f"{', '.join(words[:-1])} {last} {words[-1]}"
+
+
+def count(number: int, word: str, plural: str | None = None) -> str:
+    """``1 wave``, ``6 waves``, ``10,000 items``."""
+    return f"{number:,} {word if number == 1 else plural or word + 's'}"
+
+
+def title(view: View, markup: Markup) -> str:
+    """The workload's name, where its data come from, and how many items there are."""
+    parts = []
+    for name, about in view.results.run["workloads"].items():
+        source = f" on {markup.text(about['source'])}" if about.get("source") else ""
+        items = f" ({count(about['items'], 'item')})" if about.get("items") else ""
+        parts.append(markup.name(name) + source + items)
+    return listed(parts)
+
+
+def provenance(view: View, markup: Markup) -> str:
+    """The command, the seed, the run's id and when it was."""
+    run = view.results.run
+    command = " ".join(run.get("command", ())) or "unknown"
+    taken = run.get("seconds", {}).get("total")
+    parts = [f"Command {markup.name(printable(command))}", f"seed {run.get('seed')}", f"run {run.get('id')}"]
+    if started := run.get("started"):
+        parts.append(f"started {datetime.fromisoformat(started):%Y-%m-%d %H:%M} UTC")
+    if taken is not None:
+        parts.append(f"took {taken:.0f} s")
+    return ", ".join(parts) + "."
+
+
+def legend(view: View, markup: Markup) -> str:
+    """How the figures of the table are to be read."""
+    metrics = view.results.metrics.values()
+    sides = {
+        side: [markup.name(metric.name) for metric in metrics if metric.better == side]
+        for side in ("higher", "lower")
+    }
+    better = [f"{side} {listed(names)}" for side, names in sides.items() if names]
+    told = [
+        f"Second line: against {markup.name(view.name(view.baseline))}.",
+        "± and [ ]: 95 % interval (± its longer half).",
+        f"pt: percentage points. {markup.name(numbers.UNCLEAR)}: not told apart from no change.",
+    ]
+    if any(metric.compare == "speedup" for metric in metrics):
+        told.insert(1, "Speedups: baseline / config, more is faster.")
+    return " ".join([*told, f"Better: {'; '.join(better)}."] if better else told)
+
+
+# How cells ended, and the front -------------------------------------------------------------------
+
+
+def ending(view: View, cell: str, markup: Markup, cause: str | None = None) -> str:
+    """Outcome, stage and cause of a cell that did not end well."""
+    result = view.ended(cell)
+    place = f" in {markup.text(result.stage)}" if result.stage else ""
+    told = markup.text(cause or result.cause or "no cause is known")
+    return f"{markup.strong(result.outcome.replace('_', ' '))}{place}: {told}"
+
+
+def why(view: View, cell: str, markup: Markup) -> str:
+    """Why a cell is on the front or not: who dominates it, who it is tied with, how it ended."""
+    if view.ended(cell).outcome != "ok":
+        return ending(view, cell, markup)
+    front = view.front(cell)
+    if front is None:
+        lacking = [column.title for column in view.axes if not _has(view, cell, column)]
+        return f"no figures of {listed(lacking)}" if lacking else "not judged"
+    if front.dominated_by:
+        return f"dominated by {_some(view, front.dominated_by, markup)}"
+    if front.tied_with:
+        return f"tied with {_some(view, front.tied_with, markup)}"
+    return "nothing dominates it"
+
+
+def front(view: View, markup: Markup) -> str:
+    """The front in a sentence or two."""
+    members = [cell for cell in view.rows if view.on_front(cell) == "yes"]
+    axes = listed([column.title for column in view.axes])
+    if not members:
+        return "There is no front: no cell has figures on all axes" + (f" ({axes})." if axes else ".")
+    told = f"On the front, by {axes}: {_names(view, members, markup)}."
+    ties = _ties(view, members)
+    for tie in ties:
+        told += f" {_names(view, tie, markup)} are tied: no axis tells them apart by more than its margin."
+    return told
+
+
+def _ties(view: View, members: Iterable[str]) -> list[tuple[str, ...]]:
+    """Sets of cells that are all tied with each other; then the pairs that belong to none of them."""
+    tied = {cell: set(result.tied_with) for cell in members if (result := view.front(cell)) is not None}
+    groups: list[tuple[str, ...]] = []
+    for cell in tied:
+        group = [cell]
+        for other in tied:
+            if other not in group and all(other in tied[one] for one in group):
+                group.append(other)
+        if len(group) > 1 and not any(set(group) <= set(known) for known in groups):
+            groups.append(tuple(one for one in tied if one in group))
+    return groups
+
+
+def picks(view: View, markup: Markup) -> Iterator[str]:
+    """What to take if one cares about one thing."""
+    for pick in view.results.picks:
+        aim, chosen = markup.strong(markup.text(pick.aim)), markup.name(view.name(pick.cell))
+        told = f"If you care about {aim}, pick {chosen}"
+        if pick.tied_with:
+            told += f"; tied with {_some(view, pick.tied_with, markup)} on this"
+            told += f", decided by {markup.name(pick.decided_by)}" if pick.decided_by else ", and on all else"
+        yield told + "."
+
+
+def failures(view: View, markup: Markup) -> Iterator[str]:
+    """Metrics that failed in cells that else ended well."""
+    seen = {(one.cell, one.metric): one for one in view.without_figures}
+    for one in seen.values():
+        cell, cause = markup.name(view.name(one.cell)), markup.text(one.cause or "no cause is known")
+        yield f"{cell}: {markup.name(one.metric)} {markup.strong(one.outcome.replace('_', ' '))}: {cause}"
+
+
+# How far it can be trusted ------------------------------------------------------------------------
+
+
+def alarm(view: View, markup: Markup) -> str | None:
+    """That the timings are not to be trusted, where the control says so."""
+    loud = [floor for floor in view.results.noise_floor if floor.alarm]
+    if not loud:
+        return None
+    titles = listed([Column.of(floor.metric, floor.params).title for floor in loud])
+    timed = any(view.results.metrics[floor.metric].phase == "block" for floor in loud)
+    stressed = markup.strong(f"The {'timings' if timed else 'figures'} of this run are not to be trusted.")
+    return (
+        f"{stressed} In {titles} the control differs from the baseline, which it is a copy of, "
+        "beyond its 99.9 % interval."
+    )
+
+
+def noise_floor(view: View) -> Iterator[tuple[str, str, str, bool]]:
+    """Metric, what the control shows, its interval, and whether that is an alarm."""
+    for floor in view.results.noise_floor:
+        unit = view.results.metrics[floor.metric].unit
+        if floor.kind == "difference":
+            told = numbers.difference(floor.value, floor.ci, unit)
+        else:
+            told = numbers.ratio_interval(floor.value, floor.ci)
+        yield (Column.of(floor.metric, floor.params).title, *told, floor.alarm)
+
+
+def measuring(view: View, markup: Markup) -> str:
+    """What ended the measuring, how much was measured, and how sharp it became."""
+    about = view.results.run.get("measuring", {})
+    precision, budget = about.get("precision", 0.0), about.get("budget", 0.0)
+    ended = {
+        "precision": f"Measuring ended with the precision asked for, ±{100 * precision:g} %",
+        "budget": f"Measuring ended with its budget of {budget:g} s, before the precision of "
+        f"±{100 * precision:g} % was reached",
+    }.get(about.get("ended_by", ""), f"Measuring ended: {markup.text(str(about.get('ended_by', 'unknown')))}")
+    launches = sum(result.launches for result in view.results.cells.values())
+    told = f"{ended}: {count(about.get('waves', 0), 'wave')}, {count(launches, 'launch', 'launches')}"
+    told += f", {count(about['rounds'], 'round')} a wave" if about.get("rounds") else ""
+    widths = [
+        half
+        for one in view.results.measurements
+        if view.results.metrics[one.metric].samples == "per_block"
+        and one.vs_baseline is not None
+        and one.cell != view.baseline
+        and (half := numbers.relative_half(one.vs_baseline)) is not None
+    ]
+    if widths:
+        told += f"; the widest interval of a speedup is ±{numbers.significant(100 * max(widths), 2)} %"
+    told += "."
+    if unsteady := about.get("unsteady"):
+        pairs = [f"{markup.name(view.name(cell))} (batch {size})" for cell, size in unsteady]
+        told += f" Not steady after warming: {listed(pairs)}."
+    return told
+
+
+def deaths(view: View, markup: Markup) -> Iterator[str]:
+    """Launches that died."""
+    for death in view.results.run.get("measuring", {}).get("deaths", ()):
+        cell, outcome = markup.name(view.name(death["cell"])), death["outcome"].replace("_", " ")
+        place = f"in wave {death['wave'] + 1} ({outcome} in {markup.text(death['stage'])})"
+        yield f"A launch of {cell} died {place}: {markup.text(death['cause'])}"
+
+
+def environment(view: View, markup: Markup) -> Iterator[tuple[str, str]]:
+    """The environment in five lines, each with what it is about."""
+    found, run = view.results.environment, view.results.run
+    memory = found.get("memory_bytes")
+    threads = f"{count(run.get('threads', 1), 'thread')} serving" if run.get("threads") else None
+    yield (
+        "CPU",
+        _facts(
+            markup,
+            found.get("cpu", "unknown"),
+            found.get("machine"),
+            f"{count(found['cpus'], 'CPU')} to run on" if found.get("cpus") else None,
+            threads,
+            f"{memory / 2**30:.0f} GiB of memory" if memory else None,
+        ),
+    )
+    yield "Instruction sets", _facts(markup, *(found.get("cpu_flags") or ["none of those that matter"]))
+    engines = [str(one) for one in (found.get("runtime") or {}).get("engines", ())]
+    yield (
+        "Engine",
+        _facts(markup, run.get("engine") or "none", f"of {listed(engines)}" if engines else None),
+    )
+    versions: Mapping[str, Any] = found.get("distributions") or {}
+    yield (
+        "Software",
+        _facts(
+            markup,
+            f"Python {found.get('python')}",
+            *(f"{name} {version}" for name, version in versions.items()),
+            found.get("system"),
+        ),
+    )
+    load = found.get("load_before")
+    yield (
+        "Quiet",
+        _facts(
+            markup,
+            None if load is None else f"load {load:.1f}",
+            "under a hypervisor" if found.get("hypervisor") else "no hypervisor seen",
+            f"frequency governor {found.get('governor') or 'unknown'}",
+        ),
+    )
+
+
+def _facts(markup: Markup, *facts: str | None) -> str:
+    return ", ".join(markup.text(fact) for fact in facts if fact)
+
+
+def _has(view: View, cell: str, column: Column) -> bool:
+    measured = view.measurement(cell, column)
+    return measured is not None and measured.value is not None
+
+
+def _names(view: View, cells: Iterable[str], markup: Markup) -> str:
+    return listed([markup.name(view.name(cell)) for cell in cells])
+
+
+def _some(view: View, cells: Sequence[str], markup: Markup) -> str:
+    names = [markup.name(view.name(cell)) for cell in cells]
+    if len(names) > NAMES_IN_A_ROW + 1:
+        names[NAMES_IN_A_ROW:] = [f"{len(names) - NAMES_IN_A_ROW} more"]
+    return listed(names)

@@ -1,0 +1,246 @@
+"""``full_results.json``: the records that it is made of, written and read."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import Factory, frozen
+
+from qx.errors import UsageError
+from qx.files import write_whole
+from qx.recording import Recording
+from qx.records import Metric, Outcome
+
+if TYPE_CHECKING:
+    from cattrs import Converter
+
+SCHEMA_VERSION = 1
+RESULTS = "full_results.json"
+TABLE = "pareto.md"
+
+
+@frozen(kw_only=True)
+class CellResult:
+    """One cell, and how it ended."""
+
+    workload: str
+    config: str
+    options: Mapping[str, Any]
+    threads: int
+    #: It is the baseline, measured a second time.
+    control: bool = False
+    outcome: Outcome
+    #: Where it ended, and of what, when not well.
+    stage: str | None = None
+    cause: str | None = None
+    build_seconds: float | None = None
+    #: The build was found, not made; ``build_seconds`` is what it took when it was made.
+    build_cached: bool = False
+    #: The key of the build in the cache.
+    build: str | None = None
+    #: Shipped files -> bytes.
+    artifact: Mapping[str, int] = Factory(dict)
+    loader: str | None = None
+    launches: int = 0
+
+
+@frozen(kw_only=True)
+class ConfigResult:
+    """One config over all its cells."""
+
+    summary: str
+    outcome: Outcome
+    stage: str | None = None
+    cause: str | None = None
+    runtime_baseline: str | None = None
+    reference: bool = False
+
+
+@frozen(kw_only=True)
+class Comparison:
+    """How a cell compares with another.
+
+    ``value`` goes by ``kind``: a ratio is ours / theirs, a speedup theirs / ours, a difference ours - theirs.
+    """
+
+    kind: str
+    value: float
+    ci: tuple[float, float] | None
+    p: float | None
+    #: The id of the other cell; None in ``vs_baseline``, which is with the baseline.
+    against: str | None = None
+    #: It is told apart from none, and is larger than what the control shows; None where there is no control.
+    clear: bool | None = None
+    method: str = ""
+
+
+@frozen(kw_only=True)
+class Measurement:
+    """One metric of one cell."""
+
+    workload: str
+    cell: str
+    config: str
+    metric: str
+    params: Mapping[str, Any]
+    value: float | None
+    unit: str
+    better: str
+    ci: tuple[float, float] | None
+    #: How many independent samples the interval comes from.
+    n: int
+    outcome: Outcome
+    cause: str | None = None
+    #: Where the raw samples lie: ``file#key``.
+    samples_ref: str | None = None
+    vs_baseline: Comparison | None = None
+    comparisons: tuple[Comparison, ...] = ()
+    details: Mapping[str, Any] = Factory(dict)
+
+
+@frozen(kw_only=True)
+class FrontResult:
+    """What the front says of one cell."""
+
+    on_front: bool
+    dominated_by: tuple[str, ...] = ()
+    tied_with: tuple[str, ...] = ()
+    #: The share of bootstrap draws in which it is on the front.
+    probability: float | None = None
+
+
+@frozen(kw_only=True)
+class PickResult:
+    """What to take if one cares about one thing."""
+
+    #: ``"the smallest artifact"``.
+    aim: str
+    metric: str
+    params: Mapping[str, Any]
+    cell: str
+    tied_with: tuple[str, ...] = ()
+    #: The metric that decided between cells which this one does not tell apart.
+    decided_by: str | None = None
+
+
+@frozen(kw_only=True)
+class NoiseFloor:
+    """What the control shows: the apparent speedup of a model that is the baseline itself."""
+
+    metric: str
+    params: Mapping[str, Any]
+    kind: str
+    value: float
+    ci: tuple[float, float] | None
+    #: 1.0 lies outside the control's 99.9 % interval: the timings of this run are not to be trusted.
+    alarm: bool
+
+
+@frozen(kw_only=True)
+class Results:
+    """A whole run."""
+
+    run: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    #: The records of the metrics, so that a report needs no plugin.
+    metrics: Mapping[str, Metric]
+    configs: Mapping[str, ConfigResult]
+    cells: Mapping[str, CellResult]
+    measurements: tuple[Measurement, ...]
+    #: Names the axes, and what each cell is on them; cells that did not end well take no part.
+    axes: tuple[Mapping[str, Any], ...]
+    front: Mapping[str, FrontResult]
+    picks: tuple[PickResult, ...]
+    noise_floor: tuple[NoiseFloor, ...]
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def ended_well(self) -> bool:
+        """Every cell and every metric that was due has its figures."""
+        return not self.run["due_failures"]
+
+    def to_json(self) -> str:
+        """As it stands in the file."""
+        return json.dumps(_converter().unstructure(self), indent=1, allow_nan=False, default=_plain) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    """What metrics put into details, as JSON."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return str(value)
+
+
+def without_nan(value: Any) -> Any:
+    """The same with None in place of numbers that JSON has no word for."""
+    if isinstance(value, Mapping):
+        return {str(key): without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_nan(inner) for inner in value]
+    if hasattr(value, "tolist"):
+        return without_nan(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def write(folder: Path, results: Results, table: str, recording: Recording) -> None:
+    """Write the results, the table and the raw samples into a folder; each appears whole or not at all.
+
+    The samples come first, under a name of their own: a reader who sees the results finds the samples that
+    they name, and the earlier results stay whole until the moment in which they are replaced.
+    """
+    samples = folder / results.run["samples"]
+    write_whole(samples, recording.to_bytes())
+    try:
+        write_whole(folder / RESULTS, results.to_json().encode())
+    except BaseException:
+        samples.unlink(missing_ok=True)
+        raise
+    write_whole(folder / TABLE, table.encode())
+    for other in folder.glob("samples-*.npz"):
+        if other != samples:
+            other.unlink()
+
+
+def read(path: Path) -> Results:
+    """The results in a file, or in a folder of results. Raises ``UsageError``."""
+    place = path / RESULTS if path.is_dir() else path
+    try:
+        fields = json.loads(place.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UsageError(f"there are no results in {place}; qx run writes them") from error
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{place} is no results file: {error}") from error
+    if not isinstance(fields, dict) or "schema_version" not in fields:
+        raise UsageError(f"{place} is no results file: it has no schema_version")
+    if fields["schema_version"] != SCHEMA_VERSION:
+        raise UsageError(
+            f"{place} has schema version {fields['schema_version']!r}; this qx reads version {SCHEMA_VERSION}"
+        )
+    from cattrs import BaseValidationError
+
+    try:
+        return _converter().structure(fields, Results)
+    except (BaseValidationError, KeyError, TypeError, ValueError) as error:
+        from cattrs import transform_error
+
+        told = transform_error(error) if isinstance(error, BaseValidationError) else [str(error)]
+        raise UsageError(f"{place} is no whole results file: {'; '.join(told[:3])}") from error
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of ``full_results.json``."""
+    text = (files("qx") / "schema" / "full_results.schema.json").read_text(encoding="utf-8")
+    return json.loads(text)  # type: ignore[no-any-return]
+
+
+def _converter() -> Converter:
+    from cattrs.preconf.json import make_converter
+
+    return make_converter()

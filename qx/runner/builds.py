@@ -1,0 +1,172 @@
+"""Builds: one process per config, kept under everything that decides what comes out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+from pathlib import Path
+
+from attrs import asdict, evolve, frozen
+
+import qx
+from qx.environment import cpu_flags, distribution_version
+from qx.files import cache_folder, new_folder, write_whole
+from qx.host import Entry, Host, Reference
+from qx.jobs import BuildJob
+from qx.manifest import Manifest
+from qx.runner.preparation import Prepared, data_folder, is_offline
+from qx.runner.processes import Failure, Processes
+from qx.runner.request import Cell, Reporter, Request, config, references
+
+RECORD = "build.json"
+
+
+@frozen(kw_only=True)
+class Build:
+    """An artifact on the disk."""
+
+    artifact: Path
+    key: str
+    #: What the build took when it was made.
+    seconds: float
+    #: It was found, not made.
+    cached: bool
+    manifest: Manifest
+
+
+def build_all(
+    host: Host,
+    request: Request,
+    prepared: Prepared,
+    cells: Sequence[Cell],
+    processes: Processes,
+    reporter: Reporter,
+) -> dict[str, Build | Failure]:
+    """Build the artifact of every cell, as many side by side as there are processors."""
+    reporter.phase("build", f"{len(cells)} configs")
+    ended: dict[str, Build | Failure] = {}
+
+    def one(cell: Cell) -> Build | Failure:
+        try:
+            return build(host, request, prepared, cell, processes)
+        except Failure as failure:
+            return failure
+
+    with ThreadPoolExecutor(min(len(cells), os.cpu_count() or 1) or 1) as pool:
+        futures = {cell.id: pool.submit(one, cell) for cell in cells}
+        for cell in cells:
+            ended[cell.id] = futures[cell.id].result()
+            reporter.step(len(ended) / len(cells), cell.config)
+    return ended
+
+
+def build(host: Host, request: Request, prepared: Prepared, cell: Cell, processes: Processes) -> Build:
+    """The artifact of one cell, built now or found in the cache. Raises ``Failure``."""
+    entry = host.get("config", cell.config)
+    job = _job(host, request, prepared, cell, entry)
+    key = _key(job, prepared, entry)
+    place = cache_folder() / "builds" / key
+    if not request.rebuild and (found := _found(place, key)) is not None:
+        return found
+    return _made(job, place, key, cell, processes, request.timeout)
+
+
+def _job(host: Host, request: Request, prepared: Prepared, cell: Cell, entry: Entry) -> BuildJob:
+    assert entry.reference is not None
+    assert prepared.workload.reference is not None
+    data = data_folder(request)
+    return BuildJob(
+        seed=request.seed,
+        engine=prepared.engine,
+        workload=prepared.workload.reference,
+        config=entry.reference,
+        config_options=cell.options,
+        loaders=references(host.ready("loader")),
+        wrappers=references(host.wrappers),
+        weights=str(prepared.weights),
+        calibration=str(prepared.calibration) if config(entry).calibration else None,
+        data=str(data) if data else None,
+        offline=is_offline(request),
+        cache=str(cache_folder()),
+        folder="",
+    )
+
+
+def _key(job: BuildJob, prepared: Prepared, entry: Entry) -> str:
+    """A name for everything that decides what the build gives."""
+    record = config(entry)
+    sources = [job.config, job.workload, *job.loaders, *job.wrappers]
+    deciding = {
+        "job": {
+            name: value
+            for name, value in asdict(job).items()
+            if name not in ("weights", "calibration", "data", "offline", "cache", "folder")
+        },
+        "weights": prepared.weights_sha256,
+        "calibration": prepared.calibration.name if record.calibration else None,
+        # What a config is trained on goes by the data's place: it is too large to be read for each look.
+        "training": [prepared.evaluation.name, job.data] if record.training else None,
+        "sources": [source_fingerprint(reference) for reference in sources],
+        "qx": [qx.__name__, distribution_version("quant-explorer"), source_fingerprint(_WORKER)],
+        "config": [entry.distribution, entry.version],
+        "runtime": prepared.runtime,
+        "requires": {name: distribution_version(name) for name in record.requires},
+        "cpu": sorted(cpu_flags()),
+    }
+    return hashlib.sha256(json.dumps(deciding, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+_WORKER = Reference(name="worker", module="qx.worker.build")
+
+
+def source_fingerprint(reference: Reference) -> str:
+    """SHA-256 of the source of a plugin: its file, or every file of the package that it belongs to."""
+    digest = hashlib.sha256()
+    for path in _sources(reference):
+        digest.update(path.name.encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _sources(reference: Reference) -> list[Path]:
+    if reference.path is not None:
+        return [Path(reference.path)]
+    package = reference.module.partition(".")[0]
+    spec = find_spec(package)
+    if spec is None or spec.origin is None:
+        return []
+    origin = Path(spec.origin)
+    return sorted(origin.parent.rglob("*.py")) if spec.submodule_search_locations else [origin]
+
+
+def _found(place: Path, key: str) -> Build | None:
+    try:
+        record = json.loads((place / RECORD).read_text(encoding="utf-8"))
+        manifest = Manifest.read(place / "artifact")
+        whole = all(
+            (place / "artifact" / name).stat().st_size == size for name, size in manifest.files.items()
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if not whole:
+        return None
+    return Build(
+        artifact=place / "artifact", key=key, seconds=record["seconds"], cached=True, manifest=manifest
+    )
+
+
+def _made(job: BuildJob, place: Path, key: str, cell: Cell, processes: Processes, timeout: float) -> Build:
+    with new_folder(place, replace=True) as folder:
+        began = time.perf_counter()
+        processes.run(evolve(job, folder=str(folder)), f"build-{cell.config}", timeout=timeout)
+        seconds = time.perf_counter() - began
+        write_whole(folder / RECORD, json.dumps({"seconds": seconds, "key": key}).encode())
+    found = _found(place, key)
+    if found is None:
+        raise Failure("failed", "save", f"the build left no whole artifact in {place}")
+    return evolve(found, cached=False)

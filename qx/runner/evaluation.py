@@ -1,0 +1,95 @@
+"""Evaluation: the metrics of artifacts and of predictions, one process per cell."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from attrs import frozen
+
+from qx.host import Host
+from qx.jobs import EvaluateJob
+from qx.recording import Recording, Series
+from qx.records import Outcome
+from qx.runner.builds import Build
+from qx.runner.preparation import Prepared
+from qx.runner.processes import Failure, Processes
+from qx.runner.request import Cell, Chosen, Reporter, Request, references
+
+#: Items that are evaluated in one call.
+BATCH_SIZE = 100
+
+
+@frozen
+class MetricFailure:
+    """A metric that could not be measured of a cell."""
+
+    outcome: Outcome
+    cause: str
+
+
+def evaluate_all(
+    host: Host,
+    request: Request,
+    prepared: Prepared,
+    chosen: Chosen,
+    cells: Mapping[str, Build],
+    threads: Mapping[str, Cell],
+    processes: Processes,
+    reporter: Reporter,
+    recording: Recording,
+) -> dict[str, Failure | dict[str, MetricFailure]]:
+    """Evaluate every built cell, as many side by side as their threads leave processors.
+
+    Gives for each cell how it failed, or which of its metrics did.
+    """
+    reporter.phase("evaluate", f"{prepared.items} images, {len(cells)} configs")
+    shares = dict.fromkeys(cells, 0.0)
+
+    def one(cell: str) -> Failure | dict[str, MetricFailure]:
+        def progress(done: float, text: str) -> None:
+            shares[cell] = done
+            reporter.step(sum(shares.values()) / len(shares), threads[cell].config)
+
+        with tempfile.TemporaryDirectory(prefix="qx-") as folder:
+            outputs = Path(folder) / "outputs.npy"
+            job = EvaluateJob(
+                seed=request.seed,
+                threads=threads[cell].threads,
+                engine=prepared.engine,
+                wrappers=references(host.wrappers),
+                artifact=str(cells[cell].artifact),
+                inputs=str(prepared.evaluation),
+                batch_size=min(BATCH_SIZE, prepared.items),
+                artifact_metrics=references(chosen.metrics_of("artifact")),
+                prediction_metrics=references(chosen.metrics_of("predictions")),
+                outputs=str(outputs),
+            )
+            try:
+                answer = processes.run(
+                    job, f"evaluate-{threads[cell].config}", timeout=request.timeout, progress=progress
+                )
+            except Failure as failure:
+                return failure
+            recording.outputs[cell] = np.load(outputs)
+            return _recorded(recording, cell, answer["metrics"])
+
+    at_once = max(1, (os.cpu_count() or 1) // max(1, request.threads))
+    with ThreadPoolExecutor(at_once) as pool:
+        futures = {cell: pool.submit(one, cell) for cell in cells}
+        return {cell: future.result() for cell, future in futures.items()}
+
+
+def _recorded(recording: Recording, cell: str, answers: Mapping[str, Any]) -> dict[str, MetricFailure]:
+    failures = {}
+    for metric, given in answers.items():
+        if "outcome" in given:
+            failures[metric] = MetricFailure(given["outcome"], given["cause"])
+        elif given["values"] is not None:
+            recording.add(cell, (metric, None), Series.plain(given["values"], given["details"]))
+    return failures

@@ -1,0 +1,62 @@
+"""Single steps of a run, for the commands that want no more: one build, one training."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from qx.errors import DataError, UsageError
+from qx.files import cache_folder
+from qx.host import Entry, Host
+from qx.jobs import TrainJob
+from qx.runner.builds import Build, build
+from qx.runner.preparation import data_folder, is_offline, prepare
+from qx.runner.processes import Failure, Processes
+from qx.runner.request import Cell, Reporter, Request, config
+
+
+def quantize(host: Host, request: Request, name: str, reporter: Reporter) -> Build:
+    """Build the artifact of one config. Raises ``UsageError``, or ``Failure`` where the build ends badly."""
+    with tempfile.TemporaryDirectory(prefix="qx-logs-") as logs, Processes(Path(logs)) as processes:
+        prepared = prepare(host, request, processes, reporter)
+        cell = Cell(
+            id=f"{prepared.workload.name}/{name}",
+            workload=prepared.workload.name,
+            config=name,
+            threads=request.threads,
+            options={option.name: option.default for option in config(host.get("config", name)).options},
+        )
+        reporter.phase("build", name)
+        return build(host, request, prepared, cell, processes)
+
+
+def train(
+    host: Host, entry: Entry, request: Request, output: Path, epochs: int | None, reporter: Reporter
+) -> None:
+    """Train a workload's model on all processors and write its weights. Raises ``UsageError``."""
+    assert entry.reference is not None
+    if not host.implements(entry.name, "train"):
+        raise UsageError(f"workload {entry.name} cannot be trained: it implements no 'train'")
+    options = {option.name for option in entry.record.options} if entry.record else set()
+    if epochs is not None and "epochs" not in options:
+        raise UsageError(f"workload {entry.name} has no option 'epochs'")
+    folder = data_folder(request)
+    job = TrainJob(
+        seed=request.seed,
+        threads=os.cpu_count() or 1,
+        workload=entry.reference,
+        workload_options={} if epochs is None else {"epochs": epochs},
+        data=str(folder) if folder else None,
+        offline=is_offline(request),
+        cache=str(cache_folder()),
+        output=str(output.absolute()),
+    )
+    reporter.phase("train", entry.name)
+    with tempfile.TemporaryDirectory(prefix="qx-logs-") as logs, Processes(Path(logs)) as processes:
+        try:
+            processes.run(job, f"train-{entry.name}", timeout=request.timeout, progress=reporter.step)
+        except DataError as error:
+            raise UsageError(str(error)) from error
+        except Failure as failure:
+            raise UsageError(f"training {entry.name}: {failure.stage}: {failure.cause}") from failure

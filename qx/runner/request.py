@@ -1,0 +1,169 @@
+"""What a run is asked for, and the cells that follow from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from attrs import Factory, field, frozen
+
+from qx.errors import UsageError
+from qx.host import Entry, Host, Reference
+from qx.records import Config, Metric, Workload, to_integers, to_strings
+
+#: Under this name the baseline is measured a second time.
+CONTROL = "control"
+
+
+@frozen(kw_only=True)
+class Request:
+    """What a run is asked for; the defaults are those of ``qx run``."""
+
+    workload: str | None = None
+    configs: tuple[str, ...] = field(default=(), converter=to_strings)
+    metrics: tuple[str, ...] = field(default=(), converter=to_strings)
+    batch_sizes: tuple[int, ...] = field(default=(1, 32), converter=to_integers)
+    threads: int = 1
+    calibration_n: int = 256
+    engine: str | None = None
+    data: Path | None = None
+    weights: Path | None = None
+    seed: int = 0
+    timeout: float = 600.0
+    rebuild: bool = False
+    offline: bool = False
+    #: The relative half-width that the 95 % interval of every speedup is to reach.
+    precision: float = 0.01
+    #: Seconds for all launches; None goes by the number of configs.
+    budget: float | None = None
+
+    def check(self) -> None:
+        """Raise ``UsageError`` for what no run can be made of."""
+        for option, value in (("--calibration-n", self.calibration_n), ("--threads", self.threads)):
+            if value < 1:
+                raise UsageError(f"{option} must be at least 1, not {value}")
+        for size in self.batch_sizes:
+            if size < 1:
+                raise UsageError(f"--batch-size must be at least 1, not {size}")
+        for option, amount in (("--timeout", self.timeout), ("--precision", self.precision)):
+            if not amount > 0:
+                raise UsageError(f"{option} must be above 0, not {amount:g}")
+        if self.budget is not None and not self.budget > 0:
+            raise UsageError(f"--budget must be above 0 seconds, not {self.budget:g}")
+        if not 0 <= self.seed < 2**63:
+            raise UsageError(f"--seed must be from 0 to 2**63 - 1, not {self.seed}")
+
+
+class Reporter(Protocol):
+    """Whoever shows how a run goes."""
+
+    def phase(self, name: str, text: str) -> None:
+        """A phase begins: ``prepare``, ``build``, ``evaluate``, ``measure``, ``analyse``."""
+
+    def step(self, done: float, text: str) -> None:
+        """So far is the phase, 0 to 1."""
+
+    def say(self, text: str) -> None:
+        """A line that the user is to read, now and afterwards."""
+
+
+@frozen(kw_only=True)
+class Cell:
+    """One config on one workload, at one thread count."""
+
+    id: str
+    workload: str
+    config: str
+    threads: int
+    options: Mapping[str, Any] = Factory(dict)
+    #: It is the baseline's second self.
+    control: bool = False
+
+
+@frozen(kw_only=True)
+class Chosen:
+    """The plugins of a run."""
+
+    baseline: Entry
+    configs: tuple[Entry, ...]
+    metrics: tuple[Entry, ...]
+    #: Names that the user said: such a config is due, and an unavailable one ends in exit code 1.
+    named: frozenset[str]
+
+    def metrics_of(self, phase: str) -> tuple[Entry, ...]:
+        """The metrics of a phase, in their order."""
+        return tuple(entry for entry in self.metrics if metric(entry).phase == phase)
+
+
+def metric(entry: Entry) -> Metric:
+    """The record of a metric."""
+    assert isinstance(entry.record, Metric)
+    return entry.record
+
+
+def config(entry: Entry) -> Config:
+    """The record of a config."""
+    assert isinstance(entry.record, Config)
+    return entry.record
+
+
+def workload(entry: Entry) -> Workload:
+    """The record of a workload."""
+    assert isinstance(entry.record, Workload)
+    return entry.record
+
+
+def references(entries: Sequence[Entry]) -> tuple[Reference, ...]:
+    """How to import these plugins elsewhere."""
+    return tuple(entry.reference for entry in entries if entry.reference is not None)
+
+
+def choose(host: Host, request: Request) -> Chosen:
+    """The configs and metrics asked for; without names all there are. The baseline is always among them.
+
+    Configs that are unavailable keep their row. Raises ``UsageError`` for unknown names.
+    """
+    baseline = _baseline(host)
+    configs = [host.get("config", name) for name in request.configs] or [
+        entry for entry in host.entries if entry.kind == "config" and entry.state in ("ready", "unavailable")
+    ]
+    others = [entry for entry in configs if entry.name != baseline.name]
+    metrics = [host.get("metric", name) for name in request.metrics] or list(host.ready("metric"))
+    for entry in metrics:
+        if entry.state != "ready":
+            raise UsageError(f"metric {entry.name} is {entry.state}: {entry.reason}")
+    if not metrics:
+        raise UsageError("there is no metric: the list of plugins (qx list) says why")
+    return Chosen(
+        baseline=baseline,
+        configs=_unique([baseline, *others]),
+        metrics=_unique(metrics),
+        named=frozenset(request.configs),
+    )
+
+
+def _unique(entries: Sequence[Entry]) -> tuple[Entry, ...]:
+    return tuple({entry.name: entry for entry in entries}.values())
+
+
+def _baseline(host: Host) -> Entry:
+    references = [entry for entry in host.ready("config") if config(entry).reference]
+    if len(references) == 1:
+        return references[0]
+    found = ", ".join(entry.name for entry in references) or "none"
+    raise UsageError(f"just one config must be the baseline (a record with reference=True); found: {found}")
+
+
+def choose_workload(host: Host, request: Request) -> Entry:
+    """The workload asked for, or the default one. Raises ``UsageError``."""
+    if request.workload is not None:
+        entry = host.get("workload", request.workload)
+        if entry.state != "ready":
+            raise UsageError(f"workload {entry.name} is {entry.state}: {entry.reason}")
+        return entry
+    defaults = [entry for entry in host.ready("workload") if workload(entry).default]
+    if len(defaults) != 1:
+        names = ", ".join(entry.name for entry in host.ready("workload"))
+        raise UsageError(f"name a workload with --workload: {names or 'none is there, see qx list'}")
+    return defaults[0]

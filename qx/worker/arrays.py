@@ -1,0 +1,128 @@
+"""Splits of data as plain array files, memory-mapped, and the batches that are drawn from them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from attrs import frozen
+
+from qx.records import Data
+
+META = "split.json"
+
+
+@frozen
+class Split:
+    """Named inputs ``[n, ...]`` and labels ``[n]`` (or None)."""
+
+    inputs: dict[str, Any]
+    labels: Any
+    classes: tuple[str, ...]
+    source: str
+
+    @classmethod
+    def of(cls, data: Data) -> Split:
+        """What a workload gave, its inputs left as lazy as they are."""
+        labels = None if data.labels is None else np.asarray(data.labels)
+        return cls(dict(data.inputs), labels, data.classes, data.source)
+
+    @classmethod
+    def read(cls, folder: Path) -> Split:
+        """The split that ``write`` laid down, memory-mapped."""
+        meta = json.loads((folder / META).read_text(encoding="utf-8"))
+        inputs = {
+            name: np.load(folder / f"input_{index}.npy", mmap_mode="r")
+            for index, name in enumerate(meta["inputs"])
+        }
+        labels = np.load(folder / "labels.npy") if meta["labels"] else None
+        return cls(inputs, labels, tuple(meta["classes"]), meta["source"])
+
+    def write(self, folder: Path) -> None:
+        """Lay the split down in an existing folder."""
+        for index, array in enumerate(self.inputs.values()):
+            np.save(folder / f"input_{index}.npy", array)
+        if self.labels is not None:
+            np.save(folder / "labels.npy", self.labels)
+        meta = {
+            "inputs": list(self.inputs),
+            "labels": self.labels is not None,
+            "classes": list(self.classes),
+            "source": self.source,
+        }
+        (folder / META).write_text(json.dumps(meta), encoding="utf-8")
+
+    def __len__(self) -> int:
+        return len(next(iter(self.inputs.values())))
+
+    def take(self, indices: Any) -> Split:
+        """The items at these places, in memory."""
+        inputs = {name: np.ascontiguousarray(array[indices]) for name, array in self.inputs.items()}
+        labels = None if self.labels is None else self.labels[indices]
+        return Split(inputs, labels, self.classes, self.source)
+
+    def rows(self, start: int, stop: int) -> dict[str, Any]:
+        """One batch of inputs: items ``start`` to ``stop``, begun again from the first where they end."""
+        if stop <= len(self):
+            return {name: np.array(array[start:stop]) for name, array in self.inputs.items()}
+        places = np.arange(start, stop) % len(self)
+        return {name: np.array(array[places]) for name, array in self.inputs.items()}
+
+    def batches(self, size: int, *, labels: bool = False) -> Batches:
+        """All items in order, ``size`` at a time."""
+        return Batches(self, size, labels)
+
+    def fingerprint(self) -> str:
+        """SHA-256 over names, shapes, values and labels."""
+        digest = hashlib.sha256()
+        arrays = dict(self.inputs) if self.labels is None else {**self.inputs, "": self.labels}
+        for name, array in arrays.items():
+            digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+        digest.update("\n".join(self.classes).encode())
+        return digest.hexdigest()
+
+
+class Batches(Sequence[dict[str, Any]]):
+    """A sequence of named batches, each made afresh when asked for: none can be spoilt for the next."""
+
+    def __init__(self, split: Split, size: int, labels: bool) -> None:
+        self._split, self._size, self._labels = split, size, labels
+
+    def __len__(self) -> int:
+        return -(-len(self._split) // self._size)
+
+    def __getitem__(self, index: Any) -> Any:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        start = index * self._size
+        stop = min(start + self._size, len(self._split))
+        batch = self._split.rows(start, stop)
+        if self._labels:
+            batch["labels"] = np.array(self._split.labels[start:stop])
+        return batch
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (self[index] for index in range(len(self)))
+
+
+def drawn_over_classes(labels: Any, total: int, count: int, seed: int) -> Any:
+    """``count`` of ``total`` indices, as evenly over the classes as they allow, the same for a seed.
+
+    The items of each class are shuffled, then taken in turn: one of every class, the next of every class...
+    Without labels they are drawn at random.
+    """
+    generator = np.random.default_rng(seed)
+    order = generator.permutation(total)
+    if labels is not None:
+        shuffled = np.asarray(labels)[order]
+        turn = np.empty(total, dtype=np.int64)
+        for label in np.unique(shuffled):
+            places = np.flatnonzero(shuffled == label)
+            turn[places] = np.arange(len(places))
+        order = order[np.argsort(turn, kind="stable")]
+    return order[:count]

@@ -1,0 +1,170 @@
+"""Make one artifact: prepare, calibrate, convert, write."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qx.errors import PluginError
+from qx.host import Host
+from qx.jobs import BuildJob
+from qx.manifest import Manifest
+from qx.records import Artifact, Config, Loader
+from qx.worker.arrays import Split
+from qx.worker.channel import Channel
+from qx.worker.modules import converted, example_inputs, fp32_model, load_weights
+from qx.worker.plugins import context_for, host_for, options_of, seed_everything
+
+if TYPE_CHECKING:
+    from torch import nn
+
+#: Images in a calibration batch, and in a training batch.
+BATCH_SIZE = 32
+#: The state dict of an artifact that a loader rebuilds.
+STATE = "model.pt"
+#: Inputs, and what the converted module gave for them: kept beside the artifact, to hold every launch to it.
+PROBE = "probe.npz"
+
+
+def run(job: BuildJob, channel: Channel) -> None:
+    """Build into ``job.folder``: the artifact in ``artifact/``, the probe beside it."""
+    channel.stage("import")
+    import torch
+
+    torch.set_num_threads(job.threads)
+    if job.engine is not None:
+        torch.backends.quantized.engine = job.engine
+    host = host_for(job, (job.workload, job.config, *job.loaders))
+    config = host.get("config", job.config.name).record
+    assert isinstance(config, Config)
+    folder = Path(job.folder) / "artifact"
+    folder.mkdir()
+
+    began = time.perf_counter()
+    channel.stage("make_model")
+    model = fp32_model(host, job, job.workload.name, job.workload_options, quantizable=config.quantizable)
+    load_weights(model, Path(job.weights))
+    examples = example_inputs(host, job, job.workload.name, job.workload_options, 1)
+    result = converted(
+        host,
+        job,
+        job.config.name,
+        job.config_options,
+        model,
+        examples,
+        folder=folder,
+        between=lambda prepared: _calibrated(job, host, config, prepared, channel),
+        stage=channel.stage,
+    )
+    channel.stage("save")
+    artifact = _saved(job, host, result, folder)
+    manifest = _manifest(job, host, config, artifact)
+    manifest.write(folder)
+    seconds = time.perf_counter() - began
+    _flush(Path(job.folder))
+    channel.answer(seconds=seconds)
+
+
+def _calibrated(job: BuildJob, host: Host, config: Config, model: nn.Module, channel: Channel) -> nn.Module:
+    wanted = config.calibration or config.training
+    if not (wanted and host.implements(config.name, "calibrate")):
+        return model
+    channel.stage("calibrate")
+    if config.training:
+        split = Split.of(
+            host.call(
+                job.workload.name,
+                "load_data",
+                split="train",
+                context=context_for(
+                    job,
+                    options=options_of(host, job.workload.name, job.workload_options),
+                    data=Path(job.data) if job.data else None,
+                    cache=Path(job.cache),
+                    offline=job.offline,
+                ),
+            )
+        )
+    else:
+        assert job.calibration is not None
+        split = Split.read(Path(job.calibration))
+    seed_everything(job.seed)
+    context = context_for(
+        job,
+        options=options_of(host, config.name, job.config_options),
+        progress=channel.progress,
+    )
+    batches = split.batches(BATCH_SIZE, labels=config.training)
+    return host.call(  # type: ignore[no-any-return]
+        config.name, "calibrate", model=model, batches=batches, context=context
+    )
+
+
+def _saved(job: BuildJob, host: Host, result: Any, folder: Path) -> Artifact:
+    """The artifact: the config's own, or the state dict of the module that it gave."""
+    import torch
+
+    if isinstance(result, Artifact):
+        for name in result.files:
+            if not (folder / name).is_file():
+                raise PluginError(
+                    f"{job.config.name}: convert gave an artifact without its file {name!r}: "
+                    f"it must lie in context.folder"
+                )
+        return result
+    if not isinstance(result, torch.nn.Module):
+        raise PluginError(
+            f"{job.config.name}: convert must give an nn.Module or an Artifact, not {type(result).__name__}"
+        )
+    loaders = [entry for entry in host.ready("loader") if isinstance(entry.record, Loader)]
+    rebuilding = [entry.name for entry in loaders if entry.record.rebuilds]  # type: ignore[union-attr]
+    if len(rebuilding) != 1:
+        raise PluginError(
+            f"{job.config.name} gives a module, and just one loader must rebuild modules; "
+            f"there is {', '.join(rebuilding) or 'none'}"
+        )
+    result.eval()
+    torch.save(result.state_dict(), folder / STATE)
+    _write_probe(job, host, result, Path(job.folder) / PROBE)
+    return Artifact(folder=folder, loader=rebuilding[0], files=(STATE,))
+
+
+def _write_probe(job: BuildJob, host: Host, module: nn.Module, path: Path) -> None:
+    import numpy
+    import torch
+
+    examples = example_inputs(host, job, job.workload.name, job.workload_options, 2)
+    with torch.inference_mode():
+        outputs = module(*examples)
+    if isinstance(outputs, torch.Tensor):
+        arrays: dict[str, Any] = {f"input_{index}": tensor.numpy() for index, tensor in enumerate(examples)}
+        numpy.savez(path, outputs=outputs.numpy(), **arrays)
+
+
+def _manifest(job: BuildJob, host: Host, config: Config, artifact: Artifact) -> Manifest:
+    loader = host.get("loader", artifact.loader)
+    assert isinstance(loader.record, Loader)
+    assert loader.reference is not None
+    return Manifest(
+        config=job.config,
+        config_options=job.config_options,
+        workload=job.workload,
+        workload_options=job.workload_options,
+        loader=loader.reference,
+        imports=loader.record.imports,
+        quantizable=config.quantizable,
+        seed=job.seed,
+        engine=job.engine,
+        files={name: (artifact.folder / name).stat().st_size for name in artifact.files},
+        details=artifact.details,
+    )
+
+
+def _flush(folder: Path) -> None:
+    """Have every file on the disk before the build is given its name."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())

@@ -1,0 +1,70 @@
+"""Lay down a workload's data as plain array files, so that no launch needs what decoded them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qx.errors import DataError, UsageError
+from qx.files import new_folder
+from qx.jobs import DataJob
+from qx.worker.arrays import Split, drawn_over_classes
+from qx.worker.channel import Channel
+from qx.worker.plugins import context_for, host_for, options_of, seed_everything
+
+
+def run(job: DataJob, channel: Channel) -> None:
+    """Write the evaluation and the calibration split under their fingerprints, if they are not there."""
+    host = host_for(job, (job.workload,))
+    name = job.workload.name
+    context = context_for(
+        job,
+        options=options_of(host, name, job.workload_options),
+        data=Path(job.data) if job.data else None,
+        cache=Path(job.cache),
+        offline=job.offline,
+        progress=channel.progress,
+    )
+    splits = {}
+    for split in ("test", "train"):
+        channel.stage(f"load_data {split}")
+        seed_everything(job.seed)
+        splits[split] = _checked(Split.of(host.call(name, "load_data", split=split, context=context)), split)
+    train, test = splits["train"], splits["test"]
+    if job.calibration_n > len(train):
+        raise UsageError(
+            f"--calibration-n is {job.calibration_n}, but {name} has {len(train)} training images"
+        )
+    channel.stage("select")
+    chosen = drawn_over_classes(train.labels, len(train), job.calibration_n, job.seed)
+    home = Path(job.cache) / "splits"
+    laid = {
+        "evaluation": _laid_down(test.take(slice(None)), home),
+        "calibration": _laid_down(train.take(chosen), home),
+    }
+    channel.answer(
+        source=test.source,
+        items=len(test),
+        classes=list(test.classes),
+        evaluation=laid["evaluation"].name,
+        calibration=laid["calibration"].name,
+        folder=str(home),
+    )
+
+
+def _checked(split: Split, name: str) -> Split:
+    lengths = {key: len(array) for key, array in split.inputs.items()}
+    if not lengths or min(lengths.values()) == 0:
+        raise DataError(f"the {name} split is empty")
+    if split.labels is not None:
+        lengths["labels"] = len(split.labels)
+    if len(set(lengths.values())) != 1:
+        raise DataError(f"the {name} split has arrays of different lengths: {lengths}")
+    return split
+
+
+def _laid_down(split: Split, home: Path) -> Path:
+    place = home / split.fingerprint()
+    if not place.is_dir():
+        with new_folder(place) as folder:
+            split.write(folder)
+    return place

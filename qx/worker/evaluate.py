@@ -1,0 +1,90 @@
+"""Measure what needs no launches: the artifact's files, and its outputs for the whole evaluation split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qx.errors import QxError
+from qx.host import Host, Reference
+from qx.jobs import EvaluateJob
+from qx.manifest import Manifest
+from qx.records import Predictions, Subject
+from qx.worker.arrays import Split
+from qx.worker.build import PROBE
+from qx.worker.channel import Channel
+from qx.worker.failures import outcome_of
+from qx.worker.launch import samples_of
+from qx.worker.plugins import context_for, options_of, seed_everything
+from qx.worker.serving import host_of_artifact, import_runtime, load
+
+#: How far outputs may lie from the probe's where threads divide the sums otherwise than in the build.
+ROUNDING = 1e-4
+
+
+def run(job: EvaluateJob, channel: Channel) -> None:
+    """Answer with samples for each metric; one that fails is told by itself."""
+    folder = Path(job.artifact)
+    manifest = Manifest.read(folder)
+    metrics = (*job.artifact_metrics, *job.prediction_metrics)
+    measured: dict[str, Any] = {}
+    if job.artifact_metrics:
+        host = host_of_artifact(job, manifest, metrics)
+        data = manifest.artifact(folder)
+        for metric in job.artifact_metrics:
+            measured[metric.name] = _measured(job, channel, host, metric, data)
+
+    channel.stage("import")
+    import_runtime(manifest)
+    channel.stage("load")
+    seed_everything(job.seed)
+    host = host_of_artifact(job, manifest, metrics)
+    subject = load(job, manifest, folder, host)
+    channel.stage("probe")
+    _hold_to_probe(subject, folder.parent / PROBE, exact=job.threads == 1)
+    channel.stage("predict")
+    split = Split.read(Path(job.inputs))
+    outputs = _predict(subject, split, job.batch_size, channel)
+    np.save(job.outputs, outputs)
+    predictions = Predictions(outputs=outputs, labels=split.labels, classes=split.classes)
+    for metric in job.prediction_metrics:
+        measured[metric.name] = _measured(job, channel, host, metric, predictions)
+    channel.answer(metrics=measured)
+
+
+def _measured(job: EvaluateJob, channel: Channel, host: Host, metric: Reference, data: Any) -> dict[str, Any]:
+    channel.stage(f"measure {metric.name}")
+    context = context_for(job, options=options_of(host, metric.name, job.metric_options.get(metric.name, {})))
+    try:
+        return samples_of(host, metric.name, None, data, context)
+    except (Exception, SystemExit) as error:
+        outcome, cause = outcome_of(error)
+        return {"outcome": outcome, "cause": cause}
+
+
+def _predict(subject: Subject, split: Split, size: int, channel: Channel) -> Any:
+    """The outputs for every item, in order, the last batch filled up with items from the first on."""
+    parts = []
+    for start in range(0, len(split), size):
+        native = subject.call(subject.prepare(split.rows(start, start + size)))
+        parts.append(np.array(subject.outputs(native)))
+        channel.progress(min(1.0, (start + size) / len(split)), "predictions")
+    return np.concatenate(parts)[: len(split)]
+
+
+def _hold_to_probe(subject: Subject, path: Path, *, exact: bool) -> None:
+    """Raise ``QxError`` where the artifact does not give what the converted module gave in the build."""
+    if not path.is_file():
+        return
+    with np.load(path) as probe:
+        due = probe["outputs"]
+        arrays = {name: probe[name] for name in probe.files if name != "outputs"}
+    given = np.asarray(subject.outputs(subject.call(subject.prepare(arrays))))
+    same = np.array_equal(given, due) if exact else np.allclose(given, due, rtol=ROUNDING, atol=ROUNDING)
+    if not same:
+        raise QxError(
+            f"the loaded artifact does not give the outputs of the converted module: "
+            f"they differ by up to {np.abs(given - due).max():.3g}"
+        )

@@ -1,0 +1,132 @@
+"""One launch: load one artifact, serve it, obey."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from attrs import asdict
+
+from qx.errors import QxError
+from qx.host import Host
+from qx.jobs import LaunchJob
+from qx.manifest import Manifest
+from qx.records import Block, Context, Fresh, Mark, Samples, Subject
+from qx.worker.channel import Channel
+from qx.worker.memory import MarkTaker
+from qx.worker.plugins import context_for, options_of, seed_everything
+from qx.worker.serving import host_of_artifact, import_runtime, load
+from qx.worker.warming import warm_up
+
+
+def run(job: LaunchJob, channel: Channel) -> None:
+    """Start up, taking marks, then obey commands until the host hangs up."""
+    marker = MarkTaker(job.spawned_ns)
+    marks = [marker.mark("spawn")]
+    folder = Path(job.artifact)
+    manifest = Manifest.read(folder)
+
+    channel.stage("import")
+    import_runtime(manifest)
+    marks.append(marker.mark("imports"))
+
+    channel.stage("load")
+    seed_everything(job.seed)
+    subject = load(job, manifest, folder, host_of_artifact(job, manifest))
+    marks.append(marker.mark("load"))
+
+    channel.stage("first_answer")
+    natives = _natives(job, subject)
+    subject.call(natives[job.batch_sizes[0]])
+    marks.append(marker.mark("first_answer"))
+    channel.answer(marks=[asdict(mark) for mark in marks])
+
+    launch = _Launch(job, subject, natives, marks, marker, host_of_artifact(job, manifest, job.metrics))
+    for command in channel.commands():
+        try:
+            channel.answer(**launch.obey(channel, **command))
+        except (Exception, SystemExit) as error:
+            from qx.worker.failures import outcome_of
+
+            channel.fail(*outcome_of(error))
+
+
+def _natives(job: LaunchJob, subject: Subject) -> dict[int, Any]:
+    from qx.worker.arrays import Split
+
+    split = Split.read(Path(job.inputs))
+    return {size: subject.prepare(split.rows(0, size)) for size in job.batch_sizes}
+
+
+class _Launch:
+    def __init__(
+        self,
+        job: LaunchJob,
+        subject: Subject,
+        natives: Mapping[int, Any],
+        marks: list[Mark],
+        marker: MarkTaker,
+        host: Host,
+    ) -> None:
+        self.subject, self.natives, self.marks, self.marker, self.host = subject, natives, marks, marker, host
+        self.contexts: dict[str, Context] = {
+            reference.name: context_for(
+                job, options=options_of(host, reference.name, job.metric_options.get(reference.name, {}))
+            )
+            for reference in job.metrics
+        }
+
+    def obey(self, channel: Channel, do: str, **arguments: Any) -> dict[str, Any]:
+        channel.stage(arguments.get("stage", do))
+        arguments.pop("stage", None)
+        return getattr(self, f"do_{do}")(**arguments)  # type: ignore[no-any-return]
+
+    def do_fresh(self, metric: str) -> dict[str, Any]:
+        """Measure a metric of phase ``fresh``."""
+        data = Fresh(marks=tuple(self.marks), natives=self.natives, mark=self.marker.mark)
+        return self._measure(metric, data)
+
+    def do_warm(self, batch_size: int, seconds: float) -> dict[str, Any]:
+        """Call until the times are steady; afterwards nothing is collected as garbage."""
+        import gc
+
+        steady = warm_up(self.subject, self.natives[batch_size], seconds)
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        return steady
+
+    def do_block(self, metric: str, batch_size: int, calls: int, warm: int) -> dict[str, Any]:
+        """Measure a metric of phase ``block``, after calls that bring back what other launches drove out."""
+        native = self.natives[batch_size]
+        for _ in range(warm):
+            self.subject.call(native)
+        return self._measure(metric, Block(native=native, batch_size=batch_size, calls=calls))
+
+    def _measure(self, metric: str, data: Any) -> dict[str, Any]:
+        return samples_of(self.host, metric, self.subject, data, self.contexts[metric])
+
+
+def samples_of(
+    host: Host, metric: str, subject: Subject | None, data: Any, context: Context
+) -> dict[str, Any]:
+    """What ``measure`` gave, checked: values as a list of finite floats, or None; and its details."""
+    given = host.call(metric, "measure", subject=subject, data=data, context=context)
+    if given is None:
+        return {"values": None, "details": {}}
+    samples = given if isinstance(given, Samples) else Samples(given)
+    return {"values": _finite(metric, samples.values), "details": dict(samples.details)}
+
+
+def _finite(metric: str, values: Any) -> list[float]:
+    import math
+
+    try:
+        plain = values.tolist() if hasattr(values, "tolist") else values
+        floats = [float(plain)] if isinstance(plain, (int, float)) else [float(value) for value in plain]
+    except (TypeError, ValueError) as error:
+        raise QxError(f"{metric}: measure gave {type(values).__name__}, not numbers") from error
+    if not floats or not all(map(math.isfinite, floats)):
+        raise QxError(f"{metric}: measure gave {'no values' if not floats else 'values that are not finite'}")
+    return floats

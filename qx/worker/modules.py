@@ -1,0 +1,105 @@
+"""From a workload to the module that a config makes of it: in a build, and again in a launch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qx.errors import UsageError
+from qx.host import Host
+from qx.jobs import Job
+from qx.worker.plugins import context_for, options_of, seed_everything
+
+if TYPE_CHECKING:
+    import torch
+
+
+def fp32_model(
+    host: Host, job: Job, workload: str, options: Mapping[str, Any], *, quantizable: bool
+) -> torch.nn.Module:
+    """The workload's model in eval mode, without weights."""
+    context = context_for(job, options=options_of(host, workload, options), quantizable=quantizable)
+    seed_everything(job.seed)
+    return host.call(workload, "make_model", context=context).eval()  # type: ignore[no-any-return]
+
+
+def example_inputs(
+    host: Host, job: Job, workload: str, options: Mapping[str, Any], batch_size: int
+) -> tuple[torch.Tensor, ...]:
+    """The workload's tensors to trace with."""
+    context = context_for(job, options=options_of(host, workload, options))
+    return tuple(host.call(workload, "example_inputs", batch_size=batch_size, context=context))
+
+
+def load_weights(model: torch.nn.Module, path: Path) -> None:
+    """Load a state dict strictly. Raises ``UsageError`` that names what does not fit."""
+    import pickle
+    import zipfile
+
+    import torch
+
+    if not path.is_file():
+        raise UsageError(f"weights file {path} does not exist")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if zipfile.is_zipfile(path) or "global" in str(error).lower():
+            raise UsageError(
+                f"weights file {path} holds more than tensors, and loading it could run code; "
+                f"save it with torch.save(model.state_dict(), FILE)"
+            ) from error
+        raise UsageError(f"weights file {path} is damaged, or was not written by torch.save") from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise UsageError(f"weights file {path} is damaged, or was not written by torch.save") from error
+    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise UsageError(
+            f"weights file {path} holds no state dict (names to tensors); "
+            f"save it with torch.save(model.state_dict(), FILE)"
+        )
+    if problem := _misfit(model.state_dict(), state):
+        raise UsageError(f"weights file {path} does not fit {type(model).__name__}: {problem}")
+    model.load_state_dict(state, strict=True)
+
+
+def _misfit(due: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor]) -> str | None:
+    missing = [name for name in due if name not in given]
+    unexpected = [name for name in given if name not in due]
+    reshaped = [
+        f"{name} is {list(given[name].shape)}, expected {list(due[name].shape)}"
+        for name in due
+        if name in given and given[name].shape != due[name].shape
+    ]
+    kinds = (("missing ", missing), ("unexpected ", unexpected), ("", reshaped))
+    return "; ".join(f"{word}{_some(names)}" for word, names in kinds if names) or None
+
+
+def _some(names: list[str], most: int = 3) -> str:
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def converted(
+    host: Host,
+    job: Job,
+    config: str,
+    options: Mapping[str, Any],
+    model: torch.nn.Module,
+    examples: tuple[torch.Tensor, ...],
+    *,
+    folder: Path | None = None,
+    between: Callable[[torch.nn.Module], torch.nn.Module] | None = None,
+    stage: Callable[[str], object] = str,
+) -> Any:
+    """Prepare, do what comes ``between`` (calibration, in a build), and convert."""
+    context = context_for(job, options=options_of(host, config, options), folder=folder)
+    arguments = {"example_inputs": examples, "context": context}
+    if host.implements(config, "prepare_model"):
+        stage("prepare_model")
+        seed_everything(job.seed)
+        model = host.call(config, "prepare_model", model=model, **arguments)
+    if between is not None:
+        model = between(model)
+    stage("convert")
+    seed_everything(job.seed)
+    return host.call(config, "convert", model=model, **arguments)

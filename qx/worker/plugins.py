@@ -1,0 +1,42 @@
+"""Calling plugins in a worker: seeded, with their options, and with the rules of the contract held."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from qx.host import Host, Reference
+from qx.jobs import Job
+from qx.records import Context
+
+
+def host_for(job: Job, references: Iterable[Reference | None]) -> Host:
+    """A host of just these plugins and of those that wrap; no entry point is looked at."""
+    wanted = {
+        reference.name: reference for reference in [*references, *job.wrappers] if reference is not None
+    }
+    return Host.of(list(wanted.values()))
+
+
+def options_of(host: Host, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """All options of a plugin: the defaults, and over them what was given."""
+    record = next(entry.record for entry in host.entries if entry.name == name)
+    defaults = {option.name: option.default for option in record.options} if record else {}
+    return {**defaults, **given}
+
+
+def context_for(job: Job, **fields: Any) -> Context:
+    """The context that a job gives to hooks."""
+    return Context(seed=job.seed, threads=job.threads, engine=job.engine, **fields)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python's, numpy's and torch's generators, those that are imported."""
+    import random
+    import sys
+
+    random.seed(seed)
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed(seed % 2**32)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(seed)

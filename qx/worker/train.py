@@ -1,0 +1,42 @@
+"""Train a workload's model and write its weights."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from qx.errors import PluginError
+from qx.files import write_whole
+from qx.jobs import TrainJob
+from qx.worker.channel import Channel
+from qx.worker.modules import fp32_model
+from qx.worker.plugins import context_for, host_for, options_of, seed_everything
+
+
+def run(job: TrainJob, channel: Channel) -> None:
+    """Write the state dict of the trained module."""
+    channel.stage("import")
+    import torch
+
+    torch.set_num_threads(job.threads)
+    host = host_for(job, (job.workload,))
+    name = job.workload.name
+    context = context_for(
+        job,
+        options=options_of(host, name, job.workload_options),
+        data=Path(job.data) if job.data else None,
+        cache=Path(job.cache),
+        offline=job.offline,
+        progress=channel.progress,
+    )
+    channel.stage("train")
+    model = fp32_model(host, job, name, job.workload_options, quantizable=False)
+    seed_everything(job.seed)
+    trained = host.call(name, "train", model=model, context=context)
+    if not isinstance(trained, torch.nn.Module):
+        raise PluginError(f"{name}: train must give an nn.Module, not {type(trained).__name__}")
+    channel.stage("save")
+    buffer = io.BytesIO()
+    torch.save(trained.state_dict(), buffer)
+    write_whole(Path(job.output), buffer.getvalue())
+    channel.answer(output=job.output)

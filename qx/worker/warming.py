@@ -1,0 +1,43 @@
+"""Calls that come before those that count."""
+
+from __future__ import annotations
+
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+from qx.records import Subject
+
+#: A window is long enough that the clock and one interruption do not decide it.
+WINDOW_SECONDS = 0.02
+WINDOW_CALLS = 3
+#: Steady: so many windows in a row, none of which is faster than the best before by more than the tolerance.
+STEADY_WINDOWS = 3
+TOLERANCE = 0.02
+
+
+def warm_up(subject: Subject, native: Any, seconds: float) -> dict[str, Any]:
+    """Call in windows until they get no faster, or for ``seconds``; at least one window.
+
+    Gives the seconds a call took in the last windows, the number of calls, and whether they became steady.
+    """
+    began = perf_counter()
+    medians: list[float] = []
+    best, stalled, calls = float("inf"), 0, 0
+    while stalled < STEADY_WINDOWS:
+        times: list[float] = []
+        while len(times) < WINDOW_CALLS or sum(times) < WINDOW_SECONDS:
+            start = perf_counter()
+            subject.call(native)
+            times.append(perf_counter() - start)
+        calls += len(times)
+        medians.append(median(times))
+        stalled = 0 if medians[-1] < best * (1 - TOLERANCE) else stalled + 1
+        best = min(best, medians[-1])
+        if perf_counter() - began > seconds:
+            break
+    return {
+        "seconds_per_call": median(medians[-STEADY_WINDOWS:]),
+        "calls": calls,
+        "steady": stalled >= STEADY_WINDOWS,
+    }

@@ -1,0 +1,314 @@
+"""What tests share: a cache of their own, no network, ``qx`` itself, and a toy workload served without torch.
+
+Nothing here stands in for a part of qx: runs are real, with real processes and real artifacts. The toy is
+small, so that a run of it takes seconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+from attrs import frozen
+
+from qx.cli import main
+from qx.host import Host
+
+#: Waves are at least six, however small the budget.
+QUICK = ("--budget", "0.01", "--batch-size", "1")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache folder of the tests' own; no network, and no data of the machine's user."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("QX_CACHE", str(folder))
+        patch.setenv("QX_OFFLINE", "1")
+        patch.delenv("QX_DATA", raising=False)
+        yield folder
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test begins in an empty folder, so that nothing is written into the checkout."""
+    monkeypatch.chdir(tmp_path)
+
+
+# Running qx ---------------------------------------------------------------------------------------
+
+
+@frozen(slots=False)
+class Done:
+    """A command that has ended, and where its results are, if it was a run that wrote some."""
+
+    code: int
+    out: str
+    err: str
+    folder: Path
+
+    @cached_property
+    def results(self) -> dict[str, Any]:
+        """``full_results.json``."""
+        read: dict[str, Any] = json.loads((self.folder / "full_results.json").read_text(encoding="utf-8"))
+        return read
+
+    @property
+    def table(self) -> str:
+        """``pareto.md``."""
+        return (self.folder / "pareto.md").read_text(encoding="utf-8")
+
+    def cell(self, config: str) -> dict[str, Any]:
+        """The one cell of a config that is not the control; of ``control`` the control."""
+        (cell,) = (
+            cell
+            for name, cell in self.results["cells"].items()
+            if (cell["control"] and config == "control") or (cell["config"] == config and not cell["control"])
+        )
+        return cell  # type: ignore[no-any-return]
+
+    def measurements(self, config: str | None = None, metric: str | None = None) -> list[dict[str, Any]]:
+        """Those of a config and a metric, those of the control left out."""
+        return [
+            one
+            for one in self.results["measurements"]
+            if config in (None, one["config"])
+            and metric in (None, one["metric"])
+            and not self.results["cells"][one["cell"]]["control"]
+        ]
+
+    def measurement(self, config: str, metric: str) -> dict[str, Any]:
+        """The only one of a config and a metric."""
+        (one,) = self.measurements(config, metric)
+        return one
+
+
+@pytest.fixture(scope="session")
+def qx() -> Callable[..., Done]:
+    """Run a command in this process: ``qx("run", "--seed", 1, cwd=folder)``."""
+
+    def run(*arguments: object, cwd: Path | None = None) -> Done:
+        words = [str(argument) for argument in arguments]
+        out, err, before = io.StringIO(), io.StringIO(), Path.cwd()
+        try:
+            os.chdir(cwd or before)
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                code = main(words)
+        finally:
+            os.chdir(before)
+        given = words[words.index("--out") + 1] if "--out" in words else "artifacts/results"
+        return Done(code, out.getvalue(), err.getvalue(), (cwd or before) / given)
+
+    return run
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start a command as a process of its own, with a folder ``temporary`` for temporary files."""
+    started: list[subprocess.Popen[str]] = []
+
+    def run(*arguments: object, **options: Any) -> subprocess.Popen[str]:
+        temporary = tmp_path / "temporary"
+        temporary.mkdir(exist_ok=True)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "qx", *map(str, arguments)],
+            env=os.environ | {"TMPDIR": str(temporary)},
+            text=True,
+            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options,
+        )
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture(scope="session")
+def write_plugin(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], str]:
+    """Write a plugin into a file of its own and give its path, as ``-p`` takes it."""
+
+    def write(name: str, source: str) -> str:
+        path = tmp_path_factory.mktemp("plugin") / f"{name}.py"
+        path.write_text(dedent(source), encoding="utf-8")
+        return str(path)
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def loaded_modules(write_plugin: Callable[[str, str], str]) -> str:
+    """A metric that tells which of the heavy packages a launch has imported."""
+    return write_plugin(
+        "loaded_modules",
+        """
+        import sys
+        from qx import Metric, Samples, hookimpl
+
+        @hookimpl
+        def describe():
+            return Metric(
+                name="loaded_modules", summary="Modules in a launch.", unit="modules", better="neither",
+                samples="per_launch", compare="difference", phase="fresh",
+            )
+
+        @hookimpl
+        def measure():
+            names = sorted({name.partition(".")[0] for name in sys.modules})
+            return Samples(float(len(sys.modules)), details={"packages": names})
+        """,
+    )
+
+
+# The digits, once for all -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def digits(
+    qx: Callable[..., Done], loaded_modules: str, tmp_path_factory: pytest.TempPathFactory
+) -> Done:
+    """A run of all built-in configs and metrics on the digits, begun in an empty folder."""
+    home = tmp_path_factory.mktemp("digits")
+    done = qx("run", "--workload", "digits_cnn", "-p", loaded_modules, *QUICK, cwd=home)
+    return Done(done.code, done.out, done.err, home / "artifacts" / "results" / "digits_cnn")
+
+
+# The toy ------------------------------------------------------------------------------------------
+
+TOY_WORKLOAD = """
+    from qx import Data, Option, Workload, hookimpl
+
+    COUNTS = {"train": (60, 30, 10), "test": (20, 10, 6)}
+
+    @hookimpl
+    def describe():
+        return Workload(
+            name="toy",
+            summary="Points in four dimensions, of three kinds.",
+            options=[Option(name="epochs", default=2, help="Passes over the training points.")],
+        )
+
+    @hookimpl
+    def make_model():
+        import torch
+        return torch.nn.Linear(4, 3)
+
+    @hookimpl
+    def load_data(split):
+        import numpy
+        random = numpy.random.RandomState(len(split))
+        labels = numpy.repeat(numpy.arange(3), COUNTS[split])
+        points = random.randn(len(labels), 4).astype("float32")
+        points[numpy.arange(len(labels)), labels] += 2
+        return Data(inputs={"point": points}, labels=labels, classes=("x", "y", "z"), source="toy points")
+
+    @hookimpl
+    def example_inputs(batch_size):
+        import torch
+        return (torch.zeros(batch_size, 4),)
+
+    @hookimpl
+    def train(model, context):
+        import torch
+        with torch.no_grad():
+            model.weight.copy_(torch.eye(3, 4) * context.options["epochs"])
+            model.bias.copy_(torch.rand(3) / 100)
+        context.progress(1.0, "trained")
+        return model
+"""
+
+TOY_LOADER = """
+    from qx import Loader, hookimpl
+
+    @hookimpl
+    def describe():
+        return Loader(name="toy_numpy", summary="A matrix product in numpy.", imports=["numpy"])
+
+    @hookimpl
+    def load(artifact):
+        import numpy
+        with numpy.load(artifact.folder / artifact.files[0]) as arrays:
+            return Subject(arrays["weight"], arrays["bias"], artifact.details)
+
+    class Subject:
+        def __init__(self, weight, bias, details):
+            self.weight, self.bias, self.config = weight, bias, details["config"]
+
+        def prepare(self, arrays):
+            return arrays["point"]
+
+        def call(self, native):
+            return native @ self.weight.T + self.bias
+
+        def outputs(self, native):
+            return native
+"""
+
+TOY_CONFIG = """
+    from qx import Artifact, Config, hookimpl
+
+    @hookimpl
+    def describe():
+        return Config(name="{name}", summary="A toy."{record})
+
+    @hookimpl
+    def convert(model, context):
+        import numpy
+        {first}
+        weight, bias = (tensor.detach().numpy() for tensor in (model.weight, model.bias))
+        numpy.savez(context.folder / "model.npz", weight=weight, bias=bias)
+        return Artifact(
+            folder=context.folder, files=["model.npz"], loader="toy_numpy", details={{"config": "{name}"}}
+        )
+"""
+
+
+@frozen
+class Toy:
+    """A workload with a loader and a baseline, all given with ``-p``."""
+
+    #: Arguments of ``-p``; the built-in configs are left out.
+    plugins: tuple[str, ...]
+    weights: Path
+    _write: Callable[[str, str], str]
+
+    def config(self, name: str, first: str = "pass", record: str = "") -> str:
+        """The path of a config of the toy's; ``first`` is what its ``convert`` does first."""
+        return self._write(name, dedent(TOY_CONFIG).format(name=name, first=first, record=record and f", {record}"))
+
+    def arguments(self, *more: str) -> list[str]:
+        """What chooses the toy on the command line, with more plugins."""
+        return ["--workload", "toy", "--weights", str(self.weights), *self.given(*more)]
+
+    def given(self, *more: str) -> list[str]:
+        """The toy's plugins and more on the command line."""
+        return [word for plugin in (*self.plugins, *more) for word in ("-p", plugin)]
+
+
+@pytest.fixture(scope="session")
+def toy(write_plugin: Callable[[str, str], str], tmp_path_factory: pytest.TempPathFactory) -> Toy:
+    """The toy."""
+    import torch
+
+    weights = tmp_path_factory.mktemp("toy") / "toy.pt"
+    torch.save({"weight": torch.eye(3, 4), "bias": torch.zeros(3)}, weights)
+    built_in: Sequence[str] = [f"no:{entry.name}" for entry in Host.discover().entries if entry.kind == "config"]
+    baseline = dedent(TOY_CONFIG).format(name="toy_fp32", first="pass", record=", reference=True")
+    plugins = (
+        write_plugin("toy", TOY_WORKLOAD),
+        write_plugin("toy_numpy", TOY_LOADER),
+        write_plugin("toy_fp32", baseline),
+        *built_in,
+    )
+    return Toy(plugins, weights, write_plugin)

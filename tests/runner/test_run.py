@@ -1,0 +1,215 @@
+"""A whole run: what stands in its results, what lies beside them, and that a second one gives the same."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from qx.recording import Recording
+from qx.results import read
+from qx.worker.arrays import Split
+
+CONFIGS = ("fp32_baseline", "dynamic_int8", "static_int8_per_tensor", "static_int8_per_channel")
+METRICS = ("accuracy", "file_size", "latency", "rss")
+STATIC = CONFIGS[2:]
+
+
+@pytest.fixture(scope="session")
+def recording(digits: Any) -> Recording:
+    """The raw samples that lie beside the results of the digits."""
+    return Recording.read(digits.folder / digits.results["run"]["samples"])
+
+
+@pytest.fixture(scope="session")
+def again(qx: Callable[..., Any], digits: Any, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The digits built anew and evaluated a second time: what the builds held before, and the run."""
+    before = {config: artifact_files(cache, digits.cell(config)) for config in CONFIGS}
+    home = tmp_path_factory.mktemp("again")
+    done = qx(
+        *("run", "--workload", "digits_cnn", "--rebuild", "-m", "accuracy", "-m", "file_size"),
+        *("--out", "out"),
+        cwd=home,
+    )
+    return before, done
+
+
+def artifact_files(cache: Path, cell: dict[str, Any]) -> dict[str, str]:
+    """SHA-256 of every file in the build of a cell, but for the record of how long it took."""
+    build = cache / "builds" / cell["build"]
+    return {
+        str(path.relative_to(build)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(build.rglob("*"))
+        if path.is_file() and path.name != "build.json"
+    }
+
+
+def test_every_config_has_every_metric(digits: Any) -> None:
+    """Four configs by four metrics: each measurement is ok, with a value, and a delta to the baseline."""
+    assert digits.code == 0, digits.err
+    assert set(digits.results["configs"]) == set(CONFIGS)
+    assert {config["outcome"] for config in digits.results["configs"].values()} == {"ok"}
+    for config in CONFIGS:
+        for metric in METRICS:
+            one = digits.measurement(config, metric)
+            assert (one["outcome"], one["cause"]) == ("ok", None)
+            assert np.isfinite(one["value"])
+            assert np.isfinite(one["vs_baseline"]["value"])
+            low, high = one["ci"]
+            assert low <= one["value"] <= high
+            assert one["n"] >= 1
+    assert digits.measurement("fp32_baseline", "latency")["vs_baseline"]["value"] == 1.0
+    assert digits.measurement("fp32_baseline", "accuracy")["vs_baseline"]["value"] == 0.0
+
+
+def test_sizes_are_those_of_the_files(digits: Any, cache: Path) -> None:
+    """``file_size`` is the bytes of the shipped files; static int8 takes about a quarter of the baseline's."""
+    for config in CONFIGS:
+        cell, size = digits.cell(config), digits.measurement(config, "file_size")
+        folder = cache / "builds" / cell["build"] / "artifact"
+        assert size["value"] == sum((folder / name).stat().st_size for name in cell["artifact"])
+        assert "manifest.json" not in cell["artifact"]
+    for config in STATIC:
+        assert 0.24 < digits.measurement(config, "file_size")["vs_baseline"]["value"] < 0.30
+    assert 0.95 < digits.measurement("dynamic_int8", "file_size")["vs_baseline"]["value"] < 1.05
+
+
+def test_every_prediction_is_kept(digits: Any, recording: Recording, cache: Path) -> None:
+    """The outputs for every image lie in the samples, and the accuracies follow from them."""
+    workload = digits.results["run"]["workloads"]["digits_cnn"]
+    split = Split.read(cache / "splits" / workload["evaluation_sha256"])
+    assert split.fingerprint() == workload["evaluation_sha256"]
+    for config in CONFIGS:
+        outputs = recording.outputs[f"digits_cnn/{config}"]
+        assert outputs.shape == (500, 10)
+        accuracy = digits.measurement(config, "accuracy")
+        right = outputs.argmax(axis=1) == split.labels
+        assert accuracy["value"] == pytest.approx(right.mean())
+        assert accuracy["n"] == workload["items"] == 500
+    assert digits.measurement("fp32_baseline", "accuracy")["value"] >= 0.98
+
+
+def test_the_front_and_the_picks_are_of_the_configs(digits: Any) -> None:
+    """The front is not empty, every pick is a cell of the run, and the control takes no part in either."""
+    cells = {f"digits_cnn/{config}" for config in CONFIGS}
+    front = digits.results["front"]
+    assert set(front) == cells
+    assert any(one["on_front"] for one in front.values())
+    picks = {pick["aim"]: pick["cell"] for pick in digits.results["picks"]}
+    assert set(picks.values()) <= cells
+    assert picks["the smallest artifact"] in {f"digits_cnn/{config}" for config in STATIC}
+    assert len(picks) == len(METRICS)
+
+
+def test_what_is_written_bears_the_name_of_the_workload(digits: Any) -> None:
+    """Results of a workload that is not the default one lie in a folder of its name, and say it in the title."""
+    assert digits.folder.parts[-3:] == ("artifacts", "results", "digits_cnn")
+    title = digits.table.splitlines()[0]
+    assert title.startswith("#")
+    assert "digits_cnn" in title
+    for config in CONFIGS:
+        assert config in digits.table
+        assert config in digits.out
+
+
+def test_the_samples_are_where_the_results_say(digits: Any, recording: Recording) -> None:
+    """Every measurement names the raw samples that it comes from, and its value can be computed from them."""
+    names = sorted(path.name for path in digits.folder.iterdir())
+    assert names == sorted(["full_results.json", "pareto.md", digits.results["run"]["samples"]])
+    with np.load(digits.folder / digits.results["run"]["samples"]) as arrays:
+        for one in digits.results["measurements"]:
+            file, _, key = one["samples_ref"].partition("#")
+            assert file == digits.results["run"]["samples"]
+            assert len(arrays[key]) >= one["n"]
+    latency = recording.series["digits_cnn/fp32_baseline"]["latency", 1]
+    medians = [np.median(latency.values[latency.wave == wave]) for wave in np.unique(latency.wave)]
+    assert digits.measurement("fp32_baseline", "latency")["value"] == pytest.approx(np.median(medians))
+
+
+def test_rounds_go_in_an_order_that_changes_and_is_recorded(digits: Any, recording: Recording) -> None:
+    """In each round every cell has a place of its own, and the places differ from round to round."""
+    cells = [f"digits_cnn/{config}" for config in (*CONFIGS, "control")]
+    orders = []
+    series = {cell: recording.series[cell]["latency", 1] for cell in cells}
+    waves, rounds = digits.results["run"]["measuring"]["waves"], digits.results["run"]["measuring"]["rounds"]
+    for wave in range(waves):
+        for number in range(rounds):
+            places = {
+                cell: np.unique(one.position[(one.wave == wave) & (one.round == number)])
+                for cell, one in series.items()
+            }
+            assert sorted(int(place) for place, in places.values()) == list(range(len(cells)))
+            orders.append(tuple(int(place) for place, in places.values()))
+    assert len(set(orders)) > len(orders) / 2
+
+
+def test_every_cell_is_launched_in_every_wave(digits: Any) -> None:
+    """At least six waves, each with a fresh launch of every cell and of the control, however small the budget."""
+    measuring = digits.results["run"]["measuring"]
+    assert measuring["waves"] >= 6
+    assert measuring["ended_by"] in ("precision", "budget")
+    assert measuring["deaths"] == []
+    assert {cell["launches"] for cell in digits.results["cells"].values()} == {measuring["waves"]}
+    control = digits.cell("control")
+    assert control["control"]
+    assert control["config"] == "fp32_baseline"
+    floors = {floor["metric"] for floor in digits.results["noise_floor"]}
+    assert {"latency", "rss"} <= floors
+
+
+def test_what_the_run_was_is_recorded(digits: Any) -> None:
+    """Seed, engine, batch sizes, baseline, fingerprints and environment stand in the results."""
+    run, environment = digits.results["run"], digits.results["environment"]
+    assert run["seed"] == 0
+    assert run["threads"] == 1
+    assert run["batch_sizes"] == [1]
+    assert run["calibration_n"] == 256
+    assert run["baseline"] == "digits_cnn/fp32_baseline"
+    assert run["engine"] in environment["runtime"]["engines"]
+    workload = run["workloads"]["digits_cnn"]
+    assert {len(workload[f"{what}_sha256"]) for what in ("weights", "evaluation", "calibration")} == {64}
+    assert environment["distributions"]["torch"] == environment["runtime"]["torch"].partition("+")[0]
+    assert {cell["build_seconds"] > 0 for cell in digits.results["cells"].values()} == {True}
+
+
+def test_results_are_read_as_they_were_written(digits: Any) -> None:
+    """Reading the results and writing them again gives the same file."""
+    text = (digits.folder / "full_results.json").read_text(encoding="utf-8")
+    assert read(digits.folder).to_json() == text
+
+
+def test_launches_import_no_more_than_they_serve_with(digits: Any) -> None:
+    """A launch of an eager artifact imports torch, and none of what decoded the data or drew the table."""
+    for config in CONFIGS:
+        packages = set(digits.measurement(config, "loaded_modules")["details"]["packages"])
+        assert "torch" in packages
+        assert not packages & {"torchvision", "sklearn", "PIL", "scipy", "rich", "tabulate", "cattrs"}
+
+
+def test_the_same_seed_gives_the_same_bits(again: Any, digits: Any, recording: Recording, cache: Path) -> None:
+    """A second run with ``--rebuild`` builds anew, and artifacts and predictions are the same bit for bit."""
+    before, done = again
+    assert done.code == 0, done.err
+    second = Recording.read(done.folder / done.results["run"]["samples"])
+    for config in CONFIGS:
+        cell = done.cell(config)
+        assert not cell["build_cached"]
+        assert cell["build"] == digits.cell(config)["build"]
+        assert {"artifact/manifest.json", "artifact/model.pt", "probe.npz"} == set(before[config])
+        assert artifact_files(cache, cell) == before[config]
+        first = recording.outputs[f"digits_cnn/{config}"]
+        assert second.outputs[f"digits_cnn/{config}"].tobytes() == first.tobytes()
+        accuracies = [run.measurement(config, "accuracy")["value"] for run in (done, digits)]
+        assert accuracies[0] == accuracies[1]
+
+
+def test_without_a_metric_of_launches_nothing_is_launched(again: Any) -> None:
+    """A run of metrics that need no launches has no waves, and says that there was nothing to repeat."""
+    _, done = again
+    assert done.results["run"]["measuring"]["waves"] == 0
+    assert done.results["run"]["measuring"]["ended_by"] == "nothing to repeat"
+    assert {one["metric"] for one in done.measurements()} == {"accuracy", "file_size"}
