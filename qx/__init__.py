@@ -1,5 +1,6 @@
 """qx: every way to quantize a PyTorch model, side by side, in numbers that survive being measured again."""
 
+from qx.environment import cpu_flags
 from qx.errors import DataError, PluginError, QxError, Unsupported, UsageError
 from qx.hookspecs import hookimpl
 from qx.records import (
@@ -41,5 +42,6 @@ __all__ = [
     "Unsupported",
     "UsageError",
     "Workload",
+    "cpu_flags",
     "hookimpl",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from functools import cached_property
 from typing import Any
 
@@ -51,7 +51,7 @@ def analyse(
     ]
     control = next((cell for cell, result in cells.items() if result.control), None)
     well = [cell for cell, result in cells.items() if result.outcome == "ok" and not result.control]
-    front, picks, axes = _front(quantities, well, baseline, run["seed"])
+    front, picks, axes = _front(quantities, well, set(failures), run["seed"])
     runtime = {
         cell: _cell_of(cells, result, configs[result.config].runtime_baseline)
         for cell, result in cells.items()
@@ -140,17 +140,23 @@ class Quantity:
         return self.recording.series[cell][self.key].values
 
     def of_waves(self, cell: str) -> Any:
-        """One value for each wave, ``[waves]``; NaN where the cell has no launch in it."""
+        """One value for each wave, ``[waves]``; NaN where the cell has no launch in it.
+
+        Samples that do not tell their wave (derived ones) are taken as of one wave each.
+        """
         series = self.recording.series[cell][self.key]
         waves = np.full(self._waves, np.nan)
         present = series.wave >= 0
+        if not present.any():
+            waves[: len(series.values)] = series.values
         for wave in np.unique(series.wave[present]):
             waves[wave] = np.median(series.values[series.wave == wave])
-        return waves if present.any() else series.values
+        return waves
 
     @cached_property
     def _waves(self) -> int:
-        return 1 + max(int(self.recording.series[cell][self.key].wave.max()) for cell in self.measured)
+        series = [self.recording.series[cell][self.key] for cell in self.measured]
+        return max(1 + int(one.wave.max()) if (one.wave >= 0).any() else len(one.values) for one in series)
 
     @cached_property
     def log_ratios(self) -> Any:
@@ -219,7 +225,36 @@ class Quantity:
                 "lowest": float(values.min()),
                 "calls": len(values),
             }
+        if self.recording.series[cell][self.key].groups is not None:
+            told["groups"] = self._groups(cell)
         return without_nan(told)  # type: ignore[no-any-return]
+
+    def _groups(self, cell: str) -> dict[str, Any]:
+        """Value and paired difference of each group of items, corrected for looking at all of them."""
+        own, base = self.recording.series[cell][self.key], self.recording.get(self.baseline, self.key)
+        told: dict[str, Any] = {}
+        # Bonferroni: all intervals of differences together hold with 95 %.
+        level = 1 - 0.05 / max(1, len(own.group_names))
+        for index, name in enumerate(own.group_names):
+            members = own.groups == index
+            if not members.any():
+                continue
+            estimate = stats.item_mean(own.values[members])
+            told[name] = {"value": estimate.value, "ci": estimate.ci, "n": estimate.n}
+            if base is not None and cell != self.baseline and self.metric.compare == "difference":
+                difference = stats.paired_difference(own.values[members], base.values[members], level)
+                told[name]["vs_baseline"] = {
+                    "kind": difference.kind,
+                    "value": difference.value,
+                    "ci": difference.ci,
+                    "level": level,
+                    "p": difference.p,
+                }
+        compared = [one["vs_baseline"] for one in told.values() if "vs_baseline" in one]
+        adjusted = stats.holm([one["p"] for one in compared if one["p"] is not None])
+        for one, p in zip((one for one in compared if one["p"] is not None), adjusted, strict=True):
+            one["p_adjusted"] = p
+        return told
 
     def axis(self, cells: Sequence[str]) -> pareto.Axis:
         """How much better each of these cells is than each other, with its margin."""
@@ -251,7 +286,9 @@ class Quantity:
             return sign * np.array([self.estimate(cell).value for cell in cells])
         base = self.baseline if self.baseline in self.measured else cells[0]
         ratios = np.array([self.log_ratio(cell, base) for cell in cells])
-        means = np.nanmean(ratios, axis=1)
+        known = ~np.isnan(ratios)
+        # A cell that shares no wave with the baseline is drawn as its equal: nothing else is known.
+        means = np.where(known, ratios, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
         drawn = ratios[:, waves % ratios.shape[1]]
         present = ~np.isnan(drawn)
         counts = present.sum(axis=2)
@@ -382,7 +419,8 @@ def _noise_floors(quantities: Sequence[Quantity], control: str) -> list[NoiseFlo
         difference = quantity.compare(control, quantity.baseline)
         if difference is None:
             continue
-        alarm = quantity.relative and stats.control_alarm(quantity.log_ratio(control, quantity.baseline))
+        ratios = quantity.log_ratio(control, quantity.baseline) if quantity.relative else np.array([np.nan])
+        alarm = not np.isnan(ratios).all() and stats.control_alarm(ratios)
         floors.append(
             NoiseFloor(
                 metric=quantity.metric.name,
@@ -400,30 +438,37 @@ def _noise_floors(quantities: Sequence[Quantity], control: str) -> list[NoiseFlo
 
 
 def _front(
-    quantities: Sequence[Quantity], well: Sequence[str], baseline: str, seed: int
+    quantities: Sequence[Quantity], well: Sequence[str], failed: Set[tuple[str, str]], seed: int
 ) -> tuple[dict[str, FrontResult], list[PickResult], list[dict[str, Any]]]:
-    """The front over the metrics that are axes, each at its first batch size; and the picks."""
-    first = {quantity.metric.name: quantity for quantity in reversed(quantities)}
-    candidates = [
-        quantity
+    """The front over the metrics that are axes, each at its first batch size; and the picks.
+
+    ``failed`` are cells with the metrics that failed there, which may have left samples all the same.
+    """
+    figures = [
+        {cell for cell in quantity.measured if (cell, quantity.metric.name) not in failed}.intersection(well)
         for quantity in quantities
+    ]
+    first = {quantity.metric.name: quantity for quantity in reversed(quantities)}
+    candidates = {
+        quantity: having
+        for quantity, having in zip(quantities, figures, strict=True)
         if first[quantity.metric.name] is quantity
         and quantity.metric.better != "neither"
         and (quantity.metric.axis or quantity.metric.pick)
         # A metric that no cell has figures of (a workload without labels) would empty the front.
-        and any(cell in quantity.measured for cell in well)
-    ]
-    cells = [cell for cell in well if all(cell in quantity.measured for quantity in candidates)]
-    on = [index for index, quantity in enumerate(candidates) if quantity.metric.axis]
-    told = [{"metric": candidates[index].metric.name, **candidates[index].params} for index in on]
+        and having
+    }
+    on = [quantity for quantity in candidates if quantity.metric.axis]
+    cells = [cell for cell in well if all(cell in candidates[quantity] for quantity in on)]
+    told = [{"metric": quantity.metric.name, **quantity.params} for quantity in on]
     if not cells or not on:
         return {}, [], told
-    axes = [quantity.axis(cells) for quantity in candidates]
-    front = pareto.front([axes[index] for index in on])
+    axes = {quantity: quantity.axis(cells) for quantity in on}
+    front = pareto.front(list(axes.values()))
     generator = np.random.default_rng(seed)
     count = max((int(quantity._waves) for quantity in candidates if quantity.in_launches), default=1)
     waves = generator.integers(0, count, size=(DRAWS, count))
-    probability = pareto.membership([candidates[index].draws(cells, waves, generator) for index in on])
+    probability = pareto.membership([quantity.draws(cells, waves, generator) for quantity in on])
     results = {
         cell: FrontResult(
             on_front=bool(front.on_front[index]),
@@ -434,19 +479,22 @@ def _front(
         for index, cell in enumerate(cells)
     }
     picks = []
-    for index, quantity in enumerate(candidates):
-        if quantity.metric.pick is None:
+    for quantity, having in candidates.items():
+        # What is no axis need not have figures of all cells: those without them are not picked by it.
+        among = [cell for cell in cells if cell in having]
+        if quantity.metric.pick is None or not among:
             continue
-        order = [index, *(other for other in on if other != index)]
-        pick = pareto.pick(axes, order)
+        order = [quantity, *(other for other in on if other is not quantity)]
+        known = axes if among == cells else {}
+        pick = pareto.pick([known.get(one) or one.axis(among) for one in order], range(len(order)))
         picks.append(
             PickResult(
                 aim=quantity.metric.pick,
                 metric=quantity.metric.name,
                 params=quantity.params,
-                cell=cells[pick.chosen],
-                tied_with=tuple(cells[other] for other in pick.tied_with),
-                decided_by=None if pick.decided_by is None else candidates[pick.decided_by].metric.name,
+                cell=among[pick.chosen],
+                tied_with=tuple(among[other] for other in pick.tied_with),
+                decided_by=None if pick.decided_by is None else order[pick.decided_by].metric.name,
             )
         )
     return results, picks, told

@@ -73,7 +73,7 @@ def describe_environment(runtime: dict[str, Any]) -> dict[str, Any]:
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "cpu_flags": [flag for flag in TELLING_FLAGS if flag in flags],
         "hypervisor": "hypervisor" in flags,
-        "governor": _first_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "governor": first_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "memory_bytes": psutil.virtual_memory().total,
         "load_before": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "distributions": {
@@ -95,7 +95,8 @@ def _cpu_fields() -> list[tuple[str, str]]:
     return [(name.strip(), value.strip()) for name, _, value in pairs]
 
 
-def _first_line(path: str) -> str | None:
+def first_line(path: str | Path) -> str | None:
+    """The first line of a small file, if it can be read."""
     try:
         return Path(path).read_text(encoding="ascii").splitlines()[0]
     except (OSError, IndexError):

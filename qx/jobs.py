@@ -122,7 +122,7 @@ class DeriveJob(Job):
     """Measure the metrics that are derived from recorded samples of a cell and of the baseline."""
 
     do: ClassVar[str] = "derive"
-    #: ``.npz`` files; keys are ``metric`` or ``metric/batch_size``.
+    #: ``.npz`` files; keys are ``metric|batch size|values`` and ``metric|batch size|wave``.
     samples: str
     baseline: str
     batch_sizes: tuple[int, ...] = field(converter=to_integers)
@@ -143,8 +143,16 @@ class TrainJob(Job):
     output: str
 
 
+@frozen(kw_only=True)
+class SpinJob(Job):
+    """Do a fixed piece of work whenever asked, and tell how long it took."""
+
+    do: ClassVar[str] = "spin"
+
+
 JOBS: Mapping[str, type[Job]] = {
-    job.do: job for job in (InspectJob, DataJob, BuildJob, LaunchJob, EvaluateJob, DeriveJob, TrainJob)
+    job.do: job
+    for job in (InspectJob, DataJob, BuildJob, LaunchJob, EvaluateJob, DeriveJob, TrainJob, SpinJob)
 }
 
 

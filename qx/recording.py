@@ -31,13 +31,25 @@ class Series:
     wave: Any = _array(np.int32)
     round: Any = _array(np.int32)
     position: Any = _array(np.int32)
+    #: The group of each item, as a position in ``group_names``; None without groups.
+    groups: Any = field(default=None, eq=False)
+    group_names: tuple[str, ...] = ()
     details: tuple[Mapping[str, Any], ...] = ()
 
     @classmethod
-    def plain(cls, values: Any, details: Mapping[str, Any]) -> Series:
-        """Samples that come from no wave."""
-        none = np.full(len(values), -1)
-        return cls(values=values, wave=none, round=none, position=none, details=(details,))
+    def plain(cls, given: Mapping[str, Any]) -> Series:
+        """What a metric gave outside of rounds: ``values``, perhaps ``waves``, ``groups``, ``details``."""
+        none = np.full(len(given["values"]), -1)
+        groups = given.get("groups")
+        return cls(
+            values=given["values"],
+            wave=given.get("waves", none),
+            round=none,
+            position=none,
+            groups=None if groups is None else np.asarray(groups, dtype=np.int32),
+            group_names=tuple(given.get("group_names", ())),
+            details=(given.get("details", {}),),
+        )
 
 
 @frozen
@@ -61,8 +73,12 @@ class Recording:
         arrays: dict[str, Any] = {}
         for cell, series in self.series.items():
             for (metric, batch_size), one in series.items():
-                for what in ("values", "wave", "round", "position"):
-                    arrays["|".join((cell, metric, str(batch_size or ""), what))] = getattr(one, what)
+                prefix = "|".join((cell, metric, str(batch_size or "")))
+                for what in _PARTS:
+                    arrays[f"{prefix}|{what}"] = getattr(one, what)
+                if one.groups is not None:
+                    arrays[f"{prefix}|groups"] = one.groups
+                    arrays[f"{prefix}|group_names"] = np.array(one.group_names)
         for cell, outputs in self.outputs.items():
             arrays[f"{cell}|outputs"] = outputs
         buffer = io.BytesIO()
@@ -73,14 +89,19 @@ class Recording:
     def read(cls, path: Path) -> Recording:
         """What ``to_bytes`` wrote. Details are not among it: they lie in the results."""
         recording = cls()
-        with np.load(path) as arrays:
+        # Given a path, numpy would leave the file open where it is no archive.
+        with path.open("rb") as file, np.load(file) as arrays:
             for name in arrays.files:
                 cell, *rest = name.split("|")
                 if rest == ["outputs"]:
                     recording.outputs[cell] = arrays[name]
                 elif rest[-1] == "values":
                     metric, size, _ = rest
-                    parts = {what: arrays["|".join((cell, metric, size, what))] for what in _PARTS}
+                    prefix = "|".join((cell, metric, size))
+                    parts: dict[str, Any] = {what: arrays[f"{prefix}|{what}"] for what in _PARTS}
+                    if f"{prefix}|groups" in arrays.files:
+                        names = tuple(str(one) for one in arrays[f"{prefix}|group_names"])
+                        parts |= {"groups": arrays[f"{prefix}|groups"], "group_names": names}
                     recording.add(cell, (metric, int(size) if size else None), Series(**parts))
         return recording
 
@@ -91,7 +112,10 @@ _PARTS = ("values", "wave", "round", "position")
 def joined(parts: Iterable[Series]) -> Series:
     """Series one after another."""
     every = list(parts)
+    arrays: dict[str, Any] = {
+        what: np.concatenate([getattr(part, what) for part in every]) for what in _PARTS
+    }
     return Series(
-        **{what: np.concatenate([getattr(part, what) for part in every]) for what in _PARTS},
+        **arrays,
         details=tuple(details for part in every for details in part.details),
     )

@@ -72,6 +72,10 @@ class Option:
         return type(self.default)
 
 
+def _options(values: Iterable[Option]) -> tuple[Option, ...]:
+    return tuple(values)
+
+
 @frozen(kw_only=True)
 class Config:
     """A config: one named way to turn the trained model into something deployable."""
@@ -85,7 +89,7 @@ class Config:
     extra: str | None = None
     #: CPU flags without which the config cannot run (``"avx512_vnni"``).
     instruction_sets: tuple[str, ...] = _names()
-    options: tuple[Option, ...] = field(default=(), converter=tuple)
+    options: tuple[Option, ...] = field(default=(), converter=_options)
     #: ``calibrate`` wants batches of calibration images.
     calibration: bool = _flag()
     #: ``calibrate`` wants training batches instead, to fine-tune on.
@@ -128,9 +132,11 @@ class Metric:
     axis: bool = _flag()
     #: What one gets who picks by it: ``"the smallest artifact"``.
     pick: str | None = None
+    #: A metric of phase ``fresh`` that times: launches must then start one after another, not side by side.
+    alone: bool = _flag()
     requires: tuple[str, ...] = _names()
     extra: str | None = None
-    options: tuple[Option, ...] = field(default=(), converter=tuple)
+    options: tuple[Option, ...] = field(default=(), converter=_options)
 
     def __attrs_post_init__(self) -> None:
         due = {
@@ -164,7 +170,7 @@ class Workload:
     fallback: str | None = None
     requires: tuple[str, ...] = _names()
     extra: str | None = None
-    options: tuple[Option, ...] = field(default=(), converter=tuple)
+    options: tuple[Option, ...] = field(default=(), converter=_options)
 
 
 @frozen(kw_only=True)
@@ -180,7 +186,7 @@ class Loader:
     rebuilds: bool = _flag()
     requires: tuple[str, ...] = _names()
     extra: str | None = None
-    options: tuple[Option, ...] = field(default=(), converter=tuple)
+    options: tuple[Option, ...] = field(default=(), converter=_options)
 
 
 Record: TypeAlias = Config | Metric | Workload | Loader
@@ -316,10 +322,12 @@ class Recorded:
     """``data`` of phase ``derived``: what was recorded of this cell and of the baseline.
 
     ``samples`` and ``baseline`` map ``(metric, batch_size or None)`` to arrays of values; the key
-    ``("outputs", None)`` holds the outputs of the evaluation, ``[n, ...]``.
+    ``("outputs", None)`` holds the outputs of the evaluation, ``[n, ...]``. ``waves`` says of each value of
+    ``samples`` in which wave it was taken, minus one where in none.
     """
 
     samples: Mapping[tuple[str, int | None], Any]
+    waves: Mapping[tuple[str, int | None], Any]
     baseline: Mapping[tuple[str, int | None], Any]
     batch_size: int | None = None
 
@@ -330,3 +338,9 @@ class Samples:
 
     values: Sequence[float] | float | Any
     details: Mapping[str, Any] = Factory(dict)
+    #: For derived samples per launch: the wave that each value belongs to, so that they can be paired.
+    waves: Sequence[int] | None = None
+    #: For samples per item: the group of each item (its class), as a position in ``group_names``. qx then
+    #: tells value, interval and paired difference of every group too, corrected for looking at so many.
+    groups: Sequence[int] | Any = None
+    group_names: Sequence[str] = ()

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 RESULTS = "full_results.json"
 TABLE = "pareto.md"
+#: What figures cannot be computed or told without.
+RUN_FIELDS = ("baseline", "batch_sizes", "due_failures", "samples", "seed", "workloads")
 
 
 @frozen(kw_only=True)
@@ -226,12 +228,28 @@ def read(path: Path) -> Results:
     from cattrs import BaseValidationError
 
     try:
-        return _converter().structure(fields, Results)
+        results = _converter().structure(fields, Results)
+        _check_references(results)
     except (BaseValidationError, KeyError, TypeError, ValueError) as error:
         from cattrs import transform_error
 
         told = transform_error(error) if isinstance(error, BaseValidationError) else [str(error)]
         raise UsageError(f"{place} is no whole results file: {'; '.join(told[:3])}") from error
+    return results
+
+
+def _check_references(results: Results) -> None:
+    """Raise ``ValueError`` where one part names what another part lacks."""
+    metrics = {one.metric for one in results.measurements} | {one.metric for one in results.noise_floor}
+    named = {
+        "run": (set(RUN_FIELDS), results.run),
+        "configs": ({cell.config for cell in results.cells.values()}, results.configs),
+        "cells": ({one.cell for one in results.measurements}, results.cells),
+        "metrics": (metrics, results.metrics),
+    }
+    for part, (names, known) in named.items():
+        if missing := sorted(names - set(known)):
+            raise ValueError(f"{part} lacks {', '.join(missing[:3])}")
 
 
 def schema() -> dict[str, Any]:

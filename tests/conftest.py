@@ -7,6 +7,7 @@ small, so that a run of it takes seconds.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import json
 import os
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from textwrap import dedent
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -132,7 +134,9 @@ def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     yield run
     for process in started:
         process.kill()
-        process.communicate()
+        process.wait()
+        for stream in filter(None, (process.stdout, process.stderr)):
+            stream.close()
 
 
 @pytest.fixture(scope="session")
@@ -189,7 +193,7 @@ def digits(
 TOY_WORKLOAD = """
     from qx import Data, Option, Workload, hookimpl
 
-    COUNTS = {"train": (60, 30, 10), "test": (20, 10, 6)}
+    COUNTS = {"train": (180, 90, 30), "test": (20, 10, 6)}
 
     @hookimpl
     def describe():
@@ -312,3 +316,19 @@ def toy(write_plugin: Callable[[str, str], str], tmp_path_factory: pytest.TempPa
         *built_in,
     )
     return Toy(plugins, weights, write_plugin)
+
+
+# Runs made by hand --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def builders() -> ModuleType:
+    """``builders.py``, which lies beside this file: recordings with known ratios, and their results."""
+    place = Path(__file__).with_name("builders.py")
+    spec = importlib.util.spec_from_file_location("qx_test_builders", place)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # attrs looks up the module of a class by its name.
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module

@@ -41,4 +41,4 @@ def measure(data: Predictions) -> Samples | None:
         # Ties are broken by class order, as argmax does.
         highest = np.argsort(-data.outputs, axis=1, kind="stable")[:, :5]
         details["top5"] = float((highest == labels[:, None]).any(axis=1).mean())
-    return Samples(correct.astype(float), details=details)
+    return Samples(correct.astype(float), details=details, groups=labels, group_names=data.classes)

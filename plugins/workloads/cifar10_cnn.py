@@ -14,11 +14,10 @@ if TYPE_CHECKING:
 def describe() -> Workload:
     return Workload(
         name="cifar10_cnn",
-        summary="A convolutional network of 288,554 parameters on the 10,000 test images of CIFAR-10.",
+        summary="A convolutional network of 288,746 parameters on the 10,000 test images of CIFAR-10.",
         weights="qx_weights:fp32_baseline.pt",
         default=True,
         fallback="digits_cnn",
-        requires=("torchvision", "pillow"),
         options=(Option(name="epochs", default=45, help="Passes over the training images, for `qx train`."),),
     )
 

@@ -26,7 +26,6 @@ def describe() -> Workload:
         name="digits_cnn",
         summary="The network of cifar10_cnn on 500 of scikit-learn's handwritten digits; needs no download.",
         weights="qx_weights:digits_cnn.pt",
-        requires=("scikit-learn",),
         options=(Option(name="epochs", default=15, help="Passes over the training images, for `qx train`."),),
     )
 

@@ -4,7 +4,7 @@ A command is a module of this package with ``register(commands)``: it adds its p
 ``func`` to a function of the parsed arguments that gives the exit code. To add one, add its file and its name
 to ``COMMANDS``. All of them are imported at every start, so whatever is heavy is imported inside ``func``.
 
-Exit codes: 0; 1 some cell did not end well; 2 usage; 3 a bug in qx; 130 interrupted.
+Exit codes: 0; 1 some cell did not end well; 2 usage; 3 a bug in qx; 130 interrupted; 143 terminated.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from qx.errors import DataError, QxError, UsageError
@@ -24,15 +26,16 @@ if TYPE_CHECKING:
     Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
 
 # Careful: once `qx.cli.list` is imported, `list` in this module is that one, and not the builtin.
-COMMANDS = ("run", "quantize", "list", "show", "train")
+COMMANDS = ("run", "report", "quantize", "list", "show", "train", "doctor")
 
-OK, NOT_WELL, USAGE, BUG, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 3, 130, 141
+OK, NOT_WELL, USAGE, BUG, INTERRUPTED, PIPE_CLOSED, TERMINATED = 0, 1, 2, 3, 130, 141, 143
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run qx with these arguments (those of the process by default) and give its exit code."""
     try:
-        code = _run(argv)
+        with _terminated_like_interrupted():
+            code = _run(argv)
         sys.stdout.flush()
         return code
     except (UsageError, DataError) as error:
@@ -41,6 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except QxError as error:
         _tell(f"qx: error: {error}")
         return NOT_WELL
+    except _Terminated:
+        _tell("qx: terminated")
+        return TERMINATED
     except KeyboardInterrupt:
         _tell("qx: interrupted")
         return INTERRUPTED
@@ -54,6 +60,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         traceback.print_exc()
         _tell("qx: this is a bug in qx; please report it with the lines above")
         return BUG
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM came."""
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """Have SIGTERM unwind the program as Ctrl-C does, so that no worker and nothing half made is left."""
+
+    def terminate(*_: object) -> None:
+        raise _Terminated
+
+    try:
+        former = signal.signal(signal.SIGTERM, terminate)
+    except ValueError:  # not in the main thread: whoever called has signals in hand
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if former is None else former)
 
 
 def warn_of_broken(host: Host) -> None:

@@ -64,6 +64,21 @@ def register(commands: Commands) -> None:
         help="for all launches (default: 60 for up to five configs, 12 more for each further one)",
     )
     parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="a first look: three waves and 15 s; its intervals claim too much",
+    )
+    parser.add_argument(
+        "--cpus", type=_cpus, default=(), metavar="LIST", help="hold launches to these CPUs (0,2 or 0-3)"
+    )
+    parser.add_argument(
+        "--front",
+        action="append",
+        default=[],
+        metavar="METRIC",
+        help="an axis of the front (repeatable; default: the metrics that say they are)",
+    )
+    parser.add_argument(
         "--out",
         type=Path,
         metavar="DIR",
@@ -77,6 +92,17 @@ def register(commands: Commands) -> None:
         help="how the table is printed: any of tabulate's formats (default: simple)",
     )
     parser.set_defaults(func=run)
+
+
+def _cpus(text: str) -> tuple[int, ...]:
+    """``0,2`` or ``0-3``, or both."""
+    cpus: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()):
+            raise argparse.ArgumentTypeError(f"{text!r} is no list of CPUs such as 0,2 or 0-3")
+        cpus += range(int(first), int(last or first) + 1)
+    return tuple(dict.fromkeys(cpus))
 
 
 def add_workload_options(parser: argparse.ArgumentParser) -> None:
@@ -141,6 +167,7 @@ def run(arguments: argparse.Namespace) -> int:
     from qx.cli import NOT_WELL, OK, warn_of_broken
     from qx.cli.display import display
     from qx.cli.places import results_folder, writable
+    from qx.errors import UsageError
     from qx.host import Host
     from qx.report import markdown, terminal
     from qx.runner import run as run_matrix
@@ -157,6 +184,9 @@ def run(arguments: argparse.Namespace) -> int:
         threads=arguments.threads,
         precision=arguments.precision,
         budget=arguments.budget,
+        quick=arguments.quick,
+        cpus=arguments.cpus,
+        front=arguments.front,
     )
     request.check()
     default = workload(choose_workload(host, request)).default
@@ -166,7 +196,10 @@ def run(arguments: argparse.Namespace) -> int:
     (name,) = outcome.run["workloads"]
     if arguments.out is None:
         out = results_folder(host, name, OUT)
-    results.write(out, outcome, markdown.render(outcome), recording)
+    try:
+        results.write(out, outcome, markdown.render(outcome), recording)
+    except OSError as error:
+        raise UsageError(f"cannot write the results into {out}: {error.strerror or error}") from error
     print(terminal.render(outcome, arguments.format))
     print(f"\nwritten: {out / results.RESULTS} and {out / results.TABLE}")
     return OK if outcome.ended_well else NOT_WELL

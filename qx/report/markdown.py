@@ -80,7 +80,7 @@ def _figures(view: View) -> str:
             short = textwrap.shorten(view.ended(cell).cause or "", ROOM, placeholder=" ...")
             told = wording.ending(view, cell, MARKUP, cause=short)
             figures = [told, *[NOTHING] * (len(view.columns) - 1)]
-        build = view.build(cell).replace(", ", BREAK).replace(" ", NO_BREAK)
+        build = BREAK.join(view.build(cell)).replace(" ", NO_BREAK)
         rows.append([_config(view, cell), *figures[: len(view.columns)], build, view.on_front(cell)])
     return _table(header, rows)
 
@@ -117,10 +117,10 @@ def _against_runtime(view: View) -> str:
 
 def _front(view: View) -> str:
     rows = [
-        [code(view.name(cell)), view.on_front(cell), wording.why(view, cell, MARKUP), view.membership(cell)]
+        [code(view.name(cell)), view.on_front(cell), view.membership(cell), wording.why(view, cell, MARKUP)]
         for cell in view.rows
     ]
-    table = _table(["config", "on the front", "why", "membership"], rows)
+    table = _table(["config", "on the front", "membership", "why"], rows)
     return f"{table}\n\n{wording.MEMBERSHIP}"
 
 

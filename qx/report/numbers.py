@@ -15,6 +15,8 @@ Interval = tuple[float, float]
 #: What is shown of a ratio that is not told apart from 1.
 UNCLEAR = "~1.0x"
 NOTHING = "-"
+#: An interval that is narrower is one of a figure without any spread.
+ROUNDING = 1e-9
 
 
 @frozen
@@ -136,7 +138,10 @@ def _percentage(number: float, ci: Sequence[float] | None) -> str:
 
 
 def _half(number: float, ci: Sequence[float] | None) -> float | None:
-    return None if ci is None else max(ci[1] - number, number - ci[0], 0.0)
+    if ci is None:
+        return None
+    half = max(ci[1] - number, number - ci[0])
+    return half if half > ROUNDING * abs(number) else 0.0
 
 
 def _share(half: float) -> str:

@@ -112,12 +112,13 @@ class View:
             return NOTHING
         return " ".join(filter(None, numbers.comparison(found, self.results.metrics[column.metric])))
 
-    def build(self, cell: str) -> str:
+    def build(self, cell: str) -> tuple[str, ...]:
         """Seconds to build, marked where the build was found and not made."""
         result = self.ended(cell)
         if result.build_seconds is None:
-            return NOTHING
-        return numbers.seconds(result.build_seconds) + (", cached" if result.build_cached else "")
+            return (NOTHING,)
+        seconds = numbers.seconds(result.build_seconds)
+        return (seconds, "cached") if result.build_cached else (seconds,)
 
     def front(self, cell: str) -> FrontResult | None:
         """What the front says of a cell; None where it takes no part."""

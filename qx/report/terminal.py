@@ -18,7 +18,7 @@ BREAKS = {"github": "<br>", "pipe": "<br>", "unsafehtml": "<br>"}
 #: Formats of text with lines, in which a wide table is better cut in two.
 NARROW, WIDE, UNKNOWN = 80, 120, 100
 #: Columns that the reason in the table of the front has at least.
-REASON = 30
+REASON = 24
 
 MARKUP = Markup(name=lambda text: text, strong=lambda text: text, text=wording.printable)
 
@@ -97,7 +97,7 @@ class _Drawing:
         """A text within a cell."""
         if not self.cuts:
             return text
-        return "\n".join(textwrap.wrap(text, width, break_on_hyphens=False))
+        return "\n".join(textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False))
 
 
 def _part(
@@ -156,7 +156,7 @@ def _against_runtime(view: View, drawing: _Drawing) -> str:
 
 
 def _front(view: View, drawing: _Drawing) -> str:
-    header = ["config", "build", "front", "why", "membership"]
+    header = ["config", "build", "front", "membership", "why"]
 
     def rows(room: int | None) -> list[list[str]]:
         """The reason in as much room, or left out."""
@@ -164,17 +164,17 @@ def _front(view: View, drawing: _Drawing) -> str:
         return [
             [
                 view.name(cell),
-                view.build(cell),
+                drawing.cell(*view.build(cell)),
                 view.on_front(cell),
-                drawing.wrapped(reason, room or REASON),
                 view.membership(cell),
+                drawing.wrapped(reason, room or REASON),
             ]
             for cell, reason in reasons.items()
         ]
 
     bare = drawing.table(header, rows(None))
     room = drawing.width - max(map(len, bare.splitlines())) + len("why")
-    return drawing.table(header, rows(max(REASON, room)))
+    return drawing.tables(header, rows(max(REASON, room)))
 
 
 def _noise_floor(view: View, drawing: _Drawing) -> Iterator[str]:

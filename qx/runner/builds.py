@@ -7,7 +7,6 @@ import json
 import os
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -57,7 +56,7 @@ def build_all(
         except Failure as failure:
             return failure
 
-    with ThreadPoolExecutor(min(len(cells), os.cpu_count() or 1) or 1) as pool:
+    with processes.side_by_side(min(len(cells), os.cpu_count() or 1)) as pool:
         futures = {cell.id: pool.submit(one, cell) for cell in cells}
         for cell in cells:
             ended[cell.id] = futures[cell.id].result()

@@ -60,14 +60,15 @@ def _record(
         failures[cell, given["metric"]] = MetricFailure(given["outcome"], given["cause"])
     elif given["values"] is not None:
         key = (given["metric"], given["batch_size"])
-        recording.add(cell, key, Series.plain(given["values"], given["details"]))
+        recording.add(cell, key, Series.plain(given))
 
 
 def _arrays(recording: Recording, cell: str) -> dict[str, Any]:
     arrays = {
-        metric if size is None else f"{metric}/{size}": series.values
+        f"{metric}|{size or ''}|{what}": getattr(series, what)
         for (metric, size), series in recording.series.get(cell, {}).items()
+        for what in ("values", "wave")
     }
     if cell in recording.outputs:
-        arrays["outputs"] = recording.outputs[cell]
+        arrays["outputs||values"] = recording.outputs[cell]
     return arrays

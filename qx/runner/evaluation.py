@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +78,7 @@ def evaluate_all(
             recording.outputs[cell] = np.load(outputs)
             return _recorded(recording, cell, answer["metrics"])
 
-    at_once = max(1, (os.cpu_count() or 1) // max(1, request.threads))
-    with ThreadPoolExecutor(at_once) as pool:
+    with processes.side_by_side((os.cpu_count() or 1) // request.threads) as pool:
         futures = {cell: pool.submit(one, cell) for cell in cells}
         return {cell: future.result() for cell, future in futures.items()}
 
@@ -91,5 +89,5 @@ def _recorded(recording: Recording, cell: str, answers: Mapping[str, Any]) -> di
         if "outcome" in given:
             failures[metric] = MetricFailure(given["outcome"], given["cause"])
         elif given["values"] is not None:
-            recording.add(cell, (metric, None), Series.plain(given["values"], given["details"]))
+            recording.add(cell, (metric, None), Series.plain(given))
     return failures

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import wait
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -125,10 +125,12 @@ def _prepared(entry: Entry, request: Request, processes: Processes, reporter: Re
         return processes.run(job, job.do, timeout=timeout, progress=reporter.step)
 
     try:
-        with ThreadPoolExecutor(2) as pool:
+        with processes.side_by_side(2) as pool:
             looked = pool.submit(run, look, request.timeout)
             laid = pool.submit(run, lay, max(request.timeout, 3600.0))
-            data, found = laid.result(), looked.result()
+            # Outside the block they may raise: where data are missing, another workload is to be had.
+            wait([looked, laid])
+        data, found = laid.result(), looked.result()
     except Failure as failure:
         raise UsageError(f"workload {entry.name}: {failure.stage}: {failure.cause}") from failure
     home = Path(data["folder"])

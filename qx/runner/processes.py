@@ -9,8 +9,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -82,6 +83,29 @@ class Processes:
         finally:
             worker.close()
 
+    @contextmanager
+    def side_by_side(self, count: int) -> Iterator[ThreadPoolExecutor]:
+        """Threads to wait for so many workers at once.
+
+        When an error, or Ctrl-C, leaves the block, all workers are ended first: each thread sees its own die,
+        tidies up, and is waited for.
+        """
+        with ThreadPoolExecutor(max(1, count)) as pool:
+            try:
+                yield pool
+            except BaseException:
+                self.end()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def end(self) -> None:
+        """End all workers and start no more. Whoever waits for one sees it die."""
+        with self._lock:
+            self._closed = True
+            live = list(self._live)
+        for worker in live:
+            worker.kill()
+
     def _forget(self, worker: Worker) -> None:
         with self._lock:
             self._live.discard(worker)
@@ -90,12 +114,9 @@ class Processes:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        with self._lock:
-            self._closed = True
-            live = list(self._live)
-        for worker in live:
-            # Whoever waits for it sees it die, and closes it.
-            worker.kill()
+        self.end()
+        for worker in list(self._live):
+            worker.close()
 
 
 class Worker:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -37,6 +38,12 @@ class Request:
     precision: float = 0.01
     #: Seconds for all launches; None goes by the number of configs.
     budget: float | None = None
+    #: CPUs that launches are held to; none for no such thing.
+    cpus: tuple[int, ...] = field(default=(), converter=to_integers)
+    #: Metrics that are the axes of the front; none for those whose records say so.
+    front: tuple[str, ...] = field(default=(), converter=to_strings)
+    #: A first look: fewer waves than intervals need to hold what they claim.
+    quick: bool = False
 
     def check(self) -> None:
         """Raise ``UsageError`` for what no run can be made of."""
@@ -51,6 +58,13 @@ class Request:
                 raise UsageError(f"{option} must be above 0, not {amount:g}")
         if self.budget is not None and not self.budget > 0:
             raise UsageError(f"--budget must be above 0 seconds, not {self.budget:g}")
+        if hasattr(os, "sched_getaffinity"):
+            here = os.sched_getaffinity(0)
+            if strange := [cpu for cpu in self.cpus if cpu not in here]:
+                there = ", ".join(map(str, sorted(here)))
+                raise UsageError(f"--cpus names {strange[0]}, which is not there; choose from {there}")
+        elif self.cpus:
+            raise UsageError("--cpus: this system cannot hold a process to CPUs")
         if not 0 <= self.seed < 2**63:
             raise UsageError(f"--seed must be from 0 to 2**63 - 1, not {self.seed}")
 
@@ -88,6 +102,8 @@ class Chosen:
     baseline: Entry
     configs: tuple[Entry, ...]
     metrics: tuple[Entry, ...]
+    #: Names of the metrics that are axes of the front.
+    axes: frozenset[str]
     #: Names that the user said: such a config is due, and an unavailable one ends in exit code 1.
     named: frozenset[str]
 
@@ -135,7 +151,15 @@ def choose(host: Host, request: Request) -> Chosen:
             raise UsageError(f"metric {entry.name} is {entry.state}: {entry.reason}")
     if not metrics:
         raise UsageError("there is no metric: the list of plugins (qx list) says why")
+    for name in request.front:
+        if name not in [entry.name for entry in metrics]:
+            raise UsageError(
+                f"--front {name} is not among the metrics of this run: {', '.join(e.name for e in metrics)}"
+            )
+        if metric(host.get("metric", name)).better == "neither":
+            raise UsageError(f"--front {name}: of this metric neither more nor less is better")
     return Chosen(
+        axes=frozenset(request.front or (entry.name for entry in metrics if metric(entry).axis)),
         baseline=baseline,
         configs=_unique([baseline, *others]),
         metrics=_unique(metrics),

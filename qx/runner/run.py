@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 import time
@@ -10,7 +11,7 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 
-from attrs import define
+from attrs import define, evolve
 
 from qx import analysis
 from qx.environment import describe_environment
@@ -25,10 +26,12 @@ from qx.runner.evaluation import MetricFailure, evaluate_all
 from qx.runner.preparation import Prepared, prepare
 from qx.runner.processes import Failure, Processes
 from qx.runner.request import CONTROL, Cell, Chosen, Reporter, Request, choose, config, metric, references
-from qx.runner.waves import Measured, Plan, measure_in_waves
+from qx.runner.waves import LEAST_WAVES, Measured, Plan, measure_in_waves
 
 #: Default seconds for all launches: so much for up to five configs, and so much more for each further one.
 BUDGET, BUDGET_CONFIGS, BUDGET_MORE = 60.0, 5, 12.0
+#: For a first look.
+QUICK_BUDGET, QUICK_WAVES = 15.0, 3
 #: What a launch of a large runtime holds, for the question how many fit the memory at once.
 LAUNCH_BYTES = 1 << 30
 #: The lowest outcome of several is the worst.
@@ -194,6 +197,7 @@ def _measure(
             batch_sizes=request.batch_sizes,
             metrics=references((*chosen.metrics_of("fresh"), *chosen.metrics_of("block"))),
             spawned_ns=spawned_ns,
+            cpus=request.cpus or None,
         )
 
     plan = Plan(
@@ -206,10 +210,17 @@ def _measure(
         batch_sizes=request.batch_sizes,
         precision=request.precision,
         budget=budget_of(request, len(cells) - 1),
+        least_waves=QUICK_WAVES if request.quick else LEAST_WAVES,
         seed=request.seed,
         timeout=request.timeout,
         job=job,
     )
+    cpus = len(request.cpus) or os.cpu_count() or 1
+    if request.threads > cpus:
+        reporter.say(
+            f"--threads {request.threads} on {cpus} CPUs: threads wait for each other, so latencies are longer "
+            f"and less steady than on a machine that has as many"
+        )
     reporter.phase("measure", f"{len(cells)} cells in waves, at most {plan.budget:.0f} s")
     measured = measure_in_waves(plan, processes, recording, reporter.step)
     state.cells[control.id] = control
@@ -225,6 +236,8 @@ def budget_of(request: Request, configs: int) -> float:
     """Seconds for all launches."""
     if request.budget is not None:
         return request.budget
+    if request.quick:
+        return QUICK_BUDGET
     return BUDGET + BUDGET_MORE * max(0, configs - BUDGET_CONFIGS)
 
 
@@ -289,6 +302,8 @@ def _results(
                 }
             },
             "measuring": {
+                "quick": request.quick,
+                "cpus": list(request.cpus),
                 "precision": request.precision,
                 "budget": budget_of(request, len(chosen.configs)),
                 "ended_by": measured.ended_by,
@@ -302,7 +317,9 @@ def _results(
             "due_failures": due,
         },
         environment=describe_environment(prepared.runtime),
-        metrics={entry.name: metric(entry) for entry in chosen.metrics},
+        metrics={
+            entry.name: evolve(metric(entry), axis=entry.name in chosen.axes) for entry in chosen.metrics
+        },
         configs=_config_results(chosen, cells),
         cells=cells,
         recording=recording,

@@ -8,7 +8,6 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +54,7 @@ class Plan:
     precision: float
     #: Seconds for all groups together.
     budget: float
+    least_waves: int = LEAST_WAVES
     seed: int
     timeout: float
     #: The job of a launch, but for the artifact and the moment it is spawned.
@@ -80,6 +80,10 @@ class Measured:
     calls: dict[str, dict[int, int]] = Factory(dict)
     #: Cells whose times had not become steady when the warming ended, and at which batch size.
     unsteady: set[tuple[str, int]] = Factory(set)
+    #: Samples as they come, by cell and key; those of the baseline and the control come from all groups.
+    parts: dict[tuple[str, Key], list[Series]] = Factory(dict)
+    #: Metrics that a cell has failed, or has nothing to give for: ``(cell, metric)``.
+    dropped: set[tuple[str, str]] = Factory(set)
 
 
 #: Told how far the waves are, 0 to 1, and a line of text.
@@ -124,10 +128,6 @@ class _Group:
     began: float = field(init=False, default=0.0)
     #: What the last whole wave brought, in words.
     reached: str = ""
-    #: Samples as they come, by cell and key.
-    parts: dict[tuple[str, Key], list[Series]] = Factory(dict)
-    #: Tasks that a cell has failed, or has nothing to give for.
-    dropped: set[tuple[str, str]] = Factory(set)
 
     def __attrs_post_init__(self) -> None:
         self.order = random.Random(f"{self.plan.seed} {' '.join(self.group)}")
@@ -151,7 +151,7 @@ class _Group:
             self._show(f"wave {waves} done")
             if self.plan.baseline in self.measured.failures or len(self.alive) < 1:
                 return "the baseline failed"
-            if waves < LEAST_WAVES:
+            if waves < self.plan.least_waves:
                 continue
             if self._precise():
                 return "precision"
@@ -182,9 +182,11 @@ class _Group:
                 worker.close()
 
     def _started(self, cells: Sequence[str], wave: int) -> dict[str, Worker]:
-        """A launch of every cell, as many at once as there are processors for them."""
-        at_once = max(1, (os.cpu_count() or 1) // max(cell.threads for cell in self.plan.cells.values()))
-        with ThreadPoolExecutor(at_once) as pool:
+        """A launch of every cell, as many at once as there are processors, unless their start is timed."""
+        at_once = (os.cpu_count() or 1) // max(cell.threads for cell in self.plan.cells.values())
+        if any(metric(entry).alone for entry in self.plan.fresh):
+            at_once = 1
+        with self.processes.side_by_side(at_once) as pool:
             started = dict(zip(cells, pool.map(lambda cell: self._start(cell, wave), cells), strict=True))
         return {cell: worker for cell, worker in started.items() if worker is not None}
 
@@ -210,18 +212,19 @@ class _Group:
         """Seconds a call takes when it is warm, by cell and batch size."""
         times: dict[str, dict[int, float]] = {}
         for cell in list(launches):
-            for size in self.plan.batch_sizes:
-                try:
-                    answer = launches[cell].ask(
-                        "warm", timeout=self.plan.timeout, batch_size=size, seconds=WARM_SECONDS
-                    )
-                except Failure as failure:
-                    self._lost(launches, cell, failure)
-                    break
-                if not answer["steady"]:
-                    self.measured.unsteady.add((cell, size))
-                times.setdefault(cell, {})[size] = answer["seconds_per_call"]
+            try:
+                times[cell] = {
+                    size: self._warmed_at(launches[cell], cell, size) for size in self.plan.batch_sizes
+                }
+            except Failure as failure:
+                self._lost(launches, cell, failure)
         return times
+
+    def _warmed_at(self, worker: Worker, cell: str, size: int) -> float:
+        answer = worker.ask("warm", timeout=self.plan.timeout, batch_size=size, seconds=WARM_SECONDS)
+        if not answer["steady"]:
+            self.measured.unsteady.add((cell, size))
+        return answer["seconds_per_call"]  # type: ignore[no-any-return]
 
     def _count_out(self, times: Mapping[str, Mapping[int, float]], spent: float) -> None:
         """Rounds, so that the waves that are aimed at fit the budget."""
@@ -251,7 +254,7 @@ class _Group:
                 cells = list(launches)
                 self.order.shuffle(cells)
                 for position, cell in enumerate(cells):
-                    if (cell, task.metric) in self.dropped:
+                    if (cell, task.metric) in self.measured.dropped:
                         continue
                     try:
                         self._ask(launches[cell], cell, wave, task, number, position)
@@ -264,7 +267,7 @@ class _Group:
         self, worker: Worker, cell: str, wave: int, task: _Task, number: int = -1, position: int = -1
     ) -> None:
         """Have a metric measured. Its error costs this metric of this cell; a launch's death is raised."""
-        if (cell, task.metric) in self.dropped:
+        if (cell, task.metric) in self.measured.dropped:
             return
         arguments: dict[str, Any] = {"metric": task.metric, "stage": f"measure {task.metric}"}
         if number < 0:
@@ -278,21 +281,20 @@ class _Group:
         except Failure as failure:
             if failure.gone:
                 raise
-            self.dropped.add((cell, task.metric))
+            self.measured.dropped.add((cell, task.metric))
             self.measured.metric_failures[cell, task.metric] = MetricFailure(failure.outcome, failure.cause)
             return
         if (values := answer["values"]) is None:
-            self.dropped.add((cell, task.metric))
+            self.measured.dropped.add((cell, task.metric))
             return
         series = Series(
             values=values,
-            **{
-                what: np.full(len(values), at)
-                for what, at in zip(_PLACES, (wave, number, position), strict=True)
-            },
-            details=(answer["details"],) if answer["details"] else (),
+            wave=np.full(len(values), wave),
+            round=np.full(len(values), number),
+            position=np.full(len(values), position),
+            details=(answer["details"],),
         )
-        self.parts.setdefault((cell, task.key), []).append(series)
+        self.measured.parts.setdefault((cell, task.key), []).append(series)
 
     # Deaths ---------------------------------------------------------------------------------------
 
@@ -320,24 +322,30 @@ class _Group:
     # Enough? --------------------------------------------------------------------------------------
 
     def _keep(self) -> None:
-        for (cell, key), parts in self.parts.items():
+        for (cell, key), parts in self.measured.parts.items():
             self.recording.add(cell, key, joined(parts))
 
     def _ratios(self) -> list[Any]:
-        """Log ratios to the baseline, ``[waves, cells]``, for each key of the block metrics."""
-        keys = {key for _, key in self.parts if any(entry.name == key[0] for entry in self.plan.block)}
-        return [
-            log_ratios(
-                self.recording,
-                [cell for cell in self.alive if (cell, key) in self.parts],
-                key,
-                self.plan.baseline,
-            )
-            for key in sorted(keys, key=str)
-        ]
+        """Log ratios to the baseline, ``[waves, cells]``, for each key that has them."""
+        ratios = []
+        for key in sorted({key for _, key in self.measured.parts}, key=str):
+            # A cell that a metric was dropped for is measured no more, and must not hold up the others.
+            cells = [cell for cell in self.alive if (cell, key) in self.measured.parts]
+            cells = [cell for cell in cells if (cell, key[0]) not in self.measured.dropped]
+            if self.plan.baseline in cells and len(cells) > 1 and self._by_ratio(key, cells):
+                ratios.append(log_ratios(self.recording, cells, key, self.plan.baseline))
+        return ratios
+
+    def _by_ratio(self, key: Key, cells: Sequence[str]) -> bool:
+        """Whether it is a metric of blocks that is compared by ratio, and every sample has a logarithm."""
+        return any(
+            entry.name == key[0] and metric(entry).compare != "difference" for entry in self.plan.block
+        ) and all((self.recording.series[cell][key].values > 0).all() for cell in cells)
 
     def _precise(self) -> bool:
-        return all(stats.enough(ratios, self.plan.precision, LEAST_WAVES) for ratios in self._ratios())
+        return all(
+            stats.enough(ratios, self.plan.precision, self.plan.least_waves) for ratios in self._ratios()
+        )
 
     def _show(self, text: str) -> None:
         self.step(min(1.0, (time.monotonic() - self.began) / self.plan.budget), text + self.reached)
@@ -350,9 +358,6 @@ class _Group:
         if not math.isfinite(widest):
             return ""
         return f"; speedups to ±{widest:.1%}, wanted ±{self.plan.precision:.1%}"
-
-
-_PLACES = ("wave", "round", "position")
 
 
 def _calls(seconds: float) -> int:

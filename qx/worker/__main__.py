@@ -12,7 +12,7 @@ def main() -> None:
 
     channel = Channel()
     from qx.jobs import from_json
-    from qx.worker.failures import outcome_of
+    from qx.worker.failures import failure_of
 
     job = from_json(channel.job())
     if job.cpus is not None:
@@ -25,7 +25,7 @@ def main() -> None:
         import traceback
 
         traceback.print_exc()
-        channel.fail(*outcome_of(error))
+        channel.fail(*failure_of(error, job.do))
         if isinstance(error, KeyboardInterrupt):
             raise
     finally:

@@ -40,7 +40,7 @@ class Channel:
 
     def progress(self, done: float, text: str) -> None:
         """Say how far the step is, 0 to 1."""
-        self._send({"progress": done, "text": text})
+        self._send({"progress": float(done), "text": str(text)})
 
     def answer(self, **fields: Any) -> None:
         """End a command well."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -19,14 +19,15 @@ from qx.worker.plugins import context_for, host_for, options_of
 def run(job: DeriveJob, channel: Channel) -> None:
     """Answer with samples for each metric and batch size, as a list; one that fails is told by itself."""
     host = host_for(job, job.metrics)
-    samples, baseline = _recorded(Path(job.samples)), _recorded(Path(job.baseline))
+    samples, waves = _recorded(Path(job.samples))
+    baseline, _ = _recorded(Path(job.baseline))
     measured = []
     for reference in job.metrics:
         record = host.get("metric", reference.name).record
         assert isinstance(record, Metric)
         for batch_size in job.batch_sizes if record.per_batch_size else (None,):
             channel.stage(f"measure {reference.name}")
-            data = Recorded(samples=samples, baseline=baseline, batch_size=batch_size)
+            data = Recorded(samples=samples, waves=waves, baseline=baseline, batch_size=batch_size)
             measured.append(
                 {
                     "metric": reference.name,
@@ -46,10 +47,14 @@ def _measured(job: DeriveJob, host: Host, metric: str, data: Recorded) -> dict[s
         return {"outcome": outcome, "cause": cause}
 
 
-def _recorded(path: Path) -> dict[tuple[str, int | None], Any]:
-    """Arrays by metric and batch size, from keys ``metric`` and ``metric/batch_size``."""
+Arrays: TypeAlias = "dict[tuple[str, int | None], Any]"
+
+
+def _recorded(path: Path) -> tuple[Arrays, Arrays]:
+    """Values and waves by metric and batch size, from keys ``metric|batch size|values`` and ``...|wave``."""
+    found: dict[str, Arrays] = {"values": {}, "wave": {}}
     with np.load(path) as arrays:
-        return {
-            (name.partition("/")[0], int(size) if (size := name.partition("/")[2]) else None): arrays[name]
-            for name in arrays.files
-        }
+        for key in arrays.files:
+            name, size, what = key.split("|")
+            found[what][name, int(size) if size else None] = arrays[key]
+    return found["values"], found["wave"]

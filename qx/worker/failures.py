@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from qx.errors import DataError, PluginError, Unsupported, UsageError
+from qx.errors import DataError, QxError, Unsupported, UsageError
 from qx.records import Outcome
 
 #: How an error that the user must mend travels to the host, which raises it again.
 USAGE = "usage"
 DATA = "data"
+#: Jobs that come before there are cells, or stand by themselves. In any other, whatever is raised is told of
+#: its cell: a config that raises ``DataError`` must not end the run of the others.
+OF_NO_CELL = frozenset({"inspect", "data", "train"})
 
 
-def outcome_of(error: BaseException) -> tuple[Outcome | str, str]:
-    """The outcome of a cell, or ``usage`` or ``data`` for what is to be told to the user, and the cause."""
+def failure_of(error: BaseException, do: str) -> tuple[Outcome | str, str]:
+    """What ended a job, ``usage`` or ``data`` for what is to be told to the user, and the cause."""
+    if do in OF_NO_CELL and isinstance(error, (UsageError, DataError)):
+        return USAGE if isinstance(error, UsageError) else DATA, _line(str(error))
+    return outcome_of(error)
+
+
+def outcome_of(error: BaseException) -> tuple[Outcome, str]:
+    """The outcome of a cell, or of a metric of a cell, and the cause."""
     if isinstance(error, Unsupported):
         return "unsupported", _line(str(error))
-    if isinstance(error, UsageError):
-        return USAGE, _line(str(error))
-    if isinstance(error, DataError):
-        return DATA, _line(str(error))
-    if isinstance(error, PluginError):
+    if isinstance(error, QxError):
         return "failed", _line(str(error))
     if isinstance(error, MemoryError):
         return "out_of_memory", _line(f"MemoryError: {error}".rstrip(": "))

@@ -111,12 +111,35 @@ class _Launch:
 def samples_of(
     host: Host, metric: str, subject: Subject | None, data: Any, context: Context
 ) -> dict[str, Any]:
-    """What ``measure`` gave, checked: values as a list of finite floats, or None; and its details."""
+    """What ``measure`` gave, checked, as JSON: finite values or None, and what goes with them."""
     given = host.call(metric, "measure", subject=subject, data=data, context=context)
     if given is None:
-        return {"values": None, "details": {}}
+        return {"values": None}
     samples = given if isinstance(given, Samples) else Samples(given)
-    return {"values": _finite(metric, samples.values), "details": dict(samples.details)}
+    values = _finite(metric, samples.values)
+    told: dict[str, Any] = {"values": values, "details": _as_json(metric, samples.details)}
+    for what in ("waves", "groups"):
+        each = getattr(samples, what)
+        if each is not None:
+            told[what] = [int(one) for one in each]
+            if len(told[what]) != len(values):
+                raise QxError(f"{metric}: measure gave {len(values)} values and {len(told[what])} {what}")
+    return told | {"group_names": list(samples.group_names)} if "groups" in told else told
+
+
+def _as_json(metric: str, details: Mapping[str, Any]) -> Any:
+    """The details, with arrays and numbers of numpy's as plain ones."""
+    import json
+
+    def plain(value: Any) -> Any:
+        if hasattr(value, "tolist"):
+            return value.tolist()
+        raise TypeError(f"{type(value).__name__} {value!r}")
+
+    try:
+        return json.loads(json.dumps(dict(details), default=plain))
+    except (TypeError, ValueError) as error:
+        raise QxError(f"{metric}: measure gave details that are not JSON: {error}") from error
 
 
 def _finite(metric: str, values: Any) -> list[float]:

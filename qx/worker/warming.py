@@ -26,10 +26,12 @@ def warm_up(subject: Subject, native: Any, seconds: float) -> dict[str, Any]:
     best, stalled, calls = float("inf"), 0, 0
     while stalled < STEADY_WINDOWS:
         times: list[float] = []
-        while len(times) < WINDOW_CALLS or sum(times) < WINDOW_SECONDS:
+        spent = 0.0
+        while len(times) < WINDOW_CALLS or spent < WINDOW_SECONDS:
             start = perf_counter()
             subject.call(native)
             times.append(perf_counter() - start)
+            spent += times[-1]
         calls += len(times)
         medians.append(median(times))
         stalled = 0 if medians[-1] < best * (1 - TOLERANCE) else stalled + 1

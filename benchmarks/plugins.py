@@ -1,0 +1,80 @@
+"""Configs whose truth is known: copies of the baseline, some with work added, one with memory added."""
+
+from __future__ import annotations
+
+from time import perf_counter_ns
+from typing import Any
+
+from qx import Config, hookimpl
+
+MIB = 2**20
+
+
+class Copy:
+    """The baseline under another name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @hookimpl
+    def describe(self) -> Config:
+        """Say so."""
+        return Config(name=self.name, summary="The baseline, under another name.")
+
+    @hookimpl
+    def convert(self, model: Any) -> Any:
+        """Change nothing."""
+        return model
+
+
+class Slower(Copy):
+    """The baseline, and then nothing useful for a known share of the time that it took."""
+
+    def __init__(self, name: str, share: float) -> None:
+        super().__init__(name)
+        self.share = share
+
+    @hookimpl
+    def convert(self, model: Any) -> Any:
+        """Wrap it."""
+        import torch
+
+        share = self.share
+
+        class Slowed(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.model = model
+
+            def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+                start = perf_counter_ns()
+                outputs = self.model(*inputs)
+                now = perf_counter_ns()
+                end = now + share * (now - start)
+                while perf_counter_ns() < end:
+                    pass
+                return outputs
+
+        return Slowed()
+
+
+class Heavier(Copy):
+    """The baseline, and so many MiB of memory that is written to."""
+
+    def __init__(self, name: str, mib: int) -> None:
+        super().__init__(name)
+        self.mib = mib
+
+    @hookimpl
+    def convert(self, model: Any) -> Any:
+        """Hang the ballast on it."""
+        import torch
+
+        # Not persistent: loading would hold it twice for a moment, and the peak would be right to say so.
+        model.register_buffer("ballast", torch.ones(self.mib * MIB // 4), persistent=False)
+        return model
+
+
+copy_a, copy_b, copy_c = Copy("copy_a"), Copy("copy_b"), Copy("copy_c")
+slower_0, slower_3, slower_5 = Slower("slower_0", 0.0), Slower("slower_3", 0.03), Slower("slower_5", 0.05)
+heavier_64 = Heavier("heavier_64", 64)

@@ -1,0 +1,37 @@
+"""The share of inputs on which the prediction is the baseline's, right or wrong."""
+
+from __future__ import annotations
+
+from qx import Metric, Recorded, Samples, hookimpl
+
+
+@hookimpl
+def describe() -> Metric:
+    return Metric(
+        name="agreement",
+        summary="Share of inputs with the baseline's prediction; noise in the logits in its details.",
+        unit="fraction",
+        better="higher",
+        samples="per_item",
+        compare="difference",
+        phase="derived",
+        margin=0.005,
+    )
+
+
+@hookimpl
+def measure(data: Recorded) -> Samples | None:
+    """The signal-to-quantization-noise ratio is that of all logits together, in decibels.
+
+    It is None where there is no noise at all.
+    """
+    import numpy as np
+
+    outputs, baseline = data.samples.get(("outputs", None)), data.baseline.get(("outputs", None))
+    if outputs is None or baseline is None or baseline.ndim != 2:
+        return None
+    same = outputs.argmax(axis=1) == baseline.argmax(axis=1)
+    noise = float(np.square(outputs.astype(float) - baseline).sum())
+    signal = float(np.square(baseline.astype(float)).sum())
+    decibels = 10 * float(np.log10(signal / noise)) if noise > 0 and signal > 0 else None
+    return Samples(same.astype(float), details={"sqnr_db": decibels})

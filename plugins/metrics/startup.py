@@ -1,0 +1,30 @@
+"""Seconds from the spawn of a fresh process to its first answer."""
+
+from __future__ import annotations
+
+from qx import Fresh, Metric, Samples, hookimpl
+
+
+@hookimpl
+def describe() -> Metric:
+    return Metric(
+        name="startup",
+        summary="Seconds from the start of a process to its first answer.",
+        unit="s",
+        better="lower",
+        samples="per_launch",
+        compare="ratio",
+        phase="fresh",
+        margin=0.05,
+        alone=True,
+    )
+
+
+@hookimpl
+def measure(data: Fresh) -> Samples:
+    """The marks were taken by the launch itself; each stage lasts from the mark before it."""
+    stages, before = {}, 0.0
+    for mark in data.marks:
+        stages[mark.stage] = mark.seconds - before
+        before = mark.seconds
+    return Samples(before, details={"stages": stages})

@@ -1,0 +1,99 @@
+"""Compute all figures of a run again, from its raw samples."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+from zlib import error as ZlibError
+
+from attrs import evolve
+
+from qx.analysis import analyse
+from qx.errors import UsageError
+from qx.recording import Recording
+from qx.results import Measurement, Results
+
+#: Another version of numpy may round the last digits otherwise.
+RELATIVE, ABSOLUTE = 1e-9, 1e-12
+#: What is computed from samples.
+COMPUTED = ("measurements", "axes", "front", "picks", "noise_floor")
+
+
+def read_samples(place: Path) -> Recording:
+    """The raw samples in a file. Raises ``UsageError``."""
+    try:
+        return Recording.read(place)
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, ZlibError) as error:
+        raise UsageError(f"the samples in {place} are damaged: {error}") from error
+
+
+def recompute(results: Results, recording: Recording) -> Results:
+    """The same run with figures computed anew; details that metrics told lie only in the results.
+
+    Raises ``UsageError`` where the recording lacks samples that the results refer to.
+    """
+    for one in results.measurements:
+        if one.value is not None:
+            series = recording.get(one.cell, (one.metric, one.params.get("batch_size")))
+            if series is None or not len(series.values):
+                raise UsageError(f"the samples are not whole: there are none of {one.metric} of {one.cell}")
+    failures = {
+        (one.cell, one.metric): (one.outcome, one.cause or "")
+        for one in results.measurements
+        if one.outcome != "ok" and not _applies_elsewhere(results, one)
+    }
+    computed = analyse(
+        run=results.run,
+        environment=results.environment,
+        metrics=results.metrics,
+        configs=results.configs,
+        cells=results.cells,
+        recording=recording,
+        failures=failures,
+    )
+    told = {_key(one): one.details for one in results.measurements}
+    return evolve(
+        computed,
+        measurements=tuple(
+            evolve(one, details={**told.get(_key(one), {}), **one.details}) for one in computed.measurements
+        ),
+    )
+
+
+def differences(ours: Results, theirs: Results) -> list[str]:
+    """Where figures of the same run differ, by their place in the file; empty where they are equal."""
+    plain, other = (json.loads(results.to_json()) for results in (ours, theirs))
+    return [place for name in COMPUTED for place in _differing(plain[name], other[name], name)]
+
+
+def _differing(ours: Any, theirs: Any, place: str) -> Iterator[str]:
+    if isinstance(ours, dict) and isinstance(theirs, dict) and ours.keys() == theirs.keys():
+        for name in ours:
+            yield from _differing(ours[name], theirs[name], f"{place}.{name}")
+    elif isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
+        for index, (one, other) in enumerate(zip(ours, theirs, strict=True)):
+            yield from _differing(one, other, f"{place}[{index}]")
+    elif not _equal(ours, theirs):
+        yield place
+
+
+def _equal(ours: Any, theirs: Any) -> bool:
+    if isinstance(ours, (int, float)) and isinstance(theirs, (int, float)):
+        return math.isclose(ours, theirs, rel_tol=RELATIVE, abs_tol=ABSOLUTE)
+    return bool(ours == theirs)
+
+
+def _applies_elsewhere(results: Results, measurement: Measurement) -> bool:
+    """The metric has figures of this cell at another batch size, so it did not fail there."""
+    return any(
+        one.outcome == "ok" and (one.cell, one.metric) == (measurement.cell, measurement.metric)
+        for one in results.measurements
+    )
+
+
+def _key(measurement: Measurement) -> tuple[str, str, str]:
+    return measurement.cell, measurement.metric, json.dumps(measurement.params, sort_keys=True)

@@ -1,0 +1,30 @@
+"""A fixed piece of work, over and over: two such processes measure what a machine cannot hold still."""
+
+from __future__ import annotations
+
+from time import perf_counter_ns
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from qx.jobs import SpinJob
+    from qx.worker.channel import Channel
+
+#: Half a millisecond or so, in the caches of any processor.
+SIZE = 96
+
+
+def run(job: SpinJob, channel: Channel) -> None:
+    """Answer each command with the milliseconds of so many repetitions."""
+    import numpy as np
+
+    matrix = np.random.default_rng(job.seed).standard_normal((SIZE, SIZE)).astype(np.float32)
+    out = np.empty_like(matrix)
+    channel.answer()
+    for command in channel.commands():
+        times = []
+        for _ in range(command["calls"]):
+            start = perf_counter_ns()
+            for _ in range(8):
+                np.matmul(matrix, matrix, out=out)
+            times.append((perf_counter_ns() - start) / 1e6)
+        channel.answer(values=times)

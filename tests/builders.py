@@ -1,0 +1,272 @@
+"""Runs made by hand: recordings whose true ratios are known, and the results that come of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from attrs import Factory, evolve, frozen
+
+from qx.analysis import analyse
+from qx.recording import Recording, Series
+from qx.records import Metric
+from qx.results import CellResult, ConfigResult, Results
+
+BASELINE, CONTROL = "toy/base", "toy/control"
+
+#: None of these names is known to qx.
+HITS = Metric(
+    name="hits",
+    summary="Share of right answers.",
+    unit="fraction",
+    better="higher",
+    samples="per_item",
+    compare="difference",
+    phase="predictions",
+    margin=0.005,
+    axis=True,
+    pick="the most hits",
+)
+WEIGHT = Metric(
+    name="weight",
+    summary="Bytes.",
+    unit="bytes",
+    better="lower",
+    samples="exact",
+    compare="ratio",
+    phase="artifact",
+    margin=0.01,
+    axis=True,
+    pick="the lightest",
+)
+DELAY = Metric(
+    name="delay",
+    summary="Time of a call.",
+    unit="ms",
+    better="lower",
+    samples="per_block",
+    compare="speedup",
+    phase="block",
+    margin=0.02,
+    per_batch_size=True,
+    axis=True,
+    pick="the quickest",
+)
+HEAP = Metric(
+    name="heap",
+    summary="Memory of a launch.",
+    unit="MiB",
+    better="lower",
+    samples="per_launch",
+    compare="ratio",
+    phase="fresh",
+    margin=0.02,
+    axis=True,
+    pick="the least memory",
+)
+METRICS = (HITS, WEIGHT, DELAY, HEAP)
+
+
+@frozen(kw_only=True)
+class Made:
+    """The truth about a cell, and how it ended."""
+
+    #: Of the items, the first so many are right.
+    hits: int = 860
+    weight: float = 1_000_000
+    #: Milliseconds of a call at batch size 1.
+    delay: float = 2.0
+    heap: float = 500.0
+    waves: Iterable[int] = range(6)
+    outcome: str = "ok"
+    stage: str | None = None
+    cause: str | None = None
+    runtime_baseline: str | None = None
+    cached: bool = False
+    #: Metrics of which it has no samples.
+    without: tuple[str, ...] = ()
+
+
+@frozen(kw_only=True)
+class Run:
+    """A run of cells on the workload ``toy``, the baseline and its control among them."""
+
+    cells: Mapping[str, Made]
+    base: Made = Made()
+    control: Made | None = Made()
+    metrics: tuple[Metric, ...] = METRICS
+    batch_sizes: tuple[int, ...] = (1,)
+    items: int = 1000
+    rounds: int = 4
+    #: Of a block and of a launch, as a share of the value.
+    noise: float = 0.002
+    seed: int = 0
+    failures: Mapping[tuple[str, str], tuple[str, str]] = Factory(dict)
+    #: What stands in ``run``, and in ``run["measuring"]``, besides the usual.
+    run: Mapping[str, Any] = Factory(dict)
+    measuring: Mapping[str, Any] = Factory(dict)
+    environment: Mapping[str, Any] = Factory(dict)
+
+    @property
+    def made(self) -> dict[str, Made]:
+        """All cells by id, the control last."""
+        control = {} if self.control is None else {CONTROL: self.control}
+        return {BASELINE: self.base} | {f"toy/{name}": made for name, made in self.cells.items()} | control
+
+    def recording(self) -> Recording:
+        """Raw samples; the machine drifts by a tenth from round to round, the same for all cells."""
+        generator = np.random.default_rng(self.seed)
+        drift: dict[tuple[int, int], float] = {}
+        recording = Recording()
+        for cell, made in self.made.items():
+            if made.outcome != "ok":
+                continue
+            given = {metric.name: metric for metric in self.metrics if metric.name not in made.without}
+            if "hits" in given and cell != CONTROL:
+                hits = np.arange(self.items) < made.hits * self.items / 1000
+                recording.add(
+                    cell,
+                    ("hits", None),
+                    Series.plain({"values": hits.astype(float), "details": {"told": cell}}),
+                )
+                recording.outputs[cell] = np.stack([hits, ~hits], axis=1).astype(np.float32)
+            if "weight" in given and cell != CONTROL:
+                recording.add(cell, ("weight", None), Series.plain({"values": [made.weight]}))
+            waves = np.array(list(made.waves))
+            if "heap" in given:
+                values = made.heap * np.exp(self.noise * generator.standard_normal(len(waves)))
+                none = np.full(len(waves), -1)
+                recording.add(
+                    cell, ("heap", None), Series(values=values, wave=waves, round=none, position=none)
+                )
+            for size in self.batch_sizes if "delay" in given else ():
+                rows = []
+                for wave in waves:
+                    for round_ in range(self.rounds):
+                        shared = drift.setdefault((wave, round_), float(np.exp(generator.normal(0, 0.1))))
+                        block = made.delay * size * shared * np.exp(generator.normal(0, self.noise))
+                        rows += [(block * call, wave, round_, 0) for call in (0.99, 1.0, 1.05)]
+                values, *places = np.array(rows).T
+                series = Series(
+                    values=values, **dict(zip(("wave", "round", "position"), places, strict=True))
+                )
+                recording.add(cell, ("delay", size), series)
+        return recording
+
+    def results(self, recording: Recording | None = None) -> Results:
+        """What qx makes of it."""
+        cells = {
+            cell: CellResult(
+                workload="toy",
+                config="base" if cell == CONTROL else cell.partition("/")[2],
+                options={},
+                threads=1,
+                control=cell == CONTROL,
+                outcome=made.outcome,  # type: ignore[arg-type]
+                stage=made.stage,
+                cause=made.cause,
+                build_seconds=None if made.outcome == "unavailable" else 9.13,
+                build_cached=made.cached,
+                build="0123",
+                artifact={"model.bin": int(made.weight)},
+                loader="toy_loader",
+                launches=len(list(made.waves)),
+            )
+            for cell, made in self.made.items()
+        }
+        configs = {
+            cell.partition("/")[2]: ConfigResult(
+                summary="A toy.",
+                outcome=made.outcome,  # type: ignore[arg-type]
+                stage=made.stage,
+                cause=made.cause,
+                runtime_baseline=made.runtime_baseline,
+                reference=cell == BASELINE,
+            )
+            for cell, made in self.made.items()
+            if cell != CONTROL
+        }
+        return analyse(
+            run={**_run(self), **self.run},
+            environment={**ENVIRONMENT, **self.environment},
+            metrics={metric.name: metric for metric in self.metrics},
+            configs=configs,
+            cells=cells,
+            recording=self.recording() if recording is None else recording,
+            failures=self.failures,
+        )
+
+
+def _run(run: Run) -> dict[str, Any]:
+    sha = "d0a5e0ad"
+    measuring = {
+        "precision": 0.01,
+        "budget": 60.0,
+        "ended_by": "precision",
+        "waves": 6,
+        "rounds": run.rounds,
+        "calls": {cell: {"1": 3} for cell in run.made},
+        "seconds": 41.5,
+        "deaths": [],
+        "unsteady": [],
+    }
+    return {
+        "id": "20260102T030405-abcdef",
+        "command": ["qx", "run", "--data", "here"],
+        "started": "2026-01-02T03:04:05+00:00",
+        "seconds": {"total": 75.25},
+        "seed": run.seed,
+        "baseline": BASELINE,
+        "batch_sizes": list(run.batch_sizes),
+        "threads": 1,
+        "calibration_n": 256,
+        "engine": "x86",
+        "samples": "samples-20260102T030405-abcdef.npz",
+        "workloads": {
+            "toy": {
+                "source": "toy points",
+                "items": run.items,
+                "classes": ["x", "y"],
+                "parameters": 15,
+                "weights_sha256": sha,
+                "evaluation_sha256": sha,
+                "calibration_sha256": sha,
+            }
+        },
+        "measuring": {**measuring, **run.measuring},
+        "due_failures": [],
+    }
+
+
+ENVIRONMENT: dict[str, Any] = {
+    "python": "3.11.7",
+    "implementation": "cpython",
+    "system": "Linux 6.1",
+    "machine": "x86_64",
+    "cpu": "A CPU",
+    "cpus": 2,
+    "cpu_flags": ["avx2", "avx512_vnni"],
+    "hypervisor": True,
+    "governor": None,
+    "memory_bytes": 8 * 2**30,
+    "load_before": 0.25,
+    "distributions": {"torch": "2.14.1"},
+    "runtime": {"engines": ["x86", "qnnpack"]},
+}
+
+
+def small(**changes: Any) -> Run:
+    """A run with something of everything.
+
+    ``quick`` beats all but in hits; ``alike`` is the baseline under another name; ``lost`` failed.
+    """
+    run = Run(
+        cells={
+            "quick": Made(hits=850, weight=260_000, delay=0.5, heap=400),
+            "alike": Made(cached=True),
+            "lost": Made(outcome="failed", stage="convert", cause="ValueError: no | pipe"),
+        },
+        batch_sizes=(1, 32),
+    )
+    return evolve(run, **changes)

@@ -1,0 +1,143 @@
+"""``qx report``: results that were written, shown again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from qx import results
+from qx.report import markdown, terminal
+
+SAMPLES = "samples-20260102T030405-abcdef.npz"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, builders: ModuleType) -> Path:
+    """A folder with the results of a run."""
+    run = builders.small()
+    place = tmp_path / "artifacts" / "results"
+    results.write(place, run.results(), markdown.render(run.results()), run.recording())
+    return place
+
+
+def test_the_table_is_written_and_printed_again(
+    folder: Path, qx: Callable[..., Any], builders: ModuleType
+) -> None:
+    """Without arguments it reads artifacts/results, writes the same pareto.md there and prints the table."""
+    expected = (folder / "pareto.md").read_bytes()
+    others = {path: path.read_bytes() for path in folder.iterdir() if path.name != "pareto.md"}
+    (folder / "pareto.md").write_text("gone")
+    done = qx("report")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith(terminal.render(builders.small().results(), "simple"))
+    assert done.out.endswith("\nwritten: artifacts/results/pareto.md\n")
+    assert (folder / "pareto.md").read_bytes() == expected
+    assert {path: path.read_bytes() for path in others} == others
+    assert len(list(folder.iterdir())) == 3
+
+
+@pytest.mark.parametrize("path", ["artifacts/results", "artifacts/results/full_results.json"])
+def test_a_folder_or_a_file_is_given(folder: Path, qx: Callable[..., Any], path: str) -> None:
+    """The path is that of the results, or of their folder; ``--out`` is where the page goes."""
+    before = {one.name: one.read_bytes() for one in folder.iterdir()}
+    done = qx("report", path, "--out", "elsewhere", "--format", "github")
+    assert (done.code, done.err) == (0, "")
+    assert "| config" in done.out
+    assert Path("elsewhere/pareto.md").read_bytes() == before["pareto.md"]
+    assert {one.name: one.read_bytes() for one in folder.iterdir()} == before
+
+
+def test_figures_come_from_the_samples(folder: Path, qx: Callable[..., Any]) -> None:
+    """Where the file and its samples differ, the figures are those of the samples, and that is said."""
+    whole = json.loads((folder / "full_results.json").read_text())
+    (one,) = (m for m in whole["measurements"] if (m["cell"], m["metric"]) == ("toy/quick", "weight"))
+    one["value"] = 123_000.0
+    (folder / "full_results.json").write_text(json.dumps(whole))
+    done = qx("report")
+    assert done.code == 0
+    assert "260 kB" in done.out and "123 kB" not in done.out
+    assert done.err.count("\n") == 1
+    assert "qx: 1 figures computed from artifacts/results/samples" in done.err
+    assert "differ from those in the file" in done.err
+
+
+def test_without_samples_the_file_is_believed(folder: Path, qx: Callable[..., Any]) -> None:
+    """Where the samples are gone, the figures of the file are shown, and it is said that they are those."""
+    expected = (folder / "pareto.md").read_bytes()
+    (folder / SAMPLES).unlink()
+    done = qx("report")
+    assert (done.code, (folder / "pareto.md").read_bytes()) == (0, expected)
+    assert done.err.startswith(
+        f"qx: artifacts/results/{SAMPLES} is not there, so the figures are those of the"
+    )
+    assert done.err.count("\n") == 1
+
+
+def cut_off(samples: Path) -> None:
+    """As a full disk leaves it."""
+    samples.write_bytes(samples.read_bytes()[:-200])
+
+
+def flip(samples: Path) -> None:
+    """One bit in the middle."""
+    content = bytearray(samples.read_bytes())
+    content[len(content) // 3] ^= 1
+    samples.write_bytes(content)
+
+
+def empty(samples: Path) -> None:
+    """Nothing in it."""
+    samples.write_bytes(b"")
+
+
+def other(samples: Path) -> None:
+    """An archive of something else."""
+    np.savez(samples, **{"toy/quick|weight||values": np.ones(1)})
+
+
+@pytest.mark.parametrize("damage", [cut_off, flip, empty, other])
+def test_damaged_samples_are_told(
+    folder: Path, qx: Callable[..., Any], damage: Callable[[Path], None]
+) -> None:
+    """Samples that cannot be read are a mistake told in one line, and nothing is written."""
+    damage(folder / SAMPLES)
+    before = {one.name: one.read_bytes() for one in folder.iterdir()}
+    done = qx("report")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith(f"qx: error: the samples in artifacts/results/{SAMPLES} are damaged: ")
+    assert done.err.count("\n") == 1
+    assert {one.name: one.read_bytes() for one in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "there are no results in nowhere"),
+        (["--format", "nice"], "unknown format 'nice' (choose from "),
+        (["--out", "a_file"], "cannot write into a_file: "),
+        (["artifacts/results/pareto.md"], "artifacts/results/pareto.md is no results file"),
+    ],
+)
+def test_mistakes_are_told(folder: Path, qx: Callable[..., Any], arguments: list[str], message: str) -> None:
+    """A path without results, an unknown format and a folder that cannot be written are told, exit 2."""
+    Path("a_file").write_text("")
+    done = qx("report", *arguments)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith(f"qx: error: {message}") and done.err.count("\n") == 1
+
+
+def test_an_unknown_version_is_told(folder: Path, qx: Callable[..., Any]) -> None:
+    """Results of another schema version are not guessed at, and stay as they are."""
+    place = folder / "full_results.json"
+    place.write_text(json.dumps({**json.loads(place.read_text()), "schema_version": 7}))
+    before = (folder / "pareto.md").read_bytes()
+    done = qx("report")
+    assert done.code == 2
+    assert "has schema version 7; this qx reads version 1" in done.err
+    assert (folder / "pareto.md").read_bytes() == before

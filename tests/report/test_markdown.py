@@ -1,0 +1,355 @@
+"""``pareto.md``, read as its readers read it: rows, sections, sentences."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import pytest
+from attrs import evolve
+
+from qx.records import Metric
+from qx.report import markdown, numbers
+from qx.results import Comparison, Measurement
+
+
+def tables(text: str) -> list[list[dict[str, str]]]:
+    """The rows of every table, each by the titles of its columns; a no-break space is a space."""
+    found: list[list[dict[str, str]]] = []
+    header: list[str] = []
+    for line in [*text.replace("\N{NO-BREAK SPACE}", " ").splitlines(), ""]:
+        if not line.startswith("|"):
+            header = []
+        elif not header:
+            header = _cells(line)
+            found.append([])
+        elif not set(line) <= set("|-"):
+            found[-1].append(dict(zip(header, _cells(line), strict=True)))
+    return found
+
+
+def _cells(line: str) -> list[str]:
+    parts = line.replace("\\|", "\0").strip("|").split("|")
+    return [part.replace("\0", "|").replace("`", "").strip() for part in parts]
+
+
+def section(text: str, title: str) -> str:
+    """What stands under a heading."""
+    return text.split(f"## {title}\n")[1].split("\n## ")[0]
+
+
+def test_every_config_has_its_row(builders: ModuleType) -> None:
+    """Each cell but the control has a row with every metric's value and delta, its build and its place."""
+    figures, *_ = tables(markdown.render(builders.small().results()))
+    assert [row["config"] for row in figures] == ["base<br>baseline", "quick", "alike", "lost"]
+    assert list(figures[0]) == [
+        "config",
+        "hits",
+        "weight",
+        "delay<br>batch 1",
+        "delay<br>batch 32",
+        "heap",
+        "build",
+        "on the front",
+    ]
+    quick = figures[1]
+    assert quick["hits"] == "85 % ±2<br>-1.0 pt [-1.7, -0.3]"
+    assert quick["weight"] == "260 kB<br>0.260x"
+    value, delta = quick["delay<br>batch 1"].split("<br>")
+    assert value.startswith("0.49") and " ms ±" in value
+    assert delta.startswith("4.00") and "x ±0." in delta
+    assert quick["heap"].startswith("400 MiB ±0.2 %<br>0.799")
+    assert (quick["build"], quick["on the front"]) == ("9.1 s", "yes")
+    assert figures[0]["weight"] == "1.00 MB"
+    assert figures[2]["build"] == "9.1 s<br>cached"
+
+
+def test_what_is_not_clear_is_shown_so(builders: ModuleType) -> None:
+    """A speedup that is not clear is ~1.0x, with the interval that says how little is known."""
+    figures, *_ = tables(markdown.render(builders.small().results()))
+    assert figures[2]["delay<br>batch 1"].split("<br>")[1].startswith("~1.0x [0.99")
+
+
+def test_what_did_not_end_well_keeps_its_row(builders: ModuleType) -> None:
+    """A row without figures has outcome, stage and cause, in one line, whatever the cause is made of."""
+    cause = "ValueError: a|b\n__init__ of a_b took *all*\x1b[31m <b>"
+    cells = {"lost": builders.Made(outcome="out_of_memory", stage="convert", cause=cause)}
+    text = markdown.render(builders.Run(cells=cells).results())
+    figures, front, _ = tables(text)
+    shown = r"**out of memory** in convert: ValueError: a|b \_\_init\_\_ of a_b took \*all\* \[31m \<b\>"
+    assert figures[1]["hits"] == front[1]["why"] == shown
+    assert set(list(figures[1].values())[2:-2]) == {"-"}
+    assert (front[1]["on the front"], front[1]["membership"]) == ("no", "-")
+    assert "a\\|b" in text
+
+
+def test_a_metric_that_failed_is_told(builders: ModuleType) -> None:
+    """A figure that is missing in a good row is named with its cause; one that does not apply is n/a."""
+    cells = {"quick": builders.Made(), "plain": builders.Made(without=("heap",))}
+    failures = {("toy/quick", "delay"): ("timeout", "no answer | in 600 s")}
+    text = markdown.render(builders.Run(cells=cells, failures=failures).results())
+    figures, front, _ = tables(text)
+    assert figures[1]["delay<br>batch 1"] == "timeout"
+    assert figures[2]["heap"] == "n/a"
+    assert "- `quick`: `delay` **timeout**: no answer \\| in 600 s\n" in text
+    assert text.count("**timeout**") == 1
+    assert front[1]["why"] == "no figures of delay (batch 1)"
+
+
+def test_the_front_is_said_in_words(builders: ModuleType) -> None:
+    """It is said who is on the front by which axes, who is tied, who dominates whom, and how surely."""
+    cells = {
+        "one": builders.Made(delay=0.5),
+        "other": builders.Made(delay=0.5),
+        "worse": builders.Made(delay=1.0),
+    }
+    run = builders.Run(cells=cells, metrics=(builders.WEIGHT, builders.DELAY))
+    text = section(markdown.render(run.results()), "Front")
+    assert "On the front, by weight and delay (batch 1): `one` and `other`." in text
+    assert "`one` and `other` are tied: no axis tells them apart" in text
+    (rows,) = tables(text)
+    assert [row["on the front"] for row in rows] == ["no", "yes", "yes", "no"]
+    assert rows[3]["why"] == "dominated by one and other"
+    assert rows[1]["why"] == "tied with other"
+    assert [row["membership"] for row in rows][::3] == ["0 %", "0 %"]
+
+
+def test_many_names_are_cut_short(builders: ModuleType) -> None:
+    """A cell that many others dominate does not fill the page."""
+    cells = {f"quick_{index}": builders.Made(delay=0.5) for index in range(9)}
+    _, front, _ = tables(markdown.render(builders.Run(cells=cells).results()))
+    assert front[0]["why"] == "dominated by quick_0, quick_1, quick_2 and 6 more"
+
+
+def test_no_front_is_said(builders: ModuleType) -> None:
+    """Where nothing ended well, the page says so and still has its rows."""
+    lost = builders.Made(outcome="crashed", stage="build", cause="SIGSEGV", waves=())
+    run = builders.Run(cells={}, base=lost, control=None, measuring={"ended_by": "the baseline failed"})
+    text = markdown.render(run.results())
+    assert "There is no front: no cell has figures on all axes." in text
+    assert "Measuring ended: the baseline failed" in text
+    assert "There is no control" in section(text, "Noise floor")
+
+
+def test_picks_respect_ties(builders: ModuleType) -> None:
+    """A pick names its aim, its cell, who is tied with it, and what decided."""
+    cells = {"large": builders.Made(delay=0.5), "little": builders.Made(delay=0.5, weight=500_000)}
+    picks = section(markdown.render(builders.Run(cells=cells).results()), "Picks")
+    assert "- If you care about **the lightest**, pick `little`.\n" in picks
+    tied = "pick `little`; tied with `large` on this, decided by `weight`.\n"
+    assert f"- If you care about **the quickest**, {tied}" in picks
+
+
+def test_the_noise_floor_is_under_the_table(builders: ModuleType) -> None:
+    """What the control shows stands there with its interval, for each metric of launches and batch size."""
+    text = markdown.render(builders.small().results())
+    (rows,) = tables(section(text, "Noise floor"))
+    assert [row["metric"] for row in rows] == ["delay (batch 1)", "delay (batch 32)", "heap"]
+    assert rows[0]["control against baseline"].startswith("1.00")
+    assert rows[0]["95 % interval"].startswith("[")
+    assert "not to be trusted" not in text
+
+
+def test_an_alarm_is_seen_before_the_table(builders: ModuleType) -> None:
+    """Where the control is not the baseline's equal, bold words above the table warn of the timings."""
+    text = markdown.render(builders.small(control=builders.Made(delay=2.1)).results())
+    alarm = "**The timings of this run are not to be trusted.** In delay (batch 1) and delay (batch 32) the"
+    assert -1 < text.index(alarm) < text.index("| config")
+    (rows,) = tables(section(text, "Noise floor"))
+    assert [row["control against baseline"].startswith("**") for row in rows] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("measuring", "words"),
+    [
+        (
+            {"ended_by": "precision"},
+            "Measuring ended with the precision asked for, ±1 %: 6 waves, 30 launches",
+        ),
+        (
+            {"ended_by": "budget"},
+            "Measuring ended with its budget of 60 s, before the precision of ±1 % was reached: 6 waves",
+        ),
+        ({"unsteady": [["toy/quick", 32]]}, "Not steady after warming: `quick` (batch 32)."),
+        (
+            {
+                "deaths": [
+                    {
+                        "cell": "toy/quick",
+                        "wave": 2,
+                        "outcome": "crashed",
+                        "stage": "block",
+                        "cause": "SIGSEGV",
+                    }
+                ]
+            },
+            "- A launch of `quick` died in wave 3 (crashed in block): SIGSEGV",
+        ),
+    ],
+)
+def test_it_is_told_how_the_measuring_went(
+    builders: ModuleType, measuring: dict[str, Any], words: str
+) -> None:
+    """What ended it, how much was measured, what was unsteady and which launches died."""
+    assert words in markdown.render(builders.small(measuring=measuring).results())
+
+
+def test_the_title_says_what_was_measured(builders: ModuleType) -> None:
+    """Workload, data and count of items make the title; command, seed and run stand under it."""
+    text = markdown.render(builders.small(run={"command": ["qx", "run", "a|b"]}).results())
+    first, _, second, *_ = text.splitlines()
+    assert first == "# `toy` on toy points (1,000 items)"
+    assert second.startswith(
+        "Command `qx run a|b`, seed 0, run 20260102T030405-abcdef, started 2026-01-02 03:04 UTC"
+    )
+
+
+def test_the_environment_is_five_lines(builders: ModuleType) -> None:
+    """CPU, instruction sets, engine, software and how quiet the machine was, a line each."""
+    lines = section(markdown.render(builders.small().results()), "Environment").strip().splitlines()
+    assert lines == [
+        "- CPU: A CPU, x86_64, 2 CPUs to run on, 1 thread serving, 8 GiB of memory",
+        "- Instruction sets: avx2, avx512_vnni",
+        "- Engine: x86, of x86 and qnnpack",
+        "- Software: Python 3.11.7, torch 2.14.1, Linux 6.1",
+        "- Quiet: load 0.2, under a hypervisor, frequency governor unknown",
+    ]
+
+
+def test_an_environment_that_tells_little_is_no_error(builders: ModuleType) -> None:
+    """A system that does not tell its load, its flags or its engines has its page all the same."""
+    unknown = {"cpu_flags": [], "load_before": None, "runtime": {}, "cpus": None, "governor": "performance"}
+    text = markdown.render(builders.small(environment=unknown, run={"engine": None}).results())
+    assert "- Quiet: under a hypervisor, frequency governor performance" in text
+    assert "- Engine: none\n" in text
+
+
+def test_a_runtime_baseline_has_its_own_table(builders: ModuleType) -> None:
+    """A config with a runtime baseline shows its gain over that one, and only such configs do."""
+    cells = {
+        "other_fp32": builders.Made(delay=1.0, runtime_baseline="other_fp32"),
+        "other_int8": builders.Made(delay=0.25, runtime_baseline="other_fp32"),
+        "own_int8": builders.Made(delay=0.25, runtime_baseline="base"),
+    }
+    text = markdown.render(builders.Run(cells=cells).results())
+    (rows,) = tables(section(text, "Against the runtime's own baseline"))
+    assert [(row["config"], row["against"]) for row in rows] == [("other_int8", "other_fp32")]
+    assert rows[0]["delay<br>batch 1"].startswith(("4.00", "3.99"))
+    assert "own baseline" not in markdown.render(builders.small().results())
+
+
+def test_metrics_are_told_by_their_records_alone(builders: ModuleType) -> None:
+    """A metric that nobody foresaw is a column, in its own unit; the unit cannot break the table."""
+    odd = evolve(builders.WEIGHT, name="odd", unit="a|b", compare="difference")
+    run = builders.Run(cells={"quick": builders.Made(weight=3)}, metrics=(*builders.METRICS, odd))
+    recording = run.recording()
+    for series in recording.series.values():
+        if ("weight", None) in series:
+            series["odd", None] = series["weight", None]
+    figures, *_ = tables(markdown.render(run.results(recording)))
+    assert figures[1]["odd"] == "3.00 a|b<br>-999,997.00 a|b"
+
+
+@pytest.mark.parametrize(
+    ("unit", "value", "shown"),
+    [
+        ("bytes", 512, "512 bytes"),
+        ("bytes", 999.6, "1.00 kB"),
+        ("bytes", 299_393, "299 kB"),
+        ("bytes", 1_169_113, "1.17 MB"),
+        ("bytes", 5.2e9, "5.20 GB"),
+        ("ms", 0.46130725, "0.461 ms"),
+        ("ms", 47.531149, "47.5 ms"),
+        ("ms", 1234.5, "1,234 ms"),
+        ("ms", 9.996, "10.0 ms"),
+        ("MiB", 654.486, "654 MiB"),
+        ("fraction", 0.991, "99.1 %"),
+        ("images/s", 544.2, "544 images/s"),
+        ("", 0.0, "0"),
+    ],
+)
+def test_a_number_has_as_many_digits_as_it_deserves(unit: str, value: float, shown: str) -> None:
+    """Values have three significant digits and the unit that people use."""
+    assert numbers.quantity(value, unit) == shown
+
+
+@pytest.mark.parametrize(
+    ("unit", "compare", "value", "ci", "shown"),
+    [
+        ("fraction", "difference", 0.865, (0.8582, 0.8716), "86.5 % ±0.7"),
+        ("fraction", "difference", 0.9994, (0.9979, 0.9998), "99.94 % [99.79, 99.98]"),
+        ("fraction", "difference", 1.0, (0.9962, 1.0), "100.0 % [99.6, 100.0]"),
+        ("fraction", "difference", 1.0, (1.0, 1.0), "100.0 %"),
+        ("fraction", "difference", 0.5, None, "50.0 %"),
+        ("ms", "speedup", 1.75, (1.73, 1.7675), "1.75 ms ±1.1 %"),
+        ("ms", "speedup", 1.75, (1.5, 2.1), "1.75 ms ±20 %"),
+        ("ms", "speedup", 1.75, None, "1.75 ms"),
+        ("dB", "difference", 35.21, (34.8, 35.6), "35.2 dB ±0.4"),
+    ],
+)
+def test_a_value_shows_how_far_it_can_be_trusted(
+    unit: str, compare: Any, value: float, ci: tuple[float, float] | None, shown: str
+) -> None:
+    """Half of the interval stands behind the value, and says how many digits there are."""
+    metric = _metric(unit, compare)
+    measurement = Measurement(
+        workload="toy",
+        cell="toy/one",
+        config="one",
+        metric="one",
+        params={},
+        value=value,
+        unit=unit,
+        better="lower",
+        ci=ci,
+        n=6,
+        outcome="ok",
+    )
+    assert numbers.value(measurement, metric) == shown
+
+
+@pytest.mark.parametrize(
+    ("unit", "kind", "value", "ci", "clear", "shown"),
+    [
+        ("ms", "speedup", 4.312, (4.26, 4.364), True, ("4.31x ±1.2 %", "")),
+        ("ms", "speedup", 0.892, (0.783, 1.017), False, ("~1.0x", "[0.78, 1.02]")),
+        ("ms", "speedup", 1.0031, (1.0015, 1.0047), True, ("1.0031x ±0.16 %", "")),
+        ("ms", "speedup", 2.0, None, None, ("2.00x ±?", "")),
+        ("bytes", "ratio", 0.2561, (0.2561, 0.2561), True, ("0.256x", "")),
+        ("bytes", "ratio", 1.0, (1.0, 1.0), False, ("1.00x", "")),
+        ("fraction", "difference", -0.0012, (-0.0025, 0.0001), False, ("-0.12 pt", "[-0.25, +0.01]")),
+        ("fraction", "difference", -0.00001, (-0.0003, 0.0003), False, ("+0.00 pt", "[-0.03, +0.03]")),
+        ("dB", "difference", 1.5, None, None, ("+1.50 dB", "")),
+    ],
+)
+def test_a_delta_shows_what_is_known(
+    unit: str,
+    kind: Any,
+    value: float,
+    ci: tuple[float, float] | None,
+    clear: bool | None,
+    shown: tuple[str, str],
+) -> None:
+    """Ratios have a plus-minus in percent or are ~1.0x, differences of fractions are in points."""
+    compared = Comparison(kind=kind, value=value, ci=ci, p=None, clear=clear)
+    assert numbers.comparison(compared, _metric(unit, kind)) == shown
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"), [(0, "0 %"), (0.001, "<1 %"), (0.036, "4 %"), (0.999, ">99 %"), (1, "100 %")]
+)
+def test_membership_is_not_rounded_to_certainty(share: float, shown: str) -> None:
+    """0 % and 100 % are said only of what happened in no draw or in all."""
+    assert numbers.percent(share) == shown
+
+
+def _metric(unit: str, compare: Any) -> Metric:
+    return Metric(
+        name="one",
+        summary="",
+        unit=unit,
+        better="lower",
+        samples="exact",
+        compare=compare,
+        phase="artifact",
+    )

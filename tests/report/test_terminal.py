@@ -1,0 +1,166 @@
+"""What ``qx run`` and ``qx report`` print."""
+
+from __future__ import annotations
+
+import re
+from types import ModuleType
+
+import pytest
+from attrs import evolve
+from tabulate import tabulate_formats
+
+from qx.errors import UsageError
+from qx.report import terminal
+from qx.results import Results
+
+
+def wide(builders: ModuleType) -> Results:
+    """A run of more metrics than a terminal has room for, with names as long as they are in life."""
+    more = [
+        evolve(builders.WEIGHT, name=f"one_more_metric_{index}", axis=False, pick=None) for index in range(6)
+    ]
+    cells = {
+        "static_int8_per_channel": builders.Made(delay=0.5),
+        "static_int8_per_tensor": builders.Made(delay=0.45, cached=True),
+        "a_config_that_was_lost": builders.Made(
+            outcome="failed", stage="prepare_model", cause="because " * 30
+        ),
+    }
+    run = builders.Run(cells=cells, metrics=(*builders.METRICS, *more), batch_sizes=(1, 32))
+    recording = run.recording()
+    for series in recording.series.values():
+        if ("weight", None) in series:
+            series |= {(metric.name, None): series["weight", None] for metric in more}
+    return run.results(recording)
+
+
+@pytest.mark.parametrize("format", ["simple", "rounded_grid", "plain", "psql"])
+@pytest.mark.parametrize("width", [80, 100, 120, 300])
+def test_it_fits_the_terminal(builders: ModuleType, format: str, width: int) -> None:
+    """No line is longer than the terminal is wide, nor than 120 columns: wide tables are cut in several."""
+    shown = terminal.render(wide(builders), format, width)
+    assert max(map(len, shown.splitlines())) <= min(width, 120)
+    for index in range(6):
+        assert f"one_more_metric_{index}" in shown
+    assert len(re.findall(r"static_int8_per_channel +[│|]? +86 %", shown)) == 1
+
+
+def test_the_width_is_that_of_the_terminal(builders: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a width given, the terminal's is taken."""
+    results = wide(builders)
+    for columns in (80, 118):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        assert terminal.render(results, "simple") == terminal.render(results, "simple", columns)
+
+
+def test_value_and_delta_stand_in_one_cell(builders: ModuleType) -> None:
+    """Under each value is its delta, and under that the interval where it stands alone."""
+    lines = terminal.render(builders.small().results(), "simple", 100).splitlines()
+    first = next(index for index, line in enumerate(lines) if line.startswith("quick"))
+    value, delta, interval = (re.split(r" {2,}", line.strip()) for line in lines[first : first + 3])
+    assert value[:3] == ["quick", "85 % ±2", "260 kB"]
+    assert delta[:2] == ["-1.0 pt", "0.260x"]
+    assert interval == ["[-1.7, -0.3]"]
+    assert lines[first - 1] == "baseline"
+
+
+@pytest.mark.parametrize("format", tabulate_formats)
+def test_all_of_tabulates_formats_are_there(builders: ModuleType, format: str) -> None:
+    """Every format gives every figure, row, pick and outcome."""
+    shown = terminal.render(builders.small().results(), format, 120)
+    terminal.check_format(format)
+    for words in (
+        "260 kB",
+        "0.260x",
+        "alike",
+        "9.1 s",
+        "cached",
+        "If you care about the lightest, pick quick.",
+    ):
+        assert words in shown
+    assert "failed" in shown and "convert" in shown
+
+
+@pytest.mark.parametrize("format", ["github", "pipe"])
+def test_rows_of_markdown_stay_rows(builders: ModuleType, format: str) -> None:
+    """In Markdown a row is one line, with as many cells as the header has, whatever a cause is made of."""
+    shown = terminal.render(builders.small().results(), format, 100)
+    table = [line for line in shown.splitlines() if line.startswith("|")]
+    assert [line.replace("\\|", "").count("|") - 1 for line in table] == [6] * 6 + [5] * 6
+    assert "no \\| pipe" in shown and "\\\\|" not in shown
+
+
+def test_an_unknown_format_is_told_with_the_choices() -> None:
+    """A format that tabulate does not know is a mistake, and the known ones are named."""
+    with pytest.raises(UsageError, match=r"unknown format 'nice' \(choose from .*github.*simple"):
+        terminal.check_format("nice")
+
+
+def test_what_did_not_end_well_is_told_with_its_cause(builders: ModuleType) -> None:
+    """The row of a cell without figures names its outcome, and the whole cause stands with the front."""
+    shown = terminal.render(wide(builders), "simple", 100)
+    assert re.search(r"a_config_that_was_lost +failed +- +-", shown)
+    assert shown.count("because") == 30
+
+
+def test_a_cause_does_not_steer_the_terminal(builders: ModuleType) -> None:
+    """Escape sequences and line breaks of a plugin's message are not printed."""
+    lost = builders.Made(outcome="crashed", stage="convert", cause="red \x1b[31m\nand\r\x07 more")
+    shown = terminal.render(builders.Run(cells={"lost": lost}).results(), "simple", 100)
+    assert "crashed in convert: red [31m and more" in shown
+    assert not re.search(r"[\x00-\x09\x0b-\x1f]", shown)
+
+
+def test_an_alarm_is_seen_before_the_table(builders: ModuleType) -> None:
+    """Where the control differs from itself, a warning stands above the table."""
+    shown = terminal.render(builders.small(control=builders.Made(delay=2.1)).results(), "simple", 100)
+    assert (
+        -1 < shown.index("WARNING: The timings of this run are not to be trusted.") < shown.index("config  ")
+    )
+    assert shown.count("  alarm\n") == 2
+    assert "WARNING" not in terminal.render(builders.small().results(), "simple", 100)
+
+
+def test_it_says_what_the_page_says(builders: ModuleType) -> None:
+    """Title, command, front, picks, noise floor, deaths, environment: all of it is there."""
+    death = {"cell": "toy/quick", "wave": 2, "outcome": "crashed", "stage": "block", "cause": "SIGSEGV"}
+    failures = {("toy/alike", "heap"): ("failed", "no memory")}
+    run = builders.small(measuring={"deaths": [death]}, failures=failures)
+    shown = " ".join(terminal.render(run.results(), "simple", 100).split())
+    for words in (
+        "toy on toy points (1,000 items) Command qx run --data here, seed 0, run 20260102T030405-abcdef",
+        "On the front, by hits, weight, delay (batch 1) and heap: base and quick.",
+        "If you care about the most hits, pick quick; tied with base on this, decided by weight.",
+        "Noise floor. The control is the baseline, measured a second time",
+        "Measuring ended with the precision asked for, ±1 %: 6 waves, 30 launches",
+        "- A launch of quick died in wave 3 (crashed in block): SIGSEGV",
+        "- alike: heap failed: no memory",
+        "CPU: A CPU, x86_64, 2 CPUs to run on, 1 thread serving, 8 GiB of memory",
+        "Quiet: load 0.2, under a hypervisor, frequency governor unknown",
+    ):
+        assert words in shown
+
+
+def test_a_runtime_baseline_has_its_own_table(builders: ModuleType) -> None:
+    """The second speedup of a config stands in a table of its own."""
+    cells = {
+        "other_fp32": builders.Made(delay=1.0),
+        "other_int8": builders.Made(delay=0.25, runtime_baseline="other_fp32"),
+    }
+    shown = terminal.render(builders.Run(cells=cells, noise=0.0).results(), "simple", 100)
+    table = shown.split("Against the runtime's own baseline:")[1].splitlines()
+    row = next(line for line in table if line.startswith("other_int8"))
+    assert re.split(r" {2,}", row)[:5] == [
+        "other_int8",
+        "other_fp32",
+        "+0.0 pt [-0.3, +0.3]",
+        "1.00x",
+        "4.00x",
+    ]
+
+
+def test_digits_are_printed_as_they_are_meant(builders: ModuleType) -> None:
+    """A figure without a unit keeps its digits: a zero at the end says how much is known."""
+    bare = evolve(builders.WEIGHT, unit="")
+    run = builders.Run(cells={}, base=builders.Made(weight=2.5), metrics=(bare,))
+    assert "  2.50\n" in terminal.render(run.results(), "simple", 100)

@@ -1,0 +1,208 @@
+"""Whatever a plugin does costs its own row, or its own column in it, and never another's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+#: What the ``convert`` of a config does, and how its row ends: outcome, stage, and words of the cause.
+BAD_CONFIGS = {
+    "raises": ("raise ValueError('no such layer')", "failed", "convert", "ValueError: no such layer"),
+    "hangs": ("import time; time.sleep(1000)", "timeout", "convert", "no end after 20 s"),
+    "segfaults": ("import os; os.kill(os.getpid(), 11)", "crashed", "convert", "killed by SIGSEGV"),
+    "vanishes": ("import os; os._exit(7)", "crashed", "convert", "ended itself with status 7"),
+    "exits": ("import sys; sys.exit(3)", "failed", "convert", "exit status 3"),
+    "wants_memory": ("raise MemoryError('80 GB')", "out_of_memory", "convert", "MemoryError: 80 GB"),
+    "cannot": (
+        "import qx; raise qx.Unsupported('layer 3 is a loop')",
+        "unsupported",
+        "convert",
+        "layer 3 is a loop",
+    ),
+    "blames_the_user": ("import qx; raise qx.UsageError('not my fault')", "failed", "convert", "not my fault"),
+    "blames_the_data": ("import qx; raise qx.DataError('bad image')", "failed", "convert", "bad image"),
+    "gives_nothing": ("return None", "failed", "convert", "hook 'convert' gave None where a value is due"),
+    "gives_text": ("return 'model'", "failed", "save", "must give an nn.Module or an Artifact, not str"),
+    "forgets_its_file": (
+        "return Artifact(folder=context.folder, files=['lost.npz'], loader='toy_numpy')",
+        "failed",
+        "save",
+        "without its file 'lost.npz'",
+    ),
+    "serves_nonsense": ("model = __import__('torch').nn.Linear(9, 3)", "failed", "predict", "ValueError"),
+}
+GOOD_CONFIGS = {
+    "prints": r"""print('{"answer": {}}'); import os; os.write(1, b'{"failure": "crashed", "cause": ""}\n')""",
+    "warns": "import sys, warnings; warnings.warn('old'); sys.stderr.write('rubbish')",
+}
+
+
+@pytest.fixture(scope="module")
+def configs(qx: Callable[..., Any], toy: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """One run with every bad config, two good ones, and one that is not available."""
+    plugins = [toy.config(name, first=bad[0]) for name, bad in BAD_CONFIGS.items()]
+    plugins += [toy.config(name, first=first) for name, first in GOOD_CONFIGS.items()]
+    plugins.append(toy.config("lacking", record="requires=['no-such-distribution>=2']"))
+    return qx(
+        *("run", *toy.arguments(*plugins), "--timeout", 20, "--budget", 0.01, "--batch-size", 1),
+        *("-m", "accuracy", "-m", "file_size", "-m", "latency", "--out", "out"),
+        cwd=tmp_path_factory.mktemp("configs"),
+    )
+
+
+@pytest.mark.parametrize("name", BAD_CONFIGS)
+def test_a_bad_config_keeps_its_row(configs: Any, name: str) -> None:
+    """Its row has the outcome, the stage and the cause; it has no values, and is not on the front."""
+    _, outcome, stage, cause = BAD_CONFIGS[name]
+    cell = configs.cell(name)
+    assert (cell["outcome"], cell["stage"]) == (outcome, stage)
+    assert cause in cell["cause"]
+    assert configs.results["configs"][name]["outcome"] == outcome
+    told = {(one["outcome"], one["value"]) for one in configs.measurements(name)}
+    assert told == {(outcome, None)}
+    assert f"toy/{name}" not in configs.results["front"]
+    assert name in configs.table
+    assert re.search(rf"^qx: {name}: {outcome} in {stage}: ", configs.err, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", ["toy_fp32", *GOOD_CONFIGS])
+def test_the_other_rows_are_complete(configs: Any, name: str) -> None:
+    """Beside rows that crash and hang every other row has all its figures, and the run ends with 1."""
+    assert configs.code == 1
+    assert configs.cell(name)["outcome"] == "ok"
+    assert len(configs.measurements(name)) == 3
+    for one in configs.measurements(name):
+        assert one["outcome"] == "ok"
+        assert one["value"] is not None
+        assert one["vs_baseline"]["value"] is not None
+    assert f"toy/{name}" in configs.results["front"]
+
+
+def test_an_error_of_a_plugin_names_whose_it_is(configs: Any) -> None:
+    """A breach of the contract is told with plugin, where it comes from, and hook."""
+    cause = configs.cell("gives_nothing")["cause"]
+    assert cause.startswith("plugin 'gives_nothing' (-p ")
+    assert "gives_nothing.py)" in cause
+
+
+def test_an_unavailable_config_keeps_its_row(configs: Any) -> None:
+    """What is not installed is said in its row, with what to install."""
+    cell = configs.cell("lacking")
+    assert (cell["outcome"], cell["stage"]) == ("unavailable", "plan")
+    assert "pip install 'no-such-distribution>=2'" in cell["cause"]
+    assert "lacking" in configs.table
+
+
+@pytest.mark.parametrize(("named", "code"), [(False, 0), (True, 1)])
+def test_an_unavailable_config_counts_only_when_it_was_named(
+    qx: Callable[..., Any], toy: Any, named: bool, code: int
+) -> None:
+    """The run ends well without it, unless it was asked for by name."""
+    lacking = toy.config("lacking", record="requires=['no-such-distribution>=2']")
+    names = ["-c", "lacking"] if named else []
+    done = qx("run", *toy.arguments(lacking), "-m", "file_size", *names, "--out", "out")
+    assert done.code == code, done.err
+    assert done.cell("lacking")["outcome"] == "unavailable"
+    assert done.cell("toy_fp32")["outcome"] == "ok"
+
+
+# Metrics ------------------------------------------------------------------------------------------
+
+METRIC = """
+    import os
+    from qx import DataError, Metric, Samples, hookimpl
+
+    @hookimpl
+    def describe():
+        return Metric(
+            name="{name}", summary="A metric of a test.", unit="things", better="lower",
+            samples="{samples}", compare="ratio", phase="{phase}",
+        )
+
+    @hookimpl
+    def measure(subject, data):
+        {body}
+"""
+SAMPLES = {
+    "artifact": "exact",
+    "fresh": "per_launch",
+    "block": "per_block",
+    "predictions": "per_item",
+    "derived": "exact",
+}
+#: Phase, what ``measure`` does, in which cells it fails, and words of the cause.
+BAD_METRICS = {
+    "raises_early": ("artifact", "raise ValueError('no file')", "both", "ValueError: no file"),
+    "raises_at_start": ("fresh", "raise ValueError('no mark')", "both", "ValueError: no mark"),
+    "raises_in_rounds": ("block", "raise ValueError('no clock')", "both", "ValueError: no clock"),
+    "raises_late": ("derived", "raise ValueError('no latency')", "both", "ValueError: no latency"),
+    "exits": ("block", "raise SystemExit(4)", "both", "exit status 4"),
+    "gives_nan": ("predictions", "return [float('nan')] * 36", "both", "values that are not finite"),
+    "gives_infinity": ("block", "return [1.0, float('inf')]", "both", "values that are not finite"),
+    "gives_no_values": ("predictions", "return []", "both", "no values"),
+    "gives_text": ("fresh", "return 'much'", "both", "not numbers"),
+    "blames_the_data": ("predictions", "raise DataError('bad labels')", "both", "bad labels"),
+    "blames_late": ("derived", "raise DataError('bad samples')", "both", "bad samples"),
+    "blames_in_rounds": ("block", "raise DataError('bad input')", "both", "bad input"),
+    "gives_odd_details": ("artifact", "return Samples(1.0, {'a': {1, 2}, (1, 2): 3})", "both", "not JSON"),
+    "fails_for_the_baseline": (
+        "block",
+        "return [1.0] if subject.config == 'other' else 1 / 0",
+        "toy_fp32",
+        "ZeroDivisionError",
+    ),
+    "fails_for_the_other": (
+        "block",
+        "return [1.0] if subject.config == 'toy_fp32' else 1 / 0",
+        "other",
+        "ZeroDivisionError",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def metrics(
+    qx: Callable[..., Any],
+    toy: Any,
+    write_plugin: Callable[[str, str], str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Any:
+    """One run with every bad metric, and good ones, on two configs."""
+    plugins = [
+        write_plugin(name, METRIC.format(name=name, phase=phase, samples=SAMPLES[phase], body=body))
+        for name, (phase, body, *_) in BAD_METRICS.items()
+    ]
+    return qx(
+        *("run", *toy.arguments(toy.config("other"), *plugins), "--budget", 0.01, "--batch-size", 1),
+        *("--out", "out"),
+        cwd=tmp_path_factory.mktemp("metrics"),
+    )
+
+
+@pytest.mark.parametrize("name", BAD_METRICS)
+def test_a_bad_metric_costs_its_own_values(metrics: Any, name: str) -> None:
+    """It has outcome and cause where it fails, and values where it does not; the cells themselves are well."""
+    _, _, where, cause = BAD_METRICS[name]
+    assert metrics.code == 1, metrics.err
+    for config in ("toy_fp32", "other"):
+        assert metrics.cell(config)["outcome"] == "ok"
+        one = metrics.measurement(config, name)
+        if where in ("both", config):
+            assert (one["outcome"], one["value"]) == ("failed", None)
+            assert cause in one["cause"]
+        else:
+            assert (one["outcome"], one["value"]) == ("ok", 1.0)
+
+
+def test_the_other_metrics_are_complete(metrics: Any) -> None:
+    """Beside metrics that fail every built-in one has its value and its delta, and the front is decided."""
+    for config in ("toy_fp32", "other"):
+        for name in ("accuracy", "file_size", "latency", "rss"):
+            one = metrics.measurement(config, name)
+            assert one["outcome"] == "ok"
+            assert one["vs_baseline"]["value"] is not None
+    assert set(metrics.results["front"]) == {"toy/toy_fp32", "toy/other"}
+    assert metrics.results["run"]["measuring"]["deaths"] == []

@@ -1,0 +1,264 @@
+"""From samples with known truth to values, deltas, the noise floor, the front and the picks."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import numpy as np
+import pytest
+from attrs import evolve
+
+from qx.recording import Series
+from qx.results import Comparison, Measurement, Results
+
+
+def measurement(results: Results, cell: str, metric: str, batch_size: int | None = None) -> Measurement:
+    """The one that is meant."""
+    (one,) = (
+        one
+        for one in results.measurements
+        if (one.cell, one.metric, one.params.get("batch_size")) == (f"toy/{cell}", metric, batch_size)
+    )
+    return one
+
+
+def delta(results: Results, cell: str, metric: str, batch_size: int | None = None) -> Comparison:
+    """Its comparison with the baseline."""
+    compared = measurement(results, cell, metric, batch_size).vs_baseline
+    assert compared is not None
+    return compared
+
+
+def test_ratios_are_those_that_were_built_in(builders: ModuleType) -> None:
+    """Without noise every delta is the true one exactly, though the machine drifts by a tenth."""
+    run = builders.small(noise=0.0)
+    results = run.results()
+    for size in (1, 32):
+        assert delta(results, "quick", "delay", size).value == pytest.approx(4.0)
+        assert delta(results, "alike", "delay", size).value == pytest.approx(1.0)
+    assert delta(results, "quick", "heap").value == pytest.approx(0.8)
+    assert delta(results, "quick", "weight") == Comparison(
+        kind="ratio", value=0.26, ci=(0.26, 0.26), p=None, clear=True, method="exact"
+    )
+    hits = delta(results, "quick", "hits")
+    assert (hits.kind, hits.value) == ("difference", pytest.approx(-0.01))
+    assert hits.p == pytest.approx(2 * 0.5**10)
+    times = measurement(results, "base", "delay", 1)
+    assert times.n == 6 and times.value == pytest.approx(2.0, rel=0.1)
+    assert times.samples_ref == f"{results.run['samples']}#toy/base|delay|1|values"
+    assert times.details["calls"] == 6 * 4 * 3
+
+
+def test_the_interval_holds_the_truth(builders: ModuleType) -> None:
+    """With noise the interval of a ratio holds the true one in about 95 of 100 runs."""
+    held = 0
+    for seed in range(40):
+        run = builders.Run(
+            cells={"quick": builders.Made(delay=1.6)}, noise=0.01, seed=seed, items=10, rounds=2
+        )
+        low, high = delta(run.results(), "quick", "delay", 1).ci or (0.0, 0.0)
+        held += low <= 1.25 <= high
+    assert held >= 34
+
+
+def test_a_lost_launch_costs_its_wave(builders: ModuleType) -> None:
+    """A cell without a launch in a wave is compared over the waves that it shares with the baseline."""
+    made = builders.Made(delay=1.0, waves=(0, 1, 3, 5))
+    results = builders.Run(cells={"quick": made}, noise=0.0).results()
+    assert delta(results, "quick", "delay", 1).value == pytest.approx(2.0)
+    assert [measurement(results, cell, "delay", 1).n for cell in ("quick", "base")] == [4, 6]
+    assert measurement(results, "quick", "heap").n == 4
+
+
+def test_groups_are_compared_through_the_baseline(builders: ModuleType) -> None:
+    """Cells that never lived in one wave are judged by what each of them is to the baseline."""
+    cells = {
+        "first": builders.Made(delay=1.0, waves=range(6)),
+        "second": builders.Made(delay=0.5, weight=900_000, waves=range(6, 12)),
+    }
+    every = builders.Made(waves=range(12))
+    results = builders.Run(cells=cells, base=every, control=every).results()
+    assert delta(results, "first", "delay", 1).value == pytest.approx(2.0, rel=0.01)
+    assert delta(results, "second", "delay", 1).value == pytest.approx(4.0, rel=0.01)
+    assert results.front["toy/first"].dominated_by == ("toy/second",)
+
+
+def test_what_could_not_be_measured_is_told(builders: ModuleType) -> None:
+    """A metric that failed has outcome and cause in place of figures, and its cell is not on the front."""
+    failures = {("toy/quick", "delay"): ("crashed", "killed by SIGSEGV")}
+    results = builders.small(failures=failures).results()
+    for size in (1, 32):
+        one = measurement(results, "quick", "delay", size)
+        assert (one.outcome, one.cause) == ("crashed", "killed by SIGSEGV")
+        assert (one.value, one.ci, one.vs_baseline, one.comparisons) == (None, None, None, ())
+    assert measurement(results, "quick", "heap").value == pytest.approx(400, rel=0.01)
+    # It has left samples, and would win.
+    assert set(results.front) == {"toy/base", "toy/alike"}
+    assert "toy/quick" not in {pick.cell for pick in results.picks}
+
+
+def test_a_metric_that_does_not_apply_is_no_failure(builders: ModuleType) -> None:
+    """Where a metric has nothing to say of a cell, that is told, and what is no axis costs no place."""
+    cells = {"quick": builders.Made(delay=0.5, without=("heap",))}
+    metrics = (builders.HITS, builders.WEIGHT, builders.DELAY, evolve(builders.HEAP, axis=False))
+    results = builders.Run(cells=cells, metrics=metrics).results()
+    one = measurement(results, "quick", "heap")
+    assert (one.outcome, one.cause, one.value) == ("unsupported", "not applicable here", None)
+    assert results.front["toy/quick"].on_front
+    assert {pick.metric: pick.cell for pick in results.picks}["heap"] == "toy/base"
+    judged = builders.Run(cells=cells).results()
+    assert "toy/quick" not in judged.front
+
+
+def test_an_axis_that_nobody_has_figures_of_is_none(builders: ModuleType) -> None:
+    """A workload without labels does not empty the front."""
+    none = builders.Made(without=("hits",))
+    results = builders.Run(cells={"quick": evolve(none, delay=0.5)}, base=none, control=none).results()
+    assert [axis["metric"] for axis in results.axes] == ["weight", "delay", "heap"]
+    assert results.front["toy/quick"].on_front
+
+
+def test_a_cell_that_did_not_end_well_keeps_its_rows(builders: ModuleType) -> None:
+    """Its measurements carry its outcome and cause, and it takes no part in front and picks."""
+    results = builders.small().results()
+    lost = [one for one in results.measurements if one.cell == "toy/lost"]
+    assert len(lost) == 5
+    assert {(one.outcome, one.cause, one.value) for one in lost} == {
+        ("failed", "ValueError: no | pipe", None)
+    }
+    assert "toy/lost" not in results.front
+
+
+def test_the_control_is_measured_in_launches_and_takes_no_part(builders: ModuleType) -> None:
+    """The control has figures of what launches measure, and is neither on the front nor picked."""
+    results = builders.small().results()
+    measured = {one.metric for one in results.measurements if one.cell == builders.CONTROL}
+    assert measured == {"delay", "heap"}
+    assert builders.CONTROL not in results.front
+    assert [(floor.metric, floor.params) for floor in results.noise_floor] == [
+        ("delay", {"batch_size": 1}),
+        ("delay", {"batch_size": 32}),
+        ("heap", {}),
+    ]
+
+
+def test_a_control_that_is_slower_raises_the_alarm(builders: ModuleType) -> None:
+    """A control beyond its own 99.9 % interval is an alarm, one within it is none."""
+    assert not any(floor.alarm for floor in builders.small(seed=3).results().noise_floor)
+    loud = builders.small(control=builders.Made(delay=2.1)).results()
+    assert [floor.alarm for floor in loud.noise_floor] == [True, True, False]
+    assert loud.noise_floor[0].value == pytest.approx(1 / 1.05, rel=0.01)
+
+
+def test_no_more_than_the_control_is_not_clear(builders: ModuleType) -> None:
+    """A speedup is clear when its interval excludes 1 and it is larger than what the control shows."""
+    cells = {"slightly": builders.Made(delay=1.96), "much": builders.Made(delay=1.0)}
+    honest = builders.Run(cells=cells).results()
+    assert [delta(honest, cell, "delay", 1).clear for cell in cells] == [True, True]
+    noisy = builders.Run(cells=cells, control=builders.Made(delay=2.1)).results()
+    assert [delta(noisy, cell, "delay", 1).clear for cell in cells] == [False, True]
+    without = builders.Run(cells=cells, control=None).results()
+    assert without.noise_floor == ()
+    assert delta(without, "much", "delay", 1).clear is True
+
+
+def test_the_front_says_who_dominates_and_who_is_tied(builders: ModuleType) -> None:
+    """Who is worse within the margin everywhere and better nowhere is dominated; equals are tied."""
+    cells = {
+        "quick": builders.Made(delay=0.5),
+        "alike": builders.Made(delay=0.5),
+        "worse": builders.Made(delay=1),
+    }
+    results = builders.Run(cells=cells).results()
+    front = {cell.partition("/")[2]: result for cell, result in results.front.items()}
+    assert [front[cell].on_front for cell in ("base", "quick", "alike", "worse")] == [
+        False,
+        True,
+        True,
+        False,
+    ]
+    assert front["worse"].dominated_by == ("toy/quick", "toy/alike")
+    assert front["quick"].tied_with == ("toy/alike",)
+
+
+def test_membership_says_how_sure_it_is(builders: ModuleType) -> None:
+    """The only best is a member in all draws, the dominated in none, and twins in between."""
+    metrics = (builders.DELAY,)
+    twins = {"one": builders.Made(delay=0.5), "other": builders.Made(delay=0.5)}
+    results = builders.Run(cells=twins, metrics=metrics, noise=0.01).results()
+    one, other = (results.front[f"toy/{cell}"].probability or 0 for cell in twins)
+    assert one + other == pytest.approx(1.0) and 0.1 < one < 0.9
+    assert results.front["toy/base"].probability == 0.0
+    alone = builders.Run(cells={"one": twins["one"]}, metrics=metrics).results()
+    assert alone.front["toy/one"].probability == 1.0
+    assert builders.Run(cells=twins, metrics=metrics, noise=0.01).results() == results
+
+
+def test_a_pick_between_equals_says_so(builders: ModuleType) -> None:
+    """Where two cells are told apart by nothing that was asked for, the next axis decides, by name."""
+    cells = {"large": builders.Made(delay=0.5), "little": builders.Made(delay=0.5, weight=500_000)}
+    results = builders.Run(cells=cells).results()
+    picks = {pick.metric: pick for pick in results.picks}
+    assert picks["delay"].aim == "the quickest"
+    assert picks["delay"].params == {"batch_size": 1}
+    assert (picks["delay"].cell, picks["delay"].tied_with) == ("toy/little", ("toy/large",))
+    assert picks["delay"].decided_by == "weight"
+    assert (picks["weight"].cell, picks["weight"].tied_with, picks["weight"].decided_by) == (
+        "toy/little",
+        (),
+        None,
+    )
+
+
+def test_the_runtime_baseline_is_compared_with_too(builders: ModuleType) -> None:
+    """A config that names the fp32 config of its runtime is compared with that one as well."""
+    cells = {
+        "runtime_fp32": builders.Made(delay=1.0),
+        "runtime_int8": builders.Made(delay=0.25, runtime_baseline="runtime_fp32"),
+    }
+    results = builders.Run(cells=cells, noise=0.0).results()
+    compared = {one.against: one for one in measurement(results, "runtime_int8", "delay", 1).comparisons}
+    assert compared["toy/runtime_fp32"].value == pytest.approx(4.0)
+    assert delta(results, "runtime_int8", "delay", 1).value == pytest.approx(8.0)
+    assert compared["toy/runtime_fp32"].kind == "speedup"
+
+
+def test_every_cell_is_compared_with_those_of_the_front(builders: ModuleType) -> None:
+    """A reader can see how far a dominated cell is from each cell that is worth having."""
+    results = builders.small().results()
+    assert [one.against for one in measurement(results, "alike", "weight").comparisons] == [
+        "toy/base",
+        "toy/quick",
+    ]
+
+
+def test_values_without_logarithm_are_not_compared_by_ratio(builders: ModuleType) -> None:
+    """A metric that may be 0 has values and no ratio, and breaks nothing else."""
+    results = builders.Run(cells={"nothing": builders.Made(weight=0)}).results()
+    one = measurement(results, "nothing", "weight")
+    assert (one.value, one.vs_baseline) == (0.0, None)
+    assert {pick.metric: pick.cell for pick in results.picks}["weight"] == "toy/nothing"
+
+
+def test_derived_samples_of_unequal_number_are_compared(builders: ModuleType) -> None:
+    """A derived metric that has fewer samples of a cell, because a launch died, is compared all the same."""
+    rate = evolve(builders.HEAP, name="rate", phase="derived", better="higher", axis=True)
+    run = builders.Run(cells={"quick": builders.Made()}, metrics=(*builders.METRICS, rate))
+    recording = run.recording()
+    for cell, launches, value in (("toy/base", 6, 100.0), ("toy/quick", 5, 150.0)):
+        recording.add(cell, ("rate", None), Series.plain({"values": np.full(launches, value)}))
+    results = run.results(recording)
+    assert delta(results, "quick", "rate").value == pytest.approx(1.5)
+    assert measurement(results, "quick", "rate").n == 5
+    assert results.front["toy/quick"].on_front
+
+
+def test_details_of_launches_are_told_by_their_median(builders: ModuleType) -> None:
+    """Of what each launch tells, numbers are given as the median over launches, and all else as the first."""
+    run = builders.Run(cells={})
+    recording = run.recording()
+    series = recording.series["toy/base"]["heap", None]
+    told = tuple({"stages": {"load": {"stage": "load", "peak": float(peak)}}} for peak in (1, 2, 9, 3, 2, 2))
+    recording.add("toy/base", ("heap", None), evolve(series, details=told))
+    one = measurement(run.results(recording), "base", "heap")
+    assert one.details == {"stages": {"load": {"stage": "load", "peak": 2.0}}}
