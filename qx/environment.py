@@ -56,11 +56,8 @@ def distribution_version(name: str) -> str | None:
         return None
 
 
-def describe_environment(runtime: dict[str, Any]) -> dict[str, Any]:
-    """Everything of the machine and the software that may decide a figure.
-
-    ``runtime`` is what a worker found out of torch, which is not imported here.
-    """
+def describe_environment() -> dict[str, Any]:
+    """Everything of the machine and the software that may decide a figure, but for what torch knows."""
     import psutil
 
     flags = cpu_flags()
@@ -79,7 +76,6 @@ def describe_environment(runtime: dict[str, Any]) -> dict[str, Any]:
         "distributions": {
             name: found for name in DISTRIBUTIONS if (found := distribution_version(name)) is not None
         },
-        "runtime": runtime,
     }
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
-from zlib import error as ZlibError
 
 from attrs import evolve
 
@@ -27,7 +27,7 @@ def read_samples(place: Path) -> Recording:
     """The raw samples in a file. Raises ``UsageError``."""
     try:
         return Recording.read(place)
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile, ZlibError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
         raise UsageError(f"the samples in {place} are damaged: {error}") from error
 
 

@@ -16,7 +16,6 @@ def describe() -> Metric:
         compare="ratio",
         phase="fresh",
         margin=0.05,
-        alone=True,
     )
 
 

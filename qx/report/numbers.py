@@ -92,6 +92,9 @@ def difference(number: float, ci: Sequence[float] | None, unit: str) -> tuple[st
     ends = None if ci is None else (scale * ci[0], scale * ci[1])
     half = _half(scale * number, ends)
     places = _places(half) if half else 2
+    if unit == "fraction":
+        # One item of ten thousand is a hundredth of a point, and differences are about so small.
+        places = max(2, places)
     told = with_unit(_fixed(scale * number, places, sign="+"), word)
     return told, _bracket(ends, places, sign="+") if half else ""
 
@@ -145,7 +148,9 @@ def _half(number: float, ci: Sequence[float] | None) -> float | None:
 
 
 def _share(half: float) -> str:
-    return f"±{100 * half:.{_places(100 * half)}f} %"
+    # Nobody needs more than a hundredth of a percent; what is less is not called nothing.
+    percentage = max(100 * half, 0.01)
+    return f"±{percentage:.{min(2, _places(percentage))}f} %"
 
 
 def _bracket(ci: Sequence[float] | None, places: int, sign: str = "") -> str:

@@ -15,8 +15,8 @@ from qx.results import Results
 
 #: Formats that have a way to break a line within a cell other than to break it.
 BREAKS = {"github": "<br>", "pipe": "<br>", "unsafehtml": "<br>"}
-#: Formats of text with lines, in which a wide table is better cut in two.
-NARROW, WIDE, UNKNOWN = 80, 120, 100
+#: Columns that are filled at least and at most, and where there is no terminal to ask.
+NARROW, WIDE, UNKNOWN = 80, 120, 110
 #: Columns that the reason in the table of the front has at least.
 REASON = 24
 
@@ -31,23 +31,23 @@ def check_format(name: str) -> None:
         raise UsageError(f"unknown format {name!r} (choose from {', '.join(tabulate_formats)})")
 
 
-def render(results: Results, format: str, width: int | None = None) -> str:
+def render(results: Results, style: str, width: int | None = None) -> str:
     """What is printed. ``width`` is that of the terminal, where it is not asked."""
-    check_format(format)
+    check_format(style)
     columns = width or shutil.get_terminal_size((UNKNOWN, 24)).columns
-    return "\n\n".join(_blocks(View(results), _Drawing(format, min(max(columns, NARROW), WIDE))))
+    return "\n\n".join(_blocks(View(results), _Drawing(style, min(max(columns, NARROW), WIDE))))
 
 
 class _Drawing:
     """How tables and sentences are drawn in one format at one width."""
 
-    def __init__(self, format: str, width: int) -> None:
+    def __init__(self, style: str, width: int) -> None:
         from tabulate import multiline_formats
 
-        self._format = format
+        self._style = style
         self.width = width
-        self.cuts = format in multiline_formats and format not in BREAKS
-        self._joint = "\n" if self.cuts else BREAKS.get(format, ", ")
+        self.cuts = style in multiline_formats and style not in BREAKS
+        self._joint = "\n" if self.cuts else BREAKS.get(style, ", ")
 
     def cell(self, *lines: str) -> str:
         """Lines within a cell."""
@@ -57,10 +57,10 @@ class _Drawing:
         """One table."""
         from tabulate import tabulate
 
-        if self._format in ("github", "pipe"):
+        if self._style in ("github", "pipe"):
             rows = [[text.replace("|", "\\|") for text in row] for row in rows]
         # Without it tabulate would read figures as numbers, and take digits from them.
-        return tabulate(rows, header, tablefmt=self._format, disable_numparse=True)
+        return tabulate(rows, header, tablefmt=self._style, disable_numparse=True)
 
     def tables(self, header: Sequence[str], rows: Sequence[Sequence[str]], keys: int = 1) -> str:
         """As many tables as the width asks for, each with the first ``keys`` columns."""

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 from attrs import define, evolve
 
@@ -65,6 +66,8 @@ def run(host: Host, request: Request, reporter: Reporter) -> tuple[Results, Reco
     request.check()
     chosen = choose(host, request)
     began, started = time.monotonic(), datetime.now(timezone.utc)
+    # Before anything of ours adds to the load that it tells.
+    environment = describe_environment()
     seconds: dict[str, float] = {}
     recording = Recording()
     with tempfile.TemporaryDirectory(prefix="qx-logs-") as logs, Processes(Path(logs)) as processes:
@@ -84,14 +87,11 @@ def run(host: Host, request: Request, reporter: Reporter) -> tuple[Results, Reco
         measured = _measure(host, request, prepared, chosen, state, processes, reporter, recording)
         now = timed("measure", now)
         if chosen.metrics_of("derived"):
-            baseline = _id(prepared, chosen.baseline.name)
-            state.metric_failures |= derive_all(
-                host, request, chosen, list(state.going()), baseline, recording, processes
-            )
+            _derive(host, request, prepared, chosen, state, processes, reporter, recording)
             now = timed("derive", now)
     reporter.phase("analyse", "intervals, front, picks")
     seconds["total"] = now - began
-    results = _results(request, prepared, chosen, state, measured, recording, started, seconds)
+    results = _results(request, prepared, chosen, state, measured, recording, started, seconds, environment)
     timed("analyse", now)
     return results, recording
 
@@ -151,9 +151,7 @@ def _evaluate(
             state.failures[cell] = end
             reporter.say(f"{state.cells[cell].config}: {end}")
             continue
-        for name, failure in end.items():
-            state.metric_failures[cell, name] = failure
-            reporter.say(f"{state.cells[cell].config}: metric {name} {failure.outcome}: {failure.cause}")
+        _metrics_failed(state, {(cell, name): failure for name, failure in end.items()}, reporter)
 
 
 def _measure(
@@ -218,8 +216,8 @@ def _measure(
     cpus = len(request.cpus) or os.cpu_count() or 1
     if request.threads > cpus:
         reporter.say(
-            f"--threads {request.threads} on {cpus} CPUs: threads wait for each other, so latencies are longer "
-            f"and less steady than on a machine that has as many"
+            f"--threads {request.threads} on {cpus} CPUs: threads wait for each other, so latencies are "
+            f"longer and less steady than on a machine that has as many"
         )
     reporter.phase("measure", f"{len(cells)} cells in waves, at most {plan.budget:.0f} s")
     measured = measure_in_waves(plan, processes, recording, reporter.step)
@@ -227,9 +225,38 @@ def _measure(
     state.builds[control.id] = state.builds[baseline]
     for cell, failure in measured.failures.items():
         state.failures[cell] = failure
-        reporter.say(f"{cell}: {failure}")
-    state.metric_failures |= measured.metric_failures
+        reporter.say(f"{_row(state.cells[cell])}: {failure}")
+    _metrics_failed(state, measured.metric_failures, reporter)
     return measured
+
+
+def _derive(
+    host: Host,
+    request: Request,
+    prepared: Prepared,
+    chosen: Chosen,
+    state: _State,
+    processes: Processes,
+    reporter: Reporter,
+    recording: Recording,
+) -> None:
+    # The control has launches and no evaluation: there is nothing to derive that its noise floor could show.
+    cells = [cell for cell in state.going() if not state.cells[cell].control]
+    baseline = _id(prepared, chosen.baseline.name)
+    failures = derive_all(host, request, chosen, cells, baseline, recording, processes)
+    _metrics_failed(state, failures, reporter)
+
+
+def _metrics_failed(
+    state: _State, failures: Mapping[tuple[str, str], MetricFailure], reporter: Reporter
+) -> None:
+    for (cell, name), failure in failures.items():
+        state.metric_failures[cell, name] = failure
+        reporter.say(f"{_row(state.cells[cell])}: metric {name} {failure.outcome}: {failure.cause}")
+
+
+def _row(cell: Cell) -> str:
+    return CONTROL if cell.control else cell.config
 
 
 def budget_of(request: Request, configs: int) -> float:
@@ -264,16 +291,17 @@ def _results(
     recording: Recording,
     started: datetime,
     seconds: dict[str, float],
+    environment: dict[str, Any],
 ) -> Results:
     identity = f"{started:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
     cells = {cell: _cell_result(cell, state, measured) for cell in state.cells}
     due = [
-        f"{result.config}: {result.outcome}"
-        for result in cells.values()
+        f"{_row(state.cells[cell])}: {result.outcome}"
+        for cell, result in cells.items()
         if result.outcome != "ok" and (result.outcome != "unavailable" or result.config in chosen.named)
     ]
     due += [
-        f"{state.cells[cell].config}: metric {name}"
+        f"{_row(state.cells[cell])}: metric {name}"
         for cell, name in state.metric_failures
         if cell in state.cells
     ]
@@ -316,7 +344,7 @@ def _results(
             },
             "due_failures": due,
         },
-        environment=describe_environment(prepared.runtime),
+        environment=environment | {"runtime": prepared.runtime},
         metrics={
             entry.name: evolve(metric(entry), axis=entry.name in chosen.axes) for entry in chosen.metrics
         },

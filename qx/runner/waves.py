@@ -17,6 +17,7 @@ from attrs import Factory, define, field, frozen
 from qx import stats
 from qx.host import Entry
 from qx.jobs import LaunchJob
+from qx.quantity import log_ratios
 from qx.recording import Key, Recording, Series, joined
 from qx.runner.evaluation import MetricFailure
 from qx.runner.processes import Failure, Processes, Worker
@@ -28,9 +29,10 @@ LEAST_WAVES = 6
 TARGET_WAVES = 8
 #: A block is as many calls as fit this time, within the limits.
 BLOCK_SECONDS = 0.012
-BLOCK_CALLS = (3, 50)
-#: Calls at the head of a block that bring back what other launches drove out of the caches; not recorded.
-BLOCK_WARM_CALLS = 2
+BLOCK_CALLS = (2, 50)
+#: Calls at the head of a block that bring back what other launches drove out of the caches; not recorded. A
+#: call that takes as long as a block brings back everything by itself.
+BLOCK_WARM_CALLS = (1, 2)
 #: Rounds of a wave.
 ROUNDS = (5, 24)
 #: Warming ends after this long, steady or not.
@@ -229,7 +231,7 @@ class _Group:
     def _count_out(self, times: Mapping[str, Mapping[int, float]], spent: float) -> None:
         """Rounds, so that the waves that are aimed at fit the budget."""
         round_seconds = sum(
-            (_calls(seconds) + BLOCK_WARM_CALLS) * seconds
+            (_calls(seconds) + _warm_calls(_calls(seconds))) * seconds
             for sizes in times.values()
             for seconds in sizes.values()
         )
@@ -275,7 +277,7 @@ class _Group:
         else:
             calls = self.measured.calls[cell][task.batch_size]
             do = "block"
-            arguments |= {"batch_size": task.batch_size, "calls": calls, "warm": BLOCK_WARM_CALLS}
+            arguments |= {"batch_size": task.batch_size, "calls": calls, "warm": _warm_calls(calls)}
         try:
             answer = worker.ask(do, timeout=self.plan.timeout, **arguments)
         except Failure as failure:
@@ -366,18 +368,7 @@ def _calls(seconds: float) -> int:
     return max(least, min(most, round(BLOCK_SECONDS / seconds)))
 
 
-def log_ratios(recording: Recording, cells: Sequence[str], key: Key, baseline: str) -> Any:
-    """Log ratios of cells to the baseline, ``[waves, cells without the baseline]``, over shared rounds."""
-    blocks = log_blocks(recording, [baseline, *(cell for cell in cells if cell != baseline)], key)
-    return blocks.all_log_ratios()[:, 1:, 0]
-
-
-def log_blocks(recording: Recording, cells: Sequence[str], key: Key) -> stats.LogBlocks:
-    """The block values of cells, by wave and round."""
-    series = [recording.series[cell][key] for cell in cells]
-    return stats.log_block_means(
-        np.concatenate([one.values for one in series]),
-        np.concatenate([np.full(len(one.values), index) for index, one in enumerate(series)]),
-        np.concatenate([one.wave for one in series]),
-        np.concatenate([one.round for one in series]),
-    )
+def _warm_calls(calls: int) -> int:
+    """How many calls come before those of a block."""
+    few, more = BLOCK_WARM_CALLS
+    return few if calls == BLOCK_CALLS[0] else more

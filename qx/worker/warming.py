@@ -12,7 +12,7 @@ from qx.records import Subject
 WINDOW_SECONDS = 0.02
 WINDOW_CALLS = 3
 #: Steady: so many windows in a row, none of which is faster than the best before by more than the tolerance.
-STEADY_WINDOWS = 3
+STEADY_WINDOWS = 2
 TOLERANCE = 0.02
 
 

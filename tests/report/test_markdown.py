@@ -53,7 +53,7 @@ def test_every_config_has_its_row(builders: ModuleType) -> None:
         "on the front",
     ]
     quick = figures[1]
-    assert quick["hits"] == "85 % ±2<br>-1.0 pt [-1.7, -0.3]"
+    assert quick["hits"] == "85 % ±2<br>-1.00 pt [-1.67, -0.32]"
     assert quick["weight"] == "260 kB<br>0.260x"
     value, delta = quick["delay<br>batch 1"].split("<br>")
     assert value.startswith("0.49") and " ms ±" in value
@@ -284,6 +284,7 @@ def test_a_number_has_as_many_digits_as_it_deserves(unit: str, value: float, sho
         ("ms", "speedup", 1.75, (1.73, 1.7675), "1.75 ms ±1.1 %"),
         ("ms", "speedup", 1.75, (1.5, 2.1), "1.75 ms ±20 %"),
         ("ms", "speedup", 1.75, None, "1.75 ms"),
+        ("MiB", "ratio", 630.0, (629.99, 630.01), "630 MiB ±0.01 %"),
         ("dB", "difference", 35.21, (34.8, 35.6), "35.2 dB ±0.4"),
     ],
 )

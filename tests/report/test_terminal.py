@@ -59,8 +59,8 @@ def test_value_and_delta_stand_in_one_cell(builders: ModuleType) -> None:
     first = next(index for index, line in enumerate(lines) if line.startswith("quick"))
     value, delta, interval = (re.split(r" {2,}", line.strip()) for line in lines[first : first + 3])
     assert value[:3] == ["quick", "85 % ±2", "260 kB"]
-    assert delta[:2] == ["-1.0 pt", "0.260x"]
-    assert interval == ["[-1.7, -0.3]"]
+    assert delta[:2] == ["-1.00 pt", "0.260x"]
+    assert interval == ["[-1.67, -0.32]"]
     assert lines[first - 1] == "baseline"
 
 
@@ -153,7 +153,7 @@ def test_a_runtime_baseline_has_its_own_table(builders: ModuleType) -> None:
     assert re.split(r" {2,}", row)[:5] == [
         "other_int8",
         "other_fp32",
-        "+0.0 pt [-0.3, +0.3]",
+        "+0.00 pt [-0.28, +0.28]",
         "1.00x",
         "4.00x",
     ]

@@ -22,10 +22,8 @@ BAD_CONFIGS = {
         "convert",
         "layer 3 is a loop",
     ),
-    "blames_the_user": ("import qx; raise qx.UsageError('not my fault')", "failed", "convert", "not my fault"),
     "blames_the_data": ("import qx; raise qx.DataError('bad image')", "failed", "convert", "bad image"),
     "gives_nothing": ("return None", "failed", "convert", "hook 'convert' gave None where a value is due"),
-    "gives_text": ("return 'model'", "failed", "save", "must give an nn.Module or an Artifact, not str"),
     "forgets_its_file": (
         "return Artifact(folder=context.folder, files=['lost.npz'], loader='toy_numpy')",
         "failed",
@@ -36,7 +34,6 @@ BAD_CONFIGS = {
 }
 GOOD_CONFIGS = {
     "prints": r"""print('{"answer": {}}'); import os; os.write(1, b'{"failure": "crashed", "cause": ""}\n')""",
-    "warns": "import sys, warnings; warnings.warn('old'); sys.stderr.write('rubbish')",
 }
 
 
@@ -148,6 +145,7 @@ BAD_METRICS = {
     "blames_late": ("derived", "raise DataError('bad samples')", "both", "bad samples"),
     "blames_in_rounds": ("block", "raise DataError('bad input')", "both", "bad input"),
     "gives_odd_details": ("artifact", "return Samples(1.0, {'a': {1, 2}, (1, 2): 3})", "both", "not JSON"),
+    "gives_odd_values": ("block", "return [0.0, -1.0]", "neither", ""),
     "fails_for_the_baseline": (
         "block",
         "return [1.0] if subject.config == 'other' else 1 / 0",
@@ -161,6 +159,7 @@ BAD_METRICS = {
         "ZeroDivisionError",
     ),
 }
+GOOD_METRICS = ("accuracy", "file_size", "latency", "rss")
 
 
 @pytest.fixture(scope="module")
@@ -177,6 +176,7 @@ def metrics(
     ]
     return qx(
         *("run", *toy.arguments(toy.config("other"), *plugins), "--budget", 0.01, "--batch-size", 1),
+        *(word for name in (*GOOD_METRICS, *BAD_METRICS) for word in ("-m", name)),
         *("--out", "out"),
         cwd=tmp_path_factory.mktemp("metrics"),
     )
@@ -190,9 +190,12 @@ def test_a_bad_metric_costs_its_own_values(metrics: Any, name: str) -> None:
     for config in ("toy_fp32", "other"):
         assert metrics.cell(config)["outcome"] == "ok"
         one = metrics.measurement(config, name)
-        if where in ("both", config):
+        if where == "neither":
+            assert (one["outcome"], one["value"]) == ("ok", -0.5)
+        elif where in ("both", config):
             assert (one["outcome"], one["value"]) == ("failed", None)
             assert cause in one["cause"]
+            assert f"qx: {config}: metric {name} failed: {one['cause']}" in metrics.err.splitlines()
         else:
             assert (one["outcome"], one["value"]) == ("ok", 1.0)
 
@@ -200,7 +203,7 @@ def test_a_bad_metric_costs_its_own_values(metrics: Any, name: str) -> None:
 def test_the_other_metrics_are_complete(metrics: Any) -> None:
     """Beside metrics that fail every built-in one has its value and its delta, and the front is decided."""
     for config in ("toy_fp32", "other"):
-        for name in ("accuracy", "file_size", "latency", "rss"):
+        for name in GOOD_METRICS:
             one = metrics.measurement(config, name)
             assert one["outcome"] == "ok"
             assert one["vs_baseline"]["value"] is not None

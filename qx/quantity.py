@@ -1,0 +1,254 @@
+"""One metric, at one batch size, over all cells: values, comparisons, and what the front wants of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from attrs import evolve, frozen
+
+from qx import pareto, stats
+from qx.recording import Key, Recording
+from qx.records import Metric
+from qx.results import without_nan
+
+#: Resamplings of waves and items for the probability of being on the front.
+DRAWS = 1000
+
+
+@frozen(eq=False, slots=False)
+class Quantity:
+    """A metric, at one batch size where it has one, over all cells."""
+
+    metric: Metric
+    batch_size: int | None
+    recording: Recording
+    baseline: str
+
+    @property
+    def key(self) -> Key:
+        """Where its samples lie in the recording."""
+        return self.metric.name, self.batch_size
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """What tells it from the same metric at another batch size."""
+        return {} if self.batch_size is None else {"batch_size": self.batch_size}
+
+    @property
+    def in_launches(self) -> bool:
+        """It is measured in launches, so for the control too."""
+        return self.metric.phase in ("fresh", "block")
+
+    @property
+    def relative(self) -> bool:
+        """It is compared by ratio, and every sample of it has a logarithm."""
+        return self.metric.compare != "difference" and all(
+            (self.values(cell) > 0).all() for cell in self.measured
+        )
+
+    @cached_property
+    def measured(self) -> list[str]:
+        """Cells that have samples of it."""
+        return [cell for cell, series in self.recording.series.items() if self.key in series]
+
+    def values(self, cell: str) -> Any:
+        """The raw samples of a cell."""
+        return self.recording.series[cell][self.key].values
+
+    def of_waves(self, cell: str) -> Any:
+        """One value for each wave, ``[waves]``; NaN where the cell has no launch in it.
+
+        Samples that do not tell their wave (derived ones) are taken as of one wave each.
+        """
+        series = self.recording.series[cell][self.key]
+        waves = np.full(self.waves, np.nan)
+        present = series.wave >= 0
+        if not present.any():
+            waves[: len(series.values)] = series.values
+        for wave in np.unique(series.wave[present]):
+            waves[wave] = np.median(series.values[series.wave == wave])
+        return waves
+
+    @cached_property
+    def waves(self) -> int:
+        """How many waves any cell has."""
+        series = [self.recording.series[cell][self.key] for cell in self.measured]
+        return max(1 + int(one.wave.max()) if (one.wave >= 0).any() else len(one.values) for one in series)
+
+    @cached_property
+    def log_ratios(self) -> Any:
+        """Log ratio of every two measured cells in every wave, ``[waves, cells, cells]``."""
+        if self.metric.samples != "per_block":
+            logs = np.log([self.of_waves(cell) for cell in self.measured]).T
+            return logs[:, :, None] - logs[:, None, :]
+        return log_blocks(self.recording, self.measured, self.key).all_log_ratios()
+
+    def log_ratio(self, ours: str, theirs: str) -> Any:
+        """Log ratio of two cells in every wave, ``[waves]``."""
+        return self.log_ratios[:, self.measured.index(ours), self.measured.index(theirs)]
+
+    def estimate(self, cell: str) -> stats.Estimate:
+        """The value of a cell."""
+        values = self.values(cell)
+        match self.metric.samples:
+            case "exact":
+                return stats.Estimate(float(values[0]), (float(values[0]), float(values[0])), 1)
+            case "per_item":
+                return stats.item_mean(values)
+            case _:
+                waves = self.of_waves(cell)
+                return stats.between_launches(waves[~np.isnan(waves)])
+
+    def compare(self, ours: str, theirs: str) -> stats.Difference | None:
+        """How one cell compares with another; None where that cannot be said."""
+        kind = self.metric.compare
+        if ours not in self.measured or theirs not in self.measured:
+            return None
+        if kind != "difference" and not self.relative:
+            return None
+        match self.metric.samples:
+            case "exact":
+                return stats.exact(float(self.values(ours)[0]), float(self.values(theirs)[0]), kind)
+            case "per_item" if kind == "difference":
+                return stats.paired_difference(self.values(ours), self.values(theirs))
+            case "per_item":
+                first, second = (float(np.mean(self.values(cell))) for cell in (ours, theirs))
+                return evolve(stats.exact(first, second, kind), ci=None, method="ratio of means")
+        if kind == "difference":
+            pair = np.array([self.of_waves(ours), self.of_waves(theirs)])
+            shared = pair[:, ~np.isnan(pair).any(axis=0)]
+            return stats.paired_difference(*shared) if shared.shape[1] else None
+        if self.metric.samples == "per_launch":
+            return stats.unpaired_ratio(self.of_waves(ours), self.of_waves(theirs), kind)
+        ratios = self.log_ratio(ours, theirs)
+        if not np.isnan(ratios).all():
+            return stats.ratio_interval(ratios, kind=kind)
+        return None
+
+    def details(self, cell: str) -> dict[str, Any]:
+        """What the metric told besides values, the median of what its launches told; and high quantiles."""
+        told = _median_of(self.recording.series[cell][self.key].details)
+        if self.metric.samples == "per_block":
+            values = self.values(cell)
+            told |= {
+                "p95": float(np.quantile(values, 0.95)),
+                "p99": float(np.quantile(values, 0.99)),
+                "lowest": float(values.min()),
+                "calls": len(values),
+            }
+        if self.recording.series[cell][self.key].groups is not None:
+            told["groups"] = self._groups(cell)
+        return without_nan(told)  # type: ignore[no-any-return]
+
+    def _groups(self, cell: str) -> dict[str, Any]:
+        """Value and paired difference of each group of items, corrected for looking at all of them."""
+        own, base = self.recording.series[cell][self.key], self.recording.get(self.baseline, self.key)
+        told: dict[str, Any] = {}
+        # Bonferroni: all intervals of differences together hold with 95 %.
+        level = 1 - 0.05 / max(1, len(own.group_names))
+        for index, name in enumerate(own.group_names):
+            members = own.groups == index
+            if not members.any():
+                continue
+            estimate = stats.item_mean(own.values[members])
+            told[name] = {"value": estimate.value, "ci": estimate.ci, "n": estimate.n}
+            if base is not None and cell != self.baseline and self.metric.compare == "difference":
+                difference = stats.paired_difference(own.values[members], base.values[members], level)
+                told[name]["vs_baseline"] = {
+                    "kind": difference.kind,
+                    "value": difference.value,
+                    "ci": difference.ci,
+                    "level": level,
+                    "p": difference.p,
+                }
+        compared = [one["vs_baseline"] for one in told.values() if "vs_baseline" in one]
+        adjusted = stats.holm([one["p"] for one in compared if one["p"] is not None])
+        for one, p in zip((one for one in compared if one["p"] is not None), adjusted, strict=True):
+            one["p_adjusted"] = p
+        return told
+
+    def axis(self, cells: Sequence[str]) -> pareto.Axis:
+        """How much better each of these cells is than each other, with its margin."""
+        places = [self.measured.index(cell) for cell in cells]
+        margin = self.metric.margin
+        if self.metric.samples == "per_item" and not self.relative:
+            low, high = stats.pairwise_differences(np.array([self.values(cell) for cell in cells]))
+        elif self.metric.samples in ("exact", "per_item") or not self.relative:
+            values = np.array([self.estimate(cell).value for cell in cells])
+            values = np.log(values) if self.relative else values
+            low = high = values[:, None] - values[None, :]
+        else:
+            chosen = self.log_ratios[np.ix_(range(len(self.log_ratios)), places, places)]
+            base = cells.index(self.baseline) if self.baseline in cells else None
+            low, high = stats.pairwise_log_ratios(chosen, base)
+        if self.metric.better == "lower":
+            low, high = low.T, high.T
+        return pareto.Axis(low, high, float(np.log1p(margin)) if self.relative else margin)
+
+    def draws(self, cells: Sequence[str], waves: Any, generator: np.random.Generator) -> Any:
+        """Values of these cells in resampled runs, ``[draws, cells]``, positive is better.
+
+        ``waves`` ``[draws, waves]`` are the waves drawn, the same for every quantity of a run.
+        """
+        sign = 1.0 if self.metric.better == "higher" else -1.0
+        if self.metric.samples == "per_item":
+            return sign * _drawn_means(np.array([self.values(cell) for cell in cells]), generator)
+        if self.metric.samples == "exact" or not self.relative:
+            return sign * np.array([self.estimate(cell).value for cell in cells])
+        base = self.baseline if self.baseline in self.measured else cells[0]
+        ratios = np.array([self.log_ratio(cell, base) for cell in cells])
+        known = ~np.isnan(ratios)
+        # A cell that shares no wave with the baseline is drawn as its equal: nothing else is known.
+        means = np.where(known, ratios, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+        drawn = ratios[:, waves % ratios.shape[1]]
+        present = ~np.isnan(drawn)
+        counts = present.sum(axis=2)
+        sums = np.where(present, drawn, 0.0).sum(axis=2)
+        return sign * np.where(counts > 0, sums / np.maximum(counts, 1), means[:, None]).T
+
+
+def _drawn_means(items: Any, generator: np.random.Generator) -> Any:
+    """Means of items ``[cells, n]`` drawn with replacement, the same items for all cells: ``[draws, cells]``.
+
+    Items that are alike in all cells are drawn together: where values are 0 and 1 they are of few kinds.
+    """
+    kinds, counts = np.unique(items, axis=1, return_counts=True)
+    total = counts.sum()
+    return generator.multinomial(total, counts / total, size=DRAWS) @ kinds.T / total
+
+
+def _median_of(details: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The same nested mapping with the median in place of each number; of anything else the first."""
+    if not details:
+        return {}
+    first = details[0]
+    merged: dict[str, Any] = {}
+    for name, value in first.items():
+        every = [one[name] for one in details if name in one]
+        if isinstance(value, Mapping):
+            merged[name] = _median_of(every)
+        elif isinstance(value, float) and all(isinstance(one, (int, float)) for one in every):
+            merged[name] = float(np.median(every))
+        else:
+            merged[name] = value
+    return merged
+
+
+def log_ratios(recording: Recording, cells: Sequence[str], key: Key, baseline: str) -> Any:
+    """Log ratios of cells to the baseline, ``[waves, cells without the baseline]``, over shared rounds."""
+    blocks = log_blocks(recording, [baseline, *(cell for cell in cells if cell != baseline)], key)
+    return blocks.all_log_ratios()[:, 1:, 0]
+
+
+def log_blocks(recording: Recording, cells: Sequence[str], key: Key) -> stats.LogBlocks:
+    """The block values of cells, by wave and round."""
+    series = [recording.series[cell][key] for cell in cells]
+    return stats.log_block_means(
+        np.concatenate([one.values for one in series]),
+        np.concatenate([np.full(len(one.values), index) for index, one in enumerate(series)]),
+        np.concatenate([one.wave for one in series]),
+        np.concatenate([one.round for one in series]),
+    )
