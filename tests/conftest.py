@@ -278,9 +278,15 @@ TOY_CONFIG = """
         weight, bias = (tensor.detach().numpy() for tensor in (model.weight, model.bias))
         numpy.savez(context.folder / "model.npz", weight=weight, bias=bias)
         return Artifact(
-            folder=context.folder, files=["model.npz"], loader="toy_numpy", details={{"config": "{name}"}}
+            folder=context.folder, files=["model.npz"], loader="{loader}", details={{"config": "{name}"}}
         )
 """
+
+
+def toy_config(name: str, first: str = "pass", record: str = "", loader: str = "toy_numpy") -> str:
+    """The source of a config of the toy's."""
+    more = record and f", {record}"
+    return dedent(TOY_CONFIG).format(name=name, first=first, record=more, loader=loader)
 
 
 @frozen
@@ -292,9 +298,11 @@ class Toy:
     weights: Path
     _write: Callable[[str, str], str]
 
-    def config(self, name: str, first: str = "pass", record: str = "") -> str:
+    def config(
+        self, name: str, *, first: str = "pass", record: str = "", loader: str = "toy_numpy"
+    ) -> str:
         """The path of a config of the toy's; ``first`` is what its ``convert`` does first."""
-        return self._write(name, dedent(TOY_CONFIG).format(name=name, first=first, record=record and f", {record}"))
+        return self._write(name, toy_config(name, first, record, loader))
 
     def arguments(self, *more: str) -> list[str]:
         """What chooses the toy on the command line, with more plugins."""
@@ -313,11 +321,10 @@ def toy(write_plugin: Callable[[str, str], str], tmp_path_factory: pytest.TempPa
     weights = tmp_path_factory.mktemp("toy") / "toy.pt"
     torch.save({"weight": torch.eye(3, 4), "bias": torch.zeros(3)}, weights)
     built_in: Sequence[str] = [f"no:{entry.name}" for entry in Host.discover().entries if entry.kind == "config"]
-    baseline = dedent(TOY_CONFIG).format(name="toy_fp32", first="pass", record=", reference=True")
     plugins = (
         write_plugin("toy", TOY_WORKLOAD),
         write_plugin("toy_numpy", TOY_LOADER),
-        write_plugin("toy_fp32", baseline),
+        write_plugin("toy_fp32", toy_config("toy_fp32", record="reference=True")),
         *built_in,
     )
     return Toy(plugins, weights, write_plugin)

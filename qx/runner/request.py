@@ -13,6 +13,10 @@ from qx.errors import UsageError
 from qx.host import Entry, Host, Reference
 from qx.records import Config, Metric, Workload, to_integers, to_strings
 
+#: Default seconds for all launches: so much for up to five configs, and so much more for each further one.
+BUDGET, BUDGET_CONFIGS, BUDGET_MORE = 60.0, 5, 12.0
+#: For a first look.
+QUICK_BUDGET, QUICK_WAVES = 15.0, 3
 #: Under this name the baseline is measured a second time.
 CONTROL = "control"
 
@@ -93,6 +97,11 @@ class Cell:
     options: Mapping[str, Any] = Factory(dict)
     #: It is the baseline's second self.
     control: bool = False
+
+    @property
+    def row(self) -> str:
+        """What a reader knows it by."""
+        return CONTROL if self.control else self.config
 
 
 @frozen(kw_only=True)
@@ -191,3 +200,12 @@ def choose_workload(host: Host, request: Request) -> Entry:
         names = ", ".join(entry.name for entry in host.ready("workload"))
         raise UsageError(f"name a workload with --workload: {names or 'none is there, see qx list'}")
     return defaults[0]
+
+
+def budget_of(request: Request, configs: int) -> float:
+    """Seconds for all launches."""
+    if request.budget is not None:
+        return request.budget
+    if request.quick:
+        return QUICK_BUDGET
+    return BUDGET + BUDGET_MORE * max(0, configs - BUDGET_CONFIGS)

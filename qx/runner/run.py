@@ -3,62 +3,39 @@
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 import time
-import uuid
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
-from attrs import define, evolve
-
-from qx import analysis
 from qx.environment import describe_environment
 from qx.host import Host
 from qx.jobs import LaunchJob
 from qx.recording import Recording
-from qx.records import Outcome
-from qx.results import CellResult, ConfigResult, Results
-from qx.runner.builds import Build, build_all
+from qx.results import Results
+from qx.runner.assembly import State, assemble, cell_id
+from qx.runner.builds import build_all
 from qx.runner.derivation import derive_all
 from qx.runner.evaluation import MetricFailure, evaluate_all
 from qx.runner.preparation import Prepared, prepare
 from qx.runner.processes import Failure, Processes
-from qx.runner.request import CONTROL, Cell, Chosen, Reporter, Request, choose, config, metric, references
+from qx.runner.request import (
+    CONTROL,
+    QUICK_WAVES,
+    Cell,
+    Chosen,
+    Reporter,
+    Request,
+    budget_of,
+    choose,
+    config,
+    references,
+)
 from qx.runner.waves import LEAST_WAVES, Measured, Plan, measure_in_waves
 
-#: Default seconds for all launches: so much for up to five configs, and so much more for each further one.
-BUDGET, BUDGET_CONFIGS, BUDGET_MORE = 60.0, 5, 12.0
-#: For a first look.
-QUICK_BUDGET, QUICK_WAVES = 15.0, 3
 #: What a launch of a large runtime holds, for the question how many fit the memory at once.
 LAUNCH_BYTES = 1 << 30
-#: The lowest outcome of several is the worst.
-WORST: tuple[Outcome, ...] = (
-    "crashed",
-    "out_of_memory",
-    "timeout",
-    "failed",
-    "unsupported",
-    "unavailable",
-    "ok",
-)
-
-
-@define
-class _State:
-    """What is known of the cells so far."""
-
-    cells: dict[str, Cell]
-    builds: dict[str, Build]
-    failures: dict[str, Failure]
-    metric_failures: dict[tuple[str, str], MetricFailure]
-
-    def going(self) -> dict[str, Build]:
-        """Cells that have ended well so far."""
-        return {cell: build for cell, build in self.builds.items() if cell not in self.failures}
 
 
 def run(host: Host, request: Request, reporter: Reporter) -> tuple[Results, Recording]:
@@ -91,20 +68,16 @@ def run(host: Host, request: Request, reporter: Reporter) -> tuple[Results, Reco
             now = timed("derive", now)
     reporter.phase("analyse", "intervals, front, picks")
     seconds["total"] = now - began
-    results = _results(request, prepared, chosen, state, measured, recording, started, seconds, environment)
+    results = assemble(request, prepared, chosen, state, measured, recording, started, seconds, environment)
     timed("analyse", now)
     return results, recording
 
 
-def _id(prepared: Prepared, name: str) -> str:
-    return f"{prepared.workload.name}/{name}"
-
-
-def _planned(chosen: Chosen, request: Request, prepared: Prepared) -> _State:
+def _planned(chosen: Chosen, request: Request, prepared: Prepared) -> State:
     cells, failures = {}, {}
     for entry in chosen.configs:
         cell = Cell(
-            id=_id(prepared, entry.name),
+            id=cell_id(prepared, entry.name),
             workload=prepared.workload.name,
             config=entry.name,
             threads=request.threads,
@@ -113,14 +86,14 @@ def _planned(chosen: Chosen, request: Request, prepared: Prepared) -> _State:
         cells[cell.id] = cell
         if entry.state != "ready":
             failures[cell.id] = Failure("unavailable", "plan", entry.reason)
-    return _State(cells=cells, builds={}, failures=failures, metric_failures={})
+    return State(cells=cells, builds={}, failures=failures, metric_failures={})
 
 
 def _build(
     host: Host,
     request: Request,
     prepared: Prepared,
-    state: _State,
+    state: State,
     processes: Processes,
     reporter: Reporter,
 ) -> None:
@@ -138,7 +111,7 @@ def _evaluate(
     request: Request,
     prepared: Prepared,
     chosen: Chosen,
-    state: _State,
+    state: State,
     processes: Processes,
     reporter: Reporter,
     recording: Recording,
@@ -159,12 +132,12 @@ def _measure(
     request: Request,
     prepared: Prepared,
     chosen: Chosen,
-    state: _State,
+    state: State,
     processes: Processes,
     reporter: Reporter,
     recording: Recording,
 ) -> Measured:
-    baseline = _id(prepared, chosen.baseline.name)
+    baseline = cell_id(prepared, chosen.baseline.name)
     if baseline in state.failures:
         cause = f"{chosen.baseline.name} did not end well, so nothing was timed"
         reporter.say(cause)
@@ -175,7 +148,7 @@ def _measure(
     going = state.going()
     cells = {cell: state.cells[cell] for cell in going}
     control = Cell(
-        id=_id(prepared, CONTROL),
+        id=cell_id(prepared, CONTROL),
         workload=prepared.workload.name,
         config=chosen.baseline.name,
         threads=request.threads,
@@ -225,7 +198,7 @@ def _measure(
     state.builds[control.id] = state.builds[baseline]
     for cell, failure in measured.failures.items():
         state.failures[cell] = failure
-        reporter.say(f"{_row(state.cells[cell])}: {failure}")
+        reporter.say(f"{state.cells[cell].row}: {failure}")
     _metrics_failed(state, measured.metric_failures, reporter)
     return measured
 
@@ -235,37 +208,24 @@ def _derive(
     request: Request,
     prepared: Prepared,
     chosen: Chosen,
-    state: _State,
+    state: State,
     processes: Processes,
     reporter: Reporter,
     recording: Recording,
 ) -> None:
     # The control has launches and no evaluation: there is nothing to derive that its noise floor could show.
     cells = [cell for cell in state.going() if not state.cells[cell].control]
-    baseline = _id(prepared, chosen.baseline.name)
+    baseline = cell_id(prepared, chosen.baseline.name)
     failures = derive_all(host, request, chosen, cells, baseline, recording, processes)
     _metrics_failed(state, failures, reporter)
 
 
 def _metrics_failed(
-    state: _State, failures: Mapping[tuple[str, str], MetricFailure], reporter: Reporter
+    state: State, failures: Mapping[tuple[str, str], MetricFailure], reporter: Reporter
 ) -> None:
     for (cell, name), failure in failures.items():
         state.metric_failures[cell, name] = failure
-        reporter.say(f"{_row(state.cells[cell])}: metric {name} {failure.outcome}: {failure.cause}")
-
-
-def _row(cell: Cell) -> str:
-    return CONTROL if cell.control else cell.config
-
-
-def budget_of(request: Request, configs: int) -> float:
-    """Seconds for all launches."""
-    if request.budget is not None:
-        return request.budget
-    if request.quick:
-        return QUICK_BUDGET
-    return BUDGET + BUDGET_MORE * max(0, configs - BUDGET_CONFIGS)
+        reporter.say(f"{state.cells[cell].row}: metric {name} {failure.outcome}: {failure.cause}")
 
 
 def _groups(baseline: str, control: str, others: list[str]) -> tuple[tuple[str, ...], ...]:
@@ -277,116 +237,3 @@ def _groups(baseline: str, control: str, others: list[str]) -> tuple[tuple[str, 
     size = max(1, -(-len(others) // count))
     parts = [others[start : start + size] for start in range(0, len(others), size)] or [[]]
     return tuple((baseline, control, *part) for part in parts)
-
-
-# Results ------------------------------------------------------------------------------------------
-
-
-def _results(
-    request: Request,
-    prepared: Prepared,
-    chosen: Chosen,
-    state: _State,
-    measured: Measured,
-    recording: Recording,
-    started: datetime,
-    seconds: dict[str, float],
-    environment: dict[str, Any],
-) -> Results:
-    identity = f"{started:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
-    cells = {cell: _cell_result(cell, state, measured) for cell in state.cells}
-    due = [
-        f"{_row(state.cells[cell])}: {result.outcome}"
-        for cell, result in cells.items()
-        if result.outcome != "ok" and (result.outcome != "unavailable" or result.config in chosen.named)
-    ]
-    due += [
-        f"{_row(state.cells[cell])}: metric {name}"
-        for cell, name in state.metric_failures
-        if cell in state.cells
-    ]
-    return analysis.analyse(
-        run={
-            "id": identity,
-            "command": ["qx", *sys.argv[1:]],
-            "started": started.isoformat(timespec="seconds"),
-            "seconds": {phase: round(value, 3) for phase, value in seconds.items()},
-            "seed": request.seed,
-            "baseline": _id(prepared, chosen.baseline.name),
-            "batch_sizes": list(request.batch_sizes),
-            "threads": request.threads,
-            "calibration_n": request.calibration_n,
-            "engine": prepared.engine,
-            "samples": f"samples-{identity}.npz",
-            "workloads": {
-                prepared.workload.name: {
-                    "source": prepared.source,
-                    "items": prepared.items,
-                    "classes": list(prepared.classes),
-                    "parameters": prepared.parameters,
-                    "weights_sha256": prepared.weights_sha256,
-                    "evaluation_sha256": prepared.evaluation.name,
-                    "calibration_sha256": prepared.calibration.name,
-                }
-            },
-            "measuring": {
-                "quick": request.quick,
-                "cpus": list(request.cpus),
-                "precision": request.precision,
-                "budget": budget_of(request, len(chosen.configs)),
-                "ended_by": measured.ended_by,
-                "waves": measured.waves,
-                "rounds": measured.rounds,
-                "calls": measured.calls,
-                "seconds": round(measured.seconds, 3),
-                "deaths": measured.deaths,
-                "unsteady": sorted(list(pair) for pair in measured.unsteady),
-            },
-            "due_failures": due,
-        },
-        environment=environment | {"runtime": prepared.runtime},
-        metrics={
-            entry.name: evolve(metric(entry), axis=entry.name in chosen.axes) for entry in chosen.metrics
-        },
-        configs=_config_results(chosen, cells),
-        cells=cells,
-        recording=recording,
-        failures={key: (failure.outcome, failure.cause) for key, failure in state.metric_failures.items()},
-    )
-
-
-def _cell_result(cell: str, state: _State, measured: Measured) -> CellResult:
-    described, build, failure = state.cells[cell], state.builds.get(cell), state.failures.get(cell)
-    return CellResult(
-        workload=described.workload,
-        config=described.config,
-        options=dict(described.options),
-        threads=described.threads,
-        control=described.control,
-        outcome=failure.outcome if failure else "ok",
-        stage=failure.stage if failure else None,
-        cause=failure.cause if failure else None,
-        build_seconds=round(build.seconds, 3) if build else None,
-        build_cached=build.cached if build else False,
-        build=build.key if build else None,
-        artifact=dict(build.manifest.files) if build else {},
-        loader=build.manifest.loader.name if build else None,
-        launches=measured.launches[cell],
-    )
-
-
-def _config_results(chosen: Chosen, cells: Mapping[str, CellResult]) -> dict[str, ConfigResult]:
-    results = {}
-    for entry in chosen.configs:
-        record = config(entry)
-        own = [cell for cell in cells.values() if cell.config == entry.name and not cell.control]
-        worst = min(own, key=lambda cell: WORST.index(cell.outcome))
-        results[entry.name] = ConfigResult(
-            summary=record.summary,
-            outcome=worst.outcome,
-            stage=worst.stage,
-            cause=worst.cause,
-            runtime_baseline=record.runtime_baseline,
-            reference=record.reference,
-        )
-    return results

@@ -11,7 +11,7 @@ import pytest
 #: What the ``convert`` of a config does, and how its row ends: outcome, stage, and words of the cause.
 BAD_CONFIGS = {
     "raises": ("raise ValueError('no such layer')", "failed", "convert", "ValueError: no such layer"),
-    "hangs": ("import time; time.sleep(1000)", "timeout", "convert", "no end after 20 s"),
+    "hangs": ("import time; time.sleep(1000)", "timeout", "convert", "no end after 15 s"),
     "segfaults": ("import os; os.kill(os.getpid(), 11)", "crashed", "convert", "killed by SIGSEGV"),
     "vanishes": ("import os; os._exit(7)", "crashed", "convert", "ended itself with status 7"),
     "exits": ("import sys; sys.exit(3)", "failed", "convert", "exit status 3"),
@@ -44,7 +44,8 @@ def configs(qx: Callable[..., Any], toy: Any, tmp_path_factory: pytest.TempPathF
     plugins += [toy.config(name, first=first) for name, first in GOOD_CONFIGS.items()]
     plugins.append(toy.config("lacking", record="requires=['no-such-distribution>=2']"))
     return qx(
-        *("run", *toy.arguments(*plugins), "--timeout", 20, "--budget", 0.01, "--batch-size", 1),
+        *("run", *toy.arguments(*plugins), "--timeout", 15, "--quick", "--budget", 0.01),
+        *("--batch-size", 1),
         *("-m", "accuracy", "-m", "file_size", "-m", "latency", "--out", "out"),
         cwd=tmp_path_factory.mktemp("configs"),
     )
@@ -104,6 +105,22 @@ def test_an_unavailable_config_counts_only_when_it_was_named(
     assert done.code == code, done.err
     assert done.cell("lacking")["outcome"] == "unavailable"
     assert done.cell("toy_fp32")["outcome"] == "ok"
+
+
+def test_without_the_baseline_the_rest_is_told(qx: Callable[..., Any], toy: Any) -> None:
+    """Where the baseline cannot be built the others keep what needs no comparison, and nothing is timed."""
+    baseline = toy.config("broken_baseline", first="raise ValueError('torn')", record="reference=True")
+    plugins = (baseline, toy.config("other"), "no:toy_fp32")
+    done = qx("run", *toy.arguments(*plugins), "-m", "file_size", "-m", "latency", "--out", "out")
+    assert done.code == 1, done.err
+    assert done.cell("broken_baseline")["outcome"] == "failed"
+    assert done.cell("other")["outcome"] == "ok"
+    size = done.measurement("other", "file_size")
+    assert size["value"] > 0
+    assert size["vs_baseline"] is None
+    for one in done.measurements("other", "latency"):
+        assert (one["outcome"], one["value"]) == ("failed", None)
+        assert "broken_baseline did not end well, so nothing was timed" in one["cause"]
 
 
 # Metrics ------------------------------------------------------------------------------------------

@@ -1,0 +1,207 @@
+"""Waves: launches that die are counted and tried again, cells that go on dying are given up, groups are joined."""
+
+from __future__ import annotations
+
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from qx.recording import Recording
+
+#: A metric that kills its launch: in ``fresh``, of the config ``config``, the first ``times`` times.
+REAPER = """
+    import os, pathlib
+    from qx import Metric, hookimpl
+
+    @hookimpl
+    def describe():
+        return Metric(
+            name="reaper_{config}", summary="Kills.", unit="things", better="neither",
+            samples="{samples}", compare="difference", phase="{phase}",
+        )
+
+    @hookimpl
+    def measure(subject):
+        if subject.config == "{config}":
+            folder = pathlib.Path({folder!r})
+            deaths = len(list(folder.iterdir()))
+            if deaths < {times}:
+                (folder / str(deaths)).touch()
+                os.kill(os.getpid(), 9)
+        return [1.0]
+"""
+#: A loader like the toy's, whose subject kills its launch at its first call of three items.
+SHY_LOADER = """
+    import os, pathlib
+    from qx import Loader, hookimpl
+
+    @hookimpl
+    def describe():
+        return Loader(name="shy_loader", summary="Dies once.", imports=["numpy"])
+
+    @hookimpl
+    def load(artifact):
+        import numpy
+        with numpy.load(artifact.folder / artifact.files[0]) as arrays:
+            return Subject(arrays["weight"], arrays["bias"])
+
+    class Subject:
+        config = "shy"
+
+        def __init__(self, weight, bias):
+            self.weight, self.bias = weight, bias
+
+        def prepare(self, arrays):
+            return arrays["point"]
+
+        def call(self, native):
+            marker = pathlib.Path({marker!r})
+            if len(native) == 3 and not marker.exists():
+                marker.touch()
+                os.kill(os.getpid(), 11)
+            return native @ self.weight.T + self.bias
+
+        def outputs(self, native):
+            return native
+"""
+
+
+@pytest.fixture(scope="module")
+def deaths(
+    qx: Callable[..., Any],
+    toy: Any,
+    write_plugin: Callable[[str, str], str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Any:
+    """A run in which launches of four configs die: one at its start, one in a round, one in warming, one always."""
+    home = tmp_path_factory.mktemp("deaths")
+
+    def reaper(config: str, phase: str, samples: str, times: int) -> str:
+        (home / config).mkdir()
+        arguments = {"config": config, "phase": phase, "samples": samples, "times": times}
+        return write_plugin(f"reaper_{config}", REAPER.format(**arguments, folder=str(home / config)))
+
+    plugins = [
+        *(toy.config(name) for name in ("late", "frail", "mortal")),
+        toy.config("shy", loader="shy_loader"),
+        write_plugin("shy_loader", SHY_LOADER.format(marker=str(home / "shy"))),
+        reaper("late", "fresh", "per_launch", 2),
+        reaper("frail", "block", "per_block", 1),
+        reaper("mortal", "block", "per_block", 1000),
+    ]
+    return qx(
+        *("run", *toy.arguments(*plugins), "-m", "latency", "-m", "accuracy"),
+        *("-m", "reaper_late", "-m", "reaper_frail", "-m", "reaper_mortal"),
+        *("--budget", 0.01, "--batch-size", 1, "--batch-size", 3, "--out", "out"),
+        cwd=home,
+    )
+
+
+def died(run: Any, config: str) -> list[dict[str, Any]]:
+    return [one for one in run.results["run"]["measuring"]["deaths"] if one["cell"] == f"toy/{config}"]
+
+
+@pytest.mark.parametrize(
+    ("config", "stages", "signal"),
+    [
+        ("late", ["measure reaper_late"] * 2, "SIGKILL"),
+        ("frail", ["measure reaper_frail"], "SIGKILL"),
+        ("shy", ["warm"], "SIGSEGV"),
+    ],
+)
+def test_a_launch_that_dies_is_counted_and_tried_again(
+    deaths: Any, config: str, stages: list[str], signal: str
+) -> None:
+    """Each death is told with wave, stage and cause; the cell goes on, and has figures of the other waves."""
+    told = died(deaths, config)
+    assert [one["stage"] for one in told] == stages
+    assert {one["outcome"] for one in told} == {"crashed"}
+    assert all(signal in one["cause"] for one in told)
+    assert deaths.cell(config)["outcome"] == "ok"
+    for one in deaths.measurements(config, "latency"):
+        assert one["outcome"] == "ok"
+        assert one["vs_baseline"]["ci"] is not None
+
+
+def test_a_launch_that_dies_at_its_start_is_replaced_in_its_wave(deaths: Any) -> None:
+    """A launch that never came to be timed is started again at once: its cell misses no wave."""
+    measuring = deaths.results["run"]["measuring"]
+    assert {one["wave"] for one in died(deaths, "late")} == {0}
+    assert deaths.cell("late")["launches"] == measuring["waves"] + 2
+    recording = Recording.read(deaths.folder / deaths.results["run"]["samples"])
+    waves = {
+        name: set(recording.series[f"toy/{name}"]["latency", 1].wave) for name in ("toy_fp32", "late", "shy")
+    }
+    assert waves["late"] == waves["toy_fp32"] == set(range(measuring["waves"]))
+    # One that dies later is not: the others do not wait for it.
+    assert waves["shy"] == waves["toy_fp32"] - {0}
+
+
+def test_a_cell_that_goes_on_dying_is_given_up(deaths: Any) -> None:
+    """After three deaths a cell has failed: its row says of what, the others are measured to the end, exit 1."""
+    assert deaths.code == 1, deaths.err
+    assert [one["wave"] for one in died(deaths, "mortal")] == [0, 1, 2]
+    cell = deaths.cell("mortal")
+    assert (cell["outcome"], cell["stage"], cell["launches"]) == ("crashed", "measure reaper_mortal", 3)
+    assert {one["value"] for one in deaths.measurements("mortal")} == {None}
+    assert "toy/mortal" not in deaths.results["front"]
+    assert deaths.cell("toy_fp32")["launches"] == deaths.results["run"]["measuring"]["waves"] >= 6
+    assert "toy/toy_fp32" in deaths.results["front"]
+
+
+@pytest.mark.parametrize("phase", ["fresh", "block"])
+def test_when_the_baseline_goes_on_dying_the_run_ends(
+    qx: Callable[..., Any], toy: Any, write_plugin: Callable[[str, str], str], tmp_path: Any, phase: str
+) -> None:
+    """Without the baseline nothing can be compared: the waves end, its row says why, the others keep the rest."""
+    (tmp_path / "kills").mkdir()
+    samples = {"fresh": "per_launch", "block": "per_block"}[phase]
+    arguments = {"config": "toy_fp32", "phase": phase, "samples": samples, "times": 1000}
+    reaper = write_plugin("reaper_toy_fp32", REAPER.format(**arguments, folder=str(tmp_path / "kills")))
+    done = qx(
+        *("run", *toy.arguments(toy.config("other"), reaper), "-m", "latency", "-m", "reaper_toy_fp32"),
+        *("-m", "accuracy", "--batch-size", 1, "--budget", 0.01, "--out", "out"),
+    )
+    assert done.code == 1, done.err
+    assert done.results["run"]["measuring"]["ended_by"] == "the baseline failed"
+    assert done.results["run"]["measuring"]["waves"] <= 3
+    assert done.cell("toy_fp32")["outcome"] == "crashed"
+    assert done.cell("other")["outcome"] == "ok"
+    assert done.measurement("other", "accuracy")["value"] > 0
+
+
+def test_groups_are_compared_through_the_baseline(
+    qx: Callable[..., Any], toy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cells that memory does not hold at once are measured in groups, each with the baseline and the control."""
+    # As on a machine with memory for three launches.
+    room = int(0.7 * psutil.virtual_memory().available / 3.5)
+    monkeypatch.setattr(import_module("qx.runner.run"), "LAUNCH_BYTES", room)
+    plugins = [toy.config(name) for name in ("first", "second")]
+    done = qx(
+        *("run", *toy.arguments(*plugins), "-m", "latency", "-m", "rss"),
+        *("--batch-size", 1, "--budget", 0.01, "--out", "out"),
+    )
+    assert done.code == 0, done.err
+    waves = done.results["run"]["measuring"]["waves"]
+    assert waves == 12
+    recording = Recording.read(done.folder / done.results["run"]["samples"])
+    seen = {
+        name: set(np.unique(recording.series[f"toy/{name}"]["latency", 1].wave))
+        for name in ("toy_fp32", "control", "first", "second")
+    }
+    assert seen["toy_fp32"] == seen["control"] == set(range(waves))
+    assert {frozenset(seen["first"]), frozenset(seen["second"])} == {
+        frozenset(range(6)),
+        frozenset(range(6, 12)),
+    }
+    for config in ("first", "second"):
+        for metric in ("latency", "rss"):
+            delta = done.measurement(config, metric)["vs_baseline"]
+            assert delta["ci"][0] <= delta["value"] <= delta["ci"][1]
+    assert set(done.results["front"]) == {"toy/toy_fp32", "toy/first", "toy/second"}
