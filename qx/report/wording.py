@@ -209,6 +209,9 @@ def measuring(view: View, markup: Markup) -> str:
     if widths:
         told += f"; the widest interval of a speedup is ±{numbers.significant(100 * max(widths), 2)} %"
     told += "."
+    if about.get("quick"):
+        stressed = markup.strong("This was a quick look")
+        told = f"{stressed}: with so few waves the intervals claim more than they hold. {told}"
     if unsteady := about.get("unsteady"):
         pairs = [f"{markup.name(view.name(cell))} (batch {size})" for cell, size in unsteady]
         told += f" Not steady after warming: {listed(pairs)}."

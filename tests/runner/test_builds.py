@@ -1,0 +1,221 @@
+"""Builds: kept under everything that decides what comes out, found again, and made anew when any of it changes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import define, evolve
+
+from qx.cli.display import Lines
+from qx.host import Host
+from qx.runner.builds import Build, build
+from qx.runner.preparation import Prepared, prepare
+from qx.runner.processes import Failure, Processes
+from qx.runner.request import Cell, Request
+
+CALIBRATED = """
+    from qx import Artifact, Config, hookimpl
+
+    @hookimpl
+    def describe():
+        return Config(name="calibrated", summary="Knows what it saw.", calibration=True)
+
+    @hookimpl
+    def calibrate(model, batches):
+        model.seen = [batch["point"] for batch in batches]
+        return model
+
+    @hookimpl
+    def convert(model, context):
+        import numpy
+        numpy.savez(
+            context.folder / "model.npz", weight=model.weight.detach().numpy(), bias=model.bias.detach().numpy(),
+            seen=numpy.concatenate(model.seen), drawn=numpy.random.rand(3),
+        )
+        return Artifact(
+            folder=context.folder, files=["model.npz"], loader="toy_numpy", details={"config": "calibrated"}
+        )
+"""
+
+
+@define
+class Bench:
+    """Builds configs of the toy, and counts the processes that it takes."""
+
+    plugins: list[str]
+    request: Request
+    processes: Processes
+    logs: Path
+    prepared: Prepared
+
+    def prepare(self, **changes: Any) -> Prepared:
+        request = evolve(self.request, **changes)
+        return prepare(Host.discover(self.plugins), request, self.processes, Lines())
+
+    def build(
+        self, config: str, prepared: Prepared | None = None, *more: str, **changes: Any
+    ) -> tuple[Build, int]:
+        """The build, and how many processes were started for it."""
+        cell = Cell(id=f"toy/{config}", workload="toy", config=config, threads=1)
+        host = Host.discover([*self.plugins, *more])
+        before = len(list(self.logs.glob("*-build-*")))
+        request = evolve(self.request, **changes)
+        built = build(host, request, prepared or self.prepared, cell, self.processes)
+        return built, len(list(self.logs.glob("*-build-*"))) - before
+
+
+@pytest.fixture(scope="module")
+def bench(
+    toy: Any,
+    write_plugin: Callable[[str, str], str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Bench]:
+    """The toy, prepared for the builds of all tests here."""
+    logs = tmp_path_factory.mktemp("logs")
+    plugins = [
+        *toy.plugins,
+        write_plugin("calibrated", CALIBRATED),
+        toy.config("kept"),
+        toy.config("raising", first="open(context.folder / 'half', 'w').close(); raise ValueError('torn')"),
+    ]
+    request = Request(workload="toy", weights=toy.weights, calibration_n=40)
+    with Processes(logs) as processes:
+        prepared = prepare(Host.discover(plugins), request, processes, Lines())
+        yield Bench(plugins, request, processes, logs, prepared)
+
+
+def test_a_build_is_found_again(bench: Bench, cache: Path) -> None:
+    """The second time no process is started: the same folder is given, with what it took to make it."""
+    first, made = bench.build("kept")
+    again, started = bench.build("kept")
+    assert (made, first.cached) == (1, False)
+    assert (started, again.cached) == (0, True)
+    assert again.artifact == first.artifact == cache / "builds" / first.key / "artifact"
+    assert again.seconds == first.seconds > 0
+    assert sorted(path.name for path in first.artifact.iterdir()) == ["manifest.json", "model.npz"]
+
+
+def test_rebuild_builds_anew(bench: Bench) -> None:
+    """``--rebuild`` does not look whether there is a build, and puts its own in the place."""
+    first, _ = bench.build("kept")
+    again, started = bench.build("kept", rebuild=True)
+    assert (started, again.cached) == (1, False)
+    assert again.key == first.key
+
+
+def test_another_seed_is_another_build(bench: Bench) -> None:
+    """A build of another seed is made anew, and neither takes the place of the other."""
+    first, _ = bench.build("calibrated")
+    other, started = bench.build("calibrated", seed=1)
+    assert (started, other.cached) == (1, False)
+    assert other.key != first.key
+    assert bench.build("calibrated")[1] == 0
+    assert bench.build("calibrated", seed=1)[1] == 0
+    assert (first.artifact / "model.npz").read_bytes() != (other.artifact / "model.npz").read_bytes()
+
+
+def test_other_calibration_images_are_another_build_where_there_is_calibration(bench: Bench) -> None:
+    """With another count of them a config that is calibrated is built anew, and one that is not is found."""
+    for config in ("calibrated", "kept"):
+        bench.build(config)
+    prepared = bench.prepare(calibration_n=41)
+    other, started = bench.build("calibrated", prepared)
+    assert (started, other.cached) == (1, False)
+    assert bench.build("kept", prepared)[1] == 0
+
+
+def test_other_weights_are_another_build(bench: Bench, tmp_path: Path) -> None:
+    """With other weights every config is built anew; where the file lies makes no difference."""
+    import torch
+
+    first, _ = bench.build("kept")
+    (tmp_path / "moved.pt").write_bytes(bench.prepared.weights.read_bytes())
+    moved = evolve(bench.prepared, weights=tmp_path / "moved.pt")
+    assert bench.build("kept", moved)[1] == 0
+    torch.save({"weight": torch.ones(3, 4), "bias": torch.zeros(3)}, tmp_path / "other.pt")
+    other, started = bench.build("kept", bench.prepare(weights=tmp_path / "other.pt"))
+    assert started == 1
+    assert other.key != first.key
+
+
+def test_a_changed_plugin_is_another_build(bench: Bench) -> None:
+    """When the source of the config changes it is built anew; when it is changed back, it is found."""
+    first, _ = bench.build("kept")
+    path = Path(next(plugin for plugin in bench.plugins if plugin.endswith("kept.py")))
+    source = path.read_text()
+    try:
+        path.write_text(source + "\n# another thought\n")
+        other, started = bench.build("kept")
+    finally:
+        path.write_text(source)
+    assert started == 1
+    assert other.key != first.key
+    again, started = bench.build("kept")
+    assert (started, again.key) == (0, first.key)
+
+
+def test_a_wrapper_is_another_build(bench: Bench, write_plugin: Callable[[str, str], str]) -> None:
+    """What wraps the hooks of a build may change what it gives: with a wrapper it is built anew."""
+    source = """
+        from qx import hookimpl
+
+        @hookimpl(wrapper=True)
+        def convert():
+            return (yield)
+    """
+    bench.build("kept")
+    _, started = bench.build("kept", None, write_plugin("around", source))
+    assert started == 1
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("artifact/model.npz", b"half of it"),
+        ("artifact/model.npz", None),
+        ("artifact/manifest.json", b"{"),
+        ("artifact/manifest.json", None),
+        ("build.json", b""),
+    ],
+)
+def test_a_damaged_build_is_made_anew(bench: Bench, file: str, content: bytes | None) -> None:
+    """A build of which a file is cut off, unreadable or gone is not taken for one; the new one is whole."""
+    first, _ = bench.build("kept")
+    path = first.artifact.parent / file
+    whole = path.read_bytes()
+    if content is None:
+        path.unlink()
+    else:
+        path.write_bytes(content)
+    again, started = bench.build("kept")
+    assert (started, again.cached, again.key) == (1, False, first.key)
+    if file != "build.json":
+        assert path.read_bytes() == whole
+    assert bench.build("kept")[1] == 0
+
+
+def test_the_manifest_says_what_the_artifact_is(bench: Bench) -> None:
+    """It names config, workload, loader and its imports, seed, engine, and the bytes of every shipped file."""
+    built, _ = bench.build("kept", seed=5)
+    manifest = json.loads((built.artifact / "manifest.json").read_text())
+    assert {what: manifest[what]["name"] for what in ("config", "workload", "loader")} == {
+        "config": "kept",
+        "workload": "toy",
+        "loader": "toy_numpy",
+    }
+    assert manifest["imports"] == ["numpy"]
+    assert (manifest["seed"], manifest["engine"]) == (5, bench.prepared.engine)
+    assert manifest["files"] == {"model.npz": (built.artifact / "model.npz").stat().st_size}
+
+
+def test_a_build_that_fails_leaves_nothing(bench: Bench, cache: Path) -> None:
+    """What a failed build had written is gone, and it is tried anew the next time."""
+    before = sorted(path.name for path in (cache / "builds").iterdir())
+    for _ in range(2):
+        with pytest.raises(Failure, match="failed in convert: ValueError: torn"):
+            bench.build("raising")
+    assert sorted(path.name for path in (cache / "builds").iterdir()) == before
