@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import uuid
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ from qx.results import CellResult, ConfigResult, Results
 from qx.runner.builds import Build
 from qx.runner.evaluation import MetricFailure
 from qx.runner.preparation import Prepared
-from qx.runner.processes import Failure
+from qx.runner.processes import MALLOC, Failure
 from qx.runner.request import Cell, Chosen, Request, budget_of, config, metric
 from qx.runner.waves import Measured
 
@@ -103,6 +104,7 @@ def assemble(
             "measuring": {
                 "quick": request.quick,
                 "cpus": list(request.cpus),
+                "malloc": {name: os.environ.get(name, value) for name, value in MALLOC.items()},
                 "precision": request.precision,
                 "budget": budget_of(request, len(chosen.configs)),
                 "ended_by": measured.ended_by,

@@ -23,7 +23,8 @@ class Channel:
         os.close(nothing)
         os.dup2(2, 1)
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - lives as long as the process
-        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+        # Line by line: what a plugin said last is to be in the log when its native code dies.
+        sys.stdout = open(1, "w", buffering=1, encoding="utf-8", closefd=False)  # noqa: SIM115
 
     def job(self) -> str:
         """The first line: the job."""

@@ -1,0 +1,86 @@
+"""The documents say what the program does, and the core knows no plugin by name."""
+
+from __future__ import annotations
+
+import configparser
+import inspect
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from qx import hookspecs
+from qx.host import Host
+
+TOP = Path(__file__).parents[1]
+DOCUMENTS = [TOP / "README.md", *sorted((TOP / "docs").rglob("*.md")), TOP / "benchmarks" / "README.md"]
+TABLE = re.compile(r"<!-- table: (?P<file>\S+) -->\n(?P<rows>.*?)<!-- end of table -->", re.DOTALL)
+
+
+def _hooks() -> list[str]:
+    return [name for name, one in vars(hookspecs).items() if hasattr(one, "qx_spec")]
+
+
+def _plugins() -> list[str]:
+    setup = configparser.ConfigParser()
+    setup.read(TOP / "setup.cfg")
+    lines = setup["options.entry_points"]["qx"].split("\n")
+    return [line.partition("=")[0].strip() for line in lines if line.strip()]
+
+
+def test_the_readme_shows_the_committed_table() -> None:
+    """The table in the README is the first table of the committed results, line by line."""
+    found = TABLE.search((TOP / "README.md").read_text())
+    assert found is not None
+    lines = (TOP / found["file"]).read_text().splitlines()
+    first = next(index for index, line in enumerate(lines) if line.startswith("|"))
+    table = []
+    for line in lines[first:]:
+        if not line.startswith("|"):
+            break
+        table.append(line)
+    assert found["rows"].splitlines() == table
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/plugins.md"])
+def test_the_plugins_in_the_documents_keep_the_contract(document: str, tmp_path: Path) -> None:
+    """Every whole plugin that a document shows is ready as it stands there."""
+    blocks = re.findall(r"(?:^    .*\n|^\n)+", (TOP / document).read_text(), re.MULTILINE)
+    sources = [textwrap.dedent(block) for block in blocks if re.match(r"\n*    # \w+\.py\n", block)]
+    assert sources
+    for source in sources:
+        path = tmp_path / source.strip().splitlines()[0].removeprefix("# ")
+        path.write_text(source)
+        added = [entry for entry in Host.discover([str(path)]).entries if entry.distribution is None]
+        assert [entry.state for entry in added] == ["ready"], added[0].reason
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(TOP).as_posix())
+def test_links_lead_somewhere(document: Path) -> None:
+    """Every link from one document to a file leads to a file that is there."""
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text()):
+        assert (document.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("hook", _hooks())
+def test_each_hook_is_documented_with_an_example(hook: str) -> None:
+    """Each hook says what None means and shows an implementation whose arguments the hook has."""
+    function = getattr(hookspecs, hook)
+    text = inspect.getdoc(function) or ""
+    assert "None" in text
+    example = re.search(rf"@hookimpl\n\s*def {hook}\((.*?)\):", text)
+    assert example is not None
+    given = [name.strip() for name in example[1].split(",") if name.strip()]
+    assert set(given) <= set(inspect.signature(function).parameters)
+
+
+def test_the_core_names_no_plugin() -> None:
+    """No file of qx/ holds the name of a built-in config, workload or loader, nor imports their package."""
+    # `accuracy`, `latency` and the like are also plain words; they may not stand as strings.
+    words = re.compile(r"[\"'](" + "|".join(_plugins()) + r")[\"']|qx_plugins")
+    distinct = re.compile(r"\b(" + "|".join(name for name in _plugins() if "_" in name) + r")\b")
+    for path in sorted((TOP / "qx").rglob("*.py")):
+        text = path.read_text()
+        assert not words.search(text), path
+        assert not distinct.search(text), path

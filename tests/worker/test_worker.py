@@ -1,0 +1,364 @@
+"""Workers: what they draw and load, what they hold an artifact to, and that they end with all they started."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from importlib.resources import files
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from qx.errors import UsageError
+from qx.host import Reference
+from qx.jobs import (
+    JOBS,
+    BuildJob,
+    DataJob,
+    DeriveJob,
+    EvaluateJob,
+    InspectJob,
+    LaunchJob,
+    SpinJob,
+    TrainJob,
+    from_json,
+)
+from qx.runner.processes import Failure, Processes
+from qx.worker.arrays import Split, drawn_over_classes
+
+CONFIGS = ("fp32_baseline", "dynamic_int8", "static_int8_per_tensor", "static_int8_per_channel")
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[Processes]:
+    """Workers of one test."""
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    with Processes(logs) as processes:
+        yield processes
+
+
+# Drawing ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [(3, [1, 1, 1]), (12, [4, 4, 4]), (14, [5, 5, 4]), (40, [18, 17, 5]), (128, [90, 33, 5])],
+)
+def test_calibration_images_are_drawn_evenly_over_classes(count: int, expected: list[int]) -> None:
+    """Every class gives as many as the others, until it has no more; none is drawn twice."""
+    labels = np.repeat([0, 1, 2], [90, 33, 5])
+    chosen = drawn_over_classes(labels, len(labels), count, seed=3)
+    assert len(set(chosen.tolist())) == count
+    assert sorted(np.bincount(labels[chosen], minlength=3), reverse=True) == expected
+
+
+def test_calibration_images_go_by_the_seed() -> None:
+    """The same seed draws the same images in the same order, another one others; fewer are the first of more."""
+    labels = np.repeat([0, 1, 2], 50)
+    first = drawn_over_classes(labels, 150, 60, seed=3)
+    assert (first == drawn_over_classes(labels, 150, 60, seed=3)).all()
+    assert (first[:20] == drawn_over_classes(labels, 150, 20, seed=3)).all()
+    assert set(first) != set(drawn_over_classes(labels, 150, 60, seed=4))
+    assert len(set(drawn_over_classes(None, 150, 60, seed=3))) == 60
+
+
+def test_batches_cannot_be_spoilt_for_the_next_config() -> None:
+    """What a config does to a batch it was given is not seen in the batch when it is asked for again."""
+    split = Split({"image": np.arange(10.0)}, np.arange(10), ("a",), "ten")
+    batches = split.batches(4, labels=True)
+    assert [len(batch["image"]) for batch in batches] == [4, 4, 2]
+    batches[0]["image"][:] = -1
+    batches[0]["labels"][:] = -1
+    assert batches[0]["image"].tolist() == batches[0]["labels"].tolist() == [0, 1, 2, 3]
+    assert "labels" not in split.batches(4)[0]
+
+
+def test_a_batch_larger_than_the_data_begins_again() -> None:
+    """A batch size above the number of items is served with the items over and over."""
+    split = Split({"image": np.arange(3.0)}, None, (), "three")
+    assert split.rows(0, 7)["image"].tolist() == [0, 1, 2, 0, 1, 2, 0]
+
+
+# Artifacts ----------------------------------------------------------------------------------------
+
+#: Serves an artifact through its loader, builds the config without qx's workers, and compares bit for bit.
+COMPARE = """
+    import importlib, json, pathlib, sys
+    import numpy, torch
+    from qx import Artifact, Context
+    from qx_plugins.loaders import torch_eager
+    from qx_plugins.models.cifar_cnn import CifarCNN
+    from qx.worker.arrays import Split
+
+    weights, calibration, engine, build = sys.argv[1:]
+    build = pathlib.Path(build)
+    manifest = json.loads((build / "artifact" / "manifest.json").read_text())
+    plugin = importlib.import_module(f"qx_plugins.configs.{manifest['config']['name']}")
+    record = plugin.describe()
+
+    def converted(*, build):
+        model = CifarCNN(quantizable=record.quantizable).eval()
+        if build:
+            model.load_state_dict(torch.load(weights, weights_only=True))
+        if hasattr(plugin, "prepare_model"):
+            model = plugin.prepare_model(model)
+        if build and record.calibration:
+            model = plugin.calibrate(model, Split.read(pathlib.Path(calibration)).batches(32))
+        return plugin.convert(model)
+
+    artifact = Artifact(folder=build / "artifact", loader="torch_eager", files=list(manifest["files"]))
+    context = Context(engine=engine, rebuild=lambda: converted(build=False))
+    subject = torch_eager.load(artifact, context)
+    with numpy.load(build / "probe.npz") as probe:
+        given, due = probe["input_0"], probe["outputs"]
+    served = subject.outputs(subject.call(subject.prepare({"image": given})))
+    ours = converted(build=True)(torch.from_numpy(given)).numpy()
+    print(json.dumps([served.tobytes() == due.tobytes(), served.tobytes() == ours.tobytes(), len(set(due.flat))]))
+"""
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_an_artifact_gives_what_the_converted_module_gave(digits: Any, cache: Path, config: str) -> None:
+    """Loaded in a fresh process it gives the outputs of the converted module, bit for bit."""
+    run = digits.results["run"]
+    weights = files("qx_weights") / "digits_cnn.pt"
+    calibration = cache / "splits" / run["workloads"]["digits_cnn"]["calibration_sha256"]
+    build = cache / "builds" / digits.cell(config)["build"]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", dedent(COMPARE), weights, calibration, run["engine"], build],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    as_probe, as_converted, different_outputs = json.loads(done.stdout)
+    assert as_probe
+    assert as_converted
+    assert different_outputs > 5
+
+
+def evaluate(processes: Processes, artifact: Path, inputs: Path, outputs: Path) -> dict[str, Any]:
+    job = EvaluateJob(
+        engine="x86", artifact=str(artifact), inputs=str(inputs), batch_size=100, outputs=str(outputs)
+    )
+    return processes.run(job, "evaluate", timeout=300)
+
+
+def test_an_artifact_that_was_tampered_with_is_found_out(
+    digits: Any, cache: Path, tmp_path: Path, processes: Processes
+) -> None:
+    """Where an artifact does not give what the converted module gave, its evaluation says so."""
+    import torch
+
+    inputs = cache / "splits" / digits.results["run"]["workloads"]["digits_cnn"]["evaluation_sha256"]
+    build = tmp_path / "build"
+    shutil.copytree(cache / "builds" / digits.cell("fp32_baseline")["build"], build)
+    state = build / "artifact" / "model.pt"
+    tensors = torch.load(state, weights_only=True)
+    tensors["classifier.bias"][3] += 1e-3
+    torch.save(tensors, state)
+    with pytest.raises(Failure) as failed:
+        evaluate(processes, build / "artifact", inputs, tmp_path / "outputs.npy")
+    assert (failed.value.outcome, failed.value.stage) == ("failed", "probe")
+    assert "does not give the outputs of the converted module: they differ by up to 0.001" in failed.value.cause
+
+
+# Weights ------------------------------------------------------------------------------------------
+
+
+class Evil:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = str(marker)
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (self.marker,)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("missing", "does not exist"),
+        ("empty", "is damaged, or was not written by torch.save"),
+        ("text", "is damaged, or was not written by torch.save"),
+        ("truncated", "is damaged, or was not written by torch.save"),
+        ("evil", "holds more than tensors, and loading it could run code"),
+        ("evil_pickle", "holds more than tensors, and loading it could run code"),
+        ("module", "holds more than tensors, and loading it could run code"),
+        ("checkpoint", "holds no state dict (names to tensors)"),
+        ("one_tensor", "holds no state dict (names to tensors)"),
+        ("shape", "does not fit Linear: weight is [3, 5], expected [3, 4]"),
+        ("names", "does not fit Linear: missing weight, bias; unexpected fc.weight, fc.bias"),
+    ],
+)
+def test_weights_that_do_not_fit_are_named(tmp_path: Path, name: str, words: str) -> None:
+    """Whatever is wrong with a weights file is told with the file and what was expected, and nothing is run."""
+    import torch
+
+    from qx.worker.modules import load_weights
+
+    path, marker = tmp_path / f"{name}.pt", tmp_path / "it_ran"
+    good = {"weight": torch.ones(3, 4), "bias": torch.ones(3)}
+    match name:
+        case "empty":
+            path.touch()
+        case "text":
+            path.write_text("weights: yes")
+        case "truncated":
+            torch.save(good, path)
+            path.write_bytes(path.read_bytes()[:-400])
+        case "evil":
+            torch.save({"weight": Evil(marker)}, path)
+        case "evil_pickle":
+            path.write_bytes(pickle.dumps({"weight": Evil(marker)}, protocol=2))
+        case "module":
+            torch.save(torch.nn.Linear(4, 3), path)
+        case "checkpoint":
+            torch.save({"state_dict": good, "epoch": 3}, path)
+        case "one_tensor":
+            torch.save(good["weight"], path)
+        case "shape":
+            torch.save(good | {"weight": torch.ones(3, 5)}, path)
+        case "names":
+            torch.save({f"fc.{key}": value for key, value in good.items()}, path)
+    model = torch.nn.Linear(4, 3)
+    before = model.weight.clone()
+    with pytest.raises(UsageError) as told:
+        load_weights(model, path)
+    assert str(told.value).startswith(f"weights file {path} ")
+    assert words in str(told.value)
+    assert not marker.exists()
+    assert (model.weight == before).all()
+
+
+# Processes ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", JOBS.values(), ids=lambda kind: kind.do)
+def test_a_job_is_the_same_after_its_travel(kind: type) -> None:
+    """Every job is one line of JSON from which the same job comes: any executor can carry it."""
+    one, two = Reference("one", "package.one"), Reference("two", "file", "/two.py", "it", "dist", "1.0")
+    fields: dict[type, dict[str, Any]] = {
+        InspectJob: {"workload": one, "weights": "w.pt"},
+        DataJob: {"workload": one, "cache": "c", "calibration_n": 3},
+        BuildJob: {
+            **{"workload": one, "config": two, "loaders": [one, two], "weights": "w.pt"},
+            **{"calibration": None, "cache": "c", "folder": "f", "config_options": {"bits": 4}},
+        },
+        LaunchJob: {
+            **{"artifact": "a", "inputs": "i", "batch_sizes": [1, 32], "metrics": [two], "spawned_ns": 7},
+            **{"cpus": [0, 1], "wrappers": [one]},
+        },
+        EvaluateJob: {"artifact": "a", "inputs": "i", "batch_size": 5, "outputs": "o"},
+        DeriveJob: {"samples": "s", "baseline": "b", "batch_sizes": (1,), "metrics": (one,)},
+        TrainJob: {"workload": one, "cache": "c", "output": "o", "workload_options": {"epochs": 2}},
+        SpinJob: {},
+    }
+    job = kind(**fields[kind], seed=9)
+    line = job.to_json()
+    assert "\n" not in line
+    assert from_json(line) == job
+
+
+MISCHIEF = """
+    import os, pathlib, subprocess, time
+    from qx import Data, Workload, hookimpl
+
+    @hookimpl
+    def describe():
+        return Workload(name="mischief", summary="Does what no plugin should.")
+
+    @hookimpl
+    def make_model():
+        raise NotImplementedError
+
+    @hookimpl
+    def load_data(split):
+        {body}
+
+    @hookimpl
+    def example_inputs():
+        raise NotImplementedError
+"""
+
+
+@pytest.fixture
+def mischief(
+    write_plugin: Callable[[str, str], str], tmp_path: Path, processes: Processes
+) -> Callable[..., Any]:
+    """Have a worker run these statements in a hook of a plugin."""
+
+    def run(body: str, timeout: float = 300.0) -> Any:
+        path = write_plugin("mischief", MISCHIEF.format(body=body))
+        workload = Reference("mischief", "_qx_mischief", path)
+        job = DataJob(workload=workload, cache=str(tmp_path), calibration_n=1)
+        return processes.run(job, "data", timeout=timeout)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("body", "outcome", "cause"),
+    [
+        ("time.sleep(1000)", "timeout", "no end after 2 s"),
+        ("os.kill(os.getpid(), 9)", "crashed", "killed by SIGKILL"),
+        ("os.abort()", "crashed", "killed by SIGABRT; it last said: "),
+        ("os._exit(0)", "crashed", "ended itself with status 0"),
+        ("print('a last word'); os._exit(5)", "crashed", "status 5; it last said: a last word"),
+        ("raise SystemExit", "failed", "exit status None"),
+        ("raise KeyboardInterrupt", "failed", "KeyboardInterrupt"),
+        ("raise ValueError('one\\n two')", "failed", "ValueError: one two"),
+        ("raise MemoryError", "out_of_memory", "MemoryError"),
+        ("assert os.read(0, 10) == b'' and input()", "failed", "EOFError"),
+    ],
+)
+def test_however_a_worker_ends_it_is_told(
+    mischief: Callable[..., Any], body: str, outcome: str, cause: str
+) -> None:
+    """Outcome, stage and cause follow from what happened to the process; nobody waits for it for ever."""
+    with pytest.raises(Failure) as failed:
+        mischief(body, timeout=2.0 if outcome == "timeout" else 300.0)
+    assert failed.value.outcome == outcome
+    assert failed.value.stage == "load_data test"
+    assert cause in failed.value.cause
+
+
+def test_a_worker_ends_with_all_that_it_started(mischief: Callable[..., Any], tmp_path: Path) -> None:
+    """Processes that a plugin started and left are gone when its worker is, however that ended."""
+    pid = tmp_path / "pid"
+    start = f"p = subprocess.Popen(['sleep', '1000']); pathlib.Path({str(pid)!r}).write_text(str(p.pid))"
+    for end in ("raise ValueError('leave it')", "os._exit(1)"):
+        with pytest.raises(Failure):
+            mischief(f"{start}; {end}")
+        _gone(int(pid.read_text()))
+
+
+def _gone(pid: int) -> None:
+    """Wait until the process is none that still runs; whoever inherits it may be slow to bury it."""
+    while psutil.pid_exists(pid):
+        try:
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                return
+        except psutil.NoSuchProcess:
+            return
+        time.sleep(0.01)
+
+
+def test_a_plugin_in_the_current_folder_stands_in_for_no_module(
+    mischief: Callable[..., Any], tmp_path: Path
+) -> None:
+    """A file of the current folder that is named like a module which a worker imports is not imported."""
+    (tmp_path / "numpy.py").write_text("raise RuntimeError('not this one')")
+    data = "import numpy; return Data(inputs={'x': numpy.ones((2, 1))}, labels=numpy.zeros(2, int))"
+    assert mischief(data)["items"] == 2
