@@ -179,10 +179,8 @@ def loaded_modules(write_plugin: Callable[[str, str], str]) -> str:
 
 
 @pytest.fixture(scope="session")
-def digits(
-    qx: Callable[..., Done], loaded_modules: str, tmp_path_factory: pytest.TempPathFactory
-) -> Done:
-    """A run of all built-in configs on the digits, begun in an empty folder, with the least that waves can be."""
+def digits(qx: Callable[..., Done], loaded_modules: str, tmp_path_factory: pytest.TempPathFactory) -> Done:
+    """A run of all built-in configs on the digits, begun in an empty folder, with as few waves as can be."""
     home = tmp_path_factory.mktemp("digits")
     metrics = [word for name in (*METRICS, "loaded_modules") for word in ("-m", name)]
     done = qx(
@@ -298,9 +296,7 @@ class Toy:
     weights: Path
     _write: Callable[[str, str], str]
 
-    def config(
-        self, name: str, *, first: str = "pass", record: str = "", loader: str = "toy_numpy"
-    ) -> str:
+    def config(self, name: str, *, first: str = "pass", record: str = "", loader: str = "toy_numpy") -> str:
         """The path of a config of the toy's; ``first`` is what its ``convert`` does first."""
         return self._write(name, toy_config(name, first, record, loader))
 
@@ -320,7 +316,9 @@ def toy(write_plugin: Callable[[str, str], str], tmp_path_factory: pytest.TempPa
 
     weights = tmp_path_factory.mktemp("toy") / "toy.pt"
     torch.save({"weight": torch.eye(3, 4), "bias": torch.zeros(3)}, weights)
-    built_in: Sequence[str] = [f"no:{entry.name}" for entry in Host.discover().entries if entry.kind == "config"]
+    built_in: Sequence[str] = [
+        f"no:{entry.name}" for entry in Host.discover().entries if entry.kind == "config"
+    ]
     plugins = (
         write_plugin("toy", TOY_WORKLOAD),
         write_plugin("toy_numpy", TOY_LOADER),

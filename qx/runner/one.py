@@ -6,7 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from qx.errors import DataError, UsageError
+from qx.errors import DataError, QxError, UsageError
 from qx.files import cache_folder
 from qx.host import Entry, Host
 from qx.jobs import TrainJob
@@ -59,4 +59,4 @@ def train(
         except DataError as error:
             raise UsageError(str(error)) from error
         except Failure as failure:
-            raise UsageError(f"training {entry.name}: {failure.stage}: {failure.cause}") from failure
+            raise QxError(f"training {entry.name}: {failure}") from failure

@@ -256,7 +256,7 @@ def test_whoever_stops_it_finds_everything_as_it_was(
     assert contents(out) == before
     assert [worker for worker in workers if worker.is_running()] == []
     assert list((tmp_path / "temporary").iterdir()) == []
-    assert [path for path in cache.rglob(".*")] == []
+    assert list(cache.rglob(".*")) == []
 
 
 def test_a_full_disk_leaves_the_earlier_results(start: Start, toy: Any, tmp_path: Path) -> None:
@@ -272,7 +272,7 @@ def test_a_full_disk_leaves_the_earlier_results(start: Start, toy: Any, tmp_path
         *("run", *toy.arguments(), "--out", out, "-m", "file_size", "-m", "accuracy"),
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
     )
-    stdout, stderr = run.communicate()
+    _, stderr = run.communicate()
     assert run.returncode == 2, stderr
     assert stderr.splitlines()[-1] == f"qx: error: cannot write the results into {out}: File too large"
     assert contents(out) == before

@@ -1,4 +1,4 @@
-"""Builds: kept under everything that decides what comes out, found again, and made anew when any of it changes."""
+"""Builds: kept under all that decides what comes out, found again, and made anew when any of it changes."""
 
 from __future__ import annotations
 
@@ -32,10 +32,9 @@ CALIBRATED = """
     @hookimpl
     def convert(model, context):
         import numpy
-        numpy.savez(
-            context.folder / "model.npz", weight=model.weight.detach().numpy(), bias=model.bias.detach().numpy(),
-            seen=numpy.concatenate(model.seen), drawn=numpy.random.rand(3),
-        )
+        weight, bias = (tensor.detach().numpy() for tensor in (model.weight, model.bias))
+        seen, drawn = numpy.concatenate(model.seen), numpy.random.rand(3)
+        numpy.savez(context.folder / "model.npz", weight=weight, bias=bias, seen=seen, drawn=drawn)
         return Artifact(
             folder=context.folder, files=["model.npz"], loader="toy_numpy", details={"config": "calibrated"}
         )
@@ -199,7 +198,7 @@ def test_a_damaged_build_is_made_anew(bench: Bench, file: str, content: bytes | 
 
 
 def test_the_manifest_says_what_the_artifact_is(bench: Bench) -> None:
-    """It names config, workload, loader and its imports, seed, engine, and the bytes of every shipped file."""
+    """It names config, workload, loader and its imports, seed, engine, and the bytes of each shipped file."""
     built, _ = bench.build("kept", seed=5)
     manifest = json.loads((built.artifact / "manifest.json").read_text())
     assert {what: manifest[what]["name"] for what in ("config", "workload", "loader")} == {

@@ -33,7 +33,7 @@ BAD_CONFIGS = {
     "serves_nonsense": ("model = __import__('torch').nn.Linear(9, 3)", "failed", "predict", "ValueError"),
 }
 GOOD_CONFIGS = {
-    "prints": r"""print('{"answer": {}}'); import os; os.write(1, b'{"failure": "crashed", "cause": ""}\n')""",
+    "prints": r"""print('{"answer": {}}'); import os; os.write(1, b'{"failure": "crashed"}\n')""",
 }
 
 
@@ -192,7 +192,8 @@ def metrics(
         for name, (phase, body, *_) in BAD_METRICS.items()
     ]
     return qx(
-        *("run", *toy.arguments(toy.config("other"), *plugins), "--budget", 0.01, "--batch-size", 1),
+        *("run", *toy.arguments(toy.config("other"), *plugins), "--quick", "--budget", 0.01),
+        *("--batch-size", 1),
         *(word for name in (*GOOD_METRICS, *BAD_METRICS) for word in ("-m", name)),
         *("--out", "out"),
         cwd=tmp_path_factory.mktemp("metrics"),
@@ -201,7 +202,7 @@ def metrics(
 
 @pytest.mark.parametrize("name", BAD_METRICS)
 def test_a_bad_metric_costs_its_own_values(metrics: Any, name: str) -> None:
-    """It has outcome and cause where it fails, and values where it does not; the cells themselves are well."""
+    """It has outcome and cause where it fails, and values where it does not; the cells end well."""
     _, _, where, cause = BAD_METRICS[name]
     assert metrics.code == 1, metrics.err
     for config in ("toy_fp32", "other"):

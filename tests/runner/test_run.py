@@ -69,7 +69,7 @@ def test_every_config_has_every_metric(digits: Any) -> None:
 
 
 def test_sizes_are_those_of_the_files(digits: Any, cache: Path) -> None:
-    """``file_size`` is the bytes of the shipped files; static int8 takes about a quarter of the baseline's."""
+    """``file_size`` is the bytes of the shipped files; static int8 takes a quarter of the baseline's."""
     for config in CONFIGS:
         cell, size = digits.cell(config), digits.measurement(config, "file_size")
         folder = cache / "builds" / cell["build"] / "artifact"
@@ -109,7 +109,7 @@ def test_the_front_and_the_picks_are_of_the_configs(digits: Any) -> None:
 
 
 def test_what_is_written_bears_the_name_of_the_workload(digits: Any) -> None:
-    """Results of a workload that is not the default one lie in a folder of its name, and say it in the title."""
+    """Results of a workload other than the default one lie in a folder of its name, which is in the title."""
     assert digits.folder.parts[-3:] == ("artifacts", "results", "digits_cnn")
     title = digits.table.splitlines()[0]
     assert title.startswith("#")
@@ -145,13 +145,13 @@ def test_rounds_go_in_an_order_that_changes_and_is_recorded(digits: Any, recordi
                 cell: np.unique(one.position[(one.wave == wave) & (one.round == number)])
                 for cell, one in series.items()
             }
-            assert sorted(int(place) for place, in places.values()) == list(range(len(cells)))
-            orders.append(tuple(int(place) for place, in places.values()))
+            assert sorted(int(place) for (place,) in places.values()) == list(range(len(cells)))
+            orders.append(tuple(int(place) for (place,) in places.values()))
     assert len(set(orders)) > len(orders) / 2
 
 
 def test_every_cell_is_launched_in_every_wave(digits: Any) -> None:
-    """At least six waves, each with a fresh launch of every cell and of the control, however small the budget."""
+    """At least six waves, each with a launch of every cell and of the control, however small the budget."""
     measuring = digits.results["run"]["measuring"]
     assert measuring["waves"] >= 6
     assert measuring["ended_by"] in ("precision", "budget")
@@ -193,7 +193,9 @@ def test_launches_import_no_more_than_they_serve_with(digits: Any) -> None:
         assert not packages & {"torchvision", "sklearn", "PIL", "scipy", "rich", "tabulate", "cattrs"}
 
 
-def test_the_same_seed_gives_the_same_bits(again: Any, digits: Any, recording: Recording, cache: Path) -> None:
+def test_the_same_seed_gives_the_same_bits(
+    again: Any, digits: Any, recording: Recording, cache: Path
+) -> None:
     """A second run with ``--rebuild`` builds anew, and artifacts and predictions are the same bit for bit."""
     before, done = again
     assert done.code == 0, done.err
@@ -340,7 +342,7 @@ def toys(
 
 @pytest.mark.parametrize("source", [SHARE_OF_ZEROS, SAME_ANSWER, ITEMS_A_MILLISECOND])
 def test_a_metric_in_a_short_file_becomes_a_column(toys: Any, source: str) -> None:
-    """A metric of at most 30 lines, given with ``-p``, has its values, deltas and column as the built-in have."""
+    """A metric of at most 30 lines, given with ``-p``, has values, deltas and a column as built-in ones."""
     assert len(dedent(source).strip().splitlines()) <= 30
     name = source.partition('name="')[2].partition('"')[0]
     assert toys.code == 0, (toys.err, toys.results["run"]["due_failures"])
@@ -369,7 +371,9 @@ def test_each_phase_is_given_what_the_contract_says(toys: Any) -> None:
     assert toys.measurement("toy_fp32", "same_answer")["value"] == 1.0
     assert toys.measurement("rounded", "same_answer")["n"] == 36
     for served, latency in zip(
-        toys.measurements("rounded", "items_a_millisecond"), toys.measurements("rounded", "latency"), strict=True
+        toys.measurements("rounded", "items_a_millisecond"),
+        toys.measurements("rounded", "latency"),
+        strict=True,
     ):
         assert served["params"] == latency["params"]
         with np.load(toys.folder / toys.results["run"]["samples"]) as arrays:
@@ -378,7 +382,7 @@ def test_each_phase_is_given_what_the_contract_says(toys: Any) -> None:
 
 
 def test_latency_is_told_for_each_batch_size(toys: Any) -> None:
-    """A metric that goes by batch size has a measurement for each, in the order asked for; the first is the front's."""
+    """There is a measurement for each batch size, in the order asked for; the first is the front's."""
     assert toys.results["run"]["batch_sizes"] == [3, 1]
     for config in ("toy_fp32", "rounded"):
         sizes = [one["params"]["batch_size"] for one in toys.measurements(config, "latency")]
@@ -389,7 +393,7 @@ def test_latency_is_told_for_each_batch_size(toys: Any) -> None:
 
 @pytest.mark.parametrize("phase", PHASES)
 def test_a_metric_that_does_not_apply_is_no_failure(toys: Any, phase: str) -> None:
-    """None means 'not applicable here': no value, no failure, and the front and its cells are as without it."""
+    """None means 'not applicable here': no value, no failure, and the front is as without it."""
     assert toys.code == 0
     for config in ("toy_fp32", "rounded"):
         one = toys.measurement(config, f"not_here_{phase}")
@@ -406,7 +410,7 @@ def test_details_may_be_of_numpy(toys: Any) -> None:
 
 
 def test_a_launch_without_torch_never_imports_it(toys: Any) -> None:
-    """What an artifact's loader does not need is not in its launches: none of torch, nor what comes with it."""
+    """What an artifact's loader does not need is not in its launches: neither torch nor anything of its."""
     for config in ("toy_fp32", "rounded"):
         details = toys.measurement(config, "loaded_modules")["details"]
         assert "numpy" in details["packages"]
@@ -419,7 +423,9 @@ def test_a_wrapper_is_called_around_the_hooks_of_others(toys: Any) -> None:
     lines = (toys.folder.parent / "wrapped").read_text().splitlines()
     calls = [line.split() for line in lines]
     launches = sum(cell["launches"] for cell in toys.results["cells"].values())
-    by_hook = {hook: {pid for called, pid in calls if called == hook} for hook in ("convert", "load", "measure")}
+    by_hook = {
+        hook: {pid for called, pid in calls if called == hook} for hook in ("convert", "load", "measure")
+    }
     assert len(by_hook["convert"]) == 2
     # Every launch, and the evaluation of both configs.
     assert len(by_hook["load"]) == launches + 2

@@ -1,4 +1,4 @@
-"""Workers: what they draw and load, what they hold an artifact to, and that they end with all they started."""
+"""Workers: what they draw and load, what they hold artifacts to, and that they end with all they started."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_calibration_images_are_drawn_evenly_over_classes(count: int, expected: 
 
 
 def test_calibration_images_go_by_the_seed() -> None:
-    """The same seed draws the same images in the same order, another one others; fewer are the first of more."""
+    """The same seed draws the same images in the same order, another others; fewer are the first of more."""
     labels = np.repeat([0, 1, 2], 50)
     first = drawn_over_classes(labels, 150, 60, seed=3)
     assert (first == drawn_over_classes(labels, 150, 60, seed=3)).all()
@@ -124,7 +124,8 @@ COMPARE = """
         given, due = probe["input_0"], probe["outputs"]
     served = subject.outputs(subject.call(subject.prepare({"image": given})))
     ours = converted(build=True)(torch.from_numpy(given)).numpy()
-    print(json.dumps([served.tobytes() == due.tobytes(), served.tobytes() == ours.tobytes(), len(set(due.flat))]))
+    same = [served.tobytes() == other.tobytes() for other in (due, ours)]
+    print(json.dumps([*same, len(set(due.flat))]))
 """
 
 
@@ -170,7 +171,8 @@ def test_an_artifact_that_was_tampered_with_is_found_out(
     with pytest.raises(Failure) as failed:
         evaluate(processes, build / "artifact", inputs, tmp_path / "outputs.npy")
     assert (failed.value.outcome, failed.value.stage) == ("failed", "probe")
-    assert "does not give the outputs of the converted module: they differ by up to 0.001" in failed.value.cause
+    words = "does not give the outputs of the converted module: they differ by up to 0.001"
+    assert words in failed.value.cause
 
 
 # Weights ------------------------------------------------------------------------------------------
@@ -203,7 +205,7 @@ class Evil:
     ],
 )
 def test_weights_that_do_not_fit_are_named(tmp_path: Path, name: str, words: str) -> None:
-    """Whatever is wrong with a weights file is told with the file and what was expected, and nothing is run."""
+    """Whatever is wrong with a weights file is told, with what was expected, and nothing in it is run."""
     import torch
 
     from qx.worker.modules import load_weights
@@ -253,12 +255,23 @@ def test_a_job_is_the_same_after_its_travel(kind: type) -> None:
         InspectJob: {"workload": one, "weights": "w.pt"},
         DataJob: {"workload": one, "cache": "c", "calibration_n": 3},
         BuildJob: {
-            **{"workload": one, "config": two, "loaders": [one, two], "weights": "w.pt"},
-            **{"calibration": None, "cache": "c", "folder": "f", "config_options": {"bits": 4}},
+            "workload": one,
+            "config": two,
+            "config_options": {"bits": 4},
+            "loaders": [one, two],
+            "weights": "w.pt",
+            "calibration": None,
+            "cache": "c",
+            "folder": "f",
         },
         LaunchJob: {
-            **{"artifact": "a", "inputs": "i", "batch_sizes": [1, 32], "metrics": [two], "spawned_ns": 7},
-            **{"cpus": [0, 1], "wrappers": [one]},
+            "artifact": "a",
+            "inputs": "i",
+            "batch_sizes": [1, 32],
+            "metrics": [two],
+            "spawned_ns": 7,
+            "cpus": [0, 1],
+            "wrappers": [one],
         },
         EvaluateJob: {"artifact": "a", "inputs": "i", "batch_size": 5, "outputs": "o"},
         DeriveJob: {"samples": "s", "baseline": "b", "batch_sizes": (1,), "metrics": (one,)},

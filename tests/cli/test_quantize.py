@@ -1,0 +1,90 @@
+"""``qx quantize``: one artifact, and where it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Qx = Callable[..., Any]
+
+
+def test_it_gives_the_artifact_that_a_run_built(qx: Qx, digits: Any, cache: Path) -> None:
+    """What ``qx run`` measured is what ``qx quantize`` gives: it is found, and its folder printed alone."""
+    done = qx("quantize", "-c", "static_int8_per_channel", "--workload", "digits_cnn")
+    assert done.code == 0, done.err
+    cell = digits.cell("static_int8_per_channel")
+    assert done.out == f"{cache / 'builds' / cell['build'] / 'artifact'}\n"
+    (size,) = cell["artifact"].values()
+    assert done.err.splitlines()[-1].startswith(
+        f"qx: model.pt: {size:,} bytes, found in the cache, built in "
+    )
+
+
+def test_it_copies_the_artifact_where_it_is_wanted(qx: Qx, toy: Any, tmp_path: Path) -> None:
+    """``--to`` makes a folder with the shipped files and the manifest, the same as in the cache."""
+    done = qx("quantize", "-c", "toy_fp32", *toy.arguments(), "--to", "new/place")
+    assert done.code == 0, done.err
+    assert done.out == "new/place\n"
+    made = {path.name: path.read_bytes() for path in (tmp_path / "new" / "place").iterdir()}
+    assert sorted(made) == ["manifest.json", "model.npz"]
+    assert json.loads(made["manifest.json"])["config"]["name"] == "toy_fp32"
+    again = qx("quantize", "-c", "toy_fp32", *toy.arguments())
+    assert "found in the cache" in again.err
+    assert {path.name: path.read_bytes() for path in Path(again.out.strip()).iterdir()} == made
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+
+def test_rebuild_builds_anew(qx: Qx, toy: Any) -> None:
+    """With ``--rebuild`` it does not take what is in the cache."""
+    arguments = ("quantize", "-c", "toy_fp32", *toy.arguments())
+    assert qx(*arguments).code == 0
+    done = qx(*arguments, "--rebuild")
+    assert "bytes, built in " in done.err
+
+
+def test_it_never_writes_over_anything(qx: Qx, toy: Any, tmp_path: Path) -> None:
+    """``--to`` names a folder that is to be made: one that is there is an error, and stays as it is."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes").write_text("mine")
+    done = qx("quantize", "-c", "toy_fp32", *toy.arguments(), "--to", "mine")
+    assert done.code == 2
+    assert done.err == "qx: error: mine is there already: give --to a folder that is to be made\n"
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes"]
+
+
+def test_a_build_that_fails_is_told_with_stage_and_cause(qx: Qx, toy: Any, tmp_path: Path) -> None:
+    """It ends with 1 and one line, and makes no folder."""
+    torn = toy.config("torn", first="raise ValueError('no such layer')")
+    done = qx("quantize", "-c", "torn", *toy.arguments(torn), "--to", "place")
+    assert done.code == 1
+    assert done.err.splitlines()[-1] == "qx: torn: failed in convert: ValueError: no such layer"
+    assert done.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["-c", "int4"], "unknown config 'int4' (choose from "),
+        (["-c", "lacking"], "config lacking is unavailable: needs no-such-distribution"),
+        (["-c", "toy_fp32", "--calibration-n", "0"], "--calibration-n must be at least 1, not 0"),
+        (["-c", "toy_fp32", "--to", "/proc/place"], "cannot write into /proc/place"),
+        ([], "the following arguments are required: -c/--config"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_is_told_in_one_line(
+    qx: Qx, toy: Any, tmp_path: Path, arguments: list[str], words: str
+) -> None:
+    """It ends with 2 and a line that names the thing and what was expected; nothing is written."""
+    lacking = toy.config("lacking", record="requires=['no-such-distribution']")
+    done = qx("quantize", *toy.arguments(lacking), *arguments)
+    assert done.code == 2
+    (line,) = done.err.splitlines()
+    assert line.startswith("qx: error: ")
+    assert words in line
+    assert list(tmp_path.iterdir()) == []
