@@ -188,7 +188,8 @@ def _noise_floors(quantities: Sequence[Quantity], control: str) -> list[NoiseFlo
         difference = quantity.compare(control, quantity.baseline)
         if difference is None:
             continue
-        ratios = quantity.log_ratio(control, quantity.baseline) if quantity.relative else np.array([np.nan])
+        known = quantity.relative((control, quantity.baseline))
+        ratios = quantity.advantage(control, quantity.baseline) if known else np.array([np.nan])
         alarm = not np.isnan(ratios).all() and stats.control_alarm(ratios)
         floors.append(
             NoiseFloor(

@@ -14,7 +14,7 @@ import attrs
 import pluggy
 
 from qx import hookspecs
-from qx.records import Config, Loader, Metric, Record, Workload
+from qx.records import CONTROL, Config, Loader, Metric, Record, Workload
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -196,11 +196,17 @@ def _check_kind(plugin: object, record: Record, implementations: dict[str, plugg
         if hook not in implementations:
             raise Breach(f"a {record.kind} must implement {hook!r}")
     if isinstance(record, Config):
-        wants = record.calibration or record.training
-        if wants and "calibrate" not in implementations:
-            raise Breach("its record asks for calibration or training, and 'calibrate' is missing")
-        if not wants and "calibrate" in implementations:
-            raise Breach("implements 'calibrate', and its record asks for neither calibration nor training")
+        _check_config(record, implementations)
+
+
+def _check_config(record: Config, implementations: dict[str, pluggy.HookImpl]) -> None:
+    if record.name == CONTROL:
+        raise Breach(f"the name {CONTROL!r} is taken: under it the baseline is measured again")
+    wants = record.calibration or record.training
+    if wants and "calibrate" not in implementations:
+        raise Breach("its record asks for calibration or training, and 'calibrate' is missing")
+    if not wants and "calibrate" in implementations:
+        raise Breach("implements 'calibrate', and its record asks for neither calibration nor training")
 
 
 def _did_you_mean(name: str, choices: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ from typing import Literal
 import psutil
 from attrs import frozen
 
-from qx.environment import cpu_flags, first_line
+from qx.environment import cpu_flags, first_line, usable_cpus
 from qx.runner.processes import THREAD_VARIABLES
 
 CPU = Path("/sys/devices/system/cpu")
@@ -149,7 +149,7 @@ def _swap() -> Finding:
 
 
 def _threads() -> Finding:
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cpus = usable_cpus()
     told = {name: value for name in THREAD_VARIABLES if (value := os.environ.get(name))}
     over = [f"{name}={value}" for name, value in told.items() if value.isdigit() and int(value) > cpus]
     if over:

@@ -39,6 +39,11 @@ def cpu_flags() -> frozenset[str]:
     return frozenset()
 
 
+def usable_cpus() -> int:
+    """How many CPUs this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def cpu_model() -> str:
     """The CPU as it names itself."""
     named = [value for name, value in _cpu_fields() if name == "model name"]
@@ -67,7 +72,7 @@ def describe_environment() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release()}",
         "machine": platform.machine(),
         "cpu": cpu_model(),
-        "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cpus": usable_cpus(),
         "cpu_flags": [flag for flag in TELLING_FLAGS if flag in flags],
         "hypervisor": "hypervisor" in flags,
         "governor": first_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),

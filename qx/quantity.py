@@ -42,12 +42,9 @@ class Quantity:
         """It is measured in launches, so for the control too."""
         return self.metric.phase in ("fresh", "block")
 
-    @property
-    def relative(self) -> bool:
-        """It is compared by ratio, and every sample of it has a logarithm."""
-        return self.metric.compare != "difference" and all(
-            (self.values(cell) > 0).all() for cell in self.measured
-        )
+    def relative(self, cells: Sequence[str]) -> bool:
+        """It is compared by ratio, and every sample of these cells has a logarithm."""
+        return self.metric.compare != "difference" and all((self.values(cell) > 0).all() for cell in cells)
 
     @cached_property
     def measured(self) -> list[str]:
@@ -78,17 +75,20 @@ class Quantity:
         series = [self.recording.series[cell][self.key] for cell in self.measured]
         return max(1 + int(one.wave.max()) if (one.wave >= 0).any() else len(one.values) for one in series)
 
-    @cached_property
-    def log_ratios(self) -> Any:
-        """Log ratio of every two measured cells in every wave, ``[waves, cells, cells]``."""
-        if self.metric.samples != "per_block":
-            logs = np.log([self.of_waves(cell) for cell in self.measured]).T
-            return logs[:, :, None] - logs[:, None, :]
-        return log_blocks(self.recording, self.measured, self.key).all_log_ratios()
+    def advantages(self, cells: Sequence[str]) -> Any:
+        """How much more every cell has than every other in every wave, ``[waves, cells, cells]``.
 
-    def log_ratio(self, ours: str, theirs: str) -> Any:
-        """Log ratio of two cells in every wave, ``[waves]``."""
-        return self.log_ratios[:, self.measured.index(ours), self.measured.index(theirs)]
+        A log ratio where the metric is compared by ratio, else a difference in its unit.
+        """
+        if self.metric.samples == "per_block" and self.relative(cells):
+            return log_blocks(self.recording, cells, self.key).all_log_ratios()
+        waves = np.array([self.of_waves(cell) for cell in cells]).T
+        waves = np.log(waves) if self.relative(cells) else waves
+        return waves[:, :, None] - waves[:, None, :]
+
+    def advantage(self, ours: str, theirs: str) -> Any:
+        """That of one cell over another, ``[waves]``."""
+        return self.advantages((ours, theirs))[:, 0, 1]
 
     def estimate(self, cell: str) -> stats.Estimate:
         """The value of a cell."""
@@ -107,7 +107,7 @@ class Quantity:
         kind = self.metric.compare
         if ours not in self.measured or theirs not in self.measured:
             return None
-        if kind != "difference" and not self.relative:
+        if kind != "difference" and not self.relative((ours, theirs)):
             return None
         match self.metric.samples:
             case "exact":
@@ -123,7 +123,7 @@ class Quantity:
             return stats.paired_difference(*shared) if shared.shape[1] else None
         if self.metric.samples == "per_launch":
             return stats.unpaired_ratio(self.of_waves(ours), self.of_waves(theirs), kind)
-        ratios = self.log_ratio(ours, theirs)
+        ratios = self.advantage(ours, theirs)
         if not np.isnan(ratios).all():
             return stats.ratio_interval(ratios, kind=kind)
         return None
@@ -172,21 +172,19 @@ class Quantity:
 
     def axis(self, cells: Sequence[str]) -> pareto.Axis:
         """How much better each of these cells is than each other, with its margin."""
-        places = [self.measured.index(cell) for cell in cells]
-        margin = self.metric.margin
-        if self.metric.samples == "per_item" and not self.relative:
+        margin, relative = self.metric.margin, self.relative(cells)
+        if self.metric.samples == "per_item" and not relative:
             low, high = stats.pairwise_differences(np.array([self.values(cell) for cell in cells]))
-        elif self.metric.samples in ("exact", "per_item") or not self.relative:
+        elif self.metric.samples in ("exact", "per_item"):
             values = np.array([self.estimate(cell).value for cell in cells])
-            values = np.log(values) if self.relative else values
+            values = np.log(values) if relative else values
             low = high = values[:, None] - values[None, :]
         else:
-            chosen = self.log_ratios[np.ix_(range(len(self.log_ratios)), places, places)]
             base = cells.index(self.baseline) if self.baseline in cells else None
-            low, high = stats.pairwise_log_ratios(chosen, base)
+            low, high = stats.pairwise_log_ratios(self.advantages(cells), base)
         if self.metric.better == "lower":
             low, high = low.T, high.T
-        return pareto.Axis(low, high, float(np.log1p(margin)) if self.relative else margin)
+        return pareto.Axis(low, high, float(np.log1p(margin)) if relative else margin)
 
     def draws(self, cells: Sequence[str], waves: Any, generator: np.random.Generator) -> Any:
         """Values of these cells in resampled runs, ``[draws, cells]``, positive is better.
@@ -196,10 +194,10 @@ class Quantity:
         sign = 1.0 if self.metric.better == "higher" else -1.0
         if self.metric.samples == "per_item":
             return sign * _drawn_means(np.array([self.values(cell) for cell in cells]), generator)
-        if self.metric.samples == "exact" or not self.relative:
+        if self.metric.samples == "exact":
             return sign * np.array([self.estimate(cell).value for cell in cells])
         base = self.baseline if self.baseline in self.measured else cells[0]
-        ratios = np.array([self.log_ratio(cell, base) for cell in cells])
+        ratios = self.advantages([base, *cells])[:, 1:, 0].T
         known = ~np.isnan(ratios)
         # A cell that shares no wave with the baseline is drawn as its equal: nothing else is known.
         means = np.where(known, ratios, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
@@ -228,7 +226,7 @@ def _median_of(details: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for name, value in first.items():
         every = [one[name] for one in details if name in one]
-        if isinstance(value, Mapping):
+        if all(isinstance(one, Mapping) for one in every):
             merged[name] = _median_of(every)
         elif isinstance(value, float) and all(isinstance(one, (int, float)) for one in every):
             merged[name] = float(np.median(every))

@@ -21,6 +21,8 @@ Outcome: TypeAlias = Literal[
 Arrays: TypeAlias = Mapping[str, Any]
 
 NAME = r"[a-z][a-z0-9_]*"
+#: Under this name the baseline is measured a second time.
+CONTROL = "control"
 
 
 def to_strings(values: Iterable[str]) -> tuple[str, ...]:

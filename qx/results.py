@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import Factory, frozen
 
 from qx.errors import UsageError
-from qx.files import write_whole
+from qx.files import write_together
 from qx.recording import Recording
 from qx.records import Metric, Outcome
 
@@ -192,22 +192,35 @@ def without_nan(value: Any) -> Any:
 
 
 def write(folder: Path, results: Results, table: str, recording: Recording) -> None:
-    """Write the results, the table and the raw samples into a folder; each appears whole or not at all.
+    """Write the raw samples, the results and the table into a folder: all of them or none.
 
-    The samples come first, under a name of their own: a reader who sees the results finds the samples that
-    they name, and the earlier results stay whole until the moment in which they are replaced.
+    The samples are put in place first, under a name of their own: a reader who sees the results finds the
+    samples that they name. Those of the results that are replaced go last.
     """
-    samples = folder / results.run["samples"]
-    write_whole(samples, recording.to_bytes())
+    former, own = _samples_named(folder / RESULTS), results.run["samples"]
     try:
-        write_whole(folder / RESULTS, results.to_json().encode())
+        write_together(
+            {
+                folder / own: recording.to_bytes(),
+                folder / RESULTS: results.to_json().encode(),
+                folder / TABLE: table.encode(),
+            }
+        )
     except BaseException:
-        samples.unlink(missing_ok=True)
+        if _samples_named(folder / RESULTS) != own:
+            (folder / own).unlink(missing_ok=True)
         raise
-    write_whole(folder / TABLE, table.encode())
-    for other in folder.glob("samples-*.npz"):
-        if other != samples:
-            other.unlink()
+    if former is not None and former != own:
+        (folder / former).unlink(missing_ok=True)
+
+
+def _samples_named(place: Path) -> str | None:
+    """The file of samples that lies beside these results, where they are results at all."""
+    try:
+        name = json.loads(place.read_text(encoding="utf-8"))["run"]["samples"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return name if isinstance(name, str) and Path(name).name == name else None
 
 
 def read(path: Path) -> Results:

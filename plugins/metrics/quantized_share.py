@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 from qx import Artifact, Context, Metric, Samples, cpu_flags, hookimpl
@@ -40,7 +41,12 @@ def measure(data: Artifact, context: Context) -> Samples | None:
 
     layers: dict[str, dict[str, Any]] = {}
     for file in data.files:
-        state = torch.load(data.folder / file, map_location="cpu", weights_only=True)
+        try:
+            state = torch.load(data.folder / file, map_location="cpu", weights_only=True)
+        except (RuntimeError, UnpicklingError):
+            return None
+        if not isinstance(state, Mapping):
+            return None
         for name, tensor in _tensors(state):
             if tensor.dim() >= 2:
                 bits = 8 * tensor.element_size()

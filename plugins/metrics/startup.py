@@ -26,4 +26,6 @@ def measure(data: Fresh) -> Samples:
     for mark in data.marks:
         stages[mark.stage] = mark.seconds - before
         before = mark.seconds
+        if mark.stage == "first_answer":
+            break
     return Samples(before, details={"stages": stages})

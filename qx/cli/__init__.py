@@ -10,6 +10,7 @@ Exit codes: 0; 1 some cell did not end well; 2 usage; 3 a bug in qx; 130 interru
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import os
 import signal
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 # Careful: once `qx.cli.list` is imported, `list` in this module is that one, and not the builtin.
 COMMANDS = ("run", "report", "quantize", "list", "show", "train", "doctor")
+
+#: Errors of the machine, and not of the program: full, not allowed, read only.
+MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 
 OK, NOT_WELL, USAGE, BUG, INTERRUPTED, PIPE_CLOSED, TERMINATED = 0, 1, 2, 3, 130, 141, 143
 
@@ -54,12 +58,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read has gone (`qx list | head`). Python would flush again at exit, and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
+    except OSError as error:
+        if error.errno not in MACHINE:
+            return _bug()
+        _tell(f"qx: error: {error.strerror}: {error.filename or 'no file named'}")
+        return USAGE
     except Exception:
-        import traceback
+        return _bug()
 
-        traceback.print_exc()
-        _tell("qx: this is a bug in qx; please report it with the lines above")
-        return BUG
+
+def _bug() -> int:
+    import traceback
+
+    traceback.print_exc()
+    _tell("qx: this is a bug in qx; please report it with the lines above")
+    return BUG
 
 
 class _Terminated(KeyboardInterrupt):

@@ -38,7 +38,7 @@ def display() -> Iterator[Reporter]:
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
     )
     # Redrawn seldom, and not at all by itself while a launch is timed: drawing takes a processor.
     with Progress(*columns, console=Console(stderr=True), auto_refresh=False, transient=True) as progress:

@@ -21,10 +21,10 @@ def results_folder(host: Host, workload: str, root: Path) -> Path:
 
 def writable(folder: Path) -> Path:
     """The same folder, if files can be written there. Raises ``UsageError``; leaves nothing behind."""
-    existing = folder
-    while not existing.exists():
-        existing = existing.parent
     try:
+        existing = folder
+        while not existing.exists():
+            existing = existing.parent
         if not existing.is_dir():
             raise NotADirectoryError(f"{existing} is a file")
         with tempfile.TemporaryFile(dir=existing):

@@ -194,6 +194,7 @@ def measuring(view: View, markup: Markup) -> str:
         "precision": f"Measuring ended with the precision asked for, ±{100 * precision:g} %",
         "budget": f"Measuring ended with its budget of {budget:g} s, before the precision of "
         f"±{100 * precision:g} % was reached",
+        "waves": "Measuring ended after the waves that every run has; nothing was timed in them",
     }.get(about.get("ended_by", ""), f"Measuring ended: {markup.text(str(about.get('ended_by', 'unknown')))}")
     launches = sum(result.launches for result in view.results.cells.values())
     told = f"{ended}: {count(about.get('waves', 0), 'wave')}, {count(launches, 'launch', 'launches')}"

@@ -16,10 +16,10 @@ from qx.recording import Recording
 from qx.records import Outcome
 from qx.results import CellResult, ConfigResult, Results
 from qx.runner.builds import Build
-from qx.runner.evaluation import MetricFailure
+from qx.runner.evaluation import BATCH_SIZE, MetricFailure
 from qx.runner.preparation import Prepared
 from qx.runner.processes import MALLOC, Failure
-from qx.runner.request import Cell, Chosen, Request, budget_of, config, metric
+from qx.runner.request import Cell, Chosen, Request, config, metric
 from qx.runner.waves import Measured
 
 #: The lowest outcome of several is the worst.
@@ -88,6 +88,7 @@ def assemble(
             "batch_sizes": list(request.batch_sizes),
             "threads": request.threads,
             "calibration_n": request.calibration_n,
+            "evaluation_batch_size": min(BATCH_SIZE, prepared.items),
             "engine": prepared.engine,
             "samples": f"samples-{identity}.npz",
             "workloads": {
@@ -106,7 +107,7 @@ def assemble(
                 "cpus": list(request.cpus),
                 "malloc": {name: os.environ.get(name, value) for name, value in MALLOC.items()},
                 "precision": request.precision,
-                "budget": budget_of(request, len(chosen.configs)),
+                "budget": measured.budget,
                 "ended_by": measured.ended_by,
                 "waves": measured.waves,
                 "rounds": measured.rounds,

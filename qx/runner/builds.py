@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -13,7 +12,7 @@ from pathlib import Path
 from attrs import asdict, evolve, frozen
 
 import qx
-from qx.environment import cpu_flags, distribution_version
+from qx.environment import cpu_flags, distribution_version, usable_cpus
 from qx.files import cache_folder, new_folder, write_whole
 from qx.host import Entry, Host, Reference
 from qx.jobs import BuildJob
@@ -56,7 +55,7 @@ def build_all(
         except Failure as failure:
             return failure
 
-    with processes.side_by_side(min(len(cells), os.cpu_count() or 1)) as pool:
+    with processes.side_by_side(min(len(cells), usable_cpus())) as pool:
         futures = {cell.id: pool.submit(one, cell) for cell in cells}
         for cell in cells:
             ended[cell.id] = futures[cell.id].result()
@@ -124,7 +123,7 @@ _WORKER = Reference(name="worker", module="qx.worker.build")
 
 
 def source_fingerprint(reference: Reference) -> str:
-    """SHA-256 of the source of a plugin: its file, or every file of the package that it belongs to."""
+    """SHA-256 of the source of a plugin: every file of its package, or its file and those beside it."""
     digest = hashlib.sha256()
     for path in _sources(reference):
         digest.update(path.name.encode())
@@ -134,13 +133,14 @@ def source_fingerprint(reference: Reference) -> str:
 
 def _sources(reference: Reference) -> list[Path]:
     if reference.path is not None:
-        return [Path(reference.path)]
-    package = reference.module.partition(".")[0]
-    spec = find_spec(package)
-    if spec is None or spec.origin is None:
+        # What the file imports from beside it decides what it does, too.
+        return sorted(Path(reference.path).parent.glob("*.py"))
+    spec = find_spec(reference.module.partition(".")[0])
+    if spec is None:
         return []
-    origin = Path(spec.origin)
-    return sorted(origin.parent.rglob("*.py")) if spec.submodule_search_locations else [origin]
+    if spec.submodule_search_locations is not None:
+        return sorted(path for place in spec.submodule_search_locations for path in Path(place).rglob("*.py"))
+    return [Path(spec.origin)] if spec.origin is not None else []
 
 
 def _found(place: Path, key: str) -> Build | None:

@@ -12,9 +12,10 @@ import numpy as np
 from qx.host import Host
 from qx.jobs import DeriveJob
 from qx.recording import Recording, Series
-from qx.runner.evaluation import MetricFailure
+from qx.records import Metric
+from qx.runner.evaluation import MetricFailure, miscounted
 from qx.runner.processes import Failure, Processes
-from qx.runner.request import Chosen, Request, references
+from qx.runner.request import Chosen, Request, metric, references
 
 
 def derive_all(
@@ -33,12 +34,15 @@ def derive_all(
         paths = {cell: Path(folder) / f"{index}.npz" for index, cell in enumerate(cells)}
         for cell, path in paths.items():
             np.savez(path, **_arrays(recording, cell))
+        # Where the baseline did not end well there is nothing to derive from it: not from the cell itself.
+        nothing = Path(folder) / "nothing.npz"
+        np.savez(nothing)
         for cell, path in paths.items():
             job = DeriveJob(
                 seed=request.seed,
                 wrappers=references(host.wrappers),
                 samples=str(path),
-                baseline=str(paths.get(baseline, path)),
+                baseline=str(paths.get(baseline, nothing)),
                 batch_sizes=request.batch_sizes,
                 metrics=references(entries),
             )
@@ -48,19 +52,27 @@ def derive_all(
                 for entry in entries:
                     failures[cell, entry.name] = MetricFailure(failure.outcome, failure.cause)
                 continue
+            records = {entry.name: metric(entry) for entry in entries}
             for given in answer["metrics"]:
-                _record(recording, cell, given, failures)
+                _record(recording, cell, given, records[given["metric"]], failures)
     return failures
 
 
 def _record(
-    recording: Recording, cell: str, given: Mapping[str, Any], failures: dict[tuple[str, str], MetricFailure]
+    recording: Recording,
+    cell: str,
+    given: Mapping[str, Any],
+    record: Metric,
+    failures: dict[tuple[str, str], MetricFailure],
 ) -> None:
     if "outcome" in given:
-        failures[cell, given["metric"]] = MetricFailure(given["outcome"], given["cause"])
+        failures[cell, record.name] = MetricFailure(given["outcome"], given["cause"])
     elif given["values"] is not None:
-        key = (given["metric"], given["batch_size"])
-        recording.add(cell, key, Series.plain(given))
+        items = len(recording.outputs.get(cell, ()))
+        if failure := miscounted(record, given, items):
+            failures[cell, record.name] = failure
+        else:
+            recording.add(cell, (record.name, given["batch_size"]), Series.plain(given))
 
 
 def _arrays(recording: Recording, cell: str) -> dict[str, Any]:

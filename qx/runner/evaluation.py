@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,14 +10,15 @@ from typing import Any
 import numpy as np
 from attrs import frozen
 
+from qx.environment import usable_cpus
 from qx.host import Host
 from qx.jobs import EvaluateJob
 from qx.recording import Recording, Series
-from qx.records import Outcome
+from qx.records import Metric, Outcome
 from qx.runner.builds import Build
 from qx.runner.preparation import Prepared
 from qx.runner.processes import Failure, Processes
-from qx.runner.request import Cell, Chosen, Reporter, Request, references
+from qx.runner.request import Cell, Chosen, Reporter, Request, metric, references
 
 #: Items that are evaluated in one call.
 BATCH_SIZE = 100
@@ -76,18 +76,35 @@ def evaluate_all(
             except Failure as failure:
                 return failure
             recording.outputs[cell] = np.load(outputs)
-            return _recorded(recording, cell, answer["metrics"])
+            return _recorded(recording, cell, answer["metrics"], chosen, prepared.items)
 
-    with processes.side_by_side((os.cpu_count() or 1) // request.threads) as pool:
+    with processes.side_by_side(usable_cpus() // request.threads) as pool:
         futures = {cell: pool.submit(one, cell) for cell in cells}
         return {cell: future.result() for cell, future in futures.items()}
 
 
-def _recorded(recording: Recording, cell: str, answers: Mapping[str, Any]) -> dict[str, MetricFailure]:
+def miscounted(record: Metric, given: Mapping[str, Any], items: int) -> MetricFailure | None:
+    """A failure where a metric gave another number of values than its record promises."""
+    count = len(given["values"])
+    due = {"exact": 1, "per_item": items}.get(record.samples, 1 if record.phase == "fresh" else count)
+    if count == due:
+        return None
+    cause = f"{record.name}: its samples are {record.samples!r}, so {due} values are due, and it gave {count}"
+    return MetricFailure("failed", cause)
+
+
+def _recorded(
+    recording: Recording, cell: str, answers: Mapping[str, Any], chosen: Chosen, items: int
+) -> dict[str, MetricFailure]:
+    records = {entry.name: metric(entry) for entry in chosen.metrics}
     failures = {}
-    for metric, given in answers.items():
+    for name, given in answers.items():
         if "outcome" in given:
-            failures[metric] = MetricFailure(given["outcome"], given["cause"])
-        elif given["values"] is not None:
-            recording.add(cell, (metric, None), Series.plain(given))
+            failures[name] = MetricFailure(given["outcome"], given["cause"])
+        elif given["values"] is None:
+            continue
+        elif failure := miscounted(records[name], given, items):
+            failures[name] = failure
+        else:
+            recording.add(cell, (name, None), Series.plain(given))
     return failures

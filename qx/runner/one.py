@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 
+from qx.environment import usable_cpus
 from qx.errors import DataError, QxError, UsageError
 from qx.files import cache_folder
 from qx.host import Entry, Host
@@ -44,7 +44,7 @@ def train(
     folder = data_folder(request)
     job = TrainJob(
         seed=request.seed,
-        threads=os.cpu_count() or 1,
+        threads=usable_cpus(),
         workload=entry.reference,
         workload_options={} if epochs is None else {"epochs": epochs},
         data=str(folder) if folder else None,

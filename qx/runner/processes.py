@@ -37,10 +37,10 @@ THREAD_VARIABLES = (
     "NUMEXPR_NUM_THREADS",
 )
 
-#: glibc gives freed memory back to the system by rules that follow what else the process happens to have
-#: allocated. Large activations are then faulted in anew at every call or not at all: at batch 32 up to 5,000
-#: pages a call for one and the same network, a third of its latency. They are fixed, so that configs differ by
-#: what they compute; a user's own setting stands.
+#: glibc gives freed memory back to the system by rules that follow what else a process happens to have
+#: allocated. Large activations are then faulted in anew at every call, or not at all: up to 5,000 pages
+#: at batch 32, a third of the latency of one and the same network. The rules are fixed, so that configs
+#: differ by what they compute; a user's own setting stands.
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
 
 Progress = Callable[[float, str], None]
@@ -213,8 +213,11 @@ class Worker:
         return Failure(outcome, self._stage, cause, gone=False)  # type: ignore[arg-type]
 
     def _death(self) -> Failure:
-        self._process.wait()
-        status = self._process.returncode
+        try:
+            status = self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self.close()
+            return Failure("crashed", self._stage, "the process closed its channel and did not end")
         self.close()
         said = _last_line(self._log)
         tail = f"; it last said: {said}" if said else ""
@@ -242,7 +245,10 @@ def _environment(threads: int) -> dict[str, str]:
 def _out_of_memory_kills() -> int:
     """How often the kernel has killed a process of this control group for want of memory."""
     try:
-        lines = Path("/sys/fs/cgroup/memory.events").read_text(encoding="ascii").splitlines()
+        # `0::/its/place` (cgroups(7), version 2); within a container the place is the root.
+        own = Path("/proc/self/cgroup").read_text(encoding="ascii").partition("0::")[2].split("\n")[0]
+        place = Path("/sys/fs/cgroup", own.strip("/"), "memory.events")
+        lines = place.read_text(encoding="ascii").splitlines()
     except OSError:
         return 0
     return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))

@@ -11,14 +11,14 @@ from attrs import Factory, field, frozen
 
 from qx.errors import UsageError
 from qx.host import Entry, Host, Reference
-from qx.records import Config, Metric, Workload, to_integers, to_strings
+from qx.records import CONTROL, Config, Metric, Workload, to_integers, to_strings
 
+#: More seconds than a run can be meant to take, and fewer than the system's calls choke on.
+MOST = 1_000_000
 #: Default seconds for all launches: so much for up to five configs, and so much more for each further one.
 BUDGET, BUDGET_CONFIGS, BUDGET_MORE = 60.0, 5, 12.0
 #: For a first look.
 QUICK_BUDGET, QUICK_WAVES = 15.0, 3
-#: Under this name the baseline is measured a second time.
-CONTROL = "control"
 
 
 @frozen(kw_only=True)
@@ -58,10 +58,10 @@ class Request:
             if size < 1:
                 raise UsageError(f"--batch-size must be at least 1, not {size}")
         for option, amount in (("--timeout", self.timeout), ("--precision", self.precision)):
-            if not amount > 0:
-                raise UsageError(f"{option} must be above 0, not {amount:g}")
-        if self.budget is not None and not self.budget > 0:
-            raise UsageError(f"--budget must be above 0 seconds, not {self.budget:g}")
+            if not 0 < amount <= MOST:
+                raise UsageError(f"{option} must be above 0 and at most {MOST:,}, not {amount:g}")
+        if self.budget is not None and not 0 < self.budget <= MOST:
+            raise UsageError(f"--budget must be above 0 and at most {MOST:,} seconds, not {self.budget:g}")
         if hasattr(os, "sched_getaffinity"):
             here = os.sched_getaffinity(0)
             if strange := [cpu for cpu in self.cpus if cpu not in here]:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 
-from qx.environment import describe_environment
+from qx.environment import describe_environment, usable_cpus
 from qx.host import Host
 from qx.jobs import LaunchJob
 from qx.recording import Recording
+from qx.records import CONTROL
 from qx.results import Results
 from qx.runner.assembly import State, assemble, cell_id
 from qx.runner.builds import build_all
@@ -21,7 +21,6 @@ from qx.runner.evaluation import MetricFailure, evaluate_all
 from qx.runner.preparation import Prepared, prepare
 from qx.runner.processes import Failure, Processes
 from qx.runner.request import (
-    CONTROL,
     QUICK_WAVES,
     Cell,
     Chosen,
@@ -69,7 +68,6 @@ def run(host: Host, request: Request, reporter: Reporter) -> tuple[Results, Reco
     reporter.phase("analyse", "intervals, front, picks")
     seconds["total"] = now - began
     results = assemble(request, prepared, chosen, state, measured, recording, started, seconds, environment)
-    timed("analyse", now)
     return results, recording
 
 
@@ -144,7 +142,7 @@ def _measure(
         for cell in state.going():
             for entry in (*chosen.metrics_of("fresh"), *chosen.metrics_of("block")):
                 state.metric_failures[cell, entry.name] = MetricFailure("failed", cause)
-        return Measured()
+        return Measured(ended_by="the baseline failed")
     going = state.going()
     cells = {cell: state.cells[cell] for cell in going}
     control = Cell(
@@ -180,13 +178,14 @@ def _measure(
         block=chosen.metrics_of("block"),
         batch_sizes=request.batch_sizes,
         precision=request.precision,
+        cpus=len(request.cpus) or usable_cpus(),
         budget=budget_of(request, len(cells) - 1),
         least_waves=QUICK_WAVES if request.quick else LEAST_WAVES,
         seed=request.seed,
         timeout=request.timeout,
         job=job,
     )
-    cpus = len(request.cpus) or os.cpu_count() or 1
+    cpus = len(request.cpus) or usable_cpus()
     if request.threads > cpus:
         reporter.say(
             f"--threads {request.threads} on {cpus} CPUs: threads wait for each other, so latencies are "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import random
 import time
 from collections import Counter
@@ -54,6 +53,8 @@ class Plan:
     block: tuple[Entry, ...]
     batch_sizes: tuple[int, ...]
     precision: float
+    #: Processors that launches may run on.
+    cpus: int
     #: Seconds for all groups together.
     budget: float
     least_waves: int = LEAST_WAVES
@@ -68,9 +69,11 @@ class Measured:
     """What came of the waves, besides the recording."""
 
     waves: int = 0
-    #: ``precision``, ``budget``, or ``nothing to repeat``.
+    #: ``precision``; ``budget``; ``waves``, the least number of them, where nothing is timed; ``nothing to
+    #: repeat``; ``the baseline failed``.
     ended_by: str = "nothing to repeat"
     seconds: float = 0.0
+    budget: float = 0.0
     launches: Counter[str] = Factory(Counter)
     #: Launches that died, each with what it died of.
     deaths: list[dict[str, Any]] = Factory(list)
@@ -94,7 +97,7 @@ Step = Callable[[float, str], None]
 
 def measure_in_waves(plan: Plan, processes: Processes, recording: Recording, step: Step) -> Measured:
     """Run waves of each group until the ratios are precise enough or the budget is spent."""
-    measured = Measured()
+    measured = Measured(budget=plan.budget)
     if not plan.fresh and not plan.block:
         return measured
     began = time.monotonic()
@@ -103,7 +106,8 @@ def measure_in_waves(plan: Plan, processes: Processes, recording: Recording, ste
         runner = _Group(plan, group, processes, recording, measured, step)
         share = (index + 1) / len(plan.groups)
         reasons.append(runner.run(began, began + plan.budget * share))
-    measured.ended_by = next((reason for reason in reasons if reason == "budget"), reasons[0])
+    worst = ("the baseline failed", "budget", "precision", "waves")
+    measured.ended_by = min(reasons, key=worst.index)
     measured.seconds = time.monotonic() - began
     return measured
 
@@ -151,10 +155,12 @@ class _Group:
             now = time.monotonic()
             mean = (now - start) / waves
             self._show(f"wave {waves} done")
-            if self.plan.baseline in self.measured.failures or len(self.alive) < 1:
+            if self.plan.baseline in self.measured.failures:
                 return "the baseline failed"
             if waves < self.plan.least_waves:
                 continue
+            if not self.plan.block:
+                return "waves"
             if self._precise():
                 return "precision"
             if now + mean > deadline:
@@ -185,7 +191,7 @@ class _Group:
 
     def _started(self, cells: Sequence[str], wave: int) -> dict[str, Worker]:
         """A launch of every cell, as many at once as there are processors, unless their start is timed."""
-        at_once = (os.cpu_count() or 1) // max(cell.threads for cell in self.plan.cells.values())
+        at_once = self.plan.cpus // max(cell.threads for cell in self.plan.cells.values())
         if any(metric(entry).alone for entry in self.plan.fresh):
             at_once = 1
         with self.processes.side_by_side(at_once) as pool:
@@ -288,6 +294,11 @@ class _Group:
             return
         if (values := answer["values"]) is None:
             self.measured.dropped.add((cell, task.metric))
+            return
+        if number < 0 and len(values) != 1:
+            cause = f"{task.metric}: one value is due from each launch, and it gave {len(values)}"
+            self.measured.dropped.add((cell, task.metric))
+            self.measured.metric_failures[cell, task.metric] = MetricFailure("failed", cause)
             return
         series = Series(
             values=values,

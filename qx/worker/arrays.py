@@ -97,8 +97,9 @@ class Batches(Sequence[dict[str, Any]]):
         return -(-len(self._split) // self._size)
 
     def __getitem__(self, index: Any) -> Any:
-        if not 0 <= index < len(self):
-            raise IndexError(index)
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        index = range(len(self))[index]
         start = index * self._size
         stop = min(start + self._size, len(self._split))
         batch = self._split.rows(start, stop)

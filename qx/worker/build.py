@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from qx.errors import PluginError
 from qx.host import Host
 from qx.jobs import BuildJob
+from qx.manifest import FILE as MANIFEST
 from qx.manifest import Manifest
 from qx.records import Artifact, Config, Loader
 from qx.worker.arrays import Split
@@ -107,6 +108,8 @@ def _saved(job: BuildJob, host: Host, result: Any, folder: Path) -> Artifact:
     import torch
 
     if isinstance(result, Artifact):
+        if MANIFEST in result.files:
+            raise PluginError(f"{job.config.name}: the file name {MANIFEST!r} is taken, by qx's own manifest")
         for name in result.files:
             if not (folder / name).is_file():
                 raise PluginError(

@@ -82,7 +82,11 @@ def _hold_to_probe(subject: Subject, path: Path, *, exact: bool) -> None:
         due = probe["outputs"]
         arrays = {name: probe[name] for name in probe.files if name != "outputs"}
     given = np.asarray(subject.outputs(subject.call(subject.prepare(arrays))))
-    same = np.array_equal(given, due) if exact else np.allclose(given, due, rtol=ROUNDING, atol=ROUNDING)
+    same = (
+        np.array_equal(given, due, equal_nan=True)
+        if exact
+        else np.allclose(given, due, rtol=ROUNDING, atol=ROUNDING, equal_nan=True)
+    )
     if not same:
         raise QxError(
             f"the loaded artifact does not give the outputs of the converted module: "

@@ -59,6 +59,10 @@ def _natives(job: LaunchJob, subject: Subject) -> dict[int, Any]:
     return {size: subject.prepare(split.rows(0, size)) for size in job.batch_sizes}
 
 
+#: The largest value that can be computed with.
+LARGEST = 1e150
+
+
 class _Launch:
     def __init__(
         self,
@@ -84,7 +88,7 @@ class _Launch:
 
     def do_fresh(self, metric: str) -> dict[str, Any]:
         """Measure a metric of phase ``fresh``."""
-        data = Fresh(marks=tuple(self.marks), natives=self.natives, mark=self.marker.mark)
+        data = Fresh(marks=tuple(self.marks), natives=self.natives, mark=self._mark)
         return self._measure(metric, data)
 
     def do_warm(self, batch_size: int, seconds: float) -> dict[str, Any]:
@@ -103,6 +107,11 @@ class _Launch:
         for _ in range(warm):
             self.subject.call(native)
         return self._measure(metric, Block(native=native, batch_size=batch_size, calls=calls))
+
+    def _mark(self, stage: str) -> Mark:
+        # Kept for the metrics that come after: the high-water mark of the stage is gone once it is taken.
+        self.marks.append(self.marker.mark(stage))
+        return self.marks[-1]
 
     def _measure(self, metric: str, data: Any) -> dict[str, Any]:
         return samples_of(self.host, metric, self.subject, data, self.contexts[metric])
@@ -150,6 +159,9 @@ def _finite(metric: str, values: Any) -> list[float]:
         floats = [float(plain)] if isinstance(plain, (int, float)) else [float(value) for value in plain]
     except (TypeError, ValueError) as error:
         raise QxError(f"{metric}: measure gave {type(values).__name__}, not numbers") from error
-    if not floats or not all(map(math.isfinite, floats)):
-        raise QxError(f"{metric}: measure gave {'no values' if not floats else 'values that are not finite'}")
+    if not floats:
+        raise QxError(f"{metric}: measure gave no values")
+    # Squares of anything larger are no numbers any more.
+    if not all(math.isfinite(value) and abs(value) < LARGEST for value in floats):
+        raise QxError(f"{metric}: measure gave values that are not finite")
     return floats

@@ -12,7 +12,7 @@ from qx.host import Host, Reference
 from qx.jobs import Job
 from qx.manifest import Manifest
 from qx.records import Subject
-from qx.worker.plugins import context_for, host_for
+from qx.worker.plugins import context_for, host_for, options_of
 
 
 def import_runtime(manifest: Manifest) -> None:
@@ -28,7 +28,12 @@ def host_of_artifact(job: Job, manifest: Manifest, metrics: tuple[Reference, ...
 
 def load(job: Job, manifest: Manifest, folder: Path, host: Host) -> Subject:
     """Have the artifact's loader load it."""
-    context = context_for(job, folder=folder, rebuild=_rebuilder(job, manifest, host))
+    context = context_for(
+        job,
+        options=options_of(host, manifest.loader.name, {}),
+        folder=folder,
+        rebuild=_rebuilder(job, manifest, host),
+    )
     subject = host.call(manifest.loader.name, "load", artifact=manifest.artifact(folder), context=context)
     for step in ("prepare", "call", "outputs"):
         if not callable(getattr(subject, step, None)):

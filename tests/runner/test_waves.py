@@ -162,8 +162,9 @@ def test_when_the_baseline_goes_on_dying_the_run_ends(
     samples = {"fresh": "per_launch", "block": "per_block"}[phase]
     arguments = {"config": "toy_fp32", "phase": phase, "samples": samples, "times": 1000}
     reaper = write_plugin("reaper_toy_fp32", REAPER.format(**arguments, folder=str(tmp_path / "kills")))
+    others = [toy.config(name) for name in ("other", "third")]
     done = qx(
-        *("run", *toy.arguments(toy.config("other"), reaper), "-m", "latency", "-m", "reaper_toy_fp32"),
+        *("run", *toy.arguments(*others, reaper), "-m", "latency", "-m", "reaper_toy_fp32"),
         *("-m", "accuracy", "--batch-size", 1, "--budget", 0.01, "--out", "out"),
     )
     assert done.code == 1, done.err
