@@ -247,7 +247,7 @@ def test_whoever_stops_it_finds_everything_as_it_was(
     workers = host.children(recursive=True)
     assert workers
     run.send_signal(sent)
-    stdout, stderr = run.communicate()
+    stdout, stderr = run.communicate(timeout=120)
 
     assert run.returncode == code, stderr
     assert stderr.splitlines()[-1] == f"qx: {word}"

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from attrs import asdict
 
 from qx.errors import UsageError
 from qx.host import Reference
@@ -282,6 +283,9 @@ def test_a_job_is_the_same_after_its_travel(kind: type) -> None:
     line = job.to_json()
     assert "\n" not in line
     assert from_json(line) == job
+    travelled = json.loads(line)
+    for name, value in fields[kind].items():
+        assert travelled[name] == json.loads(json.dumps(value, default=asdict))
 
 
 MISCHIEF = """
@@ -358,14 +362,16 @@ def test_a_worker_ends_with_all_that_it_started(mischief: Callable[..., Any], tm
 
 
 def _gone(pid: int) -> None:
-    """Wait until the process is none that still runs; whoever inherits it may be slow to bury it."""
-    while psutil.pid_exists(pid):
+    """Fail unless the process ends; whoever inherits it may be slow to bury it."""
+    for _ in range(1000):
         try:
             if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
                 return
         except psutil.NoSuchProcess:
             return
         time.sleep(0.01)
+    os.kill(pid, 9)
+    pytest.fail(f"process {pid} still runs")
 
 
 def test_a_plugin_in_the_current_folder_stands_in_for_no_module(

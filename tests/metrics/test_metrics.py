@@ -1,0 +1,88 @@
+"""The built-in metrics that are computed from what was recorded, on data whose truth is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from qx_plugins.metrics import accuracy, agreement, quantized_share, startup, throughput
+
+from qx import Artifact, Context, Fresh, Mark, Predictions, Recorded
+
+
+def _recorded(outputs: np.ndarray, baseline: np.ndarray) -> Recorded:
+    key = ("outputs", None)
+    return Recorded(samples={key: outputs}, waves={}, baseline={key: baseline})
+
+
+def test_accuracy_tells_every_item_and_its_class() -> None:
+    """Accuracy is 1 for a right answer and 0 for a wrong one; top-5 counts the right one among five."""
+    outputs = np.eye(6, dtype=np.float32)[[0, 1, 2, 2]]
+    outputs[3, 3] = 0.5
+    data = Predictions(outputs=outputs, labels=np.array([0, 1, 2, 3]), classes=tuple("abcdef"))
+    samples = accuracy.measure(data)
+    assert samples.values.tolist() == [1, 1, 1, 0]
+    assert samples.details["top5"] == 1.0
+    assert samples.details["per_class"] == {"a": 1.0, "b": 1.0, "c": 1.0, "d": 0.0}
+    assert samples.groups.tolist() == [0, 1, 2, 3]
+
+
+def test_accuracy_does_not_apply_without_labels() -> None:
+    """Where there are no right answers accuracy gives None."""
+    assert accuracy.measure(Predictions(outputs=np.zeros((2, 3)), labels=None, classes=())) is None
+
+
+def test_agreement_counts_equal_predictions_right_or_wrong() -> None:
+    """Agreement is of predictions with the baseline's, and its noise ratio is 20 dB for noise of a tenth."""
+    baseline = np.array([[10.0, 0.0], [0.0, 10.0]])
+    noisy = baseline + np.array([[1.0, 0.0], [0.0, 1.0]])
+    same = agreement.measure(_recorded(noisy, baseline))
+    assert same.values.tolist() == [1, 1]
+    assert same.details["sqnr_db"] == pytest.approx(20)
+    assert agreement.measure(_recorded(baseline[::-1], baseline)).values.tolist() == [0, 0]
+
+
+def test_agreement_without_a_baseline_gives_nothing() -> None:
+    """Where the baseline has no outputs, agreement gives None, and not the agreement with itself."""
+    data = Recorded(samples={("outputs", None): np.eye(2)}, waves={}, baseline={})
+    assert agreement.measure(data) is None
+
+
+def test_throughput_is_items_over_the_median_of_each_launch() -> None:
+    """Throughput gives a value for each wave: the batch size over the median of that launch's calls."""
+    key = ("latency", 8)
+    data = Recorded(
+        samples={key: np.array([2.0, 2.0, 9.0, 4.0])},
+        waves={key: np.array([0, 0, 0, 2])},
+        baseline={},
+        batch_size=8,
+    )
+    samples = throughput.measure(data)
+    assert samples.values == [4000.0, 2000.0]
+    assert samples.waves == [0, 2]
+
+
+def test_startup_ends_with_the_first_answer() -> None:
+    """Start-up is the time of the first answer, whatever marks other metrics took after it."""
+    stages = {"spawn": 0.1, "imports": 1.1, "load": 1.2, "first_answer": 1.25, "served": 9.0}
+    marks = [Mark(stage=stage, seconds=at, rss=1, peak=1) for stage, at in stages.items()]
+    samples = startup.measure(Fresh(marks=marks, natives={}, mark=lambda stage: marks[0]))
+    assert samples.values == 1.25
+    assert samples.details["stages"]["imports"] == pytest.approx(1.0)
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
+def test_quantized_share_counts_elements_in_8_bits(tmp_path: Path) -> None:
+    """The share of weight elements in 8 bits is told; biases do not count, nor files without tensors."""
+    weight = torch.quantize_per_tensor(torch.ones(3, 4), 0.1, 0, torch.qint8)
+    torch.save(
+        {"a.weight": weight, "a.bias": torch.zeros(3), "b.weight": torch.zeros(4, 9)}, tmp_path / "m.pt"
+    )
+    artifact = Artifact(folder=tmp_path, loader="any", files=["m.pt"])
+    samples = quantized_share.measure(artifact, Context())
+    assert samples.values == 12 / 48
+    assert samples.details["layers"]["a.weight"]["bits"] == 8
+    (tmp_path / "m.pt").write_bytes(b"something else")
+    assert quantized_share.measure(artifact, Context()) is None
