@@ -73,7 +73,7 @@ def test_startup_ends_with_the_first_answer() -> None:
     assert samples.details["stages"]["imports"] == pytest.approx(1.0)
 
 
-@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor", "ignore:TypedStorage is deprecated")
 def test_quantized_share_counts_elements_in_8_bits(tmp_path: Path) -> None:
     """The share of weight elements in 8 bits is told; biases do not count, nor files without tensors."""
     weight = torch.quantize_per_tensor(torch.ones(3, 4), 0.1, 0, torch.qint8)
