@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 from qx import Artifact, Context, Metric, Samples, cpu_flags, hookimpl
@@ -43,7 +42,8 @@ def measure(data: Artifact, context: Context) -> Samples | None:
     for file in data.files:
         try:
             state = torch.load(data.folder / file, map_location="cpu", weights_only=True)
-        except (RuntimeError, UnpicklingError):
+        except Exception:
+            # Whatever else the file holds (a script module, say), the unpickler raises what it runs into.
             return None
         if not isinstance(state, Mapping):
             return None

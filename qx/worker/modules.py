@@ -50,7 +50,8 @@ def load_weights(model: torch.nn.Module, path: Path) -> None:
                 f"save it with torch.save(model.state_dict(), FILE)"
             ) from error
         raise UsageError(f"weights file {path} is damaged, or was not written by torch.save") from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:
+        # A damaged pickle raises whatever it runs into.
         raise UsageError(f"weights file {path} is damaged, or was not written by torch.save") from error
     if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise UsageError(
