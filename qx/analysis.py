@@ -19,6 +19,7 @@ from qx.results import (
     FrontResult,
     Measurement,
     NoiseFloor,
+    PairResult,
     PickResult,
     Results,
 )
@@ -52,6 +53,9 @@ def analyse(
         cell: _cell_of(cells, result, configs[result.config].runtime_baseline)
         for cell, result in cells.items()
     }
+    counterpart = {
+        cell: _cell_of(cells, result, configs[result.config].counterpart) for cell, result in cells.items()
+    }
     on_front = [cell for cell, result in front.items() if result.on_front]
     measurements = tuple(
         _measurement(
@@ -61,7 +65,10 @@ def analyse(
             failures.get((cell, quantity.metric.name)),
             samples=run["samples"],
             control=control,
-            against=[*filter(None, [runtime[cell]]), *(other for other in on_front if other != cell)],
+            against=[
+                *filter(None, [runtime[cell], counterpart[cell]]),
+                *(other for other in on_front if other != cell),
+            ],
         )
         for cell, result in cells.items()
         for quantity in quantities
@@ -78,6 +85,11 @@ def analyse(
         front=front,
         picks=tuple(picks),
         noise_floor=tuple(_noise_floors(quantities, control)) if control else (),
+        pairs=tuple(
+            _pair(cell, other, recording)
+            for cell, other in counterpart.items()
+            if other is not None and {cell, other} <= set(well)
+        ),
     )
 
 
@@ -90,6 +102,15 @@ def _cell_of(cells: Mapping[str, CellResult], result: CellResult, config: str | 
         if (other.workload, other.config, other.threads) == place and not other.control
     ]
     return same[0] if same and not result.control else None
+
+
+def _pair(cell: str, counterpart: str, recording: Recording) -> PairResult:
+    """How far two cells that should behave the same do; unknown where outputs are no scores to choose by."""
+    ours, theirs = (recording.outputs.get(one) for one in (cell, counterpart))
+    if ours is None or theirs is None or ours.ndim != 2 or ours.shape != theirs.shape:
+        return PairResult(cell=cell, counterpart=counterpart, agreement=None, ci=None, n=0)
+    same = stats.item_mean((ours.argmax(axis=1) == theirs.argmax(axis=1)).astype(float))
+    return PairResult(cell=cell, counterpart=counterpart, agreement=same.value, ci=same.ci, n=same.n)
 
 
 # Measurements -------------------------------------------------------------------------------------

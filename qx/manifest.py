@@ -40,6 +40,7 @@ class Manifest:
     #: Shipped files -> bytes.
     files: Mapping[str, int]
     details: Mapping[str, Any] = Factory(dict)
+    notes: tuple[str, ...] = field(default=(), converter=to_strings)
 
     def write(self, folder: Path) -> None:
         """Write it into the folder of the artifact."""
@@ -56,4 +57,10 @@ class Manifest:
 
     def artifact(self, folder: Path) -> Artifact:
         """What a loader is given."""
-        return Artifact(folder=folder, loader=self.loader.name, files=tuple(self.files), details=self.details)
+        return Artifact(
+            folder=folder,
+            loader=self.loader.name,
+            files=tuple(self.files),
+            details=self.details,
+            notes=self.notes,
+        )

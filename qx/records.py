@@ -100,8 +100,10 @@ class Config:
     quantizable: bool = _flag()
     #: It is the baseline, unless the user names another.
     reference: bool = _flag()
-    #: The fp32 config of the same runtime, a second thing to compare with.
+    #: The fp32 config of the same runtime, a second thing to compare with: it takes part wherever this does.
     runtime_baseline: str | None = None
+    #: The config that follows the same recipe in another runtime: the two should behave the same.
+    counterpart: str | None = None
 
 
 @frozen(kw_only=True)
@@ -255,6 +257,8 @@ class Artifact:
     files: tuple[str, ...] = field(converter=to_strings)
     #: Anything that the loader must know, as JSON.
     details: Mapping[str, Any] = Factory(dict)
+    #: What whoever reads the results must know of it (a reduced range, say): a sentence each.
+    notes: tuple[str, ...] = field(default=(), converter=to_strings)
 
 
 class Subject(Protocol):

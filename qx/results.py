@@ -49,6 +49,8 @@ class CellResult:
     artifact: Mapping[str, int] = Factory(dict)
     loader: str | None = None
     launches: int = 0
+    #: What its config wants told of the artifact.
+    notes: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)
@@ -61,6 +63,8 @@ class ConfigResult:
     cause: str | None = None
     runtime_baseline: str | None = None
     reference: bool = False
+    #: The config with the same recipe in another runtime.
+    counterpart: str | None = None
 
 
 @frozen(kw_only=True)
@@ -144,6 +148,19 @@ class NoiseFloor:
 
 
 @frozen(kw_only=True)
+class PairResult:
+    """One recipe in two runtimes, which should behave the same; every comparison is in pairs of items."""
+
+    cell: str
+    #: The cell with the same recipe in another runtime.
+    counterpart: str
+    #: The share of items of which both cells put the same output highest, its interval, and how many items.
+    agreement: float | None
+    ci: tuple[float, float] | None
+    n: int
+
+
+@frozen(kw_only=True)
 class Results:
     """A whole run."""
 
@@ -159,6 +176,8 @@ class Results:
     front: Mapping[str, FrontResult]
     picks: tuple[PickResult, ...]
     noise_floor: tuple[NoiseFloor, ...]
+    #: Cells with one recipe in two runtimes.
+    pairs: tuple[PairResult, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
     @property

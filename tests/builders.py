@@ -83,6 +83,8 @@ class Made:
     stage: str | None = None
     cause: str | None = None
     runtime_baseline: str | None = None
+    counterpart: str | None = None
+    notes: tuple[str, ...] = ()
     cached: bool = False
     #: Metrics of which it has no samples.
     without: tuple[str, ...] = ()
@@ -172,6 +174,7 @@ class Run:
                 artifact={"model.bin": int(made.weight)},
                 loader="toy_loader",
                 launches=len(list(made.waves)),
+                notes=made.notes,
             )
             for cell, made in self.made.items()
         }
@@ -183,6 +186,7 @@ class Run:
                 cause=made.cause,
                 runtime_baseline=made.runtime_baseline,
                 reference=cell == BASELINE,
+                counterpart=made.counterpart,
             )
             for cell, made in self.made.items()
             if cell != CONTROL

@@ -223,6 +223,24 @@ def test_the_runtime_baseline_is_compared_with_too(builders: ModuleType) -> None
     assert compared["toy/runtime_fp32"].kind == "speedup"
 
 
+def test_a_recipe_in_two_runtimes_is_a_pair(builders: ModuleType) -> None:
+    """Cells of one recipe are told with how many predictions they share, and are compared in pairs."""
+    cells = {
+        "ours": builders.Made(hits=850, delay=0.5, counterpart="theirs"),
+        "theirs": builders.Made(hits=860),
+        "alone": builders.Made(counterpart="elsewhere"),
+        "widowed": builders.Made(counterpart="lost"),
+        "lost": builders.Made(outcome="failed", stage="convert", cause="no"),
+    }
+    results = builders.Run(cells=cells, noise=0.0).results()
+    (pair,) = results.pairs
+    assert (pair.cell, pair.counterpart, pair.agreement, pair.n) == ("toy/ours", "toy/theirs", 0.99, 1000)
+    assert pair.ci is not None and pair.ci[0] < 0.99 < pair.ci[1]
+    compared = {one.against: one for one in measurement(results, "ours", "hits").comparisons}
+    assert compared["toy/theirs"].value == pytest.approx(-0.01)
+    assert compared["toy/theirs"].p is not None
+
+
 def test_every_cell_is_compared_with_those_of_the_front(builders: ModuleType) -> None:
     """A reader can see how far a dominated cell is from each cell that is worth having."""
     results = builders.small().results()

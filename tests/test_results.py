@@ -213,6 +213,7 @@ def test_the_schema_holds_for_what_is_written(folder: Path, builders: ModuleType
         builders.small(measuring=measuring, failures={("toy/quick", "heap"): ("failed", "no memory")}),
         builders.Run(cells={}, control=None),
         builders.Run(cells={"one": builders.Made(waves=(0,))}),
+        builders.Run(cells={"one": builders.Made(counterpart="base", notes=("a note",))}),
     )
     for run in others:
         validator.validate(json.loads(run.results().to_json()))
@@ -255,6 +256,7 @@ def test_the_schema_rejects(folder: Path, place: tuple[Any, ...], value: object)
         ("front", results.FrontResult),
         ("pick", results.PickResult),
         ("noise_floor", results.NoiseFloor),
+        ("pair", results.PairResult),
         ("metric", records.Metric),
         ("option", records.Option),
     ],

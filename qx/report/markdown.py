@@ -52,9 +52,16 @@ def _blocks(view: View) -> Iterator[str]:
     if failures := list(wording.failures(view, MARKUP)):
         yield "Metrics that could not be measured:"
         yield _list(failures)
-    if any(view.runtime_baseline(cell) for cell in view.rows):
+    if notes := list(wording.notes(view, MARKUP)):
+        yield "Notes:"
+        yield _list(notes)
+    if any(map(view.has_runtime_baseline, view.rows)):
         yield "## Against the runtime's own baseline"
         yield _against_runtime(view)
+    if view.results.pairs:
+        yield "## One recipe in two runtimes"
+        yield wording.PAIRS
+        yield _pairs(view)
     yield "## Front"
     yield wording.front(view, MARKUP)
     yield _front(view)
@@ -97,7 +104,7 @@ def _config(view: View, cell: str) -> str:
 def _figure(view: View, cell: str, column: Column) -> str:
     figure = view.figure(cell, column)
     compared = " ".join(filter(None, (figure.delta, figure.interval)))
-    return BREAK.join(_unbroken(line) for line in (figure.value, compared) if line)
+    return BREAK.join(_unbroken(line) for line in (figure.value, compared, figure.runtime) if line)
 
 
 def _unbroken(figure: str) -> str:
@@ -107,12 +114,20 @@ def _unbroken(figure: str) -> str:
 
 def _against_runtime(view: View) -> str:
     rows = [
-        [code(view.name(cell)), code(view.name(other))]
+        [code(view.name(cell)), code(view.runtime_baseline_name(cell))]
         + [_unbroken(view.against_runtime(cell, column)) for column in view.columns]
         for cell in view.rows
-        if (other := view.runtime_baseline(cell))
+        if view.has_runtime_baseline(cell)
     ]
     return _table(["config", "against", *(_title(column) for column in view.columns)], rows)
+
+
+def _pairs(view: View) -> str:
+    rows = []
+    for pair in view.results.pairs:
+        cell, counterpart, *figures = view.pair(pair)
+        rows.append([code(cell), code(counterpart), *map(_unbroken, figures)])
+    return _table([*wording.PAIR_COLUMNS, *(_title(column) for column in view.axes)], rows)
 
 
 def _front(view: View) -> str:

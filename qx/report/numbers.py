@@ -27,6 +27,8 @@ class Figure:
     delta: str = ""
     #: Of the comparison, where a plus-minus would not do.
     interval: str = ""
+    #: A speedup against the runtime baseline.
+    runtime: str = ""
 
 
 def value(measurement: Measurement, metric: Metric) -> str:
@@ -36,7 +38,7 @@ def value(measurement: Measurement, metric: Metric) -> str:
     """
     assert measurement.value is not None
     if metric.unit == "fraction":
-        return _percentage(measurement.value, measurement.ci)
+        return percentage(measurement.value, measurement.ci)
     half = _half(measurement.value, measurement.ci)
     if metric.compare == "difference" and half:
         places = _places(half)
@@ -108,6 +110,18 @@ def percent(share: float) -> str:
     return f"{share:.0%}".replace("%", " %")
 
 
+def percentage(number: float, ci: Sequence[float] | None) -> str:
+    """A share in percent, with half of its interval, or all of it where the half would leave 0 to 100."""
+    ends = None if ci is None else (100 * ci[0], 100 * ci[1])
+    half = _half(100 * number, ends)
+    if not half:
+        return quantity(number, "fraction")
+    places = _places(half)
+    if not half <= 100 * number <= 100 - half:
+        return f"{_fixed(100 * number, places)} % {_bracket(ends, places)}"
+    return f"{_fixed(100 * number, places)} % ±{half:.{places}f}"
+
+
 def seconds(number: float) -> str:
     """A duration."""
     return f"{number:.1f} s" if number < 99.95 else f"{number:.0f} s"
@@ -127,17 +141,6 @@ def relative_half(compared: Comparison) -> float | None:
     """Half of the interval as a share of the value."""
     half = _half(compared.value, compared.ci)
     return None if half is None or not compared.value else half / abs(compared.value)
-
-
-def _percentage(number: float, ci: Sequence[float] | None) -> str:
-    ends = None if ci is None else (100 * ci[0], 100 * ci[1])
-    half = _half(100 * number, ends)
-    if not half:
-        return quantity(number, "fraction")
-    places = _places(half)
-    if not half <= 100 * number <= 100 - half:
-        return f"{_fixed(100 * number, places)} % {_bracket(ends, places)}"
-    return f"{_fixed(100 * number, places)} % ±{half:.{places}f}"
 
 
 def _half(number: float, ci: Sequence[float] | None) -> float | None:

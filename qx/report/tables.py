@@ -10,7 +10,7 @@ from attrs import frozen
 
 from qx.report import numbers
 from qx.report.numbers import NOTHING, Figure
-from qx.results import CellResult, Comparison, FrontResult, Measurement, Results
+from qx.results import CellResult, FrontResult, Measurement, PairResult, Results
 
 
 @frozen
@@ -89,28 +89,58 @@ class View:
         metric = self.results.metrics[measured.metric]
         compared = None if cell == self.baseline else measured.vs_baseline
         told = ("", "") if compared is None else numbers.comparison(compared, metric)
-        return Figure(numbers.value(measured, metric), *told)
+        runtime = ""
+        if metric.compare == "speedup" and self.has_runtime_baseline(cell):
+            runtime = f"runtime: {self.against_runtime(cell, column)}"
+        return Figure(numbers.value(measured, metric), *told, runtime=runtime)
+
+    def has_runtime_baseline(self, cell: str) -> bool:
+        """It ended well, and is to be compared with a second config besides the baseline."""
+        result = self.ended(cell)
+        wanted = self.results.configs[result.config].runtime_baseline
+        itself = (None, result.config, self.ended(self.baseline).config)
+        return result.outcome == "ok" and wanted not in itself
 
     def runtime_baseline(self, cell: str) -> str | None:
-        """The cell of the fp32 config of the same runtime, unless it is the baseline or not there."""
+        """The cell of the fp32 config of the same runtime, however it ended; None where it is not there."""
         result = self.ended(cell)
         wanted = self.results.configs[result.config].runtime_baseline
         place = (result.workload, wanted, result.threads)
         for other in self.rows:
             found = self.ended(other)
-            if (found.workload, found.config, found.threads) == place and other not in (cell, self.baseline):
+            if (found.workload, found.config, found.threads) == place:
                 return other
         return None
 
+    def runtime_baseline_name(self, cell: str) -> str:
+        """What a reader knows it by, whether it is there or not."""
+        other = self.runtime_baseline(cell)
+        wanted = self.results.configs[self.ended(cell).config].runtime_baseline
+        return self.name(other) if other else str(wanted)
+
     def against_runtime(self, cell: str, column: Column) -> str:
-        """How a cell compares with its runtime baseline, in one line."""
-        measured, other = self.measurement(cell, column), self.runtime_baseline(cell)
-        found: Comparison | None = None
-        if measured is not None and other is not None:
+        """How a cell compares with its runtime baseline, or why it does not, in one line."""
+        other = self.runtime_baseline(cell)
+        if other is None:
+            return "not in this run"
+        if (outcome := self.ended(other).outcome) != "ok":
+            return outcome.replace("_", " ")
+        return self.against(cell, other, column)
+
+    def against(self, cell: str, other: str, column: Column) -> str:
+        """How a cell compares with another, in one line; a dash where that is not known."""
+        measured, found = self.measurement(cell, column), None
+        if measured is not None:
             found = next((one for one in measured.comparisons if one.against == other), None)
         if found is None:
             return NOTHING
         return " ".join(filter(None, numbers.comparison(found, self.results.metrics[column.metric])))
+
+    def pair(self, pair: PairResult) -> list[str]:
+        """The two cells of a pair, how far they agree, and how they compare on each axis."""
+        agreement = NOTHING if pair.agreement is None else numbers.percentage(pair.agreement, pair.ci)
+        compared = [self.against(pair.cell, pair.counterpart, column) for column in self.axes]
+        return [self.name(pair.cell), self.name(pair.counterpart), agreement, *compared]
 
     def build(self, cell: str) -> tuple[str, ...]:
         """Seconds to build, marked where the build was found and not made."""

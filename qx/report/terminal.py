@@ -115,8 +115,12 @@ def _blocks(view: View, drawing: _Drawing) -> Iterator[str]:
     yield sentence(wording.legend(view, MARKUP))
     if failures := list(wording.failures(view, MARKUP)):
         yield "\n".join(["Metrics that could not be measured:", *(sentence(one, "- ") for one in failures)])
-    if any(view.runtime_baseline(cell) for cell in view.rows):
+    if notes := list(wording.notes(view, MARKUP)):
+        yield "\n".join(["Notes:", *(sentence(one, "- ") for one in notes)])
+    if any(map(view.has_runtime_baseline, view.rows)):
         yield "Against the runtime's own baseline:\n\n" + _against_runtime(view, drawing)
+    if view.results.pairs:
+        yield sentence(f"One recipe in two runtimes. {wording.PAIRS}") + "\n\n" + _pairs(view, drawing)
     yield _front(view, drawing)
     yield sentence(wording.front(view, MARKUP)) + "\n" + sentence(wording.MEMBERSHIP)
     if picks := list(wording.picks(view, MARKUP)):
@@ -131,7 +135,7 @@ def _figures(view: View, drawing: _Drawing) -> str:
     rows = []
     for cell in view.rows:
         figures = [view.figure(cell, column) for column in view.columns]
-        told = [drawing.cell(one.value, one.delta, one.interval) for one in figures]
+        told = [drawing.cell(one.value, one.delta, one.interval, one.runtime) for one in figures]
         ended = view.ended(cell)
         if ended.outcome != "ok":
             # The cause stands in the next table, which has room for it.
@@ -148,11 +152,17 @@ def _titles(view: View, drawing: _Drawing) -> list[str]:
 def _against_runtime(view: View, drawing: _Drawing) -> str:
     header = ["config", "against", *_titles(view, drawing)]
     rows = [
-        [view.name(cell), view.name(other), *(view.against_runtime(cell, column) for column in view.columns)]
+        [view.name(cell), view.runtime_baseline_name(cell)]
+        + [view.against_runtime(cell, column) for column in view.columns]
         for cell in view.rows
-        if (other := view.runtime_baseline(cell))
+        if view.has_runtime_baseline(cell)
     ]
     return drawing.tables(header, rows, keys=2)
+
+
+def _pairs(view: View, drawing: _Drawing) -> str:
+    header = [*wording.PAIR_COLUMNS, *(drawing.cell(one.metric, one.parameters) for one in view.axes)]
+    return drawing.tables(header, [view.pair(pair) for pair in view.results.pairs], keys=2)
 
 
 def _front(view: View, drawing: _Drawing) -> str:

@@ -16,6 +16,11 @@ NAMES_IN_A_ROW = 3
 
 MEMBERSHIP = "Membership: the share of bootstrap draws, of waves and items, in which a cell is on the front."
 CONTROL = "The control is the baseline, measured a second time; whatever it shows is noise (95 % intervals)."
+PAIRS = (
+    "The same recipe should behave the same. How far the two agree, item by item, and how the config "
+    "compares with its counterpart."
+)
+PAIR_COLUMNS = ("config", "counterpart", "same prediction")
 NO_CONTROL = "There is no control, so it is not known."
 
 
@@ -83,6 +88,8 @@ def legend(view: View, markup: Markup) -> str:
     ]
     if any(metric.compare == "speedup" for metric in metrics):
         told.insert(1, "Speedups: baseline / config, more is faster.")
+        if any(map(view.has_runtime_baseline, view.rows)):
+            told.insert(2, "runtime: the speedup against the fp32 config of the same runtime.")
     return " ".join([*told, f"Better: {'; '.join(better)}."] if better else told)
 
 
@@ -156,6 +163,13 @@ def failures(view: View, markup: Markup) -> Iterator[str]:
     for one in seen.values():
         cell, cause = markup.name(view.name(one.cell)), markup.text(one.cause or "no cause is known")
         yield f"{cell}: {markup.name(one.metric)} {markup.strong(one.outcome.replace('_', ' '))}: {cause}"
+
+
+def notes(view: View, markup: Markup) -> Iterator[str]:
+    """What configs want told of their artifacts."""
+    for cell in view.rows:
+        for note in view.ended(cell).notes:
+            yield f"{markup.name(view.name(cell))}: {markup.text(note)}"
 
 
 # How far it can be trusted ------------------------------------------------------------------------

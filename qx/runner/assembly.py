@@ -146,6 +146,7 @@ def _cell_result(cell: str, state: State, measured: Measured) -> CellResult:
         artifact=dict(build.manifest.files) if build else {},
         loader=build.manifest.loader.name if build else None,
         launches=measured.launches[cell],
+        notes=build.manifest.notes if build else (),
     )
 
 
@@ -162,5 +163,6 @@ def _config_results(chosen: Chosen, cells: Mapping[str, CellResult]) -> dict[str
             cause=worst.cause,
             runtime_baseline=record.runtime_baseline,
             reference=record.reference,
+            counterpart=record.counterpart,
         )
     return results

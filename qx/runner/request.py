@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -115,6 +115,8 @@ class Chosen:
     axes: frozenset[str]
     #: Names that the user said: such a config is due, and an unavailable one ends in exit code 1.
     named: frozenset[str]
+    #: Runtime baselines that nobody named, each with the configs that it takes part for.
+    brought: Mapping[str, tuple[str, ...]] = Factory(dict)
 
     def metrics_of(self, phase: str) -> tuple[Entry, ...]:
         """The metrics of a phase, in their order."""
@@ -145,15 +147,17 @@ def references(entries: Sequence[Entry]) -> tuple[Reference, ...]:
 
 
 def choose(host: Host, request: Request) -> Chosen:
-    """The configs and metrics asked for; without names all there are. The baseline is always among them.
+    """The configs and metrics asked for; without names all there are.
 
-    Configs that are unavailable keep their row. Raises ``UsageError`` for unknown names.
+    The baseline is always among them, and so is the runtime baseline of each. Configs that are unavailable
+    keep their row. Raises ``UsageError`` for unknown names.
     """
     baseline = _baseline(host)
-    configs = [host.get("config", name) for name in request.configs] or [
+    wanted = [host.get("config", name) for name in request.configs] or [
         entry for entry in host.entries if entry.kind == "config" and entry.state in ("ready", "unavailable")
     ]
-    others = [entry for entry in configs if entry.name != baseline.name]
+    configs = _with_runtime_baselines(host, _unique([baseline, *wanted]))
+    asked = frozenset(request.configs)
     metrics = [host.get("metric", name) for name in request.metrics] or list(host.ready("metric"))
     for entry in metrics:
         if entry.state != "ready":
@@ -170,14 +174,40 @@ def choose(host: Host, request: Request) -> Chosen:
     return Chosen(
         axes=frozenset(request.front or (entry.name for entry in metrics if metric(entry).axis)),
         baseline=baseline,
-        configs=_unique([baseline, *others]),
+        configs=configs,
         metrics=_unique(metrics),
-        named=frozenset(request.configs),
+        named=asked,
+        brought=_brought(configs, asked),
     )
 
 
 def _unique(entries: Sequence[Entry]) -> tuple[Entry, ...]:
     return tuple({entry.name: entry for entry in entries}.values())
+
+
+def _with_runtime_baselines(host: Host, configs: Sequence[Entry]) -> tuple[Entry, ...]:
+    """Each config behind the runtime baseline that it names, where there is one that can take a row."""
+    there = {entry.name: entry for entry in host.entries if entry.kind == "config" and entry.usable}
+    every = []
+    for entry in configs:
+        if (wanted := config(entry).runtime_baseline) in there:
+            every.append(there[wanted])
+        every.append(entry)
+    return _unique(every)
+
+
+def _brought(configs: Sequence[Entry], asked: Set[str]) -> dict[str, tuple[str, ...]]:
+    """Runtime baselines that are here for the configs that were asked for."""
+    users = {
+        entry.name: tuple(
+            other.name
+            for other in configs
+            if config(other).runtime_baseline == entry.name and other.name in asked
+        )
+        for entry in configs
+        if entry.name not in asked and not config(entry).reference
+    }
+    return {name: those for name, those in users.items() if those}
 
 
 def _baseline(host: Host) -> Entry:

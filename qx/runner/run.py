@@ -18,6 +18,7 @@ from qx.runner.assembly import State, assemble, cell_id
 from qx.runner.builds import build_all
 from qx.runner.derivation import derive_all
 from qx.runner.evaluation import MetricFailure, evaluate_all
+from qx.runner.groups import grouped
 from qx.runner.preparation import Prepared, prepare
 from qx.runner.processes import Failure, Processes
 from qx.runner.request import (
@@ -41,6 +42,8 @@ def run(host: Host, request: Request, reporter: Reporter) -> tuple[Results, Reco
     """Do what was asked. Raises ``UsageError`` before anything is written."""
     request.check()
     chosen = choose(host, request)
+    for name, users in chosen.brought.items():
+        reporter.say(f"{name} takes part, as the runtime baseline of {', '.join(users)}")
     began, started = time.monotonic(), datetime.now(timezone.utc)
     # Before anything of ours adds to the load that it tells.
     environment = describe_environment()
@@ -170,7 +173,13 @@ def _measure(
         )
 
     plan = Plan(
-        groups=_groups(baseline, control.id, [cell for cell in going if cell != baseline]),
+        groups=grouped(
+            baseline,
+            control.id,
+            [cell for cell in going if cell != baseline],
+            _runtime_baselines(chosen, cells),
+            _room(),
+        ),
         cells=cells,
         artifacts=artifacts,
         baseline=baseline,
@@ -227,12 +236,22 @@ def _metrics_failed(
         reporter.say(f"{state.cells[cell].row}: metric {name} {failure.outcome}: {failure.cause}")
 
 
-def _groups(baseline: str, control: str, others: list[str]) -> tuple[tuple[str, ...], ...]:
-    """The baseline, the control and as many others as memory holds at once, in each."""
+def _runtime_baselines(chosen: Chosen, cells: Mapping[str, Cell]) -> dict[str, str]:
+    """The cell of the runtime baseline of each cell that has one in this run."""
+    wanted = {entry.name: config(entry).runtime_baseline for entry in chosen.configs}
+    places = {
+        (cell.workload, cell.config, cell.threads): name for name, cell in cells.items() if not cell.control
+    }
+    found = {
+        name: places.get((cell.workload, wanted[cell.config] or "", cell.threads))
+        for name, cell in cells.items()
+        if not cell.control
+    }
+    return {name: other for name, other in found.items() if other is not None}
+
+
+def _room() -> int:
+    """How many cells memory holds at once besides the baseline and the control."""
     import psutil
 
-    room = max(1, int(0.7 * psutil.virtual_memory().available / LAUNCH_BYTES) - 2)
-    count = max(1, -(-len(others) // room))
-    size = max(1, -(-len(others) // count))
-    parts = [others[start : start + size] for start in range(0, len(others), size)] or [[]]
-    return tuple((baseline, control, *part) for part in parts)
+    return int(0.7 * psutil.virtual_memory().available / LAUNCH_BYTES) - 2

@@ -162,6 +162,7 @@ def _manifest(job: BuildJob, host: Host, config: Config, artifact: Artifact) -> 
         engine=job.engine,
         files={name: (artifact.folder / name).stat().st_size for name in artifact.files},
         details=artifact.details,
+        notes=artifact.notes,
     )
 
 

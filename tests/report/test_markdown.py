@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import ModuleType
 from typing import Any
 
@@ -235,7 +236,55 @@ def test_a_runtime_baseline_has_its_own_table(builders: ModuleType) -> None:
     (rows,) = tables(section(text, "Against the runtime's own baseline"))
     assert [(row["config"], row["against"]) for row in rows] == [("other_int8", "other_fp32")]
     assert rows[0]["delay<br>batch 1"].startswith(("4.00", "3.99"))
+    figures, *_ = tables(text)
+    by_config = {row["config"].partition("<br>")[0]: row["delay<br>batch 1"] for row in figures}
+    assert re.search(r"<br>runtime: (4\.00|3\.99)\d*x", by_config["other_int8"])
+    assert "runtime:" not in by_config["other_fp32"] + by_config["own_int8"] + by_config["base"]
     assert "own baseline" not in markdown.render(builders.small().results())
+
+
+@pytest.mark.parametrize(
+    ("runtime", "told"),
+    [
+        ({"outcome": "unavailable", "stage": "plan", "cause": "needs it"}, "unavailable"),
+        ({"outcome": "out_of_memory", "stage": "load", "cause": "no memory"}, "out of memory"),
+        (None, "not in this run"),
+    ],
+)
+def test_a_runtime_baseline_without_figures_is_told(
+    builders: ModuleType, runtime: dict[str, str] | None, told: str
+) -> None:
+    """Where the runtime baseline has no figures, the cell says why, and no speedup is made up."""
+    cells = {"other_int8": builders.Made(delay=0.25, runtime_baseline="other_fp32")}
+    if runtime is not None:
+        cells["other_fp32"] = builders.Made(**runtime)
+    text = markdown.render(builders.Run(cells=cells).results())
+    (rows,) = tables(section(text, "Against the runtime's own baseline"))
+    assert rows[0]["against"] == "other_fp32"
+    assert {figure for name, figure in rows[0].items() if name not in ("config", "against")} == {told}
+    figures, *_ = tables(text)
+    (row,) = (row for row in figures if row["config"] == "other_int8")
+    assert row["delay<br>batch 1"].endswith(f"runtime: {told}")
+
+
+def test_a_recipe_in_two_runtimes_has_a_row(builders: ModuleType) -> None:
+    """Pairs are shown with the share of equal predictions and their comparison on each axis."""
+    cells = {"there": builders.Made(), "here": builders.Made(hits=850, delay=1.0, counterpart="there")}
+    text = markdown.render(builders.Run(cells=cells, noise=0.0).results())
+    (rows,) = tables(section(text, "One recipe in two runtimes"))
+    assert [(row["config"], row["counterpart"]) for row in rows] == [("here", "there")]
+    assert rows[0]["same prediction"].startswith("99.0")
+    assert rows[0]["hits"].startswith("-1.00")
+    assert rows[0]["delay<br>batch 1"].startswith("2.00x")
+    assert "two runtimes" not in markdown.render(builders.small().results())
+
+
+def test_notes_of_an_artifact_are_told(builders: ModuleType) -> None:
+    """What a config wants told of its artifact stands under the table, with the config's name."""
+    cells = {"narrow": builders.Made(notes=("weights in 7 bits: no VNNI",))}
+    text = markdown.render(builders.Run(cells=cells).results())
+    assert "Notes:\n\n- `narrow`: weights in 7 bits: no VNNI\n" in text
+    assert "Notes:" not in markdown.render(builders.small().results())
 
 
 def test_metrics_are_told_by_their_records_alone(builders: ModuleType) -> None:

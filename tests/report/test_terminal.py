@@ -157,6 +157,17 @@ def test_a_runtime_baseline_has_its_own_table(builders: ModuleType) -> None:
         "1.00x",
         "4.00x",
     ]
+    assert "runtime: 4.00x" in shown.split("Against the runtime")[0]
+
+
+def test_pairs_and_notes_are_shown(builders: ModuleType) -> None:
+    """The terminal has what ``pareto.md`` has: one recipe in two runtimes, and the notes of artifacts."""
+    cells = {"here": builders.Made(hits=850, counterpart="base", notes=("a note",))}
+    shown = terminal.render(builders.Run(cells=cells, noise=0.0).results(), "simple", 100)
+    row = next(line for line in shown.split("two runtimes.")[1].splitlines() if line.startswith("here"))
+    assert re.split(r" {2,}", row)[:2] == ["here", "base"]
+    assert "99.0 %" in row
+    assert "- here: a note" in shown
 
 
 def test_digits_are_printed_as_they_are_meant(builders: ModuleType) -> None:

@@ -205,3 +205,44 @@ def test_groups_are_compared_through_the_baseline(
             delta = done.measurement(config, metric)["vs_baseline"]
             assert delta["ci"][0] <= delta["value"] <= delta["ci"][1]
     assert set(done.results["front"]) == {"toy/toy_fp32", "toy/first", "toy/second"}
+
+
+def test_a_named_config_brings_its_runtime_baseline(
+    qx: Callable[..., Any], toy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fp32 config of the same runtime takes part unasked, is said to, and shares every wave."""
+    room = int(0.7 * psutil.virtual_memory().available / 3.5)
+    monkeypatch.setattr(import_module("qx.runner.run"), "LAUNCH_BYTES", room)
+    plugins = [
+        toy.config("own_fp32"),
+        toy.config("own_int8", record='runtime_baseline="own_fp32"'),
+        toy.config("other"),
+        toy.config("lonely", record='runtime_baseline="nowhere"'),
+    ]
+    chosen = [word for name in ("own_int8", "other", "lonely") for word in ("-c", name)]
+    done = qx(
+        *("run", *toy.arguments(*plugins), *chosen, "-m", "latency"),
+        *("--batch-size", 1, "--quick", "--budget", 0.01, "--out", "out"),
+    )
+    assert done.code == 0, done.err
+    assert "own_fp32 takes part, as the runtime baseline of own_int8\n" in done.err
+    assert list(done.results["configs"]) == ["toy_fp32", "own_fp32", "own_int8", "other", "lonely"]
+    recording = Recording.read(done.folder / done.results["run"]["samples"])
+    waves = {
+        name: set(np.unique(recording.series[f"toy/{name}"]["latency", 1].wave))
+        for name in ("own_fp32", "own_int8")
+    }
+    assert waves["own_fp32"] == waves["own_int8"] != set(range(done.results["run"]["measuring"]["waves"]))
+    compared = {one["against"]: one for one in done.measurement("own_int8", "latency")["comparisons"]}
+    assert compared["toy/own_fp32"]["kind"] == "speedup"
+    assert compared["toy/own_fp32"]["ci"] is not None
+    assert "not in this run" in done.table.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_a_runtime_baseline_brings_nothing_else(qx: Callable[..., Any], toy: Any) -> None:
+    """Without names every config takes part anyway, and nobody is told so."""
+    plugins = [toy.config("own_fp32"), toy.config("own_int8", record='runtime_baseline="own_fp32"')]
+    done = qx("run", *toy.arguments(*plugins), "-m", "accuracy", "--out", "out")
+    assert done.code == 0, done.err
+    assert "takes part" not in done.err
+    assert list(done.results["configs"]) == ["toy_fp32", "own_fp32", "own_int8"]

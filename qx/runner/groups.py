@@ -1,0 +1,43 @@
+"""Groups: which cells share waves, where memory does not hold them all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+
+def grouped(
+    baseline: str, control: str, others: Sequence[str], runtime: Mapping[str, str], room: int
+) -> tuple[tuple[str, ...], ...]:
+    """The baseline, the control and at most ``room`` other cells (at least one) in each group.
+
+    ``runtime`` names the runtime baseline of a cell. The two share their group, since only cells that share
+    rounds can be compared within them; a runtime baseline with more cells than there is room for is in as
+    many groups as they need.
+    """
+    room = max(1, room)
+    parts: list[list[str]] = [[] for _ in range(max(1, -(-len(others) // room)))]
+    families = _families([cell for cell in others if cell != baseline], runtime, room)
+    for family in sorted(families, key=len, reverse=True):
+        emptiest = min(parts, key=len)
+        if emptiest and len(emptiest) + len(family) > room:
+            parts.append(list(family))
+        else:
+            emptiest.extend(family)
+    # In the order in which they were named, and none twice.
+    ordered = ([cell for cell in others if cell in part] for part in parts)
+    return tuple((baseline, control, *part) for part in ordered if part or not others)
+
+
+def _families(others: Sequence[str], runtime: Mapping[str, str], room: int) -> list[list[str]]:
+    """Runtime baselines with the cells that are compared with them, and every other cell by itself."""
+    members: dict[str, list[str]] = {}
+    for cell in others:
+        head = runtime.get(cell)
+        members.setdefault(head if head in others and head is not None else cell, []).append(cell)
+    families = []
+    for head, cells in members.items():
+        rest = [cell for cell in cells if cell != head]
+        share = max(1, room - 1)
+        chunks = [rest[start : start + share] for start in range(0, len(rest), share)] or [[]]
+        families += [[head, *chunk] for chunk in chunks]
+    return families
