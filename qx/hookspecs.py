@@ -145,8 +145,10 @@ def calibrate(model: torch.nn.Module, batches: Sequence[Arrays], context: Contex
     """Let the prepared model see the calibration batches. Second step of a build.
 
     Called where the record says ``calibration`` or ``training``. Each batch maps the inputs' names to
-    float arrays ``[batch, ...]``; a training batch also has ``"labels"``. The batches are the same for every
-    config: leave them as they are. None is an error. ::
+    float arrays ``[batch, ...]``. Training batches together are the training split, in a random order that is
+    the same for a seed; each also has ``"labels"``, ``[batch]``, where the workload has right answers. Tell
+    how far a long training is through ``context.progress``: that also shows that it does not hang. The
+    batches are the same for every config: leave them as they are. None is an error. ::
 
         @hookimpl
         def calibrate(model, batches, context):

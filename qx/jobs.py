@@ -67,6 +67,8 @@ class DataJob(Job):
     offline: bool = False
     cache: str
     calibration_n: int
+    #: Lay down the training split too: a config of the run fine-tunes.
+    training: bool = False
 
 
 @frozen(kw_only=True)
@@ -82,9 +84,7 @@ class BuildJob(Job):
     loaders: tuple[Reference, ...] = field(default=(), converter=_references)
     weights: str
     calibration: str | None
-    data: str | None = None
-    offline: bool = False
-    cache: str
+    training: str | None = None
     folder: str
 
 

@@ -91,6 +91,8 @@ class Config:
     extra: str | None = None
     #: CPU flags without which the config cannot run (``"avx512_vnni"``).
     instruction_sets: tuple[str, ...] = _names()
+    #: Commands of which one must be on the PATH (``"g++", "clang++"``).
+    programs: tuple[str, ...] = _names()
     options: tuple[Option, ...] = field(default=(), converter=_options)
     #: ``calibrate`` wants batches of calibration images.
     calibration: bool = _flag()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import shutil
 
 from qx.environment import cpu_flags
 from qx.records import Record
 
 
 def lacking(record: Record, distribution: str | None) -> str:
-    """What must be installed, or which CPU flags are lacking; empty where the plugin can run.
+    """What must be installed, or which commands or CPU flags are lacking; empty where the plugin can run.
 
     Raises ``ValueError`` for a requirement that is none.
     """
@@ -18,6 +19,9 @@ def lacking(record: Record, distribution: str | None) -> str:
         extra = f"{distribution}[{record.extra}]" if record.extra and distribution else ""
         wanted = f"'{extra}'" if extra else " ".join(f"'{text}'" for text in record.requires)
         return f"needs {', '.join(missing)}: pip install {wanted}"
+    programs = getattr(record, "programs", ())
+    if programs and not any(shutil.which(program) for program in programs):
+        return f"needs one of these commands on the PATH: {', '.join(programs)}"
     flags = getattr(record, "instruction_sets", ())
     present = cpu_flags() if flags else None
     # Where the system does not tell its flags it is tried: a wrong instruction ends as a crashed cell.

@@ -345,6 +345,10 @@ def test_an_unknown_name_lists_the_choices(write: Callable[[str, str], str]) -> 
         ("requires=['attrs', 'no_such_dist']", "needs no_such_dist: pip install 'attrs' 'no_such_dist'"),
         ("requires=['pluggy>=99']", "needs pluggy>=99 ("),
         ("instruction_sets=['no_such_flag']", "needs a CPU with no_such_flag"),
+        (
+            "programs=['no_such_cc', 'nor_this']",
+            "needs one of these commands on the PATH: no_such_cc, nor_this",
+        ),
     ],
 )
 def test_what_is_lacking_is_told(install: Install, more: str, reason: str) -> None:
@@ -361,7 +365,9 @@ def test_what_is_lacking_is_told(install: Install, more: str, reason: str) -> No
 
 def test_what_is_there_is_enough(install: Install) -> None:
     """A plugin whose requirements are installed is ready; one for another system asks for nothing."""
-    more = "requires=['pluggy>=1.7', 'no_such_dist; sys_platform == \"plan9\"']"
+    more = (
+        "requires=['pluggy>=1.7', 'no_such_dist; sys_platform == \"plan9\"'], programs=['no_such_cc', 'sh']"
+    )
     install("acme", {"acme_x": "acme_x"}, {"acme_x": config("acme_x", more)})
     assert entry(Host.discover(), "acme_x").state == "ready"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.ao.quantization import DeQuantStub, QuantStub, fuse_modules
+from torch.ao.quantization import DeQuantStub, QuantStub, fuse_modules, fuse_modules_qat
 
 
 def _block(channels_in: int, channels_out: int) -> list[nn.Module]:
@@ -40,11 +40,15 @@ class CifarCNN(nn.Module):
         features = self.pool(self.features(self.quant(images)))
         return self.dequant(self.classifier(self.flatten(features)))
 
-    def fuse_model(self) -> None:
-        """Fold every Conv-BN-ReLU into one module, in place. The model must be in eval mode."""
+    def fuse_model(self, is_qat: bool = False) -> None:
+        """Fold every Conv-BN-ReLU into one module, in place. The model must be in eval mode.
+
+        With ``is_qat`` the normalisation is kept within the module, to be trained; the model must then be in
+        training mode.
+        """
         triples = [
             [str(index), str(index + 1), str(index + 2)]
             for index, layer in enumerate(self.features)
             if isinstance(layer, nn.Conv2d)
         ]
-        fuse_modules(self.features, triples, inplace=True)
+        (fuse_modules_qat if is_qat else fuse_modules)(self.features, triples, inplace=True)

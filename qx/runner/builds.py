@@ -17,7 +17,7 @@ from qx.files import cache_folder, new_folder, write_whole
 from qx.host import Entry, Host, Reference
 from qx.jobs import BuildJob
 from qx.manifest import Manifest
-from qx.runner.preparation import Prepared, data_folder, is_offline
+from qx.runner.preparation import Prepared
 from qx.runner.processes import Failure, Processes
 from qx.runner.request import Cell, Reporter, Request, config, references
 
@@ -77,7 +77,6 @@ def build(host: Host, request: Request, prepared: Prepared, cell: Cell, processe
 def _job(host: Host, request: Request, prepared: Prepared, cell: Cell, entry: Entry) -> BuildJob:
     assert entry.reference is not None
     assert prepared.workload.reference is not None
-    data = data_folder(request)
     return BuildJob(
         seed=request.seed,
         engine=prepared.engine,
@@ -88,9 +87,7 @@ def _job(host: Host, request: Request, prepared: Prepared, cell: Cell, entry: En
         wrappers=references(host.wrappers),
         weights=str(prepared.weights),
         calibration=str(prepared.calibration) if config(entry).calibration else None,
-        data=str(data) if data else None,
-        offline=is_offline(request),
-        cache=str(cache_folder()),
+        training=str(prepared.training) if config(entry).training else None,
         folder="",
     )
 
@@ -103,12 +100,11 @@ def _key(job: BuildJob, prepared: Prepared, entry: Entry) -> str:
         "job": {
             name: value
             for name, value in asdict(job).items()
-            if name not in ("weights", "calibration", "data", "offline", "cache", "folder")
+            if name not in ("weights", "calibration", "training", "folder")
         },
         "weights": prepared.weights_sha256,
         "calibration": prepared.calibration.name if record.calibration else None,
-        # What a config is trained on goes by the data's place: it is too large to be read for each look.
-        "training": [prepared.evaluation.name, job.data] if record.training else None,
+        "training": prepared.training.name if record.training and prepared.training else None,
         "sources": [source_fingerprint(reference) for reference in sources],
         "qx": [qx.__name__, distribution_version("quant-explorer"), source_fingerprint(_WORKER)],
         "config": [entry.distribution, entry.version],

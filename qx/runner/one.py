@@ -19,13 +19,14 @@ from qx.runner.request import Cell, Reporter, Request, config
 def quantize(host: Host, request: Request, name: str, reporter: Reporter) -> Build:
     """Build the artifact of one config. Raises ``UsageError``, or ``Failure`` where the build ends badly."""
     with tempfile.TemporaryDirectory(prefix="qx-logs-") as logs, Processes(Path(logs)) as processes:
-        prepared = prepare(host, request, processes, reporter)
+        record = config(host.get("config", name))
+        prepared = prepare(host, request, processes, reporter, training=record.training)
         cell = Cell(
             id=f"{prepared.workload.name}/{name}",
             workload=prepared.workload.name,
             config=name,
             threads=request.threads,
-            options={option.name: option.default for option in config(host.get("config", name)).options},
+            options={option.name: option.default for option in record.options},
         )
         reporter.phase("build", name)
         return build(host, request, prepared, cell, processes)

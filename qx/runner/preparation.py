@@ -33,6 +33,8 @@ class Prepared:
     #: Folders of the splits as plain arrays; their names are their fingerprints.
     evaluation: Path
     calibration: Path
+    #: None where no config of the run fine-tunes.
+    training: Path | None
     source: str
     items: int
     classes: tuple[str, ...]
@@ -40,15 +42,17 @@ class Prepared:
     runtime: dict[str, Any]
 
 
-def prepare(host: Host, request: Request, processes: Processes, reporter: Reporter) -> Prepared:
+def prepare(
+    host: Host, request: Request, processes: Processes, reporter: Reporter, *, training: bool = False
+) -> Prepared:
     """Find the workload's data, or where it is the default one and has none, those of its fallback.
 
-    Raises ``UsageError``.
+    With ``training`` its training split is laid down too, for configs that fine-tune. Raises ``UsageError``.
     """
     entry = choose_workload(host, request)
     fallback = workload(entry).fallback
     try:
-        return _prepared(entry, request, processes, reporter)
+        return _prepared(entry, request, processes, reporter, training)
     except DataError as error:
         asked = request.workload or data_folder(request) or request.weights
         if asked is not None or fallback is None:
@@ -56,7 +60,7 @@ def prepare(host: Host, request: Request, processes: Processes, reporter: Report
         reporter.say(f"{entry.name}: {error}; running {fallback} instead")
         instead = evolve(request, workload=fallback)
         try:
-            return _prepared(choose_workload(host, instead), instead, processes, reporter)
+            return _prepared(choose_workload(host, instead), instead, processes, reporter, training)
         except DataError as second:
             raise UsageError(f"{fallback}: {second}") from second
 
@@ -104,7 +108,9 @@ def weights_file(entry: Entry, request: Request) -> Path:
     return path
 
 
-def _prepared(entry: Entry, request: Request, processes: Processes, reporter: Reporter) -> Prepared:
+def _prepared(
+    entry: Entry, request: Request, processes: Processes, reporter: Reporter, training: bool
+) -> Prepared:
     assert entry.reference is not None
     weights = weights_file(entry, request)
     engine = request.engine or default_engine()
@@ -118,6 +124,7 @@ def _prepared(entry: Entry, request: Request, processes: Processes, reporter: Re
         offline=is_offline(request),
         cache=str(cache),
         calibration_n=request.calibration_n,
+        training=training,
     )
     reporter.phase("prepare", entry.name)
 
@@ -141,6 +148,7 @@ def _prepared(entry: Entry, request: Request, processes: Processes, reporter: Re
         engine=engine,
         evaluation=home / data["evaluation"],
         calibration=home / data["calibration"],
+        training=home / data["training"] if training else None,
         source=data["source"],
         items=data["items"],
         classes=tuple(data["classes"]),

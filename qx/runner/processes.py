@@ -151,18 +151,20 @@ class Worker:
         return self.answer(timeout=timeout)
 
     def answer(self, *, timeout: float, progress: Progress | None = None) -> dict[str, Any]:
-        """Wait for the answer; ``timeout`` is in seconds, for each stage.
+        """Wait for the answer; ``timeout`` is in seconds, for each stage, and begins again with progress.
 
         Raises ``Failure`` for what concerns the cell; ``UsageError`` or ``DataError`` for what the user is to
         mend.
         """
-        deadline = time.monotonic() + timeout
+        deadline, furthest = time.monotonic() + timeout, 0.0
         while True:
             message = self._message(deadline, timeout)
             if "stage" in message:
                 self._stage = message["stage"]
-                deadline = time.monotonic() + timeout
+                deadline, furthest = time.monotonic() + timeout, 0.0
             elif "progress" in message:
+                if message["progress"] > furthest:
+                    deadline, furthest = time.monotonic() + timeout, message["progress"]
                 if progress is not None:
                     progress(message["progress"], message["text"])
             elif "failure" in message:

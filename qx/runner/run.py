@@ -56,7 +56,8 @@ def run(host: Host, request: Request, reporter: Reporter) -> tuple[Results, Reco
             seconds[phase] = now - since
             return now
 
-        prepared = prepare(host, request, processes, reporter)
+        training = any(entry.state == "ready" and config(entry).training for entry in chosen.configs)
+        prepared = prepare(host, request, processes, reporter, training=training)
         now = timed("prepare", began)
         state = _planned(chosen, request, prepared)
         _build(host, request, prepared, state, processes, reporter)

@@ -45,7 +45,7 @@ class Split:
     def write(self, folder: Path) -> None:
         """Lay the split down in an existing folder."""
         for index, array in enumerate(self.inputs.values()):
-            np.save(folder / f"input_{index}.npy", array)
+            _save(folder / f"input_{index}.npy", array)
         if self.labels is not None:
             np.save(folder / "labels.npy", self.labels)
         meta = {
@@ -72,26 +72,57 @@ class Split:
         places = np.arange(start, stop) % len(self)
         return {name: np.array(array[places]) for name, array in self.inputs.items()}
 
-    def batches(self, size: int, *, labels: bool = False) -> Batches:
+    def batches(self, size: int) -> Batches:
         """All items in order, ``size`` at a time."""
-        return Batches(self, size, labels)
+        return Batches(self, size)
+
+    def shuffled(self, size: int, seed: int) -> Batches:
+        """All items in a random order, the same for a seed, with their labels under ``"labels"``."""
+        return Batches(self, size, np.random.default_rng(seed).permutation(len(self)))
+
+    def nbytes(self) -> int:
+        """What the inputs take as plain arrays."""
+        return sum(len(array) * np.asarray(array[0:1]).nbytes for array in self.inputs.values())
 
     def fingerprint(self) -> str:
         """SHA-256 over names, shapes, values and labels."""
         digest = hashlib.sha256()
         arrays = dict(self.inputs) if self.labels is None else {**self.inputs, "": self.labels}
         for name, array in arrays.items():
-            digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).data)
+            first = np.asarray(array[0:1])
+            digest.update(f"{name} {first.dtype.str} {(len(array), *first.shape[1:])}".encode())
+            for _, chunk in _chunks(array):
+                digest.update(chunk.data)
         digest.update("\n".join(self.classes).encode())
         return digest.hexdigest()
 
 
-class Batches(Sequence[dict[str, Any]]):
-    """A sequence of named batches, each made afresh when asked for: none can be spoilt for the next."""
+#: Items converted at a time, where an array may be larger than the memory.
+CHUNK = 1024
 
-    def __init__(self, split: Split, size: int, labels: bool) -> None:
-        self._split, self._size, self._labels = split, size, labels
+
+def _chunks(array: Any) -> Iterator[tuple[int, Any]]:
+    for start in range(0, len(array), CHUNK):
+        yield start, np.ascontiguousarray(array[start : start + CHUNK])
+
+
+def _save(path: Path, array: Any) -> None:
+    """As ``numpy.save`` does, with no more than a chunk in memory."""
+    first = np.asarray(array[0:1])
+    file = np.lib.format.open_memmap(path, mode="w+", dtype=first.dtype, shape=(len(array), *first.shape[1:]))
+    for start, chunk in _chunks(array):
+        file[start : start + len(chunk)] = chunk
+    file.flush()
+
+
+class Batches(Sequence[dict[str, Any]]):
+    """A sequence of named batches, each made afresh when asked for: none can be spoilt for the next.
+
+    With an ``order`` (places of all items) they come in it, and with their labels where there are any.
+    """
+
+    def __init__(self, split: Split, size: int, order: Any = None) -> None:
+        self._split, self._size, self._order = split, size, order
 
     def __len__(self) -> int:
         return -(-len(self._split) // self._size)
@@ -102,10 +133,10 @@ class Batches(Sequence[dict[str, Any]]):
         index = range(len(self))[index]
         start = index * self._size
         stop = min(start + self._size, len(self._split))
-        batch = self._split.rows(start, stop)
-        if self._labels:
-            batch["labels"] = np.array(self._split.labels[start:stop])
-        return batch
+        if self._order is None:
+            return self._split.rows(start, stop)
+        chosen = self._split.take(self._order[start:stop])
+        return chosen.inputs if chosen.labels is None else {**chosen.inputs, "labels": chosen.labels}
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return (self[index] for index in range(len(self)))

@@ -73,31 +73,16 @@ def _calibrated(job: BuildJob, host: Host, config: Config, model: nn.Module, cha
     if not (wanted and host.implements(config.name, "calibrate")):
         return model
     channel.stage("calibrate")
-    if config.training:
-        split = Split.of(
-            host.call(
-                job.workload.name,
-                "load_data",
-                split="train",
-                context=context_for(
-                    job,
-                    options=options_of(host, job.workload.name, job.workload_options),
-                    data=Path(job.data) if job.data else None,
-                    cache=Path(job.cache),
-                    offline=job.offline,
-                ),
-            )
-        )
-    else:
-        assert job.calibration is not None
-        split = Split.read(Path(job.calibration))
+    place = job.training if config.training else job.calibration
+    assert place is not None
+    split = Split.read(Path(place))
     seed_everything(job.seed)
     context = context_for(
         job,
         options=options_of(host, config.name, job.config_options),
         progress=channel.progress,
     )
-    batches = split.batches(BATCH_SIZE, labels=config.training)
+    batches = split.shuffled(BATCH_SIZE, job.seed) if config.training else split.batches(BATCH_SIZE)
     return host.call(  # type: ignore[no-any-return]
         config.name, "calibrate", model=model, batches=batches, context=context
     )

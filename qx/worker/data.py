@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from qx.errors import DataError, UsageError
@@ -13,7 +14,7 @@ from qx.worker.plugins import context_for, host_for, options_of, seed_everything
 
 
 def run(job: DataJob, channel: Channel) -> None:
-    """Write the evaluation and the calibration split under their fingerprints, if they are not there."""
+    """Write the splits under their fingerprints, if they are not there."""
     host = host_for(job, (job.workload,))
     name = job.workload.name
     context = context_for(
@@ -41,12 +42,16 @@ def run(job: DataJob, channel: Channel) -> None:
         "evaluation": _laid_down(test.take(slice(None)), home),
         "calibration": _laid_down(train.take(chosen), home),
     }
+    if job.training:
+        channel.stage("lay down train")
+        laid["training"] = _laid_down(train, home)
     channel.answer(
         source=test.source,
         items=len(test),
         classes=list(test.classes),
         evaluation=laid["evaluation"].name,
         calibration=laid["calibration"].name,
+        training=laid["training"].name if job.training else None,
         folder=str(home),
     )
 
@@ -65,6 +70,19 @@ def _checked(split: Split, name: str) -> Split:
 def _laid_down(split: Split, home: Path) -> Path:
     place = home / split.fingerprint()
     if not place.is_dir():
+        _check_room(split, home)
         with new_folder(place) as folder:
             split.write(folder)
     return place
+
+
+def _check_room(split: Split, home: Path) -> None:
+    due = split.nbytes()
+    home.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(home).free
+    if due > free:
+        raise UsageError(
+            f"laying down {len(split):,} items takes {due / 1e9:.1f} GB, "
+            f"and {home} has {free / 1e9:.1f} GB free: "
+            f"name a folder with more in QX_CACHE, or choose configs that do not fine-tune"
+        )

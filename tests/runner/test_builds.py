@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from attrs import define, evolve
 
@@ -16,6 +17,7 @@ from qx.runner.builds import Build, build
 from qx.runner.preparation import Prepared, prepare
 from qx.runner.processes import Failure, Processes
 from qx.runner.request import Cell, Request
+from qx.worker.arrays import Split
 
 CALIBRATED = """
     from qx import Artifact, Config, hookimpl
@@ -55,6 +57,10 @@ class Bench:
         request = evolve(self.request, **changes)
         return prepare(Host.discover(self.plugins), request, self.processes, Lines())
 
+    def prepare_for_training(self) -> Prepared:
+        host = Host.discover(self.plugins)
+        return prepare(host, self.request, self.processes, Lines(), training=True)
+
     def build(
         self, config: str, prepared: Prepared | None = None, *more: str, **changes: Any
     ) -> tuple[Build, int]:
@@ -78,6 +84,10 @@ def bench(
     plugins = [
         *toy.plugins,
         write_plugin("calibrated", CALIBRATED),
+        write_plugin(
+            "trained",
+            CALIBRATED.replace("calibration=True", "training=True").replace("calibrated", "trained"),
+        ),
         toy.config("kept"),
         toy.config("raising", first="open(context.folder / 'half', 'w').close(); raise ValueError('torn')"),
     ]
@@ -125,6 +135,23 @@ def test_other_calibration_images_are_another_build_where_there_is_calibration(b
     other, started = bench.build("calibrated", prepared)
     assert (started, other.cached) == (1, False)
     assert bench.build("kept", prepared)[1] == 0
+
+
+def test_who_trains_is_given_the_training_split(bench: Bench) -> None:
+    """A config that trains sees each training item once; other ones are another build, for it alone."""
+    prepared = bench.prepare_for_training()
+    first, _ = bench.build("trained", prepared)
+    with np.load(first.artifact / "model.npz") as arrays:
+        seen = arrays["seen"]
+    assert prepared.training is not None
+    due = Split.read(prepared.training).inputs["point"]
+    assert not np.array_equal(seen, due)
+    assert np.array_equal(np.sort(seen, axis=0), np.sort(due, axis=0))
+    assert bench.build("trained", prepared)[1] == 0
+    moved = evolve(prepared, training=prepared.evaluation)
+    bench.build("kept", prepared)
+    assert bench.build("kept", moved)[1] == 0
+    assert bench.build("trained", moved)[1] == 1
 
 
 def test_other_weights_are_another_build(bench: Bench, tmp_path: Path) -> None:

@@ -32,9 +32,10 @@ def again(qx: Callable[..., Any], digits: Any, cache: Path, tmp_path_factory: py
     """The digits built anew and evaluated a second time: what the builds held before, and the run."""
     before = {config: artifact_files(cache, digits.cell(config)) for config in CONFIGS}
     home = tmp_path_factory.mktemp("again")
+    configs = [word for name in CONFIGS for word in ("-c", name)]
     done = qx(
-        *("run", "--workload", "digits_cnn", "--rebuild", "-m", "accuracy", "-m", "file_size"),
-        *("--out", "out"),
+        *("run", "--workload", "digits_cnn", "--rebuild", *configs),
+        *("-m", "accuracy", "-m", "file_size", "--out", "out"),
         cwd=home,
     )
     return before, done

@@ -77,12 +77,48 @@ def test_calibration_images_go_by_the_seed() -> None:
 def test_batches_cannot_be_spoilt_for_the_next_config() -> None:
     """What a config does to a batch it was given is not seen in the batch when it is asked for again."""
     split = Split({"image": np.arange(10.0)}, np.arange(10), ("a",), "ten")
-    batches = split.batches(4, labels=True)
-    assert [len(batch["image"]) for batch in batches] == [4, 4, 2]
-    batches[0]["image"][:] = -1
-    batches[0]["labels"][:] = -1
-    assert batches[0]["image"].tolist() == batches[0]["labels"].tolist() == [0, 1, 2, 3]
+    for batches in (split.batches(4), split.shuffled(4, seed=0)):
+        assert [len(batch["image"]) for batch in batches] == [4, 4, 2]
+        before = batches[0]["image"].tolist()
+        for array in batches[0].values():
+            array[:] = -1
+        assert batches[0]["image"].tolist() == before
     assert "labels" not in split.batches(4)[0]
+
+
+def test_training_batches_are_the_whole_split_shuffled_with_labels() -> None:
+    """Every item comes once, beside its own label, in an order of its seed; without labels there are none."""
+    split = Split({"image": np.arange(10.0)}, np.arange(10), ("a",), "ten")
+    seen, again, other = (
+        np.concatenate([batch["image"] for batch in split.shuffled(4, seed)]).tolist() for seed in (0, 0, 1)
+    )
+    assert sorted(seen) == list(range(10)) != seen
+    assert seen == again != other
+    assert all((batch["image"] == batch["labels"]).all() for batch in split.shuffled(4, 0))
+    unlabelled = Split({"image": np.arange(10.0)}, None, (), "ten")
+    assert [list(batch) for batch in unlabelled.shuffled(4, 0)] == [["image"]] * 3
+
+
+class Lazy:
+    """Squares, computed when they are asked for, as a workload may give them."""
+
+    def __len__(self) -> int:
+        return 3000
+
+    def __getitem__(self, index: Any) -> Any:
+        return (np.arange(3000, dtype=np.float32)[index] ** 2)[..., np.newaxis]
+
+
+def test_a_split_is_laid_down_as_it_is(tmp_path: Path) -> None:
+    """What was computed chunk by chunk is read as it was, and has the fingerprint of plain arrays."""
+    lazy = Split({"x": Lazy()}, np.arange(3000), ("a", "b"), "squares")
+    plain = lazy.take(slice(None))
+    lazy.write(tmp_path)
+    read = Split.read(tmp_path)
+    assert np.array_equal(read.inputs["x"], plain.inputs["x"])
+    assert read.inputs["x"].dtype == np.float32
+    assert lazy.fingerprint() == plain.fingerprint() == read.fingerprint()
+    assert lazy.nbytes() == plain.inputs["x"].nbytes
 
 
 def test_a_batch_larger_than_the_data_begins_again() -> None:
@@ -254,7 +290,7 @@ def test_a_job_is_the_same_after_its_travel(kind: type) -> None:
     one, two = Reference("one", "package.one"), Reference("two", "file", "/two.py", "it", "dist", "1.0")
     fields: dict[type, dict[str, Any]] = {
         InspectJob: {"workload": one, "weights": "w.pt"},
-        DataJob: {"workload": one, "cache": "c", "calibration_n": 3},
+        DataJob: {"workload": one, "cache": "c", "calibration_n": 3, "training": True},
         BuildJob: {
             "workload": one,
             "config": two,
@@ -262,7 +298,7 @@ def test_a_job_is_the_same_after_its_travel(kind: type) -> None:
             "loaders": [one, two],
             "weights": "w.pt",
             "calibration": None,
-            "cache": "c",
+            "training": "t",
             "folder": "f",
         },
         LaunchJob: {
@@ -301,7 +337,7 @@ MISCHIEF = """
         raise NotImplementedError
 
     @hookimpl
-    def load_data(split):
+    def load_data(split, context):
         {body}
 
     @hookimpl
@@ -349,6 +385,15 @@ def test_however_a_worker_ends_it_is_told(
     assert failed.value.outcome == outcome
     assert failed.value.stage == "load_data test"
     assert cause in failed.value.cause
+
+
+def test_who_gets_further_is_not_timed_out(mischief: Callable[..., Any]) -> None:
+    """The time allowed begins again with progress, and only with progress."""
+    tell = "[(time.sleep(0.5), context.progress({}, 'on')) for step in range(8)]; raise ValueError('done')"
+    with pytest.raises(Failure, match="done"):
+        mischief(tell.format("step / 8"), timeout=2.5)
+    with pytest.raises(Failure, match=r"no end after 2\.5 s"):
+        mischief(tell.format("0.5"), timeout=2.5)
 
 
 def test_a_worker_ends_with_all_that_it_started(mischief: Callable[..., Any], tmp_path: Path) -> None:

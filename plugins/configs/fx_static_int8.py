@@ -1,0 +1,58 @@
+"""Static int8 by tracing the model with torch.fx: for models without stubs and without ``fuse_model``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from qx import Config, Context, Unsupported, hookimpl
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from qx.records import Arrays
+
+
+@hookimpl
+def describe() -> Config:
+    return Config(
+        name="fx_static_int8",
+        summary="Static int8 by torch.fx, calibrated; needs no stubs; weights per channel.",
+        calibration=True,
+    )
+
+
+@hookimpl
+def prepare_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> nn.Module:
+    from qx_plugins.tracing import blamed
+    from torch.ao.quantization import (
+        QConfig,
+        default_observer,
+        default_per_channel_weight_observer,
+        get_default_qconfig_mapping,
+    )
+    from torch.ao.quantization.quantize_fx import prepare_fx
+
+    # The mapping knows the operators whose range is fixed (sigmoid, softmax); all others are observed as in
+    # static_int8_per_channel.
+    recipe = QConfig(activation=default_observer, weight=default_per_channel_weight_observer)
+    mapping = get_default_qconfig_mapping(context.engine).set_global(recipe)
+    try:
+        return prepare_fx(model.eval(), mapping, example_inputs)
+    except Exception as error:
+        raise Unsupported(f"torch.fx: {blamed(error, model)}") from error
+
+
+@hookimpl
+def calibrate(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
+    from qx_plugins.eager import observe
+
+    return observe(model, batches)
+
+
+@hookimpl
+def convert(model: nn.Module) -> nn.Module:
+    from torch.ao.quantization.quantize_fx import convert_fx
+
+    return convert_fx(model)

@@ -1,0 +1,30 @@
+"""Weights and arithmetic in bfloat16, compiled ahead of time by Inductor."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qx_plugins.inductor import COMPILERS, compiled, exported
+
+from qx import Artifact, Config, Context, hookimpl
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+@hookimpl
+def describe() -> Config:
+    return Config(
+        name="inductor_bf16",
+        summary="bfloat16, compiled by Inductor; no calibration. Slow without avx512_bf16 or amx_bf16.",
+        programs=COMPILERS,
+        runtime_baseline="inductor_fp32",
+    )
+
+
+@hookimpl
+def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
+    from qx_plugins.bfloat16 import Bfloat16
+
+    return compiled(exported(Bfloat16(model), example_inputs), context.folder)

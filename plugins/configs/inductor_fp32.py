@@ -1,0 +1,27 @@
+"""The trained model in fp32, compiled ahead of time: what the other Inductor configs are compared with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qx_plugins.inductor import COMPILERS, compiled, exported
+
+from qx import Artifact, Config, Context, hookimpl
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+@hookimpl
+def describe() -> Config:
+    return Config(
+        name="inductor_fp32",
+        summary="The trained model in fp32, compiled ahead of time by Inductor.",
+        programs=COMPILERS,
+    )
+
+
+@hookimpl
+def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
+    return compiled(exported(model, example_inputs), context.folder)

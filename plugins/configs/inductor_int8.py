@@ -1,0 +1,45 @@
+"""Static int8 on the exported graph (PT2E with X86InductorQuantizer), compiled ahead of time by Inductor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from qx_plugins import pt2e
+from qx_plugins.inductor import COMPILERS, compiled, exported
+
+from qx import Artifact, Config, Context, hookimpl
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from qx.records import Arrays
+
+
+@hookimpl
+def describe() -> Config:
+    return Config(
+        name="inductor_int8",
+        summary="Static int8 on the exported graph, calibrated, compiled by Inductor; weights per channel.",
+        requires=pt2e.requires(),
+        extra="torchao",
+        programs=COMPILERS,
+        calibration=True,
+        runtime_baseline="inductor_fp32",
+    )
+
+
+@hookimpl
+def prepare_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> nn.Module:
+    return pt2e.prepared(model, example_inputs)
+
+
+@hookimpl
+def calibrate(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
+    return pt2e.observe(model, batches)
+
+
+@hookimpl
+def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
+    return compiled(exported(pt2e.converted(model), example_inputs), context.folder)

@@ -1,0 +1,47 @@
+"""Static int8 whose weights were fine-tuned with the rounding in sight; weights per channel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from qx_plugins.training_options import OPTIONS
+
+from qx import Config, Context, hookimpl
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from qx.records import Arrays
+
+
+@hookimpl
+def describe() -> Config:
+    return Config(
+        name="qat_int8",
+        summary="Static int8, fine-tuned for an epoch with fake quantization; weights per channel.",
+        training=True,
+        quantizable=True,
+        options=OPTIONS,
+    )
+
+
+@hookimpl
+def prepare_model(model: nn.Module) -> nn.Module:
+    from qx_plugins.eager import prepare_for_training
+
+    return prepare_for_training(model)
+
+
+@hookimpl
+def calibrate(model: nn.Module, batches: Sequence[Arrays], context: Context) -> nn.Module:
+    from qx_plugins.finetuning import fine_tune
+
+    return fine_tune(model, batches, context)
+
+
+@hookimpl
+def convert(model: nn.Module) -> nn.Module:
+    from torch.ao.quantization import convert
+
+    return convert(model.eval(), inplace=True)

@@ -1,0 +1,45 @@
+"""As ``static_int8_per_channel``, with ranges of activations that may clip outliers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from qx import Config, hookimpl
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from qx.records import Arrays
+
+
+@hookimpl
+def describe() -> Config:
+    return Config(
+        name="static_int8_histogram",
+        summary="Static int8, calibrated by histograms: ranges of least squared error; weights per channel.",
+        calibration=True,
+        quantizable=True,
+    )
+
+
+@hookimpl
+def prepare_model(model: nn.Module) -> nn.Module:
+    from qx_plugins.eager import prepare_static
+    from torch.ao.quantization import default_histogram_observer, default_per_channel_weight_observer
+
+    return prepare_static(model, default_per_channel_weight_observer, default_histogram_observer)
+
+
+@hookimpl
+def calibrate(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
+    from qx_plugins.eager import observe
+
+    return observe(model, batches)
+
+
+@hookimpl
+def convert(model: nn.Module) -> nn.Module:
+    from torch.ao.quantization import convert
+
+    return convert(model, inplace=True)

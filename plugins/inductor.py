@@ -1,0 +1,124 @@
+"""What the Inductor configs share: export, compile, package. Light: torch is imported in functions."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qx import Artifact, Unsupported
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+LOADER = "aot_inductor"
+PACKAGE = "model.pt2"
+#: C++ compilers, as Inductor and the user may name them.
+COMPILERS = (*filter(None, [os.environ.get("CXX")]), "g++", "clang++")
+#: The largest batch that a package is compiled for.
+MOST = 1 << 16
+
+#: What is asked of Inductor, as far as this version of torch knows it.
+SETTINGS: Mapping[str, Any] = {
+    # Weights become constants, and are packed for the kernels that use them.
+    "freezing": True,
+    # As many threads as the process that serves has, not as the one that built had.
+    "cpp.dynamic_threads": True,
+    # A build is cold, whatever was compiled on this machine before.
+    "force_disable_caches": True,
+    # Neither line tables for debuggers nor checks of shapes are shipped: a third of the file.
+    "aot_inductor.enable_line_tables": False,
+    "size_asserts": False,
+    # Headers are worth precompiling to those who compile more than once.
+    "aot_inductor.precompile_headers": False,
+    "cpp_cache_precompile_headers": False,
+}
+
+
+def exported(
+    model: nn.Module, example_inputs: tuple[torch.Tensor, ...], *, training: bool = False
+) -> torch.export.ExportedProgram:
+    """The model's graph, for any batch size. Raises ``Unsupported`` with what ``torch.export`` cannot do."""
+    import torch
+    from qx_plugins.tracing import blamed
+
+    # For training, where a version of torch tells the two apart: that graph keeps what quantizers look for.
+    export = getattr(torch.export, "export_for_training", None) or torch.export.export
+    # An example of one would fix the size at one.
+    examples = tuple(torch.cat([one, one]) for one in example_inputs)
+    shapes = _dynamic(model, len(examples), torch.export.Dim("batch", min=1, max=MOST))
+    (model.train if training else model.eval)()
+    try:
+        return export(model, examples, dynamic_shapes=shapes)
+    except Exception as error:
+        raise Unsupported(f"torch.export: {blamed(error, model)}") from error
+
+
+def _dynamic(model: nn.Module, inputs: int, batch: Any) -> tuple[Any, ...]:
+    """Each input's first dimension, nested as the signature of ``forward`` takes them."""
+    shapes: tuple[Any, ...] = tuple({0: batch} for _ in range(inputs))
+    kinds = [parameter.kind for parameter in inspect.signature(model.forward).parameters.values()]
+    if inspect.Parameter.VAR_POSITIONAL in kinds:
+        named = kinds.index(inspect.Parameter.VAR_POSITIONAL)
+        return (*shapes[:named], shapes[named:])
+    return shapes
+
+
+def compiled(program: torch.export.ExportedProgram, folder: Path | None) -> Artifact:
+    """Compile a program for this CPU into a package. Raises ``Unsupported`` without a C++ compiler."""
+    import torch
+
+    assert folder is not None
+    with _own_folders(folder):
+        import torch._inductor
+
+        wanted = {**SETTINGS, "cpp.cxx": (None, _compiler())}
+        known = {name: value for name, value in wanted.items() if _known(name)}
+        with torch.no_grad():
+            torch._inductor.aoti_compile_and_package(
+                program, package_path=str(folder / PACKAGE), inductor_configs=known
+            )
+    return Artifact(folder=folder, files=[PACKAGE], loader=LOADER)
+
+
+def _compiler() -> str:
+    for name in COMPILERS:
+        if (found := shutil.which(name)) is not None:
+            return found
+    raise Unsupported(f"Inductor needs a C++ compiler: install {' or '.join(COMPILERS)}")
+
+
+def _known(setting: str) -> bool:
+    import torch._inductor.config
+
+    place: Any = torch._inductor.config
+    for part in setting.split("."):
+        if not hasattr(place, part):
+            return False
+        place = getattr(place, part)
+    return True
+
+
+@contextmanager
+def _own_folders(home: Path) -> Iterator[None]:
+    """Have all that a compilation leaves lie within the build, and go with it, however that ends."""
+    names = ("TORCHINDUCTOR_CACHE_DIR", "TMPDIR")
+    before = {name: os.environ.get(name) for name in names}
+    with tempfile.TemporaryDirectory(prefix=".inductor-", dir=home) as folder:
+        os.environ.update(dict.fromkeys(names, folder))
+        tempfile.tempdir = None  # asks the environment again
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
+            tempfile.tempdir = None

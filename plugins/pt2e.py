@@ -1,0 +1,94 @@
+"""Quantization of exported graphs for Inductor on x86: from torch, or where it has left it, torchao."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from qx import cpu_flags
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from qx.records import Arrays
+
+#: Without one of these, products of 8-bit numbers are summed in 16 bits, which may saturate.
+SAFE_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
+
+
+def requires() -> tuple[str, ...]:
+    """What must be installed besides torch. Imports no torch: it is asked when the catalogue is made."""
+    return () if _in_torch() else ("torchao>=0.15",)
+
+
+def _in_torch() -> bool:
+    spec = find_spec("torch")
+    places = spec.submodule_search_locations if spec is not None else None
+    return any(Path(place, "ao/quantization/quantize_pt2e.py").is_file() for place in places or ())
+
+
+def library() -> Any:
+    """Its functions, under the names that both homes give them."""
+    if _in_torch():
+        from torch.ao.quantization import (
+            allow_exported_model_train_eval,
+            move_exported_model_to_eval,
+            quantize_pt2e,
+        )
+        from torch.ao.quantization.quantizer import x86_inductor_quantizer as x86
+    else:
+        from torchao.quantization.pt2e import (
+            allow_exported_model_train_eval,
+            move_exported_model_to_eval,
+            quantize_pt2e,
+        )
+        from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
+    return SimpleNamespace(
+        prepare=quantize_pt2e.prepare_pt2e,
+        prepare_qat=quantize_pt2e.prepare_qat_pt2e,
+        convert=quantize_pt2e.convert_pt2e,
+        to_eval=move_exported_model_to_eval,
+        allow_modes=allow_exported_model_train_eval,
+        x86=x86,
+    )
+
+
+def prepared(
+    model: nn.Module, example_inputs: tuple[torch.Tensor, ...], *, training: bool = False
+) -> nn.Module:
+    """The exported graph with observers, or with fake quantization to train with.
+
+    Activations uint8 per tensor (of 128 levels on CPUs where 256 could saturate), weights int8 per channel.
+    """
+    from qx_plugins.inductor import exported
+
+    pt2e = library()
+    graph = exported(model, example_inputs, training=training).module()
+    recipe = pt2e.x86.get_default_x86_inductor_quantization_config(
+        is_qat=training, reduce_range=not SAFE_FLAGS & cpu_flags()
+    )
+    quantizer = pt2e.x86.X86InductorQuantizer().set_global(recipe)
+    return (pt2e.prepare_qat if training else pt2e.prepare)(graph, quantizer)
+
+
+def observe(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
+    """Run the calibration batches through a prepared graph."""
+    import torch
+
+    with torch.no_grad():
+        for batch in batches:
+            model(*(torch.from_numpy(array) for array in batch.values()))
+    return model
+
+
+def converted(model: nn.Module) -> nn.Module:
+    """The graph with 8-bit weights, to be exported once more and compiled."""
+    pt2e = library()
+    graph = pt2e.convert(model)
+    pt2e.to_eval(graph)
+    pt2e.allow_modes(graph)
+    return graph

@@ -1,0 +1,177 @@
+"""The configs that torch itself builds and serves, beyond the first four: on the digits, on small nets."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from qx_plugins import finetuning
+from qx_plugins.configs import bf16, fx_static_int8, qat_int8
+from qx_plugins.models.cifar_cnn import CifarCNN
+from torch import nn
+
+from qx import Context, QxError, Unsupported
+
+INT8 = ("qat_int8", "static_int8_histogram", "fx_static_int8")
+
+
+@pytest.fixture(scope="module")
+def run(qx: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """All of them on the digits, without launches."""
+    configs = [word for name in (*INT8, "bf16") for word in ("-c", name)]
+    metrics = [word for name in ("accuracy", "file_size", "quantized_share") for word in ("-m", name)]
+    home = tmp_path_factory.mktemp("torch")
+    return qx("run", "--workload", "digits_cnn", *configs, *metrics, "--out", "out", cwd=home)
+
+
+@pytest.mark.parametrize("config", [*INT8, "bf16"])
+def test_it_is_served_as_it_was_built(run: Any, config: str) -> None:
+    """It ends ok, so it gave the converted module's outputs bit for bit, and is as accurate as fp32."""
+    assert run.cell(config)["outcome"] == "ok", run.cell(config)["cause"]
+    delta = run.measurement(config, "accuracy")["vs_baseline"]["value"]
+    assert abs(delta) < 0.01
+
+
+@pytest.mark.parametrize("config", INT8)
+def test_every_layer_is_in_8_bits(run: Any, config: str) -> None:
+    """The six convolutions and the linear layer hold qint8 weights, the type that only int8 kernels take."""
+    share = run.measurement(config, "quantized_share")
+    assert share["value"] == 1.0
+    assert [layer["type"] for layer in share["details"]["layers"].values()] == ["torch.qint8"] * 7
+
+
+def test_bfloat16_halves_the_file(run: Any) -> None:
+    """Nothing is in 8 bits, and the artifact takes half of the baseline's bytes."""
+    assert run.measurement("bf16", "quantized_share")["value"] == 0.0
+    assert run.measurement("bf16", "file_size")["vs_baseline"]["value"] == pytest.approx(0.5, abs=0.02)
+
+
+def test_fine_tuning_is_the_same_for_a_seed(run: Any, qx: Callable[..., Any], cache: Path) -> None:
+    """Built anew, the fine-tuned weights are the same bit for bit."""
+    build = cache / "builds" / run.cell("qat_int8")["build"]
+    before = hashlib.sha256((build / "artifact" / "model.pt").read_bytes()).hexdigest()
+    done = qx("quantize", "-c", "qat_int8", "--workload", "digits_cnn", "--rebuild")
+    assert done.code == 0, done.err
+    assert str(build) in done.out
+    assert hashlib.sha256((build / "artifact" / "model.pt").read_bytes()).hexdigest() == before
+
+
+# Fine-tuning, on random images --------------------------------------------------------------------
+
+OPTIONS = {"epochs": 1, "learning_rate": 1e-3, "loss": "teacher"}
+
+
+def _prepared() -> nn.Module:
+    torch.manual_seed(0)
+    return qat_int8.prepare_model(CifarCNN(quantizable=True).eval())
+
+
+def _batches(count: int, labels: bool = True) -> list[dict[str, Any]]:
+    random = np.random.default_rng(0)
+    batches = []
+    for _ in range(count):
+        images = random.standard_normal((8, 3, 32, 32), dtype=np.float32)
+        batches.append({"image": images} | ({"labels": random.integers(0, 10, 8)} if labels else {}))
+    return batches
+
+
+def _ranges(model: nn.Module) -> list[torch.Tensor]:
+    return [
+        module.activation_post_process.max_val.clone()
+        for module in model.modules()
+        if hasattr(module, "disable_fake_quant") and module.activation_post_process.max_val.numel() == 1
+    ]
+
+
+def test_the_teacher_gives_what_fp32_gives() -> None:
+    """A prepared model that neither rounds nor observes gives what it gave before that."""
+    torch.manual_seed(0)
+    model = CifarCNN(quantizable=True).eval()
+    images = torch.randn(4, 3, 32, 32)
+    teacher = finetuning.unquantized(qat_int8.prepare_model(copy.deepcopy(model)), nn.Module.eval)
+    with torch.no_grad():
+        assert torch.allclose(teacher(images), model(images), atol=1e-5)
+
+
+def test_normalisation_and_ranges_stand_still_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 8 steps normalisation learns in 3 and ranges in 4; the weights are trained to the end."""
+    model, seen = _prepared(), []
+    first = model.features[0]
+
+    def look(done: float, text: str) -> None:
+        state = (first.bn.running_mean, _ranges(model)[0], first.weight)
+        seen.append([tensor.detach().clone() for tensor in state])
+
+    finetuning.fine_tune(model, _batches(8), Context(options=OPTIONS, progress=look))
+    changed = [
+        [not torch.equal(now, before) for now, before in zip(*states, strict=True)]
+        for states in zip(seen[1:], seen[:-1], strict=True)
+    ]
+    normalisation, ranges, weights = (list(column) for column in zip(*changed, strict=True))
+    assert normalisation == [True, True, False, False, False, False, False]
+    assert ranges[3:] == [False] * 4
+    assert any(ranges[:3])
+    assert all(weights)
+    assert not model.training
+
+
+def test_it_learns_from_the_teacher_or_from_labels() -> None:
+    """With either loss it falls over a few epochs on the same batches; the teacher asks for no labels."""
+    for loss, labels in (("teacher", False), ("labels", True)):
+        told: list[str] = []
+        options = OPTIONS | {"epochs": 6, "loss": loss, "learning_rate": 1e-2}
+        context = Context(options=options, progress=lambda done, text: told.append(text))  # noqa: B023
+        finetuning.fine_tune(_prepared(), _batches(3, labels), context)
+        losses = [float(text.rpartition(" ")[2]) for text in told]
+        assert np.mean(losses[-3:]) < np.mean(losses[:3]), loss
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "cause"),
+    [
+        ({"loss": "labels"}, Unsupported, "loss=labels needs a workload with labels"),
+        ({"epochs": 0}, QxError, "epochs must be at least 1"),
+        ({"learning_rate": 1e38}, QxError, "try a lower learning_rate"),
+    ],
+)
+def test_what_cannot_be_trained_is_told(options: dict[str, Any], kind: type, cause: str) -> None:
+    """Labels that are not there, no epochs, and a loss that is no number any more are told in one line."""
+    with pytest.raises(kind, match=cause):
+        finetuning.fine_tune(_prepared(), _batches(8, labels=False), Context(options=OPTIONS | options))
+
+
+def test_a_model_that_cannot_be_fused_is_unsupported() -> None:
+    """Without ``fuse_model`` eager-mode fine-tuning says what it lacks."""
+    with pytest.raises(Unsupported, match=r"Linear has no fuse_model\(\)"):
+        qat_int8.prepare_model(nn.Linear(2, 2))
+
+
+# Other models -------------------------------------------------------------------------------------
+
+
+class Branching(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x if x.sum() > 0 else -x
+
+
+def test_a_model_that_cannot_be_traced_is_unsupported() -> None:
+    """The layer whose code depends on data is named, with its kind, its line and the reason."""
+    model = nn.Sequential(nn.Linear(4, 4), nn.Sequential(Branching()))
+    with pytest.raises(
+        Unsupported, match=r"torch\.fx: layer '1\.0' \(Branching\), test_torch\.py:\d+: .*control flow"
+    ):
+        fx_static_int8.prepare_model(model, (torch.zeros(1, 4),), Context(engine="x86"))
+
+
+def test_bfloat16_leaves_integers_alone() -> None:
+    """Tokens go into the model as the integers that they are; what comes out is float32."""
+    model = bf16.convert(nn.Embedding(10, 4))
+    given = model(torch.tensor([[1, 2]]))
+    assert given.dtype == torch.float32
+    assert next(model.parameters()).dtype == torch.bfloat16
