@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -52,17 +53,25 @@ def cpu_model() -> str:
 
 def distribution_version(name: str) -> str | None:
     """The version of an installed distribution; ``name`` may be a requirement."""
-    bare = name.replace(";", " ").split()[0]
-    for sign in "<>=!~[":
-        bare = bare.partition(sign)[0]
     try:
-        return version(bare)
+        return version(distribution_name(name))
     except PackageNotFoundError:
         return None
 
 
-def describe_environment() -> dict[str, Any]:
-    """Everything of the machine and the software that may decide a figure, but for what torch knows."""
+def distribution_name(requirement: str) -> str:
+    """The distribution that a requirement is of: ``"onnx"`` of ``"onnx>=1.17"``."""
+    name = requirement.replace(";", " ").split()[0]
+    for sign in "<>=!~[":
+        name = name.partition(sign)[0]
+    return name
+
+
+def describe_environment(requirements: Iterable[str] = ()) -> dict[str, Any]:
+    """Everything of the machine and the software that may decide a figure, but for what torch knows.
+
+    The distributions that ``requirements`` ask for are told too.
+    """
     import psutil
 
     flags = cpu_flags()
@@ -79,7 +88,9 @@ def describe_environment() -> dict[str, Any]:
         "memory_bytes": psutil.virtual_memory().total,
         "load_before": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "distributions": {
-            name: found for name in DISTRIBUTIONS if (found := distribution_version(name)) is not None
+            name: found
+            for name in dict.fromkeys([*DISTRIBUTIONS, *map(distribution_name, requirements)])
+            if (found := distribution_version(name)) is not None
         },
     }
 

@@ -171,7 +171,7 @@ def convert(
         @hookimpl
         def convert(model, example_inputs, context):
             torch.onnx.export(model, example_inputs, context.folder / "model.onnx")
-            return Artifact(folder=context.folder, files=["model.onnx"], loader="onnxruntime")
+            return Artifact(folder=context.folder, files=["model.onnx"], loader="onnx")
     """
 
 

@@ -44,7 +44,8 @@ class Manifest:
 
     def write(self, folder: Path) -> None:
         """Write it into the folder of the artifact."""
-        text = json.dumps(asdict(self), indent=2, sort_keys=True)
+        # Not sorted: a loader may go by the order of the files.
+        text = json.dumps(asdict(self), indent=2)
         (folder / FILE).write_text(text + "\n", encoding="utf-8")
 
     @classmethod

@@ -78,7 +78,7 @@ def _lines(entries: Sequence[Entry], width: int) -> Iterator[str]:
             start = f"  {entry.kind or '?':<8}  {entry.name:<{names}}  {entry.state:<{states}}  "
             text = entry.reason or (entry.record.summary if entry.record else _wraps(entry))
             room = max(width - len(start), 24)
-            first, *rest = textwrap.wrap(text, room, break_long_words=False) or [""]
+            first, *rest = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
             yield (start + first).rstrip()
             yield from (" " * len(start) + line for line in rest)
 

@@ -46,7 +46,9 @@ def run(host: Host, request: Request, reporter: Reporter) -> tuple[Results, Reco
         reporter.say(f"{name} takes part, as the runtime baseline of {', '.join(users)}")
     began, started = time.monotonic(), datetime.now(timezone.utc)
     # Before anything of ours adds to the load that it tells.
-    environment = describe_environment()
+    environment = describe_environment(
+        requirement for entry in chosen.configs for requirement in config(entry).requires
+    )
     seconds: dict[str, float] = {}
     recording = Recording()
     with tempfile.TemporaryDirectory(prefix="qx-logs-") as logs, Processes(Path(logs)) as processes:

@@ -1,0 +1,84 @@
+"""What one would write by hand to time a model in a runtime, without qx: load, warm up, call, median.
+
+    python benchmarks/bare.py onnxruntime model.onnx images.npy 1
+
+prints milliseconds a call. It imports the runtime and numpy, and nothing of qx but, for torch, the network.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+WARM, CALLS = 100, 300
+
+
+def torch(path: str, images: np.ndarray, threads: int) -> Callable[[], Any]:
+    """The network of the built-in workloads in eager mode."""
+    import torch
+    from qx_plugins.models.cifar_cnn import CifarCNN
+
+    torch.set_num_threads(threads)
+    model = CifarCNN()
+    model.load_state_dict(torch.load(path, weights_only=True))
+    model.eval()
+    inputs = torch.from_numpy(images)
+    torch.inference_mode().__enter__()
+    return lambda: model(inputs)
+
+
+def onnxruntime(path: str, images: np.ndarray, threads: int) -> Callable[[], Any]:
+    """A session on the CPU."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda: session.run(None, {name: images})
+
+
+def openvino(path: str, images: np.ndarray, threads: int) -> Callable[[], Any]:
+    """A synchronous request."""
+    import openvino
+
+    properties = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
+    request = openvino.Core().compile_model(path, "CPU", properties).create_infer_request()
+    tensor = openvino.Tensor(images, shared_memory=True)
+    return lambda: request.infer({0: tensor}, share_inputs=True, share_outputs=True)
+
+
+def executorch(path: str, images: np.ndarray, threads: int) -> Callable[[], Any]:
+    """The runtime's own interface for Python."""
+    import torch
+    from executorch.extension.pybindings.portable_lib import _unsafe_reset_threadpool
+    from executorch.runtime import Runtime
+
+    _unsafe_reset_threadpool(threads)
+    method = Runtime.get().load_program(path).load_method("forward")
+    inputs = (torch.from_numpy(images),)
+    return lambda: method.execute(inputs)
+
+
+RUNTIMES = {"torch": torch, "onnxruntime": onnxruntime, "openvino": openvino, "executorch": executorch}
+
+
+def main() -> None:
+    """Print the median."""
+    runtime, path, images, threads = sys.argv[1:]
+    call = RUNTIMES[runtime](path, np.load(images), int(threads))
+    times = []
+    for _ in range(WARM + CALLS):
+        start = perf_counter()
+        call()
+        times.append(perf_counter() - start)
+    print(1000 * median(times[WARM:]))
+
+
+if __name__ == "__main__":
+    main()

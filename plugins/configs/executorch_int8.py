@@ -1,0 +1,56 @@
+"""Convolutions and linear layers in int8 by PT2E and XNNPACK's quantizer, served by ExecuTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from qx import Artifact, Config, Context, hookimpl
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+    from torch.export import ExportedProgram
+
+    from qx.records import Arrays
+
+
+@hookimpl
+def describe() -> Config:
+    return Config(
+        name="executorch_int8",
+        summary="Static int8, calibrated, one scale for each output channel; ExecuTorch with XNNPACK.",
+        requires=("executorch>=1.0", "torchao>=0.14"),
+        extra="executorch",
+        calibration=True,
+        runtime_baseline="executorch_fp32",
+    )
+
+
+@hookimpl
+def calibrate(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
+    from qx_plugins.runtimes.exporting import keep
+
+    return keep(model, batches)
+
+
+@hookimpl
+def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
+    from qx_plugins.runtimes.executorch import artifact
+
+    def quantize(program: ExportedProgram) -> nn.Module:
+        import torch
+        from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
+            XNNPACKQuantizer,
+            get_symmetric_quantization_config,
+        )
+        from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+        quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
+        prepared = prepare_pt2e(program.module(), quantizer)
+        with torch.no_grad():
+            for batch in model.calibration:
+                prepared(*(torch.from_numpy(array) for array in batch.values()))
+        return convert_pt2e(prepared)
+
+    return artifact(model, example_inputs, context, quantize)

@@ -1,0 +1,18 @@
+"""Can sums of 8-bit products overflow on this CPU?"""
+
+from __future__ import annotations
+
+from qx import cpu_flags
+
+#: With these, products of 8-bit numbers are added up in 32 bits at once.
+EXACT = ("avx512_vnni", "avx_vnni", "amx_int8", "asimd")
+SEVEN_BITS = (
+    "weights have 7 bits: without VNNI this CPU adds up pairs of 8-bit products in 16 bits, "
+    "which weights of 8 bits could overflow"
+)
+
+
+def saturates() -> bool:
+    """Whether products of 8-bit numbers are added up in 16 bits here: x86 without VNNI."""
+    flags = cpu_flags()
+    return "avx2" in flags and not any(flag in flags for flag in EXACT)

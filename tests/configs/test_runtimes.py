@@ -1,0 +1,380 @@
+"""The configs of other runtimes: served by that runtime alone, in 8 bits, with the predictions of torch.
+
+Whatever is not installed is left out: the rows of a run say what to install, and the tests are skipped.
+"""
+
+from __future__ import annotations
+
+import configparser
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter, process_time
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from qx import Artifact, Context, Unsupported
+from qx.host import Host
+from qx.recording import Recording
+
+# The exporters warn of their own insides.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+TOP = Path(__file__).parents[2]
+#: The configs of a runtime that is served without torch, and of one that cannot be.
+ONNX = (
+    "onnxruntime_fp32",
+    "onnxruntime_dynamic_int8",
+    "onnxruntime_static_int8_per_tensor",
+    "onnxruntime_static_int8_per_channel",
+)
+OPENVINO = ("openvino_fp32", "openvino_bf16", "openvino_int8")
+EXECUTORCH = ("executorch_fp32", "executorch_int8")
+EVERY = (*ONNX, *OPENVINO, *EXECUTORCH)
+FP32 = tuple(name for name in EVERY if name.endswith("fp32"))
+STATIC = tuple(name for name in EVERY if "int8" in name and "dynamic" not in name)
+#: What builds artifacts, and what serves them.
+BUILDERS, RUNTIMES = ("nncf", "onnx", "onnxscript", "torchao"), ("onnxruntime", "openvino", "executorch")
+READY = {entry.name for entry in Host.discover().ready("config")}
+
+
+def due(*names: str) -> list[Any]:
+    """Parameters, those that cannot run here skipped."""
+    return [
+        pytest.param(name, marks=pytest.mark.skipif(name not in READY, reason="its packages are missing"))
+        for name in names
+    ]
+
+
+@pytest.fixture(scope="module")
+def runtimes(qx: Callable[..., Any], loaded_modules: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A run of everything that is installed, on the digits."""
+    chosen = [word for name in EVERY if name in READY for word in ("-c", name)]
+    metrics = ("accuracy", "agreement", "quantized_share", "latency", "loaded_modules")
+    return qx(
+        *("run", "--workload", "digits_cnn", "-p", loaded_modules, *chosen),
+        *(word for name in metrics for word in ("-m", name)),
+        *("--quick", "--budget", 0.01, "--batch-size", 1, "--batch-size", 3, "--out", "out"),
+        cwd=tmp_path_factory.mktemp("runtimes"),
+    )
+
+
+@pytest.fixture(scope="module")
+def outputs(runtimes: Any) -> dict[str, np.ndarray]:
+    """The outputs of each config for all images."""
+    recording = Recording.read(runtimes.folder / runtimes.results["run"]["samples"])
+    return {cell.rpartition("/")[2]: arrays for cell, arrays in recording.outputs.items()}
+
+
+@pytest.mark.parametrize("config", due(*EVERY))
+def test_it_is_measured_like_any_other(runtimes: Any, config: str) -> None:
+    """Every config of a runtime that is installed ends well, with a latency at each batch size."""
+    cell = runtimes.cell(config)
+    assert (cell["outcome"], cell["cause"]) == ("ok", None)
+    latencies = runtimes.measurements(config, "latency")
+    assert [one["params"]["batch_size"] for one in latencies] == [1, 3]
+    assert all(one["vs_baseline"]["value"] > 0 for one in latencies)
+
+
+@pytest.mark.parametrize("config", due(*EVERY))
+def test_the_versions_of_a_runtime_are_recorded(runtimes: Any, config: str) -> None:
+    """Whatever a config of the run needs is among the versions of its results."""
+    assert config.partition("_")[0] in runtimes.results["environment"]["distributions"]
+
+
+@pytest.mark.parametrize("config", due(*FP32))
+def test_the_runtime_baselines_are_the_model(outputs: dict[str, np.ndarray], config: str) -> None:
+    """In single precision every runtime gives torch's outputs, up to rounding, and the same predictions."""
+    np.testing.assert_allclose(outputs[config], outputs["fp32_baseline"], atol=1e-4)
+    assert (outputs[config].argmax(axis=1) == outputs["fp32_baseline"].argmax(axis=1)).all()
+
+
+@pytest.mark.parametrize("config", due(*(name for name in EVERY if name not in FP32)))
+def test_quantized_models_keep_the_predictions(runtimes: Any, config: str) -> None:
+    """Whatever the runtime, a quantized model agrees with the baseline on nearly all images."""
+    assert runtimes.measurement(config, "agreement")["value"] >= 0.97
+
+
+@pytest.mark.parametrize("config", due(*ONNX, *OPENVINO))
+def test_a_launch_imports_the_runtime_and_not_torch(runtimes: Any, config: str) -> None:
+    """What is served without torch has no torch in its process, nor anything of another runtime."""
+    packages = set(runtimes.measurement(config, "loaded_modules")["details"]["packages"])
+    runtime = config.partition("_")[0]
+    assert runtime in packages
+    assert not packages & ({"torch", "torchvision", "PIL", *BUILDERS, *RUNTIMES} - {runtime})
+
+
+@pytest.mark.parametrize("config", due(*EXECUTORCH))
+def test_executorch_imports_torch_and_no_exporter(runtimes: Any, config: str) -> None:
+    """ExecuTorch's binding is linked against torch, which is in its launch; no exporter is, nor another."""
+    packages = set(runtimes.measurement(config, "loaded_modules")["details"]["packages"])
+    assert {"torch", "executorch"} <= packages
+    assert not packages & ({"torchvision", *BUILDERS, *RUNTIMES} - {"executorch"})
+
+
+@pytest.mark.parametrize("config", due(*STATIC))
+def test_static_int8_stores_all_weights_in_8_bits(runtimes: Any, config: str) -> None:
+    """Six convolutions and a linear layer, all of their 287,840 weights and nothing else, in 8 bits."""
+    share = runtimes.measurement(config, "quantized_share")
+    assert share["value"] == 1.0
+    layers = share["details"]["layers"].values()
+    assert len(layers) == 7
+    assert sum(layer["elements"] for layer in layers) == 287_840
+    assert {layer["bits"] for layer in layers} == {8}
+
+
+@pytest.mark.parametrize(
+    ("config", "bits"),
+    [
+        *((param.values[0], 32) for param in due(*FP32)),
+        ("openvino_bf16", 16),
+    ],
+)
+def test_unquantized_weights_count_as_such(runtimes: Any, config: str, bits: int) -> None:
+    """Of the fp32 and bf16 configs no weight is in 8 bits, and the same seven weights are counted."""
+    if config not in READY:
+        pytest.skip("its packages are missing")
+    share = runtimes.measurement(config, "quantized_share")
+    assert share["value"] == 0.0
+    layers = share["details"]["layers"].values()
+    assert {layer["bits"] for layer in layers} == {bits}
+    assert sum(layer["elements"] for layer in layers) == 287_840
+
+
+@pytest.mark.parametrize("config", due(ONNX[1]))
+def test_dynamic_int8_treats_linear_layers_only(runtimes: Any, config: str) -> None:
+    """As in torch: the 1,280 weights of the one linear layer, and its kernel is one for integers."""
+    share = runtimes.measurement(config, "quantized_share")
+    assert share["value"] == pytest.approx(1280 / 287_840)
+    kernels = share["details"]["kernels"]
+    assert sum(count for name, count in kernels.items() if "Quantize" in name or "Integer" in name) == 1
+    assert kernels["Conv"] == 6
+
+
+@pytest.mark.parametrize("config", due(*STATIC))
+def test_what_is_quantized_runs_in_8_bits(runtimes: Any, config: str) -> None:
+    """The graph that the runtime makes at load has an integer kernel for each of the seven layers."""
+    kernels = runtimes.measurement(config, "quantized_share")["details"]["kernels"]
+    integer = {
+        "onnxruntime": ("QLinear", "QGemm"),
+        "openvino": ("Convolution u8", "Convolution i8", "FullyConnected u8", "FullyConnected i8"),
+        "executorch": ("Conv2d qcint8", "FullyConnected qcint8"),
+    }[config.partition("_")[0]]
+    assert sum(kernels.values()) == 7, kernels
+    assert all(name.startswith(integer) for name in kernels), kernels
+
+
+@pytest.mark.parametrize("config", due("openvino_bf16"))
+def test_bf16_runs_in_bf16(runtimes: Any, config: str) -> None:
+    """Every layer of the bf16 config is computed in bfloat16, and its weights take half the bytes."""
+    kernels = runtimes.measurement(config, "quantized_share")["details"]["kernels"]
+    assert {name.rpartition(" ")[2] for name in kernels} == {"bf16"}
+    sizes = {name: runtimes.cell(name)["artifact"]["model.bin"] for name in (config, "openvino_fp32")}
+    assert 0.49 < sizes[config] / sizes["openvino_fp32"] < 0.52
+
+
+@pytest.mark.parametrize("config", due(*ONNX[1:]))
+def test_a_recipe_in_two_runtimes_is_a_pair_where_both_run(runtimes: Any, config: str) -> None:
+    """Only the counterparts that take part make pairs: here that of fp32, and none of the others."""
+    pairs = {pair["cell"].rpartition("/")[2]: pair for pair in runtimes.results["pairs"]}
+    assert pairs[ONNX[0]]["counterpart"] == "digits_cnn/fp32_baseline"
+    assert pairs[ONNX[0]]["agreement"] == 1.0
+    assert config not in pairs
+
+
+# Records ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_the_extra_installs_what_the_record_asks_for(name: str) -> None:
+    """What a config says it needs is what its extra of the distribution installs."""
+    setup = configparser.ConfigParser()
+    setup.read(TOP / "setup.cfg")
+    record = Host.discover().get("config", name).record
+    assert record is not None and record.extra is not None
+    assert set(record.requires) <= set(setup["options.extras_require"][record.extra].split())
+
+
+# One artifact, without a run ----------------------------------------------------------------------
+
+
+class Net(nn.Module):
+    """A convolution and a linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten())
+        self.head = nn.Linear(64, 5)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.head(self.body(images))
+
+
+IMAGES = (torch.zeros(1, 3, 16, 16),)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Artifact, Net]]:
+    """Have a config build an artifact of a small network."""
+    done: dict[str, tuple[Artifact, Net]] = {}
+
+    def build(name: str) -> tuple[Artifact, Net]:
+        if name not in done:
+            torch.manual_seed(0)
+            net = Net().eval()
+            done[name] = (convert(name, net, tmp_path_factory.mktemp(name)), net)
+        return done[name]
+
+    return build
+
+
+def convert(name: str, model: nn.Module, folder: Path, images: tuple[torch.Tensor, ...] = IMAGES) -> Artifact:
+    """What a config makes of a model, calibrated with noise where it calibrates."""
+    host = Host.discover()
+    if host.implements(name, "calibrate"):
+        noise = [{"image": np.random.default_rng(0).standard_normal((8, 3, 16, 16), dtype=np.float32)}]
+        model = host.call(name, "calibrate", model=model, batches=noise, context=Context())
+    arguments = {"model": model, "example_inputs": images, "context": Context(folder=folder)}
+    made: Artifact = host.call(name, "convert", **arguments)
+    return made
+
+
+def served(artifact: Artifact, threads: int = 1) -> Any:
+    """The subject that its loader makes of an artifact."""
+    context = Context(threads=threads, folder=artifact.folder)
+    return Host.discover().call(artifact.loader, "load", artifact=artifact, context=context)
+
+
+def answer(subject: Any, images: np.ndarray) -> np.ndarray:
+    return np.array(subject.outputs(subject.call(subject.prepare({"image": images}))))
+
+
+@pytest.mark.parametrize("config", due(*FP32))
+def test_one_artifact_serves_every_batch_size(built: Callable[..., Any], config: str) -> None:
+    """The batch is open, in whatever order sizes come; ExecuTorch takes large ones in parts."""
+    artifact, net = built(config)
+    subject = served(artifact)
+    for size in (5, 1, 32, 300, 1):
+        images = np.random.default_rng(size).standard_normal((size, 3, 16, 16), dtype=np.float32)
+        with torch.no_grad():
+            due = net(torch.from_numpy(images)).numpy()
+        np.testing.assert_allclose(answer(subject, images), due, atol=1e-4)
+
+
+@pytest.mark.parametrize("config", due(*FP32))
+def test_threads_are_held(built: Callable[..., Any], config: str) -> None:
+    """With one thread a call takes no more processor time than it takes time."""
+    subject = served(built(config)[0])
+    native = subject.prepare({"image": np.zeros((128, 3, 16, 16), dtype=np.float32)})
+    subject.call(native)
+    begun, began = process_time(), perf_counter()
+    while perf_counter() - began < 0.3:
+        subject.call(native)
+    assert (process_time() - begun) / (perf_counter() - began) < 1.15
+
+
+@pytest.mark.parametrize("config", due("onnxruntime_fp32", "openvino_fp32", "executorch_fp32"))
+def test_a_model_that_cannot_be_exported_is_told_by_layer(config: str, tmp_path: Path) -> None:
+    """The layer where the export fails and the reason stand in one line."""
+
+    class Choosy(nn.Module):
+        def forward(self, values: torch.Tensor) -> torch.Tensor:
+            return values if values.sum() > 0 else 2 * values
+
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Sequential(nn.ReLU(), Choosy())).eval()
+    with pytest.raises(
+        Unsupported, match=r"^cannot be exported: layer '1\.1' \(Choosy\), .*data-dependent"
+    ) as error:
+        convert(config, model, tmp_path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("config", due("onnxruntime_fp32"))
+def test_an_operator_that_the_runtime_lacks_is_told_by_layer(config: str, tmp_path: Path) -> None:
+    """A layer that ONNX has no operator for is named, with the operator."""
+
+    class Bessel(nn.Module):
+        def forward(self, values: torch.Tensor) -> torch.Tensor:
+            return torch.special.bessel_j0(values)
+
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), Bessel()).eval()
+    with pytest.raises(Unsupported, match=r"^cannot be exported to ONNX: layer '1': .*bessel_j0"):
+        convert(config, model, tmp_path)
+
+
+@pytest.mark.parametrize("config", due("onnxruntime_fp32"))
+def test_nothing_of_this_machine_is_shipped(built: Callable[..., Any], config: str) -> None:
+    """The exporter's notes for debugging, with paths of the sources, are not in the file."""
+    artifact, _ = built(config)
+    content = (artifact.folder / artifact.files[0]).read_bytes()
+    assert str(Path(torch.__file__).parent).encode() not in content
+    assert Path(__file__).name.encode() not in content
+
+
+@pytest.mark.parametrize("config", due("onnxruntime_static_int8_per_channel", "openvino_int8"))
+def test_without_vnni_weights_have_7_bits_and_it_is_told(
+    config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where 8-bit products are added up in 16 bits the range is halved, and the artifact's notes say so."""
+    from qx_plugins.runtimes import saturation
+
+    assert saturation.saturates() is False or convert(config, Net().eval(), tmp_path).notes
+    monkeypatch.setattr(saturation, "cpu_flags", lambda: frozenset({"avx2"}))
+    artifact = convert(config, Net().eval(), tmp_path)
+    assert any("7 bits" in note for note in artifact.notes)
+    assert 32 < np.abs(narrow_weights(artifact)).max() <= 64
+
+
+def narrow_weights(artifact: Artifact) -> np.ndarray:
+    """All weights of an artifact that are stored in 8 bits."""
+    path = artifact.folder / artifact.files[0]
+    if path.suffix == ".onnx":
+        import onnx
+
+        arrays = [onnx.numpy_helper.to_array(one) for one in onnx.load(path).graph.initializer]
+    else:
+        import openvino
+
+        nodes = openvino.Core().read_model(path).get_ordered_ops()
+        arrays = [node.data for node in nodes if node.get_type_name() == "Constant"]
+    narrow = [array.ravel().astype(int) for array in arrays if array.dtype == np.int8 and array.ndim >= 2]
+    assert narrow
+    return np.concatenate(narrow)
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ({"avx2"}, True),
+        ({"avx2", "avx512f", "avx512bw"}, True),
+        ({"avx2", "avx512_vnni"}, False),
+        ({"avx2", "avx_vnni"}, False),
+        ({"asimd"}, False),
+        (set(), False),
+    ],
+)
+def test_saturation_goes_by_the_flags(
+    flags: set[str], expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """x86 without VNNI saturates; a system that does not tell its flags is not guessed about."""
+    from qx_plugins.runtimes import saturation
+
+    monkeypatch.setattr(saturation, "cpu_flags", lambda: frozenset(flags))
+    assert saturation.saturates() is expected
+
+
+@pytest.mark.parametrize("config", due("openvino_fp32"))
+def test_nothing_is_reported_to_anybody(config: str) -> None:
+    """OpenVINO's telemetry is off in a build, where it would be sent unasked."""
+    import subprocess
+    import sys
+
+    program = (
+        "from qx_plugins.runtimes.openvino import silence_telemetry; silence_telemetry();"
+        "import openvino.tools.ovc.telemetry_utils as u; print(u.tm.__name__)"
+    )
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert said.stdout.strip().endswith("telemetry_stub")
