@@ -94,13 +94,14 @@ def analyse(
 
 
 def _cell_of(cells: Mapping[str, CellResult], result: CellResult, config: str | None) -> str | None:
-    """The cell of another config that shares workload and threads with this one."""
+    """The cell of another config that shares workload and threads with this one, and best its options too."""
     place = (result.workload, config, result.threads)
     same = [
         cell
         for cell, other in cells.items()
         if (other.workload, other.config, other.threads) == place and not other.control
     ]
+    same.sort(key=lambda cell: cells[cell].options != result.options)
     return same[0] if same and not result.control else None
 
 

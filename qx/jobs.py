@@ -66,7 +66,8 @@ class DataJob(Job):
     data: str | None = None
     offline: bool = False
     cache: str
-    calibration_n: int
+    #: A calibration split of each of these sizes.
+    calibration_counts: tuple[int, ...] = field(default=(), converter=to_integers)
     #: Lay down the training split too: a config of the run fine-tunes.
     training: bool = False
 

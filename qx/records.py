@@ -5,6 +5,7 @@ They are frozen and light: importing this module imports neither numpy nor torch
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias
@@ -61,21 +62,77 @@ def _names(**arguments: Any) -> Any:
 
 @frozen(kw_only=True)
 class Option:
-    """A typed option of a plugin. Its value reaches every hook of the plugin in ``context.options``."""
+    """A typed option of a plugin. Its value reaches every hook of the plugin in ``context.options``.
+
+    Its type is that of the default: ``int``, ``float``, ``bool`` or ``str``.
+    """
 
     name: str = _name()
     default: Any
     help: str = _text()
+    #: The values there are; none where any of the type will do.
     choices: tuple[Any, ...] = field(default=(), converter=tuple)
+    #: The least and the most that a number may be.
+    minimum: float | None = None
+    maximum: float | None = None
 
     @property
     def type(self) -> type:
         """The type that a value must have: that of the default."""
         return type(self.default)
 
+    def __attrs_post_init__(self) -> None:
+        if self.type not in (int, float, bool, str):
+            raise ValueError(
+                f"the default of option {self.name!r} must be an int, float, bool or str, "
+                f"not {self.type.__name__}"
+            )
+        for value in (self.default, *self.choices):
+            if flaw := self.flaw(value):
+                raise ValueError(f"option {self.name!r} must be {flaw}, not {value!r}")
+
+    def flaw(self, value: object) -> str:
+        """What a value must be and is not (``"at least 1"``); empty where it will do."""
+        if type(value) is not self.type:
+            return TYPES[self.type]
+        if isinstance(value, float) and not math.isfinite(value):
+            return "a finite number"
+        if self.choices and value not in self.choices:
+            return f"one of {', '.join(map(as_word, self.choices))}"
+        if self.type in (int, float):
+            if self.minimum is not None and value < self.minimum:  # type: ignore[operator]
+                return f"at least {self.minimum}"
+            if self.maximum is not None and value > self.maximum:  # type: ignore[operator]
+                return f"at most {self.maximum}"
+        return ""
+
+
+#: What a value of an option is, by the type of its default.
+TYPES: Mapping[type, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a text",
+}
+
+
+def as_word(value: object) -> str:
+    """A value of an option as one writes it on the command line."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
 
 def _options(values: Iterable[Option]) -> tuple[Option, ...]:
-    return tuple(values)
+    options = tuple(values)
+    names = [option.name for option in options]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"option {twice[0]!r} is there twice")
+    return options
+
+
+#: An option of every config that calibrates; ``--calibration-n`` sets it for all that are not set themselves.
+CALIBRATION_N = Option(
+    name="calibration_n", default=256, minimum=1, help="Calibration images, drawn evenly over the classes."
+)
 
 
 @frozen(kw_only=True)
@@ -94,7 +151,8 @@ class Config:
     #: Commands of which one must be on the PATH (``"g++", "clang++"``).
     programs: tuple[str, ...] = _names()
     options: tuple[Option, ...] = field(default=(), converter=_options)
-    #: ``calibrate`` wants batches of calibration images.
+    #: ``calibrate`` wants batches of calibration images. Such a config has an option ``calibration_n``; its
+    #: author may declare it, to give it another default.
     calibration: bool = _flag()
     #: ``calibrate`` wants training batches instead, to fine-tune on.
     training: bool = _flag()
@@ -106,6 +164,15 @@ class Config:
     runtime_baseline: str | None = None
     #: The config that follows the same recipe in another runtime: the two should behave the same.
     counterpart: str | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if not self.calibration:
+            return
+        own = [option for option in self.options if option.name == CALIBRATION_N.name]
+        if not own:
+            object.__setattr__(self, "options", (*self.options, CALIBRATION_N))
+        elif own[0].type is not int or own[0].minimum is None or own[0].minimum < 1:
+            raise ValueError("option 'calibration_n' must be a whole number with a minimum of at least 1")
 
 
 @frozen(kw_only=True)

@@ -235,7 +235,7 @@ def _run(run: Run) -> dict[str, Any]:
                 "parameters": 15,
                 "weights_sha256": sha,
                 "evaluation_sha256": sha,
-                "calibration_sha256": sha,
+                "calibrations": {"256": sha},
             }
         },
         "measuring": {**measuring, **run.measuring},

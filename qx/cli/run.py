@@ -49,6 +49,7 @@ def register(commands: Commands) -> None:
         dest="batch_sizes",
         help="a batch size to time (repeatable; default: 1 and 32; the first is the front's)",
     )
+    parser.add_argument("--yes", action="store_true", help="run, even if it is more than 1,000 cells")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads that serve (default: 1)")
     parser.add_argument(
         "--precision",
@@ -120,13 +121,24 @@ def add_workload_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--offline", action="store_true", help="download nothing (also: QX_OFFLINE=1)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of all that is random (default: 0)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="settings",
+        metavar="NAME.OPTION=VALUE",
+        help="an option of a plugin, see qx show NAME (repeatable); VALUE,VALUE for a config makes two cells",
+    )
 
 
 def add_build_options(parser: argparse.ArgumentParser) -> None:
     """What decides how a config is built."""
     parser.add_argument("--weights", type=Path, metavar="FILE", help="default: the workload's own")
     parser.add_argument(
-        "--calibration-n", type=int, default=256, metavar="N", help="calibration images (default: 256)"
+        "--calibration-n",
+        type=int,
+        metavar="N",
+        help="calibration images of every config (default: each config's own, 256 unless it says otherwise)",
     )
     parser.add_argument(
         "--engine",
@@ -154,6 +166,7 @@ def build_request(arguments: argparse.Namespace, **fields: object) -> Request:
         seed=arguments.seed,
         weights=arguments.weights,
         calibration_n=arguments.calibration_n,
+        settings=arguments.settings,
         engine=arguments.engine,
         timeout=arguments.timeout,
         rebuild=arguments.rebuild,
@@ -187,6 +200,7 @@ def run(arguments: argparse.Namespace) -> int:
         quick=arguments.quick,
         cpus=arguments.cpus,
         front=arguments.front,
+        yes=arguments.yes,
     )
     request.check()
     default = workload(choose_workload(host, request)).default

@@ -37,8 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     warn_of_broken(host)
     entries = host.named(arguments.name)
     if arguments.json:
-        # Whatever an option's default is (a path, a set): its text does for reading.
-        print(json.dumps([_as_json(entry) for entry in entries], indent=2, default=str))
+        print(json.dumps([_as_json(entry) for entry in entries], indent=2))
     else:
         print("\n\n".join("\n".join(_lines(entry)) for entry in entries))
     return 0
@@ -70,7 +69,7 @@ def _lines(entry: Entry) -> Iterator[str]:
             yield f"  {name:<{width}}{value}"
     options = entry.record.options if entry.record else ()
     if options:
-        yield "\n  options"
+        yield f"\n  options, set with --set {entry.name}.OPTION=VALUE"
         for option in options:
             yield from _option(option)
     if documentation := _documentation(entry):
@@ -101,9 +100,19 @@ def _words(value: object) -> str:
 
 
 def _option(option: Option) -> Iterator[str]:
-    choices = f", one of {', '.join(map(repr, option.choices))}" if option.choices else ""
-    yield f"    {option.name} ({option.type.__name__}, default {option.default!r}{choices})"
+    facts = [option.type.__name__, f"default {_written(option.default)}"]
+    facts += [f"one of {', '.join(map(_written, option.choices))}"] if option.choices else []
+    facts += [f"at least {option.minimum}"] if option.minimum is not None else []
+    facts += [f"at most {option.maximum}"] if option.maximum is not None else []
+    yield f"    {option.name} ({', '.join(facts)})"
     yield f"      {option.help}"
+
+
+def _written(value: object) -> str:
+    """As one writes it after ``--set NAME.OPTION=``; a text is quoted, so that an empty one is seen."""
+    from qx.records import as_word
+
+    return repr(value) if isinstance(value, str) else as_word(value)
 
 
 def _documentation(entry: Entry) -> str:

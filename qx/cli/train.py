@@ -52,6 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
         data=arguments.data,
         offline=arguments.offline,
         seed=arguments.seed,
+        settings=arguments.settings,
         # A stage of a training is the whole training.
         timeout=7 * 24 * 3600.0,
     )

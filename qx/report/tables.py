@@ -70,12 +70,12 @@ class View:
         return self.results.cells[cell]
 
     def name(self, cell: str) -> str:
-        """The config's name where it is enough to tell the cell from the others, else the cell's id."""
+        """The cell's id without the workload where that is enough to tell it from the others, else the id."""
         if cell not in self.results.cells:
             return cell
-        result = self.ended(cell)
-        alike = [row for row in self.rows if self.ended(row).config == result.config]
-        return cell.rpartition("/")[2] if result.control else result.config if len(alike) == 1 else cell
+        row = cell.partition("/")[2]
+        alike = [other for other in self.rows if other.partition("/")[2] == row]
+        return row if len(alike) <= 1 else cell
 
     def figure(self, cell: str, column: Column) -> Figure:
         """The figure of a cell; a dash where the metric does not apply."""

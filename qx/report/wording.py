@@ -8,6 +8,7 @@ from typing import Any
 
 from attrs import frozen
 
+from qx.records import as_word
 from qx.report import numbers
 from qx.report.tables import Column, View
 
@@ -90,7 +91,14 @@ def legend(view: View, markup: Markup) -> str:
         told.insert(1, "Speedups: baseline / config, more is faster.")
         if any(map(view.has_runtime_baseline, view.rows)):
             told.insert(2, "runtime: the speedup against the fp32 config of the same runtime.")
-    return " ".join([*told, f"Better: {'; '.join(better)}."] if better else told)
+    told += [f"Better: {'; '.join(better)}."] if better else []
+    options = view.results.run.get("metric_options", {})
+    set_to = [f"{markup.name(name)} {markup.text(_settings(given))}" for name, given in options.items()]
+    return " ".join([*told, f"Options: {'; '.join(set_to)}."] if set_to else told)
+
+
+def _settings(options: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={as_word(value)}" for name, value in options.items())
 
 
 # How cells ended, and the front -------------------------------------------------------------------

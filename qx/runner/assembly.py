@@ -48,9 +48,9 @@ class State:
         return {cell: build for cell, build in self.builds.items() if cell not in self.failures}
 
 
-def cell_id(prepared: Prepared, name: str) -> str:
+def cell_id(prepared: Prepared, row: str) -> str:
     """The id of a cell of the run's workload."""
-    return f"{prepared.workload.name}/{name}"
+    return f"{prepared.workload.name}/{row}"
 
 
 def assemble(
@@ -84,10 +84,11 @@ def assemble(
             "started": started.isoformat(timespec="seconds"),
             "seconds": {phase: round(value, 3) for phase, value in seconds.items()},
             "seed": request.seed,
-            "baseline": cell_id(prepared, chosen.baseline.name),
+            "baseline": cell_id(prepared, chosen.baseline_row),
             "batch_sizes": list(request.batch_sizes),
             "threads": request.threads,
             "calibration_n": request.calibration_n,
+            "metric_options": {name: dict(options) for name, options in chosen.metric_options.items()},
             "evaluation_batch_size": min(BATCH_SIZE, prepared.items),
             "engine": prepared.engine,
             "samples": f"samples-{identity}.npz",
@@ -99,7 +100,10 @@ def assemble(
                     "parameters": prepared.parameters,
                     "weights_sha256": prepared.weights_sha256,
                     "evaluation_sha256": prepared.evaluation.name,
-                    "calibration_sha256": prepared.calibration.name,
+                    "options": dict(prepared.options),
+                    "calibrations": {
+                        str(count): place.name for count, place in prepared.calibrations.items()
+                    },
                 }
             },
             "measuring": {

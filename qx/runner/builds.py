@@ -20,6 +20,7 @@ from qx.manifest import Manifest
 from qx.runner.preparation import Prepared
 from qx.runner.processes import Failure, Processes
 from qx.runner.request import Cell, Reporter, Request, config, references
+from qx.runner.settings import calibration_n
 
 RECORD = "build.json"
 
@@ -46,7 +47,7 @@ def build_all(
     reporter: Reporter,
 ) -> dict[str, Build | Failure]:
     """Build the artifact of every cell, as many side by side as there are processors."""
-    reporter.phase("build", f"{len(cells)} configs")
+    reporter.phase("build", f"{len(cells)} cells")
     ended: dict[str, Build | Failure] = {}
 
     def one(cell: Cell) -> Build | Failure:
@@ -59,7 +60,7 @@ def build_all(
         futures = {cell.id: pool.submit(one, cell) for cell in cells}
         for cell in cells:
             ended[cell.id] = futures[cell.id].result()
-            reporter.step(len(ended) / len(cells), cell.config)
+            reporter.step(len(ended) / len(cells), cell.row)
     return ended
 
 
@@ -77,16 +78,18 @@ def build(host: Host, request: Request, prepared: Prepared, cell: Cell, processe
 def _job(host: Host, request: Request, prepared: Prepared, cell: Cell, entry: Entry) -> BuildJob:
     assert entry.reference is not None
     assert prepared.workload.reference is not None
+    count = calibration_n(config(entry), cell.options)
     return BuildJob(
         seed=request.seed,
         engine=prepared.engine,
         workload=prepared.workload.reference,
+        workload_options=prepared.options,
         config=entry.reference,
         config_options=cell.options,
         loaders=references(host.ready("loader")),
         wrappers=references(host.wrappers),
         weights=str(prepared.weights),
-        calibration=str(prepared.calibration) if config(entry).calibration else None,
+        calibration=str(prepared.calibrations[count]) if count is not None else None,
         training=str(prepared.training) if config(entry).training else None,
         folder="",
     )
@@ -103,8 +106,9 @@ def _key(job: BuildJob, prepared: Prepared, entry: Entry) -> str:
             if name not in ("weights", "calibration", "training", "folder")
         },
         "weights": prepared.weights_sha256,
-        "calibration": prepared.calibration.name if record.calibration else None,
-        "training": prepared.training.name if record.training and prepared.training else None,
+        # The splits are named by their content.
+        "calibration": Path(job.calibration).name if job.calibration is not None else None,
+        "training": Path(job.training).name if job.training is not None else None,
         "sources": [source_fingerprint(reference) for reference in sources],
         "qx": [qx.__name__, distribution_version("quant-explorer"), source_fingerprint(_WORKER)],
         "config": [entry.distribution, entry.version],
@@ -158,7 +162,7 @@ def _found(place: Path, key: str) -> Build | None:
 def _made(job: BuildJob, place: Path, key: str, cell: Cell, processes: Processes, timeout: float) -> Build:
     with new_folder(place, replace=True) as folder:
         began = time.perf_counter()
-        processes.run(evolve(job, folder=str(folder)), f"build-{cell.config}", timeout=timeout)
+        processes.run(evolve(job, folder=str(folder)), f"build-{cell.row}", timeout=timeout)
         seconds = time.perf_counter() - began
         write_whole(folder / RECORD, json.dumps({"seconds": seconds, "key": key}).encode())
     found = _found(place, key)

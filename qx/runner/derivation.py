@@ -45,6 +45,7 @@ def derive_all(
                 baseline=str(paths.get(baseline, nothing)),
                 batch_sizes=request.batch_sizes,
                 metrics=references(entries),
+                metric_options=chosen.metric_options,
             )
             try:
                 answer = processes.run(job, f"derive-{cell.rpartition('/')[2]}", timeout=request.timeout)

@@ -47,13 +47,13 @@ def evaluate_all(
 
     Gives for each cell how it failed, or which of its metrics did.
     """
-    reporter.phase("evaluate", f"{prepared.items} images, {len(cells)} configs")
+    reporter.phase("evaluate", f"{prepared.items} images, {len(cells)} cells")
     shares = dict.fromkeys(cells, 0.0)
 
     def one(cell: str) -> Failure | dict[str, MetricFailure]:
         def progress(done: float, text: str) -> None:
             shares[cell] = done
-            reporter.step(sum(shares.values()) / len(shares), threads[cell].config)
+            reporter.step(sum(shares.values()) / len(shares), threads[cell].row)
 
         with tempfile.TemporaryDirectory(prefix="qx-") as folder:
             outputs = Path(folder) / "outputs.npy"
@@ -67,11 +67,12 @@ def evaluate_all(
                 batch_size=min(BATCH_SIZE, prepared.items),
                 artifact_metrics=references(chosen.metrics_of("artifact")),
                 prediction_metrics=references(chosen.metrics_of("predictions")),
+                metric_options=chosen.metric_options,
                 outputs=str(outputs),
             )
             try:
                 answer = processes.run(
-                    job, f"evaluate-{threads[cell].config}", timeout=request.timeout, progress=progress
+                    job, f"evaluate-{threads[cell].row}", timeout=request.timeout, progress=progress
                 )
             except Failure as failure:
                 return failure

@@ -10,25 +10,23 @@ from qx.errors import DataError, QxError, UsageError
 from qx.files import cache_folder
 from qx.host import Entry, Host
 from qx.jobs import TrainJob
+from qx.options import Setting
+from qx.runner import settings
 from qx.runner.builds import Build, build
 from qx.runner.preparation import data_folder, is_offline, prepare
 from qx.runner.processes import Failure, Processes
-from qx.runner.request import Cell, Reporter, Request, config
+from qx.runner.request import Reporter, Request, cell_of, choose_workload
 
 
 def quantize(host: Host, request: Request, name: str, reporter: Reporter) -> Build:
     """Build the artifact of one config. Raises ``UsageError``, or ``Failure`` where the build ends badly."""
+    entry, model = host.get("config", name), choose_workload(host, request)
+    values = settings.read(host, request.settings, (entry, model))
+    (variant,) = settings.variants(entry, values, request.calibration_n)
     with tempfile.TemporaryDirectory(prefix="qx-logs-") as logs, Processes(Path(logs)) as processes:
-        record = config(host.get("config", name))
-        prepared = prepare(host, request, processes, reporter, training=record.training)
-        cell = Cell(
-            id=f"{prepared.workload.name}/{name}",
-            workload=prepared.workload.name,
-            config=name,
-            threads=request.threads,
-            options={option.name: option.default for option in record.options},
-        )
-        reporter.phase("build", name)
+        prepared = prepare(host, request, processes, reporter, settings.settled(model, values), [variant])
+        cell = cell_of(prepared.workload.name, variant, request)
+        reporter.phase("build", cell.row)
         return build(host, request, prepared, cell, processes)
 
 
@@ -39,15 +37,19 @@ def train(
     assert entry.reference is not None
     if not host.implements(entry.name, "train"):
         raise UsageError(f"workload {entry.name} cannot be trained: it implements no 'train'")
-    options = {option.name for option in entry.record.options} if entry.record else set()
-    if epochs is not None and "epochs" not in options:
-        raise UsageError(f"workload {entry.name} has no option 'epochs'")
+    options = settings.settled(entry, settings.read(host, request.settings, [entry]))
+    if epochs is not None:
+        if "epochs" not in options:
+            raise UsageError(f"workload {entry.name} has no option 'epochs'")
+        if any(Setting.of(text).option == "epochs" for text in request.settings):
+            raise UsageError(f"give --epochs or --set {entry.name}.epochs, not both")
+        options["epochs"] = epochs
     folder = data_folder(request)
     job = TrainJob(
         seed=request.seed,
         threads=usable_cpus(),
         workload=entry.reference,
-        workload_options={} if epochs is None else {"epochs": epochs},
+        workload_options=options,
         data=str(folder) if folder else None,
         offline=is_offline(request),
         cache=str(cache_folder()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Mapping, Sequence
 from concurrent.futures import wait
 from importlib.resources import files
 from pathlib import Path
@@ -16,7 +17,8 @@ from qx.files import cache_folder
 from qx.host import Entry, Host
 from qx.jobs import DataJob, InspectJob
 from qx.runner.processes import Failure, Processes
-from qx.runner.request import Reporter, Request, choose_workload, workload
+from qx.runner.request import Reporter, Request, choose_workload, config, workload
+from qx.runner.settings import Variant, settled
 
 #: The fastest quantized engine of torch on each kind of machine, as ``platform.machine()`` names it.
 ENGINES = {"x86_64": "x86", "AMD64": "x86", "aarch64": "qnnpack", "arm64": "qnnpack"}
@@ -27,12 +29,15 @@ class Prepared:
     """A workload that is ready to be built and measured."""
 
     workload: Entry
+    #: All options of the workload.
+    options: Mapping[str, Any]
     weights: Path
     weights_sha256: str
     engine: str
     #: Folders of the splits as plain arrays; their names are their fingerprints.
     evaluation: Path
-    calibration: Path
+    #: By the number of images.
+    calibrations: Mapping[int, Path]
     #: None where no config of the run fine-tunes.
     training: Path | None
     source: str
@@ -43,26 +48,39 @@ class Prepared:
 
 
 def prepare(
-    host: Host, request: Request, processes: Processes, reporter: Reporter, *, training: bool = False
+    host: Host,
+    request: Request,
+    processes: Processes,
+    reporter: Reporter,
+    options: Mapping[str, Any],
+    variants: Sequence[Variant],
 ) -> Prepared:
     """Find the workload's data, or where it is the default one and has none, those of its fallback.
 
-    With ``training`` its training split is laid down too, for configs that fine-tune. Raises ``UsageError``.
+    ``options`` are those of the workload asked for. Of calibration images there is laid down what the
+    ``variants`` want, and the training split where one of them fine-tunes. Raises ``UsageError``.
     """
     entry = choose_workload(host, request)
     fallback = workload(entry).fallback
     try:
-        return _prepared(entry, request, processes, reporter, training)
+        return _prepared(entry, options, variants, request, processes, reporter)
     except DataError as error:
         asked = request.workload or data_folder(request) or request.weights
-        if asked is not None or fallback is None:
+        if asked is not None or options != settled(entry, {}) or fallback is None:
             raise UsageError(str(error)) from error
         reporter.say(f"{entry.name}: {error}; running {fallback} instead")
         instead = evolve(request, workload=fallback)
         try:
-            return _prepared(choose_workload(host, instead), instead, processes, reporter, training)
+            entry = choose_workload(host, instead)
+            return _prepared(entry, settled(entry, {}), variants, instead, processes, reporter)
         except DataError as second:
             raise UsageError(f"{fallback}: {second}") from second
+
+
+def calibration_counts(request: Request, variants: Sequence[Variant]) -> tuple[int, ...]:
+    """The sizes of the calibration splits: those that variants want, and what the user said."""
+    wanted = {variant.calibration_n for variant in variants if variant.entry.state == "ready"}
+    return tuple(sorted(count for count in wanted | {request.calibration_n} if count is not None))
 
 
 def data_folder(request: Request) -> Path | None:
@@ -109,21 +127,34 @@ def weights_file(entry: Entry, request: Request) -> Path:
 
 
 def _prepared(
-    entry: Entry, request: Request, processes: Processes, reporter: Reporter, training: bool
+    entry: Entry,
+    options: Mapping[str, Any],
+    variants: Sequence[Variant],
+    request: Request,
+    processes: Processes,
+    reporter: Reporter,
 ) -> Prepared:
     assert entry.reference is not None
+    training = any(config(one.entry).training for one in variants if one.entry.state == "ready")
     weights = weights_file(entry, request)
     engine = request.engine or default_engine()
     cache = cache_folder()
-    look = InspectJob(seed=request.seed, workload=entry.reference, weights=str(weights), engine=engine)
+    look = InspectJob(
+        seed=request.seed,
+        workload=entry.reference,
+        workload_options=options,
+        weights=str(weights),
+        engine=engine,
+    )
     folder = data_folder(request)
     lay = DataJob(
         seed=request.seed,
         workload=entry.reference,
+        workload_options=options,
         data=str(folder) if folder else None,
         offline=is_offline(request),
         cache=str(cache),
-        calibration_n=request.calibration_n,
+        calibration_counts=calibration_counts(request, variants),
         training=training,
     )
     reporter.phase("prepare", entry.name)
@@ -143,11 +174,12 @@ def _prepared(
     home = Path(data["folder"])
     return Prepared(
         workload=entry,
+        options=options,
         weights=weights,
         weights_sha256=found["weights_sha256"],
         engine=engine,
         evaluation=home / data["evaluation"],
-        calibration=home / data["calibration"],
+        calibrations={int(count): home / name for count, name in data["calibrations"].items()},
         training=home / data["training"] if training else None,
         source=data["source"],
         items=data["items"],

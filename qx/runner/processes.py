@@ -43,6 +43,9 @@ THREAD_VARIABLES = (
 #: differ by what they compute; a user's own setting stands.
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
 
+#: Letters of a worker's name that its log file is called by: a cell with options may have a long one.
+NAME = 100
+
 Progress = Callable[[float, str], None]
 
 
@@ -76,7 +79,7 @@ class Processes:
             if self._closed:
                 raise QxError("the run is over")
             self._count += 1
-            log = self._logs / f"{self._count:04d}-{name.replace('/', '-')}.log"
+            log = self._logs / f"{self._count:04d}-{name.replace('/', '-')[:NAME]}.log"
             worker = Worker(job, log, self._forget)
             self._live.add(worker)
         return worker

@@ -12,6 +12,8 @@ from attrs import Factory, field, frozen
 from qx.errors import UsageError
 from qx.host import Entry, Host, Reference
 from qx.records import CONTROL, Config, Metric, Workload, to_integers, to_strings
+from qx.runner import settings
+from qx.runner.settings import Variant
 
 #: More seconds than a run can be meant to take, and fewer than the system's calls choke on.
 MOST = 1_000_000
@@ -19,6 +21,8 @@ MOST = 1_000_000
 BUDGET, BUDGET_CONFIGS, BUDGET_MORE = 60.0, 5, 12.0
 #: For a first look.
 QUICK_BUDGET, QUICK_WAVES = 15.0, 3
+#: More cells than this must be meant.
+MANY = 1000
 
 
 @frozen(kw_only=True)
@@ -30,7 +34,12 @@ class Request:
     metrics: tuple[str, ...] = field(default=(), converter=to_strings)
     batch_sizes: tuple[int, ...] = field(default=(1, 32), converter=to_integers)
     threads: int = 1
-    calibration_n: int = 256
+    #: Calibration images of configs whose own option is not set; None leaves each at its default.
+    calibration_n: int | None = None
+    #: Options of plugins, each as ``NAME.OPTION=VALUE[,VALUE...]``.
+    settings: tuple[str, ...] = field(default=(), converter=to_strings)
+    #: More cells than anybody makes by mistake are meant.
+    yes: bool = False
     engine: str | None = None
     data: Path | None = None
     weights: Path | None = None
@@ -52,7 +61,7 @@ class Request:
     def check(self) -> None:
         """Raise ``UsageError`` for what no run can be made of."""
         for option, value in (("--calibration-n", self.calibration_n), ("--threads", self.threads)):
-            if value < 1:
+            if value is not None and value < 1:
                 raise UsageError(f"{option} must be at least 1, not {value}")
         for size in self.batch_sizes:
             if size < 1:
@@ -88,7 +97,7 @@ class Reporter(Protocol):
 
 @frozen(kw_only=True)
 class Cell:
-    """One config on one workload, at one thread count."""
+    """One config with its options on one workload, at one thread count."""
 
     id: str
     workload: str
@@ -101,7 +110,18 @@ class Cell:
     @property
     def row(self) -> str:
         """What a reader knows it by."""
-        return CONTROL if self.control else self.config
+        return CONTROL if self.control else self.id.partition("/")[2]
+
+
+def cell_of(workload: str, variant: Variant, request: Request) -> Cell:
+    """The cell of a config with its options on a workload."""
+    return Cell(
+        id=f"{workload}/{variant.row}",
+        workload=workload,
+        config=variant.entry.name,
+        threads=request.threads,
+        options=variant.options,
+    )
 
 
 @frozen(kw_only=True)
@@ -110,13 +130,24 @@ class Chosen:
 
     baseline: Entry
     configs: tuple[Entry, ...]
+    #: The configs with their options, a cell each; the baseline has one.
+    variants: tuple[Variant, ...]
     metrics: tuple[Entry, ...]
     #: Names of the metrics that are axes of the front.
     axes: frozenset[str]
     #: Names that the user said: such a config is due, and an unavailable one ends in exit code 1.
     named: frozenset[str]
+    #: All options of each metric that has any.
+    metric_options: Mapping[str, Mapping[str, Any]]
+    #: All options of the workload.
+    workload_options: Mapping[str, Any]
     #: Runtime baselines that nobody named, each with the configs that it takes part for.
     brought: Mapping[str, tuple[str, ...]] = Factory(dict)
+
+    @property
+    def baseline_row(self) -> str:
+        """What the cell of the baseline is known by."""
+        return next(variant.row for variant in self.variants if variant.entry.name == self.baseline.name)
 
     def metrics_of(self, phase: str) -> tuple[Entry, ...]:
         """The metrics of a phase, in their order."""
@@ -171,14 +202,36 @@ def choose(host: Host, request: Request) -> Chosen:
             )
         if metric(host.get("metric", name)).better == "neither":
             raise UsageError(f"--front {name}: of this metric neither more nor less is better")
+    measured, workload_entry = _unique(metrics), choose_workload(host, request)
+    # What others are compared with has one cell.
+    compared_with = {baseline.name, *(config(entry).runtime_baseline for entry in configs)}
+    swept = [entry for entry in configs if entry.name not in compared_with]
+    values = settings.read(host, request.settings, (*configs, *measured, workload_entry), swept)
+    _check_number(sum(settings.count(entry, values) for entry in configs), request)
     return Chosen(
         axes=frozenset(request.front or (entry.name for entry in metrics if metric(entry).axis)),
         baseline=baseline,
         configs=configs,
-        metrics=_unique(metrics),
+        variants=tuple(
+            variant
+            for entry in configs
+            for variant in settings.variants(entry, values, request.calibration_n)
+        ),
+        metrics=measured,
         named=asked,
         brought=_brought(configs, asked),
+        metric_options={
+            entry.name: settings.settled(entry, values) for entry in measured if metric(entry).options
+        },
+        workload_options=settings.settled(workload_entry, values),
     )
+
+
+def _check_number(cells: int, request: Request) -> None:
+    if cells > MANY and not request.yes:
+        raise UsageError(
+            f"this run would have {cells:,} cells, more than {MANY:,}: give --yes if that is meant"
+        )
 
 
 def _unique(entries: Sequence[Entry]) -> tuple[Entry, ...]:

@@ -28,6 +28,7 @@ from qx.runner.request import (
     Reporter,
     Request,
     budget_of,
+    cell_of,
     choose,
     config,
     references,
@@ -58,8 +59,7 @@ def run(host: Host, request: Request, reporter: Reporter) -> tuple[Results, Reco
             seconds[phase] = now - since
             return now
 
-        training = any(entry.state == "ready" and config(entry).training for entry in chosen.configs)
-        prepared = prepare(host, request, processes, reporter, training=training)
+        prepared = prepare(host, request, processes, reporter, chosen.workload_options, chosen.variants)
         now = timed("prepare", began)
         state = _planned(chosen, request, prepared)
         _build(host, request, prepared, state, processes, reporter)
@@ -79,17 +79,11 @@ def run(host: Host, request: Request, reporter: Reporter) -> tuple[Results, Reco
 
 def _planned(chosen: Chosen, request: Request, prepared: Prepared) -> State:
     cells, failures = {}, {}
-    for entry in chosen.configs:
-        cell = Cell(
-            id=cell_id(prepared, entry.name),
-            workload=prepared.workload.name,
-            config=entry.name,
-            threads=request.threads,
-            options={option.name: option.default for option in config(entry).options},
-        )
+    for variant in chosen.variants:
+        cell = cell_of(prepared.workload.name, variant, request)
         cells[cell.id] = cell
-        if entry.state != "ready":
-            failures[cell.id] = Failure("unavailable", "plan", entry.reason)
+        if variant.entry.state != "ready":
+            failures[cell.id] = Failure("unavailable", "plan", variant.entry.reason)
     return State(cells=cells, builds={}, failures=failures, metric_failures={})
 
 
@@ -105,7 +99,7 @@ def _build(
     for cell, ended in build_all(host, request, prepared, due, processes, reporter).items():
         if isinstance(ended, Failure):
             state.failures[cell] = ended
-            reporter.say(f"{state.cells[cell].config}: {ended}")
+            reporter.say(f"{state.cells[cell].row}: {ended}")
         else:
             state.builds[cell] = ended
 
@@ -126,7 +120,7 @@ def _evaluate(
     for cell, end in ended.items():
         if isinstance(end, Failure):
             state.failures[cell] = end
-            reporter.say(f"{state.cells[cell].config}: {end}")
+            reporter.say(f"{state.cells[cell].row}: {end}")
             continue
         _metrics_failed(state, {(cell, name): failure for name, failure in end.items()}, reporter)
 
@@ -141,7 +135,7 @@ def _measure(
     reporter: Reporter,
     recording: Recording,
 ) -> Measured:
-    baseline = cell_id(prepared, chosen.baseline.name)
+    baseline = cell_id(prepared, chosen.baseline_row)
     if baseline in state.failures:
         cause = f"{chosen.baseline.name} did not end well, so nothing was timed"
         reporter.say(cause)
@@ -156,6 +150,7 @@ def _measure(
         workload=prepared.workload.name,
         config=chosen.baseline.name,
         threads=request.threads,
+        options=state.cells[baseline].options,
         control=True,
     )
     artifacts = {cell: build.artifact for cell, build in going.items()}
@@ -171,6 +166,7 @@ def _measure(
             inputs=str(prepared.evaluation),
             batch_sizes=request.batch_sizes,
             metrics=references((*chosen.metrics_of("fresh"), *chosen.metrics_of("block"))),
+            metric_options=chosen.metric_options,
             spawned_ns=spawned_ns,
             cpus=request.cpus or None,
         )
@@ -226,7 +222,7 @@ def _derive(
 ) -> None:
     # The control has launches and no evaluation: there is nothing to derive that its noise floor could show.
     cells = [cell for cell in state.going() if not state.cells[cell].control]
-    baseline = cell_id(prepared, chosen.baseline.name)
+    baseline = cell_id(prepared, chosen.baseline_row)
     failures = derive_all(host, request, chosen, cells, baseline, recording, processes)
     _metrics_failed(state, failures, reporter)
 

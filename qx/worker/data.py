@@ -31,27 +31,30 @@ def run(job: DataJob, channel: Channel) -> None:
         seed_everything(job.seed)
         splits[split] = _checked(Split.of(host.call(name, "load_data", split=split, context=context)), split)
     train, test = splits["train"], splits["test"]
-    if job.calibration_n > len(train):
+    if (most := max(job.calibration_counts, default=0)) > len(train):
         raise UsageError(
-            f"--calibration-n is {job.calibration_n}, but {name} has {len(train)} training images"
+            f"{most} calibration images are asked for, but {name} has {len(train)} training images"
         )
     channel.stage("select")
-    chosen = drawn_over_classes(train.labels, len(train), job.calibration_n, job.seed)
     home = Path(job.cache) / "splits"
-    laid = {
-        "evaluation": _laid_down(test.take(slice(None)), home),
-        "calibration": _laid_down(train.take(chosen), home),
-    }
+    evaluation = _laid_down(test.take(slice(None)), home)
+    calibrations = {}
+    if most:
+        # The first of them are the same however many are drawn: smaller splits are heads of the largest.
+        drawn = train.take(drawn_over_classes(train.labels, len(train), most, job.seed))
+        for count in job.calibration_counts:
+            calibrations[count] = _laid_down(drawn.take(slice(count)), home).name
+    training = None
     if job.training:
         channel.stage("lay down train")
-        laid["training"] = _laid_down(train, home)
+        training = _laid_down(train, home).name
     channel.answer(
         source=test.source,
         items=len(test),
         classes=list(test.classes),
-        evaluation=laid["evaluation"].name,
-        calibration=laid["calibration"].name,
-        training=laid["training"].name if job.training else None,
+        evaluation=evaluation.name,
+        calibrations=calibrations,
+        training=training,
         folder=str(home),
     )
 

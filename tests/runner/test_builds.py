@@ -16,7 +16,8 @@ from qx.host import Host
 from qx.runner.builds import Build, build
 from qx.runner.preparation import Prepared, prepare
 from qx.runner.processes import Failure, Processes
-from qx.runner.request import Cell, Request
+from qx.runner.request import Request, cell_of
+from qx.runner.settings import variants
 from qx.worker.arrays import Split
 
 CALIBRATED = """
@@ -55,20 +56,22 @@ class Bench:
 
     def prepare(self, **changes: Any) -> Prepared:
         request = evolve(self.request, **changes)
-        return prepare(Host.discover(self.plugins), request, self.processes, Lines())
+        return prepare(Host.discover(self.plugins), request, self.processes, Lines(), {}, ())
 
     def prepare_for_training(self) -> Prepared:
         host = Host.discover(self.plugins)
-        return prepare(host, self.request, self.processes, Lines(), training=True)
+        trained = variants(host.get("config", "trained"), {})
+        return prepare(host, self.request, self.processes, Lines(), {}, trained)
 
     def build(
         self, config: str, prepared: Prepared | None = None, *more: str, **changes: Any
     ) -> tuple[Build, int]:
         """The build, and how many processes were started for it."""
-        cell = Cell(id=f"toy/{config}", workload="toy", config=config, threads=1)
         host = Host.discover([*self.plugins, *more])
         before = len(list(self.logs.glob("*-build-*")))
         request = evolve(self.request, **changes)
+        (variant,) = variants(host.get("config", config), {}, request.calibration_n)
+        cell = cell_of("toy", variant, request)
         built = build(host, request, prepared or self.prepared, cell, self.processes)
         return built, len(list(self.logs.glob("*-build-*"))) - before
 
@@ -93,7 +96,7 @@ def bench(
     ]
     request = Request(workload="toy", weights=toy.weights, calibration_n=40)
     with Processes(logs) as processes:
-        prepared = prepare(Host.discover(plugins), request, processes, Lines())
+        prepared = prepare(Host.discover(plugins), request, processes, Lines(), {}, ())
         yield Bench(plugins, request, processes, logs, prepared)
 
 
@@ -132,7 +135,7 @@ def test_other_calibration_images_are_another_build_where_there_is_calibration(b
     for config in ("calibrated", "kept"):
         bench.build(config)
     prepared = bench.prepare(calibration_n=41)
-    other, started = bench.build("calibrated", prepared)
+    other, started = bench.build("calibrated", prepared, calibration_n=41)
     assert (started, other.cached) == (1, False)
     assert bench.build("kept", prepared)[1] == 0
 

@@ -171,11 +171,14 @@ def test_what_the_run_was_is_recorded(digits: Any) -> None:
     assert run["seed"] == 0
     assert run["threads"] == 1
     assert run["batch_sizes"] == [1]
-    assert run["calibration_n"] == 256
+    assert run["calibration_n"] is None
+    assert [digits.cell(config)["options"] for config in CONFIGS] == [{}, {}, *[{"calibration_n": 256}] * 2]
     assert run["baseline"] == "digits_cnn/fp32_baseline"
     assert run["engine"] in environment["runtime"]["engines"]
     workload = run["workloads"]["digits_cnn"]
-    assert {len(workload[f"{what}_sha256"]) for what in ("weights", "evaluation", "calibration")} == {64}
+    assert {len(workload[f"{what}_sha256"]) for what in ("weights", "evaluation")} == {64}
+    assert {count: len(sha) for count, sha in workload["calibrations"].items()} == {"256": 64}
+    assert workload["options"] == {"epochs": 15}
     assert environment["distributions"]["torch"] == environment["runtime"]["torch"].partition("+")[0]
     assert {cell["build_seconds"] > 0 for cell in digits.results["cells"].values()} == {True}
 

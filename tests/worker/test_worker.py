@@ -171,7 +171,7 @@ def test_an_artifact_gives_what_the_converted_module_gave(digits: Any, cache: Pa
     """Loaded in a fresh process it gives the outputs of the converted module, bit for bit."""
     run = digits.results["run"]
     weights = files("qx_weights") / "digits_cnn.pt"
-    calibration = cache / "splits" / run["workloads"]["digits_cnn"]["calibration_sha256"]
+    calibration = cache / "splits" / run["workloads"]["digits_cnn"]["calibrations"]["256"]
     build = cache / "builds" / digits.cell(config)["build"]
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", dedent(COMPARE), weights, calibration, run["engine"], build],
@@ -290,7 +290,7 @@ def test_a_job_is_the_same_after_its_travel(kind: type) -> None:
     one, two = Reference("one", "package.one"), Reference("two", "file", "/two.py", "it", "dist", "1.0")
     fields: dict[type, dict[str, Any]] = {
         InspectJob: {"workload": one, "weights": "w.pt"},
-        DataJob: {"workload": one, "cache": "c", "calibration_n": 3, "training": True},
+        DataJob: {"workload": one, "cache": "c", "calibration_counts": (3, 4), "training": True},
         BuildJob: {
             "workload": one,
             "config": two,
@@ -355,7 +355,7 @@ def mischief(
     def run(body: str, timeout: float = 300.0) -> Any:
         path = write_plugin("mischief", MISCHIEF.format(body=body))
         workload = Reference("mischief", "_qx_mischief", path)
-        job = DataJob(workload=workload, cache=str(tmp_path), calibration_n=1)
+        job = DataJob(workload=workload, cache=str(tmp_path), calibration_counts=(1,))
         return processes.run(job, "data", timeout=timeout)
 
     return run
