@@ -45,6 +45,11 @@ def usable_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def cpu_numbers() -> tuple[int, ...]:
+    """The CPUs that this process may run on; none where the system does not tell."""
+    return tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else ()
+
+
 def cpu_model() -> str:
     """The CPU as it names itself."""
     named = [value for name, value in _cpu_fields() if name == "model name"]

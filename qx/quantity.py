@@ -10,6 +10,7 @@ import numpy as np
 from attrs import evolve, frozen
 
 from qx import pareto, stats
+from qx.blocks import LogBlocks, log_block_means
 from qx.recording import Key, Recording
 from qx.records import Metric
 from qx.results import without_nan
@@ -241,12 +242,12 @@ def log_ratios(recording: Recording, cells: Sequence[str], key: Key, baseline: s
     return blocks.all_log_ratios()[:, 1:, 0]
 
 
-def log_blocks(recording: Recording, cells: Sequence[str], key: Key) -> stats.LogBlocks:
-    """The block values of cells, by wave and round."""
+def log_blocks(recording: Recording, cells: Sequence[str], key: Key) -> LogBlocks:
+    """The block values of cells, by wave and round, without those that the machine disturbed."""
     series = [recording.series[cell][key] for cell in cells]
-    return stats.log_block_means(
+    return log_block_means(
         np.concatenate([one.values for one in series]),
         np.concatenate([np.full(len(one.values), index) for index, one in enumerate(series)]),
         np.concatenate([one.wave for one in series]),
         np.concatenate([one.round for one in series]),
-    )
+    ).undisturbed()

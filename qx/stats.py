@@ -22,11 +22,6 @@ Floats: TypeAlias = NDArray[np.float64]
 Interval: TypeAlias = tuple[float, float]
 #: How a ratio is told: ``ours / theirs``, or ``theirs / ours``.
 RatioKind: TypeAlias = Literal["ratio", "speedup"]
-#: What stands for the calls of one block.
-BlockEstimator: TypeAlias = Literal["median", "lower_quartile", "trimmed_mean"]
-
-#: Share of the calls that ``trimmed_mean`` leaves out at each end of a block.
-TRIM = 0.2
 
 
 @frozen
@@ -73,7 +68,7 @@ def wilson(successes: int, n: int, level: float = 0.95) -> Estimate:
 
 def item_mean(values: ArrayLike, level: float = 0.95) -> Estimate:
     """Estimate the mean over items ``[n]``: Wilson's interval for values of 0 and 1, else Student's t."""
-    items = _finite(values)
+    items = finite(values)
     if _binary(items):
         return wilson(int(items.sum()), len(items), level)
     mean, half, _ = _student(*_mean_and_error(items), level=level)
@@ -92,7 +87,7 @@ def paired_difference(ours: ArrayLike, theirs: ArrayLike, level: float = 0.95) -
 
     Any other values: mean, interval and p of the paired t test.
     """
-    first, second = _finite(ours), _finite(theirs)
+    first, second = finite(ours), finite(theirs)
     if first.shape != second.shape:
         raise ValueError(f"a paired difference needs the same items, not {len(first)} and {len(second)}")
     if not (_binary(first) and _binary(second)):
@@ -120,15 +115,6 @@ def _bonett_price(wins: Floats, losses: Floats, n: int, level: float) -> tuple[F
 # Launches -----------------------------------------------------------------------------------------
 
 
-def launch_medians(values: ArrayLike, launches: ArrayLike) -> Floats:
-    """Median of the calls of each launch, ``[launches]``, from ``values`` ``[calls]``.
-
-    ``launches`` ``[calls]`` says of each call which launch made it; the result is in ascending order of it.
-    """
-    _, medians = _per_block(_finite(values), np.asarray(launches), "median")
-    return medians
-
-
 def between_launches(values: ArrayLike, level: float = 0.95) -> Estimate:
     """Estimate the median over launches from one value per launch, ``[launches]``, in the metric's unit.
 
@@ -140,7 +126,7 @@ def between_launches(values: ArrayLike, level: float = 0.95) -> Estimate:
     at 30. Below six launches even the extremes cover too little, and it is used all the same (93 to 96 %),
     widened to contain the median. None for one launch.
     """
-    launches = np.sort(_finite(values))
+    launches = np.sort(finite(values))
     n, middle = len(launches), float(np.median(launches))
     if n == 1:
         return Estimate(value=middle, ci=None, n=1)
@@ -211,87 +197,7 @@ def exact(ours: float, theirs: float, kind: Literal["ratio", "speedup", "differe
     return Difference(kind, value, (value, value), None, "exact")
 
 
-# Latency: blocks, rounds, waves -------------------------------------------------------------------
-
-
-@frozen(eq=False)
-class LogBlocks:
-    """Logs of block values, ``[waves, rounds, cells]``; NaN where a cell did not finish the block."""
-
-    blocks: Floats
-
-    @property
-    def means(self) -> Floats:
-        """Mean over rounds, ``[waves, cells]``; to be subtracted only where no block is missing."""
-        present = ~np.isnan(self.blocks)
-        return _share(np.where(present, self.blocks, 0.0).sum(axis=1), present.sum(axis=1))
-
-    @property
-    def rounds(self) -> NDArray[np.int64]:
-        """How many rounds of each wave have at least one block, ``[waves]``."""
-        return np.asarray((~np.isnan(self.blocks)).any(axis=2).sum(axis=1), dtype=np.int64)
-
-    def log_ratios(self, ours: int, theirs: int) -> Floats:
-        """Log ratio of two cells in each wave, ``[waves]``, over the rounds that both have; NaN if none."""
-        ratios = self.blocks[:, :, ours] - self.blocks[:, :, theirs]
-        return _share(np.nansum(ratios, axis=1), np.count_nonzero(~np.isnan(ratios), axis=1))
-
-    def all_log_ratios(self) -> Floats:
-        """``log_ratios(i, j)`` for all pairs at once, ``[waves, cells, cells]``."""
-        present = ~np.isnan(self.blocks)
-        there = present.astype(float)
-        # Element [i, j] sums the logs of cell i over the rounds in which cell j has a block too.
-        sums = np.where(present, self.blocks, 0.0).transpose(0, 2, 1) @ there
-        return _share(sums - sums.transpose(0, 2, 1), there.transpose(0, 2, 1) @ there)
-
-
-def log_block_means(
-    values: ArrayLike,
-    cells: ArrayLike,
-    waves: ArrayLike,
-    rounds: ArrayLike,
-    block: BlockEstimator = "median",
-    shape: tuple[int, int, int] | None = None,
-) -> LogBlocks:
-    """Reduce calls to one log value per block; means and ratios over rounds are asked of the result.
-
-    ``values`` are times of calls, ms, ``[calls]``, positive; ``cells``, ``waves`` and ``rounds`` say of each
-    call where it belongs, integers from 0. ``shape`` is ``(waves, rounds, cells)``, by default the
-    largest that occur. A ratio is taken within a round, where drift of the machine is shared (randomised
-    interleaving: Abedi & Brecht, 2017), and averaged over rounds on the log scale. Of the estimators the
-    median and the lower quartile are the steadiest from launch to launch.
-    """
-    times = _finite(values)
-    if np.any(times <= 0):
-        raise ValueError("a time must be positive to have a log")
-    indices = tuple(np.asarray(index, dtype=np.int64) for index in (waves, rounds, cells))
-    sizes = shape or tuple(int(index.max()) + 1 for index in indices)
-    keys, of_blocks = _per_block(times, np.ravel_multi_index(indices, sizes), block)
-    logs = np.full(int(np.prod(sizes)), np.nan)
-    logs[keys] = np.log(of_blocks)
-    return LogBlocks(logs.reshape(sizes))
-
-
-def _per_block(
-    values: Floats, keys: NDArray[np.int64], block: BlockEstimator
-) -> tuple[NDArray[np.int64], Floats]:
-    """Distinct keys in ascending order, and for each the estimate of its values."""
-    if values.shape != keys.shape:
-        raise ValueError(f"each value needs its key, not {values.shape} values and {keys.shape} keys")
-    ascending = values[order := np.lexsort((values, keys))]
-    distinct, starts, sizes = np.unique(keys[order], return_index=True, return_counts=True)
-    if block == "trimmed_mean":
-        of = np.repeat(np.arange(len(distinct)), sizes)
-        rank, cut = np.arange(len(ascending)) - starts[of], np.floor(TRIM * sizes)
-        kept = (rank >= cut[of]) & (rank < (sizes - cut)[of])
-        return distinct, np.bincount(of, ascending * kept) / (sizes - 2 * cut)
-    if block not in ("median", "lower_quartile"):
-        raise ValueError(f"no block estimator {block!r}: choose median, lower_quartile or trimmed_mean")
-    position = (0.5 if block == "median" else 0.25) * (sizes - 1)
-    below = np.floor(position).astype(np.int64)
-    weight = position - below
-    upper = ascending[starts + np.minimum(below + 1, sizes - 1)]
-    return distinct, (1 - weight) * ascending[starts + below] + weight * upper
+# Ratios over waves --------------------------------------------------------------------------------
 
 
 def ratio_interval(log_ratios: ArrayLike, level: float = 0.95, kind: RatioKind = "ratio") -> Difference:
@@ -352,7 +258,7 @@ def clear(ratio: Difference, control: Difference) -> bool:
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Adjust p values, in the order given, for having looked at all of them (step-down: Holm, 1979)."""
-    p = _finite(p_values) if len(p_values) else np.empty(0)
+    p = finite(p_values) if len(p_values) else np.empty(0)
     order = np.argsort(p)
     steps = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
     adjusted = np.empty_like(p)
@@ -406,9 +312,9 @@ def _mean_and_error(samples: Floats) -> tuple[Floats, Floats, Floats]:
     """Mean, standard error and count along the first axis, NaN left out."""
     present = ~np.isnan(samples)
     count = np.asarray(present.sum(axis=0), dtype=float)
-    mean = _share(np.where(present, samples, 0.0).sum(axis=0), count)
+    mean = quotient(np.where(present, samples, 0.0).sum(axis=0), count)
     squares = (np.where(present, samples - mean, 0.0) ** 2).sum(axis=0)
-    return mean, np.sqrt(_share(squares, (count - 1) * count)), count
+    return mean, np.sqrt(quotient(squares, (count - 1) * count)), count
 
 
 def _student(
@@ -418,7 +324,7 @@ def _student(
     degrees = np.maximum(count - 1, 1) if freedom is None else freedom
     half = stdtrit(degrees, 0.5 + level / 2) * error
     # Without any spread (identical samples) a mean of 0 is certain, and so is any other.
-    steps = np.where(error > 0, np.abs(_share(mean, error)), np.where(mean == 0, 0.0, np.inf))
+    steps = np.where(error > 0, np.abs(quotient(mean, error)), np.where(mean == 0, 0.0, np.inf))
     return mean, half, np.where(np.isnan(error), np.nan, 2 * stdtr(degrees, -steps))
 
 
@@ -428,12 +334,12 @@ def _student_between(
     """The same for the difference of two independent means (Welch, 1947)."""
     (mean, error, count), (other_mean, other_error, other_count) = ours, theirs
     variance = error**2 + other_error**2
-    spent = _share(error**4, count - 1) + _share(other_error**4, other_count - 1)
-    freedom = np.where(variance > 0, _share(variance**2, spent), 1.0)
+    spent = quotient(error**4, count - 1) + quotient(other_error**4, other_count - 1)
+    freedom = np.where(variance > 0, quotient(variance**2, spent), 1.0)
     return _student(mean - other_mean, np.sqrt(variance), count, level, freedom)
 
 
-def _share(part: Floats, whole: ArrayLike) -> Floats:
+def quotient(part: Floats, whole: ArrayLike) -> Floats:
     """Divide, giving NaN where there is nothing to divide by."""
     whole = np.asarray(whole, dtype=float)
     return np.asarray(np.divide(part, np.where(whole == 0, np.nan, whole)), dtype=float)
@@ -454,7 +360,8 @@ def _told(kind: RatioKind, log_value: float, log_ci: Interval | None, p: float, 
     return Difference(kind, value, (min(low, value), max(high, value)), test, method)
 
 
-def _finite(values: ArrayLike) -> Floats:
+def finite(values: ArrayLike) -> Floats:
+    """Values ``[n]`` as floats; ``ValueError`` unless there are some and all are finite."""
     array = np.asarray(values, dtype=float)
     if array.ndim != 1 or not array.size or not np.isfinite(array).all():
         raise ValueError(f"samples must be one row of finite numbers, not {array!r}")

@@ -187,7 +187,7 @@ def digits(qx: Callable[..., Done], loaded_modules: str, tmp_path_factory: pytes
     metrics = [word for name in (*METRICS, "loaded_modules") for word in ("-m", name)]
     done = qx(
         *("run", "--workload", "digits_cnn", "-p", loaded_modules, *configs, *metrics),
-        *("--budget", 0.01, "--batch-size", 1),
+        *("--quick", "--budget", 0.01, "--batch-size", 1),
         cwd=home,
     )
     return Done(done.code, done.out, done.err, home / "artifacts" / "results" / "digits_cnn")

@@ -15,18 +15,6 @@ def coverage(intervals, truth):
     return np.mean((low <= truth) & (truth <= high))
 
 
-def blocks_of(values):
-    """Arguments of ``log_block_means`` for times ``[waves, rounds, cells, calls]``; NaN: never called."""
-    waves, rounds, cells, _ = np.indices(values.shape)
-    called = ~np.isnan(values)
-    return {
-        "values": values[called],
-        "cells": cells[called],
-        "waves": waves[called],
-        "rounds": rounds[called],
-    }
-
-
 # Items --------------------------------------------------------------------------------------------
 
 
@@ -154,14 +142,6 @@ def test_between_launches_few():
     assert negative.ci[0] == pytest.approx(-negative.ci[1])
 
 
-def test_launch_medians():
-    """A launch is represented by the median of its calls, in the order of the launches' numbers."""
-    rng = np.random.default_rng(3)
-    values, launches = rng.gamma(3.0, size=501), rng.integers(0, 4, 501) * 5
-    expected = [np.median(values[launches == launch]) for launch in (0, 5, 10, 15)]
-    assert stats.launch_medians(values, launches) == pytest.approx(expected)
-
-
 @pytest.mark.parametrize(("n", "together"), [(3, True), (6, True), (12, True), (3, False), (6, False)])
 def test_unpaired_ratio_coverage(n, together):
     """The interval of a ratio of memory covers 93 to 98 %, in common waves and in separate ones."""
@@ -206,75 +186,6 @@ def test_exact():
 
 
 # Latency ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("block", ["median", "lower_quartile", "trimmed_mean"])
-def test_block_estimators(block):
-    """A block stands as numpy's median or quartile or scipy's trimmed mean, in whatever order calls come."""
-    from scipy.stats import trim_mean
-
-    rng = np.random.default_rng(5)
-    values = rng.gamma(3.0, size=(2, 3, 4, 20))
-    values[1, 2, 3, 7:] = np.nan
-    calls = blocks_of(values)
-    shuffle = rng.permutation(len(calls["values"]))
-    logs = stats.log_block_means(**{name: of[shuffle] for name, of in calls.items()}, block=block).blocks
-    estimate = {
-        "median": np.median,
-        "lower_quartile": lambda x: np.quantile(x, 0.25),
-        "trimmed_mean": lambda x: trim_mean(x, stats.TRIM),
-    }[block]
-    for index in np.ndindex(2, 3, 4):
-        row = values[index]
-        assert logs[index] == pytest.approx(np.log(estimate(row[~np.isnan(row)])))
-
-
-def test_log_means():
-    """Means are over the rounds of a wave, per cell, and rounds without any block are not counted."""
-    logs = np.log([[[1.0, 2.0], [3.0, np.nan]], [[4.0, 5.0], [np.nan, np.nan]]])
-    means = stats.log_block_means(**blocks_of(np.exp(logs)[..., None]))
-    assert means.means == pytest.approx(
-        np.array([[np.log(3) / 2, np.log(2)], [np.log(4), np.log(5)]]), nan_ok=True
-    )
-    assert means.rounds.tolist() == [2, 1]
-
-
-def test_shared_rounds():
-    """A ratio within a wave uses only the rounds that both cells have, so drift between rounds cancels."""
-    drift = np.array([1.0, 10.0, 100.0])[None, :, None, None]
-    values = np.ones((2, 3, 3, 4)) * drift * np.array([1.0, 2.0, 4.0])[None, None, :, None]
-    values[0, 1:, 1] = np.nan
-    values[1, :, 2] = np.nan
-    blocks = stats.log_block_means(**blocks_of(values))
-    pairs = blocks.all_log_ratios()
-    assert blocks.log_ratios(0, 1) == pytest.approx(np.log([0.5, 0.5]))
-    assert pairs[0] == pytest.approx(np.log(np.array([[1, 0.5, 0.25], [2, 1, 0.5], [4, 2, 1]])))
-    assert np.isnan(pairs[1, 2]).all()
-    for ours, theirs in np.ndindex(3, 3):
-        expected = blocks.log_ratios(ours, theirs)
-        assert pairs[:, ours, theirs] == pytest.approx(expected, nan_ok=True)
-
-
-def test_log_block_means_refuses():
-    """Times that are not positive, and estimators that do not exist, are refused."""
-    one = {"values": [0.0], "cells": [0], "waves": [0], "rounds": [0]}
-    with pytest.raises(ValueError, match="positive"):
-        stats.log_block_means(**one)
-    with pytest.raises(ValueError, match="no block estimator 'minimum'"):
-        stats.log_block_means(**(one | {"values": [1.0]}), block="minimum")
-
-
-def test_ratio_interval_coverage():
-    """From calls to interval, a speedup covers 93 to 98 % though launches are biased and rounds drift."""
-    rng, intervals = np.random.default_rng(6), []
-    for _ in range(1_500):
-        drift = rng.normal(0, 0.3, (6, 4, 1, 1))
-        launch = 0.01 * rng.exponential(size=(6, 1, 2, 1))
-        noise = 0.02 * rng.exponential(size=(6, 4, 2, 5))
-        times = np.exp(drift + launch + noise) * np.array([1.0, 3.0])[:, None]
-        blocks = stats.log_block_means(**blocks_of(times))
-        intervals.append(stats.ratio_interval(blocks.log_ratios(0, 1), kind="speedup").ci)
-    assert 0.93 <= coverage(intervals, 3.0) <= 0.98
 
 
 def test_ratio_interval_scipy():

@@ -220,7 +220,8 @@ def measuring(view: View, markup: Markup) -> str:
     }.get(about.get("ended_by", ""), f"Measuring ended: {markup.text(str(about.get('ended_by', 'unknown')))}")
     launches = sum(result.launches for result in view.results.cells.values())
     told = f"{ended}: {count(about.get('waves', 0), 'wave')}, {count(launches, 'launch', 'launches')}"
-    told += f", {count(about['rounds'], 'round')} a wave" if about.get("rounds") else ""
+    rounds = [number for sizes in about.get("rounds", {}).values() for number in sizes.values()]
+    told += f", up to {count(max(rounds), 'round')} a wave" if rounds else ""
     widths = [
         half
         for one in view.results.measurements

@@ -114,7 +114,11 @@ def assemble(
                 "budget": measured.budget,
                 "ended_by": measured.ended_by,
                 "waves": measured.waves,
-                "rounds": measured.rounds,
+                "rounds": {
+                    name: {str(size): count for size, count in sizes.items()}
+                    for name, sizes in measured.rounds.items()
+                },
+                "held_to": measured.held_to,
                 "calls": measured.calls,
                 "seconds": round(measured.seconds, 3),
                 "deaths": measured.deaths,

@@ -14,26 +14,30 @@ import numpy as np
 from attrs import Factory, define, field, frozen
 
 from qx import stats
+from qx.environment import usable_cpus
+from qx.errors import UsageError
 from qx.host import Entry
 from qx.jobs import LaunchJob
 from qx.quantity import log_ratios
 from qx.recording import Key, Recording, Series, joined
 from qx.runner.evaluation import MetricFailure
+from qx.runner.holding import cpus_for, off
 from qx.runner.processes import Failure, Processes, Worker
 from qx.runner.request import Cell, metric
+from qx.runner.rounds import (
+    LEAST_ROUNDS,
+    Task,
+    block_calls,
+    counted_out,
+    in_order,
+    round_seconds,
+    warm_calls,
+)
 
 #: Fewer waves would give intervals that hold the truth less often than they claim: DESIGN, 'Statistics'.
 LEAST_WAVES = 6
-#: So many waves are aimed at when the rounds of one are counted out from the budget.
-TARGET_WAVES = 8
-#: A block is as many calls as fit this time, within the limits.
-BLOCK_SECONDS = 0.012
-BLOCK_CALLS = (2, 50)
-#: Calls at the head of a block that bring back what other launches drove out of the caches; not recorded. A
-#: call that takes as long as a block brings back everything by itself.
-BLOCK_WARM_CALLS = (1, 2)
-#: Rounds of a wave.
-ROUNDS = (5, 24)
+#: Of the time that the least waves leave, so much is planned for rounds: the first wave is no exact measure.
+HEADROOM = 0.9
 #: Warming ends after this long, steady or not.
 WARM_SECONDS = 1.0
 #: A launch that dies is tried again so often before its cell is given up.
@@ -53,10 +57,12 @@ class Plan:
     block: tuple[Entry, ...]
     batch_sizes: tuple[int, ...]
     precision: float
-    #: Processors that launches may run on.
-    cpus: int
+    #: CPUs that launches may run on; none for all that this process may use.
+    cpus: tuple[int, ...] = ()
     #: Seconds for all groups together.
     budget: float
+    #: Refuse a budget that the least number of waves does not fit.
+    strict: bool = False
     least_waves: int = LEAST_WAVES
     seed: int
     timeout: float
@@ -80,8 +86,10 @@ class Measured:
     #: Cells that were given up.
     failures: dict[str, Failure] = Factory(dict)
     metric_failures: dict[tuple[str, str], MetricFailure] = Factory(dict)
-    #: Rounds in a wave, and calls in a block of a cell at a batch size.
-    rounds: int = 0
+    #: Rounds in a wave, by metric and batch size; and calls in a block of a cell at a batch size.
+    rounds: dict[str, dict[int, int]] = Factory(dict)
+    #: While rounds went on, the launches were held to so many CPUs, and this process to the others; 0: not.
+    held_to: int = 0
     calls: dict[str, dict[int, int]] = Factory(dict)
     #: Cells whose times had not become steady when the warming ended, and at which batch size.
     unsteady: set[tuple[str, int]] = Factory(set)
@@ -112,15 +120,6 @@ def measure_in_waves(plan: Plan, processes: Processes, recording: Recording, ste
     return measured
 
 
-@frozen(kw_only=True)
-class _Task:
-    """A metric of phase ``block``, at one batch size."""
-
-    metric: str
-    batch_size: int
-    key: Key
-
-
 @define
 class _Group:
     plan: Plan
@@ -130,6 +129,8 @@ class _Group:
     measured: Measured
     step: Step
     order: random.Random = field(init=False)
+    #: Rounds in a wave.
+    counts: dict[Task, int] = Factory(dict)
     #: When the first wave of the run began.
     began: float = field(init=False, default=0.0)
     #: What the last whole wave brought, in words.
@@ -178,22 +179,31 @@ class _Group:
         try:
             if self.plan.block:
                 times = self._warmed(launches)
-                if not self.measured.rounds:
+                if not self.counts:
                     self._count_out(times, time.monotonic() - began)
                 for cell in times:
                     self.measured.calls.setdefault(
-                        cell, {size: _calls(seconds) for size, seconds in times[cell].items()}
+                        cell, {size: block_calls(seconds) for size, seconds in times[cell].items()}
                     )
-                self._rounds(launches, wave)
+                with off(self._hold(launches)):
+                    self._rounds(launches, wave)
         finally:
             for worker in launches.values():
                 worker.close()
 
+    @property
+    def _at_once(self) -> int:
+        """Launches that do not get in each other's way."""
+        return (len(self.plan.cpus) or usable_cpus()) // self._threads
+
+    @property
+    def _threads(self) -> int:
+        return max(cell.threads for cell in self.plan.cells.values())
+
     def _started(self, cells: Sequence[str], wave: int) -> dict[str, Worker]:
         """A launch of every cell, as many at once as there are processors, unless their start is timed."""
-        at_once = self.plan.cpus // max(cell.threads for cell in self.plan.cells.values())
-        if any(metric(entry).alone for entry in self.plan.fresh):
-            at_once = 1
+        alone = any(metric(entry).alone for entry in self.plan.fresh)
+        at_once = 1 if alone else self._at_once
         with self.processes.side_by_side(at_once) as pool:
             started = dict(zip(cells, pool.map(lambda cell: self._start(cell, wave), cells), strict=True))
         return {cell: worker for cell, worker in started.items() if worker is not None}
@@ -207,7 +217,7 @@ class _Group:
                 worker.answer(timeout=self.plan.timeout)
                 for entry in self.plan.fresh:
                     self._ask(
-                        worker, cell, wave, _Task(metric=entry.name, batch_size=0, key=(entry.name, None))
+                        worker, cell, wave, Task(metric=entry.name, batch_size=0, key=(entry.name, None))
                     )
             except Failure as failure:
                 worker.close()
@@ -218,14 +228,21 @@ class _Group:
 
     def _warmed(self, launches: dict[str, Worker]) -> dict[str, dict[int, float]]:
         """Seconds a call takes when it is warm, by cell and batch size."""
-        times: dict[str, dict[int, float]] = {}
-        for cell in list(launches):
+
+        def warmed(cell: str) -> dict[int, float] | Failure:
             try:
-                times[cell] = {
-                    size: self._warmed_at(launches[cell], cell, size) for size in self.plan.batch_sizes
-                }
+                return {size: self._warmed_at(launches[cell], cell, size) for size in self.plan.batch_sizes}
             except Failure as failure:
-                self._lost(launches, cell, failure)
+                return failure
+
+        with self.processes.side_by_side(self._at_once) as pool:
+            ended = dict(zip(launches, pool.map(warmed, list(launches)), strict=True))
+        times: dict[str, dict[int, float]] = {}
+        for cell, end in ended.items():
+            if isinstance(end, Failure):
+                self._lost(launches, cell, end)
+            else:
+                times[cell] = end
         return times
 
     def _warmed_at(self, worker: Worker, cell: str, size: int) -> float:
@@ -235,20 +252,9 @@ class _Group:
         return answer["seconds_per_call"]  # type: ignore[no-any-return]
 
     def _count_out(self, times: Mapping[str, Mapping[int, float]], spent: float) -> None:
-        """Rounds, so that the waves that are aimed at fit the budget."""
-        round_seconds = sum(
-            (_calls(seconds) + _warm_calls(_calls(seconds))) * seconds
-            for sizes in times.values()
-            for seconds in sizes.values()
-        )
-        left = self.plan.budget / len(self.plan.groups) / TARGET_WAVES - spent
-        least, most = ROUNDS
-        fitting = math.floor(left / round_seconds) if round_seconds > 0 else most
-        self.measured.rounds = max(least, min(most, fitting))
-
-    def _rounds(self, launches: dict[str, Worker], wave: int) -> None:
+        """Rounds, so that the waves that are aimed at fit the budget; or ``UsageError``."""
         tasks = [
-            _Task(
+            Task(
                 metric=entry.name,
                 batch_size=size,
                 key=(entry.name, size if metric(entry).per_batch_size else None),
@@ -256,23 +262,49 @@ class _Group:
             for entry in self.plan.block
             for size in (self.plan.batch_sizes if metric(entry).per_batch_size else self.plan.batch_sizes[:1])
         ]
-        for number in range(self.measured.rounds):
-            self.order.shuffle(tasks)
-            for task in tasks:
-                cells = list(launches)
-                self.order.shuffle(cells)
-                for position, cell in enumerate(cells):
-                    if (cell, task.metric) in self.measured.dropped:
-                        continue
-                    try:
-                        self._ask(launches[cell], cell, wave, task, number, position)
-                    except Failure as failure:
-                        self._lost(launches, cell, failure)
+        least = LEAST_ROUNDS * sum(round_seconds(times, task.batch_size) for task in tasks)
+        due = self.plan.least_waves * len(self.plan.groups) * (spent + least)
+        if self.plan.strict and due > self.plan.budget:
+            raise UsageError(
+                f"--budget {self.plan.budget:g} is too short: {self.plan.least_waves} waves of these cells "
+                f"take about {due:.0f} s; give as much, or take a first look with --quick"
+            )
+        left = self.plan.budget / len(self.plan.groups) / self.plan.least_waves - spent
+        self.counts = counted_out(tasks, times, HEADROOM * left)
+        for task, count in self.counts.items():
+            self.measured.rounds.setdefault(task.metric, {})[task.batch_size] = count
+
+    def _hold(self, launches: dict[str, Worker]) -> tuple[int, ...]:
+        """Hold the launches to as many CPUs as they have threads, the same for all and others in each wave.
+
+        Of all that was tried this steadied the ratios most: ``benchmarks/scheduling.py``.
+        """
+        cpus = cpus_for(self._threads, self.plan.cpus, self.order)
+        for cell in list(launches) if cpus else ():
+            try:
+                launches[cell].ask("hold", timeout=self.plan.timeout, cpus=cpus)
+            except Failure as failure:
+                self._lost(launches, cell, failure)
+        self.measured.held_to = len(cpus)
+        return cpus
+
+    def _rounds(self, launches: dict[str, Worker], wave: int) -> None:
+        passes = in_order(self.counts, self.order)
+        for done, (task, number) in enumerate(passes):
+            cells = list(launches)
+            self.order.shuffle(cells)
+            for position, cell in enumerate(cells):
+                if (cell, task.metric) in self.measured.dropped:
+                    continue
+                try:
+                    self._ask(launches[cell], cell, wave, task, number, position)
+                except Failure as failure:
+                    self._lost(launches, cell, failure)
             # Between rounds, when nothing is timed.
-            self._show(f"wave {wave + 1}, round {number + 1} of {self.measured.rounds}")
+            self._show(f"wave {wave + 1}, round {done + 1} of {len(passes)}")
 
     def _ask(
-        self, worker: Worker, cell: str, wave: int, task: _Task, number: int = -1, position: int = -1
+        self, worker: Worker, cell: str, wave: int, task: Task, number: int = -1, position: int = -1
     ) -> None:
         """Have a metric measured. Its error costs this metric of this cell; a launch's death is raised."""
         if (cell, task.metric) in self.measured.dropped:
@@ -283,7 +315,7 @@ class _Group:
         else:
             calls = self.measured.calls[cell][task.batch_size]
             do = "block"
-            arguments |= {"batch_size": task.batch_size, "calls": calls, "warm": _warm_calls(calls)}
+            arguments |= {"batch_size": task.batch_size, "calls": calls, "warm": warm_calls(calls)}
         try:
             answer = worker.ask(do, timeout=self.plan.timeout, **arguments)
         except Failure as failure:
@@ -371,15 +403,3 @@ class _Group:
         if not math.isfinite(widest):
             return ""
         return f"; speedups to ±{widest:.1%}, wanted ±{self.plan.precision:.1%}"
-
-
-def _calls(seconds: float) -> int:
-    """How many calls make a block."""
-    least, most = BLOCK_CALLS
-    return max(least, min(most, round(BLOCK_SECONDS / seconds)))
-
-
-def _warm_calls(calls: int) -> int:
-    """How many calls come before those of a block."""
-    few, more = BLOCK_WARM_CALLS
-    return few if calls == BLOCK_CALLS[0] else more

@@ -101,6 +101,14 @@ class _Launch:
         gc.disable()
         return steady
 
+    def do_hold(self, cpus: list[int]) -> dict[str, Any]:
+        """Stay on these CPUs, all threads of the process."""
+        import os
+
+        for thread in os.listdir("/proc/self/task"):
+            os.sched_setaffinity(int(thread), cpus)
+        return {}
+
     def do_block(self, metric: str, batch_size: int, calls: int, warm: int) -> dict[str, Any]:
         """Measure a metric of phase ``block``, after calls that bring back what other launches drove out."""
         native = self.natives[batch_size]

@@ -10,7 +10,6 @@ from qx.records import Subject
 
 #: A window is long enough that the clock and one interruption do not decide it.
 WINDOW_SECONDS = 0.02
-WINDOW_CALLS = 3
 #: Steady: so many windows in a row, none of which is faster than the best before by more than the tolerance.
 STEADY_WINDOWS = 2
 TOLERANCE = 0.02
@@ -27,7 +26,7 @@ def warm_up(subject: Subject, native: Any, seconds: float) -> dict[str, Any]:
     while stalled < STEADY_WINDOWS:
         times: list[float] = []
         spent = 0.0
-        while len(times) < WINDOW_CALLS or spent < WINDOW_SECONDS:
+        while spent < WINDOW_SECONDS:
             start = perf_counter()
             subject.call(native)
             times.append(perf_counter() - start)

@@ -121,12 +121,23 @@ def test_weights_that_want_to_run_code_do_not(qx: Qx, toy: Any, tmp_path: Path) 
     assert not (tmp_path / "out").exists()
 
 
+def test_a_budget_too_short_for_six_waves_says_how_long_they_take(qx: Qx, toy: Any, tmp_path: Path) -> None:
+    """It is refused before anything is timed, and the results of an earlier run stay."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "full_results.json").write_text("an earlier run's")
+    done = qx("run", *toy.arguments(), "-m", "latency", "--budget", 0.1, "--batch-size", 1, "--out", "out")
+    assert done.code == 2
+    (line,) = errors(done)
+    assert re.search(r"--budget 0\.1 is too short: 6 waves of these cells take about \d+ s; .*--quick", line)
+    assert (tmp_path / "out" / "full_results.json").read_text() == "an earlier run's"
+
+
 # What it says -------------------------------------------------------------------------------------
 
 
 def test_without_a_terminal_it_says_plain_lines(qx: Qx, toy: Any) -> None:
     """A line with the time when each phase begins goes to standard error, the table to standard output."""
-    done = qx("run", *toy.arguments(), "-m", "latency", "--budget", 0.01, "--batch-size", 2, "--out", "out")
+    done = qx("run", *toy.arguments(), "-m", "latency", "--quick", "--batch-size", 2, "--out", "out")
     assert done.code == 0, done.err
     lines = done.err.splitlines()
     assert all(re.match(r"\[ *\d+\.\d s\] [a-z]+: ", line) for line in lines), lines

@@ -139,7 +139,8 @@ def test_rounds_go_in_an_order_that_changes_and_is_recorded(digits: Any, recordi
     cells = [f"digits_cnn/{config}" for config in (*CONFIGS, "control")]
     orders = []
     series = {cell: recording.series[cell]["latency", 1] for cell in cells}
-    waves, rounds = digits.results["run"]["measuring"]["waves"], digits.results["run"]["measuring"]["rounds"]
+    about = digits.results["run"]["measuring"]
+    waves, rounds = about["waves"], about["rounds"]["latency"]["1"]
     for wave in range(waves):
         for number in range(rounds):
             places = {
@@ -152,9 +153,9 @@ def test_rounds_go_in_an_order_that_changes_and_is_recorded(digits: Any, recordi
 
 
 def test_every_cell_is_launched_in_every_wave(digits: Any) -> None:
-    """At least six waves, each with a launch of every cell and of the control, however small the budget."""
+    """A first look has three waves, each with a launch of every cell and of the control."""
     measuring = digits.results["run"]["measuring"]
-    assert measuring["waves"] >= 6
+    assert measuring["waves"] == 3
     assert measuring["ended_by"] in ("precision", "budget")
     assert measuring["deaths"] == []
     assert {cell["launches"] for cell in digits.results["cells"].values()} == {measuring["waves"]}
@@ -339,7 +340,7 @@ def toys(
     ]
     return qx(
         *("run", *toy.arguments(*plugins), "--out", home / "out"),
-        *("--budget", 0.01, "--batch-size", 3, "--batch-size", 1, "--seed", 7),
+        *("--quick", "--budget", 0.01, "--batch-size", 3, "--batch-size", 1, "--seed", 7),
         cwd=home,
     )
 

@@ -10,6 +10,7 @@ import numpy as np
 import psutil
 import pytest
 
+from qx.environment import cpu_numbers
 from qx.recording import Recording
 
 #: A metric that kills its launch: in ``fresh``, of the config ``config``, the first ``times`` times.
@@ -165,7 +166,7 @@ def test_when_the_baseline_goes_on_dying_the_run_ends(
     others = [toy.config(name) for name in ("other", "third")]
     done = qx(
         *("run", *toy.arguments(*others, reaper), "-m", "latency", "-m", "reaper_toy_fp32"),
-        *("-m", "accuracy", "--batch-size", 1, "--budget", 0.01, "--out", "out"),
+        *("-m", "accuracy", "--batch-size", 1, "--quick", "--budget", 0.01, "--out", "out"),
     )
     assert done.code == 1, done.err
     assert done.results["run"]["measuring"]["ended_by"] == "the baseline failed"
@@ -246,3 +247,13 @@ def test_a_runtime_baseline_brings_nothing_else(qx: Callable[..., Any], toy: Any
     assert done.code == 0, done.err
     assert "takes part" not in done.err
     assert list(done.results["configs"]) == ["toy_fp32", "own_fp32", "own_int8"]
+
+
+def test_there_are_six_waves_however_soon_precision_is_reached(qx: Callable[..., Any], toy: Any) -> None:
+    """Fewer would give intervals that claim too much; and it is said what ended them, and what was held."""
+    done = qx("run", *toy.arguments(), "-m", "latency", "--precision", 9, "--batch-size", 1, "--out", "out")
+    assert done.code == 0, done.err
+    about = done.results["run"]["measuring"]
+    assert (about["waves"], about["ended_by"]) == (6, "precision")
+    assert about["rounds"] == {"latency": {"1": 40}}
+    assert about["held_to"] == (1 if len(cpu_numbers()) > 1 else 0)

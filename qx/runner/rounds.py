@@ -1,0 +1,74 @@
+"""Rounds: how many each thing that is timed gets, how long its blocks are, and in which order they come."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping, Sequence
+
+from attrs import frozen
+
+from qx.recording import Key
+
+#: A block is as many calls as fit this time, within the limits. Many short blocks tell more than few long
+#: ones: `benchmarks/scheduling.py`.
+BLOCK_SECONDS = 0.008
+BLOCK_CALLS = (1, 50)
+#: Calls at the head of a block that bring back what other launches drove out of the caches; not recorded. A
+#: call that takes as long as a block brings back everything by itself.
+WARM_CALLS = 2
+#: Rounds of a wave.
+LEAST_ROUNDS, MOST_ROUNDS = 5, 40
+
+
+@frozen(kw_only=True)
+class Task:
+    """A metric of phase ``block``, at one batch size; or one of phase ``fresh``, at none."""
+
+    metric: str
+    batch_size: int
+    key: Key
+
+
+def block_calls(seconds: float) -> int:
+    """How many calls make a block, of calls that take so long."""
+    least, most = BLOCK_CALLS
+    return max(least, min(most, round(BLOCK_SECONDS / seconds)))
+
+
+def warm_calls(calls: int) -> int:
+    """How many calls come before those of a block."""
+    return WARM_CALLS if calls > BLOCK_CALLS[0] else 0
+
+
+def round_seconds(times: Mapping[str, Mapping[int, float]], size: int) -> float:
+    """What one round costs at a batch size; ``times`` are seconds a call, by cell and batch size."""
+    calls = [(block_calls(of[size]), of[size]) for of in times.values()]
+    return sum((count + warm_calls(count)) * seconds for count, seconds in calls)
+
+
+def counted_out(
+    tasks: Sequence[Task], times: Mapping[str, Mapping[int, float]], seconds: float
+) -> dict[Task, int]:
+    """How many rounds of each task fit these seconds, which the tasks share alike.
+
+    What one leaves because it has its fill goes to the others.
+    """
+    costs = {task: round_seconds(times, task.batch_size) for task in tasks}
+    counts: dict[Task, int] = {}
+    for done, task in enumerate(sorted(tasks, key=costs.__getitem__)):
+        share = max(0.0, seconds) / (len(tasks) - done)
+        fitting = math.floor(share / costs[task]) if costs[task] > 0 else MOST_ROUNDS
+        counts[task] = max(LEAST_ROUNDS, min(MOST_ROUNDS, fitting))
+        seconds -= counts[task] * costs[task]
+    return counts
+
+
+def in_order(counts: Mapping[Task, int], order: random.Random) -> list[tuple[Task, int]]:
+    """Every round of every task, those of each task spread evenly over the wave, else at random."""
+    placed = [
+        ((number + order.random()) / count, task, number)
+        for task, count in counts.items()
+        for number in range(count)
+    ]
+    return [(task, number) for _, task, number in sorted(placed, key=lambda one: one[0])]

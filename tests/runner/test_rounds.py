@@ -1,0 +1,61 @@
+"""Rounds: counted out so that what is timed shares the time alike, and mixed."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+
+import pytest
+
+from qx.environment import cpu_numbers
+from qx.runner import holding, rounds
+from qx.runner.rounds import Task, block_calls, counted_out, in_order, round_seconds, warm_calls
+
+SMALL, LARGE = (Task(metric="latency", batch_size=size, key=("latency", size)) for size in (1, 32))
+TIMES = {"toy/a": {1: 0.001, 32: 0.03}, "toy/b": {1: 0.002, 32: 0.06}}
+
+
+def test_a_block_is_as_many_calls_as_fit_its_time() -> None:
+    """Within limits; and where one call takes a block's time, no other comes before it."""
+    assert [block_calls(seconds) for seconds in (1e-6, 0.001, 0.004, 0.1, 30)] == [50, 8, 2, 1, 1]
+    assert [warm_calls(calls) for calls in (1, 2, 50)] == [0, 2, 2]
+
+
+def test_tasks_share_the_time_and_give_on_what_they_do_not_need() -> None:
+    """Short and long calls get as many seconds each, up to the most rounds that are worth while."""
+    costs = {task: round_seconds(TIMES, task.batch_size) for task in (SMALL, LARGE)}
+    assert costs[SMALL] == pytest.approx((8 + 2) * 0.001 + (4 + 2) * 0.002)
+    assert costs[LARGE] == pytest.approx(0.03 + 0.06)
+    counts = counted_out([LARGE, SMALL], TIMES, 1.2)
+    assert counts[SMALL] * costs[SMALL] == pytest.approx(0.6, abs=costs[SMALL])
+    assert counts[LARGE] * costs[LARGE] == pytest.approx(0.6, abs=costs[LARGE])
+    plenty = counted_out([LARGE, SMALL], TIMES, 3.5)
+    assert plenty[SMALL] == rounds.MOST_ROUNDS
+    assert plenty[LARGE] == int((3.5 - 40 * costs[SMALL]) / costs[LARGE])
+    assert set(counted_out([LARGE, SMALL], TIMES, -5.0).values()) == {rounds.LEAST_ROUNDS}
+
+
+def test_rounds_of_different_tasks_are_mixed() -> None:
+    """Each task's rounds are spread over the whole wave, in another order each time."""
+    counts = {SMALL: 30, LARGE: 10}
+    passes = in_order(counts, random.Random(1))
+    assert [number for task, number in passes if task is SMALL] == list(range(30))
+    places = [place for place, (task, _) in enumerate(passes) if task is LARGE]
+    assert len(places) == 10
+    assert all(1 <= following - place <= 8 for place, following in itertools.pairwise(places))
+    assert passes != in_order(counts, random.Random(2))
+
+
+@pytest.mark.skipif(len(cpu_numbers()) < 2, reason="needs two CPUs")
+def test_the_host_keeps_off_the_cpus_that_launches_are_held_to() -> None:
+    """As many CPUs as threads, from those that are allowed, never all that the host has."""
+    here, order = cpu_numbers(), random.Random(0)
+    assert holding.cpus_for(1, here[:1], order) == here[:1]
+    assert {holding.cpus_for(1, (), order) for _ in range(99)} == {(cpu,) for cpu in here}
+    assert holding.cpus_for(len(here), (), order) == ()
+    assert holding.cpus_for(2, here[:1], order) == ()
+    with holding.off(here[:1]):
+        assert set(os.sched_getaffinity(0)) == set(here[1:])
+    with holding.off(()):
+        assert set(os.sched_getaffinity(0)) == set(here)
