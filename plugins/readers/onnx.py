@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ BETWEEN = ("DequantizeLinear", "QuantizeLinear", "Transpose", "Cast", "Identity"
 
 
 def read(path: Path, details: Mapping[str, Any]) -> Weights:
-    """The constants of two or more dimensions that operators multiply by."""
+    """The constants of two or more dimensions that operators multiply by, or look up as a table."""
     import onnx
 
     graph = onnx.load(path).graph
@@ -29,13 +29,20 @@ def read(path: Path, details: Mapping[str, Any]) -> Weights:
     constants = {one.name: one for one in graph.initializer}
     layers = {}
     for node in graph.node:
-        for name in node.input if WEIGHTED.fullmatch(node.op_type) else ():
+        for name in _candidates(node):
             while name in producers and producers[name].op_type in BETWEEN:
                 name = producers[name].input[0]
             if name in constants and len(constants[name].dims) >= 2:
                 kind = onnx.TensorProto.DataType.Name(constants[name].data_type)
                 layers[name] = layer(prod(constants[name].dims), _bits(kind), kind.lower())
     return Weights(layers, _kernels(path))
+
+
+def _candidates(node: Any) -> Sequence[str]:
+    """The inputs of a node that may be weights."""
+    if node.op_type == "Gather":
+        return [node.input[0]]
+    return node.input if WEIGHTED.fullmatch(node.op_type) else ()  # type: ignore[no-any-return]
 
 
 def _bits(kind: str) -> int:

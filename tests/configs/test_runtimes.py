@@ -305,6 +305,26 @@ def test_an_operator_that_the_runtime_lacks_is_told_by_layer(config: str, tmp_pa
         convert(config, model, tmp_path)
 
 
+@pytest.mark.parametrize("config", due("onnxruntime_fp32", "openvino_fp32"))
+def test_tables_are_weights_and_what_is_added_is_none(config: str, tmp_path: Path) -> None:
+    """An embedding counts by its elements; a constant that is added does not, whatever its shape."""
+    from qx_plugins.metrics import quantized_share
+
+    class Words(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.head = nn.Embedding(7, 6), nn.Linear(6, 3)
+            self.places = nn.Parameter(torch.randn(4, 6))
+
+        def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+            return self.head((self.table(tokens) + self.places).mean(1))
+
+    artifact = convert(config, Words().eval(), tmp_path, (torch.zeros(1, 4, dtype=torch.long),))
+    samples = quantized_share.measure(artifact, Context())
+    assert sorted(layer["elements"] for layer in samples.details["layers"].values()) == [18, 42]
+    assert {layer["bits"] for layer in samples.details["layers"].values()} == {32}
+
+
 @pytest.mark.parametrize("config", due("onnxruntime_fp32"))
 def test_nothing_of_this_machine_is_shipped(built: Callable[..., Any], config: str) -> None:
     """The exporter's notes for debugging, with paths of the sources, are not in the file."""
