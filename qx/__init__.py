@@ -2,7 +2,7 @@
 
 from qx.environment import cpu_flags
 from qx.errors import DataError, PluginError, QxError, Unsupported, UsageError
-from qx.hookspecs import hookimpl
+from qx.hookspecs import CONTRACT, hookimpl
 from qx.records import (
     Artifact,
     Block,
@@ -22,6 +22,7 @@ from qx.records import (
 )
 
 __all__ = [
+    "CONTRACT",
     "Artifact",
     "Block",
     "Config",

@@ -12,7 +12,18 @@ from zlib import crc32
 
 from attrs import evolve, frozen
 
-from qx.contract import Breach, CannotImport, cause, check, import_plugin, new_manager
+from qx.contract import (
+    Breach,
+    CannotImport,
+    Incompatible,
+    cause,
+    check,
+    check_contract,
+    declared,
+    declared_in_source,
+    import_plugin,
+    new_manager,
+)
 from qx.errors import UsageError
 from qx.hookspecs import PROJECT
 from qx.records import Kind, Record
@@ -20,7 +31,7 @@ from qx.records import Kind, Record
 if TYPE_CHECKING:
     import pluggy
 
-State: TypeAlias = Literal["ready", "unavailable", "broken", "conflict", "left_out"]
+State: TypeAlias = Literal["ready", "unavailable", "incompatible", "broken", "conflict", "left_out"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
@@ -99,7 +110,12 @@ def load(reference: Reference, specs: pluggy.HookRelay, *, named: bool = True) -
 
     Without ``named`` the reference's name is a guess, and its record says how it is called.
     """
-    plugin = import_plugin(reference.module, reference.path, reference.attribute)
+    try:
+        plugin = import_plugin(reference.module, reference.path, reference.attribute)
+    except CannotImport:
+        check_contract(declared_in_source(reference.module, reference.path))
+        raise
+    check_contract(declared(plugin))
     record, hooks = check(specs, plugin, reference.name if named else None)
     if record is not None:
         reference = evolve(reference, name=record.name)
@@ -156,7 +172,8 @@ def _entry(
 def _broken(reference: Reference, breach: Breach) -> Found:
     if breach.record is not None and reference.distribution is None:
         reference = evolve(reference, name=breach.record.name)
-    return Found(_entry(reference, "broken", breach.reason, record=breach.record))
+    state: State = "incompatible" if isinstance(breach, Incompatible) else "broken"
+    return Found(_entry(reference, state, breach.reason, record=breach.record))
 
 
 def _order(found: Found) -> tuple[int, bool, str, str]:
@@ -256,7 +273,7 @@ def _with_conflicts(found: list[Found]) -> list[Found]:
 
 def _in_conflict(entry: Entry, claims: dict[str, list[Entry]]) -> Found | None:
     claimants = claims.get(entry.name, [])
-    if entry not in claimants or len(claimants) < 2 or entry.state == "broken":
+    if entry not in claimants or len(claimants) < 2 or entry.state in ("broken", "incompatible"):
         return None
     providers = sorted(
         f"{each.provider} ({each.reference.target})" if each.distribution else each.provider

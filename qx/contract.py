@@ -6,6 +6,8 @@ import contextlib
 import importlib
 import importlib.util
 import inspect
+import pathlib
+import re
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -44,6 +46,10 @@ class CannotImport(Breach):
     """The plugin's module cannot be imported, or has no such attribute."""
 
 
+class Incompatible(Breach):
+    """The plugin was made for a version of the contract that this qx does not have."""
+
+
 def new_manager() -> pluggy.PluginManager:
     """A manager that knows the hooks and no plugin."""
     manager = pluggy.PluginManager(hookspecs.PROJECT)
@@ -71,6 +77,49 @@ def import_plugin(module: str, path: str | None = None, attribute: str | None = 
     except (Exception, SystemExit) as error:
         raise CannotImport(f"cannot be imported: {cause(error)}") from error
     return plugin
+
+
+#: By this name a module says which version of the contract it was made for.
+CONTRACT_NAME = "QX_CONTRACT"
+
+
+def declared(plugin: object) -> object:
+    """The version of the contract that a plugin says it was made for; None where it says nothing."""
+    module = sys.modules.get(getattr(type(plugin), "__module__", ""))
+    # Statically: whatever an object does when it is asked for an attribute, it is not done here.
+    found = (inspect.getattr_static(one, CONTRACT_NAME, None) for one in (plugin, module))
+    return next((version for version in found if version is not None), None)
+
+
+def declared_in_source(module: str, path: str | Path | None) -> str | None:
+    """The same of a module that cannot be imported: often because it was made for another version."""
+    try:
+        if path is None:
+            spec = importlib.util.find_spec(module)
+            path = spec.origin if spec is not None else None
+        text = pathlib.Path(path or "").read_text(encoding="utf-8")
+    except (Exception, SystemExit):  # whatever a parent package raises when it is imported
+        return None
+    found = re.search(rf"^{CONTRACT_NAME}\b[^=\n]*=\s*[\"']([^\"']*)[\"']", text, re.MULTILINE)
+    return found[1] if found else None
+
+
+def check_contract(made_for: object) -> None:
+    """Raise ``Incompatible`` unless a plugin made for this version can be used; ``Breach`` if it is none."""
+    if made_for is None:
+        return
+    found = re.fullmatch(r"([0-9]{1,9})(?:\.([0-9]{1,9}))?", made_for) if isinstance(made_for, str) else None
+    if found is None:
+        raise Breach(f"{CONTRACT_NAME} is {made_for!r}, and must be a version such as {hookspecs.CONTRACT!r}")
+    major, minor = int(found[1]), int(found[2] or 0)
+    ours = tuple(map(int, hookspecs.CONTRACT.split(".")))
+    if major == ours[0] and minor <= ours[1]:
+        return
+    newer = (major, minor) > ours
+    todo = "upgrade quant-explorer" if newer else "upgrade the plugin, or install an earlier quant-explorer"
+    raise Incompatible(
+        f"was made for version {made_for} of qx's contract, and this qx has {hookspecs.CONTRACT}: {todo}"
+    )
 
 
 def _import_file(module: str, path: str | Path) -> Any:

@@ -23,6 +23,11 @@ Leave out the arguments that you do not need; qx may add arguments to a hook, an
 An optional hook that is not implemented is skipped. One that is implemented and gives None where a value is
 due is an error of the plugin, and told as such with plugin, distribution, hook and cause.
 
+The contract has a version, ``qx.CONTRACT``: another minor adds (hooks, arguments, fields of records),
+another major may break. A plugin says in a line of its module what it was made for, ``QX_CONTRACT = "1.0"``;
+without it that is the major that is there. One that was made for another major, or for a later minor, is
+listed as incompatible, with what to do, and never called.
+
 To say that a model cannot be treated, raise :class:`qx.Unsupported` with the layer and the reason; to
 say that data cannot be had or used, raise :class:`qx.DataError`. Anything else that is raised makes the
 cell ``failed``, with stage and cause. The other cells go on.
@@ -41,6 +46,8 @@ if TYPE_CHECKING:
     from qx.records import Arrays, Artifact, Context, Data, Record, Samples, Subject
 
 PROJECT = "qx"
+#: The version of this contract: MAJOR.MINOR.
+CONTRACT = "1.0"
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)

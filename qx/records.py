@@ -36,6 +36,11 @@ def to_integers(values: Iterable[int]) -> tuple[int, ...]:
     return tuple(values)
 
 
+def to_values(values: Iterable[Any]) -> tuple[Any, ...]:
+    """For fields: anything as a tuple."""
+    return tuple(values)
+
+
 def _name() -> Any:
     return field(validator=[instance_of(str), matches_re(NAME)])
 
@@ -48,13 +53,8 @@ def _flag() -> Any:
     return field(default=False, validator=instance_of(bool))
 
 
-def _names(**arguments: Any) -> Any:
-    return field(
-        default=(),
-        converter=tuple,
-        validator=attrs.validators.deep_iterable(instance_of(str)),
-        **arguments,
-    )
+#: For fields that hold strings.
+_STRINGS = attrs.validators.deep_iterable(instance_of(str))
 
 
 # What plugins say of themselves -------------------------------------------------------------------
@@ -71,7 +71,7 @@ class Option:
     default: Any
     help: str = _text()
     #: The values there are; none where any of the type will do.
-    choices: tuple[Any, ...] = field(default=(), converter=tuple)
+    choices: tuple[Any, ...] = field(default=(), converter=to_values)
     #: The least and the most that a number may be.
     minimum: float | None = None
     maximum: float | None = None
@@ -143,13 +143,13 @@ class Config:
     name: str = _name()
     summary: str = _text()
     #: Distributions that must be installed, as requirement strings (``"onnxruntime>=1.17"``).
-    requires: tuple[str, ...] = _names()
+    requires: tuple[str, ...] = field(default=(), converter=to_strings, validator=_STRINGS)
     #: The extra of the plugin's distribution that installs them.
     extra: str | None = None
     #: CPU flags without which the config cannot run (``"avx512_vnni"``).
-    instruction_sets: tuple[str, ...] = _names()
+    instruction_sets: tuple[str, ...] = field(default=(), converter=to_strings, validator=_STRINGS)
     #: Commands of which one must be on the PATH (``"g++", "clang++"``).
-    programs: tuple[str, ...] = _names()
+    programs: tuple[str, ...] = field(default=(), converter=to_strings, validator=_STRINGS)
     options: tuple[Option, ...] = field(default=(), converter=_options)
     #: ``calibrate`` wants batches of calibration images. Such a config has an option ``calibration_n``; its
     #: author may declare it, to give it another default.
@@ -207,7 +207,7 @@ class Metric:
     pick: str | None = None
     #: A metric of phase ``fresh`` that times: launches must then start one after another, not side by side.
     alone: bool = _flag()
-    requires: tuple[str, ...] = _names()
+    requires: tuple[str, ...] = field(default=(), converter=to_strings, validator=_STRINGS)
     extra: str | None = None
     options: tuple[Option, ...] = field(default=(), converter=_options)
 
@@ -241,7 +241,7 @@ class Workload:
     default: bool = _flag()
     #: The workload to take instead where this one is the default and its data cannot be had.
     fallback: str | None = None
-    requires: tuple[str, ...] = _names()
+    requires: tuple[str, ...] = field(default=(), converter=to_strings, validator=_STRINGS)
     extra: str | None = None
     options: tuple[Option, ...] = field(default=(), converter=_options)
 
@@ -254,10 +254,10 @@ class Loader:
     name: str = _name()
     summary: str = _text()
     #: Modules of the runtime. A launch imports them first, so that their cost is told apart from loading.
-    imports: tuple[str, ...] = _names()
+    imports: tuple[str, ...] = field(default=(), converter=to_strings, validator=_STRINGS)
     #: It serves modules: it rebuilds them by prepare and convert, and loads the saved state dict into them.
     rebuilds: bool = _flag()
-    requires: tuple[str, ...] = _names()
+    requires: tuple[str, ...] = field(default=(), converter=to_strings, validator=_STRINGS)
     extra: str | None = None
     options: tuple[Option, ...] = field(default=(), converter=_options)
 

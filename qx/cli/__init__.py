@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 # Careful: once `qx.cli.list` is imported, `list` in this module is that one, and not the builtin.
 COMMANDS = ("run", "report", "quantize", "list", "show", "train", "doctor")
 
+#: States of plugins that are mistakes, of theirs or of the installation.
+UNUSABLE = ("broken", "conflict", "incompatible")
 #: Errors of the machine, and not of the program: full, not allowed, read only.
 MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 
@@ -98,8 +100,8 @@ def _terminated_like_interrupted() -> Iterator[None]:
 
 
 def warn_of_broken(host: Host) -> None:
-    """Name each broken or conflicting plugin in a line on stderr. Every command but ``list`` does so."""
-    complaints = {entry.complaint for entry in host.entries if entry.state in ("broken", "conflict")}
+    """Name each plugin that cannot be used in a line on stderr. Every command but ``list`` does so."""
+    complaints = {entry.complaint for entry in host.entries if entry.state in UNUSABLE}
     for complaint in sorted(complaints):
         _tell(f"qx: warning: {complaint}")
 

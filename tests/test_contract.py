@@ -1,0 +1,172 @@
+"""The version of the contract, and what it promises: a later minor breaks nobody, another major is told."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import qx
+from qx import hookspecs
+from qx.catalogue import discover
+from qx.contract import check, new_manager
+from qx.errors import UsageError
+from qx.host import Host
+
+Write = Callable[[str, str], str]
+
+HALF = """
+    {first}
+    from qx import Config, hookimpl
+    @hookimpl
+    def describe():
+        return Config(name="half", summary="Half.")
+    @hookimpl
+    def convert(model):
+        return model
+"""
+
+
+def only(plugin: str) -> Any:
+    (found,) = (item.entry for item in discover([plugin]) if item.entry.distribution is None)
+    return found
+
+
+@pytest.mark.parametrize("made_for", ["2", "2.0", "2.3", None])
+def test_what_was_made_for_this_major_is_ready(
+    write_plugin: Write, monkeypatch: pytest.MonkeyPatch, made_for: str | None
+) -> None:
+    """Made for this major and a minor up to this one, or silent about it."""
+    monkeypatch.setattr(hookspecs, "CONTRACT", "2.3")
+    first = "" if made_for is None else f"QX_CONTRACT = {made_for!r}"
+    assert only(write_plugin("half", HALF.format(first=first))).state == "ready"
+
+
+@pytest.mark.parametrize(
+    ("made_for", "todo"),
+    [
+        ("1", "upgrade the plugin, or install an earlier quant-explorer"),
+        ("1.9", "upgrade the plugin, or install an earlier quant-explorer"),
+        ("2.4", "upgrade quant-explorer"),
+        ("3", "upgrade quant-explorer"),
+    ],
+)
+def test_what_was_made_for_another_is_incompatible(
+    write_plugin: Write, monkeypatch: pytest.MonkeyPatch, made_for: str, todo: str
+) -> None:
+    """It is listed with both versions and what to do; its hooks are not called, and naming it is an error."""
+    monkeypatch.setattr(hookspecs, "CONTRACT", "2.3")
+    path = write_plugin("half", HALF.format(first=f"QX_CONTRACT = {made_for!r}"))
+    entry = only(path)
+    reason = f"was made for version {made_for} of qx's contract, and this qx has 2.3: {todo}"
+    assert (entry.state, entry.reason, entry.record) == ("incompatible", reason, None)
+    with pytest.raises(UsageError, match="is incompatible: was made for version"):
+        Host.discover([path]).get("config", "half")
+
+
+def test_one_that_needs_what_qx_no_longer_has_is_incompatible_and_not_broken(write_plugin: Write) -> None:
+    """What it was made for is read even where it cannot be imported."""
+    path = write_plugin("old", "QX_CONTRACT: str = '0.7'\nfrom qx import gone_since_long\n")
+    assert only(path).state == "incompatible"
+
+
+@pytest.mark.parametrize("made_for", ["", "one", "1.x", "1.2.3", "-1"])
+def test_what_is_no_version_is_broken(write_plugin: Write, made_for: str) -> None:
+    """The reason shows what was said and what a version looks like."""
+    entry = only(write_plugin("half", HALF.format(first=f"QX_CONTRACT = {made_for!r}")))
+    assert entry.state == "broken"
+    assert entry.reason == f"QX_CONTRACT is {made_for!r}, and must be a version such as {qx.CONTRACT!r}"
+
+
+def test_an_object_says_it_itself_or_its_module_does(write_plugin: Write) -> None:
+    """The attribute of the object goes before that of the module that its class is from."""
+    source = """
+        from qx import Config, hookimpl
+        QX_CONTRACT = "9"
+        class Plugin:
+            @hookimpl
+            def describe(self):
+                return Config(name="half", summary="Half.")
+            @hookimpl
+            def convert(self, model):
+                return model
+        class Told(Plugin):
+            QX_CONTRACT = "1"
+        silent, told = Plugin(), Told()
+    """
+    path = write_plugin("objects", source)
+    assert only(f"{path}:silent").state == "incompatible"
+    assert only(f"{path}:told").state == "ready"
+
+
+def test_commands_name_an_incompatible_plugin_and_go_on(qx: Callable[..., Any], write_plugin: Write) -> None:
+    """``qx list`` and ``qx show`` say so; ``qx show`` of another warns of it in one line, and ends well."""
+    path = write_plugin("half", HALF.format(first="QX_CONTRACT = '9'"))
+    listed = qx("list", "-p", path)
+    assert (listed.code, listed.err) == (0, "")
+    assert "incompatible" in listed.out
+    shown = qx("show", "half", "-p", path)
+    assert shown.code == 0
+    assert shown.out.startswith("half: a plugin of unknown kind, incompatible\n")
+    other = qx("show", "latency", "-p", path)
+    assert other.code == 0
+    (line,) = other.err.splitlines()
+    assert line.startswith("qx: warning: plugin 'half'")
+    assert "upgrade quant-explorer" in line
+
+
+HOOKS = [name for name, one in vars(hookspecs).items() if hasattr(one, "qx_spec")]
+
+
+@pytest.mark.parametrize("hook", [hook for hook in HOOKS if hook != "describe"])
+def test_a_hook_with_fewer_arguments_is_served(hook: str, tmp_path: Path) -> None:
+    """A hook that takes none of its arguments, as if all had been added after it was written, is called."""
+    kinds = {
+        "config": ("prepare_model", "calibrate", "convert"),
+        "workload": ("make_model", "load_data", "example_inputs", "train"),
+        "metric": ("measure",),
+        "loader": ("load",),
+    }
+    kind = next(kind for kind, hooks in kinds.items() if hook in hooks)
+    record = {
+        "config": "Config(name='few', summary='Few.', calibration=True)",
+        "workload": "Workload(name='few', summary='Few.')",
+        "metric": "Metric(name='few', summary='Few.', unit='bytes', better='lower', samples='exact', "
+        "compare='ratio', phase='artifact')",
+        "loader": "Loader(name='few', summary='Few.')",
+    }[kind]
+    hooks = "".join(f"@hookimpl\ndef {one}():\n    return 7\n" for one in kinds[kind])
+    path = tmp_path / "few.py"
+    path.write_text(f"from qx import *\n@hookimpl\ndef describe():\n    return {record}\n{hooks}")
+    host = Host.discover([str(path)])
+    arguments = dict.fromkeys(getattr(host._manager.hook, hook).spec.argnames)
+    assert host.call("few", hook, **arguments) == 7
+
+
+def test_an_argument_that_is_added_to_a_hook_breaks_nobody(write_plugin: Write) -> None:
+    """With a specification that has one argument more every built-in plugin keeps the contract as it is."""
+    manager = new_manager()
+    for caller in vars(manager.hook).values():
+        if hasattr(caller, "spec") and caller.spec is not None:
+            caller.spec.argnames = (*caller.spec.argnames, "added_later")
+    plugins = [entry for entry in Host.discover().entries if entry.state == "ready"]
+    assert plugins
+    for entry in plugins:
+        assert entry.reference is not None
+        plugin: Any = sys.modules[entry.reference.module]
+        for part in (entry.reference.attribute or "").split("."):
+            plugin = getattr(plugin, part) if part else plugin
+        assert check(manager.hook, plugin, entry.name)[1] == entry.hooks
+
+
+def test_every_public_name_is_listed() -> None:
+    """docs/api.md names everything in ``qx.__all__``, and nothing there is missing from ``qx``."""
+    text = (Path(__file__).parents[1] / "docs" / "api.md").read_text()
+    import re
+
+    listed = set(re.findall(r"^\| `(\w+)`", text, re.MULTILINE))
+    assert listed == set(qx.__all__)
+    assert all(hasattr(qx, name) for name in qx.__all__)

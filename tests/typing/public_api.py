@@ -1,0 +1,163 @@
+"""The public API as plugins use it: read by the type checker, run by nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import qx
+from qx import (
+    CONTRACT,
+    Artifact,
+    Block,
+    Config,
+    Context,
+    Data,
+    DataError,
+    Fresh,
+    Loader,
+    Mark,
+    Metric,
+    Option,
+    PluginError,
+    Predictions,
+    QxError,
+    Recorded,
+    Samples,
+    Subject,
+    Unsupported,
+    UsageError,
+    Workload,
+    cpu_flags,
+    hookimpl,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+version: str = CONTRACT
+same: str = qx.CONTRACT
+flags: frozenset[str] = frozenset(cpu_flags())
+errors: tuple[type[QxError], ...] = (DataError, PluginError, Unsupported, UsageError)
+
+option = Option(name="bits", default=8, help="Bits.", choices=[4, 8], minimum=2, maximum=8)
+flaw: str = option.flaw(5)
+kind: type = option.type
+
+config = Config(
+    name="half",
+    summary="Half.",
+    requires=["torchao>=0.5"],
+    extra="torchao",
+    instruction_sets=["avx512_vnni"],
+    options=[option],
+    calibration=True,
+    training=False,
+    quantizable=True,
+    reference=False,
+    runtime_baseline="fp32_there",
+)
+metric = Metric(
+    name="delay",
+    summary="Delay.",
+    unit="ms",
+    better="lower",
+    samples="per_block",
+    compare="speedup",
+    phase="block",
+    margin=0.02,
+    per_batch_size=True,
+    axis=True,
+    pick="the quickest",
+    alone=False,
+    requires=(),
+    options=(option,),
+)
+workload = Workload(name="cats", summary="Cats.", weights="cats:cats.pt", default=False, fallback="digits")
+loader = Loader(name="there", summary="There.", imports=["numpy"], rebuilds=False)
+
+
+@hookimpl
+def describe() -> Config:
+    return config
+
+
+@hookimpl
+def make_model(context: Context) -> torch.nn.Module:
+    raise Unsupported("layer norm: no int8 kernel")
+
+
+@hookimpl
+def load_data(split: str, context: Context) -> Data:
+    if context.data is None or context.offline:
+        raise DataError(f"{split} is not there")
+    return Data(inputs={"image": [[0.0]]}, labels=[0], classes=["cat"], source=str(context.cache))
+
+
+@hookimpl
+def example_inputs(batch_size: int) -> tuple[torch.Tensor, ...]:
+    import torch
+
+    return (torch.zeros(batch_size, 1),)
+
+
+@hookimpl
+def train(model: torch.nn.Module, context: Context) -> torch.nn.Module:
+    context.progress(0.5, f"seed {context.seed}, {context.options['epochs']} epochs")
+    return model
+
+
+@hookimpl
+def prepare_model(
+    model: torch.nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context
+) -> torch.nn.Module:
+    return model
+
+
+@hookimpl
+def calibrate(model: torch.nn.Module, batches: Sequence[Mapping[str, Any]]) -> torch.nn.Module:
+    for batch in batches:
+        model(*batch.values())
+    return model
+
+
+@hookimpl
+def convert(model: torch.nn.Module, context: Context) -> Artifact:
+    folder: Path | None = context.folder
+    assert folder is not None
+    return Artifact(folder=folder, loader="there", files=["model.npz"], details={"threads": context.threads})
+
+
+class Served:
+    """A subject, by its shape alone."""
+
+    def prepare(self, arrays: Mapping[str, Any]) -> Any:
+        return arrays["image"]
+
+    def call(self, native: Any) -> Any:
+        return native
+
+    def outputs(self, native: Any) -> Any:
+        return native
+
+
+@hookimpl
+def load(artifact: Artifact, context: Context) -> Subject:
+    rebuilt = context.rebuild() if context.rebuild is not None else None
+    assert rebuilt is None, (artifact.folder, artifact.files, artifact.details, artifact.loader)
+    return Served()
+
+
+@hookimpl
+def measure(subject: Subject | None, data: Block | Fresh | Predictions | Recorded) -> Samples | None:
+    if isinstance(data, Fresh):
+        mark: Mark = data.mark("now")
+        return Samples([mark.peak - data.marks[0].rss, mark.seconds], details={"stage": mark.stage})
+    if isinstance(data, Block) and subject is not None:
+        return Samples([float(subject.call(data.native)) for _ in range(data.calls)])
+    if isinstance(data, Predictions):
+        return Samples(data.outputs.max(axis=1), groups=data.labels, group_names=data.classes)
+    if isinstance(data, Recorded):
+        return Samples(data.samples["delay", data.batch_size], waves=data.waves["delay", data.batch_size])
+    return None
