@@ -1,0 +1,75 @@
+"""docs/hooks.md is held to the contract: every hook, its exact signature, and examples that keep it."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from qx import hookspecs
+from qx.contract import MAY_GIVE_NONE, REQUIRED
+from qx.host import Host
+
+DOCUMENT = (Path(__file__).parents[1] / "docs" / "hooks.md").read_text()
+HOOKS = [name for name, one in vars(hookspecs).items() if hasattr(one, "qx_spec")]
+SECTIONS = {
+    part.partition("\n")[0].strip(): part.partition("\n")[2].partition("\n## ")[0]
+    for part in re.split(r"^### ", DOCUMENT, flags=re.MULTILINE)[1:]
+}
+
+
+def example(hook: str) -> str:
+    return textwrap.dedent(SECTIONS[hook].partition("Example:\n")[2])
+
+
+def test_every_hook_has_its_section() -> None:
+    """Each hook, in the order of the contract's file, and none that is not there."""
+    assert list(SECTIONS) == HOOKS
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_the_signature_is_the_one_of_the_contract(hook: str) -> None:
+    """Names, annotations and what is given back, letter by letter."""
+    due = f"{hook}{inspect.signature(getattr(hookspecs, hook))}".replace("'", "")
+    assert SECTIONS[hook].strip().splitlines()[0].strip() == due
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_it_says_what_none_and_an_error_do(hook: str) -> None:
+    """None is an error for all hooks but those that may give it."""
+    text = " ".join(SECTIONS[hook].split())
+    assert ("None is an error." in text) == (hook not in MAY_GIVE_NONE)
+    assert "None means" in text or hook not in MAY_GIVE_NONE
+    assert "On error: " in text
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_the_example_keeps_the_contract(hook: str, tmp_path: Path) -> None:
+    """It stands in the contract's file too; with stand-ins for the other hooks it is a plugin that is ready."""
+    source = example(hook)
+    assert textwrap.indent(source.strip(), "    ") in (inspect.getdoc(getattr(hookspecs, hook)) or "")
+    records = {
+        "config": "Config(name='half', summary='Half.', calibration=True)",
+        "metric": "Metric(name='half', summary='S', unit='bytes', better='lower', samples='exact', "
+        "compare='ratio', phase='artifact')",
+        "workload": "Workload(name='half', summary='Half.')",
+        "loader": "Loader(name='half', summary='Half.')",
+    }
+    kinds = {**REQUIRED, "config": ("prepare_model", "calibrate", "convert")}
+    kind = next((kind for kind, hooks in kinds.items() if hook in (*hooks, "train")), "config")
+    kind = "workload" if hook == "train" else kind
+    needed = () if hook == "describe" else ("describe", *kinds[kind])
+    needed = ("convert",) if hook == "describe" else needed
+    rest = "".join(
+        f"@hookimpl\ndef {name}():\n    return {records[kind] if name == 'describe' else None}\n"
+        for name in needed
+        if name != hook
+    )
+    path = tmp_path / "half.py"
+    path.write_text(f"from qx import *\n{rest}{source}")
+    (entry,) = (one for one in Host.discover([str(path)]).entries if one.distribution is None)
+    assert entry.state == "ready", entry.reason
+    assert hook in entry.hooks
