@@ -31,7 +31,7 @@ def load(artifact: Artifact, context: Context) -> ExecuTorchSubject:
 
 
 def _runtime() -> Any:
-    """The binding by itself: the module that wraps it also imports the exporter, at four times the memory."""
+    """The binding by itself: the module that wraps it also imports the exporter, which takes seconds."""
     try:
         from executorch.extension.pybindings import _C
     except ImportError:
