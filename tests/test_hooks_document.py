@@ -48,7 +48,7 @@ def test_it_says_what_none_and_an_error_do(hook: str) -> None:
 
 @pytest.mark.parametrize("hook", HOOKS)
 def test_the_example_keeps_the_contract(hook: str, tmp_path: Path) -> None:
-    """It stands in the contract's file too; with stand-ins for the other hooks it is a plugin that is ready."""
+    """It stands in the contract's file too; with stand-ins for the other hooks it is ready."""
     source = example(hook)
     assert textwrap.indent(source.strip(), "    ") in (inspect.getdoc(getattr(hookspecs, hook)) or "")
     records = {

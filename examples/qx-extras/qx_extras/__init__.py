@@ -1,0 +1,1 @@
+"""A recipe and a metric for quant-explorer."""
