@@ -132,7 +132,7 @@ def discover(plugins: Sequence[str] = ()) -> list[Found]:
     installed, found = _installed()
     places = {(reference.module, reference.path, reference.attribute) for reference in installed}
     for argument in plugins:
-        reference = None if argument.startswith("no:") else _given(argument)
+        reference = None if argument.startswith("no:") else reference_of(argument)
         if reference and (place := (reference.module, reference.path, reference.attribute)) not in places:
             places.add(place)
             found.append(_load_given(argument, reference, specs))
@@ -219,7 +219,7 @@ def _installed() -> tuple[list[Reference], list[Found]]:
 # What the user names ------------------------------------------------------------------------------
 
 
-def _given(argument: str) -> Reference:
+def reference_of(argument: str) -> Reference:
     """What ``-p ARGUMENT`` names. The plugin's own name is a guess, until it has described itself."""
     if file := re.fullmatch(r"(?P<path>.*\.py)(:(?P<attribute>[\w.]+))?", argument):
         path = Path(file["path"]).resolve()
@@ -229,8 +229,9 @@ def _given(argument: str) -> Reference:
         module = f"_qx_{re.sub(r'[^0-9A-Za-z_]', '_', path.stem)}_{crc32(os.fsencode(path)):08x}"
         return Reference(file["attribute"] or path.stem, module, str(path), file["attribute"])
     module, _, attribute = argument.partition(":")
-    # As with `python -m`: modules of the current folder can be named.
-    if (here := os.getcwd()) not in sys.path:
+    # As with `python -m`: modules of the current folder can be named. qx's own are not looked for there.
+    own = module.partition(".")[0] == __name__.partition(".")[0]
+    if not own and (here := os.getcwd()) not in sys.path:
         sys.path.insert(0, here)
     return Reference((attribute or module).rpartition(".")[2], module, None, attribute or None)
 

@@ -101,6 +101,10 @@ class Host:
         """Whether a usable plugin implements a hook. Raises ``LookupError`` for a name that is none's."""
         return hook in self._usable[name].hooks
 
+    def plugin(self, name: str) -> object:
+        """A usable plugin itself: a module or an object. Raises ``LookupError`` for a name that is none's."""
+        return self._plugins[name]
+
     def call(self, name: str, hook: str, /, **arguments: Any) -> Any:
         """Call a hook of one plugin, inside the plugins that wrap it, and give what it gave.
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from attrs import Factory, asdict, field, frozen
 
 from qx.host import Reference
-from qx.records import to_integers
+from qx.records import to_integers, to_strings
 
 
 def _reference(value: Reference | Mapping[str, Any]) -> Reference:
@@ -151,13 +151,75 @@ class SpinJob(Job):
     do: ClassVar[str] = "spin"
 
 
+@frozen(kw_only=True)
+class DescribeJob(Job):
+    """Have a plugin describe itself in a fresh process, and tell what that took."""
+
+    do: ClassVar[str] = "describe"
+    plugin: Reference = field(converter=_reference)
+
+
+@frozen(kw_only=True)
+class ServeJob(Job):
+    """Serve an artifact's evaluation inputs at several batch sizes, and tell what the loader did."""
+
+    do: ClassVar[str] = "serve"
+    artifact: str
+    inputs: str
+    batch_sizes: tuple[int, ...] = field(converter=to_integers)
+    #: Where to leave the outputs at the last batch size, as an ``.npy`` file.
+    outputs: str
+
+
+@frozen(kw_only=True)
+class ExamineJob(Job):
+    """Find out whether a workload keeps what its contract promises: its model and its data."""
+
+    do: ClassVar[str] = "examine"
+    workload: Reference = field(converter=_reference)
+    workload_options: Mapping[str, Any] = Factory(dict)
+    weights: str | None
+    data: str | None = None
+    offline: bool = False
+    cache: str
+
+
+def _job(value: Job | Mapping[str, Any]) -> Job:
+    if isinstance(value, Job):
+        return value
+    fields = dict(value)
+    return JOBS[fields.pop("do")](**fields)
+
+
+@frozen(kw_only=True)
+class WatchJob(Job):
+    """Do another job, and tell what the plugins did besides: to what they were lent, and to the process."""
+
+    do: ClassVar[str] = "watch"
+    job: Job = field(converter=_job)
+    #: Top-level modules that are to look as if they were not installed.
+    absent: tuple[str, ...] = field(default=(), converter=to_strings)
+    #: An empty folder to work in: files that are written to wherever the process happens to be lie there.
+    folder: str
+    #: For a build: evaluation inputs, and where to leave the fp32 model's outputs for them (``.npy``).
+    inputs: str | None = None
+    outputs: str | None = None
+
+    def to_json(self) -> str:
+        """One line."""
+        fields = {**asdict(self), "job": json.loads(self.job.to_json())}
+        return json.dumps({"do": self.do, **fields})
+
+
 JOBS: Mapping[str, type[Job]] = {
     job.do: job
-    for job in (InspectJob, DataJob, BuildJob, LaunchJob, EvaluateJob, DeriveJob, TrainJob, SpinJob)
+    for job in (
+        *(InspectJob, DataJob, BuildJob, LaunchJob, EvaluateJob, DeriveJob, TrainJob, SpinJob),
+        *(DescribeJob, ServeJob, ExamineJob, WatchJob),
+    )
 }
 
 
 def from_json(line: str) -> Job:
     """The job that ``Job.to_json`` wrote."""
-    fields = json.loads(line)
-    return JOBS[fields.pop("do")](**fields)
+    return _job(json.loads(line))

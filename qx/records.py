@@ -160,6 +160,8 @@ class Config:
     quantizable: bool = _flag()
     #: It is the baseline, unless the user names another.
     reference: bool = _flag()
+    #: Its outputs are those of the fp32 model but for rounding: another layout, or a runtime.
+    keeps_outputs: bool = _flag()
     #: The fp32 config of the same runtime, a second thing to compare with: it takes part wherever this does.
     runtime_baseline: str | None = None
     #: The config that follows the same recipe in another runtime: the two should behave the same.

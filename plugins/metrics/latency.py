@@ -5,6 +5,9 @@ from __future__ import annotations
 from time import perf_counter_ns
 
 from qx import Block, Metric, Subject, hookimpl
+from qx.testing import Conformance
+
+conformance = Conformance(worse="qx.testing.worse:SLOW")
 
 
 @hookimpl

@@ -5,9 +5,12 @@ from __future__ import annotations
 from attrs import asdict
 
 from qx import Fresh, Metric, Samples, Subject, hookimpl
+from qx.testing import Conformance
 
 #: At each batch size, before the steady and the highest mark are read.
 CALLS = 20
+
+conformance = Conformance(worse="qx.testing.worse:HUNGRY")
 
 
 @hookimpl

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from qx import Metric, Recorded, Samples, hookimpl
+from qx.testing import Conformance
+
+conformance = Conformance(worse="qx.testing.worse:SLOW")
 
 
 @hookimpl

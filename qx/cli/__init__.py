@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
 
 # Careful: once `qx.cli.list` is imported, `list` in this module is that one, and not the builtin.
-COMMANDS = ("run", "report", "quantize", "list", "show", "train", "doctor")
+COMMANDS = ("run", "report", "quantize", "list", "show", "train", "check", "new", "doctor")
 
 #: States of plugins that are mistakes, of theirs or of the installation.
 UNUSABLE = ("broken", "conflict", "incompatible")

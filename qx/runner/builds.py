@@ -67,7 +67,7 @@ def build_all(
 def build(host: Host, request: Request, prepared: Prepared, cell: Cell, processes: Processes) -> Build:
     """The artifact of one cell, built now or found in the cache. Raises ``Failure``."""
     entry = host.get("config", cell.config)
-    job = _job(host, request, prepared, cell, entry)
+    job = build_job(host, request, prepared, cell, entry)
     key = _key(job, prepared, entry)
     place = cache_folder() / "builds" / key
     if not request.rebuild and (found := _found(place, key)) is not None:
@@ -75,7 +75,8 @@ def build(host: Host, request: Request, prepared: Prepared, cell: Cell, processe
     return _made(job, place, key, cell, processes, request.timeout)
 
 
-def _job(host: Host, request: Request, prepared: Prepared, cell: Cell, entry: Entry) -> BuildJob:
+def build_job(host: Host, request: Request, prepared: Prepared, cell: Cell, entry: Entry) -> BuildJob:
+    """The job that builds the artifact of a cell, but for the folder that it is to be built in."""
     assert entry.reference is not None
     assert prepared.workload.reference is not None
     count = calibration_n(config(entry), cell.options)

@@ -11,7 +11,7 @@ def main() -> None:
     from qx.worker.channel import Channel
 
     channel = Channel()
-    from qx.jobs import from_json
+    from qx.jobs import WatchJob, from_json
     from qx.worker.failures import failure_of
 
     job = from_json(channel.job())
@@ -25,7 +25,7 @@ def main() -> None:
         import traceback
 
         traceback.print_exc()
-        channel.fail(*failure_of(error, job.do))
+        channel.fail(*failure_of(error, job.job.do if isinstance(job, WatchJob) else job.do))
         if isinstance(error, KeyboardInterrupt):
             raise
     finally:

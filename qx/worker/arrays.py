@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +121,9 @@ class Batches(Sequence[dict[str, Any]]):
     With an ``order`` (places of all items) they come in it, and with their labels where there are any.
     """
 
+    #: Told of each batch as it is handed out, to see what becomes of it.
+    handed: Callable[[int, dict[str, Any]], None] | None = None
+
     def __init__(self, split: Split, size: int, order: Any = None) -> None:
         self._split, self._size, self._order = split, size, order
 
@@ -133,6 +136,12 @@ class Batches(Sequence[dict[str, Any]]):
         index = range(len(self))[index]
         start = index * self._size
         stop = min(start + self._size, len(self._split))
+        batch = self._made(start, stop)
+        if self.handed is not None:
+            self.handed(index, batch)
+        return batch
+
+    def _made(self, start: int, stop: int) -> dict[str, Any]:
         if self._order is None:
             return self._split.rows(start, stop)
         chosen = self._split.take(self._order[start:stop])

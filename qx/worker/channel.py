@@ -8,12 +8,15 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 
 class Channel:
     """The worker's end."""
+
+    #: What goes with every answer.
+    besides: Callable[[], Mapping[str, Any]] | None = None
 
     def __init__(self) -> None:
         self._commands = os.fdopen(os.dup(0), "r", encoding="utf-8")
@@ -45,7 +48,7 @@ class Channel:
 
     def answer(self, **fields: Any) -> None:
         """End a command well."""
-        self._send({"answer": fields})
+        self._send({"answer": {**fields, **(self.besides() if self.besides else {})}})
 
     def fail(self, outcome: str, cause: str, **fields: Any) -> None:
         """End a command badly."""

@@ -43,7 +43,7 @@ def run(job: EvaluateJob, channel: Channel) -> None:
     host = host_of_artifact(job, manifest, metrics)
     subject = load(job, manifest, folder, host)
     channel.stage("probe")
-    _hold_to_probe(subject, folder.parent / PROBE, exact=job.threads == 1)
+    hold_to_probe(subject, folder.parent / PROBE, exact=job.threads == 1)
     channel.stage("predict")
     split = Split.read(Path(job.inputs))
     outputs = _predict(subject, split, job.batch_size, channel)
@@ -74,7 +74,7 @@ def _predict(subject: Subject, split: Split, size: int, channel: Channel) -> Any
     return np.concatenate(parts)[: len(split)]
 
 
-def _hold_to_probe(subject: Subject, path: Path, *, exact: bool) -> None:
+def hold_to_probe(subject: Subject, path: Path, *, exact: bool) -> None:
     """Raise ``QxError`` where the artifact does not give what the converted module gave in the build."""
     if not path.is_file():
         return

@@ -10,7 +10,7 @@ USAGE = "usage"
 DATA = "data"
 #: Jobs that come before there are cells, or stand by themselves. In any other, whatever is raised is told of
 #: its cell: a config that raises ``DataError`` must not end the run of the others.
-OF_NO_CELL = frozenset({"inspect", "data", "train"})
+OF_NO_CELL = frozenset({"inspect", "data", "train", "examine"})
 
 
 def failure_of(error: BaseException, do: str) -> tuple[Outcome | str, str]:

@@ -1,0 +1,84 @@
+"""A new distribution with one plugin, from the templates."""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+from string import Template
+
+from qx.errors import UsageError
+from qx.host import Host
+from qx.records import CONTROL, NAME
+
+#: Where a template goes, but for the plugin and its test, which are a kind's own.
+COMMON = {
+    "setup.cfg": "setup.cfg",
+    "pyproject.toml": "pyproject.toml",
+    "tox.ini": "tox.ini",
+    "README.md": "README.md",
+    "gitignore": ".gitignore",
+    "init.py": "src/$package/__init__.py",
+    "test_conformance.py": "tests/test_conformance.py",
+}
+#: What shows a plugin of each kind at work.
+RUN = {
+    "config": "qx run --config $name",
+    "metric": "qx run --metric accuracy --metric $name",
+    "workload": "qx run --workload $name",
+}
+
+
+def contents(kind: str, name: str) -> dict[str, str]:
+    """Path in the new folder -> text."""
+    words = {
+        "kind": kind,
+        "name": name,
+        "package": package_of(name),
+        "distribution": f"qx-{name.replace('_', '-')}",
+    }
+    words["run"] = Template(RUN[kind]).substitute(words)
+    places = {
+        **COMMON,
+        f"{kind}.py": "src/$package/$name.py",
+        f"test_{kind}.py": "tests/test_$name.py",
+    }
+    templates = files("qx.templates")
+    return {
+        Template(place).substitute(words): Template(
+            (templates / f"{template}.txt").read_text(encoding="utf-8")
+        ).substitute(words)
+        for template, place in places.items()
+    }
+
+
+def package_of(name: str) -> str:
+    """The import package of a new plugin."""
+    return f"qx_{name}"
+
+
+def check_name(host: Host, name: str) -> None:
+    """Raise ``UsageError`` for a name that a plugin cannot have, or that is taken."""
+    import keyword
+
+    if not re.fullmatch(NAME, name) or keyword.iskeyword(name):
+        raise UsageError(
+            f"{name!r} cannot be a plugin's name: a lower-case letter, then lower-case letters, digits and _ "
+            f"(such as my_recipe), and no word of Python"
+        )
+    if name in (CONTROL, "conformance"):
+        raise UsageError(f"the name {name!r} is taken, by qx itself")
+    for entry in host.entries:
+        if entry.name == name:
+            raise UsageError(f"the name {name!r} is taken, by {entry.provider}: choose another")
+    if find_spec(package_of(name)) is not None:
+        raise UsageError(f"the name {name!r} is taken: there is a package {package_of(name)!r} already")
+
+
+def write(folder: Path, texts: dict[str, str]) -> None:
+    """Write the files into a folder."""
+    for place, text in texts.items():
+        path = folder / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")

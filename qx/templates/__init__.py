@@ -1,0 +1,1 @@
+"""What ``qx new`` makes: files in which ``$name``, ``$package`` and others are filled in."""

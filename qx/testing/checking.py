@@ -1,0 +1,132 @@
+"""Running the checks of one plugin: what comes first, what is expected to fail."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from attrs import evolve
+
+from qx.catalogue import unknown
+from qx.errors import UsageError
+from qx.host import Entry, Host
+from qx.records import Kind
+from qx.runner.processes import Failure
+from qx.testing.bench import TESTBENCH, Bench, conformance_of
+from qx.testing.conformance import Conformance
+from qx.testing.verdicts import KINDS, Check, Failed, NotApplicable, Verdict, checks_of
+
+
+class Checking:
+    """The checks of one plugin. Each is run once, when it is first asked for."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        kind = bench.entry.kind
+        self.checks = checks_of(kind if kind in KINDS else None)
+        self._verdicts: dict[str, Verdict] = {}
+        expect_known(bench.conformance.expected_failures, kind)
+
+    def verdict(self, name: str) -> Verdict:
+        """What comes of a check. What must come before it is run first. Raises ``UsageError``."""
+        if name not in self._verdicts:
+            found = [one for one in self.checks if one.name == name]
+            if not found:
+                names = [check.name for check in self.checks]
+                raise unknown(f"unknown check of a {self.bench.entry.kind}", name, names)
+            self._verdicts[name] = self._strictly(self._run(found[0]))
+        return self._verdicts[name]
+
+    def verdicts(self) -> Iterator[Verdict]:
+        """Of all checks, in their order."""
+        return (self.verdict(check.name) for check in self.checks)
+
+    def _run(self, check: Check) -> Verdict:
+        for name in check.after:
+            before = self.verdict(name)
+            if before.state == "not_applicable":
+                return Verdict(check.name, "not_applicable", before.text)
+            if before.state != "passed":
+                return Verdict(check.name, "not_run", f"{name} did not pass")
+        try:
+            return Verdict(check.name, "passed", check.run(self.bench) or "")
+        except NotApplicable as error:
+            return Verdict(check.name, "not_applicable", str(error))
+        except (Failed, Failure) as error:
+            return Verdict(check.name, "failed", str(error))
+
+    def _strictly(self, verdict: Verdict) -> Verdict:
+        reason = self.bench.conformance.expected_failures.get(verdict.check)
+        if reason is None:
+            return verdict
+        if verdict.state == "failed":
+            return evolve(verdict, state="expected", text=f"{reason} ({verdict.text})")
+        if verdict.state == "passed":
+            text = f"it passes, and was expected to fail ({reason}): expect it no longer"
+            return evolve(verdict, state="failed", text=text)
+        return verdict
+
+
+def expect_known(expected: Mapping[str, str], kind: Kind | None) -> None:
+    """Raise ``UsageError`` for an expected failure of a check that there is not."""
+    names = [check.name for check in checks_of(kind if kind in KINDS else None)]
+    for name in expected:
+        if name not in names:
+            raise unknown("expected failure of an unknown check", name, names)
+
+
+def host_with(plugins: Sequence[str], *more: str | None) -> Host:
+    """All plugins, those of ``-p``, the kit's workload, and what is given as ``-p`` takes it or by name.
+
+    Raises ``UsageError``.
+    """
+    names = {entry.name for entry in Host.discover(plugins).entries}
+    given = [one for one in more if one is not None and one not in names]
+    return Host.discover([*plugins, TESTBENCH, *given])
+
+
+def open_bench(
+    plugins: Sequence[str],
+    choose: str | Entry,
+    folder: Path,
+    conformance: Conformance | None = None,
+    workload: str | None = None,
+    shared: dict[str, Any] | None = None,
+) -> Bench:
+    """A bench for one plugin: that of a name, or an entry found before. Raises ``UsageError``."""
+    host = host_with(plugins)
+    entry = _chosen(host, choose)
+    told = conformance_of(host.plugin(entry.name), entry) if entry.usable else Conformance()
+    if conformance is not None:
+        told = merged(told, conformance)
+    if workload is not None:
+        told = evolve(told, workload=workload)
+    if any((told.workload, told.worse, told.subject)):
+        host = host_with(plugins, told.workload, told.worse, told.subject)
+        entry = _chosen(host, choose)
+    return Bench(host, entry, folder, told, shared=shared)
+
+
+def _chosen(host: Host, choose: str | Entry) -> Entry:
+    if isinstance(choose, Entry):
+        (entry,) = [one for one in host.entries if one.reference == choose.reference]
+    else:
+        entries = host.named(choose)
+        entry = entries[0]
+    if entry.state == "left_out":
+        raise UsageError(entry.complaint)
+    if entry.kind == "wrapper":
+        raise UsageError(f"{entry.name!r} only wraps the hooks of others: there is no check of that")
+    return entry
+
+
+def merged(ours: Conformance, more: Conformance) -> Conformance:
+    """What the plugin tells, and over it what its test tells."""
+    return Conformance(
+        expected_failures={**ours.expected_failures, **more.expected_failures},
+        worse=more.worse or ours.worse,
+        subject=more.subject or ours.subject,
+        workload=more.workload or ours.workload,
+        bad_options={**ours.bad_options, **more.bad_options},
+    )

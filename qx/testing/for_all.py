@@ -1,0 +1,197 @@
+"""Checks of every kind of plugin: its record, and how it gives it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from importlib import metadata
+from typing import Any
+
+from qx.jobs import DescribeJob
+from qx.records import Config, Option, Workload
+from qx.runner.processes import Failure
+from qx.testing.bench import Bench
+from qx.testing.distributions import OWN, modules_of, normal, providers, required_by, undeclared
+from qx.testing.verdicts import KINDS, Failed, NotApplicable, check
+
+#: Packages that take a tenth of a second and more to import, or bring numpy along.
+HEAVY = frozenset(
+    (
+        *("PIL", "cv2", "executorch", "jax", "keras", "matplotlib", "nncf", "numba", "numpy", "onnx"),
+        *("onnxruntime", "openvino", "pandas", "polars", "scipy", "skimage", "sklearn", "sympy"),
+        *("tensorflow", "timm", "torch", "torchao", "torchaudio", "torchvision", "transformers"),
+    )
+)
+#: Seconds within which a plugin is imported and has described itself.
+LIGHT_SECONDS = 1.0
+
+
+@check(*KINDS)
+def valid_record(bench: Bench) -> str:
+    """It keeps the contract: known hooks and arguments, a record of its kind, options that can be given."""
+    entry = bench.entry
+    if entry.state in ("broken", "incompatible"):
+        raise Failed(entry.reason)
+    record = bench.record
+    problems = [*_summary(record.summary), *_options(record.options), *_requirements(bench)]
+    if isinstance(record, Workload) and record.fallback is not None:
+        problems += _known(bench, "workload", record.fallback, "fallback")
+    if isinstance(record, Config) and record.runtime_baseline is not None:
+        problems += _known(bench, "config", record.runtime_baseline, "runtime_baseline")
+    problems += [
+        f"its Conformance names option {name!r}, which it does not have"
+        for name in bench.conformance.bad_options
+        if name not in bench.defaults
+    ]
+    if problems:
+        raise Failed("; ".join(problems))
+    return f"{record.kind} {record.name}, hooks {', '.join(entry.hooks)}"
+
+
+@check(*KINDS)
+def unique_name(bench: Bench) -> str:
+    """No other plugin that is installed, or given with -p, has its name."""
+    if bench.entry.state == "conflict":
+        raise Failed(bench.entry.reason)
+    return bench.entry.name
+
+
+@check(*KINDS)
+def describes_itself_lightly(bench: Bench) -> str:
+    """It is imported and described quickly, without heavy imports or prints, and with one record."""
+    told = bench.run(DescribeJob(plugin=bench.reference), "describe")
+    problems = []
+    if heavy := sorted(HEAVY & set(told["modules"])):
+        problems.append(f"imports {', '.join(heavy)}: import it inside the functions that need it")
+    if told["seconds"] > LIGHT_SECONDS and not heavy:
+        problems.append(f"takes {told['seconds']:.1f} s (at most {LIGHT_SECONDS:g} s)")
+    if told["said"].strip():
+        problems.append(f"prints {told['said'].strip()[:80]!r}")
+    if not told["same"]:
+        problems.append("describe gives another record each time")
+    if problems:
+        raise Failed("; ".join(problems))
+    return f"{1000 * told['seconds']:.0f} ms"
+
+
+def _summary(summary: str) -> Iterable[str]:
+    if not summary.strip() or "\n" in summary:
+        yield f"its summary must be a line of text, not {summary!r}"
+
+
+def _options(options: Iterable[Option]) -> Iterable[str]:
+    seen = set()
+    for option in options:
+        if option.name in seen:
+            yield f"two options are named {option.name!r}"
+        seen.add(option.name)
+        if not option.help.strip():
+            yield f"option {option.name!r} has no help"
+
+
+def _requirements(bench: Bench) -> Iterable[str]:
+    extra, distribution = bench.record.extra, bench.entry.distribution
+    if extra is None or distribution is None:
+        return
+    brought = metadata.metadata(distribution).get_all("Provides-Extra") or []
+    if normal(extra) not in map(normal, brought):
+        has = ", ".join(brought) or "none"
+        yield f"its distribution {distribution} has no extra {extra!r} (it has {has})"
+
+
+def _known(bench: Bench, kind: Any, name: str, field: str) -> Iterable[str]:
+    names = [entry.name for entry in bench.host.entries if entry.kind == kind]
+    if name not in names:
+        yield f"its {field} {name!r} is no {kind} (choose from {', '.join(names)})"
+
+
+# What it needs ------------------------------------------------------------------------------------
+
+
+def needs_only(
+    bench: Bench,
+    used: Iterable[str],
+    without: Callable[[tuple[str, ...]], object],
+    *,
+    lent: Iterable[str] = (),
+) -> str:
+    """Hold the top-level modules that a plugin's work imported against what it declares.
+
+    Modules of other distributions that came along may be mere company (torch looks for some): ``without``
+    does the work again where they look as if not installed, and only if that fails they were needed.
+    ``lent`` are requirements of plugins that worked beside it. Raises ``Failed``.
+    """
+    used = frozenset(used)
+    requires = bench.record.requires
+    if idle := [text for text in requires if not _used(text, used)]:
+        raise Failed(f"requires {', '.join(map(repr, idle))} and imports nothing of it")
+    own = [bench.entry.distribution or "", *providers(bench.reference.module.partition(".")[0])]
+    allowed = required_by([OWN, *filter(None, own), *requires, *lent])
+    strange = undeclared(used, allowed)
+    if strange:
+        try:
+            without(tuple(sorted(strange)))
+        except Failure as failure:
+            names = _told(strange, failure.cause)
+            raise Failed(f"needs {names}, which its record does not require: {failure}") from failure
+    return f"requires {', '.join(requires) or 'nothing'}"
+
+
+def _told(strange: dict[str, str], cause: str) -> str:
+    """The distributions whose modules the cause names; where it names none, all."""
+    named = {names for module, names in strange.items() if module in cause}
+    return ", ".join(sorted(named or set(strange.values())))
+
+
+def _used(requirement: str, modules: frozenset[str]) -> bool:
+    from packaging.requirements import Requirement
+
+    parsed = Requirement(requirement)
+    if parsed.marker is not None and not parsed.marker.evaluate():
+        return True
+    brought = modules_of(parsed.name)
+    # What brings no modules of its own (a bundle of others) cannot be seen at work.
+    return not brought or bool(brought & modules)
+
+
+# Options ------------------------------------------------------------------------------------------
+
+
+def refused(bench: Bench, attempt: Callable[[dict[str, Any]], object]) -> str:
+    """Try values that an option's type allows and no plugin is likely to want, and those its author names.
+
+    Each must be taken, or be refused in a message that names the option; those of the author must be refused.
+    Raises ``Failed``, or ``NotApplicable`` for a plugin without options.
+    """
+    options = bench.record.options
+    if not options:
+        raise NotApplicable("has no options")
+    problems, tried = [], 0
+    for option in options:
+        named = list(bench.conformance.bad_options.get(option.name, ()))
+        for value in [*named, *(bad for bad in _strange(option) if bad not in named)]:
+            tried += 1
+            if problem := _refusal(option, value, attempt, must=value in named):
+                problems.append(problem)
+    if problems:
+        raise Failed("; ".join(problems))
+    return f"{tried} values tried of {', '.join(option.name for option in options)}"
+
+
+def _strange(option: Option) -> list[Any]:
+    strange: dict[type, Any] = {int: -1, float: -1.0, str: "no such value"}
+    # What the option's own limits and choices shut out, qx lets nobody give.
+    return [value for kind, value in strange.items() if kind is option.type and not option.flaw(value)]
+
+
+def _refusal(option: Option, value: Any, attempt: Callable[[dict[str, Any]], object], must: bool) -> str:
+    try:
+        attempt({option.name: value})
+    except Failure as failure:
+        what = f"{option.name}={json.dumps(value)}"
+        if failure.outcome not in ("failed", "unsupported"):
+            return f"{what} ends in {failure}"
+        if option.name not in failure.cause:
+            return f"{what} is refused by a message that does not name the option: {failure.cause}"
+        return ""
+    return f"{option.name}={json.dumps(value)} is taken, and its author says that it is bad" if must else ""

@@ -1,0 +1,218 @@
+"""Checks of configs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qx.runner.processes import Failure
+from qx.testing.bench import Bench, Built, Served
+from qx.testing.for_all import needs_only, refused
+from qx.testing.verdicts import Failed, NotApplicable, check
+
+#: How far outputs may lie from the fp32 model's, as a share of the largest of these, and count as the same.
+ROUNDING = 1e-4
+#: An artifact smaller than this share of the fp32 state dict is another thing, whatever it answers.
+SMALLER = 0.9
+
+
+def _succeeds(bench: Bench, work: Any) -> Any:
+    """What a step gives. Raises ``NotApplicable`` for an unsupported model, ``Failed`` for all other ends."""
+    try:
+        return work()
+    except Failure as failure:
+        if failure.outcome == "unsupported":
+            raise NotApplicable(
+                f"does not treat the model of {bench.request.workload}: {failure.cause}"
+            ) from None
+        raise Failed(str(failure)) from None
+
+
+@check("config", after=("valid_record", "unique_name"))
+def builds(bench: Bench) -> str:
+    """It makes an artifact of the workload's model: prepare, calibrate, convert and save end well."""
+    _ready(bench)
+    built: Built = _succeeds(bench, lambda: bench.built)
+    sizes = built.manifest.files
+    return f"{', '.join(sizes)}: {sum(sizes.values()):,} bytes for {built.manifest.loader.name}"
+
+
+def _ready(bench: Bench) -> None:
+    if bench.entry.state == "unavailable":
+        raise NotApplicable(bench.entry.reason)
+    bench.prepared  # noqa: B018 - raises where the workload cannot be had
+
+
+@check("config", after=("builds",))
+def leaves_fp32_model(bench: Bench) -> str:
+    """The workload's fp32 model and its weights file are after the build what they were.
+
+    The model that a config is given is its private copy. An instance that was made before, and one made
+    afterwards in the same process, must answer as before, bit for bit: its class and torch are everybody's.
+    """
+    if touched := bench.built.watched["fp32"]:
+        raise Failed(f"changes what the fp32 model is: {' and '.join(touched)}")
+    return "the same answers before and after"
+
+
+@check("config", after=("builds",))
+def leaves_process_state(bench: Bench) -> str:
+    """Settings of the whole process (torch's default dtype, threads, engine...) stay as they were."""
+    if changed := bench.built.watched["state"]:
+        raise Failed(
+            "; ".join(f"leaves {name} at {now}, it was {was}" for name, (was, now) in changed.items())
+        )
+    return "unchanged"
+
+
+@check("config", after=("builds",))
+def leaves_inputs(bench: Bench) -> str:
+    """The batches of calibration or training and the example inputs are not changed in place."""
+    if changed := bench.built.watched["changed"]:
+        raise Failed("; ".join(changed))
+    return "unchanged"
+
+
+@check("config", after=("builds",))
+def writes_only_into_its_folder(bench: Bench) -> str:
+    """Nothing is written to the current folder: the files of an artifact belong into ``context.folder``."""
+    if strays := bench.built.watched["strays"]:
+        raise Failed(f"writes {', '.join(strays[:5])} into the current folder")
+    return "nothing in the current folder"
+
+
+@check("config", after=("builds",))
+def loads_in_fresh_process(bench: Bench) -> str:
+    """A fresh process serves a copy of the files that it names, and gives the converted module's outputs.
+
+    Outputs of a converted module are compared bit for bit with those that it gave in the build; an artifact
+    of files has none to compare with, and is to give the same twice.
+    """
+    served: Served = _succeeds(bench, lambda: bench.served)
+    if not served.told["probed"]:
+        again = bench.serve(bench.built)
+        if not _equal(again.outputs, served.outputs):
+            raise Failed("two launches of the same artifact give different outputs")
+        return "the same outputs in two launches"
+    return "the outputs of the converted module, bit for bit"
+
+
+@check("config", after=("loads_in_fresh_process",))
+def keeps_shape_and_type(bench: Bench) -> str:
+    """Outputs have the fp32 model's shape and type, and are finite, at every batch size."""
+    due, dtype = list(bench.built.fp32.shape[1:]), bench.built.watched["dtype"]
+    for one in bench.served.told["served"]:
+        shape, size = one["shape"], one["batch_size"]
+        if shape != [size, *due]:
+            raise Failed(f"at batch size {size} it gives shape {shape}, the fp32 model {[size, *due]}")
+        if one["dtype"] != dtype:
+            raise Failed(f"it gives {_name(one['dtype'])}, the fp32 model {_name(dtype)}")
+        if not one["finite"]:
+            raise Failed(f"at batch size {size} it gives values that are not finite")
+    sizes = ", ".join(str(one["batch_size"]) for one in bench.served.told["served"])
+    return f"{_name(dtype)} {['n', *due]} at batch sizes {sizes}".replace("'", "")
+
+
+@check("config", after=("keeps_shape_and_type",))
+def deterministic(bench: Bench) -> str:
+    """Built twice with the same seed, and served twice, it gives the same outputs, bit for bit."""
+    for one in bench.served.told["served"]:
+        if not (one["repeats"] and one["repeats_anew"]):
+            raise Failed("one launch gives different outputs for the same inputs")
+    served = bench.serve(bench.build(bench.entry))
+    if not _equal(served.outputs, bench.served.outputs):
+        raise Failed(
+            f"two builds with seed {bench.request.seed} differ by up to {_distance(bench, served):.2g}"
+        )
+    return f"two builds with seed {bench.request.seed} are equal"
+
+
+@check("config", after=("keeps_shape_and_type",))
+def changes_something(bench: Bench) -> str:
+    """Its outputs differ from the fp32 model's by more than rounding, or its artifact is smaller.
+
+    Not asked of the baseline, of the fp32 config of a runtime, nor where the record says ``keeps_outputs``.
+    """
+    if why := _keeps(bench):
+        raise NotApplicable(why)
+    distance, share = _distance(bench, bench.served, fp32=True), _share(bench)
+    if distance <= ROUNDING and share >= SMALLER:
+        raise Failed(
+            f"its outputs are the fp32 model's to {distance:.1g} and its files are {share:.0%} of the fp32 "
+            f"weights: it changes nothing, or must say keeps_outputs in its record"
+        )
+    return f"outputs differ by up to {distance:.2g} of the largest, files are {share:.0%} of the fp32 weights"
+
+
+@check("config", after=("keeps_shape_and_type",))
+def keeps_outputs(bench: Bench) -> str:
+    """Where it says that it keeps the fp32 model's outputs, as baselines do, it does, but for rounding."""
+    if not (why := _keeps(bench)):
+        raise NotApplicable("does not say keeps_outputs")
+    distance = _distance(bench, bench.served, fp32=True)
+    if distance > ROUNDING:
+        raise Failed(f"{why}, and its outputs differ by up to {distance:.2g} of the largest")
+    return f"{why}; outputs differ by up to {distance:.1g} of the largest"
+
+
+@check("config", after=("loads_in_fresh_process",))
+def needs_what_it_says(bench: Bench) -> str:
+    """It is built and served with what its record requires, uses that, and imports no other distribution."""
+
+    def without(absent: tuple[str, ...]) -> None:
+        bench.serve(bench.build(bench.entry, absent=absent), absent=absent)
+
+    used = {*bench.built.watched["modules"], *bench.served.watched["modules"]}
+    return needs_only(bench, used, without, lent=_of_workload(bench))
+
+
+@check("config", after=("builds",))
+def refuses_bad_options(bench: Bench) -> str:
+    """A value that an option cannot have is refused in words that name the option."""
+    return refused(bench, lambda options: bench.build(bench.entry, options=options))
+
+
+def _of_workload(bench: Bench) -> tuple[str, ...]:
+    entry = bench.prepared.workload
+    own = (entry.distribution,) if entry.distribution else ()
+    return (*own, *(entry.record.requires if entry.record else ()))
+
+
+def _keeps(bench: Bench) -> str:
+    """Why its outputs are to be the fp32 model's; empty where they are not."""
+    if bench.config.reference:
+        return "it is the baseline"
+    if bench.config.keeps_outputs:
+        return "its record says keeps_outputs"
+    of = [
+        entry.name
+        for entry in bench.host.entries
+        if getattr(entry.record, "runtime_baseline", None) == bench.entry.name
+    ]
+    return f"it is the runtime baseline of {of[0]}" if of else ""
+
+
+def _share(bench: Bench) -> float:
+    return sum(bench.built.manifest.files.values()) / bench.prepared.weights.stat().st_size
+
+
+def _distance(bench: Bench, served: Served, *, fp32: bool = False) -> float:
+    """The largest difference of outputs, as a share of the fp32 model's largest output."""
+    import numpy as np
+
+    due = bench.built.fp32
+    other = due if fp32 else bench.served.outputs
+    count = min(len(other), len(served.outputs))
+    scale = float(np.abs(due).max()) or 1.0
+    return float(np.abs(np.asarray(served.outputs[:count], dtype=float) - other[:count]).max()) / scale
+
+
+def _equal(ours: Any, theirs: Any) -> bool:
+    import numpy as np
+
+    return bool(np.array_equal(ours, theirs, equal_nan=True))
+
+
+def _name(dtype: str) -> str:
+    import numpy as np
+
+    return np.dtype(dtype).name

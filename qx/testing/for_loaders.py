@@ -1,0 +1,161 @@
+"""Checks of loaders."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qx.host import Entry
+from qx.records import Config, Loader
+from qx.runner.processes import Failure
+from qx.testing.bench import Bench, Built, Served, named
+from qx.testing.distributions import modules_of
+from qx.testing.for_all import needs_only
+from qx.testing.verdicts import Failed, NotApplicable, check
+
+#: A thread is busy that takes this share of the CPU time of the busiest.
+BUSY = 0.2
+
+
+def _record(bench: Bench) -> Loader:
+    assert isinstance(bench.record, Loader)
+    return bench.record
+
+
+def _built(bench: Bench) -> Built:
+    """An artifact that names this loader. Raises ``NotApplicable`` where no config makes one."""
+
+    def build() -> Built:
+        tried = []
+        for config in _candidates(bench):
+            try:
+                built = bench.build(config)
+            except Failure as failure:
+                tried.append(f"{config.name}: {failure}")
+                continue
+            if built.manifest.loader.name == bench.entry.name:
+                return built
+            tried.append(f"{config.name} names {built.manifest.loader.name}")
+        raise NotApplicable(
+            f"no artifact names it ({'; '.join(tried)}): name a config as Conformance(subject=...)"
+        )
+
+    return bench.kept("built", build)  # type: ignore[no-any-return]
+
+
+def _candidates(bench: Bench) -> list[Entry]:
+    """The config that its author names; else the baseline, or fp32 configs of a runtime before others."""
+    if bench.conformance.subject is not None:
+        return [named(bench.host, "config", bench.conformance.subject)]
+    if _record(bench).rebuilds:
+        return [bench.baseline]
+    configs = [entry for entry in bench.host.ready("config") if isinstance(entry.record, Config)]
+    baselines = {getattr(entry.record, "runtime_baseline", None) for entry in configs}
+
+    def order(entry: Entry) -> tuple[bool, bool]:
+        return entry.distribution != bench.entry.distribution, entry.name not in baselines
+
+    wanted = [entry for entry in configs if not getattr(entry.record, "reference", False)]
+    return sorted((entry for entry in wanted if entry.record and _shares(bench, entry)), key=order)
+
+
+def _shares(bench: Bench, config: Entry) -> bool:
+    """Whether a config needs what the loader needs: one that does not cannot be served by it."""
+    from packaging.requirements import Requirement
+
+    def names(requires: Any) -> set[str]:
+        return {Requirement(text).name.lower() for text in requires}
+
+    assert config.record is not None
+    return names(_record(bench).requires) <= names(config.record.requires)
+
+
+def _served(bench: Bench) -> Served:
+    built = _built(bench)
+
+    def serve() -> Served:
+        try:
+            return bench.serve(built)
+        except Failure as failure:
+            raise Failed(str(failure)) from failure
+
+    return bench.kept("served", serve)  # type: ignore[no-any-return]
+
+
+@check("loader", after=("valid_record", "unique_name"))
+def serves_batches(bench: Bench) -> str:
+    """It loads an artifact in a fresh process and serves batches of 1, 3 and 64: finite numpy arrays."""
+    if bench.entry.state == "unavailable":
+        raise NotApplicable(bench.entry.reason)
+    for one in _served(bench).told["served"]:
+        size = one["batch_size"]
+        if one["type"] != "ndarray":
+            raise Failed(f"outputs gives a {one['type']}, and not a numpy array")
+        if not one["shape"] or one["shape"][0] != size:
+            raise Failed(f"at batch size {size} it gives shape {one['shape']}")
+        if not one["finite"]:
+            raise Failed(f"at batch size {size} it gives values that are not finite")
+    return f"artifacts of {_built(bench).manifest.config.name}"
+
+
+@check("loader", after=("serves_batches",))
+def leaves_inputs(bench: Bench) -> str:
+    """The arrays that are prepared and served are not changed in place."""
+    for one in _served(bench).told["served"]:
+        if not one["inputs_kept"]:
+            raise Failed(f"at batch size {one['batch_size']} it changes the arrays that it was given")
+    return "unchanged"
+
+
+@check("loader", after=("serves_batches",))
+def deterministic(bench: Bench) -> str:
+    """The same inputs give the same outputs: the same prepared ones called twice, and prepared anew."""
+    for one in _served(bench).told["served"]:
+        if not one["repeats"]:
+            raise Failed("the same prepared inputs give other outputs when they are called again")
+        if not one["repeats_anew"]:
+            raise Failed("the same inputs give other outputs when they are prepared again")
+    return "the same again"
+
+
+@check("loader", after=("serves_batches",))
+def honours_threads(bench: Bench) -> str:
+    """With one thread allowed, one thread computes."""
+    spent = _served(bench).told["busy_threads"]
+    busy = [seconds for seconds in spent if seconds > BUSY * spent[0] and seconds > 0.05]
+    if len(busy) > 1:
+        told = ", ".join(f"{seconds:.2f}" for seconds in busy[:4])
+        raise Failed(f"{len(busy)} threads compute where 1 is allowed (CPU seconds: {told})")
+    return f"1 thread, {spent[0]:.2f} s of CPU"
+
+
+@check("loader", after=("serves_batches",))
+def names_its_imports(bench: Bench) -> str:
+    """The modules of what it requires are named in ``imports``: their cost is told apart from loading."""
+    late = [
+        (module, text)
+        for text in _record(bench).requires
+        for module in modules_of(_distribution(text)) & set(_served(bench).told["during_load"])
+    ]
+    if late:
+        names = ", ".join(sorted(module for module, _ in late))
+        raise Failed(f"imports {names} while it loads: name it in the record's imports")
+    return ", ".join(_record(bench).imports) or "nothing to import"
+
+
+@check("loader", after=("serves_batches",))
+def needs_what_it_says(bench: Bench) -> str:
+    """It serves with what its record requires, uses that, and imports no other distribution."""
+    config = bench.host.get("config", _built(bench).manifest.config.name).record
+    lent = [*(config.requires if config else ())]
+    return needs_only(
+        bench,
+        _served(bench).watched["modules"],
+        lambda absent: bench.serve(_built(bench), absent=absent),
+        lent=lent,
+    )
+
+
+def _distribution(requirement: str) -> str:
+    from packaging.requirements import Requirement
+
+    return Requirement(requirement).name

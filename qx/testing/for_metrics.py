@@ -1,0 +1,140 @@
+"""Checks of metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from qx.records import Metric
+from qx.testing.bench import Bench
+from qx.testing.for_all import needs_only, refused
+from qx.testing.measuring import PAIRS, Measurement, Measuring
+from qx.testing.verdicts import Failed, NotApplicable, check
+
+#: How sure it must be that two measurements of one subject differ.
+LEVEL = 0.999
+
+
+def _record(bench: Bench) -> Metric:
+    assert isinstance(bench.record, Metric)
+    return bench.record
+
+
+def _measuring(bench: Bench) -> Measuring:
+    return bench.kept("measuring", lambda: Measuring(bench))  # type: ignore[no-any-return]
+
+
+@check("metric", after=("valid_record", "unique_name"))
+def gives_finite_samples(bench: Bench) -> str:
+    """It measures its subject: finite samples, as many as its record promises, in a unit that it names."""
+    if bench.entry.state == "unavailable":
+        raise NotApplicable(bench.entry.reason)
+    record, measuring = _record(bench), _measuring(bench)
+    if not record.unit.strip():
+        raise Failed("its record names no unit")
+    given = measuring.first
+    if not given:
+        raise NotApplicable(
+            f"it gives None for {measuring.subject.name}: name a config that it applies to, as "
+            f"Conformance(subject=...)"
+        )
+    for one in given.values():
+        if flaw := measuring.flaw(one):
+            raise Failed(flaw)
+    some = next(iter(given.values()))["values"]
+    return f"{len(some)} {record.samples}: {some[0]:.4g} {record.unit}"
+
+
+@check("metric", after=("gives_finite_samples",))
+def leaves_inputs(bench: Bench) -> str:
+    """What it is given (outputs, recorded samples, inputs, files) is not changed in place."""
+    if changed := _measuring(bench).watched["changed"]:
+        raise Failed("; ".join(changed))
+    return "unchanged"
+
+
+@check("metric", after=("gives_finite_samples",))
+def writes_nothing(bench: Bench) -> str:
+    """Nothing is written to the current folder."""
+    if strays := _measuring(bench).watched["strays"]:
+        raise Failed(f"writes {', '.join(strays[:5])} into the current folder")
+    return "nothing in the current folder"
+
+
+@check("metric", after=("gives_finite_samples",))
+def equal_again(bench: Bench) -> str:
+    """The same subject gives the same again: exactly, or in launches within qx's interval.
+
+    Metrics of phases ``fresh`` and ``block`` are measured in pairs of launches, one after the other, and
+    the t interval of the paired difference (99.9 %) must contain none.
+    """
+    record, measuring = _record(bench), _measuring(bench)
+    if record.phase not in ("fresh", "block"):
+        again = measuring.again()
+        if _values(again) != _values(measuring.first):
+            raise Failed("measured twice of the same artifact, in two processes, it gives different samples")
+        return "the same samples in another process"
+    told = []
+    for key, (first, second) in measuring.pairs().items():
+        difference, low, high = _paired(first, second)
+        if not low <= 0 <= high:
+            raise Failed(
+                f"the second of two launches of one artifact gives {difference:+.3g} {record.unit} more, "
+                f"in {PAIRS} pairs, from {low:+.3g} to {high:+.3g} at {LEVEL:.1%}"
+            )
+        told.append(f"{_at(key)}{difference:+.2g} {record.unit} in {PAIRS} pairs")
+    return ", ".join(told)
+
+
+@check("metric", after=("equal_again",))
+def worse_for_a_worse_subject(bench: Bench) -> str:
+    """A subject that its author supplies as worse is measured to be worse (``Conformance.worse``)."""
+    record, measuring = _record(bench), _measuring(bench)
+    if record.better == "neither":
+        raise NotApplicable("of it neither more nor less is better")
+    if bench.conformance.worse is None:
+        raise NotApplicable("its author supplies no worse subject")
+    ours, theirs = measuring.medians(measuring.first), measuring.medians(measuring.worse())
+    for key, value in ours.items():
+        if key not in theirs:
+            raise Failed(f"it gives nothing for {measuring.worse_subject.name}")
+        other = theirs[key]
+        if not (other > value if record.better == "lower" else other < value):
+            raise Failed(
+                f"{_at(key)}{other:.4g} {record.unit} for {measuring.worse_subject.name}, which is not worse "
+                f"than {value:.4g} for {measuring.subject.name} ({record.better} is better)"
+            )
+    key = next(iter(ours))
+    return f"{theirs[key]:.4g} {record.unit} for {measuring.worse_subject.name}, {ours[key]:.4g} without"
+
+
+@check("metric", after=("gives_finite_samples",))
+def needs_what_it_says(bench: Bench) -> str:
+    """It measures with what its record requires, uses that, and imports no other distribution."""
+    measuring = _measuring(bench)
+    lent = measuring.subject.record.requires if measuring.subject.record else ()
+    return needs_only(bench, measuring.watched["modules"], measuring.without, lent=lent)
+
+
+@check("metric", after=("gives_finite_samples",))
+def refuses_bad_options(bench: Bench) -> str:
+    """A value that an option cannot have is refused in words that name the option."""
+    return refused(bench, _measuring(bench).attempt)
+
+
+def _values(given: Mapping[Any, Measurement]) -> dict[Any, Any]:
+    return {key: one["values"] for key, one in given.items()}
+
+
+def _at(batch_size: int | None) -> str:
+    return "" if batch_size is None else f"batch size {batch_size}: "
+
+
+def _paired(first: Any, second: Any) -> tuple[float, float, float]:
+    """Mean of second less first, and its t interval."""
+    from qx import stats
+
+    difference = stats.paired_difference(second, first, level=LEVEL)
+    if difference.ci is None:
+        return difference.value, difference.value, difference.value
+    return difference.value, *difference.ci

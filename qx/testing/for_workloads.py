@@ -1,0 +1,197 @@
+"""Checks of workloads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import evolve
+
+from qx.errors import DataError, UsageError
+from qx.jobs import ExamineJob, InspectJob
+from qx.records import Workload
+from qx.runner.preparation import default_engine, weights_file
+from qx.runner.processes import Failure
+from qx.runner.request import Request
+from qx.testing.bench import Bench
+from qx.testing.for_all import needs_only, refused
+from qx.testing.verdicts import Failed, NotApplicable, check
+
+#: The share of test items that may lie in the training split too: large collections have a few doubles.
+SHARED = 0.01
+#: How far the outputs for an item may depend on the others of its batch, as a share of the largest output.
+COMPANY = 1e-4
+
+
+def _job(bench: Bench, **fields: Any) -> ExamineJob:
+    given = {"weights": str(weights_file(bench.entry, Request())), **bench.data(), **fields}
+    return ExamineJob(workload=bench.reference, workload_options=bench.defaults, **given)
+
+
+def _seen(bench: Bench) -> dict[str, Any]:
+    """What was seen of data and model. Raises ``NotApplicable`` where the data cannot be had."""
+
+    def see() -> dict[str, Any]:
+        try:
+            return bench.watch(_job(bench), "examine")
+        except DataError as error:
+            raise NotApplicable(f"its data cannot be had: {error}") from error
+        except Failure as failure:
+            raise Failed(str(failure)) from failure
+
+    return bench.kept("seen", see)  # type: ignore[no-any-return]
+
+
+@check("workload", after=("valid_record", "unique_name"))
+def weights_fit(bench: Bench) -> str:
+    """Its weights are there and fit its model, name by name and shape by shape."""
+    if bench.entry.state == "unavailable":
+        raise NotApplicable(bench.entry.reason)
+    assert isinstance(bench.record, Workload)
+    if bench.record.weights is None:
+        raise NotApplicable("brings no weights")
+    try:
+        job = InspectJob(
+            workload=bench.reference,
+            weights=str(weights_file(bench.entry, Request())),
+            engine=default_engine(),
+        )
+        told = bench.run(job, "inspect")
+    except UsageError as error:
+        raise Failed(str(error)) from error
+    return f"{told['parameters']:,} parameters"
+
+
+@check("workload", after=("weights_fit",))
+def loads_data(bench: Bench) -> str:
+    """Both splits load: named arrays of one length, finite, with labels that belong to its classes."""
+    for name, split in _seen(bench)["splits"].items():
+        if len(set(split["lengths"].values())) != 1 or not min(split["lengths"].values()):
+            raise Failed(f"the {name} split is empty, or its arrays differ in length: {split['lengths']}")
+        if not split["finite"]:
+            raise Failed(f"the {name} split has values that are not finite")
+        if split["labels"] is not None:
+            low, high, dtype = split["labels"]
+            if dtype[1] not in "iu":
+                raise Failed(f"the labels of the {name} split are no integers")
+            if low < 0 or (split["classes"] and high >= split["classes"]):
+                raise Failed(
+                    f"the {name} split has labels from {low} to {high} and {split['classes']} classes"
+                )
+        if not split["source"]:
+            raise Failed(f"the {name} split does not say its source, by which results name it")
+    sizes = {name: next(iter(one["lengths"].values())) for name, one in _seen(bench)["splits"].items()}
+    return ", ".join(f"{count:,} {name}" for name, count in sizes.items())
+
+
+@check("workload", after=("loads_data",))
+def splits_disjoint(bench: Bench) -> str:
+    """No item of the test split lies in the training split (up to 1 % of doubles)."""
+    shared = _seen(bench)["shared"]
+    if shared > SHARED:
+        raise Failed(f"{shared:.1%} of the test items lie in the training split too")
+    return f"{shared:.2%} in both"
+
+
+@check("workload", after=("loads_data",))
+def same_data_again(bench: Bench) -> str:
+    """Another process with another seed loads the same items in the same order."""
+    again = bench.run(evolve(_job(bench, weights=None), seed=bench.request.seed + 1), "examine")
+    for name, split in _seen(bench)["splits"].items():
+        if again["splits"][name]["fingerprint"] != split["fingerprint"]:
+            raise Failed(f"the {name} split differs from one process, or seed, to the next")
+    return "equal in two processes with two seeds"
+
+
+@check("workload", after=("loads_data",))
+def says_what_data_it_needs(bench: Bench) -> str:
+    """Offline and with an empty folder for data it loads all the same, or raises ``DataError``."""
+    place = {"data": str(bench.folder("no-data")), "cache": str(bench.folder("no-cache")), "offline": True}
+    try:
+        bench.run(_job(bench, weights=None, **place), "examine")
+    except DataError as error:
+        return f"DataError: {error}"
+    except Failure as failure:
+        raise Failed(f"without its data it ends in {failure}, and not in a DataError") from failure
+    return "needs none"
+
+
+@check("workload", after=("loads_data",))
+def example_inputs_accepted(bench: Bench) -> str:
+    """Example inputs of any batch size have the shapes and types of the data, and the model takes them."""
+    seen = _seen(bench)
+    test = seen["splits"]["test"]
+    shapes, dtypes = list(test["shapes"].values()), list(test["dtypes"].values())
+    for one in seen["examples"]:
+        size = one["batch_size"]
+        due = [[size, *shape] for shape in shapes]
+        if one["shapes"] != due:
+            raise Failed(f"at batch size {size} they have shapes {one['shapes']}, the data {due}")
+        if one["dtypes"] != dtypes:
+            raise Failed(f"they have types {one['dtypes']}, the data {dtypes}")
+        if one["outputs"][0] != size:
+            raise Failed(f"at batch size {size} the model gives shape {one['outputs']}")
+    return ", ".join(f"{name} {['n', *test['shapes'][name]]}".replace("'", "") for name in test["shapes"])
+
+
+@check("workload", after=("loads_data",))
+def model_is_fp32_and_settled(bench: Bench) -> str:
+    """The model is fp32, answers the same twice, and answers an item alike alone and in a batch."""
+    seen = _seen(bench)
+    if seen["types"] != ["torch.float32"]:
+        raise Failed(f"its parameters are {', '.join(seen['types'])}, and not torch.float32")
+    if not seen["repeats"]:
+        raise Failed("in eval mode it gives different outputs for the same inputs")
+    if seen["company"] > COMPANY:
+        raise Failed(f"an item's outputs depend on the others of its batch, by up to {seen['company']:.2g}")
+    return f"outputs {seen['outputs']}"
+
+
+@check("workload", after=("loads_data",))
+def stubs_change_nothing(bench: Bench) -> str:
+    """The form with stubs has the same state dict and outputs, or raises ``Unsupported``."""
+    stubs = _seen(bench)["stubs"]
+    if stubs.startswith("unsupported"):
+        raise NotApplicable(stubs)
+    if stubs:
+        raise Failed(f"with context.quantizable it gives {stubs}")
+    return "the same outputs, bit for bit"
+
+
+@check("workload", after=("loads_data",))
+def knows_its_data(bench: Bench) -> str:
+    """With its weights it does better on the test split than chance, where there are labels and classes."""
+    from qx import stats
+
+    seen = _seen(bench)
+    if seen["correct"] is None:
+        raise NotApplicable("no labels of classes")
+    right, count = seen["correct"]
+    chance = 1 / seen["splits"]["test"]["classes"]
+    low, _ = stats.wilson(right, count, 0.999).ci or (0.0, 0.0)
+    if low <= chance:
+        raise Failed(
+            f"{right} of {count} are right, where chance gives {chance:.1%}: are the data preprocessed?"
+        )
+    return f"{right} of {count} right"
+
+
+@check("workload", after=("loads_data",))
+def needs_what_it_says(bench: Bench) -> str:
+    """It works with what its record requires, uses that, and imports no other distribution."""
+    used = _seen(bench)["watched"]["modules"]
+    return needs_only(bench, used, lambda absent: bench.watch(_job(bench), "examine", absent))
+
+
+@check("workload", after=("loads_data",))
+def refuses_bad_options(bench: Bench) -> str:
+    """A value that an option cannot have is refused in words that name the option."""
+
+    def attempt(options: dict[str, Any]) -> None:
+        job = evolve(_job(bench), workload_options={**bench.defaults, **options})
+        try:
+            bench.run(job, "examine")
+        except (UsageError, DataError) as error:
+            raise Failure("failed", "examine", str(error)) from error
+
+    # An option that only training takes is not looked at here.
+    return refused(bench, attempt)

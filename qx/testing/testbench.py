@@ -1,0 +1,93 @@
+"""The kit's own workload: strokes of four directions in noise, 12x12 pixels, made anew from fixed numbers.
+
+It needs no data and serves in microseconds, so that a check takes seconds. It is no entry point: the kit
+names it, and ``-p qx.testing.testbench`` does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qx.hookspecs import hookimpl
+from qx.records import Context, Data, Option, Workload
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+NAME = "testbench"
+SIDE = 12
+#: Images of each class.
+COUNTS = {"train": 100, "test": 50}
+#: Standard deviation of the noise; a stroke is 1 high.
+NOISE = 0.8
+
+
+@hookimpl
+def describe() -> Workload:
+    """Give the record."""
+    return Workload(
+        name=NAME,
+        summary="Strokes of four directions in noise with a small network, for the conformance kit.",
+        weights="qx.testing:testbench.pt",
+        options=(Option(name="epochs", default=20, help="Passes over the training images, for `qx train`."),),
+    )
+
+
+@hookimpl
+def make_model(context: Context) -> torch.nn.Module:
+    """Make the network."""
+    from qx.testing.network import BenchNet
+
+    return BenchNet(quantizable=context.quantizable)
+
+
+@hookimpl
+def load_data(split: str) -> Data:
+    """Draw a split; the same for every seed."""
+    import numpy as np
+
+    # RandomState, whose numbers numpy has promised never to change.
+    random = np.random.RandomState(list(COUNTS).index(split))
+    labels = np.repeat(np.arange(4), COUNTS[split])
+    images = random.normal(0, NOISE, (len(labels), SIDE, SIDE)).astype(np.float32)
+    for image, label, at in zip(images, labels, random.randint(3, SIDE - 3, len(labels)), strict=True):
+        _draw(image, int(label), int(at))
+    order = random.permutation(len(labels))
+    return Data(
+        inputs={"image": images[order, np.newaxis]},
+        labels=labels[order].astype(np.int64),
+        classes=("horizontal", "vertical", "falling", "rising"),
+        source="generated strokes",
+    )
+
+
+def _draw(image: np.ndarray, label: int, at: int) -> None:
+    """Add a stroke through place ``at`` to an image ``[12, 12]``."""
+    import numpy as np
+
+    along = np.arange(SIDE)
+    across = (along + at) % SIDE
+    rows, columns = ((at, along), (along, at), (along, across), (along, across[::-1]))[label]
+    image[rows, columns] += 1
+
+
+@hookimpl
+def example_inputs(batch_size: int, context: Context) -> tuple[torch.Tensor, ...]:
+    """Give noise."""
+    import torch
+
+    generator = torch.Generator().manual_seed(context.seed)
+    return (torch.randn(batch_size, 1, SIDE, SIDE, generator=generator),)
+
+
+@hookimpl
+def train(model: torch.nn.Module, context: Context) -> torch.nn.Module:
+    """Fit the network to the training split."""
+    import torch
+
+    from qx.testing.network import fit
+
+    data = load_data("train")
+    images, labels = (torch.from_numpy(array) for array in (data.inputs["image"], data.labels))
+    return fit(model, images, labels, context.options["epochs"])

@@ -1,0 +1,110 @@
+"""Serve an artifact at several batch sizes, and tell what the loader did with what it was given."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import psutil
+
+from qx.manifest import Manifest
+from qx.worker.arrays import Split
+from qx.worker.build import PROBE
+from qx.worker.evaluate import hold_to_probe
+from qx.worker.plugins import seed_everything
+from qx.worker.serving import host_of_artifact, import_runtime, load
+
+if TYPE_CHECKING:
+    from qx.jobs import ServeJob
+    from qx.records import Subject
+    from qx.worker.channel import Channel
+
+#: How long the threads of a loader are watched at work, in seconds.
+WATCHED = 0.4
+
+
+def run(job: ServeJob, channel: Channel) -> None:
+    """Load the artifact, hold it to its probe, serve every batch size, and answer with what was seen."""
+    folder = Path(job.artifact)
+    manifest = Manifest.read(folder)
+    channel.stage("import")
+    absent = [name for name in manifest.imports if not _imported(name)]
+    import_runtime(manifest)
+    runtime = _top_level()
+    channel.stage("load")
+    seed_everything(job.seed)
+    subject = load(job, manifest, folder, host_of_artifact(job, manifest))
+    channel.stage("probe")
+    probe = folder.parent / PROBE
+    hold_to_probe(subject, probe, exact=job.threads == 1)
+    channel.stage("serve")
+    split = Split.read(Path(job.inputs))
+    served = []
+    for size in job.batch_sizes:
+        seen, outputs = _served(subject, split, size)
+        served.append(seen)
+    np.save(job.outputs, outputs)
+    channel.stage("threads")
+    busy = _busy_threads(subject, subject.prepare(split.rows(0, max(256, *job.batch_sizes))))
+    channel.answer(
+        probed=probe.is_file(),
+        newly_imported=absent,
+        during_load=sorted(_top_level() - runtime),
+        served=served,
+        busy_threads=busy,
+    )
+
+
+def _imported(name: str) -> bool:
+    return name in sys.modules
+
+
+def _top_level() -> set[str]:
+    return {name.partition(".")[0] for name in sys.modules}
+
+
+def _served(subject: Subject, split: Split, size: int) -> tuple[dict[str, Any], Any]:
+    arrays = split.rows(0, size)
+    kept = {name: array.copy() for name, array in arrays.items()}
+    native = subject.prepare(arrays)
+    given = subject.outputs(subject.call(native))
+    outputs = np.array(given)
+    again = np.array(subject.outputs(subject.call(native)))
+    anew = np.array(subject.outputs(subject.call(subject.prepare(split.rows(0, size)))))
+    seen = {
+        "batch_size": size,
+        "type": type(given).__name__,
+        "dtype": outputs.dtype.str,
+        "shape": list(outputs.shape),
+        "finite": bool(np.isfinite(outputs).all()) if outputs.dtype.kind in "fiub" else False,
+        "inputs_kept": _same(arrays, kept),
+        "repeats": bool(np.array_equal(outputs, again, equal_nan=True)),
+        "repeats_anew": bool(np.array_equal(outputs, anew, equal_nan=True)),
+    }
+    return seen, outputs
+
+
+def _same(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
+    return ours.keys() == theirs.keys() and all(np.array_equal(ours[name], theirs[name]) for name in ours)
+
+
+def _busy_threads(subject: Subject, native: Any) -> list[float]:
+    """Seconds of CPU that each thread of this process took while the subject was called, most first.
+
+    A pool that sleeps takes none: only threads that compute are told.
+    """
+    process = psutil.Process()
+    before = _seconds(process)
+    until = time.monotonic() + WATCHED
+    while time.monotonic() < until:
+        subject.call(native)
+    after = _seconds(process)
+    return sorted((spent - before.get(thread, 0.0) for thread, spent in after.items()), reverse=True)
+
+
+def _seconds(process: psutil.Process) -> dict[int, float]:
+    return {thread.id: thread.user_time + thread.system_time for thread in process.threads()}

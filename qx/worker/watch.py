@@ -1,0 +1,138 @@
+"""Do another job, and tell what the plugins did besides: to what they were lent, and to the process.
+
+A plugin of this module wraps the hooks and compares what they were given before and after each call. It finds
+what is changed in place; it holds nobody back from it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve
+
+from qx.host import Reference
+from qx.jobs import BuildJob
+from qx.worker.absence import hide
+from qx.worker.channel import Channel
+from qx.worker.digest import digest
+from qx.worker.watcher import WATCHER
+
+if TYPE_CHECKING:
+    from qx.jobs import WatchJob
+
+#: The plugin that watches, as a job names it.
+REFERENCE = Reference(name="qx_watcher", module="qx.worker.watcher", attribute="WATCHER")
+
+
+def run(job: WatchJob, channel: Channel) -> None:
+    """Do the inner job; each of its answers also has ``watched``: what was seen until then."""
+    hide(job.absent)
+    inner = evolve(job.job, wrappers=(*job.job.wrappers, REFERENCE))
+    # Files that are written to wherever the process happens to be lie here, and are told.
+    os.chdir(job.folder)
+    watching = _Building(job, inner) if isinstance(inner, BuildJob) else _Watching()
+    channel.besides = watching.seen
+    import_module(f"qx.worker.{inner.do}").run(inner, channel)
+
+
+class _Watching:
+    """What is seen of any job."""
+
+    def seen(self) -> dict[str, Any]:
+        here = Path.cwd()
+        return {
+            "watched": {
+                "changed": WATCHER.changed,
+                "modules": sorted({name.partition(".")[0] for name in sys.modules}),
+                "strays": sorted(str(path.relative_to(here)) for path in here.rglob("*")),
+            }
+        }
+
+
+class _Building(_Watching):
+    """What is seen of a build: whether the fp32 model is what it was, and torch as well."""
+
+    def __init__(self, job: WatchJob, build: BuildJob) -> None:
+        import torch
+
+        assert job.inputs is not None
+        assert job.outputs is not None
+        torch.set_num_threads(build.threads)
+        if build.engine is not None:
+            torch.backends.quantized.engine = build.engine
+        self._build, self._weights = build, digest(Path(build.weights))
+        self._inputs, self._outputs = Path(job.inputs), Path(job.outputs)
+        self._model = self._made()
+        self._due = self._answers(self._model)
+        self._state = state_of_process()
+
+    def seen(self) -> dict[str, Any]:
+        """Besides: ``fp32`` names what of the fp32 model is no longer what it was."""
+        import numpy as np
+
+        # Before the model is asked again, which needs a torch in order.
+        now = state_of_process()
+        state = {name: [str(was), str(now[name])] for name, was in self._state.items() if now[name] != was}
+        touched = []
+        if not self._same(lambda: self._answers(self._model)):
+            touched.append("one that was there before")
+        if not self._same(lambda: self._answers(self._made())):
+            touched.append("one that is made afterwards")
+        if digest(Path(self._build.weights)) != self._weights:
+            touched.append("the weights file")
+        np.save(self._outputs, self._due)
+        told = super().seen()
+        told["watched"] |= {"fp32": touched, "state": state, "dtype": self._due.dtype.str}
+        return told
+
+    def _same(self, answers: Any) -> bool:
+        import numpy as np
+
+        try:
+            return bool(np.array_equal(answers(), self._due, equal_nan=True))
+        except Exception:
+            return False
+
+    def _made(self) -> Any:
+        from qx.worker.modules import fp32_model, load_weights
+        from qx.worker.plugins import host_for
+
+        build = self._build
+        host = host_for(evolve(build, wrappers=()), (build.workload,))
+        model = fp32_model(host, build, build.workload.name, build.workload_options, quantizable=False)
+        load_weights(model, Path(build.weights))
+        return model
+
+    def _answers(self, model: Any) -> Any:
+        import torch
+
+        from qx.worker.arrays import Split
+
+        split = Split.read(self._inputs)
+        arrays: Sequence[Any] = list(split.rows(0, min(64, len(split))).values())
+        with torch.inference_mode():
+            return model(*(torch.from_numpy(array) for array in arrays)).numpy()
+
+
+def state_of_process() -> dict[str, Any]:
+    """What is set for the whole process, of torch for the most part."""
+    import torch
+
+    return {
+        "default dtype": torch.get_default_dtype(),
+        "default device": torch.get_default_device(),
+        "number of threads": torch.get_num_threads(),
+        "gradients enabled": torch.is_grad_enabled(),
+        "inference mode": torch.is_inference_mode_enabled(),
+        "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
+        "quantized engine": torch.backends.quantized.engine,
+        "float32 matmul precision": torch.get_float32_matmul_precision(),
+        "mkldnn enabled": torch.backends.mkldnn.enabled,
+        "Module.__call__": torch.nn.Module.__call__,
+        "current folder": os.getcwd(),
+    }
