@@ -35,13 +35,15 @@ def run(arguments: argparse.Namespace) -> int:
     """Examine, measure, print."""
     from attrs import asdict
 
-    from qx.cli import OK
+    from qx.cli import OK, warn_of_broken
     from qx.doctor import examine
     from qx.errors import UsageError
+    from qx.host import Host
     from qx.runner.noise import noise_floor
 
     if not arguments.seconds > 0:
         raise UsageError(f"--seconds must be above 0, not {arguments.seconds:g}")
+    warn_of_broken(Host.discover(arguments.plugins))
     findings = []
     for finding in examine():
         findings.append(finding)

@@ -43,12 +43,14 @@ def register(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Read, compute, write, print."""
     from qx import results
-    from qx.cli import OK
+    from qx.cli import OK, warn_of_broken
     from qx.cli.places import writable
     from qx.files import write_whole
+    from qx.host import Host
     from qx.report import markdown, terminal
 
     terminal.check_format(arguments.format)
+    warn_of_broken(Host.discover(arguments.plugins))
     found = results.read(arguments.path)
     folder = arguments.path if arguments.path.is_dir() else arguments.path.parent
     out = writable(arguments.out or folder)

@@ -1,0 +1,49 @@
+"""A distribution with a broken entry point beside qx: every command still works, and names it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Qx = Callable[..., Any]
+WARNING = (
+    "qx: warning: plugin 'torn_plugin' (torn 1.0) is broken: cannot be imported: ModuleNotFoundError: "
+    "No module named 'no_such_module'"
+)
+
+
+@pytest.fixture
+def torn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The distribution, installed as pip leaves one; its module imports what is not there."""
+    info = tmp_path / "site" / "torn-1.0.dist-info"
+    info.mkdir(parents=True)
+    info.joinpath("METADATA").write_text("Metadata-Version: 2.1\nName: torn\nVersion: 1.0\n")
+    info.joinpath("entry_points.txt").write_text("[qx]\ntorn_plugin = torn_module\n")
+    info.with_name("torn_module.py").write_text("import no_such_module\n")
+    monkeypatch.syspath_prepend(info.parent)
+
+
+@pytest.mark.usefixtures("torn")
+def test_every_command_works_and_names_it(qx: Qx, toy: Any) -> None:
+    """All warn of it in one line on standard error; ``list`` has it in its table instead."""
+    ran = qx("run", *toy.arguments(toy.config("plain")), "-m", "file_size", "--out", "out")
+    commands = {
+        "run": ran,
+        "report": qx("report", "out"),
+        "quantize": qx("quantize", *toy.arguments(), "-c", "toy_fp32"),
+        "train": qx("train", "--workload", "toy", *toy.given()),
+        "show": qx("show", "latency"),
+        "doctor": qx("doctor", "--seconds", 0.2),
+    }
+    for command, done in commands.items():
+        assert done.code == 0, (command, done.err)
+        assert done.err.splitlines().count(WARNING) == 1, command
+    assert set(ran.results["configs"]) == {"toy_fp32", "plain"}
+    listed = qx("list")
+    assert listed.code == 0
+    (line,) = (line for line in listed.out.splitlines() if "torn_plugin" in line)
+    assert line.split()[:3] == ["?", "torn_plugin", "broken"]
+    assert qx("--help").code == 0
