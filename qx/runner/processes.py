@@ -148,6 +148,11 @@ class Worker:
             )
         self._send(job.to_json())
 
+    @property
+    def pid(self) -> int:
+        """The process."""
+        return self._process.pid
+
     def ask(self, do: str, *, timeout: float, **arguments: Any) -> dict[str, Any]:
         """Send a command to a launch and wait for its answer. Raises ``Failure``."""
         self._send(json.dumps({"do": do, **arguments}))

@@ -14,9 +14,11 @@ from qx.recording import Key
 #: ones: `benchmarks/scheduling.py`.
 BLOCK_SECONDS = 0.008
 BLOCK_CALLS = (1, 50)
-#: Calls at the head of a block that bring back what other launches drove out of the caches; not recorded. A
-#: call that takes as long as a block brings back everything by itself.
-WARM_CALLS = 2
+#: Calls at the head of a block are not recorded, for so long: they bring back what other launches drove out
+#: of the caches, half a millisecond in all. (Of small networks the first call of a block takes 1.4 to 2.3
+#: times as long as those after the first 5 ms.) Where that is below 1 % of a call, none is spent.
+WARM_SECONDS = 0.006
+LONG_SECONDS = 0.05
 #: Rounds of a wave.
 LEAST_ROUNDS, MOST_ROUNDS = 5, 40
 
@@ -36,15 +38,14 @@ def block_calls(seconds: float) -> int:
     return max(least, min(most, round(BLOCK_SECONDS / seconds)))
 
 
-def warm_calls(calls: int) -> int:
-    """How many calls come before those of a block."""
-    return WARM_CALLS if calls > BLOCK_CALLS[0] else 0
+def warm_calls(seconds: float) -> int:
+    """How many calls come before those of a block, of calls that take so long."""
+    return 0 if seconds > LONG_SECONDS else max(1, min(BLOCK_CALLS[1], round(WARM_SECONDS / seconds)))
 
 
 def round_seconds(times: Mapping[str, Mapping[int, float]], size: int) -> float:
     """What one round costs at a batch size; ``times`` are seconds a call, by cell and batch size."""
-    calls = [(block_calls(of[size]), of[size]) for of in times.values()]
-    return sum((count + warm_calls(count)) * seconds for count, seconds in calls)
+    return sum((block_calls(of[size]) + warm_calls(of[size])) * of[size] for of in times.values())
 
 
 def counted_out(

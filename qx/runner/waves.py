@@ -91,6 +91,8 @@ class Measured:
     #: While rounds went on, the launches were held to so many CPUs, and this process to the others; 0: not.
     held_to: int = 0
     calls: dict[str, dict[int, int]] = Factory(dict)
+    #: Calls before those, which are not recorded.
+    warm_calls: dict[str, dict[int, int]] = Factory(dict)
     #: Cells whose times had not become steady when the warming ended, and at which batch size.
     unsteady: set[tuple[str, int]] = Factory(set)
     #: Samples as they come, by cell and key; those of the baseline and the control come from all groups.
@@ -181,10 +183,9 @@ class _Group:
                 times = self._warmed(launches)
                 if not self.counts:
                     self._count_out(times, time.monotonic() - began)
-                for cell in times:
-                    self.measured.calls.setdefault(
-                        cell, {size: block_calls(seconds) for size, seconds in times[cell].items()}
-                    )
+                for cell, seconds in times.items():
+                    self.measured.calls.setdefault(cell, _each(block_calls, seconds))
+                    self.measured.warm_calls.setdefault(cell, _each(warm_calls, seconds))
                 with off(self._hold(launches)):
                     self._rounds(launches, wave)
         finally:
@@ -313,9 +314,12 @@ class _Group:
         if number < 0:
             do = "fresh"
         else:
-            calls = self.measured.calls[cell][task.batch_size]
             do = "block"
-            arguments |= {"batch_size": task.batch_size, "calls": calls, "warm": warm_calls(calls)}
+            arguments |= {
+                "batch_size": task.batch_size,
+                "calls": self.measured.calls[cell][task.batch_size],
+                "warm": self.measured.warm_calls[cell][task.batch_size],
+            }
         try:
             answer = worker.ask(do, timeout=self.plan.timeout, **arguments)
         except Failure as failure:
@@ -403,3 +407,7 @@ class _Group:
         if not math.isfinite(widest):
             return ""
         return f"; speedups to ±{widest:.1%}, wanted ±{self.plan.precision:.1%}"
+
+
+def _each(count: Callable[[float], int], seconds: Mapping[int, float]) -> dict[int, int]:
+    return {size: count(one) for size, one in seconds.items()}
