@@ -1,4 +1,4 @@
-"""What qx costs: its latency against a bare loop, in turns; and where the seconds of the default matrix go."""
+"""What qx costs: latency against a bare loop, in turns; and where the seconds of the default matrix go."""
 
 from __future__ import annotations
 
