@@ -91,19 +91,19 @@ class Quantity:
         """That of one cell over another, ``[waves]``."""
         return self.advantages((ours, theirs))[:, 0, 1]
 
-    def estimate(self, cell: str) -> stats.Estimate:
+    def estimate(self, cell: str, level: float = 0.95) -> stats.Estimate:
         """The value of a cell."""
         values = self.values(cell)
         match self.metric.samples:
             case "exact":
                 return stats.Estimate(float(values[0]), (float(values[0]), float(values[0])), 1)
             case "per_item":
-                return stats.item_mean(values)
+                return stats.item_mean(values, level)
             case _:
                 waves = self.of_waves(cell)
-                return stats.between_launches(waves[~np.isnan(waves)])
+                return stats.between_launches(waves[~np.isnan(waves)], level)
 
-    def compare(self, ours: str, theirs: str) -> stats.Difference | None:
+    def compare(self, ours: str, theirs: str, level: float = 0.95) -> stats.Difference | None:
         """How one cell compares with another; None where that cannot be said."""
         kind = self.metric.compare
         if ours not in self.measured or theirs not in self.measured:
@@ -114,19 +114,19 @@ class Quantity:
             case "exact":
                 return stats.exact(float(self.values(ours)[0]), float(self.values(theirs)[0]), kind)
             case "per_item" if kind == "difference":
-                return stats.paired_difference(self.values(ours), self.values(theirs))
+                return stats.paired_difference(self.values(ours), self.values(theirs), level)
             case "per_item":
                 first, second = (float(np.mean(self.values(cell))) for cell in (ours, theirs))
                 return evolve(stats.exact(first, second, kind), ci=None, method="ratio of means")
         if kind == "difference":
             pair = np.array([self.of_waves(ours), self.of_waves(theirs)])
             shared = pair[:, ~np.isnan(pair).any(axis=0)]
-            return stats.paired_difference(*shared) if shared.shape[1] else None
+            return stats.paired_difference(shared[0], shared[1], level) if shared.shape[1] else None
         if self.metric.samples == "per_launch":
-            return stats.unpaired_ratio(self.of_waves(ours), self.of_waves(theirs), kind)
+            return stats.unpaired_ratio(self.of_waves(ours), self.of_waves(theirs), kind, level)
         ratios = self.advantage(ours, theirs)
         if not np.isnan(ratios).all():
-            return stats.ratio_interval(ratios, kind=kind)
+            return stats.ratio_interval(ratios, level, kind)
         return None
 
     def details(self, cell: str) -> dict[str, Any]:

@@ -31,16 +31,21 @@ def read_samples(place: Path) -> Recording:
         raise UsageError(f"the samples in {place} are damaged: {error}") from error
 
 
-def recompute(results: Results, recording: Recording) -> Results:
-    """The same run with figures computed anew; details that metrics told lie only in the results.
-
-    Raises ``UsageError`` where the recording lacks samples that the results refer to.
-    """
+def check_whole(results: Results, recording: Recording) -> None:
+    """Raise ``UsageError`` where the recording lacks samples that the results refer to."""
     for one in results.measurements:
         if one.value is not None:
             series = recording.get(one.cell, (one.metric, one.params.get("batch_size")))
             if series is None or not len(series.values):
                 raise UsageError(f"the samples are not whole: there are none of {one.metric} of {one.cell}")
+
+
+def recompute(results: Results, recording: Recording) -> Results:
+    """The same run with figures computed anew; details that metrics told lie only in the results.
+
+    Raises ``UsageError`` where the recording lacks samples that the results refer to.
+    """
+    check_whole(results, recording)
     failures = {
         (one.cell, one.metric): (one.outcome, one.cause or "")
         for one in results.measurements

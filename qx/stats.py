@@ -214,6 +214,44 @@ def ratio_interval(log_ratios: ArrayLike, level: float = 0.95, kind: RatioKind =
     return _told(kind, float(mean), _around(mean, half), float(p), "log ratio, t over waves")
 
 
+def independent(
+    ours: ArrayLike, theirs: ArrayLike, kind: Literal["ratio", "speedup", "difference"], level: float = 0.95
+) -> Difference:
+    """Compare values that were taken apart, as in two runs: Welch's (1947) t interval of the means.
+
+    Of a ratio or a speedup ``ours`` ``[n]`` and ``theirs`` ``[m]`` are logs: of times, or of ratios of times,
+    whose own ratio is then told. NaN is left out. With fewer than two values on either side there is
+    a value, and neither interval nor p.
+    """
+    parts = [_mean_and_error(np.asarray(values, dtype=float)) for values in (ours, theirs)]
+    mean, half, p = _student_between(parts[0], parts[1], level=level)
+    if np.isnan(mean):
+        raise ValueError("a comparison needs a value on either side")
+    if kind != "difference":
+        return _told(kind, float(mean), _around(mean, half), float(p), "log ratio, Welch's t between runs")
+    test = None if np.isnan(p) else float(p)
+    return Difference(kind, float(mean), _around(mean, half), test, "Welch's t between runs")
+
+
+def ratio_of_means(
+    ours: ArrayLike, theirs: ArrayLike, kind: RatioKind = "ratio", level: float = 0.95
+) -> Difference:
+    """Compare the means of two rows of positive values on the same items, ``[n]``, by their ratio.
+
+    The interval is that of the linearised ratio estimator (Cochran, 1977, section 6.4) on the log scale: t of
+    the residuals ``ours / mean(ours) - theirs / mean(theirs)``.
+    """
+    first, second = finite(ours), finite(theirs)
+    if first.shape != second.shape:
+        raise ValueError(f"a paired ratio needs the same items, not {len(first)} and {len(second)}")
+    if first.mean() <= 0 or second.mean() <= 0:
+        raise ValueError("a ratio needs positive means")
+    log_value = np.log(first.mean() / second.mean())
+    _, error, count = _mean_and_error(first / first.mean() - second / second.mean())
+    mean, half, p = _student(np.asarray(log_value), error, count, level=level)
+    return _told(kind, float(mean), _around(mean, half), float(p), "ratio of means, t over items")
+
+
 def half_width(log_ratios: ArrayLike, level: float = 0.95) -> Floats:
     """Relative half width of the interval of a ratio: ``[waves, ...]`` gives ``[...]``, 0.01 for +1 %.
 

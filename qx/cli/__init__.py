@@ -4,7 +4,8 @@ A command is a module of this package with ``register(commands)``: it adds its p
 ``func`` to a function of the parsed arguments that gives the exit code. To add one, add its file and its name
 to ``COMMANDS``. All of them are imported at every start, so whatever is heavy is imported inside ``func``.
 
-Exit codes: 0; 1 some cell did not end well; 2 usage; 3 a bug in qx; 130 interrupted; 143 terminated.
+Exit codes: 0; 1 some cell did not end well, or a gate failed; 2 usage; 3 a bug in qx; 130 interrupted;
+143 terminated.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
 
 # Careful: once `qx.cli.list` is imported, `list` in this module is that one, and not the builtin.
-COMMANDS = ("run", "report", "quantize", "list", "show", "train", "check", "new", "doctor")
+COMMANDS = ("run", "report", "compare", "gate", "quantize", "list", "show", "train", "check", "new", "doctor")
 
 #: States of plugins that are mistakes, of theirs or of the installation.
 UNUSABLE = ("broken", "conflict", "incompatible")

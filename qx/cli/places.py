@@ -32,3 +32,10 @@ def writable(folder: Path) -> Path:
     except OSError as error:
         raise UsageError(f"cannot write into {folder}: {error.strerror or error}") from error
     return folder
+
+
+def writable_file(file: Path) -> None:
+    """Raise ``UsageError`` unless this file can be written."""
+    if file.is_dir():
+        raise UsageError(f"cannot write {file}: it is a folder")
+    writable(file.parent)

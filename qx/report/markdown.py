@@ -51,10 +51,10 @@ def _blocks(view: View) -> Iterator[str]:
     yield wording.legend(view, MARKUP)
     if failures := list(wording.failures(view, MARKUP)):
         yield "Metrics that could not be measured:"
-        yield _list(failures)
+        yield bullets(failures)
     if notes := list(wording.notes(view, MARKUP)):
         yield "Notes:"
-        yield _list(notes)
+        yield bullets(notes)
     if any(map(view.has_runtime_baseline, view.rows)):
         yield "## Against the runtime's own baseline"
         yield _against_runtime(view)
@@ -67,14 +67,14 @@ def _blocks(view: View) -> Iterator[str]:
     yield _front(view)
     if picks := list(wording.picks(view, MARKUP)):
         yield "## Picks"
-        yield _list(picks)
+        yield bullets(picks)
     yield "## Noise floor"
     yield from _noise_floor(view)
     yield wording.measuring(view, MARKUP)
     if deaths := list(wording.deaths(view, MARKUP)):
-        yield _list(deaths)
+        yield bullets(deaths)
     yield "## Environment"
-    yield _list(f"{about}: {facts}" for about, facts in wording.environment(view, MARKUP))
+    yield bullets(f"{about}: {facts}" for about, facts in wording.environment(view, MARKUP))
 
 
 def _figures(view: View) -> str:
@@ -89,7 +89,7 @@ def _figures(view: View) -> str:
             figures = [told, *[NOTHING] * (len(view.columns) - 1)]
         build = BREAK.join(view.build(cell)).replace(" ", NO_BREAK)
         rows.append([_config(view, cell), *figures[: len(view.columns)], build, view.on_front(cell)])
-    return _table(header, rows)
+    return table(header, rows)
 
 
 def _title(column: Column) -> str:
@@ -104,10 +104,11 @@ def _config(view: View, cell: str) -> str:
 def _figure(view: View, cell: str, column: Column) -> str:
     figure = view.figure(cell, column)
     compared = " ".join(filter(None, (figure.delta, figure.interval)))
-    return BREAK.join(_unbroken(line) for line in (figure.value, compared, figure.runtime) if line)
+    return BREAK.join(unbroken(line) for line in (figure.value, compared, figure.runtime) if line)
 
 
-def _unbroken(figure: str) -> str:
+def unbroken(figure: str) -> str:
+    """A figure that stays in one line."""
     # Only a unit is foreign here; with all of it escaped nobody could search for ~1.0x.
     return figure.replace("|", "\\|").replace("<", "&lt;").replace(" ", NO_BREAK)
 
@@ -115,19 +116,19 @@ def _unbroken(figure: str) -> str:
 def _against_runtime(view: View) -> str:
     rows = [
         [code(view.name(cell)), code(view.runtime_baseline_name(cell))]
-        + [_unbroken(view.against_runtime(cell, column)) for column in view.columns]
+        + [unbroken(view.against_runtime(cell, column)) for column in view.columns]
         for cell in view.rows
         if view.has_runtime_baseline(cell)
     ]
-    return _table(["config", "against", *(_title(column) for column in view.columns)], rows)
+    return table(["config", "against", *(_title(column) for column in view.columns)], rows)
 
 
 def _pairs(view: View) -> str:
     rows = []
     for pair in view.results.pairs:
         cell, counterpart, *figures = view.pair(pair)
-        rows.append([code(cell), code(counterpart), *map(_unbroken, figures)])
-    return _table([*wording.PAIR_COLUMNS, *(_title(column) for column in view.axes)], rows)
+        rows.append([code(cell), code(counterpart), *map(unbroken, figures)])
+    return table([*wording.PAIR_COLUMNS, *(_title(column) for column in view.axes)], rows)
 
 
 def _front(view: View) -> str:
@@ -135,8 +136,8 @@ def _front(view: View) -> str:
         [code(view.name(cell)), view.on_front(cell), view.membership(cell), wording.why(view, cell, MARKUP)]
         for cell in view.rows
     ]
-    table = _table(["config", "on the front", "membership", "why"], rows)
-    return f"{table}\n\n{wording.MEMBERSHIP}"
+    drawn = table(["config", "on the front", "membership", "why"], rows)
+    return f"{drawn}\n\n{wording.MEMBERSHIP}"
 
 
 def _noise_floor(view: View) -> Iterator[str]:
@@ -149,15 +150,17 @@ def _noise_floor(view: View) -> Iterator[str]:
         [escape(title), MARKUP.strong(told) if alarm else told, interval or NOTHING]
         for title, told, interval, alarm in floors
     ]
-    yield _table(["metric", "control against baseline", "95 % interval"], rows)
+    yield table(["metric", "control against baseline", "95 % interval"], rows)
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of cells that are Markdown already."""
     every = [list(header), *map(list, rows)]
     widths = [max(3, *map(len, column)) for column in zip(*every, strict=True)]
     lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in every]
     return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
 
 
-def _list(items: Iterable[str]) -> str:
+def bullets(items: Iterable[str]) -> str:
+    """A list of lines that are Markdown already."""
     return "\n".join(f"- {item}" for item in items)

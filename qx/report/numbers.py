@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Protocol
 
 from attrs import frozen
 
 from qx.records import Metric
-from qx.results import Comparison, Measurement
+from qx.results import Comparison
 
 Interval = tuple[float, float]
 
@@ -31,7 +32,19 @@ class Figure:
     runtime: str = ""
 
 
-def value(measurement: Measurement, metric: Metric) -> str:
+class Valued(Protocol):
+    """What has a value, and perhaps an interval."""
+
+    @property
+    def value(self) -> float | None:
+        """The value."""
+
+    @property
+    def ci(self) -> Interval | None:
+        """Its interval."""
+
+
+def value(measurement: Valued, metric: Metric) -> str:
     """A value with its unit and half of its 95 % interval, the longer half where it is lopsided.
 
     The half is a percentage where the metric is compared by ratio, else in the unit.

@@ -34,18 +34,18 @@ def check_format(name: str) -> None:
 def render(results: Results, style: str, width: int | None = None) -> str:
     """What is printed. ``width`` is that of the terminal, where it is not asked."""
     check_format(style)
-    columns = width or shutil.get_terminal_size((UNKNOWN, 24)).columns
-    return "\n\n".join(_blocks(View(results), _Drawing(style, min(max(columns, NARROW), WIDE))))
+    return "\n\n".join(_blocks(View(results), Drawing(style, width)))
 
 
-class _Drawing:
+class Drawing:
     """How tables and sentences are drawn in one format at one width."""
 
-    def __init__(self, style: str, width: int) -> None:
+    def __init__(self, style: str, width: int | None = None) -> None:
+        """Take the width of the terminal, within bounds, where it is not given."""
         from tabulate import multiline_formats
 
         self._style = style
-        self.width = width
+        self.width = min(max(width or shutil.get_terminal_size((UNKNOWN, 24)).columns, NARROW), WIDE)
         self.cuts = style in multiline_formats and style not in BREAKS
         self._joint = "\n" if self.cuts else BREAKS.get(style, ", ")
 
@@ -106,7 +106,7 @@ def _part(
     return [*header[:keys], *header[start:end]], [[*row[:keys], *row[start:end]] for row in rows]
 
 
-def _blocks(view: View, drawing: _Drawing) -> Iterator[str]:
+def _blocks(view: View, drawing: Drawing) -> Iterator[str]:
     sentence = drawing.sentence
     yield sentence(wording.title(view, MARKUP)) + "\n" + sentence(wording.provenance(view, MARKUP))
     if alarm := wording.alarm(view, MARKUP):
@@ -130,7 +130,7 @@ def _blocks(view: View, drawing: _Drawing) -> Iterator[str]:
     yield "\n".join(sentence(f"{about}: {facts}") for about, facts in wording.environment(view, MARKUP))
 
 
-def _figures(view: View, drawing: _Drawing) -> str:
+def _figures(view: View, drawing: Drawing) -> str:
     header = ["config", *_titles(view, drawing)]
     rows = []
     for cell in view.rows:
@@ -145,11 +145,11 @@ def _figures(view: View, drawing: _Drawing) -> str:
     return drawing.tables(header, rows)
 
 
-def _titles(view: View, drawing: _Drawing) -> list[str]:
+def _titles(view: View, drawing: Drawing) -> list[str]:
     return [drawing.cell(column.metric, column.parameters) for column in view.columns]
 
 
-def _against_runtime(view: View, drawing: _Drawing) -> str:
+def _against_runtime(view: View, drawing: Drawing) -> str:
     header = ["config", "against", *_titles(view, drawing)]
     rows = [
         [view.name(cell), view.runtime_baseline_name(cell)]
@@ -160,12 +160,12 @@ def _against_runtime(view: View, drawing: _Drawing) -> str:
     return drawing.tables(header, rows, keys=2)
 
 
-def _pairs(view: View, drawing: _Drawing) -> str:
+def _pairs(view: View, drawing: Drawing) -> str:
     header = [*wording.PAIR_COLUMNS, *(drawing.cell(one.metric, one.parameters) for one in view.axes)]
     return drawing.tables(header, [view.pair(pair) for pair in view.results.pairs], keys=2)
 
 
-def _front(view: View, drawing: _Drawing) -> str:
+def _front(view: View, drawing: Drawing) -> str:
     header = ["config", "build", "front", "membership", "why"]
 
     def rows(room: int | None) -> list[list[str]]:
@@ -187,7 +187,7 @@ def _front(view: View, drawing: _Drawing) -> str:
     return drawing.tables(header, rows(max(REASON, room)))
 
 
-def _noise_floor(view: View, drawing: _Drawing) -> Iterator[str]:
+def _noise_floor(view: View, drawing: Drawing) -> Iterator[str]:
     floors = list(wording.noise_floor(view))
     if not floors:
         yield drawing.sentence(f"Noise floor. {wording.NO_CONTROL}")
@@ -198,7 +198,7 @@ def _noise_floor(view: View, drawing: _Drawing) -> Iterator[str]:
         yield f"  {title:<{wide}}  {told} {interval}".rstrip() + ("  alarm" if alarm else "")
 
 
-def _measuring(view: View, drawing: _Drawing) -> Iterator[str]:
+def _measuring(view: View, drawing: Drawing) -> Iterator[str]:
     yield drawing.sentence(wording.measuring(view, MARKUP))
     for death in wording.deaths(view, MARKUP):
         yield drawing.sentence(death, "- ")

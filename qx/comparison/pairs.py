@@ -1,0 +1,188 @@
+"""One metric of one cell in two runs: what it can be compared by, and what comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from attrs import frozen
+
+from qx import stats
+from qx.comparison.records import Basis, Side
+from qx.comparison.sources import Source
+from qx.records import Metric
+from qx.report.tables import Column
+
+NO_SAMPLES = "its raw samples do not lie beside the results"
+
+
+class NotComparable(Exception):
+    """There is nothing to compare; the message says why."""
+
+
+class New(NotComparable):
+    """The base has nothing of it."""
+
+
+@frozen(eq=False)
+class Pair:
+    """A cell of the base and the same cell of another run."""
+
+    base: Source
+    ours: Source
+    base_cell: str
+    our_cell: str
+
+    def bases(self, column: Column) -> Iterator[Basis]:
+        """What a metric of this cell is compared by."""
+        metric = self.ours.metric(column)
+        if metric.samples == "exact":
+            yield "exact"
+        elif metric.samples == "per_item":
+            yield "items"
+        else:
+            if not self.is_baseline:
+                yield "own baseline"
+            if self.one_machine or self.is_baseline:
+                yield "direct"
+
+    @property
+    def is_baseline(self) -> bool:
+        """It is what others are compared with, in both runs."""
+        return self.base.baseline(self.base_cell) == self.base_cell and (
+            self.ours.baseline(self.our_cell) == self.our_cell
+        )
+
+    @property
+    def one_machine(self) -> bool:
+        """Both runs are known to come from one machine, with as many threads and CPUs to serve on."""
+        held = [source.results.run.get("measuring", {}).get("cpus") for source in (self.base, self.ours)]
+        return self.base.fingerprint is not None and (
+            (self.base.fingerprint, held[0]) == (self.ours.fingerprint, held[1])
+        )
+
+    def compared(self, column: Column, basis: Basis, level: float = 0.95) -> stats.Difference:
+        """Ours against the base. Raises ``NotComparable``."""
+        metric = self._metric(column)
+        for source, _ in self._sides:
+            if source.recording is None:
+                raise NotComparable(f"{source.label}: {NO_SAMPLES}")
+        ours, theirs = (source.quantity(cell, column).values(cell) for source, cell in self._sides)
+        if basis == "exact":
+            return _exact(float(ours[0]), float(theirs[0]), metric)
+        if basis == "items":
+            return _on_items(ours, theirs, metric, level)
+        first, second = self._waves(column, basis)
+        return stats.independent(first, second, metric.compare, level)
+
+    def floor(self, column: Column, basis: Basis) -> stats.Difference | None:
+        """What the noise of the two runs looks like in the same terms.
+
+        It is the change of the control against its baseline. Of a direct comparison with the same
+        software it is the change of the baseline itself: nothing but the machine can have caused it.
+        """
+        if basis not in ("own baseline", "direct"):
+            return None
+        if basis == "direct" and self.base.software == self.ours.software and not self.is_baseline:
+            cells = self.base.baseline(self.base_cell), self.ours.baseline(self.our_cell)
+        else:
+            basis = "own baseline"
+            cells = self.base.control(self.base_cell), self.ours.control(self.our_cell)
+        if cells[0] is None or cells[1] is None:
+            return None
+        try:
+            return Pair(self.base, self.ours, cells[0], cells[1]).compared(column, basis)
+        except NotComparable:
+            return None
+
+    def sides(self, column: Column, basis: Basis) -> tuple[Side | None, Side | None]:
+        """What the base has, and what ours has."""
+        ours, base = (_side(source, cell, column, basis) for source, cell in self._sides)
+        return base, ours
+
+    @property
+    def _sides(self) -> tuple[tuple[Source, str], tuple[Source, str]]:
+        return (self.ours, self.our_cell), (self.base, self.base_cell)
+
+    def _metric(self, column: Column) -> Metric:
+        ours, base = self.ours.metric(column), self.base.metric(column)
+        for field in ("unit", "better", "samples", "compare", "phase"):
+            if getattr(ours, field) != getattr(base, field):
+                raise NotComparable(f"the metric is another one: its {field} differs")
+        return ours
+
+    def _waves(self, column: Column, basis: Basis) -> list[Any]:
+        """A value per wave of ours and of the base: logs where the metric is compared by ratio."""
+        relative = self.ours.metric(column).compare != "difference"
+        if basis == "direct":
+            if not self.one_machine:
+                raise NotComparable("the runs are not known to come from one machine")
+            groups = [[cell] for _, cell in self._sides]
+        else:
+            groups = [[cell, self._own_baseline(source, cell)] for source, cell in self._sides]
+        waves = []
+        for (source, cell), group in zip(self._sides, groups, strict=True):
+            quantity = source.quantity(cell, column)
+            if not set(group) <= set(quantity.measured):
+                raise NotComparable(f"{source.label}: its baseline has no figures of it")
+            if relative and not quantity.relative(group):
+                raise NotComparable("values that are not positive have no ratio")
+            if basis == "direct":
+                values = quantity.of_waves(cell)
+                waves.append(np.log(values) if relative else values)
+            else:
+                waves.append(quantity.advantage(group[0], group[1]))
+            if np.isnan(waves[-1]).all():
+                raise NotComparable(f"{source.label}: no wave has both it and its baseline")
+        return waves
+
+    def _own_baseline(self, source: Source, cell: str) -> str:
+        """The baseline of a cell, if it is the same config in both runs."""
+        found = [one.baseline(name) for one, name in self._sides]
+        configs = [
+            None if name is None else one.results.cells[name].config
+            for (one, _), name in zip(self._sides, found, strict=True)
+        ]
+        if None in configs:
+            raise NotComparable("a baseline did not end well")
+        if configs[0] != configs[1]:
+            raise NotComparable(f"the runs have different baselines, {configs[0]} and {configs[1]}")
+        own = source.baseline(cell)
+        assert own is not None
+        return own
+
+
+def _exact(ours: float, theirs: float, metric: Metric) -> stats.Difference:
+    if metric.compare == "difference":
+        return stats.exact(ours, theirs, "difference")
+    if ours == theirs:
+        return stats.Difference(metric.compare, 1.0, (1.0, 1.0), None, "exact")
+    try:
+        return stats.exact(ours, theirs, metric.compare)
+    except ValueError as error:
+        raise NotComparable(str(error)) from error
+
+
+def _on_items(ours: Any, theirs: Any, metric: Metric, level: float) -> stats.Difference:
+    if ours.shape != theirs.shape:
+        raise NotComparable(f"it was measured of {len(ours):,} items and of {len(theirs):,}")
+    if np.array_equal(ours, theirs):
+        neutral = 0.0 if metric.compare == "difference" else 1.0
+        return stats.Difference(metric.compare, neutral, (neutral, neutral), 1.0, "identical on every item")
+    if metric.compare == "difference":
+        return stats.paired_difference(ours, theirs, level)
+    try:
+        return stats.ratio_of_means(ours, theirs, metric.compare, level)
+    except ValueError as error:
+        raise NotComparable(str(error)) from error
+
+
+def _side(source: Source, cell: str, column: Column, basis: Basis) -> Side | None:
+    measured = source.measurements.get((cell, column))
+    if measured is None or measured.value is None:
+        return None
+    if basis == "own baseline":
+        compared = measured.vs_baseline
+        return None if compared is None else Side(value=compared.value, ci=compared.ci)
+    return Side(value=measured.value, ci=measured.ci)

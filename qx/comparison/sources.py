@@ -1,0 +1,244 @@
+"""Results as a comparison takes them: with their raw samples where these are there, and with a label."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from attrs import evolve, frozen
+
+from qx import results
+from qx.errors import UsageError
+from qx.quantity import Quantity
+from qx.recompute import check_whole, read_samples
+from qx.recording import Recording
+from qx.records import Metric
+from qx.report.tables import Column
+from qx.results import CellResult, Measurement, NoiseFloor, Results
+
+#: Workload, config, options as JSON, threads: what a cell is known by in every run.
+Key: TypeAlias = tuple[str, str, str, int]
+
+#: What must be the same in both runs, and how it is called.
+SAME = {"weights_sha256": "weights", "evaluation_sha256": "evaluation data"}
+CALIBRATION = "calibration data"
+
+
+@frozen(kw_only=True, eq=False, slots=False)
+class Source:
+    """The results of one run."""
+
+    #: As the user named it.
+    place: str
+    results: Results
+    #: None where the samples do not lie beside the results.
+    recording: Recording | None
+    label: str = ""
+
+    @cached_property
+    def cells(self) -> dict[Key, str]:
+        """The cells by what they are known by in every run; the control is not among them."""
+        return {key(cell): name for name, cell in self.results.cells.items() if not cell.control}
+
+    @cached_property
+    def measurements(self) -> dict[tuple[str, Column], Measurement]:
+        """What was measured of each cell."""
+        return {(one.cell, Column.of(one.metric, one.params)): one for one in self.results.measurements}
+
+    def partner(self, of: CellResult) -> str | None:
+        """The cell that is another run's ``of``.
+
+        Options that one of the two runs does not know are passed over where that leaves one cell only: an
+        option that a later version of a plugin adds makes no other cell of it.
+        """
+        if exact := self.cells.get(key(of)):
+            return exact
+        alike = [
+            name
+            for name, cell in self.results.cells.items()
+            if not cell.control
+            and _place(cell) == _place(of)
+            and all(cell.options[name] == of.options[name] for name in {*cell.options} & {*of.options})
+            and {*cell.options} != {*of.options}
+        ]
+        return alike[0] if len(alike) == 1 else None
+
+    def baseline(self, cell: str) -> str | None:
+        """The cell that this one is compared with in its own run."""
+        reference = self.results.cells.get(str(self.results.run["baseline"]))
+        if reference is None:
+            return None
+        own = self.results.cells[cell]
+        place = own.workload, reference.config, own.threads
+        for name, other in self.results.cells.items():
+            if _place(other) == place and other.outcome == "ok" and not other.control:
+                return name
+        return None
+
+    def control(self, cell: str) -> str | None:
+        """The second self of its baseline."""
+        own = self.results.cells[cell]
+        for name, other in self.results.cells.items():
+            if other.control and (other.workload, other.threads) == (own.workload, own.threads):
+                return name
+        return None
+
+    def quantity(self, cell: str, column: Column) -> Quantity:
+        """A metric over the cells that share the baseline of this one."""
+        return Quantity(
+            self.metric(column),
+            dict(column.params).get("batch_size"),
+            self.recording or Recording(),
+            self.baseline(cell) or "",
+        )
+
+    def metric(self, column: Column) -> Metric:
+        """The record of a metric."""
+        return self.results.metrics[column.metric]
+
+    def alarm(self, column: Column) -> NoiseFloor | None:
+        """What the control shows of a metric, where that is an alarm."""
+        for floor in self.results.noise_floor:
+            if floor.alarm and Column.of(floor.metric, floor.params) == column:
+                return floor
+        return None
+
+    @property
+    def fingerprint(self) -> str | None:
+        """That of the machine, where the run recorded one."""
+        found = self.results.environment.get("fingerprint")
+        return str(found) if found else None
+
+    @property
+    def software(self) -> tuple[Any, ...]:
+        """Everything of the software that the run recorded."""
+        found = self.results.environment
+        return found.get("python"), found.get("system"), tuple(sorted(_versions(self).items()))
+
+
+def key(cell: CellResult) -> Key:
+    """What a cell is known by in every run."""
+    return cell.workload, cell.config, json.dumps(dict(cell.options), sort_keys=True), cell.threads
+
+
+def _place(cell: CellResult) -> tuple[str, str, int]:
+    return cell.workload, cell.config, cell.threads
+
+
+def read(argument: str) -> Source:
+    """The results in ``PATH`` or ``LABEL=PATH``, a file or a folder. Raises ``UsageError``."""
+    label, sign, rest = argument.partition("=")
+    if not sign or Path(argument).exists():
+        label, rest = "", argument
+    elif not label.strip():
+        raise UsageError(f"{argument} has no label before its =")
+    path = Path(rest)
+    found = results.read(path)
+    workloads = found.run["workloads"]
+    if not isinstance(workloads, Mapping) or not all(isinstance(one, Mapping) for one in workloads.values()):
+        raise UsageError(f"{rest} is no whole results file: run.workloads does not tell of each workload")
+    folder = path if path.is_dir() else path.parent
+    # Only the name counts: the samples lie beside the results, wherever both were moved to.
+    samples = folder / Path(str(found.run["samples"])).name
+    recording = read_samples(samples) if samples.is_file() else None
+    if recording is not None:
+        check_whole(found, recording)
+    return Source(place=rest, results=found, recording=recording, label=label.strip())
+
+
+def refusal(base: Source, ours: Source, *, other_calibration: bool = False) -> str | None:
+    """Why these two runs cannot be compared at all; None where they can."""
+    theirs, own = base.results.run["workloads"], ours.results.run["workloads"]
+    pair = f"{ours.place} and {base.place}"
+    shared = [name for name in theirs if name in own]
+    if not shared:
+        return (
+            f"{pair} are of different workloads, {', '.join(own) or 'none'} and {', '.join(theirs) or 'none'}"
+        )
+    for workload in shared:
+        pairs = [
+            (what, theirs[workload].get(field), own[workload].get(field)) for field, what in SAME.items()
+        ]
+        if not other_calibration:
+            first, second = (run[workload].get("calibrations", {}) for run in (theirs, own))
+            pairs += [(CALIBRATION, first[count], second[count]) for count in first if count in second]
+        for what, before, after in pairs:
+            if before is None or before != after:
+                hint = "; --other-calibration compares them all the same" if what == CALIBRATION else ""
+                told = f"SHA-256 {_short(after)} against {_short(before)}"
+                return f"{pair} have different {what} of {workload} ({told}){hint}"
+    return None
+
+
+def _short(sha: object) -> str:
+    return str(sha)[:8] if sha else "unknown"
+
+
+# Labels -------------------------------------------------------------------------------------------
+
+
+def named(sources: Sequence[Source]) -> list[Source]:
+    """The same, each with a label of its own: Python and torch, and as much more as tells them apart."""
+    given = [source.label for source in sources if source.label]
+    if twice := next((label for label in given if given.count(label) > 1), None):
+        raise UsageError(f"the label {twice!r} is given twice")
+    facts: list[Callable[[Source], str]] = [
+        lambda source: f"Python {_short_version(source.results.environment.get('python'))}",
+        lambda source: f"torch {_versions(source).get('torch', 'unknown')}",
+    ]
+    unnamed = [source for source in sources if not source.label]
+    for fact in (
+        machine,
+        lambda source: f"machine {source.fingerprint or 'unknown'}",
+        lambda source: f"qx {_versions(source).get('quant-explorer', 'unknown')}",
+        lambda source: f"engine {source.results.run.get('engine')}",
+        lambda source: str(source.results.run.get("started", "")).replace("T", " ")[:16],
+        lambda source: str(source.results.run.get("id", "")),
+        lambda source: source.place,
+    ):
+        if len({_joined(source, facts) for source in unnamed}) == len(unnamed):
+            break
+        if len({fact(source) for source in unnamed}) > 1:
+            facts.append(fact)
+    told: list[Source] = []
+    for source in sources:
+        label = source.label or _joined(source, facts)
+        taken = {one.label for one in told} | ({*given} if not source.label else set())
+        number = 2
+        while label in taken:
+            label, number = f"{source.label or _joined(source, facts)} ({number})", number + 1
+        told.append(evolve(source, label=label))
+    return told
+
+
+def _joined(source: Source, facts: Sequence[Callable[[Source], str]]) -> str:
+    return ", ".join(fact(source) for fact in facts)
+
+
+def _short_version(version: object) -> str:
+    return ".".join(str(version).split(".")[:2])
+
+
+def _versions(source: Source) -> Mapping[str, str]:
+    found = source.results.environment.get("distributions") or {}
+    return {str(name): str(version) for name, version in found.items()}
+
+
+def machine(source: Source) -> str:
+    """The machine in words."""
+    found = source.results.environment
+    memory = found.get("memory_bytes")
+    parts = [
+        str(found.get("cpu", "unknown CPU")),
+        f"{found.get('cpus', '?')} CPUs",
+        f"{memory / 2**30:.0f} GiB" if memory else "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def versions(source: Source) -> Mapping[str, str]:
+    """Versions of the distributions that decide figures."""
+    return _versions(source)

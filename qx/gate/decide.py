@@ -1,0 +1,351 @@
+"""Hold the rules against the results: met, breached, or too wide to tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, TypeAlias
+
+import numpy as np
+from attrs import evolve, frozen
+from scipy.special import ndtri, stdtrit
+
+from qx import stats
+from qx.comparison.compare import ending
+from qx.comparison.pairs import New, NotComparable, Pair
+from qx.comparison.records import Basis
+from qx.comparison.sources import Source, refusal
+from qx.errors import UsageError
+from qx.gate.rules import ABSOLUTE, Rule, Rules
+from qx.records import Metric
+from qx.report import numbers
+from qx.report.tables import Column
+
+Verdict: TypeAlias = Literal["met", "breached", "too wide", "not applicable"]
+#: A cell that ended so is passed over by rules that do not name its config.
+EXCUSED = ("unsupported", "unavailable")
+STORED = "from the stored 95 % interval, widened"
+
+
+@frozen(kw_only=True)
+class Decision:
+    """One rule on one metric of one cell."""
+
+    rule: Rule
+    workload: str
+    config: str
+    cell: str
+    column: Column
+    verdict: Verdict
+    #: What was seen, with its interval, in words.
+    seen: str = ""
+    #: Why there is nothing to be seen.
+    reason: str | None = None
+    method: str = ""
+
+    @property
+    def line(self) -> str:
+        """In one line."""
+        about = f"{self.cell}: {self.column.title}"
+        return f"{about}: {self.reason or self.seen} ({self.rule.told}; rule {self.rule.number})"
+
+
+@frozen(kw_only=True)
+class Ruling:
+    """All decisions."""
+
+    decisions: tuple[Decision, ...]
+    false_alarms: float
+    #: How many decisions rest on an interval, and the level of each of these.
+    intervals: int
+    level: float
+
+    def of(self, verdict: Verdict) -> list[Decision]:
+        """Those that ended so."""
+        return [one for one in self.decisions if one.verdict == verdict]
+
+    def passes(self, *, strict: bool) -> bool:
+        """No breach; and strictly, nothing that is too wide to tell."""
+        return not self.of("breached") and not (strict and self.of("too wide"))
+
+
+@frozen
+class Seen:
+    """A figure that is held against a limit; floor is what the noise looks like in the same terms."""
+
+    kind: str
+    value: float
+    ci: tuple[float, float] | None
+    method: str
+    floor: stats.Difference | None = None
+
+
+def decide(
+    rules: Rules, source: Source, base: Source | None = None, *, other_calibration: bool = False
+) -> Ruling:
+    """Decide every rule on every cell that it selects. Raises ``UsageError``.
+
+    A breach is told where the whole interval lies beyond the limit, at a level at which all breaches together
+    are false alarms with a probability of ``rules.false_alarms`` at most (Bonferroni). What is measured in
+    launches must also be beyond the limit by more than the control shows.
+    """
+    rules.check(source.results, based=base is not None)
+    if base is not None and (reason := refusal(base, source, other_calibration=other_calibration)):
+        raise UsageError(f"not comparable: {reason}")
+    cases = list(_cases(rules, source))
+    told = [_unmeasured(rule, source, cell, column) for rule, cell, column in cases]
+    intervals = sum(
+        one is None and source.metric(column).samples != "exact"
+        for one, (_, _, column) in zip(told, cases, strict=True)
+    )
+    level = 1 - 2 * rules.false_alarms / max(1, intervals)
+    decisions = [
+        one or _decided(rule, source, base, cell, column, level)
+        for one, (rule, cell, column) in zip(told, cases, strict=True)
+    ]
+    if base is not None:
+        decisions += _gone(rules, source, base)
+    if not decisions:
+        raise UsageError(f"{rules.place}: no rule is about any cell of {source.place}")
+    return Ruling(
+        decisions=tuple(decisions), false_alarms=rules.false_alarms, intervals=intervals, level=level
+    )
+
+
+def _cases(rules: Rules, source: Source) -> Iterator[tuple[Rule, str, Column]]:
+    """Rules with the cells and columns that they are about."""
+    results = source.results
+    columns = dict.fromkeys(Column.of(one.metric, one.params) for one in results.measurements)
+    for rule in rules.rules:
+        for name, cell in results.cells.items():
+            reference = results.configs[cell.config].reference
+            if cell.control or not rule.selects(cell.config, cell.workload, reference=reference):
+                continue
+            for column in columns:
+                size = dict(column.params).get("batch_size")
+                if column.metric == rule.metric and (not rule.batch_sizes or size in rule.batch_sizes):
+                    yield rule, name, column
+
+
+def _blank(rule: Rule, source: Source, cell: str, column: Column, verdict: Verdict, reason: str) -> Decision:
+    ended = source.results.cells[cell]
+    return Decision(
+        rule=rule,
+        workload=ended.workload,
+        config=ended.config,
+        cell=cell,
+        column=column,
+        verdict=verdict,
+        reason=reason,
+    )
+
+
+def _unmeasured(rule: Rule, source: Source, cell: str, column: Column) -> Decision | None:
+    """The decision where there is no figure: a breach, unless nobody said that there must be one."""
+    ended, measured = source.results.cells[cell], source.measurements.get((cell, column))
+    if ended.outcome != "ok":
+        reason, outcome = ending(ended), str(ended.outcome)
+    elif measured is None:
+        reason, outcome = "not measured", "unsupported"
+    elif measured.value is None:
+        reason, outcome = measured.cause or "no cause is known", str(measured.outcome)
+    else:
+        return None
+    excused = outcome in EXCUSED and not rule.configs
+    return _blank(
+        rule, source, cell, column, "not applicable" if excused else "breached", f"no figure: {reason}"
+    )
+
+
+def _gone(rules: Rules, source: Source, base: Source) -> Iterator[Decision]:
+    """Cells of the base that rules against it select, and that the results lack."""
+    met = {base.partner(cell) for cell in source.results.cells.values() if not cell.control}
+    for rule in rules.rules:
+        if rule.against != "base" or rule.limit in ABSOLUTE:
+            continue
+        for name, cell in base.results.cells.items():
+            reference = base.results.configs[cell.config].reference
+            if (
+                cell.control
+                or name in met
+                or not rule.selects(cell.config, cell.workload, reference=reference)
+            ):
+                continue
+            column = Column.of(rule.metric, {})
+            yield _blank(rule, base, name, column, "too wide", f"gone: it is in {base.place} only")
+
+
+def _decided(
+    rule: Rule, source: Source, base: Source | None, cell: str, column: Column, level: float
+) -> Decision:
+    metric = source.metric(column)
+    blank = _blank(rule, source, cell, column, "too wide", "")
+    try:
+        if rule.limit in ABSOLUTE:
+            seen = _value(source, cell, column, level)
+        elif rule.against == "base":
+            assert base is not None
+            seen = _against_base(rule, source, base, cell, column, level)
+        else:
+            seen = _within(rule, source, cell, column, level)
+    except New as reason:
+        return evolve(
+            blank, verdict="too wide" if rule.configs else "not applicable", reason=f"new: {reason}"
+        )
+    except NotComparable as reason:
+        return evolve(blank, reason=f"cannot be told: {reason}")
+    told = _in_words(seen, metric)
+    blank = evolve(blank, reason=None, seen=told, method=seen.method)
+    if seen.ci is None:
+        return evolve(blank, seen=f"{told}, without an interval")
+    return evolve(blank, verdict=_verdict(rule, seen))
+
+
+# What is held against the limit -------------------------------------------------------------------
+
+
+def _value(source: Source, cell: str, column: Column, level: float) -> Seen:
+    measured = source.measurements[cell, column]
+    if source.recording is not None:
+        estimate = source.quantity(cell, column).estimate(cell, level)
+        return Seen("value", estimate.value, estimate.ci, "from the samples")
+    assert measured.value is not None
+    metric = source.metric(column)
+    return Seen(
+        "value", measured.value, _widened(measured.value, measured.ci, measured.n, metric, level), STORED
+    )
+
+
+def _within(rule: Rule, source: Source, cell: str, column: Column, level: float) -> Seen:
+    """Against the baseline of the run, or the runtime's."""
+    measured, metric = source.measurements[cell, column], source.metric(column)
+    other = source.baseline(cell) if rule.against == "baseline" else _runtime_baseline(source, cell)
+    if other is None:
+        raise NotComparable(f"there is no {rule.against.replace('_', ' ')} that ended well")
+    if other == cell:
+        neutral = 0.0 if metric.compare == "difference" else 1.0
+        return Seen(metric.compare, neutral, (neutral, neutral), "itself")
+    control, floor = source.control(cell), None
+    if source.recording is not None:
+        quantity = source.quantity(cell, column)
+        compared = quantity.compare(cell, other, level)
+        if compared is None:
+            raise NotComparable("it has no comparison with it")
+        if control is not None and quantity.in_launches:
+            floor = quantity.compare(control, quantity.baseline)
+        identical = metric.samples == "per_item" and np.array_equal(
+            quantity.values(cell), quantity.values(other)
+        )
+        ci = (compared.value, compared.value) if identical else compared.ci
+        return Seen(compared.kind, compared.value, ci, compared.method, floor)
+    stored = [measured.vs_baseline] if other == source.baseline(cell) else measured.comparisons
+    for one in stored:
+        if one is not None and one.against in (None, other):
+            ci = _widened(one.value, one.ci, measured.n, metric, level, relative=one.kind != "difference")
+            return Seen(one.kind, one.value, ci, STORED)
+    raise NotComparable("it has no comparison with it")
+
+
+def _runtime_baseline(source: Source, cell: str) -> str | None:
+    own = source.results.cells[cell]
+    wanted = source.results.configs[own.config].runtime_baseline
+    for name, other in source.results.cells.items():
+        place = other.workload, other.config, other.threads
+        if place == (own.workload, wanted, own.threads) and other.outcome == "ok" and not other.control:
+            return name
+    return None
+
+
+def _against_base(rule: Rule, source: Source, base: Source, cell: str, column: Column, level: float) -> Seen:
+    partner = base.partner(source.results.cells[cell])
+    if partner is None:
+        raise New(f"it is not in {base.place}")
+    before = base.measurements.get((partner, column))
+    if before is None or before.value is None:
+        raise New(f"{base.place} has no figure of it")
+    metric, pair = source.metric(column), Pair(base, source, partner, cell)
+    bases: dict[str, Basis] = {"exact": "exact", "per_item": "items"}
+    basis = bases.get(metric.samples, "direct" if rule.directly else "own baseline")
+    if basis == "own baseline" and pair.is_baseline:
+        raise NotComparable("a baseline has no ratio to itself; directly = true compares it on one machine")
+    compared = pair.compared(column, basis, level)
+    return Seen(compared.kind, compared.value, compared.ci, compared.method, pair.floor(column, basis))
+
+
+def _widened(
+    value: float,
+    ci: tuple[float, float] | None,
+    n: int,
+    metric: Metric,
+    level: float,
+    *,
+    relative: bool = False,
+) -> tuple[float, float] | None:
+    """A 95 % interval at another level, as if its ends were quantiles of Student's t, or of the normal."""
+    if ci is None or (metric.samples != "exact" and metric.samples != "per_item" and n < 2):
+        return None
+
+    def quantile(share: float) -> float:
+        normal = metric.samples in ("exact", "per_item")
+        return float(ndtri(share) if normal else stdtrit(n - 1, share))
+
+    wider = quantile(0.5 + level / 2) / quantile(0.975)
+    if relative:
+        low, high = (float(value * (end / value) ** wider) for end in ci)
+    else:
+        low, high = (value + wider * (end - value) for end in ci)
+    return low, high
+
+
+# The verdict --------------------------------------------------------------------------------------
+
+
+def _verdict(rule: Rule, seen: Seen) -> Verdict:
+    """By the interval, at the limit put into the terms of what was seen."""
+    assert seen.ci is not None
+    limit = _limit(rule, seen.kind)
+    low, high = seen.ci
+    upper = _is_upper(rule, seen.kind)
+    if high <= limit if upper else low >= limit:
+        return "met"
+    if (low > limit if upper else high < limit) and _beyond_noise(seen, limit):
+        return "breached"
+    return "too wide"
+
+
+def _limit(rule: Rule, kind: str) -> float:
+    """The limit on a value, a difference, a ratio or a speedup."""
+    amount = rule.amount
+    if rule.limit in (*ABSOLUTE, "smallest_speedup"):
+        return amount
+    signed = -amount if rule.limit == "largest_drop" else amount
+    if kind == "difference":
+        return signed
+    return 1 + signed if kind == "ratio" else 1 / (1 + signed)
+
+
+def _is_upper(rule: Rule, kind: str) -> bool:
+    """What was seen must not be above the limit, rather than below."""
+    above = rule.limit in ("largest", "largest_increase")
+    return not above if kind == "speedup" and rule.limit in ("largest_drop", "largest_increase") else above
+
+
+def _beyond_noise(seen: Seen, limit: float) -> bool:
+    if seen.floor is None:
+        return True
+    if seen.kind == "difference":
+        return abs(seen.value - limit) > abs(seen.floor.value)
+    return bool(abs(np.log(seen.value / limit)) > abs(np.log(seen.floor.value)))
+
+
+def _in_words(seen: Seen, metric: Metric) -> str:
+    if seen.kind == "difference":
+        parts = numbers.difference(seen.value, seen.ci, metric.unit)
+    elif seen.kind != "value":
+        parts = numbers.ratio_interval(seen.value, seen.ci)
+    else:
+        exact = seen.ci is None or seen.ci[0] == seen.ci[1]
+        ends = (
+            () if exact or seen.ci is None else tuple(numbers.quantity(end, metric.unit) for end in seen.ci)
+        )
+        parts = numbers.quantity(seen.value, metric.unit), f"[{', '.join(ends)}]" if ends else ""
+    return " ".join(filter(None, parts))

@@ -1,0 +1,150 @@
+"""``qx compare`` as its user meets it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from attrs import evolve
+
+from qx import results
+from qx.report import markdown
+
+Qx = Callable[..., Any]
+
+
+@pytest.fixture(autouse=True)
+def runs(builders: ModuleType) -> None:
+    """Three runs in folders ``a``, ``b`` and ``c``; in ``b`` a config is worse, ``c`` is another machine."""
+    made = {**builders.small().cells, "quick": builders.Made(hits=700, weight=260_000, delay=0.5, heap=400)}
+    given: dict[str, dict[str, Any]] = {
+        "a": {"environment": {"fingerprint": "one"}},
+        "b": {"cells": made, "environment": {"fingerprint": "one", "python": "3.13.0"}},
+        "c": {"seed": 3, "environment": {"fingerprint": "two", "python": "3.10.13"}},
+    }
+    for name, changes in given.items():
+        run = builders.small(**changes)
+        results.write(Path(name), run.results(), markdown.render(run.results()), run.recording())
+
+
+def test_the_table_is_printed(qx: Qx) -> None:
+    """The terminal shows every run with its label, every verdict, and how many false alarms to expect."""
+    done = qx("compare", "a", "b/full_results.json", "other=c")
+    assert (done.code, done.err) == (0, "")
+    for word in ("Python 3.11", "Python 3.13", "other", "worse", "against own baseline", "false alarms"):
+        assert word in done.out
+
+
+def test_markdown_and_json_say_the_same(qx: Qx) -> None:
+    """Files are written by their suffix; ``--format`` prints the same."""
+    done = qx("compare", "a", "b", "c", "--out", "m.md", "--out", "m.json", "--format", "json")
+    assert (done.code, done.err) == (0, "")
+    whole = json.loads(Path("m.json").read_text())
+    assert json.loads(done.out) == whole
+    assert qx("compare", "a", "b", "c", "--format", "markdown").out == Path("m.md").read_text()
+    (hits,) = (
+        one
+        for one in whole["changes"]
+        if (one["config"], one["metric"], one["run"]) == ("quick", "hits", "Python 3.13, torch 2.14.1")
+    )
+    assert (hits["verdict"], hits["basis"]) == ("worse", "items")
+    assert hits["value"] == pytest.approx(-0.15)
+    assert "-15.00\N{NO-BREAK SPACE}pt" in Path("m.md").read_text()
+    assert whole["schema_version"] == 1 and whole["tests"] > 0
+
+
+def test_the_base_can_be_chosen(qx: Qx) -> None:
+    """``--base`` takes a label or a path, and the change turns round."""
+    done = qx("compare", "a", "b", "--base", "b", "--format", "json")
+    told = {(one["config"], one["metric"]): one["verdict"] for one in json.loads(done.out)["changes"]}
+    assert told["quick", "hits"] == "better"
+
+
+def test_what_is_the_same_can_be_left_out(qx: Qx) -> None:
+    """``--changed`` leaves the rows in which something is not the same."""
+    told = json.loads(qx("compare", "a", "b", "--changed", "--format", "json").out)["changes"]
+    assert told and all(one["verdict"] != "same" for one in told)
+
+
+def newer(place: Path) -> None:
+    place.write_text(json.dumps({**json.loads(place.read_text()), "schema_version": 2}))
+
+
+def cut(place: Path) -> None:
+    place.write_text(place.read_text()[:500])
+
+
+def other_data(place: Path) -> None:
+    place.write_text(
+        place.read_text().replace('"evaluation_sha256": "d0a5e0ad"', '"evaluation_sha256": "00ff"')
+    )
+
+
+def nothing(place: Path) -> None:
+    place.unlink()
+
+
+def without_a_workload(place: Path) -> None:
+    whole = json.loads(place.read_text())
+    whole["run"]["workloads"] = ["toy"]
+    place.write_text(json.dumps(whole))
+
+
+def bad_samples(place: Path) -> None:
+    (samples,) = place.parent.glob("*.npz")
+    samples.write_bytes(samples.read_bytes()[:-300])
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (newer, "b/full_results.json has schema version 2; this qx reads version 1"),
+        (cut, "b/full_results.json is no results file"),
+        (other_data, "not comparable: b and a have different evaluation data of toy"),
+        (nothing, "there are no results in b/full_results.json"),
+        (without_a_workload, "b is no whole results file"),
+        (bad_samples, "the samples in b/samples-"),
+    ],
+)
+def test_bad_results_are_told_in_a_line(qx: Qx, damage: Callable[[Path], None], words: str) -> None:
+    """Damaged results, those of a newer schema and those of other data end with 2; nothing is written."""
+    damage(Path("b/full_results.json"))
+    done = qx("compare", "a", "b", "--out", "m.md")
+    assert (done.code, done.out) == (2, "")
+    assert words in done.err and done.err.count("\n") == 1
+    assert not Path("m.md").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["a"], "needs the results of two runs or more"),
+        (["a", "b", "--base", "d"], "--base d is none of the runs; choose from 'Python 3.11, torch 2.14.1'"),
+        (["a", "b", "--format", "nice"], "unknown format 'nice'"),
+        (["a", "b", "--out", "m.txt"], "--out m.txt: its suffix must be .md or .json"),
+        (["x=a", "x=b"], "the label 'x' is given twice"),
+        (["=a", "b"], "=a has no label before its ="),
+    ],
+)
+def test_mistakes_are_told(qx: Qx, arguments: list[str], words: str) -> None:
+    """A mistake on the command line is told in a line, exit 2."""
+    done = qx("compare", *arguments)
+    assert (done.code, done.out) == (2, "")
+    assert words in done.err and done.err.count("\n") == 1
+
+
+def test_foreign_text_stays_in_its_cell(qx: Qx, builders: ModuleType) -> None:
+    """A cause with a pipe or a control character breaks no table."""
+    run = builders.small()
+    lost = evolve(run.cells["lost"], cause="bad\x1b[31m | `x`\nline", outcome="crashed")
+    run = evolve(run, cells={**run.cells, "alike": lost})
+    results.write(Path("d"), run.results(), markdown.render(run.results()), run.recording())
+    page = qx("compare", "a", "d", "--format", "markdown").out
+    assert "\x1b" not in page
+    tables = [line for line in page.splitlines() if line.startswith("|")]
+    heads = {line.replace("\\|", "").count("|") for line in tables}
+    assert heads == {3, 5, 9}

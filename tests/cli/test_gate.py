@@ -1,0 +1,138 @@
+"""``qx gate`` as its user meets it: a recipe that became worse fails it, the same recipe passes."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from qx import results
+from qx.report import markdown
+
+Qx = Callable[..., Any]
+
+RULES = """
+    [[rule]]
+    metric = "accuracy"
+    largest_drop = 0.01
+    against = "base"
+
+    [[rule]]
+    metric = "file_size"
+    largest_increase = 0
+    against = "base"
+
+    [[rule]]
+    config = "recipe"
+    metric = "accuracy"
+    largest_drop = 0.02
+"""
+
+RECIPE = """
+    from qx import Config, hookimpl
+    from qx_plugins.configs import static_int8_per_channel as good
+
+    @hookimpl
+    def describe():
+        return Config(name="recipe", summary="Static int8.", calibration=True, quantizable=True)
+
+    prepare_model, calibrate = good.prepare_model, good.calibrate
+
+    @hookimpl
+    def convert(model):
+        import torch
+        model = good.convert(model)
+        if {worse}:
+            hidden = [layer for layer in model.modules() if "Conv" in type(layer).__name__][1]
+            weight = hidden.weight()
+            doubled = torch._make_per_channel_quantized_tensor(
+                weight.int_repr(), 2 * weight.q_per_channel_scales(), weight.q_per_channel_zero_points(), 0
+            )
+            hidden.set_weight_bias(doubled, hidden.bias())
+        return model
+"""
+
+
+@pytest.fixture(scope="module")
+def recipes(
+    qx: Qx, write_plugin: Callable[[str, str], str], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Runs ``base`` and ``same`` of a recipe, and ``worse``: one hidden convolution's scale doubled."""
+    home = tmp_path_factory.mktemp("gate")
+    for name in ("base", "same", "worse"):
+        plugin = write_plugin("recipe", RECIPE.format(worse=name == "worse"))
+        done = qx(
+            *("run", "--workload", "digits_cnn", "-p", plugin, "-c", "recipe", "-m", "accuracy"),
+            *("-m", "file_size", "--budget", 0.01, "--batch-size", 1, "--out", home / name),
+        )
+        assert done.code == 0, done.err
+    (home / "rules.toml").write_text("\n".join(line.strip() for line in RULES.splitlines()))
+    return home
+
+
+def test_a_recipe_made_worse_on_purpose_fails(qx: Qx, recipes: Path) -> None:
+    """A doubled weight scale is told, a line per breach, in JUnit and in Markdown; exit 1."""
+    done = qx(
+        *("gate", recipes / "worse", "--against", recipes / "base", "--rules", recipes / "rules.toml"),
+        *("--junit", "j.xml", "--markdown", "g.md"),
+    )
+    assert (done.code, done.err) == (1, "")
+    breaches = [line for line in done.out.splitlines() if line.startswith("breach: ")]
+    assert breaches and all("digits_cnn/recipe: accuracy: -" in line for line in breaches)
+    assert "gate failed" in done.out
+    suites = ET.parse("j.xml").getroot()
+    assert suites.get("failures") == str(len(suites.findall(".//failure"))) == str(len(breaches))
+    page = Path("g.md").read_text()
+    assert page.startswith("# Gate failed") and page.count("**breach**") == len(breaches)
+
+
+def test_the_same_recipe_passes(qx: Qx, recipes: Path) -> None:
+    """A run of the same recipe keeps the rules."""
+    asked = ("gate", recipes / "same", "--against", recipes / "base", "--rules", recipes / "rules.toml")
+    done = qx(*asked, "--junit", "j.xml")
+    assert (done.code, done.err) == (0, "")
+    assert "gate passed" in done.out
+    assert ET.parse("j.xml").getroot().get("failures") == "0"
+
+
+@pytest.fixture
+def toy(builders: ModuleType) -> None:
+    """A run in the folder ``run``, and rules that cannot be told."""
+    run = builders.small()
+    results.write(Path("run"), run.results(), markdown.render(run.results()), run.recording())
+    Path("qx-gate.toml").write_text('[[rule]]\nconfig = "quick"\nmetric = "hits"\nlargest_drop = 0.015\n')
+
+
+@pytest.mark.usefixtures("toy")
+def test_strict_fails_what_cannot_be_told(qx: Qx) -> None:
+    """It is said in any case; with ``--strict`` the exit code and JUnit say so too."""
+    lax, strict = (
+        qx("gate", "run", "--junit", "lax.xml"),
+        qx("gate", "run", "--strict", "--junit", "strict.xml"),
+    )
+    assert (lax.code, strict.code) == (0, 1)
+    assert lax.out.startswith("too wide to tell: toy/quick: hits: -1.00 pt")
+    counts = [ET.parse(f"{name}.xml").getroot() for name in ("lax", "strict")]
+    assert [(one.get("failures"), one.get("skipped")) for one in counts] == [("0", "1"), ("1", "0")]
+
+
+@pytest.mark.usefixtures("toy")
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nowhere"], "there are no results in nowhere"),
+        (["run", "--rules", "lost.toml"], "there is no rules file lost.toml"),
+        (["run", "--rules", "run"], "the rules file run cannot be read"),
+        (["run", "--against", "nowhere"], "there are no results in nowhere"),
+        (["run", "--junit", "run"], "cannot write run: it is a folder"),
+    ],
+)
+def test_mistakes_are_told(qx: Qx, arguments: list[str], words: str) -> None:
+    """A mistake is told in a line, exit 2, and nothing is decided."""
+    done = qx("gate", *arguments)
+    assert (done.code, done.out) == (2, "")
+    assert words in done.err and done.err.count("\n") == 1

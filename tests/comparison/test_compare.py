@@ -1,0 +1,219 @@
+"""Runs with known truths, compared: what is told of them, and what is refused."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from attrs import evolve
+
+from qx.comparison import Compared, Source, compare, named, refusal
+from qx.errors import UsageError
+
+ONE, OTHER = {"fingerprint": "one"}, {"fingerprint": "other", "cpu": "Another CPU"}
+
+
+def source(run: Any, label: str, **environment: Any) -> Source:
+    """A run as it would be read from its files."""
+    run = evolve(run, environment=environment)
+    return Source(place=f"{label}.json", results=run.results(), recording=run.recording(), label=label)
+
+
+def verdicts(compared: Compared, config: str, run: str = "ours") -> dict[tuple[Any, ...], str]:
+    """Verdicts of a config by metric, batch size and basis."""
+    return {
+        (one.metric, one.params.get("batch_size"), one.basis): one.verdict
+        for one in compared.changes
+        if one.config == config and one.run == run
+    }
+
+
+@pytest.fixture
+def base(builders: ModuleType) -> Source:
+    """The run that others are compared with."""
+    return source(builders.small(), "base", **ONE)
+
+
+def test_better_and_worse_are_told_by_metric(base: Source, builders: ModuleType) -> None:
+    """What became better, worse or stayed is told, each in the terms of its metric."""
+    made = {**builders.small().cells, "quick": builders.Made(hits=790, weight=240_000, delay=0.6, heap=400)}
+    compared = compare([base, source(builders.small(cells=made, seed=1), "ours", **OTHER)])
+    told = verdicts(compared, "quick")
+    assert told["hits", None, "items"] == "worse"
+    assert told["weight", None, "exact"] == "better"
+    assert told["delay", 1, "own baseline"] == told["delay", 32, "own baseline"] == "worse"
+    assert told["heap", None, "own baseline"] == "same"
+    assert told["outputs", None, "outputs"] == "changed"
+    delay = next(one for one in compared.changes if (one.config, one.metric) == ("quick", "delay"))
+    assert delay.kind == "speedup" and delay.value == pytest.approx(0.5 / 0.6, rel=0.01)
+    assert delay.base is not None and delay.base.value == pytest.approx(4, rel=0.01)
+    assert set(verdicts(compared, "alike").values()) == {"same"}
+
+
+def test_the_machine_itself_is_no_change(base: Source, builders: ModuleType) -> None:
+    """On a machine twice as slow every ratio to the own baseline stays, and nothing is told directly."""
+    made = {name: evolve(cell, delay=2 * cell.delay) for name, cell in builders.small().cells.items()}
+    twice = builders.Made(delay=4.0)
+    slow = source(builders.small(cells=made, base=twice, control=twice, seed=1), "ours", **OTHER)
+    told = verdicts(compare([base, slow]), "quick")
+    assert told["delay", 1, "own baseline"] == "same"
+    assert ("delay", 1, "direct") not in told
+    assert verdicts(compare([base, slow]), "base")["delay", 1, "direct"] == "not comparable"
+
+
+def test_one_machine_is_compared_directly(base: Source, builders: ModuleType) -> None:
+    """With one fingerprint and other software, launches are compared directly too, and labelled so."""
+    made = {**builders.small().cells, "quick": builders.Made(hits=850, weight=260_000, delay=0.5, heap=800)}
+    ours = source(builders.small(cells=made, seed=1), "ours", **ONE, distributions={"torch": "2.15.0"})
+    told = verdicts(compare([base, ours]), "quick")
+    assert told["heap", None, "direct"] == told["heap", None, "own baseline"] == "worse"
+    assert verdicts(compare([base, ours]), "base")["heap", None, "direct"] == "same"
+
+
+def test_with_the_same_software_the_baseline_tells_the_drift(base: Source, builders: ModuleType) -> None:
+    """Where only the machine can have slowed all launches by a half, no config is said to be slower."""
+    made = {name: evolve(cell, delay=1.5 * cell.delay) for name, cell in builders.small().cells.items()}
+    slow = builders.Made(delay=3.0)
+    run = builders.small(cells=made, base=slow, control=slow, seed=1)
+    told = verdicts(compare([base, source(run, "ours", **ONE)]), "alike")
+    drift = abs(np.log(1.5))
+    (change,) = (
+        one
+        for one in compare([base, source(run, "ours", **ONE)]).changes
+        if (one.config, one.metric, one.params, one.basis) == ("alike", "delay", {"batch_size": 1}, "direct")
+    )
+    assert change.value is not None and abs(np.log(change.value)) == pytest.approx(drift, rel=0.3)
+    assert told["delay", 1, "own baseline"] == "same"
+
+
+def test_gone_new_and_failed_are_told_apart(base: Source, builders: ModuleType) -> None:
+    """A missing cell is gone, one that was not there is new; one that failed says in what and of what."""
+    made = dict(builders.small().cells)
+    made["quick"] = builders.Made(outcome="unsupported", stage="prepare_model", cause="no such API")
+    made["fresh"], made["lost"] = builders.Made(), builders.Made()
+    del made["alike"]
+    compared = compare([base, source(builders.small(cells=made), "ours", **ONE)])
+    whole = {one.config: (one.verdict, one.reason or "") for one in compared.changes if one.metric is None}
+    assert whole["quick"] == ("gone", "unsupported in prepare_model: no such API")
+    assert whole["alike"][0] == "gone"
+    assert whole["fresh"][0] == "new"
+    assert whole["lost"][0] == "new" and "ValueError: no | pipe" in whole["lost"][1]
+    both = compare([base, source(builders.small(seed=1), "ours", **ONE)])
+    (lost,) = (one for one in both.changes if one.config == "lost")
+    assert lost.verdict == "not comparable" and (lost.reason or "").startswith("in both runs failed")
+
+
+def test_a_metric_that_is_missing_is_gone(base: Source, builders: ModuleType) -> None:
+    """A metric that one run did not measure is gone or new, and no error."""
+    few = source(builders.small(metrics=builders.METRICS[:2]), "ours", **ONE)
+    assert verdicts(compare([base, few]), "quick")["heap", None, None] == "gone"
+    base_few, ours = evolve(few, label="base"), evolve(base, label="ours")
+    assert verdicts(compare([base_few, ours]), "quick")["heap", None, None] == "new"
+
+
+def test_options_tell_cells_of_a_config_apart(builders: ModuleType) -> None:
+    """Cells are met by their options; one that a later version adds makes no other cell."""
+
+    def with_options(run: Source, *options: dict[str, Any]) -> Source:
+        results = run.results
+        cell = results.cells["toy/quick"]
+        cells = {name: one for name, one in results.cells.items() if name != "toy/quick"}
+        cells |= {f"toy/quick_{i}": evolve(cell, options=one) for i, one in enumerate(options)}
+        return evolve(run, results=evolve(results, cells=cells))
+
+    run = source(builders.small(), "run", **ONE)
+    plain = with_options(run, {})
+    two = with_options(run, {"n": 32}, {"n": 256})
+    assert two.partner(two.results.cells["toy/quick_1"]) == "toy/quick_1"
+    assert plain.partner(two.results.cells["toy/quick_1"]) == "toy/quick_0"
+    assert two.partner(plain.results.cells["toy/quick_0"]) is None
+    assert with_options(run, {"n": 8}).partner(two.results.cells["toy/quick_0"]) is None
+
+
+def test_without_samples_nothing_is_paired(base: Source, builders: ModuleType) -> None:
+    """Where the raw samples are not there, it says so, and guesses nothing."""
+    ours = evolve(source(builders.small(), "ours", **ONE), recording=None)
+    compared = compare([base, ours])
+    figures = [one for one in compared.changes if one.config == "quick"]
+    assert {one.verdict for one in figures} == {"not comparable"}
+    assert all("raw samples" in (one.reason or "") for one in figures)
+    assert compared.runs[1].notes == ("its raw samples are not there",)
+
+
+@pytest.mark.parametrize(
+    ("changed", "word"),
+    [
+        ({"weights_sha256": "ffff0000ff"}, "different weights of toy"),
+        ({"evaluation_sha256": "ffff0000ff"}, "different evaluation data of toy"),
+        ({"calibrations": {"256": "ffff0000ff"}}, "different calibration data of toy"),
+    ],
+)
+def test_other_weights_and_data_are_refused(
+    base: Source, builders: ModuleType, changed: dict[str, Any], word: str
+) -> None:
+    """Runs of other weights or data are refused with the reason."""
+    run = dict(base.results.run)
+    run["workloads"] = {"toy": {**run["workloads"]["toy"], **changed}}
+    ours = evolve(base, label="ours", place="ours.json", results=evolve(base.results, run=run))
+    with pytest.raises(UsageError, match=word) as caught:
+        compare([base, ours])
+    assert "ffff0000 against d0a5e0ad" in str(caught.value)
+    calibration = "calibrations" in changed
+    assert ("--other-calibration" in str(caught.value)) == calibration
+    assert (refusal(base, ours, other_calibration=True) is None) == calibration
+
+
+def test_other_workloads_are_refused(base: Source) -> None:
+    """Runs without a workload in common are refused, with the names of both."""
+    run = dict(base.results.run)
+    run["workloads"] = {"game": run["workloads"]["toy"]}
+    ours = evolve(base, label="ours", results=evolve(base.results, run=run))
+    assert "of different workloads, game and toy" in (refusal(base, ours) or "")
+
+
+def test_a_run_against_itself_is_the_same(base: Source) -> None:
+    """Nothing changes between a run and its copy."""
+    compared = compare([base, evolve(base, label="ours")])
+    assert {one.verdict for one in compared.changes} == {"same", "not comparable"}
+    assert [one.config for one in compared.changes if one.verdict != "same"] == ["lost"]
+
+
+def test_verdicts_are_held_jointly(builders: ModuleType) -> None:
+    """Of 200 comparisons of runs that are alike, at most some twentieth tells any change at all."""
+    runs = [
+        source(builders.Run(cells={"alike": builders.Made()}, seed=seed, noise=0.02), "run", **ONE)
+        for seed in range(401)
+    ]
+    alarms = 0
+    for index in range(200):
+        compared = compare([runs[2 * index], evolve(runs[2 * index + 1], label="ours")])
+        alarms += any(one.verdict != "same" for one in compared.changes)
+        assert compared.expected_false_alarms == pytest.approx(0.05 * compared.tests)
+    assert alarms <= 20
+
+
+@pytest.mark.parametrize(
+    ("ours", "labels"),
+    [
+        ({"python": "3.13.0"}, ["Python 3.11, torch 2.14.1", "Python 3.13, torch 2.14.1"]),
+        (
+            {"cpu": "Z80"},
+            [
+                "Python 3.11, torch 2.14.1, A CPU, 2 CPUs, 8 GiB",
+                "Python 3.11, torch 2.14.1, Z80, 2 CPUs, 8 GiB",
+            ],
+        ),
+        ({}, ["Python 3.11, torch 2.14.1, a.json", "Python 3.11, torch 2.14.1, b.json"]),
+    ],
+)
+def test_labels_say_what_tells_runs_apart(
+    builders: ModuleType, ours: dict[str, Any], labels: list[str]
+) -> None:
+    """Python and torch, and as much more as is needed."""
+    pair = [
+        evolve(source(builders.small(), "x", **facts), label="", place=f"{name}.json")
+        for name, facts in (("a", {}), ("b", ours))
+    ]
+    assert [one.label for one in named(pair)] == labels

@@ -1,0 +1,213 @@
+"""Rules held against runs with known truths: what is breached, what is met, and what cannot be told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from attrs import evolve
+
+from qx.comparison import Source
+from qx.errors import UsageError
+from qx.gate import Ruling, decide, read_rules
+
+ONE = {"fingerprint": "one"}
+
+
+def source(run: Any, label: str = "run") -> Source:
+    """A run as it would be read from its files."""
+    run = evolve(run, environment={**ONE, **run.environment})
+    return Source(place=label, results=run.results(), recording=run.recording(), label=label)
+
+
+def gate(rules: str, run: Source, base: Source | None = None) -> Ruling:
+    """What is decided by these rules."""
+    Path("rules.toml").write_text(rules)
+    return decide(read_rules(Path("rules.toml")), run, base)
+
+
+def one(ruling: Ruling) -> str:
+    """The verdict of the only decision."""
+    (decision,) = ruling.decisions
+    return decision.verdict
+
+
+@pytest.fixture
+def run(builders: ModuleType) -> Source:
+    """``quick``: a point fewer hits, a quarter of the weight, four times as fast, four fifths of the heap."""
+    return source(builders.small())
+
+
+@pytest.mark.parametrize(
+    ("rule", "verdict"),
+    [
+        ('metric = "hits"\nlargest_drop = 0.05', "met"),
+        ('metric = "hits"\nlargest_drop = 0.015', "too wide"),
+        ('metric = "hits"\nlargest_drop = 0', "breached"),
+        ('metric = "hits"\nlargest_increase = 0', "met"),
+        ('metric = "hits"\nsmallest = 0.8', "met"),
+        ('metric = "hits"\nsmallest = 0.85', "too wide"),
+        ('metric = "hits"\nsmallest = 0.95', "breached"),
+        ('metric = "weight"\nlargest = 260000', "met"),
+        ('metric = "weight"\nlargest = 259999', "breached"),
+        ('metric = "weight"\nlargest_increase = 0', "met"),
+        ('metric = "weight"\nlargest_drop = 0.5', "breached"),
+        ('metric = "delay"\nbatch_size = 1\nsmallest_speedup = 3.9', "met"),
+        ('metric = "delay"\nbatch_size = 1\nsmallest_speedup = 4.1', "breached"),
+        ('metric = "delay"\nbatch_size = 32\nsmallest_speedup = 4.0', "too wide"),
+        ('metric = "delay"\nbatch_size = 1\nlargest_increase = 0', "met"),
+        ('metric = "delay"\nbatch_size = 1\nlargest_drop = 0.5', "breached"),
+        ('metric = "heap"\nlargest = 300', "breached"),
+        ('metric = "heap"\nlargest_drop = 0.25', "met"),
+    ],
+)
+def test_a_limit_is_decided_on_the_interval(run: Source, rule: str, verdict: str) -> None:
+    """Met where the whole interval keeps the limit, breached where all of it breaks it, else too wide."""
+    assert one(gate(f'[[rule]]\nconfig = "quick"\n{rule}', run)) == verdict
+
+
+@pytest.mark.parametrize(
+    ("rule", "verdict"),
+    [
+        ('metric = "hits"\nlargest_drop = 0.03', "breached"),
+        ('metric = "weight"\nlargest_increase = 0.02', "breached"),
+        ('metric = "weight"\nlargest_increase = 0.05', "met"),
+        ('metric = "delay"\nbatch_size = 1\nlargest_increase = 0.1', "breached"),
+        ('metric = "delay"\nbatch_size = 1\nlargest_increase = 0.3', "met"),
+        ('metric = "heap"\nlargest_increase = 0.02', "met"),
+        ('metric = "heap"\nlargest_increase = 0.02\ndirectly = true', "met"),
+    ],
+)
+def test_rules_against_a_base(run: Source, builders: ModuleType, rule: str, verdict: str) -> None:
+    """Against BASE items are paired, sizes are exact, and launches go by their own baselines."""
+    cells = {**builders.small().cells, "quick": builders.Made(hits=790, weight=270_000, delay=0.6, heap=400)}
+    worse = source(builders.small(cells=cells, seed=5))
+    text = f'[[rule]]\nconfig = "quick"\nagainst = "base"\n{rule}'
+    assert one(gate(text, worse, run)) == verdict
+
+
+def test_an_unchanged_run_keeps_the_strictest_rules(run: Source) -> None:
+    """Identical answers are no drop at all, and the same bytes no increase."""
+    rules = (
+        '[[rule]]\nmetric = "hits"\nagainst = "base"\nlargest_drop = 0\nconfig = ["quick", "alike"]\n'
+        '[[rule]]\nmetric = "weight"\nagainst = "base"\nlargest_increase = 0\nconfig = ["quick", "alike"]\n'
+    )
+    ruling = gate(rules, run, run)
+    assert {decision.verdict for decision in ruling.decisions} == {"met"}
+    assert ruling.passes(strict=True)
+
+
+def test_rules_are_held_jointly(builders: ModuleType) -> None:
+    """Of 300 runs whose truth lies on every limit, few tell any breach; each by itself would tell 40."""
+    rules = (
+        '[[rule]]\nmetric = "delay"\nsmallest_speedup = 1\n'
+        '[[rule]]\nmetric = "heap"\nlargest_increase = 0\nlargest_drop = 0\n'
+    )
+    alarms = sum(
+        not gate(rules, source(builders.Run(cells={"alike": builders.Made()}, seed=seed, noise=0.02))).passes(
+            strict=False
+        )
+        for seed in range(300)
+    )
+    # At most 1 % is promised; ten of 300 has a probability below 0.001 there.
+    assert alarms < 10
+
+
+def test_the_level_goes_by_the_number_of_intervals(run: Source) -> None:
+    """Bonferroni: what is exact costs nothing, and false_alarms can be set."""
+    rules = '[[rule]]\nconfig = "quick"\nmetric = "delay"\nsmallest_speedup = 1\n'
+    assert gate(rules, run).level == pytest.approx(1 - 2 * 0.01 / 2)
+    exact = rules + '[[rule]]\nconfig = "quick"\nmetric = "weight"\nlargest = 1\n'
+    assert gate(f"false_alarms = 0.05\n{exact}", run).level == pytest.approx(1 - 2 * 0.05 / 2)
+
+
+def test_strict_fails_where_it_cannot_be_told(run: Source) -> None:
+    """Too wide passes, and strictly it does not."""
+    ruling = gate('[[rule]]\nconfig = "quick"\nmetric = "hits"\nlargest_drop = 0.015\n', run)
+    assert ruling.passes(strict=False) and not ruling.passes(strict=True)
+
+
+def test_a_cell_that_failed_breaches(run: Source, builders: ModuleType) -> None:
+    """No figure where one is due is a breach; unsupported ones are excused unless they are named."""
+    rule = '[[rule]]\nmetric = "weight"\nlargest = 9000000\n'
+    (breach,) = gate(rule, run).of("breached")
+    assert "lost: weight: no figure: failed in convert: ValueError: no | pipe" in breach.line
+    cells = {"lost": builders.Made(outcome="unsupported", stage="convert", cause="no such layer")}
+    excused = source(builders.Run(cells=cells))
+    assert one(gate(rule, excused)) == "not applicable"
+    assert one(gate(f'{rule}config = "lost"\n', excused)) == "breached"
+
+
+def test_cells_that_only_one_run_has(run: Source, builders: ModuleType) -> None:
+    """What is gone from the results cannot be told; what is new there has nothing to be held against."""
+    few = source(builders.Run(cells={"quick": builders.small().cells["quick"]}))
+    rule = '[[rule]]\nmetric = "weight"\nagainst = "base"\nlargest_increase = 0.1\n'
+    told = {decision.config: decision.verdict for decision in gate(rule, few, run).decisions}
+    assert told == {"quick": "met", "alike": "too wide", "lost": "too wide"}
+    told = {decision.config: decision.verdict for decision in gate(rule, run, few).decisions}
+    assert told == {"quick": "met", "alike": "not applicable", "lost": "breached"}
+
+
+def test_without_samples_stored_intervals_are_widened(run: Source) -> None:
+    """The verdicts of clear cases stay, the method says where the interval is from."""
+    bare = evolve(run, recording=None)
+    rule = '[[rule]]\nconfig = "quick"\nmetric = "delay"\nbatch_size = 1\nsmallest_speedup = '
+    for amount, verdict in (("3.9", "met"), ("4.1", "breached")):
+        ruling = gate(rule + amount, bare)
+        assert one(ruling) == verdict
+        assert "stored" in ruling.decisions[0].method
+        assert "stored" not in gate(rule + amount, run).decisions[0].method
+    against = '[[rule]]\nconfig = "quick"\nmetric = "hits"\nagainst = "base"\nlargest_drop = 0.1'
+    assert one(gate(against, bare, run)) == "too wide"
+
+
+@pytest.mark.parametrize(
+    ("rules", "words"),
+    [
+        (
+            '[[rule]]\nmetric = "speed"\nlargest = 1',
+            "rule 1: unknown metric 'speed' (choose from hits, weight",
+        ),
+        (
+            '[[rule]]\nmetric = "hits"\nlargest = 1\nconfig = "x"',
+            "unknown config 'x' (choose from base, quick",
+        ),
+        ('[[rule]]\nmetric = "hits"\nlargest = 1\nworkload = "x"', "unknown workload 'x' (choose from toy)"),
+        ('[[rule]]\nmetric = "delay"\nlargest = 1\nbatch_size = 2', "no batch size 2 (choose from 1, 32)"),
+        ('[[rule]]\nmetric = "hits"\nmost = 1', "unknown key 'most' (choose from metric, config"),
+        ('[[rule]]\nmetric = "hits"', "rule 1 sets no limit; choose from largest, smallest"),
+        ("[[rule]]\nlargest = 1", "rule 1 must name its metric"),
+        ('[[rule]]\nmetric = "hits"\nlargest = "1"', "largest must be a number, not '1'"),
+        ('[[rule]]\nmetric = "hits"\nlargest_drop = -1', "largest_drop must be a number from 0, not -1"),
+        ('[[rule]]\nmetric = "hits"\nlargest = true', "largest must be a number, not True"),
+        ('[[rule]]\nmetric = "hits"\nlargest = nan', "largest must be a number, not nan"),
+        ('[[rule]]\nmetric = "hits"\nsmallest_speedup = 1', "hits is not compared by speedup"),
+        ('[[rule]]\nmetric = "heap"\nlargest_drop = 5', "largest_drop of heap is a share, below 1, not 5"),
+        (
+            '[[rule]]\nmetric = "hits"\nlargest = 1\nagainst = "me"',
+            "unknown against 'me' (choose from baseline",
+        ),
+        (
+            '[[rule]]\nmetric = "hits"\nlargest_drop = 1\nagainst = "base"',
+            "is against base: say which results",
+        ),
+        (
+            '[[rule]]\nmetric = "hits"\nlargest = 1\nconfig = 3',
+            "config must be a name or a list of them, not 3",
+        ),
+        ("[rule]\nlargest = 1", "has no rules"),
+        ("", "has no rules"),
+        ("rule = 1", "has no rules"),
+        ("rules = []", "unknown key 'rules' (choose from rule, false_alarms)"),
+        ("false_alarms = 2\n[[rule]]\nmetric = 'hits'\nlargest = 1", "false_alarms must be a number above 0"),
+        ("[[rule", "is no TOML"),
+    ],
+)
+def test_mistakes_in_rules_are_told(run: Source, rules: str, words: str) -> None:
+    """A rules file with a mistake is refused in a line that names the rule and the choices."""
+    with pytest.raises(UsageError) as caught:
+        gate(rules, run)
+    assert words in str(caught.value)
+    assert str(caught.value).startswith("rules.toml") and "\n" not in str(caught.value)
