@@ -26,8 +26,6 @@ MOST = 1 << 16
 
 #: What is asked of Inductor, as far as this version of torch knows it.
 SETTINGS: Mapping[str, Any] = {
-    # Weights become constants, and are packed for the kernels that use them.
-    "freezing": True,
     # As many threads as the process that serves has, not as the one that built had.
     "cpp.dynamic_threads": True,
     # A build is cold, whatever was compiled on this machine before.
@@ -70,15 +68,21 @@ def _dynamic(model: nn.Module, inputs: int, batch: Any) -> tuple[Any, ...]:
     return shapes
 
 
-def compiled(program: torch.export.ExportedProgram, folder: Path | None) -> Artifact:
-    """Compile a program for this CPU into a package. Raises ``Unsupported`` without a C++ compiler."""
+def compiled(
+    program: torch.export.ExportedProgram, folder: Path | None, *, freezing: bool = True
+) -> Artifact:
+    """Compile a program for this CPU into a package. Raises ``Unsupported`` without a C++ compiler.
+
+    Without ``freezing`` no arithmetic on weights is done beforehand: where 8-bit weights are to be multiplied
+    by their scales at each call, it would put the products into the package.
+    """
     import torch
 
     assert folder is not None
     with _own_folders(folder):
         import torch._inductor
 
-        wanted = {**SETTINGS, "cpp.cxx": (None, _compiler())}
+        wanted = {**SETTINGS, "freezing": freezing, "cpp.cxx": (None, _compiler())}
         known = {name: value for name, value in wanted.items() if _known(name)}
         with torch.no_grad():
             torch._inductor.aoti_compile_and_package(

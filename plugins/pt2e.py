@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 
     from qx.records import Arrays
 
+#: The versions that this was seen to work with.
+TORCHAO = ("torchao>=0.18", "torch>=2.11")
 #: Without one of these, products of 8-bit numbers are summed in 16 bits, which may saturate.
 SAFE_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
 
 
 def requires() -> tuple[str, ...]:
     """What must be installed besides torch. Imports no torch: it is asked when the catalogue is made."""
-    return () if _in_torch() else ("torchao>=0.15",)
+    return () if _in_torch() else TORCHAO
 
 
 def _in_torch() -> bool:

@@ -37,12 +37,16 @@ def load(artifact: Artifact, context: Context) -> PackageSubject:
     package = artifact.folder / artifact.files[0]
     # torch._inductor.aoti_load_package ends here too, and first imports the compiler: 1.2 s and 150 MiB.
     try:
-        loader = torch._C._aoti.AOTIModelPackageLoader
+        open_package = torch._C._aoti.AOTIModelPackageLoader
     except AttributeError as error:
         raise Unsupported(f"torch {torch.__version__} has no loader of AOTInductor packages") from error
-    subject = PackageSubject(loader(str(package), MODEL))
+    try:
+        # May be run by several threads at once; one copy of the model; the device that it was compiled for.
+        model = open_package(str(package), MODEL, False, 1, -1)
+    except TypeError:
+        model = open_package(str(package), MODEL)  # torch 2.6
     _tidy(package)
-    return subject
+    return PackageSubject(model)
 
 
 class PackageSubject:

@@ -12,6 +12,7 @@ INSTRUCTIONS = ("amx_int8", "avx512_vnni", "avx_vnni", "i8mm", "asimddp", "avx51
 #: How each type of file is read. Files without a type of their own here hold no weights by themselves.
 READERS = {
     ".pt": "qx_plugins.readers.state_dict",
+    ".pt2": "qx_plugins.readers.aot_inductor",
     ".onnx": "qx_plugins.readers.onnx",
     ".xml": "qx_plugins.readers.openvino",
     ".pte": "qx_plugins.readers.executorch",

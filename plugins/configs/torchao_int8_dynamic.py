@@ -1,0 +1,35 @@
+"""Linear layers in int8 by torchao, activations quantized at each call, row by row; compiled by Inductor."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qx_plugins.inductor import COMPILERS, compiled, exported
+from qx_plugins.pt2e import TORCHAO
+
+from qx import Artifact, Config, Context, hookimpl
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+@hookimpl
+def describe() -> Config:
+    return Config(
+        name="torchao_int8_dynamic",
+        summary="torchao: linear layers in int8, activations quantized at run time; compiled by Inductor.",
+        requires=TORCHAO,
+        extra="torchao",
+        programs=COMPILERS,
+        runtime_baseline="inductor_fp32",
+    )
+
+
+@hookimpl
+def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
+    from qx_plugins.linears import quantized
+    from torchao.quantization import Int8DynamicActivationInt8WeightConfig
+
+    model = quantized(model, Int8DynamicActivationInt8WeightConfig())
+    return compiled(exported(model, example_inputs), context.folder)

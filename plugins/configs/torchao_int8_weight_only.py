@@ -1,0 +1,37 @@
+"""Weights of linear layers in int8 by torchao, all arithmetic in bfloat16; compiled by Inductor."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qx_plugins.inductor import COMPILERS, compiled, exported
+from qx_plugins.pt2e import TORCHAO
+
+from qx import Artifact, Config, Context, hookimpl
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+@hookimpl
+def describe() -> Config:
+    return Config(
+        name="torchao_int8_weight_only",
+        summary="torchao: weights of linear layers in int8, arithmetic in bfloat16; compiled by Inductor.",
+        requires=TORCHAO,
+        extra="torchao",
+        programs=COMPILERS,
+        runtime_baseline="inductor_fp32",
+    )
+
+
+@hookimpl
+def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
+    from qx_plugins.bfloat16 import Bfloat16
+    from qx_plugins.linears import quantized
+    from torchao.quantization import Int8WeightOnlyConfig
+
+    # torch's kernel for int8 weights takes bfloat16: in fp32 they would be unpacked to fp32 at each call.
+    model = quantized(Bfloat16(model), Int8WeightOnlyConfig())
+    return compiled(exported(model, example_inputs), context.folder, freezing=False)

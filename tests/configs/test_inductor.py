@@ -1,0 +1,179 @@
+"""The compiled configs: Inductor's and torchao's. Compiling is slow: few tests, on tiny nets."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+import torch
+from qx_plugins import inductor, pt2e
+from qx_plugins.readers import aot_inductor
+from torch import nn
+
+from qx import Unsupported
+
+needs_compiler = pytest.mark.skipif(
+    not any(map(shutil.which, inductor.COMPILERS)), reason="needs a C++ compiler"
+)
+needs_torchao = pytest.mark.skipif(importlib.util.find_spec("torchao") is None, reason="needs torchao")
+
+#: Builds a config as qx's worker does, in a process of its own, and serves it through its loader.
+BUILD = """
+    import importlib, json, pathlib, sys
+    import numpy, torch
+    from torch import nn
+    from qx import Context
+    from qx_plugins.loaders import aot_inductor
+
+    name, folder, options = sys.argv[1], pathlib.Path(sys.argv[2]), json.loads(sys.argv[3])
+    plugin = importlib.import_module(f"qx_plugins.configs.{name}")
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    if "torchao" in name:
+        model = nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 16)).eval()
+        inputs = numpy.random.default_rng(0).standard_normal((5, 32), dtype=numpy.float32)
+    else:
+        model = nn.Sequential(
+            nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10),
+        ).eval()
+        inputs = numpy.random.default_rng(0).standard_normal((5, 3, 8, 8), dtype=numpy.float32)
+    with torch.no_grad():
+        due = model(torch.from_numpy(inputs)).numpy()
+    examples = (torch.from_numpy(inputs[:1]),)
+    context = Context(folder=folder, options=options)
+    if hasattr(plugin, "prepare_model"):
+        model = plugin.prepare_model(model, examples)
+        batches = [{"image": inputs}] * 4
+        more = {"context": context} if "qat" in name else {}
+        model = plugin.calibrate(model, batches, **more)
+    artifact = plugin.convert(model, examples, context)
+    subject = aot_inductor.load(artifact, context)
+    errors = []
+    for size in (1, 5):
+        given = subject.outputs(subject.call(subject.prepare({"image": inputs[:size]})))
+        assert given.dtype == numpy.float32 and given.shape == due[:size].shape
+        errors.append(float(abs(given - due[:size]).max() / abs(due).max()))
+    unpacked = [line for line in open("/proc/self/maps") if "wrapper" in line and "(deleted)" not in line]
+    print(json.dumps({"errors": errors, "files": artifact.files, "left": unpacked}))
+"""
+
+
+def _built(name: str, folder: Path, options: dict[str, Any] | None = None) -> dict[str, Any]:
+    import json
+
+    temporary = folder / "temporary"
+    artifact = folder / "artifact"
+    for place in (temporary, artifact):
+        place.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", dedent(BUILD), name, str(artifact), json.dumps(options or {})],
+        env=os.environ | {"TMPDIR": str(temporary), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    # Nothing of the compilation stays, neither in the artifact nor among the system's temporary files.
+    assert sorted(path.name for path in artifact.iterdir()) == told["files"]
+    # (torch makes an empty folder when it is imported.)
+    assert [path for path in temporary.rglob("*") if path.is_file()] == []
+    assert told["left"] == []
+    return told | {"weights": aot_inductor.read(artifact / told["files"][0], {})}
+
+
+@needs_compiler
+def test_a_package_serves_any_batch_and_leaves_nothing(tmp_path: Path) -> None:
+    """Compiled fp32 gives the model's outputs at batches of 1 and 5; its weights are in 32 bits."""
+    told = _built("inductor_fp32", tmp_path)
+    assert max(told["errors"]) < 1e-4
+    assert {one["bits"] for one in told["weights"].layers.values()} == {32}
+
+
+@needs_compiler
+@pytest.mark.skipif(
+    bool(pt2e.requires()) and importlib.util.find_spec("torchao") is None, reason="needs torchao"
+)
+@pytest.mark.parametrize("config", ["inductor_int8", "inductor_int8_qat"])
+def test_inductor_runs_every_layer_in_8_bits(tmp_path: Path, config: str) -> None:
+    """The generated code holds int8 weights alone, and calls the int8 convolution and the int8 product."""
+    options = {"epochs": 1, "learning_rate": 1e-4, "loss": "teacher"}
+    told = _built(config, tmp_path, options)
+    assert max(told["errors"]) < 0.1
+    weights = told["weights"]
+    assert {one["bits"] for one in weights.layers.values()} == {8}
+    assert sum(one["elements"] for one in weights.layers.values()) == 16 * 3 * 9 + 16 * 10
+    kernels = " ".join(weights.kernels)
+    assert "qconv" in kernels and "qlinear" in kernels
+    assert "convolution" not in kernels
+
+
+@needs_compiler
+@needs_torchao
+@pytest.mark.parametrize(
+    ("config", "bits", "kernel", "error"),
+    [
+        ("torchao_int8_dynamic", 8, "int_mm", 0.05),
+        ("torchao_int8_weight_only", 8, "int8pack", 0.05),
+        ("torchao_int4_weight_only", 4, "int4pack", 0.3),
+    ],
+)
+def test_torchao_runs_linear_layers_in_few_bits(
+    tmp_path: Path, config: str, bits: int, kernel: str, error: float
+) -> None:
+    """The generated code holds the weights in 8 or 4 bits, and calls the kernel that multiplies by them."""
+    if pt2e.requires() == ():
+        pytest.skip("torchao of this age needs a later torch")
+    told = _built(config, tmp_path, {"group_size": 32})
+    assert max(told["errors"]) < error
+    weights = told["weights"]
+    assert {one["bits"] for one in weights.layers.values()} == {bits}
+    assert sum(one["elements"] for one in weights.layers.values()) == 32 * 64 + 64 * 16
+    assert any(kernel in name for name in weights.kernels)
+
+
+class Branching(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x if x.sum() > 0 else -x
+
+
+def test_a_model_that_cannot_be_exported_is_unsupported() -> None:
+    """The layer whose code depends on data is named, with its kind and its line."""
+    model = nn.Sequential(nn.Linear(4, 4), nn.Sequential(Branching()))
+    with pytest.raises(
+        Unsupported, match=r"torch\.export: layer '1\.0' \(Branching\), test_inductor\.py:\d+: "
+    ):
+        inductor.exported(model, (torch.zeros(1, 4),))
+
+
+def test_without_a_compiler_the_row_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no C++ compiler is on the PATH the config is unavailable, and the reason names what would do."""
+    from qx_plugins.configs import inductor_fp32
+
+    from qx.requirements import lacking
+
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert lacking(inductor_fp32.describe(), None).endswith("g++, clang++")
+
+
+@needs_torchao
+def test_torchao_says_which_layers_it_cannot_take() -> None:
+    """A model without linear layers, or without one that the kernel takes, is unsupported, with its shape."""
+    if pt2e.requires() == ():
+        pytest.skip("torchao of this age needs a later torch")
+    from qx_plugins.linears import quantized
+
+    with pytest.raises(Unsupported, match=r"nn\.Linear alone, and Conv2d has none"):
+        quantized(nn.Conv2d(1, 1, 1), None)
+    model = nn.Module()
+    model.head = nn.Linear(8, 10)
+    with pytest.raises(Unsupported, match=r"no nn\.Linear of 16: layer 'head' .* takes 8 and gives 10"):
+        quantized(model, None, takes=lambda one: one.out_features % 16 == 0, needs="of 16")
