@@ -23,6 +23,7 @@ from qx.results import (
     PickResult,
     Results,
 )
+from qx.summary import joined, part
 
 
 def analyse(
@@ -35,12 +36,35 @@ def analyse(
     recording: Recording,
     failures: Mapping[tuple[str, str], tuple[Outcome, str]],
 ) -> Results:
-    """Compute everything that is computed from samples.
+    """Compute everything that is computed from samples: for each workload by itself, and across them.
 
     ``failures`` maps ``(cell, metric)`` to outcome and cause of what could not be measured in a cell that
     else ended well.
     """
-    baseline = run["baseline"]
+    whole = Results(
+        run=run,
+        environment=environment,
+        metrics=metrics,
+        configs=configs,
+        cells=cells,
+        measurements=(),
+        axes=(),
+        front={},
+        picks=(),
+        noise_floor=(),
+    )
+    parts = {name: _analysed(part(whole, name), recording, failures) for name in run["workloads"]}
+    return joined(whole, parts) if len(parts) > 1 else next(iter(parts.values()))
+
+
+def _analysed(
+    plain: Results,
+    recording: Recording,
+    failures: Mapping[tuple[str, str], tuple[Outcome, str]],
+) -> Results:
+    """The results of one workload, with all that is computed."""
+    run, metrics, configs, cells = plain.run, plain.metrics, plain.configs, plain.cells
+    baseline, recording = run["baseline"], recording.of(cells)
     quantities = [
         Quantity(metrics[name], size, recording, baseline)
         for name in metrics
@@ -74,12 +98,8 @@ def analyse(
         for quantity in quantities
         if not result.control or quantity.in_launches
     )
-    return Results(
-        run=run,
-        environment=environment,
-        metrics=metrics,
-        configs=configs,
-        cells=cells,
+    return evolve(
+        plain,
         measurements=measurements,
         axes=tuple(axes),
         front=front,

@@ -28,9 +28,13 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "workload": ("make_model", "load_data", "example_inputs"),
     "loader": ("load",),
 }
-OPTIONAL: dict[str, tuple[str, ...]] = {"config": ("prepare_model", "calibrate"), "workload": ("train",)}
-#: Hooks whose None says something ('not applicable here'); for all others it is an error.
-MAY_GIVE_NONE = frozenset({"measure"})
+OPTIONAL: dict[str, tuple[str, ...]] = {
+    "config": ("can_treat", "prepare_model", "calibrate"),
+    "workload": ("train",),
+}
+#: Hooks whose None says something ('not applicable here', 'nothing against it'); for all others it is an
+#: error.
+MAY_GIVE_NONE = frozenset({"measure", "can_treat"})
 
 
 class Breach(Exception):

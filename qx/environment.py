@@ -123,6 +123,27 @@ def fingerprint() -> str:
     return hmac.new(b"qx machine", json.dumps(known).encode(), "sha256").hexdigest()[:16]
 
 
+def available_memory() -> int:
+    """Bytes that processes can still take: of the system, and of this control group where it has a limit."""
+    import psutil
+
+    free = [psutil.virtual_memory().available]
+    try:
+        # `0::/its/place` (cgroups(7), version 2); within a container the place is the root.
+        own = Path("/proc/self/cgroup").read_text(encoding="ascii").partition("0::")[2].split("\n")[0]
+        place = Path("/sys/fs/cgroup", own.strip("/"))
+        limit, used = first_line(place / "memory.max"), first_line(place / "memory.current")
+        if limit is not None and limit.isdigit() and used is not None:
+            # Files that lie in the page cache are counted, and given up when memory is wanted.
+            cached = [
+                line for line in (place / "memory.stat").read_text().splitlines() if line.startswith("file ")
+            ]
+            free.append(int(limit) - int(used) + sum(int(line.split()[1]) for line in cached))
+    except OSError:
+        pass
+    return max(0, min(free))
+
+
 @cache
 def _cpu_fields() -> list[tuple[str, str]]:
     """The fields of the first processor in ``/proc/cpuinfo`` (Linux)."""

@@ -5,7 +5,8 @@ A plugin is a module (or an object) of one of four kinds, and says which by what
 =========  ==========================================  ===============================================
 kind       must implement                              may implement
 =========  ==========================================  ===============================================
-config     ``convert``                                 ``prepare_model``, ``calibrate``
+config     ``convert``                                 ``can_treat``, ``prepare_model``,
+                                                       ``calibrate``
 metric     ``measure``
 workload   ``make_model``, ``load_data``,              ``train``
            ``example_inputs``
@@ -129,6 +130,23 @@ def train(model: torch.nn.Module, context: Context) -> torch.nn.Module | None:
 
 
 # Config, in the order of the calls ----------------------------------------------------------------
+
+
+@hookspec(firstresult=True)
+def can_treat(model: torch.nn.Module, context: Context) -> None:
+    """Say at once that a model cannot be treated: raise ``Unsupported`` with the layer and the reason.
+
+    Called before anything is built, for all configs in one process, so that nobody waits for builds to learn
+    it. It need not find everything: what it lets pass may still be ``Unsupported`` in the build. ``model``
+    is the workload's, with weights (without them where the config wants stubs), in eval mode, and shared by
+    all configs: leave it as it is, and be quick. None, as whatever else it gives, means: nothing against it.
+    ::
+
+        @hookimpl
+        def can_treat(model):
+            if not any(isinstance(layer, torch.nn.Linear) for layer in model.modules()):
+                raise Unsupported(f"{type(model).__name__} has no linear layer")
+    """
 
 
 @hookspec(firstresult=True)

@@ -48,12 +48,15 @@ class Job:
 
 @frozen(kw_only=True)
 class InspectJob(Job):
-    """Find out what the machine's runtime is, and whether the weights fit the workload's model."""
+    """Find out what the runtime is, whether weights and inputs fit the model, and who can treat it."""
 
     do: ClassVar[str] = "inspect"
     workload: Reference = field(converter=_reference)
     workload_options: Mapping[str, Any] = Factory(dict)
-    weights: str
+    #: None leaves the model as it is made.
+    weights: str | None
+    #: Configs that are asked whether they can treat the model.
+    configs: tuple[Reference, ...] = field(default=(), converter=_references)
 
 
 @frozen(kw_only=True)
@@ -66,6 +69,8 @@ class DataJob(Job):
     data: str | None = None
     offline: bool = False
     cache: str
+    #: Lay down the labels too.
+    labels: bool = True
     #: A calibration split of each of these sizes.
     calibration_counts: tuple[int, ...] = field(default=(), converter=to_integers)
     #: Lay down the training split too: a config of the run fine-tunes.
@@ -83,7 +88,8 @@ class BuildJob(Job):
     config_options: Mapping[str, Any] = Factory(dict)
     #: The loader that rebuilds modules, for a config that gives one.
     loaders: tuple[Reference, ...] = field(default=(), converter=_references)
-    weights: str
+    #: None leaves the model as it is made.
+    weights: str | None
     calibration: str | None
     training: str | None = None
     folder: str

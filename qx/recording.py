@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -67,6 +67,13 @@ class Recording:
     def get(self, cell: str, key: Key) -> Series | None:
         """A series of a cell, if it has one."""
         return self.series.get(cell, {}).get(key)
+
+    def of(self, cells: Collection[str]) -> Recording:
+        """What was recorded of these cells."""
+        return Recording(
+            {cell: series for cell, series in self.series.items() if cell in cells},
+            {cell: outputs for cell, outputs in self.outputs.items() if cell in cells},
+        )
 
     def to_bytes(self) -> bytes:
         """A compressed ``.npz``; its keys are ``cell|metric|batch size|what`` and ``cell|outputs``."""

@@ -239,6 +239,12 @@ class Workload:
     summary: str = _text()
     #: Committed weights, as ``"package:file"``; None where the user must bring them.
     weights: str | None = None
+    #: Without weights it runs as ``make_model`` gives it, seeded. Its labels are then left out: there is
+    #: nothing that such a model could be right about.
+    random_weights: bool = _flag()
+    #: It runs the model that the user names: ``--model``, ``--input-shape``, ``--mean`` and ``--std`` set its
+    #: options ``model``, ``input_shape``, ``mean`` and ``std``.
+    takes_model: bool = _flag()
     #: It is what ``qx run`` takes when no workload is named.
     default: bool = _flag()
     #: The workload to take instead where this one is the default and its data cannot be had.

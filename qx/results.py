@@ -145,6 +145,8 @@ class NoiseFloor:
     ci: tuple[float, float] | None
     #: 1.0 lies outside the control's 99.9 % interval: the timings of this run are not to be trusted.
     alarm: bool
+    #: Whose control it is, where there are several workloads.
+    workload: str | None = None
 
 
 @frozen(kw_only=True)
@@ -158,6 +160,36 @@ class PairResult:
     agreement: float | None
     ci: tuple[float, float] | None
     n: int
+
+
+@frozen(kw_only=True)
+class SummaryFigure:
+    """How a config compares with the baseline in one metric, over several workloads."""
+
+    metric: str
+    params: Mapping[str, Any]
+    #: ``ratio``, ``speedup`` or ``difference``, as in a comparison.
+    kind: str
+    #: The geometric mean of ratios and speedups, the arithmetic of differences; and the range.
+    value: float
+    least: float
+    most: float
+    #: Those that it was measured on.
+    workloads: tuple[str, ...]
+
+
+@frozen(kw_only=True)
+class SummaryResult:
+    """One config, with its options, over several workloads."""
+
+    #: The cells' ids, without the workload.
+    row: str
+    config: str
+    #: Workloads on which it ended well, and on whose front it is.
+    well: tuple[str, ...]
+    on_front: tuple[str, ...]
+    #: Of the metrics that are axes.
+    figures: tuple[SummaryFigure, ...]
 
 
 @frozen(kw_only=True)
@@ -178,6 +210,8 @@ class Results:
     noise_floor: tuple[NoiseFloor, ...]
     #: Cells with one recipe in two runtimes.
     pairs: tuple[PairResult, ...] = ()
+    #: Configs over all workloads; empty where there is one.
+    summary: tuple[SummaryResult, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
     @property

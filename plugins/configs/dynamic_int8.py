@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qx import Config, hookimpl
+from qx import Config, Unsupported, hookimpl
 
 if TYPE_CHECKING:
     from torch import nn
@@ -16,6 +16,14 @@ def describe() -> Config:
         name="dynamic_int8",
         summary="Linear layers with int8 weights, activations quantized at run time; no calibration.",
     )
+
+
+@hookimpl
+def can_treat(model: nn.Module) -> None:
+    import torch
+
+    if not any(type(layer) is torch.nn.Linear for layer in model.modules()):
+        raise Unsupported(f"{type(model).__name__} has no linear layer, and this config quantizes no other")
 
 
 @hookimpl

@@ -24,6 +24,17 @@ def describe() -> Config:
 
 
 @hookimpl
+def can_treat(model: nn.Module) -> None:
+    import torch
+    from qx_plugins.tracing import blamed
+
+    try:
+        torch.fx.symbolic_trace(model)
+    except Exception as error:
+        raise Unsupported(f"torch.fx: {blamed(error, model)}") from error
+
+
+@hookimpl
 def prepare_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> nn.Module:
     from qx_plugins.tracing import blamed
     from torch.ao.quantization import (

@@ -90,24 +90,46 @@ def read_split(
             *(f"{name} {len(entries)}" for name, entries in zip(classes, folders, strict=True)),
             *identities,
         ),
-        make=lambda: _decode_all([entry.path for entry in files], side, split, progress),
+        make=lambda: decode_all(
+            [entry.path for entry in files],
+            (side, side, 3),
+            lambda image: _of_side(image, side),
+            lambda done, text: progress(done, f"decoding {split} images, {text}"),
+        ),
     )
     labels = np.repeat(np.arange(len(classes), dtype=np.int64), [len(entries) for entries in folders])
     suffixes = frozenset(suffix.lower() for suffix in {entry.name.rpartition(".")[2] for entry in files})
     return Split(pixels, labels, suffixes)
 
 
-def _decode_all(
-    paths: list[str], side: int, split: str, progress: Callable[[float, str], None]
+def classes_of(folder: Path) -> tuple[str, ...]:
+    """The class folders in the folder of a split, in the order of their labels."""
+    return tuple(entry.name for entry in _entries(folder) if entry.is_dir())
+
+
+def images_of(folder: Path) -> list[Path]:
+    """The files in a class folder, in the order of their names."""
+    return [Path(entry.path) for entry in _entries(folder) if entry.is_file()]
+
+
+def decode_all(
+    paths: list[str],
+    shape: tuple[int, int, int],
+    fit: Callable[[Image.Image], np.ndarray],
+    progress: Callable[[float, str], None],
 ) -> np.ndarray:
-    pixels = np.empty((len(paths), side, side, 3), dtype=np.uint8)
+    """Decode images to uint8 ``[n, height, width, channels]``; ``fit`` makes pixels of such a shape of each.
+
+    Raises ``DataError``, naming the images that cannot be used.
+    """
+    pixels = np.empty((len(paths), *shape), dtype=np.uint8)
     problems: list[str] = []
 
     def decode(start: int) -> list[str]:
         return [
             problem
             for index in range(start, min(start + _CHUNK, len(paths)))
-            if (problem := _decode(paths[index], pixels[index]))
+            if (problem := _decode(paths[index], pixels[index], fit))
         ]
 
     # Threads, not processes: for images this small they were as fast (50,000 in 5 s), they start at once, and
@@ -117,7 +139,7 @@ def _decode_all(
         for found in pool.map(decode, range(0, len(paths), _CHUNK)):
             problems += found
             done = min(len(paths), done + _CHUNK)
-            progress(done / len(paths), f"decoding {split} images, {done} of {len(paths)}")
+            progress(done / len(paths), f"{done} of {len(paths)}")
     if problems:
         more = len(problems) - _NAMED
         raise DataError(
@@ -128,21 +150,30 @@ def _decode_all(
     return pixels
 
 
-def _decode(path: str, pixels: np.ndarray) -> str | None:
-    """Decode an image into ``pixels`` ``[height, width, 3]``; give what is wrong with it, or None."""
-    height, width, _ = pixels.shape
+def _decode(path: str, pixels: np.ndarray, fit: Callable[[Image.Image], np.ndarray]) -> str | None:
+    """Decode an image into ``pixels`` ``[height, width, channels]``; give what is wrong with it, or None."""
     try:
         with Image.open(path) as image:
-            if image.size != (width, height):
-                return f"{path} is {image.width}x{image.height} pixels, not {width}x{height}"
-            pixels[...] = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+            pixels[...] = fit(image)
     except MemoryError:
         raise
     except UnidentifiedImageError:
         return f"{path} is not an image"
+    except _Misfit as misfit:
+        return f"{path} {misfit}"
     except Exception as error:  # A damaged file can make a decoder raise anything.
         return f"{path} cannot be read ({getattr(error, 'strerror', None) or error})"
     return None
+
+
+class _Misfit(Exception):
+    """An image is not what it has to be."""
+
+
+def _of_side(image: Image.Image, side: int) -> np.ndarray:
+    if image.size != (side, side):
+        raise _Misfit(f"is {image.width}x{image.height} pixels, not {side}x{side}")
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

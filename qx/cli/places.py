@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,11 +13,13 @@ if TYPE_CHECKING:
     from qx.host import Host
 
 
-def results_folder(host: Host, workload: str, root: Path) -> Path:
-    """The root for the default workload, a folder in it for any other: none overwrites another's."""
+def results_folder(host: Host, workloads: Sequence[str], root: Path) -> Path:
+    """The root for the default workload, a folder in it for others: none overwrites another's."""
     from qx.runner.request import workload as record_of
 
-    return root if record_of(host.get("workload", workload)).default else root / workload
+    if len(workloads) == 1 and record_of(host.get("workload", workloads[0])).default:
+        return root
+    return root / "+".join(workloads)
 
 
 def writable(folder: Path) -> Path:

@@ -21,7 +21,7 @@ def register(commands: Commands) -> None:
         help="compare configs on a workload: the whole matrix, the table, the front",
         description="Build every config, measure every metric, and write full_results.json and pareto.md.",
     )
-    add_workload_options(parser)
+    add_workload_options(parser, several=True)
     add_build_options(parser)
     parser.add_argument(
         "-c",
@@ -62,7 +62,8 @@ def register(commands: Commands) -> None:
         "--budget",
         type=float,
         metavar="SECONDS",
-        help="for all launches (default: 60 for up to five configs, 12 more for each further one)",
+        help="for all launches (default: 60 for up to five configs, 12 more for each further one, "
+        "for every workload)",
     )
     parser.add_argument(
         "--quick",
@@ -83,8 +84,8 @@ def register(commands: Commands) -> None:
         "--out",
         type=Path,
         metavar="DIR",
-        help="where to write (default: artifacts/results, and within it a folder for a workload "
-        "other than the default one)",
+        help="where to write (default: artifacts/results; within it a folder for a workload other than the "
+        "default one, or NAME+NAME for several)",
     )
     parser.add_argument(
         "--format",
@@ -106,12 +107,15 @@ def _cpus(text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(cpus))
 
 
-def add_workload_options(parser: argparse.ArgumentParser) -> None:
-    """What says which model and which data."""
+def add_workload_options(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
+    """What says which model and which data; with ``several`` there may be more than one workload."""
     parser.add_argument(
         "--workload",
         metavar="NAME",
-        help="default: the default one, or its fallback where its data cannot be had",
+        action="append" if several else "store",
+        dest="workloads" if several else "workload",
+        help="default: the default one, or its fallback where its data cannot be had"
+        + (" (repeatable: the grid of workloads by configs)" if several else ""),
     )
     parser.add_argument(
         "--data",
@@ -133,6 +137,14 @@ def add_workload_options(parser: argparse.ArgumentParser) -> None:
 
 def add_build_options(parser: argparse.ArgumentParser) -> None:
     """What decides how a config is built."""
+    parser.add_argument(
+        "--model",
+        metavar="MODULE:FACTORY",
+        help="a model of your own: its factory, in a module or a FILE.py (with --data and --input-shape)",
+    )
+    parser.add_argument("--input-shape", metavar="C,H,W", help="of --model: channels, height, width")
+    parser.add_argument("--mean", metavar="LIST", help="of --model: inputs' mean (default: its metadata)")
+    parser.add_argument("--std", metavar="LIST", help="of --model: inputs' deviation (default: its metadata)")
     parser.add_argument("--weights", type=Path, metavar="FILE", help="default: the workload's own")
     parser.add_argument(
         "--calibration-n",
@@ -160,13 +172,19 @@ def build_request(arguments: argparse.Namespace, **fields: object) -> Request:
     from qx.runner.request import Request
 
     return Request(
-        workload=arguments.workload,
+        workload=getattr(arguments, "workload", None),
+        workloads=tuple(dict.fromkeys(getattr(arguments, "workloads", None) or ())),
         data=arguments.data,
         offline=arguments.offline,
         seed=arguments.seed,
         weights=arguments.weights,
         calibration_n=arguments.calibration_n,
         settings=arguments.settings,
+        model={
+            name: value
+            for name in ("model", "input_shape", "mean", "std")
+            if (value := getattr(arguments, name)) is not None
+        },
         engine=arguments.engine,
         timeout=arguments.timeout,
         rebuild=arguments.rebuild,
@@ -184,7 +202,7 @@ def run(arguments: argparse.Namespace) -> int:
     from qx.host import Host
     from qx.report import markdown, terminal
     from qx.runner import run as run_matrix
-    from qx.runner.request import choose_workload, workload
+    from qx.runner.request import choose_workloads
 
     terminal.check_format(arguments.format)
     host = Host.discover(arguments.plugins)
@@ -203,13 +221,13 @@ def run(arguments: argparse.Namespace) -> int:
         yes=arguments.yes,
     )
     request.check()
-    default = workload(choose_workload(host, request)).default
-    out = writable(arguments.out or (OUT if default else OUT / choose_workload(host, request).name))
+    named = [entry.name for entry in choose_workloads(host, request)]
+    out = writable(arguments.out or results_folder(host, named, OUT))
     with display() as reporter:
         outcome, recording = run_matrix(host, request, reporter)
-    (name,) = outcome.run["workloads"]
     if arguments.out is None:
-        out = results_folder(host, name, OUT)
+        # The default workload may have given way to its fallback.
+        out = results_folder(host, list(outcome.run["workloads"]), OUT)
     try:
         results.write(out, outcome, markdown.render(outcome), recording)
     except OSError as error:

@@ -6,7 +6,7 @@ import re
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 
-from qx.report import wording
+from qx.report import summary, wording
 from qx.report.numbers import NOTHING
 from qx.report.tables import Column, View
 from qx.report.wording import Markup
@@ -45,6 +45,23 @@ def _blocks(view: View) -> Iterator[str]:
     yield f"# {wording.title(view, MARKUP)}"
     # Outside of a table a backslash before a pipe would be seen.
     yield wording.provenance(view, MARKUP).replace("\\|", "|")
+    parts = view.parts
+    if len(parts) > 1:
+        yield "## Summary"
+        yield summary.EXPLAINED
+        yield _summary(view)
+    for one in parts:
+        if len(parts) > 1:
+            yield f"## {wording.title(one, MARKUP)}"
+        yield from _workload(one, "##" if len(parts) == 1 else "###")
+    yield "## Environment"
+    yield bullets(f"{about}: {facts}" for about, facts in wording.environment(view, MARKUP))
+
+
+def _workload(view: View, level: str) -> Iterator[str]:
+    """What there is to say of one workload, under headings of a level."""
+    if caveat := wording.caveat(view, MARKUP):
+        yield caveat
     if alarm := wording.alarm(view, MARKUP):
         yield alarm
     yield _figures(view)
@@ -56,25 +73,32 @@ def _blocks(view: View) -> Iterator[str]:
         yield "Notes:"
         yield bullets(notes)
     if any(map(view.has_runtime_baseline, view.rows)):
-        yield "## Against the runtime's own baseline"
+        yield f"{level} Against the runtime's own baseline"
         yield _against_runtime(view)
     if view.results.pairs:
-        yield "## One recipe in two runtimes"
+        yield f"{level} One recipe in two runtimes"
         yield wording.PAIRS
         yield _pairs(view)
-    yield "## Front"
+    yield f"{level} Front"
     yield wording.front(view, MARKUP)
     yield _front(view)
     if picks := list(wording.picks(view, MARKUP)):
-        yield "## Picks"
+        yield f"{level} Picks"
         yield bullets(picks)
-    yield "## Noise floor"
+    yield f"{level} Noise floor"
     yield from _noise_floor(view)
     yield wording.measuring(view, MARKUP)
     if deaths := list(wording.deaths(view, MARKUP)):
         yield bullets(deaths)
-    yield "## Environment"
-    yield bullets(f"{about}: {facts}" for about, facts in wording.environment(view, MARKUP))
+
+
+def _summary(view: View) -> str:
+    titles = [_title(column) for column in summary.columns(view.results)]
+    rows = [
+        [code(one.row), *(BREAK.join(map(unbroken, lines)) for lines in cells)]
+        for one, cells in summary.rows(view.results)
+    ]
+    return table(["config", "on the front", "ended well", *titles], rows)
 
 
 def _figures(view: View) -> str:

@@ -11,6 +11,7 @@ from attrs import frozen
 from qx.report import numbers
 from qx.report.numbers import NOTHING, Figure
 from qx.results import CellResult, FrontResult, Measurement, PairResult, Results
+from qx.summary import part
 
 
 @frozen
@@ -55,6 +56,11 @@ class View:
     @cached_property
     def _measurements(self) -> dict[tuple[str, Column], Measurement]:
         return {(one.cell, Column.of(one.metric, one.params)): one for one in self.results.measurements}
+
+    @cached_property
+    def parts(self) -> list[View]:
+        """A view of each workload by itself."""
+        return [View(part(self.results, name)) for name in self.results.run["workloads"]]
 
     @property
     def baseline(self) -> str:

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from qx.errors import UsageError
-from qx.report import wording
+from qx.report import summary, wording
 from qx.report.numbers import NOTHING
 from qx.report.tables import View
 from qx.report.wording import Markup
@@ -109,6 +109,22 @@ def _part(
 def _blocks(view: View, drawing: Drawing) -> Iterator[str]:
     sentence = drawing.sentence
     yield sentence(wording.title(view, MARKUP)) + "\n" + sentence(wording.provenance(view, MARKUP))
+    parts = view.parts
+    if len(parts) > 1:
+        yield _summary(view, drawing)
+        yield sentence(summary.EXPLAINED)
+    for one in parts:
+        if len(parts) > 1:
+            yield sentence(f"== {wording.title(one, MARKUP)}")
+        yield from _workload(one, drawing)
+    yield "\n".join(sentence(f"{about}: {facts}") for about, facts in wording.environment(view, MARKUP))
+
+
+def _workload(view: View, drawing: Drawing) -> Iterator[str]:
+    """What there is to say of one workload."""
+    sentence = drawing.sentence
+    if caveat := wording.caveat(view, MARKUP):
+        yield sentence(caveat)
     if alarm := wording.alarm(view, MARKUP):
         yield sentence(f"WARNING: {alarm}")
     yield _figures(view, drawing)
@@ -127,7 +143,14 @@ def _blocks(view: View, drawing: Drawing) -> Iterator[str]:
         yield "\n".join(sentence(pick, "- ") for pick in picks)
     yield "\n".join(_noise_floor(view, drawing))
     yield "\n".join(_measuring(view, drawing))
-    yield "\n".join(sentence(f"{about}: {facts}") for about, facts in wording.environment(view, MARKUP))
+
+
+def _summary(view: View, drawing: Drawing) -> str:
+    titles = [drawing.cell(column.metric, column.parameters) for column in summary.columns(view.results)]
+    rows = [
+        [one.row, *(drawing.cell(*lines) for lines in cells)] for one, cells in summary.rows(view.results)
+    ]
+    return drawing.tables(["config", "on the front", "ended well", *titles], rows)
 
 
 def _figures(view: View, drawing: Drawing) -> str:

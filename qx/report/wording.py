@@ -61,6 +61,20 @@ def title(view: View, markup: Markup) -> str:
     return listed(parts)
 
 
+def caveat(view: View, markup: Markup) -> str | None:
+    """That nothing is to be learned of accuracy, or that nothing was measured at all."""
+    ((name, about),) = view.results.run["workloads"].items()
+    if view.rows and all(view.ended(cell).stage == "prepare" for cell in view.rows):
+        return f"{markup.strong('Nothing was measured')} of {markup.name(name)}: it could not be prepared."
+    if about.get("random_weights"):
+        return (
+            f"{markup.strong('No weights were given')}: these are as the model is made, so its answers mean "
+            "nothing and accuracy does not apply. Sizes, times and memory are those that trained weights "
+            "have."
+        )
+    return None
+
+
 def provenance(view: View, markup: Markup) -> str:
     """The command, the seed, the run's id and when it was."""
     run = view.results.run

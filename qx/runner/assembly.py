@@ -5,22 +5,22 @@ from __future__ import annotations
 import os
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from attrs import define, evolve
+from attrs import Factory, define, evolve
 
 from qx import analysis
 from qx.recording import Recording
 from qx.records import Outcome
 from qx.results import CellResult, ConfigResult, Results
 from qx.runner.builds import Build
-from qx.runner.evaluation import BATCH_SIZE, MetricFailure
+from qx.runner.evaluation import MetricFailure, evaluation_batch_size
 from qx.runner.preparation import Prepared
 from qx.runner.processes import MALLOC, Failure
 from qx.runner.request import Cell, Chosen, Request, config, metric
-from qx.runner.waves import Measured
+from qx.runner.waves import ENDED_BY, Measured
 
 #: The lowest outcome of several is the worst.
 WORST: tuple[Outcome, ...] = (
@@ -48,17 +48,40 @@ class State:
         return {cell: build for cell, build in self.builds.items() if cell not in self.failures}
 
 
-def cell_id(prepared: Prepared, row: str) -> str:
-    """The id of a cell of the run's workload."""
-    return f"{prepared.workload.name}/{row}"
+@define
+class Part:
+    """One workload of a run, and what is known of it so far."""
+
+    name: str
+    #: None where it could not be prepared.
+    prepared: Prepared | None
+    state: State
+    measured: Measured = Factory(Measured)
+    #: Bytes that a launch is reckoned with.
+    launch_bytes: float = 2.0**29
+    #: It is not the only one of the run.
+    several: bool = False
+
+    @property
+    def ready(self) -> Prepared:
+        """The workload, prepared."""
+        assert self.prepared is not None
+        return self.prepared
+
+    def named(self, cell: str) -> str:
+        """What a reader of this run knows a cell by."""
+        return cell if self.several else self.state.cells[cell].row
+
+
+def cell_id(workload: str, row: str) -> str:
+    """The id of a cell of a workload."""
+    return f"{workload}/{row}"
 
 
 def assemble(
     request: Request,
-    prepared: Prepared,
     chosen: Chosen,
-    state: State,
-    measured: Measured,
+    parts: Sequence[Part],
     recording: Recording,
     started: datetime,
     seconds: dict[str, float],
@@ -66,17 +89,11 @@ def assemble(
 ) -> Results:
     """The results of a run that began at ``started``; ``seconds`` is what each phase took."""
     identity = f"{started:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
-    cells = {cell: _cell_result(cell, state, measured) for cell in state.cells}
-    due = [
-        f"{state.cells[cell].row}: {result.outcome}"
-        for cell, result in cells.items()
-        if result.outcome != "ok" and (result.outcome != "unavailable" or result.config in chosen.named)
-    ]
-    due += [
-        f"{state.cells[cell].row}: metric {name}"
-        for cell, name in state.metric_failures
-        if cell in state.cells
-    ]
+    cells = {
+        cell: _cell_result(cell, part.state, part.measured) for part in parts for cell in part.state.cells
+    }
+    first = next(part.ready for part in parts if part.prepared is not None)
+    measuring = {part.name: _measuring(request, part.measured) for part in parts if part.prepared}
     return analysis.analyse(
         run={
             "id": identity,
@@ -84,57 +101,101 @@ def assemble(
             "started": started.isoformat(timespec="seconds"),
             "seconds": {phase: round(value, 3) for phase, value in seconds.items()},
             "seed": request.seed,
-            "baseline": cell_id(prepared, chosen.baseline_row),
+            "baseline": cell_id(first.workload.name, chosen.baseline_row),
             "batch_sizes": list(request.batch_sizes),
             "threads": request.threads,
             "calibration_n": request.calibration_n,
             "metric_options": {name: dict(options) for name, options in chosen.metric_options.items()},
-            "evaluation_batch_size": min(BATCH_SIZE, prepared.items),
-            "engine": prepared.engine,
+            "engine": first.engine,
             "samples": f"samples-{identity}.npz",
             "workloads": {
-                prepared.workload.name: {
-                    "source": prepared.source,
-                    "items": prepared.items,
-                    "classes": list(prepared.classes),
-                    "parameters": prepared.parameters,
-                    "weights_sha256": prepared.weights_sha256,
-                    "evaluation_sha256": prepared.evaluation.name,
-                    "options": dict(prepared.options),
-                    "calibrations": {
-                        str(count): place.name for count, place in prepared.calibrations.items()
-                    },
-                }
+                part.name: _workload_told(part, chosen, measuring.get(part.name)) for part in parts
             },
-            "measuring": {
-                "quick": request.quick,
-                "cpus": list(request.cpus),
-                "malloc": {name: os.environ.get(name, value) for name, value in MALLOC.items()},
-                "precision": request.precision,
-                "budget": measured.budget,
-                "ended_by": measured.ended_by,
-                "waves": measured.waves,
-                "rounds": {
-                    name: {str(size): count for size, count in sizes.items()}
-                    for name, sizes in measured.rounds.items()
-                },
-                "held_to": measured.held_to,
-                "calls": measured.calls,
-                "seconds": round(measured.seconds, 3),
-                "deaths": measured.deaths,
-                "unsteady": sorted(list(pair) for pair in measured.unsteady),
-            },
-            "due_failures": due,
+            "measuring": joined_measuring(list(measuring.values())),
+            "due_failures": [told for part in parts for told in _due(part, cells, chosen)],
         },
-        environment=environment | {"runtime": prepared.runtime},
+        environment=environment | {"runtime": first.runtime},
         metrics={
             entry.name: evolve(metric(entry), axis=entry.name in chosen.axes) for entry in chosen.metrics
         },
         configs=_config_results(chosen, cells),
         cells=cells,
         recording=recording,
-        failures={key: (failure.outcome, failure.cause) for key, failure in state.metric_failures.items()},
+        failures={
+            key: (failure.outcome, failure.cause)
+            for part in parts
+            for key, failure in part.state.metric_failures.items()
+        },
     )
+
+
+def _due(part: Part, cells: Mapping[str, CellResult], chosen: Chosen) -> list[str]:
+    """What was to have figures, and has none."""
+    ended = {cell: cells[cell] for cell in part.state.cells}
+    return [
+        f"{part.named(cell)}: {result.outcome}"
+        for cell, result in ended.items()
+        if result.outcome != "ok" and (result.outcome != "unavailable" or result.config in chosen.named)
+    ] + [f"{part.named(cell)}: metric {name}" for cell, name in part.state.metric_failures if cell in ended]
+
+
+def _workload_told(part: Part, chosen: Chosen, measuring: Mapping[str, Any] | None) -> dict[str, Any]:
+    told: dict[str, Any] = {"baseline": cell_id(part.name, chosen.baseline_row)}
+    prepared = part.prepared
+    if prepared is None:
+        return told | {"options": dict(chosen.workload_options[part.name])}
+    if part.several:
+        told["measuring"] = measuring
+    return told | {
+        "source": prepared.source,
+        "items": prepared.items,
+        "classes": list(prepared.classes),
+        "parameters": prepared.parameters,
+        "weights_sha256": prepared.weights_sha256,
+        "random_weights": prepared.weights is None,
+        "evaluation_sha256": prepared.evaluation.name,
+        "evaluation_batch_size": evaluation_batch_size(prepared),
+        "options": dict(prepared.options),
+        "calibrations": {str(count): place.name for count, place in prepared.calibrations.items()},
+    }
+
+
+def _measuring(request: Request, measured: Measured) -> dict[str, Any]:
+    """How the launches of a workload were measured, and what ended that."""
+    return {
+        "quick": request.quick,
+        "cpus": list(request.cpus),
+        "malloc": {name: os.environ.get(name, value) for name, value in MALLOC.items()},
+        "precision": request.precision,
+        "budget": measured.budget,
+        "ended_by": measured.ended_by,
+        "waves": measured.waves,
+        "rounds": {
+            name: {str(size): count for size, count in sizes.items()}
+            for name, sizes in measured.rounds.items()
+        },
+        "held_to": measured.held_to,
+        "calls": measured.calls,
+        "seconds": round(measured.seconds, 3),
+        "deaths": measured.deaths,
+        "unsteady": sorted(list(pair) for pair in measured.unsteady),
+    }
+
+
+def joined_measuring(measuring: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The same of all workloads: times and waves are summed; the most rounds; the worst that ended them."""
+    joined = dict(measuring[0])
+    for other in measuring[1:]:
+        for name in ("budget", "waves", "seconds", "deaths", "unsteady"):
+            joined[name] = joined[name] + other[name]
+        joined["rounds"] = {
+            name: {size: max(counts.get(size, 0) for counts in both) for size in {**both[0], **both[1]}}
+            for name in {**joined["rounds"], **other["rounds"]}
+            for both in [(joined["rounds"].get(name, {}), other["rounds"].get(name, {}))]
+        }
+        joined["calls"] = joined["calls"] | other["calls"]
+        joined["ended_by"] = min(joined["ended_by"], other["ended_by"], key=ENDED_BY.index)
+    return joined
 
 
 def _cell_result(cell: str, state: State, measured: Measured) -> CellResult:

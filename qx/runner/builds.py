@@ -89,7 +89,7 @@ def build_job(host: Host, request: Request, prepared: Prepared, cell: Cell, entr
         config_options=cell.options,
         loaders=references(host.ready("loader")),
         wrappers=references(host.wrappers),
-        weights=str(prepared.weights),
+        weights=str(prepared.weights) if prepared.weights else None,
         calibration=str(prepared.calibrations[count]) if count is not None else None,
         training=str(prepared.training) if config(entry).training else None,
         folder="",
@@ -107,6 +107,7 @@ def _key(job: BuildJob, prepared: Prepared, entry: Entry) -> str:
             if name not in ("weights", "calibration", "training", "folder")
         },
         "weights": prepared.weights_sha256,
+        "model": prepared.sources_sha256,
         # The splits are named by their content.
         "calibration": Path(job.calibration).name if job.calibration is not None else None,
         "training": Path(job.training).name if job.training is not None else None,

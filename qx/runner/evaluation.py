@@ -19,9 +19,11 @@ from qx.runner.builds import Build
 from qx.runner.preparation import Prepared
 from qx.runner.processes import Failure, Processes
 from qx.runner.request import Cell, Chosen, Reporter, Request, metric, references
+from qx.worker.memory import MIB
 
-#: Items that are evaluated in one call.
-BATCH_SIZE = 100
+#: Items that are evaluated in one call, unless they take more bytes than that: what a network makes of its
+#: input on the way takes many times as much.
+BATCH_SIZE, BATCH_BYTES = 100, 16 << 20
 
 
 @frozen
@@ -30,6 +32,20 @@ class MetricFailure:
 
     outcome: Outcome
     cause: str
+
+
+@frozen
+class Evaluated:
+    """What came of a cell's evaluation, besides the recording."""
+
+    failures: dict[str, MetricFailure]
+    #: Bytes that a launch of it is to be reckoned with.
+    launch_bytes: float
+
+
+def evaluation_batch_size(prepared: Prepared) -> int:
+    """Items that are evaluated in one call."""
+    return max(1, min(BATCH_SIZE, BATCH_BYTES // max(1, prepared.item_bytes), prepared.items))
 
 
 def evaluate_all(
@@ -42,15 +58,16 @@ def evaluate_all(
     processes: Processes,
     reporter: Reporter,
     recording: Recording,
-) -> dict[str, Failure | dict[str, MetricFailure]]:
-    """Evaluate every built cell, as many side by side as their threads leave processors.
+) -> dict[str, Failure | Evaluated]:
+    """Evaluate every built cell, as many side by side as their threads leave processors, and memory holds.
 
-    Gives for each cell how it failed, or which of its metrics did.
+    Gives for each cell how it failed, or which of its metrics did and what memory it takes.
     """
-    reporter.phase("evaluate", f"{prepared.items} images, {len(cells)} cells")
+    size = evaluation_batch_size(prepared)
+    reporter.phase("evaluate", f"{prepared.items} items, {len(cells)} cells")
     shares = dict.fromkeys(cells, 0.0)
 
-    def one(cell: str) -> Failure | dict[str, MetricFailure]:
+    def one(cell: str) -> Failure | Evaluated:
         def progress(done: float, text: str) -> None:
             shares[cell] = done
             reporter.step(sum(shares.values()) / len(shares), threads[cell].row)
@@ -64,7 +81,7 @@ def evaluate_all(
                 wrappers=references(host.wrappers),
                 artifact=str(cells[cell].artifact),
                 inputs=str(prepared.evaluation),
-                batch_size=min(BATCH_SIZE, prepared.items),
+                batch_size=size,
                 artifact_metrics=references(chosen.metrics_of("artifact")),
                 prediction_metrics=references(chosen.metrics_of("predictions")),
                 metric_options=chosen.metric_options,
@@ -77,11 +94,18 @@ def evaluate_all(
             except Failure as failure:
                 return failure
             recording.outputs[cell] = np.load(outputs)
-            return _recorded(recording, cell, answer["metrics"], chosen, prepared.items)
+            failed = _recorded(recording, cell, answer["metrics"], chosen, prepared.items)
+            return Evaluated(failed, _launch_bytes(answer["memory"], max(request.batch_sizes) / size))
 
     with processes.side_by_side(usable_cpus() // request.threads) as pool:
         futures = {cell: pool.submit(one, cell) for cell in cells}
         return {cell: future.result() for cell, future in futures.items()}
+
+
+def _launch_bytes(memory: Mapping[str, float], scale: float) -> float:
+    """What a launch holds: the loaded artifact, and what it makes of a batch ``scale`` times as large."""
+    working = memory["peak"] - memory["loaded"]
+    return (memory["loaded"] + max(1.0, scale) * working) * MIB
 
 
 def miscounted(record: Metric, given: Mapping[str, Any], items: int) -> MetricFailure | None:

@@ -15,17 +15,21 @@ from qx.runner import settings
 from qx.runner.builds import Build, build
 from qx.runner.preparation import data_folder, is_offline, prepare
 from qx.runner.processes import Failure, Processes
-from qx.runner.request import Reporter, Request, cell_of, choose_workload
+from qx.runner.request import Reporter, Request, all_settings, cell_of, choose_workload
 
 
 def quantize(host: Host, request: Request, name: str, reporter: Reporter) -> Build:
     """Build the artifact of one config. Raises ``UsageError``, or ``Failure`` where the build ends badly."""
     entry, model = host.get("config", name), choose_workload(host, request)
-    values = settings.read(host, request.settings, (entry, model))
+    values = settings.read(host, all_settings(request, [model]), (entry, model))
     (variant,) = settings.variants(entry, values, request.calibration_n)
     with tempfile.TemporaryDirectory(prefix="qx-logs-") as logs, Processes(Path(logs)) as processes:
-        prepared = prepare(host, request, processes, reporter, settings.settled(model, values), [variant])
+        prepared = prepare(
+            host, request, model, processes, reporter, settings.settled(model, values), [variant]
+        )
         cell = cell_of(prepared.workload.name, variant, request)
+        if name in prepared.untreatable:
+            raise prepared.untreatable[name]
         reporter.phase("build", cell.row)
         return build(host, request, prepared, cell, processes)
 

@@ -17,8 +17,9 @@ from qx.files import cache_folder
 from qx.host import Entry, Host
 from qx.jobs import DataJob, InspectJob
 from qx.runner.processes import Failure, Processes
-from qx.runner.request import Reporter, Request, choose_workload, config, workload
+from qx.runner.request import Reporter, Request, choose_workload, config, references, workload
 from qx.runner.settings import Variant, settled
+from qx.worker.inspect import ASKING
 
 #: The fastest quantized engine of torch on each kind of machine, as ``platform.machine()`` names it.
 ENGINES = {"x86_64": "x86", "AMD64": "x86", "aarch64": "qnnpack", "arm64": "qnnpack"}
@@ -31,8 +32,13 @@ class Prepared:
     workload: Entry
     #: All options of the workload.
     options: Mapping[str, Any]
-    weights: Path
+    #: None where the model is as it is made.
+    weights: Path | None
     weights_sha256: str
+    #: Of the user's own files that the model is made by.
+    sources_sha256: str
+    #: Configs that say that they cannot treat the model.
+    untreatable: Mapping[str, Failure]
     engine: str
     #: Folders of the splits as plain arrays; their names are their fingerprints.
     evaluation: Path
@@ -42,6 +48,8 @@ class Prepared:
     training: Path | None
     source: str
     items: int
+    #: Bytes that the inputs of one item take.
+    item_bytes: int
     classes: tuple[str, ...]
     parameters: int
     runtime: dict[str, Any]
@@ -50,23 +58,24 @@ class Prepared:
 def prepare(
     host: Host,
     request: Request,
+    entry: Entry,
     processes: Processes,
     reporter: Reporter,
     options: Mapping[str, Any],
     variants: Sequence[Variant],
 ) -> Prepared:
-    """Find the workload's data, or where it is the default one and has none, those of its fallback.
+    """Find a workload's data, or where it is the default one and has none, those of its fallback.
 
-    ``options`` are those of the workload asked for. Of calibration images there is laid down what the
-    ``variants`` want, and the training split where one of them fine-tunes. Raises ``UsageError``.
+    ``options`` are those of the workload. Of calibration images there is laid down what the ``variants``
+    want, and the training split where one of them fine-tunes. Raises ``UsageError``.
     """
-    entry = choose_workload(host, request)
     fallback = workload(entry).fallback
     try:
         return _prepared(entry, options, variants, request, processes, reporter)
     except DataError as error:
-        asked = request.workload or data_folder(request) or request.weights
-        if asked is not None or options != settled(entry, {}) or fallback is None:
+        named = request.workload or request.workloads or request.model
+        asked = named or data_folder(request) or request.weights
+        if asked or options != settled(entry, {}) or fallback is None:
             raise UsageError(str(error)) from error
         reporter.say(f"{entry.name}: {error}; running {fallback} instead")
         instead = evolve(request, workload=fallback)
@@ -104,13 +113,15 @@ def default_engine() -> str:
     return ENGINES[machine]
 
 
-def weights_file(entry: Entry, request: Request) -> Path:
-    """``--weights``, or those that travel with the workload. Raises ``UsageError``."""
+def weights_file(entry: Entry, request: Request) -> Path | None:
+    """``--weights``, or the workload's own; None where it runs without any. Raises ``UsageError``."""
     if request.weights is not None:
         if not request.weights.is_file():
             raise UsageError(f"weights file {request.weights} does not exist")
         return request.weights.absolute()
     named = workload(entry).weights
+    if named is None and workload(entry).random_weights:
+        return None
     if named is None:
         raise UsageError(f"workload {entry.name} brings no weights: give them with --weights FILE")
     package, _, name = named.partition(":")
@@ -143,8 +154,9 @@ def _prepared(
         seed=request.seed,
         workload=entry.reference,
         workload_options=options,
-        weights=str(weights),
+        weights=str(weights) if weights else None,
         engine=engine,
+        configs=references([variant.entry for variant in variants if variant.entry.state == "ready"]),
     )
     folder = data_folder(request)
     lay = DataJob(
@@ -154,6 +166,7 @@ def _prepared(
         data=str(folder) if folder else None,
         offline=is_offline(request),
         cache=str(cache),
+        labels=weights is not None,
         calibration_counts=calibration_counts(request, variants),
         training=training,
     )
@@ -162,28 +175,51 @@ def _prepared(
     def run(job: InspectJob | DataJob, timeout: float) -> dict[str, Any]:
         return processes.run(job, job.do, timeout=timeout, progress=reporter.step)
 
+    def inspected(timeout: float) -> dict[str, Any]:
+        try:
+            return run(look, timeout)
+        except Failure as failure:
+            if not failure.stage.startswith(ASKING):
+                raise
+            # A config that brings the process down when it is asked costs nobody else anything: its build
+            # tells.
+            return run(evolve(look, configs=()), timeout)
+
     try:
         with processes.side_by_side(2) as pool:
-            looked = pool.submit(run, look, request.timeout)
+            looked = pool.submit(inspected, request.timeout)
             laid = pool.submit(run, lay, max(request.timeout, 3600.0))
             # Outside the block they may raise: where data are missing, another workload is to be had.
             wait([looked, laid])
         data, found = laid.result(), looked.result()
     except Failure as failure:
         raise UsageError(f"workload {entry.name}: {failure.stage}: {failure.cause}") from failure
+    classes = data["classes"]
+    if data["labels"] and classes and found["outputs"] not in (None, len(classes)):
+        some = ", ".join(classes[:3]) + (", ..." if len(classes) > 3 else "")
+        raise UsageError(
+            f"workload {entry.name}: the data have {len(classes)} classes ({some}), and the model gives "
+            f"{found['outputs']} outputs"
+        )
     home = Path(data["folder"])
     return Prepared(
         workload=entry,
         options=options,
         weights=weights,
         weights_sha256=found["weights_sha256"],
+        sources_sha256=found["sources_sha256"],
+        untreatable={
+            name: Failure("unsupported", stage, cause)
+            for name, (stage, cause) in found["untreatable"].items()
+        },
         engine=engine,
         evaluation=home / data["evaluation"],
         calibrations={int(count): home / name for count, name in data["calibrations"].items()},
         training=home / data["training"] if training else None,
         source=data["source"],
         items=data["items"],
-        classes=tuple(data["classes"]),
+        item_bytes=data["item_bytes"],
+        classes=tuple(classes),
         parameters=found["parameters"],
         runtime=found["runtime"],
     )

@@ -30,6 +30,10 @@ class Request:
     """What a run is asked for; the defaults are those of ``qx run``."""
 
     workload: str | None = None
+    #: A model of the user's own: options of the workload that takes it.
+    model: Mapping[str, str] = Factory(dict)
+    #: Several workloads, in place of ``workload``: a run is then the grid of workloads by configs.
+    workloads: tuple[str, ...] = field(default=(), converter=to_strings)
     configs: tuple[str, ...] = field(default=(), converter=to_strings)
     metrics: tuple[str, ...] = field(default=(), converter=to_strings)
     batch_sizes: tuple[int, ...] = field(default=(1, 32), converter=to_integers)
@@ -139,8 +143,9 @@ class Chosen:
     named: frozenset[str]
     #: All options of each metric that has any.
     metric_options: Mapping[str, Mapping[str, Any]]
-    #: All options of the workload.
-    workload_options: Mapping[str, Any]
+    workloads: tuple[Entry, ...]
+    #: All options of each workload.
+    workload_options: Mapping[str, Mapping[str, Any]]
     #: Runtime baselines that nobody named, each with the configs that it takes part for.
     brought: Mapping[str, tuple[str, ...]] = Factory(dict)
 
@@ -202,12 +207,12 @@ def choose(host: Host, request: Request) -> Chosen:
             )
         if metric(host.get("metric", name)).better == "neither":
             raise UsageError(f"--front {name}: of this metric neither more nor less is better")
-    measured, workload_entry = _unique(metrics), choose_workload(host, request)
+    measured, workloads = _unique(metrics), choose_workloads(host, request)
     # What others are compared with has one cell.
     compared_with = {baseline.name, *(config(entry).runtime_baseline for entry in configs)}
     swept = [entry for entry in configs if entry.name not in compared_with]
-    values = settings.read(host, request.settings, (*configs, *measured, workload_entry), swept)
-    _check_number(sum(settings.count(entry, values) for entry in configs), request)
+    values = settings.read(host, all_settings(request, workloads), (*configs, *measured, *workloads), swept)
+    _check_number(len(workloads) * sum(settings.count(entry, values) for entry in configs), request)
     return Chosen(
         axes=frozenset(request.front or (entry.name for entry in metrics if metric(entry).axis)),
         baseline=baseline,
@@ -223,7 +228,8 @@ def choose(host: Host, request: Request) -> Chosen:
         metric_options={
             entry.name: settings.settled(entry, values) for entry in measured if metric(entry).options
         },
-        workload_options=settings.settled(workload_entry, values),
+        workloads=workloads,
+        workload_options={entry.name: settings.settled(entry, values) for entry in workloads},
     )
 
 
@@ -271,13 +277,43 @@ def _baseline(host: Host) -> Entry:
     raise UsageError(f"just one config must be the baseline (a record with reference=True); found: {found}")
 
 
+def all_settings(request: Request, workloads: Sequence[Entry]) -> tuple[str, ...]:
+    """What was given to ``--set``, and what ``--model`` and its like set of the workload that takes them."""
+    taking = [entry.name for entry in workloads if workload(entry).takes_model]
+    return request.settings + tuple(
+        f'{name}.{option}="{value}"' for name in taking for option, value in request.model.items()
+    )
+
+
+def _workload_for_model(host: Host, request: Request) -> Entry:
+    if "model" not in request.model:
+        option = next(iter(request.model)).replace("_", "-")
+        raise UsageError(f"--{option} is of --model, which is missing")
+    if request.workload is not None or request.workloads:
+        raise UsageError("give --model or --workload, not both")
+    taking = [entry for entry in host.ready("workload") if workload(entry).takes_model]
+    if len(taking) != 1:
+        found = ", ".join(entry.name for entry in taking) or "none"
+        raise UsageError(f"--model: just one workload must take models (takes_model=True); found: {found}")
+    return taking[0]
+
+
+def choose_workloads(host: Host, request: Request) -> tuple[Entry, ...]:
+    """The workloads asked for, each once, or the default one. Raises ``UsageError``."""
+    if len(request.workloads) < 2:
+        return (choose_workload(host, request),)
+    if request.weights is not None:
+        raise UsageError(f"--weights is of one workload, and there are {len(request.workloads)}")
+    return _unique([_ready_workload(host, name) for name in request.workloads])
+
+
 def choose_workload(host: Host, request: Request) -> Entry:
     """The workload asked for, or the default one. Raises ``UsageError``."""
-    if request.workload is not None:
-        entry = host.get("workload", request.workload)
-        if entry.state != "ready":
-            raise UsageError(f"workload {entry.name} is {entry.state}: {entry.reason}")
-        return entry
+    if request.model:
+        return _workload_for_model(host, request)
+    for name in (*request.workloads, request.workload):
+        if name is not None:
+            return _ready_workload(host, name)
     defaults = [entry for entry in host.ready("workload") if workload(entry).default]
     if len(defaults) != 1:
         names = ", ".join(entry.name for entry in host.ready("workload"))
@@ -285,10 +321,17 @@ def choose_workload(host: Host, request: Request) -> Entry:
     return defaults[0]
 
 
-def budget_of(request: Request, configs: int) -> float:
-    """Seconds for all launches."""
+def _ready_workload(host: Host, name: str) -> Entry:
+    entry = host.get("workload", name)
+    if entry.state != "ready":
+        raise UsageError(f"workload {entry.name} is {entry.state}: {entry.reason}")
+    return entry
+
+
+def budget_of(request: Request, configs: int, workloads: int = 1) -> float:
+    """Seconds for all launches of one of the workloads; what the user gave is shared by them."""
     if request.budget is not None:
-        return request.budget
+        return request.budget / workloads
     if request.quick:
         return QUICK_BUDGET
     return BUDGET + BUDGET_MORE * max(0, configs - BUDGET_CONFIGS)

@@ -8,18 +8,19 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 
-from qx.environment import describe_environment, usable_cpus
+from qx.environment import available_memory, describe_environment, usable_cpus
+from qx.errors import UsageError
 from qx.host import Host
 from qx.jobs import LaunchJob
 from qx.recording import Recording
 from qx.records import CONTROL
 from qx.results import Results
-from qx.runner.assembly import State, assemble, cell_id
+from qx.runner.assembly import Part, State, assemble, cell_id
 from qx.runner.builds import build_all
 from qx.runner.derivation import derive_all
 from qx.runner.evaluation import MetricFailure, evaluate_all
 from qx.runner.groups import grouped
-from qx.runner.preparation import Prepared, prepare
+from qx.runner.preparation import prepare
 from qx.runner.processes import Failure, Processes
 from qx.runner.request import (
     QUICK_WAVES,
@@ -35,8 +36,8 @@ from qx.runner.request import (
 )
 from qx.runner.waves import LEAST_WAVES, Measured, Plan, measure_in_waves
 
-#: What a launch of a large runtime holds, for the question how many fit the memory at once.
-LAUNCH_BYTES = 1 << 30
+#: The share of the free memory that launches may take.
+MEMORY_SHARE = 0.7
 
 
 def run(host: Host, request: Request, reporter: Reporter) -> tuple[Results, Recording]:
@@ -59,47 +60,86 @@ def run(host: Host, request: Request, reporter: Reporter) -> tuple[Results, Reco
             seconds[phase] = now - since
             return now
 
-        prepared = prepare(host, request, processes, reporter, chosen.workload_options, chosen.variants)
+        parts = _prepare(host, request, chosen, processes, reporter)
+        going = [part for part in parts if part.prepared is not None]
         now = timed("prepare", began)
-        state = _planned(chosen, request, prepared)
-        _build(host, request, prepared, state, processes, reporter)
+        for part in going:
+            _build(host, request, part, processes, reporter)
         now = timed("build", now)
-        _evaluate(host, request, prepared, chosen, state, processes, reporter, recording)
+        for part in going:
+            _evaluate(host, request, chosen, part, processes, reporter, recording)
         now = timed("evaluate", now)
-        measured = _measure(host, request, prepared, chosen, state, processes, reporter, recording)
+        for part in going:
+            _measure(host, request, chosen, part, len(going), processes, reporter, recording)
         now = timed("measure", now)
         if chosen.metrics_of("derived"):
-            _derive(host, request, prepared, chosen, state, processes, reporter, recording)
+            for part in going:
+                _derive(host, request, chosen, part, processes, reporter, recording)
             now = timed("derive", now)
     reporter.phase("analyse", "intervals, front, picks")
     seconds["total"] = now - began
-    results = assemble(request, prepared, chosen, state, measured, recording, started, seconds, environment)
+    results = assemble(request, chosen, parts, recording, started, seconds, environment)
     return results, recording
 
 
-def _planned(chosen: Chosen, request: Request, prepared: Prepared) -> State:
+def _prepare(
+    host: Host, request: Request, chosen: Chosen, processes: Processes, reporter: Reporter
+) -> list[Part]:
+    """Every workload, prepared and with its cells planned.
+
+    Among several, one that cannot be prepared costs its own cells. Raises ``UsageError`` where none can.
+    """
+    parts: list[Part] = []
+    errors: list[UsageError] = []
+    for entry in chosen.workloads:
+        options = chosen.workload_options[entry.name]
+        try:
+            prepared = prepare(host, request, entry, processes, reporter, options, chosen.variants)
+        except UsageError as error:
+            errors.append(error)
+            if len(errors) == len(chosen.workloads):
+                raise errors[0] from error
+            if len(chosen.workloads) > 1:
+                reporter.say(f"{entry.name}: {error}")
+            parts.append(Part(entry.name, None, _planned(chosen, request, entry.name, str(error))))
+        else:
+            name = prepared.workload.name
+            parts.append(Part(name, prepared, _planned(chosen, request, name)))
+            _set_aside(parts[-1], reporter)
+    for part in parts:
+        part.several = len(parts) > 1
+    return parts
+
+
+def _set_aside(part: Part, reporter: Reporter) -> None:
+    """Give up the cells whose configs say that they cannot treat the model, before anything is built."""
+    for cell in part.state.cells.values():
+        failure = part.ready.untreatable.get(cell.config)
+        if failure is not None and cell.id not in part.state.failures:
+            part.state.failures[cell.id] = failure
+            reporter.say(f"{part.name}: {cell.row}: {failure}")
+
+
+def _planned(chosen: Chosen, request: Request, workload: str, error: str | None = None) -> State:
+    """The cells of a workload; with ``error`` it could not be prepared."""
     cells, failures = {}, {}
     for variant in chosen.variants:
-        cell = cell_of(prepared.workload.name, variant, request)
+        cell = cell_of(workload, variant, request)
         cells[cell.id] = cell
         if variant.entry.state != "ready":
             failures[cell.id] = Failure("unavailable", "plan", variant.entry.reason)
+        elif error is not None:
+            failures[cell.id] = Failure("failed", "prepare", error)
     return State(cells=cells, builds={}, failures=failures, metric_failures={})
 
 
-def _build(
-    host: Host,
-    request: Request,
-    prepared: Prepared,
-    state: State,
-    processes: Processes,
-    reporter: Reporter,
-) -> None:
+def _build(host: Host, request: Request, part: Part, processes: Processes, reporter: Reporter) -> None:
+    state, prepared = part.state, part.ready
     due = [cell for cell in state.cells.values() if cell.id not in state.failures]
     for cell, ended in build_all(host, request, prepared, due, processes, reporter).items():
         if isinstance(ended, Failure):
             state.failures[cell] = ended
-            reporter.say(f"{state.cells[cell].row}: {ended}")
+            reporter.say(f"{part.named(cell)}: {ended}")
         else:
             state.builds[cell] = ended
 
@@ -107,46 +147,49 @@ def _build(
 def _evaluate(
     host: Host,
     request: Request,
-    prepared: Prepared,
     chosen: Chosen,
-    state: State,
+    part: Part,
     processes: Processes,
     reporter: Reporter,
     recording: Recording,
 ) -> None:
+    state = part.state
     ended = evaluate_all(
-        host, request, prepared, chosen, state.going(), state.cells, processes, reporter, recording
+        host, request, part.ready, chosen, state.going(), state.cells, processes, reporter, recording
     )
     for cell, end in ended.items():
         if isinstance(end, Failure):
             state.failures[cell] = end
-            reporter.say(f"{state.cells[cell].row}: {end}")
+            reporter.say(f"{part.named(cell)}: {end}")
             continue
-        _metrics_failed(state, {(cell, name): failure for name, failure in end.items()}, reporter)
+        part.launch_bytes = max(part.launch_bytes, end.launch_bytes)
+        _metrics_failed(part, {(cell, name): failure for name, failure in end.failures.items()}, reporter)
 
 
 def _measure(
     host: Host,
     request: Request,
-    prepared: Prepared,
     chosen: Chosen,
-    state: State,
+    part: Part,
+    parts: int,
     processes: Processes,
     reporter: Reporter,
     recording: Recording,
-) -> Measured:
-    baseline = cell_id(prepared, chosen.baseline_row)
+) -> None:
+    state, prepared = part.state, part.ready
+    baseline = cell_id(part.name, chosen.baseline_row)
     if baseline in state.failures:
         cause = f"{chosen.baseline.name} did not end well, so nothing was timed"
         reporter.say(cause)
         for cell in state.going():
             for entry in (*chosen.metrics_of("fresh"), *chosen.metrics_of("block")):
                 state.metric_failures[cell, entry.name] = MetricFailure("failed", cause)
-        return Measured(ended_by="the baseline failed")
+        part.measured = Measured(ended_by="the baseline failed")
+        return
     going = state.going()
     cells = {cell: state.cells[cell] for cell in going}
     control = Cell(
-        id=cell_id(prepared, CONTROL),
+        id=cell_id(part.name, CONTROL),
         workload=prepared.workload.name,
         config=chosen.baseline.name,
         threads=request.threads,
@@ -177,7 +220,7 @@ def _measure(
             control.id,
             [cell for cell in going if cell != baseline],
             _runtime_baselines(chosen, cells),
-            _room(),
+            _room(part, reporter),
         ),
         cells=cells,
         artifacts=artifacts,
@@ -187,7 +230,7 @@ def _measure(
         batch_sizes=request.batch_sizes,
         precision=request.precision,
         cpus=request.cpus,
-        budget=budget_of(request, len(cells) - 1),
+        budget=budget_of(request, len(cells) - 1, parts),
         strict=request.budget is not None and not request.quick,
         least_waves=QUICK_WAVES if request.quick else LEAST_WAVES,
         seed=request.seed,
@@ -200,40 +243,40 @@ def _measure(
             f"--threads {request.threads} on {cpus} CPUs: threads wait for each other, so latencies are "
             f"longer and less steady than on a machine that has as many"
         )
-    reporter.phase("measure", f"{len(cells)} cells in waves, at most {plan.budget:.0f} s")
-    measured = measure_in_waves(plan, processes, recording, reporter.step)
+    of = f" of {part.name}" if part.several else ""
+    reporter.phase("measure", f"{len(cells)} cells{of} in waves, at most {plan.budget:.0f} s")
+    part.measured = measured = measure_in_waves(plan, processes, recording, reporter.step)
     state.cells[control.id] = control
     state.builds[control.id] = state.builds[baseline]
     for cell, failure in measured.failures.items():
         state.failures[cell] = failure
-        reporter.say(f"{state.cells[cell].row}: {failure}")
-    _metrics_failed(state, measured.metric_failures, reporter)
-    return measured
+        reporter.say(f"{part.named(cell)}: {failure}")
+    _metrics_failed(part, measured.metric_failures, reporter)
 
 
 def _derive(
     host: Host,
     request: Request,
-    prepared: Prepared,
     chosen: Chosen,
-    state: State,
+    part: Part,
     processes: Processes,
     reporter: Reporter,
     recording: Recording,
 ) -> None:
+    state = part.state
     # The control has launches and no evaluation: there is nothing to derive that its noise floor could show.
     cells = [cell for cell in state.going() if not state.cells[cell].control]
-    baseline = cell_id(prepared, chosen.baseline_row)
+    baseline = cell_id(part.name, chosen.baseline_row)
     failures = derive_all(host, request, chosen, cells, baseline, recording, processes)
-    _metrics_failed(state, failures, reporter)
+    _metrics_failed(part, failures, reporter)
 
 
 def _metrics_failed(
-    state: State, failures: Mapping[tuple[str, str], MetricFailure], reporter: Reporter
+    part: Part, failures: Mapping[tuple[str, str], MetricFailure], reporter: Reporter
 ) -> None:
     for (cell, name), failure in failures.items():
-        state.metric_failures[cell, name] = failure
-        reporter.say(f"{state.cells[cell].row}: metric {name} {failure.outcome}: {failure.cause}")
+        part.state.metric_failures[cell, name] = failure
+        reporter.say(f"{part.named(cell)}: metric {name} {failure.outcome}: {failure.cause}")
 
 
 def _runtime_baselines(chosen: Chosen, cells: Mapping[str, Cell]) -> dict[str, str]:
@@ -250,8 +293,12 @@ def _runtime_baselines(chosen: Chosen, cells: Mapping[str, Cell]) -> dict[str, s
     return {name: other for name, other in found.items() if other is not None}
 
 
-def _room() -> int:
+def _room(part: Part, reporter: Reporter) -> int:
     """How many cells memory holds at once besides the baseline and the control."""
-    import psutil
-
-    return int(0.7 * psutil.virtual_memory().available / LAUNCH_BYTES) - 2
+    holds = int(MEMORY_SHARE * available_memory() / part.launch_bytes)
+    if holds < 3:
+        reporter.say(
+            f"{part.name}: a launch takes about {part.launch_bytes / 2**30:.1f} GiB, so memory may not hold "
+            f"the baseline, the control and a config at once"
+        )
+    return holds - 2

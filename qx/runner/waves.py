@@ -42,6 +42,8 @@ HEADROOM = 0.9
 WARM_SECONDS = 1.0
 #: A launch that dies is tried again so often before its cell is given up.
 RETRIES = 2
+#: What can end the waves, the worst first.
+ENDED_BY = ("the baseline failed", "budget", "precision", "waves", "nothing to repeat")
 
 
 @frozen(kw_only=True)
@@ -116,8 +118,7 @@ def measure_in_waves(plan: Plan, processes: Processes, recording: Recording, ste
         runner = _Group(plan, group, processes, recording, measured, step)
         share = (index + 1) / len(plan.groups)
         reasons.append(runner.run(began, began + plan.budget * share))
-    worst = ("the baseline failed", "budget", "precision", "waves")
-    measured.ended_by = min(reasons, key=worst.index)
+    measured.ended_by = min(reasons, key=ENDED_BY.index)
     measured.seconds = time.monotonic() - began
     return measured
 

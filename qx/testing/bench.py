@@ -153,7 +153,7 @@ class Bench:
                 try:
                     options = settings.settled(model, {})
                     self._shared[key] = prepare(
-                        self.host, self.request, processes, _Silent(), options, variants
+                        self.host, self.request, model, processes, _Silent(), options, variants
                     )
                 except (UsageError, DataError) as error:
                     raise NotApplicable(f"workload {self.request.workload}: {error}") from error

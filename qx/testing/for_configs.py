@@ -192,7 +192,9 @@ def _keeps(bench: Bench) -> str:
 
 
 def _share(bench: Bench) -> float:
-    return sum(bench.built.manifest.files.values()) / bench.prepared.weights.stat().st_size
+    weights = bench.prepared.weights
+    assert weights is not None
+    return sum(bench.built.manifest.files.values()) / weights.stat().st_size
 
 
 def _distance(bench: Bench, served: Served, *, fp32: bool = False) -> float:

@@ -23,7 +23,8 @@ COMPANY = 1e-4
 
 
 def _job(bench: Bench, **fields: Any) -> ExamineJob:
-    given = {"weights": str(weights_file(bench.entry, Request())), **bench.data(), **fields}
+    weights = weights_file(bench.entry, Request())
+    given = {"weights": str(weights) if weights else None, **bench.data(), **fields}
     return ExamineJob(workload=bench.reference, workload_options=bench.defaults, **given)
 
 

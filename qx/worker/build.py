@@ -46,7 +46,12 @@ def run(job: BuildJob, channel: Channel) -> None:
     began = time.perf_counter()
     channel.stage("make_model")
     model = fp32_model(host, job, job.workload.name, job.workload_options, quantizable=config.quantizable)
-    load_weights(model, Path(job.weights))
+    if job.weights is not None:
+        load_weights(model, Path(job.weights))
+    elif config.quantizable:
+        # The two forms need not draw their random numbers in the same order.
+        plain = fp32_model(host, job, job.workload.name, job.workload_options, quantizable=False)
+        model.load_state_dict(plain.state_dict(), strict=True)
     examples = example_inputs(host, job, job.workload.name, job.workload_options, 1)
     result = converted(
         host,

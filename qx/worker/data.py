@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from attrs import evolve
+
 from qx.errors import DataError, UsageError
 from qx.files import new_folder
 from qx.jobs import DataJob
@@ -31,13 +33,15 @@ def run(job: DataJob, channel: Channel) -> None:
         seed_everything(job.seed)
         splits[split] = _checked(Split.of(host.call(name, "load_data", split=split, context=context)), split)
     train, test = splits["train"], splits["test"]
+    if not job.labels:
+        test = evolve(test, labels=None)
     if (most := max(job.calibration_counts, default=0)) > len(train):
         raise UsageError(
-            f"{most} calibration images are asked for, but {name} has {len(train)} training images"
+            f"{most} calibration images are asked for, but {name} has {len(train)} training items"
         )
     channel.stage("select")
     home = Path(job.cache) / "splits"
-    evaluation = _laid_down(test.take(slice(None)), home)
+    evaluation = _laid_down(test, home)
     calibrations = {}
     if most:
         # The first of them are the same however many are drawn: smaller splits are heads of the largest.
@@ -51,7 +55,9 @@ def run(job: DataJob, channel: Channel) -> None:
     channel.answer(
         source=test.source,
         items=len(test),
+        item_bytes=sum(first.nbytes for first in test.rows(0, 1).values()),
         classes=list(test.classes),
+        labels=test.labels is not None,
         evaluation=evaluation.name,
         calibrations=calibrations,
         training=training,

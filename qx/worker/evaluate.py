@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from qx.worker.build import PROBE
 from qx.worker.channel import Channel
 from qx.worker.failures import outcome_of
 from qx.worker.launch import samples_of
+from qx.worker.memory import MarkTaker
 from qx.worker.plugins import context_for, options_of, seed_everything
 from qx.worker.serving import host_of_artifact, import_runtime, load
 
@@ -42,16 +44,20 @@ def run(job: EvaluateJob, channel: Channel) -> None:
     seed_everything(job.seed)
     host = host_of_artifact(job, manifest, metrics)
     subject = load(job, manifest, folder, host)
+    marker = MarkTaker(time.monotonic_ns())
+    loaded = marker.mark("load")
     channel.stage("probe")
     hold_to_probe(subject, folder.parent / PROBE, exact=job.threads == 1)
     channel.stage("predict")
     split = Split.read(Path(job.inputs))
     outputs = _predict(subject, split, job.batch_size, channel)
+    predicted = marker.mark("predict")
     np.save(job.outputs, outputs)
     predictions = Predictions(outputs=outputs, labels=split.labels, classes=split.classes)
     for metric in job.prediction_metrics:
         measured[metric.name] = _measured(job, channel, host, metric, predictions)
-    channel.answer(metrics=measured)
+    memory = {"loaded": loaded.rss, "peak": max(loaded.peak, predicted.peak)}
+    channel.answer(metrics=measured, memory=memory)
 
 
 def _measured(job: EvaluateJob, channel: Channel, host: Host, metric: Reference, data: Any) -> dict[str, Any]:

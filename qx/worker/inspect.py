@@ -1,20 +1,30 @@
-"""Find out what runtime there is, and whether the weights fit the workload's model."""
+"""Find out what runtime there is, whether weights and inputs fit the model, and who can treat it."""
 
 from __future__ import annotations
 
 import hashlib
+import sys
+import sysconfig
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from qx.errors import UsageError
+from qx.errors import Unsupported, UsageError
+from qx.host import Host
 from qx.jobs import InspectJob
+from qx.records import Config
 from qx.worker.channel import Channel
-from qx.worker.modules import fp32_model, load_weights
-from qx.worker.plugins import host_for
+from qx.worker.modules import example_inputs, fp32_model, load_weights
+from qx.worker.plugins import context_for, host_for, options_of
+
+if TYPE_CHECKING:
+    from torch import nn
+
+#: How the stages begin in which configs are asked.
+ASKING = "can_treat "
 
 
 def run(job: InspectJob, channel: Channel) -> None:
-    """Answer with the runtime's description and the fingerprint of the weights."""
+    """Answer with the runtime, the model's fingerprints, and the configs that cannot treat it."""
     channel.stage("import")
     import torch
 
@@ -23,16 +33,100 @@ def run(job: InspectJob, channel: Channel) -> None:
         raise UsageError(
             f"engine {job.engine!r} is not available here; choose one of {', '.join(engines) or 'none'}"
         )
-    channel.stage("weights")
-    host = host_for(job, (job.workload,))
+    host = host_for(job, (job.workload, *job.configs))
+    before = set(sys.modules)
+    channel.stage("make_model")
     model = fp32_model(host, job, job.workload.name, job.workload_options, quantizable=False)
-    weights = Path(job.weights)
-    load_weights(model, weights)
-    channel.answer(
-        runtime=_runtime(engines),
-        weights_sha256=hashlib.sha256(weights.read_bytes()).hexdigest(),
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
-    )
+    channel.stage("weights")
+    if job.weights is not None:
+        load_weights(model, Path(job.weights))
+        weights = hashlib.sha256(Path(job.weights).read_bytes()).hexdigest()
+    else:
+        weights = _fingerprint(model)
+    channel.stage("example_inputs")
+    outputs = _outputs(job, host, model)
+    told = {
+        "runtime": _runtime(engines),
+        "weights_sha256": weights,
+        "sources_sha256": _sources(set(sys.modules) - before),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "outputs": outputs,
+    }
+    channel.answer(**told, untreatable=_untreatable(job, host, model, channel))
+
+
+def _outputs(job: InspectJob, host: Host, model: nn.Module) -> int | None:
+    """How many scores the model gives for an item; None where it gives something else."""
+    import torch
+
+    examples = example_inputs(host, job, job.workload.name, job.workload_options, 2)
+    try:
+        with torch.inference_mode():
+            outputs = model(*examples)
+    except Exception as error:
+        shapes = ", ".join(str(list(example.shape)) for example in examples)
+        cause = f"{type(error).__name__}: {error}".rstrip(": ")
+        raise UsageError(f"{type(model).__name__} rejects an input of shape {shapes}: {cause}") from error
+    if not isinstance(outputs, torch.Tensor):
+        raise UsageError(
+            f"{type(model).__name__} gives {type(outputs).__name__}, where one tensor [batch, ...] is due"
+        )
+    return outputs.shape[1] if outputs.dim() == 2 else None
+
+
+def _untreatable(
+    job: InspectJob, host: Host, model: nn.Module, channel: Channel
+) -> dict[str, tuple[str, str]]:
+    """Stage and reason of each config that says that it cannot treat the model."""
+    found: dict[str, tuple[str, str]] = {}
+    with_stubs: Any = None
+    for reference in job.configs:
+        name = reference.name
+        record = host.get("config", name).record
+        assert isinstance(record, Config)
+        stage = "make_model"
+        channel.stage(f"{ASKING}{name}")
+        try:
+            if record.quantizable and with_stubs is None:
+                with_stubs = fp32_model(host, job, job.workload.name, job.workload_options, quantizable=True)
+            stage = "can_treat"
+            if host.implements(name, "can_treat"):
+                context = context_for(job, options=options_of(host, name, {}))
+                form = with_stubs if record.quantizable else model
+                host.call(name, "can_treat", model=form, context=context)
+        except Unsupported as error:
+            found[name] = (stage, " ".join(str(error).split()))
+        except (Exception, SystemExit) as error:
+            # The build will tell, and tells it better.
+            print(f"{name}: {error!r}", file=sys.stderr)  # noqa: T201
+    return found
+
+
+def _fingerprint(model: nn.Module) -> str:
+    """SHA-256 of the parameters and buffers as the model was made."""
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().reshape(-1).view(dtype=_bytes()).numpy().data)
+    return digest.hexdigest()
+
+
+def _bytes() -> Any:
+    import torch
+
+    return torch.uint8
+
+
+def _sources(modules: set[str]) -> str:
+    """SHA-256 of the files that making the model imported, but for those of installed packages."""
+    installed = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib"))
+    digest = hashlib.sha256()
+    for name in sorted(modules):
+        place = getattr(sys.modules.get(name), "__file__", None)
+        if place and place.endswith(".py") and not place.startswith(installed) and Path(place).is_file():
+            digest.update(name.encode())
+            digest.update(Path(place).read_bytes())
+    return digest.hexdigest()
 
 
 def _runtime(engines: list[str]) -> dict[str, Any]:

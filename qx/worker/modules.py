@@ -33,16 +33,44 @@ def example_inputs(
 
 
 def load_weights(model: torch.nn.Module, path: Path) -> None:
-    """Load a state dict strictly. Raises ``UsageError`` that names what does not fit."""
+    """Load a state dict of torch or safetensors. Raises ``UsageError`` that names what does not fit."""
+    import torch
+
+    if not path.is_file():
+        raise UsageError(f"weights file {path} does not exist")
+    state = _safetensors(path) if path.suffix == ".safetensors" else _torch_file(path)
+    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise UsageError(
+            f"weights file {path} holds no state dict (names to tensors); "
+            f"save it with torch.save(model.state_dict(), FILE)"
+        )
+    if problem := _misfit(model.state_dict(), state):
+        raise UsageError(f"weights file {path} does not fit {type(model).__name__}: {problem}")
+    model.load_state_dict(state, strict=True)
+
+
+def _safetensors(path: Path) -> Any:
+    try:
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise UsageError(
+            f"weights file {path}: reading it takes the package safetensors: pip install safetensors"
+        ) from error
+    try:
+        return load_file(path)
+    except Exception as error:
+        # It raises an error of its own, which is no public name.
+        raise UsageError(f"weights file {path} is damaged, or is no safetensors file: {error}") from error
+
+
+def _torch_file(path: Path) -> Any:
     import pickle
     import zipfile
 
     import torch
 
-    if not path.is_file():
-        raise UsageError(f"weights file {path} does not exist")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if zipfile.is_zipfile(path) or "global" in str(error).lower():
             raise UsageError(
@@ -53,14 +81,6 @@ def load_weights(model: torch.nn.Module, path: Path) -> None:
     except Exception as error:
         # A damaged pickle raises whatever it runs into.
         raise UsageError(f"weights file {path} is damaged, or was not written by torch.save") from error
-    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise UsageError(
-            f"weights file {path} holds no state dict (names to tensors); "
-            f"save it with torch.save(model.state_dict(), FILE)"
-        )
-    if problem := _misfit(model.state_dict(), state):
-        raise UsageError(f"weights file {path} does not fit {type(model).__name__}: {problem}")
-    model.load_state_dict(state, strict=True)
 
 
 def _misfit(due: Mapping[str, torch.Tensor], given: Mapping[str, torch.Tensor]) -> str | None:

@@ -65,7 +65,7 @@ class _Building(_Watching):
         torch.set_num_threads(build.threads)
         if build.engine is not None:
             torch.backends.quantized.engine = build.engine
-        self._build, self._weights = build, digest(Path(build.weights))
+        self._build, self._weights = build, digest(Path(str(build.weights)))
         self._inputs, self._outputs = Path(job.inputs), Path(job.outputs)
         self._model = self._made()
         self._due = self._answers(self._model)
@@ -83,7 +83,7 @@ class _Building(_Watching):
             touched.append("one that was there before")
         if not self._same(lambda: self._answers(self._made())):
             touched.append("one that is made afterwards")
-        if digest(Path(self._build.weights)) != self._weights:
+        if digest(Path(str(self._build.weights))) != self._weights:
             touched.append("the weights file")
         np.save(self._outputs, self._due)
         told = super().seen()
@@ -105,7 +105,7 @@ class _Building(_Watching):
         build = self._build
         host = host_for(evolve(build, wrappers=()), (build.workload,))
         model = fp32_model(host, build, build.workload.name, build.workload_options, quantizable=False)
-        load_weights(model, Path(build.weights))
+        load_weights(model, Path(str(build.weights)))
         return model
 
     def _answers(self, model: Any) -> Any:

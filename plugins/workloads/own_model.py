@@ -1,0 +1,134 @@
+"""A model of the user's own, without a plugin: ``--model``, ``--weights``, ``--data``, ``--input-shape``.
+
+The model comes from a factory, the images from a tree of class folders. Where no weights are given they are
+those that the factory makes, and nothing is said of accuracy.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qx import Context, Data, DataError, Option, UsageError, Workload, hookimpl
+
+if TYPE_CHECKING:
+    import torch
+
+
+@hookimpl
+def describe() -> Workload:
+    return Workload(
+        name="own_model",
+        summary="Your own model, from a factory, on images in class folders; see --model.",
+        takes_model=True,
+        random_weights=True,
+        options=(
+            Option(name="model", default="", help="What makes the model: MODULE:FACTORY or FILE.py:FACTORY."),
+            Option(name="input_shape", default="", help="Channels, height and width: 3,224,224."),
+            Option(
+                name="mean", default="", help="Of each channel, 0 to 1; else the model's metadata say it."
+            ),
+            Option(name="std", default="", help="Of each channel, 0 to 1; else the model's metadata say it."),
+            Option(
+                name="crop",
+                default=0.875,
+                minimum=0.1,
+                maximum=1.0,
+                help="Share of the shorter side that is cut out, unless the model's metadata say it.",
+            ),
+            Option(
+                name="images",
+                default=1000,
+                minimum=0,
+                help="Test images that are evaluated, drawn evenly over the classes; 0 for all.",
+            ),
+        ),
+    )
+
+
+@hookimpl
+def make_model(context: Context) -> torch.nn.Module:
+    from qx_plugins.models.factory import make
+
+    return make(_due(context, "model"), quantizable=context.quantizable)
+
+
+@hookimpl
+def load_data(split: str, context: Context) -> Data:
+    from qx_plugins.models.factory import metadata
+    from qx_plugins.models.fitted_images import LAYOUT, load_fitted
+
+    shape = _shape(context)
+    if context.data is None:
+        raise DataError(f"no data were named; give --data DIR, a folder that holds {LAYOUT}")
+    given = {name: _numbers(context, name, shape[0]) for name in ("mean", "std")}
+    told = {} if all(given.values()) else metadata(_due(context, "model"))
+    for name in given:
+        if not given[name]:
+            given[name] = _of_metadata(told, name, shape[0])
+    return load_fitted(
+        split,
+        root=context.data,
+        shape=shape,
+        mean=given["mean"],
+        std=given["std"],
+        crop=float(told.get("crop_pct") or context.options["crop"]),
+        count=context.options["images"] if split == "test" else 0,
+        cache=context.cache,
+        progress=context.progress,
+    )
+
+
+@hookimpl
+def example_inputs(batch_size: int, context: Context) -> tuple[torch.Tensor, ...]:
+    import torch
+
+    generator = torch.Generator().manual_seed(context.seed)
+    return (torch.randn(batch_size, *_shape(context), generator=generator),)
+
+
+def _due(context: Context, name: str) -> str:
+    text = str(context.options[name])
+    if not text:
+        raise UsageError(f"--{name.replace('_', '-')} is missing, and a model of your own needs it")
+    return text
+
+
+def _shape(context: Context) -> tuple[int, int, int]:
+    text = _due(context, "input_shape")
+    parts = text.split(",")
+    if len(parts) != 3 or not all(part.strip().isdigit() for part in parts):
+        raise UsageError(f"--input-shape {text}: expected channels, height and width, such as 3,224,224")
+    channels, height, width = (int(part) for part in parts)
+    if channels not in (1, 3) or not (height and width):
+        raise UsageError(f"--input-shape {text}: images have 1 or 3 channels and some pixels")
+    return channels, height, width
+
+
+def _numbers(context: Context, name: str, channels: int) -> list[float]:
+    """The numbers of an option, one for each channel; empty where it was not given."""
+    text = str(context.options[name])
+    try:
+        numbers = [float(part) for part in text.split(",")] if text else []
+    except ValueError:
+        numbers = [float("nan")]
+    return _checked(numbers, name, channels, f"--{name} {text}") if text else []
+
+
+def _of_metadata(told: object, name: str, channels: int) -> list[float]:
+    found = told.get(name) if isinstance(told, dict) else None
+    if found is None:
+        raise UsageError(
+            "the model does not say how its inputs are normalised (pretrained_cfg): give --mean and --std, "
+            "a number for each channel, of pixels from 0 to 1"
+        )
+    return _checked(
+        [float(number) for number in found], name, channels, f"the model's metadata: {name} {found}"
+    )
+
+
+def _checked(numbers: list[float], name: str, channels: int, what: str) -> list[float]:
+    low = 0.0 if name == "mean" else 1e-6
+    if len(numbers) != channels or not all(low <= number <= 1e6 for number in numbers):
+        positive = "" if name == "mean" else ", above 0"
+        raise UsageError(f"{what}: expected {channels} numbers{positive}, one for each channel")
+    return numbers

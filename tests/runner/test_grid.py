@@ -1,0 +1,151 @@
+"""Several workloads in one run: a front for each, and a summary across them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qx.results import read, schema
+from qx.summary import part
+
+
+@pytest.fixture(scope="module")
+def grid(qx: Callable[..., Any], toy: Any, write_plugin: Any, tmp_path_factory: Any) -> Any:
+    """The toy and a second one of the same weights, by two configs, and a third whose data are missing."""
+    source = Path(toy.plugins[0]).read_text(encoding="utf-8")
+    second = source.replace('name="toy"', 'name="second"')
+    broken = source.replace('name="toy"', 'name="broken"').replace(
+        "import numpy\n",
+        'import numpy\n    from qx import DataError\n    raise DataError("no data here")\n',
+        1,
+    )
+    weights = f"qx_toy_weights:{toy.weights.name}"
+    package = tmp_path_factory.mktemp("package") / "qx_toy_weights"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / toy.weights.name).write_bytes(toy.weights.read_bytes())
+    plugins = []
+    for name, text in (
+        ("first", source.replace('name="toy"', 'name="first"')),
+        ("second", second),
+        ("broken", broken),
+    ):
+        text = text.replace(f'name="{name}",', f'name="{name}", weights="{weights}",')
+        plugins.append(write_plugin(name, text))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(package.parent))
+        done = qx(
+            *("run", "--workload", "first", "--workload", "second", "--workload", "broken"),
+            *toy.given(*plugins, toy.config("toy_int8")),
+            *("--batch-size", 1, "--budget", 4, "--quick"),
+            cwd=tmp_path_factory.mktemp("grid"),
+        )
+    folder = done.folder / "first+second+broken"
+    return type(done)(done.code, done.out, done.err, folder)
+
+
+def test_one_run_holds_all_workloads(grid: Any) -> None:
+    """Both workloads are in one file that keeps the schema, each with a baseline and a front."""
+    import jsonschema
+
+    assert grid.code == 1, grid.err
+    jsonschema.validate(grid.results, schema())
+    workloads = grid.results["run"]["workloads"]
+    assert list(workloads) == ["first", "second", "broken"]
+    for name in ("first", "second"):
+        assert workloads[name]["baseline"] == f"{name}/toy_fp32"
+        assert any(one["on_front"] for cell, one in grid.results["front"].items() if cell.startswith(name))
+        controls = [floor for floor in grid.results["noise_floor"] if floor["workload"] == name]
+        assert controls
+        latency = [
+            one
+            for one in grid.results["measurements"]
+            if one["cell"] == f"{name}/toy_int8" and one["metric"] == "latency"
+        ]
+        assert latency[0]["vs_baseline"]["value"] > 0
+
+
+def test_a_workload_that_cannot_be_prepared_costs_its_own_cells(grid: Any) -> None:
+    """The reason stands with its cells, and nobody else's."""
+    ended = {name: (cell["outcome"], cell["stage"]) for name, cell in grid.results["cells"].items()}
+    assert ended["broken/toy_fp32"] == ended["broken/toy_int8"] == ("failed", "prepare")
+    assert "no data here" in grid.results["cells"]["broken/toy_int8"]["cause"]
+    assert ended["first/toy_int8"] == ended["second/toy_int8"] == ("ok", None)
+    assert {told.partition("/")[0] for told in grid.results["run"]["due_failures"]} == {"broken"}
+
+
+def test_the_summary_is_the_mean_over_workloads(grid: Any) -> None:
+    """The summary holds the geometric mean of the ratios, and how many fronts a config is on."""
+    rows = {one["row"]: one for one in grid.results["summary"]}
+    assert set(rows) == {"toy_fp32", "toy_int8"}
+    row = rows["toy_int8"]
+    assert row["well"] == ["first", "second"]
+    (latency,) = (figure for figure in row["figures"] if figure["metric"] == "latency")
+    values = [
+        one["vs_baseline"]["value"]
+        for one in grid.results["measurements"]
+        if one["config"] == "toy_int8" and one["metric"] == "latency" and one["vs_baseline"]
+    ]
+    assert latency["value"] == pytest.approx(math.prod(values) ** (1 / len(values)))
+    assert (latency["least"], latency["most"]) == (min(values), max(values))
+    on_front = [cell for cell, one in grid.results["front"].items() if one["on_front"]]
+    assert [f"{name}/toy_int8" for name in row["on_front"]] == [
+        cell for cell in on_front if cell.endswith("toy_int8")
+    ]
+
+
+def test_the_table_has_a_summary_and_a_section_for_each(grid: Any) -> None:
+    """The summary comes first, then each workload, then the environment once."""
+    headings = [line for line in grid.table.splitlines() if line.startswith("## ")]
+    assert headings[0] == "## Summary"
+    assert [name for name in ("first", "second", "broken") if any(f"`{name}`" in one for one in headings)]
+    assert headings[-1] == "## Environment"
+    assert len(headings) == 5
+    assert grid.table.count("### Front") == 3
+    assert "could not be prepared" in grid.table
+    assert "ended well" in grid.out
+    assert "== first" in grid.out
+
+
+def test_report_shows_it_again(qx: Callable[..., Any], grid: Any) -> None:
+    """``qx report`` computes the same figures from the raw samples, the summary too."""
+    before = grid.table
+    done = qx("report", grid.folder)
+    assert done.code == 0, done.err
+    assert "differ" not in done.err
+    assert grid.table == before
+
+
+def test_a_part_is_as_if_it_had_been_run_alone(grid: Any) -> None:
+    """The part of a workload holds its own cells and baseline, and axes without its name."""
+    results = part(read(grid.folder), "second")
+    assert results.run["baseline"] == "second/toy_fp32"
+    assert {cell.workload for cell in results.cells.values()} == {"second"}
+    assert all("workload" not in axis for axis in results.axes)
+    assert results.axes
+    json.loads(results.to_json())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--workload", "digits_cnn", "--workload", "nonsense"), "nonsense"),
+        (
+            ("--workload", "digits_cnn", "--workload", "languages_encoder", "--weights", "x.pt"),
+            "--weights is of one workload",
+        ),
+    ],
+)
+def test_wrong_usage_ends_it_before_anything_is_done(
+    qx: Callable[..., Any], arguments: tuple[str, ...], told: str
+) -> None:
+    """An unknown workload among several, and weights for several: one line, exit code 2."""
+    done = qx("run", *arguments)
+    assert done.code == 2
+    assert told in done.err
+    assert len(done.err.strip().splitlines()) == 1
