@@ -1,7 +1,8 @@
-"""The network of ``digits_cnn`` timed by hand, without qx: what the other benchmarks compare with.
+"""What one would write by hand to time a model in a runtime, without qx: load, warm up, call, median.
 
-Its first argument says how: ``loop``, one network in this process; ``usual``, four copies of it, one after
-another, in this process. Prints the median milliseconds a call of each. With ``pyperf`` the rest is pyperf's.
+    python benchmarks/bare.py onnxruntime model.onnx images.npy 1
+
+prints milliseconds a call. It imports the runtime and numpy, and nothing of qx but, for torch, the network.
 """
 
 from __future__ import annotations
@@ -10,50 +11,73 @@ import sys
 from collections.abc import Callable
 from statistics import median
 from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+WARM, CALLS = 100, 300
 
 
-def network() -> Callable[[], object]:
-    """One call of it, on one image, with one thread."""
-    from importlib.resources import files
-
+def torch(path: str, images: np.ndarray, threads: int) -> Callable[[], Any]:
+    """The network of the built-in workloads in eager mode."""
     import torch
     from qx_plugins.models.cifar_cnn import CifarCNN
 
-    torch.set_num_threads(1)
-    module = CifarCNN(quantizable=False)
-    with files("qx_weights").joinpath("digits_cnn.pt").open("rb") as file:
-        module.load_state_dict(torch.load(file, weights_only=True))
-    module.eval()
-    image = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    torch.set_num_threads(threads)
+    model = CifarCNN()
+    model.load_state_dict(torch.load(path, weights_only=True))
+    model.eval()
+    inputs = torch.from_numpy(images)
     torch.inference_mode().__enter__()
-    return lambda: module(image)
+    return lambda: model(inputs)
 
 
-def timed(call: Callable[[], object], warm: int, calls: int) -> float:
-    """Median milliseconds."""
-    for _ in range(warm):
-        call()
-    times = []
-    for _ in range(calls):
-        start = perf_counter()
-        call()
-        times.append(perf_counter() - start)
-    return 1000 * median(times)
+def onnxruntime(path: str, images: np.ndarray, threads: int) -> Callable[[], Any]:
+    """A session on the CPU."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda: session.run(None, {name: images})
+
+
+def openvino(path: str, images: np.ndarray, threads: int) -> Callable[[], Any]:
+    """A synchronous request."""
+    import openvino
+
+    properties = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
+    request = openvino.Core().compile_model(path, "CPU", properties).create_infer_request()
+    tensor = openvino.Tensor(images, shared_memory=True)
+    return lambda: request.infer({0: tensor}, share_inputs=True, share_outputs=True)
+
+
+def executorch(path: str, images: np.ndarray, threads: int) -> Callable[[], Any]:
+    """The runtime's own interface for Python."""
+    import torch
+    from executorch.extension.pybindings.portable_lib import _unsafe_reset_threadpool
+    from executorch.runtime import Runtime
+
+    _unsafe_reset_threadpool(threads)
+    method = Runtime.get().load_program(path).load_method("forward")
+    inputs = (torch.from_numpy(images),)
+    return lambda: method.execute(inputs)
+
+
+RUNTIMES = {"torch": torch, "onnxruntime": onnxruntime, "openvino": openvino, "executorch": executorch}
 
 
 def main() -> None:
-    """Do what the first argument says."""
-    match sys.argv.pop(1):
-        case "loop":
-            print(timed(network(), warm=200, calls=500))
-        case "usual":
-            print(*(timed(network(), warm=10, calls=200) for _ in range(4)))
-        case "pyperf":
-            import pyperf
-
-            # Its workers are started with this script's arguments, of which it knows only its own.
-            runner = pyperf.Runner(program_args=(__file__, "pyperf"))
-            runner.bench_func("network", network())
+    """Print the median."""
+    runtime, path, images, threads = sys.argv[1:]
+    call = RUNTIMES[runtime](path, np.load(images), int(threads))
+    times = []
+    for _ in range(WARM + CALLS):
+        start = perf_counter()
+        call()
+        times.append(perf_counter() - start)
+    print(1000 * median(times[WARM:]))
 
 
 if __name__ == "__main__":

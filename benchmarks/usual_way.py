@@ -21,7 +21,7 @@ import numpy as np
 from benchmarks.common import HERE, keep, measured, of, options
 from qx.runner.processes import THREAD_VARIABLES
 
-BARE = str(HERE / "bare.py")
+BARE = str(HERE / "by_hand.py")
 
 
 def ran(*arguments: str) -> str:

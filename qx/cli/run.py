@@ -30,8 +30,9 @@ def register(commands: Commands) -> None:
         default=[],
         metavar="NAME",
         dest="configs",
-        help="a config to compare (repeatable; default: all there are); the baseline always takes part",
+        help="a config to compare (repeatable; default: all but those that train), beside the baseline",
     )
+    parser.add_argument("--all", action="store_true", help="all configs, those that train for minutes too")
     parser.add_argument(
         "-m",
         "--metric",
@@ -210,6 +211,7 @@ def run(arguments: argparse.Namespace) -> int:
     request = build_request(
         arguments,
         configs=arguments.configs,
+        every=arguments.all,
         metrics=arguments.metrics,
         batch_sizes=tuple(dict.fromkeys(arguments.batch_sizes or (1, 32))),
         threads=arguments.threads,

@@ -35,6 +35,8 @@ class Request:
     #: Several workloads, in place of ``workload``: a run is then the grid of workloads by configs.
     workloads: tuple[str, ...] = field(default=(), converter=to_strings)
     configs: tuple[str, ...] = field(default=(), converter=to_strings)
+    #: Where no config is named: those that train as well.
+    every: bool = False
     metrics: tuple[str, ...] = field(default=(), converter=to_strings)
     batch_sizes: tuple[int, ...] = field(default=(1, 32), converter=to_integers)
     threads: int = 1
@@ -148,6 +150,8 @@ class Chosen:
     workload_options: Mapping[str, Mapping[str, Any]]
     #: Runtime baselines that nobody named, each with the configs that it takes part for.
     brought: Mapping[str, tuple[str, ...]] = Factory(dict)
+    #: Configs that train, which take minutes each and were not asked for.
+    left_out: tuple[str, ...] = ()
 
     @property
     def baseline_row(self) -> str:
@@ -183,14 +187,18 @@ def references(entries: Sequence[Entry]) -> tuple[Reference, ...]:
 
 
 def choose(host: Host, request: Request) -> Chosen:
-    """The configs and metrics asked for; without names all there are.
+    """The configs and metrics asked for; without names all there are, but for configs that train.
 
     The baseline is always among them, and so is the runtime baseline of each. Configs that are unavailable
     keep their row. Raises ``UsageError`` for unknown names.
     """
     baseline = _baseline(host)
+    there = [entry for entry in host.entries if entry.kind == "config" and entry.usable]
+    left_out = (
+        [] if request.configs or request.every else [entry for entry in there if config(entry).training]
+    )
     wanted = [host.get("config", name) for name in request.configs] or [
-        entry for entry in host.entries if entry.kind == "config" and entry.state in ("ready", "unavailable")
+        entry for entry in there if entry not in left_out
     ]
     configs = _with_runtime_baselines(host, _unique([baseline, *wanted]))
     asked = frozenset(request.configs)
@@ -225,6 +233,7 @@ def choose(host: Host, request: Request) -> Chosen:
         metrics=measured,
         named=asked,
         brought=_brought(configs, asked),
+        left_out=tuple(entry.name for entry in left_out),
         metric_options={
             entry.name: settings.settled(entry, values) for entry in measured if metric(entry).options
         },

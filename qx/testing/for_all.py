@@ -17,7 +17,7 @@ from qx.testing.verdicts import KINDS, Failed, NotApplicable, check
 #: Packages that take a tenth of a second and more to import, or bring numpy along.
 HEAVY = frozenset(
     (
-        *("PIL", "cv2", "executorch", "jax", "keras", "matplotlib", "nncf", "numba", "numpy", "onnx"),
+        *("PIL", "cv2", "jax", "keras", "matplotlib", "nncf", "numba", "numpy", "onnx"),
         *("onnxruntime", "openvino", "pandas", "polars", "scipy", "skimage", "sklearn", "sympy"),
         *("tensorflow", "timm", "torch", "torchao", "torchaudio", "torchvision", "transformers"),
     )

@@ -9,12 +9,13 @@ import pytest
 from qx.host import Host
 from qx.testing import conformance_test
 
-#: They compile for minutes: ``QX_SLOW=1`` checks them too.
-SLOW = "inductor"
+#: One of each manner in which a built-in plugin is made. The others follow with ``QX_SLOW=1``: they take
+#: minutes, and share all but a few lines with these.
+QUICK = {"dynamic_int8", "static_int8_per_channel", "fx_static_int8", "accuracy", "latency", "torch_eager"}
 
 for _entry in Host.discover().entries:
     if _entry.distribution == "quant-explorer" and _entry.kind != "wrapper":
         _test = conformance_test(_entry.name)
-        if SLOW in _entry.name and not os.environ.get("QX_SLOW"):
-            _test = pytest.mark.skip(reason="compiles for minutes; QX_SLOW=1 runs it")(_test)
+        if _entry.name not in QUICK and not os.environ.get("QX_SLOW"):
+            _test = pytest.mark.skip(reason="QX_SLOW=1 runs it")(_test)
         globals()[f"test_{_entry.name}"] = pytest.mark.filterwarnings("default")(_test)
