@@ -125,7 +125,7 @@ HOOKS = [name for name, one in vars(hookspecs).items() if hasattr(one, "qx_spec"
 def test_a_hook_with_fewer_arguments_is_served(hook: str, tmp_path: Path) -> None:
     """A hook that takes none of its arguments, as if all had been added after it was written, is called."""
     kinds = {
-        "config": ("prepare_model", "calibrate", "convert"),
+        "config": ("can_treat", "prepare_model", "calibrate", "convert"),
         "workload": ("make_model", "load_data", "example_inputs", "train"),
         "metric": ("measure",),
         "loader": ("load",),

@@ -37,7 +37,8 @@ def run(job: DataJob, channel: Channel) -> None:
         test = evolve(test, labels=None)
     if (most := max(job.calibration_counts, default=0)) > len(train):
         raise UsageError(
-            f"{most} calibration images are asked for, but {name} has {len(train)} training items"
+            f"{most} calibration images are asked for, but {name} has {len(train)} training items: "
+            f"give --calibration-n {len(train)} or fewer"
         )
     channel.stage("select")
     home = Path(job.cache) / "splits"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from qx.runner.builds import Build, build
 from qx.runner.preparation import Prepared, prepare
 from qx.runner.processes import Failure, Processes
 from qx.runner.request import Request, cell_of
-from qx.runner.settings import variants
+from qx.runner.settings import Variant, variants
 from qx.worker.arrays import Split
 
 CALIBRATED = """
@@ -44,6 +44,10 @@ CALIBRATED = """
 """
 
 
+def _prepared(host: Host, request: Request, processes: Processes, trained: Sequence[Variant]) -> Prepared:
+    return prepare(host, request, host.get("workload", "toy"), processes, Lines(), {}, trained)
+
+
 @define
 class Bench:
     """Builds configs of the toy, and counts the processes that it takes."""
@@ -56,12 +60,12 @@ class Bench:
 
     def prepare(self, **changes: Any) -> Prepared:
         request = evolve(self.request, **changes)
-        return prepare(Host.discover(self.plugins), request, self.processes, Lines(), {}, ())
+        return _prepared(Host.discover(self.plugins), request, self.processes, ())
 
     def prepare_for_training(self) -> Prepared:
         host = Host.discover(self.plugins)
         trained = variants(host.get("config", "trained"), {})
-        return prepare(host, self.request, self.processes, Lines(), {}, trained)
+        return _prepared(host, self.request, self.processes, trained)
 
     def build(
         self, config: str, prepared: Prepared | None = None, *more: str, **changes: Any
@@ -96,7 +100,7 @@ def bench(
     ]
     request = Request(workload="toy", weights=toy.weights, calibration_n=40)
     with Processes(logs) as processes:
-        prepared = prepare(Host.discover(plugins), request, processes, Lines(), {}, ())
+        prepared = _prepared(Host.discover(plugins), request, processes, ())
         yield Bench(plugins, request, processes, logs, prepared)
 
 

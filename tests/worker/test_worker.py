@@ -27,11 +27,16 @@ from qx.jobs import (
     BuildJob,
     DataJob,
     DeriveJob,
+    DescribeJob,
     EvaluateJob,
+    ExamineJob,
     InspectJob,
+    Job,
     LaunchJob,
+    ServeJob,
     SpinJob,
     TrainJob,
+    WatchJob,
     from_json,
 )
 from qx.runner.processes import Failure, Processes
@@ -314,14 +319,23 @@ def test_a_job_is_the_same_after_its_travel(kind: type) -> None:
         DeriveJob: {"samples": "s", "baseline": "b", "batch_sizes": (1,), "metrics": (one,)},
         TrainJob: {"workload": one, "cache": "c", "output": "o", "workload_options": {"epochs": 2}},
         SpinJob: {},
+        DescribeJob: {"plugin": one},
+        ServeJob: {"artifact": "a", "inputs": "i", "batch_sizes": (1, 3), "outputs": "o"},
+        ExamineJob: {"workload": one, "weights": None, "cache": "c"},
     }
+    fields[WatchJob] = {"job": SpinJob(seed=3), "absent": ("numpy",), "folder": "f"}
     job = kind(**fields[kind], seed=9)
     line = job.to_json()
     assert "\n" not in line
     assert from_json(line) == job
     travelled = json.loads(line)
     for name, value in fields[kind].items():
-        assert travelled[name] == json.loads(json.dumps(value, default=asdict))
+        told = (
+            json.loads(value.to_json())
+            if isinstance(value, Job)
+            else json.loads(json.dumps(value, default=asdict))
+        )
+        assert travelled[name] == told
 
 
 MISCHIEF = """
