@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from qx.cli import Commands
 
 
+#: Columns that a summary needs beside the names.
+ROOM = 30
+#: Where it begins below them.
+INDENT = 12
+
+
 def register(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser(
@@ -77,10 +83,12 @@ def _lines(entries: Sequence[Entry], width: int) -> Iterator[str]:
         for entry in rows:
             start = f"  {entry.kind or '?':<8}  {entry.name:<{names}}  {entry.state:<{states}}  "
             text = entry.reason or (entry.record.summary if entry.record else _wraps(entry))
-            room = max(width - len(start), 24)
-            first, *rest = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
-            yield (start + first).rstrip()
-            yield from (" " * len(start) + line for line in rest)
+            # Beside the names, or where they leave it no room, below.
+            beside = width - len(start) >= ROOM
+            indent = len(start) if beside else INDENT
+            first, *rest = textwrap.wrap(text, width - indent, break_on_hyphens=False) or [""]
+            yield (start + first if beside else start).rstrip()
+            yield from (" " * indent + line for line in (rest if beside else (first, *rest)))
 
 
 def _wraps(entry: Entry) -> str:

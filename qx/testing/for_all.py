@@ -16,8 +16,8 @@ from qx.testing.verdicts import KINDS, Failed, NotApplicable, check
 
 #: Packages that take a tenth of a second and more to import, or bring numpy along.
 _HEAVY = """
-    PIL cv2 jax keras matplotlib nncf numba numpy onnx onnxruntime openvino pandas polars scipy skimage sklearn
-    sympy tensorflow timm torch torchao torchaudio torchvision transformers
+    PIL cv2 jax keras matplotlib nncf numba numpy onnx onnxruntime openvino pandas polars scipy skimage
+    sklearn sympy tensorflow timm torch torchao torchaudio torchvision transformers
 """
 HEAVY = frozenset(_HEAVY.split())
 #: Seconds within which a plugin is imported and has described itself.

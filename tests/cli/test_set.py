@@ -86,7 +86,7 @@ def swept(qx: Qx, toy: Any, plugins: list[str], tmp_path_factory: pytest.TempPat
     settings += ["told.scale=0.5,2", "told.calibration_n=32,40", "told.note=a/b"]
     words = [word for setting in settings for word in ("--set", setting)]
     return qx(
-        "run", *toy.arguments(*plugins), *metrics, *words, "--budget", 0.01, "--batch-size", 1,
+        "run", *toy.arguments(*plugins), *metrics, *words, "--quick", "--budget", 0.01, "--batch-size", 1,
         "--out", "out", cwd=tmp_path_factory.mktemp("swept"),
     )  # fmt: skip
 
