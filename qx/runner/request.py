@@ -311,9 +311,10 @@ def choose_workloads(host: Host, request: Request) -> tuple[Entry, ...]:
     """The workloads asked for, each once, or the default one. Raises ``UsageError``."""
     if len(request.workloads) < 2:
         return (choose_workload(host, request),)
+    entries = _unique([_ready_workload(host, name) for name in request.workloads])
     if request.weights is not None:
         raise UsageError(f"--weights is of one workload, and there are {len(request.workloads)}")
-    return _unique([_ready_workload(host, name) for name in request.workloads])
+    return entries
 
 
 def choose_workload(host: Host, request: Request) -> Entry:

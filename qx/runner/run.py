@@ -44,9 +44,6 @@ def run(host: Host, request: Request, reporter: Reporter) -> tuple[Results, Reco
     """Do what was asked. Raises ``UsageError`` before anything is written."""
     request.check()
     chosen = choose(host, request)
-    if chosen.left_out:
-        names = ", ".join(chosen.left_out)
-        reporter.say(f"left out, because they train for minutes: {names} (--all takes every config)")
     for name, users in chosen.brought.items():
         reporter.say(f"{name} takes part, as the runtime baseline of {', '.join(users)}")
     began, started = time.monotonic(), datetime.now(timezone.utc)
@@ -64,6 +61,9 @@ def run(host: Host, request: Request, reporter: Reporter) -> tuple[Results, Reco
             return now
 
         parts = _prepare(host, request, chosen, processes, reporter)
+        if chosen.left_out:
+            names = ", ".join(chosen.left_out)
+            reporter.say(f"left out, because they train for minutes: {names} (--all takes every config)")
         going = [part for part in parts if part.prepared is not None]
         now = timed("prepare", began)
         for part in going:
