@@ -421,6 +421,8 @@ def test_a_launch_without_torch_never_imports_it(toys: Any) -> None:
         assert "numpy" in details["packages"]
         assert not set(details["packages"]) & {"torch", "torchvision", "sklearn", "PIL", "scipy"}
         assert details["threads"] == "1"
+        # Python, numpy and what a launch itself needs: MiB.
+        assert toys.measurement(config, "rss")["value"] < 60
 
 
 def test_a_wrapper_is_called_around_the_hooks_of_others(toys: Any) -> None:
