@@ -36,26 +36,20 @@ class Slower(Copy):
 
     @hookimpl
     def convert(self, model: Any) -> Any:
-        """Wrap it."""
-        import torch
+        """Add to its ``forward``: a module around it would be work of unknown size."""
+        forward, share = model.forward, self.share
 
-        share = self.share
+        def slowed(*inputs: Any) -> Any:
+            start = perf_counter_ns()
+            outputs = forward(*inputs)
+            now = perf_counter_ns()
+            end = now + share * (now - start)
+            while perf_counter_ns() < end:
+                pass
+            return outputs
 
-        class Slowed(torch.nn.Module):
-            def __init__(self) -> None:
-                super().__init__()
-                self.model = model
-
-            def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-                start = perf_counter_ns()
-                outputs = self.model(*inputs)
-                now = perf_counter_ns()
-                end = now + share * (now - start)
-                while perf_counter_ns() < end:
-                    pass
-                return outputs
-
-        return Slowed()
+        model.forward = slowed
+        return model
 
 
 class Heavier(Copy):
@@ -76,5 +70,5 @@ class Heavier(Copy):
 
 
 copy_a, copy_b, copy_c = Copy("copy_a"), Copy("copy_b"), Copy("copy_c")
-slower_0, slower_3, slower_5 = Slower("slower_0", 0.0), Slower("slower_3", 0.03), Slower("slower_5", 0.05)
+slower_3, slower_5 = Slower("slower_3", 0.03), Slower("slower_5", 0.05)
 heavier_64 = Heavier("heavier_64", 64)
