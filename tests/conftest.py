@@ -11,6 +11,7 @@ import importlib.util
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,7 @@ from textwrap import dedent
 from types import ModuleType
 from typing import Any
 
+import psutil
 import pytest
 from attrs import frozen
 
@@ -28,6 +30,17 @@ from qx.host import Host
 
 CONFIGS = ("fp32_baseline", "dynamic_int8", "static_int8_per_tensor", "static_int8_per_channel")
 METRICS = ("accuracy", "file_size", "latency", "rss")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C works in whatever tests start, though a shell's background job ignores it and hands that on."""
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if ignored:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    if ignored:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -133,6 +146,10 @@ def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
     yield run
     for process in started:
+        if process.poll() is None:
+            # Its workers would go on, and be in the way of other tests.
+            for worker in psutil.Process(process.pid).children(recursive=True):
+                worker.kill()
         process.kill()
         process.wait()
         for stream in filter(None, (process.stdout, process.stderr)):
