@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -34,7 +35,7 @@ from qx.runner.request import (
     config,
     references,
 )
-from qx.runner.waves import LEAST_WAVES, Measured, Plan, measure_in_waves
+from qx.runner.waves import LEAST_WAVES, BudgetTooShort, Measured, Plan, measure_in_waves
 
 #: The share of the free memory that launches may take.
 MEMORY_SHARE = 0.7
@@ -72,8 +73,7 @@ def run(host: Host, request: Request, reporter: Reporter) -> tuple[Results, Reco
         for part in going:
             _evaluate(host, request, chosen, part, processes, reporter, recording)
         now = timed("evaluate", now)
-        for part in going:
-            _measure(host, request, chosen, part, len(going), processes, reporter, recording)
+        _measure_all(host, request, chosen, going, processes, reporter, recording)
         now = timed("measure", now)
         if chosen.metrics_of("derived"):
             for part in going:
@@ -169,6 +169,55 @@ def _evaluate(
         _metrics_failed(part, {(cell, name): failure for name, failure in end.failures.items()}, reporter)
 
 
+def _measure_all(
+    host: Host,
+    request: Request,
+    chosen: Chosen,
+    parts: Sequence[Part],
+    processes: Processes,
+    reporter: Reporter,
+    recording: Recording,
+) -> None:
+    """Time the cells of every workload.
+
+    Among several, one whose share of the budget is too short costs its own timings. Raises ``UsageError``
+    where all are.
+    """
+    due: dict[str, float] = {}
+    for part in parts:
+        try:
+            _measure(host, request, chosen, part, len(parts), processes, reporter, recording)
+        except BudgetTooShort as error:
+            due[part.name] = error.due
+            told = _too_short(request, due, len(parts))
+            if len(due) == len(parts):
+                raise UsageError(told) from error
+            share = budget_of(request, len(chosen.variants), len(parts))
+            _give_up_timing(part, chosen, told, Measured(ended_by="too short a budget", budget=share))
+            reporter.say(told)
+
+
+def _too_short(request: Request, due: Mapping[str, float], workloads: int) -> str:
+    """What to give in place of the budget; ``due`` are the seconds of each workload that was refused."""
+    name, seconds = max(due.items(), key=lambda item: item[1])
+    shared, cells, enough = "", "these cells", "as much"
+    if workloads > 1:
+        shared, cells = f", shared by {workloads} workloads,", f"the cells of {name}"
+        enough = f"{math.ceil(seconds * workloads)}"
+    return (
+        f"--budget {request.budget:g}{shared} is too short: {LEAST_WAVES} waves of {cells} take about "
+        f"{seconds:.0f} s; give {enough}, or take a first look with --quick"
+    )
+
+
+def _give_up_timing(part: Part, chosen: Chosen, cause: str, measured: Measured) -> None:
+    """Nothing of a workload is measured in launches, though its cells go on."""
+    for cell in part.state.going():
+        for entry in (*chosen.metrics_of("fresh"), *chosen.metrics_of("block")):
+            part.state.metric_failures[cell, entry.name] = MetricFailure("failed", cause)
+    part.measured = measured
+
+
 def _measure(
     host: Host,
     request: Request,
@@ -184,10 +233,7 @@ def _measure(
     if baseline in state.failures:
         cause = f"{chosen.baseline.name} did not end well, so nothing was timed"
         reporter.say(cause)
-        for cell in state.going():
-            for entry in (*chosen.metrics_of("fresh"), *chosen.metrics_of("block")):
-                state.metric_failures[cell, entry.name] = MetricFailure("failed", cause)
-        part.measured = Measured(ended_by="the baseline failed")
+        _give_up_timing(part, chosen, cause, Measured(ended_by="the baseline failed"))
         return
     going = state.going()
     cells = {cell: state.cells[cell] for cell in going}

@@ -15,7 +15,6 @@ from attrs import Factory, define, field, frozen
 
 from qx import stats
 from qx.environment import usable_cpus
-from qx.errors import UsageError
 from qx.host import Entry
 from qx.jobs import LaunchJob
 from qx.quantity import log_ratios
@@ -43,7 +42,7 @@ WARM_SECONDS = 1.0
 #: A launch that dies is tried again so often before its cell is given up.
 RETRIES = 2
 #: What can end the waves, the worst first.
-ENDED_BY = ("the baseline failed", "budget", "precision", "waves", "nothing to repeat")
+ENDED_BY = ("the baseline failed", "too short a budget", "budget", "precision", "waves", "nothing to repeat")
 
 
 @frozen(kw_only=True)
@@ -78,7 +77,7 @@ class Measured:
 
     waves: int = 0
     #: ``precision``; ``budget``; ``waves``, the least number of them, where nothing is timed; ``nothing to
-    #: repeat``; ``the baseline failed``.
+    #: repeat``; ``too short a budget``; ``the baseline failed``.
     ended_by: str = "nothing to repeat"
     seconds: float = 0.0
     budget: float = 0.0
@@ -103,12 +102,23 @@ class Measured:
     dropped: set[tuple[str, str]] = Factory(set)
 
 
+class BudgetTooShort(Exception):
+    """The least number of waves does not fit the budget: they take about ``due`` seconds."""
+
+    def __init__(self, due: float) -> None:
+        super().__init__(f"{due:.0f} s are due")
+        self.due = due
+
+
 #: Told how far the waves are, 0 to 1, and a line of text.
 Step = Callable[[float, str], None]
 
 
 def measure_in_waves(plan: Plan, processes: Processes, recording: Recording, step: Step) -> Measured:
-    """Run waves of each group until the ratios are precise enough or the budget is spent."""
+    """Run waves of each group until the ratios are precise enough or the budget is spent.
+
+    Raises ``BudgetTooShort`` where ``plan.strict``, before anything is timed.
+    """
     measured = Measured(budget=plan.budget)
     if not plan.fresh and not plan.block:
         return measured
@@ -254,7 +264,7 @@ class _Group:
         return answer["seconds_per_call"]  # type: ignore[no-any-return]
 
     def _count_out(self, times: Mapping[str, Mapping[int, float]], spent: float) -> None:
-        """Rounds, so that the waves that are aimed at fit the budget; or ``UsageError``."""
+        """Rounds, so that the waves that are aimed at fit the budget."""
         tasks = [
             Task(
                 metric=entry.name,
@@ -266,11 +276,9 @@ class _Group:
         ]
         least = LEAST_ROUNDS * sum(round_seconds(times, task.batch_size) for task in tasks)
         due = self.plan.least_waves * len(self.plan.groups) * (spent + least)
-        if self.plan.strict and due > self.plan.budget:
-            raise UsageError(
-                f"--budget {self.plan.budget:g} is too short: {self.plan.least_waves} waves of these cells "
-                f"take about {due:.0f} s; give as much, or take a first look with --quick"
-            )
+        # Not in a later group: what the first has measured would be lost.
+        if self.plan.strict and due > self.plan.budget and not self.measured.rounds:
+            raise BudgetTooShort(due)
         left = self.plan.budget / len(self.plan.groups) / self.plan.least_waves - spent
         self.counts = counted_out(tasks, times, HEADROOM * left)
         for task, count in self.counts.items():
