@@ -33,13 +33,13 @@ class Varied(waves._Group):
         self.variant = VARIANTS[(self.measured.waves - 1) % len(VARIANTS)]
         return super()._hold(launches) if self.variant == "held" else ()
 
-    def _rounds(self, launches: dict[str, Worker], wave: int) -> None:
+    def _rounds(self, launches: dict[str, Worker]) -> None:
         stopped = self.variant == "stopped"
         with _stopped(launches) if stopped else patch.object(self, "variant", self.variant):
-            super()._rounds(launches, wave)
+            super()._rounds(launches)
         self.variant = "free"
 
-    def _ask(self, worker: Worker, *arguments: Any, **named: Any) -> None:
+    def _ask(self, worker: Worker, *arguments: Any, **named: Any) -> Any:
         if getattr(self, "variant", "free") != "stopped":
             return super()._ask(worker, *arguments, **named)
         os.kill(worker.pid, signal.SIGCONT)

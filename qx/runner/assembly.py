@@ -17,10 +17,10 @@ from qx.records import Outcome
 from qx.results import CellResult, ConfigResult, Results
 from qx.runner.builds import Build
 from qx.runner.evaluation import MetricFailure, evaluation_batch_size
+from qx.runner.plan import ENDED_BY, Measured
 from qx.runner.preparation import Prepared
 from qx.runner.processes import MALLOC, Failure
 from qx.runner.request import Cell, Chosen, Request, config, metric
-from qx.runner.waves import ENDED_BY, Measured
 
 #: The lowest outcome of several is the worst.
 WORST: tuple[Outcome, ...] = (

@@ -25,7 +25,7 @@ LEAST_ROUNDS, MOST_ROUNDS = 5, 40
 
 @frozen(kw_only=True)
 class Task:
-    """A metric of phase ``block``, at one batch size; or one of phase ``fresh``, at none."""
+    """A metric of phase ``block``, at one batch size."""
 
     metric: str
     batch_size: int

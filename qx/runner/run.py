@@ -21,6 +21,7 @@ from qx.runner.builds import build_all
 from qx.runner.derivation import derive_all
 from qx.runner.evaluation import MetricFailure, evaluate_all
 from qx.runner.groups import grouped
+from qx.runner.plan import LEAST_WAVES, Measured, Plan
 from qx.runner.preparation import prepare
 from qx.runner.processes import Failure, Processes
 from qx.runner.request import (
@@ -35,7 +36,7 @@ from qx.runner.request import (
     config,
     references,
 )
-from qx.runner.waves import LEAST_WAVES, BudgetTooShort, Measured, Plan, measure_in_waves
+from qx.runner.waves import BudgetTooShort, measure_in_waves
 
 #: The share of the free memory that launches may take.
 MEMORY_SHARE = 0.7

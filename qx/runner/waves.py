@@ -5,24 +5,20 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from attrs import Factory, define, field, frozen
+from attrs import Factory, define, field
 
 from qx import stats
-from qx.environment import usable_cpus
-from qx.host import Entry
-from qx.jobs import LaunchJob
 from qx.quantity import log_ratios
 from qx.recording import Key, Recording, Series, joined
-from qx.runner.evaluation import MetricFailure
+from qx.runner.evaluation import MetricFailure, miscounted
 from qx.runner.holding import cpus_for, off
+from qx.runner.plan import ENDED_BY, Measured, Plan
 from qx.runner.processes import Failure, Processes, Worker
-from qx.runner.request import Cell, metric
+from qx.runner.request import metric
 from qx.runner.rounds import (
     LEAST_ROUNDS,
     Task,
@@ -33,73 +29,10 @@ from qx.runner.rounds import (
     warm_calls,
 )
 
-#: Fewer waves would give intervals that hold the truth less often than they claim: DESIGN, 'Statistics'.
-LEAST_WAVES = 6
 #: Of the time that the least waves leave, so much is planned for rounds: the first wave is no exact measure.
 HEADROOM = 0.9
 #: Warming ends after this long, steady or not.
 WARM_SECONDS = 1.0
-#: A launch that dies is tried again so often before its cell is given up.
-RETRIES = 2
-#: What can end the waves, the worst first.
-ENDED_BY = ("the baseline failed", "too short a budget", "budget", "precision", "waves", "nothing to repeat")
-
-
-@frozen(kw_only=True)
-class Plan:
-    """What the waves of a run are made of."""
-
-    #: Cells that share waves; each group holds the baseline and the control.
-    groups: tuple[tuple[str, ...], ...]
-    cells: Mapping[str, Cell]
-    artifacts: Mapping[str, Path]
-    baseline: str
-    fresh: tuple[Entry, ...]
-    block: tuple[Entry, ...]
-    batch_sizes: tuple[int, ...]
-    precision: float
-    #: CPUs that launches may run on; none for all that this process may use.
-    cpus: tuple[int, ...] = ()
-    #: Seconds for all groups together.
-    budget: float
-    #: Refuse a budget that the least number of waves does not fit.
-    strict: bool = False
-    least_waves: int = LEAST_WAVES
-    seed: int
-    timeout: float
-    #: The job of a launch, but for the artifact and the moment it is spawned.
-    job: Callable[[Cell, Path, int], LaunchJob]
-
-
-@define
-class Measured:
-    """What came of the waves, besides the recording."""
-
-    waves: int = 0
-    #: ``precision``; ``budget``; ``waves``, the least number of them, where nothing is timed; ``nothing to
-    #: repeat``; ``too short a budget``; ``the baseline failed``.
-    ended_by: str = "nothing to repeat"
-    seconds: float = 0.0
-    budget: float = 0.0
-    launches: Counter[str] = Factory(Counter)
-    #: Launches that died, each with what it died of.
-    deaths: list[dict[str, Any]] = Factory(list)
-    #: Cells that were given up.
-    failures: dict[str, Failure] = Factory(dict)
-    metric_failures: dict[tuple[str, str], MetricFailure] = Factory(dict)
-    #: Rounds in a wave, by metric and batch size; and calls in a block of a cell at a batch size.
-    rounds: dict[str, dict[int, int]] = Factory(dict)
-    #: While rounds went on, the launches were held to so many CPUs, and this process to the others; 0: not.
-    held_to: int = 0
-    calls: dict[str, dict[int, int]] = Factory(dict)
-    #: Calls before those, which are not recorded.
-    warm_calls: dict[str, dict[int, int]] = Factory(dict)
-    #: Cells whose times had not become steady when the warming ended, and at which batch size.
-    unsteady: set[tuple[str, int]] = Factory(set)
-    #: Samples as they come, by cell and key; those of the baseline and the control come from all groups.
-    parts: dict[tuple[str, Key], list[Series]] = Factory(dict)
-    #: Metrics that a cell has failed, or has nothing to give for: ``(cell, metric)``.
-    dropped: set[tuple[str, str]] = Factory(set)
 
 
 class BudgetTooShort(Exception):
@@ -135,6 +68,8 @@ def measure_in_waves(plan: Plan, processes: Processes, recording: Recording, ste
 
 @define
 class _Group:
+    """The waves of one group."""
+
     plan: Plan
     group: tuple[str, ...]
     processes: Processes
@@ -168,7 +103,7 @@ class _Group:
             self.reached = self._reached()
             now = time.monotonic()
             mean = (now - start) / waves
-            self._show(f"wave {waves} done")
+            self._show(f"wave {self.measured.waves} done")
             if self.plan.baseline in self.measured.failures:
                 return "the baseline failed"
             if waves < self.plan.least_waves:
@@ -183,12 +118,11 @@ class _Group:
     # One wave -------------------------------------------------------------------------------------
 
     def _wave(self) -> None:
-        wave = self.measured.waves
         self.measured.waves += 1
         cells = self.alive
         self.order.shuffle(cells)
         began = time.monotonic()
-        launches = self._started(cells, wave)
+        launches = self._started(cells)
         try:
             if self.plan.block:
                 times = self._warmed(launches)
@@ -198,42 +132,29 @@ class _Group:
                     self.measured.calls.setdefault(cell, _each(block_calls, seconds))
                     self.measured.warm_calls.setdefault(cell, _each(warm_calls, seconds))
                 with off(self._hold(launches)):
-                    self._rounds(launches, wave)
+                    self._rounds(launches)
         finally:
             for worker in launches.values():
                 worker.close()
 
-    @property
-    def _at_once(self) -> int:
-        """Launches that do not get in each other's way."""
-        return (len(self.plan.cpus) or usable_cpus()) // self._threads
-
-    @property
-    def _threads(self) -> int:
-        return max(cell.threads for cell in self.plan.cells.values())
-
-    def _started(self, cells: Sequence[str], wave: int) -> dict[str, Worker]:
+    def _started(self, cells: Sequence[str]) -> dict[str, Worker]:
         """A launch of every cell, as many at once as there are processors, unless their start is timed."""
         alone = any(metric(entry).alone for entry in self.plan.fresh)
-        at_once = 1 if alone else self._at_once
-        with self.processes.side_by_side(at_once) as pool:
-            started = dict(zip(cells, pool.map(lambda cell: self._start(cell, wave), cells), strict=True))
+        with self.processes.side_by_side(1 if alone else self.plan.at_once) as pool:
+            started = dict(zip(cells, pool.map(self._start, cells), strict=True))
         return {cell: worker for cell, worker in started.items() if worker is not None}
 
-    def _start(self, cell: str, wave: int) -> Worker | None:
+    def _start(self, cell: str) -> Worker | None:
         while cell not in self.measured.failures:
             job = self.plan.job(self.plan.cells[cell], self.plan.artifacts[cell], time.monotonic_ns())
             worker = self.processes.start(job, f"launch-{cell.rpartition('/')[2]}")
             self.measured.launches[cell] += 1
             try:
                 worker.answer(timeout=self.plan.timeout)
-                for entry in self.plan.fresh:
-                    self._ask(
-                        worker, cell, wave, Task(metric=entry.name, batch_size=0, key=(entry.name, None))
-                    )
+                self._fresh(worker, cell)
             except Failure as failure:
                 worker.close()
-                self._died(cell, wave, failure)
+                self.measured.died(cell, failure)
             else:
                 return worker
         return None
@@ -247,7 +168,7 @@ class _Group:
             except Failure as failure:
                 return failure
 
-        with self.processes.side_by_side(self._at_once) as pool:
+        with self.processes.side_by_side(self.plan.at_once) as pool:
             ended = dict(zip(launches, pool.map(warmed, list(launches)), strict=True))
         times: dict[str, dict[int, float]] = {}
         for cell, end in ended.items():
@@ -265,15 +186,7 @@ class _Group:
 
     def _count_out(self, times: Mapping[str, Mapping[int, float]], spent: float) -> None:
         """Rounds, so that the waves that are aimed at fit the budget."""
-        tasks = [
-            Task(
-                metric=entry.name,
-                batch_size=size,
-                key=(entry.name, size if metric(entry).per_batch_size else None),
-            )
-            for entry in self.plan.block
-            for size in (self.plan.batch_sizes if metric(entry).per_batch_size else self.plan.batch_sizes[:1])
-        ]
+        tasks = self.plan.tasks
         least = LEAST_ROUNDS * sum(round_seconds(times, task.batch_size) for task in tasks)
         due = self.plan.least_waves * len(self.plan.groups) * (spent + least)
         # Not in a later group: what the first has measured would be lost.
@@ -289,7 +202,7 @@ class _Group:
 
         Of all that was tried this steadied the ratios most: ``benchmarks/scheduling.py``.
         """
-        cpus = cpus_for(self._threads, self.plan.cpus, self.order)
+        cpus = cpus_for(self.plan.threads, self.plan.cpus, self.order)
         for cell in list(launches) if cpus else ():
             try:
                 launches[cell].ask("hold", timeout=self.plan.timeout, cpus=cpus)
@@ -298,84 +211,84 @@ class _Group:
         self.measured.held_to = len(cpus)
         return cpus
 
-    def _rounds(self, launches: dict[str, Worker], wave: int) -> None:
+    def _rounds(self, launches: dict[str, Worker]) -> None:
         passes = in_order(self.counts, self.order)
         for done, (task, number) in enumerate(passes):
             cells = list(launches)
             self.order.shuffle(cells)
             for position, cell in enumerate(cells):
-                if (cell, task.metric) in self.measured.dropped:
-                    continue
                 try:
-                    self._ask(launches[cell], cell, wave, task, number, position)
+                    self._block(launches[cell], cell, task, number, position)
                 except Failure as failure:
                     self._lost(launches, cell, failure)
             # Between rounds, when nothing is timed.
-            self._show(f"wave {wave + 1}, round {done + 1} of {len(passes)}")
-
-    def _ask(
-        self, worker: Worker, cell: str, wave: int, task: Task, number: int = -1, position: int = -1
-    ) -> None:
-        """Have a metric measured. Its error costs this metric of this cell; a launch's death is raised."""
-        if (cell, task.metric) in self.measured.dropped:
-            return
-        arguments: dict[str, Any] = {"metric": task.metric, "stage": f"measure {task.metric}"}
-        if number < 0:
-            do = "fresh"
-        else:
-            do = "block"
-            arguments |= {
-                "batch_size": task.batch_size,
-                "calls": self.measured.calls[cell][task.batch_size],
-                "warm": self.measured.warm_calls[cell][task.batch_size],
-            }
-        try:
-            answer = worker.ask(do, timeout=self.plan.timeout, **arguments)
-        except Failure as failure:
-            if failure.gone:
-                raise
-            self.measured.dropped.add((cell, task.metric))
-            self.measured.metric_failures[cell, task.metric] = MetricFailure(failure.outcome, failure.cause)
-            return
-        if (values := answer["values"]) is None:
-            self.measured.dropped.add((cell, task.metric))
-            return
-        if number < 0 and len(values) != 1:
-            cause = f"{task.metric}: one value is due from each launch, and it gave {len(values)}"
-            self.measured.dropped.add((cell, task.metric))
-            self.measured.metric_failures[cell, task.metric] = MetricFailure("failed", cause)
-            return
-        series = Series(
-            values=values,
-            wave=np.full(len(values), wave),
-            round=np.full(len(values), number),
-            position=np.full(len(values), position),
-            details=(answer["details"],),
-        )
-        self.measured.parts.setdefault((cell, task.key), []).append(series)
-
-    # Deaths ---------------------------------------------------------------------------------------
+            self._show(f"wave {self.measured.waves}, round {done + 1} of {len(passes)}")
 
     def _lost(self, launches: dict[str, Worker], cell: str, failure: Failure) -> None:
         """A launch is lost in the middle of its wave."""
         launches.pop(cell).close()
-        self._died(cell, self.measured.waves - 1, failure)
+        self.measured.died(cell, failure)
 
-    def _died(self, cell: str, wave: int, failure: Failure) -> None:
-        """Count a death; a cell that dies too often, or hangs, is given up."""
-        self.measured.deaths.append(
-            {
-                "cell": cell,
-                "wave": wave,
-                "outcome": failure.outcome,
-                "stage": failure.stage,
-                "cause": failure.cause,
-            }
+    # What is measured -----------------------------------------------------------------------------
+
+    def _fresh(self, worker: Worker, cell: str) -> None:
+        """Have every metric of phase ``fresh`` measured."""
+        for entry in self.plan.fresh:
+            answer = self._ask(worker, cell, "fresh", entry.name)
+            if answer is None:
+                continue
+            if failure := miscounted(metric(entry), answer, items=1):
+                self.measured.drop(cell, entry.name, failure)
+            else:
+                self._record(cell, (entry.name, None), answer)
+
+    def _block(self, worker: Worker, cell: str, task: Task, number: int, position: int) -> None:
+        """Have one block of a round measured: the round's number, and the cell's position in it."""
+        answer = self._ask(
+            worker,
+            cell,
+            "block",
+            task.metric,
+            batch_size=task.batch_size,
+            calls=self.measured.calls[cell][task.batch_size],
+            warm=self.measured.warm_calls[cell][task.batch_size],
         )
-        deaths = sum(death["cell"] == cell for death in self.measured.deaths)
-        # Whatever raised an error in loading will raise it again, and what hung would cost its time again.
-        if deaths > RETRIES or not failure.gone or failure.outcome == "timeout":
-            self.measured.failures[cell] = failure
+        if answer is not None:
+            self._record(cell, task.key, answer, number, position)
+
+    def _ask(self, worker: Worker, cell: str, do: str, name: str, **arguments: Any) -> dict[str, Any] | None:
+        """What a metric gave, if it did; its error costs this metric of this cell.
+
+        Raises ``Failure`` where the launch has died of it.
+        """
+        if (cell, name) in self.measured.dropped:
+            return None
+        try:
+            answer = worker.ask(
+                do, timeout=self.plan.timeout, metric=name, stage=f"measure {name}", **arguments
+            )
+        except Failure as failure:
+            if failure.gone:
+                raise
+            self.measured.drop(cell, name, MetricFailure(failure.outcome, failure.cause))
+            return None
+        if answer["values"] is None:
+            self.measured.drop(cell, name)
+            return None
+        return answer
+
+    def _record(
+        self, cell: str, key: Key, answer: Mapping[str, Any], number: int = -1, position: int = -1
+    ) -> None:
+        count = len(answer["values"])
+        series = Series(
+            values=answer["values"],
+            wave=np.full(count, self.measured.waves - 1),
+            round=np.full(count, number),
+            position=np.full(count, position),
+            details=(answer["details"],),
+        )
+        self.measured.parts.setdefault((cell, key), []).append(series)
 
     # Enough? --------------------------------------------------------------------------------------
 

@@ -1,0 +1,128 @@
+"""What waves are made of, and what has come of them so far."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from attrs import Factory, define, frozen
+
+from qx.environment import usable_cpus
+from qx.host import Entry
+from qx.jobs import LaunchJob
+from qx.recording import Key, Series
+from qx.runner.evaluation import MetricFailure
+from qx.runner.processes import Failure
+from qx.runner.request import Cell, metric
+from qx.runner.rounds import Task
+
+#: Fewer waves would give intervals that hold the truth less often than they claim: `qx.stats.enough`.
+LEAST_WAVES = 6
+#: A launch that dies is tried again so often before its cell is given up.
+RETRIES = 2
+#: What can end the waves, the worst first.
+ENDED_BY = ("the baseline failed", "too short a budget", "budget", "precision", "waves", "nothing to repeat")
+
+
+@frozen(kw_only=True)
+class Plan:
+    """What the waves of a workload are made of."""
+
+    #: Cells that share waves; each group holds the baseline and the control.
+    groups: tuple[tuple[str, ...], ...]
+    cells: Mapping[str, Cell]
+    artifacts: Mapping[str, Path]
+    baseline: str
+    #: Metrics of the two phases that are measured in launches.
+    fresh: tuple[Entry, ...]
+    block: tuple[Entry, ...]
+    batch_sizes: tuple[int, ...]
+    precision: float
+    #: CPUs that launches may run on; none for all that this process may use.
+    cpus: tuple[int, ...] = ()
+    #: Seconds for all groups together.
+    budget: float
+    #: Refuse a budget that the least number of waves does not fit.
+    strict: bool = False
+    least_waves: int = LEAST_WAVES
+    seed: int
+    timeout: float
+    #: The job of a launch, but for the artifact and the moment it is spawned.
+    job: Callable[[Cell, Path, int], LaunchJob]
+
+    @property
+    def threads(self) -> int:
+        """The most threads that a launch has."""
+        return max(cell.threads for cell in self.cells.values())
+
+    @property
+    def at_once(self) -> int:
+        """Launches that do not get in each other's way."""
+        return (len(self.cpus) or usable_cpus()) // self.threads
+
+    @property
+    def tasks(self) -> list[Task]:
+        """What each round measures: every metric of blocks, at each batch size or at the first alone."""
+        return [
+            Task(
+                metric=entry.name,
+                batch_size=size,
+                key=(entry.name, size if metric(entry).per_batch_size else None),
+            )
+            for entry in self.block
+            for size in (self.batch_sizes if metric(entry).per_batch_size else self.batch_sizes[:1])
+        ]
+
+
+@define
+class Measured:
+    """What came of the waves, besides the recording."""
+
+    waves: int = 0
+    #: One of ``ENDED_BY``; ``waves``, the least number of them, is where nothing is timed.
+    ended_by: str = "nothing to repeat"
+    seconds: float = 0.0
+    budget: float = 0.0
+    launches: Counter[str] = Factory(Counter)
+    #: Launches that died, each with what it died of.
+    deaths: list[dict[str, Any]] = Factory(list)
+    #: Cells that were given up.
+    failures: dict[str, Failure] = Factory(dict)
+    metric_failures: dict[tuple[str, str], MetricFailure] = Factory(dict)
+    #: Rounds in a wave, by metric and batch size.
+    rounds: dict[str, dict[int, int]] = Factory(dict)
+    #: While rounds went on, the launches were held to so many CPUs, and this process to the others; 0: not.
+    held_to: int = 0
+    #: Calls in a block of a cell at a batch size, and calls before those, which are not recorded.
+    calls: dict[str, dict[int, int]] = Factory(dict)
+    warm_calls: dict[str, dict[int, int]] = Factory(dict)
+    #: Cells whose times had not become steady when the warming ended, and at which batch size.
+    unsteady: set[tuple[str, int]] = Factory(set)
+    #: Samples as they come, by cell and key; those of the baseline and the control come from all groups.
+    parts: dict[tuple[str, Key], list[Series]] = Factory(dict)
+    #: Metrics that a cell has failed, or has nothing to give for: ``(cell, metric)``.
+    dropped: set[tuple[str, str]] = Factory(set)
+
+    def drop(self, cell: str, name: str, failure: MetricFailure | None = None) -> None:
+        """Measure this metric of this cell no more: it has failed, or is not applicable."""
+        self.dropped.add((cell, name))
+        if failure is not None:
+            self.metric_failures[cell, name] = failure
+
+    def died(self, cell: str, failure: Failure) -> None:
+        """Count the death of a launch; a cell that dies too often, or hangs, is given up."""
+        self.deaths.append(
+            {
+                "cell": cell,
+                "wave": self.waves - 1,
+                "outcome": failure.outcome,
+                "stage": failure.stage,
+                "cause": failure.cause,
+            }
+        )
+        deaths = sum(death["cell"] == cell for death in self.deaths)
+        # Whatever raised an error in loading will raise it again, and what hung would cost its time again.
+        if deaths > RETRIES or not failure.gone or failure.outcome == "timeout":
+            self.failures[cell] = failure
