@@ -11,7 +11,7 @@ import numpy as np
 from attrs import frozen
 from numpy.typing import ArrayLike, NDArray
 
-from qx.stats import Floats, finite, quotient
+from qx.student import Floats, finite, quotient
 
 #: What stands for the calls of one block.
 BlockEstimator: TypeAlias = Literal["median", "lower_quartile", "trimmed_mean"]

@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 
 from attrs import Factory, asdict, field, frozen
 
+from qx.fields import to_integers, to_strings
 from qx.host import Reference
-from qx.records import to_integers, to_strings
 
 
 def _reference(value: Reference | Mapping[str, Any]) -> Reference:

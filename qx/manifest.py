@@ -9,8 +9,9 @@ from typing import Any
 
 from attrs import Factory, asdict, field, frozen
 
+from qx.fields import to_strings
 from qx.host import Reference
-from qx.records import Artifact, to_strings
+from qx.records import Artifact
 
 FILE = "manifest.json"
 #: Raised when a manifest of an earlier version could be misread.

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
-import attrs
 from attrs import Factory, field, frozen
-from attrs.validators import in_, instance_of, matches_re
+from attrs.validators import ge, in_
+
+from qx.fields import STRINGS, flag_field, name_field, text_field, to_strings, to_values
 
 Kind: TypeAlias = Literal["config", "metric", "workload", "loader", "wrapper"]
 Outcome: TypeAlias = Literal[
@@ -21,40 +22,8 @@ Outcome: TypeAlias = Literal[
 #: Named arrays of one batch, in the order in which the model takes them; each ``[batch, ...]``.
 Arrays: TypeAlias = Mapping[str, Any]
 
-NAME = r"[a-z][a-z0-9_]*"
 #: Under this name the baseline is measured a second time.
 CONTROL = "control"
-
-
-def to_strings(values: Iterable[str]) -> tuple[str, ...]:
-    """For fields: any strings as a tuple."""
-    return tuple(values)
-
-
-def to_integers(values: Iterable[int]) -> tuple[int, ...]:
-    """For fields: any integers as a tuple."""
-    return tuple(values)
-
-
-def to_values(values: Iterable[Any]) -> tuple[Any, ...]:
-    """For fields: anything as a tuple."""
-    return tuple(values)
-
-
-def _name() -> Any:
-    return field(validator=[instance_of(str), matches_re(NAME)])
-
-
-def _text() -> Any:
-    return field(validator=instance_of(str))
-
-
-def _flag() -> Any:
-    return field(default=False, validator=instance_of(bool))
-
-
-#: For fields that hold strings.
-_STRINGS = attrs.validators.deep_iterable(instance_of(str))
 
 
 # What plugins say of themselves -------------------------------------------------------------------
@@ -67,9 +36,9 @@ class Option:
     Its type is that of the default: ``int``, ``float``, ``bool`` or ``str``.
     """
 
-    name: str = _name()
+    name: str = name_field()
     default: Any
-    help: str = _text()
+    help: str = text_field()
     #: The values there are; none where any of the type will do.
     choices: tuple[Any, ...] = field(default=(), converter=to_values)
     #: The least and the most that a number may be.
@@ -140,28 +109,28 @@ class Config:
     """A config: one named way to turn the trained model into something deployable."""
 
     kind: ClassVar[Kind] = "config"
-    name: str = _name()
-    summary: str = _text()
+    name: str = name_field()
+    summary: str = text_field()
     #: Distributions that must be installed, as requirement strings (``"onnxruntime>=1.17"``).
-    requires: tuple[str, ...] = field(default=(), converter=to_strings, validator=_STRINGS)
+    requires: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
     #: The extra of the plugin's distribution that installs them.
     extra: str | None = None
     #: CPU flags without which the config cannot run (``"avx512_vnni"``).
-    instruction_sets: tuple[str, ...] = field(default=(), converter=to_strings, validator=_STRINGS)
+    instruction_sets: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
     #: Commands of which one must be on the PATH (``"g++", "clang++"``).
-    programs: tuple[str, ...] = field(default=(), converter=to_strings, validator=_STRINGS)
+    programs: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
     options: tuple[Option, ...] = field(default=(), converter=_options)
     #: ``calibrate`` wants batches of calibration images. Such a config has an option ``calibration_n``; its
     #: author may declare it, to give it another default.
-    calibration: bool = _flag()
+    calibration: bool = flag_field()
     #: ``calibrate`` wants training batches instead, to fine-tune on.
-    training: bool = _flag()
+    training: bool = flag_field()
     #: ``prepare_model`` wants the model with quantize and dequantize stubs at entry and exit.
-    quantizable: bool = _flag()
+    quantizable: bool = flag_field()
     #: It is the baseline, unless the user names another.
-    reference: bool = _flag()
+    reference: bool = flag_field()
     #: Its outputs are those of the fp32 model but for rounding: another layout, or a runtime.
-    keeps_outputs: bool = _flag()
+    keeps_outputs: bool = flag_field()
     #: The fp32 config of the same runtime, a second thing to compare with: it takes part wherever this does.
     runtime_baseline: str | None = None
     #: The config that follows the same recipe in another runtime: the two should behave the same.
@@ -182,10 +151,10 @@ class Metric:
     """A metric: one named quantity, and how its samples are to be treated."""
 
     kind: ClassVar[Kind] = "metric"
-    name: str = _name()
-    summary: str = _text()
+    name: str = name_field()
+    summary: str = text_field()
     #: ``"ms"``, ``"bytes"``, ``"MiB"``, ``"fraction"``, or any other word.
-    unit: str = _text()
+    unit: str = text_field()
     better: Literal["lower", "higher", "neither"] = field(validator=in_(("lower", "higher", "neither")))
     #: What one value stands for: the whole truth, one item of the data, one launch, or one call in a block.
     samples: Literal["exact", "per_item", "per_launch", "per_block"] = field(
@@ -200,16 +169,16 @@ class Metric:
         validator=in_(("artifact", "fresh", "block", "predictions", "derived"))
     )
     #: The smallest difference that matters: a share of the value, or in the unit where differences are taken.
-    margin: float = field(default=0.0, converter=float, validator=attrs.validators.ge(0))
+    margin: float = field(default=0.0, converter=float, validator=ge(0))
     #: It is measured once for each batch size.
-    per_batch_size: bool = _flag()
+    per_batch_size: bool = flag_field()
     #: It is an axis of the front.
-    axis: bool = _flag()
+    axis: bool = flag_field()
     #: What one gets who picks by it: ``"the smallest artifact"``.
     pick: str | None = None
     #: A metric of phase ``fresh`` that times: launches must then start one after another, not side by side.
-    alone: bool = _flag()
-    requires: tuple[str, ...] = field(default=(), converter=to_strings, validator=_STRINGS)
+    alone: bool = flag_field()
+    requires: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
     extra: str | None = None
     options: tuple[Option, ...] = field(default=(), converter=_options)
 
@@ -235,21 +204,21 @@ class Workload:
     """A workload: a model with its weights, its data, its example inputs."""
 
     kind: ClassVar[Kind] = "workload"
-    name: str = _name()
-    summary: str = _text()
+    name: str = name_field()
+    summary: str = text_field()
     #: Committed weights, as ``"package:file"``; None where the user must bring them.
     weights: str | None = None
     #: Without weights it runs as ``make_model`` gives it, seeded. Its labels are then left out: there is
     #: nothing that such a model could be right about.
-    random_weights: bool = _flag()
+    random_weights: bool = flag_field()
     #: It runs the model that the user names: ``--model``, ``--input-shape``, ``--mean`` and ``--std`` set its
     #: options ``model``, ``input_shape``, ``mean`` and ``std``.
-    takes_model: bool = _flag()
+    takes_model: bool = flag_field()
     #: It is what ``qx run`` takes when no workload is named.
-    default: bool = _flag()
+    default: bool = flag_field()
     #: The workload to take instead where this one is the default and its data cannot be had.
     fallback: str | None = None
-    requires: tuple[str, ...] = field(default=(), converter=to_strings, validator=_STRINGS)
+    requires: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
     extra: str | None = None
     options: tuple[Option, ...] = field(default=(), converter=_options)
 
@@ -259,13 +228,13 @@ class Loader:
     """A loader: how the artifacts of one runtime are served."""
 
     kind: ClassVar[Kind] = "loader"
-    name: str = _name()
-    summary: str = _text()
+    name: str = name_field()
+    summary: str = text_field()
     #: Modules of the runtime. A launch imports them first, so that their cost is told apart from loading.
-    imports: tuple[str, ...] = field(default=(), converter=to_strings, validator=_STRINGS)
+    imports: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
     #: It serves modules: it rebuilds them by prepare and convert, and loads the saved state dict into them.
-    rebuilds: bool = _flag()
-    requires: tuple[str, ...] = field(default=(), converter=to_strings, validator=_STRINGS)
+    rebuilds: bool = flag_field()
+    requires: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
     extra: str | None = None
     options: tuple[Option, ...] = field(default=(), converter=_options)
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from string import Template
 
 from qx.errors import UsageError
+from qx.fields import NAME
 from qx.host import Host
-from qx.records import CONTROL, NAME
+from qx.records import CONTROL
 
 #: Where a template goes, but for the plugin and its test, which are a kind's own.
 COMMON = {

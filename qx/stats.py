@@ -2,9 +2,8 @@
 
 It knows samples and how they were taken, and no metric by name. Conventions that hold throughout: log
 ratios are ``log(ours / theirs)``; a wave or launch that is missing is NaN; an interval is a pair
-``(low, high)``, None where there are too few values to tell. ``scipy.special`` is used in place of
-``scipy.stats``: the same functions, at a tenth of the import time. What was simulated before each choice
-is simulated again in ``tests/test_stats.py``.
+``(low, high)``, None where there are too few values to tell. What was simulated before each choice is
+simulated again in ``tests/test_stats.py``.
 """
 
 from __future__ import annotations
@@ -15,10 +14,11 @@ from typing import Literal, TypeAlias
 import numpy as np
 from attrs import field, frozen
 from attrs.validators import in_
-from numpy.typing import ArrayLike, NDArray
-from scipy.special import bdtr, ndtri, stdtr, stdtrit
+from numpy.typing import ArrayLike
+from scipy.special import bdtr, ndtri
 
-Floats: TypeAlias = NDArray[np.float64]
+from qx.student import Floats, finite, mean_and_error, student, student_between
+
 Interval: TypeAlias = tuple[float, float]
 #: How a ratio is told: ``ours / theirs``, or ``theirs / ours``.
 RatioKind: TypeAlias = Literal["ratio", "speedup"]
@@ -71,7 +71,7 @@ def item_mean(values: ArrayLike, level: float = 0.95) -> Estimate:
     items = finite(values)
     if _binary(items):
         return wilson(int(items.sum()), len(items), level)
-    mean, half, _ = _student(*_mean_and_error(items), level=level)
+    mean, half, _ = student(*mean_and_error(items), level=level)
     return Estimate(value=float(mean), ci=_around(mean, half), n=len(items))
 
 
@@ -91,7 +91,7 @@ def paired_difference(ours: ArrayLike, theirs: ArrayLike, level: float = 0.95) -
     if first.shape != second.shape:
         raise ValueError(f"a paired difference needs the same items, not {len(first)} and {len(second)}")
     if not (_binary(first) and _binary(second)):
-        mean, half, p = _student(*_mean_and_error(first - second), level=level)
+        mean, half, p = student(*mean_and_error(first - second), level=level)
         test = None if np.isnan(p) else float(p)
         return Difference("difference", float(mean), _around(mean, half), test, "paired t over items")
     wins, losses = int(np.sum(first > second)), int(np.sum(first < second))
@@ -133,7 +133,7 @@ def between_launches(values: ArrayLike, level: float = 0.95) -> Estimate:
     if _order_coverage(1, n) >= level:
         return Estimate(value=middle, ci=_order_interval(launches, level), n=n)
     positive = bool(launches[0] > 0)
-    mean, half, _ = _student(*_mean_and_error(np.log(launches) if positive else launches), level=level)
+    mean, half, _ = student(*mean_and_error(np.log(launches) if positive else launches), level=level)
     low, high = (float(np.exp(end)) if positive else float(end) for end in (mean - half, mean + half))
     return Estimate(value=middle, ci=(min(low, middle), max(high, middle)), n=n)
 
@@ -178,10 +178,10 @@ def unpaired_ratio(
     if not len(first) or not len(second):
         raise ValueError("a ratio needs a launch of either cell")
     if paired:
-        mean, half, p = _student(*_mean_and_error(np.log(first / second)), level=level)
+        mean, half, p = student(*mean_and_error(np.log(first / second)), level=level)
     else:
-        parts = _mean_and_error(np.log(first)), _mean_and_error(np.log(second))
-        mean, half, p = _student_between(*parts, level=level)
+        parts = mean_and_error(np.log(first)), mean_and_error(np.log(second))
+        mean, half, p = student_between(*parts, level=level)
     value = float(np.log(np.median(first) / np.median(second)))
     method = "log ratio, paired t over waves" if paired else "log ratio, Welch's t between launches"
     return _told(kind, value, _around(mean, half), float(p), method)
@@ -208,7 +208,7 @@ def ratio_interval(log_ratios: ArrayLike, level: float = 0.95, kind: RatioKind =
     where either or both cells have exponential launch effects; an exponential effect with nothing beside it
     is the worst found, 88 % at six waves.
     """
-    mean, half, p = _student(*_mean_and_error(np.asarray(log_ratios, dtype=float)), level=level)
+    mean, half, p = student(*mean_and_error(np.asarray(log_ratios, dtype=float)), level=level)
     if np.isnan(mean):
         raise ValueError("a ratio needs a wave that both cells have")
     return _told(kind, float(mean), _around(mean, half), float(p), "log ratio, t over waves")
@@ -223,8 +223,8 @@ def independent(
     whose own ratio is then told. NaN is left out. With fewer than two values on either side there is
     a value, and neither interval nor p.
     """
-    parts = [_mean_and_error(np.asarray(values, dtype=float)) for values in (ours, theirs)]
-    mean, half, p = _student_between(parts[0], parts[1], level=level)
+    parts = [mean_and_error(np.asarray(values, dtype=float)) for values in (ours, theirs)]
+    mean, half, p = student_between(parts[0], parts[1], level=level)
     if np.isnan(mean):
         raise ValueError("a comparison needs a value on either side")
     if kind != "difference":
@@ -247,8 +247,8 @@ def ratio_of_means(
     if first.mean() <= 0 or second.mean() <= 0:
         raise ValueError("a ratio needs positive means")
     log_value = np.log(first.mean() / second.mean())
-    _, error, count = _mean_and_error(first / first.mean() - second / second.mean())
-    mean, half, p = _student(np.asarray(log_value), error, count, level=level)
+    _, error, count = mean_and_error(first / first.mean() - second / second.mean())
+    mean, half, p = student(np.asarray(log_value), error, count, level=level)
     return _told(kind, float(mean), _around(mean, half), float(p), "ratio of means, t over items")
 
 
@@ -257,7 +257,7 @@ def half_width(log_ratios: ArrayLike, level: float = 0.95) -> Floats:
 
     The side above the ratio is taken, the larger one. Infinite below two waves.
     """
-    _, half, _ = _student(*_mean_and_error(np.asarray(log_ratios, dtype=float)), level=level)
+    _, half, _ = student(*mean_and_error(np.asarray(log_ratios, dtype=float)), level=level)
     return np.asarray(np.where(np.isnan(half), np.inf, np.expm1(half)), dtype=float)
 
 
@@ -317,12 +317,12 @@ def pairwise_log_ratios(
     (1947) t interval of the difference of their log ratios to it. Where lower is better, transpose what comes
     back.
     """
-    mean, error, count = _mean_and_error(np.asarray(log_ratios, dtype=float))
-    middle, half, _ = _student(mean, error, count, level=level)
+    mean, error, count = mean_and_error(np.asarray(log_ratios, dtype=float))
+    middle, half, _ = student(mean, error, count, level=level)
     if baseline is not None:
         column, row = np.s_[:, baseline, None], np.s_[None, :, baseline]
         ours, theirs = ((mean[to], error[to], count[to]) for to in (column, row))
-        through, width, _ = _student_between(ours, theirs, level=level)
+        through, width, _ = student_between(ours, theirs, level=level)
         direct = count >= 2
         middle, half = np.where(direct, middle, through), np.where(direct, half, width)
     return middle - half, middle + half
@@ -338,49 +338,12 @@ def pairwise_differences(items: ArrayLike, level: float = 0.95) -> tuple[Floats,
         centre, half = _bonett_price(wins, wins.T, n, level)
         return np.maximum(centre - half, -1.0), np.minimum(centre + half, 1.0)
     # Row by row, because [cells, cells, n] would not fit and the sum of squares would lose its digits.
-    rows = [_student(*_mean_and_error((row - values).T), level=level) for row in values]
+    rows = [student(*mean_and_error((row - values).T), level=level) for row in values]
     centre, half = np.array([row[0] for row in rows]), np.array([row[1] for row in rows])
     return centre - half, centre + half
 
 
-# Student's t, once for all ------------------------------------------------------------------------
-
-
-def _mean_and_error(samples: Floats) -> tuple[Floats, Floats, Floats]:
-    """Mean, standard error and count along the first axis, NaN left out."""
-    present = ~np.isnan(samples)
-    count = np.asarray(present.sum(axis=0), dtype=float)
-    mean = quotient(np.where(present, samples, 0.0).sum(axis=0), count)
-    squares = (np.where(present, samples - mean, 0.0) ** 2).sum(axis=0)
-    return mean, np.sqrt(quotient(squares, (count - 1) * count)), count
-
-
-def _student(
-    mean: Floats, error: Floats, count: Floats, level: float, freedom: Floats | None = None
-) -> tuple[Floats, Floats, Floats]:
-    """Mean, half width of its interval and two-sided p against 0; NaN where there is no error to go by."""
-    degrees = np.maximum(count - 1, 1) if freedom is None else freedom
-    half = stdtrit(degrees, 0.5 + level / 2) * error
-    # Without any spread (identical samples) a mean of 0 is certain, and so is any other.
-    steps = np.where(error > 0, np.abs(quotient(mean, error)), np.where(mean == 0, 0.0, np.inf))
-    return mean, half, np.where(np.isnan(error), np.nan, 2 * stdtr(degrees, -steps))
-
-
-def _student_between(
-    ours: tuple[Floats, Floats, Floats], theirs: tuple[Floats, Floats, Floats], level: float
-) -> tuple[Floats, Floats, Floats]:
-    """The same for the difference of two independent means (Welch, 1947)."""
-    (mean, error, count), (other_mean, other_error, other_count) = ours, theirs
-    variance = error**2 + other_error**2
-    spent = quotient(error**4, count - 1) + quotient(other_error**4, other_count - 1)
-    freedom = np.where(variance > 0, quotient(variance**2, spent), 1.0)
-    return _student(mean - other_mean, np.sqrt(variance), count, level, freedom)
-
-
-def quotient(part: Floats, whole: ArrayLike) -> Floats:
-    """Divide, giving NaN where there is nothing to divide by."""
-    whole = np.asarray(whole, dtype=float)
-    return np.asarray(np.divide(part, np.where(whole == 0, np.nan, whole)), dtype=float)
+# What is told ------------------------------------------------------------------------------------
 
 
 def _around(mean: Floats, half: Floats) -> Interval | None:
@@ -396,14 +359,6 @@ def _told(kind: RatioKind, log_value: float, log_ci: Interval | None, p: float, 
         return Difference(kind, value, None, test, method)
     low, high = sorted(float(np.exp(sign * end)) for end in log_ci)
     return Difference(kind, value, (min(low, value), max(high, value)), test, method)
-
-
-def finite(values: ArrayLike) -> Floats:
-    """Values ``[n]`` as floats; ``ValueError`` unless there are some and all are finite."""
-    array = np.asarray(values, dtype=float)
-    if array.ndim != 1 or not array.size or not np.isfinite(array).all():
-        raise ValueError(f"samples must be one row of finite numbers, not {array!r}")
-    return array
 
 
 def _binary(values: Floats) -> bool:

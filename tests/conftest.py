@@ -14,7 +14,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from textwrap import dedent
@@ -166,6 +166,29 @@ def write_plugin(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str
         return str(path)
 
     return write
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Install a distribution with entry points, as pip leaves it: a ``.dist-info`` beside its modules."""
+    before = set(sys.modules)
+
+    def install(
+        name: str, points: Mapping[str, str], modules: Mapping[str, str], version: str = "1.0"
+    ) -> None:
+        site = tmp_path / f"site-{name}-{version}"
+        info = site / f"{name.replace('-', '_')}-{version}.dist-info"
+        info.mkdir(parents=True)
+        info.joinpath("METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        lines = [f"{point} = {value}" for point, value in points.items()]
+        info.joinpath("entry_points.txt").write_text("\n".join(["[qx]", *lines]) + "\n")
+        for module, source in modules.items():
+            site.joinpath(f"{module}.py").write_text(dedent(source))
+        monkeypatch.syspath_prepend(site)
+
+    yield install
+    for module in set(sys.modules) - before:
+        del sys.modules[module]
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The version of the contract, and what it promises: a later minor breaks nobody, another major is told."""
+"""The contract: what its version promises (a later minor breaks nobody), and every breach is told."""
 
 from __future__ import annotations
 
@@ -170,3 +170,91 @@ def test_every_public_name_is_listed() -> None:
     listed = set(re.findall(r"^\| `(\w+)`", text, re.MULTILINE))
     assert listed == set(qx.__all__)
     assert all(hasattr(qx, name) for name in qx.__all__)
+
+
+# Breaches -----------------------------------------------------------------------------------------
+
+MARK = "from qx import Config, Metric, hookimpl\n"
+DESCRIBE = "@hookimpl\ndef describe(): return Config(name='acme_x', summary='S')\n"
+CONVERT = "@hookimpl\ndef convert(model): return model\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("", "implements no hook (is @hookimpl missing?)"),
+        (MARK + CONVERT, "'describe' is missing"),
+        (MARK + DESCRIBE.replace("@hookimpl\n", "") + CONVERT, "'describe' lacks @hookimpl"),
+        (MARK + "@hookimpl\ndef describe(): return None\n", "'describe' gave None"),
+        (MARK + "@hookimpl\ndef describe(): return 'acme_x'\n", "gave an object of type 'str'"),
+        (
+            MARK + "@hookimpl\ndef describe(): 1 / 0\n",
+            "'describe' failed: ZeroDivisionError: division by zero",
+        ),
+        (MARK + DESCRIBE.replace("'S'", "3") + CONVERT, "'summary' must be <class 'str'>"),
+        (
+            MARK + DESCRIBE.replace("acme_x", "acme_y") + CONVERT,
+            "record is named 'acme_y', its entry point 'acme_x'",
+        ),
+        (
+            MARK + DESCRIBE + "@hookimpl\ndef convrt(model): return model\n",
+            "'convrt' is no hook of qx; did you mean 'convert'?",
+        ),
+        (
+            MARK + DESCRIBE + "@hookimpl\ndef convert(modle): return modle\n",
+            "argument 'modle'; did you mean 'model'? (it may take model, example_inputs, context)",
+        ),
+        (
+            MARK + DESCRIBE + "@hookimpl\ndef convert(model, context=None): return model\n",
+            "'context=None' must be a plain argument",
+        ),
+        (
+            MARK + DESCRIBE + "@hookimpl\ndef convert(**given): return 1\n",
+            "'**given' must be a plain argument",
+        ),
+        (
+            MARK + DESCRIBE + CONVERT + "@hookimpl\ndef measure(): return 1\n",
+            "a config has no hook 'measure'",
+        ),
+        (MARK + DESCRIBE, "a config must implement 'convert'"),
+        (MARK + DESCRIBE + CONVERT.replace("@hookimpl\n", ""), "'convert' lacks @hookimpl"),
+        (MARK + DESCRIBE + "@hookimpl(wrapper=True)\ndef convert(): return (yield)\n", "'convert' wraps"),
+        (
+            MARK + DESCRIBE + CONVERT + "@hookimpl\ndef calibrate(model): return model\n",
+            "neither calibration nor training",
+        ),
+        (MARK + DESCRIBE.replace("'S'", "'S', calibration=True") + CONVERT, "'calibrate' is missing"),
+        (MARK + "@hookimpl(wrapper=True)\ndef describe(): return (yield)\n", "'describe' cannot be wrapped"),
+        (MARK + "@hookimpl(wrapper=True)\ndef convert(): return 1\n", "marked as a wrapper and has no yield"),
+        (
+            MARK + DESCRIBE.replace("'S'", "'S', requires=['>>']") + CONVERT,
+            "record is wrong: InvalidRequirement",
+        ),
+        (
+            MARK + DESCRIBE.replace("'S'", "'S', requires='onnx'") + CONVERT,
+            "several texts are due, as in ['onnx'], not the text 'onnx'",
+        ),
+    ],
+)
+def test_a_breach_of_the_contract_is_told(install: Callable[..., None], source: str, reason: str) -> None:
+    """A plugin that breaks the contract is broken, says in which point, and leaves no hook behind."""
+    install("acme", {"acme_x": "acme_x_module"}, {"acme_x_module": source})
+    host = Host.discover()
+    (broken,) = host.named("acme_x")
+    assert broken.state == "broken"
+    assert reason in broken.reason
+    assert "Attribute(" not in broken.reason  # what attrs says beside the message is not for people
+    assert broken.distribution == "acme"
+    assert broken.hooks == ()
+    with pytest.raises(LookupError):
+        host.implements("acme_x", "convert")
+
+
+def test_each_of_several_broken_plugins_is_told(install: Callable[..., None]) -> None:
+    """Two plugins with typing errors are both told, and not only the first."""
+    typing_error = MARK + "@hookimpl\ndef {}(): return 1\n"
+    modules = {"acme_a": typing_error.format("desribe"), "acme_b": typing_error.format("mesure")}
+    install("acme", {"acme_a": "acme_a", "acme_b": "acme_b"}, modules)
+    host = Host.discover()
+    assert "did you mean 'describe'" in host.named("acme_a")[0].reason
+    assert "did you mean 'measure'" in host.named("acme_b")[0].reason

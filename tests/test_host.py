@@ -1,18 +1,17 @@
-"""The host: what it finds, what it refuses and how it says so, and how it calls one plugin at a time."""
+"""The host: it calls the hooks of one plugin at a time, inside those that wrap them."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
-from textwrap import dedent
+from collections.abc import Callable
 
 import attrs
 import pytest
 
-from qx.errors import PluginError, UsageError
+from qx.errors import PluginError
 from qx.host import Entry, Host, Reference
+from qx.runner.request import references
 
 CONFIG = """
     from qx import Config, hookimpl
@@ -25,351 +24,16 @@ CONFIG = """
 """
 
 Install = Callable[..., None]
+Write = Callable[[str, str], str]
 
 
 def config(name: str, more: str = "") -> str:
     return CONFIG.format(name=name, more=more and f", {more}")
 
 
-@pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
-    """Install a distribution with entry points, as pip leaves it: a ``.dist-info`` beside its modules."""
-    before = set(sys.modules)
-
-    def install(
-        name: str, points: Mapping[str, str], modules: Mapping[str, str], version: str = "1.0"
-    ) -> None:
-        site = tmp_path / f"site-{name}-{version}"
-        info = site / f"{name.replace('-', '_')}-{version}.dist-info"
-        info.mkdir(parents=True)
-        info.joinpath("METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-        lines = [f"{point} = {value}" for point, value in points.items()]
-        info.joinpath("entry_points.txt").write_text("\n".join(["[qx]", *lines]) + "\n")
-        for module, source in modules.items():
-            site.joinpath(f"{module}.py").write_text(dedent(source))
-        monkeypatch.syspath_prepend(site)
-
-    yield install
-    for module in set(sys.modules) - before:
-        del sys.modules[module]
-
-
-@pytest.fixture
-def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, install: Install) -> Callable[[str, str], str]:
-    """Write a module into the current folder."""
-    folder = tmp_path / "work"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-
-    def write(module: str, source: str) -> str:
-        folder.joinpath(f"{module}.py").write_text(dedent(source))
-        return f"{module}.py"
-
-    return write
-
-
 def entry(host: Host, name: str) -> Entry:
     (found,) = (entry for entry in host.entries if entry.name == name)
     return found
-
-
-def test_a_plugin_is_found_through_its_entry_point(install: Install) -> None:
-    """An installed plugin is ready under the name of its entry point, with its distribution and version."""
-    install("acme", {"acme_half": "acme_one"}, {"acme_one": config("acme_half")}, version="2.5")
-    found = Host.discover().get("config", "acme_half")
-    assert (found.state, found.kind, found.distribution, found.version) == ("ready", "config", "acme", "2.5")
-    assert found.reference == Reference("acme_half", "acme_one", None, None, "acme", "2.5")
-    assert found.hooks == ("describe", "convert")
-
-
-def test_an_entry_point_may_name_an_object(install: Install) -> None:
-    """An object in a module is a plugin as good as a module is."""
-    source = """
-        from qx import Metric, hookimpl
-        class Size:
-            @hookimpl
-            def describe(self):
-                return Metric(name="acme_size", summary="S", unit="bytes", better="lower", samples="exact",
-                              compare="ratio", phase="artifact")
-            @hookimpl
-            def measure(self, data):
-                return data
-        size = Size()
-    """
-    install("acme", {"acme_size": "acme_object:size"}, {"acme_object": source})
-    host = Host.discover()
-    assert host.call("acme_size", "measure", subject=None, data=7, context=None) == 7
-
-
-@pytest.mark.parametrize("failure", ["import no_such_module_at_all", "raise SystemExit(3)", "def f(:"])
-def test_one_that_cannot_be_imported_leaves_the_others(install: Install, failure: str) -> None:
-    """A plugin that cannot be imported is broken, with whose it is and why; the others are ready."""
-    points = {"acme_bad": "acme_bad", "acme_good": "acme_good"}
-    install("acme", points, {"acme_bad": failure, "acme_good": config("acme_good")})
-    host = Host.discover()
-    bad = entry(host, "acme_bad")
-    assert (bad.state, bad.distribution, bad.version, bad.kind) == ("broken", "acme", "1.0", None)
-    assert bad.reason.startswith("cannot be imported: ")
-    assert "\n" not in bad.reason
-    assert entry(host, "acme_good").state == "ready"
-    with pytest.raises(UsageError, match=r"'acme_bad' \(acme 1\.0\) is broken: cannot be imported"):
-        host.get("config", "acme_bad")
-
-
-def test_a_damaged_distribution_leaves_the_others(install: Install, tmp_path: Path) -> None:
-    """A damaged list of entry points is told, and the plugins of other distributions are found."""
-    install("acme", {"acme_half": "acme_half"}, {"acme_half": config("acme_half")})
-    install("torn", {}, {})
-    next(tmp_path.glob("site-torn*/*/entry_points.txt")).write_text("[qx]\nno equals sign\n")
-    host = Host.discover()
-    assert entry(host, "acme_half").state == "ready"
-    assert entry(host, "torn").state == "broken"
-
-
-MARK = "from qx import Config, Metric, hookimpl\n"
-DESCRIBE = "@hookimpl\ndef describe(): return Config(name='acme_x', summary='S')\n"
-CONVERT = "@hookimpl\ndef convert(model): return model\n"
-
-
-@pytest.mark.parametrize(
-    ("source", "reason"),
-    [
-        ("", "implements no hook (is @hookimpl missing?)"),
-        (MARK + CONVERT, "'describe' is missing"),
-        (MARK + DESCRIBE.replace("@hookimpl\n", "") + CONVERT, "'describe' lacks @hookimpl"),
-        (MARK + "@hookimpl\ndef describe(): return None\n", "'describe' gave None"),
-        (MARK + "@hookimpl\ndef describe(): return 'acme_x'\n", "gave an object of type 'str'"),
-        (
-            MARK + "@hookimpl\ndef describe(): 1 / 0\n",
-            "'describe' failed: ZeroDivisionError: division by zero",
-        ),
-        (MARK + DESCRIBE.replace("'S'", "3") + CONVERT, "'summary' must be <class 'str'>"),
-        (
-            MARK + DESCRIBE.replace("acme_x", "acme_y") + CONVERT,
-            "record is named 'acme_y', its entry point 'acme_x'",
-        ),
-        (
-            MARK + DESCRIBE + "@hookimpl\ndef convrt(model): return model\n",
-            "'convrt' is no hook of qx; did you mean 'convert'?",
-        ),
-        (
-            MARK + DESCRIBE + "@hookimpl\ndef convert(modle): return modle\n",
-            "argument 'modle'; did you mean 'model'? (it may take model, example_inputs, context)",
-        ),
-        (
-            MARK + DESCRIBE + "@hookimpl\ndef convert(model, context=None): return model\n",
-            "'context=None' must be a plain argument",
-        ),
-        (
-            MARK + DESCRIBE + "@hookimpl\ndef convert(**given): return 1\n",
-            "'**given' must be a plain argument",
-        ),
-        (
-            MARK + DESCRIBE + CONVERT + "@hookimpl\ndef measure(): return 1\n",
-            "a config has no hook 'measure'",
-        ),
-        (MARK + DESCRIBE, "a config must implement 'convert'"),
-        (MARK + DESCRIBE + CONVERT.replace("@hookimpl\n", ""), "'convert' lacks @hookimpl"),
-        (MARK + DESCRIBE + "@hookimpl(wrapper=True)\ndef convert(): return (yield)\n", "'convert' wraps"),
-        (
-            MARK + DESCRIBE + CONVERT + "@hookimpl\ndef calibrate(model): return model\n",
-            "neither calibration nor training",
-        ),
-        (MARK + DESCRIBE.replace("'S'", "'S', calibration=True") + CONVERT, "'calibrate' is missing"),
-        (MARK + "@hookimpl(wrapper=True)\ndef describe(): return (yield)\n", "'describe' cannot be wrapped"),
-        (MARK + "@hookimpl(wrapper=True)\ndef convert(): return 1\n", "marked as a wrapper and has no yield"),
-        (
-            MARK + DESCRIBE.replace("'S'", "'S', requires=['>>']") + CONVERT,
-            "record is wrong: InvalidRequirement",
-        ),
-    ],
-)
-def test_a_breach_of_the_contract_is_told(install: Install, source: str, reason: str) -> None:
-    """A plugin that breaks the contract is broken, says in which point, and leaves no hook behind."""
-    install("acme", {"acme_x": "acme_x_module"}, {"acme_x_module": source})
-    host = Host.discover()
-    broken = entry(host, "acme_x")
-    assert broken.state == "broken"
-    assert reason in broken.reason
-    assert "Attribute(" not in broken.reason  # what attrs says beside the message is not for people
-    assert broken.distribution == "acme"
-    assert broken.hooks == ()
-    with pytest.raises(LookupError):
-        host.implements("acme_x", "convert")
-
-
-def test_each_of_several_broken_plugins_is_told(install: Install) -> None:
-    """Two plugins with typing errors are both told, and not only the first."""
-    typing_error = MARK + "@hookimpl\ndef {}(): return 1\n"
-    modules = {"acme_a": typing_error.format("desribe"), "acme_b": typing_error.format("mesure")}
-    install("acme", {"acme_a": "acme_a", "acme_b": "acme_b"}, modules)
-    host = Host.discover()
-    assert "did you mean 'describe'" in entry(host, "acme_a").reason
-    assert "did you mean 'measure'" in entry(host, "acme_b").reason
-
-
-def test_two_providers_of_a_name_are_in_conflict(install: Install) -> None:
-    """Of two plugins with one name neither is used, whatever their kinds, and the error names both."""
-    metric = """
-        from qx import Metric, hookimpl
-        @hookimpl
-        def describe():
-            return Metric(name="acme_half", summary="S", unit="s", better="lower", samples="exact",
-                          compare="ratio", phase="artifact")
-        @hookimpl
-        def measure():
-            return 1
-    """
-    install("acme", {"acme_half": "acme_half"}, {"acme_half": config("acme_half")})
-    install("other", {"acme_half": "other_half"}, {"other_half": metric}, version="3.1")
-    host = Host.discover()
-    assert [e.state for e in host.entries if e.name == "acme_half"] == ["conflict", "conflict"]
-    both = r"claimed by acme 1\.0 \(acme_half\) and by other 3\.1 \(other_half\)"
-    with pytest.raises(UsageError, match=both):
-        host.get("config", "acme_half")
-    assert "acme_half" not in [e.name for e in host.ready("config")]
-
-
-def test_one_distribution_found_twice_is_no_conflict(install: Install) -> None:
-    """A distribution that lies on the path twice (installed, and in the current folder) counts once."""
-    install("acme-x", {"acme_half": "acme_half"}, {"acme_half": config("acme_half")})
-    install("acme_x", {"acme_half": "acme_half"}, {"acme_half": config("acme_half")}, version="1.1")
-    assert entry(Host.discover(), "acme_half").version == "1.1"
-
-
-def test_a_file_can_be_given(write: Callable[[str, str], str], capsys: pytest.CaptureFixture[str]) -> None:
-    """``-p FILE`` loads a plugin under its record's name; what it prints keeps out of standard output."""
-    path = write("my-config", "print('noise')\n" + dedent(config("mine")))
-    found = Host.discover([path]).get("config", "mine")
-    assert found.distribution is None
-    assert found.provider == f"-p {Path(path).resolve()}"
-    out, err = capsys.readouterr()
-    assert (out, err) == ("", "noise\n")
-
-
-OBJECT = """\
-from attrs import define
-from qx import Config, hookimpl
-@define(eq={eq})
-class Plugin:
-    @hookimpl
-    def describe(self):
-        return Config(name="mine", summary="S")
-    @hookimpl
-    def convert(self, model):
-        return model
-"""
-
-
-def test_a_module_of_the_current_folder_can_be_given(write: Callable[[str, str], str]) -> None:
-    """``-p MODULE:ATTRIBUTE`` finds modules of the current folder, as ``python -m`` does."""
-    write("my_plugins", OBJECT.format(eq="False") + "plugin = Plugin()\n")
-    host = Host.discover(["my_plugins:plugin"])
-    assert host.get("config", "mine").provider == "-p my_plugins:plugin"
-
-
-def test_an_object_that_cannot_be_a_plugin_is_told(write: Callable[[str, str], str]) -> None:
-    """A class in place of an object, and an object without a hash, are broken for that reason."""
-    path = write("my_plugins", OBJECT.format(eq="True") + "plugin = Plugin()\n")
-    host = Host.discover([f"{path}:Plugin", f"{path}:plugin"])
-    assert "is a class" in entry(host, "Plugin").reason
-    assert "unhashable" in entry(host, "plugin").reason
-
-
-@pytest.mark.parametrize(
-    ("argument", "message"),
-    [
-        ("no_such_module", "-p no_such_module cannot be imported: ModuleNotFoundError: No module named"),
-        ("no_such.py", "-p no_such.py: there is no such file"),
-        ("json:nothing", "-p json:nothing cannot be imported: AttributeError"),
-        ("", "cannot be imported"),
-    ],
-)
-def test_what_cannot_be_loaded_is_a_mistake(
-    write: Callable[[str, str], str], argument: str, message: str
-) -> None:
-    """A ``-p`` that cannot be imported is the user's mistake, told in one line with the cause."""
-    with pytest.raises(UsageError) as caught:
-        Host.discover([argument])
-    assert message in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
-def test_an_installed_plugin_can_be_given_as_well(install: Install) -> None:
-    """``-p MODULE`` for a module that an entry point names already is no conflict."""
-    install("acme", {"acme_half": "acme_half"}, {"acme_half": config("acme_half")})
-    assert entry(Host.discover(["acme_half", "acme_half"]), "acme_half").state == "ready"
-
-
-def test_one_can_be_left_out(install: Install) -> None:
-    """``-p no:NAME`` leaves a plugin out without importing it, and its name says so when it is asked for."""
-    install("acme", {"acme_exit": "acme_exit"}, {"acme_exit": "raise KeyboardInterrupt"})
-    host = Host.discover(["no:acme_exit"])
-    assert entry(host, "acme_exit").state == "left_out"
-    assert "acme_exit" not in sys.modules
-    with pytest.raises(UsageError, match="is left out: -p no:acme_exit"):
-        host.get("config", "acme_exit")
-
-
-def test_one_can_be_put_in_anothers_place(install: Install, write: Callable[[str, str], str]) -> None:
-    """With ``-p no:NAME`` a plugin given with ``-p`` takes the place of the installed one of its name."""
-    install("acme", {"acme_half": "acme_half"}, {"acme_half": config("acme_half")})
-    path = write("mine", config("acme_half"))
-    with pytest.raises(UsageError, match=r"claimed by -p .*mine\.py and by acme 1\.0"):
-        Host.discover([path]).get("config", "acme_half")
-    assert Host.discover([path, "no:acme_half"]).get("config", "acme_half").distribution is None
-    assert entry(Host.discover([write("other", config("mine")), "no:mine"]), "mine").state == "left_out"
-
-
-def test_leaving_out_an_unknown_name_is_a_mistake(install: Install) -> None:
-    """``-p no:NAME`` with a name that is none's lists the names, those like it first."""
-    install("acme", {"acme_half": "acme_half", "aaa": "a"}, {"acme_half": config("acme_half")})
-    with pytest.raises(UsageError, match=r"no plugin 'acme_hlf' \(choose from acme_half, aaa"):
-        Host.discover(["no:acme_hlf"])
-
-
-def test_an_unknown_name_lists_the_choices(write: Callable[[str, str], str]) -> None:
-    """Asking for a name that is none's lists those of the kind; a name of another kind is told as such."""
-    host = Host.discover([write("a", config("aaa_first")), write("b", config("zzz_last"))])
-    with pytest.raises(UsageError, match=r"unknown config 'zz_last' \(choose from zzz_last, .*aaa_first"):
-        host.get("config", "zz_last")
-    with pytest.raises(UsageError, match="'zzz_last' is a config, not a metric"):
-        host.get("metric", "zzz_last")
-
-
-@pytest.mark.parametrize(
-    ("more", "reason"),
-    [
-        ("requires=['no_such_dist>=2'], extra='fast'", "needs no_such_dist>=2: pip install 'acme[fast]'"),
-        ("requires=['attrs', 'no_such_dist']", "needs no_such_dist: pip install 'attrs' 'no_such_dist'"),
-        ("requires=['pluggy>=99']", "needs pluggy>=99 ("),
-        ("instruction_sets=['no_such_flag']", "needs a CPU with no_such_flag"),
-        (
-            "programs=['no_such_cc', 'nor_this']",
-            "needs one of these commands on the PATH: no_such_cc, nor_this",
-        ),
-    ],
-)
-def test_what_is_lacking_is_told(install: Install, more: str, reason: str) -> None:
-    """A plugin whose package or CPU is missing stays in the catalogue, and says what it needs."""
-    if "instruction" in more and not Path("/proc/cpuinfo").exists():
-        pytest.skip("this system does not tell its CPU's flags")
-    install("acme", {"acme_x": "acme_x"}, {"acme_x": config("acme_x", more)})
-    host = Host.discover()
-    found = host.get("config", "acme_x")
-    assert found.state == "unavailable"
-    assert found.reason.startswith(reason)
-    assert found not in host.ready("config")
-
-
-def test_what_is_there_is_enough(install: Install) -> None:
-    """A plugin whose requirements are installed is ready; one for another system asks for nothing."""
-    more = (
-        "requires=['pluggy>=1.7', 'no_such_dist; sys_platform == \"plan9\"'], programs=['no_such_cc', 'sh']"
-    )
-    install("acme", {"acme_x": "acme_x"}, {"acme_x": config("acme_x", more)})
-    assert entry(Host.discover(), "acme_x").state == "ready"
 
 
 WRAPPER = """
@@ -384,10 +48,14 @@ WRAPPER = """
 """
 
 
-def test_one_plugin_is_called_inside_the_wrappers(write: Callable[[str, str], str]) -> None:
+def test_one_plugin_is_called_inside_the_wrappers(write_plugin: Write) -> None:
     """A hook is called for one plugin, inside the plugins that wrap it, and no other plugin hears of it."""
     other = config("other").replace("return model", "raise AssertionError('called')")
-    plugins = [write("mine", config("mine")), write("other", other), write("trace", WRAPPER)]
+    plugins = [
+        write_plugin("mine", config("mine")),
+        write_plugin("other", other),
+        write_plugin("trace", WRAPPER),
+    ]
     host = Host.discover(plugins)
     assert [(e.name, e.kind, e.state) for e in host.wrappers] == [("trace", "wrapper", "ready")]
     assert host.call("mine", "convert", model="model", example_inputs=(), context=None) == "model"
@@ -396,10 +64,10 @@ def test_one_plugin_is_called_inside_the_wrappers(write: Callable[[str, str], st
     assert sys.modules[reference.module].calls == ["before", "model"]
 
 
-def test_a_wrapper_may_not_answer(write: Callable[[str, str], str]) -> None:
+def test_a_wrapper_may_not_answer(write_plugin: Write) -> None:
     """A plugin without ``describe`` that answers a hook is broken: it would speak for every config."""
     answers = WRAPPER + "    @hookimpl\n    def prepare_model(model):\n        return model\n"
-    host = Host.discover([write("trace", answers)])
+    host = Host.discover([write_plugin("trace", answers)])
     assert entry(host, "trace").state == "broken"
     assert "may only wrap, and 'prepare_model' does not wrap" in entry(host, "trace").reason
 
@@ -413,7 +81,7 @@ def test_none_is_an_error_of_the_plugin(install: Install) -> None:
         host.call("acme_x", "convert", model=1, example_inputs=(), context=None)
 
 
-def test_none_of_measure_says_not_applicable(write: Callable[[str, str], str]) -> None:
+def test_none_of_measure_says_not_applicable(write_plugin: Write) -> None:
     """A metric may give None: it means 'not applicable here'."""
     source = """
         from qx import Metric, hookimpl
@@ -425,20 +93,22 @@ def test_none_of_measure_says_not_applicable(write: Callable[[str, str], str]) -
         def measure():
             return None
     """
-    host = Host.discover([write("mine", source)])
+    host = Host.discover([write_plugin("mine", source)])
     assert host.call("mine", "measure", subject=None, data=None, context=None) is None
 
 
-def test_what_a_plugin_raises_comes_through(write: Callable[[str, str], str]) -> None:
+def test_what_a_plugin_raises_comes_through(write_plugin: Write) -> None:
     """An error of a hook reaches the caller as it was raised."""
-    host = Host.discover([write("mine", config("mine").replace("return model", "raise OSError('full')"))])
+    host = Host.discover(
+        [write_plugin("mine", config("mine").replace("return model", "raise OSError('full')"))]
+    )
     with pytest.raises(OSError, match="full"):
         host.call("mine", "convert", model=1, example_inputs=(), context=None)
 
 
-def test_a_hook_that_is_not_implemented_can_be_asked_for(write: Callable[[str, str], str]) -> None:
+def test_a_hook_that_is_not_implemented_can_be_asked_for(write_plugin: Write) -> None:
     """``implements`` tells whether there is a hook; calling one that there is not is an error."""
-    host = Host.discover([write("mine", config("mine"))])
+    host = Host.discover([write_plugin("mine", config("mine"))])
     assert host.implements("mine", "convert")
     assert not host.implements("mine", "prepare_model")
     with pytest.raises(LookupError, match="does not implement 'prepare_model'"):
@@ -446,13 +116,13 @@ def test_a_hook_that_is_not_implemented_can_be_asked_for(write: Callable[[str, s
 
 
 def test_a_reference_leads_another_process_to_the_plugin(
-    install: Install, write: Callable[[str, str], str], monkeypatch: pytest.MonkeyPatch
+    install: Install, write_plugin: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker's host is made from references that travelled as JSON, and looks at no entry point."""
     install("acme", {"acme_x": "acme_x"}, {"acme_x": config("acme_x")})
-    found = Host.discover([write("mine", config("mine")), write("trace", WRAPPER)])
+    found = Host.discover([write_plugin("mine", config("mine")), write_plugin("trace", WRAPPER)])
     names = ("acme_x", "mine", "trace")
-    sent = json.dumps([attrs.asdict(entry(found, name).reference) for name in names])  # type: ignore[arg-type]
+    sent = json.dumps([attrs.asdict(reference) for reference in references([entry(found, n) for n in names])])
     monkeypatch.setattr("importlib.metadata.distributions", None)
     host = Host.of([Reference(**fields) for fields in json.loads(sent)])
     assert [(e.kind, e.name, e.state) for e in host.entries] == [
@@ -477,8 +147,8 @@ def test_a_wrapper_under_two_names_is_told(install: Install) -> None:
     assert entry(host, "acme_b").reason == "is the same as plugin 'acme_a'"
 
 
-def test_the_order_is_stable(write: Callable[[str, str], str]) -> None:
+def test_the_order_is_stable(write_plugin: Write) -> None:
     """Entries come by kind and name, the config that is the reference before the others."""
     sources = {"zz_base": "reference=True", "yy": "", "xx": ""}
-    host = Host.discover([write(name, config(name, more)) for name, more in sources.items()])
+    host = Host.discover([write_plugin(name, config(name, more)) for name, more in sources.items()])
     assert [e.name for e in host.entries if e.name in sources] == ["zz_base", "xx", "yy"]

@@ -10,8 +10,9 @@ from typing import Any, Protocol
 from attrs import Factory, field, frozen
 
 from qx.errors import UsageError
+from qx.fields import to_integers, to_strings
 from qx.host import Entry, Host, Reference
-from qx.records import CONTROL, Config, Metric, Workload, to_integers, to_strings
+from qx.records import CONTROL, Config, Metric, Workload
 from qx.runner import settings
 from qx.runner.settings import Variant
 

@@ -1,0 +1,48 @@
+"""How fields of records are converted and validated. Light: neither numpy nor torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from attrs import field
+from attrs.validators import deep_iterable, instance_of, matches_re
+
+#: What a plugin, an option and a distribution's module may be called.
+NAME = r"[a-z][a-z0-9_]*"
+
+
+def to_strings(values: Iterable[str]) -> tuple[str, ...]:
+    """Any strings as a tuple. ``TypeError`` for a single one, which is an iterable of letters."""
+    if isinstance(values, str):
+        raise TypeError(f"several texts are due, as in [{values!r}], not the text {values!r}")
+    return tuple(values)
+
+
+def to_integers(values: Iterable[int]) -> tuple[int, ...]:
+    """Any integers as a tuple."""
+    return tuple(values)
+
+
+def to_values(values: Iterable[Any]) -> tuple[Any, ...]:
+    """Anything as a tuple."""
+    return tuple(values)
+
+
+def name_field() -> Any:
+    """A name, required."""
+    return field(validator=[instance_of(str), matches_re(NAME)])
+
+
+def text_field() -> Any:
+    """Any text, required."""
+    return field(validator=instance_of(str))
+
+
+def flag_field() -> Any:
+    """True or false; false unless it is given."""
+    return field(default=False, validator=instance_of(bool))
+
+
+#: Validates fields that hold strings.
+STRINGS = deep_iterable(instance_of(str))
