@@ -9,18 +9,17 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from attrs import Factory, define, evolve
+from attrs import evolve
 
 from qx import analysis
 from qx.recording import Recording
 from qx.records import Outcome
 from qx.results import CellResult, ConfigResult, Results
-from qx.runner.builds import Build
-from qx.runner.evaluation import MetricFailure, evaluation_batch_size
+from qx.runner.evaluation import evaluation_batch_size
 from qx.runner.plan import ENDED_BY, Measured
-from qx.runner.preparation import Prepared
-from qx.runner.processes import MALLOC, Failure
-from qx.runner.request import Cell, Chosen, Request, config, metric
+from qx.runner.processes import MALLOC
+from qx.runner.request import Chosen, Request, config, metric
+from qx.runner.state import Part, State, cell_id
 
 #: The lowest outcome of several is the worst.
 WORST: tuple[Outcome, ...] = (
@@ -32,50 +31,6 @@ WORST: tuple[Outcome, ...] = (
     "unavailable",
     "ok",
 )
-
-
-@define
-class State:
-    """What is known of the cells of a run so far."""
-
-    cells: dict[str, Cell]
-    builds: dict[str, Build]
-    failures: dict[str, Failure]
-    metric_failures: dict[tuple[str, str], MetricFailure]
-
-    def going(self) -> dict[str, Build]:
-        """Cells that have ended well so far."""
-        return {cell: build for cell, build in self.builds.items() if cell not in self.failures}
-
-
-@define
-class Part:
-    """One workload of a run, and what is known of it so far."""
-
-    name: str
-    #: None where it could not be prepared.
-    prepared: Prepared | None
-    state: State
-    measured: Measured = Factory(Measured)
-    #: Bytes that a launch is reckoned with.
-    launch_bytes: float = 2.0**29
-    #: It is not the only one of the run.
-    several: bool = False
-
-    @property
-    def ready(self) -> Prepared:
-        """The workload, prepared."""
-        assert self.prepared is not None
-        return self.prepared
-
-    def named(self, cell: str) -> str:
-        """What a reader of this run knows a cell by."""
-        return cell if self.several else self.state.cells[cell].row
-
-
-def cell_id(workload: str, row: str) -> str:
-    """The id of a cell of a workload."""
-    return f"{workload}/{row}"
 
 
 def assemble(

@@ -9,26 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from qx.host import Host
 from qx.jobs import DeriveJob
 from qx.recording import Recording, Series
 from qx.records import Metric
-from qx.runner.evaluation import MetricFailure, miscounted
-from qx.runner.processes import Failure, Processes
-from qx.runner.request import Chosen, Request, metric, references
+from qx.runner.evaluation import miscounted
+from qx.runner.processes import Failure, MetricFailure
+from qx.runner.request import metric, references
+from qx.runner.state import Run
 
 
-def derive_all(
-    host: Host,
-    request: Request,
-    chosen: Chosen,
-    cells: Sequence[str],
-    baseline: str,
-    recording: Recording,
-    processes: Processes,
-) -> dict[tuple[str, str], MetricFailure]:
-    """Measure the derived metrics of every cell into the recording; gives those that failed."""
-    entries = chosen.metrics_of("derived")
+def derive_all(run: Run, cells: Sequence[str], baseline: str) -> dict[tuple[str, str], MetricFailure]:
+    """Measure the derived metrics of these cells into the recording; gives those that failed."""
+    request, recording = run.request, run.recording
+    entries = run.chosen.metrics_of("derived")
     failures: dict[tuple[str, str], MetricFailure] = {}
     with tempfile.TemporaryDirectory(prefix="qx-") as folder:
         paths = {cell: Path(folder) / f"{index}.npz" for index, cell in enumerate(cells)}
@@ -40,15 +33,15 @@ def derive_all(
         for cell, path in paths.items():
             job = DeriveJob(
                 seed=request.seed,
-                wrappers=references(host.wrappers),
+                wrappers=references(run.host.wrappers),
                 samples=str(path),
                 baseline=str(paths.get(baseline, nothing)),
                 batch_sizes=request.batch_sizes,
                 metrics=references(entries),
-                metric_options=chosen.metric_options,
+                metric_options=run.chosen.metric_options,
             )
             try:
-                answer = processes.run(job, f"derive-{cell.rpartition('/')[2]}", timeout=request.timeout)
+                answer = run.processes.run(job, f"derive-{cell.rpartition('/')[2]}", timeout=request.timeout)
             except Failure as failure:
                 for entry in entries:
                     failures[cell, entry.name] = MetricFailure(failure.outcome, failure.cause)

@@ -11,27 +11,18 @@ import numpy as np
 from attrs import frozen
 
 from qx.environment import usable_cpus
-from qx.host import Host
 from qx.jobs import EvaluateJob
 from qx.recording import Recording, Series
-from qx.records import Metric, Outcome
-from qx.runner.builds import Build
+from qx.records import Metric
 from qx.runner.preparation import Prepared
-from qx.runner.processes import Failure, Processes
-from qx.runner.request import Cell, Chosen, Reporter, Request, metric, references
+from qx.runner.processes import Failure, MetricFailure
+from qx.runner.request import Chosen, metric, references
+from qx.runner.state import Part, Run
 from qx.worker.memory import MIB
 
 #: Items that are evaluated in one call, unless they take more bytes than that: what a network makes of its
 #: input on the way takes many times as much.
 BATCH_SIZE, BATCH_BYTES = 100, 16 << 20
-
-
-@frozen
-class MetricFailure:
-    """A metric that could not be measured of a cell."""
-
-    outcome: Outcome
-    cause: str
 
 
 @frozen
@@ -48,58 +39,50 @@ def evaluation_batch_size(prepared: Prepared) -> int:
     return max(1, min(BATCH_SIZE, BATCH_BYTES // max(1, prepared.item_bytes), prepared.items))
 
 
-def evaluate_all(
-    host: Host,
-    request: Request,
-    prepared: Prepared,
-    chosen: Chosen,
-    cells: Mapping[str, Build],
-    threads: Mapping[str, Cell],
-    processes: Processes,
-    reporter: Reporter,
-    recording: Recording,
-) -> dict[str, Failure | Evaluated]:
-    """Evaluate every built cell, as many side by side as their threads leave processors, and memory holds.
+def evaluate_all(run: Run, part: Part) -> dict[str, Failure | Evaluated]:
+    """Evaluate every built cell, as many side by side as their threads leave processors.
 
     Gives for each cell how it failed, or which of its metrics did and what memory it takes.
     """
-    size = evaluation_batch_size(prepared)
-    reporter.phase("evaluate", f"{prepared.items} items, {len(cells)} cells")
+    request, state, cells = run.request, part.state, part.state.going()
+    run.reporter.phase("evaluate", f"{part.ready.items} items, {len(cells)} cells")
     shares = dict.fromkeys(cells, 0.0)
 
     def one(cell: str) -> Failure | Evaluated:
         def progress(done: float, text: str) -> None:
             shares[cell] = done
-            reporter.step(sum(shares.values()) / len(shares), threads[cell].row)
+            run.reporter.step(sum(shares.values()) / len(shares), state.cells[cell].row)
 
         with tempfile.TemporaryDirectory(prefix="qx-") as folder:
-            outputs = Path(folder) / "outputs.npy"
-            job = EvaluateJob(
-                seed=request.seed,
-                threads=threads[cell].threads,
-                engine=prepared.engine,
-                wrappers=references(host.wrappers),
-                artifact=str(cells[cell].artifact),
-                inputs=str(prepared.evaluation),
-                batch_size=size,
-                artifact_metrics=references(chosen.metrics_of("artifact")),
-                prediction_metrics=references(chosen.metrics_of("predictions")),
-                metric_options=chosen.metric_options,
-                outputs=str(outputs),
-            )
+            job = _job(run, part, cell, Path(folder) / "outputs.npy")
+            name = f"evaluate-{state.cells[cell].row}"
             try:
-                answer = processes.run(
-                    job, f"evaluate-{threads[cell].row}", timeout=request.timeout, progress=progress
-                )
+                answer = run.processes.run(job, name, timeout=request.timeout, progress=progress)
             except Failure as failure:
                 return failure
-            recording.outputs[cell] = np.load(outputs)
-            failed = _recorded(recording, cell, answer["metrics"], chosen, prepared.items)
-            return Evaluated(failed, _launch_bytes(answer["memory"], max(request.batch_sizes) / size))
+            run.recording.outputs[cell] = np.load(job.outputs)
+        failed = _recorded(run.recording, cell, answer["metrics"], run.chosen, part.ready.items)
+        return Evaluated(failed, _launch_bytes(answer["memory"], max(request.batch_sizes) / job.batch_size))
 
-    with processes.side_by_side(usable_cpus() // request.threads) as pool:
+    with run.processes.side_by_side(usable_cpus() // request.threads) as pool:
         futures = {cell: pool.submit(one, cell) for cell in cells}
         return {cell: future.result() for cell, future in futures.items()}
+
+
+def _job(run: Run, part: Part, cell: str, outputs: Path) -> EvaluateJob:
+    return EvaluateJob(
+        seed=run.request.seed,
+        threads=part.state.cells[cell].threads,
+        engine=part.ready.engine,
+        wrappers=references(run.host.wrappers),
+        artifact=str(part.state.builds[cell].artifact),
+        inputs=str(part.ready.evaluation),
+        batch_size=evaluation_batch_size(part.ready),
+        artifact_metrics=references(run.chosen.metrics_of("artifact")),
+        prediction_metrics=references(run.chosen.metrics_of("predictions")),
+        metric_options=run.chosen.metric_options,
+        outputs=str(outputs),
+    )
 
 
 def _launch_bytes(memory: Mapping[str, float], scale: float) -> float:

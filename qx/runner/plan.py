@@ -13,8 +13,7 @@ from qx.environment import usable_cpus
 from qx.host import Entry
 from qx.jobs import LaunchJob
 from qx.recording import Key, Series
-from qx.runner.evaluation import MetricFailure
-from qx.runner.processes import Failure
+from qx.runner.processes import Failure, MetricFailure
 from qx.runner.request import Cell, metric
 from qx.runner.rounds import Task
 

@@ -46,8 +46,6 @@ MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str
 #: Letters of a worker's name that its log file is called by: a cell with options may have a long one.
 NAME = 100
 
-Progress = Callable[[float, str], None]
-
 
 @frozen
 class Failure(Exception):
@@ -61,6 +59,17 @@ class Failure(Exception):
 
     def __str__(self) -> str:
         return f"{self.outcome} in {self.stage}: {self.cause}"
+
+
+@frozen
+class MetricFailure:
+    """A metric that could not be measured of a cell."""
+
+    outcome: Outcome
+    cause: str
+
+
+Progress = Callable[[float, str], None]
 
 
 class Processes:

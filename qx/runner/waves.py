@@ -14,10 +14,10 @@ from attrs import Factory, define, field
 from qx import stats
 from qx.quantity import log_ratios
 from qx.recording import Key, Recording, Series, joined
-from qx.runner.evaluation import MetricFailure, miscounted
+from qx.runner.evaluation import miscounted
 from qx.runner.holding import cpus_for, off
 from qx.runner.plan import ENDED_BY, Measured, Plan
-from qx.runner.processes import Failure, Processes, Worker
+from qx.runner.processes import Failure, MetricFailure, Processes, Worker
 from qx.runner.request import metric
 from qx.runner.rounds import (
     LEAST_ROUNDS,

@@ -21,15 +21,15 @@ def test_a_budget_too_short_for_one_workload_costs_its_own_timings(
     refused: list[str],
 ) -> None:
     """What the others have measured is kept, the reason stands in the results; refused for all, exit 2."""
-    run = import_module("qx.runner.run")
-    measure = run.measure_in_waves
+    timing = import_module("qx.runner.timing")
+    measure = timing.measure_in_waves
 
     def measure_but_for_some(plan: Any, *others: Any) -> Any:
         if plan.baseline.partition("/")[0] in refused:
             raise BudgetTooShort(7.0)
         return measure(plan, *others)
 
-    monkeypatch.setattr(run, "measure_in_waves", measure_but_for_some)
+    monkeypatch.setattr(timing, "measure_in_waves", measure_but_for_some)
     source = Path(toy.plugins[0]).read_text(encoding="utf-8")
     names = ("first", "second")
     plugins = [

@@ -180,7 +180,7 @@ def test_groups_are_compared_through_the_baseline(
 ) -> None:
     """Cells that memory does not hold at once come in groups, each with the baseline and the control."""
     # As on a machine with memory for three launches.
-    monkeypatch.setattr(import_module("qx.runner.run"), "_room", lambda part, reporter: 1)
+    monkeypatch.setattr(import_module("qx.runner.timing"), "_room", lambda part, reporter: 1)
     plugins = [toy.config(name) for name in ("first", "second")]
     done = qx(
         *("run", *toy.arguments(*plugins), "-m", "latency", "-m", "rss"),
@@ -210,7 +210,7 @@ def test_a_named_config_brings_its_runtime_baseline(
     qx: Callable[..., Any], toy: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The fp32 config of the same runtime takes part unasked, is said to, and shares every wave."""
-    monkeypatch.setattr(import_module("qx.runner.run"), "_room", lambda part, reporter: 1)
+    monkeypatch.setattr(import_module("qx.runner.timing"), "_room", lambda part, reporter: 1)
     plugins = [
         toy.config("own_fp32"),
         toy.config("own_int8", record='runtime_baseline="own_fp32"'),

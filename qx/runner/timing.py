@@ -1,0 +1,167 @@
+"""The phase that measures in launches: for each workload the waves are planned, run, and told."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from qx.environment import available_memory, usable_cpus
+from qx.errors import UsageError
+from qx.jobs import LaunchJob
+from qx.records import CONTROL
+from qx.runner.groups import grouped
+from qx.runner.plan import LEAST_WAVES, Measured, Plan
+from qx.runner.processes import MetricFailure
+from qx.runner.request import QUICK_WAVES, Cell, Chosen, Reporter, Request, budget_of, config, references
+from qx.runner.state import Part, Run, cell_id
+from qx.runner.waves import BudgetTooShort, measure_in_waves
+
+#: The share of the free memory that launches may take.
+MEMORY_SHARE = 0.7
+
+
+def measure_all(run: Run, parts: Sequence[Part]) -> None:
+    """Measure the cells of every workload in launches.
+
+    Among several, one whose share of the budget is too short costs its own timings. Raises ``UsageError``
+    where all are.
+    """
+    due: dict[str, float] = {}
+    for part in parts:
+        try:
+            _measure(run, part, len(parts))
+        except BudgetTooShort as error:
+            due[part.name] = error.due
+            told = _too_short(run.request, due, len(parts))
+            if len(due) == len(parts):
+                raise UsageError(told) from error
+            share = budget_of(run.request, len(run.chosen.variants), len(parts))
+            _give_up_timing(run, part, told, Measured(ended_by="too short a budget", budget=share))
+
+
+def _too_short(request: Request, due: Mapping[str, float], workloads: int) -> str:
+    """What to give in place of the budget; ``due`` are the seconds of each workload that was refused."""
+    name, seconds = max(due.items(), key=lambda item: item[1])
+    shared, cells, enough = "", "these cells", "as much"
+    if workloads > 1:
+        shared, cells = f", shared by {workloads} workloads,", f"the cells of {name}"
+        enough = f"{math.ceil(seconds * workloads)}"
+    return (
+        f"--budget {request.budget:g}{shared} is too short: {LEAST_WAVES} waves of {cells} take about "
+        f"{seconds:.0f} s; give {enough}, or take a first look with --quick"
+    )
+
+
+def _give_up_timing(run: Run, part: Part, cause: str, measured: Measured) -> None:
+    """Nothing of a workload is measured in launches, though its cells go on."""
+    run.reporter.say(cause)
+    for cell in part.state.going():
+        for entry in (*run.chosen.metrics_of("fresh"), *run.chosen.metrics_of("block")):
+            part.state.metric_failures[cell, entry.name] = MetricFailure("failed", cause)
+    part.measured = measured
+
+
+def _measure(run: Run, part: Part, parts: int) -> None:
+    """Measure the cells of one of so many workloads. Raises ``BudgetTooShort``."""
+    state, reporter = part.state, run.reporter
+    baseline = cell_id(part.name, run.chosen.baseline_row)
+    if baseline in state.failures:
+        cause = f"{run.chosen.baseline.name} did not end well, so nothing was timed"
+        _give_up_timing(run, part, cause, Measured(ended_by="the baseline failed"))
+        return
+    control = Cell(
+        id=cell_id(part.name, CONTROL),
+        workload=part.ready.workload.name,
+        config=run.chosen.baseline.name,
+        threads=run.request.threads,
+        options=state.cells[baseline].options,
+        control=True,
+    )
+    plan = _planned(run, part, baseline, control, parts)
+    cpus = len(run.request.cpus) or usable_cpus()
+    if run.request.threads > cpus:
+        reporter.say(
+            f"--threads {run.request.threads} on {cpus} CPUs: threads wait for each other, so latencies are "
+            f"longer and less steady than on a machine that has as many"
+        )
+    of = f" of {part.name}" if part.several else ""
+    reporter.phase("measure", f"{len(plan.cells)} cells{of} in waves, at most {plan.budget:.0f} s")
+    part.measured = measure_in_waves(plan, run.processes, run.recording, reporter.step)
+    state.cells[control.id] = control
+    state.builds[control.id] = state.builds[baseline]
+    for cell, failure in part.measured.failures.items():
+        part.give_up(cell, failure, reporter)
+    part.give_up_metrics(part.measured.metric_failures, reporter)
+
+
+def _planned(run: Run, part: Part, baseline: str, control: Cell, parts: int) -> Plan:
+    request, chosen = run.request, run.chosen
+    going = part.state.going()
+    cells = {cell: part.state.cells[cell] for cell in going} | {control.id: control}
+    artifacts = {cell: build.artifact for cell, build in going.items()}
+    fresh, block = chosen.metrics_of("fresh"), chosen.metrics_of("block")
+
+    def job(cell: Cell, artifact: Path, spawned_ns: int) -> LaunchJob:
+        return LaunchJob(
+            seed=request.seed,
+            threads=cell.threads,
+            engine=part.ready.engine,
+            wrappers=references(run.host.wrappers),
+            artifact=str(artifact),
+            inputs=str(part.ready.evaluation),
+            batch_sizes=request.batch_sizes,
+            metrics=references((*fresh, *block)),
+            metric_options=chosen.metric_options,
+            spawned_ns=spawned_ns,
+            cpus=request.cpus or None,
+        )
+
+    return Plan(
+        groups=grouped(
+            baseline,
+            control.id,
+            [cell for cell in going if cell != baseline],
+            _runtime_baselines(chosen, cells),
+            _room(part, run.reporter),
+        ),
+        cells=cells,
+        artifacts=artifacts | {control.id: artifacts[baseline]},
+        baseline=baseline,
+        fresh=fresh,
+        block=block,
+        batch_sizes=request.batch_sizes,
+        precision=request.precision,
+        cpus=request.cpus,
+        budget=budget_of(request, len(going), parts),
+        strict=request.budget is not None and not request.quick,
+        least_waves=QUICK_WAVES if request.quick else LEAST_WAVES,
+        seed=request.seed,
+        timeout=request.timeout,
+        job=job,
+    )
+
+
+def _runtime_baselines(chosen: Chosen, cells: Mapping[str, Cell]) -> dict[str, str]:
+    """The cell of the runtime baseline of each cell that has one in this run."""
+    wanted = {entry.name: config(entry).runtime_baseline for entry in chosen.configs}
+    places = {
+        (cell.workload, cell.config, cell.threads): name for name, cell in cells.items() if not cell.control
+    }
+    found = {
+        name: places.get((cell.workload, wanted[cell.config] or "", cell.threads))
+        for name, cell in cells.items()
+        if not cell.control
+    }
+    return {name: other for name, other in found.items() if other is not None}
+
+
+def _room(part: Part, reporter: Reporter) -> int:
+    """How many cells memory holds at once besides the baseline and the control."""
+    holds = int(MEMORY_SHARE * available_memory() / part.launch_bytes)
+    if holds < 3:
+        reporter.say(
+            f"{part.name}: a launch takes about {part.launch_bytes / 2**30:.1f} GiB, so memory may not hold "
+            f"the baseline, the control and a config at once"
+        )
+    return holds - 2
