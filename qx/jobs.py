@@ -47,12 +47,28 @@ class Job:
 
 
 @frozen(kw_only=True)
-class InspectJob(Job):
+class WorkloadJob(Job):
+    """What every job has that calls a workload."""
+
+    workload: Reference = field(converter=_reference)
+    workload_options: Mapping[str, Any] = Factory(dict)
+
+
+@frozen(kw_only=True)
+class LoadingJob(WorkloadJob):
+    """What every job has in which a workload loads its data."""
+
+    #: Where the data lie, if the user said so; and where to keep what is made of them.
+    data: str | None = None
+    offline: bool = False
+    cache: str
+
+
+@frozen(kw_only=True)
+class InspectJob(WorkloadJob):
     """Find out what the runtime is, whether weights and inputs fit the model, and who can treat it."""
 
     do: ClassVar[str] = "inspect"
-    workload: Reference = field(converter=_reference)
-    workload_options: Mapping[str, Any] = Factory(dict)
     #: None leaves the model as it is made.
     weights: str | None
     #: Configs that are asked whether they can treat the model.
@@ -60,15 +76,10 @@ class InspectJob(Job):
 
 
 @frozen(kw_only=True)
-class DataJob(Job):
+class DataJob(LoadingJob):
     """Lay down the evaluation inputs, labels and calibration inputs of a workload as plain array files."""
 
     do: ClassVar[str] = "data"
-    workload: Reference = field(converter=_reference)
-    workload_options: Mapping[str, Any] = Factory(dict)
-    data: str | None = None
-    offline: bool = False
-    cache: str
     #: Lay down the labels too.
     labels: bool = True
     #: A calibration split of each of these sizes.
@@ -78,12 +89,10 @@ class DataJob(Job):
 
 
 @frozen(kw_only=True)
-class BuildJob(Job):
+class BuildJob(WorkloadJob):
     """Make one artifact."""
 
     do: ClassVar[str] = "build"
-    workload: Reference = field(converter=_reference)
-    workload_options: Mapping[str, Any] = Factory(dict)
     config: Reference = field(converter=_reference)
     config_options: Mapping[str, Any] = Factory(dict)
     #: The loader that rebuilds modules, for a config that gives one.
@@ -138,15 +147,10 @@ class DeriveJob(Job):
 
 
 @frozen(kw_only=True)
-class TrainJob(Job):
+class TrainJob(LoadingJob):
     """Train a workload's model and write its weights."""
 
     do: ClassVar[str] = "train"
-    workload: Reference = field(converter=_reference)
-    workload_options: Mapping[str, Any] = Factory(dict)
-    data: str | None = None
-    offline: bool = False
-    cache: str
     output: str
 
 
@@ -178,16 +182,11 @@ class ServeJob(Job):
 
 
 @frozen(kw_only=True)
-class ExamineJob(Job):
+class ExamineJob(LoadingJob):
     """Find out whether a workload keeps what its contract promises: its model and its data."""
 
     do: ClassVar[str] = "examine"
-    workload: Reference = field(converter=_reference)
-    workload_options: Mapping[str, Any] = Factory(dict)
     weights: str | None
-    data: str | None = None
-    offline: bool = False
-    cache: str
 
 
 def _job(value: Job | Mapping[str, Any]) -> Job:

@@ -12,21 +12,14 @@ from qx.files import new_folder
 from qx.jobs import DataJob
 from qx.worker.arrays import Split, drawn_over_classes
 from qx.worker.channel import Channel
-from qx.worker.plugins import context_for, host_for, options_of, seed_everything
+from qx.worker.plugins import host_for, loading_context, seed_everything
 
 
 def run(job: DataJob, channel: Channel) -> None:
     """Write the splits under their fingerprints, if they are not there."""
     host = host_for(job, (job.workload,))
     name = job.workload.name
-    context = context_for(
-        job,
-        options=options_of(host, name, job.workload_options),
-        data=Path(job.data) if job.data else None,
-        cache=Path(job.cache),
-        offline=job.offline,
-        progress=channel.progress,
-    )
+    context = loading_context(job, host, progress=channel.progress)
     splits = {}
     for split in ("test", "train"):
         channel.stage(f"load_data {split}")

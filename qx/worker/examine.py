@@ -10,7 +10,7 @@ import numpy as np
 from qx.errors import Unsupported
 from qx.worker.arrays import Split
 from qx.worker.modules import example_inputs, fp32_model, load_weights
-from qx.worker.plugins import context_for, host_for, options_of, seed_everything
+from qx.worker.plugins import host_for, loading_context, seed_everything
 
 if TYPE_CHECKING:
     from qx.host import Host
@@ -29,25 +29,14 @@ def run(job: ExamineJob, channel: Channel) -> None:
     for name in ("train", "test"):
         channel.stage(f"load_data {name}")
         seed_everything(job.seed)
-        splits[name] = Split.of(
-            host.call(job.workload.name, "load_data", split=name, context=_context(job, host))
-        )
+        context = loading_context(job, host)
+        splits[name] = Split.of(host.call(job.workload.name, "load_data", split=name, context=context))
     channel.stage("data")
     told: dict[str, Any] = {"splits": {name: _split(split) for name, split in splits.items()}}
     told["shared"] = _shared(splits["train"], splits["test"])
     if job.weights is not None:
         told |= _model(job, host, splits["test"], channel)
     channel.answer(**told)
-
-
-def _context(job: ExamineJob, host: Host) -> Any:
-    return context_for(
-        job,
-        options=options_of(host, job.workload.name, job.workload_options),
-        data=Path(job.data) if job.data else None,
-        cache=Path(job.cache),
-        offline=job.offline,
-    )
 
 
 def _split(split: Split) -> dict[str, Any]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from qx.host import Host, Reference
-from qx.jobs import Job
+from qx.jobs import Job, LoadingJob
 from qx.records import Context
 
 
@@ -28,6 +29,18 @@ def options_of(host: Host, name: str, given: Mapping[str, Any]) -> dict[str, Any
 def context_for(job: Job, **fields: Any) -> Context:
     """The context that a job gives to hooks."""
     return Context(seed=job.seed, threads=job.threads, engine=job.engine, **fields)
+
+
+def loading_context(job: LoadingJob, host: Host, **fields: Any) -> Context:
+    """The context in which a workload finds its data."""
+    return context_for(
+        job,
+        options=options_of(host, job.workload.name, job.workload_options),
+        data=Path(job.data) if job.data else None,
+        cache=Path(job.cache),
+        offline=job.offline,
+        **fields,
+    )
 
 
 def seed_everything(seed: int) -> None:

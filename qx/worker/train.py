@@ -10,7 +10,7 @@ from qx.files import write_whole
 from qx.jobs import TrainJob
 from qx.worker.channel import Channel
 from qx.worker.modules import fp32_model
-from qx.worker.plugins import context_for, host_for, options_of, seed_everything
+from qx.worker.plugins import host_for, loading_context, seed_everything
 
 
 def run(job: TrainJob, channel: Channel) -> None:
@@ -21,14 +21,7 @@ def run(job: TrainJob, channel: Channel) -> None:
     torch.set_num_threads(job.threads)
     host = host_for(job, (job.workload,))
     name = job.workload.name
-    context = context_for(
-        job,
-        options=options_of(host, name, job.workload_options),
-        data=Path(job.data) if job.data else None,
-        cache=Path(job.cache),
-        offline=job.offline,
-        progress=channel.progress,
-    )
+    context = loading_context(job, host, progress=channel.progress)
     channel.stage("train")
     model = fp32_model(host, job, name, job.workload_options, quantizable=False)
     seed_everything(job.seed)
