@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,7 +17,6 @@ from torch.ao.quantization import (
 )
 
 from qx import Unsupported
-from qx.records import Arrays
 
 
 def prepare_static(
@@ -54,11 +52,3 @@ def prepare_for_training(model: nn.Module) -> nn.Module:
 def _check_fusible(model: nn.Module) -> None:
     if not hasattr(model, "fuse_model"):
         raise Unsupported(f"{type(model).__name__} has no fuse_model(), which eager-mode quantization calls")
-
-
-@torch.no_grad()
-def observe(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
-    """Run the calibration batches through a prepared model."""
-    for batch in batches:
-        model(*(torch.from_numpy(array) for array in batch.values()))
-    return model

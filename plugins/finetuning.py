@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
+from qx_plugins.calibration import tensors
 from torch import nn
 from torch.nn import functional
 
@@ -83,8 +84,7 @@ def _in_epochs(
         for place in torch.randperm(len(batches), generator=generator).tolist():
             batch = dict(batches[place])
             labels = batch.pop("labels", None)
-            inputs = tuple(torch.from_numpy(array) for array in batch.values())
-            yield inputs, None if labels is None else torch.from_numpy(labels).long()
+            yield tensors(batch), None if labels is None else torch.from_numpy(labels).long()
 
 
 def _loss(

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from qx import cpu_flags
-
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from qx.records import Arrays
-
 #: The versions that this was seen to work with.
 TORCHAO = ("torchao>=0.18", "torch>=2.11")
-#: Without one of these, products of 8-bit numbers are summed in 16 bits, which may saturate.
-SAFE_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
 
 
 def requires() -> tuple[str, ...]:
@@ -67,24 +60,13 @@ def prepared(
     Activations uint8 per tensor (of 128 levels on CPUs where 256 could saturate), weights int8 per channel.
     """
     from qx_plugins.inductor import exported
+    from qx_plugins.runtimes.saturation import saturates
 
     pt2e = library()
     graph = exported(model, example_inputs, training=training).module()
-    recipe = pt2e.x86.get_default_x86_inductor_quantization_config(
-        is_qat=training, reduce_range=not SAFE_FLAGS & cpu_flags()
-    )
+    recipe = pt2e.x86.get_default_x86_inductor_quantization_config(is_qat=training, reduce_range=saturates())
     quantizer = pt2e.x86.X86InductorQuantizer().set_global(recipe)
     return (pt2e.prepare_qat if training else pt2e.prepare)(graph, quantizer)
-
-
-def observe(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
-    """Run the calibration batches through a prepared graph."""
-    import torch
-
-    with torch.no_grad():
-        for batch in batches:
-            model(*(torch.from_numpy(array) for array in batch.values()))
-    return model
 
 
 def converted(model: nn.Module) -> nn.Module:

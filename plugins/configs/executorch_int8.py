@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from qx_plugins.calibration import keep, observe
+
 from qx import Artifact, Config, Context, hookimpl
 
 if TYPE_CHECKING:
@@ -29,8 +31,6 @@ def describe() -> Config:
 
 @hookimpl
 def calibrate(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
-    from qx_plugins.runtimes.exporting import keep
-
     return keep(model, batches)
 
 
@@ -39,7 +39,6 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
     from qx_plugins.runtimes.executorch import artifact
 
     def quantize(program: ExportedProgram) -> nn.Module:
-        import torch
         from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
             XNNPACKQuantizer,
             get_symmetric_quantization_config,
@@ -48,9 +47,6 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
 
         quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
         prepared = prepare_pt2e(program.module(), quantizer)
-        with torch.no_grad():
-            for batch in model.calibration:
-                prepared(*(torch.from_numpy(array) for array in batch.values()))
-        return convert_pt2e(prepared)
+        return convert_pt2e(observe(prepared, model.calibration))
 
     return artifact(model, example_inputs, context, quantize)

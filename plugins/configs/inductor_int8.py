@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from qx_plugins import pt2e
+from qx_plugins.calibration import observe
 from qx_plugins.inductor import COMPILERS, compiled, exported
 
 from qx import Artifact, Config, Context, hookimpl
@@ -37,7 +38,7 @@ def prepare_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) ->
 
 @hookimpl
 def calibrate(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
-    return pt2e.observe(model, batches)
+    return observe(model, batches)
 
 
 @hookimpl

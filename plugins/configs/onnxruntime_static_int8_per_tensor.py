@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from qx_plugins.calibration import keep
+
 from qx import Artifact, Config, Context, hookimpl
 
 if TYPE_CHECKING:
@@ -29,8 +31,6 @@ def describe() -> Config:
 
 @hookimpl
 def calibrate(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
-    from qx_plugins.runtimes.exporting import keep
-
     return keep(model, batches)
 
 

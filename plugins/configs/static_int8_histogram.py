@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from qx_plugins.calibration import observe
+
 from qx import Config, hookimpl
 
 if TYPE_CHECKING:
@@ -33,8 +35,6 @@ def prepare_model(model: nn.Module) -> nn.Module:
 
 @hookimpl
 def calibrate(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
-    from qx_plugins.eager import observe
-
     return observe(model, batches)
 
 

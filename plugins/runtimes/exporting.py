@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 import torch
 from qx_plugins.tracing import blamed
@@ -11,7 +10,6 @@ from torch import nn
 from torch.export import Dim, ExportedProgram, export
 
 from qx import Unsupported
-from qx.records import Arrays
 
 #: Letters of a reason that a row has room for.
 ROOM = 200
@@ -34,12 +32,6 @@ def exported(
             return export(model, inputs, dynamic_shapes=tuple({0: batch} for _ in inputs), strict=False)
     except Exception as error:
         raise Unsupported(f"cannot be exported: {blamed(error, model)}") from error
-
-
-def keep(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
-    """Have the calibration batches at hand for ``convert``, where the exported model sees them."""
-    model.calibration = batches  # type: ignore[assignment]
-    return model
 
 
 def lowering_error(program: ExportedProgram, error: BaseException, what: str) -> Unsupported:

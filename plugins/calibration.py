@@ -1,0 +1,35 @@
+"""What configs do with calibration batches. Light: torch is imported in functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from qx.records import Arrays
+
+
+def tensors(batch: Arrays) -> tuple[torch.Tensor, ...]:
+    """The arrays of a batch as the model takes them."""
+    import torch
+
+    return tuple(torch.from_numpy(array) for array in batch.values())
+
+
+def observe(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
+    """Run the batches through a prepared model, whose observers take note of them."""
+    import torch
+
+    with torch.no_grad():
+        for batch in batches:
+            model(*tensors(batch))
+    return model
+
+
+def keep(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
+    """Have the batches at hand as ``model.calibration`` for ``convert``, which exports the model first."""
+    model.calibration = batches  # type: ignore[assignment]
+    return model
