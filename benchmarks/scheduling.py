@@ -11,13 +11,13 @@ import os
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, get_args
 from unittest.mock import patch
 
 import numpy as np
 
 from benchmarks.common import keep, measured, options
-from qx.blocks import LogBlocks, log_block_means
+from qx.blocks import BlockEstimator, LogBlocks, log_block_means
 from qx.recording import Recording
 from qx.runner import rounds, waves
 from qx.runner.processes import Worker
@@ -74,13 +74,13 @@ def summed_up(recording: Recording, size: int) -> dict[str, Any]:
     every: dict[str, Any] = {}
     for calls in (2, 5, 99):
         first = [_first(one, calls) for one in series]
-        for estimator in ("median", "lower_quartile", "trimmed_mean"):
+        for estimator in get_args(BlockEstimator):
             blocks = log_block_means(
                 np.concatenate([one.values[among] for one, among in zip(series, first, strict=True)]),
                 np.concatenate([np.full(among.sum(), cell) for cell, among in enumerate(first)]),
                 np.concatenate([one.wave[among] for one, among in zip(series, first, strict=True)]),
                 np.concatenate([one.round[among] for one, among in zip(series, first, strict=True)]),
-                block=estimator,  # type: ignore[arg-type]
+                block=estimator,
             )
             for most in sorted({5, 10, blocks.blocks.shape[1]}):
                 for disturbed in (True, False):

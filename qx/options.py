@@ -51,10 +51,12 @@ def parse(option: Option, text: str) -> int | float | bool | str:
             value = {"true": True, "false": False}[text.lower()]
         elif option.type is int:
             # `int` also takes underscores, spaces and the digits of other scripts.
-            value = int(re.fullmatch(r"[+-]?[0-9]+", text)[0])  # type: ignore[index]
+            if re.fullmatch(r"[+-]?[0-9]+", text) is None:
+                raise ValueError(text)
+            value = int(text)
         elif option.type is float:
             value = float(text)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, ValueError):
         raise ValueError(f"must be {_expected(option)}, not {text!r}") from None
     if flaw := option.flaw(value):
         raise ValueError(f"must be {flaw}, not {text!r}")

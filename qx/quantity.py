@@ -142,7 +142,8 @@ class Quantity:
             }
         if self.recording.series[cell][self.key].groups is not None:
             told["groups"] = self._groups(cell)
-        return without_nan(told)  # type: ignore[no-any-return]
+        plain: dict[str, Any] = without_nan(told)
+        return plain
 
     def _groups(self, cell: str) -> dict[str, Any]:
         """Value and paired difference of each group of items, corrected for looking at all of them."""

@@ -68,10 +68,10 @@ class Option:
             return "a finite number"
         if self.choices and value not in self.choices:
             return f"one of {', '.join(map(as_word, self.choices))}"
-        if self.type in (int, float):
-            if self.minimum is not None and value < self.minimum:  # type: ignore[operator]
+        if isinstance(value, (int, float)) and self.type is not bool:
+            if self.minimum is not None and value < self.minimum:
                 return f"at least {self.minimum}"
-            if self.maximum is not None and value > self.maximum:  # type: ignore[operator]
+            if self.maximum is not None and value > self.maximum:
                 return f"at most {self.maximum}"
         return ""
 

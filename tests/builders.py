@@ -10,7 +10,7 @@ from attrs import Factory, evolve, frozen
 
 from qx.analysis import analyse
 from qx.recording import Recording, Series
-from qx.records import Metric
+from qx.records import Metric, Outcome
 from qx.results import CellResult, ConfigResult, Results
 
 BASELINE, CONTROL = "toy/base", "toy/control"
@@ -79,7 +79,7 @@ class Made:
     delay: float = 2.0
     heap: float = 500.0
     waves: Iterable[int] = range(6)
-    outcome: str = "ok"
+    outcome: Outcome = "ok"
     stage: str | None = None
     cause: str | None = None
     runtime_baseline: str | None = None
@@ -165,7 +165,7 @@ class Run:
                 options={},
                 threads=1,
                 control=cell == CONTROL,
-                outcome=made.outcome,  # type: ignore[arg-type]
+                outcome=made.outcome,
                 stage=made.stage,
                 cause=made.cause,
                 build_seconds=None if made.outcome == "unavailable" else 9.13,
@@ -181,7 +181,7 @@ class Run:
         configs = {
             cell.partition("/")[2]: ConfigResult(
                 summary="A toy.",
-                outcome=made.outcome,  # type: ignore[arg-type]
+                outcome=made.outcome,
                 stage=made.stage,
                 cause=made.cause,
                 runtime_baseline=made.runtime_baseline,

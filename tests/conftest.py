@@ -85,12 +85,13 @@ class Done:
 
     def cell(self, config: str) -> dict[str, Any]:
         """The one cell of a config that is not the control; of ``control`` the control."""
-        (cell,) = (
+        found: list[dict[str, Any]] = [
             cell
             for name, cell in self.results["cells"].items()
             if (cell["control"] and config == "control") or (cell["config"] == config and not cell["control"])
-        )
-        return cell  # type: ignore[no-any-return]
+        ]
+        (cell,) = found
+        return cell
 
     def measurements(self, config: str | None = None, metric: str | None = None) -> list[dict[str, Any]]:
         """Those of a config and a metric, those of the control left out."""

@@ -67,7 +67,8 @@ def find(target: str) -> Callable[..., Any]:
             f"--model {target}: {name} is an object of type {type(found).__name__}; expected a function or "
             f"class that makes the model"
         )
-    return found  # type: ignore[no-any-return]
+    factory: Callable[..., Any] = found
+    return factory
 
 
 def metadata(target: str) -> Mapping[str, Any]:

@@ -42,7 +42,7 @@ def _candidates(node: Any) -> Sequence[str]:
     """The inputs of a node that may be weights."""
     if node.op_type == "Gather":
         return [node.input[0]]
-    return node.input if WEIGHTED.fullmatch(node.op_type) else ()  # type: ignore[no-any-return]
+    return tuple(node.input) if WEIGHTED.fullmatch(node.op_type) else ()
 
 
 def _bits(kind: str) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from qx.cli import Commands
@@ -168,7 +168,7 @@ def add_build_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rebuild", action="store_true", help="build anew although the build is cached")
 
 
-def build_request(arguments: argparse.Namespace, **fields: object) -> Request:
+def build_request(arguments: argparse.Namespace, **fields: Any) -> Request:
     """What the options shared by commands ask for."""
     from qx.runner.request import Request
 
@@ -189,7 +189,7 @@ def build_request(arguments: argparse.Namespace, **fields: object) -> Request:
         engine=arguments.engine,
         timeout=arguments.timeout,
         rebuild=arguments.rebuild,
-        **fields,  # type: ignore[arg-type]
+        **fields,
     )
 
 

@@ -64,4 +64,5 @@ def noise_floor(seconds: float, seed: int = 0) -> Noise:
 
 
 def _block(worker: Worker) -> list[float]:
-    return worker.ask("spin", timeout=60, calls=CALLS)["values"]  # type: ignore[no-any-return]
+    values: list[float] = worker.ask("spin", timeout=60, calls=CALLS)["values"]
+    return values

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, cast
 
 from attrs import frozen
 
@@ -131,7 +131,7 @@ class Processes:
     def __enter__(self) -> Processes:
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, *_: object) -> None:
         self.end()
         for worker in list(self._live):
             worker.close()
@@ -187,7 +187,8 @@ class Worker:
             elif "failure" in message:
                 raise self._failure(message["failure"], message["cause"])
             else:
-                return message["answer"]  # type: ignore[no-any-return]
+                answer: dict[str, Any] = message["answer"]
+                return answer
 
     def kill(self) -> None:
         """End the process and whatever it started."""
@@ -222,14 +223,15 @@ class Worker:
                 raise self._death()
             self._buffer += received
         line, _, self._buffer = self._buffer.partition(b"\n")
-        return json.loads(line)  # type: ignore[no-any-return]
+        message: Mapping[str, Any] = json.loads(line)
+        return message
 
     def _failure(self, outcome: str, cause: str) -> Exception:
         if outcome == USAGE:
             return UsageError(cause)
         if outcome == DATA:
             return DataError(cause)
-        return Failure(outcome, self._stage, cause, gone=False)  # type: ignore[arg-type]
+        return Failure(cast("Outcome", outcome), self._stage, cause, gone=False)
 
     def _death(self) -> Failure:
         try:

@@ -182,7 +182,7 @@ class _Group:
         answer = worker.ask("warm", timeout=self.plan.timeout, batch_size=size, seconds=WARM_SECONDS)
         if not answer["steady"]:
             self.measured.unsteady.add((cell, size))
-        return answer["seconds_per_call"]  # type: ignore[no-any-return]
+        return float(answer["seconds_per_call"])
 
     def _count_out(self, times: Mapping[str, Mapping[int, float]], spent: float) -> None:
         """Rounds, so that the waves that are aimed at fit the budget."""

@@ -88,9 +88,8 @@ def _calibrated(job: BuildJob, host: Host, config: Config, model: nn.Module, cha
         progress=channel.progress,
     )
     batches = split.shuffled(BATCH_SIZE, job.seed) if config.training else split.batches(BATCH_SIZE)
-    return host.call(  # type: ignore[no-any-return]
-        config.name, "calibrate", model=model, batches=batches, context=context
-    )
+    calibrated: nn.Module = host.call(config.name, "calibrate", model=model, batches=batches, context=context)
+    return calibrated
 
 
 def _saved(job: BuildJob, host: Host, result: Any, folder: Path) -> Artifact:
@@ -111,8 +110,11 @@ def _saved(job: BuildJob, host: Host, result: Any, folder: Path) -> Artifact:
         raise PluginError(
             f"{job.config.name}: convert must give an nn.Module or an Artifact, not {type(result).__name__}"
         )
-    loaders = [entry for entry in host.ready("loader") if isinstance(entry.record, Loader)]
-    rebuilding = [entry.name for entry in loaders if entry.record.rebuilds]  # type: ignore[union-attr]
+    rebuilding = [
+        entry.name
+        for entry in host.ready("loader")
+        if isinstance(entry.record, Loader) and entry.record.rebuilds
+    ]
     if len(rebuilding) != 1:
         raise PluginError(
             f"{job.config.name} gives a module, and just one loader must rebuild modules; "

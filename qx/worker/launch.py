@@ -84,7 +84,8 @@ class _Launch:
     def obey(self, channel: Channel, do: str, **arguments: Any) -> dict[str, Any]:
         channel.stage(arguments.get("stage", do))
         arguments.pop("stage", None)
-        return getattr(self, f"do_{do}")(**arguments)  # type: ignore[no-any-return]
+        answer: dict[str, Any] = getattr(self, f"do_{do}")(**arguments)
+        return answer
 
     def do_fresh(self, metric: str) -> dict[str, Any]:
         """Measure a metric of phase ``fresh``."""

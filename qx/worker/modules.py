@@ -21,7 +21,8 @@ def fp32_model(
     """The workload's model in eval mode, without weights."""
     context = context_for(job, options=options_of(host, workload, options), quantizable=quantizable)
     seed_everything(job.seed)
-    return host.call(workload, "make_model", context=context).eval()  # type: ignore[no-any-return]
+    model: torch.nn.Module = host.call(workload, "make_model", context=context)
+    return model.eval()
 
 
 def example_inputs(

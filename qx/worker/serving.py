@@ -34,13 +34,15 @@ def load(job: Job, manifest: Manifest, folder: Path, host: Host) -> Subject:
         folder=folder,
         rebuild=_rebuilder(job, manifest, host),
     )
-    subject = host.call(manifest.loader.name, "load", artifact=manifest.artifact(folder), context=context)
+    subject: Subject = host.call(
+        manifest.loader.name, "load", artifact=manifest.artifact(folder), context=context
+    )
     for step in ("prepare", "call", "outputs"):
         if not callable(getattr(subject, step, None)):
             raise PluginError(
                 f"{manifest.loader.name}: load gave a {type(subject).__name__} without {step}()"
             )
-    return subject  # type: ignore[no-any-return]
+    return subject
 
 
 def _rebuilder(job: Job, manifest: Manifest, host: Host) -> Callable[[], Any]:
