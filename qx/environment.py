@@ -129,9 +129,7 @@ def available_memory() -> int:
 
     free = [psutil.virtual_memory().available]
     try:
-        # `0::/its/place` (cgroups(7), version 2); within a container the place is the root.
-        own = Path("/proc/self/cgroup").read_text(encoding="ascii").partition("0::")[2].split("\n")[0]
-        place = Path("/sys/fs/cgroup", own.strip("/"))
+        place = control_group()
         limit, used = first_line(place / "memory.max"), first_line(place / "memory.current")
         if limit is not None and limit.isdigit() and used is not None:
             # Files that lie in the page cache are counted, and given up when memory is wanted.
@@ -142,6 +140,13 @@ def available_memory() -> int:
     except OSError:
         pass
     return max(0, min(free))
+
+
+def control_group() -> Path:
+    """The folder of this process's control group (cgroups(7), version 2). Raises ``OSError``."""
+    # `0::/its/place`; within a container the place is the root.
+    own = Path("/proc/self/cgroup").read_text(encoding="ascii").partition("0::")[2].split("\n")[0]
+    return Path("/sys/fs/cgroup", own.strip("/"))
 
 
 @cache

@@ -18,6 +18,7 @@ from typing import Any, cast
 
 from attrs import frozen
 
+from qx.environment import control_group
 from qx.errors import DataError, QxError, UsageError
 from qx.jobs import Job
 from qx.records import Outcome
@@ -266,10 +267,7 @@ def _environment(threads: int) -> dict[str, str]:
 def _out_of_memory_kills() -> int:
     """How often the kernel has killed a process of this control group for want of memory."""
     try:
-        # `0::/its/place` (cgroups(7), version 2); within a container the place is the root.
-        own = Path("/proc/self/cgroup").read_text(encoding="ascii").partition("0::")[2].split("\n")[0]
-        place = Path("/sys/fs/cgroup", own.strip("/"), "memory.events")
-        lines = place.read_text(encoding="ascii").splitlines()
+        lines = (control_group() / "memory.events").read_text(encoding="ascii").splitlines()
     except OSError:
         return 0
     return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))

@@ -7,13 +7,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from qx.host import Host
 from qx.jobs import DeriveJob
 from qx.records import Metric, Recorded
 from qx.worker.channel import Channel
-from qx.worker.failures import outcome_of
-from qx.worker.launch import samples_of
-from qx.worker.plugins import context_for, host_for, options_of
+from qx.worker.plugins import host_for
+from qx.worker.samples import samples_or_failure
 
 
 def run(job: DeriveJob, channel: Channel) -> None:
@@ -32,19 +30,10 @@ def run(job: DeriveJob, channel: Channel) -> None:
                 {
                     "metric": reference.name,
                     "batch_size": batch_size,
-                    **_measured(job, host, reference.name, data),
+                    **samples_or_failure(job, host, reference.name, data),
                 }
             )
     channel.answer(metrics=measured)
-
-
-def _measured(job: DeriveJob, host: Host, metric: str, data: Recorded) -> dict[str, Any]:
-    context = context_for(job, options=options_of(host, metric, job.metric_options.get(metric, {})))
-    try:
-        return samples_of(host, metric, None, data, context)
-    except (Exception, SystemExit) as error:
-        outcome, cause = outcome_of(error)
-        return {"outcome": outcome, "cause": cause}
 
 
 Arrays: TypeAlias = "dict[tuple[str, int | None], Any]"

@@ -9,17 +9,15 @@ from typing import Any
 import numpy as np
 
 from qx.errors import QxError
-from qx.host import Host, Reference
 from qx.jobs import EvaluateJob
 from qx.manifest import Manifest
 from qx.records import Predictions, Subject
 from qx.worker.arrays import Split
 from qx.worker.build import PROBE
 from qx.worker.channel import Channel
-from qx.worker.failures import outcome_of
-from qx.worker.launch import samples_of
 from qx.worker.memory import MarkTaker
-from qx.worker.plugins import context_for, options_of, seed_everything
+from qx.worker.plugins import seed_everything
+from qx.worker.samples import samples_or_failure
 from qx.worker.serving import host_of_artifact, import_runtime, load
 
 #: How far outputs may lie from the probe's where threads divide the sums otherwise than in the build.
@@ -36,7 +34,8 @@ def run(job: EvaluateJob, channel: Channel) -> None:
         host = host_of_artifact(job, manifest, metrics)
         data = manifest.artifact(folder)
         for metric in job.artifact_metrics:
-            measured[metric.name] = _measured(job, channel, host, metric, data)
+            channel.stage(f"measure {metric.name}")
+            measured[metric.name] = samples_or_failure(job, host, metric.name, data)
 
     channel.stage("import")
     import_runtime(manifest)
@@ -55,19 +54,10 @@ def run(job: EvaluateJob, channel: Channel) -> None:
     np.save(job.outputs, outputs)
     predictions = Predictions(outputs=outputs, labels=split.labels, classes=split.classes)
     for metric in job.prediction_metrics:
-        measured[metric.name] = _measured(job, channel, host, metric, predictions)
+        channel.stage(f"measure {metric.name}")
+        measured[metric.name] = samples_or_failure(job, host, metric.name, predictions)
     memory = {"loaded": loaded.rss, "peak": max(loaded.peak, predicted.peak)}
     channel.answer(metrics=measured, memory=memory)
-
-
-def _measured(job: EvaluateJob, channel: Channel, host: Host, metric: Reference, data: Any) -> dict[str, Any]:
-    channel.stage(f"measure {metric.name}")
-    context = context_for(job, options=options_of(host, metric.name, job.metric_options.get(metric.name, {})))
-    try:
-        return samples_of(host, metric.name, None, data, context)
-    except (Exception, SystemExit) as error:
-        outcome, cause = outcome_of(error)
-        return {"outcome": outcome, "cause": cause}
 
 
 def _predict(subject: Subject, split: Split, size: int, channel: Channel) -> Any:

@@ -8,14 +8,14 @@ from typing import Any
 
 from attrs import asdict
 
-from qx.errors import QxError
 from qx.host import Host
 from qx.jobs import LaunchJob
 from qx.manifest import Manifest
-from qx.records import Block, Context, Fresh, Mark, Samples, Subject
+from qx.records import Block, Context, Fresh, Mark, Subject
 from qx.worker.channel import Channel
 from qx.worker.memory import MarkTaker
 from qx.worker.plugins import context_for, options_of, seed_everything
+from qx.worker.samples import samples_of
 from qx.worker.serving import host_of_artifact, import_runtime, load
 from qx.worker.warming import warm_up
 
@@ -57,10 +57,6 @@ def _natives(job: LaunchJob, subject: Subject) -> dict[int, Any]:
 
     split = Split.read(Path(job.inputs))
     return {size: subject.prepare(split.rows(0, size)) for size in job.batch_sizes}
-
-
-#: The largest value that can be computed with.
-LARGEST = 1e150
 
 
 class _Launch:
@@ -124,53 +120,3 @@ class _Launch:
 
     def _measure(self, metric: str, data: Any) -> dict[str, Any]:
         return samples_of(self.host, metric, self.subject, data, self.contexts[metric])
-
-
-def samples_of(
-    host: Host, metric: str, subject: Subject | None, data: Any, context: Context
-) -> dict[str, Any]:
-    """What ``measure`` gave, checked, as JSON: finite values or None, and what goes with them."""
-    given = host.call(metric, "measure", subject=subject, data=data, context=context)
-    if given is None:
-        return {"values": None}
-    samples = given if isinstance(given, Samples) else Samples(given)
-    values = _finite(metric, samples.values)
-    told: dict[str, Any] = {"values": values, "details": _as_json(metric, samples.details)}
-    for what in ("waves", "groups"):
-        each = getattr(samples, what)
-        if each is not None:
-            told[what] = [int(one) for one in each]
-            if len(told[what]) != len(values):
-                raise QxError(f"{metric}: measure gave {len(values)} values and {len(told[what])} {what}")
-    return told | {"group_names": list(samples.group_names)} if "groups" in told else told
-
-
-def _as_json(metric: str, details: Mapping[str, Any]) -> Any:
-    """The details, with arrays and numbers of numpy's as plain ones."""
-    import json
-
-    def plain(value: Any) -> Any:
-        if hasattr(value, "tolist"):
-            return value.tolist()
-        raise TypeError(f"{type(value).__name__} {value!r}")
-
-    try:
-        return json.loads(json.dumps(dict(details), default=plain))
-    except (TypeError, ValueError) as error:
-        raise QxError(f"{metric}: measure gave details that are not JSON: {error}") from error
-
-
-def _finite(metric: str, values: Any) -> list[float]:
-    import math
-
-    try:
-        plain = values.tolist() if hasattr(values, "tolist") else values
-        floats = [float(plain)] if isinstance(plain, (int, float)) else [float(value) for value in plain]
-    except (TypeError, ValueError) as error:
-        raise QxError(f"{metric}: measure gave {type(values).__name__}, not numbers") from error
-    if not floats:
-        raise QxError(f"{metric}: measure gave no values")
-    # Squares of anything larger are no numbers any more.
-    if not all(math.isfinite(value) and abs(value) < LARGEST for value in floats):
-        raise QxError(f"{metric}: measure gave values that are not finite")
-    return floats
