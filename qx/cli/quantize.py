@@ -7,14 +7,14 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qx.cli.arguments import add_build_options, add_workload_options, build_request
+
 if TYPE_CHECKING:
     from qx.cli import Commands
 
 
 def register(commands: Commands) -> None:
     """Add the command."""
-    from qx.cli.run import add_build_options, add_workload_options
-
     parser = commands.add_parser(
         "quantize",
         help="build the artifact of one config and say where it is",
@@ -36,7 +36,6 @@ def run(arguments: argparse.Namespace) -> int:
     from qx.cli import NOT_WELL, OK, warn_of_broken
     from qx.cli.display import display
     from qx.cli.places import writable
-    from qx.cli.run import build_request
     from qx.errors import UsageError
     from qx.files import new_folder
     from qx.host import Host

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qx.cli.arguments import add_workload_options
+
 if TYPE_CHECKING:
     from qx.cli import Commands
 
@@ -15,8 +17,6 @@ OUT = Path("artifacts/weights")
 
 def register(commands: Commands) -> None:
     """Add the command."""
-    from qx.cli.run import add_workload_options
-
     parser = commands.add_parser(
         "train",
         help="train the baseline of a workload and write its weights",

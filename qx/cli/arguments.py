@@ -1,0 +1,95 @@
+"""Arguments that several commands share: which workload, and how a config is built."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from qx.runner.request import Request
+
+
+def add_workload_options(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
+    """What says which model and which data; with ``several`` there may be more than one workload."""
+    parser.add_argument(
+        "--workload",
+        metavar="NAME",
+        action="append" if several else "store",
+        dest="workloads" if several else "workload",
+        help="default: the default one, or its fallback where its data cannot be had"
+        + (" (repeatable: the grid of workloads by configs)" if several else ""),
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="where the workload's data lie (default: QX_DATA, else a cache)",
+    )
+    parser.add_argument("--offline", action="store_true", help="download nothing (also: QX_OFFLINE=1)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of all that is random (default: 0)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="settings",
+        metavar="NAME.OPTION=VALUE",
+        help="an option of a plugin, see qx show NAME (repeatable); VALUE,VALUE for a config makes two cells",
+    )
+
+
+def add_build_options(parser: argparse.ArgumentParser) -> None:
+    """What decides how a config is built."""
+    parser.add_argument(
+        "--model",
+        metavar="MODULE:FACTORY",
+        help="a model of your own: its factory, in a module or a FILE.py (with --data and --input-shape)",
+    )
+    parser.add_argument("--input-shape", metavar="C,H,W", help="of --model: channels, height, width")
+    parser.add_argument("--mean", metavar="LIST", help="of --model: inputs' mean (default: its metadata)")
+    parser.add_argument("--std", metavar="LIST", help="of --model: inputs' deviation (default: its metadata)")
+    parser.add_argument("--weights", type=Path, metavar="FILE", help="default: the workload's own")
+    parser.add_argument(
+        "--calibration-n",
+        type=int,
+        metavar="N",
+        help="calibration images of every config (default: each config's own, 256 unless it says otherwise)",
+    )
+    parser.add_argument(
+        "--engine",
+        metavar="NAME",
+        help="torch's quantized engine (default: x86 on x86-64, qnnpack on Arm; never silently another)",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=600.0,
+        metavar="SECONDS",
+        help="for each stage of a cell (default: 600)",
+    )
+    parser.add_argument("--rebuild", action="store_true", help="build anew although the build is cached")
+
+
+def build_request(arguments: argparse.Namespace, **fields: Any) -> Request:
+    """What the options shared by commands ask for."""
+    from qx.runner.request import Request
+
+    return Request(
+        workload=getattr(arguments, "workload", None),
+        workloads=tuple(dict.fromkeys(getattr(arguments, "workloads", None) or ())),
+        data=arguments.data,
+        offline=arguments.offline,
+        seed=arguments.seed,
+        weights=arguments.weights,
+        calibration_n=arguments.calibration_n,
+        settings=arguments.settings,
+        model={
+            name: value
+            for name in ("model", "input_shape", "mean", "std")
+            if (value := getattr(arguments, name)) is not None
+        },
+        engine=arguments.engine,
+        timeout=arguments.timeout,
+        rebuild=arguments.rebuild,
+        **fields,
+    )
