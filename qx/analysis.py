@@ -290,13 +290,25 @@ def _front(
         )
         for index, cell in enumerate(cells)
     }
+    picks = _picks(candidates, axes, cells)
+    return results, picks, told
+
+
+def _picks(
+    candidates: Mapping[Quantity, Set[str]], axes: Mapping[Quantity, pareto.Axis], cells: Sequence[str]
+) -> list[PickResult]:
+    """The best of these cells by each metric that serves an aim; ties are decided by the other axes.
+
+    ``candidates`` are metrics with the cells that have figures of them, ``axes`` those that are axes, held
+    over all ``cells``.
+    """
     picks = []
     for quantity, having in candidates.items():
         # What is no axis need not have figures of all cells: those without them are not picked by it.
         among = [cell for cell in cells if cell in having]
         if quantity.metric.pick is None or not among:
             continue
-        order = [quantity, *(other for other in on if other is not quantity)]
+        order = [quantity, *(other for other in axes if other is not quantity)]
         known = axes if among == cells else {}
         pick = pareto.pick([known.get(one) or one.axis(among) for one in order], range(len(order)))
         picks.append(
@@ -309,4 +321,4 @@ def _front(
                 decided_by=None if pick.decided_by is None else order[pick.decided_by].metric.name,
             )
         )
-    return results, picks, told
+    return picks

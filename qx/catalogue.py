@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 from zlib import crc32
 
 from attrs import evolve, frozen
@@ -60,6 +60,11 @@ class Reference:
         if self.distribution is None:
             return f"-p {self.target}"
         return f"{self.distribution} {self.version or '(no version)'}"
+
+
+def to_reference(value: Reference | Mapping[str, Any]) -> Reference:
+    """For fields: a reference, or the fields of one as they come from JSON."""
+    return value if isinstance(value, Reference) else Reference(**value)
 
 
 @frozen

@@ -12,12 +12,8 @@ from typing import Any, ClassVar
 
 from attrs import Factory, asdict, field, frozen
 
+from qx.catalogue import Reference, to_reference
 from qx.fields import to_integers, to_strings
-from qx.host import Reference
-
-
-def _reference(value: Reference | Mapping[str, Any]) -> Reference:
-    return value if isinstance(value, Reference) else Reference(**value)
 
 
 def _cpus(values: Iterable[int] | None) -> tuple[int, ...] | None:
@@ -25,7 +21,7 @@ def _cpus(values: Iterable[int] | None) -> tuple[int, ...] | None:
 
 
 def _references(values: Iterable[Reference | Mapping[str, Any]]) -> tuple[Reference, ...]:
-    return tuple(_reference(value) for value in values)
+    return tuple(to_reference(value) for value in values)
 
 
 @frozen(kw_only=True)
@@ -50,7 +46,7 @@ class Job:
 class WorkloadJob(Job):
     """What every job has that calls a workload."""
 
-    workload: Reference = field(converter=_reference)
+    workload: Reference = field(converter=to_reference)
     workload_options: Mapping[str, Any] = Factory(dict)
 
 
@@ -93,7 +89,7 @@ class BuildJob(WorkloadJob):
     """Make one artifact."""
 
     do: ClassVar[str] = "build"
-    config: Reference = field(converter=_reference)
+    config: Reference = field(converter=to_reference)
     config_options: Mapping[str, Any] = Factory(dict)
     #: The loader that rebuilds modules, for a config that gives one.
     loaders: tuple[Reference, ...] = field(default=(), converter=_references)
@@ -166,7 +162,7 @@ class DescribeJob(Job):
     """Have a plugin describe itself in a fresh process, and tell what that took."""
 
     do: ClassVar[str] = "describe"
-    plugin: Reference = field(converter=_reference)
+    plugin: Reference = field(converter=to_reference)
 
 
 @frozen(kw_only=True)

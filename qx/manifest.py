@@ -9,8 +9,8 @@ from typing import Any
 
 from attrs import Factory, asdict, field, frozen
 
+from qx.catalogue import Reference, to_reference
 from qx.fields import to_strings
-from qx.host import Reference
 from qx.records import Artifact
 
 FILE = "manifest.json"
@@ -18,20 +18,16 @@ FILE = "manifest.json"
 VERSION = 1
 
 
-def _reference(value: Reference | Mapping[str, Any]) -> Reference:
-    return value if isinstance(value, Reference) else Reference(**value)
-
-
 @frozen(kw_only=True)
 class Manifest:
     """Lies beside the files that would be shipped, and is not one of them."""
 
     version: int = VERSION
-    config: Reference = field(converter=_reference)
+    config: Reference = field(converter=to_reference)
     config_options: Mapping[str, Any] = Factory(dict)
-    workload: Reference = field(converter=_reference)
+    workload: Reference = field(converter=to_reference)
     workload_options: Mapping[str, Any] = Factory(dict)
-    loader: Reference = field(converter=_reference)
+    loader: Reference = field(converter=to_reference)
     #: The runtime's modules, from the loader's record: a launch imports them before any plugin.
     imports: tuple[str, ...] = field(converter=to_strings)
     #: The model was made with quantize and dequantize stubs.

@@ -145,63 +145,16 @@ def _prepared(
     processes: Processes,
     reporter: Reporter,
 ) -> Prepared:
-    assert entry.reference is not None
-    training = any(config(one.entry).training for one in variants if one.entry.state == "ready")
     weights = weights_file(entry, request)
-    engine = request.engine or default_engine()
-    cache = cache_folder()
-    look = InspectJob(
-        seed=request.seed,
-        workload=entry.reference,
-        workload_options=options,
-        weights=str(weights) if weights else None,
-        engine=engine,
-        configs=references([variant.entry for variant in variants if variant.entry.state == "ready"]),
-    )
-    folder = data_folder(request)
-    lay = DataJob(
-        seed=request.seed,
-        workload=entry.reference,
-        workload_options=options,
-        data=str(folder) if folder else None,
-        offline=is_offline(request),
-        cache=str(cache),
-        labels=weights is not None,
-        calibration_counts=calibration_counts(request, variants),
-        training=training,
-    )
+    look, lay = _jobs(entry, options, variants, request, weights)
     reporter.phase("prepare", entry.name)
-
-    def run(job: InspectJob | DataJob, timeout: float) -> dict[str, Any]:
-        return processes.run(job, job.do, timeout=timeout, progress=reporter.step)
-
-    def inspected(timeout: float) -> dict[str, Any]:
-        try:
-            return run(look, timeout)
-        except Failure as failure:
-            if not failure.stage.startswith(ASKING):
-                raise
-            # A config that brings the process down when it is asked costs nobody else anything: its build
-            # tells.
-            return run(evolve(look, configs=()), timeout)
-
     try:
-        with processes.side_by_side(2) as pool:
-            looked = pool.submit(inspected, request.timeout)
-            laid = pool.submit(run, lay, max(request.timeout, 3600.0))
-            # Outside the block they may raise: where data are missing, another workload is to be had.
-            wait([looked, laid])
-        data, found = laid.result(), looked.result()
+        found, data = _done(look, lay, request.timeout, processes, reporter)
     except Failure as failure:
         raise UsageError(f"workload {entry.name}: {failure.stage}: {failure.cause}") from failure
-    classes = data["classes"]
-    if data["labels"] and classes and found["outputs"] not in (None, len(classes)):
-        some = ", ".join(classes[:3]) + (", ..." if len(classes) > 3 else "")
-        raise UsageError(
-            f"workload {entry.name}: the data have {len(classes)} classes ({some}), and the model gives "
-            f"{found['outputs']} outputs"
-        )
+    _check_classes(entry, found["outputs"], data)
     home = Path(data["folder"])
+    assert look.engine is not None
     return Prepared(
         workload=entry,
         options=options,
@@ -212,14 +165,84 @@ def _prepared(
             name: Failure("unsupported", stage, cause)
             for name, (stage, cause) in found["untreatable"].items()
         },
-        engine=engine,
+        engine=look.engine,
         evaluation=home / data["evaluation"],
         calibrations={int(count): home / name for count, name in data["calibrations"].items()},
-        training=home / data["training"] if training else None,
+        training=home / data["training"] if lay.training else None,
         source=data["source"],
         items=data["items"],
         item_bytes=data["item_bytes"],
-        classes=tuple(classes),
+        classes=tuple(data["classes"]),
         parameters=found["parameters"],
         runtime=found["runtime"],
     )
+
+
+def _jobs(
+    entry: Entry,
+    options: Mapping[str, Any],
+    variants: Sequence[Variant],
+    request: Request,
+    weights: Path | None,
+) -> tuple[InspectJob, DataJob]:
+    """What looks at the model, and what lays down the data."""
+    assert entry.reference is not None
+    ready = [variant.entry for variant in variants if variant.entry.state == "ready"]
+    look = InspectJob(
+        seed=request.seed,
+        workload=entry.reference,
+        workload_options=options,
+        weights=str(weights) if weights else None,
+        engine=request.engine or default_engine(),
+        configs=references(ready),
+    )
+    folder = data_folder(request)
+    lay = DataJob(
+        seed=request.seed,
+        workload=entry.reference,
+        workload_options=options,
+        data=str(folder) if folder else None,
+        offline=is_offline(request),
+        cache=str(cache_folder()),
+        labels=weights is not None,
+        calibration_counts=calibration_counts(request, variants),
+        training=any(config(one).training for one in ready),
+    )
+    return look, lay
+
+
+def _done(
+    look: InspectJob, lay: DataJob, timeout: float, processes: Processes, reporter: Reporter
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What came of both jobs, done side by side. Raises ``Failure``, ``UsageError`` or ``DataError``."""
+
+    def run(job: InspectJob | DataJob, timeout: float) -> dict[str, Any]:
+        return processes.run(job, job.do, timeout=timeout, progress=reporter.step)
+
+    def inspected() -> dict[str, Any]:
+        try:
+            return run(look, timeout)
+        except Failure as failure:
+            if not failure.stage.startswith(ASKING):
+                raise
+            # A config that brings the process down when it is asked costs nobody else anything: its build
+            # tells.
+            return run(evolve(look, configs=()), timeout)
+
+    with processes.side_by_side(2) as pool:
+        looked = pool.submit(inspected)
+        laid = pool.submit(run, lay, max(timeout, 3600.0))
+        # Outside the block they may raise: where data are missing, another workload is to be had.
+        wait([looked, laid])
+    data = laid.result()
+    return looked.result(), data
+
+
+def _check_classes(entry: Entry, outputs: int | None, data: Mapping[str, Any]) -> None:
+    classes = data["classes"]
+    if data["labels"] and classes and outputs not in (None, len(classes)):
+        some = ", ".join(classes[:3]) + (", ..." if len(classes) > 3 else "")
+        raise UsageError(
+            f"workload {entry.name}: the data have {len(classes)} classes ({some}), and the model gives "
+            f"{outputs} outputs"
+        )

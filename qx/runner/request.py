@@ -203,27 +203,14 @@ def choose(host: Host, request: Request) -> Chosen:
     ]
     configs = _with_runtime_baselines(host, _unique([baseline, *wanted]))
     asked = frozenset(request.configs)
-    metrics = [host.get("metric", name) for name in request.metrics] or list(host.ready("metric"))
-    for entry in metrics:
-        if entry.state != "ready":
-            raise UsageError(f"metric {entry.name} is {entry.state}: {entry.reason}")
-    if not metrics:
-        raise UsageError("there is no metric: the list of plugins (qx list) says why")
-    for name in request.front:
-        if name not in [entry.name for entry in metrics]:
-            raise UsageError(
-                f"--front {name} is not among the metrics of this run: {', '.join(e.name for e in metrics)}"
-            )
-        if metric(host.get("metric", name)).better == "neither":
-            raise UsageError(f"--front {name}: of this metric neither more nor less is better")
-    measured, workloads = _unique(metrics), choose_workloads(host, request)
+    measured, workloads = _metrics(host, request), choose_workloads(host, request)
     # What others are compared with has one cell.
     compared_with = {baseline.name, *(config(entry).runtime_baseline for entry in configs)}
     swept = [entry for entry in configs if entry.name not in compared_with]
     values = settings.read(host, all_settings(request, workloads), (*configs, *measured, *workloads), swept)
     _check_number(len(workloads) * sum(settings.count(entry, values) for entry in configs), request)
     return Chosen(
-        axes=frozenset(request.front or (entry.name for entry in metrics if metric(entry).axis)),
+        axes=frozenset(request.front or (entry.name for entry in measured if metric(entry).axis)),
         baseline=baseline,
         configs=configs,
         variants=tuple(
@@ -241,6 +228,24 @@ def choose(host: Host, request: Request) -> Chosen:
         workloads=workloads,
         workload_options={entry.name: settings.settled(entry, values) for entry in workloads},
     )
+
+
+def _metrics(host: Host, request: Request) -> tuple[Entry, ...]:
+    """The metrics asked for, or all that are ready; the axes asked for are among them."""
+    metrics = [host.get("metric", name) for name in request.metrics] or list(host.ready("metric"))
+    for entry in metrics:
+        if entry.state != "ready":
+            raise UsageError(f"metric {entry.name} is {entry.state}: {entry.reason}")
+    if not metrics:
+        raise UsageError("there is no metric: the list of plugins (qx list) says why")
+    for name in request.front:
+        if name not in [entry.name for entry in metrics]:
+            raise UsageError(
+                f"--front {name} is not among the metrics of this run: {', '.join(e.name for e in metrics)}"
+            )
+        if metric(host.get("metric", name)).better == "neither":
+            raise UsageError(f"--front {name}: of this metric neither more nor less is better")
+    return _unique(metrics)
 
 
 def _check_number(cells: int, request: Request) -> None:
