@@ -39,7 +39,8 @@ def _built(bench: Bench) -> Built:
             f"no artifact names it ({'; '.join(tried)}): name a config as Conformance(subject=...)"
         )
 
-    return bench.kept("built", build)  # type: ignore[no-any-return]
+    built: Built = bench.kept("built", build)
+    return built
 
 
 def _candidates(bench: Bench) -> list[Entry]:
@@ -78,7 +79,8 @@ def _served(bench: Bench) -> Served:
         except Failure as failure:
             raise Failed(str(failure)) from failure
 
-    return bench.kept("served", serve)  # type: ignore[no-any-return]
+    served: Served = bench.kept("served", serve)
+    return served
 
 
 @check("loader", after=("valid_record", "unique_name"))

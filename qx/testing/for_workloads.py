@@ -39,7 +39,8 @@ def _seen(bench: Bench) -> dict[str, Any]:
         except Failure as failure:
             raise Failed(str(failure)) from failure
 
-    return bench.kept("seen", see)  # type: ignore[no-any-return]
+    seen: dict[str, Any] = bench.kept("seen", see)
+    return seen
 
 
 @check("workload", after=("valid_record", "unique_name"))
