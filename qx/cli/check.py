@@ -70,12 +70,12 @@ def run(arguments: argparse.Namespace) -> int:
     warn_of_broken(host)
     well, told = True, []
     shared: dict[str, Any] = {}
-    for entry in entries:
-        began = time.monotonic()
-        with tempfile.TemporaryDirectory(prefix="qx-check-") as folder:
-            bench = open_bench(
-                arguments.plugins, entry, Path(folder).resolve(), workload=arguments.workload, shared=shared
-            )
+    # One folder for all: what one bench has built for its metric, another takes.
+    with tempfile.TemporaryDirectory(prefix="qx-check-") as folder:
+        for number, entry in enumerate(entries, 1):
+            began = time.monotonic()
+            place = Path(folder).resolve() / str(number)
+            bench = open_bench(arguments.plugins, entry, place, workload=arguments.workload, shared=shared)
             checking = Checking(bench)
             if not arguments.json:
                 print(
@@ -86,10 +86,10 @@ def run(arguments: argparse.Namespace) -> int:
                 verdicts.append(verdict)
                 if not arguments.json:
                     _print(verdict)
-        well = well and all(verdict.well for verdict in verdicts)
-        told.append(_as_json(entry, verdicts))
-        if not arguments.json:
-            print(f"  {_sum(verdicts)} in {time.monotonic() - began:.0f} s\n", flush=True)
+            well = well and all(verdict.well for verdict in verdicts)
+            told.append(_as_json(entry, verdicts))
+            if not arguments.json:
+                print(f"  {_sum(verdicts)} in {time.monotonic() - began:.0f} s\n", flush=True)
     if arguments.json:
         print(json.dumps(told, indent=2))
     return OK if well else NOT_WELL

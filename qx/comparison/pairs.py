@@ -65,9 +65,12 @@ class Pair:
     def compared(self, column: Column, basis: Basis, level: float = 0.95) -> stats.Difference:
         """Ours against the base. Raises ``NotComparable``."""
         metric = self._metric(column)
-        for source, _ in self._sides:
+        for source, cell in self._sides:
             if source.recording is None:
                 raise NotComparable(f"{source.label}: {NO_SAMPLES}")
+            # Of a control there are no derived figures.
+            if cell not in source.quantity(cell, column).measured:
+                raise NotComparable(f"{source.label}: there are no samples of it")
         ours, theirs = (source.quantity(cell, column).values(cell) for source, cell in self._sides)
         if basis == "exact":
             return _exact(float(ours[0]), float(theirs[0]), metric)

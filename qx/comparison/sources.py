@@ -17,7 +17,8 @@ from qx.recompute import check_whole, read_samples
 from qx.recording import Recording
 from qx.records import Metric
 from qx.report.tables import Column
-from qx.results import CellResult, Measurement, NoiseFloor, Results
+from qx.results import CellResult, Measurement, Results
+from qx.summary import baseline_of
 
 #: Workload, config, options as JSON, threads: what a cell is known by in every run.
 Key: TypeAlias = tuple[str, str, str, int]
@@ -68,15 +69,19 @@ class Source:
 
     def baseline(self, cell: str) -> str | None:
         """The cell that this one is compared with in its own run."""
-        reference = self.results.cells.get(str(self.results.run["baseline"]))
+        own = self.results.cells[cell]
+        reference = self.results.cells.get(baseline_of(self.results.run, own.workload))
         if reference is None:
             return None
-        own = self.results.cells[cell]
         place = own.workload, reference.config, own.threads
         for name, other in self.results.cells.items():
             if _place(other) == place and other.outcome == "ok" and not other.control:
                 return name
         return None
+
+    def treats(self, workload: str) -> bool:
+        """Whether any cell of a workload ended well."""
+        return any(cell.workload == workload and cell.outcome == "ok" for cell in self.results.cells.values())
 
     def control(self, cell: str) -> str | None:
         """The second self of its baseline."""
@@ -99,13 +104,6 @@ class Source:
         """The record of a metric."""
         return self.results.metrics[column.metric]
 
-    def alarm(self, column: Column) -> NoiseFloor | None:
-        """What the control shows of a metric, where that is an alarm."""
-        for floor in self.results.noise_floor:
-            if floor.alarm and Column.of(floor.metric, floor.params) == column:
-                return floor
-        return None
-
     @property
     def fingerprint(self) -> str | None:
         """That of the machine, where the run recorded one."""
@@ -116,7 +114,7 @@ class Source:
     def software(self) -> tuple[Any, ...]:
         """Everything of the software that the run recorded."""
         found = self.results.environment
-        return found.get("python"), found.get("system"), tuple(sorted(_versions(self).items()))
+        return found.get("python"), found.get("system"), tuple(sorted(versions(self).items()))
 
 
 def key(cell: CellResult) -> Key:
@@ -158,7 +156,8 @@ def refusal(base: Source, ours: Source, *, other_calibration: bool = False) -> s
         return (
             f"{pair} are of different workloads, {', '.join(own) or 'none'} and {', '.join(theirs) or 'none'}"
         )
-    for workload in shared:
+    # Of a workload that could not even be prepared there is nothing to compare, and no hash.
+    for workload in (name for name in shared if base.treats(name) and ours.treats(name)):
         pairs = [
             (what, theirs[workload].get(field), own[workload].get(field)) for field, what in SAME.items()
         ]
@@ -187,13 +186,13 @@ def named(sources: Sequence[Source]) -> list[Source]:
         raise UsageError(f"the label {twice!r} is given twice")
     facts: list[Callable[[Source], str]] = [
         lambda source: f"Python {_short_version(source.results.environment.get('python'))}",
-        lambda source: f"torch {_versions(source).get('torch', 'unknown')}",
+        lambda source: f"torch {versions(source).get('torch', 'unknown')}",
     ]
     unnamed = [source for source in sources if not source.label]
     for fact in (
         machine,
         lambda source: f"machine {source.fingerprint or 'unknown'}",
-        lambda source: f"qx {_versions(source).get('quant-explorer', 'unknown')}",
+        lambda source: f"qx {versions(source).get('quant-explorer', 'unknown')}",
         lambda source: f"engine {source.results.run.get('engine')}",
         lambda source: str(source.results.run.get("started", "")).replace("T", " ")[:16],
         lambda source: str(source.results.run.get("id", "")),
@@ -222,7 +221,8 @@ def _short_version(version: object) -> str:
     return ".".join(str(version).split(".")[:2])
 
 
-def _versions(source: Source) -> Mapping[str, str]:
+def versions(source: Source) -> Mapping[str, str]:
+    """Versions of the distributions that decide figures."""
     found = source.results.environment.get("distributions") or {}
     return {str(name): str(version) for name, version in found.items()}
 
@@ -237,8 +237,3 @@ def machine(source: Source) -> str:
         f"{memory / 2**30:.0f} GiB" if memory else "",
     ]
     return ", ".join(part for part in parts if part)
-
-
-def versions(source: Source) -> Mapping[str, str]:
-    """Versions of the distributions that decide figures."""
-    return _versions(source)

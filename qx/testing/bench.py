@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import evolve, frozen
 
@@ -31,6 +31,8 @@ TESTBENCH = "qx.testing.testbench"
 BATCH_SIZES = (1, 3, 64)
 CALIBRATION_N = 128
 
+Kept = TypeVar("Kept")
+
 
 @frozen(kw_only=True)
 class Built:
@@ -53,7 +55,8 @@ class Served:
     @property
     def watched(self) -> Mapping[str, Any]:
         """What was seen besides."""
-        return self.told["watched"]  # type: ignore[no-any-return]
+        watched: Mapping[str, Any] = self.told["watched"]
+        return watched
 
 
 class Bench:
@@ -104,11 +107,12 @@ class Bench:
         """Its options, each with its default."""
         return {option.name: option.default for option in self.record.options}
 
-    def kept(self, name: str, make: Callable[[], Any]) -> Any:
+    def kept(self, name: str, make: Callable[[], Kept]) -> Kept:
         """What ``make`` gives, made when it is first asked for under this name."""
         if name not in self._kept:
             self._kept[name] = make()
-        return self._kept[name]
+        kept: Kept = self._kept[name]
+        return kept
 
     # Jobs -----------------------------------------------------------------------------------------
 
@@ -157,7 +161,8 @@ class Bench:
                     )
                 except (UsageError, DataError) as error:
                     raise NotApplicable(f"workload {self.request.workload}: {error}") from error
-        return self._shared[key]  # type: ignore[no-any-return]
+        found: Prepared = self._shared[key]
+        return found
 
     def data(self) -> dict[str, Any]:
         """Where a job that loads data is to look."""
@@ -202,6 +207,20 @@ class Bench:
             watched=told["watched"],
             fp32=np.load(outputs),
         )
+
+    def borrow(self, config: Entry) -> Built:
+        """An artifact of a config that is not under test: a copy of the one that benches of one job share.
+
+        Raises ``qx.runner.processes.Failure``.
+        """
+        key = evolve(self.build_job(config), folder="").to_json()
+        ours = self._shared.get(key)
+        # It lies with the bench that built it, which may be gone.
+        if ours is None or not ours.artifact.is_dir():
+            ours = self._shared[key] = self.build(config)
+        place = self.folder("borrowed")
+        shutil.copytree(ours.artifact.parent, place, dirs_exist_ok=True)
+        return evolve(ours, artifact=place / ours.artifact.name)
 
     def serve(self, built: Built, *, absent: tuple[str, ...] = ()) -> Served:
         """Serve the files that an artifact is said to be made of, copied to a folder of their own.

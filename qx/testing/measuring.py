@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from statistics import median
 from typing import Any, TypeAlias
@@ -55,7 +55,7 @@ class Measuring:
 
     def worse(self) -> Measurements:
         """Of the artifact that its author supplies as worse."""
-        return self._measured(self._bench.build(self.worse_subject))[0]
+        return self._measured(self._bench.borrow(self.worse_subject))[0]
 
     @property
     def worse_subject(self) -> Entry:
@@ -87,17 +87,31 @@ class Measuring:
     def pairs(self) -> dict[int | None, tuple[list[float], list[float]]]:
         """Of launches in pairs, for each batch size one value for the first and the second of every pair."""
         pairs: dict[int | None, tuple[list[float], list[float]]] = {}
-        for index in range(2 * PAIRS):
-            for key, value in self.medians(self._measured(self._built)[0]).items():
-                pairs.setdefault(key, ([], []))[index % 2].append(value)
+        for _ in range(PAIRS):
+            for index, given in enumerate(self._pair()):
+                for key, value in self.medians(given).items():
+                    pairs.setdefault(key, ([], []))[index].append(value)
         return pairs
 
     # ----------------------------------------------------------------------------------------------
 
+    def _pair(self) -> list[Measurements]:
+        """Of two launches, one after the other; they start side by side, as in a wave, if that may be."""
+        if self.record.alone:
+            return [self.again(), self.again()]
+        entries = [self._bench.entry]
+        options = {self.record.name: self._bench.defaults}
+        with Processes(self._bench.folder("log-launch")) as processes:
+            with processes.side_by_side(2) as pool:
+                start = partial(self._started, self._built, processes, entries, options)
+                workers = [one.result() for one in (pool.submit(start), pool.submit(start))]
+            asked = [self._asked_all(worker, entries)[0] for worker in workers]
+        return [self._well({size: one for (_, size), one in given.items()}) for given in asked]
+
     @cached_property
     def _built(self) -> Built:
         try:
-            return self._bench.build(self.subject)
+            return self._bench.borrow(self.subject)
         except Failure as failure:
             raise Failed(f"its subject cannot be built: {self.subject.name}: {failure}") from failure
 
@@ -112,17 +126,23 @@ class Measuring:
         chosen = {self.record.name: {**self._bench.defaults, **(options or {})}}
         if self.record.phase in ("fresh", "block"):
             with Processes(self._bench.folder("log-launch")) as processes:
-                given, watched = self._launched(built, processes, [self._bench.entry], absent, chosen)
+                entries = [self._bench.entry]
+                worker = self._started(built, processes, entries, chosen, absent)
+                given, watched = self._asked_all(worker, entries)
             measured = {size: one for (_, size), one in given.items()}
         elif self.record.phase == "derived":
             measured, watched = self._derived(built, absent, chosen)
         else:
             measured, watched = self._evaluated(built, absent, chosen)
+        return self._well(measured, raises), watched
+
+    def _well(self, measured: Measurements, raises: bool = False) -> Measurements:
+        """Those with values. Raises ``Failed``, or ``Failure`` if asked to, where one of them failed."""
         for one in measured.values():
             if "outcome" in one:
                 failure = Failure(one["outcome"], f"measure {self.record.name}", one["cause"])
                 raise failure if raises else Failed(str(failure))
-        return {key: one for key, one in measured.items() if one["values"] is not None}, watched
+        return {key: one for key, one in measured.items() if one["values"] is not None}
 
     def _evaluate_job(self, built: Built, entries: list[Entry], options: Any, outputs: Path) -> EvaluateJob:
         of_files = [entry for entry in entries if metric(entry).phase == "artifact"]
@@ -146,15 +166,15 @@ class Measuring:
         told = self._bench.watch(job, "evaluate", absent)
         return {None: told["metrics"][self.record.name]}, told["watched"]
 
-    def _launched(
+    def _started(
         self,
         built: Built,
         processes: Processes,
         entries: list[Entry],
-        absent: tuple[str, ...] = (),
         options: Any = None,
-    ) -> tuple[dict[tuple[str, int | None], Measurement], Mapping[str, Any]]:
-        """What metrics of launches give in one launch, by metric and batch size."""
+        absent: tuple[str, ...] = (),
+    ) -> Worker:
+        """A launch with these metrics, which has given its first answer."""
         job = LaunchJob(
             engine=self._bench.prepared.engine,
             artifact=str(built.artifact),
@@ -166,8 +186,14 @@ class Measuring:
         )
         folder = str(self._bench.folder("here-launch"))
         worker = processes.start(WatchJob(job=job, absent=absent, folder=folder), "launch")
+        worker.answer(timeout=self._bench.timeout)
+        return worker
+
+    def _asked_all(
+        self, worker: Worker, entries: list[Entry]
+    ) -> tuple[dict[tuple[str, int | None], Measurement], Mapping[str, Any]]:
+        """What metrics of launches give in one launch, by metric and batch size. The launch is ended."""
         try:
-            worker.answer(timeout=self._bench.timeout)
             given: dict[tuple[str, int | None], Measurement] = {}
             watched: Mapping[str, Any] = {}
             for entry in sorted(entries, key=lambda one: metric(one).phase != "fresh"):
@@ -212,11 +238,11 @@ class Measuring:
     @cached_property
     def _of_baseline(self) -> Built:
         same = self.subject.name == self._bench.baseline.name
-        return self._built if same else self._bench.build(self._bench.baseline)
+        return self._built if same else self._bench.borrow(self._bench.baseline)
 
     def _recorded(self, built: Built) -> Path:
         """What every other metric records of an artifact in two launches, as a derived metric is given it."""
-        return self._bench.kept(f"recorded {built.artifact}", lambda: self._record(built))  # type: ignore[no-any-return]
+        return self._bench.kept(f"recorded {built.artifact}", lambda: self._record(built))
 
     def _record(self, built: Built) -> Path:
         import numpy as np
@@ -235,7 +261,8 @@ class Measuring:
                 parts[name, None] = [(-1, one["values"])]
         with Processes(self._bench.folder("log-launch")) as processes:
             for wave in range(2):
-                given, _ = self._launched(built, processes, [*phases["fresh"], *phases["block"]])
+                entries = [*phases["fresh"], *phases["block"]]
+                given, _ = self._asked_all(self._started(built, processes, entries), entries)
                 for key, one in given.items():
                     if one.get("values") is not None:
                         parts.setdefault(key, []).append((wave, one["values"]))

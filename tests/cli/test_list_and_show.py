@@ -62,8 +62,11 @@ def python(*arguments: str, path: Path | None = None) -> subprocess.CompletedPro
     return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=environment)
 
 
-def test_list_shows_every_plugin(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_shows_every_plugin(
+    install: Install, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The table has kind, name, state, provider, and summary or reason; the broken ones are in it."""
+    monkeypatch.setenv("COLUMNS", "100")
     install("acme", "acme_half", CONFIG.format(name="acme_half"))
     install("torn", "torn_plugin", "import no_such_module")
     assert main(["list"]) == 0

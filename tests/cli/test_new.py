@@ -6,11 +6,12 @@ import configparser
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import frozen
 
 
 def _installed(folder: Path) -> Path:
@@ -30,9 +31,21 @@ def _installed(folder: Path) -> Path:
     return source
 
 
+@frozen
+class Made:
+    """A new distribution, importable, with its own tests and a run of its plugin going on side by side."""
+
+    kind: str
+    name: str
+    folder: Path
+    environment: dict[str, str]
+    tests: subprocess.Popen[str]
+    run: subprocess.Popen[str]
+
+
 @pytest.fixture(scope="module", params=["config", "metric", "workload"])
-def made(request: Any, qx: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A new distribution of each kind, importable; its kind, name, folder and environment."""
+def made(request: Any, qx: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
+    """A new distribution of each kind."""
     kind, name = request.param, f"fresh_{request.param}"
     home = tmp_path_factory.mktemp("new")
     done = qx("new", kind, name, cwd=home)
@@ -40,36 +53,42 @@ def made(request: Any, qx: Callable[..., Any], tmp_path_factory: pytest.TempPath
     folder = home / f"qx-{name.replace('_', '-')}"
     assert f"made the {kind} {name}" in done.out
     path = os.pathsep.join(filter(None, (str(_installed(folder)), os.environ.get("PYTHONPATH"))))
-    return kind, name, folder, {**os.environ, "PYTHONPATH": path}
-
-
-def _run(folder: Path, environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", *words], cwd=folder, env=environment, text=True, capture_output=True
-    )
-
-
-def test_it_passes_its_own_tests(made: Any) -> None:
-    """The tests of the distribution, the conformance kit among them, pass as they are."""
-    _, _, folder, environment = made
-    done = _run(folder, environment, "pytest", "-q", "-p", "no:cacheprovider")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "failed" not in done.stdout
-
-
-def test_it_shows_up(made: Any) -> None:
-    """``qx list`` names it with its distribution; a run shows a config as a row and a metric as a column."""
-    kind, name, folder, environment = made
-    assert f"qx-{name.replace('_', '-')} 0.1.0" in _run(folder, environment, "qx", "list").stdout
+    environment = {**os.environ, "PYTHONPATH": path}
     what = {
         "config": ("--workload", "digits_cnn", "-c", name, "-m", "file_size"),
         "metric": ("--workload", "digits_cnn", "-c", "fp32_baseline", "-m", name),
         "workload": ("--workload", name, "-c", "fp32_baseline", "-m", "accuracy"),
     }[kind]
-    done = _run(folder, environment, "qx", "run", *what, "--quick", "--budget", "0.01", "--out", "out")
-    assert done.returncode == 0, done.stderr
-    tables = "".join(path.read_text() for path in (folder / "out").rglob("pareto.md"))
-    assert name in tables
+    with (
+        _started(folder, environment, "pytest", "-q", "-p", "no:cacheprovider") as tests,
+        _started(
+            *(folder, environment, "qx", "run", *what, "--quick", "--budget", "0.01", "--out", home / "out")
+        ) as run,
+    ):
+        yield Made(kind, name, folder, environment, tests, run)
+
+
+def _started(folder: Path, environment: dict[str, str], *words: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", *map(str, words)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, cwd=folder, env=environment, text=True, **pipes)
+
+
+def test_it_passes_its_own_tests(made: Made) -> None:
+    """The tests of the distribution, the conformance kit among them, pass as they are."""
+    told, errors = made.tests.communicate()
+    assert made.tests.returncode == 0, told + errors
+    assert "failed" not in told
+
+
+def test_it_shows_up(made: Made) -> None:
+    """``qx list`` names it with its distribution; a run shows a config as a row and a metric as a column."""
+    listed, _ = _started(made.folder, made.environment, "qx", "list").communicate()
+    assert f"qx-{made.name.replace('_', '-')} 0.1.0" in listed
+    _, errors = made.run.communicate()
+    assert made.run.returncode == 0, errors
+    tables = "".join(path.read_text() for path in (made.folder.parent / "out").rglob("pareto.md"))
+    assert made.name in tables
 
 
 @pytest.mark.parametrize(

@@ -188,7 +188,7 @@ def test_the_baseline_may_have_options(qx: Qx, toy: Any, plugins: list[str], wri
     given = [word for plugin in (*based, toy.config("plain")) for word in ("-p", plugin)]
     done = qx(
         "run", "--workload", "toy", "--weights", toy.weights, *given, "-m", "file_size", "-m", "latency",
-        "--quick", "--batch-size", 1, "--set", "toy_fp32.bits=4", "--out", "out",
+        "--quick", "--budget", 0.01, "--batch-size", 1, "--set", "toy_fp32.bits=4", "--out", "out",
     )  # fmt: skip
     assert done.code == 0, done.err
     assert done.results["run"]["baseline"] == "toy/toy_fp32[bits=4]"

@@ -19,6 +19,8 @@ from torch import nn
 from qx import Context, QxError, Unsupported
 
 INT8 = ("qat_int8", "static_int8_histogram", "fx_static_int8")
+#: Of fine-tuning.
+ONE_EPOCH = ("--set", "qat_int8.epochs=1")
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +29,7 @@ def run(qx: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Any
     configs = [word for name in (*INT8, "bf16") for word in ("-c", name)]
     metrics = [word for name in ("accuracy", "file_size", "quantized_share") for word in ("-m", name)]
     home = tmp_path_factory.mktemp("torch")
-    return qx("run", "--workload", "digits_cnn", *configs, *metrics, "--out", "out", cwd=home)
+    return qx("run", "--workload", "digits_cnn", *configs, *metrics, *ONE_EPOCH, "--out", "out", cwd=home)
 
 
 @pytest.mark.parametrize("config", [*INT8, "bf16"])
@@ -56,7 +58,7 @@ def test_fine_tuning_is_the_same_for_a_seed(run: Any, qx: Callable[..., Any], ca
     """Built anew, the fine-tuned weights are the same bit for bit."""
     build = cache / "builds" / run.cell("qat_int8")["build"]
     before = hashlib.sha256((build / "artifact" / "model.pt").read_bytes()).hexdigest()
-    done = qx("quantize", "-c", "qat_int8", "--workload", "digits_cnn", "--rebuild")
+    done = qx("quantize", "-c", "qat_int8", "--workload", "digits_cnn", "--rebuild", *ONE_EPOCH)
     assert done.code == 0, done.err
     assert str(build) in done.out
     assert hashlib.sha256((build / "artifact" / "model.pt").read_bytes()).hexdigest() == before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ def grid(qx: Callable[..., Any], toy: Any, write_plugin: Any, tmp_path_factory: 
         done = qx(
             *("run", "--workload", "first", "--workload", "second", "--workload", "broken"),
             *toy.given(*plugins, toy.config("toy_int8")),
-            *("--batch-size", 1, "--budget", 4, "--quick"),
+            *("--batch-size", 1, "--budget", 0.01, "--quick"),
             cwd=tmp_path_factory.mktemp("grid"),
         )
     folder = done.folder / "first+second+broken"
@@ -119,6 +120,24 @@ def test_report_shows_it_again(qx: Callable[..., Any], grid: Any) -> None:
     assert done.code == 0, done.err
     assert "differ" not in done.err
     assert grid.table == before
+
+
+def test_runs_of_several_workloads_are_compared_and_gated(qx: Callable[..., Any], grid: Any) -> None:
+    """Each cell is held against the baseline of its own workload, by compare and by gate."""
+    copy = grid.folder.parent / "copy"
+    shutil.copytree(grid.folder, copy)
+    done = qx("compare", f"ours={grid.folder}", f"theirs={copy}", "--format", "json")
+    assert done.code == 0, done.err
+    told = {
+        (one["workload"], one["metric"]): one["verdict"]
+        for one in json.loads(done.out)["changes"]
+        if one["config"] == "toy_int8" and one["basis"] == "own baseline"
+    }
+    assert told["first", "latency"] == told["second", "latency"] == "same"
+    rules = copy / "rules.toml"
+    rules.write_text('[[rule]]\nconfig = "toy_int8"\nmetric = "file_size"\nlargest_increase = 10\n')
+    gated = qx("gate", "--rules", rules, copy)
+    assert "gate failed: 1 breach, 2 met" in gated.out + gated.err, gated.err
 
 
 def test_a_part_is_as_if_it_had_been_run_alone(grid: Any) -> None:

@@ -10,9 +10,9 @@ import pytest
 from qx.host import Host
 from qx.testing import conformance_test
 
-#: One of each manner in which a built-in plugin is made. The others follow with ``QX_SLOW=1``: they take
-#: minutes, and share all but a few lines with these.
-QUICK = {"dynamic_int8", "static_int8_per_channel", "fx_static_int8", "accuracy", "latency", "torch_eager"}
+#: One of each kind, and of metrics one of predictions and one of launches. The others follow with
+#: ``QX_SLOW=1``: they take minutes, and share all but a few lines with these.
+QUICK = {"static_int8_per_channel", "accuracy", "latency", "torch_eager"}
 
 
 def _left_out() -> Any:
