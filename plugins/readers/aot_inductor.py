@@ -39,7 +39,7 @@ def read(path: Path, details: Mapping[str, Any]) -> Weights | None:
         return None
     layers = {}
     for one in constants.values():
-        kind = one["dtype"].rpartition("dtype_")[2]
+        kind = re.sub(r".*dtype_|\W.*", "", one["dtype"])
         shape = [int(size) for size in re.findall(r"\d+", one.get("shape", ""))]
         # Scales of rows come as [rows, 1].
         if len(shape) < 2 or prod(shape) == max(shape) or kind not in BITS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
@@ -20,8 +21,23 @@ def normal(name: str) -> str:
 @cache
 def _providers() -> Mapping[str, frozenset[str]]:
     """Top-level module -> the installed distributions that bring it."""
-    found = metadata.packages_distributions()
-    return {module: frozenset(map(normal, names)) for module, names in found.items()}
+    # ``packages_distributions`` of Python 3.10 misses all that were not built with setuptools.
+    found: dict[str, set[str]] = {}
+    for distribution in metadata.distributions():
+        for module in _top_level(distribution):
+            found.setdefault(module, set()).add(normal(distribution.metadata["Name"]))
+    return {module: frozenset(names) for module, names in found.items()}
+
+
+def _top_level(distribution: metadata.Distribution) -> frozenset[str]:
+    """As it declares them, else the folders and modules among its files."""
+    if declared := (distribution.read_text("top_level.txt") or "").split():
+        return frozenset(declared)
+    names = [
+        path.parts[0] if len(path.parts) > 1 else inspect.getmodulename(path.name)
+        for path in distribution.files or ()
+    ]
+    return frozenset(name for name in names if name and name.isidentifier())
 
 
 def providers(module: str) -> frozenset[str]:

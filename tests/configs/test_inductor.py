@@ -154,6 +154,24 @@ def test_a_model_that_cannot_be_exported_is_unsupported() -> None:
         inductor.exported(model, (torch.zeros(1, 4),))
 
 
+def test_a_summary_of_frames_is_enough_to_name_the_layer() -> None:
+    """Without a frame of the layer (torch before 2.7), the one of its kind is named, several are counted."""
+    import inspect
+    from traceback import FrameSummary
+
+    from qx_plugins.tracing import blamed
+
+    lines, start = inspect.getsourcelines(Branching.forward)
+    error = RuntimeError("no branches")
+    error.real_stack = [FrameSummary(__file__, start + len(lines) - 1, "forward")]  # type: ignore[attr-defined]
+    one = nn.Sequential(nn.Linear(4, 4), nn.Sequential(Branching()))
+    assert blamed(error, one).startswith("layer '1.0' (Branching), test_inductor.py:")
+    assert blamed(error, nn.Sequential(Branching(), Branching())).startswith(
+        "one of 2 Branching, test_inductor.py:"
+    )
+    assert blamed(error, nn.Sequential(nn.ReLU())) == "Sequential: no branches"
+
+
 def test_without_a_compiler_the_row_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no C++ compiler is on the PATH the config is unavailable, and the reason names what would do."""
     from qx_plugins.configs import inductor_fp32
