@@ -18,10 +18,9 @@ def main() -> None:
         assert heavier.value is not None
         assert baseline.value is not None
         rss.append(heavier.value - baseline.value)
-        last = list(heavier.details["stages"])[-1]
-        private.append(
-            heavier.details["stages"][last]["private"] - baseline.details["stages"][last]["private"]
-        )
+        # Once loaded: later stages hold scratch memory of kernels, megabytes more or less in each launch.
+        loaded = [one.details["stages"]["load"]["private"] for one in (heavier, baseline)]
+        private.append(loaded[0] - loaded[1])
         print(f"seed {seed}: rss {rss[-1]:+.2f} MiB, private {private[-1]:+.2f} MiB", flush=True)
     keep(
         "ballast",

@@ -5,6 +5,9 @@ from __future__ import annotations
 from time import perf_counter_ns
 from typing import Any
 
+from attrs import evolve
+from qx_plugins.configs import static_int8_per_channel
+
 from qx import Config, hookimpl
 
 MIB = 2**20
@@ -69,6 +72,36 @@ class Heavier(Copy):
         return model
 
 
+class Static:
+    """``static_int8_per_channel`` by another name; worse where a hidden convolution's scale is doubled."""
+
+    prepare_model = staticmethod(static_int8_per_channel.prepare_model)
+    calibrate = staticmethod(static_int8_per_channel.calibrate)
+
+    def __init__(self, *, doubled: bool) -> None:
+        self.doubled = doubled
+
+    @hookimpl
+    def describe(self) -> Config:
+        """As that one does."""
+        return evolve(static_int8_per_channel.describe(), name="recipe")
+
+    @hookimpl
+    def convert(self, model: Any) -> Any:
+        """As that one does, and then the damage."""
+        import torch
+
+        model = static_int8_per_channel.convert(model)
+        if self.doubled:
+            hidden = [layer for layer in model.modules() if "Conv" in type(layer).__name__][1]
+            weight = hidden.weight()
+            scales, zeros = weight.q_per_channel_scales(), weight.q_per_channel_zero_points()
+            worse = torch._make_per_channel_quantized_tensor(weight.int_repr(), 2 * scales, zeros, 0)
+            hidden.set_weight_bias(worse, hidden.bias())
+        return model
+
+
 copy_a, copy_b, copy_c = Copy("copy_a"), Copy("copy_b"), Copy("copy_c")
 slower_3, slower_5 = Slower("slower_3", 0.03), Slower("slower_5", 0.05)
+recipe, worse_recipe = Static(doubled=False), Static(doubled=True)
 heavier_64 = Heavier("heavier_64", 64)
