@@ -1,7 +1,7 @@
 """The network of ``digits_cnn`` timed by hand, without qx: what the other benchmarks compare with.
 
 Its first argument says how: ``loop``, one network in this process; ``asked``, the same, whenever a line asks
-for it; ``usual``, four copies of it, one after another, in this process. Prints the median milliseconds a call
+for it; ``usual``, four copies, one after another, in this process. Prints the median milliseconds a call
 of each. With ``pyperf`` the rest is pyperf's.
 """
 

@@ -15,7 +15,11 @@ from qx.environment import TELLING_FLAGS
 from qx.host import Host
 
 TOP = Path(__file__).parents[1]
-DOCUMENTS = [TOP / "README.md", *sorted((TOP / "docs").rglob("*.md")), TOP / "benchmarks" / "README.md"]
+DOCUMENTS = [
+    *sorted(TOP.glob("*.md")),
+    *sorted((TOP / "docs").rglob("*.md")),
+    TOP / "benchmarks" / "README.md",
+]
 TABLE = re.compile(r"<!-- table: (?P<file>\S+) -->\n(?P<rows>.*?)<!-- end of table -->", re.DOTALL)
 
 

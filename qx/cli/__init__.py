@@ -144,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="qx",
         description="Run every way to quantize a model side by side, and see which are worth having.",
-        epilog="exit codes: 0; 1 some cell did not end well; 2 usage; 3 a bug in qx",
+        epilog="exit codes: 0; 1 some cell did not end well, or a gate failed; 2 usage; 3 a bug in qx",
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     _add_plugins(parser, "plugins_first")

@@ -9,16 +9,16 @@ import tempfile
 import textwrap
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from qx.cli import Commands
     from qx.host import Entry
-    from qx.testing.verdicts import Verdict
+    from qx.testing.verdicts import State, Verdict
 
-WORDS = {
+WORDS: Mapping[State, str] = {
     "passed": "passed",
     "failed": "FAILED",
     "not_applicable": "not applicable",
@@ -119,7 +119,7 @@ def _print(verdict: Verdict) -> None:
 
 def _sum(verdicts: Sequence[Verdict]) -> str:
     counts = Counter(verdict.state for verdict in verdicts)
-    parts = [f"{counts[state]} {word.lower()}" for state, word in WORDS.items() if counts[state]]  # type: ignore[index]
+    parts = [f"{counts[state]} {word.lower()}" for state, word in WORDS.items() if counts[state]]
     return f"{len(verdicts)} checks: {', '.join(parts)}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from importlib.resources import files
 from typing import Any, Literal, TypeAlias
 
 from attrs import Factory, frozen
@@ -111,3 +112,10 @@ class Compared:
         from cattrs.preconf.json import make_converter
 
         return json.dumps(make_converter().unstructure(self), indent=1, allow_nan=False) + "\n"
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of what ``qx compare --out FILE.json`` writes."""
+    text = (files("qx") / "schema" / "compare.schema.json").read_text(encoding="utf-8")
+    told: dict[str, Any] = json.loads(text)
+    return told

@@ -8,10 +8,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import jsonschema
 import pytest
 from attrs import evolve
 
 from qx import results
+from qx.comparison.records import schema
 from qx.report import markdown
 
 Qx = Callable[..., Any]
@@ -55,6 +57,16 @@ def test_markdown_and_json_say_the_same(qx: Qx) -> None:
     assert hits["value"] == pytest.approx(-0.15)
     assert "-15.00\N{NO-BREAK SPACE}pt" in Path("m.md").read_text()
     assert whole["schema_version"] == 1 and whole["tests"] > 0
+
+
+def test_the_json_keeps_its_schema(qx: Qx) -> None:
+    """What is printed is valid by the committed schema, which knows every field and no other verdict."""
+    jsonschema.Draft202012Validator.check_schema(schema())
+    whole = json.loads(qx("compare", "a", "b", "c", "--format", "json").out)
+    jsonschema.validate(whole, schema())
+    assert set(whole["changes"][0]) == set(schema()["$defs"]["change"]["properties"])
+    whole["changes"][0]["verdict"] = "nicer"
+    assert not jsonschema.Draft202012Validator(schema()).is_valid(whole)
 
 
 def test_the_base_can_be_chosen(qx: Qx) -> None:
