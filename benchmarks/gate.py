@@ -21,13 +21,11 @@ ALLOWED = {"accuracy": "largest_drop", "file_size": "largest_increase", "latency
            "rss": "largest_increase"}  # fmt: skip
 
 
-def source(arguments: argparse.Namespace, name: str, seed: int) -> Source:
-    """A run of the recipe, held in memory."""
-    request = Request(
-        workload=arguments.workload, data=arguments.data, configs=("recipe",), metrics=METRICS, seed=seed
-    )
+def source(arguments: argparse.Namespace, name: str, number: int) -> Source:
+    """A run of the recipe, held in memory: of one seed, so of one artifact on the same images."""
+    request = Request(workload=arguments.workload, data=arguments.data, configs=("recipe",), metrics=METRICS)
     results, recording = run(Host.discover([f"{PLUGINS}:{name}"]), request, Lines())
-    return Source(place=f"{name} {seed}", results=results, recording=recording)
+    return Source(place=f"{name} {number}", results=results, recording=recording)
 
 
 def main() -> None:
@@ -44,12 +42,12 @@ def main() -> None:
         rules = read_rules(place)
     base = source(arguments, "recipe", 0)
     passed, alarms, wide = [], [], []
-    for seed in range(1, arguments.runs + 1):
-        ruling = decide(rules, source(arguments, "recipe", seed), base)
+    for number in range(1, arguments.runs + 1):
+        ruling = decide(rules, source(arguments, "recipe", number), base)
         passed.append(ruling.passes(strict=False))
         wide.append(len(ruling.of("too wide")))
         alarms += [one.line for one in ruling.of("breached")]
-        print(f"repetition {seed}: passed {sum(passed)} of {len(passed)} {alarms}", flush=True)
+        print(f"repetition {number}: passed {sum(passed)} of {len(passed)} {alarms}", flush=True)
     worse = decide(rules, source(arguments, "worse_recipe", 0), base)
     keep(
         "gate",
