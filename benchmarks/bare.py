@@ -28,8 +28,14 @@ def torch(path: str, images: np.ndarray, threads: int) -> Callable[[], Any]:
     model.load_state_dict(torch.load(path, weights_only=True))
     model.eval()
     inputs = torch.from_numpy(images)
-    torch.inference_mode().__enter__()
-    return lambda: model(inputs)
+    # Kept with the function: the mode ends when this object goes.
+    guard = torch.inference_mode()
+    guard.__enter__()
+
+    def call(_guard: object = guard) -> Any:
+        return model(inputs)
+
+    return call
 
 
 def onnxruntime(path: str, images: np.ndarray, threads: int) -> Callable[[], Any]:
