@@ -133,7 +133,7 @@ def train(model: torch.nn.Module, context: Context) -> torch.nn.Module | None:
 
 
 @hookspec(firstresult=True)
-def can_treat(model: torch.nn.Module, context: Context) -> None:
+def can_treat(model: torch.nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> None:
     """Say at once that a model cannot be treated: raise ``Unsupported`` with the layer and the reason.
 
     Called before anything is built, for all configs in one process, so that nobody waits for builds to learn

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qx_plugins import treatable
 from qx_plugins.inductor import COMPILERS, compiled, exported
 
 from qx import Artifact, Config, Context, hookimpl
@@ -21,6 +22,9 @@ def describe() -> Config:
         programs=COMPILERS,
         runtime_baseline="inductor_fp32",
     )
+
+
+can_treat = treatable.by_export
 
 
 @hookimpl

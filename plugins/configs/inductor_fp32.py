@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qx_plugins import treatable
 from qx_plugins.inductor import COMPILERS, compiled, exported
 
 from qx import Artifact, Config, Context, hookimpl
@@ -20,6 +21,9 @@ def describe() -> Config:
         summary="The trained model in fp32, compiled ahead of time by Inductor.",
         programs=COMPILERS,
     )
+
+
+can_treat = treatable.by_export
 
 
 @hookimpl

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from qx_plugins import pt2e
+from qx_plugins import pt2e, treatable
 from qx_plugins.calibration import observe
 from qx_plugins.inductor import COMPILERS, compiled, exported
 
@@ -29,6 +29,9 @@ def describe() -> Config:
         calibration=True,
         runtime_baseline="inductor_fp32",
     )
+
+
+can_treat = treatable.by_export
 
 
 @hookimpl

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from qx_plugins import pt2e
+from qx_plugins import pt2e, treatable
 from qx_plugins.inductor import COMPILERS, compiled, exported
 from qx_plugins.training_options import OPTIONS
 
@@ -30,6 +30,9 @@ def describe() -> Config:
         options=OPTIONS,
         runtime_baseline="inductor_fp32",
     )
+
+
+can_treat = treatable.by_export
 
 
 @hookimpl

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qx_plugins import treatable
+
 from qx import Artifact, Config, Context, hookimpl
 
 if TYPE_CHECKING:
@@ -23,6 +25,9 @@ def describe() -> Config:
         runtime_baseline="onnxruntime_fp32",
         counterpart="dynamic_int8",
     )
+
+
+can_treat = treatable.by_export
 
 
 @hookimpl

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from qx_plugins import treatable
 from qx_plugins.calibration import keep
 
 from qx import Artifact, Config, Context, hookimpl
@@ -27,6 +28,9 @@ def describe() -> Config:
         runtime_baseline="onnxruntime_fp32",
         counterpart="static_int8_per_channel",
     )
+
+
+can_treat = treatable.by_export
 
 
 @hookimpl

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qx_plugins import treatable
+
 from qx import Artifact, Config, Context, cpu_flags, hookimpl
 
 if TYPE_CHECKING:
@@ -21,6 +23,9 @@ def describe() -> Config:
         instruction_sets=("bf16",) if "asimd" in cpu_flags() else ("avx512_bf16",),
         runtime_baseline="openvino_fp32",
     )
+
+
+can_treat = treatable.by_export
 
 
 @hookimpl

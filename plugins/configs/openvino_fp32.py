@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qx_plugins import treatable
+
 from qx import Artifact, Config, Context, hookimpl
 
 if TYPE_CHECKING:
@@ -20,6 +22,9 @@ def describe() -> Config:
         extra="openvino",
         counterpart="fp32_baseline",
     )
+
+
+can_treat = treatable.by_export
 
 
 @hookimpl

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from qx_plugins import treatable
 from qx_plugins.calibration import keep
 
 from qx import Artifact, Config, Context, hookimpl
@@ -26,6 +27,9 @@ def describe() -> Config:
         calibration=True,
         runtime_baseline="openvino_fp32",
     )
+
+
+can_treat = treatable.by_export
 
 
 @hookimpl

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qx_plugins import treatable
 from qx_plugins.inductor import COMPILERS, compiled, exported
 from qx_plugins.pt2e import TORCHAO
 
@@ -35,6 +36,9 @@ def describe() -> Config:
         ),
         runtime_baseline="inductor_fp32",
     )
+
+
+can_treat = treatable.by_linears_and_export
 
 
 @hookimpl

@@ -80,6 +80,7 @@ def _untreatable(
     """Stage and reason of each config that says that it cannot treat the model."""
     found: dict[str, tuple[str, str]] = {}
     with_stubs: Any = None
+    examples = example_inputs(host, job, job.workload.name, job.workload_options, 1)
     for reference in job.configs:
         name = reference.name
         record = host.get("config", name).record
@@ -93,7 +94,7 @@ def _untreatable(
             if host.implements(name, "can_treat"):
                 context = context_for(job, options=options_of(host, name, {}))
                 form = with_stubs if record.quantizable else model
-                host.call(name, "can_treat", model=form, context=context)
+                host.call(name, "can_treat", model=form, example_inputs=examples, context=context)
         except Unsupported as error:
             found[name] = (stage, " ".join(str(error).split()))
         except (Exception, SystemExit) as error:

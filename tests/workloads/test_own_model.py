@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,14 @@ NETS = """
     def breaks():
         raise RuntimeError("no such size")
 
+    class Swayed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = net()
+
+        def forward(self, images):
+            return self.body(images) if images.sum() > 0 else -self.body(images)
+
     number = 3
 """
 SHAPE = ("--input-shape", "3,16,16", "--mean", "0.5,0.5,0.5", "--std", "0.25,0.25,0.25")
@@ -34,8 +43,6 @@ QUICK = ("--quick", "--budget", 0.01, "--batch-size", 1, "--calibration-n", 8)
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     """A folder with models, their weights, and a tree of two classes of twelve images each."""
-    import textwrap
-
     import torch
 
     (tmp_path / "nets.py").write_text(textwrap.dedent(NETS))
@@ -97,3 +104,50 @@ def test_what_is_wrong_is_said_in_one_line(
     for word in words:
         assert word in line
     assert not (place / "out").exists()
+
+
+EXPORTING = ("inductor", "torchao", "onnxruntime", "openvino", "executorch")
+
+
+def configs_that_export() -> list[str]:
+    """The built-in configs of runtimes that are fed with an exported graph."""
+    from pkgutil import iter_modules
+
+    from qx_plugins import configs
+
+    return [one.name for one in iter_modules(configs.__path__) if one.name.startswith(EXPORTING)]
+
+
+@pytest.mark.parametrize("config", configs_that_export())
+def test_what_cannot_be_exported_is_refused_at_once(config: str) -> None:
+    """The layer and its line are named; a model that can be exported is not refused; neither is changed."""
+    from importlib import import_module
+
+    import torch
+
+    from qx import Unsupported
+
+    space: dict[str, Any] = {"__name__": "nets"}
+    source = textwrap.dedent(NETS)
+    exec(compile(source, "nets.py", "exec"), space)
+    module = import_module(f"qx_plugins.configs.{config}")
+    examples = (torch.zeros(1, 3, 16, 16),)
+    fine, swayed = space["net"]().eval(), space["Swayed"]().eval()
+    module.can_treat(fine, examples)
+    line = 1 + source.splitlines().index(next(one for one in source.splitlines() if "sum() > 0" in one))
+    with pytest.raises(Unsupported, match=rf"cannot be exported: Swayed, nets.py:{line}: "):
+        module.can_treat(swayed, examples)
+    assert not fine.training and not swayed.training
+
+
+def test_it_is_said_before_anything_is_built(qx: Callable[..., Any], place: Path) -> None:
+    """A forward that depends on its data: the stage is ``can_treat``, and the other row is unharmed."""
+    done = qx(
+        *("run", "--model", "./nets.py:Swayed", "--data", "images", *SHAPE, *QUICK),
+        *("-c", "fx_static_int8", "-c", "dynamic_int8", "-m", "file_size", "--out", "out"),
+        cwd=place,
+    )
+    refused = done.cell("fx_static_int8")
+    assert (refused["outcome"], refused["stage"]) == ("unsupported", "can_treat"), done.err
+    assert "nets.py" in refused["cause"]
+    assert done.cell("dynamic_int8")["outcome"] == "ok"
