@@ -2,7 +2,8 @@
 
     python benchmarks/bare.py onnxruntime model.onnx images.npy 1
 
-prints milliseconds a call. It imports the runtime and numpy, and nothing of qx but, for torch, the network.
+prints milliseconds a call. With ``asked`` at the end it does so for every line of two numbers: calls that do
+not count, and calls that do. It imports the runtime and numpy, and nothing of qx but, for torch, the network.
 """
 
 from __future__ import annotations
@@ -53,7 +54,12 @@ def openvino(path: str, images: np.ndarray, threads: int) -> Callable[[], Any]:
     """A synchronous request."""
     import openvino
 
-    properties = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads}
+    properties = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": threads,
+        # Else it computes what is not quantized in bfloat16, where the CPU can.
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
     request = openvino.Core().compile_model(path, "CPU", properties).create_infer_request()
     tensor = openvino.Tensor(images, shared_memory=True)
     return lambda: request.infer({0: tensor}, share_inputs=True, share_outputs=True)
@@ -74,16 +80,25 @@ def executorch(path: str, images: np.ndarray, threads: int) -> Callable[[], Any]
 RUNTIMES = {"torch": torch, "onnxruntime": onnxruntime, "openvino": openvino, "executorch": executorch}
 
 
-def main() -> None:
-    """Print the median."""
-    runtime, path, images, threads = sys.argv[1:]
-    call = RUNTIMES[runtime](path, np.load(images), int(threads))
+def timed(call: Callable[[], Any], warm: int, calls: int) -> float:
+    """Median milliseconds."""
+    for _ in range(warm):
+        call()
     times = []
-    for _ in range(WARM + CALLS):
+    for _ in range(calls):
         start = perf_counter()
         call()
         times.append(perf_counter() - start)
-    print(1000 * median(times[WARM:]))
+    return 1000 * median(times)
+
+
+def main() -> None:
+    """Print the median, or one for each that is asked for."""
+    runtime, path, images, threads, *asked = sys.argv[1:]
+    call = RUNTIMES[runtime](path, np.load(images), int(threads))
+    for line in sys.stdin if asked else [f"{WARM} {CALLS}"]:
+        warm, calls = map(int, line.split())
+        print(timed(call, warm, calls), flush=True)
 
 
 if __name__ == "__main__":

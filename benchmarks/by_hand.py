@@ -1,8 +1,7 @@
 """The network of ``digits_cnn`` timed by hand, without qx: what the other benchmarks compare with.
 
-Its first argument says how: ``loop``, one network in this process; ``asked``, the same, whenever a line asks
-for it; ``usual``, four copies, one after another, in this process. Prints the median milliseconds a call
-of each. With ``pyperf`` the rest is pyperf's.
+Its first argument says how: ``loop``, one network in this process; ``usual``, four copies, one after another,
+in this process. Prints the median milliseconds a call of each. With ``pyperf`` the rest is pyperf's.
 """
 
 from __future__ import annotations
@@ -53,12 +52,6 @@ def main() -> None:
     match sys.argv.pop(1):
         case "loop":
             print(timed(network(), warm=200, calls=500))
-        case "asked":
-            # Two numbers a line: calls that do not count, and calls that do.
-            call = network()
-            for line in sys.stdin:
-                warm, calls = map(int, line.split())
-                print(timed(call, warm, calls), flush=True)
         case "usual":
             print(*(timed(network(), warm=10, calls=200) for _ in range(4)))
         case "pyperf":
