@@ -1,7 +1,7 @@
 """Does the gate pass an unchanged run however often it is repeated, and fail one that became worse?
 
 By two files of rules against the base: as one would write them, which allow a little, and such that allow
-nothing. The limits of these lie where the truth is, so that every breach of an unchanged run is a false alarm.
+nothing. There the limits lie where the truth is, so that any breach of an unchanged run is a false alarm.
 """
 
 from __future__ import annotations
