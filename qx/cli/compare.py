@@ -56,7 +56,7 @@ def register(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Read, compare, print, write."""
+    """Read, compare, write, print."""
     from qx.cli import OK
     from qx.cli.places import writable_file
     from qx.comparison import Compared, compare, named, read
@@ -84,13 +84,14 @@ def run(arguments: argparse.Namespace) -> int:
         sources = [chosen[0], *(one for one in sources if one is not chosen[0])]
     compared = compare(sources, other_calibration=arguments.other_calibration)
     shown = changes.without_same(compared) if arguments.changed else compared
+    drawn: dict[str, Callable[[Compared], str]] = {".md": changes.to_markdown, ".json": Compared.to_json}
+    if arguments.out:
+        # First: whoever reads what is printed may stop reading.
+        write_together({path: drawn[path.suffix](shown).encode() for path in arguments.out})
     if arguments.format == "markdown":
         print(changes.to_markdown(shown), end="")
     elif arguments.format == "json":
         print(shown.to_json(), end="")
     else:
         print(changes.to_terminal(shown, arguments.format))
-    drawn: dict[str, Callable[[Compared], str]] = {".md": changes.to_markdown, ".json": Compared.to_json}
-    if arguments.out:
-        write_together({path: drawn[path.suffix](shown).encode() for path in arguments.out})
     return OK

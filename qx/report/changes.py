@@ -125,10 +125,12 @@ class ChangeView:
             if name == run
         ]
         told = []
-        for verdict in VERDICTS[:-1]:
-            names = [self._short(one, markup) for one in changes if one.verdict == verdict]
-            if names:
-                told.append(f"{markup.strong(verdict)} {wording.listed(list(dict.fromkeys(names)))}")
+        for verdict, slight in ((one, slight) for one in VERDICTS[:-1] for slight in (False, True)):
+            of = [one for one in changes if one.verdict == verdict and (one.beyond_margin is False) == slight]
+            if of:
+                names = dict.fromkeys(self._short(one, markup) for one in of)
+                said = f"slightly {verdict}" if slight else markup.strong(verdict)
+                told.append(f"{said} {wording.listed(list(names))}")
         same = sum(one.verdict == "same" for one in changes)
         if same:
             told.append(f"same {same} of {len(changes)}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -31,6 +33,18 @@ def runs(builders: ModuleType) -> None:
     for name, changes in given.items():
         run = builders.small(**changes)
         results.write(Path(name), run.results(), markdown.render(run.results()), run.recording())
+
+
+def test_the_summary_does_not_stress_what_is_within_the_margin(qx: Qx, builders: ModuleType) -> None:
+    """A file that grew by a byte is slightly worse, and told as that."""
+    cells = builders.small().cells
+    made = {**cells, "quick": evolve(cells["quick"], weight=cells["quick"].weight + 1)}
+    run = builders.small(cells=made, environment={"fingerprint": "one"})
+    results.write(Path("d"), run.results(), markdown.render(run.results()), run.recording())
+    page = qx("compare", "a", "d", "--format", "markdown").out
+    summary = next(line for line in page.splitlines() if line.startswith("| `quick`"))
+    assert "slightly worse `weight` 1.00x" in summary
+    assert "**worse**" not in summary
 
 
 def test_the_table_is_printed(qx: Qx) -> None:
@@ -67,6 +81,15 @@ def test_the_json_keeps_its_schema(qx: Qx) -> None:
     assert set(whole["changes"][0]) == set(schema()["$defs"]["change"]["properties"])
     whole["changes"][0]["verdict"] = "nicer"
     assert not jsonschema.Draft202012Validator(schema()).is_valid(whole)
+
+
+def test_files_are_written_though_nobody_reads_what_is_printed(qx: Qx) -> None:
+    """``qx compare ... --out FILE | head``: the reader goes, the file is there."""
+    command = [sys.executable, "-m", "qx", "compare", "a", "b", "--out", "m.md"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+    assert "What changed" in Path("m.md").read_text()
 
 
 def test_the_base_can_be_chosen(qx: Qx) -> None:
