@@ -2,8 +2,9 @@
 
     python benchmarks/bare.py onnxruntime model.onnx images.npy 1
 
-prints milliseconds a call. With ``asked`` at the end it does so for every line of two numbers: calls that do
-not count, and calls that do. It imports the runtime and numpy, and nothing of qx but, for torch, the network.
+prints the median milliseconds of a call. With ``asked`` at the end it prints those of every call, for every
+line of two numbers: calls that do not count, and calls that do. It imports the runtime and numpy, and nothing
+of qx but, for torch, the network.
 """
 
 from __future__ import annotations
@@ -80,8 +81,8 @@ def executorch(path: str, images: np.ndarray, threads: int) -> Callable[[], Any]
 RUNTIMES = {"torch": torch, "onnxruntime": onnxruntime, "openvino": openvino, "executorch": executorch}
 
 
-def timed(call: Callable[[], Any], warm: int, calls: int) -> float:
-    """Median milliseconds."""
+def timed(call: Callable[[], Any], warm: int, calls: int) -> list[float]:
+    """Milliseconds of each call."""
     for _ in range(warm):
         call()
     times = []
@@ -89,16 +90,18 @@ def timed(call: Callable[[], Any], warm: int, calls: int) -> float:
         start = perf_counter()
         call()
         times.append(perf_counter() - start)
-    return 1000 * median(times)
+    return [1000 * one for one in times]
 
 
 def main() -> None:
-    """Print the median, or one for each that is asked for."""
+    """Print the median; or all times, for each line that asks."""
     runtime, path, images, threads, *asked = sys.argv[1:]
     call = RUNTIMES[runtime](path, np.load(images), int(threads))
-    for line in sys.stdin if asked else [f"{WARM} {CALLS}"]:
+    if not asked:
+        print(median(timed(call, WARM, CALLS)))
+    for line in sys.stdin if asked else ():
         warm, calls = map(int, line.split())
-        print(timed(call, warm, calls), flush=True)
+        print(*timed(call, warm, calls), flush=True)
 
 
 if __name__ == "__main__":

@@ -16,12 +16,12 @@ import numpy as np
 from attrs import frozen
 
 from benchmarks.common import HERE, Lines
-from qx.blocks import LogBlocks
 from qx.host import Host
 from qx.manifest import Manifest
 from qx.results import Results
 from qx.runner import Request, run, waves
 from qx.runner.processes import THREAD_VARIABLES
+from qx.undisturbed import log_undisturbed
 
 
 @frozen
@@ -44,11 +44,11 @@ class Loop:
             text=True,
         )
 
-    def asked(self, warm: int, calls: int) -> float:
-        """Median milliseconds of so many calls, after others."""
+    def asked(self, warm: int, calls: int) -> list[float]:
+        """Milliseconds of so many calls, after others."""
         print(warm, calls, file=self.process.stdin, flush=True)
         assert self.process.stdout is not None
-        return float(self.process.stdout.readline())
+        return [float(word) for word in self.process.stdout.readline().split()]
 
     def hold(self, cpus: Sequence[int]) -> None:
         """Keep to these CPUs."""
@@ -68,7 +68,7 @@ def run_beside(
     In each wave every script is a fresh process. It has its turn right after the block of its config, with as
     many calls; and a wave is summed up as qx compares two of its cells.
     """
-    found: dict[str, list[list[list[float]]]] = defaultdict(list)
+    found: dict[str, list[list[list[list[float]]]]] = defaultdict(list)
 
     class Group(waves._Group):
         """Waves with the scripts beside them."""
@@ -101,10 +101,10 @@ def run_beside(
             if cell in self.loops:
                 size, loops = task.batch_size, self.loops[cell]
                 counts = self.measured.warm_calls[cell][size], self.measured.calls[cell][size]
-                times = [float(np.median(self.measured.parts[cell, task.key][-1].values))] * (1 + len(loops))
+                times = [list(self.measured.parts[cell, task.key][-1].values)] * (1 + len(loops))
                 for index in self.order.sample(range(len(loops)), len(loops)):
                     times[1 + index] = loops[index].asked(*counts)
-                found[self.plan.cells[cell].config][-1].append([math.log(one) for one in times])
+                found[self.plan.cells[cell].config][-1].append(times)
 
     plain: Callable[..., Any] = waves._Group
     with tempfile.TemporaryDirectory(prefix="qx-") as folder:
@@ -123,13 +123,18 @@ def _file(artifact: Path) -> Path:
     return artifact / Manifest.read(artifact).artifact(artifact).files[0]
 
 
-def _log_ratios(blocks: Sequence[Sequence[float]]) -> list[float]:
-    """Of one wave, ``[rounds, 1 + scripts]``: qx over each script."""
-    logs = np.array(blocks)
-    return [
-        float(LogBlocks(logs[None][:, :, [0, index]]).undisturbed().log_ratios(0, 1)[0])
-        for index in range(1, logs.shape[1])
-    ]
+def _log_ratios(rounds: Sequence[Sequence[Sequence[float]]]) -> list[float]:
+    """Of one wave, calls by round and by qx and its scripts: qx over each script."""
+    times, at, which = np.array(
+        [
+            (time, number, place)
+            for number, blocks in enumerate(rounds)
+            for place, calls in enumerate(blocks)
+            for time in calls
+        ]
+    ).T
+    logs = log_undisturbed(times, which, np.zeros(len(times)), at)[0]
+    return [float(logs[0] - one) for one in logs[1:]]
 
 
 def summed_up(logs: np.ndarray) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """How launches are best held and blocks best summed up: alternated waves of copies of the baseline.
 
 Waves take turns: launches ``free``, ``held`` to one CPU with the host on the others, ``stopped`` (SIGSTOP)
-while they wait. Every way to sum up the same waves is then tried on the same samples. The figure is the root
-mean square of the log ratio of two equal cells in one wave, in percent.
+while they wait. Every way to sum up the same waves is then tried on the same samples, and on parts of them:
+fewer rounds, shorter blocks. The figure is the root mean square of the log ratio of two equal cells in one
+wave, in percent.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from unittest.mock import patch
 
 import numpy as np
 
+from benchmarks.blocks import BlockEstimator, log_blocks, log_ratios, undisturbed
 from benchmarks.common import keep, measured, options
-from qx.blocks import BlockEstimator, LogBlocks, log_block_means
 from qx.recording import Recording
 from qx.runner import rounds, waves
 from qx.runner.processes import Worker
+from qx.undisturbed import log_undisturbed
 
 VARIANTS = ("free", "held", "stopped")
 COPIES = ("copy_a", "copy_b", "copy_c")
@@ -60,47 +62,58 @@ def _stopped(launches: Mapping[str, Worker]) -> Iterator[None]:
             os.kill(worker.pid, signal.SIGCONT)
 
 
-def spread(blocks: LogBlocks, wave: slice, most: int, disturbed: bool) -> float:
-    """Root mean square, in percent, over waves and pairs of cells."""
-    part = LogBlocks(blocks.blocks[wave, :most])
-    ratios = (part if disturbed else part.undisturbed()).all_log_ratios()
+def rms(ratios: np.ndarray) -> float:
+    """Root mean square over waves and pairs of cells, in percent, of log ratios ``[waves, cells, cells]``."""
     pairs = ratios[(slice(None), *np.triu_indices(ratios.shape[1], 1))]
     return round(100 * float(np.sqrt(np.mean(pairs**2))), 2)
 
 
+def by_rounds(times: np.ndarray) -> dict[str, float]:
+    """Blocks summed up by themselves, and ratios of them taken in every round."""
+    found = {}
+    for estimator in get_args(BlockEstimator):
+        blocks = log_blocks(times, estimator)
+        found[f"ratios in rounds of each block's {estimator}"] = rms(log_ratios(blocks))
+        fastest = undisturbed(blocks, 0.6)
+        found[f"the same, of the fastest 60 % of blocks: {estimator}"] = rms(log_ratios(fastest))
+    return found
+
+
+def by_waves(times: np.ndarray) -> dict[str, float]:
+    """All calls of a wave summed up at once."""
+    waves, rounds, cells, _ = (index.ravel() for index in np.indices(times.shape))
+    found = {}
+    for share in (0.05, 0.1, 0.2, 0.5):
+        logs = log_undisturbed(times.ravel(), cells, waves, rounds, share=share)
+        found[f"the fastest {share:.0%} of a wave's calls"] = rms(logs[:, :, None] - logs[:, None, :])
+    logs = np.log(np.median(times, axis=(1, 3)))
+    found["the median of a wave's calls"] = rms(logs[:, :, None] - logs[:, None, :])
+    return found
+
+
 def summed_up(recording: Recording, size: int) -> dict[str, Any]:
     """Every way to sum up, of every variant, at one batch size."""
-    series = [of["latency", size] for of in recording.series.values()]
-    every: dict[str, Any] = {}
-    for calls in (2, 5, 99):
-        first = [_first(one, calls) for one in series]
-        for estimator in get_args(BlockEstimator):
-            blocks = log_block_means(
-                np.concatenate([one.values[among] for one, among in zip(series, first, strict=True)]),
-                np.concatenate([np.full(among.sum(), cell) for cell, among in enumerate(first)]),
-                np.concatenate([one.wave[among] for one, among in zip(series, first, strict=True)]),
-                np.concatenate([one.round[among] for one, among in zip(series, first, strict=True)]),
-                block=estimator,
-            )
-            for most in sorted({5, 10, blocks.blocks.shape[1]}):
-                for disturbed in (True, False):
-                    some = "all" if calls == 99 else f"the first {calls}"
-                    kept = "all" if disturbed else "undisturbed"
-                    name = f"{estimator} of {some} calls, {most} rounds, {kept} blocks"
-                    every[name] = {
-                        variant: spread(blocks, slice(start, None, len(VARIANTS)), most, disturbed)
-                        for start, variant in enumerate(VARIANTS)
-                    }
+    times = calls_of(recording, size)
+    every: dict[str, dict[str, float]] = {}
+    for calls in sorted({1, 2, times.shape[3] // 2, times.shape[3]} - {0}):
+        for most in sorted({5, times.shape[1] // 2, times.shape[1]}):
+            for index, variant in enumerate(VARIANTS):
+                part = times[index :: len(VARIANTS), :most, :, :calls]
+                for way, figure in (by_rounds(part) | by_waves(part)).items():
+                    every.setdefault(f"{most} rounds of {calls} calls: {way}", {})[variant] = figure
     return every
 
 
-def _first(series: Any, calls: int) -> Any:
-    """Which samples are among the first calls of their block."""
-    starts = np.flatnonzero(
-        np.r_[True, (np.diff(series.wave) != 0) | (np.diff(series.round) != 0)],
-    )
-    place = np.arange(len(series.values)) - np.repeat(starts, np.diff(np.r_[starts, len(series.values)]))
-    return place < calls
+def calls_of(recording: Recording, size: int) -> np.ndarray:
+    """Times of calls ``[waves, rounds, cells, calls]``, as many of each block as all have."""
+    series = [of["latency", size] for of in recording.series.values()]
+    shape = (1 + series[0].wave.max(), 1 + series[0].round.max())
+    least = min(int(np.bincount(one.wave * shape[1] + one.round).min()) for one in series)
+    times = np.empty((*shape, len(series), least))
+    for cell, one in enumerate(series):
+        for wave, at in np.ndindex(shape):
+            times[wave, at, cell] = one.values[(one.wave == wave) & (one.round == at)][:least]
+    return times
 
 
 def main() -> None:

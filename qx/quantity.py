@@ -10,10 +10,10 @@ import numpy as np
 from attrs import evolve, frozen
 
 from qx import pareto, stats
-from qx.blocks import LogBlocks, log_block_means
 from qx.recording import Key, Recording
 from qx.records import Metric
 from qx.results import without_nan
+from qx.undisturbed import log_undisturbed
 
 #: Resamplings of waves and items for the probability of being on the front.
 DRAWS = 1000
@@ -70,6 +70,26 @@ class Quantity:
             waves[wave] = np.median(series.values[series.wave == wave])
         return waves
 
+    def of_waves_undisturbed(self, cells: Sequence[str]) -> Any:
+        """One value of every cell for each wave, ``[waves, cells]``, as it is compared.
+
+        A log where the metric is compared by ratio. Of samples in blocks it is then what the cell has when
+        nothing disturbs the machine; of others, that of ``of_waves``.
+        """
+        relative = self.relative(cells)
+        if not relative or self.metric.samples != "per_block":
+            waves = np.array([self.of_waves(cell) for cell in cells]).T
+            return np.log(waves) if relative else waves
+        series = [self.recording.series[cell][self.key] for cell in cells]
+        return log_undisturbed(
+            np.concatenate([one.values for one in series]),
+            np.concatenate([np.full(len(one.values), index) for index, one in enumerate(series)]),
+            np.concatenate([one.wave for one in series]),
+            np.concatenate([one.round for one in series]),
+            self.metric.better,
+            shape=(self.waves, len(cells)),
+        )
+
     @cached_property
     def waves(self) -> int:
         """How many waves any cell has."""
@@ -81,10 +101,7 @@ class Quantity:
 
         A log ratio where the metric is compared by ratio, else a difference in its unit.
         """
-        if self.metric.samples == "per_block" and self.relative(cells):
-            return log_blocks(self.recording, cells, self.key).all_log_ratios()
-        waves = np.array([self.of_waves(cell) for cell in cells]).T
-        waves = np.log(waves) if self.relative(cells) else waves
+        waves = self.of_waves_undisturbed(cells)
         return waves[:, :, None] - waves[:, None, :]
 
     def advantage(self, ours: str, theirs: str) -> Any:
@@ -235,20 +252,3 @@ def _median_of(details: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         else:
             merged[name] = value
     return merged
-
-
-def log_ratios(recording: Recording, cells: Sequence[str], key: Key, baseline: str) -> Any:
-    """Log ratios of cells to the baseline, ``[waves, cells without the baseline]``, over shared rounds."""
-    blocks = log_blocks(recording, [baseline, *(cell for cell in cells if cell != baseline)], key)
-    return blocks.all_log_ratios()[:, 1:, 0]
-
-
-def log_blocks(recording: Recording, cells: Sequence[str], key: Key) -> LogBlocks:
-    """The block values of cells, by wave and round, without those that the machine disturbed."""
-    series = [recording.series[cell][key] for cell in cells]
-    return log_block_means(
-        np.concatenate([one.values for one in series]),
-        np.concatenate([np.full(len(one.values), index) for index, one in enumerate(series)]),
-        np.concatenate([one.wave for one in series]),
-        np.concatenate([one.round for one in series]),
-    ).undisturbed()

@@ -132,8 +132,7 @@ class Pair:
             if relative and not quantity.relative(group):
                 raise NotComparable("values that are not positive have no ratio")
             if basis == "direct":
-                values = quantity.of_waves(cell)
-                waves.append(np.log(values) if relative else values)
+                waves.append(quantity.of_waves_undisturbed([cell])[:, 0])
             else:
                 waves.append(quantity.advantage(group[0], group[1]))
             if np.isnan(waves[-1]).all():

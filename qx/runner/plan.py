@@ -94,7 +94,8 @@ class Measured:
     rounds: dict[str, dict[int, int]] = Factory(dict)
     #: While rounds went on, the launches were held to so many CPUs, and this process to the others; 0: not.
     held_to: int = 0
-    #: Calls in a block of a cell at a batch size, and calls before those, which are not recorded.
+    #: Calls in a block of a cell at a batch size, and calls before those, which are not recorded: of the last
+    #: wave, since the first know less well what a call takes.
     calls: dict[str, dict[int, int]] = Factory(dict)
     warm_calls: dict[str, dict[int, int]] = Factory(dict)
     #: Cells whose times had not become steady when the warming ended, and at which batch size.

@@ -11,13 +11,14 @@ from attrs import frozen
 from qx.recording import Key
 
 #: A block is as many calls as fit this time, within the limits. Many short blocks tell more than few long
-#: ones: `benchmarks/scheduling.py`.
-BLOCK_SECONDS = 0.008
+#: ones, so long as what goes before each is the smaller part: `benchmarks/scheduling.py`.
+BLOCK_SECONDS = 0.012
 BLOCK_CALLS = (1, 50)
 #: Calls at the head of a block are not recorded, for so long: they bring back what other launches drove out
 #: of the caches, half a millisecond in all. (Of small networks the first call of a block takes 1.4 to 2.3
-#: times as long as those after the first 5 ms.) Where that is below 1 % of a call, none is spent.
-WARM_SECONDS = 0.006
+#: times as long as those after the first 5 ms.) Where that is below 1 % of a call, none is spent; and up to
+#: there a block has two calls at least, or half of the time would go to what is not recorded.
+WARM_SECONDS = 0.005
 LONG_SECONDS = 0.05
 #: Rounds of a wave.
 LEAST_ROUNDS, MOST_ROUNDS = 5, 40
@@ -35,12 +36,29 @@ class Task:
 def block_calls(seconds: float) -> int:
     """How many calls make a block, of calls that take so long."""
     least, most = BLOCK_CALLS
-    return max(least, min(most, round(BLOCK_SECONDS / seconds)))
+    return max(least + (warm_calls(seconds) > 0), min(most, round(BLOCK_SECONDS / seconds)))
 
 
 def warm_calls(seconds: float) -> int:
     """How many calls come before those of a block, of calls that take so long."""
     return 0 if seconds > LONG_SECONDS else max(1, min(BLOCK_CALLS[1], round(WARM_SECONDS / seconds)))
+
+
+def alike(times: Mapping[str, Mapping[int, float]], baseline: str) -> dict[str, dict[int, float]]:
+    """The same times, each brought to that of the baseline by a power of two.
+
+    What a call takes depends on how many come before it in its block, by up to 2 %. So cells that are about
+    as fast as each other must have blocks of the same calls: else one that met other work while it warmed up
+    would have others than its equals all through a run, and differ from them in every wave.
+    """
+    reference = times.get(baseline, {})
+    return {
+        cell: {
+            size: (one := reference.get(size, seconds)) * 2.0 ** round(math.log2(seconds / one))
+            for size, seconds in of.items()
+        }
+        for cell, of in times.items()
+    }
 
 
 def round_seconds(times: Mapping[str, Mapping[int, float]], size: int) -> float:

@@ -12,7 +12,7 @@ import numpy as np
 from attrs import Factory, define, field
 
 from qx import stats
-from qx.quantity import log_ratios
+from qx.quantity import Quantity
 from qx.recording import Key, Recording, Series, joined
 from qx.runner.evaluation import miscounted
 from qx.runner.holding import cpus_for, off
@@ -22,6 +22,7 @@ from qx.runner.request import metric
 from qx.runner.rounds import (
     LEAST_ROUNDS,
     Task,
+    alike,
     block_calls,
     counted_out,
     in_order,
@@ -79,6 +80,8 @@ class _Group:
     order: random.Random = field(init=False)
     #: Rounds in a wave.
     counts: dict[Task, int] = Factory(dict)
+    #: The fewest seconds that a call took while it warmed up in any wave so far, by cell and batch size.
+    fastest: dict[str, dict[int, float]] = Factory(dict)
     #: When the first wave of the run began.
     began: float = field(init=False, default=0.0)
     #: What the last whole wave brought, in words.
@@ -128,9 +131,9 @@ class _Group:
                 times = self._warmed(launches)
                 if not self.counts:
                     self._count_out(times, time.monotonic() - began)
-                for cell, seconds in times.items():
-                    self.measured.calls.setdefault(cell, _each(block_calls, seconds))
-                    self.measured.warm_calls.setdefault(cell, _each(warm_calls, seconds))
+                for cell, seconds in alike(self.fastest, self.plan.baseline).items():
+                    self.measured.calls[cell] = _each(block_calls, seconds)
+                    self.measured.warm_calls[cell] = _each(warm_calls, seconds)
                 with off(self._hold(launches)):
                     self._rounds(launches)
         finally:
@@ -182,6 +185,8 @@ class _Group:
         answer = worker.ask("warm", timeout=self.plan.timeout, batch_size=size, seconds=WARM_SECONDS)
         if not answer["steady"]:
             self.measured.unsteady.add((cell, size))
+        fastest = self.fastest.setdefault(cell, {})
+        fastest[size] = min(fastest.get(size, math.inf), answer["fastest"])
         return float(answer["seconds_per_call"])
 
     def _count_out(self, times: Mapping[str, Mapping[int, float]], spent: float) -> None:
@@ -299,19 +304,17 @@ class _Group:
     def _ratios(self) -> list[Any]:
         """Log ratios to the baseline, ``[waves, cells]``, for each key that has them."""
         ratios = []
-        for key in sorted({key for _, key in self.measured.parts}, key=str):
+        records = {entry.name: metric(entry) for entry in self.plan.block}
+        for key in sorted({key for _, key in self.measured.parts if key[0] in records}, key=str):
             # A cell that a metric was dropped for is measured no more, and must not hold up the others.
             cells = [cell for cell in self.alive if (cell, key) in self.measured.parts]
             cells = [cell for cell in cells if (cell, key[0]) not in self.measured.dropped]
-            if self.plan.baseline in cells and len(cells) > 1 and self._by_ratio(key, cells):
-                ratios.append(log_ratios(self.recording, cells, key, self.plan.baseline))
+            quantity = Quantity(records[key[0]], key[1], self.recording, self.plan.baseline)
+            if self.plan.baseline in cells and len(cells) > 1 and quantity.relative(cells):
+                others = [cell for cell in cells if cell != self.plan.baseline]
+                logs = quantity.of_waves_undisturbed([*others, self.plan.baseline])
+                ratios.append(logs[:, :-1] - logs[:, -1:])
         return ratios
-
-    def _by_ratio(self, key: Key, cells: Sequence[str]) -> bool:
-        """Whether it is a metric of blocks that is compared by ratio, and every sample has a logarithm."""
-        return any(
-            entry.name == key[0] and metric(entry).compare != "difference" for entry in self.plan.block
-        ) and all((self.recording.series[cell][key].values > 0).all() for cell in cells)
 
     def _precise(self) -> bool:
         return all(

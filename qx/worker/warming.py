@@ -18,11 +18,12 @@ TOLERANCE = 0.02
 def warm_up(subject: Subject, native: Any, seconds: float) -> dict[str, Any]:
     """Call in windows until they get no faster, or for ``seconds``; at least one window.
 
-    Gives the seconds a call took in the last windows, the number of calls, and whether they became steady.
+    Gives the seconds that a call took in the last windows and at least, the number of calls, and whether they
+    became steady.
     """
     began = perf_counter()
     medians: list[float] = []
-    best, stalled, calls = float("inf"), 0, 0
+    best, fastest, stalled, calls = float("inf"), float("inf"), 0, 0
     while stalled < STEADY_WINDOWS:
         times: list[float] = []
         spent = 0.0
@@ -32,6 +33,7 @@ def warm_up(subject: Subject, native: Any, seconds: float) -> dict[str, Any]:
             times.append(perf_counter() - start)
             spent += times[-1]
         calls += len(times)
+        fastest = min(fastest, *times)
         medians.append(median(times))
         stalled = 0 if medians[-1] < best * (1 - TOLERANCE) else stalled + 1
         best = min(best, medians[-1])
@@ -39,6 +41,7 @@ def warm_up(subject: Subject, native: Any, seconds: float) -> dict[str, Any]:
             break
     return {
         "seconds_per_call": median(medians[-STEADY_WINDOWS:]),
+        "fastest": fastest,
         "calls": calls,
         "steady": stalled >= STEADY_WINDOWS,
     }

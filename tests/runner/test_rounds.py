@@ -18,21 +18,21 @@ TIMES = {"toy/a": {1: 0.001, 32: 0.03}, "toy/b": {1: 0.002, 32: 0.06}}
 
 def test_a_block_is_as_many_calls_as_fit_its_time() -> None:
     """Within limits; calls before it bring the caches back, where that is no small part of one."""
-    assert [block_calls(seconds) for seconds in (1e-6, 0.001, 0.004, 0.1, 30)] == [50, 8, 2, 1, 1]
-    assert [warm_calls(seconds) for seconds in (1e-6, 0.001, 0.004, 0.03, 0.1, 30)] == [50, 6, 2, 1, 0, 0]
+    assert [block_calls(seconds) for seconds in (1e-6, 0.001, 0.004, 0.03, 0.1, 30)] == [50, 12, 3, 2, 1, 1]
+    assert [warm_calls(seconds) for seconds in (1e-6, 0.001, 0.004, 0.03, 0.1, 30)] == [50, 5, 1, 1, 0, 0]
 
 
 def test_tasks_share_the_time_and_give_on_what_they_do_not_need() -> None:
     """Short and long calls get as many seconds each, up to the most rounds that are worth while."""
     costs = {task: round_seconds(TIMES, task.batch_size) for task in (SMALL, LARGE)}
-    assert costs[SMALL] == pytest.approx((8 + 6) * 0.001 + (4 + 3) * 0.002)
-    assert costs[LARGE] == pytest.approx(2 * 0.03 + 0.06)
-    counts = counted_out([LARGE, SMALL], TIMES, 1.2)
-    assert counts[SMALL] * costs[SMALL] == pytest.approx(0.6, abs=costs[SMALL])
-    assert counts[LARGE] * costs[LARGE] == pytest.approx(0.6, abs=costs[LARGE])
-    plenty = counted_out([LARGE, SMALL], TIMES, 3.5)
+    assert costs[SMALL] == pytest.approx((12 + 5) * 0.001 + (6 + 2) * 0.002)
+    assert costs[LARGE] == pytest.approx(3 * 0.03 + 0.06)
+    counts = counted_out([LARGE, SMALL], TIMES, 1.6)
+    assert counts[SMALL] * costs[SMALL] == pytest.approx(0.8, abs=costs[SMALL])
+    assert counts[LARGE] * costs[LARGE] == pytest.approx(0.8, abs=costs[LARGE])
+    plenty = counted_out([LARGE, SMALL], TIMES, 4.5)
     assert plenty[SMALL] == rounds.MOST_ROUNDS
-    assert plenty[LARGE] == int((3.5 - 40 * costs[SMALL]) / costs[LARGE])
+    assert plenty[LARGE] == int((4.5 - 40 * costs[SMALL]) / costs[LARGE])
     assert set(counted_out([LARGE, SMALL], TIMES, -5.0).values()) == {rounds.LEAST_ROUNDS}
 
 
@@ -59,3 +59,17 @@ def test_the_host_keeps_off_the_cpus_that_launches_are_held_to() -> None:
         assert set(os.sched_getaffinity(0)) == set(here[1:])
     with holding.off(()):
         assert set(os.sched_getaffinity(0)) == set(here)
+
+
+def test_cells_that_are_about_as_fast_have_blocks_of_the_same_calls() -> None:
+    """A cell that met other work while it warmed up has the calls of its equals; a faster one has its own."""
+    times = {
+        "toy/fp32": {1: 0.0016, 32: 0.030},
+        "toy/copy": {1: 0.0022, 32: 0.041},
+        "toy/slower": {1: 0.0017, 32: 0.032},
+        "toy/int8": {1: 0.0006, 32: 0.008},
+    }
+    of = rounds.alike(times, "toy/fp32")
+    assert of["toy/fp32"] == of["toy/copy"] == of["toy/slower"] == times["toy/fp32"]
+    assert of["toy/int8"] == pytest.approx({1: 0.0008, 32: 0.0075})
+    assert rounds.alike({"toy/int8": times["toy/int8"]}, "toy/fp32") == {"toy/int8": times["toy/int8"]}

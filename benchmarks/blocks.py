@@ -1,0 +1,42 @@
+"""Ways to sum up waves that qx does not use: a value for each block, ratios within rounds, their mean.
+
+They are here to be compared with what it uses, ``qx.undisturbed``, by ``benchmarks.scheduling``.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+#: What stands for the calls of one block.
+BlockEstimator: TypeAlias = Literal["median", "lower_quartile", "trimmed_mean"]
+#: Share of the calls that ``trimmed_mean`` leaves out at each end of a block.
+TRIM = 0.2
+
+
+def log_blocks(times: np.ndarray, estimator: BlockEstimator) -> np.ndarray:
+    """Logs of block values ``[waves, rounds, cells]`` of calls ``[waves, rounds, cells, calls]``."""
+    match estimator:
+        case "median":
+            values = np.median(times, axis=3)
+        case "lower_quartile":
+            values = np.quantile(times, 0.25, axis=3)
+        case "trimmed_mean":
+            cut = int(TRIM * times.shape[3])
+            values = np.sort(times, axis=3)[..., cut : times.shape[3] - cut].mean(axis=3)
+    return np.log(values)
+
+
+def undisturbed(blocks: np.ndarray, share: float) -> np.ndarray:
+    """The same, NaN where a block is not among the fastest of its cell in its wave.
+
+    Above a share of one half any two cells of a wave keep a round in common.
+    """
+    rank = np.argsort(np.argsort(blocks, axis=1, kind="stable"), axis=1, kind="stable")
+    return np.where(rank < np.ceil(share * blocks.shape[1]), blocks, np.nan)
+
+
+def log_ratios(blocks: np.ndarray) -> np.ndarray:
+    """Log ratios of all pairs of cells, ``[waves, cells, cells]``: mean over the rounds that both have."""
+    return np.nanmean(blocks[:, :, :, None] - blocks[:, :, None, :], axis=1)

@@ -1,0 +1,83 @@
+"""What calls take when nothing disturbs the machine: the best tenth of each wave, and ratios of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from qx import stats
+from qx.undisturbed import BEST, log_undisturbed
+
+
+def calls_of(values):
+    """Arguments of ``log_undisturbed`` for times ``[waves, rounds, cells, calls]``; NaN: never called."""
+    waves, rounds, cells, _ = np.indices(values.shape)
+    called = ~np.isnan(values)
+    return {
+        "values": values[called],
+        "cells": cells[called],
+        "waves": waves[called],
+        "rounds": rounds[called],
+    }
+
+
+@pytest.mark.parametrize("better", ["lower", "higher", "neither"])
+def test_it_is_the_mean_of_the_best_tenth(better):
+    """Of each cell in each wave, in whatever order samples come; the mean of all where none is better."""
+    rng = np.random.default_rng(5)
+    values = rng.gamma(3.0, size=(2, 3, 4, 20))
+    values[1, 2, 3, 7:] = np.nan
+    calls = calls_of(values)
+    shuffle = rng.permutation(len(calls["values"]))
+    logs = log_undisturbed(**{name: of[shuffle] for name, of in calls.items()}, better=better)
+    assert logs.shape == (2, 4)
+    for wave, cell in np.ndindex(2, 4):
+        row = np.sort(values[wave, :, cell][~np.isnan(values[wave, :, cell])])
+        row = row[::-1] if better == "higher" else row
+        kept = len(row) if better == "neither" else int(np.ceil(BEST * len(row)))
+        assert logs[wave, cell] == pytest.approx(np.log(row[:kept].mean()))
+
+
+def test_a_launch_that_did_not_see_the_wave_to_its_end_has_no_value_in_it():
+    """It met another machine than the others: its wave is missing, and only its."""
+    values = np.ones((2, 3, 3, 4)) * np.array([1.0, 2.0, 4.0])[:, None]
+    values[0, 1:, 1] = np.nan
+    values[1, :, 2] = np.nan
+    logs = log_undisturbed(**calls_of(values))
+    assert np.exp(logs) == pytest.approx(np.array([[1, np.nan, 4], [1, 2, np.nan]]), nan_ok=True)
+
+
+def test_it_refuses_times_that_are_not_positive():
+    """They have no log."""
+    with pytest.raises(ValueError, match="positive"):
+        log_undisturbed(values=[0.0], cells=[0], waves=[0], rounds=[0])
+
+
+def machine(rng, waves, rounds, cells, calls):
+    """Factors ``[waves, rounds, cells, calls]``: other work slows half of all blocks, and calls."""
+    busy = 0.5 * (rng.random((waves, rounds, cells, 1)) < 0.5)
+    glitch = rng.exponential(0.05, (waves, rounds, cells, calls))
+    return 1 + busy + glitch
+
+
+def test_it_withstands_what_a_machine_does():
+    """Where half of all blocks are slowed by half, medians of rounds leave five times the spread."""
+    rng = np.random.default_rng(9)
+    times = machine(rng, 300, 20, 2, 6) * np.array([1.0, 2.0])[:, None]
+    undisturbed = np.diff(log_undisturbed(**calls_of(times)))[:, 0]
+    rounds = np.diff(np.log(np.median(times, axis=3)).mean(axis=1))[:, 0]
+    assert np.std(undisturbed) < np.std(rounds) / 5
+    assert abs(np.mean(undisturbed) - np.log(2)) < 3 * np.std(undisturbed) / np.sqrt(300)
+
+
+def test_ratio_interval_coverage():
+    """From calls to interval, a speedup covers 93 to 98 % though launches are biased and waves drift."""
+    rng, intervals = np.random.default_rng(6), []
+    for _ in range(1_500):
+        wave = rng.normal(0, 0.1, (6, 1, 1, 1))
+        launch = 0.01 * rng.exponential(size=(6, 1, 2, 1))
+        times = np.exp(wave + launch) * machine(rng, 6, 8, 2, 5) * np.array([1.0, 3.0])[:, None]
+        logs = log_undisturbed(**calls_of(times))
+        intervals.append(stats.ratio_interval(logs[:, 0] - logs[:, 1], kind="speedup").ci)
+    low, high = np.array(intervals).T
+    assert 0.93 <= np.mean((low <= 3.0) & (high >= 3.0)) <= 0.98
