@@ -77,18 +77,22 @@ class Quantity:
         nothing disturbs the machine; of others, that of ``of_waves``.
         """
         relative = self.relative(cells)
-        if not relative or self.metric.samples != "per_block":
-            waves = np.array([self.of_waves(cell) for cell in cells]).T
-            return np.log(waves) if relative else waves
-        series = [self.recording.series[cell][self.key] for cell in cells]
-        return log_undisturbed(
-            np.concatenate([one.values for one in series]),
-            np.concatenate([np.full(len(one.values), index) for index, one in enumerate(series)]),
-            np.concatenate([one.wave for one in series]),
-            np.concatenate([one.round for one in series]),
-            self.metric.better,
-            shape=(self.waves, len(cells)),
+        if relative and self.metric.samples == "per_block":
+            return self._undisturbed[:, [self.measured.index(cell) for cell in cells]]
+        waves = np.array([self.of_waves(cell) for cell in cells]).T
+        return np.log(waves) if relative else waves
+
+    @cached_property
+    def _undisturbed(self) -> Any:
+        """Of all cells that have samples, since a launch is held against the others of its wave; else NaN."""
+        series = [self.recording.series[cell][self.key] for cell in self.measured]
+        cells = np.concatenate([np.full(len(one.values), index) for index, one in enumerate(series)])
+        values, waves, rounds = (
+            np.concatenate([getattr(one, what) for one in series]) for what in ("values", "wave", "round")
         )
+        fit = np.isin(cells, [index for index, cell in enumerate(self.measured) if self.relative([cell])])
+        shape = (self.waves, len(self.measured))
+        return log_undisturbed(values[fit], cells[fit], waves[fit], rounds[fit], self.metric.better, shape)
 
     @cached_property
     def waves(self) -> int:

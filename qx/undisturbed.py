@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from qx.student import Floats, finite
 
-#: Share of a cell's samples in a wave that count: the best.
-BEST = 0.1
+#: The mean rank, from 0 to 1, of the samples that count among those of a cell in a wave: the best.
+RANK = 0.075
 
 Better: TypeAlias = Literal["lower", "higher", "neither"]
 
@@ -25,18 +25,18 @@ def log_undisturbed(
     rounds: ArrayLike,
     better: Better = "lower",
     shape: tuple[int, int] | None = None,
-    share: float = BEST,
+    rank: float = RANK,
 ) -> Floats:
     """Reduce samples to the log of one value for each wave and cell, ``[waves, cells]``.
 
     ``values`` are positive, such as times of calls in ms, ``[samples]``; ``cells``, ``waves`` and ``rounds``
     say of each where it belongs, integers from 0. ``shape`` is ``(waves, cells)``, by default the largest
-    that occur. The value is the mean of the best tenth. Whatever else goes on in a machine only ever makes a
-    call take longer: for a tenth of a millisecond or for seconds, and at times for half of all calls. All
-    cells of a wave take turns in the same rounds, in an order drawn anew for each (randomised interleaving:
-    Abedi & Brecht, 2017), so each of them meets the quiet moments of the same seconds.
-    ``benchmarks/scheduling.py`` compares this with ratios taken in every round, of medians, quartiles and
-    trimmed means, with and without the rounds that were disturbed.
+    that occur. The value is the mean of the best 15 %, whose mean rank is ``rank``. Whatever else goes on in
+    a machine only ever makes a call take longer: for a tenth of a millisecond or for seconds, and at times
+    for half of all calls. All cells of a wave take turns in the same rounds, in an order drawn anew for each
+    (randomised interleaving: Abedi & Brecht, 2017), so each of them meets the quiet moments of the same
+    seconds. ``benchmarks/scheduling.py`` compares this with ratios taken in every round, of medians,
+    quartiles and trimmed means, with and without the rounds that were disturbed.
 
     A cell whose launch did not see a wave to its end has no value in it: it met another machine.
     """
@@ -47,7 +47,7 @@ def log_undisturbed(
     sizes = shape or tuple(int(index.max()) + 1 for index in belongs)
     keys = np.ravel_multi_index(belongs, sizes)
     logs = np.full(int(np.prod(sizes)), np.nan)
-    distinct, of_best = _best_means(samples, keys, better, share)
+    distinct, of_best = _best_means(samples, keys, better, rank)
     logs[distinct] = np.log(of_best)
     logs = logs.reshape(sizes)
     seen = _rounds_seen(keys, np.asarray(rounds, dtype=np.int64), sizes)
@@ -56,19 +56,21 @@ def log_undisturbed(
 
 
 def _best_means(
-    values: Floats, keys: NDArray[np.int64], better: Better, share: float
+    values: Floats, keys: NDArray[np.int64], better: Better, rank: float
 ) -> tuple[NDArray[np.int64], Floats]:
     """Distinct keys in ascending order, and for each the mean of its best values; of all for neither."""
     order = np.lexsort((-values if better == "higher" else values, keys))
     distinct, starts, counts = np.unique(keys[order], return_index=True, return_counts=True)
-    kept = counts if better == "neither" else np.ceil(share * counts)
+    # Of n the first k have a mean rank of (k + 1) / 2 of n + 1: the same for many as for few, from ten on.
+    kept = counts if better == "neither" else np.maximum(1, np.rint(2 * rank * (counts + 1) - 1))
     of = np.repeat(np.arange(len(distinct)), counts)
     among = np.arange(len(values)) - starts[of] < kept[of]
     return distinct, np.bincount(of, values[order] * among) / kept
 
 
-def _rounds_seen(keys: NDArray[np.int64], rounds: NDArray[np.int64], sizes: tuple[int, ...]) -> Floats:
+def _rounds_seen(
+    keys: NDArray[np.int64], rounds: NDArray[np.int64], sizes: tuple[int, ...]
+) -> NDArray[np.int64]:
     """How many rounds each cell had in each wave, ``[waves, cells]``."""
     pairs = np.unique(np.stack((keys, rounds)), axis=1)
-    seen: Floats = np.bincount(pairs[0], minlength=int(np.prod(sizes))).reshape(sizes)
-    return seen
+    return np.bincount(pairs[0], minlength=int(np.prod(sizes))).reshape(sizes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 from attrs import frozen
 
@@ -22,6 +23,10 @@ WARM_SECONDS = 0.005
 LONG_SECONDS = 0.05
 #: Rounds of a wave.
 LEAST_ROUNDS, MOST_ROUNDS = 5, 40
+
+
+#: Seconds that a call takes, by cell and batch size.
+Times: TypeAlias = Mapping[str, Mapping[int, float]]
 
 
 @frozen(kw_only=True)
@@ -44,7 +49,7 @@ def warm_calls(seconds: float) -> int:
     return 0 if seconds > LONG_SECONDS else max(1, min(BLOCK_CALLS[1], round(WARM_SECONDS / seconds)))
 
 
-def alike(times: Mapping[str, Mapping[int, float]], baseline: str) -> dict[str, dict[int, float]]:
+def alike(times: Times, baseline: str) -> dict[str, dict[int, float]]:
     """The same times, each brought to that of the baseline by a power of two.
 
     What a call takes depends on how many come before it in its block, by up to 2 %. So cells that are about
@@ -61,19 +66,17 @@ def alike(times: Mapping[str, Mapping[int, float]], baseline: str) -> dict[str, 
     }
 
 
-def round_seconds(times: Mapping[str, Mapping[int, float]], size: int) -> float:
-    """What one round costs at a batch size; ``times`` are seconds a call, by cell and batch size."""
-    return sum((block_calls(of[size]) + warm_calls(of[size])) * of[size] for of in times.values())
+def round_seconds(times: Times, counted: Times, size: int) -> float:
+    """What one round costs at a batch size, of ``times`` and blocks of as many calls as ``counted`` tells."""
+    calls = {cell: block_calls(of[size]) + warm_calls(of[size]) for cell, of in counted.items()}
+    return sum(calls[cell] * of[size] for cell, of in times.items())
 
 
-def counted_out(
-    tasks: Sequence[Task], times: Mapping[str, Mapping[int, float]], seconds: float
-) -> dict[Task, int]:
+def counted_out(tasks: Sequence[Task], costs: Mapping[Task, float], seconds: float) -> dict[Task, int]:
     """How many rounds of each task fit these seconds, which the tasks share alike.
 
-    What one leaves because it has its fill goes to the others.
+    ``costs`` are the seconds of one round. What one leaves because it has its fill goes to the others.
     """
-    costs = {task: round_seconds(times, task.batch_size) for task in tasks}
     counts: dict[Task, int] = {}
     for done, task in enumerate(sorted(tasks, key=costs.__getitem__)):
         share = max(0.0, seconds) / (len(tasks) - done)

@@ -22,6 +22,7 @@ from qx.runner.request import metric
 from qx.runner.rounds import (
     LEAST_ROUNDS,
     Task,
+    Times,
     alike,
     block_calls,
     counted_out,
@@ -129,11 +130,12 @@ class _Group:
         try:
             if self.plan.block:
                 times = self._warmed(launches)
-                if not self.counts:
-                    self._count_out(times, time.monotonic() - began)
-                for cell, seconds in alike(self.fastest, self.plan.baseline).items():
+                counted = alike(self.fastest, self.plan.baseline)
+                for cell, seconds in counted.items():
                     self.measured.calls[cell] = _each(block_calls, seconds)
                     self.measured.warm_calls[cell] = _each(warm_calls, seconds)
+                if not self.counts:
+                    self._count_out(times, counted, time.monotonic() - began)
                 with off(self._hold(launches)):
                     self._rounds(launches)
         finally:
@@ -189,16 +191,16 @@ class _Group:
         fastest[size] = min(fastest.get(size, math.inf), answer["fastest"])
         return float(answer["seconds_per_call"])
 
-    def _count_out(self, times: Mapping[str, Mapping[int, float]], spent: float) -> None:
+    def _count_out(self, times: Times, counted: Times, spent: float) -> None:
         """Rounds, so that the waves that are aimed at fit the budget."""
         tasks = self.plan.tasks
-        least = LEAST_ROUNDS * sum(round_seconds(times, task.batch_size) for task in tasks)
-        due = self.plan.least_waves * len(self.plan.groups) * (spent + least)
+        costs = {task: round_seconds(times, counted, task.batch_size) for task in tasks}
+        due = self.plan.least_waves * len(self.plan.groups) * (spent + LEAST_ROUNDS * sum(costs.values()))
         # Not in a later group: what the first has measured would be lost.
         if self.plan.strict and due > self.plan.budget and not self.measured.rounds:
             raise BudgetTooShort(due)
         left = self.plan.budget / len(self.plan.groups) / self.plan.least_waves - spent
-        self.counts = counted_out(tasks, times, HEADROOM * left)
+        self.counts = counted_out(tasks, costs, HEADROOM * left)
         for task, count in self.counts.items():
             self.measured.rounds.setdefault(task.metric, {})[task.batch_size] = count
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,9 @@ class _Launch:
         import os
 
         for thread in os.listdir("/proc/self/task"):
-            os.sched_setaffinity(int(thread), cpus)
+            # One that ends meanwhile needs no holding.
+            with suppress(ProcessLookupError):
+                os.sched_setaffinity(int(thread), cpus)
         return {}
 
     def do_block(self, metric: str, batch_size: int, calls: int, warm: int) -> dict[str, Any]:

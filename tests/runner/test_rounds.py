@@ -24,16 +24,18 @@ def test_a_block_is_as_many_calls_as_fit_its_time() -> None:
 
 def test_tasks_share_the_time_and_give_on_what_they_do_not_need() -> None:
     """Short and long calls get as many seconds each, up to the most rounds that are worth while."""
-    costs = {task: round_seconds(TIMES, task.batch_size) for task in (SMALL, LARGE)}
+    costs = {task: round_seconds(TIMES, TIMES, task.batch_size) for task in (SMALL, LARGE)}
     assert costs[SMALL] == pytest.approx((12 + 5) * 0.001 + (6 + 2) * 0.002)
     assert costs[LARGE] == pytest.approx(3 * 0.03 + 0.06)
-    counts = counted_out([LARGE, SMALL], TIMES, 1.6)
+    halved = {cell: {size: one / 2 for size, one in of.items()} for cell, of in TIMES.items()}
+    assert round_seconds(TIMES, halved, 1) == pytest.approx((24 + 10) * 0.001 + (12 + 5) * 0.002)
+    counts = counted_out([LARGE, SMALL], costs, 1.6)
     assert counts[SMALL] * costs[SMALL] == pytest.approx(0.8, abs=costs[SMALL])
     assert counts[LARGE] * costs[LARGE] == pytest.approx(0.8, abs=costs[LARGE])
-    plenty = counted_out([LARGE, SMALL], TIMES, 4.5)
+    plenty = counted_out([LARGE, SMALL], costs, 4.5)
     assert plenty[SMALL] == rounds.MOST_ROUNDS
     assert plenty[LARGE] == int((4.5 - 40 * costs[SMALL]) / costs[LARGE])
-    assert set(counted_out([LARGE, SMALL], TIMES, -5.0).values()) == {rounds.LEAST_ROUNDS}
+    assert set(counted_out([LARGE, SMALL], costs, -5.0).values()) == {rounds.LEAST_ROUNDS}
 
 
 def test_rounds_of_different_tasks_are_mixed() -> None:
