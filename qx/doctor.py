@@ -11,7 +11,7 @@ from typing import Literal
 import psutil
 from attrs import frozen
 
-from qx.environment import cpu_flags, first_line, usable_cpus
+from qx.environment import control_group, cpu_flags, first_line, usable_cpus
 from qx.runner.processes import THREAD_VARIABLES
 
 CPU = Path("/sys/devices/system/cpu")
@@ -126,15 +126,17 @@ def _stolen() -> Finding:
 
 def _limits() -> Finding:
     found = []
-    quota = (first_line(CGROUP / "cpu.max") or "max").split()
-    if quota[0] != "max":
-        found.append(
-            f"{int(quota[0]) / int(quota[1]):g} processors, by a quota that stops processes in between"
-        )
-    memory = first_line(CGROUP / "memory.max") or "max"
-    if memory != "max":
-        found.append(f"{int(memory) / 2**30:.1f} GiB of memory")
-    if quota[0] != "max":
+    # A group is held to what those around it are held to as well.
+    here = control_group()
+    groups = [here, *(parent for parent in here.parents if parent.is_relative_to(CGROUP))]
+    quotas = [line.split() for group in groups if (line := first_line(group / "cpu.max"))]
+    shares = [int(most) / int(period) for most, period in quotas if most != "max"]
+    if shares:
+        found.append(f"{min(shares):g} processors, by a quota that stops processes in between")
+    limits = [line for group in groups if (line := first_line(group / "memory.max")) and line != "max"]
+    if limits:
+        found.append(f"{min(map(int, limits)) / 2**30:.1f} GiB of memory")
+    if shares:
         return Finding(
             "control group", "bad", "; ".join(found), "give it whole processors (a cpuset), no quota"
         )

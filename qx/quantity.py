@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from attrs import evolve, frozen
+from attrs import frozen
 
 from qx import pareto, stats
 from qx.recording import Key, Recording
@@ -40,8 +40,9 @@ class Quantity:
 
     @property
     def in_launches(self) -> bool:
-        """It is measured in launches, so for the control too."""
-        return self.metric.phase in ("fresh", "block")
+        """It is measured in launches, or derived from them, so of the control too."""
+        derived = self.metric.phase == "derived" and self.metric.samples.startswith("per_launch")
+        return self.metric.phase in ("fresh", "block") or derived
 
     def relative(self, cells: Sequence[str]) -> bool:
         """It is compared by ratio, and every sample of these cells has a logarithm."""
@@ -78,7 +79,8 @@ class Quantity:
         """
         relative = self.relative(cells)
         if relative and self.metric.samples == "per_block":
-            return self._undisturbed[:, [self.measured.index(cell) for cell in cells]]
+            place = {cell: index for index, cell in enumerate(self.measured)}
+            return self._undisturbed[:, [place[cell] for cell in cells]]
         waves = np.array([self.of_waves(cell) for cell in cells]).T
         return np.log(waves) if relative else waves
 
@@ -100,17 +102,13 @@ class Quantity:
         series = [self.recording.series[cell][self.key] for cell in self.measured]
         return max(1 + int(one.wave.max()) if (one.wave >= 0).any() else len(one.values) for one in series)
 
-    def advantages(self, cells: Sequence[str]) -> Any:
-        """How much more every cell has than every other in every wave, ``[waves, cells, cells]``.
+    def advantage(self, ours: str, theirs: str) -> Any:
+        """How much more one cell has than another in every wave, ``[waves]``.
 
         A log ratio where the metric is compared by ratio, else a difference in its unit.
         """
-        waves = self.of_waves_undisturbed(cells)
-        return waves[:, :, None] - waves[:, None, :]
-
-    def advantage(self, ours: str, theirs: str) -> Any:
-        """That of one cell over another, ``[waves]``."""
-        return self.advantages((ours, theirs))[:, 0, 1]
+        first, second = self.of_waves_undisturbed((ours, theirs)).T
+        return first - second
 
     def estimate(self, cell: str, level: float = 0.95) -> stats.Estimate:
         """The value of a cell."""
@@ -134,14 +132,14 @@ class Quantity:
         match self.metric.samples:
             case "exact":
                 return stats.exact(float(self.values(ours)[0]), float(self.values(theirs)[0]), kind)
-            case "per_item" if kind == "difference":
-                return stats.paired_difference(self.values(ours), self.values(theirs), level)
             case "per_item":
-                first, second = (float(np.mean(self.values(cell))) for cell in (ours, theirs))
-                return evolve(stats.exact(first, second, kind), ci=None, method="ratio of means")
+                pair = self.values(ours), self.values(theirs)
+                if kind == "difference":
+                    return stats.paired_difference(*pair, level)
+                return stats.ratio_of_means(*pair, kind, level)
         if kind == "difference":
-            pair = np.array([self.of_waves(ours), self.of_waves(theirs)])
-            shared = pair[:, ~np.isnan(pair).any(axis=0)]
+            waves = np.array([self.of_waves(ours), self.of_waves(theirs)])
+            shared = waves[:, ~np.isnan(waves).any(axis=0)]
             return stats.paired_difference(shared[0], shared[1], level) if shared.shape[1] else None
         if self.metric.samples == "per_launch":
             return stats.unpaired_ratio(self.of_waves(ours), self.of_waves(theirs), kind, level)
@@ -196,18 +194,28 @@ class Quantity:
     def axis(self, cells: Sequence[str]) -> pareto.Axis:
         """How much better each of these cells is than each other, with its margin."""
         margin, relative = self.metric.margin, self.relative(cells)
-        if self.metric.samples == "per_item" and not relative:
-            low, high = stats.pairwise_differences(np.array([self.values(cell) for cell in cells]))
-        elif self.metric.samples in ("exact", "per_item"):
-            values = np.array([self.estimate(cell).value for cell in cells])
-            values = np.log(values) if relative else values
-            low = high = values[:, None] - values[None, :]
+        if self.metric.samples in ("exact", "per_item"):
+            low, high = self._over_items(cells, relative)
         else:
             base = cells.index(self.baseline) if self.baseline in cells else None
-            low, high = stats.pairwise_log_ratios(self.advantages(cells), base)
+            low, high = stats.pairwise_over_waves(self.of_waves_undisturbed(cells), base)
         if self.metric.better == "lower":
             low, high = low.T, high.T
         return pareto.Axis(low, high, float(np.log1p(margin)) if relative else margin)
+
+    def _over_items(self, cells: Sequence[str], relative: bool) -> tuple[Any, Any]:
+        """Intervals of all pairs, ``[cells, cells]`` each, of a metric that no launch is needed for."""
+        items = np.array([self.values(cell) for cell in cells])
+        means = items.mean(axis=1)
+        values = np.log(means) if relative else means
+        apart = values[:, None] - values[None, :]
+        if self.metric.samples == "exact":
+            return apart, apart
+        if not relative:
+            return stats.pairwise_differences(items)
+        # As in `stats.ratio_of_means`: its error is that of the differences of what is left of each item.
+        low, high = stats.pairwise_differences(items / means[:, None])
+        return apart + low, apart + high
 
     def draws(self, cells: Sequence[str], waves: Any, generator: np.random.Generator) -> Any:
         """Values of these cells in resampled runs, ``[draws, cells]``, positive is better.
@@ -220,7 +228,8 @@ class Quantity:
         if self.metric.samples == "exact":
             return sign * np.array([self.estimate(cell).value for cell in cells])
         base = self.baseline if self.baseline in self.measured else cells[0]
-        ratios = self.advantages([base, *cells])[:, 1:, 0].T
+        waves_of = self.of_waves_undisturbed([base, *cells])
+        ratios = (waves_of[:, 1:] - waves_of[:, :1]).T
         known = ~np.isnan(ratios)
         # A cell that shares no wave with the baseline is drawn as its equal: nothing else is known.
         means = np.where(known, ratios, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)

@@ -17,7 +17,16 @@ from attrs.validators import in_
 from numpy.typing import ArrayLike
 from scipy.special import bdtr, ndtri
 
-from qx.student import Floats, finite, mean_and_error, student, student_between
+from qx.student import (
+    Floats,
+    finite,
+    mean_and_error,
+    quantiles,
+    quotient,
+    student,
+    student_between,
+    welch,
+)
 
 Interval: TypeAlias = tuple[float, float]
 #: How a ratio is told: ``ours / theirs``, or ``theirs / ours``.
@@ -307,25 +316,36 @@ def holm(p_values: Sequence[float]) -> list[float]:
 # All pairs of cells, as the front wants them ------------------------------------------------------
 
 
-def pairwise_log_ratios(
-    log_ratios: ArrayLike, baseline: int | None = None, level: float = 0.95
+def pairwise_over_waves(
+    values: ArrayLike, baseline: int | None = None, level: float = 0.95
 ) -> tuple[Floats, Floats]:
-    """Intervals ``(low, high)`` of all log ratios, ``[cells, cells]``, from ``[waves, cells, cells]``.
+    """Intervals ``(low, high)`` of all differences over waves, ``[cells, cells]``, from ``[waves, cells]``.
 
-    For values of launches ``[waves, cells]`` give ``log(x)[:, :, None] - log(x)[:, None, :]``. A pair without
-    two waves in common (two groups) is compared through ``baseline``, where one is given, else NaN: Welch's
-    (1947) t interval of the difference of their log ratios to it. Where lower is better, transpose what comes
-    back.
+    Give logs for ratios. A pair without two waves in common (two groups) is compared through ``baseline``,
+    where one is given, else NaN: Welch's (1947) t interval of the difference of their differences to it.
+    Where lower is better, transpose what comes back.
     """
-    mean, error, count = mean_and_error(np.asarray(log_ratios, dtype=float))
-    middle, half, _ = student(mean, error, count, level=level)
-    if baseline is not None:
-        column, row = np.s_[:, baseline, None], np.s_[None, :, baseline]
-        ours, theirs = ((mean[to], error[to], count[to]) for to in (column, row))
-        through, width, _ = student_between(ours, theirs, level=level)
-        direct = count >= 2
-        middle, half = np.where(direct, middle, through), np.where(direct, half, width)
-    return middle - half, middle + half
+    waves = np.asarray(values, dtype=float)
+    present = (~np.isnan(waves)).astype(float)
+    # Each cell from its own mean, or sums of squares would lose their digits.
+    levels = quotient(np.nansum(waves, axis=0), present.sum(axis=0))
+    held = np.where(present > 0, waves - levels, 0.0)
+    count = present.T @ present
+    sums = held.T @ present
+    mean = quotient(sums - sums.T, count)
+    squares = (held**2).T @ present
+    total = squares + squares.T - 2 * held.T @ held - count * mean**2
+    # Rounding may leave less than nothing of identical values.
+    error = np.sqrt(quotient(np.maximum(total, 0.0), np.where(count >= 2, (count - 1) * count, 0)))
+    mean += levels[:, None] - levels[None, :]
+    half = quantiles(count - 1, level) * error
+    if baseline is not None and (apart := count < 2).any():
+        ours, theirs = np.nonzero(apart)
+        through, spread = mean[:, baseline], error[:, baseline]
+        freedom = welch(spread[ours], count[ours, baseline], spread[theirs], count[theirs, baseline])
+        mean[apart] = through[ours] - through[theirs]
+        half[apart] = quantiles(freedom, level) * np.hypot(spread[ours], spread[theirs])
+    return mean - half, mean + half
 
 
 def pairwise_differences(items: ArrayLike, level: float = 0.95) -> tuple[Floats, Floats]:

@@ -13,6 +13,9 @@ from scipy.special import stdtr, stdtrit
 
 Floats: TypeAlias = NDArray[np.float64]
 
+#: Degrees of freedom from which on Student's t is taken as that of these.
+MOST = 1000.0
+
 
 def mean_and_error(samples: Floats) -> tuple[Floats, Floats, Floats]:
     """Mean, standard error and count along the first axis, NaN left out."""
@@ -39,10 +42,27 @@ def student_between(
 ) -> tuple[Floats, Floats, Floats]:
     """The same for the difference of two independent means (Welch, 1947)."""
     (mean, error, count), (other_mean, other_error, other_count) = ours, theirs
+    freedom = welch(error, count, other_error, other_count)
+    return student(mean - other_mean, np.hypot(error, other_error), count, level, freedom)
+
+
+def welch(error: Floats, count: Floats, other_error: Floats, other_count: Floats) -> Floats:
+    """Degrees of freedom of the difference of two independent means (Welch, 1947)."""
     variance = error**2 + other_error**2
     spent = quotient(error**4, count - 1) + quotient(other_error**4, other_count - 1)
-    freedom = np.where(variance > 0, quotient(variance**2, spent), 1.0)
-    return student(mean - other_mean, np.sqrt(variance), count, level, freedom)
+    return np.where(variance > 0, quotient(variance**2, spent), 1.0)
+
+
+def quantiles(freedom: Floats, level: float) -> Floats:
+    """Student's t that a share ``level`` lies within, of degrees of freedom of any shape; 1 at least.
+
+    Looked up, since there may be millions: at the next lower hundredth of a degree, so never too narrow, and
+    exact for whole ones.
+    """
+    hundredths = np.floor(100 * np.clip(np.nan_to_num(freedom, nan=1.0), 1, MOST)).astype(np.int64)
+    table = stdtrit(np.arange(100, hundredths.max(initial=100) + 1) / 100, 0.5 + level / 2)
+    found: Floats = table[hundredths - 100]
+    return found
 
 
 def quotient(part: Floats, whole: ArrayLike) -> Floats:

@@ -279,11 +279,11 @@ def test_holm():
 # All pairs ----------------------------------------------------------------------------------------
 
 
-def test_pairwise_log_ratios():
+def test_pairwise_over_waves():
     """Intervals of all pairs are those of the pairs one by one, and antisymmetric."""
     logs = np.random.default_rng(11).normal(0.0, 0.1, (7, 4))
     logs[2, 1] = np.nan
-    low, high = stats.pairwise_log_ratios(logs[:, :, None] - logs[:, None, :])
+    low, high = stats.pairwise_over_waves(logs)
     for ours, theirs in np.ndindex(4, 4):
         expected = stats.ratio_interval(logs[:, ours] - logs[:, theirs]).ci
         assert (np.exp(low[ours, theirs]), np.exp(high[ours, theirs])) == pytest.approx(expected)
@@ -296,13 +296,15 @@ def test_pairwise_through_baseline():
     for _ in range(1_500):
         logs = rng.normal([0.0, 0.5, 0.8, 0.9], [0.01, 0.01, 0.02, 0.02], (12, 4))
         logs[:6, 1], logs[6:, 2:] = np.nan, np.nan
-        ratios = logs[:, :, None] - logs[:, None, :]
-        low, high = stats.pairwise_log_ratios(ratios, baseline=0)
+        low, high = stats.pairwise_over_waves(logs, baseline=0)
         intervals.append((low[1, 2], high[1, 2]))
     assert 0.93 <= coverage(intervals, -0.3) <= 0.98
-    assert np.isnan(stats.pairwise_log_ratios(ratios)[0][1, 2])
+    assert np.isnan(stats.pairwise_over_waves(logs)[0][1, 2])
     direct = stats.ratio_interval(logs[:, 2] - logs[:, 3]).ci
     assert np.exp(low[2, 3]) == pytest.approx(direct[0])
+    to_base = [stats.mean_and_error(logs[:, cell] - logs[:, 0]) for cell in (1, 2)]
+    mean, half, _ = stats.student_between(*to_base, level=0.95)
+    assert (low[1, 2], high[1, 2]) == pytest.approx((mean - half, mean + half), rel=1e-3)
 
 
 @pytest.mark.parametrize("binary", [True, False])

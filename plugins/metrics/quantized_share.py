@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
 from typing import Any
 
@@ -9,14 +10,22 @@ from qx import Artifact, Context, Metric, Samples, cpu_flags, hookimpl
 
 #: From the fastest down: what 8-bit multiply-adds can be done with, as the kernel names it.
 INSTRUCTIONS = ("amx_int8", "avx512_vnni", "avx_vnni", "i8mm", "asimddp", "avx512bw", "avx2")
-#: How each type of file is read. Files without a type of their own here hold no weights by themselves.
+#: The same for bfloat16, in which weight-only recipes compute.
+BFLOAT16 = ("amx_bf16", "avx512_bf16", "bf16")
+#: How each type of file is read, and what does its work (torch's own engine is told by the context). Files
+#: without a type of their own here hold no weights by themselves.
 READERS = {
-    ".pt": "qx_plugins.readers.state_dict",
-    ".pt2": "qx_plugins.readers.aot_inductor",
-    ".onnx": "qx_plugins.readers.onnx",
-    ".xml": "qx_plugins.readers.openvino",
-    ".pte": "qx_plugins.readers.executorch",
+    ".pt": ("qx_plugins.readers.state_dict", None),
+    ".pt2": ("qx_plugins.readers.aot_inductor", "Inductor, with oneDNN"),
+    ".onnx": ("qx_plugins.readers.onnx", "ONNX Runtime, with MLAS"),
+    ".xml": ("qx_plugins.readers.openvino", "OpenVINO, with oneDNN"),
+    ".pte": ("qx_plugins.readers.executorch", "ExecuTorch, with XNNPACK"),
 }
+#: Kernels that multiply by weights of 8 bits or fewer, by the names that their runtimes give them.
+NARROW = re.compile(
+    r"QLinear|DynamicQuantize|Q?(Gemm|MatMul)Integer|ConvInteger|NBits|QGemm| q?[cu]?[iu](nt)?8"
+    r"| qcint[48]| qint8|qconv|qlinear|int_mm|weight_int"
+)
 #: Files that belong to one of another type, which is read with them.
 BESIDE = {".bin": ".xml"}
 
@@ -36,7 +45,7 @@ def describe() -> Metric:
 
 @hookimpl
 def measure(data: Artifact, context: Context) -> Samples | None:
-    """A weight counts by its elements, whatever they take: half of the network in 8 bits is one half.
+    """A weight counts by the bytes that it took before, in fp32: half of the network in 8 bits is one half.
 
     Weights are the tensors of two or more dimensions that layers multiply by; biases and the statistics of
     batch normalisation stay as they are in every config, and are left out. None for artifacts of which there
@@ -44,6 +53,7 @@ def measure(data: Artifact, context: Context) -> Samples | None:
     """
     layers: dict[str, dict[str, Any]] = {}
     kernels: dict[str, int] = {}
+    engine = context.engine
     types = {(data.folder / file).suffix for file in data.files}
     for file in data.files:
         path = data.folder / file
@@ -51,21 +61,27 @@ def measure(data: Artifact, context: Context) -> Samples | None:
             continue
         if path.suffix not in READERS:
             return None
-        found = import_module(READERS[path.suffix]).read(path, data.details)
+        reader, named = READERS[path.suffix]
+        found = import_module(reader).read(path, data.details)
         if found is None:
             return None
+        engine = named or engine
         layers |= found.layers
         kernels |= found.kernels
     total = sum(layer["elements"] for layer in layers.values())
     if not total:
         return None
-    narrow = sum(layer["elements"] for layer in layers.values() if layer["bits"] <= 8)
+    few = [layer for layer in layers.values() if layer["bits"] <= 8]
+    bits = sum(layer["elements"] * layer["bits"] for layer in layers.values())
     return Samples(
-        narrow / total,
+        sum(layer["elements"] for layer in few) / total,
         details={
             "layers": layers,
+            "share_of_stored_bytes": sum(layer["elements"] * layer["bits"] for layer in few) / bits,
             "kernels": kernels,
-            "engine": context.engine,
+            "kernels_in_8_bits": sum(count for name, count in kernels.items() if NARROW.search(name)),
+            "engine": engine,
             "instructions": [flag for flag in INSTRUCTIONS if flag in cpu_flags()],
+            "bfloat16_instructions": [flag for flag in BFLOAT16 if flag in cpu_flags()],
         },
     )

@@ -15,7 +15,13 @@ from qx.report.tables import Column, View
 #: How many names a row has room for.
 NAMES_IN_A_ROW = 3
 
-MEMBERSHIP = "Membership: the share of bootstrap draws, of waves and items, in which a cell is on the front."
+#: Measuring is late that took so many times its budget.
+OVER = 1.2
+
+MEMBERSHIP = (
+    "Membership: the share of bootstrap draws, of waves and items, in which a cell is on the front; drawn "
+    "values are compared as they are, without the margins that the front itself leaves."
+)
 CONTROL = "The control is the baseline, measured a second time; whatever it shows is noise (95 % intervals)."
 PAIRS = (
     "The same recipe should behave the same. How far the two agree, item by item, and how the config "
@@ -226,11 +232,13 @@ def measuring(view: View, markup: Markup) -> str:
     """What ended the measuring, how much was measured, and how sharp it became."""
     about = view.results.run.get("measuring", {})
     precision, budget = about.get("precision", 0.0), about.get("budget", 0.0)
+    late = about.get("seconds", 0.0) > OVER * budget
+    over = f" (the waves that every run has took {about['seconds']:.0f} s)" if late else ""
     ended = {
         "precision": f"Measuring ended with the precision asked for, ±{100 * precision:g} %",
-        "budget": f"Measuring ended with its budget of {budget:g} s, before the precision of "
+        "budget": f"Measuring ended with its budget of {budget:g} s{over}, before the precision of "
         f"±{100 * precision:g} % was reached",
-        "waves": "Measuring ended after the waves that every run has; nothing was timed in them",
+        "waves": "Measuring ended after the waves that every run has: no speedup was measured in them",
     }.get(about.get("ended_by", ""), f"Measuring ended: {markup.text(str(about.get('ended_by', 'unknown')))}")
     launches = sum(result.launches for result in view.results.cells.values())
     told = f"{ended}: {count(about.get('waves', 0), 'wave')}, {count(launches, 'launch', 'launches')}"

@@ -130,6 +130,8 @@ def _measuring(request: Request, measured: Measured) -> dict[str, Any]:
             for name, sizes in measured.rounds.items()
         },
         "held_to": measured.held_to,
+        "held": [list(cpus) for cpus in measured.held],
+        "garbage_collection": "off once warm: collected, frozen and disabled before the first round",
         "calls": measured.calls,
         "seconds": round(measured.seconds, 3),
         "deaths": measured.deaths,
@@ -141,7 +143,7 @@ def joined_measuring(measuring: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The same of all workloads: times and waves are summed; the most rounds; the worst that ended them."""
     joined = dict(measuring[0])
     for other in measuring[1:]:
-        for name in ("budget", "waves", "seconds", "deaths", "unsteady"):
+        for name in ("budget", "waves", "seconds", "deaths", "unsteady", "held"):
             joined[name] = joined[name] + other[name]
         joined["rounds"] = {
             name: {size: max(counts.get(size, 0) for counts in both) for size in {**both[0], **both[1]}}

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import random
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from attrs import frozen
 
 from qx import stats
+from qx.environment import cpu_numbers
 from qx.jobs import SpinJob
+from qx.runner.holding import cpus_for, off
 from qx.runner.processes import Processes, Worker
+from qx.undisturbed import log_undisturbed
 
 #: Pairs of processes that are tried one after another; each is one wave.
 PAIRS = 6
@@ -33,9 +38,10 @@ class Noise:
 
 
 def noise_floor(seconds: float, seed: int = 0) -> Noise:
-    """Time identical work in pairs of fresh processes, in blocks of random order, for so many seconds."""
+    """Time identical work in pairs of fresh processes, in turns as a run does, for so many seconds."""
     order = random.Random(seed)
     ratios, calls, rounds = [], [], 0
+    here = cpu_numbers()
     deadline = time.monotonic() + seconds
     with tempfile.TemporaryDirectory(prefix="qx-logs-") as logs, Processes(Path(logs)) as processes:
         for pair in range(PAIRS):
@@ -44,14 +50,17 @@ def noise_floor(seconds: float, seed: int = 0) -> Noise:
                 worker.answer(timeout=60)
                 _block(worker)
             end = time.monotonic() + (deadline - time.monotonic()) / (PAIRS - pair)
-            logs_of_rounds: list[float] = []
-            while time.monotonic() < end or not logs_of_rounds:
-                first = order.randrange(2)
-                blocks = {index: _block(workers[index]) for index in (first, 1 - first)}
-                logs_of_rounds.append(float(np.log(np.median(blocks[0]) / np.median(blocks[1]))))
-                calls += blocks[0] + blocks[1]
-            ratios.append(float(np.mean(logs_of_rounds)))
-            rounds += len(logs_of_rounds)
+            cpus = cpus_for(1, (), order)
+            for worker in workers:
+                os.sched_setaffinity(worker.pid, cpus or here)
+            blocks: list[tuple[int, int, list[float]]] = []
+            with off(cpus):
+                while time.monotonic() < end or not blocks:
+                    for index in order.sample(range(2), 2):
+                        blocks.append((index, len(blocks) // 2, _block(workers[index])))
+            ratios.append(_log_ratio(blocks))
+            calls += [value for _, _, values in blocks for value in values]
+            rounds += len(blocks) // 2
             for worker in workers:
                 worker.close()
     low, middle, high, slow = np.quantile(calls, (0.25, 0.5, 0.75, 0.99))
@@ -61,6 +70,15 @@ def noise_floor(seconds: float, seed: int = 0) -> Noise:
         slow=float(slow / middle),
         rounds=rounds,
     )
+
+
+def _log_ratio(blocks: Sequence[tuple[int, int, list[float]]]) -> float:
+    """As a run compares two cells in a wave; blocks of ``(process, round, milliseconds)``."""
+    sizes = [len(values) for _, _, values in blocks]
+    which, rounds = (np.repeat([block[place] for block in blocks], sizes) for place in (0, 1))
+    values = [value for _, _, values in blocks for value in values]
+    first, second = log_undisturbed(values, which, np.zeros(len(which)), rounds)[0]
+    return float(first - second)
 
 
 def _block(worker: Worker) -> list[float]:

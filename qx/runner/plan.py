@@ -90,10 +90,12 @@ class Measured:
     #: Cells that were given up.
     failures: dict[str, Failure] = Factory(dict)
     metric_failures: dict[tuple[str, str], MetricFailure] = Factory(dict)
-    #: Rounds in a wave, by metric and batch size.
+    #: The most rounds that a wave had, by metric and batch size.
     rounds: dict[str, dict[int, int]] = Factory(dict)
     #: While rounds went on, the launches were held to so many CPUs, and this process to the others; 0: not.
     held_to: int = 0
+    #: Which CPUs these were, by wave; none where launches were not held.
+    held: list[tuple[int, ...]] = Factory(list)
     #: Calls in a block of a cell at a batch size, and calls before those, which are not recorded: of the last
     #: wave, since the first know less well what a call takes.
     calls: dict[str, dict[int, int]] = Factory(dict)

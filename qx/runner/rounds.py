@@ -68,8 +68,10 @@ def alike(times: Times, baseline: str) -> dict[str, dict[int, float]]:
 
 def round_seconds(times: Times, counted: Times, size: int) -> float:
     """What one round costs at a batch size, of ``times`` and blocks of as many calls as ``counted`` tells."""
-    calls = {cell: block_calls(of[size]) + warm_calls(of[size]) for cell, of in counted.items()}
-    return sum(calls[cell] * of[size] for cell, of in times.items())
+    blocks = {cell: counted[cell][size] for cell in times}
+    return sum(
+        (block_calls(blocks[cell]) + warm_calls(blocks[cell])) * of[size] for cell, of in times.items()
+    )
 
 
 def counted_out(tasks: Sequence[Task], costs: Mapping[Task, float], seconds: float) -> dict[Task, int]:

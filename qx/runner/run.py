@@ -140,7 +140,8 @@ def _evaluate(run: Run, part: Part) -> None:
 
 
 def _derive(run: Run, part: Part) -> None:
-    # The control has launches and no evaluation: there is nothing to derive that its noise floor could show.
-    cells = [cell for cell in part.state.going() if not part.state.cells[cell].control]
     baseline = cell_id(part.name, run.chosen.baseline_row)
-    part.give_up_metrics(derive_all(run, cells, baseline), run.reporter)
+    failures = derive_all(run, list(part.state.going()), baseline)
+    # The control has launches and no evaluation: what is derived from outputs is not due from it.
+    due = {place: failure for place, failure in failures.items() if not part.state.cells[place[0]].control}
+    part.give_up_metrics(due, run.reporter)

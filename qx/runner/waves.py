@@ -6,6 +6,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -31,8 +32,8 @@ from qx.runner.rounds import (
     warm_calls,
 )
 
-#: Of the time that the least waves leave, so much is planned for rounds: the first wave is no exact measure.
-HEADROOM = 0.9
+#: Of the time that a wave leaves, so much is planned for rounds: how long they take is known but roughly.
+HEADROOM = 0.95
 #: Warming ends after this long, steady or not.
 WARM_SECONDS = 1.0
 
@@ -79,12 +80,16 @@ class _Group:
     measured: Measured
     step: Step
     order: random.Random = field(init=False)
-    #: Rounds in a wave.
+    #: Rounds in the wave that goes on.
     counts: dict[Task, int] = Factory(dict)
     #: The fewest seconds that a call took while it warmed up in any wave so far, by cell and batch size.
     fastest: dict[str, dict[int, float]] = Factory(dict)
     #: When the first wave of the run began.
     began: float = field(init=False, default=0.0)
+    #: When the waves of this group are to end.
+    deadline: float = field(init=False, default=math.inf)
+    #: Waves of this group that are done.
+    waves: int = 0
     #: What the last whole wave brought, in words.
     reached: str = ""
 
@@ -98,23 +103,26 @@ class _Group:
 
     def run(self, began: float, deadline: float) -> str:
         """Waves until enough; gives what ended them."""
-        start, waves = time.monotonic(), 0
-        self.began = began
+        start = time.monotonic()
+        self.began, self.deadline = began, deadline
         while True:
             self._wave()
-            waves += 1
+            self.waves += 1
             self._keep()
             self.reached = self._reached()
             now = time.monotonic()
-            mean = (now - start) / waves
+            mean = (now - start) / self.waves
             self._show(f"wave {self.measured.waves} done")
             if self.plan.baseline in self.measured.failures:
                 return "the baseline failed"
-            if waves < self.plan.least_waves:
+            if self.waves == 1 and not self.plan.block:
+                self._refuse_if_due(self.plan.least_waves * len(self.plan.groups) * mean)
+            if self.waves < self.plan.least_waves:
                 continue
-            if not self.plan.block:
+            ratios = self._ratios()
+            if not ratios:
                 return "waves"
-            if self._precise():
+            if self._precise(ratios):
                 return "precision"
             if now + mean > deadline:
                 return "budget"
@@ -126,28 +134,48 @@ class _Group:
         cells = self.alive
         self.order.shuffle(cells)
         began = time.monotonic()
-        launches = self._started(cells)
+        launches, times = self._ready(cells)
         try:
             if self.plan.block:
-                times = self._warmed(launches)
                 counted = alike(self.fastest, self.plan.baseline)
                 for cell, seconds in counted.items():
                     self.measured.calls[cell] = _each(block_calls, seconds)
                     self.measured.warm_calls[cell] = _each(warm_calls, seconds)
-                if not self.counts:
-                    self._count_out(times, counted, time.monotonic() - began)
+                self._count_out(times, counted, began)
                 with off(self._hold(launches)):
                     self._rounds(launches)
         finally:
             for worker in launches.values():
                 worker.close()
 
-    def _started(self, cells: Sequence[str]) -> dict[str, Worker]:
-        """A launch of every cell, as many at once as there are processors, unless their start is timed."""
+    def _ready(self, cells: Sequence[str]) -> tuple[dict[str, Worker], dict[str, dict[int, float]]]:
+        """A launch of every cell, warm, and the seconds that a call takes then, by cell and batch size.
+
+        As many start at once as there are processors, and the first are warmed where the last start; unless a
+        start is timed, which has the machine for itself.
+        """
         alone = any(metric(entry).alone for entry in self.plan.fresh)
         with self.processes.side_by_side(1 if alone else self.plan.at_once) as pool:
-            started = dict(zip(cells, pool.map(self._start, cells), strict=True))
-        return {cell: worker for cell, worker in started.items() if worker is not None}
+            starts = {cell: pool.submit(self._start, cell) for cell in cells}
+            warm = {} if alone else self._warming(pool, starts)
+        if alone:
+            with self.processes.side_by_side(self.plan.at_once) as pool:
+                warm = self._warming(pool, starts)
+        launches = {cell: worker for cell, start in starts.items() if (worker := start.result()) is not None}
+        times: dict[str, dict[int, float]] = {}
+        for cell, future in warm.items():
+            end = future.result()
+            if isinstance(end, Failure):
+                self._lost(launches, cell, end)
+            elif end is not None:
+                times[cell] = end
+        return launches, times
+
+    def _warming(
+        self, pool: ThreadPoolExecutor, starts: Mapping[str, Future[Worker | None]]
+    ) -> dict[str, Future[dict[int, float] | Failure | None]]:
+        """Have every launch warmed once it has started: a pool does first what it was given first."""
+        return {cell: pool.submit(self._warmed, start, cell) for cell, start in starts.items()}
 
     def _start(self, cell: str) -> Worker | None:
         while cell not in self.measured.failures:
@@ -164,24 +192,15 @@ class _Group:
                 return worker
         return None
 
-    def _warmed(self, launches: dict[str, Worker]) -> dict[str, dict[int, float]]:
-        """Seconds a call takes when it is warm, by cell and batch size."""
-
-        def warmed(cell: str) -> dict[int, float] | Failure:
-            try:
-                return {size: self._warmed_at(launches[cell], cell, size) for size in self.plan.batch_sizes}
-            except Failure as failure:
-                return failure
-
-        with self.processes.side_by_side(self.plan.at_once) as pool:
-            ended = dict(zip(launches, pool.map(warmed, list(launches)), strict=True))
-        times: dict[str, dict[int, float]] = {}
-        for cell, end in ended.items():
-            if isinstance(end, Failure):
-                self._lost(launches, cell, end)
-            else:
-                times[cell] = end
-        return times
+    def _warmed(self, start: Future[Worker | None], cell: str) -> dict[int, float] | Failure | None:
+        """Seconds a call takes when it is warm, by batch size; None where there is nothing to warm."""
+        worker = start.result()
+        if worker is None or not self.plan.block:
+            return None
+        try:
+            return {size: self._warmed_at(worker, cell, size) for size in self.plan.batch_sizes}
+        except Failure as failure:
+            return failure
 
     def _warmed_at(self, worker: Worker, cell: str, size: int) -> float:
         answer = worker.ask("warm", timeout=self.plan.timeout, batch_size=size, seconds=WARM_SECONDS)
@@ -191,18 +210,26 @@ class _Group:
         fastest[size] = min(fastest.get(size, math.inf), answer["fastest"])
         return float(answer["seconds_per_call"])
 
-    def _count_out(self, times: Times, counted: Times, spent: float) -> None:
-        """Rounds, so that the waves that are aimed at fit the budget."""
+    def _count_out(self, times: Times, counted: Times, began: float) -> None:
+        """Rounds of this wave, so that it and those that must follow fit what is left of the budget."""
+        due = self.plan.least_waves - self.waves
+        if due <= 0:
+            return
         tasks = self.plan.tasks
         costs = {task: round_seconds(times, counted, task.batch_size) for task in tasks}
-        due = self.plan.least_waves * len(self.plan.groups) * (spent + LEAST_ROUNDS * sum(costs.values()))
-        # Not in a later group: what the first has measured would be lost.
-        if self.plan.strict and due > self.plan.budget and not self.measured.rounds:
-            raise BudgetTooShort(due)
-        left = self.plan.budget / len(self.plan.groups) / self.plan.least_waves - spent
-        self.counts = counted_out(tasks, costs, HEADROOM * left)
+        spent = time.monotonic() - began
+        least = LEAST_ROUNDS * sum(costs.values())
+        self._refuse_if_due(self.plan.least_waves * len(self.plan.groups) * (spent + least))
+        self.counts = counted_out(tasks, costs, HEADROOM * ((self.deadline - began) / due - spent))
         for task, count in self.counts.items():
-            self.measured.rounds.setdefault(task.metric, {})[task.batch_size] = count
+            most = self.measured.rounds.setdefault(task.metric, {})
+            most[task.batch_size] = max(count, most.get(task.batch_size, 0))
+
+    def _refuse_if_due(self, seconds: float) -> None:
+        """Raise ``BudgetTooShort`` in the first wave of a run whose least number of waves takes so long."""
+        # Not in a later group: what the first has measured would be lost.
+        if self.plan.strict and seconds > self.plan.budget and self.measured.waves == 1:
+            raise BudgetTooShort(seconds)
 
     def _hold(self, launches: dict[str, Worker]) -> tuple[int, ...]:
         """Hold the launches to as many CPUs as they have threads, the same for all and others in each wave.
@@ -216,6 +243,7 @@ class _Group:
             except Failure as failure:
                 self._lost(launches, cell, failure)
         self.measured.held_to = len(cpus)
+        self.measured.held.append(cpus)
         return cpus
 
     def _rounds(self, launches: dict[str, Worker]) -> None:
@@ -318,10 +346,8 @@ class _Group:
                 ratios.append(logs[:, :-1] - logs[:, -1:])
         return ratios
 
-    def _precise(self) -> bool:
-        return all(
-            stats.enough(ratios, self.plan.precision, self.plan.least_waves) for ratios in self._ratios()
-        )
+    def _precise(self, ratios: Sequence[Any]) -> bool:
+        return all(stats.enough(one, self.plan.precision, self.plan.least_waves) for one in ratios)
 
     def _show(self, text: str) -> None:
         self.step(min(1.0, (time.monotonic() - self.began) / self.plan.budget), text + self.reached)

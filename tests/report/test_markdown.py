@@ -169,6 +169,18 @@ def test_an_alarm_is_seen_before_the_table(builders: ModuleType) -> None:
             {"ended_by": "budget"},
             "Measuring ended with its budget of 60 s, before the precision of ±1 % was reached: 6 waves",
         ),
+        (
+            {"ended_by": "budget", "seconds": 211.6},
+            "Measuring ended with its budget of 60 s (the waves that every run has took 212 s), before the",
+        ),
+        (
+            {"ended_by": "waves"},
+            "Measuring ended after the waves that every run has: no speedup was measured in them: 6 waves",
+        ),
+        (
+            {"quick": True},
+            "**This was a quick look**: with so few waves the intervals claim more than",
+        ),
         ({"unsteady": [["toy/quick", 32]]}, "Not steady after warming: `quick` (batch 32)."),
         (
             {
@@ -275,6 +287,17 @@ def test_a_recipe_in_two_runtimes_has_a_row(builders: ModuleType) -> None:
     assert rows[0]["hits"].startswith("-1.00")
     assert rows[0]["delay<br>batch 1"].startswith("2.00x")
     assert "two runtimes" not in markdown.render(builders.small().results())
+
+
+def test_pairs_are_compared_by_their_predictions_whatever_the_front(builders: ModuleType) -> None:
+    """The paired difference in right answers is there where it is no axis, after the axes."""
+    metrics = (evolve(builders.HITS, axis=False), builders.WEIGHT, builders.DELAY)
+    cells = {"there": builders.Made(), "here": builders.Made(hits=850, counterpart="there")}
+    text = markdown.render(builders.Run(cells=cells, metrics=metrics, noise=0.0).results())
+    (rows,) = tables(section(text, "One recipe in two runtimes"))
+    names = ["config", "counterpart", "same prediction", "weight", "delay<br>batch 1", "hits"]
+    assert list(rows[0]) == names
+    assert rows[0]["hits"].startswith("-1.00")
 
 
 def test_notes_of_an_artifact_are_told(builders: ModuleType) -> None:

@@ -1,0 +1,81 @@
+"""How long does the front of 2,000 cells take, from the values of their waves and items, bootstrap apart?"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import numpy as np
+
+from benchmarks.common import keep
+from qx import pareto
+from qx.quantity import Quantity
+from qx.recording import Recording, Series
+from qx.records import Metric
+
+ITEMS, WAVES, GROUP = 10_000, 6, 20
+
+
+def metric(name: str, samples: str, compare: str, better: str) -> Metric:
+    """An axis."""
+    phases = {"exact": "artifact", "per_item": "predictions", "per_launch": "fresh", "per_block": "block"}
+    return Metric(
+        name=name, summary="An axis.", unit="", better=better, samples=samples, compare=compare,
+        phase=phases[samples], margin=0.01, axis=True,
+    )  # fmt: skip
+
+
+METRICS = (
+    metric("accuracy", "per_item", "difference", "higher"),
+    metric("file_size", "exact", "ratio", "lower"),
+    metric("latency", "per_block", "speedup", "lower"),
+    metric("rss", "per_launch", "ratio", "lower"),
+)
+
+
+def recorded(cells: int) -> Recording:
+    """Cells in groups that share waves with each other and with the baseline, the first cell."""
+    generator, recording = np.random.default_rng(0), Recording()
+    groups = -(-cells // GROUP)
+    for cell in range(cells):
+        own = range(groups) if cell == 0 else (cell // GROUP,)
+        waves = np.concatenate([np.arange(WAVES) + WAVES * group for group in own])
+        level = np.exp(generator.normal(0, 0.5))
+        for of in METRICS:
+            none = np.full(ITEMS if of.samples == "per_item" else 1, -1)
+            wave, rounds = none, none
+            values = (generator.random(len(none)) < 0.87).astype(float)
+            if of.samples == "exact":
+                values = np.array([level])
+            elif of.samples == "per_launch":
+                wave, rounds = waves, np.full(len(waves), -1)
+                values = level * np.exp(generator.normal(0, 0.01, len(waves)))
+            elif of.samples == "per_block":
+                wave, rounds = np.repeat(waves, 20), np.tile(np.repeat(np.arange(5), 4), len(waves))
+                values = level * np.exp(generator.exponential(0.05, len(wave)))
+            recording.add(
+                str(cell), (of.name, None), Series(values=values, wave=wave, round=rounds, position=rounds)
+            )
+    return recording
+
+
+def main() -> None:
+    """Print and keep the seconds."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cells", type=int, default=2000)
+    cells = parser.parse_args().cells
+    recording = recorded(cells)
+    seconds = {}
+    began = start = time.perf_counter()
+    axes = []
+    for of in METRICS:
+        axes.append(Quantity(of, None, recording, "0").axis([str(cell) for cell in range(cells)]))
+        seconds[of.name], start = time.perf_counter() - start, time.perf_counter()
+    front = pareto.front(axes)
+    seconds["front"] = time.perf_counter() - start
+    seconds["total"] = time.perf_counter() - began
+    keep("front", {"cells": cells, "on_the_front": int(front.on_front.sum()), "seconds": seconds})
+
+
+if __name__ == "__main__":
+    main()
