@@ -40,6 +40,26 @@ def torch(path: str, images: np.ndarray, threads: int) -> Callable[[], Any]:
     return call
 
 
+def aot_inductor(path: str, images: np.ndarray, threads: int) -> Callable[[], Any]:
+    """A compiled package, as a server in C++ would run it.
+
+    The object that ``torch._inductor.aoti_load_package`` gives reads at every call how its arguments nest.
+    """
+    import torch
+
+    torch.set_num_threads(threads)
+    package = torch._C._aoti.AOTIModelPackageLoader(path, "model", False, 1, -1)
+    inputs = [torch.from_numpy(images)]
+    # Kept with the function: the mode ends when this object goes.
+    guard = torch.inference_mode()
+    guard.__enter__()
+
+    def call(_guard: object = guard) -> Any:
+        return package.run(inputs)
+
+    return call
+
+
 def onnxruntime(path: str, images: np.ndarray, threads: int) -> Callable[[], Any]:
     """A session on the CPU."""
     import onnxruntime
@@ -78,7 +98,13 @@ def executorch(path: str, images: np.ndarray, threads: int) -> Callable[[], Any]
     return lambda: method.execute(inputs)
 
 
-RUNTIMES = {"torch": torch, "onnxruntime": onnxruntime, "openvino": openvino, "executorch": executorch}
+RUNTIMES = {
+    "torch": torch,
+    "aot_inductor": aot_inductor,
+    "onnxruntime": onnxruntime,
+    "openvino": openvino,
+    "executorch": executorch,
+}
 
 
 def timed(call: Callable[[], Any], warm: int, calls: int) -> list[float]:

@@ -1,7 +1,7 @@
 """The network of ``digits_cnn`` timed by hand, without qx: what the other benchmarks compare with.
 
-Its first argument says how: ``loop``, one network in this process; ``usual``, four copies, one after another,
-in this process. Prints the median milliseconds a call of each. With ``pyperf`` the rest is pyperf's.
+Its first argument says how: ``usual``, four copies, one after another, in this process; it prints the median
+milliseconds a call of each. With ``pyperf`` the rest is pyperf's.
 """
 
 from __future__ import annotations
@@ -50,8 +50,6 @@ def timed(call: Callable[[], object], warm: int, calls: int) -> float:
 def main() -> None:
     """Do what the first argument says."""
     match sys.argv.pop(1):
-        case "loop":
-            print(timed(network(), warm=200, calls=500))
         case "usual":
             print(*(timed(network(), warm=10, calls=200) for _ in range(4)))
         case "pyperf":

@@ -64,10 +64,15 @@ def of(results: Results, metric: str) -> list[Measurement]:
     return [one for one in results.measurements if one.metric == metric and one.cell != baseline]
 
 
+def _without_places(words: Sequence[str]) -> list[str]:
+    """Words of a command, with ``DIR`` for the folder of the data: where that lies concerns nobody else."""
+    return ["DIR" if before == "--data" else word for before, word in zip(["", *words], words, strict=False)]
+
+
 def keep(name: str, figures: dict[str, Any]) -> None:
     """Write the figures, with what they were made on, and print them."""
     found = {
-        "command": f"python -m benchmarks.{name} {' '.join(a for a in sys.argv[1:])}".strip(),
+        "command": f"python -m benchmarks.{name} {' '.join(_without_places(sys.argv[1:]))}".strip(),
         "cpu": cpu_model(),
         "torch": distribution_version("torch"),
         **figures,

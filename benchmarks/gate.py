@@ -29,7 +29,13 @@ ALLOWED = {
 
 def source(arguments: argparse.Namespace, name: str, number: int) -> Source:
     """A run of the recipe, held in memory: of one seed, so of one artifact on the same images."""
-    request = Request(workload=arguments.workload, data=arguments.data, configs=("recipe",), metrics=METRICS)
+    request = Request(
+        workload=arguments.workload,
+        data=arguments.data,
+        configs=("recipe",),
+        metrics=METRICS,
+        budget=arguments.budget,
+    )
     results, recording = run(Host.discover([f"{PLUGINS}:{name}"]), request, Lines())
     return Source(place=f"{name} {number}", results=results, recording=recording)
 
@@ -49,7 +55,9 @@ def rules_that_allow(allowed: Mapping[str, float]) -> Rules:
 
 def main() -> None:
     """Print and keep how often an unchanged run passed, and what the gate said of the worse one."""
-    arguments = options(__doc__, runs=20).parse_args()
+    parser = options(__doc__, runs=20)
+    parser.add_argument("--budget", type=float, help="seconds of measuring, of each repetition; as a run's")
+    arguments = parser.parse_args()
     rules = {name: rules_that_allow(allowed) for name, allowed in ALLOWED.items()}
     base = source(arguments, "recipe", 0)
     passed: dict[str, list[bool]] = {name: [] for name in rules}

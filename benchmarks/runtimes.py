@@ -15,6 +15,9 @@ from qx.runner.processes import MALLOC
 #: Configs, and how ``bare.py`` calls what serves them.
 CONFIGS = {
     "fp32_baseline": "torch",
+    "inductor_fp32": "aot_inductor",
+    "inductor_int8": "aot_inductor",
+    "torchao_int8_dynamic": "aot_inductor",
     "onnxruntime_fp32": "onnxruntime",
     "onnxruntime_static_int8_per_channel": "onnxruntime",
     "openvino_fp32": "openvino",

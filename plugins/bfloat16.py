@@ -8,6 +8,11 @@ import torch
 from torch import nn
 
 
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model as the user knows it: without the face."""
+    return model.model if isinstance(model, Bfloat16) else model
+
+
 class Bfloat16(nn.Module):
     """Casts floating-point inputs to bfloat16, and floating-point outputs back to float32.
 

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
     from qx.records import Arrays
 
+#: The attribute of a model that keeps them: no name, so that the user's own class cannot have it.
+_KEPT = "calibration batches of qx"
+
 
 def tensors(batch: Arrays) -> tuple[torch.Tensor, ...]:
     """The arrays of a batch as the model takes them."""
@@ -30,6 +33,12 @@ def observe(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
 
 
 def keep(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
-    """Have the batches at hand as ``model.calibration`` for ``convert``, which exports the model first."""
-    model.calibration = batches  # type: ignore[assignment]
+    """Have the model bring the batches to ``convert``; see ``taken``."""
+    setattr(model, _KEPT, batches)
     return model
+
+
+def taken(model: nn.Module) -> Sequence[Arrays]:
+    """Take the batches off the model again. There are none where it was not calibrated: in a launch."""
+    batches: Sequence[Arrays] = model.__dict__.pop(_KEPT, ())
+    return batches

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import shutil
 import tempfile
@@ -44,37 +43,31 @@ def exported(
 ) -> torch.export.ExportedProgram:
     """The model's graph, for any batch size. Raises ``Unsupported`` with what ``torch.export`` cannot do."""
     import torch
-    from qx_plugins.tracing import blamed
+    from qx_plugins.runtimes.exporting import any_batch
+    from qx_plugins.tracing import blaming
 
     # For training, where a version of torch tells the two apart: that graph keeps what quantizers look for.
     export = getattr(torch.export, "export_for_training", None) or torch.export.export
     # An example of one would fix the size at one.
     examples = tuple(torch.cat([one, one]) for one in example_inputs)
-    shapes = _dynamic(model, len(examples), torch.export.Dim("batch", min=1, max=MOST))
+    shapes = any_batch(model, len(examples), torch.export.Dim("batch", min=1, max=MOST))
     (model.train if training else model.eval)()
-    try:
+    with blaming(model, "torch.export"):
         return export(model, examples, dynamic_shapes=shapes)
-    except Exception as error:
-        raise Unsupported(f"torch.export: {blamed(error, model)}") from error
-
-
-def _dynamic(model: nn.Module, inputs: int, batch: Any) -> tuple[Any, ...]:
-    """Each input's first dimension, nested as the signature of ``forward`` takes them."""
-    shapes: tuple[Any, ...] = tuple({0: batch} for _ in range(inputs))
-    kinds = [parameter.kind for parameter in inspect.signature(model.forward).parameters.values()]
-    if inspect.Parameter.VAR_POSITIONAL in kinds:
-        named = kinds.index(inspect.Parameter.VAR_POSITIONAL)
-        return (*shapes[:named], shapes[named:])
-    return shapes
 
 
 def compiled(
-    program: torch.export.ExportedProgram, folder: Path | None, *, freezing: bool = True
+    program: torch.export.ExportedProgram,
+    folder: Path | None,
+    *,
+    freezing: bool = True,
+    notes: tuple[str, ...] = (),
 ) -> Artifact:
-    """Compile a program for this CPU into a package. Raises ``Unsupported`` without a C++ compiler.
+    """Compile a program for this CPU into a package.
 
     Without ``freezing`` no arithmetic on weights is done beforehand: where 8-bit weights are to be multiplied
-    by their scales at each call, it would put the products into the package.
+    by their scales at each call, it would put the products into the package. Raises ``Unsupported`` without a
+    C++ compiler, and for an operation that Inductor cannot lower, with its layer.
     """
     import torch
 
@@ -84,11 +77,27 @@ def compiled(
 
         wanted = {**SETTINGS, "freezing": freezing, "cpp.cxx": (None, _compiler())}
         known = {name: value for name, value in wanted.items() if _known(name)}
-        with torch.no_grad():
+        with torch.no_grad(), _lowering(program):
             torch._inductor.aoti_compile_and_package(
                 program, package_path=str(folder / PACKAGE), inductor_configs=known
             )
-    return Artifact(folder=folder, files=[PACKAGE], loader=LOADER)
+    return Artifact(folder=folder, files=[PACKAGE], loader=LOADER, notes=notes)
+
+
+@contextmanager
+def _lowering(program: torch.export.ExportedProgram) -> Iterator[None]:
+    """Have operations that Inductor cannot lower told as ``Unsupported``; all else is told as it is."""
+    from qx_plugins.runtimes.exporting import lowering_error
+    from torch._inductor import exc
+
+    kinds = (exc.LoweringException, exc.MissingOperatorWithDecomp, exc.MissingOperatorWithoutDecomp)
+    try:
+        yield
+    except Exception as error:
+        cause = getattr(error, "inner_exception", error)
+        if not isinstance(cause, kinds):
+            raise
+        raise lowering_error(program, cause, "cannot be lowered by Inductor") from error
 
 
 def _compiler() -> str:

@@ -1,37 +1,50 @@
-"""Linear layers quantized by torchao's ``quantize_``. Imports both: import it inside functions."""
+"""Linear layers quantized by torchao's ``quantize_``. It imports torch: import it inside functions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from attrs import frozen
+from qx_plugins.bfloat16 import unwrapped
 from torch import nn
-from torchao.quantization import quantize_
 
 from qx import Unsupported
 
 Model = TypeVar("Model", bound=nn.Module)
 
 
-def _any(_: nn.Linear) -> bool:
-    return True
+@frozen
+class Kernel:
+    """Which linear layers a kernel can take."""
+
+    takes: Callable[[nn.Linear], bool]
+    #: In words what ``takes`` asks of a layer.
+    needs: str
 
 
-def quantized(
-    model: Model, recipe: Any, *, takes: Callable[[nn.Linear], bool] = _any, needs: str = ""
-) -> Model:
-    """Quantize the linear layers that the recipe's kernel takes, in place. Raises ``Unsupported`` for none.
+#: Takes every linear layer.
+ANY = Kernel(lambda _: True, "")
 
-    ``needs`` says in words what ``takes`` asks of a layer.
-    """
+
+def check(model: nn.Module, kernel: Kernel = ANY) -> None:
+    """Raise ``Unsupported`` where the kernel can take no layer of the model, and say why."""
+    model = unwrapped(model)
     linears = {name: one for name, one in model.named_modules() if isinstance(one, nn.Linear)}
     if not linears:
         raise Unsupported(f"torchao quantizes nn.Linear alone, and {type(model).__name__} has none")
-    if not any(takes(one) for one in linears.values()):
+    if not any(map(kernel.takes, linears.values())):
         name, one = next(iter(linears.items()))
         raise Unsupported(
-            f"no nn.Linear {needs}: layer {name!r} and {len(linears) - 1} more; "
+            f"no nn.Linear {kernel.needs}: layer {name!r} and {len(linears) - 1} more; "
             f"the first takes {one.in_features} and gives {one.out_features}"
         )
-    quantize_(model, recipe, filter_fn=lambda module, _: isinstance(module, nn.Linear) and takes(module))
+
+
+def quantized(model: Model, recipe: Any, kernel: Kernel = ANY) -> Model:
+    """Quantize the linear layers that the kernel takes, in place. Raises ``Unsupported`` for none."""
+    from torchao.quantization import quantize_
+
+    check(model, kernel)
+    quantize_(model, recipe, filter_fn=lambda one, _: isinstance(one, nn.Linear) and kernel.takes(one))
     return model

@@ -7,6 +7,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from qx import Artifact
+
 if TYPE_CHECKING:
     import torch
     from torch import nn
@@ -67,6 +69,15 @@ def prepared(
     recipe = pt2e.x86.get_default_x86_inductor_quantization_config(is_qat=training, reduce_range=saturates())
     quantizer = pt2e.x86.X86InductorQuantizer().set_global(recipe)
     return (pt2e.prepare_qat if training else pt2e.prepare)(graph, quantizer)
+
+
+def artifact(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], folder: Path | None) -> Artifact:
+    """What comes of a model that has been observed, or trained: compiled, and with its reduced range told."""
+    from qx_plugins.inductor import compiled, exported
+    from qx_plugins.runtimes.saturation import SEVEN_BIT_ACTIVATIONS, saturates
+
+    notes = (SEVEN_BIT_ACTIVATIONS,) if saturates() else ()
+    return compiled(exported(converted(model), example_inputs), folder, notes=notes)
 
 
 def converted(model: nn.Module) -> nn.Module:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from qx import QxError, Unsupported
 
 if TYPE_CHECKING:
     from traceback import FrameSummary
@@ -12,11 +16,33 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+#: What no model is to blame for: it is told as it is.
+BLAMELESS = (QxError, MemoryError, OSError, ImportError)
+#: How torch says that an operation has no kernel for tensors of a kind; more follows.
+_NO_KERNEL = re.compile(r"Could not run '(\S+)' with arguments from the '(\w+)' backend")
+
+
+@contextmanager
+def blaming(model: nn.Module, what: str) -> Iterator[None]:
+    """Have what is raised within told as ``Unsupported``: ``what`` was done, the layer and the reason."""
+    try:
+        yield
+    except BLAMELESS:
+        raise
+    except Exception as error:
+        raise Unsupported(f"{what}: {blamed(error, model)}") from error
+
 
 def blamed(error: BaseException, model: nn.Module) -> str:
-    """The error in a line, after the innermost layer that was at work, and where in its source."""
+    """The error in a line, after the innermost layer that was at work, and where in its source.
+
+    Layers are called as the user's model calls them, whatever it was wrapped in.
+    """
+    from qx_plugins.bfloat16 import unwrapped
+
+    model = unwrapped(model)
     names = {id(module): name for name, module in model.named_modules()}
-    text = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    text = _line(error)
 
     def told(layer: nn.Module, file: str, line: int) -> str:
         kind = type(layer).__name__
@@ -36,6 +62,14 @@ def blamed(error: BaseException, model: nn.Module) -> str:
             kind = type(layers[0]).__name__
             return f"one of {len(layers)} {kind}, {Path(summary.filename).name}:{summary.lineno}: {text}"
     return f"{type(model).__name__}: {text}"
+
+
+def _line(error: BaseException) -> str:
+    """The first line of what an error says."""
+    if found := _NO_KERNEL.search(str(error)):
+        operation, backend = found.groups()
+        return f"{operation} has no kernel for {backend}"
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def _runs(layer: nn.Module, frame: FrameSummary) -> bool:

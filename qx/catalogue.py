@@ -29,10 +29,14 @@ from qx.hookspecs import PROJECT
 from qx.records import Kind, Record
 
 if TYPE_CHECKING:
+    from importlib.metadata import Distribution
+
     import pluggy
 
 State: TypeAlias = Literal["ready", "unavailable", "incompatible", "broken", "conflict", "left_out"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+#: What a distribution is called whose metadata do not say it.
+NAMELESS = "a distribution without a name"
 
 
 @frozen
@@ -87,7 +91,9 @@ class Entry:
     @property
     def provider(self) -> str:
         """Who brings it: the distribution with its version, or ``-p MODULE``."""
-        return self.reference.provider if self.reference else f"{self.distribution}"
+        if self.reference is not None:
+            return self.reference.provider
+        return " ".join(filter(None, (self.distribution, self.version)))
 
     @property
     def usable(self) -> bool:
@@ -199,13 +205,11 @@ def _installed() -> tuple[list[Reference], list[Found]]:
     damaged: list[Found] = []
     seen: set[str] = set()
     for distribution in distributions():
-        name, version = "a distribution without a name", None
         try:
             text = distribution.read_text("entry_points.txt") or ""
             if f"[{PROJECT}]" not in text:
                 continue
-            metadata = distribution.metadata
-            name, version = metadata["Name"] or name, metadata["Version"]
+            name, version = distribution.metadata["Name"] or NAMELESS, distribution.metadata["Version"]
             # The same distribution may lie on the path twice (installed, and in the current folder).
             if (normal := re.sub(r"[-_.]+", "-", name).lower()) in seen:
                 continue
@@ -216,9 +220,18 @@ def _installed() -> tuple[list[Reference], list[Found]]:
                     place = module.strip(), None, attribute.strip() or None
                     references[Reference(point.name, *place, name, version)] = None
         except Exception as error:
+            known, release = _known_of(distribution)
             reason = f"entry_points.txt or METADATA cannot be read: {cause(error)}"
-            damaged.append(Found(Entry(name, None, "broken", reason, name, version, None, None)))
+            damaged.append(Found(Entry(known, None, "broken", reason, known, release, None, None)))
     return list(references), damaged
+
+
+def _known_of(distribution: Distribution) -> tuple[str, str | None]:
+    """Name and version of a damaged distribution, as far as they can be read."""
+    try:
+        return distribution.metadata["Name"] or NAMELESS, distribution.metadata["Version"]
+    except Exception:  # whatever the parser of METADATA runs into
+        return NAMELESS, None
 
 
 # What the user names ------------------------------------------------------------------------------

@@ -61,8 +61,8 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 def describe() -> Record | None:
     """Say what the plugin is: a ``Config``, ``Metric``, ``Workload`` or ``Loader``.
 
-    Called in the host process whenever the catalogue is made, so also for ``qx --help``: import nothing
-    heavy, read no files, print nothing. None is an error. ::
+    Called in the host process whenever the catalogue is made, so by nearly every command, ``qx list`` too:
+    import nothing heavy, read no files, print nothing. None is an error. ::
 
         @hookimpl
         def describe():

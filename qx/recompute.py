@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 from attrs import evolve
 
@@ -27,25 +25,39 @@ def read_samples(place: Path) -> Recording:
     """The raw samples in a file. Raises ``UsageError``."""
     try:
         return Recording.read(place)
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
-        raise UsageError(f"the samples in {place} are damaged: {error}") from error
+    except Exception as error:
+        # A damaged archive raises whatever zipfile, zlib and numpy run into.
+        told = str(error) or type(error).__name__
+        raise UsageError(f"the samples in {place} are damaged: {told}") from error
 
 
-def check_whole(results: Results, recording: Recording) -> None:
-    """Raise ``UsageError`` where the recording lacks samples that the results refer to."""
+def check_whole(results: Results, recording: Recording, place: Path) -> None:
+    """Raise ``UsageError`` where the recording lacks samples that the results refer to.
+
+    ``place`` is the file that it was read from.
+    """
     for one in results.measurements:
-        if one.value is not None:
-            series = recording.get(one.cell, (one.metric, one.params.get("batch_size")))
-            if series is None or not len(series.values):
-                raise UsageError(f"the samples are not whole: there are none of {one.metric} of {one.cell}")
+        if one.value is None:
+            continue
+        series = recording.get(one.cell, (one.metric, one.params.get("batch_size")))
+        if series is None or not len(series.values):
+            raise UsageError(
+                f"the samples in {place} are not whole: there are none of {one.metric} of {one.cell}"
+            )
+        if results.metrics[one.metric].samples == "per_item" and len(series.values) != one.n:
+            raise UsageError(
+                f"the samples in {place} are not whole: of {one.metric} of {one.cell} there are "
+                f"{len(series.values):,}, and it was measured of {one.n:,} items"
+            )
 
 
-def recompute(results: Results, recording: Recording) -> Results:
+def recompute(results: Results, recording: Recording, place: Path | None = None) -> Results:
     """The same run with figures computed anew; details that metrics told lie only in the results.
 
-    Raises ``UsageError`` where the recording lacks samples that the results refer to.
+    ``place`` is the file that the recording was read from. Raises ``UsageError`` where it lacks samples that
+    the results refer to.
     """
-    check_whole(results, recording)
+    check_whole(results, recording, place or Path(results.run["samples"]))
     failures = {
         (one.cell, one.metric): (one.outcome, one.cause or "")
         for one in results.measurements

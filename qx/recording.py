@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from attrs import Factory, field, frozen
+from numpy.lib.npyio import NpzFile
 
 #: Metric, and batch size where the metric is measured for each.
 Key: TypeAlias = tuple[str, "int | None"]
@@ -94,26 +95,56 @@ class Recording:
 
     @classmethod
     def read(cls, path: Path) -> Recording:
-        """What ``to_bytes`` wrote. Details are not among it: they lie in the results."""
+        """What ``to_bytes`` wrote. Details are not among it: they lie in the results.
+
+        Raises ``ValueError`` where the arrays are not those of a recording, and for a damaged file whatever
+        numpy and zipfile raise.
+        """
         recording = cls()
         # Given a path, numpy would leave the file open where it is no archive.
-        with path.open("rb") as file, np.load(file) as arrays:
+        with path.open("rb") as file:
+            arrays = np.load(file)
+            if not isinstance(arrays, NpzFile):
+                raise ValueError("it is a single array, and no archive of them")
             for name in arrays.files:
                 cell, *rest = name.split("|")
                 if rest == ["outputs"]:
-                    recording.outputs[cell] = arrays[name]
+                    recording.outputs[cell] = _numbers(name, arrays[name])
+                elif not rest or (rest[-1] == "values" and len(rest) != 3):
+                    raise ValueError(f"its array {name!r} is not called CELL|METRIC|BATCH SIZE|WHAT")
                 elif rest[-1] == "values":
                     metric, size, _ = rest
-                    prefix = "|".join((cell, metric, size))
-                    parts: dict[str, Any] = {what: arrays[f"{prefix}|{what}"] for what in _PARTS}
-                    if f"{prefix}|groups" in arrays.files:
-                        names = tuple(str(one) for one in arrays[f"{prefix}|group_names"])
-                        parts |= {"groups": arrays[f"{prefix}|groups"], "group_names": names}
-                    recording.add(cell, (metric, int(size) if size else None), Series(**parts))
+                    key = metric, int(size) if size else None
+                    recording.add(cell, key, _series(arrays, name.removesuffix("|values")))
         return recording
 
 
 _PARTS = ("values", "wave", "round", "position")
+
+
+def _series(arrays: NpzFile, prefix: str) -> Series:
+    """The series whose arrays begin with ``prefix``. Raises ``ValueError``, ``KeyError``."""
+    parts: dict[str, Any] = {
+        what: _numbers(f"{prefix}|{what}", arrays[f"{prefix}|{what}"]) for what in _PARTS
+    }
+    if not np.isfinite(parts["values"]).all():
+        raise ValueError(f"{prefix}|values has values that are not finite")
+    names: tuple[str, ...] = ()
+    if f"{prefix}|groups" in arrays.files:
+        parts["groups"] = _numbers(f"{prefix}|groups", arrays[f"{prefix}|groups"])
+        names = tuple(str(one) for one in arrays[f"{prefix}|group_names"])
+    for what, array in parts.items():
+        if array.shape != (len(parts["values"]),):
+            due = len(parts["values"])
+            raise ValueError(f"{prefix}|{what} has shape {array.shape}, and ({due},) is due")
+    return Series(**parts, group_names=names)
+
+
+def _numbers(name: str, array: Any) -> Any:
+    """An array of one dimension or more. Raises ``ValueError`` where it does not hold numbers."""
+    if array.dtype.kind not in "biuf" or not array.ndim:
+        raise ValueError(f"{name} is no array of numbers, but {array.dtype} of shape {array.shape}")
+    return array
 
 
 def joined(parts: Iterable[Series]) -> Series:

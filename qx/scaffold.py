@@ -12,6 +12,8 @@ from qx.errors import UsageError
 from qx.fields import NAME
 from qx.host import Host
 from qx.records import CONTROL
+from qx.testing.conformance import ATTRIBUTE
+from qx.testing.testbench import NAME as TESTBENCH
 
 #: Where a template goes, but for the plugin and its test, which are a kind's own.
 COMMON = {
@@ -23,12 +25,8 @@ COMMON = {
     "init.py": "src/$package/__init__.py",
     "test_conformance.py": "tests/test_conformance.py",
 }
-#: What shows a plugin of each kind at work.
-RUN = {
-    "config": "qx run --config $name",
-    "metric": "qx run --metric accuracy --metric $name",
-    "workload": "qx run --workload $name",
-}
+#: Names that are qx's own, though no plugin that is installed has them.
+TAKEN = (CONTROL, ATTRIBUTE, TESTBENCH)
 
 
 def contents(kind: str, name: str) -> dict[str, str]:
@@ -39,19 +37,19 @@ def contents(kind: str, name: str) -> dict[str, str]:
         "package": package_of(name),
         "distribution": f"qx-{name.replace('_', '-')}",
     }
-    words["run"] = Template(RUN[kind]).substitute(words)
+    templates = files("qx.templates")
+
+    def filled(template: str) -> str:
+        text = (templates / f"{template}.txt").read_text(encoding="utf-8")
+        return Template(text).substitute(words)
+
+    words["run"] = filled(f"run_{kind}").strip()
     places = {
         **COMMON,
         f"{kind}.py": "src/$package/$name.py",
         f"test_{kind}.py": "tests/test_$name.py",
     }
-    templates = files("qx.templates")
-    return {
-        Template(place).substitute(words): Template(
-            (templates / f"{template}.txt").read_text(encoding="utf-8")
-        ).substitute(words)
-        for template, place in places.items()
-    }
+    return {Template(place).substitute(words): filled(template) for template, place in places.items()}
 
 
 def package_of(name: str) -> str:
@@ -63,12 +61,13 @@ def check_name(host: Host, name: str) -> None:
     """Raise ``UsageError`` for a name that a plugin cannot have, or that is taken."""
     import keyword
 
-    if not re.fullmatch(NAME, name) or keyword.iskeyword(name):
+    # A distribution's name, which is made of it, cannot end with a dash.
+    if not re.fullmatch(NAME, name) or name.endswith("_") or keyword.iskeyword(name):
         raise UsageError(
             f"{name!r} cannot be a plugin's name: a lower-case letter, then lower-case letters, digits and _ "
-            f"(such as my_recipe), and no word of Python"
+            f"within (such as my_recipe), and no word of Python"
         )
-    if name in (CONTROL, "conformance"):
+    if name in TAKEN:
         raise UsageError(f"the name {name!r} is taken, by qx itself")
     for entry in host.entries:
         if entry.name == name:

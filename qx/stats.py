@@ -338,13 +338,13 @@ def pairwise_over_waves(
     # Rounding may leave less than nothing of identical values.
     error = np.sqrt(quotient(np.maximum(total, 0.0), np.where(count >= 2, (count - 1) * count, 0)))
     mean += levels[:, None] - levels[None, :]
-    half = quantiles(count - 1, level) * error
+    freedom = count - 1
     if baseline is not None and (apart := count < 2).any():
-        ours, theirs = np.nonzero(apart)
-        through, spread = mean[:, baseline], error[:, baseline]
-        freedom = welch(spread[ours], count[ours, baseline], spread[theirs], count[theirs, baseline])
-        mean[apart] = through[ours] - through[theirs]
-        half[apart] = quantiles(freedom, level) * np.hypot(spread[ours], spread[theirs])
+        ours, theirs = np.s_[:, baseline, None], np.s_[None, :, baseline]
+        np.copyto(freedom, welch(error[ours], count[ours], error[theirs], count[theirs]), where=apart)
+        np.copyto(mean, mean[ours] - mean[theirs], where=apart)
+        np.copyto(error, np.hypot(error[ours], error[theirs]), where=apart)
+    half = quantiles(freedom, level) * error
     return mean - half, mean + half
 
 
@@ -353,7 +353,9 @@ def pairwise_differences(items: ArrayLike, level: float = 0.95) -> tuple[Floats,
     values = np.asarray(items, dtype=float)
     n = values.shape[1]
     if _binary(values):
-        both = values @ values.T
+        # Single precision counts up to 16 million without error, in half of the time.
+        single = values.astype(np.float32)
+        both = (single @ single.T).astype(float)
         wins = values.sum(axis=1)[:, None] - both
         centre, half = _bonett_price(wins, wins.T, n, level)
         return np.maximum(centre - half, -1.0), np.minimum(centre + half, 1.0)

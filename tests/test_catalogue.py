@@ -99,7 +99,10 @@ def test_a_damaged_distribution_leaves_the_others(install: Install, tmp_path: Pa
     next(tmp_path.glob("site-torn*/*/entry_points.txt")).write_text("[qx]\nno equals sign\n")
     host = Host.discover()
     assert entry(host, "acme_half").state == "ready"
-    assert entry(host, "torn").state == "broken"
+    torn = entry(host, "torn")
+    assert (torn.state, torn.provider) == ("broken", "torn 1.0")
+    next(tmp_path.glob("site-torn*/*/entry_points.txt")).write_bytes(b"[qx]\n\xff = torn\n")
+    assert entry(Host.discover(), "torn").complaint.startswith("plugin 'torn' (torn 1.0) is broken: entry_")
 
 
 def test_two_providers_of_a_name_are_in_conflict(install: Install) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -17,6 +18,7 @@ import qx.files
 from qx import records, results
 from qx.errors import UsageError
 from qx.recompute import differences, read_samples, recompute
+from qx.recording import Recording, Series
 
 
 @pytest.fixture
@@ -93,8 +95,78 @@ def test_samples_that_are_missing_are_an_error(folder: Path) -> None:
     found = results.read(folder)
     recording = read_samples(folder / found.run["samples"])
     del recording.series["toy/quick"]["heap", None]
-    with pytest.raises(UsageError, match=r"not whole: there are none of heap of toy/quick"):
-        recompute(found, recording)
+    with pytest.raises(UsageError, match=r"here\.npz are not whole: there are none of heap of toy/quick"):
+        recompute(found, recording, Path("here.npz"))
+
+
+def one_array(arrays: dict[str, Any]) -> Any:
+    """A ``.npy`` under the name of the archive."""
+    return np.ones(3)
+
+
+def no_name(arrays: dict[str, Any]) -> Any:
+    """An array that is called as none of a recording."""
+    return {**arrays, "values": np.ones(3)}
+
+
+def short_name(arrays: dict[str, Any]) -> Any:
+    """Values of no batch size."""
+    return {**arrays, "toy/quick|heap|values": np.ones(3)}
+
+
+def short_waves(arrays: dict[str, Any]) -> Any:
+    """Fewer waves than values."""
+    return {**arrays, "toy/quick|heap||wave": arrays["toy/quick|heap||wave"][:-1]}
+
+
+def texts(arrays: dict[str, Any]) -> Any:
+    """Words where outputs are due."""
+    return {**arrays, "toy/quick|outputs": np.array(["yes", "no"])}
+
+
+def holes(arrays: dict[str, Any]) -> Any:
+    """Values that are none."""
+    return {**arrays, "toy/quick|heap||values": arrays["toy/quick|heap||values"] * np.nan}
+
+
+def two_dimensions(arrays: dict[str, Any]) -> Any:
+    """Values in a table."""
+    return {**arrays, "toy/quick|heap||values": np.ones((6, 2))}
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (one_array, "it is a single array"),
+        (no_name, "its array 'values' is not called CELL"),
+        (short_name, "its array 'toy/quick|heap|values' is not called CELL"),
+        (short_waves, "toy/quick|heap||wave has shape (5,), and (6,) is due"),
+        (texts, "toy/quick|outputs is no array of numbers"),
+        (holes, "toy/quick|heap||values has values that are not finite"),
+        (two_dimensions, "toy/quick|heap||values has shape (6, 2), and (6,) is due"),
+    ],
+)
+def test_samples_of_another_form_are_told(folder: Path, damage: Any, message: str) -> None:
+    """An archive that is read and holds no recording is a mistake, told with its path in one line."""
+    (place,) = folder.glob("*.npz")
+    with np.load(place) as arrays:
+        changed = damage({name: arrays[name] for name in arrays.files})
+    with place.open("wb") as file:
+        np.savez(file, **changed) if isinstance(changed, dict) else np.save(file, changed)
+    with pytest.raises(UsageError) as caught:
+        read_samples(place)
+    assert f"the samples in {place} are damaged: {message}" in str(caught.value)
+
+
+def test_no_flipped_byte_is_more_than_a_mistake(tmp_path: Path) -> None:
+    """Whichever byte of the archive is another one, it is read, or it is told to be damaged."""
+    recording = Recording()
+    recording.add("toy/one", ("heap", None), Series.plain({"values": [1.0, 2.0, 3.0]}))
+    place, whole = tmp_path / "samples.npz", recording.to_bytes()
+    for index in range(len(whole)):
+        place.write_bytes(whole[:index] + bytes([whole[index] ^ 0xFF]) + whole[index + 1 :])
+        with contextlib.suppress(UsageError):
+            read_samples(place)
 
 
 @pytest.mark.parametrize("failing", [1, 2])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from qx_plugins import treatable
-from qx_plugins.calibration import keep, observe
+from qx_plugins.calibration import keep, observe, taken
 
 from qx import Artifact, Config, Context, hookimpl
 
@@ -42,6 +42,8 @@ def calibrate(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
 def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
     from qx_plugins.runtimes.executorch import artifact
 
+    batches = taken(model)
+
     def quantize(program: ExportedProgram) -> nn.Module:
         from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
             XNNPACKQuantizer,
@@ -51,6 +53,6 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
 
         quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
         prepared = prepare_pt2e(program.module(), quantizer)
-        return convert_pt2e(observe(prepared, model.calibration))
+        return convert_pt2e(observe(prepared, batches))
 
     return artifact(model, example_inputs, context, quantize)

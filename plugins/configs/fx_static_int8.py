@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from qx_plugins.calibration import observe
+from qx_plugins.calibration import keep, observe, taken
 
-from qx import Config, Context, Unsupported, hookimpl
+from qx import Config, Context, hookimpl
 
 if TYPE_CHECKING:
     import torch
@@ -28,17 +28,15 @@ def describe() -> Config:
 @hookimpl
 def can_treat(model: nn.Module) -> None:
     import torch
-    from qx_plugins.tracing import blamed
+    from qx_plugins.tracing import blaming
 
-    try:
+    with blaming(model, "torch.fx"):
         torch.fx.symbolic_trace(model)
-    except Exception as error:
-        raise Unsupported(f"torch.fx: {blamed(error, model)}") from error
 
 
 @hookimpl
 def prepare_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> nn.Module:
-    from qx_plugins.tracing import blamed
+    from qx_plugins.tracing import blaming
     from torch.ao.quantization import (
         QConfig,
         default_observer,
@@ -51,19 +49,22 @@ def prepare_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], co
     # static_int8_per_channel.
     recipe = QConfig(activation=default_observer, weight=default_per_channel_weight_observer)
     mapping = get_default_qconfig_mapping(context.engine).set_global(recipe)
-    try:
+    with blaming(model, "torch.fx"):
         return prepare_fx(model.eval(), mapping, example_inputs)
-    except Exception as error:
-        raise Unsupported(f"torch.fx: {blamed(error, model)}") from error
 
 
 @hookimpl
 def calibrate(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
-    return observe(model, batches)
+    return keep(observe(model, batches), batches)
 
 
 @hookimpl
 def convert(model: nn.Module) -> nn.Module:
+    from qx_plugins.eager import proven
+    from qx_plugins.tracing import blaming
     from torch.ao.quantization.quantize_fx import convert_fx
 
-    return convert_fx(model)
+    batches = taken(model)
+    with blaming(model, "torch.fx"):
+        made = convert_fx(model)
+    return proven(made, batches)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from qx_plugins import pt2e, treatable
 from qx_plugins.calibration import observe
-from qx_plugins.inductor import COMPILERS, compiled, exported
+from qx_plugins.inductor import COMPILERS
 
 from qx import Artifact, Config, Context, hookimpl
 
@@ -46,4 +46,4 @@ def calibrate(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
 
 @hookimpl
 def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
-    return compiled(exported(pt2e.converted(model), example_inputs), context.folder)
+    return pt2e.artifact(model, example_inputs, context.folder)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from qx_plugins import pt2e, treatable
-from qx_plugins.inductor import COMPILERS, compiled, exported
+from qx_plugins.inductor import COMPILERS
 from qx_plugins.training_options import OPTIONS
 
 from qx import Artifact, Config, Context, hookimpl
@@ -50,4 +50,4 @@ def calibrate(model: nn.Module, batches: Sequence[Arrays], context: Context) -> 
 
 @hookimpl
 def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
-    return compiled(exported(pt2e.converted(model), example_inputs), context.folder)
+    return pt2e.artifact(model, example_inputs, context.folder)

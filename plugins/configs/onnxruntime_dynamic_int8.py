@@ -27,7 +27,7 @@ def describe() -> Config:
     )
 
 
-can_treat = treatable.by_export
+can_treat = treatable.by_linears_and_export
 
 
 @hookimpl

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from qx_plugins import treatable
-from qx_plugins.calibration import keep
+from qx_plugins.calibration import keep, taken
 
 from qx import Artifact, Config, Context, hookimpl
 
@@ -39,28 +39,31 @@ def calibrate(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
 
 @hookimpl
 def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
+    from qx_plugins.runtimes.exporting import CLUMSY, lowering
     from qx_plugins.runtimes.openvino import artifact
     from qx_plugins.runtimes.saturation import SEVEN_BITS, saturates
+
+    # An image at a time: NNCF takes statistics of each, whatever the size of the batches.
+    images = [
+        [array[index : index + 1] for array in batch.values()]
+        for batch in taken(model)
+        for index in range(len(next(iter(batch.values()))))
+    ]
 
     def quantize(converted: Any) -> Any:
         import nncf
         from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
 
-        # An image at a time: NNCF takes statistics of each, whatever the size of the batches.
-        images = [
-            [array[index : index + 1] for array in batch.values()]
-            for batch in model.calibration
-            for index in range(len(next(iter(batch.values()))))
-        ]
-        return nncf.quantize(
-            converted,
-            nncf.Dataset(images),
-            subset_size=len(images),
-            fast_bias_correction=True,
-            advanced_parameters=AdvancedQuantizationParameters(
-                overflow_fix=OverflowFix.ENABLE if saturates() else OverflowFix.DISABLE
-            ),
-        )
+        with lowering(None, "cannot be quantized by NNCF", blameless=CLUMSY):
+            return nncf.quantize(
+                converted,
+                nncf.Dataset(images),
+                subset_size=len(images),
+                fast_bias_correction=True,
+                advanced_parameters=AdvancedQuantizationParameters(
+                    overflow_fix=OverflowFix.ENABLE if saturates() else OverflowFix.DISABLE
+                ),
+            )
 
     notes = (SEVEN_BITS,) if saturates() else ()
     return artifact(model, example_inputs, context, quantize, notes=notes)

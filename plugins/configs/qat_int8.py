@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from qx_plugins.calibration import keep
 from qx_plugins.training_options import OPTIONS
 
 from qx import Config, Context, hookimpl
@@ -37,11 +38,11 @@ def prepare_model(model: nn.Module) -> nn.Module:
 def calibrate(model: nn.Module, batches: Sequence[Arrays], context: Context) -> nn.Module:
     from qx_plugins.finetuning import fine_tune
 
-    return fine_tune(model, batches, context)
+    return keep(fine_tune(model, batches, context), batches)
 
 
 @hookimpl
 def convert(model: nn.Module) -> nn.Module:
-    from torch.ao.quantization import convert
+    from qx_plugins.eager import converted
 
-    return convert(model.eval(), inplace=True)
+    return converted(model)

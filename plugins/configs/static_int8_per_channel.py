@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from qx_plugins.calibration import observe
+from qx_plugins.calibration import keep, observe
 
 from qx import Config, hookimpl
 
@@ -35,11 +35,11 @@ def prepare_model(model: nn.Module) -> nn.Module:
 
 @hookimpl
 def calibrate(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
-    return observe(model, batches)
+    return keep(observe(model, batches), batches)
 
 
 @hookimpl
 def convert(model: nn.Module) -> nn.Module:
-    from torch.ao.quantization import convert
+    from qx_plugins.eager import converted
 
-    return convert(model, inplace=True)
+    return converted(model)

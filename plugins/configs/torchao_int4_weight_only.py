@@ -12,10 +12,13 @@ from qx import Artifact, Config, Context, Option, Unsupported, hookimpl
 
 if TYPE_CHECKING:
     import torch
+    from qx_plugins.linears import Kernel
     from torch import nn
 
 #: The kernel computes so many outputs at once.
 OUTPUTS = 16
+#: All are multiples of the first: what cannot be cut into groups of that size cannot be cut into larger ones.
+GROUP_SIZES = (32, 64, 128, 256)
 
 
 @hookimpl
@@ -29,8 +32,8 @@ def describe() -> Config:
         options=(
             Option(
                 name="group_size",
-                default=32,
-                choices=(32, 64, 128, 256),
+                default=GROUP_SIZES[0],
+                choices=GROUP_SIZES,
                 help="Weights of a row that share a scale and a zero point.",
             ),
         ),
@@ -38,7 +41,12 @@ def describe() -> Config:
     )
 
 
-can_treat = treatable.by_linears_and_export
+@hookimpl
+def can_treat(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> None:
+    from qx_plugins.linears import check
+
+    check(model, _kernel(GROUP_SIZES[0]))
+    treatable.by_export(model, example_inputs)
 
 
 @hookimpl
@@ -51,10 +59,14 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
     except ImportError as error:
         raise Unsupported(f"this version of torchao has no 4-bit weights for CPUs: {error}") from error
     size = context.options["group_size"]
-    model = quantized(
-        Bfloat16(model),
-        PrototypeInt4WeightOnlyConfig(group_size=size),
-        takes=lambda one: one.in_features % size == 0 and one.out_features % OUTPUTS == 0,
-        needs=f"whose inputs are a multiple of {size} and whose outputs are one of {OUTPUTS}",
-    )
+    model = quantized(Bfloat16(model), PrototypeInt4WeightOnlyConfig(group_size=size), _kernel(size))
     return compiled(exported(model, example_inputs), context.folder)
+
+
+def _kernel(size: int) -> Kernel:
+    from qx_plugins.linears import Kernel
+
+    return Kernel(
+        lambda one: one.in_features % size == 0 and one.out_features % OUTPUTS == 0,
+        f"whose inputs are a multiple of {size} and whose outputs are one of {OUTPUTS}",
+    )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qx import Artifact, Context, Loader, hookimpl
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import torch
 
     from qx.records import Arrays
@@ -19,7 +20,8 @@ def describe() -> Loader:
     return Loader(
         name="executorch",
         summary="ExecuTorch's own runtime with XNNPACK, through its Python binding, which needs torch.",
-        imports=("torch",),
+        # The binding is linked against torch, whose libraries must be there before it.
+        imports=("torch", _binding()),
         requires=("executorch>=1.0",),
         extra="executorch",
     )
@@ -30,15 +32,15 @@ def load(artifact: Artifact, context: Context) -> ExecuTorchSubject:
     return ExecuTorchSubject(artifact.folder / artifact.files[0], context.threads, artifact.details["most"])
 
 
-def _runtime() -> Any:
-    """The binding by itself: the module that wraps it also imports the exporter, which takes seconds."""
-    try:
-        from executorch.extension.pybindings import _C
-    except ImportError:
-        from executorch.extension.pybindings import portable_lib
+def _binding() -> str:
+    """The module of the binding by itself, where there is one, and else ``portable_lib``.
 
-        return portable_lib
-    return _C
+    That wraps it, and also imports the exporter, which takes seconds. Looked up without importing anything.
+    """
+    spec = find_spec("executorch")
+    places = spec.submodule_search_locations if spec is not None else None
+    found = any([*Path(place, "extension", "pybindings").glob("_C.*")] for place in places or ())
+    return f"executorch.extension.pybindings.{'_C' if found else 'portable_lib'}"
 
 
 class ExecuTorchSubject:
@@ -47,7 +49,7 @@ class ExecuTorchSubject:
     def __init__(self, path: Path, threads: int, most: int) -> None:
         import torch
 
-        runtime = _runtime()
+        runtime = import_module(_binding())
         torch.set_num_threads(threads)
         # The pool of XNNPACK heeds no environment variable. It must not be changed while a program runs.
         runtime._unsafe_reset_threadpool(threads)

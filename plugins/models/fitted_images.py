@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 from qx_plugins.models import image_folder
 from qx_plugins.models.array_cache import cached_array, file_identity
-from qx_plugins.models.images import NormalisedImages
+from qx_plugins.models.images import NormalisedImages, Pixels
 
 from qx import Data, DataError
 
@@ -39,8 +40,10 @@ def load_fitted(
     """Give ``count`` images of a split (0: all), drawn evenly over its classes, always the same.
 
     ``inputs["image"]`` is float32 ``[n, *shape]`` (channels, height, width), normalised as it is indexed;
-    ``labels`` int64 ``[n]``. Classes are numbered in the alphabetical order of their folders. Raises
-    ``DataError``.
+    ``labels`` int64 ``[n]``. Classes are numbered in the alphabetical order of their folders. Test images are
+    decoded at once, and kept in ``cache``; training images when they are asked for: calibration takes a few
+    hundred of what may be more than memory holds. Raises ``DataError``, for a damaged image when it is
+    decoded.
     """
     folder = _folder(root, split)
     classes = image_folder.classes_of(folder)
@@ -54,24 +57,56 @@ def load_fitted(
     if empty := [name for name, paths in zip(classes, files, strict=True) if not paths]:
         raise DataError(f"{folder} has no images in class folder {empty[0]!r}; expected {LAYOUT}")
     chosen = [(path, label) for label, paths in enumerate(_drawn(files, count)) for path in paths]
-    pixels = cached_array(
-        cache,
-        f"fitted-{split}-{'x'.join(map(str, shape))}-{crop:g}-{count}",
-        origin=root,
-        identities=[file_identity(str(path.relative_to(folder)), path.stat()) for path, _ in chosen],
-        make=lambda: image_folder.decode_all(
-            [str(path) for path, _ in chosen],
-            (*shape[1:], shape[0]),
-            lambda image: fitted(image, shape, crop),
-            lambda done, text: progress(done, f"decoding {split} images, {text}"),
-        ),
+    lazy = LazyPixels(
+        [path for path, _ in chosen],
+        (*shape[1:], shape[0]),
+        lambda image: fitted(image, shape, crop),
+        lambda done, text: progress(done, f"decoding {split} images, {text}"),
     )
+    pixels: Pixels = lazy
+    if split == "test":
+        pixels = cached_array(
+            cache,
+            f"fitted-{split}-{'x'.join(map(str, shape))}-{crop:g}-{count}",
+            origin=root,
+            identities=[file_identity(str(path.relative_to(folder)), path.stat()) for path, _ in chosen],
+            make=lambda: lazy[:],
+        )
     return Data(
         inputs={"image": NormalisedImages(pixels, mean=tuple(mean), std=tuple(std))},
         labels=np.array([label for _, label in chosen], dtype=np.int64),
         classes=classes,
         source=root.resolve().name,
     )
+
+
+class LazyPixels:
+    """Files as images uint8 ``[n, height, width, channels]``, decoded when they are indexed, and not kept."""
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        shape: tuple[int, int, int],
+        fit: Callable[[Image.Image], np.ndarray],
+        progress: Callable[[float, str], None],
+    ) -> None:
+        self.shape: tuple[int, ...] = (len(paths), *shape)
+        self._paths, self._size = np.array([str(path) for path in paths], dtype=object), shape
+        self._fit, self._progress, self._done = fit, progress, 0
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        """One image for an integer, ``[k, ...]`` for a slice or an array. Raises ``DataError``."""
+        chosen = self._paths[key]
+        paths = [chosen] if isinstance(chosen, str) else chosen.tolist()
+        before, total = self._done, len(self._paths)
+
+        def tell(done: float, _: str) -> None:
+            count = before + round(done * len(paths))
+            self._progress(min(1.0, count / total), f"{count} so far")
+
+        pixels = image_folder.decode_all(paths, self._size, self._fit, tell)
+        self._done += len(paths)
+        return pixels[0] if isinstance(chosen, str) else pixels
 
 
 def fitted(image: Image.Image, shape: tuple[int, int, int], crop: float) -> np.ndarray:

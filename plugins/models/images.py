@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -11,16 +11,27 @@ import numpy as np
 _CHUNK = 256
 
 
+class Pixels(Protocol):
+    """Images uint8 ``[n, height, width, channels]``: an array, or what makes them when they are asked for."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of all images."""
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        """One image for an integer, ``[k, ...]`` for a slice or an array of integers."""
+
+
 class NormalisedImages:
     """Pixels uint8 ``[n, height, width, channels]``, indexed like float32 ``[n, channels, height, width]``.
 
     A value is ``(pixel / 255 - mean) / std``, in float32 and in this order, so that the figures are the same
     bit for bit wherever they are computed. Only what is asked for is converted: the pixels may be a memory
-    map.
+    map, or lie in files.
     """
 
-    def __init__(self, pixels: np.ndarray, *, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-        self._pixels = pixels.view(np.ndarray)
+    def __init__(self, pixels: Pixels, *, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        self._pixels = pixels.view(np.ndarray) if isinstance(pixels, np.ndarray) else pixels
         self._mean = np.array(mean, dtype=np.float32)
         self._std = np.array(std, dtype=np.float32)
         count, height, width, channels = pixels.shape
@@ -51,7 +62,7 @@ class NormalisedImages:
         array = self._normalised(self._pixels)
         return array if dtype is None else array.astype(dtype, copy=False)
 
-    def _normalised(self, pixels: np.ndarray) -> np.ndarray:
+    def _normalised(self, pixels: Pixels) -> np.ndarray:
         count, height, width, channels = pixels.shape
         result = np.empty((count, channels, height, width), dtype=np.float32)
         for start in range(0, count, _CHUNK):

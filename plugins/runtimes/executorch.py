@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 
 import torch
-from qx_plugins.runtimes.exporting import exported, lowering_error
+from qx_plugins.runtimes.exporting import exported, lowering
 from torch import nn
 from torch.export import ExportedProgram
 
@@ -38,15 +38,13 @@ def artifact(
     program = exported(model, example_inputs, MOST)
     # It tells what it leaves undelegated, line by line.
     logging.getLogger("executorch").setLevel(logging.ERROR)
-    try:
+    with lowering(program, "cannot be lowered to XNNPACK"):
         if quantize is not None:
             program = exported(quantize(program), example_inputs, MOST)
         lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
         # The caller's tensors are used as they are, and not copied into memory that is held for them.
         planning = MemoryPlanningPass(alloc_graph_input=False)
         made = lowered.to_executorch(ExecutorchBackendConfig(memory_planning_pass=planning))
-    except Exception as error:
-        raise lowering_error(program, error, "cannot be lowered to XNNPACK") from error
     with (context.folder / FILE).open("wb") as file:
         made.write_to_file(file)
     return Artifact(

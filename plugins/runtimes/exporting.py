@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
-from qx_plugins.tracing import blamed
+from qx_plugins.bfloat16 import Bfloat16
+from qx_plugins.tracing import BLAMELESS, blaming
 from torch import nn
 from torch.export import Dim, ExportedProgram, export
 
 from qx import Unsupported
 
+#: What a quantizer raises of itself, or of packages whose versions do not fit each other: no model did that.
+CLUMSY = (*BLAMELESS, AttributeError, TypeError, NameError)
 #: Letters of a reason that a row has room for.
 ROOM = 200
 
@@ -25,19 +32,43 @@ def exported(
     # torch.export takes a dimension of size 1 for one that is always 1; and what is guarded on in lowering
     # must hold for the largest batch, where there is one.
     inputs = tuple(torch.cat([tensor] * (most or 2)) for tensor in example_inputs)
-    batch = Dim("batch", min=1, max=most)
+    shapes = any_batch(model, len(inputs), Dim("batch", min=1, max=most))
+    with torch.no_grad(), blaming(model, "cannot be exported"):
+        # Not strict: the model runs as plain Python, so that an error is where it is raised.
+        return export(model, inputs, dynamic_shapes=shapes, strict=False)
+
+
+def any_batch(model: nn.Module, inputs: int, batch: Any) -> tuple[Any, ...]:
+    """Each input's first dimension, nested as the signature of ``forward`` takes them."""
+    shapes: tuple[Any, ...] = tuple({0: batch} for _ in range(inputs))
+    kinds = [parameter.kind for parameter in inspect.signature(model.forward).parameters.values()]
+    if inspect.Parameter.VAR_POSITIONAL in kinds:
+        named = kinds.index(inspect.Parameter.VAR_POSITIONAL)
+        return (*shapes[:named], shapes[named:])
+    return shapes
+
+
+@contextmanager
+def lowering(
+    program: ExportedProgram | None, what: str, *, blameless: tuple[type[BaseException], ...] = BLAMELESS
+) -> Iterator[None]:
+    """Have what a runtime's exporter or quantizer raises told as ``Unsupported``, but for the ``blameless``.
+
+    What it says starts with ``what``, and goes on as :func:`lowering_error` does.
+    """
     try:
-        with torch.no_grad():
-            # Not strict: the model runs as plain Python, so that an error is where it is raised.
-            return export(model, inputs, dynamic_shapes=tuple({0: batch} for _ in inputs), strict=False)
+        yield
+    except blameless:
+        raise
     except Exception as error:
-        raise Unsupported(f"cannot be exported: {blamed(error, model)}") from error
+        raise lowering_error(program, error, what) from error
 
 
-def lowering_error(program: ExportedProgram, error: BaseException, what: str) -> Unsupported:
+def lowering_error(program: ExportedProgram | None, error: BaseException, what: str) -> Unsupported:
     """The error for a graph that a runtime's exporter cannot take, with the layer where its message tells."""
     text = _whole(error)
-    layer = next((_layer(node) for node in program.graph.nodes if _is_told_of(node, text)), "")
+    nodes = () if program is None else program.graph.nodes
+    layer = next((_layer(node) for node in nodes if _is_told_of(node, text)), "")
     return Unsupported(f"{what}: {f'layer {layer!r}: ' if layer else ''}{reason(error)}")
 
 
@@ -53,9 +84,11 @@ def _is_told_of(node: torch.fx.Node, text: str) -> bool:
 
 
 def _layer(node: torch.fx.Node) -> str:
-    """The name of the layer that a node of the graph comes from."""
-    stack = node.meta.get("nn_module_stack") or {}
-    return next((path for path, _ in reversed(list(stack.values())) if path), "")
+    """The name of the layer that a node of the graph comes from, as the user's model calls it."""
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    path = next((path for path, _ in reversed(stack) if path), "")
+    wrapped = bool(stack) and f"{Bfloat16.__module__}.{Bfloat16.__name__}" in str(stack[0][1])
+    return path.partition(".")[2] if wrapped else path
 
 
 def reason(error: BaseException) -> str:

@@ -12,8 +12,11 @@ from typing import Any
 
 import onnx
 import torch
+from qx_plugins.calibration import taken
+from qx_plugins.runtimes.exporting import CLUMSY, exported, lowering
 from qx_plugins.runtimes.saturation import SEVEN_BITS, saturates
 from torch import nn
+from torch.export import ExportedProgram
 
 from qx import Artifact, Context
 from qx.records import Arrays
@@ -34,11 +37,12 @@ def artifact(
     assert context.folder is not None
     with tempfile.TemporaryDirectory(prefix="qx-") as name:
         plain, target = Path(name) / "exported.onnx", context.folder / FILE
-        _export(model, example_inputs, plain)
+        program = _export(model, example_inputs, plain)
         if quantize is None:
             shutil.copyfile(plain, target)
         else:
-            quantize(preprocessed(plain), target)
+            with lowering(program, "cannot be quantized by ONNX Runtime", blameless=CLUMSY):
+                quantize(preprocessed(plain), target)
     reduced = quantize is not None and saturates()
     return Artifact(
         folder=context.folder,
@@ -49,19 +53,15 @@ def artifact(
     )
 
 
-def _export(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], path: Path) -> None:
-    from qx_plugins.runtimes.exporting import exported, lowering_error
-
+def _export(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], path: Path) -> ExportedProgram:
     program = exported(model, example_inputs)
-    try:
-        # It tells its progress on standard output, and again in its errors.
-        with contextlib.redirect_stdout(io.StringIO()):
-            made = torch.onnx.export(program, dynamo=True, verbose=False)
-            assert made is not None
-            made.save(str(path), external_data=False)
-    except Exception as error:
-        raise lowering_error(program, error, "cannot be exported to ONNX") from error
+    # It tells its progress on standard output, and again in its errors.
+    with lowering(program, "cannot be exported to ONNX"), contextlib.redirect_stdout(io.StringIO()):
+        made = torch.onnx.export(program, dynamo=True, verbose=False)
+        assert made is not None
+        made.save(str(path), external_data=False)
     _strip(path)
+    return program
 
 
 def _strip(path: Path) -> None:
@@ -103,6 +103,7 @@ def static_artifact(
     model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context, *, per_channel: bool
 ) -> Artifact:
     """Activations uint8 and weights int8 between the extremes that calibration has seen, as QDQ."""
+    batches = taken(model)
 
     def quantize(source: Path, target: Path) -> None:
         from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
@@ -110,7 +111,7 @@ def static_artifact(
         quantize_static(
             str(source),
             str(target),
-            _Reader(_names(source), model.calibration),
+            _Reader(_names(source), batches),
             quant_format=QuantFormat.QDQ,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
-from qx_plugins.runtimes.exporting import exported, lowering_error
+from qx_plugins.runtimes.exporting import exported, lowering
 from torch import nn
 
 from qx import Artifact, Context
 
 if TYPE_CHECKING:
+    import numpy
     import openvino
 
 FILES = ("model.xml", "model.bin")
@@ -58,18 +59,25 @@ def _converted(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> op
     import openvino
 
     program = exported(model, example_inputs)
-    try:
+    with lowering(program, "cannot be converted for OpenVINO"):
         converted = openvino.convert_model(program)
         # Only the batch is left open: with other dimensions unknown, layers could not be prepared for theirs.
         converted.reshape({index: [-1, *tensor.shape[1:]] for index, tensor in enumerate(example_inputs)})
-    except Exception as error:
-        raise lowering_error(program, error, "cannot be converted for OpenVINO") from error
     return converted
+
+
+def bfloat16_bits(values: numpy.ndarray) -> numpy.ndarray:
+    """The upper halves of float32 numbers, uint16: rounded to the nearest bfloat16, ties to even."""
+    import numpy
+
+    bits = numpy.ascontiguousarray(values, dtype=numpy.float32).view(numpy.uint32)
+    # Carries into the upper half above one half of its last place; at one half, where that is odd.
+    rounded = ((bits + (0x7FFF + ((bits >> 16) & 1))) >> 16).astype(numpy.uint16)
+    return numpy.where(numpy.isnan(values), numpy.uint16(0x7FC0), rounded)
 
 
 def halved(model: openvino.Model) -> openvino.Model:
     """The same model with its float weights stored in bfloat16, as they are computed with."""
-    import numpy
     import openvino
     from openvino import opset13
 
@@ -78,9 +86,9 @@ def halved(model: openvino.Model) -> openvino.Model:
             continue
         if len(node.get_output_shape(0)) < 2:
             continue
-        narrow = openvino.op.Constant(
-            openvino.Type.bf16, node.get_output_shape(0), node.data.ravel().astype(numpy.float32).tolist()
-        )
+        shape = node.get_output_shape(0)
+        bits = openvino.Tensor(bfloat16_bits(node.data), shape, openvino.Type.bf16)
+        narrow = openvino.op.Constant(bits, shared_memory=False)
         narrow.set_friendly_name(f"{node.get_friendly_name()}/bf16")
         wide = opset13.convert(narrow, "f32")
         wide.set_friendly_name(node.get_friendly_name())

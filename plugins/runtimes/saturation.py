@@ -6,10 +6,9 @@ from qx import cpu_flags
 
 #: With these, products of 8-bit numbers are added up in 32 bits at once.
 EXACT = ("avx512_vnni", "avx_vnni", "amx_int8", "asimd")
-SEVEN_BITS = (
-    "weights have 7 bits: without VNNI this CPU adds up pairs of 8-bit products in 16 bits, "
-    "which weights of 8 bits could overflow"
-)
+_WHY = "without VNNI this CPU adds up pairs of 8-bit products in 16 bits, which"
+SEVEN_BITS = f"weights have 7 bits: {_WHY} weights of 8 bits could overflow"
+SEVEN_BIT_ACTIVATIONS = f"activations have 7 bits: {_WHY} activations of 8 bits could overflow"
 
 
 def saturates() -> bool:

@@ -6,12 +6,16 @@ those that the factory makes, and nothing is said of accuracy.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from qx import Context, Data, DataError, Option, UsageError, Workload, hookimpl
 
 if TYPE_CHECKING:
     import torch
+
+#: Where nobody says it: the middle 224 pixels of 256, the custom of ImageNet.
+CROP, SMALLEST_CROP = 0.875, 0.1
 
 
 @hookimpl
@@ -30,10 +34,10 @@ def describe() -> Workload:
             Option(name="std", default="", help="Of each channel, 0 to 1; else the model's metadata say it."),
             Option(
                 name="crop",
-                default=0.875,
-                minimum=0.1,
+                default=0.0,
+                minimum=0.0,
                 maximum=1.0,
-                help="Share of the shorter side that is cut out, unless the model's metadata say it.",
+                help="Share of the shorter side that is cut out; 0 for what the metadata say, else 0.875.",
             ),
             Option(
                 name="images",
@@ -61,7 +65,7 @@ def load_data(split: str, context: Context) -> Data:
     if context.data is None:
         raise DataError(f"no data were named; give --data DIR, a folder that holds {LAYOUT}")
     given = {name: _numbers(context, name, shape[0]) for name in ("mean", "std")}
-    told = {} if all(given.values()) else metadata(_due(context, "model"))
+    told = {} if context.options["crop"] and all(given.values()) else metadata(_due(context, "model"))
     for name in given:
         if not given[name]:
             given[name] = _of_metadata(told, name, shape[0])
@@ -71,7 +75,7 @@ def load_data(split: str, context: Context) -> Data:
         shape=shape,
         mean=given["mean"],
         std=given["std"],
-        crop=float(told.get("crop_pct") or context.options["crop"]),
+        crop=_crop(context, told),
         count=context.options["images"] if split == "test" else 0,
         cache=context.cache,
         progress=context.progress,
@@ -114,8 +118,15 @@ def _numbers(context: Context, name: str, channels: int) -> list[float]:
     return _checked(numbers, name, channels, f"--{name} {text}") if text else []
 
 
-def _of_metadata(told: object, name: str, channels: int) -> list[float]:
-    found = told.get(name) if isinstance(told, dict) else None
+def _crop(context: Context, told: Mapping[str, Any]) -> float:
+    crop = float(context.options["crop"] or told.get("crop_pct") or CROP)
+    if crop < SMALLEST_CROP:
+        raise UsageError(f"crop {crop:g}: expected a share of {SMALLEST_CROP} to 1")
+    return crop
+
+
+def _of_metadata(told: Mapping[str, Any], name: str, channels: int) -> list[float]:
+    found = told.get(name)
     if found is None:
         raise UsageError(
             "the model does not say how its inputs are normalised (pretrained_cfg): give --mean and --std, "

@@ -58,12 +58,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Check one plugin after another."""
     from qx.cli import NOT_WELL, OK, warn_of_broken
     from qx.errors import UsageError
-    from qx.testing.checking import Checking, host_with, open_bench
+    from qx.testing.checking import Checking, host_with_workload, open_bench
 
     if arguments.listing:
         _list(arguments.json)
         return OK
-    host = host_with(arguments.plugins, arguments.workload)
+    host = host_with_workload(arguments.plugins, arguments.workload)
     entries = _chosen(host.entries, arguments.names, arguments.plugins)
     if not entries:
         raise UsageError("name the plugins to check (see qx list), or give one with -p")

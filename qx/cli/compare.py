@@ -57,13 +57,15 @@ def register(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Read, compare, write, print."""
-    from qx.cli import OK
+    from qx.cli import OK, warn_of_broken
     from qx.cli.places import writable_file
     from qx.comparison import Compared, compare, named, read
     from qx.errors import UsageError
     from qx.files import write_together
+    from qx.host import Host
     from qx.report import changes, terminal
 
+    warn_of_broken(Host.discover(arguments.plugins))
     if arguments.format not in ("markdown", "json"):
         terminal.check_format(arguments.format)
     for file in arguments.out:

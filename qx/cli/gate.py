@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,17 +41,24 @@ def register(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Read, decide, write, print."""
-    from qx.cli import NOT_WELL, OK
+    from qx.cli import NOT_WELL, OK, warn_of_broken
     from qx.cli.places import writable_file
     from qx.comparison import read
     from qx.files import write_together
     from qx.gate import decide, read_rules, report
+    from qx.host import Host
 
+    warn_of_broken(Host.discover(arguments.plugins))
     for file in filter(None, (arguments.junit, arguments.markdown)):
         writable_file(file)
     rules = read_rules(arguments.rules)
     source = read(arguments.path)
     base = None if arguments.against is None else read(arguments.against)
+    if base is not None and not any(rule.against_base for rule in rules.rules):
+        note = (
+            f'note: no rule of {rules.place} has a limit with against = "base": {base.place} decides nothing'
+        )
+        print(f"qx: {note}", file=sys.stderr)
     ruling = decide(rules, source, base, other_calibration=arguments.other_calibration)
     written = {}
     if arguments.junit is not None:

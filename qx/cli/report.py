@@ -70,7 +70,7 @@ def _computed(found: Results, folder: Path) -> Results:
     if not samples.is_file():
         _tell(f"{samples} is not there, so the figures are those of the file, not computed again")
         return found
-    computed = recompute(found, read_samples(samples))
+    computed = recompute(found, read_samples(samples), samples)
     if differing := differences(found, computed):
         _tell(
             f"{len(differing)} figures computed from {samples} differ from those in the file, which another "

@@ -89,7 +89,7 @@ def _changes(base: Source, ours: Source) -> Iterator[Found]:
     for name, cell in base.results.cells.items():
         if cell.control:
             continue
-        other = ours.partner(cell)
+        other = ours.partner(base, name)
         if other is None:
             yield Found(_whole(ours, name, cell, "gone", "it is not in this run"))
             continue
@@ -176,10 +176,7 @@ def _of_metric(pair: Pair, column: Column, blank: Change) -> Iterator[Found]:
         try:
             difference = pair.compared(column, basis)
         except NotComparable as reason:
-            told = str(reason)
-            if basis == "direct" and pair.is_baseline:
-                told = f"{told}, and a baseline has no ratio to itself"
-            yield Found(evolve(shown, reason=told))
+            yield Found(evolve(shown, reason=str(reason)))
             continue
         yield Found(shown, difference, pair.floor(column, basis), having)
 

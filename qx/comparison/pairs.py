@@ -11,7 +11,7 @@ from attrs import frozen
 from qx import stats
 from qx.comparison.records import Basis, Side
 from qx.comparison.sources import Source
-from qx.records import Metric
+from qx.records import Metric, as_word
 from qx.report.tables import Column
 
 NO_SAMPLES = "its raw samples do not lie beside the results"
@@ -67,10 +67,10 @@ class Pair:
         metric = self._metric(column)
         for source, cell in self._sides:
             if source.recording is None:
-                raise NotComparable(f"{source.label}: {NO_SAMPLES}")
+                raise NotComparable(f"{source.name}: {NO_SAMPLES}")
             # Of a control there are no derived figures.
             if cell not in source.quantity(cell, column).measured:
-                raise NotComparable(f"{source.label}: there are no samples of it")
+                raise NotComparable(f"{source.name}: there are no samples of it")
         ours, theirs = (source.quantity(cell, column).values(cell) for source, cell in self._sides)
         if basis == "exact":
             return _exact(float(ours[0]), float(theirs[0]), metric)
@@ -113,14 +113,28 @@ class Pair:
         for field in ("unit", "better", "samples", "compare", "phase"):
             if getattr(ours, field) != getattr(base, field):
                 raise NotComparable(f"the metric is another one: its {field} differs")
+        if other := self._other_options(column):
+            raise NotComparable(f"it was measured with other options: {', '.join(other)}")
         return ours
+
+    def _other_options(self, column: Column) -> list[str]:
+        """The options that the two runs gave other values; one that a run does not know is at its default."""
+        defaults = self.ours.default_options(column) | self.base.default_options(column)
+        ours, base = (defaults | source.options(column) for source in (self.ours, self.base))
+        runs = self.ours.name, self.base.name
+        return [
+            f"{name} is {as_word(ours[name])} in {runs[0]} and {as_word(base[name])} in {runs[1]}"
+            for name in sorted({*ours} & {*base})
+            if ours[name] != base[name]
+        ]
 
     def _waves(self, column: Column, basis: Basis) -> list[Any]:
         """A value per wave of ours and of the base: logs where the metric is compared by ratio."""
         relative = self.ours.metric(column).compare != "difference"
         if basis == "direct":
             if not self.one_machine:
-                raise NotComparable("the runs are not known to come from one machine")
+                baseline = ", and a baseline has no ratio to itself" if self.is_baseline else ""
+                raise NotComparable(f"the runs are not known to come from one machine{baseline}")
             groups = [[cell] for _, cell in self._sides]
         else:
             groups = [[cell, self._own_baseline(source, cell)] for source, cell in self._sides]
@@ -128,7 +142,7 @@ class Pair:
         for (source, cell), group in zip(self._sides, groups, strict=True):
             quantity = source.quantity(cell, column)
             if not set(group) <= set(quantity.measured):
-                raise NotComparable(f"{source.label}: its baseline has no figures of it")
+                raise NotComparable(f"{source.name}: its baseline has no figures of it")
             if relative and not quantity.relative(group):
                 raise NotComparable("values that are not positive have no ratio")
             if basis == "direct":
@@ -136,7 +150,7 @@ class Pair:
             else:
                 waves.append(quantity.advantage(group[0], group[1]))
             if np.isnan(waves[-1]).all():
-                raise NotComparable(f"{source.label}: no wave has both it and its baseline")
+                raise NotComparable(f"{source.name}: no wave has both it and its baseline")
         return waves
 
     def _own_baseline(self, source: Source, cell: str) -> str:

@@ -49,23 +49,31 @@ class Source:
         """What was measured of each cell."""
         return {(one.cell, Column.of(one.metric, one.params)): one for one in self.results.measurements}
 
-    def partner(self, of: CellResult) -> str | None:
-        """The cell that is another run's ``of``.
+    @property
+    def name(self) -> str:
+        """What messages call it: its label, else where it lies."""
+        return self.label or self.place
 
-        Options that one of the two runs does not know are passed over where that leaves one cell only: an
-        option that a later version of a plugin adds makes no other cell of it.
+    def partner(self, other: Source, cell: str) -> str | None:
+        """The cell that is ``cell`` of another run.
+
+        Options that one of the two runs does not know are passed over where that leaves one cell only, seen
+        from either run: an option that a later version of a plugin adds makes no other cell of it, and the
+        cells of a sweep have none in common.
         """
-        if exact := self.cells.get(key(of)):
+        if exact := self.cells.get(key(other.results.cells[cell])):
             return exact
-        alike = [
+        alike = self._alike(other, cell)
+        return alike[0] if len(alike) == 1 and other._alike(self, alike[0]) == [cell] else None
+
+    def _alike(self, other: Source, cell: str) -> list[str]:
+        """Cells that may be a cell of another run: no option that both know differs, and neither is met."""
+        of = other.results.cells[cell]
+        return [
             name
-            for name, cell in self.results.cells.items()
-            if not cell.control
-            and _place(cell) == _place(of)
-            and all(cell.options[name] == of.options[name] for name in {*cell.options} & {*of.options})
-            and {*cell.options} != {*of.options}
+            for known, name in self.cells.items()
+            if known not in other.cells and _may_be(self.results.cells[name], of)
         ]
-        return alike[0] if len(alike) == 1 else None
 
     def baseline(self, cell: str) -> str | None:
         """The cell that this one is compared with in its own run."""
@@ -104,6 +112,15 @@ class Source:
         """The record of a metric."""
         return self.results.metrics[column.metric]
 
+    def options(self, column: Column) -> dict[str, Any]:
+        """The options of a metric, with the values that it was measured with."""
+        given = self.results.run.get("metric_options", {}).get(column.metric, {})
+        return {**self.default_options(column), **given}
+
+    def default_options(self, column: Column) -> dict[str, Any]:
+        """The same, with the values that they have when nobody sets them."""
+        return {option.name: option.default for option in self.metric(column).options}
+
     @property
     def fingerprint(self) -> str | None:
         """That of the machine, where the run recorded one."""
@@ -126,6 +143,16 @@ def _place(cell: CellResult) -> tuple[str, str, int]:
     return cell.workload, cell.config, cell.threads
 
 
+def _may_be(cell: CellResult, other: CellResult) -> bool:
+    """They differ in nothing but options that only one of the two knows."""
+    shared = {*cell.options} & {*other.options}
+    return (
+        _place(cell) == _place(other)
+        and {*cell.options} != {*other.options}
+        and all(cell.options[name] == other.options[name] for name in shared)
+    )
+
+
 def read(argument: str) -> Source:
     """The results in ``PATH`` or ``LABEL=PATH``, a file or a folder. Raises ``UsageError``."""
     label, sign, rest = argument.partition("=")
@@ -135,16 +162,20 @@ def read(argument: str) -> Source:
         raise UsageError(f"{argument} has no label before its =")
     path = Path(rest)
     found = results.read(path)
-    workloads = found.run["workloads"]
-    if not isinstance(workloads, Mapping) or not all(isinstance(one, Mapping) for one in workloads.values()):
-        raise UsageError(f"{rest} is no whole results file: run.workloads does not tell of each workload")
+    for field, what in (("workloads", "workload"), ("metric_options", "metric")):
+        if not _of_mappings(found.run.get(field, {})):
+            raise UsageError(f"{rest} is no whole results file: run.{field} does not tell of each {what}")
     folder = path if path.is_dir() else path.parent
     # Only the name counts: the samples lie beside the results, wherever both were moved to.
     samples = folder / Path(str(found.run["samples"])).name
     recording = read_samples(samples) if samples.is_file() else None
     if recording is not None:
-        check_whole(found, recording)
+        check_whole(found, recording, samples)
     return Source(place=rest, results=found, recording=recording, label=label.strip())
+
+
+def _of_mappings(value: object) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(one, Mapping) for one in value.values())
 
 
 def refusal(base: Source, ours: Source, *, other_calibration: bool = False) -> str | None:

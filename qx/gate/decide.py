@@ -92,7 +92,10 @@ def decide(
     if base is not None and (reason := refusal(base, source, other_calibration=other_calibration)):
         raise UsageError(f"not comparable: {reason}")
     cases = list(_cases(rules, source))
-    told = [_unmeasured(rule, source, cell, column) for rule, cell, column in cases]
+    told = [
+        _without_runtime_baseline(rule, source, cell, column) or _unmeasured(rule, source, cell, column)
+        for rule, cell, column in cases
+    ]
     intervals = sum(
         one is None and source.metric(column).samples != "exact"
         for one, (_, _, column) in zip(told, cases, strict=True)
@@ -139,6 +142,14 @@ def _blank(rule: Rule, source: Source, cell: str, column: Column, verdict: Verdi
     )
 
 
+def _without_runtime_baseline(rule: Rule, source: Source, cell: str, column: Column) -> Decision | None:
+    """The decision where the rule is against the runtime baseline, and the config is of no such runtime."""
+    config = source.results.configs[source.results.cells[cell].config]
+    if not rule.against_runtime_baseline or config.runtime_baseline is not None:
+        return None
+    return _blank(rule, source, cell, column, "not applicable", "its config has no runtime baseline")
+
+
 def _unmeasured(rule: Rule, source: Source, cell: str, column: Column) -> Decision | None:
     """The decision where there is no figure: a breach, unless nobody said that there must be one."""
     ended, measured = source.results.cells[cell], source.measurements.get((cell, column))
@@ -158,9 +169,9 @@ def _unmeasured(rule: Rule, source: Source, cell: str, column: Column) -> Decisi
 
 def _gone(rules: Rules, source: Source, base: Source) -> Iterator[Decision]:
     """Cells of the base that rules against it select, and that the results lack."""
-    met = {base.partner(cell) for cell in source.results.cells.values() if not cell.control}
+    met = {base.partner(source, name) for name, cell in source.results.cells.items() if not cell.control}
     for rule in rules.rules:
-        if rule.against != "base" or rule.limit in ABSOLUTE:
+        if not rule.against_base:
             continue
         for name, cell in base.results.cells.items():
             reference = base.results.configs[cell.config].reference
@@ -256,7 +267,7 @@ def _runtime_baseline(source: Source, cell: str) -> str | None:
 
 
 def _against_base(rule: Rule, source: Source, base: Source, cell: str, column: Column, level: float) -> Seen:
-    partner = base.partner(source.results.cells[cell])
+    partner = base.partner(source, cell)
     if partner is None:
         raise New(f"it is not in {base.place}")
     before = base.measurements.get((partner, column))

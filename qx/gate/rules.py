@@ -51,6 +51,16 @@ class Rule:
         word = "BASE" if self.against == "base" else f"the {self.against.replace('_', ' ')}"
         return f"{text} against {word}{', directly' if self.directly else ''}"
 
+    @property
+    def against_base(self) -> bool:
+        """Its limit is on how the results differ from those of BASE."""
+        return self.against == "base" and self.limit not in ABSOLUTE
+
+    @property
+    def against_runtime_baseline(self) -> bool:
+        """Its limit is on how a cell differs from that of its runtime baseline."""
+        return self.against == "runtime_baseline" and self.limit not in ABSOLUTE
+
     def selects(self, config: str, workload: str, *, reference: bool) -> bool:
         """Whether it is about a cell."""
         chosen = config in self.configs if self.configs else not reference
@@ -74,6 +84,7 @@ class Rules:
                 _known(config, results.configs, f"{where}: unknown config")
             for workload in rule.workloads:
                 _known(workload, results.run["workloads"], f"{where}: unknown workload")
+            _check_runtime_baselines(rule, results, where)
             _check_metric(rule, results.metrics[rule.metric], where)
             measured = [
                 dict(Column.of(one.metric, one.params).params).get("batch_size")
@@ -158,6 +169,13 @@ def _rules(number: int, table: Mapping[str, Any], where: str) -> list[Rule]:
         )
         for name in limits
     ]
+
+
+def _check_runtime_baselines(rule: Rule, results: Results, where: str) -> None:
+    """Raise ``UsageError`` where the rule names a config that has no runtime baseline to be held against."""
+    having = [name for name, config in results.configs.items() if config.runtime_baseline is not None]
+    for config in rule.configs if rule.against_runtime_baseline else ():
+        _known(config, having, f"{where} is against the runtime baseline, and there is none of config")
 
 
 def _check_metric(rule: Rule, metric: Metric, where: str) -> None:

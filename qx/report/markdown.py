@@ -152,7 +152,7 @@ def _pairs(view: View) -> str:
     for pair in view.results.pairs:
         cell, counterpart, *figures = view.pair(pair)
         rows.append([code(cell), code(counterpart), *map(unbroken, figures)])
-    return table([*wording.PAIR_COLUMNS, *(_title(column) for column in view.axes)], rows)
+    return table([*wording.PAIR_COLUMNS, *(_title(column) for column in view.pair_columns)], rows)
 
 
 def _front(view: View) -> str:

@@ -143,9 +143,9 @@ class View:
         return " ".join(filter(None, numbers.comparison(found, self.results.metrics[column.metric])))
 
     def pair(self, pair: PairResult) -> list[str]:
-        """The two cells of a pair, how far they agree, and how they compare on each axis."""
+        """The two cells of a pair, how far they agree, and how they compare on each of ``pair_columns``."""
         agreement = NOTHING if pair.agreement is None else numbers.percentage(pair.agreement, pair.ci)
-        compared = [self.against(pair.cell, pair.counterpart, column) for column in self.axes]
+        compared = [self.against(pair.cell, pair.counterpart, column) for column in self.pair_columns]
         return [self.name(pair.cell), self.name(pair.counterpart), agreement, *compared]
 
     def build(self, cell: str) -> tuple[str, ...]:
@@ -177,6 +177,17 @@ class View:
             Column.of(axis["metric"], {name: value for name, value in axis.items() if name != "metric"})
             for axis in self.results.axes
         ]
+
+    @cached_property
+    def pair_columns(self) -> list[Column]:
+        """The axes of the front, and the rest of what can be compared prediction by prediction."""
+        metrics = self.results.metrics
+        paired = [
+            column
+            for column in self.columns
+            if metrics[column.metric].phase == "predictions" and metrics[column.metric].samples == "per_item"
+        ]
+        return list(dict.fromkeys([*self.axes, *paired]))
 
     @cached_property
     def without_figures(self) -> list[Measurement]:

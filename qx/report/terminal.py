@@ -184,7 +184,7 @@ def _against_runtime(view: View, drawing: Drawing) -> str:
 
 
 def _pairs(view: View, drawing: Drawing) -> str:
-    header = [*wording.PAIR_COLUMNS, *(drawing.cell(one.metric, one.parameters) for one in view.axes)]
+    header = [*wording.PAIR_COLUMNS, *(drawing.cell(one.metric, one.parameters) for one in view.pair_columns)]
     return drawing.tables(header, [view.pair(pair) for pair in view.results.pairs], keys=2)
 
 

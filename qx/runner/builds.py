@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from shutil import which
 
 from attrs import asdict, evolve, frozen
 
@@ -114,11 +115,23 @@ def _key(job: BuildJob, prepared: Prepared, entry: Entry) -> str:
         "sources": [source_fingerprint(reference) for reference in sources],
         "qx": [qx.__name__, distribution_version("quant-explorer"), source_fingerprint(_WORKER)],
         "config": [entry.distribution, entry.version],
+        "model_versions": prepared.model_versions,
         "runtime": prepared.runtime,
         "requires": {name: distribution_version(name) for name in record.requires},
+        "programs": {name: _program(name) for name in record.programs},
         "cpu": sorted(cpu_flags()),
     }
     return hashlib.sha256(json.dumps(deciding, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+def _program(name: str) -> str | None:
+    """What tells a program from an earlier version of it, without running it."""
+    found = which(name)
+    if found is None:
+        return None
+    path = Path(found).resolve()
+    status = path.stat()
+    return f"{path} {status.st_size} {status.st_mtime_ns}"
 
 
 _WORKER = Reference(name="worker", module="qx.worker.build")

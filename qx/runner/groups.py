@@ -10,9 +10,9 @@ def grouped(
 ) -> tuple[tuple[str, ...], ...]:
     """The baseline, the control and at most ``room`` other cells (at least one) in each group.
 
-    ``runtime`` names the runtime baseline of a cell. The two share their group, since only cells that share
-    rounds can be compared within them; a runtime baseline with more cells than there is room for is in as
-    many groups as they need.
+    ``runtime`` names the runtime baseline of a cell. The two share their group, since cells that take turns
+    in the same rounds are compared the most sharply; a runtime baseline with more cells than there is room
+    for is in as many groups as they need.
     """
     room = max(1, room)
     parts: list[list[str]] = [[] for _ in range(max(1, -(-len(others) // room)))]

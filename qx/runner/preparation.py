@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from concurrent.futures import wait
+from concurrent.futures import FIRST_EXCEPTION, wait
 from importlib.resources import files
 from pathlib import Path
+from threading import Event
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import Factory, evolve, frozen
 
 from qx.errors import DataError, UsageError
 from qx.files import cache_folder
 from qx.host import Entry, Host
 from qx.jobs import DataJob, InspectJob
-from qx.runner.processes import Failure, Processes
+from qx.runner.processes import Failure, Processes, Worker
 from qx.runner.request import Reporter, Request, choose_workload, config, references, workload
 from qx.runner.settings import Variant, settled
 from qx.worker.inspect import ASKING
@@ -37,6 +38,8 @@ class Prepared:
     weights_sha256: str
     #: Of the user's own files that the model is made by.
     sources_sha256: str
+    #: Versions of the distributions that the model is made by.
+    model_versions: Mapping[str, str] = Factory(dict)
     #: Configs that say that they cannot treat the model.
     untreatable: Mapping[str, Failure]
     engine: str
@@ -161,6 +164,7 @@ def _prepared(
         weights=weights,
         weights_sha256=found["weights_sha256"],
         sources_sha256=found["sources_sha256"],
+        model_versions=found["versions"],
         untreatable={
             name: Failure("unsupported", stage, cause)
             for name, (stage, cause) in found["untreatable"].items()
@@ -214,16 +218,28 @@ def _jobs(
 def _done(
     look: InspectJob, lay: DataJob, timeout: float, processes: Processes, reporter: Reporter
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What came of both jobs, done side by side. Raises ``Failure``, ``UsageError`` or ``DataError``."""
+    """What came of both jobs, done side by side. The first that fails ends the other, and is what is told.
+
+    Raises ``Failure``, ``UsageError`` or ``DataError``.
+    """
+    over, workers = Event(), set[Worker]()
 
     def run(job: InspectJob | DataJob, timeout: float) -> dict[str, Any]:
-        return processes.run(job, job.do, timeout=timeout, progress=reporter.step)
+        worker = processes.start(job, job.do)
+        workers.add(worker)
+        if over.is_set():
+            worker.kill()
+        try:
+            return worker.answer(timeout=timeout, progress=reporter.step)
+        finally:
+            workers.discard(worker)
+            worker.close()
 
     def inspected() -> dict[str, Any]:
         try:
             return run(look, timeout)
         except Failure as failure:
-            if not failure.stage.startswith(ASKING):
+            if over.is_set() or not failure.stage.startswith(ASKING):
                 raise
             # A config that brings the process down when it is asked costs nobody else anything: its build
             # tells.
@@ -232,17 +248,28 @@ def _done(
     with processes.side_by_side(2) as pool:
         looked = pool.submit(inspected)
         laid = pool.submit(run, lay, max(timeout, 3600.0))
-        # Outside the block they may raise: where data are missing, another workload is to be had.
-        wait([looked, laid])
-    data = laid.result()
-    return looked.result(), data
+        done = wait([looked, laid], return_when=FIRST_EXCEPTION).done
+        over.set()
+        for worker in workers.copy():
+            worker.kill()
+    # Outside the block they may raise: where data are missing, another workload is to be had.
+    for ended in (laid, looked):
+        if ended in done:
+            ended.result()
+    return looked.result(), laid.result()
 
 
-def _check_classes(entry: Entry, outputs: int | None, data: Mapping[str, Any]) -> None:
+def _check_classes(entry: Entry, outputs: Sequence[int], data: Mapping[str, Any]) -> None:
+    """Raise ``UsageError`` where outputs ``[batch, *outputs]`` are not a score for each class of the data.
+
+    Scores of another number of classes are a mistake in any case; other outputs where there are labels.
+    """
     classes = data["classes"]
-    if data["labels"] and classes and outputs not in (None, len(classes)):
-        some = ", ".join(classes[:3]) + (", ..." if len(classes) > 3 else "")
-        raise UsageError(
-            f"workload {entry.name}: the data have {len(classes)} classes ({some}), and the model gives "
-            f"{outputs} outputs"
-        )
+    if not classes or list(outputs) == [len(classes)] or (len(outputs) != 1 and not data["labels"]):
+        return
+    some = ", ".join(classes[:3]) + (", ..." if len(classes) > 3 else "")
+    shape = ", ".join(map(str, ("batch", *outputs)))
+    given = f"{outputs[0]} outputs" if len(outputs) == 1 else f"[{shape}], where [batch, classes] is due"
+    raise UsageError(
+        f"workload {entry.name}: the data have {len(classes)} classes ({some}), and the model gives {given}"
+    )

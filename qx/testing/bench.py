@@ -14,7 +14,7 @@ from attrs import evolve, frozen
 from qx.errors import DataError, UsageError
 from qx.files import cache_folder
 from qx.host import Entry, Host, Reference
-from qx.jobs import BuildJob, Job, ServeJob, WatchJob
+from qx.jobs import BuildJob, InspectJob, Job, ServeJob, WatchJob
 from qx.manifest import Manifest
 from qx.records import Config, Record
 from qx.runner import settings
@@ -98,8 +98,9 @@ class Bench:
 
     @property
     def reference(self) -> Reference:
-        """How to import it."""
-        assert self.entry.reference is not None
+        """How to import it. Raises ``Failed`` where that cannot be known."""
+        if self.entry.reference is None:
+            raise Failed(self.entry.reason)
         return self.entry.reference
 
     @property
@@ -172,6 +173,19 @@ class Bench:
             "offline": is_offline(self.request),
             "cache": str(cache_folder()),
         }
+
+    def inspect_job(self, *configs: Reference) -> InspectJob:
+        """The job that makes the workload's model and asks configs whether they can treat it."""
+        prepared = self.prepared
+        assert prepared.workload.reference is not None
+        return InspectJob(
+            seed=self.request.seed,
+            workload=prepared.workload.reference,
+            workload_options=prepared.options,
+            weights=str(prepared.weights) if prepared.weights else None,
+            engine=prepared.engine,
+            configs=configs,
+        )
 
     # Builds and launches --------------------------------------------------------------------------
 
@@ -297,15 +311,12 @@ def workload_name(host: Host, given: str | None) -> str:
 
 
 def named(host: Host, kind: Any, given: str) -> Entry:
-    """A plugin by its name, or as ``-p`` takes it."""
-    for entry in host.ready(kind):
-        reference = entry.reference
-        if reference is None:
-            continue
-        if given in (reference.target, reference.module):
-            return entry
-        if reference.path is not None and str(Path(given.partition(":")[0]).resolve()) == reference.path:
-            return entry
+    """A plugin by its name, or as ``-p`` takes it. Raises ``UsageError``."""
+    place, sign, attribute = given.partition(":")
+    target = str(Path(place).resolve()) + sign + attribute if place.endswith(".py") else given
+    for entry in host.entries:
+        if entry.reference is not None and entry.reference.target == target:
+            return host.get(kind, entry.name)
     return host.get(kind, given)
 
 

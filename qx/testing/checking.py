@@ -9,11 +9,11 @@ from typing import Any
 from attrs import evolve
 
 from qx.catalogue import unknown
-from qx.errors import UsageError
+from qx.errors import DataError, UsageError
 from qx.host import Entry, Host
 from qx.records import Kind
 from qx.runner.processes import Failure
-from qx.testing.bench import TESTBENCH, Bench, conformance_of
+from qx.testing.bench import TESTBENCH, Bench, conformance_of, named
 from qx.testing.conformance import Conformance
 from qx.testing.verdicts import KINDS, Check, Failed, NotApplicable, Verdict, checks_of
 
@@ -53,7 +53,7 @@ class Checking:
             return Verdict(check.name, "passed", check.run(self.bench) or "")
         except NotApplicable as error:
             return Verdict(check.name, "not_applicable", str(error))
-        except (Failed, Failure) as error:
+        except (Failed, Failure, UsageError, DataError) as error:
             return Verdict(check.name, "failed", str(error))
 
     def _strictly(self, verdict: Verdict) -> Verdict:
@@ -86,6 +86,33 @@ def host_with(plugins: Sequence[str], *more: str | None) -> Host:
     return Host.discover([*plugins, TESTBENCH, *given])
 
 
+def host_with_workload(plugins: Sequence[str], given: str | None) -> Host:
+    """All plugins, with the workload that the user gives to ``--workload``.
+
+    Raises ``UsageError``, which names ``--workload`` and the choices where it is that.
+    """
+    host = host_with(plugins)
+    if given is None:
+        return host
+    choices = [entry.name for entry in host.ready("workload")]
+    try:
+        host = host_with(plugins, given)
+        named(host, "workload", given)
+    except UsageError as error:
+        if _is_no_module(error, given):
+            raise unknown("--workload: no workload, nor a module,", given, choices) from error
+        told = str(error).removeprefix(f"-p {given}").lstrip(": ")
+        raise UsageError(f"--workload {given}: {told} (choose from {', '.join(choices)})") from error
+    return host
+
+
+def _is_no_module(error: UsageError, name: str) -> bool:
+    """Whether there is nothing of that name to import, in place of something that does not work."""
+    breach = error.__cause__
+    missing = breach.__cause__ if breach is not None else None
+    return isinstance(missing, ModuleNotFoundError) and missing.name == name
+
+
 def open_bench(
     plugins: Sequence[str],
     choose: str | Entry,
@@ -95,7 +122,7 @@ def open_bench(
     shared: dict[str, Any] | None = None,
 ) -> Bench:
     """A bench for one plugin: that of a name, or an entry found before. Raises ``UsageError``."""
-    host = host_with(plugins)
+    host = host_with(plugins, workload)
     entry = _chosen(host, choose)
     told = conformance_of(host.plugin(entry.name), entry) if entry.usable else Conformance()
     if conformance is not None:
@@ -110,10 +137,11 @@ def open_bench(
 
 def _chosen(host: Host, choose: str | Entry) -> Entry:
     if isinstance(choose, Entry):
-        (entry,) = [one for one in host.entries if one.reference == choose.reference]
+        # Of a distribution that cannot be read there is nothing to import, only its name.
+        wanted = choose.name, choose.reference
+        entry = next(one for one in host.entries if (one.name, one.reference) == wanted)
     else:
-        entries = host.named(choose)
-        entry = entries[0]
+        entry = host.named(choose)[0]
     if entry.state == "left_out":
         raise UsageError(entry.complaint)
     if entry.kind == "wrapper":

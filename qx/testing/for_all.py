@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from importlib import metadata
 from typing import Any
 
+from qx.errors import DataError, UsageError
 from qx.jobs import DescribeJob
 from qx.records import Config, Option, Workload
 from qx.runner.processes import Failure
@@ -129,9 +130,9 @@ def needs_only(
     if strange:
         try:
             without(tuple(sorted(strange)))
-        except Failure as failure:
-            names = _told(strange, failure.cause)
-            raise Failed(f"needs {names}, which its record does not require: {failure}") from failure
+        except (Failure, UsageError, DataError) as error:
+            names = _told(strange, error.cause if isinstance(error, Failure) else str(error))
+            raise Failed(f"needs {names}, which its record does not require: {error}") from error
     return f"requires {', '.join(requires) or 'nothing'}"
 
 

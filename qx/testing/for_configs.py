@@ -7,6 +7,7 @@ from typing import Any
 from qx.runner.processes import Failure
 from qx.testing.bench import Bench, Built, Served
 from qx.testing.for_all import needs_only, refused
+from qx.testing.onlooker import onlookers
 from qx.testing.verdicts import Failed, NotApplicable, check
 
 #: How far outputs may lie from the fp32 model's, as a share of the largest of these, and count as the same.
@@ -52,6 +53,23 @@ def leaves_fp32_model(bench: Bench) -> str:
     if touched := bench.built.watched["fp32"]:
         raise Failed(f"changes what the fp32 model is: {' and '.join(touched)}")
     return "the same answers before and after"
+
+
+@check("config", after=("valid_record", "unique_name"))
+def leaves_shared_model(bench: Bench) -> str:
+    """``can_treat`` leaves the model and the example inputs as they are: all configs are shown the same."""
+    _ready(bench)
+    if not bench.host.implements(bench.entry.name, "can_treat"):
+        raise NotApplicable("has no can_treat")
+    before, after = onlookers(quantizable=bench.config.quantizable)
+    untreatable = bench.run(bench.inspect_job(before, bench.reference, after), "inspect")["untreatable"]
+    if before.name in untreatable:
+        _, reason = untreatable[before.name]
+        raise NotApplicable(f"does not treat the model of {bench.request.workload}: {reason}")
+    if after.name in untreatable:
+        _, changed = untreatable[after.name]
+        raise Failed(f"can_treat changes what all configs are shown: {changed}")
+    return "can_treat only looks"
 
 
 @check("config", after=("builds",))
@@ -192,9 +210,11 @@ def _keeps(bench: Bench) -> str:
 
 
 def _share(bench: Bench) -> float:
-    weights = bench.prepared.weights
-    assert weights is not None
-    return sum(bench.built.manifest.files.values()) / weights.stat().st_size
+    """The bytes of its files, as a share of those of the fp32 weights."""
+    prepared = bench.prepared
+    # Without a file of weights they are those that the model was made with, four bytes each.
+    fp32 = 4 * prepared.parameters if prepared.weights is None else prepared.weights.stat().st_size
+    return sum(bench.built.manifest.files.values()) / fp32
 
 
 def _distance(bench: Bench, served: Served, *, fp32: bool = False) -> float:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from attrs import evolve
+from attrs import evolve, frozen
 
 from qx.errors import DataError, UsageError
 from qx.jobs import ExamineJob, InspectJob
@@ -22,10 +23,49 @@ SHARED = 0.01
 COMPANY = 1e-4
 
 
+@frozen
+class Made:
+    """What came of making the model, with the weights that the workload brings or as it is made."""
+
+    #: None where it could not be made.
+    told: Mapping[str, Any] | None
+    weights: str | None = None
+    #: Why not.
+    flaw: str = ""
+
+
+def _record(bench: Bench) -> Workload:
+    assert isinstance(bench.record, Workload)
+    return bench.record
+
+
+def _made(bench: Bench) -> Made:
+    """The model, tried on its example inputs."""
+
+    def make() -> Made:
+        try:
+            job = _inspect_job(bench)
+            return Made(bench.watch(job, "inspect"), job.weights)
+        except (UsageError, DataError, Failure) as error:
+            return Made(None, flaw=str(error))
+
+    made: Made = bench.kept("made", make)
+    return made
+
+
+def _inspect_job(bench: Bench, options: Mapping[str, Any] | None = None) -> InspectJob:
+    """Raises ``UsageError`` where its weights are missing."""
+    weights = None if _record(bench).weights is None else str(weights_file(bench.entry, Request()))
+    given = {**bench.defaults, **(options or {})}
+    return InspectJob(
+        workload=bench.reference, workload_options=given, weights=weights, engine=default_engine()
+    )
+
+
 def _job(bench: Bench, **fields: Any) -> ExamineJob:
-    weights = weights_file(bench.entry, Request())
-    given = {"weights": str(weights) if weights else None, **bench.data(), **fields}
-    return ExamineJob(workload=bench.reference, workload_options=bench.defaults, **given)
+    """What looks at the data, and at the model too where it has weights that fit."""
+    given = {"weights": _made(bench).weights, "workload_options": bench.defaults, **bench.data(), **fields}
+    return ExamineJob(workload=bench.reference, **given)
 
 
 def _seen(bench: Bench) -> dict[str, Any]:
@@ -36,6 +76,10 @@ def _seen(bench: Bench) -> dict[str, Any]:
             return bench.watch(_job(bench), "examine")
         except DataError as error:
             raise NotApplicable(f"its data cannot be had: {error}") from error
+        except UsageError as error:
+            if _record(bench).takes_model:
+                raise NotApplicable(f"the user names its model and data: {error}") from error
+            raise
         except Failure as failure:
             raise Failed(str(failure)) from failure
 
@@ -45,27 +89,25 @@ def _seen(bench: Bench) -> dict[str, Any]:
 
 @check("workload", after=("valid_record", "unique_name"))
 def weights_fit(bench: Bench) -> str:
-    """Its weights are there and fit its model, name by name and shape by shape."""
+    """Its weights are there and fit its model, name by name and shape by shape.
+
+    Of a workload that brings none the model is only made, and must take its example inputs.
+    """
     if bench.entry.state == "unavailable":
         raise NotApplicable(bench.entry.reason)
-    assert isinstance(bench.record, Workload)
-    if bench.record.weights is None:
+    made, record = _made(bench), _record(bench)
+    if made.told is None and not record.takes_model:
+        raise Failed(made.flaw)
+    if made.told is None or record.weights is None:
         raise NotApplicable("brings no weights")
-    try:
-        job = InspectJob(
-            workload=bench.reference,
-            weights=str(weights_file(bench.entry, Request())),
-            engine=default_engine(),
-        )
-        told = bench.run(job, "inspect")
-    except UsageError as error:
-        raise Failed(str(error)) from error
-    return f"{told['parameters']:,} parameters"
+    return f"{made.told['parameters']:,} parameters"
 
 
-@check("workload", after=("weights_fit",))
+@check("workload", after=("valid_record", "unique_name"))
 def loads_data(bench: Bench) -> str:
     """Both splits load: named arrays of one length, finite, with labels that belong to its classes."""
+    if bench.entry.state == "unavailable":
+        raise NotApplicable(bench.entry.reason)
     for name, split in _seen(bench)["splits"].items():
         if len(set(split["lengths"].values())) != 1 or not min(split["lengths"].values()):
             raise Failed(f"the {name} split is empty, or its arrays differ in length: {split['lengths']}")
@@ -117,7 +159,7 @@ def says_what_data_it_needs(bench: Bench) -> str:
     return "needs none"
 
 
-@check("workload", after=("loads_data",))
+@check("workload", after=("loads_data", "weights_fit"))
 def example_inputs_accepted(bench: Bench) -> str:
     """Example inputs of any batch size have the shapes and types of the data, and the model takes them."""
     seen = _seen(bench)
@@ -135,7 +177,7 @@ def example_inputs_accepted(bench: Bench) -> str:
     return ", ".join(f"{name} {['n', *test['shapes'][name]]}".replace("'", "") for name in test["shapes"])
 
 
-@check("workload", after=("loads_data",))
+@check("workload", after=("loads_data", "weights_fit"))
 def model_is_fp32_and_settled(bench: Bench) -> str:
     """The model is fp32, answers the same twice, and answers an item alike alone and in a batch."""
     seen = _seen(bench)
@@ -148,7 +190,7 @@ def model_is_fp32_and_settled(bench: Bench) -> str:
     return f"outputs {seen['outputs']}"
 
 
-@check("workload", after=("loads_data",))
+@check("workload", after=("loads_data", "weights_fit"))
 def stubs_change_nothing(bench: Bench) -> str:
     """The form with stubs has the same state dict and outputs, or raises ``Unsupported``."""
     stubs = _seen(bench)["stubs"]
@@ -159,7 +201,7 @@ def stubs_change_nothing(bench: Bench) -> str:
     return "the same outputs, bit for bit"
 
 
-@check("workload", after=("loads_data",))
+@check("workload", after=("loads_data", "weights_fit"))
 def knows_its_data(bench: Bench) -> str:
     """With its weights it does better on the test split than chance, where there are labels and classes."""
     from qx import stats
@@ -180,8 +222,16 @@ def knows_its_data(bench: Bench) -> str:
 @check("workload", after=("loads_data",))
 def needs_what_it_says(bench: Bench) -> str:
     """It works with what its record requires, uses that, and imports no other distribution."""
-    used = _seen(bench)["watched"]["modules"]
-    return needs_only(bench, used, lambda absent: bench.watch(_job(bench), "examine", absent))
+    made = _made(bench)
+    if made.told is None:
+        raise NotApplicable(f"its model cannot be made here: {made.flaw}")
+
+    def without(absent: tuple[str, ...]) -> None:
+        bench.watch(_inspect_job(bench), "inspect", absent)
+        bench.watch(_job(bench), "examine", absent)
+
+    used = {*_seen(bench)["watched"]["modules"], *made.told["watched"]["modules"]}
+    return needs_only(bench, used, without)
 
 
 @check("workload", after=("loads_data",))
@@ -189,9 +239,11 @@ def refuses_bad_options(bench: Bench) -> str:
     """A value that an option cannot have is refused in words that name the option."""
 
     def attempt(options: dict[str, Any]) -> None:
-        job = evolve(_job(bench), workload_options={**bench.defaults, **options})
+        job = _job(bench, workload_options={**bench.defaults, **options})
         try:
             bench.run(job, "examine")
+            if job.weights is None:  # the model has not been made yet
+                bench.run(_inspect_job(bench, options), "inspect")
         except (UsageError, DataError) as error:
             raise Failure("failed", "examine", str(error)) from error
 

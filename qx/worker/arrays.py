@@ -97,13 +97,15 @@ class Split:
         return digest.hexdigest()
 
 
-#: Items converted at a time, where an array may be larger than the memory.
-CHUNK = 1024
+#: Items, and their bytes, that are converted at a time, where an array may be larger than the memory.
+CHUNK, CHUNK_BYTES = 1024, 64 << 20
 
 
 def _chunks(array: Any) -> Iterator[tuple[int, Any]]:
-    for start in range(0, len(array), CHUNK):
-        yield start, np.ascontiguousarray(array[start : start + CHUNK])
+    item = max(1, np.asarray(array[0:1]).nbytes)
+    size = max(1, min(CHUNK, CHUNK_BYTES // item))
+    for start in range(0, len(array), size):
+        yield start, np.ascontiguousarray(array[start : start + size])
 
 
 def _save(path: Path, array: Any) -> None:

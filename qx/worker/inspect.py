@@ -8,6 +8,7 @@ import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qx.environment import distribution_version
 from qx.errors import Unsupported, UsageError
 from qx.host import Host
 from qx.jobs import InspectJob
@@ -49,19 +50,21 @@ def run(job: InspectJob, channel: Channel) -> None:
         "runtime": _runtime(engines),
         "weights_sha256": weights,
         "sources_sha256": _sources(set(sys.modules) - before),
+        "versions": _versions(model, set(sys.modules) - before),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "outputs": outputs,
     }
     channel.answer(**told, untreatable=_untreatable(job, host, model, channel))
 
 
-def _outputs(job: InspectJob, host: Host, model: nn.Module) -> int | None:
-    """How many scores the model gives for an item; None where it gives something else."""
+def _outputs(job: InspectJob, host: Host, model: nn.Module) -> list[int]:
+    """The shape of what the model gives for an item: ``[classes]`` where it gives scores."""
     import torch
 
     examples = example_inputs(host, job, job.workload.name, job.workload_options, 2)
     try:
-        with torch.inference_mode():
+        # Not inference mode: what a model keeps of its first call must do for the exporters, too.
+        with torch.no_grad():
             outputs = model(*examples)
     except Exception as error:
         shapes = ", ".join(str(list(example.shape)) for example in examples)
@@ -71,7 +74,7 @@ def _outputs(job: InspectJob, host: Host, model: nn.Module) -> int | None:
         raise UsageError(
             f"{type(model).__name__} gives {type(outputs).__name__}, where one tensor [batch, ...] is due"
         )
-    return outputs.shape[1] if outputs.dim() == 2 else None
+    return list(outputs.shape[1:])
 
 
 def _untreatable(
@@ -128,6 +131,17 @@ def _sources(modules: set[str]) -> str:
             digest.update(name.encode())
             digest.update(Path(place).read_bytes())
     return digest.hexdigest()
+
+
+def _versions(model: nn.Module, modules: set[str]) -> dict[str, str]:
+    """The distributions, with versions, of the model's layers and of what making the model imported."""
+    from importlib.metadata import packages_distributions
+
+    layers = {type(layer).__module__ for layer in model.modules()}
+    packages = {name.partition(".")[0] for name in layers | modules}
+    homes = packages_distributions()
+    names = sorted({name for package in packages for name in homes.get(package, ())})
+    return {name: str(distribution_version(name)) for name in names}
 
 
 def _runtime(engines: list[str]) -> dict[str, Any]:

@@ -105,7 +105,8 @@ class _Building(_Watching):
         build = self._build
         host = host_for(evolve(build, wrappers=()), (build.workload,))
         model = fp32_model(host, build, build.workload.name, build.workload_options, quantizable=False)
-        load_weights(model, Path(str(build.weights)))
+        if build.weights is not None:
+            load_weights(model, Path(build.weights))
         return model
 
     def _answers(self, model: Any) -> Any:

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from qx.cli import COMMANDS
+
 Qx = Callable[..., Any]
 WARNING = (
     "qx: warning: plugin 'torn_plugin' (torn 1.0) is broken: cannot be imported: ModuleNotFoundError: "
@@ -29,6 +31,7 @@ def torn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("torn")
 def test_every_command_works_and_names_it(qx: Qx, toy: Any) -> None:
     """All warn of it in one line on standard error; ``list`` has it in its table instead."""
+    Path("rules.toml").write_text('[[rule]]\nmetric = "file_size"\nlargest = 1_000_000\n')
     ran = qx("run", *toy.arguments(toy.config("plain")), "-m", "file_size", "--out", "out")
     commands = {
         "run": ran,
@@ -37,7 +40,12 @@ def test_every_command_works_and_names_it(qx: Qx, toy: Any) -> None:
         "train": qx("train", "--workload", "toy", *toy.given()),
         "show": qx("show", "latency"),
         "doctor": qx("doctor", "--seconds", 0.2),
+        "compare": qx("compare", "out", "again=out"),
+        "gate": qx("gate", "out", "--rules", "rules.toml"),
+        "check": qx("check", "file_size"),
+        "new": qx("new", "config", "mine"),
     }
+    assert {*commands, "list"} == {*COMMANDS}
     for command, done in commands.items():
         assert done.code == 0, (command, done.err)
         assert done.err.splitlines().count(WARNING) == 1, command

@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from qx.errors import UsageError
+from qx.host import Host
+from qx.testing.bench import named
 from qx.testing.verdicts import KINDS, checks_of
 
 #: A metric of one number, with room for what is wrong with it.
@@ -70,12 +73,82 @@ def test_an_expected_failure_that_passes_is_a_failure(
     assert "was expected to fail (issue 12)" in " ".join(done.out.split())
 
 
+BARE = """
+    from qx import Workload, hookimpl
+    from qx.testing import testbench
+
+    @hookimpl
+    def describe():
+        return Workload(name="bare", summary="Strokes.", random_weights=True)
+
+    make_model, load_data = testbench.make_model, testbench.load_data
+    example_inputs, train = testbench.example_inputs, testbench.train
+"""
+
+
+def test_a_workload_without_weights_is_checked_and_checked_with(
+    qx: Callable[..., Any], write_plugin: Callable[[str, str], str]
+) -> None:
+    """``--workload FILE.py`` takes one that only the file has; what asks nothing of weights is held to."""
+    done = qx("check", "dynamic_int8", "bare", "--workload", write_plugin("bare", BARE), "--json")
+    assert done.code == 0, done.out
+    config, workload = (
+        {check["check"]: check["state"] for check in one["checks"]} for one in json.loads(done.out)
+    )
+    asked_nothing = {"keeps_outputs", "refuses_bad_options"}
+    assert {name for name, state in config.items() if state != "passed"} == asked_nothing
+    of_weights = {"weights_fit", "knows_its_data", "model_is_fp32_and_settled", "stubs_change_nothing"}
+    of_weights |= {"example_inputs_accepted"}
+    assert {name for name, state in workload.items() if state != "passed"} == {
+        "refuses_bad_options",
+        *of_weights,
+    }
+
+
+def test_two_plugins_of_one_file_are_told_apart(write_plugin: Callable[[str, str], str]) -> None:
+    """``FILE.py:ATTRIBUTE`` is the plugin of that attribute, whichever stands first."""
+    path = write_plugin(
+        "several", "from qx.testing.worse import Worse\nGOOD, BAD = (Worse(n, 'S.', None) for n in 'gb')\n"
+    )
+    host = Host.discover([f"{path}:GOOD", f"{path}:BAD"])
+    assert [named(host, "config", f"{path}:{one}").name for one in ("GOOD", "BAD")] == ["g", "b"]
+    with pytest.raises(UsageError, match="unknown config"):
+        named(host, "config", path)
+
+
+def test_a_damaged_distribution_fails_its_check(
+    qx: Callable[..., Any], install: Callable[..., None], tmp_path: Path
+) -> None:
+    """A list of entry points that cannot be read fails by its reason, and is named with its version."""
+    install("torn", {}, {}, "1.5")
+    next(tmp_path.glob("site-torn*/*/entry_points.txt")).write_text("[qx]\nno equals sign\n")
+    done = qx("check", "torn")
+    assert done.code == 1, done.err
+    assert "torn: a plugin of unknown kind, torn 1.5" in done.out
+    assert "FAILED valid_record entry_points.txt or METADATA cannot be read" in " ".join(done.out.split())
+    assert done.err.startswith(
+        "qx: warning: plugin 'torn' (torn 1.5) is broken: entry_points.txt or METADATA"
+    )
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
         ((), "name the plugins to check"),
         (("no_such",), "unknown plugin 'no_such'"),
-        (("latency", "--workload", "no_such"), "no_such"),
+        (
+            ("latency", "--workload", "digits_cn"),
+            "--workload: no workload, nor a module, 'digits_cn' (choose",
+        ),
+        (
+            ("latency", "--workload", "latency"),
+            "--workload latency: 'latency' is a metric, not a workload (c",
+        ),
+        (
+            ("latency", "--workload", "lost.py"),
+            "--workload lost.py: there is no such file (choose from cifar",
+        ),
+        (("latency", "-p", "digits_cn"), "-p digits_cn cannot be imported"),
         (("-p", "no:latency", "latency"), "left out"),
     ],
 )

@@ -16,6 +16,7 @@ from attrs import evolve
 
 from qx import results
 from qx.comparison.records import schema
+from qx.recording import Recording, Series
 from qx.report import markdown
 
 Qx = Callable[..., Any]
@@ -129,9 +130,23 @@ def without_a_workload(place: Path) -> None:
     place.write_text(json.dumps(whole))
 
 
+def without_metric_options(place: Path) -> None:
+    whole = json.loads(place.read_text())
+    whole["run"]["metric_options"] = {"hits": 1}
+    place.write_text(json.dumps(whole))
+
+
 def bad_samples(place: Path) -> None:
     (samples,) = place.parent.glob("*.npz")
     samples.write_bytes(samples.read_bytes()[:-300])
+
+
+def few_samples(place: Path) -> None:
+    (samples,) = place.parent.glob("*.npz")
+    recording = Recording.read(samples)
+    hits = recording.series["toy/base"]["hits", None]
+    recording.add("toy/base", ("hits", None), Series.plain({"values": hits.values[:-1]}))
+    samples.write_bytes(recording.to_bytes())
 
 
 @pytest.mark.parametrize(
@@ -142,7 +157,12 @@ def bad_samples(place: Path) -> None:
         (other_data, "not comparable: b and a have different evaluation data of toy"),
         (nothing, "there are no results in b/full_results.json"),
         (without_a_workload, "b is no whole results file"),
+        (without_metric_options, "b is no whole results file: run.metric_options does not tell of each"),
         (bad_samples, "the samples in b/samples-"),
+        (
+            few_samples,
+            "the samples in b/samples-20260102T030405-abcdef.npz are not whole: of hits of toy/base",
+        ),
     ],
 )
 def test_bad_results_are_told_in_a_line(qx: Qx, damage: Callable[[Path], None], words: str) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
+from qx import doctor
 from qx.cli import main
 from qx.errors import UsageError
 from qx.runner import Request
@@ -16,10 +18,32 @@ def test_doctor_examines_and_measures(capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["doctor", "--seconds", "1", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert {one["state"] for one in told["findings"]} <= {"good", "bad", "unknown"}
-    assert {"swap", "threads", "other load"} <= {one["name"] for one in told["findings"]}
+    assert [one["name"] for one in told["findings"]] == [
+        "frequency governor", "turbo", "simultaneous multithreading", "other load", "hypervisor",
+        "control group", "swap", "threads",
+    ]  # fmt: skip
+    assert all(one["advice"] for one in told["findings"] if one["state"] == "bad")
     low, high = told["noise"]["ratio"]["ci"]
     assert low <= told["noise"]["ratio"]["value"] <= high
     assert told["noise"]["rounds"] >= 6
+
+
+def test_a_limit_of_any_group_around_this_process_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A quota on processors, however far up it was set, is told with the tightest limit of memory."""
+    inner = tmp_path / "system.slice" / "qx.service"
+    inner.mkdir(parents=True)
+    (tmp_path / "system.slice" / "cpu.max").write_text("150000 100000\n")
+    (inner / "cpu.max").write_text("max 100000\n")
+    (inner / "memory.max").write_text(f"{2 * 2**30}\n")
+    monkeypatch.setattr(doctor, "CGROUP", tmp_path)
+    monkeypatch.setattr(doctor, "control_group", lambda: inner)
+    (found,) = [one for one in doctor.examine() if one.name == "control group"]
+    assert (found.state, found.found) == (
+        "bad",
+        "1.5 processors, by a quota that stops processes in between; 2.0 GiB of memory",
+    )
 
 
 def test_doctor_refuses_no_time(capsys: pytest.CaptureFixture[str]) -> None:

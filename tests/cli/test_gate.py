@@ -121,6 +121,14 @@ def test_strict_fails_what_cannot_be_told(qx: Qx) -> None:
 
 
 @pytest.mark.usefixtures("toy")
+def test_a_base_that_decides_nothing_is_told(qx: Qx) -> None:
+    """With ``--against`` and no rule against base a note says so; the exit code stays what it is."""
+    done = qx("gate", "run", "--against", "run")
+    assert (done.code, done.err.count("\n")) == (0, 1)
+    assert 'qx: note: no rule of qx-gate.toml has a limit with against = "base": run decides' in done.err
+
+
+@pytest.mark.usefixtures("toy")
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -91,6 +91,27 @@ def test_it_shows_up(made: Made) -> None:
     assert made.name in tables
 
 
+@pytest.mark.parametrize(("kind", "name"), [("config", "torch"), ("metric", "np"), ("workload", "numpy")])
+def test_any_name_will_do(qx: Callable[..., Any], kind: str, name: str) -> None:
+    """Its own tests pass where the plugin is called as a package that they import."""
+    assert qx("new", kind, name).code == 0
+    folder = Path(f"qx-{name}").resolve()
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder / "src"), *sys.path])}
+    words = ("pytest", "-q", "-p", "no:cacheprovider", f"tests/test_{name}.py")
+    with _started(folder, environment, *words) as tests:
+        told, errors = tests.communicate()
+    assert tests.returncode == 0, told + errors
+
+
+def test_its_readme_says_what_works_at_once(made: Made) -> None:
+    """The command in the README needs no data but those that come with qx, and is a first look."""
+    readme = (made.folder / "README.md").read_text()
+    (command,) = (line.strip() for line in readme.splitlines() if line.startswith("    qx run "))
+    workload = made.name if made.kind == "workload" else "digits_cnn"
+    assert f"--workload {workload}" in command and command.endswith("--quick")
+    assert "artifacts/" in (made.folder / ".gitignore").read_text().splitlines()
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -99,6 +120,8 @@ def test_it_shows_up(made: Made) -> None:
         (("config", "plugins"), "there is a package 'qx_plugins' already"),
         (("config", "My-Recipe"), "'My-Recipe' cannot be a plugin's name"),
         (("config", "class"), "'class' cannot be a plugin's name"),
+        (("config", "my_"), "'my_' cannot be a plugin's name"),
+        (("workload", "testbench"), "the name 'testbench' is taken, by qx itself"),
         (("loader", "mine"), "invalid choice: 'loader'"),
         (("metric", "mine", "--dir", "."), ". is there already"),
     ],

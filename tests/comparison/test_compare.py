@@ -11,6 +11,7 @@ from attrs import evolve
 
 from qx.comparison import Compared, Source, compare, named, refusal
 from qx.errors import UsageError
+from qx.records import Option
 
 ONE, OTHER = {"fingerprint": "one"}, {"fingerprint": "other", "cpu": "Another CPU"}
 
@@ -114,7 +115,7 @@ def test_a_metric_that_is_missing_is_gone(base: Source, builders: ModuleType) ->
 
 
 def test_options_tell_cells_of_a_config_apart(builders: ModuleType) -> None:
-    """Cells are met by their options; one that a later version adds makes no other cell."""
+    """Cells are met by their options; one that a later version adds makes no other cell, a sweep does."""
 
     def with_options(run: Source, *options: dict[str, Any]) -> Source:
         results = run.results
@@ -126,10 +127,39 @@ def test_options_tell_cells_of_a_config_apart(builders: ModuleType) -> None:
     run = source(builders.small(), "run", **ONE)
     plain = with_options(run, {})
     two = with_options(run, {"n": 32}, {"n": 256})
-    assert two.partner(two.results.cells["toy/quick_1"]) == "toy/quick_1"
-    assert plain.partner(two.results.cells["toy/quick_1"]) == "toy/quick_0"
-    assert two.partner(plain.results.cells["toy/quick_0"]) is None
-    assert with_options(run, {"n": 8}).partner(two.results.cells["toy/quick_0"]) is None
+    assert two.partner(two, "toy/quick_1") == "toy/quick_1"
+    one = with_options(run, {"n": 256})
+    assert plain.partner(one, "toy/quick_0") == one.partner(plain, "toy/quick_0") == "toy/quick_0"
+    assert two.partner(plain, "toy/quick_0") is None
+    assert plain.partner(two, "toy/quick_0") is plain.partner(two, "toy/quick_1") is None
+    both = with_options(run, {}, {"n": 32})
+    assert plain.partner(both, "toy/quick_0") == "toy/quick_0"
+    assert plain.partner(both, "toy/quick_1") is None
+    assert with_options(run, {"n": 8}).partner(two, "toy/quick_0") is None
+
+
+def test_a_metric_with_other_options_is_another_one(builders: ModuleType) -> None:
+    """What was measured with other options is not compared; the option and both its values are named."""
+    runs = [
+        source(builders.small(run={"metric_options": {"hits": {"k": k, "all": True}}}), name, **ONE)
+        for name, k in (("base", 1), ("ours", 5))
+    ]
+    (change,) = (one for one in compare(runs).changes if (one.config, one.metric) == ("quick", "hits"))
+    assert change.verdict == "not comparable"
+    assert change.reason == "it was measured with other options: k is 5 in ours and 1 in base"
+    assert verdicts(compare(runs), "quick")["weight", None, "exact"] == "same"
+
+
+def test_an_option_that_a_run_does_not_know_is_at_its_default(builders: ModuleType) -> None:
+    """An option that a later version of a metric adds makes another metric of it only where it was set."""
+    before = source(builders.small(), "base", **ONE)
+    hits = evolve(builders.HITS, options=[Option(name="k", default=1, help="Of the best, how many.")])
+    for value, verdict in ((1, "same"), (5, "not comparable")):
+        run = builders.small(
+            metrics=(hits, *builders.METRICS[1:]), run={"metric_options": {"hits": {"k": value}}}
+        )
+        told = verdicts(compare([before, source(run, "ours", **ONE)]), "quick")
+        assert told["hits", None, "items"] == verdict
 
 
 def test_without_samples_nothing_is_paired(base: Source, builders: ModuleType) -> None:

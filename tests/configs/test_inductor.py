@@ -33,6 +33,9 @@ BUILD = """
     from qx_plugins.loaders import aot_inductor
 
     name, folder, options = sys.argv[1], pathlib.Path(sys.argv[2]), json.loads(sys.argv[3])
+    if flags := options.pop("cpu_flags", None):
+        from qx_plugins.runtimes import saturation
+        saturation.cpu_flags = lambda: frozenset(flags)
     plugin = importlib.import_module(f"qx_plugins.configs.{name}")
     torch.manual_seed(0)
     torch.set_num_threads(1)
@@ -62,7 +65,8 @@ BUILD = """
         assert given.dtype == numpy.float32 and given.shape == due[:size].shape
         errors.append(float(abs(given - due[:size]).max() / abs(due).max()))
     unpacked = [line for line in open("/proc/self/maps") if "wrapper" in line and "(deleted)" not in line]
-    print(json.dumps({"errors": errors, "files": artifact.files, "left": unpacked}))
+    told = {"errors": errors, "files": artifact.files, "left": unpacked, "notes": artifact.notes}
+    print(json.dumps(told))
 """
 
 
@@ -117,6 +121,36 @@ def test_inductor_runs_every_layer_in_8_bits(tmp_path: Path, config: str) -> Non
 
 
 @needs_compiler
+@pytest.mark.skipif(
+    bool(pt2e.requires()) and importlib.util.find_spec("torchao") is None, reason="needs torchao"
+)
+@pytest.mark.parametrize("config", ["inductor_int8", "inductor_int8_qat"])
+def test_without_vnni_activations_have_7_bits_and_it_is_told(tmp_path: Path, config: str) -> None:
+    """Where 8-bit products are added up in 16 bits the range is halved, and the artifact's notes say so."""
+    options = {"epochs": 1, "learning_rate": 1e-4, "loss": "teacher", "cpu_flags": ["avx2"]}
+    told = _built(config, tmp_path, options)
+    assert max(told["errors"]) < 0.1
+    assert [note for note in told["notes"] if "activations have 7 bits" in note]
+
+
+@pytest.mark.skipif(
+    bool(pt2e.requires()) and importlib.util.find_spec("torchao") is None, reason="needs torchao"
+)
+@pytest.mark.parametrize("training", [False, True])
+def test_the_range_of_activations_goes_by_the_cpu(training: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """128 levels without VNNI, else 256."""
+    from qx_plugins.runtimes import saturation
+
+    seen = []
+    for flags in ({"avx2"}, {"avx2", "avx512_vnni"}):
+        monkeypatch.setattr(saturation, "cpu_flags", lambda flags=flags: frozenset(flags))
+        model = pt2e.prepared(nn.Sequential(nn.Linear(4, 4)), (torch.zeros(1, 4),), training=training)
+        observers = [one for one in model.modules() if getattr(one, "dtype", None) is torch.uint8]
+        seen.append({one.quant_max for one in observers})
+    assert seen == [{127}, {255}]
+
+
+@needs_compiler
 @needs_torchao
 @pytest.mark.parametrize(
     ("config", "bits", "kernel", "error"),
@@ -147,11 +181,31 @@ class Branching(nn.Module):
 
 def test_a_model_that_cannot_be_exported_is_unsupported() -> None:
     """The layer whose code depends on data is named, with its kind and its line."""
+    from qx_plugins.bfloat16 import Bfloat16
+
     model = nn.Sequential(nn.Linear(4, 4), nn.Sequential(Branching()))
-    with pytest.raises(
-        Unsupported, match=r"torch\.export: layer '1\.0' \(Branching\), test_inductor\.py:\d+: "
-    ):
-        inductor.exported(model, (torch.zeros(1, 4),))
+    # By the name that its author knows it by, also where it was put into bfloat16.
+    for form in (model, Bfloat16(model)):
+        with pytest.raises(
+            Unsupported, match=r"torch\.export: layer '1\.0' \(Branching\), test_inductor\.py:\d+: "
+        ):
+            inductor.exported(form, (torch.zeros(1, 4),))
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_what_inductor_cannot_lower_is_unsupported(wrapped: bool) -> None:
+    """It is told with the layer; a compiler that fails is not the model's fault, and is told as it is."""
+    from qx_plugins.bfloat16 import Bfloat16
+    from torch._inductor import exc
+
+    model: nn.Module = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+    program = inductor.exported(Bfloat16(model) if wrapped else model, (torch.zeros(1, 4),))
+    cause = exc.LoweringException(ValueError("no such loop"), torch.ops.aten.relu.default, [], {})
+    words = r"cannot be lowered by Inductor: layer '1': LoweringException: ValueError: no such loop"
+    with pytest.raises(Unsupported, match=words), inductor._lowering(program):
+        raise cause
+    with pytest.raises(exc.CppCompileError), inductor._lowering(program):
+        raise exc.CppCompileError(["g++"], "internal compiler error")
 
 
 def test_a_summary_of_frames_is_enough_to_name_the_layer() -> None:
@@ -187,11 +241,15 @@ def test_torchao_says_which_layers_it_cannot_take() -> None:
     """A model without linear layers, or without one that the kernel takes, is unsupported, with its shape."""
     if pt2e.requires() == ():
         pytest.skip("torchao of this age needs a later torch")
-    from qx_plugins.linears import quantized
+    from qx_plugins.bfloat16 import Bfloat16
+    from qx_plugins.linears import Kernel, quantized
 
     with pytest.raises(Unsupported, match=r"nn\.Linear alone, and Conv2d has none"):
         quantized(nn.Conv2d(1, 1, 1), None)
     model = nn.Module()
     model.head = nn.Linear(8, 10)
-    with pytest.raises(Unsupported, match=r"no nn\.Linear of 16: layer 'head' .* takes 8 and gives 10"):
-        quantized(model, None, takes=lambda one: one.out_features % 16 == 0, needs="of 16")
+    kernel = Kernel(lambda one: one.out_features % 16 == 0, "of 16")
+    # By the name that its author knows it by, also where it was put into bfloat16.
+    for form in (model, Bfloat16(model)):
+        with pytest.raises(Unsupported, match=r"no nn\.Linear of 16: layer 'head' .* takes 8 and gives 10"):
+            quantized(form, None, kernel)

@@ -18,7 +18,10 @@ from torch import nn
 
 from qx import Artifact, Context, Unsupported
 from qx.host import Host
+from qx.jobs import ServeJob
 from qx.recording import Recording
+from qx.runner.processes import Processes
+from qx.worker.arrays import Split
 
 # The exporters warn of their own insides.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -38,6 +41,7 @@ FP32 = tuple(name for name in EVERY if name.endswith("fp32"))
 STATIC = tuple(name for name in EVERY if "int8" in name and "dynamic" not in name)
 #: What builds artifacts, and what serves them.
 BUILDERS, RUNTIMES = ("nncf", "onnx", "onnxscript", "torchao"), ("onnxruntime", "openvino", "executorch")
+BF16 = "<Type: 'bfloat16'>"
 READY = {entry.name for entry in Host.discover().ready("config")}
 
 
@@ -178,7 +182,13 @@ def test_a_recipe_in_two_runtimes_is_a_pair_where_both_run(runtimes: Any, config
 # Records ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", EVERY)
+def configs_with_extras() -> list[str]:
+    """The built-in configs that need packages which qx does not bring."""
+    configs = [entry for entry in Host.discover().entries if entry.kind == "config"]
+    return [entry.name for entry in configs if entry.record is not None and entry.record.extra]
+
+
+@pytest.mark.parametrize("name", configs_with_extras())
 def test_the_extra_installs_what_the_record_asks_for(name: str) -> None:
     """What a config says it needs is what its extra of the distribution installs."""
     setup = configparser.ConfigParser()
@@ -266,6 +276,75 @@ def test_threads_are_held(built: Callable[..., Any], config: str) -> None:
     assert (process_time() - begun) / (perf_counter() - began) < 1.15
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("config", due("fp32_baseline", "inductor_fp32", *FP32))
+def test_as_many_threads_work_as_are_asked_for(
+    qx: Callable[..., Any], config: str, threads: int, tmp_path: Path
+) -> None:
+    """In a process as launches are, whatever the build had: with two threads both compute, and no third."""
+    done = qx("quantize", "-c", config, "--workload", "digits_cnn")
+    assert done.code == 0, done.err
+    (folder,) = (word for word in done.out.split() if (Path(word) / "manifest.json").is_file())
+    noise = np.random.default_rng(0).standard_normal((256, 3, 32, 32), dtype=np.float32)
+    Split({"image": noise}, None, (), "noise").write(tmp_path)
+    job = ServeJob(
+        threads=threads,
+        artifact=folder,
+        inputs=str(tmp_path),
+        batch_sizes=(1,),
+        outputs=str(tmp_path / "outputs.npy"),
+    )
+    with Processes(tmp_path) as processes:
+        busy = np.array(processes.run(job, "serve", timeout=300)["busy_threads"])
+    shares = busy / busy.sum()
+    assert shares[:threads].min() > 0.2, shares
+    assert shares[threads:].sum() < 0.1, shares
+
+
+@pytest.mark.parametrize("config", due(*FP32, "executorch_int8"))
+def test_a_forward_may_take_any_number_of_inputs(config: str, tmp_path: Path) -> None:
+    """``forward(self, *inputs)`` is exported as any other, and the batch is left open."""
+
+    class Loose(Net):
+        def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+            return super().forward(inputs[0])
+
+    subject = served(convert(config, Loose().eval(), tmp_path))
+    assert answer(subject, np.zeros((3, 3, 16, 16), dtype=np.float32)).shape == (3, 5)
+
+
+def test_weights_are_rounded_to_the_nearest_bfloat16() -> None:
+    """As torch rounds them, bit for bit: ties to even, and what is too large to infinity."""
+    pytest.importorskip("openvino")
+    from qx_plugins.runtimes.openvino import bfloat16_bits
+
+    generator = np.random.default_rng(0)
+    any_bits = generator.integers(0, 2**32, 100_000, dtype=np.uint32)
+    ties = (any_bits & 0xFFFF0000) | 0x8000
+    few = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 3.4e38, 1e-40], dtype=np.float32)
+    values = np.concatenate([any_bits.view(np.float32), ties.view(np.float32), few]).reshape(-1, 1)
+    due = torch.from_numpy(values).to(torch.bfloat16)
+    given = torch.from_numpy(bfloat16_bits(values).view(np.int16)).view(torch.bfloat16)
+    assert given.shape == due.shape
+    whole = ~torch.isnan(due)
+    assert torch.equal(torch.isnan(given), ~whole)
+    assert torch.equal(given.view(torch.int16)[whole], due.view(torch.int16)[whole])
+
+
+@pytest.mark.parametrize("config", due("openvino_bf16"))
+def test_what_is_stored_in_bfloat16_is_what_was_rounded(built: Callable[..., Any], config: str) -> None:
+    """The constants of the file are the weights as torch rounds them."""
+    import openvino
+
+    artifact, net = built(config)
+    nodes = openvino.Core().read_model(artifact.folder / artifact.files[0]).get_ordered_ops()
+    given = [node.get_data(dtype=np.float32) for node in nodes if str(node.get_element_type()) == BF16]
+    weights = [layer.weight.detach().to(torch.bfloat16).float() for layer in (net.head, net.body[0])]
+    assert len(given) == len(weights)
+    for due in (weight.numpy().ravel() for weight in weights):
+        assert any(np.array_equal(one.ravel(), due) for one in given)
+
+
 @pytest.mark.parametrize("config", due("onnxruntime_fp32", "openvino_fp32", "executorch_fp32"))
 def test_a_model_that_cannot_be_exported_is_told_by_layer(config: str, tmp_path: Path) -> None:
     """The layer where the export fails and the reason stand in one line."""
@@ -293,6 +372,33 @@ def test_an_operator_that_the_runtime_lacks_is_told_by_layer(config: str, tmp_pa
     model = nn.Sequential(nn.Conv2d(3, 4, 1), Bessel()).eval()
     with pytest.raises(Unsupported, match=r"^cannot be exported to ONNX: layer '1': .*bessel_j0"):
         convert(config, model, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            ValueError("no scale for aten.relu.default"),
+            "cannot be quantized: layer '1': ValueError: no scale",
+        ),
+        (RuntimeError("odd graph"), "cannot be quantized: RuntimeError: odd graph"),
+        (TypeError("quantize() takes 2 arguments"), None),
+        (MemoryError("80 GB"), None),
+        (OSError("no space left"), None),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_a_quantizer_cannot_do_is_unsupported(error: Exception, told: str | None) -> None:
+    """It is told with the layer where the message says; what no model is to blame for is told as it is."""
+    from qx_plugins.runtimes.exporting import CLUMSY, exported, lowering
+
+    program = exported(nn.Sequential(nn.Linear(4, 4), nn.ReLU()).eval(), (torch.zeros(1, 4),))
+    with (
+        pytest.raises(Unsupported if told else type(error)) as raised,
+        lowering(program, "cannot be quantized", blameless=CLUMSY),
+    ):
+        raise error
+    assert str(raised.value).startswith(told or str(error))
 
 
 @pytest.mark.parametrize("config", due("onnxruntime_fp32", "openvino_fp32"))

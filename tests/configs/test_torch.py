@@ -12,9 +12,18 @@ import numpy as np
 import pytest
 import torch
 from qx_plugins import finetuning
-from qx_plugins.configs import bf16, fx_static_int8, qat_int8
+from qx_plugins.calibration import keep, taken
+from qx_plugins.configs import (
+    bf16,
+    fx_static_int8,
+    qat_int8,
+    static_int8_histogram,
+    static_int8_per_channel,
+    static_int8_per_tensor,
+)
 from qx_plugins.models.cifar_cnn import CifarCNN
 from torch import nn
+from torch.ao.quantization import DeQuantStub, QuantStub, fuse_modules
 
 from qx import Context, QxError, Unsupported
 
@@ -152,6 +161,77 @@ def test_a_model_that_cannot_be_fused_is_unsupported() -> None:
     """Without ``fuse_model`` eager-mode fine-tuning says what it lacks."""
     with pytest.raises(Unsupported, match=r"Linear has no fuse_model\(\)"):
         qat_int8.prepare_model(nn.Linear(2, 2))
+
+
+class Blocks(nn.Module):
+    """A convolution within a block, and stubs around; what the tests below go wrong with is given."""
+
+    def __init__(self, fuse: list[str] | None = None, added: bool = False) -> None:
+        super().__init__()
+        self.quant, self.dequant, self.fuse = QuantStub(), DeQuantStub(), fuse
+        self.block = nn.Module()
+        self.block.conv, self.block.relu = nn.Conv2d(3, 4, 1), nn.ReLU()
+        self.sum = Sum() if added else nn.Identity()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.dequant(self.sum(self.block.relu(self.block.conv(self.quant(images)))))
+
+    def fuse_model(self) -> None:
+        if self.fuse is None:
+            raise ValueError("not today")
+        fuse_modules(self.block, self.fuse, inplace=True)
+
+
+class Sum(nn.Module):
+    """Adds as one does in fp32, where 8 bits want ``FloatFunctional``."""
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return values + values
+
+
+@pytest.mark.parametrize("config", [static_int8_per_channel, qat_int8])
+@pytest.mark.parametrize(
+    ("fuse", "words"),
+    [
+        (None, r"fuse_model\(\): Blocks, test_torch\.py:\d+: not today"),
+        (["relu", "conv"], r"fuse_model\(\): modules 'block\.relu', 'block\.conv'; .*\bReLU'"),
+        (["conv", "bn"], r"fuse_model\(\): modules 'block\.conv', 'block\.bn'; .*no attribute 'bn'"),
+    ],
+)
+def test_a_model_whose_fusion_fails_is_unsupported(config: Any, fuse: list[str] | None, words: str) -> None:
+    """The modules that were to be fused are named, or the line that raised, with the reason."""
+    with pytest.raises(Unsupported, match=words):
+        config.prepare_model(Blocks(fuse).eval())
+
+
+# torch warns of observers that have seen nothing, as those of a model that is only rebuilt.
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "config", [static_int8_per_tensor, static_int8_per_channel, static_int8_histogram, qat_int8]
+)
+def test_an_operation_without_a_kernel_for_8_bits_is_unsupported(config: Any) -> None:
+    """The build names the layer, its line and the operation; what only rebuilds the model does not try."""
+    batch = {"image": np.zeros((4, 3, 8, 8), dtype=np.float32), "labels": np.zeros(4, dtype=np.int64)}
+    prepared = config.prepare_model(Blocks(["conv", "relu"], added=True).eval())
+    if config is not qat_int8:
+        del batch["labels"]
+        prepared = config.calibrate(prepared, [batch])
+    else:
+        prepared = keep(prepared.eval(), [batch])
+    words = (
+        r"does not run in 8 bits: layer 'sum' \(Sum\), test_torch\.py:\d+: aten::add\S* has no kernel for Q"
+    )
+    with pytest.raises(Unsupported, match=words):
+        config.convert(prepared)
+    config.convert(config.prepare_model(Blocks(["conv", "relu"], added=True).eval()))
+
+
+def test_a_users_own_attribute_is_left_alone() -> None:
+    """The model may have a ``calibration`` of its own: batches are kept beside it, and taken off again."""
+    model, batches = nn.Linear(2, 2), [{"x": np.zeros((1, 2), dtype=np.float32)}]
+    model.calibration = 3
+    assert taken(keep(model, batches)) is batches
+    assert (model.calibration, taken(model)) == (3, ())
 
 
 # Other models -------------------------------------------------------------------------------------

@@ -148,6 +148,44 @@ def test_cells_that_only_one_run_has(run: Source, builders: ModuleType) -> None:
     assert told == {"quick": "met", "alike": "too wide", "lost": "too wide"}
     told = {decision.config: decision.verdict for decision in gate(rule, run, few).decisions}
     assert told == {"quick": "met", "alike": "not applicable", "lost": "breached"}
+    assert one(gate(f'{rule}config = "alike"\n', run, few)) == "too wide"
+
+
+def test_a_rule_against_the_runtime_baseline(builders: ModuleType) -> None:
+    """It is about configs that have one; a rule that names another is refused, with the choices."""
+    made = builders.small().cells
+    cells = {**made, "quick": evolve(made["quick"], runtime_baseline="alike")}
+    run = source(builders.small(cells=cells))
+    rule = '[[rule]]\nmetric = "weight"\nagainst = "runtime_baseline"\nlargest_increase = 0\n'
+    ruling = gate(rule, run)
+    told = {decision.config: decision.verdict for decision in ruling.decisions}
+    assert told == {"quick": "met", "alike": "not applicable", "lost": "not applicable"}
+    assert ruling.passes(strict=True)
+    assert one(gate(f'{rule}config = "quick"\n', run)) == "met"
+    words = (
+        r"rule 1 is against the runtime baseline, and there is none of config 'alike' \(choose from quick\)"
+    )
+    with pytest.raises(UsageError, match=words):
+        gate(f'{rule}config = ["quick", "alike"]\n', run)
+
+
+def test_a_run_without_a_label_is_called_by_its_place(run: Source) -> None:
+    """Where nobody named the runs, a reason says which file it is about."""
+    rule = '[[rule]]\nconfig = "quick"\nmetric = "hits"\nagainst = "base"\nlargest_drop = 0.1'
+    nameless = evolve(run, label="", place="now/full_results.json", recording=None)
+    (decision,) = gate(rule, nameless, evolve(run, label="")).decisions
+    assert "cannot be told: now/full_results.json: its raw samples do not lie beside" in decision.line
+
+
+def test_a_metric_with_other_options_cannot_be_told(builders: ModuleType) -> None:
+    """What BASE measured with other options says nothing of the results."""
+    before, now = (
+        source(builders.small(run={"metric_options": {"hits": {"k": k}}}), f"k{k}") for k in (1, 5)
+    )
+    rule = '[[rule]]\nconfig = "quick"\nmetric = "hits"\nagainst = "base"\nlargest_drop = 0.1'
+    (decision,) = gate(rule, now, before).decisions
+    assert decision.verdict == "too wide"
+    assert "measured with other options: k is 5 in k5 and 1 in k1" in decision.line
 
 
 def test_without_samples_stored_intervals_are_widened(run: Source) -> None:

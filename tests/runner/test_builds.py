@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -189,6 +190,46 @@ def test_a_changed_plugin_is_another_build(bench: Bench) -> None:
     assert other.key != first.key
     again, started = bench.build("kept")
     assert (started, again.key) == (0, first.key)
+
+
+def test_another_compiler_is_another_build(
+    bench: Bench, toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A config that names a program is built anew when that is another one; the others are not."""
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    program = tmp_path / "qx-compiler"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    compiled = toy.config("compiled", record="programs=['qx-compiler', 'no-such-program']")
+    bench.build("kept")
+    assert [bench.build("compiled", None, compiled)[1] for _ in range(2)] == [1, 0]
+    program.write_text("#!/bin/sh\n# of another version\n")
+    assert [bench.build("compiled", None, compiled)[1] for _ in range(2)] == [1, 0]
+    assert bench.build("kept")[1] == 0
+
+
+def test_another_version_of_what_made_the_model_is_another_build(
+    bench: Bench, install: Callable[..., None], tmp_path: Path
+) -> None:
+    """Where layers come from a distribution of its own, an upgrade of it makes a new build."""
+    source = "import torch\nclass Layer(torch.nn.Linear): pass\n"
+    path = tmp_path / "toy.py"
+    toy = Path(bench.plugins[0]).read_text()
+    path.write_text(toy.replace("return torch.nn.Linear(4, 3)", "from nets import Layer; return Layer(4, 3)"))
+    plugins = [str(path), *bench.plugins[1:]]
+    versions, keys = [], []
+    for version in ("1.0", "1.1"):
+        install("some-nets", {}, {"nets": source}, version)
+        info = tmp_path / f"site-some-nets-{version}" / f"some_nets-{version}.dist-info"
+        (info / "top_level.txt").write_text("nets\n")
+        host = Host.discover(plugins)
+        prepared = _prepared(host, bench.request, bench.processes, ())
+        versions.append(prepared.model_versions["some-nets"])
+        (variant,) = variants(host.get("config", "kept"), {}, bench.request.calibration_n)
+        cell = cell_of("toy", variant, bench.request)
+        keys.append(build(host, bench.request, prepared, cell, bench.processes).key)
+    assert versions == ["1.0", "1.1"]
+    assert keys[0] != keys[1]
 
 
 def test_a_wrapper_is_another_build(bench: Bench, write_plugin: Callable[[str, str], str]) -> None:

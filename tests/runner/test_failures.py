@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import pytest
@@ -121,6 +123,78 @@ def test_without_the_baseline_the_rest_is_told(qx: Callable[..., Any], toy: Any)
     for one in done.measurements("other", "latency"):
         assert (one["outcome"], one["value"]) == ("failed", None)
         assert "broken_baseline did not end well, so nothing was timed" in one["cause"]
+
+
+def test_a_runtime_that_crashes_on_import_costs_its_own_rows(
+    qx: Callable[..., Any],
+    toy: Any,
+    write_plugin: Callable[[str, str], str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What a loader imports kills the process: its config crashed in the import, and others end well."""
+    (tmp_path / "broken_runtime.py").write_text("import os\nos.kill(os.getpid(), 11)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    loader = """
+        from qx import Loader, hookimpl
+
+        @hookimpl
+        def describe():
+            return Loader(name="broken", summary="Crashes.", imports=["broken_runtime"])
+
+        @hookimpl
+        def load(artifact):
+            raise NotImplementedError
+    """
+    plugins = [write_plugin("broken", loader), toy.config("theirs", loader="broken"), toy.config("ours")]
+    done = qx(
+        *("run", *toy.arguments(*plugins), "--quick", "--budget", 0.01, "--batch-size", 1),
+        *("-m", "accuracy", "-m", "latency", "--out", "out"),
+    )
+    assert done.code == 1, done.err
+    cell = done.cell("theirs")
+    assert (cell["outcome"], cell["stage"]) == ("crashed", "import")
+    assert "killed by SIGSEGV" in cell["cause"]
+    for name in ("toy_fp32", "ours"):
+        assert done.cell(name)["outcome"] == "ok"
+        assert {one["outcome"] for one in done.measurements(name)} == {"ok"}
+
+
+@pytest.mark.parametrize("wrong", ["model", "data"])
+def test_what_is_wrong_is_told_without_waiting_for_the_rest(
+    qx: Callable[..., Any], write_plugin: Callable[[str, str], str], wrong: str
+) -> None:
+    """A model that cannot be made ends the decoding of its data, and missing data end the model's making."""
+    bodies = {
+        "model": {"make": "raise UsageError('no such net')", "load": "time.sleep(1000)"},
+        "data": {"make": "time.sleep(1000)", "load": "raise DataError('no such folder')"},
+    }[wrong]
+    workload = """
+        import time
+        from qx import DataError, UsageError, Workload, hookimpl
+
+        @hookimpl
+        def describe():
+            return Workload(name="slow", summary="One half never ends.", random_weights=True)
+
+        @hookimpl
+        def make_model():
+            {make}
+
+        @hookimpl
+        def load_data(split):
+            {load}
+
+        @hookimpl
+        def example_inputs(batch_size):
+            raise NotImplementedError
+    """
+    path = write_plugin("slow", workload.format(**bodies))
+    began = perf_counter()
+    done = qx("run", "-p", path, "--workload", "slow", "-c", "dynamic_int8", "--timeout", 300, "--out", "out")
+    assert perf_counter() - began < 120
+    assert done.code == 2
+    assert done.err.splitlines()[-1] == f"qx: error: no such {'net' if wrong == 'model' else 'folder'}"
 
 
 # Metrics ------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from qx.recompute import differences, recompute
 from qx.recording import Recording
 from qx.results import read
 from qx.worker.arrays import Split
@@ -138,16 +139,26 @@ def test_rounds_go_in_an_order_that_changes_and_is_recorded(digits: Any, recordi
     orders = []
     series = {cell: recording.series[cell]["latency", 1] for cell in cells}
     about = digits.results["run"]["measuring"]
-    waves, rounds = about["waves"], about["rounds"]["latency"]["1"]
-    for wave in range(waves):
-        for number in range(rounds):
+    most, counts = about["rounds"]["latency"]["1"], []
+    (baseline,) = (one for cell, one in series.items() if cell.endswith("/fp32_baseline"))
+    for wave in range(about["waves"]):
+        counts.append(len(np.unique(baseline.round[baseline.wave == wave])))
+        for number in range(counts[-1]):
             places = {
                 cell: np.unique(one.position[(one.wave == wave) & (one.round == number)])
                 for cell, one in series.items()
             }
             assert sorted(int(place) for (place,) in places.values()) == list(range(len(cells)))
             orders.append(tuple(int(place) for (place,) in places.values()))
+    assert max(counts) == most
     assert len(set(orders)) > len(orders) / 2
+
+
+def test_figures_computed_again_are_the_same(digits: Any) -> None:
+    """From the samples that a real run has kept come all figures that it has written."""
+    written = read(digits.folder / "full_results.json")
+    recording = Recording.read(digits.folder / digits.results["run"]["samples"])
+    assert differences(recompute(written, recording), written) == []
 
 
 def test_every_cell_is_launched_in_every_wave(digits: Any) -> None:

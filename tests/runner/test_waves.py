@@ -70,6 +70,25 @@ SHY_LOADER = """
 """
 
 
+#: A metric that tells the only CPU that its launch may run on, or minus one.
+WHERE = """
+    import os
+    from qx import Metric, hookimpl
+
+    @hookimpl
+    def describe():
+        return Metric(
+            name="where", summary="Which CPU.", unit="", better="neither",
+            samples="per_launch", compare="difference", phase="fresh",
+        )
+
+    @hookimpl
+    def measure():
+        allowed = os.sched_getaffinity(0)
+        return float(allowed.pop()) if len(allowed) == 1 else -1.0
+"""
+
+
 @pytest.fixture(scope="module")
 def deaths(
     qx: Callable[..., Any],
@@ -244,6 +263,23 @@ def test_a_runtime_baseline_brings_nothing_else(qx: Callable[..., Any], toy: Any
     assert done.code == 0, done.err
     assert "takes part" not in done.err
     assert list(done.results["configs"]) == ["toy_fp32", "own_fp32", "own_int8"]
+
+
+def test_launches_keep_to_the_cpus_that_are_named(
+    qx: Callable[..., Any], toy: Any, write_plugin: Callable[[str, str], str]
+) -> None:
+    """``--cpus`` holds every launch, and more threads than CPUs are told with what they do to the figures."""
+    one = str(cpu_numbers()[-1]) if cpu_numbers() else "0"
+    where = write_plugin("where", WHERE)
+    done = qx(
+        *("run", *toy.arguments(where), "-m", "where", "-m", "latency", "--batch-size", 1, "--quick"),
+        *("--budget", 0.01, "--cpus", one, "--threads", 3, "--out", "out"),
+    )
+    assert done.code == 0, done.err
+    assert {one["value"] for one in done.measurements("toy_fp32", "where")} == {float(one)}
+    assert "--threads 3 on 1 CPUs: threads wait for each other, so latencies are longer" in done.err
+    about = done.results["run"]["measuring"]
+    assert (about["cpus"], about["held_to"]) == ([int(one)], 0)
 
 
 def test_there_are_six_waves_however_soon_precision_is_reached(qx: Callable[..., Any], toy: Any) -> None:

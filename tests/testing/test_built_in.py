@@ -11,8 +11,8 @@ from qx.host import Host
 from qx.testing import conformance_test
 
 #: One of each kind, and of metrics one of predictions and one of launches. The others follow with
-#: ``QX_SLOW=1``: they take minutes, and share all but a few lines with these.
-QUICK = {"static_int8_per_channel", "accuracy", "latency", "torch_eager"}
+#: ``QX_SLOW=1`` (``tox -e conformance``): they take minutes, and share all but a few lines with these.
+QUICK = {"static_int8_per_channel", "accuracy", "latency", "digits_cnn", "torch_eager"}
 
 
 def _left_out() -> Any:

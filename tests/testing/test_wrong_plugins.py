@@ -56,6 +56,27 @@ CONFIGS: dict[str, tuple[str, dict[str, str]]] = {
             """
         },
     ),
+    "treats_at_once": (
+        "leaves_shared_model",
+        {
+            "more": """
+            @hookimpl
+            def can_treat(model):
+                model.classifier.weight.data.zero_()
+            """,
+        },
+    ),
+    "asks_in_training_mode": (
+        "leaves_shared_model",
+        {
+            "record": ", quantizable=True",
+            "more": """
+            @hookimpl
+            def can_treat(model):
+                model.train()
+            """,
+        },
+    ),
     "sets_torch": ("leaves_process_state", {"body": "torch.set_grad_enabled(False)"}),
     "spoils_batches": (
         "leaves_inputs",
@@ -161,12 +182,12 @@ METRICS: dict[str, tuple[str, dict[str, str]]] = {
 
 WORKLOAD = """
 from attrs import evolve
-from qx import DataError, Option, Workload, hookimpl
+from qx import DataError, Option, UsageError, Workload, hookimpl
 from qx.testing import testbench
 
 @hookimpl
 def describe():
-    return Workload(name="{name}", summary="Strokes.", weights="qx.testing:testbench.pt"{record})
+    return Workload(name="{name}", summary="Strokes.", weights={weights}{record})
 
 @hookimpl
 def make_model(context):
@@ -190,7 +211,17 @@ def example_inputs(batch_size, context):
 
 WORKLOADS: dict[str, tuple[str, dict[str, str]]] = {
     "grown": ("weights_fit", {"model": "import torch; model.classifier = torch.nn.Linear(64, 5)"}),
+    "cannot_be_made": (
+        "weights_fit",
+        {"weights": "None", "record": ", random_weights=True", "model": "raise ValueError('no such layer')"},
+    ),
     "mislabelled": ("loads_data", {"data": "data = evolve(data, labels=data.labels + 1)"}),
+    "mislabelled_without_weights": (
+        "loads_data",
+        {"weights": "None", "data": "data = evolve(data, labels=data.labels + 1)"},
+    ),
+    "scolds": ("loads_data", {"data": "raise UsageError('give --data')"}),
+    "has_moods": ("same_data_again", {"data": "if context.seed: raise DataError('not today')"}),
     "leaks": ("splits_disjoint", {"data": "data = testbench.load_data('train')"}),
     "shuffles": (
         "same_data_again",
@@ -289,7 +320,13 @@ WRONG = {
     **{name: (WORKLOAD, *wrong) for name, wrong in WORKLOADS.items()},
     **{name: (LOADER, *wrong) for name, wrong in LOADERS.items()},
 }
-DEFAULTS = {"better": "higher", "samples": "per_item", "phase": "predictions", "requires": "[]"}
+DEFAULTS = {
+    "better": "higher",
+    "samples": "per_item",
+    "phase": "predictions",
+    "requires": "[]",
+    "weights": '"qx.testing:testbench.pt"',
+}
 
 
 def _source(template: str, name: str, parts: dict[str, str]) -> str:

@@ -32,8 +32,14 @@ from qx import (
     cpu_flags,
     hookimpl,
 )
+from qx.recording import Recording
+from qx.results import schema
+from qx.testing import Conformance, conformance_test
+from qx.testing.worse import HUNGRY, LATE, NOISY, PADDED, SLOW
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
 
 version: str = CONTRACT
@@ -76,6 +82,22 @@ metric = Metric(
 )
 workload = Workload(name="cats", summary="Cats.", weights="cats:cats.pt", default=False, fallback="digits")
 loader = Loader(name="there", summary="There.", imports=["numpy"], rebuilds=False)
+
+
+conformance = Conformance(
+    expected_failures={"deterministic": "seeded by the clock"},
+    worse="qx.testing.worse:NOISY",
+    subject="half",
+    workload="cats",
+    bad_options={"bits": [5]},
+)
+test_conformance: Callable[..., None] = conformance_test("my_package.half", conformance)
+worse: tuple[object, ...] = (NOISY, SLOW, PADDED, HUNGRY, LATE)
+
+recording = Recording.read(Path("samples.npz"))
+times: Sequence[float] = recording.series["cats/half"]["delay", 1].values
+scores: Any = recording.outputs["cats/half"]
+fields: Mapping[str, Any] = schema()["properties"]
 
 
 @hookimpl

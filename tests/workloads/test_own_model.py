@@ -17,19 +17,47 @@ NETS = """
 
     def net(classes=2):
         torch.manual_seed(0)
-        head = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, classes))
-        return nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), *head)
+        head = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, classes))
+        return nn.Sequential(nn.Conv2d(3, 32, 3), nn.ReLU(), *head)
 
     def three():
         return net(3)
+
+    def maps():
+        return nn.Conv2d(3, 2, 3)
+
+    class Said(nn.Module):
+        pretrained_cfg = {"mean": (0.5,) * 3, "std": (0.25,) * 3, "crop_pct": 0.5}
+
+        def forward(self, images):
+            return images
+
+    class Varied(nn.Module):
+        def __init__(self, classes=2):
+            super().__init__()
+            self.body = net(classes)
+
+        def forward(self, *inputs):
+            return self.body(inputs[0])
+
+    class Keeping(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.kept = net(), None
+
+        def forward(self, images):
+            if self.kept is None:
+                self.kept = torch.zeros(2)
+            self.kept.fill_(2.0)
+            return self.kept * self.body(images)
 
     def breaks():
         raise RuntimeError("no such size")
 
     class Swayed(nn.Module):
-        def __init__(self):
+        def __init__(self, classes=2):
             super().__init__()
-            self.body = net()
+            self.body = net(classes)
 
         def forward(self, images):
             return self.body(images) if images.sum() > 0 else -self.body(images)
@@ -58,6 +86,7 @@ def place(tmp_path: Path) -> Path:
     exec(textwrap.dedent(NETS), space)
     torch.save(space["net"]().state_dict(), tmp_path / "net.pt")
     torch.save(space["three"]().state_dict(), tmp_path / "three.pt")
+    torch.save(space["maps"]().state_dict(), tmp_path / "maps.pt")
     return tmp_path
 
 
@@ -88,6 +117,12 @@ def test_it_runs_and_configs_that_cannot_treat_it_say_why(qx: Callable[..., Any]
         (("--model", "./nets.py:net", "--input-shape", "3,1,1"), ("rejects an input of shape", "3, 1, 1")),
         (("--model", "./nets.py:net", "--input-shape", "16"), ("--input-shape 16",)),
         (("--model", "./nets.py:three", "--weights", "three.pt"), ("2 classes", "3 outputs")),
+        (("--model", "./nets.py:three"), ("2 classes", "3 outputs")),
+        (
+            ("--model", "./nets.py:maps", "--weights", "maps.pt"),
+            ("2 classes (dark, light)", "[batch, 2, 14, 14], where [batch, classes] is due"),
+        ),
+        (("--model", "./nets.py:net", "--set", "own_model.crop=0.01"), ("crop 0.01", "0.1 to 1")),
         (("--model", "./nets.py:net", "--data", "nothing"), ("nothing",)),
     ],
     ids=lambda value: " ".join(value[-2:]) if value[0] == "--model" else "",
@@ -120,7 +155,7 @@ def configs_that_export() -> list[str]:
 
 @pytest.mark.parametrize("config", configs_that_export())
 def test_what_cannot_be_exported_is_refused_at_once(config: str) -> None:
-    """The layer and its line are named; a model that can be exported is not refused; neither is changed."""
+    """The layer and its line are named; models that can be exported are not refused; none is changed."""
     from importlib import import_module
 
     import torch
@@ -132,12 +167,114 @@ def test_what_cannot_be_exported_is_refused_at_once(config: str) -> None:
     exec(compile(source, "nets.py", "exec"), space)
     module = import_module(f"qx_plugins.configs.{config}")
     examples = (torch.zeros(1, 3, 16, 16),)
-    fine, swayed = space["net"]().eval(), space["Swayed"]().eval()
+    # Sixteen outputs, which every kernel for linear layers takes.
+    fine, varied, swayed = (space[name](16).eval() for name in ("net", "Varied", "Swayed"))
     module.can_treat(fine, examples)
+    module.can_treat(varied, examples)
     line = 1 + source.splitlines().index(next(one for one in source.splitlines() if "sum() > 0" in one))
     with pytest.raises(Unsupported, match=rf"cannot be exported: Swayed, nets.py:{line}: "):
         module.can_treat(swayed, examples)
     assert not fine.training and not swayed.training
+
+
+def test_configs_for_linear_layers_refuse_what_they_cannot_take_at_once() -> None:
+    """Without a linear layer, or without one of a size that the kernel takes, the config says so."""
+    import torch
+    from qx_plugins.configs import onnxruntime_dynamic_int8, torchao_int4_weight_only
+    from torch import nn
+
+    from qx import Unsupported
+
+    examples = (torch.zeros(1, 3, 16, 16),)
+    with pytest.raises(Unsupported, match="Conv2d has no linear layer"):
+        onnxruntime_dynamic_int8.can_treat(nn.Conv2d(3, 2, 1), examples)
+    ten = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, 10))
+    words = r"multiple of 32 and whose outputs are one of 16: layer '2' and 0 more; the first takes 48 and"
+    with pytest.raises(Unsupported, match=words):
+        torchao_int4_weight_only.can_treat(ten, examples)
+
+
+def test_what_a_model_keeps_of_its_first_call_does_not_have_it_refused(place: Path, tmp_path: Path) -> None:
+    """A tensor that it makes once, and changes later, is one that can be changed in an export too."""
+    from qx.host import Host
+    from qx.jobs import InspectJob
+    from qx.runner.processes import Processes
+
+    host = Host.discover()
+    workload, config = (
+        host.get("workload", "own_model").reference,
+        host.get("config", "inductor_fp32").reference,
+    )
+    assert workload is not None and config is not None
+    options = {"model": f"{place}/nets.py:Keeping", "input_shape": "3,16,16"}
+    job = InspectJob(workload=workload, workload_options=options, weights=None, configs=(config,))
+    with Processes(tmp_path) as processes:
+        told = processes.run(job, "inspect", timeout=300)
+    assert (told["untreatable"], told["outputs"]) == ({}, [2])
+
+
+@pytest.mark.parametrize(
+    ("target", "given", "crop"),
+    [("Said", 0.0, 0.5), ("Said", 0.875, 0.875), ("net", 0.0, 0.875), ("net", 1.0, 1.0)],
+)
+def test_a_crop_that_is_given_stands_before_that_of_the_metadata(
+    place: Path, target: str, given: float, crop: float
+) -> None:
+    """Also where mean and standard deviation are given; without either it is 0.875."""
+    from qx_plugins.models.fitted_images import load_fitted
+    from qx_plugins.workloads import own_model
+
+    from qx import Context
+
+    numbers = {"mean": "0.5,0.5,0.5", "std": "0.25,0.25,0.25"}
+    options = {"model": f"{place}/nets.py:{target}", "input_shape": "3,8,8", "images": 0, "crop": given}
+    data = own_model.load_data("test", Context(options=options | numbers, data=place / "images"))
+    due = load_fitted(
+        *("test",),
+        root=place / "images",
+        shape=(3, 8, 8),
+        mean=(0.5,) * 3,
+        std=(0.25,) * 3,
+        crop=crop,
+        count=0,
+        cache=None,
+        progress=lambda done, text: None,
+    )
+    assert np.array_equal(data.inputs["image"], due.inputs["image"])
+
+
+def test_training_images_are_decoded_when_they_are_asked_for(place: Path) -> None:
+    """One that is damaged is told when it is drawn; until then the others are as they would be anyway."""
+    from qx_plugins.models.fitted_images import load_fitted
+
+    from qx import Data, DataError
+
+    told: list[str] = []
+
+    def load(split: str) -> Data:
+        return load_fitted(
+            split,
+            root=place / "images",
+            shape=(3, 16, 16),
+            mean=(0.0,) * 3,
+            std=(1.0,) * 3,
+            crop=1.0,
+            count=0,
+            cache=None,
+            progress=lambda done, text: told.append(text),
+        )
+
+    whole = np.asarray(load("train").inputs["image"])
+    assert told
+    told.clear()
+    (place / "images" / "train" / "light" / "3.png").write_text("no image")
+    images = load("train").inputs["image"]
+    assert (told, images.shape, len(images)) == ([], (24, 3, 16, 16), 24)
+    assert np.array_equal(images[np.array([2, 23, 0])], whole[[2, 23, 0]])
+    assert np.array_equal(images[5], whole[5])
+    assert told[-1] == "decoding train images, 4 so far"
+    with pytest.raises(DataError, match=r"light/3\.png is not an image"):
+        images[12:]
 
 
 def test_it_is_said_before_anything_is_built(qx: Callable[..., Any], place: Path) -> None:

@@ -1,0 +1,29 @@
+"""The public API beside ``qx`` itself: for tests of plugins, and for programs that read a run's files."""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from qx.testing import worse
+
+TOP = Path(__file__).parents[2]
+NAMES = re.findall(r"^\| `(qx\.[\w.]+)`", (TOP / "docs" / "api.md").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_listed_is_there_and_used(name: str) -> None:
+    """Each name of docs/api.md can be imported, and the file that the type checker reads uses it."""
+    module, _, attribute = name.rpartition(".")
+    assert hasattr(import_module(module), attribute)
+    used = (TOP / "tests" / "typing" / "public_api.py").read_text()
+    assert len(re.findall(rf"\b{attribute}\b", used)) > 1
+
+
+def test_every_worse_config_is_listed() -> None:
+    """All configs that make worse artifacts on purpose are public."""
+    made = {f"qx.testing.worse.{name}" for name, one in vars(worse).items() if isinstance(one, worse.Worse)}
+    assert made <= {*NAMES}
