@@ -6,7 +6,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any
 
 import numpy as np
@@ -158,9 +158,13 @@ class _Group:
         with self.processes.side_by_side(1 if alone else self.plan.at_once) as pool:
             starts = {cell: pool.submit(self._start, cell) for cell in cells}
             warm = {} if alone else self._warming(pool, starts)
+            # Here, not where the block ends, a Ctrl-C ends what is waited for.
+            wait(starts.values())
+            wait(warm.values())
         if alone:
             with self.processes.side_by_side(self.plan.at_once) as pool:
                 warm = self._warming(pool, starts)
+                wait(warm.values())
         launches = {cell: worker for cell, start in starts.items() if (worker := start.result()) is not None}
         times: dict[str, dict[int, float]] = {}
         for cell, future in warm.items():
