@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -76,6 +77,13 @@ def bfloat16_bits(values: numpy.ndarray) -> numpy.ndarray:
     return numpy.where(numpy.isnan(values), numpy.uint16(0x7FC0), rounded)
 
 
+def _is_bias(node: Any) -> bool:
+    """A vector that is only added: biases of convolutions come as ``[1, channels, 1, 1]``."""
+    shape = node.get_output_shape(0)
+    users = {target.get_node().get_type_name() for target in node.output(0).get_target_inputs()}
+    return max(shape) == math.prod(shape) and users == {"Add"}
+
+
 def halved(model: openvino.Model) -> openvino.Model:
     """The same model with its float weights stored in bfloat16, as they are computed with."""
     import openvino
@@ -84,9 +92,9 @@ def halved(model: openvino.Model) -> openvino.Model:
     for node in model.get_ordered_ops():
         if node.get_type_name() != "Constant" or node.get_element_type() != openvino.Type.f32:
             continue
-        if len(node.get_output_shape(0)) < 2:
-            continue
         shape = node.get_output_shape(0)
+        if len(shape) < 2 or _is_bias(node):
+            continue
         bits = openvino.Tensor(bfloat16_bits(node.data), shape, openvino.Type.bf16)
         narrow = openvino.op.Constant(bits, shared_memory=False)
         narrow.set_friendly_name(f"{node.get_friendly_name()}/bf16")

@@ -333,13 +333,14 @@ def test_weights_are_rounded_to_the_nearest_bfloat16() -> None:
 
 @pytest.mark.parametrize("config", due("openvino_bf16"))
 def test_what_is_stored_in_bfloat16_is_what_was_rounded(built: Callable[..., Any], config: str) -> None:
-    """Among the constants of the file, biases beside them, are the weights as torch rounds them."""
+    """The weights are in the file as torch rounds them, and nothing else is in bfloat16: no bias is."""
     import openvino
 
     artifact, net = built(config)
     nodes = openvino.Core().read_model(artifact.folder / artifact.files[0]).get_ordered_ops()
     given = [node.get_data(dtype=np.float32) for node in nodes if str(node.get_element_type()) == BF16]
     weights = [layer.weight.detach().to(torch.bfloat16).float() for layer in (net.head, net.body[0])]
+    assert len(given) == len(weights)
     for due in (weight.numpy().ravel() for weight in weights):
         assert any(np.array_equal(one.ravel(), due) for one in given)
 
