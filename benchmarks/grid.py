@@ -9,10 +9,9 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from pathlib import Path
 from typing import Any
 
-from benchmarks.common import HERE, Lines, keep, options
+from benchmarks.common import Lines, keep, options
 from qx.host import Host
 from qx.results import Results
 from qx.runner import Request, run
@@ -47,7 +46,6 @@ def main() -> None:
             results, _ = run(Host.discover(), request, Lines())
             runs.append(told(results))
             print(json.dumps(runs[-1]), flush=True)
-            Path(HERE / "results" / "grid-table.json").write_text(results.to_json(), encoding="utf-8")
     pairs = {
         f"{one.cell} and {one.counterpart.rpartition('/')[2]}": {"agreement": one.agreement, "ci": one.ci}
         for one in results.pairs

@@ -1,7 +1,6 @@
 """A known share of work is added to the baseline: is it found, and is it sized?
 
-What is added is timed by a bare loop too, in one process with the same networks in turns: a wait of 3 % of a
-forward costs more than 3 % of a call.
+What is added is timed by a bare loop too, in one process with the same networks in turns.
 """
 
 from __future__ import annotations

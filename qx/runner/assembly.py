@@ -131,7 +131,7 @@ def _measuring(request: Request, measured: Measured) -> dict[str, Any]:
         },
         "held_to": measured.held_to,
         "held": [list(cpus) for cpus in measured.held],
-        "garbage_collection": "off once warm: collected, frozen and disabled before the first round",
+        "garbage_collection": "off once warm" if measured.rounds else "on",
         "calls": measured.calls,
         "seconds": round(measured.seconds, 3),
         "deaths": measured.deaths,

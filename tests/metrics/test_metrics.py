@@ -73,6 +73,22 @@ def test_startup_ends_with_the_first_answer() -> None:
     assert samples.details["stages"]["imports"] == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize(
+    ("kernel", "narrow"),
+    [
+        *((name, True) for name in ("QLinearConv", "QGemm", "DynamicQuantizeMatMul", "MatMulIntegerToFloat")),
+        *((name, True) for name in ("Convolution u8", "FullyConnected i8", "Conv2d qcint8", "int_mm_out")),
+        *((name, True) for name in ("qconv_pointwise_tensor", "qlinear_pointwise_tensor")),
+        *((name, True) for name in ("weight_int8pack_mm", "weight_int4pack_mm_cpu_tensor", "MatMulNBits")),
+        *((name, False) for name in ("Conv", "FusedMatMul", "Gemm", "Convolution f32", "Convolution bf16")),
+        *((name, False) for name in ("Conv2d fp32", "mkldnn__convolution_pointwise", "linear_pointwise")),
+    ],
+)
+def test_kernels_in_8_bits_are_known_by_their_names(kernel: str, narrow: bool) -> None:
+    """Names as the runtimes gave them for fp32, bfloat16 and 8-bit artifacts of the built-in networks."""
+    assert bool(quantized_share.NARROW.search(kernel)) is narrow
+
+
 @pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor", "ignore:TypedStorage is deprecated")
 def test_quantized_share_counts_elements_in_8_bits(tmp_path: Path) -> None:
     """The share of weight elements in 8 bits is told; biases do not count, nor files without tensors."""
