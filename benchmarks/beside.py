@@ -8,9 +8,10 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 from attrs import frozen
@@ -110,14 +111,10 @@ def run_beside(
                     times[1 + index] = loops[index].asked(*counts)
                 found[self.plan.cells[cell].config][-1].append(times)
 
-    plain: Callable[..., Any] = waves._Group
     with tempfile.TemporaryDirectory(prefix="qx-") as folder:
         images = Path(folder) / "images.npy"
-        waves._Group = Group
-        try:
+        with patch.object(waves, "_Group", Group):
             results, _ = run(host, request, Lines())
-        finally:
-            waves._Group = plain
     return results, {name: np.array([_log_ratios(one) for one in each]) for name, each in found.items()}
 
 

@@ -25,7 +25,8 @@ def log_blocks(times: np.ndarray, estimator: BlockEstimator) -> np.ndarray:
         case "trimmed_mean":
             cut = int(TRIM * times.shape[3])
             values = np.sort(times, axis=3)[..., cut : times.shape[3] - cut].mean(axis=3)
-    return np.log(values)
+    logs: np.ndarray = np.log(values)
+    return logs
 
 
 def undisturbed(blocks: np.ndarray, share: float) -> np.ndarray:
@@ -34,9 +35,11 @@ def undisturbed(blocks: np.ndarray, share: float) -> np.ndarray:
     Above a share of one half any two cells of a wave keep a round in common.
     """
     rank = np.argsort(np.argsort(blocks, axis=1, kind="stable"), axis=1, kind="stable")
-    return np.where(rank < np.ceil(share * blocks.shape[1]), blocks, np.nan)
+    kept: np.ndarray = np.where(rank < np.ceil(share * blocks.shape[1]), blocks, np.nan)
+    return kept
 
 
 def log_ratios(blocks: np.ndarray) -> np.ndarray:
     """Log ratios of all pairs of cells, ``[waves, cells, cells]``: mean over the rounds that both have."""
-    return np.nanmean(blocks[:, :, :, None] - blocks[:, :, None, :], axis=1)
+    ratios: np.ndarray = np.nanmean(blocks[:, :, :, None] - blocks[:, :, None, :], axis=1)
+    return ratios

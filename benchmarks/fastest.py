@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from benchmarks.common import HERE, Lines, keep, options
 from qx.environment import cpu_flags
@@ -39,7 +40,7 @@ def main() -> None:
     peak = max(before, measured_peak())
     operations = multiply_adds()
     ideal = 1000 * operations / peak
-    rows = {
+    rows: dict[str, dict[str, Any]] = {
         config: {
             "latency_ms": latency,
             "speedup": faster.value,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from typing import Any
 
 import numpy as np
 
@@ -16,9 +17,14 @@ from qx.records import Metric
 ITEMS, WAVES, GROUP = 10_000, 6, 20
 
 
-def metric(name: str, samples: str, compare: str, better: str) -> Metric:
+def metric(name: str, samples: Any, compare: Any, better: Any) -> Metric:
     """An axis."""
-    phases = {"exact": "artifact", "per_item": "predictions", "per_launch": "fresh", "per_block": "block"}
+    phases: dict[str, Any] = {
+        "exact": "artifact",
+        "per_item": "predictions",
+        "per_launch": "fresh",
+        "per_block": "block",
+    }
     return Metric(
         name=name, summary="An axis.", unit="", better=better, samples=samples, compare=compare,
         phase=phases[samples], margin=0.01, axis=True,

@@ -21,7 +21,7 @@ METRICS = ("accuracy", "file_size", "latency", "rss")
 LIMITS = {"accuracy": "largest_drop", "file_size": "largest_increase", "latency": "largest_increase",
           "rss": "largest_increase"}  # fmt: skip
 #: What is allowed: points over 100 of accuracy, shares of the others.
-ALLOWED = {
+ALLOWED: dict[str, dict[str, float]] = {
     "usual": {"accuracy": 0.01, "file_size": 0, "latency": 0.05, "rss": 0.05},
     "nothing": dict.fromkeys(LIMITS, 0),
 }

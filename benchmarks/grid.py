@@ -38,7 +38,7 @@ def main() -> None:
     parser = options(__doc__, runs=2)
     parser.add_argument("--budget", type=float, help="seconds of measuring, of all workloads; as a run's")
     arguments = parser.parse_args()
-    request = Request(workload=WORKLOADS, data=arguments.data, budget=arguments.budget)
+    request = Request(workloads=WORKLOADS, every=True, data=arguments.data, budget=arguments.budget)
     runs = []
     with tempfile.TemporaryDirectory(prefix="qx-") as folder:
         os.environ["QX_CACHE"] = folder

@@ -88,7 +88,8 @@ class Static:
     @hookimpl
     def describe(self) -> Config:
         """As that one does."""
-        return evolve(static_int8_per_channel.describe(), name="recipe")
+        described: Config = static_int8_per_channel.describe()
+        return evolve(described, name="recipe")
 
     @hookimpl
     def convert(self, model: Any) -> Any:

@@ -67,8 +67,12 @@ class Quantity:
         present = series.wave >= 0
         if not present.any():
             waves[: len(series.values)] = series.values
-        for wave in np.unique(series.wave[present]):
-            waves[wave] = np.median(series.values[series.wave == wave])
+        of, values = series.wave[present], series.values[present]
+        if len(np.unique(of)) == len(of):
+            waves[of] = values
+        else:
+            for wave in np.unique(of):
+                waves[wave] = np.median(values[of == wave])
         return waves
 
     def of_waves_undisturbed(self, cells: Sequence[str]) -> Any:
@@ -205,14 +209,15 @@ class Quantity:
 
     def _over_items(self, cells: Sequence[str], relative: bool) -> tuple[Any, Any]:
         """Intervals of all pairs, ``[cells, cells]`` each, of a metric that no launch is needed for."""
-        items = np.array([self.values(cell) for cell in cells])
+        rows = [self.values(cell) for cell in cells]
+        if self.metric.samples == "per_item" and not relative:
+            return stats.pairwise_differences(rows)
+        items = np.array(rows)
         means = items.mean(axis=1)
         values = np.log(means) if relative else means
         apart = values[:, None] - values[None, :]
         if self.metric.samples == "exact":
             return apart, apart
-        if not relative:
-            return stats.pairwise_differences(items)
         # As in `stats.ratio_of_means`: its error is that of the differences of what is left of each item.
         low, high = stats.pairwise_differences(items / means[:, None])
         return apart + low, apart + high

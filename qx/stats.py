@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from attrs import field, frozen
 from attrs.validators import in_
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import bdtr, ndtri
 
 from qx.student import (
@@ -334,24 +334,29 @@ def pairwise_over_waves(
     held = np.where(present > 0, waves - levels, 0.0)
     cells = waves.shape[1]
     low, high = np.empty((cells, cells)), np.empty((cells, cells))
-    to_base = None if baseline is None else _between(held, present, levels, np.s_[baseline : baseline + 1])
+    to_base = None if baseline is None else _between(held, present, levels, np.array([baseline]))
+    # Cells of a group next to each other: what shares waves then needs only these.
+    order = np.argsort(present.argmax(axis=0), kind="stable")
     for start in range(0, cells, ROWS):
-        rows = np.s_[start : start + ROWS]
-        mean, error, count = _between(held, present, levels, rows)
+        rows = order[start : start + ROWS]
+        seen = present[:, rows].any(axis=1)
+        mean, error, count = _between(held[seen], present[seen], levels, rows)
         freedom = count - 1
         if to_base is not None and (apart := count < 2).any():
             # Of the baseline less each cell: signs change places.
             away, spread, shared = (part[0] for part in to_base)
-            ours = np.s_[rows, None]
-            np.copyto(freedom, welch(spread[ours], shared[ours], spread, shared), where=apart)
-            np.copyto(mean, away - away[ours], where=apart)
-            np.copyto(error, np.hypot(spread[ours], spread), where=apart)
+            away_of, spread_of, shared_of = (part[rows, None] for part in (away, spread, shared))
+            np.copyto(freedom, welch(spread_of, shared_of, spread, shared), where=apart)
+            np.copyto(mean, away - away_of, where=apart)
+            np.copyto(error, np.hypot(spread_of, spread), where=apart)
         half = quantiles(freedom, level) * error
         low[rows], high[rows] = mean - half, mean + half
     return low, high
 
 
-def _between(held: Floats, present: Floats, levels: Floats, rows: slice) -> tuple[Floats, Floats, Floats]:
+def _between(
+    held: Floats, present: Floats, levels: Floats, rows: NDArray[np.intp]
+) -> tuple[Floats, Floats, Floats]:
     """Mean, standard error and count of the differences of some cells to all, each ``[rows, cells]``."""
     ours, there = held[:, rows], present[:, rows]
     count = there.T @ present
@@ -362,21 +367,30 @@ def _between(held: Floats, present: Floats, levels: Floats, rows: slice) -> tupl
     return mean + levels[rows, None] - levels, error, count
 
 
-def pairwise_differences(items: ArrayLike, level: float = 0.95) -> tuple[Floats, Floats]:
-    """Intervals ``(low, high)`` of all paired differences, ``[cells, cells]``, from ``[cells, n]``."""
-    values = np.asarray(items, dtype=float)
-    n = values.shape[1]
-    if _binary(values):
-        # Single precision counts up to 16 million without error, in half of the time.
-        single = values.astype(np.float32)
-        both = (single @ single.T).astype(float)
-        wins = values.sum(axis=1)[:, None] - both
-        centre, half = _bonett_price(wins, wins.T, n, level)
-        return np.maximum(centre - half, -1.0), np.minimum(centre + half, 1.0)
+def pairwise_differences(items: Sequence[ArrayLike], level: float = 0.95) -> tuple[Floats, Floats]:
+    """Intervals ``(low, high)`` of all paired differences, ``[cells, cells]``, from rows ``[n]`` of cells."""
+    rows = [np.asarray(row, dtype=float) for row in items]
+    if all(map(_binary, rows)):
+        return _pairwise_shares(np.array(rows, dtype=np.float32), level)
+    values = np.array(rows)
     # Row by row, because [cells, cells, n] would not fit and the sum of squares would lose its digits.
-    rows = [student(*mean_and_error((row - values).T), level=level) for row in values]
-    centre, half = np.array([row[0] for row in rows]), np.array([row[1] for row in rows])
+    told = [student(*mean_and_error((row - values).T), level=level) for row in values]
+    centre, half = np.array([row[0] for row in told]), np.array([row[1] for row in told])
     return centre - half, centre + half
+
+
+def _pairwise_shares(items: NDArray[np.float32], level: float) -> tuple[Floats, Floats]:
+    """The same of values of 0 and 1. Single precision counts up to 16 million of them without error."""
+    cells, n = items.shape
+    both, totals = items @ items.T, items.sum(axis=1)
+    low, high = np.empty((cells, cells)), np.empty((cells, cells))
+    for start in range(0, cells, ROWS):
+        rows = np.s_[start : start + ROWS]
+        wins, losses = (total - both[rows].astype(float) for total in (totals[rows, None], totals))
+        centre, half = _bonett_price(wins, losses, n, level)
+        np.maximum(centre - half, -1.0, out=low[rows])
+        np.minimum(centre + half, 1.0, out=high[rows])
+    return low, high
 
 
 # What is told ------------------------------------------------------------------------------------

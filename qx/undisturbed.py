@@ -72,5 +72,7 @@ def _rounds_seen(
     keys: NDArray[np.int64], rounds: NDArray[np.int64], sizes: tuple[int, ...]
 ) -> NDArray[np.int64]:
     """How many rounds each cell had in each wave, ``[waves, cells]``."""
-    pairs = np.unique(np.stack((keys, rounds)), axis=1)
-    return np.bincount(pairs[0], minlength=int(np.prod(sizes))).reshape(sizes)
+    first = rounds.min(initial=0)
+    count = rounds.max(initial=0) - first + 1
+    pairs = np.unique(keys * count + rounds - first)
+    return np.bincount(pairs // count, minlength=int(np.prod(sizes))).reshape(sizes)

@@ -307,9 +307,25 @@ def test_pairwise_through_baseline():
     assert (low[1, 2], high[1, 2]) == pytest.approx((mean - half, mean + half), rel=1e-3)
 
 
+@pytest.mark.parametrize("baseline", [None, 0])
+def test_pairwise_in_pieces(monkeypatch, baseline):
+    """The intervals are the same however many cells are worked on at a time, and however groups are mixed."""
+    rng = np.random.default_rng(14)
+    logs = rng.normal(0.0, 0.1, (18, 40))
+    group = rng.integers(0, 3, 40)
+    logs[np.arange(18)[:, None] // 6 != np.where(np.arange(40) == 0, np.arange(18)[:, None] // 6, group)] = (
+        np.nan
+    )
+    whole = stats.pairwise_over_waves(logs, baseline)
+    assert np.isnan(whole[0]).any() == (baseline is None)
+    monkeypatch.setattr(stats, "ROWS", 3)
+    np.testing.assert_allclose(stats.pairwise_over_waves(logs, baseline), whole, rtol=1e-9)
+
+
 @pytest.mark.parametrize("binary", [True, False])
-def test_pairwise_differences(binary):
+def test_pairwise_differences(monkeypatch, binary):
     """Intervals of all paired differences are those of the pairs one by one."""
+    monkeypatch.setattr(stats, "ROWS", 3)
     items = np.random.default_rng(13).random((4, 60))
     items = items < 0.8 if binary else items
     low, high = stats.pairwise_differences(items)
