@@ -1,7 +1,8 @@
 """The grid of the built-in workloads by all configs: how long it takes, with its builds and without them.
 
-Two runs of the same grid with a cache of their own: the first builds everything, the second must build none.
-The second is also what pairs are told from: one recipe in two runtimes, and the share of equal predictions.
+Runs of the same grid with a cache of their own: the first builds everything and takes a first look (`--quick`),
+the next are whole and must build nothing. The last is also what pairs are told from: one recipe in two runtimes,
+and the share of equal predictions.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import json
 import os
 import tempfile
 from typing import Any
+
+from attrs import evolve
 
 from benchmarks.common import Lines, keep, options
 from qx.host import Host
@@ -26,6 +29,7 @@ def told(results: Results) -> dict[str, Any]:
     outcomes = [cell.outcome for cell in cells]
     return {
         "seconds": results.run["seconds"],
+        "quick": results.run["measuring"]["quick"],
         "cells": len(cells),
         "outcomes": {outcome: outcomes.count(outcome) for outcome in sorted(set(outcomes))},
         "built": sum(not cell.build_cached for cell in built),
@@ -38,11 +42,12 @@ def main() -> None:
     parser = options(__doc__, runs=2)
     parser.add_argument("--budget", type=float, help="seconds of measuring, of all workloads; as a run's")
     arguments = parser.parse_args()
-    request = Request(workloads=WORKLOADS, every=True, data=arguments.data, budget=arguments.budget)
+    whole = Request(workloads=WORKLOADS, every=True, data=arguments.data, budget=arguments.budget)
     runs = []
     with tempfile.TemporaryDirectory(prefix="qx-") as folder:
         os.environ["QX_CACHE"] = folder
-        for _ in range(arguments.runs):
+        for number in range(arguments.runs):
+            request = whole if number else evolve(whole, quick=True, budget=None)
             results, _ = run(Host.discover(), request, Lines())
             runs.append(told(results))
             print(json.dumps(runs[-1]), flush=True)
