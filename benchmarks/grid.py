@@ -1,8 +1,8 @@
 """The grid of the built-in workloads by all configs: how long it takes, with its builds and without them.
 
-Runs of the same grid with a cache of their own: the first builds everything and takes a first look (`--quick`),
-the next are whole and must build nothing. The last is also what pairs are told from: one recipe in two runtimes,
-and the share of equal predictions.
+Runs of the same grid with a cache of their own: the first builds everything and takes a first look
+(`--quick`), the next are whole and must build nothing. The last is also what pairs are told from: one recipe
+in two runtimes, and the share of equal predictions.
 """
 
 from __future__ import annotations
