@@ -107,6 +107,6 @@ class Static:
 
 
 copy_a, copy_b, copy_c = Copy("copy_a"), Copy("copy_b"), Copy("copy_c")
-slower_3, slower_5 = Slower("slower_3", 0.03), Slower("slower_5", 0.05)
+slower_0, slower_3, slower_5 = Slower("slower_0", 0.0), Slower("slower_3", 0.03), Slower("slower_5", 0.05)
 recipe, worse_recipe = Static(doubled=False), Static(doubled=True)
 heavier_0, heavier_64 = Heavier("heavier_0", 0), Heavier("heavier_64", 64)

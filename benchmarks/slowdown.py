@@ -1,6 +1,7 @@
 """A known share of work is added to the baseline: is it found, and is it sized?
 
-What is added is timed by a bare loop too, in one process with the same networks in turns.
+``--bare-loops`` finds out what was added without qx: the same networks in turns in one process, and the mean
+over such processes.
 """
 
 from __future__ import annotations
@@ -21,37 +22,67 @@ from benchmarks.common import keep, measured, of, options
 TRUTH = {"slower_3": 0.03, "slower_5": 0.05}
 
 
-def bare_loop(seconds: float) -> dict[str, float]:
+#: Seconds of one bare loop.
+SECONDS = 9
+
+
+def bare_loop(seed: int) -> dict[str, float]:
     """What each config adds to a call, by blocks of calls in a random order: of the fastest 15 % of them."""
     import torch
     from qx_plugins.models.cifar_cnn import CifarCNN
 
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     torch.set_num_threads(1)
-    modules = {"baseline": CifarCNN(quantizable=False).eval()}
-    modules |= {name: getattr(plugins, name).convert(CifarCNN(quantizable=False).eval()) for name in TRUTH}
-    image, order = torch.randn(1, 3, 32, 32), np.random.default_rng(0)
+    order = np.random.default_rng(seed)
+    configs = {name: getattr(plugins, name) for name in ("copy_a", "copy_b", "slower_0", *TRUTH)}
+    modules = {
+        name: configs[name].convert(CifarCNN(quantizable=False).eval())
+        for name in order.permutation(list(configs))
+    }
+    image = torch.from_numpy(order.normal(size=(1, 3, 32, 32)).astype(np.float32))
     times: dict[str, list[float]] = {name: [] for name in modules}
     with torch.inference_mode():
-        until = time.monotonic() + seconds
+        until = time.monotonic() + SECONDS
         while time.monotonic() < until:
             for name in order.permutation(list(modules)):
-                for call in range(9):
+                for call in range(12):
                     start = perf_counter()
                     modules[name](image)
                     # The first calls bring the caches back.
                     times[name] += [perf_counter() - start] if call >= 3 else []
     fastest = {name: float(np.mean(np.sort(each)[: len(each) * 3 // 20])) for name, each in times.items()}
-    return {name: fastest[name] / fastest["baseline"] - 1 for name in TRUTH}
+    base = (fastest["copy_a"] + fastest["copy_b"]) / 2
+    return {name: fastest[name] / base - 1 for name in ("slower_0", *TRUTH)}
+
+
+def bare_loops(count: int) -> None:
+    """Print and keep what so many processes find."""
+    found = []
+    for seed in range(count):
+        command = [sys.executable, "-m", "benchmarks.slowdown", "--bare-loop", str(seed)]
+        found.append(json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout))
+        print(json.dumps(found[-1]), flush=True)
+    told = {}
+    for name in found[0]:
+        sizes = np.array([one[name] for one in found])
+        told[name] = {
+            "mean_size": float(sizes.mean()),
+            "standard_error": float(sizes.std(ddof=1) / count**0.5),
+        }
+    keep("slowdown_bare", {"processes": count, **told})
 
 
 def main() -> None:
     """Print and keep how often each was found and how far off its size was."""
     parser = options(__doc__, runs=10)
-    parser.add_argument("--bare-loop", type=float, help="only the bare loop, for so many seconds")
+    parser.add_argument("--bare-loops", type=int, metavar="N", help="only bare loops, so many processes")
+    parser.add_argument("--bare-loop", type=int, metavar="SEED", help="only one of them, in this process")
     arguments = parser.parse_args()
-    if arguments.bare_loop:
+    if arguments.bare_loop is not None:
         print(json.dumps(bare_loop(arguments.bare_loop)))
+        return
+    if arguments.bare_loops is not None:
+        bare_loops(arguments.bare_loops)
         return
     found: dict[str, list[bool]] = {name: [] for name in TRUTH}
     sizes: dict[str, list[float]] = {name: [] for name in TRUTH}
@@ -63,13 +94,10 @@ def main() -> None:
             found[one.config].append(one.vs_baseline.ci[1] < 1)
             sizes[one.config].append(1 / one.vs_baseline.value - 1)
         print(f"run {seed}: " + ", ".join(f"{name} {sizes[name][-1]:+.2%}" for name in TRUTH), flush=True)
-    command = [sys.executable, "-m", "benchmarks.slowdown", "--bare-loop", "20"]
-    by_loop = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
     keep(
         "slowdown",
         {
             "runs": arguments.runs,
-            "by_a_bare_loop": by_loop,
             **{
                 name: {
                     "truth": truth,
