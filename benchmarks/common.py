@@ -65,14 +65,19 @@ def of(results: Results, metric: str) -> list[Measurement]:
 
 
 def _without_places(words: Sequence[str]) -> list[str]:
-    """Words of a command, with ``DIR`` for the folder of the data: where that lies concerns nobody else."""
-    return ["DIR" if before == "--data" else word for before, word in zip(["", *words], words, strict=False)]
+    """Words of a command, with ``DIR`` for folders: where they lie concerns nobody else."""
+    return [
+        "DIR" if before in ("--data", "--built") else word
+        for before, word in zip(["", *words], words, strict=False)
+    ]
 
 
 def keep(name: str, figures: dict[str, Any]) -> None:
     """Write the figures, with what they were made on, and print them."""
+    module = sys.modules["__main__"].__spec__
+    assert module is not None, "benchmarks are run by `python -m`"
     found = {
-        "command": f"python -m benchmarks.{name} {' '.join(_without_places(sys.argv[1:]))}".strip(),
+        "command": f"python -m {module.name} {' '.join(_without_places(sys.argv[1:]))}".strip(),
         "cpu": cpu_model(),
         "torch": distribution_version("torch"),
         **figures,

@@ -1,24 +1,26 @@
 """The grid of the built-in workloads by all configs: how long it takes, with its builds and without them.
 
-Runs of the same grid with a cache of their own: the first builds everything and takes a first look
-(`--quick`), the next are whole and must build nothing. The last is also what pairs are told from: one recipe
-in two runtimes, and the share of equal predictions.
+Two runs of the same grid: the first builds everything and takes a first look (`--quick`), the second is whole
+and must build nothing. Both measure what the default matrix does, so launches start side by side. The second is
+also what pairs are told from: one recipe in two runtimes, and the share of equal predictions.
 """
 
 from __future__ import annotations
 
-import json
+import argparse
 import os
 import tempfile
+from pathlib import Path
 from typing import Any
 
 from attrs import evolve
 
-from benchmarks.common import Lines, keep, options
+from benchmarks.common import Lines, keep
 from qx.host import Host
 from qx.results import Results
 from qx.runner import Request, run
 
+METRICS = ("accuracy", "file_size", "latency", "rss")
 WORKLOADS = ("cifar10_cnn", "digits_cnn", "languages_encoder")
 
 
@@ -37,26 +39,35 @@ def told(results: Results) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Print and keep the two runs, and every pair."""
-    parser = options(__doc__, runs=2)
-    parser.add_argument("--budget", type=float, help="seconds of measuring, of all workloads; as a run's")
-    arguments = parser.parse_args()
-    whole = Request(workloads=WORKLOADS, every=True, data=arguments.data, budget=arguments.budget)
-    runs = []
-    with tempfile.TemporaryDirectory(prefix="qx-") as folder:
-        os.environ["QX_CACHE"] = folder
-        for number in range(arguments.runs):
-            request = whole if number else evolve(whole, quick=True, budget=None)
-            results, _ = run(Host.discover(), request, Lines())
-            runs.append(told(results))
-            print(json.dumps(runs[-1]), flush=True)
+def run_whole(request: Request) -> None:
+    """A run whose builds are there: print and keep what it took, and every pair."""
+    results, _ = run(Host.discover(), request, Lines())
     pairs = {
         f"{one.cell} and {one.counterpart.rpartition('/')[2]}": {"agreement": one.agreement, "ci": one.ci}
         for one in results.pairs
     }
     known = [one["agreement"] for one in pairs.values() if one["agreement"] is not None]
-    keep("grid", {"runs": runs, "lowest_agreement": min(known, default=None), "pairs": pairs})
+    keep("grid", {**told(results), "lowest_agreement": min(known, default=None), "pairs": pairs})
+
+
+def main() -> None:
+    """Print and keep the two runs, the first in a file of its own."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--budget", type=float, help="seconds of measuring, of all workloads; as a run's")
+    parser.add_argument(
+        "--built", type=Path, metavar="DIR", help="a cache that has the builds: only the second run"
+    )
+    arguments = parser.parse_args()
+    whole = Request(
+        workloads=WORKLOADS, every=True, metrics=METRICS, data=arguments.data, budget=arguments.budget
+    )
+    with tempfile.TemporaryDirectory(prefix="qx-") as folder:
+        os.environ["QX_CACHE"] = str(arguments.built or folder)
+        if arguments.built is None:
+            first, _ = run(Host.discover(), evolve(whole, quick=True, budget=None), Lines())
+            keep("grid_first", told(first))
+        run_whole(whole)
 
 
 if __name__ == "__main__":
