@@ -1,8 +1,8 @@
 """The grid of the built-in workloads by all configs: how long it takes, with its builds and without them.
 
 Two runs of the same grid: the first builds everything and takes a first look (`--quick`), the second is whole
-and must build nothing. Both measure what the default matrix does, so launches start side by side. The second is
-also what pairs are told from: one recipe in two runtimes, and the share of equal predictions.
+and must build nothing. Both measure what the default matrix does, so launches start side by side. The second
+is also what pairs are told from: one recipe in two runtimes, and the share of equal predictions.
 """
 
 from __future__ import annotations
