@@ -226,16 +226,16 @@ def measure(subject: Subject | None, data: Any, context: Context) -> Samples | S
 
     When it is called, and what ``data`` is, goes by the phase in the record:
 
-    ===============  ===========================================  ==================  =====================
+    ===============  ===========================================  ==================  ======================
     phase            called                                       ``data``            gives
-    ===============  ===========================================  ==================  =====================
+    ===============  ===========================================  ==================  ======================
     ``artifact``     once per cell, nothing loaded                ``qx.Artifact``     one value
     ``fresh``        first thing in each launch                   ``qx.Fresh``        one value
     ``block``        once a round in each launch                  ``qx.Block``        a value per call
     ``predictions``  once per cell, after the evaluation          ``qx.Predictions``  a value per item, or one
-    ``derived``      after all launches, in a process of its own  ``qx.Recorded``     a value per item or
-                                                                                      launch, or one
-    ===============  ===========================================  ==================  =====================
+    ``derived``      after all launches, in a process of its own  ``qx.Recorded``     a value per item,
+                                                                                      launch or call, or one
+    ===============  ===========================================  ==================  ======================
 
     ``subject`` is the loaded artifact in phases ``fresh`` and ``block``, else None. Values must be finite.
     None means: not applicable here, and the cell shows no value. An error costs this metric of this

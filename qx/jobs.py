@@ -134,7 +134,7 @@ class DeriveJob(Job):
     """Measure the metrics that are derived from recorded samples of a cell and of the baseline."""
 
     do: ClassVar[str] = "derive"
-    #: ``.npz`` files; keys are ``metric|batch size|values`` and ``metric|batch size|wave``.
+    #: ``.npz`` files; keys are ``metric|batch size|values``, and likewise ``wave`` and ``round``.
     samples: str
     baseline: str
     batch_sizes: tuple[int, ...] = field(converter=to_integers)

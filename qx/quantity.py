@@ -41,7 +41,7 @@ class Quantity:
     @property
     def in_launches(self) -> bool:
         """It is measured in launches, or derived from them, so of the control too."""
-        derived = self.metric.phase == "derived" and self.metric.samples.startswith("per_launch")
+        derived = self.metric.phase == "derived" and self.metric.samples in ("per_launch", "per_block")
         return self.metric.phase in ("fresh", "block") or derived
 
     def relative(self, cells: Sequence[str]) -> bool:

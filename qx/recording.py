@@ -39,13 +39,13 @@ class Series:
 
     @classmethod
     def plain(cls, given: Mapping[str, Any]) -> Series:
-        """What a metric gave outside of rounds: ``values``, perhaps ``waves``, ``groups``, ``details``."""
+        """What a metric gave: ``values``, and perhaps ``waves``, ``rounds``, ``groups``, ``details``."""
         none = np.full(len(given["values"]), -1)
         groups = given.get("groups")
         return cls(
             values=given["values"],
             wave=given.get("waves", none),
-            round=none,
+            round=given.get("rounds", none),
             position=none,
             groups=None if groups is None else np.asarray(groups, dtype=np.int32),
             group_names=tuple(given.get("group_names", ())),

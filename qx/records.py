@@ -188,7 +188,7 @@ class Metric:
             "fresh": {"per_launch"},
             "block": {"per_block"},
             "predictions": {"per_item", "exact"},
-            "derived": {"per_item", "per_launch", "exact"},
+            "derived": {"per_item", "per_launch", "per_block", "exact"},
         }[self.phase]
         if self.samples not in due:
             raise ValueError(
@@ -374,14 +374,15 @@ class Recorded:
     """``data`` of phase ``derived``: what was recorded of this cell and of the baseline.
 
     ``samples`` and ``baseline`` map ``(metric, batch_size or None)`` to arrays of values; the key
-    ``("outputs", None)`` holds the outputs of the evaluation, ``[n, ...]``. ``waves`` says of each value of
-    ``samples`` in which wave it was taken, minus one where in none.
+    ``("outputs", None)`` holds the outputs of the evaluation, ``[n, ...]``. ``waves`` and ``rounds`` say of
+    each value of ``samples`` in which wave it was taken and in which of its rounds, minus one where in none.
     """
 
     samples: Mapping[tuple[str, int | None], Any]
     waves: Mapping[tuple[str, int | None], Any]
     baseline: Mapping[tuple[str, int | None], Any]
     batch_size: int | None = None
+    rounds: Mapping[tuple[str, int | None], Any] = Factory(dict)
 
 
 @frozen
@@ -390,8 +391,10 @@ class Samples:
 
     values: Sequence[float] | float | Any
     details: Mapping[str, Any] = Factory(dict)
-    #: For derived samples per launch: the wave that each value belongs to, so that they can be paired.
+    #: For derived samples per launch or block: the wave that each value belongs to, for them to be paired.
     waves: Sequence[int] | None = None
+    #: For derived samples per block: the round that each value belongs to as well.
+    rounds: Sequence[int] | None = None
     #: For samples per item: the group of each item (its class), as a position in ``group_names``. qx then
     #: tells value, interval and paired difference of every group too, corrected for looking at so many.
     groups: Sequence[int] | Any = None

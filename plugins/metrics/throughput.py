@@ -15,7 +15,7 @@ def describe() -> Metric:
         summary="Items a second at each batch size, derived from the samples of latency.",
         unit="items/s",
         better="higher",
-        samples="per_launch",
+        samples="per_block",
         compare="ratio",
         phase="derived",
         margin=0.02,
@@ -25,12 +25,10 @@ def describe() -> Metric:
 
 @hookimpl
 def measure(data: Recorded) -> Samples | None:
-    import numpy as np
-
     key = ("latency", data.batch_size)
     if key not in data.samples or data.batch_size is None:
         return None
-    milliseconds, waves = data.samples[key], data.waves[key]
-    launches = np.unique(waves)
-    medians = [float(np.median(milliseconds[waves == wave])) for wave in launches]
-    return Samples([1000.0 * data.batch_size / median for median in medians], waves=launches.tolist())
+    # Each call by itself, in its wave and round: so it is compared as latency is.
+    return Samples(
+        1000.0 * data.batch_size / data.samples[key], waves=data.waves[key], rounds=data.rounds[key]
+    )

@@ -73,7 +73,7 @@ def _arrays(recording: Recording, cell: str) -> dict[str, Any]:
     arrays = {
         f"{metric}|{size or ''}|{what}": getattr(series, what)
         for (metric, size), series in recording.series.get(cell, {}).items()
-        for what in ("values", "wave")
+        for what in ("values", "wave", "round")
     }
     if cell in recording.outputs:
         arrays["outputs||values"] = recording.outputs[cell]

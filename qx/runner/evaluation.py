@@ -92,7 +92,14 @@ def _launch_bytes(memory: Mapping[str, float], scale: float) -> float:
 
 
 def miscounted(record: Metric, given: Mapping[str, Any], items: int) -> MetricFailure | None:
-    """A failure where a metric gave another number of values than its record promises."""
+    """A failure where a metric gave not as many values as its record promises, or not their places."""
+    if (
+        record.phase == "derived"
+        and record.samples == "per_block"
+        and not {"waves", "rounds"} <= given.keys()
+    ):
+        cause = f"{record.name}: derived samples per block need the waves and rounds that `data` has of them"
+        return MetricFailure("failed", cause)
     count = len(given["values"])
     due = {"exact": 1, "per_item": items}.get(record.samples, 1 if record.phase == "fresh" else count)
     if count == due:

@@ -272,5 +272,7 @@ class Measuring:
             arrays[f"{name}|{size or ''}|wave"] = np.concatenate(
                 [np.full(len(values), wave) for wave, values in waves]
             )
+            # Of a launch all calls were asked for at once.
+            arrays[f"{name}|{size or ''}|round"] = np.minimum(arrays[f"{name}|{size or ''}|wave"], 0)
         np.savez(folder / "samples.npz", **arrays)
         return folder / "samples.npz"

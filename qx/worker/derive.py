@@ -17,15 +17,20 @@ from qx.worker.samples import samples_or_failure
 def run(job: DeriveJob, channel: Channel) -> None:
     """Answer with samples for each metric and batch size, as a list; one that fails is told by itself."""
     host = host_for(job, job.metrics)
-    samples, waves = _recorded(Path(job.samples))
-    baseline, _ = _recorded(Path(job.baseline))
+    own, baseline = _recorded(Path(job.samples)), _recorded(Path(job.baseline))["values"]
     measured = []
     for reference in job.metrics:
         record = host.get("metric", reference.name).record
         assert isinstance(record, Metric)
         for batch_size in job.batch_sizes if record.per_batch_size else (None,):
             channel.stage(f"measure {reference.name}")
-            data = Recorded(samples=samples, waves=waves, baseline=baseline, batch_size=batch_size)
+            data = Recorded(
+                samples=own["values"],
+                waves=own["wave"],
+                rounds=own["round"],
+                baseline=baseline,
+                batch_size=batch_size,
+            )
             measured.append(
                 {
                     "metric": reference.name,
@@ -39,11 +44,11 @@ def run(job: DeriveJob, channel: Channel) -> None:
 Arrays: TypeAlias = "dict[tuple[str, int | None], Any]"
 
 
-def _recorded(path: Path) -> tuple[Arrays, Arrays]:
-    """Values and waves by metric and batch size, from keys ``metric|batch size|values`` and ``...|wave``."""
-    found: dict[str, Arrays] = {"values": {}, "wave": {}}
+def _recorded(path: Path) -> dict[str, Arrays]:
+    """Values, waves and rounds by metric and batch size, from keys ``metric|batch size|values``."""
+    found: dict[str, Arrays] = {"values": {}, "wave": {}, "round": {}}
     with np.load(path) as arrays:
         for key in arrays.files:
             name, size, what = key.split("|")
             found[what][name, int(size) if size else None] = arrays[key]
-    return found["values"], found["wave"]
+    return found

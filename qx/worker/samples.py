@@ -37,7 +37,7 @@ def samples_of(
     samples = given if isinstance(given, Samples) else Samples(given)
     values = _finite(metric, samples.values)
     told: dict[str, Any] = {"values": values, "details": _as_json(metric, samples.details)}
-    for what in ("waves", "groups"):
+    for what in ("waves", "rounds", "groups"):
         each = getattr(samples, what)
         if each is not None:
             told[what] = [int(one) for one in each]

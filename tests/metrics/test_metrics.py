@@ -50,18 +50,20 @@ def test_agreement_without_a_baseline_gives_nothing() -> None:
     assert agreement.measure(data) is None
 
 
-def test_throughput_is_items_over_the_median_of_each_launch() -> None:
-    """Throughput gives a value for each wave: the batch size over the median of that launch's calls."""
+def test_throughput_is_items_over_the_time_of_each_call() -> None:
+    """Throughput gives a value for each call that latency timed, in the same wave and round."""
     key = ("latency", 8)
     data = Recorded(
         samples={key: np.array([2.0, 2.0, 9.0, 4.0])},
         waves={key: np.array([0, 0, 0, 2])},
+        rounds={key: np.array([0, 0, 1, 1])},
         baseline={},
         batch_size=8,
     )
     samples = throughput.measure(data)
-    assert samples.values == [4000.0, 2000.0]
-    assert samples.waves == [0, 2]
+    assert samples.values == pytest.approx([4000.0, 4000.0, 8000 / 9, 2000.0])
+    assert [*samples.waves] == [0, 0, 0, 2]
+    assert [*samples.rounds] == [0, 0, 1, 1]
 
 
 def test_startup_ends_with_the_first_answer() -> None:

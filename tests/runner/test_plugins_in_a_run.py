@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from qx import Metric
+from qx.runner.evaluation import miscounted
+
 #: A metric of each phase that the built-in ones leave open, each as short as its author would have it.
 SHARE_OF_ZEROS = """
     from qx import Metric, Samples, hookimpl
@@ -142,6 +145,33 @@ def test_a_metric_in_a_short_file_becomes_a_column(toys: Any, source: str) -> No
             assert one["samples_ref"]
     assert name in toys.table
     assert name in toys.out
+
+
+def test_throughput_is_compared_as_latency_is(toys: Any) -> None:
+    """Of the same calls: the ratio of throughputs is the speedup, and not that of other calls."""
+    of = {
+        (metric, one["params"]["batch_size"]): one["vs_baseline"]
+        for metric in ("latency", "throughput")
+        for one in toys.measurements("rounded", metric)
+    }
+    for size in (1, 3):
+        speedup, ratio = of["latency", size], of["throughput", size]
+        assert ratio["value"] == pytest.approx(speedup["value"], rel=0.01)
+        assert ratio["ci"] == pytest.approx(speedup["ci"], rel=0.02)
+
+
+def test_derived_calls_need_their_rounds() -> None:
+    """A derived metric of calls that does not tell their rounds is told what is missing."""
+    calls = Metric(
+        name="calls", summary="Calls.", unit="ms", better="lower",
+        samples="per_block", compare="speedup", phase="derived",
+    )  # fmt: skip
+    whole = {"values": [1.0, 2.0], "waves": [0, 0], "rounds": [0, 1]}
+    assert miscounted(calls, whole, items=9) is None
+    for missing in ("waves", "rounds"):
+        failure = miscounted(calls, {name: one for name, one in whole.items() if name != missing}, items=9)
+        assert failure is not None
+        assert "waves and rounds" in failure.cause
 
 
 def test_a_config_in_a_file_becomes_a_row(toys: Any) -> None:
