@@ -20,6 +20,9 @@ from qx import Unsupported
 CLUMSY = (*BLAMELESS, AttributeError, TypeError, NameError)
 #: Letters of a reason that a row has room for.
 ROOM = 200
+#: In the names that an early torch gives to layers: a step into one, and the model itself.
+_GETATTR = re.compile(r"getattr\(([^()]+), '([^']+)'\)")
+_ROOT = re.compile(r"^L\['\w+'\]\.?")
 
 
 def exported(
@@ -86,9 +89,16 @@ def _is_told_of(node: torch.fx.Node, text: str) -> bool:
 def _layer(node: torch.fx.Node) -> str:
     """The name of the layer that a node of the graph comes from, as the user's model calls it."""
     stack = list((node.meta.get("nn_module_stack") or {}).values())
-    path = next((path for path, _ in reversed(stack) if path), "")
+    path = next((name for path, _ in reversed(stack) if (name := _dotted(path))), "")
     wrapped = bool(stack) and f"{Bfloat16.__module__}.{Bfloat16.__name__}" in str(stack[0][1])
     return path.partition(".")[2] if wrapped else path
+
+
+def _dotted(path: str) -> str:
+    """The name of a layer, where an early torch gives an expression: ``getattr(L['self'].features, '0')``."""
+    while found := _GETATTR.search(path):
+        path = path.replace(found[0], f"{found[1]}.{found[2]}")
+    return _ROOT.sub("", path)
 
 
 def reason(error: BaseException) -> str:

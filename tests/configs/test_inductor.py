@@ -192,6 +192,23 @@ def test_a_model_that_cannot_be_exported_is_unsupported() -> None:
             inductor.exported(form, (torch.zeros(1, 4),))
 
 
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("features.0.conv", "features.0.conv"),
+        ("L['fn']", ""),
+        ("L['self'].head", "head"),
+        ("getattr(getattr(L['fn'], '1'), '0')", "1.0"),
+        ("getattr(L['self'].wrapped.features, '12').conv", "wrapped.features.12.conv"),
+    ],
+)
+def test_layers_have_the_names_that_their_author_gave(path: str, name: str) -> None:
+    """An early torch tells layers by expressions in place of names."""
+    from qx_plugins.runtimes import exporting
+
+    assert exporting._dotted(path) == name
+
+
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_what_inductor_cannot_lower_is_unsupported(wrapped: bool) -> None:
     """It is told with the layer; a compiler that fails is not the model's fault, and is told as it is."""
