@@ -20,6 +20,7 @@ COMMON = {
     "setup.cfg": "setup.cfg",
     "pyproject.toml": "pyproject.toml",
     "tox.ini": "tox.ini",
+    "MANIFEST.in": "MANIFEST.in",
     "README.md": "README.md",
     "gitignore": ".gitignore",
     "init.py": "src/$package/__init__.py",
@@ -36,6 +37,10 @@ def contents(kind: str, name: str) -> dict[str, str]:
         "name": name,
         "package": package_of(name),
         "distribution": f"qx-{name.replace('_', '-')}",
+        # The weights of a workload; the others bring nothing but code.
+        "package_data": f"\n[options.package_data]\n{package_of(name)} = *.pt\n"
+        if kind == "workload"
+        else "",
     }
     templates = files("qx.templates")
 
@@ -43,13 +48,20 @@ def contents(kind: str, name: str) -> dict[str, str]:
         text = (templates / f"{template}.txt").read_text(encoding="utf-8")
         return Template(text).substitute(words)
 
-    words["run"] = filled(f"run_{kind}").strip()
+    words["run"] = run_command(kind, name)
     places = {
         **COMMON,
         f"{kind}.py": "src/$package/$name.py",
         f"test_{kind}.py": "tests/test_$name.py",
     }
     return {Template(place).substitute(words): filled(template) for template, place in places.items()}
+
+
+def run_command(kind: str, name: str) -> str:
+    """The run that shows a new plugin at work."""
+    return Template(
+        (files("qx.templates") / f"run_{kind}.txt").read_text(encoding="utf-8").strip()
+    ).substitute(name=name)
 
 
 def package_of(name: str) -> str:

@@ -18,7 +18,9 @@ def register(commands: Commands) -> None:
         description="Make a small distribution with one plugin that does something, its entry point, tests "
         "that use the conformance kit, a README and a tox.ini. It installs and passes as it is.",
     )
-    parser.add_argument("kind", choices=("config", "metric", "workload"), metavar="KIND")
+    parser.add_argument(
+        "kind", choices=("config", "metric", "workload"), metavar="KIND", help="config, metric or workload"
+    )
     parser.add_argument("name", metavar="NAME", help="what the plugin is to be called: my_recipe")
     parser.add_argument(
         "--dir", type=Path, metavar="DIR", help="the folder, to be made (default: qx-NAME in the current one)"
@@ -33,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     from qx.errors import UsageError
     from qx.files import new_folder
     from qx.host import Host
-    from qx.scaffold import check_name, contents, package_of, write
+    from qx.scaffold import check_name, contents, package_of, run_command, write
 
     host = Host.discover(arguments.plugins)
     warn_of_broken(host)
@@ -50,6 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
             _train(name, source / f"{name}.py", source / "weights.pt")
     print(f"made the {kind} {name} in {given}; next:")
     print(f"    cd {given}\n    pip install -e '.[test]'\n    pytest\n    qx check {name}")
+    print(f"    {run_command(kind, name)}")
     return OK
 
 

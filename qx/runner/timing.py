@@ -86,7 +86,11 @@ def _measure(run: Run, part: Part, parts: int) -> None:
             f"longer and less steady than on a machine that has as many"
         )
     of = f" of {part.name}" if part.several else ""
-    reporter.phase("measure", f"{len(plan.cells)} cells{of} in waves, at most {plan.budget:.0f} s")
+    if plan.fresh or plan.block:
+        limit = f"at most {plan.budget:.0f} s"
+        if not plan.strict:
+            limit = f"{plan.budget:.0f} s, or as long as {plan.least_waves} waves take"
+        reporter.phase("measure", f"{len(plan.cells)} cells{of} in waves, {limit}")
     part.measured = measure_in_waves(plan, run.processes, run.recording, reporter.step)
     state.cells[control.id] = control
     state.builds[control.id] = state.builds[baseline]

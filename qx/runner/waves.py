@@ -363,7 +363,8 @@ class _Group:
         widest = max(widths, default=math.inf)
         if not math.isfinite(widest):
             return ""
-        return f"; speedups to ±{widest:.1%}, wanted ±{self.plan.precision:.1%}"
+        reached = f"±{widest:.1%}" if widest < 1 else "worse than ±100 %"
+        return f"; speedups to {reached}, wanted ±{self.plan.precision:.1%}"
 
 
 def _each(count: Callable[[float], int], seconds: Mapping[int, float]) -> dict[int, int]:

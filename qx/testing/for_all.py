@@ -59,6 +59,8 @@ def unique_name(bench: Bench) -> str:
 def describes_itself_lightly(bench: Bench) -> str:
     """It is imported and described quickly, without heavy imports or prints, and with one record."""
     told = bench.run(DescribeJob(plugin=bench.reference), "describe")
+    if told["breach"]:
+        raise NotApplicable("it does not describe itself")
     problems = []
     if heavy := sorted(HEAVY & set(told["modules"])):
         problems.append(f"imports {', '.join(heavy)}: import it inside the functions that need it")
@@ -174,6 +176,8 @@ def refused(bench: Bench, attempt: Callable[[dict[str, Any]], object]) -> str:
                 problems.append(problem)
     if problems:
         raise Failed("; ".join(problems))
+    if not tried:
+        raise NotApplicable("what its options' limits and choices let through, it need not refuse")
     return f"{tried} values tried of {', '.join(option.name for option in options)}"
 
 
