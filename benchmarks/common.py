@@ -64,20 +64,22 @@ def of(results: Results, metric: str) -> list[Measurement]:
     return [one for one in results.measurements if one.metric == metric and one.cell != baseline]
 
 
-def _without_places(words: Sequence[str]) -> list[str]:
-    """Words of a command, with ``DIR`` for folders: where they lie concerns nobody else."""
-    return [
+def command() -> str:
+    """The command of this process, with ``DIR`` for folders: where they lie concerns nobody else."""
+    module = sys.modules["__main__"].__spec__
+    assert module is not None, "benchmarks are run by `python -m`"
+    given = sys.argv[1:]
+    words = [
         "DIR" if before in ("--data", "--built") else word
-        for before, word in zip(["", *words], words, strict=False)
+        for before, word in zip(["", *given], given, strict=False)
     ]
+    return " ".join(["python", "-m", module.name, *words])
 
 
 def keep(name: str, figures: dict[str, Any]) -> None:
     """Write the figures, with what they were made on, and print them."""
-    module = sys.modules["__main__"].__spec__
-    assert module is not None, "benchmarks are run by `python -m`"
     found = {
-        "command": f"python -m {module.name} {' '.join(_without_places(sys.argv[1:]))}".strip(),
+        "command": command(),
         "cpu": cpu_model(),
         "torch": distribution_version("torch"),
         **figures,

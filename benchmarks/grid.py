@@ -15,8 +15,9 @@ from typing import Any
 
 from attrs import evolve
 
-from benchmarks.common import Lines, keep
+from benchmarks.common import HERE, Lines, command, keep
 from qx.host import Host
+from qx.report import markdown
 from qx.results import Results
 from qx.runner import Request, run
 
@@ -40,8 +41,10 @@ def told(results: Results) -> dict[str, Any]:
 
 
 def run_whole(request: Request) -> None:
-    """A run whose builds are there: print and keep what it took, and every pair."""
+    """A run whose builds are there: keep its tables, and print and keep what it took, and every pair."""
     results, _ = run(Host.discover(), request, Lines())
+    told_in_full = markdown.render(evolve(results, run={**results.run, "command": [command()]}))
+    (HERE / "results" / "grid.md").write_text(told_in_full, encoding="utf-8")
     pairs = {
         f"{one.cell} and {one.counterpart.rpartition('/')[2]}": {"agreement": one.agreement, "ci": one.ci}
         for one in results.pairs
