@@ -68,6 +68,7 @@ def bare_loops(count: int) -> None:
         told[name] = {
             "mean_size": float(sizes.mean()),
             "standard_error": float(sizes.std(ddof=1) / count**0.5),
+            "sizes": sizes.tolist(),
         }
     keep("slowdown_bare", {"processes": count, **told})
 
@@ -82,6 +83,8 @@ def main() -> None:
         print(json.dumps(bare_loop(arguments.bare_loop)))
         return
     if arguments.bare_loops is not None:
+        if arguments.bare_loops < 2:
+            parser.error("--bare-loops must be at least 2")
         bare_loops(arguments.bare_loops)
         return
     found: dict[str, list[bool]] = {name: [] for name in TRUTH}

@@ -237,7 +237,8 @@ def measure(subject: Subject | None, data: Any, context: Context) -> Samples | S
                                                                                       launch or call, or one
     ===============  ===========================================  ==================  ======================
 
-    ``subject`` is the loaded artifact in phases ``fresh`` and ``block``, else None. Values must be finite.
+    ``subject`` is the loaded artifact in phases ``fresh`` and ``block``, else None. Derived values of calls
+    (``per_block``) need ``Samples`` with the ``waves`` and ``rounds`` of ``data``. Values must be finite.
     None means: not applicable here, and the cell shows no value. An error costs this metric of this
     cell, nothing else. ::
 

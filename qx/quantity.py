@@ -157,9 +157,10 @@ class Quantity:
         told = _median_of(self.recording.series[cell][self.key].details)
         if self.metric.samples == "per_block":
             values = self.values(cell)
+            # The worse end.
+            ranks = (5, 1) if self.metric.better == "higher" else (95, 99)
+            told |= {f"p{rank}": float(np.quantile(values, rank / 100)) for rank in ranks}
             told |= {
-                "p95": float(np.quantile(values, 0.95)),
-                "p99": float(np.quantile(values, 0.99)),
                 "lowest": float(values.min()),
                 "calls": len(values),
             }

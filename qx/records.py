@@ -391,7 +391,7 @@ class Samples:
 
     values: Sequence[float] | float | Any
     details: Mapping[str, Any] = Factory(dict)
-    #: For derived samples per launch or block: the wave that each value belongs to, for them to be paired.
+    #: For derived samples per launch or block: the wave that each value belongs to.
     waves: Sequence[int] | None = None
     #: For derived samples per block: the round that each value belongs to as well.
     rounds: Sequence[int] | None = None

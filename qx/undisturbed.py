@@ -72,7 +72,6 @@ def _rounds_seen(
     keys: NDArray[np.int64], rounds: NDArray[np.int64], sizes: tuple[int, ...]
 ) -> NDArray[np.int64]:
     """How many rounds each cell had in each wave, ``[waves, cells]``."""
-    first = rounds.min(initial=0)
-    count = rounds.max(initial=0) - first + 1
-    pairs = np.unique(keys * count + rounds - first)
+    count = int(rounds.max(initial=0)) + 1
+    pairs = np.unique(keys * count + rounds)
     return np.bincount(pairs // count, minlength=int(np.prod(sizes))).reshape(sizes)

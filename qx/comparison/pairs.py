@@ -68,7 +68,7 @@ class Pair:
         for source, cell in self._sides:
             if source.recording is None:
                 raise NotComparable(f"{source.name}: {NO_SAMPLES}")
-            # Of a control there are no derived figures.
+            # Of a control nothing is there that comes from its outputs.
             if cell not in source.quantity(cell, column).measured:
                 raise NotComparable(f"{source.name}: there are no samples of it")
         ours, theirs = (source.quantity(cell, column).values(cell) for source, cell in self._sides)
@@ -112,7 +112,7 @@ class Pair:
         ours, base = self.ours.metric(column), self.base.metric(column)
         for field in ("unit", "better", "samples", "compare", "phase"):
             if getattr(ours, field) != getattr(base, field):
-                raise NotComparable(f"the metric is another one: its {field} differs")
+                raise NotComparable(f"the metric is another one: it has another {field}")
         if other := self._other_options(column):
             raise NotComparable(f"it was measured with other options: {', '.join(other)}")
         return ours

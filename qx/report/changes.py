@@ -37,7 +37,7 @@ LEGEND = (
 HOW = (
     "Values of items are compared on the same items in pairs, sizes exactly. What is measured in launches is "
     "compared by each run's own ratio to its own baseline (difference of independent log ratios, Welch's t; "
-    "of latencies the ratios of those calls that nothing disturbed), and directly only where both runs come "
+    "of calls the ratios of those that nothing disturbed), and directly only where both runs come "
     "from one machine: what it did in between is then part of it."
 )
 

@@ -247,7 +247,7 @@ def measuring(view: View, markup: Markup) -> str:
     widths = [
         half
         for one in view.results.measurements
-        if view.results.metrics[one.metric].samples == "per_block"
+        if view.results.metrics[one.metric].phase == "block"
         and one.vs_baseline is not None
         and one.cell != view.baseline
         and (half := numbers.relative_half(one.vs_baseline)) is not None

@@ -12,7 +12,7 @@ import numpy as np
 from qx.jobs import DeriveJob
 from qx.recording import Recording, Series
 from qx.records import Metric
-from qx.runner.evaluation import miscounted
+from qx.runner.evaluation import unpromised
 from qx.runner.processes import Failure, MetricFailure
 from qx.runner.request import metric, references
 from qx.runner.state import Run
@@ -63,7 +63,7 @@ def _record(
         failures[cell, record.name] = MetricFailure(given["outcome"], given["cause"])
     elif given["values"] is not None:
         items = len(recording.outputs.get(cell, ()))
-        if failure := miscounted(record, given, items):
+        if failure := unpromised(record, given, items):
             failures[cell, record.name] = failure
         else:
             recording.add(cell, (record.name, given["batch_size"]), Series.plain(given))

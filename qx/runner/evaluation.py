@@ -91,15 +91,16 @@ def _launch_bytes(memory: Mapping[str, float], scale: float) -> float:
     return (memory["loaded"] + max(1.0, scale) * working) * MIB
 
 
-def miscounted(record: Metric, given: Mapping[str, Any], items: int) -> MetricFailure | None:
+def unpromised(record: Metric, given: Mapping[str, Any], items: int) -> MetricFailure | None:
     """A failure where a metric gave not as many values as its record promises, or not their places."""
-    if (
-        record.phase == "derived"
-        and record.samples == "per_block"
-        and not {"waves", "rounds"} <= given.keys()
-    ):
-        cause = f"{record.name}: derived samples per block need the waves and rounds that `data` has of them"
-        return MetricFailure("failed", cause)
+    if record.phase == "derived" and record.samples == "per_block":
+        places = [given.get(what, (-1,)) for what in ("waves", "rounds")]
+        if min(place for each in places for place in each) < 0:
+            cause = (
+                f"{record.name}: its samples are {record.samples!r}, so each value needs a wave and a round: "
+                f"pass on `data.waves` and `data.rounds` of a metric of phase 'block'"
+            )
+            return MetricFailure("failed", cause)
     count = len(given["values"])
     due = {"exact": 1, "per_item": items}.get(record.samples, 1 if record.phase == "fresh" else count)
     if count == due:
@@ -118,7 +119,7 @@ def _recorded(
             failures[name] = MetricFailure(given["outcome"], given["cause"])
         elif given["values"] is None:
             continue
-        elif failure := miscounted(records[name], given, items):
+        elif failure := unpromised(records[name], given, items):
             failures[name] = failure
         else:
             recording.add(cell, (name, None), Series.plain(given))

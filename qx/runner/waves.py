@@ -15,7 +15,7 @@ from attrs import Factory, define, field
 from qx import stats
 from qx.quantity import Quantity
 from qx.recording import Key, Recording, Series, joined
-from qx.runner.evaluation import miscounted
+from qx.runner.evaluation import unpromised
 from qx.runner.holding import cpus_for, off
 from qx.runner.plan import ENDED_BY, Measured, Plan
 from qx.runner.processes import Failure, MetricFailure, Processes, Worker
@@ -276,7 +276,7 @@ class _Group:
             answer = self._ask(worker, cell, "fresh", entry.name)
             if answer is None:
                 continue
-            if failure := miscounted(metric(entry), answer, items=1):
+            if failure := unpromised(metric(entry), answer, items=1):
                 self.measured.drop(cell, entry.name, failure)
             else:
                 self._record(cell, (entry.name, None), answer)
@@ -363,7 +363,7 @@ class _Group:
         widest = max(widths, default=math.inf)
         if not math.isfinite(widest):
             return ""
-        reached = f"±{widest:.1%}" if widest < 1 else "worse than ±100 %"
+        reached = f"±{widest:.1%}" if widest < 1 else "no better than ±100 %"
         return f"; speedups to {reached}, wanted ±{self.plan.precision:.1%}"
 
 

@@ -60,7 +60,7 @@ def describes_itself_lightly(bench: Bench) -> str:
     """It is imported and described quickly, without heavy imports or prints, and with one record."""
     told = bench.run(DescribeJob(plugin=bench.reference), "describe")
     if told["breach"]:
-        raise NotApplicable("it does not describe itself")
+        raise NotApplicable("its record is broken, see valid_record")
     problems = []
     if heavy := sorted(HEAVY & set(told["modules"])):
         problems.append(f"imports {', '.join(heavy)}: import it inside the functions that need it")

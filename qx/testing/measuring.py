@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from qx.host import Entry
 from qx.jobs import DeriveJob, EvaluateJob, LaunchJob, WatchJob
 from qx.records import Metric
-from qx.runner.evaluation import miscounted
+from qx.runner.evaluation import unpromised
 from qx.runner.processes import Failure, Processes, Worker
 from qx.runner.request import metric, references
 from qx.testing.bench import Bench, Built, named
@@ -73,7 +73,7 @@ class Measuring:
     def flaw(self, given: Measurement) -> str:
         """How the number of values is not what the record promises."""
         items = self._bench.prepared.items
-        failure = None if self.record.phase == "block" else miscounted(self.record, given, items)
+        failure = None if self.record.phase == "block" else unpromised(self.record, given, items)
         return failure.cause if failure else ""
 
     def medians(self, given: Measurements) -> dict[int | None, float]:
@@ -220,7 +220,11 @@ class Measuring:
             return {"outcome": failure.outcome, "cause": failure.cause}
         if any(block["values"] is None for block in blocks):
             return blocks[-1]
-        return {**blocks[-1], "values": [value for block in blocks for value in block["values"]]}
+        return {
+            **blocks[-1],
+            "values": [value for block in blocks for value in block["values"]],
+            "rounds": [number for number, block in enumerate(blocks) for _ in block["values"]],
+        }
 
     def _derived(
         self, built: Built, absent: tuple[str, ...], options: Any
@@ -255,24 +259,28 @@ class Measuring:
             for phase in ("artifact", "fresh", "block", "predictions")
         }
         job = self._evaluate_job(built, [*phases["artifact"], *phases["predictions"]], {}, outputs)
-        parts: dict[tuple[str, int | None], list[tuple[int, list[float]]]] = {}
+        parts: dict[tuple[str, int | None], list[tuple[int, Measurement]]] = {}
         for name, one in self._bench.run(job, "evaluate")["metrics"].items():
             if one.get("values") is not None:
-                parts[name, None] = [(-1, one["values"])]
+                parts[name, None] = [(-1, one)]
         with Processes(self._bench.folder("log-launch")) as processes:
             for wave in range(2):
                 entries = [*phases["fresh"], *phases["block"]]
                 given, _ = self._asked_all(self._started(built, processes, entries), entries)
                 for key, one in given.items():
                     if one.get("values") is not None:
-                        parts.setdefault(key, []).append((wave, one["values"]))
+                        parts.setdefault(key, []).append((wave, one))
         arrays = {"outputs||values": np.load(outputs)}
         for (name, size), waves in parts.items():
-            arrays[f"{name}|{size or ''}|values"] = np.concatenate([values for _, values in waves])
-            arrays[f"{name}|{size or ''}|wave"] = np.concatenate(
-                [np.full(len(values), wave) for wave, values in waves]
-            )
-            # Of a launch all calls were asked for at once.
-            arrays[f"{name}|{size or ''}|round"] = np.minimum(arrays[f"{name}|{size or ''}|wave"], 0)
+            places = [
+                (
+                    one["values"],
+                    np.full(len(one["values"]), wave),
+                    one.get("rounds", [-1] * len(one["values"])),
+                )
+                for wave, one in waves
+            ]
+            for what, of_waves in zip(("values", "wave", "round"), zip(*places, strict=True), strict=True):
+                arrays[f"{name}|{size or ''}|{what}"] = np.concatenate(of_waves)
         np.savez(folder / "samples.npz", **arrays)
         return folder / "samples.npz"

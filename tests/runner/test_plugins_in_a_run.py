@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from qx import Metric
-from qx.runner.evaluation import miscounted
+from qx.runner.evaluation import unpromised
 
 #: A metric of each phase that the built-in ones leave open, each as short as its author would have it.
 SHARE_OF_ZEROS = """
@@ -161,17 +161,19 @@ def test_throughput_is_compared_as_latency_is(toys: Any) -> None:
 
 
 def test_derived_calls_need_their_rounds() -> None:
-    """A derived metric of calls that does not tell their rounds is told what is missing."""
+    """A derived metric of calls that does not tell their rounds is told what to do."""
     calls = Metric(
         name="calls", summary="Calls.", unit="ms", better="lower",
         samples="per_block", compare="speedup", phase="derived",
     )  # fmt: skip
     whole = {"values": [1.0, 2.0], "waves": [0, 0], "rounds": [0, 1]}
-    assert miscounted(calls, whole, items=9) is None
-    for missing in ("waves", "rounds"):
-        failure = miscounted(calls, {name: one for name, one in whole.items() if name != missing}, items=9)
-        assert failure is not None
-        assert "waves and rounds" in failure.cause
+    assert unpromised(calls, whole, items=9) is None
+    for what in ("waves", "rounds"):
+        without = {name: one for name, one in whole.items() if name != what}
+        for given in (without, {**whole, what: [0, -1]}):
+            failure = unpromised(calls, given, items=9)
+            assert failure is not None
+            assert "`data.waves` and `data.rounds`" in failure.cause
 
 
 def test_a_config_in_a_file_becomes_a_row(toys: Any) -> None:
