@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
@@ -42,26 +43,23 @@ def contents(kind: str, name: str) -> dict[str, str]:
         if kind == "workload"
         else "",
     }
-    templates = files("qx.templates")
-
-    def filled(template: str) -> str:
-        text = (templates / f"{template}.txt").read_text(encoding="utf-8")
-        return Template(text).substitute(words)
-
     words["run"] = run_command(kind, name)
     places = {
         **COMMON,
         f"{kind}.py": "src/$package/$name.py",
         f"test_{kind}.py": "tests/test_$name.py",
     }
-    return {Template(place).substitute(words): filled(template) for template, place in places.items()}
+    return {Template(place).substitute(words): _filled(template, words) for template, place in places.items()}
 
 
 def run_command(kind: str, name: str) -> str:
     """The run that shows a new plugin at work."""
-    return Template(
-        (files("qx.templates") / f"run_{kind}.txt").read_text(encoding="utf-8").strip()
-    ).substitute(name=name)
+    return _filled(f"run_{kind}", {"name": name}).strip()
+
+
+def _filled(template: str, words: Mapping[str, str]) -> str:
+    text = (files("qx.templates") / f"{template}.txt").read_text(encoding="utf-8")
+    return Template(text).substitute(words)
 
 
 def package_of(name: str) -> str:

@@ -155,6 +155,11 @@ def _prepared(
         found, data = _done(look, lay, request.timeout, processes, reporter)
     except Failure as failure:
         raise UsageError(f"workload {entry.name}: {failure.stage}: {failure.cause}") from failure
+    # Workloads that look there have said so by themselves, and what they look for.
+    if request.data is not None and not request.data.exists():
+        raise UsageError(
+            f"--data {request.data} does not exist; workload {entry.name} needs none, leave it out"
+        )
     _check_classes(entry, found["outputs"], data)
     home = Path(data["folder"])
     assert look.engine is not None
