@@ -392,5 +392,5 @@ def test_a_broken_plugin_is_caught_by_its_record(tmp_path: Path, shared: dict[st
     assert {verdict.check: verdict.state for verdict in verdicts} == {
         "valid_record": "failed",
         "unique_name": "passed",
-        "describes_itself_lightly": "not applicable",
+        "describes_itself_lightly": "not_applicable",
     }
