@@ -64,8 +64,8 @@ def register(commands: Commands) -> None:
         "--budget",
         type=float,
         metavar="SECONDS",
-        help="for all launches (default: 60 for up to five configs, 12 more for each further one, "
-        "for every workload)",
+        help="for all launches, shared by the workloads (default: for each of them 60 for up to five "
+        "configs, 12 more for each further one)",
     )
     parser.add_argument(
         "--quick",

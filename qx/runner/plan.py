@@ -43,8 +43,8 @@ class Plan:
     cpus: tuple[int, ...] = ()
     #: Seconds for all groups together.
     budget: float
-    #: Refuse a budget that the least number of waves does not fit.
-    strict: bool = False
+    #: Refuse to take longer than this, as where the least number of waves does not fit; None to take it.
+    most: float | None = None
     least_waves: int = LEAST_WAVES
     seed: int
     timeout: float
@@ -83,6 +83,7 @@ class Measured:
     #: One of ``ENDED_BY``; ``waves``, the least number of them, is where nothing is timed.
     ended_by: str = "nothing to repeat"
     seconds: float = 0.0
+    #: Seconds for all groups: what was planned, or what the least number of waves takes where that is more.
     budget: float = 0.0
     launches: Counter[str] = Factory(Counter)
     #: Launches that died, each with what it died of.

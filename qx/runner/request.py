@@ -344,10 +344,8 @@ def _ready_workload(host: Host, name: str) -> Entry:
     return entry
 
 
-def budget_of(request: Request, configs: int, workloads: int = 1) -> float:
-    """Seconds for all launches of one of the workloads; what the user gave is shared by them."""
-    if request.budget is not None:
-        return request.budget / workloads
+def budget_of(request: Request, configs: int) -> float:
+    """Seconds for all launches of a workload, where the user has not given any."""
     if request.quick:
         return QUICK_BUDGET
     return BUDGET + BUDGET_MORE * max(0, configs - BUDGET_CONFIGS)

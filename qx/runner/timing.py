@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from attrs import define
 
 from qx.environment import available_memory, usable_cpus
 from qx.errors import UsageError
@@ -21,23 +24,45 @@ from qx.runner.waves import BudgetTooShort, measure_in_waves
 MEMORY_SHARE = 0.7
 
 
+@define
+class _Shares:
+    """What is left of the seconds that the user gave, for so many workloads that are still to come."""
+
+    left: float
+    workloads: int
+
+    @property
+    def equal(self) -> float:
+        """What each is planned with."""
+        return round(max(0.0, self.left) / self.workloads, 2)
+
+    @property
+    def most(self) -> float:
+        """What the next may take where its least number of waves needs it: the others keep half of theirs."""
+        return (self.workloads + 1) / 2 * self.equal
+
+
 def measure_all(run: Run, parts: Sequence[Part]) -> None:
     """Measure the cells of every workload in launches.
 
-    Among several, one whose share of the budget is too short costs its own timings. Raises ``UsageError``
-    where all are.
+    Among several, one whose share of the budget is too short takes of what the others would have; where even
+    that is too short, it costs its own timings. Raises ``UsageError`` where it is so for all.
     """
     due: dict[str, float] = {}
-    for part in parts:
+    left = run.request.budget
+    for index, part in enumerate(parts):
+        shares = None if left is None else _Shares(left, len(parts) - index)
+        began = time.monotonic()
         try:
-            _measure(run, part, len(parts))
+            _measure(run, part, shares)
         except BudgetTooShort as error:
+            assert shares is not None
             due[part.name] = error.due
             told = _too_short(run.request, due, len(parts))
             if len(due) == len(parts):
                 raise UsageError(told) from error
-            share = budget_of(run.request, len(run.chosen.variants), len(parts))
-            _give_up_timing(run, part, told, Measured(ended_by="too short a budget", budget=share))
+            _give_up_timing(run, part, told, Measured(ended_by="too short a budget", budget=shares.most))
+        left = None if left is None else left - (time.monotonic() - began)
 
 
 def _too_short(request: Request, due: Mapping[str, float], workloads: int) -> str:
@@ -62,8 +87,8 @@ def _give_up_timing(run: Run, part: Part, cause: str, measured: Measured) -> Non
     part.measured = measured
 
 
-def _measure(run: Run, part: Part, parts: int) -> None:
-    """Measure the cells of one of so many workloads. Raises ``BudgetTooShort``."""
+def _measure(run: Run, part: Part, shares: _Shares | None) -> None:
+    """Measure the cells of a workload, with its share of what was given. Raises ``BudgetTooShort``."""
     state, reporter = part.state, run.reporter
     baseline = cell_id(part.name, run.chosen.baseline_row)
     if baseline in state.failures:
@@ -78,7 +103,7 @@ def _measure(run: Run, part: Part, parts: int) -> None:
         options=state.cells[baseline].options,
         control=True,
     )
-    plan = _planned(run, part, baseline, control, parts)
+    plan = _planned(run, part, baseline, control, shares)
     cpus = len(run.request.cpus) or usable_cpus()
     if run.request.threads > cpus:
         reporter.say(
@@ -87,9 +112,10 @@ def _measure(run: Run, part: Part, parts: int) -> None:
         )
     of = f" of {part.name}" if part.several else ""
     if plan.fresh or plan.block:
-        limit = f"at most {plan.budget:.0f} s"
-        if not plan.strict:
-            limit = f"{plan.budget:.0f} s, or as long as {plan.least_waves} waves take"
+        limit = f"{plan.budget:.0f} s, or as long as {plan.least_waves} waves take"
+        if plan.most is not None:
+            more = f"; {plan.most:.0f} s if {plan.least_waves} waves need it" if part.several else ""
+            limit = f"at most {plan.budget:.0f} s{more}"
         reporter.phase("measure", f"{len(plan.cells)} cells{of} in waves, {limit}")
     part.measured = measure_in_waves(plan, run.processes, run.recording, reporter.step)
     state.cells[control.id] = control
@@ -99,7 +125,7 @@ def _measure(run: Run, part: Part, parts: int) -> None:
     part.give_up_metrics(part.measured.metric_failures, reporter)
 
 
-def _planned(run: Run, part: Part, baseline: str, control: Cell, parts: int) -> Plan:
+def _planned(run: Run, part: Part, baseline: str, control: Cell, shares: _Shares | None) -> Plan:
     request, chosen = run.request, run.chosen
     going = part.state.going()
     cells = {cell: part.state.cells[cell] for cell in going} | {control.id: control}
@@ -137,8 +163,8 @@ def _planned(run: Run, part: Part, baseline: str, control: Cell, parts: int) -> 
         batch_sizes=request.batch_sizes,
         precision=request.precision,
         cpus=request.cpus,
-        budget=budget_of(request, len(going), parts),
-        strict=request.budget is not None and not request.quick,
+        budget=budget_of(request, len(going)) if shares is None else shares.equal,
+        most=None if shares is None or request.quick else shares.most,
         least_waves=QUICK_WAVES if request.quick else LEAST_WAVES,
         seed=request.seed,
         timeout=request.timeout,

@@ -53,7 +53,7 @@ Step = Callable[[float, str], None]
 def measure_in_waves(plan: Plan, processes: Processes, recording: Recording, step: Step) -> Measured:
     """Run waves of each group until the ratios are precise enough or the budget is spent.
 
-    Raises ``BudgetTooShort`` where ``plan.strict``, before anything is timed.
+    Raises ``BudgetTooShort`` before anything is timed, where even ``plan.most`` is too short.
     """
     measured = Measured(budget=plan.budget)
     if not plan.fresh and not plan.block:
@@ -61,9 +61,9 @@ def measure_in_waves(plan: Plan, processes: Processes, recording: Recording, ste
     began = time.monotonic()
     reasons = []
     for index, group in enumerate(plan.groups):
-        runner = _Group(plan, group, processes, recording, measured, step)
         share = (index + 1) / len(plan.groups)
-        reasons.append(runner.run(began, began + plan.budget * share))
+        runner = _Group(plan, group, processes, recording, measured, step, began=began, share=share)
+        reasons.append(runner.run())
     measured.ended_by = min(reasons, key=ENDED_BY.index)
     measured.seconds = time.monotonic() - began
     return measured
@@ -79,15 +79,15 @@ class _Group:
     recording: Recording
     measured: Measured
     step: Step
+    #: When the first wave of the run began.
+    began: float
+    #: Of the budget, so much is for this group and those before it.
+    share: float
     order: random.Random = field(init=False)
     #: Rounds in the wave that goes on.
     counts: dict[Task, int] = Factory(dict)
     #: The fewest seconds that a call took while it warmed up in any wave so far, by cell and batch size.
     fastest: dict[str, dict[int, float]] = Factory(dict)
-    #: When the first wave of the run began.
-    began: float = field(init=False, default=0.0)
-    #: When the waves of this group are to end.
-    deadline: float = field(init=False, default=math.inf)
     #: Waves of this group that are done.
     waves: int = 0
     #: What the last whole wave brought, in words.
@@ -101,10 +101,14 @@ class _Group:
         """The cells that have not been given up."""
         return [cell for cell in self.group if cell not in self.measured.failures]
 
-    def run(self, began: float, deadline: float) -> str:
+    @property
+    def deadline(self) -> float:
+        """When the waves of this group are to end."""
+        return self.began + self.measured.budget * self.share
+
+    def run(self) -> str:
         """Waves until enough; gives what ended them."""
         start = time.monotonic()
-        self.began, self.deadline = began, deadline
         while True:
             self._wave()
             self.waves += 1
@@ -116,7 +120,7 @@ class _Group:
             if self.plan.baseline in self.measured.failures:
                 return "the baseline failed"
             if self.waves == 1 and not self.plan.block:
-                self._refuse_if_due(self.plan.least_waves * len(self.plan.groups) * mean)
+                self._grant(self.plan.least_waves * len(self.plan.groups) * mean)
             if self.waves < self.plan.least_waves:
                 continue
             ratios = self._ratios()
@@ -124,7 +128,7 @@ class _Group:
                 return "waves"
             if self._precise(ratios):
                 return "precision"
-            if now + mean > deadline:
+            if now + mean > self.deadline:
                 return "budget"
 
     # One wave -------------------------------------------------------------------------------------
@@ -223,17 +227,23 @@ class _Group:
         costs = {task: round_seconds(times, counted, task.batch_size) for task in tasks}
         spent = time.monotonic() - began
         least = LEAST_ROUNDS * sum(costs.values())
-        self._refuse_if_due(self.plan.least_waves * len(self.plan.groups) * (spent + least))
+        self._grant(self.plan.least_waves * len(self.plan.groups) * (spent + least))
         self.counts = counted_out(tasks, costs, HEADROOM * ((self.deadline - began) / due - spent))
         for task, count in self.counts.items():
             most = self.measured.rounds.setdefault(task.metric, {})
             most[task.batch_size] = max(count, most.get(task.batch_size, 0))
 
-    def _refuse_if_due(self, seconds: float) -> None:
-        """Raise ``BudgetTooShort`` in the first wave of a run whose least number of waves takes so long."""
+    def _grant(self, seconds: float) -> None:
+        """In the first wave of a run, take what the least number of waves takes if the budget is shorter.
+
+        Raises ``BudgetTooShort`` where that is more than may be taken.
+        """
         # Not in a later group: what the first has measured would be lost.
-        if self.plan.strict and seconds > self.plan.budget and self.measured.waves == 1:
+        if self.plan.most is None or self.measured.waves > 1:
+            return
+        if seconds > self.plan.most:
             raise BudgetTooShort(seconds)
+        self.measured.budget = max(self.measured.budget, math.ceil(seconds))
 
     def _hold(self, launches: dict[str, Worker]) -> tuple[int, ...]:
         """Hold the launches to as many CPUs as they have threads, the same for all and others in each wave.
@@ -354,7 +364,8 @@ class _Group:
         return all(stats.enough(one, self.plan.precision, self.plan.least_waves) for one in ratios)
 
     def _show(self, text: str) -> None:
-        self.step(min(1.0, (time.monotonic() - self.began) / self.plan.budget), text + self.reached)
+        spent, budget = time.monotonic() - self.began, self.measured.budget
+        self.step(spent / budget if spent < budget else 1.0, text + self.reached)
 
     def _reached(self) -> str:
         widths = [

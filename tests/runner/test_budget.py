@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from qx.runner.plan import LEAST_WAVES
 from qx.runner.waves import BudgetTooShort
 
 
@@ -55,4 +56,35 @@ def test_a_budget_too_short_for_one_workload_costs_its_own_timings(
     assert {one["value"] for one in done.results["measurements"] if one["metric"] == "file_size"} != {None}
     assert done.results["run"]["due_failures"] == ["second/toy_fp32: metric latency"]
     measuring = done.results["run"]["workloads"]["second"]["measuring"]
-    assert (measuring["ended_by"], measuring["budget"]) == ("too short a budget", 2.0)
+    assert measuring["ended_by"] == "too short a budget"
+
+
+@pytest.mark.parametrize(("needed", "refused"), [(216, False), (320, True)])
+def test_a_workload_may_take_of_what_those_to_come_would_have(
+    qx: Callable[..., Any],
+    toy: Any,
+    write_plugin: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    needed: float,
+    refused: bool,
+) -> None:
+    """Half of 400 s is too short for it: it takes what it needs, but no more than three quarters."""
+    waves = import_module("qx.runner.waves")
+    due = needed / LEAST_WAVES / waves.LEAST_ROUNDS
+    monkeypatch.setattr(waves, "round_seconds", lambda *given: due)
+    source = Path(toy.plugins[0]).read_text(encoding="utf-8")
+    plugins = [
+        write_plugin(name, source.replace('name="toy"', f'name="{name}", random_weights=True'))
+        for name in ("first", "second")
+    ]
+    done = qx(
+        *("run", "--workload", "first", "--workload", "second", *toy.given(*plugins)),
+        *("-m", "latency", "--batch-size", 1, "--precision", 0.99, "--budget", 400, "--out", "out"),
+    )
+    assert done.code == int(refused), done.err
+    first, second = (done.results["run"]["workloads"][name]["measuring"] for name in ("first", "second"))
+    assert first["ended_by"] == ("too short a budget" if refused else "precision")
+    assert refused or needed <= first["budget"] <= 300
+    # The second has all that the first did not use.
+    assert second["ended_by"] == "precision"
+    assert 320 < second["budget"] <= 400
