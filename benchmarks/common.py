@@ -43,10 +43,15 @@ def options(description: str | None, runs: int) -> argparse.ArgumentParser:
 
 
 def measured(
-    arguments: argparse.Namespace, names: Sequence[str], metrics: Sequence[str], seed: int, **fields: Any
+    arguments: argparse.Namespace,
+    names: Sequence[str],
+    metrics: Sequence[str],
+    seed: int,
+    more: Sequence[str] = (),
+    **fields: Any,
 ) -> tuple[Results, Recording]:
-    """One run at the defaults with these configs of ``plugins.py``."""
-    host = Host.discover([f"{PLUGINS}:{name}" for name in names])
+    """One run at the defaults with these configs of ``plugins.py``, and ``more`` of what is there."""
+    host = Host.discover([f"{PLUGINS}:{name}" for name in (*names, *more)])
     request = Request(
         workload=arguments.workload,
         data=arguments.data,

@@ -1,14 +1,17 @@
-"""Configs whose truth is known: copies of the baseline, some with work added, one with memory added."""
+"""Configs whose truth is known: copies of the baseline, some with work added, one with memory added.
+
+And the workload on which it is known what work was added.
+"""
 
 from __future__ import annotations
 
-from time import perf_counter_ns
 from typing import Any
 
+import numpy as np
 from attrs import evolve
 from qx_plugins.configs import static_int8_per_channel
 
-from qx import Config, hookimpl
+from qx import Config, Data, Workload, hookimpl
 
 MIB = 2**20
 
@@ -30,28 +33,68 @@ class Copy:
         return model
 
 
-class Slower(Copy):
-    """The baseline, and then nothing useful for a known share of the time that it took."""
+#: Equal layers in a call of the network of ``EqualLayers``.
+LAYERS = 100
 
-    def __init__(self, name: str, share: float) -> None:
+
+class EqualLayers:
+    """A workload whose network is so many equal layers that what a few more take can be counted."""
+
+    @hookimpl
+    def describe(self) -> Workload:
+        """Say so."""
+        return Workload(
+            name="equal_layers",
+            summary=f"{LAYERS} equal linear layers, of 96 features.",
+            random_weights=True,
+        )
+
+    @hookimpl
+    def make_model(self) -> Any:
+        """The network; its ``layers`` say how many."""
+        import torch
+
+        class Equal(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.layers = LAYERS
+                self.layer = torch.nn.Linear(96, 96)
+
+            def forward(self, rows: torch.Tensor) -> torch.Tensor:
+                for _ in range(self.layers):
+                    outputs = self.layer(rows)
+                means: torch.Tensor = outputs.mean(1)
+                return means
+
+        return Equal()
+
+    @hookimpl
+    def load_data(self, split: str) -> Data:
+        """Noise: nobody asks how right the network is."""
+        random = np.random.default_rng(len(split))
+        rows = random.normal(size=(96, 32, 96)).astype(np.float32)
+        classes = tuple(str(index) for index in range(96))
+        return Data(inputs={"rows": rows}, labels=np.arange(96), classes=classes, source="noise")
+
+    @hookimpl
+    def example_inputs(self, batch_size: int) -> Any:
+        """Noise."""
+        import torch
+
+        return (torch.randn(batch_size, 32, 96, generator=torch.Generator().manual_seed(0)),)
+
+
+class Slower(Copy):
+    """The baseline of ``EqualLayers``, and so many more of its layers."""
+
+    def __init__(self, name: str, more: int) -> None:
         super().__init__(name)
-        self.share = share
+        self.more = more
 
     @hookimpl
     def convert(self, model: Any) -> Any:
-        """Add to its ``forward``: a module around it would be work of unknown size."""
-        forward, share = model.forward, self.share
-
-        def slowed(*inputs: Any) -> Any:
-            start = perf_counter_ns()
-            outputs = forward(*inputs)
-            now = perf_counter_ns()
-            end = now + share * (now - start)
-            while perf_counter_ns() < end:
-                pass
-            return outputs
-
-        model.forward = slowed
+        """Have it do them."""
+        model.layers += self.more
         return model
 
 
@@ -107,6 +150,7 @@ class Static:
 
 
 copy_a, copy_b, copy_c = Copy("copy_a"), Copy("copy_b"), Copy("copy_c")
-slower_0, slower_3, slower_5 = Slower("slower_0", 0.0), Slower("slower_3", 0.03), Slower("slower_5", 0.05)
+equal_layers = EqualLayers()
+slower_3, slower_5 = Slower("slower_3", 3), Slower("slower_5", 5)
 recipe, worse_recipe = Static(doubled=False), Static(doubled=True)
 heavier_0, heavier_64 = Heavier("heavier_0", 0), Heavier("heavier_64", 64)

@@ -280,7 +280,9 @@ def _front(
     generator = np.random.default_rng(seed)
     count = max((int(quantity.waves) for quantity in candidates if quantity.in_launches), default=1)
     waves = generator.integers(0, count, size=(DRAWS, count))
-    probability = pareto.membership([quantity.draws(cells, waves, generator) for quantity in on])
+    probability = pareto.membership(
+        [quantity.draws(cells, waves, generator) for quantity in on], [axis.margin for axis in axes.values()]
+    )
     results = {
         cell: FrontResult(
             on_front=bool(front.on_front[index]),

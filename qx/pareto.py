@@ -91,9 +91,6 @@ def front(axes: Sequence[Axis]) -> Front:
     cell is undominated: the front is never empty. One ``[cells, cells]`` boolean per question is held, and
     one axis is worked on at a time.
     """
-    from scipy.sparse import csr_array
-    from scipy.sparse.csgraph import connected_components
-
     if not axes or not len(axes[0].low):
         raise ValueError("a front needs an axis and a cell")
     if len(sizes := {len(axis.low) for axis in axes}) > 1:
@@ -106,23 +103,30 @@ def front(axes: Sequence[Axis]) -> Front:
         better |= axis.shown_better()
         apart |= axis.told_apart()
     dominates = no_worse & better
-    _, cycle = connected_components(csr_array(dominates), directed=True, connection="strong")
-    same_cycle = cycle[:, None] == cycle[None, :]
+    same_cycle = _same_cycle(dominates)
     dominates &= ~same_cycle
     on_front = np.logical_not(dominates.any(axis=0))
     tied = (same_cycle | ~apart) & on_front[:, None] & on_front[None, :] & ~np.eye(cells, dtype=bool)
     return Front(on_front=on_front, dominates=dominates, tied=tied)
 
 
-def membership(draws: Sequence[ArrayLike]) -> NDArray[np.float64]:
-    """Give each cell's share of bootstrap draws in which it is on the front of point values, ``[cells]``.
+def _same_cycle(dominates: Booleans) -> Booleans:
+    """``[i, j]``: i and j belong to the same cycle, or are the same cell."""
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import connected_components
 
-    ``draws`` has for each axis values ``[draws, cells]``, positive is better; an axis without sampling error
-    may be ``[cells]``. Draw waves and items for all cells together, or what they share is lost. The front of
-    one draw is the plain one: dominated is who is nowhere better and somewhere worse than one other. It knows
-    no margin, on purpose: point values within a margin of each other would be tied in cycles, and a share
-    near one half is the very thing that says that two cells cannot be told apart. Costs ``draws * cells **
-    2`` comparisons an axis.
+    _, cycle = connected_components(csr_array(dominates), directed=True, connection="strong")
+    return np.asarray(cycle[:, None] == cycle[None, :])
+
+
+def membership(draws: Sequence[ArrayLike], margins: Sequence[float]) -> NDArray[np.float64]:
+    """Give each cell's share of bootstrap draws in which it is on the front, ``[cells]``.
+
+    ``draws`` has for each axis values ``[draws, cells]``, more is better, on the scale of its margin; an axis
+    without sampling error may be ``[cells]``. Draw waves and items for all cells together, or what they share
+    is lost. Each draw has the front of ``front``, margins and cycles too, of values that are certain: so what
+    intervals exclude seldom occurs in a draw, and a cell that is on the front for want of proof has a share
+    below one. Costs ``draws * cells ** 2`` comparisons an axis.
     """
     axes = [np.atleast_2d(np.asarray(axis, dtype=float)) for axis in draws]
     if not axes or not all(np.isfinite(axis).all() for axis in axes):
@@ -135,11 +139,22 @@ def membership(draws: Sequence[ArrayLike]) -> NDArray[np.float64]:
         parts = [axis[start : start + step] for axis in axes]
         no_worse = np.ones((len(parts[0]), cells, cells), dtype=bool)
         better = np.zeros_like(no_worse)
-        for part in parts:
-            no_worse &= part[:, :, None] >= part[:, None, :]
-            better |= part[:, :, None] > part[:, None, :]
-        members += (~(no_worse & better).any(axis=1)).sum(axis=0)
+        for part, margin in zip(parts, margins, strict=True):
+            apart = part[:, :, None] - part[:, None, :]
+            no_worse &= apart >= -margin
+            better |= apart > margin
+        members += _undominated(no_worse & better).sum(axis=0)
     return np.asarray(members / count, dtype=np.float64)
+
+
+def _undominated(dominates: Booleans) -> Booleans:
+    """Which cells are on the front of each draw, ``[draws, cells]``; given is ``[draws, cells, cells]``."""
+    free = np.logical_not(dominates.any(axis=1))
+    # Who is dominated by a cell that nobody dominates is in no cycle with it. Others seldom occur.
+    settled = free | (dominates & free[:, :, None]).any(axis=1)
+    for draw in np.flatnonzero(~settled.all(axis=1)):
+        free[draw] = ~(dominates[draw] & ~_same_cycle(dominates[draw])).any(axis=0)
+    return np.asarray(free)
 
 
 @frozen

@@ -224,15 +224,18 @@ class Quantity:
         return apart + low, apart + high
 
     def draws(self, cells: Sequence[str], waves: Any, generator: np.random.Generator) -> Any:
-        """Values of these cells in resampled runs, ``[draws, cells]``, positive is better.
+        """Values of these cells in resampled runs, ``[draws, cells]``, more is better.
 
-        ``waves`` ``[draws, waves]`` are the waves drawn, the same for every quantity of a run.
+        They are on the scale of ``axis``: logs where the metric is compared by ratio. ``waves`` are the
+        waves drawn, ``[draws, waves]``, the same for every quantity of a run.
         """
         sign = 1.0 if self.metric.better == "higher" else -1.0
-        if self.metric.samples == "per_item":
-            return sign * _drawn_means(np.array([self.values(cell) for cell in cells]), generator)
-        if self.metric.samples == "exact":
-            return sign * np.array([self.estimate(cell).value for cell in cells])
+        if self.metric.samples in ("exact", "per_item"):
+            if self.metric.samples == "exact":
+                means = np.array([self.estimate(cell).value for cell in cells])
+            else:
+                means = _drawn_means(np.array([self.values(cell) for cell in cells]), generator)
+            return sign * (np.log(means) if self.relative(cells) else means)
         base = self.baseline if self.baseline in self.measured else cells[0]
         waves_of = self.of_waves_undisturbed([base, *cells])
         ratios = (waves_of[:, 1:] - waves_of[:, :1]).T

@@ -182,16 +182,18 @@ def test_the_front_says_who_dominates_and_who_is_tied(builders: ModuleType) -> N
 
 
 def test_membership_says_how_sure_it_is(builders: ModuleType) -> None:
-    """The only best is a member in all draws, the dominated in none, and twins in between."""
+    """The only best is a member in all draws, the dominated in none, twins where they do not seem apart."""
     metrics = (builders.DELAY,)
     twins = {"one": builders.Made(delay=0.5), "other": builders.Made(delay=0.5)}
-    results = builders.Run(cells=twins, metrics=metrics, noise=0.01).results()
+    results = builders.Run(cells=twins, metrics=metrics, noise=0.05).results()
     one, other = (results.front[f"toy/{cell}"].probability or 0 for cell in twins)
-    assert one + other == pytest.approx(1.0) and 0.1 < one < 0.9
+    assert 1 < one + other < 2 and min(one, other) > 0.1
     assert results.front["toy/base"].probability == 0.0
+    still = builders.Run(cells=twins, metrics=metrics, noise=0.0001).results()
+    assert [still.front[f"toy/{cell}"].probability for cell in twins] == [1.0, 1.0]
     alone = builders.Run(cells={"one": twins["one"]}, metrics=metrics).results()
     assert alone.front["toy/one"].probability == 1.0
-    assert builders.Run(cells=twins, metrics=metrics, noise=0.01).results() == results
+    assert builders.Run(cells=twins, metrics=metrics, noise=0.05).results() == results
 
 
 def test_a_pick_between_equals_says_so(builders: ModuleType) -> None:

@@ -134,26 +134,42 @@ def test_front_refuses():
 
 
 def test_membership(monkeypatch):
-    """Membership is the share of draws on the plain front, whether drawn at once or in parts."""
+    """Membership is the share of draws in which ``front`` has a cell, whether drawn at once or in parts."""
     rng = np.random.default_rng(2)
-    first, second = rng.integers(0, 5, (200, 6)), rng.integers(0, 5, 6)
-    expected = np.zeros(6)
-    for draw in first:
-        for cell in range(6):
-            rest = [(draw[i] - draw[cell], second[i] - second[cell]) for i in range(6)]
-            expected[cell] += not any(min(pair) >= 0 and max(pair) > 0 for pair in rest)
-    assert pareto.membership([first, second]) == pytest.approx(expected / 200)
-    monkeypatch.setattr(pareto, "PAIRS", 36 * 7)
-    assert pareto.membership([first, second]) == pytest.approx(expected / 200)
+    draws = [rng.integers(0, 3, (200, 4)), rng.integers(0, 3, (200, 4)), np.array([2, 0, 1, 0])]
+    # Stone, scissors, paper: where the margins are 1, each of the first three dominates the next.
+    draws[0][:20], draws[1][:20] = [0, 1, 2, 0], [1, 2, 0, 0]
+    cycles = 0
+    for margins in ([0, 0, 0], [1, 1, 0], [1, 1, 1]):
+        expected = np.zeros(4)
+        for first, second in zip(draws[0], draws[1], strict=True):
+            every = zip((first, second, draws[2]), margins, strict=True)
+            axes = [axis(values, margin=margin) for values, margin in every]
+            decided = pareto.front(axes)
+            expected += decided.on_front
+            cycles += bool((decided.on_front & ~undominated(axes)).any())
+        with monkeypatch.context() as patched:
+            assert pareto.membership(draws, margins) == pytest.approx(expected / 200)
+            patched.setattr(pareto, "PAIRS", 16 * 7)
+            assert pareto.membership(draws, margins) == pytest.approx(expected / 200)
+    assert cycles >= 20
+
+
+def undominated(axes: list[Axis]) -> np.ndarray:
+    """Which cells none dominates, if cycles were nothing special."""
+    no_worse = np.all([one.low >= -one.margin for one in axes], axis=0)
+    return ~(no_worse & np.any([one.low > one.margin for one in axes], axis=0)).any(axis=0)
 
 
 def test_membership_probability():
     """Membership on one axis is the probability of being the best, known in theory for two normal cells."""
     draws = np.random.default_rng(3).normal([0.0, 1.0], 1.0, (20_000, 2))
     # One deviation of the difference, sqrt(2), puts the better one ahead with probability Phi(1 / sqrt(2)).
-    assert pareto.membership([draws]) == pytest.approx([0.2398, 0.7602], abs=0.01)
+    assert pareto.membership([draws], [0]) == pytest.approx([0.2398, 0.7602], abs=0.01)
+    # With a margin of one deviation each is kept where it is behind by less: Phi(0) and Phi(sqrt(2)).
+    assert pareto.membership([draws], [1]) == pytest.approx([0.5, 0.9214], abs=0.01)
     with pytest.raises(ValueError, match="finite"):
-        pareto.membership([[[0.0, np.nan]]])
+        pareto.membership([[[0.0, np.nan]]], [0])
 
 
 def test_pick_alone():

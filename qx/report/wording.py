@@ -19,8 +19,8 @@ NAMES_IN_A_ROW = 3
 OVER = 1.2
 
 MEMBERSHIP = (
-    "Membership: the share of bootstrap draws, of waves and items, in which a cell is on the front; drawn "
-    "values are compared as they are, without the margins that the front itself leaves."
+    "Membership: the share of bootstrap draws, of waves and items, in which a cell is on the front, by "
+    "the values drawn, with the same margins."
 )
 CONTROL = "The control is the baseline, measured a second time; whatever it shows is noise (95 % intervals)."
 PAIRS = (
