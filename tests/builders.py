@@ -77,6 +77,8 @@ class Made:
     weight: float = 1_000_000
     #: Milliseconds of a call at batch size 1.
     delay: float = 2.0
+    #: Calls of every other round take so many times as long.
+    held_up: float = 1.0
     heap: float = 500.0
     waves: Iterable[int] = range(6)
     outcome: Outcome = "ok"
@@ -147,7 +149,8 @@ class Run:
                 for wave in waves:
                     for round_ in range(self.rounds):
                         shared = drift.setdefault((wave, round_), float(np.exp(generator.normal(0, 0.1))))
-                        block = made.delay * size * shared * np.exp(generator.normal(0, self.noise))
+                        own = np.exp(generator.normal(0, self.noise)) * (made.held_up if round_ % 2 else 1)
+                        block = made.delay * size * shared * own
                         rows += [(block * call, wave, round_, 0) for call in (0.99, 1.0, 1.05)]
                 values, *places = np.array(rows).T
                 series = Series(

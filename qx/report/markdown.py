@@ -88,8 +88,8 @@ def _workload(view: View, level: str) -> Iterator[str]:
     yield f"{level} Noise floor"
     yield from _noise_floor(view)
     yield wording.measuring(view, MARKUP)
-    if deaths := list(wording.deaths(view, MARKUP)):
-        yield bullets(deaths)
+    if told := [*wording.in_rounds(view, MARKUP), *wording.deaths(view, MARKUP)]:
+        yield bullets(told)
 
 
 def _summary(view: View) -> str:

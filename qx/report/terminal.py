@@ -223,5 +223,5 @@ def _noise_floor(view: View, drawing: Drawing) -> Iterator[str]:
 
 def _measuring(view: View, drawing: Drawing) -> Iterator[str]:
     yield drawing.sentence(wording.measuring(view, MARKUP))
-    for death in wording.deaths(view, MARKUP):
-        yield drawing.sentence(death, "- ")
+    for told in (*wording.in_rounds(view, MARKUP), *wording.deaths(view, MARKUP)):
+        yield drawing.sentence(told, "- ")

@@ -264,6 +264,27 @@ def measuring(view: View, markup: Markup) -> str:
     return told
 
 
+def in_rounds(view: View, markup: Markup) -> Iterator[str]:
+    """Cells that compare otherwise when no call is left out."""
+    for one in view.results.measurements:
+        compared = one.details.get("in_rounds") or {}
+        # What is derived from it would say the same again.
+        if one.vs_baseline is None or view.results.metrics[one.metric].phase != "block":
+            continue
+        if not compared.get("differs"):
+            continue
+        title = Column.of(one.metric, one.params).title
+        told, interval = numbers.ratio_interval(compared["value"], compared["ci"])
+        undisturbed, _ = numbers.ratio_interval(one.vs_baseline.value, one.vs_baseline.ci)
+        slower = (compared["value"] < one.vs_baseline.value) == (compared["kind"] == "speedup")
+        cell = markup.name(view.name(one.cell))
+        yield (
+            f"{cell}, {title}: ratios in rounds, of all calls, give {told} {interval}, "
+            f"undisturbed calls {undisturbed}. At times, by itself or by what else the machine does, it is "
+            f"held up {'more' if slower else 'less'} than the baseline."
+        )
+
+
 def deaths(view: View, markup: Markup) -> Iterator[str]:
     """Launches that died."""
     for death in view.results.run.get("measuring", {}).get("deaths", ()):

@@ -1,0 +1,66 @@
+"""Ratios of two cells in every round, of all their calls."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+
+import numpy as np
+import pytest
+
+from qx.in_rounds import log_ratios_in_rounds
+from qx.recording import Series
+from qx.report import markdown, terminal
+from qx.results import Results
+
+
+def series(blocks):
+    """Samples of blocks ``{(wave, round): values}``."""
+    rows = [(value, *place) for place, values in blocks.items() for value in values]
+    values, wave, round_ = np.array(rows).T
+    return Series(values=values, wave=wave, round=round_, position=np.zeros(len(rows)))
+
+
+def test_it_is_the_mean_over_the_rounds_that_both_have():
+    """Of the log ratio of the means of two blocks, of whatever length; NaN where they share none."""
+    ours = series({(0, 0): [2, 4], (0, 1): [8], (1, 0): [1, 1], (2, 0): [5]})
+    theirs = series({(0, 1): [1, 2, 3], (0, 0): [1], (0, 2): [9], (1, 0): [4]})
+    logs = log_ratios_in_rounds(ours, theirs, 4)
+    assert np.exp(logs) == pytest.approx([(3 * 4) ** 0.5, 0.25, np.nan, np.nan], nan_ok=True)
+    assert log_ratios_in_rounds(theirs, ours, 4) == pytest.approx(-logs, nan_ok=True)
+
+
+def test_samples_without_a_round_have_none():
+    """What a metric derived itself is in no round."""
+    plain = Series.plain({"values": [1.0, 2.0]})
+    assert np.isnan(log_ratios_in_rounds(plain, plain, 2)).all()
+
+
+@pytest.fixture
+def held_up(builders) -> Results:
+    """Two cells of one speed, but that the one is held up in every other round."""
+    cells = {"at_times": builders.Made(delay=1.0, held_up=1.5), "steady": builders.Made(delay=1.0)}
+    return builders.Run(cells=cells, rounds=20).results()
+
+
+def test_a_cell_that_is_held_up_at_times_is_told(held_up: Results):
+    """Its undisturbed calls do not show it, ratios in rounds do: what it loses by them is what it lost."""
+    delays = {one.cell: one for one in held_up.measurements if one.metric == "delay"}
+    told = delays["toy/at_times"].details["in_rounds"]
+    assert delays["toy/at_times"].vs_baseline.value == pytest.approx(2.0, rel=0.05)
+    assert told["value"] == pytest.approx(2.0 / 1.5**0.5, rel=0.01)
+    assert told["ci"][0] < 2.0 / 1.5**0.5 < told["ci"][1]
+    assert (told["kind"], told["differs"]) == ("speedup", True)
+    for name in ("steady", "control"):
+        assert delays[f"toy/{name}"].details["in_rounds"]["differs"] is False
+    assert "in_rounds" not in delays["toy/base"].details
+    assert json.dumps(told)
+
+
+@pytest.mark.parametrize("render", [markdown.render, partial(terminal.render, style="simple")])
+def test_it_is_said_where_the_figures_are_judged(held_up: Results, render):
+    """One line, with both speedups, and none for cells of which they say the same."""
+    text = " ".join(render(held_up).replace("`", "").replace("\N{NO-BREAK SPACE}", " ").split())
+    assert text.count("ratios in rounds, of all calls") == 1
+    line = text[text.index("- at_times, delay (batch 1): ratios in rounds, of all calls, give 1.6") :]
+    assert "undisturbed calls 1.9" in line and "it is held up more than the baseline." in line
