@@ -268,10 +268,7 @@ def in_rounds(view: View, markup: Markup) -> Iterator[str]:
     """Cells that compare otherwise when no call is left out."""
     for one in view.results.measurements:
         compared = one.details.get("in_rounds") or {}
-        # What is derived from it would say the same again.
-        if one.vs_baseline is None or view.results.metrics[one.metric].phase != "block":
-            continue
-        if not compared.get("differs"):
+        if one.vs_baseline is None or not compared.get("differs"):
             continue
         title = Column.of(one.metric, one.params).title
         told, interval = numbers.ratio_interval(compared["value"], compared["ci"])
