@@ -79,6 +79,8 @@ def main() -> None:
     parser.add_argument("--bare-loops", type=int, metavar="N", help="only bare loops, so many processes")
     parser.add_argument("--bare-loop", type=int, metavar="SEED", help="only one of them, in this process")
     arguments = parser.parse_args()
+    if arguments.workload != parser.get_default("workload"):
+        parser.error(f"layers are added to {parser.get_default('workload')} alone")
     if arguments.bare_loop is not None:
         print(json.dumps(bare_loop(arguments.bare_loop)))
         return

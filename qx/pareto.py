@@ -17,6 +17,8 @@ Booleans: TypeAlias = NDArray[np.bool_]
 
 #: How many pairs of cells ``membership`` holds at a time, so that memory stays at some tens of MiB.
 PAIRS = 8_000_000
+#: How often ``membership`` looks for cells that are in no cycle before it looks for the cycles themselves.
+PEELS = 6
 
 
 def _matrix(values: ArrayLike) -> NDArray[Any]:
@@ -124,9 +126,9 @@ def membership(draws: Sequence[ArrayLike], margins: Sequence[float]) -> NDArray[
 
     ``draws`` has for each axis values ``[draws, cells]``, more is better, on the scale of its margin; an axis
     without sampling error may be ``[cells]``. Draw waves and items for all cells together, or what they share
-    is lost. Each draw has the front of ``front``, margins and cycles too, of values that are certain: so what
-    intervals exclude seldom occurs in a draw, and a cell that is on the front for want of proof has a share
-    below one. Costs ``draws * cells ** 2`` comparisons an axis.
+    is lost. Each draw has the front of ``front``, margins and cycles too, of values that are certain: so as a
+    rule a dominated cell has a share near none, and a cell that is on the front for want of proof one below
+    one. Costs ``draws * cells ** 2`` comparisons an axis.
     """
     axes = [np.atleast_2d(np.asarray(axis, dtype=float)) for axis in draws]
     if not axes or not all(np.isfinite(axis).all() for axis in axes):
@@ -140,9 +142,8 @@ def membership(draws: Sequence[ArrayLike], margins: Sequence[float]) -> NDArray[
         no_worse = np.ones((len(parts[0]), cells, cells), dtype=bool)
         better = np.zeros_like(no_worse)
         for part, margin in zip(parts, margins, strict=True):
-            apart = part[:, :, None] - part[:, None, :]
-            no_worse &= apart >= -margin
-            better |= apart > margin
+            no_worse &= part[:, :, None] >= (part - margin)[:, None, :]
+            better |= part[:, :, None] > (part + margin)[:, None, :]
         members += _undominated(no_worse & better).sum(axis=0)
     return np.asarray(members / count, dtype=np.float64)
 
@@ -150,9 +151,14 @@ def membership(draws: Sequence[ArrayLike], margins: Sequence[float]) -> NDArray[
 def _undominated(dominates: Booleans) -> Booleans:
     """Which cells are on the front of each draw, ``[draws, cells]``; given is ``[draws, cells, cells]``."""
     free = np.logical_not(dominates.any(axis=1))
-    # Who is dominated by a cell that nobody dominates is in no cycle with it. Others seldom occur.
-    settled = free | (dominates & free[:, :, None]).any(axis=1)
-    for draw in np.flatnonzero(~settled.all(axis=1)):
+    # In no cycle: who is dominated by none, or by such cells alone. Whom one of them dominates is off.
+    acyclic = free
+    for _ in range(PEELS):
+        doubtful = ~(free | (dominates & acyclic[:, :, None]).any(axis=1))
+        if not doubtful.any():
+            break
+        acyclic = np.logical_not((dominates & ~acyclic[:, :, None]).any(axis=1))
+    for draw in np.flatnonzero(doubtful.any(axis=1)):
         free[draw] = ~(dominates[draw] & ~_same_cycle(dominates[draw])).any(axis=0)
     return np.asarray(free)
 

@@ -165,8 +165,7 @@ class Quantity:
                 "lowest": float(values.min()),
                 "calls": len(values),
             }
-            if (in_rounds := self._in_rounds(cell)) is not None:
-                told["in_rounds"] = in_rounds
+            told |= {"in_rounds": self._in_rounds(cell)} if self.metric.phase == "block" else {}
         if self.recording.series[cell][self.key].groups is not None:
             told["groups"] = self._groups(cell)
         plain: dict[str, Any] = without_nan(told)
@@ -175,26 +174,30 @@ class Quantity:
     def _in_rounds(self, cell: str) -> dict[str, Any] | None:
         """How the cell compares with the baseline by ratios in every round: of all calls, disturbed or not.
 
-        It ``differs`` where undisturbed calls give another answer, at 99.9 % and by more than the margin.
+        It ``differs``, for the ``worse`` or the ``better``, where undisturbed calls of the same waves give
+        another answer, at 99.9 % and by more than the margin.
         """
         kind, pair = self.metric.compare, (cell, self.baseline)
-        # What is derived of calls would say nearly the same again: the mean of rates is not that of times.
-        if self.metric.phase != "block" or cell == self.baseline or self.baseline not in self.measured:
+        if cell == self.baseline or self.baseline not in self.measured:
             return None
-        if kind == "difference" or not self.relative(pair):
+        if kind == "difference" or self.metric.better == "neither" or not self.relative(pair):
             return None
         ours, theirs = (self.recording.series[one][self.key] for one in pair)
-        ratios = log_ratios_in_rounds(ours, theirs, self.waves)
-        apart = ratios - self.advantage(*pair)
+        undisturbed = self.advantage(*pair)
+        # A wave that one of them did not see to its end is no wave of either.
+        ratios = np.where(np.isnan(undisturbed), np.nan, log_ratios_in_rounds(ours, theirs, self.waves))
+        apart = ratios - undisturbed
         if np.isnan(apart).all():
             return None
         compared = stats.ratio_interval(ratios, kind=kind)
-        beyond = abs(float(np.nanmean(apart))) > np.log1p(self.metric.margin)
+        more = float(np.nanmean(apart))
+        differs = abs(more) > np.log1p(self.metric.margin) and stats.control_alarm(apart)
+        worse = (more > 0) == (self.metric.better == "lower")
         return {
             "kind": kind,
             "value": compared.value,
             "ci": compared.ci,
-            "differs": bool(beyond and stats.control_alarm(apart)),
+            "differs": ("worse" if worse else "better") if differs else None,
         }
 
     def _groups(self, cell: str) -> dict[str, Any]:

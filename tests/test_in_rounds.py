@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from attrs import evolve
 
 from qx.in_rounds import log_ratios_in_rounds
 from qx.recording import Series
@@ -50,11 +51,55 @@ def test_a_cell_that_is_held_up_at_times_is_told(held_up: Results):
     assert delays["toy/at_times"].vs_baseline.value == pytest.approx(2.0, rel=0.05)
     assert told["value"] == pytest.approx(2.0 / 1.5**0.5, rel=0.01)
     assert told["ci"][0] < 2.0 / 1.5**0.5 < told["ci"][1]
-    assert (told["kind"], told["differs"]) == ("speedup", True)
+    assert (told["kind"], told["differs"]) == ("speedup", "worse")
     for name in ("steady", "control"):
-        assert delays[f"toy/{name}"].details["in_rounds"]["differs"] is False
-    assert "in_rounds" not in delays["toy/base"].details
+        assert delays[f"toy/{name}"].details["in_rounds"]["differs"] is None
+    assert delays["toy/base"].details["in_rounds"] is None
     assert json.dumps(told)
+
+
+@pytest.mark.parametrize(
+    ("better", "cell", "base", "differs"),
+    [
+        ("lower", 1.0, 1.5, "better"),
+        ("higher", 0.6, 1.0, "worse"),
+        ("higher", 1.0, 0.6, "better"),
+        ("neither", 1.5, 1.0, None),
+    ],
+)
+def test_which_is_worse_depends_on_what_is_better(builders, better, cell, base, differs):
+    """Rates fall where times rise, and the baseline may be held up; of what is neither all calls count."""
+    metric = evolve(builders.DELAY, better=better, compare="ratio", axis=False, pick=None)
+    cells = {"at_times": builders.Made(delay=1.0, held_up=cell)}
+    run = builders.Run(cells=cells, base=builders.Made(held_up=base), metrics=(metric,), rounds=20)
+    results = run.results()
+    (told,) = [one.details["in_rounds"] for one in results.measurements if one.cell == "toy/at_times"]
+    assert (told and told["differs"]) == differs
+    assert (f"it fares {differs} against" in markdown.render(results)) == (differs is not None)
+
+
+def test_a_wave_that_a_cell_did_not_see_to_its_end_is_left_out(builders):
+    """It is left out of both answers, or one round would weigh as much as a wave."""
+    run = builders.Run(cells={"short": builders.Made(delay=1.0)}, metrics=(builders.DELAY,), rounds=20)
+    recording = run.recording()
+    series = recording.series["toy/short"]["delay", 1]
+    kept = (series.wave < 5) | (series.round < 1)
+    values = np.where(series.wave == 5, 8 * series.values, series.values)
+    places = {name: getattr(series, name)[kept] for name in ("wave", "round", "position")}
+    recording.series["toy/short"]["delay", 1] = Series(values=values[kept], **places)
+    delays = {one.cell: one for one in run.results(recording).measurements}
+    told = delays["toy/short"].details["in_rounds"]
+    assert told["value"] == pytest.approx(2.0, rel=0.01) and told["differs"] is None
+
+
+def test_details_of_other_metrics_are_their_own(builders):
+    """A metric may call a detail what it likes."""
+    run = builders.Run(cells={"one": builders.Made()})
+    recording = run.recording()
+    for given in (5, {"differs": True}):
+        hits = recording.series["toy/one"]["hits", None]
+        recording.series["toy/one"]["hits", None] = evolve(hits, details=({"in_rounds": given},))
+        assert "fares" not in markdown.render(run.results(recording))
 
 
 @pytest.mark.parametrize("render", [markdown.render, partial(terminal.render, style="simple")])
@@ -63,4 +108,4 @@ def test_it_is_said_where_the_figures_are_judged(held_up: Results, render):
     text = " ".join(render(held_up).replace("`", "").replace("\N{NO-BREAK SPACE}", " ").split())
     assert text.count("ratios in rounds, of all calls") == 1
     line = text[text.index("- at_times, delay (batch 1): ratios in rounds, of all calls, give 1.6") :]
-    assert "undisturbed calls 1.9" in line and "it is held up more than the baseline." in line
+    assert "undisturbed calls 1.9" in line and "it fares worse against the baseline." in line

@@ -152,7 +152,19 @@ def test_membership(monkeypatch):
             assert pareto.membership(draws, margins) == pytest.approx(expected / 200)
             patched.setattr(pareto, "PAIRS", 16 * 7)
             assert pareto.membership(draws, margins) == pytest.approx(expected / 200)
+            patched.setattr(pareto, "PEELS", 1)
+            assert pareto.membership(draws, margins) == pytest.approx(expected / 200)
     assert cycles >= 20
+
+
+def test_membership_of_many_cells():
+    """Cells that are dominated by dominated ones alone are looked at one layer after another."""
+    rng = np.random.default_rng(7)
+    draws = rng.normal(size=(4, 25, 60))
+    expected = sum(
+        pareto.front([axis(values, margin=0.1) for values in draw]).on_front for draw in draws.swapaxes(0, 1)
+    )
+    assert pareto.membership(list(draws), [0.1] * 4) == pytest.approx(expected / 25)
 
 
 def undominated(axes: list[Axis]) -> np.ndarray:

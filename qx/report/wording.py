@@ -267,18 +267,19 @@ def measuring(view: View, markup: Markup) -> str:
 def in_rounds(view: View, markup: Markup) -> Iterator[str]:
     """Cells that compare otherwise when no call is left out."""
     for one in view.results.measurements:
-        compared = one.details.get("in_rounds") or {}
+        # Details of other metrics are their authors'.
+        timed = view.results.metrics[one.metric].phase == "block"
+        compared = (one.details.get("in_rounds") if timed else None) or {}
         if one.vs_baseline is None or not compared.get("differs"):
             continue
         title = Column.of(one.metric, one.params).title
         told, interval = numbers.ratio_interval(compared["value"], compared["ci"])
-        undisturbed, _ = numbers.ratio_interval(one.vs_baseline.value, one.vs_baseline.ci)
-        slower = (compared["value"] < one.vs_baseline.value) == (compared["kind"] == "speedup")
-        cell = markup.name(view.name(one.cell))
+        undisturbed = " ".join(numbers.ratio_interval(one.vs_baseline.value, one.vs_baseline.ci))
+        cell, worse = markup.name(view.name(one.cell)), compared["differs"]
         yield (
-            f"{cell}, {title}: ratios in rounds, of all calls, give {told} {interval}, "
-            f"undisturbed calls {undisturbed}. At times, by itself or by what else the machine does, it is "
-            f"held up {'more' if slower else 'less'} than the baseline."
+            f"{cell}, {title}: ratios in rounds, of all calls, give {told} {interval}, undisturbed calls "
+            f"{undisturbed}. At times, by itself or by what else the machine does, it fares {worse} against "
+            f"the baseline."
         )
 
 

@@ -66,7 +66,7 @@ def assemble(
             "workloads": {
                 part.name: _workload_told(part, chosen, measuring.get(part.name)) for part in parts
             },
-            "measuring": joined_measuring(list(measuring.values())),
+            "measuring": joined_measuring(list(measuring.values()), request.budget),
             "due_failures": [told for part in parts for told in _due(part, cells, chosen)],
         },
         environment=environment | {"runtime": first.runtime},
@@ -139,8 +139,11 @@ def _measuring(request: Request, measured: Measured) -> dict[str, Any]:
     }
 
 
-def joined_measuring(measuring: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The same of all workloads: times and waves are summed; the most rounds; the worst that ended them."""
+def joined_measuring(measuring: Sequence[Mapping[str, Any]], given: float | None = None) -> dict[str, Any]:
+    """The same of all workloads: times and waves are summed; the most rounds; the worst that ended them.
+
+    A budget that was ``given`` is that of all: what one leaves is the next one's, so shares overlap.
+    """
     joined = dict(measuring[0])
     for other in measuring[1:]:
         for name in ("budget", "waves", "seconds", "deaths", "unsteady", "held"):
@@ -152,6 +155,7 @@ def joined_measuring(measuring: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         }
         joined["calls"] = joined["calls"] | other["calls"]
         joined["ended_by"] = min(joined["ended_by"], other["ended_by"], key=ENDED_BY.index)
+        joined["budget"] = given or joined["budget"]
     return joined
 
 

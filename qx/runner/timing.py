@@ -26,20 +26,34 @@ MEMORY_SHARE = 0.7
 
 @define
 class _Shares:
-    """What is left of the seconds that the user gave, for so many workloads that are still to come."""
+    """The seconds that the user gave, for workloads that are measured one after another."""
 
-    left: float
+    given: float
     workloads: int
+    #: What is left, and for how many.
+    left: float
+    to_come: int
+    #: The most that any workload is known to need for its least number of waves.
+    needed: float = 0.0
 
     @property
     def equal(self) -> float:
-        """What each is planned with."""
-        return round(max(0.0, self.left) / self.workloads, 2)
+        """What the next is planned with."""
+        return round(max(0.0, self.left) / self.to_come, 2)
 
     @property
     def most(self) -> float:
-        """What the next may take where its least number of waves needs it: the others keep half of theirs."""
-        return (self.workloads + 1) / 2 * self.equal
+        """What the next may take where its least number of waves needs it.
+
+        That leaves half of an equal share of all that was given to each that comes after it.
+        """
+        kept = (self.to_come - 1) * self.given / self.workloads / 2
+        return max(self.equal, round(self.left - kept, 2))
+
+    @property
+    def enough(self) -> int:
+        """What to give, for all together, so that none is refused."""
+        return math.ceil(max(self.workloads * self.needed, self.given + self.needed - self.most))
 
 
 def measure_all(run: Run, parts: Sequence[Part]) -> None:
@@ -48,33 +62,37 @@ def measure_all(run: Run, parts: Sequence[Part]) -> None:
     Among several, one whose share of the budget is too short takes of what the others would have; where even
     that is too short, it costs its own timings. Raises ``UsageError`` where it is so for all.
     """
-    due: dict[str, float] = {}
-    left = run.request.budget
-    for index, part in enumerate(parts):
-        shares = None if left is None else _Shares(left, len(parts) - index)
+    given = run.request.budget
+    shares = None if given is None else _Shares(given, len(parts), left=given, to_come=len(parts))
+    refused = 0
+    for part in parts:
         began = time.monotonic()
         try:
             _measure(run, part, shares)
         except BudgetTooShort as error:
             assert shares is not None
-            due[part.name] = error.due
-            told = _too_short(run.request, due, len(parts))
-            if len(due) == len(parts):
+            refused += 1
+            shares.needed = max(shares.needed, error.due)
+            told = _too_short(run.request, shares, part.name, error.due)
+            if refused == len(parts):
                 raise UsageError(told) from error
             _give_up_timing(run, part, told, Measured(ended_by="too short a budget", budget=shares.most))
-        left = None if left is None else left - (time.monotonic() - began)
+        if shares is not None and not run.request.quick:
+            # A look refuses nobody, so its shares are what they are.
+            shares.needed = max(shares.needed, part.measured.due)
+            shares.left -= time.monotonic() - began
+            shares.to_come -= 1
 
 
-def _too_short(request: Request, due: Mapping[str, float], workloads: int) -> str:
-    """What to give in place of the budget; ``due`` are the seconds of each workload that was refused."""
-    name, seconds = max(due.items(), key=lambda item: item[1])
+def _too_short(request: Request, shares: _Shares, name: str, due: float) -> str:
+    """That the least number of waves of a workload takes ``due`` seconds, and what to give for all."""
     shared, cells, enough = "", "these cells", "as much"
-    if workloads > 1:
-        shared, cells = f", shared by {workloads} workloads,", f"the cells of {name}"
-        enough = f"{math.ceil(seconds * workloads)}"
+    if shares.workloads > 1:
+        shared, cells = f", shared by {shares.workloads} workloads,", f"the cells of {name}"
+        enough = f"{shares.enough}"
     return (
         f"--budget {request.budget:g}{shared} is too short: {LEAST_WAVES} waves of {cells} take about "
-        f"{seconds:.0f} s; give {enough}, or take a first look with --quick"
+        f"{due:.0f} s; give {enough}, or take a first look with --quick"
     )
 
 
@@ -114,8 +132,9 @@ def _measure(run: Run, part: Part, shares: _Shares | None) -> None:
     if plan.fresh or plan.block:
         limit = f"{plan.budget:.0f} s, or as long as {plan.least_waves} waves take"
         if plan.most is not None:
-            more = f"; {plan.most:.0f} s if {plan.least_waves} waves need it" if part.several else ""
-            limit = f"at most {plan.budget:.0f} s{more}"
+            limit = f"at most {plan.budget:.0f} s"
+            if plan.most > plan.budget:
+                limit += f", or {plan.most:.0f} s if {plan.least_waves} waves need it"
         reporter.phase("measure", f"{len(plan.cells)} cells{of} in waves, {limit}")
     part.measured = measure_in_waves(plan, run.processes, run.recording, reporter.step)
     state.cells[control.id] = control

@@ -53,7 +53,7 @@ Step = Callable[[float, str], None]
 def measure_in_waves(plan: Plan, processes: Processes, recording: Recording, step: Step) -> Measured:
     """Run waves of each group until the ratios are precise enough or the budget is spent.
 
-    Raises ``BudgetTooShort`` before anything is timed, where even ``plan.most`` is too short.
+    Raises ``BudgetTooShort`` in the first wave, where even ``plan.most`` is too short.
     """
     measured = Measured(budget=plan.budget)
     if not plan.fresh and not plan.block:
@@ -243,7 +243,9 @@ class _Group:
             return
         if seconds > self.plan.most:
             raise BudgetTooShort(seconds)
-        self.measured.budget = max(self.measured.budget, math.ceil(seconds))
+        self.measured.due = seconds
+        if seconds > self.measured.budget:
+            self.measured.budget = min(self.plan.most, math.ceil(seconds))
 
     def _hold(self, launches: dict[str, Worker]) -> tuple[int, ...]:
         """Hold the launches to as many CPUs as they have threads, the same for all and others in each wave.

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from qx.runner.plan import LEAST_WAVES
+from qx.runner.plan import LEAST_WAVES, Measured
 from qx.runner.waves import BudgetTooShort
 
 
@@ -59,7 +60,7 @@ def test_a_budget_too_short_for_one_workload_costs_its_own_timings(
     assert measuring["ended_by"] == "too short a budget"
 
 
-@pytest.mark.parametrize(("needed", "refused"), [(216, False), (320, True)])
+@pytest.mark.parametrize(("needed", "refused"), [(216.5, False), (320, True)])
 def test_a_workload_may_take_of_what_those_to_come_would_have(
     qx: Callable[..., Any],
     toy: Any,
@@ -83,8 +84,84 @@ def test_a_workload_may_take_of_what_those_to_come_would_have(
     )
     assert done.code == int(refused), done.err
     first, second = (done.results["run"]["workloads"][name]["measuring"] for name in ("first", "second"))
+    assert "in waves, at most 200 s, or 300 s if 6 waves need it" in done.err
     assert first["ended_by"] == ("too short a budget" if refused else "precision")
-    assert refused or needed <= first["budget"] <= 300
-    # The second has all that the first did not use.
+    assert first["budget"] == 300 if refused else needed <= first["budget"] < 300
+    # The second has all that the first did not use, and nobody after it to leave anything to.
     assert second["ended_by"] == "precision"
     assert 320 < second["budget"] <= 400
+    assert done.err.count("waves need it") == 1
+    assert done.results["run"]["measuring"]["budget"] == 400
+
+
+@pytest.mark.parametrize(
+    ("budget", "most", "seconds", "granted"),
+    [
+        (16.5, 24.75, 3.2, 16.5),
+        (16.5, 24.75, 16.4, 16.5),
+        (16.5, 24.75, 17.2, 18),
+        (16.5, 24.75, 24.6, 24.75),
+    ],
+)
+def test_no_more_is_taken_than_is_needed_or_allowed(
+    budget: float, most: float, seconds: float, granted: float
+) -> None:
+    """What fits leaves the budget as it is; what does not is rounded up, but never over what may be taken."""
+    waves = import_module("qx.runner.waves")
+    plan = SimpleNamespace(most=most, seed=0)
+    measured = Measured(budget=budget, waves=1)
+    group = waves._Group(plan, (), None, None, measured, None, began=0.0, share=0.5)
+    group._grant(seconds)
+    assert (measured.budget, measured.due) == (granted, seconds)
+    assert group.deadline == granted / 2
+    with pytest.raises(BudgetTooShort, match="30 s"):
+        group._grant(30.0)
+    measured.waves = 2
+    group._grant(30.0)
+    assert measured.budget == granted
+
+
+def test_shares_of_a_budget() -> None:
+    """Each that comes after keeps half of an equal share, whatever those before it took."""
+    timing = import_module("qx.runner.timing")
+    shares = timing._Shares(100.0, 4, left=100.0, to_come=4)
+    taken = []
+    for _ in range(4):
+        assert shares.equal <= shares.most
+        taken.append(shares.most)
+        shares.left -= shares.most
+        shares.to_come -= 1
+    assert taken == [62.5, 12.5, 12.5, 12.5]
+    assert (timing._Shares(100.0, 1, left=100.0, to_come=1).most) == 100.0
+    # One that ran over leaves the next with what there is.
+    late = timing._Shares(100.0, 2, left=-3.0, to_come=1)
+    assert (late.equal, late.most) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(("needed", "left"), [(27.0, 26.0), (74.0, 60.0), (10.0, 5.0)])
+def test_what_to_give_is_more_than_was_given(needed: float, left: float) -> None:
+    """So much that an equal share suffices for each, and more than what was refused in any case."""
+    timing = import_module("qx.runner.timing")
+    shares = timing._Shares(100.0, 2, left=left, to_come=1, needed=needed)
+    assert shares.enough > 100
+    assert shares.enough >= 2 * needed
+    assert shares.enough - (100 - left) >= needed
+
+
+def test_a_look_at_several_workloads_shares_its_budget_equally(
+    qx: Callable[..., Any], toy: Any, write_plugin: Any
+) -> None:
+    """It refuses nobody, so one that takes longer takes nothing from the next."""
+    source = Path(toy.plugins[0]).read_text(encoding="utf-8")
+    plugins = [
+        write_plugin(name, source.replace('name="toy"', f'name="{name}", random_weights=True'))
+        for name in ("first", "second")
+    ]
+    done = qx(
+        *("run", "--workload", "first", "--workload", "second", *toy.given(*plugins)),
+        *("-m", "latency", "--batch-size", 1, "--quick", "--budget", 0.5, "--out", "out"),
+    )
+    assert done.code == 0, done.err
+    workloads = done.results["run"]["workloads"]
+    assert [workloads[name]["measuring"]["budget"] for name in ("first", "second")] == [0.25, 0.25]
+    assert done.results["run"]["measuring"]["budget"] == 0.5
