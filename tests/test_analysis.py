@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import ModuleType
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from attrs import evolve
 
 from qx.recording import Series
+from qx.report import markdown
 from qx.results import Comparison, Measurement, Results
 
 
@@ -194,6 +196,17 @@ def test_membership_says_how_sure_it_is(builders: ModuleType) -> None:
     alone = builders.Run(cells={"one": twins["one"]}, metrics=metrics).results()
     assert alone.front["toy/one"].probability == 1.0
     assert builders.Run(cells=twins, metrics=metrics, noise=0.05).results() == results
+
+
+def test_what_is_not_shown_to_be_dominated_is_told_so(builders: ModuleType) -> None:
+    """Of few items each cell is on the front: that it is half a point better is not excluded."""
+    cells = {"quick": builders.Made(delay=0.5), "slow": builders.Made(delay=3.0)}
+    results = builders.Run(cells=cells, metrics=(builders.HITS, builders.DELAY), items=100).results()
+    assert [results.front[f"toy/{cell}"].on_front for cell in ("base", "quick", "slow")] == [True] * 3
+    assert results.front["toy/slow"].probability == 0.0
+    page = markdown.render(results)
+    assert re.search(r"`quick` +\| yes +\| 100 % +\| nothing dominates it ", page)
+    assert re.search(r"`slow` +\| yes +\| 0 % +\| seems to be dominated, but that is not shown ", page)
 
 
 def test_a_pick_between_equals_says_so(builders: ModuleType) -> None:

@@ -15,6 +15,9 @@ from qx.report.tables import Column, View
 #: How many names a row has room for.
 NAMES_IN_A_ROW = 3
 
+#: A cell of the front whose membership is below this seems to be dominated.
+LIKELY = 0.5
+
 #: Measuring is late that took so many times its budget.
 OVER = 1.2
 
@@ -142,9 +145,10 @@ def why(view: View, cell: str, markup: Markup) -> str:
         return f"no figures of {listed(lacking)}" if lacking else "not judged"
     if front.dominated_by:
         return f"dominated by {_some(view, front.dominated_by, markup)}"
-    if front.tied_with:
-        return f"tied with {_some(view, front.tied_with, markup)}"
-    return "nothing dominates it"
+    told = [f"tied with {_some(view, front.tied_with, markup)}"] if front.tied_with else []
+    if front.probability is not None and front.probability < LIKELY:
+        told.append("seems to be dominated, but that is not shown")
+    return "; ".join(told) or "nothing dominates it"
 
 
 def front(view: View, markup: Markup) -> str:
