@@ -279,10 +279,10 @@ def in_rounds(view: View, markup: Markup) -> Iterator[str]:
         title = Column.of(one.metric, one.params).title
         told, interval = numbers.ratio_interval(compared["value"], compared["ci"])
         undisturbed = " ".join(numbers.ratio_interval(one.vs_baseline.value, one.vs_baseline.ci))
-        cell, worse = markup.name(view.name(one.cell)), compared["differs"]
+        cell, fares = markup.name(view.name(one.cell)), compared["differs"]
         yield (
             f"{cell}, {title}: ratios in rounds, of all calls, give {told} {interval}, undisturbed calls "
-            f"{undisturbed}. At times, by itself or by what else the machine does, it fares {worse} against "
+            f"{undisturbed}. At times, by itself or by what else the machine does, it fares {fares} against "
             f"the baseline."
         )
 

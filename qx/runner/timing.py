@@ -16,7 +16,7 @@ from qx.records import CONTROL
 from qx.runner.groups import grouped
 from qx.runner.plan import LEAST_WAVES, Measured, Plan
 from qx.runner.processes import MetricFailure
-from qx.runner.request import QUICK_WAVES, Cell, Chosen, Reporter, Request, budget_of, config, references
+from qx.runner.request import QUICK_WAVES, Cell, Chosen, Reporter, budget_of, config, references
 from qx.runner.state import Part, Run, cell_id
 from qx.runner.waves import BudgetTooShort, measure_in_waves
 
@@ -73,7 +73,7 @@ def measure_all(run: Run, parts: Sequence[Part]) -> None:
             assert shares is not None
             refused += 1
             shares.needed = max(shares.needed, error.due)
-            told = _too_short(run.request, shares, part.name, error.due)
+            told = _too_short(shares, part.name, error.due)
             if refused == len(parts):
                 raise UsageError(told) from error
             _give_up_timing(run, part, told, Measured(ended_by="too short a budget", budget=shares.most))
@@ -84,14 +84,14 @@ def measure_all(run: Run, parts: Sequence[Part]) -> None:
             shares.to_come -= 1
 
 
-def _too_short(request: Request, shares: _Shares, name: str, due: float) -> str:
+def _too_short(shares: _Shares, name: str, due: float) -> str:
     """That the least number of waves of a workload takes ``due`` seconds, and what to give for all."""
     shared, cells, enough = "", "these cells", "as much"
     if shares.workloads > 1:
         shared, cells = f", shared by {shares.workloads} workloads,", f"the cells of {name}"
         enough = f"{shares.enough}"
     return (
-        f"--budget {request.budget:g}{shared} is too short: {LEAST_WAVES} waves of {cells} take about "
+        f"--budget {shares.given:g}{shared} is too short: {LEAST_WAVES} waves of {cells} take about "
         f"{due:.0f} s; give {enough}, or take a first look with --quick"
     )
 
