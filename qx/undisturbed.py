@@ -31,12 +31,13 @@ def log_undisturbed(
 
     ``values`` are positive, such as times of calls in ms, ``[samples]``; ``cells``, ``waves`` and ``rounds``
     say of each where it belongs, integers from 0. ``shape`` is ``(waves, cells)``, by default the largest
-    that occur. The value is the mean of the best 15 %, whose mean rank is ``rank``. Whatever else goes on in
-    a machine only ever makes a call take longer: for a tenth of a millisecond or for seconds, and at times
-    for half of all calls. All cells of a wave take turns in the same rounds, in an order drawn anew for each
-    (randomised interleaving: Abedi & Brecht, 2017), so each of them meets the quiet moments of the same
-    seconds. ``benchmarks/scheduling.py`` compares this with ratios taken in every round, of medians,
-    quartiles and trimmed means, with and without the rounds that were disturbed.
+    that occur. The value is the mean log of the best 15 %, whose mean rank is ``rank``: of logs, so that
+    rates say exactly what the times of the same calls do. Whatever else goes on in a machine only ever makes
+    a call take longer: for a tenth of a millisecond or for seconds, and at times for half of all calls. All
+    cells of a wave take turns in the same rounds, in an order drawn anew for each (randomised interleaving:
+    Abedi & Brecht, 2017), so each of them meets the quiet moments of the same seconds.
+    ``benchmarks/scheduling.py`` compares this with ratios taken in every round, of medians, quartiles and
+    trimmed means, with and without the rounds that were disturbed.
 
     A cell whose launch did not see a wave to its end has no value in it: it met another machine.
     """
@@ -46,10 +47,10 @@ def log_undisturbed(
     belongs = tuple(np.asarray(index, dtype=np.int64) for index in (waves, cells))
     sizes = shape or tuple(int(index.max()) + 1 for index in belongs)
     keys = np.ravel_multi_index(belongs, sizes)
-    logs = np.full(int(np.prod(sizes)), np.nan)
-    distinct, of_best = _best_means(samples, keys, better, rank)
-    logs[distinct] = np.log(of_best)
-    logs = logs.reshape(sizes)
+    means = np.full(int(np.prod(sizes)), np.nan)
+    distinct, of_best = _best_means(np.log(samples), keys, better, rank)
+    means[distinct] = of_best
+    logs = means.reshape(sizes)
     seen = _rounds_seen(keys, np.asarray(rounds, dtype=np.int64), sizes)
     whole: Floats = np.where(seen == seen.max(axis=1, keepdims=True), logs, np.nan)
     return whole

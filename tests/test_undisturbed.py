@@ -23,7 +23,7 @@ def calls_of(values):
 
 @pytest.mark.parametrize("better", ["lower", "higher", "neither"])
 def test_it_is_the_mean_of_the_best(better):
-    """Of each cell in each wave, in whatever order samples come; the mean of all where none is better."""
+    """Of each cell in each wave, of logs, in whatever order samples come; of all where none is better."""
     rng = np.random.default_rng(5)
     values = rng.gamma(3.0, size=(2, 3, 4, 20))
     values[1, 2, 3, 7:] = np.nan
@@ -35,7 +35,17 @@ def test_it_is_the_mean_of_the_best(better):
         row = np.sort(values[wave, :, cell][~np.isnan(values[wave, :, cell])])
         row = row[::-1] if better == "higher" else row
         kept = {60: 8, 47: 6}[len(row)]
-        assert logs[wave, cell] == pytest.approx(np.log(row[: None if better == "neither" else kept].mean()))
+        assert logs[wave, cell] == pytest.approx(np.log(row[: None if better == "neither" else kept]).mean())
+
+
+def test_rates_say_what_times_do():
+    """Items a second of the same calls give the same logs with the other sign, however times vary."""
+    times = np.random.default_rng(5).gamma(0.5, size=(2, 3, 4, 20))
+    of_times, of_rates = (
+        log_undisturbed(**calls_of(times)),
+        log_undisturbed(**calls_of(1 / times), better="higher"),
+    )
+    assert of_rates == pytest.approx(-of_times, rel=1e-12)
 
 
 def test_many_samples_tell_what_few_do():
