@@ -98,12 +98,32 @@ def executorch(path: str, images: np.ndarray, threads: int) -> Callable[[], Any]
     return lambda: method.execute(inputs)
 
 
+def ncnn(path: str, images: np.ndarray, threads: int) -> Callable[[], Any]:
+    """An extractor for each call, which is given one image."""
+    import ncnn
+
+    net = ncnn.Net()
+    net.opt.num_threads = threads
+    net.load_param(path)
+    net.load_model(path.replace(".param", ".bin"))
+    (image,) = images
+    planes = ncnn.Mat(image).clone()
+
+    def call() -> Any:
+        extractor = net.create_extractor()
+        extractor.input("in0", planes)
+        return extractor.extract("out0")
+
+    return call
+
+
 RUNTIMES = {
     "torch": torch,
     "aot_inductor": aot_inductor,
     "onnxruntime": onnxruntime,
     "openvino": openvino,
     "executorch": executorch,
+    "ncnn": ncnn,
 }
 
 

@@ -24,6 +24,7 @@ CONFIGS = {
     "openvino_int8": "openvino",
     "executorch_fp32": "executorch",
     "executorch_int8": "executorch",
+    "ncnn_fp32": "ncnn",
 }
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -16,17 +19,27 @@ if TYPE_CHECKING:
 @hookimpl(specname="can_treat")
 def by_export(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> None:
     """The hook of configs that export the model. It is exported once, whoever asks; with the layer if not."""
-    known = _known()
-    if model not in known:
+
+    def export() -> None:
         from qx_plugins.runtimes.exporting import exported
 
-        known[model] = ""
-        try:
-            exported(model, example_inputs)
-        except Unsupported as error:
-            known[model] = str(error)
-    if known[model]:
-        raise Unsupported(known[model])
+        exported(model, example_inputs)
+
+    _once("export", model, export)
+
+
+@hookimpl(specname="can_treat")
+def by_pnnx(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> None:
+    """The hook of configs that have pnnx convert the model for ncnn. It is converted once, whoever asks."""
+    by_export(model, example_inputs)
+
+    def convert() -> None:
+        from qx_plugins.runtimes.ncnn import converted
+
+        with TemporaryDirectory(prefix="qx-") as folder:
+            converted(model, example_inputs, Path(folder))
+
+    _once("pnnx", model, convert)
 
 
 @hookimpl(specname="can_treat")
@@ -39,7 +52,20 @@ def by_linears_and_export(model: nn.Module, example_inputs: tuple[torch.Tensor, 
     by_export(model, example_inputs)
 
 
+def _once(what: str, model: nn.Module, attempt: Callable[[], None]) -> None:
+    """Raise ``Unsupported`` where an attempt at this model does, or did when it was made before."""
+    known = _known(what)
+    if model not in known:
+        known[model] = ""
+        try:
+            attempt()
+        except Unsupported as error:
+            known[model] = str(error)
+    if known[model]:
+        raise Unsupported(known[model])
+
+
 @cache
-def _known() -> WeakKeyDictionary[nn.Module, str]:
-    """Why a model cannot be exported, and nothing where it can."""
+def _known(what: str) -> WeakKeyDictionary[nn.Module, str]:
+    """Why models cannot be had so, and nothing where they can."""
     return WeakKeyDictionary()

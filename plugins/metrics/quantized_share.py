@@ -20,6 +20,7 @@ READERS = {
     ".onnx": ("qx_plugins.readers.onnx", "ONNX Runtime, with MLAS"),
     ".xml": ("qx_plugins.readers.openvino", "OpenVINO, with oneDNN"),
     ".pte": ("qx_plugins.readers.executorch", "ExecuTorch, with XNNPACK"),
+    ".param": ("qx_plugins.readers.ncnn", "ncnn"),
 }
 #: Kernels that multiply by weights of 8 bits or fewer, by the names that their runtimes give them.
 NARROW = re.compile(
@@ -27,7 +28,7 @@ NARROW = re.compile(
     r"| qcint[48]| qint8|qconv|qlinear|int_mm|weight_int"
 )
 #: Files that belong to one of another type, which is read with them.
-BESIDE = {".bin": ".xml"}
+BESIDE = {".bin": {".xml", ".param"}}
 
 
 @hookimpl
@@ -57,7 +58,7 @@ def measure(data: Artifact, context: Context) -> Samples | None:
     types = {(data.folder / file).suffix for file in data.files}
     for file in data.files:
         path = data.folder / file
-        if BESIDE.get(path.suffix) in types:
+        if BESIDE.get(path.suffix, set()) & types:
             continue
         if path.suffix not in READERS:
             return None

@@ -36,11 +36,13 @@ ONNX = (
 )
 OPENVINO = ("openvino_fp32", "openvino_bf16", "openvino_int8")
 EXECUTORCH = ("executorch_fp32", "executorch_int8")
-EVERY = (*ONNX, *OPENVINO, *EXECUTORCH)
+NCNN = ("ncnn_fp32", "ncnn_fp16")
+EVERY = (*ONNX, *OPENVINO, *EXECUTORCH, *NCNN)
 FP32 = tuple(name for name in EVERY if name.endswith("fp32"))
 STATIC = tuple(name for name in EVERY if "int8" in name and "dynamic" not in name)
 #: What builds artifacts, and what serves them.
-BUILDERS, RUNTIMES = ("nncf", "onnx", "onnxscript", "torchao"), ("onnxruntime", "openvino", "executorch")
+BUILDERS = ("nncf", "onnx", "onnxscript", "pnnx", "torchao")
+RUNTIMES = ("onnxruntime", "openvino", "executorch", "ncnn")
 BF16 = "<Type: 'bfloat16'>"
 READY = {entry.name for entry in Host.discover().ready("config")}
 
@@ -100,7 +102,7 @@ def test_quantized_models_keep_the_predictions(runtimes: Any, config: str) -> No
     assert runtimes.measurement(config, "agreement")["value"] >= 0.97
 
 
-@pytest.mark.parametrize("config", due(*ONNX, *OPENVINO))
+@pytest.mark.parametrize("config", due(*ONNX, *OPENVINO, *NCNN))
 def test_a_launch_imports_the_runtime_and_not_torch(runtimes: Any, config: str) -> None:
     """What is served without torch has no torch in its process, nor anything of another runtime."""
     packages = set(runtimes.measurement(config, "loaded_modules")["details"]["packages"])
@@ -128,9 +130,9 @@ def test_static_int8_stores_all_weights_in_8_bits(runtimes: Any, config: str) ->
     assert {layer["bits"] for layer in layers} == {8}
 
 
-@pytest.mark.parametrize("config", due(*FP32, "openvino_bf16"))
+@pytest.mark.parametrize("config", due(*FP32, "openvino_bf16", "ncnn_fp16"))
 def test_unquantized_weights_count_as_such(runtimes: Any, config: str) -> None:
-    """Of the fp32 and bf16 configs no weight is in 8 bits, and the same seven weights are counted."""
+    """Of the configs in 32 and 16 bits no weight is in 8 bits, and the same seven weights are counted."""
     share = runtimes.measurement(config, "quantized_share")
     assert share["value"] == 0.0
     layers = share["details"]["layers"].values()
@@ -494,3 +496,122 @@ def test_nothing_is_reported_to_anybody(config: str) -> None:
     )
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert said.stdout.strip().endswith("telemetry_stub")
+
+
+@pytest.mark.parametrize("config", due(*NCNN))
+def test_weights_of_ncnn_are_stored_as_the_config_says(built: Callable[..., Any], config: str) -> None:
+    """In 32 bits or in 16, and the note says that the items of a batch are served one by one."""
+    artifact, net = built(config)
+    weights = net.body[0].weight.numel() + net.head.weight.numel()
+    assert (artifact.folder / "model.bin").stat().st_size // weights == (4 if config == "ncnn_fp32" else 2)
+    assert "one after another" in artifact.notes[0]
+
+
+@pytest.mark.parametrize("config", due(NCNN[0]))
+def test_what_ncnn_has_no_layer_for_is_refused_at_once(config: str) -> None:
+    """Before anything is built, with the layer that pnnx left as it was."""
+
+    class Heads(nn.Module):
+        def forward(self, rows: torch.Tensor) -> torch.Tensor:
+            query, key, value = rows.reshape(-1, 8, 3, 2, 4, 2).permute(2, 0, 3, 4, 1, 5).unbind(0)
+            return (query * key + value).flatten(1)
+
+    arguments = {"model": Heads().eval(), "example_inputs": (torch.zeros(1, 8, 48),), "context": Context()}
+    for _ in range(2):
+        with pytest.raises(Unsupported, match=r"for ncnn: it has no \w*Tensor\.\w+"):
+            Host.discover().call(config, "can_treat", **arguments)
+
+
+@pytest.mark.parametrize("config", due(NCNN[0]))
+def test_a_network_that_ncnn_computes_wrongly_is_refused(
+    config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What its converter got wrong without a word is found by running it: here it is another network's."""
+    from qx_plugins.runtimes import ncnn
+
+    made = ncnn.converted
+
+    def other(model: nn.Module, *rest: Any) -> Any:
+        torch.manual_seed(1)
+        return made(Net().eval(), *rest)
+
+    torch.manual_seed(0)
+    monkeypatch.setattr(ncnn, "converted", other)
+    with pytest.raises(Unsupported, match="not what the model does"):
+        convert(config, Net().eval(), tmp_path)
+
+
+@pytest.mark.parametrize("config", due(*NCNN))
+def test_ncnn_takes_rows_and_planes_of_any_size(config: str, tmp_path: Path) -> None:
+    """Planes of 15 by 13, which ncnn pads in memory; two inputs, and an answer that is no vector."""
+
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 5, 3)
+
+        def forward(self, planes: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+            return self.conv(planes) * rows[:, :5, None, None]
+
+    net = Both().eval()
+    inputs = (torch.zeros(1, 3, 15, 13), torch.zeros(1, 5))
+    subject = served(convert(config, net, tmp_path, inputs))
+    generator = torch.Generator().manual_seed(0)
+    planes, rows = (torch.randn(4, *one.shape[1:], generator=generator) for one in inputs)
+    given = subject.outputs(subject.call(subject.prepare({"planes": planes.numpy(), "rows": rows.numpy()})))
+    with torch.no_grad():
+        due = net(planes, rows).numpy()
+    assert given.shape == due.shape
+    np.testing.assert_allclose(given, due, atol=2e-3)
+
+
+class Attention(nn.Module):
+    """Of rows, with a layer after it that ncnn makes a matrix product of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(16, 2, batch_first=True)
+        self.head = nn.Linear(16, 7)
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return self.head(self.attention(rows, rows, rows, need_weights=False)[0])
+
+
+class Words(nn.Module):
+    """A table, and the mean of what is looked up in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.head = nn.Embedding(30, 8), nn.Linear(8, 4)
+
+    def forward(self, words: torch.Tensor) -> torch.Tensor:
+        return self.head(self.table(words).mean(1))
+
+
+WEIGHTED = {
+    "attention": (Attention(), torch.zeros(1, 9, 16)),
+    "words": (Words(), torch.arange(12).reshape(1, 12)),
+    "grouped and transposed": (
+        nn.Sequential(nn.Conv2d(3, 6, 3), nn.Conv2d(6, 6, 3, groups=6), nn.ConvTranspose2d(6, 4, 3)),
+        torch.zeros(1, 3, 9, 9),
+    ),
+    "one dimension": (
+        nn.Sequential(nn.Conv1d(3, 6, 3), nn.Flatten(), nn.Linear(42, 3)),
+        torch.zeros(1, 3, 9),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", WEIGHTED)
+@pytest.mark.parametrize("config", due(*NCNN))
+def test_every_weight_of_ncnn_is_counted(config: str, kind: str, tmp_path: Path) -> None:
+    """Whatever layer it belongs to: as many as the model has, in the bits that the config stores."""
+    net, example = WEIGHTED[kind]
+    artifact = convert(config, net.eval(), tmp_path, (example,))
+    share = Host.discover().call("quantized_share", "measure", data=artifact, context=Context())
+    layers = share.details["layers"].values()
+    assert sum(layer["elements"] for layer in layers) == sum(
+        weight.numel() for weight in net.parameters() if weight.dim() > 1
+    )
+    assert {layer["bits"] for layer in layers} == {32 if config == "ncnn_fp32" else 16}
+    assert share.values == 0.0
