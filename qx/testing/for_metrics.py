@@ -67,7 +67,8 @@ def equal_again(bench: Bench) -> str:
     """The same subject gives the same again: exactly, or in launches within qx's interval.
 
     Metrics of phases ``fresh`` and ``block`` are measured in pairs of launches, one after the other, and
-    the t interval of the paired difference (99.9 %) must contain none.
+    the t interval of the paired difference (99.9 %) must contain none. Where it does not, they are measured
+    anew: by luck it misses once in a thousand times, but not twice to the same side.
     """
     record, measuring = _record(bench), _measuring(bench)
     if record.phase not in ("fresh", "block"):
@@ -75,16 +76,19 @@ def equal_again(bench: Bench) -> str:
         if _values(again) != _values(measuring.first):
             raise Failed("measured twice of the same artifact, in two processes, it gives different samples")
         return "the same samples in another process"
-    told = []
-    for key, (first, second) in measuring.pairs().items():
-        difference, low, high = _paired(first, second)
-        if not low <= 0 <= high:
+    first = {key: _paired(*pair) for key, pair in measuring.pairs().items()}
+    missed = {key: difference for key, (difference, low, high) in first.items() if not low <= 0 <= high}
+    for key, pair in measuring.pairs().items() if missed else ():
+        difference, low, high = _paired(*pair)
+        if key in missed and not low <= 0 <= high and (difference > 0) == (missed[key] > 0):
             raise Failed(
                 f"the second of two launches of one artifact gives {difference:+.3g} {record.unit} more, "
-                f"in {PAIRS} pairs, from {low:+.3g} to {high:+.3g} at {LEVEL:.1%}"
+                f"in {PAIRS} pairs, from {low:+.3g} to {high:+.3g} at {LEVEL:.1%}, twice"
             )
-        told.append(f"{_at(key)}{difference:+.2g} {record.unit} in {PAIRS} pairs")
-    return ", ".join(told)
+    return ", ".join(
+        f"{_at(key)}{difference:+.2g} {record.unit} in {PAIRS} pairs"
+        for key, (difference, _, _) in first.items()
+    )
 
 
 @check("metric", after=("equal_again",))

@@ -68,7 +68,7 @@ def _hungry(model: torch.nn.Module) -> torch.nn.Module:
 def _late(model: torch.nn.Module) -> torch.nn.Module:
     import time
 
-    time.sleep(1)
+    time.sleep(5)
     return model
 
 
@@ -86,5 +86,5 @@ SLOW = Worse("worse_slow", "The fp32 model, 10 ms slower.", _wrapped(_sleep))
 PADDED = Worse("worse_padded", "The fp32 model with 4 MiB of zeros in its files.", _padded)
 #: 64 MiB more of memory.
 HUNGRY = Worse("worse_hungry", "The fp32 model, which takes 64 MiB more.", _hungry)
-#: A second more until it has loaded.
-LATE = Worse("worse_late", "The fp32 model, which loads a second later.", _late)
+#: Five seconds more until it has loaded.
+LATE = Worse("worse_late", "The fp32 model, which loads five seconds later.", _late)

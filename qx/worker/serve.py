@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from qx.records import Subject
     from qx.worker.channel import Channel
 
-#: How long the threads of a loader are watched at work, in seconds.
-WATCHED = 0.4
+#: How long the threads of a loader are watched at work: seconds of computing, and at most of time.
+WATCHED, WATCHED_AT_MOST = 0.4, 10.0
 
 
 def run(job: ServeJob, channel: Channel) -> None:
@@ -99,8 +99,8 @@ def _busy_threads(subject: Subject, native: Any) -> list[float]:
     """
     process = psutil.Process()
     before = _seconds(process)
-    until = time.monotonic() + WATCHED
-    while time.monotonic() < until:
+    until, computed = time.monotonic() + WATCHED_AT_MOST, time.process_time() + WATCHED
+    while time.process_time() < computed and time.monotonic() < until:
         subject.call(native)
     after = _seconds(process)
     return sorted((spent - before.get(thread, 0.0) for thread, spent in after.items()), reverse=True)

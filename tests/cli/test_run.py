@@ -150,8 +150,9 @@ def test_without_a_terminal_it_says_plain_lines(qx: Qx, toy: Any) -> None:
     assert done.out.splitlines()[-1] == "written: out/full_results.json and out/pareto.md"
 
 
-def test_on_a_terminal_it_shows_a_live_line(start: Start, toy: Any) -> None:
+def test_on_a_terminal_it_shows_a_live_line(start: Start, toy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where standard error is a terminal one line is drawn over, and is gone at the end."""
+    monkeypatch.setenv("TERM", "xterm")
     ours, theirs = pty.openpty()
     process = start(
         *("run", *toy.arguments(), "-m", "file_size", "--format", "github", "--out", "out"), stderr=theirs
@@ -272,7 +273,7 @@ def test_whoever_stops_it_finds_everything_as_it_was(
     workers = host.children(recursive=True)
     assert workers
     run.send_signal(sent)
-    stdout, stderr = run.communicate(timeout=20)
+    stdout, stderr = run.communicate(timeout=120)
 
     assert run.returncode == code, stderr
     assert stderr.splitlines()[-1] == f"qx: {word}"

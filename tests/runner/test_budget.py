@@ -60,7 +60,7 @@ def test_a_budget_too_short_for_one_workload_costs_its_own_timings(
     assert measuring["ended_by"] == "too short a budget"
 
 
-@pytest.mark.parametrize(("needed", "refused"), [(216.5, False), (320, True)])
+@pytest.mark.parametrize(("needed", "refused"), [(2165, False), (3200, True)])
 def test_a_workload_may_take_of_what_those_to_come_would_have(
     qx: Callable[..., Any],
     toy: Any,
@@ -69,7 +69,7 @@ def test_a_workload_may_take_of_what_those_to_come_would_have(
     needed: float,
     refused: bool,
 ) -> None:
-    """Half of 400 s is too short for it: it takes what it needs, but no more than three quarters."""
+    """Half of 4,000 s is too short for it: it takes what it needs, but no more than three quarters."""
     waves = import_module("qx.runner.waves")
     due = needed / LEAST_WAVES / waves.LEAST_ROUNDS
     monkeypatch.setattr(waves, "round_seconds", lambda *given: due)
@@ -80,18 +80,18 @@ def test_a_workload_may_take_of_what_those_to_come_would_have(
     ]
     done = qx(
         *("run", "--workload", "first", "--workload", "second", *toy.given(*plugins)),
-        *("-m", "latency", "--batch-size", 1, "--precision", 0.99, "--budget", 400, "--out", "out"),
+        *("-m", "latency", "--batch-size", 1, "--precision", 0.99, "--budget", 4000, "--out", "out"),
     )
     assert done.code == int(refused), done.err
     first, second = (done.results["run"]["workloads"][name]["measuring"] for name in ("first", "second"))
-    assert "in waves, at most 200 s, or 300 s if 6 waves need it" in done.err
+    assert "in waves, at most 2000 s, or 3000 s if 6 waves need it" in done.err
     assert first["ended_by"] == ("too short a budget" if refused else "precision")
-    assert first["budget"] == 300 if refused else needed <= first["budget"] < 300
+    assert first["budget"] == 3000 if refused else needed <= first["budget"] < 3000
     # The second has all that the first did not use, and nobody after it to leave anything to.
     assert second["ended_by"] == "precision"
-    assert 320 < second["budget"] <= 400
+    assert 3200 < second["budget"] <= 4000
     assert done.err.count("waves need it") == 1
-    assert done.results["run"]["measuring"]["budget"] == 400
+    assert done.results["run"]["measuring"]["budget"] == 4000
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 #: What the ``convert`` of a config does, and how its row ends: outcome, stage, and words of the cause.
 BAD_CONFIGS = {
     "raises": ("raise ValueError('no such layer')", "failed", "convert", "ValueError: no such layer"),
-    "hangs": ("import time; time.sleep(1000)", "timeout", "convert", "no end after 15 s"),
+    "hangs": ("import time; time.sleep(1000)", "timeout", "convert", "no end after 60 s"),
     "segfaults": ("import os; os.kill(os.getpid(), 11)", "crashed", "convert", "killed by SIGSEGV"),
     "vanishes": ("import os; os._exit(7)", "crashed", "convert", "ended itself with status 7"),
     "exits": ("import sys; sys.exit(3)", "failed", "convert", "exit status 3"),
@@ -46,7 +46,7 @@ def configs(qx: Callable[..., Any], toy: Any, tmp_path_factory: pytest.TempPathF
     plugins += [toy.config(name, first=first) for name, first in GOOD_CONFIGS.items()]
     plugins.append(toy.config("lacking", record="requires=['no-such-distribution>=2']"))
     return qx(
-        *("run", *toy.arguments(*plugins), "--timeout", 15, "--quick", "--budget", 0.01),
+        *("run", *toy.arguments(*plugins), "--timeout", 60, "--quick", "--budget", 0.01),
         *("--batch-size", 1),
         *("-m", "accuracy", "-m", "file_size", "-m", "latency", "--out", "out"),
         cwd=tmp_path_factory.mktemp("configs"),
@@ -192,7 +192,7 @@ def test_what_is_wrong_is_told_without_waiting_for_the_rest(
     path = write_plugin("slow", workload.format(**bodies))
     began = perf_counter()
     done = qx("run", "-p", path, "--workload", "slow", "-c", "dynamic_int8", "--timeout", 300, "--out", "out")
-    assert perf_counter() - began < 120
+    assert perf_counter() - began < 250
     assert done.code == 2
     assert done.err.splitlines()[-1] == f"qx: error: no such {'net' if wrong == 'model' else 'folder'}"
 

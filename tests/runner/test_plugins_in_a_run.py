@@ -263,7 +263,7 @@ def test_memory_and_start_up_are_marked_stage_by_stage(toys: Any) -> None:
     assert "served batches of 3" in stages
     for mark in stages.values():
         parts = [mark[name] for name in ("private", "shared")]
-        assert None in parts or sum(parts) == pytest.approx(mark["rss"], abs=0.5)
+        assert None in parts or sum(parts) == pytest.approx(mark["rss"], abs=3)
     seconds = [mark["seconds"] for mark in stages.values()]
     assert seconds == sorted(seconds)
     assert rss["details"]["peak"] >= max(mark["rss"] for mark in stages.values())

@@ -154,7 +154,10 @@ METRICS: dict[str, tuple[str, dict[str, str]]] = {
         {"body": "highest = data.outputs.max(axis=1); data.outputs[:] = 0; return highest"},
     ),
     "drops": ("writes_nothing", {"body": "open('left.txt', 'w').close()"}),
-    "never_alike": ("equal_again", {"body": "return data.outputs.max(axis=1) + os.urandom(1)[0] / 7"}),
+    "never_alike": (
+        "equal_again",
+        {"body": "return data.outputs.max(axis=1) + int.from_bytes(os.urandom(6), 'big') / 7"},
+    ),
     "counts": (
         "equal_again",
         {
