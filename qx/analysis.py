@@ -65,20 +65,28 @@ def _analysed(
     """The results of one workload, with all that is computed."""
     run, metrics, configs, cells = plain.run, plain.metrics, plain.configs, plain.cells
     baseline, recording = run["baseline"], recording.of(cells)
+    badly = {cell for cell, result in cells.items() if result.outcome != "ok"}
     quantities = [
-        Quantity(metrics[name], size, recording, baseline)
+        Quantity(
+            metrics[name],
+            size,
+            recording,
+            baseline,
+            badly | {cell for cell, what in failures if what == name},
+        )
         for name in metrics
         for size in (run["batch_sizes"] if metrics[name].per_batch_size else (None,))
     ]
     control = next((cell for cell, result in cells.items() if result.control), None)
     well = [cell for cell, result in cells.items() if result.outcome == "ok" and not result.control]
-    front, picks, axes = _front(quantities, well, set(failures), run["seed"])
+    front, picks, axes = _front(quantities, well, run["seed"])
     runtime = {
         cell: _cell_of(cells, result, configs[result.config].runtime_baseline)
         for cell, result in cells.items()
     }
     counterpart = {
-        cell: _cell_of(cells, result, configs[result.config].counterpart) for cell, result in cells.items()
+        cell: _cell_of(cells, result, configs[result.config].counterpart, alike=True)
+        for cell, result in cells.items()
     }
     on_front = [cell for cell, result in front.items() if result.on_front]
     measurements = tuple(
@@ -113,22 +121,35 @@ def _analysed(
     )
 
 
-def _cell_of(cells: Mapping[str, CellResult], result: CellResult, config: str | None) -> str | None:
-    """The cell of another config that shares workload and threads with this one, and best its options too."""
+def _cell_of(
+    cells: Mapping[str, CellResult], result: CellResult, config: str | None, *, alike: bool = False
+) -> str | None:
+    """The cell of another config that shares workload and threads with this one, and best its options too.
+
+    Options count that both configs have; where none of them may differ, it is to be ``alike``.
+    """
+
+    def unlike(cell: str) -> int:
+        theirs = cells[cell].options
+        return sum(theirs[name] != value for name, value in result.options.items() if name in theirs)
+
     place = (result.workload, config, result.threads)
     same = [
         cell
         for cell, other in cells.items()
         if (other.workload, other.config, other.threads) == place and not other.control
     ]
-    same.sort(key=lambda cell: cells[cell].options != result.options)
-    return same[0] if same and not result.control else None
+    if not same or result.control:
+        return None
+    best = min(same, key=unlike)
+    return None if alike and unlike(best) else best
 
 
 def _pair(cell: str, counterpart: str, recording: Recording) -> PairResult:
     """How far two cells that should behave the same do; unknown where outputs are no scores to choose by."""
     ours, theirs = (recording.outputs.get(one) for one in (cell, counterpart))
-    if ours is None or theirs is None or ours.ndim != 2 or ours.shape != theirs.shape:
+    # Of one column everything is the highest.
+    if ours is None or theirs is None or ours.ndim != 2 or ours.shape[1] < 2 or ours.shape != theirs.shape:
         return PairResult(cell=cell, counterpart=counterpart, agreement=None, ci=None, n=0)
     same = stats.item_mean((ours.argmax(axis=1) == theirs.argmax(axis=1)).astype(float))
     return PairResult(cell=cell, counterpart=counterpart, agreement=same.value, ci=same.ci, n=same.n)
@@ -230,9 +251,6 @@ def _noise_floors(quantities: Sequence[Quantity], control: str) -> list[NoiseFlo
         difference = quantity.compare(control, quantity.baseline)
         if difference is None:
             continue
-        known = quantity.relative((control, quantity.baseline))
-        ratios = quantity.advantage(control, quantity.baseline) if known else np.array([np.nan])
-        alarm = not np.isnan(ratios).all() and stats.control_alarm(ratios)
         floors.append(
             NoiseFloor(
                 metric=quantity.metric.name,
@@ -240,7 +258,7 @@ def _noise_floors(quantities: Sequence[Quantity], control: str) -> list[NoiseFlo
                 kind=difference.kind,
                 value=difference.value,
                 ci=difference.ci,
-                alarm=bool(alarm),
+                alarm=stats.control_alarm(difference),
             )
         )
     return floors
@@ -250,16 +268,10 @@ def _noise_floors(quantities: Sequence[Quantity], control: str) -> list[NoiseFlo
 
 
 def _front(
-    quantities: Sequence[Quantity], well: Sequence[str], failed: Set[tuple[str, str]], seed: int
+    quantities: Sequence[Quantity], well: Sequence[str], seed: int
 ) -> tuple[dict[str, FrontResult], list[PickResult], list[dict[str, Any]]]:
-    """The front over the metrics that are axes, each at its first batch size; and the picks.
-
-    ``failed`` are cells with the metrics that failed there, which may have left samples all the same.
-    """
-    figures = [
-        {cell for cell in quantity.measured if (cell, quantity.metric.name) not in failed}.intersection(well)
-        for quantity in quantities
-    ]
+    """The front over the metrics that are axes, each at its first batch size; and the picks."""
+    figures = [{cell for cell in well if quantity.comparable(cell)} for quantity in quantities]
     first = {quantity.metric.name: quantity for quantity in reversed(quantities)}
     candidates = {
         quantity: having
@@ -292,17 +304,20 @@ def _front(
         )
         for index, cell in enumerate(cells)
     }
-    picks = _picks(candidates, axes, cells)
+    picks = _picks(candidates, axes, cells, {cell for cell in cells if results[cell].on_front})
     return results, picks, told
 
 
 def _picks(
-    candidates: Mapping[Quantity, Set[str]], axes: Mapping[Quantity, pareto.Axis], cells: Sequence[str]
+    candidates: Mapping[Quantity, Set[str]],
+    axes: Mapping[Quantity, pareto.Axis],
+    cells: Sequence[str],
+    front: Set[str],
 ) -> list[PickResult]:
     """The best of these cells by each metric that serves an aim; ties are decided by the other axes.
 
     ``candidates`` are metrics with the cells that have figures of them, ``axes`` those that are axes, held
-    over all ``cells``.
+    over all ``cells``. Between equals one of the ``front`` is picked.
     """
     picks = []
     for quantity, having in candidates.items():
@@ -312,7 +327,11 @@ def _picks(
             continue
         order = [quantity, *(other for other in axes if other is not quantity)]
         known = axes if among == cells else {}
-        pick = pareto.pick([known.get(one) or one.axis(among) for one in order], range(len(order)))
+        pick = pareto.pick(
+            [known.get(one) or one.axis(among) for one in order],
+            range(len(order)),
+            undominated=[index for index, cell in enumerate(among) if cell in front],
+        )
         picks.append(
             PickResult(
                 aim=quantity.metric.pick,

@@ -169,7 +169,7 @@ class Pick:
 
     ``tied_with`` are those that this axis does not tell apart from its best cell. ``decided_by`` is the last
     of the further axes that left some of them out (its position among the axes); None where there was nothing
-    to decide, or no axis could.
+    to decide, or the axes left more than one cell to choose from.
     """
 
     chosen: int
@@ -177,13 +177,18 @@ class Pick:
     decided_by: int | None
 
 
-def pick(axes: Sequence[Axis], order: Sequence[int], among: Iterable[int] | None = None) -> Pick:
+def pick(
+    axes: Sequence[Axis],
+    order: Sequence[int],
+    among: Iterable[int] | None = None,
+    undominated: Iterable[int] | None = None,
+) -> Pick:
     """Choose the best cell on axis ``order[0]``; let the next axes in the order decide between equals.
 
     Best is the cell with the largest mean advantage, by the middles of the intervals, over the other
     candidates. Each further axis leaves those candidates that it does not tell apart from its own best one.
     Where several are left at the end, the first axis's point values decide, then position. ``among`` are the
-    cells to choose from, by default all.
+    cells to choose from, by default all. Of equals one that is ``undominated`` is chosen, where one is.
     """
     candidates = np.arange(len(axes[order[0]].low)) if among is None else np.unique(list(among))
     if not len(candidates):
@@ -196,8 +201,12 @@ def pick(axes: Sequence[Axis], order: Sequence[int], among: Iterable[int] | None
         kept = _equal_to_best(axes[position], left)
         if len(kept) < len(left):
             left, decided_by = kept, position
+    if undominated is not None:
+        best = np.unique(list(undominated))
+        left = next((some for of in (left, equals) if len(some := np.intersect1d(of, best))), left)
     chosen = int(left[np.argmax(_advantage(axes[order[0]], equals)[np.isin(equals, left)])])
-    return Pick(chosen, tuple(int(cell) for cell in equals if cell != chosen), decided_by)
+    others = tuple(int(cell) for cell in equals if cell != chosen)
+    return Pick(chosen, others, decided_by if len(left) == 1 else None)
 
 
 def _advantage(axis: Axis, candidates: NDArray[np.int64]) -> NDArray[np.float64]:

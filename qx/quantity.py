@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from functools import cached_property
 from typing import Any
 
@@ -18,16 +18,21 @@ from qx.undisturbed import log_undisturbed
 
 #: Resamplings of waves and items for the probability of being on the front.
 DRAWS = 1000
+#: Numbers that are drawn at a time, so that memory stays at some tens of MiB.
+DRAWN = 5_000_000
 
 
 @frozen(eq=False, slots=False)
 class Quantity:
-    """A metric, at one batch size where it has one, over all cells."""
+    """A metric, at one batch size where it has one, over the cells of a workload, which share their waves."""
 
     metric: Metric
     batch_size: int | None
+    #: Of the cells of this workload alone.
     recording: Recording
     baseline: str
+    #: Cells whose samples are not gone by: they did not end well, or this metric did not in them.
+    failed: Set[str] = frozenset()
 
     @property
     def key(self) -> Key:
@@ -45,14 +50,34 @@ class Quantity:
         derived = self.metric.phase == "derived" and self.metric.samples in ("per_launch", "per_block")
         return self.metric.phase in ("fresh", "block") or derived
 
-    def relative(self, cells: Sequence[str]) -> bool:
-        """It is compared by ratio, and every sample of these cells has a logarithm."""
-        return self.metric.compare != "difference" and all((self.values(cell) > 0).all() for cell in cells)
+    @property
+    def relative(self) -> bool:
+        """It is compared by ratio."""
+        return self.metric.compare != "difference"
 
     @cached_property
     def measured(self) -> list[str]:
         """Cells that have samples of it."""
-        return [cell for cell, series in self.recording.series.items() if self.key in series]
+        series = self.recording.series.items()
+        return [cell for cell, of in series if self.key in of and cell not in self.failed]
+
+    def comparable(self, *cells: str) -> bool:
+        """These cells have samples, and where it is compared by ratio they are positive.
+
+        Of items the mean must be; and what is exact may be 0, which is less than anything.
+        """
+        return self._comparable.issuperset(cells)
+
+    @cached_property
+    def _comparable(self) -> frozenset[str]:
+        if not self.relative:
+            return frozenset(self.measured)
+        fits: Mapping[str, Callable[[Any], Any]] = {
+            "exact": lambda values: values[0] >= 0,
+            "per_item": lambda values: values.mean() > 0,
+        }
+        fit = fits.get(self.metric.samples, lambda values: (values > 0).all())
+        return frozenset(cell for cell in self.measured if fit(self.values(cell)))
 
     def values(self, cell: str) -> Any:
         """The raw samples of a cell."""
@@ -76,28 +101,27 @@ class Quantity:
                 waves[wave] = np.median(values[of == wave])
         return waves
 
-    def of_waves_undisturbed(self, cells: Sequence[str]) -> Any:
-        """One value of every cell for each wave, ``[waves, cells]``, as it is compared.
+    def compared_waves(self, cells: Sequence[str]) -> Any:
+        """One value of every cell for each wave, ``[waves, cells]``, as these comparable cells are compared.
 
         A log where the metric is compared by ratio. Of samples in blocks it is then what the cell has when
         nothing disturbs the machine; of others, that of ``of_waves``.
         """
-        relative = self.relative(cells)
-        if relative and self.metric.samples == "per_block":
+        if self.relative and self.metric.samples == "per_block":
             place = {cell: index for index, cell in enumerate(self.measured)}
             return self._undisturbed[:, [place[cell] for cell in cells]]
         waves = np.array([self.of_waves(cell) for cell in cells]).T
-        return np.log(waves) if relative else waves
+        return np.log(waves) if self.relative else waves
 
     @cached_property
     def _undisturbed(self) -> Any:
-        """Of all cells that have samples, since a launch is held against the others of its wave; else NaN."""
+        """Of all comparable cells, since a launch is held against the others of its wave; of others NaN."""
         series = [self.recording.series[cell][self.key] for cell in self.measured]
         cells = np.concatenate([np.full(len(one.values), index) for index, one in enumerate(series)])
         values, waves, rounds = (
             np.concatenate([getattr(one, what) for one in series]) for what in ("values", "wave", "round")
         )
-        fit = np.isin(cells, [index for index, cell in enumerate(self.measured) if self.relative([cell])])
+        fit = np.isin(cells, [index for index, cell in enumerate(self.measured) if self.comparable(cell)])
         shape = (self.waves, len(self.measured))
         return log_undisturbed(values[fit], cells[fit], waves[fit], rounds[fit], self.metric.better, shape)
 
@@ -112,7 +136,7 @@ class Quantity:
 
         A log ratio where the metric is compared by ratio, else a difference in its unit.
         """
-        first, second = self.of_waves_undisturbed((ours, theirs)).T
+        first, second = self.compared_waves((ours, theirs)).T
         return first - second
 
     def estimate(self, cell: str, level: float = 0.95) -> stats.Estimate:
@@ -130,28 +154,31 @@ class Quantity:
     def compare(self, ours: str, theirs: str, level: float = 0.95) -> stats.Difference | None:
         """How one cell compares with another; None where that cannot be said."""
         kind = self.metric.compare
-        if ours not in self.measured or theirs not in self.measured:
-            return None
-        if kind != "difference" and not self.relative((ours, theirs)):
+        if not self.comparable(ours, theirs):
             return None
         match self.metric.samples:
             case "exact":
-                return stats.exact(float(self.values(ours)[0]), float(self.values(theirs)[0]), kind)
+                first, second = (float(self.values(cell)[0]) for cell in (ours, theirs))
+                return None if self.relative and not first * second else stats.exact(first, second, kind)
             case "per_item":
                 pair = self.values(ours), self.values(theirs)
                 if kind == "difference":
                     return stats.paired_difference(*pair, level)
                 return stats.ratio_of_means(*pair, kind, level)
+        advantage = self.advantage(ours, theirs)
+        shared = np.count_nonzero(~np.isnan(advantage))
+        if shared < 2 and self.baseline not in (ours, theirs) and self.comparable(self.baseline):
+            # Two groups: another machine, as it were, but for the baseline of each.
+            first, second = (self.advantage(cell, self.baseline) for cell in (ours, theirs))
+            if not (np.isnan(first).all() or np.isnan(second).all()):
+                return stats.independent(first, second, kind, level, where="through the baseline")
+        if not shared:
+            return None
         if kind == "difference":
-            waves = np.array([self.of_waves(ours), self.of_waves(theirs)])
-            shared = waves[:, ~np.isnan(waves).any(axis=0)]
-            return stats.paired_difference(shared[0], shared[1], level) if shared.shape[1] else None
+            return stats.difference_interval(advantage, level)
         if self.metric.samples == "per_launch":
             return stats.unpaired_ratio(self.of_waves(ours), self.of_waves(theirs), kind, level)
-        ratios = self.advantage(ours, theirs)
-        if not np.isnan(ratios).all():
-            return stats.ratio_interval(ratios, level, kind)
-        return None
+        return stats.ratio_interval(advantage, level, kind)
 
     def details(self, cell: str) -> dict[str, Any]:
         """What the metric told besides values, the median of what its launches told; and high quantiles."""
@@ -178,9 +205,9 @@ class Quantity:
         another answer, at 99.9 % and by more than the margin.
         """
         kind, pair = self.metric.compare, (cell, self.baseline)
-        if cell == self.baseline or self.baseline not in self.measured:
+        if cell == self.baseline or kind == "difference" or self.metric.better == "neither":
             return None
-        if kind == "difference" or self.metric.better == "neither" or not self.relative(pair):
+        if not self.comparable(*pair):
             return None
         ours, theirs = (self.recording.series[one][self.key] for one in pair)
         undisturbed = self.advantage(*pair)
@@ -191,7 +218,9 @@ class Quantity:
             return None
         compared = stats.ratio_interval(ratios, kind=kind)
         more = float(np.nanmean(apart))
-        differs = abs(more) > np.log1p(self.metric.margin) and stats.control_alarm(apart)
+        differs = abs(more) > np.log1p(self.metric.margin) and stats.control_alarm(
+            stats.difference_interval(apart)
+        )
         worse = (more > 0) == (self.metric.better == "lower")
         return {
             "kind": kind,
@@ -202,7 +231,8 @@ class Quantity:
 
     def _groups(self, cell: str) -> dict[str, Any]:
         """Value and paired difference of each group of items, corrected for looking at all of them."""
-        own, base = self.recording.series[cell][self.key], self.recording.get(self.baseline, self.key)
+        own = self.recording.series[cell][self.key]
+        base = self.recording.get(self.baseline, self.key) if self.comparable(self.baseline) else None
         told: dict[str, Any] = {}
         # Bonferroni: all intervals of differences together hold with 95 %.
         level = 1 - 0.05 / max(1, len(own.group_names))
@@ -229,24 +259,28 @@ class Quantity:
 
     def axis(self, cells: Sequence[str]) -> pareto.Axis:
         """How much better each of these cells is than each other, with its margin."""
-        margin, relative = self.metric.margin, self.relative(cells)
+        margin, count = self.metric.margin, len(cells)
         if self.metric.samples in ("exact", "per_item"):
-            low, high = self._over_items(cells, relative)
+            low, high = self._over_items(cells)
         else:
-            base = cells.index(self.baseline) if self.baseline in cells else None
-            low, high = stats.pairwise_over_waves(self.of_waves_undisturbed(cells), base)
+            # The baseline may be none of them, and is what cells of two groups are compared through.
+            base = [self.baseline] if self.comparable(self.baseline) else []
+            waves = self.compared_waves([*cells, *base])
+            low, high = (
+                one[:count, :count] for one in stats.pairwise_over_waves(waves, count if base else None)
+            )
         if self.metric.better == "lower":
             low, high = low.T, high.T
-        return pareto.Axis(low, high, float(np.log1p(margin)) if relative else margin)
+        return pareto.Axis(low, high, float(np.log1p(margin)) if self.relative else margin)
 
-    def _over_items(self, cells: Sequence[str], relative: bool) -> tuple[Any, Any]:
+    def _over_items(self, cells: Sequence[str]) -> tuple[Any, Any]:
         """Intervals of all pairs, ``[cells, cells]`` each, of a metric that no launch is needed for."""
         rows = [self.values(cell) for cell in cells]
-        if self.metric.samples == "per_item" and not relative:
+        if self.metric.samples == "per_item" and not self.relative:
             return stats.pairwise_differences(rows)
         items = np.array(rows)
         means = items.mean(axis=1)
-        values = np.log(means) if relative else means
+        values = _logs(means) if self.relative else means
         apart = values[:, None] - values[None, :]
         if self.metric.samples == "exact":
             return apart, apart
@@ -266,9 +300,9 @@ class Quantity:
                 means = np.array([self.estimate(cell).value for cell in cells])
             else:
                 means = _drawn_means(np.array([self.values(cell) for cell in cells]), generator)
-            return sign * (np.log(means) if self.relative(cells) else means)
-        base = self.baseline if self.baseline in self.measured else cells[0]
-        waves_of = self.of_waves_undisturbed([base, *cells])
+            return sign * (_logs(means) if self.relative else means)
+        base = self.baseline if self.comparable(self.baseline) else cells[0]
+        waves_of = self.compared_waves([base, *cells])
         ratios = (waves_of[:, 1:] - waves_of[:, :1]).T
         known = ~np.isnan(ratios)
         # A cell that shares no wave with the baseline is drawn as its equal: nothing else is known.
@@ -280,18 +314,30 @@ class Quantity:
         return sign * np.where(counts > 0, sums / np.maximum(counts, 1), means[:, None]).T
 
 
+def _logs(values: Any) -> Any:
+    """Logs of values that may be 0: far below those of all others."""
+    return np.log(np.maximum(values, np.finfo(float).tiny))
+
+
 def _drawn_means(items: Any, generator: np.random.Generator) -> Any:
     """Means of items ``[cells, n]`` drawn with replacement, the same items for all cells: ``[draws, cells]``.
 
     Items that are alike in all cells are drawn together: where values are 0 and 1 they are of few kinds.
     """
     kinds, counts = np.unique(items, axis=1, return_counts=True)
-    total = counts.sum()
-    return generator.multinomial(total, counts / total, size=DRAWS) @ kinds.T / total
+    total, at_once = counts.sum(), max(1, DRAWN // len(counts))
+    sums = [
+        generator.multinomial(total, counts / total, size=min(at_once, DRAWS - start)) @ kinds.T
+        for start in range(0, DRAWS, at_once)
+    ]
+    return np.concatenate(sums) / total
 
 
 def _median_of(details: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The same nested mapping with the median in place of each number; of anything else the first."""
+    """The same nested mapping with the median in place of each number; of anything else the first.
+
+    A whole number stays one where its median is.
+    """
     if not details:
         return {}
     first = details[0]
@@ -300,8 +346,9 @@ def _median_of(details: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         every = [one[name] for one in details if name in one]
         if all(isinstance(one, Mapping) for one in every):
             merged[name] = _median_of(every)
-        elif isinstance(value, float) and all(isinstance(one, (int, float)) for one in every):
-            merged[name] = float(np.median(every))
+        elif all(isinstance(one, (int, float)) and not isinstance(one, bool) for one in every):
+            median = float(np.median(every))
+            merged[name] = int(median) if isinstance(value, int) and median.is_integer() else median
         else:
             merged[name] = value
     return merged

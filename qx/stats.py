@@ -31,6 +31,8 @@ from qx.student import (
 Interval: TypeAlias = tuple[float, float]
 #: Cells whose pairs are worked on at a time, so that they stay in the processor's cache.
 ROWS = 128
+#: Of a ratio's interval, upper over lower end on the log scale: what is wider says nothing.
+WIDEST = float(np.log(1e6))
 #: How a ratio is told: ``ours / theirs``, or ``theirs / ours``.
 RatioKind: TypeAlias = Literal["ratio", "speedup"]
 
@@ -145,6 +147,8 @@ def between_launches(values: ArrayLike, level: float = 0.95) -> Estimate:
         return Estimate(value=middle, ci=_order_interval(launches, level), n=n)
     positive = bool(launches[0] > 0)
     mean, half, _ = student(*mean_and_error(np.log(launches) if positive else launches), level=level)
+    if positive and 2 * half > WIDEST:
+        return Estimate(value=middle, ci=None, n=n)
     low, high = (float(np.exp(end)) if positive else float(end) for end in (mean - half, mean + half))
     return Estimate(value=middle, ci=(min(low, middle), max(high, middle)), n=n)
 
@@ -225,23 +229,40 @@ def ratio_interval(log_ratios: ArrayLike, level: float = 0.95, kind: RatioKind =
     return _told(kind, float(mean), _around(mean, half), float(p), "log ratio, t over waves")
 
 
+def difference_interval(differences: ArrayLike, level: float = 0.95) -> Difference:
+    """Tell the difference of two cells from that in each wave, ``[waves]``: t interval over waves.
+
+    Waves that are NaN are left out. With one wave there is a value, and neither interval nor p.
+    """
+    mean, half, p = student(*mean_and_error(np.asarray(differences, dtype=float)), level=level)
+    if np.isnan(mean):
+        raise ValueError("a difference needs a wave that both cells have")
+    test = None if np.isnan(p) else float(p)
+    return Difference("difference", float(mean), _around(mean, half), test, "difference, t over waves")
+
+
 def independent(
-    ours: ArrayLike, theirs: ArrayLike, kind: Literal["ratio", "speedup", "difference"], level: float = 0.95
+    ours: ArrayLike,
+    theirs: ArrayLike,
+    kind: Literal["ratio", "speedup", "difference"],
+    level: float = 0.95,
+    where: str = "between runs",
 ) -> Difference:
     """Compare values that were taken apart, as in two runs: Welch's (1947) t interval of the means.
 
     Of a ratio or a speedup ``ours`` ``[n]`` and ``theirs`` ``[m]`` are logs: of times, or of ratios of times,
-    whose own ratio is then told. NaN is left out. With fewer than two values on either side there is
-    a value, and neither interval nor p.
+    whose own ratio is then told. ``where`` says in ``method`` what keeps
+    them apart. NaN is left out. With fewer than two values on either side there is a value, and neither
+    interval nor p.
     """
     parts = [mean_and_error(np.asarray(values, dtype=float)) for values in (ours, theirs)]
     mean, half, p = student_between(parts[0], parts[1], level=level)
     if np.isnan(mean):
         raise ValueError("a comparison needs a value on either side")
     if kind != "difference":
-        return _told(kind, float(mean), _around(mean, half), float(p), "log ratio, Welch's t between runs")
+        return _told(kind, float(mean), _around(mean, half), float(p), f"log ratio, Welch's t {where}")
     test = None if np.isnan(p) else float(p)
-    return Difference(kind, float(mean), _around(mean, half), test, "Welch's t between runs")
+    return Difference(kind, float(mean), _around(mean, half), test, f"Welch's t {where}")
 
 
 def ratio_of_means(
@@ -287,10 +308,9 @@ def enough(log_ratios: ArrayLike, precision: float, least: int = 6, level: float
     return bool(np.any(counts)) and bool(np.all(done[counts > 0]))
 
 
-def control_alarm(log_ratios: ArrayLike, level: float = 0.999) -> bool:
-    """Say whether the control, ``[waves]``, differs from the baseline: 1.0 is outside its 99.9 % interval."""
-    ci = ratio_interval(log_ratios, level).ci
-    return ci is not None and not ci[0] <= 1.0 <= ci[1]
+def control_alarm(control: Difference, level: float = 0.999) -> bool:
+    """Say whether the control differs from the baseline: its 99.9 % interval excludes that it does not."""
+    return control.p is not None and control.p < 1 - level
 
 
 def clear(ratio: Difference, control: Difference) -> bool:
@@ -401,11 +421,14 @@ def _around(mean: Floats, half: Floats) -> Interval | None:
 
 
 def _told(kind: RatioKind, log_value: float, log_ci: Interval | None, p: float, method: str) -> Difference:
-    """Bring a log ratio, ours to theirs, and its interval into the form that the kind asks for."""
+    """Bring a log ratio, ours to theirs, and its interval into the form that the kind asks for.
+
+    An interval that says no more than 'somewhere within a factor of a million' is told as none.
+    """
     sign = 1.0 if kind == "ratio" else -1.0
     test = None if np.isnan(p) else p
     value = float(np.exp(sign * log_value))
-    if log_ci is None:
+    if log_ci is None or log_ci[1] - log_ci[0] > WIDEST:
         return Difference(kind, value, None, test, method)
     low, high = sorted(float(np.exp(sign * end)) for end in log_ci)
     return Difference(kind, value, (min(low, value), max(high, value)), test, method)

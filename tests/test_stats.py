@@ -235,9 +235,10 @@ def test_enough():
 def test_control_alarm():
     """The control raises no alarm in 99.8 % of sound runs, and does when it is off by ten deviations."""
     logs = np.random.default_rng(9).normal(0.0, 0.007, (4_000, 8))
-    assert np.mean([stats.control_alarm(run) for run in logs]) <= 0.002
-    assert np.mean([stats.control_alarm(run + 0.07) for run in logs[:200]]) >= 0.99
-    assert not stats.control_alarm([0.3])
+    for tell in (stats.ratio_interval, stats.difference_interval):
+        assert np.mean([stats.control_alarm(tell(run)) for run in logs]) <= 0.002
+        assert np.mean([stats.control_alarm(tell(run + 0.07)) for run in logs[:200]]) >= 0.99
+        assert not stats.control_alarm(tell([0.3]))
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,6 @@ class Pair:
 
     def _waves(self, column: Column, basis: Basis) -> list[Any]:
         """A value per wave of ours and of the base: logs where the metric is compared by ratio."""
-        relative = self.ours.metric(column).compare != "difference"
         if basis == "direct":
             if not self.one_machine:
                 baseline = ", and a baseline has no ratio to itself" if self.is_baseline else ""
@@ -143,10 +142,10 @@ class Pair:
             quantity = source.quantity(cell, column)
             if not set(group) <= set(quantity.measured):
                 raise NotComparable(f"{source.name}: its baseline has no figures of it")
-            if relative and not quantity.relative(group):
+            if not quantity.comparable(*group):
                 raise NotComparable("values that are not positive have no ratio")
             if basis == "direct":
-                waves.append(quantity.of_waves_undisturbed([cell])[:, 0])
+                waves.append(quantity.compared_waves([cell])[:, 0])
             else:
                 waves.append(quantity.advantage(group[0], group[1]))
             if np.isnan(waves[-1]).all():

@@ -100,13 +100,20 @@ class Source:
         return None
 
     def quantity(self, cell: str, column: Column) -> Quantity:
-        """A metric over the cells that share the baseline of this one."""
+        """A metric over the cells that share the baseline, and the waves, of this one."""
+        workload = self.results.cells[cell].workload
+        cells = {name: one for name, one in self.results.cells.items() if one.workload == workload}
         return Quantity(
             self.metric(column),
             dict(column.params).get("batch_size"),
-            self.recording or Recording(),
+            (self.recording or Recording()).of(cells),
             self.baseline(cell) or "",
+            {name for name, one in cells.items() if one.outcome != "ok" or self._failed(name, column)},
         )
+
+    def _failed(self, cell: str, column: Column) -> bool:
+        measured = self.measurements.get((cell, column))
+        return measured is not None and measured.outcome != "ok"
 
     def metric(self, column: Column) -> Metric:
         """The record of a metric."""

@@ -221,9 +221,8 @@ def _value(source: Source, cell: str, column: Column, level: float) -> Seen:
         return Seen("value", estimate.value, estimate.ci, "from the samples")
     assert measured.value is not None
     metric = source.metric(column)
-    return Seen(
-        "value", measured.value, _widened(measured.value, measured.ci, measured.n, metric, level), STORED
-    )
+    ci = _widened(measured.value, measured.ci, measured.n, metric, level)
+    return Seen("value", measured.value, ci, STORED)
 
 
 def _within(rule: Rule, source: Source, cell: str, column: Column, level: float) -> Seen:

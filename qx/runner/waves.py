@@ -350,15 +350,17 @@ class _Group:
     def _ratios(self) -> list[Any]:
         """Log ratios to the baseline, ``[waves, cells]``, for each key that has them."""
         ratios = []
+        # Without the cells of other workloads, whose waves are others.
+        recording = self.recording.of(self.plan.cells)
         records = {entry.name: metric(entry) for entry in self.plan.block}
         for key in sorted({key for _, key in self.measured.parts if key[0] in records}, key=str):
             # A cell that a metric was dropped for is measured no more, and must not hold up the others.
             cells = [cell for cell in self.alive if (cell, key) in self.measured.parts]
             cells = [cell for cell in cells if (cell, key[0]) not in self.measured.dropped]
-            quantity = Quantity(records[key[0]], key[1], self.recording, self.plan.baseline)
-            if self.plan.baseline in cells and len(cells) > 1 and quantity.relative(cells):
-                others = [cell for cell in cells if cell != self.plan.baseline]
-                logs = quantity.of_waves_undisturbed([*others, self.plan.baseline])
+            quantity = Quantity(records[key[0]], key[1], recording, self.plan.baseline)
+            others = [cell for cell in cells if cell != self.plan.baseline and quantity.comparable(cell)]
+            if others and quantity.relative and quantity.comparable(self.plan.baseline):
+                logs = quantity.compared_waves([*others, self.plan.baseline])
                 ratios.append(logs[:, :-1] - logs[:, -1:])
         return ratios
 
