@@ -127,7 +127,7 @@ class Config:
     training: bool = flag_field()
     #: ``prepare_model`` wants the model with quantize and dequantize stubs at entry and exit.
     quantizable: bool = flag_field()
-    #: It is the baseline, unless the user names another.
+    #: It is the baseline.
     reference: bool = flag_field()
     #: Its outputs are those of the fp32 model but for rounding: another layout, or a runtime.
     keeps_outputs: bool = flag_field()

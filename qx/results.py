@@ -80,7 +80,8 @@ class Comparison:
     p: float | None
     #: The id of the other cell; None in ``vs_baseline``, which is with the baseline.
     against: str | None = None
-    #: It is told apart from none, and is larger than what the control shows; None where there is no control.
+    #: It is told apart from none, and is larger than what the control shows, where there is one; None where
+    #: there is neither control nor interval.
     clear: bool | None = None
     method: str = ""
 

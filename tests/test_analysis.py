@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 from attrs import evolve
 
+from qx.analysis import analyse
 from qx.recording import Series
 from qx.report import markdown
 from qx.results import Comparison, Measurement, Results
@@ -291,7 +293,161 @@ def test_details_of_launches_are_told_by_their_median(builders: ModuleType) -> N
     run = builders.Run(cells={})
     recording = run.recording()
     series = recording.series["toy/base"]["heap", None]
-    told = tuple({"stages": {"load": {"stage": "load", "peak": float(peak)}}} for peak in (1, 2, 9, 3, 2, 2))
+    told = tuple(
+        {"stages": {"load": {"stage": "load", "peak": float(peak), "faults": peak}}, "on": True}
+        for peak in (9, 1, 2, 3, 2, 2)
+    )
     recording.add("toy/base", ("heap", None), evolve(series, details=told))
     one = measurement(run.results(recording), "base", "heap")
-    assert one.details == {"stages": {"load": {"stage": "load", "peak": 2.0}}}
+    assert one.details == {"stages": {"load": {"stage": "load", "peak": 2.0, "faults": 2}}, "on": True}
+    assert isinstance(one.details["stages"]["load"]["faults"], int)
+
+
+# Groups, and what did not end well ----------------------------------------------------------------
+
+
+@pytest.fixture
+def grouped(builders: ModuleType) -> Any:
+    """Two cells in two groups; the machine is a fifth slower in the second."""
+    cells = {
+        "first": builders.Made(delay=1.0, waves=range(6), runtime_baseline="second"),
+        "second": builders.Made(delay=0.5, waves=range(6, 12)),
+    }
+    every = builders.Made(waves=range(12))
+    return builders.Run(cells=cells, base=every, control=every)
+
+
+def slower_second_group(run: Any) -> Any:
+    recording = run.recording()
+    for series in recording.series.values():
+        for key in [key for key in series if key[0] in ("delay", "heap")]:
+            slower = np.where(series[key].wave >= 6, 1.2, 1.0)
+            series[key] = evolve(series[key], values=series[key].values * slower)
+    return recording
+
+
+def test_two_groups_are_compared_through_the_baseline_everywhere(grouped: Any) -> None:
+    """In the table as on the front: what the machine did between two groups is no difference of cells."""
+    results = grouped.results(slower_second_group(grouped))
+    for metric, size, truth in (("delay", 1, 0.5), ("heap", None, 1.0)):
+        (other,) = (
+            one
+            for one in measurement(results, "first", metric, size).comparisons
+            if one.against == "toy/second"
+        )
+        assert other.value == pytest.approx(truth, rel=0.01)
+        assert other.ci[0] <= truth <= other.ci[1]
+        assert "through the baseline" in other.method
+    assert results.front["toy/first"].dominated_by == ("toy/second",)
+
+
+def test_the_baseline_need_not_be_judged_to_be_gone_by(grouped: Any) -> None:
+    """Where it has no figures of one axis, groups are still compared through it on the others."""
+    results = evolve(grouped, failures={("toy/base", "hits"): ("failed", "no")}).results()
+    assert "toy/base" not in results.front
+    assert results.front["toy/first"].dominated_by == ("toy/second",)
+    assert results.front["toy/first"].probability == 0.0
+
+
+@pytest.mark.parametrize("ended", [{"base": "crashed"}, {"control": "crashed"}])
+def test_nothing_is_held_against_what_did_not_end_well(builders: ModuleType, ended: dict[str, str]) -> None:
+    """A baseline that crashed after some waves is no baseline, and such a control shows no noise."""
+    ((name, outcome),) = ended.items()
+    run = builders.Run(cells={"quick": builders.Made(delay=0.5)})
+    recording = run.recording()
+    results = evolve(run, **{name: builders.Made(outcome=outcome, stage="measure", cause="killed")}).results(
+        recording
+    )
+    compared = measurement(results, "quick", "delay", 1).vs_baseline
+    assert (compared is None) == (name == "base")
+    assert results.noise_floor == ()
+    metric = {"failures": {(f"toy/{name}", "delay"): ("timeout", "no end")}}
+    results = evolve(run, **metric).results(recording)
+    compared = measurement(results, "quick", "delay", 1).vs_baseline
+    assert (compared is None) == (name == "base")
+    assert [floor.metric for floor in results.noise_floor] == ["heap"]
+
+
+def test_a_cell_without_logs_changes_nothing_for_the_others(builders: ModuleType) -> None:
+    """Margins stay shares: 500 and 501 MiB are tied, though a third cell once held nothing."""
+    cells = {"more": builders.Made(heap=501.0), "nothing": builders.Made(heap=500.0)}
+    run = builders.Run(cells=cells, noise=1e-5, metrics=(builders.HITS, builders.HEAP))
+    recording = run.recording()
+    series = recording.series["toy/nothing"]
+    values = series["heap", None].values.copy()
+    values[0] = 0
+    series["heap", None] = evolve(series["heap", None], values=values)
+    results = run.results(recording)
+    assert results.front["toy/more"].on_front
+    assert "toy/nothing" not in results.front
+    exact = builders.Run(cells={"more": builders.Made(weight=1_000_500), "nothing": builders.Made(weight=0)})
+    results = evolve(exact, metrics=(builders.WEIGHT,)).results()
+    assert results.front["toy/more"].dominated_by == ("toy/nothing",)
+    assert results.front["toy/base"].dominated_by == ("toy/nothing",)
+
+
+def test_items_may_be_nothing_where_their_mean_is_something(builders: ModuleType) -> None:
+    """The ratio of means needs positive means, as in `qx compare`, and not positive items."""
+    hits = evolve(builders.HITS, compare="ratio")
+    results = builders.Run(cells={"less": builders.Made(hits=430)}, metrics=(hits,)).results()
+    assert delta(results, "less", "hits").value == pytest.approx(0.5)
+
+
+def test_a_control_that_is_compared_by_difference_raises_the_alarm(builders: ModuleType) -> None:
+    """As one that is compared by ratio; over waves, whatever the values are."""
+    heap = evolve(builders.HEAP, compare="difference", margin=1.0)
+    sound = builders.Run(cells={}, metrics=(heap,)).results()
+    loud = builders.Run(cells={}, metrics=(heap,), control=builders.Made(heap=800)).results()
+    assert [results.noise_floor[0].alarm for results in (sound, loud)] == [False, True]
+    same = builders.Made(heap=1.0)
+    quiet = builders.Run(cells={"alike": same}, base=same, control=same, metrics=(heap,), noise=0.0).results()
+    assert delta(quiet, "alike", "heap").ci == (0.0, 0.0)
+    assert "over waves" in delta(quiet, "alike", "heap").method
+
+
+def test_of_equals_one_of_the_front_is_picked(builders: ModuleType) -> None:
+    """Not one that is dominated for being a hair quicker; nobody says that an axis decided which did not."""
+    cells = {
+        "right": builders.Made(hits=930, delay=1.0),
+        "small": builders.Made(hits=924, weight=200_000, delay=1.0),
+        "hair": builders.Made(hits=926, delay=0.995),
+    }
+    results = builders.Run(cells=cells, base=builders.Made(hits=900, delay=1.0), items=100_000).results()
+    assert results.front["toy/hair"].dominated_by == ("toy/small",)
+    for pick in results.picks:
+        assert results.front[pick.cell].on_front, pick
+    (quickest,) = (pick for pick in results.picks if pick.metric == "delay")
+    assert "toy/hair" in quickest.tied_with
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "pair"),
+    [({"n": 32}, {"n": 32}, True), ({"n": 32}, {"n": 256}, False), ({"n": 32, "bits": 8}, {"n": 32}, True)],
+)
+def test_pairs_have_the_same_options(
+    builders: ModuleType, ours: dict[str, int], theirs: dict[str, int], pair: bool
+) -> None:
+    """Those that both know; a recipe with other options is another recipe."""
+    run = builders.Run(cells={"ours": builders.Made(counterpart="theirs"), "theirs": builders.Made()})
+    plain = run.results()
+    options = {"toy/ours": ours, "toy/theirs": theirs}
+    results = analyse(
+        run=plain.run,
+        environment=plain.environment,
+        metrics=plain.metrics,
+        configs=plain.configs,
+        cells={name: evolve(cell, options=options.get(name, {})) for name, cell in plain.cells.items()},
+        recording=run.recording(),
+        failures={},
+    )
+    assert [(one.cell, one.counterpart) for one in results.pairs] == [("toy/ours", "toy/theirs")] * pair
+
+
+def test_one_column_of_outputs_shows_no_agreement(builders: ModuleType) -> None:
+    """Of one column everything is the highest, whatever it holds."""
+    run = builders.Run(cells={"ours": builders.Made(counterpart="theirs"), "theirs": builders.Made()})
+    recording = run.recording()
+    column = np.random.default_rng(0).normal(size=(1000, 1)).astype(np.float32)
+    recording.outputs["toy/ours"], recording.outputs["toy/theirs"] = column, -column
+    (pair,) = run.results(recording).pairs
+    assert (pair.agreement, pair.n) == (None, 0)

@@ -333,3 +333,26 @@ def test_pairwise_differences(monkeypatch, binary):
     for ours, theirs in np.ndindex(4, 4):
         expected = stats.paired_difference(items[ours], items[theirs]).ci
         assert (low[ours, theirs], high[ours, theirs]) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("kind", ["ratio", "speedup"])
+def test_an_interval_that_says_nothing_is_none(kind):
+    """Of two waves that differ much a ratio is somewhere within a factor of a million."""
+    wide = stats.ratio_interval([0.0, 1.2], kind=kind)
+    assert (wide.ci, stats.clear(wide, wide)) == (None, False)
+    assert wide.p > 0.5
+    assert stats.ratio_interval([0.0, 0.9], kind=kind).ci is not None
+    assert stats.between_launches([1.0, 4.0]).ci is None
+    assert stats.between_launches([1.0, 2.0]).ci is not None
+
+
+def test_difference_interval():
+    """The t interval of the differences in waves; waves that are missing are left out."""
+    ours, theirs = np.random.default_rng(3).normal(size=(2, 9))
+    apart = ours - theirs
+    expected = stats.paired_difference(ours, theirs)
+    given = stats.difference_interval(np.append(apart, np.nan))
+    assert (given.value, *given.ci, given.p) == pytest.approx((expected.value, *expected.ci, expected.p))
+    assert stats.difference_interval([0.5]).ci is None
+    with pytest.raises(ValueError, match="both cells"):
+        stats.difference_interval([np.nan])

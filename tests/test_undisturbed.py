@@ -98,3 +98,17 @@ def test_ratio_interval_coverage():
         intervals.append(stats.ratio_interval(logs[:, 0] - logs[:, 1], kind="speedup").ci)
     low, high = np.array(intervals).T
     assert 0.93 <= np.mean((low <= 3.0) & (high >= 3.0)) <= 0.98
+
+
+@pytest.mark.parametrize(("slow", "quick"), [(1, 1), (1, 2), (1, 12), (2, 12), (12, 12)])
+def test_few_calls_are_not_held_against_many(slow, quick):
+    """With five rounds of one slow call each, the best of the quick cell's sixty is no fair match."""
+    rng, intervals = np.random.default_rng(8), []
+    for _ in range(1_000):
+        times = np.full((6, 5, 2, max(slow, quick)), np.nan)
+        for cell, (calls, truth) in enumerate(((slow, 4.0), (quick, 1.0))):
+            times[:, :, cell, :calls] = truth * np.exp(rng.normal(0, 0.03, (6, 5, calls)))
+        logs = log_undisturbed(**calls_of(times))
+        intervals.append(stats.ratio_interval(logs[:, 1] - logs[:, 0], kind="speedup").ci)
+    low, high = np.array(intervals).T
+    assert 0.92 <= np.mean((low <= 4.0) & (high >= 4.0)) <= 0.98

@@ -16,6 +16,7 @@ from qx.comparison.records import Basis
 from qx.comparison.sources import Source, refusal
 from qx.errors import UsageError
 from qx.gate.rules import ABSOLUTE, Rule, Rules
+from qx.quantity import Quantity
 from qx.records import Metric
 from qx.report import numbers
 from qx.report.tables import Column
@@ -217,8 +218,9 @@ def _decided(
 def _value(source: Source, cell: str, column: Column, level: float) -> Seen:
     measured = source.measurements[cell, column]
     if source.recording is not None:
-        estimate = source.quantity(cell, column).estimate(cell, level)
-        return Seen("value", estimate.value, estimate.ci, "from the samples")
+        quantity = source.quantity(cell, column)
+        estimate, floor = quantity.estimate(cell, level), _floor(source, cell, quantity)
+        return Seen("value", estimate.value, estimate.ci, "from the samples", floor)
     assert measured.value is not None
     metric = source.metric(column)
     ci = _widened(measured.value, measured.ci, measured.n, metric, level)
@@ -234,25 +236,32 @@ def _within(rule: Rule, source: Source, cell: str, column: Column, level: float)
     if other == cell:
         neutral = 0.0 if metric.compare == "difference" else 1.0
         return Seen(metric.compare, neutral, (neutral, neutral), "itself")
-    control, floor = source.control(cell), None
     if source.recording is not None:
         quantity = source.quantity(cell, column)
         compared = quantity.compare(cell, other, level)
         if compared is None:
             raise NotComparable("it has no comparison with it")
-        if control is not None and quantity.in_launches:
-            floor = quantity.compare(control, quantity.baseline)
         identical = metric.samples == "per_item" and np.array_equal(
             quantity.values(cell), quantity.values(other)
         )
         ci = (compared.value, compared.value) if identical else compared.ci
-        return Seen(compared.kind, compared.value, ci, compared.method, floor)
+        return Seen(compared.kind, compared.value, ci, compared.method, _floor(source, cell, quantity))
     stored = [measured.vs_baseline] if other == source.baseline(cell) else measured.comparisons
     for one in stored:
         if one is not None and one.against in (None, other):
-            ci = _widened(one.value, one.ci, measured.n, metric, level, relative=one.kind != "difference")
+            # Of the waves of both, which are no more than either has.
+            n = min(measured.n, source.measurements[other, column].n)
+            ci = _widened(one.value, one.ci, n, metric, level, relative=one.kind != "difference")
             return Seen(one.kind, one.value, ci, STORED)
     raise NotComparable("it has no comparison with it")
+
+
+def _floor(source: Source, cell: str, quantity: Quantity) -> stats.Difference | None:
+    """What the control of a cell's workload appears to differ by; None of what no launch gives."""
+    control = source.control(cell)
+    if control is None or not quantity.in_launches:
+        return None
+    return quantity.compare(control, quantity.baseline)
 
 
 def _runtime_baseline(source: Source, cell: str) -> str | None:
@@ -300,7 +309,10 @@ def _widened(
 
     wider = quantile(0.5 + level / 2) / quantile(0.975)
     if relative:
-        low, high = (float(value * (end / value) ** wider) for end in ci)
+        logs = [wider * float(np.log(end / value)) for end in ci]
+        if logs[1] - logs[0] > stats.WIDEST:
+            return None
+        low, high = (value * float(np.exp(end)) for end in logs)
     else:
         low, high = (value + wider * (end - value) for end in ci)
     return low, high
@@ -342,8 +354,10 @@ def _is_upper(rule: Rule, kind: str) -> bool:
 def _beyond_noise(seen: Seen, limit: float) -> bool:
     if seen.floor is None:
         return True
-    if seen.kind == "difference":
+    if "difference" in (seen.kind, seen.floor.kind):
         return abs(seen.value - limit) > abs(seen.floor.value)
+    if limit <= 0:
+        return True
     return bool(abs(np.log(seen.value / limit)) > abs(np.log(seen.floor.value)))
 
 

@@ -235,6 +235,8 @@ def noise_floor(view: View) -> Iterator[tuple[str, str, str, bool]]:
 def measuring(view: View, markup: Markup) -> str:
     """What ended the measuring, how much was measured, and how sharp it became."""
     about = view.results.run.get("measuring", {})
+    if not about.get("ended_by"):
+        return "Nothing was measured."
     precision, budget = about.get("precision", 0.0), about.get("budget", 0.0)
     late = about.get("seconds", 0.0) > OVER * budget
     over = f" (the waves that every run has took {about['seconds']:.0f} s)" if late else ""
@@ -243,7 +245,7 @@ def measuring(view: View, markup: Markup) -> str:
         "budget": f"Measuring ended with its budget of {budget:g} s{over}, before the precision of "
         f"±{100 * precision:g} % was reached",
         "waves": "Measuring ended after the waves that every run has: no speedup was measured in them",
-    }.get(about.get("ended_by", ""), f"Measuring ended: {markup.text(str(about.get('ended_by', 'unknown')))}")
+    }.get(about["ended_by"], f"Measuring ended: {markup.text(str(about['ended_by']))}")
     launches = sum(result.launches for result in view.results.cells.values())
     told = f"{ended}: {count(about.get('waves', 0), 'wave')}, {count(launches, 'launch', 'launches')}"
     rounds = [number for sizes in about.get("rounds", {}).values() for number in sizes.values()]
@@ -253,6 +255,7 @@ def measuring(view: View, markup: Markup) -> str:
         for one in view.results.measurements
         if view.results.metrics[one.metric].phase == "block"
         and one.vs_baseline is not None
+        and one.vs_baseline.kind != "difference"
         and one.cell != view.baseline
         and (half := numbers.relative_half(one.vs_baseline)) is not None
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,20 @@ from qx.runner.request import metric, references
 from qx.runner.state import Run
 
 
-def derive_all(run: Run, cells: Sequence[str], baseline: str) -> dict[tuple[str, str], MetricFailure]:
-    """Measure the derived metrics of these cells into the recording; gives those that failed."""
+def derive_all(
+    run: Run, cells: Sequence[str], baseline: str, failed: Collection[tuple[str, str]] = ()
+) -> dict[tuple[str, str], MetricFailure]:
+    """Measure the derived metrics of these cells into the recording; gives those that failed.
+
+    From metrics that ``failed``, ``(cell, metric)``, nothing is derived, though they left samples.
+    """
     request, recording = run.request, run.recording
     entries = run.chosen.metrics_of("derived")
     failures: dict[tuple[str, str], MetricFailure] = {}
     with tempfile.TemporaryDirectory(prefix="qx-") as folder:
         paths = {cell: Path(folder) / f"{index}.npz" for index, cell in enumerate(cells)}
         for cell, path in paths.items():
-            np.savez(path, **_arrays(recording, cell))
+            np.savez(path, **_arrays(recording, cell, failed))
         # Where the baseline did not end well there is nothing to derive from it: not from the cell itself.
         nothing = Path(folder) / "nothing.npz"
         np.savez(nothing)
@@ -69,10 +74,11 @@ def _record(
             recording.add(cell, (record.name, given["batch_size"]), Series.plain(given))
 
 
-def _arrays(recording: Recording, cell: str) -> dict[str, Any]:
+def _arrays(recording: Recording, cell: str, failed: Collection[tuple[str, str]]) -> dict[str, Any]:
     arrays = {
         f"{metric}|{size or ''}|{what}": getattr(series, what)
         for (metric, size), series in recording.series.get(cell, {}).items()
+        if (cell, metric) not in failed
         for what in ("values", "wave", "round")
     }
     if cell in recording.outputs:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from qx.comparison import Source
+from qx.analysis import analyse
+from qx.comparison import Source, compare
 from qx.errors import UsageError
 from qx.gate import Ruling, decide, read_rules
 
@@ -249,3 +250,65 @@ def test_mistakes_in_rules_are_told(run: Source, rules: str, words: str) -> None
         gate(rules, run)
     assert words in str(caught.value)
     assert str(caught.value).startswith("rules.toml") and "\n" not in str(caught.value)
+
+
+def test_a_cell_of_a_grid_is_held_to_its_own_workload(builders: ModuleType) -> None:
+    """Waves of another workload, with more rounds in each, take nothing from its figures."""
+    few = builders.Run(cells={"quick": builders.Made(delay=0.5)}, rounds=4)
+    alone, many = few.results(), evolve(few, rounds=8, seed=1).recording()
+    recording = few.recording()
+    cells = dict(alone.cells)
+    for name, series in many.series.items():
+        other = name.replace("toy/", "other/")
+        cells[other] = evolve(alone.cells[name], workload="other")
+        for key, one in series.items():
+            recording.add(other, key, one)
+        if name in many.outputs:
+            recording.outputs[other] = many.outputs[name]
+    about = {**alone.run["workloads"]["toy"], "measuring": alone.run["measuring"]}
+    workloads = {name: {**about, "baseline": f"{name}/base"} for name in ("toy", "other")}
+    results = analyse(
+        run={**alone.run, "workloads": workloads},
+        environment=alone.environment | ONE,
+        metrics=alone.metrics,
+        configs=alone.configs,
+        cells=cells,
+        recording=recording,
+        failures={},
+    )
+    grid = Source(place="grid", results=results, recording=recording, label="grid")
+    ruling = gate('[[rule]]\nmetric = "delay"\nsmallest_speedup = 3.9', grid)
+    assert {decision.cell: decision.verdict for decision in ruling.decisions} == {
+        "toy/quick": "met",
+        "other/quick": "met",
+    }
+    changes = compare([evolve(grid, label="before"), evolve(grid, label="after")]).changes
+    assert {one.verdict for one in changes if one.metric == "delay"} == {"same"}
+
+
+def test_an_absolute_limit_must_be_missed_by_more_than_the_noise(builders: ModuleType) -> None:
+    """As any other on what launches give: where the control is off by a fifth, 1 % above tells nothing."""
+    rule = '[[rule]]\nconfig = "quick"\nmetric = "heap"\nlargest = 495'
+    cells = {"quick": builders.Made(heap=500)}
+    assert one(gate(rule, source(builders.Run(cells=cells)))) == "breached"
+    assert one(gate(rule, source(builders.Run(cells=cells, control=builders.Made(heap=600))))) == "too wide"
+
+
+def test_a_stored_interval_has_the_waves_of_both(builders: ModuleType) -> None:
+    """Without samples, an interval of the baseline's two waves is not widened as if there were six."""
+    two = builders.Made(waves=(0, 1))
+    whole = source(builders.Run(cells={"quick": builders.Made(delay=1.9)}, base=two, noise=0.01))
+    rule = '[[rule]]\nconfig = "quick"\nmetric = "delay"\nlargest_drop = 0.0'
+    for run in (whole, evolve(whole, recording=None)):
+        assert one(gate(rule, run)) == "too wide"
+
+
+def test_an_interval_that_says_nothing_is_told_as_none(builders: ModuleType) -> None:
+    """Of two noisy waves, at the level of many decisions: no line of digits, with or without samples."""
+    two = builders.Made(waves=(0, 1))
+    cells = {f"quick{number}": builders.Made(delay=1.9, waves=(0, 1)) for number in range(40)}
+    whole = source(builders.Run(cells=cells, base=two, control=two, noise=0.3))
+    for run in (whole, evolve(whole, recording=None)):
+        ruling = gate('[[rule]]\nmetric = "delay"\nlargest_drop = 0.0', run)
+        assert {decision.verdict for decision in ruling.decisions} == {"too wide"}
+        assert all("without an interval" in decision.seen for decision in ruling.decisions)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -165,3 +166,30 @@ def test_a_look_at_several_workloads_shares_its_budget_equally(
     workloads = done.results["run"]["workloads"]
     assert [workloads[name]["measuring"]["budget"] for name in ("first", "second")] == [0.25, 0.25]
     assert done.results["run"]["measuring"]["budget"] == 0.5
+
+
+def test_waves_of_one_workload_do_not_hold_up_another(
+    qx: Callable[..., Any], toy: Any, write_plugin: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second, with half the rounds in a wave, is as precise as the first: it ends with that as well."""
+    calls = itertools.count()
+
+    def counted_out(tasks: Any, costs: Any, seconds: float) -> Any:
+        return dict.fromkeys(tasks, 12 if next(calls) < LEAST_WAVES else 6)
+
+    monkeypatch.setattr(import_module("qx.runner.waves"), "counted_out", counted_out)
+    source = Path(toy.plugins[0]).read_text(encoding="utf-8")
+    names = ("first", "second")
+    plugins = [
+        write_plugin(name, source.replace('name="toy"', f'name="{name}", random_weights=True'))
+        for name in names
+    ]
+    done = qx(
+        *("run", "--workload", "first", "--workload", "second", *toy.given(*plugins)),
+        *("-m", "latency", "--batch-size", 1, "--precision", 9, "--budget", 60, "--out", "out"),
+    )
+    assert done.code == 0, done.err
+    measured = [done.results["run"]["workloads"][name]["measuring"] for name in names]
+    assert [about["rounds"] for about in measured] == [{"latency": {"1": 12}}, {"latency": {"1": 6}}]
+    assert [about["ended_by"] for about in measured] == ["precision"] * 2
+    assert [about["waves"] for about in measured] == [LEAST_WAVES] * 2

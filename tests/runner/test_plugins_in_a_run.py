@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from qx import Metric
+from qx.recording import Recording
 from qx.runner.evaluation import unpromised
 
 #: A metric of each phase that the built-in ones leave open, each as short as its author would have it.
@@ -158,6 +159,59 @@ def test_throughput_is_compared_as_latency_is(toys: Any) -> None:
         speedup, ratio = of["latency", size], of["throughput", size]
         assert ratio["value"] == pytest.approx(speedup["value"], rel=1e-9)
         assert ratio["ci"] == pytest.approx(speedup["ci"], rel=1e-9)
+
+
+def test_nothing_is_derived_from_what_failed(
+    qx: Callable[..., Any], toy: Any, write_plugin: Callable[[str, str], str]
+) -> None:
+    """Samples that a metric left before it failed are not those of a figure: none comes of them."""
+    failing = write_plugin(
+        "tired",
+        """
+        from qx import Metric, hookimpl
+
+        @hookimpl
+        def describe():
+            return Metric(
+                name="tired", summary="Fails in the end.", unit="ms", better="lower", samples="per_block",
+                compare="speedup", phase="block",
+            )
+
+        @hookimpl
+        def measure(data):
+            with open(__file__ + ".count", "a+") as file:
+                file.write("x")
+                if file.tell() > 20:
+                    raise ValueError("tired")
+            return [1.0, 2.0]
+        """,
+    )
+    derived = write_plugin(
+        "from_tired",
+        """
+        from qx import Metric, Samples, hookimpl
+
+        @hookimpl
+        def describe():
+            return Metric(
+                name="from_tired", summary="Twice as tired.", unit="ms", better="lower", samples="per_launch",
+                compare="ratio", phase="derived",
+            )
+
+        @hookimpl
+        def measure(data):
+            key = ("tired", None)
+            return Samples(2 * data.samples[key], waves=data.waves[key]) if key in data.samples else None
+        """,
+    )
+    done = qx(
+        *("run", *toy.arguments(failing, derived), "-m", "tired", "-m", "from_tired"),
+        *("--quick", "--budget", 0.01, "--batch-size", 1, "--out", "out"),
+    )
+    assert done.measurement("toy_fp32", "tired")["outcome"] == "failed"
+    assert done.measurement("toy_fp32", "from_tired")["outcome"] == "unsupported"
+    recording = Recording.read(done.folder / done.results["run"]["samples"])
+    assert recording.get("toy/toy_fp32", ("tired", None)) is not None
 
 
 def test_derived_calls_need_their_rounds() -> None:
