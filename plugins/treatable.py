@@ -34,10 +34,11 @@ def by_pnnx(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> None:
     by_export(model, example_inputs)
 
     def convert() -> None:
-        from qx_plugins.runtimes.ncnn import converted
+        from qx_plugins.runtimes.ncnn import converted, tried
 
+        inputs, _ = tried(model, example_inputs)
         with TemporaryDirectory(prefix="qx-") as folder:
-            converted(model, example_inputs, Path(folder))
+            converted(model, inputs, Path(folder))
 
     _once("pnnx", model, convert)
 
@@ -56,11 +57,12 @@ def _once(what: str, model: nn.Module, attempt: Callable[[], None]) -> None:
     """Raise ``Unsupported`` where an attempt at this model does, or did when it was made before."""
     known = _known(what)
     if model not in known:
-        known[model] = ""
         try:
             attempt()
         except Unsupported as error:
             known[model] = str(error)
+        else:
+            known[model] = ""
     if known[model]:
         raise Unsupported(known[model])
 

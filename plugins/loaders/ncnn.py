@@ -7,9 +7,6 @@ from typing import TYPE_CHECKING, Any
 from qx import Artifact, Context, Loader, hookimpl
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
     from qx.records import Arrays
 
 
@@ -26,50 +23,57 @@ def describe() -> Loader:
 
 @hookimpl
 def load(artifact: Artifact, context: Context) -> NcnnSubject:
-    layers, weights = (artifact.folder / file for file in artifact.files)
-    return NcnnSubject(layers, weights, artifact.details["item"], context.threads)
+    return NcnnSubject(artifact, context.threads)
 
 
 class NcnnSubject:
-    """A loaded network, given one item after another. ``item`` is the shape of what it answers to one."""
+    """A loaded network, given one item after another."""
 
-    def __init__(self, layers: Path, weights: Path, item: Sequence[int], threads: int) -> None:
+    def __init__(self, artifact: Artifact, threads: int) -> None:
         import ncnn
 
         self._mat = ncnn.Mat
-        self._item = tuple(item)
+        self._inputs = [tuple(shape) for shape in artifact.details["inputs"]]
+        self._output = tuple(artifact.details["output"])
         self._net = ncnn.Net()
         options = self._net.opt
         options.num_threads = threads
         # Else a CPU that has them would compute in fewer bits than the config says.
         options.use_fp16_packed = options.use_fp16_storage = options.use_fp16_arithmetic = False
         options.use_bf16_storage = False
-        for load, path in ((self._net.load_param, layers), (self._net.load_model, weights)):
-            if load(str(path)) != 0:
-                raise RuntimeError(f"ncnn cannot read {path.name}")
-        self._inputs = self._net.input_names()
-        (self._output, *_) = self._net.output_names()
+        for load, file in zip((self._net.load_param, self._net.load_model), artifact.files, strict=True):
+            if load(str(artifact.folder / file)) != 0:
+                raise RuntimeError(f"ncnn cannot read {file}")
+        # An input that no layer takes is not there.
+        there = set(self._net.input_names())
+        self._fed = [(index, name) for index in range(len(self._inputs)) if (name := f"in{index}") in there]
 
     def prepare(self, arrays: Arrays) -> list[list[Any]]:
         """For each item its inputs, in memory of ncnn's own."""
         import numpy
 
-        # It knows no integers of 64 bits.
-        given = [
-            array.astype(numpy.int32 if array.dtype.kind in "iu" else numpy.float32)
-            for array in arrays.values()
+        given = list(arrays.values())
+        for array, shape in zip(given, self._inputs, strict=True):
+            if array.shape[1:] != shape:
+                raise ValueError(f"ncnn's model takes items of {shape}, not {array.shape[1:]}")
+        # It knows no integers of 64 bits, and takes what it is given for one piece of memory.
+        rows = [
+            array.astype(numpy.int32 if array.dtype.kind in "iu" else numpy.float32, order="C")
+            for array in given
         ]
-        count = len(given[0])
-        return [[self._mat(numpy.atleast_1d(one[index])).clone() for one in given] for index in range(count)]
+        return [
+            [self._mat(numpy.atleast_1d(rows[place][item])).clone() for place, _ in self._fed]
+            for item in range(len(rows[0]))
+        ]
 
     def call(self, native: list[list[Any]]) -> list[Any]:
         return [self._answer(item) for item in native]
 
     def _answer(self, item: list[Any]) -> Any:
         extractor = self._net.create_extractor()
-        for name, mat in zip(self._inputs, item, strict=True):
+        for (_, name), mat in zip(self._fed, item, strict=True):
             extractor.input(name, mat)
-        code, answer = extractor.extract(self._output)
+        code, answer = extractor.extract("out0")
         if code != 0:
             raise RuntimeError(f"ncnn ended with {code}")
         return answer
@@ -77,4 +81,4 @@ class NcnnSubject:
     def outputs(self, native: list[Any]) -> Any:
         import numpy
 
-        return numpy.stack([numpy.array(one).reshape(self._item) for one in native])
+        return numpy.stack([numpy.array(one).reshape(self._output) for one in native])

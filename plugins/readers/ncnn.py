@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -10,34 +11,43 @@ from qx_plugins.readers import Weights, layer
 
 #: Layers that multiply by weights or look them up, and which of their parameters tells how many there are.
 COUNTS = {
-    "Convolution": "6",
-    "ConvolutionDepthWise": "6",
-    "Convolution1D": "6",
-    "Deconvolution": "6",
-    "DeconvolutionDepthWise": "6",
+    **{
+        f"{kind}{part}{dimensions}": "6"
+        for kind in ("Convolution", "Deconvolution")
+        for part in ("", "DepthWise")
+        for dimensions in ("", "1D", "3D")
+    },
     "InnerProduct": "2",
     "Embed": "3",
 }
 #: Those whose weights are not counted here.
 RECURRENT = {"LSTM", "GRU", "RNN"}
+#: Layers that multiply what they are given: by weights, where that is ``MemoryData``, always in 32 bits.
+PRODUCTS = {"MatMul", "Gemm", "Einsum"}
 
 
 def read(path: Path, details: Mapping[str, Any]) -> Weights | None:
     """None where a layer is a recurrent one.
 
-    The file of weights has no index. All of them are stored alike, in 16 bits or in 32, and how large it is
-    tells in which.
+    The file of weights has no index, and those of layers are all stored alike: ``details`` tells how.
     """
-    elements: dict[str, int] = {}
+    bits = 16 if details["half"] else 32
+    layers: dict[str, dict[str, Any]] = {}
+    memory: dict[str, int] = {}
     for line in path.read_text().splitlines()[2:]:
         kind, name, ins, outs, *rest = line.split()
         if kind in RECURRENT:
             return None
-        given = dict(one.split("=", 1) for one in rest[int(ins) + int(outs) :])
-        elements |= {f"{name}{part}": count for part, count in _counts(kind, given).items() if count}
-    stored = path.with_suffix(".bin").stat().st_size
-    bits = 32 if stored >= 4 * sum(elements.values()) else 16
-    return Weights({name: layer(count, bits, f"float{bits}") for name, count in elements.items()})
+        blobs = int(ins) + int(outs)
+        given = dict(one.split("=", 1) for one in rest[blobs:])
+        if kind == "MemoryData":
+            memory[rest[0]] = prod(int(given[key]) for key in ("0", "1", "2", "11") if key in given)
+        counts = _counts(kind, given)
+        layers |= {f"{name}{part}": layer(n, bits, f"float{bits}") for part, n in counts.items() if n}
+        for blob in rest[: int(ins)]:
+            if kind in PRODUCTS and blob in memory:
+                layers[f"{name}.{blob}"] = layer(memory[blob], 32, "float32")
+    return Weights(layers)
 
 
 def _counts(kind: str, given: Mapping[str, str]) -> dict[str, int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import configparser
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter, process_time
 from typing import Any
 
@@ -618,3 +619,123 @@ def test_every_weight_of_ncnn_is_counted(config: str, kind: str, tmp_path: Path)
     )
     assert {layer["bits"] for layer in layers} == {32 if config == "ncnn_fp32" else 16}
     assert share.values == 0.0
+
+
+class Of(nn.Module):
+    """A linear layer of eight, with something before and after it."""
+
+    def __init__(self, forward: Callable[..., torch.Tensor], width: int = 8) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer, self.how = nn.Linear(width, 4), forward
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        return self.how(self.layer, *inputs)
+
+
+ROWS, TOKENS = torch.zeros(1, 8), torch.zeros(1, 8, dtype=torch.long)
+#: What ncnn gets wrong, each with an example that hides it from a glance.
+MISUNDERSTOOD = {
+    "integers": (lambda layer, x: layer(x * 0.5), (TOKENS,)),
+    "two inputs, alike": (
+        lambda layer, x, y: (nn.functional.normalize(layer(x)) - nn.functional.normalize(layer(y))).abs(),
+        (ROWS, ROWS),
+    ),
+    "items that know of each other": (lambda layer, x: layer(x / x.norm()), (ROWS,)),
+    "a constant on top": (
+        lambda layer, x: layer(nn.functional.normalize(layer(x).repeat(1, 2))) + 290,
+        (ROWS,),
+    ),
+    "infinity": (lambda layer, x: torch.exp(layer(x) * 1000 + 5000), (ROWS,)),
+    "no batch": (lambda layer, x: layer(x).mean(), (ROWS,)),
+}
+
+
+@pytest.mark.parametrize("kind", MISUNDERSTOOD)
+@pytest.mark.parametrize("config", due(NCNN[0]))
+def test_what_ncnn_would_get_wrong_is_refused(config: str, kind: str, tmp_path: Path) -> None:
+    """It is asked about two items, other noise in each input, and by what tells their answers apart."""
+    forward, inputs = MISUNDERSTOOD[kind]
+    with pytest.raises(Unsupported):
+        convert(config, Of(forward).eval(), tmp_path, inputs)
+
+
+#: What it gets right, with something on the way that must not confuse it.
+UNDERSTOOD = {
+    "a part that nobody takes": (lambda layer, x: layer(x.chunk(2, 1)[0]), (torch.zeros(1, 16),)),
+    "an input that nobody takes": (lambda layer, x, y: layer(x), (ROWS, ROWS)),
+    "in place": (lambda layer, x: layer(x.add_(1).relu_()), (ROWS,)),
+    "no answer to noise": (lambda layer, x: layer(torch.log(x)), (torch.ones(1, 8),)),
+    "answers of nothing": (lambda layer, x: layer(x) * 0.0, (ROWS,)),
+}
+
+
+@pytest.mark.parametrize("kind", UNDERSTOOD)
+@pytest.mark.parametrize("config", due(NCNN[0]))
+def test_what_ncnn_gets_right_is_taken(config: str, kind: str, tmp_path: Path) -> None:
+    """Its answers to other items are the model's, in whatever order an array lies in memory."""
+    forward, inputs = UNDERSTOOD[kind]
+    model = Of(forward).eval()
+    subject = served(convert(config, model, tmp_path, inputs))
+    generator = np.random.default_rng(3)
+    given = [generator.random((3, one.shape[1]), dtype=np.float32) + 0.5 for one in inputs]
+    with torch.no_grad():
+        expected = model(*(torch.from_numpy(one.copy()) for one in given)).numpy()
+    arrays = {str(index): np.asfortranarray(one) for index, one in enumerate(given)}
+    answer = subject.outputs(subject.call(subject.prepare(arrays)))
+    np.testing.assert_allclose(answer, expected, atol=1e-4)
+    with pytest.raises(ValueError, match="takes items of"):
+        subject.prepare({name: array[:, :3] for name, array in arrays.items()})
+
+
+@pytest.mark.parametrize("config", due(NCNN[0]))
+def test_whether_ncnn_can_treat_a_model_leaves_all_alone(config: str) -> None:
+    """Neither the example nor what the model counts is changed by asking."""
+
+    class Counting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Embedding(10, 4)
+            self.register_buffer("count", torch.zeros(1))
+
+        def forward(self, words: torch.Tensor) -> torch.Tensor:
+            self.count += 1
+            return self.table(words.clamp_(1, 9)).mean(1)
+
+    model, words = Counting().eval(), torch.zeros(1, 8, dtype=torch.long)
+    ncnn = pytest.importorskip("qx_plugins.runtimes.ncnn")
+    inputs, _ = ncnn.tried(model, (words,))
+    kept = [one.clone() for one in inputs]
+    with TemporaryDirectory() as folder:
+        ncnn.converted(model, inputs, Path(folder))
+    assert model.count == 0
+    assert words.sum() == 0
+    assert all(torch.equal(one, other) for one, other in zip(inputs, kept, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("script", "raised", "words"),
+    [
+        ("kill -9 $$", MemoryError, "killed"),
+        ("echo one; echo two; exit 3", Unsupported, "ended with 3; it last said: two"),
+        ("kill -11 $$", Unsupported, "was ended by SIGSEGV"),
+        ("exit 0", Unsupported, "ended with 0"),
+    ],
+)
+@pytest.mark.parametrize("config", due(NCNN[0]))
+def test_however_pnnx_ends_it_is_told(
+    config: str,
+    script: str,
+    raised: type[Exception],
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A converter that is killed for want of memory is not the model's fault; one that crashes may be."""
+    pnnx = pytest.importorskip("pnnx")
+    program = tmp_path / "pnnx"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(pnnx, "EXEC_PATH", str(program))
+    with pytest.raises(raised, match=words):
+        convert(config, Net().eval(), tmp_path)
