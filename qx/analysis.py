@@ -22,6 +22,7 @@ from qx.results import (
     PairResult,
     PickResult,
     Results,
+    cell_of,
 )
 from qx.summary import joined, part
 
@@ -81,11 +82,11 @@ def _analysed(
     well = [cell for cell, result in cells.items() if result.outcome == "ok" and not result.control]
     front, picks, axes = _front(quantities, well, run["seed"])
     runtime = {
-        cell: _cell_of(cells, result, configs[result.config].runtime_baseline)
+        cell: cell_of(cells, result, configs[result.config].runtime_baseline)
         for cell, result in cells.items()
     }
     counterpart = {
-        cell: _cell_of(cells, result, configs[result.config].counterpart, alike=True)
+        cell: cell_of(cells, result, configs[result.config].counterpart, alike=True)
         for cell, result in cells.items()
     }
     on_front = [cell for cell, result in front.items() if result.on_front]
@@ -119,30 +120,6 @@ def _analysed(
             if other is not None and {cell, other} <= set(well)
         ),
     )
-
-
-def _cell_of(
-    cells: Mapping[str, CellResult], result: CellResult, config: str | None, *, alike: bool = False
-) -> str | None:
-    """The cell of another config that shares workload and threads with this one, and best its options too.
-
-    Options count that both configs have; where none of them may differ, it is to be ``alike``.
-    """
-
-    def unlike(cell: str) -> int:
-        theirs = cells[cell].options
-        return sum(theirs[name] != value for name, value in result.options.items() if name in theirs)
-
-    place = (result.workload, config, result.threads)
-    same = [
-        cell
-        for cell, other in cells.items()
-        if (other.workload, other.config, other.threads) == place and not other.control
-    ]
-    if not same or result.control:
-        return None
-    best = min(same, key=unlike)
-    return None if alike and unlike(best) else best
 
 
 def _pair(cell: str, counterpart: str, recording: Recording) -> PairResult:
@@ -189,7 +166,7 @@ def _measurement(
     if cell not in quantity.measured:
         return evolve(blank, outcome="unsupported", cause="not applicable here")
     estimate = quantity.estimate(cell)
-    floor = quantity.compare(control, quantity.baseline) if control else None
+    floor = quantity.compare(control, quantity.baseline) if control and quantity.in_launches else None
     compared = {
         other: _comparison(difference, floor, None if other == quantity.baseline else other)
         for other in dict.fromkeys([quantity.baseline, *against])

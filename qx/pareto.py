@@ -169,7 +169,7 @@ class Pick:
 
     ``tied_with`` are those that this axis does not tell apart from its best cell. ``decided_by`` is the last
     of the further axes that left some of them out (its position among the axes); None where there was nothing
-    to decide, or the axes left more than one cell to choose from.
+    to decide, no axis could, or all but one of them are dominated.
     """
 
     chosen: int
@@ -193,20 +193,29 @@ def pick(
     candidates = np.arange(len(axes[order[0]].low)) if among is None else np.unique(list(among))
     if not len(candidates):
         raise ValueError("there is no cell to pick from")
-    equals = left = _equal_to_best(axes[order[0]], candidates)
-    decided_by: int | None = None
-    for position in order[1:]:
-        if len(left) == 1:
-            break
-        kept = _equal_to_best(axes[position], left)
-        if len(kept) < len(left):
-            left, decided_by = kept, position
-    if undominated is not None:
-        best = np.unique(list(undominated))
-        left = next((some for of in (left, equals) if len(some := np.intersect1d(of, best))), left)
+    equals = _equal_to_best(axes[order[0]], candidates)
+    left, decided_by = _narrowed(axes, order[1:], equals)
+    best = np.unique(list(candidates if undominated is None else undominated))
+    among_best = np.intersect1d(equals, best)
+    # Where the axes would leave one that is dominated they are asked about the others alone.
+    if len(among_best) and not np.isin(left, best).all():
+        left, decided_by = _narrowed(axes, order[1:], among_best)
     chosen = int(left[np.argmax(_advantage(axes[order[0]], equals)[np.isin(equals, left)])])
-    others = tuple(int(cell) for cell in equals if cell != chosen)
-    return Pick(chosen, others, decided_by if len(left) == 1 else None)
+    return Pick(chosen, tuple(int(cell) for cell in equals if cell != chosen), decided_by)
+
+
+def _narrowed(
+    axes: Sequence[Axis], order: Sequence[int], cells: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], int | None]:
+    """Those of these cells that axes, one after another, leave; and the last axis that left any out."""
+    decided_by: int | None = None
+    for position in order:
+        if len(cells) == 1:
+            break
+        kept = _equal_to_best(axes[position], cells)
+        if len(kept) < len(cells):
+            cells, decided_by = kept, position
+    return cells, decided_by
 
 
 def _advantage(axis: Axis, candidates: NDArray[np.int64]) -> NDArray[np.float64]:

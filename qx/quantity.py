@@ -14,7 +14,7 @@ from qx.in_rounds import log_ratios_in_rounds
 from qx.recording import Key, Recording
 from qx.records import Metric
 from qx.results import without_nan
-from qx.undisturbed import log_undisturbed
+from qx.undisturbed import FEW, log_undisturbed, rank_of
 
 #: Resamplings of waves and items for the probability of being on the front.
 DRAWS = 1000
@@ -101,21 +101,40 @@ class Quantity:
                 waves[wave] = np.median(values[of == wave])
         return waves
 
-    def compared_waves(self, cells: Sequence[str]) -> Any:
+    def compared_waves(self, cells: Sequence[str], fewest: int | None = None) -> Any:
         """One value of every cell for each wave, ``[waves, cells]``, as these comparable cells are compared.
 
         A log where the metric is compared by ratio. Of samples in blocks it is then what the cell has when
-        nothing disturbs the machine; of others, that of ``of_waves``.
+        nothing disturbs the machine; of others, that of ``of_waves``. ``fewest`` is how few samples in a
+        wave any cell has that these are compared with; by default, any of these.
         """
         if self.relative and self.metric.samples == "per_block":
             place = {cell: index for index, cell in enumerate(self.measured)}
-            return self._undisturbed[:, [place[cell] for cell in cells]]
+            few = min(self.fewest(cell) for cell in cells) if fewest is None else fewest
+            return self._undisturbed(few)[:, [place[cell] for cell in cells]]
         waves = np.array([self.of_waves(cell) for cell in cells]).T
         return np.log(waves) if self.relative else waves
 
-    @cached_property
-    def _undisturbed(self) -> Any:
+    def fewest(self, cell: str) -> int:
+        """How few samples a cell has in any wave that it saw to its end; no more than ``FEW`` is told."""
+        if self.metric.samples != "per_block" or not self.relative:
+            return FEW
+        whole = ~np.isnan(self._undisturbed(FEW)[:, self.measured.index(cell)])
+        waves = self.recording.series[cell][self.key].wave
+        counts = np.bincount(waves[waves >= 0], minlength=self.waves)
+        return int(np.where(whole, counts, FEW).min(initial=FEW))
+
+    def _undisturbed(self, fewest: int) -> Any:
         """Of all comparable cells, since a launch is held against the others of its wave; of others NaN."""
+        if fewest not in self._reduced:
+            self._reduced[fewest] = self._reduce(rank_of(fewest))
+        return self._reduced[fewest]
+
+    @cached_property
+    def _reduced(self) -> dict[int, Any]:
+        return {}
+
+    def _reduce(self, rank: float) -> Any:
         series = [self.recording.series[cell][self.key] for cell in self.measured]
         cells = np.concatenate([np.full(len(one.values), index) for index, one in enumerate(series)])
         values, waves, rounds = (
@@ -123,7 +142,8 @@ class Quantity:
         )
         fit = np.isin(cells, [index for index, cell in enumerate(self.measured) if self.comparable(cell)])
         shape = (self.waves, len(self.measured))
-        return log_undisturbed(values[fit], cells[fit], waves[fit], rounds[fit], self.metric.better, shape)
+        places = cells[fit], waves[fit], rounds[fit]
+        return log_undisturbed(values[fit], *places, self.metric.better, shape, rank)
 
     @cached_property
     def waves(self) -> int:
@@ -159,7 +179,7 @@ class Quantity:
         match self.metric.samples:
             case "exact":
                 first, second = (float(self.values(cell)[0]) for cell in (ours, theirs))
-                return None if self.relative and not first * second else stats.exact(first, second, kind)
+                return stats.exact_or_none(first, second, kind)
             case "per_item":
                 pair = self.values(ours), self.values(theirs)
                 if kind == "difference":
@@ -177,7 +197,7 @@ class Quantity:
         if kind == "difference":
             return stats.difference_interval(advantage, level)
         if self.metric.samples == "per_launch":
-            return stats.unpaired_ratio(self.of_waves(ours), self.of_waves(theirs), kind, level)
+            return stats.launch_ratio(self.of_waves(ours), self.of_waves(theirs), kind, level)
         return stats.ratio_interval(advantage, level, kind)
 
     def details(self, cell: str) -> dict[str, Any]:
@@ -265,10 +285,15 @@ class Quantity:
         else:
             # The baseline may be none of them, and is what cells of two groups are compared through.
             base = [self.baseline] if self.comparable(self.baseline) else []
-            waves = self.compared_waves([*cells, *base])
-            low, high = (
-                one[:count, :count] for one in stats.pairwise_over_waves(waves, count if base else None)
-            )
+            few = np.array([self.fewest(cell) for cell in cells])
+            low, high = np.empty((2, count, count))
+            for fewest in np.unique(few):
+                waves = self.compared_waves([*cells, *base], int(fewest))
+                ends = stats.pairwise_over_waves(waves, count if base else None)
+                # A pair is compared by the one that has fewer.
+                pairs = np.minimum(few[:, None], few) == fewest
+                for kept, end in zip((low, high), ends, strict=True):
+                    np.copyto(kept, end[:count, :count], where=pairs)
         if self.metric.better == "lower":
             low, high = low.T, high.T
         return pareto.Axis(low, high, float(np.log1p(margin)) if self.relative else margin)
@@ -302,8 +327,7 @@ class Quantity:
                 means = _drawn_means(np.array([self.values(cell) for cell in cells]), generator)
             return sign * (_logs(means) if self.relative else means)
         base = self.baseline if self.comparable(self.baseline) else cells[0]
-        waves_of = self.compared_waves([base, *cells])
-        ratios = (waves_of[:, 1:] - waves_of[:, :1]).T
+        ratios = np.array([self.advantage(cell, base) for cell in cells])
         known = ~np.isnan(ratios)
         # A cell that shares no wave with the baseline is drawn as its equal: nothing else is known.
         means = np.where(known, ratios, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)

@@ -319,6 +319,30 @@ def _check_references(results: Results) -> None:
             raise ValueError(f"{part} lacks {', '.join(missing[:3])}")
 
 
+def cell_of(
+    cells: Mapping[str, CellResult], result: CellResult, config: str | None, *, alike: bool = False
+) -> str | None:
+    """The cell of another config that shares workload and threads with this one, and best its options too.
+
+    Options count that both configs have; where none of them may differ, it is to be ``alike``.
+    """
+
+    def unlike(cell: str) -> int:
+        theirs = cells[cell].options
+        return sum(theirs[name] != value for name, value in result.options.items() if name in theirs)
+
+    place = (result.workload, config, result.threads)
+    same = [
+        cell
+        for cell, other in cells.items()
+        if (other.workload, other.config, other.threads) == place and not other.control
+    ]
+    if not same or result.control:
+        return None
+    best = min(same, key=unlike)
+    return None if alike and unlike(best) else best
+
+
 def schema() -> dict[str, Any]:
     """The JSON Schema of ``full_results.json``."""
     text = (files("qx") / "schema" / "full_results.schema.json").read_text(encoding="utf-8")

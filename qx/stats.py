@@ -170,17 +170,15 @@ def _order_interval(ascending: Floats, level: float) -> Interval:
     return float(low), float(high)
 
 
-def unpaired_ratio(
+def launch_ratio(
     ours: ArrayLike, theirs: ArrayLike, kind: RatioKind = "ratio", level: float = 0.95
 ) -> Difference:
     """Compare two cells by one value per launch: ratio of the medians of launches.
 
     Either cell has positive values ``[waves]``. Position in the arrays is the wave; NaN where the cell has no
-    launch in it. Where both cells have two or more waves in common, only these are used, in pairs: t interval
-    of the log ratio over waves. Otherwise the launches are taken as independent: Welch's (1947) t interval of
-    the difference of mean logs. ``method`` says which it was. Both are centred on the geometric mean, so the
-    interval is widened where it would not contain the ratio of medians, which is what a reader gets from the
-    two values of the table.
+    launch in it. Only waves count that both have: t interval of the log ratio over them, which is centred on
+    the geometric mean, so it is widened where it would not contain the ratio of medians, which is what a
+    reader gets from the two values of the table. With one wave there is a value, and neither interval nor p.
     """
     first, second = np.asarray(ours, dtype=float), np.asarray(theirs, dtype=float)
     if first.shape != second.shape or first.ndim != 1:
@@ -188,18 +186,12 @@ def unpaired_ratio(
     if np.any(first <= 0) or np.any(second <= 0):
         raise ValueError("a ratio needs positive values")
     shared = ~np.isnan(first) & ~np.isnan(second)
-    paired = np.count_nonzero(shared) >= 2
-    first, second = (array[shared if paired else ~np.isnan(array)] for array in (first, second))
-    if not len(first) or not len(second):
-        raise ValueError("a ratio needs a launch of either cell")
-    if paired:
-        mean, half, p = student(*mean_and_error(np.log(first / second)), level=level)
-    else:
-        parts = mean_and_error(np.log(first)), mean_and_error(np.log(second))
-        mean, half, p = student_between(*parts, level=level)
+    if not shared.any():
+        raise ValueError("a ratio needs a wave that both cells have")
+    first, second = first[shared], second[shared]
+    mean, half, p = student(*mean_and_error(np.log(first / second)), level=level)
     value = float(np.log(np.median(first) / np.median(second)))
-    method = "log ratio, paired t over waves" if paired else "log ratio, Welch's t between launches"
-    return _told(kind, value, _around(mean, half), float(p), method)
+    return _told(kind, value, _around(mean, half), float(p), "log ratio, paired t over waves")
 
 
 def exact(ours: float, theirs: float, kind: Literal["ratio", "speedup", "difference"]) -> Difference:
@@ -210,6 +202,17 @@ def exact(ours: float, theirs: float, kind: Literal["ratio", "speedup", "differe
         raise ValueError(f"a ratio needs positive values, not {ours} and {theirs}")
     value = ours / theirs if kind == "ratio" else theirs / ours
     return Difference(kind, value, (value, value), None, "exact")
+
+
+def exact_or_none(
+    ours: float, theirs: float, kind: Literal["ratio", "speedup", "difference"]
+) -> Difference | None:
+    """The same, but equal values have a ratio of 1, whatever they are; None where there is no ratio."""
+    if kind != "difference" and ours == theirs:
+        return Difference(kind, 1.0, (1.0, 1.0), None, "exact")
+    if kind != "difference" and min(ours, theirs) <= 0:
+        return None
+    return exact(ours, theirs, kind)
 
 
 # Ratios over waves --------------------------------------------------------------------------------

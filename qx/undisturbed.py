@@ -14,7 +14,7 @@ from qx.student import Floats, finite
 
 #: The mean rank, from 0 to 1, of the samples that count among those of a cell in a wave: the best.
 RANK = 0.075
-#: With fewer samples the best of all has a higher one.
+#: With fewer samples in a wave the best of all has a higher one.
 FEW = 10
 
 Better: TypeAlias = Literal["lower", "higher", "neither"]
@@ -34,13 +34,12 @@ def log_undisturbed(
     ``values`` are positive, such as times of calls in ms, ``[samples]``; ``cells``, ``waves`` and ``rounds``
     say of each where it belongs, integers from 0. ``shape`` is ``(waves, cells)``, by default the largest
     that occur. The value is the mean log of the best samples, as many as have a mean rank of ``rank`` (15 %
-    of many; a higher rank where a cell of the wave has fewer than ten): of logs, so that rates say exactly
-    what the times of the same calls do. Whatever else goes on in a machine only ever makes a call take
-    longer: for a tenth of a millisecond or for seconds, and at times for half of all calls. All cells of a
-    wave take turns in the same rounds, in an order drawn anew for each (randomised interleaving: Abedi &
-    Brecht, 2017), so each of them meets the quiet moments of the same seconds. ``benchmarks/scheduling.py``
-    compares this with ratios taken in every round, of medians, quartiles and trimmed means, with and without
-    the rounds that were disturbed.
+    of many): of logs, so that rates say exactly what the times of the same calls do. Whatever else goes on in
+    a machine only ever makes a call take longer: for a tenth of a millisecond or for seconds, and at times
+    for half of all calls. All cells of a wave take turns in the same rounds, in an order drawn anew for each
+    (randomised interleaving: Abedi & Brecht, 2017), so each of them meets the quiet moments of the same
+    seconds. ``benchmarks/scheduling.py`` compares this with ratios taken in every round, of medians,
+    quartiles and trimmed means, with and without the rounds that were disturbed.
 
     A cell whose launch did not see a wave to its end has no value in it: it met another machine.
     """
@@ -50,27 +49,32 @@ def log_undisturbed(
     belongs = tuple(np.asarray(index, dtype=np.int64) for index in (waves, cells))
     sizes = shape or tuple(int(index.max()) + 1 for index in belongs)
     keys = np.ravel_multi_index(belongs, sizes)
-    seen = _rounds_seen(keys, np.asarray(rounds, dtype=np.int64), sizes)
-    whole = seen == seen.max(axis=1, keepdims=True)
-    counts = np.bincount(keys, minlength=whole.size).reshape(sizes)
-    fewest = np.where(whole & (counts > 0), counts, FEW).min(axis=1, keepdims=True)
-    # What the cell with the fewest calls cannot have, none of its wave may.
-    ranks = np.where(fewest < FEW, np.maximum(rank, 1 / (fewest + 1)), rank)
-    means = np.full(whole.size, np.nan)
-    distinct, of_best = _best_means(np.log(samples), keys, better, np.broadcast_to(ranks, sizes).ravel())
+    means = np.full(int(np.prod(sizes)), np.nan)
+    distinct, of_best = _best_means(np.log(samples), keys, better, rank)
     means[distinct] = of_best
-    logs: Floats = np.where(whole, means.reshape(sizes), np.nan)
-    return logs
+    logs = means.reshape(sizes)
+    seen = _rounds_seen(keys, np.asarray(rounds, dtype=np.int64), sizes)
+    whole: Floats = np.where(seen == seen.max(axis=1, keepdims=True), logs, np.nan)
+    return whole
+
+
+def rank_of(fewest: int) -> float:
+    """The mean rank by which two cells are compared, of which one has so few samples in a wave.
+
+    Of fewer than ten the best of all has a higher mean rank than ``RANK``: the other's best must not be held
+    against it.
+    """
+    return RANK if fewest >= FEW else 1 / (fewest + 1)
 
 
 def _best_means(
-    values: Floats, keys: NDArray[np.int64], better: Better, ranks: Floats
+    values: Floats, keys: NDArray[np.int64], better: Better, rank: float
 ) -> tuple[NDArray[np.int64], Floats]:
     """Distinct keys in ascending order, and for each the mean of its best values; of all for neither."""
     order = np.lexsort((-values if better == "higher" else values, keys))
     distinct, starts, counts = np.unique(keys[order], return_index=True, return_counts=True)
-    # Of n the first k have a mean rank of (k + 1) / 2 of n + 1: the same for many as for few.
-    kept = counts if better == "neither" else np.maximum(1, np.rint(2 * ranks[distinct] * (counts + 1) - 1))
+    # Of n the first k have a mean rank of (k + 1) / 2 of n + 1: the same for many as for few, from ten on.
+    kept = counts if better == "neither" else np.maximum(1, np.rint(2 * rank * (counts + 1) - 1))
     of = np.repeat(np.arange(len(distinct)), counts)
     among = np.arange(len(values)) - starts[of] < kept[of]
     return distinct, np.bincount(of, values[order] * among) / kept

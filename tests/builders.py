@@ -88,6 +88,8 @@ class Made:
     counterpart: str | None = None
     notes: tuple[str, ...] = ()
     cached: bool = False
+    #: Calls of a round.
+    calls: int = 3
     #: Metrics of which it has no samples.
     without: tuple[str, ...] = ()
 
@@ -151,7 +153,8 @@ class Run:
                         shared = drift.setdefault((wave, round_), float(np.exp(generator.normal(0, 0.1))))
                         own = np.exp(generator.normal(0, self.noise)) * (made.held_up if round_ % 2 else 1)
                         block = made.delay * size * shared * own
-                        rows += [(block * call, wave, round_, 0) for call in (0.99, 1.0, 1.05)]
+                        factors = (0.99, 1.0, 1.05)[: made.calls]
+                        rows += [(block * call, wave, round_, 0) for call in factors]
                 values, *places = np.array(rows).T
                 series = Series(
                     values=values, **dict(zip(("wave", "round", "position"), places, strict=True))

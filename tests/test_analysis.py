@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from types import ModuleType
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from attrs import evolve
 
 from qx.analysis import analyse
+from qx.quantity import Quantity
 from qx.recording import Series
 from qx.report import markdown
 from qx.results import Comparison, Measurement, Results
@@ -418,6 +420,22 @@ def test_of_equals_one_of_the_front_is_picked(builders: ModuleType) -> None:
         assert results.front[pick.cell].on_front, pick
     (quickest,) = (pick for pick in results.picks if pick.metric == "delay")
     assert "toy/hair" in quickest.tied_with
+    # The hair quicker is no better in hits than the right, and so would be left if hits were asked of all.
+    assert (quickest.cell, quickest.decided_by) == ("toy/right", "hits")
+    told = markdown.render(results)
+    assert "pick `right`; tied with `base`, `small` and `hair` on this, decided by `hits`." in told
+
+
+def test_equals_that_are_dominated_are_told_so(builders: ModuleType) -> None:
+    """Where all but one are dominated nobody says that they are equal on all else."""
+    cells = {"little": builders.Made(weight=500_000, heap=400), "hair": builders.Made(delay=1.995, heap=400)}
+    metrics = (builders.WEIGHT, builders.DELAY, evolve(builders.HEAP, margin=0.5))
+    results = builders.Run(cells=cells, metrics=metrics).results()
+    (least,) = (pick for pick in results.picks if pick.metric == "heap")
+    assert (least.cell, set(least.tied_with)) == ("toy/little", {"toy/base", "toy/hair"})
+    assert least.decided_by == "weight"
+    alone = evolve(results, picks=(evolve(least, decided_by=None),))
+    assert "tied with `base` and `hair` on this, which it or others dominate." in markdown.render(alone)
 
 
 @pytest.mark.parametrize(
@@ -451,3 +469,69 @@ def test_one_column_of_outputs_shows_no_agreement(builders: ModuleType) -> None:
     recording.outputs["toy/ours"], recording.outputs["toy/theirs"] = column, -column
     (pair,) = run.results(recording).pairs
     assert (pair.agreement, pair.n) == (None, 0)
+
+
+def test_a_slow_cell_changes_no_figure_of_the_others(builders: ModuleType) -> None:
+    """Its few calls in a wave are held against as few of the baseline's, and nobody else's."""
+    cells = {"quick": builders.Made(delay=0.5), "other": builders.Made(delay=0.7)}
+    alone = builders.Run(cells=cells, rounds=5, noise=0.03)
+    beside = evolve(alone, cells=cells | {"slow": builders.Made(delay=60.0, calls=1)})
+    recording = beside.recording()
+    for cell, series in alone.recording().series.items():
+        recording.series[cell] |= series
+    before, after = alone.results(), beside.results(recording)
+    assert delta(after, "quick", "delay", 1) == delta(before, "quick", "delay", 1)
+    kept = measurement(after, "quick", "delay", 1).comparisons
+    assert [one for one in kept if one.against == "toy/other"] == [
+        one for one in measurement(before, "quick", "delay", 1).comparisons if one.against == "toy/other"
+    ]
+    slow = delta(after, "slow", "delay", 1)
+    assert slow.ci[0] < 1 / 30 < slow.ci[1]
+    on, of = Quantity(builders.DELAY, 1, recording, "toy/base"), ["toy/base", "toy/quick", "toy/slow"]
+    axis = on.axis(of)
+    for i, j in itertools.permutations(range(3), 2):
+        # How much better the one is: as it is told of the pair by itself.
+        ci = on.compare(of[i], of[j]).ci
+        assert sorted((axis.low[i, j], axis.high[i, j])) == pytest.approx(sorted(np.log(ci)), rel=1e-3)
+
+
+def test_launches_are_compared_in_waves_that_both_had(builders: ModuleType) -> None:
+    """One shared wave gives a ratio without an interval, and none gives none: as the front has it."""
+    base = builders.Made(waves=range(4))
+    for waves, value in (((3, 4, 5), pytest.approx(0.8, rel=0.02)), ((4, 5, 6), None)):
+        cells = {"less": builders.Made(heap=400, waves=waves)}
+        results = builders.Run(cells=cells, base=base, metrics=(builders.HEAP,)).results()
+        compared = measurement(results, "less", "heap").vs_baseline
+        assert (compared and compared.value) == value
+        assert compared is None or (compared.ci, compared.clear) == (None, False)
+
+
+def test_exact_values_that_are_equal_have_a_ratio(builders: ModuleType) -> None:
+    """Nothing against nothing too; however small they are."""
+    nothing = builders.Made(weight=0)
+    run = builders.Run(cells={"same": nothing, "more": builders.Made(weight=5)}, base=nothing)
+    results = evolve(run, metrics=(builders.WEIGHT,)).results()
+    assert delta(results, "same", "weight").ci == (1.0, 1.0)
+    assert measurement(results, "more", "weight").vs_baseline is None
+    small = builders.Run(cells={"tiny": builders.Made(weight=2e-200)}, base=builders.Made(weight=1e-200))
+    assert delta(evolve(small, metrics=(builders.WEIGHT,)).results(), "tiny", "weight").value == 2.0
+
+
+def test_who_is_not_judged_for_want_of_a_ratio_is_told_so(builders: ModuleType) -> None:
+    """A sample that is not positive keeps a cell off the front, and the table says why."""
+    run = builders.Run(cells={"nothing": builders.Made()})
+    recording = run.recording()
+    series = recording.series["toy/nothing"]
+    series["heap", None] = evolve(series["heap", None], values=series["heap", None].values * 0)
+    results = run.results(recording)
+    assert "toy/nothing" not in results.front
+    assert "not judged: samples that are not positive have no ratio" in markdown.render(results)
+
+
+def test_a_control_is_held_against_what_launches_give_alone(builders: ModuleType) -> None:
+    """Derived values of items that the control has as well show no noise of launches."""
+    hits = evolve(builders.HITS, phase="derived")
+    run = builders.Run(cells={"less": builders.Made(hits=430)}, metrics=(hits,))
+    recording = run.recording()
+    recording.add("toy/control", ("hits", None), evolve(recording.series["toy/less"]["hits", None]))
+    assert delta(run.results(recording), "less", "hits").clear is True

@@ -142,38 +142,28 @@ def test_between_launches_few():
     assert negative.ci[0] == pytest.approx(-negative.ci[1])
 
 
-@pytest.mark.parametrize(("n", "together"), [(3, True), (6, True), (12, True), (3, False), (6, False)])
-def test_unpaired_ratio_coverage(n, together):
-    """The interval of a ratio of memory covers 93 to 98 %, in common waves and in separate ones."""
+@pytest.mark.parametrize("n", [3, 6, 12])
+def test_launch_ratio_coverage(n):
+    """The interval of a ratio of memory covers 93 to 98 %."""
     rng, intervals = np.random.default_rng(n), []
     for _ in range(2_000):
-        wave = rng.normal(0, 0.02, n) if together else 0.0
+        wave = rng.normal(0, 0.02, n)
         ours = 100 * np.exp(wave + rng.normal(0, 0.01, n))
         theirs = 120 * np.exp(wave + rng.normal(0, 0.015, n))
-        if not together:
-            ours, theirs = np.append(ours, np.full(n, np.nan)), np.append(np.full(n, np.nan), theirs)
-        intervals.append(stats.unpaired_ratio(ours, theirs).ci)
+        intervals.append(stats.launch_ratio(ours, theirs).ci)
     assert 0.93 <= coverage(intervals, 100 / 120) <= 0.98
 
 
-def test_unpaired_ratio_says_which():
-    """A ratio of launches says whether waves were paired, and agrees with Welch's test if not."""
-    from scipy.stats import ttest_ind
-
-    rng, none = np.random.default_rng(4), np.full(5, np.nan)
-    ours, theirs = rng.lognormal(0.0, 0.1, 5), rng.lognormal(0.2, 0.2, 5)
-    apart = stats.unpaired_ratio(np.append(ours, none), np.append(none, theirs))
-    expected = ttest_ind(np.log(ours), np.log(theirs), equal_var=False)
-    interval = expected.confidence_interval()
-    assert "Welch" in apart.method
-    assert apart.p == pytest.approx(expected.pvalue)
-    assert apart.ci == pytest.approx((np.exp(interval.low), np.exp(interval.high)))
-    assert apart.value == pytest.approx(np.median(ours) / np.median(theirs))
-    assert "paired t over waves" in stats.unpaired_ratio(ours, theirs).method
-    holes = stats.unpaired_ratio(np.insert(ours, 0, np.nan), np.append(theirs, np.nan))
-    assert holes == stats.unpaired_ratio(ours[:4], theirs[1:])
-    single = stats.unpaired_ratio([50.0], [100.0], kind="speedup")
+def test_launch_ratio_takes_waves_that_both_have():
+    """Others tell nothing; one wave has no interval, and none no ratio."""
+    ours, theirs = np.random.default_rng(4).lognormal(0.0, 0.1, (2, 5))
+    assert stats.launch_ratio(ours, theirs).value == pytest.approx(np.median(ours) / np.median(theirs))
+    holes = stats.launch_ratio(np.insert(ours, 0, np.nan), np.append(theirs, np.nan))
+    assert holes == stats.launch_ratio(ours[:4], theirs[1:])
+    single = stats.launch_ratio([50.0], [100.0], kind="speedup")
     assert (single.value, single.ci, single.p) == (pytest.approx(2.0), None, None)
+    with pytest.raises(ValueError, match="both cells"):
+        stats.launch_ratio([50.0, np.nan], [np.nan, 100.0])
 
 
 def test_exact():

@@ -13,6 +13,7 @@ from qx.comparison.records import Basis, Side
 from qx.comparison.sources import Source
 from qx.records import Metric, as_word
 from qx.report.tables import Column
+from qx.undisturbed import FEW
 
 NO_SAMPLES = "its raw samples do not lie beside the results"
 
@@ -138,6 +139,7 @@ class Pair:
         else:
             groups = [[cell, self._own_baseline(source, cell)] for source, cell in self._sides]
         waves = []
+        fewest = min(self._fewest(source, cell, column) for source, cell in self._sides)
         for (source, cell), group in zip(self._sides, groups, strict=True):
             quantity = source.quantity(cell, column)
             if not set(group) <= set(quantity.measured):
@@ -145,12 +147,16 @@ class Pair:
             if not quantity.comparable(*group):
                 raise NotComparable("values that are not positive have no ratio")
             if basis == "direct":
-                waves.append(quantity.compared_waves([cell])[:, 0])
+                waves.append(quantity.compared_waves([cell], fewest)[:, 0])
             else:
                 waves.append(quantity.advantage(group[0], group[1]))
             if np.isnan(waves[-1]).all():
                 raise NotComparable(f"{source.name}: no wave has both it and its baseline")
         return waves
+
+    def _fewest(self, source: Source, cell: str, column: Column) -> int:
+        quantity = source.quantity(cell, column)
+        return quantity.fewest(cell) if quantity.comparable(cell) else FEW
 
     def _own_baseline(self, source: Source, cell: str) -> str:
         """The baseline of a cell, if it is the same config in both runs."""
@@ -169,14 +175,10 @@ class Pair:
 
 
 def _exact(ours: float, theirs: float, metric: Metric) -> stats.Difference:
-    if metric.compare == "difference":
-        return stats.exact(ours, theirs, "difference")
-    if ours == theirs:
-        return stats.Difference(metric.compare, 1.0, (1.0, 1.0), None, "exact")
-    try:
-        return stats.exact(ours, theirs, metric.compare)
-    except ValueError as error:
-        raise NotComparable(str(error)) from error
+    compared = stats.exact_or_none(ours, theirs, metric.compare)
+    if compared is None:
+        raise NotComparable(f"a ratio needs positive values, not {ours:g} and {theirs:g}")
+    return compared
 
 
 def _on_items(ours: Any, theirs: Any, metric: Metric, level: float) -> stats.Difference:

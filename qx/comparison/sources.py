@@ -101,15 +101,24 @@ class Source:
 
     def quantity(self, cell: str, column: Column) -> Quantity:
         """A metric over the cells that share the baseline, and the waves, of this one."""
-        workload = self.results.cells[cell].workload
+        workload, baseline = self.results.cells[cell].workload, self.baseline(cell) or ""
+        known = self._quantities.get((workload, baseline, column))
+        if known is not None:
+            return known
         cells = {name: one for name, one in self.results.cells.items() if one.workload == workload}
-        return Quantity(
+        made = self._quantities[workload, baseline, column] = Quantity(
             self.metric(column),
             dict(column.params).get("batch_size"),
             (self.recording or Recording()).of(cells),
-            self.baseline(cell) or "",
+            baseline,
             {name for name, one in cells.items() if one.outcome != "ok" or self._failed(name, column)},
         )
+        return made
+
+    @cached_property
+    def _quantities(self) -> dict[tuple[str, str, Column], Quantity]:
+        """Those that somebody asked for: what they compute is computed once."""
+        return {}
 
     def _failed(self, cell: str, column: Column) -> bool:
         measured = self.measurements.get((cell, column))

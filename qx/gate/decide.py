@@ -20,6 +20,7 @@ from qx.quantity import Quantity
 from qx.records import Metric
 from qx.report import numbers
 from qx.report.tables import Column
+from qx.results import cell_of
 
 Verdict: TypeAlias = Literal["met", "breached", "too wide", "not applicable"]
 #: A cell that ended so is passed over by rules that do not name its config.
@@ -224,7 +225,7 @@ def _value(source: Source, cell: str, column: Column, level: float) -> Seen:
     assert measured.value is not None
     metric = source.metric(column)
     ci = _widened(measured.value, measured.ci, measured.n, metric, level)
-    return Seen("value", measured.value, ci, STORED)
+    return Seen("value", measured.value, ci, STORED, _stored_floor(source, cell, column))
 
 
 def _within(rule: Rule, source: Source, cell: str, column: Column, level: float) -> Seen:
@@ -252,7 +253,7 @@ def _within(rule: Rule, source: Source, cell: str, column: Column, level: float)
             # Of the waves of both, which are no more than either has.
             n = min(measured.n, source.measurements[other, column].n)
             ci = _widened(one.value, one.ci, n, metric, level, relative=one.kind != "difference")
-            return Seen(one.kind, one.value, ci, STORED)
+            return Seen(one.kind, one.value, ci, STORED, _stored_floor(source, cell, column))
     raise NotComparable("it has no comparison with it")
 
 
@@ -264,14 +265,20 @@ def _floor(source: Source, cell: str, quantity: Quantity) -> stats.Difference | 
     return quantity.compare(control, quantity.baseline)
 
 
-def _runtime_baseline(source: Source, cell: str) -> str | None:
-    own = source.results.cells[cell]
-    wanted = source.results.configs[own.config].runtime_baseline
-    for name, other in source.results.cells.items():
-        place = other.workload, other.config, other.threads
-        if place == (own.workload, wanted, own.threads) and other.outcome == "ok" and not other.control:
-            return name
+def _stored_floor(source: Source, cell: str, column: Column) -> stats.Difference | None:
+    """The same, of a run whose samples are not there."""
+    for one in source.results.noise_floor:
+        of = one.workload in (None, source.results.cells[cell].workload)
+        if of and Column.of(one.metric, one.params) == column:
+            kind = source.metric(column).compare
+            return stats.Difference(kind, one.value, one.ci, None)
     return None
+
+
+def _runtime_baseline(source: Source, cell: str) -> str | None:
+    cells, own = source.results.cells, source.results.cells[cell]
+    found = cell_of(cells, own, source.results.configs[own.config].runtime_baseline)
+    return found if found is not None and cells[found].outcome == "ok" else None
 
 
 def _against_base(rule: Rule, source: Source, base: Source, cell: str, column: Column, level: float) -> Seen:
@@ -356,7 +363,7 @@ def _beyond_noise(seen: Seen, limit: float) -> bool:
         return True
     if "difference" in (seen.kind, seen.floor.kind):
         return abs(seen.value - limit) > abs(seen.floor.value)
-    if limit <= 0:
+    if min(seen.value, limit) <= 0:
         return True
     return bool(abs(np.log(seen.value / limit)) > abs(np.log(seen.floor.value)))
 

@@ -10,7 +10,7 @@ from attrs import frozen
 
 from qx.report import numbers
 from qx.report.numbers import NOTHING, Figure
-from qx.results import CellResult, FrontResult, Measurement, PairResult, Results
+from qx.results import CellResult, FrontResult, Measurement, PairResult, Results, cell_of
 from qx.summary import part
 
 
@@ -110,13 +110,7 @@ class View:
     def runtime_baseline(self, cell: str) -> str | None:
         """The cell of the fp32 config of the same runtime, however it ended; None where it is not there."""
         result = self.ended(cell)
-        wanted = self.results.configs[result.config].runtime_baseline
-        place = (result.workload, wanted, result.threads)
-        for other in self.rows:
-            found = self.ended(other)
-            if (found.workload, found.config, found.threads) == place:
-                return other
-        return None
+        return cell_of(self.results.cells, result, self.results.configs[result.config].runtime_baseline)
 
     def runtime_baseline_name(self, cell: str) -> str:
         """What a reader knows it by, whether it is there or not."""

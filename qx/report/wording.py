@@ -142,7 +142,9 @@ def why(view: View, cell: str, markup: Markup) -> str:
     front = view.front(cell)
     if front is None:
         lacking = [column.title for column in view.axes if not _has(view, cell, column)]
-        return f"no figures of {listed(lacking)}" if lacking else "not judged"
+        if lacking:
+            return f"no figures of {listed(lacking)}"
+        return "not judged: samples that are not positive have no ratio" if view.axes else "not judged"
     if front.dominated_by:
         return f"dominated by {_some(view, front.dominated_by, markup)}"
     told = [f"tied with {_some(view, front.tied_with, markup)}"] if front.tied_with else []
@@ -183,9 +185,15 @@ def picks(view: View, markup: Markup) -> Iterator[str]:
     for pick in view.results.picks:
         aim, chosen = markup.strong(markup.text(pick.aim)), markup.name(view.name(pick.cell))
         told = f"If you care about {aim}, pick {chosen}"
-        if pick.tied_with:
+        beaten = [cell for cell in pick.tied_with if (one := view.front(cell)) and one.dominated_by]
+        equal = [cell for cell in pick.tied_with if cell not in beaten]
+        if pick.decided_by:
             told += f"; tied with {_some(view, pick.tied_with, markup)} on this"
-            told += f", decided by {markup.name(pick.decided_by)}" if pick.decided_by else ", and on all else"
+            told += f", decided by {markup.name(pick.decided_by)}"
+        elif equal:
+            told += f"; tied with {_some(view, equal, markup)} on this, and on all else"
+        elif beaten:
+            told += f"; tied with {_some(view, beaten, markup)} on this, which it or others dominate"
         yield told + "."
 
 

@@ -360,8 +360,9 @@ class _Group:
             quantity = Quantity(records[key[0]], key[1], recording, self.plan.baseline)
             others = [cell for cell in cells if cell != self.plan.baseline and quantity.comparable(cell)]
             if others and quantity.relative and quantity.comparable(self.plan.baseline):
-                logs = quantity.compared_waves([*others, self.plan.baseline])
-                ratios.append(logs[:, :-1] - logs[:, -1:])
+                ratios.append(
+                    np.column_stack([quantity.advantage(cell, self.plan.baseline) for cell in others])
+                )
         return ratios
 
     def _precise(self, ratios: Sequence[Any]) -> bool:

@@ -247,3 +247,18 @@ def test_labels_say_what_tells_runs_apart(
         for name, facts in (("a", {}), ("b", ours))
     ]
     assert [one.label for one in named(pair)] == labels
+
+
+def test_a_slow_cell_more_is_no_change_of_the_others(builders: ModuleType) -> None:
+    """Directly, on one machine, with another torch: how the others are summed up does not go by it."""
+    cells = {"quick": builders.Made(delay=0.5)}
+    one = builders.Run(cells=cells, rounds=5, noise=0.01, environment={"fingerprint": "one"})
+    newer = {"fingerprint": "one", "distributions": {"torch": "2.15.0"}}
+    more = evolve(one, cells=cells | {"slow": builders.Made(delay=60.0, calls=1)}, environment=newer)
+    recording = more.recording()
+    for cell, series in one.recording().series.items():
+        recording.series[cell] |= series
+    before = Source(place="before", results=one.results(), recording=one.recording(), label="before")
+    after = Source(place="after", results=more.results(recording), recording=recording, label="after")
+    changes = [change for change in compare([before, after]).changes if change.metric == "delay"]
+    assert {change.verdict for change in changes if change.config != "slow"} == {"same"}

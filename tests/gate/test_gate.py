@@ -312,3 +312,58 @@ def test_an_interval_that_says_nothing_is_told_as_none(builders: ModuleType) -> 
         ruling = gate('[[rule]]\nmetric = "delay"\nlargest_drop = 0.0', run)
         assert {decision.verdict for decision in ruling.decisions} == {"too wide"}
         assert all("without an interval" in decision.seen for decision in ruling.decisions)
+
+
+def test_a_sweep_of_a_runtime_baseline_is_held_to_the_same_options(builders: ModuleType) -> None:
+    """The gate compares with the cell that the table does, with samples and without."""
+    made = {
+        "rt": builders.Made(delay=2.0),
+        "rt256": builders.Made(delay=1.0),
+        "q": builders.Made(delay=0.9, runtime_baseline="rt"),
+    }
+    run = builders.Run(cells=made)
+    plain, recording = run.results(), run.recording()
+    options = {"toy/rt": {"n": 32}, "toy/rt256": {"n": 256}, "toy/q": {"n": 256}}
+    cells = {name: evolve(cell, options=options.get(name, {})) for name, cell in plain.cells.items()}
+    cells["toy/rt256"] = evolve(cells["toy/rt256"], config="rt")
+    results = analyse(
+        run=plain.run,
+        environment=plain.environment | ONE,
+        metrics=plain.metrics,
+        configs={name: config for name, config in plain.configs.items() if name != "rt256"},
+        cells=cells,
+        recording=recording,
+        failures={},
+    )
+    rule = '[[rule]]\nconfig = "q"\nmetric = "delay"\nsmallest_speedup = 1.5\nagainst = "runtime_baseline"'
+    for kept in (recording, None):
+        swept = Source(place="sweep", results=results, recording=kept, label="sweep")
+        assert one(gate(rule, swept)) == "breached"
+
+
+def test_the_noise_counts_without_samples_too(builders: ModuleType) -> None:
+    """The control's figure stands in the results."""
+    run = source(builders.Run(cells={"quick": builders.Made(heap=500)}, control=builders.Made(heap=600)))
+    rule = '[[rule]]\nconfig = "quick"\nmetric = "heap"\nlargest = 495'
+    assert one(gate(rule, run)) == one(gate(rule, evolve(run, recording=None))) == "too wide"
+
+
+def test_a_value_below_nothing_is_held_against_a_limit(builders: ModuleType) -> None:
+    """It has no logarithm to be held against the noise by."""
+    heap = evolve(builders.HEAP, compare="difference", margin=1.0)
+    below = builders.Made(heap=-5.0)
+    run = source(builders.Run(cells={"quick": below}, metrics=(heap,)))
+    rule = '[[rule]]\nconfig = "quick"\nmetric = "heap"\nsmallest = 0.1'
+    assert one(gate(rule, run)) == "breached"
+
+
+def test_a_metric_that_failed_is_compared_with_nothing(builders: ModuleType) -> None:
+    """Samples that it left are no figure, of the cell or of what it would be compared with."""
+    cells = {"quick": builders.Made(delay=0.5, runtime_baseline="rt"), "rt": builders.Made()}
+    failed = {("toy/rt", "delay"): ("timeout", "no end")}
+    run = source(builders.Run(cells=cells, failures=failed))
+    rule = (
+        '[[rule]]\nconfig = "quick"\nmetric = "delay"\nsmallest_speedup = 1.5\nagainst = "runtime_baseline"'
+    )
+    (decision,) = gate(rule, run).decisions
+    assert (decision.verdict, decision.reason) == ("too wide", "cannot be told: it has no comparison with it")
