@@ -109,9 +109,8 @@ class Quantity:
         wave any cell has that these are compared with; by default, any of these.
         """
         if self.relative and self.metric.samples == "per_block":
-            place = {cell: index for index, cell in enumerate(self.measured)}
             few = min(self.fewest(cell) for cell in cells) if fewest is None else fewest
-            return self._undisturbed(few)[:, [place[cell] for cell in cells]]
+            return self._undisturbed(few)[:, [self._places[cell] for cell in cells]]
         waves = np.array([self.of_waves(cell) for cell in cells]).T
         return np.log(waves) if self.relative else waves
 
@@ -119,7 +118,7 @@ class Quantity:
         """How few samples a cell has in any wave that it saw to its end; no more than ``FEW`` is told."""
         if self.metric.samples != "per_block" or not self.relative:
             return FEW
-        whole = ~np.isnan(self._undisturbed(FEW)[:, self.measured.index(cell)])
+        whole = ~np.isnan(self._undisturbed(FEW)[:, self._places[cell]])
         waves = self.recording.series[cell][self.key].wave
         counts = np.bincount(waves[waves >= 0], minlength=self.waves)
         return int(np.where(whole, counts, FEW).min(initial=FEW))
@@ -129,6 +128,10 @@ class Quantity:
         if fewest not in self._reduced:
             self._reduced[fewest] = self._reduce(rank_of(fewest))
         return self._reduced[fewest]
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {cell: index for index, cell in enumerate(self.measured)}
 
     @cached_property
     def _reduced(self) -> dict[int, Any]:
