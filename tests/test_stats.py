@@ -330,7 +330,7 @@ def test_an_interval_that_says_nothing_is_none(kind):
     """Of two waves that differ much a ratio is somewhere within a factor of a million."""
     wide = stats.ratio_interval([0.0, 1.2], kind=kind)
     assert (wide.ci, stats.clear(wide, wide)) == (None, False)
-    assert wide.p > 0.5
+    assert wide.p == pytest.approx(0.5)
     assert stats.ratio_interval([0.0, 0.9], kind=kind).ci is not None
     assert stats.between_launches([1.0, 4.0]).ci is None
     assert stats.between_launches([1.0, 2.0]).ci is not None
