@@ -113,10 +113,8 @@ def accuracy_difference(generator: np.random.Generator) -> tuple[Any, float]:
 def control(generator: np.random.Generator) -> tuple[Any, float]:
     """The control's own 99.9 % interval: 'not to be trusted' must be rare where nothing is wrong."""
     logs = waves(generator, 8)
-    return (1.0, 1.0) if stats.control_alarm(stats.ratio_interval(logs[:, 1] - logs[:, 0])) else (
-        0.0,
-        2.0,
-    ), 0.5
+    alarm = stats.control_alarm(stats.ratio_interval(logs[:, 1] - logs[:, 0]))
+    return (1.0, 1.0) if alarm else (0.0, 2.0), 0.5
 
 
 def main() -> None:

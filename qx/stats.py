@@ -254,9 +254,8 @@ def independent(
     """Compare values that were taken apart, as in two runs: Welch's (1947) t interval of the means.
 
     Of a ratio or a speedup ``ours`` ``[n]`` and ``theirs`` ``[m]`` are logs: of times, or of ratios of times,
-    whose own ratio is then told. ``where`` says in ``method`` what keeps
-    them apart. NaN is left out. With fewer than two values on either side there is a value, and neither
-    interval nor p.
+    whose own ratio is then told. ``where`` says in ``method`` what keeps them apart. NaN is left out. With
+    fewer than two values on either side there is a value, and neither interval nor p.
     """
     parts = [mean_and_error(np.asarray(values, dtype=float)) for values in (ours, theirs)]
     mean, half, p = student_between(parts[0], parts[1], level=level)
@@ -312,7 +311,7 @@ def enough(log_ratios: ArrayLike, precision: float, least: int = 6, level: float
 
 
 def control_alarm(control: Difference, level: float = 0.999) -> bool:
-    """Say whether the control differs from the baseline: its 99.9 % interval excludes that it does not."""
+    """Say whether what should be equal, as the control and the baseline, is not: at 99.9 %, by its p."""
     return control.p is not None and control.p < 1 - level
 
 

@@ -26,8 +26,8 @@ FILES = ("model.param", "model.bin")
 #: Said of every artifact: it decides what batches cost.
 ONE_BY_ONE = "ncnn knows no batch: the items of a batch are served one after another"
 #: How far outputs may be off the model's: a share of what tells two items apart, and of the largest. Rounding
-#: is far less, what a converter got wrong is more.
-MOST_OFF, ROUNDING = 0.02, 1e-5
+#: is far less, what a converter got wrong is more. Half precision has 11 bits of significand.
+MOST_OFF, ROUNDING, HALF_ROUNDING = 0.02, 1e-5, 2.0**-10
 #: What pnnx calls the types of inputs that ncnn has.
 TYPES = {
     torch.float32: "f32",
@@ -167,7 +167,8 @@ def _check(artifact: Artifact, inputs: tuple[torch.Tensor, ...], due: numpy.ndar
     largest, off = float(numpy.abs(due).max()), float(numpy.abs(given - due).max())
     # Of equal items, or of a model that tells them apart by nothing, all that there is.
     scale = float(numpy.abs(due[0] - due[1]).max()) or largest
-    if not off <= MOST_OFF * scale + ROUNDING * largest:
+    rounding = HALF_ROUNDING if artifact.details["half"] else ROUNDING
+    if not off <= MOST_OFF * scale + rounding * largest:
         raise Unsupported(
             f"what ncnn computes is not what the model does: outputs up to {largest:.2g}, which are up to "
             f"{scale:.2g} apart, are off by {off:.2g}"

@@ -739,3 +739,10 @@ def test_however_pnnx_ends_it_is_told(
     monkeypatch.setattr(pnnx, "EXEC_PATH", str(program))
     with pytest.raises(raised, match=words):
         convert(config, Net().eval(), tmp_path)
+
+
+@pytest.mark.parametrize("config", due(*NCNN))
+def test_items_that_differ_by_little_are_told_from_rounding(config: str, tmp_path: Path) -> None:
+    """Where all answers are nearly the same, half precision rounds more than tells them apart."""
+    model = Of(lambda layer, x: layer(x * 1e-3 + 1)).eval()
+    assert convert(config, model, tmp_path, (ROWS,)).loader == "ncnn"

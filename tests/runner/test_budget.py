@@ -14,6 +14,17 @@ import pytest
 from qx.runner.plan import LEAST_WAVES, Measured
 from qx.runner.waves import BudgetTooShort
 
+NAMES = ("first", "second")
+
+
+def two_workloads(toy: Any, write_plugin: Any) -> list[str]:
+    """The toy under two names, without weights of its own."""
+    source = Path(toy.plugins[0]).read_text(encoding="utf-8")
+    return [
+        write_plugin(name, source.replace('name="toy"', f'name="{name}", random_weights=True'))
+        for name in NAMES
+    ]
+
 
 @pytest.mark.parametrize("refused", [["second"], ["first", "second"]])
 def test_a_budget_too_short_for_one_workload_costs_its_own_timings(
@@ -33,18 +44,13 @@ def test_a_budget_too_short_for_one_workload_costs_its_own_timings(
         return measure(plan, *others)
 
     monkeypatch.setattr(timing, "measure_in_waves", measure_but_for_some)
-    source = Path(toy.plugins[0]).read_text(encoding="utf-8")
-    names = ("first", "second")
-    plugins = [
-        write_plugin(name, source.replace('name="toy"', f'name="{name}", random_weights=True'))
-        for name in names
-    ]
+    plugins = two_workloads(toy, write_plugin)
     done = qx(
         *("run", "--workload", "first", "--workload", "second", *toy.given(*plugins)),
         *("-m", "latency", "-m", "file_size", "--batch-size", 1, "--quick", "--budget", 4, "--out", "out"),
     )
     told = "--budget 4, shared by 2 workloads, is too short: 6 waves of the cells of "
-    if refused == list(names):
+    if refused == list(NAMES):
         assert done.code == 2
         assert done.err.splitlines()[-1].startswith(f"qx: error: {told}")
         assert not Path("out").exists()
@@ -74,11 +80,7 @@ def test_a_workload_may_take_of_what_those_to_come_would_have(
     waves = import_module("qx.runner.waves")
     due = needed / LEAST_WAVES / waves.LEAST_ROUNDS
     monkeypatch.setattr(waves, "round_seconds", lambda *given: due)
-    source = Path(toy.plugins[0]).read_text(encoding="utf-8")
-    plugins = [
-        write_plugin(name, source.replace('name="toy"', f'name="{name}", random_weights=True'))
-        for name in ("first", "second")
-    ]
+    plugins = two_workloads(toy, write_plugin)
     done = qx(
         *("run", "--workload", "first", "--workload", "second", *toy.given(*plugins)),
         *("-m", "latency", "--batch-size", 1, "--precision", 0.99, "--budget", 4000, "--out", "out"),
@@ -153,11 +155,7 @@ def test_a_look_at_several_workloads_shares_its_budget_equally(
     qx: Callable[..., Any], toy: Any, write_plugin: Any
 ) -> None:
     """It refuses nobody, so one that takes longer takes nothing from the next."""
-    source = Path(toy.plugins[0]).read_text(encoding="utf-8")
-    plugins = [
-        write_plugin(name, source.replace('name="toy"', f'name="{name}", random_weights=True'))
-        for name in ("first", "second")
-    ]
+    plugins = two_workloads(toy, write_plugin)
     done = qx(
         *("run", "--workload", "first", "--workload", "second", *toy.given(*plugins)),
         *("-m", "latency", "--batch-size", 1, "--quick", "--budget", 0.5, "--out", "out"),
@@ -178,18 +176,13 @@ def test_waves_of_one_workload_do_not_hold_up_another(
         return dict.fromkeys(tasks, 12 if next(calls) < LEAST_WAVES else 6)
 
     monkeypatch.setattr(import_module("qx.runner.waves"), "counted_out", counted_out)
-    source = Path(toy.plugins[0]).read_text(encoding="utf-8")
-    names = ("first", "second")
-    plugins = [
-        write_plugin(name, source.replace('name="toy"', f'name="{name}", random_weights=True'))
-        for name in names
-    ]
+    plugins = two_workloads(toy, write_plugin)
     done = qx(
         *("run", "--workload", "first", "--workload", "second", *toy.given(*plugins)),
         *("-m", "latency", "--batch-size", 1, "--precision", 9, "--budget", 60, "--out", "out"),
     )
     assert done.code == 0, done.err
-    measured = [done.results["run"]["workloads"][name]["measuring"] for name in names]
+    measured = [done.results["run"]["workloads"][name]["measuring"] for name in NAMES]
     assert [about["rounds"] for about in measured] == [{"latency": {"1": 12}}, {"latency": {"1": 6}}]
     assert [about["ended_by"] for about in measured] == ["precision"] * 2
     assert [about["waves"] for about in measured] == [LEAST_WAVES] * 2
