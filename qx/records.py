@@ -176,6 +176,9 @@ class Metric:
     axis: bool = flag_field()
     #: What one gets who picks by it: ``"the smallest artifact"``.
     pick: str | None = None
+    #: Names of the metrics whose samples it is computed from, for phase ``derived``. What changes in these
+    #: changes in it too, so where both changed ``qx compare`` counts one change.
+    derived_from: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
     #: A metric of phase ``fresh`` that times: launches must then start one after another, not side by side.
     alone: bool = flag_field()
     requires: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
@@ -195,6 +198,8 @@ class Metric:
                 f"a metric of phase {self.phase!r} gives samples {' or '.join(sorted(due))}, "
                 f"not {self.samples!r}"
             )
+        if self.derived_from and self.phase != "derived":
+            raise ValueError(f"a metric of phase {self.phase!r} is not derived from others")
         if self.per_batch_size and self.phase not in ("block", "derived"):
             raise ValueError(f"a metric of phase {self.phase!r} is not measured for each batch size")
 

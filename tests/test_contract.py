@@ -193,6 +193,11 @@ CONVERT = "@hookimpl\ndef convert(model): return model\n"
         ),
         (MARK + DESCRIBE.replace("'S'", "3") + CONVERT, "'summary' must be <class 'str'>"),
         (
+            MARK + "@hookimpl\ndef describe(): return Metric(name='acme_x', summary='S', unit='s', "
+            "better='lower', samples='exact', compare='ratio', phase='artifact', derived_from=['x'])\n",
+            "a metric of phase 'artifact' is not derived from others",
+        ),
+        (
             MARK + DESCRIBE.replace("acme_x", "acme_y") + CONVERT,
             "record is named 'acme_y', its entry point 'acme_x'",
         ),

@@ -18,6 +18,7 @@ def describe() -> Metric:
         samples="per_item",
         compare="difference",
         phase="derived",
+        derived_from=("outputs",),
         margin=0.005,
     )
 

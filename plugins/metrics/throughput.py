@@ -18,6 +18,7 @@ def describe() -> Metric:
         samples="per_block",
         compare="ratio",
         phase="derived",
+        derived_from=("latency",),
         margin=0.02,
         per_batch_size=True,
     )

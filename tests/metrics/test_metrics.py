@@ -50,6 +50,12 @@ def test_agreement_without_a_baseline_gives_nothing() -> None:
     assert agreement.measure(data) is None
 
 
+def test_what_derives_from_other_samples_says_so() -> None:
+    """Throughput is of the calls of latency and agreement of the outputs, and both are counted with these."""
+    assert throughput.describe().derived_from == ("latency",)
+    assert agreement.describe().derived_from == ("outputs",)
+
+
 def test_throughput_is_items_over_the_time_of_each_call() -> None:
     """Throughput gives a value for each call that latency timed, in the same wave and round."""
     key = ("latency", 8)
