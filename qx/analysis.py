@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from attrs import evolve
 
 from qx import pareto, stats
+from qx.output_error import output_error
+from qx.picks import picks_by_aim
 from qx.quantity import DRAWS, Quantity
 from qx.recording import Recording
 from qx.records import Metric, Outcome
@@ -19,9 +21,11 @@ from qx.results import (
     FrontResult,
     Measurement,
     NoiseFloor,
+    OutputsResult,
     PairResult,
     PickResult,
     Results,
+    UndecidedResult,
     cell_of,
 )
 from qx.summary import joined, part
@@ -80,7 +84,14 @@ def _analysed(
     ]
     control = next((cell for cell, result in cells.items() if result.control), None)
     well = [cell for cell, result in cells.items() if result.outcome == "ok" and not result.control]
-    front, picks, axes = _front(quantities, well, run["seed"])
+    outputs = _outputs(well, baseline, recording)
+    below = {one.cell for one in outputs if one.is_below_0_db}
+    floors = tuple(_noise_floors(quantities, control)) if control else ()
+    judged = [cell for cell in well if cell not in below]
+    front, picks, axes = _front(quantities, judged, run["seed"], floors, run.get("measuring", {}))
+    if cells[baseline].outcome != "ok":
+        # It is not known whether the others do what the model does.
+        picks = []
     runtime = {
         cell: cell_of(cells, result, configs[result.config].runtime_baseline)
         for cell, result in cells.items()
@@ -112,8 +123,10 @@ def _analysed(
         measurements=measurements,
         axes=tuple(axes),
         front=front,
-        picks=tuple(picks),
-        noise_floor=tuple(_noise_floors(quantities, control)) if control else (),
+        picks=tuple(one for one in picks if isinstance(one, PickResult)),
+        undecided=tuple(one for one in picks if isinstance(one, UndecidedResult)),
+        outputs=outputs,
+        noise_floor=floors,
         pairs=tuple(
             _pair(cell, other, recording)
             for cell, other in counterpart.items()
@@ -130,6 +143,22 @@ def _pair(cell: str, counterpart: str, recording: Recording) -> PairResult:
         return PairResult(cell=cell, counterpart=counterpart, agreement=None, ci=None, n=0)
     same = stats.item_mean((ours.argmax(axis=1) == theirs.argmax(axis=1)).astype(float))
     return PairResult(cell=cell, counterpart=counterpart, agreement=same.value, ci=same.ci, n=same.n)
+
+
+def _outputs(well: Sequence[str], baseline: str, recording: Recording) -> tuple[OutputsResult, ...]:
+    """How far the outputs of the cells that ended well are from the baseline's, where both are kept."""
+    theirs = recording.outputs.get(baseline)
+    if theirs is None or baseline not in well:
+        return ()
+    errors = {
+        cell: output_error(recording.outputs[cell], theirs)
+        for cell in well
+        if cell != baseline and cell in recording.outputs
+    }
+    return tuple(
+        OutputsResult(cell=cell, sqnr_db=error.sqnr_db, is_below_0_db=error.is_below_0_db)
+        for cell, error in errors.items()
+    )
 
 
 # Measurements -------------------------------------------------------------------------------------
@@ -245,10 +274,14 @@ def _noise_floors(quantities: Sequence[Quantity], control: str) -> list[NoiseFlo
 
 
 def _front(
-    quantities: Sequence[Quantity], well: Sequence[str], seed: int
-) -> tuple[dict[str, FrontResult], list[PickResult], list[dict[str, Any]]]:
+    quantities: Sequence[Quantity],
+    judged: Sequence[str],
+    seed: int,
+    floors: Sequence[NoiseFloor],
+    measuring: Mapping[str, Any],
+) -> tuple[dict[str, FrontResult], list[PickResult | UndecidedResult], list[dict[str, Any]]]:
     """The front over the metrics that are axes, each at its first batch size; and the picks."""
-    figures = [{cell for cell in well if quantity.comparable(cell)} for quantity in quantities]
+    figures = [{cell for cell in judged if quantity.comparable(cell)} for quantity in quantities]
     first = {quantity.metric.name: quantity for quantity in reversed(quantities)}
     candidates = {
         quantity: having
@@ -260,7 +293,7 @@ def _front(
         and having
     }
     on = [quantity for quantity in candidates if quantity.metric.axis]
-    cells = [cell for cell in well if all(cell in candidates[quantity] for quantity in on)]
+    cells = [cell for cell in judged if all(cell in candidates[quantity] for quantity in on)]
     told = [{"metric": quantity.metric.name, **quantity.params} for quantity in on]
     if not cells or not on:
         return {}, [], told
@@ -281,42 +314,5 @@ def _front(
         )
         for index, cell in enumerate(cells)
     }
-    picks = _picks(candidates, axes, cells, {cell for cell in cells if results[cell].on_front})
-    return results, picks, told
-
-
-def _picks(
-    candidates: Mapping[Quantity, Set[str]],
-    axes: Mapping[Quantity, pareto.Axis],
-    cells: Sequence[str],
-    front: Set[str],
-) -> list[PickResult]:
-    """The best of these cells by each metric that serves an aim; ties are decided by the other axes.
-
-    ``candidates`` are metrics with the cells that have figures of them, ``axes`` those that are axes, held
-    over all ``cells``. Between equals one of the ``front`` is picked.
-    """
-    picks = []
-    for quantity, having in candidates.items():
-        # What is no axis need not have figures of all cells: those without them are not picked by it.
-        among = [cell for cell in cells if cell in having]
-        if quantity.metric.pick is None or not among:
-            continue
-        order = [quantity, *(other for other in axes if other is not quantity)]
-        known = axes if among == cells else {}
-        pick = pareto.pick(
-            [known.get(one) or one.axis(among) for one in order],
-            range(len(order)),
-            undominated=[index for index, cell in enumerate(among) if cell in front],
-        )
-        picks.append(
-            PickResult(
-                aim=quantity.metric.pick,
-                metric=quantity.metric.name,
-                params=quantity.params,
-                cell=among[pick.chosen],
-                tied_with=tuple(among[other] for other in pick.tied_with),
-                decided_by=None if pick.decided_by is None else order[pick.decided_by].metric.name,
-            )
-        )
-    return picks
+    on_front = {cell for cell in cells if results[cell].on_front}
+    return results, picks_by_aim(candidates, axes, cells, on_front, floors, measuring), told

@@ -167,14 +167,16 @@ def _undominated(dominates: Booleans) -> Booleans:
 class Pick:
     """The cell chosen for one axis.
 
-    ``tied_with`` are those that this axis does not tell apart from its best cell. ``decided_by`` is the last
-    of the further axes that left some of them out (its position among the axes); None where there was nothing
-    to decide, no axis could, or all but one of them are dominated.
+    Of the chosen cell and those that it is ``tied_with`` it is excluded that any cell is better by more than
+    the margin. ``decided_by`` is the last of the further axes that left some of them out (its position among
+    the axes); None where there was nothing to decide, no axis could, or all but one of them are dominated.
+    Those ``not_told_apart`` may be as good: that is neither shown nor excluded.
     """
 
     chosen: int
     tied_with: tuple[int, ...]
     decided_by: int | None
+    not_told_apart: tuple[int, ...] = ()
 
 
 def pick(
@@ -182,26 +184,45 @@ def pick(
     order: Sequence[int],
     among: Iterable[int] | None = None,
     undominated: Iterable[int] | None = None,
-) -> Pick:
+) -> Pick | None:
     """Choose the best cell on axis ``order[0]``; let the next axes in the order decide between equals.
 
-    Best is the cell with the largest mean advantage, by the middles of the intervals, over the other
-    candidates. Each further axis leaves those candidates that it does not tell apart from its own best one.
-    Where several are left at the end, the first axis's point values decide, then position. ``among`` are the
-    cells to choose from, by default all. Of equals one that is ``undominated`` is chosen, where one is.
+    A cell can be chosen if it is excluded that any other is better by more than the margin. Where there is
+    none such the intervals are too wide for a pick, and None is returned. Where there are several, each
+    further axis leaves those of them that it does not tell apart from its own best one. Where several are
+    left at the end, the mean advantage on the first axis decides (by the middles of the intervals, over the
+    other candidates), then position. ``among`` are the cells to choose from, by default all. Of equals one
+    that is ``undominated`` is chosen, where one is.
     """
-    candidates = np.arange(len(axes[order[0]].low)) if among is None else np.unique(list(among))
-    if not len(candidates):
-        raise ValueError("there is no cell to pick from")
-    equals = _equal_to_best(axes[order[0]], candidates)
-    left, decided_by = _narrowed(axes, order[1:], equals)
+    first = axes[order[0]]
+    candidates = _candidates(first, among)
+    equals = _equal_to_best(first, candidates)
+    safe = equals[_shown_no_worse(first, equals, candidates)]
+    if not len(safe):
+        return None
+    left, decided_by = _narrowed(axes, order[1:], safe)
     best = np.unique(list(candidates if undominated is None else undominated))
-    among_best = np.intersect1d(equals, best)
+    among_best = np.intersect1d(safe, best)
     # Where the axes would leave one that is dominated they are asked about the others alone.
     if len(among_best) and not np.isin(left, best).all():
         left, decided_by = _narrowed(axes, order[1:], among_best)
-    chosen = int(left[np.argmax(_advantage(axes[order[0]], equals)[np.isin(equals, left)])])
-    return Pick(chosen, tuple(int(cell) for cell in equals if cell != chosen), decided_by)
+    chosen = int(left[np.argmax(_advantage(first, equals)[np.isin(equals, left)])])
+    tied_with = tuple(int(cell) for cell in safe if cell != chosen)
+    return Pick(chosen, tied_with, decided_by, tuple(int(cell) for cell in equals if cell not in safe))
+
+
+def contenders(axis: Axis, among: Iterable[int] | None = None) -> tuple[int, ...]:
+    """Cells that an axis does not tell apart from the one that seems best on it, which comes first."""
+    candidates = _candidates(axis, among)
+    best = _best(axis, candidates)
+    return best, *(int(cell) for cell in _equal_to_best(axis, candidates) if cell != best)
+
+
+def _candidates(axis: Axis, among: Iterable[int] | None) -> NDArray[np.int64]:
+    candidates = np.arange(len(axis.low)) if among is None else np.unique(list(among))
+    if not len(candidates):
+        raise ValueError("there is no cell to pick from")
+    return np.asarray(candidates, dtype=np.int64)
 
 
 def _narrowed(
@@ -228,7 +249,18 @@ def _advantage(axis: Axis, candidates: NDArray[np.int64]) -> NDArray[np.float64]
     return np.asarray(np.where(count > 0, total / np.maximum(count, 1), -np.inf), dtype=np.float64)
 
 
+def _best(axis: Axis, candidates: NDArray[np.int64]) -> int:
+    """The candidate with the largest mean advantage."""
+    return int(candidates[np.argmax(_advantage(axis, candidates))])
+
+
 def _equal_to_best(axis: Axis, candidates: NDArray[np.int64]) -> NDArray[np.int64]:
-    best = candidates[np.argmax(_advantage(axis, candidates))]
+    best = _best(axis, candidates)
     apart = axis.low[best, candidates] > axis.margin
     return np.asarray(candidates[~apart | (candidates == best)], dtype=np.int64)
+
+
+def _shown_no_worse(axis: Axis, cells: NDArray[np.int64], others: NDArray[np.int64]) -> Booleans:
+    """Of which ``cells`` it is excluded that any of the ``others`` is better by more than the margin."""
+    no_worse = axis.low[np.ix_(cells, others)] >= -axis.margin
+    return np.asarray((no_worse | (cells[:, None] == others)).all(axis=1))

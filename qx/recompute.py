@@ -18,7 +18,17 @@ from qx.results import Measurement, Results
 #: Another version of numpy may round the last digits otherwise.
 RELATIVE, ABSOLUTE = 1e-9, 1e-12
 #: What is computed from samples.
-COMPUTED = ("measurements", "axes", "front", "picks", "noise_floor", "pairs", "summary")
+COMPUTED = (
+    "measurements",
+    "axes",
+    "front",
+    "picks",
+    "noise_floor",
+    "pairs",
+    "summary",
+    "undecided",
+    "outputs",
+)
 
 
 def read_samples(place: Path) -> Recording:

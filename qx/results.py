@@ -129,10 +129,47 @@ class PickResult:
     aim: str
     metric: str
     params: Mapping[str, Any]
+    #: No cell is better by more than the metric's margin: that is excluded.
     cell: str
+    #: Cells of which the same is excluded, so that any of them could be picked by this metric.
     tied_with: tuple[str, ...] = ()
-    #: The metric that decided between cells which this one does not tell apart.
+    #: The metric that decided between the cells that are tied.
     decided_by: str | None = None
+    #: Cells that may be as good: that is neither shown nor excluded.
+    not_told_apart: tuple[str, ...] = ()
+
+
+@frozen(kw_only=True)
+class UndecidedResult:
+    """One thing to care about of which the noise of this run allows no pick."""
+
+    #: ``"the lowest latency"``.
+    aim: str
+    metric: str
+    params: Mapping[str, Any]
+    #: The cells that the metric does not tell apart: one of them is the best.
+    contenders: tuple[str, ...]
+    #: Half of the widest 95 % interval of a comparison between contenders: a share where the metric is
+    #: compared by ratio, else in its unit. None where there are too few samples for an interval.
+    half_width: float | None
+    #: Seconds of measuring that are expected to be enough for a pick, of a metric that is measured in
+    #: launches; None where that is not known.
+    seconds: float | None = None
+    #: Evaluation items that are expected to be enough, of a metric that has a value for each item.
+    items: int | None = None
+
+
+@frozen(kw_only=True)
+class OutputsResult:
+    """How far the outputs of a cell are from the baseline's, over all items of the evaluation."""
+
+    cell: str
+    #: Signal-to-quantization-noise ratio in dB: the squares of the baseline's outputs, summed, over those of
+    #: the differences. None where there is no difference, and where the ratio does not exist.
+    sqnr_db: float | None
+    #: The differences are larger than the outputs themselves (below 0 dB), or not finite, or the shapes
+    #: differ: the cell computes something else than the baseline.
+    is_below_0_db: bool
 
 
 @frozen(kw_only=True)
@@ -213,6 +250,10 @@ class Results:
     pairs: tuple[PairResult, ...] = ()
     #: Configs over all workloads; empty where there is one.
     summary: tuple[SummaryResult, ...] = ()
+    #: What cannot be picked for noise.
+    undecided: tuple[UndecidedResult, ...] = ()
+    #: Of each cell whose outputs and the baseline's are kept; neither the baseline nor the control.
+    outputs: tuple[OutputsResult, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
     @property

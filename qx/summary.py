@@ -42,6 +42,8 @@ def part(results: Results, workload: str) -> Results:
         noise_floor=tuple(floor for floor in results.noise_floor if floor.workload == workload),
         pairs=tuple(pair for pair in results.pairs if pair.cell in cells),
         summary=(),
+        undecided=tuple(one for one in results.undecided if cells.keys() >= {*one.contenders}),
+        outputs=tuple(one for one in results.outputs if one.cell in cells),
     )
 
 
@@ -61,6 +63,8 @@ def joined(whole: Results, parts: Mapping[str, Results]) -> Results:
             evolve(floor, workload=name) for name, results in parts.items() for floor in results.noise_floor
         ),
         pairs=every("pairs"),
+        undecided=every("undecided"),
+        outputs=every("outputs"),
     )
     return evolve(together, summary=tuple(_summary(together)))
 

@@ -191,8 +191,8 @@ def test_pick_alone():
 
 
 def test_pick_decided():
-    """Between cells that the first axis does not tell apart the next axis that can decides."""
-    axes = [axis([3.0, 2.9, 1.0], spread=0.5), axis([1, 1, 1]), axis([1, 2, 9])]
+    """Between cells that the first axis shows to be equal the next axis that can decides."""
+    axes = [axis([3.0, 2.9, 1.0], spread=0.5, margin=0.7), axis([1, 1, 1]), axis([1, 2, 9])]
     assert pareto.pick(axes, order=[0, 1, 2]) == pareto.Pick(chosen=1, tied_with=(0,), decided_by=2)
     assert pareto.pick(axes, order=[0, 1]) == pareto.Pick(chosen=0, tied_with=(1,), decided_by=None)
 
@@ -203,9 +203,23 @@ def test_pick_margin():
     assert pareto.pick(axes, order=[0, 1]) == pareto.Pick(chosen=0, tied_with=(1,), decided_by=1)
 
 
+def test_no_pick_for_noise():
+    """Where it is not excluded of any cell that another is better by more than the margin, none is picked."""
+    assert pareto.pick([axis([3.0, 2.9, 1.0], spread=0.5, margin=0.1)], order=[0]) is None
+    assert pareto.contenders(axis([2.9, 3.0, 1.0], spread=0.5, margin=0.1)) == (1, 0)
+    unknown = np.array([[0.0, np.nan], [np.nan, 0.0]])
+    assert pareto.pick([Axis(unknown, unknown, 1.0)], order=[0]) is None
+
+
+def test_pick_that_is_safe():
+    """A cell that seems best is picked though another may be as good: that one may be worse, too."""
+    picked = pareto.pick([axis([2.0, 1.5], spread=0.6, margin=0.2), axis([1, 2])], order=[0, 1])
+    assert picked == pareto.Pick(chosen=0, tied_with=(), decided_by=None, not_told_apart=(1,))
+
+
 def test_pick_among():
     """Only the candidates are picked from, and named as tied."""
-    axes = [axis([9.0, 3.0, 2.9, 3.0], spread=0.5), axis([9, 1, 2, 3])]
+    axes = [axis([9.0, 3.0, 2.9, 3.0], spread=0.5, margin=0.7), axis([9, 1, 2, 3])]
     assert pareto.pick(axes, order=[0, 1], among=[1, 2]) == pareto.Pick(2, (1,), 1)
     assert pareto.pick(axes, order=[0, 1], among=[3]) == pareto.Pick(3, (), None)
     with pytest.raises(ValueError, match="no cell"):

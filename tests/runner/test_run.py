@@ -104,7 +104,8 @@ def test_the_front_and_the_picks_are_of_the_configs(digits: Any) -> None:
     picks = {pick["aim"]: pick["cell"] for pick in digits.results["picks"]}
     assert set(picks.values()) <= cells
     assert picks["the smallest artifact"] in {f"digits_cnn/{config}" for config in STATIC}
-    assert len(picks) == len(METRICS)
+    # What the noise of the moment hides is told in place of a pick.
+    assert len(picks) + len(digits.results["undecided"]) == len(METRICS)
     assert {axis["metric"] for axis in digits.results["axes"]} == set(METRICS)
 
 
