@@ -6,7 +6,7 @@ import re
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 
-from qx.report import summary, wording
+from qx.report import picks, summary, wording
 from qx.report.numbers import NOTHING
 from qx.report.tables import Column, View
 from qx.report.wording import Markup
@@ -45,6 +45,7 @@ def _blocks(view: View) -> Iterator[str]:
     yield f"# {wording.title(view, MARKUP)}"
     # Outside of a table a backslash before a pipe would be seen.
     yield wording.provenance(view, MARKUP).replace("\\|", "|")
+    yield from wording.failed_baselines(view, MARKUP)
     parts = view.parts
     if len(parts) > 1:
         yield "## Summary"
@@ -64,6 +65,8 @@ def _workload(view: View, level: str) -> Iterator[str]:
         yield caveat
     if alarm := wording.alarm(view, MARKUP):
         yield alarm
+    if other := wording.another_network(view, MARKUP):
+        yield other
     yield _figures(view)
     yield wording.legend(view, MARKUP)
     if failures := list(wording.failures(view, MARKUP)):
@@ -82,9 +85,9 @@ def _workload(view: View, level: str) -> Iterator[str]:
     yield f"{level} Front"
     yield wording.front(view, MARKUP)
     yield _front(view)
-    if picks := list(wording.picks(view, MARKUP)):
+    if told := list(picks.sentences(view, MARKUP)):
         yield f"{level} Picks"
-        yield bullets(picks)
+        yield bullets(told)
     yield f"{level} Noise floor"
     yield from _noise_floor(view)
     yield wording.measuring(view, MARKUP)
@@ -122,7 +125,7 @@ def _title(column: Column) -> str:
 
 
 def _config(view: View, cell: str) -> str:
-    return code(view.name(cell)) + (f"{BREAK}baseline" if cell == view.baseline else "")
+    return BREAK.join([code(view.name(cell)), *view.remarks(cell)])
 
 
 def _figure(view: View, cell: str, column: Column) -> str:
@@ -133,7 +136,7 @@ def _figure(view: View, cell: str, column: Column) -> str:
 
 def unbroken(figure: str) -> str:
     """A figure that stays in one line."""
-    # Only a unit is foreign here; with all of it escaped nobody could search for ~1.0x.
+    # Only a unit is foreign here; with all of it escaped nobody could search for a mark.
     return figure.replace("|", "\\|").replace("<", "&lt;").replace(" ", NO_BREAK)
 
 
@@ -157,11 +160,11 @@ def _pairs(view: View) -> str:
 
 def _front(view: View) -> str:
     rows = [
-        [code(view.name(cell)), view.on_front(cell), view.membership(cell), wording.why(view, cell, MARKUP)]
+        [code(view.name(cell)), view.on_front(cell), view.resampled(cell), wording.why(view, cell, MARKUP)]
         for cell in view.rows
     ]
-    drawn = table(["config", "on the front", "membership", "why"], rows)
-    return f"{drawn}\n\n{wording.MEMBERSHIP}"
+    drawn = table(["config", *wording.FRONT_COLUMNS, "why"], rows)
+    return f"{drawn}\n\n{wording.FRONT_EXPLAINED}"
 
 
 def _noise_floor(view: View) -> Iterator[str]:

@@ -13,11 +13,13 @@ from qx.results import Comparison
 
 Interval = tuple[float, float]
 
-#: What is shown of a ratio that is not told apart from 1.
-UNCLEAR = "~1.0x"
 NOTHING = "-"
+#: Why a difference is not called clear -> the mark that stands behind it.
+MARKS = {"interval": "?", "noise floor": "~", "correction": "^", "margin": "<"}
 #: An interval that is narrower is one of a figure without any spread.
 ROUNDING = 1e-9
+#: Decimal places that nobody needs more of.
+MOST_PLACES = 9
 
 
 @frozen
@@ -72,31 +74,55 @@ def quantity(number: float, unit: str) -> str:
     return with_unit(significant(number), unit)
 
 
-def comparison(compared: Comparison, metric: Metric) -> tuple[str, str]:
-    """How a cell compares with another, and the interval of it where it stands by itself."""
+def comparison(compared: Comparison, metric: Metric, why: str | None = None) -> tuple[str, str]:
+    """How a cell compares with another, and the interval of it where it stands by itself.
+
+    ``why`` it is not called clear (a key of ``MARKS``), where the comparison itself does not say so.
+    """
+    mark = MARKS.get(why or unclear(compared) or "", "")
     if compared.kind == "difference":
-        return difference(compared.value, compared.ci, metric.unit)
+        number, interval = difference(compared.value, compared.ci, metric.unit)
+        return number + mark, interval
     half = _half(compared.value, compared.ci)
     if half is None:
         return f"{significant(compared.value)}x ±?", ""
     if not half:
-        return f"{significant(compared.value)}x", ""
-    if compared.clear is False:
-        return UNCLEAR, _bracket(compared.ci, max(2, _places(half)))
-    return ratio(compared.value, compared.ci), ""
+        return f"{exact_ratio(compared.value)}{mark}", ""
+    if not mark:
+        return ratio(compared.value, compared.ci), ""
+    assert compared.ci is not None
+    places = max(2, _places(half))
+    if not compared.ci[0] <= 1.0 <= compared.ci[1]:
+        # One digit or two more, where without them an interval that excludes 1 would seem to end there.
+        places = min(places + 2, max(places, *map(_telling_places, compared.ci)))
+    return f"{_fixed(compared.value, places)}x{mark}", _bracket(compared.ci, places)
+
+
+def unclear(compared: Comparison) -> str | None:
+    """Why a comparison is not called clear, as a key of ``MARKS``; None where it is, or is exact."""
+    if compared.clear is not False or not _half(compared.value, compared.ci):
+        return None
+    assert compared.ci is not None
+    neutral = 0.0 if compared.kind == "difference" else 1.0
+    return "interval" if compared.ci[0] <= neutral <= compared.ci[1] else "noise floor"
+
+
+def exact_ratio(number: float) -> str:
+    """A ratio without an interval, with as many digits as show that it is not 1."""
+    return f"{_fixed(number, max(_significant_places(number), _telling_places(number)))}x"
 
 
 def ratio(number: float, ci: Sequence[float] | None) -> str:
     """A ratio with half of its interval in percent."""
-    half, told = _half(number, ci), ratio_interval(number, ci)[0]
-    return f"{told} {_share(half / number)}" if half else told
+    half = _half(number, ci)
+    return f"{ratio_interval(number, ci)[0]} {_share(half / number)}" if half else exact_ratio(number)
 
 
 def ratio_interval(number: float, ci: Sequence[float] | None) -> tuple[str, str]:
     """A ratio, and its interval in brackets."""
     half = _half(number, ci)
     if not half:
-        return f"{significant(number)}x", ""
+        return exact_ratio(number), ""
     places = max(_significant_places(number), min(4, _places(half)))
     return f"{_fixed(number, places)}x", _bracket(ci, places)
 
@@ -110,17 +136,19 @@ def difference(number: float, ci: Sequence[float] | None, unit: str) -> tuple[st
     if unit == "fraction":
         # One item of ten thousand is a hundredth of a point, and differences are about so small.
         places = max(2, places)
+    if not half:
+        places = max(places, _telling_places(scale * number, neutral=0.0))
     told = with_unit(_fixed(scale * number, places, sign="+"), word)
     return told, _bracket(ends, places, sign="+") if half else ""
 
 
-def percent(share: float) -> str:
-    """A share in whole percent, which is not called all or nothing unless it is."""
+def of_100(share: float) -> str:
+    """A share as ``12 of 100``, which is not called all or none unless it is."""
     if 0 < share < 0.005:
-        return "<1 %"
+        return "<1 of 100"
     if 0.995 <= share < 1:
-        return ">99 %"
-    return f"{share:.0%}".replace("%", " %")
+        return ">99 of 100"
+    return f"{100 * share:.0f} of 100"
 
 
 def percentage(number: float, ci: Sequence[float] | None) -> str:
@@ -182,6 +210,14 @@ def _places(half: float) -> int:
     """Decimal places that an uncertainty leaves: one digit of it, two where the first is 1."""
     mantissa, exponent = f"{half:.1e}".split("e")
     return max(0, (2 if mantissa.startswith("1") else 1) - 1 - int(exponent))
+
+
+def _telling_places(number: float, neutral: float = 1.0) -> int:
+    """The fewest decimal places that tell a number from no change; as many as are of use where none do."""
+    if number == neutral:
+        return 0
+    apart = (places for places in range(MOST_PLACES) if round(number, places) != neutral)
+    return next(apart, MOST_PLACES)
 
 
 def _significant_places(number: float, digits: int = 3) -> int:

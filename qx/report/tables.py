@@ -10,8 +10,22 @@ from attrs import frozen
 
 from qx.report import numbers
 from qx.report.numbers import NOTHING, Figure
-from qx.results import CellResult, FrontResult, Measurement, PairResult, Results, cell_of
+from qx.results import (
+    CellResult,
+    Comparison,
+    FrontResult,
+    Measurement,
+    OutputsResult,
+    PairResult,
+    Results,
+    cell_of,
+)
 from qx.summary import part
+
+#: A cell that is not shown to be dominated, but is on the front of fewer resampled runs, is there perhaps.
+LIKELY = 0.5
+#: What stands under the name of a cell whose outputs are below 0 dB.
+ANOTHER_NETWORK = "! another network"
 
 
 @frozen
@@ -155,14 +169,41 @@ class View:
         return self.results.front.get(cell)
 
     def on_front(self, cell: str) -> str:
-        """``yes`` or ``no``."""
+        """``yes``, ``no``, or ``perhaps`` where it only is not shown to be dominated."""
         front = self.front(cell)
-        return "yes" if front is not None and front.on_front else "no"
+        if front is None or not front.on_front:
+            return "no"
+        return "perhaps" if front.probability is not None and front.probability < LIKELY else "yes"
 
-    def membership(self, cell: str) -> str:
-        """The share of bootstrap draws in which it is on the front."""
+    def resampled(self, cell: str) -> str:
+        """Of how many of 100 resampled runs it is on the front."""
         front = self.front(cell)
-        return NOTHING if front is None or front.probability is None else numbers.percent(front.probability)
+        return NOTHING if front is None or front.probability is None else numbers.of_100(front.probability)
+
+    def outputs(self, cell: str) -> OutputsResult | None:
+        """How far the outputs of a cell are from the baseline's; None where that is not known."""
+        return next((one for one in self.results.outputs if one.cell == cell), None)
+
+    @cached_property
+    def another_network(self) -> list[OutputsResult]:
+        """The cells that compute something else than the baseline."""
+        return [one for one in self.results.outputs if one.is_below_0_db]
+
+    def remarks(self, cell: str) -> list[str]:
+        """What stands under the name of a cell."""
+        outputs = self.outputs(cell)
+        below = outputs is not None and outputs.is_below_0_db
+        return ["baseline"] * (cell == self.baseline) + [ANOTHER_NETWORK] * below
+
+    @cached_property
+    def unclear(self) -> list[str]:
+        """Why differences of this table are not called clear: the keys of their marks."""
+        compared: list[Comparison | None] = []
+        for one in self.results.measurements:
+            if one.cell in self.rows and one.cell != self.baseline:
+                compared += [one.vs_baseline, *one.comparisons]
+        reasons = {numbers.unclear(one) for one in compared if one is not None}
+        return [why for why in numbers.MARKS if why in reasons]
 
     @cached_property
     def axes(self) -> list[Column]:

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from qx.errors import UsageError
-from qx.report import summary, wording
+from qx.report import picks, summary, wording
 from qx.report.numbers import NOTHING
 from qx.report.tables import View
 from qx.report.wording import Markup
@@ -109,6 +109,8 @@ def _part(
 def _blocks(view: View, drawing: Drawing) -> Iterator[str]:
     sentence = drawing.sentence
     yield sentence(wording.title(view, MARKUP)) + "\n" + sentence(wording.provenance(view, MARKUP))
+    for failed in wording.failed_baselines(view, MARKUP):
+        yield sentence(f"WARNING: {failed}")
     parts = view.parts
     if len(parts) > 1:
         yield _summary(view, drawing)
@@ -127,6 +129,8 @@ def _workload(view: View, drawing: Drawing) -> Iterator[str]:
         yield sentence(caveat)
     if alarm := wording.alarm(view, MARKUP):
         yield sentence(f"WARNING: {alarm}")
+    if other := wording.another_network(view, MARKUP):
+        yield sentence(f"WARNING: {other}")
     yield _figures(view, drawing)
     yield sentence(wording.legend(view, MARKUP))
     if failures := list(wording.failures(view, MARKUP)):
@@ -138,9 +142,9 @@ def _workload(view: View, drawing: Drawing) -> Iterator[str]:
     if view.results.pairs:
         yield sentence(f"One recipe in two runtimes. {wording.PAIRS}") + "\n\n" + _pairs(view, drawing)
     yield _front(view, drawing)
-    yield sentence(wording.front(view, MARKUP)) + "\n" + sentence(wording.MEMBERSHIP)
-    if picks := list(wording.picks(view, MARKUP)):
-        yield "\n".join(sentence(pick, "- ") for pick in picks)
+    yield sentence(wording.front(view, MARKUP)) + "\n" + sentence(wording.FRONT_EXPLAINED)
+    if told := list(picks.sentences(view, MARKUP)):
+        yield "\n".join(["Picks:", *(sentence(one, "- ") for one in told)])
     yield "\n".join(_noise_floor(view, drawing))
     yield "\n".join(_measuring(view, drawing))
 
@@ -164,7 +168,7 @@ def _figures(view: View, drawing: Drawing) -> str:
             # The cause stands in the next table, which has room for it.
             place = f"in {wording.printable(ended.stage)}" if ended.stage else ""
             told = [drawing.cell(ended.outcome.replace("_", " "), place), *[NOTHING] * len(told)][: len(told)]
-        rows.append([drawing.cell(view.name(cell), "baseline" if cell == view.baseline else ""), *told])
+        rows.append([drawing.cell(view.name(cell), *view.remarks(cell)), *told])
     return drawing.tables(header, rows)
 
 
@@ -189,7 +193,7 @@ def _pairs(view: View, drawing: Drawing) -> str:
 
 
 def _front(view: View, drawing: Drawing) -> str:
-    header = ["config", "build", "front", "membership", "why"]
+    header = ["config", "build", wording.FRONT_COLUMNS[0], "why"]
 
     def rows(room: int | None) -> list[list[str]]:
         """The reason in as much room, or left out."""
@@ -198,8 +202,7 @@ def _front(view: View, drawing: Drawing) -> str:
             [
                 view.name(cell),
                 drawing.cell(*view.build(cell)),
-                view.on_front(cell),
-                view.membership(cell),
+                drawing.cell(view.on_front(cell), view.resampled(cell).replace(NOTHING, "")),
                 drawing.wrapped(reason, room or REASON),
             ]
             for cell, reason in reasons.items()

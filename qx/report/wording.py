@@ -10,28 +10,36 @@ from attrs import frozen
 
 from qx.records import as_word
 from qx.report import numbers
-from qx.report.tables import Column, View
+from qx.report.tables import ANOTHER_NETWORK, Column, View
 
 #: How many names a row has room for.
 NAMES_IN_A_ROW = 3
 
-#: A cell of the front whose membership is below this seems to be dominated.
-LIKELY = 0.5
-
 #: Measuring is late that took so many times its budget.
 OVER = 1.2
 
-MEMBERSHIP = (
-    "Membership: the share of bootstrap draws, of waves and items, in which a cell is on the front, by "
-    "the values drawn, with the same margins."
+#: Columns that say of each config whether it is on the front.
+FRONT_COLUMNS = ("on the front", "resampled runs")
+FRONT_EXPLAINED = (
+    "yes: no other config dominates it. no: one does, that is, it is shown to be better on some axis and no "
+    "worse on any, differences within the metrics' margins aside. perhaps: none is shown to, but in most "
+    "resampled runs one does. 12 of 100: it is on the front in so many resampled runs, for which the waves "
+    "and the items of this run are drawn anew."
 )
-CONTROL = "The control is the baseline, measured a second time; whatever it shows is noise (95 % intervals)."
+CONTROL = "The control is the baseline, measured a second time. Whatever it shows is noise (95 % intervals)."
 PAIRS = (
-    "The same recipe should behave the same. How far the two agree, item by item, and how the config "
-    "compares with its counterpart."
+    "The same recipe in two runtimes should behave the same. The columns show on how many items both predict "
+    "the same, and how the config compares with its counterpart."
 )
 PAIR_COLUMNS = ("config", "counterpart", "same prediction")
-NO_CONTROL = "There is no control, so it is not known."
+NO_CONTROL = "The run has no control, so the noise floor is not known."
+#: Why a difference is not called clear, by the key of its mark.
+UNCLEAR = {
+    "interval": 'not clear, the interval includes "no change"',
+    "noise floor": "not clear, no larger than the noise that the control shows",
+    "correction": "not clear once corrected for the number of tests (Holm)",
+    "margin": "too small to matter, within the metric's margin",
+}
 
 
 @frozen
@@ -70,10 +78,42 @@ def title(view: View, markup: Markup) -> str:
     return listed(parts)
 
 
+def failed_baselines(view: View, markup: Markup) -> Iterator[str]:
+    """That there is nothing to compare with, for each workload whose baseline did not end well."""
+    for part in view.parts:
+        if part.baseline not in part.rows or part.ended(part.baseline).outcome == "ok" or _unprepared(part):
+            continue
+        stressed = markup.strong("The baseline failed, so nothing is compared with it and nothing is picked.")
+        # With several workloads the id of the cell says which one it is.
+        yield f"{stressed} {markup.name(view.name(part.baseline))}: {ending(part, part.baseline, markup)}"
+
+
+def _unprepared(view: View) -> bool:
+    return bool(view.rows) and all(view.ended(cell).stage == "prepare" for cell in view.rows)
+
+
+def another_network(view: View, markup: Markup) -> str | None:
+    """Which cells compute something else than the baseline, where there are any."""
+    if not view.another_network:
+        return None
+    cells = [f"{markup.name(view.name(one.cell))} ({_decibels(one.sqnr_db)})" for one in view.another_network]
+    stressed = markup.strong("Not the same network any more:")
+    baseline = markup.name(view.name(view.baseline))
+    return (
+        f"{stressed} {listed(cells)}. Their outputs differ from those of {baseline} by more than these are "
+        f"large (below 0 dB), or are not finite, or have another shape. They are marked with "
+        f"{ANOTHER_NETWORK[0]}, and are neither on the front nor picked."
+    )
+
+
+def _decibels(sqnr: float | None) -> str:
+    return "no SQNR" if sqnr is None else f"SQNR {sqnr:.1f} dB"
+
+
 def caveat(view: View, markup: Markup) -> str | None:
     """That nothing is to be learned of accuracy, or that nothing was measured at all."""
     ((name, about),) = view.results.run["workloads"].items()
-    if view.rows and all(view.ended(cell).stage == "prepare" for cell in view.rows):
+    if _unprepared(view):
         return f"{markup.strong('Nothing was measured')} of {markup.name(name)}: it could not be prepared."
     if about.get("random_weights"):
         return (
@@ -105,19 +145,26 @@ def legend(view: View, markup: Markup) -> str:
         for side in ("higher", "lower")
     }
     better = [f"{side} {listed(names)}" for side, names in sides.items() if names]
-    told = [
-        f"Second line: against {markup.name(view.name(view.baseline))}.",
-        "± and [ ]: 95 % interval (± its longer half).",
-        f"pt: percentage points. {markup.name(numbers.UNCLEAR)}: not told apart from no change.",
-    ]
+    told = []
+    if any(one.vs_baseline is not None for one in view.results.measurements):
+        told.append(f"Under each value: how it compares with {markup.name(view.name(view.baseline))}.")
     if any(metric.compare == "speedup" for metric in metrics):
-        told.insert(1, "Speedups: baseline / config, more is faster.")
+        told.append("Speedups are baseline / config, so more is faster.")
         if any(map(view.has_runtime_baseline, view.rows)):
-            told.insert(2, "runtime: the speedup against the fp32 config of the same runtime.")
+            told.append("runtime: the speedup over the fp32 config of the same runtime.")
+    told.append("± and [ ]: 95 % interval (± its longer half).")
+    if any(metric.unit == "fraction" for metric in metrics):
+        told.append("pt: percentage points.")
+    told += marks(view.unclear, markup)
     told += [f"Better: {'; '.join(better)}."] if better else []
     options = view.results.run.get("metric_options", {})
     set_to = [f"{markup.name(name)} {markup.text(_settings(given))}" for name, given in options.items()]
     return " ".join([*told, f"Options: {'; '.join(set_to)}."] if set_to else told)
+
+
+def marks(reasons: Iterable[str], markup: Markup) -> list[str]:
+    """What each of these marks says, a sentence for each."""
+    return [f"{markup.name(numbers.MARKS[why])} behind a figure: {UNCLEAR[why]}." for why in reasons]
 
 
 def _settings(options: Mapping[str, Any]) -> str:
@@ -139,6 +186,8 @@ def why(view: View, cell: str, markup: Markup) -> str:
     """Why a cell is on the front or not: who dominates it, who it is tied with, how it ended."""
     if view.ended(cell).outcome != "ok":
         return ending(view, cell, markup)
+    if any(one.cell == cell for one in view.another_network):
+        return "not judged: not the same network any more"
     front = view.front(cell)
     if front is None:
         lacking = [column.title for column in view.axes if not _has(view, cell, column)]
@@ -146,22 +195,27 @@ def why(view: View, cell: str, markup: Markup) -> str:
             return f"no figures of {listed(lacking)}"
         return "not judged: samples that are not positive have no ratio" if view.axes else "not judged"
     if front.dominated_by:
-        return f"dominated by {_some(view, front.dominated_by, markup)}"
-    told = [f"tied with {_some(view, front.tied_with, markup)}"] if front.tied_with else []
-    if front.probability is not None and front.probability < LIKELY:
-        told.append("seems to be dominated, but that is not shown")
+        return f"dominated by {some(view, front.dominated_by, markup)}"
+    told = [f"tied with {some(view, front.tied_with, markup)}"] if front.tied_with else []
+    if view.on_front(cell) == "perhaps":
+        told.append("probably dominated, but not shown to be")
     return "; ".join(told) or "nothing dominates it"
 
 
 def front(view: View, markup: Markup) -> str:
     """The front in a sentence or two."""
-    members = [cell for cell in view.rows if view.on_front(cell) == "yes"]
+    there, perhaps = (
+        [cell for cell in view.rows if view.on_front(cell) == word] for word in ("yes", "perhaps")
+    )
     axes = listed([column.title for column in view.axes])
-    if not members:
-        return "There is no front: no cell has figures on all axes" + (f" ({axes})." if axes else ".")
-    told = f"On the front, by {axes}: {_names(view, members, markup)}."
-    ties = _ties(view, members)
-    for tie in ties:
+    if not there and not perhaps:
+        return "There is no front: no config has figures on all axes" + (f" ({axes})." if axes else ".")
+    if there:
+        told = f"On the front, by {axes}: {_names(view, there, markup)}."
+        told += f" Perhaps too: {_names(view, perhaps, markup)}." if perhaps else ""
+    else:
+        told = f"Perhaps on the front, by {axes}: {_names(view, perhaps, markup)}."
+    for tie in _ties(view, [*there, *perhaps]):
         told += f" {_names(view, tie, markup)} are tied: no axis tells them apart by more than its margin."
     return told
 
@@ -178,23 +232,6 @@ def _ties(view: View, members: Iterable[str]) -> list[tuple[str, ...]]:
         if len(group) > 1 and not any(set(group) <= set(known) for known in groups):
             groups.append(tuple(one for one in tied if one in group))
     return groups
-
-
-def picks(view: View, markup: Markup) -> Iterator[str]:
-    """What to take if one cares about one thing."""
-    for pick in view.results.picks:
-        aim, chosen = markup.strong(markup.text(pick.aim)), markup.name(view.name(pick.cell))
-        told = f"If you care about {aim}, pick {chosen}"
-        beaten = [cell for cell in pick.tied_with if (one := view.front(cell)) and one.dominated_by]
-        equal = [cell for cell in pick.tied_with if cell not in beaten]
-        if pick.decided_by:
-            told += f"; tied with {_some(view, pick.tied_with, markup)} on this"
-            told += f", decided by {markup.name(pick.decided_by)}"
-        elif equal:
-            told += f"; tied with {_some(view, equal, markup)} on this, and on all else"
-        elif beaten:
-            told += f"; tied with {_some(view, beaten, markup)} on this, which it or others dominate"
-        yield told + "."
 
 
 def failures(view: View, markup: Markup) -> Iterator[str]:
@@ -224,14 +261,17 @@ def alarm(view: View, markup: Markup) -> str | None:
     timed = any(view.results.metrics[floor.metric].phase == "block" for floor in loud)
     stressed = markup.strong(f"The {'timings' if timed else 'figures'} of this run are not to be trusted.")
     return (
-        f"{stressed} In {titles} the control differs from the baseline, which it is a copy of, "
-        "beyond its 99.9 % interval."
+        f"{stressed} In {titles} the control, which is a copy of the baseline, differs from it by more than "
+        f"chance (99.9 %). Something disturbed the run: {markup.name('qx doctor')} says what to look at."
     )
 
 
 def noise_floor(view: View) -> Iterator[tuple[str, str, str, bool]]:
     """Metric, what the control shows, its interval, and whether that is an alarm."""
+    shown = {floor.metric for floor in view.results.noise_floor}
     for floor in view.results.noise_floor:
+        if shown & {*view.results.metrics[floor.metric].derived_from}:
+            continue
         unit = view.results.metrics[floor.metric].unit
         if floor.kind == "difference":
             told = numbers.difference(floor.value, floor.ci, unit)
@@ -247,12 +287,12 @@ def measuring(view: View, markup: Markup) -> str:
         return "Nothing was measured."
     precision, budget = about.get("precision", 0.0), about.get("budget", 0.0)
     late = about.get("seconds", 0.0) > OVER * budget
-    over = f" (the waves that every run has took {about['seconds']:.0f} s)" if late else ""
+    over = f" (the least number of waves took {about['seconds']:.0f} s)" if late else ""
     ended = {
         "precision": f"Measuring ended with the precision asked for, ±{100 * precision:g} %",
         "budget": f"Measuring ended with its budget of {budget:g} s{over}, before the precision of "
         f"±{100 * precision:g} % was reached",
-        "waves": "Measuring ended after the waves that every run has: no speedup was measured in them",
+        "waves": "Measuring ended after the least number of waves, since no speedup was measured in them",
     }.get(about["ended_by"], f"Measuring ended: {markup.text(str(about['ended_by']))}")
     launches = sum(result.launches for result in view.results.cells.values())
     told = f"{ended}: {count(about.get('waves', 0), 'wave')}, {count(launches, 'launch', 'launches')}"
@@ -270,12 +310,12 @@ def measuring(view: View, markup: Markup) -> str:
     if widths:
         told += f"; the widest interval of a speedup is ±{numbers.significant(100 * max(widths), 2)} %"
     told += "."
-    if about.get("quick"):
+    if about.get("quick") and about.get("waves"):
         stressed = markup.strong("This was a quick look")
         told = f"{stressed}: with so few waves the intervals claim more than they hold. {told}"
     if unsteady := about.get("unsteady"):
         pairs = [f"{markup.name(view.name(cell))} (batch {size})" for cell, size in unsteady]
-        told += f" Not steady after warming: {listed(pairs)}."
+        told += f" Calls were not steady yet when warming ended: {listed(pairs)}."
     return told
 
 
@@ -292,9 +332,9 @@ def in_rounds(view: View, markup: Markup) -> Iterator[str]:
         undisturbed = " ".join(numbers.ratio_interval(one.vs_baseline.value, one.vs_baseline.ci))
         cell, fares = markup.name(view.name(one.cell)), compared["differs"]
         yield (
-            f"{cell}, {title}: ratios in rounds, of all calls, give {told} {interval}, undisturbed calls "
-            f"{undisturbed}. At times, by itself or by what else the machine does, it fares {fares} against "
-            f"the baseline."
+            f"{cell}, {title}: {told} {interval} over all calls, {undisturbed} over those that nothing "
+            f"disturbed, which the table shows. So at times, by itself or for what else the machine does, it "
+            f"fares {fares} against the baseline than the table says."
         )
 
 
@@ -363,7 +403,8 @@ def _names(view: View, cells: Iterable[str], markup: Markup) -> str:
     return listed([markup.name(view.name(cell)) for cell in cells])
 
 
-def _some(view: View, cells: Sequence[str], markup: Markup) -> str:
+def some(view: View, cells: Sequence[str], markup: Markup) -> str:
+    """The names of cells, as many as a row has room for."""
     names = [markup.name(view.name(cell)) for cell in cells]
     if len(names) > NAMES_IN_A_ROW + 1:
         names[NAMES_IN_A_ROW:] = [f"{len(names) - NAMES_IN_A_ROW} more"]

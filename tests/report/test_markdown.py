@@ -64,9 +64,21 @@ def test_every_config_has_its_row(builders: ModuleType) -> None:
 
 
 def test_what_is_not_clear_is_shown_so(builders: ModuleType) -> None:
-    """A speedup that is not clear is ~1.0x, with the interval that says how little is known."""
-    figures, *_ = tables(markdown.render(builders.small().results()))
-    assert figures[2]["delay<br>batch 1"].split("<br>")[1].startswith("~1.0x [0.99")
+    """A speedup that is not clear has its value and its interval all the same, and a mark that says why."""
+    text = markdown.render(builders.small().results())
+    figures, *_ = tables(text)
+    assert re.fullmatch(r"1\.00\dx\? \[0\.99\d, 1\.00\d\]", figures[2]["delay<br>batch 1"].split("<br>")[1])
+    legend = '`?` behind a figure: not clear, the interval includes "no change".'
+    assert legend in text and "`~` behind a figure" not in text
+    noisy = builders.Run(
+        cells={"slightly": builders.Made(delay=1.96)},
+        control=builders.Made(delay=2.1),
+        metrics=(builders.DELAY,),
+    )
+    text = markdown.render(noisy.results())
+    figures, *_ = tables(text)
+    assert re.search(r"<br>1\.0\d+x~ \[1\.0\d+, 1\.0\d+\]$", figures[1]["delay<br>batch 1"])
+    assert "`~` behind a figure: not clear, no larger than the noise that the control shows." in text
 
 
 def test_what_did_not_end_well_keeps_its_row(builders: ModuleType) -> None:
@@ -78,7 +90,7 @@ def test_what_did_not_end_well_keeps_its_row(builders: ModuleType) -> None:
     shown = r"**out of memory** in convert: ValueError: a|b \_\_init\_\_ of a_b took \*all\* \[31m \<b\>"
     assert figures[1]["hits"] == front[1]["why"] == shown
     assert set(list(figures[1].values())[2:-2]) == {"-"}
-    assert (front[1]["on the front"], front[1]["membership"]) == ("no", "-")
+    assert (front[1]["on the front"], front[1]["resampled runs"]) == ("no", "-")
     assert "a\\|b" in text
 
 
@@ -110,7 +122,8 @@ def test_the_front_is_said_in_words(builders: ModuleType) -> None:
     assert [row["on the front"] for row in rows] == ["no", "yes", "yes", "no"]
     assert rows[3]["why"] == "dominated by one and other"
     assert rows[1]["why"] == "tied with other"
-    assert [row["membership"] for row in rows][::3] == ["0 %", "0 %"]
+    assert [row["resampled runs"] for row in rows][::3] == ["0 of 100", "0 of 100"]
+    assert "12 of 100: it is on the front in so many resampled runs" in text
 
 
 def test_many_names_are_cut_short(builders: ModuleType) -> None:
@@ -125,18 +138,53 @@ def test_no_front_is_said(builders: ModuleType) -> None:
     lost = builders.Made(outcome="crashed", stage="build", cause="SIGSEGV", waves=())
     run = builders.Run(cells={}, base=lost, control=None, measuring={"ended_by": "the baseline failed"})
     text = markdown.render(run.results())
-    assert "There is no front: no cell has figures on all axes." in text
+    assert "There is no front: no config has figures on all axes." in text
     assert "Measuring ended: the baseline failed" in text
-    assert "There is no control" in section(text, "Noise floor")
+    assert "The run has no control" in section(text, "Noise floor")
+
+
+def test_a_failed_baseline_is_said_first(builders: ModuleType) -> None:
+    """Before anything else it is said that there is nothing to compare with, and why; nothing is picked."""
+    failed = builders.Made(outcome="failed", stage="probe", cause="7e-9 apart")
+    text = markdown.render(builders.small(base=failed).results())
+    told = (
+        "**The baseline failed, so nothing is compared with it and nothing is picked.** "
+        "`base`: **failed** in probe: 7e-9 apart"
+    )
+    assert text.split("\n\n")[2] == told
+    assert "## Picks" not in text and "how it compares with" not in text
+
+
+def test_another_network_is_marked_and_told(builders: ModuleType) -> None:
+    """A row whose outputs are below 0 dB has a mark under its name, and a line above the table says why."""
+    run = builders.small()
+    recording = run.recording()
+    recording.outputs["toy/quick"] = -recording.outputs["toy/quick"]
+    recording.outputs["toy/alike"][0, 0] = float("nan")
+    text = markdown.render(run.results(recording))
+    line = (
+        "**Not the same network any more:** `quick` (SQNR -6.0 dB) and `alike` (no SQNR). Their outputs "
+        "differ from those of `base` by more than these are large (below 0 dB), or are not finite, or have "
+        "another shape. They are marked with !, and are neither on the front nor picked."
+    )
+    assert -1 < text.index(line) < text.index("| config")
+    figures, front, _ = tables(text)
+    marked = [row["config"] for row in figures]
+    assert marked == ["base<br>baseline", "quick<br>! another network", "alike<br>! another network", "lost"]
+    assert (figures[1]["on the front"], front[1]["why"]) == (
+        "no",
+        "not judged: not the same network any more",
+    )
+    assert "another network" not in markdown.render(run.results())
 
 
 def test_picks_respect_ties(builders: ModuleType) -> None:
-    """A pick names its aim, its cell, who is tied with it, and what decided."""
+    """A pick names its aim, its batch size, its cell, who is tied with it within what, and what decided."""
     cells = {"large": builders.Made(delay=0.5), "little": builders.Made(delay=0.5, weight=500_000)}
     picks = section(markdown.render(builders.Run(cells=cells).results()), "Picks")
-    assert "- If you care about **the lightest**, pick `little`.\n" in picks
-    tied = "pick `little`; tied with `large` on this, decided by `weight`.\n"
-    assert f"- If you care about **the quickest**, {tied}" in picks
+    assert "- For **the lightest**, pick `little`.\n" in picks
+    tied = "pick `little`; tied with `large` within 2 %, decided by `weight`.\n"
+    assert f"- For **the quickest** (batch 1), {tied}" in picks
 
 
 def test_the_noise_floor_is_under_the_table(builders: ModuleType) -> None:
@@ -147,6 +195,26 @@ def test_the_noise_floor_is_under_the_table(builders: ModuleType) -> None:
     assert rows[0]["control against baseline"].startswith("1.00")
     assert rows[0]["95 % interval"].startswith("[")
     assert "not to be trusted" not in text
+
+
+def test_what_derives_from_another_metric_shows_no_noise_of_its_own(builders: ModuleType) -> None:
+    """Of a metric and what derives from it the noise floor has one line; alone, the derived has its own."""
+    run = builders.Run(cells={})
+    recording = run.recording()
+    for series in recording.series.values():
+        series["rate", 1] = evolve(series["delay", 1], values=1 / series["delay", 1].values)
+    derived = {
+        "name": "rate",
+        "phase": "derived",
+        "better": "higher",
+        "compare": "ratio",
+        "derived_from": ["delay"],
+    }
+    rate = evolve(builders.DELAY, **derived)
+    for metrics, shown in (((builders.DELAY, rate), ["delay (batch 1)"]), ((rate,), ["rate (batch 1)"])):
+        text = markdown.render(evolve(run, metrics=metrics).results(recording))
+        (rows,) = tables(section(text, "Noise floor"))
+        assert [row["metric"] for row in rows] == shown
 
 
 def test_an_alarm_is_seen_before_the_table(builders: ModuleType) -> None:
@@ -171,17 +239,20 @@ def test_an_alarm_is_seen_before_the_table(builders: ModuleType) -> None:
         ),
         (
             {"ended_by": "budget", "seconds": 211.6},
-            "Measuring ended with its budget of 60 s (the waves that every run has took 212 s), before the",
+            "Measuring ended with its budget of 60 s (the least number of waves took 212 s), before the",
         ),
         (
             {"ended_by": "waves"},
-            "Measuring ended after the waves that every run has: no speedup was measured in them: 6 waves",
+            "Measuring ended after the least number of waves, since no speedup was measured in them: 6 waves",
         ),
         (
             {"quick": True},
             "**This was a quick look**: with so few waves the intervals claim more than",
         ),
-        ({"unsteady": [["toy/quick", 32]]}, "Not steady after warming: `quick` (batch 32)."),
+        (
+            {"unsteady": [["toy/quick", 32]]},
+            "Calls were not steady yet when warming ended: `quick` (batch 32).",
+        ),
         (
             {
                 "deaths": [

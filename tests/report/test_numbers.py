@@ -74,13 +74,19 @@ def test_a_value_shows_how_far_it_can_be_trusted(
     ("unit", "kind", "value", "ci", "clear", "shown"),
     [
         ("ms", "speedup", 4.312, (4.26, 4.364), True, ("4.31x ±1.2 %", "")),
-        ("ms", "speedup", 0.892, (0.783, 1.017), False, ("~1.0x", "[0.78, 1.02]")),
+        ("ms", "speedup", 0.892, (0.783, 1.017), False, ("0.89x?", "[0.78, 1.02]")),
+        ("ms", "speedup", 1.03, (1.016, 1.044), False, ("1.030x~", "[1.016, 1.044]")),
+        ("ms", "speedup", 1.02, (1.0004, 1.04), False, ("1.0200x~", "[1.0004, 1.0400]")),
+        ("ms", "speedup", 1.0, (0.99999, 1.3), False, ("1.00x?", "[1.00, 1.30]")),
         ("ms", "speedup", 1.0031, (1.0015, 1.0047), True, ("1.0031x ±0.16 %", "")),
         ("ms", "speedup", 2.0, None, None, ("2.00x ±?", "")),
         ("bytes", "ratio", 0.2561, (0.2561, 0.2561), True, ("0.256x", "")),
         ("bytes", "ratio", 1.0, (1.0, 1.0), False, ("1.00x", "")),
-        ("fraction", "difference", -0.0012, (-0.0025, 0.0001), False, ("-0.12 pt", "[-0.25, +0.01]")),
-        ("fraction", "difference", -0.00001, (-0.0003, 0.0003), False, ("+0.00 pt", "[-0.03, +0.03]")),
+        ("bytes", "ratio", 1.00003, (1.00003, 1.00003), True, ("1.00003x", "")),
+        ("fraction", "difference", -0.0012, (-0.0025, 0.0001), False, ("-0.12 pt?", "[-0.25, +0.01]")),
+        ("fraction", "difference", 0.0012, (0.0001, 0.0025), False, ("+0.12 pt~", "[+0.01, +0.25]")),
+        ("fraction", "difference", -0.00001, (-0.0003, 0.0003), False, ("+0.00 pt?", "[-0.03, +0.03]")),
+        ("fraction", "difference", 2e-7, (2e-7, 2e-7), True, ("+0.00002 pt", "")),
         ("dB", "difference", 1.5, None, None, ("+1.50 dB", "")),
     ],
 )
@@ -92,17 +98,24 @@ def test_a_delta_shows_what_is_known(
     clear: bool | None,
     shown: tuple[str, str],
 ) -> None:
-    """Ratios have a plus-minus in percent or are ~1.0x, differences of fractions are in points."""
+    """The estimate and its interval are always there; a mark says why a difference is not called clear."""
     compared = Comparison(kind=kind, value=value, ci=ci, p=None, clear=clear)
     assert numbers.comparison(compared, _metric(unit, kind)) == shown
 
 
 @pytest.mark.parametrize(
-    ("share", "shown"), [(0, "0 %"), (0.001, "<1 %"), (0.036, "4 %"), (0.999, ">99 %"), (1, "100 %")]
+    ("share", "shown"),
+    [
+        (0, "0 of 100"),
+        (0.001, "<1 of 100"),
+        (0.036, "4 of 100"),
+        (0.999, ">99 of 100"),
+        (1, "100 of 100"),
+    ],
 )
-def test_membership_is_not_rounded_to_certainty(share: float, shown: str) -> None:
-    """0 % and 100 % are said only of what happened in no draw or in all."""
-    assert numbers.percent(share) == shown
+def test_a_share_of_resampled_runs_is_not_rounded_to_certainty(share: float, shown: str) -> None:
+    """None and all are said only of what happened in no resampled run or in all."""
+    assert numbers.of_100(share) == shown
 
 
 def _metric(unit: str, compare: Any) -> Metric:

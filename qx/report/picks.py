@@ -1,0 +1,134 @@
+"""What to take, in words; and for what the noise allows no pick, with what would."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from qx.records import Metric
+from qx.report import numbers
+from qx.report.tables import Column, View
+from qx.report.wording import Markup, count, listed, some
+from qx.results import PickResult, UndecidedResult
+
+
+def sentences(view: View, markup: Markup) -> Iterator[str]:
+    """First what is to be known of all picks and what cannot be picked, then the picks."""
+    results = view.results
+    if not results.picks and not results.undecided:
+        return
+    yield from _caveats(view, markup)
+    if len(results.front) == 1:
+        (only,) = results.front
+        yield f"Only {markup.name(view.name(only))} is there to pick from."
+        return
+    for undecided in results.undecided:
+        yield _no_pick(view, undecided, markup)
+    for pick in results.picks:
+        yield _pick(view, pick, markup)
+
+
+def _caveats(view: View, markup: Markup) -> Iterator[str]:
+    measuring = view.results.run.get("measuring", {})
+    if measuring.get("quick") and measuring.get("waves"):
+        stressed = markup.strong("This was a quick look")
+        waves = count(measuring["waves"], "wave")
+        yield (
+            f"{stressed} of {waves}, whose intervals claim more than they hold. Take its picks as first "
+            f"guesses; a run without {markup.name('--quick')} decides."
+        )
+    if not any(_is_quality(view.results.metrics[column.metric]) for column in view.axes):
+        stressed = markup.strong("Nothing is known of quality")
+        axes = listed([column.title for column in view.axes])
+        yield f"{stressed}: what the configs answer is no axis. Picks go by {axes} alone."
+
+
+def _is_quality(metric: Metric) -> bool:
+    """The metric judges what a model answers, and not what that costs."""
+    judges = metric.phase == "predictions" or (metric.phase, metric.samples) == ("derived", "per_item")
+    return judges and metric.better != "neither"
+
+
+def _pick(view: View, pick: PickResult, markup: Markup) -> str:
+    told = f"For {_aim(pick, markup)}, pick {markup.name(view.name(pick.cell))}"
+    within = _margin(view.results.metrics[pick.metric])
+    if pick.tied_with:
+        told += f"; tied with {some(view, pick.tied_with, markup)}{within}, {_decided(view, pick, markup)}"
+    if pick.not_told_apart:
+        told += f"; {some(view, pick.not_told_apart, markup)} may be as good{within}"
+    return f"{told}."
+
+
+def _decided(view: View, pick: PickResult, markup: Markup) -> str:
+    """Why it is this one of those that are tied."""
+    if pick.decided_by:
+        return f"decided by {markup.name(pick.decided_by)}"
+    if all((front := view.front(cell)) is not None and front.dominated_by for cell in pick.tied_with):
+        return "the only one that no other dominates"
+    return "and no other axis decides"
+
+
+def _no_pick(view: View, undecided: UndecidedResult, markup: Markup) -> str:
+    metric = view.results.metrics[undecided.metric]
+    names = some(view, undecided.contenders, markup)
+    stressed = markup.strong("No pick")
+    told = f"{stressed} for {_aim(undecided, markup)}: "
+    if undecided.half_width is None:
+        return f"{told}too few samples to tell {names} apart. {_advice(view, undecided, markup)}"
+    what = "the items are too few" if metric.samples == "per_item" else "the noise is too large"
+    half = _amount(undecided.half_width, metric)
+    return f"{told}{what} (±{half}) to tell {names} apart. {_advice(view, undecided, markup)}"
+
+
+def _advice(view: View, undecided: UndecidedResult, markup: Markup) -> str:
+    """What would allow a pick."""
+    if view.results.metrics[undecided.metric].samples == "per_item":
+        items = undecided.items
+        return "More items would." if items is None else f"About {_rounded(items):,} items would."
+    quieter = f"a quieter machine (see {markup.name('qx doctor')})"
+    place = undecided.metric, undecided.params
+    if any(floor.alarm and (floor.metric, floor.params) == place for floor in view.results.noise_floor):
+        return f"More seconds would not, as even the control is told from the baseline: it takes {quieter}."
+    if undecided.seconds is None:
+        return f"More seconds ({markup.name('--budget')}) may, or {quieter}."
+    measuring = view.results.run.get("measuring", {})
+    needed, spent = _duration(undecided.seconds), _duration(measuring.get("seconds", 0.0))
+    options = [f"--budget {_rounded(undecided.seconds)}"]
+    if measuring.get("ended_by") == "precision":
+        # Else the run would end before the budget is spent.
+        options.append(f"--precision {float(format(measuring['precision'] / 2, '.1g')):g}")
+    told = markup.name(" ".join(options))
+    told += f" without {markup.name('--quick')}" if measuring.get("quick") else ""
+    return f"About {needed} of measuring would ({told}; this run: {spent}), or {quieter}."
+
+
+def _duration(seconds: float) -> str:
+    """An estimate in seconds, minutes or hours."""
+    for unit, word in ((3600.0, "hours"), (60.0, "minutes")):
+        if seconds >= 5 * unit:
+            return f"{_rounded(seconds / unit):,} {word}"
+    return f"{_rounded(seconds):,} s"
+
+
+def _rounded(number: float) -> int:
+    """An estimate to two digits."""
+    return math.ceil(float(format(number, ".2g")))
+
+
+def _aim(pick: PickResult | UndecidedResult, markup: Markup) -> str:
+    parameters = Column.of(pick.metric, pick.params).parameters
+    return markup.strong(markup.text(pick.aim)) + (f" ({markup.text(parameters)})" if parameters else "")
+
+
+def _margin(metric: Metric) -> str:
+    """What differences a tie leaves room for: the metric's margin."""
+    return f" within {_amount(metric.margin, metric)}" if metric.margin else ""
+
+
+def _amount(size: float, metric: Metric) -> str:
+    """The size of a difference: in percent where the metric is compared by ratio, else in its unit."""
+    scale, unit = (1.0, metric.unit) if metric.compare == "difference" else (100.0, "%")
+    if unit == "fraction":
+        scale, unit = 100.0, "pt"
+    number = numbers.significant(scale * size, 2)
+    return numbers.with_unit(number.rstrip("0").rstrip(".") if "." in number else number, unit)
