@@ -9,16 +9,14 @@ import numpy as np
 from attrs import evolve, frozen
 
 from qx import stats
+from qx.comparison.causes import cause_of
 from qx.comparison.pairs import NotComparable, Pair
-from qx.comparison.records import FALSE_ALARMS, About, Change, Compared, Verdict
+from qx.comparison.records import FALSE_ALARMS, OUTPUTS, About, Change, Compared, Verdict, WhySame
 from qx.comparison.sources import Source, machine, refusal, versions
 from qx.errors import UsageError
 from qx.records import Metric
 from qx.report.tables import Column
 from qx.results import CellResult
-
-#: What the row of the outputs is called; no plugin gives it.
-OUTPUTS = "outputs"
 
 
 @frozen(eq=False)
@@ -40,13 +38,18 @@ def compare(sources: Sequence[Source], *, other_calibration: bool = False) -> Co
     found = [one for ours in others for one in _changes(base, ours)]
     tested = [index for index, one in enumerate(found) if _p(one) is not None]
     adjusted = dict(zip(tested, stats.holm([p for one in found if (p := _p(one)) is not None]), strict=True))
+    metrics = {
+        name: metric for source in reversed(sources) for name, metric in source.results.metrics.items()
+    }
+    judged = [_judged(one, adjusted.get(index)) for index, one in enumerate(found)]
     return Compared(
         runs=tuple(_about(source) for source in sources),
         workloads=dict(base.results.run["workloads"]),
-        metrics={
-            name: metric for source in reversed(sources) for name, metric in source.results.metrics.items()
-        },
-        changes=tuple(_judged(one, adjusted.get(index)) for index, one in enumerate(found)),
+        metrics=metrics,
+        changes=tuple(
+            evolve(change, cause=None if change.metric is None else cause_of(change.metric, metrics))
+            for change in judged
+        ),
         tests=len(tested),
         expected_false_alarms=FALSE_ALARMS * len(tested),
     )
@@ -62,9 +65,11 @@ def _about(source: Source) -> About:
     notes = []
     if loud:
         titles = ", ".join(Column.of(floor.metric, floor.params).title for floor in loud)
-        notes.append(f"its control differs from its baseline beyond 99.9 % in {titles}")
+        notes.append(f"its control differs from its baseline by more than chance (99.9 %) in {titles}")
     if run.get("measuring", {}).get("quick"):
         notes.append("it was a quick look, whose intervals claim too much")
+    if below := [one.cell for one in source.results.outputs if one.is_below_0_db]:
+        notes.append(f"not the same network any more (outputs below 0 dB): {', '.join(below)}")
     if source.recording is None:
         notes.append("its raw samples are not there")
     return About(
@@ -195,7 +200,7 @@ def _outputs(pair: Pair, blank: Change) -> Change | None:
         return evolve(row, reason=f"their shapes are {before.shape} and {after.shape}")
     if np.array_equal(before, after):
         return evolve(row, verdict="same", reason="equal bit for bit", value=1.0, ci=(1.0, 1.0))
-    largest = f"the largest difference is {float(np.abs(after - before).max()):.3g}"
+    largest = f"the largest difference of an output is {float(np.abs(after - before).max()):.3g}"
     if before.ndim < 2 or before.shape[-1] < 2:
         return evolve(row, verdict="changed", reason=largest, kind=None)
     alike = (before.argmax(-1) == after.argmax(-1)).ravel()
@@ -203,7 +208,7 @@ def _outputs(pair: Pair, blank: Change) -> Change | None:
     return evolve(
         row,
         verdict="changed" if other else "same",
-        reason=f"{other:,} of {len(alike):,} answers are others; {largest}",
+        reason=f"{other:,} of {len(alike):,} answers differ; {largest}",
         value=float(alike.mean()),
         ci=stats.wilson(len(alike) - other, len(alike)).ci,
         method="Wilson over items",
@@ -230,26 +235,41 @@ def _judged(found: Found, adjusted: float | None) -> Change:
     )
     if difference.ci is None:
         return evolve(change, reason="too few launches for an interval")
-    return evolve(change, verdict=_verdict(difference, adjusted, found.floor, metric))
+    why_same = _why_same(difference, adjusted, found.floor, metric)
+    if why_same is not None or difference.value == _neutral(difference):
+        return evolve(change, verdict="same", why_same=why_same)
+    return evolve(change, verdict=_direction(difference, metric))
 
 
-def _verdict(
+def _why_same(
     difference: stats.Difference, adjusted: float | None, floor: stats.Difference | None, metric: Metric
-) -> Verdict:
-    neutral = 0.0 if difference.kind == "difference" else 1.0
+) -> WhySame | None:
+    """Why a difference is no change; None where it is one, and where there is no difference at all."""
     assert difference.ci is not None
-    if difference.ci[0] <= neutral <= difference.ci[1]:
-        return "same"
+    if difference.ci[0] == difference.ci[1] == _neutral(difference):
+        return None
+    if difference.ci[0] <= _neutral(difference) <= difference.ci[1]:
+        return "interval"
     if adjusted is not None and adjusted > FALSE_ALARMS:
-        return "same"
+        return "correction"
     if floor is not None and not _larger(difference, floor):
-        return "same"
+        return "noise floor"
+    beyond = _size(difference.value, difference.kind) > _margin(metric, difference.kind)
+    return None if beyond else "margin"
+
+
+def _direction(difference: stats.Difference, metric: Metric) -> Verdict:
     if metric.better == "neither":
         return "changed"
-    more = difference.value > neutral
+    more = difference.value > _neutral(difference)
     if difference.kind == "speedup":
         more = not more
     return "better" if more == (metric.better == "higher") else "worse"
+
+
+def _neutral(difference: stats.Difference) -> float:
+    """The value of no difference."""
+    return 0.0 if difference.kind == "difference" else 1.0
 
 
 def _larger(difference: stats.Difference, floor: stats.Difference) -> bool:

@@ -15,11 +15,17 @@ SCHEMA_VERSION = 1
 #: With this probability at most any of all verdicts of a comparison is a false alarm.
 FALSE_ALARMS = 0.05
 
+#: What the row of the outputs is called; no plugin gives it.
+OUTPUTS = "outputs"
+
 #: ``changed`` is for what has no better direction.
 Verdict: TypeAlias = Literal["same", "better", "worse", "changed", "not comparable", "gone", "new"]
 #: What two runs are compared by: the value, the same items in pairs, the ratio of each to its own baseline,
 #: the values of launches of one machine, the outputs of the evaluation.
 Basis: TypeAlias = Literal["exact", "items", "own baseline", "direct", "outputs"]
+#: Why a difference is no change: its interval includes "no change"; it is not significant once it is
+#: corrected for the number of tests; it is no larger than what the controls show; it is within the margin.
+WhySame: TypeAlias = Literal["interval", "correction", "noise floor", "margin"]
 
 
 @frozen(kw_only=True)
@@ -53,6 +59,11 @@ class Change:
     better: str = "neither"
     basis: Basis | None = None
     verdict: Verdict
+    #: Changes of one cell with the same cause are counted once: the metric that all of them derive from, or
+    #: the outputs. None where it is about the cell as a whole.
+    cause: str | None = None
+    #: Of the verdict ``same``; None where the two sides are equal.
+    why_same: WhySame | None = None
     #: Why there is nothing to compare, or what is remarkable.
     reason: str | None = None
     base: Side | None = None

@@ -210,7 +210,11 @@ def _decided(
     blank = evolve(blank, reason=None, seen=told, method=seen.method)
     if seen.ci is None:
         return evolve(blank, seen=f"{told}, without an interval")
-    return evolve(blank, verdict=_verdict(rule, seen))
+    verdict, beyond = _verdict(rule, seen)
+    if verdict == "too wide" and beyond:
+        # The interval alone would be a breach.
+        blank = evolve(blank, seen=f"{told}, no larger than the noise that the control shows")
+    return evolve(blank, verdict=verdict)
 
 
 # What is held against the limit -------------------------------------------------------------------
@@ -328,17 +332,16 @@ def _widened(
 # The verdict --------------------------------------------------------------------------------------
 
 
-def _verdict(rule: Rule, seen: Seen) -> Verdict:
-    """By the interval, at the limit put into the terms of what was seen."""
+def _verdict(rule: Rule, seen: Seen) -> tuple[Verdict, bool]:
+    """By the interval, at the limit put into the terms of what was seen; and whether all of it is beyond."""
     assert seen.ci is not None
     limit = _limit(rule, seen.kind)
     low, high = seen.ci
     upper = _is_upper(rule, seen.kind)
     if high <= limit if upper else low >= limit:
-        return "met"
-    if (low > limit if upper else high < limit) and _beyond_noise(seen, limit):
-        return "breached"
-    return "too wide"
+        return "met", False
+    beyond = low > limit if upper else high < limit
+    return "breached" if beyond and _beyond_noise(seen, limit) else "too wide", beyond
 
 
 def _limit(rule: Rule, kind: str) -> float:

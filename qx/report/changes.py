@@ -11,7 +11,9 @@ from typing import Any, TypeAlias
 
 from attrs import evolve, frozen
 
+from qx.comparison.causes import ORDER, UNCHANGED, Cause, causes
 from qx.comparison.records import Change, Compared, Verdict
+from qx.records import Metric
 from qx.report import markdown, numbers, terminal, wording
 from qx.report.numbers import NOTHING
 from qx.report.tables import Column
@@ -21,24 +23,28 @@ from qx.results import Comparison
 #: Cell with its options and threads, metric, parameters, basis: what makes a row.
 Row: TypeAlias = tuple[str, str, int, "str | None", str, "str | None"]
 
-VERDICTS: tuple[Verdict, ...] = ("worse", "better", "changed", "gone", "new", "not comparable", "same")
 #: How a row says what it was compared by, where that is not plain.
 BASES = {
     "own baseline": "against own baseline",
-    "direct": "directly, same machine",
+    "direct": "directly",
     "outputs": "same answers",
 }
 
 LEGEND = (
-    "A change is told from the base to the run of the column. same: nothing is told apart from no change; "
-    "same?: so it is, but the interval leaves room for a change that matters (the metric's margin). "
-    "A change marked slightly is real and smaller than the margin."
+    "A change is from the base to the run of the column. same: no change that matters is shown. same?: nor "
+    "is one excluded, since the interval reaches beyond the metric's margin."
+)
+SPEEDUPS = "A speedup is base / other run, so more is faster."
+COUNTED = (
+    "Each cause counts once: a metric at all batch sizes, however it is compared, and what derives from it. "
+    "mixed: better in one figure and worse in another. same?: no change is shown, but the intervals leave "
+    "room for one."
 )
 HOW = (
     "Values of items are compared on the same items in pairs, sizes exactly. What is measured in launches is "
     "compared by each run's own ratio to its own baseline (difference of independent log ratios, Welch's t; "
-    "of calls the ratios of those that nothing disturbed), and directly only where both runs come "
-    "from one machine: what it did in between is then part of it."
+    "for calls, ratios of those that nothing disturbed). Where both runs come from one machine it is "
+    "compared directly too: what the machine did in between is then part of the change."
 )
 
 
@@ -71,14 +77,14 @@ class ChangeView:
         options = ", ".join(f"{name}={value}" for name, value in change.options.items())
         return f"{change.cell} ({options})" if len({one[0] for one in alike}) < len(alike) else change.cell
 
-    def what(self, row: Row, markup: Markup) -> tuple[str, str]:
-        """The metric, and what it was compared by."""
+    def what(self, row: Row, markup: Markup) -> list[str]:
+        """The metric, its parameters, and what it was compared by."""
         change = self._any(row)
         if change.metric is None:
-            return "the whole cell", ""
+            return ["the whole cell"]
         parameters = Column.of(change.metric, change.params).parameters
         about = [parameters, BASES.get(change.basis or "", "")]
-        return markup.name(change.metric), ", ".join(filter(None, about))
+        return [markup.name(change.metric), *filter(None, about)]
 
     def base(self, row: Row) -> str:
         """What the base has."""
@@ -96,46 +102,91 @@ class ChangeView:
         return [line for line in (own, self.delta(change), self.verdict(change, markup)) if line]
 
     def delta(self, change: Change) -> str:
-        """The change with its interval."""
+        """The change with its interval; where two sides look alike, their difference too."""
         if change.value is None or change.kind is None or change.metric is None:
             return ""
         if change.kind == "agreeing":
             exact = change.value in (0.0, 1.0)
             return f"{100 * change.value:.{0 if exact else 2}f} %"
-        compared = Comparison(
-            kind=change.kind, value=change.value, ci=change.ci, p=change.p, clear=change.verdict != "same"
-        )
-        return " ".join(filter(None, numbers.comparison(compared, self.compared.metrics[change.metric])))
+        metric = self.compared.metrics[change.metric]
+        compared = Comparison(kind=change.kind, value=change.value, ci=change.ci, p=change.p, clear=True)
+        told = " ".join(filter(None, numbers.comparison(compared, metric, change.why_same)))
+        return told + self._of_sides(change, metric)
+
+    def _of_sides(self, change: Change, metric: Metric) -> str:
+        """The difference of two exact values that look alike once they are rounded."""
+        base, ours = change.base, change.ours
+        if change.basis != "exact" or change.kind == "difference" or base is None or ours is None:
+            return ""
+        if base.value == ours.value or numbers.value(base, metric) != numbers.value(ours, metric):
+            return ""
+        return f" ({ours.value - base.value:+,.12g} {metric.unit})"
 
     def verdict(self, change: Change, markup: Markup) -> str:
         """The verdict in words, stressed where it is one to look at."""
         if change.verdict == "same":
             return "same?" if change.within_margin is False else "same"
-        slightly = " slightly" if change.beyond_margin is False else ""
-        if change.verdict == "changed":
-            return f"changed{slightly}"
-        return markup.strong(change.verdict) + slightly
+        return "changed" if change.verdict == "changed" else markup.strong(change.verdict)
 
-    def summary(self, cell: Row, run: str, markup: Markup) -> str:
-        """A cell in one run: what is not the same, and how much is."""
+    def causes(self, run: str, cell: Row | None = None) -> list[Cause]:
+        """The causes of what changed in a run, in one cell or in all."""
         changes = [
             one
             for row, found in self.rows.items()
-            if row[:3] == cell[:3]
+            if cell is None or row[:3] == cell[:3]
             for name, one in found.items()
             if name == run
         ]
-        told = []
-        for verdict, slight in ((one, slight) for one in VERDICTS[:-1] for slight in (False, True)):
-            of = [one for one in changes if one.verdict == verdict and (one.beyond_margin is False) == slight]
-            if of:
-                names = dict.fromkeys(self._short(one, markup) for one in of)
-                said = f"slightly {verdict}" if slight else markup.strong(verdict)
-                told.append(f"{said} {wording.listed(list(names))}")
-        same = sum(one.verdict == "same" for one in changes)
-        if same:
-            told.append(f"same {same} of {len(changes)}")
-        return "; ".join(told) or NOTHING
+        by_cell: dict[tuple[str, str, int], list[Change]] = {}
+        for one in changes:
+            by_cell.setdefault(_row(one)[:3], []).append(one)
+        return [cause for of in by_cell.values() for cause in causes(of, self.compared.metrics)]
+
+    def headlines(self, cell: Row, run: str, markup: Markup) -> list[str]:
+        """A line for each cause of what changed in a cell; empty where nothing is shown to have changed."""
+        return [
+            self._headline(cause, markup)
+            for cause in self.causes(run, cell)
+            if cause.verdict not in UNCHANGED
+        ]
+
+    def lines(self, cell: Row, run: str, markup: Markup) -> list[str]:
+        """The headlines, and of how many causes no change is shown: ``5 same, 2 same?``."""
+        found = Counter(cause.verdict for cause in self.causes(run, cell))
+        unchanged = ", ".join(f"{found[one]} {one}" for one in reversed(UNCHANGED) if found[one])
+        return [*self.headlines(cell, run, markup), *([unchanged] if unchanged else [])]
+
+    def _headline(self, cause: Cause, markup: Markup) -> str:
+        """``latency **worse** 0.95x to 0.97x (batch 1 and batch 32)``."""
+        if cause.changes[0].metric is None:
+            (change,) = cause.changes
+            reason = textwrap.shorten(change.reason or "", markdown.ROOM, placeholder=" ...")
+            return f"the whole cell {markup.strong(change.verdict)}: {markup.text(reason)}"
+        groups: dict[tuple[str, Verdict], list[Change]] = {}
+        for change in cause.changes:
+            groups.setdefault((change.metric or "", change.verdict), []).append(change)
+        told: dict[str, list[str]] = {}
+        for (metric, verdict), changes in groups.items():
+            word = "changed" if verdict == "changed" else markup.strong(verdict)
+            parts = [
+                self._figures([one for one in changes if (one.basis == "direct") == direct], direct=direct)
+                for direct in (False, True)
+            ]
+            words = " ".join([word, ", ".join(filter(None, parts))]).rstrip()
+            told.setdefault(markup.name(metric), []).append(words)
+        return ", ".join(f"{name} {', '.join(words)}" for name, words in told.items())
+
+    def _figures(self, changes: Sequence[Change], *, direct: bool) -> str:
+        """Changes of one metric by one basis: the figure, or the range of several, and at which sizes."""
+        told = [delta for one in changes if (delta := self.delta(one))]
+        if not told:
+            return ""
+        if len(told) > 1:
+            ends = sorted(changes, key=lambda one: one.value or 0.0)
+            told = [self.delta(evolve(one, ci=None)).removesuffix(" ±?") for one in (ends[0], ends[-1])]
+        sizes = [Column.of(one.metric or "", one.params).parameters for one in changes if one.params]
+        at = f" ({wording.listed(sizes)})" if sizes else ""
+        return ("directly " if direct else "") + " to ".join(dict.fromkeys(told)) + at
 
     def reasons(self, markup: Markup) -> Iterator[str]:
         """Why there is no figure, and what is remarkable of one."""
@@ -144,18 +195,13 @@ class ChangeView:
             for run, change in found.items():
                 if change.reason is None or change.verdict == "same":
                     continue
-                metric, about = self.what(row, markup)
-                where = f"{markup.name(self.name(row))}, {metric}{f' ({about})' if about else ''}"
+                metric, *about = self.what(row, markup)
+                where = f"{markup.name(self.name(row))}, {metric}"
+                where += f" ({', '.join(about)})" if about else ""
                 told = f"{markup.text(run)}: {change.verdict}: {markup.text(change.reason)}"
                 seen.setdefault(told, []).append(where)
         for told, places in seen.items():
             yield f"{'; '.join(places)}: {told}"
-
-    def _short(self, change: Change, markup: Markup) -> str:
-        metric, basis = self.what(_row(change), markup)
-        about = basis.replace("against own baseline", "").strip(", ")
-        delta = self.delta(change) if change.verdict in ("worse", "better") else ""
-        return f"{metric}{f' ({about})' if about else ''}{f' {delta}' if delta else ''}"
 
     def _side(self, change: Change, side: Any) -> str:
         assert change.metric is not None
@@ -187,20 +233,25 @@ def correction(compared: Compared) -> str:
     if not compared.tests:
         return "No change had to be tested."
     return (
-        f"{wording.count(compared.tests, 'change was', 'changes were')} tested. Each by itself, at 5 %, "
-        f"{compared.expected_false_alarms:.1f} would be false alarms where nothing changed; the verdicts are "
-        "corrected for that (Holm): with 95 % probability none of them is. Intervals are 95 % each. "
-        "A change of launches must also be larger than what the control shows."
+        f"{wording.count(compared.tests, 'change was', 'changes were')} tested. At 5 % each, "
+        f"{compared.expected_false_alarms:.1f} false alarms are expected where nothing changed. The verdicts "
+        "are corrected for that (Holm): with 95 % probability none is a false alarm. Intervals are of "
+        "95 % each. What is measured in launches must also change by more than the control shows."
     )
 
 
-def counts(compared: Compared) -> str:
-    """How many changes there are of each verdict, in a line."""
-    found = Counter(change.verdict for change in compared.changes)
-    return (
-        ", ".join(f"{found[verdict]} {verdict}" for verdict in VERDICTS if found[verdict])
-        or "nothing to compare"
-    )
+def counts(view: ChangeView, run: str) -> str:
+    """How many causes there are of each verdict, in a line."""
+    found = Counter(cause.verdict for cause in view.causes(run))
+    return ", ".join(f"{found[verdict]} {verdict}" for verdict in ORDER if found[verdict]) or "nothing"
+
+
+def legend(compared: Compared, markup: Markup) -> str:
+    """How verdicts and marks are to be read; of the marks, those that occur."""
+    reasons = {change.why_same for change in compared.changes}
+    marks = wording.marks([why for why in numbers.MARKS if why in reasons], markup)
+    faster = [SPEEDUPS] if any(change.kind == "speedup" for change in compared.changes) else []
+    return " ".join([LEGEND, *faster, *marks, HOW])
 
 
 def _environments(view: ChangeView, text: Callable[[str], str]) -> tuple[list[str], list[list[str]]]:
@@ -236,7 +287,8 @@ def _page(view: ChangeView) -> Iterator[str]:
     labels = [about.label for about in compared.runs[1:]]
     names = wording.listed([markup.name(name) for name in compared.workloads])
     yield f"# What changed: {names}"
-    yield f"Base: {markdown.escape(compared.base.label)}. {counts(compared).capitalize()}."
+    told = [f"{markdown.escape(label)}: {counts(view, label)}." for label in labels]
+    yield f"From {markdown.escape(compared.base.label)} to {' To '.join(told)} {COUNTED}"
     if notes := _notes(compared, markdown.escape):
         yield markdown.bullets(notes)
     yield markdown.table(
@@ -244,7 +296,10 @@ def _page(view: ChangeView) -> Iterator[str]:
         [
             [
                 markup.name(view.name(cell)),
-                *(view.summary(cell, label, markup).replace("|", "\\|") for label in labels),
+                *(
+                    markdown.BREAK.join(view.lines(cell, label, markup)).replace("|", "\\|") or NOTHING
+                    for label in labels
+                ),
             ]
             for cell in view.cells
         ],
@@ -255,12 +310,12 @@ def _page(view: ChangeView) -> Iterator[str]:
     for row in view.rows:
         figures = [[view.base(row)], *(view.figure(row, label, markup) for label in labels)]
         drawn = [markdown.BREAK.join(markdown.unbroken(line) for line in lines) for lines in figures]
-        metric, about = view.what(row, markup)
-        rows.append([markup.name(view.name(row)), markdown.BREAK.join(filter(None, (metric, about))), *drawn])
+        what = markdown.BREAK.join(view.what(row, markup))
+        rows.append([markup.name(view.name(row)), what, *drawn])
     yield markdown.table(
         ["config", "metric", *(markdown.escape(about.label) for about in compared.runs)], rows
     )
-    yield f"{LEGEND} {HOW}"
+    yield legend(compared, markup)
     if reasons := list(view.reasons(markup)):
         yield "## Reasons"
         yield markdown.bullets(reasons)
@@ -278,8 +333,11 @@ def _screens(view: ChangeView, drawing: terminal.Drawing) -> Iterator[str]:
     compared, markup = view.compared, terminal.MARKUP
     labels = [about.label for about in compared.runs[1:]]
     yield f"What changed: {wording.listed(list(compared.workloads))}, from {compared.base.label}"
-    for note in _notes(compared, wording.printable):
-        yield drawing.sentence(note, "- ")
+    if notes := _notes(compared, wording.printable):
+        yield "\n".join(drawing.sentence(note, "- ") for note in notes)
+    for label in labels:
+        yield "\n".join(_headlines(view, label, drawing))
+    yield drawing.sentence(COUNTED)
     header: Sequence[str] = ["config", "metric", *_heads(drawing, compared)]
     rows = [
         [
@@ -291,14 +349,26 @@ def _screens(view: ChangeView, drawing: terminal.Drawing) -> Iterator[str]:
         for row in view.rows
     ]
     yield drawing.tables(header, rows, keys=2)
-    for reason in view.reasons(markup):
-        yield drawing.sentence(reason, "- ")
-    yield f"In all: {counts(compared)}."
+    if reasons := list(view.reasons(markup)):
+        yield "\n".join(["Reasons:", *(drawing.sentence(reason, "- ") for reason in reasons)])
     yield drawing.sentence(correction(compared))
-    yield drawing.sentence(LEGEND)
-    yield drawing.sentence(HOW)
+    yield drawing.sentence(legend(compared, markup))
     header, rows = _environments(view, wording.printable)
     yield drawing.tables(header, rows)
+
+
+def _headlines(view: ChangeView, label: str, drawing: terminal.Drawing) -> Iterator[str]:
+    """What changed in a run, config by config; those in which nothing did in one line."""
+    yield drawing.sentence(f"To {wording.printable(label)}: {counts(view, label)}")
+    same = []
+    for cell in view.cells:
+        if not view.headlines(cell, label, terminal.MARKUP):
+            same.append(view.name(cell))
+            continue
+        yield f"  {view.name(cell)}"
+        yield from (drawing.sentence(line, "    ") for line in view.lines(cell, label, terminal.MARKUP))
+    if same:
+        yield drawing.sentence(f"no change is shown: {wording.listed(same)}", "  ")
 
 
 def _heads(drawing: terminal.Drawing, compared: Compared) -> list[str]:

@@ -100,6 +100,17 @@ def test_an_unchanged_run_keeps_the_strictest_rules(run: Source) -> None:
     assert ruling.passes(strict=True)
 
 
+def test_noise_is_told_apart_from_a_wide_interval(builders: ModuleType) -> None:
+    """An interval that lies beyond the limit and is no breach says why: the control shows as much."""
+    cells = {"slightly": builders.Made(delay=2.06)}
+    rule = '[[rule]]\nmetric = "delay"\nsmallest_speedup = 1\n'
+    (decision,) = gate(rule, source(builders.Run(cells=cells, control=builders.Made(delay=2.2)))).decisions
+    assert decision.verdict == "too wide"
+    assert decision.line.split(": ")[2].startswith("0.97")
+    assert "], no larger than the noise that the control shows (smallest_speedup" in decision.line
+    assert one(gate(rule, source(builders.Run(cells=cells)))) == "breached"
+
+
 def test_rules_are_held_jointly(builders: ModuleType) -> None:
     """Of 300 runs whose truth lies on every limit, few tell any breach; each by itself would tell 40."""
     rules = (

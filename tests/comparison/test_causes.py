@@ -1,0 +1,159 @@
+"""One line for each cause: what is counted once, however many figures show it."""
+
+from __future__ import annotations
+
+import re
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from attrs import evolve
+
+from qx.comparison import Compared, Source, compare
+from qx.comparison.causes import Cause, cause_of, causes
+from qx.comparison.records import Change
+from qx.records import Metric
+from qx.report import changes
+from qx.report.changes import ChangeView
+from qx.report.terminal import MARKUP
+
+ONE = {"fingerprint": "one"}
+
+
+def rate(builders: ModuleType, **fields: Any) -> Metric:
+    """Calls a second, of the calls that ``delay`` timed."""
+    derived = {"name": "rate", "phase": "derived", "better": "higher", "compare": "ratio"}
+    return evolve(builders.DELAY, **{**derived, "derived_from": ["delay"], **fields})
+
+
+def source(run: Any, label: str, metric: Metric, **environment: Any) -> Source:
+    """A run with ``rate`` besides."""
+    run = evolve(run, metrics=(*run.metrics, metric), environment={**ONE, **environment})
+    recording = run.recording()
+    for series in recording.series.values():
+        for size in run.batch_sizes:
+            series["rate", size] = evolve(series["delay", size], values=1000 / series["delay", size].values)
+    return Source(place=label, results=run.results(recording), recording=recording, label=label)
+
+
+def compared(builders: ModuleType, metric: Metric, **made: Any) -> Compared:
+    """``quick`` as it was and as it is, with another torch on the same machine."""
+    cells = builders.small().cells
+    worse = {**cells, "quick": evolve(cells["quick"], **made)}
+    newer = {"distributions": {"torch": "2.15.0"}}
+    return compare(
+        [
+            source(builders.small(), "base", metric),
+            source(builders.small(cells=worse, seed=1), "ours", metric, **newer),
+        ]
+    )
+
+
+def lines(comparison: Compared, config: str = "quick") -> list[str]:
+    """The headlines of a config."""
+    view = ChangeView(comparison)
+    (cell,) = (row for row in view.cells if view.name(row) == config)
+    return view.headlines(cell, "ours", MARKUP)
+
+
+def test_a_slower_call_is_one_change(builders: ModuleType) -> None:
+    """Latency, what derives from it, two batch sizes and two bases: one line, with the range."""
+    slower = compared(builders, rate(builders), delay=1.0)
+    (line,) = lines(slower)
+    figures = r"0\.\d+x to 0\.\d+x \(batch 1 and batch 32\)"
+    assert re.fullmatch(f"delay worse {figures}, directly {figures}", line)
+    assert sum(one.verdict == "worse" for one in slower.changes) == 8
+    assert changes.counts(ChangeView(slower), "ours").startswith("1 worse, ")
+    assert {one.cause for one in slower.changes if one.metric in ("delay", "rate")} == {"delay"}
+
+
+def test_what_derives_from_nothing_is_a_change_of_its_own(builders: ModuleType) -> None:
+    """A metric that does not say what it derives from is counted by itself."""
+    told = lines(compared(builders, rate(builders, derived_from=[]), delay=0.6))
+    assert [line.split()[0] for line in told] == ["delay", "rate"]
+
+
+def test_memory_is_one_change(builders: ModuleType) -> None:
+    """More memory than its own baseline and than before is one line."""
+    (line,) = lines(compared(builders, rate(builders), heap=600))
+    assert line.startswith("heap worse 1.50") and ", directly 1.50" in line
+
+
+def test_other_answers_are_one_change(builders: ModuleType) -> None:
+    """Outputs that changed and fewer right answers have one cause, and the metric that judges tells it."""
+    fewer = compared(builders, rate(builders), hits=700)
+    assert [line.split(" [")[0] for line in lines(fewer)] == ["hits worse -15.00 pt"]
+    outputs = [one for one in fewer.changes if one.metric == "outputs" and one.config == "quick"]
+    assert [one.verdict for one in outputs] == ["changed"]
+    few = compared(builders, rate(builders), hits=848)
+    assert lines(few) == ["outputs changed 99.80 %"]
+
+
+def test_a_difference_within_the_margin_is_none(builders: ModuleType) -> None:
+    """Bytes are exact, and a header of a few of them is no change all the same; both sides show the bytes."""
+    few = compared(builders, rate(builders), weight=260_012)
+    assert lines(few) == []
+    (change,) = (one for one in few.changes if (one.config, one.metric) == ("quick", "weight"))
+    assert (change.verdict, change.why_same, change.beyond_margin) == ("same", "margin", False)
+    assert ChangeView(few).delta(change) == "1.00005x< (+12 bytes)"
+    many = compared(builders, rate(builders), weight=263_000)
+    assert lines(many) == ["weight worse 1.01x"]
+
+
+def test_a_cause_may_be_better_and_worse() -> None:
+    """Better at one batch size and worse at another is one mixed cause, with both its changes."""
+    blank = Change(
+        run="ours",
+        workload="toy",
+        cell="toy/quick",
+        config="quick",
+        options={},
+        threads=1,
+        metric="delay",
+        cause="delay",
+        verdict="better",
+    )
+    other = evolve(blank, verdict="worse", params={"batch_size": 32})
+    same = evolve(blank, verdict="same", within_margin=False)
+    assert causes([blank, other, same], {}) == [Cause(verdict="mixed", changes=(blank, other))]
+    assert causes([same], {}) == [Cause(verdict="same?", changes=())]
+    assert causes([evolve(same, within_margin=True)], {}) == [Cause(verdict="same", changes=())]
+
+
+def test_a_circle_of_derivations_is_no_hang(builders: ModuleType) -> None:
+    """Two metrics that each claim to derive from the other are counted, under one of them."""
+    metrics = {
+        name: rate(builders, name=name, derived_from=[of])
+        for name, of in (("one", "other"), ("other", "one"))
+    }
+    assert cause_of("one", metrics) in metrics
+    blank = Change(
+        run="r", workload="w", cell="w/c", config="c", options={}, threads=1, metric="one", verdict="worse"
+    )
+    group = [blank, evolve(blank, metric="other")]
+    assert causes(group, metrics) == [Cause(verdict="worse", changes=tuple(group))]
+
+
+@pytest.mark.parametrize(
+    ("made", "why"),
+    [
+        ({}, {"interval", None}),
+        ({"delay": 0.505}, {"margin"}),
+    ],
+)
+def test_it_is_told_why_a_difference_is_none(
+    builders: ModuleType, made: dict[str, Any], why: set[str | None]
+) -> None:
+    """The interval includes no change, or the change is within the margin; in JSON and by the mark."""
+    comparison = compared(builders, rate(builders), **made)
+    own = [
+        one
+        for one in comparison.changes
+        if (one.config, one.metric, one.basis) == ("quick", "delay", "own baseline")
+    ]
+    assert {one.why_same for one in own} <= why
+    assert all(np.isfinite(one.value or np.nan) for one in own)
+    for one in own:
+        mark = {"interval": "?", "margin": "<"}[one.why_same or "interval"]
+        assert f"x{mark} [" in ChangeView(comparison).delta(one)
