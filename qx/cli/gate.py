@@ -59,6 +59,10 @@ def run(arguments: argparse.Namespace) -> int:
             f'note: no rule of {rules.place} has a limit with against = "base": {base.place} decides nothing'
         )
         print(f"qx: {note}", file=sys.stderr)
+    for cell in (one.cell for one in source.results.outputs if one.is_below_0_db):
+        print(
+            f"qx: note: {cell} is not the same network any more: its outputs are below 0 dB", file=sys.stderr
+        )
     ruling = decide(rules, source, base, other_calibration=arguments.other_calibration)
     written = {}
     if arguments.junit is not None:

@@ -40,7 +40,7 @@ def _caveats(view: View, markup: Markup) -> Iterator[str]:
     if not any(_is_quality(view.results.metrics[column.metric]) for column in view.axes):
         stressed = markup.strong("Nothing is known of quality")
         axes = listed([column.title for column in view.axes])
-        yield f"{stressed}: what the configs answer is no axis. Picks go by {axes} alone."
+        yield f"{stressed}: no axis judges what the configs answer. Picks go by {axes} alone."
 
 
 def _is_quality(metric: Metric) -> bool:

@@ -100,9 +100,9 @@ def another_network(view: View, markup: Markup) -> str | None:
     stressed = markup.strong("Not the same network any more:")
     baseline = markup.name(view.name(view.baseline))
     return (
-        f"{stressed} {listed(cells)}. Their outputs differ from those of {baseline} by more than these are "
-        f"large (below 0 dB), or are not finite, or have another shape. They are marked with "
-        f"{ANOTHER_NETWORK[0]}, and are neither on the front nor picked."
+        f"{stressed} {listed(cells)}. Against {baseline} the error of the outputs is larger than the outputs "
+        "themselves (below 0 dB), or they are not finite, or have another shape. Such a row is marked with "
+        f"{ANOTHER_NETWORK[0]}, and is neither on the front nor picked."
     )
 
 

@@ -120,6 +120,18 @@ def test_strict_fails_what_cannot_be_told(qx: Qx) -> None:
     assert [(one.get("failures"), one.get("skipped")) for one in counts] == [("0", "1"), ("1", "0")]
 
 
+def test_another_network_is_never_silent(qx: Qx, builders: ModuleType) -> None:
+    """A cell whose outputs are below 0 dB is told in a note, whatever the rules say of it."""
+    run = builders.small()
+    recording = run.recording()
+    recording.outputs["toy/quick"] = -recording.outputs["toy/quick"]
+    results.write(Path("run"), run.results(recording), "", recording)
+    Path("qx-gate.toml").write_text('[[rule]]\nconfig = "quick"\nmetric = "weight"\nlargest = 300_000\n')
+    done = qx("gate", "run")
+    assert done.code == 0
+    assert done.err == "qx: note: toy/quick is not the same network any more: its outputs are below 0 dB\n"
+
+
 @pytest.mark.usefixtures("toy")
 def test_a_base_that_decides_nothing_is_told(qx: Qx) -> None:
     """With ``--against`` and no rule against base a note says so; the exit code stays what it is."""

@@ -163,9 +163,9 @@ def test_another_network_is_marked_and_told(builders: ModuleType) -> None:
     recording.outputs["toy/alike"][0, 0] = float("nan")
     text = markdown.render(run.results(recording))
     line = (
-        "**Not the same network any more:** `quick` (SQNR -6.0 dB) and `alike` (no SQNR). Their outputs "
-        "differ from those of `base` by more than these are large (below 0 dB), or are not finite, or have "
-        "another shape. They are marked with !, and are neither on the front nor picked."
+        "**Not the same network any more:** `quick` (SQNR -6.0 dB) and `alike` (no SQNR). Against `base` the "
+        "error of the outputs is larger than the outputs themselves (below 0 dB), or they are not finite, or "
+        "have another shape. Such a row is marked with !, and is neither on the front nor picked."
     )
     assert -1 < text.index(line) < text.index("| config")
     figures, front, _ = tables(text)

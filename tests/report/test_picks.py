@@ -101,8 +101,8 @@ def test_without_a_quality_axis_nothing_is_known_of_quality(builders: ModuleType
     hits = evolve(builders.HITS, axis=False)
     first, *_ = said(builders.small(metrics=(hits, builders.WEIGHT, builders.DELAY)).results())
     assert first == (
-        "**Nothing is known of quality**: what the configs answer is no axis. Picks go by weight and delay "
-        "(batch 1) alone."
+        "**Nothing is known of quality**: no axis judges what the configs answer. Picks go by weight and "
+        "delay (batch 1) alone."
     )
     for judge in (builders.HITS, evolve(builders.HITS, phase="derived")):
         told = said(builders.small(metrics=(judge, builders.WEIGHT)).results())

@@ -1,0 +1,47 @@
+"""The table over several workloads."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from attrs import evolve
+
+from qx.report import summary
+from qx.results import OutputsResult, Results, SummaryFigure, SummaryResult
+
+
+def several(builders: ModuleType, *outputs: OutputsResult) -> Results:
+    """Two workloads, on both of which ``quick`` ended well."""
+    results = builders.small().results()
+    figure = SummaryFigure(
+        metric="weight",
+        params={},
+        kind="ratio",
+        value=0.2600001,
+        least=0.25,
+        most=0.27,
+        workloads=("toy", "game"),
+    )
+    row = SummaryResult(
+        row="quick", config="quick", well=("toy", "game"), on_front=("toy",), figures=(figure,)
+    )
+    workloads = {**results.run["workloads"], "game": results.run["workloads"]["toy"]}
+    return evolve(
+        results, run={**results.run, "workloads": workloads}, summary=(row,), outputs=tuple(outputs)
+    )
+
+
+def test_a_row_says_on_how_many_workloads(builders: ModuleType) -> None:
+    """Fronts, good ends, and means with as many digits as figures have."""
+    ((_, cells),) = summary.rows(several(builders))
+    assert cells == [("1 of 2",), ("2 of 2",), ("0.260x", "0.250x to 0.270x")]
+
+
+def test_another_network_is_marked_in_the_summary(builders: ModuleType) -> None:
+    """A row that is another network on one of the workloads says so where it says that it ended well."""
+    outputs = [
+        OutputsResult(cell="toy/quick", sqnr_db=20.0, is_below_0_db=False),
+        OutputsResult(cell="game/quick", sqnr_db=-3.0, is_below_0_db=True),
+    ]
+    ((_, cells),) = summary.rows(several(builders, *outputs))
+    assert cells[1] == ("2 of 2", "! another network on 1")
