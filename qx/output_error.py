@@ -43,8 +43,8 @@ def _sums_of_squares(ours: NDArray[np.generic], baseline: NDArray[np.generic]) -
     for start in range(0, len(baseline), AT_ONCE):
         part = np.s_[start : start + AT_ONCE]
         theirs = baseline[part].astype(float)
-        known = np.isfinite(theirs)
+        finite = np.isfinite(theirs)
         with np.errstate(over="ignore"):
-            signal += float(np.square(theirs[known]).sum())
-            noise += float(np.square(ours[part].astype(float)[known] - theirs[known]).sum())
+            signal += float(np.square(theirs[finite]).sum())
+            noise += float(np.square(ours[part].astype(float)[finite] - theirs[finite]).sum())
     return signal, noise

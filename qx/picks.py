@@ -38,13 +38,13 @@ def picks_by_aim(
         if quantity.metric.pick is None or not among:
             continue
         further = [other for other in axes if other is not quantity]
-        known = axes if among == cells else {}
+        ready_axes = axes if among == cells else {}
         floor = _alarm(quantity, floors)
-        own = _with_certain_ties(known.get(quantity) or quantity.axis(among), quantity, among)
+        own = _with_certain_ties(ready_axes.get(quantity) or quantity.axis(among), quantity, among)
         if floor is not None:
             own = _with_noise_of_control(own, floor)
         pick = pareto.pick(
-            [own, *(known.get(other) or other.axis(among) for other in further)],
+            [own, *(ready_axes.get(other) or other.axis(among) for other in further)],
             range(1 + len(further)),
             undominated=[index for index, cell in enumerate(among) if cell in front],
         )
@@ -82,7 +82,8 @@ def _with_certain_ties(axis: pareto.Axis, quantity: Quantity, cells: Sequence[st
 def _alarm(quantity: Quantity, floors: Sequence[NoiseFloor]) -> NoiseFloor | None:
     """What the control shows in this metric, where that is an alarm."""
     place = quantity.metric.name, quantity.params
-    return next((one for one in floors if one.alarm and (one.metric, one.params) == place), None)
+    alarms = (floor for floor in floors if floor.alarm and (floor.metric, floor.params) == place)
+    return next(alarms, None)
 
 
 def _with_noise_of_control(axis: pareto.Axis, floor: NoiseFloor) -> pareto.Axis:

@@ -58,8 +58,8 @@ def causes(changes: Iterable[Change], metrics: Mapping[str, Metric]) -> list[Cau
     groups: dict[str | None, list[Change]] = {}
     for change in changes:
         groups.setdefault(change.cause, []).append(change)
-    found = [_cause(group, metrics) for group in groups.values()]
-    return sorted(found, key=lambda cause: ORDER.index(cause.verdict))
+    every_cause = [_cause(group, metrics) for group in groups.values()]
+    return sorted(every_cause, key=lambda cause: ORDER.index(cause.verdict))
 
 
 def _cause(group: Sequence[Change], metrics: Mapping[str, Metric]) -> Cause:
@@ -67,15 +67,16 @@ def _cause(group: Sequence[Change], metrics: Mapping[str, Metric]) -> Cause:
     if not apart:
         is_open = any(change.within_margin is False for change in group)
         return Cause(verdict="same?" if is_open else "same", changes=())
-    # Where a metric tells how good or bad it is, that something changed goes without saying.
-    judged = [change for change in apart if change.verdict in ("better", "worse")] or apart
-    shown = {change.metric for change in judged}
-    told = [change for change in judged if not shown & {*_sources(change.metric, metrics)}]
-    # Metrics that derive from each other would leave none.
-    told = told or judged
-    verdicts: set[CauseVerdict] = {change.verdict for change in told}
+    if any(change.verdict in ("better", "worse") for change in apart):
+        # Where a metric says how good or bad it is, that something changed goes without saying.
+        apart = [change for change in apart if change.verdict != "changed"]
+    changed_metrics = {change.metric for change in apart}
+    sources = [change for change in apart if not changed_metrics & {*_sources(change.metric, metrics)}]
+    # Metrics that derive from each other have no source.
+    shown = sources or apart
+    verdicts: set[CauseVerdict] = {change.verdict for change in shown}
     verdict = "mixed" if {"better", "worse"} <= verdicts else min(verdicts, key=ORDER.index)
-    return Cause(verdict=verdict, changes=tuple(told))
+    return Cause(verdict=verdict, changes=tuple(shown))
 
 
 def _sources(metric: str | None, metrics: Mapping[str, Metric]) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -110,10 +111,10 @@ class ChangeView:
             return f"{100 * change.value:.{0 if exact else 2}f} %"
         metric = self.compared.metrics[change.metric]
         compared = Comparison(kind=change.kind, value=change.value, ci=change.ci, p=change.p, clear=True)
-        told = " ".join(filter(None, numbers.comparison(compared, metric, change.why_same)))
-        return told + self._of_sides(change, metric)
+        figure = " ".join(filter(None, numbers.comparison(compared, metric, change.why_same)))
+        return figure + self._difference_of_sides(change, metric)
 
-    def _of_sides(self, change: Change, metric: Metric) -> str:
+    def _difference_of_sides(self, change: Change, metric: Metric) -> str:
         """The difference of two exact values that look alike once they are rounded."""
         base, ours = change.base, change.ours
         if change.basis != "exact" or change.kind == "difference" or base is None or ours is None:
@@ -130,17 +131,11 @@ class ChangeView:
 
     def causes(self, run: str, cell: Row | None = None) -> list[Cause]:
         """The causes of what changed in a run, in one cell or in all."""
-        changes = [
-            one
-            for row, found in self.rows.items()
-            if cell is None or row[:3] == cell[:3]
-            for name, one in found.items()
-            if name == run
-        ]
         by_cell: dict[tuple[str, str, int], list[Change]] = {}
-        for one in changes:
-            by_cell.setdefault(_row(one)[:3], []).append(one)
-        return [cause for of in by_cell.values() for cause in causes(of, self.compared.metrics)]
+        for row, by_run in self.rows.items():
+            if run in by_run and (cell is None or row[:3] == cell[:3]):
+                by_cell.setdefault(row[:3], []).append(by_run[run])
+        return [cause for changes in by_cell.values() for cause in causes(changes, self.compared.metrics)]
 
     def headlines(self, cell: Row, run: str, markup: Markup) -> list[str]:
         """A line for each cause of what changed in a cell; empty where nothing is shown to have changed."""
@@ -152,9 +147,9 @@ class ChangeView:
 
     def lines(self, cell: Row, run: str, markup: Markup) -> list[str]:
         """The headlines, and of how many causes no change is shown: ``5 same, 2 same?``."""
-        found = Counter(cause.verdict for cause in self.causes(run, cell))
-        unchanged = ", ".join(f"{found[one]} {one}" for one in reversed(UNCHANGED) if found[one])
-        return [*self.headlines(cell, run, markup), *([unchanged] if unchanged else [])]
+        counts = Counter(cause.verdict for cause in self.causes(run, cell))
+        unchanged = [f"{counts[verdict]} {verdict}" for verdict in reversed(UNCHANGED) if counts[verdict]]
+        return [*self.headlines(cell, run, markup), *([", ".join(unchanged)] if unchanged else [])]
 
     def _headline(self, cause: Cause, markup: Markup) -> str:
         """``latency **worse** 0.95x to 0.97x (batch 1 and batch 32)``."""
@@ -165,28 +160,30 @@ class ChangeView:
         groups: dict[tuple[str, Verdict], list[Change]] = {}
         for change in cause.changes:
             groups.setdefault((change.metric or "", change.verdict), []).append(change)
-        told: dict[str, list[str]] = {}
+        by_metric: dict[str, list[str]] = {}
         for (metric, verdict), changes in groups.items():
             word = "changed" if verdict == "changed" else markup.strong(verdict)
-            parts = [
-                self._figures([one for one in changes if (one.basis == "direct") == direct], direct=direct)
+            figures = [
+                self._figures([change for change in changes if (change.basis == "direct") == direct])
                 for direct in (False, True)
             ]
-            words = " ".join([word, ", ".join(filter(None, parts))]).rstrip()
-            told.setdefault(markup.name(metric), []).append(words)
-        return ", ".join(f"{name} {', '.join(words)}" for name, words in told.items())
+            words = " ".join([word, ", ".join(filter(None, figures))]).rstrip()
+            by_metric.setdefault(markup.name(metric), []).append(words)
+        return ", ".join(f"{name} {', '.join(words)}" for name, words in by_metric.items())
 
-    def _figures(self, changes: Sequence[Change], *, direct: bool) -> str:
+    def _figures(self, changes: Sequence[Change]) -> str:
         """Changes of one metric by one basis: the figure, or the range of several, and at which sizes."""
-        told = [delta for one in changes if (delta := self.delta(one))]
-        if not told:
+        figures = [delta for change in changes if (delta := self.delta(change))]
+        if not figures:
             return ""
-        if len(told) > 1:
-            ends = sorted(changes, key=lambda one: one.value or 0.0)
-            told = [self.delta(evolve(one, ci=None)).removesuffix(" ±?") for one in (ends[0], ends[-1])]
-        sizes = [Column.of(one.metric or "", one.params).parameters for one in changes if one.params]
-        at = f" ({wording.listed(sizes)})" if sizes else ""
-        return ("directly " if direct else "") + " to ".join(dict.fromkeys(told)) + at
+        if len(figures) > 1:
+            ascending = sorted(changes, key=lambda change: change.value or 0.0)
+            ends = [evolve(change, ci=None) for change in (ascending[0], ascending[-1])]
+            figures = [self.delta(change).removesuffix(" ±?") for change in ends]
+        sizes = [Column.of(change.metric or "", change.params).parameters for change in changes]
+        at = f" ({wording.listed(list(filter(None, sizes)))})" if any(sizes) else ""
+        directly = "directly " if changes[0].basis == "direct" else ""
+        return directly + " to ".join(dict.fromkeys(figures)) + at
 
     def reasons(self, markup: Markup) -> Iterator[str]:
         """Why there is no figure, and what is remarkable of one."""
@@ -242,8 +239,8 @@ def correction(compared: Compared) -> str:
 
 def counts(view: ChangeView, run: str) -> str:
     """How many causes there are of each verdict, in a line."""
-    found = Counter(cause.verdict for cause in view.causes(run))
-    return ", ".join(f"{found[verdict]} {verdict}" for verdict in ORDER if found[verdict]) or "nothing"
+    totals = Counter(cause.verdict for cause in view.causes(run))
+    return ", ".join(f"{totals[verdict]} {verdict}" for verdict in ORDER if totals[verdict]) or "nothing"
 
 
 def legend(compared: Compared, markup: Markup) -> str:
@@ -287,8 +284,8 @@ def _page(view: ChangeView) -> Iterator[str]:
     labels = [about.label for about in compared.runs[1:]]
     names = wording.listed([markup.name(name) for name in compared.workloads])
     yield f"# What changed: {names}"
-    told = [f"{markdown.escape(label)}: {counts(view, label)}." for label in labels]
-    yield f"From {markdown.escape(compared.base.label)} to {' To '.join(told)} {COUNTED}"
+    totals = [f"{markdown.escape(label)}: {counts(view, label)}." for label in labels]
+    yield f"From {markdown.escape(compared.base.label)} to {' To '.join(totals)} {COUNTED}"
     if notes := _notes(compared, markdown.escape):
         yield markdown.bullets(notes)
     yield markdown.table(
@@ -297,7 +294,9 @@ def _page(view: ChangeView) -> Iterator[str]:
             [
                 markup.name(view.name(cell)),
                 *(
-                    markdown.BREAK.join(view.lines(cell, label, markup)).replace("|", "\\|") or NOTHING
+                    # Only a unit may have a pipe that is not escaped yet.
+                    re.sub(r"(?<!\\)\|", r"\\|", markdown.BREAK.join(view.lines(cell, label, markup)))
+                    or NOTHING
                     for label in labels
                 ),
             ]
@@ -309,7 +308,10 @@ def _page(view: ChangeView) -> Iterator[str]:
     rows = []
     for row in view.rows:
         figures = [[view.base(row)], *(view.figure(row, label, markup) for label in labels)]
-        drawn = [markdown.BREAK.join(markdown.unbroken(line) for line in lines) for lines in figures]
+        if row[3] is not None:
+            # Else it is words, which may break and are escaped already.
+            figures = [list(map(markdown.unbroken, lines)) for lines in figures]
+        drawn = [markdown.BREAK.join(lines) for lines in figures]
         what = markdown.BREAK.join(view.what(row, markup))
         rows.append([markup.name(view.name(row)), what, *drawn])
     yield markdown.table(

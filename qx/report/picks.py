@@ -50,13 +50,15 @@ def _is_quality(metric: Metric) -> bool:
 
 
 def _pick(view: View, pick: PickResult, markup: Markup) -> str:
-    told = f"For {_aim(pick, markup)}, pick {markup.name(view.name(pick.cell))}"
+    sentence = f"For {_aim(pick, markup)}, pick {markup.name(view.name(pick.cell))}"
     within = _margin(view.results.metrics[pick.metric])
     if pick.tied_with:
-        told += f"; tied with {some(view, pick.tied_with, markup)}{within}, {_decided(view, pick, markup)}"
+        sentence += (
+            f"; tied with {some(view, pick.tied_with, markup)}{within}, {_decided(view, pick, markup)}"
+        )
     if pick.not_told_apart:
-        told += f"; {some(view, pick.not_told_apart, markup)} may be as good{within}"
-    return f"{told}."
+        sentence += f"; {some(view, pick.not_told_apart, markup)} may be as good{within}"
+    return f"{sentence}."
 
 
 def _decided(view: View, pick: PickResult, markup: Markup) -> str:
@@ -72,12 +74,12 @@ def _no_pick(view: View, undecided: UndecidedResult, markup: Markup) -> str:
     metric = view.results.metrics[undecided.metric]
     names = some(view, undecided.contenders, markup)
     stressed = markup.strong("No pick")
-    told = f"{stressed} for {_aim(undecided, markup)}: "
+    sentence = f"{stressed} for {_aim(undecided, markup)}: "
     if undecided.half_width is None:
-        return f"{told}too few samples to tell {names} apart. {_advice(view, undecided, markup)}"
+        return f"{sentence}too few samples to tell {names} apart. {_advice(view, undecided, markup)}"
     what = "the items are too few" if metric.samples == "per_item" else "the noise is too large"
     half = _amount(undecided.half_width, metric)
-    return f"{told}{what} (±{half}) to tell {names} apart. {_advice(view, undecided, markup)}"
+    return f"{sentence}{what} (±{half}) to tell {names} apart. {_advice(view, undecided, markup)}"
 
 
 def _advice(view: View, undecided: UndecidedResult, markup: Markup) -> str:
@@ -97,9 +99,9 @@ def _advice(view: View, undecided: UndecidedResult, markup: Markup) -> str:
     if measuring.get("ended_by") == "precision":
         # Else the run would end before the budget is spent.
         options.append(f"--precision {float(format(measuring['precision'] / 2, '.1g')):g}")
-    told = markup.name(" ".join(options))
-    told += f" without {markup.name('--quick')}" if measuring.get("quick") else ""
-    return f"About {needed} of measuring would ({told}; this run: {spent}), or {quieter}."
+    how = markup.name(" ".join(options))
+    how += f" without {markup.name('--quick')}" if measuring.get("quick") else ""
+    return f"About {needed} of measuring would ({how}; this run: {spent}), or {quieter}."
 
 
 def _duration(seconds: float) -> str:

@@ -203,6 +203,7 @@ def test_foreign_text_stays_in_its_cell(qx: Qx, builders: ModuleType) -> None:
     results.write(Path("d"), run.results(), markdown.render(run.results()), run.recording())
     page = qx("compare", "a", "d", "--format", "markdown").out
     assert "\x1b" not in page
+    assert "bad \\[31m \\| \\`x\\` line" in page and "\\\\|" not in page
     tables = [line for line in page.splitlines() if line.startswith("|")]
     heads = {line.replace("\\|", "").count("|") for line in tables}
     assert heads == {3, 5, 9}

@@ -121,6 +121,18 @@ def test_a_cause_may_be_better_and_worse() -> None:
     assert causes([evolve(same, within_margin=True)], {}) == [Cause(verdict="same", changes=())]
 
 
+def test_what_is_gone_is_not_hidden_by_what_is_worse() -> None:
+    """A metric that is gone stays beside one that is worse, though both have their cause in the outputs."""
+    worse = Change(
+        run="r", workload="w", cell="w/c", config="c", options={}, threads=1, metric="hits", verdict="worse"
+    )
+    gone, changed = (
+        evolve(worse, metric="same", verdict="gone"),
+        evolve(worse, metric="outputs", verdict="changed"),
+    )
+    assert causes([changed, worse, gone], {}) == [Cause(verdict="worse", changes=(worse, gone))]
+
+
 def test_a_circle_of_derivations_is_no_hang(builders: ModuleType) -> None:
     """Two metrics that each claim to derive from the other are counted, under one of them."""
     metrics = {
