@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from attrs import frozen
 from qx_plugins.bfloat16 import unwrapped
+from qx_plugins.tracing import check_python
 from torch import nn
 
 from qx import Unsupported
@@ -32,6 +33,7 @@ def check(model: nn.Module, kernel: Kernel = ANY) -> None:
     model = unwrapped(model)
     linears = {name: one for name, one in model.named_modules() if isinstance(one, nn.Linear)}
     if not linears:
+        check_python(model)
         raise Unsupported(f"torchao quantizes nn.Linear alone, and {type(model).__name__} has none")
     if not any(map(kernel.takes, linears.values())):
         name, one = next(iter(linears.items()))

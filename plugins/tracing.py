@@ -33,6 +33,19 @@ def blaming(model: nn.Module, what: str) -> Iterator[None]:
         raise Unsupported(f"{what}: {blamed(error, model)}") from error
 
 
+def check_python(model: nn.Module) -> None:
+    """Raise ``Unsupported`` where a layer is TorchScript: it is compiled, so nothing in it can be changed."""
+    import torch
+
+    for name, layer in model.named_modules():
+        if isinstance(layer, torch.jit.ScriptModule):
+            what = f"layer {name!r}" if name else "the model"
+            raise Unsupported(
+                f"{what} is TorchScript, which can be neither quantized nor exported; have the factory give "
+                f"the Python module that it was made from"
+            )
+
+
 def blamed(error: BaseException, model: nn.Module) -> str:
     """The error in a line, after the innermost layer that was at work, and where in its source.
 

@@ -22,7 +22,9 @@ def by_export(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> Non
 
     def export() -> None:
         from qx_plugins.runtimes.exporting import exported
+        from qx_plugins.tracing import check_python
 
+        check_python(model)
         exported(model, example_inputs)
 
     _once("export", model, export)
@@ -47,8 +49,10 @@ def by_pnnx(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> None:
 def by_linears_and_export(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> None:
     """The hook of configs that quantize linear layers alone, and export the model."""
     import torch
+    from qx_plugins.tracing import check_python
 
     if not any(isinstance(layer, torch.nn.Linear) for layer in model.modules()):
+        check_python(model)
         raise Unsupported(f"{type(model).__name__} has no linear layer, and this config quantizes no other")
     by_export(model, example_inputs)
 

@@ -15,6 +15,7 @@ from qx.quantity import DRAWS, Quantity
 from qx.recording import Recording
 from qx.records import Metric, Outcome
 from qx.results import (
+    NOT_APPLICABLE,
     CellResult,
     Comparison,
     ConfigResult,
@@ -29,6 +30,7 @@ from qx.results import (
     cell_of,
 )
 from qx.summary import joined, part
+from qx.tasks import CLASSIFICATION
 
 
 def analyse(
@@ -128,18 +130,31 @@ def _analysed(
         outputs=outputs,
         noise_floor=floors,
         pairs=tuple(
-            _pair(cell, other, recording)
+            _pair(cell, other, recording, _task(run, cells[cell].workload))
             for cell, other in counterpart.items()
             if other is not None and {cell, other} <= set(well)
         ),
     )
 
 
-def _pair(cell: str, counterpart: str, recording: Recording) -> PairResult:
+def _task(run: Mapping[str, Any], workload: str) -> str | None:
+    """The task of a workload; of runs that did not record it, that which all workloads had then."""
+    found: str | None = run["workloads"][workload].get("task", CLASSIFICATION)
+    return found
+
+
+def _pair(cell: str, counterpart: str, recording: Recording, task: str | None) -> PairResult:
     """How far two cells that should behave the same do; unknown where outputs are no scores to choose by."""
     ours, theirs = (recording.outputs.get(one) for one in (cell, counterpart))
     # Of one column everything is the highest.
-    if ours is None or theirs is None or ours.ndim != 2 or ours.shape[1] < 2 or ours.shape != theirs.shape:
+    if (
+        task != CLASSIFICATION
+        or ours is None
+        or theirs is None
+        or ours.ndim != 2
+        or ours.shape[1] < 2
+        or ours.shape != theirs.shape
+    ):
         return PairResult(cell=cell, counterpart=counterpart, agreement=None, ci=None, n=0)
     same = stats.item_mean((ours.argmax(axis=1) == theirs.argmax(axis=1)).astype(float))
     return PairResult(cell=cell, counterpart=counterpart, agreement=same.value, ci=same.ci, n=same.n)
@@ -193,7 +208,7 @@ def _measurement(
     if failure is not None:
         return evolve(blank, outcome=failure[0], cause=failure[1])
     if cell not in quantity.measured:
-        return evolve(blank, outcome="unsupported", cause="not applicable here")
+        return evolve(blank, outcome="unsupported", cause=NOT_APPLICABLE)
     estimate = quantity.estimate(cell)
     floor = quantity.compare(control, quantity.baseline) if control and quantity.in_launches else None
     compared = {

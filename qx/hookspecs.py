@@ -239,7 +239,9 @@ def measure(subject: Subject | None, data: Any, context: Context) -> Samples | S
 
     ``subject`` is the loaded artifact in phases ``fresh`` and ``block``, else None. Derived values of calls
     (``per_block``) need ``Samples`` with the ``waves`` and ``rounds`` of ``data``. Values must be finite.
-    None means: not applicable here, and the cell shows no value. An error costs this metric of this
+    None means: not applicable here, and the cell shows no value; raise ``Unsupported`` to say why, which the
+    report then shows. A metric whose record names ``tasks`` is only called for workloads that have one of
+    them. An error costs this metric of this
     cell, nothing else. ::
 
         @hookimpl

@@ -179,6 +179,9 @@ class Metric:
     #: Names of the metrics whose samples it is computed from, for phase ``derived``. What changes in these
     #: changes in it too, so where both changed ``qx compare`` counts one change.
     derived_from: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
+    #: The tasks of workloads that it is for (``"classification"``); none where it is for any. Of a workload
+    #: with another task, or with none that is known, it is not measured, and the report says why.
+    tasks: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
     #: A metric of phase ``fresh`` that times: launches must then start one after another, not side by side.
     alone: bool = flag_field()
     requires: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
@@ -288,7 +291,8 @@ class Data:
 
     ``inputs`` maps each input's name, in the model's order, to an array ``[n, ...]``, preprocessed as the
     model takes it. It need not lie in memory: whatever numpy can index with integers and convert will do.
-    ``labels`` is an integer array ``[n]``, or None where there are no right answers.
+    ``labels`` is an array of numbers ``[n, ...]``, or None where there are no right answers. Of a classifier
+    they are whole numbers ``[n]``, positions in ``classes``.
     """
 
     inputs: Arrays

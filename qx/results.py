@@ -23,6 +23,8 @@ SCHEMA_VERSION = 1
 RESULTS = "full_results.json"
 TABLE = "pareto.md"
 #: What figures cannot be computed or told without.
+#: The cause of a measurement where a metric gave None.
+NOT_APPLICABLE = "not applicable here"
 RUN_FIELDS = ("baseline", "batch_sizes", "due_failures", "samples", "seed", "workloads")
 
 

@@ -21,8 +21,10 @@ def describe() -> Config:
 @hookimpl
 def can_treat(model: nn.Module) -> None:
     import torch
+    from qx_plugins.tracing import check_python
 
     if not any(type(layer) is torch.nn.Linear for layer in model.modules()):
+        check_python(model)
         raise Unsupported(f"{type(model).__name__} has no linear layer, and this config quantizes no other")
 
 

@@ -28,8 +28,9 @@ def describe() -> Config:
 @hookimpl
 def can_treat(model: nn.Module) -> None:
     import torch
-    from qx_plugins.tracing import blaming
+    from qx_plugins.tracing import blaming, check_python
 
+    check_python(model)
     with blaming(model, "torch.fx"):
         torch.fx.symbolic_trace(model)
 

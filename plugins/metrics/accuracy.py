@@ -20,6 +20,7 @@ def describe() -> Metric:
         phase="predictions",
         margin=0.005,
         axis=True,
+        tasks=("classification",),
         pick="the best accuracy",
     )
 

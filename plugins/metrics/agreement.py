@@ -20,6 +20,7 @@ def describe() -> Metric:
         phase="derived",
         derived_from=("outputs",),
         margin=0.005,
+        tasks=("classification",),
     )
 
 
@@ -32,8 +33,7 @@ def measure(data: Recorded) -> Samples | None:
     import numpy as np
 
     outputs, baseline = data.samples.get(("outputs", None)), data.baseline.get(("outputs", None))
-    # Of one column everything is the highest.
-    if outputs is None or baseline is None or baseline.ndim != 2 or baseline.shape[1] < 2:
+    if outputs is None or baseline is None:
         return None
     same = outputs.argmax(axis=1) == baseline.argmax(axis=1)
     noise = float(np.square(outputs.astype(float) - baseline).sum())

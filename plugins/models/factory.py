@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
+from qx_plugins.tracing import check_python
 from torch import nn
 from torch.ao.quantization import QuantStub
 
@@ -21,22 +22,23 @@ from qx import Unsupported, UsageError
 METADATA = ("pretrained_cfg", "default_cfg")
 
 
-def make(target: str, *, quantizable: bool = False) -> nn.Module:
-    """The model that the factory ``target`` makes: ``package.module:factory`` or ``path/file.py:factory``.
+def make(target: str, arguments: Mapping[str, Any] | None = None, *, quantizable: bool = False) -> nn.Module:
+    """Make the model by calling a factory: ``package.module:factory`` or ``path/file.py:factory``.
 
-    A factory that takes an argument ``quantizable`` is given it. Raises ``UsageError`` where there is no such
-    factory or it fails, and ``Unsupported`` where no quantizable form can be had.
+    ``arguments`` are the keyword arguments of the call. A factory that takes an argument ``quantizable`` is
+    called with it where a quantizable form is wanted. Raises ``UsageError`` where there is no such factory,
+    where its arguments do not fit or where it fails; and ``Unsupported`` where it has no quantizable form.
     """
-    factory = find(target)
+    factory, keywords = find(target), dict(arguments or {})
+    _check_arguments(target, factory, keywords)
     if not quantizable:
-        return _called(target, factory)
-    model = (
-        _called(target, factory, quantizable=True)
-        if _takes_quantizable(factory)
-        else _called(target, factory)
-    )
+        return _called(target, factory, **keywords)
+    if _takes_quantizable(factory):
+        keywords["quantizable"] = True
+    model = _called(target, factory, **keywords)
     kind = type(model).__name__
     if not any(isinstance(module, QuantStub) for module in model.modules()):
+        check_python(model)
         raise Unsupported(
             f"{kind} has no QuantStub, which tells eager-mode quantization where 8 bits begin; give a "
             f"factory that takes quantizable=True and then puts the stubs in"
@@ -71,9 +73,9 @@ def find(target: str) -> Callable[..., Any]:
     return factory
 
 
-def metadata(target: str) -> Mapping[str, Any]:
+def metadata(target: str, arguments: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
     """How the model says that its inputs are made (``mean``, ``std``, ``crop_pct``); empty without."""
-    model = make(target)
+    model = make(target, arguments)
     for name in METADATA:
         told = getattr(model, name, None)
         if told is None:
@@ -108,6 +110,45 @@ def _from_file(place: str) -> Any:
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
+
+
+def read_arguments(text: str) -> dict[str, Any]:
+    """Read the keyword arguments of a factory: a Python dict of literals, as text. Raises ``UsageError``."""
+    import ast
+
+    try:
+        arguments = ast.literal_eval(text) if text else {}
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        arguments = None
+    if not isinstance(arguments, dict) or not all(isinstance(name, str) for name in arguments):
+        raise UsageError(f"model_args {text}: expected a dict of names and values, such as {{'classes': 10}}")
+    return arguments
+
+
+def _check_arguments(target: str, factory: Callable[..., Any], arguments: Mapping[str, Any]) -> None:
+    """Raise ``UsageError`` where the factory cannot be called with just these keyword arguments."""
+    import inspect
+
+    try:
+        signature = inspect.signature(factory)
+    except (TypeError, ValueError):  # of what is written in C there may be none: the call itself tells
+        return
+    parameters = signature.parameters.values()
+    by_keyword = [each for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
+    takes = ", ".join(each.name for each in by_keyword) or "no arguments"
+    names = {each.name for each in by_keyword}
+    takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters)
+    if unknown := [name for name in arguments if name not in names and not takes_any]:
+        raise UsageError(f"--model-args {unknown[0]}: {target} has no such argument; it takes {takes}")
+    required = [
+        each.name
+        for each in parameters
+        if each.default is each.empty and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+    ]
+    if missing := [name for name in required if name not in arguments]:
+        raise UsageError(
+            f"--model {target}: the factory needs {', '.join(missing)}; add --model-args {missing[0]}=VALUE"
+        )
 
 
 def _called(target: str, factory: Callable[..., Any], **arguments: Any) -> nn.Module:

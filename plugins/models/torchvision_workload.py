@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from attrs import frozen
 
-from qx import Context, Data, Option, Workload, hookimpl
+from qx import Context, Data, DataError, Option, Workload, hookimpl
 
 if TYPE_CHECKING:
     import torch
@@ -62,7 +62,7 @@ class TorchvisionWorkload:
         if context.data is not None:
             from qx_plugins.models.fitted_images import load_fitted
 
-            return load_fitted(
+            data = load_fitted(
                 split,
                 root=context.data,
                 shape=SHAPE,
@@ -73,10 +73,18 @@ class TorchvisionWorkload:
                 cache=context.cache,
                 progress=context.progress,
             )
+            if len(data.classes) != (classes := context.options["num_classes"]):
+                raise DataError(
+                    f"{context.data} has {len(data.classes)} class folders, and {self.name} is made for "
+                    f"{classes} classes: --set {self.name}.num_classes={len(data.classes)} makes it for these"
+                )
+            return data
         from qx_plugins.models.generated_images import GeneratedImages
 
         images = GeneratedImages(GENERATED[split], SHAPE, seed=list(GENERATED).index(split))
-        return Data(inputs={"image": images}, source="generated images")
+        # Without labels: nothing is right. With the names of classes it is known that outputs are scores.
+        classes = tuple(map(str, range(context.options["num_classes"])))
+        return Data(inputs={"image": images}, classes=classes, source="generated images")
 
     @hookimpl
     def example_inputs(self, batch_size: int, context: Context) -> tuple[torch.Tensor, ...]:

@@ -1,7 +1,7 @@
 """A model of the user's own, without a plugin: ``--model``, ``--weights``, ``--data``, ``--input-shape``.
 
 The model comes from a factory, the images from a tree of class folders. Where no weights are given they are
-those that the factory makes, and nothing is said of accuracy.
+those that the factory makes, and nothing is said of accuracy unless ``--trained`` says that they are trained.
 """
 
 from __future__ import annotations
@@ -27,6 +27,11 @@ def describe() -> Workload:
         random_weights=True,
         options=(
             Option(name="model", default="", help="What makes the model: MODULE:FACTORY or FILE.py:FACTORY."),
+            Option(
+                name="model_args",
+                default="",
+                help="Keyword arguments of the factory, a dict as in Python: {'num_classes': 10}.",
+            ),
             Option(name="input_shape", default="", help="Channels, height and width: 3,224,224."),
             Option(
                 name="mean", default="", help="Of each channel, 0 to 1; else the model's metadata say it."
@@ -53,7 +58,7 @@ def describe() -> Workload:
 def make_model(context: Context) -> torch.nn.Module:
     from qx_plugins.models.factory import make
 
-    return make(_due(context, "model"), quantizable=context.quantizable)
+    return make(_due(context, "model"), _arguments(context), quantizable=context.quantizable)
 
 
 @hookimpl
@@ -65,7 +70,9 @@ def load_data(split: str, context: Context) -> Data:
     if context.data is None:
         raise DataError(f"no data were named; give --data DIR, a folder that holds {LAYOUT}")
     given = {name: _numbers(context, name, shape[0]) for name in ("mean", "std")}
-    told = {} if context.options["crop"] and all(given.values()) else metadata(_due(context, "model"))
+    told = {}
+    if not (context.options["crop"] and all(given.values())):
+        told = dict(metadata(_due(context, "model"), _arguments(context)))
     for name in given:
         if not given[name]:
             given[name] = _of_metadata(told, name, shape[0])
@@ -95,6 +102,12 @@ def _due(context: Context, name: str) -> str:
     if not text:
         raise UsageError(f"--{name.replace('_', '-')} is missing, and a model of your own needs it")
     return text
+
+
+def _arguments(context: Context) -> dict[str, Any]:
+    from qx_plugins.models.factory import read_arguments
+
+    return read_arguments(str(context.options["model_args"]))
 
 
 def _shape(context: Context) -> tuple[int, int, int]:

@@ -45,6 +45,19 @@ def add_build_options(parser: argparse.ArgumentParser) -> None:
         metavar="MODULE:FACTORY",
         help="a model of your own: its factory, in a module or a FILE.py (with --data and --input-shape)",
     )
+    parser.add_argument(
+        "--model-args",
+        action="append",
+        type=_argument,
+        default=[],
+        metavar="NAME=VALUE",
+        help="of --model: a keyword argument of the factory, such as num_classes=10 (repeatable)",
+    )
+    parser.add_argument(
+        "--trained",
+        action="store_true",
+        help="of --model: the factory gives trained weights, so accuracy applies without --weights",
+    )
     parser.add_argument("--input-shape", metavar="C,H,W", help="of --model: channels, height, width")
     parser.add_argument("--mean", metavar="LIST", help="of --model: inputs' mean (default: its metadata)")
     parser.add_argument("--std", metavar="LIST", help="of --model: inputs' deviation (default: its metadata)")
@@ -70,6 +83,19 @@ def add_build_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rebuild", action="store_true", help="build anew although the build is cached")
 
 
+def _argument(text: str) -> tuple[str, Any]:
+    """``NAME=VALUE``: the value is a Python literal where it is one (10, 0.5, True, (1, 2)), else a text."""
+    import ast
+
+    name, sign, value = text.partition("=")
+    if not sign or not name.isidentifier():
+        raise argparse.ArgumentTypeError(f"{text!r}: expected NAME=VALUE, such as num_classes=10")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return name, value
+
+
 def build_request(arguments: argparse.Namespace, **fields: Any) -> Request:
     """What the options shared by commands ask for."""
     from qx.runner.request import Request
@@ -87,7 +113,9 @@ def build_request(arguments: argparse.Namespace, **fields: Any) -> Request:
             name: value
             for name in ("model", "input_shape", "mean", "std")
             if (value := getattr(arguments, name)) is not None
-        },
+        }
+        | ({"model_args": repr(dict(arguments.model_args))} if arguments.model_args else {}),
+        trained=arguments.trained,
         engine=arguments.engine,
         timeout=arguments.timeout,
         rebuild=arguments.rebuild,

@@ -69,6 +69,8 @@ def _workload(view: View, level: str) -> Iterator[str]:
         yield other
     yield _figures(view)
     yield wording.legend(view, MARKUP)
+    if inapplicable := list(wording.inapplicable(view, MARKUP)):
+        yield bullets(inapplicable)
     if failures := list(wording.failures(view, MARKUP)):
         yield "Metrics that could not be measured:"
         yield bullets(failures)

@@ -133,6 +133,8 @@ def _workload(view: View, drawing: Drawing) -> Iterator[str]:
         yield sentence(f"WARNING: {other}")
     yield _figures(view, drawing)
     yield sentence(wording.legend(view, MARKUP))
+    if inapplicable := list(wording.inapplicable(view, MARKUP)):
+        yield "\n".join(sentence(reason) for reason in inapplicable)
     if failures := list(wording.failures(view, MARKUP)):
         yield "\n".join(["Metrics that could not be measured:", *(sentence(one, "- ") for one in failures)])
     if notes := list(wording.notes(view, MARKUP)):

@@ -11,6 +11,7 @@ from attrs import frozen
 from qx.records import as_word
 from qx.report import numbers
 from qx.report.tables import ANOTHER_NETWORK, Column, View
+from qx.results import NOT_APPLICABLE
 
 #: How many names a row has room for.
 NAMES_IN_A_ROW = 3
@@ -117,9 +118,10 @@ def caveat(view: View, markup: Markup) -> str | None:
         return f"{markup.strong('Nothing was measured')} of {markup.name(name)}: it could not be prepared."
     if about.get("random_weights"):
         return (
-            f"{markup.strong('No weights were given')}: these are as the model is made, so its answers mean "
-            "nothing and accuracy does not apply. Sizes, times and memory are those that trained weights "
-            "have."
+            f"{markup.strong('Not known to be trained')}: no weights were given, so nothing is said of right "
+            f"and wrong answers. Sizes, times and memory are those that trained weights have. Give "
+            f"{markup.name('--weights FILE')}, or {markup.name('--trained')} where the factory of "
+            f"{markup.name('--model')} loads trained weights itself."
         )
     return None
 
@@ -240,6 +242,18 @@ def failures(view: View, markup: Markup) -> Iterator[str]:
     for one in seen.values():
         cell, cause = markup.name(view.name(one.cell)), markup.text(one.cause or "no cause is known")
         yield f"{cell}: {markup.name(one.metric)} {markup.strong(one.outcome.replace('_', ' '))}: {cause}"
+
+
+def inapplicable(view: View, markup: Markup) -> Iterator[str]:
+    """Metrics that mean nothing of this workload, each with the reason."""
+    reasons = {
+        (one.metric, one.cause): None
+        for one in view.results.measurements
+        if (one.outcome, view.ended(one.cell).outcome) == ("unsupported", "ok")
+        and one.cause != NOT_APPLICABLE
+    }
+    for name, cause in reasons:
+        yield f"{markup.name(name)} does not apply: {markup.text(cause or 'no reason is known')}."
 
 
 def notes(view: View, markup: Markup) -> Iterator[str]:

@@ -91,7 +91,11 @@ def _due(part: Part, cells: Mapping[str, CellResult], chosen: Chosen) -> list[st
         f"{part.named(cell)}: {result.outcome}"
         for cell, result in ended.items()
         if result.outcome != "ok" and (result.outcome != "unavailable" or result.config in chosen.named)
-    ] + [f"{part.named(cell)}: metric {name}" for cell, name in part.state.metric_failures if cell in ended]
+    ] + [
+        f"{part.named(cell)}: metric {name}"
+        for (cell, name), failure in part.state.metric_failures.items()
+        if cell in ended and failure.outcome != "unsupported"
+    ]
 
 
 def _workload_told(part: Part, chosen: Chosen, measuring: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -107,7 +111,8 @@ def _workload_told(part: Part, chosen: Chosen, measuring: Mapping[str, Any] | No
         "classes": list(prepared.classes),
         "parameters": prepared.parameters,
         "weights_sha256": prepared.weights_sha256,
-        "random_weights": prepared.weights is None,
+        "random_weights": not prepared.trained,
+        "task": prepared.task.name,
         "evaluation_sha256": prepared.evaluation.name,
         "evaluation_batch_size": evaluation_batch_size(prepared),
         "options": dict(prepared.options),

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from qx.host import Entry
 from qx.jobs import DeriveJob
 from qx.recording import Recording, Series
 from qx.records import Metric
@@ -19,14 +20,17 @@ from qx.runner.state import Run
 
 
 def derive_all(
-    run: Run, cells: Sequence[str], baseline: str, failed: Collection[tuple[str, str]] = ()
+    run: Run,
+    entries: Sequence[Entry],
+    cells: Sequence[str],
+    baseline: str,
+    failed: Collection[tuple[str, str]] = (),
 ) -> dict[tuple[str, str], MetricFailure]:
-    """Measure the derived metrics of these cells into the recording; gives those that failed.
+    """Measure derived metrics, ``entries``, of these cells into the recording; gives those that failed.
 
     From metrics that ``failed``, ``(cell, metric)``, nothing is derived, though they left samples.
     """
     request, recording = run.request, run.recording
-    entries = run.chosen.metrics_of("derived")
     failures: dict[tuple[str, str], MetricFailure] = {}
     with tempfile.TemporaryDirectory(prefix="qx-") as folder:
         paths = {cell: Path(folder) / f"{index}.npz" for index, cell in enumerate(cells)}

@@ -78,8 +78,8 @@ def _job(run: Run, part: Part, cell: str, outputs: Path) -> EvaluateJob:
         artifact=str(part.state.builds[cell].artifact),
         inputs=str(part.ready.evaluation),
         batch_size=evaluation_batch_size(part.ready),
-        artifact_metrics=references(run.chosen.metrics_of("artifact")),
-        prediction_metrics=references(run.chosen.metrics_of("predictions")),
+        artifact_metrics=references(part.metrics_of(run.chosen, "artifact")),
+        prediction_metrics=references(part.metrics_of(run.chosen, "predictions")),
         metric_options=run.chosen.metric_options,
         outputs=str(outputs),
     )

@@ -20,6 +20,7 @@ from qx.jobs import DataJob, InspectJob
 from qx.runner.processes import Failure, Processes, Worker
 from qx.runner.request import Reporter, Request, choose_workload, config, references, workload
 from qx.runner.settings import Variant, settled
+from qx.tasks import Labels, Task, task_of
 from qx.worker.inspect import ASKING
 
 #: The fastest quantized engine of torch on each kind of machine, as ``platform.machine()`` names it.
@@ -54,6 +55,10 @@ class Prepared:
     #: Bytes that the inputs of one item take.
     item_bytes: int
     classes: tuple[str, ...]
+    #: What the model's answers mean, as far as that can be known.
+    task: Task
+    #: Its weights were given, or its factory is said to give trained ones.
+    trained: bool
     parameters: int
     runtime: dict[str, Any]
 
@@ -161,6 +166,8 @@ def _prepared(
             f"--data {request.data} does not exist; workload {entry.name} needs none, leave it out"
         )
     _check_classes(entry, found["outputs"], data)
+    if found["weights_note"]:
+        reporter.say(f"{entry.name}: {found['weights_note']}")
     home = Path(data["folder"])
     assert look.engine is not None
     return Prepared(
@@ -182,9 +189,18 @@ def _prepared(
         items=data["items"],
         item_bytes=data["item_bytes"],
         classes=tuple(data["classes"]),
+        task=_task(found["outputs"], data),
+        trained=weights is not None or request.trained,
         parameters=found["parameters"],
         runtime=found["runtime"],
     )
+
+
+def _task(outputs: Sequence[int], data: Mapping[str, Any]) -> Task:
+    labels = data["labels"]
+    if labels is not None:
+        labels = Labels(**{**labels, "shape": tuple(labels["shape"])})
+    return task_of(outputs, labels, data["classes"])
 
 
 def _jobs(
@@ -213,7 +229,7 @@ def _jobs(
         data=str(folder) if folder else None,
         offline=is_offline(request),
         cache=str(cache_folder()),
-        labels=weights is not None,
+        labels=weights is not None or request.trained,
         calibration_counts=calibration_counts(request, variants),
         training=any(config(one).training for one in ready),
     )
@@ -265,12 +281,16 @@ def _done(
 
 
 def _check_classes(entry: Entry, outputs: Sequence[int], data: Mapping[str, Any]) -> None:
-    """Raise ``UsageError`` where outputs ``[batch, *outputs]`` are not a score for each class of the data.
+    """Raise ``UsageError`` where a model of the user's does not give a score for each class of the data.
 
-    Scores of another number of classes are a mistake in any case; other outputs where there are labels.
+    The folders of images are its classes then. Scores of another number of classes are a mistake in any case;
+    other outputs where there are labels. A workload that somebody wrote may mean what it gives: there it is
+    for metrics to apply or not.
     """
     classes = data["classes"]
-    if not classes or list(outputs) == [len(classes)] or (len(outputs) != 1 and not data["labels"]):
+    if not workload(entry).takes_model or not classes or list(outputs) == [len(classes)]:
+        return
+    if len(outputs) != 1 and data["labels"] is None:
         return
     some = ", ".join(classes[:3]) + (", ..." if len(classes) > 3 else "")
     shape = ", ".join(map(str, ("batch", *outputs)))

@@ -50,6 +50,8 @@ class Request:
     engine: str | None = None
     data: Path | None = None
     weights: Path | None = None
+    #: The model comes from its factory with trained weights, so its answers can be right or wrong.
+    trained: bool = False
     seed: int = 0
     timeout: float = 600.0
     rebuild: bool = False
@@ -296,7 +298,10 @@ def all_settings(request: Request, workloads: Sequence[Entry]) -> tuple[str, ...
     """What was given to ``--set``, and what ``--model`` and its like set of the workload that takes them."""
     taking = [entry.name for entry in workloads if workload(entry).takes_model]
     return request.settings + tuple(
-        f'{name}.{option}="{value}"' for name in taking for option, value in request.model.items()
+        f'{name}.{option}="{quoted}"'
+        for name in taking
+        for option, value in request.model.items()
+        for quoted in [value.replace('"', '""')]
     )
 
 
@@ -315,7 +320,7 @@ def _workload_for_model(host: Host, request: Request) -> Entry:
 
 def choose_workloads(host: Host, request: Request) -> tuple[Entry, ...]:
     """The workloads asked for, each once, or the default one. Raises ``UsageError``."""
-    if len(request.workloads) < 2:
+    if len(request.workloads) < 2 or request.trained:
         return (choose_workload(host, request),)
     entries = _unique([_ready_workload(host, name) for name in request.workloads])
     if request.weights is not None:
@@ -327,6 +332,8 @@ def choose_workload(host: Host, request: Request) -> Entry:
     """The workload asked for, or the default one. Raises ``UsageError``."""
     if request.model:
         return _workload_for_model(host, request)
+    if request.trained:
+        raise UsageError("--trained is of --model: it says that the model's factory gives trained weights")
     for name in (*request.workloads, request.workload):
         if name is not None:
             return _ready_workload(host, name)

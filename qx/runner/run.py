@@ -90,6 +90,7 @@ def _prepare(run: Run) -> list[Part]:
         else:
             name = prepared.workload.name
             parts.append(Part(name, prepared, _planned(chosen, request, name)))
+            parts[-1].leave_out_metrics(chosen, reporter)
             _set_aside(parts[-1], reporter)
     for part in parts:
         part.several = len(parts) > 1
@@ -141,7 +142,8 @@ def _evaluate(run: Run, part: Part) -> None:
 
 def _derive(run: Run, part: Part) -> None:
     baseline = cell_id(part.name, run.chosen.baseline_row)
-    failures = derive_all(run, list(part.state.going()), baseline, part.state.metric_failures)
+    entries = part.metrics_of(run.chosen, "derived")
+    failures = derive_all(run, entries, list(part.state.going()), baseline, part.state.metric_failures)
     # The control has launches and no evaluation: what is derived from outputs is not due from it.
     due = {place: failure for place, failure in failures.items() if not part.state.cells[place[0]].control}
     part.give_up_metrics(due, run.reporter)

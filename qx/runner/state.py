@@ -6,13 +6,13 @@ from collections.abc import Mapping
 
 from attrs import Factory, define, frozen
 
-from qx.host import Host
+from qx.host import Entry, Host
 from qx.recording import Recording
 from qx.runner.builds import Build
 from qx.runner.plan import Measured
 from qx.runner.preparation import Prepared
 from qx.runner.processes import Failure, MetricFailure, Processes
-from qx.runner.request import Cell, Chosen, Reporter, Request
+from qx.runner.request import Cell, Chosen, Reporter, Request, metric
 
 
 @frozen
@@ -61,6 +61,24 @@ class Part:
         """The workload, prepared."""
         assert self.prepared is not None
         return self.prepared
+
+    def metrics_of(self, chosen: Chosen, phase: str) -> tuple[Entry, ...]:
+        """The metrics of a phase that are for the workload's task, in their order."""
+        return tuple(entry for entry in chosen.metrics_of(phase) if self._applies(entry))
+
+    def leave_out_metrics(self, chosen: Chosen, reporter: Reporter) -> None:
+        """Say once of each metric that is for another task that it does not apply, and why."""
+        for entry in chosen.metrics:
+            if self._applies(entry):
+                continue
+            cause = self.ready.task.reason
+            reporter.say(f"{self.name}: metric {entry.name} does not apply: {cause}")
+            for cell in self.state.cells:
+                self.state.metric_failures[cell, entry.name] = MetricFailure("unsupported", cause)
+
+    def _applies(self, entry: Entry) -> bool:
+        tasks = metric(entry).tasks
+        return not tasks or self.ready.task.name in tasks
 
     def named(self, cell: str) -> str:
         """What a reader of this run knows a cell by."""

@@ -100,7 +100,7 @@ def _give_up_timing(run: Run, part: Part, cause: str, measured: Measured) -> Non
     """Nothing of a workload is measured in launches, though its cells go on."""
     run.reporter.say(cause)
     for cell in part.state.going():
-        for entry in (*run.chosen.metrics_of("fresh"), *run.chosen.metrics_of("block")):
+        for entry in (*part.metrics_of(run.chosen, "fresh"), *part.metrics_of(run.chosen, "block")):
             part.state.metric_failures[cell, entry.name] = MetricFailure("failed", cause)
     part.measured = measured
 
@@ -149,7 +149,7 @@ def _planned(run: Run, part: Part, baseline: str, control: Cell, shares: _Shares
     going = part.state.going()
     cells = {cell: part.state.cells[cell] for cell in going} | {control.id: control}
     artifacts = {cell: build.artifact for cell, build in going.items()}
-    fresh, block = chosen.metrics_of("fresh"), chosen.metrics_of("block")
+    fresh, block = part.metrics_of(chosen, "fresh"), part.metrics_of(chosen, "block")
 
     def job(cell: Cell, artifact: Path, spawned_ns: int) -> LaunchJob:
         return LaunchJob(

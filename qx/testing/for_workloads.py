@@ -114,10 +114,11 @@ def loads_data(bench: Bench) -> str:
         if not split["finite"]:
             raise Failed(f"the {name} split has values that are not finite")
         if split["labels"] is not None:
-            low, high, dtype = split["labels"]
-            if dtype[1] not in "iu":
-                raise Failed(f"the labels of the {name} split are no integers")
-            if low < 0 or (split["classes"] and high >= split["classes"]):
+            low, high, dtype, dimensions = split["labels"]
+            if dtype[1] not in "iubf":
+                raise Failed(f"the labels of the {name} split are no numbers, but {dtype}")
+            are_classes = split["classes"] and dimensions == 1 and dtype[1] in "iub"
+            if are_classes and not 0 <= low <= high < split["classes"]:
                 raise Failed(
                     f"the {name} split has labels from {low} to {high} and {split['classes']} classes"
                 )

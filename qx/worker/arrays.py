@@ -157,12 +157,13 @@ def drawn_over_classes(labels: Any, total: int, count: int, seed: int) -> Any:
     """``count`` of ``total`` indices, as evenly over the classes as they allow, the same for a seed.
 
     The items of each class are shuffled, then taken in turn: one of every class, the next of every class...
-    Without labels they are drawn at random.
+    Without labels, and with labels that are no classes (floats, or several for an item), they are drawn at
+    random.
     """
     generator = np.random.default_rng(seed)
     order = generator.permutation(total)
-    if labels is not None:
-        shuffled = np.asarray(labels)[order]
+    if labels is not None and labels.ndim == 1 and labels.dtype.kind in "iub":
+        shuffled = labels[order]
         turn = np.empty(total, dtype=np.int64)
         for label in np.unique(shuffled):
             places = np.flatnonzero(shuffled == label)

@@ -15,8 +15,9 @@ from qx.manifest import Manifest
 from qx.records import Artifact, Config, Loader
 from qx.worker.arrays import Split
 from qx.worker.channel import Channel
-from qx.worker.modules import converted, example_inputs, fp32_model, load_weights
+from qx.worker.modules import converted, example_inputs, fp32_model
 from qx.worker.plugins import context_for, host_for, options_of, seed_everything
+from qx.worker.weights import load_weights
 
 if TYPE_CHECKING:
     from torch import nn

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 from attrs import evolve
 
@@ -26,6 +27,7 @@ def run(job: DataJob, channel: Channel) -> None:
         seed_everything(job.seed)
         splits[split] = _checked(Split.of(host.call(name, "load_data", split=split, context=context)), split)
     train, test = splits["train"], splits["test"]
+    labels = _labels(test)
     if not job.labels:
         test = evolve(test, labels=None)
     if (most := max(job.calibration_counts, default=0)) > len(train):
@@ -51,7 +53,7 @@ def run(job: DataJob, channel: Channel) -> None:
         items=len(test),
         item_bytes=sum(first.nbytes for first in test.rows(0, 1).values()),
         classes=list(test.classes),
-        labels=test.labels is not None,
+        labels=labels if job.labels else None,
         evaluation=evaluation.name,
         calibrations=calibrations,
         training=training,
@@ -59,11 +61,43 @@ def run(job: DataJob, channel: Channel) -> None:
     )
 
 
+def _labels(split: Split) -> dict[str, Any] | None:
+    """Say what the labels look like; None where there are none."""
+    labels = split.labels
+    if labels is None:
+        return None
+    whole = labels.dtype.kind in "iub"
+    return {
+        "shape": list(labels.shape[1:]),
+        "dtype": labels.dtype.name,
+        "lowest": int(labels.min()) if whole else None,
+        "highest": int(labels.max()) if whole else None,
+    }
+
+
+def _check_labels(split: Split, name: str) -> None:
+    """Raise ``DataError`` for labels that no metric could use."""
+    labels = split.labels
+    if labels.dtype.kind not in "iubf" or not labels.ndim:
+        raise DataError(
+            f"the labels of the {name} split are {labels.dtype} of shape {list(labels.shape)}; expected an "
+            f"array of numbers [items, ...], the class of each item or whatever the model is to give"
+        )
+    if split.classes and labels.ndim == 1 and labels.dtype.kind in "iub":
+        strange = labels[(labels < 0) | (labels >= len(split.classes))]
+        if len(strange):
+            raise DataError(
+                f"the {name} split has the label {int(strange[0])}, and its {len(split.classes)} classes are "
+                f"numbered from 0 to {len(split.classes) - 1}"
+            )
+
+
 def _checked(split: Split, name: str) -> Split:
     lengths = {key: len(array) for key, array in split.inputs.items()}
     if not lengths or min(lengths.values()) == 0:
         raise DataError(f"the {name} split is empty")
     if split.labels is not None:
+        _check_labels(split, name)
         lengths["labels"] = len(split.labels)
     if len(set(lengths.values())) != 1:
         raise DataError(f"the {name} split has arrays of different lengths: {lengths}")

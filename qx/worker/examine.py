@@ -9,8 +9,9 @@ import numpy as np
 
 from qx.errors import Unsupported
 from qx.worker.arrays import Split
-from qx.worker.modules import example_inputs, fp32_model, load_weights
+from qx.worker.modules import example_inputs, fp32_model
 from qx.worker.plugins import host_for, loading_context, seed_everything
+from qx.worker.weights import load_weights
 
 if TYPE_CHECKING:
     from qx.host import Host
@@ -47,11 +48,18 @@ def _split(split: Split) -> dict[str, Any]:
         "dtypes": {name: np.asarray(array[0:1]).dtype.str for name, array in split.inputs.items()},
         "shapes": {name: list(np.asarray(array[0:1]).shape[1:]) for name, array in split.inputs.items()},
         "finite": all(bool(np.isfinite(chunk).all()) for chunk in _chunks(split)),
-        "labels": None if labels is None else [int(labels.min()), int(labels.max()), labels.dtype.str],
+        "labels": None if labels is None else _labels(labels),
         "classes": len(split.classes),
         "source": split.source,
         "fingerprint": split.fingerprint(),
     }
+
+
+def _labels(labels: Any) -> list[Any]:
+    """Lowest and highest, the type, and how many dimensions there are; the first is the items."""
+    numbers = labels.dtype.kind in "iubf"
+    low, high = (labels.min().item(), labels.max().item()) if numbers else (None, None)
+    return [low, high, labels.dtype.str, labels.ndim]
 
 
 def _chunks(split: Split, size: int = 1024) -> Any:
@@ -126,7 +134,7 @@ def _example(host: Host, job: ExamineJob, model: Any, size: int) -> dict[str, An
 
 def _correct(model: Any, split: Split, most: int = 500) -> list[int] | None:
     """How many of so many test items, spread over the split, the model gets right; None without labels."""
-    if split.labels is None or not split.classes:
+    if split.labels is None or not split.classes or split.labels.ndim != 1:
         return None
     chosen = np.unique(np.linspace(0, len(split) - 1, min(most, len(split))).astype(int))
     items = split.take(chosen)
@@ -136,7 +144,7 @@ def _correct(model: Any, split: Split, most: int = 500) -> list[int] | None:
             for start in range(0, len(items), 50)
         ]
     )
-    if outputs.ndim != 2:
+    if outputs.ndim != 2 or outputs.shape[1] != len(split.classes):
         return None
     return [int((outputs.argmax(axis=1) == items.labels).sum()), len(items)]
 

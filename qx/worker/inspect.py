@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 import sysconfig
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,9 @@ from qx.host import Host
 from qx.jobs import InspectJob
 from qx.records import Config
 from qx.worker.channel import Channel
-from qx.worker.modules import example_inputs, fp32_model, load_weights
+from qx.worker.modules import example_inputs, fp32_model
 from qx.worker.plugins import context_for, host_for, options_of
+from qx.worker.weights import load_weights
 
 if TYPE_CHECKING:
     from torch import nn
@@ -40,15 +42,16 @@ def run(job: InspectJob, channel: Channel) -> None:
     model = fp32_model(host, job, job.workload.name, job.workload_options, quantizable=False)
     channel.stage("weights")
     if job.weights is not None:
-        load_weights(model, Path(job.weights))
+        note = load_weights(model, Path(job.weights))
         weights = hashlib.sha256(Path(job.weights).read_bytes()).hexdigest()
     else:
-        weights = _fingerprint(model)
+        note, weights = "", _fingerprint(model)
     channel.stage("example_inputs")
     outputs = _outputs(job, host, model)
     told = {
         "runtime": _runtime(engines),
         "weights_sha256": weights,
+        "weights_note": note,
         "sources_sha256": _sources(set(sys.modules) - before),
         "versions": _versions(model, set(sys.modules) - before),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
@@ -57,11 +60,43 @@ def run(job: InspectJob, channel: Channel) -> None:
     channel.answer(**told, untreatable=_untreatable(job, host, model, channel))
 
 
+#: The model is tried at these: its outputs must begin with the batch, whichever size that has.
+BATCH_SIZES = (2, 3)
+
+
 def _outputs(job: InspectJob, host: Host, model: nn.Module) -> list[int]:
-    """The shape of what the model gives for an item: ``[classes]`` where it gives scores."""
+    """The shape of what the model gives for an item: ``[classes]`` where it gives scores.
+
+    Raises ``UsageError`` unless the model takes its example inputs and gives one tensor ``[batch, ...]`` at
+    every batch size.
+    """
+    shapes = {size: _output_shape(job, host, model, size) for size in BATCH_SIZES}
+    items = {tuple(shape[1:]) for shape in shapes.values()}
+    # Another dimension that goes by the batch would be a mistake of the same kind.
+    if len(items) == 1 and all(shape[:1] == [size] for size, shape in shapes.items()):
+        return list(*items)
+    seen = " and ".join(f"{shape} for a batch of {size}" for size, shape in shapes.items())
+    raise UsageError(
+        f"{type(model).__name__} gives outputs {seen}; expected [batch, ...], an output for each item: "
+        f"have forward() put the batch first{_where_the_batch_is(shapes)}"
+    )
+
+
+def _where_the_batch_is(shapes: Mapping[int, Sequence[int]]) -> str:
+    """Name the dimension that is the batch, where that can be seen."""
+    places = [
+        place
+        for place in range(1, min(map(len, shapes.values())))
+        if all(shape[place] == size for size, shape in shapes.items())
+    ]
+    return f" (dimension {places[0]} seems to be the batch)" if len(places) == 1 else ""
+
+
+def _output_shape(job: InspectJob, host: Host, model: nn.Module, size: int) -> list[int]:
+    """The shape of what the model gives for a batch."""
     import torch
 
-    examples = example_inputs(host, job, job.workload.name, job.workload_options, 2)
+    examples = example_inputs(host, job, job.workload.name, job.workload_options, size)
     try:
         # Not inference mode: what a model keeps of its first call must do for the exporters, too.
         with torch.no_grad():
@@ -74,7 +109,7 @@ def _outputs(job: InspectJob, host: Host, model: nn.Module) -> list[int]:
         raise UsageError(
             f"{type(model).__name__} gives {type(outputs).__name__}, where one tensor [batch, ...] is due"
         )
-    return list(outputs.shape[1:])
+    return list(outputs.shape)
 
 
 def _untreatable(

@@ -99,8 +99,9 @@ class _Building(_Watching):
             return False
 
     def _made(self) -> Any:
-        from qx.worker.modules import fp32_model, load_weights
+        from qx.worker.modules import fp32_model
         from qx.worker.plugins import host_for
+        from qx.worker.weights import load_weights
 
         build = self._build
         host = host_for(evolve(build, wrappers=()), (build.workload,))

@@ -235,23 +235,23 @@ class Evil:
     ("name", "words"),
     [
         ("missing", "does not exist"),
-        ("empty", "is damaged, or was not written by torch.save"),
+        ("empty", "is empty"),
         ("text", "is damaged, or was not written by torch.save"),
         ("truncated", "is damaged, or was not written by torch.save"),
         ("evil", "holds more than tensors, and loading it could run code"),
         ("evil_pickle", "holds more than tensors, and loading it could run code"),
         ("module", "holds more than tensors, and loading it could run code"),
-        ("checkpoint", "holds no state dict (names to tensors)"),
+        ("checkpoint", "holds several state dicts (model, average): save the one you mean"),
         ("one_tensor", "holds no state dict (names to tensors)"),
         ("shape", "does not fit Linear: weight is [3, 5], expected [3, 4]"),
-        ("names", "does not fit Linear: missing weight, bias; unexpected fc.weight, fc.bias"),
+        ("names", "does not fit Linear: missing weight, bias; unexpected fc.weight, head.bias"),
     ],
 )
 def test_weights_that_do_not_fit_are_named(tmp_path: Path, name: str, words: str) -> None:
     """Whatever is wrong with a weights file is told, with what was expected, and nothing in it is run."""
     import torch
 
-    from qx.worker.modules import load_weights
+    from qx.worker.weights import load_weights
 
     path, marker = tmp_path / f"{name}.pt", tmp_path / "it_ran"
     good = {"weight": torch.ones(3, 4), "bias": torch.ones(3)}
@@ -270,13 +270,13 @@ def test_weights_that_do_not_fit_are_named(tmp_path: Path, name: str, words: str
         case "module":
             torch.save(torch.nn.Linear(4, 3), path)
         case "checkpoint":
-            torch.save({"state_dict": good, "epoch": 3}, path)
+            torch.save({"model": good, "average": good, "epoch": 3}, path)
         case "one_tensor":
             torch.save(good["weight"], path)
         case "shape":
             torch.save(good | {"weight": torch.ones(3, 5)}, path)
         case "names":
-            torch.save({f"fc.{key}": value for key, value in good.items()}, path)
+            torch.save({"fc.weight": good["weight"], "head.bias": good["bias"]}, path)
     model = torch.nn.Linear(4, 3)
     before = model.weight.clone()
     with pytest.raises(UsageError) as told:

@@ -23,6 +23,18 @@ NETS = """
     def three():
         return net(3)
 
+    def sized(classes, scale=1.0):
+        model = net(classes)
+        with torch.no_grad():
+            model[-1].weight *= scale
+        return model
+
+    def scripted():
+        import warnings
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.jit.script(net().eval())
+
     def maps():
         return nn.Conv2d(3, 2, 3)
 
@@ -124,8 +136,15 @@ def test_it_runs_and_configs_that_cannot_treat_it_say_why(qx: Callable[..., Any]
         ),
         (("--model", "./nets.py:net", "--set", "own_model.crop=0.01"), ("crop 0.01", "0.1 to 1")),
         (("--model", "./nets.py:net", "--data", "nothing"), ("nothing",)),
+        (("--model", "./nets.py:sized"), ("needs classes", "--model-args classes=VALUE")),
+        (
+            ("--model", "./nets.py:sized", "--model-args", "width=3"),
+            ("--model-args width", "no such argument", "it takes classes, scale"),
+        ),
+        (("--model", "./nets.py:net", "--model-args", "classes"), ("expected NAME=VALUE",)),
+        (("--model", "./nets.py:sized", "--model-args", "classes=3"), ("2 classes", "3 outputs")),
     ],
-    ids=lambda value: " ".join(value[-2:]) if value[0] == "--model" else "",
+    ids=lambda value: " ".join(value[-2:]) if value[0].startswith("--") else "",
 )
 def test_what_is_wrong_is_said_in_one_line(
     qx: Callable[..., Any], place: Path, arguments: tuple[str, ...], words: tuple[str, ...]
@@ -139,6 +158,55 @@ def test_what_is_wrong_is_said_in_one_line(
     for word in words:
         assert word in line
     assert not (place / "out").exists()
+
+
+def test_a_factory_that_gives_trained_weights_is_judged(qx: Callable[..., Any], place: Path) -> None:
+    """With ``--trained`` there is an accuracy; without it the report says what to add, and claims nothing."""
+    arguments = (
+        *("run", "--model", "./nets.py:sized", "--model-args", "classes=2", "--model-args", "scale=2.5"),
+        *("--data", "images", *SHAPE, *QUICK, "-c", "dynamic_int8", "-m", "accuracy", "--out", "out"),
+    )
+    trained = qx(*arguments, "--trained", cwd=place)
+    assert trained.code == 0, trained.err
+    assert trained.measurement("fp32_baseline", "accuracy")["n"] == 24
+    assert "Not known to be trained" not in trained.out
+    silent = qx(*arguments, cwd=place)
+    assert silent.measurement("fp32_baseline", "accuracy")["value"] is None
+    shown = " ".join(silent.out.split())
+    assert "Not known to be trained: no weights were given" in shown
+    assert "Give --weights FILE, or --trained" in shown
+
+
+def test_torchscript_cannot_be_quantized_and_the_way_out_is_named(
+    qx: Callable[..., Any], place: Path
+) -> None:
+    """Every config that would change or export the model says so before anything is built."""
+    done = qx(
+        *("run", "--model", "./nets.py:scripted", "--data", "images", *SHAPE, *QUICK, "--out", "out"),
+        *("-c", "dynamic_int8", "-c", "fx_static_int8", "-c", "static_int8_per_channel", "-m", "file_size"),
+        cwd=place,
+    )
+    for config in ("dynamic_int8", "fx_static_int8", "static_int8_per_channel"):
+        cell = done.cell(config)
+        assert cell["outcome"] == "unsupported"
+        assert "the model is TorchScript" in cell["cause"] and "the Python module" in cell["cause"]
+    assert done.cell("fp32_baseline")["outcome"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--workload", "digits_cnn", "--trained"), "--trained is of --model"),
+        (("--model-args", "classes=3"), "--model-args is of --model, which is missing"),
+    ],
+)
+def test_options_of_a_model_are_refused_without_one(
+    qx: Callable[..., Any], arguments: tuple[str, ...], words: str
+) -> None:
+    """One line names the option and what it belongs to."""
+    done = qx("run", *arguments)
+    assert done.code == 2
+    assert words in done.err
 
 
 EXPORTING = ("inductor", "torchao", "onnxruntime", "openvino", "executorch")
@@ -228,6 +296,7 @@ def test_a_crop_that_is_given_stands_before_that_of_the_metadata(
 
     numbers = {"mean": "0.5,0.5,0.5", "std": "0.25,0.25,0.25"}
     options = {"model": f"{place}/nets.py:{target}", "input_shape": "3,8,8", "images": 0, "crop": given}
+    options["model_args"] = ""
     data = own_model.load_data("test", Context(options=options | numbers, data=place / "images"))
     due = load_fitted(
         *("test",),

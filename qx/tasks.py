@@ -1,0 +1,64 @@
+"""What a workload's outputs mean, as far as that can be known: which metrics apply goes by it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from attrs import frozen
+
+#: The model gives a score for each class, and an item belongs to one of them.
+CLASSIFICATION = "classification"
+
+
+@frozen(kw_only=True)
+class Labels:
+    """What the labels of a split look like."""
+
+    #: Without the first dimension, which is the items.
+    shape: tuple[int, ...]
+    #: As numpy names it: ``int64``.
+    dtype: str
+    #: The lowest and the highest of whole numbers; None of others.
+    lowest: int | None
+    highest: int | None
+
+
+@frozen(kw_only=True)
+class Task:
+    """The task of a workload."""
+
+    #: None where it is not known.
+    name: str | None
+    #: Why it is not ``CLASSIFICATION``, in words; empty where it is.
+    reason: str = ""
+
+
+def task_of(outputs: Sequence[int], labels: Labels | None, classes: Sequence[str]) -> Task:
+    """Tell the task by the shape of an item's outputs, and by the labels and classes of the data."""
+    reason = _why_no_scores(outputs, classes) or _why_no_classes(outputs, labels, classes)
+    return Task(name=None if reason else CLASSIFICATION, reason=reason)
+
+
+def _why_no_scores(outputs: Sequence[int], classes: Sequence[str]) -> str:
+    if len(outputs) != 1:
+        shape = ", ".join(["batch", *map(str, outputs)])
+        return f"the model's outputs are [{shape}], and scores of classes are [batch, classes]"
+    if outputs[0] < 2:
+        return "the model gives one number for each item, and scores of classes are two or more"
+    if classes and len(classes) != outputs[0]:
+        return f"the model gives {outputs[0]} outputs and the data have {len(classes)} classes"
+    return ""
+
+
+def _why_no_classes(outputs: Sequence[int], labels: Labels | None, classes: Sequence[str]) -> str:
+    if labels is None:
+        return "" if classes else "the data have neither labels nor classes, so outputs may be no scores"
+    if labels.shape:
+        shape = ", ".join(["items", *map(str, labels.shape)])
+        return f"the labels are [{shape}], and a class for each item is [items]"
+    if labels.lowest is None or labels.highest is None:
+        return f"the labels are {labels.dtype}, and classes are whole numbers"
+    if labels.lowest < 0 or labels.highest >= outputs[0]:
+        reach = f"from {labels.lowest} to {labels.highest}"
+        return f"the labels go {reach}, and the model gives {outputs[0]} outputs"
+    return ""

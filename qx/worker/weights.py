@@ -1,0 +1,219 @@
+"""Weights files: what is in one, read without running code, and fitted to a model."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from qx.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+#: How to leave a file that holds nothing but weights.
+SAVE = "save it with torch.save(model.state_dict(), FILE)"
+#: How files of other kinds begin, and what they are.
+BEGINNINGS = {
+    b"GGUF": "a GGUF file (llama.cpp)",
+    b"\x89HDF": "an HDF5 file (Keras)",
+    b"\x93NUMPY": "a NumPy array",
+    b"version https://git-lfs": "a Git LFS pointer, and the file itself was not fetched (git lfs pull)",
+    b"<!DOCTYPE": "a web page: the download went wrong",
+    b"<html": "a web page: the download went wrong",
+    b"<?xml": "an XML file (of an OpenVINO model, perhaps)",
+    b"\x1f\x8b": "a gzip archive: unpack it first",
+    b"\xfd7zXZ": "an xz archive: unpack it first",
+}
+
+
+@frozen
+class Fitted:
+    """A state dict that fits a model name by name, and what was done so that it does."""
+
+    state: Mapping[str, torch.Tensor]
+    #: A sentence; empty where it was taken as it is.
+    note: str = ""
+
+
+def load_weights(model: torch.nn.Module, path: Path) -> str:
+    """Load a state dict of torch or safetensors into a model; tell in a sentence what was adapted.
+
+    A checkpoint that holds one state dict among other things is taken for that, and a prefix that all of its
+    names share (``module.`` of ``DataParallel``) is left out where the names fit the model without it. Raises
+    ``UsageError`` that says what the file is, or names what does not fit.
+    """
+    if not path.is_file():
+        what = "is a folder, and no file" if path.is_dir() else "does not exist"
+        raise UsageError(f"weights file {path} {what}")
+    fitted = _fitted(model, _read(path), path)
+    model.load_state_dict(fitted.state, strict=True)
+    return fitted.note
+
+
+# Reading ------------------------------------------------------------------------------------------
+
+
+def _read(path: Path) -> Any:
+    with path.open("rb") as file:
+        begin = file.read(64)
+    if path.suffix == ".safetensors" or _begins_like_safetensors(begin, path):
+        return _safetensors(path)
+    if kind := _other_kind(begin, path):
+        raise UsageError(f"weights file {path} is {kind}; give the model's state dict: {SAVE}")
+    return _torch_file(path)
+
+
+def _begins_like_safetensors(begin: bytes, path: Path) -> bool:
+    header = int.from_bytes(begin[:8], "little")
+    return begin[8:9] == b"{" and 2 <= header <= path.stat().st_size - 8
+
+
+def _other_kind(begin: bytes, path: Path) -> str:
+    """What a file is that holds no state dict; empty where it may hold one."""
+    if not begin:
+        return "empty"
+    if begin[4:8] == b"TFL3":
+        return "a TensorFlow Lite model"
+    if known := next((kind for start, kind in BEGINNINGS.items() if begin.startswith(start)), ""):
+        return known
+    if zipfile.is_zipfile(path):
+        return _kind_of_archive(path)
+    return "an ONNX model" if _is_onnx(begin, path) else ""
+
+
+def _kind_of_archive(path: Path) -> str:
+    """What a zip archive holds, by the names of its files; empty where torch.save may have written it."""
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    inner = {name.partition("/")[2] or name for name in names}
+    if any(name.startswith("code/") or name == "constants.pkl" for name in inner):
+        return "a TorchScript program (torch.jit.save), which holds code"
+    if any("exported_program" in name or name.startswith("models/") for name in inner):
+        return "an exported program (torch.export.save), which holds a graph"
+    if any(name.startswith("data/aotinductor") for name in inner):
+        return "an AOTInductor package, which holds compiled code"
+    if names and all(name.endswith(".npy") for name in names):
+        return "an archive of NumPy arrays (.npz)"
+    return "" if "data.pkl" in inner else "a zip archive that torch.save did not write"
+
+
+def _is_onnx(begin: bytes, path: Path) -> bool:
+    """Whether a file is a serialized ``onnx.ModelProto``: it has no mark, but it begins with its version."""
+    # Field 1 (ir_version), a small number, and then field 2 (producer_name) or another of its first fields.
+    looks = (
+        begin[:1] == b"\x08" and begin[1] < 64 and begin[2:3] in (b"\x12", b"\x1a", b"\x22", b"\x3a", b"B")
+    )
+    return looks or path.suffix == ".onnx"
+
+
+def _safetensors(path: Path) -> Any:
+    try:
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise UsageError(
+            f"weights file {path}: reading it takes the package safetensors: pip install safetensors"
+        ) from error
+    try:
+        return load_file(path)
+    except Exception as error:
+        # It raises an error of its own, which is no public name.
+        raise UsageError(f"weights file {path} is damaged, or is no safetensors file: {error}") from error
+
+
+def _torch_file(path: Path) -> Any:
+    import pickle
+
+    import torch
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if zipfile.is_zipfile(path) or "global" in str(error).lower():
+            raise UsageError(
+                f"weights file {path} holds more than tensors, and loading it could run code; {SAVE}"
+            ) from error
+        raise UsageError(f"weights file {path} is damaged, or was not written by torch.save") from error
+    except Exception as error:
+        # A damaged pickle raises whatever it runs into.
+        raise UsageError(f"weights file {path} is damaged, or was not written by torch.save") from error
+
+
+# Fitting ------------------------------------------------------------------------------------------
+
+
+def _fitted(model: torch.nn.Module, content: Any, path: Path) -> Fitted:
+    """The state dict in a file, with the names of the model. Raises ``UsageError``."""
+    if _is_state(content):
+        state, place = content, ""
+    else:
+        state, place = _inner(content, path)
+    expected = model.state_dict()
+    note = f"the weights are {place!r} of {path.name}" if place else ""
+    misfit = _misfit(expected, state)
+    for prefix in _shared_prefixes(state) if misfit else ():
+        stripped = {name.removeprefix(prefix): value for name, value in state.items()}
+        if not _misfit(expected, stripped):
+            words = f"names without the prefix {prefix!r}"
+            return Fitted(stripped, f"{note}, {words}" if note else f"the weights of {path.name}: {words}")
+    if misfit:
+        where = f" (in {place!r})" if place else ""
+        raise UsageError(f"weights file {path}{where} does not fit {type(model).__name__}: {misfit}")
+    return Fitted(state, note)
+
+
+def _is_state(content: Any) -> bool:
+    import torch
+
+    return (
+        isinstance(content, Mapping)
+        and bool(content)
+        and all(isinstance(name, str) for name in content)
+        and all(isinstance(value, torch.Tensor) for value in content.values())
+    )
+
+
+def _inner(content: Any, path: Path) -> tuple[Mapping[str, torch.Tensor], str]:
+    """The one state dict that a checkpoint holds, and its place in it. Raises ``UsageError``."""
+    inside = content.items() if isinstance(content, Mapping) else ()
+    states = [name for name, value in inside if _is_state(value)]
+    if len(states) == 1:
+        return content[states[0]], str(states[0])
+    if states:
+        listed = ", ".join(map(str, states))
+        raise UsageError(f"weights file {path} holds several state dicts ({listed}): save the one you mean")
+    what = type(content).__name__
+    if isinstance(content, Mapping):
+        what = f"a dict of {', '.join(map(str, list(content)[:5])) or 'nothing'}"
+    raise UsageError(f"weights file {path} holds no state dict (names to tensors), but {what}; {SAVE}")
+
+
+def _shared_prefixes(state: Mapping[str, Any]) -> Iterator[str]:
+    """Give what all names begin with, up to each dot: ``"module."``, ``"module.body."``."""
+    prefix = ""
+    for parts in zip(*(name.split(".")[:-1] for name in state), strict=False):
+        if len(set(parts)) > 1:
+            break
+        prefix += f"{parts[0]}."
+        yield prefix
+
+
+def _misfit(expected: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor]) -> str:
+    """What does not fit, in words; empty where names and shapes are those of the model."""
+    missing = [name for name in expected if name not in state]
+    unexpected = [name for name in state if name not in expected]
+    reshaped = [
+        f"{name} is {list(state[name].shape)}, expected {list(expected[name].shape)}"
+        for name in expected
+        if name in state and state[name].shape != expected[name].shape
+    ]
+    kinds = (("missing ", missing), ("unexpected ", unexpected), ("", reshaped))
+    return "; ".join(f"{word}{_some(names)}" for word, names in kinds if names)
+
+
+def _some(names: list[str], most: int = 3) -> str:
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
