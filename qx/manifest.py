@@ -38,6 +38,8 @@ class Manifest:
     files: Mapping[str, int]
     details: Mapping[str, Any] = Factory(dict)
     notes: tuple[str, ...] = field(default=(), converter=to_strings)
+    #: As in ``Artifact``.
+    weight_elements: int | None = None
 
     def write(self, folder: Path) -> None:
         """Write it into the folder of the artifact."""
@@ -61,4 +63,5 @@ class Manifest:
             files=tuple(self.files),
             details=self.details,
             notes=self.notes,
+            weight_elements=self.weight_elements,
         )

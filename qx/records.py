@@ -314,6 +314,9 @@ class Artifact:
     details: Mapping[str, Any] = Factory(dict)
     #: What whoever reads the results must know of it (a reduced range, say): a sentence each.
     notes: tuple[str, ...] = field(default=(), converter=to_strings)
+    #: Elements of the fp32 model's parameters that have two or more dimensions longer than 1; qx tells it to
+    #: metrics, and ``convert`` leaves it out. None where it is not known.
+    weight_elements: int | None = None
 
 
 class Subject(Protocol):

@@ -49,10 +49,12 @@ def measure(data: Artifact, context: Context) -> Samples | None:
     """A weight counts by the bytes that it took before, in fp32: half of the network in 8 bits is one half.
 
     Weights are the tensors of two or more dimensions that layers multiply by; biases and the statistics of
-    batch normalisation stay as they are in every config, and are left out. None for artifacts of which there
-    is a file that nothing here can read.
+    batch normalisation stay as they are in every config, and are left out. Weights of the model that are not
+    met in the files count as not quantized, and are told in the details. None for artifacts of which there is
+    a file that nothing here can read.
     """
     layers: dict[str, dict[str, Any]] = {}
+    others = 0
     kernels: dict[str, int] = {}
     engine = context.engine
     types = {(data.folder / file).suffix for file in data.files}
@@ -69,15 +71,21 @@ def measure(data: Artifact, context: Context) -> Samples | None:
         engine = named or engine
         layers |= found.layers
         kernels |= found.kernels
+        others += found.others
     total = sum(layer["elements"] for layer in layers.values())
+    # What the model has and no file: a reader did not know it, or it was left out because nothing needs it.
+    missing = max(0, (data.weight_elements or 0) - total - others)
     if not total:
         return None
     few = [layer for layer in layers.values() if layer["bits"] <= 8]
     bits = sum(layer["elements"] * layer["bits"] for layer in layers.values())
     return Samples(
-        sum(layer["elements"] for layer in few) / total,
+        sum(layer["elements"] for layer in few) / (total + missing),
         details={
             "layers": layers,
+            "elements": total,
+            "elements_of_model": data.weight_elements,
+            "elements_missing": missing,
             "share_of_stored_bytes": sum(layer["elements"] * layer["bits"] for layer in few) / bits,
             "kernels": kernels,
             "kernels_in_8_bits": sum(count for name, count in kernels.items() if NARROW.search(name)),

@@ -20,14 +20,16 @@ COUNTS = {
     "InnerProduct": "2",
     "Embed": "3",
 }
-#: Those whose weights are not counted here.
-RECURRENT = {"LSTM", "GRU", "RNN"}
+#: Recurrent layers, and how many rows of weights a hidden unit has in each.
+RECURRENT = {"LSTM": 4, "GRU": 3, "RNN": 1}
+#: Their parameter 2 where they run in both directions.
+BOTH_WAYS = "2"
 #: Layers that multiply what they are given: by weights, where that is ``MemoryData``, always in 32 bits.
 PRODUCTS = {"MatMul", "Gemm", "Einsum"}
 
 
-def read(path: Path, details: Mapping[str, Any]) -> Weights | None:
-    """None where a layer is a recurrent one.
+def read(path: Path, details: Mapping[str, Any]) -> Weights:
+    """Count the weights by the parameters of the layers.
 
     The file of weights has no index, and those of layers are all stored alike: ``details`` tells how.
     """
@@ -36,8 +38,6 @@ def read(path: Path, details: Mapping[str, Any]) -> Weights | None:
     memory: dict[str, int] = {}
     for line in path.read_text().splitlines()[2:]:
         kind, name, ins, outs, *rest = line.split()
-        if kind in RECURRENT:
-            return None
         blobs = int(ins) + int(outs)
         given = dict(one.split("=", 1) for one in rest[blobs:])
         if kind == "MemoryData":
@@ -54,6 +54,14 @@ def _counts(kind: str, given: Mapping[str, str]) -> dict[str, int]:
     """How many weights a layer has, by what is added to its name to call them."""
     if kind in COUNTS:
         return {"": int(given[COUNTS[kind]])}
+    if kind in RECURRENT:
+        outputs, of_inputs = int(given["0"]), int(given["1"])
+        # An LSTM may have more hidden units than outputs, and a matrix that projects them then.
+        hidden = int(given.get("3", "0")) or outputs
+        ways = 2 if given.get("2") == BOTH_WAYS else 1
+        projection = hidden * outputs * ways if hidden != outputs else 0
+        of_state = RECURRENT[kind] * hidden * outputs * ways
+        return {".input": of_inputs, ".state": of_state, ".projection": projection}
     if kind == "MultiHeadAttention":
         embed, of_query = int(given["0"]), int(given["2"])
         width = {name: int(given.get(key, embed)) for name, key in ((".key", "3"), (".value", "4"))}

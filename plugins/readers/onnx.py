@@ -5,44 +5,77 @@ from __future__ import annotations
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from math import prod
 from pathlib import Path
 from typing import Any
 
-from qx_plugins.readers import Weights, layer
+from qx_plugins.readers import Weights, is_elementwise, is_matrix, layer
 
 #: Operators that multiply by weights, before and after fusion.
 WEIGHTED = re.compile(
-    r"(QLinear|Fused|Nhwc|DynamicQuantize|Q)?(Conv|ConvTranspose|MatMul|Gemm)(Integer\w*|NBits)?"
+    r"(QLinear|Fused|Nhwc|DynamicQuantize|Q|Transpose)?"
+    r"(Conv|ConvTranspose|DeformConv|MatMul|Gemm|LSTM|GRU|RNN|Attention|MultiHeadAttention|Einsum)"
+    r"(Integer\w*|NBits|Bnb4|Fpq4)?"
 )
-#: What may stand between a weight and the operator that multiplies by it.
-BETWEEN = ("DequantizeLinear", "QuantizeLinear", "Transpose", "Cast", "Identity", "Reshape")
+#: Operators that look their first input up as a table, and those that do so with several.
+TABLES = re.compile(r"(Gather|GatherND|GatherBlockQuantized|Q?EmbedLayerNormalization)")
+#: Types of constants that are indices or masks, and no weights.
+INDICES = ("INT32", "INT64", "UINT32", "UINT64", "BOOL", "STRING")
+#: Recurrent operators, and where among their inputs the biases of both directions are, ``[2, n]``.
+RECURRENT, BIAS = ("LSTM", "GRU", "RNN"), 3
 
 
 def read(path: Path, details: Mapping[str, Any]) -> Weights:
-    """The constants of two or more dimensions that operators multiply by, or look up as a table."""
+    """The constants of two or more dimensions, but for those that are combined element by element.
+
+    One that an operator takes which is not known here is counted all the same, and named with the operator.
+    """
     import onnx
 
     graph = onnx.load(path).graph
-    producers = {output: node for node in graph.node for output in node.output}
-    constants = {one.name: one for one in graph.initializer}
-    layers = {}
+    constants = {constant.name: constant for constant in graph.initializer}
+    users = _users(graph)
+    layers, others = {}, 0
+    for name, constant in constants.items():
+        kind = onnx.TensorProto.DataType.Name(constant.data_type)
+        shape, operators = tuple(constant.dims), users.get(name, set())
+        weighted = any(map(_takes_weights, operators))
+        if kind in INDICES or len(shape) < 2 or not (weighted or is_matrix(shape)):
+            continue
+        if not weighted and all(map(is_elementwise, operators)):
+            others += prod(shape)
+            continue
+        unknown = "" if weighted else ", ".join(sorted(operators))
+        layers[name] = layer(prod(shape), _bits(kind), kind.lower(), unknown)
+    return Weights(layers, _kernels(path), others)
+
+
+def _users(graph: Any) -> dict[str, set[str]]:
+    """The operators that take each constant in the end, past those that make another constant of it."""
+    fixed = {constant.name for constant in graph.initializer} | {""}
     for node in graph.node:
-        for name in _candidates(node):
-            while name in producers and producers[name].op_type in BETWEEN:
-                name = producers[name].input[0]
-            if name in constants and len(constants[name].dims) >= 2:
-                kind = onnx.TensorProto.DataType.Name(constants[name].data_type)
-                layers[name] = layer(prod(constants[name].dims), _bits(kind), kind.lower())
-    return Weights(layers, _kernels(path))
+        if all(name in fixed for name in node.input):
+            fixed.update(node.output)
+    users: dict[str, set[str]] = {}
+    # From the last node to the first: who takes the output of a node is known when the node is met.
+    for node in reversed(graph.node):
+        passed_on = set().union(*(users.get(output, set()) for output in node.output))
+        for place, name in enumerate(node.input):
+            reached = passed_on if node.output[0] in fixed else {_use(node.op_type, place)}
+            users.setdefault(name, set()).update(reached)
+    return users
 
 
-def _candidates(node: Any) -> Sequence[str]:
-    """The inputs of a node that may be weights."""
-    if node.op_type == "Gather":
-        return [node.input[0]]
-    return tuple(node.input) if WEIGHTED.fullmatch(node.op_type) else ()
+def _use(operator: str, place: int) -> str:
+    """What an operator does with its input at a place: an operator, or another name where it is no weight."""
+    is_bias = operator in RECURRENT and place == BIAS
+    is_index = bool(TABLES.fullmatch(operator)) and place > 0
+    return "Add" if is_bias or is_index else operator
+
+
+def _takes_weights(operator: str) -> bool:
+    return bool(WEIGHTED.fullmatch(operator) or TABLES.fullmatch(operator))
 
 
 def _bits(kind: str) -> int:

@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -150,8 +150,13 @@ def converted(
         {kind for line in lines if line.strip() and not _LAYER.fullmatch(kind := line.split()[0])}
     )
     if foreign:
-        raise Unsupported(f"cannot be converted for ncnn: it has no {', '.join(foreign)}"[:ROOM])
+        raise Unsupported(f"cannot be converted for ncnn, which has no {_in_words(foreign)}"[:ROOM])
     return layers, weights
+
+
+def _in_words(kinds: Sequence[str]) -> str:
+    """Layers as their author knows them: pnnx writes ``nn.GroupNorm``, ``F.pad`` or ``aten::roll``."""
+    return ", ".join(re.sub(r"^(nn|F|torch|Tensor|aten|pnnx)(\.|::)", "", kind) for kind in kinds)
 
 
 def _check(artifact: Artifact, inputs: tuple[torch.Tensor, ...], due: numpy.ndarray) -> None:

@@ -6,12 +6,14 @@ import contextlib
 import io
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import onnx
 import torch
+from attrs import evolve
 from qx_plugins.calibration import taken
 from qx_plugins.runtimes.exporting import CLUMSY, exported, lowering
 from qx_plugins.runtimes.saturation import SEVEN_BITS, saturates
@@ -22,6 +24,8 @@ from qx import Artifact, Context
 from qx.records import Arrays
 
 FILE = "model.onnx"
+#: Said of weights that have one scale where the config gives each output channel one.
+PER_TENSOR = "one scale for all channels of grouped transposed convolutions, which ONNX Runtime cannot split"
 
 
 def artifact(
@@ -96,7 +100,48 @@ def preprocessed(path: Path) -> Path:
     except Exception:
         # Symbolic shapes fail for operators that it does not know, and are not needed to fold.
         quant_pre_process(str(path), str(target), skip_symbolic_shape=True)
+    _flatten_biases(target)
     return target
+
+
+def _flatten_biases(path: Path) -> None:
+    """Write biases of ``Gemm`` of shape ``[1, n]`` as ``[n]``, the only shape that the quantizer can take."""
+    model = onnx.load(path)
+    constants = {constant.name: constant for constant in model.graph.initializer}
+    users = Counter(name for node in model.graph.node for name in node.input)
+    for node in model.graph.node:
+        bias = constants.get(node.input[2]) if node.op_type == "Gemm" and len(node.input) > 2 else None
+        if bias is not None and len(bias.dims) == 2 and bias.dims[0] == 1 and users[bias.name] == 1:
+            del bias.dims[0]
+    onnx.save(model, path)
+
+
+def _average_pools(path: Path) -> list[str]:
+    """The average pools of a graph, by name.
+
+    The quantizer gives the output of one the range of its input, of which means fill a small part only: a
+    pool over the whole image costs the layer behind it two or three bits. Left in float, its output has a
+    range of its own.
+    """
+    graph = onnx.load(path, load_external_data=False).graph
+    return [node.name for node in graph.node if node.op_type in ("AveragePool", "GlobalAveragePool")]
+
+
+def _not_per_channel(path: Path) -> dict[str, str]:
+    """The weights that the quantizer cannot give a scale for each output channel, by the name of their layer.
+
+    Those of a grouped ``ConvTranspose`` are ``[inputs, outputs / groups, ...]``: the groups share the second
+    dimension, along which scales would go.
+    """
+    graph = onnx.load(path, load_external_data=False).graph
+    constants = {constant.name for constant in graph.initializer}
+    grouped = (
+        node
+        for node in graph.node
+        if node.op_type == "ConvTranspose"
+        and any(attribute.name == "group" and attribute.i > 1 for attribute in node.attribute)
+    )
+    return {node.input[1]: node.name for node in grouped if node.input[1] in constants}
 
 
 def static_artifact(
@@ -104,10 +149,14 @@ def static_artifact(
 ) -> Artifact:
     """Activations uint8 and weights int8 between the extremes that calibration has seen, as QDQ."""
     batches = taken(model)
+    notes: list[str] = []
 
     def quantize(source: Path, target: Path) -> None:
         from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
+        whole = _not_per_channel(source) if per_channel else {}
+        if whole:
+            notes.append(f"{PER_TENSOR}: {', '.join(whole.values())}")
         quantize_static(
             str(source),
             str(target),
@@ -117,9 +166,14 @@ def static_artifact(
             weight_type=QuantType.QInt8,
             per_channel=per_channel,
             reduce_range=saturates(),
+            nodes_to_exclude=_average_pools(source),
+            extra_options={
+                "TensorQuantOverrides": {name: [{"quant_type": QuantType.QInt8}] for name in whole}
+            },
         )
 
-    return artifact(model, example_inputs, context, quantize)
+    made = artifact(model, example_inputs, context, quantize)
+    return evolve(made, notes=[*made.notes, *notes])
 
 
 def _names(path: Path) -> list[str]:

@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attrs import evolve
+
 from qx.errors import PluginError
 from qx.host import Host
 from qx.jobs import BuildJob
@@ -53,6 +55,7 @@ def run(job: BuildJob, channel: Channel) -> None:
         # The two forms need not draw their random numbers in the same order.
         plain = fp32_model(host, job, job.workload.name, job.workload_options, quantizable=False)
         model.load_state_dict(plain.state_dict(), strict=True)
+    weight_elements = _weight_elements(model)
     examples = example_inputs(host, job, job.workload.name, job.workload_options, 1)
     result = converted(
         host,
@@ -67,7 +70,7 @@ def run(job: BuildJob, channel: Channel) -> None:
     )
     channel.stage("save")
     artifact = _saved(job, host, result, folder)
-    manifest = _manifest(job, host, config, artifact)
+    manifest = evolve(_manifest(job, host, config, artifact), weight_elements=weight_elements)
     manifest.write(folder)
     seconds = time.perf_counter() - began
     _flush(Path(job.folder))
@@ -137,6 +140,12 @@ def _write_probe(job: BuildJob, host: Host, module: nn.Module, path: Path) -> No
     if isinstance(outputs, torch.Tensor):
         arrays: dict[str, Any] = {f"input_{index}": tensor.numpy() for index, tensor in enumerate(examples)}
         numpy.savez(path, outputs=outputs.numpy(), **arrays)
+
+
+def _weight_elements(model: nn.Module) -> int:
+    """Elements of the parameters that have two or more dimensions longer than 1; shared ones count once."""
+    matrices = (each for each in model.parameters() if each.numel() > max(each.shape, default=0))
+    return sum(each.numel() for each in matrices)
 
 
 def _manifest(job: BuildJob, host: Host, config: Config, artifact: Artifact) -> Manifest:
