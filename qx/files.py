@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+from qx.leftovers import SUFFIX, move_out, remove_tree, sweep, unfinished_folder
+
+#: Errors that say that a disk, or the user's share of it, is full.
+FULL = (errno.ENOSPC, errno.EDQUOT)
+#: Bytes: with less than this a disk is full, whatever could not be written.
+LEAST_FREE = 1 << 20
 
 
 def cache_folder() -> Path:
@@ -19,6 +26,39 @@ def cache_folder() -> Path:
     return user_cache_path("qx")
 
 
+def sweep_cache() -> None:
+    """Remove from the cache what processes that were killed have left half made."""
+    cache = cache_folder()
+    sweep(cache)
+    for place in cache.iterdir() if cache.is_dir() else ():
+        sweep(place)
+
+
+def full_disk_advice(error: str = "") -> str:
+    """What to do where a disk that qx writes to is full, or an error says that one is; nothing elsewhere.
+
+    Libraries often hide why they could not write, and a file that is mapped into memory kills the process.
+    """
+    for variable, place in (("QX_CACHE", cache_folder()), ("TMPDIR", Path(tempfile.gettempdir()))):
+        if _is_full(place):
+            return (
+                f"the disk that holds {place} is full: free space there, "
+                f"or name a folder on another disk in {variable}"
+            )
+    if any(os.strerror(code) in error for code in FULL):
+        return "free space there, or name folders on another disk in QX_CACHE and TMPDIR"
+    return ""
+
+
+def _is_full(place: Path) -> bool:
+    while not place.exists():
+        place = place.parent
+    disk = os.statvfs(place)
+    full = disk.f_bavail * disk.f_frsize < LEAST_FREE or (disk.f_files > 0 and disk.f_favail == 0)
+    # One that nothing can be written to is full by nature.
+    return full and not disk.f_flag & os.ST_RDONLY
+
+
 @contextmanager
 def new_folder(place: Path, *, replace: bool = False) -> Iterator[Path]:
     """A temporary folder that is renamed to ``place`` when all went well.
@@ -26,21 +66,20 @@ def new_folder(place: Path, *, replace: bool = False) -> Iterator[Path]:
     Where ``place`` is there by then, it stays as it is, or with ``replace`` makes room.
     """
     place.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{place.name[:24]}-", dir=place.parent))
-    former = folder.with_name(folder.name + "-former")
-    try:
-        yield folder
-        folder.chmod(0o755)
-        if replace and place.exists():
-            place.rename(former)
+    with unfinished_folder(place.parent, f".{place.name[:24]}-") as folder:
+        former = folder.with_name(f"{folder.stem}-former{SUFFIX}")
         try:
-            folder.rename(place)
-        except OSError:
-            if not place.is_dir():
-                raise
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.rmtree(former, ignore_errors=True)
+            yield folder
+            folder.chmod(0o755)
+            if replace and place.exists():
+                place.rename(former)
+            try:
+                folder.rename(place)
+            except OSError:
+                if not place.is_dir():
+                    raise
+        finally:
+            remove_tree(former)
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -49,19 +88,23 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def write_together(contents: Mapping[Path, bytes]) -> None:
-    """Write files, in their order, so that all are replaced or, if one cannot be written, none."""
-    temporaries: dict[Path, str] = {}
-    try:
-        for path, content in contents.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporaries[path] = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-            with os.fdopen(handle, "wb") as file:
+    """Write files, in their order, so that all are replaced or, if one cannot be written, none.
+
+    Those in one folder are all replaced even where this process is killed in the midst of that: whoever next
+    calls ``sweep`` on the folder moves the rest.
+    """
+    with ExitStack() as stack:
+        drafts: dict[Path, Path] = {}
+        for number, (path, content) in enumerate(contents.items()):
+            if path.parent not in drafts:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                unfinished = unfinished_folder(path.parent, f".{path.name[:24]}-")
+                drafts[path.parent] = stack.enter_context(unfinished)
+            draft = drafts[path.parent] / f"{number:06d}-{path.name}"
+            with draft.open("wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(temporaries[path], 0o644)
-        for path, temporary in temporaries.items():
-            os.replace(temporary, path)
-    finally:
-        for temporary in temporaries.values():
-            Path(temporary).unlink(missing_ok=True)
+            draft.chmod(0o644)
+        for folder in drafts.values():
+            move_out(folder)

@@ -13,6 +13,7 @@ from attrs import Factory, frozen
 
 from qx.errors import UsageError
 from qx.files import write_together
+from qx.leftovers import sweep
 from qx.recording import Recording
 from qx.records import Metric, Outcome
 
@@ -294,6 +295,7 @@ def write(folder: Path, results: Results, table: str, recording: Recording) -> N
     The samples are put in place first, under a name of their own: a reader who sees the results finds the
     samples that they name. Those of the results that are replaced go last.
     """
+    settle(folder)
     former, own = _samples_named(folder / RESULTS), results.run["samples"]
     try:
         write_together(
@@ -307,7 +309,19 @@ def write(folder: Path, results: Results, table: str, recording: Recording) -> N
         if _samples_named(folder / RESULTS) != own:
             (folder / own).unlink(missing_ok=True)
         raise
-    if former is not None and former != own:
+    _drop_samples(folder, former)
+
+
+def settle(folder: Path) -> None:
+    """Put in place, or remove, what a run left half written in a folder of results because it was killed."""
+    former = _samples_named(folder / RESULTS)
+    sweep(folder)
+    _drop_samples(folder, former)
+
+
+def _drop_samples(folder: Path, former: str | None) -> None:
+    """Remove the samples of results that others have taken the place of."""
+    if former is not None and former != _samples_named(folder / RESULTS):
         (folder / former).unlink(missing_ok=True)
 
 

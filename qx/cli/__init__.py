@@ -64,10 +64,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in MACHINE:
             return _bug()
-        _tell(f"qx: error: {error.strerror}: {error.filename or 'no file named'}")
+        _tell(f"qx: error: {_of_the_machine(error)}")
         return USAGE
     except Exception:
         return _bug()
+
+
+def _of_the_machine(error: OSError) -> str:
+    from qx.files import full_disk_advice
+
+    line = f"{error.strerror}: {error.filename or 'no file named'}"
+    advice = full_disk_advice(line)
+    return f"{line}; {advice}" if advice else line
 
 
 def _bug() -> int:

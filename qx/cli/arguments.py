@@ -76,9 +76,9 @@ def add_build_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timeout",
         type=float,
-        default=600.0,
         metavar="SECONDS",
-        help="for each stage of a cell (default: 600)",
+        help="for each stage of a cell, and for each split of the data to be loaded; they begin again with "
+        "progress (default: 600, and for data, which may have to be downloaded, 3600)",
     )
     parser.add_argument("--rebuild", action="store_true", help="build anew although the build is cached")
 
@@ -100,6 +100,7 @@ def build_request(arguments: argparse.Namespace, **fields: Any) -> Request:
     """What the options shared by commands ask for."""
     from qx.runner.request import Request
 
+    timeout = arguments.timeout
     return Request(
         workload=getattr(arguments, "workload", None),
         workloads=tuple(dict.fromkeys(getattr(arguments, "workloads", None) or ())),
@@ -117,7 +118,7 @@ def build_request(arguments: argparse.Namespace, **fields: Any) -> Request:
         | ({"model_args": repr(dict(arguments.model_args))} if arguments.model_args else {}),
         trained=arguments.trained,
         engine=arguments.engine,
-        timeout=arguments.timeout,
+        **({} if timeout is None else {"timeout": timeout, "data_timeout": timeout}),
         rebuild=arguments.rebuild,
         **fields,
     )

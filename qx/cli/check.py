@@ -5,12 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import tempfile
 import textwrap
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -58,6 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Check one plugin after another."""
     from qx.cli import NOT_WELL, OK, warn_of_broken
     from qx.errors import UsageError
+    from qx.leftovers import temporary_folder
     from qx.testing.checking import Checking, host_with_workload, open_bench
 
     if arguments.listing:
@@ -71,10 +70,10 @@ def run(arguments: argparse.Namespace) -> int:
     well, told = True, []
     shared: dict[str, Any] = {}
     # One folder for all: what one bench has built for its metric, another takes.
-    with tempfile.TemporaryDirectory(prefix="qx-check-") as folder:
+    with temporary_folder() as folder:
         for number, entry in enumerate(entries, 1):
             began = time.monotonic()
-            place = Path(folder).resolve() / str(number)
+            place = folder.resolve() / str(number)
             bench = open_bench(arguments.plugins, entry, place, workload=arguments.workload, shared=shared)
             checking = Checking(bench)
             if not arguments.json:

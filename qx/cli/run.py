@@ -116,6 +116,7 @@ def run(arguments: argparse.Namespace) -> int:
     from qx.cli.display import display
     from qx.cli.places import results_folder, writable
     from qx.errors import UsageError
+    from qx.files import FULL
     from qx.host import Host
     from qx.report import markdown, terminal
     from qx.runner import run as run_matrix
@@ -141,6 +142,7 @@ def run(arguments: argparse.Namespace) -> int:
     request.check()
     named = [entry.name for entry in choose_workloads(host, request)]
     out = writable(arguments.out or results_folder(host, named, OUT))
+    results.settle(out)
     with display() as reporter:
         outcome, recording = run_matrix(host, request, reporter)
     if arguments.out is None:
@@ -149,7 +151,8 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         results.write(out, outcome, markdown.render(outcome), recording)
     except OSError as error:
-        raise UsageError(f"cannot write the results into {out}: {error.strerror or error}") from error
+        advice = "; free space there, or name another folder with --out" if error.errno in FULL else ""
+        raise UsageError(f"cannot write the results into {out}: {error.strerror or error}{advice}") from error
     print(terminal.render(outcome, arguments.format))
     print(f"\nwritten: {out / results.RESULTS} and {out / results.TABLE}")
     return OK if outcome.ended_well else NOT_WELL

@@ -32,7 +32,7 @@ def derive_all(
     """
     request, recording = run.request, run.recording
     failures: dict[tuple[str, str], MetricFailure] = {}
-    with tempfile.TemporaryDirectory(prefix="qx-") as folder:
+    with tempfile.TemporaryDirectory(dir=run.processes.folder) as folder:
         paths = {cell: Path(folder) / f"{index}.npz" for index, cell in enumerate(cells)}
         for cell, path in paths.items():
             np.savez(path, **_arrays(recording, cell, failed))

@@ -53,7 +53,7 @@ def evaluate_all(run: Run, part: Part) -> dict[str, Failure | Evaluated]:
             shares[cell] = done
             run.reporter.step(sum(shares.values()) / len(shares), state.cells[cell].row)
 
-        with tempfile.TemporaryDirectory(prefix="qx-") as folder:
+        with tempfile.TemporaryDirectory(dir=run.processes.folder) as folder:
             job = _job(run, part, cell, Path(folder) / "outputs.npy")
             name = f"evaluate-{state.cells[cell].row}"
             try:

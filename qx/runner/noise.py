@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import random
-import tempfile
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from attrs import frozen
@@ -16,7 +14,7 @@ from qx import stats
 from qx.environment import cpu_numbers
 from qx.jobs import SpinJob
 from qx.runner.holding import cpus_for, off
-from qx.runner.processes import Processes, Worker
+from qx.runner.processes import Worker, processes_of_a_run
 from qx.undisturbed import log_undisturbed
 
 #: Pairs of processes that are tried one after another; each is one wave.
@@ -43,7 +41,7 @@ def noise_floor(seconds: float, seed: int = 0) -> Noise:
     ratios, calls, rounds = [], [], 0
     here = cpu_numbers()
     deadline = time.monotonic() + seconds
-    with tempfile.TemporaryDirectory(prefix="qx-logs-") as logs, Processes(Path(logs)) as processes:
+    with processes_of_a_run() as processes:
         for pair in range(PAIRS):
             workers = [processes.start(SpinJob(), f"spin-{index}") for index in range(2)]
             for worker in workers:

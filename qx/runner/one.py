@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 from qx.environment import usable_cpus
@@ -14,7 +13,7 @@ from qx.options import Setting
 from qx.runner import settings
 from qx.runner.builds import Build, build
 from qx.runner.preparation import data_folder, is_offline, prepare
-from qx.runner.processes import Failure, Processes
+from qx.runner.processes import Failure, processes_of_a_run
 from qx.runner.request import Reporter, Request, all_settings, cell_of, choose_workload
 
 
@@ -23,7 +22,7 @@ def quantize(host: Host, request: Request, name: str, reporter: Reporter) -> Bui
     entry, model = host.get("config", name), choose_workload(host, request)
     values = settings.read(host, all_settings(request, [model]), (entry, model))
     (variant,) = settings.variants(entry, values, request.calibration_n)
-    with tempfile.TemporaryDirectory(prefix="qx-logs-") as logs, Processes(Path(logs)) as processes:
+    with processes_of_a_run() as processes:
         prepared = prepare(
             host, request, model, processes, reporter, settings.settled(model, values), [variant]
         )
@@ -60,7 +59,7 @@ def train(
         output=str(output.absolute()),
     )
     reporter.phase("train", entry.name)
-    with tempfile.TemporaryDirectory(prefix="qx-logs-") as logs, Processes(Path(logs)) as processes:
+    with processes_of_a_run() as processes:
         try:
             processes.run(job, f"train-{entry.name}", timeout=request.timeout, progress=reporter.step)
         except DataError as error:

@@ -157,7 +157,7 @@ def _prepared(
     look, lay = _jobs(entry, options, variants, request, weights)
     reporter.phase("prepare", entry.name)
     try:
-        found, data = _done(look, lay, request.timeout, processes, reporter)
+        found, data = _done(look, lay, request, processes, reporter)
     except Failure as failure:
         raise UsageError(f"workload {entry.name}: {failure.stage}: {failure.cause}") from failure
     # Workloads that look there have said so by themselves, and what they look for.
@@ -237,7 +237,7 @@ def _jobs(
 
 
 def _done(
-    look: InspectJob, lay: DataJob, timeout: float, processes: Processes, reporter: Reporter
+    look: InspectJob, lay: DataJob, request: Request, processes: Processes, reporter: Reporter
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """What came of both jobs, done side by side. The first that fails ends the other, and is what is told.
 
@@ -258,17 +258,17 @@ def _done(
 
     def inspected() -> dict[str, Any]:
         try:
-            return run(look, timeout)
+            return run(look, request.timeout)
         except Failure as failure:
             if over.is_set() or not failure.stage.startswith(ASKING):
                 raise
             # A config that brings the process down when it is asked costs nobody else anything: its build
             # tells.
-            return run(evolve(look, configs=()), timeout)
+            return run(evolve(look, configs=()), request.timeout)
 
     with processes.side_by_side(2) as pool:
         looked = pool.submit(inspected)
-        laid = pool.submit(run, lay, max(timeout, 3600.0))
+        laid = pool.submit(run, lay, request.data_timeout)
         done = wait([looked, laid], return_when=FIRST_EXCEPTION).done
         over.set()
         for worker in workers.copy():

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import select
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,8 +20,12 @@ from attrs import frozen
 
 from qx.environment import control_group
 from qx.errors import DataError, QxError, UsageError
+from qx.files import full_disk_advice, sweep_cache
 from qx.jobs import Job
+from qx.leftovers import remove_tree, temporary_folder
 from qx.records import Outcome
+from qx.runner import messages, supervisor
+from qx.runner.spawning import Ending, Supervisor, described_status
 from qx.worker.failures import DATA, USAGE
 
 #: Run by the interpreter with the host's own search path as arguments, so that a file which happens to lie in
@@ -72,12 +76,20 @@ class MetricFailure:
 
 Progress = Callable[[float, str], None]
 
+#: Seconds within which a worker that has closed its channel is known to have ended: its keeper first ends
+#: what it has left.
+_KEEPER_PATIENCE = supervisor.PATIENCE + 5
+
 
 class Processes:
-    """All workers of a run. Leaving the context ends every one that still lives."""
+    """All workers of a run. Leaving the context ends every one that still lives, with all that it started.
 
-    def __init__(self, logs: Path) -> None:
-        self._logs = logs
+    In ``folder`` lie their logs, and while they live their temporary files.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.absolute()
+        self._supervisor = Supervisor(self.folder / "supervisor.log")
         self._live: set[Worker] = set()
         self._lock = Lock()
         self._count = 0
@@ -89,8 +101,9 @@ class Processes:
             if self._closed:
                 raise QxError("the run is over")
             self._count += 1
-            log = self._logs / f"{self._count:04d}-{name.replace('/', '-')[:NAME]}.log"
-            worker = Worker(job, log, self._forget)
+            number = f"{self._count:04d}"
+            log = self.folder / f"{number}-{name.replace('/', '-')[:NAME]}.log"
+            worker = Worker(job, self._supervisor, log, self.folder / number, self._forget)
             self._live.add(worker)
         return worker
 
@@ -136,26 +149,32 @@ class Processes:
         self.end()
         for worker in list(self._live):
             worker.close()
+        self._supervisor.close()
+
+
+@contextmanager
+def processes_of_a_run() -> Iterator[Processes]:
+    """Workers, with a temporary folder for them. What runs that were killed have left is removed first."""
+    sweep_cache()
+    with temporary_folder() as folder, Processes(folder) as processes:
+        yield processes
 
 
 class Worker:
-    """One process, in a session of its own, so that it can be ended with all that it started."""
+    """One process, which ends with all that it started."""
 
-    def __init__(self, job: Job, log: Path, forget: Callable[[Worker], None]) -> None:
-        self._log, self._forget = log, forget
+    def __init__(
+        self, job: Job, supervisor: Supervisor, log: Path, scratch: Path, forget: Callable[[Worker], None]
+    ) -> None:
+        self._log, self._scratch, self._forget = log, scratch, forget
         self._stage = "start"
-        self._buffer = b""
+        self._received = bytearray()
+        self._token = os.urandom(8).hex().encode()
         self._kills = _out_of_memory_kills()
-        with log.open("wb") as stream:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", _PROGRAM, *sys.path],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=stream,
-                env=_environment(job.threads),
-                start_new_session=True,
-                bufsize=0,
-            )
+        scratch.mkdir()
+        command = [sys.executable, "-c", _PROGRAM, *sys.path]
+        self._process = supervisor.spawn(command, _environment(job.threads, scratch), log)
+        self._send(self._token.decode())
         self._send(job.to_json())
 
     @property
@@ -176,56 +195,85 @@ class Worker:
         """
         deadline, furthest = time.monotonic() + timeout, 0.0
         while True:
-            message = self._message(deadline, timeout)
-            if "stage" in message:
-                self._stage = message["stage"]
-                deadline, furthest = time.monotonic() + timeout, 0.0
-            elif "progress" in message:
-                if message["progress"] > furthest:
-                    deadline, furthest = time.monotonic() + timeout, message["progress"]
-                if progress is not None:
-                    progress(message["progress"], message["text"])
-            elif "failure" in message:
-                raise self._failure(message["failure"], message["cause"])
-            else:
-                answer: dict[str, Any] = message["answer"]
-                return answer
+            match self._message(deadline, timeout):
+                case messages.Stage(name):
+                    self._stage = name
+                    deadline, furthest = time.monotonic() + timeout, 0.0
+                case messages.Progress(done, text):
+                    if done > furthest:
+                        deadline, furthest = time.monotonic() + timeout, done
+                    elif time.monotonic() > deadline:
+                        raise self._overdue(timeout)
+                    if progress is not None:
+                        progress(done, text)
+                case messages.BadEnd(outcome, cause):
+                    raise self._failure(outcome, _with_advice(cause))
+                case messages.Answer(fields):
+                    return fields
 
     def kill(self) -> None:
         """End the process and whatever it started."""
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.kill()
 
-    def close(self) -> None:
-        """End the process, and hang up."""
+    def close(self) -> Ending | None:
+        """End the process and whatever it started, hang up, and remove its temporary files.
+
+        Gives how it ended; None where the system does not tell.
+        """
+        ending = self._process.close()
+        remove_tree(self._scratch)
         self._forget(self)
-        self.kill()
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                stream.close()
+        return ending
 
     def _send(self, line: str) -> None:
-        assert self._process.stdin is not None
         # If it has died, the answer that is waited for next tells how.
         with suppress(BrokenPipeError):
-            self._process.stdin.write(line.encode() + b"\n")
+            content = memoryview(line.encode() + b"\n")
+            while content:
+                content = content[os.write(self._process.commands, content) :]
 
-    def _message(self, deadline: float, timeout: float) -> Mapping[str, Any]:
-        while b"\n" not in self._buffer:
-            assert self._process.stdout is not None
-            remaining = deadline - time.monotonic()
-            handle = self._process.stdout.fileno()
-            if remaining <= 0 or not select.select([handle], [], [], remaining)[0]:
-                self.close()
-                raise Failure("timeout", self._stage, f"no end after {timeout:g} s")
-            received = os.read(handle, 1 << 16)
-            if not received:
-                raise self._death()
-            self._buffer += received
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        message: Mapping[str, Any] = json.loads(line)
-        return message
+    def _message(self, deadline: float, timeout: float) -> messages.Message:
+        line = self._line(deadline, timeout)
+        try:
+            return messages.read_message(line, self._token)
+        except messages.NotAMessage as error:
+            raise self._disturbed(line, str(error)) from error
+
+    def _line(self, deadline: float, timeout: float) -> bytes:
+        """The next line, without its end."""
+        searched = 0
+        while (end := self._received.find(b"\n", searched)) < 0:
+            searched = len(self._received)
+            if searched > messages.LONGEST:
+                raise self._disturbed(self._received, "it does not end")
+            self._received += self._receive(deadline, timeout)
+        line = bytes(self._received[:end])
+        del self._received[: end + 1]
+        return line
+
+    def _receive(self, deadline: float, timeout: float) -> bytes:
+        remaining = deadline - time.monotonic()
+        poll = select.poll()
+        poll.register(self._process.answers, select.POLLIN)
+        if remaining <= 0 or not poll.poll(math.ceil(1000 * remaining)):
+            raise self._overdue(timeout)
+        received = os.read(self._process.answers, 1 << 16)
+        if not received:
+            raise self._death()
+        return received
+
+    def _overdue(self, timeout: float) -> Failure:
+        self.close()
+        return Failure("timeout", self._stage, f"no end after {timeout:g} s")
+
+    def _disturbed(self, line: bytes | bytearray, why: str) -> Failure:
+        self.close()
+        start = ascii(bytes(line[:80]).decode("latin-1"))
+        return Failure(
+            "crashed",
+            self._stage,
+            f"the process wrote something into the channel to its host that is no message ({why}): {start}",
+        )
 
     def _failure(self, outcome: str, cause: str) -> Exception:
         if outcome == USAGE:
@@ -235,27 +283,33 @@ class Worker:
         return Failure(cast("Outcome", outcome), self._stage, cause, gone=False)
 
     def _death(self) -> Failure:
-        try:
-            status = self._process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            self.close()
-            return Failure("crashed", self._stage, "the process closed its channel and did not end")
-        self.close()
-        said = _last_line(self._log)
-        tail = f"; it last said: {said}" if said else ""
-        if status >= 0:
-            return Failure("crashed", self._stage, f"the process ended itself with status {status}{tail}")
-        name = signal.Signals(-status).name
-        if -status == signal.SIGKILL and _out_of_memory_kills() > self._kills:
-            return Failure("out_of_memory", self._stage, "the system killed the process for want of memory")
-        return Failure("crashed", self._stage, f"the process was killed by {name}{tail}")
+        ended = self._process.wait(_KEEPER_PATIENCE)
+        # Looked at before the temporary files go.
+        advice = _with_advice("")
+        ending = self.close()
+        if ending is None:
+            cause = "the process that supervises it was killed"
+        elif ended is None:
+            cause = "the process closed its channel and did not end"
+        elif ending.status == -signal.SIGKILL and _out_of_memory_kills() > self._kills:
+            cause = "the system killed the process for want of memory"
+            return Failure("out_of_memory", self._stage, cause)
+        else:
+            cause = f"the process {described_status(ending.status)}"
+            if said := _last_line(self._log):
+                cause += f"; it last said: {said}"
+            elif ending.log_error:
+                cause += f"; what it said could not be written: {os.strerror(ending.log_error)}: {self._log}"
+        return Failure("crashed", self._stage, cause + advice)
 
 
-def _environment(threads: int) -> dict[str, str]:
+def _environment(threads: int, scratch: Path) -> dict[str, str]:
     count = str(threads)
     return {
         **MALLOC,
         **os.environ,
+        # Removed with the worker, whatever it leaves there.
+        "TMPDIR": str(scratch),
         **dict.fromkeys(THREAD_VARIABLES, count),
         "PYTHONHASHSEED": "0",
         # A traceback of every thread into the log, when a plugin's native code dies.
@@ -271,6 +325,12 @@ def _out_of_memory_kills() -> int:
     except OSError:
         return 0
     return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
+
+
+def _with_advice(cause: str) -> str:
+    """A cause, with what to do where a disk is full."""
+    advice = full_disk_advice(cause)
+    return f"{cause}; {advice}" if advice else cause
 
 
 def _last_line(log: Path, most: int = 200) -> str:

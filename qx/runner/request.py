@@ -20,6 +20,8 @@ from qx.runner.settings import Variant
 MOST = 1_000_000
 #: Default seconds for all launches: so much for up to five configs, and so much more for each further one.
 BUDGET, BUDGET_CONFIGS, BUDGET_MORE = 60.0, 5, 12.0
+#: Seconds for loading a split of the data, where the user names no other number.
+DATA_TIMEOUT = 3600.0
 #: For a first look.
 QUICK_BUDGET, QUICK_WAVES = 15.0, 3
 #: More cells than this must be meant.
@@ -53,7 +55,10 @@ class Request:
     #: The model comes from its factory with trained weights, so its answers can be right or wrong.
     trained: bool = False
     seed: int = 0
+    #: Seconds for each stage of a process; they begin again with progress.
     timeout: float = 600.0
+    #: The same for a stage that loads data, which may have to be downloaded.
+    data_timeout: float = DATA_TIMEOUT
     rebuild: bool = False
     offline: bool = False
     #: The relative half-width that the 95 % interval of every speedup is to reach.

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from datetime import datetime, timezone
-from pathlib import Path
 
 from qx.environment import describe_environment
 from qx.errors import UsageError
@@ -17,7 +15,7 @@ from qx.runner.builds import build_all
 from qx.runner.derivation import derive_all
 from qx.runner.evaluation import evaluate_all
 from qx.runner.preparation import prepare
-from qx.runner.processes import Failure, Processes
+from qx.runner.processes import Failure, processes_of_a_run
 from qx.runner.request import Chosen, Reporter, Request, cell_of, choose, config
 from qx.runner.state import Part, Run, State, cell_id
 from qx.runner.timing import measure_all
@@ -36,7 +34,7 @@ def run(host: Host, request: Request, reporter: Reporter) -> tuple[Results, Reco
     )
     seconds: dict[str, float] = {}
     recording = Recording()
-    with tempfile.TemporaryDirectory(prefix="qx-logs-") as logs, Processes(Path(logs)) as processes:
+    with processes_of_a_run() as processes:
         this = Run(host, request, chosen, processes, reporter, recording)
 
         def timed(phase: str, since: float) -> float:

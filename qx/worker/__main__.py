@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
+from typing import TextIO
 
 
 def main() -> None:
@@ -11,27 +13,38 @@ def main() -> None:
     from qx.worker.channel import Channel
 
     channel = Channel()
+    # Looked up before any plugin can put something else in their places.
+    end, streams, print_traceback = os._exit, (sys.stdout, sys.stderr), _print_traceback
     from qx.jobs import WatchJob, from_json
     from qx.worker.failures import failure_of
 
     job = from_json(channel.job())
     if job.cpus is not None:
         os.sched_setaffinity(0, job.cpus)
+    status = 1
     try:
         from importlib import import_module
 
         import_module(f"qx.worker.{job.do}").run(job, channel)
+        status = 0
     except BaseException as error:
-        import traceback
-
-        traceback.print_exc()
+        print_traceback(error, streams[1])
         channel.fail(*failure_of(error, job.job.do if isinstance(job, WatchJob) else job.do))
-        if isinstance(error, KeyboardInterrupt):
-            raise
+        status = 0
     finally:
+        for stream in streams:
+            # A plugin may have closed it.
+            with suppress(OSError, ValueError):
+                stream.flush()
         # A plugin's threads and exit handlers must not keep a finished worker alive, nor end it by a crash.
-        sys.stderr.flush()
-        os._exit(0)
+        end(status)
+
+
+def _print_traceback(error: BaseException, log: TextIO) -> None:
+    import traceback
+
+    with suppress(OSError, ValueError):
+        traceback.print_exception(error, file=log)
 
 
 if __name__ == "__main__":
