@@ -182,5 +182,7 @@ def _made(job: BuildJob, place: Path, key: str, cell: Cell, processes: Processes
         write_whole(folder / RECORD, json.dumps({"seconds": seconds, "key": key}).encode())
     found = _found(place, key)
     if found is None:
-        raise Failure("failed", "save", f"the build left no whole artifact in {place}")
+        # Its process has said that all went well, so no word of it is to be believed.
+        cause = f"the build left no whole artifact in {place}, and did not notice"
+        raise Failure("crashed", "save", f"{cause}: does a plugin replace functions, of json or os say?")
     return evolve(found, cached=False)

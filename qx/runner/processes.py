@@ -263,8 +263,10 @@ class Worker:
         return received
 
     def _overdue(self, timeout: float) -> Failure:
-        self.close()
-        return Failure("timeout", self._stage, f"no end after {timeout:g} s")
+        ending, cause = self.close(), f"no end after {timeout:g} s"
+        if ending is not None and ending.printed > supervisor.FLOOD:
+            cause += f"; it has printed {ending.printed / 1e6:,.0f} MB"
+        return Failure("timeout", self._stage, cause)
 
     def _disturbed(self, line: bytes | bytearray, why: str) -> Failure:
         self.close()

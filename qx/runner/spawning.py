@@ -29,6 +29,8 @@ class Ending:
 
     #: Its exit status, or the signal that killed it as a negative number.
     status: int
+    #: Bytes that it printed.
+    printed: int
     #: Why its log is not whole, as an errno; 0 where it is.
     log_error: int = 0
 
@@ -185,8 +187,8 @@ class Process:
         if said and said[0].endswith(b"\n"):
             self._pid = int(said[0])
         if len(said) > 1 and said[1].endswith(b"\n"):
-            status, error = map(int, said[1].split())
-            self._ending = Ending(os.waitstatus_to_exitcode(status), error)
+            status, printed, error = map(int, said[1].split())
+            self._ending = Ending(os.waitstatus_to_exitcode(status), printed, error)
 
 
 def described_status(status: int) -> str:

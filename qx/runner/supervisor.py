@@ -26,6 +26,8 @@ FLOOD, PAUSE = 16 << 20, 0.01
 PATIENCE = 4.0
 #: Bytes that are read at once.
 CHUNK = 1 << 16
+#: Where the system shows all processes, and the children of one (proc(5)).
+PROCESSES, CHILDREN = "/proc", "/proc/{0}/task/{0}/children"
 #: What the program says when it can take requests.
 READY = b"\n"
 
@@ -103,7 +105,7 @@ def _keep(control: socket.socket, asking: int) -> NoReturn:
         printed, theirs = os.pipe()
         request, pipes = _next_request(control)
         worker = _start(request, pipes, theirs)
-        os.write(asking, b"\n")
+        _say(asking, b"\n")
         for descriptor in (asking, pipes.commands, pipes.answers, theirs):
             os.close(descriptor)
         control.close()
@@ -111,7 +113,7 @@ def _keep(control: socket.socket, asking: int) -> NoReturn:
         _say(pipes.lease, b"%d\n" % worker)
         status = _end(worker, _wait(worker, pipes.lease, died, printed, log))
         log.finish(printed)
-        _say(pipes.lease, b"%d %d\n" % (status, log.error))
+        _say(pipes.lease, b"%d %d %d\n" % (status, log.taken, log.error))
     except BaseException:
         # Into the supervisor's log; the host ends a worker whose keeper has ended.
         import traceback
@@ -218,7 +220,7 @@ def _children() -> list[int]:
     """The processes whose parent is this one; none where the system has no /proc."""
     own = os.getpid()
     try:
-        with open(f"/proc/{own}/task/{own}/children", encoding="ascii") as file:
+        with open(CHILDREN.format(own), encoding="ascii") as file:
             return [int(word) for word in file.read().split()]
     except OSError:
         # The kernel was made without that file.
@@ -227,23 +229,23 @@ def _children() -> list[int]:
 
 def _processes() -> list[int]:
     try:
-        return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+        return [int(name) for name in os.listdir(PROCESSES) if name.isdigit()]
     except OSError:
         return []
 
 
 def _parent(process: int) -> int | None:
     try:
-        with open(f"/proc/{process}/stat", "rb") as file:
+        with open(f"{PROCESSES}/{process}/stat", "rb") as file:
             # The name, in brackets, may hold anything.
             return int(file.read().rpartition(b")")[2].split()[1])
     except (OSError, IndexError, ValueError):
         return None
 
 
-def _say(lease: int, line: bytes) -> None:
-    with suppress(OSError):  # the host is gone
-        os.write(lease, line)
+def _say(listener: int, line: bytes) -> None:
+    with suppress(OSError):  # whoever listened is gone
+        os.write(listener, line)
 
 
 class _Log:
@@ -252,8 +254,9 @@ class _Log:
     def __init__(self, path: bytes) -> None:
         #: Why the file could not be written, as an errno.
         self.error = 0
+        #: Bytes that were printed.
+        self.taken = 0
         self._file = -1
-        self._taken = 0
         self._tail = bytearray()
         try:
             self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -262,27 +265,27 @@ class _Log:
 
     def take(self, printed: int) -> bytes:
         """Read what was printed; nothing at the end."""
-        if self._taken > FLOOD:
+        if self.taken > FLOOD:
             time.sleep(PAUSE)
         data = os.read(printed, CHUNK)
-        head = data[: max(0, HEAD - self._taken)]
+        head = data[: max(0, HEAD - self.taken)]
         self._write(head)
         self._tail += data[len(head) :]
         if len(self._tail) > 2 * TAIL:
             del self._tail[:-TAIL]
-        self._taken += len(data)
+        self.taken += len(data)
         return data
 
     def finish(self, printed: int) -> None:
         """Take what is left, and write the end."""
         os.set_blocking(printed, False)
-        until = self._taken + CHUNK
+        until = self.taken + CHUNK
         with suppress(BlockingIOError):
             # No more than a pipe holds: somebody who could not be killed may still be printing.
-            while self._taken <= until and self.take(printed):
+            while self.taken <= until and self.take(printed):
                 pass
         tail = bytes(self._tail[-TAIL:])
-        left_out = self._taken - HEAD - len(tail)
+        left_out = self.taken - HEAD - len(tail)
         if left_out > 0:
             self._write(b"\n[%d bytes are left out here]\n" % left_out)
         self._write(tail)

@@ -41,9 +41,10 @@ def main() -> None:
 
 
 def _print_traceback(error: BaseException, log: TextIO) -> None:
-    import traceback
+    # The host is to be told in any case; what a plugin has done to the log, or to `print`, is its own loss.
+    with suppress(Exception):
+        import traceback
 
-    with suppress(OSError, ValueError):
         traceback.print_exception(error, file=log)
 
 

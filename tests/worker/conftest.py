@@ -1,0 +1,65 @@
+"""What tests of workers share: workers, and a plugin that has one do anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qx.host import Reference
+from qx.jobs import DataJob
+from qx.runner.processes import Processes
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[Processes]:
+    """Workers of one test."""
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    with Processes(logs) as processes:
+        yield processes
+
+
+MISCHIEF = """
+    import os, pathlib, subprocess, time
+    from qx import Data, Workload, hookimpl
+
+    @hookimpl
+    def describe():
+        return Workload(name="mischief", summary="Does what no plugin should.")
+
+    @hookimpl
+    def make_model():
+        raise NotImplementedError
+
+    @hookimpl
+    def load_data(split, context):
+        {body}
+
+    @hookimpl
+    def example_inputs():
+        raise NotImplementedError
+"""
+
+
+@pytest.fixture
+def mischief(
+    write_plugin: Callable[[str, str], str],
+    tmp_path: Path,
+    processes: Processes,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Callable[..., Any]:
+    """Have a worker run these statements in a hook of a plugin."""
+    # Where other processes are killed for want of memory, that is not told of this one.
+    monkeypatch.setattr(import_module("qx.runner.processes"), "_out_of_memory_kills", lambda: 0)
+
+    def run(body: str, timeout: float = 300.0) -> Any:
+        path = write_plugin("mischief", MISCHIEF.format(body=body))
+        workload = Reference("mischief", "_qx_mischief", path)
+        job = DataJob(workload=workload, cache=str(tmp_path), calibration_counts=(1,))
+        return processes.run(job, "data", timeout=timeout)
+
+    return run
