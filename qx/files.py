@@ -46,7 +46,7 @@ def full_disk_advice(error: str = "") -> str:
                 f"or name a folder on another disk in {variable}"
             )
     if any(os.strerror(code) in error for code in FULL):
-        return "free space there, or name folders on another disk in QX_CACHE and TMPDIR"
+        return "free space there, or name a folder on another disk (QX_CACHE, TMPDIR, --out)"
     return ""
 
 
@@ -101,10 +101,15 @@ def write_together(contents: Mapping[Path, bytes]) -> None:
                 unfinished = unfinished_folder(path.parent, f".{path.name[:24]}-")
                 drafts[path.parent] = stack.enter_context(unfinished)
             draft = drafts[path.parent] / f"{number:06d}-{path.name}"
-            with draft.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+            try:
+                with draft.open("wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+            except OSError as error:
+                # One of writing names no file, and one of opening not that which is meant.
+                error.filename = str(path)
+                raise
             draft.chmod(0o644)
         for folder in drafts.values():
             move_out(folder)

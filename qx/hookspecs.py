@@ -94,7 +94,9 @@ def load_data(split: str, context: Context) -> Data | None:
 
     Called in a data process, never in a launch. Look in ``context.data`` first; keep what is costly to make
     in ``context.cache``; download nothing when ``context.offline``. Raise ``DataError`` where the data
-    are missing or damaged, naming what and how to mend it. None is an error. ::
+    are missing or damaged, naming what and how to mend it. Report through ``context.progress`` what takes
+    long, a download say: each split may take ``--timeout`` seconds without progress, or an hour where the
+    user does not give it. None is an error. ::
 
         @hookimpl
         def load_data(split, context):

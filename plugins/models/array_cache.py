@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+from qx_plugins.models.half_made import half_made_folder
 
 from qx import DataError
 
@@ -62,17 +62,12 @@ def cached_array(
 
 def _write(array: np.ndarray, path: Path) -> None:
     """Write the file whole or not at all: readers, and a run after a crash, never see half of it."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
+    with half_made_folder(path.parent) as folder:
+        with (folder / path.name).open("wb") as file:
             # Not numpy.save: on a full disk it raises an error that does not say so.
             header = np.lib.format.header_data_from_array_1_0(array)
             np.lib.format.write_array_header_1_0(file, header)
             file.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(temporary)
-        raise
+        os.replace(folder / path.name, path)

@@ -10,7 +10,6 @@ import contextlib
 import http.client
 import os
 import socket
-import tempfile
 import urllib.request
 import warnings
 from collections.abc import Callable, Iterator
@@ -19,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from qx_plugins.models import image_folder
 from qx_plugins.models.array_cache import cached_array, file_identity
+from qx_plugins.models.half_made import half_made_folder
 from qx_plugins.models.images import NormalisedImages
 
 from qx import Data, DataError
@@ -207,9 +207,9 @@ def _unpacked(archive: Path, cache: Path | None, progress: Callable[[float, str]
 def _put(fetch: Callable[[str], None], root: Path) -> None:
     """Have the batches written to a folder of its own, then move them into ``root``: all of them or none."""
     root.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=root.parent, prefix=".cifar10-") as folder:
+    with half_made_folder(root.parent) as folder:
         with _torchvision_quiet():
-            fetch(folder)
+            fetch(os.fspath(folder))
         root.mkdir(exist_ok=True)
         # Another process may have been faster.
         if not (root / BATCHES).is_dir():

@@ -330,8 +330,8 @@ def _out_of_memory_kills() -> int:
 
 
 def _with_advice(cause: str) -> str:
-    """A cause, with what to do where a disk is full."""
-    advice = full_disk_advice(cause)
+    """A cause, with what to do where a disk is full and it does not say so itself."""
+    advice = "" if "QX_CACHE" in cause else full_disk_advice(cause)
     return f"{cause}; {advice}" if advice else cause
 
 

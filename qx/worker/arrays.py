@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from attrs import frozen
 
+from qx.errors import DataError
 from qx.records import Data
 
 META = "split.json"
@@ -109,12 +110,29 @@ def _chunks(array: Any) -> Iterator[tuple[int, Any]]:
 
 
 def _save(path: Path, array: Any) -> None:
-    """As ``numpy.save`` does, with no more than a chunk in memory."""
+    """As ``numpy.save`` does, with no more than a chunk in memory.
+
+    Not through a map of the file, and not by numpy: on a full disk the one kills the process, and the other
+    raises an error that does not say so.
+    """
     first = np.asarray(array[0:1])
-    file = np.lib.format.open_memmap(path, mode="w+", dtype=first.dtype, shape=(len(array), *first.shape[1:]))
-    for start, chunk in _chunks(array):
-        file[start : start + len(chunk)] = chunk
-    file.flush()
+    header = {
+        "descr": np.lib.format.dtype_to_descr(first.dtype),
+        "fortran_order": False,
+        "shape": (len(array), *first.shape[1:]),
+    }
+    written = 0
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for start, chunk in _chunks(array):
+            if chunk.shape[1:] != first.shape[1:]:
+                raise DataError(
+                    f"item 0 has shape {first.shape[1:]}, items from {start} on have {chunk.shape[1:]}"
+                )
+            file.write(chunk.astype(first.dtype, copy=False).data)
+            written += len(chunk)
+    if written != len(array):
+        raise DataError(f"{len(array)} items were promised, and there were {written}")
 
 
 class Batches(Sequence[dict[str, Any]]):

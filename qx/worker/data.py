@@ -119,7 +119,7 @@ def _check_room(split: Split, home: Path) -> None:
     free = shutil.disk_usage(home).free
     if due > free:
         raise UsageError(
-            f"laying down {len(split):,} items takes {due / 1e9:.1f} GB, "
-            f"and {home} has {free / 1e9:.1f} GB free: "
+            f"laying down {len(split):,} items takes {due / 1e6:,.1f} MB, "
+            f"and {home} has {free / 1e6:,.1f} MB free: "
             f"name a folder with more in QX_CACHE, or choose configs that do not fine-tune"
         )

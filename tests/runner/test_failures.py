@@ -10,6 +10,15 @@ from typing import Any
 
 import pytest
 
+from qx.cli import _parser
+from qx.cli.arguments import build_request
+from qx.cli.display import Lines
+from qx.errors import QxError
+from qx.host import Host
+from qx.runner.preparation import prepare
+from qx.runner.processes import Processes
+from qx.runner.request import Request
+
 #: What the ``convert`` of a config does, and how its row ends: outcome, stage, and words of the cause.
 BAD_CONFIGS = {
     "raises": ("raise ValueError('no such layer')", "failed", "convert", "ValueError: no such layer"),
@@ -32,9 +41,27 @@ BAD_CONFIGS = {
         "save",
         "without its file 'lost.npz'",
     ),
+    "writes_rubbish": (
+        "import os\n"
+        "    for fd in range(3, 64):\n"
+        "        try:\n"
+        "            os.write(fd, b'rubbish')\n"
+        "        except OSError:\n"
+        "            pass",
+        "crashed",
+        "convert",
+        "is no message (it lacks the token of this worker): 'rubbish",
+    ),
+    "replaces_json": (
+        "import json; json.dumps = lambda *words, **named: 'junk'",
+        "crashed",
+        "save",
+        "left no whole artifact in ",
+    ),
     "serves_nonsense": ("model = __import__('torch').nn.Linear(9, 3)", "failed", "predict", "ValueError"),
 }
 GOOD_CONFIGS = {
+    "floods": "[print('x' * 1000) for _ in range(30_000)]",
     "prints": r"""print('{"answer": {}}'); import os; os.write(1, b'{"failure": "crashed"}\n')""",
 }
 
@@ -195,6 +222,55 @@ def test_what_is_wrong_is_told_without_waiting_for_the_rest(
     assert perf_counter() - began < 250
     assert done.code == 2
     assert done.err.splitlines()[-1] == f"qx: error: no such {'net' if wrong == 'model' else 'folder'}"
+
+
+SLOW_DATA = """
+    import time
+    from qx import DataError, Workload, hookimpl
+
+    @hookimpl
+    def describe():
+        return Workload(name="slow", summary="Its data take their time.", random_weights=True)
+
+    @hookimpl
+    def make_model():
+        import torch
+        return torch.nn.Linear(4, 3)
+
+    @hookimpl
+    def load_data(split, context):
+        for step in range(12):
+            time.sleep(1)
+            context.progress({progress}, "on")
+        raise DataError("here at last")
+
+    @hookimpl
+    def example_inputs(batch_size):
+        import torch
+        return (torch.zeros(batch_size, 4),)
+"""
+
+
+@pytest.mark.parametrize(
+    ("progress", "error"),
+    [("0.5", "workload slow: load_data test: no end after 9 s"), ("(step + 1) / 12", "here at last")],
+)
+def test_data_may_take_as_long_as_the_user_says(
+    write_plugin: Callable[[str, str], str], tmp_path: Path, progress: str, error: str
+) -> None:
+    """Loading a split ends the run after the time that it has, which begins again with progress."""
+    host = Host.discover([write_plugin("slow", SLOW_DATA.format(progress=progress))])
+    request = Request(workload="slow", data_timeout=9.0)
+    with Processes(tmp_path) as processes, pytest.raises(QxError) as told:
+        prepare(host, request, host.get("workload", "slow"), processes, Lines(), {}, ())
+    assert str(told.value) == error
+
+
+@pytest.mark.parametrize(("words", "stage", "data"), [([], 600.0, 3600.0), (["--timeout", "15"], 15.0, 15.0)])
+def test_without_a_timeout_data_have_an_hour(words: list[str], stage: float, data: float) -> None:
+    """Data may have to be downloaded; whoever gives ``--timeout`` means data as well."""
+    request = build_request(_parser().parse_args(["run", *words]))
+    assert (request.timeout, request.data_timeout) == (stage, data)
 
 
 # Metrics ------------------------------------------------------------------------------------------

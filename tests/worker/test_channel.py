@@ -229,7 +229,7 @@ def test_a_full_disk_is_told_with_what_to_do(mischief: Callable[..., Any], code:
         mischief(f"raise OSError({number}, os.strerror({number}), '/the/file')")
     assert failed.value.cause == (
         f"OSError: [Errno {number}] {os.strerror(number)}: '/the/file'; "
-        f"free space there, or name folders on another disk in QX_CACHE and TMPDIR"
+        f"free space there, or name a folder on another disk (QX_CACHE, TMPDIR, --out)"
     )
 
 

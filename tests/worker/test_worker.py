@@ -20,7 +20,7 @@ import psutil
 import pytest
 from attrs import asdict
 
-from qx.errors import UsageError
+from qx.errors import DataError, UsageError
 from qx.host import Reference
 from qx.jobs import (
     JOBS,
@@ -115,6 +115,31 @@ def test_a_split_is_laid_down_as_it_is(tmp_path: Path) -> None:
     assert read.inputs["x"].dtype == np.float32
     assert lazy.fingerprint() == plain.fingerprint() == read.fingerprint()
     assert lazy.nbytes() == plain.inputs["x"].nbytes
+
+
+class Ragged(Lazy):
+    """Items whose shape changes, or whose number is not the promised one."""
+
+    def __init__(self, shape: tuple[int, ...], last: int) -> None:
+        self.shape, self.last = shape, last
+
+    def __getitem__(self, index: Any) -> Any:
+        return np.zeros((len(range(self.last)[index]), *(self.shape if index.start else (2,))))
+
+
+@pytest.mark.parametrize(
+    ("shape", "last", "words"),
+    [
+        ((3,), 3000, r"item 0 has shape \(2,\), items from 1024 on have \(3,\)"),
+        ((2,), 2999, "3000 items were promised, and there were 2999"),
+    ],
+)
+def test_a_split_of_odd_items_is_not_laid_down(
+    tmp_path: Path, shape: tuple[int, ...], last: int, words: str
+) -> None:
+    """Items of different shapes, or fewer than there were said to be, are an error of the data."""
+    with pytest.raises(DataError, match=words):
+        Split({"x": Ragged(shape, last)}, None, (), "odd").write(tmp_path)
 
 
 def test_a_batch_larger_than_the_data_begins_again() -> None:
