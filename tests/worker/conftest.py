@@ -56,10 +56,10 @@ def mischief(
     # Where other processes are killed for want of memory, that is not told of this one.
     monkeypatch.setattr(import_module("qx.runner.processes"), "_out_of_memory_kills", lambda: 0)
 
-    def run(body: str, timeout: float = 300.0) -> Any:
+    def run(body: str, timeout: float = 300.0, progress: Any = None) -> Any:
         path = write_plugin("mischief", MISCHIEF.format(body=body))
         workload = Reference("mischief", "_qx_mischief", path)
         job = DataJob(workload=workload, cache=str(tmp_path), calibration_counts=(1,))
-        return processes.run(job, "data", timeout=timeout)
+        return processes.run(job, "data", timeout=timeout, progress=progress)
 
     return run
