@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -126,7 +127,7 @@ def _key(job: BuildJob, prepared: Prepared, entry: Entry) -> str:
 
 def _program(name: str) -> str | None:
     """What tells a program from an earlier version of it, without running it."""
-    found = which(name)
+    found = which(os.path.expandvars(name))
     if found is None:
         return None
     path = Path(found).resolve()
