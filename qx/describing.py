@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: Seconds within which a plugin must have been imported and have described itself.
 LIMIT = 10.0
+#: Seconds within which the process must have started; a busy machine is not the plugin's fault.
+START_LIMIT = 120.0
 
 
 def describe_all(groups: Sequence[Group], installation: Installation) -> dict[Reference, Description]:
@@ -92,6 +94,8 @@ def _ask_process(processes: Processes, group: Group) -> Answers:
     answers = Answers()
     worker = processes.start(DescribeJob(), f"describe-{group.plugins[0].name}")
     try:
+        plugin = group.plugins[0]
+        worker.answer(timeout=START_LIMIT)
         for plugin in group.plugins:
             message = worker.ask("describe", timeout=LIMIT, plugin=asdict(plugin), named=group.is_named)
             try:
@@ -99,11 +103,12 @@ def _ask_process(processes: Processes, group: Group) -> Answers:
             except ValueError as error:
                 answers |= _broken(plugin, f"cannot be described: {error}")
     except Failure as failure:
-        if failure.outcome == "timeout":
-            answers |= _broken(plugin, f"describe did not end within {LIMIT:g} s")
+        if failure.outcome == "timeout" and failure.stage != "start":
+            way_out = f"; -p no:{plugin.name} leaves it out" if group.is_named else ""
+            answers |= _broken(plugin, f"describe did not end within {LIMIT:g} s{way_out}")
         elif not answers.descriptions:
             answers |= _broken(plugin, f"cannot be described: {failure.cause}")
-        # Else it may have died of a plugin that was asked before it.
+        # Else the process may have died of a plugin that was asked before this one.
     finally:
         worker.close()
     return answers

@@ -132,6 +132,7 @@ class Bench:
         """Have it describe itself so often in a fresh process. Raises ``qx.runner.processes.Failure``."""
         with Processes(self.folder("log-describe")) as processes:
             worker = processes.start(DescribeJob(), "describe")
+            worker.answer(timeout=self.timeout)
             question = {"plugin": asdict(self.reference), "named": False}
             return [worker.ask("describe", timeout=self.timeout, **question) for _ in range(times)]
 

@@ -33,8 +33,9 @@ SITES = frozenset({"site-packages", "dist-packages"})
 
 
 def run(job: DescribeJob, channel: Channel) -> None:
-    """Answer for each plugin that the host names, until it hangs up."""
+    """Answer when the process has started, and then for each plugin that the host names."""
     specs, process, at_start = new_manager().hook, os.getpid(), set(sys.modules)
+    channel.answer()
     for command in channel.commands():
         reference = to_reference(command["plugin"])
         channel.stage(f"describe {reference.name}")
