@@ -104,11 +104,14 @@ class Answers:
     @classmethod
     def of(cls, plugin: Reference, message: Mapping[str, Any], *, is_named: bool) -> Answers:
         """Read what a process, or the cache, has of one plugin. Raises ``ValueError`` for what is wrong."""
-        description = Description.from_json(message["description"])
+        description = Description.from_json(message.get("description"))
         name = description.record.name if description.record is not None else plugin.name
         if is_named and description.outcome == "ready" and name != plugin.name:
             raise ValueError(f"this describes plugin {name!r}, not {plugin.name!r}")
-        return cls({plugin: description}, frozenset(to_strings(message["files"])))
+        files = message.get("files")
+        if not (isinstance(files, list) and all(isinstance(file, str) for file in files)):
+            raise ValueError(f"a description comes with a list of files, not {type(files).__name__}")
+        return cls({plugin: description}, frozenset(files))
 
     @property
     def ready(self) -> Answers:
