@@ -1,4 +1,4 @@
-"""How long does `qx list` take as a whole process, with what plugins say kept, not kept yet, or not at all?"""
+"""How long does `qx list` take as a whole process: what plugins say kept, not kept yet, or not at all?"""
 
 from __future__ import annotations
 
