@@ -108,8 +108,7 @@ def cause(error: BaseException, most: int = 500) -> str:
 def import_plugin(reference: Reference) -> object:
     """Import a plugin: a module, or an object in it. Raises ``CannotImport``, whatever the module raises."""
     module, path, attribute = reference.place
-    if reference.folder is not None and reference.folder not in sys.path:
-        sys.path.insert(0, reference.folder)
+    reference.extend_search_path()
     try:
         # What a plugin prints must not get into the output of a worker.
         with contextlib.redirect_stdout(sys.stderr):

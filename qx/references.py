@@ -52,6 +52,11 @@ class Reference:
         """Where it is, as one writes it after ``-p``."""
         return (self.path or self.module) + (f":{self.attribute}" if self.attribute else "")
 
+    def extend_search_path(self) -> None:
+        """Have this process, which is to import the plugin, look for modules in its folder first."""
+        if self.folder is not None and self.folder not in sys.path:
+            sys.path.insert(0, self.folder)
+
     @property
     def provider(self) -> str:
         """Who brings it: the distribution with its version, or ``-p MODULE``."""

@@ -18,6 +18,7 @@ from qx.contract import new_manager
 from qx.description import Description, describe
 from qx.errors import UsageError
 from qx.host import Entry, Host
+from qx.references import reference_of
 from qx.runner.processes import Processes
 
 Install = Callable[..., None]
@@ -492,6 +493,17 @@ def test_the_limit_is_documented() -> None:
     for name in ("qx/hookspecs.py", "docs/hooks.md", "docs/plugins.md"):
         text = " ".join((top / name).read_text().split())
         assert f"{qx.describing.LIMIT:g} seconds" in text, name
+
+
+def test_a_process_that_imports_looks_into_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``-p MODULE`` says in which folder it was found, for the runtime's modules that lie there as well."""
+    tmp_path.joinpath("my_loader.py").write_text("")
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    assert reference_of("no_such_module").folder is None
+    reference_of("my_loader").extend_search_path()
+    assert sys.path[0] == str(Path.cwd())
 
 
 def test_a_reference_is_a_file_that_can_be_named(tmp_path: Path) -> None:
