@@ -230,7 +230,9 @@ def changed_beside(site: Path, install: Install) -> None:
 
 
 def installed_another(site: Path, install: Install) -> None:
-    install("optional", {}, {"acme_optional": "SUMMARY = 'Now.'\n"})
+    (site / "optional-1.0.dist-info").mkdir()
+    (site / "optional-1.0.dist-info" / "METADATA").write_text("Name: optional\nVersion: 1.0\n")
+    (site / "acme_optional.py").write_text("SUMMARY = 'Now.'\n")
 
 
 PACKAGE = """
