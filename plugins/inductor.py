@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 LOADER = "aot_inductor"
 PACKAGE = "model.pt2"
 #: C++ compilers, as Inductor and the user may name them.
-COMPILERS = (*filter(None, [os.environ.get("CXX")]), "g++", "clang++")
+COMPILERS = ("$CXX", "g++", "clang++")
 #: The largest batch that a package is compiled for.
 MOST = 1 << 16
 
@@ -102,9 +102,9 @@ def _lowering(program: torch.export.ExportedProgram) -> Iterator[None]:
 
 def _compiler() -> str:
     for name in COMPILERS:
-        if (found := shutil.which(name)) is not None:
+        if (found := shutil.which(os.path.expandvars(name))) is not None:
             return found
-    raise Unsupported(f"Inductor needs a C++ compiler: install {' or '.join(COMPILERS)}")
+    raise Unsupported("Inductor needs a C++ compiler: install g++ or clang++, or name one in CXX")
 
 
 def _known(setting: str) -> bool:

@@ -17,6 +17,7 @@ import pluggy
 
 from qx import hookspecs
 from qx.records import CONTROL, Config, Loader, Metric, Record, Workload
+from qx.references import Reference
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,6 +55,36 @@ class Incompatible(Breach):
     """The plugin was made for a version of the contract that this qx does not have."""
 
 
+@attrs.frozen
+class Loaded:
+    """A plugin that was imported into this process, and keeps the contract."""
+
+    #: With the name that the plugin gives itself.
+    reference: Reference
+    plugin: object
+    #: None where it only wraps.
+    record: Record | None
+    #: The hooks that it implements, in the order of ``qx.hookspecs``.
+    hooks: tuple[str, ...]
+
+
+def load(reference: Reference, specs: pluggy.HookRelay, *, named: bool = True) -> Loaded:
+    """Import a plugin and hold it against the contract. Raises ``Breach``.
+
+    Without ``named`` the reference's name is a guess, and its record says how it is called.
+    """
+    try:
+        plugin = import_plugin(reference)
+    except CannotImport:
+        check_contract(declared_in_source(reference.module, reference.path))
+        raise
+    check_contract(declared(plugin))
+    record, hooks = check(specs, plugin, reference.name if named else None)
+    if record is not None:
+        reference = attrs.evolve(reference, name=record.name)
+    return Loaded(reference, plugin, record, hooks)
+
+
 def new_manager() -> pluggy.PluginManager:
     """A manager that knows the hooks and no plugin."""
     manager = pluggy.PluginManager(hookspecs.PROJECT)
@@ -61,19 +92,25 @@ def new_manager() -> pluggy.PluginManager:
     return manager
 
 
-def cause(error: BaseException) -> str:
+def cause(error: BaseException, most: int = 500) -> str:
     """An error in one line: its type and its message."""
     arguments = error.args
     # attrs gives the attribute, the limit and the value after the message: only the message is for people.
     from_attrs = len(arguments) > 1 and isinstance(arguments[1], attrs.Attribute)
-    message = " ".join(str(arguments[0] if from_attrs else error).split())
-    return f"{type(error).__name__}: {message}" if message else type(error).__name__
-
-
-def import_plugin(module: str, path: str | None = None, attribute: str | None = None) -> object:
-    """Import a plugin: a module, or an object in it. Raises ``CannotImport``, whatever the module raises."""
     try:
-        # What a plugin prints must not get into the output of `qx list --json`, or of a worker.
+        message = " ".join(str(arguments[0] if from_attrs else error).split())
+    except Exception as second:
+        message = f"(its message cannot be read: {type(second).__name__})"
+    line = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    return line if len(line) <= most else line[: most - 3] + "..."
+
+
+def import_plugin(reference: Reference) -> object:
+    """Import a plugin: a module, or an object in it. Raises ``CannotImport``, whatever the module raises."""
+    module, path, attribute = reference.place
+    reference.extend_search_path()
+    try:
+        # What a plugin prints must not get into the output of a worker.
         with contextlib.redirect_stdout(sys.stderr):
             plugin: Any = _import_file(module, path) if path else importlib.import_module(module)
             for part in attribute.split(".") if attribute else ():

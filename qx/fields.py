@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from attrs import field
-from attrs.validators import deep_iterable, instance_of, matches_re
+from attrs.validators import deep_iterable, instance_of, matches_re, optional
 
 #: What a plugin, an option and a distribution's module may be called.
 NAME = r"[a-z][a-z0-9_]*"
@@ -37,6 +37,11 @@ def name_field() -> Any:
 def text_field() -> Any:
     """Any text, required."""
     return field(validator=instance_of(str))
+
+
+def optional_text_field() -> Any:
+    """Any text, or None, which it is unless it is given."""
+    return field(default=None, validator=optional(instance_of(str)))
 
 
 def flag_field() -> Any:

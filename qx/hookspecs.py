@@ -61,8 +61,12 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 def describe() -> Record | None:
     """Say what the plugin is: a ``Config``, ``Metric``, ``Workload`` or ``Loader``.
 
-    Called in the host process whenever the catalogue is made, so by nearly every command, ``qx list`` too:
-    import nothing heavy, read no files, print nothing. None is an error. ::
+    Called in a process of its own for each distribution, and for each plugin that is named with ``-p``: the
+    process of a command imports no plugin. Importing the module and this hook have 10 seconds together; one
+    that takes longer, or ends the process, is listed as broken. The answer is kept in the cache, for all
+    commands, until a file of the plugin's package changes, or one that it imports from beside it, what is
+    installed, Python or qx. It must follow from these alone: an environment variable, or a file elsewhere, is
+    not looked at again. So import nothing heavy, read no files, print nothing. None is an error. ::
 
         @hookimpl
         def describe():

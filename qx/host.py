@@ -1,17 +1,18 @@
-"""The host: it knows every plugin with its state, and calls the hooks of one at a time."""
+"""The host: it knows every plugin with its state; in a worker it calls the hooks of one at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
-import pluggy
-from attrs import evolve
-
-from qx.catalogue import Entry, Found, Reference, discover, load, unknown
-from qx.contract import MAY_GIVE_NONE, Breach, new_manager
+from qx.catalogue import Entry, Reference, entry_of, unknown
+from qx.description import Description
 from qx.errors import PluginError, UsageError
 from qx.records import Kind
+
+if TYPE_CHECKING:
+    import pluggy
 
 __all__ = ["Entry", "Host", "Reference"]
 
@@ -19,51 +20,53 @@ __all__ = ["Entry", "Host", "Reference"]
 class Host:
     """The plugins of one run. Make a fresh one for each: nothing is kept between them."""
 
-    #: Everything that was found, usable or not, by kind and name; the reference and the default come first.
+    #: All plugins, usable or not, by kind and name; the reference and the default come first.
     entries: tuple[Entry, ...]
 
-    def __init__(self, found: Iterable[Found]) -> None:
-        self._manager = new_manager()
-        self._callers: dict[tuple[str, str], pluggy.HookCaller] = {}
-        self._usable: dict[str, Entry] = {}
-        self._plugins: dict[str, object] = {}
-        entries = []
-        for item in found:
-            entry = item.entry
-            if entry.usable and self._manager.is_registered(item.plugin):
-                other = self._manager.get_name(item.plugin)
-                entry = evolve(entry, state="broken", reason=f"is the same as plugin {other!r}")
-            if entry.usable:
-                self._manager.register(item.plugin, name=entry.name)
-                self._usable[entry.name] = entry
-                self._plugins[entry.name] = item.plugin
-            entries.append(entry)
+    def __init__(self, entries: Sequence[Entry], plugins: Mapping[str, object] | None = None) -> None:
+        """``plugins`` are those that were imported into this process, by their names."""
         self.entries = tuple(entries)
+        self._usable = {entry.name: entry for entry in entries if entry.usable}
+        self._plugins = dict(plugins or {})
+        self._callers: dict[tuple[str, str], pluggy.HookCaller] = {}
+        self._descriptions: dict[Reference, Description] = {}
 
     @classmethod
-    def discover(cls, plugins: Sequence[str] = ()) -> Host:
+    def discover(cls, plugins: Sequence[str] = (), *, known: Host | None = None) -> Host:
         """All plugins that are installed, and those of ``plugins``: the arguments of ``-p``.
 
         Each is a module, a ``.py`` file, either with ``:attribute``, or ``no:NAME``. Raises ``UsageError``.
+        None of them is imported into this process, so the host can call none. What a ``known`` host has asked
+        of a plugin is not asked again.
         """
-        return cls(discover(plugins))
+        from qx.discovery import discover
+
+        descriptions = dict(known._descriptions) if known is not None else {}
+        host = cls(discover(plugins, descriptions))
+        host._descriptions = descriptions
+        return host
 
     @classmethod
     def of(cls, references: Sequence[Reference]) -> Host:
-        """Just these plugins, for a process that has been told which; no entry point is looked at.
+        """Just these plugins, imported into this process, which is a worker; no entry point is looked at.
 
         Whether what they require is installed is not asked again. Raises ``PluginError`` where one cannot be
         imported or breaks the contract.
         """
+        from qx.contract import Breach, load, new_manager
+
         specs = new_manager().hook
-        found = []
+        entries, plugins = [], {}
         for reference in dict.fromkeys(references):
             try:
-                found.append(load(reference, specs))
+                loaded = load(reference, specs)
             except Breach as breach:
                 whose = f"plugin {reference.name!r} ({reference.provider})"
                 raise PluginError(f"{whose}: {breach.reason}") from breach
-        return cls(found)
+            description = Description(outcome="ready", record=loaded.record, hooks=loaded.hooks)
+            entries.append(entry_of(loaded.reference, "ready", description=description))
+            plugins[reference.name] = loaded.plugin
+        return cls(entries, plugins)
 
     @property
     def wrappers(self) -> tuple[Entry, ...]:
@@ -101,16 +104,15 @@ class Host:
         """Whether a usable plugin implements a hook. Raises ``LookupError`` for a name that is none's."""
         return hook in self._usable[name].hooks
 
-    def plugin(self, name: str) -> object:
-        """A usable plugin itself: a module or an object. Raises ``LookupError`` for a name that is none's."""
-        return self._plugins[name]
-
     def call(self, name: str, hook: str, /, **arguments: Any) -> Any:
         """Call a hook of one plugin, inside the plugins that wrap it, and give what it gave.
 
         What the plugin raises comes through as it is. Raises ``PluginError`` where it gives None and a value
-        is due, and ``LookupError`` where it does not implement the hook: ask ``implements`` first.
+        is due, and ``LookupError`` where it was not imported into this process, or does not implement the
+        hook: ask ``implements`` first.
         """
+        from qx.contract import MAY_GIVE_NONE
+
         result = self._caller(name, hook)(**arguments)
         if result is None and hook not in MAY_GIVE_NONE:
             around = [entry.name for entry in self.wrappers if hook in entry.hooks]
@@ -123,6 +125,8 @@ class Host:
 
     def _caller(self, name: str, hook: str) -> pluggy.HookCaller:
         if (name, hook) not in self._callers:
+            if name not in self._plugins:
+                raise LookupError(f"plugin {name!r} is not imported here: its hooks are called in workers")
             if not self.implements(name, hook):
                 raise LookupError(f"plugin {name!r} does not implement {hook!r}")
             # pluggy broadcasts, and a cell wants the answer of one.
@@ -133,3 +137,14 @@ class Host:
             ]
             self._callers[name, hook] = self._manager.subset_hook_caller(hook, others)
         return self._callers[name, hook]
+
+    @cached_property
+    def _manager(self) -> pluggy.PluginManager:
+        from qx.contract import new_manager
+
+        manager = new_manager()
+        for name, plugin in self._plugins.items():
+            # One that only wraps may be there under two names, and is to be called once.
+            if not manager.is_registered(plugin):
+                manager.register(plugin, name=name)
+        return manager

@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 
 from attrs import Factory, asdict, field, frozen
 
-from qx.catalogue import Reference, to_reference
 from qx.fields import to_integers, to_strings
+from qx.references import Reference, to_reference
 
 
 def _cpus(values: Iterable[int] | None) -> tuple[int, ...] | None:
@@ -159,10 +159,9 @@ class SpinJob(Job):
 
 @frozen(kw_only=True)
 class DescribeJob(Job):
-    """Have a plugin describe itself in a fresh process, and tell what that took."""
+    """Have plugins describe themselves, each when the host asks for it."""
 
     do: ClassVar[str] = "describe"
-    plugin: Reference = field(converter=to_reference)
 
 
 @frozen(kw_only=True)

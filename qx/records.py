@@ -13,7 +13,15 @@ from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 from attrs import Factory, field, frozen
 from attrs.validators import ge, in_
 
-from qx.fields import STRINGS, flag_field, name_field, text_field, to_strings, to_values
+from qx.fields import (
+    STRINGS,
+    flag_field,
+    name_field,
+    optional_text_field,
+    text_field,
+    to_strings,
+    to_values,
+)
 
 Kind: TypeAlias = Literal["config", "metric", "workload", "loader", "wrapper"]
 Outcome: TypeAlias = Literal[
@@ -114,10 +122,10 @@ class Config:
     #: Distributions that must be installed, as requirement strings (``"onnxruntime>=1.17"``).
     requires: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
     #: The extra of the plugin's distribution that installs them.
-    extra: str | None = None
+    extra: str | None = optional_text_field()
     #: CPU flags without which the config cannot run (``"avx512_vnni"``).
     instruction_sets: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
-    #: Commands of which one must be on the PATH (``"g++", "clang++"``).
+    #: Commands of which one must be on the PATH (``"g++", "clang++"``); ``"$CXX"``: what this variable names.
     programs: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
     options: tuple[Option, ...] = field(default=(), converter=_options)
     #: ``calibrate`` wants batches of calibration images. Such a config has an option ``calibration_n``; its
@@ -132,9 +140,9 @@ class Config:
     #: Its outputs are those of the fp32 model but for rounding: another layout, or a runtime.
     keeps_outputs: bool = flag_field()
     #: The fp32 config of the same runtime, a second thing to compare with: it takes part wherever this does.
-    runtime_baseline: str | None = None
+    runtime_baseline: str | None = optional_text_field()
     #: The config that follows the same recipe in another runtime: the two should behave the same.
-    counterpart: str | None = None
+    counterpart: str | None = optional_text_field()
 
     def __attrs_post_init__(self) -> None:
         if not self.calibration:
@@ -175,7 +183,7 @@ class Metric:
     #: It is an axis of the front.
     axis: bool = flag_field()
     #: What one gets who picks by it: ``"the smallest artifact"``.
-    pick: str | None = None
+    pick: str | None = optional_text_field()
     #: Names of the metrics whose samples it is computed from, for phase ``derived``. What changes in these
     #: changes in it too, so where both changed ``qx compare`` counts one change.
     derived_from: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
@@ -185,7 +193,7 @@ class Metric:
     #: A metric of phase ``fresh`` that times: launches must then start one after another, not side by side.
     alone: bool = flag_field()
     requires: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
-    extra: str | None = None
+    extra: str | None = optional_text_field()
     options: tuple[Option, ...] = field(default=(), converter=_options)
 
     def __attrs_post_init__(self) -> None:
@@ -215,7 +223,7 @@ class Workload:
     name: str = name_field()
     summary: str = text_field()
     #: Committed weights, as ``"package:file"``; None where the user must bring them.
-    weights: str | None = None
+    weights: str | None = optional_text_field()
     #: Without weights it runs as ``make_model`` gives it, seeded. Its labels are then left out: there is
     #: nothing that such a model could be right about.
     random_weights: bool = flag_field()
@@ -225,9 +233,9 @@ class Workload:
     #: It is what ``qx run`` takes when no workload is named.
     default: bool = flag_field()
     #: The workload to take instead where this one is the default and its data cannot be had.
-    fallback: str | None = None
+    fallback: str | None = optional_text_field()
     requires: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
-    extra: str | None = None
+    extra: str | None = optional_text_field()
     options: tuple[Option, ...] = field(default=(), converter=_options)
 
 
@@ -243,7 +251,7 @@ class Loader:
     #: It serves modules: it rebuilds them by prepare and convert, and loads the saved state dict into them.
     rebuilds: bool = flag_field()
     requires: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
-    extra: str | None = None
+    extra: str | None = optional_text_field()
     options: tuple[Option, ...] = field(default=(), converter=_options)
 
 

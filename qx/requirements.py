@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 
@@ -9,18 +10,23 @@ from qx.environment import cpu_flags
 from qx.records import Record
 
 
-def lacking(record: Record, distribution: str | None) -> str:
-    """What must be installed, or which commands or CPU flags are lacking; empty where the plugin can run.
+def missing_distributions(record: Record, distribution: str | None) -> str:
+    """What must be installed, and by which command; empty where all of it is.
 
     Raises ``ValueError`` for a requirement that is none.
     """
     missing = [text for requirement in record.requires if (text := _unmet(requirement))]
-    if missing:
-        extra = f"{distribution}[{record.extra}]" if record.extra and distribution else ""
-        wanted = f"'{extra}'" if extra else " ".join(f"'{text}'" for text in record.requires)
-        return f"needs {', '.join(missing)}: pip install {wanted}"
+    if not missing:
+        return ""
+    extra = f"{distribution}[{record.extra}]" if record.extra and distribution else ""
+    wanted = f"'{extra}'" if extra else " ".join(f"'{text}'" for text in record.requires)
+    return f"needs {', '.join(missing)}: pip install {wanted}"
+
+
+def missing_on_machine(record: Record) -> str:
+    """Which commands or CPU flags are lacking; empty where none is. Raises ``ValueError``."""
     programs = getattr(record, "programs", ())
-    if programs and not any(shutil.which(program) for program in programs):
+    if programs and not any(shutil.which(os.path.expandvars(program)) for program in programs):
         return f"needs one of these commands on the PATH: {', '.join(programs)}"
     flags = getattr(record, "instruction_sets", ())
     present = cpu_flags() if flags else None

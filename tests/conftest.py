@@ -33,6 +33,11 @@ CONFIGS = ("fp32_baseline", "dynamic_int8", "static_int8_per_tensor", "static_in
 METRICS = ("accuracy", "file_size", "latency", "rss")
 
 
+def pytest_configure() -> None:
+    """Modules of tests ask for plugins before there is a cache for tests: what these say then is not kept."""
+    os.environ["QX_CACHE"] = os.devnull
+
+
 @pytest.fixture(scope="session", autouse=True)
 def ctrl_c() -> Iterator[None]:
     """Ctrl-C works in whatever tests start, though a shell's background job ignores it and hands that on."""

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 import qx
 from qx import hookspecs
-from qx.catalogue import discover
 from qx.contract import check, new_manager
+from qx.description import Description, describe
 from qx.errors import UsageError
 from qx.host import Host
+from qx.references import reference_of
 
 Write = Callable[[str, str], str]
 
@@ -30,9 +32,9 @@ HALF = """
 """
 
 
-def only(plugin: str) -> Any:
-    (found,) = (item.entry for item in discover([plugin]) if item.entry.distribution is None)
-    return found
+def described(plugin: str) -> Description:
+    """What is said of a plugin by the process that imports it, which is this one."""
+    return describe(reference_of(plugin), new_manager().hook, named=False)
 
 
 @pytest.mark.parametrize("made_for", ["2", "2.0", "2.3", None])
@@ -42,7 +44,7 @@ def test_what_was_made_for_this_major_is_ready(
     """Made for this major and a minor up to this one, or silent about it."""
     monkeypatch.setattr(hookspecs, "CONTRACT", "2.3")
     first = "" if made_for is None else f"QX_CONTRACT = {made_for!r}"
-    assert only(write_plugin("half", HALF.format(first=first))).state == "ready"
+    assert described(write_plugin("half", HALF.format(first=first))).outcome == "ready"
 
 
 @pytest.mark.parametrize(
@@ -57,28 +59,32 @@ def test_what_was_made_for_this_major_is_ready(
 def test_what_was_made_for_another_is_incompatible(
     write_plugin: Write, monkeypatch: pytest.MonkeyPatch, made_for: str, todo: str
 ) -> None:
-    """It is listed with both versions and what to do; its hooks are not called, and naming it is an error."""
+    """It is told with both versions and what to do, and its hooks are not called."""
     monkeypatch.setattr(hookspecs, "CONTRACT", "2.3")
-    path = write_plugin("half", HALF.format(first=f"QX_CONTRACT = {made_for!r}"))
-    entry = only(path)
+    said = described(write_plugin("half", HALF.format(first=f"QX_CONTRACT = {made_for!r}")))
     reason = f"was made for version {made_for} of qx's contract, and this qx has 2.3: {todo}"
-    assert (entry.state, entry.reason, entry.record) == ("incompatible", reason, None)
+    assert (said.outcome, said.reason, said.record) == ("incompatible", reason, None)
+
+
+def test_naming_an_incompatible_plugin_is_an_error(write_plugin: Write) -> None:
+    """The error says what it was made for."""
+    host = Host.discover([write_plugin("half", HALF.format(first="QX_CONTRACT = '9'"))])
     with pytest.raises(UsageError, match="is incompatible: was made for version"):
-        Host.discover([path]).get("config", "half")
+        host.get("config", "half")
 
 
 def test_one_that_needs_what_qx_no_longer_has_is_incompatible_and_not_broken(write_plugin: Write) -> None:
     """What it was made for is read even where it cannot be imported."""
     path = write_plugin("old", "QX_CONTRACT: str = '0.7'\nfrom qx import gone_since_long\n")
-    assert only(path).state == "incompatible"
+    assert described(path).outcome == "incompatible"
 
 
 @pytest.mark.parametrize("made_for", ["", "one", "1.x", "1.2.3", "-1"])
 def test_what_is_no_version_is_broken(write_plugin: Write, made_for: str) -> None:
     """The reason shows what was said and what a version looks like."""
-    entry = only(write_plugin("half", HALF.format(first=f"QX_CONTRACT = {made_for!r}")))
-    assert entry.state == "broken"
-    assert entry.reason == f"QX_CONTRACT is {made_for!r}, and must be a version such as {qx.CONTRACT!r}"
+    said = described(write_plugin("half", HALF.format(first=f"QX_CONTRACT = {made_for!r}")))
+    assert said.outcome == "broken"
+    assert said.reason == f"QX_CONTRACT is {made_for!r}, and must be a version such as {qx.CONTRACT!r}"
 
 
 def test_an_object_says_it_itself_or_its_module_does(write_plugin: Write) -> None:
@@ -98,8 +104,8 @@ def test_an_object_says_it_itself_or_its_module_does(write_plugin: Write) -> Non
         silent, told = Plugin(), Told()
     """
     path = write_plugin("objects", source)
-    assert only(f"{path}:silent").state == "incompatible"
-    assert only(f"{path}:told").state == "ready"
+    assert described(f"{path}:silent").outcome == "incompatible"
+    assert described(f"{path}:told").outcome == "ready"
 
 
 def test_commands_name_an_incompatible_plugin_and_go_on(qx: Callable[..., Any], write_plugin: Write) -> None:
@@ -141,8 +147,8 @@ def test_a_hook_with_fewer_arguments_is_served(hook: str, tmp_path: Path) -> Non
     hooks = "".join(f"@hookimpl\ndef {one}():\n    return 7\n" for one in kinds[kind])
     path = tmp_path / "few.py"
     path.write_text(f"from qx import *\n@hookimpl\ndef describe():\n    return {record}\n{hooks}")
-    host = Host.discover([str(path)])
-    arguments = dict.fromkeys(getattr(host._manager.hook, hook).spec.argnames)
+    host = Host.of([reference_of(str(path))])
+    arguments = dict.fromkeys(getattr(new_manager().hook, hook).spec.argnames)
     assert host.call("few", hook, **arguments) == 7
 
 
@@ -156,7 +162,7 @@ def test_an_argument_that_is_added_to_a_hook_breaks_nobody(write_plugin: Write) 
     assert plugins
     for entry in plugins:
         assert entry.reference is not None
-        plugin: Any = sys.modules[entry.reference.module]
+        plugin: Any = import_module(entry.reference.module)
         for part in (entry.reference.attribute or "").split("."):
             plugin = getattr(plugin, part) if part else plugin
         assert check(manager.hook, plugin, entry.name)[1] == entry.hooks
@@ -241,18 +247,14 @@ CONVERT = "@hookimpl\ndef convert(model): return model\n"
         ),
     ],
 )
-def test_a_breach_of_the_contract_is_told(install: Callable[..., None], source: str, reason: str) -> None:
+def test_a_breach_of_the_contract_is_told(write_plugin: Write, source: str, reason: str) -> None:
     """A plugin that breaks the contract is broken, says in which point, and leaves no hook behind."""
-    install("acme", {"acme_x": "acme_x_module"}, {"acme_x_module": source})
-    host = Host.discover()
-    (broken,) = host.named("acme_x")
-    assert broken.state == "broken"
+    reference = evolve(reference_of(write_plugin("acme_x", source)), name="acme_x")
+    broken = describe(reference, new_manager().hook)
+    assert broken.outcome == "broken"
     assert reason in broken.reason
     assert "Attribute(" not in broken.reason  # what attrs says beside the message is not for people
-    assert broken.distribution == "acme"
     assert broken.hooks == ()
-    with pytest.raises(LookupError):
-        host.implements("acme_x", "convert")
 
 
 def test_each_of_several_broken_plugins_is_told(install: Callable[..., None]) -> None:
@@ -263,3 +265,5 @@ def test_each_of_several_broken_plugins_is_told(install: Callable[..., None]) ->
     host = Host.discover()
     assert "did you mean 'describe'" in host.named("acme_a")[0].reason
     assert "did you mean 'measure'" in host.named("acme_b")[0].reason
+    with pytest.raises(LookupError):
+        host.implements("acme_a", "convert")

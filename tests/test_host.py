@@ -36,6 +36,12 @@ def entry(host: Host, name: str) -> Entry:
     return found
 
 
+def imported(*plugins: str) -> Host:
+    """What a worker has of plugins that are given with ``-p``."""
+    entries = [one for one in Host.discover(plugins).entries if one.distribution is None]
+    return Host.of(references(entries))
+
+
 WRAPPER = """
     from qx import hookimpl
     calls = []
@@ -56,7 +62,7 @@ def test_one_plugin_is_called_inside_the_wrappers(write_plugin: Write) -> None:
         write_plugin("other", other),
         write_plugin("trace", WRAPPER),
     ]
-    host = Host.discover(plugins)
+    host = imported(*plugins)
     assert [(e.name, e.kind, e.state) for e in host.wrappers] == [("trace", "wrapper", "ready")]
     assert host.call("mine", "convert", model="model", example_inputs=(), context=None) == "model"
     reference = host.wrappers[0].reference
@@ -76,7 +82,7 @@ def test_none_is_an_error_of_the_plugin(install: Install) -> None:
     """A hook that gives None where a value is due is told with plugin, distribution and hook."""
     source = config("acme_x").replace("return model", "pass")
     install("acme", {"acme_x": "acme_x"}, {"acme_x": source})
-    host = Host.discover()
+    host = Host.of(references([entry(Host.discover(), "acme_x")]))
     with pytest.raises(PluginError, match=r"'acme_x' \(acme 1\.0\): hook 'convert' gave None"):
         host.call("acme_x", "convert", model=1, example_inputs=(), context=None)
 
@@ -93,26 +99,32 @@ def test_none_of_measure_says_not_applicable(write_plugin: Write) -> None:
         def measure():
             return None
     """
-    host = Host.discover([write_plugin("mine", source)])
+    host = imported(write_plugin("mine", source))
     assert host.call("mine", "measure", subject=None, data=None, context=None) is None
 
 
 def test_what_a_plugin_raises_comes_through(write_plugin: Write) -> None:
     """An error of a hook reaches the caller as it was raised."""
-    host = Host.discover(
-        [write_plugin("mine", config("mine").replace("return model", "raise OSError('full')"))]
-    )
+    host = imported(write_plugin("mine", config("mine").replace("return model", "raise OSError('full')")))
     with pytest.raises(OSError, match="full"):
         host.call("mine", "convert", model=1, example_inputs=(), context=None)
 
 
 def test_a_hook_that_is_not_implemented_can_be_asked_for(write_plugin: Write) -> None:
     """``implements`` tells whether there is a hook; calling one that there is not is an error."""
-    host = Host.discover([write_plugin("mine", config("mine"))])
+    host = imported(write_plugin("mine", config("mine")))
     assert host.implements("mine", "convert")
     assert not host.implements("mine", "prepare_model")
     with pytest.raises(LookupError, match="does not implement 'prepare_model'"):
         host.call("mine", "prepare_model", model=1, example_inputs=(), context=None)
+
+
+def test_the_host_process_calls_no_plugin(write_plugin: Write) -> None:
+    """Of a plugin that is described it is known what it implements; its hooks are called in workers only."""
+    host = Host.discover([write_plugin("mine", config("mine"))])
+    assert host.implements("mine", "convert")
+    with pytest.raises(LookupError, match="'mine' is not imported here"):
+        host.call("mine", "convert", model=1, example_inputs=(), context=None)
 
 
 def test_a_reference_leads_another_process_to_the_plugin(
@@ -123,7 +135,7 @@ def test_a_reference_leads_another_process_to_the_plugin(
     found = Host.discover([write_plugin("mine", config("mine")), write_plugin("trace", WRAPPER)])
     names = ("acme_x", "mine", "trace")
     sent = json.dumps([attrs.asdict(reference) for reference in references([entry(found, n) for n in names])])
-    monkeypatch.setattr("importlib.metadata.distributions", None)
+    monkeypatch.setattr("qx.discovery.installation", None)
     host = Host.of([Reference(**fields) for fields in json.loads(sent)])
     assert [(e.kind, e.name, e.state) for e in host.entries] == [
         ("config", "acme_x", "ready"),

@@ -74,7 +74,9 @@ def run(arguments: argparse.Namespace) -> int:
         for number, entry in enumerate(entries, 1):
             began = time.monotonic()
             place = folder.resolve() / str(number)
-            bench = open_bench(arguments.plugins, entry, place, workload=arguments.workload, shared=shared)
+            bench = open_bench(
+                arguments.plugins, entry, place, workload=arguments.workload, shared=shared, known=host
+            )
             checking = Checking(bench)
             if not arguments.json:
                 print(

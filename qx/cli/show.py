@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import inspect
 import json
-import sys
 import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -117,5 +115,4 @@ def _written(value: object) -> str:
 
 def _documentation(entry: Entry) -> str:
     """The docstring of the plugin's module; empty where it has none, or could not be imported."""
-    module = sys.modules.get(entry.reference.module) if entry.reference else None
-    return inspect.cleandoc(getattr(module, "__doc__", None) or "")
+    return entry.description.documentation if entry.description else ""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
 
@@ -18,6 +18,7 @@ from qx.files import cache_folder, new_folder, write_whole
 from qx.host import Entry, Host, Reference
 from qx.jobs import BuildJob
 from qx.manifest import Manifest
+from qx.references import top_level_paths
 from qx.runner.preparation import Prepared
 from qx.runner.processes import Failure, Processes
 from qx.runner.request import Cell, Reporter, Request, config, references
@@ -126,7 +127,7 @@ def _key(job: BuildJob, prepared: Prepared, entry: Entry) -> str:
 
 def _program(name: str) -> str | None:
     """What tells a program from an earlier version of it, without running it."""
-    found = which(name)
+    found = which(os.path.expandvars(name))
     if found is None:
         return None
     path = Path(found).resolve()
@@ -150,12 +151,8 @@ def _sources(reference: Reference) -> list[Path]:
     if reference.path is not None:
         # What the file imports from beside it decides what it does, too.
         return sorted(Path(reference.path).parent.glob("*.py"))
-    spec = find_spec(reference.module.partition(".")[0])
-    if spec is None:
-        return []
-    if spec.submodule_search_locations is not None:
-        return sorted(path for place in spec.submodule_search_locations for path in Path(place).rglob("*.py"))
-    return [Path(spec.origin)] if spec.origin is not None else []
+    places = top_level_paths([reference])
+    return sorted(path for place in places for path in (place.rglob("*.py") if place.is_dir() else [place]))
 
 
 def _found(place: Path, key: str) -> Build | None:

@@ -6,7 +6,6 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, wait
-from importlib.resources import files
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -132,11 +131,11 @@ def weights_file(entry: Entry, request: Request) -> Path | None:
         return None
     if named is None:
         raise UsageError(f"workload {entry.name} brings no weights: give them with --weights FILE")
-    package, _, name = named.partition(":")
-    try:
-        path = Path(str(files(package) / name))
-    except ModuleNotFoundError as error:
-        raise UsageError(f"the weights of {entry.name} ({named}) are not installed: {error}") from error
+    assert entry.description is not None
+    if entry.description.weights is None:
+        package = named.partition(":")[0]
+        raise UsageError(f"the weights of {entry.name} ({named}) are not installed: no package {package!r}")
+    path = Path(entry.description.weights)
     if not path.is_file():
         raise UsageError(
             f"the weights of {entry.name} ({named}) are missing; "

@@ -9,12 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from attrs import evolve, frozen
+from attrs import asdict, evolve, frozen
 
 from qx.errors import DataError, UsageError
 from qx.files import cache_folder
 from qx.host import Entry, Host, Reference
-from qx.jobs import BuildJob, InspectJob, Job, ServeJob, WatchJob
+from qx.jobs import BuildJob, DescribeJob, InspectJob, Job, ServeJob, WatchJob
 from qx.manifest import Manifest
 from qx.records import Config, Record
 from qx.runner import settings
@@ -22,7 +22,7 @@ from qx.runner.builds import build_job
 from qx.runner.preparation import Prepared, calibration_counts, data_folder, is_offline, prepare
 from qx.runner.processes import Processes
 from qx.runner.request import Request, cell_of
-from qx.testing.conformance import ATTRIBUTE, Conformance
+from qx.testing.conformance import Conformance
 from qx.testing.verdicts import Failed, NotApplicable
 
 #: The kit's own workload, as ``-p`` takes it.
@@ -127,6 +127,14 @@ class Bench:
         """Have a job done by a process. Raises ``qx.runner.processes.Failure``."""
         with Processes(self.folder(f"log-{name}")) as processes:
             return processes.run(job, name, timeout=self.timeout)
+
+    def describe(self, times: int) -> list[dict[str, Any]]:
+        """Have it describe itself so often in a fresh process. Raises ``qx.runner.processes.Failure``."""
+        with Processes(self.folder("log-describe")) as processes:
+            worker = processes.start(DescribeJob(), "describe")
+            worker.answer(timeout=self.timeout)
+            question = {"plugin": asdict(self.reference), "named": False}
+            return [worker.ask("describe", timeout=self.timeout, **question) for _ in range(times)]
 
     def watch(self, job: Job, name: str, absent: tuple[str, ...] = (), **arguments: Any) -> dict[str, Any]:
         """Have a job done and watched. Raises ``qx.runner.processes.Failure``."""
@@ -320,12 +328,9 @@ def named(host: Host, kind: Any, given: str) -> Entry:
     return host.get(kind, given)
 
 
-def conformance_of(plugin: object, entry: Entry) -> Conformance:
+def conformance_of(entry: Entry) -> Conformance:
     """What the author tells the kit. Raises ``UsageError`` where it is no ``Conformance``."""
-    told = getattr(plugin, ATTRIBUTE, Conformance())
-    if not isinstance(told, Conformance):
-        raise UsageError(
-            f"plugin {entry.name!r} ({entry.provider}): its attribute {ATTRIBUTE!r} must be a "
-            f"qx.testing.Conformance, not {type(told).__name__}"
-        )
-    return told
+    value = entry.description.conformance if entry.description is not None else None
+    if isinstance(value, str):
+        raise UsageError(f"plugin {entry.name!r} ({entry.provider}): {value}")
+    return Conformance(**value) if value is not None else Conformance()

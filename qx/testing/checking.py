@@ -9,6 +9,7 @@ from typing import Any
 from attrs import evolve
 
 from qx.catalogue import unknown
+from qx.discovery import NotImported
 from qx.errors import DataError, UsageError
 from qx.host import Entry, Host
 from qx.records import Kind
@@ -76,14 +77,15 @@ def expect_known(expected: Mapping[str, str], kind: Kind | None) -> None:
             raise unknown("expected failure of an unknown check", name, names)
 
 
-def host_with(plugins: Sequence[str], *more: str | None) -> Host:
+def host_with(plugins: Sequence[str], *more: str | None, known: Host | None = None) -> Host:
     """All plugins, those of ``-p``, the kit's workload, and what is given as ``-p`` takes it or by name.
 
-    Raises ``UsageError``.
+    What a ``known`` host has asked of a plugin is not asked again. Raises ``UsageError``.
     """
-    names = {entry.name for entry in Host.discover(plugins).entries}
+    host = Host.discover([*plugins, TESTBENCH], known=known)
+    names = {entry.name for entry in host.entries}
     given = [one for one in more if one is not None and one not in names]
-    return Host.discover([*plugins, TESTBENCH, *given])
+    return Host.discover([*plugins, TESTBENCH, *given], known=host) if given else host
 
 
 def host_with_workload(plugins: Sequence[str], given: str | None) -> Host:
@@ -96,7 +98,7 @@ def host_with_workload(plugins: Sequence[str], given: str | None) -> Host:
         return host
     choices = [entry.name for entry in host.ready("workload")]
     try:
-        host = host_with(plugins, given)
+        host = host_with(plugins, given, known=host)
         named(host, "workload", given)
     except UsageError as error:
         if _is_no_module(error, given):
@@ -108,9 +110,7 @@ def host_with_workload(plugins: Sequence[str], given: str | None) -> Host:
 
 def _is_no_module(error: UsageError, name: str) -> bool:
     """Whether there is nothing of that name to import, in place of something that does not work."""
-    breach = error.__cause__
-    missing = breach.__cause__ if breach is not None else None
-    return isinstance(missing, ModuleNotFoundError) and missing.name == name
+    return isinstance(error, NotImported) and error.missing_module == name
 
 
 def open_bench(
@@ -120,17 +120,21 @@ def open_bench(
     conformance: Conformance | None = None,
     workload: str | None = None,
     shared: dict[str, Any] | None = None,
+    known: Host | None = None,
 ) -> Bench:
-    """A bench for one plugin: that of a name, or an entry found before. Raises ``UsageError``."""
-    host = host_with(plugins, workload)
+    """A bench for one plugin: that of a name, or an entry found before. Raises ``UsageError``.
+
+    What a ``known`` host has asked of a plugin is not asked again.
+    """
+    host = host_with(plugins, workload, known=known)
     entry = _chosen(host, choose)
-    told = conformance_of(host.plugin(entry.name), entry) if entry.usable else Conformance()
+    told = conformance_of(entry) if entry.usable else Conformance()
     if conformance is not None:
         told = merged(told, conformance)
     if workload is not None:
         told = evolve(told, workload=workload)
     if any((told.workload, told.worse, told.subject)):
-        host = host_with(plugins, told.workload, told.worse, told.subject)
+        host = host_with(plugins, told.workload, told.worse, told.subject, known=host)
         entry = _chosen(host, choose)
     return Bench(host, entry, folder, told, shared=shared)
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
 from attrs import Factory, field, frozen
 
-#: The attribute of a plugin that holds its ``Conformance``.
-ATTRIBUTE = "conformance"
+from qx.description import ATTRIBUTE
+
+__all__ = ["ATTRIBUTE", "Conformance", "to_json"]
 
 
 def _reasons(_: object, attribute: attrs.Attribute[Any], value: Mapping[str, str]) -> None:
@@ -34,3 +36,14 @@ class Conformance:
     workload: str | None = None
     #: Option -> values of the right type that the plugin is to refuse, naming the option.
     bad_options: Mapping[str, Sequence[Any]] = Factory(dict)
+
+
+def to_json(conformance: object) -> dict[str, Any]:
+    """The fields of a ``Conformance``, as JSON takes them. Raises ``TypeError`` for what is none."""
+    if not isinstance(conformance, Conformance):
+        raise TypeError(f"it must be a qx.testing.Conformance, not {type(conformance).__name__}")
+    fields = {one.name: getattr(conformance, one.name) for one in attrs.fields(Conformance)}
+    fields["expected_failures"] = dict(conformance.expected_failures)
+    fields["bad_options"] = {name: list(values) for name, values in conformance.bad_options.items()}
+    json.dumps(fields)
+    return fields

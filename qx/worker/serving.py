@@ -17,6 +17,7 @@ from qx.worker.plugins import context_for, host_for, options_of
 
 def import_runtime(manifest: Manifest) -> None:
     """Import the modules of the runtime, before any plugin."""
+    manifest.loader.extend_search_path()
     for module in manifest.imports:
         import_module(module)
 

@@ -20,7 +20,8 @@ from torch import nn
 from qx import Unsupported
 
 needs_compiler = pytest.mark.skipif(
-    not any(map(shutil.which, inductor.COMPILERS)), reason="needs a C++ compiler"
+    not any(shutil.which(os.path.expandvars(name)) for name in inductor.COMPILERS),
+    reason="needs a C++ compiler",
 )
 needs_torchao = pytest.mark.skipif(importlib.util.find_spec("torchao") is None, reason="needs torchao")
 
@@ -247,10 +248,10 @@ def test_without_a_compiler_the_row_says_so(monkeypatch: pytest.MonkeyPatch) -> 
     """Where no C++ compiler is on the PATH the config is unavailable, and the reason names what would do."""
     from qx_plugins.configs import inductor_fp32
 
-    from qx.requirements import lacking
+    from qx.requirements import missing_on_machine
 
     monkeypatch.setenv("PATH", "/nowhere")
-    assert lacking(inductor_fp32.describe(), None).endswith("g++, clang++")
+    assert missing_on_machine(inductor_fp32.describe()).endswith("g++, clang++")
 
 
 @needs_torchao

@@ -235,9 +235,15 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Art
     return build
 
 
+def imported_host() -> Host:
+    """The plugins that are ready, imported into this process as into a worker."""
+    entries = Host.discover().entries
+    return Host.of([one.reference for one in entries if one.state == "ready" and one.reference is not None])
+
+
 def convert(name: str, model: nn.Module, folder: Path, images: tuple[torch.Tensor, ...] = IMAGES) -> Artifact:
     """What a config makes of a model, calibrated with noise where it calibrates."""
-    host = Host.discover()
+    host = imported_host()
     if host.implements(name, "calibrate"):
         noise = [{"image": np.random.default_rng(0).standard_normal((8, 3, 16, 16), dtype=np.float32)}]
         model = host.call(name, "calibrate", model=model, batches=noise, context=Context())
@@ -249,7 +255,7 @@ def convert(name: str, model: nn.Module, folder: Path, images: tuple[torch.Tenso
 def served(artifact: Artifact, threads: int = 1) -> Any:
     """The subject that its loader makes of an artifact."""
     context = Context(threads=threads, folder=artifact.folder)
-    return Host.discover().call(artifact.loader, "load", artifact=artifact, context=context)
+    return imported_host().call(artifact.loader, "load", artifact=artifact, context=context)
 
 
 def answer(subject: Any, images: np.ndarray) -> np.ndarray:
@@ -523,7 +529,7 @@ def test_what_ncnn_has_no_layer_for_is_refused_at_once(config: str) -> None:
     arguments = {"model": Heads().eval(), "example_inputs": (torch.zeros(1, 8, 48),), "context": Context()}
     for _ in range(2):
         with pytest.raises(Unsupported, match=r"for ncnn: it has no \w*Tensor\.\w+"):
-            Host.discover().call(config, "can_treat", **arguments)
+            imported_host().call(config, "can_treat", **arguments)
 
 
 @pytest.mark.parametrize("config", due(NCNN[0]))
@@ -612,7 +618,7 @@ def test_every_weight_of_ncnn_is_counted(config: str, kind: str, tmp_path: Path)
     """Whatever layer it belongs to: as many as the model has, in the bits that the config stores."""
     net, example = WEIGHTED[kind]
     artifact = convert(config, net.eval(), tmp_path, (example,))
-    share = Host.discover().call("quantized_share", "measure", data=artifact, context=Context())
+    share = imported_host().call("quantized_share", "measure", data=artifact, context=Context())
     layers = share.details["layers"].values()
     assert sum(layer["elements"] for layer in layers) == sum(
         weight.numel() for weight in net.parameters() if weight.dim() > 1

@@ -335,7 +335,7 @@ def test_a_job_is_the_same_after_its_travel(kind: type) -> None:
         DeriveJob: {"samples": "s", "baseline": "b", "batch_sizes": (1,), "metrics": (one,)},
         TrainJob: {"workload": one, "cache": "c", "output": "o", "workload_options": {"epochs": 2}},
         SpinJob: {},
-        DescribeJob: {"plugin": one},
+        DescribeJob: {},
         ServeJob: {"artifact": "a", "inputs": "i", "batch_sizes": (1, 3), "outputs": "o"},
         ExamineJob: {"workload": one, "weights": None, "cache": "c"},
     }
