@@ -61,13 +61,11 @@ def _ask_here(group: Group) -> Answers:
 
 def _ask_processes(groups: Sequence[Group]) -> list[Answers]:
     """Ask each group in a process of its own; plugins that this leaves open in one for each of them."""
-    import tempfile
-    from pathlib import Path
-
     from qx.environment import usable_cpus
+    from qx.leftovers import temporary_folder
     from qx.runner.processes import Processes
 
-    with tempfile.TemporaryDirectory(prefix="qx-logs-") as logs, Processes(Path(logs)) as processes:
+    with temporary_folder() as logs, Processes(logs) as processes:
         # As many side by side as there are processors, since the limit is in seconds.
         answers = _side_by_side(processes, groups, usable_cpus())
         alone = [
