@@ -221,6 +221,7 @@ def _measurement(
         value=estimate.value,
         ci=estimate.ci,
         n=estimate.n,
+        without_interval=estimate.reason or None,
         samples_ref=f"{samples}#{cell}|{metric.name}|{quantity.batch_size or ''}|values",
         vs_baseline=compared.get(quantity.baseline) or _self_comparison(quantity, cell),
         comparisons=tuple(
@@ -245,7 +246,7 @@ def _comparison(
         p=difference.p,
         against=against,
         clear=clear,
-        method=difference.method,
+        method=difference.method or (f"no interval: {difference.reason}" if difference.reason else ""),
     )
 
 

@@ -33,9 +33,11 @@ OPTIONAL: dict[str, tuple[str, ...]] = {
     "config": ("can_treat", "prepare_model", "calibrate"),
     "workload": ("train",),
 }
+#: The same of a metric of a whole set, whose samples are ``per_set``.
+REQUIRED_PER_SET, OPTIONAL_PER_SET = ("statistic",), ("measure",)
 #: Hooks whose None says something ('not applicable here', 'nothing against it'); for all others it is an
 #: error.
-MAY_GIVE_NONE = frozenset({"measure", "can_treat"})
+MAY_GIVE_NONE = frozenset({"measure", "statistic", "can_treat"})
 
 
 class Breach(Exception):
@@ -270,8 +272,12 @@ def _described(implementation: pluggy.HookImpl) -> Record:
 
 
 def _check_kind(plugin: object, record: Record, implementations: dict[str, pluggy.HookImpl]) -> None:
-    required = REQUIRED[record.kind]
-    allowed = (*required, *OPTIONAL.get(record.kind, ()))
+    required, optional = REQUIRED[record.kind], OPTIONAL.get(record.kind, ())
+    if isinstance(record, Metric) and record.samples == "per_set":
+        required, optional = REQUIRED_PER_SET, OPTIONAL_PER_SET
+    elif isinstance(record, Metric) and "statistic" in implementations:
+        raise Breach(f"implements 'statistic', and its record says samples={record.samples!r}, not 'per_set'")
+    allowed = (*required, *optional)
     for hook, implementation in implementations.items():
         if hook == "describe" or implementation.optionalhook:
             continue

@@ -7,7 +7,8 @@ kind       must implement                              may implement
 =========  ==========================================  ===============================================
 config     ``convert``                                 ``can_treat``, ``prepare_model``,
                                                        ``calibrate``
-metric     ``measure``
+metric     ``measure``; ``statistic`` in its place    ``measure`` beside ``statistic``
+           where samples are ``per_set``
 workload   ``make_model``, ``load_data``,              ``train``
            ``example_inputs``
 loader     ``load``
@@ -25,7 +26,7 @@ An optional hook that is not implemented is skipped. One that is implemented and
 due is an error of the plugin, and told as such with plugin, distribution, hook and cause.
 
 The contract has a version, ``qx.CONTRACT``: another minor adds (hooks, arguments, fields of records),
-another major may break. A plugin says in a line of its module what it was made for, ``QX_CONTRACT = "1.0"``;
+another major may break. A plugin says in a line of its module what it was made for, ``QX_CONTRACT = "1.1"``;
 without it that is the major that is there. One that was made for another major, or for a later minor, is
 listed as incompatible, with what to do, and never called.
 
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 
 PROJECT = "qx"
 #: The version of this contract: MAJOR.MINOR.
-CONTRACT = "1.0"
+CONTRACT = "1.1"
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
@@ -247,10 +248,42 @@ def measure(subject: Subject | None, data: Any, context: Context) -> Samples | S
     (``per_block``) need ``Samples`` with the ``waves`` and ``rounds`` of ``data``. Values must be finite.
     None means: not applicable here, and the cell shows no value; raise ``Unsupported`` to say why, which the
     report then shows. A metric whose record names ``tasks`` is only called for workloads that have one of
-    them. An error costs this metric of this
-    cell, nothing else. ::
+    them. An error costs this metric of this cell, nothing else.
+
+    One value of phase ``predictions`` says nothing of its sampling error: it has no interval, and no verdict
+    comes of it. Give a value per item, or implement ``statistic``. One value of phase ``derived`` is exact
+    only where all that it was derived from is. ::
 
         @hookimpl
         def measure(subject, data, context):
             return sum((data.folder / name).stat().st_size for name in data.files)
+    """
+
+
+@hookspec(firstresult=True)
+def statistic(
+    outputs: Any, labels: Any, indices: Any, classes: tuple[str, ...], baseline: Any, context: Context
+) -> float | None:
+    """Compute a metric of a whole set, such as F1, over the items that are named by ``indices``.
+
+    For metrics whose record says ``samples="per_set"``. Called in the evaluation of a cell (phase
+    ``predictions``), or after all launches (phase ``derived``); thousands of times, as its cost allows in ten
+    seconds: over all items, with some items left out, with items drawn anew, of which some come twice and
+    others not at all, and with the outputs of a single item changed. From all this qx computes the interval,
+    and that of the difference of two cells.
+
+    ``outputs`` is the array ``[n, ...]`` of all outputs and may be another one in each call; ``labels`` is
+    ``[n]``, or None where there are no right answers; ``indices`` is an integer array ``[m]``. The value must
+    come from ``outputs[indices]`` and ``labels[indices]`` alone, whatever their order. ``baseline`` is the
+    array of the baseline's outputs in phase ``derived``, else None. All are read-only. Give a finite number
+    for any items that may be drawn: leave a class out where none of it was. None means: not applicable here,
+    if given for all items; of others, that these items have no value. An error costs this metric of this
+    cell, nothing else.
+
+    A metric that has details or groups implements ``measure`` as well, which must give the same value. ::
+
+        @hookimpl
+        def statistic(outputs, labels, indices):
+            right = outputs[indices].argmax(axis=1) == labels[indices]
+            return min(right[labels[indices] == label].mean() for label in set(labels[indices]))
     """

@@ -137,6 +137,8 @@ class DeriveJob(Job):
     #: ``.npz`` files; keys are ``metric|batch size|values``, and likewise ``wave`` and ``round``.
     samples: str
     baseline: str
+    #: The evaluation split, for its labels; None where there is none.
+    inputs: str | None = None
     batch_sizes: tuple[int, ...] = field(converter=to_integers)
     metrics: tuple[Reference, ...] = field(default=(), converter=_references)
     metric_options: Mapping[str, Mapping[str, Any]] = Factory(dict)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from qx import pareto
 from qx.effort import items_needed, waves_needed
-from qx.quantity import Quantity
+from qx.quantity import OF_ITEMS, Quantity
 from qx.results import NoiseFloor, PickResult, UndecidedResult
 
 
@@ -72,10 +72,13 @@ def _with_certain_ties(axis: pareto.Axis, quantity: Quantity, cells: Sequence[st
 
     Whichever of them is picked, nothing is lost on these items, however few they are.
     """
-    if quantity.metric.samples != "per_item":
+    if quantity.metric.samples == "per_item":
+        rows = np.array([quantity.values(cell) for cell in cells])
+        same = np.array([(rows == row).all(axis=1) for row in rows])
+    elif quantity.metric.samples in OF_ITEMS:
+        same = np.array([[quantity.identical(cell, other) for other in cells] for cell in cells])
+    else:
         return axis
-    rows = np.array([quantity.values(cell) for cell in cells])
-    same = np.array([(rows == row).all(axis=1) for row in rows])
     return evolve(axis, low=np.where(same, 0.0, axis.low), high=np.where(same, 0.0, axis.high))
 
 
@@ -121,8 +124,8 @@ def _with_effort(
     if undecided.half_width is None or not target.all():
         return undecided
     excess = float(np.max(_half_widths(axis, best, others) / target))
-    if quantity.metric.samples == "per_item":
-        return evolve(undecided, items=items_needed(excess, len(quantity.values(undecided.contenders[0]))))
+    if quantity.metric.samples in OF_ITEMS:
+        return evolve(undecided, items=items_needed(excess, quantity.estimate(undecided.contenders[0]).n))
     waves = min(int(np.count_nonzero(~np.isnan(quantity.of_waves(cell)))) for cell in undecided.contenders)
     enough, seconds = waves_needed(excess, waves), measuring.get("seconds")
     return evolve(undecided, seconds=seconds * enough / waves) if enough and seconds else undecided

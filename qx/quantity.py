@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 from attrs import frozen
 
-from qx import pareto, stats
+from qx import on_items, pareto, stats
 from qx.in_rounds import log_ratios_in_rounds
-from qx.recording import Key, Recording
+from qx.recording import Key, Recording, Series
 from qx.records import Metric
 from qx.results import without_nan
 from qx.undisturbed import FEW, log_undisturbed, rank_of
 
 #: Resamplings of waves and items for the probability of being on the front.
 DRAWS = 1000
-#: Numbers that are drawn at a time, so that memory stays at some tens of MiB.
-DRAWN = 5_000_000
+#: Samples of these are not taken in launches.
+OF_ITEMS = ("exact", "per_item", "per_set")
 
 
 @frozen(eq=False, slots=False)
@@ -75,13 +75,27 @@ class Quantity:
         fits: Mapping[str, Callable[[Any], Any]] = {
             "exact": lambda values: values[0] >= 0,
             "per_item": lambda values: values.mean() > 0,
+            "per_set": lambda values: values[0] > 0,
         }
         fit = fits.get(self.metric.samples, lambda values: (values > 0).all())
         return frozenset(cell for cell in self.measured if fit(self.values(cell)))
 
+    def series(self, cell: str) -> Series:
+        """What was recorded of a cell."""
+        return self.recording.series[cell][self.key]
+
     def values(self, cell: str) -> Any:
         """The raw samples of a cell."""
-        return self.recording.series[cell][self.key].values
+        return self.series(cell).values
+
+    def is_exact(self, cell: str) -> bool:
+        """Its value has no sampling error."""
+        return on_items.is_exact(self.metric, self.series(cell))
+
+    def identical(self, ours: str, theirs: str) -> bool:
+        """Two cells are the same on every item that was evaluated."""
+        outputs = self.recording.outputs.get(ours), self.recording.outputs.get(theirs)
+        return on_items.identical(self.metric, self.series(ours), self.series(theirs), outputs)
 
     def of_waves(self, cell: str) -> Any:
         """One value for each wave, ``[waves]``; NaN where the cell has no launch in it.
@@ -164,30 +178,22 @@ class Quantity:
 
     def estimate(self, cell: str, level: float = 0.95) -> stats.Estimate:
         """The value of a cell."""
-        values = self.values(cell)
-        match self.metric.samples:
-            case "exact":
-                return stats.Estimate(float(values[0]), (float(values[0]), float(values[0])), 1)
-            case "per_item":
-                return stats.item_mean(values, level)
-            case _:
-                waves = self.of_waves(cell)
-                return stats.between_launches(waves[~np.isnan(waves)], level)
+        if self.metric.samples in OF_ITEMS:
+            return on_items.estimate(self.metric, self.series(cell), level)
+        waves = self.of_waves(cell)
+        return stats.between_launches(waves[~np.isnan(waves)], level)
 
     def compare(self, ours: str, theirs: str, level: float = 0.95) -> stats.Difference | None:
         """How one cell compares with another; None where that cannot be said."""
         kind = self.metric.compare
         if not self.comparable(ours, theirs):
             return None
-        match self.metric.samples:
-            case "exact":
-                first, second = (float(self.values(cell)[0]) for cell in (ours, theirs))
-                return stats.exact_or_none(first, second, kind)
-            case "per_item":
-                pair = self.values(ours), self.values(theirs)
-                if kind == "difference":
-                    return stats.paired_difference(*pair, level)
-                return stats.ratio_of_means(*pair, kind, level)
+        if self.metric.samples in OF_ITEMS:
+            compared = on_items.compare(self.metric, self.series(ours), self.series(theirs), level)
+            without_interval = compared is not None and compared.ci is None
+            return (
+                stats.no_difference(kind) if without_interval and self.identical(ours, theirs) else compared
+            )
         advantage = self.advantage(ours, theirs)
         shared = np.count_nonzero(~np.isnan(advantage))
         if shared < 2 and self.baseline not in (ours, theirs) and self.comparable(self.baseline):
@@ -216,8 +222,20 @@ class Quantity:
                 "calls": len(values),
             }
             told |= {"in_rounds": self._in_rounds(cell)} if self.metric.phase == "block" else {}
-        if self.recording.series[cell][self.key].groups is not None:
-            told["groups"] = self._groups(cell)
+        series = self.series(cell)
+        if series.resampled:
+            whole = series.resampled[0]
+            told["resampled"] = {
+                "items": whole.items,
+                "groups": len(whole.influence),
+                "draws": len(whole.draws),
+                "step": whole.step,
+            }
+        if series.groups is not None or len(series.resampled) > 1:
+            other = cell != self.baseline and self.comparable(self.baseline)
+            told["groups"] = on_items.groups(
+                self.metric, series, self.series(self.baseline) if other else None
+            )
         plain: dict[str, Any] = without_nan(told)
         return plain
 
@@ -252,39 +270,11 @@ class Quantity:
             "differs": ("worse" if worse else "better") if differs else None,
         }
 
-    def _groups(self, cell: str) -> dict[str, Any]:
-        """Value and paired difference of each group of items, corrected for looking at all of them."""
-        own = self.recording.series[cell][self.key]
-        base = self.recording.get(self.baseline, self.key) if self.comparable(self.baseline) else None
-        told: dict[str, Any] = {}
-        # Bonferroni: all intervals of differences together hold with 95 %.
-        level = 1 - 0.05 / max(1, len(own.group_names))
-        for index, name in enumerate(own.group_names):
-            members = own.groups == index
-            if not members.any():
-                continue
-            estimate = stats.item_mean(own.values[members])
-            told[name] = {"value": estimate.value, "ci": estimate.ci, "n": estimate.n}
-            if base is not None and cell != self.baseline and self.metric.compare == "difference":
-                difference = stats.paired_difference(own.values[members], base.values[members], level)
-                told[name]["vs_baseline"] = {
-                    "kind": difference.kind,
-                    "value": difference.value,
-                    "ci": difference.ci,
-                    "level": level,
-                    "p": difference.p,
-                }
-        compared = [one["vs_baseline"] for one in told.values() if "vs_baseline" in one]
-        adjusted = stats.holm([one["p"] for one in compared if one["p"] is not None])
-        for one, p in zip((one for one in compared if one["p"] is not None), adjusted, strict=True):
-            one["p_adjusted"] = p
-        return told
-
     def axis(self, cells: Sequence[str]) -> pareto.Axis:
         """How much better each of these cells is than each other, with its margin."""
         margin, count = self.metric.margin, len(cells)
-        if self.metric.samples in ("exact", "per_item"):
-            low, high = self._over_items(cells)
+        if self.metric.samples in OF_ITEMS:
+            low, high = on_items.pairwise(self.metric, [self.series(cell) for cell in cells])
         else:
             # The baseline may be none of them, and is what cells of two groups are compared through.
             base = [self.baseline] if self.comparable(self.baseline) else []
@@ -301,21 +291,6 @@ class Quantity:
             low, high = low.T, high.T
         return pareto.Axis(low, high, float(np.log1p(margin)) if self.relative else margin)
 
-    def _over_items(self, cells: Sequence[str]) -> tuple[Any, Any]:
-        """Intervals of all pairs, ``[cells, cells]`` each, of a metric that no launch is needed for."""
-        rows = [self.values(cell) for cell in cells]
-        if self.metric.samples == "per_item" and not self.relative:
-            return stats.pairwise_differences(rows)
-        items = np.array(rows)
-        means = items.mean(axis=1)
-        values = _logs(means) if self.relative else means
-        apart = values[:, None] - values[None, :]
-        if self.metric.samples == "exact":
-            return apart, apart
-        # As in `stats.ratio_of_means`: its error is that of the differences of what is left of each item.
-        low, high = stats.pairwise_differences(items / means[:, None])
-        return apart + low, apart + high
-
     def draws(self, cells: Sequence[str], waves: Any, generator: np.random.Generator) -> Any:
         """Values of these cells in resampled runs, ``[draws, cells]``, more is better.
 
@@ -323,12 +298,9 @@ class Quantity:
         waves drawn, ``[draws, waves]``, the same for every quantity of a run.
         """
         sign = 1.0 if self.metric.better == "higher" else -1.0
-        if self.metric.samples in ("exact", "per_item"):
-            if self.metric.samples == "exact":
-                means = np.array([self.estimate(cell).value for cell in cells])
-            else:
-                means = _drawn_means(np.array([self.values(cell) for cell in cells]), generator)
-            return sign * (_logs(means) if self.relative else means)
+        if self.metric.samples in OF_ITEMS:
+            rows = [self.series(cell) for cell in cells]
+            return sign * on_items.drawn_values(self.metric, rows, DRAWS, generator)
         base = self.baseline if self.comparable(self.baseline) else cells[0]
         ratios = np.array([self.advantage(cell, base) for cell in cells])
         known = ~np.isnan(ratios)
@@ -339,25 +311,6 @@ class Quantity:
         counts = present.sum(axis=2)
         sums = np.where(present, drawn, 0.0).sum(axis=2)
         return sign * np.where(counts > 0, sums / np.maximum(counts, 1), means[:, None]).T
-
-
-def _logs(values: Any) -> Any:
-    """Logs of values that may be 0: far below those of all others."""
-    return np.log(np.maximum(values, np.finfo(float).tiny))
-
-
-def _drawn_means(items: Any, generator: np.random.Generator) -> Any:
-    """Means of items ``[cells, n]`` drawn with replacement, the same items for all cells: ``[draws, cells]``.
-
-    Items that are alike in all cells are drawn together: where values are 0 and 1 they are of few kinds.
-    """
-    kinds, counts = np.unique(items, axis=1, return_counts=True)
-    total, at_once = counts.sum(), max(1, DRAWN // len(counts))
-    sums = [
-        generator.multinomial(total, counts / total, size=min(at_once, DRAWS - start)) @ kinds.T
-        for start in range(0, DRAWS, at_once)
-    ]
-    return np.concatenate(sums) / total
 
 
 def _median_of(details: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -54,6 +54,10 @@ def check_whole(results: Results, recording: Recording, place: Path) -> None:
             raise UsageError(
                 f"the samples in {place} are not whole: there are none of {one.metric} of {one.cell}"
             )
+        if results.metrics[one.metric].samples == "per_set" and not series.resampled:
+            raise UsageError(
+                f"the samples in {place} are not whole: {one.metric} of {one.cell} was not resampled"
+            )
         if results.metrics[one.metric].samples == "per_item" and len(series.values) != one.n:
             raise UsageError(
                 f"the samples in {place} are not whole: of {one.metric} of {one.cell} there are "

@@ -15,8 +15,30 @@ from numpy.lib.npyio import NpzFile
 Key: TypeAlias = tuple[str, "int | None"]
 
 
+def _number_or_nan(value: float | None) -> float:
+    return float("nan") if value is None else float(value)
+
+
 def _array(dtype: Any) -> Any:
     return field(converter=lambda values: np.asarray(values, dtype=dtype), eq=False)
+
+
+@frozen(kw_only=True)
+class Resampled:
+    """A statistic of a set of items, and how it moves with the items of the set (``qx.whole_set``)."""
+
+    value: float
+    #: How many items the set has.
+    items: int
+    #: Float ``[groups]``: number of groups less one, times how much less the value is without that group of
+    #: items. There are as many groups as items, or fewer.
+    influence: Any = _array(np.float64)
+    #: Float ``[draws]``: the value of as many items, drawn with replacement; NaN where it has none.
+    draws: Any = _array(np.float64)
+    #: How far one item that changes its answer was seen to move the value; NaN where that was not tried.
+    step: float = field(converter=_number_or_nan)
+    #: Why there can be no interval; empty where there can.
+    reason: str = ""
 
 
 @frozen(kw_only=True)
@@ -35,11 +57,18 @@ class Series:
     #: The group of each item, as a position in ``group_names``; None without groups.
     groups: Any = field(default=None, eq=False)
     group_names: tuple[str, ...] = ()
+    #: Of a statistic of the whole set: how it moves with its items, and that of each group of items.
+    resampled: tuple[Resampled, ...] = field(default=(), eq=False)
+    #: Derived, and from nothing but values without sampling error.
+    exact: bool = False
     details: tuple[Mapping[str, Any], ...] = ()
 
     @classmethod
     def plain(cls, given: Mapping[str, Any]) -> Series:
-        """What a metric gave: ``values``, and perhaps ``waves``, ``rounds``, ``groups``, ``details``."""
+        """What a metric gave: ``values``, and perhaps ``waves``, ``rounds``, ``groups``, ``details``...
+
+        Of a statistic of the whole set the groups have become ``resampled``.
+        """
         none = np.full(len(given["values"]), -1)
         groups = given.get("groups")
         return cls(
@@ -49,6 +78,8 @@ class Series:
             position=none,
             groups=None if groups is None else np.asarray(groups, dtype=np.int32),
             group_names=tuple(given.get("group_names", ())),
+            resampled=tuple(Resampled(**one) for one in given.get("resampled", ())),
+            exact=given.get("exact", False),
             details=(given.get("details", {}),),
         )
 
@@ -86,7 +117,12 @@ class Recording:
                     arrays[f"{prefix}|{what}"] = getattr(one, what)
                 if one.groups is not None:
                     arrays[f"{prefix}|groups"] = one.groups
+                if one.group_names:
                     arrays[f"{prefix}|group_names"] = np.array(one.group_names)
+                if one.exact:
+                    arrays[f"{prefix}|exact"] = np.array([True])
+                for what, array in _arrays_of(one.resampled).items():
+                    arrays[f"{prefix}|{what}"] = array
         for cell, outputs in self.outputs.items():
             arrays[f"{cell}|outputs"] = outputs
         buffer = io.BytesIO()
@@ -132,12 +168,69 @@ def _series(arrays: NpzFile, prefix: str) -> Series:
     names: tuple[str, ...] = ()
     if f"{prefix}|groups" in arrays.files:
         parts["groups"] = _numbers(f"{prefix}|groups", arrays[f"{prefix}|groups"])
+    if f"{prefix}|group_names" in arrays.files:
         names = tuple(str(one) for one in arrays[f"{prefix}|group_names"])
     for what, array in parts.items():
         if array.shape != (len(parts["values"]),):
             due = len(parts["values"])
             raise ValueError(f"{prefix}|{what} has shape {array.shape}, and ({due},) is due")
-    return Series(**parts, group_names=names)
+    return Series(
+        **parts,
+        group_names=names,
+        resampled=_resampled_in(arrays, prefix),
+        exact=f"{prefix}|exact" in arrays.files,
+    )
+
+
+def _arrays_of(resampled: tuple[Resampled, ...]) -> dict[str, Any]:
+    """Records with what they hold one after another, and how long each is; nothing of none."""
+    if not resampled:
+        return {}
+    return {
+        **{f"set_{what}": np.array([getattr(one, what) for one in resampled]) for what in _OF_SETS},
+        "set_reason": np.array([one.reason for one in resampled]),
+        **{f"set_{what}": np.concatenate([getattr(one, what) for one in resampled]) for what in _WITHIN_SETS},
+        **{
+            f"set_{what}_counts": np.array([len(getattr(one, what)) for one in resampled])
+            for what in _WITHIN_SETS
+        },
+    }
+
+
+def _resampled_in(arrays: NpzFile, prefix: str) -> tuple[Resampled, ...]:
+    """What ``_arrays_of`` made. Raises ``ValueError``, ``KeyError``."""
+    if f"{prefix}|set_value" not in arrays.files:
+        return ()
+    found = {
+        what: _numbers(f"{prefix}|set_{what}", arrays[f"{prefix}|set_{what}"])
+        for what in (*_OF_SETS, *_WITHIN_SETS, *(f"{what}_counts" for what in _WITHIN_SETS))
+    }
+    reasons, many = arrays[f"{prefix}|set_reason"], len(found["value"])
+    counts = {what: found[f"{what}_counts"] for what in _WITHIN_SETS}
+    whole = all(len(one) == many for one in (reasons, *(found[what] for what in _OF_SETS), *counts.values()))
+    if not whole or any(
+        one.dtype.kind not in "iu" or (one < 0).any() or one.sum() != len(found[what])
+        for what, one in counts.items()
+    ):
+        raise ValueError(f"the parts of {prefix}|set_value do not belong together")
+    parts = {what: np.split(found[what], np.cumsum(one)[:-1]) for what, one in counts.items()}
+    if not all(np.isfinite(found[what]).all() for what in ("value", "influence")):
+        raise ValueError(f"{prefix}|set_influence has values that are not finite")
+    return tuple(
+        Resampled(
+            value=float(found["value"][index]),
+            items=int(found["items"][index]),
+            step=float(found["step"][index]),
+            reason=str(reasons[index]),
+            influence=parts["influence"][index],
+            draws=parts["draws"][index],
+        )
+        for index in range(many)
+    )
+
+
+#: Of a ``Resampled``: what is a number, and what is an array.
+_OF_SETS, _WITHIN_SETS = ("value", "items", "step"), ("influence", "draws")
 
 
 def _numbers(name: str, array: Any) -> Any:

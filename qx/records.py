@@ -164,9 +164,10 @@ class Metric:
     #: ``"ms"``, ``"bytes"``, ``"MiB"``, ``"fraction"``, or any other word.
     unit: str = text_field()
     better: Literal["lower", "higher", "neither"] = field(validator=in_(("lower", "higher", "neither")))
-    #: What one value stands for: the whole truth, one item of the data, one launch, or one call in a block.
-    samples: Literal["exact", "per_item", "per_launch", "per_block"] = field(
-        validator=in_(("exact", "per_item", "per_launch", "per_block"))
+    #: What one value stands for: the whole truth, one item of the data, the whole set of items, one launch,
+    #: or one call in a block. ``exact`` is for what has no sampling error, such as the size of a file.
+    samples: Literal["exact", "per_item", "per_set", "per_launch", "per_block"] = field(
+        validator=in_(("exact", "per_item", "per_set", "per_launch", "per_block"))
     )
     #: Against the baseline: ``value / baseline``, ``baseline / value``, or ``value - baseline``.
     compare: Literal["ratio", "speedup", "difference"] = field(
@@ -201,8 +202,8 @@ class Metric:
             "artifact": {"exact"},
             "fresh": {"per_launch"},
             "block": {"per_block"},
-            "predictions": {"per_item", "exact"},
-            "derived": {"per_item", "per_launch", "per_block", "exact"},
+            "predictions": {"per_item", "per_set", "exact"},
+            "derived": {"per_item", "per_set", "per_launch", "per_block", "exact"},
         }[self.phase]
         if self.samples not in due:
             raise ValueError(
@@ -213,6 +214,8 @@ class Metric:
             raise ValueError(f"a metric of phase {self.phase!r} is not derived from others")
         if self.per_batch_size and self.phase not in ("block", "derived"):
             raise ValueError(f"a metric of phase {self.phase!r} is not measured for each batch size")
+        if self.per_batch_size and self.samples == "per_set":
+            raise ValueError("a statistic of the whole set is not measured for each batch size")
 
 
 @frozen(kw_only=True)
@@ -403,6 +406,9 @@ class Recorded:
     baseline: Mapping[tuple[str, int | None], Any]
     batch_size: int | None = None
     rounds: Mapping[tuple[str, int | None], Any] = Factory(dict)
+    #: Of the items that were evaluated; None and none where there are no right answers.
+    labels: Any = None
+    classes: tuple[str, ...] = ()
 
 
 @frozen
@@ -415,7 +421,8 @@ class Samples:
     waves: Sequence[int] | None = None
     #: For derived samples per block: the round that each value belongs to as well.
     rounds: Sequence[int] | None = None
-    #: For samples per item: the group of each item (its class), as a position in ``group_names``. qx then
-    #: tells value, interval and paired difference of every group too, corrected for looking at so many.
+    #: For samples per item or per set: the group of each item (its class), as a position in ``group_names``.
+    #: qx then tells value, interval and paired difference of every group too, corrected for looking at so
+    #: many.
     groups: Sequence[int] | Any = None
     group_names: Sequence[str] = ()

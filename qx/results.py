@@ -104,6 +104,8 @@ class Measurement:
     ci: tuple[float, float] | None
     #: How many independent samples the interval comes from.
     n: int
+    #: Why there is no interval, where that is not for want of samples.
+    without_interval: str | None = None
     outcome: Outcome
     cause: str | None = None
     #: Where the raw samples lie: ``file#key``.

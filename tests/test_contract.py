@@ -133,15 +133,15 @@ def test_a_hook_with_fewer_arguments_is_served(hook: str, tmp_path: Path) -> Non
     kinds = {
         "config": ("can_treat", "prepare_model", "calibrate", "convert"),
         "workload": ("make_model", "load_data", "example_inputs", "train"),
-        "metric": ("measure",),
+        "metric": ("measure", "statistic"),
         "loader": ("load",),
     }
     kind = next(kind for kind, hooks in kinds.items() if hook in hooks)
     record = {
         "config": "Config(name='few', summary='Few.', calibration=True)",
         "workload": "Workload(name='few', summary='Few.')",
-        "metric": "Metric(name='few', summary='Few.', unit='bytes', better='lower', samples='exact', "
-        "compare='ratio', phase='artifact')",
+        "metric": "Metric(name='few', summary='Few.', unit='bytes', better='lower', samples='per_set', "
+        "compare='ratio', phase='predictions')",
         "loader": "Loader(name='few', summary='Few.')",
     }[kind]
     hooks = "".join(f"@hookimpl\ndef {one}():\n    return 7\n" for one in kinds[kind])
@@ -267,3 +267,48 @@ def test_each_of_several_broken_plugins_is_told(install: Callable[..., None]) ->
     assert "did you mean 'measure'" in host.named("acme_b")[0].reason
     with pytest.raises(LookupError):
         host.implements("acme_a", "convert")
+
+
+PER_SET = """
+    from qx import Metric, hookimpl
+    @hookimpl
+    def describe():
+        return Metric(
+            name="figure", summary="S", unit="fraction", better="higher", samples="{samples}",
+            compare="difference", phase="predictions",
+        )
+    {hooks}
+"""
+
+
+@pytest.mark.parametrize(
+    ("samples", "hooks", "words"),
+    [
+        ("per_set", "statistic", None),
+        ("per_set", "statistic measure", None),
+        ("per_set", "measure", "a metric must implement 'statistic'"),
+        ("per_item", "measure statistic", "its record says samples='per_item', not 'per_set'"),
+        ("exact", "statistic", "its record says samples='exact', not 'per_set'"),
+    ],
+)
+def test_a_metric_of_the_whole_set_has_a_statistic(
+    write_plugin: Write, samples: str, hooks: str, words: str | None
+) -> None:
+    """Samples per set come from ``statistic``, others from ``measure``."""
+    source = "\n    ".join(f"@hookimpl\n    def {hook}():\n        return 1.0" for hook in hooks.split())
+    entry = only(write_plugin("figure", PER_SET.format(samples=samples, hooks=source)))
+    assert (entry.state == "ready") == (words is None)
+    assert words is None or words in entry.reason
+
+
+def test_what_a_plugin_made_for_1_0_calls_statistic_is_its_own(write_plugin: Write) -> None:
+    """A function of that name without the mark is no hook: the plugin is ready as it was."""
+    hooks = """
+    @hookimpl
+    def measure(data):
+        return statistic(data.outputs)
+    def statistic(values, of=1):
+        return values[:, 0]
+    """
+    entry = only(write_plugin("figure", PER_SET.format(samples="per_item", hooks=hooks.strip())))
+    assert entry.state == "ready", entry.reason

@@ -48,7 +48,7 @@ def test_the_readme_shows_the_committed_table() -> None:
     assert found["rows"].splitlines() == table
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/plugins.md"])
+@pytest.mark.parametrize("document", ["README.md", "docs/plugins.md", "docs/tutorial-metric.md"])
 def test_the_plugins_in_the_documents_keep_the_contract(document: str, tmp_path: Path) -> None:
     """Every whole plugin that a document shows is ready as it stands there."""
     blocks = re.findall(r"(?:^    .*\n|^\n)+", (TOP / document).read_text(), re.MULTILINE)

@@ -58,7 +58,10 @@ def test_the_example_keeps_the_contract(hook: str, tmp_path: Path) -> None:
         "workload": "Workload(name='half', summary='Half.')",
         "loader": "Loader(name='half', summary='Half.')",
     }
-    kinds = {**REQUIRED, "config": ("prepare_model", "calibrate", "convert")}
+    if hook == "statistic":
+        records["metric"] = records["metric"].replace("exact", "per_set").replace("artifact", "predictions")
+    metric = ("statistic",) if hook == "statistic" else REQUIRED["metric"]
+    kinds = {**REQUIRED, "metric": metric, "config": ("prepare_model", "calibrate", "convert")}
     kind = next((kind for kind, hooks in kinds.items() if hook in (*hooks, "train")), "config")
     kind = "workload" if hook == "train" else kind
     needed = () if hook == "describe" else ("describe", *kinds[kind])

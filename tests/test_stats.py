@@ -42,13 +42,55 @@ def test_wilson_scipy():
 
 
 def test_item_mean():
-    """The mean over items has Wilson's interval for 0 and 1, and Student's t for anything else."""
+    """The mean over items has Wilson's interval for 0 and 1, and Student's t, not narrower, for the rest."""
     from scipy.stats import t
 
-    values = np.random.default_rng(0).gamma(2.0, size=50)
-    expected = t.interval(0.95, 49, values.mean(), values.std(ddof=1) / np.sqrt(50))
-    assert stats.item_mean(values).ci == pytest.approx(expected)
+    values = np.random.default_rng(0).normal(2.0, 1.0, size=500)
+    expected = t.interval(0.95, 499, values.mean(), values.std(ddof=1) / np.sqrt(500))
+    low, high = stats.item_mean(values).ci
+    assert (low + high) / 2 == pytest.approx(values.mean())
+    assert 1.0 < (high - low) / (expected[1] - expected[0]) < 1.05
     assert stats.item_mean([0, 1, 1, 1]) == stats.wilson(3, 4)
+
+
+def test_clopper_pearson_scipy():
+    """Above 95 % a share has the exact interval, which is scipy's, and holds either tail."""
+    from scipy.stats import binom, binomtest
+
+    for successes in (0, 1, 492, 500):
+        expected = binomtest(successes, 500).proportion_ci(0.999, "exact")
+        row = np.arange(500) < successes
+        assert stats.item_mean(row, 0.999).ci == pytest.approx((expected.low, expected.high), abs=1e-12)
+    chances = np.arange(501)
+    low, high = np.array([stats.clopper_pearson(count, 500, 0.98).ci for count in chances]).T
+    for truth in (0.9, 0.98, 0.998):
+        chance = binom.pmf(chances, 500, truth)
+        assert max(chance[low > truth].sum(), chance[high < truth].sum()) <= 0.01
+
+
+@pytest.mark.parametrize("level", [0.95, 0.98, 0.999])
+def test_the_mean_of_a_heavy_tail(level):
+    """The interval of log-normal values holds their mean about as often as it claims, t by itself less."""
+    from scipy.stats import t
+
+    rows = np.random.default_rng(20).lognormal(size=(1_500, 500))
+    truth, claimed = np.exp(0.5), 1 - level
+    missed = 1 - coverage([stats.item_mean(row, level).ci for row in rows], truth)
+    half = t.ppf(0.5 + level / 2, 499) * rows.std(axis=1, ddof=1) / np.sqrt(500)
+    usual = 1 - coverage(np.stack([rows.mean(axis=1) - half, rows.mean(axis=1) + half], axis=1), truth)
+    assert missed <= claimed + 0.005
+    assert usual >= missed
+
+
+def test_a_mean_that_few_items_carry():
+    """Where all but a few values are the same the mean has no interval, and says why."""
+    values = np.zeros(500)
+    values[:6] = np.linspace(0.1, 3, 6)
+    estimate = stats.item_mean(values)
+    assert (estimate.ci, estimate.n) == (None, 500)
+    assert "fewer than 10 items differ" in estimate.reason
+    values[:20] = np.linspace(0.1, 3, 20)
+    assert stats.item_mean(values).ci is not None
 
 
 @pytest.mark.parametrize("discordant", [10, 40, 800])
@@ -91,16 +133,50 @@ def test_mcnemar():
 
 
 def test_paired_difference_values():
-    """Values other than 0 and 1 are compared by the paired t test."""
+    """Values other than 0 and 1 are compared by the paired t test, with an interval that is hardly wider."""
     from scipy.stats import ttest_rel
 
-    ours, theirs = np.random.default_rng(2).normal([[0.1], [0.0]], 1.0, (2, 300))
+    ours, theirs = np.random.default_rng(2).normal([[0.1], [0.0]], 1.0, (2, 500))
     expected, difference = ttest_rel(ours, theirs), stats.paired_difference(ours, theirs)
-    interval = expected.confidence_interval()
-    assert difference.ci == pytest.approx((interval.low, interval.high))
-    assert difference.p == pytest.approx(expected.pvalue)
+    low, high = expected.confidence_interval()
+    assert 1.0 < (difference.ci[1] - difference.ci[0]) / (high - low) < 1.05
+    assert difference.p == pytest.approx(expected.pvalue, rel=0.2)
     same = stats.paired_difference(ours, ours)
-    assert (same.value, same.ci, same.p) == (0.0, (0.0, 0.0), 1.0)
+    assert (same.value, same.p) == (0.0, 1.0)
+    # As of right and wrong: of 500 items that do not differ it is not known that none ever does.
+    assert same.ci == pytest.approx((-np.ptp(ours) * 2.77 / 500, np.ptp(ours) * 2.77 / 500), rel=0.01)
+
+
+@pytest.mark.parametrize("changed", [1, 3, 10, 50])
+@pytest.mark.parametrize("tail", [False, True])
+def test_paired_values_of_which_few_differ(changed, tail):
+    """Where 1 to 50 of 500 items are expected to differ, the interval holds the truth in 93 % or more."""
+    rng, held = np.random.default_rng(changed), 0
+    for _ in range(600):
+        theirs = rng.lognormal(size=500) if tail else 1 - 0.5 * (rng.random(500) < 0.1)
+        lost = theirs if tail else 0.5 * rng.integers(0, 2, 500)
+        ours = theirs - lost * (rng.random(500) < changed / 500)
+        truth = -changed / 500 * (np.exp(0.5) if tail else 0.25)
+        held += coverage([stats.paired_difference(ours, theirs).ci], truth)
+    assert held / 600 >= 0.93
+
+
+@pytest.mark.parametrize("level", [0.98, 0.999])
+def test_paired_difference_at_the_gates_levels(level):
+    """Counted exactly, either tail of a difference of accuracies misses no more often than is promised."""
+    from scipy.stats import binom
+
+    n, most = 500, 45
+    bounds = np.empty((most, most, 2))
+    for wins, losses in np.ndindex(most, most):
+        ours, theirs = np.zeros(n), np.zeros(n)
+        ours[:wins], theirs[wins : wins + losses] = 1, 1
+        bounds[wins, losses] = stats.paired_difference(ours, theirs, level).ci
+    for won, lost in [(0, 1), (0, 4), (0, 10), (0.5, 0.5), (0.3, 5), (5, 5), (2, 8), (3, 15)]:
+        chance = np.outer(*(binom.pmf(np.arange(most), n, one / n) for one in (won, lost)))
+        truth = (won - lost) / n
+        above, below = bounds[..., 0] > truth + 1e-12, bounds[..., 1] < truth - 1e-12
+        assert max(chance[above].sum(), chance[below].sum()) <= (1 - level) / 2
 
 
 def test_items_differ():
@@ -338,11 +414,13 @@ def test_an_interval_that_says_nothing_is_none(kind):
 
 def test_difference_interval():
     """The t interval of the differences in waves; waves that are missing are left out."""
-    ours, theirs = np.random.default_rng(3).normal(size=(2, 9))
-    apart = ours - theirs
-    expected = stats.paired_difference(ours, theirs)
+    from scipy.stats import ttest_1samp
+
+    apart = np.random.default_rng(3).normal(size=9)
+    expected = ttest_1samp(apart, 0.0)
     given = stats.difference_interval(np.append(apart, np.nan))
-    assert (given.value, *given.ci, given.p) == pytest.approx((expected.value, *expected.ci, expected.p))
+    assert (given.value, given.p) == pytest.approx((apart.mean(), expected.pvalue))
+    assert given.ci == pytest.approx(tuple(expected.confidence_interval()))
     assert stats.difference_interval([0.5]).ci is None
     with pytest.raises(ValueError, match="both cells"):
         stats.difference_interval([np.nan])

@@ -234,7 +234,7 @@ def _judged(found: Found, adjusted: float | None) -> Change:
         within_margin=_within(difference, metric),
     )
     if difference.ci is None:
-        return evolve(change, reason="too few launches for an interval")
+        return evolve(change, reason=difference.reason or "too few launches for an interval")
     why_same = _why_same(difference, adjusted, found.floor, metric)
     if why_same is not None or difference.value == _neutral(difference):
         return evolve(change, verdict="same", why_same=why_same)

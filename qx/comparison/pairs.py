@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from attrs import frozen
 
-from qx import stats
+from qx import on_items, stats
 from qx.comparison.records import Basis, Side
 from qx.comparison.sources import Source
+from qx.quantity import OF_ITEMS
 from qx.records import Metric, as_word
 from qx.report.tables import Column
 from qx.undisturbed import FEW
@@ -37,16 +38,19 @@ class Pair:
 
     def bases(self, column: Column) -> Iterator[Basis]:
         """What a metric of this cell is compared by."""
-        metric = self.ours.metric(column)
-        if metric.samples == "exact":
-            yield "exact"
-        elif metric.samples == "per_item":
-            yield "items"
+        if (basis := self.without_launches(column)) is not None:
+            yield basis
         else:
             if not self.is_baseline:
                 yield "own baseline"
             if self.one_machine or self.is_baseline:
                 yield "direct"
+
+    def without_launches(self, column: Column) -> Basis | None:
+        """What it is compared by if it was not measured in launches."""
+        if self.ours.metric(column).samples not in OF_ITEMS:
+            return None
+        return "exact" if all(source.is_exact(cell, column) for source, cell in self._sides) else "items"
 
     @property
     def is_baseline(self) -> bool:
@@ -72,11 +76,8 @@ class Pair:
             # Of a control nothing is there that comes from its outputs.
             if cell not in source.quantity(cell, column).measured:
                 raise NotComparable(f"{source.name}: there are no samples of it")
-        ours, theirs = (source.quantity(cell, column).values(cell) for source, cell in self._sides)
-        if basis == "exact":
-            return _exact(float(ours[0]), float(theirs[0]), metric)
-        if basis == "items":
-            return _on_items(ours, theirs, metric, level)
+        if basis in ("exact", "items"):
+            return self._on_items(column, metric, level)
         first, second = self._waves(column, basis)
         return stats.independent(first, second, metric.compare, level)
 
@@ -104,6 +105,22 @@ class Pair:
         """What the base has, and what ours has."""
         ours, base = (_side(source, cell, column, basis) for source, cell in self._sides)
         return base, ours
+
+    def _on_items(self, column: Column, metric: Metric, level: float) -> stats.Difference:
+        ours, theirs = (source.quantity(cell, column).series(cell) for source, cell in self._sides)
+        kept = [source.recording and source.recording.outputs.get(cell) for source, cell in self._sides]
+        if on_items.identical(metric, ours, theirs, (kept[0], kept[1])):
+            return stats.no_difference(metric.compare)
+        try:
+            compared = on_items.compare(metric, ours, theirs, level)
+        except ValueError as error:
+            raise NotComparable(str(error)) from error
+        if compared is None:
+            values = f"{float(ours.values[0]):g} and {float(theirs.values[0]):g}"
+            raise NotComparable(f"a ratio needs positive values, not {values}")
+        if compared.reason:
+            raise NotComparable(compared.reason)
+        return compared
 
     @property
     def _sides(self) -> tuple[tuple[Source, str], tuple[Source, str]]:
@@ -172,27 +189,6 @@ class Pair:
         own = source.baseline(cell)
         assert own is not None
         return own
-
-
-def _exact(ours: float, theirs: float, metric: Metric) -> stats.Difference:
-    compared = stats.exact_or_none(ours, theirs, metric.compare)
-    if compared is None:
-        raise NotComparable(f"a ratio needs positive values, not {ours:g} and {theirs:g}")
-    return compared
-
-
-def _on_items(ours: Any, theirs: Any, metric: Metric, level: float) -> stats.Difference:
-    if ours.shape != theirs.shape:
-        raise NotComparable(f"it was measured of {len(ours):,} items and of {len(theirs):,}")
-    if np.array_equal(ours, theirs):
-        neutral = 0.0 if metric.compare == "difference" else 1.0
-        return stats.Difference(metric.compare, neutral, (neutral, neutral), 1.0, "identical on every item")
-    if metric.compare == "difference":
-        return stats.paired_difference(ours, theirs, level)
-    try:
-        return stats.ratio_of_means(ours, theirs, metric.compare, level)
-    except ValueError as error:
-        raise NotComparable(str(error)) from error
 
 
 def _side(source: Source, cell: str, column: Column, basis: Basis) -> Side | None:

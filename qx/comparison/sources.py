@@ -128,6 +128,18 @@ class Source:
         """The record of a metric."""
         return self.results.metrics[column.metric]
 
+    def is_exact(self, cell: str, column: Column) -> bool:
+        """The value of a cell has no sampling error."""
+        metric = self.metric(column)
+        if metric.samples != "exact" or metric.phase == "artifact":
+            return metric.samples == "exact"
+        if self.recording is not None:
+            quantity = self.quantity(cell, column)
+            return cell in quantity.measured and quantity.is_exact(cell)
+        # Without samples a value that is derived goes by whether it was told with an interval.
+        measured = self.measurements.get((cell, column))
+        return metric.phase == "derived" and measured is not None and measured.ci is not None
+
     def options(self, column: Column) -> dict[str, Any]:
         """The options of a metric, with the values that it was measured with."""
         given = self.results.run.get("metric_options", {}).get(column.metric, {})

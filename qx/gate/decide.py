@@ -16,7 +16,7 @@ from qx.comparison.records import Basis
 from qx.comparison.sources import Source, refusal
 from qx.errors import UsageError
 from qx.gate.rules import ABSOLUTE, Rule, Rules
-from qx.quantity import Quantity
+from qx.quantity import OF_ITEMS, Quantity
 from qx.records import Metric
 from qx.report import numbers
 from qx.report.tables import Column
@@ -79,6 +79,8 @@ class Seen:
     ci: tuple[float, float] | None
     method: str
     floor: stats.Difference | None = None
+    #: Why there is no interval, where that is known.
+    reason: str = ""
 
 
 def decide(
@@ -99,8 +101,8 @@ def decide(
         for rule, cell, column in cases
     ]
     intervals = sum(
-        one is None and source.metric(column).samples != "exact"
-        for one, (_, _, column) in zip(told, cases, strict=True)
+        one is None and not source.is_exact(cell, column)
+        for one, (_, cell, column) in zip(told, cases, strict=True)
     )
     level = 1 - 2 * rules.false_alarms / max(1, intervals)
     decisions = [
@@ -209,7 +211,7 @@ def _decided(
     told = _in_words(seen, metric)
     blank = evolve(blank, reason=None, seen=told, method=seen.method)
     if seen.ci is None:
-        return evolve(blank, seen=f"{told}, without an interval")
+        return evolve(blank, seen=": ".join(filter(None, (f"{told}, without an interval", seen.reason))))
     verdict, beyond = _verdict(rule, seen)
     if verdict == "too wide" and beyond:
         # The interval alone would be a breach.
@@ -225,11 +227,11 @@ def _value(source: Source, cell: str, column: Column, level: float) -> Seen:
     if source.recording is not None:
         quantity = source.quantity(cell, column)
         estimate, floor = quantity.estimate(cell, level), _floor(source, cell, quantity)
-        return Seen("value", estimate.value, estimate.ci, "from the samples", floor)
+        return Seen("value", estimate.value, estimate.ci, "from the samples", floor, estimate.reason)
     assert measured.value is not None
-    metric = source.metric(column)
-    ci = _widened(measured.value, measured.ci, measured.n, metric, level)
-    return Seen("value", measured.value, ci, STORED, _stored_floor(source, cell, column))
+    ci = _widened(measured.value, measured.ci, measured.n, source, cell, column, level)
+    reason = measured.without_interval or ""
+    return Seen("value", measured.value, ci, STORED, _stored_floor(source, cell, column), reason)
 
 
 def _within(rule: Rule, source: Source, cell: str, column: Column, level: float) -> Seen:
@@ -246,18 +248,19 @@ def _within(rule: Rule, source: Source, cell: str, column: Column, level: float)
         compared = quantity.compare(cell, other, level)
         if compared is None:
             raise NotComparable("it has no comparison with it")
-        identical = metric.samples == "per_item" and np.array_equal(
-            quantity.values(cell), quantity.values(other)
-        )
-        ci = (compared.value, compared.value) if identical else compared.ci
-        return Seen(compared.kind, compared.value, ci, compared.method, _floor(source, cell, quantity))
+        if quantity.identical(cell, other):
+            compared = stats.no_difference(metric.compare)
+        floor, reason = _floor(source, cell, quantity), compared.reason
+        return Seen(compared.kind, compared.value, compared.ci, compared.method, floor, reason)
     stored = [measured.vs_baseline] if other == source.baseline(cell) else measured.comparisons
     for one in stored:
         if one is not None and one.against in (None, other):
             # Of the waves of both, which are no more than either has.
             n = min(measured.n, source.measurements[other, column].n)
-            ci = _widened(one.value, one.ci, n, metric, level, relative=one.kind != "difference")
-            return Seen(one.kind, one.value, ci, STORED, _stored_floor(source, cell, column))
+            relative = one.kind != "difference"
+            ci = _widened(one.value, one.ci, n, source, cell, column, level, relative=relative)
+            reason = measured.without_interval or ""
+            return Seen(one.kind, one.value, ci, STORED, _stored_floor(source, cell, column), reason)
     raise NotComparable("it has no comparison with it")
 
 
@@ -292,9 +295,9 @@ def _against_base(rule: Rule, source: Source, base: Source, cell: str, column: C
     before = base.measurements.get((partner, column))
     if before is None or before.value is None:
         raise New(f"{base.place} has no figure of it")
-    metric, pair = source.metric(column), Pair(base, source, partner, cell)
-    bases: dict[str, Basis] = {"exact": "exact", "per_item": "items"}
-    basis = bases.get(metric.samples, "direct" if rule.directly else "own baseline")
+    pair = Pair(base, source, partner, cell)
+    launched: Basis = "direct" if rule.directly else "own baseline"
+    basis = pair.without_launches(column) or launched
     if basis == "own baseline" and pair.is_baseline:
         raise NotComparable("a baseline has no ratio to itself; directly = true compares it on one machine")
     compared = pair.compared(column, basis, level)
@@ -305,18 +308,23 @@ def _widened(
     value: float,
     ci: tuple[float, float] | None,
     n: int,
-    metric: Metric,
+    source: Source,
+    cell: str,
+    column: Column,
     level: float,
     *,
     relative: bool = False,
 ) -> tuple[float, float] | None:
     """A 95 % interval at another level, as if its ends were quantiles of Student's t, or of the normal."""
-    if ci is None or (metric.samples != "exact" and metric.samples != "per_item" and n < 2):
+    if source.is_exact(cell, column):
+        return ci
+    of_items = source.metric(column).samples in OF_ITEMS
+    # One value of which nobody knows the error was once told with an interval of no width.
+    if ci is None or (of_items and source.metric(column).samples == "exact") or (not of_items and n < 2):
         return None
 
     def quantile(share: float) -> float:
-        normal = metric.samples in ("exact", "per_item")
-        return float(ndtri(share) if normal else stdtrit(n - 1, share))
+        return float(ndtri(share) if of_items else stdtrit(n - 1, share))
 
     wider = quantile(0.5 + level / 2) / quantile(0.975)
     if relative:

@@ -11,6 +11,7 @@ from typing import Any
 from attrs import frozen
 
 from qx.errors import UsageError
+from qx.quantity import OF_ITEMS
 from qx.records import Metric
 from qx.report.tables import Column
 from qx.results import Results
@@ -186,7 +187,7 @@ def _check_metric(rule: Rule, metric: Metric, where: str) -> None:
         )
     if rule.limit == "largest_drop" and metric.compare != "difference" and rule.amount >= 1:
         raise UsageError(f"{where}: largest_drop of {rule.metric} is a share, below 1, not {rule.amount:g}")
-    if rule.directly and metric.samples in ("exact", "per_item"):
+    if rule.directly and metric.samples in OF_ITEMS:
         raise UsageError(f"{where}: directly is for what is measured in launches, and {rule.metric} is not")
 
 

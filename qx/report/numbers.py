@@ -139,6 +139,8 @@ def difference(number: float, ci: Sequence[float] | None, unit: str) -> tuple[st
     if not half:
         places = max(places, _telling_places(scale * number, neutral=0.0))
     told = with_unit(_fixed(scale * number, places, sign="+"), word)
+    if ends is None:
+        return f"{told} ±?", ""
     return told, _bracket(ends, places, sign="+") if half else ""
 
 

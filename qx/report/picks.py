@@ -45,8 +45,13 @@ def _caveats(view: View, markup: Markup) -> Iterator[str]:
 
 def _is_quality(metric: Metric) -> bool:
     """The metric judges what a model answers, and not what that costs."""
-    judges = metric.phase == "predictions" or (metric.phase, metric.samples) == ("derived", "per_item")
+    judges = metric.phase == "predictions" or (metric.phase == "derived" and _is_of_items(metric))
     return judges and metric.better != "neither"
+
+
+def _is_of_items(metric: Metric) -> bool:
+    """More items would make its intervals narrower."""
+    return metric.samples in ("per_item", "per_set")
 
 
 def _pick(view: View, pick: PickResult, markup: Markup) -> str:
@@ -75,16 +80,19 @@ def _no_pick(view: View, undecided: UndecidedResult, markup: Markup) -> str:
     names = some(view, undecided.contenders, markup)
     stressed = markup.strong("No pick")
     sentence = f"{stressed} for {_aim(undecided, markup)}: "
+    measured = view.measurement(undecided.contenders[0], Column.of(undecided.metric, undecided.params))
+    if measured is not None and measured.without_interval:
+        return f"{sentence}{markup.text(measured.without_interval)}."
     if undecided.half_width is None:
         return f"{sentence}too few samples to tell {names} apart. {_advice(view, undecided, markup)}"
-    what = "the items are too few" if metric.samples == "per_item" else "the noise is too large"
+    what = "the items are too few" if _is_of_items(metric) else "the noise is too large"
     half = _amount(undecided.half_width, metric)
     return f"{sentence}{what} (±{half}) to tell {names} apart. {_advice(view, undecided, markup)}"
 
 
 def _advice(view: View, undecided: UndecidedResult, markup: Markup) -> str:
     """What would allow a pick."""
-    if view.results.metrics[undecided.metric].samples == "per_item":
+    if _is_of_items(view.results.metrics[undecided.metric]):
         items = undecided.items
         return "More items would." if items is None else f"About {_rounded(items):,} items would."
     quieter = f"a quieter machine (see {markup.name('qx doctor')})"

@@ -220,7 +220,7 @@ class View:
         paired = [
             column
             for column in self.columns
-            if metrics[column.metric].phase == "predictions" and metrics[column.metric].samples == "per_item"
+            if metrics[column.metric].phase == "predictions" and metrics[column.metric].samples != "exact"
         ]
         return list(dict.fromkeys([*self.axes, *paired]))
 

@@ -16,21 +16,18 @@ from qx.records import Metric
 from qx.runner.evaluation import unpromised
 from qx.runner.processes import Failure, MetricFailure
 from qx.runner.request import metric, references
-from qx.runner.state import Run
+from qx.runner.state import Part, Run
 
 
 def derive_all(
-    run: Run,
-    entries: Sequence[Entry],
-    cells: Sequence[str],
-    baseline: str,
-    failed: Collection[tuple[str, str]] = (),
+    run: Run, part: Part, entries: Sequence[Entry], cells: Sequence[str], baseline: str
 ) -> dict[tuple[str, str], MetricFailure]:
     """Measure derived metrics, ``entries``, of these cells into the recording; gives those that failed.
 
-    From metrics that ``failed``, ``(cell, metric)``, nothing is derived, though they left samples.
+    From metrics that have failed in a cell nothing is derived, though they left samples.
     """
-    request, recording = run.request, run.recording
+    request, recording, failed = run.request, run.recording, part.state.metric_failures
+    exact = {entry.name for entry in run.chosen.metrics_of("artifact")}
     failures: dict[tuple[str, str], MetricFailure] = {}
     with tempfile.TemporaryDirectory(dir=run.processes.folder) as folder:
         paths = {cell: Path(folder) / f"{index}.npz" for index, cell in enumerate(cells)}
@@ -45,6 +42,7 @@ def derive_all(
                 wrappers=references(run.host.wrappers),
                 samples=str(path),
                 baseline=str(paths.get(baseline, nothing)),
+                inputs=str(part.ready.evaluation),
                 batch_sizes=request.batch_sizes,
                 metrics=references(entries),
                 metric_options=run.chosen.metric_options,
@@ -57,7 +55,10 @@ def derive_all(
                 continue
             records = {entry.name: metric(entry) for entry in entries}
             for given in answer["metrics"]:
-                _record(recording, cell, given, records[given["metric"]], failures)
+                # One value is exact where all that it comes from is.
+                whole_truth = set(given.pop("read")) <= exact
+                record = records[given["metric"]]
+                _record(recording, cell, {**given, "exact": whole_truth}, record, failures)
     return failures
 
 

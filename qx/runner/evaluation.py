@@ -102,7 +102,9 @@ def unpromised(record: Metric, given: Mapping[str, Any], items: int) -> MetricFa
             )
             return MetricFailure("failed", cause)
     count = len(given["values"])
-    due = {"exact": 1, "per_item": items}.get(record.samples, 1 if record.phase == "fresh" else count)
+    due = {"exact": 1, "per_set": 1, "per_item": items}.get(
+        record.samples, 1 if record.phase == "fresh" else count
+    )
     if count == due:
         return None
     cause = f"{record.name}: its samples are {record.samples!r}, so {due} values are due, and it gave {count}"

@@ -141,7 +141,7 @@ def _evaluate(run: Run, part: Part) -> None:
 def _derive(run: Run, part: Part) -> None:
     baseline = cell_id(part.name, run.chosen.baseline_row)
     entries = part.metrics_of(run.chosen, "derived")
-    failures = derive_all(run, entries, list(part.state.going()), baseline, part.state.metric_failures)
+    failures = derive_all(run, part, entries, list(part.state.going()), baseline)
     # The control has launches and no evaluation: what is derived from outputs is not due from it.
     due = {place: failure for place, failure in failures.items() if not part.state.cells[place[0]].control}
     part.give_up_metrics(due, run.reporter)

@@ -139,7 +139,8 @@ def _paired(first: Any, second: Any) -> tuple[float, float, float]:
     """Mean of second less first, and its t interval."""
     from qx import stats
 
-    difference = stats.paired_difference(second, first, level=LEVEL)
+    apart = [ours - theirs for ours, theirs in zip(second, first, strict=True)]
+    difference = stats.difference_interval(apart, level=LEVEL)
     if difference.ci is None:
         return difference.value, difference.value, difference.value
     return difference.value, *difference.ci

@@ -31,12 +31,16 @@ def samples_of(
     host: Host, metric: str, subject: Subject | None, data: Any, context: Context
 ) -> dict[str, Any]:
     """What ``measure`` gave, checked, as JSON: finite values or None, and what goes with them."""
+    if host.implements(metric, "statistic"):
+        from qx.worker.whole_set import samples_of_set
+
+        return samples_of_set(host, metric, data, context)
     given = host.call(metric, "measure", subject=subject, data=data, context=context)
     if given is None:
         return {"values": None}
     samples = given if isinstance(given, Samples) else Samples(given)
-    values = _finite(metric, samples.values)
-    told: dict[str, Any] = {"values": values, "details": _as_json(metric, samples.details)}
+    values = finite_values(metric, samples.values)
+    told: dict[str, Any] = {"values": values, "details": as_json(metric, samples.details)}
     for what in ("waves", "rounds", "groups"):
         each = getattr(samples, what)
         if each is not None:
@@ -46,8 +50,8 @@ def samples_of(
     return told | {"group_names": list(samples.group_names)} if "groups" in told else told
 
 
-def _as_json(metric: str, details: Mapping[str, Any]) -> Any:
-    """The details, with arrays and numbers of numpy's as plain ones."""
+def as_json(metric: str, details: Mapping[str, Any]) -> Any:
+    """Details with arrays and numbers of numpy's as plain ones."""
     import json
 
     def plain(value: Any) -> Any:
@@ -61,7 +65,8 @@ def _as_json(metric: str, details: Mapping[str, Any]) -> Any:
         raise QxError(f"{metric}: measure gave details that are not JSON: {error}") from error
 
 
-def _finite(metric: str, values: Any) -> list[float]:
+def finite_values(metric: str, values: Any) -> list[float]:
+    """One or more values as plain numbers. Raises ``QxError`` where they are none, or not finite."""
     import math
 
     try:

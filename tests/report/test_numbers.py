@@ -87,7 +87,7 @@ def test_a_value_shows_how_far_it_can_be_trusted(
         ("fraction", "difference", 0.0012, (0.0001, 0.0025), False, ("+0.12 pt~", "[+0.01, +0.25]")),
         ("fraction", "difference", -0.00001, (-0.0003, 0.0003), False, ("+0.00 pt?", "[-0.03, +0.03]")),
         ("fraction", "difference", 2e-7, (2e-7, 2e-7), True, ("+0.00002 pt", "")),
-        ("dB", "difference", 1.5, None, None, ("+1.50 dB", "")),
+        ("dB", "difference", 1.5, None, None, ("+1.50 dB ±?", "")),
     ],
 )
 def test_a_delta_shows_what_is_known(

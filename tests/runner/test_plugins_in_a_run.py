@@ -62,6 +62,36 @@ ITEMS_A_MILLISECOND = """
     def measure(data):
         return data.batch_size / numpy.median(data.samples["latency", data.batch_size])
 """
+WORST_KIND = """
+    from qx import Metric, hookimpl
+
+    @hookimpl
+    def describe():
+        return Metric(
+            name="worst_kind", summary="Accuracy of the worst kind.", unit="fraction", better="higher",
+            samples="per_set", compare="difference", phase="predictions",
+        )
+
+    @hookimpl
+    def statistic(outputs, labels, indices):
+        right = outputs[indices].argmax(axis=1) == labels[indices]
+        return min(right[labels[indices] == label].mean() for label in set(labels[indices]))
+"""
+NEW_ERRORS = """
+    from qx import Metric, hookimpl
+
+    @hookimpl
+    def describe():
+        return Metric(
+            name="new_errors", summary="Wrong where the baseline is right.", unit="fraction", better="lower",
+            samples="per_set", compare="difference", phase="derived",
+        )
+
+    @hookimpl
+    def statistic(outputs, labels, indices, baseline):
+        ours, theirs = (one[indices].argmax(axis=1) == labels[indices] for one in (outputs, baseline))
+        return (theirs & ~ours).sum() / max(1, theirs.sum())
+"""
 NOT_HERE = """
     from qx import Metric, hookimpl
 
@@ -75,6 +105,20 @@ NOT_HERE = """
     @hookimpl
     def measure():
         return None
+"""
+KILOBYTES = """
+    from qx import Metric, hookimpl
+
+    @hookimpl
+    def describe():
+        return Metric(
+            name="kilobytes", summary="Size of the files.", unit="kB", better="lower",
+            samples="exact", compare="ratio", phase="derived",
+        )
+
+    @hookimpl
+    def measure(data):
+        return data.samples["file_size", None][0] / 1000
 """
 WRAPPER = """
     import os
@@ -119,6 +163,9 @@ def toys(
         write_plugin("share_of_zeros", SHARE_OF_ZEROS),
         write_plugin("same_answer", SAME_ANSWER),
         write_plugin("items_a_millisecond", ITEMS_A_MILLISECOND),
+        write_plugin("worst_kind", WORST_KIND),
+        write_plugin("new_errors", NEW_ERRORS),
+        write_plugin("kilobytes", KILOBYTES),
         *(
             write_plugin(f"not_here_{phase}", NOT_HERE.format(phase=phase, samples=samples))
             for phase, samples in PHASES.items()
@@ -132,7 +179,7 @@ def toys(
     )
 
 
-@pytest.mark.parametrize("source", [SHARE_OF_ZEROS, SAME_ANSWER, ITEMS_A_MILLISECOND])
+@pytest.mark.parametrize("source", [SHARE_OF_ZEROS, SAME_ANSWER, ITEMS_A_MILLISECOND, WORST_KIND, NEW_ERRORS])
 def test_a_metric_in_a_short_file_becomes_a_column(toys: Any, source: str) -> None:
     """A metric of at most 30 lines, given with ``-p``, has values, deltas and a column as built-in ones."""
     assert len(dedent(source).strip().splitlines()) <= 30
@@ -146,6 +193,32 @@ def test_a_metric_in_a_short_file_becomes_a_column(toys: Any, source: str) -> No
             assert one["samples_ref"]
     assert name in toys.table
     assert name in toys.out
+
+
+def test_a_statistic_of_the_whole_set_is_resampled_where_it_is_evaluated(toys: Any) -> None:
+    """It has an interval in every cell, and one of its difference; details say how it was resampled."""
+    for metric in ("worst_kind", "new_errors"):
+        one = toys.measurement("rounded", metric)
+        assert one["ci"][0] <= one["value"] <= one["ci"][1]
+        assert one["vs_baseline"]["ci"][0] < one["vs_baseline"]["ci"][1]
+        assert one["details"]["resampled"] == {
+            "items": 36,
+            "groups": 36,
+            "draws": 512,
+            "step": one["details"]["resampled"]["step"],
+        }
+        assert one["details"]["resampled"]["step"] > 0
+    assert toys.measurement("toy_fp32", "new_errors")["value"] == 0.0
+
+
+def test_what_is_derived_is_exact_only_where_its_sources_are(toys: Any) -> None:
+    """One value that comes from latencies has no interval, one of the files alone is the whole truth."""
+    for one in toys.measurements("rounded", "items_a_millisecond"):
+        assert (one["ci"], one["vs_baseline"]["ci"], one["vs_baseline"]["clear"]) == (None, None, None)
+        assert "derived from samples" in one["without_interval"]
+    one = toys.measurement("rounded", "kilobytes")
+    assert one["ci"] == [one["value"]] * 2
+    assert one["without_interval"] is None
 
 
 def test_throughput_is_compared_as_latency_is(toys: Any) -> None:

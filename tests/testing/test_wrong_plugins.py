@@ -140,7 +140,7 @@ def describe():
     )
 
 @hookimpl
-def measure(data, context):
+def {hook}:
     import os
 {body}
     return data.outputs.max(axis=1)
@@ -149,6 +149,14 @@ def measure(data, context):
 METRICS: dict[str, tuple[str, dict[str, str]]] = {
     "no_number": ("gives_finite_samples", {"body": "return data.outputs.max(axis=1) * float('nan')"}),
     "too_few": ("gives_finite_samples", {"body": "return data.outputs.max(axis=1)[1:]"}),
+    "ignores_indices": (
+        "gives_finite_samples",
+        {
+            "samples": "per_set",
+            "hook": "statistic(outputs, labels, indices)",
+            "body": "return (outputs.argmax(axis=1) == labels)[: len(labels) // 2].mean()",
+        },
+    ),
     "spoils": (
         "leaves_inputs",
         {"body": "highest = data.outputs.max(axis=1); data.outputs[:] = 0; return highest"},
@@ -327,6 +335,7 @@ DEFAULTS = {
     "better": "higher",
     "samples": "per_item",
     "phase": "predictions",
+    "hook": "measure(data, context)",
     "requires": "[]",
     "weights": '"qx.testing:testbench.pt"',
 }

@@ -80,6 +80,15 @@ metric = Metric(
     requires=(),
     options=(option,),
 )
+whole_set = Metric(
+    name="f1",
+    summary="F1.",
+    unit="fraction",
+    better="higher",
+    samples="per_set",
+    compare="difference",
+    phase="predictions",
+)
 workload = Workload(name="cats", summary="Cats.", weights="cats:cats.pt", default=False, fallback="digits")
 loader = Loader(name="there", summary="There.", imports=["numpy"], rebuilds=False)
 
