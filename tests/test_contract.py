@@ -296,8 +296,8 @@ def test_a_metric_of_the_whole_set_has_a_statistic(
 ) -> None:
     """Samples per set come from ``statistic``, others from ``measure``."""
     source = "\n    ".join(f"@hookimpl\n    def {hook}():\n        return 1.0" for hook in hooks.split())
-    entry = only(write_plugin("figure", PER_SET.format(samples=samples, hooks=source)))
-    assert (entry.state == "ready") == (words is None)
+    entry = described(write_plugin("figure", PER_SET.format(samples=samples, hooks=source)))
+    assert (entry.outcome == "ready") == (words is None)
     assert words is None or words in entry.reason
 
 
@@ -310,5 +310,5 @@ def test_what_a_plugin_made_for_1_0_calls_statistic_is_its_own(write_plugin: Wri
     def statistic(values, of=1):
         return values[:, 0]
     """
-    entry = only(write_plugin("figure", PER_SET.format(samples="per_item", hooks=hooks.strip())))
-    assert entry.state == "ready", entry.reason
+    entry = described(write_plugin("figure", PER_SET.format(samples="per_item", hooks=hooks.strip())))
+    assert entry.outcome == "ready", entry.reason
