@@ -120,6 +120,7 @@ def open_bench(
     conformance: Conformance | None = None,
     workload: str | None = None,
     shared: dict[str, Any] | None = None,
+    trust_cache: Path | None = None,
 ) -> Bench:
     """A bench for one plugin: that of a name, or an entry found before. Raises ``UsageError``."""
     host = host_with(plugins, workload)
@@ -132,7 +133,7 @@ def open_bench(
     if any((told.workload, told.worse, told.subject)):
         host = host_with(plugins, told.workload, told.worse, told.subject)
         entry = _chosen(host, choose)
-    return Bench(host, entry, folder, told, shared=shared)
+    return Bench(host, entry, folder, told, shared=shared, trust_cache=trust_cache)
 
 
 def _chosen(host: Host, choose: str | Entry) -> Entry:
