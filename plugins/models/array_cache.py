@@ -1,9 +1,16 @@
-"""Arrays that are costly to make, kept as files between runs."""
+"""Arrays that are costly to make, kept as files between runs.
+
+A file is an ``.npy`` file with the SHA-256 of it at its end: one that was damaged is not taken for the array.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import io
 import os
+import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -12,6 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from qx import DataError
+
+#: Bytes of a SHA-256, and bytes that are read at a time.
+DIGEST, CHUNK = 32, 1 << 20
 
 
 def file_identity(name: str, status: os.stat_result) -> str:
@@ -30,9 +40,9 @@ def cached_array(
 ) -> np.ndarray:
     """Give the array that ``make`` makes, memory-mapped from the folder ``cache`` where it was made before.
 
-    It is made anew when ``identities``, of the files under ``origin`` that it is made from, have changed, and
-    takes the place of the one before. Without a cache nothing is kept. Raises ``DataError`` where the array
-    cannot be written, and then leaves nothing of it behind.
+    It is made anew when ``identities``, of the files under ``origin`` that it is made from, have changed, or
+    when its file was damaged, and takes the place of the one before. Without a cache nothing is kept. Raises
+    ``DataError`` where the array cannot be written, and then leaves nothing of it behind.
     """
     if cache is None:
         return make()
@@ -41,12 +51,12 @@ def cached_array(
         "\0\0".join(identities).encode("utf-8", "surrogateescape"), digest_size=12
     ).hexdigest()
     path = cache / f"{name}-{place}-{fingerprint}.npy"
-    # Files appear here only when complete: one that cannot be read was damaged later, so it is made anew.
-    with suppress(OSError, ValueError, EOFError):
+    if _is_whole(path):
         return np.load(path, mmap_mode="r", allow_pickle=False)
     array = make()
     try:
         cache.mkdir(parents=True, exist_ok=True)
+        _remove_unfinished(cache, f".{name}-{place}-")
         _write(array, path)
     except OSError as error:
         raise DataError(
@@ -60,19 +70,63 @@ def cached_array(
     return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
+def _is_whole(path: Path) -> bool:
+    """Whether this is a regular file that ends with the digest of all that comes before."""
+    try:
+        # A pipe would be waited for.
+        if not stat.S_ISREG(path.lstat().st_mode):
+            return False
+        with path.open("rb") as file:
+            left = os.fstat(file.fileno()).st_size - DIGEST
+            state = hashlib.sha256()
+            while left > 0 and (received := file.read(min(left, CHUNK))):
+                state.update(received)
+                left -= len(received)
+            return left == 0 and file.read() == state.digest()
+    except OSError:
+        return False
+
+
 def _write(array: np.ndarray, path: Path) -> None:
     """Write the file whole or not at all: readers, and a run after a crash, never see half of it."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp")
+    handle, temporary = _locked_file(path)
     try:
         with os.fdopen(handle, "wb") as file:
             # Not numpy.save: on a full disk it raises an error that does not say so.
-            header = np.lib.format.header_data_from_array_1_0(array)
-            np.lib.format.write_array_header_1_0(file, header)
-            file.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+            header = io.BytesIO()
+            np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
+            state = hashlib.sha256()
+            for part in (header.getbuffer(), np.ascontiguousarray(array).reshape(-1).view(np.uint8).data):
+                state.update(part)
+                file.write(part)
+            file.write(state.digest())
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            os.replace(temporary, path)
     except BaseException:
         with suppress(OSError):
             os.unlink(temporary)
         raise
+
+
+def _locked_file(path: Path) -> tuple[int, str]:
+    """A new open file beside ``path``, whose lock keeps others from taking it for a leftover."""
+    while True:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp")
+        # Some file systems have no locks. Nobody can have one there, so nothing is swept either.
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        # Until it was locked it looked like a leftover.
+        if Path(temporary).exists():
+            return handle, temporary
+        os.close(handle)
+
+
+def _remove_unfinished(cache: Path, prefix: str) -> None:
+    """Remove what processes left here that did not live to finish it."""
+    for path in cache.glob(f"{prefix}*.tmp"):
+        with suppress(OSError), path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
