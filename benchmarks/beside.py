@@ -18,7 +18,7 @@ from attrs import frozen
 
 from benchmarks.common import HERE, Lines
 from qx.host import Host
-from qx.manifest import Manifest
+from qx.jobs import StoredArtifact
 from qx.results import Results
 from qx.runner import Request, run, waves
 from qx.runner.plan import Plan
@@ -125,9 +125,9 @@ def _image(plan: Plan) -> np.ndarray:
     return np.array(image)
 
 
-def _file(artifact: Path) -> Path:
+def _file(artifact: StoredArtifact) -> Path:
     """The file of an artifact that is loaded."""
-    return artifact / Manifest.read(artifact).artifact(artifact).files[0]
+    return Path(artifact.folder) / artifact.files[0]
 
 
 def _log_ratios(rounds: Sequence[Sequence[Sequence[float]]]) -> list[float]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from qx.errors import UsageError
 from qx.leftovers import SUFFIX, move_out, remove_tree, sweep, unfinished_folder
 
 #: Errors that say that a disk, or the user's share of it, is full.
@@ -18,12 +19,23 @@ LEAST_FREE = 1 << 20
 
 
 def cache_folder() -> Path:
-    """``QX_CACHE``, or the system's folder for caches."""
-    if given := os.environ.get("QX_CACHE"):
-        return Path(given).expanduser().absolute()
+    """``QX_CACHE``, or the system's folder for caches. Raises ``UsageError``."""
+    if (folder := folder_of_variable("QX_CACHE")) is not None:
+        return folder
     from platformdirs import user_cache_path
 
     return user_cache_path("qx")
+
+
+def folder_of_variable(variable: str) -> Path | None:
+    """The folder that an environment variable names, or None. Raises ``UsageError``."""
+    value = os.environ.get(variable)
+    if not value:
+        return None
+    try:
+        return Path(value).expanduser().absolute()
+    except RuntimeError as error:
+        raise UsageError(f"{variable}={value}: there is no such user; name a folder") from error
 
 
 def sweep_cache() -> None:
@@ -63,23 +75,55 @@ def _is_full(place: Path) -> bool:
 def new_folder(place: Path, *, replace: bool = False) -> Iterator[Path]:
     """A temporary folder that is renamed to ``place`` when all went well.
 
-    Where ``place`` is there by then, it stays as it is, or with ``replace`` makes room.
+    Where ``place`` is there by then, it stays as it is, or with ``replace`` makes room, whatever it is.
+    Raises ``UsageError`` where it cannot be made there.
     """
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with unfinished_folder(place.parent, f".{place.name[:24]}-") as folder:
-        former = folder.with_name(f"{folder.stem}-former{SUFFIX}")
-        try:
-            yield folder
+    with _named_in_errors(place):
+        place.parent.mkdir(parents=True, exist_ok=True)
+    sweep(place.parent)
+    with ExitStack() as stack:
+        with _named_in_errors(place):
+            folder = stack.enter_context(unfinished_folder(place.parent, f".{place.name[:24]}-"))
+        yield folder
+        with _named_in_errors(place):
             folder.chmod(0o755)
-            if replace and place.exists():
-                place.rename(former)
+            _put(folder, place, replace=replace)
+
+
+@contextmanager
+def _named_in_errors(place: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        # What to do about a full disk is said by whoever tells the error.
+        if error.errno in FULL:
+            raise
+        raise UsageError(f"cannot make {place}: {error.strerror or error}") from error
+
+
+def _put(folder: Path, place: Path, *, replace: bool) -> None:
+    """Rename a folder to ``place``. What was there takes the folder's name, and is left to be removed."""
+    try:
+        folder.rename(place)
+    except OSError:
+        if not os.path.lexists(place) or not (replace or place.is_dir()):
+            raise
+        if replace and not _exchange(folder, place):
+            former = folder.with_name(f"{folder.name.removesuffix(SUFFIX)}-former{SUFFIX}")
+            place.rename(former)
             try:
                 folder.rename(place)
-            except OSError:
-                if not place.is_dir():
-                    raise
-        finally:
-            remove_tree(former)
+            finally:
+                remove_tree(former)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Have two paths change names at once, so that neither is ever missing, where the system can do that."""
+    import ctypes
+
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return rename is not None and rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0
 
 
 def write_whole(path: Path, content: bytes) -> None:

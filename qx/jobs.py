@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 from attrs import Factory, asdict, field, frozen
 
 from qx.fields import to_integers, to_strings
+from qx.records import Artifact
 from qx.references import Reference, to_reference
 
 
@@ -101,12 +103,60 @@ class BuildJob(WorkloadJob):
 
 
 @frozen(kw_only=True)
-class LaunchJob(Job):
+class StoredArtifact:
+    """An artifact on the disk, and the plugins that serve it.
+
+    The host says which they are: nothing that lies beside the files decides what code is run.
+    """
+
+    folder: str
+    #: Shipped files, relative to the folder.
+    files: tuple[str, ...] = field(converter=to_strings)
+    details: Mapping[str, Any] = Factory(dict)
+    notes: tuple[str, ...] = field(default=(), converter=to_strings)
+    #: As in ``Artifact``.
+    weight_elements: int | None = None
+    loader: Reference = field(converter=to_reference)
+    #: The runtime's modules, from the loader's record: a launch imports them before any plugin.
+    imports: tuple[str, ...] = field(default=(), converter=to_strings)
+    #: What made the artifact, for a loader that rebuilds the module.
+    config: Reference = field(converter=to_reference)
+    config_options: Mapping[str, Any] = Factory(dict)
+    #: The model was made with quantize and dequantize stubs.
+    quantizable: bool = False
+    workload: Reference = field(converter=to_reference)
+    workload_options: Mapping[str, Any] = Factory(dict)
+
+    def record(self) -> Artifact:
+        """What a loader is given."""
+        return Artifact(
+            folder=Path(self.folder),
+            loader=self.loader.name,
+            files=self.files,
+            details=self.details,
+            notes=self.notes,
+            weight_elements=self.weight_elements,
+        )
+
+
+def _stored(value: StoredArtifact | Mapping[str, Any]) -> StoredArtifact:
+    return value if isinstance(value, StoredArtifact) else StoredArtifact(**value)
+
+
+@frozen(kw_only=True)
+class ArtifactJob(Job):
+    """What every job has that loads an artifact."""
+
+    artifact: StoredArtifact = field(converter=_stored)
+    #: The folder of the evaluation inputs.
+    inputs: str
+
+
+@frozen(kw_only=True)
+class LaunchJob(ArtifactJob):
     """Load one artifact and serve it, obeying commands."""
 
     do: ClassVar[str] = "launch"
-    artifact: str
-    inputs: str
     batch_sizes: tuple[int, ...] = field(converter=to_integers)
     metrics: tuple[Reference, ...] = field(default=(), converter=_references)
     metric_options: Mapping[str, Mapping[str, Any]] = Factory(dict)
@@ -115,12 +165,10 @@ class LaunchJob(Job):
 
 
 @frozen(kw_only=True)
-class EvaluateJob(Job):
+class EvaluateJob(ArtifactJob):
     """Measure what needs no launches: metrics of the artifact's files, and of its predictions."""
 
     do: ClassVar[str] = "evaluate"
-    artifact: str
-    inputs: str
     batch_size: int
     artifact_metrics: tuple[Reference, ...] = field(default=(), converter=_references)
     prediction_metrics: tuple[Reference, ...] = field(default=(), converter=_references)
@@ -167,12 +215,10 @@ class DescribeJob(Job):
 
 
 @frozen(kw_only=True)
-class ServeJob(Job):
+class ServeJob(ArtifactJob):
     """Serve an artifact's evaluation inputs at several batch sizes, and tell what the loader did."""
 
     do: ClassVar[str] = "serve"
-    artifact: str
-    inputs: str
     batch_sizes: tuple[int, ...] = field(converter=to_integers)
     #: Where to leave the outputs at the last batch size, as an ``.npy`` file.
     outputs: str

@@ -319,7 +319,8 @@ class Artifact:
 
     folder: Path
     loader: str
-    #: The files that would be shipped, relative to the folder; the manifest is not among them.
+    #: The files that would be shipped, as plain paths relative to the folder (``"weights/0.bin"``): regular
+    #: files, no links. The manifest is not among them.
     files: tuple[str, ...] = field(converter=to_strings)
     #: Anything that the loader must know, as JSON.
     details: Mapping[str, Any] = Factory(dict)

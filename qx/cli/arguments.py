@@ -26,6 +26,7 @@ def add_workload_options(parser: argparse.ArgumentParser, *, several: bool = Fal
         metavar="DIR",
         help="where the workload's data lie (default: QX_DATA, else a cache)",
     )
+    add_cache_options(parser)
     parser.add_argument("--offline", action="store_true", help="download nothing (also: QX_OFFLINE=1)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of all that is random (default: 0)")
     parser.add_argument(
@@ -35,6 +36,16 @@ def add_workload_options(parser: argparse.ArgumentParser, *, several: bool = Fal
         dest="settings",
         metavar="NAME.OPTION=VALUE",
         help="an option of a plugin, see qx show NAME (repeatable); VALUE,VALUE for a config makes two cells",
+    )
+
+
+def add_cache_options(parser: argparse.ArgumentParser) -> None:
+    """What says which cache folder may be used."""
+    parser.add_argument(
+        "--trust-cache",
+        type=Path,
+        metavar="DIR",
+        help="use the cache folder DIR although others can write it (what they put there is run)",
     )
 
 
@@ -120,5 +131,6 @@ def build_request(arguments: argparse.Namespace, **fields: Any) -> Request:
         engine=arguments.engine,
         **({} if timeout is None else {"timeout": timeout, "data_timeout": timeout}),
         rebuild=arguments.rebuild,
+        trust_cache=arguments.trust_cache,
         **fields,
     )

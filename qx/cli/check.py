@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from qx.cli.arguments import add_cache_options
+
 if TYPE_CHECKING:
     from qx.cli import Commands
     from qx.host import Entry
@@ -49,11 +51,13 @@ def register(commands: Commands) -> None:
         "--list", action="store_true", dest="listing", help="list the checks and what they ask"
     )
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    add_cache_options(parser)
     parser.set_defaults(func=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Check one plugin after another."""
+    from qx.cache import open_cache
     from qx.cli import NOT_WELL, OK, warn_of_broken
     from qx.errors import UsageError
     from qx.leftovers import temporary_folder
@@ -67,6 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
     if not entries:
         raise UsageError("name the plugins to check (see qx list), or give one with -p")
     warn_of_broken(host)
+    # Here, since a workload that cannot be had makes checks not applicable, and no more.
+    open_cache(arguments.trust_cache)
     well, told = True, []
     shared: dict[str, Any] = {}
     # One folder for all: what one bench has built for its metric, another takes.
@@ -75,7 +81,13 @@ def run(arguments: argparse.Namespace) -> int:
             began = time.monotonic()
             place = folder.resolve() / str(number)
             bench = open_bench(
-                arguments.plugins, entry, place, workload=arguments.workload, shared=shared, known=host
+                arguments.plugins,
+                entry,
+                place,
+                workload=arguments.workload,
+                shared=shared,
+                known=host,
+                trust_cache=arguments.trust_cache,
             )
             checking = Checking(bench)
             if not arguments.json:

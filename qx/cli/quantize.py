@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,7 +35,8 @@ def run(arguments: argparse.Namespace) -> int:
     from qx.cli import NOT_WELL, OK, warn_of_broken
     from qx.cli.display import display
     from qx.cli.places import writable
-    from qx.errors import UsageError
+    from qx.digests import Damaged
+    from qx.errors import QxError, UsageError
     from qx.files import new_folder
     from qx.host import Host
     from qx.runner.one import quantize
@@ -62,9 +62,12 @@ def run(arguments: argparse.Namespace) -> int:
     place = build.artifact
     if arguments.to is not None:
         with new_folder(arguments.to.absolute()) as folder:
-            shutil.copytree(place, folder, dirs_exist_ok=True)
+            try:
+                build.manifest.copy(place, folder)
+            except Damaged as error:
+                raise QxError(f"the artifact in {place} changed meanwhile: {error}; try again") from error
         place = arguments.to
-    total = sum(build.manifest.files.values())
+    total = sum(build.manifest.sizes.values())
     how = "found in the cache, built" if build.cached else "built"
     print(
         f"qx: {', '.join(build.manifest.files)}: {total:,} bytes, {how} in {build.seconds:.1f} s",

@@ -53,6 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
         offline=arguments.offline,
         seed=arguments.seed,
         settings=arguments.settings,
+        trust_cache=arguments.trust_cache,
         # A stage of a training is the whole training.
         timeout=7 * 24 * 3600.0,
     )

@@ -178,8 +178,8 @@ def _cell_result(cell: str, state: State, measured: Measured) -> CellResult:
         build_seconds=round(build.seconds, 3) if build else None,
         build_cached=build.cached if build else False,
         build=build.key if build else None,
-        artifact=dict(build.manifest.files) if build else {},
-        loader=build.manifest.loader.name if build else None,
+        artifact=build.manifest.sizes if build else {},
+        loader=build.manifest.loader if build else None,
         launches=measured.launches[cell],
         notes=build.manifest.notes if build else (),
     )

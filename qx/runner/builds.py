@@ -6,18 +6,23 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from shutil import which
 
 from attrs import asdict, evolve, frozen
 
 import qx
+from qx.cache import BUILDS, new_entry, open_cache, read_entry
+from qx.digests import Damaged, FileDigest, read_json
 from qx.environment import cpu_flags, distribution_version, usable_cpus
-from qx.files import cache_folder, new_folder, write_whole
+from qx.files import write_whole
 from qx.host import Entry, Host, Reference
-from qx.jobs import BuildJob
+from qx.jobs import BuildJob, StoredArtifact
+from qx.manifest import FILE as MANIFEST
 from qx.manifest import Manifest
+from qx.records import Loader
 from qx.references import top_level_paths
 from qx.runner.preparation import Prepared
 from qx.runner.processes import Failure, Processes
@@ -31,13 +36,18 @@ RECORD = "build.json"
 class Build:
     """An artifact on the disk."""
 
-    artifact: Path
     key: str
     #: What the build took when it was made.
     seconds: float
     #: It was found, not made.
     cached: bool
     manifest: Manifest
+    stored: StoredArtifact
+
+    @property
+    def artifact(self) -> Path:
+        """The folder of the artifact."""
+        return Path(self.stored.folder)
 
 
 def build_all(
@@ -54,7 +64,7 @@ def build_all(
 
     def one(cell: Cell) -> Build | Failure:
         try:
-            return build(host, request, prepared, cell, processes)
+            return build(host, request, prepared, cell, processes, reporter)
         except Failure as failure:
             return failure
 
@@ -66,15 +76,38 @@ def build_all(
     return ended
 
 
-def build(host: Host, request: Request, prepared: Prepared, cell: Cell, processes: Processes) -> Build:
-    """The artifact of one cell, built now or found in the cache. Raises ``Failure``."""
+def build(
+    host: Host, request: Request, prepared: Prepared, cell: Cell, processes: Processes, reporter: Reporter
+) -> Build:
+    """The artifact of one cell, built now or found in the cache. Raises ``Failure``.
+
+    One of the cache is read whole and held against its digests, once in a run and before anything is timed.
+    """
     entry = host.get("config", cell.config)
     job = build_job(host, request, prepared, cell, entry)
     key = _key(job, prepared, entry)
-    place = cache_folder() / "builds" / key
-    if not request.rebuild and (found := _found(place, key)) is not None:
-        return found
-    return _made(job, place, key, cell, processes, request.timeout)
+    place = open_cache(request.trust_cache) / BUILDS / key
+
+    replace = request.rebuild
+    if not replace:
+        try:
+            if (found := read_entry(place, partial(_read, host, job, key))) is not None:
+                return found
+        except Damaged as error:
+            reporter.say(f"{cell.id}: its build in the cache is damaged ({error}); it is built anew")
+            replace = True
+    _make(job, place, key, cell, processes, request.timeout, replace=replace)
+    try:
+        built = read_entry(place, partial(_read, host, job, key))
+    except Damaged as error:
+        # Its process has said that all went well, so no word of it is to be believed.
+        cause = f"the build left no whole artifact in {place} ({error}), and did not notice"
+        raise Failure(
+            "crashed", "save", f"{cause}: does a plugin replace functions, of json or os say?"
+        ) from error
+    if built is None:
+        raise Failure("failed", "save", f"the build in {place} is gone")
+    return evolve(built, cached=False)
 
 
 def build_job(host: Host, request: Request, prepared: Prepared, cell: Cell, entry: Entry) -> BuildJob:
@@ -155,31 +188,63 @@ def _sources(reference: Reference) -> list[Path]:
     return sorted(path for place in places for path in (place.rglob("*.py") if place.is_dir() else [place]))
 
 
-def _found(place: Path, key: str) -> Build | None:
-    try:
-        record = json.loads((place / RECORD).read_text(encoding="utf-8"))
-        manifest = Manifest.read(place / "artifact")
-        whole = all(
-            (place / "artifact" / name).stat().st_size == size for name, size in manifest.files.items()
-        )
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    if not whole:
-        return None
-    return Build(
-        artifact=place / "artifact", key=key, seconds=record["seconds"], cached=True, manifest=manifest
+def _read(host: Host, job: BuildJob, key: str, place: Path, digests: Mapping[str, FileDigest]) -> Build:
+    """The build in a folder where these files are as they were written. Raises ``Damaged``."""
+    if missing := {RECORD, f"artifact/{MANIFEST}"} - digests.keys():
+        raise Damaged(f"it has no {min(missing)}")
+    record = read_json(place, RECORD)
+    if not isinstance(record, dict) or record.get("key") != key:
+        raise Damaged("it is another build")
+    if not isinstance(seconds := record.get("seconds"), float):
+        raise Damaged(f"{RECORD} does not say how long it took")
+    artifact = place / "artifact"
+    manifest = Manifest.read(artifact)
+    for name, digest in manifest.files.items():
+        if digests.get(f"artifact/{name}") != digest:
+            raise Damaged(f"{MANIFEST} names another {name}")
+    stored = stored_artifact(host, job, artifact, manifest)
+    return Build(key=key, seconds=seconds, cached=True, manifest=manifest, stored=stored)
+
+
+def stored_artifact(host: Host, job: BuildJob, folder: Path, manifest: Manifest) -> StoredArtifact:
+    """An artifact that a job has built into a folder, with the plugins of this host that serve it.
+
+    Raises ``Damaged`` where its manifest names a loader that there is not.
+    """
+    loaders = {entry.name: entry for entry in host.ready("loader")}
+    loader = loaders.get(manifest.loader)
+    if loader is None or loader.reference is None:
+        raise Damaged(f"it is served by the loader {manifest.loader!r}, which there is not")
+    assert isinstance(loader.record, Loader)
+    return StoredArtifact(
+        folder=str(folder),
+        files=tuple(manifest.files),
+        details=manifest.details,
+        notes=manifest.notes,
+        weight_elements=manifest.weight_elements,
+        loader=loader.reference,
+        imports=loader.record.imports,
+        config=job.config,
+        config_options=job.config_options,
+        quantizable=config(host.get("config", job.config.name)).quantizable,
+        workload=job.workload,
+        workload_options=job.workload_options,
     )
 
 
-def _made(job: BuildJob, place: Path, key: str, cell: Cell, processes: Processes, timeout: float) -> Build:
-    with new_folder(place, replace=True) as folder:
+def _make(
+    job: BuildJob,
+    place: Path,
+    key: str,
+    cell: Cell,
+    processes: Processes,
+    timeout: float,
+    *,
+    replace: bool,
+) -> None:
+    """Have a build made, and put it into its place once it is whole."""
+    with new_entry(place, replace=replace) as folder:
         began = time.perf_counter()
         processes.run(evolve(job, folder=str(folder)), f"build-{cell.row}", timeout=timeout)
         seconds = time.perf_counter() - began
         write_whole(folder / RECORD, json.dumps({"seconds": seconds, "key": key}).encode())
-    found = _found(place, key)
-    if found is None:
-        # Its process has said that all went well, so no word of it is to be believed.
-        cause = f"the build left no whole artifact in {place}, and did not notice"
-        raise Failure("crashed", "save", f"{cause}: does a plugin replace functions, of json or os say?")
-    return evolve(found, cached=False)

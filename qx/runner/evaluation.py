@@ -75,7 +75,7 @@ def _job(run: Run, part: Part, cell: str, outputs: Path) -> EvaluateJob:
         threads=part.state.cells[cell].threads,
         engine=part.ready.engine,
         wrappers=references(run.host.wrappers),
-        artifact=str(part.state.builds[cell].artifact),
+        artifact=part.state.builds[cell].stored,
         inputs=str(part.ready.evaluation),
         batch_size=evaluation_batch_size(part.ready),
         artifact_metrics=references(part.metrics_of(run.chosen, "artifact")),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from qx.cache import open_cache
 from qx.environment import usable_cpus
 from qx.errors import DataError, QxError, UsageError
-from qx.files import cache_folder
 from qx.host import Entry, Host
 from qx.jobs import TrainJob
 from qx.options import Setting
@@ -30,7 +30,7 @@ def quantize(host: Host, request: Request, name: str, reporter: Reporter) -> Bui
         if name in prepared.untreatable:
             raise prepared.untreatable[name]
         reporter.phase("build", cell.row)
-        return build(host, request, prepared, cell, processes)
+        return build(host, request, prepared, cell, processes, reporter)
 
 
 def train(
@@ -55,7 +55,7 @@ def train(
         workload_options=options,
         data=str(folder) if folder else None,
         offline=is_offline(request),
-        cache=str(cache_folder()),
+        cache=str(open_cache(request.trust_cache)),
         output=str(output.absolute()),
     )
     reporter.phase("train", entry.name)

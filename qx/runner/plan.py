@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from attrs import Factory, define, frozen
 
 from qx.environment import usable_cpus
 from qx.host import Entry
-from qx.jobs import LaunchJob
+from qx.jobs import LaunchJob, StoredArtifact
 from qx.recording import Key, Series
 from qx.runner.processes import Failure, MetricFailure
 from qx.runner.request import Cell, metric
@@ -32,7 +31,7 @@ class Plan:
     #: Cells that share waves; each group holds the baseline and the control.
     groups: tuple[tuple[str, ...], ...]
     cells: Mapping[str, Cell]
-    artifacts: Mapping[str, Path]
+    artifacts: Mapping[str, StoredArtifact]
     baseline: str
     #: Metrics of the two phases that are measured in launches.
     fresh: tuple[Entry, ...]
@@ -49,7 +48,7 @@ class Plan:
     seed: int
     timeout: float
     #: The job of a launch, but for the artifact and the moment it is spawned.
-    job: Callable[[Cell, Path, int], LaunchJob]
+    job: Callable[[Cell, StoredArtifact, int], LaunchJob]
 
     @property
     def threads(self) -> int:

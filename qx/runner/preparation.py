@@ -12,8 +12,9 @@ from typing import Any
 
 from attrs import Factory, evolve, frozen
 
+from qx.cache import open_cache
 from qx.errors import DataError, UsageError
-from qx.files import cache_folder
+from qx.files import folder_of_variable
 from qx.host import Entry, Host
 from qx.jobs import DataJob, InspectJob
 from qx.runner.processes import Failure, Processes, Worker
@@ -103,8 +104,7 @@ def data_folder(request: Request) -> Path | None:
     """``--data``, or ``QX_DATA``."""
     if request.data is not None:
         return request.data.absolute()
-    given = os.environ.get("QX_DATA")
-    return Path(given).expanduser().absolute() if given else None
+    return folder_of_variable("QX_DATA")
 
 
 def is_offline(request: Request) -> bool:
@@ -164,6 +164,8 @@ def _prepared(
         raise UsageError(
             f"--data {request.data} does not exist; workload {entry.name} needs none, leave it out"
         )
+    for reason in data["damaged"].values():
+        reporter.say(f"{entry.name}: data in the cache were damaged ({reason}), and are laid down anew")
     _check_classes(entry, found["outputs"], data)
     if found["weights_note"]:
         reporter.say(f"{entry.name}: {found['weights_note']}")
@@ -227,7 +229,7 @@ def _jobs(
         workload_options=options,
         data=str(folder) if folder else None,
         offline=is_offline(request),
-        cache=str(cache_folder()),
+        cache=str(open_cache(request.trust_cache)),
         labels=weights is not None or request.trained,
         calibration_counts=calibration_counts(request, variants),
         training=any(config(one).training for one in ready),

@@ -61,6 +61,8 @@ class Request:
     data_timeout: float = DATA_TIMEOUT
     rebuild: bool = False
     offline: bool = False
+    #: A cache folder that is used although others can write it.
+    trust_cache: Path | None = None
     #: The relative half-width that the 95 % interval of every speedup is to reach.
     precision: float = 0.01
     #: Seconds for all launches; None goes by the number of configs.

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from attrs import define
 
 from qx.environment import available_memory, usable_cpus
 from qx.errors import UsageError
-from qx.jobs import LaunchJob
+from qx.jobs import LaunchJob, StoredArtifact
 from qx.records import CONTROL
 from qx.runner.groups import grouped
 from qx.runner.plan import LEAST_WAVES, Measured, Plan
@@ -148,16 +147,16 @@ def _planned(run: Run, part: Part, baseline: str, control: Cell, shares: _Shares
     request, chosen = run.request, run.chosen
     going = part.state.going()
     cells = {cell: part.state.cells[cell] for cell in going} | {control.id: control}
-    artifacts = {cell: build.artifact for cell, build in going.items()}
+    artifacts = {cell: build.stored for cell, build in going.items()}
     fresh, block = part.metrics_of(chosen, "fresh"), part.metrics_of(chosen, "block")
 
-    def job(cell: Cell, artifact: Path, spawned_ns: int) -> LaunchJob:
+    def job(cell: Cell, artifact: StoredArtifact, spawned_ns: int) -> LaunchJob:
         return LaunchJob(
             seed=request.seed,
             threads=cell.threads,
             engine=part.ready.engine,
             wrappers=references(run.host.wrappers),
-            artifact=str(artifact),
+            artifact=artifact,
             inputs=str(part.ready.evaluation),
             batch_sizes=request.batch_sizes,
             metrics=references((*fresh, *block)),

@@ -11,14 +11,14 @@ from typing import Any, TypeVar
 
 from attrs import asdict, evolve, frozen
 
+from qx.cache import open_cache
 from qx.errors import DataError, UsageError
-from qx.files import cache_folder
 from qx.host import Entry, Host, Reference
-from qx.jobs import BuildJob, DescribeJob, InspectJob, Job, ServeJob, WatchJob
+from qx.jobs import BuildJob, DescribeJob, InspectJob, Job, ServeJob, StoredArtifact, WatchJob
 from qx.manifest import Manifest
 from qx.records import Config, Record
 from qx.runner import settings
-from qx.runner.builds import build_job
+from qx.runner.builds import build_job, stored_artifact
 from qx.runner.preparation import Prepared, calibration_counts, data_folder, is_offline, prepare
 from qx.runner.processes import Processes
 from qx.runner.request import Request, cell_of
@@ -38,11 +38,16 @@ Kept = TypeVar("Kept")
 class Built:
     """An artifact, and what was seen while it was built."""
 
-    artifact: Path
     manifest: Manifest
+    stored: StoredArtifact
     watched: Mapping[str, Any]
     #: The fp32 model's outputs for the first evaluation inputs, ``[n, ...]``.
     fp32: Any
+
+    @property
+    def artifact(self) -> Path:
+        """Its folder."""
+        return Path(self.stored.folder)
 
 
 @frozen(kw_only=True)
@@ -71,11 +76,14 @@ class Bench:
         *,
         timeout: float = 300.0,
         shared: dict[str, Any] | None = None,
+        trust_cache: Path | None = None,
     ) -> None:
         self.host, self.entry, self.conformance = host, entry, conformance
         #: Seconds for each stage of a job.
         self.timeout = timeout
         self._folder = folder
+        #: A cache folder that is used although others can write it.
+        self._trust_cache = trust_cache
         self._count = itertools.count(1)
         self._kept: dict[str, Any] = {}
         #: What other benches have prepared alike.
@@ -149,7 +157,9 @@ class Bench:
     def request(self) -> Request:
         """What the workload is prepared by."""
         return Request(
-            workload=workload_name(self.host, self.conformance.workload), calibration_n=CALIBRATION_N
+            workload=workload_name(self.host, self.conformance.workload),
+            calibration_n=CALIBRATION_N,
+            trust_cache=self._trust_cache,
         )
 
     @cached_property
@@ -179,7 +189,7 @@ class Bench:
         return {
             "data": str(folder) if folder else None,
             "offline": is_offline(self.request),
-            "cache": str(cache_folder()),
+            "cache": str(open_cache(self._trust_cache)),
         }
 
     def inspect_job(self, *configs: Reference) -> InspectJob:
@@ -223,9 +233,10 @@ class Bench:
             outputs=str(outputs),
         )
         artifact = Path(job.folder) / "artifact"
+        manifest = Manifest.read(artifact)
         return Built(
-            artifact=artifact,
-            manifest=Manifest.read(artifact),
+            manifest=manifest,
+            stored=stored_artifact(self.host, job, artifact, manifest),
             watched=told["watched"],
             fp32=np.load(outputs),
         )
@@ -242,7 +253,7 @@ class Bench:
             ours = self._shared[key] = self.build(config)
         place = self.folder("borrowed")
         shutil.copytree(ours.artifact.parent, place, dirs_exist_ok=True)
-        return evolve(ours, artifact=place / ours.artifact.name)
+        return evolve(ours, stored=evolve(ours.stored, folder=str(place / ours.artifact.name)))
 
     def serve(self, built: Built, *, absent: tuple[str, ...] = ()) -> Served:
         """Serve the files that an artifact is said to be made of, copied to a folder of their own.
@@ -256,13 +267,12 @@ class Bench:
         for name in built.manifest.files:
             (moved / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(built.artifact / name, moved / name)
-        built.manifest.write(moved)
         for path in built.artifact.parent.glob("probe.*"):
             shutil.copyfile(path, place / path.name)
         outputs = place / "outputs.npy"
         job = ServeJob(
             engine=self.prepared.engine,
-            artifact=str(moved),
+            artifact=evolve(built.stored, folder=str(moved)),
             inputs=str(self.prepared.evaluation),
             batch_sizes=BATCH_SIZES,
             outputs=str(outputs),

@@ -121,6 +121,7 @@ def open_bench(
     workload: str | None = None,
     shared: dict[str, Any] | None = None,
     known: Host | None = None,
+    trust_cache: Path | None = None,
 ) -> Bench:
     """A bench for one plugin: that of a name, or an entry found before. Raises ``UsageError``.
 
@@ -136,7 +137,7 @@ def open_bench(
     if any((told.workload, told.worse, told.subject)):
         host = host_with(plugins, told.workload, told.worse, told.subject, known=host)
         entry = _chosen(host, choose)
-    return Bench(host, entry, folder, told, shared=shared)
+    return Bench(host, entry, folder, told, shared=shared, trust_cache=trust_cache)
 
 
 def _chosen(host: Host, choose: str | Entry) -> Entry:

@@ -33,8 +33,8 @@ def builds(bench: Bench) -> str:
     """It makes an artifact of the workload's model: prepare, calibrate, convert and save end well."""
     _ready(bench)
     built: Built = _succeeds(bench, lambda: bench.built)
-    sizes = built.manifest.files
-    return f"{', '.join(sizes)}: {sum(sizes.values()):,} bytes for {built.manifest.loader.name}"
+    sizes = built.manifest.sizes
+    return f"{', '.join(sizes)}: {sum(sizes.values()):,} bytes for {built.manifest.loader}"
 
 
 def _ready(bench: Bench) -> None:
@@ -214,7 +214,7 @@ def _share(bench: Bench) -> float:
     prepared = bench.prepared
     # Without a file of weights they are those that the model was made with, four bytes each.
     fp32 = 4 * prepared.parameters if prepared.weights is None else prepared.weights.stat().st_size
-    return sum(bench.built.manifest.files.values()) / fp32
+    return sum(bench.built.manifest.sizes.values()) / fp32
 
 
 def _distance(bench: Bench, served: Served, *, fp32: bool = False) -> float:

@@ -32,9 +32,9 @@ def _built(bench: Bench) -> Built:
             except Failure as failure:
                 tried.append(f"{config.name}: {failure}")
                 continue
-            if built.manifest.loader.name == bench.entry.name:
+            if built.manifest.loader == bench.entry.name:
                 return built
-            tried.append(f"{config.name} names {built.manifest.loader.name}")
+            tried.append(f"{config.name} names {built.manifest.loader}")
         raise NotApplicable(
             f"no artifact names it ({'; '.join(tried)}): name a config as Conformance(subject=...)"
         )
@@ -96,7 +96,7 @@ def serves_batches(bench: Bench) -> str:
             raise Failed(f"at batch size {size} it gives shape {one['shape']}")
         if not one["finite"]:
             raise Failed(f"at batch size {size} it gives values that are not finite")
-    return f"artifacts of {_built(bench).manifest.config.name}"
+    return f"artifacts of {_built(bench).stored.config.name}"
 
 
 @check("loader", after=("serves_batches",))
@@ -147,7 +147,7 @@ def names_its_imports(bench: Bench) -> str:
 @check("loader", after=("serves_batches",))
 def needs_what_it_says(bench: Bench) -> str:
     """It serves with what its record requires, uses that, and imports no other distribution."""
-    config = bench.host.get("config", _built(bench).manifest.config.name).record
+    config = bench.host.get("config", _built(bench).stored.config.name).record
     lent = [*(config.requires if config else ())]
     return needs_only(
         bench,

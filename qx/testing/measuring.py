@@ -149,7 +149,7 @@ class Measuring:
         prepared = self._bench.prepared
         return EvaluateJob(
             engine=prepared.engine,
-            artifact=str(built.artifact),
+            artifact=built.stored,
             inputs=str(prepared.evaluation),
             batch_size=50,
             artifact_metrics=references(of_files),
@@ -177,7 +177,7 @@ class Measuring:
         """A launch with these metrics, which has given its first answer."""
         job = LaunchJob(
             engine=self._bench.prepared.engine,
-            artifact=str(built.artifact),
+            artifact=built.stored,
             inputs=str(self._bench.prepared.evaluation),
             batch_sizes=BATCH_SIZES,
             metrics=references(entries),

@@ -14,7 +14,11 @@ from attrs import frozen
 from qx.errors import DataError
 from qx.records import Data
 
-META = "split.json"
+META, LABELS = "split.json", "labels.npy"
+
+
+def _input_file(index: int) -> str:
+    return f"input_{index}.npy"
 
 
 @frozen
@@ -37,18 +41,18 @@ class Split:
         """The split that ``write`` laid down, memory-mapped."""
         meta = json.loads((folder / META).read_text(encoding="utf-8"))
         inputs = {
-            name: np.load(folder / f"input_{index}.npy", mmap_mode="r")
+            name: np.load(folder / _input_file(index), mmap_mode="r")
             for index, name in enumerate(meta["inputs"])
         }
-        labels = np.load(folder / "labels.npy") if meta["labels"] else None
+        labels = np.load(folder / LABELS) if meta["labels"] else None
         return cls(inputs, labels, tuple(meta["classes"]), meta["source"])
 
     def write(self, folder: Path) -> None:
         """Lay the split down in an existing folder."""
         for index, array in enumerate(self.inputs.values()):
-            _save(folder / f"input_{index}.npy", array)
+            _save(folder / _input_file(index), array)
         if self.labels is not None:
-            np.save(folder / "labels.npy", self.labels)
+            np.save(folder / LABELS, self.labels)
         meta = {
             "inputs": list(self.inputs),
             "labels": self.labels is not None,
@@ -56,6 +60,12 @@ class Split:
             "source": self.source,
         }
         (folder / META).write_text(json.dumps(meta), encoding="utf-8")
+
+    @property
+    def files(self) -> frozenset[str]:
+        """The names of the files that ``write`` lays down."""
+        labels = [] if self.labels is None else [LABELS]
+        return frozenset([META, *labels, *map(_input_file, range(len(self.inputs)))])
 
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))

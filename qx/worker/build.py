@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
+from qx.digests import Damaged, digest_of, is_inside
 from qx.errors import PluginError
-from qx.host import Host
+from qx.host import Host, Reference
 from qx.jobs import BuildJob
 from qx.manifest import FILE as MANIFEST
 from qx.manifest import Manifest
@@ -70,7 +72,7 @@ def run(job: BuildJob, channel: Channel) -> None:
     )
     channel.stage("save")
     artifact = _saved(job, host, result, folder)
-    manifest = evolve(_manifest(job, host, config, artifact), weight_elements=weight_elements)
+    manifest = evolve(_manifest(job, host, artifact, folder), weight_elements=weight_elements)
     manifest.write(folder)
     seconds = time.perf_counter() - began
     _flush(Path(job.folder))
@@ -104,6 +106,11 @@ def _saved(job: BuildJob, host: Host, result: Any, folder: Path) -> Artifact:
         if MANIFEST in result.files:
             raise PluginError(f"{job.config.name}: the file name {MANIFEST!r} is taken, by qx's own manifest")
         for name in result.files:
+            if not is_inside(name):
+                raise PluginError(
+                    f"{job.config.name}: convert gave an artifact with the file {name!r}: it must be a plain "
+                    f"path relative to context.folder, of characters that can be printed"
+                )
             if not (folder / name).is_file():
                 raise PluginError(
                     f"{job.config.name}: convert gave an artifact without its file {name!r}: "
@@ -148,24 +155,34 @@ def _weight_elements(model: nn.Module) -> int:
     return sum(each.numel() for each in matrices)
 
 
-def _manifest(job: BuildJob, host: Host, config: Config, artifact: Artifact) -> Manifest:
-    loader = host.get("loader", artifact.loader)
-    assert isinstance(loader.record, Loader)
-    assert loader.reference is not None
+def _manifest(job: BuildJob, host: Host, artifact: Artifact, folder: Path) -> Manifest:
+    try:
+        files = {name: digest_of(folder, name) for name in artifact.files}
+    except Damaged as error:
+        raise PluginError(
+            f"{job.config.name}: convert gave an artifact with a wrong file: {error}"
+        ) from error
     return Manifest(
-        config=job.config,
-        config_options=job.config_options,
-        workload=job.workload,
-        workload_options=job.workload_options,
-        loader=loader.reference,
-        imports=loader.record.imports,
-        quantizable=config.quantizable,
-        seed=job.seed,
-        engine=job.engine,
-        files={name: (artifact.folder / name).stat().st_size for name in artifact.files},
+        loader=host.get("loader", artifact.loader).name,
+        files=files,
         details=artifact.details,
         notes=artifact.notes,
+        origin={
+            "config": _origin(job.config, job.config_options),
+            "workload": _origin(job.workload, job.workload_options),
+            "seed": job.seed,
+            "engine": job.engine,
+        },
     )
+
+
+def _origin(plugin: Reference, options: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "name": plugin.name,
+        "distribution": plugin.distribution,
+        "version": plugin.version,
+        "options": dict(options),
+    }
 
 
 def _flush(folder: Path) -> None:

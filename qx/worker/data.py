@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from attrs import evolve
 
+from qx.cache import SPLITS, new_entry, read_entry
+from qx.digests import Damaged, FileDigest
 from qx.errors import DataError, UsageError
-from qx.files import new_folder
 from qx.jobs import DataJob
 from qx.worker.arrays import Split, drawn_over_classes
 from qx.worker.channel import Channel
@@ -36,18 +38,20 @@ def run(job: DataJob, channel: Channel) -> None:
             f"give --calibration-n {len(train)} or fewer"
         )
     channel.stage("select")
-    home = Path(job.cache) / "splits"
-    evaluation = _laid_down(test, home)
+    home = Path(job.cache) / SPLITS
+    #: Splits that were there and damaged, each with what was wrong with it.
+    damaged: dict[str, str] = {}
+    evaluation = _laid_down(test, home, damaged)
     calibrations = {}
     if most:
         # The first of them are the same however many are drawn: smaller splits are heads of the largest.
         drawn = train.take(drawn_over_classes(train.labels, len(train), most, job.seed))
         for count in job.calibration_counts:
-            calibrations[count] = _laid_down(drawn.take(slice(count)), home).name
+            calibrations[count] = _laid_down(drawn.take(slice(count)), home, damaged).name
     training = None
     if job.training:
         channel.stage("lay down train")
-        training = _laid_down(train, home).name
+        training = _laid_down(train, home, damaged).name
     channel.answer(
         source=test.source,
         items=len(test),
@@ -57,6 +61,7 @@ def run(job: DataJob, channel: Channel) -> None:
         evaluation=evaluation.name,
         calibrations=calibrations,
         training=training,
+        damaged=damaged,
         folder=str(home),
     )
 
@@ -104,12 +109,23 @@ def _checked(split: Split, name: str) -> Split:
     return split
 
 
-def _laid_down(split: Split, home: Path) -> Path:
+def _laid_down(split: Split, home: Path, damaged: dict[str, str]) -> Path:
+    """The folder of a split, with the bytes that were once laid down in it, or laid down anew."""
     place = home / split.fingerprint()
-    if not place.is_dir():
-        _check_room(split, home)
-        with new_folder(place) as folder:
-            split.write(folder)
+
+    def check(folder: Path, digests: Mapping[str, FileDigest]) -> Path:
+        if missing := split.files - digests.keys():
+            raise Damaged(f"it has no {min(missing)}")
+        return folder
+
+    try:
+        if (laid_down := read_entry(place, check)) is not None:
+            return laid_down
+    except Damaged as error:
+        damaged[place.name] = str(error)
+    _check_room(split, home)
+    with new_entry(place, replace=place.name in damaged) as folder:
+        split.write(folder)
     return place
 
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from qx.errors import QxError
 from qx.jobs import EvaluateJob
-from qx.manifest import Manifest
 from qx.records import Predictions, Subject
 from qx.worker.arrays import Split
 from qx.worker.build import PROBE
@@ -26,27 +25,25 @@ ROUNDING = 1e-4
 
 def run(job: EvaluateJob, channel: Channel) -> None:
     """Answer with samples for each metric; one that fails is told by itself."""
-    folder = Path(job.artifact)
-    manifest = Manifest.read(folder)
     metrics = (*job.artifact_metrics, *job.prediction_metrics)
     measured: dict[str, Any] = {}
     if job.artifact_metrics:
-        host = host_of_artifact(job, manifest, metrics)
-        data = manifest.artifact(folder)
+        host = host_of_artifact(job, metrics)
+        data = job.artifact.record()
         for metric in job.artifact_metrics:
             channel.stage(f"measure {metric.name}")
             measured[metric.name] = samples_or_failure(job, host, metric.name, data)
 
     channel.stage("import")
-    import_runtime(manifest)
+    import_runtime(job)
     channel.stage("load")
     seed_everything(job.seed)
-    host = host_of_artifact(job, manifest, metrics)
-    subject = load(job, manifest, folder, host)
+    host = host_of_artifact(job, metrics)
+    subject = load(job, host)
     marker = MarkTaker(time.monotonic_ns())
     loaded = marker.mark("load")
     channel.stage("probe")
-    hold_to_probe(subject, folder.parent / PROBE, exact=job.threads == 1)
+    hold_to_probe(subject, Path(job.artifact.folder).parent / PROBE, exact=job.threads == 1)
     channel.stage("predict")
     split = Split.read(Path(job.inputs))
     outputs = _predict(subject, split, job.batch_size, channel)

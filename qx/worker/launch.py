@@ -11,7 +11,6 @@ from attrs import asdict
 
 from qx.host import Host
 from qx.jobs import LaunchJob
-from qx.manifest import Manifest
 from qx.records import Block, Context, Fresh, Mark, Subject
 from qx.worker.channel import Channel
 from qx.worker.memory import MarkTaker
@@ -25,16 +24,14 @@ def run(job: LaunchJob, channel: Channel) -> None:
     """Start up, taking marks, then obey commands until the host hangs up."""
     marker = MarkTaker(job.spawned_ns)
     marks = [marker.mark("spawn")]
-    folder = Path(job.artifact)
-    manifest = Manifest.read(folder)
 
     channel.stage("import")
-    import_runtime(manifest)
+    import_runtime(job)
     marks.append(marker.mark("imports"))
 
     channel.stage("load")
     seed_everything(job.seed)
-    subject = load(job, manifest, folder, host_of_artifact(job, manifest))
+    subject = load(job, host_of_artifact(job))
     marks.append(marker.mark("load"))
 
     channel.stage("first_answer")
@@ -43,7 +40,7 @@ def run(job: LaunchJob, channel: Channel) -> None:
     marks.append(marker.mark("first_answer"))
     channel.answer(marks=[asdict(mark) for mark in marks])
 
-    launch = _Launch(job, subject, natives, marks, marker, host_of_artifact(job, manifest, job.metrics))
+    launch = _Launch(job, subject, natives, marks, marker, host_of_artifact(job, job.metrics))
     for command in channel.commands():
         try:
             channel.answer(**launch.obey(channel, **command))

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import psutil
 
-from qx.manifest import Manifest
 from qx.worker.arrays import Split
 from qx.worker.build import PROBE
 from qx.worker.evaluate import hold_to_probe
@@ -29,17 +28,15 @@ WATCHED, WATCHED_AT_MOST = 0.4, 10.0
 
 def run(job: ServeJob, channel: Channel) -> None:
     """Load the artifact, hold it to its probe, serve every batch size, and answer with what was seen."""
-    folder = Path(job.artifact)
-    manifest = Manifest.read(folder)
     channel.stage("import")
-    absent = [name for name in manifest.imports if not _imported(name)]
-    import_runtime(manifest)
+    absent = [name for name in job.artifact.imports if not _imported(name)]
+    import_runtime(job)
     runtime = _top_level()
     channel.stage("load")
     seed_everything(job.seed)
-    subject = load(job, manifest, folder, host_of_artifact(job, manifest))
+    subject = load(job, host_of_artifact(job))
     channel.stage("probe")
-    probe = folder.parent / PROBE
+    probe = Path(job.artifact.folder).parent / PROBE
     hold_to_probe(subject, probe, exact=job.threads == 1)
     channel.stage("serve")
     split = Split.read(Path(job.inputs))

@@ -9,50 +9,48 @@ from typing import Any
 
 from qx.errors import PluginError
 from qx.host import Host, Reference
-from qx.jobs import Job
-from qx.manifest import Manifest
+from qx.jobs import ArtifactJob
 from qx.records import Subject
 from qx.worker.plugins import context_for, host_for, options_of
 
 
-def import_runtime(manifest: Manifest) -> None:
+def import_runtime(job: ArtifactJob) -> None:
     """Import the modules of the runtime, before any plugin."""
-    manifest.loader.extend_search_path()
-    for module in manifest.imports:
+    job.artifact.loader.extend_search_path()
+    for module in job.artifact.imports:
         import_module(module)
 
 
-def host_of_artifact(job: Job, manifest: Manifest, metrics: tuple[Reference, ...] = ()) -> Host:
+def host_of_artifact(job: ArtifactJob, metrics: tuple[Reference, ...] = ()) -> Host:
     """A host of the plugins that serving this artifact can take."""
-    return host_for(job, (manifest.loader, manifest.config, manifest.workload, *metrics))
+    stored = job.artifact
+    return host_for(job, (stored.loader, stored.config, stored.workload, *metrics))
 
 
-def load(job: Job, manifest: Manifest, folder: Path, host: Host) -> Subject:
+def load(job: ArtifactJob, host: Host) -> Subject:
     """Have the artifact's loader load it."""
+    loader = job.artifact.loader.name
     context = context_for(
         job,
-        options=options_of(host, manifest.loader.name, {}),
-        folder=folder,
-        rebuild=_rebuilder(job, manifest, host),
+        options=options_of(host, loader, {}),
+        folder=Path(job.artifact.folder),
+        rebuild=_rebuilder(job, host),
     )
-    subject: Subject = host.call(
-        manifest.loader.name, "load", artifact=manifest.artifact(folder), context=context
-    )
+    subject: Subject = host.call(loader, "load", artifact=job.artifact.record(), context=context)
     for step in ("prepare", "call", "outputs"):
         if not callable(getattr(subject, step, None)):
-            raise PluginError(
-                f"{manifest.loader.name}: load gave a {type(subject).__name__} without {step}()"
-            )
+            raise PluginError(f"{loader}: load gave a {type(subject).__name__} without {step}()")
     return subject
 
 
-def _rebuilder(job: Job, manifest: Manifest, host: Host) -> Callable[[], Any]:
+def _rebuilder(job: ArtifactJob, host: Host) -> Callable[[], Any]:
     def rebuild() -> Any:
         from qx.worker.modules import converted, example_inputs, fp32_model
 
-        name, options = manifest.workload.name, manifest.workload_options
-        model = fp32_model(host, job, name, options, quantizable=manifest.quantizable)
+        stored = job.artifact
+        name, options = stored.workload.name, stored.workload_options
+        model = fp32_model(host, job, name, options, quantizable=stored.quantizable)
         examples = example_inputs(host, job, name, options, 1)
-        return converted(host, job, manifest.config.name, manifest.config_options, model, examples)
+        return converted(host, job, stored.config.name, stored.config_options, model, examples)
 
     return rebuild

@@ -31,7 +31,7 @@ def test_it_copies_the_artifact_where_it_is_wanted(qx: Qx, toy: Any, tmp_path: P
     assert done.out == "new/place\n"
     made = {path.name: path.read_bytes() for path in (tmp_path / "new" / "place").iterdir()}
     assert sorted(made) == ["manifest.json", "model.npz"]
-    assert json.loads(made["manifest.json"])["config"]["name"] == "toy_fp32"
+    assert json.loads(made["manifest.json"])["origin"]["config"]["name"] == "toy_fp32"
     again = qx("quantize", "-c", "toy_fp32", *toy.arguments())
     assert "found in the cache" in again.err
     assert {path.name: path.read_bytes() for path in Path(again.out.strip()).iterdir()} == made

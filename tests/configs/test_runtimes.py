@@ -20,7 +20,8 @@ from torch import nn
 from qx import Artifact, Context, Unsupported
 from qx.environment import cpu_numbers
 from qx.host import Host
-from qx.jobs import ServeJob
+from qx.jobs import ServeJob, StoredArtifact
+from qx.manifest import Manifest
 from qx.recording import Recording
 from qx.runner.processes import Processes
 from qx.worker.arrays import Split
@@ -299,9 +300,20 @@ def test_as_many_threads_work_as_are_asked_for(
     (folder,) = (word for word in done.out.split() if (Path(word) / "manifest.json").is_file())
     noise = np.random.default_rng(0).standard_normal((256, 3, 32, 32), dtype=np.float32)
     Split({"image": noise}, None, (), "noise").write(tmp_path)
+    host, manifest = Host.discover(), Manifest.read(Path(folder))
+    loader = host.get("loader", manifest.loader)
+    stored = StoredArtifact(
+        folder=folder,
+        files=tuple(manifest.files),
+        details=manifest.details,
+        loader=loader.reference,
+        imports=loader.record.imports,
+        config=host.get("config", config).reference,
+        workload=host.get("workload", "digits_cnn").reference,
+    )
     job = ServeJob(
         threads=threads,
-        artifact=folder,
+        artifact=stored,
         inputs=str(tmp_path),
         batch_sizes=(1,),
         outputs=str(tmp_path / "outputs.npy"),

@@ -41,12 +41,12 @@ def again(qx: Callable[..., Any], digits: Any, cache: Path, tmp_path_factory: py
 
 
 def artifact_files(cache: Path, cell: dict[str, Any]) -> dict[str, str]:
-    """SHA-256 of every file in the build of a cell, but for the record of how long it took."""
+    """SHA-256 of the files in the build of a cell, but for the record of how long it took and its digest."""
     build = cache / "builds" / cell["build"]
     return {
         str(path.relative_to(build)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(build.rglob("*"))
-        if path.is_file() and path.name != "build.json"
+        if path.is_file() and path.name not in ("build.json", "digests.json")
     }
 
 

@@ -21,7 +21,7 @@ import pytest
 from attrs import asdict
 
 from qx.errors import DataError, UsageError
-from qx.host import Reference
+from qx.host import Host, Reference
 from qx.jobs import (
     JOBS,
     BuildJob,
@@ -35,6 +35,7 @@ from qx.jobs import (
     LaunchJob,
     ServeJob,
     SpinJob,
+    StoredArtifact,
     TrainJob,
     WatchJob,
     from_json,
@@ -207,9 +208,15 @@ def test_an_artifact_gives_what_the_converted_module_gave(digits: Any, cache: Pa
 
 
 def evaluate(processes: Processes, artifact: Path, inputs: Path, outputs: Path) -> dict[str, Any]:
-    job = EvaluateJob(
-        engine="x86", artifact=str(artifact), inputs=str(inputs), batch_size=100, outputs=str(outputs)
+    host = Host.discover()
+    stored = StoredArtifact(
+        folder=str(artifact),
+        files=["model.pt"],
+        loader=host.get("loader", "torch_eager").reference,
+        config=host.get("config", "fp32_baseline").reference,
+        workload=host.get("workload", "digits_cnn").reference,
     )
+    job = EvaluateJob(engine="x86", artifact=stored, inputs=str(inputs), batch_size=100, outputs=str(outputs))
     return processes.run(job, "evaluate", timeout=300)
 
 
@@ -309,6 +316,9 @@ def test_weights_that_do_not_fit_are_named(tmp_path: Path, name: str, words: str
 def test_a_job_is_the_same_after_its_travel(kind: type) -> None:
     """Every job is one line of JSON from which the same job comes: any executor can carry it."""
     one, two = Reference("one", "package.one"), Reference("two", "file", "/two.py", "it", "dist", "1.0")
+    stored = StoredArtifact(
+        folder="f", files=["a"], details={"b": [1]}, notes=["c"], loader=one, config=two, workload=one
+    )
     fields: dict[type, dict[str, Any]] = {
         InspectJob: {"workload": one, "weights": "w.pt"},
         DataJob: {"workload": one, "cache": "c", "calibration_counts": (3, 4), "training": True},
@@ -323,7 +333,7 @@ def test_a_job_is_the_same_after_its_travel(kind: type) -> None:
             "folder": "f",
         },
         LaunchJob: {
-            "artifact": "a",
+            "artifact": stored,
             "inputs": "i",
             "batch_sizes": [1, 32],
             "metrics": [two],
@@ -331,12 +341,12 @@ def test_a_job_is_the_same_after_its_travel(kind: type) -> None:
             "cpus": [0, 1],
             "wrappers": [one],
         },
-        EvaluateJob: {"artifact": "a", "inputs": "i", "batch_size": 5, "outputs": "o"},
+        EvaluateJob: {"artifact": stored, "inputs": "i", "batch_size": 5, "outputs": "o"},
         DeriveJob: {"samples": "s", "baseline": "b", "batch_sizes": (1,), "metrics": (one,)},
         TrainJob: {"workload": one, "cache": "c", "output": "o", "workload_options": {"epochs": 2}},
         SpinJob: {},
         DescribeJob: {},
-        ServeJob: {"artifact": "a", "inputs": "i", "batch_sizes": (1, 3), "outputs": "o"},
+        ServeJob: {"artifact": stored, "inputs": "i", "batch_sizes": (1, 3), "outputs": "o"},
         ExamineJob: {"workload": one, "weights": None, "cache": "c"},
     }
     fields[WatchJob] = {"job": SpinJob(seed=3), "absent": ("numpy",), "folder": "f"}

@@ -1,0 +1,570 @@
+"""The cache after damage: whatever became of a build or a split, it is made anew, and nobody is misled."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from attrs import define, field
+
+from qx.cli.display import Lines
+from qx.digests import write_digests
+from qx.errors import PluginError
+from qx.host import Host, Reference
+from qx.jobs import DataJob, Job
+from qx.runner.builds import Build, build
+from qx.runner.preparation import Prepared, prepare
+from qx.runner.processes import Processes
+from qx.runner.request import Request, cell_of
+from qx.runner.settings import variants
+
+MODULE = """
+    from qx import Config, hookimpl
+
+    @hookimpl
+    def describe():
+        return Config(name="{name}", summary="The module as it is.")
+
+    @hookimpl
+    def convert(model):
+        return model
+"""
+
+
+@define
+class InThisProcess:
+    """Does jobs here, by the code that does them in processes, so that each takes milliseconds."""
+
+    jobs: int = 0
+    answers: dict[str, Any] = field(factory=dict)
+
+    def run(self, job: Job, name: str = "", *, timeout: float = 0.0) -> dict[str, Any]:
+        """Do the job and give its answer."""
+        self.jobs += 1
+        import_module(f"qx.worker.{job.do}").run(job, self)
+        return self.answers
+
+    def stage(self, name: str) -> None:
+        """As of a channel."""
+
+    def progress(self, done: float, text: str) -> None:
+        """As of a channel."""
+
+    def answer(self, **fields: Any) -> None:
+        """As of a channel."""
+        self.answers = fields
+
+
+@pytest.fixture(scope="module", autouse=True)
+def torch_as_it_was() -> Iterator[None]:
+    """A build sets threads and generators of its process."""
+    import torch
+
+    threads, state, legacy = torch.get_num_threads(), torch.get_rng_state(), np.random.get_state()
+    yield
+    torch.set_num_threads(threads)
+    torch.set_rng_state(state)
+    np.random.set_state(legacy)
+
+
+# What can become of a file, of a folder, and of what qx has written about them ----------------------
+
+#: Ways in which a file can cease to be what was written, whatever is in it.
+FILE_DAMAGE: Mapping[str, Callable[[Path], object]] = {
+    "empty": lambda path: path.write_bytes(b""),
+    "half": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "longer": lambda path: path.write_bytes(path.read_bytes() + b"0"),
+    "one bit": lambda path: path.write_bytes(flipped(path.read_bytes())),
+    "missing": lambda path: path.unlink(),
+    "a folder": lambda path: (path.unlink(), path.mkdir(), (path / "inner").mkdir()),
+    "a pipe": lambda path: (path.unlink(), os.mkfifo(path)),
+    "a link to the same bytes": lambda path: moved_away(path),
+    "a link to itself": lambda path: (path.unlink(), path.symlink_to(path.name)),
+    "a link without end": lambda path: (path.unlink(), path.symlink_to("/dev/zero")),
+    "a link to nowhere": lambda path: (path.unlink(), path.symlink_to("nowhere")),
+}
+
+#: Ways in which the folder of an entry can cease to be one.
+FOLDER_DAMAGE: Mapping[str, Callable[[Path], object]] = {
+    "empty": lambda place: (shutil.rmtree(place), place.mkdir()),
+    "a file": lambda place: (shutil.rmtree(place), place.write_text("what is this?")),
+    "a pipe": lambda place: (shutil.rmtree(place), os.mkfifo(place)),
+    "a link to the same files": lambda place: moved_away(place),
+    "a link to itself": lambda place: (shutil.rmtree(place), place.symlink_to(place.name)),
+    "a link to nowhere": lambda place: (shutil.rmtree(place), place.symlink_to("nowhere")),
+}
+
+DEEP = b"[" * 100_000
+#: What a JSON file may hold that is not what was written.
+JSON_DAMAGE: Mapping[str, bytes] = {
+    "a list": b"[]",
+    "a number": b"7",
+    "null": b"null",
+    "no fields": b"{}",
+    "no JSON": b"{",
+    "no text": b"\xff\xfe\x00",
+    "nested deep": DEEP,
+    "nested deep in a field": b'{"version": ' + DEEP,
+    "not a number": b'{"version": NaN}',
+    "a number of many digits": b'{"version": ' + b"9" * 5000 + b"}",
+    "very long": b" " * (17 << 20),
+}
+
+
+def flipped(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+def moved_away(path: Path) -> Path:
+    """Put a link in place of a file or folder, to where it now lies."""
+    elsewhere = path.parent.parent / f"{path.name}-elsewhere"
+    path.rename(elsewhere)
+    path.symlink_to(elsewhere)
+    return elsewhere
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def reads_everything() -> bool:
+    """Whether modes mean nothing to this user, as to root."""
+    with tempfile.NamedTemporaryFile() as file:
+        Path(file.name).chmod(0)
+        return os.access(file.name, os.R_OK)
+
+
+# Builds -------------------------------------------------------------------------------------------
+
+
+@define
+class Bench:
+    """Builds one config of the toy in this process."""
+
+    host: Host
+    request: Request
+    prepared: Prepared
+    config: str = "module"
+
+    def build(self, processes: InThisProcess | None = None) -> tuple[Build, int]:
+        """The build, and how many jobs it took."""
+        processes = processes or InThisProcess()
+        (variant,) = variants(self.host.get("config", self.config), {})
+        cell = cell_of("toy", variant, self.request)
+        built = build(self.host, self.request, self.prepared, cell, processes, Lines())
+        return built, processes.jobs
+
+
+@pytest.fixture(scope="module")
+def bench(
+    toy: Any, write_plugin: Callable[[str, str], str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Bench]:
+    """The toy, prepared once; its cache is of this module."""
+    plugins = [write_plugin(name, MODULE.format(name=name)) for name in ("module", "other")]
+    host = Host.discover([*toy.plugins, *plugins])
+    request = Request(workload="toy", weights=toy.weights)
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        Processes(tmp_path_factory.mktemp("logs")) as processes,
+    ):
+        patch.setenv("QX_CACHE", str(tmp_path_factory.mktemp("cache")))
+        prepared = prepare(host, request, host.get("workload", "toy"), processes, Lines(), {}, ())
+        yield Bench(host, request, prepared)
+
+
+@pytest.fixture
+def whole(bench: Bench) -> Build:
+    """A build in the cache as it was written."""
+    bench.build()
+    built, jobs = bench.build()
+    assert (built.cached, jobs) == (True, 0)
+    return built
+
+
+def expect_built_anew(bench: Bench, whole: Build, before: Mapping[str, bytes], told: Any) -> None:
+    """The next build is as if nothing had been there, and says so; the one after finds it."""
+    place = whole.artifact.parent
+    told.readouterr()
+    built, jobs = bench.build()
+    assert (built.cached, jobs, built.key) == (False, 1, whole.key)
+    assert (built.manifest, built.stored) == (whole.manifest, whole.stored)
+    now = contents(place)
+    assert now.keys() == before.keys()
+    # How long it took differs, and so do the digests of that.
+    assert {name for name in now if now[name] != before[name]} <= {"build.json", "digests.json"}
+    assert not any(path.is_symlink() for path in (place, *place.rglob("*")))
+    (line,) = told.readouterr().err.splitlines()
+    assert line.startswith("qx: toy/module: its build in the cache is damaged (")
+    assert line.endswith("); it is built anew")
+    assert bench.build()[1] == 0
+
+
+FILES = ("artifact/model.pt", "artifact/manifest.json", "probe.npz", "build.json", "digests.json")
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("kind", FILE_DAMAGE)
+def test_a_build_with_a_damaged_file_is_built_anew(
+    bench: Bench, whole: Build, capsys: Any, file: str, kind: str
+) -> None:
+    """Any change of any file is found, nothing is waited for, and the build is made as if none were there."""
+    before = contents(whole.artifact.parent)
+    FILE_DAMAGE[kind](whole.artifact.parent / file)
+    expect_built_anew(bench, whole, before, capsys)
+
+
+@pytest.mark.parametrize("folder", ["", "artifact"])
+@pytest.mark.parametrize("kind", FOLDER_DAMAGE)
+def test_a_build_that_is_no_longer_a_folder_of_its_own_is_built_anew(
+    bench: Bench, whole: Build, capsys: Any, folder: str, kind: str
+) -> None:
+    """Whatever lies where a build or its artifact was is put away, and what a link leads to stays."""
+    place = whole.artifact.parent
+    before = contents(place)
+    elsewhere = FOLDER_DAMAGE[kind](place / folder)
+    expect_built_anew(bench, whole, before, capsys)
+    if isinstance(elsewhere, Path) and not folder:
+        assert contents(elsewhere) == before
+
+
+@pytest.mark.skipif(reads_everything(), reason="this user reads what nobody may read")
+@pytest.mark.parametrize("file", [*FILES, "artifact", ""])
+def test_a_build_that_may_not_be_read_is_built_anew(
+    bench: Bench, whole: Build, capsys: Any, file: str
+) -> None:
+    """A file or folder without any permission is as good as none."""
+    before = contents(whole.artifact.parent)
+    (whole.artifact.parent / file).chmod(0)
+    expect_built_anew(bench, whole, before, capsys)
+
+
+@pytest.mark.parametrize("kind", JSON_DAMAGE)
+def test_digests_that_are_none_are_damage(bench: Bench, whole: Build, capsys: Any, kind: str) -> None:
+    """Whatever stands in the file of digests, which nothing vouches for, is read without harm."""
+    before = contents(whole.artifact.parent)
+    (whole.artifact.parent / "digests.json").write_bytes(JSON_DAMAGE[kind])
+    expect_built_anew(bench, whole, before, capsys)
+
+
+ZEROS = {"size": 0, "sha256": "0" * 64}
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        *({name: ZEROS} for name in ("../build.json", "/etc/passwd", "", ".", "a\nb", "a//b", "missing")),
+        *({"build.json": value} for value in (None, [], "text", {}, {**ZEROS, "size": "0"})),
+        *({"build.json": {**ZEROS, "size": size}} for size in (-1, 10**30, 1.5, True)),
+        {"build.json": {**ZEROS, "sha256": None}},
+        {"build.json": {**ZEROS, "more": 1}},
+        {},
+        [],
+    ],
+    ids=str,
+)
+def test_digests_of_no_files_are_damage(bench: Bench, whole: Build, capsys: Any, files: Any) -> None:
+    """Names that lead out of the folder, and sizes and sums that are none, are read without harm."""
+    before = contents(whole.artifact.parent)
+    (whole.artifact.parent / "digests.json").write_text(json.dumps({"version": 1, "files": files}))
+    expect_built_anew(bench, whole, before, capsys)
+
+
+@pytest.mark.parametrize("file", ["artifact/manifest.json", "build.json"])
+@pytest.mark.parametrize("kind", JSON_DAMAGE)
+def test_records_that_are_none_are_damage_though_their_digests_are_right(
+    bench: Bench, whole: Build, capsys: Any, file: str, kind: str
+) -> None:
+    """A file with the right digest, which says nothing that qx would have written, is read without harm."""
+    place = whole.artifact.parent
+    before = contents(place)
+    (place / file).write_bytes(JSON_DAMAGE[kind])
+    write_digests(place)
+    expect_built_anew(bench, whole, before, capsys)
+
+
+def strange_file(name: Any) -> Callable[[dict[str, Any]], object]:
+    return lambda manifest: manifest.update(files={name: manifest["files"]["model.pt"]})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        strange_file("../probe.npz"),
+        strange_file("/etc/passwd"),
+        strange_file("artifact/../model.pt"),
+        strange_file("model\n.pt"),
+        strange_file("other.pt"),
+        lambda manifest: manifest.update(files=["model.pt"]),
+        lambda manifest: manifest.update(files={"model.pt": 5}),
+        lambda manifest: manifest["files"]["model.pt"].update(sha256="0" * 64),
+        lambda manifest: manifest.update(details=[]),
+        lambda manifest: manifest.update(notes="a note"),
+        lambda manifest: manifest.update(notes=[1]),
+        lambda manifest: manifest.update(origin=None),
+        lambda manifest: manifest.update(loader="no_such_loader"),
+        lambda manifest: manifest.update(loader={"name": "torch_eager", "module": "os"}),
+        lambda manifest: manifest.update(imports=["antigravity"]),
+        lambda manifest: manifest.update(version=1),
+        lambda manifest: manifest.pop("loader"),
+    ],
+)
+def test_a_manifest_that_names_what_it_may_not_is_damage(
+    bench: Bench, whole: Build, capsys: Any, change: Callable[[dict[str, Any]], object]
+) -> None:
+    """Files elsewhere, loaders that there are not and modules to import are refused, whatever the digests."""
+    place = whole.artifact.parent
+    before = contents(place)
+    manifest = json.loads(before["artifact/manifest.json"])
+    change(manifest)
+    (place / "artifact" / "manifest.json").write_text(json.dumps(manifest))
+    write_digests(place)
+    expect_built_anew(bench, whole, before, capsys)
+
+
+@pytest.mark.parametrize("record", [{"key": "another"}, {"seconds": "long"}, {"seconds": None}], ids=str)
+def test_a_record_of_another_build_is_damage(
+    bench: Bench, whole: Build, capsys: Any, record: dict[str, Any]
+) -> None:
+    """What was built under another key, or does not say how long it took, is not taken."""
+    place = whole.artifact.parent
+    before = contents(place)
+    (place / "build.json").write_text(json.dumps(json.loads(before["build.json"]) | record))
+    write_digests(place)
+    expect_built_anew(bench, whole, before, capsys)
+
+
+def test_one_build_is_not_taken_for_another(bench: Bench, whole: Build, capsys: Any) -> None:
+    """The whole folder of another config's build, put in the place, is found out."""
+    place = whole.artifact.parent
+    before = contents(place)
+    other = Bench(bench.host, bench.request, bench.prepared, "other").build()[0]
+    shutil.rmtree(place)
+    shutil.copytree(other.artifact.parent, place)
+    expect_built_anew(bench, whole, before, capsys)
+
+
+def test_the_plugins_that_serve_a_build_are_those_of_the_host(bench: Bench, whole: Build) -> None:
+    """Loader, config and workload are imported from where this run found them; no manifest names a place."""
+    stored = whole.stored
+    for kind, reference in (
+        ("loader", stored.loader),
+        ("config", stored.config),
+        ("workload", stored.workload),
+    ):
+        assert reference == bench.host.get(kind, reference.name).reference
+    assert stored.imports == ("torch",)
+    text = (whole.artifact / "manifest.json").read_text()
+    assert not any(word in text for word in ("qx_plugins", ".py", '"module":'))
+
+
+STRAY = """
+    import os
+    from qx import Artifact, Config, hookimpl
+
+    @hookimpl
+    def describe():
+        return Config(name="stray", summary="Gives a file that is none of its own.")
+
+    @hookimpl
+    def convert(model, context):
+        open(context.folder / "model.npz", "w").close()
+        (context.folder / "inner").mkdir()
+        os.symlink("model.npz", context.folder / "link")
+        os.symlink(context.folder, context.folder / "inner" / "back")
+        return Artifact(folder=context.folder, files=[{name!r}], loader="toy_numpy")
+"""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("../model.npz", "inner/../model.npz", "./model.npz", "/etc/passwd", "model\n"),
+        *("link", "inner", "inner/back/model.npz", "missing"),
+    ],
+)
+def test_an_artifact_is_of_regular_files_in_its_folder(
+    bench: Bench, toy: Any, write_plugin: Callable[[str, str], str], name: str
+) -> None:
+    """A config that gives a path which leads elsewhere, or a link, is told so in one line."""
+    host = Host.discover([*toy.plugins, write_plugin("stray", STRAY.format(name=name))])
+    with pytest.raises(PluginError, match="stray: convert gave an artifact with") as caught:
+        Bench(host, bench.request, bench.prepared, "stray").build()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_more_is_no_damage(bench: Bench, whole: Build) -> None:
+    """What a runtime keeps beside the files of an artifact does not cost a build."""
+    (whole.artifact / "compiled.cache").write_bytes(b"0")
+    assert bench.build()[1] == 0
+    (whole.artifact / "compiled.cache").unlink()
+
+
+def test_of_two_runs_that_build_the_same_the_first_to_end_is_kept(bench: Bench, whole: Build) -> None:
+    """The other run takes that one, whole, and leaves nothing of its own."""
+    place = whole.artifact.parent
+    shutil.rmtree(place)
+    inner: list[Build] = []
+
+    class Meanwhile(InThisProcess):
+        def run(self, job: Job, name: str = "", *, timeout: float = 0.0) -> dict[str, Any]:
+            answer = super().run(job, name, timeout=timeout)
+            inner.append(bench.build()[0])
+            return answer
+
+    outer, _ = bench.build(Meanwhile())
+    assert [outer] == inner
+    assert [path for path in place.parent.iterdir() if path.name.startswith(".")] == []
+    assert bench.build()[1] == 0
+
+
+# Splits -------------------------------------------------------------------------------------------
+
+
+@define
+class Data:
+    """Lays down the toy's data in this process."""
+
+    job: DataJob
+
+    def lay_down(self) -> dict[str, Any]:
+        """What the job tells."""
+        return InThisProcess().run(self.job)
+
+    @property
+    def place(self) -> Path:
+        """The evaluation split."""
+        answer = self.lay_down()
+        return Path(answer["folder"]) / answer["evaluation"]
+
+
+@pytest.fixture(scope="module")
+def data(toy: Any, tmp_path_factory: pytest.TempPathFactory) -> Data:
+    """The toy's data, in a cache of their own."""
+    workload = Host.discover(toy.plugins).get("workload", "toy").reference
+    assert isinstance(workload, Reference)
+    return Data(DataJob(workload=workload, cache=str(tmp_path_factory.mktemp("cache"))))
+
+
+def expect_laid_down_anew(data: Data, place: Path, before: Mapping[str, bytes]) -> None:
+    """The next job lays the split down as it was, and tells; the one after finds it."""
+    answer = data.lay_down()
+    assert answer["damaged"].keys() == {place.name} == {answer["evaluation"]}
+    assert contents(place) == before
+    assert not any(path.is_symlink() for path in (place, *place.rglob("*")))
+    assert data.lay_down()["damaged"] == {}
+
+
+@pytest.mark.parametrize("file", ["input_0.npy", "labels.npy", "split.json", "digests.json"])
+@pytest.mark.parametrize("kind", FILE_DAMAGE)
+def test_a_split_with_a_damaged_file_is_laid_down_anew(data: Data, file: str, kind: str) -> None:
+    """Inputs, labels and names of classes that are not what was laid down are not evaluated with."""
+    place = data.place
+    before = contents(place)
+    FILE_DAMAGE[kind](place / file)
+    expect_laid_down_anew(data, place, before)
+
+
+@pytest.mark.parametrize("kind", FOLDER_DAMAGE)
+def test_a_split_that_is_no_longer_a_folder_is_laid_down_anew(data: Data, kind: str) -> None:
+    """Whatever lies where a split was is put away."""
+    place = data.place
+    before = contents(place)
+    FOLDER_DAMAGE[kind](place)
+    expect_laid_down_anew(data, place, before)
+
+
+@pytest.mark.parametrize("kind", JSON_DAMAGE)
+def test_a_split_whose_digests_are_none_is_laid_down_anew(data: Data, kind: str) -> None:
+    """Whatever stands in its file of digests."""
+    place = data.place
+    before = contents(place)
+    (place / "digests.json").write_bytes(JSON_DAMAGE[kind])
+    expect_laid_down_anew(data, place, before)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros(36, dtype=np.int64),
+        np.zeros(35, dtype=np.int64),
+        np.zeros((36, 2)),
+        np.array([object()] * 36, dtype=object),
+    ],
+    ids=["other labels", "too few", "another shape", "a pickle"],
+)
+def test_other_labels_are_found_out(data: Data, array: Any) -> None:
+    """An array that could be read, and is another one, is not taken; a pickle is not even opened."""
+    place = data.place
+    before = contents(place)
+    np.save(place / "labels.npy", array, allow_pickle=True)
+    expect_laid_down_anew(data, place, before)
+
+
+@pytest.mark.parametrize("missing", ["input_0.npy", "labels.npy", "split.json"])
+def test_a_split_without_digests_of_all_files_is_laid_down_anew(data: Data, missing: str) -> None:
+    """A file that nothing vouches for is not read."""
+    place = data.place
+    before = contents(place)
+    digests = json.loads(before["digests.json"])
+    del digests["files"][missing]
+    (place / "digests.json").write_text(json.dumps(digests))
+    expect_laid_down_anew(data, place, before)
+
+
+# Whole runs ---------------------------------------------------------------------------------------
+
+
+def test_a_run_after_damage_gives_what_a_run_before_gave(
+    qx: Callable[..., Any], toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With labels, weights and manifest changed: the same accuracy, no strange code, a line for each."""
+    monkeypatch.setenv("QX_CACHE", str(tmp_path / "cache"))
+    module = toy._write("module", MODULE.format(name="module"))
+    arguments = ["run", *toy.arguments(module), "-c", "module", "-m", "accuracy", "-m", "file_size"]
+    first = qx(*arguments, "--out", "first")
+    assert first.code == 0, first.err
+
+    ran = tmp_path / "ran"
+    strange = tmp_path / "strange.py"
+    strange.write_text(f"open({str(ran)!r}, 'w').close()")
+    builds = tmp_path / "cache" / "builds"
+    model = builds / first.cell("module")["build"] / "artifact" / "model.pt"
+    model.write_bytes(flipped(model.read_bytes()))
+    path = builds / first.cell("toy_fp32")["build"] / "artifact" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["loader"] = {"name": "toy_numpy", "module": "strange", "path": str(strange)}
+    size = path.stat().st_size
+    changed = path.write_text(json.dumps(manifest))
+    split = first.results["run"]["workloads"]["toy"]["evaluation_sha256"]
+    labels = tmp_path / "cache" / "splits" / split / "labels.npy"
+    np.save(labels, np.load(labels)[::-1])
+
+    second = qx(*arguments, "--out", "second")
+    assert second.code == 0, second.err
+    assert not ran.exists()
+    for config in ("module", "toy_fp32"):
+        accuracies = [done.measurement(config, "accuracy")["value"] for done in (first, second)]
+        assert accuracies[0] == accuracies[1] > 0.5
+        assert not second.cell(config)["build_cached"]
+    lines = [line for line in second.err.splitlines() if "damaged" in line]
+    assert sorted(lines) == [
+        "qx: toy/module: its build in the cache is damaged (artifact/model.pt does not have the bytes that "
+        "were written); it is built anew",
+        "qx: toy/toy_fp32: its build in the cache is damaged (artifact/manifest.json has "
+        f"{changed} bytes, and was written with {size}); it is built anew",
+        "qx: toy: data in the cache were damaged (labels.npy does not have the bytes that were written), and "
+        "are laid down anew",
+    ]
