@@ -15,6 +15,7 @@ from zlib import crc32
 from attrs import asdict, frozen
 
 from qx.description import Answers, Group
+from qx.errors import UsageError
 from qx.files import cache_folder, write_whole
 from qx.installed import Installation
 from qx.references import Reference, top_level_paths
@@ -77,6 +78,8 @@ class Memory:
 
     def write(self, group: Group, answers: Answers) -> None:
         """Keep what plugins that are in order said, where that can be; a cache may be read-only, or full."""
+        from qx.cache import open_folder
+
         ready = answers.ready
         if not ready.descriptions:
             return
@@ -91,10 +94,11 @@ class Memory:
                 "files": {path: stamp.text for path, stamp in files.items()},
                 "plugins": {_name(plugin): said.to_json() for plugin, said in ready.descriptions.items()},
             }
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Not into a cache that others can write: nothing of it would be believed.
+            open_folder(FOLDER)
             write_whole(self._file(group), json.dumps(content).encode())
             _remove_oldest(self._folder)
-        except (OSError, Unstable):
+        except (OSError, Unstable, UsageError):
             return
 
     def _require_older(self, stamp: Stamp) -> None:
