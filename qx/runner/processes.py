@@ -189,6 +189,8 @@ class Worker:
                 raise self._failure(message["failure"], message["cause"])
             else:
                 answer: dict[str, Any] = message["answer"]
+                # Where it dies now, waiting for a command, it does not die of what it was asked before.
+                self._stage = "wait"
                 return answer
 
     def kill(self) -> None:
