@@ -106,7 +106,7 @@ def run_beside(
             if cell in self.loops:
                 size, loops = task.batch_size, self.loops[cell]
                 counts = self.measured.warm_calls[cell][size], self.measured.calls[cell][size]
-                times = [list(self.measured.parts[cell, task.key][-1].values)] * (1 + len(loops))
+                times = [list(self.measured.pending[cell][-1][1].values)] * (1 + len(loops))
                 for index in self.order.sample(range(len(loops)), len(loops)):
                     times[1 + index] = loops[index].asked(*counts)
                 found[self.plan.cells[cell].config][-1].append(times)

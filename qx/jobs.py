@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from attrs import Factory, asdict, field, frozen
+from attrs import Factory, asdict, evolve, field, frozen
 
 from qx.fields import to_integers, to_strings
 from qx.records import Artifact
@@ -24,6 +24,10 @@ def _cpus(values: Iterable[int] | None) -> tuple[int, ...] | None:
 
 def _references(values: Iterable[Reference | Mapping[str, Any]]) -> tuple[Reference, ...]:
     return tuple(to_reference(value) for value in values)
+
+
+def _without(references: Iterable[Reference], name: str) -> tuple[Reference, ...]:
+    return tuple(reference for reference in references if reference.name != name)
 
 
 @frozen(kw_only=True)
@@ -163,6 +167,10 @@ class LaunchJob(ArtifactJob):
     #: The host's monotonic clock when the process was asked for, nanoseconds.
     spawned_ns: int
 
+    def without(self, metric: str) -> LaunchJob:
+        """Give the same job but for a metric."""
+        return evolve(self, metrics=_without(self.metrics, metric))
+
 
 @frozen(kw_only=True)
 class EvaluateJob(ArtifactJob):
@@ -175,6 +183,21 @@ class EvaluateJob(ArtifactJob):
     metric_options: Mapping[str, Mapping[str, Any]] = Factory(dict)
     #: Where to leave the outputs, as an ``.npy`` file.
     outputs: str
+    #: A folder that keeps what is finished, for a process that goes on where one died; None keeps nothing.
+    finished: str | None = None
+
+    @property
+    def metrics(self) -> tuple[Reference, ...]:
+        """The metrics of both phases, in the order in which they are measured."""
+        return (*self.artifact_metrics, *self.prediction_metrics)
+
+    def without(self, metric: str) -> EvaluateJob:
+        """Give the same job but for a metric."""
+        return evolve(
+            self,
+            artifact_metrics=_without(self.artifact_metrics, metric),
+            prediction_metrics=_without(self.prediction_metrics, metric),
+        )
 
 
 @frozen(kw_only=True)
@@ -190,6 +213,12 @@ class DeriveJob(Job):
     batch_sizes: tuple[int, ...] = field(converter=to_integers)
     metrics: tuple[Reference, ...] = field(default=(), converter=_references)
     metric_options: Mapping[str, Mapping[str, Any]] = Factory(dict)
+    #: A folder that keeps what is finished, for a process that goes on where one died; None keeps nothing.
+    finished: str | None = None
+
+    def without(self, metric: str) -> DeriveJob:
+        """Give the same job but for a metric."""
+        return evolve(self, metrics=_without(self.metrics, metric))
 
 
 @frozen(kw_only=True)

@@ -99,7 +99,9 @@ def _undecided(quantity: Quantity, axis: pareto.Axis, cells: Sequence[str]) -> U
     """Which cells an axis leaves to choose from, and how wide its intervals are."""
     best, *others = pareto.contenders(axis)
     widest = float(np.max(_half_widths(axis, best, others)))
-    half_width = math.expm1(widest) if quantity.relative else widest
+    # Values may lie so far apart that this is no number any more.
+    with np.errstate(over="ignore"):
+        half_width = float(np.expm1(widest)) if quantity.relative else widest
     return UndecidedResult(
         aim=quantity.metric.pick or "",
         metric=quantity.metric.name,

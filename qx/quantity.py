@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence, Set
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,8 @@ from qx.undisturbed import FEW, log_undisturbed, rank_of
 DRAWS = 1000
 #: Samples of these are not taken in launches.
 OF_ITEMS = ("exact", "per_item", "per_set")
+#: Values of a plugin's metric may be 1e149 and 1e-300, whose ratio is no number; that is dealt with.
+far_apart = partial(np.errstate, over="ignore", divide="ignore", invalid="ignore")
 
 
 @frozen(eq=False, slots=False)
@@ -185,6 +187,11 @@ class Quantity:
 
     def compare(self, ours: str, theirs: str, level: float = 0.95) -> stats.Difference | None:
         """How one cell compares with another; None where that cannot be said."""
+        difference = self._difference(ours, theirs, level)
+        return difference if difference is not None and difference.is_finite else None
+
+    @far_apart()
+    def _difference(self, ours: str, theirs: str, level: float) -> stats.Difference | None:
         kind = self.metric.compare
         if not self.comparable(ours, theirs):
             return None
@@ -239,6 +246,7 @@ class Quantity:
         plain: dict[str, Any] = without_nan(told)
         return plain
 
+    @far_apart()
     def _in_rounds(self, cell: str) -> dict[str, Any] | None:
         """How the cell compares with the baseline by ratios in every round: of all calls, disturbed or not.
 
@@ -258,6 +266,8 @@ class Quantity:
         if np.isnan(apart).all():
             return None
         compared = stats.ratio_interval(ratios, kind=kind)
+        if not compared.is_finite:
+            return None
         more = float(np.nanmean(apart))
         differs = abs(more) > np.log1p(self.metric.margin) and stats.control_alarm(
             stats.difference_interval(apart)
@@ -270,6 +280,7 @@ class Quantity:
             "differs": ("worse" if worse else "better") if differs else None,
         }
 
+    @far_apart()
     def axis(self, cells: Sequence[str]) -> pareto.Axis:
         """How much better each of these cells is than each other, with its margin."""
         margin, count = self.metric.margin, len(cells)

@@ -8,6 +8,7 @@ simulated again in ``tests/test_stats.py``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Literal, TypeAlias
 
@@ -63,6 +64,12 @@ class Difference:
     p: float | None
     method: str = ""
     reason: str = ""
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether its value and both ends of its interval are numbers, of ratios with a logarithm."""
+        numbers = (self.value, *(self.ci or ()))
+        return all(map(math.isfinite, numbers)) and (self.kind == "difference" or min(numbers) > 0)
 
 
 # Accuracy and other values per item ---------------------------------------------------------------

@@ -210,6 +210,8 @@ def _fixed(number: float, places: int, sign: str = "") -> str:
 
 def _places(half: float) -> int:
     """Decimal places that an uncertainty leaves: one digit of it, two where the first is 1."""
+    if not math.isfinite(half):
+        return 0
     mantissa, exponent = f"{half:.1e}".split("e")
     return max(0, (2 if mantissa.startswith("1") else 1) - 1 - int(exponent))
 

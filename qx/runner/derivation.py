@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Collection, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from qx.host import Entry
 from qx.jobs import DeriveJob
 from qx.recording import Recording, Series
 from qx.records import Metric
+from qx.runner.blame import Hangs, run_past_metrics
 from qx.runner.evaluation import unpromised
 from qx.runner.processes import Failure, MetricFailure
 from qx.runner.request import metric, references
@@ -26,9 +28,12 @@ def derive_all(
 
     From metrics that have failed in a cell nothing is derived, though they left samples.
     """
-    request, recording, failed = run.request, run.recording, part.state.metric_failures
+    recording, failed = run.recording, part.state.metric_failures
+    request = run.request
     exact = {entry.name for entry in run.chosen.metrics_of("artifact")}
+    records = {entry.name: metric(entry) for entry in entries}
     failures: dict[tuple[str, str], MetricFailure] = {}
+    hangs = Hangs()
     with tempfile.TemporaryDirectory(dir=run.processes.folder) as folder:
         paths = {cell: Path(folder) / f"{index}.npz" for index, cell in enumerate(cells)}
         for cell, path in paths.items():
@@ -36,7 +41,9 @@ def derive_all(
         # Where the baseline did not end well there is nothing to derive from it: not from the cell itself.
         nothing = Path(folder) / "nothing.npz"
         np.savez(nothing)
-        for cell, path in paths.items():
+        for index, (cell, path) in enumerate(paths.items()):
+            finished = Path(folder) / f"finished-{index}"
+            finished.mkdir()
             job = DeriveJob(
                 seed=request.seed,
                 wrappers=references(run.host.wrappers),
@@ -46,17 +53,21 @@ def derive_all(
                 batch_sizes=request.batch_sizes,
                 metrics=references(entries),
                 metric_options=run.chosen.metric_options,
+                finished=str(finished),
             )
+            row = cell.rpartition("/")[2]
             try:
-                answer = run.processes.run(job, f"derive-{cell.rpartition('/')[2]}", timeout=request.timeout)
+                _, measured, dropped = run_past_metrics(
+                    run.processes, job, row, hangs, timeout=request.timeout
+                )
             except Failure as failure:
-                for entry in entries:
-                    failures[cell, entry.name] = MetricFailure(failure.outcome, failure.cause)
-                continue
-            records = {entry.name: metric(entry) for entry in entries}
-            for given in answer["metrics"]:
+                # It was in no metric: what was derived until then is not known to be sound.
+                dropped = dict.fromkeys(records, MetricFailure(failure.outcome, failure.cause))
+                measured = {}
+            failures |= {(cell, name): failure for name, failure in dropped.items()}
+            for given in chain.from_iterable(measured.values()):
                 # One value is exact where all that it comes from is.
-                whole_truth = set(given.pop("read")) <= exact
+                whole_truth = set(given.pop("read", ())) <= exact
                 record = records[given["metric"]]
                 _record(recording, cell, {**given, "exact": whole_truth}, record, failures)
     return failures
@@ -73,10 +84,16 @@ def _record(
         failures[cell, record.name] = MetricFailure(given["outcome"], given["cause"])
     elif given["values"] is not None:
         items = len(recording.outputs.get(cell, ()))
-        if failure := unpromised(record, given, items):
+        if failure := unpromised(record, given, items, _waves(recording, cell)):
             failures[cell, record.name] = failure
         else:
             recording.add(cell, (record.name, given["batch_size"]), Series.plain(given))
+
+
+def _waves(recording: Recording, cell: str) -> int:
+    """How many waves the samples of a cell come from."""
+    series = recording.series.get(cell, {}).values()
+    return max((int(one.wave.max(initial=-1)) + 1 for one in series), default=0)
 
 
 def _arrays(recording: Recording, cell: str, failed: Collection[tuple[str, str]]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from qx.environment import usable_cpus
 from qx.jobs import EvaluateJob
 from qx.recording import Recording, Series
 from qx.records import Metric
+from qx.runner.blame import Hangs, run_past_metrics
 from qx.runner.preparation import Prepared
 from qx.runner.processes import Failure, MetricFailure
 from qx.runner.request import Chosen, metric, references
@@ -42,11 +43,13 @@ def evaluation_batch_size(prepared: Prepared) -> int:
 def evaluate_all(run: Run, part: Part) -> dict[str, Failure | Evaluated]:
     """Evaluate every built cell, as many side by side as their threads leave processors.
 
-    Gives for each cell how it failed, or which of its metrics did and what memory it takes.
+    Gives for each cell how it failed, or which of its metrics did and what memory it takes. A metric that
+    ends the process of a cell is not measured of it again, and what was finished before is kept.
     """
     request, state, cells = run.request, part.state, part.state.going()
     run.reporter.phase("evaluate", f"{part.ready.items} items, {len(cells)} cells")
     shares = dict.fromkeys(cells, 0.0)
+    hangs = Hangs()
 
     def one(cell: str) -> Failure | Evaluated:
         def progress(done: float, text: str) -> None:
@@ -54,22 +57,28 @@ def evaluate_all(run: Run, part: Part) -> dict[str, Failure | Evaluated]:
             run.reporter.step(sum(shares.values()) / len(shares), state.cells[cell].row)
 
         with tempfile.TemporaryDirectory(dir=run.processes.folder) as folder:
-            job = _job(run, part, cell, Path(folder) / "outputs.npy")
-            name = f"evaluate-{state.cells[cell].row}"
+            job = _job(run, part, cell, Path(folder))
             try:
-                answer = run.processes.run(job, name, timeout=request.timeout, progress=progress)
+                answer, measured, failures = run_past_metrics(
+                    run.processes,
+                    job,
+                    state.cells[cell].row,
+                    hangs,
+                    timeout=request.timeout,
+                    progress=progress,
+                )
             except Failure as failure:
                 return failure
             run.recording.outputs[cell] = np.load(job.outputs)
-        failed = _recorded(run.recording, cell, answer["metrics"], run.chosen, part.ready.items)
-        return Evaluated(failed, _launch_bytes(answer["memory"], max(request.batch_sizes) / job.batch_size))
+        failures |= _recorded(run.recording, cell, measured, run.chosen, part.ready.items)
+        return Evaluated(failures, _launch_bytes(answer["memory"], max(request.batch_sizes) / job.batch_size))
 
     with run.processes.side_by_side(usable_cpus() // request.threads) as pool:
         futures = {cell: pool.submit(one, cell) for cell in cells}
         return {cell: future.result() for cell, future in futures.items()}
 
 
-def _job(run: Run, part: Part, cell: str, outputs: Path) -> EvaluateJob:
+def _job(run: Run, part: Part, cell: str, folder: Path) -> EvaluateJob:
     return EvaluateJob(
         seed=run.request.seed,
         threads=part.state.cells[cell].threads,
@@ -81,7 +90,8 @@ def _job(run: Run, part: Part, cell: str, outputs: Path) -> EvaluateJob:
         artifact_metrics=references(part.metrics_of(run.chosen, "artifact")),
         prediction_metrics=references(part.metrics_of(run.chosen, "predictions")),
         metric_options=run.chosen.metric_options,
-        outputs=str(outputs),
+        outputs=str(folder / "outputs.npy"),
+        finished=str(folder),
     )
 
 
@@ -91,8 +101,13 @@ def _launch_bytes(memory: Mapping[str, float], scale: float) -> float:
     return (memory["loaded"] + max(1.0, scale) * working) * MIB
 
 
-def unpromised(record: Metric, given: Mapping[str, Any], items: int) -> MetricFailure | None:
-    """A failure where a metric gave not as many values as its record promises, or not their places."""
+def unpromised(
+    record: Metric, given: Mapping[str, Any], items: int, waves: int | None = None
+) -> MetricFailure | None:
+    """A failure where a metric gave not as many values as its record promises, or not their places.
+
+    ``waves`` is how many waves there are that values can come from; None leaves that unchecked.
+    """
     if record.phase == "derived" and record.samples == "per_block":
         places = [given.get(what, (-1,)) for what in ("waves", "rounds")]
         if min(place for each in places for place in each) < 0:
@@ -101,6 +116,10 @@ def unpromised(record: Metric, given: Mapping[str, Any], items: int) -> MetricFa
                 f"pass on `data.waves` and `data.rounds` of a metric of phase 'block'"
             )
             return MetricFailure("failed", cause)
+    last = max(given.get("waves", (-1,)))
+    if waves is not None and last >= waves:
+        cause = f"{record.name}: it gave samples of wave {last}, counted from 0, and there are {waves} waves"
+        return MetricFailure("failed", cause)
     count = len(given["values"])
     due = {"exact": 1, "per_set": 1, "per_item": items}.get(
         record.samples, 1 if record.phase == "fresh" else count
@@ -121,7 +140,7 @@ def _recorded(
             failures[name] = MetricFailure(given["outcome"], given["cause"])
         elif given["values"] is None:
             continue
-        elif failure := unpromised(records[name], given, items):
+        elif failure := unpromised(records[name], given, items, waves=0):
             failures[name] = failure
         else:
             recording.add(cell, (name, None), Series.plain(given))

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from attrs import Factory, define, frozen
 
 from qx.environment import usable_cpus
-from qx.host import Entry
+from qx.host import Entry, Reference
 from qx.jobs import LaunchJob, StoredArtifact
 from qx.recording import Key, Series
+from qx.records import CONTROL
+from qx.runner.blame import Hangs, fatal_metric
 from qx.runner.processes import Failure, MetricFailure
-from qx.runner.request import Cell, metric
+from qx.runner.request import Cell, metric, references
 from qx.runner.rounds import Task
 
 #: Fewer waves would give intervals that hold the truth less often than they claim: `qx.stats.enough`.
@@ -56,6 +58,11 @@ class Plan:
         return max(cell.threads for cell in self.cells.values())
 
     @property
+    def metrics(self) -> tuple[Reference, ...]:
+        """The metrics of both phases."""
+        return references((*self.fresh, *self.block))
+
+    @property
     def at_once(self) -> int:
         """Launches that do not get in each other's way."""
         return (len(self.cpus) or usable_cpus()) // self.threads
@@ -89,6 +96,9 @@ class Measured:
     launches: Counter[str] = Factory(Counter)
     #: Launches that died, each with what it died of.
     deaths: list[dict[str, Any]] = Factory(list)
+    #: How many launches of a cell died outside of all metrics.
+    own_deaths: Counter[str] = Factory(Counter)
+    hangs: Hangs = Factory(Hangs)
     #: Cells that were given up.
     failures: dict[str, Failure] = Factory(dict)
     metric_failures: dict[tuple[str, str], MetricFailure] = Factory(dict)
@@ -104,19 +114,39 @@ class Measured:
     warm_calls: dict[str, dict[int, int]] = Factory(dict)
     #: Cells whose times had not become steady when the warming ended, and at which batch size.
     unsteady: set[tuple[str, int]] = Factory(set)
-    #: Samples as they come, by cell and key; those of the baseline and the control come from all groups.
+    #: Samples of waves that a launch saw to their end, by cell and key; those of the baseline and the control
+    #: come from all groups.
     parts: dict[tuple[str, Key], list[Series]] = Factory(dict)
+    #: Samples of the wave that goes on, by cell: they count once it has come to its end.
+    pending: dict[str, list[tuple[Key, Series]]] = Factory(dict)
     #: Metrics that a cell has failed, or has nothing to give for: ``(cell, metric)``.
     dropped: set[tuple[str, str]] = Factory(set)
+    #: Cells whose launch, the one that goes on, was left by a metric that failed: it may have been damaged.
+    disturbed: set[str] = Factory(set)
+    #: Metrics that have given values of a cell: ``(cell, metric)``.
+    answered: set[tuple[str, str]] = Factory(set)
 
     def drop(self, cell: str, name: str, failure: MetricFailure | None = None) -> None:
         """Measure this metric of this cell no more: it has failed, or is not applicable."""
+        if (cell, name) in self.dropped:
+            return
         self.dropped.add((cell, name))
         if failure is not None:
             self.metric_failures[cell, name] = failure
 
-    def died(self, cell: str, failure: Failure) -> None:
-        """Count the death of a launch; a cell that dies too often, or hangs, is given up."""
+    def wanted(self, cell: str, name: str) -> bool:
+        """Whether a metric is to be measured of a cell; one that hung in others is dropped here."""
+        if (cell, name) not in self.answered and (skipped := self.hangs.skipped(name)) is not None:
+            self.drop(cell, name, skipped)
+        return (cell, name) not in self.dropped
+
+    def died(self, cell: str, failure: Failure, metrics: Collection[Reference]) -> None:
+        """Count a launch that ended badly while these metrics were measured in it, and forget its samples.
+
+        Where it was in one of them, that metric is dropped for the cell. Else it was the cell's own fault,
+        unless a metric had failed in that launch before: a cell that dies too often, or hangs, is given up.
+        """
+        self.pending.pop(cell, None)
         self.deaths.append(
             {
                 "cell": cell,
@@ -126,7 +156,22 @@ class Measured:
                 "cause": failure.cause,
             }
         )
-        deaths = sum(death["cell"] == cell for death in self.deaths)
+        remaining = [metric for metric in metrics if (cell, metric.name) not in self.dropped]
+        if (fatal := fatal_metric(failure, remaining)) is not None:
+            self.drop(cell, fatal, MetricFailure(failure.outcome, failure.cause))
+            row = cell.partition("/")[2]
+            # The control is the baseline: it says nothing of other cells that the baseline has not said.
+            if row != CONTROL:
+                self.hangs.note(fatal, row, failure)
+            return
+        if cell in self.disturbed:
+            return
+        self.own_deaths[cell] += 1
         # Whatever raised an error in loading will raise it again, and what hung would cost its time again.
-        if deaths > RETRIES or not failure.gone or failure.outcome == "timeout":
+        if self.own_deaths[cell] > RETRIES or not failure.gone or failure.outcome == "timeout":
             self.failures[cell] = failure
+
+    def complete(self, cell: str) -> None:
+        """Have the samples of the wave count of a cell whose launch saw it to its end."""
+        for key, series in self.pending.pop(cell, ()):
+            self.parts.setdefault((cell, key), []).append(series)

@@ -258,14 +258,17 @@ def _done(
             worker.close()
 
     def inspected() -> dict[str, Any]:
-        try:
-            return run(look, request.timeout)
-        except Failure as failure:
-            if over.is_set() or not failure.stage.startswith(ASKING):
-                raise
-            # A config that brings the process down when it is asked costs nobody else anything: its build
-            # tells.
-            return run(evolve(look, configs=()), request.timeout)
+        job = look
+        while True:
+            try:
+                return run(job, request.timeout)
+            except Failure as failure:
+                others = [asked for asked in job.configs if failure.stage != f"{ASKING}{asked.name}"]
+                if over.is_set() or len(others) == len(job.configs):
+                    raise
+                # A config that brings the process down when it is asked costs nobody else anything: its build
+                # tells.
+                job = evolve(job, configs=others)
 
     with processes.side_by_side(2) as pool:
         looked = pool.submit(inspected)

@@ -209,6 +209,8 @@ class Worker:
                 case messages.BadEnd(outcome, cause):
                     raise self._failure(outcome, _with_advice(cause))
                 case messages.Answer(fields):
+                    # Where it dies now, waiting for a command, it does not die of what it was asked before.
+                    self._stage = "wait"
                     return fields
 
     def kill(self) -> None:

@@ -31,6 +31,7 @@ from qx.runner.rounds import (
     round_seconds,
     warm_calls,
 )
+from qx.worker.samples import metric_in, stage_of
 
 #: Of the time that a wave leaves, so much is planned for rounds: how long they take is known but roughly.
 HEADROOM = 0.95
@@ -88,8 +89,10 @@ class _Group:
     counts: dict[Task, int] = Factory(dict)
     #: The fewest seconds that a call took while it warmed up in any wave so far, by cell and batch size.
     fastest: dict[str, dict[int, float]] = Factory(dict)
-    #: Waves of this group that are done.
+    #: Waves of this group that are done, and how many of them the baseline's launch saw to their end: in the
+    #: others there is nothing to compare with.
     waves: int = 0
+    whole_waves: int = 0
     #: What the last whole wave brought, in words.
     reached: str = ""
 
@@ -121,7 +124,7 @@ class _Group:
                 return "the baseline failed"
             if self.waves == 1 and not self.plan.block:
                 self._grant(self.plan.least_waves * len(self.plan.groups) * mean)
-            if self.waves < self.plan.least_waves:
+            if self.whole_waves < self.plan.least_waves:
                 continue
             ratios = self._ratios()
             if not ratios:
@@ -135,6 +138,7 @@ class _Group:
 
     def _wave(self) -> None:
         self.measured.waves += 1
+        self.measured.pending.clear()
         cells = self.alive
         self.order.shuffle(cells)
         began = time.monotonic()
@@ -151,6 +155,9 @@ class _Group:
         finally:
             for worker in launches.values():
                 worker.close()
+        for cell in launches:
+            self.measured.complete(cell)
+        self.whole_waves += self.plan.baseline in launches
 
     def _ready(self, cells: Sequence[str]) -> tuple[dict[str, Worker], dict[str, dict[int, float]]]:
         """A launch of every cell, warm, and the seconds that a call takes then, by cell and batch size.
@@ -188,14 +195,18 @@ class _Group:
     def _start(self, cell: str) -> Worker | None:
         while cell not in self.measured.failures:
             job = self.plan.job(self.plan.cells[cell], self.plan.artifacts[cell], time.monotonic_ns())
+            for reference in job.metrics:
+                if not self.measured.wanted(cell, reference.name):
+                    job = job.without(reference.name)
             worker = self.processes.start(job, f"launch-{cell.rpartition('/')[2]}")
             self.measured.launches[cell] += 1
+            self.measured.disturbed.discard(cell)
             try:
                 worker.answer(timeout=self.plan.timeout)
                 self._fresh(worker, cell)
             except Failure as failure:
                 worker.close()
-                self.measured.died(cell, failure)
+                self.measured.died(cell, failure, self.plan.metrics)
             else:
                 return worker
         return None
@@ -220,7 +231,7 @@ class _Group:
 
     def _count_out(self, times: Times, counted: Times, began: float) -> None:
         """Rounds of this wave, so that it and those that must follow fit what is left of the budget."""
-        due = self.plan.least_waves - self.waves
+        due = self.plan.least_waves - self.whole_waves
         if due <= 0:
             return
         tasks = self.plan.tasks
@@ -278,7 +289,7 @@ class _Group:
     def _lost(self, launches: dict[str, Worker], cell: str, failure: Failure) -> None:
         """A launch is lost in the middle of its wave."""
         launches.pop(cell).close()
-        self.measured.died(cell, failure)
+        self.measured.died(cell, failure, self.plan.metrics)
 
     # What is measured -----------------------------------------------------------------------------
 
@@ -310,22 +321,22 @@ class _Group:
     def _ask(self, worker: Worker, cell: str, do: str, name: str, **arguments: Any) -> dict[str, Any] | None:
         """What a metric gave, if it did; its error costs this metric of this cell.
 
-        Raises ``Failure`` where the launch has died of it.
+        Raises ``Failure`` where the launch has died of it, or where the error was not the metric's.
         """
-        if (cell, name) in self.measured.dropped:
+        if not self.measured.wanted(cell, name):
             return None
         try:
-            answer = worker.ask(
-                do, timeout=self.plan.timeout, metric=name, stage=f"measure {name}", **arguments
-            )
+            answer = worker.ask(do, timeout=self.plan.timeout, metric=name, stage=stage_of(name), **arguments)
         except Failure as failure:
-            if failure.gone:
+            if failure.gone or metric_in(failure.stage) != name:
                 raise
             self.measured.drop(cell, name, MetricFailure(failure.outcome, failure.cause))
+            self.measured.disturbed.add(cell)
             return None
         if answer["values"] is None:
             self.measured.drop(cell, name)
             return None
+        self.measured.answered.add((cell, name))
         return answer
 
     def _record(
@@ -339,7 +350,7 @@ class _Group:
             position=np.full(count, position),
             details=(answer["details"],),
         )
-        self.measured.parts.setdefault((cell, key), []).append(series)
+        self.measured.pending.setdefault(cell, []).append((key, series))
 
     # Enough? --------------------------------------------------------------------------------------
 

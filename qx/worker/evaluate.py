@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from qx.errors import QxError
+from qx.host import Reference
 from qx.jobs import EvaluateJob
 from qx.records import Predictions, Subject
 from qx.worker.arrays import Split
 from qx.worker.build import PROBE
 from qx.worker.channel import Channel
+from qx.worker.finished import Finished
 from qx.worker.memory import MarkTaker
 from qx.worker.plugins import seed_everything
-from qx.worker.samples import samples_or_failure
+from qx.worker.samples import samples_or_failure, stage_of
 from qx.worker.serving import host_of_artifact, import_runtime, load
 
 #: How far outputs may lie from the probe's where threads divide the sums otherwise than in the build.
@@ -24,40 +27,53 @@ ROUNDING = 1e-4
 
 
 def run(job: EvaluateJob, channel: Channel) -> None:
-    """Answer with samples for each metric; one that fails is told by itself."""
-    metrics = (*job.artifact_metrics, *job.prediction_metrics)
-    measured: dict[str, Any] = {}
-    if job.artifact_metrics:
-        host = host_of_artifact(job, metrics)
-        data = job.artifact.record()
-        for metric in job.artifact_metrics:
-            channel.stage(f"measure {metric.name}")
-            measured[metric.name] = samples_or_failure(job, host, metric.name, data)
+    """Answer with samples for each metric; one that fails is told by itself.
 
+    Where the job names a folder for what is finished, the samples are left there instead, since those of many
+    items are long; and what an earlier process has finished is not done again.
+    """
+    finished = Finished(job.finished)
+    measured: dict[str, Any] = {}
+
+    def measure(metric: Reference, data: Any) -> None:
+        channel.stage(stage_of(metric.name))
+        measured[metric.name] = finished.step(
+            stage_of(metric.name), partial(samples_or_failure, job, metric, data)
+        )
+
+    artifact = job.artifact.record()
+    for metric in job.artifact_metrics:
+        measure(metric, artifact)
+    memory = finished.step("predict", partial(_predict, job, channel))
+    if job.prediction_metrics:
+        split = Split.read(Path(job.inputs))
+        predictions = Predictions(outputs=np.load(job.outputs), labels=split.labels, classes=split.classes)
+        for metric in job.prediction_metrics:
+            measure(metric, predictions)
+    channel.answer(memory=memory, **({} if job.finished else {"metrics": measured}))
+
+
+def _predict(job: EvaluateJob, channel: Channel) -> dict[str, float]:
+    """Leave the artifact's outputs in ``job.outputs`` and give the memory that it took, MiB."""
     channel.stage("import")
     import_runtime(job)
     channel.stage("load")
     seed_everything(job.seed)
-    host = host_of_artifact(job, metrics)
-    subject = load(job, host)
+    subject = load(job, host_of_artifact(job))
     marker = MarkTaker(time.monotonic_ns())
     loaded = marker.mark("load")
     channel.stage("probe")
     hold_to_probe(subject, Path(job.artifact.folder).parent / PROBE, exact=job.threads == 1)
     channel.stage("predict")
-    split = Split.read(Path(job.inputs))
-    outputs = _predict(subject, split, job.batch_size, channel)
+    outputs = _outputs(subject, Split.read(Path(job.inputs)), job.batch_size, channel)
     predicted = marker.mark("predict")
+    if outputs.dtype.kind not in "biuf":
+        raise QxError(f"outputs gave values of type {outputs.dtype}, where numbers are expected")
     np.save(job.outputs, outputs)
-    predictions = Predictions(outputs=outputs, labels=split.labels, classes=split.classes)
-    for metric in job.prediction_metrics:
-        channel.stage(f"measure {metric.name}")
-        measured[metric.name] = samples_or_failure(job, host, metric.name, predictions)
-    memory = {"loaded": loaded.rss, "peak": max(loaded.peak, predicted.peak)}
-    channel.answer(metrics=measured, memory=memory)
+    return {"loaded": loaded.rss, "peak": max(loaded.peak, predicted.peak)}
 
 
-def _predict(subject: Subject, split: Split, size: int, channel: Channel) -> Any:
+def _outputs(subject: Subject, split: Split, size: int, channel: Channel) -> Any:
     """The outputs for every item, in order, the last batch filled up with items from the first on."""
     parts = []
     for start in range(0, len(split), size):

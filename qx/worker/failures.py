@@ -15,13 +15,23 @@ OF_NO_CELL = frozenset({"inspect", "data", "train", "examine"})
 
 def failure_of(error: BaseException, do: str) -> tuple[Outcome | str, str]:
     """What ended a job, ``usage`` or ``data`` for what is to be told to the user, and the cause."""
+    outcome, cause = outcome_of(error)
     if do in OF_NO_CELL and isinstance(error, (UsageError, DataError)):
-        return USAGE if isinstance(error, UsageError) else DATA, _line(str(error))
-    return outcome_of(error)
+        return USAGE if isinstance(error, UsageError) else DATA, cause
+    return outcome, cause
 
 
 def outcome_of(error: BaseException) -> tuple[Outcome, str]:
     """The outcome of a cell, or of a metric of a cell, and the cause."""
+    try:
+        return _outcome_of(error)
+    except BaseException as second:
+        # A plugin's error may raise when it is asked for its text.
+        cause = f"the text of what was raised cannot be had: asking for it raised {type(second).__name__}"
+        return "failed", _line(f"{type(error).__name__}: {cause}")
+
+
+def _outcome_of(error: BaseException) -> tuple[Outcome, str]:
     if isinstance(error, Unsupported):
         return "unsupported", _line(str(error))
     if isinstance(error, QxError):
@@ -29,7 +39,7 @@ def outcome_of(error: BaseException) -> tuple[Outcome, str]:
     if isinstance(error, MemoryError):
         return "out_of_memory", _line(f"MemoryError: {error}".rstrip(": "))
     if isinstance(error, SystemExit):
-        return "failed", f"the plugin ended the process with exit status {error.code!r}"
+        return "failed", _line(f"the plugin ended the process with exit status {error.code!r}")
     return "failed", _line(f"{type(error).__name__}: {error}".rstrip(": "))
 
 

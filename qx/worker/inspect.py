@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qx.environment import distribution_version
-from qx.errors import Unsupported, UsageError
+from qx.errors import UsageError
 from qx.host import Host
 from qx.jobs import InspectJob
 from qx.records import Config
 from qx.worker.channel import Channel
+from qx.worker.failures import outcome_of
 from qx.worker.modules import example_inputs, fp32_model
 from qx.worker.plugins import context_for, host_for, options_of
 from qx.worker.weights import load_weights
@@ -133,11 +134,14 @@ def _untreatable(
                 context = context_for(job, options=options_of(host, name, {}))
                 form = with_stubs if record.quantizable else model
                 host.call(name, "can_treat", model=form, example_inputs=examples, context=context)
-        except Unsupported as error:
-            found[name] = (stage, " ".join(str(error).split()))
-        except (Exception, SystemExit) as error:
-            # The build will tell, and tells it better.
-            print(f"{name}: {error!r}", file=sys.stderr)  # noqa: T201
+        # Whatever a config raises, or its error does when it is asked for its text.
+        except BaseException as error:
+            outcome, cause = outcome_of(error)
+            if outcome == "unsupported":
+                found[name] = (stage, cause)
+            else:
+                # The build will tell, and tells it better.
+                print(f"{name}: {cause}", file=sys.stderr)  # noqa: T201
     return found
 
 

@@ -9,13 +9,13 @@ from typing import Any
 
 from attrs import asdict
 
-from qx.host import Host
+from qx.host import Host, Reference
 from qx.jobs import LaunchJob
 from qx.records import Block, Context, Fresh, Mark, Subject
 from qx.worker.channel import Channel
 from qx.worker.memory import MarkTaker
-from qx.worker.plugins import context_for, options_of, seed_everything
-from qx.worker.samples import samples_of
+from qx.worker.plugins import context_for, host_for, options_of, seed_everything
+from qx.worker.samples import samples_of, stage_of
 from qx.worker.serving import host_of_artifact, import_runtime, load
 from qx.worker.warming import warm_up
 
@@ -40,11 +40,12 @@ def run(job: LaunchJob, channel: Channel) -> None:
     marks.append(marker.mark("first_answer"))
     channel.answer(marks=[asdict(mark) for mark in marks])
 
-    launch = _Launch(job, subject, natives, marks, marker, host_of_artifact(job, job.metrics))
+    launch = _Launch(job, subject, natives, marks, marker, channel)
     for command in channel.commands():
         try:
-            channel.answer(**launch.obey(channel, **command))
-        except (Exception, SystemExit) as error:
+            channel.answer(**launch.obey(**command))
+        # Whatever a plugin raises: a worker is in a session of its own, where nobody presses Ctrl-C.
+        except BaseException as error:
             from qx.worker.failures import outcome_of
 
             channel.fail(*outcome_of(error))
@@ -65,18 +66,25 @@ class _Launch:
         natives: Mapping[int, Any],
         marks: list[Mark],
         marker: MarkTaker,
-        host: Host,
+        channel: Channel,
     ) -> None:
-        self.subject, self.natives, self.marks, self.marker, self.host = subject, natives, marks, marker, host
-        self.contexts: dict[str, Context] = {
-            reference.name: context_for(
-                job, options=options_of(host, reference.name, job.metric_options.get(reference.name, {}))
-            )
-            for reference in job.metrics
-        }
+        self.job, self.subject, self.natives, self.marks = job, subject, natives, marks
+        self.marker, self.channel = marker, channel
+        self.metrics = {metric.name: self._imported(metric) for metric in job.metrics}
+        channel.stage("ready")
 
-    def obey(self, channel: Channel, do: str, **arguments: Any) -> dict[str, Any]:
-        channel.stage(arguments.get("stage", do))
+    def _imported(self, metric: Reference) -> tuple[Host, Context] | BaseException:
+        """A metric's host and context, or what was raised in their place: told when it is to be measured."""
+        self.channel.stage(stage_of(metric.name))
+        try:
+            host = host_for(self.job, (metric,))
+            options = options_of(host, metric.name, self.job.metric_options.get(metric.name, {}))
+            return host, context_for(self.job, options=options)
+        except BaseException as error:
+            return error
+
+    def obey(self, do: str, **arguments: Any) -> dict[str, Any]:
+        self.channel.stage(arguments.get("stage", do))
         arguments.pop("stage", None)
         answer: dict[str, Any] = getattr(self, f"do_{do}")(**arguments)
         return answer
@@ -109,8 +117,13 @@ class _Launch:
     def do_block(self, metric: str, batch_size: int, calls: int, warm: int) -> dict[str, Any]:
         """Measure a metric of phase ``block``, after calls that bring back what other launches drove out."""
         native = self.natives[batch_size]
-        for _ in range(warm):
-            self.subject.call(native)
+        try:
+            for _ in range(warm):
+                self.subject.call(native)
+        except BaseException:
+            # That is not the metric's. To say so beforehand would wake the host at every block.
+            self.channel.stage("warm")
+            raise
         return self._measure(metric, Block(native=native, batch_size=batch_size, calls=calls))
 
     def _mark(self, stage: str) -> Mark:
@@ -119,4 +132,8 @@ class _Launch:
         return self.marks[-1]
 
     def _measure(self, metric: str, data: Any) -> dict[str, Any]:
-        return samples_of(self.host, metric, self.subject, data, self.contexts[metric])
+        imported = self.metrics[metric]
+        if isinstance(imported, BaseException):
+            raise imported
+        host, context = imported
+        return samples_of(host, metric, self.subject, data, context)

@@ -2,29 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Set
+from itertools import islice
+
+# Bound before any plugin is imported: one that puts something else in their place must not change what the
+# others give.
+from json import dumps, loads
+from math import isfinite
 from typing import Any
 
 from qx.errors import QxError
-from qx.host import Host
+from qx.host import Host, Reference
 from qx.jobs import DeriveJob, EvaluateJob
 from qx.records import Context, Samples, Subject
-from qx.worker.plugins import context_for, options_of
+from qx.worker.plugins import context_for, host_for, options_of
 
 #: The largest value that can be computed with.
 LARGEST = 1e150
+#: The most values of a metric: one that gives them without end must not fill the memory.
+MOST_VALUES = 1 << 22
+#: The most groups of items.
+MOST_GROUPS = 1 << 16
+#: The most characters that details take as JSON, and the most levels that they are nested.
+MOST_DETAILS, MOST_LEVELS = 1 << 20, 16
+#: Waves, rounds and groups are kept as integers of 32 bits.
+LARGEST_PLACE = (1 << 31) - 1
+#: How the names of the stages begin in which metrics are measured.
+MEASURING = "measure "
 
 
-def samples_or_failure(job: EvaluateJob | DeriveJob, host: Host, metric: str, data: Any) -> dict[str, Any]:
-    """The samples of a metric that needs no launch; where it raises, ``outcome`` and ``cause``."""
+def stage_of(metric: str) -> str:
+    """The stage in which a metric is imported and measured: a process that dies in it died of the metric."""
+    return f"{MEASURING}{metric}"
+
+
+def metric_in(stage: str) -> str | None:
+    """The metric that a process was in at this stage; None where it was in none."""
+    return stage.removeprefix(MEASURING) if stage.startswith(MEASURING) else None
+
+
+def samples_or_failure(job: EvaluateJob | DeriveJob, metric: Reference, data: Any) -> dict[str, Any]:
+    """The samples of a metric that needs no launch; where it raises, ``outcome`` and ``cause``.
+
+    Whatever it raises: a worker is in a session of its own, where nobody presses Ctrl-C.
+    """
+    try:
+        host = host_for(job, (metric,))
+        options = options_of(host, metric.name, job.metric_options.get(metric.name, {}))
+        return samples_of(host, metric.name, None, data, context_for(job, options=options))
+    except BaseException as error:
+        return failure(error)
+
+
+def failure(error: BaseException) -> dict[str, Any]:
+    """What is answered in place of the samples of a metric that raised."""
     from qx.worker.failures import outcome_of
 
-    context = context_for(job, options=options_of(host, metric, job.metric_options.get(metric, {})))
-    try:
-        return samples_of(host, metric, None, data, context)
-    except (Exception, SystemExit) as error:
-        outcome, cause = outcome_of(error)
-        return {"outcome": outcome, "cause": cause}
+    outcome, cause = outcome_of(error)
+    return {"outcome": outcome, "cause": cause}
 
 
 def samples_of(
@@ -35,48 +70,110 @@ def samples_of(
         from qx.worker.whole_set import samples_of_set
 
         return samples_of_set(host, metric, data, context)
-    given = host.call(metric, "measure", subject=subject, data=data, context=context)
-    if given is None:
+    result = host.call(metric, "measure", subject=subject, data=data, context=context)
+    if result is None:
         return {"values": None}
-    samples = given if isinstance(given, Samples) else Samples(given)
+    samples = result if isinstance(result, Samples) else Samples(result)
     values = finite_values(metric, samples.values)
-    told: dict[str, Any] = {"values": values, "details": as_json(metric, samples.details)}
-    for what in ("waves", "rounds", "groups"):
-        each = getattr(samples, what)
-        if each is not None:
-            told[what] = [int(one) for one in each]
-            if len(told[what]) != len(values):
-                raise QxError(f"{metric}: measure gave {len(values)} values and {len(told[what])} {what}")
-    return told | {"group_names": list(samples.group_names)} if "groups" in told else told
+    answer: dict[str, Any] = {"values": values, "details": as_json(metric, samples.details)}
+    for field in ("waves", "rounds", "groups"):
+        if (places := getattr(samples, field)) is not None:
+            answer[field] = _places(metric, field, places, len(values))
+    if "groups" in answer:
+        answer["group_names"] = _names(metric, samples.group_names, answer["groups"])
+    return answer
+
+
+def finite_values(metric: str, values: Any) -> list[float]:
+    """The values as plain floats. Raises ``QxError`` where they are none, too many, or not finite."""
+    try:
+        floats = [_number(value) for value in islice(_items(values), MOST_VALUES + 1)]
+    except (TypeError, ValueError, OverflowError) as error:
+        raise QxError(f"{metric}: measure gave {type(values).__name__}, not numbers") from error
+    if not floats:
+        raise QxError(f"{metric}: measure gave no values")
+    if len(floats) > MOST_VALUES:
+        raise QxError(f"{metric}: measure gave more than {MOST_VALUES:,} values")
+    # Squares of anything larger are no numbers any more.
+    if not all(isfinite(value) and abs(value) < LARGEST for value in floats):
+        raise QxError(f"{metric}: measure gave values that are not finite")
+    return floats
+
+
+def _items(values: Any) -> Iterator[Any]:
+    """A single number, or what one iterates over. Raises ``TypeError`` for what has no order or is text."""
+    if isinstance(values, (str, bytes, bytearray, Mapping, Set)) or getattr(values, "ndim", 1) > 1:
+        raise TypeError
+    if isinstance(values, (int, float)) or getattr(values, "ndim", 1) == 0:
+        return iter((values,))
+    return iter(values)
+
+
+def _number(value: Any) -> float:
+    # Python reads numbers from text, which is no number here; and an array of one is no value.
+    if isinstance(value, (str, bytes, bytearray)) or getattr(value, "ndim", 0) > 0:
+        raise TypeError
+    return float(value)
+
+
+def _places(metric: str, field: str, places: Any, count: int) -> list[int]:
+    """Waves, rounds or groups as plain integers, as many as there are values. Raises ``QxError``."""
+    try:
+        integers = [int(place) for place in islice(places, count + 1)]
+    except (TypeError, ValueError, OverflowError) as error:
+        raise QxError(f"{metric}: measure gave {field} that are not whole numbers") from error
+    if len(integers) != count:
+        number = "more" if len(integers) > count else len(integers)
+        raise QxError(f"{metric}: measure gave {count} values and {number} {field}")
+    if not all(-1 <= place <= LARGEST_PLACE for place in integers):
+        raise QxError(f"{metric}: measure gave {field} below -1 (which stands for none) or above 2**31 - 1")
+    return integers
+
+
+def _names(metric: str, group_names: Any, groups: list[int]) -> list[str]:
+    """The names of the groups, which ``groups`` are positions in. Raises ``QxError``."""
+    names = list(islice(group_names, MOST_GROUPS + 1))
+    if len(names) > MOST_GROUPS:
+        raise QxError(f"{metric}: measure gave more than {MOST_GROUPS:,} group names")
+    if not all(isinstance(name, str) for name in names):
+        raise QxError(f"{metric}: measure gave group names that are not text")
+    if groups and max(groups) >= len(names):
+        raise QxError(f"{metric}: measure gave group {max(groups)}, and {len(names)} group names")
+    return [str(name) for name in names]
 
 
 def as_json(metric: str, details: Mapping[str, Any]) -> Any:
-    """Details with arrays and numbers of numpy's as plain ones."""
-    import json
+    """The details, with arrays and numbers of numpy's as plain ones."""
+    if type(details) is dict and not details:
+        return {}
 
     def plain(value: Any) -> Any:
         if hasattr(value, "tolist"):
             return value.tolist()
-        raise TypeError(f"{type(value).__name__} {value!r}")
+        raise TypeError(f"there is a {type(value).__name__} in them")
 
     try:
-        return json.loads(json.dumps(dict(details), default=plain))
-    except (TypeError, ValueError) as error:
+        text = dumps(dict(details), default=plain)
+    except (TypeError, ValueError, RecursionError) as error:
         raise QxError(f"{metric}: measure gave details that are not JSON: {error}") from error
+    if len(text) > MOST_DETAILS:
+        raise QxError(
+            f"{metric}: measure gave details of {len(text):,} characters; {MOST_DETAILS:,} are the most"
+        )
+    plain_details = loads(text)
+    if flaw := _flaw(plain_details, MOST_LEVELS):
+        raise QxError(f"{metric}: measure gave details {flaw}")
+    return plain_details
 
 
-def finite_values(metric: str, values: Any) -> list[float]:
-    """One or more values as plain numbers. Raises ``QxError`` where they are none, or not finite."""
-    import math
-
-    try:
-        plain = values.tolist() if hasattr(values, "tolist") else values
-        floats = [float(plain)] if isinstance(plain, (int, float)) else [float(value) for value in plain]
-    except (TypeError, ValueError) as error:
-        raise QxError(f"{metric}: measure gave {type(values).__name__}, not numbers") from error
-    if not floats:
-        raise QxError(f"{metric}: measure gave no values")
-    # Squares of anything larger are no numbers any more.
-    if not all(math.isfinite(value) and abs(value) < LARGEST for value in floats):
-        raise QxError(f"{metric}: measure gave values that are not finite")
-    return floats
+def _flaw(value: Any, levels: int) -> str:
+    """What of details cannot be computed with or shown; empty where nothing is."""
+    if isinstance(value, (dict, list)):
+        if not levels:
+            return f"that are nested more than {MOST_LEVELS} levels deep"
+        parts = value.values() if isinstance(value, dict) else value
+        return next((flaw for part in parts if (flaw := _flaw(part, levels - 1))), "")
+    # Not finite is well: it is kept as null.
+    if isinstance(value, int) and abs(value) >= LARGEST:
+        return f"with a number of {len(str(value))} digits"
+    return ""

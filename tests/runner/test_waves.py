@@ -12,9 +12,9 @@ import pytest
 from qx.environment import cpu_numbers
 from qx.recording import Recording
 
-#: A metric that kills its launch: in ``fresh``, of the config ``config``, the first ``times`` times.
+#: A metric that kills each launch of one config.
 REAPER = """
-    import os, pathlib
+    import os
     from qx import Metric, hookimpl
 
     @hookimpl
@@ -27,30 +27,56 @@ REAPER = """
     @hookimpl
     def measure(subject):
         if subject.config == "{config}":
-            folder = pathlib.Path({folder!r})
-            deaths = len(list(folder.iterdir()))
-            if deaths < {times}:
-                (folder / str(deaths)).touch()
-                os.kill(os.getpid(), 9)
+            os.kill(os.getpid(), 9)
         return [1.0]
 """
-#: A loader like the toy's, whose subject kills its launch at its first call of three items.
-SHY_LOADER = """
-    import os, pathlib
-    from qx import Loader, hookimpl
+#: A metric that fails in one config, and leaves the launch so that it cannot get warm.
+BRUISER = """
+    import gc
+    from qx import Metric, hookimpl
 
     @hookimpl
     def describe():
-        return Loader(name="shy_loader", summary="Dies once.", imports=["numpy"])
+        return Metric(
+            name="bruiser", summary="Harms.", unit="things", better="neither",
+            samples="per_launch", compare="difference", phase="fresh",
+        )
+
+    @hookimpl
+    def measure(subject):
+        if subject.config == "bruised":
+            gc.collect = None
+            raise ValueError("harmed")
+        return 1.0
+"""
+#: A loader like the toy's, that kills ``times`` of its processes: in ``load``, or in a call of three items.
+#: The first process, which evaluates, lives.
+MORTAL_LOADER = """
+    import os, pathlib
+    from qx import Loader, hookimpl
+
+    FOLDER = pathlib.Path({folder!r})
+
+    @hookimpl
+    def describe():
+        return Loader(name="{config}_loader", summary="Dies.", imports=["numpy"])
 
     @hookimpl
     def load(artifact):
         import numpy
         with numpy.load(artifact.folder / artifact.files[0]) as arrays:
-            return Subject(arrays["weight"], arrays["bias"])
+            subject = Subject(arrays["weight"], arrays["bias"])
+        (FOLDER / str(os.getpid())).touch()
+        if {in_load}:
+            perish()
+        return subject
+
+    def perish():
+        if 1 < len(list(FOLDER.iterdir())) <= 1 + {times}:
+            os.kill(os.getpid(), 11)
 
     class Subject:
-        config = "shy"
+        config = "{config}"
 
         def __init__(self, weight, bias):
             self.weight, self.bias = weight, bias
@@ -59,10 +85,8 @@ SHY_LOADER = """
             return arrays["point"]
 
         def call(self, native):
-            marker = pathlib.Path({marker!r})
-            if len(native) == 3 and not marker.exists():
-                marker.touch()
-                os.kill(os.getpid(), 11)
+            if len(native) == 3:
+                perish()
             return native @ self.weight.T + self.bias
 
         def outputs(self, native):
@@ -96,21 +120,28 @@ def deaths(
     write_plugin: Callable[[str, str], str],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Any:
-    """A run in which launches die: of one config at its start, in a round, in warming, and in every wave."""
+    """A run in which launches die: in loading, in warming, in every wave, and of metrics."""
     home = tmp_path_factory.mktemp("deaths")
 
-    def reaper(config: str, phase: str, samples: str, times: int) -> str:
+    def reaper(config: str, phase: str, samples: str) -> str:
+        return write_plugin(f"reaper_{config}", REAPER.format(config=config, phase=phase, samples=samples))
+
+    def mortal(config: str, in_load: bool, times: int) -> list[str]:
         (home / config).mkdir()
-        arguments = {"config": config, "phase": phase, "samples": samples, "times": times}
-        return write_plugin(f"reaper_{config}", REAPER.format(**arguments, folder=str(home / config)))
+        arguments = {"config": config, "in_load": in_load, "times": times, "folder": str(home / config)}
+        loader = write_plugin(f"{config}_loader", MORTAL_LOADER.format(**arguments))
+        return [toy.config(config, loader=f"{config}_loader"), loader]
 
     plugins = [
-        *(toy.config(name) for name in ("late", "frail", "mortal")),
-        toy.config("shy", loader="shy_loader"),
-        write_plugin("shy_loader", SHY_LOADER.format(marker=str(home / "shy"))),
-        reaper("late", "fresh", "per_launch", 2),
-        reaper("frail", "block", "per_block", 1),
-        reaper("mortal", "block", "per_block", 1000),
+        *mortal("late", in_load=True, times=2),
+        *mortal("shy", in_load=False, times=1),
+        *mortal("mortal", in_load=False, times=1000),
+        *(toy.config(name) for name in ("frail", "stillborn", "bruised")),
+        write_plugin("bruiser", BRUISER),
+        reaper("frail", "block", "per_block"),
+        reaper("stillborn", "fresh", "per_launch"),
+        # It is measured first, and kills nobody who is here.
+        write_plugin("pulse", REAPER.format(config="pulse", phase="fresh", samples="per_launch")),
     ]
     with pytest.MonkeyPatch.context() as patch:
         # In one group, however little memory there is.
@@ -118,8 +149,8 @@ def deaths(
         # Nobody else's processes are killed here for want of memory.
         patch.setattr(import_module("qx.runner.processes"), "_out_of_memory_kills", lambda: 0)
         return qx(
-            *("run", *toy.arguments(*plugins), "-m", "latency", "-m", "accuracy"),
-            *("-m", "reaper_late", "-m", "reaper_frail", "-m", "reaper_mortal"),
+            *("run", *toy.arguments(*plugins), "-m", "latency", "-m", "accuracy", "-m", "reaper_pulse"),
+            *("-m", "reaper_frail", "-m", "reaper_stillborn", "-m", "bruiser"),
             *("--quick", "--budget", 0.01, "--batch-size", 1, "--batch-size", 3, "--out", "out"),
             cwd=home,
         )
@@ -129,12 +160,20 @@ def died(run: Any, config: str) -> list[dict[str, Any]]:
     return [one for one in run.results["run"]["measuring"]["deaths"] if one["cell"] == f"toy/{config}"]
 
 
+def waves_of(run: Any, config: str, key: tuple[str, int | None]) -> list[int]:
+    """The wave of each sample."""
+    recording = Recording.read(run.folder / run.results["run"]["samples"])
+    waves: list[int] = recording.series[f"toy/{config}"][key].wave.tolist()
+    return waves
+
+
 @pytest.mark.parametrize(
     ("config", "stages", "signal"),
     [
-        ("late", ["measure reaper_late"] * 2, "SIGKILL"),
-        ("frail", ["measure reaper_frail"], "SIGKILL"),
+        ("late", ["load"] * 2, "SIGSEGV"),
         ("shy", ["warm"], "SIGSEGV"),
+        ("frail", ["measure reaper_frail"], "SIGKILL"),
+        ("stillborn", ["measure reaper_stillborn"], "SIGKILL"),
     ],
 )
 def test_a_launch_that_dies_is_counted_and_tried_again(
@@ -143,6 +182,7 @@ def test_a_launch_that_dies_is_counted_and_tried_again(
     """Each death is told with wave, stage and cause; the cell goes on, and has figures of the other waves."""
     told = died(deaths, config)
     assert [one["stage"] for one in told] == stages
+    assert {one["wave"] for one in told} == {0}
     assert {one["outcome"] for one in told} == {"crashed"}
     assert all(signal in one["cause"] for one in told)
     assert deaths.cell(config)["outcome"] == "ok"
@@ -151,18 +191,45 @@ def test_a_launch_that_dies_is_counted_and_tried_again(
         assert one["vs_baseline"]["ci"] is not None
 
 
-def test_a_launch_that_dies_at_its_start_is_replaced_in_its_wave(deaths: Any) -> None:
+@pytest.mark.parametrize(("config", "deaths_at_start"), [("late", 2), ("stillborn", 1)])
+def test_a_launch_that_dies_at_its_start_is_replaced_in_its_wave(
+    deaths: Any, config: str, deaths_at_start: int
+) -> None:
     """A launch that never came to be timed is started again at once: its cell misses no wave."""
-    measuring = deaths.results["run"]["measuring"]
-    assert {one["wave"] for one in died(deaths, "late")} == {0}
-    assert deaths.cell("late")["launches"] == measuring["waves"] + 2
-    recording = Recording.read(deaths.folder / deaths.results["run"]["samples"])
-    waves = {
-        name: set(recording.series[f"toy/{name}"]["latency", 1].wave) for name in ("toy_fp32", "late", "shy")
-    }
-    assert waves["late"] == waves["toy_fp32"] == set(range(measuring["waves"]))
-    # One that dies later is not: the others do not wait for it.
-    assert waves["shy"] == waves["toy_fp32"] - {0}
+    waves = deaths.results["run"]["measuring"]["waves"]
+    assert deaths.cell(config)["launches"] == waves + deaths_at_start
+    assert set(waves_of(deaths, config, ("latency", 1))) == set(range(waves))
+    # One value for each wave: nothing is kept of the launch that died.
+    assert waves_of(deaths, config, ("reaper_pulse", None)) == list(range(waves))
+
+
+@pytest.mark.parametrize("config", ["shy", "frail"])
+def test_a_wave_in_which_a_launch_died_is_no_wave_of_its_cell(deaths: Any, config: str) -> None:
+    """No sample of it is used, not even those that were taken before the death; others do not wait."""
+    waves = deaths.results["run"]["measuring"]["waves"]
+    assert deaths.cell(config)["launches"] == waves
+    for key in (("latency", 1), ("latency", 3), ("reaper_pulse", None)):
+        assert set(waves_of(deaths, config, key)) == set(range(1, waves))
+        assert set(waves_of(deaths, "toy_fp32", key)) == set(range(waves))
+
+
+@pytest.mark.parametrize(("config", "outcome"), [("frail", "crashed"), ("stillborn", "crashed")])
+def test_a_metric_that_kills_launches_costs_itself(deaths: Any, config: str, outcome: str) -> None:
+    """It is not measured again of that cell, and of the others it has its values."""
+    lost = deaths.measurement(config, f"reaper_{config}")
+    assert (lost["outcome"], lost["value"]) == (outcome, None)
+    assert "killed by SIGKILL" in lost["cause"]
+    assert deaths.measurement("toy_fp32", f"reaper_{config}")["value"] == 1.0
+
+
+def test_a_launch_that_a_metric_has_left_damaged_is_not_held_against_its_cell(deaths: Any) -> None:
+    """The metric has failed; what the launch died of later costs its wave, and not the row."""
+    (death,) = died(deaths, "bruised")
+    assert (death["wave"], death["stage"], death["outcome"]) == (0, "warm", "failed")
+    assert deaths.cell("bruised")["outcome"] == "ok"
+    assert deaths.measurement("bruised", "bruiser")["cause"] == "ValueError: harmed"
+    assert {one["outcome"] for one in deaths.measurements("bruised", "latency")} == {"ok"}
+    assert set(waves_of(deaths, "bruised", ("latency", 1))) == {1, 2}
 
 
 def test_a_cell_that_goes_on_dying_is_given_up(deaths: Any) -> None:
@@ -170,33 +237,56 @@ def test_a_cell_that_goes_on_dying_is_given_up(deaths: Any) -> None:
     assert deaths.code == 1, deaths.err
     assert [one["wave"] for one in died(deaths, "mortal")] == [0, 1, 2]
     cell = deaths.cell("mortal")
-    assert (cell["outcome"], cell["stage"], cell["launches"]) == ("crashed", "measure reaper_mortal", 3)
+    assert (cell["outcome"], cell["stage"], cell["launches"]) == ("crashed", "warm", 3)
     assert {one["value"] for one in deaths.measurements("mortal")} == {None}
     assert "toy/mortal" not in deaths.results["front"]
     assert deaths.cell("toy_fp32")["launches"] == deaths.results["run"]["measuring"]["waves"]
     assert "toy/toy_fp32" in deaths.results["front"]
 
 
-@pytest.mark.parametrize("phase", ["fresh", "block"])
 def test_when_the_baseline_goes_on_dying_the_run_ends(
-    qx: Callable[..., Any], toy: Any, write_plugin: Callable[[str, str], str], tmp_path: Any, phase: str
+    qx: Callable[..., Any], toy: Any, write_plugin: Callable[[str, str], str], tmp_path: Any
 ) -> None:
     """Without the baseline nothing can be compared: the waves end, and the others keep what they have."""
-    (tmp_path / "kills").mkdir()
-    samples = {"fresh": "per_launch", "block": "per_block"}[phase]
-    arguments = {"config": "toy_fp32", "phase": phase, "samples": samples, "times": 1000}
-    reaper = write_plugin("reaper_toy_fp32", REAPER.format(**arguments, folder=str(tmp_path / "kills")))
-    others = [toy.config(name) for name in ("other", "third")]
+    (tmp_path / "mortal").mkdir()
+    arguments = {"config": "mortal", "in_load": False, "times": 1000, "folder": str(tmp_path / "mortal")}
+    plugins = [
+        write_plugin("mortal_loader", MORTAL_LOADER.format(**arguments)),
+        toy.config("mortal", loader="mortal_loader", record="reference=True"),
+        *(toy.config(name) for name in ("other", "third")),
+        "no:toy_fp32",
+    ]
     done = qx(
-        *("run", *toy.arguments(*others, reaper), "-m", "latency", "-m", "reaper_toy_fp32"),
-        *("-m", "accuracy", "--batch-size", 1, "--quick", "--budget", 0.01, "--out", "out"),
+        *("run", *toy.arguments(*plugins), "-m", "latency", "-m", "accuracy"),
+        *("--batch-size", 3, "--quick", "--budget", 0.01, "--out", "out"),
     )
     assert done.code == 1, done.err
     assert done.results["run"]["measuring"]["ended_by"] == "the baseline failed"
     assert done.results["run"]["measuring"]["waves"] <= 3
-    assert done.cell("toy_fp32")["outcome"] == "crashed"
+    assert done.cell("mortal")["outcome"] == "crashed"
     assert done.cell("other")["outcome"] == "ok"
     assert done.measurement("other", "accuracy")["value"] > 0
+
+
+@pytest.mark.parametrize("phase", ["fresh", "block"])
+def test_a_metric_that_kills_the_baseline_costs_itself(
+    qx: Callable[..., Any], toy: Any, write_plugin: Callable[[str, str], str], phase: str
+) -> None:
+    """The baseline goes on without it, so all else is compared; there are as many waves as were asked for."""
+    samples = {"fresh": "per_launch", "block": "per_block"}[phase]
+    reaper = write_plugin("reaper_toy_fp32", REAPER.format(config="toy_fp32", phase=phase, samples=samples))
+    done = qx(
+        *("run", *toy.arguments(toy.config("other"), reaper), "-m", "latency", "-m", "reaper_toy_fp32"),
+        *("--batch-size", 1, "--quick", "--budget", 0.01, "--out", "out"),
+    )
+    assert done.code == 1, done.err
+    lost = done.measurement("toy_fp32", "reaper_toy_fp32")
+    assert (lost["outcome"], lost["value"]) == ("crashed", None)
+    kept = done.measurement("other", "reaper_toy_fp32")
+    assert (kept["outcome"], kept["value"], kept["vs_baseline"]) == ("ok", 1.0, None)
+    assert done.measurement("other", "latency")["vs_baseline"]["ci"] is not None
+    assert len(set(waves_of(done, "toy_fp32", ("latency", 1)))) == 3
+    assert done.results["run"]["measuring"]["waves"] == {"fresh": 3, "block": 4}[phase]
 
 
 def test_groups_are_compared_through_the_baseline(

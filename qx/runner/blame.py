@@ -1,0 +1,90 @@
+"""Whose fault it is that a process has died: that of the metric which it was in, or that of its cell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from threading import Lock
+from typing import Any
+
+from attrs import Factory, define, field
+
+from qx.host import Reference
+from qx.jobs import DeriveJob, EvaluateJob
+from qx.runner.processes import Failure, MetricFailure, Processes, Progress
+from qx.worker.finished import Finished
+from qx.worker.samples import metric_in, stage_of
+
+#: A metric that had no end in so many cells of a workload is not measured in those that are still to come: it
+#: would cost the whole timeout in each.
+HANGS = 2
+
+
+def fatal_metric(failure: Failure, metrics: Iterable[Reference]) -> str | None:
+    """The metric, among these, that a process was in when it ended badly; None where it was in none."""
+    name = metric_in(failure.stage)
+    return name if any(metric.name == name for metric in metrics) else None
+
+
+@define
+class Hangs:
+    """The metrics of a workload that had no end, each with the cells where that was so."""
+
+    _cells: dict[str, list[str]] = Factory(dict)
+    # Cells are measured side by side.
+    _lock: Lock = field(factory=Lock, init=False)
+
+    def note(self, metric: str, cell: str, failure: Failure) -> None:
+        """Remember a metric that hung in a cell. What dies at once costs too little to be held off."""
+        if failure.outcome == "timeout":
+            with self._lock:
+                self._cells.setdefault(metric, []).append(cell)
+
+    def skipped(self, metric: str) -> MetricFailure | None:
+        """Why a metric is not measured in the cells that are still to come; None where it is."""
+        with self._lock:
+            cells = self._cells.get(metric, [])
+        if len(cells) < HANGS:
+            return None
+        return MetricFailure("timeout", f"not measured here: it had no end in {' and '.join(cells[:HANGS])}")
+
+
+def run_past_metrics(
+    processes: Processes,
+    job: EvaluateJob | DeriveJob,
+    cell: str,
+    hangs: Hangs,
+    *,
+    timeout: float,
+    progress: Progress | None = None,
+) -> tuple[Mapping[str, Any], dict[str, Any], dict[str, MetricFailure]]:
+    """Do a job of a cell, and where a metric ends its process, the rest in another, without that metric.
+
+    The job has a folder for what is finished; ``cell`` is what a reader knows the cell by. Gives the answer,
+    what each metric gave, and how those failed that gave nothing. Raises ``Failure`` where a process ends
+    badly outside of all metrics: the cell's own fault. But where metrics had been measured in that process,
+    which may have left it damaged, what remains is tried once more in another, unless it hung.
+    """
+    finished = Finished(job.finished)
+    failures: dict[str, MetricFailure] = {}
+
+    def unfinished() -> list[str]:
+        return [metric.name for metric in job.metrics if stage_of(metric.name) not in finished]
+
+    while True:
+        for name in unfinished():
+            if (skipped := hangs.skipped(name)) is not None:
+                failures[name] = skipped
+                job = job.without(name)
+        before = len(unfinished())
+        try:
+            answer = processes.run(job, f"{job.do}-{cell}", timeout=timeout, progress=progress)
+        except Failure as failure:
+            fatal = fatal_metric(failure, job.metrics)
+            if fatal is not None:
+                failures[fatal] = MetricFailure(failure.outcome, failure.cause)
+                hangs.note(fatal, cell, failure)
+                job = job.without(fatal)
+            elif failure.outcome == "timeout" or len(unfinished()) == before:
+                raise
+        else:
+            return answer, {metric.name: finished[stage_of(metric.name)] for metric in job.metrics}, failures

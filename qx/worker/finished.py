@@ -1,0 +1,45 @@
+"""The finished steps of a job, kept on the disk: where its process dies, another goes on from there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import sha256
+
+# Bound before any plugin is imported, as in `qx.worker.samples`.
+from json import dumps, loads
+from pathlib import Path
+from typing import Any
+
+
+class Finished:
+    """The results of the steps of a job, a JSON file each; without a folder nothing is kept."""
+
+    def __init__(self, folder: str | None) -> None:
+        self._folder = None if folder is None else Path(folder)
+
+    def step(self, name: str, work: Callable[[], Any]) -> Any:
+        """Give the result of a step: the one that is kept under this name, or what ``work`` gives now."""
+        if self._folder is None:
+            return work()
+        if name in self:
+            return self[name]
+        path = self._path(self._folder, name)
+        result = work()
+        part = path.with_suffix(".part")
+        part.write_text(dumps(result), encoding="ascii")
+        part.replace(path)
+        return result
+
+    def __getitem__(self, name: str) -> Any:
+        """The result of a step. Raises ``LookupError`` where it is not finished."""
+        if self._folder is None or name not in self:
+            raise LookupError(name)
+        return loads(self._path(self._folder, name).read_text(encoding="ascii"))
+
+    def __contains__(self, name: str) -> bool:
+        return self._folder is not None and self._path(self._folder, name).is_file()
+
+    @staticmethod
+    def _path(folder: Path, name: str) -> Path:
+        # A name may be longer than the name of a file can be.
+        return folder / f"{sha256(name.encode()).hexdigest()[:32]}.json"

@@ -1,0 +1,384 @@
+"""The fault matrix: every fault in every hook and phase, and what it costs besides what it must.
+
+``python tests/faults/matrix.py --out docs/faults.md`` makes the tables of that page anew; ``--hook`` and
+``--fault`` choose a part of it, for a look.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import product
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from attrs import Factory, define, frozen
+
+FILE = Path(__file__).with_name("plugins.py")
+#: By this variable a process is known to come from a run of the matrix, whatever has become of its parents.
+MARK = "QX_FAULT_MATRIX"
+#: Seconds that a step may take; most are those of an interpreter that imports torch on a busy machine.
+TIMEOUT = float(os.environ.get("QX_FAULT_TIMEOUT", "20"))
+#: Seconds in which what a run leaves must be gone, and after which a training without end is interrupted.
+GRACE, PATIENCE = 5.0, 15.0
+#: In place of an outcome, where a run ended without results.
+MISSING = "missing"
+
+Combination = tuple[str, str]
+
+
+def _plugins() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("qx_faulty_plugins", FILE)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+faulty = _plugins()
+
+# What is expected ---------------------------------------------------------------------------------
+
+FAILED, CRASHED, TIMEOUT_, OK = {"failed"}, {"crashed"}, {"timeout"}, {"ok"}
+#: How what a fault is committed in ends, where nothing else is said below.
+EXPECTED: dict[str, set[str]] = {
+    "raises": FAILED,
+    "raises_base_exception": FAILED,
+    "raises_keyboard_interrupt": FAILED,
+    "raises_system_exit": FAILED,
+    "raises_without_text": FAILED,
+    "gives_none": FAILED,
+    "gives_rubbish": FAILED,
+    "gives_hostile": FAILED,
+    "exits": CRASHED,
+    "segfaults": CRASHED,
+    # The kernel kills with the same signal for want of memory.
+    "kills_itself": {"crashed", "out_of_memory"},
+    "terminates_itself": CRASHED,
+    "sleeps": TIMEOUT_,
+    "spins": TIMEOUT_,
+    "prints_without_end": {"timeout", "crashed", "failed"},
+    "writes_to_descriptors": {"crashed", "ok"},
+    "closes_descriptors": CRASHED,
+    "leaves_a_child": OK,
+    "patches_modules": {"ok", "failed", "crashed"},
+    "fills_memory": {"out_of_memory"},
+    "finds_the_disk_full": FAILED,
+}
+
+
+def expected(hook: str, fault: str) -> set[str]:
+    """The outcomes that a fault may have in a hook."""
+    harmless = {"writes_to_descriptors", "leaves_a_child", "patches_modules"}
+    if hook == "describe":
+        return {"ready"} if fault in harmless else {"broken"}
+    if hook == "train":
+        return (
+            {"interrupted"}
+            if fault in ("sleeps", "spins", "prints_without_end")
+            else EXPECTED[fault] | FAILED
+        )
+    if hook == "can_treat":
+        # Whatever it does, the build says what becomes of the config.
+        return OK
+    if hook in faulty.WORKLOAD_HOOKS:
+        # The run says in one line what was wrong.
+        return OK | FAILED if fault in harmless else FAILED
+    if fault == "gives_none" and hook in faulty.METRIC_HOOKS:
+        return {"unsupported"}
+    if fault.startswith("gives") and hook == "call_in_launch":
+        # What a call gives is timed, and not looked at.
+        return OK
+    return EXPECTED[fault]
+
+
+# Running qx ---------------------------------------------------------------------------------------
+
+
+@frozen
+class Ended:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@define
+class Matrix:
+    """What came of combinations, and what went wrong that should not have."""
+
+    home: Path
+    outcomes: dict[Combination, str] = Factory(dict)
+    complaints: list[str] = Factory(list)
+
+    def qx(self, *arguments: object, patience: float | None = None) -> Ended:
+        """Run a command in a process of its own, and see what it leaves; after ``patience``, press Ctrl-C."""
+        temporary, cache = self.home / "temporary", self.home / "cache"
+        for folder in (temporary, cache):
+            folder.mkdir(parents=True, exist_ok=True)
+        mark = uuid.uuid4().hex
+        surroundings = {"TMPDIR": str(temporary), "QX_CACHE": str(cache), "QX_OFFLINE": "1", MARK: mark}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "qx", *map(str, arguments)],
+            cwd=self.home,
+            env=os.environ | surroundings,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+        )
+        try:
+            out, err = process.communicate(timeout=patience)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate()
+        self._see_what_is_left(str(arguments[0]), mark, temporary, cache)
+        return Ended(process.returncode, out, err)
+
+    def _see_what_is_left(self, command: str, mark: str, temporary: Path, cache: Path) -> None:
+        until = time.monotonic() + GRACE
+        while (left := list(_marked(mark))) and time.monotonic() < until:
+            time.sleep(0.1)
+        for process, words in left:
+            self.complaints.append(f"{command}: a process is left: {words[:200]}")
+            os.kill(process, signal.SIGKILL)
+        folders = [*temporary.iterdir(), *cache.glob("*/.*")]
+        for folder in folders:
+            self.complaints.append(f"{command}: {folder.relative_to(self.home)} is left")
+            shutil.rmtree(folder, ignore_errors=True)
+
+    # Parts of the matrix --------------------------------------------------------------------------
+
+    def describe(self, combinations: Sequence[Combination]) -> None:
+        """List plugins that go wrong when they describe themselves, and run sound ones beside them."""
+        if not combinations:
+            return
+        given = _given(f"{hook}__{fault}" for hook, fault in combinations)
+        listed = self.qx("list", "--json", *given)
+        self._expect_code("list", listed, {0})
+        states = {entry["attribute"]: entry["state"] for entry in json.loads(listed.out or "[]")}
+        for hook, fault in combinations:
+            self._note((hook, fault), states.get(f"{hook}__{fault}", "not listed"))
+        self.cells([], ["file_size"], beside=given)
+
+    def workloads(self, combinations: Sequence[Combination]) -> None:
+        """Run all workloads as one grid, a sound one among them."""
+        if not combinations:
+            return
+        names = [f"{hook}__{fault}" for hook, fault in combinations]
+        results = self._run(
+            [*names, faulty.WORKLOAD],
+            *(word for name in (*names, faulty.WORKLOAD) for word in ("--workload", name)),
+            *("-m", "file_size"),
+        )
+        cells = results.get("cells", {})
+        for combination, name in zip(combinations, names, strict=True):
+            cell = cells.get(f"{name}/{faulty.BASELINE}", {"outcome": MISSING})
+            self._note(combination, cell["outcome"])
+        self._expect_figures(results, faulty.WORKLOAD, [faulty.BASELINE, faulty.SOUND], ["file_size"])
+
+    def train(self, combinations: Sequence[Combination]) -> None:
+        """Train each workload by itself. A training may take days, so its user ends one that hangs."""
+        words = {0: "ok", 1: "failed", 130: "interrupted"}
+        for hook, fault in combinations:
+            name, weights = f"{hook}__{fault}", self.home / f"{fault}.pt"
+            ended = self.qx(
+                *("train", *_given([name]), "--workload", name, "--out", weights),
+                patience=PATIENCE if expected(hook, fault) == {"interrupted"} else None,
+            )
+            self._expect_code(f"train {name}", ended, set(words))
+            outcome = words.get(ended.code, f"exit code {ended.code}")
+            self._note((hook, fault), outcome)
+            if weights.exists() != (outcome == "ok"):
+                self.complaints.append(f"{name}: {outcome}, and its weights are {weights.exists()}")
+
+    def cells(
+        self, combinations: Sequence[Combination], metrics: Sequence[str], beside: Sequence[str] = ()
+    ) -> None:
+        """Run all configs and metrics of these combinations at once, with sound ones and ``metrics``."""
+        names = {combination: "__".join(combination) for combination in combinations}
+        bad_metrics = [name for (hook, _), name in names.items() if hook in faulty.METRIC_HOOKS]
+        configs = [name for name in names.values() if name not in bad_metrics]
+        sound_metrics = faulty.METRICS if bad_metrics else ()
+        # Good metrics are measured before bad ones, and after them.
+        order = [*sound_metrics, *bad_metrics, *metrics]
+        results = self._run(
+            [faulty.WORKLOAD, faulty.SOUND, *names.values(), *sound_metrics],
+            *("--workload", faulty.WORKLOAD, *beside),
+            *(word for name in (faulty.SOUND, *configs) for word in ("-c", name)),
+            *(word for name in order for word in ("-m", name)),
+        )
+        rows = [faulty.BASELINE, faulty.SOUND]
+        for combination, name in names.items():
+            if name in bad_metrics:
+                measured = [one for one in results.get("measurements", ()) if one["metric"] == name]
+                ended = {one["outcome"] for one in measured if one["config"] in rows} or {MISSING}
+                self._note(combination, " and ".join(sorted(ended)))
+            else:
+                cell = results.get("cells", {}).get(f"{faulty.WORKLOAD}/{name}", {"outcome": MISSING})
+                self._note(combination, cell["outcome"])
+                if cell["outcome"] == "ok":
+                    rows.append(name)
+        self._expect_figures(results, faulty.WORKLOAD, rows, [*sound_metrics, *metrics])
+
+    # ----------------------------------------------------------------------------------------------
+
+    def _run(self, plugins: Iterable[str], *arguments: object) -> dict[str, Any]:
+        out = self.home / f"results-{uuid.uuid4().hex[:8]}"
+        ended = self.qx(
+            *("run", *_given([faulty.BASELINE, faulty.SOUND, faulty.LOADER, *plugins]), *arguments),
+            *("-p", "no:fp32_baseline", "-c", faulty.SOUND, "--timeout", TIMEOUT, "--batch-size", 1),
+            *("--quick", "--budget", 0.01, "--yes", "--out", out),
+        )
+        (self.home / f"{out.name}.log").write_text(ended.err, encoding="utf-8")
+        if not (out / "full_results.json").is_file():
+            last = (ended.err.splitlines() or [""])[-1]
+            self.complaints.append(f"run: exit code {ended.code} and no results: {last}")
+            return {}
+        results: dict[str, Any] = json.loads((out / "full_results.json").read_text(encoding="utf-8"))
+        self._expect_code("run", ended, {1 if results["run"]["due_failures"] else 0})
+        return results
+
+    def _note(self, combination: Combination, outcome: str) -> None:
+        self.outcomes[combination] = outcome
+        # Where there are no results at all, that is said once.
+        if outcome != MISSING and outcome not in (allowed := expected(*combination)):
+            words = " or ".join(sorted(allowed))
+            self.complaints.append(f"{'__'.join(combination)}: {outcome}, and {words} is expected")
+
+    def _expect_code(self, command: str, ended: Ended, codes: set[int]) -> None:
+        if ended.code not in codes:
+            last = (ended.err.splitlines() or [""])[-1]
+            self.complaints.append(f"{command}: exit code {ended.code}, and {codes} is expected: {last}")
+
+    def _expect_figures(
+        self, results: Any, workload: str, configs: Sequence[str], metrics: Sequence[str]
+    ) -> None:
+        if not results:
+            return
+        values = {
+            (one["workload"], one["config"], one["metric"]): one["value"]
+            for one in results.get("measurements", ())
+            if not results["cells"][one["cell"]]["control"]
+        }
+        self.complaints += [
+            f"{config}: no figure of {metric}"
+            for config, metric in product(configs, metrics)
+            if values.get((workload, config, metric)) is None
+        ]
+
+
+def _given(names: Iterable[str]) -> list[str]:
+    return [word for name in dict.fromkeys(names) for word in ("-p", f"{FILE}:{name}")]
+
+
+def _marked(mark: str) -> Iterator[tuple[int, str]]:
+    """The processes of a run that live: their numbers, and what they were called with."""
+    wanted = f"{MARK}={mark}".encode()
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            if wanted in (place / "environ").read_bytes().split(b"\0"):
+                words = (place / "cmdline").read_bytes().replace(b"\0", b" ")
+                yield int(place.name), words.decode(errors="replace")
+        except OSError:
+            continue  # it has ended, or is somebody else's
+
+
+# All of it ----------------------------------------------------------------------------------------
+
+
+def fill(matrix: Matrix, combinations: Iterable[Combination]) -> None:
+    """Try all these combinations, in as few runs as keep them apart."""
+    chosen = list(combinations)
+
+    def those(*hooks: str) -> list[Combination]:
+        return [combination for combination in chosen if combination[0] in hooks]
+
+    matrix.describe(those("describe"))
+    matrix.workloads(those(*faulty.WORKLOAD_HOOKS))
+    matrix.train(those("train"))
+    for hooks, metrics in (
+        (faulty.CONFIG_HOOKS, ["file_size", "agreement"]),
+        (faulty.LOADER_HOOKS, ["file_size", "agreement", "latency"]),
+        (faulty.METRIC_HOOKS, ["file_size", "agreement", "rss", "latency"]),
+    ):
+        if those(*hooks):
+            matrix.cells(those(*hooks), metrics)
+
+
+def every(hooks: Sequence[str] = (), faults: Sequence[str] = ()) -> list[Combination]:
+    """The combinations of these hooks and faults; without names of all."""
+    return list(product(hooks or faulty.HOOKS, faults or faulty.FAULTS))
+
+
+def tables(matrix: Matrix, seconds: float) -> str:
+    """The figures of ``docs/faults.md``: those that there are."""
+    kinds = {
+        "Workloads, and every plugin's description": ("describe", *faulty.WORKLOAD_HOOKS, "train"),
+        "Configs": faulty.CONFIG_HOOKS,
+        "Loaders, and the steps of what they load": faulty.LOADER_HOOKS,
+        "Metrics, by phase": faulty.METRIC_HOOKS,
+    }
+    lines = [
+        f"{len(matrix.outcomes)} combinations in {seconds / 60:.0f} minutes. Of other rows or metrics that "
+        f"were lost, unexpected outcomes, processes and folders that were left: {len(matrix.complaints)}."
+    ]
+    tried = {fault for _, fault in matrix.outcomes}
+    for title, hooks in kinds.items():
+        places = [hook for hook in hooks if any(hook == other for other, _ in matrix.outcomes)]
+        if not places:
+            continue
+        names = [hook.removeprefix("measure_").replace("_", " ") for hook in places]
+        lines += [
+            "",
+            f"### {title}",
+            "",
+            f"| fault | {' | '.join(names)} |",
+            "| --- " * (1 + len(names)) + "|",
+        ]
+        for fault in (fault for fault in faulty.FAULTS if fault in tried):
+            outcomes = [matrix.outcomes.get((hook, fault), "") for hook in places]
+            lines.append(f"| {' | '.join([fault, *outcomes])} |".replace("_", " "))
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Fill the matrix, and write or print its tables; 1 where there is something to complain about."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--hook", action="append", choices=faulty.HOOKS, default=[])
+    parser.add_argument("--fault", action="append", choices=list(faulty.FAULTS), default=[])
+    parser.add_argument("--out", type=Path, help="a page with the marks of the tables, which are replaced")
+    arguments = parser.parse_args()
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="qx-fault-matrix-") as home:
+        matrix = Matrix(Path(home))
+        fill(matrix, every(arguments.hook, arguments.fault))
+        for complaint in matrix.complaints:
+            print(complaint, file=sys.stderr)
+    figures = tables(matrix, time.monotonic() - began)
+    if arguments.out is None:
+        print(figures)
+    else:
+        page = arguments.out.read_text(encoding="utf-8")
+        marked = re.compile(r"(<!-- figures -->\n).*(?=<!-- end of figures -->)", re.DOTALL)
+        arguments.out.write_text(marked.sub(lambda found: f"{found[1]}{figures}\n", page), encoding="utf-8")
+    return 1 if matrix.complaints else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,83 @@
+"""Faults in every hook and phase: a few of them here, all with ``QX_SLOW=1``."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qx import hookspecs
+
+PLACE = Path(__file__).with_name("matrix.py")
+
+
+def _matrix() -> Any:
+    spec = importlib.util.spec_from_file_location("qx_fault_matrix", PLACE)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # attrs looks up the module of a class by its name.
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+matrix = _matrix()
+slow = pytest.mark.skipif(not os.environ.get("QX_SLOW"), reason="QX_SLOW=1 runs it: it takes minutes")
+
+#: One or two of each kind of fault, in hooks of configs and loaders and in every phase of metrics.
+FEW = [
+    ("prepare_model", "raises_keyboard_interrupt"),
+    ("calibrate", "exits"),
+    ("convert", "raises_without_text"),
+    ("load", "gives_hostile"),
+    ("prepare", "segfaults"),
+    ("call", "raises_base_exception"),
+    ("outputs", "gives_rubbish"),
+    ("measure_artifact", "segfaults"),
+    ("measure_fresh", "exits"),
+    ("measure_block", "raises_base_exception"),
+    ("measure_predictions", "terminates_itself"),
+    ("measure_derived", "kills_itself"),
+]
+
+
+def test_a_fault_costs_its_own_row_or_metric(tmp_path: Path) -> None:
+    """A dozen combinations in one run: other rows and metrics have figures, and nothing is left."""
+    found = matrix.Matrix(tmp_path)
+    found.cells(FEW, ["file_size"])
+    assert found.complaints == []
+    assert set(found.outcomes) == set(FEW)
+
+
+def test_there_are_enough_combinations() -> None:
+    """Every fault in every hook of the contract, and in every phase of ``measure``."""
+    assert len(matrix.faulty.FAULTS) >= 21
+    assert len(matrix.every()) >= 250
+    places = {"measure" if hook.startswith("measure_") else hook for hook in matrix.faulty.HOOKS}
+    assert places >= {name for name, one in vars(hookspecs).items() if hasattr(one, "qx_spec")}
+
+
+@slow
+@pytest.mark.parametrize(
+    "hooks",
+    [
+        ("describe",),
+        matrix.faulty.WORKLOAD_HOOKS,
+        ("train",),
+        matrix.faulty.CONFIG_HOOKS,
+        matrix.faulty.LOADER_HOOKS,
+        matrix.faulty.METRIC_HOOKS,
+    ],
+    ids=lambda hooks: hooks[0],
+)
+def test_every_fault_in_every_hook_costs_its_own_row_or_metric(
+    tmp_path: Path, hooks: tuple[str, ...]
+) -> None:
+    """Only that row, or that metric, is lost; no process is left, and no folder."""
+    found = matrix.Matrix(tmp_path)
+    matrix.fill(found, matrix.every(hooks))
+    assert found.complaints == []

@@ -1,0 +1,337 @@
+"""However a metric ends its process, it costs its own figure in one row, and nothing is measured twice."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qx.host import Host, Reference
+from qx.jobs import EvaluateJob, LaunchJob
+from qx.recording import Recording
+from qx.runner.blame import Hangs, run_past_metrics
+from qx.runner.plan import Measured
+from qx.runner.processes import Failure, Processes
+from qx.runner.request import references
+
+#: A metric that says in a file, ``log``, that it is measured, and of which cell; and then does something.
+METRIC = """
+    import os, pathlib
+    from qx import Metric, hookimpl
+
+    class Wicked(Exception):
+        def __str__(self):
+            raise RuntimeError("in str")
+
+    @hookimpl
+    def describe():
+        return Metric(
+            name="{name}", summary="A metric of a test.", unit="things", better="lower",
+            samples="{samples}", compare="ratio", phase="{phase}",
+        )
+
+    @hookimpl
+    def measure(subject, data):
+        with pathlib.Path({log!r}).open("a") as log:
+            log.write("{name}\\n")
+        {body}
+"""
+SAMPLES = {
+    "artifact": "exact",
+    "fresh": "per_launch",
+    "block": "per_block",
+    "predictions": "exact",
+    "derived": "exact",
+}
+#: What a metric does, its outcome, and words of the cause.
+FAULTS = {
+    "exit": ("os._exit(0)", "crashed", "ended itself with status 0"),
+    "segfault": ("import ctypes; ctypes.string_at(0)", "crashed", "killed by SIGSEGV"),
+    "interrupt": ("raise KeyboardInterrupt", "failed", "KeyboardInterrupt"),
+    "base": ("raise BaseException('base')", "failed", "BaseException: base"),
+    "wicked": ("raise Wicked", "failed", "Wicked: the text of what was raised cannot be had"),
+}
+#: A loader as the toy's, that says in a file when it loads.
+LOADER = """
+    import os, pathlib
+    from qx import Loader, hookimpl
+
+    @hookimpl
+    def describe():
+        return Loader(name="counting", summary="Counts.", imports=["numpy"])
+
+    @hookimpl
+    def load(artifact):
+        import numpy
+        with pathlib.Path({log!r}).open("a") as log:
+            log.write("load\\n")
+        if "DIES_IN_LOAD" in os.environ:
+            os._exit(5)
+        with numpy.load(artifact.folder / artifact.files[0]) as arrays:
+            return Subject(arrays["weight"], arrays["bias"])
+
+    class Subject:
+        def __init__(self, weight, bias):
+            self.weight, self.bias = weight, bias
+
+        def prepare(self, arrays):
+            return arrays["point"]
+
+        def call(self, native):
+            return native @ self.weight.T + self.bias
+
+        def outputs(self, native):
+            return native
+"""
+PHASES = tuple(SAMPLES)
+BAD = [f"{fault}_{phase}" for phase in PHASES for fault in FAULTS]
+COUNTED = [f"counted_{phase}" for phase in ("artifact", "predictions", "derived")]
+GOOD = ("accuracy", "file_size", "latency", "rss")
+
+
+def metric_source(name: str, phase: str, body: str, log: Path) -> str:
+    return METRIC.format(name=name, phase=phase, samples=SAMPLES[phase], body=body, log=str(log))
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the run writes, and its metrics what they do."""
+    return tmp_path_factory.mktemp("deadly")
+
+
+@pytest.fixture(scope="module")
+def deadly(qx: Callable[..., Any], toy: Any, write_plugin: Callable[[str, str], str], home: Path) -> Any:
+    """One run with every fault in a metric of every phase, and good ones around them, on two configs."""
+    log = home / "log"
+    plugins = [
+        write_plugin("counting", LOADER.format(log=str(home / "loads"))),
+        toy.config("other", loader="counting"),
+        *(
+            write_plugin(name, metric_source(name, name.partition("_")[2], "return 1.0", log))
+            for name in COUNTED
+        ),
+        *(
+            write_plugin(
+                name, metric_source(name, name.partition("_")[2], FAULTS[name.partition("_")[0]][0], log)
+            )
+            for name in BAD
+        ),
+    ]
+    # Good metrics come first, in between, and last.
+    order = [*COUNTED[:1], *GOOD[:2], *BAD, *GOOD[2:], *COUNTED[1:]]
+    return qx(
+        *("run", *toy.arguments(*plugins), "--quick", "--budget", 0.01, "--batch-size", 1),
+        *(word for name in order for word in ("-m", name)),
+        *("--out", "out"),
+        cwd=home,
+    )
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_metric_that_ends_its_process_costs_itself(deadly: Any, name: str) -> None:
+    """It has outcome and cause in each row, the baseline's too, and the exit code is 1."""
+    _, outcome, cause = FAULTS[name.partition("_")[0]]
+    assert deadly.code == 1, deadly.err
+    for config in ("toy_fp32", "other"):
+        measurement = deadly.measurement(config, name)
+        assert (measurement["outcome"], measurement["value"]) == (outcome, None)
+        assert cause in measurement["cause"]
+        assert f"qx: {config}: metric {name} {outcome}: {measurement['cause']}" in deadly.err.splitlines()
+
+
+def test_the_rows_of_deadly_metrics_are_complete(deadly: Any) -> None:
+    """Both cells end well, every good metric has its value and its delta, and the front is decided."""
+    for config in ("toy_fp32", "other"):
+        assert deadly.cell(config)["outcome"] == "ok"
+        for name in (*GOOD, *COUNTED):
+            measurement = deadly.measurement(config, name)
+            assert measurement["outcome"] == "ok", measurement["cause"]
+            assert measurement["vs_baseline"]["value"] is not None
+    assert set(deadly.results["front"]) == {"toy/toy_fp32", "toy/other"}
+
+
+def test_what_ends_a_process_is_not_asked_again(deadly: Any, home: Path) -> None:
+    """A metric that ended the process of a cell is measured of it once; so is one that was done before."""
+    assert deadly.code == 1, deadly.err
+    counts = Counter(home.joinpath("log").read_text().split())
+    for name in (*BAD, *COUNTED):
+        # Of launches, and of what is derived from them, the control has its own.
+        cells = 2 if name.endswith(("artifact", "predictions")) else 3
+        assert counts[name] == cells, name
+
+
+def test_predictions_are_made_once(deadly: Any, home: Path) -> None:
+    """Metrics that end the process of an evaluation do not have the artifact loaded again."""
+    loads = home.joinpath("loads").read_text().split()
+    assert len(loads) == 1 + deadly.cell("other")["launches"]
+
+
+def test_a_wave_in_which_a_launch_died_is_no_wave_of_its_cell(deadly: Any) -> None:
+    """No sample is used of a launch that died, and each cell has as many waves as were asked for."""
+    measuring = deadly.results["run"]["measuring"]
+    deaths = [death for death in measuring["deaths"] if death["stage"].endswith("_block")]
+    recording = Recording.read(deadly.folder / deadly.results["run"]["samples"])
+    for cell in ("toy/toy_fp32", "toy/other", "toy/control"):
+        lost = {death["wave"] for death in deaths if death["cell"] == cell}
+        assert len(lost) == 2
+        whole = set(range(measuring["waves"])) - lost
+        assert len(whole) == 3
+        for key in (("latency", 1), ("rss", None)):
+            assert set(recording.series[cell][key].wave) == whole
+        # A launch that died at its start was replaced in its wave, and nothing of it is kept.
+        assert len(recording.series[cell]["rss", None].values) == len(whole)
+
+
+# One cell by itself -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[Processes]:
+    """Workers of one test."""
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    with Processes(logs) as processes:
+        yield processes
+
+
+@pytest.fixture
+def evaluation(
+    deadly: Any, cache: Path, write_plugin: Callable[[str, str], str], tmp_path: Path
+) -> Callable[..., EvaluateJob]:
+    """The job that evaluates an artifact of the run above, with metrics that do what is given."""
+
+    def job(config: str, /, **bodies: str) -> EvaluateJob:
+        finished = tmp_path / config
+        finished.mkdir(exist_ok=True)
+        log = tmp_path / "log"
+        log.touch()
+        plugins = [
+            write_plugin(name, metric_source(name, "artifact", body, log)) for name, body in bodies.items()
+        ]
+        metrics = [entry for entry in Host.discover(plugins).ready("metric") if entry.name in bodies]
+        return EvaluateJob(
+            artifact=str(cache / "builds" / deadly.cell(config)["build"] / "artifact"),
+            inputs=str(cache / "splits" / deadly.results["run"]["workloads"]["toy"]["evaluation_sha256"]),
+            batch_size=36,
+            artifact_metrics=references(metrics),
+            outputs=str(finished / "outputs.npy"),
+            finished=str(finished),
+        )
+
+    return job
+
+
+def test_a_metric_that_hangs_costs_its_time_in_two_cells(
+    processes: Processes, evaluation: Callable[..., EvaluateJob], tmp_path: Path
+) -> None:
+    """In the first cells it costs the timeout, in those to come nothing: it is not measured there."""
+    job = evaluation("toy_fp32", slow="import time; time.sleep(1000)", sound="return 1.0")
+    hangs = Hangs()
+    _, measured, failures = run_past_metrics(processes, job, "first", hangs, timeout=20)
+    assert measured["sound"]["values"] == [1.0]
+    assert (failures["slow"].outcome, failures["slow"].cause) == ("timeout", "no end after 20 s")
+    assert hangs.skipped("slow") is None
+    hangs.note("slow", "second", Failure("timeout", "measure slow", "no end after 20 s"))
+    # Without what the first cell has finished.
+    job = evaluation("other", slow="import time; time.sleep(1000)", sound="return 1.0")
+    _, measured, failures = run_past_metrics(processes, job, "third", hangs, timeout=120)
+    assert measured["sound"]["values"] == [1.0]
+    assert (failures["slow"].outcome, failures["slow"].cause) == (
+        "timeout",
+        "not measured here: it had no end in first and second",
+    )
+    assert Counter(tmp_path.joinpath("log").read_text().split()) == {"slow": 1, "sound": 2}
+
+
+def test_a_metric_that_dies_at_once_is_not_held_off() -> None:
+    """What costs no time is measured in every cell, however many it has died in."""
+    hangs = Hangs()
+    for cell in ("first", "second", "third"):
+        hangs.note("brittle", cell, Failure("crashed", "measure brittle", "killed by SIGSEGV"))
+    assert hangs.skipped("brittle") is None
+
+
+def test_a_metric_that_leaves_its_process_damaged_costs_nothing_else(
+    processes: Processes, evaluation: Callable[..., EvaluateJob], tmp_path: Path
+) -> None:
+    """Where an evaluation fails after a metric was measured in its process, another process goes on."""
+    job = evaluation("toy_fp32", harmful="import numpy; numpy.load = numpy.save = None; return 3.0")
+    _, measured, failures = run_past_metrics(processes, job, "toy_fp32", Hangs(), timeout=120)
+    assert failures == {}
+    assert measured["harmful"]["values"] == [3.0]
+    assert (tmp_path / "toy_fp32" / "outputs.npy").is_file()
+    assert tmp_path.joinpath("log").read_text().split() == ["harmful"]
+
+
+@pytest.mark.parametrize(("bodies", "loads"), [({"sound": "return 1.0"}, 2), ({}, 1)])
+def test_what_dies_outside_of_all_metrics_is_the_cells_own_fault(
+    processes: Processes,
+    evaluation: Callable[..., EvaluateJob],
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    bodies: dict[str, str],
+    loads: int,
+) -> None:
+    """It is tried again once where a metric was measured in the process before, else not at all."""
+    monkeypatch.setenv("DIES_IN_LOAD", "1")
+    before = len(home.joinpath("loads").read_text().split())
+    with pytest.raises(Failure) as failed:
+        run_past_metrics(processes, evaluation("other", **bodies), "other", Hangs(), timeout=120)
+    assert (failed.value.outcome, failed.value.stage) == ("crashed", "load")
+    assert "ended itself with status 5" in failed.value.cause
+    assert len(home.joinpath("loads").read_text().split()) == before + loads
+
+
+# Launches -----------------------------------------------------------------------------------------
+
+SLOW = (Reference("slow", "slow"), Reference("brittle", "brittle"))
+
+
+def test_a_launch_that_hangs_in_a_metric_drops_it_for_its_cell() -> None:
+    """After two cells, not counting the control, it is measured only where it has given a value before."""
+    measured = Measured(waves=1)
+    hung = Failure("timeout", "measure slow", "no end after 5 s")
+    for cell in ("toy/first", "toy/control"):
+        measured.died(cell, hung, SLOW)
+        assert not measured.wanted(cell, "slow")
+        assert measured.wanted(cell, "brittle")
+        assert measured.wanted("toy/third", "slow")
+    measured.answered.add(("toy/fourth", "slow"))
+    measured.died("toy/second", hung, SLOW)
+    assert not measured.wanted("toy/third", "slow")
+    assert measured.wanted("toy/fourth", "slow")
+    assert measured.metric_failures["toy/third", "slow"].outcome == "timeout"
+    assert measured.metric_failures["toy/third", "slow"].cause == (
+        "not measured here: it had no end in first and second"
+    )
+    assert measured.failures == {}
+
+
+def test_a_launch_that_dies_in_a_metric_twice_was_not_in_it() -> None:
+    """A metric that has been dropped cannot be what a launch died of: that is the cell's own fault."""
+    measured = Measured(waves=1)
+    died = Failure("crashed", "measure brittle", "killed by SIGSEGV")
+    measured.died("toy/first", died, SLOW)
+    assert measured.failures == {}
+    for _ in range(3):
+        measured.died("toy/first", died, SLOW)
+    assert measured.failures == {"toy/first": died}
+
+
+def test_a_launch_that_dies_while_it_waits_did_not_die_of_what_it_was_asked_before(
+    processes: Processes, deadly: Any, cache: Path, evaluation: Callable[..., EvaluateJob]
+) -> None:
+    """Between two commands it is in no metric: such a death is the cell's own."""
+    job = evaluation("toy_fp32")
+    launch = LaunchJob(artifact=job.artifact, inputs=job.inputs, batch_sizes=(1,), spawned_ns=0)
+    worker = processes.start(launch, "launch")
+    worker.answer(timeout=120)
+    worker.ask("warm", timeout=120, batch_size=1, seconds=0.1, stage="measure latency")
+    worker.kill()
+    with pytest.raises(Failure) as failed:
+        worker.ask("warm", timeout=120, batch_size=1, seconds=0.1, stage="measure latency")
+    assert (failed.value.outcome, failed.value.stage) == ("crashed", "wait")
+    worker.close()
