@@ -54,12 +54,16 @@ def moments(values: Floats) -> Moments:
     mean = values.mean(axis=-1)
     apart = values - mean[..., None]
     squares = (apart**2).sum(axis=-1)
+    largest = np.abs(apart).max(axis=-1)
+    # In units of the largest: cubes of what a metric may give are no numbers any more.
+    scaled = apart / np.where(largest > 0, largest, 1.0)[..., None]
+    cubes = largest * quotient((scaled**3).sum(axis=-1), (scaled**2).sum(axis=-1))
     return Moments(
         mean=mean,
         error=np.sqrt(squares / count / (count - 1)) if count > 1 else np.full_like(mean, np.nan),
         count=count,
-        lean=np.nan_to_num(quotient((apart**3).sum(axis=-1), squares)) / count,
-        largest=np.abs(apart).max(axis=-1) / count,
+        lean=np.nan_to_num(cubes) / count,
+        largest=largest / count,
     )
 
 

@@ -21,6 +21,7 @@ from qx.host import Host
 from qx.recompute import differences, recompute
 from qx.recording import Recording, Resampled, Series
 from qx.records import Context, Metric, Predictions
+from qx.references import reference_of
 from qx.report import markdown
 from qx.worker import whole_set as resampling
 from qx.worker.whole_set import FEWEST, MOST, SECONDS, planned, samples_of_set
@@ -67,7 +68,8 @@ def sampled(write_plugin: Write) -> Callable[..., dict[str, Any]]:
             MEASURE.format(body=measure) if measure else ""
         )
         if source not in hosts:
-            hosts[source] = Host.discover([write_plugin("figure", source)])
+            reference = evolve(reference_of(write_plugin("figure", source)), name="figure")
+            hosts[source] = Host.of([reference])
         data = Predictions(outputs=outputs, labels=labels, classes=("a", "b", "c"))
         return samples_of_set(hosts[source], "figure", data, Context())
 
@@ -425,7 +427,10 @@ def test_the_metrics_of_the_tutorial_tell_no_breach_of_one_answer(
     text = (Path(__file__).parents[1] / "docs" / "tutorial-metric.md").read_text()
     blocks = re.findall(r"(?:^    .*\n|^\n)+", text, re.MULTILINE)
     sources = [dedent(block) for block in blocks if re.match(r"\n*    # \w+\.py\n", block)]
-    host = Host.discover([write_plugin(f"taught{index}", source) for index, source in enumerate(sources)])
+    paths = [write_plugin(f"taught{index}", source) for index, source in enumerate(sources)]
+    found = Host.discover(paths)
+    references = [found.get("metric", name).reference for name in ("worst_class", "calibration_error")]
+    host = Host.of([reference for reference in references if reference is not None])
     rng, labels = np.random.default_rng(5), np.repeat(np.arange(10), 50)
     outputs = 8 * np.eye(10)[labels] + rng.standard_normal((500, 10))
     outputs[0] = outputs[60]

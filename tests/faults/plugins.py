@@ -140,7 +140,8 @@ WORKLOAD_HOOKS = ("make_model", "load_data", "example_inputs")
 CONFIG_HOOKS = ("can_treat", "prepare_model", "calibrate", "convert")
 #: Steps of a subject among them, each in the evaluation; and ``call`` in a launch.
 LOADER_HOOKS = ("load", "prepare", "call", "outputs", "call_in_launch")
-METRIC_HOOKS = tuple(f"measure_{phase}" for phase in ("artifact", "fresh", "block", "predictions", "derived"))
+PHASES = ("artifact", "fresh", "block", "predictions", "derived")
+METRIC_HOOKS = (*(f"measure_{phase}" for phase in PHASES), "statistic")
 HOOKS = ("describe", *WORKLOAD_HOOKS, "train", *CONFIG_HOOKS, *LOADER_HOOKS, *METRIC_HOOKS)
 SAMPLES = {
     "artifact": "exact",
@@ -286,9 +287,31 @@ class FaultyWorkload(Faulty):
         return self.doing("train", lambda: model)
 
 
+class FaultySetMetric(Faulty):
+    @hookimpl
+    def describe(self) -> Metric:
+        return Metric(
+            name=self.name,
+            summary="A metric of the whole set.",
+            unit="things",
+            better="lower",
+            samples="per_set",
+            compare="difference",
+            phase="predictions",
+        )
+
+    @hookimpl
+    def statistic(self, outputs: Any, indices: Any) -> Any:
+        return self.doing(self.hook, lambda: float(outputs[indices].mean()))
+
+
+def _metric(hook: str, fault: str = "", name: str = "") -> Faulty:
+    return (FaultySetMetric if hook == "statistic" else FaultyMetric)(hook, fault, name)
+
+
 BASELINE, SOUND, LOADER, WORKLOAD = "sound_baseline", "sound_config", "sound_loader", "sound_workload"
 #: A sound metric of each phase.
-METRICS = tuple(hook.replace("measure", "sound") for hook in METRIC_HOOKS)
+METRICS = tuple(f"sound_{hook.removeprefix('measure_')}" for hook in METRIC_HOOKS)
 
 
 def _plugin(hook: str, fault: str) -> Faulty:
@@ -297,14 +320,12 @@ def _plugin(hook: str, fault: str) -> Faulty:
         "metric": METRIC_HOOKS,
         "calibrated": ("calibrate",),
     }
-    classes = {"workload": FaultyWorkload, "metric": FaultyMetric, "calibrated": CalibratedConfig}
+    classes = {"workload": FaultyWorkload, "metric": _metric, "calibrated": CalibratedConfig}
     kind = next((kind for kind, hooks in kinds.items() if hook in hooks), "config")
     return classes.get(kind, FaultyConfig)(hook, fault)
 
 
 sound_baseline, sound_config = FaultyConfig(name=BASELINE), FaultyConfig(name=SOUND)
 sound_loader, sound_workload = ToyLoader(), FaultyWorkload(name=WORKLOAD)
-globals().update(
-    {name: FaultyMetric(hook, name=name) for name, hook in zip(METRICS, METRIC_HOOKS, strict=True)}
-)
+globals().update({name: _metric(hook, name=name) for name, hook in zip(METRICS, METRIC_HOOKS, strict=True)})
 globals().update({f"{hook}__{fault}": _plugin(hook, fault) for hook in HOOKS for fault in FAULTS})

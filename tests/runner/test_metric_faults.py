@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from qx.host import Host, Reference
-from qx.jobs import EvaluateJob, LaunchJob
+from qx.jobs import EvaluateJob, LaunchJob, StoredArtifact
 from qx.recording import Recording
 from qx.runner.blame import Hangs, run_past_metrics
 from qx.runner.plan import Measured
@@ -199,7 +200,7 @@ def processes(tmp_path: Path) -> Iterator[Processes]:
 
 @pytest.fixture
 def evaluation(
-    deadly: Any, cache: Path, write_plugin: Callable[[str, str], str], tmp_path: Path
+    deadly: Any, cache: Path, home: Path, write_plugin: Callable[[str, str], str], toy: Any, tmp_path: Path
 ) -> Callable[..., EvaluateJob]:
     """The job that evaluates an artifact of the run above, with metrics that do what is given."""
 
@@ -211,9 +212,24 @@ def evaluation(
         plugins = [
             write_plugin(name, metric_source(name, "artifact", body, log)) for name, body in bodies.items()
         ]
-        metrics = [entry for entry in Host.discover(plugins).ready("metric") if entry.name in bodies]
+        counting = write_plugin("counting", LOADER.format(log=str(home / "loads")))
+        host = Host.discover([*toy.plugins, toy.config("other", loader="counting"), counting, *plugins])
+        metrics = [entry for entry in host.ready("metric") if entry.name in bodies]
+        parts = {"loader": deadly.cell(config)["loader"], "config": config, "workload": "toy"}
+
+        def reference(kind: Any, name: str) -> Reference:
+            found = host.get(kind, name).reference
+            assert found is not None
+            return found
+
         return EvaluateJob(
-            artifact=str(cache / "builds" / deadly.cell(config)["build"] / "artifact"),
+            artifact=StoredArtifact(
+                folder=str(cache / "builds" / deadly.cell(config)["build"] / "artifact"),
+                files=("model.npz",),
+                details={"config": config},
+                imports=("numpy",),
+                **{kind: reference(kind, name) for kind, name in parts.items()},
+            ),
             inputs=str(cache / "splits" / deadly.results["run"]["workloads"]["toy"]["evaluation_sha256"]),
             batch_size=36,
             artifact_metrics=references(metrics),
@@ -330,7 +346,9 @@ def test_a_launch_that_dies_while_it_waits_did_not_die_of_what_it_was_asked_befo
     worker = processes.start(launch, "launch")
     worker.answer(timeout=120)
     worker.ask("warm", timeout=120, batch_size=1, seconds=0.1, stage="measure latency")
+    process = psutil.Process(worker.pid)
     worker.kill()
+    process.wait(60)
     with pytest.raises(Failure) as failed:
         worker.ask("warm", timeout=120, batch_size=1, seconds=0.1, stage="measure latency")
     assert (failed.value.outcome, failed.value.stage) == ("crashed", "wait")
