@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from qx.errors import UsageError
-from qx.leftovers import SUFFIX, move_out, remove_tree, sweep, unfinished_folder
+from qx.leftovers import SUFFIX, move_out, remove_tree, sweep, temporary_place, unfinished_folder
 
 #: Errors that say that a disk, or the user's share of it, is full.
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -51,7 +50,7 @@ def full_disk_advice(error: str = "") -> str:
 
     Libraries often hide why they could not write, and a file that is mapped into memory kills the process.
     """
-    for variable, place in (("QX_CACHE", cache_folder()), ("TMPDIR", Path(tempfile.gettempdir()))):
+    for variable, place in (("QX_CACHE", cache_folder()), ("TMPDIR", temporary_place())):
         if _is_full(place):
             return (
                 f"the disk that holds {place} is full: free space there, "

@@ -25,10 +25,22 @@ WHOLE = ".qx-whole"
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
     """A folder in the system's place for temporary files, removed at the end; those of dead runs go first."""
-    place = Path(tempfile.gettempdir())
+    place = temporary_place()
     sweep(place, TEMPORARY)
     with unfinished_folder(place, TEMPORARY) as folder:
         yield folder
+
+
+def temporary_place() -> Path:
+    """The system's place for temporary files.
+
+    ``tempfile.gettempdir`` tries places out with a file of no known name, which stays if it is killed then.
+    """
+    named = [os.environ[name] for name in ("TMPDIR", "TEMP", "TMP") if os.environ.get(name)]
+    for place in filter(None, [tempfile.tempdir, *named, "/tmp"]):  # noqa: S108 - looked for last, as there
+        if Path(place).is_dir() and os.access(place, os.W_OK | os.X_OK):
+            return Path(place).absolute()
+    return Path(tempfile.gettempdir())
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import pytest
 
 from qx import files, leftovers
 from qx.files import new_folder, sweep_cache, write_together, write_whole
-from qx.leftovers import SUFFIX, sweep, temporary_folder, unfinished_folder
+from qx.leftovers import SUFFIX, sweep, temporary_folder, temporary_place, unfinished_folder
 
 
 def killed(source: str) -> None:
@@ -116,6 +116,25 @@ def test_temporary_folders_of_dead_runs_go_with_the_next(
     with temporary_folder() as first, temporary_folder() as second:
         assert sorted(tmp_path.iterdir()) == sorted([first, second])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_place_for_temporary_files_is_not_tried_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the one that the user names, if it can be written, and no file of no known name is made there."""
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    for name in ("TMPDIR", "TEMP", "TMP"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "nowhere"))
+    monkeypatch.setenv("TEMP", str(tmp_path))
+
+    def try_out() -> str:
+        pytest.fail("places are tried out")
+
+    monkeypatch.setattr(tempfile, "gettempdir", try_out)
+    assert temporary_place() == tmp_path
+    with temporary_folder() as folder:
+        assert folder.parent == tmp_path
 
 
 def test_the_cache_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
