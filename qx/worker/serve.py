@@ -13,9 +13,8 @@ import psutil
 
 from qx.manifest import Manifest
 from qx.worker.arrays import Split
-from qx.worker.build import PROBE
-from qx.worker.evaluate import hold_to_probe
 from qx.worker.plugins import seed_everything
+from qx.worker.probe import PROBE, hold_to_probe
 from qx.worker.serving import host_of_artifact, import_runtime, load
 
 if TYPE_CHECKING:
