@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from qx_plugins.folding import fold_into_transposed
+from qx_plugins.padding import same_padding, symmetric
 from torch import fx, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -79,30 +80,21 @@ def _inserted_pad(graph: fx.Graph, node: fx.Node, images: Any, amounts: Sequence
         )
 
 
-def _symmetric(amounts: Sequence[int]) -> tuple[int, ...] | None:
-    """Padding as a number for each dimension, where both ends of each have the same.
-
-    ``amounts`` are as ``functional.pad`` takes them: both ends of the last dimension, then of the one before.
-    """
-    pairs = list(zip(amounts[::2], amounts[1::2], strict=True))
-    return tuple(low for low, _ in reversed(pairs)) if all(low == high for low, high in pairs) else None
-
-
 def _pad_before_modules(graph_module: fx.GraphModule) -> bool:
     """Have convolutions pad by numbers, or pad before them: kernels know neither "same" nor "replicate"."""
     rewritten: dict[str, tuple[Sequence[int], str]] = {}
     for node, layer in _calls(graph_module, _ConvNd):
         name = str(node.target)
         if name not in rewritten:
-            numbers = not isinstance(layer.padding, str)
-            if isinstance(layer, _ConvTransposeNd) or (numbers and layer.padding_mode in PADDING_MODES):
+            by_numbers = not isinstance(layer.padding, str)
+            if isinstance(layer, _ConvTransposeNd) or (by_numbers and layer.padding_mode in PADDING_MODES):
                 continue
             amounts = layer._reversed_padding_repeated_twice
-            symmetric = _symmetric(amounts) if layer.padding_mode in PADDING_MODES else None
-            rewritten[name] = ([] if symmetric else amounts, layer.padding_mode)
+            numbers = symmetric(amounts) if layer.padding_mode in PADDING_MODES else None
+            rewritten[name] = ([] if numbers else amounts, layer.padding_mode)
             layer = copy.deepcopy(layer)
-            layer.padding = symmetric or (0,) * len(layer.kernel_size)
-            layer.padding_mode = layer.padding_mode if symmetric else "zeros"
+            layer.padding = numbers or (0,) * len(layer.kernel_size)
+            layer.padding_mode = layer.padding_mode if numbers else "zeros"
             _replace(graph_module, name, layer)
         amounts, mode = rewritten[name]
         if any(amounts):
@@ -124,9 +116,9 @@ def _pad_before_functions(graph_module: fx.GraphModule) -> bool:
         if values["padding"] == "same":
             if (amounts := _same_padding(graph_module, values)) is None:
                 continue
-            if (symmetric := _symmetric(amounts)) is None:
+            if (numbers := symmetric(amounts)) is None:
                 values["input"] = _inserted_pad(graph_module.graph, node, values["input"], amounts, "zeros")
-            values["padding"] = symmetric or 0
+            values["padding"] = numbers or 0
         for name in ("stride", "padding", "dilation"):
             value = values[name]
             values[name] = [value] * dimensions if isinstance(value, int) else list(value)
@@ -142,10 +134,7 @@ def _same_padding(graph_module: fx.GraphModule, values: dict[str, Any]) -> list[
     if not (isinstance(weight, fx.Node) and weight.op == "get_attr"):
         return None
     sizes = operator.attrgetter(str(weight.target))(graph_module).shape[2:]
-    dilation = values["dilation"]
-    dilations = [dilation] * len(sizes) if isinstance(dilation, int) else dilation
-    totals = [step * (size - 1) for size, step in zip(sizes, dilations, strict=True)]
-    return [part for total in reversed(totals) for part in (total // 2, total - total // 2)]
+    return same_padding(sizes, values["dilation"])
 
 
 def _normalize_by_function(graph_module: fx.GraphModule) -> bool:

@@ -44,6 +44,7 @@ def exported(
     """The model's graph, for any batch size. Raises ``Unsupported`` with what ``torch.export`` cannot do."""
     import torch
     from qx_plugins.runtimes.exporting import any_batch
+    from qx_plugins.runtimes.rewriting import make_row_major, rewritten
     from qx_plugins.tracing import blaming
 
     # For training, where a version of torch tells the two apart: that graph keeps what quantizers look for.
@@ -52,8 +53,13 @@ def exported(
     examples = tuple(torch.cat([one, one]) for one in example_inputs)
     shapes = any_batch(model, len(examples), torch.export.Dim("batch", min=1, max=MOST))
     (model.train if training else model.eval)()
+    make_row_major(model)
     with blaming(model, "torch.export"):
-        return export(model, examples, dynamic_shapes=shapes)
+        program = export(model, examples, dynamic_shapes=shapes)
+    if (module := rewritten(program)) is None:
+        return program
+    shapes = any_batch(module, len(examples), torch.export.Dim("batch", min=1, max=MOST))
+    return export(module, examples, dynamic_shapes=shapes)
 
 
 def compiled(
