@@ -98,11 +98,11 @@ def hold_compiled(
     ``program`` is the same network in torch, quantized where ``compiled`` is. Both are run on the inputs of
     ``expected``, what was compiled on one item alone, too: it must take any batch size.
     """
-    outputs = answers(program, expected.inputs)
-    quantizing = decibels(expected.outputs, outputs)
+    quantizing = decibels(expected.outputs, answers(program, expected.inputs))
     least = SAME if quantizing > SAME else min(WRONG, quantizing - CHANCE)
     first = tuple(one[:1] for one in expected.inputs)
-    for inputs, due in ((first, outputs[:1]), (expected.inputs, outputs)):
+    for inputs in (first, expected.inputs):
+        due = answers(program, inputs)
         apart = decibels(due, answers(compiled, inputs))
         if apart < least and due.isfinite().all():
             left = f", where quantizing leaves {quantizing:.1f}" if quantizing < SAME else ""

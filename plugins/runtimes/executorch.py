@@ -53,7 +53,7 @@ def artifact(
     assert context.folder is not None
     expected = reference(model.eval(), example_inputs)
     program = original = prepared_program(model, example_inputs, MOST)
-    _check_recurrent(program)
+    _check_batch(program)
     # It tells what it leaves undelegated, line by line.
     logging.getLogger("executorch").setLevel(logging.ERROR)
     with lowering(program, "cannot be lowered to XNNPACK"):
@@ -130,9 +130,16 @@ def _any_batch(program: ExportedProgram) -> bool:
     return all(not isinstance(one, torch.Tensor) or not isinstance(one.shape[0], int) for one in inputs)
 
 
-def _check_recurrent(program: ExportedProgram) -> None:
-    """Raise ``Unsupported`` for a GRU where lowering fixes the batch size: found here it takes no minutes."""
+def _check_batch(program: ExportedProgram) -> None:
+    """Raise ``Unsupported`` with the layer for which the exporter, or lowering, fixes the batch size.
+
+    Of a GRU that could be seen once it is lowered, which takes minutes.
+    """
     for node in program.graph.nodes:
+        if node.target is torch.ops.aten.pad.default and "circular" in node.args:
+            raise Unsupported(
+                f"layer {layer_of(node) or node.name!r}: torch.export fixes the batch size of circular padding"
+            )
         if node.target is torch.ops.aten.gru.input and _gru_fixes_batch():
             raise Unsupported(
                 f"layer {layer_of(node) or node.name!r} (GRU): ExecuTorch lowers it for one batch size alone"
