@@ -10,10 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qx_plugins.loaders.aot_inductor import open_package
+
 from qx import Artifact, Unsupported
 
 if TYPE_CHECKING:
     import torch
+    from qx_plugins.fidelity import Reference
     from torch import nn
 
 LOADER = "aot_inductor"
@@ -65,17 +68,20 @@ def exported(
 def compiled(
     program: torch.export.ExportedProgram,
     folder: Path | None,
+    expected: Reference,
     *,
     freezing: bool = True,
     notes: tuple[str, ...] = (),
 ) -> Artifact:
-    """Compile a program for this CPU into a package.
+    """Compile a program for this CPU into a package, and try it.
 
-    Without ``freezing`` no arithmetic on weights is done beforehand: where 8-bit weights are to be multiplied
-    by their scales at each call, it would put the products into the package. Raises ``Unsupported`` without a
-    C++ compiler, and for an operation that Inductor cannot lower, with its layer.
+    ``expected`` is what the fp32 model gives. Without ``freezing`` no arithmetic on weights is done beforehand:
+    where 8-bit weights are to be multiplied by their scales at each call, it would put the products into the
+    package. Raises ``Unsupported`` without a C++ compiler, for an operation that Inductor cannot lower, with
+    its layer, and for a package that gives other numbers than its program.
     """
     import torch
+    from qx_plugins.fidelity import hold_compiled
 
     assert folder is not None
     with _own_folders(folder):
@@ -87,6 +93,13 @@ def compiled(
             torch._inductor.aoti_compile_and_package(
                 program, package_path=str(folder / PACKAGE), inductor_configs=known
             )
+        package = open_package(folder / PACKAGE)
+
+        def served(*inputs: torch.Tensor) -> torch.Tensor:
+            (outputs,) = package.run(list(inputs))
+            return outputs
+
+        hold_compiled(expected, program.module(), served, "compiled by Inductor, it")
     return Artifact(folder=folder, files=[PACKAGE], loader=LOADER, notes=notes)
 
 

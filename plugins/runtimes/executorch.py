@@ -52,11 +52,11 @@ def artifact(
 
     assert context.folder is not None
     expected = reference(model.eval(), example_inputs)
-    program = original = prepared_program(model, example_inputs, MOST)
-    _check_batch(program)
+    program, original = prepared_program(model, example_inputs, MOST)
+    _check_batch(original)
     # It tells what it leaves undelegated, line by line.
     logging.getLogger("executorch").setLevel(logging.ERROR)
-    with lowering(program, "cannot be lowered to XNNPACK"):
+    with lowering(original, "cannot be lowered to XNNPACK"):
         if quantize is not None:
             program = exported(quantize(program, expected), example_inputs, MOST)
         in_torch = program.module()
@@ -136,14 +136,11 @@ def _check_batch(program: ExportedProgram) -> None:
     Of a GRU that could be seen once it is lowered, which takes minutes.
     """
     for node in program.graph.nodes:
+        layer = f"layer {layer_of(node) or node.name!r}"
         if node.target is torch.ops.aten.pad.default and "circular" in node.args:
-            raise Unsupported(
-                f"layer {layer_of(node) or node.name!r}: torch.export fixes the batch size of circular padding"
-            )
+            raise Unsupported(f"{layer}: torch.export fixes the batch size where padding is circular")
         if node.target is torch.ops.aten.gru.input and _gru_fixes_batch():
-            raise Unsupported(
-                f"layer {layer_of(node) or node.name!r} (GRU): ExecuTorch lowers it for one batch size alone"
-            )
+            raise Unsupported(f"{layer} (GRU): ExecuTorch lowers it for one batch size alone")
 
 
 @cache

@@ -44,12 +44,15 @@ def exported(
 
 def prepared_program(
     model: nn.Module, example_inputs: tuple[torch.Tensor, ...], most: int | None = None
-) -> ExportedProgram:
-    """The same, in a form that backends fold and quantize rightly. Lays the weights out anew, in place."""
+) -> tuple[ExportedProgram, ExportedProgram]:
+    """The same in a form that backends fold and quantize rightly, and as it was, with the names of layers.
+
+    Lays the weights out in row-major order, in place.
+    """
     make_row_major(model)
-    program = exported(model, example_inputs, most)
-    module = rewritten(program)
-    return program if module is None else exported(module, example_inputs, most)
+    original = exported(model, example_inputs, most)
+    module = rewritten(original)
+    return (original if module is None else exported(module, example_inputs, most)), original
 
 
 def any_batch(model: nn.Module, inputs: int, batch: Any) -> tuple[Any, ...]:
