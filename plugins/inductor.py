@@ -75,10 +75,10 @@ def compiled(
 ) -> Artifact:
     """Compile a program for this CPU into a package, and try it.
 
-    ``expected`` is what the fp32 model gives. Without ``freezing`` no arithmetic on weights is done beforehand:
-    where 8-bit weights are to be multiplied by their scales at each call, it would put the products into the
-    package. Raises ``Unsupported`` without a C++ compiler, for an operation that Inductor cannot lower, with
-    its layer, and for a package that gives other numbers than its program.
+    ``expected`` is what the fp32 model gives. Without ``freezing`` no arithmetic on weights is done
+    beforehand: where 8-bit weights are to be multiplied by their scales at each call, it would put the
+    products into the package. Raises ``Unsupported`` without a C++ compiler, for an operation that Inductor
+    cannot lower, with its layer, and for a package that gives other numbers than its program.
     """
     import torch
     from qx_plugins.fidelity import hold_compiled
