@@ -9,6 +9,9 @@ from typing import Any
 
 import torch
 from qx_plugins.calibration import taken, tensors
+from qx_plugins.fidelity import expected_in_build, hold
+from qx_plugins.finetuning import unquantized
+from qx_plugins.kernels import replace_wrong_kernels
 from qx_plugins.tracing import BLAMELESS, blamed, blaming
 from torch import nn
 from torch.ao.quantization import (
@@ -22,21 +25,30 @@ from torch.ao.quantization import (
     prepare_qat,
 )
 
-from qx import Unsupported
+from qx import Context, Unsupported
 from qx.records import Arrays
 
 
 def prepare_static(
-    model: nn.Module, weight_observer: Any, activation_observer: Any = default_observer
+    model: nn.Module,
+    example_inputs: tuple[torch.Tensor, ...],
+    context: Context,
+    weight_observer: Any,
+    activation_observer: Any = default_observer,
 ) -> nn.Module:
     """Fuse the model in eval mode and put observers into it, per-tensor uint8 ones for activations."""
     _check_fusible(model)
-    _fuse(model.eval())
+    expected = expected_in_build(model.eval(), example_inputs, context)
+    _fuse(model)
+    if expected is not None:
+        hold(expected, model, "fuse_model()")
     model.qconfig = QConfig(activation=activation_observer, weight=weight_observer)
     return prepare(model, inplace=True)
 
 
-def prepare_for_training(model: nn.Module) -> nn.Module:
+def prepare_for_training(
+    model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context
+) -> nn.Module:
     """Fuse the model and put fake quantization into it: what int8 will compute, with gradients.
 
     Activations per tensor over 128 levels, as in the static configs, weights per channel. Where the model's
@@ -44,19 +56,25 @@ def prepare_for_training(model: nn.Module) -> nn.Module:
     is folded into the weights first.
     """
     _check_fusible(model)
+    expected = expected_in_build(model.eval(), example_inputs, context)
     if "is_qat" in inspect.signature(model.fuse_model).parameters:
         _fuse(model.train(), is_qat=True)
     else:
-        _fuse(model.eval())
+        _fuse(model)
     activation = FusedMovingAvgObsFakeQuantize.with_args(quant_min=0, quant_max=127, dtype=torch.quint8)
     model.qconfig = QConfig(activation=activation, weight=default_fused_per_channel_wt_fake_quant)
-    return prepare_qat(model.train(), inplace=True)
+    prepared = prepare_qat(model.train(), inplace=True)
+    if expected is not None:
+        hold(expected, unquantized(prepared, nn.Module.eval), "fuse_model()")
+    return prepared
 
 
 def converted(model: nn.Module) -> nn.Module:
     """The prepared model in 8 bits. Raises ``Unsupported`` where one of its operations has no such kernel."""
     batches = taken(model)
-    return proven(convert(model.eval(), inplace=True), batches)
+    with blaming(model, "cannot be converted to 8 bits"):
+        result = convert(model.eval(), inplace=True)
+    return proven(result, batches)
 
 
 def proven(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
@@ -64,6 +82,7 @@ def proven(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
 
     Tried on the first item that it was calibrated with. Raises ``Unsupported`` with the layer.
     """
+    replace_wrong_kernels(model)
     for batch in batches[:1]:
         first = {name: array[:1] for name, array in batch.items() if name != "labels"}
         with torch.no_grad(), blaming(model, "does not run in 8 bits"):

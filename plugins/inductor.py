@@ -10,10 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qx_plugins.loaders.aot_inductor import open_package
+
 from qx import Artifact, Unsupported
 
 if TYPE_CHECKING:
     import torch
+    from qx_plugins.fidelity import Reference
     from torch import nn
 
 LOADER = "aot_inductor"
@@ -44,6 +47,7 @@ def exported(
     """The model's graph, for any batch size. Raises ``Unsupported`` with what ``torch.export`` cannot do."""
     import torch
     from qx_plugins.runtimes.exporting import any_batch
+    from qx_plugins.runtimes.rewriting import make_row_major, rewritten
     from qx_plugins.tracing import blaming
 
     # For training, where a version of torch tells the two apart: that graph keeps what quantizers look for.
@@ -52,24 +56,32 @@ def exported(
     examples = tuple(torch.cat([one, one]) for one in example_inputs)
     shapes = any_batch(model, len(examples), torch.export.Dim("batch", min=1, max=MOST))
     (model.train if training else model.eval)()
+    make_row_major(model)
     with blaming(model, "torch.export"):
-        return export(model, examples, dynamic_shapes=shapes)
+        program = export(model, examples, dynamic_shapes=shapes)
+    if (module := rewritten(program)) is None:
+        return program
+    shapes = any_batch(module, len(examples), torch.export.Dim("batch", min=1, max=MOST))
+    return export(module, examples, dynamic_shapes=shapes)
 
 
 def compiled(
     program: torch.export.ExportedProgram,
     folder: Path | None,
+    expected: Reference,
     *,
     freezing: bool = True,
     notes: tuple[str, ...] = (),
 ) -> Artifact:
-    """Compile a program for this CPU into a package.
+    """Compile a program for this CPU into a package, and try it.
 
-    Without ``freezing`` no arithmetic on weights is done beforehand: where 8-bit weights are to be multiplied
-    by their scales at each call, it would put the products into the package. Raises ``Unsupported`` without a
-    C++ compiler, and for an operation that Inductor cannot lower, with its layer.
+    ``expected`` is what the fp32 model gives. Without ``freezing`` no arithmetic on weights is done
+    beforehand: where 8-bit weights are to be multiplied by their scales at each call, it would put the
+    products into the package. Raises ``Unsupported`` without a C++ compiler, for an operation that Inductor
+    cannot lower, with its layer, and for a package that gives other numbers than its program.
     """
     import torch
+    from qx_plugins.fidelity import hold_compiled
 
     assert folder is not None
     with _own_folders(folder):
@@ -81,6 +93,13 @@ def compiled(
             torch._inductor.aoti_compile_and_package(
                 program, package_path=str(folder / PACKAGE), inductor_configs=known
             )
+        package = open_package(folder / PACKAGE)
+
+        def served(*inputs: torch.Tensor) -> torch.Tensor:
+            (outputs,) = package.run(list(inputs))
+            return outputs
+
+        hold_compiled(expected, program.module(), served, "compiled by Inductor, it")
     return Artifact(folder=folder, files=[PACKAGE], loader=LOADER, notes=notes)
 
 

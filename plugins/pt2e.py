@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 #: The versions that this was seen to work with.
 TORCHAO = ("torchao>=0.18", "torch>=2.11")
+#: The attribute of a prepared graph that keeps what the fp32 model gives: no name that a model could have.
+_EXPECTED = "what the fp32 model gives, of qx"
 
 
 def requires() -> tuple[str, ...]:
@@ -61,14 +63,23 @@ def prepared(
 
     Activations uint8 per tensor (of 128 levels on CPUs where 256 could saturate), weights int8 per channel.
     """
+    from qx_plugins.fidelity import hold, reference
+    from qx_plugins.finetuning import unquantized
     from qx_plugins.inductor import exported
     from qx_plugins.runtimes.saturation import saturates
+    from qx_plugins.tracing import blaming
 
     pt2e = library()
+    expected = reference(model.eval(), example_inputs)
     graph = exported(model, example_inputs, training=training).module()
     recipe = pt2e.x86.get_default_x86_inductor_quantization_config(is_qat=training, reduce_range=saturates())
     quantizer = pt2e.x86.X86InductorQuantizer().set_global(recipe)
-    return (pt2e.prepare_qat if training else pt2e.prepare)(graph, quantizer)
+    with blaming(model, "the quantizer for Inductor"):
+        graph = (pt2e.prepare_qat if training else pt2e.prepare)(graph, quantizer)
+    plain = unquantized(graph, pt2e.to_eval) if training else graph
+    hold(expected, plain, "folding normalization into weights")
+    setattr(graph, _EXPECTED, expected)
+    return graph
 
 
 def artifact(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], folder: Path | None) -> Artifact:
@@ -77,7 +88,8 @@ def artifact(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], folder:
     from qx_plugins.runtimes.saturation import SEVEN_BIT_ACTIVATIONS, saturates
 
     notes = (SEVEN_BIT_ACTIVATIONS,) if saturates() else ()
-    return compiled(exported(converted(model), example_inputs), folder, notes=notes)
+    expected = model.__dict__.pop(_EXPECTED)
+    return compiled(exported(converted(model), example_inputs), folder, expected, notes=notes)
 
 
 def converted(model: nn.Module) -> nn.Module:

@@ -64,8 +64,13 @@ def blamed(error: BaseException, model: nn.Module) -> str:
 
     for frame, line in _frames(error):
         layer = frame.f_locals.get("self")
-        if id(layer) in names:
+        # Code that torch.fx generated is nobody's: the step that ran it holds the layer.
+        if id(layer) in names and (names[id(layer)] or Path(frame.f_code.co_filename).is_file()):
             return told(layer, frame.f_code.co_filename, line)
+        # A function that converts a layer has it as an argument.
+        for layer in frame.f_locals.values():
+            if names.get(id(layer)):
+                return f"layer {names[id(layer)]!r} ({type(layer).__name__}): {text}"
     # An early compiler interprets the code: its error holds a summary of frames, without the layer itself.
     for summary in reversed(getattr(error, "real_stack", None) or ()):
         layers = [layer for layer in model.modules() if _runs(layer, summary)]

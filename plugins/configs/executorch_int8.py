@@ -12,6 +12,7 @@ from qx import Artifact, Config, Context, hookimpl
 
 if TYPE_CHECKING:
     import torch
+    from qx_plugins.fidelity import Reference
     from torch import nn
     from torch.export import ExportedProgram
 
@@ -40,11 +41,12 @@ def calibrate(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
 
 @hookimpl
 def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
+    from qx_plugins.fidelity import hold
     from qx_plugins.runtimes.executorch import artifact
 
     batches = taken(model)
 
-    def quantize(program: ExportedProgram) -> nn.Module:
+    def quantize(program: ExportedProgram, expected: Reference) -> nn.Module:
         from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
             XNNPACKQuantizer,
             get_symmetric_quantization_config,
@@ -53,6 +55,7 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
 
         quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
         prepared = prepare_pt2e(program.module(), quantizer)
+        hold(expected, prepared, "folding normalization into weights")
         return convert_pt2e(observe(prepared, batches))
 
     return artifact(model, example_inputs, context, quantize)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from qx_plugins.calibration import keep, observe, taken
+from qx_plugins.calibration import keep, observe, taken, tensors
 
 from qx import Config, Context, hookimpl
 
@@ -37,6 +38,9 @@ def can_treat(model: nn.Module) -> None:
 
 @hookimpl
 def prepare_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> nn.Module:
+    from qx_plugins.fidelity import expected_in_build, hold
+    from qx_plugins.fusing import fusible
+    from qx_plugins.kernels import WRONG_KERNELS
     from qx_plugins.tracing import blaming
     from torch.ao.quantization import (
         QConfig,
@@ -50,8 +54,14 @@ def prepare_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], co
     # static_int8_per_channel.
     recipe = QConfig(activation=default_observer, weight=default_per_channel_weight_observer)
     mapping = get_default_qconfig_mapping(context.engine).set_global(recipe)
+    for operation in WRONG_KERNELS:
+        mapping.set_object_type(operation, None)
+    expected = expected_in_build(model.eval(), example_inputs, context)
     with blaming(model, "torch.fx"):
-        return prepare_fx(model.eval(), mapping, example_inputs)
+        prepared = prepare_fx(fusible(model), mapping, example_inputs)
+    if expected is not None:
+        hold(expected, prepared, "torch.fx: fusing layers")
+    return prepared
 
 
 @hookimpl
@@ -66,6 +76,19 @@ def convert(model: nn.Module) -> nn.Module:
     from torch.ao.quantization.quantize_fx import convert_fx
 
     batches = taken(model)
+    observed = copy.deepcopy(model) if batches else None
     with blaming(model, "torch.fx"):
-        made = convert_fx(model)
-    return proven(made, batches)
+        result = proven(convert_fx(model), batches)
+    if observed is not None:
+        _hold_to_reference(observed, result, batches[0])
+    return result
+
+
+def _hold_to_reference(observed: nn.Module, result: nn.Module, batch: Arrays) -> None:
+    """Raise ``Unsupported`` where 8-bit kernels give something else than the same steps in floats."""
+    from qx_plugins.fidelity import ITEMS, Reference, answers, hold_compiled
+    from torch.ao.quantization.quantize_fx import convert_to_reference_fx
+
+    inputs = tensors({name: array[:ITEMS] for name, array in batch.items()})
+    expected = Reference(inputs, answers(observed, inputs))
+    hold_compiled(expected, convert_to_reference_fx(observed), result, "converted by torch.fx, the model")

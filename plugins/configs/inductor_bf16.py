@@ -30,5 +30,7 @@ can_treat = treatable.by_export
 @hookimpl
 def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
     from qx_plugins.bfloat16 import Bfloat16
+    from qx_plugins.fidelity import reference
 
-    return compiled(exported(Bfloat16(model), example_inputs), context.folder)
+    expected = reference(model, example_inputs)
+    return compiled(exported(Bfloat16(model), example_inputs), context.folder, expected)

@@ -28,4 +28,7 @@ can_treat = treatable.by_export
 
 @hookimpl
 def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
-    return compiled(exported(model, example_inputs), context.folder)
+    from qx_plugins.fidelity import reference
+
+    expected = reference(model, example_inputs)
+    return compiled(exported(model, example_inputs), context.folder, expected)

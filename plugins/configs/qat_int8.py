@@ -11,6 +11,7 @@ from qx_plugins.training_options import OPTIONS
 from qx import Config, Context, hookimpl
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from qx.records import Arrays
@@ -28,10 +29,10 @@ def describe() -> Config:
 
 
 @hookimpl
-def prepare_model(model: nn.Module) -> nn.Module:
+def prepare_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> nn.Module:
     from qx_plugins.eager import prepare_for_training
 
-    return prepare_for_training(model)
+    return prepare_for_training(model, example_inputs, context)
 
 
 @hookimpl

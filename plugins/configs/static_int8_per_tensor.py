@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from qx_plugins.calibration import keep, observe
 
-from qx import Config, hookimpl
+from qx import Config, Context, hookimpl
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from qx.records import Arrays
@@ -26,11 +27,11 @@ def describe() -> Config:
 
 
 @hookimpl
-def prepare_model(model: nn.Module) -> nn.Module:
+def prepare_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> nn.Module:
     from qx_plugins.eager import prepare_static
     from torch.ao.quantization import default_weight_observer
 
-    return prepare_static(model, default_weight_observer)
+    return prepare_static(model, example_inputs, context, default_weight_observer)
 
 
 @hookimpl

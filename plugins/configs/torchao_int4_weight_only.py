@@ -52,15 +52,17 @@ def can_treat(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> Non
 @hookimpl
 def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
     from qx_plugins.bfloat16 import Bfloat16
+    from qx_plugins.fidelity import reference
     from qx_plugins.linears import quantized
 
+    expected = reference(model, example_inputs)
     try:
         from torchao.prototype.quantization.int4 import PrototypeInt4WeightOnlyConfig
     except ImportError as error:
         raise Unsupported(f"this version of torchao has no 4-bit weights for CPUs: {error}") from error
     size = context.options["group_size"]
     model = quantized(Bfloat16(model), PrototypeInt4WeightOnlyConfig(group_size=size), _kernel(size))
-    return compiled(exported(model, example_inputs), context.folder)
+    return compiled(exported(model, example_inputs), context.folder, expected)
 
 
 def _kernel(size: int) -> Kernel:

@@ -32,8 +32,10 @@ can_treat = treatable.by_linears_and_export
 
 @hookimpl
 def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
+    from qx_plugins.fidelity import reference
     from qx_plugins.linears import quantized
     from torchao.quantization import Int8DynamicActivationInt8WeightConfig
 
+    expected = reference(model, example_inputs)
     model = quantized(model, Int8DynamicActivationInt8WeightConfig())
-    return compiled(exported(model, example_inputs), context.folder)
+    return compiled(exported(model, example_inputs), context.folder, expected)

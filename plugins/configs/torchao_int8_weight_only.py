@@ -33,9 +33,11 @@ can_treat = treatable.by_linears_and_export
 @hookimpl
 def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
     from qx_plugins.bfloat16 import Bfloat16
+    from qx_plugins.fidelity import reference
     from qx_plugins.linears import quantized
     from torchao.quantization import Int8WeightOnlyConfig
 
+    expected = reference(model, example_inputs)
     # torch's kernel for int8 weights takes bfloat16: in fp32 they would be unpacked to fp32 at each call.
     model = quantized(Bfloat16(model), Int8WeightOnlyConfig())
-    return compiled(exported(model, example_inputs), context.folder, freezing=False)
+    return compiled(exported(model, example_inputs), context.folder, expected, freezing=False)

@@ -35,18 +35,25 @@ def load(artifact: Artifact, context: Context) -> PackageSubject:
     torch.set_num_threads(context.threads)
     torch.set_num_interop_threads(1)
     package = artifact.folder / artifact.files[0]
+    model = open_package(package)
+    _tidy(package)
+    return PackageSubject(model)
+
+
+def open_package(package: Path) -> Any:
+    """The compiled model of a package. Raises ``Unsupported`` where this version of torch cannot open it."""
+    import torch
+
     # torch._inductor.aoti_load_package ends here too, and first imports the compiler: 1.2 s and 150 MiB.
     try:
-        open_package = torch._C._aoti.AOTIModelPackageLoader
+        loader = torch._C._aoti.AOTIModelPackageLoader
     except AttributeError as error:
         raise Unsupported(f"torch {torch.__version__} has no loader of AOTInductor packages") from error
     try:
         # May be run by several threads at once; one copy of the model; the device that it was compiled for.
-        model = open_package(str(package), MODEL, False, 1, -1)
+        return loader(str(package), MODEL, False, 1, -1)
     except TypeError:
-        model = open_package(str(package), MODEL)  # torch 2.6
-    _tidy(package)
-    return PackageSubject(model)
+        return loader(str(package), MODEL)  # torch 2.6
 
 
 class PackageSubject:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import TYPE_CHECKING, Any
 
-from qx import Artifact, Context, Loader, hookimpl
+from qx import Artifact, Context, Loader, QxError, hookimpl
 
 if TYPE_CHECKING:
     import numpy
@@ -34,7 +35,12 @@ def load(artifact: Artifact, context: Context) -> ModuleSubject:
     if context.rebuild is None:
         raise ValueError("this loader serves modules, and was given no way to rebuild one")
     module = context.rebuild()
-    state = torch.load(artifact.folder / artifact.files[0], map_location="cpu", weights_only=True)
+    path = artifact.folder / artifact.files[0]
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        # What torch says of it advises to load it all the same.
+        raise QxError(f"{path.name} is damaged, or holds more than a state dict: build it anew") from None
     module.load_state_dict(state, strict=True)
     return ModuleSubject(module.eval())
 

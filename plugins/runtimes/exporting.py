@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from qx_plugins.bfloat16 import Bfloat16
+from qx_plugins.runtimes.rewriting import make_row_major, rewritten
 from qx_plugins.tracing import BLAMELESS, blaming
 from torch import nn
 from torch.export import Dim, ExportedProgram, export
@@ -39,6 +40,19 @@ def exported(
     with torch.no_grad(), blaming(model, "cannot be exported"):
         # Not strict: the model runs as plain Python, so that an error is where it is raised.
         return export(model, inputs, dynamic_shapes=shapes, strict=False)
+
+
+def prepared_program(
+    model: nn.Module, example_inputs: tuple[torch.Tensor, ...], most: int | None = None
+) -> tuple[ExportedProgram, ExportedProgram]:
+    """The same in a form that backends fold and quantize rightly, and as it was, with the names of layers.
+
+    Lays the weights out in row-major order, in place.
+    """
+    make_row_major(model)
+    original = exported(model, example_inputs, most)
+    module = rewritten(original)
+    return (original if module is None else exported(module, example_inputs, most)), original
 
 
 def any_batch(model: nn.Module, inputs: int, batch: Any) -> tuple[Any, ...]:
@@ -71,7 +85,7 @@ def lowering_error(program: ExportedProgram | None, error: BaseException, what: 
     """The error for a graph that a runtime's exporter cannot take, with the layer where its message tells."""
     text = _whole(error)
     nodes = () if program is None else program.graph.nodes
-    layer = next((_layer(node) for node in nodes if _is_told_of(node, text)), "")
+    layer = next((layer_of(node) for node in nodes if _is_told_of(node, text)), "")
     return Unsupported(f"{what}: {f'layer {layer!r}: ' if layer else ''}{reason(error)}")
 
 
@@ -86,7 +100,7 @@ def _is_told_of(node: torch.fx.Node, text: str) -> bool:
     )
 
 
-def _layer(node: torch.fx.Node) -> str:
+def layer_of(node: torch.fx.Node) -> str:
     """The name of the layer that a node of the graph comes from, as the user's model calls it."""
     stack = list((node.meta.get("nn_module_stack") or {}).values())
     path = next((name for path, _ in reversed(stack) if (name := _dotted(path))), "")

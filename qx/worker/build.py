@@ -21,6 +21,8 @@ from qx.worker.arrays import Split
 from qx.worker.channel import Channel
 from qx.worker.modules import converted, example_inputs, fp32_model
 from qx.worker.plugins import context_for, host_for, options_of, seed_everything
+from qx.worker.probe import PROBE, write_probe
+from qx.worker.state import save
 from qx.worker.weights import load_weights
 
 if TYPE_CHECKING:
@@ -30,8 +32,8 @@ if TYPE_CHECKING:
 BATCH_SIZE = 32
 #: The state dict of an artifact that a loader rebuilds.
 STATE = "model.pt"
-#: Inputs, and what the converted module gave for them: kept beside the artifact, to hold every launch to it.
-PROBE = "probe.npz"
+#: Items of the probe.
+PROBE_ITEMS = 2
 
 
 def run(job: BuildJob, channel: Channel) -> None:
@@ -132,21 +134,18 @@ def _saved(job: BuildJob, host: Host, result: Any, folder: Path) -> Artifact:
             f"there is {', '.join(rebuilding) or 'none'}"
         )
     result.eval()
-    torch.save(result.state_dict(), folder / STATE)
-    _write_probe(job, host, result, Path(job.folder) / PROBE)
+    state = save(result, folder / STATE)
+    write_probe(result, _probe_inputs(job, host), state, Path(job.folder) / PROBE)
     return Artifact(folder=folder, loader=rebuilding[0], files=(STATE,))
 
 
-def _write_probe(job: BuildJob, host: Host, module: nn.Module, path: Path) -> None:
-    import numpy
-    import torch
-
-    examples = example_inputs(host, job, job.workload.name, job.workload_options, 2)
-    with torch.inference_mode():
-        outputs = module(*examples)
-    if isinstance(outputs, torch.Tensor):
-        arrays: dict[str, Any] = {f"input_{index}": tensor.numpy() for index, tensor in enumerate(examples)}
-        numpy.savez(path, outputs=outputs.numpy(), **arrays)
+def _probe_inputs(job: BuildJob, host: Host) -> list[Any]:
+    """Arrays of two items as a launch is given them: of the data that the config has seen, else examples."""
+    seen = job.calibration or job.training
+    if seen is not None:
+        return list(Split.read(Path(seen)).rows(0, PROBE_ITEMS).values())
+    examples = example_inputs(host, job, job.workload.name, job.workload_options, PROBE_ITEMS)
+    return [example.numpy() for example in examples]
 
 
 def _weight_elements(model: nn.Module) -> int:

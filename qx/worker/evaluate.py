@@ -14,16 +14,13 @@ from qx.host import Reference
 from qx.jobs import EvaluateJob
 from qx.records import Predictions, Subject
 from qx.worker.arrays import Split
-from qx.worker.build import PROBE
 from qx.worker.channel import Channel
 from qx.worker.finished import Finished
 from qx.worker.memory import MarkTaker
 from qx.worker.plugins import seed_everything
+from qx.worker.probe import PROBE, hold_to_probe
 from qx.worker.samples import samples_or_failure, stage_of
 from qx.worker.serving import host_of_artifact, import_runtime, load
-
-#: How far outputs may lie from the probe's where threads divide the sums otherwise than in the build.
-ROUNDING = 1e-4
 
 
 def run(job: EvaluateJob, channel: Channel) -> None:
@@ -81,23 +78,3 @@ def _outputs(subject: Subject, split: Split, size: int, channel: Channel) -> Any
         parts.append(np.array(subject.outputs(native)))
         channel.progress(min(1.0, (start + size) / len(split)), "predictions")
     return np.concatenate(parts)[: len(split)]
-
-
-def hold_to_probe(subject: Subject, path: Path, *, exact: bool) -> None:
-    """Raise ``QxError`` where the artifact does not give what the converted module gave in the build."""
-    if not path.is_file():
-        return
-    with np.load(path) as probe:
-        due = probe["outputs"]
-        arrays = {name: probe[name] for name in probe.files if name != "outputs"}
-    given = np.asarray(subject.outputs(subject.call(subject.prepare(arrays))))
-    same = (
-        np.array_equal(given, due, equal_nan=True)
-        if exact
-        else np.allclose(given, due, rtol=ROUNDING, atol=ROUNDING, equal_nan=True)
-    )
-    if not same:
-        raise QxError(
-            f"the loaded artifact does not give the outputs of the converted module: "
-            f"they differ by up to {np.abs(given - due).max():.3g}"
-        )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from qx.host import Host
 from qx.jobs import Job
 from qx.worker.plugins import context_for, options_of, seed_everything
+from qx.worker.state import complete
 
 if TYPE_CHECKING:
     import torch
@@ -27,9 +28,22 @@ def fp32_model(
 def example_inputs(
     host: Host, job: Job, workload: str, options: Mapping[str, Any], batch_size: int
 ) -> tuple[torch.Tensor, ...]:
-    """The workload's tensors to trace with."""
+    """The workload's tensors to trace with, laid out in memory as a launch's inputs are.
+
+    Programs are exported and compiled for the strides of their examples, and kernels are chosen by them: with
+    images that are transposed views (``[height, width, channels]`` read as ``[channels, height, width]``), a
+    launch would meet other kernels than the build, or a program that reads its inputs in the wrong order.
+    """
     context = context_for(job, options=options_of(host, workload, options))
-    return tuple(host.call(workload, "example_inputs", batch_size=batch_size, context=context))
+    examples = host.call(workload, "example_inputs", batch_size=batch_size, context=context)
+    return tuple(map(_row_major, examples))
+
+
+def _row_major(example: torch.Tensor) -> torch.Tensor:
+    """A copy in row-major order, in dimensions of size 1 too, whose strides ``contiguous()`` leaves alone."""
+    import torch
+
+    return example.detach().clone(memory_format=torch.contiguous_format)
 
 
 def converted(
@@ -44,7 +58,12 @@ def converted(
     between: Callable[[torch.nn.Module], torch.nn.Module] | None = None,
     stage: Callable[[str], object] = str,
 ) -> Any:
-    """Prepare, do what comes ``between`` (calibration, in a build), and convert."""
+    """Prepare, do what comes ``between`` (calibration, in a build), and convert.
+
+    The state dict of a module that comes of it carries all of its state.
+    """
+    import torch
+
     context = context_for(job, options=options_of(host, config, options), folder=folder)
     arguments = {"example_inputs": examples, "context": context}
     if host.implements(config, "prepare_model"):
@@ -55,4 +74,5 @@ def converted(
         model = between(model)
     stage("convert")
     seed_everything(job.seed)
-    return host.call(config, "convert", model=model, **arguments)
+    result = host.call(config, "convert", model=model, **arguments)
+    return complete(result) if isinstance(result, torch.nn.Module) else result

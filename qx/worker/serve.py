@@ -12,9 +12,8 @@ import numpy as np
 import psutil
 
 from qx.worker.arrays import Split
-from qx.worker.build import PROBE
-from qx.worker.evaluate import hold_to_probe
 from qx.worker.plugins import seed_everything
+from qx.worker.probe import PROBE, hold_to_probe
 from qx.worker.serving import host_of_artifact, import_runtime, load
 
 if TYPE_CHECKING:

@@ -76,11 +76,13 @@ def test_fine_tuning_is_the_same_for_a_seed(run: Any, qx: Callable[..., Any], ca
 # Fine-tuning, on random images --------------------------------------------------------------------
 
 OPTIONS = {"epochs": 1, "learning_rate": 1e-3, "loss": "teacher"}
+#: Inputs to trace with.
+IMAGES = (torch.zeros(1, 3, 32, 32),)
 
 
 def _prepared() -> nn.Module:
     torch.manual_seed(0)
-    return qat_int8.prepare_model(CifarCNN(quantizable=True).eval())
+    return qat_int8.prepare_model(CifarCNN(quantizable=True).eval(), IMAGES, Context())
 
 
 def _batches(count: int, labels: bool = True) -> list[dict[str, Any]]:
@@ -105,7 +107,9 @@ def test_the_teacher_gives_what_fp32_gives() -> None:
     torch.manual_seed(0)
     model = CifarCNN(quantizable=True).eval()
     images = torch.randn(4, 3, 32, 32)
-    teacher = finetuning.unquantized(qat_int8.prepare_model(copy.deepcopy(model)), nn.Module.eval)
+    teacher = finetuning.unquantized(
+        qat_int8.prepare_model(copy.deepcopy(model), IMAGES, Context()), nn.Module.eval
+    )
     with torch.no_grad():
         assert torch.allclose(teacher(images), model(images), atol=1e-5)
 
@@ -160,7 +164,7 @@ def test_what_cannot_be_trained_is_told(options: dict[str, Any], kind: type, cau
 def test_a_model_that_cannot_be_fused_is_unsupported() -> None:
     """Without ``fuse_model`` eager-mode fine-tuning says what it lacks."""
     with pytest.raises(Unsupported, match=r"Linear has no fuse_model\(\)"):
-        qat_int8.prepare_model(nn.Linear(2, 2))
+        qat_int8.prepare_model(nn.Linear(2, 2), (torch.zeros(1, 2),), Context())
 
 
 class Blocks(nn.Module):
@@ -201,7 +205,7 @@ class Sum(nn.Module):
 def test_a_model_whose_fusion_fails_is_unsupported(config: Any, fuse: list[str] | None, words: str) -> None:
     """The modules that were to be fused are named, or the line that raised, with the reason."""
     with pytest.raises(Unsupported, match=words):
-        config.prepare_model(Blocks(fuse).eval())
+        config.prepare_model(Blocks(fuse).eval(), IMAGES, Context())
 
 
 # torch warns of observers that have seen nothing, as those of a model that is only rebuilt.
@@ -212,7 +216,7 @@ def test_a_model_whose_fusion_fails_is_unsupported(config: Any, fuse: list[str] 
 def test_an_operation_without_a_kernel_for_8_bits_is_unsupported(config: Any) -> None:
     """The build names the layer, its line and the operation; what only rebuilds the model does not try."""
     batch = {"image": np.zeros((4, 3, 8, 8), dtype=np.float32), "labels": np.zeros(4, dtype=np.int64)}
-    prepared = config.prepare_model(Blocks(["conv", "relu"], added=True).eval())
+    prepared = config.prepare_model(Blocks(["conv", "relu"], added=True).eval(), IMAGES, Context())
     if config is not qat_int8:
         del batch["labels"]
         prepared = config.calibrate(prepared, [batch])
@@ -223,7 +227,7 @@ def test_an_operation_without_a_kernel_for_8_bits_is_unsupported(config: Any) ->
     )
     with pytest.raises(Unsupported, match=words):
         config.convert(prepared)
-    config.convert(config.prepare_model(Blocks(["conv", "relu"], added=True).eval()))
+    config.convert(config.prepare_model(Blocks(["conv", "relu"], added=True).eval(), IMAGES, Context()))
 
 
 def test_a_users_own_attribute_is_left_alone() -> None:

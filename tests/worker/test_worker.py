@@ -171,7 +171,7 @@ COMPARE = """
         if build:
             model.load_state_dict(torch.load(weights, weights_only=True))
         if hasattr(plugin, "prepare_model"):
-            model = plugin.prepare_model(model)
+            model = plugin.prepare_model(model, (torch.zeros(1, 3, 32, 32),), Context(engine=engine))
         if build and record.calibration:
             model = plugin.calibrate(model, Split.read(pathlib.Path(calibration)).batches(32))
         return plugin.convert(model)

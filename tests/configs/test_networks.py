@@ -1,0 +1,218 @@
+"""Networks of shapes that converters go wrong on: each config is right, or says what it cannot do."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from qx import Artifact, Context, Unsupported
+from qx.host import Host
+from qx.worker.state import complete, save
+
+# The exporters, the observers and torch's quantized tensors warn.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def _beside(name: str) -> ModuleType:
+    """A module that lies beside this file."""
+    spec = importlib.util.spec_from_file_location(f"qx_tests_{name}", Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+networks = _beside("networks")
+HOST = Host.discover()
+READY = {entry.name for entry in HOST.ready("config")}
+#: Signal to noise in dB: what rounding to 8 bits leaves of these networks, and what that to float32 leaves.
+EIGHT_BITS, FLOAT32 = 20.0, 100.0
+EXAMPLES = (torch.from_numpy(networks.images(1)),)
+
+slow = pytest.mark.skipif(not os.environ.get("QX_SLOW"), reason="QX_SLOW=1 runs it")
+
+
+@pytest.fixture(autouse=True)
+def outside_of_inference_mode() -> Iterator[None]:
+    """Subjects of torch enter inference mode for the life of their process, here that of the tests."""
+    before = torch.is_inference_mode_enabled()
+    yield
+    assert torch.is_inference_mode_enabled() == before
+
+
+def decibels(expected: Any, outputs: Any) -> float:
+    noise = float(np.square(outputs - expected).sum())
+    return math.inf if noise == 0 else 10 * math.log10(float(np.square(expected).sum()) / noise)
+
+
+def built(config: str, name: str, folder: Path, *, seed: int = 0) -> Any:
+    """What a config makes of a network, calibrated where it calibrates; in a launch there is no folder."""
+    return _convert(config, networks.network(name, seed), Context(folder=folder, engine="x86"), build=True)
+
+
+def _convert(config: str, model: nn.Module, context: Context, *, build: bool) -> Any:
+    arguments = {"example_inputs": EXAMPLES, "context": context}
+    if HOST.implements(config, "prepare_model"):
+        model = HOST.call(config, "prepare_model", model=model, **arguments)
+    if build and HOST.implements(config, "calibrate"):
+        batches = [{"image": networks.images(32, seed)} for seed in range(3)]
+        model = HOST.call(config, "calibrate", model=model, batches=batches, context=context)
+    return HOST.call(config, "convert", model=model, **arguments)
+
+
+def answers(model: nn.Module, inputs: Any) -> Any:
+    with torch.no_grad():
+        return model(torch.from_numpy(inputs)).numpy()
+
+
+@pytest.mark.parametrize("name", networks.NETWORKS)
+def test_torch_fx_quantizes_it_and_a_launch_serves_the_same(name: str, tmp_path: Path) -> None:
+    """In 8 bits it keeps near the fp32 model, in large batches too; rebuilt from its state dict it is equal."""
+    inputs = networks.images(128, seed=9)
+    expected = answers(networks.network(name), inputs)
+    module = complete(built("fx_static_int8", name, tmp_path)).eval()
+    outputs = answers(module, inputs)
+    assert decibels(expected, outputs) > EIGHT_BITS
+    save(module, tmp_path / "model.pt")
+    fresh = networks.network(name, seed=1)
+    rebuilt = complete(_convert("fx_static_int8", fresh, Context(engine="x86"), build=False)).eval()
+    rebuilt.load_state_dict(torch.load(tmp_path / "model.pt", weights_only=True), strict=True)
+    assert np.array_equal(answers(rebuilt, inputs), outputs)
+
+
+def _served(artifact: Artifact) -> Any:
+    """The subject that serves an artifact, without what a process does once in its life."""
+    if artifact.loader == "executorch":
+        return HOST.call("executorch", "load", artifact=artifact, context=Context(folder=artifact.folder))
+    from qx_plugins.loaders.aot_inductor import open_package
+
+    class Package:
+        model = open_package(artifact.folder / artifact.files[0])
+
+        def prepare(self, arrays: Any) -> Any:
+            return [torch.from_numpy(array) for array in arrays.values()]
+
+        def call(self, native: Any) -> Any:
+            return self.model.run(native)
+
+        def outputs(self, native: Any) -> Any:
+            return native[0].detach().numpy()
+
+    return Package()
+
+
+#: Compiling takes a minute a network: these are done always, the others where there is time.
+QUICK = {
+    "executorch_fp32": {"TiedWeights", "GroupedTransposed", "ChannelsLast"},
+    "executorch_int8": {"SharedByTwoNorms", "TiedBiases", "NormAndBranch"},
+}
+COMPILED = ("executorch_fp32", "executorch_int8", "inductor_fp32", "inductor_int8")
+
+
+def _cases() -> list[Any]:
+    compiler = any(map(shutil.which, ("g++", "clang++")))
+    cases = []
+    for config in COMPILED:
+        there = config in READY and (compiler or "inductor" not in config)
+        missing = pytest.mark.skipif(not there, reason=f"what {config} needs is missing")
+        for name in networks.NETWORKS:
+            marks = [missing] if name in QUICK.get(config, ()) else [missing, slow]
+            cases.append(pytest.param(config, name, marks=marks))
+    return cases
+
+
+@pytest.mark.parametrize(("config", "name"), _cases())
+def test_a_compiled_config_gives_what_it_should(config: str, name: str, tmp_path: Path) -> None:
+    """In float32 it gives the model's outputs, in 8 bits it keeps near them, at one item and at many."""
+    subject = _served(built(config, name, tmp_path))
+    model = networks.network(name)
+    for count in (1, 40):
+        inputs = networks.images(count, seed=9)
+        outputs = np.array(subject.outputs(subject.call(subject.prepare({"image": inputs}))))
+        least = FLOAT32 if config.endswith("fp32") else EIGHT_BITS
+        assert decibels(answers(model, inputs), outputs) > least
+
+
+# What cannot be done is said ----------------------------------------------------------------------
+
+
+class Recurrent(nn.Module):
+    """A GRU over the rows of an image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows = nn.GRU(36, 4, batch_first=True)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.rows(images.permute(0, 2, 1, 3).flatten(2))[0][:, -1]
+
+
+class Circular(nn.Sequential):
+    """A convolution that goes on at the opposite border."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Conv2d(3, 4, 3, padding=1, padding_mode="circular"))
+
+
+@pytest.mark.skipif("executorch_fp32" not in READY, reason="ExecuTorch is missing")
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (Recurrent, r"layer 'rows' \(GRU\): ExecuTorch lowers it for one batch size alone"),
+        (Circular, r"layer '0': torch.export fixes the batch size where padding is circular"),
+    ],
+)
+def test_a_layer_that_fixes_the_batch_size_is_named_in_the_build(
+    model: type[nn.Module], words: str, tmp_path: Path
+) -> None:
+    """A program that would fail at other batch sizes than that of its examples is never written."""
+    context = Context(folder=tmp_path)
+    with pytest.raises(Unsupported, match=words):
+        _convert("executorch_fp32", model().eval(), context, build=True)
+
+
+class FusedByItself(networks.SharedByTwoNorms):
+    """Fuses a convolution that it calls twice with one of the normalizations."""
+
+    def fuse_model(self) -> None:
+        torch.ao.quantization.fuse_modules(self, ["first", "norm"], inplace=True)
+
+
+@pytest.mark.parametrize("config", ["static_int8_per_channel", "qat_int8"])
+def test_a_fusion_that_changes_the_model_is_unsupported(config: str, tmp_path: Path) -> None:
+    """A model's own ``fuse_model`` is tried in the build: layers that it calls more than once are named."""
+    torch.manual_seed(0)
+    context = Context(folder=tmp_path, engine="x86")
+    words = r"fuse_model\(\) changes what the model gives, to .* dB of it; .* more than once: 'first'"
+    with pytest.raises(Unsupported, match=words):
+        HOST.call(
+            config,
+            "prepare_model",
+            model=FusedByItself().eval(),
+            example_inputs=EXAMPLES,
+            context=context,
+        )
+
+
+def test_a_package_with_other_numbers_is_unsupported(tmp_path: Path) -> None:
+    """What was compiled is run in the build, on one item and on some, and held to its program."""
+    from qx_plugins.fidelity import hold_compiled, reference
+
+    model = networks.network("NormAndBranch")
+    expected = reference(model, EXAMPLES)
+    hold_compiled(expected, model, model, "compiled, it")
+    with pytest.raises(Unsupported, match=r"compiled, it gives other numbers than it should: 20\.0 dB"):
+        hold_compiled(expected, model, lambda *inputs: 1.1 * model(*inputs), "compiled, it")

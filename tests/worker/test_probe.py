@@ -1,0 +1,112 @@
+"""The probe: what is loaded is held to what was converted, but for the rounding that threads bring."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from qx import QxError
+from qx.worker.probe import hold_to_probe, rounding, write_probe
+
+
+class Served:
+    """A module as a loader serves it, its outputs changed at will."""
+
+    def __init__(self, module: nn.Module, change: Callable[[Any], Any] = lambda outputs: outputs) -> None:
+        self.module, self.change = module, change
+
+    def prepare(self, arrays: dict[str, Any]) -> list[torch.Tensor]:
+        assert all(array.flags.c_contiguous for array in arrays.values())
+        return [torch.from_numpy(array) for array in arrays.values()]
+
+    def call(self, native: list[torch.Tensor]) -> torch.Tensor:
+        with torch.inference_mode():
+            return self.module(*native)
+
+    def outputs(self, native: torch.Tensor) -> Any:
+        return self.change(native.numpy().copy())
+
+
+def _network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        *(nn.Conv2d(3, 32, 3), nn.ReLU(), nn.Conv2d(32, 64, 3), nn.ReLU()),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10)),
+    )
+
+
+IMAGES = np.random.default_rng(0).standard_normal((2, 20, 24, 3), dtype=np.float32)
+LAYOUTS = {
+    "transposed": IMAGES.transpose(0, 3, 1, 2),
+    "reversed": np.ascontiguousarray(IMAGES.transpose(0, 3, 1, 2))[:, ::-1, ::-1],
+    "strided": np.repeat(IMAGES.transpose(0, 3, 1, 2), 2, axis=3)[..., ::2],
+    "broadcast": np.broadcast_to(IMAGES.transpose(0, 3, 1, 2)[:1, :, :1], (2, 3, 20, 24)),
+    "fortran": np.asfortranarray(IMAGES.transpose(0, 3, 1, 2)),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_probe_has_the_memory_layout_of_a_launch(layout: str, tmp_path: Path) -> None:
+    """However its inputs lay in memory, the same module gives its probe's outputs again, bit for bit."""
+    module = _network()
+    write_probe(module, [LAYOUTS[layout]], module.state_dict(), tmp_path / "probe.npz")
+    hold_to_probe(Served(module), tmp_path / "probe.npz", exact=True)
+
+
+def _rounded(outputs: Any) -> Any:
+    """Outputs as they are where a sum is divided otherwise: each a few roundings off."""
+    return outputs + np.abs(outputs).max() * 4 * np.finfo(np.float32).eps
+
+
+def test_rounding_is_allowed_where_several_threads_bring_it(tmp_path: Path) -> None:
+    """Exactly the same is demanded of one thread; of several, the same up to what rounding explains."""
+    module, probe = _network(), tmp_path / "probe.npz"
+    write_probe(module, [LAYOUTS["transposed"]], module.state_dict(), probe)
+    hold_to_probe(Served(module, _rounded), probe, exact=False)
+    with pytest.raises(QxError, match="they differ by up to"):
+        hold_to_probe(Served(module, _rounded), probe, exact=True)
+    with pytest.raises(QxError, match=r"they differ by up to .* rounding by several threads explains"):
+        hold_to_probe(Served(module, lambda outputs: 1.001 * outputs), probe, exact=False)
+
+
+def test_outputs_of_another_shape_are_told_by_their_shapes(tmp_path: Path) -> None:
+    """Outputs that could be broadcast to the expected ones are not the expected ones."""
+    module, probe = _network(), tmp_path / "probe.npz"
+    write_probe(module, [LAYOUTS["transposed"]], module.state_dict(), probe)
+    with pytest.raises(QxError, match=r"they have the shape \[1, 10\] in place of \[2, 10\]"):
+        hold_to_probe(Served(module, lambda outputs: outputs[:1]), probe, exact=False)
+
+
+@pytest.mark.parametrize(("width", "depth"), [(8, 1), (64, 12), (512, 6)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_rounding_that_is_derived_covers_the_rounding_there_is(
+    width: int, depth: int, dtype: torch.dtype
+) -> None:
+    """Of networks of some depths, widths and types, outputs in float64 lie within it, and not far within."""
+    torch.manual_seed(width + depth)
+    layers = [part for _ in range(depth) for part in (nn.Linear(width, width), nn.ReLU())]
+    network = nn.Sequential(*layers, nn.Linear(width, 10)).to(dtype)
+    inputs = torch.randn(64, width).to(dtype)
+    with torch.no_grad():
+        outputs = network(inputs).double()
+        exact = network.double()(inputs.double())
+    share = ((outputs - exact).abs().max() / exact.abs().max()).item()
+    allowed = rounding(network.to(dtype).state_dict())
+    assert share < allowed < 200 * share
+
+
+# torch warns that its quantized tensors will go.
+@pytest.mark.filterwarnings("ignore")
+def test_rounding_goes_by_the_coarsest_type() -> None:
+    """With 8-bit weights a step of an activation is allowed, in float32 some parts in a million."""
+    quantized = torch.quantize_per_tensor(torch.randn(4, 4), 0.1, 0, torch.qint8)
+    plain = {"0.weight": torch.randn(4, 4), "1.weight": torch.randn(4, 4)}
+    assert 1e-7 < rounding(plain) < 1e-5
+    assert rounding(plain | {"2.weight": (quantized, None)}) > 1e-2
+    assert rounding({"scale": torch.tensor(1.0)}) > 0
