@@ -80,7 +80,7 @@ def answers(model: nn.Module, inputs: Any) -> Any:
 
 @pytest.mark.parametrize("name", networks.NETWORKS)
 def test_torch_fx_quantizes_it_and_a_launch_serves_the_same(name: str, tmp_path: Path) -> None:
-    """In 8 bits it keeps near the fp32 model, in large batches too; rebuilt from its state dict it is equal."""
+    """In 8 bits it keeps near the fp32 model, in large batches too; rebuilt from its state it is equal."""
     inputs = networks.images(128, seed=9)
     expected = answers(networks.network(name), inputs)
     module = complete(built("fx_static_int8", name, tmp_path)).eval()
