@@ -17,6 +17,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 from itertools import repeat
+
+# Bound here, since one fault breaks them for those that come after it in its process.
+from os import _exit, kill, write
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +75,7 @@ def prints_without_end() -> Any:
 def writes_to_descriptors() -> Any:
     for descriptor in range(3, 256):
         try:
-            os.write(descriptor, b"garbage\n")
+            write(descriptor, b"garbage\n")
         except OSError:
             continue
     return GO_ON
@@ -87,7 +90,7 @@ def leaves_a_child() -> Any:
     if os.fork() == 0:
         os.setsid()
         time.sleep(100_000)
-        os._exit(0)
+        _exit(0)
     return GO_ON
 
 
@@ -119,10 +122,10 @@ FAULTS: dict[str, Callable[[], Any]] = {
     "gives_none": lambda: None,
     "gives_rubbish": object,
     "gives_hostile": Hostile,
-    "exits": lambda: os._exit(0),
+    "exits": lambda: _exit(0),
     "segfaults": lambda: ctypes.string_at(0),
-    "kills_itself": lambda: os.kill(os.getpid(), signal.SIGKILL),
-    "terminates_itself": lambda: os.kill(os.getpid(), signal.SIGTERM),
+    "kills_itself": lambda: kill(os.getpid(), signal.SIGKILL),
+    "terminates_itself": lambda: kill(os.getpid(), signal.SIGTERM),
     "sleeps": sleeps,
     "spins": spins,
     "prints_without_end": prints_without_end,
