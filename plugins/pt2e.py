@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from qx import Artifact
+from qx import Artifact, Unsupported
 
 if TYPE_CHECKING:
     import torch
@@ -66,20 +66,42 @@ def prepared(
     from qx_plugins.fidelity import hold, reference
     from qx_plugins.finetuning import unquantized
     from qx_plugins.inductor import exported
+    from qx_plugins.runtimes.rewriting import name_calls_apart
     from qx_plugins.runtimes.saturation import saturates
     from qx_plugins.tracing import blaming
 
     pt2e = library()
+    _check_statistics(model)
     expected = reference(model.eval(), example_inputs)
     graph = exported(model, example_inputs, training=training).module()
+    repeated = name_calls_apart(graph)
     recipe = pt2e.x86.get_default_x86_inductor_quantization_config(is_qat=training, reduce_range=saturates())
     quantizer = pt2e.x86.X86InductorQuantizer().set_global(recipe)
-    with blaming(model, "the quantizer for Inductor"):
+    with blaming(model, _quantizer_cause(repeated)):
         graph = (pt2e.prepare_qat if training else pt2e.prepare)(graph, quantizer)
     plain = unquantized(graph, pt2e.to_eval) if training else graph
     hold(expected, plain, "folding normalization into weights")
     setattr(graph, _EXPECTED, expected)
     return graph
+
+
+def _check_statistics(model: nn.Module) -> None:
+    """Raise ``Unsupported`` for normalization by the statistics of each batch: eval mode asks for others."""
+    from torch.nn.modules.batchnorm import _BatchNorm
+
+    for name, layer in model.named_modules():
+        if isinstance(layer, _BatchNorm) and layer.running_mean is None:
+            raise Unsupported(
+                f"layer {name!r} ({type(layer).__name__}): it keeps no running statistics, and an exported "
+                f"model in eval mode needs them"
+            )
+
+
+def _quantizer_cause(repeated: list[str]) -> str:
+    """What may be behind an error of the quantizer: it cannot tell the calls of one layer apart."""
+    names = ", ".join(map(repr, repeated))
+    more = f", which cannot always tell apart the calls of layers that are called more than once ({names})"
+    return f"the quantizer for Inductor{more if names else ''}"
 
 
 def artifact(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], folder: Path | None) -> Artifact:

@@ -60,6 +60,24 @@ def rewritten(program: ExportedProgram) -> fx.GraphModule | None:
     return module
 
 
+def name_calls_apart(module: fx.GraphModule) -> list[str]:
+    """Have nodes of each call of a layer name a layer of their own, in place, and give the layers' names.
+
+    The quantizer for Inductor takes all nodes that name one layer for one call, and fails on two outputs. The
+    exporter tells calls apart by the keys of its stack of modules: ``relu``, ``relu@1``.
+    """
+    repeated = {}
+    for node in module.graph.nodes:
+        stack = dict(node.meta.get("nn_module_stack") or {})
+        for key, (path, kind) in stack.items():
+            name, _, call = key.rpartition("@")
+            if name and call.isdigit():
+                stack[key] = (f"{path}@{call}", kind)
+                repeated[path] = True
+        node.meta["nn_module_stack"] = stack
+    return list(repeated)
+
+
 def _calls(module: fx.GraphModule, targets: Any) -> Iterator[tuple[fx.Node, dict[str, Any]]]:
     """Each call of one of some operators, and its arguments by their names, those that were left out, too."""
     for node in list(module.graph.nodes):

@@ -1,4 +1,4 @@
-"""Small networks of shapes on which converters of the field went wrong, with weights that show it."""
+"""Small networks of shapes on which converters were seen to go wrong, with weights that show it."""
 
 from __future__ import annotations
 
@@ -190,6 +190,14 @@ class InstanceNorms(Network):
 
     def body(self, values: torch.Tensor) -> torch.Tensor:
         return self.first(torch.relu(self.instance(values)))
+
+
+class SharedActivation(Network):
+    """One activation module that is called after each layer, as residual networks have it."""
+
+    def body(self, values: torch.Tensor) -> torch.Tensor:
+        values = self.activation(self.norm(self.first(values)))
+        return self.activation(self.other_norm(self.second(values)) + values)
 
 
 class NormFirst(Network):
