@@ -32,6 +32,9 @@ from qx.results import (
 from qx.summary import joined, part
 from qx.tasks import CLASSIFICATION
 
+#: The method of the baseline's comparison with itself.
+ITSELF = "itself"
+
 
 def analyse(
     *,
@@ -261,7 +264,7 @@ def _self_comparison(quantity: Quantity, cell: str) -> Comparison | None:
         ci=(neutral, neutral),
         p=None,
         clear=False,
-        method="itself",
+        method=ITSELF,
     )
 
 

@@ -16,6 +16,7 @@ import attrs
 import pluggy
 
 from qx import hookspecs
+from qx.foreign import to_line
 from qx.records import CONTROL, Config, Loader, Metric, Record, Workload
 from qx.references import Reference
 
@@ -100,11 +101,10 @@ def cause(error: BaseException, most: int = 500) -> str:
     # attrs gives the attribute, the limit and the value after the message: only the message is for people.
     from_attrs = len(arguments) > 1 and isinstance(arguments[1], attrs.Attribute)
     try:
-        message = " ".join(str(arguments[0] if from_attrs else error).split())
+        message = to_line(str(arguments[0] if from_attrs else error), most)
     except Exception as second:
         message = f"(its message cannot be read: {type(second).__name__})"
-    line = f"{type(error).__name__}: {message}" if message else type(error).__name__
-    return line if len(line) <= most else line[: most - 3] + "..."
+    return to_line(f"{type(error).__name__}: {message}" if message else type(error).__name__, most)
 
 
 def import_plugin(reference: Reference) -> object:

@@ -11,7 +11,7 @@ from typing import Literal
 import psutil
 from attrs import frozen
 
-from qx.environment import control_group, cpu_flags, first_line, usable_cpus
+from qx.environment import control_group, cpu_flags, first_line, require_proc, usable_cpus
 from qx.runner.processes import THREAD_VARIABLES
 
 CPU = Path("/sys/devices/system/cpu")
@@ -34,7 +34,8 @@ class Finding:
 
 
 def examine() -> Iterator[Finding]:
-    """Look at everything; takes about a second."""
+    """Look at everything; takes about a second. Raises ``UsageError`` where nothing can be seen."""
+    require_proc()
     yield from (look() for look in LOOKS)
 
 

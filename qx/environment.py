@@ -11,6 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from qx.errors import UsageError
+
 #: Distributions whose versions stand in every result, where they are installed.
 DISTRIBUTIONS = ("quant-explorer", "torch", "torchvision", "numpy", "scipy", "pluggy", "psutil")
 
@@ -75,11 +77,20 @@ def distribution_name(requirement: str) -> str:
     return name
 
 
+def require_proc() -> None:
+    """Raise ``UsageError`` on a Linux without ``/proc``, by which processes and memory are measured."""
+    if sys.platform == "linux" and not Path("/proc/self/stat").exists():
+        raise UsageError(
+            "/proc is not there, and qx measures processes and memory by it: mount it (mount -t proc)"
+        )
+
+
 def describe_environment(requirements: Iterable[str] = ()) -> dict[str, Any]:
     """Everything of the machine and the software that may decide a figure, but for what torch knows.
 
-    The distributions that ``requirements`` ask for are told too.
+    The distributions that ``requirements`` ask for are told too. Raises ``UsageError`` without ``/proc``.
     """
+    require_proc()
     import psutil
 
     flags = cpu_flags()

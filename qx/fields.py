@@ -8,8 +8,8 @@ from typing import Any
 from attrs import field
 from attrs.validators import deep_iterable, instance_of, matches_re, optional
 
-#: What a plugin, an option and a distribution's module may be called.
-NAME = r"[a-z][a-z0-9_]*"
+#: What a plugin, an option and a distribution's module may be called. Files and folders are named after it.
+NAME = r"[a-z][a-z0-9_]{0,99}"
 
 
 def to_strings(values: Iterable[str]) -> tuple[str, ...]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from qx.errors import UsageError
 from qx.leftovers import SUFFIX, move_out, remove_tree, sweep, temporary_place, unfinished_folder
@@ -18,16 +20,26 @@ LEAST_FREE = 1 << 20
 
 
 def cache_folder() -> Path:
-    """``QX_CACHE``, or the system's folder for caches. Raises ``UsageError``."""
+    """``QX_CACHE``, or the system's folder for caches. Raises ``UsageError`` where neither is known."""
     if (folder := folder_of_variable("QX_CACHE")) is not None:
         return folder
     from platformdirs import user_cache_path
 
-    return user_cache_path("qx")
+    try:
+        folder = user_cache_path("qx")
+    except RuntimeError:
+        folder = Path()
+    # Older versions of platformdirs leave the ~ where it is.
+    if not folder.is_absolute():
+        raise UsageError("there is no home folder to keep builds in: set QX_CACHE to a folder")
+    return folder
 
 
 def folder_of_variable(variable: str) -> Path | None:
-    """The folder that an environment variable names, or None. Raises ``UsageError``."""
+    """The folder that an environment variable names, which may begin with ``~``; None if it is not set.
+
+    Raises ``UsageError`` where whose home it is is not known.
+    """
     value = os.environ.get(variable)
     if not value:
         return None
@@ -156,3 +168,28 @@ def write_together(contents: Mapping[Path, bytes]) -> None:
             draft.chmod(0o644)
         for folder in drafts.values():
             move_out(folder)
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file for reading. Raises ``OSError``, also for a pipe, a device or a folder.
+
+    What was opened is what is looked at, so nothing can be put in its place in between; and without blocking,
+    since opening a pipe waits for whoever writes into it.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        return open(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_bounded(path: Path, most: int) -> bytes:
+    """Read a regular file of so many bytes at most. Raises ``OSError``, also for a larger one."""
+    with open_regular(path) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"it has more than {most:,} bytes", str(path))
+    return content

@@ -245,10 +245,11 @@ def measure(subject: Subject | None, data: Any, context: Context) -> Samples | S
     ===============  ===========================================  ==================  ======================
 
     ``subject`` is the loaded artifact in phases ``fresh`` and ``block``, else None. Derived values of calls
-    (``per_block``) need ``Samples`` with the ``waves`` and ``rounds`` of ``data``. Values must be finite.
-    None means: not applicable here, and the cell shows no value; raise ``Unsupported`` to say why, which the
-    report then shows. A metric whose record names ``tasks`` is only called for workloads that have one of
-    them. An error costs this metric of this cell, nothing else.
+    (``per_block``) need ``Samples`` with the ``waves`` and ``rounds`` of ``data``. Values must be finite and
+    below 1e75, with either sign; what is compared by speedup is above 0 (``exact``: or 0). None means: not
+    applicable here, and the cell shows no value; raise ``Unsupported`` to say why, which the report then
+    shows. A metric whose record names ``tasks`` is only called for workloads that have one of them. An error
+    costs this metric of this cell, nothing else.
 
     One value of phase ``predictions`` says nothing of its sampling error: it has no interval, and no verdict
     comes of it. Give a value per item, or implement ``statistic``. One value of phase ``derived`` is exact

@@ -52,7 +52,11 @@ class Memory:
 
     def __init__(self, installation: Installation) -> None:
         self._began = time.time_ns()
-        self._folder = cache_folder() / FOLDER
+        try:
+            self._folder: Path | None = cache_folder() / FOLDER
+        except UsageError:
+            # Nothing is kept then: to list plugins takes no cache. What needs one tells.
+            self._folder = None
         qx = _stamp_folder(Path(__file__).parent).text
         machine = sys.platform, os.uname().machine
         self._environment = "\n".join([str(FORMAT), sys.version, *machine, qx, *installation.stamps])
@@ -96,8 +100,9 @@ class Memory:
             }
             # Not into a cache that others can write: nothing of it would be believed.
             open_folder(FOLDER)
-            write_whole(self._file(group), json.dumps(content).encode())
-            _remove_oldest(self._folder)
+            file = self._file(group)
+            write_whole(file, json.dumps(content).encode())
+            _remove_oldest(file.parent)
         except (OSError, Unstable, UsageError):
             return
 
@@ -108,6 +113,8 @@ class Memory:
             raise Unstable
 
     def _file(self, group: Group) -> Path:
+        if self._folder is None:
+            raise Unstable
         return self._folder / f"{crc32(json.dumps(_whose(group)).encode()):08x}.json"
 
 

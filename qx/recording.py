@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from attrs import Factory, field, frozen
-from numpy.lib.npyio import NpzFile
+
+from qx.archive import Archive, Header, open_archive
+from qx.foreign import to_line
+from qx.records import LARGEST, MOST_WAVES
+from qx.strict_json import ROOM
 
 #: Metric, and batch size where the metric is measured for each.
 Key: TypeAlias = tuple[str, "int | None"]
@@ -133,52 +138,92 @@ class Recording:
     def read(cls, path: Path) -> Recording:
         """What ``to_bytes`` wrote. Details are not among it: they lie in the results.
 
-        Raises ``ValueError`` where the arrays are not those of a recording, and for a damaged file whatever
-        numpy and zipfile raise.
+        All headers are looked at before any array is unpacked. Raises ``ValueError`` where the arrays are not
+        those of a recording, and for a damaged file whatever numpy and zipfile raise.
         """
-        recording = cls()
-        # Given a path, numpy would leave the file open where it is no archive.
-        with path.open("rb") as file:
-            arrays = np.load(file)
-            if not isinstance(arrays, NpzFile):
-                raise ValueError("it is a single array, and no archive of them")
-            for name in arrays.files:
-                cell, *rest = name.split("|")
-                if rest == ["outputs"]:
-                    recording.outputs[cell] = _numbers(name, arrays[name])
-                elif not rest or (rest[-1] == "values" and len(rest) != 3):
-                    raise ValueError(f"its array {name!r} is not called CELL|METRIC|BATCH SIZE|WHAT")
-                elif rest[-1] == "values":
-                    metric, size, _ = rest
+        with open_archive(path) as archive:
+            headers = {name: archive.header(name) for name in archive.names}
+            for header in headers.values():
+                _check_header(header)
+            recording = cls()
+            for name in headers:
+                if name.endswith(OUTPUTS):
+                    recording.outputs[name.removesuffix(OUTPUTS)] = archive.array(name)
+                elif name.endswith(VALUES):
+                    cell, metric, size, _ = name.rsplit("|", 3)
                     key = metric, int(size) if size else None
-                    recording.add(cell, key, _series(arrays, name.removesuffix("|values")))
+                    recording.add(cell, key, _series(archive, headers, name.removesuffix(VALUES)))
         return recording
 
 
 _PARTS = ("values", "wave", "round", "position")
+#: Of a ``Resampled``: what is a number, and what is an array.
+_OF_SETS, _WITHIN_SETS = ("value", "items", "step"), ("influence", "draws")
+#: All arrays of resampled sets, after ``set_``; and those of whole numbers.
+_SET_PARTS = (*_OF_SETS, "reason", *_WITHIN_SETS, *(f"{what}_counts" for what in _WITHIN_SETS))
+_SET_PLACES = ("set_items", *(f"set_{what}_counts" for what in _WITHIN_SETS))
+#: How names of arrays end that begin with a cell, and with cell, metric and batch size.
+OUTPUTS, VALUES = "|outputs", "|values"
+#: What arrays are called.
+NAMES = re.compile(
+    r"(?P<cell>.+)\|(outputs|(?P<metric>[^|]+)\|([1-9][0-9]{0,8})?\|(?P<what>[a-z_]+))", re.DOTALL
+)
 
 
-def _series(arrays: NpzFile, prefix: str) -> Series:
-    """The series whose arrays begin with ``prefix``. Raises ``ValueError``, ``KeyError``."""
-    parts: dict[str, Any] = {
-        what: _numbers(f"{prefix}|{what}", arrays[f"{prefix}|{what}"]) for what in _PARTS
-    }
+def _check_header(header: Header) -> None:
+    """Raise ``ValueError`` unless an array of this header can be one of a recording."""
+    name, shown = NAMES.fullmatch(header.name), to_line(header.name, ROOM)
+    what = None if name is None else name["what"]
+    if name is None or what not in (
+        *(None, *_PARTS, "groups", "group_names", "exact"),
+        *(f"set_{part}" for part in _SET_PARTS),
+    ):
+        raise ValueError(f"its array {shown!r} is not called CELL|METRIC|BATCH SIZE|WHAT")
+    kind, shape = header.dtype, header.shape
+    if what in ("group_names", "set_reason"):
+        if kind.kind != "U" or len(shape) != 1:
+            raise ValueError(f"{shown} must be a row of texts, and is {kind} of shape {shape}")
+    elif not header.holds_numbers:
+        raise ValueError(f"{shown} is no array of numbers, but {kind} of shape {shape}")
+    elif what is not None and what != "values" and len(shape) != 1:
+        raise ValueError(f"{shown} must be a row of numbers, and has shape {shape}")
+    elif what == "exact":
+        if kind.kind != "b" or shape != (1,):
+            raise ValueError(f"{shown} must be true or false, and is {kind} of shape {shape}")
+    elif what in (*_PARTS[1:], "groups", *_SET_PLACES) and kind.kind not in "iu":
+        raise ValueError(f"{shown} must hold whole numbers, and holds {kind}")
+
+
+def _series(archive: Archive, headers: Mapping[str, Header], prefix: str) -> Series:
+    """The series whose arrays begin with ``prefix``. Raises ``ValueError``."""
+    shown = to_line(prefix, ROOM)
+    (count, *rest) = headers[f"{prefix}{VALUES}"].shape
+    grouped = f"{prefix}|groups" in headers
+    parts: dict[str, Any] = {}
+    for what in (*_PARTS, *(("groups", "group_names") if grouped else ())):
+        if (header := headers.get(f"{prefix}|{what}")) is None:
+            raise ValueError(f"it has {shown}{VALUES}, and no {shown}|{what}")
+        if what != "group_names" and (rest or header.shape != (count,)):
+            raise ValueError(f"{shown}|{what} has shape {header.shape}, and ({count},) is due")
+        parts[what] = archive.array(header.name)
     if not np.isfinite(parts["values"]).all():
-        raise ValueError(f"{prefix}|values has values that are not finite")
-    names: tuple[str, ...] = ()
-    if f"{prefix}|groups" in arrays.files:
-        parts["groups"] = _numbers(f"{prefix}|groups", arrays[f"{prefix}|groups"])
-    if f"{prefix}|group_names" in arrays.files:
-        names = tuple(str(one) for one in arrays[f"{prefix}|group_names"])
-    for what, array in parts.items():
-        if array.shape != (len(parts["values"]),):
-            due = len(parts["values"])
-            raise ValueError(f"{prefix}|{what} has shape {array.shape}, and ({due},) is due")
+        raise ValueError(f"{shown}|values has values that are not finite")
+    if (np.abs(parts["values"].astype(np.float64)) >= LARGEST).any():
+        raise ValueError(f"{shown}|values has values too large to compute with, {LARGEST:g} and more")
+    for what, limit in (("wave", MOST_WAVES), ("round", 2**31), ("position", 2**31)):
+        if ((parts[what] < -1) | (parts[what] >= limit)).any():
+            raise ValueError(f"{shown}|{what} must be from -1 to {limit - 1:,}")
+    parts.pop("group_names", None)
+    # A metric of the whole set has names, and no group of each value.
+    named = f"{prefix}|group_names"
+    names = tuple(str(name) for name in archive.array(named)) if named in headers else ()
+    if grouped and ((parts["groups"] < 0) | (parts["groups"] >= len(names))).any():
+        raise ValueError(f"{shown}|groups must be positions in {shown}|group_names")
     return Series(
         **parts,
         group_names=names,
-        resampled=_resampled_in(arrays, prefix),
-        exact=f"{prefix}|exact" in arrays.files,
+        resampled=_resampled_in(archive, headers, prefix, len(names)),
+        exact=f"{prefix}|exact" in headers and bool(archive.array(f"{prefix}|exact").all()),
     )
 
 
@@ -197,47 +242,50 @@ def _arrays_of(resampled: tuple[Resampled, ...]) -> dict[str, Any]:
     }
 
 
-def _resampled_in(arrays: NpzFile, prefix: str) -> tuple[Resampled, ...]:
-    """What ``_arrays_of`` made. Raises ``ValueError``, ``KeyError``."""
-    if f"{prefix}|set_value" not in arrays.files:
+def _resampled_in(
+    archive: Archive, headers: Mapping[str, Header], prefix: str, groups: int
+) -> tuple[Resampled, ...]:
+    """What ``_arrays_of`` made, where there are so many groups. Raises ``ValueError``."""
+    present = [what for what in _SET_PARTS if f"{prefix}|set_{what}" in headers]
+    if not present:
         return ()
-    found = {
-        what: _numbers(f"{prefix}|set_{what}", arrays[f"{prefix}|set_{what}"])
-        for what in (*_OF_SETS, *_WITHIN_SETS, *(f"{what}_counts" for what in _WITHIN_SETS))
-    }
-    reasons, many = arrays[f"{prefix}|set_reason"], len(found["value"])
+    shown = to_line(prefix, ROOM)
+    if len(present) != len(_SET_PARTS):
+        missing = next(what for what in _SET_PARTS if what not in present)
+        raise ValueError(f"it has {shown}|set_{present[0]}, and no {shown}|set_{missing}")
+    found = {what: archive.array(f"{prefix}|set_{what}") for what in _SET_PARTS}
+    many = len(found["value"])
     counts = {what: found[f"{what}_counts"] for what in _WITHIN_SETS}
-    whole = all(len(one) == many for one in (reasons, *(found[what] for what in _OF_SETS), *counts.values()))
-    if not whole or any(
-        one.dtype.kind not in "iu" or (one < 0).any() or one.sum() != len(found[what])
-        for what, one in counts.items()
-    ):
-        raise ValueError(f"the parts of {prefix}|set_value do not belong together")
+    whole = all(len(found[what]) == many for what in _SET_PARTS if what not in _WITHIN_SETS)
+    if many not in (1, 1 + groups) or not whole:
+        raise ValueError(f"the parts of {shown}|set_value do not belong together")
+    # Each by itself, since a sum of counts that are too large may come out as any number.
+    for what, one in counts.items():
+        length = len(found[what])
+        if ((one < 0) | (one > length)).any() or sum(map(int, one)) != length:
+            raise ValueError(f"the parts of {shown}|set_value do not belong together")
+    if ((found["items"] < 0) | (found["items"] >= 2**31)).any():
+        raise ValueError(f"{shown}|set_items must be from 0 to {2**31 - 1:,}")
+    for what in ("value", "influence"):
+        if not np.isfinite(found[what]).all():
+            raise ValueError(f"{shown}|set_{what} has values that are not finite")
+    for what in ("value", "step", "influence", "draws"):
+        # An influence is a difference, times the number of groups.
+        limit = LARGEST * (MOST_WAVES if what == "influence" else 2 if what == "step" else 1)
+        if (np.abs(found[what].astype(np.float64)) >= limit).any():
+            raise ValueError(f"{shown}|set_{what} has values too large to compute with, {limit:g} and more")
     parts = {what: np.split(found[what], np.cumsum(one)[:-1]) for what, one in counts.items()}
-    if not all(np.isfinite(found[what]).all() for what in ("value", "influence")):
-        raise ValueError(f"{prefix}|set_influence has values that are not finite")
     return tuple(
         Resampled(
             value=float(found["value"][index]),
             items=int(found["items"][index]),
             step=float(found["step"][index]),
-            reason=str(reasons[index]),
+            reason=str(found["reason"][index]),
             influence=parts["influence"][index],
             draws=parts["draws"][index],
         )
         for index in range(many)
     )
-
-
-#: Of a ``Resampled``: what is a number, and what is an array.
-_OF_SETS, _WITHIN_SETS = ("value", "items", "step"), ("influence", "draws")
-
-
-def _numbers(name: str, array: Any) -> Any:
-    """An array of one dimension or more. Raises ``ValueError`` where it does not hold numbers."""
-    if array.dtype.kind not in "biuf" or not array.ndim:
-        raise ValueError(f"{name} is no array of numbers, but {array.dtype} of shape {array.shape}")
-    return array
 
 
 def joined(parts: Iterable[Series]) -> Series:

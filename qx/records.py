@@ -30,6 +30,12 @@ Outcome: TypeAlias = Literal[
 #: Named arrays of one batch, in the order in which the model takes them; each ``[batch, ...]``.
 Arrays: TypeAlias = Mapping[str, Any]
 
+#: Samples that can be computed with are smaller than the first, with either sign; what is compared by ratio
+#: is no nearer to 0 than the second, unless it is 0. So neither ratios nor fourth powers leave the numbers.
+LARGEST, SMALLEST = 1e75, 1e-75
+#: Waves are counted from 0, and are fewer than this: what is computed holds an array of them for each cell.
+MOST_WAVES = 10_000
+
 #: Under this name the baseline is measured a second time.
 CONTROL = "control"
 

@@ -74,7 +74,8 @@ def reference_of(argument: str) -> Reference:
     """What ``-p ARGUMENT`` names. The plugin's own name is a guess, until it has described itself."""
     if file := re.fullmatch(r"(?P<path>.*\.py)(:(?P<attribute>[\w.]+))?", argument):
         try:
-            path = Path(file["path"]).resolve()
+            # Not ``Path.resolve``, for which a loop of links is no ``OSError``.
+            path = Path(os.path.realpath(file["path"]))
             is_file = path.is_file()
         except OSError as error:  # a name that is too long, or a current folder that is gone
             raise UsageError(f"-p {argument}: {error.strerror}") from error

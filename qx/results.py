@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrs import Factory, frozen
 
+from qx import strict_json
 from qx.errors import UsageError
-from qx.files import write_together
+from qx.files import read_bounded, write_together
+from qx.foreign import to_line
 from qx.leftovers import sweep
 from qx.recording import Recording
 from qx.records import Metric, Outcome
+from qx.schema import find_flaw, load_schema
 
 if TYPE_CHECKING:
     from cattrs import Converter
@@ -23,10 +25,10 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 RESULTS = "full_results.json"
 TABLE = "pareto.md"
-#: What figures cannot be computed or told without.
 #: The cause of a measurement where a metric gave None.
 NOT_APPLICABLE = "not applicable here"
-RUN_FIELDS = ("baseline", "batch_sizes", "due_failures", "samples", "seed", "workloads")
+#: The largest results file that is read: a run of a thousand cells writes some tens of megabytes.
+MOST_BYTES = 128 << 20
 
 
 @frozen(kw_only=True)
@@ -330,52 +332,46 @@ def _drop_samples(folder: Path, former: str | None) -> None:
 def _samples_named(place: Path) -> str | None:
     """The file of samples that lies beside these results, where they are results at all."""
     try:
-        name = json.loads(place.read_text(encoding="utf-8"))["run"]["samples"]
+        name = strict_json.loads(read_bounded(place, MOST_BYTES))["run"]["samples"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return name if isinstance(name, str) and Path(name).name == name else None
 
 
 def read(path: Path) -> Results:
-    """The results in a file, or in a folder of results. Raises ``UsageError``."""
-    place = path / RESULTS if path.is_dir() else path
+    """The results in a file, or in a folder of results.
+
+    They are held against the schema of ``full_results.json``, and their parts against each other. Raises
+    ``UsageError``: one line that names the file, the field, and what was expected.
+    """
+    place = path
     try:
-        fields = json.loads(place.read_text(encoding="utf-8"))
+        place = path / RESULTS if path.is_dir() else path
+        fields = strict_json.loads(read_bounded(place, MOST_BYTES))
     except FileNotFoundError as error:
         raise UsageError(f"there are no results in {place}; qx run writes them") from error
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise UsageError(f"{place} is no results file: {error.strerror or error}") from error
+    except ValueError as error:
         raise UsageError(f"{place} is no results file: {error}") from error
     if not isinstance(fields, dict) or "schema_version" not in fields:
         raise UsageError(f"{place} is no results file: it has no schema_version")
     if fields["schema_version"] != SCHEMA_VERSION:
-        raise UsageError(
-            f"{place} has schema version {fields['schema_version']!r}; this qx reads version {SCHEMA_VERSION}"
-        )
-    from cattrs import BaseValidationError
+        version = to_line(repr(fields["schema_version"]), strict_json.ROOM)
+        raise UsageError(f"{place} has schema version {version}; this qx reads version {SCHEMA_VERSION}")
+    if flaw := find_flaw(fields, "full_results"):
+        raise UsageError(f"{place} is no whole results file: {flaw}")
+    from cattrs import BaseValidationError, transform_error
+
+    from qx.consistency import check_consistency
 
     try:
         results = _converter().structure(fields, Results)
-        _check_references(results)
-    except (BaseValidationError, KeyError, TypeError, ValueError) as error:
-        from cattrs import transform_error
-
-        told = transform_error(error) if isinstance(error, BaseValidationError) else [str(error)]
-        raise UsageError(f"{place} is no whole results file: {'; '.join(told[:3])}") from error
+        check_consistency(results)
+    except (BaseValidationError, ValueError) as error:
+        flaws = transform_error(error) if isinstance(error, BaseValidationError) else [str(error)]
+        raise UsageError(f"{place} is no whole results file: {'; '.join(flaws[:3])}") from error
     return results
-
-
-def _check_references(results: Results) -> None:
-    """Raise ``ValueError`` where one part names what another part lacks."""
-    metrics = {one.metric for one in results.measurements} | {one.metric for one in results.noise_floor}
-    named = {
-        "run": (set(RUN_FIELDS), results.run),
-        "configs": ({cell.config for cell in results.cells.values()}, results.configs),
-        "cells": ({one.cell for one in results.measurements}, results.cells),
-        "metrics": (metrics, results.metrics),
-    }
-    for part, (names, known) in named.items():
-        if missing := sorted(names - set(known)):
-            raise ValueError(f"{part} lacks {', '.join(missing[:3])}")
 
 
 def cell_of(
@@ -404,9 +400,7 @@ def cell_of(
 
 def schema() -> dict[str, Any]:
     """The JSON Schema of ``full_results.json``."""
-    text = (files("qx") / "schema" / "full_results.schema.json").read_text(encoding="utf-8")
-    told: dict[str, Any] = json.loads(text)
-    return told
+    return load_schema("full_results")
 
 
 def _converter() -> Converter:

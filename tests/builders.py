@@ -10,7 +10,7 @@ from attrs import Factory, evolve, frozen
 
 from qx.analysis import analyse
 from qx.recording import Recording, Series
-from qx.records import Metric, Outcome
+from qx.records import Metric, Option, Outcome
 from qx.results import CellResult, ConfigResult, Results
 
 BASELINE, CONTROL = "toy/base", "toy/control"
@@ -281,3 +281,72 @@ def small(**changes: Any) -> Run:
         batch_sizes=(1, 32),
     )
     return evolve(run, **changes)
+
+
+def everything(seed: int = 0, items: int = 200) -> tuple[Results, Recording]:
+    """A run of two workloads in which every field of the results has something in it, and its raw samples."""
+    mode = Option(name="mode", default="fast", choices=("fast", "slow"), help="How.")
+    cells = {
+        "quick": Made(
+            hits=850, weight=260_000, delay=0.5, heap=400, runtime_baseline="own", notes=("a note",)
+        ),
+        "own": Made(delay=1.5, counterpart="alike"),
+        "alike": Made(cached=True, held_up=1.5, counterpart="own"),
+        "few": Made(without=("heap",)),
+        "slow": Made(hits=700, weight=2_000_000, delay=9.0, heap=900),
+        "lost": Made(outcome="failed", stage="convert", cause="ValueError: no | pipe"),
+    }
+    run = Run(
+        cells=cells,
+        batch_sizes=(1, 2),
+        items=items,
+        rounds=2,
+        seed=seed,
+        metrics=(
+            evolve(HITS, tasks=("guessing",)),
+            WEIGHT,
+            evolve(DELAY, options=(mode,), requires=("numpy",), extra="all"),
+            HEAP,
+        ),
+    )
+    recording, one = Recording(), run.results()
+    recorded = run.recording()
+    for workload in ("toy", "other"):
+        for cell in recorded.series:
+            recording.series[_moved(cell, workload)] = recorded.series[cell]
+            if cell in recorded.outputs:
+                recording.outputs[_moved(cell, workload)] = recorded.outputs[cell]
+    death = {"cell": "toy/quick", "wave": 2, "outcome": "crashed", "stage": "launch", "cause": "SIGSEGV"}
+    measuring = {**one.run["measuring"], "deaths": [death], "unsteady": [["toy/quick", 2]]}
+    measuring |= {"quick": True, "garbage_collection": "on"}
+    told = {
+        **one.run["workloads"]["toy"],
+        "measuring": measuring,
+        "options": {"depth": 3},
+        "task": "guessing",
+    }
+    workloads = {name: {**told, "baseline": f"{name}/base"} for name in ("toy", "other")}
+    results = analyse(
+        run={
+            **one.run,
+            "workloads": {**workloads, "other": {**workloads["other"], "random_weights": True}},
+            "measuring": measuring,
+            "metric_options": {"delay": {"mode": "fast"}},
+            "due_failures": ["lost: failed"],
+        },
+        environment={**one.environment, "governor": "powersave", "fingerprint": "0123"},
+        metrics=one.metrics,
+        configs=one.configs,
+        cells={
+            _moved(name, workload): evolve(cell, workload=workload, options={"bits": 8})
+            for workload in ("toy", "other")
+            for name, cell in one.cells.items()
+        },
+        recording=recording,
+        failures={("toy/few", "hits"): ("crashed", "the process was killed")},
+    )
+    return results, recording
+
+
+def _moved(cell: str, workload: str) -> str:
+    return f"{workload}/{cell.partition('/')[2]}"

@@ -386,8 +386,18 @@ def toy(write_plugin: Callable[[str, str], str], tmp_path_factory: pytest.TempPa
 @pytest.fixture(scope="session")
 def builders() -> ModuleType:
     """``builders.py``, which lies beside this file: recordings with known ratios, and their results."""
-    place = Path(__file__).with_name("builders.py")
-    spec = importlib.util.spec_from_file_location("qx_test_builders", place)
+    return beside("builders")
+
+
+@pytest.fixture(scope="session")
+def damage() -> ModuleType:
+    """``damage.py``, which lies beside this file: files of a run, damaged at random."""
+    return beside("damage")
+
+
+def beside(name: str) -> ModuleType:
+    """A module that lies beside this file."""
+    spec = importlib.util.spec_from_file_location(f"qx_test_{name}", Path(__file__).with_name(f"{name}.py"))
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     # attrs looks up the module of a class by its name.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
+import zipfile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -137,7 +139,7 @@ def two_dimensions(arrays: dict[str, Any]) -> Any:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (one_array, "it is a single array"),
+        (one_array, "File is not a zip file"),
         (no_name, "its array 'values' is not called CELL"),
         (short_name, "its array 'toy/quick|heap|values' is not called CELL"),
         (short_waves, "toy/quick|heap||wave has shape (5,), and (6,) is due"),
@@ -258,7 +260,7 @@ def test_a_damaged_file_is_told(folder: Path, content: bytes | None, message: st
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"run": {}}, "run lacks baseline, batch_sizes, due_failures"),
+        ({"run": {}}, "run lacks id, command, started"),
         ({"metrics": {}}, "metrics lacks delay, heap, hits"),
         ({"configs": {}}, "configs lacks alike, base, lost"),
         ({"cells": {}}, "cells lacks toy/alike, toy/base, toy/control"),
@@ -269,6 +271,241 @@ def test_a_file_that_is_not_whole_is_told(folder: Path, fields: dict[str, Any], 
     """A results file whose parts do not belong together is a mistake, and what is missing is named."""
     with pytest.raises(UsageError, match=message):
         results.read(changed(folder, **fields))
+
+
+CELL = ("cells", "toy/quick")
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (
+            ("environment", "load_before"),
+            "much",
+            'environment.load_before must be a number or null, not "much"',
+        ),
+        (("environment", "machine"), 64, "environment.machine must be a text, not 64"),
+        (
+            ("environment", "runtime", "engines"),
+            "x86",
+            'environment.runtime.engines must be a list, not "x86"',
+        ),
+        (("run", "samples"), 5, "run.samples must be a text, not 5"),
+        (("run", "samples"), ["a.npz"], "run.samples must be a text, not a list"),
+        (("run", "samples"), None, "run.samples must be a text, not null"),
+        (("run", "samples"), "x" * 5000 + ".npz", "run.samples must have 100 letters at most, not 5,004"),
+        (("run", "samples"), "../samples.npz", "run.samples must match "),
+        (("run", "samples"), "a\0.npz", "run.samples must match "),
+        (("run", "started"), "yesterday", "run.started must be a date-time with its time zone"),
+        (("run", "started"), "2026-01-02T03:04:05", "run.started must be a date-time with its time zone"),
+        (("run", "seed"), -1, "run.seed must be 0 at least, not -1"),
+        (("run", "batch_sizes"), [1.0], "run.batch_sizes[0] must be a whole number, not 1.0"),
+        (("run", "measuring", "budget"), "long", 'run.measuring.budget must be a number, not "long"'),
+        (("run", "measuring", "deaths"), [{}], "run.measuring.deaths[0] lacks cell, wave, outcome"),
+        (
+            ("run", "workloads", "toy", "measuring"),
+            None,
+            "run.workloads.toy.measuring must be an object, not null",
+        ),
+        (
+            ("run", "workloads", "toy\n"),
+            {},
+            'run.workloads must match ^[a-z][a-z0-9_]{0,99}$, and "toy\\n" does not',
+        ),
+        (("metrics", "delay", "name"), "heap", "metrics.delay has another name, heap"),
+        (("metrics", "delay", "margin"), 1e301, "metrics.delay.margin must be 1e+300 at most, not 1e+301"),
+        ((*CELL, "threads"), True, "cells['toy/quick'].threads must be a whole number, not true"),
+        ((*CELL, "workload"), "other", "run.workloads lacks other"),
+        ((*CELL, "strange"), 1, "cells['toy/quick'] has a field that this qx does not know, \"strange\""),
+        (
+            ("measurements", 0, "params"),
+            {"size": []},
+            "measurements[0].params.size must be a text or a number or",
+        ),
+        (
+            ("measurements", 0, "workload"),
+            "other",
+            "measurements[0].workload is other, and its cell is of toy",
+        ),
+        (("measurements", 0, "ci"), [2, 1], "measurements[0].ci must not end below its begin"),
+        (("measurements", 0, "value"), 1e301, "measurements[0].value must be 1e+300 at most, not 1e+301"),
+        (
+            ("measurements", 1, "vs_baseline", "value"),
+            0,
+            "measurements[1] must be above 0, since it is a ratio",
+        ),
+        (("measurements", 2, "details", "in_rounds"), 5, "in_rounds must be an object or null, not 5"),
+        (("axes", 0, "metric"), "nothing", "metrics lacks nothing"),
+        (("front", "toy/quick", "tied_with"), ["toy/x"], "cells lacks toy/x"),
+        (("picks", 0, "cell"), "toy/x", "cells lacks toy/x"),
+        (("noise_floor", 0, "value"), -1, "noise_floor[0] must be above 0, since it is a speedup"),
+    ],
+)
+def test_a_field_that_is_not_right_is_named(
+    folder: Path, place: tuple[Any, ...], value: object, message: str
+) -> None:
+    """It is told which field it is, what it must be and what it is, in one line that begins with the file."""
+    whole = json.loads((folder / results.RESULTS).read_text())
+    part = whole
+    for step in place[:-1]:
+        part = part[step]
+    part[place[-1]] = value
+    (folder / results.RESULTS).write_text(json.dumps(whole))
+    with pytest.raises(UsageError) as caught:
+        results.read(folder)
+    text = str(caught.value)
+    assert text.startswith(f"{folder / results.RESULTS} is no whole results file: ")
+    assert message in text and text.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("[" * 100_000 + "]" * 100_000, "it is nested deeper than 64 levels"),
+        ("[" * 80 + "]" * 80, "run.deep[0] is nested deeper than 64 levels"),
+        ('{"a":' * 70 + "1" + "}" * 70, "run.deep.a is nested deeper than 64 levels"),
+        ("NaN", "NaN is no number that JSON has"),
+        ("-Infinity", "-Infinity is no number that JSON has"),
+        ("1e999", "run.deep must be a finite number"),
+        ("9" * 400, "run.deep must be a whole number of at most 64 bits"),
+        ("9" * 5000, "digits"),
+        ('{"a": 1, "a": 2}', "the field 'a' is there twice"),
+    ],
+)
+def test_json_is_read_strictly(folder: Path, written: str, message: str) -> None:
+    """What ``json`` takes and nothing can compute with, or nobody tells apart, is a mistake in the file."""
+    place = changed(folder, run={**json.loads((folder / results.RESULTS).read_text())["run"], "deep": "here"})
+    place.write_text(place.read_text().replace('"here"', written))
+    with pytest.raises(UsageError) as caught:
+        results.read(folder)
+    assert f"{place} is no results file: " in str(caught.value) and message in str(caught.value)
+
+
+def latencies(value: float) -> Any:
+    """Every other latency is this."""
+
+    def change(arrays: dict[str, Any]) -> dict[str, Any]:
+        arrays["toy/quick|delay|1|values"][::2] = value
+        return arrays
+
+    return change
+
+
+def places(what: str, value: float) -> Any:
+    """The first call has this place."""
+
+    def change(arrays: dict[str, Any]) -> dict[str, Any]:
+        key = f"toy/quick|delay|1|{what}"
+        arrays[key] = np.concatenate([[value], arrays[key][1:]])
+        if float(value).is_integer():
+            arrays[key] = arrays[key].astype(np.int64)
+        return arrays
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (
+            latencies(0.0),
+            "delay of toy/quick has the value 0, and is compared by ratio, which takes values above 0",
+        ),
+        (latencies(-1.0), "delay of toy/quick has the value -1, and is compared by ratio"),
+        (latencies(1e308), "toy/quick|delay|1|values has values too large to compute with, 1e+75 and more"),
+        (
+            latencies(5e-324),
+            "delay of toy/quick has values too small to compute with, nearer to 0 than 1e-75",
+        ),
+        (places("wave", -5), "toy/quick|delay|1|wave must be from -1 to 9,999"),
+        (places("wave", 2**31 - 1), "toy/quick|delay|1|wave must be from -1 to 9,999"),
+        (places("wave", 1.5), "toy/quick|delay|1|wave must hold whole numbers, and holds float64"),
+        (places("wave", np.nan), "toy/quick|delay|1|wave must hold whole numbers, and holds float64"),
+        (places("wave", -1), "delay of toy/quick has values without a wave or a round"),
+        (places("round", -5), "toy/quick|delay|1|round must be from -1 to 2,147,483,647"),
+        (places("position", 2**40), "toy/quick|delay|1|position must be from -1 to 2,147,483,647"),
+    ],
+)
+def test_samples_that_nobody_took_are_told(folder: Path, damage: Any, message: str) -> None:
+    """Calls that took no time, waves that cannot be and values to choke on are refused, with their place."""
+    (place,) = folder.glob("*.npz")
+    with np.load(place) as arrays:
+        changed = damage({name: arrays[name] for name in arrays.files})
+    np.savez(place, **changed)
+    whole = results.read(folder)
+    with pytest.raises(UsageError) as caught:
+        recompute(whole, read_samples(place), place)
+    assert f"the samples in {place} are damaged: {message}" in str(caught.value)
+
+
+class Unpickled:
+    """Leaves a file behind where it is unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path("unpickled").touch, ()
+
+
+def header(shape: str, kind: str = "'<f8'") -> bytes:
+    """An array of no data whose header says this."""
+    text = f"{{'descr': {kind}, 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+
+
+def pickled() -> bytes:
+    """An array of objects, one of which acts when it is made."""
+    buffer = io.BytesIO()
+    np.save(buffer, np.array([Unpickled()], dtype=object))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (pickled(), "its array 'toy/quick|heap||values' holds objects, which are never unpacked"),
+        (header("(6000000000,)"), "is not as long as its header says"),
+        (header("(-1,)"), "is not as long as its header says"),
+        (header("(2**31,)"), "header"),
+        (header("(1,)", "'<U100000000'"), "is not as long as its header says"),
+        (header("((" * 400), ""),
+        (b"", "EOF"),
+        (b"\x93NUMPY\x09\x09", ""),
+    ],
+)
+def test_headers_are_looked_at_before_anything_is_unpacked(
+    folder: Path, content: bytes, message: str, recwarn: pytest.WarningsRecorder
+) -> None:
+    """An array that says more than it has, or that would run something, is refused by its header."""
+    (place,) = folder.glob("*.npz")
+    with zipfile.ZipFile(place) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(place, "w") as archive:
+        for name, each in {**members, "toy/quick|heap||values.npy": content}.items():
+            archive.writestr(name, each)
+    with pytest.raises(UsageError, match=r"the samples in .* are damaged: ") as caught:
+        read_samples(place)
+    assert message in str(caught.value)
+    assert not Path("unpickled").exists() and not recwarn.list
+
+
+def test_an_archive_is_not_unpacked_to_more_than_fits(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an archive unpacks to is known from its directory, before any of it is; a bomb of nines, too."""
+    (place,) = folder.glob("*.npz")
+    np.savez_compressed(place, **{"toy/quick|outputs": np.zeros(2_000_000)})
+    assert place.stat().st_size < 50_000
+    monkeypatch.setattr("qx.archive.MOST_BYTES", 10_000_000)
+    with pytest.raises(UsageError, match="it unpacks to 16,000,128 bytes, and 10,000,000 can be read here"):
+        read_samples(place)
+
+
+def test_a_directory_that_says_too_much_is_not_believed(folder: Path) -> None:
+    """Deflate packs no more than 1,032 bytes into one: an array of terabytes in a few bytes is none."""
+    (place,) = folder.glob("*.npz")
+    content = bytearray(place.read_bytes())
+    size = content.index(b"PK\x01\x02") + 24
+    content[size : size + 4] = (2**32 - 2).to_bytes(4, "little")
+    place.write_bytes(content)
+    with pytest.raises(UsageError, match="says that it unpacks to more than it can"):
+        read_samples(place)
 
 
 # The schema ---------------------------------------------------------------------------------------
@@ -287,8 +524,10 @@ def test_the_schema_holds_for_what_is_written(folder: Path, builders: ModuleType
         builders.Run(cells={"one": builders.Made(waves=(0,))}),
         builders.Run(cells={"one": builders.Made(counterpart="base", notes=("a note",))}),
     )
-    for run in others:
+    for number, run in enumerate(others):
         validator.validate(json.loads(run.results().to_json()))
+        results.write(folder / str(number), run.results(), "", run.recording())
+        assert results.read(folder / str(number)) == run.results()
 
 
 @pytest.mark.parametrize(

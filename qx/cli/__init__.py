@@ -20,7 +20,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
+from qx.cli.streams import OutputError, discard, say, say_lines, usable_streams
 from qx.errors import DataError, QxError, UsageError
+from qx.foreign import to_line, to_terminal
 
 if TYPE_CHECKING:
     from qx.host import Host
@@ -32,57 +34,101 @@ COMMANDS = ("run", "report", "compare", "gate", "quantize", "list", "show", "tra
 
 #: States of plugins that are mistakes, of theirs or of the installation.
 UNUSABLE = ("broken", "conflict", "incompatible")
-#: Errors of the machine, and not of the program: full, not allowed, read only.
-MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
+#: Errors of the machine, or of a path that the user named, and not of the program.
+MACHINE = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ESTALE),
+    *(errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
+    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN),
+)
+#: Letters of a path that an error quotes.
+ROOM = 300
 
 OK, NOT_WELL, USAGE, BUG, INTERRUPTED, PIPE_CLOSED, TERMINATED = 0, 1, 2, 3, 130, 141, 143
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run qx with these arguments (those of the process by default) and give its exit code."""
+    with usable_streams():
+        return _main(argv)
+
+
+def _main(argv: Sequence[str] | None) -> int:
     try:
         with _terminated_like_interrupted():
             code = _run(argv)
         sys.stdout.flush()
         return code
     except (UsageError, DataError) as error:
-        _tell(f"qx: error: {error}")
+        say(f"qx: error: {error}")
         return USAGE
     except QxError as error:
-        _tell(f"qx: error: {error}")
+        say(f"qx: error: {error}")
         return NOT_WELL
     except _Terminated:
-        _tell("qx: terminated")
+        say("qx: terminated")
         return TERMINATED
     except KeyboardInterrupt:
-        _tell("qx: interrupted")
+        say("qx: interrupted")
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read has gone (`qx list | head`). Python would flush again at exit, and complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read has gone (`qx list | head`).
+        discard(sys.stdout)
         return PIPE_CLOSED
+    except OutputError as error:
+        discard(sys.stdout)
+        say(f"qx: error: cannot write to standard output: {error}")
+        return USAGE
     except OSError as error:
-        if error.errno not in MACHINE:
+        if (flaw := _of_the_machine(error)) is None:
             return _bug()
-        _tell(f"qx: error: {_of_the_machine(error)}")
+        say(f"qx: error: {flaw}")
+        return USAGE
+    except MemoryError:
+        say("qx: error: there is not enough memory for this")
         return USAGE
     except Exception:
         return _bug()
 
 
-def _of_the_machine(error: OSError) -> str:
+def _of_the_machine(error: OSError) -> str | None:
+    """What is wrong with the machine or a path, in a line; None where the program may be at fault."""
+    place = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else None
+    if error.errno in MACHINE:
+        line = f"{error.strerror}: {to_line(place, ROOM) if place else 'no file named'}"
+        advice = to_terminal(_advice(line))
+        return f"{line}; {advice}" if advice else line
+    if error.errno != errno.ENOENT:
+        return None
+    if place is None and not _has_current_folder():
+        return "the current folder is no more: change to one that is there"
+    # `tempfile` names the folders that it tried.
+    return error.strerror if place is None else None
+
+
+def _advice(line: str) -> str:
+    """What to do about a full disk; empty where none is, or the folders of qx are not known."""
     from qx.files import full_disk_advice
 
-    line = f"{error.strerror}: {error.filename or 'no file named'}"
-    advice = full_disk_advice(line)
-    return f"{line}; {advice}" if advice else line
+    try:
+        return full_disk_advice(line)
+    except (UsageError, OSError):
+        return ""
+
+
+def _has_current_folder() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _bug() -> int:
     import traceback
 
-    traceback.print_exc()
-    _tell("qx: this is a bug in qx; please report it with the lines above")
+    say_lines(traceback.format_exc().rstrip())
+    say("qx: this is a bug in qx; please report it with the lines above")
     return BUG
 
 
@@ -112,22 +158,20 @@ def warn_of_broken(host: Host) -> None:
     """Name each plugin that cannot be used in a line on stderr. Every command but ``list`` does so."""
     complaints = {entry.complaint for entry in host.entries if entry.state in UNUSABLE}
     for complaint in sorted(complaints):
-        _tell(f"qx: warning: {complaint}")
+        say(f"qx: warning: {complaint}")
 
 
 def _run(argv: Sequence[str] | None) -> int:
+    words = sys.argv[1:] if argv is None else argv
+    if nul := next((word for word in words if "\0" in word), None):
+        raise UsageError(f"the argument {to_line(nul, ROOM)} has a NUL character in it")
     try:
-        words = sys.argv[1:] if argv is None else [*argv]
-        arguments = _parser(words).parse_args(words)
+        arguments = _parser([*words]).parse_args([*words])
     except SystemExit as done:  # --help, --version
         return int(done.code or 0)
     arguments.plugins = [*arguments.plugins_first, *arguments.plugins]
     code: int = arguments.func(arguments)
     return code
-
-
-def _tell(line: str) -> None:
-    print(" ".join(line.split()), file=sys.stderr)
 
 
 class _Parser(argparse.ArgumentParser):

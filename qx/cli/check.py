@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qx.cli.arguments import add_cache_options
+from qx.foreign import to_terminal
 
 if TYPE_CHECKING:
     from qx.cli import Commands
@@ -91,9 +92,8 @@ def run(arguments: argparse.Namespace) -> int:
             )
             checking = Checking(bench)
             if not arguments.json:
-                print(
-                    f"{entry.name}: {entry.kind or 'a plugin of unknown kind'}, {entry.provider}", flush=True
-                )
+                about = f"{entry.name}: {entry.kind or 'a plugin of unknown kind'}, {entry.provider}"
+                print(to_terminal(about), flush=True)
             verdicts = []
             for verdict in checking.verdicts():
                 verdicts.append(verdict)
@@ -125,9 +125,9 @@ def _chosen(entries: Sequence[Entry], names: Sequence[str], plugins: Sequence[st
 
 
 def _print(verdict: Verdict) -> None:
-    head = f"  {WORDS[verdict.state]:<18}{verdict.check:<30}"
-    text = textwrap.fill(verdict.text, 118, initial_indent=head, subsequent_indent=" " * len(head))
-    print(text if verdict.text else head.rstrip(), flush=True)
+    head, text = f"  {WORDS[verdict.state]:<18}{verdict.check:<30}", to_terminal(verdict.text)
+    filled = textwrap.fill(text, 118, initial_indent=head, subsequent_indent=" " * len(head))
+    print(filled if text else head.rstrip(), flush=True)
 
 
 def _sum(verdicts: Sequence[Verdict]) -> str:

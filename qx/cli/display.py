@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from qx.cli.streams import say
+from qx.foreign import to_terminal
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
@@ -60,20 +63,22 @@ class Live:
         """Begin a line for the phase; the line before goes."""
         if self._task is not None:
             self._progress.remove_task(self._task)
-        self._task = self._progress.add_task(text, total=1.0, phase=name)
+        self._task = self._progress.add_task(to_terminal(text), total=1.0, phase=name)
         self._progress.refresh()
 
     def step(self, done: float, text: str) -> None:
         """Move the line on."""
         assert self._task is not None
-        self._progress.update(self._task, completed=done, description=text)
+        self._progress.update(self._task, completed=done, description=to_terminal(text))
         if time.monotonic() - self._drawn > self.PAUSE:
             self._progress.refresh()
             self._drawn = time.monotonic()
 
     def say(self, text: str) -> None:
         """A line that stays."""
-        self._progress.console.print(f"qx: {text}", markup=False, highlight=False, soft_wrap=True)
+        self._progress.console.print(
+            f"qx: {to_terminal(text)}", markup=False, highlight=False, soft_wrap=True
+        )
 
 
 class Lines:
@@ -101,7 +106,7 @@ class Lines:
 
     def say(self, text: str) -> None:
         """A line that the user is to read."""
-        print(f"qx: {text}", file=sys.stderr, flush=True)
+        say(f"qx: {text}")
 
     def _line(self, text: str) -> None:
-        print(f"[{time.monotonic() - self._began:6.1f} s] {text}", file=sys.stderr, flush=True)
+        say(text, start=f"[{time.monotonic() - self._began:6.1f} s] ")

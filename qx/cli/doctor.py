@@ -6,6 +6,8 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
+from qx.foreign import to_terminal
+
 if TYPE_CHECKING:
     from qx.cli import Commands
     from qx.runner.noise import Noise
@@ -48,9 +50,9 @@ def run(arguments: argparse.Namespace) -> int:
     for finding in examine():
         findings.append(finding)
         if not arguments.json:
-            print(f"{SIGNS[finding.state]}  {finding.name}: {finding.found}", flush=True)
+            print(f"{SIGNS[finding.state]}  {finding.name}: {to_terminal(finding.found)}", flush=True)
             if finding.advice:
-                print(f"      {finding.advice}", flush=True)
+                print(f"      {to_terminal(finding.advice)}", flush=True)
     noise = noise_floor(arguments.seconds)
     if arguments.json:
         print(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Read, decide, write, print."""
     from qx.cli import NOT_WELL, OK, warn_of_broken
     from qx.cli.places import writable_file
+    from qx.cli.streams import say
     from qx.comparison import read
     from qx.files import write_together
     from qx.gate import decide, read_rules, report
@@ -58,11 +58,9 @@ def run(arguments: argparse.Namespace) -> int:
         note = (
             f'note: no rule of {rules.place} has a limit with against = "base": {base.place} decides nothing'
         )
-        print(f"qx: {note}", file=sys.stderr)
+        say(f"qx: {note}")
     for cell in (one.cell for one in source.results.outputs if one.is_below_0_db):
-        print(
-            f"qx: note: {cell} is not the same network any more: its outputs are below 0 dB", file=sys.stderr
-        )
+        say(f"qx: note: {cell} is not the same network any more: its outputs are below 0 dB")
     ruling = decide(rules, source, base, other_calibration=arguments.other_calibration)
     written = {}
     if arguments.junit is not None:

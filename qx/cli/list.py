@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from qx.foreign import to_terminal
+
 if TYPE_CHECKING:
     from qx.catalogue import Entry
     from qx.cli import Commands
@@ -72,17 +74,17 @@ def as_json(entry: Entry) -> dict[str, Any]:
 
 def _lines(entries: Sequence[Entry], width: int) -> Iterator[str]:
     """A table for each provider: its name once, and not in every row, leaves room for the summaries."""
-    names = max(len(entry.name) for entry in entries)
+    names = max(len(to_terminal(entry.name)) for entry in entries)
     states = max(len(entry.state) for entry in entries)
     providers = list(dict.fromkeys(entry.provider for entry in entries))
     ordered = sorted(entries, key=lambda entry: providers.index(entry.provider))
     for provider, rows in groupby(ordered, key=lambda entry: entry.provider):
         if provider != providers[0]:
             yield ""
-        yield provider
+        yield to_terminal(provider)
         for entry in rows:
-            start = f"  {entry.kind or '?':<8}  {entry.name:<{names}}  {entry.state:<{states}}  "
-            text = entry.reason or (entry.record.summary if entry.record else _wraps(entry))
+            start = f"  {entry.kind or '?':<8}  {to_terminal(entry.name):<{names}}  {entry.state:<{states}}  "
+            text = to_terminal(entry.reason or (entry.record.summary if entry.record else _wraps(entry)))
             # Beside the names, or where they leave it no room, below.
             beside = width - len(start) >= ROOM
             indent = len(start) if beside else INDENT

@@ -34,6 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     from qx.cli.places import writable
     from qx.errors import UsageError
     from qx.files import new_folder
+    from qx.foreign import path_to_terminal
     from qx.host import Host
     from qx.scaffold import check_name, contents, package_of, run_command, write
 
@@ -50,8 +51,9 @@ def run(arguments: argparse.Namespace) -> int:
         if kind == "workload":
             source = folder / "src" / package_of(name)
             _train(name, source / f"{name}.py", source / "weights.pt")
-    print(f"made the {kind} {name} in {given}; next:")
-    print(f"    cd {given}\n    pip install -e '.[test]'\n    pytest\n    qx check {name}")
+    place = path_to_terminal(given)
+    print(f"made the {kind} {name} in {place}; next:")
+    print(f"    cd {place}\n    pip install -e '.[test]'\n    pytest\n    qx check {name}")
     print(f"    {run_command(kind, name)}")
     return OK
 

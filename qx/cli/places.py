@@ -26,7 +26,8 @@ def writable(folder: Path) -> Path:
     """The same folder, if files can be written there. Raises ``UsageError``; leaves nothing behind."""
     try:
         existing = folder
-        while not existing.exists():
+        # A link that leads nowhere, or to itself, is there too: no folder can be made in its place.
+        while not (existing.exists() or existing.is_symlink()):
             existing = existing.parent
         if not existing.is_dir():
             raise NotADirectoryError(f"{existing} is a file")

@@ -30,14 +30,14 @@ def register(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Build, and print the folder on standard output and the rest on standard error."""
-    import sys
-
     from qx.cli import NOT_WELL, OK, warn_of_broken
     from qx.cli.display import display
     from qx.cli.places import writable
+    from qx.cli.streams import say
     from qx.digests import Damaged
     from qx.errors import QxError, UsageError
     from qx.files import new_folder
+    from qx.foreign import path_to_terminal
     from qx.host import Host
     from qx.runner.one import quantize
     from qx.runner.processes import Failure
@@ -57,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             build = quantize(host, request, entry.name, reporter)
         except Failure as failure:
-            print(f"qx: {entry.name}: {failure}", file=sys.stderr)
+            say(f"qx: {entry.name}: {failure}")
             return NOT_WELL
     place = build.artifact
     if arguments.to is not None:
@@ -69,9 +69,6 @@ def run(arguments: argparse.Namespace) -> int:
         place = arguments.to
     total = sum(build.manifest.sizes.values())
     how = "found in the cache, built" if build.cached else "built"
-    print(
-        f"qx: {', '.join(build.manifest.files)}: {total:,} bytes, {how} in {build.seconds:.1f} s",
-        file=sys.stderr,
-    )
-    print(place)
+    say(f"qx: {', '.join(build.manifest.files)}: {total:,} bytes, {how} in {build.seconds:.1f} s")
+    print(path_to_terminal(place))
     return OK

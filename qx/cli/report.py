@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     from qx.cli import OK, warn_of_broken
     from qx.cli.places import writable
     from qx.files import write_whole
+    from qx.foreign import path_to_terminal
     from qx.host import Host
     from qx.report import markdown, terminal
 
@@ -57,27 +57,24 @@ def run(arguments: argparse.Namespace) -> int:
     shown = _computed(found, folder)
     write_whole(out / results.TABLE, markdown.render(shown).encode())
     print(terminal.render(shown, arguments.format))
-    print(f"\nwritten: {out / results.TABLE}")
+    print(f"\nwritten: {path_to_terminal(out / results.TABLE)}")
     return OK
 
 
 def _computed(found: Results, folder: Path) -> Results:
     """The results with their figures computed from the samples, where these are there."""
+    from qx.cli.streams import say
     from qx.recompute import differences, read_samples, recompute
 
     # Only the name counts: the samples lie beside the results, wherever both were moved to.
     samples = folder / Path(found.run["samples"]).name
     if not samples.is_file():
-        _tell(f"{samples} is not there, so the figures are those of the file, not computed again")
+        say(f"qx: {samples} is not there, so the figures are those of the file, not computed again")
         return found
     computed = recompute(found, read_samples(samples), samples)
     if differing := differences(found, computed):
-        _tell(
-            f"{len(differing)} figures computed from {samples} differ from those in the file, which another "
-            f"version of qx may have computed (first: {differing[0]}); shown are the computed ones"
+        say(
+            f"qx: {len(differing)} figures computed from {samples} differ from those in the file, which "
+            f"another version of qx may have computed (first: {differing[0]}); shown are the computed ones"
         )
     return computed
-
-
-def _tell(line: str) -> None:
-    print(f"qx: {line}", file=sys.stderr)

@@ -117,6 +117,7 @@ def run(arguments: argparse.Namespace) -> int:
     from qx.cli.places import results_folder, writable
     from qx.errors import UsageError
     from qx.files import FULL
+    from qx.foreign import path_to_terminal
     from qx.host import Host
     from qx.report import markdown, terminal
     from qx.runner import run as run_matrix
@@ -154,5 +155,6 @@ def run(arguments: argparse.Namespace) -> int:
         advice = "; free space there, or name another folder with --out" if error.errno in FULL else ""
         raise UsageError(f"cannot write the results into {out}: {error.strerror or error}{advice}") from error
     print(terminal.render(outcome, arguments.format))
-    print(f"\nwritten: {out / results.RESULTS} and {out / results.TABLE}")
+    written = f"{out / results.RESULTS} and {out / results.TABLE}"
+    print(f"\nwritten: {path_to_terminal(written)}")
     return OK if outcome.ended_well else NOT_WELL

@@ -8,6 +8,8 @@ import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from qx.foreign import to_lines, to_terminal
+
 if TYPE_CHECKING:
     from qx.catalogue import Entry
     from qx.cli import Commands
@@ -55,23 +57,24 @@ def _as_json(entry: Entry) -> dict[str, Any]:
 
 
 def _lines(entry: Entry) -> Iterator[str]:
-    yield f"{entry.name}: {entry.kind or 'a plugin of unknown kind'}, {entry.state}"
+    name = to_terminal(entry.name)
+    yield f"{name}: {entry.kind or 'a plugin of unknown kind'}, {entry.state}"
     if entry.record:
-        yield f"  {entry.record.summary}"
+        yield f"  {to_terminal(entry.record.summary)}"
     yield ""
     facts = {"reason": entry.reason, "from": entry.provider, **_place(entry), "hooks": ", ".join(entry.hooks)}
     facts |= _record(entry)
     width = max(map(len, facts)) + 2
-    for name, value in facts.items():
+    for about, value in facts.items():
         if value:
-            yield f"  {name:<{width}}{value}"
+            yield f"  {about:<{width}}{to_terminal(value)}"
     options = entry.record.options if entry.record else ()
     if options:
-        yield f"\n  options, set with --set {entry.name}.OPTION=VALUE"
+        yield f"\n  options, set with --set {name}.OPTION=VALUE"
         for option in options:
             yield from _option(option)
     if documentation := _documentation(entry):
-        yield "\n" + textwrap.indent(documentation, "  ")
+        yield "\n" + textwrap.indent(to_lines(documentation), "  ")
 
 
 def _place(entry: Entry) -> dict[str, str]:
@@ -102,8 +105,8 @@ def _option(option: Option) -> Iterator[str]:
     facts += [f"one of {', '.join(map(_written, option.choices))}"] if option.choices else []
     facts += [f"at least {option.minimum}"] if option.minimum is not None else []
     facts += [f"at most {option.maximum}"] if option.maximum is not None else []
-    yield f"    {option.name} ({', '.join(facts)})"
-    yield f"      {option.help}"
+    yield f"    {option.name} ({to_terminal(', '.join(facts))})"
+    yield f"      {to_terminal(option.help)}"
 
 
 def _written(value: object) -> str:

@@ -39,6 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     from qx.cli.display import display
     from qx.cli.places import writable
     from qx.errors import UsageError
+    from qx.foreign import path_to_terminal
     from qx.host import Host
     from qx.runner.one import train
     from qx.runner.request import Request, choose_workload, workload
@@ -66,5 +67,5 @@ def run(arguments: argparse.Namespace) -> int:
     writable(output.parent)
     with display() as reporter:
         train(host, entry, request, output, arguments.epochs, reporter)
-    print(output)
+    print(path_to_terminal(output))
     return OK

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from importlib.resources import files
 from typing import Any, Literal, TypeAlias
 
 from attrs import Factory, frozen
 
 from qx.records import Metric
+from qx.schema import load_schema
 
 SCHEMA_VERSION = 1
 #: With this probability at most any of all verdicts of a comparison is a false alarm.
@@ -127,6 +127,4 @@ class Compared:
 
 def schema() -> dict[str, Any]:
     """The JSON Schema of what ``qx compare --out FILE.json`` writes."""
-    text = (files("qx") / "schema" / "compare.schema.json").read_text(encoding="utf-8")
-    told: dict[str, Any] = json.loads(text)
-    return told
+    return load_schema("compare")

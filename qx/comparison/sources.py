@@ -190,9 +190,6 @@ def read(argument: str) -> Source:
         raise UsageError(f"{argument} has no label before its =")
     path = Path(rest)
     found = results.read(path)
-    for field, what in (("workloads", "workload"), ("metric_options", "metric")):
-        if not _of_mappings(found.run.get(field, {})):
-            raise UsageError(f"{rest} is no whole results file: run.{field} does not tell of each {what}")
     folder = path if path.is_dir() else path.parent
     # Only the name counts: the samples lie beside the results, wherever both were moved to.
     samples = folder / Path(str(found.run["samples"])).name
@@ -200,10 +197,6 @@ def read(argument: str) -> Source:
     if recording is not None:
         check_whole(found, recording, samples)
     return Source(place=rest, results=found, recording=recording, label=label.strip())
-
-
-def _of_mappings(value: object) -> bool:
-    return isinstance(value, Mapping) and all(isinstance(one, Mapping) for one in value.values())
 
 
 def refusal(base: Source, ours: Source, *, other_calibration: bool = False) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 
+from qx.foreign import to_code, to_terminal, to_xml
 from qx.gate.decide import Decision, Ruling, Verdict
 from qx.report import markdown, wording
 
@@ -21,9 +22,7 @@ TOLD: tuple[Verdict, ...] = ("breached", "too wide")
 
 def lines(ruling: Ruling) -> list[str]:
     """A line for each breach, and for each rule that the data are too wide to decide."""
-    return [
-        f"{WORDS[verdict]}: {wording.printable(one.line)}" for verdict in TOLD for one in ruling.of(verdict)
-    ]
+    return [f"{WORDS[verdict]}: {to_terminal(one.line)}" for verdict in TOLD for one in ruling.of(verdict)]
 
 
 def summary(ruling: Ruling, *, strict: bool) -> str:
@@ -58,10 +57,10 @@ def to_markdown(ruling: Ruling, place: str, base: str | None, *, strict: bool) -
         ]
         for one in sorted(ruling.decisions, key=lambda one: order.index(one.verdict))
     ]
-    against = f", against {markdown.code(base)}" if base else ""
+    against = f", against {to_code(base)}" if base else ""
     blocks = [
         f"# {summary(ruling, strict=strict).capitalize()}",
-        f"Results {markdown.code(place)}{against}. {protection(ruling)}",
+        f"Results {to_code(place)}{against}. {protection(ruling)}",
         markdown.table(["", "cell", "metric", "rule", "seen", "how"], rows),
     ]
     return "\n\n".join(blocks) + "\n"
@@ -84,10 +83,10 @@ def to_junit(ruling: Ruling, *, strict: bool) -> bytes:
     suites = ET.Element("testsuites", totals)
     suite = ET.SubElement(suites, "testsuite", totals)
     for one in ruling.decisions:
-        name = wording.printable(f"{one.column.title}: {one.rule.told} (rule {one.rule.number})")
-        attributes = {"classname": one.cell.replace("/", "."), "name": name, "time": "0"}
+        name = to_xml(f"{one.column.title}: {one.rule.told} (rule {one.rule.number})")
+        attributes = {"classname": to_xml(one.cell.replace("/", ".")), "name": name, "time": "0"}
         case = ET.SubElement(suite, "testcase", attributes)
-        line = wording.printable(one.line)
+        line = to_xml(one.line)
         if one in failed:
             ET.SubElement(case, "failure", {"message": line, "type": WORDS[one.verdict]}).text = line
         elif one in skipped:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,11 +9,15 @@ from typing import Any
 
 from attrs import frozen
 
+from qx import strict_json
 from qx.errors import UsageError
+from qx.files import read_bounded
+from qx.foreign import to_line
 from qx.quantity import OF_ITEMS
-from qx.records import Metric
+from qx.records import LARGEST, Metric
 from qx.report.tables import Column
 from qx.results import Results
+from qx.strict_json import ROOM
 
 #: The limits that a rule can set, and what each is on.
 LIMITS = ("largest", "smallest", "largest_drop", "largest_increase", "smallest_speedup")
@@ -22,8 +25,10 @@ LIMITS = ("largest", "smallest", "largest_drop", "largest_increase", "smallest_s
 ABSOLUTE = ("largest", "smallest")
 AGAINST = ("baseline", "runtime_baseline", "base")
 KEYS = ("metric", "config", "workload", "batch_size", "against", "directly", *LIMITS)
-#: With this probability at most any of all breaches is a false alarm.
-FALSE_ALARMS = 0.01
+#: The largest file of rules that is read, how deep it may be nested, and how many rules it may have.
+MOST_BYTES, DEEPEST, MOST_RULES = 1 << 20, 8, 1000
+#: With this probability at most any of all breaches is a false alarm; and the least that can be asked for.
+FALSE_ALARMS, LEAST_FALSE_ALARMS = 0.01, 1e-6
 
 
 @frozen(kw_only=True)
@@ -100,30 +105,45 @@ class Rules:
 
 def read_rules(place: Path) -> Rules:
     """The rules in a file. Raises ``UsageError``."""
-    try:
-        text = place.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise UsageError(f"there is no rules file {place}; docs/gate.md shows one") from error
-    except (OSError, ValueError) as error:
-        raise UsageError(f"the rules file {place} cannot be read: {error}") from error
-    try:
-        fields = _toml(text)
-    except ValueError as error:
-        raise UsageError(f"{place} is no TOML: {error}") from error
+    fields = _read_toml(place)
     for name in fields:
         _known(name, ("rule", "false_alarms"), f"{place}: unknown key")
     tables = fields.get("rule")
     if not isinstance(tables, list) or not tables or not all(isinstance(one, dict) for one in tables):
         raise UsageError(f"{place} has no rules: each is a table [[rule]] with a metric and a limit")
+    if len(tables) > MOST_RULES:
+        raise UsageError(f"{place} has {len(tables):,} rules, and {MOST_RULES:,} at most are read")
     alarms = fields.get("false_alarms", FALSE_ALARMS)
-    if not _number(alarms) or not 0 < alarms < 0.5:
-        raise UsageError(f"{place}: false_alarms must be a number above 0 and below 0.5, not {alarms!r}")
+    if not _number(alarms) or not LEAST_FALSE_ALARMS <= alarms < 0.5:
+        least = f"from {LEAST_FALSE_ALARMS:f} to below 0.5"
+        raise UsageError(f"{place}: false_alarms must be a number {least}, not {_shown(alarms)}")
     rules = [
         rule
         for number, table in enumerate(tables, 1)
         for rule in _rules(number, table, f"{place}: rule {number}")
     ]
     return Rules(place=str(place), rules=tuple(rules), false_alarms=float(alarms))
+
+
+def _read_toml(place: Path) -> dict[str, Any]:
+    """The tables in a file, none of them deep or with numbers to choke on. Raises ``UsageError``."""
+    try:
+        text = read_bounded(place, MOST_BYTES).decode("utf-8")
+    except FileNotFoundError as error:
+        raise UsageError(f"there is no rules file {place}; docs/gate.md shows one") from error
+    except OSError as error:
+        raise UsageError(f"the rules file {place} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise UsageError(f"the rules file {place} cannot be read: {error}") from error
+    try:
+        fields = _toml(text)
+        # Numbers are looked at where it is known what they are.
+        strict_json.check(fields, DEEPEST, numbers=False)
+    except ValueError as error:
+        raise UsageError(f"{place} is no TOML: {to_line(str(error), 3 * ROOM)}") from error
+    except RecursionError as error:
+        raise UsageError(f"{place} is no TOML: it is nested deeper than {DEEPEST} levels") from error
+    return fields
 
 
 def _toml(text: str) -> dict[str, Any]:
@@ -146,7 +166,7 @@ def _rules(number: int, table: Mapping[str, Any], where: str) -> list[Rule]:
     for name in limits:
         if not _number(table[name]) or (name not in ABSOLUTE and table[name] < 0):
             kind = "a number" if name in ABSOLUTE else "a number from 0"
-            raise UsageError(f"{where}: {name} must be {kind}, not {table[name]!r}")
+            raise UsageError(f"{where}: {name} must be {kind}, not {_shown(table[name])}")
     against = table.get("against", "baseline")
     _known(against, AGAINST, f"{where}: unknown against")
     directly = table.get("directly", False)
@@ -193,15 +213,19 @@ def _check_metric(rule: Rule, metric: Metric, where: str) -> None:
 
 def _known(name: Any, choices: Sequence[Any] | Mapping[str, Any], what: str) -> None:
     if not isinstance(name, (str, int)) or name not in choices:
-        raise UsageError(f"{what} {name!r} (choose from {', '.join(map(str, choices)) or 'none'})")
+        raise UsageError(f"{what} {_shown(name)} (choose from {', '.join(map(str, choices)) or 'none'})")
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < LARGEST
+
+
+def _shown(value: Any) -> str:
+    return to_line(repr(value), ROOM)
 
 
 def _several(given: Any, kind: type, message: str) -> tuple[Any, ...]:
     values = given if isinstance(given, list) else [given]
     if not all(isinstance(one, kind) and not isinstance(one, bool) for one in values):
-        raise UsageError(f"{message}, not {given!r}")
+        raise UsageError(f"{message}, not {_shown(given)}")
     return tuple(values)

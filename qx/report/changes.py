@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -12,12 +11,13 @@ from typing import Any, TypeAlias
 
 from attrs import evolve, frozen
 
+from qx import foreign
 from qx.comparison.causes import ORDER, UNCHANGED, Cause, causes
 from qx.comparison.records import Change, Compared, Verdict
 from qx.records import Metric
 from qx.report import markdown, numbers, terminal, wording
 from qx.report.numbers import NOTHING
-from qx.report.tables import Column
+from qx.report.tables import Column, with_units
 from qx.report.wording import Markup
 from qx.results import Comparison
 
@@ -84,7 +84,7 @@ class ChangeView:
         if change.metric is None:
             return ["the whole cell"]
         parameters = Column.of(change.metric, change.params).parameters
-        about = [parameters, BASES.get(change.basis or "", "")]
+        about = [markup.text(parameters), BASES.get(change.basis or "", "")]
         return [markup.name(change.metric), *filter(None, about)]
 
     def base(self, row: Row) -> str:
@@ -97,7 +97,9 @@ class ChangeView:
         if change is None:
             return [NOTHING]
         if change.metric is None:
-            reason = textwrap.shorten(change.reason or "", markdown.ROOM, placeholder=" ...")
+            reason = textwrap.shorten(
+                foreign.to_terminal(change.reason or ""), markdown.ROOM, placeholder=" ..."
+            )
             return [self.verdict(change, markup), markup.text(reason)]
         own = self._side(change, change.ours) if change.ours else ""
         return [line for line in (own, self.delta(change), self.verdict(change, markup)) if line]
@@ -155,7 +157,9 @@ class ChangeView:
         """``latency **worse** 0.95x to 0.97x (batch 1 and batch 32)``."""
         if cause.changes[0].metric is None:
             (change,) = cause.changes
-            reason = textwrap.shorten(change.reason or "", markdown.ROOM, placeholder=" ...")
+            reason = textwrap.shorten(
+                foreign.to_terminal(change.reason or ""), markdown.ROOM, placeholder=" ..."
+            )
             return f"the whole cell {markup.strong(change.verdict)}: {markup.text(reason)}"
         groups: dict[tuple[str, Verdict], list[Change]] = {}
         for change in cause.changes:
@@ -164,14 +168,14 @@ class ChangeView:
         for (metric, verdict), changes in groups.items():
             word = "changed" if verdict == "changed" else markup.strong(verdict)
             figures = [
-                self._figures([change for change in changes if (change.basis == "direct") == direct])
+                self._figures([change for change in changes if (change.basis == "direct") == direct], markup)
                 for direct in (False, True)
             ]
             words = " ".join([word, ", ".join(filter(None, figures))]).rstrip()
             by_metric.setdefault(markup.name(metric), []).append(words)
         return ", ".join(f"{name} {', '.join(words)}" for name, words in by_metric.items())
 
-    def _figures(self, changes: Sequence[Change]) -> str:
+    def _figures(self, changes: Sequence[Change], markup: Markup) -> str:
         """Changes of one metric by one basis: the figure, or the range of several, and at which sizes."""
         figures = [delta for change in changes if (delta := self.delta(change))]
         if not figures:
@@ -181,7 +185,7 @@ class ChangeView:
             ends = [evolve(change, ci=None) for change in (ascending[0], ascending[-1])]
             figures = [self.delta(change).removesuffix(" ±?") for change in ends]
         sizes = [Column.of(change.metric or "", change.params).parameters for change in changes]
-        at = f" ({wording.listed(list(filter(None, sizes)))})" if any(sizes) else ""
+        at = f" ({wording.listed([markup.text(size) for size in sizes if size])})" if any(sizes) else ""
         directly = "directly " if changes[0].basis == "direct" else ""
         return directly + " to ".join(dict.fromkeys(figures)) + at
 
@@ -276,29 +280,25 @@ def _notes(compared: Compared, text: Callable[[str], str]) -> list[str]:
 
 def to_markdown(compared: Compared) -> str:
     """The comparison as a page of Markdown."""
-    return "\n\n".join(_page(ChangeView(compared))) + "\n"
+    metrics = with_units(compared.metrics, markdown.escape)
+    return "\n\n".join(_page(ChangeView(evolve(compared, metrics=metrics)))) + "\n"
 
 
 def _page(view: ChangeView) -> Iterator[str]:
-    compared, markup = view.compared, markdown.MARKUP
+    compared, markup, cells = view.compared, markdown.MARKUP, markdown.CELL
     labels = [about.label for about in compared.runs[1:]]
     names = wording.listed([markup.name(name) for name in compared.workloads])
     yield f"# What changed: {names}"
-    totals = [f"{markdown.escape(label)}: {counts(view, label)}." for label in labels]
-    yield f"From {markdown.escape(compared.base.label)} to {' To '.join(totals)} {COUNTED}"
-    if notes := _notes(compared, markdown.escape):
+    totals = [f"{markup.text(label)}: {counts(view, label)}." for label in labels]
+    yield f"From {markup.text(compared.base.label)} to {' To '.join(totals)} {COUNTED}"
+    if notes := _notes(compared, markup.text):
         yield markdown.bullets(notes)
     yield markdown.table(
         ["config", *map(markdown.escape, labels)],
         [
             [
-                markup.name(view.name(cell)),
-                *(
-                    # Only a unit may have a pipe that is not escaped yet.
-                    re.sub(r"(?<!\\)\|", r"\\|", markdown.BREAK.join(view.lines(cell, label, markup)))
-                    or NOTHING
-                    for label in labels
-                ),
+                cells.name(view.name(cell)),
+                *(markdown.BREAK.join(view.lines(cell, label, cells)) or NOTHING for label in labels),
             ]
             for cell in view.cells
         ],
@@ -307,13 +307,13 @@ def _page(view: ChangeView) -> Iterator[str]:
     yield "## Every figure"
     rows = []
     for row in view.rows:
-        figures = [[view.base(row)], *(view.figure(row, label, markup) for label in labels)]
+        figures = [[view.base(row)], *(view.figure(row, label, cells) for label in labels)]
         if row[3] is not None:
-            # Else it is words, which may break and are escaped already.
+            # Else it is words, which may break.
             figures = [list(map(markdown.unbroken, lines)) for lines in figures]
         drawn = [markdown.BREAK.join(lines) for lines in figures]
-        what = markdown.BREAK.join(view.what(row, markup))
-        rows.append([markup.name(view.name(row)), what, *drawn])
+        what = markdown.BREAK.join(view.what(row, cells))
+        rows.append([cells.name(view.name(row)), what, *drawn])
     yield markdown.table(
         ["config", "metric", *(markdown.escape(about.label) for about in compared.runs)], rows
     )
@@ -328,14 +328,17 @@ def _page(view: ChangeView) -> Iterator[str]:
 def to_terminal(compared: Compared, style: str, width: int | None = None) -> str:
     """The comparison for a terminal, in one of tabulate's formats."""
     terminal.check_format(style)
-    return "\n\n".join(_screens(ChangeView(compared), terminal.Drawing(style, width)))
+    drawing = terminal.Drawing(style, width)
+    metrics = with_units(compared.metrics, drawing.text)
+    return "\n\n".join(_screens(ChangeView(evolve(compared, metrics=metrics)), drawing))
 
 
 def _screens(view: ChangeView, drawing: terminal.Drawing) -> Iterator[str]:
-    compared, markup = view.compared, terminal.MARKUP
+    compared, markup, cells = view.compared, terminal.MARKUP, drawing.markup
     labels = [about.label for about in compared.runs[1:]]
-    yield f"What changed: {wording.listed(list(compared.workloads))}, from {compared.base.label}"
-    if notes := _notes(compared, wording.printable):
+    workloads = wording.listed([markup.name(name) for name in compared.workloads])
+    yield f"What changed: {workloads}, from {markup.text(compared.base.label)}"
+    if notes := _notes(compared, markup.text):
         yield "\n".join(drawing.sentence(note, "- ") for note in notes)
     for label in labels:
         yield "\n".join(_headlines(view, label, drawing))
@@ -343,10 +346,10 @@ def _screens(view: ChangeView, drawing: terminal.Drawing) -> Iterator[str]:
     header: Sequence[str] = ["config", "metric", *_heads(drawing, compared)]
     rows = [
         [
-            view.name(row),
-            drawing.cell(*view.what(row, markup)),
+            cells.name(view.name(row)),
+            drawing.cell(*view.what(row, cells)),
             view.base(row),
-            *(drawing.cell(*view.figure(row, label, markup)) for label in labels),
+            *(drawing.cell(*view.figure(row, label, cells)) for label in labels),
         ]
         for row in view.rows
     ]
@@ -355,24 +358,26 @@ def _screens(view: ChangeView, drawing: terminal.Drawing) -> Iterator[str]:
         yield "\n".join(["Reasons:", *(drawing.sentence(reason, "- ") for reason in reasons)])
     yield drawing.sentence(correction(compared))
     yield drawing.sentence(legend(compared, markup))
-    header, rows = _environments(view, wording.printable)
+    header, rows = _environments(view, cells.text)
     yield drawing.tables(header, rows)
 
 
 def _headlines(view: ChangeView, label: str, drawing: terminal.Drawing) -> Iterator[str]:
     """What changed in a run, config by config; those in which nothing did in one line."""
-    yield drawing.sentence(f"To {wording.printable(label)}: {counts(view, label)}")
+    markup = terminal.MARKUP
+    yield drawing.sentence(f"To {markup.text(label)}: {counts(view, label)}")
     same = []
     for cell in view.cells:
-        if not view.headlines(cell, label, terminal.MARKUP):
-            same.append(view.name(cell))
+        name = markup.name(view.name(cell))
+        if not view.headlines(cell, label, markup):
+            same.append(name)
             continue
-        yield f"  {view.name(cell)}"
-        yield from (drawing.sentence(line, "    ") for line in view.lines(cell, label, terminal.MARKUP))
+        yield f"  {name}"
+        yield from (drawing.sentence(line, "    ") for line in view.lines(cell, label, markup))
     if same:
         yield drawing.sentence(f"no change is shown: {wording.listed(same)}", "  ")
 
 
 def _heads(drawing: terminal.Drawing, compared: Compared) -> list[str]:
-    labels = [wording.printable(about.label) for about in compared.runs]
+    labels = [drawing.text(about.label) for about in compared.runs]
     return [drawing.wrapped(label, 20) for label in [f"{labels[0]} (base)", *labels[1:]]]

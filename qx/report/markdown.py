@@ -6,14 +6,15 @@ import re
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 
+from attrs import evolve
+
+from qx.foreign import to_code, to_code_cell, to_markdown, to_markdown_cell, to_terminal
 from qx.report import picks, summary, wording
 from qx.report.numbers import NOTHING
-from qx.report.tables import Column, View
+from qx.report.tables import Column, View, with_units
 from qx.report.wording import Markup
 from qx.results import Results
 
-#: Characters that mean something to Markdown wherever they stand; underscores only at the end of a word.
-SPECIAL = re.compile(r"[\\`*\[\]<>|~&]|(?<![A-Za-z0-9])_+|_+(?![A-Za-z0-9])")
 BREAK = "<br>"
 #: Letters of a cause that a row of the table has room for; the whole of it stands with the front.
 ROOM = 100
@@ -21,30 +22,26 @@ ROOM = 100
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
-def escape(text: str) -> str:
-    """Foreign text, so that it is shown as it is and stays in its row."""
-    return SPECIAL.sub(lambda found: "".join("\\" + one for one in found.group()), wording.printable(text))
+def _strong(text: str) -> str:
+    return f"**{text}**"
 
 
-def code(text: str) -> str:
-    """Foreign text as code; a pipe would end its cell even there."""
-    longest = max(map(len, re.findall("`+", text)), default=0)
-    fence, space = "`" * (longest + 1), " " if longest else ""
-    return f"{fence}{space}{text}{space}{fence}".replace("|", "\\|")
-
-
-MARKUP = Markup(name=code, strong=lambda text: f"**{text}**", text=escape)
+#: Foreign text in a cell of a table: as it is, and as code.
+escape, code = to_markdown_cell, to_code_cell
+#: Outside of tables, and in the cells of tables.
+MARKUP = Markup(name=to_code, strong=_strong, text=to_markdown)
+CELL = Markup(name=code, strong=_strong, text=escape)
 
 
 def render(results: Results) -> str:
     """The content of ``pareto.md``."""
-    return "\n\n".join(_blocks(View(results))) + "\n"
+    metrics = with_units(results.metrics, escape)
+    return "\n\n".join(_blocks(View(evolve(results, metrics=metrics)))) + "\n"
 
 
 def _blocks(view: View) -> Iterator[str]:
     yield f"# {wording.title(view, MARKUP)}"
-    # Outside of a table a backslash before a pipe would be seen.
-    yield wording.provenance(view, MARKUP).replace("\\|", "|")
+    yield wording.provenance(view, MARKUP)
     yield from wording.failed_baselines(view, MARKUP)
     parts = view.parts
     if len(parts) > 1:
@@ -113,8 +110,8 @@ def _figures(view: View) -> str:
         if view.ended(cell).outcome == "ok":
             figures = [_figure(view, cell, column) for column in view.columns]
         else:
-            short = textwrap.shorten(view.ended(cell).cause or "", ROOM, placeholder=" ...")
-            told = wording.ending(view, cell, MARKUP, cause=short)
+            short = textwrap.shorten(to_terminal(view.ended(cell).cause or ""), ROOM, placeholder=" ...")
+            told = wording.ending(view, cell, CELL, cause=short)
             figures = [told, *[NOTHING] * (len(view.columns) - 1)]
         build = BREAK.join(view.build(cell)).replace(" ", NO_BREAK)
         rows.append([_config(view, cell), *figures[: len(view.columns)], build, view.on_front(cell)])
@@ -137,9 +134,9 @@ def _figure(view: View, cell: str, column: Column) -> str:
 
 
 def unbroken(figure: str) -> str:
-    """A figure that stays in one line."""
-    # Only a unit is foreign here; with all of it escaped nobody could search for a mark.
-    return figure.replace("|", "\\|").replace("<", "&lt;").replace(" ", NO_BREAK)
+    """A figure, its unit escaped already, that stays in one line."""
+    # Its mark may be one that begins a tag.
+    return re.sub(r"(?<!\\)<", "&lt;", figure).replace(" ", NO_BREAK)
 
 
 def _against_runtime(view: View) -> str:
@@ -162,7 +159,7 @@ def _pairs(view: View) -> str:
 
 def _front(view: View) -> str:
     rows = [
-        [code(view.name(cell)), view.on_front(cell), view.resampled(cell), wording.why(view, cell, MARKUP)]
+        [code(view.name(cell)), view.on_front(cell), view.resampled(cell), wording.why(view, cell, CELL)]
         for cell in view.rows
     ]
     drawn = table(["config", *wording.FRONT_COLUMNS, "why"], rows)

@@ -39,7 +39,7 @@ def _caveats(view: View, markup: Markup) -> Iterator[str]:
         )
     if not any(_is_quality(view.results.metrics[column.metric]) for column in view.axes):
         stressed = markup.strong("Nothing is known of quality")
-        axes = listed([column.title for column in view.axes])
+        axes = listed([markup.text(column.title) for column in view.axes])
         yield f"{stressed}: no axis judges what the configs answer. Picks go by {axes} alone."
 
 

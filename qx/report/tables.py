@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
+from qx.records import Metric
 from qx.report import numbers
 from qx.report.numbers import NOTHING, Figure
 from qx.results import (
@@ -49,6 +50,11 @@ class Column:
     def title(self) -> str:
         """``latency (batch 1)``."""
         return f"{self.metric} ({self.parameters})" if self.params else self.metric
+
+
+def with_units(metrics: Mapping[str, Metric], text: Callable[[str], str]) -> dict[str, Metric]:
+    """The metrics with their units as a medium writes foreign text: they become part of figures."""
+    return {name: evolve(metric, unit=text(metric.unit)) for name, metric in metrics.items()}
 
 
 @frozen(slots=False, eq=False)

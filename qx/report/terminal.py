@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import html
 import shutil
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from attrs import evolve
 
 from qx.errors import UsageError
+from qx.foreign import to_markdown_cell, to_terminal
 from qx.report import picks, summary, wording
 from qx.report.numbers import NOTHING
-from qx.report.tables import View
+from qx.report.tables import Column, View, with_units
 from qx.report.wording import Markup
 from qx.results import Results
 
@@ -20,7 +24,19 @@ NARROW, WIDE, UNKNOWN = 80, 120, 110
 #: Columns that the reason in the table of the front has at least.
 REASON = 24
 
-MARKUP = Markup(name=lambda text: text, strong=lambda text: text, text=wording.printable)
+MARKUP = Markup(name=to_terminal, strong=lambda text: text, text=to_terminal)
+
+
+def _to_html(text: str) -> str:
+    return html.escape(to_terminal(text))
+
+
+#: How foreign text is written in tables, by format: tabulate escapes for the others what has to be.
+FOREIGN: Mapping[str, Callable[[str], str]] = {
+    "github": to_markdown_cell,
+    "pipe": to_markdown_cell,
+    "unsafehtml": _to_html,
+}
 
 
 def check_format(name: str) -> None:
@@ -34,7 +50,9 @@ def check_format(name: str) -> None:
 def render(results: Results, style: str, width: int | None = None) -> str:
     """What is printed. ``width`` is that of the terminal, where it is not asked."""
     check_format(style)
-    return "\n\n".join(_blocks(View(results), Drawing(style, width)))
+    drawing = Drawing(style, width)
+    metrics = with_units(results.metrics, drawing.text)
+    return "\n\n".join(_blocks(View(evolve(results, metrics=metrics)), drawing))
 
 
 class Drawing:
@@ -48,17 +66,18 @@ class Drawing:
         self.width = min(max(width or shutil.get_terminal_size((UNKNOWN, 24)).columns, NARROW), WIDE)
         self.cuts = style in multiline_formats and style not in BREAKS
         self._joint = "\n" if self.cuts else BREAKS.get(style, ", ")
+        #: How foreign text is written in a cell.
+        self.text = FOREIGN.get(style, to_terminal)
+        self.markup = Markup(name=self.text, strong=lambda text: text, text=self.text)
 
     def cell(self, *lines: str) -> str:
-        """Lines within a cell."""
+        """Lines within a cell, what is foreign in them written by ``text``."""
         return self._joint.join(line for line in lines if line)
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-        """One table."""
+        """One table of cells, what is foreign in them written by ``text``."""
         from tabulate import tabulate
 
-        if self._style in ("github", "pipe"):
-            rows = [[text.replace("|", "\\|") for text in row] for row in rows]
         # Without it tabulate would read figures as numbers, and take digits from them.
         return tabulate(rows, header, tablefmt=self._style, disable_numparse=True)
 
@@ -152,9 +171,10 @@ def _workload(view: View, drawing: Drawing) -> Iterator[str]:
 
 
 def _summary(view: View, drawing: Drawing) -> str:
-    titles = [drawing.cell(column.metric, column.parameters) for column in summary.columns(view.results)]
+    titles = [_title(column, drawing) for column in summary.columns(view.results)]
     rows = [
-        [one.row, *(drawing.cell(*lines) for lines in cells)] for one, cells in summary.rows(view.results)
+        [drawing.text(one.row), *(drawing.cell(*lines) for lines in cells)]
+        for one, cells in summary.rows(view.results)
     ]
     return drawing.tables(["config", "on the front", "ended well", *titles], rows)
 
@@ -168,20 +188,24 @@ def _figures(view: View, drawing: Drawing) -> str:
         ended = view.ended(cell)
         if ended.outcome != "ok":
             # The cause stands in the next table, which has room for it.
-            place = f"in {wording.printable(ended.stage)}" if ended.stage else ""
+            place = f"in {drawing.text(ended.stage)}" if ended.stage else ""
             told = [drawing.cell(ended.outcome.replace("_", " "), place), *[NOTHING] * len(told)][: len(told)]
-        rows.append([drawing.cell(view.name(cell), *view.remarks(cell)), *told])
+        rows.append([drawing.cell(drawing.text(view.name(cell)), *view.remarks(cell)), *told])
     return drawing.tables(header, rows)
 
 
 def _titles(view: View, drawing: Drawing) -> list[str]:
-    return [drawing.cell(column.metric, column.parameters) for column in view.columns]
+    return [_title(column, drawing) for column in view.columns]
+
+
+def _title(column: Column, drawing: Drawing) -> str:
+    return drawing.cell(drawing.text(column.metric), drawing.text(column.parameters))
 
 
 def _against_runtime(view: View, drawing: Drawing) -> str:
     header = ["config", "against", *_titles(view, drawing)]
     rows = [
-        [view.name(cell), view.runtime_baseline_name(cell)]
+        [drawing.text(view.name(cell)), drawing.text(view.runtime_baseline_name(cell))]
         + [view.against_runtime(cell, column) for column in view.columns]
         for cell in view.rows
         if view.has_runtime_baseline(cell)
@@ -190,8 +214,12 @@ def _against_runtime(view: View, drawing: Drawing) -> str:
 
 
 def _pairs(view: View, drawing: Drawing) -> str:
-    header = [*wording.PAIR_COLUMNS, *(drawing.cell(one.metric, one.parameters) for one in view.pair_columns)]
-    return drawing.tables(header, [view.pair(pair) for pair in view.results.pairs], keys=2)
+    header = [*wording.PAIR_COLUMNS, *(_title(column, drawing) for column in view.pair_columns)]
+    rows = []
+    for pair in view.results.pairs:
+        cell, counterpart, *figures = view.pair(pair)
+        rows.append([drawing.text(cell), drawing.text(counterpart), *figures])
+    return drawing.tables(header, rows, keys=2)
 
 
 def _front(view: View, drawing: Drawing) -> str:
@@ -199,10 +227,10 @@ def _front(view: View, drawing: Drawing) -> str:
 
     def rows(room: int | None) -> list[list[str]]:
         """The reason in as much room, or left out."""
-        reasons = {cell: wording.why(view, cell, MARKUP) if room else "" for cell in view.rows}
+        reasons = {cell: wording.why(view, cell, drawing.markup) if room else "" for cell in view.rows}
         return [
             [
-                view.name(cell),
+                drawing.text(view.name(cell)),
                 drawing.cell(*view.build(cell)),
                 drawing.cell(view.on_front(cell), view.resampled(cell).replace(NOTHING, "")),
                 drawing.wrapped(reason, room or REASON),
@@ -221,9 +249,9 @@ def _noise_floor(view: View, drawing: Drawing) -> Iterator[str]:
         yield drawing.sentence(f"Noise floor. {wording.NO_CONTROL}")
         return
     yield drawing.sentence(f"Noise floor. {wording.CONTROL}")
-    wide = max(len(title) for title, *_ in floors)
+    wide = max(len(to_terminal(title)) for title, *_ in floors)
     for title, told, interval, alarm in floors:
-        yield f"  {title:<{wide}}  {told} {interval}".rstrip() + ("  alarm" if alarm else "")
+        yield f"  {to_terminal(title):<{wide}}  {told} {interval}".rstrip() + ("  alarm" if alarm else "")
 
 
 def _measuring(view: View, drawing: Drawing) -> Iterator[str]:

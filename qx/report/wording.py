@@ -52,11 +52,6 @@ class Markup:
     text: Callable[[str], str]
 
 
-def printable(text: str) -> str:
-    """Foreign text in one line, without what would steer a terminal."""
-    return " ".join("".join(one if one.isprintable() else " " for one in text).split())
-
-
 def listed(words: Sequence[str], last: str = "and") -> str:
     """``a, b and c``."""
     if len(words) < 2:
@@ -131,7 +126,11 @@ def provenance(view: View, markup: Markup) -> str:
     run = view.results.run
     command = " ".join(run.get("command", ())) or "unknown"
     taken = run.get("seconds", {}).get("total")
-    parts = [f"Command {markup.name(printable(command))}", f"seed {run.get('seed')}", f"run {run.get('id')}"]
+    parts = [
+        f"Command {markup.name(command)}",
+        f"seed {run.get('seed')}",
+        f"run {markup.text(str(run.get('id')))}",
+    ]
     if started := run.get("started"):
         parts.append(f"started {datetime.fromisoformat(started):%Y-%m-%d %H:%M} UTC")
     if taken is not None:
@@ -194,7 +193,7 @@ def why(view: View, cell: str, markup: Markup) -> str:
     if front is None:
         lacking = [column.title for column in view.axes if not _has(view, cell, column)]
         if lacking:
-            return f"no figures of {listed(lacking)}"
+            return f"no figures of {listed([markup.text(title) for title in lacking])}"
         return "not judged: samples that are not positive have no ratio" if view.axes else "not judged"
     if front.dominated_by:
         return f"dominated by {some(view, front.dominated_by, markup)}"
@@ -209,7 +208,7 @@ def front(view: View, markup: Markup) -> str:
     there, perhaps = (
         [cell for cell in view.rows if view.on_front(cell) == word] for word in ("yes", "perhaps")
     )
-    axes = listed([column.title for column in view.axes])
+    axes = listed([markup.text(column.title) for column in view.axes])
     if not there and not perhaps:
         return "There is no front: no config has figures on all axes" + (f" ({axes})." if axes else ".")
     if there:
@@ -271,7 +270,7 @@ def alarm(view: View, markup: Markup) -> str | None:
     loud = [floor for floor in view.results.noise_floor if floor.alarm]
     if not loud:
         return None
-    titles = listed([Column.of(floor.metric, floor.params).title for floor in loud])
+    titles = listed([markup.text(Column.of(floor.metric, floor.params).title) for floor in loud])
     timed = any(view.results.metrics[floor.metric].phase == "block" for floor in loud)
     stressed = markup.strong(f"The {'timings' if timed else 'figures'} of this run are not to be trusted.")
     return (
@@ -341,7 +340,7 @@ def in_rounds(view: View, markup: Markup) -> Iterator[str]:
         compared = (one.details.get("in_rounds") if timed else None) or {}
         if one.vs_baseline is None or not compared.get("differs"):
             continue
-        title = Column.of(one.metric, one.params).title
+        title = markup.text(Column.of(one.metric, one.params).title)
         told, interval = numbers.ratio_interval(compared["value"], compared["ci"])
         undisturbed = " ".join(numbers.ratio_interval(one.vs_baseline.value, one.vs_baseline.ci))
         cell, fares = markup.name(view.name(one.cell)), compared["differs"]
@@ -356,8 +355,9 @@ def deaths(view: View, markup: Markup) -> Iterator[str]:
     """Launches that died."""
     for death in view.results.run.get("measuring", {}).get("deaths", ()):
         cell, outcome = markup.name(view.name(death["cell"])), death["outcome"].replace("_", " ")
-        place = f"in wave {death['wave'] + 1} ({outcome} in {markup.text(death['stage'])})"
-        yield f"A launch of {cell} died {place}: {markup.text(death['cause'])}"
+        stage = f" in {markup.text(death['stage'])}" if death["stage"] else ""
+        cause = markup.text(death["cause"] or "no cause is known")
+        yield f"A launch of {cell} died in wave {death['wave'] + 1} ({outcome}{stage}): {cause}"
 
 
 def environment(view: View, markup: Markup) -> Iterator[tuple[str, str]]:

@@ -21,6 +21,7 @@ from attrs import frozen
 from qx.environment import control_group
 from qx.errors import DataError, QxError, UsageError
 from qx.files import full_disk_advice, sweep_cache
+from qx.foreign import to_terminal
 from qx.jobs import Job
 from qx.leftovers import remove_tree, temporary_folder
 from qx.records import Outcome
@@ -343,7 +344,7 @@ def _last_line(log: Path, most: int = 200) -> str:
         text = log.read_bytes()[-8192:].decode("utf-8", "replace")
     except OSError:
         return ""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [said for line in text.splitlines() if (said := to_terminal(line))]
     telling = [
         line for line in lines if not line.startswith(("File ", "Thread ", "Current thread", "Extension"))
     ]

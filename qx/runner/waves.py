@@ -15,6 +15,7 @@ from attrs import Factory, define, field
 from qx import stats
 from qx.quantity import Quantity
 from qx.recording import Key, Recording, Series, joined
+from qx.records import MOST_WAVES
 from qx.runner.evaluation import unpromised
 from qx.runner.holding import cpus_for, off
 from qx.runner.plan import ENDED_BY, Measured, Plan
@@ -131,7 +132,7 @@ class _Group:
                 return "waves"
             if self._precise(ratios):
                 return "precision"
-            if now + mean > self.deadline:
+            if now + mean > self.deadline or self.measured.waves >= MOST_WAVES * self.share:
                 return "budget"
 
     # One wave -------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -331,7 +332,7 @@ def workload_name(host: Host, given: str | None) -> str:
 def named(host: Host, kind: Any, given: str) -> Entry:
     """A plugin by its name, or as ``-p`` takes it. Raises ``UsageError``."""
     place, sign, attribute = given.partition(":")
-    target = str(Path(place).resolve()) + sign + attribute if place.endswith(".py") else given
+    target = os.path.realpath(place) + sign + attribute if place.endswith(".py") else given
     for entry in host.entries:
         if entry.reference is not None and entry.reference.target == target:
             return host.get(kind, entry.name)

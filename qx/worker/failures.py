@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from qx.errors import DataError, QxError, Unsupported, UsageError
+from qx.foreign import to_line
 from qx.records import Outcome
 
+#: Letters of a cause.
+MOST = 500
 #: How an error that the user must mend travels to the host, which raises it again.
 USAGE = "usage"
 DATA = "data"
@@ -28,21 +31,16 @@ def outcome_of(error: BaseException) -> tuple[Outcome, str]:
     except BaseException as second:
         # A plugin's error may raise when it is asked for its text.
         cause = f"the text of what was raised cannot be had: asking for it raised {type(second).__name__}"
-        return "failed", _line(f"{type(error).__name__}: {cause}")
+        return "failed", to_line(f"{type(error).__name__}: {cause}", MOST)
 
 
 def _outcome_of(error: BaseException) -> tuple[Outcome, str]:
     if isinstance(error, Unsupported):
-        return "unsupported", _line(str(error))
+        return "unsupported", to_line(str(error), MOST)
     if isinstance(error, QxError):
-        return "failed", _line(str(error))
+        return "failed", to_line(str(error), MOST)
     if isinstance(error, MemoryError):
-        return "out_of_memory", _line(f"MemoryError: {error}".rstrip(": "))
+        return "out_of_memory", to_line(f"MemoryError: {error}".rstrip(": "), MOST)
     if isinstance(error, SystemExit):
-        return "failed", _line(f"the plugin ended the process with exit status {error.code!r}")
-    return "failed", _line(f"{type(error).__name__}: {error}".rstrip(": "))
-
-
-def _line(text: str, most: int = 500) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= most else line[: most - 3] + "..."
+        return "failed", to_line(f"the plugin ended the process with exit status {error.code!r}", MOST)
+    return "failed", to_line(f"{type(error).__name__}: {error}".rstrip(": "), MOST)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from itertools import islice
 
 # Bound before any plugin is imported: one that puts something else in their place must not change what the
@@ -14,17 +14,17 @@ from typing import Any
 from qx.errors import QxError
 from qx.host import Host, Reference
 from qx.jobs import DeriveJob, EvaluateJob
-from qx.records import Context, Samples, Subject
+from qx.records import LARGEST, MOST_WAVES, SMALLEST, Context, Metric, Samples, Subject
 from qx.worker.plugins import context_for, host_for, options_of
 
-#: The largest value that can be computed with.
-LARGEST = 1e150
 #: The most values of a metric: one that gives them without end must not fill the memory.
 MOST_VALUES = 1 << 22
 #: The most groups of items.
 MOST_GROUPS = 1 << 16
-#: The most characters that details take as JSON, and the most levels that they are nested.
-MOST_DETAILS, MOST_LEVELS = 1 << 20, 16
+#: The most characters that details take as JSON.
+MOST_DETAILS = 1 << 20
+#: How deep details may be nested; the results that they become part of may be nested deeper.
+DEEPEST_DETAILS = 32
 #: Waves, rounds and groups are kept as integers of 32 bits.
 LARGEST_PLACE = (1 << 31) - 1
 #: How the names of the stages begin in which metrics are measured.
@@ -74,13 +74,19 @@ def samples_of(
     if result is None:
         return {"values": None}
     samples = result if isinstance(result, Samples) else Samples(result)
+    record = host.get("metric", metric).record
+    assert isinstance(record, Metric)
     values = finite_values(metric, samples.values)
+    if flaw := _flaw(record, values):
+        raise QxError(f"{metric}: measure gave {flaw}")
     answer: dict[str, Any] = {"values": values, "details": as_json(metric, samples.details)}
-    for field in ("waves", "rounds", "groups"):
-        if (places := getattr(samples, field)) is not None:
-            answer[field] = _places(metric, field, places, len(values))
-    if "groups" in answer:
-        answer["group_names"] = _names(metric, samples.group_names, answer["groups"])
+    for what, limit in (("waves", MOST_WAVES), ("rounds", LARGEST_PLACE + 1)):
+        if (given := getattr(samples, what)) is not None:
+            answer[what] = _positions(metric, what, given, len(values), -1, limit)
+    if samples.groups is not None:
+        names = _names(metric, samples.group_names)
+        answer["groups"] = _positions(metric, "groups", samples.groups, len(values), 0, len(names))
+        answer["group_names"] = names
     return answer
 
 
@@ -94,9 +100,10 @@ def finite_values(metric: str, values: Any) -> list[float]:
         raise QxError(f"{metric}: measure gave no values")
     if len(floats) > MOST_VALUES:
         raise QxError(f"{metric}: measure gave more than {MOST_VALUES:,} values")
-    # Squares of anything larger are no numbers any more.
-    if not all(isfinite(value) and abs(value) < LARGEST for value in floats):
+    if not all(isfinite(value) for value in floats):
         raise QxError(f"{metric}: measure gave values that are not finite")
+    if any(abs(value) >= LARGEST for value in floats):
+        raise QxError(f"{metric}: measure gave values too large to compute with, {LARGEST:g} and more")
     return floats
 
 
@@ -116,36 +123,50 @@ def _number(value: Any) -> float:
     return float(value)
 
 
-def _places(metric: str, field: str, places: Any, count: int) -> list[int]:
+def _positions(metric: str, what: str, given: Any, count: int, least: int, limit: int) -> list[int]:
     """Waves, rounds or groups as plain integers, as many as there are values. Raises ``QxError``."""
     try:
-        integers = [int(place) for place in islice(places, count + 1)]
+        positions = [int(position) for position in islice(given, count + 1)]
     except (TypeError, ValueError, OverflowError) as error:
-        raise QxError(f"{metric}: measure gave {field} that are not whole numbers") from error
-    if len(integers) != count:
-        number = "more" if len(integers) > count else len(integers)
-        raise QxError(f"{metric}: measure gave {count} values and {number} {field}")
-    if not all(-1 <= place <= LARGEST_PLACE for place in integers):
-        raise QxError(f"{metric}: measure gave {field} below -1 (which stands for none) or above 2**31 - 1")
-    return integers
+        raise QxError(f"{metric}: measure gave {what} that are not whole numbers") from error
+    if len(positions) != count:
+        number = "more" if len(positions) > count else len(positions)
+        raise QxError(f"{metric}: measure gave {count} values and {number} {what}")
+    if not all(least <= position < limit for position in positions):
+        raise QxError(f"{metric}: measure gave {what} that are not from {least} to {limit - 1:,}")
+    if what == "waves" and min(positions) < 0 <= max(positions):
+        raise QxError(f"{metric}: measure gave a wave for some values and none for others")
+    return positions
 
 
-def _names(metric: str, group_names: Any, groups: list[int]) -> list[str]:
-    """The names of the groups, which ``groups`` are positions in. Raises ``QxError``."""
+def _names(metric: str, group_names: Any) -> list[str]:
+    """The names of the groups. Raises ``QxError``."""
     names = list(islice(group_names, MOST_GROUPS + 1))
     if len(names) > MOST_GROUPS:
         raise QxError(f"{metric}: measure gave more than {MOST_GROUPS:,} group names")
     if not all(isinstance(name, str) for name in names):
         raise QxError(f"{metric}: measure gave group names that are not text")
-    if groups and max(groups) >= len(names):
-        raise QxError(f"{metric}: measure gave group {max(groups)}, and {len(names)} group names")
     return [str(name) for name in names]
+
+
+def _flaw(record: Metric, values: Sequence[float]) -> str | None:
+    """What no ratio can be computed of; ``qx.recompute`` holds samples that are read to the same."""
+    if record.compare == "difference" or record.samples == "per_item":
+        return None
+    low = min(values)
+    if record.compare == "speedup" and (low < 0 or (low == 0 and record.samples != "exact")):
+        return f"the value {low:g}, and is compared by speedup, which takes values above 0"
+    if any(0 < abs(value) < SMALLEST for value in values):
+        return f"values too small to compute with, nearer to 0 than {SMALLEST:g}"
+    return None
 
 
 def as_json(metric: str, details: Mapping[str, Any]) -> Any:
     """The details, with arrays and numbers of numpy's as plain ones."""
     if type(details) is dict and not details:
         return {}
+
+    from qx.strict_json import check
 
     def plain(value: Any) -> Any:
         if hasattr(value, "tolist"):
@@ -160,20 +181,9 @@ def as_json(metric: str, details: Mapping[str, Any]) -> Any:
         raise QxError(
             f"{metric}: measure gave details of {len(text):,} characters; {MOST_DETAILS:,} are the most"
         )
-    plain_details = loads(text)
-    if flaw := _flaw(plain_details, MOST_LEVELS):
-        raise QxError(f"{metric}: measure gave details {flaw}")
-    return plain_details
-
-
-def _flaw(value: Any, levels: int) -> str:
-    """What of details cannot be computed with or shown; empty where nothing is."""
-    if isinstance(value, (dict, list)):
-        if not levels:
-            return f"that are nested more than {MOST_LEVELS} levels deep"
-        parts = value.values() if isinstance(value, dict) else value
-        return next((flaw for part in parts if (flaw := _flaw(part, levels - 1))), "")
-    # Not finite is well: it is kept as null.
-    if isinstance(value, int) and abs(value) >= LARGEST:
-        return f"with a number of {len(str(value))} digits"
-    return ""
+    try:
+        # Numbers that are not finite become null in the results.
+        check(loads(text, parse_constant=lambda _: None), DEEPEST_DETAILS)
+    except ValueError as error:
+        raise QxError(f"{metric}: measure gave details of which {error}") from error
+    return loads(text)

@@ -14,10 +14,10 @@ from attrs import evolve, frozen
 
 from qx.errors import QxError
 from qx.host import Host
-from qx.records import Context, Predictions, Recorded, Samples
+from qx.records import LARGEST, Context, Predictions, Recorded, Samples
 from qx.whole_set import drawn_items, group_of_items
 from qx.worker.arrays import drawn_over_classes
-from qx.worker.samples import LARGEST, as_json, finite_values
+from qx.worker.samples import as_json, finite_values
 
 #: Seconds that a metric may take in a cell, and groups, draws and probes where it stays within them. Where it
 #: would not there are half as many, and half again, but never fewer than the fewest.
@@ -77,7 +77,7 @@ class Statistic:
         if given is None:
             return math.nan
         plain = given.item() if hasattr(given, "item") and np.ndim(given) == 0 else given
-        if not isinstance(plain, Real) or abs(value := float(plain)) > LARGEST:
+        if not isinstance(plain, Real) or abs(value := float(plain)) >= LARGEST:
             raise QxError(f"{self.metric}: statistic gave {given!r:.80}, and a finite number is due")
         return value
 

@@ -251,7 +251,7 @@ def test_without_samples_stored_intervals_are_widened(run: Source) -> None:
         ("", "has no rules"),
         ("rule = 1", "has no rules"),
         ("rules = []", "unknown key 'rules' (choose from rule, false_alarms)"),
-        ("false_alarms = 2\n[[rule]]\nmetric = 'hits'\nlargest = 1", "false_alarms must be a number above 0"),
+        ("false_alarms = 2\n[[rule]]\nmetric = 'hits'\nlargest = 1", "false_alarms must be a number from"),
         ("[[rule", "is no TOML"),
     ],
 )

@@ -87,7 +87,7 @@ def test_what_did_not_end_well_keeps_its_row(builders: ModuleType) -> None:
     cells = {"lost": builders.Made(outcome="out_of_memory", stage="convert", cause=cause)}
     text = markdown.render(builders.Run(cells=cells).results())
     figures, front, _ = tables(text)
-    shown = r"**out of memory** in convert: ValueError: a|b \_\_init\_\_ of a_b took \*all\* \[31m \<b\>"
+    shown = r"**out of memory** in convert: ValueError: a|b \_\_init\_\_ of a_b took \*all\* \<b\>"
     assert figures[1]["hits"] == front[1]["why"] == shown
     assert set(list(figures[1].values())[2:-2]) == {"-"}
     assert (front[1]["on the front"], front[1]["resampled runs"]) == ("no", "-")

@@ -1,0 +1,79 @@
+"""JSON read strictly: what cannot be computed with, or not be told apart, is refused as it is read."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NoReturn, TypeAlias
+
+from qx.foreign import to_line
+
+#: How deep objects and lists may lie in each other; whatever walks them calls itself for each level.
+DEEPEST = 64
+#: Whole numbers are smaller than this, with either sign.
+LARGEST_INTEGER = 2**64
+#: Letters of a field's name in a message.
+ROOM = 60
+
+#: The field that a value is, from the outermost: names and positions.
+Path: TypeAlias = "tuple[str | int, ...]"
+
+
+def loads(text: str | bytes) -> Any:
+    """Parse JSON as ``json.loads`` does. Raises ``ValueError``: one line that names the field and its flaw.
+
+    Refused are numbers that are not finite or too large to compute with, two fields of one name in an object,
+    what is nested deeper than ``DEEPEST``, and bytes that are no UTF-8.
+    """
+    if isinstance(text, bytes):
+        text = text.decode("utf-8")
+    try:
+        value = json.loads(text, parse_constant=_no_number, object_pairs_hook=_object)
+    except RecursionError as error:
+        raise ValueError(f"it is nested deeper than {DEEPEST} levels") from error
+    check(value)
+    return value
+
+
+def check(value: Any, deepest: int = DEEPEST, *, numbers: bool = True) -> None:
+    """Raise ``ValueError`` for what is nested too deeply, and for numbers that cannot be computed with."""
+    # Not by a function that calls itself: how deep it goes is one of the questions.
+    waiting: list[tuple[Any, Path]] = [(value, ())]
+    while waiting:
+        part, path = waiting.pop()
+        if isinstance(part, (dict, list)):
+            if len(path) >= deepest:
+                raise ValueError(f"{place(path[:3])} is nested deeper than {deepest} levels")
+            inner = part.items() if isinstance(part, dict) else enumerate(part)
+            waiting.extend((each, (*path, key)) for key, each in inner)
+        elif numbers and isinstance(part, float) and not math.isfinite(part):
+            raise ValueError(f"{place(path)} must be a finite number")
+        elif numbers and isinstance(part, int) and abs(part) >= LARGEST_INTEGER:
+            raise ValueError(f"{place(path)} must be a whole number of at most 64 bits")
+
+
+def place(path: Sequence[str | int]) -> str:
+    """Name a field in words: ``cells['toy/quick'].outcome``."""
+    words = ""
+    for step in path:
+        if isinstance(step, int):
+            words += f"[{step}]"
+        elif step.isidentifier() and step.isascii() and len(step) <= ROOM:
+            words += f".{step}"
+        else:
+            words += f"[{to_line(step, ROOM)!r}]"
+    return words.removeprefix(".") or "the whole"
+
+
+def _no_number(word: str) -> NoReturn:
+    raise ValueError(f"{word} is no number that JSON has")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        ((twice, _),) = Counter(name for name, _ in pairs).most_common(1)
+        raise ValueError(f"the field {to_line(twice, ROOM)!r} is there twice")
+    return fields

@@ -1,0 +1,299 @@
+"""Every field that a plugin, a file or a user fills, filled with text that would act: nothing of it does."""
+
+from __future__ import annotations
+
+import json
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from markdown_it import MarkdownIt
+
+from qx import foreign, results
+from qx.recording import Recording
+from qx.report import markdown
+
+Qx = Callable[..., Any]
+
+#: It takes a line of its own where it may, steers a terminal, and is live in Markdown, HTML and XML.
+HOSTILE = (
+    " \x1b[31mred\x1b]0;title\x07\x9b1m\u202eright\u2066\u200b\u2028\x00\x08\r\n# head\n\n- item\n\n"
+    "[link](http://x.y/a) ![image](http://x.y/b.png) <b>bold</b> <script>alert(1)</script> &lt; | \\ "
+    "http://x.y/c www.x.y me@x.y @someone #12 `code` ``more`` **strong** *em* __init__ ~~gone~~ $x$ \x1b]8;;x"
+)
+#: The same for what must be in one line.
+IN_A_LINE = re.sub("[\r\n\u2028\x00]", " ", HOSTILE)
+HARMLESS = " harmless"
+#: What a page of Markdown is made of, besides text.
+PARTS = {"text", "text_special", "code_inline", "strong_open", "strong_close", "softbreak", "html_inline"}
+
+
+# What files fill ----------------------------------------------------------------------------------
+
+
+class Filler:
+    """Fills each text in a document that its schema does not hold to a form, and each name of no field."""
+
+    def __init__(self, *texts: str) -> None:
+        """The first of these texts that the schema allows is put behind what is there."""
+        self._texts = texts
+        self._schema = results.schema()
+        #: Places that were filled, and texts that are held to a form; positions and names are left out.
+        self.filled: set[str] = set()
+        self.held: set[str] = set()
+
+    def document(self, document: Any) -> Any:
+        """The document, filled."""
+        return self._value(document, self._schema, "")
+
+    def text(self, value: str, schema: Mapping[str, Any], place: str) -> str:
+        """A text with another behind it, where its schema takes that."""
+        for more in self._texts:
+            if "enum" not in schema and "format" not in schema and self._fits(value + more, schema):
+                self.filled.add(place)
+                return value + more
+        self.held.add(place)
+        return value
+
+    @staticmethod
+    def _fits(value: str, schema: Mapping[str, Any]) -> bool:
+        pattern = schema.get("pattern", "").replace("$", r"\Z")
+        return re.search(pattern, value) is not None and len(value) <= schema.get("maxLength", len(value))
+
+    def _resolved(self, schema: Any) -> dict[str, Any]:
+        """A schema with what it refers to; of alternatives the one that is not null."""
+        if schema in (True, False):
+            return {}
+        whole = dict(schema)
+        for part in [*whole.pop("allOf", ()), *whole.pop("oneOf", ())]:
+            whole = {**self._resolved(part), **whole} if part != {"type": "null"} else whole
+        if "$ref" in whole:
+            whole = {**self._resolved(self._schema["$defs"][whole.pop("$ref").rpartition("/")[2]]), **whole}
+        return whole
+
+    def _value(self, value: Any, schema: Any, place: str) -> Any:
+        schema = self._resolved(schema)
+        if isinstance(value, str):
+            return self.text(value, schema, place)
+        if isinstance(value, list):
+            firsts = schema.get("prefixItems", ())
+            inner = [
+                firsts[index] if index < len(firsts) else schema.get("items", True)
+                for index in range(len(value))
+            ]
+            return [self._value(each, one, f"{place}[]") for each, one in zip(value, inner, strict=True)]
+        if isinstance(value, dict):
+            return dict(self._field(key, each, schema, place) for key, each in value.items())
+        return value
+
+    def _field(self, key: str, value: Any, schema: Mapping[str, Any], place: str) -> tuple[str, Any]:
+        if key in schema.get("properties", {}):
+            return key, self._value(value, schema["properties"][key], f"{place}.{key}")
+        # A name that the schema does not know is foreign itself, but for numbers that stand for themselves.
+        names = self._resolved(schema.get("propertyNames", True))
+        name = key if key.isdigit() or not schema else self.text(key, names, f"{place}{{}}")
+        return name, self._value(value, schema.get("additionalProperties", True), f"{place}.*")
+
+    def places(self, schema: Any = None, place: str = "") -> Iterator[str]:
+        """Every place where the schema has a text; the names of its fields are none."""
+        schema = self._resolved(self._schema if schema is None else schema)
+        if "string" in schema.get("type", ()) or "enum" in schema:
+            yield place
+        for name, each in schema.get("properties", {}).items():
+            yield from self.places(each, f"{place}.{name}")
+        if isinstance(more := schema.get("additionalProperties"), dict):
+            yield from self.places(more, f"{place}.*")
+        items = schema.get("items")
+        for each in [*schema.get("prefixItems", ()), *([items] if isinstance(items, dict) else ())]:
+            yield from self.places(each, f"{place}[]")
+
+
+def fill(builders: ModuleType, filler: Filler, folder: str, **changes: Any) -> None:
+    """Write results with everything in them, filled, and samples that go with them."""
+    whole, recording = builders.everything(items=40, **changes)
+    document = filler.document(json.loads(whole.to_json()))
+    cells = dict(zip(whole.cells, document["cells"], strict=True))
+    named = Recording(
+        {cells[cell]: series for cell, series in recording.series.items()},
+        {cells[cell]: outputs for cell, outputs in recording.outputs.items()},
+    )
+    place = Path(folder)
+    place.mkdir()
+    (place / "full_results.json").write_text(json.dumps(document))
+    (place / document["run"]["samples"]).write_bytes(named.to_bytes())
+
+
+@pytest.fixture
+def hostile(builders: ModuleType) -> Filler:
+    """Folders ``a`` and ``b`` of results that are filled with hostile text, ``c`` and ``d`` with harmless."""
+    filler = Filler(HOSTILE, IN_A_LINE)
+    fill(builders, filler, "a")
+    fill(builders, filler, "b", seed=1)
+    fill(builders, Filler(HARMLESS), "c")
+    fill(builders, Filler(HARMLESS), "d", seed=1)
+    return filler
+
+
+# What must hold -----------------------------------------------------------------------------------
+
+
+def assert_only_shown(text: str) -> None:
+    """Nothing in it steers a terminal."""
+    for line in text.splitlines():
+        assert line.replace(markdown.NO_BREAK, " ").isprintable(), repr(line)
+
+
+def structure(page: str) -> list[str]:
+    """The blocks and the stressed words of a page of Markdown, in which nothing acts."""
+    assert_only_shown(page)
+    kinds = []
+    for block in MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(page):
+        kinds.append(block.type)
+        for part in block.children or ():
+            assert part.type in PARTS, (part.type, block.content)
+            assert part.type != "html_inline" or part.content == markdown.BREAK, part.content
+            kinds += [part.type] * part.type.startswith("strong")
+        text = "".join(part.content if "text" in part.type else "\0" for part in block.children or ())
+        assert not foreign.LIVE.search(text), text
+    return kinds
+
+
+#: Places of texts that no run fills: parameters of later versions, and what is null by its meaning.
+EMPTY = {
+    *(".axes[].*", ".measurements[].params.*", ".noise_floor[].params.*", ".picks[].params.*"),
+    *(".summary[].figures[].params.*", ".measurements[].vs_baseline.against", ".undecided[].params.*"),
+    # What is computed anew from the samples, of names that are filled elsewhere and of qx's own words.
+    *(".picks[].tied_with[]", ".picks[].not_told_apart[]", ".picks[].decided_by"),
+    *(".measurements[].without_interval", ".metrics.*.derived_from[]"),
+}
+
+
+def test_every_text_of_the_results_is_filled(hostile: Filler) -> None:
+    """Each field of the schema that holds a text is filled, or is held to a form in which nothing acts."""
+    assert set(hostile.places()) - hostile.filled - hostile.held <= EMPTY
+    assert {".metrics.*.unit", ".cells.*.cause", ".environment.cpu", ".run.id", ".cells{}"} <= hostile.filled
+
+
+@pytest.mark.usefixtures("hostile")
+@pytest.mark.parametrize("style", ["simple", "github", "html", "unsafehtml"])
+def test_a_report_only_shows_it(qx: Qx, style: str) -> None:
+    """``report`` prints and writes what it does for harmless text, and nothing acts."""
+    done = qx("report", "a", "--format", style)
+    assert done.code == 0, done.err
+    assert_only_shown(done.out + done.err)
+    assert "<b>" not in "".join(re.findall("<table>.*?</table>", done.out, re.DOTALL))
+    assert qx("report", "c").code == 0
+    pages = [(Path(folder) / "pareto.md").read_text(encoding="utf-8") for folder in ("a", "c")]
+    assert structure(pages[0]) == structure(pages[1])
+
+
+@pytest.mark.usefixtures("hostile")
+def test_a_comparison_only_shows_it(qx: Qx) -> None:
+    """``compare`` prints and writes what it does for harmless text, in labels too, and nothing acts."""
+    label = IN_A_LINE.replace("=", "")
+    for style in ("simple", "github", "markdown", "json"):
+        done = qx("compare", f"{label}=a", "b", "--out", "a.md", "--format", style)
+        assert done.code == 0, done.err
+        assert_only_shown(done.out + done.err)
+    assert qx("compare", "x=c", "d", "--out", "c.md").code == 0
+    pages = [Path(name).read_text(encoding="utf-8") for name in ("a.md", "c.md")]
+    assert structure(pages[0]) == structure(pages[1])
+
+
+RULES = """
+[[rule]]
+metric = "hits"
+largest_drop = 0
+against = "base"
+[[rule]]
+metric = "delay"
+smallest_speedup = 1.2
+[[rule]]
+metric = "weight"
+config = ["few", "lost"]
+largest = 10
+[[rule]]
+metric = "heap"
+largest = 450
+"""
+
+
+@pytest.mark.usefixtures("hostile")
+def test_a_gate_only_shows_it(qx: Qx) -> None:
+    """``gate`` prints and writes, as Markdown and XML, what it does for harmless text, and nothing acts."""
+    Path("rules.toml").write_text(RULES)
+    cases, pages = [], []
+    for ours, base in (("a", "b"), ("c", "d")):
+        written = ("--junit", f"{ours}.xml", "--markdown", f"{ours}.md")
+        done = qx("gate", ours, "--against", base, "--rules", "rules.toml", *written)
+        assert done.code == 1, done.err
+        assert_only_shown(done.out + done.err)
+        pages.append(structure(Path(f"{ours}.md").read_text(encoding="utf-8")))
+        tree = ET.parse(f"{ours}.xml")
+        cases.append(len(tree.findall(".//testcase")))
+        for element in tree.iter():
+            for text in (*element.attrib.values(), (element.text or "").strip()):
+                assert text.isprintable()
+    assert cases[0] == cases[1] > 10
+    assert pages[0] == pages[1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{json.dumps(HOSTILE)} = 1",
+        f"[[rule]]\nmetric = {json.dumps(HOSTILE)}\nlargest = 1",
+        f"[[rule]]\nmetric = 'hits'\nlargest = {json.dumps(HOSTILE)}",
+        f"[[rule]]\nmetric = 'hits'\nlargest = 1\nconfig = {json.dumps(HOSTILE)}",
+        f"[[rule]]\nmetric = 'hits'\nlargest = 1\nagainst = {json.dumps(HOSTILE)}",
+    ],
+)
+def test_a_mistake_in_rules_only_shows_it(qx: Qx, builders: ModuleType, text: str) -> None:
+    """What a rules file names and the results do not have is quoted in one line."""
+    run = builders.small(items=40)
+    results.write(Path("a"), run.results(), "", run.recording())
+    Path("rules.toml").write_text(text)
+    done = qx("gate", "a", "--rules", "rules.toml")
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert_only_shown(done.err)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["report", HOSTILE],
+        ["report", "a", "--format", HOSTILE],
+        ["report", "a", "--out", f"a/full_results.json/{HOSTILE}"],
+        ["compare", "a", f"b{HOSTILE}"],
+        ["compare", "a", "a", "--base", HOSTILE],
+        ["compare", "a", "a", "--out", f"a{HOSTILE}.txt"],
+        ["gate", "a", "--rules", HOSTILE],
+        ["list", "--kind", HOSTILE],
+        ["show", HOSTILE],
+        ["check", HOSTILE],
+        ["new", "config", HOSTILE],
+        ["run", "--workload", HOSTILE],
+        ["run", "-c", HOSTILE],
+        ["run", "--set", f"latency.x={HOSTILE}"],
+        ["run", "--weights", f"x{HOSTILE}"],
+        ["run", "--engine", HOSTILE, "--cpus", HOSTILE],
+        ["quantize", "-c", HOSTILE],
+        ["train", "--workload", HOSTILE],
+        ["doctor", "--seconds", HOSTILE],
+        ["-p", f"x{HOSTILE}.py", "list"],
+        [HOSTILE],
+    ],
+)
+def test_a_mistake_on_the_command_line_only_shows_it(
+    qx: Qx, builders: ModuleType, arguments: list[str]
+) -> None:
+    """What the user wrote is quoted in one line on standard error."""
+    run = builders.small(items=40)
+    results.write(Path("a"), run.results(), "", run.recording())
+    done = qx(*(argument.replace("\0", "") for argument in arguments))
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1), done.err
+    assert_only_shown(done.err)

@@ -1,0 +1,171 @@
+"""Foreign text in each medium: what is shown is the text, and nothing of it acts."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+
+import pytest
+from markdown_it import MarkdownIt
+
+from qx import foreign
+
+#: Each with what a terminal shows of it.
+TERMINAL = {
+    "plain": "plain",
+    " two  words\tand\na line\r\nmore ": "two words and a line more",
+    "\x1b[31mred\x1b[0m, \x1b[1;38;5;4mbold": "red, bold",
+    "\x1b]0;title\x07text \x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\": "text link",
+    "\x9b31mC1 \x1bP1$r\x1b\\": "C1",
+    "\x1b]never ends": r"\x1b]never ends",
+    "\x1b\x1b[31m[2J": r"\x1b[2J",
+    "bell\x07 null\0 back\x08": r"bell\x07 null\x00 back\x08",
+    "user\u202egnp.exe \u2066x\u2069": r"user\u202egnp.exe \u2066x\u2069",
+    "ad\u200bmin \ufeff \u00ad": r"ad\u200bmin \ufeff \xad",
+    "line\u2028paragraph\u2029end\x85next\xa0space": "line paragraph end next space",
+    "half \ud800, byte \udcff": r"half \ud800, byte \udcff",
+    "caf\u00e9 \u4f60\u597d \u00b5s \u00b1": "caf\u00e9 \u4f60\u597d \u00b5s \u00b1",
+    r"a\b": r"a\b",
+}
+
+#: What Markdown, or whatever shows it, would act on.
+MARKDOWN = [
+    *(
+        "*a* **b** _c_ __d__ ~~e~~ ~f~",
+        "[link](http://x.y)",
+        "![image](x.png)",
+        "<http://x.y>",
+        "[a][b]",
+        "[^1]",
+    ),
+    *("<b>bold</b>", "<script>alert(1)</script>", "<!-- c -->", "&lt;b&gt; &#60;", "a | b", r"a \| b", "\\"),
+    *(
+        "`code`",
+        "``",
+        "`a ``b`` c`",
+        "` `",
+        "$x$ and $$y$$",
+        "# heading",
+        "- item",
+        "* item",
+        "+ item",
+        "1. item",
+    ),
+    *(
+        "12) item",
+        "> quote",
+        "---",
+        "===",
+        "***",
+        "___",
+        "```",
+        "~~~",
+        "    code",
+        "| a |",
+        "[ ] task",
+        "a\n\n# b",
+    ),
+    *(
+        "http://x.y/z",
+        "see https://x.y.",
+        "(www.x.y)",
+        "me@x.y",
+        "@someone, #12",
+        "HTTP://X",
+        "WWW.x.y",
+        "ftp://x",
+    ),
+    *(
+        "javascript:alert(1)",
+        "file_size of a_b__c",
+        "__init__",
+        "",
+        " ",
+        "-",
+        "1.",
+        "\t\tx",
+        "*" * 50,
+        "`" * 9,
+    ),
+]
+#: Kinds of parts that a page has of itself.
+INERT = {"text", "text_special", "code_inline", "softbreak"}
+
+
+def parts(page: str) -> list[str]:
+    """The parts of a page of GitHub's Markdown, by kind; text that would become a link is one as well."""
+    found = []
+    for block in MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(page):
+        if block.type != "inline":
+            found.append(block.type)
+            continue
+        assert block.children is not None
+        found += [part.type for part in block.children]
+        text = "".join(part.content if part.type.startswith("text") else "\0" for part in block.children)
+        found += ["link"] * bool(foreign.LIVE.search(text))
+    return found
+
+
+def shown(page: str) -> str:
+    """The text of the only line of a page, or of its second cell."""
+    lines = [
+        block for block in MarkdownIt("commonmark").enable("table").parse(page) if block.type == "inline"
+    ]
+    children = lines[-1].children
+    assert children is not None
+    return "".join(part.content for part in children)
+
+
+@pytest.mark.parametrize(("text", "line"), TERMINAL.items())
+def test_a_terminal_only_shows_it(text: str, line: str) -> None:
+    """What is not printable is taken out or shown as an escape, in one line; done twice it is the same."""
+    assert foreign.to_terminal(text) == foreign.to_terminal(line) == line
+    assert foreign.to_xml(text) == line
+
+
+@pytest.mark.parametrize("text", [*MARKDOWN, *TERMINAL])
+def test_markdown_only_shows_it(text: str) -> None:
+    """In a paragraph, a list, a heading and a cell, as text and as code, it makes no part of its own."""
+    line = foreign.to_terminal(text)
+    for form in (foreign.to_markdown(text), foreign.to_code(text)):
+        assert INERT | {"paragraph_open", "paragraph_close"} >= set(parts(form))
+        items = parts(f"- {form}\n- next")
+        assert items.count("list_item_open") == 2 and items.count("bullet_list_open") == 1
+        assert set(items) - INERT <= {
+            f"{one}_{end}" for one in ("bullet_list", "list_item", "paragraph") for end in ("open", "close")
+        }
+        assert parts(f"# {form}").count("heading_open") == 1
+        assert shown(form or "x") == (line or shown(form or "x"))
+    for form in (foreign.to_markdown_cell(text), foreign.to_code_cell(text)):
+        cells = parts(f"| a | b |\n|---|---|\n| {form} | end |")
+        assert cells.count("td_open") == 2 and cells.count("tr_open") == 2
+        assert {one for one in cells if not one.endswith(("_open", "_close"))} <= INERT
+        assert "a_open" not in cells and "link_open" not in cells
+        assert shown(f"| a |\n|---|\n| {form} |").strip() == line.strip() or not line
+
+
+@pytest.mark.parametrize("text", TERMINAL)
+def test_xml_can_be_read(text: str) -> None:
+    """A tree with the text in it, in an attribute too, is written and read back."""
+    element = ET.Element("case", {"name": foreign.to_xml(text)})
+    element.text = foreign.to_xml(text)
+    read = ET.fromstring(ET.tostring(element, encoding="utf-8"))
+    assert read.get("name") == (read.text or "") == foreign.to_terminal(text)
+
+
+def test_a_path_keeps_its_letters() -> None:
+    """In a path two spaces are two, and what would act is seen."""
+    assert foreign.path_to_terminal("a  b/\x1b[31m\n") == r"a  b/\x1b[31m\n"
+
+
+def test_lines_keep_their_indent() -> None:
+    """A docstring, or a traceback, keeps its lines and how far they are set in."""
+    assert foreign.to_lines("a\n  b \x1b[1mc\n\n\td") == "a\n  b c\n\nd"
+
+
+@pytest.mark.parametrize("make", [foreign.to_terminal, foreign.to_markdown, foreign.to_code_cell])
+def test_it_takes_no_longer_than_the_text_is_long(make: Callable[[str], str]) -> None:
+    """A text made to keep a pattern busy is written all the same; each of these has 400,000 letters."""
+    for part in ("\x1b]", "\x1b[", "\x9d", "_", "`", "@", "*"):
+        assert make(part * (400_000 // len(part)))
+    assert make("\x1b[" + "0" * 400_000)

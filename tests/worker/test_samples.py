@@ -1,0 +1,104 @@
+"""What ``measure`` gave, as the host takes it: values that can be computed with, places that there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from qx.errors import QxError
+from qx.host import Host
+from qx.records import Context
+from qx.worker.samples import samples_of
+
+METRIC = """
+    from qx import Metric, Samples, hookimpl
+
+    @hookimpl
+    def describe():
+        return Metric(
+            name="odd", summary="Odd.", unit="ms", better="lower", samples="{samples}", compare="{compare}",
+            phase="{phase}",
+        )
+
+    @hookimpl
+    def measure():
+        details = {{}}
+        for _ in range({depth}):
+            details = {{"inner": details}}
+        return {given}
+"""
+
+
+def measured(write_plugin: Callable[[str, str], str], given: str, **fields: Any) -> dict[str, Any]:
+    """What the host gets of a metric that gives this."""
+    record = {"samples": "per_launch", "compare": "ratio", "phase": "derived", "depth": 1, **fields}
+    plugin = write_plugin("odd", METRIC.format(given=given, **record))
+    # As a worker has it: with the plugin imported.
+    host = Host.of([Host.discover([plugin]).get("metric", "odd").reference])
+    return samples_of(host, "odd", None, None, Context())
+
+
+@pytest.mark.parametrize(
+    ("given", "fields", "message"),
+    [
+        ("[1.0, 1e75]", {}, "values too large to compute with"),
+        ("[1.0, -1e80]", {"compare": "difference"}, "values too large to compute with"),
+        ("[1.0, 1e-80]", {}, "values too small to compute with"),
+        ("[1.0, 0.0]", {"compare": "speedup"}, "the value 0, and is compared by speedup"),
+        ("[1.0, -2.5]", {"compare": "speedup"}, "the value -2.5, and is compared by speedup"),
+        ("Samples([1.0, 2.0], waves=[0, -5])", {}, "waves that are not from -1 to 9,999"),
+        ("Samples([1.0, 2.0], waves=[0, 2**40])", {}, "waves that are not from -1 to 9,999"),
+        ("Samples([1.0, 2.0], waves=[0, -1])", {}, "a wave for some values and none for others"),
+        (
+            "Samples([1.0, 2.0], waves=[0, 1], rounds=[0, -2])",
+            {},
+            "rounds that are not from -1 to 2,147,483,647",
+        ),
+        ("Samples([1.0, 2.0], waves=[0])", {}, "gave 2 values and 1 waves"),
+        (
+            "Samples([1.0], groups=[1], group_names=['a'])",
+            {"samples": "per_item"},
+            "groups that are not from 0 to 0",
+        ),
+        (
+            "Samples([1.0], details=details)",
+            {"depth": 40},
+            "details of which inner.inner.inner is nested deeper than 32",
+        ),
+        ("Samples([1.0], details=details)", {"depth": 5000}, "details that are not JSON"),
+        (
+            "Samples([1.0], details={'n': 10**400})",
+            {},
+            "details of which n must be a whole number of at most 64 bits",
+        ),
+    ],
+)
+def test_what_cannot_be_kept_is_told(
+    write_plugin: Callable[[str, str], str], given: str, fields: dict[str, Any], message: str
+) -> None:
+    """Values, places and details that no results can hold are the metric's failure, not that of the run."""
+    with pytest.raises(QxError, match="odd: measure gave ") as caught:
+        measured(write_plugin, given, **fields)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "fields"),
+    [
+        ("[1.0, 0.0, -3.0]", {}),
+        ("[1e-300]", {"compare": "difference"}),
+        ("[1e-300, 0.0]", {"samples": "per_item"}),
+        ("0.0", {"samples": "exact", "compare": "speedup"}),
+        ("Samples([1.0, 2.0], waves=[-1, -1])", {}),
+        ("Samples([1.0, 2.0], waves=[9_999, 0], rounds=[2**31 - 1, 0])", {}),
+        ("Samples([1.0], details={'n': 2**64 - 1, 'x': float('nan')})", {}),
+        ("Samples([1.0], details=details)", {"depth": 31}),
+    ],
+)
+def test_what_can_be_kept_is(
+    write_plugin: Callable[[str, str], str], given: str, fields: dict[str, Any]
+) -> None:
+    """What is at the limits is taken as it is."""
+    assert measured(write_plugin, given, **fields)["values"]
