@@ -269,7 +269,8 @@ def test_data_may_take_as_long_as_the_user_says(
 @pytest.mark.parametrize(("words", "stage", "data"), [([], 600.0, 3600.0), (["--timeout", "15"], 15.0, 15.0)])
 def test_without_a_timeout_data_have_an_hour(words: list[str], stage: float, data: float) -> None:
     """Data may have to be downloaded; whoever gives ``--timeout`` means data as well."""
-    request = build_request(_parser().parse_args(["run", *words]))
+    command = ["run", *words]
+    request = build_request(_parser(command).parse_args(command))
     assert (request.timeout, request.data_timeout) == (stage, data)
 
 

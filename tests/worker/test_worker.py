@@ -163,7 +163,7 @@ COMPARE = """
     weights, calibration, engine, build = sys.argv[1:]
     build = pathlib.Path(build)
     manifest = json.loads((build / "artifact" / "manifest.json").read_text())
-    plugin = importlib.import_module(f"qx_plugins.configs.{manifest['config']['name']}")
+    plugin = importlib.import_module(f"qx_plugins.configs.{manifest['origin']['config']['name']}")
     record = plugin.describe()
 
     def converted(*, build):
