@@ -59,7 +59,7 @@ def artifact(
     with lowering(original, "cannot be lowered to XNNPACK"):
         if quantize is not None:
             program = exported(quantize(program, expected), example_inputs, MOST)
-        in_torch = program.module()
+        in_torch = _in_torch(program, original)
         lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
         if not _any_batch(lowered.exported_program()):
             raise Unsupported(f"ExecuTorch lowers it for batches of {MOST} alone")
@@ -77,6 +77,24 @@ def artifact(
         details={"most": MOST},
         notes=[BATCHES],
     )
+
+
+def _in_torch(program: ExportedProgram, original: ExportedProgram) -> Callable[..., torch.Tensor]:
+    """The program as torch runs it. Calls raise ``Unsupported`` where lowering has fixed the batch size."""
+    module = program.module()
+
+    def call(*inputs: torch.Tensor) -> torch.Tensor:
+        try:
+            outputs: torch.Tensor = module(*inputs)
+        except RuntimeError as error:
+            if "to be equal to" not in str(error):
+                raise
+            recurrent = [node for node in original.graph.nodes if node.target is torch.ops.aten.gru.input]
+            layer = f"layer {layer_of(recurrent[0])!r} (GRU): " if recurrent else ""
+            raise Unsupported(f"{layer}ExecuTorch lowers it for one batch size alone") from error
+        return outputs
+
+    return call
 
 
 def _served(path: Path, threads: int, program: ExportedProgram) -> Callable[..., torch.Tensor]:

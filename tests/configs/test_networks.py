@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -36,8 +37,16 @@ def _beside(name: str) -> ModuleType:
 
 
 networks = _beside("networks")
-HOST = Host.discover()
-READY = {entry.name for entry in HOST.ready("config")}
+READY = {entry.name for entry in Host.discover().ready("config")}
+
+
+@cache
+def imported_host() -> Host:
+    """A host of qx's own plugins, imported into this process."""
+    entries = Host.discover().entries
+    return Host.of([one.reference for one in entries if one.state == "ready" and one.reference is not None])
+
+
 #: Signal to noise in dB: what rounding to 8 bits leaves of these networks, and what that to float32 leaves.
 EIGHT_BITS, FLOAT32 = 20.0, 100.0
 EXAMPLES = (torch.from_numpy(networks.images(1)),)
@@ -65,12 +74,12 @@ def built(config: str, name: str, folder: Path, *, seed: int = 0) -> Any:
 
 def _convert(config: str, model: nn.Module, context: Context, *, build: bool) -> Any:
     arguments = {"example_inputs": EXAMPLES, "context": context}
-    if HOST.implements(config, "prepare_model"):
-        model = HOST.call(config, "prepare_model", model=model, **arguments)
-    if build and HOST.implements(config, "calibrate"):
+    if imported_host().implements(config, "prepare_model"):
+        model = imported_host().call(config, "prepare_model", model=model, **arguments)
+    if build and imported_host().implements(config, "calibrate"):
         batches = [{"image": networks.images(32, seed)} for seed in range(3)]
-        model = HOST.call(config, "calibrate", model=model, batches=batches, context=context)
-    return HOST.call(config, "convert", model=model, **arguments)
+        model = imported_host().call(config, "calibrate", model=model, batches=batches, context=context)
+    return imported_host().call(config, "convert", model=model, **arguments)
 
 
 def answers(model: nn.Module, inputs: Any) -> Any:
@@ -96,7 +105,9 @@ def test_torch_fx_quantizes_it_and_a_launch_serves_the_same(name: str, tmp_path:
 def _served(artifact: Artifact) -> Any:
     """The subject that serves an artifact, without what a process does once in its life."""
     if artifact.loader == "executorch":
-        return HOST.call("executorch", "load", artifact=artifact, context=Context(folder=artifact.folder))
+        return imported_host().call(
+            "executorch", "load", artifact=artifact, context=Context(folder=artifact.folder)
+        )
     from qx_plugins.loaders.aot_inductor import open_package
 
     class Package:
@@ -208,7 +219,7 @@ def test_a_fusion_that_changes_the_model_is_unsupported(config: str, tmp_path: P
     context = Context(folder=tmp_path, engine="x86")
     words = r"fuse_model\(\) changes what the model gives, to .* dB of it; .* more than once: 'first'"
     with pytest.raises(Unsupported, match=words):
-        HOST.call(
+        imported_host().call(
             config,
             "prepare_model",
             model=FusedByItself().eval(),
