@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import os
 from collections.abc import Callable, Iterator
@@ -87,7 +88,8 @@ class Options:
 def hostile_fields(record: type) -> Iterator[tuple[str, object]]:
     """Every field of a record that takes text, with hostile text for it."""
     for field in fields(record):
-        kind = str(field.type)
+        # Whoever has read results has had the text of annotations replaced by what it names.
+        kind = field.type if isinstance(field.type, str) else inspect.formatannotation(field.type)
         if kind in ("str", "str | None"):
             yield field.name, HOSTILE
         elif kind == "tuple[str, ...]":
