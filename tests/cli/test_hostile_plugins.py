@@ -80,7 +80,8 @@ class Options:
     """Written in a source: an option with hostile text in all that it may have text in."""
 
     def __repr__(self) -> str:
-        texts = {field.name: HOSTILE for field in fields(Option) if field.type in ("str", "Any")}
+        written = inspect.get_annotations(Option)
+        texts = {field.name: HOSTILE for field in fields(Option) if written[field.name] in ("str", "Any")}
         words = {**texts, "name": "mode", "choices": [HOSTILE]}
         return f"[Option(**{words!r})]"
 
@@ -88,8 +89,8 @@ class Options:
 def hostile_fields(record: type) -> Iterator[tuple[str, object]]:
     """Every field of a record that takes text, with hostile text for it."""
     for field in fields(record):
-        # Whoever has read results has had the text of annotations replaced by what it names.
-        kind = field.type if isinstance(field.type, str) else inspect.formatannotation(field.type)
+        # As they are written: whoever has read results has had those of attrs replaced by what they name.
+        kind = str(inspect.get_annotations(record)[field.name])
         if kind in ("str", "str | None"):
             yield field.name, HOSTILE
         elif kind == "tuple[str, ...]":
