@@ -64,8 +64,9 @@ def blamed(error: BaseException, model: nn.Module) -> str:
 
     for frame, line in _frames(error):
         layer = frame.f_locals.get("self")
-        # Code that torch.fx generated is nobody's: the step that ran it holds the layer.
-        if id(layer) in names and (names[id(layer)] or Path(frame.f_code.co_filename).is_file()):
+        # Code that torch.fx generated ('<eval_with_key>') is nobody's: the step that ran it holds the layer.
+        generated = frame.f_code.co_filename.startswith("<")
+        if id(layer) in names and (names[id(layer)] or not generated):
             return told(layer, frame.f_code.co_filename, line)
         # A function that converts a layer has it as an argument.
         for layer in frame.f_locals.values():
