@@ -78,7 +78,15 @@ def sweep(parent: Path, prefix: str = ".") -> None:
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove a folder with all that is in it, though somebody took away the right to."""
+    """Remove a folder with all that is in it, though somebody took away the right to.
+
+    Whatever else lies there is removed too: what a new folder replaced has its temporary name, and
+    ``shutil.rmtree`` of Python before 3.11.9 waits for a writer where that is a FIFO.
+    """
+    if not folder.is_dir() or folder.is_symlink():
+        with suppress(OSError):
+            folder.unlink(missing_ok=True)
+        return
     shutil.rmtree(folder, ignore_errors=True)
     if folder.exists():
         for place, *_ in os.walk(folder):

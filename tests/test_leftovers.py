@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
 
@@ -223,3 +224,20 @@ def test_a_file_is_readable_by_all(tmp_path: Path) -> None:
     assert place.read_bytes() == b"content"
     assert place.stat().st_mode & 0o777 == 0o644
     assert [path.name for path in place.parent.iterdir()] == [place.name]
+
+
+@pytest.mark.parametrize(
+    "make", [Path.touch, os.mkfifo, lambda path: path.symlink_to("nowhere")], ids=["file", "fifo", "link"]
+)
+def test_a_new_folder_takes_the_place_of_whatever_is_there(
+    tmp_path: Path, make: Callable[[Path], object]
+) -> None:
+    """What is no folder is removed when a folder replaces it, and not waited for."""
+    place = tmp_path / "place"
+    make(place)
+    with new_folder(place, replace=True) as folder:
+        (folder / "file").touch()
+    assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == [
+        "place",
+        "place/file",
+    ]
