@@ -13,8 +13,8 @@ from unittest.mock import patch
 import numpy as np
 
 from benchmarks.common import keep, measured, options
-from qx.results import Results
-from qx.runner import waves
+from qx.results.results_file import Results
+from qx.runner.measure import waves
 
 #: The same network with nothing hung on it, and with the ballast.
 LIGHT, HEAVY = "heavier_0", "heavier_64"

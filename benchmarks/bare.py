@@ -23,7 +23,7 @@ WARM, CALLS = 100, 300
 def torch(path: str, images: np.ndarray, threads: int) -> Callable[[], Any]:
     """The network of the built-in workloads in eager mode."""
     import torch
-    from qx_plugins.models.cifar_cnn import CifarCNN
+    from qx_plugins.networks.cifar_cnn import CifarCNN
 
     torch.set_num_threads(threads)
     model = CifarCNN()

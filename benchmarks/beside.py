@@ -17,13 +17,14 @@ import numpy as np
 from attrs import frozen
 
 from benchmarks.common import HERE, Lines
-from qx.host import Host
-from qx.jobs import StoredArtifact
-from qx.results import Results
-from qx.runner import Request, run, waves
-from qx.runner.plan import Plan
-from qx.runner.processes import THREAD_VARIABLES
-from qx.undisturbed import log_undisturbed
+from qx.host.host import Host
+from qx.processes.jobs import StoredArtifact
+from qx.processes.workers import THREAD_VARIABLES
+from qx.results.results_file import Results
+from qx.runner import Request, run
+from qx.runner.measure import waves
+from qx.runner.measure.plan import Plan
+from qx.statistics.undisturbed import log_undisturbed
 from qx.worker.arrays import Split
 
 

@@ -1,6 +1,6 @@
 """Ways to sum up waves that qx does not use: a value for each block, ratios within rounds, their mean.
 
-They are here to be compared with what it uses, ``qx.undisturbed``, by ``benchmarks.scheduling``.
+They are here to be compared with what it uses, ``qx.statistics.undisturbed``, by ``benchmarks.scheduling``.
 """
 
 from __future__ import annotations

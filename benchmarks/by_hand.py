@@ -17,7 +17,7 @@ def network() -> Callable[[], object]:
     from importlib.resources import files
 
     import torch
-    from qx_plugins.models.cifar_cnn import CifarCNN
+    from qx_plugins.networks.cifar_cnn import CifarCNN
 
     torch.set_num_threads(1)
     module = CifarCNN(quantizable=False)

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from qx.environment import cpu_model, distribution_version
-from qx.host import Host
-from qx.recording import Recording
-from qx.results import Measurement, Results
+from qx.host.host import Host
+from qx.results.recording import Recording
+from qx.results.results_file import Measurement, Results
 from qx.runner import Request, run
 
 HERE = Path(__file__).parent

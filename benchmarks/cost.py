@@ -6,9 +6,9 @@ import numpy as np
 
 from benchmarks.beside import Script, run_beside, summed_up
 from benchmarks.common import Lines, keep, options
-from qx.host import Host
+from qx.host.host import Host
+from qx.processes.workers import MALLOC
 from qx.runner import Request, run
-from qx.runner.processes import MALLOC
 
 #: The loop with the allocator's settings that qx gives its launches, and with those of the system.
 SCRIPTS = {"bare_loop": Script("torch", MALLOC), "loop_with_default_allocator": Script("torch", {})}

@@ -13,8 +13,8 @@ import sys
 import time
 from pathlib import Path
 
-from qx.cache import BUILDS, SPLITS, open_cache, read_entry
-from qx.results import Results, read
+from qx.results.results_file import Results, read
+from qx.storage.cache import BUILDS, SPLITS, open_cache, read_entry
 
 
 def main(arguments: list[str]) -> None:

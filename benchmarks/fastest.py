@@ -11,8 +11,8 @@ from typing import Any
 
 from benchmarks.common import HERE, Lines, keep, options
 from qx.environment import cpu_flags
-from qx.host import Host
-from qx.results import Comparison, Results
+from qx.host.host import Host
+from qx.results.results_file import Comparison, Results
 from qx.runner import Request, run
 
 #: Points of accuracy that a config may lose.
@@ -98,7 +98,7 @@ def measured_peak() -> float:
 def multiply_adds() -> int:
     """Of one image in the network of the built-in workloads."""
     import torch
-    from qx_plugins.models.cifar_cnn import CifarCNN
+    from qx_plugins.networks.cifar_cnn import CifarCNN
     from torch.utils.flop_counter import FlopCounterMode
 
     with torch.no_grad(), FlopCounterMode(display=False) as counter:

@@ -18,8 +18,10 @@ from attrs import frozen
 from scipy.stats import binom, poisson
 
 from benchmarks.common import keep
-from qx import items, stats, whole_set
-from qx.recording import Resampled
+from qx.analysis import whole_set
+from qx.results.recording import Resampled
+from qx.statistics import intervals as stats
+from qx.statistics import items
 
 Rows: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 #: The gate's levels with one rule and with twenty: either tail may miss in 1 % and in 0.05 % of sets.
@@ -182,7 +184,7 @@ STATISTICS: dict[str, Callable[[Answers], Moving]] = {
 
 
 def ends(value: Rows, influence: Rows, step: Rows, level: float) -> tuple[Rows, Rows, Rows]:
-    """Value and interval, as ``qx.whole_set`` has them where no bootstrap is wider."""
+    """Value and interval, as ``qx.analysis.whole_set`` has them where no bootstrap is wider."""
     over_items = items.moments(influence)
     low, high = items.ends(over_items, np.fmax(step, over_items.largest), level)
     shift = value - over_items.mean

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import keep
-from qx import pareto
-from qx.quantity import Quantity
-from qx.recording import Recording, Series
-from qx.records import Metric
+from qx.analysis.quantity import Quantity
+from qx.contract.records import Metric
+from qx.results.recording import Recording, Series
+from qx.statistics import pareto
 
 ITEMS, WAVES, GROUP = 10_000, 6, 20
 

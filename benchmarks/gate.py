@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks.common import PLUGINS, Lines, keep, options
 from qx.comparison.sources import Source
 from qx.gate import Rules, decide, read_rules
-from qx.host import Host
+from qx.host.host import Host
 from qx.runner import Request, run
 
 METRICS = ("accuracy", "file_size", "latency", "rss")

@@ -16,9 +16,9 @@ from typing import Any
 from attrs import evolve
 
 from benchmarks.common import HERE, Lines, command, keep
-from qx.host import Host
+from qx.host.host import Host
 from qx.report import markdown
-from qx.results import Results
+from qx.results.results_file import Results
 from qx.runner import Request, run
 
 METRICS = ("accuracy", "file_size", "latency", "rss")

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import keep
-from qx import stats
-from qx.undisturbed import log_undisturbed
+from qx.statistics import intervals as stats
+from qx.statistics.undisturbed import log_undisturbed
 
 Draw = Callable[[np.random.Generator], tuple[Any, float]]
 #: Cells that are compared with the baseline at once; the waves end when the widest of them is narrow enough.

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from benchmarks.common import Lines, keep, options
-from qx.host import Host
+from qx.host.host import Host
 from qx.runner import Request, run
 
 CONFIGS = ("dynamic_int8", "static_int8_per_tensor", "static_int8_per_channel")

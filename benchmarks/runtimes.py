@@ -8,9 +8,9 @@ import numpy as np
 
 from benchmarks.beside import Script, run_beside, summed_up
 from benchmarks.common import keep, options
-from qx.host import Host
+from qx.host.host import Host
+from qx.processes.workers import MALLOC
 from qx.runner import Request
-from qx.runner.processes import MALLOC
 
 #: Configs, and how ``bare.py`` calls what serves them.
 CONFIGS = {

@@ -19,10 +19,10 @@ import numpy as np
 
 from benchmarks.blocks import BlockEstimator, log_blocks, log_ratios, undisturbed
 from benchmarks.common import keep, measured, options
-from qx.recording import Recording
-from qx.runner import rounds, waves
-from qx.runner.processes import Worker
-from qx.undisturbed import log_undisturbed
+from qx.processes.workers import Worker
+from qx.results.recording import Recording
+from qx.runner.measure import rounds, waves
+from qx.statistics.undisturbed import log_undisturbed
 
 VARIANTS = ("free", "held", "stopped")
 COPIES = ("copy_a", "copy_b", "copy_c")

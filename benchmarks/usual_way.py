@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import HERE, keep, measured, of, options
-from qx.runner.processes import THREAD_VARIABLES
+from qx.processes.workers import THREAD_VARIABLES
 
 BARE = str(HERE / "by_hand.py")
 

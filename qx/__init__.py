@@ -1,9 +1,7 @@
 """qx: every way to quantize a PyTorch model, side by side, in numbers that survive being measured again."""
 
-from qx.environment import cpu_flags
-from qx.errors import DataError, PluginError, QxError, Unsupported, UsageError
-from qx.hookspecs import CONTRACT, hookimpl
-from qx.records import (
+from qx.contract.hookspecs import CONTRACT, hookimpl
+from qx.contract.records import (
     Artifact,
     Block,
     Config,
@@ -20,6 +18,8 @@ from qx.records import (
     Subject,
     Workload,
 )
+from qx.environment import cpu_flags
+from qx.errors import DataError, PluginError, QxError, Unsupported, UsageError
 
 __all__ = [
     "CONTRACT",

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from attrs import Factory, evolve, frozen
 
-from qx.analysis import analyse
-from qx.recording import Recording, Series
-from qx.records import Metric, Option, Outcome
-from qx.results import CellResult, ConfigResult, Results
+from qx.analysis.measurements import analyse
+from qx.contract.records import Metric, Option, Outcome
+from qx.results.recording import Recording, Series
+from qx.results.results_file import CellResult, ConfigResult, Results
 
 BASELINE, CONTROL = "toy/base", "toy/control"
 

@@ -27,7 +27,7 @@ import pytest
 from attrs import frozen
 
 from qx.cli import main
-from qx.host import Host
+from qx.host.host import Host
 
 CONFIGS = ("fp32_baseline", "dynamic_int8", "static_int8_per_tensor", "static_int8_per_channel")
 METRICS = ("accuracy", "file_size", "latency", "rss")
@@ -234,7 +234,7 @@ def digits(qx: Callable[..., Done], loaded_modules: str, tmp_path_factory: pytes
     metrics = [word for name in (*METRICS, "loaded_modules") for word in ("-m", name)]
     with pytest.MonkeyPatch.context() as patch:
         # In one group, however little memory there is.
-        patch.setattr(import_module("qx.runner.timing"), "_room", lambda part, reporter: 9)
+        patch.setattr(import_module("qx.runner.measure.timing"), "_room", lambda part, reporter: 9)
         done = qx(
             *("run", "--workload", "digits_cnn", "-p", loaded_modules, *configs, *metrics),
             *("--quick", "--budget", 0.01, "--batch-size", 1),

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from attrs import evolve
 
-from qx.analysis import analyse
-from qx.quantity import Quantity
-from qx.recording import Series
+from qx.analysis.measurements import analyse
+from qx.analysis.quantity import Quantity
 from qx.report import markdown
-from qx.results import Comparison, Measurement, Results, UndecidedResult
+from qx.results.recording import Series
+from qx.results.results_file import Comparison, Measurement, Results, UndecidedResult
 
 
 def measurement(results: Results, cell: str, metric: str, batch_size: int | None = None) -> Measurement:

@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from qx.cache import new_entry, open_cache, open_folder, private_folder, read_entry
-from qx.digests import Damaged
 from qx.errors import UsageError
 from qx.files import new_folder
 from qx.leftovers import sweep
+from qx.storage.cache import new_entry, open_cache, open_folder, private_folder, read_entry
+from qx.storage.digests import Damaged
 
 Qx = Callable[..., Any]
 

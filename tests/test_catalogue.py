@@ -10,7 +10,7 @@ from textwrap import dedent
 import pytest
 
 from qx.errors import UsageError
-from qx.host import Entry, Host, Reference
+from qx.host.host import Entry, Host, Reference
 
 CONFIG = """
     from qx import Config, hookimpl

@@ -11,12 +11,12 @@ import pytest
 from attrs import evolve
 
 import qx
-from qx import hookspecs
-from qx.contract import check, new_manager
-from qx.description import Description, describe
+from qx.contract import hookspecs
+from qx.contract.checks import check, new_manager
+from qx.contract.description import Description, describe
+from qx.contract.references import reference_of
 from qx.errors import UsageError
-from qx.host import Host
-from qx.references import reference_of
+from qx.host.host import Host
 
 Write = Callable[[str, str], str]
 

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-import qx.describing
-import qx.memory
-from qx.contract import new_manager
-from qx.description import Description, describe
+import qx.host.describing
+import qx.host.description_cache
+from qx.contract.checks import new_manager
+from qx.contract.description import Description, describe
+from qx.contract.references import reference_of
 from qx.errors import UsageError
-from qx.host import Entry, Host
-from qx.references import reference_of
-from qx.runner.processes import Processes
+from qx.host.host import Entry, Host
+from qx.processes.workers import Processes
 
 Install = Callable[..., None]
 Write = Callable[[str, str], str]
@@ -50,8 +50,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache, in which files that were written a moment ago count as old."""
     folder = tmp_path / "cache"
     monkeypatch.setenv("QX_CACHE", str(folder))
-    monkeypatch.setattr(qx.memory, "TICK", -(10**12))
-    monkeypatch.setattr(qx.memory, "WHOLE_SECONDS", -(10**12))
+    monkeypatch.setattr(qx.host.description_cache, "TICK", -(10**12))
+    monkeypatch.setattr(qx.host.description_cache, "WHOLE_SECONDS", -(10**12))
     return folder
 
 
@@ -107,7 +107,7 @@ def test_a_plugin_that_fails_costs_itself_alone(install: Install, source: str, r
 
 def test_one_that_hangs_is_broken_in_seconds(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has a limit, named in the reason, and the others of its distribution are asked all the same."""
-    monkeypatch.setattr(qx.describing, "LIMIT", 3.0)
+    monkeypatch.setattr(qx.host.describing, "LIMIT", 3.0)
     points = {"acme_hangs": "acme_hangs", "acme_well": "acme_well"}
     hangs = config("acme_hangs", "import time; time.sleep(1000)")
     install("acme", points, {"acme_hangs": hangs, "acme_well": "import acme_hangs\n" + config("acme_well")})
@@ -270,7 +270,7 @@ def test_a_file_that_was_just_written_is_not_trusted_to_stay(
 ) -> None:
     """Another change within a tick of the file system's clock would leave the same size and times."""
     monkeypatch.setenv("QX_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(qx.memory, "TICK", 10**15)
+    monkeypatch.setattr(qx.host.description_cache, "TICK", 10**15)
     path = write_plugin("mine", config("mine"))
     for _ in range(2):
         assert entry(Host.discover([path]), "mine").state == "ready"
@@ -430,7 +430,7 @@ def test_without_a_cache_each_command_asks(
 
 def test_old_answers_make_room(cache: Path, monkeypatch: pytest.MonkeyPatch, write_plugin: Write) -> None:
     """The folder does not grow without end."""
-    monkeypatch.setattr(qx.memory, "MOST_KEPT", 3)
+    monkeypatch.setattr(qx.host.description_cache, "MOST_KEPT", 3)
     for name in ("one", "two", "three", "four"):
         Host.discover([write_plugin(name, config(name))])
     assert len([*(cache / "descriptions").iterdir()]) == 3
@@ -492,9 +492,9 @@ def test_an_author_who_tells_the_kit_something_else_is_told(
 def test_the_limit_is_documented() -> None:
     """The contract and its pages name the seconds that a plugin has."""
     top = Path(__file__).parents[1]
-    for name in ("qx/hookspecs.py", "docs/hooks.md", "docs/plugins.md"):
+    for name in ("qx/contract/hookspecs.py", "docs/hooks.md", "docs/plugins.md"):
         text = " ".join((top / name).read_text().split())
-        assert f"{qx.describing.LIMIT:g} seconds" in text, name
+        assert f"{qx.host.describing.LIMIT:g} seconds" in text, name
 
 
 def test_a_process_that_imports_looks_into_the_folder(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from qx.digests import Damaged, check_digests, digest_of, is_inside, write_digests
+from qx.storage.digests import Damaged, check_digests, digest_of, is_inside, write_digests
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from qx import hookspecs
+from qx.contract import hookspecs
 from qx.environment import TELLING_FLAGS
-from qx.host import Host
+from qx.host.host import Host
 
 TOP = Path(__file__).parents[1]
 DOCUMENTS = [

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from qx import stats
-from qx.effort import MOST_WAVES, items_needed, waves_needed
+from qx.statistics import intervals as stats
+from qx.statistics.effort import MOST_WAVES, items_needed, waves_needed
 
 
 @pytest.mark.parametrize(("excess", "waves"), [(1.5, 6), (4.0, 6), (2.0, 3), (1.2, 12)])

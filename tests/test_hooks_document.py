@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from qx import hookspecs
-from qx.contract import MAY_GIVE_NONE, REQUIRED
-from qx.host import Host
+from qx.contract import hookspecs
+from qx.contract.checks import MAY_GIVE_NONE, REQUIRED
+from qx.host.host import Host
 
 DOCUMENT = (Path(__file__).parents[1] / "docs" / "hooks.md").read_text()
 HOOKS = [name for name, one in vars(hookspecs).items() if hasattr(one, "qx_spec")]

@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from qx.errors import PluginError
-from qx.host import Entry, Host, Reference
+from qx.host.host import Entry, Host, Reference
 from qx.runner.request import references
 
 CONFIG = """
@@ -135,7 +135,7 @@ def test_a_reference_leads_another_process_to_the_plugin(
     found = Host.discover([write_plugin("mine", config("mine")), write_plugin("trace", WRAPPER)])
     names = ("acme_x", "mine", "trace")
     sent = json.dumps([attrs.asdict(reference) for reference in references([entry(found, n) for n in names])])
-    monkeypatch.setattr("qx.discovery.installation", None)
+    monkeypatch.setattr("qx.host.discovery.installation", None)
     host = Host.of([Reference(**fields) for fields in json.loads(sent)])
     assert [(e.kind, e.name, e.state) for e in host.entries] == [
         ("config", "acme_x", "ready"),

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from attrs import evolve
 
-from qx.in_rounds import log_ratios_in_rounds
-from qx.recording import Series
+from qx.analysis.in_rounds import log_ratios_in_rounds
 from qx.report import markdown, terminal
-from qx.results import Results
+from qx.results.recording import Series
+from qx.results.results_file import Results
 
 
 def series(blocks):

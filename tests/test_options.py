@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from qx import Config, Option, UsageError
-from qx.options import Setting, label, parse
+from qx.contract.options import Setting, label, parse
 
 BITS = Option(name="bits", default=8, help="Bits.", choices=[2, 4, 8])
 SHARE = Option(name="share", default=0.5, help="Share.", minimum=0, maximum=1)

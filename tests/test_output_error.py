@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qx import output_error
-from qx.output_error import OutputError
+from qx.statistics import output_error
+from qx.statistics.output_error import OutputError
 
 OUTPUTS = np.random.default_rng(0).normal(size=(50, 7)).astype(np.float32)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from qx import pareto
-from qx.pareto import Axis
+from qx.statistics import pareto
+from qx.statistics.pareto import Axis
 
 
 def axis(values, spread=0.0, margin=0.0):

@@ -17,10 +17,11 @@ import pytest
 from attrs import evolve, fields
 
 import qx.files
-from qx import records, results
+from qx.analysis.recompute import differences, read_samples, recompute
+from qx.contract import records
 from qx.errors import UsageError
-from qx.recompute import differences, read_samples, recompute
-from qx.recording import Recording, Series
+from qx.results import results_file as results
+from qx.results.recording import Recording, Series
 
 
 @pytest.fixture
@@ -492,7 +493,7 @@ def test_an_archive_is_not_unpacked_to_more_than_fits(folder: Path, monkeypatch:
     (place,) = folder.glob("*.npz")
     np.savez_compressed(place, **{"toy/quick|outputs": np.zeros(2_000_000)})
     assert place.stat().st_size < 50_000
-    monkeypatch.setattr("qx.archive.MOST_BYTES", 10_000_000)
+    monkeypatch.setattr("qx.storage.archive.MOST_BYTES", 10_000_000)
     with pytest.raises(UsageError, match="it unpacks to 16,000,128 bytes, and 10,000,000 can be read here"):
         read_samples(place)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from qx import stats
-from qx.stats import Difference
+from qx.statistics import intervals as stats
+from qx.statistics.intervals import Difference
 
 
 def coverage(intervals, truth):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from qx import stats
-from qx.undisturbed import log_undisturbed, rank_of
+from qx.statistics import intervals as stats
+from qx.statistics.undisturbed import log_undisturbed, rank_of
 
 
 def calls_of(values):

@@ -13,16 +13,17 @@ import numpy as np
 import pytest
 from attrs import evolve
 
-from qx import stats, whole_set
+from qx.analysis import whole_set
+from qx.analysis.recompute import differences, recompute
 from qx.comparison import Source, compare
+from qx.contract.records import Context, Metric, Predictions
+from qx.contract.references import reference_of
 from qx.errors import QxError
 from qx.gate import decide, read_rules
-from qx.host import Host
-from qx.recompute import differences, recompute
-from qx.recording import Recording, Resampled, Series
-from qx.records import Context, Metric, Predictions
-from qx.references import reference_of
+from qx.host.host import Host
 from qx.report import markdown
+from qx.results.recording import Recording, Resampled, Series
+from qx.statistics import intervals as stats
 from qx.worker import whole_set as resampling
 from qx.worker.whole_set import FEWEST, MOST, SECONDS, planned, samples_of_set
 

@@ -25,11 +25,11 @@ from qx.errors import DataError, QxError, UsageError
 from qx.foreign import to_line, to_terminal
 
 if TYPE_CHECKING:
-    from qx.host import Host
+    from qx.host.host import Host
 
     Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
 
-# Careful: once `qx.cli.list` is imported, `list` in this module is that one, and not the builtin.
+# Careful: once `qx.cli.commands.list` is imported, `list` in this module is that one, and not the builtin.
 COMMANDS = ("run", "report", "compare", "gate", "quantize", "list", "show", "train", "check", "new", "doctor")
 
 #: States of plugins that are mistakes, of theirs or of the installation.

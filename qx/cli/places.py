@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from qx.errors import UsageError
 
 if TYPE_CHECKING:
-    from qx.host import Host
+    from qx.host.host import Host
 
 
 def results_folder(host: Host, workloads: Sequence[str], root: Path) -> Path:

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 from attrs import frozen
 
 from qx.comparison.records import OUTPUTS, Change, Verdict
-from qx.records import Metric
+from qx.contract.records import Metric
 
 #: What can be said of a cause. ``mixed``: better in one figure and worse in another. ``same?``: no change
 #: that matters is shown, and some figure's interval leaves room for one.

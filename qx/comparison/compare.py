@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 from attrs import evolve, frozen
 
-from qx import stats
 from qx.comparison.causes import cause_of
 from qx.comparison.pairs import NotComparable, Pair
 from qx.comparison.records import FALSE_ALARMS, OUTPUTS, About, Change, Compared, Verdict, WhySame
 from qx.comparison.sources import Source, machine, refusal, versions
+from qx.contract.records import Metric
 from qx.errors import UsageError
-from qx.records import Metric
-from qx.report.tables import Column
-from qx.results import CellResult
+from qx.results.columns import Column
+from qx.results.results_file import CellResult
+from qx.statistics import intervals as stats
 
 
 @frozen(eq=False)

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 from attrs import frozen
 
-from qx import on_items, stats
+from qx.analysis import on_items
+from qx.analysis.quantity import OF_ITEMS
 from qx.comparison.records import Basis, Side
 from qx.comparison.sources import Source
-from qx.quantity import OF_ITEMS
-from qx.records import Metric, as_word
-from qx.report.tables import Column
-from qx.undisturbed import FEW
+from qx.contract.records import Metric, as_word
+from qx.results.columns import Column
+from qx.statistics import intervals as stats
+from qx.statistics.undisturbed import FEW
 
 NO_SAMPLES = "its raw samples do not lie beside the results"
 

@@ -8,8 +8,8 @@ from typing import Any, Literal, TypeAlias
 
 from attrs import Factory, frozen
 
-from qx.records import Metric
-from qx.schema import load_schema
+from qx.contract.records import Metric
+from qx.results.schema import load_schema
 
 SCHEMA_VERSION = 1
 #: With this probability at most any of all verdicts of a comparison is a false alarm.

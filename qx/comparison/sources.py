@@ -10,15 +10,15 @@ from typing import Any, TypeAlias
 
 from attrs import evolve, frozen
 
-from qx import results
+from qx.analysis.quantity import Quantity
+from qx.analysis.recompute import check_whole, read_samples
+from qx.contract.records import Metric
 from qx.errors import UsageError
-from qx.quantity import Quantity
-from qx.recompute import check_whole, read_samples
-from qx.recording import Recording
-from qx.records import Metric
-from qx.report.tables import Column
-from qx.results import CellResult, Measurement, Results
-from qx.summary import baseline_of
+from qx.results import results_file as results
+from qx.results.columns import Column
+from qx.results.recording import Recording
+from qx.results.results_file import CellResult, Measurement, Results
+from qx.results.summary import baseline_of
 
 #: Workload, config, options as JSON, threads: what a cell is known by in every run.
 Key: TypeAlias = tuple[str, str, str, int]

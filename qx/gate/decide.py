@@ -9,18 +9,18 @@ import numpy as np
 from attrs import evolve, frozen
 from scipy.special import ndtri, stdtrit
 
-from qx import stats
+from qx.analysis.quantity import OF_ITEMS, Quantity
 from qx.comparison.compare import ending
 from qx.comparison.pairs import New, NotComparable, Pair
 from qx.comparison.records import Basis
 from qx.comparison.sources import Source, refusal
+from qx.contract.records import Metric
 from qx.errors import UsageError
 from qx.gate.rules import ABSOLUTE, Rule, Rules
-from qx.quantity import OF_ITEMS, Quantity
-from qx.records import Metric
-from qx.report import numbers
-from qx.report.tables import Column
-from qx.results import cell_of
+from qx.results import numbers
+from qx.results.columns import Column
+from qx.results.results_file import cell_of
+from qx.statistics import intervals as stats
 
 Verdict: TypeAlias = Literal["met", "breached", "too wide", "not applicable"]
 #: A cell that ended so is passed over by rules that do not name its config.

@@ -9,15 +9,15 @@ from typing import Any
 
 from attrs import frozen
 
-from qx import strict_json
+from qx.analysis.quantity import OF_ITEMS
+from qx.contract.records import LARGEST, Metric
 from qx.errors import UsageError
 from qx.files import read_bounded
 from qx.foreign import to_line
-from qx.quantity import OF_ITEMS
-from qx.records import LARGEST, Metric
-from qx.report.tables import Column
-from qx.results import Results
-from qx.strict_json import ROOM
+from qx.results.columns import Column
+from qx.results.results_file import Results
+from qx.storage import strict_json
+from qx.storage.strict_json import ROOM
 
 #: The limits that a rule can set, and what each is on.
 LIMITS = ("largest", "smallest", "largest_drop", "largest_increase", "smallest_speedup")

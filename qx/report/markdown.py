@@ -10,10 +10,10 @@ from attrs import evolve
 
 from qx.foreign import to_code, to_code_cell, to_markdown, to_markdown_cell, to_terminal
 from qx.report import picks, summary, wording
-from qx.report.numbers import NOTHING
-from qx.report.tables import Column, View, with_units
 from qx.report.wording import Markup
-from qx.results import Results
+from qx.results.columns import Column, View, with_units
+from qx.results.numbers import NOTHING
+from qx.results.results_file import Results
 
 BREAK = "<br>"
 #: Letters of a cause that a row of the table has room for; the whole of it stands with the front.

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from qx.records import Metric
-from qx.report import numbers
-from qx.report.tables import Column, View
+from qx.contract.records import Metric
 from qx.report.wording import Markup, count, listed, some
-from qx.results import PickResult, UndecidedResult
+from qx.results import numbers
+from qx.results.columns import Column, View
+from qx.results.results_file import PickResult, UndecidedResult
 
 
 def sentences(view: View, markup: Markup) -> Iterator[str]:

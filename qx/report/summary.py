@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 
-from qx.report import numbers
-from qx.report.numbers import NOTHING
-from qx.report.tables import ANOTHER_NETWORK, Column
-from qx.results import Results, SummaryFigure, SummaryResult
+from qx.results import numbers
+from qx.results.columns import ANOTHER_NETWORK, Column
+from qx.results.numbers import NOTHING
+from qx.results.results_file import Results, SummaryFigure, SummaryResult
 
 EXPLAINED = (
     "Each figure compares with the workload's own baseline: the mean over the workloads (geometric of ratios "

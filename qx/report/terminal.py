@@ -12,10 +12,10 @@ from attrs import evolve
 from qx.errors import UsageError
 from qx.foreign import to_markdown_cell, to_terminal
 from qx.report import picks, summary, wording
-from qx.report.numbers import NOTHING
-from qx.report.tables import Column, View, with_units
 from qx.report.wording import Markup
-from qx.results import Results
+from qx.results.columns import Column, View, with_units
+from qx.results.numbers import NOTHING
+from qx.results.results_file import Results
 
 #: Formats that have a way to break a line within a cell other than to break it.
 BREAKS = {"github": "<br>", "pipe": "<br>", "unsafehtml": "<br>"}

@@ -8,10 +8,10 @@ from typing import Any
 
 from attrs import frozen
 
-from qx.records import as_word
-from qx.report import numbers
-from qx.report.tables import ANOTHER_NETWORK, Column, View
-from qx.results import NOT_APPLICABLE
+from qx.contract.records import as_word
+from qx.results import numbers
+from qx.results.columns import ANOTHER_NETWORK, Column, View
+from qx.results.results_file import NOT_APPLICABLE
 
 #: How many names a row has room for.
 NAMES_IN_A_ROW = 3

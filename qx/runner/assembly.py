@@ -11,13 +11,13 @@ from typing import Any
 
 from attrs import evolve
 
-from qx import analysis
-from qx.recording import Recording
-from qx.records import Outcome
-from qx.results import CellResult, ConfigResult, Results
+from qx.analysis import measurements as analysis
+from qx.contract.records import Outcome
+from qx.processes.workers import MALLOC
+from qx.results.recording import Recording
+from qx.results.results_file import CellResult, ConfigResult, Results
 from qx.runner.evaluation import evaluation_batch_size
-from qx.runner.plan import ENDED_BY, Measured
-from qx.runner.processes import MALLOC
+from qx.runner.measure.plan import ENDED_BY, Measured
 from qx.runner.request import Chosen, Request, config, metric
 from qx.runner.state import Part, State, cell_id
 

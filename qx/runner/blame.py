@@ -8,9 +8,9 @@ from typing import Any
 
 from attrs import Factory, define, field
 
-from qx.host import Reference
-from qx.jobs import DeriveJob, EvaluateJob
-from qx.runner.processes import Failure, MetricFailure, Processes, Progress
+from qx.host.host import Reference
+from qx.processes.jobs import DeriveJob, EvaluateJob
+from qx.processes.workers import Failure, MetricFailure, Processes, Progress
 from qx.worker.finished import Finished
 from qx.worker.samples import metric_in, stage_of
 

@@ -14,20 +14,20 @@ from shutil import which
 from attrs import asdict, evolve, frozen
 
 import qx
-from qx.cache import BUILDS, new_entry, open_cache, read_entry
-from qx.digests import Damaged, FileDigest, read_json
+from qx.contract.records import Loader
+from qx.contract.references import top_level_paths
 from qx.environment import cpu_flags, distribution_version, usable_cpus
 from qx.files import write_whole
-from qx.host import Entry, Host, Reference
-from qx.jobs import BuildJob, StoredArtifact
-from qx.manifest import FILE as MANIFEST
-from qx.manifest import Manifest
-from qx.records import Loader
-from qx.references import top_level_paths
+from qx.host.host import Entry, Host, Reference
+from qx.processes.jobs import BuildJob, StoredArtifact
+from qx.processes.workers import Failure, Processes
 from qx.runner.preparation import Prepared
-from qx.runner.processes import Failure, Processes
 from qx.runner.request import Cell, Reporter, Request, config, references
 from qx.runner.settings import calibration_n
+from qx.storage.cache import BUILDS, new_entry, open_cache, read_entry
+from qx.storage.digests import Damaged, FileDigest, read_json
+from qx.storage.manifest import FILE as MANIFEST
+from qx.storage.manifest import Manifest
 
 RECORD = "build.json"
 

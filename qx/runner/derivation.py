@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from qx.host import Entry
-from qx.jobs import DeriveJob
-from qx.recording import Recording, Series
-from qx.records import Metric
+from qx.contract.records import Metric
+from qx.host.host import Entry
+from qx.processes.jobs import DeriveJob
+from qx.processes.workers import Failure, MetricFailure
+from qx.results.recording import Recording, Series
 from qx.runner.blame import Hangs, run_past_metrics
 from qx.runner.evaluation import unpromised
-from qx.runner.processes import Failure, MetricFailure
 from qx.runner.request import metric, references
 from qx.runner.state import Part, Run
 

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from attrs import frozen
 
+from qx.contract.records import Metric
 from qx.environment import usable_cpus
-from qx.jobs import EvaluateJob
-from qx.recording import Recording, Series
-from qx.records import Metric
+from qx.processes.jobs import EvaluateJob
+from qx.processes.workers import Failure, MetricFailure
+from qx.results.recording import Recording, Series
 from qx.runner.blame import Hangs, run_past_metrics
 from qx.runner.preparation import Prepared
-from qx.runner.processes import Failure, MetricFailure
 from qx.runner.request import Chosen, metric, references
 from qx.runner.state import Part, Run
 from qx.worker.memory import MIB

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qx.cache import open_cache
+from qx.contract.options import Setting
 from qx.environment import usable_cpus
 from qx.errors import DataError, QxError, UsageError
-from qx.host import Entry, Host
-from qx.jobs import TrainJob
-from qx.options import Setting
+from qx.host.host import Entry, Host
+from qx.processes.jobs import TrainJob
+from qx.processes.workers import Failure, processes_of_a_run
 from qx.runner import settings
 from qx.runner.builds import Build, build
 from qx.runner.preparation import data_folder, is_offline, prepare
-from qx.runner.processes import Failure, processes_of_a_run
 from qx.runner.request import Reporter, Request, all_settings, cell_of, choose_workload
+from qx.storage.cache import open_cache
 
 
 def quantize(host: Host, request: Request, name: str, reporter: Reporter) -> Build:

@@ -12,15 +12,15 @@ from typing import Any
 
 from attrs import Factory, evolve, frozen
 
-from qx.cache import open_cache
+from qx.contract.tasks import Labels, Task, task_of
 from qx.errors import DataError, UsageError
 from qx.files import folder_of_variable
-from qx.host import Entry, Host
-from qx.jobs import DataJob, InspectJob
-from qx.runner.processes import Failure, Processes, Worker
+from qx.host.host import Entry, Host
+from qx.processes.jobs import DataJob, InspectJob
+from qx.processes.workers import Failure, Processes, Worker
 from qx.runner.request import Reporter, Request, choose_workload, config, references, workload
 from qx.runner.settings import Variant, settled
-from qx.tasks import Labels, Task, task_of
+from qx.storage.cache import open_cache
 from qx.worker.inspect import ASKING
 
 #: The fastest quantized engine of torch on each kind of machine, as ``platform.machine()`` names it.

@@ -9,10 +9,10 @@ from typing import Any, Protocol
 
 from attrs import Factory, field, frozen
 
+from qx.contract.fields import to_integers, to_strings
+from qx.contract.records import CONTROL, Config, Metric, Workload
 from qx.errors import UsageError
-from qx.fields import to_integers, to_strings
-from qx.host import Entry, Host, Reference
-from qx.records import CONTROL, Config, Metric, Workload
+from qx.host.host import Entry, Host, Reference
 from qx.runner import settings
 from qx.runner.settings import Variant
 

@@ -7,18 +7,18 @@ from datetime import datetime, timezone
 
 from qx.environment import describe_environment
 from qx.errors import UsageError
-from qx.host import Host
-from qx.recording import Recording
-from qx.results import Results
+from qx.host.host import Host
+from qx.processes.workers import Failure, processes_of_a_run
+from qx.results.recording import Recording
+from qx.results.results_file import Results
 from qx.runner.assembly import assemble
 from qx.runner.builds import build_all
 from qx.runner.derivation import derive_all
 from qx.runner.evaluation import evaluate_all
+from qx.runner.measure.timing import measure_all
 from qx.runner.preparation import prepare
-from qx.runner.processes import Failure, processes_of_a_run
 from qx.runner.request import Chosen, Reporter, Request, cell_of, choose, config
 from qx.runner.state import Part, Run, State, cell_id
-from qx.runner.timing import measure_all
 
 
 def run(host: Host, request: Request, reporter: Reporter) -> tuple[Results, Recording]:

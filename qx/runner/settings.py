@@ -9,11 +9,11 @@ from typing import Any, TypeAlias
 
 from attrs import frozen
 
-from qx.catalogue import unknown
+from qx.contract.options import Setting, label, parse
+from qx.contract.records import CALIBRATION_N, Config, Option
 from qx.errors import UsageError
-from qx.host import Entry, Host
-from qx.options import Setting, label, parse
-from qx.records import CALIBRATION_N, Config, Option
+from qx.host.catalogue import unknown
+from qx.host.host import Entry, Host
 
 #: Plugin -> option -> the values that were set, in the order in which they were given.
 Values: TypeAlias = Mapping[str, Mapping[str, tuple[Any, ...]]]

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 from attrs import Factory, define, frozen
 
-from qx.host import Entry, Host
-from qx.recording import Recording
+from qx.host.host import Entry, Host
+from qx.processes.workers import Failure, MetricFailure, Processes
+from qx.results.recording import Recording
 from qx.runner.builds import Build
-from qx.runner.plan import Measured
+from qx.runner.measure.plan import Measured
 from qx.runner.preparation import Prepared
-from qx.runner.processes import Failure, MetricFailure, Processes
 from qx.runner.request import Cell, Chosen, Reporter, Request, metric
 
 

@@ -14,7 +14,7 @@ that a metric must find worse, a check that fails for a known reason) the plugin
 Importing this package imports nothing heavy, so that a plugin may.
 """
 
-from qx.testing.conformance import Conformance
+from qx.contract.conformance import Conformance
 from qx.testing.pytest_adapter import conformance_test
 from qx.testing.verdicts import Failed, NotApplicable, Verdict
 

@@ -12,18 +12,18 @@ from typing import Any, TypeVar
 
 from attrs import asdict, evolve, frozen
 
-from qx.cache import open_cache
+from qx.contract.conformance import Conformance
+from qx.contract.records import Config, Record
 from qx.errors import DataError, UsageError
-from qx.host import Entry, Host, Reference
-from qx.jobs import BuildJob, DescribeJob, InspectJob, Job, ServeJob, StoredArtifact, WatchJob
-from qx.manifest import Manifest
-from qx.records import Config, Record
+from qx.host.host import Entry, Host, Reference
+from qx.processes.jobs import BuildJob, DescribeJob, InspectJob, Job, ServeJob, StoredArtifact, WatchJob
+from qx.processes.workers import Processes
 from qx.runner import settings
 from qx.runner.builds import build_job, stored_artifact
 from qx.runner.preparation import Prepared, calibration_counts, data_folder, is_offline, prepare
-from qx.runner.processes import Processes
 from qx.runner.request import Request, cell_of
-from qx.testing.conformance import Conformance
+from qx.storage.cache import open_cache
+from qx.storage.manifest import Manifest
 from qx.testing.verdicts import Failed, NotApplicable
 
 #: The kit's own workload, as ``-p`` takes it.
@@ -133,12 +133,12 @@ class Bench:
         return place
 
     def run(self, job: Job, name: str) -> dict[str, Any]:
-        """Have a job done by a process. Raises ``qx.runner.processes.Failure``."""
+        """Have a job done by a process. Raises ``qx.processes.workers.Failure``."""
         with Processes(self.folder(f"log-{name}")) as processes:
             return processes.run(job, name, timeout=self.timeout)
 
     def describe(self, times: int) -> list[dict[str, Any]]:
-        """Have it describe itself so often in a fresh process. Raises ``qx.runner.processes.Failure``."""
+        """Have it describe itself so often in a fresh process. Raises ``qx.processes.workers.Failure``."""
         with Processes(self.folder("log-describe")) as processes:
             worker = processes.start(DescribeJob(), "describe")
             worker.answer(timeout=self.timeout)
@@ -146,7 +146,7 @@ class Bench:
             return [worker.ask("describe", timeout=self.timeout, **question) for _ in range(times)]
 
     def watch(self, job: Job, name: str, absent: tuple[str, ...] = (), **arguments: Any) -> dict[str, Any]:
-        """Have a job done and watched. Raises ``qx.runner.processes.Failure``."""
+        """Have a job done and watched. Raises ``qx.processes.workers.Failure``."""
         watching = WatchJob(
             job=job, absent=absent, folder=str(self.folder(f"here-{name}")), threads=job.threads, **arguments
         )
@@ -221,7 +221,7 @@ class Bench:
     def build(
         self, config: Entry, *, absent: tuple[str, ...] = (), options: Mapping[str, Any] | None = None
     ) -> Built:
-        """Build an artifact of a config, watched. Raises ``qx.runner.processes.Failure``."""
+        """Build an artifact of a config, watched. Raises ``qx.processes.workers.Failure``."""
         import numpy as np
 
         job = self.build_job(config, options)
@@ -245,7 +245,7 @@ class Bench:
     def borrow(self, config: Entry) -> Built:
         """An artifact of a config that is not under test: a copy of the one that benches of one job share.
 
-        Raises ``qx.runner.processes.Failure``.
+        Raises ``qx.processes.workers.Failure``.
         """
         key = evolve(self.build_job(config), folder="").to_json()
         ours = self._shared.get(key)
@@ -259,7 +259,7 @@ class Bench:
     def serve(self, built: Built, *, absent: tuple[str, ...] = ()) -> Served:
         """Serve the files that an artifact is said to be made of, copied to a folder of their own.
 
-        Raises ``qx.runner.processes.Failure``.
+        Raises ``qx.processes.workers.Failure``.
         """
         import numpy as np
 

@@ -8,14 +8,14 @@ from typing import Any
 
 from attrs import evolve
 
-from qx.catalogue import unknown
-from qx.discovery import NotImported
+from qx.contract.conformance import Conformance
+from qx.contract.records import Kind
 from qx.errors import DataError, UsageError
-from qx.host import Entry, Host
-from qx.records import Kind
-from qx.runner.processes import Failure
+from qx.host.catalogue import unknown
+from qx.host.discovery import NotImported
+from qx.host.host import Entry, Host
+from qx.processes.workers import Failure
 from qx.testing.bench import TESTBENCH, Bench, conformance_of, named
-from qx.testing.conformance import Conformance
 from qx.testing.verdicts import KINDS, Check, Failed, NotApplicable, Verdict, checks_of
 
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 from importlib import metadata
 from typing import Any
 
+from qx.contract.records import Config, Option, Workload
 from qx.errors import DataError, UsageError
-from qx.records import Config, Option, Workload
-from qx.runner.processes import Failure
+from qx.processes.workers import Failure
 from qx.testing.bench import Bench
 from qx.testing.distributions import OWN, modules_of, normal, providers, required_by, undeclared
 from qx.testing.verdicts import KINDS, Failed, NotApplicable, check

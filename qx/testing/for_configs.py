@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from qx.runner.processes import Failure
+from qx.processes.workers import Failure
 from qx.testing.bench import Bench, Built, Served
 from qx.testing.for_all import needs_only, refused
 from qx.testing.onlooker import onlookers

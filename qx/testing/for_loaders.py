@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from qx.host import Entry
-from qx.records import Config, Loader
-from qx.runner.processes import Failure
+from qx.contract.records import Config, Loader
+from qx.host.host import Entry
+from qx.processes.workers import Failure
 from qx.testing.bench import Bench, Built, Served, named
 from qx.testing.distributions import modules_of
 from qx.testing.for_all import needs_only

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from qx.records import Metric
+from qx.contract.records import Metric
 from qx.testing.bench import Bench
 from qx.testing.for_all import needs_only, refused
 from qx.testing.measuring import PAIRS, Measurement, Measuring
@@ -137,7 +137,7 @@ def _at(batch_size: int | None) -> str:
 
 def _paired(first: Any, second: Any) -> tuple[float, float, float]:
     """Mean of second less first, and its t interval."""
-    from qx import stats
+    from qx.statistics import intervals as stats
 
     apart = [ours - theirs for ours, theirs in zip(second, first, strict=True)]
     difference = stats.difference_interval(apart, level=LEVEL)

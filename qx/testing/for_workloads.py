@@ -7,11 +7,11 @@ from typing import Any
 
 from attrs import evolve, frozen
 
+from qx.contract.records import Workload
 from qx.errors import DataError, UsageError
-from qx.jobs import ExamineJob, InspectJob
-from qx.records import Workload
+from qx.processes.jobs import ExamineJob, InspectJob
+from qx.processes.workers import Failure
 from qx.runner.preparation import default_engine, weights_file
-from qx.runner.processes import Failure
 from qx.runner.request import Request
 from qx.testing.bench import Bench
 from qx.testing.for_all import needs_only, refused
@@ -205,7 +205,7 @@ def stubs_change_nothing(bench: Bench) -> str:
 @check("workload", after=("loads_data", "weights_fit"))
 def knows_its_data(bench: Bench) -> str:
     """With its weights it does better on the test split than chance, where there are labels and classes."""
-    from qx import stats
+    from qx.statistics import intervals as stats
 
     seen = _seen(bench)
     if seen["correct"] is None:

@@ -9,11 +9,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any, TypeAlias
 
-from qx.host import Entry
-from qx.jobs import DeriveJob, EvaluateJob, LaunchJob, WatchJob
-from qx.records import Metric
+from qx.contract.records import Metric
+from qx.host.host import Entry
+from qx.processes.jobs import DeriveJob, EvaluateJob, LaunchJob, WatchJob
+from qx.processes.workers import Failure, Processes, Worker
 from qx.runner.evaluation import unpromised
-from qx.runner.processes import Failure, Processes, Worker
 from qx.runner.request import metric, references
 from qx.testing.bench import Bench, Built, named
 from qx.testing.verdicts import Failed

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from qx.contract.hookspecs import hookimpl
+from qx.contract.records import Config
 from qx.errors import Unsupported
-from qx.hookspecs import hookimpl
-from qx.host import Reference
-from qx.records import Config
+from qx.host.host import Reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

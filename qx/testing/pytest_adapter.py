@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from qx.testing.conformance import Conformance
+from qx.contract.conformance import Conformance
 
 if TYPE_CHECKING:
     import pytest
@@ -55,7 +55,7 @@ def _found(plugin: str | ModuleType) -> tuple[str, Any]:
 
 
 def _entry(given: str) -> Any:
-    from qx.host import Host
+    from qx.host.host import Host
 
     entries = Host.discover().entries
     if not any(entry.name == given for entry in entries):
@@ -65,7 +65,7 @@ def _entry(given: str) -> Any:
 
 def given_entry(entries: Any, given: str) -> Any:
     """The entry that a name, or an argument of ``-p``, means."""
-    from qx.catalogue import reference_of
+    from qx.host.catalogue import reference_of
 
     for entry in entries:
         if entry.name == given:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qx.hookspecs import hookimpl
-from qx.records import Context, Data, Option, Workload
+from qx.contract.hookspecs import hookimpl
+from qx.contract.records import Context, Data, Option, Workload
 
 if TYPE_CHECKING:
     import numpy as np

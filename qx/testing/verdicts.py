@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from attrs import frozen
 
-from qx.records import Kind
+from qx.contract.records import Kind
 
 if TYPE_CHECKING:
     from qx.testing.bench import Bench

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from qx.hookspecs import hookimpl
-from qx.records import Config
+from qx.contract.hookspecs import hookimpl
+from qx.contract.records import Config
 
 if TYPE_CHECKING:
     import torch

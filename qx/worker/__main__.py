@@ -15,8 +15,8 @@ def main() -> None:
     channel = Channel()
     # Looked up before any plugin can put something else in their places.
     end, streams, print_traceback = os._exit, (sys.stdout, sys.stderr), _print_traceback
-    from qx.jobs import WatchJob, from_json
-    from qx.worker.failures import failure_of
+    from qx.processes.failures import failure_of
+    from qx.processes.jobs import WatchJob, from_json
 
     job = from_json(channel.job())
     if job.cpus is not None:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from attrs import frozen
 
+from qx.contract.records import Data
 from qx.errors import DataError
-from qx.records import Data
 
 META, LABELS = "split.json", "labels.npy"
 

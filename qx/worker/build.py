@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
-from qx.digests import Damaged, digest_of, is_inside
+from qx.contract.records import Artifact, Config, Loader
 from qx.errors import PluginError
-from qx.host import Host, Reference
-from qx.jobs import BuildJob
-from qx.manifest import FILE as MANIFEST
-from qx.manifest import Manifest
-from qx.records import Artifact, Config, Loader
+from qx.host.host import Host, Reference
+from qx.processes.jobs import BuildJob
+from qx.storage.digests import Damaged, digest_of, is_inside
+from qx.storage.manifest import FILE as MANIFEST
+from qx.storage.manifest import Manifest
 from qx.worker.arrays import Split
 from qx.worker.channel import Channel
 from qx.worker.modules import converted, example_inputs, fp32_model

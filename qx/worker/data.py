@@ -9,10 +9,10 @@ from typing import Any
 
 from attrs import evolve
 
-from qx.cache import SPLITS, new_entry, read_entry
-from qx.digests import Damaged, FileDigest
 from qx.errors import DataError, UsageError
-from qx.jobs import DataJob
+from qx.processes.jobs import DataJob
+from qx.storage.cache import SPLITS, new_entry, read_entry
+from qx.storage.digests import Damaged, FileDigest
 from qx.worker.arrays import Split, drawn_over_classes
 from qx.worker.channel import Channel
 from qx.worker.plugins import host_for, loading_context, seed_everything

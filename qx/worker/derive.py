@@ -9,9 +9,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from qx.host import Reference
-from qx.jobs import DeriveJob
-from qx.records import Metric, Recorded
+from qx.contract.records import Metric, Recorded
+from qx.host.host import Reference
+from qx.processes.jobs import DeriveJob
 from qx.worker.arrays import Split
 from qx.worker.channel import Channel
 from qx.worker.finished import Finished

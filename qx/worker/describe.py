@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
-from qx.contract import cause, new_manager
-from qx.description import Description, describe
-from qx.references import to_reference
+from qx.contract.checks import cause, new_manager
+from qx.contract.description import Description, describe
+from qx.contract.references import to_reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from qx.jobs import DescribeJob
+    from qx.processes.jobs import DescribeJob
     from qx.worker.channel import Channel
 
 #: Letters that are kept of what a plugin prints.

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from qx.contract.records import Predictions, Subject
 from qx.errors import QxError
-from qx.host import Reference
-from qx.jobs import EvaluateJob
-from qx.records import Predictions, Subject
+from qx.host.host import Reference
+from qx.processes.jobs import EvaluateJob
 from qx.worker.arrays import Split
 from qx.worker.channel import Channel
 from qx.worker.finished import Finished

@@ -14,8 +14,8 @@ from qx.worker.plugins import host_for, loading_context, seed_everything
 from qx.worker.weights import load_weights
 
 if TYPE_CHECKING:
-    from qx.host import Host
-    from qx.jobs import ExamineJob
+    from qx.host.host import Host
+    from qx.processes.jobs import ExamineJob
     from qx.worker.channel import Channel
 
 #: Items that the model is tried on.

@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qx.contract.records import Config
 from qx.environment import distribution_version
 from qx.errors import UsageError
-from qx.host import Host
-from qx.jobs import InspectJob
-from qx.records import Config
+from qx.host.host import Host
+from qx.processes.failures import outcome_of
+from qx.processes.jobs import InspectJob
 from qx.worker.channel import Channel
-from qx.worker.failures import outcome_of
 from qx.worker.modules import example_inputs, fp32_model
 from qx.worker.plugins import context_for, host_for, options_of
 from qx.worker.weights import load_weights

@@ -9,9 +9,9 @@ from typing import Any
 
 from attrs import asdict
 
-from qx.host import Host, Reference
-from qx.jobs import LaunchJob
-from qx.records import Block, Context, Fresh, Mark, Subject
+from qx.contract.records import Block, Context, Fresh, Mark, Subject
+from qx.host.host import Host, Reference
+from qx.processes.jobs import LaunchJob
 from qx.worker.channel import Channel
 from qx.worker.memory import MarkTaker
 from qx.worker.plugins import context_for, host_for, options_of, seed_everything
@@ -46,7 +46,7 @@ def run(job: LaunchJob, channel: Channel) -> None:
             channel.answer(**launch.obey(**command))
         # Whatever a plugin raises: a worker is in a session of its own, where nobody presses Ctrl-C.
         except BaseException as error:
-            from qx.worker.failures import outcome_of
+            from qx.processes.failures import outcome_of
 
             channel.fail(*outcome_of(error))
 

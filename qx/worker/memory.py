@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from qx.records import Mark
+from qx.contract.records import Mark
 
 MIB = 2**20
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qx.host import Host
-from qx.jobs import Job
+from qx.host.host import Host
+from qx.processes.jobs import Job
 from qx.worker.plugins import context_for, options_of, seed_everything
 from qx.worker.state import complete
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from qx.host import Host, Reference
-from qx.jobs import Job, LoadingJob
-from qx.records import Context
+from qx.contract.records import Context
+from qx.host.host import Host, Reference
+from qx.processes.jobs import Job, LoadingJob
 
 
 def host_for(job: Job, references: Iterable[Reference | None]) -> Host:

@@ -18,7 +18,7 @@ from qx.worker.state import tensors
 if TYPE_CHECKING:
     from torch import nn
 
-    from qx.records import Subject
+    from qx.contract.records import Subject
 
 #: The file of the probe, beside the artifact.
 PROBE = "probe.npz"

@@ -11,10 +11,10 @@ from json import dumps, loads
 from math import isfinite
 from typing import Any
 
+from qx.contract.records import LARGEST, MOST_WAVES, SMALLEST, Context, Metric, Samples, Subject
 from qx.errors import QxError
-from qx.host import Host, Reference
-from qx.jobs import DeriveJob, EvaluateJob
-from qx.records import LARGEST, MOST_WAVES, SMALLEST, Context, Metric, Samples, Subject
+from qx.host.host import Host, Reference
+from qx.processes.jobs import DeriveJob, EvaluateJob
 from qx.worker.plugins import context_for, host_for, options_of
 
 #: The most values of a metric: one that gives them without end must not fill the memory.
@@ -56,7 +56,7 @@ def samples_or_failure(job: EvaluateJob | DeriveJob, metric: Reference, data: An
 
 def failure(error: BaseException) -> dict[str, Any]:
     """What is answered in place of the samples of a metric that raised."""
-    from qx.worker.failures import outcome_of
+    from qx.processes.failures import outcome_of
 
     outcome, cause = outcome_of(error)
     return {"outcome": outcome, "cause": cause}
@@ -150,7 +150,7 @@ def _names(metric: str, group_names: Any) -> list[str]:
 
 
 def _flaw(record: Metric, values: Sequence[float]) -> str | None:
-    """What no ratio can be computed of; ``qx.recompute`` holds samples that are read to the same."""
+    """What no ratio can be computed of; ``qx.analysis.recompute`` holds samples that are read to the same."""
     if record.compare == "difference" or record.samples == "per_item":
         return None
     low = min(values)
@@ -166,7 +166,7 @@ def as_json(metric: str, details: Mapping[str, Any]) -> Any:
     if type(details) is dict and not details:
         return {}
 
-    from qx.strict_json import check
+    from qx.storage.strict_json import check
 
     def plain(value: Any) -> Any:
         if hasattr(value, "tolist"):

@@ -17,8 +17,8 @@ from qx.worker.probe import PROBE, hold_to_probe
 from qx.worker.serving import host_of_artifact, import_runtime, load
 
 if TYPE_CHECKING:
-    from qx.jobs import ServeJob
-    from qx.records import Subject
+    from qx.contract.records import Subject
+    from qx.processes.jobs import ServeJob
     from qx.worker.channel import Channel
 
 #: How long the threads of a loader are watched at work: seconds of computing, and at most of time.

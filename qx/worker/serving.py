@@ -7,10 +7,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from qx.contract.records import Subject
 from qx.errors import PluginError
-from qx.host import Host, Reference
-from qx.jobs import ArtifactJob
-from qx.records import Subject
+from qx.host.host import Host, Reference
+from qx.processes.jobs import ArtifactJob
 from qx.worker.plugins import context_for, host_for, options_of
 
 

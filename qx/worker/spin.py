@@ -6,7 +6,7 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from qx.jobs import SpinJob
+    from qx.processes.jobs import SpinJob
     from qx.worker.channel import Channel
 
 #: Half a millisecond or so, in the caches of any processor.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from qx.errors import PluginError
 from qx.files import write_whole
-from qx.jobs import TrainJob
+from qx.processes.jobs import TrainJob
 from qx.worker.channel import Channel
 from qx.worker.modules import fp32_model
 from qx.worker.plugins import host_for, loading_context, seed_everything

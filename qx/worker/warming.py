@@ -6,7 +6,7 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
-from qx.records import Subject
+from qx.contract.records import Subject
 
 #: A window is long enough that the clock and one interruption do not decide it.
 WINDOW_SECONDS = 0.02

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
-from qx.host import Reference
-from qx.jobs import BuildJob
+from qx.host.host import Reference
+from qx.processes.jobs import BuildJob
 from qx.worker.absence import hide
 from qx.worker.channel import Channel
 from qx.worker.digest import digest
 from qx.worker.watcher import WATCHER
 
 if TYPE_CHECKING:
-    from qx.jobs import WatchJob
+    from qx.processes.jobs import WatchJob
 
 #: The plugin that watches, as a job names it.
 REFERENCE = Reference(name="qx_watcher", module="qx.worker.watcher", attribute="WATCHER")

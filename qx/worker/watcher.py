@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
-from qx.hookspecs import hookimpl
+from qx.contract.hookspecs import hookimpl
 from qx.worker.digest import digest
 
 Wrapped = Generator[None, Any, Any]

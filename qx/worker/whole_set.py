@@ -1,4 +1,4 @@
-"""Resample a statistic of a whole set, for ``qx.whole_set`` to make intervals of."""
+"""Resample a statistic of a whole set, for ``qx.analysis.whole_set`` to make intervals of."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from attrs import evolve, frozen
 
+from qx.analysis.whole_set import drawn_items, group_of_items
+from qx.contract.records import LARGEST, Context, Predictions, Recorded, Samples
 from qx.errors import QxError
-from qx.host import Host
-from qx.records import LARGEST, Context, Predictions, Recorded, Samples
-from qx.whole_set import drawn_items, group_of_items
+from qx.host.host import Host
 from qx.worker.arrays import drawn_over_classes
 from qx.worker.samples import as_json, finite_values
 
@@ -174,7 +174,7 @@ def planned(seconds: float) -> dict[str, int]:
 
 
 def _resampled(statistic: Statistic, members: Any, value: float, plan: Mapping[str, int]) -> dict[str, Any]:
-    """The record ``qx.recording.Resampled`` as JSON, of these items."""
+    """The record ``qx.results.recording.Resampled`` as JSON, of these items."""
     told = {"value": value, "items": len(members), "influence": [], "draws": [], "step": None, "reason": ""}
     if math.isnan(value):
         return told | {"value": 0.0, "reason": "it has no value for these items"}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from qx.errors import UsageError
-from qx.host import Host
+from qx.host.host import Host
 from qx.testing.bench import named
 from qx.testing.verdicts import KINDS, checks_of
 

@@ -15,10 +15,10 @@ import jsonschema
 import pytest
 from attrs import evolve
 
-from qx import results
 from qx.comparison.records import schema
-from qx.recording import Recording, Series
 from qx.report import markdown
+from qx.results import results_file as results
+from qx.results.recording import Recording, Series
 
 Qx = Callable[..., Any]
 

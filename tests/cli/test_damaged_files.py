@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from qx import results
-from qx.host import Host
+from qx.host.host import Host
+from qx.results import results_file as results
 
 Qx = Callable[..., Any]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from qx import doctor
 from qx.cli import main
+from qx.doctor import checks as doctor
 from qx.errors import UsageError
 from qx.runner import Request
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from qx import results
 from qx.report import markdown
+from qx.results import results_file as results
 
 Qx = Callable[..., Any]
 

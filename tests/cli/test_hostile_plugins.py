@@ -16,8 +16,8 @@ from rich.progress import Progress, TextColumn
 
 from qx import Config, Loader, Metric, Option, Workload
 from qx.cli.display import Lines, Live
-from qx.runner.processes import _last_line
-from qx.worker.failures import failure_of
+from qx.processes.failures import failure_of
+from qx.processes.workers import _last_line
 
 Qx = Callable[..., Any]
 

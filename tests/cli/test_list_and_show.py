@@ -260,7 +260,7 @@ def test_what_goes_wrong_has_its_exit_code(
     def fail(cls: type, plugins: object) -> None:
         raise error
 
-    monkeypatch.setattr("qx.host.Host.discover", classmethod(fail))
+    monkeypatch.setattr("qx.host.host.Host.discover", classmethod(fail))
     assert main(["list"]) == code
     assert message in capsys.readouterr().err
 

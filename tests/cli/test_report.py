@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qx import results
 from qx.report import markdown, terminal
+from qx.results import results_file as results
 
 SAMPLES = "samples-20260102T030405-abcdef.npz"
 

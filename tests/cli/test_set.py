@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from qx.results import read, schema
+from qx.results.results_file import read, schema
 
 Qx = Callable[..., Any]
 Write = Callable[[str, str], str]
@@ -107,7 +107,7 @@ def test_a_sweep_makes_a_cell_of_every_combination(swept: Any) -> None:
 
 def test_the_options_of_a_cell_are_recorded_and_reach_the_config(swept: Any, cache: Path) -> None:
     """All options stand in the cell, defaults too; the config was given them, and the images."""
-    from qx.manifest import Manifest
+    from qx.storage.manifest import Manifest
 
     cells = [cell for cell in swept.results["cells"].values() if cell["config"] == "told"]
     for cell, (scale, count) in zip(cells, [(0.5, 32), (0.5, 40), (2.0, 32), (2.0, 40)], strict=True):

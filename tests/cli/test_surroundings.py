@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from qx import results
 from qx.cli import COMMANDS, main
+from qx.results import results_file as results
 
 Qx = Callable[..., Any]
 
@@ -135,7 +135,7 @@ PROGRAM = """
 import json, os, sys
 from qx.cli import main
 # Once for all of them.
-import cattrs, jsonschema, qx.comparison, qx.gate, qx.host, qx.report.changes
+import cattrs, jsonschema, qx.comparison, qx.gate, qx.host.host, qx.comparison.changes
 codes = []
 for words in json.loads(sys.argv[1]):
     child = os.fork()

@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 from attrs import evolve
 
-from qx.comparison import Compared, Source, compare
+from qx.comparison import Compared, Source, changes, compare
 from qx.comparison.causes import Cause, cause_of, causes
+from qx.comparison.changes import ChangeView
 from qx.comparison.records import Change
-from qx.records import Metric
-from qx.report import changes
-from qx.report.changes import ChangeView
+from qx.contract.records import Metric
 from qx.report.terminal import MARKUP
 
 ONE = {"fingerprint": "one"}

@@ -10,8 +10,8 @@ import pytest
 from attrs import evolve
 
 from qx.comparison import Compared, Source, compare, named, refusal
+from qx.contract.records import Option
 from qx.errors import UsageError
-from qx.records import Option
 
 ONE, OTHER = {"fingerprint": "one"}, {"fingerprint": "other", "cpu": "Another CPU"}
 

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 import torch
-from qx_plugins import inductor, pt2e
-from qx_plugins.readers import aot_inductor
+from qx_plugins.recipes import pt2e
+from qx_plugins.runtimes.aot_inductor import compiling as inductor
+from qx_plugins.runtimes.aot_inductor import weights as aot_inductor
 from torch import nn
 
 from qx import Unsupported
@@ -140,7 +141,7 @@ def test_without_vnni_activations_have_7_bits_and_it_is_told(tmp_path: Path, con
 @pytest.mark.parametrize("training", [False, True])
 def test_the_range_of_activations_goes_by_the_cpu(training: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """128 levels without VNNI, else 256."""
-    from qx_plugins.runtimes import saturation
+    from qx_plugins.recipes import saturation
 
     seen = []
     for flags in ({"avx2"}, {"avx2", "avx512_vnni"}):
@@ -182,7 +183,7 @@ class Branching(nn.Module):
 
 def test_a_model_that_cannot_be_exported_is_unsupported() -> None:
     """The layer whose code depends on data is named, with its kind and its line."""
-    from qx_plugins.bfloat16 import Bfloat16
+    from qx_plugins.recipes.bfloat16 import Bfloat16
 
     model = nn.Sequential(nn.Linear(4, 4), nn.Sequential(Branching()))
     # By the name that its author knows it by, also where it was put into bfloat16.
@@ -205,7 +206,7 @@ def test_a_model_that_cannot_be_exported_is_unsupported() -> None:
 )
 def test_layers_have_the_names_that_their_author_gave(path: str, name: str) -> None:
     """An early torch tells layers by expressions in place of names."""
-    from qx_plugins.runtimes import exporting
+    from qx_plugins.recipes import exporting
 
     assert exporting._dotted(path) == name
 
@@ -213,7 +214,7 @@ def test_layers_have_the_names_that_their_author_gave(path: str, name: str) -> N
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_what_inductor_cannot_lower_is_unsupported(wrapped: bool) -> None:
     """It is told with the layer; a compiler that fails is not the model's fault, and is told as it is."""
-    from qx_plugins.bfloat16 import Bfloat16
+    from qx_plugins.recipes.bfloat16 import Bfloat16
     from torch._inductor import exc
 
     model: nn.Module = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
@@ -231,7 +232,7 @@ def test_a_summary_of_frames_is_enough_to_name_the_layer() -> None:
     import inspect
     from traceback import FrameSummary
 
-    from qx_plugins.tracing import blamed
+    from qx_plugins.recipes.tracing import blamed
 
     lines, start = inspect.getsourcelines(Branching.forward)
     error = RuntimeError("no branches")
@@ -248,7 +249,7 @@ def test_without_a_compiler_the_row_says_so(monkeypatch: pytest.MonkeyPatch) -> 
     """Where no C++ compiler is on the PATH the config is unavailable, and the reason names what would do."""
     from qx_plugins.configs import inductor_fp32
 
-    from qx.requirements import missing_on_machine
+    from qx.contract.requirements import missing_on_machine
 
     monkeypatch.setenv("PATH", "/nowhere")
     assert missing_on_machine(inductor_fp32.describe()).endswith("g++, clang++")
@@ -259,8 +260,8 @@ def test_torchao_says_which_layers_it_cannot_take() -> None:
     """A model without linear layers, or without one that the kernel takes, is unsupported, with its shape."""
     if pt2e.requires() == ():
         pytest.skip("torchao of this age needs a later torch")
-    from qx_plugins.bfloat16 import Bfloat16
-    from qx_plugins.linears import Kernel, quantized
+    from qx_plugins.recipes.bfloat16 import Bfloat16
+    from qx_plugins.recipes.linears import Kernel, quantized
 
     with pytest.raises(Unsupported, match=r"nn\.Linear alone, and Conv2d has none"):
         quantized(nn.Conv2d(1, 1, 1), None)

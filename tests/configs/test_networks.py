@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from qx import Artifact, Context, Unsupported
-from qx.host import Host
+from qx.host.host import Host
 from qx.worker.state import complete, save
 
 # The exporters, the observers and torch's quantized tensors warn.
@@ -230,7 +230,7 @@ def test_a_fusion_that_changes_the_model_is_unsupported(config: str, tmp_path: P
 
 def test_a_package_with_other_numbers_is_unsupported(tmp_path: Path) -> None:
     """What was compiled is run in the build, on one item and on some, and held to its program."""
-    from qx_plugins.fidelity import hold_compiled, reference
+    from qx_plugins.recipes.fidelity import hold_compiled, reference
 
     model = networks.network("NormAndBranch")
     expected = reference(model, EXAMPLES)

@@ -19,11 +19,11 @@ from torch import nn
 
 from qx import Artifact, Context, Unsupported
 from qx.environment import cpu_numbers
-from qx.host import Host
-from qx.jobs import ServeJob, StoredArtifact
-from qx.manifest import Manifest
-from qx.recording import Recording
-from qx.runner.processes import Processes
+from qx.host.host import Host
+from qx.processes.jobs import ServeJob, StoredArtifact
+from qx.processes.workers import Processes
+from qx.results.recording import Recording
+from qx.storage.manifest import Manifest
 from qx.worker.arrays import Split
 
 # The exporters warn of their own insides.
@@ -340,7 +340,7 @@ def test_a_forward_may_take_any_number_of_inputs(config: str, tmp_path: Path) ->
 def test_weights_are_rounded_to_the_nearest_bfloat16() -> None:
     """As torch rounds them, bit for bit: ties to even, and what is too large to infinity."""
     pytest.importorskip("openvino")
-    from qx_plugins.runtimes.openvino import bfloat16_bits
+    from qx_plugins.runtimes.openvino.converting import bfloat16_bits
 
     generator = np.random.default_rng(0)
     any_bits = generator.integers(0, 2**32, 100_000, dtype=np.uint32)
@@ -414,7 +414,7 @@ def test_an_operator_that_the_runtime_lacks_is_told_by_layer(config: str, tmp_pa
 )
 def test_what_a_quantizer_cannot_do_is_unsupported(error: Exception, told: str | None) -> None:
     """It is told with the layer where the message says; what no model is to blame for is told as it is."""
-    from qx_plugins.runtimes.exporting import CLUMSY, exported, lowering
+    from qx_plugins.recipes.exporting import CLUMSY, exported, lowering
 
     program = exported(nn.Sequential(nn.Linear(4, 4), nn.ReLU()).eval(), (torch.zeros(1, 4),))
     with (
@@ -459,7 +459,7 @@ def test_without_vnni_weights_have_7_bits_and_it_is_told(
     config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where 8-bit products are added up in 16 bits the range is halved, and the artifact's notes say so."""
-    from qx_plugins.runtimes import saturation
+    from qx_plugins.recipes import saturation
 
     assert saturation.saturates() is False or convert(config, Net().eval(), tmp_path).notes
     monkeypatch.setattr(saturation, "cpu_flags", lambda: frozenset({"avx2"}))
@@ -500,7 +500,7 @@ def test_saturation_goes_by_the_flags(
     flags: set[str], expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """x86 without VNNI saturates; a system that does not tell its flags is not guessed about."""
-    from qx_plugins.runtimes import saturation
+    from qx_plugins.recipes import saturation
 
     monkeypatch.setattr(saturation, "cpu_flags", lambda: frozenset(flags))
     assert saturation.saturates() is expected
@@ -513,7 +513,7 @@ def test_nothing_is_reported_to_anybody(config: str) -> None:
     import sys
 
     program = (
-        "from qx_plugins.runtimes.openvino import silence_telemetry; silence_telemetry();"
+        "from qx_plugins.runtimes.openvino.converting import silence_telemetry; silence_telemetry();"
         "import openvino.tools.ovc.telemetry_utils as u; print(u.tm.__name__)"
     )
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -549,7 +549,7 @@ def test_a_network_that_ncnn_computes_wrongly_is_refused(
     config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What its converter got wrong without a word is found by running it: here it is another network's."""
-    from qx_plugins.runtimes import ncnn
+    from qx_plugins.runtimes.ncnn import converting as ncnn
 
     made = ncnn.converted
 
@@ -721,7 +721,7 @@ def test_whether_ncnn_can_treat_a_model_leaves_all_alone(config: str) -> None:
             return self.table(words.clamp_(1, 9)).mean(1)
 
     model, words = Counting().eval(), torch.zeros(1, 8, dtype=torch.long)
-    ncnn = pytest.importorskip("qx_plugins.runtimes.ncnn")
+    ncnn = pytest.importorskip("qx_plugins.runtimes.ncnn.converting")
     inputs, _ = ncnn.tried(model, (words,))
     kept = [one.clone() for one in inputs]
     with TemporaryDirectory() as folder:

@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from qx_plugins import finetuning
-from qx_plugins.calibration import keep, taken
 from qx_plugins.configs import (
     bf16,
     fx_static_int8,
@@ -21,7 +19,9 @@ from qx_plugins.configs import (
     static_int8_per_channel,
     static_int8_per_tensor,
 )
-from qx_plugins.models.cifar_cnn import CifarCNN
+from qx_plugins.networks.cifar_cnn import CifarCNN
+from qx_plugins.recipes import finetuning
+from qx_plugins.recipes.calibration import keep, taken
 from torch import nn
 from torch.ao.quantization import DeQuantStub, QuantStub, fuse_modules
 

@@ -153,7 +153,7 @@ def test_a_weight_of_an_unknown_operator_is_counted_and_named(
 ) -> None:
     """What no reader knows is counted as it is stored, with the operator that takes it."""
     artifact = onnx_graph("SomebodysOwn", "example.org", tmp_path)
-    reader = import_module("qx_plugins.readers.onnx")
+    reader = import_module("qx_plugins.runtimes.onnxruntime.weights")
     # ONNX Runtime does not know the operator, so it cannot say which kernels it would run.
     monkeypatch.setattr(reader, "_kernels", lambda path: {})
     samples = quantized_share.measure(artifact, Context())

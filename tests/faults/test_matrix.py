@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from qx import hookspecs
+from qx.contract import hookspecs
 
 PLACE = Path(__file__).with_name("matrix.py")
 

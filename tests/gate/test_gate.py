@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from qx.analysis import analyse
+from qx.analysis.measurements import analyse
 from qx.comparison import Source, compare
 from qx.errors import UsageError
 from qx.gate import Ruling, decide, read_rules

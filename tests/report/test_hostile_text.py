@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from markdown_it import MarkdownIt
 
-from qx import foreign, results
-from qx.recording import Recording
+from qx import foreign
 from qx.report import markdown
+from qx.results import results_file as results
+from qx.results.recording import Recording
 
 Qx = Callable[..., Any]
 

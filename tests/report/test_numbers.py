@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from qx.records import Metric
-from qx.report import numbers
-from qx.results import Comparison, Measurement
+from qx.contract.records import Metric
+from qx.results import numbers
+from qx.results.results_file import Comparison, Measurement
 
 
 @pytest.mark.parametrize(

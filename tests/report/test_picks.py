@@ -9,8 +9,8 @@ import pytest
 from attrs import evolve
 
 from qx.report import markdown, picks
-from qx.report.tables import View
-from qx.results import Results
+from qx.results.columns import View
+from qx.results.results_file import Results
 
 
 def said(results: Results) -> list[str]:

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from qx.runner.plan import LEAST_WAVES, Measured
-from qx.runner.waves import BudgetTooShort
+from qx.runner.measure.plan import LEAST_WAVES, Measured
+from qx.runner.measure.waves import BudgetTooShort
 
 NAMES = ("first", "second")
 
@@ -35,7 +35,7 @@ def test_a_budget_too_short_for_one_workload_costs_its_own_timings(
     refused: list[str],
 ) -> None:
     """What the others have measured is kept, the reason stands in the results; refused for all, exit 2."""
-    timing = import_module("qx.runner.timing")
+    timing = import_module("qx.runner.measure.timing")
     measure = timing.measure_in_waves
 
     def measure_but_for_some(plan: Any, *others: Any) -> Any:
@@ -77,7 +77,7 @@ def test_a_workload_may_take_of_what_those_to_come_would_have(
     refused: bool,
 ) -> None:
     """Half of 4,000 s is too short for it: it takes what it needs, but no more than three quarters."""
-    waves = import_module("qx.runner.waves")
+    waves = import_module("qx.runner.measure.waves")
     due = needed / LEAST_WAVES / waves.LEAST_ROUNDS
     monkeypatch.setattr(waves, "round_seconds", lambda *given: due)
     plugins = two_workloads(toy, write_plugin)
@@ -110,7 +110,7 @@ def test_no_more_is_taken_than_is_needed_or_allowed(
     budget: float, most: float, seconds: float, granted: float
 ) -> None:
     """What fits leaves the budget as it is; what does not is rounded up, but never over what may be taken."""
-    waves = import_module("qx.runner.waves")
+    waves = import_module("qx.runner.measure.waves")
     plan = SimpleNamespace(most=most, seed=0)
     measured = Measured(budget=budget, waves=1)
     group = waves._Group(plan, (), None, None, measured, None, began=0.0, share=0.5)
@@ -126,7 +126,7 @@ def test_no_more_is_taken_than_is_needed_or_allowed(
 
 def test_shares_of_a_budget() -> None:
     """Each that comes after keeps half of an equal share, whatever those before it took."""
-    timing = import_module("qx.runner.timing")
+    timing = import_module("qx.runner.measure.timing")
     shares = timing._Shares(100.0, 4, left=100.0, to_come=4)
     taken = []
     for _ in range(4):
@@ -144,7 +144,7 @@ def test_shares_of_a_budget() -> None:
 @pytest.mark.parametrize(("needed", "left"), [(27.0, 26.0), (74.0, 60.0), (10.0, 5.0)])
 def test_what_to_give_is_more_than_was_given(needed: float, left: float) -> None:
     """So much that an equal share suffices for each, and more than what was refused in any case."""
-    timing = import_module("qx.runner.timing")
+    timing = import_module("qx.runner.measure.timing")
     shares = timing._Shares(100.0, 2, left=left, to_come=1, needed=needed)
     assert shares.enough > 100
     assert shares.enough >= 2 * needed
@@ -175,7 +175,7 @@ def test_waves_of_one_workload_do_not_hold_up_another(
     def counted_out(tasks: Any, costs: Any, seconds: float) -> Any:
         return dict.fromkeys(tasks, 12 if next(calls) < LEAST_WAVES else 6)
 
-    monkeypatch.setattr(import_module("qx.runner.waves"), "counted_out", counted_out)
+    monkeypatch.setattr(import_module("qx.runner.measure.waves"), "counted_out", counted_out)
     plugins = two_workloads(toy, write_plugin)
     done = qx(
         *("run", "--workload", "first", "--workload", "second", *toy.given(*plugins)),

@@ -14,10 +14,10 @@ import pytest
 from attrs import define, evolve
 
 from qx.cli.display import Lines
-from qx.host import Host
+from qx.host.host import Host
+from qx.processes.workers import Failure, Processes
 from qx.runner.builds import Build, build
 from qx.runner.preparation import Prepared, prepare
-from qx.runner.processes import Failure, Processes
 from qx.runner.request import Request, cell_of
 from qx.runner.settings import Variant, variants
 from qx.worker.arrays import Split

@@ -16,15 +16,15 @@ import pytest
 from attrs import define, field
 
 from qx.cli.display import Lines
-from qx.digests import write_digests
 from qx.errors import PluginError
-from qx.host import Host, Reference
-from qx.jobs import DataJob, Job
+from qx.host.host import Host, Reference
+from qx.processes.jobs import DataJob, Job
+from qx.processes.workers import Processes
 from qx.runner.builds import Build, build
 from qx.runner.preparation import Prepared, prepare
-from qx.runner.processes import Processes
 from qx.runner.request import Request, cell_of
 from qx.runner.settings import variants
+from qx.storage.digests import write_digests
 
 MODULE = """
     from qx import Config, hookimpl

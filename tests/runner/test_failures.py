@@ -14,9 +14,9 @@ from qx.cli import _parser
 from qx.cli.arguments import build_request
 from qx.cli.display import Lines
 from qx.errors import QxError
-from qx.host import Host
+from qx.host.host import Host
+from qx.processes.workers import Processes
 from qx.runner.preparation import prepare
-from qx.runner.processes import Processes
 from qx.runner.request import Request
 
 #: What the ``convert`` of a config does, and how its row ends: outcome, stage, and words of the cause.

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from qx.results import read, schema
-from qx.summary import part
+from qx.results.results_file import read, schema
+from qx.results.summary import part
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qx.runner.groups import grouped
+from qx.runner.measure.groups import grouped
 
 RUNTIME = {"a8": "a32", "a4": "a32", "b8": "b32"}
 

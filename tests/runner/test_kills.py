@@ -19,10 +19,10 @@ import psutil
 import pytest
 from attrs import Factory, define
 
-from qx import results
 from qx.leftovers import SUFFIX
-from qx.recording import Recording
 from qx.report import markdown
+from qx.results import results_file as results
+from qx.results.recording import Recording
 
 MOMENTS = 100 if os.environ.get("QX_SLOW") else 4
 #: Of so many runs one builds all anew.

@@ -10,12 +10,12 @@ from typing import Any
 import psutil
 import pytest
 
-from qx.host import Host, Reference
-from qx.jobs import EvaluateJob, LaunchJob, StoredArtifact
-from qx.recording import Recording
+from qx.host.host import Host, Reference
+from qx.processes.jobs import EvaluateJob, LaunchJob, StoredArtifact
+from qx.processes.workers import Failure, Processes
+from qx.results.recording import Recording
 from qx.runner.blame import Hangs, run_past_metrics
-from qx.runner.plan import Measured
-from qx.runner.processes import Failure, Processes
+from qx.runner.measure.plan import Measured
 from qx.runner.request import references
 
 #: A metric that says in a file, ``log``, that it is measured, and of which cell; and then does something.

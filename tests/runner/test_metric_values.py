@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from qx.recording import Recording, Series
-from qx.records import Metric
+from qx.contract.records import Metric
 from qx.report import markdown, terminal
+from qx.results.recording import Recording, Series
 
 METRIC = """
     import numpy

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from qx import Metric
-from qx.recording import Recording
+from qx.results.recording import Recording
 from qx.runner.evaluation import unpromised
 
 #: A metric of each phase that the built-in ones leave open, each as short as its author would have it.

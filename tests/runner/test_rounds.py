@@ -9,8 +9,8 @@ import random
 import pytest
 
 from qx.environment import cpu_numbers
-from qx.runner import holding, rounds
-from qx.runner.rounds import Task, block_calls, counted_out, in_order, round_seconds, warm_calls
+from qx.runner.measure import holding, rounds
+from qx.runner.measure.rounds import Task, block_calls, counted_out, in_order, round_seconds, warm_calls
 
 SMALL, LARGE = (Task(metric="latency", batch_size=size, key=("latency", size)) for size in (1, 32))
 TIMES = {"toy/a": {1: 0.001, 32: 0.03}, "toy/b": {1: 0.002, 32: 0.06}}

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qx.recompute import differences, recompute
-from qx.recording import Recording
-from qx.results import read
+from qx.analysis.recompute import differences, recompute
+from qx.results.recording import Recording
+from qx.results.results_file import read
 from qx.worker.arrays import Split
 
 CONFIGS = ("fp32_baseline", "dynamic_int8", "static_int8_per_tensor", "static_int8_per_channel")

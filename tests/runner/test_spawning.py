@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 from qx.errors import QxError
-from qx.runner import supervisor
-from qx.runner.spawning import Ending, Process, Supervisor
+from qx.processes import supervisor
+from qx.processes.spawning import Ending, Process, Supervisor
 
 #: Starts a process in a session of its own, whose parent is gone, and writes its process id to a file.
 DAEMON = """
@@ -137,7 +137,7 @@ def test_all_ends_when_the_host_is_killed(tmp_path: Path) -> None:
     host = f"""
         import os, time
         from pathlib import Path
-        from qx.runner.spawning import Supervisor
+        from qx.processes.spawning import Supervisor
 
         supervising = Supervisor(Path("supervisor.log"))
         process = supervising.spawn({command(DAEMON.format(file=str(file)) + "    time.sleep(1000)")!r},

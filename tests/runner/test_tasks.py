@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from qx.tasks import CLASSIFICATION, Labels, task_of
+from qx.contract.tasks import CLASSIFICATION, Labels, task_of
 
 #: Labels of a classifier with three classes.
 CLASSES = Labels(shape=(), dtype="int64", lowest=0, highest=2)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from qx.environment import cpu_numbers
-from qx.recording import Recording
+from qx.results.recording import Recording
 
 #: A metric that kills each launch of one config.
 REAPER = """
@@ -145,9 +145,9 @@ def deaths(
     ]
     with pytest.MonkeyPatch.context() as patch:
         # In one group, however little memory there is.
-        patch.setattr(import_module("qx.runner.timing"), "_room", lambda part, reporter: 9)
+        patch.setattr(import_module("qx.runner.measure.timing"), "_room", lambda part, reporter: 9)
         # Nobody else's processes are killed here for want of memory.
-        patch.setattr(import_module("qx.runner.processes"), "_out_of_memory_kills", lambda: 0)
+        patch.setattr(import_module("qx.processes.workers"), "_out_of_memory_kills", lambda: 0)
         return qx(
             *("run", *toy.arguments(*plugins), "-m", "latency", "-m", "accuracy", "-m", "reaper_pulse"),
             *("-m", "reaper_frail", "-m", "reaper_stillborn", "-m", "bruiser"),
@@ -294,7 +294,7 @@ def test_groups_are_compared_through_the_baseline(
 ) -> None:
     """Cells that memory does not hold at once come in groups, each with the baseline and the control."""
     # As on a machine with memory for three launches.
-    monkeypatch.setattr(import_module("qx.runner.timing"), "_room", lambda part, reporter: 1)
+    monkeypatch.setattr(import_module("qx.runner.measure.timing"), "_room", lambda part, reporter: 1)
     plugins = [toy.config(name) for name in ("first", "second")]
     done = qx(
         *("run", *toy.arguments(*plugins), "-m", "latency", "-m", "rss"),
@@ -324,7 +324,7 @@ def test_a_named_config_brings_its_runtime_baseline(
     qx: Callable[..., Any], toy: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The fp32 config of the same runtime takes part unasked, is said to, and shares every wave."""
-    monkeypatch.setattr(import_module("qx.runner.timing"), "_room", lambda part, reporter: 1)
+    monkeypatch.setattr(import_module("qx.runner.measure.timing"), "_room", lambda part, reporter: 1)
     plugins = [
         toy.config("own_fp32"),
         toy.config("own_int8", record='runtime_baseline="own_fp32"'),

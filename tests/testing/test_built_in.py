@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from qx.host import Host
+from qx.host.host import Host
 from qx.testing import conformance_test
 
 #: One of each kind, and of metrics one of predictions and one of launches. The others follow with

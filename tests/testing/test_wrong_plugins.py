@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from qx.host import Host
+from qx.host.host import Host
 from qx.testing.checking import Checking, open_bench
 from qx.testing.pytest_adapter import given_entry
 from qx.testing.verdicts import checks_of

@@ -32,8 +32,8 @@ from qx import (
     cpu_flags,
     hookimpl,
 )
-from qx.recording import Recording
-from qx.results import schema
+from qx.results.recording import Recording
+from qx.results.results_file import schema
 from qx.testing import Conformance, conformance_test
 from qx.testing.worse import HUNGRY, LATE, NOISY, PADDED, SLOW
 

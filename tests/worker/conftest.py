@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from qx.host import Reference
-from qx.jobs import DataJob
-from qx.runner.processes import Processes
+from qx.host.host import Reference
+from qx.processes.jobs import DataJob
+from qx.processes.workers import Processes
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def mischief(
 ) -> Callable[..., Any]:
     """Have a worker run these statements in a hook of a plugin."""
     # Where other processes are killed for want of memory, that is not told of this one.
-    monkeypatch.setattr(import_module("qx.runner.processes"), "_out_of_memory_kills", lambda: 0)
+    monkeypatch.setattr(import_module("qx.processes.workers"), "_out_of_memory_kills", lambda: 0)
 
     def run(body: str, timeout: float = 300.0, progress: Any = None) -> Any:
         path = write_plugin("mischief", MISCHIEF.format(body=body))

@@ -12,8 +12,8 @@ from typing import Any
 import psutil
 import pytest
 
-from qx.runner.messages import Answer, BadEnd, NotAMessage, Progress, Stage, read_message
-from qx.runner.processes import Failure
+from qx.processes.messages import Answer, BadEnd, NotAMessage, Progress, Stage, read_message
+from qx.processes.workers import Failure
 
 #: A split, as the plugin's hook gives it.
 DATA = "import numpy; return Data(inputs={'x': numpy.ones((2, 1))}, labels=numpy.zeros(2, int))"
@@ -116,7 +116,7 @@ def test_a_line_without_end_is_not_taken_in(
     mischief: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The host takes in no more of a line than a message may have."""
-    monkeypatch.setattr(import_module("qx.runner.messages"), "LONGEST", 1 << 20)
+    monkeypatch.setattr(import_module("qx.processes.messages"), "LONGEST", 1 << 20)
     with pytest.raises(Failure, match="it does not end") as failed:
         mischief(into_every_descriptor(b"a" * (1 << 22)))
     assert failed.value.outcome == "crashed"

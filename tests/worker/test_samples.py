@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from qx.contract.records import Context
 from qx.errors import QxError
-from qx.host import Host
-from qx.records import Context
+from qx.host.host import Host
 from qx.worker.samples import samples_of
 
 METRIC = """

@@ -21,8 +21,8 @@ import pytest
 from attrs import asdict
 
 from qx.errors import DataError, UsageError
-from qx.host import Host, Reference
-from qx.jobs import (
+from qx.host.host import Host, Reference
+from qx.processes.jobs import (
     JOBS,
     BuildJob,
     DataJob,
@@ -40,7 +40,7 @@ from qx.jobs import (
     WatchJob,
     from_json,
 )
-from qx.runner.processes import Failure, Processes
+from qx.processes.workers import Failure, Processes
 from qx.worker.arrays import Split, drawn_over_classes
 
 CONFIGS = ("fp32_baseline", "dynamic_int8", "static_int8_per_tensor", "static_int8_per_channel")
@@ -157,7 +157,7 @@ COMPARE = """
     import numpy, torch
     from qx import Artifact, Context
     from qx_plugins.loaders import torch_eager
-    from qx_plugins.models.cifar_cnn import CifarCNN
+    from qx_plugins.networks.cifar_cnn import CifarCNN
     from qx.worker.arrays import Split
 
     weights, calibration, engine, build = sys.argv[1:]

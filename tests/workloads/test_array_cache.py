@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from qx_plugins.models.array_cache import cached_array
+from qx_plugins.datasets.array_cache import cached_array
 
 from qx.leftovers import sweep
 

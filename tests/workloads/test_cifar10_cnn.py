@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from qx_plugins.models import cifar10_data
-from qx_plugins.models.cifar10_data import BATCHES, CLASSES, FILES
+from qx_plugins.datasets import cifar10 as cifar10_data
+from qx_plugins.datasets.cifar10 import BATCHES, CLASSES, FILES
 from qx_plugins.workloads import cifar10_cnn
 
 from qx import Context, Data, DataError, UsageError

@@ -153,7 +153,7 @@ def test_one_epoch_of_training_learns(test: Data) -> None:
 
     told: list[float] = []
     few = Data(inputs={"tokens": test.inputs["tokens"][:2560]}, labels=test.labels[:2560])
-    from qx_plugins.models.training import train_token_classifier
+    from qx_plugins.networks.training import train_token_classifier
 
     torch.manual_seed(0)
     model = train_token_classifier(

@@ -264,9 +264,9 @@ def test_configs_for_linear_layers_refuse_what_they_cannot_take_at_once() -> Non
 
 def test_what_a_model_keeps_of_its_first_call_does_not_have_it_refused(place: Path, tmp_path: Path) -> None:
     """A tensor that it makes once, and changes later, is one that can be changed in an export too."""
-    from qx.host import Host
-    from qx.jobs import InspectJob
-    from qx.runner.processes import Processes
+    from qx.host.host import Host
+    from qx.processes.jobs import InspectJob
+    from qx.processes.workers import Processes
 
     host = Host.discover()
     workload, config = (
@@ -289,7 +289,7 @@ def test_a_crop_that_is_given_stands_before_that_of_the_metadata(
     place: Path, target: str, given: float, crop: float
 ) -> None:
     """Also where mean and standard deviation are given; without either it is 0.875."""
-    from qx_plugins.models.fitted_images import load_fitted
+    from qx_plugins.datasets.fitted_images import load_fitted
     from qx_plugins.workloads import own_model
 
     from qx import Context
@@ -314,7 +314,7 @@ def test_a_crop_that_is_given_stands_before_that_of_the_metadata(
 
 def test_training_images_are_decoded_when_they_are_asked_for(place: Path) -> None:
     """One that is damaged is told when it is drawn; until then the others are as they would be anyway."""
-    from qx_plugins.models.fitted_images import load_fitted
+    from qx_plugins.datasets.fitted_images import load_fitted
 
     from qx import Data, DataError
 

@@ -1,0 +1,37 @@
+"""Linear weights stored in int8, activations quantized at each call from the range of that very batch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qx import Config, Unsupported, hookimpl
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@hookimpl
+def describe() -> Config:
+    return Config(
+        name="dynamic_int8",
+        summary="Linear layers with int8 weights, activations quantized at run time; no calibration.",
+    )
+
+
+@hookimpl
+def can_treat(model: nn.Module) -> None:
+    import torch
+
+    from qx_plugins.recipes.tracing import check_python
+
+    if not any(type(layer) is torch.nn.Linear for layer in model.modules()):
+        check_python(model)
+        raise Unsupported(f"{type(model).__name__} has no linear layer, and this config quantizes no other")
+
+
+@hookimpl
+def convert(model: nn.Module) -> nn.Module:
+    import torch
+    from torch.ao.quantization import quantize_dynamic
+
+    return quantize_dynamic(model, {torch.nn.Linear}, dtype=torch.qint8, inplace=True)

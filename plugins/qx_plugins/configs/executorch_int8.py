@@ -1,0 +1,60 @@
+"""Convolutions and linear layers in int8 by PT2E and XNNPACK's quantizer, served by ExecuTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from qx import Artifact, Config, Context, hookimpl
+from qx_plugins.recipes import treatable
+from qx_plugins.recipes.calibration import keep, observe, taken
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+    from torch.export import ExportedProgram
+
+    from qx.contract.records import Arrays
+    from qx_plugins.recipes.fidelity import Reference
+
+
+@hookimpl
+def describe() -> Config:
+    return Config(
+        name="executorch_int8",
+        summary="Static int8, calibrated, one scale for each output channel; ExecuTorch with XNNPACK.",
+        requires=("executorch>=1.0", "torchao>=0.14"),
+        extra="executorch",
+        calibration=True,
+        runtime_baseline="executorch_fp32",
+    )
+
+
+can_treat = treatable.by_export
+
+
+@hookimpl
+def calibrate(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
+    return keep(model, batches)
+
+
+@hookimpl
+def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
+    from qx_plugins.recipes.fidelity import hold
+    from qx_plugins.runtimes.executorch.converting import artifact
+
+    batches = taken(model)
+
+    def quantize(program: ExportedProgram, expected: Reference) -> nn.Module:
+        from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
+            XNNPACKQuantizer,
+            get_symmetric_quantization_config,
+        )
+        from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+        quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
+        prepared = prepare_pt2e(program.module(), quantizer)
+        hold(expected, prepared, "folding normalization into weights")
+        return convert_pt2e(observe(prepared, batches))
+
+    return artifact(model, example_inputs, context, quantize)

@@ -1,0 +1,97 @@
+"""Static int8 by tracing the model with torch.fx: for models without stubs and without ``fuse_model``."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from qx import Config, Context, hookimpl
+from qx_plugins.recipes.calibration import keep, observe, taken, tensors
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from qx.contract.records import Arrays
+
+
+@hookimpl
+def describe() -> Config:
+    return Config(
+        name="fx_static_int8",
+        summary="Static int8 by torch.fx, calibrated; needs no stubs; weights per channel.",
+        calibration=True,
+    )
+
+
+@hookimpl
+def can_treat(model: nn.Module) -> None:
+    import torch
+
+    from qx_plugins.recipes.tracing import blaming, check_python
+
+    check_python(model)
+    with blaming(model, "torch.fx"):
+        torch.fx.symbolic_trace(model)
+
+
+@hookimpl
+def prepare_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> nn.Module:
+    from torch.ao.quantization import (
+        QConfig,
+        default_observer,
+        default_per_channel_weight_observer,
+        get_default_qconfig_mapping,
+    )
+    from torch.ao.quantization.quantize_fx import prepare_fx
+
+    from qx_plugins.recipes.fidelity import expected_in_build, hold
+    from qx_plugins.recipes.fusing import fusible
+    from qx_plugins.recipes.tracing import blaming
+    from qx_plugins.runtimes.torch_eager.kernels import WRONG_KERNELS
+
+    # The mapping knows the operators whose range is fixed (sigmoid, softmax); all others are observed as in
+    # static_int8_per_channel.
+    recipe = QConfig(activation=default_observer, weight=default_per_channel_weight_observer)
+    mapping = get_default_qconfig_mapping(context.engine).set_global(recipe)
+    for operation in WRONG_KERNELS:
+        mapping.set_object_type(operation, None)
+    expected = expected_in_build(model.eval(), example_inputs, context)
+    with blaming(model, "torch.fx"):
+        prepared = prepare_fx(fusible(model), mapping, example_inputs)
+    if expected is not None:
+        hold(expected, prepared, "torch.fx: fusing layers")
+    return prepared
+
+
+@hookimpl
+def calibrate(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
+    return keep(observe(model, batches), batches)
+
+
+@hookimpl
+def convert(model: nn.Module) -> nn.Module:
+    from torch.ao.quantization.quantize_fx import convert_fx
+
+    from qx_plugins.recipes.tracing import blaming
+    from qx_plugins.runtimes.torch_eager.converting import proven
+
+    batches = taken(model)
+    observed = copy.deepcopy(model) if batches else None
+    with blaming(model, "torch.fx"):
+        result = proven(convert_fx(model), batches)
+    if observed is not None:
+        _hold_to_reference(observed, result, batches[0])
+    return result
+
+
+def _hold_to_reference(observed: nn.Module, result: nn.Module, batch: Arrays) -> None:
+    """Raise ``Unsupported`` where 8-bit kernels give something else than the same steps in floats."""
+    from torch.ao.quantization.quantize_fx import convert_to_reference_fx
+
+    from qx_plugins.recipes.fidelity import ITEMS, Reference, answers, hold_compiled
+
+    inputs = tensors({name: array[:ITEMS] for name, array in batch.items()})
+    expected = Reference(inputs, answers(observed, inputs))
+    hold_compiled(expected, convert_to_reference_fx(observed), result, "converted by torch.fx, the model")

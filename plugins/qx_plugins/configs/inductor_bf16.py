@@ -1,0 +1,35 @@
+"""Weights and arithmetic in bfloat16, compiled ahead of time by Inductor."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qx import Artifact, Config, Context, hookimpl
+from qx_plugins.recipes import treatable
+from qx_plugins.runtimes.aot_inductor.compiling import COMPILERS, compiled, exported
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+@hookimpl
+def describe() -> Config:
+    return Config(
+        name="inductor_bf16",
+        summary="bfloat16, compiled by Inductor; no calibration. Slow without avx512_bf16 or amx_bf16.",
+        programs=COMPILERS,
+        runtime_baseline="inductor_fp32",
+    )
+
+
+can_treat = treatable.by_export
+
+
+@hookimpl
+def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
+    from qx_plugins.recipes.bfloat16 import Bfloat16
+    from qx_plugins.recipes.fidelity import reference
+
+    expected = reference(model, example_inputs)
+    return compiled(exported(Bfloat16(model), example_inputs), context.folder, expected)

@@ -1,0 +1,48 @@
+"""Static int8 on the exported graph (PT2E with X86InductorQuantizer), compiled ahead of time by Inductor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from qx import Artifact, Config, Context, hookimpl
+from qx_plugins.recipes import pt2e, treatable
+from qx_plugins.recipes.calibration import observe
+from qx_plugins.runtimes.aot_inductor.compiling import COMPILERS
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from qx.contract.records import Arrays
+
+
+@hookimpl
+def describe() -> Config:
+    return Config(
+        name="inductor_int8",
+        summary="Static int8 on the exported graph, calibrated, compiled by Inductor; weights per channel.",
+        requires=pt2e.requires(),
+        extra="torchao",
+        programs=COMPILERS,
+        calibration=True,
+        runtime_baseline="inductor_fp32",
+    )
+
+
+can_treat = treatable.by_export
+
+
+@hookimpl
+def prepare_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> nn.Module:
+    return pt2e.prepared(model, example_inputs)
+
+
+@hookimpl
+def calibrate(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
+    return observe(model, batches)
+
+
+@hookimpl
+def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
+    return pt2e.artifact(model, example_inputs, context.folder)

@@ -1,0 +1,52 @@
+"""As ``inductor_int8``, with weights that were fine-tuned with the rounding in sight."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from qx import Artifact, Config, Context, hookimpl
+from qx_plugins.recipes import pt2e, treatable
+from qx_plugins.recipes.training_options import OPTIONS
+from qx_plugins.runtimes.aot_inductor.compiling import COMPILERS
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from qx.contract.records import Arrays
+
+
+@hookimpl
+def describe() -> Config:
+    return Config(
+        name="inductor_int8_qat",
+        summary="Static int8 on the exported graph, fine-tuned for an epoch, compiled by Inductor.",
+        requires=pt2e.requires(),
+        extra="torchao",
+        programs=COMPILERS,
+        training=True,
+        options=OPTIONS,
+        runtime_baseline="inductor_fp32",
+    )
+
+
+can_treat = treatable.by_export
+
+
+@hookimpl
+def prepare_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> nn.Module:
+    return pt2e.prepared(model, example_inputs, training=True)
+
+
+@hookimpl
+def calibrate(model: nn.Module, batches: Sequence[Arrays], context: Context) -> nn.Module:
+    from qx_plugins.recipes.finetuning import fine_tune
+
+    modes = pt2e.library()
+    return fine_tune(model, batches, context, to_eval=modes.to_eval, freeze_normalisation=modes.to_eval)
+
+
+@hookimpl
+def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
+    return pt2e.artifact(model, example_inputs, context.folder)

@@ -1,0 +1,33 @@
+"""Weights stored in half precision, arithmetic in single precision, served by ncnn; no calibration."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qx import Artifact, Config, Context, hookimpl
+from qx_plugins.recipes import treatable
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+@hookimpl
+def describe() -> Config:
+    return Config(
+        name="ncnn_fp16",
+        summary="Weights stored in half precision, in ncnn; arithmetic in single precision, no calibration.",
+        requires=("ncnn>=1.0.20250503", "pnnx>=20250530"),
+        extra="ncnn",
+        runtime_baseline="ncnn_fp32",
+    )
+
+
+can_treat = treatable.by_pnnx
+
+
+@hookimpl
+def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
+    from qx_plugins.runtimes.ncnn.converting import artifact
+
+    return artifact(model, example_inputs, context, half=True)

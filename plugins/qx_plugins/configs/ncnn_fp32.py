@@ -1,0 +1,33 @@
+"""The trained model in IEEE single precision, served by ncnn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qx import Artifact, Config, Context, hookimpl
+from qx_plugins.recipes import treatable
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+@hookimpl
+def describe() -> Config:
+    return Config(
+        name="ncnn_fp32",
+        summary="The trained model in single precision, in ncnn: what the runtime itself gains.",
+        requires=("ncnn>=1.0.20250503", "pnnx>=20250530"),
+        extra="ncnn",
+        counterpart="fp32_baseline",
+    )
+
+
+can_treat = treatable.by_pnnx
+
+
+@hookimpl
+def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
+    from qx_plugins.runtimes.ncnn.converting import artifact
+
+    return artifact(model, example_inputs, context)

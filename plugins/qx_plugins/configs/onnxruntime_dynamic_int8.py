@@ -1,0 +1,49 @@
+"""Linear weights in int8, activations quantized at each call from the range of that batch; ONNX Runtime."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qx import Artifact, Config, Context, hookimpl
+from qx_plugins.recipes import treatable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import torch
+    from torch import nn
+
+
+@hookimpl
+def describe() -> Config:
+    return Config(
+        name="onnxruntime_dynamic_int8",
+        summary="Linear layers with int8 weights, activations quantized at run time, in ONNX Runtime.",
+        requires=("onnxruntime>=1.20", "onnx>=1.17", "onnxscript>=0.3"),
+        extra="onnxruntime",
+        runtime_baseline="onnxruntime_fp32",
+        counterpart="dynamic_int8",
+    )
+
+
+can_treat = treatable.by_linears_and_export
+
+
+@hookimpl
+def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    from qx_plugins.recipes.saturation import saturates
+    from qx_plugins.runtimes.onnxruntime.converting import artifact
+
+    def quantize(source: Path, target: Path) -> None:
+        quantize_dynamic(
+            str(source),
+            str(target),
+            # As in torch: convolutions are left alone.
+            op_types_to_quantize=["MatMul", "Gemm"],
+            weight_type=QuantType.QInt8,
+            reduce_range=saturates(),
+        )
+
+    return artifact(model, example_inputs, context, quantize)

@@ -1,0 +1,44 @@
+"""Convolutions and linear layers in int8, one scale for all weights of a layer; ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from qx import Artifact, Config, Context, hookimpl
+from qx_plugins.recipes import treatable
+from qx_plugins.recipes.calibration import keep
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from qx.contract.records import Arrays
+
+
+@hookimpl
+def describe() -> Config:
+    return Config(
+        name="onnxruntime_static_int8_per_tensor",
+        summary="Static int8, calibrated, in ONNX Runtime; one scale for each weight tensor.",
+        requires=("onnxruntime>=1.20", "onnx>=1.17", "onnxscript>=0.3"),
+        extra="onnxruntime",
+        calibration=True,
+        runtime_baseline="onnxruntime_fp32",
+        counterpart="static_int8_per_tensor",
+    )
+
+
+can_treat = treatable.by_export
+
+
+@hookimpl
+def calibrate(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
+    return keep(model, batches)
+
+
+@hookimpl
+def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
+    from qx_plugins.runtimes.onnxruntime.converting import static_artifact
+
+    return static_artifact(model, example_inputs, context, per_channel=False)

@@ -1,0 +1,34 @@
+"""Weights and arithmetic in bfloat16, served by OpenVINO; no calibration."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qx import Artifact, Config, Context, cpu_flags, hookimpl
+from qx_plugins.recipes import treatable
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+@hookimpl
+def describe() -> Config:
+    return Config(
+        name="openvino_bf16",
+        summary="Weights and arithmetic in bfloat16, in OpenVINO; no calibration.",
+        requires=("openvino>=2024.6",),
+        extra="openvino",
+        instruction_sets=("bf16",) if "asimd" in cpu_flags() else ("avx512_bf16",),
+        runtime_baseline="openvino_fp32",
+    )
+
+
+can_treat = treatable.by_export
+
+
+@hookimpl
+def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
+    from qx_plugins.runtimes.openvino.converting import artifact, halved
+
+    return artifact(model, example_inputs, context, halved, precision="bf16")

@@ -1,0 +1,68 @@
+"""Convolutions and linear layers in int8 by NNCF's post-training quantization, served by OpenVINO."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from qx import Artifact, Config, Context, hookimpl
+from qx_plugins.recipes import treatable
+from qx_plugins.recipes.calibration import keep, taken
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from qx.contract.records import Arrays
+
+
+@hookimpl
+def describe() -> Config:
+    return Config(
+        name="openvino_int8",
+        summary="Static int8 by NNCF, calibrated, biases corrected, in OpenVINO.",
+        requires=("openvino>=2024.6", "nncf>=2.14"),
+        extra="openvino",
+        calibration=True,
+        runtime_baseline="openvino_fp32",
+    )
+
+
+can_treat = treatable.by_export
+
+
+@hookimpl
+def calibrate(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
+    return keep(model, batches)
+
+
+@hookimpl
+def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
+    from qx_plugins.recipes.exporting import CLUMSY, lowering
+    from qx_plugins.recipes.saturation import SEVEN_BITS, saturates
+    from qx_plugins.runtimes.openvino.converting import artifact
+
+    # An image at a time: NNCF takes statistics of each, whatever the size of the batches.
+    images = [
+        [array[index : index + 1] for array in batch.values()]
+        for batch in taken(model)
+        for index in range(len(next(iter(batch.values()))))
+    ]
+
+    def quantize(converted: Any) -> Any:
+        import nncf
+        from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
+
+        with lowering(None, "cannot be quantized by NNCF", blameless=CLUMSY):
+            return nncf.quantize(
+                converted,
+                nncf.Dataset(images),
+                subset_size=len(images),
+                fast_bias_correction=True,
+                advanced_parameters=AdvancedQuantizationParameters(
+                    overflow_fix=OverflowFix.ENABLE if saturates() else OverflowFix.DISABLE
+                ),
+            )
+
+    notes = (SEVEN_BITS,) if saturates() else ()
+    return artifact(model, example_inputs, context, quantize, notes=notes)

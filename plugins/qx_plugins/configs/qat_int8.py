@@ -1,0 +1,48 @@
+"""Static int8 whose weights were fine-tuned with the rounding in sight; weights per channel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from qx import Config, Context, hookimpl
+from qx_plugins.recipes.calibration import keep
+from qx_plugins.recipes.training_options import OPTIONS
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from qx.contract.records import Arrays
+
+
+@hookimpl
+def describe() -> Config:
+    return Config(
+        name="qat_int8",
+        summary="Static int8, fine-tuned for an epoch with fake quantization; weights per channel.",
+        training=True,
+        quantizable=True,
+        options=OPTIONS,
+    )
+
+
+@hookimpl
+def prepare_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> nn.Module:
+    from qx_plugins.runtimes.torch_eager.converting import prepare_for_training
+
+    return prepare_for_training(model, example_inputs, context)
+
+
+@hookimpl
+def calibrate(model: nn.Module, batches: Sequence[Arrays], context: Context) -> nn.Module:
+    from qx_plugins.recipes.finetuning import fine_tune
+
+    return keep(fine_tune(model, batches, context), batches)
+
+
+@hookimpl
+def convert(model: nn.Module) -> nn.Module:
+    from qx_plugins.runtimes.torch_eager.converting import converted
+
+    return converted(model)

@@ -1,0 +1,48 @@
+"""As ``static_int8_per_channel``, with ranges of activations that may clip outliers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from qx import Config, Context, hookimpl
+from qx_plugins.recipes.calibration import keep, observe
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from qx.contract.records import Arrays
+
+
+@hookimpl
+def describe() -> Config:
+    return Config(
+        name="static_int8_histogram",
+        summary="Static int8, calibrated by histograms: ranges of least squared error; weights per channel.",
+        calibration=True,
+        quantizable=True,
+    )
+
+
+@hookimpl
+def prepare_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> nn.Module:
+    from torch.ao.quantization import default_histogram_observer, default_per_channel_weight_observer
+
+    from qx_plugins.runtimes.torch_eager.converting import prepare_static
+
+    return prepare_static(
+        model, example_inputs, context, default_per_channel_weight_observer, default_histogram_observer
+    )
+
+
+@hookimpl
+def calibrate(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
+    return keep(observe(model, batches), batches)
+
+
+@hookimpl
+def convert(model: nn.Module) -> nn.Module:
+    from qx_plugins.runtimes.torch_eager.converting import converted
+
+    return converted(model)

@@ -1,0 +1,74 @@
+"""Weights of linear layers in 4 bits by torchao, all arithmetic in bfloat16; compiled by Inductor."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qx import Artifact, Config, Context, Option, Unsupported, hookimpl
+from qx_plugins.recipes import treatable
+from qx_plugins.recipes.pt2e import TORCHAO
+from qx_plugins.runtimes.aot_inductor.compiling import COMPILERS, compiled, exported
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from qx_plugins.recipes.linears import Kernel
+
+#: The kernel computes so many outputs at once.
+OUTPUTS = 16
+#: All are multiples of the first: what cannot be cut into groups of that size cannot be cut into larger ones.
+GROUP_SIZES = (32, 64, 128, 256)
+
+
+@hookimpl
+def describe() -> Config:
+    return Config(
+        name="torchao_int4_weight_only",
+        summary="torchao: weights of linear layers in 4 bits, arithmetic in bfloat16; compiled by Inductor.",
+        requires=TORCHAO,
+        extra="torchao",
+        programs=COMPILERS,
+        options=(
+            Option(
+                name="group_size",
+                default=GROUP_SIZES[0],
+                choices=GROUP_SIZES,
+                help="Weights of a row that share a scale and a zero point.",
+            ),
+        ),
+        runtime_baseline="inductor_fp32",
+    )
+
+
+@hookimpl
+def can_treat(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> None:
+    from qx_plugins.recipes.linears import check
+
+    check(model, _kernel(GROUP_SIZES[0]))
+    treatable.by_export(model, example_inputs)
+
+
+@hookimpl
+def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
+    from qx_plugins.recipes.bfloat16 import Bfloat16
+    from qx_plugins.recipes.fidelity import reference
+    from qx_plugins.recipes.linears import quantized
+
+    expected = reference(model, example_inputs)
+    try:
+        from torchao.prototype.quantization.int4 import PrototypeInt4WeightOnlyConfig
+    except ImportError as error:
+        raise Unsupported(f"this version of torchao has no 4-bit weights for CPUs: {error}") from error
+    size = context.options["group_size"]
+    model = quantized(Bfloat16(model), PrototypeInt4WeightOnlyConfig(group_size=size), _kernel(size))
+    return compiled(exported(model, example_inputs), context.folder, expected)
+
+
+def _kernel(size: int) -> Kernel:
+    from qx_plugins.recipes.linears import Kernel
+
+    return Kernel(
+        lambda one: one.in_features % size == 0 and one.out_features % OUTPUTS == 0,
+        f"whose inputs are a multiple of {size} and whose outputs are one of {OUTPUTS}",
+    )

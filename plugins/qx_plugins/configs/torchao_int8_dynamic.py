@@ -1,0 +1,41 @@
+"""Linear layers in int8 by torchao, activations quantized at each call, row by row; compiled by Inductor."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qx import Artifact, Config, Context, hookimpl
+from qx_plugins.recipes import treatable
+from qx_plugins.recipes.pt2e import TORCHAO
+from qx_plugins.runtimes.aot_inductor.compiling import COMPILERS, compiled, exported
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+@hookimpl
+def describe() -> Config:
+    return Config(
+        name="torchao_int8_dynamic",
+        summary="torchao: linear layers in int8, activations quantized at run time; compiled by Inductor.",
+        requires=TORCHAO,
+        extra="torchao",
+        programs=COMPILERS,
+        runtime_baseline="inductor_fp32",
+    )
+
+
+can_treat = treatable.by_linears_and_export
+
+
+@hookimpl
+def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
+    from torchao.quantization import Int8DynamicActivationInt8WeightConfig
+
+    from qx_plugins.recipes.fidelity import reference
+    from qx_plugins.recipes.linears import quantized
+
+    expected = reference(model, example_inputs)
+    model = quantized(model, Int8DynamicActivationInt8WeightConfig())
+    return compiled(exported(model, example_inputs), context.folder, expected)

@@ -1,0 +1,43 @@
+"""Weights of linear layers in int8 by torchao, all arithmetic in bfloat16; compiled by Inductor."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qx import Artifact, Config, Context, hookimpl
+from qx_plugins.recipes import treatable
+from qx_plugins.recipes.pt2e import TORCHAO
+from qx_plugins.runtimes.aot_inductor.compiling import COMPILERS, compiled, exported
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+@hookimpl
+def describe() -> Config:
+    return Config(
+        name="torchao_int8_weight_only",
+        summary="torchao: weights of linear layers in int8, arithmetic in bfloat16; compiled by Inductor.",
+        requires=TORCHAO,
+        extra="torchao",
+        programs=COMPILERS,
+        runtime_baseline="inductor_fp32",
+    )
+
+
+can_treat = treatable.by_linears_and_export
+
+
+@hookimpl
+def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
+    from torchao.quantization import Int8WeightOnlyConfig
+
+    from qx_plugins.recipes.bfloat16 import Bfloat16
+    from qx_plugins.recipes.fidelity import reference
+    from qx_plugins.recipes.linears import quantized
+
+    expected = reference(model, example_inputs)
+    # torch's kernel for int8 weights takes bfloat16: in fp32 they would be unpacked to fp32 at each call.
+    model = quantized(Bfloat16(model), Int8WeightOnlyConfig())
+    return compiled(exported(model, example_inputs), context.folder, expected, freezing=False)

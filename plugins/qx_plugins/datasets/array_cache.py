@@ -1,0 +1,105 @@
+"""Arrays that are costly to make, kept as files between runs.
+
+A file is an ``.npy`` file with the SHA-256 of it at its end: one that was damaged is not taken for the array.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import shutil
+import stat
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from qx import DataError
+from qx_plugins.datasets.half_made import half_made_folder
+
+#: Bytes of a SHA-256, and bytes that are read at a time.
+DIGEST, CHUNK = 32, 1 << 20
+
+
+def file_identity(name: str, status: os.stat_result) -> str:
+    """What tells a file from its earlier self, without reading it."""
+    # The time of change too: archives give back to a file the time of modification that it had before.
+    return f"{name}\0{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
+
+
+def cached_array(
+    cache: Path | None,
+    name: str,
+    *,
+    origin: Path,
+    identities: Iterable[str],
+    make: Callable[[], np.ndarray],
+) -> np.ndarray:
+    """Give the array that ``make`` makes, memory-mapped from the folder ``cache`` where it was made before.
+
+    It is made anew when ``identities``, of the files under ``origin`` that it is made from, have changed, or
+    when its file was damaged, and takes the place of the one before. Without a cache nothing is kept. Raises
+    ``DataError`` where the array cannot be written, and then leaves nothing of it behind.
+    """
+    if cache is None:
+        return make()
+    place = hashlib.blake2b(os.fsencode(origin.resolve()), digest_size=6).hexdigest()
+    fingerprint = hashlib.blake2b(
+        "\0\0".join(identities).encode("utf-8", "surrogateescape"), digest_size=12
+    ).hexdigest()
+    path = cache / f"{name}-{place}-{fingerprint}.npy"
+    if _is_whole(path):
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    array = make()
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        _write(array, path)
+    except OSError as error:
+        raise DataError(
+            f"{cache}: cannot keep the decoded images there ({array.nbytes / 1e6:.1f} MB): "
+            f"{error.strerror or error}; make room, or take another cache folder"
+        ) from error
+    for other in cache.glob(f"{name}-{place}-*.npy"):
+        if other != path:
+            with suppress(OSError):
+                other.unlink()
+    return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether this is a regular file that ends with the digest of all that comes before."""
+    try:
+        # A pipe would be waited for.
+        if not stat.S_ISREG(path.lstat().st_mode):
+            return False
+        with path.open("rb") as file:
+            left = os.fstat(file.fileno()).st_size - DIGEST
+            state = hashlib.sha256()
+            while left > 0 and (received := file.read(min(left, CHUNK))):
+                state.update(received)
+                left -= len(received)
+            return left == 0 and file.read() == state.digest()
+    except OSError:
+        return False
+
+
+def _write(array: np.ndarray, path: Path) -> None:
+    """Write the file whole or not at all: readers, and a run after a crash, never see half of it."""
+    with half_made_folder(path.parent) as folder:
+        draft = folder / path.name
+        with draft.open("wb") as file:
+            # Not numpy.save: on a full disk it raises an error that does not say so.
+            header = io.BytesIO()
+            np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
+            state = hashlib.sha256()
+            for part in (header.getbuffer(), np.ascontiguousarray(array).reshape(-1).view(np.uint8).data):
+                state.update(part)
+                file.write(part)
+            file.write(state.digest())
+            file.flush()
+            os.fsync(file.fileno())
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        os.replace(draft, path)

@@ -1,0 +1,236 @@
+"""Reading of CIFAR-10 in either of two layouts, recognised by what is there.
+
+- torchvision's: a folder ``cifar-10-batches-py`` of pickled batches (or the archive that it comes in);
+- a tree ``{train,test}/<class>/<image>``, see :mod:`qx_plugins.datasets.image_folder`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import socket
+import urllib.request
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from qx import Data, DataError
+from qx_plugins.datasets import image_folder
+from qx_plugins.datasets.array_cache import cached_array, file_identity
+from qx_plugins.datasets.half_made import half_made_folder
+from qx_plugins.datasets.images import NormalisedImages
+
+#: In the order of the labels, which is that of the alphabet.
+CLASSES: tuple[str, ...] = (
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)
+SIDE = 32
+#: Of the training images, per channel: the usual figures, and those that the weights were trained with.
+MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+
+BATCHES, ARCHIVE = "cifar-10-batches-py", "cifar-10-python.tar.gz"
+#: As in torchvision, which downloads it.
+URL = f"https://www.cs.toronto.edu/~kriz/{ARCHIVE}"
+FILES = (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch", "batches.meta")
+HOW = f"with --data DIR or QX_DATA: a folder that holds torchvision's '{BATCHES}', or {image_folder.LAYOUT}"
+_TIMEOUT_SECONDS = 15.0
+_RECORD = np.dtype([("image", np.uint8, (SIDE, SIDE, 3)), ("label", np.uint8)])
+
+
+def load_cifar10(
+    split: str,
+    *,
+    data: Path | None,
+    cache: Path | None,
+    offline: bool,
+    progress: Callable[[float, str], None],
+) -> Data:
+    """Give a split from the folder ``data``, or without one from ``cache``, downloaded into it if need be.
+
+    ``inputs["image"]`` is float32 ``[n, 3, 32, 32]``, normalised as it is indexed; ``labels`` int64 ``[n]``.
+    Raises ``DataError`` where the data are missing, incomplete or damaged.
+    """
+    root = data if data is not None else _downloaded(cache, offline=offline, progress=progress)
+    layout = _layout(root)
+    if layout == ARCHIVE:
+        root, layout = _unpacked(root / ARCHIVE, cache, progress), BATCHES
+    if layout == BATCHES:
+        pixels, labels = _read_batches(root, split, cache)
+        classes, source = CLASSES, "CIFAR-10"
+    else:
+        classes = image_folder.class_names(root, expected=len(CLASSES))
+        tree = image_folder.read_split(root, split, classes, side=SIDE, cache=cache, progress=progress)
+        pixels, labels = tree.pixels, tree.labels
+        source = _tree_source(root, classes, tree.suffixes)
+    images = NormalisedImages(pixels, mean=MEAN, std=STD)
+    return Data(inputs={"image": images}, labels=labels, classes=classes, source=source)
+
+
+def _layout(root: Path) -> str:
+    """What the folder holds: ``BATCHES``, ``ARCHIVE`` or ``"tree"``."""
+    try:
+        names = set(os.listdir(root))
+    except OSError as error:
+        raise DataError(f"{root} cannot be read: {error.strerror}; give CIFAR-10 {HOW}") from error
+    tree = not names.isdisjoint(image_folder.SPLITS)
+    if BATCHES in names and tree:
+        raise DataError(
+            f"{root} holds both '{BATCHES}' and {image_folder.LAYOUT}; give a folder with one of them"
+        )
+    if BATCHES in names:
+        return BATCHES
+    if tree:
+        return "tree"
+    if ARCHIVE in names:
+        return ARCHIVE
+    state = "holds no CIFAR-10" if names else "is empty"
+    raise DataError(f"{root} {state}; give CIFAR-10 {HOW}")
+
+
+def _tree_source(root: Path, classes: tuple[str, ...], suffixes: frozenset[str]) -> str:
+    if classes != CLASSES:
+        return root.resolve().name
+    if suffixes <= {"jpg", "jpeg"}:
+        return "CIFAR-10, JPEG copy"
+    return f"CIFAR-10, {root.resolve().name}"
+
+
+# torchvision's layout -----------------------------------------------------------------------------
+
+
+def _read_batches(root: Path, split: str, cache: Path | None) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels uint8 ``[n, 32, 32, 3]`` and labels int64 ``[n]``; later readings need no torchvision."""
+    folder = root / BATCHES
+    missing = [name for name in FILES if not (folder / name).is_file()]
+    if missing:
+        raise DataError(
+            f"{folder} lacks {', '.join(missing)}; remove the folder, then unpack or download CIFAR-10 anew"
+        )
+    records = cached_array(
+        cache,
+        f"batches-{split}",
+        origin=root,
+        identities=[file_identity(name, (folder / name).stat()) for name in FILES],
+        make=lambda: _read_checked(root, split),
+    )
+    return records["image"], records["label"].astype(np.int64)
+
+
+def _read_checked(root: Path, split: str) -> np.ndarray:
+    from torchvision.datasets import CIFAR10
+    from torchvision.datasets.utils import check_integrity
+
+    folder = root / BATCHES
+    sums = {**dict(CIFAR10.train_list + CIFAR10.test_list), CIFAR10.meta["filename"]: CIFAR10.meta["md5"]}
+    # The batches are pickles, which could run any code: nothing is unpickled before every sum is right.
+    damaged = [name for name in FILES if not check_integrity(folder / name, sums[name])]
+    if damaged:
+        raise DataError(
+            f"{folder}: {', '.join(damaged)} damaged (not the MD5 sum that torchvision knows); "
+            "remove the folder, then unpack or download CIFAR-10 anew"
+        )
+    with _torchvision_quiet():
+        dataset = CIFAR10(root, train=split == "train")
+    records = np.empty(len(dataset.data), dtype=_RECORD)
+    records["image"] = dataset.data
+    records["label"] = dataset.targets
+    return records
+
+
+def _downloaded(cache: Path | None, *, offline: bool, progress: Callable[[float, str], None]) -> Path:
+    """The folder in the cache where CIFAR-10 is, after a download if nothing is there."""
+    if cache is None:
+        raise DataError(
+            f"no folder was named where CIFAR-10 is, and there is no cache to keep it in; give it {HOW}"
+        )
+    root = cache / "cifar10"
+    if root.is_dir() and any(root.iterdir()):
+        return root
+    if offline:
+        raise DataError(f"CIFAR-10 is not in {root}, and nothing may be downloaded; give it {HOW}")
+
+    def fetch(folder: str) -> None:
+        from torchvision.datasets import CIFAR10
+
+        CIFAR10(folder, download=True)
+
+    try:
+        # That the server cannot be reached is told before the seconds that importing torchvision takes.
+        request = urllib.request.Request(URL, method="HEAD")
+        urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS).close()  # noqa: S310 - ours
+        progress(0.0, "downloading CIFAR-10 (170 MB)")
+        _put(fetch, root)
+    # RuntimeError is torchvision's word for a download that is not what it should be.
+    except (OSError, RuntimeError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", None) or error
+        reason = getattr(reason, "strerror", None) or reason
+        raise DataError(
+            f"CIFAR-10 is not in {root}, and its download failed ({reason}); give it {HOW}"
+        ) from error
+    return root
+
+
+def _unpacked(archive: Path, cache: Path | None, progress: Callable[[float, str], None]) -> Path:
+    """The folder in the cache where the archive was unpacked; the user's own folder is left as it is."""
+    if cache is None:
+        raise DataError(f"{archive} is packed, and there is no cache to unpack it in; unpack it")
+    root = cache / "cifar10"
+    if (root / BATCHES).is_dir():
+        return root
+
+    from torchvision.datasets import CIFAR10
+    from torchvision.datasets.utils import check_integrity, extract_archive
+
+    if not check_integrity(archive, CIFAR10.tgz_md5):
+        raise DataError(f"{archive} is damaged (not the MD5 sum that torchvision knows); download it anew")
+
+    progress(0.0, f"unpacking {ARCHIVE}")
+    try:
+        _put(lambda folder: extract_archive(os.fspath(archive), folder), root)
+    except OSError as error:
+        raise DataError(f"{archive} cannot be unpacked in {cache}: {error.strerror or error}") from error
+    return root
+
+
+def _put(fetch: Callable[[str], None], root: Path) -> None:
+    """Have the batches written to a folder of its own, then move them into ``root``: all of them or none."""
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with half_made_folder(root.parent) as folder:
+        with _torchvision_quiet():
+            fetch(os.fspath(folder))
+        root.mkdir(exist_ok=True)
+        # Another process may have been faster.
+        if not (root / BATCHES).is_dir():
+            os.replace(os.path.join(folder, BATCHES), root / BATCHES)
+
+
+@contextlib.contextmanager
+def _torchvision_quiet() -> Iterator[None]:
+    """Keep torchvision from printing and from waiting for a silent server for ever."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_TIMEOUT_SECONDS)
+    try:
+        with (
+            open(os.devnull, "w") as nowhere,
+            contextlib.redirect_stdout(nowhere),
+            contextlib.redirect_stderr(nowhere),
+            warnings.catch_warnings(),
+        ):
+            # The files were pickled by an old numpy, and torchvision unpacks its archive as it always did.
+            warnings.filterwarnings("ignore", message=r"dtype\(\): align should be passed")
+            warnings.filterwarnings("ignore", message="Python 3.14 will, by default, filter extracted tar")
+            yield
+    finally:
+        socket.setdefaulttimeout(before)

@@ -1,0 +1,152 @@
+"""Images of any size from a tree of class folders, brought to the size that a network takes.
+
+The shorter side is scaled (bilinear, with antialiasing) so that the middle that is cut out of it is ``crop``
+of the whole, as torchvision and timm evaluate: 256 pixels for 224 at the usual 0.875.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from qx import Data, DataError
+from qx_plugins.datasets import image_folder
+from qx_plugins.datasets.array_cache import cached_array, file_identity
+from qx_plugins.datasets.images import NormalisedImages, Pixels
+
+#: The second is what ImageNet calls its own.
+FOLDERS = {"train": ("train",), "test": ("test", "val")}
+LAYOUT = "{train,test}/<class>/<image>"
+#: How PIL calls images of so many channels.
+MODES = {1: "L", 3: "RGB"}
+
+
+def load_fitted(
+    split: str,
+    *,
+    root: Path,
+    shape: tuple[int, int, int],
+    mean: Sequence[float],
+    std: Sequence[float],
+    crop: float,
+    count: int,
+    cache: Path | None,
+    progress: Callable[[float, str], None],
+) -> Data:
+    """Give ``count`` images of a split (0: all), drawn evenly over its classes, always the same.
+
+    ``inputs["image"]`` is float32 ``[n, *shape]`` (channels, height, width), normalised as it is indexed;
+    ``labels`` int64 ``[n]``. Classes are numbered in the alphabetical order of their folders. Test images are
+    decoded at once, and kept in ``cache``; training images when they are asked for: calibration takes a few
+    hundred of what may be more than memory holds. Raises ``DataError``, for a damaged image when it is
+    decoded.
+    """
+    folder = _folder(root, split)
+    classes = image_folder.classes_of(folder)
+    other = _folder(root, "test" if split == "train" else "train")
+    if strange := sorted({*classes} ^ {*image_folder.classes_of(other)}):
+        raise DataError(
+            f"{root}: class folder {strange[0]!r} is in one of {folder.name} and {other.name} only; "
+            f"expected {LAYOUT}"
+        )
+    files = [sorted(image_folder.images_of(folder / name)) for name in classes]
+    if empty := [name for name, paths in zip(classes, files, strict=True) if not paths]:
+        raise DataError(f"{folder} has no images in class folder {empty[0]!r}; expected {LAYOUT}")
+    chosen = [(path, label) for label, paths in enumerate(_drawn(files, count)) for path in paths]
+    lazy = LazyPixels(
+        [path for path, _ in chosen],
+        (*shape[1:], shape[0]),
+        lambda image: fitted(image, shape, crop),
+        lambda done, text: progress(done, f"decoding {split} images, {text}"),
+    )
+    pixels: Pixels = lazy
+    if split == "test":
+        pixels = cached_array(
+            cache,
+            f"fitted-{split}-{'x'.join(map(str, shape))}-{crop:g}-{count}",
+            origin=root,
+            identities=[file_identity(str(path.relative_to(folder)), path.stat()) for path, _ in chosen],
+            make=lambda: lazy[:],
+        )
+    return Data(
+        inputs={"image": NormalisedImages(pixels, mean=tuple(mean), std=tuple(std))},
+        labels=np.array([label for _, label in chosen], dtype=np.int64),
+        classes=classes,
+        source=root.resolve().name,
+    )
+
+
+class LazyPixels:
+    """Files as images uint8 ``[n, height, width, channels]``, decoded when they are indexed, and not kept."""
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        shape: tuple[int, int, int],
+        fit: Callable[[Image.Image], np.ndarray],
+        progress: Callable[[float, str], None],
+    ) -> None:
+        self.shape: tuple[int, ...] = (len(paths), *shape)
+        self._paths, self._size = np.array([str(path) for path in paths], dtype=object), shape
+        self._fit, self._progress, self._done = fit, progress, 0
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        """One image for an integer, ``[k, ...]`` for a slice or an array. Raises ``DataError``."""
+        chosen = self._paths[key]
+        paths = [chosen] if isinstance(chosen, str) else chosen.tolist()
+        before, total = self._done, len(self._paths)
+
+        def tell(done: float, _: str) -> None:
+            count = before + round(done * len(paths))
+            self._progress(min(1.0, count / total), f"{count} so far")
+
+        pixels = image_folder.decode_all(paths, self._size, self._fit, tell)
+        self._done += len(paths)
+        return pixels[0] if isinstance(chosen, str) else pixels
+
+
+def fitted(image: Image.Image, shape: tuple[int, int, int], crop: float) -> np.ndarray:
+    """The middle of an image, scaled: uint8 ``[height, width, channels]``."""
+    channels, height, width = shape
+    image = image.convert(MODES[channels])
+    scale = max(height / crop / image.height, width / crop / image.width)
+    size = max(width, int(scale * image.width + 1e-6)), max(height, int(scale * image.height + 1e-6))
+    if size != image.size:
+        image = image.resize(size, Image.Resampling.BILINEAR)
+    left, top = round((size[0] - width) / 2), round((size[1] - height) / 2)
+    pixels = np.asarray(image.crop((left, top, left + width, top + height)))
+    return pixels.reshape(height, width, channels)
+
+
+def _folder(root: Path, split: str) -> Path:
+    if not root.is_dir():
+        raise DataError(f"{root} is no folder; give one that holds {LAYOUT}")
+    for name in FOLDERS[split]:
+        if (root / name).is_dir():
+            return root / name
+    raise DataError(f"{root} has no folder {' or '.join(map(repr, FOLDERS[split]))}; expected {LAYOUT}")
+
+
+def _drawn(files: Sequence[Sequence[Path]], count: int) -> list[list[Path]]:
+    """Of each class as many, to one, that all together are ``count``.
+
+    A class that has too few gives all that it has.
+    """
+    shares = [0] * len(files)
+    left = count or sum(map(len, files))
+    while left and any(share < len(paths) for share, paths in zip(shares, files, strict=True)):
+        for label, paths in enumerate(files):
+            if left and shares[label] < len(paths):
+                shares[label] += 1
+                left -= 1
+    # RandomState, whose numbers numpy has promised never to change.
+    random = np.random.RandomState(0)
+    orders = [random.permutation(len(paths)) for paths in files]
+    return [
+        [paths[place] for place in sorted(order[:share])]
+        for paths, order, share in zip(files, orders, shares, strict=True)
+    ]

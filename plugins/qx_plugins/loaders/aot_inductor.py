@@ -1,0 +1,96 @@
+"""Serves packages of AOTInductor by torch's C++ loader, as a C++ server would: no Python of the compiler."""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qx import Artifact, Context, Loader, Unsupported, hookimpl
+
+if TYPE_CHECKING:
+    import numpy
+    import torch
+
+    from qx.contract.records import Arrays
+
+#: What ``torch._inductor.aoti_compile_and_package`` calls a model that is given no name.
+MODEL = "model"
+
+
+@hookimpl
+def describe() -> Loader:
+    return Loader(
+        name="aot_inductor",
+        summary="Compiled packages of torch (AOTInductor); imports torch, and none of its compiler.",
+        imports=("torch",),
+    )
+
+
+@hookimpl
+def load(artifact: Artifact, context: Context) -> PackageSubject:
+    import torch
+
+    torch.set_num_threads(context.threads)
+    torch.set_num_interop_threads(1)
+    package = artifact.folder / artifact.files[0]
+    model = open_package(package)
+    _tidy(package)
+    return PackageSubject(model)
+
+
+def open_package(package: Path) -> Any:
+    """The compiled model of a package. Raises ``Unsupported`` where this version of torch cannot open it."""
+    import torch
+
+    # torch._inductor.aoti_load_package ends here too, and first imports the compiler: 1.2 s and 150 MiB.
+    try:
+        loader = torch._C._aoti.AOTIModelPackageLoader
+    except AttributeError as error:
+        raise Unsupported(f"torch {torch.__version__} has no loader of AOTInductor packages") from error
+    try:
+        # May be run by several threads at once; one copy of the model; the device that it was compiled for.
+        return loader(str(package), MODEL, False, 1, -1)
+    except TypeError:
+        return loader(str(package), MODEL)  # torch 2.6
+
+
+class PackageSubject:
+    """A compiled model, served without gradients."""
+
+    def __init__(self, model: Any) -> None:
+        import torch
+
+        self.model = model
+        # Entered once for the life of the process, as a server would: entering costs microseconds a call.
+        self._guard = torch.inference_mode()
+        self._guard.__enter__()
+
+    def prepare(self, arrays: Arrays) -> list[torch.Tensor]:
+        import torch
+
+        return [torch.from_numpy(array) for array in arrays.values()]
+
+    def call(self, native: list[torch.Tensor]) -> Any:
+        return self.model.run(native)
+
+    def outputs(self, native: list[torch.Tensor]) -> numpy.ndarray:
+        (output,) = native
+        return output.numpy()
+
+
+def _tidy(package: Path) -> None:
+    """Remove the folder into which the C++ loader unpacked the package: the library is mapped by now.
+
+    The loader itself removes it when the model is destroyed, which a process that is ended never does.
+    """
+    with zipfile.ZipFile(package) as archive:
+        libraries = [name for name in archive.namelist() if name.endswith(".so")]
+    maps = Path("/proc/self/maps")
+    lines = maps.read_text(encoding="utf-8").splitlines() if maps.exists() else ()
+    mapped = {line.partition("/")[2] for line in lines}
+    for library in libraries:
+        for path in mapped:
+            if path.endswith(f"/{library}"):
+                shutil.rmtree(Path("/" + path.removesuffix(library)), ignore_errors=True)

@@ -1,0 +1,84 @@
+"""Serves ncnn models on the CPU; torch is not imported."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qx import Artifact, Context, Loader, hookimpl
+
+if TYPE_CHECKING:
+    from qx.contract.records import Arrays
+
+
+@hookimpl
+def describe() -> Loader:
+    return Loader(
+        name="ncnn",
+        summary="ncnn on the CPU, without torch; the items of a batch one after another.",
+        imports=("numpy", "ncnn"),
+        requires=("ncnn>=1.0.20250503",),
+        extra="ncnn",
+    )
+
+
+@hookimpl
+def load(artifact: Artifact, context: Context) -> NcnnSubject:
+    return NcnnSubject(artifact, context.threads)
+
+
+class NcnnSubject:
+    """A loaded network, given one item after another."""
+
+    def __init__(self, artifact: Artifact, threads: int) -> None:
+        import ncnn
+
+        self._mat = ncnn.Mat
+        self._inputs = [tuple(shape) for shape in artifact.details["inputs"]]
+        self._output = tuple(artifact.details["output"])
+        self._net = ncnn.Net()
+        options = self._net.opt
+        options.num_threads = threads
+        # Else a CPU that has them would compute in fewer bits than the config says.
+        options.use_fp16_packed = options.use_fp16_storage = options.use_fp16_arithmetic = False
+        options.use_bf16_storage = False
+        for load, file in zip((self._net.load_param, self._net.load_model), artifact.files, strict=True):
+            if load(str(artifact.folder / file)) != 0:
+                raise RuntimeError(f"ncnn cannot read {file}")
+        # An input that no layer takes is not there.
+        there = set(self._net.input_names())
+        self._fed = [(index, name) for index in range(len(self._inputs)) if (name := f"in{index}") in there]
+
+    def prepare(self, arrays: Arrays) -> list[list[Any]]:
+        """For each item its inputs, in memory of ncnn's own."""
+        import numpy
+
+        given = list(arrays.values())
+        for array, shape in zip(given, self._inputs, strict=True):
+            if array.shape[1:] != shape:
+                raise ValueError(f"ncnn's model takes items of {shape}, not {array.shape[1:]}")
+        # It knows no integers of 64 bits, and takes what it is given for one piece of memory.
+        rows = [
+            array.astype(numpy.int32 if array.dtype.kind in "iu" else numpy.float32, order="C")
+            for array in given
+        ]
+        return [
+            [self._mat(numpy.atleast_1d(rows[place][item])).clone() for place, _ in self._fed]
+            for item in range(len(rows[0]))
+        ]
+
+    def call(self, native: list[list[Any]]) -> list[Any]:
+        return [self._answer(item) for item in native]
+
+    def _answer(self, item: list[Any]) -> Any:
+        extractor = self._net.create_extractor()
+        for (_, name), mat in zip(self._fed, item, strict=True):
+            extractor.input(name, mat)
+        code, answer = extractor.extract("out0")
+        if code != 0:
+            raise RuntimeError(f"ncnn ended with {code}")
+        return answer
+
+    def outputs(self, native: list[Any]) -> Any:
+        import numpy
+
+        return numpy.stack([numpy.array(one).reshape(self._output) for one in native])

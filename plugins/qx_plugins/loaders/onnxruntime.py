@@ -1,0 +1,59 @@
+"""Serves ONNX files with ONNX Runtime on the CPU; torch is not imported."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qx import Artifact, Context, Loader, hookimpl
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from qx.contract.records import Arrays
+
+
+@hookimpl
+def describe() -> Loader:
+    return Loader(
+        name="onnxruntime",
+        summary="ONNX Runtime on the CPU, without torch; one file serves all batch sizes.",
+        imports=("numpy", "onnxruntime"),
+        requires=("onnxruntime>=1.20",),
+        extra="onnxruntime",
+    )
+
+
+@hookimpl
+def load(artifact: Artifact, context: Context) -> OnnxSubject:
+    return OnnxSubject(artifact.folder / artifact.files[0], context.threads)
+
+
+class OnnxSubject:
+    """A session, fed with numpy arrays."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        options.log_severity_level = 3
+        # Threads wait in a loop for work within a call, as they would in a server, and sleep between calls:
+        # other launches are being timed then.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+        self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self._inputs = [one.name for one in self.session.get_inputs()]
+        self._outputs = [self.session.get_outputs()[0].name]
+
+    def prepare(self, arrays: Arrays) -> dict[str, Any]:
+        import numpy
+
+        values = (numpy.ascontiguousarray(array) for array in arrays.values())
+        return dict(zip(self._inputs, values, strict=True))
+
+    def call(self, native: dict[str, Any]) -> Any:
+        return self.session.run(self._outputs, native)
+
+    def outputs(self, native: Any) -> Any:
+        return native[0]

@@ -1,0 +1,64 @@
+"""Serves OpenVINO models on the CPU; torch is not imported."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qx import Artifact, Context, Loader, hookimpl
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from qx.contract.records import Arrays
+
+
+@hookimpl
+def describe() -> Loader:
+    return Loader(
+        name="openvino",
+        summary="OpenVINO on the CPU, without torch; one model serves all batch sizes.",
+        imports=("numpy", "openvino"),
+        requires=("openvino>=2024.6",),
+        extra="openvino",
+    )
+
+
+@hookimpl
+def load(artifact: Artifact, context: Context) -> OpenVinoSubject:
+    path = artifact.folder / artifact.files[0]
+    return OpenVinoSubject(path, context.threads, artifact.details["precision"])
+
+
+class OpenVinoSubject:
+    """A request of a compiled model, asked one call after another."""
+
+    def __init__(self, path: Path, threads: int, precision: str) -> None:
+        import openvino
+
+        self._tensor = openvino.Tensor
+        properties = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": 1,
+            # Else all launches would be held to the same processor.
+            "ENABLE_CPU_PINNING": False,
+            # Else what is not quantized would be computed in whatever the CPU is fastest in.
+            "INFERENCE_PRECISION_HINT": precision,
+        }
+        self.compiled = openvino.Core().compile_model(path, "CPU", properties)
+        self._request = self.compiled.create_infer_request()
+
+    def prepare(self, arrays: Arrays) -> dict[int, Any]:
+        import numpy
+
+        return {
+            index: self._tensor(numpy.ascontiguousarray(array), shared_memory=True)
+            for index, array in enumerate(arrays.values())
+        }
+
+    def call(self, native: dict[int, Any]) -> Any:
+        return self._request.infer(native, share_inputs=True, share_outputs=True)
+
+    def outputs(self, native: Any) -> Any:
+        # The request's own memory: the next call would overwrite it.
+        return native[0].copy()

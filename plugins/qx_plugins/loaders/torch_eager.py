@@ -1,0 +1,68 @@
+"""Serves modules in torch's eager mode: rebuilt by prepare and convert, then filled from a state dict."""
+
+from __future__ import annotations
+
+import pickle
+from typing import TYPE_CHECKING, Any
+
+from qx import Artifact, Context, Loader, QxError, hookimpl
+
+if TYPE_CHECKING:
+    import numpy
+    import torch
+
+    from qx.contract.records import Arrays
+
+
+@hookimpl
+def describe() -> Loader:
+    return Loader(
+        name="torch_eager",
+        summary="torch in eager mode; rebuilds the module and loads its state dict strictly.",
+        imports=("torch",),
+        rebuilds=True,
+    )
+
+
+@hookimpl
+def load(artifact: Artifact, context: Context) -> ModuleSubject:
+    import torch
+
+    torch.set_num_threads(context.threads)
+    torch.set_num_interop_threads(1)
+    if context.engine is not None:
+        torch.backends.quantized.engine = context.engine
+    if context.rebuild is None:
+        raise ValueError("this loader serves modules, and was given no way to rebuild one")
+    module = context.rebuild()
+    path = artifact.folder / artifact.files[0]
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        # What torch says of it advises to load it all the same.
+        raise QxError(f"{path.name} is damaged, or holds more than a state dict: build it anew") from None
+    module.load_state_dict(state, strict=True)
+    return ModuleSubject(module.eval())
+
+
+class ModuleSubject:
+    """A module in eval mode, served without gradients."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        import torch
+
+        self.module = module
+        # Entered once for the life of the process, as a server would: entering costs microseconds a call.
+        self._guard = torch.inference_mode()
+        self._guard.__enter__()
+
+    def prepare(self, arrays: Arrays) -> tuple[torch.Tensor, ...]:
+        import torch
+
+        return tuple(torch.from_numpy(array) for array in arrays.values())
+
+    def call(self, native: tuple[torch.Tensor, ...]) -> Any:
+        return self.module(*native)
+
+    def outputs(self, native: torch.Tensor) -> numpy.ndarray:
+        return native.numpy()

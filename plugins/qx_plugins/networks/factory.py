@@ -1,0 +1,189 @@
+"""A person's own model: made by a factory that the person names."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+from torch import nn
+from torch.ao.quantization import QuantStub
+
+from qx import Unsupported, UsageError
+from qx_plugins.recipes.tracing import check_python
+
+#: Where models keep how their inputs are made (timm, and what follows it).
+METADATA = ("pretrained_cfg", "default_cfg")
+
+
+def make(target: str, arguments: Mapping[str, Any] | None = None, *, quantizable: bool = False) -> nn.Module:
+    """Make the model by calling a factory: ``package.module:factory`` or ``path/file.py:factory``.
+
+    ``arguments`` are the keyword arguments of the call. A factory that takes an argument ``quantizable`` is
+    called with it where a quantizable form is wanted. Raises ``UsageError`` where there is no such factory,
+    where its arguments do not fit or where it fails; and ``Unsupported`` where it has no quantizable form.
+    """
+    factory, keywords = find(target), dict(arguments or {})
+    _check_arguments(target, factory, keywords)
+    if not quantizable:
+        return _called(target, factory, **keywords)
+    if _takes_quantizable(factory):
+        keywords["quantizable"] = True
+    model = _called(target, factory, **keywords)
+    kind = type(model).__name__
+    if not any(isinstance(module, QuantStub) for module in model.modules()):
+        check_python(model)
+        raise Unsupported(
+            f"{kind} has no QuantStub, which tells eager-mode quantization where 8 bits begin; give a "
+            f"factory that takes quantizable=True and then puts the stubs in"
+        )
+    if not hasattr(model, "fuse_model"):
+        raise Unsupported(f"{kind} has no fuse_model(), which eager-mode quantization calls")
+    return model
+
+
+def find(target: str) -> Callable[..., Any]:
+    """The factory itself. Raises ``UsageError``."""
+    place, colon, name = target.rpartition(":")
+    if not (place and colon and name):
+        raise UsageError(f"--model {target}: expected MODULE:FACTORY or FILE.py:FACTORY")
+    try:
+        module = _from_file(place) if place.endswith(".py") else _imported(place)
+    except UsageError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise UsageError(f"--model {target}: {place} cannot be imported: {_told(error)}") from error
+    found: Any = module
+    for part in name.split("."):
+        if not hasattr(found, part):
+            raise UsageError(f"--model {target}: {place} has no {name!r}{_choices(module)}")
+        found = getattr(found, part)
+    if not callable(found) or isinstance(found, nn.Module):
+        raise UsageError(
+            f"--model {target}: {name} is an object of type {type(found).__name__}; expected a function or "
+            f"class that makes the model"
+        )
+    factory: Callable[..., Any] = found
+    return factory
+
+
+def metadata(target: str, arguments: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
+    """How the model says that its inputs are made (``mean``, ``std``, ``crop_pct``); empty without."""
+    model = make(target, arguments)
+    for name in METADATA:
+        told = getattr(model, name, None)
+        if told is None:
+            continue
+        told = told.to_dict() if hasattr(told, "to_dict") else told
+        if isinstance(told, Mapping):
+            return dict(told)
+    return {}
+
+
+def _imported(name: str) -> Any:
+    # After everything else: a file of the current folder is found, and stands in for no module.
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.append(here)
+    return importlib.import_module(name)
+
+
+@cache
+def _from_file(place: str) -> Any:
+    path = Path(place).resolve()
+    if not path.is_file():
+        raise UsageError(f"--model {place}: there is no such file")
+    # What it imports from beside it is found, as if it were run by itself.
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
+    name = f"_qx_model_{path.stem}_{crc32(os.fsencode(path)):08x}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # Before it runs, as the import system does: what it defines may look its own module up.
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def read_arguments(text: str) -> dict[str, Any]:
+    """Read the keyword arguments of a factory: a Python dict of literals, as text. Raises ``UsageError``."""
+    import ast
+
+    try:
+        arguments = ast.literal_eval(text) if text else {}
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        arguments = None
+    if not isinstance(arguments, dict) or not all(isinstance(name, str) for name in arguments):
+        raise UsageError(f"model_args {text}: expected a dict of names and values, such as {{'classes': 10}}")
+    return arguments
+
+
+def _check_arguments(target: str, factory: Callable[..., Any], arguments: Mapping[str, Any]) -> None:
+    """Raise ``UsageError`` where the factory cannot be called with just these keyword arguments."""
+    import inspect
+
+    try:
+        signature = inspect.signature(factory)
+    except (TypeError, ValueError):  # of what is written in C there may be none: the call itself tells
+        return
+    parameters = signature.parameters.values()
+    by_keyword = [each for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
+    takes = ", ".join(each.name for each in by_keyword) or "no arguments"
+    names = {each.name for each in by_keyword}
+    takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters)
+    if unknown := [name for name in arguments if name not in names and not takes_any]:
+        raise UsageError(f"--model-args {unknown[0]}: {target} has no such argument; it takes {takes}")
+    required = [
+        each.name
+        for each in parameters
+        if each.default is each.empty and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+    ]
+    if missing := [name for name in required if name not in arguments]:
+        raise UsageError(
+            f"--model {target}: the factory needs {', '.join(missing)}; add --model-args {missing[0]}=VALUE"
+        )
+
+
+def _called(target: str, factory: Callable[..., Any], **arguments: Any) -> nn.Module:
+    try:
+        model = factory(**arguments)
+    except Unsupported:
+        raise
+    except (Exception, SystemExit) as error:
+        raise UsageError(f"--model {target}: the factory raised {_told(error)}") from error
+    if not isinstance(model, nn.Module):
+        raise UsageError(
+            f"--model {target}: the factory gave {type(model).__name__}; expected a torch.nn.Module"
+        )
+    return model
+
+
+def _takes_quantizable(factory: Callable[..., Any]) -> bool:
+    import inspect
+
+    try:
+        return "quantizable" in inspect.signature(factory).parameters
+    except (TypeError, ValueError):
+        return False
+
+
+def _choices(module: Any) -> str:
+    names = [
+        name
+        for name, value in vars(module).items()
+        if callable(value)
+        and not name.startswith("_")
+        and getattr(value, "__module__", None) == module.__name__
+    ]
+    return f" (it has {', '.join(names[:8])}{' and more' if len(names) > 8 else ''})" if names else ""
+
+
+def _told(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".rstrip(": ")

@@ -1,0 +1,1 @@
+"""What configs share whatever the runtime: calibration, fine-tuning, exporting, and checks."""

@@ -1,0 +1,216 @@
+"""Models rewritten for torch.fx, so that fusing their layers changes nothing of what they give.
+
+What ``prepare_fx`` fuses or ``convert_fx`` packs wrongly, or ends with an error of a kernel, has another form
+that gives the same and that they take. It imports torch: import it inside functions.
+"""
+
+from __future__ import annotations
+
+import copy
+import operator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from torch import fx, nn
+from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+from qx_plugins.recipes.folding import fold_into_transposed
+from qx_plugins.recipes.padding import same_padding, symmetric
+
+#: How quantized convolutions can pad by themselves.
+PADDING_MODES = ("zeros", "reflect")
+#: Functions that take weights, with the dimensions of their images.
+CONVOLUTIONS = {functional.conv1d: 1, functional.conv2d: 2, functional.conv3d: 3}
+#: What their arguments are called, and what they are when they are left out.
+ARGUMENTS = {
+    "input": None,
+    "weight": None,
+    "bias": None,
+    "stride": 1,
+    "padding": 0,
+    "dilation": 1,
+    "groups": 1,
+}
+
+
+def fusible(model: nn.Module) -> nn.Module:
+    """The model itself, or where that is needed a graph that gives the same and can be fused and quantized.
+
+    The model is left as it is. Raises what ``torch.fx`` raises where the model cannot be traced.
+    """
+    graph_module = fx.symbolic_trace(model)
+    steps: Sequence[Callable[[fx.GraphModule], bool]] = (
+        _pad_before_modules,
+        _pad_before_functions,
+        _normalize_by_function,
+        _separate_shared_layers,
+        _fold_into_grouped_transposed,
+    )
+    if sum(step(graph_module) for step in steps) == 0:
+        return model
+    graph_module.graph.eliminate_dead_code()
+    graph_module.graph.lint()
+    graph_module.recompile()
+    return graph_module
+
+
+def _calls(graph_module: fx.GraphModule, kind: Any) -> Iterator[tuple[fx.Node, Any]]:
+    """Each call of a module of some kind, and the module."""
+    for node in list(graph_module.graph.nodes):
+        if node.op == "call_module":
+            module = graph_module.get_submodule(str(node.target))
+            if isinstance(module, kind):
+                yield node, module
+
+
+def _replace(graph_module: fx.GraphModule, name: str, module: nn.Module) -> None:
+    """Put a module in the place of another, or into a new one."""
+    path, _, last = name.rpartition(".")
+    graph_module.get_submodule(path).add_module(last, module)
+
+
+def _inserted_pad(graph: fx.Graph, node: fx.Node, images: Any, amounts: Sequence[int], mode: str) -> fx.Node:
+    with graph.inserting_before(node):
+        return graph.call_function(
+            functional.pad,
+            (images, list(amounts)),
+            {"mode": "constant" if mode == "zeros" else mode},
+        )
+
+
+def _pad_before_modules(graph_module: fx.GraphModule) -> bool:
+    """Have convolutions pad by numbers, or pad before them: kernels know neither "same" nor "replicate"."""
+    rewritten: dict[str, tuple[Sequence[int], str]] = {}
+    for node, layer in _calls(graph_module, _ConvNd):
+        name = str(node.target)
+        if name not in rewritten:
+            by_numbers = not isinstance(layer.padding, str)
+            if isinstance(layer, _ConvTransposeNd) or (by_numbers and layer.padding_mode in PADDING_MODES):
+                continue
+            amounts = layer._reversed_padding_repeated_twice
+            numbers = symmetric(amounts) if layer.padding_mode in PADDING_MODES else None
+            rewritten[name] = ([] if numbers else amounts, layer.padding_mode)
+            layer = copy.deepcopy(layer)
+            layer.padding = numbers or (0,) * len(layer.kernel_size)
+            layer.padding_mode = layer.padding_mode if numbers else "zeros"
+            _replace(graph_module, name, layer)
+        amounts, mode = rewritten[name]
+        if any(amounts):
+            node.update_arg(0, _inserted_pad(graph_module.graph, node, node.args[0], amounts, mode))
+    return bool(rewritten)
+
+
+def _pad_before_functions(graph_module: fx.GraphModule) -> bool:
+    """Give functions that convolve all of their arguments, as lists: packing their weights takes that."""
+    changed = False
+    for node in list(graph_module.graph.nodes):
+        if node.op != "call_function" or node.target not in CONVOLUTIONS:
+            continue
+        dimensions = CONVOLUTIONS[node.target]
+        given = dict(zip(ARGUMENTS, node.args, strict=False)) | dict(node.kwargs)
+        values: dict[str, Any] = ARGUMENTS | given
+        if values["padding"] == "valid":
+            values["padding"] = 0
+        if values["padding"] == "same":
+            if (amounts := _same_padding(graph_module, values)) is None:
+                continue
+            if (numbers := symmetric(amounts)) is None:
+                values["input"] = _inserted_pad(graph_module.graph, node, values["input"], amounts, "zeros")
+            values["padding"] = numbers or 0
+        for name in ("stride", "padding", "dilation"):
+            value = values[name]
+            values[name] = [value] * dimensions if isinstance(value, int) else list(value)
+        if (arguments := tuple(values.values())) != node.args:
+            node.args, node.kwargs = arguments, {}
+            changed = True
+    return changed
+
+
+def _same_padding(graph_module: fx.GraphModule, values: dict[str, Any]) -> list[int] | None:
+    """What ``"same"`` adds, as ``functional.pad`` takes it; None where the kernel's size is not known."""
+    weight = values["weight"]
+    if not (isinstance(weight, fx.Node) and weight.op == "get_attr"):
+        return None
+    sizes = operator.attrgetter(str(weight.target))(graph_module).shape[2:]
+    return same_padding(sizes, values["dilation"])
+
+
+def _normalize_by_function(graph_module: fx.GraphModule) -> bool:
+    """Have normalization by the statistics of the batch itself done by a function, which nothing fuses."""
+    changed = False
+    for node, layer in _calls(graph_module, _BatchNorm):
+        if layer.running_mean is not None and layer.running_var is not None:
+            continue
+        graph = graph_module.graph
+        with graph.inserting_before(node):
+            names = [f"{node.target}.{name}" for name in ("weight", "bias")]
+            affine = [graph.get_attr(name) if layer.affine else None for name in names]
+            call = graph.call_function(
+                functional.batch_norm, (node.args[0], None, None, *affine, True, 0.0, layer.eps)
+            )
+        node.replace_all_uses_with(call)
+        graph.erase_node(node)
+        changed = True
+    return changed
+
+
+def _separate_shared_layers(graph_module: fx.GraphModule) -> bool:
+    """Give each call of a layer a layer of its own, where not all are followed by the same.
+
+    A layer is fused with the module after it once for all of its calls: a normalization or an activation that
+    follows one of them would be done in the others, too, or be folded into the same weights again.
+    """
+    calls = defaultdict(list)
+    for node, layer in _calls(graph_module, (_ConvNd, nn.Linear)):
+        calls[id(layer)].append((node, layer))
+    changed = False
+    for shared in calls.values():
+        if len({_follower(graph_module, node) for node, _ in shared}) == 1:
+            continue
+        for count, (node, layer) in enumerate(shared[1:], start=2):
+            name = f"{node.target}_call_{count}"
+            _replace(graph_module, name, copy.deepcopy(layer))
+            node.target = name
+        changed = True
+    return changed
+
+
+def _follower(graph_module: fx.GraphModule, node: fx.Node) -> object:
+    """What a layer can be fused with: the normalization that follows it, or the kind of another module."""
+    user = next(iter(node.users)) if len(node.users) == 1 else None
+    if user is None or user.op != "call_module":
+        return None
+    module = graph_module.get_submodule(str(user.target))
+    return id(module) if isinstance(module, _BatchNorm) else type(module)
+
+
+def _fold_into_grouped_transposed(graph_module: fx.GraphModule) -> bool:
+    """Fold batch normalization into transposed convolutions of several groups, where torch gets it wrong."""
+    folded = set()
+    for node, norm in _calls(graph_module, _BatchNorm):
+        before = node.args[0]
+        if not isinstance(before, fx.Node) or before.op != "call_module" or len(before.users) > 1:
+            continue
+        name = str(before.target)
+        layer = graph_module.get_submodule(name)
+        if not isinstance(layer, _ConvTransposeNd) or layer.groups == 1:
+            continue
+        # All calls of one layer are followed by the same normalization here.
+        if name not in folded:
+            layer = copy.deepcopy(layer)
+            layer.weight, layer.bias = fold_into_transposed(
+                *(layer.weight, layer.bias, layer.groups),
+                mean=norm.running_mean,
+                variance=norm.running_var,
+                epsilon=norm.eps,
+                scale=norm.weight,
+                shift=norm.bias,
+            )
+            _replace(graph_module, name, layer)
+            folded.add(name)
+        node.replace_all_uses_with(before)
+        graph_module.graph.erase_node(node)
+    return bool(folded)

@@ -1,0 +1,206 @@
+"""Exported graphs in a form that backends fold, fuse, quantize and compile rightly.
+
+Each step leaves what a graph gives as it is. Which backend gets the form before wrong is said with the step.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.export import ExportedProgram
+
+from qx_plugins.recipes.folding import fold_into_transposed
+from qx_plugins.recipes.padding import same_padding, symmetric
+
+aten = torch.ops.aten
+#: Convolutions that are told their padding by a word, and those that are told it in numbers.
+PADDED_BY_NAME = {
+    aten.conv1d.padding: aten.conv1d.default,
+    aten.conv2d.padding: aten.conv2d.default,
+    aten.conv3d.padding: aten.conv3d.default,
+}
+TRANSPOSED = (aten.conv_transpose1d.default, aten.conv_transpose2d.input, aten.conv_transpose3d.input)
+LAYERS = (*PADDED_BY_NAME, *PADDED_BY_NAME.values(), *TRANSPOSED, aten.linear.default)
+NORMALIZATIONS = (aten.batch_norm.default, aten._native_batch_norm_legit_no_training.default)
+CHANNELS_LAST = (torch.channels_last, torch.channels_last_3d)
+
+
+def make_row_major(model: nn.Module) -> None:
+    """Lay the weights of a model out in row-major order, in place.
+
+    With weights whose channels lie together in memory, and a single channel, Inductor gives wrong numbers and
+    ExecuTorch fails.
+    """
+    for tensor in (*model.parameters(), *model.buffers()):
+        if type(tensor.data) is not torch.Tensor or tensor.is_quantized:
+            continue
+        if tensor.stride() != torch.empty(tensor.shape, device="meta").stride():
+            tensor.data = tensor.data.clone(memory_format=torch.contiguous_format)
+
+
+def rewritten(program: ExportedProgram) -> fx.GraphModule | None:
+    """The program as a module in another form, to be exported again; None where it is right as it is."""
+    module = program.module()
+    steps: Sequence[Callable[[fx.GraphModule], bool]] = (
+        _pad_by_numbers,
+        _ignore_memory_formats,
+        _separate_shared_weights,
+        _keep_unfolded,
+        _fold_into_grouped_transposed,
+    )
+    if sum(step(module) for step in steps) == 0:
+        return None
+    module.graph.eliminate_dead_code()
+    module.graph.lint()
+    module.recompile()
+    return module
+
+
+def name_calls_apart(module: fx.GraphModule) -> list[str]:
+    """Have nodes of each call of a layer name a layer of their own, in place, and give the layers' names.
+
+    The quantizer for Inductor takes all nodes that name one layer for one call, and fails on two outputs. The
+    exporter tells calls apart by the keys of its stack of modules: ``relu``, ``relu@1``.
+    """
+    repeated = {}
+    for node in module.graph.nodes:
+        stack = dict(node.meta.get("nn_module_stack") or {})
+        for key, (path, kind) in stack.items():
+            name, _, call = key.rpartition("@")
+            if name and call.isdigit():
+                stack[key] = (f"{path}@{call}", kind)
+                repeated[path] = True
+        node.meta["nn_module_stack"] = stack
+    return list(repeated)
+
+
+def _calls(module: fx.GraphModule, targets: Any) -> Iterator[tuple[fx.Node, dict[str, Any]]]:
+    """Each call of one of some operators, and its arguments by their names, those that were left out, too."""
+    for node in list(module.graph.nodes):
+        if node.op == "call_function" and node.target in targets:
+            schema = node.target._schema.arguments
+            defaults = {argument.name: argument.default_value for argument in schema}
+            names = [argument.name for argument in schema]
+            yield node, defaults | dict(zip(names, node.args, strict=False)) | dict(node.kwargs)
+
+
+def _tensor(module: fx.GraphModule, node: Any) -> Any:
+    """The tensor that a node stands for, None for no node."""
+    return None if node is None else operator.attrgetter(str(node.target))(module)
+
+
+def _add(module: fx.GraphModule, before: fx.Node, name: str, tensor: torch.Tensor) -> fx.Node:
+    """A node for a new parameter."""
+    while hasattr(module, name):
+        name += "_"
+    module.register_parameter(name, nn.Parameter(tensor.detach(), tensor.requires_grad))
+    with module.graph.inserting_before(before):
+        return module.graph.get_attr(name)
+
+
+def _pad_by_numbers(module: fx.GraphModule) -> bool:
+    """Have convolutions pad by numbers, or a step before them: quantizers fail on ``"same"``."""
+    changed = False
+    for node, values in _calls(module, PADDED_BY_NAME):
+        sizes = _tensor(module, values["weight"]).shape[2:]
+        amounts = [0] * 2 * len(sizes)
+        if values["padding"] == "same":
+            amounts = same_padding(sizes, values["dilation"])
+        images, numbers = values["input"], symmetric(amounts)
+        with module.graph.inserting_before(node):
+            if numbers is None:
+                images = module.graph.call_function(aten.constant_pad_nd.default, (images, amounts, 0.0))
+            arguments = (images, values["weight"], values["bias"], values["stride"])
+            arguments += (list(numbers or [0] * len(sizes)), values["dilation"], values["groups"])
+            convolution = module.graph.call_function(PADDED_BY_NAME[node.target], arguments)
+        node.replace_all_uses_with(convolution)
+        module.graph.erase_node(node)
+        changed = True
+    return changed
+
+
+def _ignore_memory_formats(module: fx.GraphModule) -> bool:
+    """Have tensors stay in row-major order: ExecuTorch fails where weights or a kernel expect another."""
+    changed = False
+    for node in module.graph.nodes:
+        if node.kwargs.get("memory_format") in CHANNELS_LAST:
+            node.update_kwarg("memory_format", torch.contiguous_format)
+            changed = True
+    return changed
+
+
+def _separate_shared_weights(module: fx.GraphModule) -> bool:
+    """Give each call of a layer parameters of its own, where they are folded into or quantized call by call.
+
+    XNNPACK's partitioner and the quantizers of PT2E would do that to one and the same tensor. Normalization
+    is folded into it on top of what was folded before, and a bias is quantized by the input of one call.
+    Weights without normalization stay shared.
+    """
+    uses: dict[int, list[tuple[fx.Node, int]]] = defaultdict(list)
+    for node, values in _calls(module, LAYERS):
+        for place, name in ((1, "weight"), (2, "bias")):
+            if isinstance(values[name], fx.Node) and values[name].op == "get_attr":
+                uses[id(_tensor(module, values[name]))].append((node, place))
+    changed = False
+    for shared in uses.values():
+        normalized = any(user.target in NORMALIZATIONS for node, _ in shared for user in node.users)
+        if len(shared) == 1 or not (normalized or shared[0][1] == 2):
+            continue
+        for count, (node, place) in enumerate(shared[1:], start=2):
+            parameter = node.args[place]
+            name = f"{parameter.target}_call_{count}".replace(".", "_")
+            node.update_arg(place, _add(module, node, name, _tensor(module, parameter).clone()))
+        changed = True
+    return changed
+
+
+def _keep_unfolded(module: fx.GraphModule) -> bool:
+    """Keep normalization apart from the layer before it, where it cannot be folded into it.
+
+    That is so where something else uses the layer's output, and where the statistics are those of each batch.
+    """
+    changed = False
+    for node, values in _calls(module, NORMALIZATIONS):
+        layer = values["input"]
+        if layer.target in LAYERS and (len(layer.users) > 1 or values["running_mean"] is None):
+            with module.graph.inserting_before(node):
+                node.update_arg(0, module.graph.call_function(aten.clone.default, (layer,)))
+            changed = True
+    return changed
+
+
+def _fold_into_grouped_transposed(module: fx.GraphModule) -> bool:
+    """Fold normalization into transposed convolutions of several groups.
+
+    Inductor, XNNPACK's partitioner and the quantizers of PT2E all fold it along the wrong dimension.
+    """
+    changed = False
+    for node, values in _calls(module, NORMALIZATIONS):
+        layer = values["input"]
+        if layer.target not in TRANSPOSED or len(layer.users) > 1 or values["running_mean"] is None:
+            continue
+        ((_, layer_values),) = [one for one in _calls(module, TRANSPOSED) if one[0] is layer]
+        if layer_values["groups"] == 1:
+            continue
+        weight, bias = (_tensor(module, layer_values[name]) for name in ("weight", "bias"))
+        folded = fold_into_transposed(
+            *(weight, bias, layer_values["groups"]),
+            mean=_tensor(module, values["running_mean"]),
+            variance=_tensor(module, values["running_var"]),
+            epsilon=values["eps"],
+            scale=_tensor(module, values["weight"]),
+            shift=_tensor(module, values["bias"]),
+        )
+        arguments = list(layer.args) + [None] * (3 - len(layer.args))
+        for place, name, tensor in zip((1, 2), ("weight", "bias"), folded, strict=True):
+            arguments[place] = _add(module, layer, f"{layer.name}_{name}", tensor)
+        layer.args = tuple(arguments)
+        node.replace_all_uses_with(layer)
+        module.graph.erase_node(node)
+        changed = True
+    return changed

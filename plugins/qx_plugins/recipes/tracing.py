@@ -1,0 +1,116 @@
+"""Why a model could not be traced, exported or converted, and which of its layers it was."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qx import QxError, Unsupported
+
+if TYPE_CHECKING:
+    from traceback import FrameSummary
+    from types import FrameType
+
+    from torch import nn
+
+#: What no model is to blame for: it is told as it is.
+BLAMELESS = (QxError, MemoryError, OSError, ImportError)
+#: How torch says that an operation has no kernel for tensors of a kind; more follows.
+_NO_KERNEL = re.compile(r"Could not run '(\S+)' with arguments from the '(\w+)' backend")
+
+
+@contextmanager
+def blaming(model: nn.Module, what: str) -> Iterator[None]:
+    """Have what is raised within told as ``Unsupported``: ``what`` was done, the layer and the reason."""
+    try:
+        yield
+    except BLAMELESS:
+        raise
+    except Exception as error:
+        raise Unsupported(f"{what}: {blamed(error, model)}") from error
+
+
+def check_python(model: nn.Module) -> None:
+    """Raise ``Unsupported`` where a layer is TorchScript: it is compiled, so nothing in it can be changed."""
+    import torch
+
+    for name, layer in model.named_modules():
+        if isinstance(layer, torch.jit.ScriptModule):
+            what = f"layer {name!r}" if name else "the model"
+            raise Unsupported(
+                f"{what} is TorchScript, which can be neither quantized nor exported; have the factory give "
+                f"the Python module that it was made from"
+            )
+
+
+def blamed(error: BaseException, model: nn.Module) -> str:
+    """The error in a line, after the innermost layer that was at work, and where in its source.
+
+    Layers are called as the user's model calls them, whatever it was wrapped in.
+    """
+    from qx_plugins.recipes.bfloat16 import unwrapped
+
+    model = unwrapped(model)
+    names = {id(module): name for name, module in model.named_modules()}
+    text = _line(error)
+
+    def told(layer: nn.Module, file: str, line: int) -> str:
+        kind = type(layer).__name__
+        named = f"layer {names[id(layer)]!r} ({kind})" if names[id(layer)] else kind
+        return f"{named}, {Path(file).name}:{line}: {text}"
+
+    for frame, line in _frames(error):
+        layer = frame.f_locals.get("self")
+        # Code that torch.fx generated ('<eval_with_key>') is nobody's: the step that ran it holds the layer.
+        generated = frame.f_code.co_filename.startswith("<")
+        if id(layer) in names and (names[id(layer)] or not generated):
+            return told(layer, frame.f_code.co_filename, line)
+        # A function that converts a layer has it as an argument.
+        for layer in frame.f_locals.values():
+            if names.get(id(layer)):
+                return f"layer {names[id(layer)]!r} ({type(layer).__name__}): {text}"
+    # An early compiler interprets the code: its error holds a summary of frames, without the layer itself.
+    for summary in reversed(getattr(error, "real_stack", None) or ()):
+        layers = [layer for layer in model.modules() if _runs(layer, summary)]
+        if len(layers) == 1:
+            return told(layers[0], summary.filename, summary.lineno or 0)
+        if layers:
+            kind = type(layers[0]).__name__
+            return f"one of {len(layers)} {kind}, {Path(summary.filename).name}:{summary.lineno}: {text}"
+    return f"{type(model).__name__}: {text}"
+
+
+def _line(error: BaseException) -> str:
+    """The first line of what an error says."""
+    if found := _NO_KERNEL.search(str(error)):
+        operation, backend = found.groups()
+        return f"{operation} has no kernel for {backend}"
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def _runs(layer: nn.Module, frame: FrameSummary) -> bool:
+    """Whether a frame lies in the layer's own ``forward``."""
+    code = getattr(type(layer).forward, "__code__", None)
+    if code is None or (code.co_filename, code.co_name) != (frame.filename, frame.name):
+        return False
+    return frame.lineno in {line for _, _, line in code.co_lines()}
+
+
+def _frames(error: BaseException) -> Iterator[tuple[FrameType, int]]:
+    """The frames in which an error and those that caused it were raised, the innermost first."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    causes = []
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        causes.append(current)
+        current = current.__cause__ or current.__context__
+    for cause in reversed(causes):
+        frames, trace = [], cause.__traceback__
+        while trace is not None:
+            frames.append((trace.tb_frame, trace.tb_lineno))
+            trace = trace.tb_next
+        yield from reversed(frames)

@@ -1,0 +1,52 @@
+"""``.pt2``: a package of AOTInductor, whose generated C++ lists its constants and calls its kernels."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from qx_plugins.recipes.weights import Weights, layer
+
+#: What the code says of a constant, one line each.
+CONSTANT = re.compile(r"constants_info_\[(\d+)\]\.(name|dtype|shape|original_fqn) = (.+?);")
+#: Kernels of libraries that multiply by weights, each with its arguments.
+KERNEL = re.compile(
+    r"CODE_CHECK\(aoti_torch_cpu_+((?:mkldnn__)?(?:q?conv\w*|convolution\w*|q?linear\w*|addmm\w*|mm_out|bmm_out|int_mm\w*"
+    r"|weight_int\dpack_mm\w*))\((.+)"
+)
+#: Types of arithmetic, by what the code calls them.
+BITS = {"float64": 64, "float32": 32, "float16": 16, "bfloat16": 16, "int8": 8, "uint8": 8}
+#: Two weights lie in a byte.
+PACKED = "weight_int4pack_mm"
+
+
+def read(path: Path, details: Mapping[str, Any]) -> Weights | None:
+    """The constants of two or more dimensions, and how often each kernel is called; None without code."""
+    with zipfile.ZipFile(path) as archive:
+        names = [name for name in archive.namelist() if name.endswith(".cpp") and "kernel" not in name]
+        code = "\n".join(archive.read(name).decode("utf-8", "replace") for name in names)
+    calls = KERNEL.findall(code)
+    packed = " ".join(arguments for name, arguments in calls if name.startswith(PACKED))
+    constants: dict[str, dict[str, str]] = defaultdict(dict)
+    for index, what, value in CONSTANT.findall(code):
+        constants[index][what] = value
+    if not constants:
+        return None
+    layers = {}
+    for one in constants.values():
+        kind = re.sub(r".*dtype_|\W.*", "", one["dtype"])
+        shape = [int(size) for size in re.findall(r"\d+", one.get("shape", ""))]
+        # Scales of rows come as [rows, 1].
+        if len(shape) < 2 or prod(shape) == max(shape) or kind not in BITS:
+            continue
+        name = one["name"].strip('"')
+        if re.search(rf"\b{name}\b", packed) and kind == "uint8":
+            layers[name] = layer(2 * prod(shape), 4, "int4")
+        elif not re.search(rf"\b{name}\b", packed):
+            layers[name] = layer(prod(shape), BITS[kind], kind)
+    return Weights(layers, dict(Counter(name for name, _ in calls)))

@@ -1,0 +1,181 @@
+"""What the ExecuTorch configs share."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.export import Dim, ExportedProgram, export
+
+from qx import Artifact, Context, Unsupported
+from qx_plugins.recipes.exporting import exported, layer_of, lowering, lowering_error, prepared_program
+from qx_plugins.recipes.fidelity import Reference, hold_compiled, reference
+
+FILE = "model.pte"
+#: The largest batch that a program takes: ExecuTorch wants to know how much memory that will need.
+MOST = 128
+BATCHES = (
+    f"one program serves all batch sizes; it takes up to {MOST} items at once, and larger batches in parts"
+)
+
+
+#: Error codes of the runtime, in words (``runtime/core/error.h``).
+CODES = {0x1: "internal error", 0x10: "not supported", 0x12: "invalid argument", 0x14: "missing operator"}
+_CODE = re.compile(r"error: 0x([0-9a-f]+)")
+_KERNEL = re.compile(r"in operator (\S+?::\w+)")
+
+
+def artifact(
+    model: nn.Module,
+    example_inputs: tuple[torch.Tensor, ...],
+    context: Context,
+    quantize: Callable[[ExportedProgram, Reference], nn.Module] | None = None,
+) -> Artifact:
+    """Export the model, have it quantized, lower it to XNNPACK, write the program, and try it.
+
+    ``quantize`` is given the exported model, with what the model gives, and gives the quantized one. Raises
+    ``Unsupported``, also where the program does not run or gives other numbers than it should.
+    """
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import ExecutorchBackendConfig, to_edge_transform_and_lower
+    from executorch.exir.passes import MemoryPlanningPass
+
+    assert context.folder is not None
+    expected = reference(model.eval(), example_inputs)
+    program, original = prepared_program(model, example_inputs, MOST)
+    _check_batch(original)
+    # It tells what it leaves undelegated, line by line.
+    logging.getLogger("executorch").setLevel(logging.ERROR)
+    with lowering(original, "cannot be lowered to XNNPACK"):
+        if quantize is not None:
+            program = exported(quantize(program, expected), example_inputs, MOST)
+        in_torch = _in_torch(program, original)
+        lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
+        if not _any_batch(lowered.exported_program()):
+            raise Unsupported(f"ExecuTorch lowers it for batches of {MOST} alone")
+        # The caller's tensors are used as they are, and not copied into memory that is held for them.
+        planning = MemoryPlanningPass(alloc_graph_input=False)
+        made = lowered.to_executorch(ExecutorchBackendConfig(memory_planning_pass=planning))
+    path = context.folder / FILE
+    with path.open("wb") as file:
+        made.write_to_file(file)
+    hold_compiled(expected, in_torch, _served(path, context.threads, original), "lowered to XNNPACK, it")
+    return Artifact(
+        folder=context.folder,
+        loader="executorch",
+        files=[FILE],
+        details={"most": MOST},
+        notes=[BATCHES],
+    )
+
+
+def _in_torch(program: ExportedProgram, original: ExportedProgram) -> Callable[..., torch.Tensor]:
+    """The program as torch runs it. Calls raise ``Unsupported`` where lowering has fixed the batch size."""
+    module = program.module()
+
+    def call(*inputs: torch.Tensor) -> torch.Tensor:
+        try:
+            outputs: torch.Tensor = module(*inputs)
+        except RuntimeError as error:
+            if "to be equal to" not in str(error):
+                raise
+            recurrent = [node for node in original.graph.nodes if node.target is torch.ops.aten.gru.input]
+            layer = f"layer {layer_of(recurrent[0])!r} (GRU): " if recurrent else ""
+            raise Unsupported(f"{layer}ExecuTorch lowers it for one batch size alone") from error
+        return outputs
+
+    return call
+
+
+def _served(path: Path, threads: int, program: ExportedProgram) -> Callable[..., torch.Tensor]:
+    """The program as its loader serves it. Calls raise ``Unsupported``, with the layer where it is told."""
+    from qx_plugins.loaders.executorch import ExecuTorchSubject
+
+    subject = ExecuTorchSubject(path, threads, MOST)
+
+    def call(*inputs: torch.Tensor) -> torch.Tensor:
+        arrays = {f"input_{index}": tensor.numpy() for index, tensor in enumerate(inputs)}
+        with _stderr() as said:
+            try:
+                return torch.from_numpy(subject.outputs(subject.call(subject.prepare(arrays))))
+            except RuntimeError as error:
+                failure: Exception = error
+        raise _run_error(program, failure, len(inputs[0]), said()) from failure
+
+    return call
+
+
+def _run_error(program: ExportedProgram, error: Exception, items: int, said: str) -> Unsupported:
+    """What the runtime says of a program that it cannot run: a code, and the kernel on standard error."""
+    code = _CODE.search(str(error))
+    words = CODES.get(int(code[1], 16), str(error)) if code else str(error)
+    kernel = _KERNEL.search(said)
+    reason = RuntimeError(f"{kernel[1]}: {words}" if kernel else words)
+    return lowering_error(program, reason, f"ExecuTorch cannot run its program for a batch of {items}")
+
+
+@contextmanager
+def _stderr() -> Iterator[Callable[[], str]]:
+    """Collect what the runtime, which is C++, writes to standard error."""
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as file:
+        before = os.dup(2)
+        os.dup2(file.fileno(), 2)
+        text: list[str] = []
+        try:
+            yield lambda: "".join(text)
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
+            file.seek(0)
+            text.append(file.read().decode(errors="replace"))
+
+
+def _any_batch(program: ExportedProgram) -> bool:
+    """Whether a graph still takes any batch size, as it was exported to."""
+    names = set(program.graph_signature.user_inputs)
+    inputs: list[Any] = [node.meta["val"] for node in program.graph.nodes if node.name in names]
+    return all(not isinstance(one, torch.Tensor) or not isinstance(one.shape[0], int) for one in inputs)
+
+
+def _check_batch(program: ExportedProgram) -> None:
+    """Raise ``Unsupported`` with the layer for which the exporter, or lowering, fixes the batch size.
+
+    Of a GRU that could be seen once it is lowered, which takes minutes.
+    """
+    for node in program.graph.nodes:
+        layer = f"layer {layer_of(node) or node.name!r}"
+        if node.target is torch.ops.aten.pad.default and "circular" in node.args:
+            raise Unsupported(f"{layer}: torch.export fixes the batch size where padding is circular")
+        if node.target is torch.ops.aten.gru.input and _gru_fixes_batch():
+            raise Unsupported(f"{layer} (GRU): ExecuTorch lowers it for one batch size alone")
+
+
+@cache
+def _gru_fixes_batch() -> bool:
+    """Whether this version of ExecuTorch fixes the batch size of the smallest GRU."""
+    from executorch.exir import to_edge
+
+    class Smallest(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gru = nn.GRU(1, 1, batch_first=True)
+
+        def forward(self, values: torch.Tensor) -> torch.Tensor:
+            outputs: torch.Tensor = self.gru(values)[0]
+            return outputs
+
+    shapes = ({0: Dim("batch", min=1, max=8)},)
+    with torch.no_grad():
+        program = export(Smallest().eval(), (torch.zeros(2, 1, 1),), dynamic_shapes=shapes, strict=False)
+        return not _any_batch(to_edge(program).exported_program())

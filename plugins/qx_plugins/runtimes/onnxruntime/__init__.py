@@ -1,0 +1,1 @@
+"""What the configs of ONNX Runtime share."""

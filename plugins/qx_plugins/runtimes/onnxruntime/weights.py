@@ -1,0 +1,98 @@
+"""``.onnx``: the graph as it is shipped, and the one that ONNX Runtime makes of it when it loads it."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from qx_plugins.recipes.weights import Weights, is_elementwise, is_matrix, layer
+
+#: Operators that multiply by weights, before and after fusion.
+WEIGHTED = re.compile(
+    r"(QLinear|Fused|Nhwc|DynamicQuantize|Q|Transpose)?"
+    r"(Conv|ConvTranspose|DeformConv|MatMul|Gemm|LSTM|GRU|RNN|Attention|MultiHeadAttention|Einsum)"
+    r"(Integer\w*|NBits|Bnb4|Fpq4)?"
+)
+#: Operators that look their first input up as a table, and those that do so with several.
+TABLES = re.compile(r"(Gather|GatherND|GatherBlockQuantized|Q?EmbedLayerNormalization)")
+#: Types of constants that are indices or masks, and no weights.
+INDICES = ("INT32", "INT64", "UINT32", "UINT64", "BOOL", "STRING")
+#: Recurrent operators, and where among their inputs the biases of both directions are, ``[2, n]``.
+RECURRENT, BIAS = ("LSTM", "GRU", "RNN"), 3
+
+
+def read(path: Path, details: Mapping[str, Any]) -> Weights:
+    """The constants of two or more dimensions, but for those that are combined element by element.
+
+    One that an operator takes which is not known here is counted all the same, and named with the operator.
+    """
+    import onnx
+
+    graph = onnx.load(path).graph
+    constants = {constant.name: constant for constant in graph.initializer}
+    users = _users(graph)
+    layers, others = {}, 0
+    for name, constant in constants.items():
+        kind = onnx.TensorProto.DataType.Name(constant.data_type)
+        shape, operators = tuple(constant.dims), users.get(name, set())
+        weighted = any(map(_takes_weights, operators))
+        if kind in INDICES or len(shape) < 2 or not (weighted or is_matrix(shape)):
+            continue
+        if not weighted and all(map(is_elementwise, operators)):
+            others += prod(shape)
+            continue
+        unknown = "" if weighted else ", ".join(sorted(operators))
+        layers[name] = layer(prod(shape), _bits(kind), kind.lower(), unknown)
+    return Weights(layers, _kernels(path), others)
+
+
+def _users(graph: Any) -> dict[str, set[str]]:
+    """The operators that take each constant in the end, past those that make another constant of it."""
+    fixed = {constant.name for constant in graph.initializer} | {""}
+    for node in graph.node:
+        if all(name in fixed for name in node.input):
+            fixed.update(node.output)
+    users: dict[str, set[str]] = {}
+    # From the last node to the first: who takes the output of a node is known when the node is met.
+    for node in reversed(graph.node):
+        passed_on = set().union(*(users.get(output, set()) for output in node.output))
+        for place, name in enumerate(node.input):
+            reached = passed_on if node.output[0] in fixed else {_use(node.op_type, place)}
+            users.setdefault(name, set()).update(reached)
+    return users
+
+
+def _use(operator: str, place: int) -> str:
+    """What an operator does with its input at a place: an operator, or another name where it is no weight."""
+    is_bias = operator in RECURRENT and place == BIAS
+    is_index = bool(TABLES.fullmatch(operator)) and place > 0
+    return "Add" if is_bias or is_index else operator
+
+
+def _takes_weights(operator: str) -> bool:
+    return bool(WEIGHTED.fullmatch(operator) or TABLES.fullmatch(operator))
+
+
+def _bits(kind: str) -> int:
+    """``INT8`` has 8, ``BFLOAT16`` 16, ``FLOAT`` 32."""
+    digits = re.search(r"\d+", kind)
+    return int(digits[0]) if digits else {"FLOAT": 32, "DOUBLE": 64}[kind]
+
+
+def _kernels(path: Path) -> dict[str, int]:
+    """The operators that multiply, in the graph that ONNX Runtime has fused for this CPU."""
+    import onnx
+    import onnxruntime
+
+    with tempfile.TemporaryDirectory(prefix="qx-") as folder:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.optimized_model_filepath = str(Path(folder) / "optimized.onnx")
+        onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        optimized = onnx.load(options.optimized_model_filepath)
+    return dict(Counter(one.op_type for one in optimized.graph.node if WEIGHTED.fullmatch(one.op_type)))

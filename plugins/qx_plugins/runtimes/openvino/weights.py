@@ -1,0 +1,101 @@
+"""``.xml`` with its ``.bin``: the model as it is shipped, and in which precision OpenVINO runs its layers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from qx_plugins.recipes.weights import Weights, is_elementwise, is_matrix, layer
+
+#: Operators that multiply by weights.
+WEIGHTED = (
+    "Convolution",
+    "ConvolutionBackpropData",
+    "GroupConvolution",
+    "GroupConvolutionBackpropData",
+    "DeformableConvolution",
+    "MatMul",
+    *(f"{kind}{form}" for kind in ("LSTM", "GRU", "RNN") for form in ("Cell", "Sequence")),
+    "EmbeddingBagOffsets",
+    "EmbeddingBagPacked",
+    "EmbeddingSegmentsSum",
+)
+#: Operators that look their first input up as a table.
+TABLES = ("Gather", "GatherND", "EmbeddingBagOffsetsSum", "EmbeddingBagPackedSum")
+#: What may stand between a weight and the operator that multiplies by it.
+BETWEEN = ("Convert", "Multiply", "Subtract", "Reshape", "Transpose", "FakeQuantize", "Unsqueeze", "Squeeze")
+#: What leaves a constant what it is: its type or its shape is another.
+PASSING = ("Convert", "Reshape", "Transpose", "Unsqueeze", "Squeeze")
+#: The same operators, as they are called once compiled.
+COMPILED = ("Convolution", "Deconvolution", "FullyConnected", "MatMul", "RNNCell", "RNNSeq")
+
+
+def _candidates(node: Any) -> Sequence[Any]:
+    """The inputs of a node that may be weights."""
+    if node.get_type_name() in TABLES:
+        return [node.input(0)]
+    return node.inputs() if node.get_type_name() in WEIGHTED else ()
+
+
+def read(path: Path, details: Mapping[str, Any]) -> Weights:
+    """The constants of two or more dimensions, but for those that are combined element by element.
+
+    One that an operator takes which is not known here is counted all the same, and named with the operator.
+    """
+    import openvino
+
+    core = openvino.Core()
+    nodes = core.read_model(path).get_ordered_ops()
+    weights = {name for node in nodes for name in _constants_of(node)}
+    layers, others = {}, 0
+    for node in nodes:
+        if node.get_type_name() != "Constant" or not _may_be_weights(node):
+            continue
+        name, shape, kind = node.get_friendly_name(), tuple(node.get_output_shape(0)), node.get_element_type()
+        weighted = name in weights
+        if len(shape) < 2 or not (weighted or is_matrix(shape)):
+            continue
+        operators = _users(node)
+        if not weighted and all(map(is_elementwise, operators)):
+            others += prod(shape)
+            continue
+        unknown = "" if weighted else ", ".join(sorted(operators))
+        layers[name] = layer(prod(shape), kind.bitwidth, kind.get_type_name(), unknown)
+    properties = {"INFERENCE_PRECISION_HINT": details["precision"]} if "precision" in details else {}
+    compiled = core.compile_model(path, "CPU", properties).get_runtime_model()
+    told = (node.get_rt_info() for node in compiled.get_ordered_ops())
+    kernels = Counter(
+        f"{info['layerType'].astype(str)} {info['runtimePrecision'].astype(str)}"
+        for info in told
+        if info["layerType"].astype(str) in COMPILED
+    )
+    return Weights(layers, dict(kernels), others)
+
+
+def _constants_of(node: Any) -> Iterator[str]:
+    """The names of the constants that a node multiplies by or looks up, past what stands between."""
+    for port in _candidates(node):
+        source = port.get_source_output().get_node()
+        while source.get_type_name() in BETWEEN:
+            source = source.input(0).get_source_output().get_node()
+        if source.get_type_name() == "Constant":
+            yield source.get_friendly_name()
+
+
+def _may_be_weights(constant: Any) -> bool:
+    """Whether a constant is of a type that weights have: a float, or as narrow as they are quantized to."""
+    kind = constant.get_element_type()
+    return kind.is_real() or (kind.bitwidth <= 8 and kind.get_type_name() != "boolean")
+
+
+def _users(node: Any) -> set[str]:
+    """The operators that take a constant in the end, past conversions and changes of shape."""
+    found: set[str] = set()
+    for target in node.output(0).get_target_inputs():
+        user = target.get_node()
+        kind = user.get_type_name()
+        found |= _users(user) if kind in PASSING else {kind}
+    return found

@@ -1,0 +1,118 @@
+"""What the eager-mode static configs share. It imports torch: import it inside functions."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from traceback import walk_tb
+from typing import Any
+
+import torch
+from torch import nn
+from torch.ao.quantization import (
+    FusedMovingAvgObsFakeQuantize,
+    QConfig,
+    convert,
+    default_fused_per_channel_wt_fake_quant,
+    default_observer,
+    fuse_modules,
+    prepare,
+    prepare_qat,
+)
+
+from qx import Context, Unsupported
+from qx.contract.records import Arrays
+from qx_plugins.recipes.calibration import taken, tensors
+from qx_plugins.recipes.fidelity import expected_in_build, hold
+from qx_plugins.recipes.finetuning import unquantized
+from qx_plugins.recipes.tracing import BLAMELESS, blamed, blaming
+from qx_plugins.runtimes.torch_eager.kernels import replace_wrong_kernels
+
+
+def prepare_static(
+    model: nn.Module,
+    example_inputs: tuple[torch.Tensor, ...],
+    context: Context,
+    weight_observer: Any,
+    activation_observer: Any = default_observer,
+) -> nn.Module:
+    """Fuse the model in eval mode and put observers into it, per-tensor uint8 ones for activations."""
+    _check_fusible(model)
+    expected = expected_in_build(model.eval(), example_inputs, context)
+    _fuse(model)
+    if expected is not None:
+        hold(expected, model, "fuse_model()")
+    model.qconfig = QConfig(activation=activation_observer, weight=weight_observer)
+    return prepare(model, inplace=True)
+
+
+def prepare_for_training(
+    model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context
+) -> nn.Module:
+    """Fuse the model and put fake quantization into it: what int8 will compute, with gradients.
+
+    Activations per tensor over 128 levels, as in the static configs, weights per channel. Where the model's
+    ``fuse_model`` takes ``is_qat`` (as torchvision's do), batch normalisation is kept, to be trained; else it
+    is folded into the weights first.
+    """
+    _check_fusible(model)
+    expected = expected_in_build(model.eval(), example_inputs, context)
+    if "is_qat" in inspect.signature(model.fuse_model).parameters:
+        _fuse(model.train(), is_qat=True)
+    else:
+        _fuse(model)
+    activation = FusedMovingAvgObsFakeQuantize.with_args(quant_min=0, quant_max=127, dtype=torch.quint8)
+    model.qconfig = QConfig(activation=activation, weight=default_fused_per_channel_wt_fake_quant)
+    prepared = prepare_qat(model.train(), inplace=True)
+    if expected is not None:
+        hold(expected, unquantized(prepared, nn.Module.eval), "fuse_model()")
+    return prepared
+
+
+def converted(model: nn.Module) -> nn.Module:
+    """The prepared model in 8 bits. Raises ``Unsupported`` where one of its operations has no such kernel."""
+    batches = taken(model)
+    with blaming(model, "cannot be converted to 8 bits"):
+        result = convert(model.eval(), inplace=True)
+    return proven(result, batches)
+
+
+def proven(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
+    """A converted model that runs: that a kernel is missing torch only finds out when it is called.
+
+    Tried on the first item that it was calibrated with. Raises ``Unsupported`` with the layer.
+    """
+    replace_wrong_kernels(model)
+    for batch in batches[:1]:
+        first = {name: array[:1] for name, array in batch.items() if name != "labels"}
+        with torch.no_grad(), blaming(model, "does not run in 8 bits"):
+            model(*tensors(first))
+    return model
+
+
+def _check_fusible(model: nn.Module) -> None:
+    if not hasattr(model, "fuse_model"):
+        raise Unsupported(f"{type(model).__name__} has no fuse_model(), which eager-mode quantization calls")
+
+
+def _fuse(model: nn.Module, **arguments: bool) -> None:
+    try:
+        model.fuse_model(**arguments)
+    except BLAMELESS:
+        raise
+    except Exception as error:
+        modules = _being_fused(error, model)
+        raise Unsupported(
+            f"fuse_model(): {f'{modules}; ' if modules else ''}{blamed(error, model)}"
+        ) from error
+
+
+def _being_fused(error: Exception, model: nn.Module) -> str:
+    """The modules that torch was fusing when it raised; empty where it was not torch that did."""
+    names = {id(module): f"{name}." if name else "" for name, module in model.named_modules()}
+    for frame, _ in reversed(list(walk_tb(error.__traceback__))):
+        modules = frame.f_locals.get("modules_to_fuse", ())
+        if frame.f_globals.get("__name__") == fuse_modules.__module__ and modules:
+            prefix = names.get(id(frame.f_locals["model"]), "")
+            return "modules " + ", ".join(repr(f"{prefix}{name}") for name in modules)
+    return ""

@@ -1,0 +1,111 @@
+"""Ten made-up languages, told apart by a small transformer encoder: generated, so it needs no download.
+
+A language is a Markov chain over 32 syllables: how often each follows each. A sentence is 32 syllables long.
+Which language has most probably said it can be computed exactly, so the best accuracy that any model can
+reach is known. Nearly all of the network's arithmetic is in linear layers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qx import Context, Data, Option, Unsupported, Workload, hookimpl
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+LANGUAGES, SYLLABLES, LENGTH = 10, 32, 32
+SENTENCES = {"train": 36_000, "test": 5_000}
+#: A language has each syllable up to so many times as often as another has it, and up to so many times as
+#: often after each other syllable.
+FAVOURED, FAVOURED_AFTER = 3, 8
+
+
+@hookimpl
+def describe() -> Workload:
+    return Workload(
+        name="languages_encoder",
+        summary="A transformer encoder of 682,570 parameters on 5,000 sentences of made-up languages.",
+        weights="qx_weights:languages_encoder.pt",
+        options=(Option(name="epochs", default=3, help="Passes over the training data, for `qx train`."),),
+    )
+
+
+@hookimpl
+def make_model(context: Context) -> torch.nn.Module:
+    from qx_plugins.networks.text_encoder import TextEncoder
+
+    if context.quantizable:
+        raise Unsupported(
+            "TextEncoder has no form with quantize and dequantize stubs: eager mode has no static 8-bit "
+            "attention (layers.0, EncoderLayer)"
+        )
+    return TextEncoder(vocabulary=SYLLABLES, length=LENGTH, num_classes=LANGUAGES)
+
+
+@hookimpl
+def load_data(split: str, context: Context) -> Data:
+    tokens, labels = sentences()[split]
+    return Data(
+        inputs={"tokens": tokens},
+        labels=labels,
+        classes=tuple(f"language {number}" for number in range(LANGUAGES)),
+        source="generated sentences",
+    )
+
+
+@hookimpl
+def example_inputs(batch_size: int, context: Context) -> tuple[torch.Tensor, ...]:
+    import torch
+
+    generator = torch.Generator().manual_seed(context.seed)
+    return (torch.randint(SYLLABLES, (batch_size, LENGTH), generator=generator),)
+
+
+@hookimpl
+def train(model: torch.nn.Module, context: Context) -> torch.nn.Module:
+    from qx_plugins.networks.training import train_token_classifier
+
+    data = load_data("train", context)
+    return train_token_classifier(
+        model,
+        data.inputs["tokens"],
+        data.labels,
+        epochs=context.options["epochs"],
+        seed=context.seed,
+        progress=context.progress,
+    )
+
+
+def habits() -> np.ndarray:
+    """How often syllable ``b`` follows ``a``, by language, int64 ``[LANGUAGES, SYLLABLES, SYLLABLES]``."""
+    import numpy as np
+
+    # RandomState, whose numbers numpy has promised never to change; and only whole numbers: the sentences are
+    # the same on every machine.
+    random = np.random.RandomState(0)
+    common = 1000 // np.arange(4, SYLLABLES + 4)
+    favoured = random.randint(1, FAVOURED + 1, (LANGUAGES, 1, SYLLABLES))
+    return common * favoured * random.randint(1, FAVOURED_AFTER + 1, (LANGUAGES, SYLLABLES, SYLLABLES))
+
+
+def sentences() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Tokens int64 ``[n, LENGTH]`` and languages int64 ``[n]`` of each split, the same for every seed."""
+    import numpy as np
+
+    bounds = habits().cumsum(axis=-1)
+    random = np.random.RandomState(1)
+    count = sum(SENTENCES.values())
+    languages = random.randint(LANGUAGES, size=count)
+    tokens = np.empty((count, LENGTH), dtype=np.int64)
+    tokens[:, 0] = random.randint(SYLLABLES, size=count)
+    for place in range(1, LENGTH):
+        rows = bounds[languages, tokens[:, place - 1]]
+        drawn = random.randint(2**31 - 1, size=count) % rows[:, -1]
+        tokens[:, place] = (rows <= drawn[:, np.newaxis]).sum(axis=1)
+    ends = np.cumsum([0, *SENTENCES.values()])
+    return {
+        split: (tokens[start:end], languages[start:end].astype(np.int64))
+        for split, start, end in zip(SENTENCES, ends[:-1], ends[1:], strict=True)
+    }

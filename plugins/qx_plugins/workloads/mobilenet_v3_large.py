@@ -1,0 +1,26 @@
+"""MobileNetV3-Large (Howard et al., 2019): 5.5 million parameters, squeeze-and-excitation, hard-swish."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qx_plugins.networks.torchvision_workload import TorchvisionWorkload
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def make(quantizable: bool, **arguments: Any) -> nn.Module:
+    """The network; its quantizable form is torchvision's."""
+    from torchvision import models
+
+    if quantizable:
+        return models.quantization.mobilenet_v3_large(weights=None, quantize=False, **arguments)
+    return models.mobilenet_v3_large(weights=None, **arguments)
+
+
+workload = TorchvisionWorkload(
+    "mobilenet_v3_large",
+    "torchvision's MobileNetV3-Large on 224x224 images; random weights unless given.",
+    make,
+)

@@ -1,0 +1,158 @@
+"""A model of the user's own, without a plugin: ``--model``, ``--weights``, ``--data``, ``--input-shape``.
+
+The model comes from a factory, the images from a tree of class folders. Where no weights are given they are
+those that the factory makes, and nothing is said of accuracy unless ``--trained`` says that they are trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from qx import Context, Data, DataError, Option, UsageError, Workload, hookimpl
+
+if TYPE_CHECKING:
+    import torch
+
+#: Where nobody says it: the middle 224 pixels of 256, the custom of ImageNet.
+CROP, SMALLEST_CROP = 0.875, 0.1
+
+
+@hookimpl
+def describe() -> Workload:
+    return Workload(
+        name="own_model",
+        summary="Your own model, from a factory, on images in class folders; see --model.",
+        takes_model=True,
+        random_weights=True,
+        options=(
+            Option(name="model", default="", help="What makes the model: MODULE:FACTORY or FILE.py:FACTORY."),
+            Option(
+                name="model_args",
+                default="",
+                help="Keyword arguments of the factory, a dict as in Python: {'num_classes': 10}.",
+            ),
+            Option(name="input_shape", default="", help="Channels, height and width: 3,224,224."),
+            Option(
+                name="mean", default="", help="Of each channel, 0 to 1; else the model's metadata say it."
+            ),
+            Option(name="std", default="", help="Of each channel, 0 to 1; else the model's metadata say it."),
+            Option(
+                name="crop",
+                default=0.0,
+                minimum=0.0,
+                maximum=1.0,
+                help="Share of the shorter side that is cut out; 0 for what the metadata say, else 0.875.",
+            ),
+            Option(
+                name="images",
+                default=1000,
+                minimum=0,
+                help="Test images that are evaluated, drawn evenly over the classes; 0 for all.",
+            ),
+        ),
+    )
+
+
+@hookimpl
+def make_model(context: Context) -> torch.nn.Module:
+    from qx_plugins.networks.factory import make
+
+    return make(_due(context, "model"), _arguments(context), quantizable=context.quantizable)
+
+
+@hookimpl
+def load_data(split: str, context: Context) -> Data:
+    from qx_plugins.datasets.fitted_images import LAYOUT, load_fitted
+    from qx_plugins.networks.factory import metadata
+
+    shape = _shape(context)
+    if context.data is None:
+        raise DataError(f"no data were named; give --data DIR, a folder that holds {LAYOUT}")
+    given = {name: _numbers(context, name, shape[0]) for name in ("mean", "std")}
+    told = {}
+    if not (context.options["crop"] and all(given.values())):
+        told = dict(metadata(_due(context, "model"), _arguments(context)))
+    for name in given:
+        if not given[name]:
+            given[name] = _of_metadata(told, name, shape[0])
+    return load_fitted(
+        split,
+        root=context.data,
+        shape=shape,
+        mean=given["mean"],
+        std=given["std"],
+        crop=_crop(context, told),
+        count=context.options["images"] if split == "test" else 0,
+        cache=context.cache,
+        progress=context.progress,
+    )
+
+
+@hookimpl
+def example_inputs(batch_size: int, context: Context) -> tuple[torch.Tensor, ...]:
+    import torch
+
+    generator = torch.Generator().manual_seed(context.seed)
+    return (torch.randn(batch_size, *_shape(context), generator=generator),)
+
+
+def _due(context: Context, name: str) -> str:
+    text = str(context.options[name])
+    if not text:
+        raise UsageError(f"--{name.replace('_', '-')} is missing, and a model of your own needs it")
+    return text
+
+
+def _arguments(context: Context) -> dict[str, Any]:
+    from qx_plugins.networks.factory import read_arguments
+
+    return read_arguments(str(context.options["model_args"]))
+
+
+def _shape(context: Context) -> tuple[int, int, int]:
+    text = _due(context, "input_shape")
+    parts = text.split(",")
+    if len(parts) != 3 or not all(part.strip().isdigit() for part in parts):
+        raise UsageError(f"--input-shape {text}: expected channels, height and width, such as 3,224,224")
+    channels, height, width = (int(part) for part in parts)
+    if channels not in (1, 3) or not (height and width):
+        raise UsageError(f"--input-shape {text}: images have 1 or 3 channels and some pixels")
+    return channels, height, width
+
+
+def _numbers(context: Context, name: str, channels: int) -> list[float]:
+    """The numbers of an option, one for each channel; empty where it was not given."""
+    text = str(context.options[name])
+    try:
+        numbers = [float(part) for part in text.split(",")] if text else []
+    except ValueError:
+        numbers = [float("nan")]
+    return _checked(numbers, name, channels, f"--{name} {text}") if text else []
+
+
+def _crop(context: Context, told: Mapping[str, Any]) -> float:
+    crop = float(context.options["crop"] or told.get("crop_pct") or CROP)
+    if crop < SMALLEST_CROP:
+        raise UsageError(f"crop {crop:g}: expected a share of {SMALLEST_CROP} to 1")
+    return crop
+
+
+def _of_metadata(told: Mapping[str, Any], name: str, channels: int) -> list[float]:
+    found = told.get(name)
+    if found is None:
+        raise UsageError(
+            "the model does not say how its inputs are normalised (pretrained_cfg): give --mean and --std, "
+            "a number for each channel, of pixels from 0 to 1"
+        )
+    return _checked(
+        [float(number) for number in found], name, channels, f"the model's metadata: {name} {found}"
+    )
+
+
+def _checked(numbers: list[float], name: str, channels: int, what: str) -> list[float]:
+    low = 0.0 if name == "mean" else 1e-6
+    if len(numbers) != channels or not all(low <= number <= 1e6 for number in numbers):
+        positive = "" if name == "mean" else ", above 0"
+        raise UsageError(f"{what}: expected {channels} numbers{positive}, one for each channel")
+    return numbers

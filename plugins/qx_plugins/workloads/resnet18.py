@@ -1,0 +1,24 @@
+"""ResNet-18 (He et al., 2016): 11.7 million parameters, residual blocks of 3x3 convolutions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qx_plugins.networks.torchvision_workload import TorchvisionWorkload
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def make(quantizable: bool, **arguments: Any) -> nn.Module:
+    """The network; its quantizable form is torchvision's."""
+    from torchvision import models
+
+    if quantizable:
+        return models.quantization.resnet18(weights=None, quantize=False, **arguments)
+    return models.resnet18(weights=None, **arguments)
+
+
+workload = TorchvisionWorkload(
+    "resnet18", "torchvision's ResNet-18 on 224x224 images; random weights unless given.", make
+)

@@ -1,0 +1,1 @@
+"""From recorded samples to results: figures, differences, the front and the picks."""

@@ -1,0 +1,133 @@
+"""What to take if one cares about one thing, and what the noise of a run does not allow to pick."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence, Set
+from typing import Any
+
+import numpy as np
+from attrs import evolve
+from numpy.typing import NDArray
+
+from qx.analysis.quantity import OF_ITEMS, Quantity
+from qx.results.results_file import NoiseFloor, PickResult, UndecidedResult
+from qx.statistics import pareto
+from qx.statistics.effort import items_needed, waves_needed
+
+
+def picks_by_aim(
+    candidates: Mapping[Quantity, Set[str]],
+    axes: Mapping[Quantity, pareto.Axis],
+    cells: Sequence[str],
+    front: Set[str],
+    floors: Sequence[NoiseFloor],
+    measuring: Mapping[str, Any],
+) -> list[PickResult | UndecidedResult]:
+    """The best of these cells by each metric that serves an aim; ties are decided by the other axes.
+
+    ``candidates`` are metrics with the cells that have figures of them, ``axes`` those that are axes, held
+    over all ``cells``. Between equals one of the ``front`` is picked. Where the intervals of the metric
+    are too wide for a pick there is an ``UndecidedResult``, with what should be enough by how ``measuring``
+    went.
+    """
+    picks: list[PickResult | UndecidedResult] = []
+    for quantity, having in candidates.items():
+        # What is no axis need not have figures of all cells: those without them are not picked by it.
+        among = [cell for cell in cells if cell in having]
+        if quantity.metric.pick is None or not among:
+            continue
+        further = [other for other in axes if other is not quantity]
+        ready_axes = axes if among == cells else {}
+        floor = _alarm(quantity, floors)
+        own = _with_certain_ties(ready_axes.get(quantity) or quantity.axis(among), quantity, among)
+        if floor is not None:
+            own = _with_noise_of_control(own, floor)
+        pick = pareto.pick(
+            [own, *(ready_axes.get(other) or other.axis(among) for other in further)],
+            range(1 + len(further)),
+            undominated=[index for index, cell in enumerate(among) if cell in front],
+        )
+        if pick is None:
+            undecided = _undecided(quantity, own, among)
+            # More seconds do not help where the control says that something else is wrong.
+            picks.append(undecided if floor else _with_effort(undecided, quantity, own, measuring))
+            continue
+        picks.append(
+            PickResult(
+                aim=quantity.metric.pick,
+                metric=quantity.metric.name,
+                params=quantity.params,
+                cell=among[pick.chosen],
+                tied_with=tuple(among[other] for other in pick.tied_with),
+                decided_by=None if pick.decided_by is None else further[pick.decided_by - 1].metric.name,
+                not_told_apart=tuple(among[other] for other in pick.not_told_apart),
+            )
+        )
+    return picks
+
+
+def _with_certain_ties(axis: pareto.Axis, quantity: Quantity, cells: Sequence[str]) -> pareto.Axis:
+    """The axis without any difference between cells that have the same value on every item.
+
+    Whichever of them is picked, nothing is lost on these items, however few they are.
+    """
+    if quantity.metric.samples == "per_item":
+        rows = np.array([quantity.values(cell) for cell in cells])
+        same = np.array([(rows == row).all(axis=1) for row in rows])
+    elif quantity.metric.samples in OF_ITEMS:
+        same = np.array([[quantity.identical(cell, other) for other in cells] for cell in cells])
+    else:
+        return axis
+    return evolve(axis, low=np.where(same, 0.0, axis.low), high=np.where(same, 0.0, axis.high))
+
+
+def _alarm(quantity: Quantity, floors: Sequence[NoiseFloor]) -> NoiseFloor | None:
+    """What the control shows in this metric, where that is an alarm."""
+    place = quantity.metric.name, quantity.params
+    alarms = (floor for floor in floors if floor.alarm and (floor.metric, floor.params) == place)
+    return next(alarms, None)
+
+
+def _with_noise_of_control(axis: pareto.Axis, floor: NoiseFloor) -> pareto.Axis:
+    """The axis with intervals that are wider on both sides by as much as the control seems to differ."""
+    size = abs(floor.value) if floor.kind == "difference" else abs(math.log(floor.value))
+    return evolve(axis, low=axis.low - size, high=axis.high + size)
+
+
+def _undecided(quantity: Quantity, axis: pareto.Axis, cells: Sequence[str]) -> UndecidedResult:
+    """Which cells an axis leaves to choose from, and how wide its intervals are."""
+    best, *others = pareto.contenders(axis)
+    widest = float(np.max(_half_widths(axis, best, others)))
+    # Values may lie so far apart that this is no number any more.
+    with np.errstate(over="ignore"):
+        half_width = float(np.expm1(widest)) if quantity.relative else widest
+    return UndecidedResult(
+        aim=quantity.metric.pick or "",
+        metric=quantity.metric.name,
+        params=quantity.params,
+        contenders=tuple(cell for index, cell in enumerate(cells) if index in (best, *others)),
+        half_width=half_width if math.isfinite(half_width) else None,
+    )
+
+
+def _half_widths(axis: pareto.Axis, best: int, others: Sequence[int]) -> NDArray[np.float64]:
+    return np.asarray((axis.high[best, others].astype(float) - axis.low[best, others]) / 2, dtype=np.float64)
+
+
+def _with_effort(
+    undecided: UndecidedResult, quantity: Quantity, axis: pareto.Axis, measuring: Mapping[str, Any]
+) -> UndecidedResult:
+    """The same with how much measuring would be enough to pick the cell that seems best."""
+    best, *others = pareto.contenders(axis)
+    seems_better = (axis.low[best, others].astype(float) + axis.high[best, others]) / 2
+    # As narrow as this, no other cell can be better by more than the margin.
+    target = np.maximum(seems_better, 0) + axis.margin
+    if undecided.half_width is None or not target.all():
+        return undecided
+    excess = float(np.max(_half_widths(axis, best, others) / target))
+    if quantity.metric.samples in OF_ITEMS:
+        return evolve(undecided, items=items_needed(excess, quantity.estimate(undecided.contenders[0]).n))
+    waves = min(int(np.count_nonzero(~np.isnan(quantity.of_waves(cell)))) for cell in undecided.contenders)
+    enough, seconds = waves_needed(excess, waves), measuring.get("seconds")
+    return evolve(undecided, seconds=seconds * enough / waves) if enough and seconds else undecided

@@ -1,0 +1,1 @@
+"""The commands of ``qx``, one file for each."""

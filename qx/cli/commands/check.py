@@ -1,0 +1,161 @@
+"""``qx check``: is a plugin what its author says it is?"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import textwrap
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from qx.cli.arguments import add_cache_options
+from qx.foreign import to_terminal
+
+if TYPE_CHECKING:
+    from qx.cli import Commands
+    from qx.host.host import Entry
+    from qx.testing.verdicts import State, Verdict
+
+WORDS: Mapping[State, str] = {
+    "passed": "passed",
+    "failed": "FAILED",
+    "not_applicable": "not applicable",
+    "not_run": "not run",
+    "expected": "expected failure",
+}
+
+
+def register(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "check",
+        help="hold plugins to the contract, with the conformance kit",
+        description="Run the conformance kit on plugins: named checks of what a config, metric, workload or "
+        "loader promises. Exit code 1 if one fails. docs/testing.md explains each.",
+    )
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="a plugin's name, as `qx list` gives it (default: the plugins given with -p)",
+    )
+    parser.add_argument(
+        "--workload",
+        metavar="NAME",
+        help="what configs and metrics are tried on: a name, a module or a .py file (default: a small "
+        "generated one)",
+    )
+    parser.add_argument(
+        "--list", action="store_true", dest="listing", help="list the checks and what they ask"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    add_cache_options(parser)
+    parser.set_defaults(func=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check one plugin after another."""
+    from qx.cli import NOT_WELL, OK, warn_of_broken
+    from qx.errors import UsageError
+    from qx.leftovers import temporary_folder
+    from qx.storage.cache import open_cache
+    from qx.testing.checking import Checking, host_with_workload, open_bench
+
+    if arguments.listing:
+        _list(arguments.json)
+        return OK
+    host = host_with_workload(arguments.plugins, arguments.workload)
+    entries = _chosen(host.entries, arguments.names, arguments.plugins)
+    if not entries:
+        raise UsageError("name the plugins to check (see qx list), or give one with -p")
+    warn_of_broken(host)
+    # Here, since a workload that cannot be had makes checks not applicable, and no more.
+    open_cache(arguments.trust_cache)
+    well, told = True, []
+    shared: dict[str, Any] = {}
+    # One folder for all: what one bench has built for its metric, another takes.
+    with temporary_folder() as folder:
+        for number, entry in enumerate(entries, 1):
+            began = time.monotonic()
+            place = folder.resolve() / str(number)
+            bench = open_bench(
+                arguments.plugins,
+                entry,
+                place,
+                workload=arguments.workload,
+                shared=shared,
+                known=host,
+                trust_cache=arguments.trust_cache,
+            )
+            checking = Checking(bench)
+            if not arguments.json:
+                about = f"{entry.name}: {entry.kind or 'a plugin of unknown kind'}, {entry.provider}"
+                print(to_terminal(about), flush=True)
+            verdicts = []
+            for verdict in checking.verdicts():
+                verdicts.append(verdict)
+                if not arguments.json:
+                    _print(verdict)
+            well = well and all(verdict.well for verdict in verdicts)
+            told.append(_as_json(entry, verdicts))
+            if not arguments.json:
+                print(f"  {_sum(verdicts)} in {time.monotonic() - began:.0f} s\n", flush=True)
+    if arguments.json:
+        print(json.dumps(told, indent=2))
+    return OK if well else NOT_WELL
+
+
+def _chosen(entries: Sequence[Entry], names: Sequence[str], plugins: Sequence[str]) -> list[Entry]:
+    from qx.host.catalogue import unknown
+    from qx.testing.pytest_adapter import given_entry
+
+    if not names:
+        return [given_entry(entries, one) for one in plugins if not one.startswith("no:")]
+    chosen = []
+    for name in dict.fromkeys(names):
+        found = [entry for entry in entries if entry.name == name]
+        if not found:
+            raise unknown("unknown plugin", name, list(dict.fromkeys(entry.name for entry in entries)))
+        # Where several claim the name, each of them is in conflict: one tells of all.
+        chosen.append(found[0])
+    return chosen
+
+
+def _print(verdict: Verdict) -> None:
+    head, text = f"  {WORDS[verdict.state]:<18}{verdict.check:<30}", to_terminal(verdict.text)
+    filled = textwrap.fill(text, 118, initial_indent=head, subsequent_indent=" " * len(head))
+    print(filled if text else head.rstrip(), flush=True)
+
+
+def _sum(verdicts: Sequence[Verdict]) -> str:
+    counts = Counter(verdict.state for verdict in verdicts)
+    parts = [f"{counts[state]} {word.lower()}" for state, word in WORDS.items() if counts[state]]
+    return f"{len(verdicts)} checks: {', '.join(parts)}"
+
+
+def _as_json(entry: Entry, verdicts: Sequence[Verdict]) -> dict[str, object]:
+    from attrs import asdict
+
+    return {
+        "name": entry.name,
+        "kind": entry.kind,
+        "provider": entry.provider,
+        "checks": [asdict(verdict) for verdict in verdicts],
+    }
+
+
+def _list(as_json: bool) -> None:
+    from qx.testing.verdicts import KINDS, checks_of
+
+    checks = list(dict.fromkeys(check for kind in KINDS for check in checks_of(kind)))
+    if as_json:
+        told = [{"name": one.name, "kinds": one.kinds, "summary": one.summary} for one in checks]
+        json.dump(told, sys.stdout, indent=2)
+        print()
+        return
+    for one in checks:
+        print(f"{one.name} ({', '.join(one.kinds)})")
+        print(textwrap.fill(one.summary, 100, initial_indent="  ", subsequent_indent="  "))

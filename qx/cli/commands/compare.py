@@ -1,0 +1,99 @@
+"""``qx compare``: what changed between runs, and whether that is more than noise."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from qx.cli import Commands
+
+#: What a file is written as, by its suffix.
+WRITTEN = (".md", ".json")
+
+
+def register(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "compare",
+        help="tell what changed between runs, environments or machines, and whether that is more than noise",
+        description="Compare the results of runs with those of the first: values of items in pairs on the "
+        "same items, sizes exactly, latency by each run's ratio to its own baseline, and directly where "
+        "both come from one machine. Other workloads, weights or data are refused.",
+    )
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        metavar="[LABEL=]PATH",
+        help="a results file or the folder that it lies in, two or more; the first is the base",
+    )
+    parser.add_argument("--base", metavar="LABEL", help="the run to compare with, by its label or its path")
+    parser.add_argument(
+        "--changed", action="store_true", help="leave out of the table what is the same in all runs"
+    )
+    parser.add_argument(
+        "--other-calibration",
+        action="store_true",
+        help="compare runs although they were calibrated on different data",
+    )
+    parser.add_argument(
+        "--format",
+        default="simple",
+        metavar="FORMAT",
+        help="how the comparison is printed: markdown, json, or any of tabulate's formats (default: simple)",
+    )
+    parser.add_argument(
+        "--out",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="write it to a file too, as .md or .json (repeatable)",
+    )
+    parser.set_defaults(func=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Read, compare, write, print."""
+    from qx.cli import OK, warn_of_broken
+    from qx.cli.places import writable_file
+    from qx.comparison import Compared, changes, compare, named, read
+    from qx.errors import UsageError
+    from qx.files import write_together
+    from qx.host.host import Host
+    from qx.report import terminal
+
+    warn_of_broken(Host.discover(arguments.plugins))
+    if arguments.format not in ("markdown", "json"):
+        terminal.check_format(arguments.format)
+    for file in arguments.out:
+        if file.suffix not in WRITTEN:
+            raise UsageError(f"--out {file}: its suffix must be {' or '.join(WRITTEN)}")
+        writable_file(file)
+    sources = [read(path) for path in arguments.paths]
+    if len(sources) < 2:
+        raise UsageError("a comparison needs the results of two runs or more")
+    sources = named(sources)
+    if arguments.base is not None:
+        chosen = [one for one in sources if arguments.base in (one.label, one.place)]
+        if not chosen:
+            raise UsageError(
+                f"--base {arguments.base} is none of the runs; choose from "
+                f"{', '.join(repr(one.label) for one in sources)}"
+            )
+        sources = [chosen[0], *(one for one in sources if one is not chosen[0])]
+    compared = compare(sources, other_calibration=arguments.other_calibration)
+    shown = changes.without_same(compared) if arguments.changed else compared
+    drawn: dict[str, Callable[[Compared], str]] = {".md": changes.to_markdown, ".json": Compared.to_json}
+    if arguments.out:
+        # First: whoever reads what is printed may stop reading.
+        write_together({path: drawn[path.suffix](shown).encode() for path in arguments.out})
+    if arguments.format == "markdown":
+        print(changes.to_markdown(shown), end="")
+    elif arguments.format == "json":
+        print(shown.to_json(), end="")
+    else:
+        print(changes.to_terminal(shown, arguments.format))
+    return OK

@@ -1,0 +1,77 @@
+"""``qx gate``: hold results against rules, for CI."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from qx.cli import Commands
+
+
+def register(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "gate",
+        help="hold results against rules, decided on intervals; exit 1 with a line per breach",
+        description="Hold the results of a run against the rules in a file. A rule is breached only where "
+        "the data show it; what is too wide to tell is said, and fails with --strict.",
+    )
+    parser.add_argument("path", metavar="RESULT", help="a results file, or the folder that it lies in")
+    parser.add_argument("--against", metavar="BASE", help="results that rules against base are about")
+    parser.add_argument(
+        "--rules",
+        type=Path,
+        default=Path("qx-gate.toml"),
+        metavar="FILE",
+        help="the rules, TOML (default: qx-gate.toml)",
+    )
+    parser.add_argument("--strict", action="store_true", help="fail also where the data are too wide to tell")
+    parser.add_argument("--junit", type=Path, metavar="FILE", help="write JUnit XML")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write a summary in Markdown")
+    parser.add_argument(
+        "--other-calibration",
+        action="store_true",
+        help="hold against BASE although it was calibrated on different data",
+    )
+    parser.set_defaults(func=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Read, decide, write, print."""
+    from qx.cli import NOT_WELL, OK, warn_of_broken
+    from qx.cli.places import writable_file
+    from qx.cli.streams import say
+    from qx.comparison import read
+    from qx.files import write_together
+    from qx.gate import decide, read_rules, report
+    from qx.host.host import Host
+
+    warn_of_broken(Host.discover(arguments.plugins))
+    for file in filter(None, (arguments.junit, arguments.markdown)):
+        writable_file(file)
+    rules = read_rules(arguments.rules)
+    source = read(arguments.path)
+    base = None if arguments.against is None else read(arguments.against)
+    if base is not None and not any(rule.against_base for rule in rules.rules):
+        note = (
+            f'note: no rule of {rules.place} has a limit with against = "base": {base.place} decides nothing'
+        )
+        say(f"qx: {note}")
+    for cell in (one.cell for one in source.results.outputs if one.is_below_0_db):
+        say(f"qx: note: {cell} is not the same network any more: its outputs are below 0 dB")
+    ruling = decide(rules, source, base, other_calibration=arguments.other_calibration)
+    written = {}
+    if arguments.junit is not None:
+        written[arguments.junit] = report.to_junit(ruling, strict=arguments.strict)
+    if arguments.markdown is not None:
+        page = report.to_markdown(ruling, source.place, base.place if base else None, strict=arguments.strict)
+        written[arguments.markdown] = page.encode()
+    if written:
+        write_together(written)
+    for line in report.lines(ruling):
+        print(line)
+    print(report.summary(ruling, strict=arguments.strict))
+    print(report.protection(ruling))
+    return OK if ruling.passes(strict=arguments.strict) else NOT_WELL

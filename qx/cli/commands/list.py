@@ -1,0 +1,97 @@
+"""``qx list``: every plugin, with its kind and state."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import textwrap
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from qx.foreign import to_terminal
+
+if TYPE_CHECKING:
+    from qx.cli import Commands
+    from qx.host.catalogue import Entry
+
+
+#: Columns that a summary needs beside the names.
+ROOM = 30
+#: Where it begins below them.
+INDENT = 12
+
+
+def register(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "list",
+        help="list every plugin with its kind and state",
+        description="List every plugin with its kind, state, and summary or the reason why it is not ready.",
+    )
+    kinds = ("config", "metric", "workload", "loader", "wrapper")
+    parser.add_argument("--kind", choices=kinds, help="only these, and those whose kind is not known")
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    parser.set_defaults(func=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the catalogue."""
+    from qx.host.host import Host
+
+    # A broken plugin may not have got as far as telling its kind: it is shown all the same.
+    kinds = (arguments.kind, None)
+    entries = Host.discover(arguments.plugins).entries
+    shown = [entry for entry in entries if arguments.kind is None or entry.kind in kinds]
+    if arguments.json:
+        print(json.dumps([as_json(entry) for entry in shown], indent=2))
+    elif shown:
+        # At least as much as a summary needs beside the names, at most what an eye follows.
+        width = min(max(shutil.get_terminal_size((100, 24)).columns, 80), 120)
+        print("\n".join(_lines(shown, width)))
+    else:
+        print("There are no plugins.")
+    return 0
+
+
+def as_json(entry: Entry) -> dict[str, Any]:
+    """What programs are told of a plugin."""
+    reference = entry.reference
+    return {
+        "kind": entry.kind,
+        "name": entry.name,
+        "state": entry.state,
+        "reason": entry.reason,
+        "summary": entry.record.summary if entry.record else "",
+        "distribution": entry.distribution,
+        "version": entry.version,
+        "module": reference.module if reference else None,
+        "path": reference.path if reference else None,
+        "attribute": reference.attribute if reference else None,
+    }
+
+
+def _lines(entries: Sequence[Entry], width: int) -> Iterator[str]:
+    """A table for each provider: its name once, and not in every row, leaves room for the summaries."""
+    names = max(len(to_terminal(entry.name)) for entry in entries)
+    states = max(len(entry.state) for entry in entries)
+    providers = list(dict.fromkeys(entry.provider for entry in entries))
+    ordered = sorted(entries, key=lambda entry: providers.index(entry.provider))
+    for provider, rows in groupby(ordered, key=lambda entry: entry.provider):
+        if provider != providers[0]:
+            yield ""
+        yield to_terminal(provider)
+        for entry in rows:
+            start = f"  {entry.kind or '?':<8}  {to_terminal(entry.name):<{names}}  {entry.state:<{states}}  "
+            text = to_terminal(entry.reason or (entry.record.summary if entry.record else _wraps(entry)))
+            # Beside the names, or where they leave it no room, below.
+            beside = width - len(start) >= ROOM
+            indent = len(start) if beside else INDENT
+            first, *rest = textwrap.wrap(text, width - indent, break_on_hyphens=False) or [""]
+            yield (start + first if beside else start).rstrip()
+            yield from (" " * indent + line for line in (rest if beside else (first, *rest)))
+
+
+def _wraps(entry: Entry) -> str:
+    return f"wraps {', '.join(entry.hooks)}"

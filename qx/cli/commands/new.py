@@ -1,0 +1,73 @@
+"""``qx new``: a distribution with a plugin of one's own, to begin with."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from qx.cli import Commands
+
+
+def register(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "new",
+        help="make a distribution with a plugin of your own",
+        description="Make a small distribution with one plugin that does something, its entry point, tests "
+        "that use the conformance kit, a README and a tox.ini. It installs and passes as it is.",
+    )
+    parser.add_argument(
+        "kind", choices=("config", "metric", "workload"), metavar="KIND", help="config, metric or workload"
+    )
+    parser.add_argument("name", metavar="NAME", help="what the plugin is to be called: my_recipe")
+    parser.add_argument(
+        "--dir", type=Path, metavar="DIR", help="the folder, to be made (default: qx-NAME in the current one)"
+    )
+    parser.set_defaults(func=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Make the folder, whole or not at all, and say what to do next."""
+    from qx.cli import OK, warn_of_broken
+    from qx.cli.places import writable
+    from qx.errors import UsageError
+    from qx.files import new_folder
+    from qx.foreign import path_to_terminal
+    from qx.host.host import Host
+    from qx.scaffold.writing import check_name, contents, package_of, run_command, write
+
+    host = Host.discover(arguments.plugins)
+    warn_of_broken(host)
+    kind, name = arguments.kind, arguments.name
+    check_name(host, name)
+    given = arguments.dir if arguments.dir is not None else Path(f"qx-{name.replace('_', '-')}")
+    if given.exists() or given.is_symlink():
+        raise UsageError(f"{given} is there already: give --dir a folder that is to be made")
+    writable(given)
+    with new_folder(given.absolute()) as folder:
+        write(folder, contents(kind, name))
+        if kind == "workload":
+            source = folder / "src" / package_of(name)
+            _train(name, source / f"{name}.py", source / "weights.pt")
+    place = path_to_terminal(given)
+    print(f"made the {kind} {name} in {place}; next:")
+    print(f"    cd {place}\n    pip install -e '.[test]'\n    pytest\n    qx check {name}")
+    print(f"    {run_command(kind, name)}")
+    return OK
+
+
+def _train(name: str, plugin: Path, weights: Path) -> None:
+    from qx.cli.display import display
+    from qx.host.host import Host
+    from qx.runner.one import train
+    from qx.runner.request import Request
+
+    host = Host.discover([str(plugin)])
+    with display() as reporter:
+        train(host, host.get("workload", name), Request(workload=name), weights, None, reporter)
+    for cached in plugin.parent.glob("__pycache__/*"):
+        cached.unlink()
+    for folder in plugin.parent.glob("__pycache__"):
+        folder.rmdir()

@@ -1,0 +1,74 @@
+"""``qx quantize``: build one artifact and say where it is."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qx.cli.arguments import add_build_options, add_workload_options, build_request
+
+if TYPE_CHECKING:
+    from qx.cli import Commands
+
+
+def register(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "quantize",
+        help="build the artifact of one config and say where it is",
+        description="Build the artifact of one config, or find it in the cache, and print its folder.",
+    )
+    parser.add_argument("-c", "--config", required=True, metavar="NAME", help="the config to build")
+    add_workload_options(parser)
+    add_build_options(parser)
+    parser.add_argument(
+        "--to", type=Path, metavar="DIR", help="copy the artifact into this folder, to be made"
+    )
+    parser.set_defaults(func=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Build, and print the folder on standard output and the rest on standard error."""
+    from qx.cli import NOT_WELL, OK, warn_of_broken
+    from qx.cli.display import display
+    from qx.cli.places import writable
+    from qx.cli.streams import say
+    from qx.errors import QxError, UsageError
+    from qx.files import new_folder
+    from qx.foreign import path_to_terminal
+    from qx.host.host import Host
+    from qx.processes.workers import Failure
+    from qx.runner.one import quantize
+    from qx.storage.digests import Damaged
+
+    host = Host.discover(arguments.plugins)
+    warn_of_broken(host)
+    request = build_request(arguments, configs=[arguments.config])
+    request.check()
+    entry = host.get("config", arguments.config)
+    if entry.state != "ready":
+        raise UsageError(f"config {entry.name} is {entry.state}: {entry.reason}")
+    if arguments.to is not None:
+        if arguments.to.exists():
+            raise UsageError(f"{arguments.to} is there already: give --to a folder that is to be made")
+        writable(arguments.to)
+    with display() as reporter:
+        try:
+            build = quantize(host, request, entry.name, reporter)
+        except Failure as failure:
+            say(f"qx: {entry.name}: {failure}")
+            return NOT_WELL
+    place = build.artifact
+    if arguments.to is not None:
+        with new_folder(arguments.to.absolute()) as folder:
+            try:
+                build.manifest.copy(place, folder)
+            except Damaged as error:
+                raise QxError(f"the artifact in {place} changed meanwhile: {error}; try again") from error
+        place = arguments.to
+    total = sum(build.manifest.sizes.values())
+    how = "found in the cache, built" if build.cached else "built"
+    say(f"qx: {', '.join(build.manifest.files)}: {total:,} bytes, {how} in {build.seconds:.1f} s")
+    print(path_to_terminal(place))
+    return OK

@@ -1,0 +1,80 @@
+"""``qx report``: the table again, from the results of an earlier run."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from qx.cli import Commands
+    from qx.results.results_file import Results
+
+
+def register(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "report",
+        help="show the results of an earlier run again, computed anew from its raw samples",
+        description="Read full_results.json, compute every figure again from the raw samples beside it, "
+        "write pareto.md again and print the table.",
+    )
+    parser.add_argument(
+        "path",
+        nargs="?",
+        type=Path,
+        default=Path("artifacts/results"),
+        metavar="PATH",
+        help="a results file, or the folder that it lies in (default: artifacts/results)",
+    )
+    parser.add_argument(
+        "--format",
+        default="simple",
+        metavar="FORMAT",
+        help="how the table is printed: any of tabulate's formats (default: simple)",
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="where to write pareto.md (default: beside the results)"
+    )
+    parser.set_defaults(func=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Read, compute, write, print."""
+    from qx.cli import OK, warn_of_broken
+    from qx.cli.places import writable
+    from qx.files import write_whole
+    from qx.foreign import path_to_terminal
+    from qx.host.host import Host
+    from qx.report import markdown, terminal
+    from qx.results import results_file as results
+
+    terminal.check_format(arguments.format)
+    warn_of_broken(Host.discover(arguments.plugins))
+    found = results.read(arguments.path)
+    folder = arguments.path if arguments.path.is_dir() else arguments.path.parent
+    out = writable(arguments.out or folder)
+    shown = _computed(found, folder)
+    write_whole(out / results.TABLE, markdown.render(shown).encode())
+    print(terminal.render(shown, arguments.format))
+    print(f"\nwritten: {path_to_terminal(out / results.TABLE)}")
+    return OK
+
+
+def _computed(found: Results, folder: Path) -> Results:
+    """The results with their figures computed from the samples, where these are there."""
+    from qx.analysis.recompute import differences, read_samples, recompute
+    from qx.cli.streams import say
+
+    # Only the name counts: the samples lie beside the results, wherever both were moved to.
+    samples = folder / Path(found.run["samples"]).name
+    if not samples.is_file():
+        say(f"qx: {samples} is not there, so the figures are those of the file, not computed again")
+        return found
+    computed = recompute(found, read_samples(samples), samples)
+    if differing := differences(found, computed):
+        say(
+            f"qx: {len(differing)} figures computed from {samples} differ from those in the file, which "
+            f"another version of qx may have computed (first: {differing[0]}); shown are the computed ones"
+        )
+    return computed

@@ -1,0 +1,160 @@
+"""``qx run``: the whole comparison."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qx.cli.arguments import add_build_options, add_workload_options, build_request
+
+if TYPE_CHECKING:
+    from qx.cli import Commands
+
+#: Where results go: here for the default workload, in a folder of its name within for any other.
+OUT = Path("artifacts/results")
+
+
+def register(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "run",
+        help="compare configs on a workload: the whole matrix, the table, the front",
+        description="Build every config, measure every metric, and write full_results.json and pareto.md.",
+    )
+    add_workload_options(parser, several=True)
+    add_build_options(parser)
+    parser.add_argument(
+        "-c",
+        "--config",
+        action="append",
+        default=[],
+        metavar="NAME",
+        dest="configs",
+        help="a config to compare (repeatable; default: all but those that train), beside the baseline",
+    )
+    parser.add_argument("--all", action="store_true", help="all configs, those that train for minutes too")
+    parser.add_argument(
+        "-m",
+        "--metric",
+        action="append",
+        default=[],
+        metavar="NAME",
+        dest="metrics",
+        help="a metric to measure (repeatable; default: all)",
+    )
+    parser.add_argument(
+        "--batch-size",
+        action="append",
+        type=int,
+        metavar="N",
+        dest="batch_sizes",
+        help="a batch size to time (repeatable; default: 1 and 32; the first is the front's)",
+    )
+    parser.add_argument("--yes", action="store_true", help="run, even if it is more than 1,000 cells")
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads that serve (default: 1)")
+    parser.add_argument(
+        "--precision",
+        type=float,
+        default=0.01,
+        metavar="SHARE",
+        help="half-width that the 95%% interval of every speedup is to reach (default: 0.01)",
+    )
+    parser.add_argument(
+        "--budget",
+        type=float,
+        metavar="SECONDS",
+        help="for all launches, shared by the workloads (default: for each of them 60 for up to five "
+        "configs, 12 more for each further one)",
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="a first look: three waves and 15 s; its intervals claim too much",
+    )
+    parser.add_argument(
+        "--cpus", type=_cpus, default=(), metavar="LIST", help="hold launches to these CPUs (0,2 or 0-3)"
+    )
+    parser.add_argument(
+        "--front",
+        action="append",
+        default=[],
+        metavar="METRIC",
+        help="an axis of the front (repeatable; default: the metrics that say they are)",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="where to write (default: artifacts/results; within it a folder for a workload other than the "
+        "default one, or NAME+NAME for several)",
+    )
+    parser.add_argument(
+        "--format",
+        default="simple",
+        metavar="FORMAT",
+        help="how the table is printed: any of tabulate's formats (default: simple)",
+    )
+    parser.set_defaults(func=run)
+
+
+def _cpus(text: str) -> tuple[int, ...]:
+    """``0,2`` or ``0-3``, or both."""
+    cpus: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        if not first.isdigit() or (dash and not (last.isdigit() and int(first) <= int(last))):
+            raise argparse.ArgumentTypeError(f"{text!r} is no list of CPUs such as 0,2 or 0-3")
+        cpus += range(int(first), int(last or first) + 1)
+    return tuple(dict.fromkeys(cpus))
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run, write, print."""
+    from qx.cli import NOT_WELL, OK, warn_of_broken
+    from qx.cli.display import display
+    from qx.cli.places import results_folder, writable
+    from qx.errors import UsageError
+    from qx.files import FULL
+    from qx.foreign import path_to_terminal
+    from qx.host.host import Host
+    from qx.report import markdown, terminal
+    from qx.results import results_file as results
+    from qx.runner import run as run_matrix
+    from qx.runner.request import choose_workloads
+
+    terminal.check_format(arguments.format)
+    host = Host.discover(arguments.plugins)
+    warn_of_broken(host)
+    request = build_request(
+        arguments,
+        configs=arguments.configs,
+        every=arguments.all,
+        metrics=arguments.metrics,
+        batch_sizes=tuple(dict.fromkeys(arguments.batch_sizes or (1, 32))),
+        threads=arguments.threads,
+        precision=arguments.precision,
+        budget=arguments.budget,
+        quick=arguments.quick,
+        cpus=arguments.cpus,
+        front=arguments.front,
+        yes=arguments.yes,
+    )
+    request.check()
+    named = [entry.name for entry in choose_workloads(host, request)]
+    out = writable(arguments.out or results_folder(host, named, OUT))
+    results.settle(out)
+    with display() as reporter:
+        outcome, recording = run_matrix(host, request, reporter)
+    if arguments.out is None:
+        # The default workload may have given way to its fallback.
+        out = results_folder(host, list(outcome.run["workloads"]), OUT)
+    try:
+        results.write(out, outcome, markdown.render(outcome), recording)
+    except OSError as error:
+        advice = "; free space there, or name another folder with --out" if error.errno in FULL else ""
+        raise UsageError(f"cannot write the results into {out}: {error.strerror or error}{advice}") from error
+    print(terminal.render(outcome, arguments.format))
+    written = f"{out / results.RESULTS} and {out / results.TABLE}"
+    print(f"\nwritten: {path_to_terminal(written)}")
+    return OK if outcome.ended_well else NOT_WELL

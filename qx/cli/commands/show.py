@@ -1,0 +1,121 @@
+"""``qx show``: all that is known of one plugin."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import textwrap
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from qx.foreign import to_lines, to_terminal
+
+if TYPE_CHECKING:
+    from qx.cli import Commands
+    from qx.contract.records import Option
+    from qx.host.catalogue import Entry
+
+
+def register(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "show",
+        help="show all that is known of one plugin",
+        description="Show all that is known of one plugin: its record, options, hooks, and where it is.",
+    )
+    parser.add_argument("name", metavar="NAME", help="a plugin's name, as `qx list` gives it")
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    parser.set_defaults(func=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the plugin; where several claim the name, each of them."""
+    from qx.cli import warn_of_broken
+    from qx.host.host import Host
+
+    host = Host.discover(arguments.plugins)
+    warn_of_broken(host)
+    entries = host.named(arguments.name)
+    if arguments.json:
+        print(json.dumps([_as_json(entry) for entry in entries], indent=2))
+    else:
+        print("\n\n".join("\n".join(_lines(entry)) for entry in entries))
+    return 0
+
+
+def _as_json(entry: Entry) -> dict[str, Any]:
+    from attrs import asdict
+
+    from qx.cli.commands.list import as_json
+
+    return {
+        **as_json(entry),
+        "hooks": entry.hooks,
+        "record": asdict(entry.record) if entry.record else None,
+        "documentation": _documentation(entry),
+    }
+
+
+def _lines(entry: Entry) -> Iterator[str]:
+    name = to_terminal(entry.name)
+    yield f"{name}: {entry.kind or 'a plugin of unknown kind'}, {entry.state}"
+    if entry.record:
+        yield f"  {to_terminal(entry.record.summary)}"
+    yield ""
+    facts = {"reason": entry.reason, "from": entry.provider, **_place(entry), "hooks": ", ".join(entry.hooks)}
+    facts |= _record(entry)
+    width = max(map(len, facts)) + 2
+    for about, value in facts.items():
+        if value:
+            yield f"  {about:<{width}}{to_terminal(value)}"
+    options = entry.record.options if entry.record else ()
+    if options:
+        yield f"\n  options, set with --set {name}.OPTION=VALUE"
+        for option in options:
+            yield from _option(option)
+    if documentation := _documentation(entry):
+        yield "\n" + textwrap.indent(to_lines(documentation), "  ")
+
+
+def _place(entry: Entry) -> dict[str, str]:
+    return {"module": entry.reference.target} if entry.reference else {}
+
+
+def _record(entry: Entry) -> dict[str, str]:
+    """The fields of the record in words; a field that a later record has is shown as well."""
+    if entry.record is None:
+        return {}
+    from attrs import fields
+
+    names = [field.name for field in fields(type(entry.record))]
+    told = ("name", "summary", "options")
+    return {name.replace("_", " "): _words(getattr(entry.record, name)) for name in names if name not in told}
+
+
+def _words(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value)) or "none"
+    return "none" if value is None else str(value)
+
+
+def _option(option: Option) -> Iterator[str]:
+    facts = [option.type.__name__, f"default {_written(option.default)}"]
+    facts += [f"one of {', '.join(map(_written, option.choices))}"] if option.choices else []
+    facts += [f"at least {option.minimum}"] if option.minimum is not None else []
+    facts += [f"at most {option.maximum}"] if option.maximum is not None else []
+    yield f"    {option.name} ({to_terminal(', '.join(facts))})"
+    yield f"      {to_terminal(option.help)}"
+
+
+def _written(value: object) -> str:
+    """As one writes it after ``--set NAME.OPTION=``; a text is quoted, so that an empty one is seen."""
+    from qx.contract.records import as_word
+
+    return repr(value) if isinstance(value, str) else as_word(value)
+
+
+def _documentation(entry: Entry) -> str:
+    """The docstring of the plugin's module; empty where it has none, or could not be imported."""
+    return entry.description.documentation if entry.description else ""

@@ -1,0 +1,219 @@
+"""What is known of a plugin without importing it: what a process that imported it said, as JSON and back."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Container, Mapping
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import attrs
+from attrs import Factory, field, frozen
+from attrs.validators import deep_iterable, in_, instance_of, optional
+
+from qx.contract import hookspecs
+from qx.contract.fields import optional_text_field, to_strings
+from qx.contract.records import Config, Kind, Loader, Metric, Option, Record, Workload
+from qx.contract.references import Reference
+
+if TYPE_CHECKING:
+    import pluggy
+
+Outcome: TypeAlias = Literal["ready", "broken", "incompatible", "not_imported"]
+
+#: The attribute of a plugin that holds what its author tells the conformance kit.
+ATTRIBUTE = "conformance"
+#: Letters that are kept of a docstring.
+LONGEST = 20_000
+RECORDS: Mapping[Kind, type[Record]] = {kind.kind: kind for kind in (Config, Metric, Workload, Loader)}
+HOOKS = frozenset(
+    name for name, hook in vars(hookspecs).items() if hasattr(hook, f"{hookspecs.PROJECT}_spec")
+)
+
+
+@frozen(kw_only=True)
+class Description:
+    """What the process that imported a plugin said of it."""
+
+    #: ``not_imported``: broken, because its module cannot be imported.
+    outcome: Outcome = field(validator=in_(("ready", "broken", "incompatible", "not_imported")))
+    #: Why it is not ready.
+    reason: str = field(default="", validator=instance_of(str))
+    #: None where it only wraps, or did not get as far as giving one.
+    record: Record | None = field(default=None, validator=optional(instance_of(tuple(RECORDS.values()))))
+    #: The hooks that it implements, in the order of ``qx.contract.hookspecs``.
+    hooks: tuple[str, ...] = field(default=(), converter=to_strings, validator=deep_iterable(in_(HOOKS)))
+    #: The docstring of its module.
+    documentation: str = field(default="", validator=instance_of(str))
+    #: Distributions that its record requires and that are lacking here, in words.
+    lacking: str = field(default="", validator=instance_of(str))
+    #: The file of a workload's weights; None where it has none, or their package is not installed.
+    weights: str | None = optional_text_field()
+    #: What its author tells the conformance kit, or why that cannot be read; None where nothing is told.
+    conformance: Mapping[str, Any] | str | None = field(
+        default=None, validator=optional(instance_of((dict, str)))
+    )
+    #: The module that is not there, where that is why it cannot be imported.
+    missing_module: str | None = optional_text_field()
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields, as JSON takes them."""
+        fields = attrs.asdict(self, recurse=False)
+        if self.record is not None:
+            fields["record"] = _record_to_json(self.record)
+        return fields
+
+    @classmethod
+    def from_json(cls, value: Any) -> Description:
+        """What ``to_json`` gave. Raises ``ValueError`` for anything else: it comes from outside."""
+        try:
+            fields = dict(value)
+            if fields.get("record") is not None:
+                fields["record"] = _record_from_json(fields["record"])
+            return cls(**fields)
+        except (TypeError, ValueError, LookupError, AttributeError) as error:
+            raise ValueError(f"this describes no plugin: {error}") from error
+
+
+@frozen
+class Group:
+    """Plugins that are imported into one process: those of a distribution, or one given with ``-p``."""
+
+    plugins: tuple[Reference, ...]
+    #: The plugins' names are those of entry points; else guesses, until they have described themselves.
+    is_named: bool = True
+
+    @property
+    def is_own(self) -> bool:
+        """All of them are qx's own, which every process trusts that has imported qx."""
+        return all(plugin.is_own for plugin in self.plugins)
+
+    def without(self, plugins: Container[Reference]) -> Group:
+        """Return the group of the other plugins."""
+        return attrs.evolve(self, plugins=tuple(one for one in self.plugins if one not in plugins))
+
+
+@frozen
+class Answers:
+    """What plugins of a group said of themselves."""
+
+    descriptions: Mapping[Reference, Description] = Factory(dict)
+    #: Files that they were imported from and that belong to no installed distribution.
+    files: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, plugin: Reference, message: Mapping[str, Any], *, is_named: bool) -> Answers:
+        """Read what a process, or the cache, has of one plugin. Raises ``ValueError`` for what is wrong."""
+        description = Description.from_json(message.get("description"))
+        name = description.record.name if description.record is not None else plugin.name
+        if is_named and description.outcome == "ready" and name != plugin.name:
+            raise ValueError(f"this describes plugin {name!r}, not {plugin.name!r}")
+        files = message.get("files")
+        if not (isinstance(files, list) and all(isinstance(file, str) for file in files)):
+            raise ValueError(f"a description comes with a list of files, not {type(files).__name__}")
+        return cls({plugin: description}, frozenset(files))
+
+    @property
+    def ready(self) -> Answers:
+        """The answers of plugins that are in order."""
+        descriptions = {one: said for one, said in self.descriptions.items() if said.outcome == "ready"}
+        return Answers(descriptions, self.files)
+
+    def __or__(self, other: Answers) -> Answers:
+        """Return both; where both have an answer of a plugin, the other's."""
+        return Answers({**self.descriptions, **other.descriptions}, self.files | other.files)
+
+
+def _record_to_json(record: Record) -> dict[str, Any]:
+    # By the fields of qx's own class: a subclass may have more, and only the plugin knows what they are.
+    own = RECORDS[record.kind]
+    fields = {one.name: getattr(record, one.name) for one in attrs.fields(own)}
+    options = [
+        {one.name: getattr(option, one.name) for one in attrs.fields(Option)} for option in record.options
+    ]
+    return {"kind": record.kind, **fields, "options": options}
+
+
+def _record_from_json(value: Mapping[str, Any]) -> Record:
+    fields = dict(value)
+    kind = RECORDS[fields.pop("kind")]
+    options = tuple(Option(**option) for option in fields.pop("options"))
+    return kind(**fields, options=options)
+
+
+def describe(reference: Reference, specs: pluggy.HookRelay, *, named: bool = True) -> Description:
+    """Import a plugin into this process, hold it against the contract, and say what it is.
+
+    Without ``named`` the reference's name is a guess, and its record says how it is called.
+    """
+    from qx.contract.checks import Breach, CannotImport, Incompatible, load
+
+    try:
+        loaded = load(reference, specs, named=named)
+        return Description(
+            outcome="ready",
+            record=loaded.record,
+            hooks=loaded.hooks,
+            documentation=_documentation(reference),
+            lacking=_lacking(loaded.record, reference.distribution),
+            weights=_weights(loaded.record),
+            conformance=_conformance(loaded.plugin),
+        )
+    except CannotImport as breach:
+        absent = breach.__cause__.name if isinstance(breach.__cause__, ModuleNotFoundError) else None
+        return Description(outcome="not_imported", reason=breach.reason, missing_module=absent)
+    except Breach as breach:
+        outcome: Outcome = "incompatible" if isinstance(breach, Incompatible) else "broken"
+        documentation = _documentation(reference)
+        return Description(
+            outcome=outcome, reason=breach.reason, record=breach.record, documentation=documentation
+        )
+
+
+def _documentation(reference: Reference) -> str:
+    """The docstring of the plugin's module; empty where it has none."""
+    documentation = getattr(sys.modules.get(reference.module), "__doc__", None)
+    return inspect.cleandoc(documentation)[:LONGEST] if isinstance(documentation, str) else ""
+
+
+def _lacking(record: Record | None, distribution: str | None) -> str:
+    from qx.contract.checks import Breach, cause
+    from qx.contract.requirements import missing_distributions
+
+    try:
+        return missing_distributions(record, distribution) if record is not None else ""
+    except ValueError as error:
+        raise Breach(f"its record is wrong: {cause(error)}", record) from error
+
+
+def _weights(record: Record | None) -> str | None:
+    from qx.contract.checks import Breach, cause
+
+    if not isinstance(record, Workload) or record.weights is None:
+        return None
+    from importlib.resources import files
+
+    package, _, name = record.weights.partition(":")
+    try:
+        return str(files(package) / name)
+    except ModuleNotFoundError:
+        return None
+    except Exception as error:
+        raise Breach(
+            f"its weights {record.weights!r} cannot be looked for: {cause(error)}", record
+        ) from error
+
+
+def _conformance(plugin: object) -> Mapping[str, Any] | str | None:
+    """What its author tells the conformance kit. Only the kit minds if that is wrong."""
+    from qx.contract.checks import cause
+
+    try:
+        # The kit is imported by the plugins that use it, and by no others.
+        if getattr(plugin, ATTRIBUTE, None) is None:
+            return None
+        from qx.contract.conformance import to_json
+
+        return to_json(getattr(plugin, ATTRIBUTE))
+    except Exception as error:
+        return f"its attribute {ATTRIBUTE!r} cannot be read: {cause(error)}"

@@ -1,0 +1,56 @@
+"""What a plugin's record asks of the machine, and what of it is lacking here."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+
+from qx.contract.records import Record
+from qx.environment import cpu_flags
+
+
+def missing_distributions(record: Record, distribution: str | None) -> str:
+    """What must be installed, and by which command; empty where all of it is.
+
+    Raises ``ValueError`` for a requirement that is none.
+    """
+    missing = [text for requirement in record.requires if (text := _unmet(requirement))]
+    if not missing:
+        return ""
+    extra = f"{distribution}[{record.extra}]" if record.extra and distribution else ""
+    wanted = f"'{extra}'" if extra else " ".join(f"'{text}'" for text in record.requires)
+    return f"needs {', '.join(missing)}: pip install {wanted}"
+
+
+def missing_on_machine(record: Record) -> str:
+    """Which commands or CPU flags are lacking; empty where none is. Raises ``ValueError``."""
+    programs = getattr(record, "programs", ())
+    if programs and not any(shutil.which(os.path.expandvars(program)) for program in programs):
+        return f"needs one of these commands on the PATH: {', '.join(programs)}"
+    flags = getattr(record, "instruction_sets", ())
+    present = cpu_flags() if flags else None
+    # Where the system does not tell its flags it is tried: a wrong instruction ends as a crashed cell.
+    absent = [flag for flag in flags if present and flag not in present]
+    return f"needs a CPU with {', '.join(absent)}" if absent else ""
+
+
+def _unmet(text: str) -> str:
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    try:
+        if re.fullmatch(r"[\w.-]+", text):
+            distribution(text)
+            return ""
+        # Importing packaging takes a fifth of the time of `qx list`; a bare name can do without.
+        from packaging.requirements import Requirement
+
+        requirement = Requirement(text)
+        if requirement.marker and not requirement.marker.evaluate():
+            return ""
+        installed = distribution(requirement.name).version
+    except PackageNotFoundError:
+        return text
+    if installed and requirement.specifier.contains(installed, prereleases=True):
+        return ""
+    return f"{text} ({installed or 'no version'} is installed)"

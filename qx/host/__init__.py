@@ -1,0 +1,1 @@
+"""Finding plugins, having them describe themselves, and calling their hooks."""

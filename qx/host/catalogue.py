@@ -1,0 +1,81 @@
+"""A plugin of the catalogue, and the state it is in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+from attrs import frozen
+
+from qx.contract.description import Description
+from qx.contract.records import Kind, Record
+from qx.contract.references import Reference, reference_of, to_reference
+from qx.errors import UsageError
+
+__all__ = ["Entry", "Reference", "State", "entry_of", "reference_of", "to_reference", "unknown"]
+
+State: TypeAlias = Literal["ready", "unavailable", "incompatible", "broken", "conflict", "left_out"]
+
+
+@frozen
+class Entry:
+    """A plugin of the catalogue."""
+
+    name: str
+    #: None where it did not get as far as telling.
+    kind: Kind | None
+    state: State
+    #: Why it is not ready.
+    reason: str
+    distribution: str | None
+    version: str | None
+    reference: Reference | None
+    record: Record | None
+    #: The hooks that it implements, in the order of ``qx.contract.hookspecs``.
+    hooks: tuple[str, ...] = ()
+    #: All that its process said; None where it was not asked.
+    description: Description | None = None
+
+    @property
+    def provider(self) -> str:
+        """Who brings it: the distribution with its version, or ``-p MODULE``."""
+        if self.reference is not None:
+            return self.reference.provider
+        return " ".join(filter(None, (self.distribution, self.version)))
+
+    @property
+    def usable(self) -> bool:
+        """It can take a row in a table, though it may be that it cannot run here."""
+        return self.state in ("ready", "unavailable")
+
+    @property
+    def complaint(self) -> str:
+        """One line that says why it is not ready."""
+        if self.state == "conflict":  # the reason names all providers
+            return f"plugin name {self.name!r} is in conflict: {self.reason}"
+        return f"plugin {self.name!r} ({self.provider}) is {self.state.replace('_', ' ')}: {self.reason}"
+
+
+def entry_of(
+    reference: Reference, state: State, reason: str = "", description: Description | None = None
+) -> Entry:
+    """The entry of a plugin that can be named."""
+    kind: Kind | None = None
+    hooks: tuple[str, ...] = ()
+    record = None
+    if description is not None:
+        record, hooks = description.record, description.hooks
+        kind = record.kind if record is not None else "wrapper" if state == "ready" else None
+    distribution, version = reference.distribution, reference.version
+    return Entry(
+        reference.name, kind, state, reason, distribution, version, reference, record, hooks, description
+    )
+
+
+def unknown(what: str, name: str, choices: Sequence[str]) -> UsageError:
+    """The error for a name that is none of the choices: it lists them, those that look like it first."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, choices)
+    listed = ", ".join([*close, *(choice for choice in choices if choice not in close)])
+    return UsageError(f"{what} {name!r} ({f'choose from {listed}' if listed else 'there are none'})")

@@ -1,0 +1,203 @@
+"""The host's end of the supervisor: processes that are started, watched and ended through it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from threading import Lock
+
+from attrs import frozen
+
+from qx.errors import QxError
+from qx.processes import supervisor
+
+#: Seconds within which the supervisor starts, and a keeper ends a process that it was told to end: more than
+#: either takes on the slowest machine.
+PATIENCE = 60.0
+
+
+@frozen
+class Ending:
+    """How a process ended."""
+
+    #: Its exit status, or the signal that killed it as a negative number.
+    status: int
+    #: Bytes that it printed.
+    printed: int
+    #: Why its log is not whole, as an errno; 0 where it is.
+    log_error: int = 0
+
+
+class Supervisor:
+    """The program ``qx/processes/supervisor.py``, running. Leaving the context ends it."""
+
+    def __init__(self, log: Path) -> None:
+        self._lock = Lock()
+        self._control, theirs = socket.socketpair()
+        with theirs, log.open("wb") as stream:
+            self._program = subprocess.Popen(
+                [sys.executable, "-I", "-S", supervisor.__file__],
+                stdin=theirs.fileno(),
+                stdout=stream,
+                stderr=stream,
+                # Ctrl-C is for the host, which ends all workers itself.
+                start_new_session=True,
+            )
+        self._control.settimeout(PATIENCE)
+        try:
+            self._receive_ready()
+        except BaseException:
+            self.close()
+            raise
+
+    def spawn(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> Process:
+        """Start a process. Raises ``QxError`` where the supervisor is gone."""
+        ours, theirs = socket.socketpair()
+        commands_end, commands = os.pipe()
+        answers, answers_end = os.pipe()
+        request = supervisor.Request(
+            os.fsencode(log),
+            [os.fsencode(word) for word in command],
+            [os.fsencode(f"{name}={value}") for name, value in environment.items()],
+        )
+        pipes = supervisor.Pipes(commands=commands_end, answers=answers_end, lease=theirs.fileno())
+        try:
+            self._send(request.to_bytes(), pipes)
+        except BaseException:
+            ours.close()
+            os.close(commands)
+            os.close(answers)
+            raise
+        finally:
+            theirs.close()
+            os.close(commands_end)
+            os.close(answers_end)
+        return Process(ours, commands, answers)
+
+    def close(self) -> None:
+        """Hang up, and see the program end, which it does after the last process that it started."""
+        self._control.close()
+        try:
+            self._program.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._program.kill()
+            self._program.wait()
+
+    def _send(self, request: bytes, pipes: supervisor.Pipes) -> None:
+        try:
+            with self._lock:
+                sent = socket.send_fds(self._control, [request], pipes)
+                self._control.sendall(request[sent:])
+        except OSError as error:
+            raise QxError(self._gone()) from error
+
+    def _receive_ready(self) -> None:
+        try:
+            received = self._control.recv(len(supervisor.READY))
+        except OSError as error:
+            raise QxError(f"the supervisor of the workers did not start: {error}") from error
+        if received != supervisor.READY:
+            raise QxError(self._gone())
+
+    def _gone(self) -> str:
+        with suppress(subprocess.TimeoutExpired):
+            self._program.wait(1)
+        status = self._program.returncode
+        how = "hung up" if status is None else described_status(status)
+        return f"the supervisor of the workers {how}: without it no process can be started"
+
+
+class Process:
+    """A process that was started by the supervisor, with the host's ends of its pipes."""
+
+    def __init__(self, lease: socket.socket, commands: int, answers: int) -> None:
+        self._lease = lease
+        #: Where its standard input is written, and its standard output is read.
+        self.commands, self.answers = commands, answers
+        self._said = b""
+        self._pid: int | None = None
+        self._ending: Ending | None = None
+        self._lock = Lock()
+        self._closed = False
+
+    @property
+    def pid(self) -> int:
+        """Its process id. Raises ``QxError`` where it could not be started."""
+        with self._lock:
+            if self._pid is None:
+                self._hear(PATIENCE, lines=1)
+            if self._pid is None:
+                raise QxError("the keeper of a process was killed before it could start it")
+            return self._pid
+
+    def kill(self) -> None:
+        """Have the process ended with all that it started; comes back at once."""
+        # Already closed, or the keeper is gone, and the process with it.
+        with suppress(OSError):
+            self._lease.shutdown(socket.SHUT_WR)
+
+    def wait(self, timeout: float) -> Ending | None:
+        """How the process ended, by itself or killed, once all that it started is gone.
+
+        None where that takes longer than ``timeout`` seconds, or where its keeper was killed.
+        """
+        with self._lock:
+            if self._ending is None and not self._closed:
+                self._hear(timeout, lines=2)
+            return self._ending
+
+    def close(self) -> Ending | None:
+        """End the process, see it end, and let go of its pipes. None where its keeper was killed."""
+        self.kill()
+        ending = self.wait(PATIENCE)
+        with self._lock:
+            if ending is None and self._pid is not None and not self._closed:
+                # Nobody else is left to do it.
+                with suppress(ProcessLookupError):
+                    os.killpg(self._pid, signal.SIGKILL)
+            if not self._closed:
+                self._closed = True
+                self._lease.close()
+                os.close(self.commands)
+                os.close(self.answers)
+                # Their numbers will be those of other pipes.
+                self.commands = self.answers = -1
+        return ending
+
+    def _hear(self, timeout: float, lines: int) -> None:
+        """Take in what the keeper says: a line with the process id, another with how the process ended."""
+        until = time.monotonic() + timeout
+        while self._said.count(b"\n") < lines:
+            self._lease.settimeout(max(1e-3, until - time.monotonic()))
+            try:
+                received = self._lease.recv(64)
+            except OSError:
+                break
+            if not received:
+                break
+            self._said += received
+        said = self._said.splitlines(keepends=True)
+        if said and said[0].endswith(b"\n"):
+            self._pid = int(said[0])
+        if len(said) > 1 and said[1].endswith(b"\n"):
+            status, printed, error = map(int, said[1].split())
+            self._ending = Ending(os.waitstatus_to_exitcode(status), printed, error)
+
+
+def described_status(status: int) -> str:
+    """What an exit status says, or a negative signal, after the words 'the process'."""
+    if status >= 0:
+        return f"ended itself with status {status}"
+    try:
+        name = signal.Signals(-status).name
+    except ValueError:
+        # A real-time signal.
+        name = f"signal {-status}"
+    return f"was killed by {name}"

@@ -1,0 +1,108 @@
+"""Whether the parts of results belong together, which no schema can say."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING
+
+from qx.foreign import to_line
+from qx.results.schema import find_flaw
+from qx.storage.strict_json import ROOM, place
+
+if TYPE_CHECKING:
+    from qx.results.results_file import Comparison, NoiseFloor, Results
+
+
+def check_consistency(results: Results) -> None:
+    """Raise ``ValueError`` where one part names what another part lacks, or does not agree with it."""
+    _check_names("cells", _named_cells(results), results.cells)
+    _check_names("configs", _named_configs(results), results.configs)
+    _check_names("metrics", _named_metrics(results), results.metrics)
+    _check_names("run.workloads", _named_workloads(results), results.run["workloads"])
+    for name, metric in results.metrics.items():
+        if metric.name != name:
+            raise ValueError(f"{place(('metrics', name))} has another name, {metric.name}")
+    for index, measurement in enumerate(results.measurements):
+        workload = results.cells[measurement.cell].workload
+        if measurement.workload != workload:
+            field = place(("measurements", index, "workload"))
+            raise ValueError(
+                f"{field} is {to_line(measurement.workload, ROOM)}, and its cell is of {workload}"
+            )
+    _check_figures(results)
+    _check_details(results)
+
+
+def _check_names(part: str, names: Iterator[str], present: Collection[str]) -> None:
+    if missing := sorted(set(names) - set(present)):
+        raise ValueError(f"{part} lacks {', '.join(to_line(name, ROOM) for name in missing[:3])}")
+
+
+def _named_cells(results: Results) -> Iterator[str]:
+    yield results.run["baseline"]
+    for workload in results.run["workloads"].values():
+        yield from filter(None, [workload.get("baseline")])
+    yield from (measurement.cell for measurement in results.measurements)
+    for cell, front in results.front.items():
+        yield from (cell, *front.dominated_by, *front.tied_with)
+    for pick in results.picks:
+        yield from (pick.cell, *pick.tied_with)
+    for pair in results.pairs:
+        yield from (pair.cell, pair.counterpart)
+
+
+def _named_configs(results: Results) -> Iterator[str]:
+    yield from (cell.config for cell in results.cells.values())
+    yield from (row.config for row in results.summary)
+
+
+def _named_metrics(results: Results) -> Iterator[str]:
+    yield from (measurement.metric for measurement in results.measurements)
+    yield from (floor.metric for floor in results.noise_floor)
+    yield from (axis["metric"] for axis in results.axes)
+    for pick in results.picks:
+        yield from filter(None, (pick.metric, pick.decided_by))
+    yield from (figure.metric for row in results.summary for figure in row.figures)
+
+
+def _named_workloads(results: Results) -> Iterator[str]:
+    yield from (cell.workload for cell in results.cells.values())
+    yield from filter(None, (floor.workload for floor in results.noise_floor))
+    yield from (axis["workload"] for axis in results.axes if "workload" in axis)
+
+
+def _check_figures(results: Results) -> None:
+    """Intervals end where they begin or above; ratios are positive, so that they have logs."""
+    for index, measurement in enumerate(results.measurements):
+        field = place(("measurements", index))
+        _check_interval(f"{field}.ci", measurement.ci)
+        for comparison in (measurement.vs_baseline, *measurement.comparisons):
+            if comparison is not None:
+                _check_comparison(f"a comparison of {field}", comparison)
+    for index, floor in enumerate(results.noise_floor):
+        _check_comparison(place(("noise_floor", index)), floor)
+    for index, pair in enumerate(results.pairs):
+        _check_interval(place(("pairs", index, "ci")), pair.ci)
+
+
+def _check_comparison(field: str, comparison: Comparison | NoiseFloor) -> None:
+    _check_interval(f"{field}: ci", comparison.ci)
+    lowest = min((comparison.value, *(comparison.ci or ())))
+    if comparison.kind != "difference" and lowest <= 0:
+        raise ValueError(f"{field} must be above 0, since it is a {comparison.kind}, not {lowest:g}")
+
+
+def _check_interval(field: str, interval: tuple[float, float] | None) -> None:
+    if interval is not None and interval[0] > interval[1]:
+        raise ValueError(f"{field} must not end below its begin, as {list(interval)} does")
+
+
+def _check_details(results: Results) -> None:
+    """Of metrics that time blocks qx itself adds to the details; of others they are the authors' own."""
+    for index, measurement in enumerate(results.measurements):
+        details = measurement.details
+        if results.metrics[measurement.metric].phase != "block" or "in_rounds" not in details:
+            continue
+        field = ("measurements", index, "details", "in_rounds")
+        if flaw := find_flaw(details["in_rounds"], "full_results", "in_rounds", within=field):
+            raise ValueError(flaw)

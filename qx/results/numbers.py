@@ -1,0 +1,230 @@
+"""Figures as people read them: as many digits as their uncertainty leaves, each with its unit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Protocol
+
+from attrs import frozen
+
+from qx.contract.records import Metric
+from qx.results.results_file import Comparison
+
+Interval = tuple[float, float]
+
+NOTHING = "-"
+#: Why a difference is not called clear -> the mark that stands behind it.
+MARKS = {"interval": "?", "noise floor": "~", "correction": "^", "margin": "<"}
+#: An interval that is narrower is one of a figure without any spread.
+ROUNDING = 1e-9
+#: Decimal places that nobody needs more of.
+MOST_PLACES = 9
+
+
+@frozen
+class Figure:
+    """One figure of the table: a value, how it compares with the baseline, and the interval of that."""
+
+    value: str
+    delta: str = ""
+    #: Of the comparison, where a plus-minus would not do.
+    interval: str = ""
+    #: A speedup against the runtime baseline.
+    runtime: str = ""
+
+
+class Valued(Protocol):
+    """What has a value, and perhaps an interval."""
+
+    @property
+    def value(self) -> float | None:
+        """The value."""
+
+    @property
+    def ci(self) -> Interval | None:
+        """Its interval."""
+
+
+def value(measurement: Valued, metric: Metric) -> str:
+    """A value with its unit and half of its 95 % interval, the longer half where it is lopsided.
+
+    The half is a percentage where the metric is compared by ratio, else in the unit.
+    """
+    assert measurement.value is not None
+    if metric.unit == "fraction":
+        return percentage(measurement.value, measurement.ci)
+    half = _half(measurement.value, measurement.ci)
+    if metric.compare == "difference" and half:
+        places = _places(half)
+        return f"{with_unit(_fixed(measurement.value, places), metric.unit)} ±{half:.{places}f}"
+    shown = quantity(measurement.value, metric.unit)
+    return f"{shown} {_share(half / abs(measurement.value))}" if half and measurement.value else shown
+
+
+def quantity(number: float, unit: str) -> str:
+    """A number with its unit, to three significant digits; bytes in kB and MB."""
+    if unit == "fraction":
+        return f"{100 * number:.1f} %"
+    if unit == "bytes":
+        for scale, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+            if abs(number) >= 0.9995 * scale:
+                return f"{significant(number / scale)} {name}"
+        return f"{number:.0f} bytes"
+    return with_unit(significant(number), unit)
+
+
+def comparison(compared: Comparison, metric: Metric, why: str | None = None) -> tuple[str, str]:
+    """How a cell compares with another, and the interval of it where it stands by itself.
+
+    ``why`` it is not called clear (a key of ``MARKS``), where the comparison itself does not say so.
+    """
+    mark = MARKS.get(why or unclear(compared) or "", "")
+    if compared.kind == "difference":
+        number, interval = difference(compared.value, compared.ci, metric.unit)
+        return number + mark, interval
+    half = _half(compared.value, compared.ci)
+    if half is None:
+        return f"{significant(compared.value)}x ±?", ""
+    if not half:
+        return f"{exact_ratio(compared.value)}{mark}", ""
+    if not mark:
+        return ratio(compared.value, compared.ci), ""
+    assert compared.ci is not None
+    places = max(2, _places(half))
+    if not compared.ci[0] <= 1.0 <= compared.ci[1]:
+        # One digit or two more, where without them an interval that excludes 1 would seem to end there.
+        places = min(places + 2, max(places, *map(_telling_places, compared.ci)))
+    return f"{_fixed(compared.value, places)}x{mark}", _bracket(compared.ci, places)
+
+
+def unclear(compared: Comparison) -> str | None:
+    """Why a comparison is not called clear, as a key of ``MARKS``; None where it is, or is exact."""
+    if compared.clear is not False or not _half(compared.value, compared.ci):
+        return None
+    assert compared.ci is not None
+    neutral = 0.0 if compared.kind == "difference" else 1.0
+    return "interval" if compared.ci[0] <= neutral <= compared.ci[1] else "noise floor"
+
+
+def exact_ratio(number: float) -> str:
+    """A ratio without an interval, with as many digits as show that it is not 1."""
+    return f"{_fixed(number, max(_significant_places(number), _telling_places(number)))}x"
+
+
+def ratio(number: float, ci: Sequence[float] | None) -> str:
+    """A ratio with half of its interval in percent."""
+    half = _half(number, ci)
+    return f"{ratio_interval(number, ci)[0]} {_share(half / number)}" if half else exact_ratio(number)
+
+
+def ratio_interval(number: float, ci: Sequence[float] | None) -> tuple[str, str]:
+    """A ratio, and its interval in brackets."""
+    half = _half(number, ci)
+    if not half:
+        return exact_ratio(number), ""
+    places = max(_significant_places(number), min(4, _places(half)))
+    return f"{_fixed(number, places)}x", _bracket(ci, places)
+
+
+def difference(number: float, ci: Sequence[float] | None, unit: str) -> tuple[str, str]:
+    """A difference with its sign, and its interval in brackets; of fractions in percentage points."""
+    scale, word = (100.0, "pt") if unit == "fraction" else (1.0, unit)
+    ends = None if ci is None else (scale * ci[0], scale * ci[1])
+    half = _half(scale * number, ends)
+    places = _places(half) if half else 2
+    if unit == "fraction":
+        # One item of ten thousand is a hundredth of a point, and differences are about so small.
+        places = max(2, places)
+    if not half:
+        places = max(places, _telling_places(scale * number, neutral=0.0))
+    told = with_unit(_fixed(scale * number, places, sign="+"), word)
+    if ends is None:
+        return f"{told} ±?", ""
+    return told, _bracket(ends, places, sign="+") if half else ""
+
+
+def of_100(share: float) -> str:
+    """A share as ``12 of 100``, which is not called all or none unless it is."""
+    if 0 < share < 0.005:
+        return "<1 of 100"
+    if 0.995 <= share < 1:
+        return ">99 of 100"
+    return f"{100 * share:.0f} of 100"
+
+
+def percentage(number: float, ci: Sequence[float] | None) -> str:
+    """A share in percent, with half of its interval, or all of it where the half would leave 0 to 100."""
+    ends = None if ci is None else (100 * ci[0], 100 * ci[1])
+    half = _half(100 * number, ends)
+    if not half:
+        return quantity(number, "fraction")
+    places = _places(half)
+    if not half <= 100 * number <= 100 - half:
+        return f"{_fixed(100 * number, places)} % {_bracket(ends, places)}"
+    return f"{_fixed(100 * number, places)} % ±{half:.{places}f}"
+
+
+def seconds(number: float) -> str:
+    """A duration."""
+    return f"{number:.1f} s" if number < 99.95 else f"{number:.0f} s"
+
+
+def significant(number: float, digits: int = 3) -> str:
+    """A number to so many significant digits, without an exponent."""
+    return _fixed(number, _significant_places(number, digits))
+
+
+def with_unit(number: str, unit: str) -> str:
+    """The two side by side."""
+    return f"{number} {unit}".rstrip()
+
+
+def relative_half(compared: Comparison) -> float | None:
+    """Half of the interval as a share of the value."""
+    half = _half(compared.value, compared.ci)
+    return None if half is None or not compared.value else half / abs(compared.value)
+
+
+def _half(number: float, ci: Sequence[float] | None) -> float | None:
+    if ci is None:
+        return None
+    half = max(ci[1] - number, number - ci[0])
+    return half if half > ROUNDING * abs(number) else 0.0
+
+
+def _share(half: float) -> str:
+    # Nobody needs more than a hundredth of a percent; what is less is not called nothing.
+    percentage = max(100 * half, 0.01)
+    return f"±{percentage:.{min(2, _places(percentage))}f} %"
+
+
+def _bracket(ci: Sequence[float] | None, places: int, sign: str = "") -> str:
+    return "" if ci is None else f"[{_fixed(ci[0], places, sign)}, {_fixed(ci[1], places, sign)}]"
+
+
+def _fixed(number: float, places: int, sign: str = "") -> str:
+    # Adding zero makes a rounded -0.0 one without its sign.
+    return f"{round(number, places) + 0.0:{sign},.{places}f}"
+
+
+def _places(half: float) -> int:
+    """Decimal places that an uncertainty leaves: one digit of it, two where the first is 1."""
+    if not math.isfinite(half):
+        return 0
+    mantissa, exponent = f"{half:.1e}".split("e")
+    return max(0, (2 if mantissa.startswith("1") else 1) - 1 - int(exponent))
+
+
+def _telling_places(number: float, neutral: float = 1.0) -> int:
+    """The fewest decimal places that tell a number from no change; as many as are of use where none do."""
+    if number == neutral:
+        return 0
+    apart = (places for places in range(MOST_PLACES) if round(number, places) != neutral)
+    return next(apart, MOST_PLACES)
+
+
+def _significant_places(number: float, digits: int = 3) -> int:
+    if not number or not math.isfinite(number):
+        return 0
+    return max(0, digits - 1 - int(f"{number:.{digits - 1}e}".split("e")[1]))

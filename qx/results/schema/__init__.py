@@ -1,0 +1,123 @@
+"""The JSON Schemas of what qx writes, and what of a file is not as its schema says."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from qx.foreign import to_line
+from qx.storage.strict_json import ROOM, place
+
+if TYPE_CHECKING:
+    from jsonschema.exceptions import ValidationError
+    from jsonschema.protocols import Validator
+
+
+def load_schema(name: str) -> dict[str, Any]:
+    """Return the schema of that name, as ``NAME.schema.json`` has it."""
+    schema: dict[str, Any] = json.loads((files(__name__) / f"{name}.schema.json").read_text(encoding="utf-8"))
+    return schema
+
+
+def find_flaw(
+    value: Any, name: str, definition: str | None = None, within: Sequence[str | int] = ()
+) -> str | None:
+    """Return one line that names a field that breaks the schema, what it must be and what it is, or None.
+
+    With ``definition`` the value is held against that definition of the schema alone. ``within`` is where the
+    value lies in the file.
+    """
+    from jsonschema.exceptions import best_match
+
+    validator = _validator(name)
+    if definition is not None:
+        definitions = validator.schema["$defs"]
+        validator = validator.evolve(schema={"$ref": f"#/$defs/{definition}", "$defs": definitions})
+    first = next(validator.iter_errors(value), None)
+    if first is None:
+        return None
+    error = best_match([first])
+    assert error is not None
+    return f"{place([*within, *error.absolute_path])} {_in_words(error)}"
+
+
+@cache
+def _validator(name: str) -> Validator:
+    """Make a validator that keeps the letter of draft 2020-12 where ``jsonschema`` is more lenient."""
+    from jsonschema import Draft202012Validator, FormatChecker
+    from jsonschema.validators import extend
+
+    types = Draft202012Validator.TYPE_CHECKER.redefine(
+        "integer", lambda _, value: isinstance(value, int) and not isinstance(value, bool)
+    )
+    formats = FormatChecker(formats=())
+    formats.checks("date-time", raises=ValueError)(_is_date_and_time)
+    strict = extend(Draft202012Validator, {"pattern": _check_pattern}, type_checker=types)
+    validator: Validator = strict(load_schema(name), format_checker=formats)
+    return validator
+
+
+def _is_date_and_time(value: object) -> bool:
+    return not isinstance(value, str) or datetime.fromisoformat(value).tzinfo is not None
+
+
+def _check_pattern(validator: Validator, pattern: str, value: object, _: object) -> Iterator[ValidationError]:
+    """Match as JSON Schema does: ``$`` is the end of the text; Python's may stand before a line break."""
+    from jsonschema.exceptions import ValidationError
+
+    if validator.is_type(value, "string") and not re.search(pattern.replace("$", r"\Z"), str(value)):
+        yield ValidationError("does not match")
+
+
+#: What is wrong, in words, by the keyword of the schema that is broken: of its value there, and the file's.
+WORDS: Mapping[str, Callable[[Any, Any], str]] = {
+    "const": lambda expected, value: f"must be {json.dumps(expected)}, not {_shown(value)}",
+    "enum": lambda expected, value: f"must be one of {', '.join(map(str, expected))}, not {_shown(value)}",
+    "exclusiveMinimum": lambda expected, value: f"must be above {expected}, not {_shown(value)}",
+    "format": lambda expected, value: f"must be a {expected} with its time zone, not {_shown(value)}",
+    "maximum": lambda expected, value: f"must be {expected:g} at most, not {_shown(value)}",
+    "maxItems": lambda expected, value: f"must have {expected:,} items at most, not {len(value):,}",
+    "maxLength": lambda expected, value: f"must have {expected:,} letters at most, not {len(value):,}",
+    "minimum": lambda expected, value: f"must be {expected:g} at least, not {_shown(value)}",
+    "minItems": lambda expected, value: f"must have {expected:,} items at least, not {len(value):,}",
+    "minLength": lambda expected, value: f"must have {expected:,} letters at least, not {len(value):,}",
+    "minProperties": lambda expected, value: f"must have {expected:,} fields at least, not {len(value):,}",
+    "pattern": lambda expected, value: f"must match {expected}, and {_shown(value)} does not",
+    "required": lambda expected, value: f"lacks {', '.join(name for name in expected if name not in value)}",
+    "type": lambda expected, value: f"must be {_types(expected)}, not {_shown(value)}",
+}
+TYPES = {
+    "array": "a list",
+    "boolean": "true or false",
+    "integer": "a whole number",
+    "null": "null",
+    "number": "a number",
+    "object": "an object",
+    "string": "a text",
+}
+
+
+def _in_words(error: ValidationError) -> str:
+    keyword = str(error.validator)
+    if keyword == "additionalProperties":
+        strange = next(name for name in error.instance if name not in error.schema["properties"])
+        return f"has a field that this qx does not know, {_shown(strange)}"
+    words = WORDS.get(keyword)
+    return to_line(error.message, 3 * ROOM) if words is None else words(error.validator_value, error.instance)
+
+
+def _types(expected: str | list[str]) -> str:
+    return " or ".join(TYPES[name] for name in ([expected] if isinstance(expected, str) else expected))
+
+
+def _shown(value: object) -> str:
+    """A value as it stands in the file, cut short; of a list or an object only that it is one."""
+    if isinstance(value, (dict, list)):
+        return TYPES["object" if isinstance(value, dict) else "array"]
+    text = value[: ROOM + 1] if isinstance(value, str) else value
+    return to_line(json.dumps(text, ensure_ascii=False), ROOM)

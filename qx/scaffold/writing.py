@@ -1,0 +1,94 @@
+"""A new distribution with one plugin, from the templates."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+from string import Template
+
+from qx.contract.conformance import ATTRIBUTE
+from qx.contract.fields import NAME
+from qx.contract.records import CONTROL
+from qx.errors import UsageError
+from qx.host.host import Host
+from qx.testing.testbench import NAME as TESTBENCH
+
+#: Where a template goes, but for the plugin and its test, which are a kind's own.
+COMMON = {
+    "setup.cfg": "setup.cfg",
+    "pyproject.toml": "pyproject.toml",
+    "tox.ini": "tox.ini",
+    "MANIFEST.in": "MANIFEST.in",
+    "README.md": "README.md",
+    "gitignore": ".gitignore",
+    "init.py": "src/$package/__init__.py",
+    "test_conformance.py": "tests/test_conformance.py",
+}
+#: Names that are qx's own, though no plugin that is installed has them.
+TAKEN = (CONTROL, ATTRIBUTE, TESTBENCH)
+
+
+def contents(kind: str, name: str) -> dict[str, str]:
+    """Path in the new folder -> text."""
+    words = {
+        "kind": kind,
+        "name": name,
+        "package": package_of(name),
+        "distribution": f"qx-{name.replace('_', '-')}",
+        # The weights of a workload; the others bring nothing but code.
+        "package_data": f"\n[options.package_data]\n{package_of(name)} = *.pt\n"
+        if kind == "workload"
+        else "",
+    }
+    words["run"] = run_command(kind, name)
+    places = {
+        **COMMON,
+        f"{kind}.py": "src/$package/$name.py",
+        f"test_{kind}.py": "tests/test_$name.py",
+    }
+    return {Template(place).substitute(words): _filled(template, words) for template, place in places.items()}
+
+
+def run_command(kind: str, name: str) -> str:
+    """The run that shows a new plugin at work."""
+    return _filled(f"run_{kind}", {"name": name}).strip()
+
+
+def _filled(template: str, words: Mapping[str, str]) -> str:
+    text = (files("qx.scaffold.templates") / f"{template}.txt").read_text(encoding="utf-8")
+    return Template(text).substitute(words)
+
+
+def package_of(name: str) -> str:
+    """The import package of a new plugin."""
+    return f"qx_{name}"
+
+
+def check_name(host: Host, name: str) -> None:
+    """Raise ``UsageError`` for a name that a plugin cannot have, or that is taken."""
+    import keyword
+
+    # A distribution's name, which is made of it, cannot end with a dash.
+    if not re.fullmatch(NAME, name) or name.endswith("_") or keyword.iskeyword(name):
+        raise UsageError(
+            f"{name!r} cannot be a plugin's name: a lower-case letter, then lower-case letters, digits and _ "
+            f"within (such as my_recipe), and no word of Python"
+        )
+    if name in TAKEN:
+        raise UsageError(f"the name {name!r} is taken, by qx itself")
+    for entry in host.entries:
+        if entry.name == name:
+            raise UsageError(f"the name {name!r} is taken, by {entry.provider}: choose another")
+    if find_spec(package_of(name)) is not None:
+        raise UsageError(f"the name {name!r} is taken: there is a package {package_of(name)!r} already")
+
+
+def write(folder: Path, texts: dict[str, str]) -> None:
+    """Write the files into a folder."""
+    for place, text in texts.items():
+        path = folder / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")

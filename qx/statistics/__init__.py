@@ -1,0 +1,1 @@
+"""Statistics that know no metric and no cell: arrays in, estimates with intervals out."""

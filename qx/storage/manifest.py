@@ -1,0 +1,86 @@
+"""The manifest: the files of an artifact, the name of the loader that serves it, and where it came from."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from attrs import asdict, field, frozen
+from attrs.validators import instance_of, optional
+
+from qx.contract.fields import STRINGS, text_field, to_strings
+from qx.storage.digests import Damaged, FileDigest, digest_of, is_inside, read_json, to_digest
+
+FILE = "manifest.json"
+#: Raised when a manifest of an earlier version could be misread.
+VERSION = 2
+
+
+def _to_files(value: Any) -> dict[str, FileDigest]:
+    if not isinstance(value, Mapping) or not all(map(is_inside, value)):
+        raise Damaged(f"{FILE} does not name files inside its folder")
+    return {name: to_digest(digest) for name, digest in value.items()}
+
+
+def _to_object(value: Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"names with values are expected, not {type(value).__name__}")
+    return dict(value)
+
+
+@frozen(kw_only=True)
+class Manifest:
+    """Lies beside the files that would be shipped, and is not one of them.
+
+    It holds nothing that qx would import: which plugins serve an artifact is said by the job that serves it.
+    """
+
+    version: int = VERSION
+    #: The loader's name; whoever serves the artifact knows the loader of that name.
+    loader: str = text_field()
+    #: Shipped files, in the order that the config gave them.
+    files: Mapping[str, FileDigest] = field(converter=_to_files)
+    details: Mapping[str, Any] = field(factory=dict, converter=_to_object)
+    notes: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
+    #: As in ``Artifact``.
+    weight_elements: int | None = field(default=None, validator=optional(instance_of(int)))
+    #: For people who are handed the artifact: the config and the workload that it was made of, with their
+    #: versions and options, the seed and torch's quantized engine.
+    origin: Mapping[str, Any] = field(factory=dict, converter=_to_object)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Shipped files -> bytes."""
+        return {name: digest.size for name, digest in self.files.items()}
+
+    def copy(self, artifact: Path, folder: Path) -> None:
+        """Copy the files of an artifact and this manifest into another folder.
+
+        Raises ``Damaged`` where a copy is not as it is said to be.
+        """
+        for name, digest in self.files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(artifact / name, folder / name)
+            if digest_of(folder, name) != digest:
+                raise Damaged(f"{name} was changed while it was copied")
+        self.write(folder)
+
+    def write(self, folder: Path) -> None:
+        """Write it into the folder of the artifact."""
+        # Not sorted: a loader may go by the order of the files.
+        text = json.dumps(asdict(self), indent=2)
+        (folder / FILE).write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest:
+        """The manifest of the artifact in this folder. Raises ``Damaged``."""
+        values = read_json(folder, FILE)
+        if not isinstance(values, dict) or values.get("version") != VERSION:
+            raise Damaged(f"{FILE} is not of version {VERSION}")
+        try:
+            return cls(**values)
+        except (TypeError, ValueError) as error:
+            raise Damaged(f"{FILE} does not have the fields of a manifest: {error.args[0]}") from error
