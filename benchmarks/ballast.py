@@ -13,7 +13,7 @@ from unittest.mock import patch
 import numpy as np
 
 from benchmarks.common import keep, measured, options
-from qx.results.results_file import Results
+from qx.results.records import Results
 from qx.runner.measure import waves
 
 #: The same network with nothing hung on it, and with the ballast.

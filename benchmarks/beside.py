@@ -20,7 +20,7 @@ from benchmarks.common import HERE, Lines
 from qx.host.host import Host
 from qx.processes.jobs import StoredArtifact
 from qx.processes.workers import THREAD_VARIABLES
-from qx.results.results_file import Results
+from qx.results.records import Results
 from qx.runner import Request, run
 from qx.runner.measure import waves
 from qx.runner.measure.plan import Plan

@@ -12,7 +12,7 @@ from typing import Any
 from qx.environment import cpu_model, distribution_version
 from qx.host.host import Host
 from qx.results.recording import Recording
-from qx.results.results_file import Measurement, Results
+from qx.results.records import Measurement, Results
 from qx.runner import Request, run
 
 HERE = Path(__file__).parent

@@ -13,7 +13,8 @@ import sys
 import time
 from pathlib import Path
 
-from qx.results.results_file import Results, read
+from qx.results.records import Results
+from qx.results.results_file import read
 from qx.storage.cache import BUILDS, SPLITS, open_cache, read_entry
 
 

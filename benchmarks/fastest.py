@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks.common import HERE, Lines, keep, options
 from qx.environment import cpu_flags
 from qx.host.host import Host
-from qx.results.results_file import Comparison, Results
+from qx.results.records import Comparison, Results
 from qx.runner import Request, run
 
 #: Points of accuracy that a config may lose.

@@ -18,7 +18,7 @@ from attrs import evolve
 from benchmarks.common import HERE, Lines, command, keep
 from qx.host.host import Host
 from qx.report import markdown
-from qx.results.results_file import Results
+from qx.results.records import Results
 from qx.runner import Request, run
 
 METRICS = ("accuracy", "file_size", "latency", "rss")

@@ -11,7 +11,7 @@ from attrs import Factory, evolve, frozen
 from qx.analysis.measurements import analyse
 from qx.contract.records import Metric, Option, Outcome
 from qx.results.recording import Recording, Series
-from qx.results.results_file import CellResult, ConfigResult, Results
+from qx.results.records import CellResult, ConfigResult, Results
 
 BASELINE, CONTROL = "toy/base", "toy/control"
 

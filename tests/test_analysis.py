@@ -15,7 +15,7 @@ from qx.analysis.measurements import analyse
 from qx.analysis.quantity import Quantity
 from qx.report import markdown
 from qx.results.recording import Series
-from qx.results.results_file import Comparison, Measurement, Results, UndecidedResult
+from qx.results.records import Comparison, Measurement, Results, UndecidedResult
 
 
 def measurement(results: Results, cell: str, metric: str, batch_size: int | None = None) -> Measurement:

@@ -12,7 +12,7 @@ from attrs import evolve
 from qx.analysis.in_rounds import log_ratios_in_rounds
 from qx.report import markdown, terminal
 from qx.results.recording import Series
-from qx.results.results_file import Results
+from qx.results.records import Results
 
 
 def series(blocks):

@@ -526,7 +526,7 @@ def test_the_schema_holds_for_what_is_written(folder: Path, builders: ModuleType
         builders.Run(cells={"one": builders.Made(counterpart="base", notes=("a note",))}),
     )
     for number, run in enumerate(others):
-        validator.validate(json.loads(run.results().to_json()))
+        validator.validate(json.loads(results.to_json(run.results())))
         results.write(folder / str(number), run.results(), "", run.recording())
         assert results.read(folder / str(number)) == run.results()
 

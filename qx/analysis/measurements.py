@@ -13,7 +13,7 @@ from qx.analysis.quantity import DRAWS, Quantity
 from qx.contract.records import Metric, Outcome
 from qx.contract.tasks import CLASSIFICATION
 from qx.results.recording import Recording
-from qx.results.results_file import (
+from qx.results.records import (
     NOT_APPLICABLE,
     CellResult,
     Comparison,
@@ -26,8 +26,8 @@ from qx.results.results_file import (
     PickResult,
     Results,
     UndecidedResult,
-    cell_of,
 )
+from qx.results.results_file import cell_of
 from qx.results.summary import joined, part
 from qx.statistics import intervals as stats
 from qx.statistics import pareto

@@ -11,7 +11,7 @@ from attrs import evolve
 from numpy.typing import NDArray
 
 from qx.analysis.quantity import OF_ITEMS, Quantity
-from qx.results.results_file import NoiseFloor, PickResult, UndecidedResult
+from qx.results.records import NoiseFloor, PickResult, UndecidedResult
 from qx.statistics import pareto
 from qx.statistics.effort import items_needed, waves_needed
 

@@ -16,7 +16,8 @@ from qx.contract.records import SMALLEST, Metric
 from qx.errors import UsageError
 from qx.foreign import to_line
 from qx.results.recording import Key, Recording, Series
-from qx.results.results_file import Measurement, Results
+from qx.results.records import Measurement, Results
+from qx.results.results_file import to_json
 
 #: Another version of numpy may round the last digits otherwise.
 RELATIVE, ABSOLUTE = 1e-9, 1e-12
@@ -151,7 +152,7 @@ def recompute(results: Results, recording: Recording, place: Path | None = None)
 
 def differences(ours: Results, theirs: Results) -> list[str]:
     """Where figures of the same run differ, by their place in the file; empty where they are equal."""
-    plain, other = (json.loads(results.to_json()) for results in (ours, theirs))
+    plain, other = (json.loads(to_json(results)) for results in (ours, theirs))
     return [place for name in COMPUTED for place in _differing(plain[name], other[name], name)]
 
 

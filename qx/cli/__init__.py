@@ -204,7 +204,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True, dest="command")
     # One is enough where it stands first: to make them all takes a tenth of the time of `qx list`.
     for name in words[:1] if words and words[0] in COMMANDS else COMMANDS:
-        importlib.import_module(f"qx.cli.{name}").register(commands)
+        importlib.import_module(f"qx.cli.commands.{name}").register(commands)
     for command in commands.choices.values():
         # Under a name of its own: a command's parser overwrites what was parsed before it.
         _add_plugins(command, "plugins")

@@ -20,7 +20,7 @@ from qx.report.wording import Markup
 from qx.results import numbers
 from qx.results.columns import Column, with_units
 from qx.results.numbers import NOTHING
-from qx.results.results_file import Comparison
+from qx.results.records import Comparison
 
 #: Cell with its options and threads, metric, parameters, basis: what makes a row.
 Row: TypeAlias = tuple[str, str, int, "str | None", str, "str | None"]

@@ -15,7 +15,7 @@ from qx.comparison.sources import Source, machine, refusal, versions
 from qx.contract.records import Metric
 from qx.errors import UsageError
 from qx.results.columns import Column
-from qx.results.results_file import CellResult
+from qx.results.records import CellResult
 from qx.statistics import intervals as stats
 
 

@@ -17,7 +17,7 @@ from qx.errors import UsageError
 from qx.results import results_file as results
 from qx.results.columns import Column
 from qx.results.recording import Recording
-from qx.results.results_file import CellResult, Measurement, Results
+from qx.results.records import CellResult, Measurement, Results
 from qx.results.summary import baseline_of
 
 #: Workload, config, options as JSON, threads: what a cell is known by in every run.

@@ -1,4 +1,4 @@
-"""Does a plugin keep the contract? Importing one, and holding it against the hooks of ``qx.contract.hookspecs``."""
+"""Import a plugin, and check it against the hooks of ``qx.contract.hookspecs``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an author tells the kit of a plugin."""
+"""What the author of a plugin tells the conformance kit."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any
 import attrs
 from attrs import Factory, field, frozen
 
-from qx.contract.description import ATTRIBUTE
-
-__all__ = ["ATTRIBUTE", "Conformance", "to_json"]
+#: The attribute of a plugin that holds what its author tells the conformance kit.
+ATTRIBUTE = "conformance"
+#: The name of the kit's own workload.
+TESTBENCH = "testbench"
 
 
 def _reasons(_: object, attribute: attrs.Attribute[Any], value: Mapping[str, str]) -> None:
@@ -42,7 +43,7 @@ def to_json(conformance: object) -> dict[str, Any]:
     """The fields of a ``Conformance``, as JSON takes them. Raises ``TypeError`` for what is none."""
     if not isinstance(conformance, Conformance):
         raise TypeError(f"it must be a qx.testing.Conformance, not {type(conformance).__name__}")
-    fields = {one.name: getattr(conformance, one.name) for one in attrs.fields(Conformance)}
+    fields = {attribute.name: getattr(conformance, attribute.name) for attribute in attrs.fields(Conformance)}
     fields["expected_failures"] = dict(conformance.expected_failures)
     fields["bad_options"] = {name: list(values) for name, values in conformance.bad_options.items()}
     json.dumps(fields)

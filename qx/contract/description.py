@@ -12,6 +12,7 @@ from attrs import Factory, field, frozen
 from attrs.validators import deep_iterable, in_, instance_of, optional
 
 from qx.contract import hookspecs
+from qx.contract.conformance import ATTRIBUTE, to_json
 from qx.contract.fields import optional_text_field, to_strings
 from qx.contract.records import Config, Kind, Loader, Metric, Option, Record, Workload
 from qx.contract.references import Reference
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 Outcome: TypeAlias = Literal["ready", "broken", "incompatible", "not_imported"]
 
-#: The attribute of a plugin that holds what its author tells the conformance kit.
-ATTRIBUTE = "conformance"
 #: Letters that are kept of a docstring.
 LONGEST = 20_000
 RECORDS: Mapping[Kind, type[Record]] = {kind.kind: kind for kind in (Config, Metric, Workload, Loader)}
@@ -209,11 +208,7 @@ def _conformance(plugin: object) -> Mapping[str, Any] | str | None:
     from qx.contract.checks import cause
 
     try:
-        # The kit is imported by the plugins that use it, and by no others.
-        if getattr(plugin, ATTRIBUTE, None) is None:
-            return None
-        from qx.contract.conformance import to_json
-
-        return to_json(getattr(plugin, ATTRIBUTE))
+        conformance = getattr(plugin, ATTRIBUTE, None)
+        return None if conformance is None else to_json(conformance)
     except Exception as error:
         return f"its attribute {ATTRIBUTE!r} cannot be read: {cause(error)}"

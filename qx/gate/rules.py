@@ -15,7 +15,7 @@ from qx.errors import UsageError
 from qx.files import read_bounded
 from qx.foreign import to_line
 from qx.results.columns import Column
-from qx.results.results_file import Results
+from qx.results.records import Results
 from qx.storage import strict_json
 from qx.storage.strict_json import ROOM
 

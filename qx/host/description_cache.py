@@ -57,7 +57,7 @@ class Memory:
         except UsageError:
             # Nothing is kept then: to list plugins takes no cache. What needs one tells.
             self._folder = None
-        qx = _stamp_folder(Path(__file__).parent).text
+        qx = _stamp_folder(Path(__file__).parents[1]).text
         machine = sys.platform, os.uname().machine
         self._environment = "\n".join([str(FORMAT), sys.version, *machine, qx, *installation.stamps])
 

@@ -13,7 +13,7 @@ from qx.report import picks, summary, wording
 from qx.report.wording import Markup
 from qx.results.columns import Column, View, with_units
 from qx.results.numbers import NOTHING
-from qx.results.results_file import Results
+from qx.results.records import Results
 
 BREAK = "<br>"
 #: Letters of a cause that a row of the table has room for; the whole of it stands with the front.

@@ -9,7 +9,7 @@ from qx.contract.records import Metric
 from qx.report.wording import Markup, count, listed, some
 from qx.results import numbers
 from qx.results.columns import Column, View
-from qx.results.results_file import PickResult, UndecidedResult
+from qx.results.records import PickResult, UndecidedResult
 
 
 def sentences(view: View, markup: Markup) -> Iterator[str]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence, Set
 from qx.results import numbers
 from qx.results.columns import ANOTHER_NETWORK, Column
 from qx.results.numbers import NOTHING
-from qx.results.results_file import Results, SummaryFigure, SummaryResult
+from qx.results.records import Results, SummaryFigure, SummaryResult
 
 EXPLAINED = (
     "Each figure compares with the workload's own baseline: the mean over the workloads (geometric of ratios "

@@ -15,7 +15,7 @@ from qx.report import picks, summary, wording
 from qx.report.wording import Markup
 from qx.results.columns import Column, View, with_units
 from qx.results.numbers import NOTHING
-from qx.results.results_file import Results
+from qx.results.records import Results
 
 #: Formats that have a way to break a line within a cell other than to break it.
 BREAKS = {"github": "<br>", "pipe": "<br>", "unsafehtml": "<br>"}

@@ -11,7 +11,7 @@ from attrs import frozen
 from qx.contract.records import as_word
 from qx.results import numbers
 from qx.results.columns import ANOTHER_NETWORK, Column, View
-from qx.results.results_file import NOT_APPLICABLE
+from qx.results.records import NOT_APPLICABLE
 
 #: How many names a row has room for.
 NAMES_IN_A_ROW = 3

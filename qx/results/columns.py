@@ -11,7 +11,7 @@ from attrs import evolve, frozen
 from qx.contract.records import Metric
 from qx.results import numbers
 from qx.results.numbers import NOTHING, Figure
-from qx.results.results_file import (
+from qx.results.records import (
     CellResult,
     Comparison,
     FrontResult,
@@ -19,8 +19,8 @@ from qx.results.results_file import (
     OutputsResult,
     PairResult,
     Results,
-    cell_of,
 )
+from qx.results.results_file import cell_of
 from qx.results.summary import part
 
 #: A cell that is not shown to be dominated, but is on the front of fewer resampled runs, is there perhaps.

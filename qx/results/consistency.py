@@ -10,7 +10,7 @@ from qx.results.schema import find_flaw
 from qx.storage.strict_json import ROOM, place
 
 if TYPE_CHECKING:
-    from qx.results.results_file import Comparison, NoiseFloor, Results
+    from qx.results.records import Comparison, NoiseFloor, Results
 
 
 def check_consistency(results: Results) -> None:

@@ -9,7 +9,7 @@ from typing import Protocol
 from attrs import frozen
 
 from qx.contract.records import Metric
-from qx.results.results_file import Comparison
+from qx.results.records import Comparison
 
 Interval = tuple[float, float]
 

@@ -30,7 +30,7 @@ def _array(dtype: Any) -> Any:
 
 @frozen(kw_only=True)
 class Resampled:
-    """A statistic of a set of items, and how it moves with the items of the set (``qx.analysis.whole_set``)."""
+    """A statistic of a set of items, and how it moves with them (see ``qx.analysis.whole_set``)."""
 
     value: float
     #: How many items the set has.

@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import evolve
 
-from qx.results.results_file import Measurement, Results, SummaryFigure, SummaryResult
+from qx.results.records import Measurement, Results, SummaryFigure, SummaryResult
 
 
 def baseline_of(run: Mapping[str, Any], workload: str) -> str:

@@ -15,7 +15,7 @@ from qx.analysis import measurements as analysis
 from qx.contract.records import Outcome
 from qx.processes.workers import MALLOC
 from qx.results.recording import Recording
-from qx.results.results_file import CellResult, ConfigResult, Results
+from qx.results.records import CellResult, ConfigResult, Results
 from qx.runner.evaluation import evaluation_batch_size
 from qx.runner.measure.plan import ENDED_BY, Measured
 from qx.runner.request import Chosen, Request, config, metric

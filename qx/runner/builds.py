@@ -13,7 +13,6 @@ from shutil import which
 
 from attrs import asdict, evolve, frozen
 
-import qx
 from qx.contract.records import Loader
 from qx.contract.references import top_level_paths
 from qx.environment import cpu_flags, distribution_version, usable_cpus
@@ -147,7 +146,7 @@ def _key(job: BuildJob, prepared: Prepared, entry: Entry) -> str:
         "calibration": Path(job.calibration).name if job.calibration is not None else None,
         "training": Path(job.training).name if job.training is not None else None,
         "sources": [source_fingerprint(reference) for reference in sources],
-        "qx": [qx.__name__, distribution_version("quant-explorer"), source_fingerprint(_WORKER)],
+        "qx": ["qx", distribution_version("quant-explorer"), source_fingerprint(_WORKER)],
         "config": [entry.distribution, entry.version],
         "model_versions": prepared.model_versions,
         "runtime": prepared.runtime,

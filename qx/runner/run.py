@@ -10,7 +10,7 @@ from qx.errors import UsageError
 from qx.host.host import Host
 from qx.processes.workers import Failure, processes_of_a_run
 from qx.results.recording import Recording
-from qx.results.results_file import Results
+from qx.results.records import Results
 from qx.runner.assembly import assemble
 from qx.runner.builds import build_all
 from qx.runner.derivation import derive_all

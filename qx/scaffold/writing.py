@@ -9,12 +9,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from string import Template
 
-from qx.contract.conformance import ATTRIBUTE
+from qx.contract.conformance import ATTRIBUTE, TESTBENCH
 from qx.contract.fields import NAME
 from qx.contract.records import CONTROL
 from qx.errors import UsageError
 from qx.host.host import Host
-from qx.testing.testbench import NAME as TESTBENCH
 
 #: Where a template goes, but for the plugin and its test, which are a kind's own.
 COMMON = {

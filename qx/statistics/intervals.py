@@ -105,7 +105,8 @@ def item_mean(values: ArrayLike, level: float = 0.95) -> Estimate:
 
     Values of 0 and 1: Wilson's interval, and above 95 % that of Clopper and Pearson, since Wilson's lies
     beside the truth in 0.2 % of sets, where 0.05 % are claimed (5 wrong of 500 expected). Any other values:
-    Student's t with pseudo-items (``qx.statistics.items``), or no interval where too few items have another value.
+    Student's t with pseudo-items (``qx.statistics.items``), or no interval where too few items have another
+    value.
     """
     row = finite(values)
     if _binary(row):
@@ -127,7 +128,8 @@ def paired_difference(ours: ArrayLike, theirs: ArrayLike, level: float = 0.95) -
     97.6 % from ten discordant items on and more below, never less than 94.8; Wald's own falls to 63 %.
     Newcombe's (1998) method 10 covers the same, is up to 28 % wider where accuracy is high, and,
     unlike this one and the test, depends on how many items both cells get right. Above 95 % more items are
-    added, and the longer side is made longer yet (``qx.statistics.items``): each tail then holds what it claims.
+    added, and the longer side is made longer yet (``qx.statistics.items``): each tail then holds what it
+    claims.
 
     Any other values: Student's t over the paired differences, with pseudo-items (``qx.statistics.items``).
     """

@@ -322,10 +322,10 @@ class _Silent:
 
 def workload_name(host: Host, given: str | None) -> str:
     """The name of the workload to check with. ``given`` may be a module or a file, loaded already."""
-    from qx.testing import testbench
+    from qx.contract import conformance
 
     if given is None:
-        return testbench.NAME
+        return conformance.TESTBENCH
     return named(host, "workload", given).name
 
 

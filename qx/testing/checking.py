@@ -16,7 +16,9 @@ from qx.host.discovery import NotImported
 from qx.host.host import Entry, Host
 from qx.processes.workers import Failure
 from qx.testing.bench import TESTBENCH, Bench, conformance_of, named
-from qx.testing.verdicts import KINDS, Check, Failed, NotApplicable, Verdict, checks_of
+from qx.testing.check import Check
+from qx.testing.checks import checks_of
+from qx.testing.verdicts import KINDS, Failed, NotApplicable, Verdict
 
 
 class Checking:

@@ -11,8 +11,9 @@ from qx.contract.records import Config, Option, Workload
 from qx.errors import DataError, UsageError
 from qx.processes.workers import Failure
 from qx.testing.bench import Bench
+from qx.testing.check import Check
 from qx.testing.distributions import OWN, modules_of, normal, providers, required_by, undeclared
-from qx.testing.verdicts import KINDS, Failed, NotApplicable, check
+from qx.testing.verdicts import Failed, NotApplicable
 
 #: Packages that take a tenth of a second and more to import, or bring numpy along.
 _HEAVY = """
@@ -24,7 +25,6 @@ HEAVY = frozenset(_HEAVY.split())
 LIGHT_SECONDS = 1.0
 
 
-@check(*KINDS)
 def valid_record(bench: Bench) -> str:
     """It keeps the contract: known hooks and arguments, a record of its kind, options that can be given."""
     entry = bench.entry
@@ -46,7 +46,6 @@ def valid_record(bench: Bench) -> str:
     return f"{record.kind} {record.name}, hooks {', '.join(entry.hooks)}"
 
 
-@check(*KINDS)
 def unique_name(bench: Bench) -> str:
     """No other plugin that is installed, or given with -p, has its name."""
     if bench.entry.state == "conflict":
@@ -54,7 +53,6 @@ def unique_name(bench: Bench) -> str:
     return bench.entry.name
 
 
-@check(*KINDS)
 def describes_itself_lightly(bench: Bench) -> str:
     """It is imported and described quickly, without heavy imports or prints, and with one record."""
     first, second = bench.describe(times=2)
@@ -197,3 +195,11 @@ def _refusal(option: Option, value: Any, attempt: Callable[[dict[str, Any]], obj
             return f"{what} is refused by a message that does not name the option: {failure.cause}"
         return ""
     return f"{option.name}={json.dumps(value)} is taken, and its author says that it is bad" if must else ""
+
+
+#: The checks of every plugin, in the order in which they are run.
+CHECKS = (
+    Check(valid_record),
+    Check(unique_name),
+    Check(describes_itself_lightly),
+)

@@ -6,9 +6,10 @@ from typing import Any
 
 from qx.processes.workers import Failure
 from qx.testing.bench import Bench, Built, Served
+from qx.testing.check import Check
 from qx.testing.for_all import needs_only, refused
 from qx.testing.onlooker import onlookers
-from qx.testing.verdicts import Failed, NotApplicable, check
+from qx.testing.verdicts import Failed, NotApplicable
 
 #: How far outputs may lie from the fp32 model's, as a share of the largest of these, and count as the same.
 ROUNDING = 1e-4
@@ -28,7 +29,6 @@ def _succeeds(bench: Bench, work: Any) -> Any:
         raise Failed(str(failure)) from None
 
 
-@check("config", after=("valid_record", "unique_name"))
 def builds(bench: Bench) -> str:
     """It makes an artifact of the workload's model: prepare, calibrate, convert and save end well."""
     _ready(bench)
@@ -43,7 +43,6 @@ def _ready(bench: Bench) -> None:
     bench.prepared  # noqa: B018 - raises where the workload cannot be had
 
 
-@check("config", after=("builds",))
 def leaves_fp32_model(bench: Bench) -> str:
     """The workload's fp32 model and its weights file are after the build what they were.
 
@@ -55,7 +54,6 @@ def leaves_fp32_model(bench: Bench) -> str:
     return "the same answers before and after"
 
 
-@check("config", after=("valid_record", "unique_name"))
 def leaves_shared_model(bench: Bench) -> str:
     """``can_treat`` leaves the model and the example inputs as they are: all configs are shown the same."""
     _ready(bench)
@@ -72,7 +70,6 @@ def leaves_shared_model(bench: Bench) -> str:
     return "can_treat only looks"
 
 
-@check("config", after=("builds",))
 def leaves_process_state(bench: Bench) -> str:
     """Settings of the whole process (torch's default dtype, threads, engine...) stay as they were."""
     if changed := bench.built.watched["state"]:
@@ -82,7 +79,6 @@ def leaves_process_state(bench: Bench) -> str:
     return "unchanged"
 
 
-@check("config", after=("builds",))
 def leaves_inputs(bench: Bench) -> str:
     """The batches of calibration or training and the example inputs are not changed in place."""
     if changed := bench.built.watched["changed"]:
@@ -90,7 +86,6 @@ def leaves_inputs(bench: Bench) -> str:
     return "unchanged"
 
 
-@check("config", after=("builds",))
 def writes_only_into_its_folder(bench: Bench) -> str:
     """Nothing is written to the current folder: the files of an artifact belong into ``context.folder``."""
     if strays := bench.built.watched["strays"]:
@@ -98,7 +93,6 @@ def writes_only_into_its_folder(bench: Bench) -> str:
     return "nothing in the current folder"
 
 
-@check("config", after=("builds",))
 def loads_in_fresh_process(bench: Bench) -> str:
     """A fresh process serves a copy of the files that it names, and gives the converted module's outputs.
 
@@ -114,7 +108,6 @@ def loads_in_fresh_process(bench: Bench) -> str:
     return "the outputs of the converted module, bit for bit"
 
 
-@check("config", after=("loads_in_fresh_process",))
 def keeps_shape_and_type(bench: Bench) -> str:
     """Outputs have the fp32 model's shape and type, and are finite, at every batch size."""
     due, dtype = list(bench.built.fp32.shape[1:]), bench.built.watched["dtype"]
@@ -130,7 +123,6 @@ def keeps_shape_and_type(bench: Bench) -> str:
     return f"{_name(dtype)} {['n', *due]} at batch sizes {sizes}".replace("'", "")
 
 
-@check("config", after=("keeps_shape_and_type",))
 def deterministic(bench: Bench) -> str:
     """Built twice with the same seed, and served twice, it gives the same outputs, bit for bit."""
     for one in bench.served.told["served"]:
@@ -144,7 +136,6 @@ def deterministic(bench: Bench) -> str:
     return f"two builds with seed {bench.request.seed} are equal"
 
 
-@check("config", after=("keeps_shape_and_type",))
 def changes_something(bench: Bench) -> str:
     """Its outputs differ from the fp32 model's by more than rounding, or its artifact is smaller.
 
@@ -161,7 +152,6 @@ def changes_something(bench: Bench) -> str:
     return f"outputs differ by up to {distance:.2g} of the largest, files are {share:.0%} of the fp32 weights"
 
 
-@check("config", after=("keeps_shape_and_type",))
 def keeps_outputs(bench: Bench) -> str:
     """Where it says that it keeps the fp32 model's outputs, as baselines do, it does, but for rounding."""
     if not (why := _keeps(bench)):
@@ -172,7 +162,6 @@ def keeps_outputs(bench: Bench) -> str:
     return f"{why}; outputs differ by up to {distance:.1g} of the largest"
 
 
-@check("config", after=("loads_in_fresh_process",))
 def needs_what_it_says(bench: Bench) -> str:
     """It is built and served with what its record requires, uses that, and imports no other distribution."""
 
@@ -183,7 +172,6 @@ def needs_what_it_says(bench: Bench) -> str:
     return needs_only(bench, used, without, lent=_of_workload(bench))
 
 
-@check("config", after=("builds",))
 def refuses_bad_options(bench: Bench) -> str:
     """A value that an option cannot have is refused in words that name the option."""
     return refused(bench, lambda options: bench.build(bench.entry, options=options))
@@ -238,3 +226,21 @@ def _name(dtype: str) -> str:
     import numpy as np
 
     return np.dtype(dtype).name
+
+
+#: The checks of a config, in the order in which they are run.
+CHECKS = (
+    Check(builds, after=("valid_record", "unique_name")),
+    Check(leaves_fp32_model, after=("builds",)),
+    Check(leaves_shared_model, after=("valid_record", "unique_name")),
+    Check(leaves_process_state, after=("builds",)),
+    Check(leaves_inputs, after=("builds",)),
+    Check(writes_only_into_its_folder, after=("builds",)),
+    Check(loads_in_fresh_process, after=("builds",)),
+    Check(keeps_shape_and_type, after=("loads_in_fresh_process",)),
+    Check(deterministic, after=("keeps_shape_and_type",)),
+    Check(changes_something, after=("keeps_shape_and_type",)),
+    Check(keeps_outputs, after=("keeps_shape_and_type",)),
+    Check(needs_what_it_says, after=("loads_in_fresh_process",)),
+    Check(refuses_bad_options, after=("builds",)),
+)

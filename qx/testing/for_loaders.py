@@ -8,9 +8,10 @@ from qx.contract.records import Config, Loader
 from qx.host.host import Entry
 from qx.processes.workers import Failure
 from qx.testing.bench import Bench, Built, Served, named
+from qx.testing.check import Check
 from qx.testing.distributions import modules_of
 from qx.testing.for_all import needs_only
-from qx.testing.verdicts import Failed, NotApplicable, check
+from qx.testing.verdicts import Failed, NotApplicable
 
 #: A thread is busy that takes this share of the CPU time of the busiest.
 BUSY = 0.2
@@ -83,7 +84,6 @@ def _served(bench: Bench) -> Served:
     return served
 
 
-@check("loader", after=("valid_record", "unique_name"))
 def serves_batches(bench: Bench) -> str:
     """It loads an artifact in a fresh process and serves batches of 1, 3 and 64: finite numpy arrays."""
     if bench.entry.state == "unavailable":
@@ -99,7 +99,6 @@ def serves_batches(bench: Bench) -> str:
     return f"artifacts of {_built(bench).stored.config.name}"
 
 
-@check("loader", after=("serves_batches",))
 def leaves_inputs(bench: Bench) -> str:
     """The arrays that are prepared and served are not changed in place."""
     for one in _served(bench).told["served"]:
@@ -108,7 +107,6 @@ def leaves_inputs(bench: Bench) -> str:
     return "unchanged"
 
 
-@check("loader", after=("serves_batches",))
 def deterministic(bench: Bench) -> str:
     """The same inputs give the same outputs: the same prepared ones called twice, and prepared anew."""
     for one in _served(bench).told["served"]:
@@ -119,7 +117,6 @@ def deterministic(bench: Bench) -> str:
     return "the same again"
 
 
-@check("loader", after=("serves_batches",))
 def honours_threads(bench: Bench) -> str:
     """With one thread allowed, one thread computes."""
     spent = _served(bench).told["busy_threads"]
@@ -130,7 +127,6 @@ def honours_threads(bench: Bench) -> str:
     return f"1 thread, {spent[0]:.2f} s of CPU"
 
 
-@check("loader", after=("serves_batches",))
 def names_its_imports(bench: Bench) -> str:
     """The modules of what it requires are named in ``imports``: their cost is told apart from loading."""
     late = [
@@ -144,7 +140,6 @@ def names_its_imports(bench: Bench) -> str:
     return ", ".join(_record(bench).imports) or "nothing to import"
 
 
-@check("loader", after=("serves_batches",))
 def needs_what_it_says(bench: Bench) -> str:
     """It serves with what its record requires, uses that, and imports no other distribution."""
     config = bench.host.get("config", _built(bench).stored.config.name).record
@@ -161,3 +156,14 @@ def _distribution(requirement: str) -> str:
     from packaging.requirements import Requirement
 
     return Requirement(requirement).name
+
+
+#: The checks of a loader, in the order in which they are run.
+CHECKS = (
+    Check(serves_batches, after=("valid_record", "unique_name")),
+    Check(leaves_inputs, after=("serves_batches",)),
+    Check(deterministic, after=("serves_batches",)),
+    Check(honours_threads, after=("serves_batches",)),
+    Check(names_its_imports, after=("serves_batches",)),
+    Check(needs_what_it_says, after=("serves_batches",)),
+)

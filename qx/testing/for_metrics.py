@@ -7,9 +7,10 @@ from typing import Any
 
 from qx.contract.records import Metric
 from qx.testing.bench import Bench
+from qx.testing.check import Check
 from qx.testing.for_all import needs_only, refused
 from qx.testing.measuring import PAIRS, Measurement, Measuring
-from qx.testing.verdicts import Failed, NotApplicable, check
+from qx.testing.verdicts import Failed, NotApplicable
 
 #: How sure it must be that two measurements of one subject differ.
 LEVEL = 0.999
@@ -25,7 +26,6 @@ def _measuring(bench: Bench) -> Measuring:
     return measuring
 
 
-@check("metric", after=("valid_record", "unique_name"))
 def gives_finite_samples(bench: Bench) -> str:
     """It measures its subject: finite samples, as many as its record promises, in a unit that it names."""
     if bench.entry.state == "unavailable":
@@ -46,7 +46,6 @@ def gives_finite_samples(bench: Bench) -> str:
     return f"{len(some)} {record.samples}: {some[0]:.4g} {record.unit}"
 
 
-@check("metric", after=("gives_finite_samples",))
 def leaves_inputs(bench: Bench) -> str:
     """What it is given (outputs, recorded samples, inputs, files) is not changed in place."""
     if changed := _measuring(bench).watched["changed"]:
@@ -54,7 +53,6 @@ def leaves_inputs(bench: Bench) -> str:
     return "unchanged"
 
 
-@check("metric", after=("gives_finite_samples",))
 def writes_nothing(bench: Bench) -> str:
     """Nothing is written to the current folder."""
     if strays := _measuring(bench).watched["strays"]:
@@ -62,7 +60,6 @@ def writes_nothing(bench: Bench) -> str:
     return "nothing in the current folder"
 
 
-@check("metric", after=("gives_finite_samples",))
 def equal_again(bench: Bench) -> str:
     """The same subject gives the same again: exactly, or in launches within qx's interval.
 
@@ -91,7 +88,6 @@ def equal_again(bench: Bench) -> str:
     )
 
 
-@check("metric", after=("equal_again",))
 def worse_for_a_worse_subject(bench: Bench) -> str:
     """A subject that its author supplies as worse is measured to be worse (``Conformance.worse``)."""
     record, measuring = _record(bench), _measuring(bench)
@@ -113,7 +109,6 @@ def worse_for_a_worse_subject(bench: Bench) -> str:
     return f"{theirs[key]:.4g} {record.unit} for {measuring.worse_subject.name}, {ours[key]:.4g} without"
 
 
-@check("metric", after=("gives_finite_samples",))
 def needs_what_it_says(bench: Bench) -> str:
     """It measures with what its record requires, uses that, and imports no other distribution."""
     measuring = _measuring(bench)
@@ -121,7 +116,6 @@ def needs_what_it_says(bench: Bench) -> str:
     return needs_only(bench, measuring.watched["modules"], measuring.without, lent=lent)
 
 
-@check("metric", after=("gives_finite_samples",))
 def refuses_bad_options(bench: Bench) -> str:
     """A value that an option cannot have is refused in words that name the option."""
     return refused(bench, _measuring(bench).attempt)
@@ -144,3 +138,15 @@ def _paired(first: Any, second: Any) -> tuple[float, float, float]:
     if difference.ci is None:
         return difference.value, difference.value, difference.value
     return difference.value, *difference.ci
+
+
+#: The checks of a metric, in the order in which they are run.
+CHECKS = (
+    Check(gives_finite_samples, after=("valid_record", "unique_name")),
+    Check(leaves_inputs, after=("gives_finite_samples",)),
+    Check(writes_nothing, after=("gives_finite_samples",)),
+    Check(equal_again, after=("gives_finite_samples",)),
+    Check(worse_for_a_worse_subject, after=("equal_again",)),
+    Check(needs_what_it_says, after=("gives_finite_samples",)),
+    Check(refuses_bad_options, after=("gives_finite_samples",)),
+)

@@ -14,8 +14,9 @@ from qx.processes.workers import Failure
 from qx.runner.preparation import default_engine, weights_file
 from qx.runner.request import Request
 from qx.testing.bench import Bench
+from qx.testing.check import Check
 from qx.testing.for_all import needs_only, refused
-from qx.testing.verdicts import Failed, NotApplicable, check
+from qx.testing.verdicts import Failed, NotApplicable
 
 #: The share of test items that may lie in the training split too: large collections have a few doubles.
 SHARED = 0.01
@@ -87,7 +88,6 @@ def _seen(bench: Bench) -> dict[str, Any]:
     return seen
 
 
-@check("workload", after=("valid_record", "unique_name"))
 def weights_fit(bench: Bench) -> str:
     """Its weights are there and fit its model, name by name and shape by shape.
 
@@ -103,7 +103,6 @@ def weights_fit(bench: Bench) -> str:
     return f"{made.told['parameters']:,} parameters"
 
 
-@check("workload", after=("valid_record", "unique_name"))
 def loads_data(bench: Bench) -> str:
     """Both splits load: named arrays of one length, finite, with labels that belong to its classes."""
     if bench.entry.state == "unavailable":
@@ -128,7 +127,6 @@ def loads_data(bench: Bench) -> str:
     return ", ".join(f"{count:,} {name}" for name, count in sizes.items())
 
 
-@check("workload", after=("loads_data",))
 def splits_disjoint(bench: Bench) -> str:
     """No item of the test split lies in the training split (up to 1 % of doubles)."""
     shared = _seen(bench)["shared"]
@@ -137,7 +135,6 @@ def splits_disjoint(bench: Bench) -> str:
     return f"{shared:.2%} in both"
 
 
-@check("workload", after=("loads_data",))
 def same_data_again(bench: Bench) -> str:
     """Another process with another seed loads the same items in the same order."""
     again = bench.run(evolve(_job(bench, weights=None), seed=bench.request.seed + 1), "examine")
@@ -147,7 +144,6 @@ def same_data_again(bench: Bench) -> str:
     return "equal in two processes with two seeds"
 
 
-@check("workload", after=("loads_data",))
 def says_what_data_it_needs(bench: Bench) -> str:
     """Offline and with an empty folder for data it loads all the same, or raises ``DataError``."""
     place = {"data": str(bench.folder("no-data")), "cache": str(bench.folder("no-cache")), "offline": True}
@@ -160,7 +156,6 @@ def says_what_data_it_needs(bench: Bench) -> str:
     return "needs none"
 
 
-@check("workload", after=("loads_data", "weights_fit"))
 def example_inputs_accepted(bench: Bench) -> str:
     """Example inputs of any batch size have the shapes and types of the data, and the model takes them."""
     seen = _seen(bench)
@@ -178,7 +173,6 @@ def example_inputs_accepted(bench: Bench) -> str:
     return ", ".join(f"{name} {['n', *test['shapes'][name]]}".replace("'", "") for name in test["shapes"])
 
 
-@check("workload", after=("loads_data", "weights_fit"))
 def model_is_fp32_and_settled(bench: Bench) -> str:
     """The model is fp32, answers the same twice, and answers an item alike alone and in a batch."""
     seen = _seen(bench)
@@ -191,7 +185,6 @@ def model_is_fp32_and_settled(bench: Bench) -> str:
     return f"outputs {seen['outputs']}"
 
 
-@check("workload", after=("loads_data", "weights_fit"))
 def stubs_change_nothing(bench: Bench) -> str:
     """The form with stubs has the same state dict and outputs, or raises ``Unsupported``."""
     stubs = _seen(bench)["stubs"]
@@ -202,7 +195,6 @@ def stubs_change_nothing(bench: Bench) -> str:
     return "the same outputs, bit for bit"
 
 
-@check("workload", after=("loads_data", "weights_fit"))
 def knows_its_data(bench: Bench) -> str:
     """With its weights it does better on the test split than chance, where there are labels and classes."""
     from qx.statistics import intervals as stats
@@ -220,7 +212,6 @@ def knows_its_data(bench: Bench) -> str:
     return f"{right} of {count} right"
 
 
-@check("workload", after=("loads_data",))
 def needs_what_it_says(bench: Bench) -> str:
     """It works with what its record requires, uses that, and imports no other distribution."""
     made = _made(bench)
@@ -235,7 +226,6 @@ def needs_what_it_says(bench: Bench) -> str:
     return needs_only(bench, used, without)
 
 
-@check("workload", after=("loads_data",))
 def refuses_bad_options(bench: Bench) -> str:
     """A value that an option cannot have is refused in words that name the option."""
 
@@ -250,3 +240,19 @@ def refuses_bad_options(bench: Bench) -> str:
 
     # An option that only training takes is not looked at here.
     return refused(bench, attempt)
+
+
+#: The checks of a workload, in the order in which they are run.
+CHECKS = (
+    Check(weights_fit, after=("valid_record", "unique_name")),
+    Check(loads_data, after=("valid_record", "unique_name")),
+    Check(splits_disjoint, after=("loads_data",)),
+    Check(same_data_again, after=("loads_data",)),
+    Check(says_what_data_it_needs, after=("loads_data",)),
+    Check(example_inputs_accepted, after=("loads_data", "weights_fit")),
+    Check(model_is_fp32_and_settled, after=("loads_data", "weights_fit")),
+    Check(stubs_change_nothing, after=("loads_data", "weights_fit")),
+    Check(knows_its_data, after=("loads_data", "weights_fit")),
+    Check(needs_what_it_says, after=("loads_data",)),
+    Check(refuses_bad_options, after=("loads_data",)),
+)

@@ -27,7 +27,7 @@ def conformance_test(plugin: str | ModuleType, conformance: Conformance | None =
     """
     import pytest
 
-    from qx.testing.verdicts import checks_of
+    from qx.testing.checks import checks_of
 
     given, kind = _found(plugin)
     checkings: list[Checking] = []

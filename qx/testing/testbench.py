@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from qx.contract.conformance import TESTBENCH
 from qx.contract.hookspecs import hookimpl
 from qx.contract.records import Context, Data, Option, Workload
 
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-NAME = "testbench"
+from qx.contract.conformance import TESTBENCH
+
 SIDE = 12
 #: Images of each class.
 COUNTS = {"train": 100, "test": 50}
@@ -27,7 +29,7 @@ NOISE = 0.8
 def describe() -> Workload:
     """Give the record."""
     return Workload(
-        name=NAME,
+        name=TESTBENCH,
         summary="Strokes of four directions in noise with a small network, for the conformance kit.",
         weights="qx.testing:testbench.pt",
         options=(Option(name="epochs", default=20, help="Passes over the training images, for `qx train`."),),

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Sequence
 from itertools import islice
 
 # Bound before any plugin is imported: one that puts something else in their place must not change what the
 # others give.
-from json import dumps, loads
-from math import isfinite
 from typing import Any
 
-from qx.contract.records import LARGEST, MOST_WAVES, SMALLEST, Context, Metric, Samples, Subject
+from qx.contract.records import MOST_WAVES, SMALLEST, Context, Metric, Samples, Subject
 from qx.errors import QxError
 from qx.host.host import Host, Reference
 from qx.processes.jobs import DeriveJob, EvaluateJob
 from qx.worker.plugins import context_for, host_for, options_of
+from qx.worker.values import as_json, finite_values
 
-#: The most values of a metric: one that gives them without end must not fill the memory.
-MOST_VALUES = 1 << 22
 #: The most groups of items.
 MOST_GROUPS = 1 << 16
-#: The most characters that details take as JSON.
-MOST_DETAILS = 1 << 20
-#: How deep details may be nested; the results that they become part of may be nested deeper.
-DEEPEST_DETAILS = 32
 #: Waves, rounds and groups are kept as integers of 32 bits.
 LARGEST_PLACE = (1 << 31) - 1
 #: How the names of the stages begin in which metrics are measured.
@@ -90,39 +83,6 @@ def samples_of(
     return answer
 
 
-def finite_values(metric: str, values: Any) -> list[float]:
-    """The values as plain floats. Raises ``QxError`` where they are none, too many, or not finite."""
-    try:
-        floats = [_number(value) for value in islice(_items(values), MOST_VALUES + 1)]
-    except (TypeError, ValueError, OverflowError) as error:
-        raise QxError(f"{metric}: measure gave {type(values).__name__}, not numbers") from error
-    if not floats:
-        raise QxError(f"{metric}: measure gave no values")
-    if len(floats) > MOST_VALUES:
-        raise QxError(f"{metric}: measure gave more than {MOST_VALUES:,} values")
-    if not all(isfinite(value) for value in floats):
-        raise QxError(f"{metric}: measure gave values that are not finite")
-    if any(abs(value) >= LARGEST for value in floats):
-        raise QxError(f"{metric}: measure gave values too large to compute with, {LARGEST:g} and more")
-    return floats
-
-
-def _items(values: Any) -> Iterator[Any]:
-    """A single number, or what one iterates over. Raises ``TypeError`` for what has no order or is text."""
-    if isinstance(values, (str, bytes, bytearray, Mapping, Set)) or getattr(values, "ndim", 1) > 1:
-        raise TypeError
-    if isinstance(values, (int, float)) or getattr(values, "ndim", 1) == 0:
-        return iter((values,))
-    return iter(values)
-
-
-def _number(value: Any) -> float:
-    # Python reads numbers from text, which is no number here; and an array of one is no value.
-    if isinstance(value, (str, bytes, bytearray)) or getattr(value, "ndim", 0) > 0:
-        raise TypeError
-    return float(value)
-
-
 def _positions(metric: str, what: str, given: Any, count: int, least: int, limit: int) -> list[int]:
     """Waves, rounds or groups as plain integers, as many as there are values. Raises ``QxError``."""
     try:
@@ -159,31 +119,3 @@ def _flaw(record: Metric, values: Sequence[float]) -> str | None:
     if any(0 < abs(value) < SMALLEST for value in values):
         return f"values too small to compute with, nearer to 0 than {SMALLEST:g}"
     return None
-
-
-def as_json(metric: str, details: Mapping[str, Any]) -> Any:
-    """The details, with arrays and numbers of numpy's as plain ones."""
-    if type(details) is dict and not details:
-        return {}
-
-    from qx.storage.strict_json import check
-
-    def plain(value: Any) -> Any:
-        if hasattr(value, "tolist"):
-            return value.tolist()
-        raise TypeError(f"there is a {type(value).__name__} in them")
-
-    try:
-        text = dumps(dict(details), default=plain)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise QxError(f"{metric}: measure gave details that are not JSON: {error}") from error
-    if len(text) > MOST_DETAILS:
-        raise QxError(
-            f"{metric}: measure gave details of {len(text):,} characters; {MOST_DETAILS:,} are the most"
-        )
-    try:
-        # Numbers that are not finite become null in the results.
-        check(loads(text, parse_constant=lambda _: None), DEEPEST_DETAILS)
-    except ValueError as error:
-        raise QxError(f"{metric}: measure gave details of which {error}") from error
-    return loads(text)

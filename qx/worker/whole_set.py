@@ -17,7 +17,7 @@ from qx.contract.records import LARGEST, Context, Predictions, Recorded, Samples
 from qx.errors import QxError
 from qx.host.host import Host
 from qx.worker.arrays import drawn_over_classes
-from qx.worker.samples import as_json, finite_values
+from qx.worker.values import as_json, finite_values
 
 #: Seconds that a metric may take in a cell, and groups, draws and probes where it stays within them. Where it
 #: would not there are half as many, and half again, but never fewer than the fewest.

@@ -13,7 +13,8 @@ import pytest
 from qx.errors import UsageError
 from qx.host.host import Host
 from qx.testing.bench import named
-from qx.testing.verdicts import KINDS, checks_of
+from qx.testing.checks import checks_of
+from qx.testing.verdicts import KINDS
 
 #: A metric of one number, with room for what is wrong with it.
 SIZE = """

@@ -8,7 +8,7 @@ import pytest
 
 from qx.contract.records import Metric
 from qx.results import numbers
-from qx.results.results_file import Comparison, Measurement
+from qx.results.records import Comparison, Measurement
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from attrs import evolve
 
 from qx.report import markdown, picks
 from qx.results.columns import View
-from qx.results.results_file import Results
+from qx.results.records import Results
 
 
 def said(results: Results) -> list[str]:

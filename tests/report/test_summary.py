@@ -7,7 +7,7 @@ from types import ModuleType
 from attrs import evolve
 
 from qx.report import summary
-from qx.results.results_file import OutputsResult, Results, SummaryFigure, SummaryResult
+from qx.results.records import OutputsResult, Results, SummaryFigure, SummaryResult
 
 
 def several(builders: ModuleType, *outputs: OutputsResult) -> Results:

@@ -11,7 +11,7 @@ from tabulate import tabulate_formats
 
 from qx.errors import UsageError
 from qx.report import terminal
-from qx.results.results_file import Results
+from qx.results.records import Results
 
 
 def wide(builders: ModuleType) -> Results:

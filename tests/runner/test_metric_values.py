@@ -13,6 +13,7 @@ import pytest
 from qx.contract.records import Metric
 from qx.report import markdown, terminal
 from qx.results.recording import Recording, Series
+from qx.results.results_file import to_json
 
 METRIC = """
     import numpy
@@ -217,6 +218,6 @@ def test_extreme_values_are_written_and_shown(builders: ModuleType) -> None:
     """Whatever finite values metrics give, the results can be written and every report of them be made."""
     for seed in range(60):
         results = extreme_run(builders, Random(seed))
-        assert json.loads(results.to_json())["measurements"]
+        assert json.loads(to_json(results))["measurements"]
         assert markdown.render(results)
         assert terminal.render(results, "simple")

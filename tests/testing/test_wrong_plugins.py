@@ -15,8 +15,8 @@ import pytest
 
 from qx.host.host import Host
 from qx.testing.checking import Checking, open_bench
+from qx.testing.checks import checks_of
 from qx.testing.pytest_adapter import given_entry
-from qx.testing.verdicts import checks_of
 
 CONFIG = """
 from qx import Config, Option, hookimpl

@@ -148,14 +148,21 @@ def _as_json(entry: Entry, verdicts: Sequence[Verdict]) -> dict[str, object]:
 
 
 def _list(as_json: bool) -> None:
-    from qx.testing.verdicts import KINDS, checks_of
+    from qx.testing.checks import CHECKS
 
-    checks = list(dict.fromkeys(check for kind in KINDS for check in checks_of(kind)))
+    checks = list(dict.fromkeys(check for checks in CHECKS.values() for check in checks))
+    rows = [
+        {
+            "name": check.name,
+            "kinds": [kind for kind, checks in CHECKS.items() if check in checks],
+            "summary": check.summary,
+        }
+        for check in checks
+    ]
     if as_json:
-        told = [{"name": one.name, "kinds": one.kinds, "summary": one.summary} for one in checks]
-        json.dump(told, sys.stdout, indent=2)
+        json.dump(rows, sys.stdout, indent=2)
         print()
         return
-    for one in checks:
-        print(f"{one.name} ({', '.join(one.kinds)})")
-        print(textwrap.fill(one.summary, 100, initial_indent="  ", subsequent_indent="  "))
+    for row in rows:
+        print(f"{row['name']} ({', '.join(row['kinds'])})")
+        print(textwrap.fill(str(row["summary"]), 100, initial_indent="  ", subsequent_indent="  "))

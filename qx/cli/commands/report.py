@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from qx.cli import Commands
-    from qx.results.results_file import Results
+    from qx.results.records import Results
 
 
 def register(commands: Commands) -> None:

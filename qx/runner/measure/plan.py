@@ -18,7 +18,8 @@ from qx.runner.blame import Hangs, fatal_metric
 from qx.runner.measure.rounds import Task
 from qx.runner.request import Cell, metric, references
 
-#: Fewer waves would give intervals that hold the truth less often than they claim: `qx.statistics.intervals.enough`.
+#: Intervals over fewer waves would cover the true value less often than they claim: see
+#: ``qx.statistics.intervals.enough``.
 LEAST_WAVES = 6
 #: A launch that dies is tried again so often before its cell is given up.
 RETRIES = 2

@@ -1,0 +1,83 @@
+"""Values and details that plugins give, checked and as JSON takes them. Light: every launch imports it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Set
+from itertools import islice
+
+# Bound before any plugin is imported: one that puts something else in their place must not change what the
+# others give.
+from json import dumps, loads
+from math import isfinite
+from typing import Any
+
+from qx.contract.records import LARGEST
+from qx.errors import QxError
+
+#: The most values of a metric: one that gives them without end must not fill the memory.
+MOST_VALUES = 1 << 22
+#: The most characters that details take as JSON.
+MOST_DETAILS = 1 << 20
+#: How deep details may be nested; the results that they become part of may be nested deeper.
+DEEPEST_DETAILS = 32
+
+
+def finite_values(metric: str, values: Any) -> list[float]:
+    """The values as plain floats. Raises ``QxError`` where they are none, too many, or not finite."""
+    try:
+        floats = [_number(value) for value in islice(_items(values), MOST_VALUES + 1)]
+    except (TypeError, ValueError, OverflowError) as error:
+        raise QxError(f"{metric}: measure gave {type(values).__name__}, not numbers") from error
+    if not floats:
+        raise QxError(f"{metric}: measure gave no values")
+    if len(floats) > MOST_VALUES:
+        raise QxError(f"{metric}: measure gave more than {MOST_VALUES:,} values")
+    if not all(isfinite(value) for value in floats):
+        raise QxError(f"{metric}: measure gave values that are not finite")
+    if any(abs(value) >= LARGEST for value in floats):
+        raise QxError(f"{metric}: measure gave values too large to compute with, {LARGEST:g} and more")
+    return floats
+
+
+def _items(values: Any) -> Iterator[Any]:
+    """A single number, or what one iterates over. Raises ``TypeError`` for what has no order or is text."""
+    if isinstance(values, (str, bytes, bytearray, Mapping, Set)) or getattr(values, "ndim", 1) > 1:
+        raise TypeError
+    if isinstance(values, (int, float)) or getattr(values, "ndim", 1) == 0:
+        return iter((values,))
+    return iter(values)
+
+
+def _number(value: Any) -> float:
+    # Python reads numbers from text, which is no number here; and an array of one is no value.
+    if isinstance(value, (str, bytes, bytearray)) or getattr(value, "ndim", 0) > 0:
+        raise TypeError
+    return float(value)
+
+
+def as_json(metric: str, details: Mapping[str, Any]) -> Any:
+    """The details, with arrays and numbers of numpy's as plain ones."""
+    if type(details) is dict and not details:
+        return {}
+
+    from qx.storage.strict_json import check
+
+    def plain(value: Any) -> Any:
+        if hasattr(value, "tolist"):
+            return value.tolist()
+        raise TypeError(f"there is a {type(value).__name__} in them")
+
+    try:
+        text = dumps(dict(details), default=plain)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise QxError(f"{metric}: measure gave details that are not JSON: {error}") from error
+    if len(text) > MOST_DETAILS:
+        raise QxError(
+            f"{metric}: measure gave details of {len(text):,} characters; {MOST_DETAILS:,} are the most"
+        )
+    try:
+        # Numbers that are not finite become null in the results.
+        check(loads(text, parse_constant=lambda _: None), DEEPEST_DETAILS)
+    except ValueError as error:
+        raise QxError(f"{metric}: measure gave details of which {error}") from error
+    return loads(text)
