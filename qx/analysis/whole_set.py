@@ -3,9 +3,10 @@
 Such a statistic is no mean, but it moves with the items of the set nearly as a mean does: by the *influence*
 of each, which is how the statistic differs where that item, or a group of items, is left out (the jackknife:
 Tukey, 1958). So its interval is Student's t over the influences, with the pseudo-items of
-``qx.statistics.items``. That also serves the levels that ``qx gate`` asks for, for which a bootstrap would need 100,000 draws. Where items
-were drawn with replacement too (the bootstrap: Efron, 1979), and the draws spread more than the influences
-say, their spread is the error: of what is not smooth, such as a median, the jackknife knows too little.
+``qx.statistics.items``. That also serves the levels that ``qx gate`` asks for, for which a bootstrap would
+need 100,000 draws. Where items were drawn with replacement too (the bootstrap: Efron, 1979), and the draws
+spread more than the influences say, their spread is the error: of what is not smooth, such as a median, the
+jackknife knows too little.
 
 Cells on the same items are compared in pairs: influences by group of items, and draws by draw. Groups and
 draws therefore go by nothing but the number of items, so that they are the same in every cell and every run.

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-from qx.contract.conformance import TESTBENCH
-
 SIDE = 12
 #: Images of each class.
 COUNTS = {"train": 100, "test": 50}
