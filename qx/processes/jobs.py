@@ -1,13 +1,14 @@
 """Units of work: what is to be done in a process of its own, as JSON.
 
-A job holds only what JSON can hold, so that any executor can carry it to a process anywhere; the function
-that does it is named by ``do`` and lives in the module of ``qx.worker`` of that name.
+A job holds only what JSON can hold, so that any executor can carry it to a process anywhere. It names the
+module whose function ``run(job, channel)`` does it there: of ``qx.worker``, a module for each job.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -34,7 +35,10 @@ def _without(references: Iterable[Reference], name: str) -> tuple[Reference, ...
 class Job:
     """What every job has."""
 
+    #: What the job is called, in messages and in names of files.
     do: ClassVar[str]
+    #: The package of the module that does it, which is called as the job is.
+    package: ClassVar[str] = "qx.worker"
     seed: int = 0
     threads: int = 1
     engine: str | None = None
@@ -43,9 +47,23 @@ class Job:
     #: Plugins that wrap the hooks of the others.
     wrappers: tuple[Reference, ...] = field(default=(), converter=_references)
 
+    @property
+    def module(self) -> str:
+        """The module whose ``run(job, channel)`` does it."""
+        return f"{self.package}.{self.do}"
+
+    @property
+    def stage(self) -> str:
+        """The stage in which it fails, where the worker names no other."""
+        return self.do
+
+    def fields(self) -> dict[str, Any]:
+        """Return its fields, and its class as ``class``: what ``to_job`` makes it of."""
+        return {"class": f"{type(self).__module__}:{type(self).__name__}", **asdict(self)}
+
     def to_json(self) -> str:
-        """One line."""
-        return json.dumps({"do": self.do, **asdict(self)})
+        """Return it as one line."""
+        return json.dumps(self.fields())
 
 
 @frozen(kw_only=True)
@@ -243,60 +261,16 @@ class DescribeJob(Job):
     do: ClassVar[str] = "describe"
 
 
-@frozen(kw_only=True)
-class ServeJob(ArtifactJob):
-    """Serve an artifact's evaluation inputs at several batch sizes, and tell what the loader did."""
-
-    do: ClassVar[str] = "serve"
-    batch_sizes: tuple[int, ...] = field(converter=to_integers)
-    #: Where to leave the outputs at the last batch size, as an ``.npy`` file.
-    outputs: str
-
-
-@frozen(kw_only=True)
-class ExamineJob(LoadingJob):
-    """Find out whether a workload keeps what its contract promises: its model and its data."""
-
-    do: ClassVar[str] = "examine"
-    weights: str | None
-
-
-def _job(value: Job | Mapping[str, Any]) -> Job:
+def to_job(value: Job | Mapping[str, Any]) -> Job:
+    """Return a job, or make the one that these fields describe: those of ``Job.fields``."""
     if isinstance(value, Job):
         return value
     fields = dict(value)
-    return JOBS[fields.pop("do")](**fields)
-
-
-@frozen(kw_only=True)
-class WatchJob(Job):
-    """Do another job, and tell what the plugins did besides: to what they were lent, and to the process."""
-
-    do: ClassVar[str] = "watch"
-    job: Job = field(converter=_job)
-    #: Top-level modules that are to look as if they were not installed.
-    absent: tuple[str, ...] = field(default=(), converter=to_strings)
-    #: An empty folder to work in: files that are written to wherever the process happens to be lie there.
-    folder: str
-    #: For a build: evaluation inputs, and where to leave the fp32 model's outputs for them (``.npy``).
-    inputs: str | None = None
-    outputs: str | None = None
-
-    def to_json(self) -> str:
-        """One line."""
-        fields = {**asdict(self), "job": json.loads(self.job.to_json())}
-        return json.dumps({"do": self.do, **fields})
-
-
-JOBS: Mapping[str, type[Job]] = {
-    job.do: job
-    for job in (
-        *(InspectJob, DataJob, BuildJob, LaunchJob, EvaluateJob, DeriveJob, TrainJob, SpinJob),
-        *(DescribeJob, ServeJob, ExamineJob, WatchJob),
-    )
-}
+    module, _, name = fields.pop("class").partition(":")
+    kind: type[Job] = getattr(import_module(module), name)
+    return kind(**fields)
 
 
 def from_json(line: str) -> Job:
-    """The job that ``Job.to_json`` wrote."""
-    return _job(json.loads(line))
+    """Return the job that ``Job.to_json`` wrote."""
+    return to_job(json.loads(line))

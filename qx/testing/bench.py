@@ -16,7 +16,7 @@ from qx.contract.conformance import Conformance
 from qx.contract.records import Config, Record
 from qx.errors import DataError, UsageError
 from qx.host.host import Entry, Host, Reference
-from qx.processes.jobs import BuildJob, DescribeJob, InspectJob, Job, ServeJob, StoredArtifact, WatchJob
+from qx.processes.jobs import BuildJob, DescribeJob, InspectJob, Job, StoredArtifact
 from qx.processes.workers import Processes
 from qx.runner import settings
 from qx.runner.builds import build_job, stored_artifact
@@ -24,6 +24,7 @@ from qx.runner.preparation import Prepared, calibration_counts, data_folder, is_
 from qx.runner.request import Request, cell_of
 from qx.storage.cache import open_cache
 from qx.storage.manifest import Manifest
+from qx.testing.jobs import ServeJob, WatchJob
 from qx.testing.verdicts import Failed, NotApplicable
 
 #: The kit's own workload, as ``-p`` takes it.

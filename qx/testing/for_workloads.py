@@ -9,13 +9,14 @@ from attrs import evolve, frozen
 
 from qx.contract.records import Workload
 from qx.errors import DataError, UsageError
-from qx.processes.jobs import ExamineJob, InspectJob
+from qx.processes.jobs import InspectJob
 from qx.processes.workers import Failure
 from qx.runner.preparation import default_engine, weights_file
 from qx.runner.request import Request
 from qx.testing.bench import Bench
 from qx.testing.check import Check
 from qx.testing.for_all import needs_only, refused
+from qx.testing.jobs import ExamineJob
 from qx.testing.verdicts import Failed, NotApplicable
 
 #: The share of test items that may lie in the training split too: large collections have a few doubles.

@@ -11,11 +11,12 @@ from typing import Any, TypeAlias
 
 from qx.contract.records import Metric
 from qx.host.host import Entry
-from qx.processes.jobs import DeriveJob, EvaluateJob, LaunchJob, WatchJob
+from qx.processes.jobs import DeriveJob, EvaluateJob, LaunchJob
 from qx.processes.workers import Failure, Processes, Worker
 from qx.runner.evaluation import unpromised
 from qx.runner.request import metric, references
 from qx.testing.bench import Bench, Built, named
+from qx.testing.jobs import WatchJob
 from qx.testing.verdicts import Failed
 
 #: What ``measure`` gave: ``values`` and what goes with them.

@@ -62,7 +62,7 @@ def _looked(model: torch.nn.Module, example_inputs: tuple[torch.Tensor, ...]) ->
     """What a config that is asked after another could see of its doings."""
     import torch
 
-    from qx.worker.digest import digest
+    from qx.testing.worker.digest import digest
 
     # Before the model is asked: an answer may write into its buffers.
     found = {

@@ -16,7 +16,7 @@ def main() -> None:
     # Looked up before any plugin can put something else in their places.
     end, streams, print_traceback = os._exit, (sys.stdout, sys.stderr), _print_traceback
     from qx.processes.failures import failure_of
-    from qx.processes.jobs import WatchJob, from_json
+    from qx.processes.jobs import from_json
 
     job = from_json(channel.job())
     if job.cpus is not None:
@@ -25,11 +25,11 @@ def main() -> None:
     try:
         from importlib import import_module
 
-        import_module(f"qx.worker.{job.do}").run(job, channel)
+        import_module(job.module).run(job, channel)
         status = 0
     except BaseException as error:
         print_traceback(error, streams[1])
-        channel.fail(*failure_of(error, job.job.do if isinstance(job, WatchJob) else job.do))
+        channel.fail(*failure_of(error, job.stage))
         status = 0
     finally:
         for stream in streams:

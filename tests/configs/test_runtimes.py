@@ -20,10 +20,11 @@ from torch import nn
 from qx import Artifact, Context, Unsupported
 from qx.environment import cpu_numbers
 from qx.host.host import Host
-from qx.processes.jobs import ServeJob, StoredArtifact
+from qx.processes.jobs import StoredArtifact
 from qx.processes.workers import Processes
 from qx.results.recording import Recording
 from qx.storage.manifest import Manifest
+from qx.testing.jobs import ServeJob
 from qx.worker.arrays import Split
 
 # The exporters warn of their own insides.

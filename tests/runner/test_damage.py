@@ -49,7 +49,7 @@ class InThisProcess:
     def run(self, job: Job, name: str = "", *, timeout: float = 0.0) -> dict[str, Any]:
         """Do the job and give its answer."""
         self.jobs += 1
-        import_module(f"qx.worker.{job.do}").run(job, self)
+        import_module(job.module).run(job, self)
         return self.answers
 
     def stage(self, name: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from typing import Any
 
 from qx.contract.hookspecs import hookimpl
-from qx.worker.digest import digest
+from qx.testing.worker.digest import digest
 
 Wrapped = Generator[None, Any, Any]
 

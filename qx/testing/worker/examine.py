@@ -15,7 +15,7 @@ from qx.worker.weights import load_weights
 
 if TYPE_CHECKING:
     from qx.host.host import Host
-    from qx.processes.jobs import ExamineJob
+    from qx.testing.jobs import ExamineJob
     from qx.worker.channel import Channel
 
 #: Items that the model is tried on.

@@ -17,16 +17,16 @@ from attrs import evolve
 
 from qx.host.host import Reference
 from qx.processes.jobs import BuildJob
-from qx.worker.absence import hide
+from qx.testing.worker.absence import hide
+from qx.testing.worker.digest import digest
+from qx.testing.worker.watcher import WATCHER
 from qx.worker.channel import Channel
-from qx.worker.digest import digest
-from qx.worker.watcher import WATCHER
 
 if TYPE_CHECKING:
-    from qx.processes.jobs import WatchJob
+    from qx.testing.jobs import WatchJob
 
 #: The plugin that watches, as a job names it.
-REFERENCE = Reference(name="qx_watcher", module="qx.worker.watcher", attribute="WATCHER")
+REFERENCE = Reference(name="qx_watcher", module="qx.testing.worker.watcher", attribute="WATCHER")
 
 
 def run(job: WatchJob, channel: Channel) -> None:
@@ -37,7 +37,7 @@ def run(job: WatchJob, channel: Channel) -> None:
     os.chdir(job.folder)
     watching = _Building(job, inner) if isinstance(inner, BuildJob) else _Watching()
     channel.besides = watching.seen
-    import_module(f"qx.worker.{inner.do}").run(inner, channel)
+    import_module(inner.module).run(inner, channel)
 
 
 class _Watching:

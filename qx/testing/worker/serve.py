@@ -18,7 +18,7 @@ from qx.worker.serving import host_of_artifact, import_runtime, load
 
 if TYPE_CHECKING:
     from qx.contract.records import Subject
-    from qx.processes.jobs import ServeJob
+    from qx.testing.jobs import ServeJob
     from qx.worker.channel import Channel
 
 #: How long the threads of a loader are watched at work: seconds of computing, and at most of time.
