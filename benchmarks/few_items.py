@@ -20,8 +20,7 @@ from scipy.stats import binom, poisson
 from benchmarks.common import keep
 from qx.analysis import whole_set
 from qx.results.recording import Resampled
-from qx.statistics import intervals as stats
-from qx.statistics import items
+from qx.statistics import intervals, items
 
 Rows: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 #: The gate's levels with one rule and with twenty: either tail may miss in 1 % and in 0.05 % of sets.
@@ -269,7 +268,7 @@ def right_and_wrong(count: int, level: float) -> dict[str, tuple[float, float]]:
         for losses in range(most):
             ours, theirs = np.zeros(count), np.zeros(count)
             ours[:wins], theirs[wins : wins + losses] = 1, 1
-            bounds[wins, losses] = stats.paired_difference(ours, theirs, level).ci
+            bounds[wins, losses] = intervals.paired_difference(ours, theirs, level).ci
     low, high = np.array(list(bounds.values())).reshape(most, most, 2).transpose(2, 0, 1)
     for won, lost in ((0, 1), (0, 3), (0, 10), (0, 50), (0.5, 0.5), (1.5, 1.5), (5, 5), (25, 25), (10, 40)):
         chance = np.outer(poisson.pmf(np.arange(most), won), binom.pmf(np.arange(most), count, lost / count))
@@ -286,7 +285,7 @@ def accuracies(count: int, level: float) -> dict[str, tuple[float, float]]:
     bounds = []
     for right in range(count + 1):
         row[:right] = 1
-        bounds.append(stats.item_mean(row, level).ci)
+        bounds.append(intervals.item_mean(row, level).ci)
     low, high = np.array(bounds).T
     for truth in (0.5, 0.9, 0.98, 0.99, 0.998):
         chance = binom.pmf(np.arange(count + 1), count, truth)
@@ -325,7 +324,7 @@ def means(pair: Pairs, count: int, changed: float, sets: int, level: float) -> t
     generator, above, below = np.random.default_rng(0), 0, 0
     for _ in range(sets):
         ours, theirs, truth = pair(generator, count, changed)
-        low, high = stats.paired_difference(ours, theirs, level).ci or (-np.inf, np.inf)
+        low, high = intervals.paired_difference(ours, theirs, level).ci or (-np.inf, np.inf)
         above, below = above + (low > truth / count + 1e-12), below + (high < truth / count - 1e-12)
     return above / sets, below / sets
 
@@ -342,7 +341,7 @@ def values(name: str, count: int, sets: int, level: float) -> dict[str, float]:
     """How often the interval of a mean misses where one is given, and how often one is."""
     draw, truth = VALUES[name]
     generator = np.random.default_rng(0)
-    given = [stats.item_mean(draw(generator, count), level).ci for _ in range(sets)]
+    given = [intervals.item_mean(draw(generator, count), level).ci for _ in range(sets)]
     known = np.array([one for one in given if one is not None]).reshape(-1, 2)
     return {
         "given": len(known) / sets,

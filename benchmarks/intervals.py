@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import keep
-from qx.statistics import intervals as stats
+from qx.statistics import intervals
 from qx.statistics.undisturbed import log_undisturbed
 
 Draw = Callable[[np.random.Generator], tuple[Any, float]]
@@ -41,14 +41,14 @@ def stopped(generator: np.random.Generator, truth: float = 0.0) -> np.ndarray:
     logs = waves(generator, 20)
     logs[:, 0] += truth
     ratios = logs[:, [0]] - logs[:, 1:]
-    return logs[: next((n for n in range(6, 21) if stats.enough(ratios[:n], 0.01)), 20)]
+    return logs[: next((n for n in range(6, 21) if intervals.enough(ratios[:n], 0.01)), 20)]
 
 
 def speedup(generator: np.random.Generator) -> tuple[Any, float]:
     """A speedup of 1.3."""
     truth = 0.2623642644674911
     logs = stopped(generator, truth)
-    return stats.ratio_interval(logs[:, 1] - logs[:, 0], kind="speedup").ci, float(np.exp(truth))
+    return intervals.ratio_interval(logs[:, 1] - logs[:, 0], kind="speedup").ci, float(np.exp(truth))
 
 
 @cache
@@ -59,25 +59,25 @@ def middle() -> float:
 
 def latency(generator: np.random.Generator) -> tuple[Any, float]:
     """The median over launches."""
-    return stats.between_launches(np.exp(stopped(generator)[:, 1])).ci, middle()
+    return intervals.between_launches(np.exp(stopped(generator)[:, 1])).ci, middle()
 
 
 def memory(generator: np.random.Generator) -> tuple[Any, float]:
     """A ratio of values per launch, in pairs."""
-    return stats.launch_ratio(*np.exp(stopped(generator)[:, :2].T)).ci, 1.0
+    return intervals.launch_ratio(*np.exp(stopped(generator)[:, :2].T)).ci, 1.0
 
 
 def between_runs(generator: np.random.Generator) -> tuple[Any, float]:
     """One run's speedup against another's, as ``qx compare`` tells it."""
     ours, base = (logs[:, 1] - logs[:, 0] for logs in (stopped(generator), stopped(generator)))
-    return stats.independent(ours, base, "speedup").ci, 1.0
+    return intervals.independent(ours, base, "speedup").ci, 1.0
 
 
 def means(generator: np.random.Generator) -> tuple[Any, float]:
     """The ratio of two means over the same 1,000 items, skewed."""
     ours = generator.exponential(size=1000)
     theirs = ours * generator.uniform(0.5, 1.5, 1000)
-    return stats.ratio_of_means(ours, theirs).ci, 1.0
+    return intervals.ratio_of_means(ours, theirs).ci, 1.0
 
 
 def a_class(generator: np.random.Generator) -> tuple[Any, float]:
@@ -86,7 +86,7 @@ def a_class(generator: np.random.Generator) -> tuple[Any, float]:
     for _ in range(10):
         kinds = generator.multinomial(1000, [0.864, 0.014, 0.014, 0.108])
         ours, theirs = np.repeat([1.0, 0.0, 1.0, 0.0], kinds), np.repeat([1.0, 1.0, 0.0, 0.0], kinds)
-        low, high = stats.paired_difference(ours, theirs, level).ci or (0.0, 0.0)
+        low, high = intervals.paired_difference(ours, theirs, level).ci or (0.0, 0.0)
         missed |= not low <= 0 <= high
     return (1.0, 1.0) if missed else (-1.0, 1.0), 0.0
 
@@ -94,12 +94,12 @@ def a_class(generator: np.random.Generator) -> tuple[Any, float]:
 def two_groups(generator: np.random.Generator) -> tuple[Any, float]:
     """A ratio of cells that share no wave, through the baseline, which is in both groups."""
     first, second = (logs[:, 1] - logs[:, 0] for logs in (waves(generator, 8), waves(generator, 6)))
-    return stats.independent(first, second, "ratio").ci, 1.0
+    return intervals.independent(first, second, "ratio").ci, 1.0
 
 
 def accuracy(generator: np.random.Generator) -> tuple[Any, float]:
     """87 % of 10,000 images."""
-    return stats.wilson(int(generator.binomial(10_000, 0.87)), 10_000).ci, 0.87
+    return intervals.wilson(int(generator.binomial(10_000, 0.87)), 10_000).ci, 0.87
 
 
 def accuracy_difference(generator: np.random.Generator) -> tuple[Any, float]:
@@ -107,13 +107,13 @@ def accuracy_difference(generator: np.random.Generator) -> tuple[Any, float]:
     kinds = generator.multinomial(10_000, [0.864, 0.008, 0.006, 0.122])
     ours = np.repeat([1.0, 0.0, 1.0, 0.0], kinds)
     theirs = np.repeat([1.0, 1.0, 0.0, 0.0], kinds)
-    return stats.paired_difference(ours, theirs).ci, -0.002
+    return intervals.paired_difference(ours, theirs).ci, -0.002
 
 
 def control(generator: np.random.Generator) -> tuple[Any, float]:
     """The control's own 99.9 % interval: 'not to be trusted' must be rare where nothing is wrong."""
     logs = waves(generator, 8)
-    alarm = stats.control_alarm(stats.ratio_interval(logs[:, 1] - logs[:, 0]))
+    alarm = intervals.control_alarm(intervals.ratio_interval(logs[:, 1] - logs[:, 0]))
     return (1.0, 1.0) if alarm else (0.0, 2.0), 0.5
 
 

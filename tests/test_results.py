@@ -20,6 +20,7 @@ import qx.files
 from qx.analysis.recompute import differences, read_samples, recompute
 from qx.contract import records
 from qx.errors import UsageError
+from qx.results import records
 from qx.results import results_file as results
 from qx.results.recording import Recording, Series
 
@@ -561,14 +562,14 @@ def test_the_schema_rejects(folder: Path, place: tuple[Any, ...], value: object)
 @pytest.mark.parametrize(
     ("definition", "record"),
     [
-        ("cell", results.CellResult),
-        ("config", results.ConfigResult),
-        ("comparison", results.Comparison),
-        ("measurement", results.Measurement),
-        ("front", results.FrontResult),
-        ("pick", results.PickResult),
-        ("noise_floor", results.NoiseFloor),
-        ("pair", results.PairResult),
+        ("cell", records.CellResult),
+        ("config", records.ConfigResult),
+        ("comparison", records.Comparison),
+        ("measurement", records.Measurement),
+        ("front", records.FrontResult),
+        ("pick", records.PickResult),
+        ("noise_floor", records.NoiseFloor),
+        ("pair", records.PairResult),
         ("metric", records.Metric),
         ("option", records.Option),
     ],

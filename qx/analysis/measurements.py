@@ -29,8 +29,7 @@ from qx.results.records import (
 )
 from qx.results.results_file import cell_of
 from qx.results.summary import joined, part
-from qx.statistics import intervals as stats
-from qx.statistics import pareto
+from qx.statistics import intervals, pareto
 from qx.statistics.output_error import output_error
 
 #: The method of the baseline's comparison with itself.
@@ -160,7 +159,7 @@ def _pair(cell: str, counterpart: str, recording: Recording, task: str | None) -
         or ours.shape != theirs.shape
     ):
         return PairResult(cell=cell, counterpart=counterpart, agreement=None, ci=None, n=0)
-    same = stats.item_mean((ours.argmax(axis=1) == theirs.argmax(axis=1)).astype(float))
+    same = intervals.item_mean((ours.argmax(axis=1) == theirs.argmax(axis=1)).astype(float))
     return PairResult(cell=cell, counterpart=counterpart, agreement=same.value, ci=same.ci, n=same.n)
 
 
@@ -236,11 +235,11 @@ def _measurement(
 
 
 def _comparison(
-    difference: stats.Difference, floor: stats.Difference | None, against: str | None
+    difference: intervals.Difference, floor: intervals.Difference | None, against: str | None
 ) -> Comparison:
     neutral = 0.0 if difference.kind == "difference" else 1.0
     if floor is not None:
-        clear: bool | None = stats.clear(difference, floor)
+        clear: bool | None = intervals.clear(difference, floor)
     else:
         clear = None if difference.ci is None else not difference.ci[0] <= neutral <= difference.ci[1]
     return Comparison(
@@ -284,7 +283,7 @@ def _noise_floors(quantities: Sequence[Quantity], control: str) -> list[NoiseFlo
                 kind=difference.kind,
                 value=difference.value,
                 ci=difference.ci,
-                alarm=stats.control_alarm(difference),
+                alarm=intervals.control_alarm(difference),
             )
         )
     return floors

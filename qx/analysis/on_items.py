@@ -15,7 +15,7 @@ from attrs import evolve
 from qx.analysis import whole_set
 from qx.contract.records import Metric
 from qx.results.recording import Series
-from qx.statistics import intervals as stats
+from qx.statistics import intervals
 
 #: Numbers that are drawn at a time, so that memory stays at some tens of MiB.
 DRAWN = 5_000_000
@@ -33,23 +33,23 @@ def is_exact(metric: Metric, series: Series) -> bool:
     return metric.samples == "exact" and (metric.phase == "artifact" or series.exact)
 
 
-def estimate(metric: Metric, series: Series, level: float = 0.95) -> stats.Estimate:
+def estimate(metric: Metric, series: Series, level: float = 0.95) -> intervals.Estimate:
     """The value of a cell."""
     if metric.samples == "exact":
         value = float(series.values[0])
         if is_exact(metric, series):
-            return stats.Estimate(value, (value, value), 1)
-        return stats.Estimate(value, None, 1, UNKNOWN_ERROR[metric.phase])
+            return intervals.Estimate(value, (value, value), 1)
+        return intervals.Estimate(value, None, 1, UNKNOWN_ERROR[metric.phase])
     if metric.samples == "per_set":
         found = whole_set.estimate(series.resampled[0], level)
     else:
-        found = stats.item_mean(series.values, level)
+        found = intervals.item_mean(series.values, level)
     if found.ci is None or metric.unit != "fraction" or not 0 <= found.value <= 1:
         return found
     return evolve(found, ci=(max(0.0, found.ci[0]), min(1.0, found.ci[1])))
 
 
-def compare(metric: Metric, ours: Series, theirs: Series, level: float = 0.95) -> stats.Difference | None:
+def compare(metric: Metric, ours: Series, theirs: Series, level: float = 0.95) -> intervals.Difference | None:
     """How one cell compares with another; None where values that are not positive have no ratio.
 
     Raises ``ValueError`` where they were evaluated on different items.
@@ -59,9 +59,9 @@ def compare(metric: Metric, ours: Series, theirs: Series, level: float = 0.95) -
         return whole_set.compare(ours.resampled[0], theirs.resampled[0], kind, level)
     if metric.samples == "per_item":
         if kind == "difference":
-            return stats.paired_difference(ours.values, theirs.values, level)
-        return stats.ratio_of_means(ours.values, theirs.values, kind, level)
-    compared = stats.exact_or_none(float(ours.values[0]), float(theirs.values[0]), kind)
+            return intervals.paired_difference(ours.values, theirs.values, level)
+        return intervals.ratio_of_means(ours.values, theirs.values, kind, level)
+    compared = intervals.exact_or_none(float(ours.values[0]), float(theirs.values[0]), kind)
     if compared is None or (is_exact(metric, ours) and is_exact(metric, theirs)):
         return compared
     return evolve(compared, ci=None, method="", reason=UNKNOWN_ERROR[metric.phase])
@@ -92,7 +92,7 @@ def pairwise(metric: Metric, rows: Sequence[Series]) -> tuple[Any, Any]:
         return whole_set.pairwise([row.resampled[0] for row in rows], relative=relative)
     if metric.samples == "per_item":
         every = [row.values for row in rows]
-        return stats.pairwise_ratios(every) if relative else stats.pairwise_differences(every)
+        return intervals.pairwise_ratios(every) if relative else intervals.pairwise_differences(every)
     values = np.array([row.values[0] for row in rows])
     values = logs(values) if relative else values
     exact = np.array([is_exact(metric, row) for row in rows])
@@ -142,7 +142,7 @@ def groups(metric: Metric, own: Series, base: Series | None) -> dict[str, Any]:
         for one in told.values()
         if one.get("vs_baseline") and one["vs_baseline"]["p"] is not None
     ]
-    for one, p in zip(tested, stats.holm([one["p"] for one in tested]), strict=True):
+    for one, p in zip(tested, intervals.holm([one["p"] for one in tested]), strict=True):
         one["p_adjusted"] = p
     return told
 

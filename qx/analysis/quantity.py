@@ -14,8 +14,7 @@ from qx.analysis.in_rounds import log_ratios_in_rounds
 from qx.contract.records import Metric
 from qx.results.recording import Key, Recording, Series
 from qx.results.results_file import without_nan
-from qx.statistics import intervals as stats
-from qx.statistics import pareto
+from qx.statistics import intervals, pareto
 from qx.statistics.undisturbed import FEW, log_undisturbed, rank_of
 
 #: Resamplings of waves and items for the probability of being on the front.
@@ -180,20 +179,20 @@ class Quantity:
         first, second = self.compared_waves((ours, theirs)).T
         return first - second
 
-    def estimate(self, cell: str, level: float = 0.95) -> stats.Estimate:
+    def estimate(self, cell: str, level: float = 0.95) -> intervals.Estimate:
         """The value of a cell."""
         if self.metric.samples in OF_ITEMS:
             return on_items.estimate(self.metric, self.series(cell), level)
         waves = self.of_waves(cell)
-        return stats.between_launches(waves[~np.isnan(waves)], level)
+        return intervals.between_launches(waves[~np.isnan(waves)], level)
 
-    def compare(self, ours: str, theirs: str, level: float = 0.95) -> stats.Difference | None:
+    def compare(self, ours: str, theirs: str, level: float = 0.95) -> intervals.Difference | None:
         """How one cell compares with another; None where that cannot be said."""
         difference = self._difference(ours, theirs, level)
         return difference if difference is not None and difference.is_finite else None
 
     @far_apart()
-    def _difference(self, ours: str, theirs: str, level: float) -> stats.Difference | None:
+    def _difference(self, ours: str, theirs: str, level: float) -> intervals.Difference | None:
         kind = self.metric.compare
         if not self.comparable(ours, theirs):
             return None
@@ -201,7 +200,9 @@ class Quantity:
             compared = on_items.compare(self.metric, self.series(ours), self.series(theirs), level)
             without_interval = compared is not None and compared.ci is None
             return (
-                stats.no_difference(kind) if without_interval and self.identical(ours, theirs) else compared
+                intervals.no_difference(kind)
+                if without_interval and self.identical(ours, theirs)
+                else compared
             )
         advantage = self.advantage(ours, theirs)
         shared = np.count_nonzero(~np.isnan(advantage))
@@ -209,14 +210,14 @@ class Quantity:
             # Two groups: another machine, as it were, but for the baseline of each.
             first, second = (self.advantage(cell, self.baseline) for cell in (ours, theirs))
             if not (np.isnan(first).all() or np.isnan(second).all()):
-                return stats.independent(first, second, kind, level, where="through the baseline")
+                return intervals.independent(first, second, kind, level, where="through the baseline")
         if not shared:
             return None
         if kind == "difference":
-            return stats.difference_interval(advantage, level)
+            return intervals.difference_interval(advantage, level)
         if self.metric.samples == "per_launch":
-            return stats.launch_ratio(self.of_waves(ours), self.of_waves(theirs), kind, level)
-        return stats.ratio_interval(advantage, level, kind)
+            return intervals.launch_ratio(self.of_waves(ours), self.of_waves(theirs), kind, level)
+        return intervals.ratio_interval(advantage, level, kind)
 
     def details(self, cell: str) -> dict[str, Any]:
         """What the metric told besides values, the median of what its launches told; and high quantiles."""
@@ -267,12 +268,12 @@ class Quantity:
         apart = ratios - undisturbed
         if np.isnan(apart).all():
             return None
-        compared = stats.ratio_interval(ratios, kind=kind)
+        compared = intervals.ratio_interval(ratios, kind=kind)
         if not compared.is_finite:
             return None
         more = float(np.nanmean(apart))
-        differs = abs(more) > np.log1p(self.metric.margin) and stats.control_alarm(
-            stats.difference_interval(apart)
+        differs = abs(more) > np.log1p(self.metric.margin) and intervals.control_alarm(
+            intervals.difference_interval(apart)
         )
         worse = (more > 0) == (self.metric.better == "lower")
         return {
@@ -295,7 +296,7 @@ class Quantity:
             low, high = np.empty((2, count, count))
             for fewest in np.unique(few):
                 waves = self.compared_waves([*cells, *base], int(fewest))
-                ends = stats.pairwise_over_waves(waves, count if base else None)
+                ends = intervals.pairwise_over_waves(waves, count if base else None)
                 # A pair is compared by the one that has fewer.
                 pairs = np.minimum(few[:, None], few) == fewest
                 for kept, end in zip((low, high), ends, strict=True):

@@ -27,8 +27,7 @@ from attrs import evolve, frozen
 from numpy.typing import NDArray
 
 from qx.results.recording import Resampled
-from qx.statistics import intervals as stats
-from qx.statistics import items
+from qx.statistics import intervals, items
 from qx.statistics.student_t import Floats
 
 #: Any number; another one makes runs from before incomparable.
@@ -58,17 +57,17 @@ def _generator(*numbers: int) -> np.random.RandomState:
     return np.random.RandomState([SEED, *numbers])
 
 
-def estimate(sample: Resampled, level: float = 0.95) -> stats.Estimate:
+def estimate(sample: Resampled, level: float = 0.95) -> intervals.Estimate:
     """The statistic of one cell."""
     reason = _without_interval(sample)
     if not reason and np.isnan(sample.step) and items.too_few(sample.influence):
         reason = items.TOO_FEW
     if reason:
-        return stats.Estimate(sample.value, None, sample.items, reason)
+        return intervals.Estimate(sample.value, None, sample.items, reason)
     over_items = _with_draws(items.moments(sample.influence), sample.draws)
     step = np.fmax(sample.step, over_items.largest)
     low, high = items.ends(evolve(over_items, mean=np.asarray(sample.value)), step, level)
-    return stats.Estimate(sample.value, (float(low), float(high)), sample.items)
+    return intervals.Estimate(sample.value, (float(low), float(high)), sample.items)
 
 
 def compare(
@@ -76,7 +75,7 @@ def compare(
     theirs: Resampled,
     kind: Literal["ratio", "speedup", "difference"],
     level: float = 0.95,
-) -> stats.Difference:
+) -> intervals.Difference:
     """Compare the statistic of two cells on the same items. Ratios need positive values."""
     if ours.items != theirs.items:
         raise ValueError(f"a comparison in pairs needs the same items, not {ours.items} and {theirs.items}")
@@ -89,8 +88,8 @@ def compare(
         ci, p = (float(low), float(high)), float(items.p_value(over_items, step)[0])
         method = _method(ours.items, over_items.count, stack.draws.shape[1])
     if kind == "difference":
-        return stats.Difference(kind, value, ci, p, method, reason)
-    return evolve(stats.as_ratio(kind, value, ci, p, method), reason=reason)
+        return intervals.Difference(kind, value, ci, p, method, reason)
+    return evolve(intervals.as_ratio(kind, value, ci, p, method), reason=reason)
 
 
 def pairwise(samples: Sequence[Resampled], *, relative: bool, level: float = 0.95) -> tuple[Floats, Floats]:

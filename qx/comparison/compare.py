@@ -16,7 +16,7 @@ from qx.contract.records import Metric
 from qx.errors import UsageError
 from qx.results.columns import Column
 from qx.results.records import CellResult
-from qx.statistics import intervals as stats
+from qx.statistics import intervals
 
 
 @frozen(eq=False)
@@ -24,8 +24,8 @@ class Found:
     """A change before its verdict, which waits for the p values of all others."""
 
     change: Change
-    difference: stats.Difference | None = None
-    floor: stats.Difference | None = None
+    difference: intervals.Difference | None = None
+    floor: intervals.Difference | None = None
     metric: Metric | None = None
 
 
@@ -37,7 +37,9 @@ def compare(sources: Sequence[Source], *, other_calibration: bool = False) -> Co
             raise UsageError(f"not comparable: {reason}")
     found = [one for ours in others for one in _changes(base, ours)]
     tested = [index for index, one in enumerate(found) if _p(one) is not None]
-    adjusted = dict(zip(tested, stats.holm([p for one in found if (p := _p(one)) is not None]), strict=True))
+    adjusted = dict(
+        zip(tested, intervals.holm([p for one in found if (p := _p(one)) is not None]), strict=True)
+    )
     metrics = {
         name: metric for source in reversed(sources) for name, metric in source.results.metrics.items()
     }
@@ -210,7 +212,7 @@ def _outputs(pair: Pair, blank: Change) -> Change | None:
         verdict="changed" if other else "same",
         reason=f"{other:,} of {len(alike):,} answers differ; {largest}",
         value=float(alike.mean()),
-        ci=stats.wilson(len(alike) - other, len(alike)).ci,
+        ci=intervals.wilson(len(alike) - other, len(alike)).ci,
         method="Wilson over items",
     )
 
@@ -242,7 +244,10 @@ def _judged(found: Found, adjusted: float | None) -> Change:
 
 
 def _why_same(
-    difference: stats.Difference, adjusted: float | None, floor: stats.Difference | None, metric: Metric
+    difference: intervals.Difference,
+    adjusted: float | None,
+    floor: intervals.Difference | None,
+    metric: Metric,
 ) -> WhySame | None:
     """Why a difference is no change; None where it is one, and where there is no difference at all."""
     assert difference.ci is not None
@@ -258,7 +263,7 @@ def _why_same(
     return None if beyond else "margin"
 
 
-def _direction(difference: stats.Difference, metric: Metric) -> Verdict:
+def _direction(difference: intervals.Difference, metric: Metric) -> Verdict:
     if metric.better == "neither":
         return "changed"
     more = difference.value > _neutral(difference)
@@ -267,12 +272,12 @@ def _direction(difference: stats.Difference, metric: Metric) -> Verdict:
     return "better" if more == (metric.better == "higher") else "worse"
 
 
-def _neutral(difference: stats.Difference) -> float:
+def _neutral(difference: intervals.Difference) -> float:
     """The value of no difference."""
     return 0.0 if difference.kind == "difference" else 1.0
 
 
-def _larger(difference: stats.Difference, floor: stats.Difference) -> bool:
+def _larger(difference: intervals.Difference, floor: intervals.Difference) -> bool:
     return _size(difference.value, difference.kind) > _size(floor.value, floor.kind)
 
 
@@ -285,7 +290,7 @@ def _margin(metric: Metric, kind: str) -> float:
     return metric.margin if kind == "difference" else float(np.log1p(metric.margin))
 
 
-def _within(difference: stats.Difference, metric: Metric) -> bool | None:
+def _within(difference: intervals.Difference, metric: Metric) -> bool | None:
     if difference.ci is None or not metric.margin:
         return None
     ends: Any = difference.ci

@@ -14,7 +14,7 @@ from qx.comparison.records import Basis, Side
 from qx.comparison.sources import Source
 from qx.contract.records import Metric, as_word
 from qx.results.columns import Column
-from qx.statistics import intervals as stats
+from qx.statistics import intervals
 from qx.statistics.undisturbed import FEW
 
 NO_SAMPLES = "its raw samples do not lie beside the results"
@@ -68,7 +68,7 @@ class Pair:
             (self.base.fingerprint, held[0]) == (self.ours.fingerprint, held[1])
         )
 
-    def compared(self, column: Column, basis: Basis, level: float = 0.95) -> stats.Difference:
+    def compared(self, column: Column, basis: Basis, level: float = 0.95) -> intervals.Difference:
         """Ours against the base. Raises ``NotComparable``."""
         metric = self._metric(column)
         for source, cell in self._sides:
@@ -80,9 +80,9 @@ class Pair:
         if basis in ("exact", "items"):
             return self._on_items(column, metric, level)
         first, second = self._waves(column, basis)
-        return stats.independent(first, second, metric.compare, level)
+        return intervals.independent(first, second, metric.compare, level)
 
-    def floor(self, column: Column, basis: Basis) -> stats.Difference | None:
+    def floor(self, column: Column, basis: Basis) -> intervals.Difference | None:
         """What the noise of the two runs looks like in the same terms.
 
         It is the change of the control against its baseline. Of a direct comparison with the same
@@ -107,11 +107,11 @@ class Pair:
         ours, base = (_side(source, cell, column, basis) for source, cell in self._sides)
         return base, ours
 
-    def _on_items(self, column: Column, metric: Metric, level: float) -> stats.Difference:
+    def _on_items(self, column: Column, metric: Metric, level: float) -> intervals.Difference:
         ours, theirs = (source.quantity(cell, column).series(cell) for source, cell in self._sides)
         kept = [source.recording and source.recording.outputs.get(cell) for source, cell in self._sides]
         if on_items.identical(metric, ours, theirs, (kept[0], kept[1])):
-            return stats.no_difference(metric.compare)
+            return intervals.no_difference(metric.compare)
         try:
             compared = on_items.compare(metric, ours, theirs, level)
         except ValueError as error:

@@ -20,7 +20,7 @@ from qx.gate.rules import ABSOLUTE, Rule, Rules
 from qx.results import numbers
 from qx.results.columns import Column
 from qx.results.results_file import cell_of
-from qx.statistics import intervals as stats
+from qx.statistics import intervals
 
 Verdict: TypeAlias = Literal["met", "breached", "too wide", "not applicable"]
 #: A cell that ended so is passed over by rules that do not name its config.
@@ -78,7 +78,7 @@ class Seen:
     value: float
     ci: tuple[float, float] | None
     method: str
-    floor: stats.Difference | None = None
+    floor: intervals.Difference | None = None
     #: Why there is no interval, where that is known.
     reason: str = ""
 
@@ -100,11 +100,11 @@ def decide(
         _without_runtime_baseline(rule, source, cell, column) or _unmeasured(rule, source, cell, column)
         for rule, cell, column in cases
     ]
-    intervals = sum(
+    interval_count = sum(
         one is None and not source.is_exact(cell, column)
         for one, (_, cell, column) in zip(told, cases, strict=True)
     )
-    level = 1 - 2 * rules.false_alarms / max(1, intervals)
+    level = 1 - 2 * rules.false_alarms / max(1, interval_count)
     decisions = [
         one or _decided(rule, source, base, cell, column, level)
         for one, (rule, cell, column) in zip(told, cases, strict=True)
@@ -114,7 +114,10 @@ def decide(
     if not decisions:
         raise UsageError(f"{rules.place}: no rule is about any cell of {source.place}")
     return Ruling(
-        decisions=tuple(decisions), false_alarms=rules.false_alarms, intervals=intervals, level=level
+        decisions=tuple(decisions),
+        false_alarms=rules.false_alarms,
+        intervals=interval_count,
+        level=level,
     )
 
 
@@ -249,7 +252,7 @@ def _within(rule: Rule, source: Source, cell: str, column: Column, level: float)
         if compared is None:
             raise NotComparable("it has no comparison with it")
         if quantity.identical(cell, other):
-            compared = stats.no_difference(metric.compare)
+            compared = intervals.no_difference(metric.compare)
         floor, reason = _floor(source, cell, quantity), compared.reason
         return Seen(compared.kind, compared.value, compared.ci, compared.method, floor, reason)
     stored = [measured.vs_baseline] if other == source.baseline(cell) else measured.comparisons
@@ -264,7 +267,7 @@ def _within(rule: Rule, source: Source, cell: str, column: Column, level: float)
     raise NotComparable("it has no comparison with it")
 
 
-def _floor(source: Source, cell: str, quantity: Quantity) -> stats.Difference | None:
+def _floor(source: Source, cell: str, quantity: Quantity) -> intervals.Difference | None:
     """What the control of a cell's workload appears to differ by; None of what no launch gives."""
     control = source.control(cell)
     if control is None or not quantity.in_launches:
@@ -272,13 +275,13 @@ def _floor(source: Source, cell: str, quantity: Quantity) -> stats.Difference | 
     return quantity.compare(control, quantity.baseline)
 
 
-def _stored_floor(source: Source, cell: str, column: Column) -> stats.Difference | None:
+def _stored_floor(source: Source, cell: str, column: Column) -> intervals.Difference | None:
     """The same, of a run whose samples are not there."""
     for one in source.results.noise_floor:
         of = one.workload in (None, source.results.cells[cell].workload)
         if of and Column.of(one.metric, one.params) == column:
             kind = source.metric(column).compare
-            return stats.Difference(kind, one.value, one.ci, None)
+            return intervals.Difference(kind, one.value, one.ci, None)
     return None
 
 
@@ -329,7 +332,7 @@ def _widened(
     wider = quantile(0.5 + level / 2) / quantile(0.975)
     if relative:
         logs = [wider * float(np.log(end / value)) for end in ci]
-        if logs[1] - logs[0] > stats.WIDEST:
+        if logs[1] - logs[0] > intervals.WIDEST:
             return None
         low, high = (value * float(np.exp(end)) for end in logs)
     else:

@@ -131,10 +131,10 @@ def _at(batch_size: int | None) -> str:
 
 def _paired(first: Any, second: Any) -> tuple[float, float, float]:
     """Mean of second less first, and its t interval."""
-    from qx.statistics import intervals as stats
+    from qx.statistics import intervals
 
     apart = [ours - theirs for ours, theirs in zip(second, first, strict=True)]
-    difference = stats.difference_interval(apart, level=LEVEL)
+    difference = intervals.difference_interval(apart, level=LEVEL)
     if difference.ci is None:
         return difference.value, difference.value, difference.value
     return difference.value, *difference.ci

@@ -198,14 +198,14 @@ def stubs_change_nothing(bench: Bench) -> str:
 
 def knows_its_data(bench: Bench) -> str:
     """With its weights it does better on the test split than chance, where there are labels and classes."""
-    from qx.statistics import intervals as stats
+    from qx.statistics import intervals
 
     seen = _seen(bench)
     if seen["correct"] is None:
         raise NotApplicable("no labels of classes")
     right, count = seen["correct"]
     chance = 1 / seen["splits"]["test"]["classes"]
-    low, _ = stats.wilson(right, count, 0.999).ci or (0.0, 0.0)
+    low, _ = intervals.wilson(right, count, 0.999).ci or (0.0, 0.0)
     if low <= chance:
         raise Failed(
             f"{right} of {count} are right, where chance gives {chance:.1%}: are the data preprocessed?"

@@ -14,7 +14,7 @@ from qx.environment import cpu_numbers
 from qx.processes.jobs import SpinJob
 from qx.processes.workers import Worker, processes_of_a_run
 from qx.runner.measure.holding import cpus_for, off
-from qx.statistics import intervals as stats
+from qx.statistics import intervals
 from qx.statistics.undisturbed import log_undisturbed
 
 #: Pairs of processes that are tried one after another; each is one wave.
@@ -27,7 +27,7 @@ class Noise:
     """What was found."""
 
     #: The apparent speedup of one process over the other, which does the same.
-    ratio: stats.Difference
+    ratio: intervals.Difference
     #: Half the distance between the quartiles of single calls, as a share of the median.
     spread: float
     #: The slowest call of a hundred, as a multiple of the median.
@@ -63,7 +63,7 @@ def noise_floor(seconds: float, seed: int = 0) -> Noise:
                 worker.close()
     low, middle, high, slow = np.quantile(calls, (0.25, 0.5, 0.75, 0.99))
     return Noise(
-        ratio=stats.ratio_interval(ratios, kind="speedup"),
+        ratio=intervals.ratio_interval(ratios, kind="speedup"),
         spread=float((high - low) / 2 / middle),
         slow=float(slow / middle),
         rounds=rounds,

@@ -31,7 +31,7 @@ from qx.runner.measure.rounds import (
     warm_calls,
 )
 from qx.runner.request import metric
-from qx.statistics import intervals as stats
+from qx.statistics import intervals
 from qx.worker.samples import metric_in, stage_of
 
 #: Of the time that a wave leaves, so much is planned for rounds: how long they take is known but roughly.
@@ -378,7 +378,7 @@ class _Group:
         return ratios
 
     def _precise(self, ratios: Sequence[Any]) -> bool:
-        return all(stats.enough(one, self.plan.precision, self.plan.least_waves) for one in ratios)
+        return all(intervals.enough(one, self.plan.precision, self.plan.least_waves) for one in ratios)
 
     def _show(self, text: str) -> None:
         spent, budget = time.monotonic() - self.began, self.measured.budget
@@ -386,7 +386,7 @@ class _Group:
 
     def _reached(self) -> str:
         widths = [
-            float(np.max(width)) for ratios in self._ratios() if (width := stats.half_width(ratios)).size
+            float(np.max(width)) for ratios in self._ratios() if (width := intervals.half_width(ratios)).size
         ]
         widest = max(widths, default=math.inf)
         if not math.isfinite(widest):
