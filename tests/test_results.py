@@ -20,7 +20,7 @@ import qx.files
 from qx.analysis.recompute import differences, read_samples, recompute
 from qx.contract import records
 from qx.errors import UsageError
-from qx.results import records
+from qx.results import records as result_records
 from qx.results import results_file as results
 from qx.results.recording import Recording, Series
 
@@ -562,14 +562,14 @@ def test_the_schema_rejects(folder: Path, place: tuple[Any, ...], value: object)
 @pytest.mark.parametrize(
     ("definition", "record"),
     [
-        ("cell", records.CellResult),
-        ("config", records.ConfigResult),
-        ("comparison", records.Comparison),
-        ("measurement", records.Measurement),
-        ("front", records.FrontResult),
-        ("pick", records.PickResult),
-        ("noise_floor", records.NoiseFloor),
-        ("pair", records.PairResult),
+        ("cell", result_records.CellResult),
+        ("config", result_records.ConfigResult),
+        ("comparison", result_records.Comparison),
+        ("measurement", result_records.Measurement),
+        ("front", result_records.FrontResult),
+        ("pick", result_records.PickResult),
+        ("noise_floor", result_records.NoiseFloor),
+        ("pair", result_records.PairResult),
         ("metric", records.Metric),
         ("option", records.Option),
     ],
