@@ -116,7 +116,7 @@ class Filler:
 def fill(builders: ModuleType, filler: Filler, folder: str, **changes: Any) -> None:
     """Write results with everything in them, filled, and samples that go with them."""
     whole, recording = builders.everything(items=40, **changes)
-    document = filler.document(json.loads(whole.to_json()))
+    document = filler.document(json.loads(results.to_json(whole)))
     cells = dict(zip(whole.cells, document["cells"], strict=True))
     named = Recording(
         {cells[cell]: series for cell, series in recording.series.items()},
