@@ -2,6 +2,7 @@
 
 from qx.contract.hookspecs import CONTRACT, hookimpl
 from qx.contract.records import (
+    Arrays,
     Artifact,
     Block,
     Config,
@@ -15,7 +16,9 @@ from qx.contract.records import (
     Predictions,
     Recorded,
     Samples,
+    StoredWeight,
     Subject,
+    Weights,
     Workload,
 )
 from qx.environment import cpu_flags
@@ -23,6 +26,7 @@ from qx.errors import DataError, PluginError, QxError, Unsupported, UsageError
 
 __all__ = [
     "CONTRACT",
+    "Arrays",
     "Artifact",
     "Block",
     "Config",
@@ -39,9 +43,11 @@ __all__ = [
     "QxError",
     "Recorded",
     "Samples",
+    "StoredWeight",
     "Subject",
     "Unsupported",
     "UsageError",
+    "Weights",
     "Workload",
     "cpu_flags",
     "hookimpl",

@@ -134,7 +134,7 @@ def test_a_hook_with_fewer_arguments_is_served(hook: str, tmp_path: Path) -> Non
         "config": ("can_treat", "prepare_model", "calibrate", "convert"),
         "workload": ("make_model", "load_data", "example_inputs", "train"),
         "metric": ("measure", "statistic"),
-        "loader": ("load",),
+        "loader": ("load", "read_weights"),
     }
     kind = next(kind for kind, hooks in kinds.items() if hook in hooks)
     record = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import re
 import textwrap
@@ -13,7 +14,8 @@ from qx.contract import hookspecs
 from qx.contract.checks import MAY_GIVE_NONE, REQUIRED
 from qx.host.host import Host
 
-DOCUMENT = (Path(__file__).parents[1] / "docs" / "hooks.md").read_text()
+DOCS = Path(__file__).parents[1] / "docs"
+DOCUMENT = (DOCS / "hooks.md").read_text()
 HOOKS = [name for name, one in vars(hookspecs).items() if hasattr(one, "qx_spec")]
 SECTIONS = {
     part.partition("\n")[0].strip(): part.partition("\n")[2].partition("\n## ")[0]
@@ -22,7 +24,16 @@ SECTIONS = {
 
 
 def example(hook: str) -> str:
-    return textwrap.dedent(SECTIONS[hook].partition("Example:\n")[2])
+    return textwrap.dedent(SECTIONS[hook].partition("Example:\n")[2].partition("\nRead first: ")[0])
+
+
+def test_the_page_is_what_the_contract_says() -> None:
+    """It is written from the docstrings: whoever changes one runs ``python docs/generate_hooks.py``."""
+    spec = importlib.util.spec_from_file_location("generate_hooks", DOCS / "generate_hooks.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.page() == DOCUMENT
 
 
 def test_every_hook_has_its_section() -> None:
@@ -63,7 +74,7 @@ def test_the_example_keeps_the_contract(hook: str, tmp_path: Path) -> None:
     metric = ("statistic",) if hook == "statistic" else REQUIRED["metric"]
     kinds = {**REQUIRED, "metric": metric, "config": ("prepare_model", "calibrate", "convert")}
     kind = next((kind for kind, hooks in kinds.items() if hook in (*hooks, "train")), "config")
-    kind = "workload" if hook == "train" else kind
+    kind = {"train": "workload", "read_weights": "loader"}.get(hook, kind)
     needed = () if hook == "describe" else ("describe", *kinds[kind])
     needed = ("convert",) if hook == "describe" else needed
     rest = "".join(

@@ -33,12 +33,13 @@ REQUIRED: dict[str, tuple[str, ...]] = {
 OPTIONAL: dict[str, tuple[str, ...]] = {
     "config": ("can_treat", "prepare_model", "calibrate"),
     "workload": ("train",),
+    "loader": ("read_weights",),
 }
 #: The same of a metric of a whole set, whose samples are ``per_set``.
 REQUIRED_PER_SET, OPTIONAL_PER_SET = ("statistic",), ("measure",)
-#: Hooks whose None says something ('not applicable here', 'nothing against it'); for all others it is an
-#: error.
-MAY_GIVE_NONE = frozenset({"measure", "statistic", "can_treat"})
+#: Hooks whose None says something ('not applicable here', 'nothing against it', 'not known'); for all others
+#: it is an error.
+MAY_GIVE_NONE = frozenset({"measure", "statistic", "can_treat", "read_weights"})
 
 
 class Breach(Exception):

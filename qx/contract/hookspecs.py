@@ -11,7 +11,7 @@ metric     ``measure``; ``statistic`` in its place    ``measure`` beside ``stati
            where samples are ``per_set``
 workload   ``make_model``, ``load_data``,              ``train``
            ``example_inputs``
-loader     ``load``
+loader     ``load``                                    ``read_weights``
 =========  ==========================================  ===============================================
 
 It is found through an entry point of the group ``qx``, or named with ``qx -p MODULE``. The entry point's
@@ -45,7 +45,7 @@ import pluggy
 if TYPE_CHECKING:
     import torch
 
-    from qx.contract.records import Arrays, Artifact, Context, Data, Record, Samples, Subject
+    from qx.contract.records import Arrays, Artifact, Context, Data, Record, Samples, Subject, Weights
 
 PROJECT = "qx"
 #: The version of this contract: MAJOR.MINOR.
@@ -67,7 +67,12 @@ def describe() -> Record | None:
     that takes longer, or ends the process, is listed as broken. The answer is kept in the cache, for all
     commands, until a file of the plugin's package changes, or one that it imports from beside it, what is
     installed, Python or qx. It must follow from these alone: an environment variable, or a file elsewhere, is
-    not looked at again. So import nothing heavy, read no files, print nothing. None is an error. ::
+    not looked at again. So import nothing heavy, read no files, print nothing. None is an error.
+
+    On error: The plugin is listed as broken, with its distribution, version, the cause, and the last line
+    that it printed; everything else goes on without it, the other plugins of its distribution too. A
+    broken plugin is not kept: every command asks it again. What a plugin in order prints here is not
+    shown. ::
 
         @hookimpl
         def describe():
@@ -84,7 +89,11 @@ def make_model(context: Context) -> torch.nn.Module | None:
 
     Called in build processes, and in a launch only where the loader rebuilds a module. qx loads the
     weights into it, strictly, and puts it in eval mode. With ``context.quantizable`` give the form with
-    quantize and dequantize stubs, under the same state dict, or raise ``Unsupported``. None is an error. ::
+    quantize and dequantize stubs, under the same state dict, or raise ``Unsupported``. None is an error.
+
+    On error: ``Unsupported`` gives the cell the outcome ``unsupported``, any other error ``failed``, each
+    with stage and cause. Before there are cells (when the weights are checked) it ends the run with exit
+    2 and one line. ::
 
         @hookimpl
         def make_model(context):
@@ -101,7 +110,11 @@ def load_data(split: str, context: Context) -> Data | None:
     in ``context.cache``; download nothing when ``context.offline``. Raise ``DataError`` where the data
     are missing or damaged, naming what and how to mend it. Report through ``context.progress`` what takes
     long, a download say: each split may take ``--timeout`` seconds without progress, or an hour where the
-    user does not give it. None is an error. ::
+    user does not give it. None is an error.
+
+    On error: ``DataError`` and ``UsageError`` end the run with their message and exit 2; the default
+    workload gives way to its fallback on ``DataError``. Anything else ends the run in the same way, with
+    the stage and the error's type. ::
 
         @hookimpl
         def load_data(split, context):
@@ -114,7 +127,9 @@ def load_data(split: str, context: Context) -> Data | None:
 def example_inputs(batch_size: int, context: Context) -> tuple[torch.Tensor, ...] | None:
     """Give the tensors to trace or export the model with, each ``[batch_size, ...]``.
 
-    Called in build processes, and in a launch only where the loader rebuilds a module. None is an error. ::
+    Called in build processes, and in a launch only where the loader rebuilds a module. None is an error.
+
+    On error: The cell is ``failed``, with the stage at which it was asked for, and the cause. ::
 
         @hookimpl
         def example_inputs(batch_size, context):
@@ -127,7 +142,9 @@ def train(model: torch.nn.Module, context: Context) -> torch.nn.Module | None:
     """Train the model from scratch; for ``qx train``.
 
     Called in a process of its own. The model is yours to change, and what you give back is saved as the
-    workload's weights. Report through ``context.progress``. None is an error. ::
+    workload's weights. Report through ``context.progress``. None is an error.
+
+    On error: ``qx train`` ends with exit 1 and the cause; weights that were there stay as they are. ::
 
         @hookimpl
         def train(model, context):
@@ -146,8 +163,12 @@ def can_treat(model: torch.nn.Module, example_inputs: tuple[torch.Tensor, ...], 
     Called before anything is built, for all configs in one process, so that nobody waits for builds to learn
     it. It need not find everything: what it lets pass may still be ``Unsupported`` in the build. ``model``
     is the workload's, with weights (without them where the config wants stubs), in eval mode, and shared by
-    all configs: leave it as it is, and be quick. None, as whatever else it gives, means: nothing against it.
-    ::
+    all configs: leave it as it is, and be quick. None means: nothing against it; whatever else it gives means
+    the same.
+
+
+    On error: ``Unsupported`` makes the cell ``unsupported`` in stage ``can_treat``; anything else is
+    passed over, and the build tells. ::
 
         @hookimpl
         def can_treat(model):
@@ -163,7 +184,10 @@ def prepare_model(
     """Make the model ready to observe: fused, observers in, fake-quantized. First step of a build.
 
     ``model`` is the workload's, with weights, in eval mode, and a private copy: change it as you like.
-    A loader that rebuilds calls this again in every launch on a model without weights. None is an error. ::
+    A loader that rebuilds calls this again in every launch on a model without weights. None is an error.
+
+    On error: ``Unsupported`` makes the cell ``unsupported``, anything else ``failed``, in stage
+    ``prepare_model``. In a launch, where a module is rebuilt, the stage is ``load``. ::
 
         @hookimpl
         def prepare_model(model, example_inputs, context):
@@ -180,7 +204,10 @@ def calibrate(model: torch.nn.Module, batches: Sequence[Arrays], context: Contex
     float arrays ``[batch, ...]``. Training batches together are the training split, in a random order that is
     the same for a seed; each also has ``"labels"``, ``[batch]``, where the workload has right answers. Tell
     how far a long training is through ``context.progress``: that also shows that it does not hang. The
-    batches are the same for every config: leave them as they are. None is an error. ::
+    batches are the same for every config: leave them as they are. None is an error.
+
+    On error: ``Unsupported`` makes the cell ``unsupported``, anything else ``failed``, in stage
+    ``calibrate``. ::
 
         @hookimpl
         def calibrate(model, batches, context):
@@ -198,7 +225,12 @@ def convert(
 
     Give either a module: qx saves its state dict, and the loader that rebuilds modules calls
     ``prepare_model`` and ``convert`` again in a launch and loads the state dict strictly. Or write files into
-    ``context.folder`` and give an ``Artifact`` that names them and their loader. None is an error. ::
+    ``context.folder`` and give an ``Artifact`` that names them and their loader. None is an error.
+
+    On error: ``Unsupported`` makes the cell ``unsupported``, anything else ``failed``, in stage
+    ``convert``. So do an artifact without one of its files, or with one that is no regular file inside
+    the folder (a link, a path with ``..``), and a result that is neither a module nor an ``Artifact``.
+    Nothing is kept of a build that did not end well. ::
 
         @hookimpl
         def convert(model, example_inputs, context):
@@ -216,11 +248,32 @@ def load(artifact: Artifact, context: Context) -> Subject | None:
 
     Called once in every launch, after the modules in the record's ``imports`` were imported. Import only what
     serving needs: memory and start-up of the launch are measured. Threads are already limited through the
-    environment; limit the runtime's own to ``context.threads``. None is an error. ::
+    environment; limit the runtime's own to ``context.threads``. None is an error.
+
+    On error: The cell is ``failed`` in stage ``load``, and is not launched again. ::
 
         @hookimpl
         def load(artifact, context):
             return OnnxSubject(artifact.folder / artifact.files[0], context.threads)
+    """
+
+
+@hookspec(firstresult=True)
+def read_weights(artifact: Artifact) -> Weights | None:
+    """Say which weights the files of an artifact hold, in how many bits, and which kernels multiply by them.
+
+    Called in the evaluation of a cell, where a metric asks for it with ``artifact.read_weights()``; nothing
+    is loaded then. None means that it cannot be said, as where a loader does not implement this.
+
+    On error: The metric that asked for it is ``failed`` in that cell, with the cause; no other is lost. ::
+
+        @hookimpl
+        def read_weights(artifact):
+            arrays = numpy.load(artifact.folder / artifact.files[0])
+            return Weights(layers={
+                name: StoredWeight(elements=array.size, bits=8 * array.itemsize, type=str(array.dtype))
+                for name, array in arrays.items() if array.ndim >= 2
+            })
     """
 
 
@@ -253,7 +306,14 @@ def measure(subject: Subject | None, data: Any, context: Context) -> Samples | S
 
     One value of phase ``predictions`` says nothing of its sampling error: it has no interval, and no verdict
     comes of it. Give a value per item, or implement ``statistic``. One value of phase ``derived`` is exact
-    only where all that it was derived from is. ::
+    only where all that it was derived from is.
+
+    On error: That metric of that cell is ``failed``, with the cause, and the exit code is 1; the cell and
+    its other metrics go on. So with values that are not finite, or not as many as the record's
+    ``samples`` promise; with waves, rounds or groups that are none; and with details that are nested
+    deeper than 32 levels or hold whole numbers of more than 64 bits. One that ends its process is
+    ``crashed`` in that cell, one that takes longer than ``--timeout`` is ``timeout``: see faults
+    (docs/faults.md). ::
 
         @hookimpl
         def measure(subject, data, context):
@@ -281,7 +341,10 @@ def statistic(
     if given for all items; of others, that these items have no value. An error costs this metric of this
     cell, nothing else.
 
-    A metric that has details or groups implements ``measure`` as well, which must give the same value. ::
+    A metric that has details or groups implements ``measure`` as well, which must give the same value.
+
+    On error: As of ``measure``. So with a value that is no number, that differs from what ``measure``
+    gives, or that the same items do not have by themselves. ::
 
         @hookimpl
         def statistic(outputs, labels, indices):

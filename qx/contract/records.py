@@ -335,6 +335,43 @@ class Artifact:
     #: Elements of the fp32 model's parameters that have two or more dimensions longer than 1; qx tells it to
     #: metrics, and ``convert`` leaves it out. None where it is not known.
     weight_elements: int | None = None
+    #: The hook ``read_weights`` of its loader; qx sets it for metrics, and ``convert`` leaves it out.
+    weight_reader: Callable[[Artifact], Weights | None] | None = field(default=None, repr=False, eq=False)
+
+    def read_weights(self) -> Weights | None:
+        """Return the weights in its files, as its loader reads them; None where the loader does not say."""
+        return None if self.weight_reader is None else self.weight_reader(self)
+
+
+@frozen(kw_only=True)
+class StoredWeight:
+    """One weight in the files of an artifact."""
+
+    #: How many numbers it has.
+    elements: int = field(converter=int)
+    #: Bits that each of them takes in the file.
+    bits: int = field(converter=int)
+    #: Their type, by the name that the runtime gives it.
+    type: str
+    #: The operator that takes the weight, where that is none that the reader knows.
+    operator: str = ""
+
+
+@frozen(kw_only=True)
+class Weights:
+    """The weights in the files of an artifact, and the kernels that its runtime multiplies them by."""
+
+    #: Name of a weight -> the weight: what has two or more dimensions and is multiplied by, or looked up.
+    layers: Mapping[str, StoredWeight]
+    #: Name of a kernel that has weights -> how often the loaded model runs it; empty where that is not known.
+    kernels: Mapping[str, int] = Factory(dict)
+    #: Those of the kernels that multiply by weights of 8 bits or fewer.
+    narrow_kernels: tuple[str, ...] = field(default=(), converter=to_strings)
+    #: Elements of constants of two or more dimensions that are no weights: what is added, say. Parameters of
+    #: the fp32 model may be among them.
+    other_elements: int = 0
+    #: What does the work, in words: ``ONNX Runtime, with MLAS``; None for torch's own engine.
+    engine: str | None = None
 
 
 class Subject(Protocol):

@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from attrs import evolve
 
-from qx.contract.records import Predictions, Subject
-from qx.errors import QxError
+from qx.contract.records import Artifact, Predictions, Subject, Weights
+from qx.errors import PluginError, QxError
 from qx.host.host import Reference
 from qx.processes.jobs import EvaluateJob
 from qx.worker.arrays import Split
 from qx.worker.channel import Channel
 from qx.worker.finished import Finished
 from qx.worker.memory import MarkTaker
-from qx.worker.plugins import seed_everything
+from qx.worker.plugins import host_for, seed_everything
 from qx.worker.probe import PROBE, hold_to_probe
 from qx.worker.samples import samples_or_failure, stage_of
 from qx.worker.serving import host_of_artifact, import_runtime, load
@@ -38,7 +39,7 @@ def run(job: EvaluateJob, channel: Channel) -> None:
             stage_of(metric.name), partial(samples_or_failure, job, metric, data)
         )
 
-    artifact = job.artifact.record()
+    artifact = evolve(job.artifact.record(), weight_reader=partial(_read_weights, job))
     for metric in job.artifact_metrics:
         measure(metric, artifact)
     memory = finished.step("predict", partial(_predict, job, channel))
@@ -48,6 +49,18 @@ def run(job: EvaluateJob, channel: Channel) -> None:
         for metric in job.prediction_metrics:
             measure(metric, predictions)
     channel.answer(memory=memory, **({} if job.finished else {"metrics": measured}))
+
+
+def _read_weights(job: EvaluateJob, artifact: Artifact) -> Weights | None:
+    """Have the artifact's loader say which weights are in it. Raises ``PluginError`` for any other answer."""
+    loader = job.artifact.loader
+    host = host_for(job, (loader,))
+    if not host.implements(loader.name, "read_weights"):
+        return None
+    weights: object = host.call(loader.name, "read_weights", artifact=artifact)
+    if weights is not None and not isinstance(weights, Weights):
+        raise PluginError(f"{loader.name}: read_weights gave a {type(weights).__name__}, not qx.Weights")
+    return weights
 
 
 def _predict(job: EvaluateJob, channel: Channel) -> dict[str, float]:

@@ -18,7 +18,7 @@ from qx_plugins.runtimes.aot_inductor import compiling as inductor
 from qx_plugins.runtimes.aot_inductor import weights as aot_inductor
 from torch import nn
 
-from qx import Unsupported
+from qx import Artifact, Unsupported
 
 needs_compiler = pytest.mark.skipif(
     not any(shutil.which(os.path.expandvars(name)) for name in inductor.COMPILERS),
@@ -93,7 +93,9 @@ def _built(name: str, folder: Path, options: dict[str, Any] | None = None) -> di
     # (torch makes an empty folder when it is imported.)
     assert [path for path in temporary.rglob("*") if path.is_file()] == []
     assert told["left"] == []
-    return told | {"weights": aot_inductor.read(artifact / told["files"][0], {})}
+    return told | {
+        "weights": aot_inductor.read(Artifact(folder=artifact, loader="aot_inductor", files=told["files"]))
+    }
 
 
 @needs_compiler
@@ -101,7 +103,7 @@ def test_a_package_serves_any_batch_and_leaves_nothing(tmp_path: Path) -> None:
     """Compiled fp32 gives the model's outputs at batches of 1 and 5; its weights are in 32 bits."""
     told = _built("inductor_fp32", tmp_path)
     assert max(told["errors"]) < 1e-4
-    assert {one["bits"] for one in told["weights"].layers.values()} == {32}
+    assert {layer.bits for layer in told["weights"].layers.values()} == {32}
 
 
 @needs_compiler
@@ -115,8 +117,8 @@ def test_inductor_runs_every_layer_in_8_bits(tmp_path: Path, config: str) -> Non
     told = _built(config, tmp_path, options)
     assert max(told["errors"]) < 0.1
     weights = told["weights"]
-    assert {one["bits"] for one in weights.layers.values()} == {8}
-    assert sum(one["elements"] for one in weights.layers.values()) == 16 * 3 * 9 + 16 * 10
+    assert {layer.bits for layer in weights.layers.values()} == {8}
+    assert sum(layer.elements for layer in weights.layers.values()) == 16 * 3 * 9 + 16 * 10
     kernels = " ".join(weights.kernels)
     assert "qconv" in kernels and "qlinear" in kernels
     assert "convolution" not in kernels
@@ -171,8 +173,8 @@ def test_torchao_runs_linear_layers_in_few_bits(
     told = _built(config, tmp_path, {"group_size": 32})
     assert max(told["errors"]) < error
     weights = told["weights"]
-    assert {one["bits"] for one in weights.layers.values()} == {bits}
-    assert sum(one["elements"] for one in weights.layers.values()) == 32 * 64 + 64 * 16
+    assert {layer.bits for layer in weights.layers.values()} == {bits}
+    assert sum(layer.elements for layer in weights.layers.values()) == 32 * 64 + 64 * 16
     assert any(kernel in name for name in weights.kernels)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import configparser
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter, process_time
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from attrs import evolve
 from torch import nn
 
 from qx import Artifact, Context, Unsupported
@@ -441,6 +443,9 @@ def test_tables_are_weights_and_what_is_added_is_none(config: str, tmp_path: Pat
             return self.head((self.table(tokens) + self.places).mean(1))
 
     artifact = convert(config, Words().eval(), tmp_path, (torch.zeros(1, 4, dtype=torch.long),))
+    artifact = evolve(
+        artifact, weight_reader=import_module(f"qx_plugins.loaders.{artifact.loader}").read_weights
+    )
     samples = quantized_share.measure(artifact, Context())
     assert sorted(layer["elements"] for layer in samples.details["layers"].values()) == [18, 42]
     assert {layer["bits"] for layer in samples.details["layers"].values()} == {32}
@@ -631,6 +636,7 @@ def test_every_weight_of_ncnn_is_counted(config: str, kind: str, tmp_path: Path)
     """Whatever layer it belongs to: as many as the model has, in the bits that the config stores."""
     net, example = WEIGHTED[kind]
     artifact = convert(config, net.eval(), tmp_path, (example,))
+    artifact = evolve(artifact, weight_reader=import_module("qx_plugins.loaders.ncnn").read_weights)
     share = imported_host().call("quantized_share", "measure", data=artifact, context=Context())
     layers = share.details["layers"].values()
     assert sum(layer["elements"] for layer in layers) == sum(

@@ -82,6 +82,12 @@ def call(config: str, hook: str, **arguments: Any) -> Any:
     )
 
 
+def read_by_its_loader(artifact: Artifact) -> Artifact:
+    """The artifact as a metric has it: its loader reads its weights."""
+    reader = import_module(f"qx_plugins.loaders.{artifact.loader}").read_weights
+    return evolve(artifact, weight_reader=reader)
+
+
 def measured(config: str, network: str, folder: Path) -> tuple[float, dict[str, Any]]:
     """The share of an artifact that a config makes of a network, and its details."""
     packages = PACKAGES.get(config.partition("_")[0], ())
@@ -99,7 +105,9 @@ def measured(config: str, network: str, folder: Path) -> tuple[float, dict[str, 
     if isinstance(artifact, nn.Module):
         torch.save(artifact.state_dict(), folder / "model.pt")
         artifact = Artifact(folder=folder, loader="torch_eager", files=["model.pt"])
-    samples = quantized_share.measure(evolve(artifact, weight_elements=sum(matrices)), context)
+    samples = quantized_share.measure(
+        evolve(read_by_its_loader(artifact), weight_elements=sum(matrices)), context
+    )
     assert samples is not None
     return samples.values, dict(samples.details)
 
@@ -156,7 +164,7 @@ def test_a_weight_of_an_unknown_operator_is_counted_and_named(
     reader = import_module("qx_plugins.runtimes.onnxruntime.weights")
     # ONNX Runtime does not know the operator, so it cannot say which kernels it would run.
     monkeypatch.setattr(reader, "_kernels", lambda path: {})
-    samples = quantized_share.measure(artifact, Context())
+    samples = quantized_share.measure(read_by_its_loader(artifact), Context())
     assert samples is not None
     assert samples.details["layers"] == {
         "weight": {"elements": 30, "bits": 32, "type": "float", "operator": "SomebodysOwn"}
@@ -167,7 +175,7 @@ def test_weights_that_no_file_holds_count_as_not_quantized(tmp_path: Path) -> No
     """A sum that does not add up to the model's is seen in the details, and never makes the share larger."""
     torch.save({"weight": torch.ones(4, 5, dtype=torch.int8)}, tmp_path / "model.pt")
     artifact = Artifact(folder=tmp_path, loader="torch_eager", files=["model.pt"], weight_elements=80)
-    samples = quantized_share.measure(artifact, Context())
+    samples = quantized_share.measure(read_by_its_loader(artifact), Context())
     assert samples is not None
     assert samples.values == 20 / 80
     assert (samples.details["elements"], samples.details["elements_missing"]) == (20, 60)

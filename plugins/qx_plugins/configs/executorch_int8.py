@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.export import ExportedProgram
 
-    from qx.contract.records import Arrays
+    from qx import Arrays
     from qx_plugins.recipes.fidelity import Reference
 
 

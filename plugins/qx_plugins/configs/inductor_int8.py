@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from qx.contract.records import Arrays
+    from qx import Arrays
 
 
 @hookimpl

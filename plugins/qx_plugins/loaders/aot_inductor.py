@@ -7,13 +7,13 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qx import Artifact, Context, Loader, Unsupported, hookimpl
+from qx import Artifact, Context, Loader, Unsupported, Weights, hookimpl
 
 if TYPE_CHECKING:
     import numpy
     import torch
 
-    from qx.contract.records import Arrays
+    from qx import Arrays
 
 #: What ``torch._inductor.aoti_compile_and_package`` calls a model that is given no name.
 MODEL = "model"
@@ -38,6 +38,13 @@ def load(artifact: Artifact, context: Context) -> PackageSubject:
     model = open_package(package)
     _tidy(package)
     return PackageSubject(model)
+
+
+@hookimpl
+def read_weights(artifact: Artifact) -> Weights | None:
+    from qx_plugins.runtimes.aot_inductor.weights import read
+
+    return read(artifact)
 
 
 def open_package(package: Path) -> Any:

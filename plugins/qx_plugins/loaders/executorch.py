@@ -7,12 +7,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qx import Artifact, Context, Loader, hookimpl
+from qx import Artifact, Context, Loader, Weights, hookimpl
 
 if TYPE_CHECKING:
     import torch
 
-    from qx.contract.records import Arrays
+    from qx import Arrays
 
 
 @hookimpl
@@ -30,6 +30,13 @@ def describe() -> Loader:
 @hookimpl
 def load(artifact: Artifact, context: Context) -> ExecuTorchSubject:
     return ExecuTorchSubject(artifact.folder / artifact.files[0], context.threads, artifact.details["most"])
+
+
+@hookimpl
+def read_weights(artifact: Artifact) -> Weights | None:
+    from qx_plugins.runtimes.executorch.weights import read
+
+    return read(artifact)
 
 
 def _binding() -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qx import Artifact, Context, Loader, hookimpl
+from qx import Artifact, Context, Loader, Weights, hookimpl
 
 if TYPE_CHECKING:
-    from qx.contract.records import Arrays
+    from qx import Arrays
 
 
 @hookimpl
@@ -24,6 +24,13 @@ def describe() -> Loader:
 @hookimpl
 def load(artifact: Artifact, context: Context) -> NcnnSubject:
     return NcnnSubject(artifact, context.threads)
+
+
+@hookimpl
+def read_weights(artifact: Artifact) -> Weights | None:
+    from qx_plugins.runtimes.ncnn.weights import read
+
+    return read(artifact)
 
 
 class NcnnSubject:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qx import Artifact, Context, Loader, hookimpl
+from qx import Artifact, Context, Loader, Weights, hookimpl
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from qx.contract.records import Arrays
+    from qx import Arrays
 
 
 @hookimpl
@@ -26,6 +26,13 @@ def describe() -> Loader:
 @hookimpl
 def load(artifact: Artifact, context: Context) -> OnnxSubject:
     return OnnxSubject(artifact.folder / artifact.files[0], context.threads)
+
+
+@hookimpl
+def read_weights(artifact: Artifact) -> Weights | None:
+    from qx_plugins.runtimes.onnxruntime.weights import read
+
+    return read(artifact)
 
 
 class OnnxSubject:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qx import Artifact, Context, Loader, hookimpl
+from qx import Artifact, Context, Loader, Weights, hookimpl
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from qx.contract.records import Arrays
+    from qx import Arrays
 
 
 @hookimpl
@@ -27,6 +27,13 @@ def describe() -> Loader:
 def load(artifact: Artifact, context: Context) -> OpenVinoSubject:
     path = artifact.folder / artifact.files[0]
     return OpenVinoSubject(path, context.threads, artifact.details["precision"])
+
+
+@hookimpl
+def read_weights(artifact: Artifact) -> Weights | None:
+    from qx_plugins.runtimes.openvino.weights import read
+
+    return read(artifact)
 
 
 class OpenVinoSubject:

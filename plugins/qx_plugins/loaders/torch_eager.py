@@ -5,13 +5,13 @@ from __future__ import annotations
 import pickle
 from typing import TYPE_CHECKING, Any
 
-from qx import Artifact, Context, Loader, QxError, hookimpl
+from qx import Artifact, Context, Loader, QxError, Weights, hookimpl
 
 if TYPE_CHECKING:
     import numpy
     import torch
 
-    from qx.contract.records import Arrays
+    from qx import Arrays
 
 
 @hookimpl
@@ -43,6 +43,13 @@ def load(artifact: Artifact, context: Context) -> ModuleSubject:
         raise QxError(f"{path.name} is damaged, or holds more than a state dict: build it anew") from None
     module.load_state_dict(state, strict=True)
     return ModuleSubject(module.eval())
+
+
+@hookimpl
+def read_weights(artifact: Artifact) -> Weights | None:
+    from qx_plugins.runtimes.torch_eager.weights import read
+
+    return read(artifact)
 
 
 class ModuleSubject:

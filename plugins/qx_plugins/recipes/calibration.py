@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from qx.contract.records import Arrays
+    from qx import Arrays
 
 #: The attribute of a model that keeps them: no name, so that the user's own class cannot have it.
 _KEPT = "calibration batches of qx"

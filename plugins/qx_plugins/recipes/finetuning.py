@@ -10,8 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from qx import Context, QxError, Unsupported, UsageError
-from qx.contract.records import Arrays
+from qx import Arrays, Context, QxError, Unsupported, UsageError
 from qx_plugins.recipes.calibration import tensors
 
 #: Shares of the training after which the statistics of batch normalisation, and then the ranges of

@@ -1,27 +1,10 @@
-"""Which weights an artifact holds: a module for each type of file, with ``read(path, details)``."""
+"""What the readers of several runtimes share: which constants of a graph are weights."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from math import prod
-from typing import Any
-
-from attrs import Factory, frozen
-
-
-@frozen
-class Weights:
-    """The weights in a file, and what the runtime makes of them."""
-
-    #: Name of a weight -> its ``elements``, the ``bits`` of each, and its ``type``.
-    layers: dict[str, dict[str, Any]]
-    #: How often the loaded model runs each kind of kernel that has weights, by its name and precision; empty
-    #: where the runtime does not tell.
-    kernels: dict[str, int] = Factory(dict)
-    #: Elements of constants that are no weights although they have as many dimensions: what is added, say.
-    #: Parameters of the model may be among them.
-    others: int = 0
-
 
 #: Operators of a graph that combine constants with what they are given, element by element: no weights.
 ELEMENTWISE = frozenset(
@@ -33,10 +16,9 @@ ELEMENTWISE = frozenset(
 )
 
 
-def layer(elements: int, bits: int, kind: str, operator: str = "") -> dict[str, Any]:
-    """One weight; with the ``operator`` that takes it where that is none of those that a reader knows."""
-    known = {"elements": int(elements), "bits": int(bits), "type": kind}
-    return {**known, "operator": operator} if operator else known
+def matching(kernels: Iterable[str], pattern: re.Pattern[str]) -> tuple[str, ...]:
+    """Return the kernels whose name matches a pattern somewhere, in their order."""
+    return tuple(kernel for kernel in kernels if pattern.search(kernel))
 
 
 def is_matrix(shape: Sequence[int]) -> bool:

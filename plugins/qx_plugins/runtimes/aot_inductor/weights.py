@@ -5,12 +5,10 @@ from __future__ import annotations
 import re
 import zipfile
 from collections import Counter, defaultdict
-from collections.abc import Mapping
 from math import prod
-from pathlib import Path
-from typing import Any
 
-from qx_plugins.recipes.weights import Weights, layer
+from qx import Artifact, StoredWeight, Weights
+from qx_plugins.recipes.weights import matching
 
 #: What the code says of a constant, one line each.
 CONSTANT = re.compile(r"constants_info_\[(\d+)\]\.(name|dtype|shape|original_fqn) = (.+?);")
@@ -23,11 +21,13 @@ KERNEL = re.compile(
 BITS = {"float64": 64, "float32": 32, "float16": 16, "bfloat16": 16, "int8": 8, "uint8": 8}
 #: Two weights lie in a byte.
 PACKED = "weight_int4pack_mm"
+#: Kernels that multiply by weights of 8 bits or fewer.
+NARROW = re.compile(r"qconv|qlinear|int_mm|weight_int")
 
 
-def read(path: Path, details: Mapping[str, Any]) -> Weights | None:
-    """The constants of two or more dimensions, and how often each kernel is called; None without code."""
-    with zipfile.ZipFile(path) as archive:
+def read(artifact: Artifact) -> Weights | None:
+    """Return constants of two or more dimensions, and how often each kernel is called; None without code."""
+    with zipfile.ZipFile(artifact.folder / artifact.files[0]) as archive:
         names = [name for name in archive.namelist() if name.endswith(".cpp") and "kernel" not in name]
         code = "\n".join(archive.read(name).decode("utf-8", "replace") for name in names)
     calls = KERNEL.findall(code)
@@ -38,15 +38,21 @@ def read(path: Path, details: Mapping[str, Any]) -> Weights | None:
     if not constants:
         return None
     layers = {}
-    for one in constants.values():
-        kind = re.sub(r".*dtype_|\W.*", "", one["dtype"])
-        shape = [int(size) for size in re.findall(r"\d+", one.get("shape", ""))]
+    for constant in constants.values():
+        kind = re.sub(r".*dtype_|\W.*", "", constant["dtype"])
+        shape = [int(size) for size in re.findall(r"\d+", constant.get("shape", ""))]
         # Scales of rows come as [rows, 1].
         if len(shape) < 2 or prod(shape) == max(shape) or kind not in BITS:
             continue
-        name = one["name"].strip('"')
+        name = constant["name"].strip('"')
         if re.search(rf"\b{name}\b", packed) and kind == "uint8":
-            layers[name] = layer(2 * prod(shape), 4, "int4")
+            layers[name] = StoredWeight(elements=2 * prod(shape), bits=4, type="int4")
         elif not re.search(rf"\b{name}\b", packed):
-            layers[name] = layer(prod(shape), BITS[kind], kind)
-    return Weights(layers, dict(Counter(name for name, _ in calls)))
+            layers[name] = StoredWeight(elements=prod(shape), bits=BITS[kind], type=kind)
+    kernels = Counter(name for name, _ in calls)
+    return Weights(
+        layers=layers,
+        kernels=dict(kernels),
+        narrow_kernels=matching(kernels, NARROW),
+        engine="Inductor, with oneDNN",
+    )

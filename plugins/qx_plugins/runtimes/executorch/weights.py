@@ -12,7 +12,8 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from qx_plugins.recipes.weights import Weights, is_elementwise, is_matrix, layer
+from qx import Artifact, StoredWeight, Weights
+from qx_plugins.recipes.weights import is_elementwise, is_matrix, matching
 
 #: Bits of XNNPACK's types: ``xnn_datatype_qcint8`` has 8, ``xnn_datatype_fp32`` 32.
 DIGITS = re.compile(r"\d+")
@@ -24,19 +25,21 @@ WEIGHTED = {
 }
 #: Types of constants that are indices or masks, and no weights.
 INDICES = ("int", "long", "bool", "short")
+#: Kernels with weights of 8 bits or fewer: their name and XNNPACK's type.
+NARROW = re.compile(r" q\w*int[48]$")
 NOT_FINITE = re.compile(r"(?<=: )-?(inf|nan)\b")
 
 
-def read(path: Path, details: Mapping[str, Any]) -> Weights:
-    """The constants of two or more dimensions, but for those that are combined element by element.
+def read(artifact: Artifact) -> Weights:
+    """Return the constants of two or more dimensions, but for those that are combined element by element.
 
-    One that an operator takes which is not known here is counted all the same, and named with the operator.
+    A constant that an operator takes which is not known here is counted, and named with the operator.
     """
     from executorch.exir._serialize._program import deserialize_pte_binary
     from executorch.exir.schema import Tensor
 
-    program = deserialize_pte_binary(path.read_bytes()).program
-    layers: dict[str, dict[str, Any]] = {}
+    program = deserialize_pte_binary((artifact.folder / artifact.files[0]).read_bytes()).program
+    layers: dict[str, StoredWeight] = {}
     kernels: Counter[str] = Counter()
     others = 0
     for plan in program.execution_plan:
@@ -50,7 +53,9 @@ def read(path: Path, details: Mapping[str, Any]) -> Weights:
                 others += 0 if kind in INDICES else prod(tensor.sizes)
                 continue
             unknown = ", ".join(sorted(operators - WEIGHTED))
-            layers[f"{plan.name}.{index}"] = layer(prod(tensor.sizes), _portable_bits(kind), kind, unknown)
+            layers[f"{plan.name}.{index}"] = StoredWeight(
+                elements=prod(tensor.sizes), bits=_portable_bits(kind), type=kind, operator=unknown
+            )
         for number, delegate in enumerate(plan.delegates):
             if delegate.id != "XnnpackBackend":
                 continue
@@ -69,8 +74,16 @@ def read(path: Path, details: Mapping[str, Any]) -> Weights:
                     others += elements
                     continue
                 unknown = "" if kernel in FILTERED else kernel
-                layers[f"{plan.name}.delegate_{number}.{name}"] = layer(elements, _bits(kind), kind, unknown)
-    return Weights(layers, dict(kernels), others)
+                layers[f"{plan.name}.delegate_{number}.{name}"] = StoredWeight(
+                    elements=elements, bits=_bits(kind), type=kind, operator=unknown
+                )
+    return Weights(
+        layers=layers,
+        kernels=dict(kernels),
+        narrow_kernels=matching(kernels, NARROW),
+        other_elements=others,
+        engine="ExecuTorch, with XNNPACK",
+    )
 
 
 def _users(plan: Any) -> dict[int, set[str]]:

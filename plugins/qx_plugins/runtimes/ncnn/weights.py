@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import prod
-from pathlib import Path
-from typing import Any
 
-from qx_plugins.recipes.weights import Weights, layer
+from qx import Artifact, StoredWeight, Weights
 
 #: Layers that multiply by weights or look them up, and which of their parameters tells how many there are.
 COUNTS = {
@@ -28,13 +26,14 @@ BOTH_WAYS = "2"
 PRODUCTS = {"MatMul", "Gemm", "Einsum"}
 
 
-def read(path: Path, details: Mapping[str, Any]) -> Weights:
+def read(artifact: Artifact) -> Weights:
     """Count the weights by the parameters of the layers.
 
-    The file of weights has no index, and those of layers are all stored alike: ``details`` tells how.
+    The file of weights has no index, and all layers store theirs in the same type: ``details`` says in which.
     """
-    bits = 16 if details["half"] else 32
-    layers: dict[str, dict[str, Any]] = {}
+    (path,) = (artifact.folder / name for name in artifact.files if name.endswith(".param"))
+    bits = 16 if artifact.details["half"] else 32
+    layers: dict[str, StoredWeight] = {}
     memory: dict[str, int] = {}
     for line in path.read_text().splitlines()[2:]:
         kind, name, ins, outs, *rest = line.split()
@@ -43,11 +42,15 @@ def read(path: Path, details: Mapping[str, Any]) -> Weights:
         if kind == "MemoryData":
             memory[rest[0]] = prod(int(given[key]) for key in ("0", "1", "2", "11") if key in given)
         counts = _counts(kind, given)
-        layers |= {f"{name}{part}": layer(n, bits, f"float{bits}") for part, n in counts.items() if n}
+        layers |= {
+            f"{name}{part}": StoredWeight(elements=count, bits=bits, type=f"float{bits}")
+            for part, count in counts.items()
+            if count
+        }
         for blob in rest[: int(ins)]:
             if kind in PRODUCTS and blob in memory:
-                layers[f"{name}.{blob}"] = layer(memory[blob], 32, "float32")
-    return Weights(layers)
+                layers[f"{name}.{blob}"] = StoredWeight(elements=memory[blob], bits=32, type="float32")
+    return Weights(layers=layers, engine="ncnn")
 
 
 def _counts(kind: str, given: Mapping[str, str]) -> dict[str, int]:

@@ -17,8 +17,7 @@ from attrs import evolve
 from torch import nn
 from torch.export import ExportedProgram
 
-from qx import Artifact, Context
-from qx.contract.records import Arrays
+from qx import Arrays, Artifact, Context
 from qx_plugins.recipes.calibration import taken
 from qx_plugins.recipes.exporting import CLUMSY, exported, lowering
 from qx_plugins.recipes.saturation import SEVEN_BITS, saturates

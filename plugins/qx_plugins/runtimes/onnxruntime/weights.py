@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
 from math import prod
 from pathlib import Path
 from typing import Any
 
-from qx_plugins.recipes.weights import Weights, is_elementwise, is_matrix, layer
+from qx import Artifact, StoredWeight, Weights
+from qx_plugins.recipes.weights import is_elementwise, is_matrix, matching
 
 #: Operators that multiply by weights, before and after fusion.
 WEIGHTED = re.compile(
@@ -18,6 +18,8 @@ WEIGHTED = re.compile(
     r"(Conv|ConvTranspose|DeformConv|MatMul|Gemm|LSTM|GRU|RNN|Attention|MultiHeadAttention|Einsum)"
     r"(Integer\w*|NBits|Bnb4|Fpq4)?"
 )
+#: Those that multiply by weights of 8 bits or fewer.
+NARROW = re.compile(r"QLinear|DynamicQuantize|Q?(Gemm|MatMul)Integer|ConvInteger|NBits|QGemm")
 #: Operators that look their first input up as a table, and those that do so with several.
 TABLES = re.compile(r"(Gather|GatherND|GatherBlockQuantized|Q?EmbedLayerNormalization)")
 #: Types of constants that are indices or masks, and no weights.
@@ -26,13 +28,14 @@ INDICES = ("INT32", "INT64", "UINT32", "UINT64", "BOOL", "STRING")
 RECURRENT, BIAS = ("LSTM", "GRU", "RNN"), 3
 
 
-def read(path: Path, details: Mapping[str, Any]) -> Weights:
-    """The constants of two or more dimensions, but for those that are combined element by element.
+def read(artifact: Artifact) -> Weights:
+    """Return the constants of two or more dimensions, but for those that are combined element by element.
 
-    One that an operator takes which is not known here is counted all the same, and named with the operator.
+    A constant that an operator takes which is not known here is counted, and named with the operator.
     """
     import onnx
 
+    path = artifact.folder / artifact.files[0]
     graph = onnx.load(path).graph
     constants = {constant.name: constant for constant in graph.initializer}
     users = _users(graph)
@@ -47,8 +50,17 @@ def read(path: Path, details: Mapping[str, Any]) -> Weights:
             others += prod(shape)
             continue
         unknown = "" if weighted else ", ".join(sorted(operators))
-        layers[name] = layer(prod(shape), _bits(kind), kind.lower(), unknown)
-    return Weights(layers, _kernels(path), others)
+        layers[name] = StoredWeight(
+            elements=prod(shape), bits=_bits(kind), type=kind.lower(), operator=unknown
+        )
+    kernels = _kernels(path)
+    return Weights(
+        layers=layers,
+        kernels=kernels,
+        narrow_kernels=matching(kernels, NARROW),
+        other_elements=others,
+        engine="ONNX Runtime, with MLAS",
+    )
 
 
 def _users(graph: Any) -> dict[str, set[str]]:

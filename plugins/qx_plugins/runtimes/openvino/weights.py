@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from math import prod
-from pathlib import Path
 from typing import Any
 
-from qx_plugins.recipes.weights import Weights, is_elementwise, is_matrix, layer
+from qx import Artifact, StoredWeight, Weights
+from qx_plugins.recipes.weights import is_elementwise, is_matrix, matching
 
 #: Operators that multiply by weights.
 WEIGHTED = (
@@ -30,6 +31,8 @@ BETWEEN = ("Convert", "Multiply", "Subtract", "Reshape", "Transpose", "FakeQuant
 #: What leaves a constant what it is: its type or its shape is another.
 PASSING = ("Convert", "Reshape", "Transpose", "Unsqueeze", "Squeeze")
 #: The same operators, as they are called once compiled.
+#: With the precision in which they run, where that is 8 bits or fewer.
+NARROW = re.compile(r" [iu][48]$")
 COMPILED = ("Convolution", "Deconvolution", "FullyConnected", "MatMul", "RNNCell", "RNNSeq")
 
 
@@ -40,13 +43,15 @@ def _candidates(node: Any) -> Sequence[Any]:
     return node.inputs() if node.get_type_name() in WEIGHTED else ()
 
 
-def read(path: Path, details: Mapping[str, Any]) -> Weights:
-    """The constants of two or more dimensions, but for those that are combined element by element.
+def read(artifact: Artifact) -> Weights:
+    """Return the constants of two or more dimensions, but for those that are combined element by element.
 
-    One that an operator takes which is not known here is counted all the same, and named with the operator.
+    A constant that an operator takes which is not known here is counted, and named with the operator.
     """
     import openvino
 
+    (path,) = (artifact.folder / name for name in artifact.files if name.endswith(".xml"))
+    details = artifact.details
     core = openvino.Core()
     nodes = core.read_model(path).get_ordered_ops()
     weights = {name for node in nodes for name in _constants_of(node)}
@@ -63,7 +68,9 @@ def read(path: Path, details: Mapping[str, Any]) -> Weights:
             others += prod(shape)
             continue
         unknown = "" if weighted else ", ".join(sorted(operators))
-        layers[name] = layer(prod(shape), kind.bitwidth, kind.get_type_name(), unknown)
+        layers[name] = StoredWeight(
+            elements=prod(shape), bits=kind.bitwidth, type=kind.get_type_name(), operator=unknown
+        )
     properties = {"INFERENCE_PRECISION_HINT": details["precision"]} if "precision" in details else {}
     compiled = core.compile_model(path, "CPU", properties).get_runtime_model()
     told = (node.get_rt_info() for node in compiled.get_ordered_ops())
@@ -72,7 +79,13 @@ def read(path: Path, details: Mapping[str, Any]) -> Weights:
         for info in told
         if info["layerType"].astype(str) in COMPILED
     )
-    return Weights(layers, dict(kernels), others)
+    return Weights(
+        layers=layers,
+        kernels=dict(kernels),
+        narrow_kernels=matching(kernels, NARROW),
+        other_elements=others,
+        engine="OpenVINO, with oneDNN",
+    )
 
 
 def _constants_of(node: Any) -> Iterator[str]:

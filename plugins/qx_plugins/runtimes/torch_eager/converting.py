@@ -20,8 +20,7 @@ from torch.ao.quantization import (
     prepare_qat,
 )
 
-from qx import Context, Unsupported
-from qx.contract.records import Arrays
+from qx import Arrays, Context, Unsupported
 from qx_plugins.recipes.calibration import taken, tensors
 from qx_plugins.recipes.fidelity import expected_in_build, hold
 from qx_plugins.recipes.finetuning import unquantized

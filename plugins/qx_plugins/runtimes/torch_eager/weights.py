@@ -1,19 +1,30 @@
-"""``.pt``: a state dict of torch's."""
+"""The weights in a state dict of torch (``.pt``)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qx_plugins.recipes.weights import Weights, layer
+from qx import Artifact, StoredWeight, Weights
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
 
 
-def read(path: Path, details: Mapping[str, Any]) -> Weights | None:
-    """The tensors of two or more dimensions; None for a file that is no state dict."""
+def read(artifact: Artifact) -> Weights | None:
+    """Return the tensors of two or more dimensions; None where a file is no state dict."""
+    layers: dict[str, StoredWeight] = {}
+    for name in artifact.files:
+        weights = _state_dict_weights(artifact.folder / name) if name.endswith(".pt") else None
+        if weights is None:
+            return None
+        layers |= weights
+    return Weights(layers=layers)
+
+
+def _state_dict_weights(path: Path) -> dict[str, StoredWeight] | None:
     import torch
 
     try:
@@ -23,13 +34,11 @@ def read(path: Path, details: Mapping[str, Any]) -> Weights | None:
         return None
     if not isinstance(state, Mapping):
         return None
-    return Weights(
-        {
-            name: layer(tensor.numel(), 8 * tensor.element_size(), str(tensor.dtype))
-            for name, tensor in _tensors(state)
-            if tensor.dim() >= 2
-        }
-    )
+    return {
+        name: StoredWeight(elements=tensor.numel(), bits=8 * tensor.element_size(), type=str(tensor.dtype))
+        for name, tensor in _tensors(state)
+        if tensor.dim() >= 2
+    }
 
 
 def _tensors(state: Mapping[str, Any]) -> Iterator[tuple[str, torch.Tensor]]:

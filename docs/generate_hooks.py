@@ -1,0 +1,111 @@
+"""Write ``docs/hooks.md`` from the docstrings of the contract: ``python docs/generate_hooks.py``."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import textwrap
+from pathlib import Path
+
+from qx.contract import hookspecs
+
+PAGE = Path(__file__).with_name("hooks.md")
+WIDTH = 120
+#: The built-in plugin to read first for each hook.
+MODELS = {
+    "describe": "configs/fp32_baseline.py",
+    "make_model": "workloads/digits_cnn.py",
+    "load_data": "workloads/digits_cnn.py",
+    "example_inputs": "workloads/digits_cnn.py",
+    "train": "workloads/digits_cnn.py",
+    "can_treat": "configs/dynamic_int8.py",
+    "prepare_model": "configs/static_int8_per_channel.py",
+    "calibrate": "configs/static_int8_per_channel.py",
+    "convert": "configs/static_int8_per_channel.py",
+    "load": "loaders/onnxruntime.py",
+    "read_weights": "runtimes/torch_eager/weights.py",
+    "measure": "metrics/file_size.py",
+}
+#: Where no built-in plugin implements a hook: an example that does.
+EXAMPLES = {"statistic": "metrics.md"}
+# ruff: noqa: E501
+HEAD = """\
+# The hooks
+
+Every hook of the contract: its signature, who calls it and when, what None means, what an error does, an example, and
+the built-in plugin to read first. This page is written by `python docs/generate_hooks.py` from
+[`qx/contract/hookspecs.py`](../qx/contract/hookspecs.py), and a test compares the two. How to write a plugin step by
+step: [plugins.md](plugins.md); the records: [api.md](api.md).
+
+All hooks are marked with `@hookimpl`. Take by name the arguments that you want, without defaults, and leave out the
+others: an argument that is added later breaks nobody. Every hook works in a process of its own and not in the one that
+plans and reports, which imports no plugin, so that whatever it does (raise, hang, segfault, exhaust memory, exit) costs
+its cell and nothing else: a process that dies makes the cell `crashed`, one that takes longer than `--timeout` for a
+step without progress `timeout`, a `MemoryError` `out_of_memory`. Where None is an error, the message names plugin,
+distribution and hook. What such a process may do: [plugins.md](plugins.md#the-process-that-it-runs-in).
+"""
+
+
+def page() -> str:
+    """Return the text of the page."""
+    source = inspect.getsource(hookspecs)
+    parts = [HEAD]
+    for heading, body in re.findall(r"^# ([A-Z][^\n]*?) -+$(.*?)(?=^# [A-Z]|\Z)", source, re.M | re.S):
+        parts.append(f"## {heading}\n")
+        parts += [section(name) for name in re.findall(r"^def (\w+)\(", body, re.M)]
+    return "\n".join(parts)
+
+
+def section(name: str) -> str:
+    """Return the section of one hook."""
+    hook = getattr(hookspecs, name)
+    signature = str(inspect.signature(hook)).replace("'", "")
+    text, _, example = (inspect.getdoc(hook) or "").partition(" ::\n\n")
+    paragraphs = [paragraph(part) for part in text.split("\n\n")]
+    return "\n\n".join(
+        [
+            f"### {name}",
+            f"    {name}{signature}",
+            *paragraphs,
+            f"Example:\n\n{example}",
+            model(name) + "\n",
+        ]
+    )
+
+
+def paragraph(text: str) -> str:
+    """Return a paragraph of reStructuredText, or a simple table, as Markdown."""
+    if text.startswith("==="):
+        return table(text)
+    text = re.sub(r":class:`qx\.(\w+)`", r"`\1`", text).replace("``", "`")
+    text = re.sub(r"(\w+) \(docs/([\w.]+)\)", r"[\1](\2)", text)
+    return textwrap.fill(" ".join(text.split()), WIDTH, break_long_words=False, break_on_hyphens=False)
+
+
+def table(text: str) -> str:
+    """Return a simple table of reStructuredText as Markdown; a row without a first cell goes on."""
+    rule, *lines = text.splitlines()
+    spans = [match.span() for match in re.finditer("=+", rule)]
+    rows: list[list[str]] = []
+    for line in lines:
+        if line.startswith("==="):
+            continue
+        ends = [*(start for start, _ in spans[1:]), None]
+        cells = [line[start:end].strip() for (start, _), end in zip(spans, ends, strict=True)]
+        if cells[0]:
+            rows.append(cells)
+        else:
+            rows[-1] = [f"{left} {right}".strip() for left, right in zip(rows[-1], cells, strict=True)]
+    head, *body = (f"| {' | '.join(cells).replace('``', '`')} |" for cells in rows)
+    return "\n".join([head, "|" + " --- |" * len(spans), *body])
+
+
+def model(name: str) -> str:
+    """Return the link to what is to be read first."""
+    if name in EXAMPLES:
+        return f"Read first: [{EXAMPLES[name]}]({EXAMPLES[name]})"
+    return f"Read first: [`{MODELS[name]}`](../plugins/qx_plugins/{MODELS[name]})"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
