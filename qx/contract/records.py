@@ -370,7 +370,7 @@ class Weights:
     #: Elements of constants of two or more dimensions that are no weights: what is added, say. Parameters of
     #: the fp32 model may be among them.
     other_elements: int = 0
-    #: What does the work, in words: ``ONNX Runtime, with MLAS``; None for torch's own engine.
+    #: What multiplies by them, in words: a runtime, and its library of kernels; None for torch's own engine.
     engine: str | None = None
 
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 import torch
-from qx_plugins.recipes import pt2e
 from qx_plugins.runtimes.aot_inductor import compiling as inductor
+from qx_plugins.runtimes.aot_inductor import pt2e
 from qx_plugins.runtimes.aot_inductor import weights as aot_inductor
 from torch import nn
 
@@ -263,7 +263,7 @@ def test_torchao_says_which_layers_it_cannot_take() -> None:
     if pt2e.requires() == ():
         pytest.skip("torchao of this age needs a later torch")
     from qx_plugins.recipes.bfloat16 import Bfloat16
-    from qx_plugins.recipes.linears import Kernel, quantized
+    from qx_plugins.runtimes.aot_inductor.linears import Kernel, quantized
 
     with pytest.raises(Unsupported, match=r"nn\.Linear alone, and Conv2d has none"):
         quantized(nn.Conv2d(1, 1, 1), None)

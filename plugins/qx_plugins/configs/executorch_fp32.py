@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from qx import Artifact, Config, Context, hookimpl
 from qx_plugins.recipes import treatable
+from qx_plugins.runtimes.executorch import CONVERTING
 
 if TYPE_CHECKING:
     import torch
@@ -17,7 +18,7 @@ def describe() -> Config:
     return Config(
         name="executorch_fp32",
         summary="The trained model in single precision, in ExecuTorch: what the runtime itself gains.",
-        requires=("executorch>=1.0",),
+        requires=CONVERTING,
         extra="executorch",
         counterpart="fp32_baseline",
     )

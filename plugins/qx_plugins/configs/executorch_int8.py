@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from qx import Artifact, Config, Context, hookimpl
 from qx_plugins.recipes import treatable
 from qx_plugins.recipes.calibration import keep, observe, taken
+from qx_plugins.runtimes.executorch import CONVERTING
 
 if TYPE_CHECKING:
     import torch
@@ -23,7 +24,7 @@ def describe() -> Config:
     return Config(
         name="executorch_int8",
         summary="Static int8, calibrated, one scale for each output channel; ExecuTorch with XNNPACK.",
-        requires=("executorch>=1.0", "torchao>=0.14"),
+        requires=(*CONVERTING, "torchao>=0.14"),
         extra="executorch",
         calibration=True,
         runtime_baseline="executorch_fp32",

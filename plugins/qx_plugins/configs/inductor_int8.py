@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from qx import Artifact, Config, Context, hookimpl
-from qx_plugins.recipes import pt2e, treatable
+from qx_plugins.recipes import treatable
 from qx_plugins.recipes.calibration import observe
+from qx_plugins.runtimes.aot_inductor import pt2e
 from qx_plugins.runtimes.aot_inductor.compiling import COMPILERS
 
 if TYPE_CHECKING:

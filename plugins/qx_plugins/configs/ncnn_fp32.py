@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qx import Artifact, Config, Context, hookimpl
-from qx_plugins.recipes import treatable
+from qx_plugins.runtimes.ncnn import CONVERTING, treatable
 
 if TYPE_CHECKING:
     import torch
@@ -17,7 +17,7 @@ def describe() -> Config:
     return Config(
         name="ncnn_fp32",
         summary="The trained model in single precision, in ncnn: what the runtime itself gains.",
-        requires=("ncnn>=1.0.20250503", "pnnx>=20250530"),
+        requires=CONVERTING,
         extra="ncnn",
         counterpart="fp32_baseline",
     )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from qx import Artifact, Config, Context, hookimpl
 from qx_plugins.recipes import treatable
+from qx_plugins.runtimes.onnxruntime import CONVERTING
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +20,7 @@ def describe() -> Config:
     return Config(
         name="onnxruntime_dynamic_int8",
         summary="Linear layers with int8 weights, activations quantized at run time, in ONNX Runtime.",
-        requires=("onnxruntime>=1.20", "onnx>=1.17", "onnxscript>=0.3"),
+        requires=CONVERTING,
         extra="onnxruntime",
         runtime_baseline="onnxruntime_fp32",
         counterpart="dynamic_int8",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from qx import Artifact, Config, Context, hookimpl
 from qx_plugins.recipes import treatable
+from qx_plugins.runtimes.onnxruntime import CONVERTING
 
 if TYPE_CHECKING:
     import torch
@@ -17,7 +18,7 @@ def describe() -> Config:
     return Config(
         name="onnxruntime_fp32",
         summary="The trained model in single precision, in ONNX Runtime: what the runtime itself gains.",
-        requires=("onnxruntime>=1.20", "onnx>=1.17", "onnxscript>=0.3"),
+        requires=CONVERTING,
         extra="onnxruntime",
         counterpart="fp32_baseline",
     )

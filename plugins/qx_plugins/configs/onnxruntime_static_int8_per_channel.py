@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from qx import Artifact, Config, Context, hookimpl
 from qx_plugins.recipes import treatable
 from qx_plugins.recipes.calibration import keep
+from qx_plugins.runtimes.onnxruntime import CONVERTING
 
 if TYPE_CHECKING:
     import torch
@@ -21,7 +22,7 @@ def describe() -> Config:
     return Config(
         name="onnxruntime_static_int8_per_channel",
         summary="Static int8, calibrated, in ONNX Runtime; one scale for each output channel of the weights.",
-        requires=("onnxruntime>=1.20", "onnx>=1.17", "onnxscript>=0.3"),
+        requires=CONVERTING,
         extra="onnxruntime",
         calibration=True,
         runtime_baseline="onnxruntime_fp32",

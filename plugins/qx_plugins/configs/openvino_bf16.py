@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from qx import Artifact, Config, Context, cpu_flags, hookimpl
 from qx_plugins.recipes import treatable
+from qx_plugins.runtimes.openvino import CONVERTING
 
 if TYPE_CHECKING:
     import torch
@@ -17,7 +18,7 @@ def describe() -> Config:
     return Config(
         name="openvino_bf16",
         summary="Weights and arithmetic in bfloat16, in OpenVINO; no calibration.",
-        requires=("openvino>=2024.6",),
+        requires=CONVERTING,
         extra="openvino",
         instruction_sets=("bf16",) if "asimd" in cpu_flags() else ("avx512_bf16",),
         runtime_baseline="openvino_fp32",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from qx import Artifact, Config, Context, hookimpl
 from qx_plugins.recipes import treatable
+from qx_plugins.runtimes.openvino import CONVERTING
 
 if TYPE_CHECKING:
     import torch
@@ -17,7 +18,7 @@ def describe() -> Config:
     return Config(
         name="openvino_fp32",
         summary="The trained model in single precision, in OpenVINO: what the runtime itself gains.",
-        requires=("openvino>=2024.6",),
+        requires=CONVERTING,
         extra="openvino",
         counterpart="fp32_baseline",
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from qx import Artifact, Config, Context, hookimpl
 from qx_plugins.recipes import treatable
 from qx_plugins.recipes.calibration import keep, taken
+from qx_plugins.runtimes.openvino import CONVERTING
 
 if TYPE_CHECKING:
     import torch
@@ -21,7 +22,7 @@ def describe() -> Config:
     return Config(
         name="openvino_int8",
         summary="Static int8 by NNCF, calibrated, biases corrected, in OpenVINO.",
-        requires=("openvino>=2024.6", "nncf>=2.14"),
+        requires=(*CONVERTING, "nncf>=2.14"),
         extra="openvino",
         calibration=True,
         runtime_baseline="openvino_fp32",

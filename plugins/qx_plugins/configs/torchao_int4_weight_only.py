@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from qx import Artifact, Config, Context, Option, Unsupported, hookimpl
 from qx_plugins.recipes import treatable
-from qx_plugins.recipes.pt2e import TORCHAO
 from qx_plugins.runtimes.aot_inductor.compiling import COMPILERS, compiled, exported
+from qx_plugins.runtimes.aot_inductor.pt2e import TORCHAO
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from qx_plugins.recipes.linears import Kernel
+    from qx_plugins.runtimes.aot_inductor.linears import Kernel
 
 #: The kernel computes so many outputs at once.
 OUTPUTS = 16
@@ -43,7 +43,7 @@ def describe() -> Config:
 
 @hookimpl
 def can_treat(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> None:
-    from qx_plugins.recipes.linears import check
+    from qx_plugins.runtimes.aot_inductor.linears import check
 
     check(model, _kernel(GROUP_SIZES[0]))
     treatable.by_export(model, example_inputs)
@@ -53,7 +53,7 @@ def can_treat(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> Non
 def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
     from qx_plugins.recipes.bfloat16 import Bfloat16
     from qx_plugins.recipes.fidelity import reference
-    from qx_plugins.recipes.linears import quantized
+    from qx_plugins.runtimes.aot_inductor.linears import quantized
 
     expected = reference(model, example_inputs)
     try:
@@ -66,7 +66,7 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
 
 
 def _kernel(size: int) -> Kernel:
-    from qx_plugins.recipes.linears import Kernel
+    from qx_plugins.runtimes.aot_inductor.linears import Kernel
 
     return Kernel(
         lambda one: one.in_features % size == 0 and one.out_features % OUTPUTS == 0,

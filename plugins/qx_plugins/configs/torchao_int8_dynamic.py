@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from qx import Artifact, Config, Context, hookimpl
 from qx_plugins.recipes import treatable
-from qx_plugins.recipes.pt2e import TORCHAO
 from qx_plugins.runtimes.aot_inductor.compiling import COMPILERS, compiled, exported
+from qx_plugins.runtimes.aot_inductor.pt2e import TORCHAO
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +34,7 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
     from torchao.quantization import Int8DynamicActivationInt8WeightConfig
 
     from qx_plugins.recipes.fidelity import reference
-    from qx_plugins.recipes.linears import quantized
+    from qx_plugins.runtimes.aot_inductor.linears import quantized
 
     expected = reference(model, example_inputs)
     model = quantized(model, Int8DynamicActivationInt8WeightConfig())

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from qx import Artifact, Config, Context, hookimpl
 from qx_plugins.recipes import treatable
-from qx_plugins.recipes.pt2e import TORCHAO
 from qx_plugins.runtimes.aot_inductor.compiling import COMPILERS, compiled, exported
+from qx_plugins.runtimes.aot_inductor.pt2e import TORCHAO
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +35,7 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
 
     from qx_plugins.recipes.bfloat16 import Bfloat16
     from qx_plugins.recipes.fidelity import reference
-    from qx_plugins.recipes.linears import quantized
+    from qx_plugins.runtimes.aot_inductor.linears import quantized
 
     expected = reference(model, example_inputs)
     # torch's kernel for int8 weights takes bfloat16: in fp32 they would be unpacked to fp32 at each call.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qx import Artifact, Context, Loader, Weights, hookimpl
+from qx_plugins.runtimes.executorch import SERVING
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +23,7 @@ def describe() -> Loader:
         summary="ExecuTorch's own runtime with XNNPACK, through its Python binding, which needs torch.",
         # The binding is linked against torch, whose libraries must be there before it.
         imports=("torch", _binding()),
-        requires=("executorch>=1.0",),
+        requires=SERVING,
         extra="executorch",
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qx import Artifact, Context, Loader, Weights, hookimpl
+from qx_plugins.runtimes.ncnn import SERVING
 
 if TYPE_CHECKING:
     from qx import Arrays
@@ -16,7 +17,7 @@ def describe() -> Loader:
         name="ncnn",
         summary="ncnn on the CPU, without torch; the items of a batch one after another.",
         imports=("numpy", "ncnn"),
-        requires=("ncnn>=1.0.20250503",),
+        requires=SERVING,
         extra="ncnn",
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qx import Artifact, Context, Loader, Weights, hookimpl
+from qx_plugins.runtimes.onnxruntime import SERVING
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +19,7 @@ def describe() -> Loader:
         name="onnxruntime",
         summary="ONNX Runtime on the CPU, without torch; one file serves all batch sizes.",
         imports=("numpy", "onnxruntime"),
-        requires=("onnxruntime>=1.20",),
+        requires=SERVING,
         extra="onnxruntime",
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qx import Artifact, Context, Loader, Weights, hookimpl
+from qx_plugins.runtimes.openvino import SERVING
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,7 +19,7 @@ def describe() -> Loader:
         name="openvino",
         summary="OpenVINO on the CPU, without torch; one model serves all batch sizes.",
         imports=("numpy", "openvino"),
-        requires=("openvino>=2024.6",),
+        requires=SERVING,
         extra="openvino",
     )
 

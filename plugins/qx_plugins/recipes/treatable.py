@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -27,22 +25,7 @@ def by_export(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> Non
         check_python(model)
         exported(model, example_inputs)
 
-    _once("export", model, export)
-
-
-@hookimpl(specname="can_treat")
-def by_pnnx(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> None:
-    """The hook of configs that have pnnx convert the model for ncnn. It is converted once, whoever asks."""
-    by_export(model, example_inputs)
-
-    def convert() -> None:
-        from qx_plugins.runtimes.ncnn.converting import converted, tried
-
-        inputs, _ = tried(model, example_inputs)
-        with TemporaryDirectory(prefix="qx-") as folder:
-            converted(model, inputs, Path(folder))
-
-    _once("pnnx", model, convert)
+    attempt_once("export", model, export)
 
 
 @hookimpl(specname="can_treat")
@@ -58,7 +41,7 @@ def by_linears_and_export(model: nn.Module, example_inputs: tuple[torch.Tensor, 
     by_export(model, example_inputs)
 
 
-def _once(what: str, model: nn.Module, attempt: Callable[[], None]) -> None:
+def attempt_once(what: str, model: nn.Module, attempt: Callable[[], None]) -> None:
     """Raise ``Unsupported`` where an attempt at this model does, or did when it was made before."""
     known = _known(what)
     if model not in known:

@@ -1,0 +1,101 @@
+"""The folders of ``qx/`` import only from those before them, and a runtime lies in one place."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).parents[1]
+PLUGINS = TOP / "plugins" / "qx_plugins"
+#: Every module and folder of ``qx/``, the ground first: each imports from those before it alone.
+ORDER = (
+    *("errors", "environment", "leftovers", "foreign", "files"),
+    *("contract", "storage", "processes", "host", "statistics", "results", "analysis", "worker", "runner"),
+    *("report", "comparison", "gate", "doctor", "scaffold", "testing", "cli"),
+)
+RUNTIMES = sorted(path.name for path in (PLUGINS / "runtimes").iterdir() if (path / "__init__.py").exists())
+
+
+def modules(folder: Path) -> dict[str, Path]:
+    """The modules of a package by their full names."""
+    names = {path: path.relative_to(folder.parent).with_suffix("").parts for path in folder.rglob("*.py")}
+    return {".".join(parts[:-1] if parts[-1] == "__init__" else parts): path for path, parts in names.items()}
+
+
+def imports(path: Path, names: dict[str, Path]) -> Iterator[str]:
+    """The modules among ``names`` that a file imports, wherever in it and whatever for."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name in names)
+        elif isinstance(node, ast.ImportFrom) and node.module in names:
+            members = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from (member if member in names else node.module for member in members)
+
+
+QX = modules(TOP / "qx")
+IMPORTS = {name: set(imports(path, QX)) - {name} for name, path in QX.items()}
+
+
+def test_every_folder_has_its_place_in_the_order() -> None:
+    """A new folder is put into the order before anything else is done with it."""
+    rooms = {name.split(".")[1] for name in QX if "." in name} - {"__main__"}
+    assert rooms == set(ORDER)
+
+
+@pytest.mark.parametrize("room", ORDER)
+def test_imports_point_one_way(room: str) -> None:
+    """Nothing imports from a folder that comes after its own, not even in a function or for a type."""
+    before = ORDER[: ORDER.index(room) + 1]
+    for name, imported in IMPORTS.items():
+        if name.split(".")[1:2] == [room]:
+            assert {other.split(".")[1] for other in imported if "." in other} <= set(before), name
+            assert "qx" not in imported, f"{name} imports the public face, and so everything"
+
+
+def test_there_is_no_circle_of_imports() -> None:
+    """Modules can be read one after another, each after those that it imports."""
+    left = {name: set(imported) for name, imported in IMPORTS.items()}
+    while ready := [name for name, imported in left.items() if not imported & left.keys()]:
+        for name in ready:
+            del left[name]
+    assert not left
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_runtime_is_named_by_its_own_modules_alone(runtime: str) -> None:
+    """Its folder, its configs and its loader import it; whatever else is shared does not know it."""
+    package = f"qx_plugins.runtimes.{runtime}"
+    names = modules(PLUGINS)
+    for name, path in names.items():
+        own = name.startswith((package, "qx_plugins.configs.")) or name == f"qx_plugins.loaders.{runtime}"
+        if not own:
+            assert not [other for other in imports(path, names) if other.startswith(package)], name
+
+
+def test_a_runtime_is_deleted_with_its_folder_its_configs_and_its_loader(tmp_path: Path) -> None:
+    """Then every other module can still be imported, and every other plugin is what it was."""
+    copy = tmp_path / "qx_plugins"
+    shutil.copytree(PLUGINS, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.rmtree(copy / "runtimes" / "ncnn")
+    removed = [*(copy / "configs").glob("ncnn_*.py"), copy / "loaders" / "ncnn.py"]
+    for path in removed:
+        path.unlink()
+    rest = [name for name in modules(copy) if not re.search(r"\.networks\.|\.datasets\.", name)]
+    program = "import importlib, sys\nfor name in sys.argv[1:]: importlib.import_module(name)"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program, *rest],
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{TOP}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert len(removed) == 3
