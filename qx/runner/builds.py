@@ -14,10 +14,10 @@ from shutil import which
 from attrs import asdict, evolve, frozen
 
 from qx.contract.records import Loader
-from qx.contract.references import top_level_paths
 from qx.environment import cpu_flags, distribution_version, usable_cpus
 from qx.files import write_whole
-from qx.host.host import Entry, Host, Reference
+from qx.host.host import Entry, Host
+from qx.host.sources import fingerprint, own_fingerprint
 from qx.processes.jobs import BuildJob, StoredArtifact
 from qx.processes.workers import Failure, Processes
 from qx.runner.preparation import Prepared
@@ -84,7 +84,7 @@ def build(
     """
     entry = host.get("config", cell.config)
     job = build_job(host, request, prepared, cell, entry)
-    key = _key(job, prepared, entry)
+    key = _key(host, job, prepared, entry)
     place = open_cache(request.trust_cache) / BUILDS / key
 
     replace = request.rebuild
@@ -130,10 +130,11 @@ def build_job(host: Host, request: Request, prepared: Prepared, cell: Cell, entr
     )
 
 
-def _key(job: BuildJob, prepared: Prepared, entry: Entry) -> str:
+def _key(host: Host, job: BuildJob, prepared: Prepared, entry: Entry) -> str:
     """A name for everything that decides what the build gives."""
     record = config(entry)
-    sources = [job.config, job.workload, *job.loaders, *job.wrappers]
+    rebuilding = [loader.reference for loader in host.ready("loader") if _rebuilds(loader)]
+    sources = [job.config, job.workload, *filter(None, rebuilding), *job.wrappers]
     deciding = {
         "job": {
             name: value
@@ -145,8 +146,12 @@ def _key(job: BuildJob, prepared: Prepared, entry: Entry) -> str:
         # The splits are named by their content.
         "calibration": Path(job.calibration).name if job.calibration is not None else None,
         "training": Path(job.training).name if job.training is not None else None,
-        "sources": [source_fingerprint(reference) for reference in sources],
-        "qx": ["qx", distribution_version("quant-explorer"), source_fingerprint(_WORKER)],
+        "sources": fingerprint(sources),
+        "qx": [
+            "qx",
+            distribution_version("quant-explorer"),
+            own_fingerprint("qx", "qx.worker.__main__", "qx.worker.build"),
+        ],
         "config": [entry.distribution, entry.version],
         "model_versions": prepared.model_versions,
         "runtime": prepared.runtime,
@@ -157,6 +162,10 @@ def _key(job: BuildJob, prepared: Prepared, entry: Entry) -> str:
     return hashlib.sha256(json.dumps(deciding, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
+def _rebuilds(entry: Entry) -> bool:
+    return isinstance(entry.record, Loader) and entry.record.rebuilds
+
+
 def _program(name: str) -> str | None:
     """What tells a program from an earlier version of it, without running it."""
     found = which(os.path.expandvars(name))
@@ -165,26 +174,6 @@ def _program(name: str) -> str | None:
     path = Path(found).resolve()
     status = path.stat()
     return f"{path} {status.st_size} {status.st_mtime_ns}"
-
-
-_WORKER = Reference(name="worker", module="qx.worker.build")
-
-
-def source_fingerprint(reference: Reference) -> str:
-    """SHA-256 of the source of a plugin: every file of its package, or its file and those beside it."""
-    digest = hashlib.sha256()
-    for path in _sources(reference):
-        digest.update(path.name.encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-def _sources(reference: Reference) -> list[Path]:
-    if reference.path is not None:
-        # What the file imports from beside it decides what it does, too.
-        return sorted(Path(reference.path).parent.glob("*.py"))
-    places = top_level_paths([reference])
-    return sorted(path for place in places for path in (place.rglob("*.py") if place.is_dir() else [place]))
 
 
 def _read(host: Host, job: BuildJob, key: str, place: Path, digests: Mapping[str, FileDigest]) -> Build:

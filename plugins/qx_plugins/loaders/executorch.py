@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,13 +50,24 @@ def _binding() -> str:
     return f"executorch.extension.pybindings.{'_C' if found else 'portable_lib'}"
 
 
+def _runtime() -> Any:
+    """Import the binding."""
+    if _binding().endswith("_C"):
+        from executorch.extension.pybindings import _C
+
+        return _C
+    from executorch.extension.pybindings import portable_lib
+
+    return portable_lib
+
+
 class ExecuTorchSubject:
     """A loaded program, with as many threads as are due and not one for each processor."""
 
     def __init__(self, path: Path, threads: int, most: int) -> None:
         import torch
 
-        runtime = import_module(_binding())
+        runtime = _runtime()
         torch.set_num_threads(threads)
         # The pool of XNNPACK heeds no environment variable. It must not be changed while a program runs.
         runtime._unsafe_reset_threadpool(threads)

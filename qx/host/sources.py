@@ -1,0 +1,129 @@
+"""Which source files decide what a plugin does: its module, and what that imports. None is imported."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from pathlib import Path
+
+from qx.contract.references import Reference, top_level_paths
+
+#: Functions that import by a name, or run code, which the source may not show.
+DYNAMIC = frozenset({"import_module", "__import__", "exec", "eval", "entry_points", "iter_modules"})
+
+
+def fingerprint(references: Iterable[Reference]) -> str:
+    """Return the SHA-256 of all source files that decide what these plugins do."""
+    return _fingerprint(path for reference in references for path in source_files(reference))
+
+
+def own_fingerprint(*modules: str) -> str:
+    """Return the SHA-256 of modules of qx and of all that they import, but for what qx imports by name."""
+    package = _Package("qx", Path(__file__).parents[1])
+    return _fingerprint(path for module in modules for path in package.closure(module, whole=False))
+
+
+def _fingerprint(paths: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(set(paths)):
+        content = path.read_bytes()
+        digest.update(f"{path.name} {len(content)}\n".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def source_files(reference: Reference) -> list[Path]:
+    """Return the source files that decide what a plugin does.
+
+    They are the file of its module, those of its package that it imports, directly or through others and
+    wherever in a file, and the ``__init__.py`` above each. Where one of them imports by a name that is made
+    as it runs, all files of the package count. Of a plugin that is a file of the user's, all files beside it
+    do. Other distributions are not looked into: they have versions.
+    """
+    if reference.path is not None:
+        return sorted(Path(reference.path).parent.glob("*.py"))
+    top, *_ = reference.module.split(".")
+    files: dict[Path, None] = {}
+    for place in top_level_paths([reference]):
+        if not place.is_dir():
+            return [place]
+        package = _Package(top, place)
+        files |= dict.fromkeys(package.closure(reference.module))
+    return sorted(files)
+
+
+class _Package:
+    """The modules of an import package in a folder."""
+
+    def __init__(self, top: str, folder: Path) -> None:
+        self._top = top
+        self._folder = folder
+
+    def closure(self, module: str, *, whole: bool = True) -> set[Path]:
+        """Return the files that importing a module can run.
+
+        With ``whole`` these are all of the package where one imports by a name that is made as it runs.
+        """
+        reached: dict[str, Path] = {}
+        ahead = [module]
+        while ahead:
+            name = ahead.pop()
+            if name in reached or (path := self._file(name)) is None:
+                continue
+            reached[name] = path
+            names, is_dynamic = _imports(path, name, path.stat().st_mtime_ns, path.stat().st_size)
+            if is_dynamic and whole:
+                return set(self._folder.rglob("*.py"))
+            # Importing a module runs the ``__init__.py`` of every package above it.
+            ahead += [name.rpartition(".")[0], *names]
+        return set(reached.values())
+
+    def _file(self, name: str) -> Path | None:
+        first, *rest = name.split(".")
+        if first != self._top:
+            return None
+        path = self._folder.joinpath(*rest)
+        for candidate in (path / "__init__.py", path.with_name(f"{path.name}.py")):
+            if candidate.is_file():
+                return candidate
+        return None
+
+
+@lru_cache(maxsize=4096)
+def _imports(path: Path, name: str, changed: int, size: int) -> tuple[tuple[str, ...], bool]:
+    """Return the names that a file may import, and whether it may import others that it does not name.
+
+    ``changed`` and ``size`` tell the file from its earlier self.
+    """
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError):
+        return (), True
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and _called(node) in DYNAMIC]
+    literal = [node.args[0].value for node in calls if node.args and isinstance(node.args[0], ast.Constant)]
+    names = [*_imported(tree, package), *map(str, literal)]
+    return tuple(dict.fromkeys(names)), len(literal) < len(calls)
+
+
+def _called(call: ast.Call) -> str | None:
+    """Return the name of the called function; None for a method that only has the name of a builtin."""
+    if isinstance(call.func, ast.Name):
+        return call.func.id
+    if isinstance(call.func, ast.Attribute) and call.func.attr not in ("eval", "exec"):
+        return call.func.attr
+    return None
+
+
+def _imported(tree: ast.AST, package: str) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            yield module
+            # What is taken from a package may be a module of it.
+            yield from (f"{module}.{alias.name}" for alias in node.names)
