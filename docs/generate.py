@@ -1,7 +1,8 @@
-"""Write ``docs/hooks.md`` from the docstrings of the contract: ``python docs/generate_hooks.py``."""
+"""Write the pages that follow from docstrings, ``hooks.md`` and ``modules.md``: ``python docs/generate.py``."""
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 import textwrap
@@ -9,7 +10,8 @@ from pathlib import Path
 
 from qx.contract import hookspecs
 
-PAGE = Path(__file__).with_name("hooks.md")
+DOCS = Path(__file__).parent
+TOP = DOCS.parent
 WIDTH = 120
 #: The built-in plugin to read first for each hook.
 MODELS = {
@@ -33,7 +35,7 @@ HEAD = """\
 # The hooks
 
 Every hook of the contract: its signature, who calls it and when, what None means, what an error does, an example, and
-the built-in plugin to read first. This page is written by `python docs/generate_hooks.py` from
+the built-in plugin to read first. This page is written by `python docs/generate.py` from
 [`qx/contract/hookspecs.py`](../qx/contract/hookspecs.py), and a test compares the two. How to write a plugin step by
 step: [plugins.md](plugins.md); the records: [api.md](api.md).
 
@@ -46,8 +48,8 @@ distribution and hook. What such a process may do: [plugins.md](plugins.md#the-p
 """
 
 
-def page() -> str:
-    """Return the text of the page."""
+def hooks() -> str:
+    """Return the text of ``hooks.md``."""
     source = inspect.getsource(hookspecs)
     parts = [HEAD]
     for heading, body in re.findall(r"^# ([A-Z][^\n]*?) -+$(.*?)(?=^# [A-Z]|\Z)", source, re.M | re.S):
@@ -107,5 +109,31 @@ def model(name: str) -> str:
     return f"Read first: [`{MODELS[name]}`](../plugins/qx_plugins/{MODELS[name]})"
 
 
+def modules() -> str:
+    """Return the text of ``modules.md``: every module with the first sentence or two of its docstring."""
+    parts = [
+        "# The modules\n\nEvery module in a line, from its docstring; written by `python docs/generate.py`. How "
+        "they hang together: [architecture](architecture.md).\n"
+    ]
+    for package in (TOP / "qx", TOP / "plugins" / "qx_plugins"):
+        folders: dict[str, list[str]] = {}
+        for path in sorted(package.rglob("*.py")):
+            text = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n\n")[0]
+            text = " ".join(text.split()).replace("``", "`")
+            folder = path.parent.relative_to(package.parent).as_posix()
+            is_package = path.name == "__init__.py"
+            link = f"[`{path.name}`](../{path.relative_to(TOP).as_posix()})"
+            folders.setdefault(folder, []).insert(
+                0 if is_package else len(folders.get(folder, ())),
+                f"{text}\n" if is_package else f"- {link}: {text}",
+            )
+        for folder, lines in folders.items():
+            parts += [f"## {folder}", "", *lines, ""]
+    return "\n".join(parts)
+
+
+PAGES = {"hooks.md": hooks, "modules.md": modules}
+
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
+    for name, make in PAGES.items():
+        (DOCS / name).write_text(make(), encoding="utf-8")
