@@ -19,7 +19,7 @@ from qx.results.records import CellResult, ConfigResult, Results
 from qx.runner.evaluation import evaluation_batch_size
 from qx.runner.measure.plan import ENDED_BY, Measured
 from qx.runner.request import Chosen, Request, config, metric
-from qx.runner.state import Part, State, cell_id
+from qx.runner.workload_run import WorkloadRun, cell_id
 
 #: The lowest outcome of several is the worst.
 WORST: tuple[Outcome, ...] = (
@@ -36,7 +36,7 @@ WORST: tuple[Outcome, ...] = (
 def assemble(
     request: Request,
     chosen: Chosen,
-    parts: Sequence[Part],
+    workload_runs: Sequence[WorkloadRun],
     recording: Recording,
     started: datetime,
     seconds: dict[str, float],
@@ -45,10 +45,16 @@ def assemble(
     """The results of a run that began at ``started``; ``seconds`` is what each phase took."""
     identity = f"{started:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
     cells = {
-        cell: _cell_result(cell, part.state, part.measured) for part in parts for cell in part.state.cells
+        cell: _cell_result(cell, workload_run)
+        for workload_run in workload_runs
+        for cell in workload_run.cells
     }
-    first = next(part.ready for part in parts if part.prepared is not None)
-    measuring = {part.name: _measuring(request, part.measured) for part in parts if part.prepared}
+    first = next(workload_run.ready for workload_run in workload_runs if workload_run.prepared is not None)
+    measuring = {
+        workload_run.name: _measuring(request, workload_run.measured)
+        for workload_run in workload_runs
+        if workload_run.prepared
+    }
     return analysis.analyse(
         run={
             "id": identity,
@@ -64,10 +70,13 @@ def assemble(
             "engine": first.engine,
             "samples": f"samples-{identity}.npz",
             "workloads": {
-                part.name: _workload_told(part, chosen, measuring.get(part.name)) for part in parts
+                workload_run.name: _workload_told(workload_run, chosen, measuring.get(workload_run.name))
+                for workload_run in workload_runs
             },
             "measuring": joined_measuring(list(measuring.values()), request.budget),
-            "due_failures": [told for part in parts for told in _due(part, cells, chosen)],
+            "due_failures": [
+                told for workload_run in workload_runs for told in _due(workload_run, cells, chosen)
+            ],
         },
         environment=environment | {"runtime": first.runtime},
         metrics={
@@ -78,32 +87,34 @@ def assemble(
         recording=recording,
         failures={
             key: (failure.outcome, failure.cause)
-            for part in parts
-            for key, failure in part.state.metric_failures.items()
+            for workload_run in workload_runs
+            for key, failure in workload_run.metric_failures.items()
         },
     )
 
 
-def _due(part: Part, cells: Mapping[str, CellResult], chosen: Chosen) -> list[str]:
+def _due(workload_run: WorkloadRun, cells: Mapping[str, CellResult], chosen: Chosen) -> list[str]:
     """What was to have figures, and has none."""
-    ended = {cell: cells[cell] for cell in part.state.cells}
+    ended = {cell: cells[cell] for cell in workload_run.cells}
     return [
-        f"{part.named(cell)}: {result.outcome}"
+        f"{workload_run.label(cell)}: {result.outcome}"
         for cell, result in ended.items()
         if result.outcome != "ok" and (result.outcome != "unavailable" or result.config in chosen.named)
     ] + [
-        f"{part.named(cell)}: metric {name}"
-        for (cell, name), failure in part.state.metric_failures.items()
+        f"{workload_run.label(cell)}: metric {name}"
+        for (cell, name), failure in workload_run.metric_failures.items()
         if cell in ended and failure.outcome != "unsupported"
     ]
 
 
-def _workload_told(part: Part, chosen: Chosen, measuring: Mapping[str, Any] | None) -> dict[str, Any]:
-    told: dict[str, Any] = {"baseline": cell_id(part.name, chosen.baseline_row)}
-    prepared = part.prepared
+def _workload_told(
+    workload_run: WorkloadRun, chosen: Chosen, measuring: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    told: dict[str, Any] = {"baseline": cell_id(workload_run.name, chosen.baseline_row)}
+    prepared = workload_run.prepared
     if prepared is None:
-        return told | {"options": dict(chosen.workload_options[part.name])}
-    if part.several:
+        return told | {"options": dict(chosen.workload_options[workload_run.name])}
+    if workload_run.is_one_of_several:
         told["measuring"] = measuring
     return told | {
         "source": prepared.source,
@@ -164,8 +175,9 @@ def joined_measuring(measuring: Sequence[Mapping[str, Any]], given: float | None
     return joined
 
 
-def _cell_result(cell: str, state: State, measured: Measured) -> CellResult:
-    described, build, failure = state.cells[cell], state.builds.get(cell), state.failures.get(cell)
+def _cell_result(cell: str, workload_run: WorkloadRun) -> CellResult:
+    described, measured = workload_run.cells[cell], workload_run.measured
+    build, failure = workload_run.builds.get(cell), workload_run.failures.get(cell)
     return CellResult(
         workload=described.workload,
         config=described.config,

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from shutil import which
@@ -14,7 +14,7 @@ from shutil import which
 from attrs import asdict, evolve, frozen
 
 from qx.contract.records import Loader
-from qx.environment import cpu_flags, distribution_version, usable_cpus
+from qx.environment import cpu_flags, distribution_version
 from qx.files import write_whole
 from qx.host.host import Entry, Host
 from qx.host.sources import fingerprint, own_fingerprint
@@ -47,32 +47,6 @@ class Build:
     def artifact(self) -> Path:
         """The folder of the artifact."""
         return Path(self.stored.folder)
-
-
-def build_all(
-    host: Host,
-    request: Request,
-    prepared: Prepared,
-    cells: Sequence[Cell],
-    processes: Processes,
-    reporter: Reporter,
-) -> dict[str, Build | Failure]:
-    """Build the artifact of every cell, as many side by side as there are processors."""
-    reporter.phase("build", f"{len(cells)} cells")
-    ended: dict[str, Build | Failure] = {}
-
-    def one(cell: Cell) -> Build | Failure:
-        try:
-            return build(host, request, prepared, cell, processes, reporter)
-        except Failure as failure:
-            return failure
-
-    with processes.side_by_side(min(len(cells), usable_cpus())) as pool:
-        futures = {cell.id: pool.submit(one, cell) for cell in cells}
-        for cell in cells:
-            ended[cell.id] = futures[cell.id].result()
-            reporter.step(len(ended) / len(cells), cell.row)
-    return ended
 
 
 def build(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -11,24 +11,34 @@ from typing import Any
 import numpy as np
 
 from qx.contract.records import Metric
-from qx.host.host import Entry
 from qx.processes.jobs import DeriveJob
 from qx.processes.workers import Failure, MetricFailure
 from qx.results.recording import Recording, Series
 from qx.runner.blame import Hangs, run_past_metrics
 from qx.runner.evaluation import unpromised
 from qx.runner.request import metric, references
-from qx.runner.state import Part, Run
+from qx.runner.workload_run import Run, WorkloadRun, cell_id
 
 
-def derive_all(
-    run: Run, part: Part, entries: Sequence[Entry], cells: Sequence[str], baseline: str
-) -> dict[tuple[str, str], MetricFailure]:
-    """Measure derived metrics, ``entries``, of these cells into the recording; gives those that failed.
+def derive_metrics(run: Run, workload_run: WorkloadRun) -> None:
+    """Measure the derived metrics of every cell of a workload that has not failed, into the recording.
 
     From metrics that have failed in a cell nothing is derived, though they left samples.
     """
-    recording, failed = run.recording, part.state.metric_failures
+    failures = _derive(run, workload_run)
+    # The control has launches and no evaluation: what is derived from outputs is not asked of it.
+    asked = {
+        place: failure for place, failure in failures.items() if not workload_run.cells[place[0]].control
+    }
+    workload_run.mark_metrics_failed(asked, run.reporter)
+
+
+def _derive(run: Run, workload_run: WorkloadRun) -> dict[tuple[str, str], MetricFailure]:
+    """Return the metrics that failed, by cell and name."""
+    baseline = cell_id(workload_run.name, run.chosen.baseline_row)
+    entries = workload_run.metrics_of(run.chosen, "derived")
+    cells = list(workload_run.successful_builds())
+    recording, failed = run.recording, workload_run.metric_failures
     request = run.request
     exact = {entry.name for entry in run.chosen.metrics_of("artifact")}
     records = {entry.name: metric(entry) for entry in entries}
@@ -49,7 +59,7 @@ def derive_all(
                 wrappers=references(run.host.wrappers),
                 samples=str(path),
                 baseline=str(paths.get(baseline, nothing)),
-                inputs=str(part.ready.evaluation),
+                inputs=str(workload_run.ready.evaluation),
                 batch_sizes=request.batch_sizes,
                 metrics=references(entries),
                 metric_options=run.chosen.metric_options,

@@ -18,7 +18,7 @@ from qx.results.recording import Recording, Series
 from qx.runner.blame import Hangs, run_past_metrics
 from qx.runner.preparation import Prepared
 from qx.runner.request import Chosen, metric, references
-from qx.runner.state import Part, Run
+from qx.runner.workload_run import Run, WorkloadRun
 from qx.worker.memory import MIB
 
 #: Items that are evaluated in one call, unless they take more bytes than that: what a network makes of its
@@ -31,7 +31,7 @@ class Evaluated:
     """What came of a cell's evaluation, besides the recording."""
 
     failures: dict[str, MetricFailure]
-    #: Bytes that a launch of it is to be reckoned with.
+    #: Bytes of memory that a launch of it is expected to take.
     launch_bytes: float
 
 
@@ -40,29 +40,39 @@ def evaluation_batch_size(prepared: Prepared) -> int:
     return max(1, min(BATCH_SIZE, BATCH_BYTES // max(1, prepared.item_bytes), prepared.items))
 
 
-def evaluate_all(run: Run, part: Part) -> dict[str, Failure | Evaluated]:
-    """Evaluate every built cell, as many side by side as their threads leave processors.
+def evaluate_cells(run: Run, workload_run: WorkloadRun) -> None:
+    """Evaluate every built cell of a workload, as many side by side as their threads leave processors.
 
-    Gives for each cell how it failed, or which of its metrics did and what memory it takes. A metric that
-    ends the process of a cell is not measured of it again, and what was finished before is kept.
+    A metric that ends the process of a cell is not measured of it again; what was finished before is kept.
     """
-    request, state, cells = run.request, part.state, part.state.going()
-    run.reporter.phase("evaluate", f"{part.ready.items} items, {len(cells)} cells")
+    for cell, result in _evaluate(run, workload_run).items():
+        if isinstance(result, Failure):
+            workload_run.mark_failed(cell, result, run.reporter)
+            continue
+        workload_run.launch_bytes = max(workload_run.launch_bytes, result.launch_bytes)
+        failures = {(cell, name): failure for name, failure in result.failures.items()}
+        workload_run.mark_metrics_failed(failures, run.reporter)
+
+
+def _evaluate(run: Run, workload_run: WorkloadRun) -> dict[str, Failure | Evaluated]:
+    """Return for each cell how it failed, or which of its metrics did and what memory it takes."""
+    request, cells = run.request, workload_run.successful_builds()
+    run.reporter.phase("evaluate", f"{workload_run.ready.items} items, {len(cells)} cells")
     shares = dict.fromkeys(cells, 0.0)
     hangs = Hangs()
 
-    def one(cell: str) -> Failure | Evaluated:
+    def evaluate(cell: str) -> Failure | Evaluated:
         def progress(done: float, text: str) -> None:
             shares[cell] = done
-            run.reporter.step(sum(shares.values()) / len(shares), state.cells[cell].row)
+            run.reporter.step(sum(shares.values()) / len(shares), workload_run.cells[cell].row)
 
         with tempfile.TemporaryDirectory(dir=run.processes.folder) as folder:
-            job = _job(run, part, cell, Path(folder))
+            job = _job(run, workload_run, cell, Path(folder))
             try:
                 answer, measured, failures = run_past_metrics(
                     run.processes,
                     job,
-                    state.cells[cell].row,
+                    workload_run.cells[cell].row,
                     hangs,
                     timeout=request.timeout,
                     progress=progress,
@@ -70,25 +80,25 @@ def evaluate_all(run: Run, part: Part) -> dict[str, Failure | Evaluated]:
             except Failure as failure:
                 return failure
             run.recording.outputs[cell] = np.load(job.outputs)
-        failures |= _recorded(run.recording, cell, measured, run.chosen, part.ready.items)
+        failures |= _recorded(run.recording, cell, measured, run.chosen, workload_run.ready.items)
         return Evaluated(failures, _launch_bytes(answer["memory"], max(request.batch_sizes) / job.batch_size))
 
     with run.processes.side_by_side(usable_cpus() // request.threads) as pool:
-        futures = {cell: pool.submit(one, cell) for cell in cells}
+        futures = {cell: pool.submit(evaluate, cell) for cell in cells}
         return {cell: future.result() for cell, future in futures.items()}
 
 
-def _job(run: Run, part: Part, cell: str, folder: Path) -> EvaluateJob:
+def _job(run: Run, workload_run: WorkloadRun, cell: str, folder: Path) -> EvaluateJob:
     return EvaluateJob(
         seed=run.request.seed,
-        threads=part.state.cells[cell].threads,
-        engine=part.ready.engine,
+        threads=workload_run.cells[cell].threads,
+        engine=workload_run.ready.engine,
         wrappers=references(run.host.wrappers),
-        artifact=part.state.builds[cell].stored,
-        inputs=str(part.ready.evaluation),
-        batch_size=evaluation_batch_size(part.ready),
-        artifact_metrics=references(part.metrics_of(run.chosen, "artifact")),
-        prediction_metrics=references(part.metrics_of(run.chosen, "predictions")),
+        artifact=workload_run.builds[cell].stored,
+        inputs=str(workload_run.ready.evaluation),
+        batch_size=evaluation_batch_size(workload_run.ready),
+        artifact_metrics=references(workload_run.metrics_of(run.chosen, "artifact")),
+        prediction_metrics=references(workload_run.metrics_of(run.chosen, "predictions")),
         metric_options=run.chosen.metric_options,
         outputs=str(folder / "outputs.npy"),
         finished=str(folder),

@@ -1,8 +1,9 @@
-"""One run, from what was asked to the results."""
+"""One run, from what the user asks for to the results."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 
 from qx.environment import describe_environment
@@ -12,13 +13,14 @@ from qx.processes.workers import Failure, processes_of_a_run
 from qx.results.recording import Recording
 from qx.results.records import Results
 from qx.runner.assembly import assemble
-from qx.runner.builds import build_all
-from qx.runner.derivation import derive_all
-from qx.runner.evaluation import evaluate_all
-from qx.runner.measure.timing import measure_all
-from qx.runner.preparation import prepare
+from qx.runner.building import build_cells
+from qx.runner.derivation import derive_metrics
+from qx.runner.evaluation import evaluate_cells
+from qx.runner.measure.shares import BudgetShares
+from qx.runner.measure.timing import measure_cells
+from qx.runner.preparation import Prepared, prepare
 from qx.runner.request import Chosen, Reporter, Request, cell_of, choose, config
-from qx.runner.state import Part, Run, State, cell_id
+from qx.runner.workload_run import Run, WorkloadRun
 
 
 def run(host: Host, request: Request, reporter: Reporter) -> tuple[Results, Recording]:
@@ -27,52 +29,68 @@ def run(host: Host, request: Request, reporter: Reporter) -> tuple[Results, Reco
     chosen = choose(host, request)
     for name, users in chosen.brought.items():
         reporter.say(f"{name} takes part, as the runtime baseline of {', '.join(users)}")
-    began, started = time.monotonic(), datetime.now(timezone.utc)
-    # Before anything of ours adds to the load that it tells.
+    started = datetime.now(timezone.utc)
+    clock = PhaseClock()
+    # Before anything of ours adds to the load that is described.
     environment = describe_environment(
         requirement for entry in chosen.configs for requirement in config(entry).requires
     )
-    seconds: dict[str, float] = {}
     recording = Recording()
     with processes_of_a_run() as processes:
-        this = Run(host, request, chosen, processes, reporter, recording)
-
-        def timed(phase: str, since: float) -> float:
-            now = time.monotonic()
-            seconds[phase] = now - since
-            return now
-
-        parts = _prepare(this)
+        shares = BudgetShares.of(request.budget, len(chosen.workloads))
+        this = Run(host, request, chosen, processes, reporter, recording, shares)
+        workload_runs = _prepare(this)
+        clock.end_phase("prepare")
         if chosen.left_out:
             names = ", ".join(chosen.left_out)
             reporter.say(f"left out, because they train for minutes: {names} (--all takes every config)")
-        going = [part for part in parts if part.prepared is not None]
-        now = timed("prepare", began)
-        for part in going:
-            _build(this, part)
-        now = timed("build", now)
-        for part in going:
-            _evaluate(this, part)
-        now = timed("evaluate", now)
-        measure_all(this, going)
-        now = timed("measure", now)
-        if chosen.metrics_of("derived"):
-            for part in going:
-                _derive(this, part)
-            now = timed("derive", now)
+        prepared = [workload_run for workload_run in workload_runs if workload_run.prepared is not None]
+        if shares is not None:
+            shares.workloads = shares.to_come = len(prepared)
+        for phase, work in PHASES.items():
+            if phase == "derive" and not chosen.metrics_of("derived"):
+                continue
+            for workload_run in prepared:
+                work(this, workload_run)
+            clock.end_phase(phase)
     reporter.phase("analyse", "intervals, front, picks")
-    seconds["total"] = now - began
-    results = assemble(request, chosen, parts, recording, started, seconds, environment)
+    results = assemble(request, chosen, workload_runs, recording, started, clock.seconds, environment)
     return results, recording
 
 
-def _prepare(run: Run) -> list[Part]:
-    """Every workload, prepared and with its cells planned.
+#: What is done with each workload once it is prepared, in this order.
+PHASES: Mapping[str, Callable[[Run, WorkloadRun], None]] = {
+    "build": build_cells,
+    "evaluate": evaluate_cells,
+    "measure": measure_cells,
+    "derive": derive_metrics,
+}
+
+
+class PhaseClock:
+    """How long each phase took, and all of them together (``total``), in seconds."""
+
+    def __init__(self) -> None:
+        self._began = self._since = time.monotonic()
+        self.seconds: dict[str, float] = {}
+
+    def end_phase(self, phase: str) -> None:
+        """Note how long a phase took, which ends now; the next begins."""
+        now = time.monotonic()
+        # The total stays the last entry.
+        self.seconds.pop("total", None)
+        self.seconds[phase] = now - self._since
+        self.seconds["total"] = now - self._began
+        self._since = now
+
+
+def _prepare(run: Run) -> list[WorkloadRun]:
+    """Prepare every workload and plan its cells.
 
     Among several, one that cannot be prepared costs its own cells. Raises ``UsageError`` where none can.
     """
     chosen, request, reporter = run.chosen, run.request, run.reporter
-    parts: list[Part] = []
+    workload_runs: list[WorkloadRun] = []
     errors: list[UsageError] = []
     for entry in chosen.workloads:
         options = chosen.workload_options[entry.name]
@@ -84,28 +102,33 @@ def _prepare(run: Run) -> list[Part]:
                 raise errors[0] from error
             if len(chosen.workloads) > 1:
                 reporter.say(f"{entry.name}: {error}")
-            parts.append(Part(entry.name, None, _planned(chosen, request, entry.name, str(error))))
+            workload_runs.append(_plan(chosen, request, entry.name, error=str(error)))
         else:
-            name = prepared.workload.name
-            parts.append(Part(name, prepared, _planned(chosen, request, name)))
-            parts[-1].leave_out_metrics(chosen, reporter)
-            _set_aside(parts[-1], reporter)
-    for part in parts:
-        part.several = len(parts) > 1
-    return parts
+            workload_runs.append(_plan(chosen, request, prepared.workload.name, prepared))
+            workload_runs[-1].leave_out_metrics(chosen, reporter)
+            _leave_out_untreatable(workload_runs[-1], reporter)
+    for workload_run in workload_runs:
+        workload_run.is_one_of_several = len(workload_runs) > 1
+    return workload_runs
 
 
-def _set_aside(part: Part, reporter: Reporter) -> None:
-    """Give up the cells whose configs say that they cannot treat the model, before anything is built."""
-    for cell in part.state.cells.values():
-        failure = part.ready.untreatable.get(cell.config)
-        if failure is not None and cell.id not in part.state.failures:
-            part.state.failures[cell.id] = failure
-            reporter.say(f"{part.name}: {cell.row}: {failure}")
+def _leave_out_untreatable(workload_run: WorkloadRun, reporter: Reporter) -> None:
+    """Mark the cells failed whose configs say that they cannot treat the model, before anything is built."""
+    for cell in workload_run.cells.values():
+        failure = workload_run.ready.untreatable.get(cell.config)
+        if failure is not None and cell.id not in workload_run.failures:
+            workload_run.failures[cell.id] = failure
+            reporter.say(f"{workload_run.name}: {cell.row}: {failure}")
 
 
-def _planned(chosen: Chosen, request: Request, workload: str, error: str | None = None) -> State:
-    """The cells of a workload; with ``error`` it could not be prepared."""
+def _plan(
+    chosen: Chosen,
+    request: Request,
+    workload: str,
+    prepared: Prepared | None = None,
+    error: str | None = None,
+) -> WorkloadRun:
+    """Plan the cells of a workload; with ``error`` it could not be prepared."""
     cells, failures = {}, {}
     for variant in chosen.variants:
         cell = cell_of(workload, variant, request)
@@ -114,34 +137,4 @@ def _planned(chosen: Chosen, request: Request, workload: str, error: str | None 
             failures[cell.id] = Failure("unavailable", "plan", variant.entry.reason)
         elif error is not None:
             failures[cell.id] = Failure("failed", "prepare", error)
-    return State(cells=cells, builds={}, failures=failures, metric_failures={})
-
-
-def _build(run: Run, part: Part) -> None:
-    state = part.state
-    due = [cell for cell in state.cells.values() if cell.id not in state.failures]
-    builds = build_all(run.host, run.request, part.ready, due, run.processes, run.reporter)
-    for cell, ended in builds.items():
-        if isinstance(ended, Failure):
-            part.give_up(cell, ended, run.reporter)
-        else:
-            state.builds[cell] = ended
-
-
-def _evaluate(run: Run, part: Part) -> None:
-    for cell, ended in evaluate_all(run, part).items():
-        if isinstance(ended, Failure):
-            part.give_up(cell, ended, run.reporter)
-            continue
-        part.launch_bytes = max(part.launch_bytes, ended.launch_bytes)
-        failures = {(cell, name): failure for name, failure in ended.failures.items()}
-        part.give_up_metrics(failures, run.reporter)
-
-
-def _derive(run: Run, part: Part) -> None:
-    baseline = cell_id(part.name, run.chosen.baseline_row)
-    entries = part.metrics_of(run.chosen, "derived")
-    failures = derive_all(run, part, entries, list(part.state.going()), baseline)
-    # The control has launches and no evaluation: what is derived from outputs is not due from it.
-    due = {place: failure for place, failure in failures.items() if not part.state.cells[place[0]].control}
-    part.give_up_metrics(due, run.reporter)
+    return WorkloadRun(workload, prepared, cells, failures=failures)

@@ -92,8 +92,8 @@ class Measured:
     seconds: float = 0.0
     #: Seconds for all groups: what was planned, or what the least number of waves takes where that is more.
     budget: float = 0.0
-    #: What the least number of waves was reckoned to take in the first of them; 0: nobody asked.
-    due: float = 0.0
+    #: Seconds that the least number of waves was expected to take, in the first of them; 0: not estimated.
+    needed: float = 0.0
     launches: Counter[str] = Factory(Counter)
     #: Launches that died, each with what it died of.
     deaths: list[dict[str, Any]] = Factory(list)

@@ -45,7 +45,7 @@ class BudgetTooShort(Exception):
 
     def __init__(self, due: float) -> None:
         super().__init__(f"{due:.0f} s are due")
-        self.due = due
+        self.needed = due
 
 
 #: Told how far the waves are, 0 to 1, and a line of text.
@@ -255,7 +255,7 @@ class _Group:
             return
         if seconds > self.plan.most:
             raise BudgetTooShort(seconds)
-        self.measured.due = seconds
+        self.measured.needed = seconds
         if seconds > self.measured.budget:
             self.measured.budget = min(self.plan.most, math.ceil(seconds))
 

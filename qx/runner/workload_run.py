@@ -1,0 +1,101 @@
+"""A run while it goes on: what its phases work with, and what has come of its cells so far."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attrs import Factory, define, frozen
+
+from qx.host.host import Entry, Host
+from qx.processes.workers import Failure, MetricFailure, Processes
+from qx.results.recording import Recording
+from qx.runner.builds import Build
+from qx.runner.measure.plan import Measured
+from qx.runner.measure.shares import BudgetShares
+from qx.runner.preparation import Prepared
+from qx.runner.request import Cell, Chosen, Reporter, Request, metric
+
+
+@frozen
+class Run:
+    """What every phase of a run works with."""
+
+    host: Host
+    request: Request
+    chosen: Chosen
+    processes: Processes
+    reporter: Reporter
+    #: Samples of all workloads.
+    recording: Recording
+    #: The seconds of ``--budget``; None where the user gave none.
+    budget_shares: BudgetShares | None
+
+
+@define
+class WorkloadRun:
+    """One workload of a run, and what has come of its cells so far. Keys are ids of cells."""
+
+    name: str
+    #: None where it could not be prepared.
+    prepared: Prepared | None
+    cells: dict[str, Cell]
+    builds: dict[str, Build] = Factory(dict)
+    #: Cells that did not end well.
+    failures: dict[str, Failure] = Factory(dict)
+    #: ``(cell, metric)`` -> why it could not be measured.
+    metric_failures: dict[tuple[str, str], MetricFailure] = Factory(dict)
+    measured: Measured = Factory(Measured)
+    #: Bytes of memory that a launch is expected to take.
+    launch_bytes: float = 2.0**29
+    #: Whether the run has other workloads too.
+    is_one_of_several: bool = False
+
+    @property
+    def ready(self) -> Prepared:
+        """The workload, prepared."""
+        assert self.prepared is not None
+        return self.prepared
+
+    def successful_builds(self) -> dict[str, Build]:
+        """Return the builds of the cells that have not failed so far."""
+        return {cell: build for cell, build in self.builds.items() if cell not in self.failures}
+
+    def metrics_of(self, chosen: Chosen, phase: str) -> tuple[Entry, ...]:
+        """Return the metrics of a phase that apply to the workload's task, in their order."""
+        return tuple(entry for entry in chosen.metrics_of(phase) if self._applies(entry))
+
+    def leave_out_metrics(self, chosen: Chosen, reporter: Reporter) -> None:
+        """Say once of each metric that is for another task that it does not apply, and why."""
+        for entry in chosen.metrics:
+            if self._applies(entry):
+                continue
+            cause = self.ready.task.reason
+            reporter.say(f"{self.name}: metric {entry.name} does not apply: {cause}")
+            for cell in self.cells:
+                self.metric_failures[cell, entry.name] = MetricFailure("unsupported", cause)
+
+    def _applies(self, entry: Entry) -> bool:
+        tasks = metric(entry).tasks
+        return not tasks or self.ready.task.name in tasks
+
+    def label(self, cell: str) -> str:
+        """Return what a reader of this run calls a cell."""
+        return cell if self.is_one_of_several else self.cells[cell].row
+
+    def mark_failed(self, cell: str, failure: Failure, reporter: Reporter) -> None:
+        """Note that a cell has failed, so that it takes no further part, and say so."""
+        self.failures[cell] = failure
+        reporter.say(f"{self.label(cell)}: {failure}")
+
+    def mark_metrics_failed(
+        self, failures: Mapping[tuple[str, str], MetricFailure], reporter: Reporter
+    ) -> None:
+        """Note metrics ``(cell, metric)`` that could not be measured, which costs no cell, and say so."""
+        self.metric_failures.update(failures)
+        for (cell, name), failure in failures.items():
+            reporter.say(f"{self.label(cell)}: metric {name} {failure.outcome}: {failure.cause}")
+
+
+def cell_id(workload: str, row: str) -> str:
+    """Return the id of a cell of a workload."""
+    return f"{workload}/{row}"
