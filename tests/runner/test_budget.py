@@ -115,7 +115,7 @@ def test_no_more_is_taken_than_is_needed_or_allowed(
     measured = Measured(budget=budget, waves=1)
     group = waves._Group(plan, (), None, None, measured, None, began=0.0, share=0.5)
     group._grant(seconds)
-    assert (measured.budget, measured.due) == (granted, seconds)
+    assert (measured.budget, measured.needed) == (granted, seconds)
     assert group.deadline == granted / 2
     with pytest.raises(BudgetTooShort, match="30 s"):
         group._grant(30.0)
