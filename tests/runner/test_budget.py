@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from qx.runner.measure.plan import LEAST_WAVES, Measured
+from qx.runner.measure.shares import BudgetShares
 from qx.runner.measure.waves import BudgetTooShort
 
 NAMES = ("first", "second")
@@ -126,8 +127,7 @@ def test_no_more_is_taken_than_is_needed_or_allowed(
 
 def test_shares_of_a_budget() -> None:
     """Each that comes after keeps half of an equal share, whatever those before it took."""
-    timing = import_module("qx.runner.measure.timing")
-    shares = timing._Shares(100.0, 4, left=100.0, to_come=4)
+    shares = BudgetShares(100.0, 4, left=100.0, to_come=4)
     taken = []
     for _ in range(4):
         assert shares.equal <= shares.most
@@ -135,17 +135,16 @@ def test_shares_of_a_budget() -> None:
         shares.left -= shares.most
         shares.to_come -= 1
     assert taken == [62.5, 12.5, 12.5, 12.5]
-    assert (timing._Shares(100.0, 1, left=100.0, to_come=1).most) == 100.0
+    assert (BudgetShares(100.0, 1, left=100.0, to_come=1).most) == 100.0
     # One that ran over leaves the next with what there is.
-    late = timing._Shares(100.0, 2, left=-3.0, to_come=1)
+    late = BudgetShares(100.0, 2, left=-3.0, to_come=1)
     assert (late.equal, late.most) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize(("needed", "left"), [(27.0, 26.0), (74.0, 60.0), (10.0, 5.0)])
 def test_what_to_give_is_more_than_was_given(needed: float, left: float) -> None:
     """So much that an equal share suffices for each, and more than what was refused in any case."""
-    timing = import_module("qx.runner.measure.timing")
-    shares = timing._Shares(100.0, 2, left=left, to_come=1, needed=needed)
+    shares = BudgetShares(100.0, 2, left=left, to_come=1, needed=needed)
     assert shares.enough > 100
     assert shares.enough >= 2 * needed
     assert shares.enough - (100 - left) >= needed
