@@ -190,5 +190,5 @@ def _runtime(engines: list[str]) -> dict[str, Any]:
         "torch": torch.__version__,
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "engines": engines,
-        "mkldnn": bool(torch.backends.mkldnn.is_available()),  # type: ignore[no-untyped-call]
+        "mkldnn": bool(torch.backends.mkldnn.is_available()),
     }
