@@ -108,17 +108,17 @@ def samples_of_set(host: Host, metric: str, data: Any, context: Context) -> dict
     Values are None where the metric is not applicable.
     """
     nothing = {"values": None}
-    if not host.implements(metric, "measure"):
-        beside: Any = Samples(None)
-    elif (beside := host.call(metric, "measure", subject=None, data=data, context=context)) is None:
-        return nothing
-    beside = beside if isinstance(beside, Samples) else Samples(beside)
+    beside, measures = Samples(()), host.implements(metric, "measure")
+    if measures:
+        if (given := host.call(metric, "measure", subject=None, data=data, context=context)) is None:
+            return nothing
+        beside = given if isinstance(given, Samples) else Samples(given)
     statistic = Statistic.of(host, metric, data, context)
     resampled = [] if statistic is None else resampled_sets(statistic, beside.groups, len(beside.group_names))
     if not resampled:
         return nothing
     value = resampled[0]["value"]
-    if beside.values is not None:
+    if measures and beside.values is not None:
         own = finite_values(metric, beside.values)
         if len(own) != 1 or not math.isclose(own[0], value, rel_tol=ROUNDING, abs_tol=ROUNDING**2):
             raise QxError(f"{metric}: measure gave {own[0]:.6g}, and statistic {value:.6g} for all items")
