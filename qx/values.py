@@ -20,8 +20,10 @@ Json: TypeAlias = Any
 JsonObject: TypeAlias = dict[str, Json]
 #: An object of JSON that is looked up by name and not changed.
 JsonMapping: TypeAlias = Mapping[str, Json]
-#: The values of a plugin's options, by name. Each has the type of its option's default, which the plugin that
-#: reads it knows, and a type checker does not.
-OptionValues: TypeAlias = Mapping[str, Any]
+#: The value of a plugin's option. It has the type of the option's default, which the plugin that reads it
+#: knows, and a type checker does not.
+OptionValue: TypeAlias = Any
+#: The values of a plugin's options, by name.
+OptionValues: TypeAlias = Mapping[str, OptionValue]
 #: What a runtime takes as its input or gives as its output: each runtime has types of its own.
 Native: TypeAlias = Any

@@ -19,7 +19,7 @@ from qx.results.columns import Column
 from qx.results.recording import Recording
 from qx.results.records import CellResult, Measurement, Results
 from qx.results.summary import baseline_of
-from qx.values import Array, JsonObject
+from qx.values import Array, OptionValue
 
 #: Workload, config, options as JSON, threads: what a cell is known by in every run.
 Key: TypeAlias = tuple[str, str, str, int]
@@ -145,12 +145,12 @@ class Source:
         """What a cell gave in the evaluation, where it is known."""
         return None if self.recording is None else self.recording.outputs.get(cell)
 
-    def options(self, column: Column) -> JsonObject:
+    def options(self, column: Column) -> dict[str, OptionValue]:
         """The options of a metric, with the values that it was measured with."""
         given = self.results.run.get("metric_options", {}).get(column.metric, {})
         return {**self.default_options(column), **given}
 
-    def default_options(self, column: Column) -> JsonObject:
+    def default_options(self, column: Column) -> dict[str, OptionValue]:
         """The same, with the values that they have when nobody sets them."""
         return {option.name: option.default for option in self.metric(column).options}
 

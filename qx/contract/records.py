@@ -22,7 +22,7 @@ from qx.contract.fields import (
     to_strings,
     to_values,
 )
-from qx.values import Array, JsonMapping, Native, OptionValues
+from qx.values import Array, JsonMapping, Native, OptionValue, OptionValues
 
 if TYPE_CHECKING:
     from torch import nn
@@ -55,10 +55,10 @@ class Option:
     """
 
     name: str = name_field()
-    default: Any
+    default: OptionValue
     help: str = text_field()
     #: The values there are; none where any of the type will do.
-    choices: tuple[Any, ...] = field(default=(), converter=to_values)
+    choices: tuple[OptionValue, ...] = field(default=(), converter=to_values)
     #: The least and the most that a number may be.
     minimum: float | None = None
     maximum: float | None = None
@@ -420,6 +420,10 @@ class Recorded:
     #: Of the items that were evaluated; None and none where there are no right answers.
     labels: Array | None = None
     classes: tuple[str, ...] = ()
+
+
+#: What ``measure`` is handed, by the phase of the metric.
+MetricData: TypeAlias = Artifact | Fresh | Block | Predictions | Recorded
 
 
 @frozen

@@ -6,7 +6,7 @@ import io
 import re
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from attrs import Factory, field, frozen
@@ -16,7 +16,7 @@ from qx.contract.records import LARGEST, MOST_WAVES
 from qx.foreign import to_line
 from qx.storage.archive import Archive, Header, open_archive
 from qx.storage.strict_json import ROOM
-from qx.values import Array, JsonMapping
+from qx.values import Array, JsonMapping, JsonObject
 
 #: Metric, and batch size where the metric is measured for each.
 Key: TypeAlias = tuple[str, "int | None"]
@@ -125,7 +125,7 @@ class Recording:
     def to_bytes(self) -> bytes:
         """A compressed ``.npz``; its keys are ``cell|metric|batch size|what`` and ``cell|outputs``."""
         # Any: among its arrays numpy takes a switch, which none of these names is.
-        arrays: dict[str, Any] = {}
+        arrays: JsonObject = {}
         for cell, series in self.series.items():
             for (metric, batch_size), one in series.items():
                 prefix = "|".join((cell, metric, str(batch_size or "")))
