@@ -9,9 +9,9 @@ import sys
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from qx.errors import UsageError
+from qx.values import JsonObject
 
 #: Distributions whose versions stand in every result, where they are installed.
 DISTRIBUTIONS = ("quant-explorer", "torch", "torchvision", "numpy", "scipy", "pluggy", "psutil")
@@ -85,7 +85,7 @@ def require_proc() -> None:
         )
 
 
-def describe_environment(requirements: Iterable[str] = ()) -> dict[str, Any]:
+def describe_environment(requirements: Iterable[str] = ()) -> JsonObject:
     """Everything of the machine and the software that may decide a figure, but for what torch knows.
 
     The distributions that ``requirements`` ask for are told too. Raises ``UsageError`` without ``/proc``.

@@ -17,7 +17,7 @@ TOP = Path(__file__).parents[1]
 PLUGINS = TOP / "plugins" / "qx_plugins"
 #: Every module and folder of ``qx/``, the ground first: each imports from those before it alone.
 ORDER = (
-    *("errors", "environment", "leftovers", "foreign", "files"),
+    *("values", "errors", "environment", "leftovers", "foreign", "files"),
     *("contract", "storage", "processes", "host", "statistics", "results", "analysis", "worker", "runner"),
     *("report", "comparison", "gate", "doctor", "scaffold", "testing", "cli"),
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from attrs import evolve
@@ -31,6 +30,7 @@ from qx.results.results_file import cell_of
 from qx.results.summary import joined, part
 from qx.statistics import intervals, pareto
 from qx.statistics.output_error import output_error
+from qx.values import JsonMapping, JsonObject
 
 #: The method of the baseline's comparison with itself.
 ITSELF = "itself"
@@ -38,8 +38,8 @@ ITSELF = "itself"
 
 def analyse(
     *,
-    run: Mapping[str, Any],
-    environment: Mapping[str, Any],
+    run: JsonMapping,
+    environment: JsonMapping,
     metrics: Mapping[str, Metric],
     configs: Mapping[str, ConfigResult],
     cells: Mapping[str, CellResult],
@@ -140,7 +140,7 @@ def _analysed(
     )
 
 
-def _task(run: Mapping[str, Any], workload: str) -> str | None:
+def _task(run: JsonMapping, workload: str) -> str | None:
     """The task of a workload; of runs that did not record it, that which all workloads had then."""
     found: str | None = run["workloads"][workload].get("task", CLASSIFICATION)
     return found
@@ -297,8 +297,8 @@ def _front(
     judged: Sequence[str],
     seed: int,
     floors: Sequence[NoiseFloor],
-    measuring: Mapping[str, Any],
-) -> tuple[dict[str, FrontResult], list[PickResult | UndecidedResult], list[dict[str, Any]]]:
+    measuring: JsonMapping,
+) -> tuple[dict[str, FrontResult], list[PickResult | UndecidedResult], list[JsonObject]]:
     """The front over the metrics that are axes, each at its first batch size; and the picks."""
     figures = [{cell for cell in judged if quantity.comparable(cell)} for quantity in quantities]
     first = {quantity.metric.name: quantity for quantity in reversed(quantities)}

@@ -7,15 +7,15 @@ by the items.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from attrs import evolve
 
 from qx.analysis import whole_set
 from qx.contract.records import Metric
-from qx.results.recording import Series
+from qx.results.recording import Floats, Series
 from qx.statistics import intervals
+from qx.values import Array, JsonObject
 
 #: Numbers that are drawn at a time, so that memory stays at some tens of MiB.
 DRAWN = 5_000_000
@@ -67,7 +67,9 @@ def compare(metric: Metric, ours: Series, theirs: Series, level: float = 0.95) -
     return evolve(compared, ci=None, method="", reason=UNKNOWN_ERROR[metric.phase])
 
 
-def identical(metric: Metric, ours: Series, theirs: Series, outputs: tuple[Any, Any]) -> bool:
+def identical(
+    metric: Metric, ours: Series, theirs: Series, outputs: tuple[Array | None, Array | None]
+) -> bool:
     """Whether two cells are the same on every item: then nothing can tell them apart, on any items.
 
     ``outputs`` are what they gave for the items, or None. They decide where a single value does not show it.
@@ -79,13 +81,14 @@ def identical(metric: Metric, ours: Series, theirs: Series, outputs: tuple[Any, 
             return whole_set.identical(ours.resampled[0], theirs.resampled[0])
         case "exact" if metric.phase == "predictions":
             first, second = outputs
-            known = first is not None and second is not None
+            if first is None or second is None:
+                return False
             same = np.array_equal(ours.values, theirs.values)
-            return same and known and np.array_equal(first, second, equal_nan=True)
+            return same and np.array_equal(first, second, equal_nan=True)
     return False
 
 
-def pairwise(metric: Metric, rows: Sequence[Series]) -> tuple[Any, Any]:
+def pairwise(metric: Metric, rows: Sequence[Series]) -> tuple[Floats, Floats]:
     """Intervals of all pairs of cells, ``[cells, cells]``, of ratios logs; NaN where nothing is known."""
     relative = metric.compare != "difference"
     if metric.samples == "per_set":
@@ -101,7 +104,9 @@ def pairwise(metric: Metric, rows: Sequence[Series]) -> tuple[Any, Any]:
     return apart, apart
 
 
-def drawn_values(metric: Metric, rows: Sequence[Series], count: int, generator: np.random.Generator) -> Any:
+def drawn_values(
+    metric: Metric, rows: Sequence[Series], count: int, generator: np.random.Generator
+) -> Floats:
     """Values of cells on items that are drawn anew, ``[count, cells]``; of ratios logs."""
     if metric.samples == "per_set":
         values = whole_set.drawn_values([row.resampled[0] for row in rows], count, generator)
@@ -112,12 +117,12 @@ def drawn_values(metric: Metric, rows: Sequence[Series], count: int, generator: 
     return logs(values) if metric.compare != "difference" else values
 
 
-def groups(metric: Metric, own: Series, base: Series | None) -> dict[str, Any]:
+def groups(metric: Metric, own: Series, base: Series | None) -> JsonObject:
     """Value and paired difference of each group of items, corrected for looking at all of them.
 
     ``base`` is the baseline's, or None where there is none to compare with.
     """
-    told: dict[str, Any] = {}
+    told: JsonObject = {}
     # Bonferroni: all intervals of differences together hold with 95 %.
     level = 1 - 0.05 / max(1, len(own.group_names))
     for index, name in enumerate(own.group_names):
@@ -151,17 +156,21 @@ def _group(metric: Metric, series: Series, index: int) -> Series | None:
     """The samples of one group of items; None where it has none."""
     if metric.samples == "per_set":
         of_group = series.resampled[1 + index]
-        return evolve(series, values=[of_group.value], resampled=(of_group,)) if of_group.items else None
+        if not of_group.items:
+            return None
+        return evolve(series, values=np.array([of_group.value]), resampled=(of_group,))
+    assert series.groups is not None
     members = series.groups == index
     return evolve(series, values=series.values[members]) if members.any() else None
 
 
-def logs(values: Any) -> Any:
+def logs(values: Floats) -> Floats:
     """Logs of values that may be 0: far below those of all others."""
-    return np.log(np.maximum(values, np.finfo(float).tiny))
+    result: Floats = np.log(np.maximum(values, np.finfo(float).tiny))
+    return result
 
 
-def _drawn_means(items: Any, count: int, generator: np.random.Generator) -> Any:
+def _drawn_means(items: Floats, count: int, generator: np.random.Generator) -> Floats:
     """Means of items ``[cells, n]`` drawn with replacement, the same items for all cells: ``[count, cells]``.
 
     Items that are alike in all cells are drawn together: where values are 0 and 1 they are of few kinds.
@@ -172,4 +181,5 @@ def _drawn_means(items: Any, count: int, generator: np.random.Generator) -> Any:
         generator.multinomial(total, counts / total, size=min(at_once, count - start)) @ kinds.T
         for start in range(0, count, at_once)
     ]
-    return np.concatenate(sums) / total
+    means: Floats = np.concatenate(sums) / total
+    return means

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence, Set
-from typing import Any
 
 import numpy as np
 from attrs import evolve
@@ -14,6 +13,7 @@ from qx.analysis.quantity import OF_ITEMS, Quantity
 from qx.results.records import NoiseFloor, PickResult, UndecidedResult
 from qx.statistics import pareto
 from qx.statistics.effort import items_needed, waves_needed
+from qx.values import JsonMapping
 
 
 def picks_by_aim(
@@ -22,7 +22,7 @@ def picks_by_aim(
     cells: Sequence[str],
     front: Set[str],
     floors: Sequence[NoiseFloor],
-    measuring: Mapping[str, Any],
+    measuring: JsonMapping,
 ) -> list[PickResult | UndecidedResult]:
     """The best of these cells by each metric that serves an aim; ties are decided by the other axes.
 
@@ -116,7 +116,7 @@ def _half_widths(axis: pareto.Axis, best: int, others: Sequence[int]) -> NDArray
 
 
 def _with_effort(
-    undecided: UndecidedResult, quantity: Quantity, axis: pareto.Axis, measuring: Mapping[str, Any]
+    undecided: UndecidedResult, quantity: Quantity, axis: pareto.Axis, measuring: JsonMapping
 ) -> UndecidedResult:
     """The same with how much measuring would be enough to pick the cell that seems best."""
     best, *others = pareto.contenders(axis)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence, Set
 from functools import cached_property, partial
-from typing import Any
 
 import numpy as np
 from attrs import frozen
+from numpy.typing import NDArray
 
 from qx.analysis import on_items
 from qx.analysis.in_rounds import log_ratios_in_rounds
 from qx.contract.records import Metric
-from qx.results.recording import Key, Recording, Series
+from qx.results.recording import Floats, Key, Recording, Series
 from qx.results.results_file import without_nan
 from qx.statistics import intervals, pareto
 from qx.statistics.undisturbed import FEW, log_undisturbed, rank_of
+from qx.values import JsonMapping, JsonObject
 
 #: Resamplings of waves and items for the probability of being on the front.
 DRAWS = 1000
@@ -43,7 +44,7 @@ class Quantity:
         return self.metric.name, self.batch_size
 
     @property
-    def params(self) -> dict[str, Any]:
+    def params(self) -> JsonObject:
         """What tells it from the same metric at another batch size."""
         return {} if self.batch_size is None else {"batch_size": self.batch_size}
 
@@ -75,19 +76,19 @@ class Quantity:
     def _comparable(self) -> frozenset[str]:
         if not self.relative:
             return frozenset(self.measured)
-        fits: Mapping[str, Callable[[Any], Any]] = {
+        fits: Mapping[str, Callable[[Floats], np.bool_]] = {
             "exact": lambda values: values[0] >= 0,
             "per_item": lambda values: values.mean() > 0,
             "per_set": lambda values: values[0] > 0,
         }
-        fit = fits.get(self.metric.samples, lambda values: (values > 0).all())
+        fit = fits.get(self.metric.samples, _all_positive)
         return frozenset(cell for cell in self.measured if fit(self.values(cell)))
 
     def series(self, cell: str) -> Series:
         """What was recorded of a cell."""
         return self.recording.series[cell][self.key]
 
-    def values(self, cell: str) -> Any:
+    def values(self, cell: str) -> Floats:
         """The raw samples of a cell."""
         return self.series(cell).values
 
@@ -100,7 +101,7 @@ class Quantity:
         outputs = self.recording.outputs.get(ours), self.recording.outputs.get(theirs)
         return on_items.identical(self.metric, self.series(ours), self.series(theirs), outputs)
 
-    def of_waves(self, cell: str) -> Any:
+    def of_waves(self, cell: str) -> Floats:
         """One value for each wave, ``[waves]``; NaN where the cell has no launch in it.
 
         Samples that do not tell their wave (derived ones) are taken as of one wave each.
@@ -118,7 +119,7 @@ class Quantity:
                 waves[wave] = np.median(values[of == wave])
         return waves
 
-    def compared_waves(self, cells: Sequence[str], fewest: int | None = None) -> Any:
+    def compared_waves(self, cells: Sequence[str], fewest: int | None = None) -> Floats:
         """One value of every cell for each wave, ``[waves, cells]``, as these comparable cells are compared.
 
         A log where the metric is compared by ratio. Of samples in blocks it is then what the cell has when
@@ -140,7 +141,7 @@ class Quantity:
         counts = np.bincount(waves[waves >= 0], minlength=self.waves)
         return int(np.where(whole, counts, FEW).min(initial=FEW))
 
-    def _undisturbed(self, fewest: int) -> Any:
+    def _undisturbed(self, fewest: int) -> Floats:
         """Of all comparable cells, since a launch is held against the others of its wave; of others NaN."""
         if fewest not in self._reduced:
             self._reduced[fewest] = self._reduce(rank_of(fewest))
@@ -151,10 +152,10 @@ class Quantity:
         return {cell: index for index, cell in enumerate(self.measured)}
 
     @cached_property
-    def _reduced(self) -> dict[int, Any]:
+    def _reduced(self) -> dict[int, Floats]:
         return {}
 
-    def _reduce(self, rank: float) -> Any:
+    def _reduce(self, rank: float) -> Floats:
         series = [self.recording.series[cell][self.key] for cell in self.measured]
         cells = np.concatenate([np.full(len(one.values), index) for index, one in enumerate(series)])
         values, waves, rounds = (
@@ -171,13 +172,14 @@ class Quantity:
         series = [self.recording.series[cell][self.key] for cell in self.measured]
         return max(1 + int(one.wave.max()) if (one.wave >= 0).any() else len(one.values) for one in series)
 
-    def advantage(self, ours: str, theirs: str) -> Any:
+    def advantage(self, ours: str, theirs: str) -> Floats:
         """How much more one cell has than another in every wave, ``[waves]``.
 
         A log ratio where the metric is compared by ratio, else a difference in its unit.
         """
-        first, second = self.compared_waves((ours, theirs)).T
-        return first - second
+        waves = self.compared_waves((ours, theirs))
+        advantage: Floats = waves[:, 0] - waves[:, 1]
+        return advantage
 
     def estimate(self, cell: str, level: float = 0.95) -> intervals.Estimate:
         """The value of a cell."""
@@ -219,7 +221,7 @@ class Quantity:
             return intervals.launch_ratio(self.of_waves(ours), self.of_waves(theirs), kind, level)
         return intervals.ratio_interval(advantage, level, kind)
 
-    def details(self, cell: str) -> dict[str, Any]:
+    def details(self, cell: str) -> JsonObject:
         """What the metric told besides values, the median of what its launches told; and high quantiles."""
         told = _median_of(self.recording.series[cell][self.key].details)
         if self.metric.samples == "per_block":
@@ -246,11 +248,11 @@ class Quantity:
             told["groups"] = on_items.groups(
                 self.metric, series, self.series(self.baseline) if other else None
             )
-        plain: dict[str, Any] = without_nan(told)
+        plain: JsonObject = without_nan(told)
         return plain
 
     @far_apart()
-    def _in_rounds(self, cell: str) -> dict[str, Any] | None:
+    def _in_rounds(self, cell: str) -> JsonObject | None:
         """How the cell compares with the baseline by ratios in every round: of all calls, disturbed or not.
 
         It ``differs``, for the ``worse`` or the ``better``, where undisturbed calls of the same waves give
@@ -305,7 +307,7 @@ class Quantity:
             low, high = low.T, high.T
         return pareto.Axis(low, high, float(np.log1p(margin)) if self.relative else margin)
 
-    def draws(self, cells: Sequence[str], waves: Any, generator: np.random.Generator) -> Any:
+    def draws(self, cells: Sequence[str], waves: NDArray[np.intp], generator: np.random.Generator) -> Floats:
         """Values of these cells in resampled runs, ``[draws, cells]``, more is better.
 
         They are on the scale of ``axis``: logs where the metric is compared by ratio. ``waves`` are the
@@ -324,10 +326,15 @@ class Quantity:
         present = ~np.isnan(drawn)
         counts = present.sum(axis=2)
         sums = np.where(present, drawn, 0.0).sum(axis=2)
-        return sign * np.where(counts > 0, sums / np.maximum(counts, 1), means[:, None]).T
+        drawn_means: Floats = sign * np.where(counts > 0, sums / np.maximum(counts, 1), means[:, None]).T
+        return drawn_means
 
 
-def _median_of(details: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _all_positive(values: Floats) -> np.bool_:
+    return (values > 0).all()
+
+
+def _median_of(details: Sequence[JsonMapping]) -> JsonObject:
     """The same nested mapping with the median in place of each number; of anything else the first.
 
     A whole number stays one where its median is.
@@ -335,7 +342,7 @@ def _median_of(details: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     if not details:
         return {}
     first = details[0]
-    merged: dict[str, Any] = {}
+    merged: JsonObject = {}
     for name, value in first.items():
         every = [one[name] for one in details if name in one]
         if all(isinstance(one, Mapping) for one in every):

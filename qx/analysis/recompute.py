@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from attrs import evolve
@@ -156,7 +155,7 @@ def differences(ours: Results, theirs: Results) -> list[str]:
     return [place for name in COMPUTED for place in _differing(plain[name], other[name], name)]
 
 
-def _differing(ours: Any, theirs: Any, place: str) -> Iterator[str]:
+def _differing(ours: object, theirs: object, place: str) -> Iterator[str]:
     if isinstance(ours, dict) and isinstance(theirs, dict) and ours.keys() == theirs.keys():
         for name in ours:
             yield from _differing(ours[name], theirs[name], f"{place}.{name}")
@@ -167,7 +166,7 @@ def _differing(ours: Any, theirs: Any, place: str) -> Iterator[str]:
         yield place
 
 
-def _equal(ours: Any, theirs: Any) -> bool:
+def _equal(ours: object, theirs: object) -> bool:
     if isinstance(ours, (int, float)) and isinstance(theirs, (int, float)):
         return math.isclose(ours, theirs, rel_tol=RELATIVE, abs_tol=ABSOLUTE)
     return bool(ours == theirs)

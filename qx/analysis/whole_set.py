@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from attrs import evolve, frozen
@@ -200,7 +200,7 @@ def _alike(influence: Floats) -> Floats:
     return np.asarray((apart <= items.ALIKE * apart.max(axis=-1, keepdims=True)).mean(axis=-1))
 
 
-def _with_draws(over_items: items.Moments, draws: Any) -> items.Moments:
+def _with_draws(over_items: items.Moments, draws: Floats) -> items.Moments:
     """With the spread of the draws in place of the error where it is larger."""
     finite = np.isfinite(draws)
     counts = finite.sum(axis=-1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 from attrs import evolve, frozen
@@ -293,5 +292,5 @@ def _margin(metric: Metric, kind: str) -> float:
 def _within(difference: intervals.Difference, metric: Metric) -> bool | None:
     if difference.ci is None or not metric.margin:
         return None
-    ends: Any = difference.ci
-    return all(_size(end, difference.kind) <= _margin(metric, difference.kind) for end in ends)
+    margin = _margin(metric, difference.kind)
+    return all(_size(end, difference.kind) <= margin for end in difference.ci)

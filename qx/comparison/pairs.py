@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from attrs import frozen
@@ -14,6 +13,7 @@ from qx.comparison.records import Basis, Side
 from qx.comparison.sources import Source
 from qx.contract.records import Metric, as_word
 from qx.results.columns import Column
+from qx.results.recording import Floats
 from qx.statistics import intervals
 from qx.statistics.undisturbed import FEW
 
@@ -109,7 +109,7 @@ class Pair:
 
     def _on_items(self, column: Column, metric: Metric, level: float) -> intervals.Difference:
         ours, theirs = (source.quantity(cell, column).series(cell) for source, cell in self._sides)
-        kept = [source.recording and source.recording.outputs.get(cell) for source, cell in self._sides]
+        kept = [source.outputs(cell) for source, cell in self._sides]
         if on_items.identical(metric, ours, theirs, (kept[0], kept[1])):
             return intervals.no_difference(metric.compare)
         try:
@@ -147,7 +147,7 @@ class Pair:
             if ours[name] != base[name]
         ]
 
-    def _waves(self, column: Column, basis: Basis) -> list[Any]:
+    def _waves(self, column: Column, basis: Basis) -> list[Floats]:
         """A value per wave of ours and of the base: logs where the metric is compared by ratio."""
         if basis == "direct":
             if not self.one_machine:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from attrs import Factory, frozen
 
 from qx.contract.records import Metric
 from qx.results.schema import load_schema
+from qx.values import JsonMapping, JsonObject, OptionValues
 
 SCHEMA_VERSION = 1
 #: With this probability at most any of all verdicts of a comparison is a false alarm.
@@ -50,11 +51,11 @@ class Change:
     #: Its id in the base; in the other run where it is new.
     cell: str
     config: str
-    options: Mapping[str, Any]
+    options: OptionValues
     threads: int
     #: None where it is about the cell as a whole.
     metric: str | None
-    params: Mapping[str, Any] = Factory(dict)
+    params: JsonMapping = Factory(dict)
     unit: str = ""
     better: str = "neither"
     basis: Basis | None = None
@@ -104,7 +105,7 @@ class Compared:
     """A whole comparison. The first run is the base."""
 
     runs: tuple[About, ...]
-    workloads: Mapping[str, Any]
+    workloads: JsonMapping
     metrics: Mapping[str, Metric]
     changes: tuple[Change, ...]
     #: How many changes were tested, and how many of them would be false alarms without correction.
@@ -125,6 +126,6 @@ class Compared:
         return json.dumps(make_converter().unstructure(self), indent=1, allow_nan=False) + "\n"
 
 
-def schema() -> dict[str, Any]:
+def schema() -> JsonObject:
     """The JSON Schema of what ``qx compare --out FILE.json`` writes."""
     return load_schema("compare")

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from attrs import evolve, frozen
 
@@ -19,6 +19,7 @@ from qx.results.columns import Column
 from qx.results.recording import Recording
 from qx.results.records import CellResult, Measurement, Results
 from qx.results.summary import baseline_of
+from qx.values import Array, OptionValue
 
 #: Workload, config, options as JSON, threads: what a cell is known by in every run.
 Key: TypeAlias = tuple[str, str, str, int]
@@ -140,12 +141,16 @@ class Source:
         measured = self.measurements.get((cell, column))
         return metric.phase == "derived" and measured is not None and measured.ci is not None
 
-    def options(self, column: Column) -> dict[str, Any]:
+    def outputs(self, cell: str) -> Array | None:
+        """What a cell gave in the evaluation, where it is known."""
+        return None if self.recording is None else self.recording.outputs.get(cell)
+
+    def options(self, column: Column) -> dict[str, OptionValue]:
         """The options of a metric, with the values that it was measured with."""
         given = self.results.run.get("metric_options", {}).get(column.metric, {})
         return {**self.default_options(column), **given}
 
-    def default_options(self, column: Column) -> dict[str, Any]:
+    def default_options(self, column: Column) -> dict[str, OptionValue]:
         """The same, with the values that they have when nobody sets them."""
         return {option.name: option.default for option in self.metric(column).options}
 
@@ -156,7 +161,7 @@ class Source:
         return str(found) if found else None
 
     @property
-    def software(self) -> tuple[Any, ...]:
+    def software(self) -> tuple[object, ...]:
         """Everything of the software that the run recorded."""
         found = self.results.environment
         return found.get("python"), found.get("system"), tuple(sorted(versions(self).items()))

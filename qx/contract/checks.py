@@ -10,7 +10,7 @@ import pathlib
 import re
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 import pluggy
@@ -22,6 +22,7 @@ from qx.foreign import to_line
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from types import ModuleType
 
 #: What a plugin of each kind must implement, and what it may; the table in ``qx.contract.hookspecs``.
 REQUIRED: dict[str, tuple[str, ...]] = {
@@ -115,7 +116,7 @@ def import_plugin(reference: Reference) -> object:
     try:
         # What a plugin prints must not get into the output of a worker.
         with contextlib.redirect_stdout(sys.stderr):
-            plugin: Any = _import_file(module, path) if path else importlib.import_module(module)
+            plugin: object = _import_file(module, path) if path else importlib.import_module(module)
             for part in attribute.split(".") if attribute else ():
                 plugin = getattr(plugin, part)
     except (Exception, SystemExit) as error:
@@ -166,7 +167,7 @@ def check_contract(made_for: object) -> None:
     )
 
 
-def _import_file(module: str, path: str | Path) -> Any:
+def _import_file(module: str, path: str | Path) -> ModuleType:
     if module in sys.modules:
         return sys.modules[module]
     spec = importlib.util.spec_from_file_location(module, path)

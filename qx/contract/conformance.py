@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import attrs
 from attrs import Factory, field, frozen
+
+from qx.values import JsonObject
 
 #: The attribute of a plugin that holds what its author tells the conformance kit.
 ATTRIBUTE = "conformance"
@@ -15,7 +16,7 @@ ATTRIBUTE = "conformance"
 TESTBENCH = "testbench"
 
 
-def _reasons(_: object, attribute: attrs.Attribute[Any], value: Mapping[str, str]) -> None:
+def _reasons(_: object, attribute: attrs.Attribute[Mapping[str, str]], value: Mapping[str, str]) -> None:
     for check, reason in value.items():
         if not isinstance(reason, str) or not reason.strip():
             raise ValueError(f"{attribute.name}: the expected failure of {check!r} needs a reason")
@@ -36,10 +37,10 @@ class Conformance:
     #: The workload to check with, by name or as ``-p`` takes it; else the kit's own, ``testbench``.
     workload: str | None = None
     #: Option -> values of the right type that the plugin is to refuse, naming the option.
-    bad_options: Mapping[str, Sequence[Any]] = Factory(dict)
+    bad_options: Mapping[str, Sequence[object]] = Factory(dict)
 
 
-def to_json(conformance: object) -> dict[str, Any]:
+def to_json(conformance: object) -> JsonObject:
     """The fields of a ``Conformance``, as JSON takes them. Raises ``TypeError`` for what is none."""
     if not isinstance(conformance, Conformance):
         raise TypeError(f"it must be a qx.testing.Conformance, not {type(conformance).__name__}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Container, Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import attrs
 from attrs import Factory, field, frozen
@@ -16,6 +16,7 @@ from qx.contract.conformance import ATTRIBUTE, to_json
 from qx.contract.fields import optional_text_field, to_strings
 from qx.contract.records import Config, Kind, Loader, Metric, Option, Record, Workload
 from qx.contract.references import Reference
+from qx.values import Json, JsonMapping, JsonObject
 
 if TYPE_CHECKING:
     import pluggy
@@ -49,13 +50,11 @@ class Description:
     #: The file of a workload's weights; None where it has none, or their package is not installed.
     weights: str | None = optional_text_field()
     #: What its author tells the conformance kit, or why that cannot be read; None where nothing is told.
-    conformance: Mapping[str, Any] | str | None = field(
-        default=None, validator=optional(instance_of((dict, str)))
-    )
+    conformance: JsonMapping | str | None = field(default=None, validator=optional(instance_of((dict, str))))
     #: The module that is not there, where that is why it cannot be imported.
     missing_module: str | None = optional_text_field()
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """The fields, as JSON takes them."""
         fields = attrs.asdict(self, recurse=False)
         if self.record is not None:
@@ -63,7 +62,7 @@ class Description:
         return fields
 
     @classmethod
-    def from_json(cls, value: Any) -> Description:
+    def from_json(cls, value: Json) -> Description:
         """What ``to_json`` gave. Raises ``ValueError`` for anything else: it comes from outside."""
         try:
             fields = dict(value)
@@ -101,7 +100,7 @@ class Answers:
     files: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, plugin: Reference, message: Mapping[str, Any], *, is_named: bool) -> Answers:
+    def of(cls, plugin: Reference, message: JsonMapping, *, is_named: bool) -> Answers:
         """Read what a process, or the cache, has of one plugin. Raises ``ValueError`` for what is wrong."""
         description = Description.from_json(message.get("description"))
         name = description.record.name if description.record is not None else plugin.name
@@ -123,7 +122,7 @@ class Answers:
         return Answers({**self.descriptions, **other.descriptions}, self.files | other.files)
 
 
-def _record_to_json(record: Record) -> dict[str, Any]:
+def _record_to_json(record: Record) -> JsonObject:
     # By the fields of qx's own class: a subclass may have more, and only the plugin knows what they are.
     own = RECORDS[record.kind]
     fields = {one.name: getattr(record, one.name) for one in attrs.fields(own)}
@@ -133,7 +132,7 @@ def _record_to_json(record: Record) -> dict[str, Any]:
     return {"kind": record.kind, **fields, "options": options}
 
 
-def _record_from_json(value: Mapping[str, Any]) -> Record:
+def _record_from_json(value: JsonMapping) -> Record:
     fields = dict(value)
     kind = RECORDS[fields.pop("kind")]
     options = tuple(Option(**option) for option in fields.pop("options"))
@@ -203,7 +202,7 @@ def _weights(record: Record | None) -> str | None:
         ) from error
 
 
-def _conformance(plugin: object) -> Mapping[str, Any] | str | None:
+def _conformance(plugin: object) -> JsonMapping | str | None:
     """What its author tells the conformance kit. Only the kit minds if that is wrong."""
     from qx.contract.checks import cause
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from attrs import field
 from attrs.validators import deep_iterable, instance_of, matches_re, optional
@@ -24,29 +23,33 @@ def to_integers(values: Iterable[int]) -> tuple[int, ...]:
     return tuple(values)
 
 
-def to_values(values: Iterable[Any]) -> tuple[Any, ...]:
+def to_values(values: Iterable[object]) -> tuple[object, ...]:
     """Anything as a tuple."""
     return tuple(values)
 
 
-def name_field() -> Any:
+def name_field() -> str:
     """A name, required."""
-    return field(validator=[instance_of(str), matches_re(NAME)])
+    name: str = field(validator=[instance_of(str), matches_re(NAME)])
+    return name
 
 
-def text_field() -> Any:
+def text_field() -> str:
     """Any text, required."""
-    return field(validator=instance_of(str))
+    text: str = field(validator=instance_of(str))
+    return text
 
 
-def optional_text_field() -> Any:
+def optional_text_field() -> str | None:
     """Any text, or None, which it is unless it is given."""
-    return field(default=None, validator=optional(instance_of(str)))
+    text: str | None = field(default=None, validator=optional(instance_of(str)))
+    return text
 
 
-def flag_field() -> Any:
+def flag_field() -> bool:
     """True or false; false unless it is given."""
-    return field(default=False, validator=instance_of(bool))
+    flag: bool = field(default=False, validator=instance_of(bool))
+    return flag
 
 
 #: Validates fields that hold strings.

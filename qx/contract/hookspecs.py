@@ -42,6 +42,8 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
+from qx.values import Array
+
 if TYPE_CHECKING:
     import torch
 
@@ -323,7 +325,12 @@ def measure(subject: Subject | None, data: Any, context: Context) -> Samples | S
 
 @hookspec(firstresult=True)
 def statistic(
-    outputs: Any, labels: Any, indices: Any, classes: tuple[str, ...], baseline: Any, context: Context
+    outputs: Array,
+    labels: Array | None,
+    indices: Array,
+    classes: tuple[str, ...],
+    baseline: Array | None,
+    context: Context,
 ) -> float | None:
     """Compute a metric of a whole set, such as F1, over the items that are named by ``indices``.
 

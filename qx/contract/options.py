@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Mapping
-from typing import Any
 from urllib.parse import quote
 
 from attrs import frozen
 
 from qx.contract.records import TYPES, Option, as_word
 from qx.errors import UsageError
+from qx.values import OptionValues
 
 
 @frozen
@@ -68,7 +67,7 @@ def _expected(option: Option) -> str:
     return f"one of {listed}" if option.choices else TYPES[option.type]
 
 
-def label(options: Mapping[str, Any]) -> str:
+def label(options: OptionValues) -> str:
     """``[bits=4,rounding=up]``, for the name of a cell; empty without options.
 
     In a text everything that means something in a cell's id is percent-encoded, so that no two are alike.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
 
 from attrs import Factory, field, frozen
 from attrs.validators import ge, in_
@@ -22,13 +22,17 @@ from qx.contract.fields import (
     to_strings,
     to_values,
 )
+from qx.values import Array, JsonMapping, Native, OptionValue, OptionValues
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Kind: TypeAlias = Literal["config", "metric", "workload", "loader", "wrapper"]
 Outcome: TypeAlias = Literal[
     "ok", "unsupported", "unavailable", "failed", "crashed", "timeout", "out_of_memory"
 ]
 #: Named arrays of one batch, in the order in which the model takes them; each ``[batch, ...]``.
-Arrays: TypeAlias = Mapping[str, Any]
+Arrays: TypeAlias = Mapping[str, Array]
 
 #: Samples that can be computed with are smaller than the first, with either sign; what is compared by ratio
 #: is no nearer to 0 than the second, unless it is 0. So neither ratios nor fourth powers leave the numbers.
@@ -51,10 +55,10 @@ class Option:
     """
 
     name: str = name_field()
-    default: Any
+    default: OptionValue
     help: str = text_field()
     #: The values there are; none where any of the type will do.
-    choices: tuple[Any, ...] = field(default=(), converter=to_values)
+    choices: tuple[OptionValue, ...] = field(default=(), converter=to_values)
     #: The least and the most that a number may be.
     minimum: float | None = None
     maximum: float | None = None
@@ -285,7 +289,7 @@ class Context:
     #: The quantized engine of torch (``"x86"``, ``"qnnpack"``, ...), already set in this process.
     engine: str | None = None
     #: The plugin's own options, all of them, each with its value.
-    options: Mapping[str, Any] = Factory(dict)
+    options: OptionValues = Factory(dict)
     #: ``make_model`` is to give the form with quantize and dequantize stubs.
     quantizable: bool = False
     #: Where ``convert`` writes the files of an artifact.
@@ -297,7 +301,7 @@ class Context:
     #: Nothing may be downloaded.
     offline: bool = False
     #: The loader's way to ask for the module that a config makes of the workload's model, without weights.
-    rebuild: Callable[[], Any] | None = None
+    rebuild: Callable[[], nn.Module] | None = None
     #: To be told how far a long step is (0 to 1) and a line of text.
     progress: Callable[[float, str], None] = _silent
 
@@ -312,7 +316,7 @@ class Data:
     they are whole numbers ``[n]``, positions in ``classes``.
     """
 
-    inputs: Arrays
+    inputs: Mapping[str, Any]
     labels: Any = None
     classes: tuple[str, ...] = field(default=(), converter=to_strings)
     #: The data's name in every result (``"CIFAR-10, JPEG copy"``).
@@ -329,7 +333,7 @@ class Artifact:
     #: files, no links. The manifest is not among them.
     files: tuple[str, ...] = field(converter=to_strings)
     #: Anything that the loader must know, as JSON.
-    details: Mapping[str, Any] = Factory(dict)
+    details: JsonMapping = Factory(dict)
     #: What whoever reads the results must know of it (a reduced range, say): a sentence each.
     notes: tuple[str, ...] = field(default=(), converter=to_strings)
     #: Elements of the fp32 model's parameters that have two or more dimensions longer than 1; qx tells it to
@@ -380,13 +384,13 @@ class Subject(Protocol):
     Three steps, so that conversion between numpy and the runtime stays out of the timing.
     """
 
-    def prepare(self, arrays: Arrays) -> Any:
+    def prepare(self, arrays: Arrays) -> Native:
         """Turn named numpy arrays into what the runtime takes. Not timed."""
 
-    def call(self, native: Any) -> Any:
+    def call(self, native: Native) -> Native:
         """Run the model once. This is what is timed."""
 
-    def outputs(self, native: Any) -> Any:
+    def outputs(self, native: Native) -> Array:
         """Turn what ``call`` gave into one numpy array ``[batch, ...]``. Not timed."""
 
 
@@ -411,7 +415,7 @@ class Fresh:
 
     marks: tuple[Mark, ...]
     #: For each batch size, an input as ``subject.call`` takes it.
-    natives: Mapping[int, Any]
+    natives: Mapping[int, Native]
     #: Take a mark of the present moment; the high-water mark starts anew after it.
     mark: Callable[[str], Mark]
 
@@ -420,7 +424,7 @@ class Fresh:
 class Block:
     """``data`` of phase ``block``: what one cell has to do in one round."""
 
-    native: Any
+    native: Native
     batch_size: int
     #: How many calls make the block.
     calls: int
@@ -431,8 +435,8 @@ class Predictions:
     """``data`` of phase ``predictions``: every output of the evaluation, in the data's order."""
 
     #: ``[n, ...]`` float array.
-    outputs: Any
-    labels: Any
+    outputs: Array
+    labels: Array | None
     classes: tuple[str, ...]
 
 
@@ -445,28 +449,32 @@ class Recorded:
     each value of ``samples`` in which wave it was taken and in which of its rounds, minus one where in none.
     """
 
-    samples: Mapping[tuple[str, int | None], Any]
-    waves: Mapping[tuple[str, int | None], Any]
-    baseline: Mapping[tuple[str, int | None], Any]
+    samples: Mapping[tuple[str, int | None], Array]
+    waves: Mapping[tuple[str, int | None], Array]
+    baseline: Mapping[tuple[str, int | None], Array]
     batch_size: int | None = None
-    rounds: Mapping[tuple[str, int | None], Any] = Factory(dict)
+    rounds: Mapping[tuple[str, int | None], Array] = Factory(dict)
     #: Of the items that were evaluated; None and none where there are no right answers.
-    labels: Any = None
+    labels: Array | None = None
     classes: tuple[str, ...] = ()
+
+
+#: What ``measure`` is handed, by the phase of the metric.
+MetricData: TypeAlias = Artifact | Fresh | Block | Predictions | Recorded
 
 
 @frozen
 class Samples:
     """What ``measure`` gives where values do not say it all: details are kept in the results, as JSON."""
 
-    values: Sequence[float] | float | Any
-    details: Mapping[str, Any] = Factory(dict)
+    values: Sequence[float] | float | Array
+    details: JsonMapping = Factory(dict)
     #: For derived samples per launch or block: the wave that each value belongs to.
-    waves: Sequence[int] | None = None
+    waves: Sequence[int] | Array | None = None
     #: For derived samples per block: the round that each value belongs to as well.
-    rounds: Sequence[int] | None = None
+    rounds: Sequence[int] | Array | None = None
     #: For samples per item or per set: the group of each item (its class), as a position in ``group_names``.
     #: qx then tells value, interval and paired difference of every group too, corrected for looking at so
     #: many.
-    groups: Sequence[int] | Any = None
+    groups: Sequence[int] | Array | None = None
     group_names: Sequence[str] = ()

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 from zlib import crc32
 
 from attrs import frozen
 
 from qx.errors import UsageError
+from qx.values import JsonMapping
 
 #: The distribution of qx, and its import package.
 DISTRIBUTION, PACKAGE = "quant-explorer", __name__.partition(".")[0]
@@ -65,7 +66,7 @@ class Reference:
         return f"{self.distribution} {self.version or '(no version)'}"
 
 
-def to_reference(value: Reference | Mapping[str, Any]) -> Reference:
+def to_reference(value: Reference | JsonMapping) -> Reference:
     """For fields: a reference, or the fields of one as they come from JSON."""
     return value if isinstance(value, Reference) else Reference(**value)
 

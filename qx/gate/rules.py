@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from attrs import frozen
 
@@ -18,6 +18,9 @@ from qx.results.columns import Column
 from qx.results.records import Results
 from qx.storage import strict_json
 from qx.storage.strict_json import ROOM
+from qx.values import JsonMapping, JsonObject
+
+T = TypeVar("T")
 
 #: The limits that a rule can set, and what each is on.
 LIMITS = ("largest", "smallest", "largest_drop", "largest_increase", "smallest_speedup")
@@ -125,7 +128,7 @@ def read_rules(place: Path) -> Rules:
     return Rules(place=str(place), rules=tuple(rules), false_alarms=float(alarms))
 
 
-def _read_toml(place: Path) -> dict[str, Any]:
+def _read_toml(place: Path) -> JsonObject:
     """The tables in a file, none of them deep or with numbers to choke on. Raises ``UsageError``."""
     try:
         text = read_bounded(place, MOST_BYTES).decode("utf-8")
@@ -146,7 +149,7 @@ def _read_toml(place: Path) -> dict[str, Any]:
     return fields
 
 
-def _toml(text: str) -> dict[str, Any]:
+def _toml(text: str) -> JsonObject:
     if sys.version_info >= (3, 11):
         import tomllib
     else:
@@ -154,7 +157,7 @@ def _toml(text: str) -> dict[str, Any]:
     return tomllib.loads(text)
 
 
-def _rules(number: int, table: Mapping[str, Any], where: str) -> list[Rule]:
+def _rules(number: int, table: JsonMapping, where: str) -> list[Rule]:
     for name in table:
         _known(name, KEYS, f"{where}: unknown key")
     metric = table.get("metric")
@@ -211,20 +214,20 @@ def _check_metric(rule: Rule, metric: Metric, where: str) -> None:
         raise UsageError(f"{where}: directly is for what is measured in launches, and {rule.metric} is not")
 
 
-def _known(name: Any, choices: Sequence[Any] | Mapping[str, Any], what: str) -> None:
+def _known(name: object, choices: Collection[object], what: str) -> None:
     if not isinstance(name, (str, int)) or name not in choices:
         raise UsageError(f"{what} {_shown(name)} (choose from {', '.join(map(str, choices)) or 'none'})")
 
 
-def _number(value: Any) -> bool:
+def _number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < LARGEST
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     return to_line(repr(value), ROOM)
 
 
-def _several(given: Any, kind: type, message: str) -> tuple[Any, ...]:
+def _several(given: object, kind: type[T], message: str) -> tuple[T, ...]:
     values = given if isinstance(given, list) else [given]
     if not all(isinstance(one, kind) and not isinstance(one, bool) for one in values):
         raise UsageError(f"{message}, not {_shown(given)}")

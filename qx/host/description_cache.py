@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from zlib import crc32
 
 from attrs import asdict, frozen
@@ -118,7 +117,7 @@ class Memory:
         return self._folder / f"{crc32(json.dumps(_whose(group)).encode()):08x}.json"
 
 
-def _whose(group: Group) -> list[Any]:
+def _whose(group: Group) -> list[object]:
     """What tells a group from others, also from those of other environments that share the cache."""
     first = group.plugins[0]
     return [sys.prefix, sys.path, first.distribution if group.is_named else [first.target, first.folder]]

@@ -104,7 +104,7 @@ class Host:
         """Whether a usable plugin implements a hook. Raises ``LookupError`` for a name that is none's."""
         return hook in self._usable[name].hooks
 
-    def call(self, name: str, hook: str, /, **arguments: Any) -> Any:
+    def call(self, name: str, hook: str, /, **arguments: object) -> Any:
         """Call a hook of one plugin, inside the plugins that wrap it, and give what it gave.
 
         What the plugin raises comes through as it is. Raises ``PluginError`` where it gives None and a value

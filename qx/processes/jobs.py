@@ -10,20 +10,21 @@ import json
 from collections.abc import Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from attrs import Factory, asdict, evolve, field, frozen
 
 from qx.contract.fields import to_integers, to_strings
 from qx.contract.records import Artifact
 from qx.contract.references import Reference, to_reference
+from qx.values import JsonMapping, JsonObject, OptionValues
 
 
 def _cpus(values: Iterable[int] | None) -> tuple[int, ...] | None:
     return None if values is None else tuple(values)
 
 
-def _references(values: Iterable[Reference | Mapping[str, Any]]) -> tuple[Reference, ...]:
+def _references(values: Iterable[Reference | JsonMapping]) -> tuple[Reference, ...]:
     return tuple(to_reference(value) for value in values)
 
 
@@ -57,7 +58,7 @@ class Job:
         """The stage in which it fails, where the worker names no other."""
         return self.do
 
-    def fields(self) -> dict[str, Any]:
+    def fields(self) -> JsonObject:
         """Return its fields, and its class as ``class``: what ``to_job`` makes it of."""
         return {"class": f"{type(self).__module__}:{type(self).__name__}", **asdict(self)}
 
@@ -71,7 +72,7 @@ class WorkloadJob(Job):
     """What every job has that calls a workload."""
 
     workload: Reference = field(converter=to_reference)
-    workload_options: Mapping[str, Any] = Factory(dict)
+    workload_options: OptionValues = Factory(dict)
 
 
 @frozen(kw_only=True)
@@ -114,7 +115,7 @@ class BuildJob(WorkloadJob):
 
     do: ClassVar[str] = "build"
     config: Reference = field(converter=to_reference)
-    config_options: Mapping[str, Any] = Factory(dict)
+    config_options: OptionValues = Factory(dict)
     #: The loader that rebuilds modules, for a config that gives one.
     loaders: tuple[Reference, ...] = field(default=(), converter=_references)
     #: None leaves the model as it is made.
@@ -134,7 +135,7 @@ class StoredArtifact:
     folder: str
     #: Shipped files, relative to the folder.
     files: tuple[str, ...] = field(converter=to_strings)
-    details: Mapping[str, Any] = Factory(dict)
+    details: JsonMapping = Factory(dict)
     notes: tuple[str, ...] = field(default=(), converter=to_strings)
     #: As in ``Artifact``.
     weight_elements: int | None = None
@@ -143,11 +144,11 @@ class StoredArtifact:
     imports: tuple[str, ...] = field(default=(), converter=to_strings)
     #: What made the artifact, for a loader that rebuilds the module.
     config: Reference = field(converter=to_reference)
-    config_options: Mapping[str, Any] = Factory(dict)
+    config_options: OptionValues = Factory(dict)
     #: The model was made with quantize and dequantize stubs.
     quantizable: bool = False
     workload: Reference = field(converter=to_reference)
-    workload_options: Mapping[str, Any] = Factory(dict)
+    workload_options: OptionValues = Factory(dict)
 
     def record(self) -> Artifact:
         """What a loader is given."""
@@ -161,7 +162,7 @@ class StoredArtifact:
         )
 
 
-def _stored(value: StoredArtifact | Mapping[str, Any]) -> StoredArtifact:
+def _stored(value: StoredArtifact | JsonMapping) -> StoredArtifact:
     return value if isinstance(value, StoredArtifact) else StoredArtifact(**value)
 
 
@@ -181,7 +182,7 @@ class LaunchJob(ArtifactJob):
     do: ClassVar[str] = "launch"
     batch_sizes: tuple[int, ...] = field(converter=to_integers)
     metrics: tuple[Reference, ...] = field(default=(), converter=_references)
-    metric_options: Mapping[str, Mapping[str, Any]] = Factory(dict)
+    metric_options: Mapping[str, OptionValues] = Factory(dict)
     #: The host's monotonic clock when the process was asked for, nanoseconds.
     spawned_ns: int
 
@@ -198,7 +199,7 @@ class EvaluateJob(ArtifactJob):
     batch_size: int
     artifact_metrics: tuple[Reference, ...] = field(default=(), converter=_references)
     prediction_metrics: tuple[Reference, ...] = field(default=(), converter=_references)
-    metric_options: Mapping[str, Mapping[str, Any]] = Factory(dict)
+    metric_options: Mapping[str, OptionValues] = Factory(dict)
     #: Where to leave the outputs, as an ``.npy`` file.
     outputs: str
     #: A folder that keeps what is finished, for a process that goes on where one died; None keeps nothing.
@@ -230,7 +231,7 @@ class DeriveJob(Job):
     inputs: str | None = None
     batch_sizes: tuple[int, ...] = field(converter=to_integers)
     metrics: tuple[Reference, ...] = field(default=(), converter=_references)
-    metric_options: Mapping[str, Mapping[str, Any]] = Factory(dict)
+    metric_options: Mapping[str, OptionValues] = Factory(dict)
     #: A folder that keeps what is finished, for a process that goes on where one died; None keeps nothing.
     finished: str | None = None
 
@@ -261,7 +262,7 @@ class DescribeJob(Job):
     do: ClassVar[str] = "describe"
 
 
-def to_job(value: Job | Mapping[str, Any]) -> Job:
+def to_job(value: Job | JsonMapping) -> Job:
     """Return a job, or make the one that these fields describe: those of ``Job.fields``."""
     if isinstance(value, Job):
         return value

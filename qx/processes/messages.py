@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any, TypeAlias, get_args
+from typing import TypeAlias, get_args
 
 from attrs import frozen
 
 from qx.contract.records import Outcome
 from qx.processes.failures import DATA, USAGE
+from qx.values import JsonObject
 
 #: Bytes that a message may have: a line without end is none.
 LONGEST = 64 << 20
@@ -40,7 +41,7 @@ class Progress:
 class Answer:
     """A command has ended well."""
 
-    fields: dict[str, Any]
+    fields: JsonObject
 
 
 @frozen

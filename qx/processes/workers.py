@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
-from typing import Any, cast
+from typing import cast
 
 from attrs import frozen
 
@@ -28,6 +28,7 @@ from qx.processes import messages, supervisor
 from qx.processes.failures import DATA, USAGE
 from qx.processes.jobs import Job
 from qx.processes.spawning import Ending, Supervisor, described_status
+from qx.values import JsonObject
 
 #: Run by the interpreter with the host's own search path as arguments, so that a file which happens to lie in
 #: the current folder cannot stand in for a module.
@@ -108,7 +109,7 @@ class Processes:
             self._live.add(worker)
         return worker
 
-    def run(self, job: Job, name: str, *, timeout: float, progress: Progress | None = None) -> dict[str, Any]:
+    def run(self, job: Job, name: str, *, timeout: float, progress: Progress | None = None) -> JsonObject:
         """Start a process, wait for its one answer, and end it."""
         worker = self.start(job, name)
         try:
@@ -183,12 +184,12 @@ class Worker:
         """The process."""
         return self._process.pid
 
-    def ask(self, do: str, *, timeout: float, **arguments: Any) -> dict[str, Any]:
+    def ask(self, do: str, *, timeout: float, **arguments: object) -> JsonObject:
         """Send a command to a launch and wait for its answer. Raises ``Failure``."""
         self._send(json.dumps({"do": do, **arguments}))
         return self.answer(timeout=timeout)
 
-    def answer(self, *, timeout: float, progress: Progress | None = None) -> dict[str, Any]:
+    def answer(self, *, timeout: float, progress: Progress | None = None) -> JsonObject:
         """Wait for the answer; ``timeout`` is in seconds, for each stage, and begins again with progress.
 
         Raises ``Failure`` for what concerns the cell; ``UsageError`` or ``DataError`` for what the user is to

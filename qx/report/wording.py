@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Any
 
 from attrs import frozen
 
@@ -12,6 +11,7 @@ from qx.contract.records import as_word
 from qx.results import numbers
 from qx.results.columns import ANOTHER_NETWORK, Column, View
 from qx.results.records import NOT_APPLICABLE
+from qx.values import JsonMapping, OptionValues
 
 #: How many names a row has room for.
 NAMES_IN_A_ROW = 3
@@ -168,7 +168,7 @@ def marks(reasons: Iterable[str], markup: Markup) -> list[str]:
     return [f"{markup.name(numbers.MARKS[why])} behind a figure: {UNCLEAR[why]}." for why in reasons]
 
 
-def _settings(options: Mapping[str, Any]) -> str:
+def _settings(options: OptionValues) -> str:
     return ", ".join(f"{name}={as_word(value)}" for name, value in options.items())
 
 
@@ -382,7 +382,7 @@ def environment(view: View, markup: Markup) -> Iterator[tuple[str, str]]:
         "Engine",
         _facts(markup, run.get("engine") or "none", f"of {listed(engines)}" if engines else None),
     )
-    versions: Mapping[str, Any] = found.get("distributions") or {}
+    versions: JsonMapping = found.get("distributions") or {}
     yield (
         "Software",
         _facts(

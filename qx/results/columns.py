@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any
 
 from attrs import evolve, frozen
 
@@ -22,6 +21,7 @@ from qx.results.records import (
 )
 from qx.results.results_file import cell_of
 from qx.results.summary import part
+from qx.values import Json, JsonMapping
 
 #: A cell that is not shown to be dominated, but is on the front of fewer resampled runs, is there perhaps.
 LIKELY = 0.5
@@ -34,10 +34,10 @@ class Column:
     """A metric, at one batch size where it has one."""
 
     metric: str
-    params: tuple[tuple[str, Any], ...]
+    params: tuple[tuple[str, Json], ...]
 
     @classmethod
-    def of(cls, metric: str, params: Mapping[str, Any]) -> Column:
+    def of(cls, metric: str, params: JsonMapping) -> Column:
         """The column that a measurement belongs to."""
         return cls(metric, tuple(sorted(params.items())))
 

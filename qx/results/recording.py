@@ -6,26 +6,36 @@ import io
 import re
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from attrs import Factory, field, frozen
+from numpy.typing import NDArray
 
 from qx.contract.records import LARGEST, MOST_WAVES
 from qx.foreign import to_line
 from qx.storage.archive import Archive, Header, open_archive
 from qx.storage.strict_json import ROOM
+from qx.values import Array, JsonMapping, JsonObject
 
 #: Metric, and batch size where the metric is measured for each.
 Key: TypeAlias = tuple[str, "int | None"]
+Floats: TypeAlias = NDArray[np.float64]
+Integers: TypeAlias = NDArray[np.int32]
 
 
 def _number_or_nan(value: float | None) -> float:
     return float("nan") if value is None else float(value)
 
 
-def _array(dtype: Any) -> Any:
-    return field(converter=lambda values: np.asarray(values, dtype=dtype), eq=False)
+def _floats() -> Floats:
+    floats: Floats = field(converter=lambda values: np.asarray(values, dtype=np.float64), eq=False)
+    return floats
+
+
+def _integers() -> Integers:
+    integers: Integers = field(converter=lambda values: np.asarray(values, dtype=np.int32), eq=False)
+    return integers
 
 
 @frozen(kw_only=True)
@@ -37,9 +47,9 @@ class Resampled:
     items: int
     #: Float ``[groups]``: number of groups less one, times how much less the value is without that group of
     #: items. There are as many groups as items, or fewer.
-    influence: Any = _array(np.float64)
+    influence: Floats = _floats()
     #: Float ``[draws]``: the value of as many items, drawn with replacement; NaN where it has none.
-    draws: Any = _array(np.float64)
+    draws: Floats = _floats()
     #: How far one item that changes its answer was seen to move the value; NaN where that was not tried.
     step: float = field(converter=_number_or_nan)
     #: Why there can be no interval; empty where there can.
@@ -55,21 +65,21 @@ class Series:
     round; minus one where a metric has no such thing.
     """
 
-    values: Any = _array(np.float64)
-    wave: Any = _array(np.int32)
-    round: Any = _array(np.int32)
-    position: Any = _array(np.int32)
+    values: Floats = _floats()
+    wave: Integers = _integers()
+    round: Integers = _integers()
+    position: Integers = _integers()
     #: The group of each item, as a position in ``group_names``; None without groups.
-    groups: Any = field(default=None, eq=False)
+    groups: Integers | None = field(default=None, eq=False)
     group_names: tuple[str, ...] = ()
     #: Of a statistic of the whole set: how it moves with its items, and that of each group of items.
     resampled: tuple[Resampled, ...] = field(default=(), eq=False)
     #: Derived, and from nothing but values without sampling error.
     exact: bool = False
-    details: tuple[Mapping[str, Any], ...] = ()
+    details: tuple[JsonMapping, ...] = ()
 
     @classmethod
-    def plain(cls, given: Mapping[str, Any]) -> Series:
+    def plain(cls, given: JsonMapping) -> Series:
         """What a metric gave: ``values``, and perhaps ``waves``, ``rounds``, ``groups``, ``details``...
 
         Of a statistic of the whole set the groups have become ``resampled``.
@@ -95,7 +105,7 @@ class Recording:
 
     series: dict[str, dict[Key, Series]] = Factory(dict)
     #: Outputs of the evaluation, ``[n, ...]``.
-    outputs: dict[str, Any] = Factory(dict)
+    outputs: dict[str, Array] = Factory(dict)
 
     def add(self, cell: str, key: Key, series: Series) -> None:
         """Keep a series of a cell."""
@@ -114,7 +124,8 @@ class Recording:
 
     def to_bytes(self) -> bytes:
         """A compressed ``.npz``; its keys are ``cell|metric|batch size|what`` and ``cell|outputs``."""
-        arrays: dict[str, Any] = {}
+        # Any: among its arrays numpy takes a switch, which none of these names is.
+        arrays: JsonObject = {}
         for cell, series in self.series.items():
             for (metric, batch_size), one in series.items():
                 prefix = "|".join((cell, metric, str(batch_size or "")))
@@ -199,7 +210,7 @@ def _series(archive: Archive, headers: Mapping[str, Header], prefix: str) -> Ser
     shown = to_line(prefix, ROOM)
     (count, *rest) = headers[f"{prefix}{VALUES}"].shape
     grouped = f"{prefix}|groups" in headers
-    parts: dict[str, Any] = {}
+    parts: dict[str, Array] = {}
     for what in (*_PARTS, *(("groups", "group_names") if grouped else ())):
         if (header := headers.get(f"{prefix}|{what}")) is None:
             raise ValueError(f"it has {shown}{VALUES}, and no {shown}|{what}")
@@ -220,14 +231,18 @@ def _series(archive: Archive, headers: Mapping[str, Header], prefix: str) -> Ser
     if grouped and ((parts["groups"] < 0) | (parts["groups"] >= len(names))).any():
         raise ValueError(f"{shown}|groups must be positions in {shown}|group_names")
     return Series(
-        **parts,
+        values=parts["values"],
+        wave=parts["wave"],
+        round=parts["round"],
+        position=parts["position"],
+        groups=parts.get("groups"),
         group_names=names,
         resampled=_resampled_in(archive, headers, prefix, len(names)),
         exact=f"{prefix}|exact" in headers and bool(archive.array(f"{prefix}|exact").all()),
     )
 
 
-def _arrays_of(resampled: tuple[Resampled, ...]) -> dict[str, Any]:
+def _arrays_of(resampled: tuple[Resampled, ...]) -> dict[str, Array]:
     """Records with what they hold one after another, and how long each is; nothing of none."""
     if not resampled:
         return {}
@@ -291,10 +306,10 @@ def _resampled_in(
 def joined(parts: Iterable[Series]) -> Series:
     """Series one after another."""
     every = list(parts)
-    arrays: dict[str, Any] = {
-        what: np.concatenate([getattr(part, what) for part in every]) for what in _PARTS
-    }
     return Series(
-        **arrays,
+        values=np.concatenate([part.values for part in every]),
+        wave=np.concatenate([part.wave for part in every]),
+        round=np.concatenate([part.round for part in every]),
+        position=np.concatenate([part.position for part in every]),
         details=tuple(details for part in every for details in part.details),
     )

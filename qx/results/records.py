@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from attrs import Factory, frozen
 
 from qx.contract.records import Metric, Outcome
+from qx.values import JsonMapping, OptionValues
 
 SCHEMA_VERSION = 1
 #: The cause of a measurement where a metric gave None.
@@ -20,7 +20,7 @@ class CellResult:
 
     workload: str
     config: str
-    options: Mapping[str, Any]
+    options: OptionValues
     threads: int
     #: It is the baseline, measured a second time.
     control: bool = False
@@ -82,7 +82,7 @@ class Measurement:
     cell: str
     config: str
     metric: str
-    params: Mapping[str, Any]
+    params: JsonMapping
     value: float | None
     unit: str
     better: str
@@ -97,7 +97,7 @@ class Measurement:
     samples_ref: str | None = None
     vs_baseline: Comparison | None = None
     comparisons: tuple[Comparison, ...] = ()
-    details: Mapping[str, Any] = Factory(dict)
+    details: JsonMapping = Factory(dict)
 
 
 @frozen(kw_only=True)
@@ -118,7 +118,7 @@ class PickResult:
     #: ``"the smallest artifact"``.
     aim: str
     metric: str
-    params: Mapping[str, Any]
+    params: JsonMapping
     #: No cell is better by more than the metric's margin: that is excluded.
     cell: str
     #: Cells of which the same is excluded, so that any of them could be picked by this metric.
@@ -136,7 +136,7 @@ class UndecidedResult:
     #: ``"the lowest latency"``.
     aim: str
     metric: str
-    params: Mapping[str, Any]
+    params: JsonMapping
     #: The cells that the metric does not tell apart: one of them is the best.
     contenders: tuple[str, ...]
     #: Half of the widest 95 % interval of a comparison between contenders: a share where the metric is
@@ -167,7 +167,7 @@ class NoiseFloor:
     """What the control shows: the apparent speedup of a model that is the baseline itself."""
 
     metric: str
-    params: Mapping[str, Any]
+    params: JsonMapping
     kind: str
     value: float
     ci: tuple[float, float] | None
@@ -195,7 +195,7 @@ class SummaryFigure:
     """How a config compares with the baseline in one metric, over several workloads."""
 
     metric: str
-    params: Mapping[str, Any]
+    params: JsonMapping
     #: ``ratio``, ``speedup`` or ``difference``, as in a comparison.
     kind: str
     #: The geometric mean of ratios and speedups, the arithmetic of differences; and the range.
@@ -224,15 +224,15 @@ class SummaryResult:
 class Results:
     """A whole run."""
 
-    run: Mapping[str, Any]
-    environment: Mapping[str, Any]
+    run: JsonMapping
+    environment: JsonMapping
     #: The records of the metrics, so that a report needs no plugin.
     metrics: Mapping[str, Metric]
     configs: Mapping[str, ConfigResult]
     cells: Mapping[str, CellResult]
     measurements: tuple[Measurement, ...]
     #: Names the axes, and what each cell is on them; cells that did not end well take no part.
-    axes: tuple[Mapping[str, Any], ...]
+    axes: tuple[JsonMapping, ...]
     front: Mapping[str, FrontResult]
     picks: tuple[PickResult, ...]
     noise_floor: tuple[NoiseFloor, ...]

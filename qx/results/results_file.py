@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qx.errors import UsageError
 from qx.files import read_bounded, write_together
@@ -17,6 +17,7 @@ from qx.results.recording import Recording
 from qx.results.records import SCHEMA_VERSION, CellResult, Results
 from qx.results.schema import find_flaw, load_schema
 from qx.storage import strict_json
+from qx.values import Json, JsonObject
 
 if TYPE_CHECKING:
     from cattrs import Converter
@@ -32,14 +33,14 @@ def to_json(results: Results) -> str:
     return json.dumps(_converter().unstructure(results), indent=1, allow_nan=False, default=_plain) + "\n"
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Json:
     """What metrics put into details, as JSON."""
     if hasattr(value, "tolist"):
         return value.tolist()
     return str(value)
 
 
-def without_nan(value: Any) -> Any:
+def without_nan(value: object) -> Json:
     """The same with None in place of numbers that JSON has no word for."""
     if isinstance(value, Mapping):
         return {str(key): without_nan(inner) for key, inner in value.items()}
@@ -155,7 +156,7 @@ def cell_of(
     return None if alike and unlike(best) else best
 
 
-def schema() -> dict[str, Any]:
+def schema() -> JsonObject:
     """The JSON Schema of ``full_results.json``."""
     return load_schema("full_results")
 

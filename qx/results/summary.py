@@ -9,9 +9,10 @@ from typing import Any
 from attrs import evolve
 
 from qx.results.records import Measurement, Results, SummaryFigure, SummaryResult
+from qx.values import Json, JsonMapping
 
 
-def baseline_of(run: Mapping[str, Any], workload: str) -> str:
+def baseline_of(run: JsonMapping, workload: str) -> str:
     """The baseline's cell of a workload."""
     return str(run["workloads"][workload].get("baseline", run["baseline"]))
 
@@ -93,7 +94,7 @@ def _summary(results: Results) -> Iterable[SummaryResult]:
         )
 
 
-def _column(one: Measurement) -> tuple[Any, ...]:
+def _column(one: Measurement) -> tuple[Json, ...]:
     return one.metric, *((one.params["batch_size"],) if "batch_size" in one.params else ())
 
 

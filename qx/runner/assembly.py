@@ -7,7 +7,6 @@ import sys
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 from attrs import evolve
 
@@ -20,6 +19,7 @@ from qx.runner.evaluation import evaluation_batch_size
 from qx.runner.measure.plan import ENDED_BY, Measured
 from qx.runner.request import Chosen, Request, config, metric
 from qx.runner.workload_run import WorkloadRun, cell_id
+from qx.values import JsonMapping, JsonObject
 
 #: The lowest outcome of several is the worst.
 WORST: tuple[Outcome, ...] = (
@@ -40,7 +40,7 @@ def assemble(
     recording: Recording,
     started: datetime,
     seconds: dict[str, float],
-    environment: dict[str, Any],
+    environment: JsonObject,
 ) -> Results:
     """The results of a run that began at ``started``; ``seconds`` is what each phase took."""
     identity = f"{started:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
@@ -107,10 +107,8 @@ def _due(workload_run: WorkloadRun, cells: Mapping[str, CellResult], chosen: Cho
     ]
 
 
-def _workload_told(
-    workload_run: WorkloadRun, chosen: Chosen, measuring: Mapping[str, Any] | None
-) -> dict[str, Any]:
-    told: dict[str, Any] = {"baseline": cell_id(workload_run.name, chosen.baseline_row)}
+def _workload_told(workload_run: WorkloadRun, chosen: Chosen, measuring: JsonMapping | None) -> JsonObject:
+    told: JsonObject = {"baseline": cell_id(workload_run.name, chosen.baseline_row)}
     prepared = workload_run.prepared
     if prepared is None:
         return told | {"options": dict(chosen.workload_options[workload_run.name])}
@@ -131,7 +129,7 @@ def _workload_told(
     }
 
 
-def _measuring(request: Request, measured: Measured) -> dict[str, Any]:
+def _measuring(request: Request, measured: Measured) -> JsonObject:
     """How the launches of a workload were measured, and what ended that."""
     return {
         "quick": request.quick,
@@ -155,7 +153,7 @@ def _measuring(request: Request, measured: Measured) -> dict[str, Any]:
     }
 
 
-def joined_measuring(measuring: Sequence[Mapping[str, Any]], given: float | None = None) -> dict[str, Any]:
+def joined_measuring(measuring: Sequence[JsonMapping], given: float | None = None) -> JsonObject:
     """The same of all workloads: times and waves are summed; the most rounds; the worst that ended them.
 
     A budget that was ``given`` is that of all: what one leaves is the next one's, so shares overlap.

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from threading import Lock
-from typing import Any
 
 from attrs import Factory, define, field
 
 from qx.host.host import Reference
 from qx.processes.jobs import DeriveJob, EvaluateJob
 from qx.processes.workers import Failure, MetricFailure, Processes, Progress
+from qx.values import JsonMapping, JsonObject
 from qx.worker.finished import Finished
 from qx.worker.samples import metric_in, stage_of
 
@@ -56,7 +56,7 @@ def run_past_metrics(
     *,
     timeout: float,
     progress: Progress | None = None,
-) -> tuple[Mapping[str, Any], dict[str, Any], dict[str, MetricFailure]]:
+) -> tuple[JsonMapping, JsonObject, dict[str, MetricFailure]]:
     """Do a job of a cell, and where a metric ends its process, the rest in another, without that metric.
 
     The job has a folder for what is finished; ``cell`` is what a reader knows the cell by. Gives the answer,

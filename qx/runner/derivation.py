@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from qx.runner.blame import Hangs, run_past_metrics
 from qx.runner.evaluation import unpromised
 from qx.runner.request import metric, references
 from qx.runner.workload_run import Run, WorkloadRun, cell_id
+from qx.values import JsonMapping
 
 
 def derive_metrics(run: Run, workload_run: WorkloadRun) -> None:
@@ -86,7 +87,7 @@ def _derive(run: Run, workload_run: WorkloadRun) -> dict[tuple[str, str], Metric
 def _record(
     recording: Recording,
     cell: str,
-    given: Mapping[str, Any],
+    given: JsonMapping,
     record: Metric,
     failures: dict[tuple[str, str], MetricFailure],
 ) -> None:
@@ -107,6 +108,7 @@ def _waves(recording: Recording, cell: str) -> int:
 
 
 def _arrays(recording: Recording, cell: str, failed: Collection[tuple[str, str]]) -> dict[str, Any]:
+    # Any: among the arrays that are written, numpy takes a switch.
     arrays = {
         f"{metric}|{size or ''}|{what}": getattr(series, what)
         for (metric, size), series in recording.series.get(cell, {}).items()

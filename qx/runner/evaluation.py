@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from attrs import frozen
@@ -19,6 +18,7 @@ from qx.runner.blame import Hangs, run_past_metrics
 from qx.runner.preparation import Prepared
 from qx.runner.request import Chosen, metric, references
 from qx.runner.workload_run import Run, WorkloadRun
+from qx.values import JsonMapping
 from qx.worker.memory import MIB
 
 #: Items that are evaluated in one call, unless they take more bytes than that: what a network makes of its
@@ -112,7 +112,7 @@ def _launch_bytes(memory: Mapping[str, float], scale: float) -> float:
 
 
 def unpromised(
-    record: Metric, given: Mapping[str, Any], items: int, waves: int | None = None
+    record: Metric, given: JsonMapping, items: int, waves: int | None = None
 ) -> MetricFailure | None:
     """A failure where a metric gave not as many values as its record promises, or not their places.
 
@@ -141,7 +141,7 @@ def unpromised(
 
 
 def _recorded(
-    recording: Recording, cell: str, answers: Mapping[str, Any], chosen: Chosen, items: int
+    recording: Recording, cell: str, answers: JsonMapping, chosen: Chosen, items: int
 ) -> dict[str, MetricFailure]:
     records = {entry.name: metric(entry) for entry in chosen.metrics}
     failures = {}

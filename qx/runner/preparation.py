@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, wait
 from pathlib import Path
 from threading import Event
-from typing import Any
 
 from attrs import Factory, evolve, frozen
 
@@ -21,6 +20,7 @@ from qx.processes.workers import Failure, Processes, Worker
 from qx.runner.request import Reporter, Request, choose_workload, config, references, workload
 from qx.runner.settings import Variant, settled
 from qx.storage.cache import open_cache
+from qx.values import JsonMapping, JsonObject, OptionValues
 from qx.worker.inspect import ASKING
 
 #: The fastest quantized engine of torch on each kind of machine, as ``platform.machine()`` names it.
@@ -33,7 +33,7 @@ class Prepared:
 
     workload: Entry
     #: All options of the workload.
-    options: Mapping[str, Any]
+    options: OptionValues
     #: None where the model is as it is made.
     weights: Path | None
     weights_sha256: str
@@ -60,7 +60,7 @@ class Prepared:
     #: Its weights were given, or its factory is said to give trained ones.
     trained: bool
     parameters: int
-    runtime: dict[str, Any]
+    runtime: JsonObject
 
 
 def prepare(
@@ -69,7 +69,7 @@ def prepare(
     entry: Entry,
     processes: Processes,
     reporter: Reporter,
-    options: Mapping[str, Any],
+    options: OptionValues,
     variants: Sequence[Variant],
 ) -> Prepared:
     """Find a workload's data, or where it is the default one and has none, those of its fallback.
@@ -146,7 +146,7 @@ def weights_file(entry: Entry, request: Request) -> Path | None:
 
 def _prepared(
     entry: Entry,
-    options: Mapping[str, Any],
+    options: OptionValues,
     variants: Sequence[Variant],
     request: Request,
     processes: Processes,
@@ -197,7 +197,7 @@ def _prepared(
     )
 
 
-def _task(outputs: Sequence[int], data: Mapping[str, Any]) -> Task:
+def _task(outputs: Sequence[int], data: JsonMapping) -> Task:
     labels = data["labels"]
     if labels is not None:
         labels = Labels(**{**labels, "shape": tuple(labels["shape"])})
@@ -206,7 +206,7 @@ def _task(outputs: Sequence[int], data: Mapping[str, Any]) -> Task:
 
 def _jobs(
     entry: Entry,
-    options: Mapping[str, Any],
+    options: OptionValues,
     variants: Sequence[Variant],
     request: Request,
     weights: Path | None,
@@ -239,14 +239,14 @@ def _jobs(
 
 def _done(
     look: InspectJob, lay: DataJob, request: Request, processes: Processes, reporter: Reporter
-) -> tuple[dict[str, Any], dict[str, Any]]:
+) -> tuple[JsonObject, JsonObject]:
     """What came of both jobs, done side by side. The first that fails ends the other, and is what is told.
 
     Raises ``Failure``, ``UsageError`` or ``DataError``.
     """
     over, workers = Event(), set[Worker]()
 
-    def run(job: InspectJob | DataJob, timeout: float) -> dict[str, Any]:
+    def run(job: InspectJob | DataJob, timeout: float) -> JsonObject:
         worker = processes.start(job, job.do)
         workers.add(worker)
         if over.is_set():
@@ -257,7 +257,7 @@ def _done(
             workers.discard(worker)
             worker.close()
 
-    def inspected() -> dict[str, Any]:
+    def inspected() -> JsonObject:
         job = look
         while True:
             try:
@@ -284,7 +284,7 @@ def _done(
     return looked.result(), laid.result()
 
 
-def _check_classes(entry: Entry, outputs: Sequence[int], data: Mapping[str, Any]) -> None:
+def _check_classes(entry: Entry, outputs: Sequence[int], data: JsonMapping) -> None:
     """Raise ``UsageError`` where a model of the user's does not give a score for each class of the data.
 
     The folders of images are its classes then. Scores of another number of classes are a mistake in any case;

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from attrs import Factory, field, frozen
 
@@ -15,6 +15,7 @@ from qx.errors import UsageError
 from qx.host.host import Entry, Host, Reference
 from qx.runner import settings
 from qx.runner.settings import Variant
+from qx.values import OptionValues
 
 #: More seconds than a run can be meant to take, and fewer than the system's calls choke on.
 MOST = 1_000_000
@@ -119,7 +120,7 @@ class Cell:
     workload: str
     config: str
     threads: int
-    options: Mapping[str, Any] = Factory(dict)
+    options: OptionValues = Factory(dict)
     #: It is the baseline's second self.
     control: bool = False
 
@@ -154,10 +155,10 @@ class Chosen:
     #: Names that the user said: such a config is due, and an unavailable one ends in exit code 1.
     named: frozenset[str]
     #: All options of each metric that has any.
-    metric_options: Mapping[str, Mapping[str, Any]]
+    metric_options: Mapping[str, OptionValues]
     workloads: tuple[Entry, ...]
     #: All options of each workload.
-    workload_options: Mapping[str, Mapping[str, Any]]
+    workload_options: Mapping[str, OptionValues]
     #: Runtime baselines that nobody named, each with the configs that it takes part for.
     brought: Mapping[str, tuple[str, ...]] = Factory(dict)
     #: Configs that train, which take minutes each and were not asked for.

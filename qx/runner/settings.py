@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from itertools import product
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from attrs import frozen
 
@@ -14,9 +14,10 @@ from qx.contract.records import CALIBRATION_N, Config, Option
 from qx.errors import UsageError
 from qx.host.catalogue import unknown
 from qx.host.host import Entry, Host
+from qx.values import OptionValue, OptionValues
 
 #: Plugin -> option -> the values that were set, in the order in which they were given.
-Values: TypeAlias = Mapping[str, Mapping[str, tuple[Any, ...]]]
+Values: TypeAlias = Mapping[str, Mapping[str, tuple[OptionValue, ...]]]
 
 #: Kinds whose options can be set.
 SETTABLE = ("config", "metric", "workload")
@@ -28,7 +29,7 @@ class Variant:
 
     entry: Entry
     #: All options.
-    options: Mapping[str, Any]
+    options: OptionValues
     #: Those that the user set, in words: ``[bits=4]``.
     label: str = ""
 
@@ -44,7 +45,7 @@ class Variant:
         return calibration_n(record, self.options) if isinstance(record, Config) else None
 
 
-def calibration_n(record: Config, options: Mapping[str, Any]) -> int | None:
+def calibration_n(record: Config, options: OptionValues) -> int | None:
     """How many calibration images a config with these options wants; None where it does not calibrate."""
     return int(options[CALIBRATION_N.name]) if record.calibration else None
 
@@ -57,7 +58,7 @@ def read(
     ``taking_part`` are the plugins of the run, ``swept`` those among them that may have several values for an
     option. Raises ``UsageError``: one line, of the first mistake.
     """
-    values: dict[str, dict[str, tuple[Any, ...]]] = {}
+    values: dict[str, dict[str, tuple[OptionValue, ...]]] = {}
     for setting in map(Setting.of, settings):
         entry = _plugin(host, setting, taking_part)
         option = _option(entry, setting)
@@ -101,7 +102,7 @@ def _option(entry: Entry, setting: Setting) -> Option:
     return options[setting.option]
 
 
-def _values(setting: Setting, option: Option) -> tuple[Any, ...]:
+def _values(setting: Setting, option: Option) -> tuple[OptionValue, ...]:
     values = []
     for text in setting.values:
         try:
@@ -122,7 +123,7 @@ def _why_one(entry: Entry, swept: Sequence[Entry]) -> str:
     return f"others are compared with {entry.name}, so it takes one value"
 
 
-def settled(entry: Entry, values: Values) -> dict[str, Any]:
+def settled(entry: Entry, values: Values) -> dict[str, OptionValue]:
     """All options of a metric or a workload, each with its value."""
     given = {name: value for name, (value, *_) in values.get(entry.name, {}).items()}
     return {option.name: option.default for option in _options(entry)} | given

@@ -14,8 +14,6 @@ it.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from attrs import frozen
 from numpy.typing import ArrayLike
@@ -41,7 +39,7 @@ class Moments:
     #: Standard error of the mean.
     error: Floats
     #: How many items.
-    count: Any
+    count: int
     #: The third central moment over the second, over the number of items: in units of the mean.
     lean: Floats
     #: How far the item that is farthest from the mean moves it.

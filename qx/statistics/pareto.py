@@ -7,13 +7,15 @@ The control takes no part; the caller leaves it out.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from attrs import field, frozen
 from numpy.typing import ArrayLike, NDArray
 
 Booleans: TypeAlias = NDArray[np.bool_]
+#: In single or double precision.
+Matrix: TypeAlias = NDArray[np.floating]
 
 #: How many pairs of cells ``membership`` holds at a time, so that memory stays at some tens of MiB.
 PAIRS = 8_000_000
@@ -21,7 +23,7 @@ PAIRS = 8_000_000
 PEELS = 6
 
 
-def _matrix(values: ArrayLike) -> NDArray[Any]:
+def _matrix(values: ArrayLike) -> Matrix:
     array = np.asarray(values)
     return array if array.dtype.kind == "f" else array.astype(np.float32)
 
@@ -36,8 +38,8 @@ class Axis:
     smallest difference that matters, on the same scale: ``log1p(margin)`` for ratios.
     """
 
-    low: NDArray[Any] = field(converter=_matrix)
-    high: NDArray[Any] = field(converter=_matrix)
+    low: Matrix = field(converter=_matrix)
+    high: Matrix = field(converter=_matrix)
     margin: float = field(default=0.0, converter=float)
 
     def __attrs_post_init__(self) -> None:

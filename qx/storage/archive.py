@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Literal
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 
 import numpy as np
@@ -22,6 +22,7 @@ from qx.environment import available_memory
 from qx.files import open_regular
 from qx.foreign import to_line
 from qx.storage.strict_json import ROOM
+from qx.values import Array
 
 #: Bytes that the arrays of one archive may have when they are unpacked.
 MOST_BYTES = 16 << 30
@@ -39,7 +40,7 @@ class Header:
     """What an array says of itself, before its data."""
 
     name: str
-    dtype: np.dtype[Any]
+    dtype: np.dtype
     shape: tuple[int, ...]
     order: Literal["C", "F"]
 
@@ -87,7 +88,7 @@ class Archive:
         with self._zip.open(self._members[name]) as member:
             return self._header(name, member)
 
-    def array(self, name: str) -> Any:
+    def array(self, name: str) -> Array:
         """An array, not to be written into. Raises ``KeyError`` where there is none of that name."""
         with self._zip.open(self._members[name]) as member:
             header = self._header(name, member)

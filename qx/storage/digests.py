@@ -12,11 +12,11 @@ import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from attrs import asdict, frozen
 
 from qx.files import write_whole
+from qx.values import Json, JsonMapping
 
 #: Holds the digests of all other files in a folder.
 FILE = "digests.json"
@@ -41,7 +41,7 @@ class FileDigest:
     sha256: str
 
 
-def to_digest(value: FileDigest | Mapping[str, Any]) -> FileDigest:
+def to_digest(value: FileDigest | JsonMapping) -> FileDigest:
     """For fields: a digest, or the fields of one as they come from JSON. Raises ``Damaged``."""
     if isinstance(value, FileDigest):
         return value
@@ -111,7 +111,7 @@ def check_digests(folder: Path) -> Mapping[str, FileDigest]:
     return digests
 
 
-def read_json(folder: Path, name: str) -> Any:
+def read_json(folder: Path, name: str) -> Json:
     """What a JSON file inside a folder holds. Raises ``Damaged``."""
     try:
         with os.fdopen(_open_regular(folder, name), "rb") as file:

@@ -6,26 +6,26 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from attrs import asdict, field, frozen
 from attrs.validators import instance_of, optional
 
 from qx.contract.fields import STRINGS, text_field, to_strings
 from qx.storage.digests import Damaged, FileDigest, digest_of, is_inside, read_json, to_digest
+from qx.values import JsonMapping, JsonObject
 
 FILE = "manifest.json"
 #: Raised when a manifest of an earlier version could be misread.
 VERSION = 2
 
 
-def _to_files(value: Any) -> dict[str, FileDigest]:
+def _to_files(value: object) -> dict[str, FileDigest]:
     if not isinstance(value, Mapping) or not all(map(is_inside, value)):
         raise Damaged(f"{FILE} does not name files inside its folder")
     return {name: to_digest(digest) for name, digest in value.items()}
 
 
-def _to_object(value: Mapping[str, Any]) -> dict[str, Any]:
+def _to_object(value: JsonMapping) -> JsonObject:
     if not isinstance(value, Mapping):
         raise TypeError(f"names with values are expected, not {type(value).__name__}")
     return dict(value)
@@ -43,13 +43,13 @@ class Manifest:
     loader: str = text_field()
     #: Shipped files, in the order that the config gave them.
     files: Mapping[str, FileDigest] = field(converter=_to_files)
-    details: Mapping[str, Any] = field(factory=dict, converter=_to_object)
+    details: JsonMapping = field(factory=dict, converter=_to_object)
     notes: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
     #: As in ``Artifact``.
     weight_elements: int | None = field(default=None, validator=optional(instance_of(int)))
     #: For people who are handed the artifact: the config and the workload that it was made of, with their
     #: versions and options, the seed and torch's quantized engine.
-    origin: Mapping[str, Any] = field(factory=dict, converter=_to_object)
+    origin: JsonMapping = field(factory=dict, converter=_to_object)
 
     @property
     def sizes(self) -> dict[str, int]:

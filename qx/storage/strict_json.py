@@ -6,9 +6,10 @@ import json
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, NoReturn, TypeAlias
+from typing import NoReturn, TypeAlias
 
 from qx.foreign import to_line
+from qx.values import Json, JsonObject
 
 #: How deep objects and lists may lie in each other; whatever walks them calls itself for each level.
 DEEPEST = 64
@@ -21,7 +22,7 @@ ROOM = 60
 Path: TypeAlias = "tuple[str | int, ...]"
 
 
-def loads(text: str | bytes) -> Any:
+def loads(text: str | bytes) -> Json:
     """Parse JSON as ``json.loads`` does. Raises ``ValueError``: one line that names the field and its flaw.
 
     Refused are numbers that are not finite or too large to compute with, two fields of one name in an object,
@@ -37,10 +38,10 @@ def loads(text: str | bytes) -> Any:
     return value
 
 
-def check(value: Any, deepest: int = DEEPEST, *, numbers: bool = True) -> None:
+def check(value: object, deepest: int = DEEPEST, *, numbers: bool = True) -> None:
     """Raise ``ValueError`` for what is nested too deeply, and for numbers that cannot be computed with."""
     # Not by a function that calls itself: how deep it goes is one of the questions.
-    waiting: list[tuple[Any, Path]] = [(value, ())]
+    waiting: list[tuple[object, Path]] = [(value, ())]
     while waiting:
         part, path = waiting.pop()
         if isinstance(part, (dict, list)):
@@ -71,7 +72,7 @@ def _no_number(word: str) -> NoReturn:
     raise ValueError(f"{word} is no number that JSON has")
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object(pairs: list[tuple[str, Json]]) -> JsonObject:
     fields = dict(pairs)
     if len(fields) < len(pairs):
         ((twice, _),) = Counter(name for name, _ in pairs).most_common(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from attrs import asdict, evolve, frozen
 
 from qx.contract.conformance import Conformance
-from qx.contract.records import Config, Record
+from qx.contract.records import Config, Kind, Record
 from qx.errors import DataError, UsageError
 from qx.host.host import Entry, Host, Reference
 from qx.processes.jobs import BuildJob, DescribeJob, InspectJob, Job, StoredArtifact
@@ -26,6 +26,7 @@ from qx.storage.cache import open_cache
 from qx.storage.manifest import Manifest
 from qx.testing.jobs import ServeJob, WatchJob
 from qx.testing.verdicts import Failed, NotApplicable
+from qx.values import Array, JsonMapping, JsonObject, OptionValue, OptionValues
 
 #: The kit's own workload, as ``-p`` takes it.
 TESTBENCH = "qx.testing.testbench"
@@ -42,9 +43,9 @@ class Built:
 
     manifest: Manifest
     stored: StoredArtifact
-    watched: Mapping[str, Any]
+    watched: JsonMapping
     #: The fp32 model's outputs for the first evaluation inputs, ``[n, ...]``.
-    fp32: Any
+    fp32: Array
 
     @property
     def artifact(self) -> Path:
@@ -56,13 +57,13 @@ class Built:
 class Served:
     """What a launch that served an artifact told."""
 
-    told: Mapping[str, Any]
-    outputs: Any
+    told: JsonMapping
+    outputs: Array
 
     @property
-    def watched(self) -> Mapping[str, Any]:
+    def watched(self) -> JsonMapping:
         """What was seen besides."""
-        watched: Mapping[str, Any] = self.told["watched"]
+        watched: JsonMapping = self.told["watched"]
         return watched
 
 
@@ -114,7 +115,7 @@ class Bench:
         return self.entry.reference
 
     @property
-    def defaults(self) -> dict[str, Any]:
+    def defaults(self) -> dict[str, OptionValue]:
         """Its options, each with its default."""
         return {option.name: option.default for option in self.record.options}
 
@@ -133,12 +134,12 @@ class Bench:
         place.mkdir(parents=True)
         return place
 
-    def run(self, job: Job, name: str) -> dict[str, Any]:
+    def run(self, job: Job, name: str) -> JsonObject:
         """Have a job done by a process. Raises ``qx.processes.workers.Failure``."""
         with Processes(self.folder(f"log-{name}")) as processes:
             return processes.run(job, name, timeout=self.timeout)
 
-    def describe(self, times: int) -> list[dict[str, Any]]:
+    def describe(self, times: int) -> list[JsonObject]:
         """Have it describe itself so often in a fresh process. Raises ``qx.processes.workers.Failure``."""
         with Processes(self.folder("log-describe")) as processes:
             worker = processes.start(DescribeJob(), "describe")
@@ -146,7 +147,7 @@ class Bench:
             question = {"plugin": asdict(self.reference), "named": False}
             return [worker.ask("describe", timeout=self.timeout, **question) for _ in range(times)]
 
-    def watch(self, job: Job, name: str, absent: tuple[str, ...] = (), **arguments: Any) -> dict[str, Any]:
+    def watch(self, job: Job, name: str, absent: tuple[str, ...] = (), **arguments: Any) -> JsonObject:
         """Have a job done and watched. Raises ``qx.processes.workers.Failure``."""
         watching = WatchJob(
             job=job, absent=absent, folder=str(self.folder(f"here-{name}")), threads=job.threads, **arguments
@@ -185,7 +186,7 @@ class Bench:
         found: Prepared = self._shared[key]
         return found
 
-    def data(self) -> dict[str, Any]:
+    def data(self) -> JsonObject:
         """Where a job that loads data is to look."""
         folder = data_folder(self.request)
         return {
@@ -209,7 +210,7 @@ class Bench:
 
     # Builds and launches --------------------------------------------------------------------------
 
-    def build_job(self, config: Entry, options: Mapping[str, Any] | None = None) -> BuildJob:
+    def build_job(self, config: Entry, options: OptionValues | None = None) -> BuildJob:
         """The job that builds an artifact of a config."""
         prepared = self.prepared
         assert isinstance(config.record, Config)
@@ -220,7 +221,7 @@ class Bench:
         return evolve(job, folder=str(self.folder(f"build-{config.name}")))
 
     def build(
-        self, config: Entry, *, absent: tuple[str, ...] = (), options: Mapping[str, Any] | None = None
+        self, config: Entry, *, absent: tuple[str, ...] = (), options: OptionValues | None = None
     ) -> Built:
         """Build an artifact of a config, watched. Raises ``qx.processes.workers.Failure``."""
         import numpy as np
@@ -330,7 +331,7 @@ def workload_name(host: Host, given: str | None) -> str:
     return named(host, "workload", given).name
 
 
-def named(host: Host, kind: Any, given: str) -> Entry:
+def named(host: Host, kind: Kind, given: str) -> Entry:
     """A plugin by its name, or as ``-p`` takes it. Raises ``UsageError``."""
     place, sign, attribute = given.partition(":")
     target = os.path.realpath(place) + sign + attribute if place.endswith(".py") else given

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from importlib import metadata
-from typing import Any
 
-from qx.contract.records import Config, Option, Workload
+from qx.contract.records import Config, Kind, Option, Workload
 from qx.errors import DataError, UsageError
 from qx.processes.workers import Failure
 from qx.testing.bench import Bench
 from qx.testing.check import Check
 from qx.testing.distributions import OWN, modules_of, normal, providers, required_by, undeclared
 from qx.testing.verdicts import Failed, NotApplicable
+from qx.values import OptionValue, OptionValues
 
 #: Packages that take a tenth of a second and more to import, or bring numpy along.
 _HEAVY = """
@@ -97,7 +97,7 @@ def _requirements(bench: Bench) -> Iterable[str]:
         yield f"its distribution {distribution} has no extra {extra!r} (it has {has})"
 
 
-def _known(bench: Bench, kind: Any, name: str, field: str) -> Iterable[str]:
+def _known(bench: Bench, kind: Kind, name: str, field: str) -> Iterable[str]:
     names = [entry.name for entry in bench.host.entries if entry.kind == kind]
     if name not in names:
         yield f"its {field} {name!r} is no {kind} (choose from {', '.join(names)})"
@@ -155,7 +155,7 @@ def _used(requirement: str, modules: frozenset[str]) -> bool:
 # Options ------------------------------------------------------------------------------------------
 
 
-def refused(bench: Bench, attempt: Callable[[dict[str, Any]], object]) -> str:
+def refused(bench: Bench, attempt: Callable[[OptionValues], object]) -> str:
     """Try values that an option's type allows and no plugin is likely to want, and those its author names.
 
     Each must be taken, or be refused in a message that names the option; those of the author must be refused.
@@ -178,13 +178,15 @@ def refused(bench: Bench, attempt: Callable[[dict[str, Any]], object]) -> str:
     return f"{tried} values tried of {', '.join(option.name for option in options)}"
 
 
-def _strange(option: Option) -> list[Any]:
-    strange: dict[type, Any] = {int: -1, float: -1.0, str: "no such value"}
+def _strange(option: Option) -> list[OptionValue]:
+    strange: dict[type, OptionValue] = {int: -1, float: -1.0, str: "no such value"}
     # What the option's own limits and choices shut out, qx lets nobody give.
     return [value for kind, value in strange.items() if kind is option.type and not option.flaw(value)]
 
 
-def _refusal(option: Option, value: Any, attempt: Callable[[dict[str, Any]], object], must: bool) -> str:
+def _refusal(
+    option: Option, value: OptionValue, attempt: Callable[[OptionValues], object], must: bool
+) -> str:
     try:
         attempt({option.name: value})
     except Failure as failure:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 from qx.processes.workers import Failure
 from qx.testing.bench import Bench, Built, Served
@@ -11,13 +12,19 @@ from qx.testing.for_all import needs_only, refused
 from qx.testing.onlooker import onlookers
 from qx.testing.verdicts import Failed, NotApplicable
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+T = TypeVar("T")
+
+
 #: How far outputs may lie from the fp32 model's, as a share of the largest of these, and count as the same.
 ROUNDING = 1e-4
 #: An artifact smaller than this share of the fp32 state dict is another thing, whatever it answers.
 SMALLER = 0.9
 
 
-def _succeeds(bench: Bench, work: Any) -> Any:
+def _succeeds(bench: Bench, work: Callable[[], T]) -> T:
     """What a step gives. Raises ``NotApplicable`` for an unsupported model, ``Failed`` for all other ends."""
     try:
         return work()
@@ -216,7 +223,7 @@ def _distance(bench: Bench, served: Served, *, fp32: bool = False) -> float:
     return float(np.abs(np.asarray(served.outputs[:count], dtype=float) - other[:count]).max()) / scale
 
 
-def _equal(ours: Any, theirs: Any) -> bool:
+def _equal(ours: ArrayLike, theirs: ArrayLike) -> bool:
     import numpy as np
 
     return bool(np.array_equal(ours, theirs, equal_nan=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
 
 from qx.contract.records import Config, Loader
 from qx.host.host import Entry
@@ -64,7 +64,7 @@ def _shares(bench: Bench, config: Entry) -> bool:
     """Whether a config needs what the loader needs: one that does not cannot be served by it."""
     from packaging.requirements import Requirement
 
-    def names(requires: Any) -> set[str]:
+    def names(requires: Iterable[str]) -> set[str]:
         return {Requirement(text).name.lower() for text in requires}
 
     assert config.record is not None

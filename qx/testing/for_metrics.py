@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 from qx.contract.records import Metric
 from qx.testing.bench import Bench
@@ -11,6 +11,8 @@ from qx.testing.check import Check
 from qx.testing.for_all import needs_only, refused
 from qx.testing.measuring import PAIRS, Measurement, Measuring
 from qx.testing.verdicts import Failed, NotApplicable
+
+K = TypeVar("K")
 
 #: How sure it must be that two measurements of one subject differ.
 LEVEL = 0.999
@@ -121,7 +123,7 @@ def refuses_bad_options(bench: Bench) -> str:
     return refused(bench, _measuring(bench).attempt)
 
 
-def _values(given: Mapping[Any, Measurement]) -> dict[Any, Any]:
+def _values(given: Mapping[K, Measurement]) -> dict[K, list[float] | None]:
     return {key: one["values"] for key, one in given.items()}
 
 
@@ -129,7 +131,7 @@ def _at(batch_size: int | None) -> str:
     return "" if batch_size is None else f"batch size {batch_size}: "
 
 
-def _paired(first: Any, second: Any) -> tuple[float, float, float]:
+def _paired(first: Sequence[float], second: Sequence[float]) -> tuple[float, float, float]:
     """Mean of second less first, and its t interval."""
     from qx.statistics import intervals
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from attrs import evolve, frozen
 
 from qx.contract.records import Workload
@@ -18,6 +15,7 @@ from qx.testing.check import Check
 from qx.testing.for_all import needs_only, refused
 from qx.testing.jobs import ExamineJob
 from qx.testing.verdicts import Failed, NotApplicable
+from qx.values import JsonMapping, JsonObject, OptionValues
 
 #: The share of test items that may lie in the training split too: large collections have a few doubles.
 SHARED = 0.01
@@ -30,7 +28,7 @@ class Made:
     """What came of making the model, with the weights that the workload brings or as it is made."""
 
     #: None where it could not be made.
-    told: Mapping[str, Any] | None
+    told: JsonMapping | None
     weights: str | None = None
     #: Why not.
     flaw: str = ""
@@ -55,7 +53,7 @@ def _made(bench: Bench) -> Made:
     return made
 
 
-def _inspect_job(bench: Bench, options: Mapping[str, Any] | None = None) -> InspectJob:
+def _inspect_job(bench: Bench, options: OptionValues | None = None) -> InspectJob:
     """Raises ``UsageError`` where its weights are missing."""
     weights = None if _record(bench).weights is None else str(weights_file(bench.entry, Request()))
     given = {**bench.defaults, **(options or {})}
@@ -64,16 +62,16 @@ def _inspect_job(bench: Bench, options: Mapping[str, Any] | None = None) -> Insp
     )
 
 
-def _job(bench: Bench, **fields: Any) -> ExamineJob:
+def _job(bench: Bench, **fields: object) -> ExamineJob:
     """What looks at the data, and at the model too where it has weights that fit."""
     given = {"weights": _made(bench).weights, "workload_options": bench.defaults, **bench.data(), **fields}
     return ExamineJob(workload=bench.reference, **given)
 
 
-def _seen(bench: Bench) -> dict[str, Any]:
+def _seen(bench: Bench) -> JsonObject:
     """What was seen of data and model. Raises ``NotApplicable`` where the data cannot be had."""
 
-    def see() -> dict[str, Any]:
+    def see() -> JsonObject:
         try:
             return bench.watch(_job(bench), "examine")
         except DataError as error:
@@ -85,7 +83,7 @@ def _seen(bench: Bench) -> dict[str, Any]:
         except Failure as failure:
             raise Failed(str(failure)) from failure
 
-    seen: dict[str, Any] = bench.kept("seen", see)
+    seen: JsonObject = bench.kept("seen", see)
     return seen
 
 
@@ -230,7 +228,7 @@ def needs_what_it_says(bench: Bench) -> str:
 def refuses_bad_options(bench: Bench) -> str:
     """A value that an option cannot have is refused in words that name the option."""
 
-    def attempt(options: dict[str, Any]) -> None:
+    def attempt(options: OptionValues) -> None:
         job = _job(bench, workload_options={**bench.defaults, **options})
         try:
             bench.run(job, "examine")

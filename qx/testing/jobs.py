@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from attrs import field, frozen
 
 from qx.contract.fields import to_integers, to_strings
 from qx.processes.jobs import ArtifactJob, Job, LoadingJob, to_job
+from qx.values import JsonObject
 
 #: The package of the modules that do them.
 PACKAGE = "qx.testing.worker"
@@ -53,6 +54,6 @@ class WatchJob(Job):
         """The stage in which it fails: that of the inner job."""
         return self.job.stage
 
-    def fields(self) -> dict[str, Any]:
+    def fields(self) -> JsonObject:
         """Return its fields, with those of the inner job as ``job``."""
         return {**super().fields(), "job": self.job.fields()}

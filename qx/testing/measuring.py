@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import cached_property, partial
 from pathlib import Path
 from statistics import median
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from qx.contract.records import Metric
 from qx.host.host import Entry
@@ -18,9 +18,10 @@ from qx.runner.request import metric, references
 from qx.testing.bench import Bench, Built, named
 from qx.testing.jobs import WatchJob
 from qx.testing.verdicts import Failed
+from qx.values import JsonMapping, OptionValues
 
 #: What ``measure`` gave: ``values`` and what goes with them.
-Measurement: TypeAlias = Mapping[str, Any]
+Measurement: TypeAlias = JsonMapping
 #: By batch size, or None.
 Measurements: TypeAlias = "dict[int | None, Measurement]"
 
@@ -42,7 +43,7 @@ class Measuring:
         given = bench.conformance.subject
         self.subject = named(bench.host, "config", given) if given else bench.baseline
         #: What was seen besides in the first measurement.
-        self.watched: Mapping[str, Any] = {}
+        self.watched: JsonMapping = {}
 
     @cached_property
     def first(self) -> Measurements:
@@ -67,7 +68,7 @@ class Measuring:
         """Measure where these modules look as if not installed. Raises ``Failure``."""
         self._measured(self._built, absent=absent, raises=True)
 
-    def attempt(self, options: Mapping[str, Any]) -> None:
+    def attempt(self, options: OptionValues) -> None:
         """Measure with these options. Raises ``Failure``."""
         self._measured(self._built, options=options, raises=True)
 
@@ -121,9 +122,9 @@ class Measuring:
         built: Built,
         *,
         absent: tuple[str, ...] = (),
-        options: Mapping[str, Any] | None = None,
+        options: OptionValues | None = None,
         raises: bool = False,
-    ) -> tuple[Measurements, Mapping[str, Any]]:
+    ) -> tuple[Measurements, JsonMapping]:
         chosen = {self.record.name: {**self._bench.defaults, **(options or {})}}
         if self.record.phase in ("fresh", "block"):
             with Processes(self._bench.folder("log-launch")) as processes:
@@ -145,7 +146,9 @@ class Measuring:
                 raise failure if raises else Failed(str(failure))
         return {key: one for key, one in measured.items() if one["values"] is not None}
 
-    def _evaluate_job(self, built: Built, entries: list[Entry], options: Any, outputs: Path) -> EvaluateJob:
+    def _evaluate_job(
+        self, built: Built, entries: list[Entry], options: Mapping[str, OptionValues], outputs: Path
+    ) -> EvaluateJob:
         of_files = [entry for entry in entries if metric(entry).phase == "artifact"]
         prepared = self._bench.prepared
         return EvaluateJob(
@@ -160,8 +163,8 @@ class Measuring:
         )
 
     def _evaluated(
-        self, built: Built, absent: tuple[str, ...], options: Any
-    ) -> tuple[Measurements, Mapping[str, Any]]:
+        self, built: Built, absent: tuple[str, ...], options: Mapping[str, OptionValues]
+    ) -> tuple[Measurements, JsonMapping]:
         outputs = self._bench.folder("outputs") / "outputs.npy"
         job = self._evaluate_job(built, [self._bench.entry], options, outputs)
         told = self._bench.watch(job, "evaluate", absent)
@@ -172,7 +175,7 @@ class Measuring:
         built: Built,
         processes: Processes,
         entries: list[Entry],
-        options: Any = None,
+        options: Mapping[str, OptionValues] | None = None,
         absent: tuple[str, ...] = (),
     ) -> Worker:
         """A launch with these metrics, which has given its first answer."""
@@ -192,11 +195,11 @@ class Measuring:
 
     def _asked_all(
         self, worker: Worker, entries: list[Entry]
-    ) -> tuple[dict[tuple[str, int | None], Measurement], Mapping[str, Any]]:
+    ) -> tuple[dict[tuple[str, int | None], Measurement], JsonMapping]:
         """What metrics of launches give in one launch, by metric and batch size. The launch is ended."""
         try:
             given: dict[tuple[str, int | None], Measurement] = {}
-            watched: Mapping[str, Any] = {}
+            watched: JsonMapping = {}
             for entry in sorted(entries, key=lambda one: metric(one).phase != "fresh"):
                 for size in BATCH_SIZES if metric(entry).per_batch_size else BATCH_SIZES[:1]:
                     key = size if metric(entry).per_batch_size else None
@@ -228,8 +231,8 @@ class Measuring:
         }
 
     def _derived(
-        self, built: Built, absent: tuple[str, ...], options: Any
-    ) -> tuple[Measurements, Mapping[str, Any]]:
+        self, built: Built, absent: tuple[str, ...], options: Mapping[str, OptionValues]
+    ) -> tuple[Measurements, JsonMapping]:
         job = DeriveJob(
             samples=str(self._recorded(built)),
             baseline=str(self._recorded(self._of_baseline)),

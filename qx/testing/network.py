@@ -44,8 +44,8 @@ class BenchNet(nn.Module):
     def fuse_model(self) -> None:
         """Fold every Conv-BN-ReLU and Linear-ReLU into one module, in place; for eval mode."""
         groups = [["0", "1", "2"], ["4", "5", "6"]]
-        fuse_modules(self.features, groups, inplace=True)  # type: ignore[no-untyped-call]
-        fuse_modules(self, [["hidden", "activation"]], inplace=True)  # type: ignore[no-untyped-call]
+        fuse_modules(self.features, groups, inplace=True)
+        fuse_modules(self, [["hidden", "activation"]], inplace=True)
 
 
 def fit(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, epochs: int) -> nn.Module:

@@ -5,7 +5,7 @@ They are given to the job that asks configs whether they can treat a model, and 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qx.contract.hookspecs import hookimpl
 from qx.contract.records import Config
@@ -72,13 +72,13 @@ def _looked(model: torch.nn.Module, example_inputs: tuple[torch.Tensor, ...]) ->
     }
     try:
         with torch.inference_mode():
-            answers: Any = model(*example_inputs)
+            answers: object = model(*example_inputs)
     except Exception as error:
         answers = f"{type(error).__name__}: {error}"
     return found | {"outputs": digest(answers)}
 
 
-def _modules(model: torch.nn.Module) -> Iterator[tuple[str, Any]]:
+def _modules(model: torch.nn.Module) -> Iterator[tuple[str, object]]:
     """Every module with its type, which parameters want gradients, and what its attributes hold."""
     for name, module in model.named_modules():
         gradients = [one.requires_grad for one in module.parameters(recurse=False)]
@@ -86,7 +86,7 @@ def _modules(model: torch.nn.Module) -> Iterator[tuple[str, Any]]:
         yield name, (type(module).__name__, gradients, held)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """Numbers and texts as they are, of anything else how many things it holds."""
     if isinstance(value, (str, int, float, bool, tuple)) or value is None:
         return value

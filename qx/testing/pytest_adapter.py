@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,8 @@ from qx.contract.conformance import Conformance
 if TYPE_CHECKING:
     import pytest
 
+    from qx.contract.records import Kind
+    from qx.host.host import Entry
     from qx.testing.checking import Checking
 
 #: What the tests of one process prepare alike.
@@ -47,14 +49,14 @@ def conformance_test(plugin: str | ModuleType, conformance: Conformance | None =
     return test
 
 
-def _found(plugin: str | ModuleType) -> tuple[str, Any]:
+def _found(plugin: str | ModuleType) -> tuple[str, Kind | None]:
     """What to give to ``-p`` (or a name), and the kind, if it can be told."""
     given = plugin if isinstance(plugin, str) else plugin.__name__
     entry = _entry(given)
     return given, entry.kind
 
 
-def _entry(given: str) -> Any:
+def _entry(given: str) -> Entry:
     from qx.host.host import Host
 
     entries = Host.discover().entries
@@ -63,7 +65,7 @@ def _entry(given: str) -> Any:
     return given_entry(entries, given)
 
 
-def given_entry(entries: Any, given: str) -> Any:
+def given_entry(entries: Iterable[Entry], given: str) -> Entry:
     """The entry that a name, or an argument of ``-p``, means."""
     from qx.host.catalogue import reference_of
 

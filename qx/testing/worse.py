@@ -6,7 +6,7 @@ Each is the fp32 model with one thing wrong with it: ``Conformance(worse="qx.tes
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qx.contract.hookspecs import hookimpl
 from qx.contract.records import Config
@@ -33,7 +33,7 @@ class Worse:
         return self._spoil(model)
 
 
-def _wrapped(before: Callable[[Any], None]) -> Callable[[torch.nn.Module], torch.nn.Module]:
+def _wrapped(before: Callable[[torch.nn.Module], None]) -> Callable[[torch.nn.Module], torch.nn.Module]:
     def spoil(model: torch.nn.Module) -> torch.nn.Module:
         model.register_forward_pre_hook(lambda module, _: before(module))
         return model
@@ -72,7 +72,7 @@ def _late(model: torch.nn.Module) -> torch.nn.Module:
     return model
 
 
-def _sleep(_: Any) -> None:
+def _sleep(_: object) -> None:
     import time
 
     time.sleep(0.01)

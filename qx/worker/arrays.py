@@ -6,13 +6,15 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from attrs import frozen
+from numpy.typing import NDArray
 
 from qx.contract.records import Data
 from qx.errors import DataError
+from qx.values import Array
 
 META, LABELS = "split.json", "labels.npy"
 
@@ -25,8 +27,9 @@ def _input_file(index: int) -> str:
 class Split:
     """Named inputs ``[n, ...]`` and labels ``[n]`` (or None)."""
 
+    #: Arrays, or what makes them when it is indexed.
     inputs: dict[str, Any]
-    labels: Any
+    labels: Array | None
     classes: tuple[str, ...]
     source: str
 
@@ -70,13 +73,13 @@ class Split:
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))
 
-    def take(self, indices: Any) -> Split:
+    def take(self, indices: NDArray[np.intp] | slice) -> Split:
         """The items at these places, in memory."""
         inputs = {name: np.ascontiguousarray(array[indices]) for name, array in self.inputs.items()}
         labels = None if self.labels is None else self.labels[indices]
         return Split(inputs, labels, self.classes, self.source)
 
-    def rows(self, start: int, stop: int) -> dict[str, Any]:
+    def rows(self, start: int, stop: int) -> dict[str, Array]:
         """One batch of inputs: items ``start`` to ``stop``, begun again from the first where they end."""
         if stop <= len(self):
             return {name: np.array(array[start:stop]) for name, array in self.inputs.items()}
@@ -112,7 +115,7 @@ class Split:
 CHUNK, CHUNK_BYTES = 1024, 64 << 20
 
 
-def _chunks(array: Any) -> Iterator[tuple[int, Any]]:
+def _chunks(array: Any) -> Iterator[tuple[int, Array]]:
     item = max(1, np.asarray(array[0:1]).nbytes)
     size = max(1, min(CHUNK, CHUNK_BYTES // item))
     for start in range(0, len(array), size):
@@ -145,22 +148,26 @@ def _save(path: Path, array: Any) -> None:
         raise DataError(f"{len(array)} items were promised, and there were {written}")
 
 
-class Batches(Sequence[dict[str, Any]]):
+class Batches(Sequence[dict[str, Array]]):
     """A sequence of named batches, each made afresh when asked for: none can be spoilt for the next.
 
     With an ``order`` (places of all items) they come in it, and with their labels where there are any.
     """
 
     #: Told of each batch as it is handed out, to see what becomes of it.
-    handed: Callable[[int, dict[str, Any]], None] | None = None
+    handed: Callable[[int, dict[str, Array]], None] | None = None
 
-    def __init__(self, split: Split, size: int, order: Any = None) -> None:
+    def __init__(self, split: Split, size: int, order: NDArray[np.intp] | None = None) -> None:
         self._split, self._size, self._order = split, size, order
 
     def __len__(self) -> int:
         return -(-len(self._split) // self._size)
 
-    def __getitem__(self, index: Any) -> Any:
+    @overload
+    def __getitem__(self, index: int) -> dict[str, Array]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[dict[str, Array]]: ...
+    def __getitem__(self, index: int | slice) -> dict[str, Array] | list[dict[str, Array]]:
         if isinstance(index, slice):
             return [self[place] for place in range(*index.indices(len(self)))]
         index = range(len(self))[index]
@@ -171,17 +178,17 @@ class Batches(Sequence[dict[str, Any]]):
             self.handed(index, batch)
         return batch
 
-    def _made(self, start: int, stop: int) -> dict[str, Any]:
+    def _made(self, start: int, stop: int) -> dict[str, Array]:
         if self._order is None:
             return self._split.rows(start, stop)
         chosen = self._split.take(self._order[start:stop])
         return chosen.inputs if chosen.labels is None else {**chosen.inputs, "labels": chosen.labels}
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
+    def __iter__(self) -> Iterator[dict[str, Array]]:
         return (self[index] for index in range(len(self)))
 
 
-def drawn_over_classes(labels: Any, total: int, count: int, seed: int) -> Any:
+def drawn_over_classes(labels: Array | None, total: int, count: int, seed: int) -> NDArray[np.intp]:
     """``count`` of ``total`` indices, as evenly over the classes as they allow, the same for a seed.
 
     The items of each class are shuffled, then taken in turn: one of every class, the next of every class...

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attrs import evolve
 
@@ -17,6 +16,7 @@ from qx.processes.jobs import BuildJob
 from qx.storage.digests import Damaged, digest_of, is_inside
 from qx.storage.manifest import FILE as MANIFEST
 from qx.storage.manifest import Manifest
+from qx.values import Array, JsonObject, OptionValues
 from qx.worker.arrays import Split
 from qx.worker.channel import Channel
 from qx.worker.modules import converted, example_inputs, fp32_model
@@ -100,7 +100,7 @@ def _calibrated(job: BuildJob, host: Host, config: Config, model: nn.Module, cha
     return calibrated
 
 
-def _saved(job: BuildJob, host: Host, result: Any, folder: Path) -> Artifact:
+def _saved(job: BuildJob, host: Host, result: object, folder: Path) -> Artifact:
     """The artifact: the config's own, or the state dict of the module that it gave."""
     import torch
 
@@ -139,7 +139,7 @@ def _saved(job: BuildJob, host: Host, result: Any, folder: Path) -> Artifact:
     return Artifact(folder=folder, loader=rebuilding[0], files=(STATE,))
 
 
-def _probe_inputs(job: BuildJob, host: Host) -> list[Any]:
+def _probe_inputs(job: BuildJob, host: Host) -> list[Array]:
     """Arrays of two items as a launch is given them: of the data that the config has seen, else examples."""
     seen = job.calibration or job.training
     if seen is not None:
@@ -175,7 +175,7 @@ def _manifest(job: BuildJob, host: Host, artifact: Artifact, folder: Path) -> Ma
     )
 
 
-def _origin(plugin: Reference, options: Mapping[str, Any]) -> dict[str, Any]:
+def _origin(plugin: Reference, options: OptionValues) -> JsonObject:
     return {
         "name": plugin.name,
         "distribution": plugin.distribution,

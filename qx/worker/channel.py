@@ -11,11 +11,12 @@ from __future__ import annotations
 import os
 import sys
 from _thread import allocate_lock
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from json import JSONDecoder, JSONEncoder
 from math import isfinite
 from os import write
-from typing import Any
+
+from qx.values import JsonMapping, JsonObject
 
 _to_json, _from_json = JSONEncoder().encode, JSONDecoder().decode
 
@@ -24,7 +25,7 @@ class Channel:
     """The worker's end."""
 
     #: What goes with every answer.
-    besides: Callable[[], Mapping[str, Any]] | None = None
+    besides: Callable[[], JsonMapping] | None = None
 
     def __init__(self) -> None:
         # Programs that a plugin starts do not inherit these.
@@ -45,7 +46,7 @@ class Channel:
         """The line after the token: the job."""
         return self._commands.readline()
 
-    def commands(self) -> Iterator[dict[str, Any]]:
+    def commands(self) -> Iterator[JsonObject]:
         """What the host asks for, until it hangs up."""
         for line in iter(self._commands.readline, ""):
             yield _from_json(line)
@@ -59,15 +60,15 @@ class Channel:
         done = float(done)
         self._send({"progress": min(max(done, 0.0), 1.0) if isfinite(done) else 0.0, "text": str(text)})
 
-    def answer(self, **fields: Any) -> None:
+    def answer(self, **fields: object) -> None:
         """End a command well."""
         self._send({"answer": {**fields, **(self.besides() if self.besides else {})}})
 
-    def fail(self, outcome: str, cause: str, **fields: Any) -> None:
+    def fail(self, outcome: str, cause: str, **fields: object) -> None:
         """End a command badly."""
         self._send({"failure": outcome, "cause": cause, **fields})
 
-    def _send(self, message: Mapping[str, Any]) -> None:
+    def _send(self, message: JsonMapping) -> None:
         line = memoryview(f"{self._token} {_to_json(message)}\n".encode())
         with self._sending:
             while line:

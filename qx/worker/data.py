@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from attrs import evolve
 
@@ -13,6 +12,7 @@ from qx.errors import DataError, UsageError
 from qx.processes.jobs import DataJob
 from qx.storage.cache import SPLITS, new_entry, read_entry
 from qx.storage.digests import Damaged, FileDigest
+from qx.values import JsonObject
 from qx.worker.arrays import Split, drawn_over_classes
 from qx.worker.channel import Channel
 from qx.worker.plugins import host_for, loading_context, seed_everything
@@ -66,7 +66,7 @@ def run(job: DataJob, channel: Channel) -> None:
     )
 
 
-def _labels(split: Split) -> dict[str, Any] | None:
+def _labels(split: Split) -> JsonObject | None:
     """Say what the labels look like; None where there are none."""
     labels = split.labels
     if labels is None:
@@ -83,6 +83,7 @@ def _labels(split: Split) -> dict[str, Any] | None:
 def _check_labels(split: Split, name: str) -> None:
     """Raise ``DataError`` for labels that no metric could use."""
     labels = split.labels
+    assert labels is not None
     if labels.dtype.kind not in "iubf" or not labels.ndim:
         raise DataError(
             f"the labels of the {name} split are {labels.dtype} of shape {list(labels.shape)}; expected an "

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
 from qx.contract.records import Metric, Recorded
 from qx.host.host import Reference
 from qx.processes.jobs import DeriveJob
+from qx.values import Array, JsonObject
 from qx.worker.arrays import Split
 from qx.worker.channel import Channel
 from qx.worker.finished import Finished
@@ -43,7 +44,7 @@ def _measured(
     baseline: Arrays,
     items: Split | None,
     channel: Channel,
-) -> list[dict[str, Any]]:
+) -> list[JsonObject]:
     """The samples of one metric, at each batch size where it has them; with the metrics that it ``read``."""
     try:
         record = host_for(job, (metric,)).get("metric", metric.name).record
@@ -70,10 +71,10 @@ def _measured(
 
 
 Key: TypeAlias = "tuple[str, int | None]"
-Arrays: TypeAlias = "dict[Key, Any]"
+Arrays: TypeAlias = "dict[Key, Array]"
 
 
-class Noted(Mapping[Key, Any]):
+class Noted(Mapping[Key, Array]):
     """Samples by metric and batch size, with a note of the metrics whose samples somebody took.
 
     What one value is derived from decides whether it is exact.
@@ -82,7 +83,7 @@ class Noted(Mapping[Key, Any]):
     def __init__(self, samples: Arrays, read: set[str]) -> None:
         self._samples, self._read = samples, read
 
-    def __getitem__(self, key: Key) -> Any:
+    def __getitem__(self, key: Key) -> Array:
         value = self._samples[key]
         self._read.add(key[0])
         return value

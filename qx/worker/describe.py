@@ -10,7 +10,7 @@ import sysconfig
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TextIO
 
 from attrs import evolve
 
@@ -62,7 +62,7 @@ def run(job: DescribeJob, channel: Channel) -> None:
 class _Printed(io.TextIOBase):
     """Passes on what a plugin prints, and keeps the end of it."""
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self.text = ""
 

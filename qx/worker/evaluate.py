@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from attrs import evolve
 
-from qx.contract.records import Artifact, Predictions, Subject, Weights
+from qx.contract.records import Artifact, MetricData, Predictions, Subject, Weights
 from qx.errors import PluginError, QxError
 from qx.host.host import Reference
 from qx.processes.jobs import EvaluateJob
+from qx.values import Array, JsonObject
 from qx.worker.arrays import Split
 from qx.worker.channel import Channel
 from qx.worker.finished import Finished
@@ -31,9 +31,9 @@ def run(job: EvaluateJob, channel: Channel) -> None:
     items are long; and what an earlier process has finished is not done again.
     """
     finished = Finished(job.finished)
-    measured: dict[str, Any] = {}
+    measured: JsonObject = {}
 
-    def measure(metric: Reference, data: Any) -> None:
+    def measure(metric: Reference, data: MetricData) -> None:
         channel.stage(stage_of(metric.name))
         measured[metric.name] = finished.step(
             stage_of(metric.name), partial(samples_or_failure, job, metric, data)
@@ -83,7 +83,7 @@ def _predict(job: EvaluateJob, channel: Channel) -> dict[str, float]:
     return {"loaded": loaded.rss, "peak": max(loaded.peak, predicted.peak)}
 
 
-def _outputs(subject: Subject, split: Split, size: int, channel: Channel) -> Any:
+def _outputs(subject: Subject, split: Split, size: int, channel: Channel) -> Array:
     """The outputs for every item, in order, the last batch filled up with items from the first on."""
     parts = []
     for start in range(0, len(split), size):

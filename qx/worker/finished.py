@@ -8,7 +8,11 @@ from hashlib import sha256
 # Bound before any plugin is imported, as in `qx.worker.samples`.
 from json import dumps, loads
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
+
+from qx.values import Json
+
+T = TypeVar("T")
 
 
 class Finished:
@@ -17,12 +21,13 @@ class Finished:
     def __init__(self, folder: str | None) -> None:
         self._folder = None if folder is None else Path(folder)
 
-    def step(self, name: str, work: Callable[[], Any]) -> Any:
+    def step(self, name: str, work: Callable[[], T]) -> T:
         """Give the result of a step: the one that is kept under this name, or what ``work`` gives now."""
         if self._folder is None:
             return work()
         if name in self:
-            return self[name]
+            kept: T = self[name]
+            return kept
         path = self._path(self._folder, name)
         result = work()
         part = path.with_suffix(".part")
@@ -30,7 +35,7 @@ class Finished:
         part.replace(path)
         return result
 
-    def __getitem__(self, name: str) -> Any:
+    def __getitem__(self, name: str) -> Json:
         """The result of a step. Raises ``LookupError`` where it is not finished."""
         if self._folder is None or name not in self:
             raise LookupError(name)

@@ -7,7 +7,7 @@ import sys
 import sysconfig
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qx.contract.records import Config
 from qx.environment import distribution_version
@@ -15,12 +15,14 @@ from qx.errors import UsageError
 from qx.host.host import Host
 from qx.processes.failures import outcome_of
 from qx.processes.jobs import InspectJob
+from qx.values import JsonObject
 from qx.worker.channel import Channel
 from qx.worker.modules import example_inputs, fp32_model
 from qx.worker.plugins import context_for, host_for, options_of
 from qx.worker.weights import load_weights
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 #: How the stages begin in which configs are asked.
@@ -118,7 +120,7 @@ def _untreatable(
 ) -> dict[str, tuple[str, str]]:
     """Stage and reason of each config that says that it cannot treat the model."""
     found: dict[str, tuple[str, str]] = {}
-    with_stubs: Any = None
+    with_stubs: nn.Module | None = None
     examples = example_inputs(host, job, job.workload.name, job.workload_options, 1)
     for reference in job.configs:
         name = reference.name
@@ -154,7 +156,7 @@ def _fingerprint(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _bytes() -> Any:
+def _bytes() -> torch.dtype:
     import torch
 
     return torch.uint8
@@ -183,12 +185,12 @@ def _versions(model: nn.Module, modules: set[str]) -> dict[str, str]:
     return {name: str(distribution_version(name)) for name in names}
 
 
-def _runtime(engines: list[str]) -> dict[str, Any]:
+def _runtime(engines: list[str]) -> JsonObject:
     import torch
 
     return {
         "torch": torch.__version__,
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "engines": engines,
-        "mkldnn": bool(torch.backends.mkldnn.is_available()),  # type: ignore[no-untyped-call]
+        "mkldnn": bool(torch.backends.mkldnn.is_available()),
     }

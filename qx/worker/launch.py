@@ -9,9 +9,10 @@ from typing import Any
 
 from attrs import asdict
 
-from qx.contract.records import Block, Context, Fresh, Mark, Subject
+from qx.contract.records import Block, Context, Fresh, Mark, MetricData, Subject
 from qx.host.host import Host, Reference
 from qx.processes.jobs import LaunchJob
+from qx.values import JsonObject, Native
 from qx.worker.channel import Channel
 from qx.worker.memory import MarkTaker
 from qx.worker.plugins import context_for, host_for, options_of, seed_everything
@@ -51,7 +52,7 @@ def run(job: LaunchJob, channel: Channel) -> None:
             channel.fail(*outcome_of(error))
 
 
-def _natives(job: LaunchJob, subject: Subject) -> dict[int, Any]:
+def _natives(job: LaunchJob, subject: Subject) -> dict[int, Native]:
     from qx.worker.arrays import Split
 
     split = Split.read(Path(job.inputs))
@@ -63,7 +64,7 @@ class _Launch:
         self,
         job: LaunchJob,
         subject: Subject,
-        natives: Mapping[int, Any],
+        natives: Mapping[int, Native],
         marks: list[Mark],
         marker: MarkTaker,
         channel: Channel,
@@ -83,18 +84,18 @@ class _Launch:
         except BaseException as error:
             return error
 
-    def obey(self, do: str, **arguments: Any) -> dict[str, Any]:
+    def obey(self, do: str, **arguments: Any) -> JsonObject:
         self.channel.stage(arguments.get("stage", do))
         arguments.pop("stage", None)
-        answer: dict[str, Any] = getattr(self, f"do_{do}")(**arguments)
+        answer: JsonObject = getattr(self, f"do_{do}")(**arguments)
         return answer
 
-    def do_fresh(self, metric: str) -> dict[str, Any]:
+    def do_fresh(self, metric: str) -> JsonObject:
         """Measure a metric of phase ``fresh``."""
         data = Fresh(marks=tuple(self.marks), natives=self.natives, mark=self._mark)
         return self._measure(metric, data)
 
-    def do_warm(self, batch_size: int, seconds: float) -> dict[str, Any]:
+    def do_warm(self, batch_size: int, seconds: float) -> JsonObject:
         """Call until the times are steady; afterwards nothing is collected as garbage."""
         import gc
 
@@ -104,7 +105,7 @@ class _Launch:
         gc.disable()
         return steady
 
-    def do_hold(self, cpus: list[int]) -> dict[str, Any]:
+    def do_hold(self, cpus: list[int]) -> JsonObject:
         """Stay on these CPUs, all threads of the process."""
         import os
 
@@ -114,7 +115,7 @@ class _Launch:
                 os.sched_setaffinity(int(thread), cpus)
         return {}
 
-    def do_block(self, metric: str, batch_size: int, calls: int, warm: int) -> dict[str, Any]:
+    def do_block(self, metric: str, batch_size: int, calls: int, warm: int) -> JsonObject:
         """Measure a metric of phase ``block``, after calls that bring back what other launches drove out."""
         native = self.natives[batch_size]
         try:
@@ -131,7 +132,7 @@ class _Launch:
         self.marks.append(self.marker.mark(stage))
         return self.marks[-1]
 
-    def _measure(self, metric: str, data: Any) -> dict[str, Any]:
+    def _measure(self, metric: str, data: MetricData) -> JsonObject:
         imported = self.metrics[metric]
         if isinstance(imported, BaseException):
             raise imported

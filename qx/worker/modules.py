@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qx.host.host import Host
 from qx.processes.jobs import Job
+from qx.values import OptionValues
 from qx.worker.plugins import context_for, options_of, seed_everything
 from qx.worker.state import complete
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def fp32_model(
-    host: Host, job: Job, workload: str, options: Mapping[str, Any], *, quantizable: bool
+    host: Host, job: Job, workload: str, options: OptionValues, *, quantizable: bool
 ) -> torch.nn.Module:
     """The workload's model in eval mode, without weights."""
     context = context_for(job, options=options_of(host, workload, options), quantizable=quantizable)
@@ -26,7 +27,7 @@ def fp32_model(
 
 
 def example_inputs(
-    host: Host, job: Job, workload: str, options: Mapping[str, Any], batch_size: int
+    host: Host, job: Job, workload: str, options: OptionValues, batch_size: int
 ) -> tuple[torch.Tensor, ...]:
     """The workload's tensors to trace with, laid out in memory as a launch's inputs are.
 
@@ -50,7 +51,7 @@ def converted(
     host: Host,
     job: Job,
     config: str,
-    options: Mapping[str, Any],
+    options: OptionValues,
     model: torch.nn.Module,
     examples: tuple[torch.Tensor, ...],
     *,

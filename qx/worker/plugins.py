@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from qx.contract.records import Context
 from qx.host.host import Host, Reference
 from qx.processes.jobs import Job, LoadingJob
+from qx.values import OptionValue, OptionValues
 
 
 def host_for(job: Job, references: Iterable[Reference | None]) -> Host:
@@ -19,7 +20,7 @@ def host_for(job: Job, references: Iterable[Reference | None]) -> Host:
     return Host.of(list(wanted.values()))
 
 
-def options_of(host: Host, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+def options_of(host: Host, name: str, given: OptionValues) -> dict[str, OptionValue]:
     """All options of a plugin: the defaults, and over them what was given."""
     record = next(entry.record for entry in host.entries if entry.name == name)
     defaults = {option.name: option.default for option in record.options} if record else {}

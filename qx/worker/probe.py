@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qx.errors import QxError
+from qx.values import Array
 from qx.worker.state import tensors
 
 if TYPE_CHECKING:
@@ -32,11 +33,12 @@ ACCUMULATION = 2.0**-24
 EIGHT_BITS = 2.0**-8
 
 
-def write_probe(module: nn.Module, inputs: Sequence[Any], state: Mapping[str, Any], path: Path) -> None:
+def write_probe(module: nn.Module, inputs: Sequence[Array], state: Mapping[str, object], path: Path) -> None:
     """Write what a module gives for arrays, unless it gives something else than one tensor."""
     import numpy as np
     import torch
 
+    # Any: among the arrays, numpy takes a switch.
     arrays: dict[str, Any] = {
         f"input_{index}": np.ascontiguousarray(array) for index, array in enumerate(inputs)
     }
@@ -73,7 +75,7 @@ def hold_to_probe(subject: Subject, path: Path, *, exact: bool) -> None:
         )
 
 
-def rounding(state: Mapping[str, Any]) -> float:
+def rounding(state: Mapping[str, object]) -> float:
     """Derive how far rounding can take the outputs of a network, as a share of the largest output.
 
     Each layer rounds what it gives to the type that it computes in, with unit roundoff u (float32: 2^-24,
@@ -95,7 +97,7 @@ def rounding(state: Mapping[str, Any]) -> float:
     return float(DEVIATIONS * max(1, len(weights)) ** 0.5 * (unit + fan_in**0.5 * ACCUMULATION))
 
 
-def _largest(array: Any) -> float:
+def _largest(array: Array) -> float:
     import numpy as np
 
     finite = np.abs(array[np.isfinite(array)])

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 
 # Bound before any plugin is imported: one that puts something else in their place must not change what the
 # others give.
-from typing import Any
+from typing import SupportsInt
 
-from qx.contract.records import MOST_WAVES, SMALLEST, Context, Metric, Samples, Subject
+from qx.contract.records import (
+    MOST_WAVES,
+    SMALLEST,
+    Context,
+    Metric,
+    MetricData,
+    Predictions,
+    Recorded,
+    Samples,
+    Subject,
+)
 from qx.errors import QxError
 from qx.host.host import Host, Reference
 from qx.processes.jobs import DeriveJob, EvaluateJob
+from qx.values import JsonObject
 from qx.worker.plugins import context_for, host_for, options_of
 from qx.worker.values import as_json, finite_values
 
@@ -34,7 +45,7 @@ def metric_in(stage: str) -> str | None:
     return stage.removeprefix(MEASURING) if stage.startswith(MEASURING) else None
 
 
-def samples_or_failure(job: EvaluateJob | DeriveJob, metric: Reference, data: Any) -> dict[str, Any]:
+def samples_or_failure(job: EvaluateJob | DeriveJob, metric: Reference, data: MetricData) -> JsonObject:
     """The samples of a metric that needs no launch; where it raises, ``outcome`` and ``cause``.
 
     Whatever it raises: a worker is in a session of its own, where nobody presses Ctrl-C.
@@ -47,7 +58,7 @@ def samples_or_failure(job: EvaluateJob | DeriveJob, metric: Reference, data: An
         return failure(error)
 
 
-def failure(error: BaseException) -> dict[str, Any]:
+def failure(error: BaseException) -> JsonObject:
     """What is answered in place of the samples of a metric that raised."""
     from qx.processes.failures import outcome_of
 
@@ -56,12 +67,13 @@ def failure(error: BaseException) -> dict[str, Any]:
 
 
 def samples_of(
-    host: Host, metric: str, subject: Subject | None, data: Any, context: Context
-) -> dict[str, Any]:
+    host: Host, metric: str, subject: Subject | None, data: MetricData, context: Context
+) -> JsonObject:
     """What ``measure`` gave, checked, as JSON: finite values or None, and what goes with them."""
     if host.implements(metric, "statistic"):
         from qx.worker.whole_set import samples_of_set
 
+        assert isinstance(data, (Predictions, Recorded))
         return samples_of_set(host, metric, data, context)
     result = host.call(metric, "measure", subject=subject, data=data, context=context)
     if result is None:
@@ -72,7 +84,7 @@ def samples_of(
     values = finite_values(metric, samples.values)
     if flaw := _flaw(record, values):
         raise QxError(f"{metric}: measure gave {flaw}")
-    answer: dict[str, Any] = {"values": values, "details": as_json(metric, samples.details)}
+    answer: JsonObject = {"values": values, "details": as_json(metric, samples.details)}
     for what, limit in (("waves", MOST_WAVES), ("rounds", LARGEST_PLACE + 1)):
         if (given := getattr(samples, what)) is not None:
             answer[what] = _positions(metric, what, given, len(values), -1, limit)
@@ -83,7 +95,9 @@ def samples_of(
     return answer
 
 
-def _positions(metric: str, what: str, given: Any, count: int, least: int, limit: int) -> list[int]:
+def _positions(
+    metric: str, what: str, given: Iterable[SupportsInt], count: int, least: int, limit: int
+) -> list[int]:
     """Waves, rounds or groups as plain integers, as many as there are values. Raises ``QxError``."""
     try:
         positions = [int(position) for position in islice(given, count + 1)]
@@ -99,7 +113,7 @@ def _positions(metric: str, what: str, given: Any, count: int, least: int, limit
     return positions
 
 
-def _names(metric: str, group_names: Any) -> list[str]:
+def _names(metric: str, group_names: Iterable[str]) -> list[str]:
     """The names of the groups. Raises ``QxError``."""
     names = list(islice(group_names, MOST_GROUPS + 1))
     if len(names) > MOST_GROUPS:

@@ -44,7 +44,7 @@ def complete(module: Module) -> Module:
     return module
 
 
-def save(module: nn.Module, path: Path) -> dict[str, Any]:
+def save(module: nn.Module, path: Path) -> dict[str, object]:
     """Write the module's state dict into a file and return it.
 
     Raises ``QxError`` with the entry that would not load without running code.
@@ -66,7 +66,7 @@ def save(module: nn.Module, path: Path) -> dict[str, Any]:
     return state
 
 
-def tensors(value: Any) -> Iterator[torch.Tensor]:
+def tensors(value: object) -> Iterator[torch.Tensor]:
     """Every tensor in a state dict, also those in the tuples and lists of packed weights."""
     import torch
 
@@ -83,7 +83,9 @@ def _hooks(left_out: frozenset[str], packed: frozenset[str]) -> tuple[Callable[.
     """Hooks of a module that write and read what its own state dict does not carry."""
     from torch.fx import GraphModule
 
-    def save_more(module: nn.Module, state: MutableMapping[str, Any], prefix: str, _metadata: object) -> None:
+    def save_more(
+        module: nn.Module, state: MutableMapping[str, object], prefix: str, _metadata: object
+    ) -> None:
         for name in sorted(left_out):
             owner, attribute = _owner(module, name)
             state[prefix + name] = getattr(owner, attribute)
@@ -92,7 +94,7 @@ def _hooks(left_out: frozenset[str], packed: frozenset[str]) -> tuple[Callable[.
 
     def load_more(
         module: nn.Module,
-        state: MutableMapping[str, Any],
+        state: MutableMapping[str, object],
         prefix: str,
         _metadata: object,
         _strict: bool,
@@ -175,7 +177,7 @@ def _like(current: Any, value: Any) -> Any:
     return value
 
 
-def _loads_safely(value: Any) -> bool:
+def _loads_safely(value: object) -> bool:
     import torch
 
     file = io.BytesIO()

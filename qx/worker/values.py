@@ -13,6 +13,7 @@ from typing import Any
 
 from qx.contract.records import LARGEST
 from qx.errors import QxError
+from qx.values import Json, JsonMapping
 
 #: The most values of a metric: one that gives them without end must not fill the memory.
 MOST_VALUES = 1 << 22
@@ -22,7 +23,7 @@ MOST_DETAILS = 1 << 20
 DEEPEST_DETAILS = 32
 
 
-def finite_values(metric: str, values: Any) -> list[float]:
+def finite_values(metric: str, values: object) -> list[float]:
     """The values as plain floats. Raises ``QxError`` where they are none, too many, or not finite."""
     try:
         floats = [_number(value) for value in islice(_items(values), MOST_VALUES + 1)]
@@ -55,14 +56,14 @@ def _number(value: Any) -> float:
     return float(value)
 
 
-def as_json(metric: str, details: Mapping[str, Any]) -> Any:
+def as_json(metric: str, details: JsonMapping) -> Json:
     """The details, with arrays and numbers of numpy's as plain ones."""
     if type(details) is dict and not details:
         return {}
 
     from qx.storage.strict_json import check
 
-    def plain(value: Any) -> Any:
+    def plain(value: object) -> Json:
         if hasattr(value, "tolist"):
             return value.tolist()
         raise TypeError(f"there is a {type(value).__name__} in them")

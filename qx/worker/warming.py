@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from statistics import median
 from time import perf_counter
-from typing import Any
 
 from qx.contract.records import Subject
+from qx.values import JsonObject, Native
 
 #: A window is long enough that the clock and one interruption do not decide it.
 WINDOW_SECONDS = 0.02
@@ -15,7 +15,7 @@ STEADY_WINDOWS = 2
 TOLERANCE = 0.02
 
 
-def warm_up(subject: Subject, native: Any, seconds: float) -> dict[str, Any]:
+def warm_up(subject: Subject, native: Native, seconds: float) -> JsonObject:
     """Call in windows until they get no faster, or for ``seconds``; at least one window.
 
     Gives the seconds that a call took in the last windows and at least, the number of calls, and whether they

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeGuard
 
 from attrs import frozen
 
@@ -57,7 +57,7 @@ def load_weights(model: torch.nn.Module, path: Path) -> str:
 # Reading ------------------------------------------------------------------------------------------
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path) -> object:
     with path.open("rb") as file:
         begin = file.read(64)
     if path.suffix == ".safetensors" or _begins_like_safetensors(begin, path):
@@ -110,7 +110,7 @@ def _is_onnx(begin: bytes, path: Path) -> bool:
     return looks or path.suffix == ".onnx"
 
 
-def _safetensors(path: Path) -> Any:
+def _safetensors(path: Path) -> object:
     try:
         from safetensors.torch import load_file
     except ImportError as error:
@@ -124,7 +124,7 @@ def _safetensors(path: Path) -> Any:
         raise UsageError(f"weights file {path} is damaged, or is no safetensors file: {error}") from error
 
 
-def _torch_file(path: Path) -> Any:
+def _torch_file(path: Path) -> object:
     import pickle
 
     import torch
@@ -145,7 +145,7 @@ def _torch_file(path: Path) -> Any:
 # Fitting ------------------------------------------------------------------------------------------
 
 
-def _fitted(model: torch.nn.Module, content: Any, path: Path) -> Fitted:
+def _fitted(model: torch.nn.Module, content: object, path: Path) -> Fitted:
     """The state dict in a file, with the names of the model. Raises ``UsageError``."""
     if _is_state(content):
         state, place = content, ""
@@ -165,7 +165,7 @@ def _fitted(model: torch.nn.Module, content: Any, path: Path) -> Fitted:
     return Fitted(state, note)
 
 
-def _is_state(content: Any) -> bool:
+def _is_state(content: object) -> TypeGuard[Mapping[str, torch.Tensor]]:
     import torch
 
     return (
@@ -176,12 +176,13 @@ def _is_state(content: Any) -> bool:
     )
 
 
-def _inner(content: Any, path: Path) -> tuple[Mapping[str, torch.Tensor], str]:
+def _inner(content: object, path: Path) -> tuple[Mapping[str, torch.Tensor], str]:
     """The one state dict that a checkpoint holds, and its place in it. Raises ``UsageError``."""
-    inside = content.items() if isinstance(content, Mapping) else ()
-    states = [name for name, value in inside if _is_state(value)]
+    inside = content if isinstance(content, Mapping) else {}
+    states = {name: value for name, value in inside.items() if _is_state(value)}
     if len(states) == 1:
-        return content[states[0]], str(states[0])
+        ((name, state),) = states.items()
+        return state, str(name)
     if states:
         listed = ", ".join(map(str, states))
         raise UsageError(f"weights file {path} holds several state dicts ({listed}): save the one you mean")
@@ -191,7 +192,7 @@ def _inner(content: Any, path: Path) -> tuple[Mapping[str, torch.Tensor], str]:
     raise UsageError(f"weights file {path} holds no state dict (names to tensors), but {what}; {SAVE}")
 
 
-def _shared_prefixes(state: Mapping[str, Any]) -> Iterator[str]:
+def _shared_prefixes(state: Mapping[str, object]) -> Iterator[str]:
     """Give what all names begin with, up to each dot: ``"module."``, ``"module.body."``."""
     prefix = ""
     for parts in zip(*(name.split(".")[:-1] for name in state), strict=False):

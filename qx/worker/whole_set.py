@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from numbers import Real
-from typing import Any
 
 import numpy as np
 from attrs import evolve, frozen
+from numpy.typing import ArrayLike, NDArray
 
 from qx.analysis.whole_set import drawn_items, group_of_items
 from qx.contract.records import LARGEST, Context, Predictions, Recorded, Samples
 from qx.errors import QxError
 from qx.host.host import Host
+from qx.values import Array, JsonObject
 from qx.worker.arrays import drawn_over_classes
 from qx.worker.values import as_json, finite_values
 
@@ -34,10 +35,10 @@ class Statistic:
 
     host: Host
     metric: str
-    outputs: Any
-    labels: Any
+    outputs: Array
+    labels: Array | None
     classes: tuple[str, ...]
-    baseline: Any
+    baseline: Array | None
     context: Context
 
     @classmethod
@@ -49,11 +50,11 @@ class Statistic:
         baseline = data.baseline.get(key) if isinstance(data, Recorded) else None
         if outputs is None or (recorded and baseline is None):
             return None
-        arrays = [None if one is None else _read_only(one) for one in (outputs, data.labels, baseline)]
-        return cls(host, metric, arrays[0], arrays[1], data.classes, arrays[2], context)
+        labels, baseline = (None if one is None else _read_only(one) for one in (data.labels, baseline))
+        return cls(host, metric, _read_only(outputs), labels, data.classes, baseline, context)
 
     @cached_property
-    def scratch(self) -> Any:
+    def scratch(self) -> Array:
         """The outputs once more, to be changed."""
         return np.array(self.outputs)
 
@@ -62,7 +63,7 @@ class Statistic:
         """How many items there are."""
         return len(self.outputs)
 
-    def over(self, indices: Any, outputs: Any = None) -> float:
+    def over(self, indices: NDArray[np.intp], outputs: Array | None = None) -> float:
         """The statistic over these items, of other outputs if there are any; NaN where it has no value."""
         given = self.host.call(
             self.metric,
@@ -94,31 +95,32 @@ class Statistic:
                     "whatever their order"
                 )
 
-    def _alone(self, chosen: Any) -> float:
+    def _alone(self, chosen: NDArray[np.intp]) -> float:
         """The statistic of these items where there are no others."""
-        arrays = (self.outputs, self.labels, self.baseline)
-        outputs, labels, baseline = (None if one is None else _read_only(one[chosen]) for one in arrays)
-        alone = evolve(self, outputs=outputs, labels=labels, baseline=baseline)
+        labels, baseline = (
+            None if one is None else _read_only(one[chosen]) for one in (self.labels, self.baseline)
+        )
+        alone = evolve(self, outputs=_read_only(self.outputs[chosen]), labels=labels, baseline=baseline)
         return alone.over(np.arange(len(chosen)))
 
 
-def samples_of_set(host: Host, metric: str, data: Any, context: Context) -> dict[str, Any]:
+def samples_of_set(host: Host, metric: str, data: Predictions | Recorded, context: Context) -> JsonObject:
     """A statistic and how it moves with the items, and what ``measure`` gives besides, as JSON.
 
     Values are None where the metric is not applicable.
     """
     nothing = {"values": None}
-    if not host.implements(metric, "measure"):
-        beside: Any = Samples(None)
-    elif (beside := host.call(metric, "measure", subject=None, data=data, context=context)) is None:
-        return nothing
-    beside = beside if isinstance(beside, Samples) else Samples(beside)
+    beside, measures = Samples(()), host.implements(metric, "measure")
+    if measures:
+        if (given := host.call(metric, "measure", subject=None, data=data, context=context)) is None:
+            return nothing
+        beside = given if isinstance(given, Samples) else Samples(given)
     statistic = Statistic.of(host, metric, data, context)
     resampled = [] if statistic is None else resampled_sets(statistic, beside.groups, len(beside.group_names))
     if not resampled:
         return nothing
     value = resampled[0]["value"]
-    if beside.values is not None:
+    if measures and beside.values is not None:
         own = finite_values(metric, beside.values)
         if len(own) != 1 or not math.isclose(own[0], value, rel_tol=ROUNDING, abs_tol=ROUNDING**2):
             raise QxError(f"{metric}: measure gave {own[0]:.6g}, and statistic {value:.6g} for all items")
@@ -130,7 +132,9 @@ def samples_of_set(host: Host, metric: str, data: Any, context: Context) -> dict
     }
 
 
-def resampled_sets(statistic: Statistic, groups: Any, count: int) -> list[dict[str, Any]]:
+def resampled_sets(
+    statistic: Statistic, groups: Sequence[int] | Array | None, count: int
+) -> list[JsonObject]:
     """Resamples of all items, and then of each of ``count`` groups; nothing where there is no value.
 
     ``groups`` has the place of the group of each item, or is None.
@@ -154,7 +158,7 @@ def resampled_sets(statistic: Statistic, groups: Any, count: int) -> list[dict[s
     return resampled
 
 
-def _of_groups(statistic: Statistic, places: Any, count: int) -> list[dict[str, Any]]:
+def _of_groups(statistic: Statistic, places: Array, count: int) -> list[JsonObject]:
     """Resamples of the items of each group, in as many seconds as those of the whole set."""
     groups = [np.flatnonzero(places == place) for place in range(count)]
     started = time.perf_counter()
@@ -173,7 +177,9 @@ def planned(seconds: float) -> dict[str, int]:
     return plan
 
 
-def _resampled(statistic: Statistic, members: Any, value: float, plan: Mapping[str, int]) -> dict[str, Any]:
+def _resampled(
+    statistic: Statistic, members: NDArray[np.intp], value: float, plan: Mapping[str, int]
+) -> JsonObject:
     """The record ``qx.results.recording.Resampled`` as JSON, of these items."""
     told = {"value": value, "items": len(members), "influence": [], "draws": [], "step": None, "reason": ""}
     if math.isnan(value):
@@ -192,30 +198,35 @@ def _resampled(statistic: Statistic, members: Any, value: float, plan: Mapping[s
     }
 
 
-def _step(statistic: Statistic, members: Any, value: float, probes: int) -> float | None:
+def _step(statistic: Statistic, members: NDArray[np.intp], value: float, probes: int) -> float | None:
     """How far one item that changes its answer moves the value at most, of those tried; None where none is.
 
     That is tried where outputs are scores of classes, or one number that decides between two: elsewhere no
     item is known to change so much at once.
     """
     labels = statistic.labels
-    if labels is None or labels.ndim != 1 or labels.dtype.kind not in "iub" or not _are_scores(statistic):
+    if (
+        labels is None
+        or labels.ndim != 1
+        or labels.dtype.kind not in "iub"
+        or not _are_scores(statistic, labels)
+    ):
         return None
     moved = []
     for item in members[drawn_over_classes(labels[members], len(members), probes, seed=0)]:
-        statistic.scratch[item] = _another_answer(statistic, item)
+        statistic.scratch[item] = _another_answer(statistic, labels, item)
         moved.append(abs(statistic.over(members, _read_only(statistic.scratch)) - value))
         statistic.scratch[item] = statistic.outputs[item]
     known = [one for one in moved if not math.isnan(one)]
     return max(known, default=None)
 
 
-def _are_scores(statistic: Statistic) -> bool:
+def _are_scores(statistic: Statistic, labels: Array) -> bool:
     scores = statistic.outputs.size // statistic.count
-    return statistic.outputs.ndim <= 2 and set(np.unique(statistic.labels)) <= set(range(max(2, scores)))
+    return statistic.outputs.ndim <= 2 and set(np.unique(labels)) <= set(range(max(2, scores)))
 
 
-def _another_answer(statistic: Statistic, item: int) -> Any:
+def _another_answer(statistic: Statistic, labels: Array, item: int) -> Array:
     """Outputs with which an item gives another answer: its highest two scores change places.
 
     Where there is one number it is that of an item that has the other label.
@@ -225,11 +236,11 @@ def _another_answer(statistic: Statistic, item: int) -> Any:
         places = np.argsort(own)[-2:]
         own[places] = own[places[::-1]]
         return own
-    others = np.flatnonzero(statistic.labels != statistic.labels[item])
+    others = np.flatnonzero(labels != labels[item])
     return statistic.outputs[others[item % len(others)]] if len(others) else own
 
 
-def _read_only(array: Any) -> Any:
+def _read_only(array: ArrayLike) -> Array:
     view = np.asarray(array).view()
     view.flags.writeable = False
     return view

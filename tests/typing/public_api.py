@@ -40,7 +40,9 @@ from qx.testing.worse import HUNGRY, LATE, NOISY, PADDED, SLOW
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
 
 version: str = CONTRACT
 same: str = qx.CONTRACT
@@ -104,7 +106,7 @@ test_conformance: Callable[..., None] = conformance_test("my_package.half", conf
 worse: tuple[object, ...] = (NOISY, SLOW, PADDED, HUNGRY, LATE)
 
 recording = Recording.read(Path("samples.npz"))
-times: Sequence[float] = recording.series["cats/half"]["delay", 1].values
+times: NDArray[np.float64] = recording.series["cats/half"]["delay", 1].values
 scores: Any = recording.outputs["cats/half"]
 fields: Mapping[str, Any] = schema()["properties"]
 

@@ -56,6 +56,7 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
         quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
         prepared = prepare_pt2e(program.module(), quantizer)
         hold(expected, prepared, "folding normalization into weights")
-        return convert_pt2e(observe(prepared, batches))
+        quantized: nn.Module = convert_pt2e(observe(prepared, batches))
+        return quantized
 
     return artifact(model, example_inputs, context, quantize)

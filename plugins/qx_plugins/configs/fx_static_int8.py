@@ -11,7 +11,7 @@ from qx_plugins.recipes.calibration import keep, observe, taken, tensors
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
+    from torch import fx, nn
 
     from qx import Arrays
 
@@ -71,7 +71,7 @@ def calibrate(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
 
 
 @hookimpl
-def convert(model: nn.Module) -> nn.Module:
+def convert(model: fx.GraphModule) -> nn.Module:
     from torch.ao.quantization.quantize_fx import convert_fx
 
     from qx_plugins.recipes.tracing import blaming
@@ -86,7 +86,7 @@ def convert(model: nn.Module) -> nn.Module:
     return result
 
 
-def _hold_to_reference(observed: nn.Module, result: nn.Module, batch: Arrays) -> None:
+def _hold_to_reference(observed: fx.GraphModule, result: nn.Module, batch: Arrays) -> None:
     """Raise ``Unsupported`` where 8-bit kernels give something else than the same steps in floats."""
     from torch.ao.quantization.quantize_fx import convert_to_reference_fx
 

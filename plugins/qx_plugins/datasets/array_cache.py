@@ -51,7 +51,7 @@ def cached_array(
     ).hexdigest()
     path = cache / f"{name}-{place}-{fingerprint}.npy"
     if _is_whole(path):
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        return _mapped(path)
     array = make()
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -65,7 +65,12 @@ def cached_array(
         if other != path:
             with suppress(OSError):
                 other.unlink()
-    return np.load(path, mmap_mode="r", allow_pickle=False)
+    return _mapped(path)
+
+
+def _mapped(path: Path) -> np.ndarray:
+    array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    return array
 
 
 def _is_whole(path: Path) -> bool:

@@ -44,4 +44,5 @@ def _weights(side: int) -> np.ndarray:
     position = np.clip((np.arange(side) + 0.5) * PATCHES / side - 0.5, 0, PATCHES - 1)
     weights = np.maximum(0, 1 - np.abs(position[:, np.newaxis] - np.arange(PATCHES)))
     weights /= np.sqrt((weights**2).sum(axis=1, keepdims=True))
-    return weights.astype(np.float32)
+    result: np.ndarray = weights.astype(np.float32)
+    return result

@@ -53,7 +53,8 @@ class NormalisedImages:
         except TypeError:
             chosen = self._pixels[key]
             return self._normalised(chosen)
-        return self._normalised(self._pixels[place][np.newaxis])[0]
+        image: np.ndarray = self._normalised(self._pixels[place][np.newaxis])[0]
+        return image
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """All images. numpy 2 also asks by ``copy``: they are always made anew, so False cannot be had."""

@@ -38,7 +38,8 @@ class CifarCNN(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Give the logits ``[batch, num_classes]`` of images ``[batch, 3, 32, 32]``."""
         features = self.pool(self.features(self.quant(images)))
-        return self.dequant(self.classifier(self.flatten(features)))
+        logits: torch.Tensor = self.dequant(self.classifier(self.flatten(features)))
+        return logits
 
     def fuse_model(self, is_qat: bool = False) -> None:
         """Fold every Conv-BN-ReLU into one module, in place. The model must be in eval mode.
@@ -51,4 +52,7 @@ class CifarCNN(nn.Module):
             for index, layer in enumerate(self.features)
             if isinstance(layer, nn.Conv2d)
         ]
-        (fuse_modules_qat if is_qat else fuse_modules)(self.features, triples, inplace=True)
+        if is_qat:
+            fuse_modules_qat(self.features, triples, inplace=True)
+        else:
+            fuse_modules(self.features, triples, inplace=True)

@@ -21,7 +21,8 @@ class QuantizableVGG(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Give the logits ``[batch, num_classes]`` of images ``[batch, 3, height, width]``."""
         features = self.avgpool(self.features(self.quant(images)))
-        return self.dequant(self.classifier(torch.flatten(features, 1)))
+        logits: torch.Tensor = self.dequant(self.classifier(torch.flatten(features, 1)))
+        return logits
 
     def fuse_model(self) -> None:
         """Fold every Conv-BN-ReLU and every Linear-ReLU into one module, in place, in eval mode."""

@@ -41,7 +41,8 @@ class TextEncoder(nn.Module):
         embedded = self.tokens(tokens)
         before = functional.pad(embedded[:, :-1], (0, 0, 1, 0))
         features = self.layers(self.pairs(torch.cat([embedded, before], dim=-1)) + self.positions)
-        return self.classifier(self.norm(features).mean(dim=1))
+        logits: torch.Tensor = self.classifier(self.norm(features).mean(dim=1))
+        return logits
 
 
 class EncoderLayer(nn.Module):
@@ -63,10 +64,12 @@ class EncoderLayer(nn.Module):
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Give the features ``[batch, length, width]`` of the next layer."""
         features = features + self._attended(self.norm_attention(features))
-        return features + self.feed_forward(self.norm_feed_forward(features))
+        outputs: torch.Tensor = features + self.feed_forward(self.norm_feed_forward(features))
+        return outputs
 
     def _attended(self, features: torch.Tensor) -> torch.Tensor:
         parts = self.query_key_value(features).unflatten(-1, (3, self.heads, -1))
         query, key, value = parts.permute(2, 0, 3, 1, 4).unbind(0)
         attended = functional.scaled_dot_product_attention(query, key, value)
-        return self.output(attended.transpose(1, 2).flatten(2))
+        outputs: torch.Tensor = self.output(attended.transpose(1, 2).flatten(2))
+        return outputs

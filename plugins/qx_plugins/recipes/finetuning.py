@@ -111,8 +111,9 @@ def _logits(outputs: Any) -> torch.Tensor:
 
 def _freeze_normalisation(model: nn.Module) -> None:
     for module in model.modules():
-        if hasattr(module, "freeze_bn_stats"):
-            module.freeze_bn_stats()
+        freeze = getattr(module, "freeze_bn_stats", None)
+        if freeze is not None:
+            freeze()
         elif isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()
 

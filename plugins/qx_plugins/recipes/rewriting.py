@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import operator
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ from qx_plugins.recipes.padding import same_padding, symmetric
 
 aten = torch.ops.aten
 #: Convolutions that are told their padding by a word, and those that are told it in numbers.
-PADDED_BY_NAME = {
+PADDED_BY_NAME: Mapping[Any, Callable[..., Any]] = {
     aten.conv1d.padding: aten.conv1d.default,
     aten.conv2d.padding: aten.conv2d.default,
     aten.conv3d.padding: aten.conv3d.default,
@@ -115,7 +115,7 @@ def _pad_by_numbers(module: fx.GraphModule) -> bool:
         with module.graph.inserting_before(node):
             if numbers is None:
                 images = module.graph.call_function(aten.constant_pad_nd.default, (images, amounts, 0.0))
-            arguments = (images, values["weight"], values["bias"], values["stride"])
+            arguments: tuple[Any, ...] = (images, values["weight"], values["bias"], values["stride"])
             arguments += (list(numbers or [0] * len(sizes)), values["dilation"], values["groups"])
             convolution = module.graph.call_function(PADDED_BY_NAME[node.target], arguments)
         node.replace_all_uses_with(convolution)
@@ -153,6 +153,7 @@ def _separate_shared_weights(module: fx.GraphModule) -> bool:
             continue
         for count, (node, place) in enumerate(shared[1:], start=2):
             parameter = node.args[place]
+            assert isinstance(parameter, fx.Node)
             name = f"{parameter.target}_call_{count}".replace(".", "_")
             node.update_arg(place, _add(module, node, name, _tensor(module, parameter).clone()))
         changed = True

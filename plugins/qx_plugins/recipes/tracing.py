@@ -55,6 +55,7 @@ def blamed(error: BaseException, model: nn.Module) -> str:
 
     model = unwrapped(model)
     names = {id(module): name for name, module in model.named_modules()}
+    modules = {id(module): module for module in model.modules()}
     text = _line(error)
 
     def told(layer: nn.Module, file: str, line: int) -> str:
@@ -63,15 +64,15 @@ def blamed(error: BaseException, model: nn.Module) -> str:
         return f"{named}, {Path(file).name}:{line}: {text}"
 
     for frame, line in _frames(error):
-        layer = frame.f_locals.get("self")
+        layer = modules.get(id(frame.f_locals.get("self")))
         # Code that torch.fx generated ('<eval_with_key>') is nobody's: the step that ran it holds the layer.
         generated = frame.f_code.co_filename.startswith("<")
-        if id(layer) in names and (names[id(layer)] or not generated):
+        if layer is not None and (names[id(layer)] or not generated):
             return told(layer, frame.f_code.co_filename, line)
         # A function that converts a layer has it as an argument.
-        for layer in frame.f_locals.values():
-            if names.get(id(layer)):
-                return f"layer {names[id(layer)]!r} ({type(layer).__name__}): {text}"
+        for value in frame.f_locals.values():
+            if names.get(id(value)):
+                return f"layer {names[id(value)]!r} ({type(value).__name__}): {text}"
     # An early compiler interprets the code: its error holds a summary of frames, without the layer itself.
     for summary in reversed(getattr(error, "real_stack", None) or ()):
         layers = [layer for layer in model.modules() if _runs(layer, summary)]

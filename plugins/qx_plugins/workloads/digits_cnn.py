@@ -107,4 +107,5 @@ def enlarged(images: np.ndarray, factor: int = 4) -> np.ndarray:
     side = images.shape[-1]
     position = np.clip((np.arange(factor * side) + 0.5) / factor - 0.5, 0, side - 1)
     weights = np.maximum(0, 1 - np.abs(position[:, np.newaxis] - np.arange(side))).astype(np.float32)
-    return weights @ images.astype(np.float32) @ weights.T
+    result: np.ndarray = weights @ images.astype(np.float32) @ weights.T
+    return result

@@ -14,9 +14,12 @@ def make(quantizable: bool, **arguments: Any) -> nn.Module:
     """The network; its quantizable form is torchvision's."""
     from torchvision import models
 
+    network: nn.Module
     if quantizable:
-        return models.quantization.mobilenet_v2(weights=None, quantize=False, **arguments)
-    return models.mobilenet_v2(weights=None, **arguments)
+        network = models.quantization.mobilenet_v2(weights=None, quantize=False, **arguments)
+    else:
+        network = models.mobilenet_v2(weights=None, **arguments)
+    return network
 
 
 workload = TorchvisionWorkload(

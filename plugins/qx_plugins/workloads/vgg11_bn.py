@@ -18,7 +18,8 @@ def make(quantizable: bool, **arguments: Any) -> nn.Module:
         return quantizable_vgg11_bn(**arguments)
     from torchvision import models
 
-    return models.vgg11_bn(weights=None, **arguments)
+    network: nn.Module = models.vgg11_bn(weights=None, **arguments)
+    return network
 
 
 workload = TorchvisionWorkload(

@@ -21,7 +21,8 @@ def make(quantizable: bool, **arguments: Any) -> nn.Module:
         )
     from torchvision import models
 
-    return models.vit_b_16(weights=None, **arguments)
+    network: nn.Module = models.vit_b_16(weights=None, **arguments)
+    return network
 
 
 workload = TorchvisionWorkload(

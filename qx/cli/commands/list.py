@@ -8,9 +8,10 @@ import shutil
 import textwrap
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qx.foreign import to_terminal
+from qx.values import JsonObject
 
 if TYPE_CHECKING:
     from qx.cli import Commands
@@ -55,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def as_json(entry: Entry) -> dict[str, Any]:
+def as_json(entry: Entry) -> JsonObject:
     """What programs are told of a plugin."""
     reference = entry.reference
     return {

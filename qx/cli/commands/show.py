@@ -6,9 +6,10 @@ import argparse
 import json
 import textwrap
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qx.foreign import to_lines, to_terminal
+from qx.values import JsonObject
 
 if TYPE_CHECKING:
     from qx.cli import Commands
@@ -43,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _as_json(entry: Entry) -> dict[str, Any]:
+def _as_json(entry: Entry) -> JsonObject:
     from attrs import asdict
 
     from qx.cli.commands.list import as_json

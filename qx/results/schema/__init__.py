@@ -8,24 +8,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qx.foreign import to_line
 from qx.storage.strict_json import ROOM, place
+from qx.values import Json, JsonObject
 
 if TYPE_CHECKING:
     from jsonschema.exceptions import ValidationError
     from jsonschema.protocols import Validator
 
 
-def load_schema(name: str) -> dict[str, Any]:
+def load_schema(name: str) -> JsonObject:
     """Return the schema of that name, as ``NAME.schema.json`` has it."""
-    schema: dict[str, Any] = json.loads((files(__name__) / f"{name}.schema.json").read_text(encoding="utf-8"))
+    schema: JsonObject = json.loads((files(__name__) / f"{name}.schema.json").read_text(encoding="utf-8"))
     return schema
 
 
 def find_flaw(
-    value: Any, name: str, definition: str | None = None, within: Sequence[str | int] = ()
+    value: object, name: str, definition: str | None = None, within: Sequence[str | int] = ()
 ) -> str | None:
     """Return one line that names a field that breaks the schema, what it must be and what it is, or None.
 
@@ -75,7 +76,7 @@ def _check_pattern(validator: Validator, pattern: str, value: object, _: object)
 
 
 #: What is wrong, in words, by the keyword of the schema that is broken: of its value there, and the file's.
-WORDS: Mapping[str, Callable[[Any, Any], str]] = {
+WORDS: Mapping[str, Callable[[Json, Json], str]] = {
     "const": lambda expected, value: f"must be {json.dumps(expected)}, not {_shown(value)}",
     "enum": lambda expected, value: f"must be one of {', '.join(map(str, expected))}, not {_shown(value)}",
     "exclusiveMinimum": lambda expected, value: f"must be above {expected}, not {_shown(value)}",

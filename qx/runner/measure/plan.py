@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
 
 from attrs import Factory, define, frozen
 
@@ -17,6 +16,7 @@ from qx.results.recording import Key, Series
 from qx.runner.blame import Hangs, fatal_metric
 from qx.runner.measure.rounds import Task
 from qx.runner.request import Cell, metric, references
+from qx.values import JsonObject
 
 #: Intervals over fewer waves would cover the true value less often than they claim: see
 #: ``qx.statistics.intervals.enough``.
@@ -96,7 +96,7 @@ class Measured:
     needed: float = 0.0
     launches: Counter[str] = Factory(Counter)
     #: Launches that died, each with what it died of.
-    deaths: list[dict[str, Any]] = Factory(list)
+    deaths: list[JsonObject] = Factory(list)
     #: How many launches of a cell died outside of all metrics.
     own_deaths: Counter[str] = Factory(Counter)
     hangs: Hangs = Factory(Hangs)

@@ -7,7 +7,6 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Any
 
 import numpy as np
 from attrs import Factory, define, field
@@ -15,7 +14,7 @@ from attrs import Factory, define, field
 from qx.analysis.quantity import Quantity
 from qx.contract.records import MOST_WAVES
 from qx.processes.workers import Failure, MetricFailure, Processes, Worker
-from qx.results.recording import Key, Recording, Series, joined
+from qx.results.recording import Floats, Key, Recording, Series, joined
 from qx.runner.evaluation import unpromised
 from qx.runner.measure.holding import cpus_for, off
 from qx.runner.measure.plan import ENDED_BY, Measured, Plan
@@ -32,6 +31,7 @@ from qx.runner.measure.rounds import (
 )
 from qx.runner.request import metric
 from qx.statistics import intervals
+from qx.values import JsonMapping, JsonObject
 from qx.worker.samples import metric_in, stage_of
 
 #: Of the time that a wave leaves, so much is planned for rounds: how long they take is known but roughly.
@@ -319,7 +319,7 @@ class _Group:
         if answer is not None:
             self._record(cell, task.key, answer, number, position)
 
-    def _ask(self, worker: Worker, cell: str, do: str, name: str, **arguments: Any) -> dict[str, Any] | None:
+    def _ask(self, worker: Worker, cell: str, do: str, name: str, **arguments: object) -> JsonObject | None:
         """What a metric gave, if it did; its error costs this metric of this cell.
 
         Raises ``Failure`` where the launch has died of it, or where the error was not the metric's.
@@ -340,9 +340,7 @@ class _Group:
         self.measured.answered.add((cell, name))
         return answer
 
-    def _record(
-        self, cell: str, key: Key, answer: Mapping[str, Any], number: int = -1, position: int = -1
-    ) -> None:
+    def _record(self, cell: str, key: Key, answer: JsonMapping, number: int = -1, position: int = -1) -> None:
         count = len(answer["values"])
         series = Series(
             values=answer["values"],
@@ -359,7 +357,7 @@ class _Group:
         for (cell, key), parts in self.measured.parts.items():
             self.recording.add(cell, key, joined(parts))
 
-    def _ratios(self) -> list[Any]:
+    def _ratios(self) -> list[Floats]:
         """Log ratios to the baseline, ``[waves, cells]``, for each key that has them."""
         ratios = []
         # Without the cells of other workloads, whose waves are others.
@@ -377,7 +375,7 @@ class _Group:
                 )
         return ratios
 
-    def _precise(self, ratios: Sequence[Any]) -> bool:
+    def _precise(self, ratios: Sequence[Floats]) -> bool:
         return all(intervals.enough(one, self.plan.precision, self.plan.least_waves) for one in ratios)
 
     def _show(self, text: str) -> None:

@@ -19,7 +19,7 @@ def hide(modules: Iterable[str]) -> None:
 class _Without:
     """A finder that finds what another finds, but for some modules."""
 
-    def __init__(self, finder: Any, absent: frozenset[str]) -> None:
+    def __init__(self, finder: object, absent: frozenset[str]) -> None:
         self._finder, self._absent = finder, absent
 
     def find_spec(

@@ -9,8 +9,10 @@ from typing import Any
 
 import attrs
 
+from qx.values import Array
 
-def digest(value: Any) -> str:
+
+def digest(value: object) -> str:
     """SHA-256 over arrays, tensors, files, and records, mappings and sequences of them.
 
     What is none of these (a function, a module) counts by its type alone.
@@ -20,7 +22,7 @@ def digest(value: Any) -> str:
     return state.hexdigest()
 
 
-def _add(state: hashlib._Hash, value: Any) -> None:
+def _add(state: hashlib._Hash, value: object) -> None:
     state.update(f"{type(value).__name__}(".encode())
     if isinstance(value, Path):
         state.update(str(value).encode())
@@ -36,15 +38,15 @@ def _add(state: hashlib._Hash, value: Any) -> None:
     elif isinstance(value, (tuple, list)):
         for one in value:
             _add(state, one)
-    elif attrs.has(type(value)):
-        for field in attrs.fields(type(value)):
+    elif attrs.has(kind := type(value)):
+        for field in attrs.fields(kind):
             _add(state, getattr(value, field.name))
     elif (array := _array(value)) is not None:
         state.update(f"{array.dtype.str}{array.shape}".encode() + array.tobytes())
     state.update(b")")
 
 
-def _array(value: Any) -> Any:
+def _array(value: Any) -> Array | None:
     """The numbers of an array or a tensor; None for anything else."""
     if hasattr(value, "detach"):
         value = value.detach()

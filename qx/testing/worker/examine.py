@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from qx.errors import Unsupported
+from qx.values import Array, Json, JsonObject
 from qx.worker.arrays import Split
 from qx.worker.modules import example_inputs, fp32_model
 from qx.worker.plugins import host_for, loading_context, seed_everything
 from qx.worker.weights import load_weights
 
 if TYPE_CHECKING:
+    import torch
+
     from qx.host.host import Host
     from qx.testing.jobs import ExamineJob
     from qx.worker.channel import Channel
@@ -33,14 +37,14 @@ def run(job: ExamineJob, channel: Channel) -> None:
         context = loading_context(job, host)
         splits[name] = Split.of(host.call(job.workload.name, "load_data", split=name, context=context))
     channel.stage("data")
-    told: dict[str, Any] = {"splits": {name: _split(split) for name, split in splits.items()}}
+    told: JsonObject = {"splits": {name: _split(split) for name, split in splits.items()}}
     told["shared"] = _shared(splits["train"], splits["test"])
     if job.weights is not None:
         told |= _model(job, host, splits["test"], channel)
     channel.answer(**told)
 
 
-def _split(split: Split) -> dict[str, Any]:
+def _split(split: Split) -> JsonObject:
     labels = split.labels
     return {
         "lengths": {name: len(array) for name, array in split.inputs.items()}
@@ -55,14 +59,14 @@ def _split(split: Split) -> dict[str, Any]:
     }
 
 
-def _labels(labels: Any) -> list[Any]:
+def _labels(labels: Array) -> list[Json]:
     """Lowest and highest, the type, and how many dimensions there are; the first is the items."""
     numbers = labels.dtype.kind in "iubf"
     low, high = (labels.min().item(), labels.max().item()) if numbers else (None, None)
     return [low, high, labels.dtype.str, labels.ndim]
 
 
-def _chunks(split: Split, size: int = 1024) -> Any:
+def _chunks(split: Split, size: int = 1024) -> Iterator[Array]:
     for array in split.inputs.values():
         for start in range(0, len(array), size):
             chunk = np.asarray(array[start : start + size])
@@ -85,13 +89,13 @@ def _item(split: Split, index: int) -> bytes:
     return digest.digest()
 
 
-def _model(job: ExamineJob, host: Host, split: Split, channel: Channel) -> dict[str, Any]:
+def _model(job: ExamineJob, host: Host, split: Split, channel: Channel) -> JsonObject:
     import torch
 
     name, options = job.workload.name, job.workload_options
     channel.stage("make_model")
     model = fp32_model(host, job, name, options, quantizable=False)
-    told: dict[str, Any] = {"types": sorted({str(value.dtype) for value in model.parameters()})}
+    told: JsonObject = {"types": sorted({str(value.dtype) for value in model.parameters()})}
     load_weights(model, Path(str(job.weights)))
     channel.stage("example_inputs")
     told["examples"] = [_example(host, job, model, size) for size in BATCH_SIZES]
@@ -112,13 +116,15 @@ def _model(job: ExamineJob, host: Host, split: Split, channel: Channel) -> dict[
     return told
 
 
-def _answers(model: Any, arrays: Any) -> Any:
+def _answers(model: torch.nn.Module, arrays: Mapping[str, Array]) -> Array:
     import torch
 
-    return model(*(torch.from_numpy(np.ascontiguousarray(array)) for array in arrays.values())).numpy()
+    tensors = (torch.from_numpy(np.ascontiguousarray(array)) for array in arrays.values())
+    answers: torch.Tensor = model(*tensors)
+    return answers.numpy()
 
 
-def _example(host: Host, job: ExamineJob, model: Any, size: int) -> dict[str, Any]:
+def _example(host: Host, job: ExamineJob, model: torch.nn.Module, size: int) -> JsonObject:
     import torch
 
     given = example_inputs(host, job, job.workload.name, job.workload_options, size)
@@ -132,7 +138,7 @@ def _example(host: Host, job: ExamineJob, model: Any, size: int) -> dict[str, An
     }
 
 
-def _correct(model: Any, split: Split, most: int = 500) -> list[int] | None:
+def _correct(model: torch.nn.Module, split: Split, most: int = 500) -> list[int] | None:
     """How many of so many test items, spread over the split, the model gets right; None without labels."""
     if split.labels is None or not split.classes or split.labels.ndim != 1:
         return None
@@ -149,7 +155,7 @@ def _correct(model: Any, split: Split, most: int = 500) -> list[int] | None:
     return [int((outputs.argmax(axis=1) == items.labels).sum()), len(items)]
 
 
-def _stubs(job: ExamineJob, host: Host, due: Any, arrays: Any) -> str:
+def _stubs(job: ExamineJob, host: Host, due: Array, arrays: Mapping[str, Array]) -> str:
     """What is wrong with the form with stubs; empty where nothing is."""
     try:
         model = fp32_model(host, job, job.workload.name, job.workload_options, quantizable=True)

@@ -6,11 +6,12 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import psutil
 
+from qx.values import Array, JsonObject, Native
 from qx.worker.arrays import Split
 from qx.worker.plugins import seed_everything
 from qx.worker.probe import PROBE, hold_to_probe
@@ -63,7 +64,7 @@ def _top_level() -> set[str]:
     return {name.partition(".")[0] for name in sys.modules}
 
 
-def _served(subject: Subject, split: Split, size: int) -> tuple[dict[str, Any], Any]:
+def _served(subject: Subject, split: Split, size: int) -> tuple[JsonObject, Array]:
     arrays = split.rows(0, size)
     kept = {name: array.copy() for name, array in arrays.items()}
     native = subject.prepare(arrays)
@@ -84,11 +85,11 @@ def _served(subject: Subject, split: Split, size: int) -> tuple[dict[str, Any], 
     return seen, outputs
 
 
-def _same(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
+def _same(ours: Mapping[str, Array], theirs: Mapping[str, Array]) -> bool:
     return ours.keys() == theirs.keys() and all(np.array_equal(ours[name], theirs[name]) for name in ours)
 
 
-def _busy_threads(subject: Subject, native: Any) -> list[float]:
+def _busy_threads(subject: Subject, native: Native) -> list[float]:
     """Seconds of CPU that each thread of this process took while the subject was called, most first.
 
     A pool that sleeps takes none: only threads that compute are told.

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attrs import evolve
 
@@ -20,9 +20,12 @@ from qx.processes.jobs import BuildJob
 from qx.testing.worker.absence import hide
 from qx.testing.worker.digest import digest
 from qx.testing.worker.watcher import WATCHER
+from qx.values import Array, JsonObject
 from qx.worker.channel import Channel
 
 if TYPE_CHECKING:
+    import torch
+
     from qx.testing.jobs import WatchJob
 
 #: The plugin that watches, as a job names it.
@@ -43,7 +46,7 @@ def run(job: WatchJob, channel: Channel) -> None:
 class _Watching:
     """What is seen of any job."""
 
-    def seen(self) -> dict[str, Any]:
+    def seen(self) -> JsonObject:
         here = Path.cwd()
         return {
             "watched": {
@@ -71,7 +74,7 @@ class _Building(_Watching):
         self._due = self._answers(self._model)
         self._state = state_of_process()
 
-    def seen(self) -> dict[str, Any]:
+    def seen(self) -> JsonObject:
         """Besides: ``fp32`` names what of the fp32 model is no longer what it was."""
         import numpy as np
 
@@ -90,7 +93,7 @@ class _Building(_Watching):
         told["watched"] |= {"fp32": touched, "state": state, "dtype": self._due.dtype.str}
         return told
 
-    def _same(self, answers: Any) -> bool:
+    def _same(self, answers: Callable[[], Array]) -> bool:
         import numpy as np
 
         try:
@@ -98,7 +101,7 @@ class _Building(_Watching):
         except Exception:
             return False
 
-    def _made(self) -> Any:
+    def _made(self) -> torch.nn.Module:
         from qx.worker.modules import fp32_model
         from qx.worker.plugins import host_for
         from qx.worker.weights import load_weights
@@ -110,18 +113,19 @@ class _Building(_Watching):
             load_weights(model, Path(build.weights))
         return model
 
-    def _answers(self, model: Any) -> Any:
+    def _answers(self, model: torch.nn.Module) -> Array:
         import torch
 
         from qx.worker.arrays import Split
 
         split = Split.read(self._inputs)
-        arrays: Sequence[Any] = list(split.rows(0, min(64, len(split))).values())
+        arrays = list(split.rows(0, min(64, len(split))).values())
         with torch.inference_mode():
-            return model(*(torch.from_numpy(array) for array in arrays)).numpy()
+            answers: torch.Tensor = model(*(torch.from_numpy(array) for array in arrays))
+        return answers.numpy()
 
 
-def state_of_process() -> dict[str, Any]:
+def state_of_process() -> JsonObject:
     """What is set for the whole process, of torch for the most part."""
     import torch
 

@@ -98,6 +98,7 @@ def compiled(
         package = open_package(folder / PACKAGE)
 
         def served(*inputs: torch.Tensor) -> torch.Tensor:
+            outputs: torch.Tensor
             (outputs,) = package.run(list(inputs))
             return outputs
 

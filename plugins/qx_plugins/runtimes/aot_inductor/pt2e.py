@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ from qx import Artifact, Unsupported
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
+    from torch import fx, nn
 
 #: The versions that this was seen to work with.
 TORCHAO = ("torchao>=0.18", "torch>=2.11")
@@ -32,27 +33,15 @@ def _in_torch() -> bool:
 
 def library() -> Any:
     """Its functions, under the names that both homes give them."""
-    if _in_torch():
-        from torch.ao.quantization import (
-            allow_exported_model_train_eval,
-            move_exported_model_to_eval,
-            quantize_pt2e,
-        )
-        from torch.ao.quantization.quantizer import x86_inductor_quantizer as x86
-    else:
-        from torchao.quantization.pt2e import (
-            allow_exported_model_train_eval,
-            move_exported_model_to_eval,
-            quantize_pt2e,
-        )
-        from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
+    home = "torch.ao.quantization" if _in_torch() else "torchao.quantization.pt2e"
+    modes, quantize_pt2e = import_module(home), import_module(f"{home}.quantize_pt2e")
     return SimpleNamespace(
         prepare=quantize_pt2e.prepare_pt2e,
         prepare_qat=quantize_pt2e.prepare_qat_pt2e,
         convert=quantize_pt2e.convert_pt2e,
-        to_eval=move_exported_model_to_eval,
-        allow_modes=allow_exported_model_train_eval,
-        x86=x86,
+        to_eval=modes.move_exported_model_to_eval,
+        allow_modes=modes.allow_exported_model_train_eval,
+        x86=import_module(f"{home}.quantizer.x86_inductor_quantizer"),
     )
 
 
@@ -73,7 +62,7 @@ def prepared(
     pt2e = library()
     _check_statistics(model)
     expected = reference(model.eval(), example_inputs)
-    graph = exported(model, example_inputs, training=training).module()
+    graph: fx.GraphModule = exported(model, example_inputs, training=training).module()
     repeated = name_calls_apart(graph)
     recipe = pt2e.x86.get_default_x86_inductor_quantization_config(is_qat=training, reduce_range=saturates())
     quantizer = pt2e.x86.X86InductorQuantizer().set_global(recipe)
@@ -117,7 +106,7 @@ def artifact(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], folder:
 def converted(model: nn.Module) -> nn.Module:
     """The graph with 8-bit weights, to be exported once more and compiled."""
     pt2e = library()
-    graph = pt2e.convert(model)
+    graph: nn.Module = pt2e.convert(model)
     pt2e.to_eval(graph)
     pt2e.allow_modes(graph)
     return graph

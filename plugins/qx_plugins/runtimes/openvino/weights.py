@@ -101,7 +101,7 @@ def _constants_of(node: Any) -> Iterator[str]:
 def _may_be_weights(constant: Any) -> bool:
     """Whether a constant is of a type that weights have: a float, or as narrow as they are quantized to."""
     kind = constant.get_element_type()
-    return kind.is_real() or (kind.bitwidth <= 8 and kind.get_type_name() != "boolean")
+    return bool(kind.is_real() or (kind.bitwidth <= 8 and kind.get_type_name() != "boolean"))
 
 
 def _users(node: Any) -> set[str]:

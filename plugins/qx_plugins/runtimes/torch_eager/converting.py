@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from traceback import walk_tb
 from typing import Any
 
@@ -27,6 +27,9 @@ from qx_plugins.recipes.finetuning import unquantized
 from qx_plugins.recipes.tracing import BLAMELESS, blamed, blaming
 from qx_plugins.runtimes.torch_eager.kernels import replace_wrong_kernels
 
+#: The attribute of a model in which torch looks for how to quantize it.
+_QCONFIG = "qconfig"
+
 
 def prepare_static(
     model: nn.Module,
@@ -41,8 +44,9 @@ def prepare_static(
     _fuse(model)
     if expected is not None:
         hold(expected, model, "fuse_model()")
-    model.qconfig = QConfig(activation=activation_observer, weight=weight_observer)
-    return prepare(model, inplace=True)
+    setattr(model, _QCONFIG, QConfig(activation=activation_observer, weight=weight_observer))
+    prepared: nn.Module = prepare(model, inplace=True)
+    return prepared
 
 
 def prepare_for_training(
@@ -56,13 +60,13 @@ def prepare_for_training(
     """
     _check_fusible(model)
     expected = expected_in_build(model.eval(), example_inputs, context)
-    if "is_qat" in inspect.signature(model.fuse_model).parameters:
+    if "is_qat" in inspect.signature(_fuse_model_of(model)).parameters:
         _fuse(model.train(), is_qat=True)
     else:
         _fuse(model)
     activation = FusedMovingAvgObsFakeQuantize.with_args(quant_min=0, quant_max=127, dtype=torch.quint8)
-    model.qconfig = QConfig(activation=activation, weight=default_fused_per_channel_wt_fake_quant)
-    prepared = prepare_qat(model.train(), inplace=True)
+    setattr(model, _QCONFIG, QConfig(activation=activation, weight=default_fused_per_channel_wt_fake_quant))
+    prepared: nn.Module = prepare_qat(model.train(), inplace=True)
     if expected is not None:
         hold(expected, unquantized(prepared, nn.Module.eval), "fuse_model()")
     return prepared
@@ -94,9 +98,15 @@ def _check_fusible(model: nn.Module) -> None:
         raise Unsupported(f"{type(model).__name__} has no fuse_model(), which eager-mode quantization calls")
 
 
+def _fuse_model_of(model: Any) -> Callable[..., object]:
+    """The method that ``_check_fusible`` has seen; ``nn.Module`` itself has none."""
+    method: Callable[..., object] = model.fuse_model
+    return method
+
+
 def _fuse(model: nn.Module, **arguments: bool) -> None:
     try:
-        model.fuse_model(**arguments)
+        _fuse_model_of(model)(**arguments)
     except BLAMELESS:
         raise
     except Exception as error:

@@ -9,13 +9,16 @@ inside functions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 from torch.ao.nn import quantized
 from torch.nn import functional
+
+#: What torch's own ``forward`` of these layers is; it has no annotations.
+_Forward = Callable[[torch.Tensor], torch.Tensor]
 
 
 class PReLU(quantized.PReLU):
@@ -30,28 +33,32 @@ class GroupNorm(quantized.GroupNorm):
     """Normalizes tensors in row-major order."""
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
-        return super().forward(values.contiguous())
+        normalize: _Forward = super().forward
+        return normalize(values.contiguous())
 
 
 class InstanceNorm1d(quantized.InstanceNorm1d):
     """Normalizes tensors in row-major order."""
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
-        return super().forward(values.contiguous())
+        normalize: _Forward = super().forward
+        return normalize(values.contiguous())
 
 
 class InstanceNorm2d(quantized.InstanceNorm2d):
     """Normalizes tensors in row-major order."""
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
-        return super().forward(values.contiguous())
+        normalize: _Forward = super().forward
+        return normalize(values.contiguous())
 
 
 class InstanceNorm3d(quantized.InstanceNorm3d):
     """Normalizes tensors in row-major order."""
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
-        return super().forward(values.contiguous())
+        normalize: _Forward = super().forward
+        return normalize(values.contiguous())
 
 
 class ConvTranspose1d(quantized.ConvTranspose1d):
@@ -75,7 +82,7 @@ class ConvTranspose3d(quantized.ConvTranspose3d):
         return _convolved(functional.conv_transpose3d, self, values)
 
 
-def _convolved(function: Any, layer: Any, values: torch.Tensor) -> torch.Tensor:
+def _convolved(function: Callable[..., torch.Tensor], layer: Any, values: torch.Tensor) -> torch.Tensor:
     weight, bias = layer.weight().dequantize(), layer.bias()
     sizes = (layer.stride, layer.padding, layer.output_padding, layer.groups, layer.dilation)
     outputs = function(values.dequantize(), weight, bias, *sizes)
