@@ -38,6 +38,14 @@ def pytest_configure() -> None:
     os.environ["QX_CACHE"] = os.devnull
 
 
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    """Skip the tests of the slow tier, which bear the marker ``slow``, where ``QX_SLOW`` is not set."""
+    if not os.environ.get("QX_SLOW"):
+        for item in items:
+            if item.get_closest_marker("slow") is not None:
+                item.add_marker(pytest.mark.skip(reason="QX_SLOW=1 runs it"))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def ctrl_c() -> Iterator[None]:
     """Ctrl-C works in whatever tests start, though a shell's background job ignores it and hands that on."""
@@ -165,12 +173,17 @@ def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
 @pytest.fixture(scope="session")
 def write_plugin(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], str]:
-    """Write a plugin into a file of its own and give its path, as ``-p`` takes it."""
+    """Write a plugin into a file of its own and give its path, as ``-p`` takes it.
+
+    The same plugin has the same path each time, so that what one test has built of it another finds built.
+    """
+    paths: dict[tuple[str, str], Path] = {}
 
     def write(name: str, source: str) -> str:
-        path = tmp_path_factory.mktemp("plugin") / f"{name}.py"
-        path.write_text(dedent(source), encoding="utf-8")
-        return str(path)
+        if (name, source) not in paths:
+            paths[name, source] = tmp_path_factory.mktemp("plugin") / f"{name}.py"
+        paths[name, source].write_text(dedent(source), encoding="utf-8")
+        return str(paths[name, source])
 
     return write
 

@@ -18,7 +18,7 @@ QUICK = {"static_int8_per_channel", "accuracy", "latency", "digits_cnn", "torch_
 def _left_out() -> Any:
     """One skip for a plugin, and not one for each of its checks."""
 
-    @pytest.mark.skip(reason="QX_SLOW=1 runs it")
+    @pytest.mark.slow
     def test() -> None:
         raise AssertionError
 
