@@ -29,7 +29,10 @@ from attrs import frozen
 from qx.cli import main
 from qx.host import Host
 
-CONFIGS = ("fp32_baseline", "dynamic_int8", "static_int8_per_tensor", "static_int8_per_channel")
+#: Of the run that tests share.
+CONFIGS = ["fp32_baseline", "dynamic_int8", "static_int8_per_channel"]
+if os.environ.get("QX_SLOW"):
+    CONFIGS.append("static_int8_per_tensor")
 METRICS = ("accuracy", "file_size", "latency", "rss")
 
 
