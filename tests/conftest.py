@@ -178,14 +178,15 @@ def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
 def write_plugin(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], str]:
     """Write a plugin into a file of its own and give its path, as ``-p`` takes it.
 
-    The same plugin has the same path each time, so that what one test has built of it another finds built.
+    The same plugin has the same path each time and is written once: what one test has asked of it, and built
+    of it, another finds in the cache.
     """
     paths: dict[tuple[str, str], Path] = {}
 
     def write(name: str, source: str) -> str:
         if (name, source) not in paths:
             paths[name, source] = tmp_path_factory.mktemp("plugin") / f"{name}.py"
-        paths[name, source].write_text(dedent(source), encoding="utf-8")
+            paths[name, source].write_text(dedent(source), encoding="utf-8")
         return str(paths[name, source])
 
     return write
