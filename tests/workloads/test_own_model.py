@@ -130,7 +130,10 @@ def test_it_runs_and_configs_that_cannot_treat_it_say_why(qx: Callable[..., Any]
         (("--model", "nets"), ("expected MODULE:FACTORY",)),
         (("--model", "./nets.py:net", "--weights", "three.pt"), ("4.weight",)),
         (("--model", "./nets.py:net", "--input-shape", "3,1,1"), ("rejects an input of shape", "3, 1, 1")),
-        (("--model", "./nets.py:net", "--input-shape", "16"), ("--input-shape 16",)),
+        pytest.param(
+            *(("--model", "./nets.py:net", "--input-shape", "16"), ("--input-shape 16",)),
+            marks=pytest.mark.slow,
+        ),
         (("--model", "./nets.py:three", "--weights", "three.pt"), ("2 classes", "3 outputs")),
         pytest.param(*(("--model", "./nets.py:three"), ("2 classes", "3 outputs")), marks=pytest.mark.slow),
         (
@@ -141,7 +144,9 @@ def test_it_runs_and_configs_that_cannot_treat_it_say_why(qx: Callable[..., Any]
             *(("--model", "./nets.py:net", "--set", "own_model.crop=0.01"), ("crop 0.01", "0.1 to 1")),
             marks=pytest.mark.slow,
         ),
-        (("--model", "./nets.py:net", "--data", "nothing"), ("nothing",)),
+        pytest.param(
+            *(("--model", "./nets.py:net", "--data", "nothing"), ("nothing",)), marks=pytest.mark.slow
+        ),
         (("--model", "./nets.py:sized"), ("needs classes", "--model-args classes=VALUE")),
         (
             ("--model", "./nets.py:sized", "--model-args", "width=3"),
