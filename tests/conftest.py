@@ -29,13 +29,24 @@ from attrs import frozen
 from qx.cli import main
 from qx.host.host import Host
 
-CONFIGS = ("fp32_baseline", "dynamic_int8", "static_int8_per_tensor", "static_int8_per_channel")
+#: Of the run that tests share.
+CONFIGS = ["fp32_baseline", "dynamic_int8", "static_int8_per_channel"]
+if os.environ.get("QX_SLOW"):
+    CONFIGS.append("static_int8_per_tensor")
 METRICS = ("accuracy", "file_size", "latency", "rss")
 
 
 def pytest_configure() -> None:
     """Modules of tests ask for plugins before there is a cache for tests: what these say then is not kept."""
     os.environ["QX_CACHE"] = os.devnull
+
+
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    """Skip the tests of the slow tier, which bear the marker ``slow``, where ``QX_SLOW`` is not set."""
+    if not os.environ.get("QX_SLOW"):
+        for item in items:
+            if item.get_closest_marker("slow") is not None:
+                item.add_marker(pytest.mark.skip(reason="QX_SLOW=1 runs it"))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -165,12 +176,18 @@ def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
 @pytest.fixture(scope="session")
 def write_plugin(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], str]:
-    """Write a plugin into a file of its own and give its path, as ``-p`` takes it."""
+    """Write a plugin into a file of its own and give its path, as ``-p`` takes it.
+
+    The same plugin has the same path each time and is written once: what one test has asked of it, and built
+    of it, another finds in the cache.
+    """
+    paths: dict[tuple[str, str], Path] = {}
 
     def write(name: str, source: str) -> str:
-        path = tmp_path_factory.mktemp("plugin") / f"{name}.py"
-        path.write_text(dedent(source), encoding="utf-8")
-        return str(path)
+        if (name, source) not in paths:
+            paths[name, source] = tmp_path_factory.mktemp("plugin") / f"{name}.py"
+            paths[name, source].write_text(dedent(source), encoding="utf-8")
+        return str(paths[name, source])
 
     return write
 

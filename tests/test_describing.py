@@ -377,7 +377,16 @@ def assert_made_anew(kept: Path, started: list[str]) -> None:
     assert started == ["describe-acme_x"]
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+#: One of each kind, for the fast tier.
+QUICK = {
+    *("no object", "no fields", "files that are numbers", "another environment", "broken"),
+    *("a record that is none", "another's name", "a flag that is none"),
+}
+
+
+@pytest.mark.parametrize(
+    "damage", [one if one in QUICK else pytest.param(one, marks=pytest.mark.slow) for one in DAMAGES]
+)
 def test_a_kept_answer_that_is_wrong_is_asked_for_anew(kept: Path, started: list[str], damage: str) -> None:
     """Whatever is in the file, it ends no command, nothing that it names is imported, and it is replaced."""
     kept.write_text(json.dumps(DAMAGES[damage](json.loads(kept.read_text()))))
@@ -385,7 +394,16 @@ def test_a_kept_answer_that_is_wrong_is_asked_for_anew(kept: Path, started: list
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"\xff\xfe", b"{", b"[" * 10**5, b"1" * 10**5, b"NaN", b" " * (5 << 20)]
+    "content",
+    [
+        b"",
+        b"[" * 10**5,
+        b" " * (5 << 20),
+        *(
+            pytest.param(content, marks=pytest.mark.slow)
+            for content in (b"\xff\xfe", b"{", b"1" * 10**5, b"NaN")
+        ),
+    ],
 )
 def test_a_kept_answer_that_is_no_answer_is_asked_for_anew(
     kept: Path, started: list[str], content: bytes

@@ -25,7 +25,7 @@ Qx = Callable[..., Any]
 
 SLOW = bool(os.environ.get("QX_SLOW"))
 #: Files of each kind.
-COUNT = int(os.environ.get("QX_FILES", 900 if SLOW else 50))
+COUNT = int(os.environ.get("QX_FILES", 900 if SLOW else 25))
 #: Bytes that a command may take beyond those that the tests have taken already.
 ROOM = 2 << 30
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import io
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -121,7 +120,7 @@ def assert_only_shown(text: str) -> None:
 
 
 def test_records_are_only_shown(qx: Qx, plugins: dict[str, str]) -> None:
-    """``list`` and ``show`` print every field that a plugin fills, and commands that name it as broken do."""
+    """``list`` prints every field that a plugin fills, also where it names the plugin as broken."""
     given = [word for place in plugins.values() for word in ("-p", place)]
     assert {"config_summary", "metric_unit", "metric_pick", "workload_weights", "loader_imports"} <= set(
         plugins
@@ -134,11 +133,15 @@ def test_records_are_only_shown(qx: Qx, plugins: dict[str, str]) -> None:
         assert done.code == 0
         assert_only_shown(done.out + done.err)
         assert "red" in done.out
+
+
+@pytest.mark.parametrize("more", [(), pytest.param(("--json",), marks=pytest.mark.slow)], ids=len)
+def test_each_record_is_only_shown(qx: Qx, plugins: dict[str, str], more: tuple[str, ...]) -> None:
+    """``show`` prints every field that a plugin fills."""
     for name, place in plugins.items():
-        for words in (("show", name, "-p", place), ("show", name, "--json", "-p", place)):
-            done = qx(*words)
-            assert done.code in (0, 2)
-            assert_only_shown(done.out + done.err)
+        done = qx("show", name, *more, "-p", place)
+        assert done.code in (0, 2)
+        assert_only_shown(done.out + done.err)
 
 
 @pytest.mark.parametrize(
@@ -148,9 +151,14 @@ def test_records_are_only_shown(qx: Qx, plugins: dict[str, str]) -> None:
         f"raise SystemExit({HOSTILE!r})",
         f"from qx import hookimpl\n@hookimpl\ndef describe(): raise ValueError({HOSTILE!r})",
         f"from qx import hookimpl, Config\n@hookimpl\ndef describe(): return Config(name={HOSTILE!r})",
-        f"from qx import hookimpl\n@hookimpl\ndef describe(): return {HOSTILE!r}",
-        f"qx_contract = {HOSTILE!r}",
-        f"import {'a' * 50}\n{HOSTILE!r}",
+        *(
+            pytest.param(source, marks=pytest.mark.slow)
+            for source in (
+                f"from qx import hookimpl\n@hookimpl\ndef describe(): return {HOSTILE!r}",
+                f"qx_contract = {HOSTILE!r}",
+                f"import {'a' * 50}\n{HOSTILE!r}",
+            )
+        ),
     ],
 )
 def test_what_is_broken_is_only_shown(
@@ -261,7 +269,7 @@ def test_a_run_only_shows_it(qx: Qx, toy: Any, write_plugin: Callable[[str, str]
     assert done.cell("loud")["cause"].isprintable() and done.cell("bad")["cause"].isprintable()
 
 
-@pytest.mark.skipif(not os.environ.get("QX_SLOW"), reason="QX_SLOW=1 runs it")
+@pytest.mark.slow
 def test_a_check_only_shows_it(qx: Qx, write_plugin: Callable[[str, str], str]) -> None:
     """The kit quotes what a plugin raised."""
     first = f"raise ValueError({WRITABLE!r})"

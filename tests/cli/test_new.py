@@ -43,7 +43,14 @@ class Made:
     run: subprocess.Popen[str]
 
 
-@pytest.fixture(scope="module", params=["config", "metric", "workload"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param("config", marks=pytest.mark.slow),
+        "metric",
+        pytest.param("workload", marks=pytest.mark.slow),
+    ],
+)
 def made(request: Any, qx: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
     """A new distribution of each kind."""
     kind, name = request.param, f"fresh_{request.param}"
@@ -91,7 +98,14 @@ def test_it_shows_up(made: Made) -> None:
     assert made.name in tables
 
 
-@pytest.mark.parametrize(("kind", "name"), [("config", "torch"), ("metric", "np"), ("workload", "numpy")])
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        pytest.param("config", "torch", marks=pytest.mark.slow),
+        ("metric", "np"),
+        pytest.param("workload", "numpy", marks=pytest.mark.slow),
+    ],
+)
 def test_any_name_will_do(qx: Callable[..., Any], kind: str, name: str) -> None:
     """Its own tests pass where the plugin is called as a package that they import."""
     assert qx("new", kind, name).code == 0

@@ -12,15 +12,18 @@ import pytest
 Qx = Callable[..., Any]
 
 
-def test_it_gives_the_artifact_that_a_run_built(qx: Qx, digits: Any, cache: Path) -> None:
+def test_it_gives_the_artifact_that_a_run_built(qx: Qx, toy: Any, cache: Path) -> None:
     """What ``qx run`` measured is what ``qx quantize`` gives: it is found, and its folder printed alone."""
-    done = qx("quantize", "-c", "static_int8_per_channel", "--workload", "digits_cnn")
+    arguments = toy.arguments(toy.config("measured"))
+    run = qx("run", *arguments, "-m", "file_size", "--out", "out")
+    assert run.code == 0, run.err
+    done = qx("quantize", "-c", "measured", *arguments)
     assert done.code == 0, done.err
-    cell = digits.cell("static_int8_per_channel")
+    cell = run.cell("measured")
     assert done.out == f"{cache / 'builds' / cell['build'] / 'artifact'}\n"
     (size,) = cell["artifact"].values()
     assert done.err.splitlines()[-1].startswith(
-        f"qx: model.pt: {size:,} bytes, found in the cache, built in "
+        f"qx: model.npz: {size:,} bytes, found in the cache, built in "
     )
 
 

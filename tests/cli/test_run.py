@@ -12,10 +12,13 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import psutil
 import pytest
+
+from qx import results
 
 Qx = Callable[..., Any]
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -139,7 +142,7 @@ def test_a_budget_too_short_for_six_waves_says_how_long_they_take(qx: Qx, toy: A
 
 def test_without_a_terminal_it_says_plain_lines(qx: Qx, toy: Any) -> None:
     """A line with the time when each phase begins goes to standard error, the table to standard output."""
-    done = qx("run", *toy.arguments(), "-m", "latency", "--quick", "--batch-size", 2, "--out", "out")
+    done = qx("run", *toy.arguments(), "-m", "latency", "--quick", "--budget", 0.01, "--out", "out")
     assert done.code == 0, done.err
     lines = done.err.splitlines()
     assert all(re.match(r"\[ *\d+\.\d s\] [a-z]+: ", line) for line in lines), lines
@@ -178,9 +181,13 @@ def _read(handle: int) -> bytes:
 
 
 @pytest.mark.parametrize(("style", "mark"), [("github", "|---"), ("grid", "+===")])
-def test_the_table_comes_in_any_format_of_tabulate(digits: Any, qx: Qx, style: str, mark: str) -> None:
+def test_the_table_comes_in_any_format_of_tabulate(
+    builders: ModuleType, qx: Qx, style: str, mark: str
+) -> None:
     """``--format`` takes any of tabulate's."""
-    done = qx("report", digits.folder, "--format", style)
+    run = builders.small()
+    results.write(Path("results"), run.results(), "", run.recording())
+    done = qx("report", "results", "--format", style)
     assert done.code == 0, done.err
     assert mark in done.out
 
@@ -227,12 +234,12 @@ def half_made(cache: Path) -> Iterator[Callable[[], list[Path]]]:
 @pytest.mark.parametrize(
     ("where", "sent", "code", "word"),
     [
-        ("build", signal.SIGINT, 130, "interrupted"),
+        pytest.param("build", signal.SIGINT, 130, "interrupted", marks=pytest.mark.slow),
         ("build", signal.SIGTERM, 143, "terminated"),
         ("evaluate", signal.SIGINT, 130, "interrupted"),
         ("launch", signal.SIGTERM, 143, "terminated"),
         ("rounds", signal.SIGINT, 130, "interrupted"),
-        ("rounds", signal.SIGTERM, 143, "terminated"),
+        pytest.param("rounds", signal.SIGTERM, 143, "terminated", marks=pytest.mark.slow),
     ],
 )
 def test_whoever_stops_it_finds_everything_as_it_was(

@@ -18,7 +18,7 @@ from qx.results import results_file as results
 
 Qx = Callable[..., Any]
 
-SLOW = bool(os.environ.get("QX_SLOW"))
+slow = pytest.mark.slow
 
 
 @pytest.fixture
@@ -171,15 +171,15 @@ GOOD = [0] * WELL + [2] * (len(WORDS) - WELL)
 @pytest.mark.parametrize(
     ("redirection", "codes", "mistakes"),
     [
-        ("", GOOD, 2),
+        pytest.param("", GOOD, 2, marks=slow),
         (">&-", GOOD, 2),
-        ("2>&-", GOOD, 0),
-        (">&- 2>&-", GOOD, 0),
+        pytest.param("2>&-", GOOD, 0, marks=slow),
+        pytest.param(">&- 2>&-", GOOD, 0, marks=slow),
         ("<&- >&- 2>&-", GOOD, 0),
-        ("2>/dev/full", GOOD, 0),
+        pytest.param("2>/dev/full", GOOD, 0, marks=slow),
         (">/dev/full", [2] * len(WORDS), len(WORDS)),
-        ("</dev/null >&0", [2] * len(WORDS), len(WORDS)),
-        (">/dev/full 2>/dev/full", [2] * len(WORDS), 0),
+        pytest.param("</dev/null >&0", [2] * len(WORDS), len(WORDS), marks=slow),
+        pytest.param(">/dev/full 2>/dev/full", [2] * len(WORDS), 0, marks=slow),
     ],
 )
 def test_streams_may_be_closed_or_full(
@@ -195,15 +195,15 @@ def test_streams_may_be_closed_or_full(
 @pytest.mark.parametrize(
     "environment",
     [
-        {"PYTHONIOENCODING": "ascii"},
+        pytest.param({"PYTHONIOENCODING": "ascii"}, marks=slow),
         {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": None},
-        {"HOME": None, "QX_CACHE": None, "XDG_CACHE_HOME": None},
-        {"HOME": "/nonexistent", "QX_CACHE": "~nobody_is_called_so/x"},
+        pytest.param({"HOME": None, "QX_CACHE": None, "XDG_CACHE_HOME": None}, marks=slow),
+        pytest.param({"HOME": "/nonexistent", "QX_CACHE": "~nobody_is_called_so/x"}, marks=slow),
         {"QX_CACHE": "x" * 5000},
         {"TMPDIR": "/nonexistent"},
-        {"TERM": "dumb", "COLUMNS": "0", "LINES": "none"},
-        {"COLUMNS": "100000000"},
-        {"PATH": None},
+        pytest.param({"TERM": "dumb", "COLUMNS": "0", "LINES": "none"}, marks=slow),
+        pytest.param({"COLUMNS": "100000000"}, marks=slow),
+        pytest.param({"PATH": None}, marks=slow),
     ],
     ids=lambda environment: ",".join(environment),
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import math
-import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -50,8 +49,6 @@ def imported_host() -> Host:
 #: Signal to noise in dB: what rounding to 8 bits leaves of these networks, and what that to float32 leaves.
 EIGHT_BITS, FLOAT32 = 20.0, 100.0
 EXAMPLES = (torch.from_numpy(networks.images(1)),)
-
-slow = pytest.mark.skipif(not os.environ.get("QX_SLOW"), reason="QX_SLOW=1 runs it")
 
 
 @pytest.fixture(autouse=True)
@@ -146,7 +143,7 @@ def _cases() -> list[Any]:
         there = config in READY and (compiler or "inductor" not in config)
         missing = pytest.mark.skipif(not there, reason=f"what {config} needs is missing")
         for name in networks.NETWORKS:
-            marks = [missing] if name in QUICK.get(config, ()) else [missing, slow]
+            marks = [missing] if name in QUICK.get(config, ()) else [missing, pytest.mark.slow]
             cases.append(pytest.param(config, name, marks=marks))
     return cases
 

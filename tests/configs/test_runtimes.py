@@ -291,7 +291,9 @@ def test_threads_are_held(built: Callable[..., Any], config: str) -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("config", due("fp32_baseline", "inductor_fp32", *FP32))
+@pytest.mark.parametrize(
+    "config", [*due("fp32_baseline", *FP32), pytest.param("inductor_fp32", marks=pytest.mark.slow)]
+)
 def test_as_many_threads_work_as_are_asked_for(
     qx: Callable[..., Any], config: str, threads: int, tmp_path: Path
 ) -> None:

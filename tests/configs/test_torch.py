@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,9 @@ from torch.ao.quantization import DeQuantStub, QuantStub, fuse_modules
 
 from qx import Context, QxError, Unsupported
 
-INT8 = ("qat_int8", "static_int8_histogram", "fx_static_int8")
+INT8 = ("static_int8_histogram", "fx_static_int8", "qat_int8")
+#: Fine-tuning takes as long as all the others.
+FAST = (*INT8[:2], "bf16")
 #: Of fine-tuning.
 ONE_EPOCH = ("--set", "qat_int8.epochs=1")
 
@@ -35,13 +38,20 @@ ONE_EPOCH = ("--set", "qat_int8.epochs=1")
 @pytest.fixture(scope="module")
 def run(qx: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
     """All of them on the digits, without launches."""
-    configs = [word for name in (*INT8, "bf16") for word in ("-c", name)]
+    names = (*INT8, "bf16") if os.environ.get("QX_SLOW") else FAST
+    configs = [word for name in names for word in ("-c", name)]
     metrics = [word for name in ("accuracy", "file_size", "quantized_share") for word in ("-m", name)]
     home = tmp_path_factory.mktemp("torch")
-    return qx("run", "--workload", "digits_cnn", *configs, *metrics, *ONE_EPOCH, "--out", "out", cwd=home)
+    options = ONE_EPOCH if "qat_int8" in names else ()
+    return qx("run", "--workload", "digits_cnn", *configs, *metrics, *options, "--out", "out", cwd=home)
 
 
-@pytest.mark.parametrize("config", [*INT8, "bf16"])
+def in_tiers(*names: str) -> list[Any]:
+    """The configs as parameters, of which those that take long are marked slow."""
+    return [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+@pytest.mark.parametrize("config", in_tiers(*INT8, "bf16"))
 def test_it_is_served_as_it_was_built(run: Any, config: str) -> None:
     """It ends ok, so it gave the converted module's outputs bit for bit, and is as accurate as fp32."""
     assert run.cell(config)["outcome"] == "ok", run.cell(config)["cause"]
@@ -49,7 +59,7 @@ def test_it_is_served_as_it_was_built(run: Any, config: str) -> None:
     assert abs(delta) < 0.01
 
 
-@pytest.mark.parametrize("config", INT8)
+@pytest.mark.parametrize("config", in_tiers(*INT8))
 def test_every_layer_is_in_8_bits(run: Any, config: str) -> None:
     """The six convolutions and the linear layer hold qint8 weights, the type that only int8 kernels take."""
     share = run.measurement(config, "quantized_share")
@@ -63,7 +73,10 @@ def test_bfloat16_halves_the_file(run: Any) -> None:
     assert run.measurement("bf16", "file_size")["vs_baseline"]["value"] == pytest.approx(0.5, abs=0.02)
 
 
-def test_fine_tuning_is_the_same_for_a_seed(run: Any, qx: Callable[..., Any], cache: Path) -> None:
+@pytest.mark.slow
+def test_a_build_with_fine_tuning_is_the_same_for_a_seed(
+    run: Any, qx: Callable[..., Any], cache: Path
+) -> None:
     """Built anew, the fine-tuned weights are the same bit for bit."""
     build = cache / "builds" / run.cell("qat_int8")["build"]
     before = hashlib.sha256((build / "artifact" / "model.pt").read_bytes()).hexdigest()
@@ -134,6 +147,20 @@ def test_normalisation_and_ranges_stand_still_in_the_end(monkeypatch: pytest.Mon
     assert any(ranges[:3])
     assert all(weights)
     assert not model.training
+
+
+def test_fine_tuning_is_the_same_each_time() -> None:
+    """Of the same model, batches and options come the same weights and ranges, bit for bit."""
+    states = []
+    for _ in range(2):
+        model = _prepared()
+        finetuning.fine_tune(model, _batches(4), Context(options=OPTIONS))
+        states.append(model.state_dict())
+    first, again = states
+    before = _prepared().state_dict()
+    assert first.keys() == again.keys()
+    assert all(torch.equal(tensor, again[name]) for name, tensor in first.items())
+    assert not all(torch.equal(tensor, before[name]) for name, tensor in first.items())
 
 
 def test_it_learns_from_the_teacher_or_from_labels() -> None:

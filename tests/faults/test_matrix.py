@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,6 @@ def _matrix() -> Any:
 
 
 matrix = _matrix()
-slow = pytest.mark.skipif(not os.environ.get("QX_SLOW"), reason="QX_SLOW=1 runs it: it takes minutes")
 
 #: One or two of each kind of fault, in hooks of configs and loaders and in every phase of metrics.
 FEW = [
@@ -61,7 +59,7 @@ def test_there_are_enough_combinations() -> None:
     assert places >= {name for name, one in vars(hookspecs).items() if hasattr(one, "qx_spec")}
 
 
-@slow
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "hooks",
     [

@@ -27,7 +27,7 @@ def two_workloads(toy: Any, write_plugin: Any) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("refused", [["second"], ["first", "second"]])
+@pytest.mark.parametrize("refused", [["second"], pytest.param(["first", "second"], marks=pytest.mark.slow)])
 def test_a_budget_too_short_for_one_workload_costs_its_own_timings(
     qx: Callable[..., Any],
     toy: Any,
@@ -68,7 +68,9 @@ def test_a_budget_too_short_for_one_workload_costs_its_own_timings(
     assert measuring["ended_by"] == "too short a budget"
 
 
-@pytest.mark.parametrize(("needed", "refused"), [(2165, False), (3200, True)])
+@pytest.mark.parametrize(
+    ("needed", "refused"), [(2165, False), pytest.param(3200, True, marks=pytest.mark.slow)]
+)
 def test_a_workload_may_take_of_what_those_to_come_would_have(
     qx: Callable[..., Any],
     toy: Any,
@@ -150,6 +152,7 @@ def test_what_to_give_is_more_than_was_given(needed: float, left: float) -> None
     assert shares.enough - (100 - left) >= needed
 
 
+@pytest.mark.slow
 def test_a_look_at_several_workloads_shares_its_budget_equally(
     qx: Callable[..., Any], toy: Any, write_plugin: Any
 ) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 CONFIG = """
     import os
     from qx import Artifact, Config, Unsupported, hookimpl
@@ -39,17 +41,20 @@ RUDE = {
 }
 
 
+@pytest.mark.parametrize(
+    "rude", [["exits", "has_no_text"], pytest.param(list(RUDE), marks=pytest.mark.slow)], ids=len
+)
 def test_a_config_that_ends_the_process_that_asks_speaks_for_itself(
-    qx: Callable[..., Any], toy: Any, write_plugin: Callable[[str, str], str]
+    qx: Callable[..., Any], toy: Any, write_plugin: Callable[[str, str], str], rude: list[str]
 ) -> None:
     """The others are asked without it: one that cannot treat the model is unsupported before it is built."""
-    bodies = RUDE | {"cannot": "raise Unsupported('layer 3 is a loop')"}
+    bodies = {name: RUDE[name] for name in rude} | {"cannot": "raise Unsupported('layer 3 is a loop')"}
     plugins = [write_plugin(name, CONFIG.format(name=name, body=body)) for name, body in bodies.items()]
     done = qx("run", *toy.arguments(*plugins), "-m", "file_size", "--out", "out")
     assert done.code == 1, done.err
     cannot = done.cell("cannot")
     assert (cannot["outcome"], cannot["stage"]) == ("unsupported", "can_treat")
     assert cannot["cause"] == "layer 3 is a loop"
-    for name in (*RUDE, "toy_fp32"):
+    for name in (*rude, "toy_fp32"):
         assert done.cell(name)["outcome"] == "ok"
         assert done.measurement(name, "file_size")["value"] > 0

@@ -24,7 +24,7 @@ from qx.report import markdown
 from qx.results import results_file as results
 from qx.results.recording import Recording
 
-MOMENTS = 100 if os.environ.get("QX_SLOW") else 4
+MOMENTS = 100 if os.environ.get("QX_SLOW") else 2
 #: Of so many runs one builds all anew.
 REBUILD = 5
 #: Seconds within which all that a killed host has started is to be gone; more where the machine may be busy.
@@ -119,7 +119,6 @@ def runs(
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="processes are found by /proc")
 def test_a_host_may_be_killed_at_any_moment(runs: Runs, capsys: pytest.CaptureFixture[str]) -> None:
     """Results stay those of one whole run, no process is left, and the next run finds the builds."""
-    runs.whole()
     seconds = runs.whole()
     order = random.Random(17)
     while len(runs.seconds) < MOMENTS:

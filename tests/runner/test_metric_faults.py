@@ -246,11 +246,11 @@ def test_a_metric_that_hangs_costs_its_time_in_two_cells(
     """In the first cells it costs the timeout, in those to come nothing: it is not measured there."""
     job = evaluation("toy_fp32", slow="import time; time.sleep(1000)", sound="return 1.0")
     hangs = Hangs()
-    _, measured, failures = run_past_metrics(processes, job, "first", hangs, timeout=20)
+    _, measured, failures = run_past_metrics(processes, job, "first", hangs, timeout=9)
     assert measured["sound"]["values"] == [1.0]
-    assert (failures["slow"].outcome, failures["slow"].cause) == ("timeout", "no end after 20 s")
+    assert (failures["slow"].outcome, failures["slow"].cause) == ("timeout", "no end after 9 s")
     assert hangs.skipped("slow") is None
-    hangs.note("slow", "second", Failure("timeout", "measure slow", "no end after 20 s"))
+    hangs.note("slow", "second", Failure("timeout", "measure slow", "no end after 9 s"))
     # Without what the first cell has finished.
     job = evaluation("other", slow="import time; time.sleep(1000)", sound="return 1.0")
     _, measured, failures = run_past_metrics(processes, job, "third", hangs, timeout=120)

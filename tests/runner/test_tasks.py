@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -83,12 +84,14 @@ WORKLOAD = """
 """
 
 
-@pytest.fixture
-def shaped(qx: Callable[..., Any], toy: Any, tmp_path: Path) -> Callable[..., Any]:
-    """Run the toy's baseline on a model of so many outputs, with labels and classes."""
+@pytest.fixture(scope="module")
+def shaped(qx: Callable[..., Any], toy: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
+    """Run the toy's baseline on a model of so many outputs, with labels and classes; of each kind once."""
     import torch
 
+    @cache
     def run(width: int, *, labels: str, classes: str = "()", forward: str = "outputs") -> Any:
+        tmp_path = tmp_path_factory.mktemp("shaped")
         path = tmp_path / "shaped.py"
         source = dedent(WORKLOAD).format(width=width, labels=labels, classes=classes, forward=forward)
         path.write_text(source)
@@ -105,8 +108,13 @@ def shaped(qx: Callable[..., Any], toy: Any, tmp_path: Path) -> Callable[..., An
     ("width", "labels", "classes", "words"),
     [
         (1, "points.sum(axis=1)", "()", "one number for each item"),
-        (8, "numpy.arange(12) % 3", "('x', 'y', 'z')", "8 outputs and the data have 3 classes"),
-        (3, "numpy.zeros((12, 5), int)", "()", "the labels are [items, 5]"),
+        pytest.param(
+            *(8, "numpy.arange(12) % 3", "('x', 'y', 'z')", "8 outputs and the data have 3 classes"),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            *(3, "numpy.zeros((12, 5), int)", "()", "the labels are [items, 5]"), marks=pytest.mark.slow
+        ),
     ],
     ids=["regression", "embedding", "labels-of-two-dimensions"],
 )
@@ -134,7 +142,7 @@ def test_figures_without_a_task_are_computed_again_alike(
     shaped: Callable[..., Any], qx: Callable[..., Any]
 ) -> None:
     """``qx report`` knows from the results that a metric did not apply, and why."""
-    done = shaped(1, labels="points.sum(axis=1)")
+    done = shaped(1, labels="points.sum(axis=1)", classes="()")
     again = qx("report", done.folder)
     assert again.code == 0, again.err
     assert "differ from those" not in again.err

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-import numpy as np
 import pytest
 
 from qx.environment import cpu_numbers
@@ -268,6 +267,7 @@ def test_when_the_baseline_goes_on_dying_the_run_ends(
     assert done.measurement("other", "accuracy")["value"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phase", ["fresh", "block"])
 def test_a_metric_that_kills_the_baseline_costs_itself(
     qx: Callable[..., Any], toy: Any, write_plugin: Callable[[str, str], str], phase: str
@@ -289,42 +289,9 @@ def test_a_metric_that_kills_the_baseline_costs_itself(
     assert done.results["run"]["measuring"]["waves"] == {"fresh": 3, "block": 4}[phase]
 
 
-def test_groups_are_compared_through_the_baseline(
-    qx: Callable[..., Any], toy: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Cells that memory does not hold at once come in groups, each with the baseline and the control."""
-    # As on a machine with memory for three launches.
-    monkeypatch.setattr(import_module("qx.runner.measure.timing"), "_room", lambda part, reporter: 1)
-    plugins = [toy.config(name) for name in ("first", "second")]
-    done = qx(
-        *("run", *toy.arguments(*plugins), "-m", "latency", "-m", "rss"),
-        *("--batch-size", 1, "--quick", "--budget", 0.01, "--out", "out"),
-    )
-    assert done.code == 0, done.err
-    waves = done.results["run"]["measuring"]["waves"]
-    assert waves == 6
-    recording = Recording.read(done.folder / done.results["run"]["samples"])
-    seen = {
-        name: set(np.unique(recording.series[f"toy/{name}"]["latency", 1].wave))
-        for name in ("toy_fp32", "control", "first", "second")
-    }
-    assert seen["toy_fp32"] == seen["control"] == set(range(waves))
-    assert {frozenset(seen["first"]), frozenset(seen["second"])} == {
-        frozenset(range(3)),
-        frozenset(range(3, 6)),
-    }
-    for config in ("first", "second"):
-        for metric in ("latency", "rss"):
-            delta = done.measurement(config, metric)["vs_baseline"]
-            assert delta["ci"][0] <= delta["value"] <= delta["ci"][1]
-    assert set(done.results["front"]) == {"toy/toy_fp32", "toy/first", "toy/second"}
-
-
-def test_a_named_config_brings_its_runtime_baseline(
-    qx: Callable[..., Any], toy: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The fp32 config of the same runtime takes part unasked, is said to, and shares every wave."""
-    monkeypatch.setattr(import_module("qx.runner.measure.timing"), "_room", lambda part, reporter: 1)
+@pytest.fixture(scope="module")
+def grouped(qx: Callable[..., Any], toy: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A run of named configs, one with a runtime baseline, as on a machine with memory for three launches."""
     plugins = [
         toy.config("own_fp32"),
         toy.config("own_int8", record='runtime_baseline="own_fp32"'),
@@ -332,25 +299,51 @@ def test_a_named_config_brings_its_runtime_baseline(
         toy.config("lonely", record='runtime_baseline="nowhere"'),
     ]
     chosen = [word for name in ("own_int8", "other", "lonely") for word in ("-c", name)]
-    done = qx(
-        *("run", *toy.arguments(*plugins), *chosen, "-m", "latency"),
-        *("--batch-size", 1, "--quick", "--budget", 0.01, "--out", "out"),
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(import_module("qx.runner.measure.timing"), "_room", lambda part, reporter: 1)
+        done = qx(
+            *("run", *toy.arguments(*plugins), *chosen, "-m", "latency", "-m", "rss"),
+            *("--batch-size", 1, "--quick", "--budget", 0.01, "--out", "out"),
+            cwd=tmp_path_factory.mktemp("grouped"),
+        )
     assert done.code == 0, done.err
-    assert "own_fp32 takes part, as the runtime baseline of own_int8\n" in done.err
-    assert list(done.results["configs"]) == ["toy_fp32", "own_fp32", "own_int8", "other", "lonely"]
-    recording = Recording.read(done.folder / done.results["run"]["samples"])
-    waves = {
-        name: set(np.unique(recording.series[f"toy/{name}"]["latency", 1].wave))
-        for name in ("own_fp32", "own_int8")
+    return done
+
+
+def test_groups_are_compared_through_the_baseline(grouped: Any) -> None:
+    """Cells that memory does not hold at once come in groups, each with the baseline and the control."""
+    waves = grouped.results["run"]["measuring"]["waves"]
+    assert waves == 9
+    seen = {
+        name: set(waves_of(grouped, name, ("latency", 1)))
+        for name in ("toy_fp32", "control", "own_int8", "other", "lonely")
     }
-    assert waves["own_fp32"] == waves["own_int8"] != set(range(done.results["run"]["measuring"]["waves"]))
-    compared = {one["against"]: one for one in done.measurement("own_int8", "latency")["comparisons"]}
+    assert seen["toy_fp32"] == seen["control"] == set(range(waves))
+    assert {frozenset(seen[name]) for name in ("own_int8", "other", "lonely")} == {
+        frozenset(range(start, start + 3)) for start in (0, 3, 6)
+    }
+    for config in ("other", "lonely"):
+        for metric in ("latency", "rss"):
+            delta = grouped.measurement(config, metric)["vs_baseline"]
+            assert delta["ci"][0] <= delta["value"] <= delta["ci"][1]
+    assert set(grouped.results["front"]) == {
+        f"toy/{name}" for name in ("toy_fp32", "own_fp32", "own_int8", "other", "lonely")
+    }
+
+
+def test_a_named_config_brings_its_runtime_baseline(grouped: Any) -> None:
+    """The fp32 config of the same runtime takes part unasked, is said to, and shares every wave."""
+    assert "own_fp32 takes part, as the runtime baseline of own_int8\n" in grouped.err
+    assert list(grouped.results["configs"]) == ["toy_fp32", "own_fp32", "own_int8", "other", "lonely"]
+    waves = [set(waves_of(grouped, name, ("latency", 1))) for name in ("own_fp32", "own_int8")]
+    assert waves[0] == waves[1] != set(range(grouped.results["run"]["measuring"]["waves"]))
+    compared = {one["against"]: one for one in grouped.measurement("own_int8", "latency")["comparisons"]}
     assert compared["toy/own_fp32"]["kind"] == "speedup"
     assert compared["toy/own_fp32"]["ci"] is not None
-    assert "not in this run" in done.table.replace("\N{NO-BREAK SPACE}", " ")
+    assert "not in this run" in grouped.table.replace("\N{NO-BREAK SPACE}", " ")
 
 
+@pytest.mark.slow
 def test_a_runtime_baseline_brings_nothing_else(qx: Callable[..., Any], toy: Any) -> None:
     """Without names every config takes part anyway, and nobody is told so."""
     plugins = [toy.config("own_fp32"), toy.config("own_int8", record='runtime_baseline="own_fp32"')]

@@ -1,362 +1,33 @@
-"""Deliberately wrong plugins: each is caught by the check that is meant for it, and by no other.
+"""Deliberately wrong configs and metrics: each is caught by its own check, and by no other.
 
-By default only that check is run, with those that must pass before it; with ``QX_SLOW=1`` all are, which
-takes three times as long.
+By default only the check that is meant for a plugin is run, with those that must pass before it, and of the
+plugins that a check catches only the quickest. With ``QX_SLOW=1`` all checks of all plugins are run.
 """
 
 from __future__ import annotations
 
-import os
+import importlib.util
+import sys
 from pathlib import Path
-from textwrap import dedent, indent
+from types import ModuleType
 from typing import Any
 
 import pytest
 
-from qx.host.host import Host
-from qx.testing.checking import Checking, open_bench
 from qx.testing.checks import checks_of
-from qx.testing.pytest_adapter import given_entry
-
-CONFIG = """
-from qx import Config, Option, hookimpl
-from qx.testing import Conformance
-{top}
-
-@hookimpl
-def describe():
-    return Config(name="{name}", summary="Weights in bfloat16."{record})
-{more}
-
-@hookimpl
-def convert(model, context):
-    import os, torch
-{body}
-    for parameter in model.parameters():
-        parameter.data = parameter.data.bfloat16().float()
-    return model
-"""
-
-OPTION = 'options=[Option(name="bits", default=8, help="Bits.")]'
-REFUSAL = 'if context.options["bits"] < 1: raise ValueError("cannot do that")'
-
-#: Name -> the check, and what is wrong: where it stands in the template above, and the lines.
-CONFIGS: dict[str, tuple[str, dict[str, str]]] = {
-    "no_line": ("valid_record", {"record": ', options=[Option(name="a", default=1, help=" ")]'}),
-    "dynamic_int8": ("unique_name", {}),
-    "heavy": ("describes_itself_lightly", {"top": "import numpy"}),
-    "talks": ("describes_itself_lightly", {"top": "print('hello')"}),
-    "raises": ("builds", {"body": "raise ValueError('no such layer')"}),
-    "patches_the_class": (
-        "leaves_fp32_model",
-        {
-            "body": """
-            former = type(model).forward
-            type(model).forward = lambda self, images: former(self, images) * 1.1
-            """
-        },
-    ),
-    "treats_at_once": (
-        "leaves_shared_model",
-        {
-            "more": """
-            @hookimpl
-            def can_treat(model):
-                model.classifier.weight.data.zero_()
-            """,
-        },
-    ),
-    "asks_in_training_mode": (
-        "leaves_shared_model",
-        {
-            "record": ", quantizable=True",
-            "more": """
-            @hookimpl
-            def can_treat(model):
-                model.train()
-            """,
-        },
-    ),
-    "sets_torch": ("leaves_process_state", {"body": "torch.set_grad_enabled(False)"}),
-    "spoils_batches": (
-        "leaves_inputs",
-        {
-            "record": ", calibration=True",
-            "more": """
-            @hookimpl
-            def calibrate(model, batches):
-                for batch in batches:
-                    batch["image"] += 1
-                return model
-            """,
-        },
-    ),
-    "litters": ("writes_only_into_its_folder", {"body": "open('left.txt', 'w').close()"}),
-    "keeps_it_to_itself": (
-        "loads_in_fresh_process",
-        {
-            "record": ", calibration=True",
-            "more": """
-            @hookimpl
-            def calibrate(model, batches):
-                model.shift = float(batches[0]["image"].max())
-                return model
-            """,
-            "body": """
-            shift = getattr(model, "shift", 0.0)
-            model.register_forward_hook(lambda module, given, outputs: outputs + shift)
-            """,
-        },
-    ),
-    "gives_halves": (
-        "keeps_shape_and_type",
-        {"body": "model.register_forward_hook(lambda module, given, outputs: outputs.half())"},
-    ),
-    "rolls_dice": (
-        "deterministic",
-        {"body": "model.classifier.bias.data += int.from_bytes(os.urandom(3), 'big') / 2**20"},
-    ),
-    "does_nothing": ("changes_something", {"body": "return model"}),
-    "claims_to_keep": ("keeps_outputs", {"record": ", keeps_outputs=True"}),
-    "borrows": ("needs_what_it_says", {"body": "import pytest"}),
-    "asks_too_much": ("needs_what_it_says", {"record": ', requires=["tabulate"]'}),
-    "mumbles": ("refuses_bad_options", {"record": f", {OPTION}", "body": REFUSAL}),
-    "takes_anything": (
-        "refuses_bad_options",
-        {"record": f", {OPTION}", "top": 'conformance = Conformance(bad_options={"bits": [99]})'},
-    ),
-}
-
-METRIC = """
-from qx import Metric, Option, hookimpl
-from qx.testing import Conformance
-{top}
-
-@hookimpl
-def describe():
-    return Metric(
-        name="{name}", summary="The highest output.", unit="logits", better="{better}", samples="{samples}",
-        compare="difference", phase="{phase}"{record},
-    )
-
-@hookimpl
-def {hook}:
-    import os
-{body}
-    return data.outputs.max(axis=1)
-"""
-
-METRICS: dict[str, tuple[str, dict[str, str]]] = {
-    "no_number": ("gives_finite_samples", {"body": "return data.outputs.max(axis=1) * float('nan')"}),
-    "too_few": ("gives_finite_samples", {"body": "return data.outputs.max(axis=1)[1:]"}),
-    "ignores_indices": (
-        "gives_finite_samples",
-        {
-            "samples": "per_set",
-            "hook": "statistic(outputs, labels, indices)",
-            "body": "return (outputs.argmax(axis=1) == labels)[: len(labels) // 2].mean()",
-        },
-    ),
-    "spoils": (
-        "leaves_inputs",
-        {"body": "highest = data.outputs.max(axis=1); data.outputs[:] = 0; return highest"},
-    ),
-    "drops": ("writes_nothing", {"body": "open('left.txt', 'w').close()"}),
-    "never_alike": (
-        "equal_again",
-        {"body": "return data.outputs.max(axis=1) + int.from_bytes(os.urandom(6), 'big') / 7"},
-    ),
-    "counts": (
-        "equal_again",
-        {
-            "phase": "block",
-            "samples": "per_block",
-            "body": """
-            with open(__file__ + ".count", "a+") as file:
-                file.write("x")
-                return float(file.tell())
-            """,
-        },
-    ),
-    "upside_down": (
-        "worse_for_a_worse_subject",
-        {
-            "phase": "artifact",
-            "samples": "exact",
-            "top": 'conformance = Conformance(worse="qx.testing.worse:PADDED")',
-            "body": "return sum((data.folder / name).stat().st_size for name in data.files)",
-        },
-    ),
-    "borrows_m": ("needs_what_it_says", {"body": "import pytest"}),
-    "mumbles_m": ("refuses_bad_options", {"record": f", {OPTION}", "body": REFUSAL}),
-}
-
-WORKLOAD = """
-from attrs import evolve
-from qx import DataError, Option, UsageError, Workload, hookimpl
-from qx.testing import testbench
-
-@hookimpl
-def describe():
-    return Workload(name="{name}", summary="Strokes.", weights={weights}{record})
-
-@hookimpl
-def make_model(context):
-    model = testbench.make_model(context)
-{model}
-    return model
-
-@hookimpl
-def load_data(split, context):
-    import numpy
-    data = testbench.load_data(split)
-{data}
-    return data
-
-@hookimpl
-def example_inputs(batch_size, context):
-    import torch
-{examples}
-    return testbench.example_inputs(batch_size, context)
-"""
-
-WORKLOADS: dict[str, tuple[str, dict[str, str]]] = {
-    "grown": ("weights_fit", {"model": "import torch; model.classifier = torch.nn.Linear(64, 5)"}),
-    "cannot_be_made": (
-        "weights_fit",
-        {"weights": "None", "record": ", random_weights=True", "model": "raise ValueError('no such layer')"},
-    ),
-    "mislabelled": ("loads_data", {"data": "data = evolve(data, labels=data.labels + 1)"}),
-    "mislabelled_without_weights": (
-        "loads_data",
-        {"weights": "None", "data": "data = evolve(data, labels=data.labels + 1)"},
-    ),
-    "scolds": ("loads_data", {"data": "raise UsageError('give --data')"}),
-    "has_moods": ("same_data_again", {"data": "if context.seed: raise DataError('not today')"}),
-    "leaks": ("splits_disjoint", {"data": "data = testbench.load_data('train')"}),
-    "shuffles": (
-        "same_data_again",
-        {
-            "data": """
-            order = numpy.random.permutation(len(data.labels))
-            data = evolve(data, inputs={"image": data.inputs["image"][order]}, labels=data.labels[order])
-            """
-        },
-    ),
-    "stumbles": (
-        "says_what_data_it_needs",
-        {"data": "if context.data is not None: open(context.data / 'train.npz').close()"},
-    ),
-    "other_shapes": ("example_inputs_accepted", {"examples": "return (torch.zeros(batch_size, 1, 16, 16),)"}),
-    "gregarious": (
-        "model_is_fp32_and_settled",
-        {"model": "model.register_forward_hook(lambda module, given, outputs: outputs + outputs.mean(0))"},
-    ),
-    "two_minds": (
-        "stubs_change_nothing",
-        {
-            "model": """
-            if context.quantizable:
-                model.register_forward_hook(lambda module, given, outputs: outputs * 2)
-            """
-        },
-    ),
-    "knows_nothing": ("knows_its_data", {"data": "data = evolve(data, labels=(data.labels + 1) % 4)"}),
-    "borrows_w": ("needs_what_it_says", {"model": "import pytest"}),
-    "mumbles_w": ("refuses_bad_options", {"record": f", {OPTION}", "model": REFUSAL}),
-}
-
-LOADER = """
-from qx import Loader, hookimpl
-
-@hookimpl
-def describe():
-    return Loader(name="{name}", summary="The kit's network.", imports=("torch",){record})
-
-@hookimpl
-def load(artifact, context):
-    import torch
-    from qx.testing.network import BenchNet
-    torch.set_num_threads(context.threads)
-{load}
-    model = BenchNet()
-    model.load_state_dict(torch.load(artifact.folder / "weights.pt", weights_only=True))
-    return Subject(model.eval().requires_grad_(False))
-
-class Subject:
-    def __init__(self, model):
-        self.model = model
-
-    def prepare(self, arrays):
-        import torch
-{prepare}
-        return torch.from_numpy(arrays["image"])
-
-    def call(self, native):
-        import torch
-{call}
-        return self.model(native)
-
-    def outputs(self, native):
-{outputs}
-        return native.numpy()
-"""
-
-LOADED = """
-from qx import Artifact, Config, hookimpl
-
-@hookimpl
-def describe():
-    return Config(name="{name}_config", summary="For a loader.", requires={requires})
-
-@hookimpl
-def convert(model, context):
-    import torch
-    torch.save(model.state_dict(), context.folder / "weights.pt")
-    return Artifact(folder=context.folder, files=["weights.pt"], loader="{name}")
-"""
-
-LOADERS: dict[str, tuple[str, dict[str, str]]] = {
-    "gives_lists": ("serves_batches", {"outputs": "return native.tolist()"}),
-    "overwrites": ("leaves_inputs", {"prepare": "arrays['image'] *= 2"}),
-    "noisy": ("deterministic", {"call": "return self.model(native) + torch.rand(1)"}),
-    "greedy": ("honours_threads", {"load": "torch.set_num_threads(2)"}),
-    "late": ("names_its_imports", {"record": ", requires=['scikit-learn']", "load": "import sklearn"}),
-    "borrows_l": ("needs_what_it_says", {"load": "import pytest"}),
-}
-
-WRONG = {
-    **{name: (CONFIG, *wrong) for name, wrong in CONFIGS.items()},
-    **{name: (METRIC, *wrong) for name, wrong in METRICS.items()},
-    **{name: (WORKLOAD, *wrong) for name, wrong in WORKLOADS.items()},
-    **{name: (LOADER, *wrong) for name, wrong in LOADERS.items()},
-}
-DEFAULTS = {
-    "better": "higher",
-    "samples": "per_item",
-    "phase": "predictions",
-    "hook": "measure(data, context)",
-    "requires": "[]",
-    "weights": '"qx.testing:testbench.pt"',
-}
 
 
-def _source(template: str, name: str, parts: dict[str, str]) -> str:
-    blocks = ("body", "model", "data", "examples", "load", "prepare", "call", "outputs")
-    depth = {
-        "body": 4,
-        "model": 4,
-        "data": 4,
-        "examples": 4,
-        "load": 4,
-        "prepare": 8,
-        "call": 8,
-        "outputs": 8,
-    }
-    filled = dict.fromkeys(("top", "record", "more", *blocks), "") | DEFAULTS | {"name": name}
-    for part, text in parts.items():
-        filled[part] = indent(dedent(text).strip("\n"), " " * depth.get(part, 0))
-    return template.format(**filled)
+def _beside(name: str) -> ModuleType:
+    """A module that lies beside this file."""
+    spec = importlib.util.spec_from_file_location(f"qx_tests_{name}", Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+wrong = _beside("wrong")
 
 
 @pytest.fixture(scope="module")
@@ -365,42 +36,32 @@ def shared() -> dict[str, Any]:
     return {}
 
 
-def _checking(paths: list[Path], folder: Path, shared: dict[str, Any]) -> Checking:
-    plugins = [str(path) for path in paths]
-    entry = given_entry(Host.discover(plugins).entries, plugins[0])
-    return Checking(open_bench(plugins, entry, folder, shared=shared))
-
-
-@pytest.mark.parametrize("name", WRONG)
+@pytest.mark.parametrize("name", wrong.names_of("config", "metric"))
 def test_a_wrong_plugin_is_caught(name: str, tmp_path: Path, shared: dict[str, Any]) -> None:
     """The check that is meant for it fails, those that it hangs on pass, and no other check fails."""
-    template, meant, parts = WRONG[name]
-    paths = [tmp_path / f"{name}.py"]
-    paths[0].write_text(_source(template, name, parts))
-    if template is LOADER:
-        paths.append(tmp_path / f"{name}_config.py")
-        requires = "['scikit-learn']" if "requires" in parts.get("record", "") else "[]"
-        paths[1].write_text(LOADED.format(name=name, requires=requires))
-    checking = _checking(paths, tmp_path / "bench", shared)
-    verdicts = checking.verdicts() if os.environ.get("QX_SLOW") else [checking.verdict(meant)]
-    # One that hangs on a check which did not pass is not run.
-    failed = {verdict.check: verdict.text for verdict in verdicts if verdict.state == "failed"}
+    failed = wrong.failed_checks(name, tmp_path, shared)
+    _, meant, _ = wrong.WRONG[name]
     assert list(failed) == [meant], failed
 
 
-@pytest.mark.parametrize("kind", ["config", "metric", "workload", "loader"])
+@pytest.mark.parametrize("kind", wrong.KINDS)
 def test_every_check_has_a_culprit(kind: Any) -> None:
     """There is a wrong plugin for each check of each kind; those that all kinds share have one config."""
-    wrong = {"config": CONFIGS, "metric": METRICS, "workload": WORKLOADS, "loader": LOADERS}[kind]
-    caught = {check for check, _ in (*wrong.values(), *CONFIGS.values())}
+    caught = {check for check, _ in (*wrong.KINDS[kind].values(), *wrong.CONFIGS.values())}
     assert {check.name for check in checks_of(kind)} <= caught
+
+
+def test_every_check_has_a_quick_culprit() -> None:
+    """Among the wrong plugins of the fast tier there is exactly one for each check, whatever its kind."""
+    caught = sorted(meant for name, (_, meant, _) in wrong.WRONG.items() if name in wrong.QUICK)
+    assert caught == sorted({check.name for kind in wrong.KINDS for check in checks_of(kind)})
 
 
 def test_a_broken_plugin_is_caught_by_its_record(tmp_path: Path, shared: dict[str, Any]) -> None:
     """One whose describe gives nothing fails one check, and is not asked for more than the shared ones."""
     path = tmp_path / "nothing.py"
     path.write_text("from qx import hookimpl\n\n@hookimpl\ndef describe():\n    return None\n")
-    verdicts = _checking([path], tmp_path / "bench", shared).verdicts()
+    verdicts = wrong.checking([path], tmp_path / "bench", shared).verdicts()
     assert {verdict.check: verdict.state for verdict in verdicts} == {
         "valid_record": "failed",
         "unique_name": "passed",

@@ -121,6 +121,7 @@ def test_it_says_why_it_has_no_static_form() -> None:
         languages_encoder.make_model(Context(quantizable=True))
 
 
+@pytest.mark.slow
 def test_a_config_that_wants_stubs_is_unsupported(qx: Callable[..., Any], tmp_path: Path) -> None:
     """In a run a static config is unsupported, with the reason, and the dynamic one is far smaller."""
     done = qx(
@@ -147,6 +148,7 @@ def test_a_config_that_wants_stubs_is_unsupported(qx: Callable[..., Any], tmp_pa
     assert done.measurement("dynamic_int8", "file_size")["vs_baseline"]["value"] < 0.35
 
 
+@pytest.mark.slow
 def test_one_epoch_of_training_learns(test: Data) -> None:
     """The train hook reports its progress to the end, does better than chance, and gives half precision."""
     import torch

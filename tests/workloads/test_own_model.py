@@ -121,28 +121,42 @@ def test_it_runs_and_configs_that_cannot_treat_it_say_why(qx: Callable[..., Any]
     ("arguments", "words"),
     [
         (("--model", "./nets.py:nope"), ("nets.py", "no 'nope'", "net")),
-        (("--model", "./nets.py:number"), ("number", "int", "expected a function")),
-        (("--model", "./nets.py:breaks"), ("breaks", "no such size")),
-        (("--model", "./nowhere.py:net"), ("nowhere.py",)),
+        pytest.param(
+            *(("--model", "./nets.py:number"), ("number", "int", "expected a function")),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(*(("--model", "./nets.py:breaks"), ("breaks", "no such size")), marks=pytest.mark.slow),
+        pytest.param(*(("--model", "./nowhere.py:net"), ("nowhere.py",)), marks=pytest.mark.slow),
         (("--model", "nets"), ("expected MODULE:FACTORY",)),
         (("--model", "./nets.py:net", "--weights", "three.pt"), ("4.weight",)),
         (("--model", "./nets.py:net", "--input-shape", "3,1,1"), ("rejects an input of shape", "3, 1, 1")),
-        (("--model", "./nets.py:net", "--input-shape", "16"), ("--input-shape 16",)),
+        pytest.param(
+            *(("--model", "./nets.py:net", "--input-shape", "16"), ("--input-shape 16",)),
+            marks=pytest.mark.slow,
+        ),
         (("--model", "./nets.py:three", "--weights", "three.pt"), ("2 classes", "3 outputs")),
-        (("--model", "./nets.py:three"), ("2 classes", "3 outputs")),
+        pytest.param(*(("--model", "./nets.py:three"), ("2 classes", "3 outputs")), marks=pytest.mark.slow),
         (
             ("--model", "./nets.py:maps", "--weights", "maps.pt"),
             ("2 classes (dark, light)", "[batch, 2, 14, 14], where [batch, classes] is due"),
         ),
-        (("--model", "./nets.py:net", "--set", "own_model.crop=0.01"), ("crop 0.01", "0.1 to 1")),
-        (("--model", "./nets.py:net", "--data", "nothing"), ("nothing",)),
+        pytest.param(
+            *(("--model", "./nets.py:net", "--set", "own_model.crop=0.01"), ("crop 0.01", "0.1 to 1")),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            *(("--model", "./nets.py:net", "--data", "nothing"), ("nothing",)), marks=pytest.mark.slow
+        ),
         (("--model", "./nets.py:sized"), ("needs classes", "--model-args classes=VALUE")),
         (
             ("--model", "./nets.py:sized", "--model-args", "width=3"),
             ("--model-args width", "no such argument", "it takes classes, scale"),
         ),
         (("--model", "./nets.py:net", "--model-args", "classes"), ("expected NAME=VALUE",)),
-        (("--model", "./nets.py:sized", "--model-args", "classes=3"), ("2 classes", "3 outputs")),
+        pytest.param(
+            *(("--model", "./nets.py:sized", "--model-args", "classes=3"), ("2 classes", "3 outputs")),
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=lambda value: " ".join(value[-2:]) if value[0].startswith("--") else "",
 )
@@ -262,6 +276,7 @@ def test_configs_for_linear_layers_refuse_what_they_cannot_take_at_once() -> Non
         torchao_int4_weight_only.can_treat(ten, examples)
 
 
+@pytest.mark.slow
 def test_what_a_model_keeps_of_its_first_call_does_not_have_it_refused(place: Path, tmp_path: Path) -> None:
     """A tensor that it makes once, and changes later, is one that can be changed in an export too."""
     from qx.host.host import Host
@@ -346,6 +361,7 @@ def test_training_images_are_decoded_when_they_are_asked_for(place: Path) -> Non
         images[12:]
 
 
+@pytest.mark.slow
 def test_it_is_said_before_anything_is_built(qx: Callable[..., Any], place: Path) -> None:
     """A forward that depends on its data: the stage is ``can_treat``, and the other row is unharmed."""
     done = qx(

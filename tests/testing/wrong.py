@@ -1,0 +1,396 @@
+"""Deliberately wrong plugins, each with the check that is meant for it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from textwrap import dedent, indent
+from typing import Any
+
+import pytest
+
+from qx.host.host import Host
+from qx.testing.checking import Checking, open_bench
+from qx.testing.pytest_adapter import given_entry
+
+CONFIG = """
+from qx import Config, Option, hookimpl
+from qx.testing import Conformance
+{top}
+
+@hookimpl
+def describe():
+    return Config(name="{name}", summary="Weights in bfloat16."{record})
+{more}
+
+@hookimpl
+def convert(model, context):
+    import os, torch
+{body}
+    for parameter in model.parameters():
+        parameter.data = parameter.data.bfloat16().float()
+    return model
+"""
+
+OPTION = 'options=[Option(name="bits", default=8, help="Bits.")]'
+REFUSAL = 'if context.options["bits"] < 1: raise ValueError("cannot do that")'
+
+#: Name -> the check, and what is wrong: where it stands in the template above, and the lines.
+CONFIGS: dict[str, tuple[str, dict[str, str]]] = {
+    "no_line": ("valid_record", {"record": ', options=[Option(name="a", default=1, help=" ")]'}),
+    "dynamic_int8": ("unique_name", {}),
+    "heavy": ("describes_itself_lightly", {"top": "import numpy"}),
+    "talks": ("describes_itself_lightly", {"top": "print('hello')"}),
+    "raises": ("builds", {"body": "raise ValueError('no such layer')"}),
+    "patches_the_class": (
+        "leaves_fp32_model",
+        {
+            "body": """
+            former = type(model).forward
+            type(model).forward = lambda self, images: former(self, images) * 1.1
+            """
+        },
+    ),
+    "treats_at_once": (
+        "leaves_shared_model",
+        {
+            "more": """
+            @hookimpl
+            def can_treat(model):
+                model.classifier.weight.data.zero_()
+            """,
+        },
+    ),
+    "asks_in_training_mode": (
+        "leaves_shared_model",
+        {
+            "record": ", quantizable=True",
+            "more": """
+            @hookimpl
+            def can_treat(model):
+                model.train()
+            """,
+        },
+    ),
+    "sets_torch": ("leaves_process_state", {"body": "torch.set_grad_enabled(False)"}),
+    "spoils_batches": (
+        "leaves_inputs",
+        {
+            "record": ", calibration=True",
+            "more": """
+            @hookimpl
+            def calibrate(model, batches):
+                for batch in batches:
+                    batch["image"] += 1
+                return model
+            """,
+        },
+    ),
+    "litters": ("writes_only_into_its_folder", {"body": "open('left.txt', 'w').close()"}),
+    "keeps_it_to_itself": (
+        "loads_in_fresh_process",
+        {
+            "record": ", calibration=True",
+            "more": """
+            @hookimpl
+            def calibrate(model, batches):
+                model.shift = float(batches[0]["image"].max())
+                return model
+            """,
+            "body": """
+            shift = getattr(model, "shift", 0.0)
+            model.register_forward_hook(lambda module, given, outputs: outputs + shift)
+            """,
+        },
+    ),
+    "gives_halves": (
+        "keeps_shape_and_type",
+        {"body": "model.register_forward_hook(lambda module, given, outputs: outputs.half())"},
+    ),
+    "rolls_dice": (
+        "deterministic",
+        {"body": "model.classifier.bias.data += int.from_bytes(os.urandom(3), 'big') / 2**20"},
+    ),
+    "does_nothing": ("changes_something", {"body": "return model"}),
+    "claims_to_keep": ("keeps_outputs", {"record": ", keeps_outputs=True"}),
+    "borrows": ("needs_what_it_says", {"body": "import pytest"}),
+    "asks_too_much": ("needs_what_it_says", {"record": ', requires=["tabulate"]'}),
+    "mumbles": ("refuses_bad_options", {"record": f", {OPTION}", "body": REFUSAL}),
+    "takes_anything": (
+        "refuses_bad_options",
+        {"record": f", {OPTION}", "top": 'conformance = Conformance(bad_options={"bits": [99]})'},
+    ),
+}
+
+METRIC = """
+from qx import Metric, Option, hookimpl
+from qx.testing import Conformance
+{top}
+
+@hookimpl
+def describe():
+    return Metric(
+        name="{name}", summary="The highest output.", unit="logits", better="{better}", samples="{samples}",
+        compare="difference", phase="{phase}"{record},
+    )
+
+@hookimpl
+def {hook}:
+    import os
+{body}
+    return data.outputs.max(axis=1)
+"""
+
+METRICS: dict[str, tuple[str, dict[str, str]]] = {
+    "no_number": ("gives_finite_samples", {"body": "return data.outputs.max(axis=1) * float('nan')"}),
+    "too_few": ("gives_finite_samples", {"body": "return data.outputs.max(axis=1)[1:]"}),
+    "ignores_indices": (
+        "gives_finite_samples",
+        {
+            "samples": "per_set",
+            "hook": "statistic(outputs, labels, indices)",
+            "body": "return (outputs.argmax(axis=1) == labels)[: len(labels) // 2].mean()",
+        },
+    ),
+    "spoils": (
+        "leaves_inputs",
+        {"body": "highest = data.outputs.max(axis=1); data.outputs[:] = 0; return highest"},
+    ),
+    "drops": ("writes_nothing", {"body": "open('left.txt', 'w').close()"}),
+    "never_alike": (
+        "equal_again",
+        {"body": "return data.outputs.max(axis=1) + int.from_bytes(os.urandom(6), 'big') / 7"},
+    ),
+    "counts": (
+        "equal_again",
+        {
+            "phase": "block",
+            "samples": "per_block",
+            "body": """
+            with open(__file__ + ".count", "a+") as file:
+                file.write("x")
+                return float(file.tell())
+            """,
+        },
+    ),
+    "upside_down": (
+        "worse_for_a_worse_subject",
+        {
+            "phase": "artifact",
+            "samples": "exact",
+            "top": 'conformance = Conformance(worse="qx.testing.worse:PADDED")',
+            "body": "return sum((data.folder / name).stat().st_size for name in data.files)",
+        },
+    ),
+    "borrows_m": ("needs_what_it_says", {"body": "import pytest"}),
+    "mumbles_m": ("refuses_bad_options", {"record": f", {OPTION}", "body": REFUSAL}),
+}
+
+WORKLOAD = """
+from attrs import evolve
+from qx import DataError, Option, UsageError, Workload, hookimpl
+from qx.testing import testbench
+
+@hookimpl
+def describe():
+    return Workload(name="{name}", summary="Strokes.", weights={weights}{record})
+
+@hookimpl
+def make_model(context):
+    model = testbench.make_model(context)
+{model}
+    return model
+
+@hookimpl
+def load_data(split, context):
+    import numpy
+    data = testbench.load_data(split)
+{data}
+    return data
+
+@hookimpl
+def example_inputs(batch_size, context):
+    import torch
+{examples}
+    return testbench.example_inputs(batch_size, context)
+"""
+
+WORKLOADS: dict[str, tuple[str, dict[str, str]]] = {
+    "grown": ("weights_fit", {"model": "import torch; model.classifier = torch.nn.Linear(64, 5)"}),
+    "cannot_be_made": (
+        "weights_fit",
+        {"weights": "None", "record": ", random_weights=True", "model": "raise ValueError('no such layer')"},
+    ),
+    "mislabelled": ("loads_data", {"data": "data = evolve(data, labels=data.labels + 1)"}),
+    "mislabelled_without_weights": (
+        "loads_data",
+        {"weights": "None", "data": "data = evolve(data, labels=data.labels + 1)"},
+    ),
+    "scolds": ("loads_data", {"data": "raise UsageError('give --data')"}),
+    "has_moods": ("same_data_again", {"data": "if context.seed: raise DataError('not today')"}),
+    "leaks": ("splits_disjoint", {"data": "data = testbench.load_data('train')"}),
+    "shuffles": (
+        "same_data_again",
+        {
+            "data": """
+            order = numpy.random.permutation(len(data.labels))
+            data = evolve(data, inputs={"image": data.inputs["image"][order]}, labels=data.labels[order])
+            """
+        },
+    ),
+    "stumbles": (
+        "says_what_data_it_needs",
+        {"data": "if context.data is not None: open(context.data / 'train.npz').close()"},
+    ),
+    "other_shapes": ("example_inputs_accepted", {"examples": "return (torch.zeros(batch_size, 1, 16, 16),)"}),
+    "gregarious": (
+        "model_is_fp32_and_settled",
+        {"model": "model.register_forward_hook(lambda module, given, outputs: outputs + outputs.mean(0))"},
+    ),
+    "two_minds": (
+        "stubs_change_nothing",
+        {
+            "model": """
+            if context.quantizable:
+                model.register_forward_hook(lambda module, given, outputs: outputs * 2)
+            """
+        },
+    ),
+    "knows_nothing": ("knows_its_data", {"data": "data = evolve(data, labels=(data.labels + 1) % 4)"}),
+    "borrows_w": ("needs_what_it_says", {"model": "import pytest"}),
+    "mumbles_w": ("refuses_bad_options", {"record": f", {OPTION}", "model": REFUSAL}),
+}
+
+LOADER = """
+from qx import Loader, hookimpl
+
+@hookimpl
+def describe():
+    return Loader(name="{name}", summary="The kit's network.", imports=("torch",){record})
+
+@hookimpl
+def load(artifact, context):
+    import torch
+    from qx.testing.network import BenchNet
+    torch.set_num_threads(context.threads)
+{load}
+    model = BenchNet()
+    model.load_state_dict(torch.load(artifact.folder / "weights.pt", weights_only=True))
+    return Subject(model.eval().requires_grad_(False))
+
+class Subject:
+    def __init__(self, model):
+        self.model = model
+
+    def prepare(self, arrays):
+        import torch
+{prepare}
+        return torch.from_numpy(arrays["image"])
+
+    def call(self, native):
+        import torch
+{call}
+        return self.model(native)
+
+    def outputs(self, native):
+{outputs}
+        return native.numpy()
+"""
+
+LOADED = """
+from qx import Artifact, Config, hookimpl
+
+@hookimpl
+def describe():
+    return Config(name="{name}_config", summary="For a loader.", requires={requires})
+
+@hookimpl
+def convert(model, context):
+    import torch
+    torch.save(model.state_dict(), context.folder / "weights.pt")
+    return Artifact(folder=context.folder, files=["weights.pt"], loader="{name}")
+"""
+
+LOADERS: dict[str, tuple[str, dict[str, str]]] = {
+    "gives_lists": ("serves_batches", {"outputs": "return native.tolist()"}),
+    "overwrites": ("leaves_inputs", {"prepare": "arrays['image'] *= 2"}),
+    "noisy": ("deterministic", {"call": "return self.model(native) + torch.rand(1)"}),
+    "greedy": ("honours_threads", {"load": "torch.set_num_threads(2)"}),
+    "late": ("names_its_imports", {"record": ", requires=['scikit-learn']", "load": "import sklearn"}),
+    "borrows_l": ("needs_what_it_says", {"load": "import pytest"}),
+}
+
+#: The kinds of plugins, each with its wrong ones.
+KINDS = {"config": CONFIGS, "metric": METRICS, "workload": WORKLOADS, "loader": LOADERS}
+WRONG = {
+    **{name: (CONFIG, *wrong) for name, wrong in CONFIGS.items()},
+    **{name: (METRIC, *wrong) for name, wrong in METRICS.items()},
+    **{name: (WORKLOAD, *wrong) for name, wrong in WORKLOADS.items()},
+    **{name: (LOADER, *wrong) for name, wrong in LOADERS.items()},
+}
+#: One for each check, the quickest: those of the fast tier.
+QUICK = {
+    *("no_line", "dynamic_int8", "talks", "raises", "patches_the_class", "treats_at_once", "sets_torch"),
+    *("spoils_batches", "litters", "keeps_it_to_itself", "gives_halves", "does_nothing", "claims_to_keep"),
+    *("asks_too_much", "mumbles"),
+    *("ignores_indices", "drops", "never_alike", "upside_down"),
+    *("grown", "mislabelled_without_weights", "leaks", "shuffles", "stumbles", "other_shapes", "gregarious"),
+    *("two_minds", "knows_nothing"),
+    *("gives_lists", "noisy", "greedy", "late"),
+}
+DEFAULTS = {
+    "better": "higher",
+    "samples": "per_item",
+    "phase": "predictions",
+    "hook": "measure(data, context)",
+    "requires": "[]",
+    "weights": '"qx.testing:testbench.pt"',
+}
+
+
+def _source(template: str, name: str, parts: dict[str, str]) -> str:
+    blocks = ("body", "model", "data", "examples", "load", "prepare", "call", "outputs")
+    depth = {
+        "body": 4,
+        "model": 4,
+        "data": 4,
+        "examples": 4,
+        "load": 4,
+        "prepare": 8,
+        "call": 8,
+        "outputs": 8,
+    }
+    filled = dict.fromkeys(("top", "record", "more", *blocks), "") | DEFAULTS | {"name": name}
+    for part, text in parts.items():
+        filled[part] = indent(dedent(text).strip("\n"), " " * depth.get(part, 0))
+    return template.format(**filled)
+
+
+def names_of(*kinds: str) -> list[Any]:
+    """The wrong plugins of these kinds by name, as parameters; all but the quick ones are marked slow."""
+    names = [name for kind in kinds for name in KINDS[kind]]
+    return [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+def checking(paths: list[Path], folder: Path, shared: dict[str, Any]) -> Checking:
+    """The checks of the plugin in the first of these files."""
+    plugins = [str(path) for path in paths]
+    entry = given_entry(Host.discover(plugins).entries, plugins[0])
+    return Checking(open_bench(plugins, entry, folder, shared=shared))
+
+
+def failed_checks(name: str, folder: Path, shared: dict[str, Any]) -> dict[str, str]:
+    """The checks that a wrong plugin fails, each with its reason: of all, or of the one that is meant for it.
+
+    A check that hangs on one which did not pass is not run.
+    """
+    template, meant, parts = WRONG[name]
+    paths = [folder / f"{name}.py"]
+    paths[0].write_text(_source(template, name, parts))
+    if template is LOADER:
+        paths.append(folder / f"{name}_config.py")
+        requires = "['scikit-learn']" if "requires" in parts.get("record", "") else "[]"
+        paths[1].write_text(LOADED.format(name=name, requires=requires))
+    checks = checking(paths, folder / "bench", shared)
+    verdicts = checks.verdicts() if os.environ.get("QX_SLOW") else [checks.verdict(meant)]
+    return {verdict.check: verdict.text for verdict in verdicts if verdict.state == "failed"}
