@@ -42,9 +42,8 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from qx.values import Array
-
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
     from qx.contract.records import Arrays, Artifact, Context, Data, Record, Samples, Subject, Weights
@@ -325,11 +324,11 @@ def measure(subject: Subject | None, data: Any, context: Context) -> Samples | S
 
 @hookspec(firstresult=True)
 def statistic(
-    outputs: Array,
-    labels: Array | None,
-    indices: Array,
+    outputs: np.ndarray,
+    labels: np.ndarray | None,
+    indices: np.ndarray,
     classes: tuple[str, ...],
-    baseline: Array | None,
+    baseline: np.ndarray | None,
     context: Context,
 ) -> float | None:
     """Compute a metric of a whole set, such as F1, over the items that are named by ``indices``.
