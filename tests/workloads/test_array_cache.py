@@ -116,7 +116,7 @@ def test_a_damaged_array_is_made_anew(cache: Path, kind: str) -> None:
 KILLED = """
 import os, pathlib, signal, sys
 import numpy as np
-from qx_plugins.models import array_cache
+from qx_plugins.datasets import array_cache
 os.fsync = lambda handle: os.kill(os.getpid(), signal.SIGKILL)
 array_cache.cached_array(
     pathlib.Path(sys.argv[1]), "images", origin=pathlib.Path(sys.argv[1]).parent, identities=["a", "b"],
