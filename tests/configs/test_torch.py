@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,15 @@ INT8 = ("static_int8_histogram", "fx_static_int8", "qat_int8")
 FAST = (*INT8[:2], "bf16")
 #: Of fine-tuning.
 ONE_EPOCH = ("--set", "qat_int8.epochs=1")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Train with one thread: several that wait for each other are slow where other tests run beside."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
