@@ -3,6 +3,7 @@
 from qx.environment import cpu_flags
 from qx.errors import DataError, PluginError, QxError, Unsupported, UsageError
 from qx.hookspecs import CONTRACT, hookimpl
+from qx.leftovers import unfinished_folder
 from qx.records import (
     Artifact,
     Block,
@@ -45,4 +46,5 @@ __all__ = [
     "Workload",
     "cpu_flags",
     "hookimpl",
+    "unfinished_folder",
 ]

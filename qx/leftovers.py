@@ -44,8 +44,11 @@ def temporary_place() -> Path:
 
 
 @contextmanager
-def unfinished_folder(parent: Path, prefix: str) -> Iterator[Path]:
-    """A new folder, removed at the end where it still has its name, and swept by nobody until then."""
+def unfinished_folder(parent: Path, prefix: str = ".") -> Iterator[Path]:
+    """A new folder for what is half made, removed at the end with all that was not moved out of it.
+
+    It is held until then. Where its maker is killed, whoever sweeps ``parent`` removes it.
+    """
     folder, lock = _locked_folder(parent, prefix)
     try:
         yield folder

@@ -15,9 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-from qx_plugins.models.half_made import half_made_folder
 
-from qx import DataError
+from qx import DataError, unfinished_folder
 
 #: Bytes of a SHA-256, and bytes that are read at a time.
 DIGEST, CHUNK = 32, 1 << 20
@@ -87,7 +86,7 @@ def _is_whole(path: Path) -> bool:
 
 def _write(array: np.ndarray, path: Path) -> None:
     """Write the file whole or not at all: readers, and a run after a crash, never see half of it."""
-    with half_made_folder(path.parent) as folder:
+    with unfinished_folder(path.parent) as folder:
         draft = folder / path.name
         with draft.open("wb") as file:
             # Not numpy.save: on a full disk it raises an error that does not say so.
