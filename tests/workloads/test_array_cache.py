@@ -127,6 +127,6 @@ def test_what_a_killed_process_was_writing_is_removed(cache: Path) -> None:
     """A part of an array that nobody will finish goes when the array is made the next time."""
     done = subprocess.run([sys.executable, "-c", KILLED, cache])
     assert done.returncode == -signal.SIGKILL
-    assert [path.suffix for path in cache.iterdir()] == [".tmp"]
+    assert [path.suffix for path in cache.iterdir()] == [".qx-part"]
     assert kept(cache, array())[1] == 1
     assert [path.suffix for path in cache.iterdir()] == [".npy"]
