@@ -23,6 +23,7 @@ from qx.contract.records import (
 )
 from qx.environment import cpu_flags
 from qx.errors import DataError, PluginError, QxError, Unsupported, UsageError
+from qx.leftovers import unfinished_folder
 
 __all__ = [
     "CONTRACT",
@@ -51,4 +52,5 @@ __all__ = [
     "Workload",
     "cpu_flags",
     "hookimpl",
+    "unfinished_folder",
 ]

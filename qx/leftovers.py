@@ -25,9 +25,7 @@ WHOLE = ".qx-whole"
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
     """A folder in the system's place for temporary files, removed at the end; those of dead runs go first."""
-    place = temporary_place()
-    sweep(place, TEMPORARY)
-    with unfinished_folder(place, TEMPORARY) as folder:
+    with unfinished_folder(temporary_place(), TEMPORARY) as folder:
         yield folder
 
 
@@ -44,8 +42,12 @@ def temporary_place() -> Path:
 
 
 @contextmanager
-def unfinished_folder(parent: Path, prefix: str) -> Iterator[Path]:
-    """A new folder, removed at the end where it still has its name, and swept by nobody until then."""
+def unfinished_folder(parent: Path, prefix: str = ".") -> Iterator[Path]:
+    """A new folder for what is half made, removed at the end with all that was not moved out of it.
+
+    It is held until then. Those in ``parent`` whose makers were killed, with the same beginning, go first.
+    """
+    sweep(parent, prefix)
     folder, lock = _locked_folder(parent, prefix)
     try:
         yield folder

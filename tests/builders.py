@@ -10,7 +10,7 @@ from attrs import Factory, evolve, frozen
 
 from qx.analysis.measurements import analyse
 from qx.contract.records import Metric, Option, Outcome
-from qx.results.recording import Recording, Series
+from qx.results.recording import Recording, Resampled, Series
 from qx.results.records import CellResult, ConfigResult, Results
 
 BASELINE, CONTROL = "toy/base", "toy/control"
@@ -66,6 +66,28 @@ HEAP = Metric(
     pick="the least memory",
 )
 METRICS = (HITS, WEIGHT, DELAY, HEAP)
+#: Only ``everything`` has these two. One is of the whole set, and without an interval.
+SCORE = Metric(
+    name="score",
+    summary="Points for the answers as a whole.",
+    unit="points",
+    better="higher",
+    samples="per_set",
+    compare="difference",
+    phase="predictions",
+    margin=0.01,
+    pick="the most points",
+)
+RATE = Metric(
+    name="rate",
+    summary="Hits for a byte.",
+    unit="1/byte",
+    better="higher",
+    samples="exact",
+    compare="ratio",
+    phase="derived",
+    derived_from=("hits", "weight"),
+)
 
 
 @frozen(kw_only=True)
@@ -307,10 +329,15 @@ def everything(seed: int = 0, items: int = 200) -> tuple[Results, Recording]:
             WEIGHT,
             evolve(DELAY, options=(mode,), requires=("numpy",), extra="all"),
             HEAP,
+            SCORE,
+            RATE,
         ),
     )
-    recording, one = Recording(), run.results()
     recorded = run.recording()
+    for cell, outputs in recorded.outputs.items():
+        recorded.add(cell, ("score", None), _score(outputs))
+        recorded.add(cell, ("rate", None), Series.plain({"values": [outputs[:, 0].mean() / 1e6]}))
+    recording, one = Recording(), run.results(recorded)
     for workload in ("toy", "other"):
         for cell in recorded.series:
             recording.series[_moved(cell, workload)] = recorded.series[cell]
@@ -346,6 +373,19 @@ def everything(seed: int = 0, items: int = 200) -> tuple[Results, Recording]:
         failures={("toy/few", "hits"): ("crashed", "the process was killed")},
     )
     return results, recording
+
+
+def _score(outputs: Any) -> Series:
+    hits = outputs[:, 0].astype(float)
+    whole = Resampled(
+        value=hits.mean(),
+        items=len(hits),
+        influence=hits.mean() - hits,
+        draws=[hits.mean()] * 10,
+        step=1 / len(hits),
+        reason="points are not additive",
+    )
+    return evolve(Series.plain({"values": [whole.value]}), resampled=(whole,))
 
 
 def _moved(cell: str, workload: str) -> str:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from textwrap import dedent
+from textwrap import dedent, indent
 from types import ModuleType
 from typing import Any
 
@@ -188,6 +188,49 @@ def write_plugin(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str
             paths[name, source] = tmp_path_factory.mktemp("plugin") / f"{name}.py"
             paths[name, source].write_text(dedent(source), encoding="utf-8")
         return str(paths[name, source])
+
+    return write
+
+
+METRIC = """
+from qx import Metric, Samples, hookimpl
+{before}
+
+@hookimpl
+def describe():
+    return Metric(
+        name="{name}", summary="A metric of a test.", unit="things", better="lower",
+        samples="{samples}", compare="ratio", phase="{phase}",
+    )
+
+@hookimpl
+def measure(subject, data):
+{body}
+"""
+#: What the values of a metric of each phase are, where a test does not say it.
+SAMPLES = {
+    "artifact": "exact",
+    "fresh": "per_launch",
+    "block": "per_block",
+    "predictions": "exact",
+    "derived": "exact",
+}
+
+
+@pytest.fixture(scope="session")
+def write_metric(write_plugin: Callable[[str, str], str]) -> Callable[..., str]:
+    """Write a metric of a phase into a file, and give its path, as ``-p`` takes it."""
+
+    def write(name: str, phase: str, body: str, *, before: str = "", samples: str = "") -> str:
+        """``body`` is what ``measure`` does with ``subject`` and ``data``, and ``before`` what it needs."""
+        source = METRIC.format(
+            name=name,
+            phase=phase,
+            samples=samples or SAMPLES[phase],
+            body=indent(dedent(body), "    "),
+            before=dedent(before),
+        )
+        return write_plugin(name, source)
 
     return write
 

@@ -433,6 +433,24 @@ def test_a_folder_that_others_can_write_is_not_read(kept: Path, started: list[st
     assert started == ["describe-acme_x"]
 
 
+@pytest.mark.parametrize("command", [["list"], ["show", "acme_x"]], ids=["list", "show"])
+def test_a_folder_that_is_trusted_by_name_is_read_and_written(
+    qx: Callable[..., Any], kept: Path, started: list[str], cache: Path, command: list[str]
+) -> None:
+    """``--trust-cache`` admits what others can write, and another folder's name does not."""
+    kept.parent.chmod(0o777)
+    assert "A config." in qx(*command, "--trust-cache", cache).out
+    assert started == []
+    kept.unlink()
+    assert "A config." in qx(*command, "--trust-cache", cache.parent / "other").out
+    assert (started, kept.exists()) == (["describe-acme_x"], False)
+    assert "A config." in qx(*command, "--trust-cache", cache).out
+    assert kept.exists()
+    started.clear()
+    assert "A config." in qx(*command, "--trust-cache", cache).out
+    assert started == []
+
+
 @pytest.mark.parametrize("place", ["/proc/qx", "a_file/cache"])
 def test_without_a_cache_each_command_asks(
     install: Install, monkeypatch: pytest.MonkeyPatch, started: list[str], place: str

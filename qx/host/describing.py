@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial, reduce
 from operator import or_
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attrs import asdict
@@ -29,9 +30,11 @@ LIMIT = 10.0
 START_LIMIT = 120.0
 
 
-def describe_all(groups: Sequence[Group], installation: Installation) -> dict[Reference, Description]:
+def describe_all(
+    groups: Sequence[Group], installation: Installation, trust_cache: Path | None = None
+) -> dict[Reference, Description]:
     """Return what each plugin of the groups says of itself, kept from an earlier time or asked now."""
-    memory = Memory(installation)
+    memory = Memory(installation, trust_cache)
     kept = [memory.read(group) for group in groups]
     fresh = _ask([group.without(answers.descriptions) for group, answers in zip(groups, kept, strict=True)])
     descriptions: dict[Reference, Description] = {}

@@ -49,7 +49,9 @@ class Stamp:
 class Memory:
     """What is kept, and holds for one state of the installation."""
 
-    def __init__(self, installation: Installation) -> None:
+    def __init__(self, installation: Installation, trust_cache: Path | None = None) -> None:
+        """``trust_cache`` names a cache that is believed although others can write it."""
+        self._trust_cache = trust_cache
         self._began = time.time_ns()
         try:
             self._folder: Path | None = cache_folder() / FOLDER
@@ -63,7 +65,7 @@ class Memory:
     def read(self, group: Group) -> Answers:
         """Return what is kept of a group's plugins and holds. What is damaged is as if it were not there."""
         try:
-            kept = json.loads(_read(self._file(group)))
+            kept = json.loads(_read(self._file(group), self._trust_cache))
             files = dict(kept["files"])
             now = {path: _stamp_file(path).text for path in files}
             packages = {path: stamp.text for path, stamp in _packages(group).items()}
@@ -98,7 +100,7 @@ class Memory:
                 "plugins": {_name(plugin): said.to_json() for plugin, said in ready.descriptions.items()},
             }
             # Not into a cache that others can write: nothing of it would be believed.
-            open_folder(FOLDER)
+            open_folder(FOLDER, self._trust_cache)
             file = self._file(group)
             write_whole(file, json.dumps(content).encode())
             _remove_oldest(file.parent)
@@ -165,13 +167,20 @@ def _entries(folder: str) -> Iterator[os.DirEntry[str]]:
                 yield from _entries(entry.path)
 
 
-def _read(path: Path) -> bytes:
-    """The content of a file that nobody else can have written. Raises ``OSError``, or ``Unstable``."""
+def _read(path: Path, trust_cache: Path | None) -> bytes:
+    """The content of a file that nobody else can have written, or that is trusted.
+
+    Raises ``OSError``, or ``Unstable``.
+    """
     folder = path.parent.stat()
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     with os.fdopen(handle, "rb") as file:
         status = os.fstat(handle)
         theirs = folder.st_uid not in (os.geteuid(), 0) or folder.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        if theirs and trust_cache is not None:
+            from qx.storage.cache import lies_in
+
+            theirs = not lies_in(path, trust_cache)
         if theirs or not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST:
             raise Unstable
         return file.read(LARGEST)

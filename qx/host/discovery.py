@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
+from pathlib import Path
 from typing import get_args
 
 from attrs import evolve
@@ -27,7 +28,9 @@ class NotImported(UsageError):
         self.missing_module = missing_module
 
 
-def discover(plugins: Sequence[str], known: dict[Reference, Description]) -> list[Entry]:
+def discover(
+    plugins: Sequence[str], known: dict[Reference, Description], trust_cache: Path | None = None
+) -> list[Entry]:
     """Everything that is installed or given with ``-p``, each in its state, in a stable order.
 
     No plugin is imported into this process, but for qx's own. Of plugins that are in ``known`` no description
@@ -45,7 +48,8 @@ def discover(plugins: Sequence[str], known: dict[Reference, Description]) -> lis
     ]
     groups += [Group((reference,), is_named=False) for reference in given]
     unknown_groups = (group.without(known) for group in groups)
-    known.update(describe_all([group for group in unknown_groups if group.plugins], here))
+    groups = [group for group in unknown_groups if group.plugins]
+    known.update(describe_all(groups, here, trust_cache))
     entries = [_damaged(distribution) for distribution in here.distributions if distribution.flaw]
     entries += [_given_entry(argument, reference, known[reference]) for reference, argument in given.items()]
     names = {reference.name for reference in installed}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qx.contract.description import Description
@@ -32,17 +33,20 @@ class Host:
         self._descriptions: dict[Reference, Description] = {}
 
     @classmethod
-    def discover(cls, plugins: Sequence[str] = (), *, known: Host | None = None) -> Host:
+    def discover(
+        cls, plugins: Sequence[str] = (), *, known: Host | None = None, trust_cache: Path | None = None
+    ) -> Host:
         """All plugins that are installed, and those of ``plugins``: the arguments of ``-p``.
 
         Each is a module, a ``.py`` file, either with ``:attribute``, or ``no:NAME``. Raises ``UsageError``.
         None of them is imported into this process, so the host can call none. What a ``known`` host has asked
-        of a plugin is not asked again.
+        of a plugin is not asked again. What is kept in the cache is believed where nobody else can write it,
+        or where it is in ``trust_cache``.
         """
         from qx.host.discovery import discover
 
         descriptions = dict(known._descriptions) if known is not None else {}
-        host = cls(discover(plugins, descriptions))
+        host = cls(discover(plugins, descriptions, trust_cache))
         host._descriptions = descriptions
         return host
 

@@ -50,7 +50,7 @@ def private_folder(folder: Path, trusted: Path | None = None, *, tighten: bool =
     With ``tighten`` one that others could read is closed to them. ``trusted``, and what lies in it, is taken
     as it is. Raises ``UsageError``.
     """
-    is_trusted = trusted is not None and _lies_in(folder, trusted)
+    is_trusted = trusted is not None and lies_in(folder, trusted)
     try:
         if not folder.exists():
             folder.mkdir(mode=0o777 if is_trusted else 0o700, parents=True, exist_ok=True)
@@ -75,7 +75,8 @@ def private_folder(folder: Path, trusted: Path | None = None, *, tighten: bool =
     return folder
 
 
-def _lies_in(folder: Path, outer: Path) -> bool:
+def lies_in(folder: Path, outer: Path) -> bool:
+    """Whether a file or folder is another one or lies in it, whatever links lead there."""
     inner = os.path.realpath(folder)
     return inner == (whole := os.path.realpath(outer)) or inner.startswith(os.path.join(whole, ""))
 

@@ -79,28 +79,35 @@ def expect_known(expected: Mapping[str, str], kind: Kind | None) -> None:
             raise unknown("expected failure of an unknown check", name, names)
 
 
-def host_with(plugins: Sequence[str], *more: str | None, known: Host | None = None) -> Host:
+def host_with(
+    plugins: Sequence[str],
+    *more: str | None,
+    known: Host | None = None,
+    trust_cache: Path | None = None,
+) -> Host:
     """All plugins, those of ``-p``, the kit's workload, and what is given as ``-p`` takes it or by name.
 
     What a ``known`` host has asked of a plugin is not asked again. Raises ``UsageError``.
     """
-    host = Host.discover([*plugins, TESTBENCH], known=known)
+    host = Host.discover([*plugins, TESTBENCH], known=known, trust_cache=trust_cache)
     names = {entry.name for entry in host.entries}
     given = [one for one in more if one is not None and one not in names]
-    return Host.discover([*plugins, TESTBENCH, *given], known=host) if given else host
+    if not given:
+        return host
+    return Host.discover([*plugins, TESTBENCH, *given], known=host, trust_cache=trust_cache)
 
 
-def host_with_workload(plugins: Sequence[str], given: str | None) -> Host:
+def host_with_workload(plugins: Sequence[str], given: str | None, trust_cache: Path | None = None) -> Host:
     """All plugins, with the workload that the user gives to ``--workload``.
 
     Raises ``UsageError``, which names ``--workload`` and the choices where it is that.
     """
-    host = host_with(plugins)
+    host = host_with(plugins, trust_cache=trust_cache)
     if given is None:
         return host
     choices = [entry.name for entry in host.ready("workload")]
     try:
-        host = host_with(plugins, given, known=host)
+        host = host_with(plugins, given, known=host, trust_cache=trust_cache)
         named(host, "workload", given)
     except UsageError as error:
         if _is_no_module(error, given):
@@ -129,7 +136,7 @@ def open_bench(
 
     What a ``known`` host has asked of a plugin is not asked again.
     """
-    host = host_with(plugins, workload, known=known)
+    host = host_with(plugins, workload, known=known, trust_cache=trust_cache)
     entry = _chosen(host, choose)
     told = conformance_of(entry) if entry.usable else Conformance()
     if conformance is not None:
@@ -137,7 +144,8 @@ def open_bench(
     if workload is not None:
         told = evolve(told, workload=workload)
     if any((told.workload, told.worse, told.subject)):
-        host = host_with(plugins, told.workload, told.worse, told.subject, known=host)
+        more = told.workload, told.worse, told.subject
+        host = host_with(plugins, *more, known=host, trust_cache=trust_cache)
         entry = _chosen(host, choose)
     return Bench(host, entry, folder, told, shared=shared, trust_cache=trust_cache)
 

@@ -1,7 +1,8 @@
 """The fault matrix: every fault in every hook and phase, and what it costs besides what it must.
 
 ``python tests/faults/matrix.py --out docs/faults.md`` makes the tables of that page anew; ``--hook`` and
-``--fault`` choose a part of it, for a look.
+``--fault`` choose a part of it. ``--keep`` writes what came of a part to a file, ``--join`` makes the tables
+of such files.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ TIMEOUT = float(os.environ.get("QX_FAULT_TIMEOUT", "20"))
 GRACE, PATIENCE = 5.0, 15.0
 #: In place of an outcome, where a run ended without results.
 MISSING = "missing"
+#: How complaints begin, or what is in them, by what they are of.
+PROCESS_LEFT, FOLDER_LEFT, LOST = "a process is left by ", "a folder is left by ", ": no figure of "
 
 Combination = tuple[str, str]
 
@@ -125,6 +128,23 @@ class Matrix:
     home: Path
     outcomes: dict[Combination, str] = Factory(dict)
     complaints: list[str] = Factory(list)
+    seconds: float = 0.0
+
+    def to_json(self) -> str:
+        """What came of a part, for ``take_in``."""
+        outcomes = [[*combination, outcome] for combination, outcome in self.outcomes.items()]
+        kept = {"outcomes": outcomes, "complaints": self.complaints, "seconds": self.seconds}
+        return json.dumps(kept, indent=1)
+
+    def take_in(self, text: str) -> None:
+        """Add what came of a part that none of those before has anything of."""
+        part = json.loads(text)
+        for hook, fault, outcome in part["outcomes"]:
+            if (hook, fault) in self.outcomes:
+                raise ValueError(f"{hook}__{fault} is in two parts")
+            self.outcomes[hook, fault] = outcome
+        self.complaints += part["complaints"]
+        self.seconds += part["seconds"]
 
     def qx(self, *arguments: object, patience: float | None = None) -> Ended:
         """Run a command in a process of its own, and see what it leaves; after ``patience``, press Ctrl-C."""
@@ -156,11 +176,11 @@ class Matrix:
         while (left := list(_marked(mark))) and time.monotonic() < until:
             time.sleep(0.1)
         for process, words in left:
-            self.complaints.append(f"{command}: a process is left: {words[:200]}")
+            self.complaints.append(f"{PROCESS_LEFT}{command}: {words[:200]}")
             os.kill(process, signal.SIGKILL)
         folders = [*temporary.iterdir(), *cache.glob("*/.*")]
         for folder in folders:
-            self.complaints.append(f"{command}: {folder.relative_to(self.home)} is left")
+            self.complaints.append(f"{FOLDER_LEFT}{command}: {folder.relative_to(self.home)}")
             shutil.rmtree(folder, ignore_errors=True)
 
     # Parts of the matrix --------------------------------------------------------------------------
@@ -278,7 +298,7 @@ class Matrix:
             if not results["cells"][one["cell"]]["control"]
         }
         self.complaints += [
-            f"{config}: no figure of {metric}"
+            f"{config}{LOST}{metric}"
             for config, metric in product(configs, metrics)
             if values.get((workload, config, metric)) is None
         ]
@@ -327,7 +347,7 @@ def every(hooks: Sequence[str] = (), faults: Sequence[str] = ()) -> list[Combina
     return list(product(hooks or faulty.HOOKS, faults or faulty.FAULTS))
 
 
-def tables(matrix: Matrix, seconds: float) -> str:
+def tables(matrix: Matrix) -> str:
     """The figures of ``docs/faults.md``: those that there are."""
     kinds = {
         "Workloads, and every plugin's description": ("describe", *faulty.WORKLOAD_HOOKS, "train"),
@@ -335,9 +355,16 @@ def tables(matrix: Matrix, seconds: float) -> str:
         "Loaders, and the steps of what they load": faulty.LOADER_HOOKS,
         "Metrics, by phase": faulty.METRIC_HOOKS,
     }
+    lost = sum(LOST in complaint for complaint in matrix.complaints)
+    processes, folders = (
+        sum(complaint.startswith(start) for complaint in matrix.complaints)
+        for start in (PROCESS_LEFT, FOLDER_LEFT)
+    )
+    other = len(matrix.complaints) - lost - processes - folders
     lines = [
-        f"{len(matrix.outcomes)} combinations in {seconds / 60:.0f} minutes. Of other rows or metrics that "
-        f"were lost, unexpected outcomes, processes and folders that were left: {len(matrix.complaints)}."
+        f"{len(matrix.outcomes)} combinations in {matrix.seconds / 60:.0f} minutes. Figures of other rows or "
+        f"metrics that were lost: {lost}; processes left: {processes}; folders left: {folders}; other than "
+        f"expected: {other}."
     ]
     tried = {fault for _, fault in matrix.outcomes}
     for title, hooks in kinds.items():
@@ -364,20 +391,32 @@ def main() -> int:
     parser.add_argument("--hook", action="append", choices=faulty.HOOKS, default=[])
     parser.add_argument("--fault", action="append", choices=list(faulty.FAULTS), default=[])
     parser.add_argument("--out", type=Path, help="a page with the marks of the tables, which are replaced")
+    parser.add_argument("--keep", type=Path, metavar="FILE", help="write what came of it, for --join")
+    parser.add_argument(
+        "--join", type=Path, nargs="+", metavar="FILE", help="run nothing: show these parts as a whole"
+    )
     arguments = parser.parse_args()
-    began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="qx-fault-matrix-") as home:
-        matrix = Matrix(Path(home))
-        fill(matrix, every(arguments.hook, arguments.fault))
-        for complaint in matrix.complaints:
-            print(complaint, file=sys.stderr)
-    figures = tables(matrix, time.monotonic() - began)
+    matrix = Matrix(Path())
+    if arguments.join:
+        for part in arguments.join:
+            matrix.take_in(part.read_text(encoding="utf-8"))
+    else:
+        with tempfile.TemporaryDirectory(prefix="qx-fault-matrix-") as home:
+            matrix = Matrix(Path(home))
+            began = time.monotonic()
+            fill(matrix, every(arguments.hook, arguments.fault))
+            matrix.seconds = time.monotonic() - began
+    for complaint in matrix.complaints:
+        print(complaint, file=sys.stderr)
+    if arguments.keep is not None:
+        arguments.keep.write_text(matrix.to_json(), encoding="utf-8")
+    figures = tables(matrix)
     if arguments.out is None:
         print(figures)
     else:
         page = arguments.out.read_text(encoding="utf-8")
         marked = re.compile(r"(<!-- figures -->\n).*(?=<!-- end of figures -->)", re.DOTALL)
-        arguments.out.write_text(marked.sub(lambda found: f"{found[1]}{figures}\n", page), encoding="utf-8")
+        arguments.out.write_text(marked.sub(lambda match: f"{match[1]}{figures}\n", page), encoding="utf-8")
     return 1 if matrix.complaints else 0
 
 

@@ -59,6 +59,26 @@ def test_there_are_enough_combinations() -> None:
     assert places >= {name for name, one in vars(hookspecs).items() if hasattr(one, "qx_spec")}
 
 
+def test_parts_are_joined_into_one_page(tmp_path: Path) -> None:
+    """What came of parts is shown as a whole, each complaint under what it is of; no part counts twice."""
+    whole, parts = matrix.Matrix(tmp_path), []
+    for hook, complaint in (
+        ("load", f"sound_config{matrix.LOST}file_size"),
+        ("train", f"{matrix.PROCESS_LEFT}train: python"),
+    ):
+        part = matrix.Matrix(tmp_path, {(hook, "exits"): "crashed"}, [complaint], 90.0)
+        parts.append(part.to_json())
+        whole.take_in(parts[-1])
+    first, *_ = matrix.tables(whole).splitlines()
+    assert first == (
+        "2 combinations in 3 minutes. Figures of other rows or metrics that were lost: 1; processes left: 1; "
+        "folders left: 0; other than expected: 0."
+    )
+    assert "| exits | crashed |" in matrix.tables(whole)
+    with pytest.raises(ValueError, match="load__exits is in two parts"):
+        whole.take_in(parts[0])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "hooks",

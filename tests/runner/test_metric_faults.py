@@ -18,35 +18,18 @@ from qx.runner.blame import Hangs, run_past_metrics
 from qx.runner.measure.plan import Measured
 from qx.runner.request import references
 
-#: A metric that says in a file, ``log``, that it is measured, and of which cell; and then does something.
-METRIC = """
+#: What each metric does first: it says in a file that it is measured.
+LOGGED = """
+with pathlib.Path({log!r}).open("a") as log:
+    log.write("{name}\\n")
+"""
+BEFORE = """
     import os, pathlib
-    from qx import Metric, hookimpl
 
     class Wicked(Exception):
         def __str__(self):
             raise RuntimeError("in str")
-
-    @hookimpl
-    def describe():
-        return Metric(
-            name="{name}", summary="A metric of a test.", unit="things", better="lower",
-            samples="{samples}", compare="ratio", phase="{phase}",
-        )
-
-    @hookimpl
-    def measure(subject, data):
-        with pathlib.Path({log!r}).open("a") as log:
-            log.write("{name}\\n")
-        {body}
 """
-SAMPLES = {
-    "artifact": "exact",
-    "fresh": "per_launch",
-    "block": "per_block",
-    "predictions": "exact",
-    "derived": "exact",
-}
 #: What a metric does, its outcome, and words of the cause.
 FAULTS = {
     "exit": ("os._exit(0)", "crashed", "ended itself with status 0"),
@@ -87,14 +70,23 @@ LOADER = """
         def outputs(self, native):
             return native
 """
-PHASES = tuple(SAMPLES)
+PHASES = ("artifact", "fresh", "block", "predictions", "derived")
 BAD = [f"{fault}_{phase}" for phase in PHASES for fault in FAULTS]
 COUNTED = [f"counted_{phase}" for phase in ("artifact", "predictions", "derived")]
 GOOD = ("accuracy", "file_size", "latency", "rss")
 
 
-def metric_source(name: str, phase: str, body: str, log: Path) -> str:
-    return METRIC.format(name=name, phase=phase, samples=SAMPLES[phase], body=body, log=str(log))
+Write = Callable[..., str]
+
+
+@pytest.fixture(scope="session")
+def write_logged(write_metric: Write) -> Write:
+    """Write a metric that says in the file ``log`` that it is measured, and then does something."""
+
+    def write(name: str, phase: str, body: str, log: Path) -> str:
+        return write_metric(name, phase, LOGGED.format(log=str(log), name=name) + body, before=BEFORE)
+
+    return write
 
 
 @pytest.fixture(scope="module")
@@ -104,21 +96,23 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def deadly(qx: Callable[..., Any], toy: Any, write_plugin: Callable[[str, str], str], home: Path) -> Any:
+def deadly(
+    qx: Callable[..., Any],
+    toy: Any,
+    write_plugin: Callable[[str, str], str],
+    write_logged: Write,
+    home: Path,
+) -> Any:
     """One run with every fault in a metric of every phase, and good ones around them, on two configs."""
     log = home / "log"
     plugins = [
         write_plugin("counting", LOADER.format(log=str(home / "loads"))),
         toy.config("other", loader="counting"),
+        *(write_logged(name, name.partition("_")[2], "return 1.0", log) for name in COUNTED),
         *(
-            write_plugin(name, metric_source(name, name.partition("_")[2], "return 1.0", log))
-            for name in COUNTED
-        ),
-        *(
-            write_plugin(
-                name, metric_source(name, name.partition("_")[2], FAULTS[name.partition("_")[0]][0], log)
-            )
+            write_logged(name, phase, FAULTS[fault][0], log)
             for name in BAD
+            for fault, _, phase in [name.partition("_")]
         ),
     ]
     # Good metrics come first, in between, and last.
@@ -200,7 +194,13 @@ def processes(tmp_path: Path) -> Iterator[Processes]:
 
 @pytest.fixture
 def evaluation(
-    deadly: Any, cache: Path, home: Path, write_plugin: Callable[[str, str], str], toy: Any, tmp_path: Path
+    deadly: Any,
+    cache: Path,
+    home: Path,
+    write_plugin: Callable[[str, str], str],
+    write_logged: Write,
+    toy: Any,
+    tmp_path: Path,
 ) -> Callable[..., EvaluateJob]:
     """The job that evaluates an artifact of the run above, with metrics that do what is given."""
 
@@ -209,9 +209,7 @@ def evaluation(
         finished.mkdir(exist_ok=True)
         log = tmp_path / "log"
         log.touch()
-        plugins = [
-            write_plugin(name, metric_source(name, "artifact", body, log)) for name, body in bodies.items()
-        ]
+        plugins = [write_logged(name, "artifact", body, log) for name, body in bodies.items()]
         counting = write_plugin("counting", LOADER.format(log=str(home / "loads")))
         host = Host.discover([*toy.plugins, toy.config("other", loader="counting"), counting, *plugins])
         metrics = [entry for entry in host.ready("metric") if entry.name in bodies]

@@ -15,9 +15,9 @@ from qx.report import markdown, terminal
 from qx.results.recording import Recording, Series
 from qx.results.results_file import to_json
 
-METRIC = """
+#: What the metrics below use.
+BEFORE = """
     import numpy
-    from qx import Metric, Samples, hookimpl
 
     class Hostile:
         def _raise(self, *_):
@@ -30,31 +30,13 @@ METRIC = """
             yield 1.0
 
     def nested(levels):
-        return {{"inner": nested(levels - 1)}} if levels else 0
+        return {"inner": nested(levels - 1)} if levels else 0
 
     def cyclic():
-        details = {{}}
+        details = {}
         details["itself"] = details
         return details
-
-    @hookimpl
-    def describe():
-        return Metric(
-            name="{name}", summary="A metric of a test.", unit="things", better="lower",
-            samples="{samples}", compare="ratio", phase="{phase}",
-        )
-
-    @hookimpl
-    def measure(subject, data):
-        return {result}
 """
-SAMPLES = {
-    "artifact": "exact",
-    "fresh": "per_launch",
-    "block": "per_block",
-    "predictions": "per_item",
-    "derived": "exact",
-}
 
 #: Phase, what ``measure`` gives, and words of the cause; without words it is taken.
 MONSTERS = {
@@ -124,12 +106,18 @@ GOOD_METRICS = ("accuracy", "file_size", "latency", "rss")
 def monsters(
     qx: Callable[..., Any],
     toy: Any,
-    write_plugin: Callable[[str, str], str],
+    write_metric: Callable[..., str],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Any:
     """One run with every metric that gives what no metric should, and good ones, on two configs."""
     plugins = [
-        write_plugin(name, METRIC.format(name=name, phase=phase, samples=SAMPLES[phase], result=result))
+        write_metric(
+            name,
+            phase,
+            f"return {result}",
+            before=BEFORE,
+            samples="per_item" if phase == "predictions" else "",
+        )
         for name, (phase, result, _) in MONSTERS.items()
     ]
     return qx(

@@ -16,8 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qx import DataError
-from qx_plugins.datasets.half_made import half_made_folder
+from qx import DataError, unfinished_folder
 
 #: Bytes of a SHA-256, and bytes that are read at a time.
 DIGEST, CHUNK = 32, 1 << 20
@@ -92,7 +91,7 @@ def _is_whole(path: Path) -> bool:
 
 def _write(array: np.ndarray, path: Path) -> None:
     """Write the file whole or not at all: readers, and a run after a crash, never see half of it."""
-    with half_made_folder(path.parent) as folder:
+    with unfinished_folder(path.parent) as folder:
         draft = folder / path.name
         with draft.open("wb") as file:
             # Not numpy.save: on a full disk it raises an error that does not say so.

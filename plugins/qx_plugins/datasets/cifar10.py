@@ -17,10 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from qx import Data, DataError
+from qx import Data, DataError, unfinished_folder
 from qx_plugins.datasets import image_folder
 from qx_plugins.datasets.array_cache import cached_array, file_identity
-from qx_plugins.datasets.half_made import half_made_folder
 from qx_plugins.datasets.images import NormalisedImages
 
 #: In the order of the labels, which is that of the alphabet.
@@ -207,7 +206,7 @@ def _unpacked(archive: Path, cache: Path | None, progress: Callable[[float, str]
 def _put(fetch: Callable[[str], None], root: Path) -> None:
     """Have the batches written to a folder of its own, then move them into ``root``: all of them or none."""
     root.parent.mkdir(parents=True, exist_ok=True)
-    with half_made_folder(root.parent) as folder:
+    with unfinished_folder(root.parent) as folder:
         with _torchvision_quiet():
             fetch(os.fspath(folder))
         root.mkdir(exist_ok=True)

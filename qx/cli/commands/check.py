@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.listing:
         _list(arguments.json)
         return OK
-    host = host_with_workload(arguments.plugins, arguments.workload)
+    host = host_with_workload(arguments.plugins, arguments.workload, arguments.trust_cache)
     entries = _chosen(host.entries, arguments.names, arguments.plugins)
     if not entries:
         raise UsageError("name the plugins to check (see qx list), or give one with -p")

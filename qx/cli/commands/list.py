@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from qx.cli.arguments import add_cache_options
 from qx.foreign import to_terminal
 from qx.values import JsonObject
 
@@ -34,6 +35,7 @@ def register(commands: Commands) -> None:
     kinds = ("config", "metric", "workload", "loader", "wrapper")
     parser.add_argument("--kind", choices=kinds, help="only these, and those whose kind is not known")
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    add_cache_options(parser)
     parser.set_defaults(func=run)
 
 
@@ -43,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     # A broken plugin may not have got as far as telling its kind: it is shown all the same.
     kinds = (arguments.kind, None)
-    entries = Host.discover(arguments.plugins).entries
+    entries = Host.discover(arguments.plugins, trust_cache=arguments.trust_cache).entries
     shown = [entry for entry in entries if arguments.kind is None or entry.kind in kinds]
     if arguments.json:
         print(json.dumps([as_json(entry) for entry in shown], indent=2))

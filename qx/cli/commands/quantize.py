@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     from qx.runner.one import quantize
     from qx.storage.digests import Damaged
 
-    host = Host.discover(arguments.plugins)
+    host = Host.discover(arguments.plugins, trust_cache=arguments.trust_cache)
     warn_of_broken(host)
     request = build_request(arguments, configs=[arguments.config])
     request.check()

@@ -124,7 +124,7 @@ def run(arguments: argparse.Namespace) -> int:
     from qx.runner.request import choose_workloads
 
     terminal.check_format(arguments.format)
-    host = Host.discover(arguments.plugins)
+    host = Host.discover(arguments.plugins, trust_cache=arguments.trust_cache)
     warn_of_broken(host)
     request = build_request(
         arguments,

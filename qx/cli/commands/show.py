@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from qx.cli.arguments import add_cache_options
 from qx.foreign import to_lines, to_terminal
 from qx.values import JsonObject
 
@@ -26,6 +27,7 @@ def register(commands: Commands) -> None:
     )
     parser.add_argument("name", metavar="NAME", help="a plugin's name, as `qx list` gives it")
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    add_cache_options(parser)
     parser.set_defaults(func=run)
 
 
@@ -34,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     from qx.cli import warn_of_broken
     from qx.host.host import Host
 
-    host = Host.discover(arguments.plugins)
+    host = Host.discover(arguments.plugins, trust_cache=arguments.trust_cache)
     warn_of_broken(host)
     entries = host.named(arguments.name)
     if arguments.json:

@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     from qx.runner.one import train
     from qx.runner.request import Request, choose_workload, workload
 
-    host = Host.discover(arguments.plugins)
+    host = Host.discover(arguments.plugins, trust_cache=arguments.trust_cache)
     warn_of_broken(host)
     if arguments.epochs is not None and arguments.epochs < 1:
         raise UsageError(f"--epochs must be at least 1, not {arguments.epochs}")
