@@ -23,7 +23,7 @@ from os import _exit, kill, write
 from pathlib import Path
 from typing import Any
 
-from qx import Artifact, Config, Data, Loader, Metric, Samples, Workload, hookimpl
+from qx import Artifact, Config, Data, Loader, Metric, Samples, StoredWeight, Weights, Workload, hookimpl
 
 #: What a fault gives that leaves the hook to do its work as if nothing had happened.
 GO_ON = object()
@@ -144,7 +144,8 @@ CONFIG_HOOKS = ("can_treat", "prepare_model", "calibrate", "convert")
 #: Steps of a subject among them, each in the evaluation; and ``call`` in a launch.
 LOADER_HOOKS = ("load", "prepare", "call", "outputs", "call_in_launch")
 PHASES = ("artifact", "fresh", "block", "predictions", "derived")
-METRIC_HOOKS = (*(f"measure_{phase}" for phase in PHASES), "statistic")
+#: ``read_weights`` is a loader's, and only ever called by a metric, which it costs.
+METRIC_HOOKS = (*(f"measure_{phase}" for phase in PHASES), "statistic", "read_weights")
 HOOKS = ("describe", *WORKLOAD_HOOKS, "train", *CONFIG_HOOKS, *LOADER_HOOKS, *METRIC_HOOKS)
 SAMPLES = {
     "artifact": "exact",
@@ -217,6 +218,15 @@ class ToyLoader:
         with numpy.load(artifact.folder / artifact.files[0]) as arrays:
             subject = Subject(arrays["weight"], arrays["bias"], **artifact.details)
         return subject.doing("load", lambda: subject)
+
+    #: The fault of ``read_weights``, which the metric that asks for it sets.
+    fault = ""
+
+    @hookimpl
+    def read_weights(self, artifact: Artifact) -> Any:
+        weight = StoredWeight(elements=12, bits=32, type="float32")
+        reader = Faulty("read_weights", ToyLoader.fault)
+        return reader.doing("read_weights", lambda: Weights(layers={"weight": weight}))
 
 
 class Subject(Faulty):
@@ -308,8 +318,31 @@ class FaultySetMetric(Faulty):
         return self.doing(self.hook, lambda: float(outputs[indices].mean()))
 
 
+class WeightsMetric(Faulty):
+    """A metric that asks the loader for the weights of an artifact, and commits nothing itself."""
+
+    @hookimpl
+    def describe(self) -> Metric:
+        return Metric(
+            name=self.name,
+            summary="A metric of weights.",
+            unit="weights",
+            better="neither",
+            samples="exact",
+            compare="difference",
+            phase="artifact",
+        )
+
+    @hookimpl
+    def measure(self, data: Artifact) -> Any:
+        ToyLoader.fault = self.fault
+        weights = data.read_weights()
+        return None if weights is None else Samples(float(len(weights.layers)))
+
+
 def _metric(hook: str, fault: str = "", name: str = "") -> Faulty:
-    return (FaultySetMetric if hook == "statistic" else FaultyMetric)(hook, fault, name)
+    kinds: dict[str, type[Faulty]] = {"statistic": FaultySetMetric, "read_weights": WeightsMetric}
+    return kinds.get(hook, FaultyMetric)(hook, fault, name)
 
 
 BASELINE, SOUND, LOADER, WORKLOAD = "sound_baseline", "sound_config", "sound_loader", "sound_workload"

@@ -40,6 +40,7 @@ FEW = [
     ("measure_block", "raises_base_exception"),
     ("measure_predictions", "terminates_itself"),
     ("measure_derived", "kills_itself"),
+    ("read_weights", "exits"),
 ]
 
 
