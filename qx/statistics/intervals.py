@@ -3,7 +3,7 @@
 It knows samples and how they were taken, and no metric by name. Conventions that hold throughout: log
 ratios are ``log(ours / theirs)``; a wave or launch that is missing is NaN; an interval is a pair
 ``(low, high)``, None where there are too few values to tell. What was simulated before each choice is
-simulated again in ``tests/test_stats.py``.
+simulated again in ``tests/unit/test_stats.py``.
 """
 
 from __future__ import annotations

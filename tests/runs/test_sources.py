@@ -13,7 +13,7 @@ import pytest
 from qx.contract.references import Reference, reference_of
 from qx.host.sources import fingerprint, own_fingerprint, source_files
 
-TOP = Path(__file__).parents[1]
+TOP = Path(__file__).parents[2]
 
 PACKAGE = {
     "__init__.py": "",

@@ -14,7 +14,7 @@ from qx.contract import hookspecs
 from qx.contract.checks import MAY_GIVE_NONE, REQUIRED
 from qx.host.host import Host
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 DOCUMENT = (DOCS / "hooks.md").read_text()
 HOOKS = [name for name, one in vars(hookspecs).items() if hasattr(one, "qx_spec")]
 SECTIONS = {

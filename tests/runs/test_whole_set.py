@@ -425,7 +425,7 @@ def test_the_metrics_of_the_tutorial_tell_no_breach_of_one_answer(
     builders: ModuleType, write_plugin: Write
 ) -> None:
     """Calibration error and the worst class as the tutorial has them: 49 right of 50 show no breach."""
-    text = (Path(__file__).parents[1] / "docs" / "tutorial-metric.md").read_text()
+    text = (Path(__file__).parents[2] / "docs" / "tutorial-metric.md").read_text()
     blocks = re.findall(r"(?:^    .*\n|^\n)+", text, re.MULTILINE)
     sources = [dedent(block) for block in blocks if re.match(r"\n*    # \w+\.py\n", block)]
     paths = [write_plugin(f"taught{index}", source) for index, source in enumerate(sources)]

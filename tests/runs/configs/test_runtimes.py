@@ -32,7 +32,7 @@ from qx.worker.arrays import Split
 # The exporters warn of their own insides.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-TOP = Path(__file__).parents[2]
+TOP = Path(__file__).parents[3]
 #: The configs of a runtime that is served without torch, and of one that cannot be.
 ONNX = (
     "onnxruntime_fp32",

@@ -527,7 +527,7 @@ def test_an_author_who_tells_the_kit_something_else_is_told(
 
 def test_the_limit_is_documented() -> None:
     """The contract and its pages name the seconds that a plugin has."""
-    top = Path(__file__).parents[1]
+    top = Path(__file__).parents[2]
     for name in ("qx/contract/hookspecs.py", "docs/hooks.md", "docs/plugins.md"):
         text = " ".join((top / name).read_text().split())
         assert f"{qx.host.describing.LIMIT:g} seconds" in text, name

@@ -10,7 +10,7 @@ import pytest
 
 from qx.testing import worse
 
-TOP = Path(__file__).parents[2]
+TOP = Path(__file__).parents[3]
 NAMES = re.findall(r"^\| `(qx\.[\w.]+)`", (TOP / "docs" / "api.md").read_text(), re.MULTILINE)
 
 

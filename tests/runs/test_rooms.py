@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-TOP = Path(__file__).parents[1]
+TOP = Path(__file__).parents[2]
 PLUGINS = TOP / "plugins" / "qx_plugins"
 #: Every module and folder of ``qx/``, the ground first: each imports from those before it alone.
 ORDER = (

@@ -1,6 +1,6 @@
 """The fault matrix: every fault in every hook and phase, and what it costs besides what it must.
 
-``python tests/faults/matrix.py --out docs/faults.md`` makes the tables of that page anew; ``--hook`` and
+``python tests/runs/faults/matrix.py --out docs/faults.md`` makes the tables of that page anew; ``--hook`` and
 ``--fault`` choose a part of it. ``--keep`` writes what came of a part to a file, ``--join`` makes the tables
 of such files.
 """

@@ -14,7 +14,7 @@ from qx.contract import hookspecs
 from qx.environment import TELLING_FLAGS
 from qx.host.host import Host
 
-TOP = Path(__file__).parents[1]
+TOP = Path(__file__).parents[2]
 DOCUMENTS = [
     *sorted(TOP.glob("*.md")),
     *sorted((TOP / "docs").rglob("*.md")),
