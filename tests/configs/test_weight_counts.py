@@ -15,8 +15,10 @@ import torch
 from attrs import evolve
 from qx_plugins.metrics import quantized_share
 from torch import nn
+from torch.nn import functional
 
 from qx import Artifact, Context
+from qx.worker.state import complete, save
 
 # The exporters warn of recurrent layers and of their own insides; in a build it goes to the log.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -49,6 +51,17 @@ class Series(nn.Module):
         return self.head(mixed.mean(1))
 
 
+class Functions(nn.Module):
+    """A convolution and a linear layer that are functions of parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.filters, self.matrix = nn.Parameter(torch.randn(8, 4, 3)), nn.Parameter(torch.randn(5, 8))
+
+    def forward(self, series: torch.Tensor) -> torch.Tensor:
+        return functional.linear(functional.conv1d(series, self.filters).mean(2), self.matrix)
+
+
 class Words(nn.Module):
     """A table, places that are added to what is looked up, and attention."""
 
@@ -65,6 +78,7 @@ class Words(nn.Module):
 NETWORKS: dict[str, tuple[type[nn.Module], torch.Tensor]] = {
     "recurrent": (Recurrent, torch.zeros(1, 4, 6)),
     "series": (Series, torch.zeros(1, 4, 9)),
+    "functions": (Functions, torch.zeros(1, 4, 9)),
     "words": (Words, torch.arange(12).reshape(1, 12)),
 }
 PACKAGES = {
@@ -100,7 +114,7 @@ def measured(config: str, network: str, folder: Path) -> tuple[float, dict[str, 
     model = call(config, "calibrate", model=model, batches=[{"x": noise}], context=context)
     artifact = call(config, "convert", model=model, example_inputs=(example,), context=context)
     if isinstance(artifact, nn.Module):
-        torch.save(artifact.state_dict(), folder / "model.pt")
+        save(complete(artifact), folder / "model.pt")
         artifact = Artifact(folder=folder, loader="torch_eager", files=["model.pt"])
     samples = quantized_share.measure(evolve(artifact, weight_elements=sum(matrices)), context)
     assert samples is not None
@@ -134,6 +148,13 @@ def test_a_recurrent_layer_in_float_is_not_called_quantized(tmp_path: Path) -> N
     share, details = measured("onnxruntime_static_int8_per_channel", "recurrent", tmp_path)
     head = 5 * 10
     assert share == pytest.approx(head / details["elements_of_model"])
+
+
+def test_packed_weights_of_functions_are_counted(tmp_path: Path) -> None:
+    """torch.fx packs them into objects of C++, which are stored as nested tuples."""
+    share, details = measured("fx_static_int8", "functions", tmp_path)
+    assert share == 1
+    assert details["elements"] == details["elements_of_model"] == 8 * 4 * 3 + 5 * 8
 
 
 def onnx_graph(operator: str, domain: str, folder: Path) -> Artifact:
