@@ -59,7 +59,7 @@ def prepare_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], co
         mapping.set_object_type(operation, None)
     expected = expected_in_build(model.eval(), example_inputs, context)
     with blaming(model, "torch.fx"):
-        prepared = prepare_fx(fusible(model), mapping, example_inputs)
+        prepared = prepare_fx(fusible(model, example_inputs), mapping, example_inputs)
     if expected is not None:
         hold(expected, prepared, "torch.fx: fusing layers")
     return prepared

@@ -10,9 +10,12 @@ import copy
 import operator
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
+import torch
 from torch import fx, nn
+from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
@@ -36,16 +39,17 @@ ARGUMENTS = {
 }
 
 
-def fusible(model: nn.Module) -> nn.Module:
+def fusible(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> nn.Module:
     """The model itself, or where that is needed a graph that gives the same and can be fused and quantized.
 
     The model is left as it is. Raises what ``torch.fx`` raises where the model cannot be traced.
     """
     graph_module = fx.symbolic_trace(model)
+    other_channels = _normalized_in_other_channels(graph_module, example_inputs)
     steps: Sequence[Callable[[fx.GraphModule], bool]] = (
         _pad_before_modules,
         _pad_before_functions,
-        _normalize_by_function,
+        partial(_normalize_by_function, other_channels=other_channels),
         _separate_shared_layers,
         _fold_into_grouped_transposed,
     )
@@ -138,18 +142,41 @@ def _same_padding(graph_module: fx.GraphModule, values: dict[str, Any]) -> list[
     return same_padding(sizes, values["dilation"])
 
 
-def _normalize_by_function(graph_module: fx.GraphModule) -> bool:
-    """Have normalization by the statistics of the batch itself done by a function, which nothing fuses."""
+def _normalized_in_other_channels(
+    graph_module: fx.GraphModule, example_inputs: tuple[torch.Tensor, ...]
+) -> set[str]:
+    """The names of calls that normalize a linear layer's outputs along another dimension than the last.
+
+    The layer's channels lie along the last dimension, those that are normalized along the second.
+    """
+    nodes = [node for node, _ in _calls(graph_module, _BatchNorm)]
+    linear = {id(node) for node, _ in _calls(graph_module, nn.Linear)}
+    nodes = [node for node in nodes if id(node.args[0]) in linear]
+    if not nodes:
+        return set()
+    with torch.no_grad():
+        ShapeProp(graph_module).propagate(*example_inputs)
+    return {node.name for node in nodes if len(node.meta["tensor_meta"].shape) > 2}
+
+
+def _normalize_by_function(graph_module: fx.GraphModule, other_channels: set[str]) -> bool:
+    """Have normalization that cannot be fused done by a function, which nothing fuses.
+
+    That is so where the statistics are those of the batch itself, and in ``other_channels``.
+    """
     changed = False
     for node, layer in _calls(graph_module, _BatchNorm):
-        if layer.running_mean is not None and layer.running_var is not None:
+        statistics = ("running_mean", "running_var")
+        of_the_batch = any(getattr(layer, name) is None for name in statistics)
+        if not of_the_batch and node.name not in other_channels:
             continue
         graph = graph_module.graph
         with graph.inserting_before(node):
-            names = [f"{node.target}.{name}" for name in ("weight", "bias")]
-            affine = [graph.get_attr(name) if layer.affine else None for name in names]
+            names = ["" if of_the_batch else name for name in statistics]
+            names += [name if layer.affine else "" for name in ("weight", "bias")]
+            tensors = [graph.get_attr(f"{node.target}.{name}") if name else None for name in names]
             call = graph.call_function(
-                functional.batch_norm, (node.args[0], None, None, *affine, True, 0.0, layer.eps)
+                functional.batch_norm, (node.args[0], *tensors, of_the_batch, 0.0, layer.eps)
             )
         node.replace_all_uses_with(call)
         graph.erase_node(node)

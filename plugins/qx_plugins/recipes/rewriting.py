@@ -50,6 +50,7 @@ def rewritten(program: ExportedProgram) -> fx.GraphModule | None:
         _pad_by_numbers,
         _ignore_memory_formats,
         _separate_shared_weights,
+        _normalize_by_numbers,
         _keep_unfolded,
         _fold_into_grouped_transposed,
     )
@@ -156,6 +157,35 @@ def _separate_shared_weights(module: fx.GraphModule) -> bool:
             assert isinstance(parameter, fx.Node)
             name = f"{parameter.target}_call_{count}".replace(".", "_")
             node.update_arg(place, _add(module, node, name, _tensor(module, parameter).clone()))
+        changed = True
+    return changed
+
+
+def _normalize_by_numbers(module: fx.GraphModule) -> bool:
+    """Have normalization of other channels than those of the linear layer before it multiply and add.
+    The channels of a linear layer's outputs lie along the last dimension, those that are normalized along the
+    second. Backends fold the one into the other all the same.
+    """
+    changed = False
+    for node, values in _calls(module, [aten.batch_norm.default]):
+        layer = values["input"]
+        if layer.target is not aten.linear.default or layer.meta["val"].dim() == 2:
+            continue
+        if values["training"] or values["running_mean"] is None:
+            continue
+        mean, variance, scale, shift = (
+            _tensor(module, values[name]) for name in ("running_mean", "running_var", "weight", "bias")
+        )
+        factor = (variance + values["eps"]).rsqrt() * (1 if scale is None else scale)
+        offset = (0 if shift is None else shift) - mean * factor
+        shape = (-1, *[1] * (layer.meta["val"].dim() - 2))
+        factor_node = _add(module, node, f"{node.name}_factor", factor.reshape(shape))
+        offset_node = _add(module, node, f"{node.name}_offset", offset.reshape(shape))
+        with module.graph.inserting_before(node):
+            product = module.graph.call_function(aten.mul.Tensor, (layer, factor_node))
+            total = module.graph.call_function(aten.add.Tensor, (product, offset_node))
+        node.replace_all_uses_with(total)
+        module.graph.erase_node(node)
         changed = True
     return changed
 

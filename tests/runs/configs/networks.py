@@ -101,6 +101,18 @@ class NormAndBranch(Network):
         return self.norm(values) + values
 
 
+class NormOfOtherChannels(Network):
+    """A linear layer whose outputs are normalized along another dimension than its own, as long as that."""
+
+    def make(self) -> None:
+        self.linear = nn.Linear(12, 8)
+        self.norm = nn.BatchNorm1d(8)
+        self.norm.load_state_dict(normalization(8).state_dict())
+
+    def body(self, values: torch.Tensor) -> torch.Tensor:
+        return torch.relu(self.norm(self.linear(values.mean(3)))).unsqueeze(3)
+
+
 class StatisticsOfTheBatch(Network):
     """Normalization without statistics of its own."""
 

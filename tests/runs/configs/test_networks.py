@@ -99,6 +99,22 @@ def test_torch_fx_quantizes_it_and_a_launch_serves_the_same(name: str, tmp_path:
     assert np.array_equal(answers(rebuilt, inputs), outputs)
 
 
+@pytest.mark.parametrize("name", ["NormOfOtherChannels", "GroupedTransposed"])
+def test_a_rewritten_program_gives_the_same_and_has_nothing_to_fold_wrongly(name: str) -> None:
+    """What backends would fold into the wrong dimension is gone before they see it, in large batches too."""
+    from qx_plugins.runtimes.exporting import prepared_program
+
+    model = networks.network(name)
+    program, original = prepared_program(model, EXAMPLES)
+    normalizations = [
+        [node for node in one.graph.nodes if node.target is torch.ops.aten.batch_norm.default]
+        for one in (original, program)
+    ]
+    assert [len(nodes) for nodes in normalizations] == [1, 0]
+    inputs = networks.images(40, seed=9)
+    assert decibels(answers(model, inputs), answers(program.module(), inputs)) > FLOAT32
+
+
 def _served(artifact: Artifact) -> Any:
     """The subject that serves an artifact, without what a process does once in its life."""
     if artifact.loader == "executorch":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from importlib.util import find_spec
 from inspect import signature
@@ -14,11 +15,15 @@ import torch
 from attrs import evolve
 from qx_plugins.metrics import quantized_share
 from torch import nn
+from torch.nn import functional
 
 from qx import Artifact, Context
+from qx.worker.state import complete, save
 
-# What exporters warn of when they meet recurrent layers; in a build it goes to the log.
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+# The exporters warn of recurrent layers and of their own insides; in a build it goes to the log.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+slow = pytest.mark.skipif(not os.environ.get("QX_SLOW"), reason="QX_SLOW=1 runs it")
 
 
 class Recurrent(nn.Module):
@@ -46,6 +51,17 @@ class Series(nn.Module):
         return self.head(mixed.mean(1))
 
 
+class Functions(nn.Module):
+    """A convolution and a linear layer that are functions of parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.filters, self.matrix = nn.Parameter(torch.randn(8, 4, 3)), nn.Parameter(torch.randn(5, 8))
+
+    def forward(self, series: torch.Tensor) -> torch.Tensor:
+        return functional.linear(functional.conv1d(series, self.filters).mean(2), self.matrix)
+
+
 class Words(nn.Module):
     """A table, places that are added to what is looked up, and attention."""
 
@@ -62,6 +78,7 @@ class Words(nn.Module):
 NETWORKS: dict[str, tuple[type[nn.Module], torch.Tensor]] = {
     "recurrent": (Recurrent, torch.zeros(1, 4, 6)),
     "series": (Series, torch.zeros(1, 4, 9)),
+    "functions": (Functions, torch.zeros(1, 4, 9)),
     "words": (Words, torch.arange(12).reshape(1, 12)),
 }
 PACKAGES = {
@@ -103,7 +120,7 @@ def measured(config: str, network: str, folder: Path) -> tuple[float, dict[str, 
     model = call(config, "calibrate", model=model, batches=[{"x": noise}], context=context)
     artifact = call(config, "convert", model=model, example_inputs=(example,), context=context)
     if isinstance(artifact, nn.Module):
-        torch.save(artifact.state_dict(), folder / "model.pt")
+        save(complete(artifact), folder / "model.pt")
         artifact = Artifact(folder=folder, loader="torch_eager", files=["model.pt"])
     samples = quantized_share.measure(
         evolve(read_by_its_loader(artifact), weight_elements=sum(matrices)), context
@@ -123,7 +140,9 @@ def test_every_weight_is_counted_once(config: str, network: str, tmp_path: Path)
     assert not any("operator" in layer for layer in details["layers"].values())
 
 
-@pytest.mark.parametrize("config", ["onnxruntime_fp32", "openvino_fp32", "executorch_fp32"])
+@pytest.mark.parametrize(
+    "config", ["onnxruntime_fp32", "openvino_fp32", pytest.param("executorch_fp32", marks=slow)]
+)
 def test_what_is_added_is_no_weight_and_is_not_missed(config: str, tmp_path: Path) -> None:
     """Places that are added to words are parameters of the model, and no layer multiplies by them."""
     _, details = measured(config, "words", tmp_path)
@@ -137,6 +156,13 @@ def test_a_recurrent_layer_in_float_is_not_called_quantized(tmp_path: Path) -> N
     share, details = measured("onnxruntime_static_int8_per_channel", "recurrent", tmp_path)
     head = 5 * 10
     assert share == pytest.approx(head / details["elements_of_model"])
+
+
+def test_packed_weights_of_functions_are_counted(tmp_path: Path) -> None:
+    """torch.fx packs them into objects of C++, which are stored as nested tuples."""
+    share, details = measured("fx_static_int8", "functions", tmp_path)
+    assert share == 1
+    assert details["elements"] == details["elements_of_model"] == 8 * 4 * 3 + 5 * 8
 
 
 def onnx_graph(operator: str, domain: str, folder: Path) -> Artifact:

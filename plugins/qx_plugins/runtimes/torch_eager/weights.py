@@ -36,16 +36,18 @@ def _state_dict_weights(path: Path) -> dict[str, StoredWeight] | None:
         return None
     return {
         name: StoredWeight(elements=tensor.numel(), bits=8 * tensor.element_size(), type=str(tensor.dtype))
-        for name, tensor in _tensors(state)
+        for name, value in state.items()
+        for tensor in _tensors(value)
         if tensor.dim() >= 2
     }
 
 
-def _tensors(state: Mapping[str, Any]) -> Iterator[tuple[str, torch.Tensor]]:
-    """Every tensor in a state dict; packed parameters of quantized linear layers lie in tuples."""
+def _tensors(value: Any) -> Iterator[torch.Tensor]:
+    """Every tensor in a value of a state dict; packed weights lie in tuples, which may be nested."""
     import torch
 
-    for name, value in state.items():
-        for part in value if isinstance(value, (tuple, list)) else (value,):
-            if isinstance(part, torch.Tensor):
-                yield name, part
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for part in value:
+            yield from _tensors(part)
