@@ -17,9 +17,12 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from qx import results
+from qx.errors import UsageError
 from qx.host import Host
+from qx.recompute import check_whole
 
 Qx = Callable[..., Any]
 
@@ -139,3 +142,14 @@ def test_whatever_is_in_a_file_it_is_read_or_refused(
                 flaws.append(f"{kind} {number}, {base.name}, {command[0]}: {way}: {problem}")
     print(f"{kind}: {COUNT} files, {codes.total()} commands, exit codes {dict(codes)}")
     assert not flaws, f"{len(flaws)} of {codes.total()}:\n" + "\n\n".join(flaws[:10])
+
+
+def test_sets_of_different_numbers_of_items_are_refused(builders: ModuleType) -> None:
+    """A statistic of the whole set is compared over the same items, so their number is the same everywhere."""
+    whole, recording = builders.everything(items=40)
+    check_whole(whole, recording, Path("samples.npz"))
+    series = recording.series["other/base"]["score", None]
+    changed = evolve(series.resampled[0], items=9999)
+    recording.series["other/base"]["score", None] = evolve(series, resampled=(changed,))
+    with pytest.raises(UsageError, match="score is of 40 and of 9,999 items"):
+        check_whole(whole, recording, Path("samples.npz"))
