@@ -145,7 +145,7 @@ def test_whatever_is_in_a_file_it_is_read_or_refused(
 
 
 def test_sets_of_different_numbers_of_items_are_refused(builders: ModuleType) -> None:
-    """A statistic of the whole set is compared over the same items, so their number is the same everywhere."""
+    """Statistics of the whole set are compared over the same items, so their number is the same."""
     whole, recording = builders.everything(items=40)
     check_whole(whole, recording, Path("samples.npz"))
     series = recording.series["other/base"]["score", None]
