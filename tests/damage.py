@@ -173,6 +173,14 @@ ARRAYS: tuple[Callable[[Any], Any], ...] = (
     lambda values: values[::-1],
     np.asfortranarray,
 )
+#: The same of an array of texts.
+TEXTS: tuple[Callable[[Any], Any], ...] = (
+    *ARRAYS[:8],
+    lambda texts: texts[::-1],
+    lambda texts: texts.astype(bytes),
+    lambda texts: np.array(["\x1b[31m\u202e\n" * 100] * len(texts)),
+    lambda texts: np.array(["x" * 100_000] * len(texts)),
+)
 SHAPES = ("(10**12,)", "(1000000000000,)", "(-1,)", "(3, 1099511627776)", "()", "(0, 0)", "((" * 300)
 TYPES = ("'<f8'", "'|O'", "'<U100000000'", "'<f8, <i4'", "('<f8', (1000, 1000))", "'V8'", "3")
 VERSIONS = (b"\x01\x00", b"\x02\x00", b"\x03\x00", b"\x09\x09")
@@ -197,8 +205,9 @@ def from_npy(content: bytes) -> Any:
 
 
 def other_array(members: Members, name: str, choose: Choose) -> None:
+    values = np.atleast_1d(from_npy(members[name]))
     with np.errstate(all="ignore"):
-        members[name] = as_npy(choose.choice(ARRAYS)(np.atleast_1d(from_npy(members[name]))))
+        members[name] = as_npy(choose.choice(TEXTS if values.dtype.kind == "U" else ARRAYS)(values))
 
 
 def other_numbers(members: Members, name: str, choose: Choose) -> None:

@@ -76,7 +76,7 @@ def check_whole(results: Results, recording: Recording, place: Path) -> None:
             raise UsageError(f"the samples in {place} are damaged: {metric.name} of {cell} {flaw}")
     for workload in results.run["workloads"]:
         for metric in results.metrics.values():
-            if metric.samples == "per_item":
+            if metric.samples in ("per_item", "per_set"):
                 _check_alike(results, recording, workload, metric, place)
 
 
@@ -112,7 +112,8 @@ def _check_alike(results: Results, recording: Recording, workload: str, metric: 
     for name, cell in results.cells.items():
         for key, series in recording.series.get(name, {}).items():
             if cell.workload == workload and key[0] == metric.name:
-                counts.setdefault(key, set()).add(len(series.values))
+                whole = series.resampled[0].items if series.resampled else len(series.values)
+                counts.setdefault(key, set()).add(whole)
     for sizes in counts.values():
         if len(sizes) > 1:
             items = f"{min(sizes):,} and of {max(sizes):,} items"

@@ -17,7 +17,10 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from attrs import evolve
 
+from qx.analysis.recompute import check_whole
+from qx.errors import UsageError
 from qx.host.host import Host
 from qx.results import results_file as results
 
@@ -139,3 +142,14 @@ def test_whatever_is_in_a_file_it_is_read_or_refused(
                 flaws.append(f"{kind} {number}, {base.name}, {command[0]}: {way}: {problem}")
     print(f"{kind}: {COUNT} files, {codes.total()} commands, exit codes {dict(codes)}")
     assert not flaws, f"{len(flaws)} of {codes.total()}:\n" + "\n\n".join(flaws[:10])
+
+
+def test_sets_of_different_numbers_of_items_are_refused(builders: ModuleType) -> None:
+    """Statistics of the whole set are compared over the same items, so their number is the same."""
+    whole, recording = builders.everything(items=40)
+    check_whole(whole, recording, Path("samples.npz"))
+    series = recording.series["other/base"]["score", None]
+    changed = evolve(series.resampled[0], items=9999)
+    recording.series["other/base"]["score", None] = evolve(series, resampled=(changed,))
+    with pytest.raises(UsageError, match="score is of 40 and of 9,999 items"):
+        check_whole(whole, recording, Path("samples.npz"))
