@@ -10,7 +10,7 @@ from attrs import Factory, define, field
 from qx.host.host import Reference
 from qx.processes.jobs import DeriveJob, EvaluateJob
 from qx.processes.workers import Failure, MetricFailure, Processes, Progress
-from qx.values import JsonMapping, JsonObject
+from qx.values import Json, JsonMapping, JsonObject
 from qx.worker.finished import Finished
 from qx.worker.samples import metric_in, stage_of
 
@@ -59,13 +59,16 @@ def run_past_metrics(
 ) -> tuple[JsonMapping, JsonObject, dict[str, MetricFailure]]:
     """Do a job of a cell, and where a metric ends its process, the rest in another, without that metric.
 
-    The job has a folder for what is finished; ``cell`` is what a reader knows the cell by. Gives the answer,
+    The job has a folder for what is finished; ``cell`` is what a reader calls the cell. Returns the answer,
     what each metric gave, and how those failed that gave nothing. Raises ``Failure`` where a process ends
     badly outside of all metrics: the cell's own fault. But where metrics had been measured in that process,
-    which may have left it damaged, what remains is tried once more in another, unless it hung.
+    which may have left it damaged, what remains is tried once more in another, unless it hung. So is a metric
+    that raised an error after others had been measured in its process: once, alone.
     """
     finished = Finished(job.finished)
     failures: dict[str, MetricFailure] = {}
+    # Metrics that failed after others in one process, and whether they have been tried alone since.
+    suspects: dict[str, bool] = {}
 
     def unfinished() -> list[str]:
         return [metric.name for metric in job.metrics if stage_of(metric.name) not in finished]
@@ -75,7 +78,7 @@ def run_past_metrics(
             if (skipped := hangs.skipped(name)) is not None:
                 failures[name] = skipped
                 job = job.without(name)
-        before = len(unfinished())
+        ahead, answer = unfinished(), None
         try:
             answer = processes.run(job, f"{job.do}-{cell}", timeout=timeout, progress=progress)
         except Failure as failure:
@@ -84,7 +87,20 @@ def run_past_metrics(
                 failures[fatal] = MetricFailure(failure.outcome, failure.cause)
                 hangs.note(fatal, cell, failure)
                 job = job.without(fatal)
-            elif failure.outcome == "timeout" or len(unfinished()) == before:
+            elif failure.outcome == "timeout" or len(unfinished()) == len(ahead):
                 raise
-        else:
+        measured = [name for name in ahead if stage_of(name) in finished]
+        for name in measured[1:]:
+            if _has_failed(finished[stage_of(name)]):
+                suspects.setdefault(name, False)
+        if answer is None:
+            continue
+        if (suspect := next((name for name, tried in suspects.items() if not tried), None)) is None:
             return answer, {metric.name: finished[stage_of(metric.name)] for metric in job.metrics}, failures
+        suspects[suspect] = True
+        finished.forget(stage_of(suspect))
+
+
+def _has_failed(result: Json) -> bool:
+    """Whether a metric raised an error, for one of the batch sizes at least."""
+    return any("outcome" in part for part in (result if isinstance(result, list) else [result]))

@@ -44,6 +44,11 @@ class Finished:
     def __contains__(self, name: str) -> bool:
         return self._folder is not None and self._path(self._folder, name).is_file()
 
+    def forget(self, name: str) -> None:
+        """Have a step be done anew, if it is finished."""
+        if self._folder is not None:
+            self._path(self._folder, name).unlink(missing_ok=True)
+
     @staticmethod
     def _path(folder: Path, name: str) -> Path:
         # A name may be longer than the name of a file can be.
