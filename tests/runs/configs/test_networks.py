@@ -102,7 +102,7 @@ def test_torch_fx_quantizes_it_and_a_launch_serves_the_same(name: str, tmp_path:
 @pytest.mark.parametrize("name", ["NormOfOtherChannels", "GroupedTransposed"])
 def test_a_rewritten_program_gives_the_same_and_has_nothing_to_fold_wrongly(name: str) -> None:
     """What backends would fold into the wrong dimension is gone before they see it, in large batches too."""
-    from qx_plugins.runtimes.exporting import prepared_program
+    from qx_plugins.recipes.exporting import prepared_program
 
     model = networks.network(name)
     program, original = prepared_program(model, EXAMPLES)
