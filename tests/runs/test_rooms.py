@@ -89,7 +89,16 @@ def test_a_runtime_is_deleted_with_its_folder_its_configs_and_its_loader(tmp_pat
     for path in removed:
         path.unlink()
     rest = [name for name in modules(copy) if not re.search(r"\.networks\.|\.datasets\.", name)]
-    program = "import importlib, sys\nfor name in sys.argv[1:]: importlib.import_module(name)"
+    program = """if True:
+        import importlib, sys
+        for name in sys.argv[1:]:
+            try:
+                importlib.import_module(name)
+            except ModuleNotFoundError as error:
+                # Other runtimes may not be installed.
+                if error.name.partition(".")[0] == "qx_plugins":
+                    raise
+    """
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", program, *rest],
         env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{TOP}"},

@@ -257,7 +257,7 @@ def test_what_goes_wrong_has_its_exit_code(
 ) -> None:
     """Ctrl-C, an error of the user, one of a plugin, and a bug are told apart."""
 
-    def fail(cls: type, plugins: object) -> None:
+    def fail(cls: type, *arguments: object, **options: object) -> None:
         raise error
 
     monkeypatch.setattr("qx.host.host.Host.discover", classmethod(fail))

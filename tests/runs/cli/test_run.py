@@ -18,7 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
-from qx import results
+from qx.results import results_file as results
 
 Qx = Callable[..., Any]
 Start = Callable[..., "subprocess.Popen[str]"]
