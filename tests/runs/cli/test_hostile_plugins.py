@@ -80,7 +80,7 @@ class Options:
 
     def __repr__(self) -> str:
         written = inspect.get_annotations(Option)
-        texts = {field.name: HOSTILE for field in fields(Option) if written[field.name] in ("str", "Any")}
+        texts = {field.name: HOSTILE for field in fields(Option) if written[field.name] in ("str", "OptionValue")}
         words = {**texts, "name": "mode", "choices": [HOSTILE]}
         return f"[Option(**{words!r})]"
 

@@ -14,7 +14,7 @@ import pytest
 
 from qx.analysis.recompute import differences, recompute
 from qx.results.recording import Recording
-from qx.results.results_file import read
+from qx.results.results_file import read, to_json
 from qx.worker.arrays import Split
 
 #: As ``conftest.py`` has them.
@@ -212,7 +212,7 @@ def test_what_the_run_was_is_recorded(digits: Any) -> None:
 def test_results_are_read_as_they_were_written(digits: Any) -> None:
     """Reading the results and writing them again gives the same file."""
     text = (digits.folder / "full_results.json").read_text(encoding="utf-8")
-    assert read(digits.folder).to_json() == text
+    assert to_json(read(digits.folder)) == text
 
 
 def test_launches_import_no_more_than_they_serve_with(digits: Any) -> None:
