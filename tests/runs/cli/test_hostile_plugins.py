@@ -79,8 +79,8 @@ class Options:
     """Written in a source: an option with hostile text in all that it may have text in."""
 
     def __repr__(self) -> str:
-        written = inspect.get_annotations(Option)
-        texts = {field.name: HOSTILE for field in fields(Option) if written[field.name] in ("str", "OptionValue")}
+        written, textual = inspect.get_annotations(Option), ("str", "OptionValue")
+        texts = {field.name: HOSTILE for field in fields(Option) if written[field.name] in textual}
         words = {**texts, "name": "mode", "choices": [HOSTILE]}
         return f"[Option(**{words!r})]"
 
