@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qx import Artifact, Config, Context, Option, Unsupported, hookimpl
-from qx_plugins.recipes import treatable
-from qx_plugins.runtimes.aot_inductor.compiling import COMPILERS, compiled, exported
+from qx_plugins.recipes import prechecks
+from qx_plugins.runtimes.aot_inductor.compiling import COMPILERS, compile_package, export_for_inductor
 from qx_plugins.runtimes.aot_inductor.pt2e import TORCHAO
 
 if TYPE_CHECKING:
@@ -43,26 +43,26 @@ def describe() -> Config:
 
 @hookimpl
 def can_treat(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> None:
-    from qx_plugins.runtimes.aot_inductor.linears import check
+    from qx_plugins.runtimes.aot_inductor.linears import check_linears
 
-    check(model, _kernel(GROUP_SIZES[0]))
-    treatable.by_export(model, example_inputs)
+    check_linears(model, _kernel(GROUP_SIZES[0]))
+    prechecks.check_export(model, example_inputs)
 
 
 @hookimpl
 def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
     from qx_plugins.recipes.bfloat16 import Bfloat16
-    from qx_plugins.recipes.fidelity import reference
-    from qx_plugins.runtimes.aot_inductor.linears import quantized
+    from qx_plugins.recipes.fidelity import compute_reference
+    from qx_plugins.runtimes.aot_inductor.linears import quantize_linears
 
-    expected = reference(model, example_inputs)
+    expected = compute_reference(model, example_inputs)
     try:
         from torchao.prototype.quantization.int4 import PrototypeInt4WeightOnlyConfig
     except ImportError as error:
         raise Unsupported(f"this version of torchao has no 4-bit weights for CPUs: {error}") from error
     size = context.options["group_size"]
-    model = quantized(Bfloat16(model), PrototypeInt4WeightOnlyConfig(group_size=size), _kernel(size))
-    return compiled(exported(model, example_inputs), context.folder, expected)
+    model = quantize_linears(Bfloat16(model), PrototypeInt4WeightOnlyConfig(group_size=size), _kernel(size))
+    return compile_package(export_for_inductor(model, example_inputs), context.folder, expected)
 
 
 def _kernel(size: int) -> Kernel:

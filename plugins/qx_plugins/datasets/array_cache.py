@@ -50,7 +50,7 @@ def cached_array(
     ).hexdigest()
     path = cache / f"{name}-{place}-{fingerprint}.npy"
     if _is_whole(path):
-        return _mapped(path)
+        return _open_mapped(path)
     array = make()
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -64,10 +64,10 @@ def cached_array(
         if other != path:
             with suppress(OSError):
                 other.unlink()
-    return _mapped(path)
+    return _open_mapped(path)
 
 
-def _mapped(path: Path) -> np.ndarray:
+def _open_mapped(path: Path) -> np.ndarray:
     array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     return array
 

@@ -61,10 +61,10 @@ def load_cifar10(
     ``inputs["image"]`` is float32 ``[n, 3, 32, 32]``, normalised as it is indexed; ``labels`` int64 ``[n]``.
     Raises ``DataError`` where the data are missing, incomplete or damaged.
     """
-    root = data if data is not None else _downloaded(cache, offline=offline, progress=progress)
+    root = data if data is not None else _download(cache, offline=offline, progress=progress)
     layout = _layout(root)
     if layout == ARCHIVE:
-        root, layout = _unpacked(root / ARCHIVE, cache, progress), BATCHES
+        root, layout = _unpack(root / ARCHIVE, cache, progress), BATCHES
     if layout == BATCHES:
         pixels, labels = _read_batches(root, split, cache)
         classes, source = CLASSES, "CIFAR-10"
@@ -122,12 +122,12 @@ def _read_batches(root: Path, split: str, cache: Path | None) -> tuple[np.ndarra
         f"batches-{split}",
         origin=root,
         identities=[file_identity(name, (folder / name).stat()) for name in FILES],
-        make=lambda: _read_checked(root, split),
+        make=lambda: _read_verified(root, split),
     )
     return records["image"], records["label"].astype(np.int64)
 
 
-def _read_checked(root: Path, split: str) -> np.ndarray:
+def _read_verified(root: Path, split: str) -> np.ndarray:
     from torchvision.datasets import CIFAR10
     from torchvision.datasets.utils import check_integrity
 
@@ -148,7 +148,7 @@ def _read_checked(root: Path, split: str) -> np.ndarray:
     return records
 
 
-def _downloaded(cache: Path | None, *, offline: bool, progress: Callable[[float, str], None]) -> Path:
+def _download(cache: Path | None, *, offline: bool, progress: Callable[[float, str], None]) -> Path:
     """The folder in the cache where CIFAR-10 is, after a download if nothing is there."""
     if cache is None:
         raise DataError(
@@ -170,7 +170,7 @@ def _downloaded(cache: Path | None, *, offline: bool, progress: Callable[[float,
         request = urllib.request.Request(URL, method="HEAD")
         urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS).close()  # noqa: S310 - ours
         progress(0.0, "downloading CIFAR-10 (170 MB)")
-        _put(fetch, root)
+        _fetch_whole(fetch, root)
     # RuntimeError is torchvision's word for a download that is not what it should be.
     except (OSError, RuntimeError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
@@ -181,7 +181,7 @@ def _downloaded(cache: Path | None, *, offline: bool, progress: Callable[[float,
     return root
 
 
-def _unpacked(archive: Path, cache: Path | None, progress: Callable[[float, str], None]) -> Path:
+def _unpack(archive: Path, cache: Path | None, progress: Callable[[float, str], None]) -> Path:
     """The folder in the cache where the archive was unpacked; the user's own folder is left as it is."""
     if cache is None:
         raise DataError(f"{archive} is packed, and there is no cache to unpack it in; unpack it")
@@ -197,13 +197,13 @@ def _unpacked(archive: Path, cache: Path | None, progress: Callable[[float, str]
 
     progress(0.0, f"unpacking {ARCHIVE}")
     try:
-        _put(lambda folder: extract_archive(os.fspath(archive), folder), root)
+        _fetch_whole(lambda folder: extract_archive(os.fspath(archive), folder), root)
     except OSError as error:
         raise DataError(f"{archive} cannot be unpacked in {cache}: {error.strerror or error}") from error
     return root
 
 
-def _put(fetch: Callable[[str], None], root: Path) -> None:
+def _fetch_whole(fetch: Callable[[str], None], root: Path) -> None:
     """Have the batches written to a folder of its own, then move them into ``root``: all of them or none."""
     root.parent.mkdir(parents=True, exist_ok=True)
     with unfinished_folder(root.parent) as folder:

@@ -56,11 +56,11 @@ def load_fitted(
     files = [sorted(image_folder.images_of(folder / name)) for name in classes]
     if empty := [name for name, paths in zip(classes, files, strict=True) if not paths]:
         raise DataError(f"{folder} has no images in class folder {empty[0]!r}; expected {LAYOUT}")
-    chosen = [(path, label) for label, paths in enumerate(_drawn(files, count)) for path in paths]
+    chosen = [(path, label) for label, paths in enumerate(_draw_evenly(files, count)) for path in paths]
     lazy = LazyPixels(
         [path for path, _ in chosen],
         (*shape[1:], shape[0]),
-        lambda image: fitted(image, shape, crop),
+        lambda image: fit_image(image, shape, crop),
         lambda done, text: progress(done, f"decoding {split} images, {text}"),
     )
     pixels: Pixels = lazy
@@ -100,16 +100,16 @@ class LazyPixels:
         paths = [chosen] if isinstance(chosen, str) else chosen.tolist()
         before, total = self._done, len(self._paths)
 
-        def tell(done: float, _: str) -> None:
+        def report(done: float, _: str) -> None:
             count = before + round(done * len(paths))
             self._progress(min(1.0, count / total), f"{count} so far")
 
-        pixels = image_folder.decode_all(paths, self._size, self._fit, tell)
+        pixels = image_folder.decode_all(paths, self._size, self._fit, report)
         self._done += len(paths)
         return pixels[0] if isinstance(chosen, str) else pixels
 
 
-def fitted(image: Image.Image, shape: tuple[int, int, int], crop: float) -> np.ndarray:
+def fit_image(image: Image.Image, shape: tuple[int, int, int], crop: float) -> np.ndarray:
     """The middle of an image, scaled: uint8 ``[height, width, channels]``."""
     channels, height, width = shape
     image = image.convert(MODES[channels])
@@ -131,7 +131,7 @@ def _folder(root: Path, split: str) -> Path:
     raise DataError(f"{root} has no folder {' or '.join(map(repr, FOLDERS[split]))}; expected {LAYOUT}")
 
 
-def _drawn(files: Sequence[Sequence[Path]], count: int) -> list[list[Path]]:
+def _draw_evenly(files: Sequence[Sequence[Path]], count: int) -> list[list[Path]]:
     """Of each class as many, to one, that all together are ``count``.
 
     A class that has too few gives all that it has.

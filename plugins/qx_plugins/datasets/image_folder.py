@@ -36,19 +36,19 @@ def class_names(root: Path, *, expected: int) -> tuple[str, ...]:
         missing = sorted(set(others) - set(names))
         if missing:
             raise DataError(
-                f"{root / split} lacks {_listed('class folder', missing)}, which the other split has; "
+                f"{root / split} lacks {_list_names('class folder', missing)}, which the other split has; "
                 f"expected {LAYOUT}"
             )
     if len(train) != expected:
         raise DataError(
-            f"{root / 'train'} has {_counted(len(train), 'class folder')}, the model has {expected} classes; "
+            f"{root / 'train'} has {_count_nouns(len(train), 'class folder')}, the model has {expected} classes; "
             f"expected {LAYOUT}"
         )
     for split in SPLITS:
         empty = [name for name in train if _is_empty(root / split / name)]
         if empty:
             raise DataError(
-                f"{root / split} has no images in {_listed('class folder', empty)}; expected {LAYOUT}"
+                f"{root / split} has no images in {_list_names('class folder', empty)}; expected {LAYOUT}"
             )
     return tuple(train)
 
@@ -93,7 +93,7 @@ def read_split(
         make=lambda: decode_all(
             [entry.path for entry in files],
             (side, side, 3),
-            lambda image: _of_side(image, side),
+            lambda image: _square_pixels(image, side),
             lambda done, text: progress(done, f"decoding {split} images, {text}"),
         ),
     )
@@ -146,7 +146,7 @@ def decode_all(
     if problems:
         more = len(problems) - _NAMED
         raise DataError(
-            f"{_counted(len(problems), 'image')} of {len(paths)} cannot be used: "
+            f"{_count_nouns(len(problems), 'image')} of {len(paths)} cannot be used: "
             + "; ".join(problems[:_NAMED])
             + (f"; and {more} more" if more > 0 else "")
         )
@@ -162,20 +162,20 @@ def _decode(path: str, pixels: np.ndarray, fit: Callable[[Image.Image], np.ndarr
         raise
     except UnidentifiedImageError:
         return f"{path} is not an image"
-    except _Misfit as misfit:
-        return f"{path} {misfit}"
+    except _WrongSize as error:
+        return f"{path} {error}"
     except Exception as error:  # A damaged file can make a decoder raise anything.
         return f"{path} cannot be read ({getattr(error, 'strerror', None) or error})"
     return None
 
 
-class _Misfit(Exception):
+class _WrongSize(Exception):
     """An image is not what it has to be."""
 
 
-def _of_side(image: Image.Image, side: int) -> np.ndarray:
+def _square_pixels(image: Image.Image, side: int) -> np.ndarray:
     if image.size != (side, side):
-        raise _Misfit(f"is {image.width}x{image.height} pixels, not {side}x{side}")
+        raise _WrongSize(f"is {image.width}x{image.height} pixels, not {side}x{side}")
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
@@ -197,9 +197,9 @@ def _is_empty(folder: Path) -> bool:
         raise DataError(f"{folder} cannot be read: {error.strerror}") from error
 
 
-def _counted(count: int, noun: str) -> str:
+def _count_nouns(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def _listed(noun: str, names: list[str]) -> str:
+def _list_names(noun: str, names: list[str]) -> str:
     return f"{noun if len(names) == 1 else noun + 's'} {', '.join(map(repr, names))}"

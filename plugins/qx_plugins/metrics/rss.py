@@ -38,11 +38,11 @@ def measure(subject: Subject, data: Fresh) -> Samples:
             subject.call(native)
         marks.append(data.mark(f"served batches of {batch_size}"))
     peak = max(mark.peak for mark in marks)
-    stages = {mark.stage: _told(mark) for mark in marks}
+    stages = {mark.stage: _as_json(mark) for mark in marks}
     return Samples(peak, details={"stages": stages, "steady": marks[-1].rss, "peak": peak})
 
 
-def _told(mark: Mark) -> dict[str, float | str | None]:
+def _as_json(mark: Mark) -> dict[str, float | str | None]:
     """A mark, with what is shared apart from what is its own, where the system tells them apart."""
     shared = None if mark.private is None else mark.rss - mark.private
     return {**asdict(mark), "shared": shared}

@@ -30,13 +30,13 @@ class QuantizableVGG(nn.Module):
             kinds = [type(layer) for layer in layers]
             for pattern in ((nn.Conv2d, nn.BatchNorm2d, nn.ReLU), (nn.Linear, nn.ReLU)):
                 size = len(pattern)
-                found = [
+                matches = [
                     [str(place + step) for step in range(size)]
                     for place in range(len(kinds))
                     if tuple(kinds[place : place + size]) == pattern
                 ]
-                if found:
-                    fuse_modules(layers, found, inplace=True)
+                if matches:
+                    fuse_modules(layers, matches, inplace=True)
 
 
 def quantizable_vgg11_bn(**arguments: Any) -> QuantizableVGG:

@@ -12,7 +12,7 @@ from torch.nn import functional
 from qx import UsageError
 
 
-def augmented(images: torch.Tensor, generator: torch.Generator, *, padding: int, flip: bool) -> torch.Tensor:
+def augment(images: torch.Tensor, generator: torch.Generator, *, padding: int, flip: bool) -> torch.Tensor:
     """A random crop of each padded image ``[batch, channels, height, width]``, mirrored half the time."""
     count, channels, height, width = images.shape
     padded = functional.pad(images, [padding] * 4)
@@ -66,7 +66,7 @@ def train_classifier(
         seen = correct = 0
         for step in range(steps_per_epoch):
             chosen = order[step * batch_size : (step + 1) * batch_size]
-            batch = augmented(inputs[chosen], generator, padding=padding, flip=flip)
+            batch = augment(inputs[chosen], generator, padding=padding, flip=flip)
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 logits = model(batch.contiguous(memory_format=torch.channels_last))
             loss = functional.cross_entropy(logits.float(), targets[chosen], label_smoothing=label_smoothing)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 
-def unwrapped(model: nn.Module) -> nn.Module:
+def unwrap(model: nn.Module) -> nn.Module:
     """The model as the user knows it: without the face."""
     return model.model if isinstance(model, Bfloat16) else model
 

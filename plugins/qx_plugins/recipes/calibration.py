@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _KEPT = "calibration batches of qx"
 
 
-def tensors(batch: Arrays) -> tuple[torch.Tensor, ...]:
+def to_tensors(batch: Arrays) -> tuple[torch.Tensor, ...]:
     """The arrays of a batch as the model takes them."""
     import torch
 
@@ -28,17 +28,17 @@ def observe(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
 
     with torch.no_grad():
         for batch in batches:
-            model(*tensors(batch))
+            model(*to_tensors(batch))
     return model
 
 
-def keep(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
+def keep_calibration_batches(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
     """Have the model bring the batches to ``convert``; see ``taken``."""
     setattr(model, _KEPT, batches)
     return model
 
 
-def taken(model: nn.Module) -> Sequence[Arrays]:
+def take_calibration_batches(model: nn.Module) -> Sequence[Arrays]:
     """Take the batches off the model again. There are none where it was not calibrated: in a launch."""
     batches: Sequence[Arrays] = model.__dict__.pop(_KEPT, ())
     return batches

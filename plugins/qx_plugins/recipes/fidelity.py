@@ -19,13 +19,13 @@ from qx import Context, Unsupported
 
 #: Signal to noise of a network whose layers were fused, folded or compiled in float32, in dB: rounding alone
 #: leaves more than 100, weights that were folded twice or along the wrong dimension less than 30.
-SAME = 60.0
+SAME_DB = 60.0
 #: A quantized network that was compiled or packed rounds at other places than its program in torch does. Less
 #: than this, in dB, rounding does not explain ...
-WRONG = 20.0
+WRONG_DB = 20.0
 #: ... unless quantizing itself leaves little more: rounding at other places adds less than quantizing did,
 #: and so many dB are left for chance.
-CHANCE = 6.0
+CHANCE_DB = 6.0
 #: Items that networks are compared on.
 ITEMS = 2
 
@@ -38,7 +38,7 @@ class Reference:
     outputs: torch.Tensor
 
 
-def reference(model: Callable[..., Any], example_inputs: Sequence[torch.Tensor]) -> Reference:
+def compute_reference(model: Callable[..., Any], example_inputs: Sequence[torch.Tensor]) -> Reference:
     """What a model gives for noise of the shapes of its example inputs; integers are kept as they are."""
     generator = torch.Generator().manual_seed(0)
     inputs = tuple(
@@ -47,24 +47,24 @@ def reference(model: Callable[..., Any], example_inputs: Sequence[torch.Tensor])
         else one[:1].repeat(ITEMS, *[1] * (one.dim() - 1))
         for one in example_inputs
     )
-    return Reference(inputs, answers(model, inputs))
+    return Reference(inputs, run_model(model, inputs))
 
 
-def expected_in_build(
+def compute_reference_in_build(
     model: Callable[..., Any], example_inputs: Sequence[torch.Tensor], context: Context
 ) -> Reference | None:
     """The same, in a build; None in a launch, which has no time for it: there an artifact has no folder."""
-    return None if context.folder is None else reference(model, example_inputs)
+    return None if context.folder is None else compute_reference(model, example_inputs)
 
 
-def answers(model: Callable[..., Any], inputs: Sequence[torch.Tensor]) -> torch.Tensor:
+def run_model(model: Callable[..., Any], inputs: Sequence[torch.Tensor]) -> torch.Tensor:
     """The output of a model, without gradients."""
     with torch.no_grad():
         outputs: torch.Tensor = model(*inputs)
     return outputs
 
 
-def decibels(expected: torch.Tensor, outputs: torch.Tensor) -> float:
+def signal_to_noise_db(expected: torch.Tensor, outputs: torch.Tensor) -> float:
     """Signal to noise ratio of outputs, in dB: infinite where they are the expected ones."""
     signal = expected.double().square().sum().item()
     noise = (outputs.double() - expected.double()).square().sum().item()
@@ -73,7 +73,7 @@ def decibels(expected: torch.Tensor, outputs: torch.Tensor) -> float:
     return 10 * math.log10(signal / noise) if signal else -math.inf
 
 
-def hold(expected: Reference, model: nn.Module, what: str) -> None:
+def verify_outputs(expected: Reference, model: nn.Module, what: str) -> None:
     """Raise ``Unsupported`` where a rewritten model does not give what the model gave.
 
     The model is tried on a copy, so that observers in it see nothing of this.
@@ -83,14 +83,14 @@ def hold(expected: Reference, model: nn.Module, what: str) -> None:
     for name, layer in tried.named_modules():
         if isinstance(getattr(layer, "weight", None), torch.Tensor):
             layer.register_forward_hook(lambda *_, name=name: shared.update([name]))
-    apart = decibels(expected.outputs, answers(tried, expected.inputs))
-    if apart < SAME and expected.outputs.isfinite().all():
+    apart = signal_to_noise_db(expected.outputs, run_model(tried, expected.inputs))
+    if apart < SAME_DB and expected.outputs.isfinite().all():
         names = ", ".join(repr(name) for name, calls in shared.items() if calls > 1)
         why = f"; layers that are called more than once: {names}" if names else ""
         raise Unsupported(f"{what} changes what the model gives, to {apart:.1f} dB of it{why}")
 
 
-def hold_compiled(
+def verify_compiled(
     expected: Reference, program: Callable[..., Any], compiled: Callable[..., Any], what: str
 ) -> None:
     """Raise ``Unsupported`` where what was compiled does not give what its program gives.
@@ -98,25 +98,25 @@ def hold_compiled(
     ``program`` is the same network in torch, quantized where ``compiled`` is. Both are run on the inputs of
     ``expected``, what was compiled on one item alone, too: it must take any batch size.
     """
-    quantizing = decibels(expected.outputs, answers(program, expected.inputs))
-    least = SAME if quantizing > SAME else min(WRONG, quantizing - CHANCE)
+    quantizing = signal_to_noise_db(expected.outputs, run_model(program, expected.inputs))
+    least = SAME_DB if quantizing > SAME_DB else min(WRONG_DB, quantizing - CHANCE_DB)
     first = tuple(one[:1] for one in expected.inputs)
     for inputs in (first, expected.inputs):
-        due = answers(program, inputs)
-        apart = decibels(due, answers(compiled, inputs))
+        due = run_model(program, inputs)
+        apart = signal_to_noise_db(due, run_model(compiled, inputs))
         if apart < least and due.isfinite().all():
-            left = f", where quantizing leaves {quantizing:.1f}" if quantizing < SAME else ""
-            layer = _first_apart(program, compiled, inputs)
+            left = f", where quantizing leaves {quantizing:.1f}" if quantizing < SAME_DB else ""
+            layer = _first_differing_layer(program, compiled, inputs)
             raise Unsupported(f"{layer}{what} gives other numbers than it should: {apart:.1f} dB{left}")
 
 
-def _first_apart(program: Callable[..., Any], compiled: Callable[..., Any], inputs: Any) -> str:
+def _first_differing_layer(program: Callable[..., Any], compiled: Callable[..., Any], inputs: Any) -> str:
     """The first layer that does not give in both what it gives in the other, where both are modules."""
     if not (isinstance(program, nn.Module) and isinstance(compiled, nn.Module)):
         return ""
     ours, theirs = (_outputs_of_layers(module, inputs) for module in (compiled, program))
     for name, (layer, outputs) in ours.items():
-        if name in theirs and decibels(theirs[name][1], outputs) < WRONG:
+        if name in theirs and signal_to_noise_db(theirs[name][1], outputs) < WRONG_DB:
             return f"layer {name!r} ({type(layer).__name__}): "
     return ""
 
@@ -136,7 +136,7 @@ def _outputs_of_layers(
         for name, layer in model.named_modules()
     ]
     try:
-        answers(model, inputs)
+        run_model(model, inputs)
     finally:
         for hook in hooks:
             hook.remove()

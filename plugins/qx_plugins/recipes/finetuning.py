@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional
 
 from qx import Arrays, Context, QxError, Unsupported, UsageError
-from qx_plugins.recipes.calibration import tensors
+from qx_plugins.recipes.calibration import to_tensors
 
 #: Shares of the training after which the statistics of batch normalisation, and then the ranges of
 #: activations, stay as they are: those of torchvision's references (3 and 4 of 8 epochs).
@@ -42,7 +42,7 @@ def fine_tune(
     if epochs < 1 or not rate > 0:
         raise UsageError(f"epochs must be at least 1 and learning_rate above 0, not {epochs} and {rate:g}")
     soft = context.options["loss"] == "teacher"
-    teacher = unquantized(model, to_eval) if soft else None
+    teacher = unquantized_copy(model, to_eval) if soft else None
     steps = epochs * len(batches)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(trained, lr=rate, momentum=MOMENTUM)
@@ -51,7 +51,7 @@ def fine_tune(
         if step == int(steps * FREEZE_NORMALISATION):
             (freeze_normalisation or _freeze_normalisation)(model)
         if step == int(steps * FREEZE_RANGES):
-            _each(model, "disable_observer")
+            _call_fake_quantizers(model, "disable_observer")
         outputs = _logits(model(*inputs))
         loss = _loss(outputs, inputs, labels, teacher)
         if not torch.isfinite(loss):
@@ -65,11 +65,11 @@ def fine_tune(
     return model
 
 
-def unquantized(model: nn.Module, to_eval: Callable[[nn.Module], object]) -> nn.Module:
+def unquantized_copy(model: nn.Module, to_eval: Callable[[nn.Module], object]) -> nn.Module:
     """A copy of a prepared model that gives what the fp32 model gives: it neither rounds nor observes."""
     teacher = copy.deepcopy(model)
-    _each(teacher, "disable_observer")
-    _each(teacher, "disable_fake_quant")
+    _call_fake_quantizers(teacher, "disable_observer")
+    _call_fake_quantizers(teacher, "disable_fake_quant")
     to_eval(teacher)
     return teacher
 
@@ -83,7 +83,7 @@ def _in_epochs(
         for place in torch.randperm(len(batches), generator=generator).tolist():
             batch = dict(batches[place])
             labels = batch.pop("labels", None)
-            yield tensors(batch), None if labels is None else torch.from_numpy(labels).long()
+            yield to_tensors(batch), None if labels is None else torch.from_numpy(labels).long()
 
 
 def _loss(
@@ -118,7 +118,7 @@ def _freeze_normalisation(model: nn.Module) -> None:
             module.eval()
 
 
-def _each(model: nn.Module, method: str) -> None:
+def _call_fake_quantizers(model: nn.Module, method: str) -> None:
     """Call a method of every fake-quantizing module, whichever library it is of."""
     for module in model.modules():
         if hasattr(module, "disable_fake_quant"):

@@ -21,7 +21,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from qx_plugins.recipes.folding import fold_into_transposed
-from qx_plugins.recipes.padding import same_padding, symmetric
+from qx_plugins.recipes.padding import same_padding, symmetric_padding
 
 #: How quantized convolutions can pad by themselves.
 PADDING_MODES = ("zeros", "reflect")
@@ -39,7 +39,7 @@ ARGUMENTS = {
 }
 
 
-def fusible(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> nn.Module:
+def make_fusible(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> nn.Module:
     """The model itself, or where that is needed a graph that gives the same and can be fused and quantized.
 
     The model is left as it is. Raises what ``torch.fx`` raises where the model cannot be traced.
@@ -76,7 +76,7 @@ def _replace(graph_module: fx.GraphModule, name: str, module: nn.Module) -> None
     graph_module.get_submodule(path).add_module(last, module)
 
 
-def _inserted_pad(graph: fx.Graph, node: fx.Node, images: Any, amounts: Sequence[int], mode: str) -> fx.Node:
+def _insert_pad(graph: fx.Graph, node: fx.Node, images: Any, amounts: Sequence[int], mode: str) -> fx.Node:
     with graph.inserting_before(node):
         return graph.call_function(
             functional.pad,
@@ -95,7 +95,7 @@ def _pad_before_modules(graph_module: fx.GraphModule) -> bool:
             if isinstance(layer, _ConvTransposeNd) or (by_numbers and layer.padding_mode in PADDING_MODES):
                 continue
             amounts = layer._reversed_padding_repeated_twice
-            numbers = symmetric(amounts) if layer.padding_mode in PADDING_MODES else None
+            numbers = symmetric_padding(amounts) if layer.padding_mode in PADDING_MODES else None
             rewritten[name] = ([] if numbers else amounts, layer.padding_mode)
             layer = copy.deepcopy(layer)
             layer.padding = numbers or (0,) * len(layer.kernel_size)
@@ -103,7 +103,7 @@ def _pad_before_modules(graph_module: fx.GraphModule) -> bool:
             _replace(graph_module, name, layer)
         amounts, mode = rewritten[name]
         if any(amounts):
-            node.update_arg(0, _inserted_pad(graph_module.graph, node, node.args[0], amounts, mode))
+            node.update_arg(0, _insert_pad(graph_module.graph, node, node.args[0], amounts, mode))
     return bool(rewritten)
 
 
@@ -121,8 +121,8 @@ def _pad_before_functions(graph_module: fx.GraphModule) -> bool:
         if values["padding"] == "same":
             if (amounts := _same_padding(graph_module, values)) is None:
                 continue
-            if (numbers := symmetric(amounts)) is None:
-                values["input"] = _inserted_pad(graph_module.graph, node, values["input"], amounts, "zeros")
+            if (numbers := symmetric_padding(amounts)) is None:
+                values["input"] = _insert_pad(graph_module.graph, node, values["input"], amounts, "zeros")
             values["padding"] = numbers or 0
         for name in ("stride", "padding", "dilation"):
             value = values[name]

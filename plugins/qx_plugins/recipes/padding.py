@@ -14,7 +14,7 @@ def same_padding(sizes: Sequence[int], dilation: int | Sequence[int]) -> list[in
     return [part for total in reversed(totals) for part in (total // 2, total - total // 2)]
 
 
-def symmetric(amounts: Sequence[int]) -> tuple[int, ...] | None:
+def symmetric_padding(amounts: Sequence[int]) -> tuple[int, ...] | None:
     """A number for each dimension, the first dimension first; None where the ends of one differ."""
     pairs = list(zip(amounts[::2], amounts[1::2], strict=True))
     return tuple(low for low, _ in reversed(pairs)) if all(low == high for low, high in pairs) else None

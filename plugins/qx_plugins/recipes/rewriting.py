@@ -15,7 +15,7 @@ from torch import fx, nn
 from torch.export import ExportedProgram
 
 from qx_plugins.recipes.folding import fold_into_transposed
-from qx_plugins.recipes.padding import same_padding, symmetric
+from qx_plugins.recipes.padding import same_padding, symmetric_padding
 
 aten = torch.ops.aten
 #: Convolutions that are told their padding by a word, and those that are told it in numbers.
@@ -43,7 +43,7 @@ def make_row_major(model: nn.Module) -> None:
             tensor.data = tensor.data.clone(memory_format=torch.contiguous_format)
 
 
-def rewritten(program: ExportedProgram) -> fx.GraphModule | None:
+def rewrite_program(program: ExportedProgram) -> fx.GraphModule | None:
     """The program as a module in another form, to be exported again; None where it is right as it is."""
     module = program.module()
     steps: Sequence[Callable[[fx.GraphModule], bool]] = (
@@ -62,7 +62,7 @@ def rewritten(program: ExportedProgram) -> fx.GraphModule | None:
     return module
 
 
-def name_calls_apart(module: fx.GraphModule) -> list[str]:
+def name_calls_separately(module: fx.GraphModule) -> list[str]:
     """Have nodes of each call of a layer name a layer of their own, in place, and give the layers' names.
 
     The quantizer for Inductor takes all nodes that name one layer for one call, and fails on two outputs. The
@@ -112,7 +112,7 @@ def _pad_by_numbers(module: fx.GraphModule) -> bool:
         amounts = [0] * 2 * len(sizes)
         if values["padding"] == "same":
             amounts = same_padding(sizes, values["dilation"])
-        images, numbers = values["input"], symmetric(amounts)
+        images, numbers = values["input"], symmetric_padding(amounts)
         with module.graph.inserting_before(node):
             if numbers is None:
                 images = module.graph.call_function(aten.constant_pad_nd.default, (images, amounts, 0.0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from qx import cpu_flags
 
 #: With these, products of 8-bit numbers are added up in 32 bits at once.
-EXACT = ("avx512_vnni", "avx_vnni", "amx_int8", "asimd")
+EXACT_INSTRUCTIONS = ("avx512_vnni", "avx_vnni", "amx_int8", "asimd")
 _WHY = "without VNNI this CPU adds up pairs of 8-bit products in 16 bits, which"
 SEVEN_BITS = f"weights have 7 bits: {_WHY} weights of 8 bits could overflow"
 SEVEN_BIT_ACTIVATIONS = f"activations have 7 bits: {_WHY} activations of 8 bits could overflow"
@@ -14,4 +14,4 @@ SEVEN_BIT_ACTIVATIONS = f"activations have 7 bits: {_WHY} activations of 8 bits 
 def saturates() -> bool:
     """Whether products of 8-bit numbers are added up in 16 bits here: x86 without VNNI."""
     flags = cpu_flags()
-    return "avx2" in flags and not any(flag in flags for flag in EXACT)
+    return "avx2" in flags and not any(flag in flags for flag in EXACT_INSTRUCTIONS)

@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from torch import nn
 
 #: What no model is to blame for: it is told as it is.
-BLAMELESS = (QxError, MemoryError, OSError, ImportError)
+UNRELATED_ERRORS = (QxError, MemoryError, OSError, ImportError)
 #: How torch says that an operation has no kernel for tensors of a kind; more follows.
 _NO_KERNEL = re.compile(r"Could not run '(\S+)' with arguments from the '(\w+)' backend")
 
 
 @contextmanager
-def blaming(model: nn.Module, what: str) -> Iterator[None]:
+def explain_errors(model: nn.Module, what: str) -> Iterator[None]:
     """Have what is raised within told as ``Unsupported``: ``what`` was done, the layer and the reason."""
     try:
         yield
-    except BLAMELESS:
+    except UNRELATED_ERRORS:
         raise
     except Exception as error:
-        raise Unsupported(f"{what}: {blamed(error, model)}") from error
+        raise Unsupported(f"{what}: {name_layer(error, model)}") from error
 
 
 def check_python(model: nn.Module) -> None:
@@ -46,14 +46,14 @@ def check_python(model: nn.Module) -> None:
             )
 
 
-def blamed(error: BaseException, model: nn.Module) -> str:
+def name_layer(error: BaseException, model: nn.Module) -> str:
     """The error in a line, after the innermost layer that was at work, and where in its source.
 
     Layers are called as the user's model calls them, whatever it was wrapped in.
     """
-    from qx_plugins.recipes.bfloat16 import unwrapped
+    from qx_plugins.recipes.bfloat16 import unwrap
 
-    model = unwrapped(model)
+    model = unwrap(model)
     names = {id(module): name for name, module in model.named_modules()}
     modules = {id(module): module for module in model.modules()}
     text = _line(error)

@@ -16,7 +16,7 @@ ELEMENTWISE = frozenset(
 )
 
 
-def matching(kernels: Iterable[str], pattern: re.Pattern[str]) -> tuple[str, ...]:
+def matching_kernels(kernels: Iterable[str], pattern: re.Pattern[str]) -> tuple[str, ...]:
     """Return the kernels whose name matches a pattern somewhere, in their order."""
     return tuple(kernel for kernel in kernels if pattern.search(kernel))
 

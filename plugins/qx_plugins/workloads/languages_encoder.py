@@ -46,7 +46,7 @@ def make_model(context: Context) -> torch.nn.Module:
 
 @hookimpl
 def load_data(split: str, context: Context) -> Data:
-    tokens, labels = sentences()[split]
+    tokens, labels = generate_sentences()[split]
     return Data(
         inputs={"tokens": tokens},
         labels=labels,
@@ -78,7 +78,7 @@ def train(model: torch.nn.Module, context: Context) -> torch.nn.Module:
     )
 
 
-def habits() -> np.ndarray:
+def transition_counts() -> np.ndarray:
     """How often syllable ``b`` follows ``a``, by language, int64 ``[LANGUAGES, SYLLABLES, SYLLABLES]``."""
     import numpy as np
 
@@ -90,11 +90,11 @@ def habits() -> np.ndarray:
     return common * favoured * random.randint(1, FAVOURED_AFTER + 1, (LANGUAGES, SYLLABLES, SYLLABLES))
 
 
-def sentences() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def generate_sentences() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Tokens int64 ``[n, LENGTH]`` and languages int64 ``[n]`` of each split, the same for every seed."""
     import numpy as np
 
-    bounds = habits().cumsum(axis=-1)
+    bounds = transition_counts().cumsum(axis=-1)
     random = np.random.RandomState(1)
     count = sum(SENTENCES.values())
     languages = random.randint(LANGUAGES, size=count)

@@ -24,7 +24,7 @@ PACKAGE = "model.pt2"
 #: C++ compilers, as Inductor and the user may name them.
 COMPILERS = ("$CXX", "g++", "clang++")
 #: The largest batch that a package is compiled for.
-MOST = 1 << 16
+MAX_BATCH = 1 << 16
 
 #: What is asked of Inductor, as far as this version of torch knows it.
 SETTINGS: Mapping[str, Any] = {
@@ -41,32 +41,32 @@ SETTINGS: Mapping[str, Any] = {
 }
 
 
-def exported(
+def export_for_inductor(
     model: nn.Module, example_inputs: tuple[torch.Tensor, ...], *, training: bool = False
 ) -> torch.export.ExportedProgram:
     """The model's graph, for any batch size. Raises ``Unsupported`` with what ``torch.export`` cannot do."""
     import torch
 
-    from qx_plugins.recipes.exporting import any_batch
-    from qx_plugins.recipes.rewriting import make_row_major, rewritten
-    from qx_plugins.recipes.tracing import blaming
+    from qx_plugins.recipes.exporting import dynamic_shapes_of
+    from qx_plugins.recipes.rewriting import make_row_major, rewrite_program
+    from qx_plugins.recipes.tracing import explain_errors
 
     # For training, where a version of torch tells the two apart: that graph keeps what quantizers look for.
     export = getattr(torch.export, "export_for_training", None) or torch.export.export
     # An example of one would fix the size at one.
     examples = tuple(torch.cat([one, one]) for one in example_inputs)
-    shapes = any_batch(model, len(examples), torch.export.Dim("batch", min=1, max=MOST))
+    shapes = dynamic_shapes_of(model, len(examples), torch.export.Dim("batch", min=1, max=MAX_BATCH))
     (model.train if training else model.eval)()
     make_row_major(model)
-    with blaming(model, "torch.export"):
+    with explain_errors(model, "torch.export"):
         program = export(model, examples, dynamic_shapes=shapes)
-    if (module := rewritten(program)) is None:
+    if (module := rewrite_program(program)) is None:
         return program
-    shapes = any_batch(module, len(examples), torch.export.Dim("batch", min=1, max=MOST))
+    shapes = dynamic_shapes_of(module, len(examples), torch.export.Dim("batch", min=1, max=MAX_BATCH))
     return export(module, examples, dynamic_shapes=shapes)
 
 
-def compiled(
+def compile_package(
     program: torch.export.ExportedProgram,
     folder: Path | None,
     expected: Reference,
@@ -83,17 +83,17 @@ def compiled(
     """
     import torch
 
-    from qx_plugins.recipes.fidelity import hold_compiled
+    from qx_plugins.recipes.fidelity import verify_compiled
 
     assert folder is not None
     with _own_folders(folder):
         import torch._inductor
 
-        wanted = {**SETTINGS, "freezing": freezing, "cpp.cxx": (None, _compiler())}
-        known = {name: value for name, value in wanted.items() if _known(name)}
+        settings = {**SETTINGS, "freezing": freezing, "cpp.cxx": (None, _compiler())}
+        supported = {name: value for name, value in settings.items() if _has_setting(name)}
         with torch.no_grad(), _lowering(program):
             torch._inductor.aoti_compile_and_package(
-                program, package_path=str(folder / PACKAGE), inductor_configs=known
+                program, package_path=str(folder / PACKAGE), inductor_configs=supported
             )
         package = open_package(folder / PACKAGE)
 
@@ -102,7 +102,7 @@ def compiled(
             (outputs,) = package.run(list(inputs))
             return outputs
 
-        hold_compiled(expected, program.module(), served, "compiled by Inductor, it")
+        verify_compiled(expected, program.module(), served, "compiled by Inductor, it")
     return Artifact(folder=folder, files=[PACKAGE], loader=LOADER, notes=notes)
 
 
@@ -130,7 +130,7 @@ def _compiler() -> str:
     raise Unsupported("Inductor needs a C++ compiler: install g++ or clang++, or name one in CXX")
 
 
-def _known(setting: str) -> bool:
+def _has_setting(setting: str) -> bool:
     import torch._inductor.config
 
     place: Any = torch._inductor.config

@@ -9,7 +9,7 @@ from attrs import frozen
 from torch import nn
 
 from qx import Unsupported
-from qx_plugins.recipes.bfloat16 import unwrapped
+from qx_plugins.recipes.bfloat16 import unwrap
 from qx_plugins.recipes.tracing import check_python
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -28,9 +28,9 @@ class Kernel:
 ANY = Kernel(lambda _: True, "")
 
 
-def check(model: nn.Module, kernel: Kernel = ANY) -> None:
+def check_linears(model: nn.Module, kernel: Kernel = ANY) -> None:
     """Raise ``Unsupported`` where the kernel can take no layer of the model, and say why."""
-    model = unwrapped(model)
+    model = unwrap(model)
     linears = {name: one for name, one in model.named_modules() if isinstance(one, nn.Linear)}
     if not linears:
         check_python(model)
@@ -43,10 +43,10 @@ def check(model: nn.Module, kernel: Kernel = ANY) -> None:
         )
 
 
-def quantized(model: Model, recipe: Any, kernel: Kernel = ANY) -> Model:
+def quantize_linears(model: Model, recipe: Any, kernel: Kernel = ANY) -> Model:
     """Quantize the linear layers that the kernel takes, in place. Raises ``Unsupported`` for none."""
     from torchao.quantization import quantize_
 
-    check(model, kernel)
+    check_linears(model, kernel)
     quantize_(model, recipe, filter_fn=lambda one, _: isinstance(one, nn.Linear) and kernel.takes(one))
     return model

@@ -45,31 +45,31 @@ def library() -> Any:
     )
 
 
-def prepared(
+def prepare_graph(
     model: nn.Module, example_inputs: tuple[torch.Tensor, ...], *, training: bool = False
 ) -> nn.Module:
     """The exported graph with observers, or with fake quantization to train with.
 
     Activations uint8 per tensor (of 128 levels on CPUs where 256 could saturate), weights int8 per channel.
     """
-    from qx_plugins.recipes.fidelity import hold, reference
-    from qx_plugins.recipes.finetuning import unquantized
-    from qx_plugins.recipes.rewriting import name_calls_apart
+    from qx_plugins.recipes.fidelity import compute_reference, verify_outputs
+    from qx_plugins.recipes.finetuning import unquantized_copy
+    from qx_plugins.recipes.rewriting import name_calls_separately
     from qx_plugins.recipes.saturation import saturates
-    from qx_plugins.recipes.tracing import blaming
-    from qx_plugins.runtimes.aot_inductor.compiling import exported
+    from qx_plugins.recipes.tracing import explain_errors
+    from qx_plugins.runtimes.aot_inductor.compiling import export_for_inductor
 
     pt2e = library()
     _check_statistics(model)
-    expected = reference(model.eval(), example_inputs)
-    graph: fx.GraphModule = exported(model, example_inputs, training=training).module()
-    repeated = name_calls_apart(graph)
+    expected = compute_reference(model.eval(), example_inputs)
+    graph: fx.GraphModule = export_for_inductor(model, example_inputs, training=training).module()
+    repeated = name_calls_separately(graph)
     recipe = pt2e.x86.get_default_x86_inductor_quantization_config(is_qat=training, reduce_range=saturates())
     quantizer = pt2e.x86.X86InductorQuantizer().set_global(recipe)
-    with blaming(model, _quantizer_cause(repeated)):
+    with explain_errors(model, _quantizer_cause(repeated)):
         graph = (pt2e.prepare_qat if training else pt2e.prepare)(graph, quantizer)
-    plain = unquantized(graph, pt2e.to_eval) if training else graph
-    hold(expected, plain, "folding normalization into weights")
+    plain = unquantized_copy(graph, pt2e.to_eval) if training else graph
+    verify_outputs(expected, plain, "folding normalization into weights")
     setattr(graph, _EXPECTED, expected)
     return graph
 
@@ -93,17 +93,21 @@ def _quantizer_cause(repeated: list[str]) -> str:
     return f"the quantizer for Inductor{more if names else ''}"
 
 
-def artifact(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], folder: Path | None) -> Artifact:
+def build_artifact(
+    model: nn.Module, example_inputs: tuple[torch.Tensor, ...], folder: Path | None
+) -> Artifact:
     """What comes of a model that has been observed, or trained: compiled, and with its reduced range told."""
     from qx_plugins.recipes.saturation import SEVEN_BIT_ACTIVATIONS, saturates
-    from qx_plugins.runtimes.aot_inductor.compiling import compiled, exported
+    from qx_plugins.runtimes.aot_inductor.compiling import compile_package, export_for_inductor
 
     notes = (SEVEN_BIT_ACTIVATIONS,) if saturates() else ()
     expected = model.__dict__.pop(_EXPECTED)
-    return compiled(exported(converted(model), example_inputs), folder, expected, notes=notes)
+    return compile_package(
+        export_for_inductor(convert_graph(model), example_inputs), folder, expected, notes=notes
+    )
 
 
-def converted(model: nn.Module) -> nn.Module:
+def convert_graph(model: nn.Module) -> nn.Module:
     """The graph with 8-bit weights, to be exported once more and compiled."""
     pt2e = library()
     graph: nn.Module = pt2e.convert(model)

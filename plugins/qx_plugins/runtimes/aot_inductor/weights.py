@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from math import prod
 
 from qx import Artifact, StoredWeight, Weights
-from qx_plugins.recipes.weights import matching
+from qx_plugins.recipes.weights import matching_kernels
 
 #: What the code says of a constant, one line each.
 CONSTANT = re.compile(r"constants_info_\[(\d+)\]\.(name|dtype|shape|original_fqn) = (.+?);")
@@ -53,6 +53,6 @@ def read(artifact: Artifact) -> Weights | None:
     return Weights(
         layers=layers,
         kernels=dict(kernels),
-        narrow_kernels=matching(kernels, NARROW),
+        narrow_kernels=matching_kernels(kernels, NARROW),
         engine="Inductor, with oneDNN",
     )

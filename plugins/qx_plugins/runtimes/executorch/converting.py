@@ -18,15 +18,19 @@ from torch import nn
 from torch.export import Dim, ExportedProgram, export
 
 from qx import Artifact, Context, Unsupported
-from qx_plugins.recipes.exporting import exported, layer_of, lowering, lowering_error, prepared_program
-from qx_plugins.recipes.fidelity import Reference, hold_compiled, reference
+from qx_plugins.recipes.exporting import (
+    explain_lowering,
+    export_model,
+    layer_of,
+    lowering_error,
+    prepare_program,
+)
+from qx_plugins.recipes.fidelity import Reference, compute_reference, verify_compiled
 
 FILE = "model.pte"
 #: The largest batch that a program takes: ExecuTorch wants to know how much memory that will need.
-MOST = 128
-BATCHES = (
-    f"one program serves all batch sizes; it takes up to {MOST} items at once, and larger batches in parts"
-)
+MAX_BATCH = 128
+BATCHES = f"one program serves all batch sizes; it takes up to {MAX_BATCH} items at once, and larger batches in parts"
 
 
 #: Error codes of the runtime, in words (``runtime/core/error.h``).
@@ -35,7 +39,7 @@ _CODE = re.compile(r"error: 0x([0-9a-f]+)")
 _KERNEL = re.compile(r"in operator (\S+?::\w+)")
 
 
-def artifact(
+def build_artifact(
     model: nn.Module,
     example_inputs: tuple[torch.Tensor, ...],
     context: Context,
@@ -51,35 +55,37 @@ def artifact(
     from executorch.exir.passes import MemoryPlanningPass
 
     assert context.folder is not None
-    expected = reference(model.eval(), example_inputs)
-    program, original = prepared_program(model, example_inputs, MOST)
+    expected = compute_reference(model.eval(), example_inputs)
+    program, original = prepare_program(model, example_inputs, MAX_BATCH)
     _check_batch(original)
     # It tells what it leaves undelegated, line by line.
     logging.getLogger("executorch").setLevel(logging.ERROR)
-    with lowering(original, "cannot be lowered to XNNPACK"):
+    with explain_lowering(original, "cannot be lowered to XNNPACK"):
         if quantize is not None:
-            program = exported(quantize(program, expected), example_inputs, MOST)
-        in_torch = _in_torch(program, original)
+            program = export_model(quantize(program, expected), example_inputs, MAX_BATCH)
+        in_torch = _program_in_torch(program, original)
         lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
-        if not _any_batch(lowered.exported_program()):
-            raise Unsupported(f"ExecuTorch lowers it for batches of {MOST} alone")
+        if not _takes_any_batch(lowered.exported_program()):
+            raise Unsupported(f"ExecuTorch lowers it for batches of {MAX_BATCH} alone")
         # The caller's tensors are used as they are, and not copied into memory that is held for them.
         planning = MemoryPlanningPass(alloc_graph_input=False)
         made = lowered.to_executorch(ExecutorchBackendConfig(memory_planning_pass=planning))
     path = context.folder / FILE
     with path.open("wb") as file:
         made.write_to_file(file)
-    hold_compiled(expected, in_torch, _served(path, context.threads, original), "lowered to XNNPACK, it")
+    verify_compiled(
+        expected, in_torch, _served_program(path, context.threads, original), "lowered to XNNPACK, it"
+    )
     return Artifact(
         folder=context.folder,
         loader="executorch",
         files=[FILE],
-        details={"most": MOST},
+        details={"most": MAX_BATCH},
         notes=[BATCHES],
     )
 
 
-def _in_torch(program: ExportedProgram, original: ExportedProgram) -> Callable[..., torch.Tensor]:
+def _program_in_torch(program: ExportedProgram, original: ExportedProgram) -> Callable[..., torch.Tensor]:
     """The program as torch runs it. Calls raise ``Unsupported`` where lowering has fixed the batch size."""
     module = program.module()
 
@@ -97,35 +103,35 @@ def _in_torch(program: ExportedProgram, original: ExportedProgram) -> Callable[.
     return call
 
 
-def _served(path: Path, threads: int, program: ExportedProgram) -> Callable[..., torch.Tensor]:
+def _served_program(path: Path, threads: int, program: ExportedProgram) -> Callable[..., torch.Tensor]:
     """The program as its loader serves it. Calls raise ``Unsupported``, with the layer where it is told."""
     from qx_plugins.loaders.executorch import ExecuTorchSubject
 
-    subject = ExecuTorchSubject(path, threads, MOST)
+    subject = ExecuTorchSubject(path, threads, MAX_BATCH)
 
     def call(*inputs: torch.Tensor) -> torch.Tensor:
         arrays = {f"input_{index}": tensor.numpy() for index, tensor in enumerate(inputs)}
-        with _stderr() as said:
+        with _captured_stderr() as stderr_text:
             try:
                 return torch.from_numpy(subject.outputs(subject.call(subject.prepare(arrays))))
             except RuntimeError as error:
                 failure: Exception = error
-        raise _run_error(program, failure, len(inputs[0]), said()) from failure
+        raise _run_error(program, failure, len(inputs[0]), stderr_text()) from failure
 
     return call
 
 
-def _run_error(program: ExportedProgram, error: Exception, items: int, said: str) -> Unsupported:
+def _run_error(program: ExportedProgram, error: Exception, items: int, stderr_text: str) -> Unsupported:
     """What the runtime says of a program that it cannot run: a code, and the kernel on standard error."""
     code = _CODE.search(str(error))
     words = CODES.get(int(code[1], 16), str(error)) if code else str(error)
-    kernel = _KERNEL.search(said)
+    kernel = _KERNEL.search(stderr_text)
     reason = RuntimeError(f"{kernel[1]}: {words}" if kernel else words)
     return lowering_error(program, reason, f"ExecuTorch cannot run its program for a batch of {items}")
 
 
 @contextmanager
-def _stderr() -> Iterator[Callable[[], str]]:
+def _captured_stderr() -> Iterator[Callable[[], str]]:
     """Collect what the runtime, which is C++, writes to standard error."""
     sys.stderr.flush()
     with tempfile.TemporaryFile() as file:
@@ -141,7 +147,7 @@ def _stderr() -> Iterator[Callable[[], str]]:
             text.append(file.read().decode(errors="replace"))
 
 
-def _any_batch(program: ExportedProgram) -> bool:
+def _takes_any_batch(program: ExportedProgram) -> bool:
     """Whether a graph still takes any batch size, as it was exported to."""
     names = set(program.graph_signature.user_inputs)
     inputs: list[Any] = [node.meta["val"] for node in program.graph.nodes if node.name in names]
@@ -166,7 +172,7 @@ def _gru_fixes_batch() -> bool:
     """Whether this version of ExecuTorch fixes the batch size of the smallest GRU."""
     from executorch.exir import to_edge
 
-    class Smallest(nn.Module):
+    class SmallestGru(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.gru = nn.GRU(1, 1, batch_first=True)
@@ -177,5 +183,5 @@ def _gru_fixes_batch() -> bool:
 
     shapes = ({0: Dim("batch", min=1, max=8)},)
     with torch.no_grad():
-        program = export(Smallest().eval(), (torch.zeros(2, 1, 1),), dynamic_shapes=shapes, strict=False)
-        return not _any_batch(to_edge(program).exported_program())
+        program = export(SmallestGru().eval(), (torch.zeros(2, 1, 1),), dynamic_shapes=shapes, strict=False)
+        return not _takes_any_batch(to_edge(program).exported_program())

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from qx import Artifact, StoredWeight, Weights
-from qx_plugins.recipes.weights import is_elementwise, is_matrix, matching
+from qx_plugins.recipes.weights import is_elementwise, is_matrix, matching_kernels
 
 #: Bits of XNNPACK's types: ``xnn_datatype_qcint8`` has 8, ``xnn_datatype_fp32`` 32.
 DIGITS = re.compile(r"\d+")
@@ -80,7 +80,7 @@ def read(artifact: Artifact) -> Weights:
     return Weights(
         layers=layers,
         kernels=dict(kernels),
-        narrow_kernels=matching(kernels, NARROW),
+        narrow_kernels=matching_kernels(kernels, NARROW),
         other_elements=others,
         engine="ExecuTorch, with XNNPACK",
     )

@@ -19,15 +19,15 @@ from torch import nn
 
 from qx import Artifact, Context, Unsupported
 from qx_plugins.loaders.ncnn import NcnnSubject
-from qx_plugins.recipes.exporting import ROOM, reason
-from qx_plugins.recipes.tracing import BLAMELESS, blaming
+from qx_plugins.recipes.exporting import MAX_REASON_LENGTH, describe_error
+from qx_plugins.recipes.tracing import UNRELATED_ERRORS, explain_errors
 
 FILES = ("model.param", "model.bin")
 #: Said of every artifact: it decides what batches cost.
 ONE_BY_ONE = "ncnn knows no batch: the items of a batch are served one after another"
 #: How far outputs may be off the model's: a share of what tells two items apart, and of the largest. Rounding
 #: is far less, what a converter got wrong is more. Half precision has 11 bits of significand.
-MOST_OFF, ROUNDING, HALF_ROUNDING = 0.02, 1e-5, 2.0**-10
+MAX_ERROR_SHARE, ROUNDING, HALF_ROUNDING = 0.02, 1e-5, 2.0**-10
 #: What pnnx calls the types of inputs that ncnn has.
 TYPES = {
     torch.float32: "f32",
@@ -38,12 +38,12 @@ TYPES = {
     torch.int64: "i64",
 }
 #: Dimensions that an item may have.
-MOST_DIMENSIONS = 4
+MAX_DIMENSIONS = 4
 #: A layer that ncnn has; pnnx leaves what it cannot convert as it was, under a name with dots or colons.
 _LAYER = re.compile(r"\w+")
 
 
-def artifact(
+def build_artifact(
     model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context, *, half: bool = False
 ) -> Artifact:
     """Convert the model and write it; with weights in half precision where ``half``.
@@ -52,9 +52,9 @@ def artifact(
     understand, and says so in passing at most. Raises ``Unsupported``.
     """
     assert context.folder is not None
-    inputs, due = tried(model, example_inputs)
+    inputs, expected = run_two_items(model, example_inputs)
     with TemporaryDirectory(prefix="qx-") as scratch:
-        for made, name in zip(converted(model, inputs, Path(scratch), half), FILES, strict=True):
+        for made, name in zip(convert_with_pnnx(model, inputs, Path(scratch), half), FILES, strict=True):
             shutil.move(made, context.folder / name)
     made_of = Artifact(
         folder=context.folder,
@@ -62,16 +62,16 @@ def artifact(
         files=FILES,
         details={
             "inputs": [list(tensor.shape[1:]) for tensor in inputs],
-            "output": list(due.shape[1:]),
+            "output": list(expected.shape[1:]),
             "half": half,
         },
         notes=(ONE_BY_ONE,),
     )
-    _check(made_of, inputs, due)
+    _verify_outputs(made_of, inputs, expected)
     return made_of
 
 
-def tried(
+def run_two_items(
     model: nn.Module, example_inputs: tuple[torch.Tensor, ...]
 ) -> tuple[tuple[torch.Tensor, ...], numpy.ndarray]:
     """Two items that the model answers with finite numbers, and its answers; the model is left as it was."""
@@ -79,15 +79,15 @@ def tried(
     for inputs in _candidates(example_inputs):
         try:
             with torch.no_grad():
-                due = model(*(tensor.clone() for tensor in inputs)).numpy()
-        except BLAMELESS:
+                expected = model(*(tensor.clone() for tensor in inputs)).numpy()
+        except UNRELATED_ERRORS:
             raise
         except Exception as error:
             # It may take another.
-            why = reason(error)
+            why = describe_error(error)
         else:
-            if numpy.isfinite(due).all():
-                return inputs, due
+            if numpy.isfinite(expected).all():
+                return inputs, expected
     raise Unsupported(f"neither with noise nor with its example can the model be held against ncnn: {why}")
 
 
@@ -105,7 +105,7 @@ def _candidates(example_inputs: tuple[torch.Tensor, ...]) -> Iterator[tuple[torc
     yield tuple(tensor[:1].repeat(2, *[1] * (tensor.dim() - 1)) for tensor in example_inputs)
 
 
-def converted(
+def convert_with_pnnx(
     model: nn.Module, inputs: tuple[torch.Tensor, ...], folder: Path, half: bool = False
 ) -> tuple[Path, Path]:
     """The layers and the weights that pnnx makes of the model, as files in this folder, among its others.
@@ -120,10 +120,10 @@ def converted(
     for tensor in items:
         if tensor.dtype not in TYPES:
             raise Unsupported(f"cannot be converted for ncnn: it has no {tensor.dtype}")
-        if tensor.dim() - 1 > MOST_DIMENSIONS:
+        if tensor.dim() - 1 > MAX_DIMENSIONS:
             raise Unsupported(f"cannot be converted for ncnn: items of {tensor.dim() - 1} dimensions")
     traced = io.BytesIO()
-    with warnings.catch_warnings(), torch.no_grad(), blaming(model, "cannot be traced"):
+    with warnings.catch_warnings(), torch.no_grad(), explain_errors(model, "cannot be traced"):
         # Of tracing itself, which pnnx needs; what depends on the input has failed to export before.
         warnings.simplefilter("ignore")
         torch.jit.save(torch.jit.trace(copy.deepcopy(model), items, check_trace=False), traced)
@@ -140,7 +140,7 @@ def converted(
     if done.returncode == -signal.SIGKILL:
         raise MemoryError("pnnx was killed")
     if done.returncode or not layers.is_file() or not weights.is_file():
-        said = (done.stdout.strip().splitlines() or ["nothing"])[-1].strip()[:ROOM]
+        said = (done.stdout.strip().splitlines() or ["nothing"])[-1].strip()[:MAX_REASON_LENGTH]
         ended = f"ended with {done.returncode}"
         if done.returncode < 0:
             ended = f"was ended by {signal.Signals(-done.returncode).name}"
@@ -150,30 +150,34 @@ def converted(
         {kind for line in lines if line.strip() and not _LAYER.fullmatch(kind := line.split()[0])}
     )
     if foreign:
-        raise Unsupported(f"cannot be converted for ncnn, which has no {_in_words(foreign)}"[:ROOM])
+        raise Unsupported(
+            f"cannot be converted for ncnn, which has no {_layer_names(foreign)}"[:MAX_REASON_LENGTH]
+        )
     return layers, weights
 
 
-def _in_words(kinds: Sequence[str]) -> str:
+def _layer_names(kinds: Sequence[str]) -> str:
     """Layers as their author knows them: pnnx writes ``nn.GroupNorm``, ``F.pad`` or ``aten::roll``."""
     return ", ".join(re.sub(r"^(nn|F|torch|Tensor|aten|pnnx)(\.|::)", "", kind) for kind in kinds)
 
 
-def _check(artifact: Artifact, inputs: tuple[torch.Tensor, ...], due: numpy.ndarray) -> None:
+def _verify_outputs(artifact: Artifact, inputs: tuple[torch.Tensor, ...], expected: numpy.ndarray) -> None:
     """Raise ``Unsupported`` where ncnn computes something else than the model."""
     arrays = {str(index): tensor.numpy() for index, tensor in enumerate(inputs)}
     try:
         subject = NcnnSubject(artifact, threads=1)
-        given = subject.outputs(subject.call(subject.prepare(arrays)))
+        outputs = subject.outputs(subject.call(subject.prepare(arrays)))
     except (RuntimeError, ValueError) as error:
-        raise Unsupported(f"ncnn cannot run what pnnx made of the model: {error}"[:ROOM]) from error
-    if given.shape != due.shape:
-        raise Unsupported(f"ncnn answers with {given.shape} where the model does with {due.shape}")
-    largest, off = float(numpy.abs(due).max()), float(numpy.abs(given - due).max())
+        raise Unsupported(
+            f"ncnn cannot run what pnnx made of the model: {error}"[:MAX_REASON_LENGTH]
+        ) from error
+    if outputs.shape != expected.shape:
+        raise Unsupported(f"ncnn answers with {outputs.shape} where the model does with {expected.shape}")
+    largest, off = float(numpy.abs(expected).max()), float(numpy.abs(outputs - expected).max())
     # Of equal items, or of a model that tells them apart by nothing, all that there is.
-    scale = float(numpy.abs(due[0] - due[1]).max()) or largest
+    scale = float(numpy.abs(expected[0] - expected[1]).max()) or largest
     rounding = HALF_ROUNDING if artifact.details["half"] else ROUNDING
-    if not off <= MOST_OFF * scale + rounding * largest:
+    if not off <= MAX_ERROR_SHARE * scale + rounding * largest:
         raise Unsupported(
             f"what ncnn computes is not what the model does: outputs up to {largest:.2g}, which are up to "
             f"{scale:.2g} apart, are off by {off:.2g}"

@@ -18,8 +18,8 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from qx import Arrays, Artifact, Context
-from qx_plugins.recipes.calibration import taken
-from qx_plugins.recipes.exporting import CLUMSY, exported, lowering
+from qx_plugins.recipes.calibration import take_calibration_batches
+from qx_plugins.recipes.exporting import QUANTIZER_FAULTS, explain_lowering, export_model
 from qx_plugins.recipes.saturation import SEVEN_BITS, saturates
 
 FILE = "model.onnx"
@@ -27,7 +27,7 @@ FILE = "model.onnx"
 PER_TENSOR = "one scale for all channels of grouped transposed convolutions, which ONNX Runtime cannot split"
 
 
-def artifact(
+def build_artifact(
     model: nn.Module,
     example_inputs: tuple[torch.Tensor, ...],
     context: Context,
@@ -44,8 +44,8 @@ def artifact(
         if quantize is None:
             shutil.copyfile(plain, target)
         else:
-            with lowering(program, "cannot be quantized by ONNX Runtime", blameless=CLUMSY):
-                quantize(preprocessed(plain), target)
+            with explain_lowering(program, "cannot be quantized by ONNX Runtime", unrelated=QUANTIZER_FAULTS):
+                quantize(preprocess(plain), target)
     reduced = quantize is not None and saturates()
     return Artifact(
         folder=context.folder,
@@ -57,9 +57,9 @@ def artifact(
 
 
 def _export(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], path: Path) -> ExportedProgram:
-    program = exported(model, example_inputs)
+    program = export_model(model, example_inputs)
     # It tells its progress on standard output, and again in its errors.
-    with lowering(program, "cannot be exported to ONNX"), contextlib.redirect_stdout(io.StringIO()):
+    with explain_lowering(program, "cannot be exported to ONNX"), contextlib.redirect_stdout(io.StringIO()):
         made = torch.onnx.export(program, dynamo=True, verbose=False)
         assert made is not None
         made.save(str(path), external_data=False)
@@ -89,11 +89,11 @@ def _strip(path: Path) -> None:
     onnx.save(model, path)
 
 
-def preprocessed(path: Path) -> Path:
+def preprocess(path: Path) -> Path:
     """The graph with shapes inferred, and folded as the runtime would fold it when it loads it."""
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    target = path.with_name("preprocessed.onnx")
+    target = path.with_name("preprocess.onnx")
     try:
         quant_pre_process(str(path), str(target))
     except Exception:
@@ -126,7 +126,7 @@ def _average_pools(path: Path) -> list[str]:
     return [node.name for node in graph.node if node.op_type in ("AveragePool", "GlobalAveragePool")]
 
 
-def _not_per_channel(path: Path) -> dict[str, str]:
+def _per_tensor_weights(path: Path) -> dict[str, str]:
     """The weights that the quantizer cannot give a scale for each output channel, by the name of their layer.
 
     Those of a grouped ``ConvTranspose`` are ``[inputs, outputs / groups, ...]``: the groups share the second
@@ -143,23 +143,23 @@ def _not_per_channel(path: Path) -> dict[str, str]:
     return {node.input[1]: node.name for node in grouped if node.input[1] in constants}
 
 
-def static_artifact(
+def build_static_artifact(
     model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context, *, per_channel: bool
 ) -> Artifact:
     """Activations uint8 and weights int8 between the extremes that calibration has seen, as QDQ."""
-    batches = taken(model)
+    batches = take_calibration_batches(model)
     notes: list[str] = []
 
     def quantize(source: Path, target: Path) -> None:
         from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
-        whole = _not_per_channel(source) if per_channel else {}
+        whole = _per_tensor_weights(source) if per_channel else {}
         if whole:
             notes.append(f"{PER_TENSOR}: {', '.join(whole.values())}")
         quantize_static(
             str(source),
             str(target),
-            _Reader(_names(source), batches),
+            _CalibrationReader(_input_names(source), batches),
             quant_format=QuantFormat.QDQ,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
@@ -171,17 +171,17 @@ def static_artifact(
             },
         )
 
-    made = artifact(model, example_inputs, context, quantize)
+    made = build_artifact(model, example_inputs, context, quantize)
     return evolve(made, notes=[*made.notes, *notes])
 
 
-def _names(path: Path) -> list[str]:
+def _input_names(path: Path) -> list[str]:
     model = onnx.load(path, load_external_data=False)
     constants = {one.name for one in model.graph.initializer}
     return [one.name for one in model.graph.input if one.name not in constants]
 
 
-class _Reader:
+class _CalibrationReader:
     """The calibration batches as ONNX Runtime reads them."""
 
     def __init__(self, names: Sequence[str], batches: Sequence[Arrays]) -> None:

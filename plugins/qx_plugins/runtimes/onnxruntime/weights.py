@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from qx import Artifact, StoredWeight, Weights
-from qx_plugins.recipes.weights import is_elementwise, is_matrix, matching
+from qx_plugins.recipes.weights import is_elementwise, is_matrix, matching_kernels
 
 #: Operators that multiply by weights, before and after fusion.
 WEIGHTED = re.compile(
@@ -57,7 +57,7 @@ def read(artifact: Artifact) -> Weights:
     return Weights(
         layers=layers,
         kernels=kernels,
-        narrow_kernels=matching(kernels, NARROW),
+        narrow_kernels=matching_kernels(kernels, NARROW),
         other_elements=others,
         engine="ONNX Runtime, with MLAS",
     )

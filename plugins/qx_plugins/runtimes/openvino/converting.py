@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from qx import Artifact, Context
-from qx_plugins.recipes.exporting import exported, lowering
+from qx_plugins.recipes.exporting import explain_lowering, export_model
 
 if TYPE_CHECKING:
     import numpy
@@ -25,7 +25,7 @@ def silence_telemetry() -> None:
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 
-def artifact(
+def build_artifact(
     model: nn.Module,
     example_inputs: tuple[torch.Tensor, ...],
     context: Context,
@@ -43,7 +43,7 @@ def artifact(
     import openvino
 
     assert context.folder is not None
-    converted = _converted(model, example_inputs)
+    converted = _convert(model, example_inputs)
     if treat is not None:
         converted = treat(converted)
     openvino.save_model(converted, context.folder / FILES[0], compress_to_fp16=False)
@@ -56,11 +56,11 @@ def artifact(
     )
 
 
-def _converted(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> openvino.Model:
+def _convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> openvino.Model:
     import openvino
 
-    program = exported(model, example_inputs)
-    with lowering(program, "cannot be converted for OpenVINO"):
+    program = export_model(model, example_inputs)
+    with explain_lowering(program, "cannot be converted for OpenVINO"):
         converted = openvino.convert_model(program)
         # Only the batch is left open: with other dimensions unknown, layers could not be prepared for theirs.
         converted.reshape({index: [-1, *tensor.shape[1:]] for index, tensor in enumerate(example_inputs)})
@@ -84,7 +84,7 @@ def _is_bias(node: Any) -> bool:
     return max(shape) == math.prod(shape) and users == {"Add"}
 
 
-def halved(model: openvino.Model) -> openvino.Model:
+def store_weights_in_bfloat16(model: openvino.Model) -> openvino.Model:
     """The same model with its float weights stored in bfloat16, as they are computed with."""
     import openvino
     from openvino import opset13

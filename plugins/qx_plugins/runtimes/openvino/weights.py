@@ -9,7 +9,7 @@ from math import prod
 from typing import Any
 
 from qx import Artifact, StoredWeight, Weights
-from qx_plugins.recipes.weights import is_elementwise, is_matrix, matching
+from qx_plugins.recipes.weights import is_elementwise, is_matrix, matching_kernels
 
 #: Operators that multiply by weights.
 WEIGHTED = (
@@ -73,16 +73,16 @@ def read(artifact: Artifact) -> Weights:
         )
     properties = {"INFERENCE_PRECISION_HINT": details["precision"]} if "precision" in details else {}
     compiled = core.compile_model(path, "CPU", properties).get_runtime_model()
-    told = (node.get_rt_info() for node in compiled.get_ordered_ops())
+    layer_infos = (node.get_rt_info() for node in compiled.get_ordered_ops())
     kernels = Counter(
         f"{info['layerType'].astype(str)} {info['runtimePrecision'].astype(str)}"
-        for info in told
+        for info in layer_infos
         if info["layerType"].astype(str) in COMPILED
     )
     return Weights(
         layers=layers,
         kernels=dict(kernels),
-        narrow_kernels=matching(kernels, NARROW),
+        narrow_kernels=matching_kernels(kernels, NARROW),
         other_elements=others,
         engine="OpenVINO, with oneDNN",
     )
@@ -106,9 +106,9 @@ def _may_be_weights(constant: Any) -> bool:
 
 def _users(node: Any) -> set[str]:
     """The operators that take a constant in the end, past conversions and changes of shape."""
-    found: set[str] = set()
+    operators: set[str] = set()
     for target in node.output(0).get_target_inputs():
         user = target.get_node()
         kind = user.get_type_name()
-        found |= _users(user) if kind in PASSING else {kind}
-    return found
+        operators |= _users(user) if kind in PASSING else {kind}
+    return operators

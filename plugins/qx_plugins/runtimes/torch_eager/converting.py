@@ -21,10 +21,10 @@ from torch.ao.quantization import (
 )
 
 from qx import Arrays, Context, Unsupported
-from qx_plugins.recipes.calibration import taken, tensors
-from qx_plugins.recipes.fidelity import expected_in_build, hold
-from qx_plugins.recipes.finetuning import unquantized
-from qx_plugins.recipes.tracing import BLAMELESS, blamed, blaming
+from qx_plugins.recipes.calibration import take_calibration_batches, to_tensors
+from qx_plugins.recipes.fidelity import compute_reference_in_build, verify_outputs
+from qx_plugins.recipes.finetuning import unquantized_copy
+from qx_plugins.recipes.tracing import UNRELATED_ERRORS, explain_errors, name_layer
 from qx_plugins.runtimes.torch_eager.kernels import replace_wrong_kernels
 
 #: The attribute of a model in which torch looks for how to quantize it.
@@ -40,10 +40,10 @@ def prepare_static(
 ) -> nn.Module:
     """Fuse the model in eval mode and put observers into it, per-tensor uint8 ones for activations."""
     _check_fusible(model)
-    expected = expected_in_build(model.eval(), example_inputs, context)
+    expected = compute_reference_in_build(model.eval(), example_inputs, context)
     _fuse(model)
     if expected is not None:
-        hold(expected, model, "fuse_model()")
+        verify_outputs(expected, model, "fuse_model()")
     setattr(model, _QCONFIG, QConfig(activation=activation_observer, weight=weight_observer))
     prepared: nn.Module = prepare(model, inplace=True)
     return prepared
@@ -59,7 +59,7 @@ def prepare_for_training(
     is folded into the weights first.
     """
     _check_fusible(model)
-    expected = expected_in_build(model.eval(), example_inputs, context)
+    expected = compute_reference_in_build(model.eval(), example_inputs, context)
     if "is_qat" in inspect.signature(_fuse_model_of(model)).parameters:
         _fuse(model.train(), is_qat=True)
     else:
@@ -68,19 +68,19 @@ def prepare_for_training(
     setattr(model, _QCONFIG, QConfig(activation=activation, weight=default_fused_per_channel_wt_fake_quant))
     prepared: nn.Module = prepare_qat(model.train(), inplace=True)
     if expected is not None:
-        hold(expected, unquantized(prepared, nn.Module.eval), "fuse_model()")
+        verify_outputs(expected, unquantized_copy(prepared, nn.Module.eval), "fuse_model()")
     return prepared
 
 
-def converted(model: nn.Module) -> nn.Module:
+def convert_to_int8(model: nn.Module) -> nn.Module:
     """The prepared model in 8 bits. Raises ``Unsupported`` where one of its operations has no such kernel."""
-    batches = taken(model)
-    with blaming(model, "cannot be converted to 8 bits"):
+    batches = take_calibration_batches(model)
+    with explain_errors(model, "cannot be converted to 8 bits"):
         result = convert(model.eval(), inplace=True)
-    return proven(result, batches)
+    return replace_and_verify_kernels(result, batches)
 
 
-def proven(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
+def replace_and_verify_kernels(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
     """A converted model that runs: that a kernel is missing torch only finds out when it is called.
 
     Tried on the first item that it was calibrated with. Raises ``Unsupported`` with the layer.
@@ -88,8 +88,8 @@ def proven(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
     replace_wrong_kernels(model)
     for batch in batches[:1]:
         first = {name: array[:1] for name, array in batch.items() if name != "labels"}
-        with torch.no_grad(), blaming(model, "does not run in 8 bits"):
-            model(*tensors(first))
+        with torch.no_grad(), explain_errors(model, "does not run in 8 bits"):
+            model(*to_tensors(first))
     return model
 
 
@@ -107,16 +107,16 @@ def _fuse_model_of(model: Any) -> Callable[..., object]:
 def _fuse(model: nn.Module, **arguments: bool) -> None:
     try:
         _fuse_model_of(model)(**arguments)
-    except BLAMELESS:
+    except UNRELATED_ERRORS:
         raise
     except Exception as error:
-        modules = _being_fused(error, model)
+        modules = _modules_being_fused(error, model)
         raise Unsupported(
-            f"fuse_model(): {f'{modules}; ' if modules else ''}{blamed(error, model)}"
+            f"fuse_model(): {f'{modules}; ' if modules else ''}{name_layer(error, model)}"
         ) from error
 
 
-def _being_fused(error: Exception, model: nn.Module) -> str:
+def _modules_being_fused(error: Exception, model: nn.Module) -> str:
     """The modules that torch was fusing when it raised; empty where it was not torch that did."""
     names = {id(module): f"{name}." if name else "" for name, module in model.named_modules()}
     for frame, _ in reversed(list(walk_tb(error.__traceback__))):

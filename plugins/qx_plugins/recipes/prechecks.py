@@ -15,21 +15,21 @@ if TYPE_CHECKING:
 
 
 @hookimpl(specname="can_treat")
-def by_export(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> None:
+def check_export(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> None:
     """The hook of configs that export the model. It is exported once, whoever asks; with the layer if not."""
 
     def export() -> None:
-        from qx_plugins.recipes.exporting import exported
+        from qx_plugins.recipes.exporting import export_model
         from qx_plugins.recipes.tracing import check_python
 
         check_python(model)
-        exported(model, example_inputs)
+        export_model(model, example_inputs)
 
-    attempt_once("export", model, export)
+    check_once("export", model, export)
 
 
 @hookimpl(specname="can_treat")
-def by_linears_and_export(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> None:
+def check_linears_and_export(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> None:
     """The hook of configs that quantize linear layers alone, and export the model."""
     import torch
 
@@ -38,10 +38,10 @@ def by_linears_and_export(model: nn.Module, example_inputs: tuple[torch.Tensor, 
     if not any(isinstance(layer, torch.nn.Linear) for layer in model.modules()):
         check_python(model)
         raise Unsupported(f"{type(model).__name__} has no linear layer, and this config quantizes no other")
-    by_export(model, example_inputs)
+    check_export(model, example_inputs)
 
 
-def attempt_once(what: str, model: nn.Module, attempt: Callable[[], None]) -> None:
+def check_once(what: str, model: nn.Module, attempt: Callable[[], None]) -> None:
     """Raise ``Unsupported`` where an attempt at this model does, or did when it was made before."""
     known = _known(what)
     if model not in known:

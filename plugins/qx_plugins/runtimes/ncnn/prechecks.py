@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from qx import hookimpl
-from qx_plugins.recipes import treatable
+from qx_plugins.recipes import prechecks
 
 if TYPE_CHECKING:
     import torch
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 @hookimpl(specname="can_treat")
-def by_pnnx(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> None:
+def check_conversion(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> None:
     """The hook of configs that have pnnx convert the model for ncnn. It is converted once, whoever asks."""
-    treatable.by_export(model, example_inputs)
+    prechecks.check_export(model, example_inputs)
 
     def convert() -> None:
-        from qx_plugins.runtimes.ncnn.converting import converted, tried
+        from qx_plugins.runtimes.ncnn.converting import convert_with_pnnx, run_two_items
 
-        inputs, _ = tried(model, example_inputs)
+        inputs, _ = run_two_items(model, example_inputs)
         with TemporaryDirectory(prefix="qx-") as folder:
-            converted(model, inputs, Path(folder))
+            convert_with_pnnx(model, inputs, Path(folder))
 
-    treatable.attempt_once("pnnx", model, convert)
+    prechecks.check_once("pnnx", model, convert)
