@@ -1,4 +1,4 @@
-"""How convolutions pad: amounts as ``functional.pad`` takes them, those of the last dimension first."""
+"""Amounts of padding of convolutions, as ``functional.pad`` takes them: those of the last dimension first."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def same_padding(sizes: Sequence[int], dilation: int | Sequence[int]) -> list[int]:
-    """What ``padding="same"`` adds for kernels of these sizes; where it is odd, the higher end gets more."""
+    """Return what ``padding="same"`` adds for kernels of these sizes: of an odd sum the higher end gets more."""
     dilations = [dilation] * len(sizes) if isinstance(dilation, int) else dilation
     if len(dilations) == 1:
         dilations = [*dilations] * len(sizes)
@@ -15,6 +15,6 @@ def same_padding(sizes: Sequence[int], dilation: int | Sequence[int]) -> list[in
 
 
 def symmetric_padding(amounts: Sequence[int]) -> tuple[int, ...] | None:
-    """A number for each dimension, the first dimension first; None where the ends of one differ."""
+    """Return a number for each dimension, the first dimension first; None where two ends differ."""
     pairs = list(zip(amounts[::2], amounts[1::2], strict=True))
     return tuple(low for low, _ in reversed(pairs)) if all(low == high for low, high in pairs) else None

@@ -1,4 +1,7 @@
-"""What configs can say of a model before anything is built. Light: torch is imported in functions."""
+"""Implementations of the hook ``can_treat``: check a model before anything is built.
+
+Light: torch is imported inside functions.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,10 @@ if TYPE_CHECKING:
 
 @hookimpl(specname="can_treat")
 def check_export(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> None:
-    """The hook of configs that export the model. It is exported once, whoever asks; with the layer if not."""
+    """Raise ``Unsupported``, with the layer, where the model cannot be exported.
+
+    A model is exported once for all configs that ask.
+    """
 
     def export() -> None:
         from qx_plugins.recipes.exporting import export_model
@@ -30,7 +36,7 @@ def check_export(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> 
 
 @hookimpl(specname="can_treat")
 def check_linears_and_export(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> None:
-    """The hook of configs that quantize linear layers alone, and export the model."""
+    """Raise ``Unsupported`` where the model has no linear layer or cannot be exported."""
     import torch
 
     from qx_plugins.recipes.tracing import check_python
@@ -42,20 +48,20 @@ def check_linears_and_export(model: nn.Module, example_inputs: tuple[torch.Tenso
 
 
 def check_once(what: str, model: nn.Module, attempt: Callable[[], None]) -> None:
-    """Raise ``Unsupported`` where an attempt at this model does, or did when it was made before."""
-    known = _known(what)
-    if model not in known:
+    """Run an attempt with this model once, and raise ``Unsupported`` each time if it did."""
+    reasons = _reasons(what)
+    if model not in reasons:
         try:
             attempt()
         except Unsupported as error:
-            known[model] = str(error)
+            reasons[model] = str(error)
         else:
-            known[model] = ""
-    if known[model]:
-        raise Unsupported(known[model])
+            reasons[model] = ""
+    if reasons[model]:
+        raise Unsupported(reasons[model])
 
 
 @cache
-def _known(what: str) -> WeakKeyDictionary[nn.Module, str]:
-    """Why models cannot be had so, and nothing where they can."""
+def _reasons(what: str) -> WeakKeyDictionary[nn.Module, str]:
+    """Return the reasons why an attempt failed, by model; an empty text where it succeeded."""
     return WeakKeyDictionary()

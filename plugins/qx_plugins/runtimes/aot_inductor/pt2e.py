@@ -1,4 +1,4 @@
-"""Quantization of exported graphs for Inductor on x86: from torch, or where it has left it, torchao."""
+"""Quantize exported graphs for Inductor on x86, by torch or, in newer versions, by torchao."""
 
 from __future__ import annotations
 
@@ -14,26 +14,27 @@ if TYPE_CHECKING:
     import torch
     from torch import fx, nn
 
-#: The versions that this was seen to work with.
+#: Versions of torchao and torch that this works with.
 TORCHAO = ("torchao>=0.18", "torch>=2.11")
-#: The attribute of a prepared graph that keeps what the fp32 model gives: no name that a model could have.
+#: Attribute of a prepared graph that holds outputs of the fp32 model. It is no Python name: no model has it.
 _EXPECTED = "what the fp32 model gives, of qx"
 
 
 def requires() -> tuple[str, ...]:
-    """What must be installed besides torch. Imports no torch: it is asked when the catalogue is made."""
-    return () if _in_torch() else TORCHAO
+    """Return the packages required besides torch. Imports no torch: it runs whenever plugins are listed."""
+    return () if _is_in_torch() else TORCHAO
 
 
-def _in_torch() -> bool:
+def _is_in_torch() -> bool:
+    """Whether the installed torch contains the quantizers, looked up without importing it."""
     spec = find_spec("torch")
     places = spec.submodule_search_locations if spec is not None else None
     return any(Path(place, "ao/quantization/quantize_pt2e.py").is_file() for place in places or ())
 
 
 def library() -> Any:
-    """Its functions, under the names that both homes give them."""
-    home = "torch.ao.quantization" if _in_torch() else "torchao.quantization.pt2e"
+    """Return the functions for quantization, from whichever library has them."""
+    home = "torch.ao.quantization" if _is_in_torch() else "torchao.quantization.pt2e"
     modes, quantize_pt2e = import_module(home), import_module(f"{home}.quantize_pt2e")
     return SimpleNamespace(
         prepare=quantize_pt2e.prepare_pt2e,
@@ -48,9 +49,9 @@ def library() -> Any:
 def prepare_graph(
     model: nn.Module, example_inputs: tuple[torch.Tensor, ...], *, training: bool = False
 ) -> nn.Module:
-    """The exported graph with observers, or with fake quantization to train with.
+    """Export the model and insert observers, or fake quantization for ``training``.
 
-    Activations uint8 per tensor (of 128 levels on CPUs where 256 could saturate), weights int8 per channel.
+    Activations are uint8 per tensor (128 levels on CPUs where 256 could saturate), weights int8 per channel.
     """
     from qx_plugins.recipes.fidelity import compute_reference, verify_outputs
     from qx_plugins.recipes.finetuning import unquantized_copy
@@ -75,7 +76,7 @@ def prepare_graph(
 
 
 def _check_statistics(model: nn.Module) -> None:
-    """Raise ``Unsupported`` for normalization by the statistics of each batch: eval mode asks for others."""
+    """Raise ``Unsupported`` for normalization without running statistics, which eval mode needs."""
     from torch.nn.modules.batchnorm import _BatchNorm
 
     for name, layer in model.named_modules():
@@ -87,7 +88,7 @@ def _check_statistics(model: nn.Module) -> None:
 
 
 def _quantizer_cause(repeated: list[str]) -> str:
-    """What may be behind an error of the quantizer: it cannot tell the calls of one layer apart."""
+    """Return a likely cause of an error of the quantizer: it cannot tell the calls of one layer apart."""
     names = ", ".join(map(repr, repeated))
     more = f", which cannot always tell apart the calls of layers that are called more than once ({names})"
     return f"the quantizer for Inductor{more if names else ''}"
@@ -96,7 +97,7 @@ def _quantizer_cause(repeated: list[str]) -> str:
 def build_artifact(
     model: nn.Module, example_inputs: tuple[torch.Tensor, ...], folder: Path | None
 ) -> Artifact:
-    """What comes of a model that has been observed, or trained: compiled, and with its reduced range told."""
+    """Quantize and compile a model that was calibrated or trained; its notes mention a reduced range."""
     from qx_plugins.recipes.saturation import SEVEN_BIT_ACTIVATIONS, saturates
     from qx_plugins.runtimes.aot_inductor.compiling import compile_package, export_for_inductor
 
@@ -108,7 +109,7 @@ def build_artifact(
 
 
 def convert_graph(model: nn.Module) -> nn.Module:
-    """The graph with 8-bit weights, to be exported once more and compiled."""
+    """Return the graph with 8-bit weights, to be exported again and compiled."""
     pt2e = library()
     graph: nn.Module = pt2e.convert(model)
     pt2e.to_eval(graph)

@@ -1,4 +1,4 @@
-"""What the ExecuTorch configs share."""
+"""Convert models to ExecuTorch, shared by its configs."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from qx_plugins.recipes.exporting import (
 from qx_plugins.recipes.fidelity import Reference, compute_reference, verify_compiled
 
 FILE = "model.pte"
-#: The largest batch that a program takes: ExecuTorch wants to know how much memory that will need.
+#: Largest batch that a program takes, in items: ExecuTorch plans its memory ahead of time.
 MAX_BATCH = 128
 BATCHES = f"one program serves all batch sizes; it takes up to {MAX_BATCH} items at once, and larger batches in parts"
 
 
-#: Error codes of the runtime, in words (``runtime/core/error.h``).
+#: Messages for error codes of the runtime (``runtime/core/error.h``).
 CODES = {0x1: "internal error", 0x10: "not supported", 0x12: "invalid argument", 0x14: "missing operator"}
 _CODE = re.compile(r"error: 0x([0-9a-f]+)")
 _KERNEL = re.compile(r"in operator (\S+?::\w+)")
@@ -45,10 +45,10 @@ def build_artifact(
     context: Context,
     quantize: Callable[[ExportedProgram, Reference], nn.Module] | None = None,
 ) -> Artifact:
-    """Export the model, have it quantized, lower it to XNNPACK, write the program, and try it.
+    """Export the model, quantize it, lower it to XNNPACK, write the program and verify its outputs.
 
-    ``quantize`` is given the exported model, with what the model gives, and gives the quantized one. Raises
-    ``Unsupported``, also where the program does not run or gives other numbers than it should.
+    ``quantize`` receives the exported model and outputs of the model, and returns the quantized model. Raises
+    ``Unsupported``, also where the program does not run or its outputs are wrong.
     """
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import ExecutorchBackendConfig, to_edge_transform_and_lower
@@ -58,7 +58,7 @@ def build_artifact(
     expected = compute_reference(model.eval(), example_inputs)
     program, original = prepare_program(model, example_inputs, MAX_BATCH)
     _check_batch(original)
-    # It tells what it leaves undelegated, line by line.
+    # ExecuTorch logs every node that it does not delegate.
     logging.getLogger("executorch").setLevel(logging.ERROR)
     with explain_lowering(original, "cannot be lowered to XNNPACK"):
         if quantize is not None:
@@ -67,12 +67,12 @@ def build_artifact(
         lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
         if not _takes_any_batch(lowered.exported_program()):
             raise Unsupported(f"ExecuTorch lowers it for batches of {MAX_BATCH} alone")
-        # The caller's tensors are used as they are, and not copied into memory that is held for them.
+        # Use the caller's tensors in place of copies in planned memory.
         planning = MemoryPlanningPass(alloc_graph_input=False)
-        made = lowered.to_executorch(ExecutorchBackendConfig(memory_planning_pass=planning))
+        executable = lowered.to_executorch(ExecutorchBackendConfig(memory_planning_pass=planning))
     path = context.folder / FILE
     with path.open("wb") as file:
-        made.write_to_file(file)
+        executable.write_to_file(file)
     verify_compiled(
         expected, in_torch, _served_program(path, context.threads, original), "lowered to XNNPACK, it"
     )
@@ -86,7 +86,10 @@ def build_artifact(
 
 
 def _program_in_torch(program: ExportedProgram, original: ExportedProgram) -> Callable[..., torch.Tensor]:
-    """The program as torch runs it. Calls raise ``Unsupported`` where lowering has fixed the batch size."""
+    """Return a function that runs the program in torch.
+
+    It raises ``Unsupported`` where lowering has fixed the batch size.
+    """
     module = program.module()
 
     def call(*inputs: torch.Tensor) -> torch.Tensor:
@@ -104,7 +107,10 @@ def _program_in_torch(program: ExportedProgram, original: ExportedProgram) -> Ca
 
 
 def _served_program(path: Path, threads: int, program: ExportedProgram) -> Callable[..., torch.Tensor]:
-    """The program as its loader serves it. Calls raise ``Unsupported``, with the layer where it is told."""
+    """Return a function that runs the program by its loader.
+
+    It raises ``Unsupported``, with the layer where the runtime names it.
+    """
     from qx_plugins.loaders.executorch import ExecuTorchSubject
 
     subject = ExecuTorchSubject(path, threads, MAX_BATCH)
@@ -122,7 +128,7 @@ def _served_program(path: Path, threads: int, program: ExportedProgram) -> Calla
 
 
 def _run_error(program: ExportedProgram, error: Exception, items: int, stderr_text: str) -> Unsupported:
-    """What the runtime says of a program that it cannot run: a code, and the kernel on standard error."""
+    """Return the error for a program that cannot run, from the runtime's code and the kernel on standard error."""
     code = _CODE.search(str(error))
     words = CODES.get(int(code[1], 16), str(error)) if code else str(error)
     kernel = _KERNEL.search(stderr_text)
@@ -132,7 +138,10 @@ def _run_error(program: ExportedProgram, error: Exception, items: int, stderr_te
 
 @contextmanager
 def _captured_stderr() -> Iterator[Callable[[], str]]:
-    """Collect what the runtime, which is C++, writes to standard error."""
+    """Capture what the runtime, which is C++, writes to standard error.
+
+    Yields a function that returns the text once the block has ended.
+    """
     sys.stderr.flush()
     with tempfile.TemporaryFile() as file:
         before = os.dup(2)
@@ -148,16 +157,16 @@ def _captured_stderr() -> Iterator[Callable[[], str]]:
 
 
 def _takes_any_batch(program: ExportedProgram) -> bool:
-    """Whether a graph still takes any batch size, as it was exported to."""
+    """Whether a lowered graph still takes any batch size."""
     names = set(program.graph_signature.user_inputs)
     inputs: list[Any] = [node.meta["val"] for node in program.graph.nodes if node.name in names]
-    return all(not isinstance(one, torch.Tensor) or not isinstance(one.shape[0], int) for one in inputs)
+    return all(not isinstance(value, torch.Tensor) or not isinstance(value.shape[0], int) for value in inputs)
 
 
 def _check_batch(program: ExportedProgram) -> None:
     """Raise ``Unsupported`` with the layer for which the exporter, or lowering, fixes the batch size.
 
-    Of a GRU that could be seen once it is lowered, which takes minutes.
+    For a GRU this would otherwise show only after lowering, which takes minutes.
     """
     for node in program.graph.nodes:
         layer = f"layer {layer_of(node) or node.name!r}"

@@ -1,4 +1,4 @@
-"""What configs of ncnn can say of a model before anything is built. torch is imported in functions only."""
+"""The hook ``can_treat`` of the configs of ncnn. Light: torch is imported inside functions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 @hookimpl(specname="can_treat")
 def check_conversion(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> None:
-    """The hook of configs that have pnnx convert the model for ncnn. It is converted once, whoever asks."""
+    """Raise ``Unsupported`` where pnnx cannot convert the model for ncnn.
+
+    A model is converted once for all configs that ask.
+    """
     prechecks.check_export(model, example_inputs)
 
     def convert() -> None:

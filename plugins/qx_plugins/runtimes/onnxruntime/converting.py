@@ -1,4 +1,4 @@
-"""What the ONNX Runtime configs share."""
+"""Convert models to ONNX Runtime, shared by its configs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from qx_plugins.recipes.exporting import QUANTIZER_FAULTS, explain_lowering, exp
 from qx_plugins.recipes.saturation import SEVEN_BITS, saturates
 
 FILE = "model.onnx"
-#: Said of weights that have one scale where the config gives each output channel one.
+#: Note about weights with one scale in a config that has a scale for each output channel.
 PER_TENSOR = "one scale for all channels of grouped transposed convolutions, which ONNX Runtime cannot split"
 
 
@@ -33,9 +33,9 @@ def build_artifact(
     context: Context,
     quantize: Callable[[Path, Path], None] | None = None,
 ) -> Artifact:
-    """Export the model, prepare the graph and have it quantized from one file into another.
+    """Export the model to ONNX, and preprocess and quantize the graph.
 
-    ``quantize`` is given a file to read and the file to write. Raises ``Unsupported``.
+    ``quantize`` receives the file to read and the file to write. Raises ``Unsupported``.
     """
     assert context.folder is not None
     with tempfile.TemporaryDirectory(prefix="qx-") as name:
@@ -58,17 +58,17 @@ def build_artifact(
 
 def _export(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], path: Path) -> ExportedProgram:
     program = export_model(model, example_inputs)
-    # It tells its progress on standard output, and again in its errors.
+    # The exporter prints its progress, which its errors repeat.
     with explain_lowering(program, "cannot be exported to ONNX"), contextlib.redirect_stdout(io.StringIO()):
-        made = torch.onnx.export(program, dynamo=True, verbose=False)
-        assert made is not None
-        made.save(str(path), external_data=False)
+        exported = torch.onnx.export(program, dynamo=True, verbose=False)
+        assert exported is not None
+        exported.save(str(path), external_data=False)
     _strip(path)
     return program
 
 
 def _strip(path: Path) -> None:
-    """Take out what the exporter wrote for debugging: lines of source with the paths of this machine."""
+    """Remove the exporter's data for debugging: lines of source with paths of this machine."""
     model = onnx.load(path)
     graph = model.graph
     for part in (
@@ -90,21 +90,21 @@ def _strip(path: Path) -> None:
 
 
 def preprocess(path: Path) -> Path:
-    """The graph with shapes inferred, and folded as the runtime would fold it when it loads it."""
+    """Infer shapes and fold constants as the runtime does when it loads a graph; return the new file."""
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    target = path.with_name("preprocess.onnx")
+    target = path.with_name("preprocessed.onnx")
     try:
         quant_pre_process(str(path), str(target))
     except Exception:
-        # Symbolic shapes fail for operators that it does not know, and are not needed to fold.
+        # Inference of symbolic shapes fails for unknown operators, and folding does not need it.
         quant_pre_process(str(path), str(target), skip_symbolic_shape=True)
     _flatten_biases(target)
     return target
 
 
 def _flatten_biases(path: Path) -> None:
-    """Write biases of ``Gemm`` of shape ``[1, n]`` as ``[n]``, the only shape that the quantizer can take."""
+    """Reshape biases of ``Gemm`` from ``[1, n]`` to ``[n]``, the only shape that the quantizer takes."""
     model = onnx.load(path)
     constants = {constant.name: constant for constant in model.graph.initializer}
     users = Counter(name for node in model.graph.node for name in node.input)
@@ -116,10 +116,10 @@ def _flatten_biases(path: Path) -> None:
 
 
 def _average_pools(path: Path) -> list[str]:
-    """The average pools of a graph, by name.
+    """Return the names of the average pools of a graph.
 
-    The quantizer gives the output of one the range of its input, of which means fill a small part only: a
-    pool over the whole image costs the layer behind it two or three bits. Left in float, its output has a
+    The quantizer gives the output of an average pool the range of its input, of which means use only a small
+    part: a pool over the whole image costs the layer after it two or three bits. In float its output has a
     range of its own.
     """
     graph = onnx.load(path, load_external_data=False).graph
@@ -127,10 +127,10 @@ def _average_pools(path: Path) -> list[str]:
 
 
 def _per_tensor_weights(path: Path) -> dict[str, str]:
-    """The weights that the quantizer cannot give a scale for each output channel, by the name of their layer.
+    """Return weights for which the quantizer has no scale per output channel, with the names of their layers.
 
-    Those of a grouped ``ConvTranspose`` are ``[inputs, outputs / groups, ...]``: the groups share the second
-    dimension, along which scales would go.
+    Weights of a grouped ``ConvTranspose`` are ``[inputs, outputs / groups, ...]``: the groups share the second
+    dimension, along which the quantizer would put scales.
     """
     graph = onnx.load(path, load_external_data=False).graph
     constants = {constant.name for constant in graph.initializer}
@@ -146,16 +146,16 @@ def _per_tensor_weights(path: Path) -> dict[str, str]:
 def build_static_artifact(
     model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context, *, per_channel: bool
 ) -> Artifact:
-    """Activations uint8 and weights int8 between the extremes that calibration has seen, as QDQ."""
+    """Quantize activations to uint8 and weights to int8 in QDQ form, by the extremes seen in calibration."""
     batches = take_calibration_batches(model)
     notes: list[str] = []
 
     def quantize(source: Path, target: Path) -> None:
         from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
-        whole = _per_tensor_weights(source) if per_channel else {}
-        if whole:
-            notes.append(f"{PER_TENSOR}: {', '.join(whole.values())}")
+        per_tensor = _per_tensor_weights(source) if per_channel else {}
+        if per_tensor:
+            notes.append(f"{PER_TENSOR}: {', '.join(per_tensor.values())}")
         quantize_static(
             str(source),
             str(target),
@@ -167,22 +167,22 @@ def build_static_artifact(
             reduce_range=saturates(),
             nodes_to_exclude=_average_pools(source),
             extra_options={
-                "TensorQuantOverrides": {name: [{"quant_type": QuantType.QInt8}] for name in whole}
+                "TensorQuantOverrides": {name: [{"quant_type": QuantType.QInt8}] for name in per_tensor}
             },
         )
 
-    made = build_artifact(model, example_inputs, context, quantize)
-    return evolve(made, notes=[*made.notes, *notes])
+    artifact = build_artifact(model, example_inputs, context, quantize)
+    return evolve(artifact, notes=[*artifact.notes, *notes])
 
 
 def _input_names(path: Path) -> list[str]:
     model = onnx.load(path, load_external_data=False)
-    constants = {one.name for one in model.graph.initializer}
-    return [one.name for one in model.graph.input if one.name not in constants]
+    constants = {constant.name for constant in model.graph.initializer}
+    return [entry.name for entry in model.graph.input if entry.name not in constants]
 
 
 class _CalibrationReader:
-    """The calibration batches as ONNX Runtime reads them."""
+    """Calibration batches behind the interface ``CalibrationDataReader`` of ONNX Runtime."""
 
     def __init__(self, names: Sequence[str], batches: Sequence[Arrays]) -> None:
         self._batches = (dict(zip(names, batch.values(), strict=True)) for batch in batches)
