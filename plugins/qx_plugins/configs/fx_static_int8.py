@@ -56,7 +56,7 @@ def prepare_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], co
     from qx_plugins.recipes.tracing import explain_errors
     from qx_plugins.runtimes.torch_eager.kernels import WRONG_KERNELS
 
-    # The mapping knows the operators whose range is fixed (sigmoid, softmax); all others are observed as in
+    # The mapping has the operators of a fixed range (sigmoid, softmax). All others are observed as in
     # static_int8_per_channel.
     recipe = QConfig(activation=default_observer, weight=default_per_channel_weight_observer)
     mapping = get_default_qconfig_mapping(context.engine).set_global(recipe)
@@ -92,7 +92,7 @@ def convert(model: fx.GraphModule) -> nn.Module:
 
 
 def _hold_to_reference(observed: fx.GraphModule, result: nn.Module, batch: Arrays) -> None:
-    """Raise ``Unsupported`` where 8-bit kernels give something else than the same steps in floats."""
+    """Raise ``Unsupported`` where 8-bit kernels differ from the same steps in floats."""
     from torch.ao.quantization.quantize_fx import convert_to_reference_fx
 
     from qx_plugins.recipes.fidelity import ITEMS, Reference, run_model, verify_compiled

@@ -1,4 +1,4 @@
-"""The trained model in fp32, compiled ahead of time: what the other Inductor configs are compared with."""
+"""The trained model in fp32, compiled ahead of time: the runtime baseline of the Inductor configs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""As ``inductor_int8``, with weights that were fine-tuned with the rounding in sight."""
+"""As ``inductor_int8``, with weights from quantization-aware fine-tuning."""
 
 from __future__ import annotations
 

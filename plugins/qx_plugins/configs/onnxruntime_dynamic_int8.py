@@ -1,4 +1,4 @@
-"""Linear weights in int8, activations quantized at each call from the range of that batch; ONNX Runtime."""
+"""Linear layers with int8 weights, activations quantized at each call by their range; ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
         quantize_dynamic(
             str(source),
             str(target),
-            # As in torch: convolutions are left alone.
+            # As in torch, convolutions are not quantized.
             op_types_to_quantize=["MatMul", "Gemm"],
             weight_type=QuantType.QInt8,
             reduce_range=saturates(),

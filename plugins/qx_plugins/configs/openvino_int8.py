@@ -43,7 +43,7 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
     from qx_plugins.recipes.saturation import SEVEN_BITS, saturates
     from qx_plugins.runtimes.openvino.converting import build_artifact
 
-    # An image at a time: NNCF takes statistics of each, whatever the size of the batches.
+    # One image at a time: NNCF takes statistics of each sample, whatever its batch size.
     images = [
         [array[index : index + 1] for array in batch.values()]
         for batch in take_calibration_batches(model)

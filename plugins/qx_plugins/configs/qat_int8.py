@@ -1,4 +1,4 @@
-"""Static int8 whose weights were fine-tuned with the rounding in sight; weights per channel."""
+"""Static int8 with quantization-aware fine-tuning; weights per channel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""As ``static_int8_per_channel``, with ranges of activations that may clip outliers."""
+"""As ``static_int8_per_channel``, with histogram ranges of activations, which may clip outliers."""
 
 from __future__ import annotations
 

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from qx_plugins.runtimes.aot_inductor.linears import Kernel
 
-#: The kernel computes so many outputs at once.
+#: Number of outputs that the kernel computes at once.
 OUTPUTS = 16
-#: All are multiples of the first: what cannot be cut into groups of that size cannot be cut into larger ones.
+#: Group sizes, all multiples of the first: a row that it does not divide is not divided by any other.
 GROUP_SIZES = (32, 64, 128, 256)
 
 
@@ -69,6 +69,6 @@ def _kernel(size: int) -> Kernel:
     from qx_plugins.runtimes.aot_inductor.linears import Kernel
 
     return Kernel(
-        lambda one: one.in_features % size == 0 and one.out_features % OUTPUTS == 0,
+        lambda layer: layer.in_features % size == 0 and layer.out_features % OUTPUTS == 0,
         f"whose inputs are a multiple of {size} and whose outputs are one of {OUTPUTS}",
     )

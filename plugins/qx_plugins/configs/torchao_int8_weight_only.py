@@ -38,7 +38,7 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
     from qx_plugins.runtimes.aot_inductor.linears import quantize_linears
 
     expected = compute_reference(model, example_inputs)
-    # torch's kernel for int8 weights takes bfloat16: in fp32 they would be unpacked to fp32 at each call.
+    # torch's kernel for int8 weights takes bfloat16 inputs: with fp32 it would unpack weights at each call.
     model = quantize_linears(Bfloat16(model), Int8WeightOnlyConfig())
     return compile_package(
         export_for_inductor(model, example_inputs), context.folder, expected, freezing=False

@@ -1,4 +1,4 @@
-"""A person's own model: made by a factory that the person names."""
+"""Make the user's own model by a factory that the user names."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from torch.ao.quantization import QuantStub
 from qx import Unsupported, UsageError
 from qx_plugins.recipes.tracing import check_python
 
-#: Where models keep how their inputs are made (timm, and what follows it).
+#: Attributes of a model that describe its inputs, in timm and libraries like it.
 METADATA = ("pretrained_cfg", "default_cfg")
 
 
@@ -28,8 +28,8 @@ def make_from_factory(
     """Make the model by calling a factory: ``package.module:factory`` or ``path/file.py:factory``.
 
     ``arguments`` are the keyword arguments of the call. A factory that takes an argument ``quantizable`` is
-    called with it where a quantizable form is wanted. Raises ``UsageError`` where there is no such factory,
-    where its arguments do not fit or where it fails; and ``Unsupported`` where it has no quantizable form.
+    called with it to make the quantizable form. Raises ``UsageError`` where there is no such factory, where
+    its arguments do not fit or where it fails, and ``Unsupported`` where it has no quantizable form.
     """
     factory, keywords = find_factory(target), dict(arguments or {})
     _check_arguments(target, factory, keywords)
@@ -51,7 +51,7 @@ def make_from_factory(
 
 
 def find_factory(target: str) -> Callable[..., Any]:
-    """The factory itself. Raises ``UsageError``."""
+    """Import and return the factory. Raises ``UsageError``."""
     place, colon, name = target.rpartition(":")
     if not (place and colon and name):
         raise UsageError(f"--model {target}: expected MODULE:FACTORY or FILE.py:FACTORY")
@@ -76,20 +76,20 @@ def find_factory(target: str) -> Callable[..., Any]:
 
 
 def read_metadata(target: str, arguments: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
-    """How the model says that its inputs are made (``mean``, ``std``, ``crop_pct``); empty without."""
+    """Return the model's description of its inputs (``mean``, ``std``, ``crop_pct``); empty without one."""
     model = make_from_factory(target, arguments)
     for name in METADATA:
-        described = getattr(model, name, None)
-        if described is None:
+        description = getattr(model, name, None)
+        if description is None:
             continue
-        described = described.to_dict() if hasattr(described, "to_dict") else described
-        if isinstance(described, Mapping):
-            return dict(described)
+        description = description.to_dict() if hasattr(description, "to_dict") else description
+        if isinstance(description, Mapping):
+            return dict(description)
     return {}
 
 
 def _import_module(name: str) -> Any:
-    # After everything else: a file of the current folder is value, and stands in for no module.
+    # The current folder comes last, so that its files replace no installed module.
     if (here := os.getcwd()) not in sys.path:
         sys.path.append(here)
     return importlib.import_module(name)
@@ -100,7 +100,7 @@ def _import_file(place: str) -> Any:
     path = Path(place).resolve()
     if not path.is_file():
         raise UsageError(f"--model {place}: there is no such file")
-    # What it imports from beside it is value, as if it were run by itself.
+    # The file may import modules beside it, as if it were run by itself.
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
     name = f"_qx_model_{path.stem}_{crc32(os.fsencode(path)):08x}"
@@ -108,7 +108,7 @@ def _import_file(place: str) -> Any:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    # Before it runs, as the import system does: what it defines may look its own module up.
+    # Registered before it runs, as in any import: classes may look up their own module.
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
@@ -133,7 +133,7 @@ def _check_arguments(target: str, factory: Callable[..., Any], arguments: Mappin
 
     try:
         signature = inspect.signature(factory)
-    except (TypeError, ValueError):  # of what is written in C there may be none: the call itself tells
+    except (TypeError, ValueError):  # C functions may have no signature: the call itself fails then
         return
     parameters = signature.parameters.values()
     by_keyword = [

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from qx import Arrays
 
-#: Attribute of a model that holds its calibration batches. It is no Python name: the user's class cannot have it.
+#: Attribute of a model that holds its calibration batches: no identifier, so the user's class cannot have it.
 _ATTRIBUTE = "calibration batches of qx"
 
 
@@ -36,7 +36,7 @@ def observe(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
 
 
 def keep_calibration_batches(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
-    """Attach the batches to the model for ``convert``, see ``take_calibration_batches``, and return the model."""
+    """Attach the batches to the model and return it; ``take_calibration_batches`` removes them again."""
     setattr(model, _ATTRIBUTE, batches)
     return model
 

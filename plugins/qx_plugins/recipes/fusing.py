@@ -1,7 +1,7 @@
 """Rewrite models for torch.fx, so that fusing their layers does not change their outputs.
 
-What ``prepare_fx`` fuses wrongly, ``convert_fx`` packs wrongly or a kernel rejects is replaced by an equivalent
-form that they handle. It imports torch: import it inside functions.
+What ``prepare_fx`` fuses wrongly, ``convert_fx`` packs wrongly or a kernel rejects is replaced by an
+equivalent form that they handle. It imports torch: import it inside functions.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def _pad_before_functions(graph_module: fx.GraphModule) -> bool:
 
 
 def _same_padding(graph_module: fx.GraphModule, values: dict[str, Any]) -> list[int] | None:
-    """Return what ``"same"`` adds, as ``functional.pad`` takes it; None where the kernel's size is unknown."""
+    """Return what ``"same"`` adds, as ``functional.pad`` takes it; None if the kernel's size is unknown."""
     weight = values["weight"]
     if not (isinstance(weight, fx.Node) and weight.op == "get_attr"):
         return None
@@ -145,7 +145,7 @@ def _same_padding(graph_module: fx.GraphModule, values: dict[str, Any]) -> list[
 def _normalized_in_other_channels(
     graph_module: fx.GraphModule, example_inputs: tuple[torch.Tensor, ...]
 ) -> set[str]:
-    """Return the names of calls that normalize a linear layer's outputs along another dimension than the last.
+    """Return the names of calls that normalize a linear layer's outputs, but not along the last dimension.
 
     The layer's channels lie along the last dimension, those that are normalized along the second.
     """
@@ -187,8 +187,8 @@ def _normalize_by_function(graph_module: fx.GraphModule, other_channels: set[str
 def _separate_shared_layers(graph_module: fx.GraphModule) -> bool:
     """Give each call of a layer a copy of the layer, where the calls are followed by different modules.
 
-    A layer is fused with the module after it once for all of its calls. A normalization or an activation after
-    one call would be applied to the others, too, or be folded into the same weights again.
+    A layer is fused with the module after it once for all of its calls. A normalization or an activation
+    after one call would be applied to the others, too, or be folded into the same weights again.
     """
     calls = defaultdict(list)
     for node, layer in _calls(graph_module, (_ConvNd, nn.Linear)):
@@ -206,7 +206,7 @@ def _separate_shared_layers(graph_module: fx.GraphModule) -> bool:
 
 
 def _follower(graph_module: fx.GraphModule, node: fx.Node) -> object:
-    """Return what a layer can be fused with: the normalization that follows it, or the kind of another module."""
+    """Return what a layer can be fused with: the normalization after it, or the kind of another module."""
     user = next(iter(node.users)) if len(node.users) == 1 else None
     if user is None or user.op != "call_module":
         return None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def same_padding(sizes: Sequence[int], dilation: int | Sequence[int]) -> list[int]:
-    """Return what ``padding="same"`` adds for kernels of these sizes: of an odd sum the higher end gets more."""
+    """Return what ``padding="same"`` adds for kernels of these sizes; the higher end gets an odd rest."""
     dilations = [dilation] * len(sizes) if isinstance(dilation, int) else dilation
     if len(dilations) == 1:
         dilations = [*dilations] * len(sizes)

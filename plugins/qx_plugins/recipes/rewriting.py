@@ -138,9 +138,9 @@ def _ignore_memory_formats(module: fx.GraphModule) -> bool:
 def _separate_shared_weights(module: fx.GraphModule) -> bool:
     """Give each call of a layer its own copy of parameters that are folded into or quantized for each call.
 
-    XNNPACK's partitioner and the quantizers of PT2E change the shared tensor once for each call: normalization
-    is folded in again, and a bias is quantized by the input of one call. Weights without normalization stay
-    shared.
+    XNNPACK's partitioner and the quantizers of PT2E change the shared tensor once for each call:
+    normalization is folded in again, and a bias is quantized by the input of one call. Weights without
+    normalization stay shared.
     """
     uses: dict[int, list[tuple[fx.Node, int]]] = defaultdict(list)
     for node, values in _calls(module, LAYERS):

@@ -1,7 +1,7 @@
-"""A model of the user's own, without a plugin: ``--model``, ``--weights``, ``--data``, ``--input-shape``.
+"""The user's own model, without a plugin: ``--model``, ``--weights``, ``--data``, ``--input-shape``.
 
-The model comes from a factory, the images from a tree of class folders. Where no weights are given they are
-those that the factory makes, and nothing is said of accuracy unless ``--trained`` says that they are trained.
+The model comes from a factory, the images from a tree of class folders. Without ``--weights`` the weights are
+those from the factory, and accuracy is reported only if ``--trained`` says that they are trained.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from qx import Context, Data, DataError, Option, UsageError, Workload, hookimpl
 if TYPE_CHECKING:
     import torch
 
-#: Where nobody says it: the middle 224 pixels of 256, the custom of ImageNet.
+#: Default share of the shorter side that is cropped, 224 of 256 pixels as for ImageNet, and the smallest one.
 CROP, SMALLEST_CROP = 0.875, 0.1
 
 
@@ -71,19 +71,19 @@ def load_data(split: str, context: Context) -> Data:
     shape = _shape(context)
     if context.data is None:
         raise DataError(f"no data were named; give --data DIR, a folder that holds {LAYOUT}")
-    given = {name: _numbers(context, name, shape[0]) for name in ("mean", "std")}
+    statistics = {name: _numbers(context, name, shape[0]) for name in ("mean", "std")}
     metadata = {}
-    if not (context.options["crop"] and all(given.values())):
+    if not (context.options["crop"] and all(statistics.values())):
         metadata = dict(read_metadata(_required_option(context, "model"), _arguments(context)))
-    for name in given:
-        if not given[name]:
-            given[name] = _numbers_of_metadata(metadata, name, shape[0])
+    for name in statistics:
+        if not statistics[name]:
+            statistics[name] = _numbers_of_metadata(metadata, name, shape[0])
     return load_fitted(
         split,
         root=context.data,
         shape=shape,
-        mean=given["mean"],
-        std=given["std"],
+        mean=statistics["mean"],
+        std=statistics["std"],
         crop=_crop(context, metadata),
         count=context.options["images"] if split == "test" else 0,
         cache=context.cache,
@@ -124,7 +124,7 @@ def _shape(context: Context) -> tuple[int, int, int]:
 
 
 def _numbers(context: Context, name: str, channels: int) -> list[float]:
-    """The numbers of an option, one for each channel; empty where it was not given."""
+    """Return the numbers of an option, one for each channel; empty where the option is not set."""
     text = str(context.options[name])
     try:
         numbers = [float(part) for part in text.split(",")] if text else []

@@ -30,7 +30,11 @@ from qx_plugins.recipes.fidelity import Reference, compute_reference, verify_com
 FILE = "model.pte"
 #: Largest batch that a program takes, in items: ExecuTorch plans its memory ahead of time.
 MAX_BATCH = 128
-BATCHES = f"one program serves all batch sizes; it takes up to {MAX_BATCH} items at once, and larger batches in parts"
+#: Note of every artifact about its batches.
+BATCHES = (
+    "one program serves all batch sizes; "
+    f"it takes up to {MAX_BATCH} items at once, and larger batches in parts"
+)
 
 
 #: Messages for error codes of the runtime (``runtime/core/error.h``).
@@ -73,9 +77,8 @@ def build_artifact(
     path = context.folder / FILE
     with path.open("wb") as file:
         executable.write_to_file(file)
-    verify_compiled(
-        expected, in_torch, _served_program(path, context.threads, original), "lowered to XNNPACK, it"
-    )
+    served = _served_program(path, context.threads, original)
+    verify_compiled(expected, in_torch, served, "lowered to XNNPACK, it")
     return Artifact(
         folder=context.folder,
         loader="executorch",
@@ -128,7 +131,7 @@ def _served_program(path: Path, threads: int, program: ExportedProgram) -> Calla
 
 
 def _run_error(program: ExportedProgram, error: Exception, items: int, stderr_text: str) -> Unsupported:
-    """Return the error for a program that cannot run, from the runtime's code and the kernel on standard error."""
+    """Return the error for a program that cannot run: the runtime's code, and the kernel on stderr."""
     code = _CODE.search(str(error))
     words = CODES.get(int(code[1], 16), str(error)) if code else str(error)
     kernel = _KERNEL.search(stderr_text)

@@ -75,7 +75,7 @@ def build_artifact(
 def run_two_items(
     model: nn.Module, example_inputs: tuple[torch.Tensor, ...]
 ) -> tuple[tuple[torch.Tensor, ...], numpy.ndarray]:
-    """Return inputs of two items for which the model's outputs are finite, and the outputs, shape ``[2, ...]``.
+    """Return inputs of two items for which the model's outputs are finite, and the outputs ``[2, ...]``.
 
     A copy of the model is run. Raises ``Unsupported`` where no tried inputs give finite outputs.
     """
@@ -96,7 +96,7 @@ def run_two_items(
 
 
 def _candidates(example_inputs: tuple[torch.Tensor, ...]) -> Iterator[tuple[torch.Tensor, ...]]:
-    """Yield inputs of two items: noise, positive noise, the example repeated. Integers are drawn from 0 and 1."""
+    """Yield inputs of two items: noise, positive noise, the example repeated; integers are 0 or 1."""
     drawn = []
     for index, tensor in enumerate(example_inputs):
         generator, shape = torch.Generator().manual_seed(index), (2, *tensor.shape[1:])
@@ -161,7 +161,7 @@ def convert_with_pnnx(
 
 
 def _layer_names(kinds: Sequence[str]) -> str:
-    """Return layers under the names that users know: pnnx writes ``nn.GroupNorm``, ``F.pad``, ``aten::roll``."""
+    """Return layers by the names that users know: pnnx writes ``nn.GroupNorm``, ``F.pad``, ``aten::roll``."""
     return ", ".join(re.sub(r"^(nn|F|torch|Tensor|aten|pnnx)(\.|::)", "", kind) for kind in kinds)
 
 

@@ -1,4 +1,4 @@
-"""Read the weights in ``.param`` and ``.bin``: the layers of an ncnn model and the number of their weights."""
+"""Read the weights in ``.param`` and ``.bin``: the layers of an ncnn model and their numbers of weights."""
 
 from __future__ import annotations
 

@@ -129,8 +129,8 @@ def _average_pools(path: Path) -> list[str]:
 def _per_tensor_weights(path: Path) -> dict[str, str]:
     """Return weights for which the quantizer has no scale per output channel, with the names of their layers.
 
-    Weights of a grouped ``ConvTranspose`` are ``[inputs, outputs / groups, ...]``: the groups share the second
-    dimension, along which the quantizer would put scales.
+    Weights of a grouped ``ConvTranspose`` are ``[inputs, outputs / groups, ...]``: the groups share the
+    second dimension, along which the quantizer would put scales.
     """
     graph = onnx.load(path, load_external_data=False).graph
     constants = {constant.name for constant in graph.initializer}

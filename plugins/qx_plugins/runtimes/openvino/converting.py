@@ -36,8 +36,8 @@ def build_artifact(
 ) -> Artifact:
     """Convert the model, transform it, and write it.
 
-    ``transform`` maps an ``openvino.Model`` to another, quantized one. ``precision`` is the type of arithmetic
-    of layers that are not quantized. Raises ``Unsupported``.
+    ``transform`` maps an ``openvino.Model`` to another, such as a quantized one. ``precision`` is the type of
+    arithmetic in layers that are not quantized. Raises ``Unsupported``.
     """
     silence_telemetry()
     import openvino
