@@ -44,11 +44,11 @@ def cached_array(
     """
     if cache is None:
         return make()
-    place = hashlib.blake2b(os.fsencode(origin.resolve()), digest_size=6).hexdigest()
+    location = hashlib.blake2b(os.fsencode(origin.resolve()), digest_size=6).hexdigest()
     fingerprint = hashlib.blake2b(
         "\0\0".join(identities).encode("utf-8", "surrogateescape"), digest_size=12
     ).hexdigest()
-    path = cache / f"{name}-{place}-{fingerprint}.npy"
+    path = cache / f"{name}-{location}-{fingerprint}.npy"
     if _is_whole(path):
         return _open_mapped(path)
     array = make()
@@ -60,7 +60,7 @@ def cached_array(
             f"{cache}: cannot keep the decoded images there ({array.nbytes / 1e6:.1f} MB): "
             f"{error.strerror or error}; make room, or take another cache folder"
         ) from error
-    for other in cache.glob(f"{name}-{place}-*.npy"):
+    for other in cache.glob(f"{name}-{location}-*.npy"):
         if other != path:
             with suppress(OSError):
                 other.unlink()

@@ -223,7 +223,7 @@ def _fetch_whole(fetch: Callable[[str], None], root: Path) -> None:
 @contextlib.contextmanager
 def _torchvision_quiet() -> Iterator[None]:
     """Keep torchvision from printing, and from waiting without limit for a server."""
-    before = socket.getdefaulttimeout()
+    previous = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_TIMEOUT_SECONDS)
     try:
         with (
@@ -237,4 +237,4 @@ def _torchvision_quiet() -> Iterator[None]:
             warnings.filterwarnings("ignore", message="Python 3.14 will, by default, filter extracted tar")
             yield
     finally:
-        socket.setdefaulttimeout(before)
+        socket.setdefaulttimeout(previous)

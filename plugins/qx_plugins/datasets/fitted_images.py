@@ -98,10 +98,10 @@ class LazyPixels:
         """Return one image for an integer, ``[k, ...]`` for a slice or an array. Raises ``DataError``."""
         chosen = self._paths[key]
         paths = [chosen] if isinstance(chosen, str) else chosen.tolist()
-        before, total = self._done, len(self._paths)
+        previous, total = self._done, len(self._paths)
 
         def report(done: float, _: str) -> None:
-            count = before + round(done * len(paths))
+            count = previous + round(done * len(paths))
             self._progress(min(1.0, count / total), f"{count} so far")
 
         pixels = image_folder.decode_all(paths, self._size, self._fit, report)

@@ -46,8 +46,8 @@ def _binding() -> str:
     looked up without importing anything.
     """
     spec = find_spec("executorch")
-    places = spec.submodule_search_locations if spec is not None else None
-    has_binding = any([*Path(place, "extension", "pybindings").glob("_C.*")] for place in places or ())
+    folders = spec.submodule_search_locations if spec is not None else None
+    has_binding = any([*Path(folder, "extension", "pybindings").glob("_C.*")] for folder in folders or ())
     return f"executorch.extension.pybindings.{'_C' if has_binding else 'portable_lib'}"
 
 

@@ -54,7 +54,7 @@ class NcnnSubject:
                 raise RuntimeError(f"ncnn cannot read {file}")
         # Inputs that no layer uses are missing.
         input_names = set(self._net.input_names())
-        self._fed = [
+        self._used_inputs = [
             (index, name) for index in range(len(self._inputs)) if (name := f"in{index}") in input_names
         ]
 
@@ -72,7 +72,7 @@ class NcnnSubject:
             for array in values
         ]
         return [
-            [self._mat(numpy.atleast_1d(rows[index][item])).clone() for index, _ in self._fed]
+            [self._mat(numpy.atleast_1d(rows[index][item])).clone() for index, _ in self._used_inputs]
             for item in range(len(rows[0]))
         ]
 
@@ -81,7 +81,7 @@ class NcnnSubject:
 
     def _answer(self, item: list[Any]) -> Any:
         extractor = self._net.create_extractor()
-        for (_, name), mat in zip(self._fed, item, strict=True):
+        for (_, name), mat in zip(self._used_inputs, item, strict=True):
             extractor.input(name, mat)
         code, answer = extractor.extract("out0")
         if code != 0:

@@ -52,19 +52,21 @@ def make_from_factory(
 
 def find_factory(target: str) -> Callable[..., Any]:
     """Import and return the factory. Raises ``UsageError``."""
-    place, colon, name = target.rpartition(":")
-    if not (place and colon and name):
+    source, colon, name = target.rpartition(":")
+    if not (source and colon and name):
         raise UsageError(f"--model {target}: expected MODULE:FACTORY or FILE.py:FACTORY")
     try:
-        module = _import_file(place) if place.endswith(".py") else _import_module(place)
+        module = _import_file(source) if source.endswith(".py") else _import_module(source)
     except UsageError:
         raise
     except (Exception, SystemExit) as error:
-        raise UsageError(f"--model {target}: {place} cannot be imported: {_describe_error(error)}") from error
+        raise UsageError(
+            f"--model {target}: {source} cannot be imported: {_describe_error(error)}"
+        ) from error
     value: Any = module
     for part in name.split("."):
         if not hasattr(value, part):
-            raise UsageError(f"--model {target}: {place} has no {name!r}{_choices(module)}")
+            raise UsageError(f"--model {target}: {source} has no {name!r}{_choices(module)}")
         value = getattr(value, part)
     if not callable(value) or isinstance(value, nn.Module):
         raise UsageError(
@@ -96,10 +98,10 @@ def _import_module(name: str) -> Any:
 
 
 @cache
-def _import_file(place: str) -> Any:
-    path = Path(place).resolve()
+def _import_file(source: str) -> Any:
+    path = Path(source).resolve()
     if not path.is_file():
-        raise UsageError(f"--model {place}: there is no such file")
+        raise UsageError(f"--model {source}: there is no such file")
     # The file may import modules beside it, as if it were run by itself.
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))

@@ -39,8 +39,8 @@ class TextEncoder(nn.Module):
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """Return the logits ``[batch, num_classes]`` of token numbers ``[batch, length]``."""
         embedded = self.tokens(tokens)
-        before = functional.pad(embedded[:, :-1], (0, 0, 1, 0))
-        features = self.layers(self.pairs(torch.cat([embedded, before], dim=-1)) + self.positions)
+        previous = functional.pad(embedded[:, :-1], (0, 0, 1, 0))
+        features = self.layers(self.pairs(torch.cat([embedded, previous], dim=-1)) + self.positions)
         logits: torch.Tensor = self.classifier(self.norm(features).mean(dim=1))
         return logits
 

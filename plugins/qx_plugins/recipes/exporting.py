@@ -72,28 +72,28 @@ def dynamic_shapes_of(model: nn.Module, inputs: int, batch: Any) -> tuple[Any, .
 @contextmanager
 def explain_lowering(
     program: ExportedProgram | None,
-    what: str,
+    problem: str,
     *,
     unrelated: tuple[type[BaseException], ...] = UNRELATED_ERRORS,
 ) -> Iterator[None]:
     """Turn errors of a runtime's exporter or quantizer into ``Unsupported``, except ``unrelated`` ones.
 
-    The message starts with ``what`` and continues as in :func:`lowering_error`.
+    The message starts with ``problem`` and continues as in :func:`lowering_error`.
     """
     try:
         yield
     except unrelated:
         raise
     except Exception as error:
-        raise lowering_error(program, error, what) from error
+        raise lowering_error(program, error, problem) from error
 
 
-def lowering_error(program: ExportedProgram | None, error: BaseException, what: str) -> Unsupported:
+def lowering_error(program: ExportedProgram | None, error: BaseException, problem: str) -> Unsupported:
     """Return the error for a graph that a runtime cannot take, with the layer where the message names it."""
     text = _full_text(error)
     nodes = () if program is None else program.graph.nodes
     layer = next((layer_of(node) for node in nodes if _is_named_in(node, text)), "")
-    return Unsupported(f"{what}: {f'layer {layer!r}: ' if layer else ''}{describe_error(error)}")
+    return Unsupported(f"{problem}: {f'layer {layer!r}: ' if layer else ''}{describe_error(error)}")
 
 
 def _is_named_in(node: torch.fx.Node, text: str) -> bool:

@@ -76,7 +76,7 @@ def signal_to_noise_db(expected: torch.Tensor, outputs: torch.Tensor) -> float:
     return 10 * math.log10(signal / noise) if signal else -math.inf
 
 
-def verify_outputs(expected: Reference, model: nn.Module, what: str) -> None:
+def verify_outputs(expected: Reference, model: nn.Module, step: str) -> None:
     """Raise ``Unsupported`` where a rewritten model does not compute the outputs of the original.
 
     A copy of the model is run, so that its observers record nothing.
@@ -90,11 +90,11 @@ def verify_outputs(expected: Reference, model: nn.Module, what: str) -> None:
     if ratio < SAME_DB and expected.outputs.isfinite().all():
         names = ", ".join(repr(name) for name, calls in calls_of.items() if calls > 1)
         hint = f"; layers that are called more than once: {names}" if names else ""
-        raise Unsupported(f"{what} changes what the model gives, to {ratio:.1f} dB of it{hint}")
+        raise Unsupported(f"{step} changes what the model gives, to {ratio:.1f} dB of it{hint}")
 
 
 def verify_compiled(
-    expected: Reference, program: Callable[..., Any], compiled: Callable[..., Any], what: str
+    expected: Reference, program: Callable[..., Any], compiled: Callable[..., Any], subject: str
 ) -> None:
     """Raise ``Unsupported`` where a compiled network does not compute the outputs of its program.
 
@@ -110,7 +110,7 @@ def verify_compiled(
         if ratio < least and outputs.isfinite().all():
             hint = f", where quantizing leaves {quantization:.1f}" if quantization < SAME_DB else ""
             layer = _first_differing_layer(program, compiled, inputs)
-            raise Unsupported(f"{layer}{what} gives other numbers than it should: {ratio:.1f} dB{hint}")
+            raise Unsupported(f"{layer}{subject} gives other numbers than it should: {ratio:.1f} dB{hint}")
 
 
 def _first_differing_layer(program: Callable[..., Any], compiled: Callable[..., Any], inputs: Any) -> str:

@@ -218,10 +218,10 @@ def _fold_into_grouped_transposed(graph_module: fx.GraphModule) -> bool:
     """Fold batch normalization into transposed convolutions of several groups, where torch gets it wrong."""
     folded = set()
     for node, norm in _calls(graph_module, _BatchNorm):
-        before = node.args[0]
-        if not isinstance(before, fx.Node) or before.op != "call_module" or len(before.users) > 1:
+        layer_node = node.args[0]
+        if not isinstance(layer_node, fx.Node) or layer_node.op != "call_module" or len(layer_node.users) > 1:
             continue
-        name = str(before.target)
+        name = str(layer_node.target)
         layer = graph_module.get_submodule(name)
         if not isinstance(layer, _ConvTransposeNd) or layer.groups == 1:
             continue
@@ -238,6 +238,6 @@ def _fold_into_grouped_transposed(graph_module: fx.GraphModule) -> bool:
             )
             _replace(graph_module, name, layer)
             folded.add(name)
-        node.replace_all_uses_with(before)
+        node.replace_all_uses_with(layer_node)
         graph_module.graph.erase_node(node)
     return bool(folded)

@@ -47,9 +47,9 @@ def check_linears_and_export(model: nn.Module, example_inputs: tuple[torch.Tenso
     check_export(model, example_inputs)
 
 
-def check_once(what: str, model: nn.Module, attempt: Callable[[], None]) -> None:
+def check_once(name: str, model: nn.Module, attempt: Callable[[], None]) -> None:
     """Run an attempt with this model once, and raise ``Unsupported`` each time if it did."""
-    reasons = _reasons(what)
+    reasons = _reasons(name)
     if model not in reasons:
         try:
             attempt()
@@ -62,6 +62,6 @@ def check_once(what: str, model: nn.Module, attempt: Callable[[], None]) -> None
 
 
 @cache
-def _reasons(what: str) -> WeakKeyDictionary[nn.Module, str]:
+def _reasons(name: str) -> WeakKeyDictionary[nn.Module, str]:
     """Return the reasons why an attempt failed, by model; an empty text where it succeeded."""
     return WeakKeyDictionary()

@@ -95,12 +95,12 @@ def _tensor(module: fx.GraphModule, node: Any) -> Any:
     return None if node is None else operator.attrgetter(str(node.target))(module)
 
 
-def _add(module: fx.GraphModule, before: fx.Node, name: str, tensor: torch.Tensor) -> fx.Node:
+def _add(module: fx.GraphModule, next_node: fx.Node, name: str, tensor: torch.Tensor) -> fx.Node:
     """Add a parameter and return a node that reads it."""
     while hasattr(module, name):
         name += "_"
     module.register_parameter(name, nn.Parameter(tensor.detach(), tensor.requires_grad))
-    with module.graph.inserting_before(before):
+    with module.graph.inserting_before(next_node):
         return module.graph.get_attr(name)
 
 
@@ -144,19 +144,19 @@ def _separate_shared_weights(module: fx.GraphModule) -> bool:
     """
     uses: dict[int, list[tuple[fx.Node, int]]] = defaultdict(list)
     for node, values in _calls(module, LAYERS):
-        for place, name in ((1, "weight"), (2, "bias")):
+        for position, name in ((1, "weight"), (2, "bias")):
             if isinstance(values[name], fx.Node) and values[name].op == "get_attr":
-                uses[id(_tensor(module, values[name]))].append((node, place))
+                uses[id(_tensor(module, values[name]))].append((node, position))
     changed = False
     for shared in uses.values():
         normalized = any(user.target in NORMALIZATIONS for node, _ in shared for user in node.users)
         if len(shared) == 1 or not (normalized or shared[0][1] == 2):
             continue
-        for count, (node, place) in enumerate(shared[1:], start=2):
-            parameter = node.args[place]
+        for count, (node, position) in enumerate(shared[1:], start=2):
+            parameter = node.args[position]
             assert isinstance(parameter, fx.Node)
             name = f"{parameter.target}_call_{count}".replace(".", "_")
-            node.update_arg(place, _add(module, node, name, _tensor(module, parameter).clone()))
+            node.update_arg(position, _add(module, node, name, _tensor(module, parameter).clone()))
         changed = True
     return changed
 
@@ -229,8 +229,8 @@ def _fold_into_grouped_transposed(module: fx.GraphModule) -> bool:
             shift=_tensor(module, values["bias"]),
         )
         arguments = list(layer.args) + [None] * (3 - len(layer.args))
-        for place, name, tensor in zip((1, 2), ("weight", "bias"), folded, strict=True):
-            arguments[place] = _add(module, layer, f"{layer.name}_{name}", tensor)
+        for position, name, tensor in zip((1, 2), ("weight", "bias"), folded, strict=True):
+            arguments[position] = _add(module, layer, f"{layer.name}_{name}", tensor)
         layer.args = tuple(arguments)
         node.replace_all_uses_with(layer)
         module.graph.erase_node(node)

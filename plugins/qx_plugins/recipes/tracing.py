@@ -23,14 +23,14 @@ _NO_KERNEL = re.compile(r"Could not run '(\S+)' with arguments from the '(\w+)' 
 
 
 @contextmanager
-def explain_errors(model: nn.Module, what: str) -> Iterator[None]:
-    """Turn errors into ``Unsupported`` with ``what`` was attempted, the layer and the reason."""
+def explain_errors(model: nn.Module, problem: str) -> Iterator[None]:
+    """Turn errors into ``Unsupported`` with this ``problem``, the layer and the reason."""
     try:
         yield
     except UNRELATED_ERRORS:
         raise
     except Exception as error:
-        raise Unsupported(f"{what}: {name_layer(error, model)}") from error
+        raise Unsupported(f"{problem}: {name_layer(error, model)}") from error
 
 
 def check_python(model: nn.Module) -> None:
@@ -39,10 +39,10 @@ def check_python(model: nn.Module) -> None:
 
     for name, layer in model.named_modules():
         if isinstance(layer, torch.jit.ScriptModule):
-            what = f"layer {name!r}" if name else "the model"
+            subject = f"layer {name!r}" if name else "the model"
             raise Unsupported(
-                f"{what} is TorchScript, which can be neither quantized nor exported; have the factory give "
-                f"the Python module that it was made from"
+                f"{subject} is TorchScript, which can be neither quantized nor exported; have the factory "
+                f"give the Python module that it was made from"
             )
 
 

@@ -44,7 +44,7 @@ def load_data(split: str, context: Context) -> Data:
 
     digits = load_digits()
     chosen = split_indices(digits.target)[split]
-    images = (enlarged(digits.images[chosen]) / 16 - MEAN) / STD
+    images = (enlarge(digits.images[chosen]) / 16 - MEAN) / STD
     return Data(
         inputs={"image": np.repeat(images[:, np.newaxis], 3, axis=1)},
         labels=digits.target[chosen].astype(np.int64),
@@ -96,7 +96,7 @@ def split_indices(labels: np.ndarray) -> dict[str, np.ndarray]:
     return {"train": np.setdiff1d(np.arange(len(labels)), test), "test": np.sort(test)}
 
 
-def enlarged(images: np.ndarray, factor: int = 4) -> np.ndarray:
+def enlarge(images: np.ndarray, factor: int = 4) -> np.ndarray:
     """Enlarge images ``[n, side, side]`` bilinearly to float32 ``[n, factor * side, factor * side]``.
 
     For integers up to 16 and a factor of 4 every product and sum is exact in float32, so the result is the

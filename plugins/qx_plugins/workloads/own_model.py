@@ -152,9 +152,9 @@ def _numbers_of_metadata(metadata: Mapping[str, Any], name: str, channels: int) 
     )
 
 
-def _check_numbers(numbers: list[float], name: str, channels: int, what: str) -> list[float]:
+def _check_numbers(numbers: list[float], name: str, channels: int, source: str) -> list[float]:
     low = 0.0 if name == "mean" else 1e-6
     if len(numbers) != channels or not all(low <= number <= 1e6 for number in numbers):
         positive = "" if name == "mean" else ", above 0"
-        raise UsageError(f"{what}: expected {channels} numbers{positive}, one for each channel")
+        raise UsageError(f"{source}: expected {channels} numbers{positive}, one for each channel")
     return numbers

@@ -94,7 +94,7 @@ def compile_package(
 
         settings = {**SETTINGS, "freezing": freezing, "cpp.cxx": (None, _compiler())}
         supported = {name: value for name, value in settings.items() if _has_setting(name)}
-        with torch.no_grad(), _lowering(program):
+        with torch.no_grad(), _explain_lowering(program):
             torch._inductor.aoti_compile_and_package(
                 program, package_path=str(folder / PACKAGE), inductor_configs=supported
             )
@@ -110,7 +110,7 @@ def compile_package(
 
 
 @contextmanager
-def _lowering(program: torch.export.ExportedProgram) -> Iterator[None]:
+def _explain_lowering(program: torch.export.ExportedProgram) -> Iterator[None]:
     """Turn errors of Inductor's lowering into ``Unsupported``; all others are passed on unchanged."""
     from torch._inductor import exc
 
@@ -148,14 +148,14 @@ def _has_setting(setting: str) -> bool:
 def _own_folders(home: Path) -> Iterator[None]:
     """Put all temporary files of a compilation into a folder within the build, and remove it at the end."""
     names = ("TORCHINDUCTOR_CACHE_DIR", "TMPDIR")
-    before = {name: os.environ.get(name) for name in names}
+    previous = {name: os.environ.get(name) for name in names}
     with tempfile.TemporaryDirectory(prefix=".inductor-", dir=home) as folder:
         os.environ.update(dict.fromkeys(names, folder))
         tempfile.tempdir = None  # tempfile reads the environment again
         try:
             yield
         finally:
-            for name, value in before.items():
+            for name, value in previous.items():
                 if value is None:
                     os.environ.pop(name, None)
                 else:

@@ -20,9 +20,9 @@ class Kernel:
     """The linear layers that a kernel supports."""
 
     #: Whether the kernel supports a layer.
-    takes: Callable[[nn.Linear], bool]
-    #: The condition of ``takes`` in words, for messages.
-    needs: str
+    supports: Callable[[nn.Linear], bool]
+    #: The condition of ``supports`` in words, for messages.
+    condition: str
 
 
 #: A kernel that supports every linear layer.
@@ -36,10 +36,10 @@ def check_linears(model: nn.Module, kernel: Kernel = ANY) -> None:
     if not linears:
         check_python(model)
         raise Unsupported(f"torchao quantizes nn.Linear alone, and {type(model).__name__} has none")
-    if not any(map(kernel.takes, linears.values())):
+    if not any(map(kernel.supports, linears.values())):
         name, layer = next(iter(linears.items()))
         raise Unsupported(
-            f"no nn.Linear {kernel.needs}: layer {name!r} and {len(linears) - 1} more; "
+            f"no nn.Linear {kernel.condition}: layer {name!r} and {len(linears) - 1} more; "
             f"the first takes {layer.in_features} and gives {layer.out_features}"
         )
 
@@ -52,5 +52,7 @@ def quantize_linears(model: Model, recipe: Any, kernel: Kernel = ANY) -> Model:
     from torchao.quantization import quantize_
 
     check_linears(model, kernel)
-    quantize_(model, recipe, filter_fn=lambda layer, _: isinstance(layer, nn.Linear) and kernel.takes(layer))
+    quantize_(
+        model, recipe, filter_fn=lambda layer, _: isinstance(layer, nn.Linear) and kernel.supports(layer)
+    )
     return model

@@ -28,8 +28,8 @@ def requires() -> tuple[str, ...]:
 def _is_in_torch() -> bool:
     """Whether the installed torch contains the quantizers, looked up without importing it."""
     spec = find_spec("torch")
-    places = spec.submodule_search_locations if spec is not None else None
-    return any(Path(place, "ao/quantization/quantize_pt2e.py").is_file() for place in places or ())
+    folders = spec.submodule_search_locations if spec is not None else None
+    return any(Path(folder, "ao/quantization/quantize_pt2e.py").is_file() for folder in folders or ())
 
 
 def library() -> Any:

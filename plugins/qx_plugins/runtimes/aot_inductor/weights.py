@@ -33,8 +33,8 @@ def read(artifact: Artifact) -> Weights | None:
     calls = KERNEL.findall(code)
     packed = " ".join(arguments for name, arguments in calls if name.startswith(PACKED))
     constants: dict[str, dict[str, str]] = defaultdict(dict)
-    for index, what, value in CONSTANT.findall(code):
-        constants[index][what] = value
+    for index, field, value in CONSTANT.findall(code):
+        constants[index][field] = value
     if not constants:
         return None
     layers = {}

@@ -147,14 +147,14 @@ def _captured_stderr() -> Iterator[Callable[[], str]]:
     """
     sys.stderr.flush()
     with tempfile.TemporaryFile() as file:
-        before = os.dup(2)
+        original_fd = os.dup(2)
         os.dup2(file.fileno(), 2)
         text: list[str] = []
         try:
             yield lambda: "".join(text)
         finally:
-            os.dup2(before, 2)
-            os.close(before)
+            os.dup2(original_fd, 2)
+            os.close(original_fd)
             file.seek(0)
             text.append(file.read().decode(errors="replace"))
 

@@ -130,8 +130,8 @@ def _constants(graph: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, A
         tensors[tensor["id_out"]] = tensor
     for index, node in enumerate(graph["xnodes"]):
         kernel = node["xnode_union_type"].removeprefix("XNN").lstrip("_")
-        for field, place in node["xnode_union"].items():
-            tensor = tensors.get(place) if field.endswith("_id") and field != "output_id" else None
+        for field, value_id in node["xnode_union"].items():
+            tensor = tensors.get(value_id) if field.endswith("_id") and field != "output_id" else None
             if tensor is None or not tensor["constant_buffer_idx"]:
                 continue
             if field == "filter_id" or is_matrix(tensor["dims"]):

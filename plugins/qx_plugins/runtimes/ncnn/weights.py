@@ -58,17 +58,18 @@ def _counts(kind: str, parameters: Mapping[str, str]) -> dict[str, int]:
     if kind in COUNTS:
         return {"": int(parameters[COUNTS[kind]])}
     if kind in RECURRENT:
-        outputs, of_inputs = int(parameters["0"]), int(parameters["1"])
+        outputs, input_weights = int(parameters["0"]), int(parameters["1"])
         # An LSTM may have more hidden units than outputs, and a matrix that projects them then.
         hidden = int(parameters.get("3", "0")) or outputs
-        ways = 2 if parameters.get("2") == BOTH_WAYS else 1
-        projection = hidden * outputs * ways if hidden != outputs else 0
-        of_state = RECURRENT[kind] * hidden * outputs * ways
-        return {".input": of_inputs, ".state": of_state, ".projection": projection}
+        directions = 2 if parameters.get("2") == BOTH_WAYS else 1
+        projection = hidden * outputs * directions if hidden != outputs else 0
+        state_weights = RECURRENT[kind] * hidden * outputs * directions
+        return {".input": input_weights, ".state": state_weights, ".projection": projection}
     if kind == "MultiHeadAttention":
-        embed, of_query = int(parameters["0"]), int(parameters["2"])
+        embed, query_weights = int(parameters["0"]), int(parameters["2"])
         width = {name: int(parameters.get(key, embed)) for name, key in ((".key", "3"), (".value", "4"))}
-        return {".query": of_query, **{name: embed * size for name, size in width.items()}, ".out": of_query}
+        others = {name: embed * size for name, size in width.items()}
+        return {".query": query_weights, **others, ".out": query_weights}
     if kind == "Gemm":
         rows, columns, inner = (int(parameters.get(key, "0")) for key in ("7", "8", "9"))
         constant = [parameters.get(key, "0") == "1" for key in ("4", "5")]
