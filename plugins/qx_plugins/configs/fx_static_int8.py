@@ -87,11 +87,11 @@ def convert(model: fx.GraphModule) -> nn.Module:
     with explain_errors(model, "torch.fx"):
         result = replace_and_verify_kernels(convert_fx(model), batches)
     if observed is not None:
-        _hold_to_reference(observed, result, batches[0])
+        _verify_against_reference(observed, result, batches[0])
     return result
 
 
-def _hold_to_reference(observed: fx.GraphModule, result: nn.Module, batch: Arrays) -> None:
+def _verify_against_reference(observed: fx.GraphModule, result: nn.Module, batch: Arrays) -> None:
     """Raise ``Unsupported`` where 8-bit kernels differ from the same steps in floats."""
     from torch.ao.quantization.quantize_fx import convert_to_reference_fx
 

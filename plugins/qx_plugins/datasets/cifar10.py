@@ -145,7 +145,7 @@ def _read_verified(root: Path, split: str) -> np.ndarray:
             f"{folder}: {', '.join(damaged)} damaged (not the MD5 sum that torchvision knows); "
             "remove the folder, then unpack or download CIFAR-10 anew"
         )
-    with _torchvision_quiet():
+    with _silence_torchvision():
         dataset = CIFAR10(root, train=split == "train")
     records = np.empty(len(dataset.data), dtype=_RECORD)
     records["image"] = dataset.data
@@ -212,7 +212,7 @@ def _fetch_whole(fetch: Callable[[str], None], root: Path) -> None:
     """Have ``fetch`` write the batches to a temporary folder, then move all of them or none into ``root``."""
     root.parent.mkdir(parents=True, exist_ok=True)
     with unfinished_folder(root.parent) as folder:
-        with _torchvision_quiet():
+        with _silence_torchvision():
             fetch(os.fspath(folder))
         root.mkdir(exist_ok=True)
         # Another process may have been faster.
@@ -221,7 +221,7 @@ def _fetch_whole(fetch: Callable[[str], None], root: Path) -> None:
 
 
 @contextlib.contextmanager
-def _torchvision_quiet() -> Iterator[None]:
+def _silence_torchvision() -> Iterator[None]:
     """Keep torchvision from printing, and from waiting without limit for a server."""
     previous = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_TIMEOUT_SECONDS)

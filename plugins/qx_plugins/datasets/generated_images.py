@@ -11,7 +11,7 @@ PATCHES = 8
 
 
 class GeneratedImages:
-    """Patterns indexed like an array float32 ``[n, channels, height, width]``, of mean 0 and variance 1.
+    """Patterns indexed like an array float32 ``[n, channels, height, width]``, about normalised.
 
     Each pattern is a grid of normal random numbers, enlarged bilinearly. Only the grids are kept in memory.
     """

@@ -26,7 +26,7 @@ def describe() -> Metric:
 
 @hookimpl
 def measure(data: Recorded) -> Samples | None:
-    """Compare predictions with the baseline's.
+    """Return for each input whether the prediction is the baseline's.
 
     The details hold the signal-to-quantization-noise ratio of all logits together, in decibels. It is None
     where there is no noise.
