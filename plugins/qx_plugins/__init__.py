@@ -1,1 +1,1 @@
-"""The built-in plugins of qx: a file each, found through the same entry points as everybody's."""
+"""The built-in plugins of qx: a file each, loaded through the same entry points as any other plugin."""

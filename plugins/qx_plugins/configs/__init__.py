@@ -1,1 +1,1 @@
-"""Built-in configs, one a file."""
+"""Built-in configs, a file for each."""

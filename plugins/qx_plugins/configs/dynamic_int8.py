@@ -1,4 +1,4 @@
-"""Linear weights stored in int8, activations quantized at each call from the range of that very batch."""
+"""Linear layers with int8 weights; activations are quantized at each call by the range of the batch."""
 
 from __future__ import annotations
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from qx import Artifact, Config, Context, hookimpl
-from qx_plugins.recipes import treatable
-from qx_plugins.recipes.calibration import keep, observe, taken
+from qx_plugins.recipes import prechecks
+from qx_plugins.recipes.calibration import keep_calibration_batches, observe, take_calibration_batches
 from qx_plugins.runtimes.executorch import CONVERTING
 
 if TYPE_CHECKING:
@@ -31,20 +31,20 @@ def describe() -> Config:
     )
 
 
-can_treat = treatable.by_export
+can_treat = prechecks.check_export
 
 
 @hookimpl
 def calibrate(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
-    return keep(model, batches)
+    return keep_calibration_batches(model, batches)
 
 
 @hookimpl
 def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
-    from qx_plugins.recipes.fidelity import hold
-    from qx_plugins.runtimes.executorch.converting import artifact
+    from qx_plugins.recipes.fidelity import verify_outputs
+    from qx_plugins.runtimes.executorch.converting import build_artifact
 
-    batches = taken(model)
+    batches = take_calibration_batches(model)
 
     def quantize(program: ExportedProgram, expected: Reference) -> nn.Module:
         from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
@@ -55,8 +55,8 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
 
         quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
         prepared = prepare_pt2e(program.module(), quantizer)
-        hold(expected, prepared, "folding normalization into weights")
+        verify_outputs(expected, prepared, "folding normalization into weights")
         quantized: nn.Module = convert_pt2e(observe(prepared, batches))
         return quantized
 
-    return artifact(model, example_inputs, context, quantize)
+    return build_artifact(model, example_inputs, context, quantize)

@@ -1,4 +1,4 @@
-"""The trained model in IEEE single precision, untouched: what every other config is compared with."""
+"""The trained model in IEEE single precision, unchanged: the baseline of every other config."""
 
 from __future__ import annotations
 

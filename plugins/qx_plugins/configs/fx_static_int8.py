@@ -7,7 +7,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from qx import Config, Context, hookimpl
-from qx_plugins.recipes.calibration import keep, observe, taken, tensors
+from qx_plugins.recipes.calibration import (
+    keep_calibration_batches,
+    observe,
+    take_calibration_batches,
+    to_tensors,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -29,10 +34,10 @@ def describe() -> Config:
 def can_treat(model: nn.Module) -> None:
     import torch
 
-    from qx_plugins.recipes.tracing import blaming, check_python
+    from qx_plugins.recipes.tracing import check_python, explain_errors
 
     check_python(model)
-    with blaming(model, "torch.fx"):
+    with explain_errors(model, "torch.fx"):
         torch.fx.symbolic_trace(model)
 
 
@@ -46,52 +51,52 @@ def prepare_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], co
     )
     from torch.ao.quantization.quantize_fx import prepare_fx
 
-    from qx_plugins.recipes.fidelity import expected_in_build, hold
-    from qx_plugins.recipes.fusing import fusible
-    from qx_plugins.recipes.tracing import blaming
+    from qx_plugins.recipes.fidelity import compute_reference_in_build, verify_outputs
+    from qx_plugins.recipes.fusing import make_fusible
+    from qx_plugins.recipes.tracing import explain_errors
     from qx_plugins.runtimes.torch_eager.kernels import WRONG_KERNELS
 
-    # The mapping knows the operators whose range is fixed (sigmoid, softmax); all others are observed as in
+    # The mapping has the operators of a fixed range (sigmoid, softmax). All others are observed as in
     # static_int8_per_channel.
     recipe = QConfig(activation=default_observer, weight=default_per_channel_weight_observer)
     mapping = get_default_qconfig_mapping(context.engine).set_global(recipe)
     for operation in WRONG_KERNELS:
         mapping.set_object_type(operation, None)
-    expected = expected_in_build(model.eval(), example_inputs, context)
-    with blaming(model, "torch.fx"):
-        prepared = prepare_fx(fusible(model, example_inputs), mapping, example_inputs)
+    expected = compute_reference_in_build(model.eval(), example_inputs, context)
+    with explain_errors(model, "torch.fx"):
+        prepared = prepare_fx(make_fusible(model, example_inputs), mapping, example_inputs)
     if expected is not None:
-        hold(expected, prepared, "torch.fx: fusing layers")
+        verify_outputs(expected, prepared, "torch.fx: fusing layers")
     return prepared
 
 
 @hookimpl
 def calibrate(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
-    return keep(observe(model, batches), batches)
+    return keep_calibration_batches(observe(model, batches), batches)
 
 
 @hookimpl
 def convert(model: fx.GraphModule) -> nn.Module:
     from torch.ao.quantization.quantize_fx import convert_fx
 
-    from qx_plugins.recipes.tracing import blaming
-    from qx_plugins.runtimes.torch_eager.converting import proven
+    from qx_plugins.recipes.tracing import explain_errors
+    from qx_plugins.runtimes.torch_eager.converting import replace_and_verify_kernels
 
-    batches = taken(model)
+    batches = take_calibration_batches(model)
     observed = copy.deepcopy(model) if batches else None
-    with blaming(model, "torch.fx"):
-        result = proven(convert_fx(model), batches)
+    with explain_errors(model, "torch.fx"):
+        result = replace_and_verify_kernels(convert_fx(model), batches)
     if observed is not None:
-        _hold_to_reference(observed, result, batches[0])
+        _verify_against_reference(observed, result, batches[0])
     return result
 
 
-def _hold_to_reference(observed: fx.GraphModule, result: nn.Module, batch: Arrays) -> None:
-    """Raise ``Unsupported`` where 8-bit kernels give something else than the same steps in floats."""
+def _verify_against_reference(observed: fx.GraphModule, result: nn.Module, batch: Arrays) -> None:
+    """Raise ``Unsupported`` where 8-bit kernels differ from the same steps in floats."""
     from torch.ao.quantization.quantize_fx import convert_to_reference_fx
 
-    from qx_plugins.recipes.fidelity import ITEMS, Reference, answers, hold_compiled
+    from qx_plugins.recipes.fidelity import ITEMS, Reference, run_model, verify_compiled
 
-    inputs = tensors({name: array[:ITEMS] for name, array in batch.items()})
-    expected = Reference(inputs, answers(observed, inputs))
-    hold_compiled(expected, convert_to_reference_fx(observed), result, "converted by torch.fx, the model")
+    inputs = to_tensors({name: array[:ITEMS] for name, array in batch.items()})
+    expected = Reference(inputs, run_model(observed, inputs))
+    verify_compiled(expected, convert_to_reference_fx(observed), result, "converted by torch.fx, the model")

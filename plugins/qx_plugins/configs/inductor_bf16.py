@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qx import Artifact, Config, Context, hookimpl
-from qx_plugins.recipes import treatable
-from qx_plugins.runtimes.aot_inductor.compiling import COMPILERS, compiled, exported
+from qx_plugins.recipes import prechecks
+from qx_plugins.runtimes.aot_inductor.compiling import COMPILERS, compile_package, export_for_inductor
 
 if TYPE_CHECKING:
     import torch
@@ -23,13 +23,13 @@ def describe() -> Config:
     )
 
 
-can_treat = treatable.by_export
+can_treat = prechecks.check_export
 
 
 @hookimpl
 def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
     from qx_plugins.recipes.bfloat16 import Bfloat16
-    from qx_plugins.recipes.fidelity import reference
+    from qx_plugins.recipes.fidelity import compute_reference
 
-    expected = reference(model, example_inputs)
-    return compiled(exported(Bfloat16(model), example_inputs), context.folder, expected)
+    expected = compute_reference(model, example_inputs)
+    return compile_package(export_for_inductor(Bfloat16(model), example_inputs), context.folder, expected)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from qx import Artifact, Config, Context, hookimpl
-from qx_plugins.recipes import treatable
+from qx_plugins.recipes import prechecks
 from qx_plugins.recipes.calibration import observe
 from qx_plugins.runtimes.aot_inductor import pt2e
 from qx_plugins.runtimes.aot_inductor.compiling import COMPILERS
@@ -31,12 +31,12 @@ def describe() -> Config:
     )
 
 
-can_treat = treatable.by_export
+can_treat = prechecks.check_export
 
 
 @hookimpl
 def prepare_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> nn.Module:
-    return pt2e.prepared(model, example_inputs)
+    return pt2e.prepare_graph(model, example_inputs)
 
 
 @hookimpl
@@ -46,4 +46,4 @@ def calibrate(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
 
 @hookimpl
 def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
-    return pt2e.artifact(model, example_inputs, context.folder)
+    return pt2e.build_artifact(model, example_inputs, context.folder)

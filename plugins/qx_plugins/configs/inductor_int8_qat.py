@@ -1,4 +1,4 @@
-"""As ``inductor_int8``, with weights that were fine-tuned with the rounding in sight."""
+"""As ``inductor_int8``, with weights from quantization-aware fine-tuning."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from qx import Artifact, Config, Context, hookimpl
-from qx_plugins.recipes import treatable
+from qx_plugins.recipes import prechecks
 from qx_plugins.recipes.training_options import OPTIONS
 from qx_plugins.runtimes.aot_inductor import pt2e
 from qx_plugins.runtimes.aot_inductor.compiling import COMPILERS
@@ -32,12 +32,12 @@ def describe() -> Config:
     )
 
 
-can_treat = treatable.by_export
+can_treat = prechecks.check_export
 
 
 @hookimpl
 def prepare_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> nn.Module:
-    return pt2e.prepared(model, example_inputs, training=True)
+    return pt2e.prepare_graph(model, example_inputs, training=True)
 
 
 @hookimpl
@@ -50,4 +50,4 @@ def calibrate(model: nn.Module, batches: Sequence[Arrays], context: Context) -> 
 
 @hookimpl
 def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
-    return pt2e.artifact(model, example_inputs, context.folder)
+    return pt2e.build_artifact(model, example_inputs, context.folder)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qx import Artifact, Config, Context, hookimpl
-from qx_plugins.runtimes.ncnn import CONVERTING, treatable
+from qx_plugins.runtimes.ncnn import CONVERTING, prechecks
 
 if TYPE_CHECKING:
     import torch
@@ -23,11 +23,11 @@ def describe() -> Config:
     )
 
 
-can_treat = treatable.by_pnnx
+can_treat = prechecks.check_conversion
 
 
 @hookimpl
 def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
-    from qx_plugins.runtimes.ncnn.converting import artifact
+    from qx_plugins.runtimes.ncnn.converting import build_artifact
 
-    return artifact(model, example_inputs, context, half=True)
+    return build_artifact(model, example_inputs, context, half=True)

@@ -1,11 +1,11 @@
-"""Linear weights in int8, activations quantized at each call from the range of that batch; ONNX Runtime."""
+"""Linear layers with int8 weights, activations quantized at each call by their range; ONNX Runtime."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from qx import Artifact, Config, Context, hookimpl
-from qx_plugins.recipes import treatable
+from qx_plugins.recipes import prechecks
 from qx_plugins.runtimes.onnxruntime import CONVERTING
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def describe() -> Config:
     )
 
 
-can_treat = treatable.by_linears_and_export
+can_treat = prechecks.check_linears_and_export
 
 
 @hookimpl
@@ -35,16 +35,16 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     from qx_plugins.recipes.saturation import saturates
-    from qx_plugins.runtimes.onnxruntime.converting import artifact
+    from qx_plugins.runtimes.onnxruntime.converting import build_artifact
 
     def quantize(source: Path, target: Path) -> None:
         quantize_dynamic(
             str(source),
             str(target),
-            # As in torch: convolutions are left alone.
+            # As in torch, convolutions are not quantized.
             op_types_to_quantize=["MatMul", "Gemm"],
             weight_type=QuantType.QInt8,
             reduce_range=saturates(),
         )
 
-    return artifact(model, example_inputs, context, quantize)
+    return build_artifact(model, example_inputs, context, quantize)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qx import Artifact, Config, Context, hookimpl
-from qx_plugins.recipes import treatable
+from qx_plugins.recipes import prechecks
 from qx_plugins.runtimes.onnxruntime import CONVERTING
 
 if TYPE_CHECKING:
@@ -24,11 +24,11 @@ def describe() -> Config:
     )
 
 
-can_treat = treatable.by_export
+can_treat = prechecks.check_export
 
 
 @hookimpl
 def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
-    from qx_plugins.runtimes.onnxruntime.converting import artifact
+    from qx_plugins.runtimes.onnxruntime.converting import build_artifact
 
-    return artifact(model, example_inputs, context)
+    return build_artifact(model, example_inputs, context)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from qx import Artifact, Config, Context, hookimpl
-from qx_plugins.recipes import treatable
-from qx_plugins.recipes.calibration import keep
+from qx_plugins.recipes import prechecks
+from qx_plugins.recipes.calibration import keep_calibration_batches
 from qx_plugins.runtimes.onnxruntime import CONVERTING
 
 if TYPE_CHECKING:
@@ -30,16 +30,16 @@ def describe() -> Config:
     )
 
 
-can_treat = treatable.by_export
+can_treat = prechecks.check_export
 
 
 @hookimpl
 def calibrate(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
-    return keep(model, batches)
+    return keep_calibration_batches(model, batches)
 
 
 @hookimpl
 def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
-    from qx_plugins.runtimes.onnxruntime.converting import static_artifact
+    from qx_plugins.runtimes.onnxruntime.converting import build_static_artifact
 
-    return static_artifact(model, example_inputs, context, per_channel=False)
+    return build_static_artifact(model, example_inputs, context, per_channel=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qx import Artifact, Config, Context, cpu_flags, hookimpl
-from qx_plugins.recipes import treatable
+from qx_plugins.recipes import prechecks
 from qx_plugins.runtimes.openvino import CONVERTING
 
 if TYPE_CHECKING:
@@ -25,11 +25,11 @@ def describe() -> Config:
     )
 
 
-can_treat = treatable.by_export
+can_treat = prechecks.check_export
 
 
 @hookimpl
 def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
-    from qx_plugins.runtimes.openvino.converting import artifact, halved
+    from qx_plugins.runtimes.openvino.converting import build_artifact, store_weights_in_bfloat16
 
-    return artifact(model, example_inputs, context, halved, precision="bf16")
+    return build_artifact(model, example_inputs, context, store_weights_in_bfloat16, precision="bf16")

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from qx import Artifact, Config, Context, hookimpl
-from qx_plugins.recipes import treatable
-from qx_plugins.recipes.calibration import keep, taken
+from qx_plugins.recipes import prechecks
+from qx_plugins.recipes.calibration import keep_calibration_batches, take_calibration_batches
 from qx_plugins.runtimes.openvino import CONVERTING
 
 if TYPE_CHECKING:
@@ -29,24 +29,24 @@ def describe() -> Config:
     )
 
 
-can_treat = treatable.by_export
+can_treat = prechecks.check_export
 
 
 @hookimpl
 def calibrate(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
-    return keep(model, batches)
+    return keep_calibration_batches(model, batches)
 
 
 @hookimpl
 def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
-    from qx_plugins.recipes.exporting import CLUMSY, lowering
+    from qx_plugins.recipes.exporting import QUANTIZER_FAULTS, explain_lowering
     from qx_plugins.recipes.saturation import SEVEN_BITS, saturates
-    from qx_plugins.runtimes.openvino.converting import artifact
+    from qx_plugins.runtimes.openvino.converting import build_artifact
 
-    # An image at a time: NNCF takes statistics of each, whatever the size of the batches.
+    # One image at a time: NNCF takes statistics of each sample, whatever its batch size.
     images = [
         [array[index : index + 1] for array in batch.values()]
-        for batch in taken(model)
+        for batch in take_calibration_batches(model)
         for index in range(len(next(iter(batch.values()))))
     ]
 
@@ -54,7 +54,7 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
         import nncf
         from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
 
-        with lowering(None, "cannot be quantized by NNCF", blameless=CLUMSY):
+        with explain_lowering(None, "cannot be quantized by NNCF", unrelated=QUANTIZER_FAULTS):
             return nncf.quantize(
                 converted,
                 nncf.Dataset(images),
@@ -66,4 +66,4 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
             )
 
     notes = (SEVEN_BITS,) if saturates() else ()
-    return artifact(model, example_inputs, context, quantize, notes=notes)
+    return build_artifact(model, example_inputs, context, quantize, notes=notes)

@@ -1,4 +1,4 @@
-"""Static int8 whose weights were fine-tuned with the rounding in sight; weights per channel."""
+"""Static int8 with quantization-aware fine-tuning; weights per channel."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from qx import Config, Context, hookimpl
-from qx_plugins.recipes.calibration import keep
+from qx_plugins.recipes.calibration import keep_calibration_batches
 from qx_plugins.recipes.training_options import OPTIONS
 
 if TYPE_CHECKING:
@@ -38,11 +38,11 @@ def prepare_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], co
 def calibrate(model: nn.Module, batches: Sequence[Arrays], context: Context) -> nn.Module:
     from qx_plugins.recipes.finetuning import fine_tune
 
-    return keep(fine_tune(model, batches, context), batches)
+    return keep_calibration_batches(fine_tune(model, batches, context), batches)
 
 
 @hookimpl
 def convert(model: nn.Module) -> nn.Module:
-    from qx_plugins.runtimes.torch_eager.converting import converted
+    from qx_plugins.runtimes.torch_eager.converting import convert_to_int8
 
-    return converted(model)
+    return convert_to_int8(model)

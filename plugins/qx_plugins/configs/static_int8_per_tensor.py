@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from qx import Config, Context, hookimpl
-from qx_plugins.recipes.calibration import keep, observe
+from qx_plugins.recipes.calibration import keep_calibration_batches, observe
 
 if TYPE_CHECKING:
     import torch
@@ -36,11 +36,11 @@ def prepare_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], co
 
 @hookimpl
 def calibrate(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
-    return keep(observe(model, batches), batches)
+    return keep_calibration_batches(observe(model, batches), batches)
 
 
 @hookimpl
 def convert(model: nn.Module) -> nn.Module:
-    from qx_plugins.runtimes.torch_eager.converting import converted
+    from qx_plugins.runtimes.torch_eager.converting import convert_to_int8
 
-    return converted(model)
+    return convert_to_int8(model)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qx import Artifact, Config, Context, Option, Unsupported, hookimpl
-from qx_plugins.recipes import treatable
-from qx_plugins.runtimes.aot_inductor.compiling import COMPILERS, compiled, exported
+from qx_plugins.recipes import prechecks
+from qx_plugins.runtimes.aot_inductor.compiling import COMPILERS, compile_package, export_for_inductor
 from qx_plugins.runtimes.aot_inductor.pt2e import TORCHAO
 
 if TYPE_CHECKING:
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from qx_plugins.runtimes.aot_inductor.linears import Kernel
 
-#: The kernel computes so many outputs at once.
+#: Number of outputs that the kernel computes at once.
 OUTPUTS = 16
-#: All are multiples of the first: what cannot be cut into groups of that size cannot be cut into larger ones.
+#: Group sizes, all multiples of the first: a row that it does not divide is not divided by any other.
 GROUP_SIZES = (32, 64, 128, 256)
 
 
@@ -43,32 +43,32 @@ def describe() -> Config:
 
 @hookimpl
 def can_treat(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> None:
-    from qx_plugins.runtimes.aot_inductor.linears import check
+    from qx_plugins.runtimes.aot_inductor.linears import check_linears
 
-    check(model, _kernel(GROUP_SIZES[0]))
-    treatable.by_export(model, example_inputs)
+    check_linears(model, _kernel(GROUP_SIZES[0]))
+    prechecks.check_export(model, example_inputs)
 
 
 @hookimpl
 def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
     from qx_plugins.recipes.bfloat16 import Bfloat16
-    from qx_plugins.recipes.fidelity import reference
-    from qx_plugins.runtimes.aot_inductor.linears import quantized
+    from qx_plugins.recipes.fidelity import compute_reference
+    from qx_plugins.runtimes.aot_inductor.linears import quantize_linears
 
-    expected = reference(model, example_inputs)
+    expected = compute_reference(model, example_inputs)
     try:
         from torchao.prototype.quantization.int4 import PrototypeInt4WeightOnlyConfig
     except ImportError as error:
         raise Unsupported(f"this version of torchao has no 4-bit weights for CPUs: {error}") from error
     size = context.options["group_size"]
-    model = quantized(Bfloat16(model), PrototypeInt4WeightOnlyConfig(group_size=size), _kernel(size))
-    return compiled(exported(model, example_inputs), context.folder, expected)
+    model = quantize_linears(Bfloat16(model), PrototypeInt4WeightOnlyConfig(group_size=size), _kernel(size))
+    return compile_package(export_for_inductor(model, example_inputs), context.folder, expected)
 
 
 def _kernel(size: int) -> Kernel:
     from qx_plugins.runtimes.aot_inductor.linears import Kernel
 
     return Kernel(
-        lambda one: one.in_features % size == 0 and one.out_features % OUTPUTS == 0,
+        lambda layer: layer.in_features % size == 0 and layer.out_features % OUTPUTS == 0,
         f"whose inputs are a multiple of {size} and whose outputs are one of {OUTPUTS}",
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qx import Artifact, Config, Context, hookimpl
-from qx_plugins.recipes import treatable
-from qx_plugins.runtimes.aot_inductor.compiling import COMPILERS, compiled, exported
+from qx_plugins.recipes import prechecks
+from qx_plugins.runtimes.aot_inductor.compiling import COMPILERS, compile_package, export_for_inductor
 from qx_plugins.runtimes.aot_inductor.pt2e import TORCHAO
 
 if TYPE_CHECKING:
@@ -26,16 +26,16 @@ def describe() -> Config:
     )
 
 
-can_treat = treatable.by_linears_and_export
+can_treat = prechecks.check_linears_and_export
 
 
 @hookimpl
 def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
     from torchao.quantization import Int8DynamicActivationInt8WeightConfig
 
-    from qx_plugins.recipes.fidelity import reference
-    from qx_plugins.runtimes.aot_inductor.linears import quantized
+    from qx_plugins.recipes.fidelity import compute_reference
+    from qx_plugins.runtimes.aot_inductor.linears import quantize_linears
 
-    expected = reference(model, example_inputs)
-    model = quantized(model, Int8DynamicActivationInt8WeightConfig())
-    return compiled(exported(model, example_inputs), context.folder, expected)
+    expected = compute_reference(model, example_inputs)
+    model = quantize_linears(model, Int8DynamicActivationInt8WeightConfig())
+    return compile_package(export_for_inductor(model, example_inputs), context.folder, expected)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qx import Artifact, Config, Context, hookimpl
-from qx_plugins.recipes import treatable
-from qx_plugins.runtimes.aot_inductor.compiling import COMPILERS, compiled, exported
+from qx_plugins.recipes import prechecks
+from qx_plugins.runtimes.aot_inductor.compiling import COMPILERS, compile_package, export_for_inductor
 from qx_plugins.runtimes.aot_inductor.pt2e import TORCHAO
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def describe() -> Config:
     )
 
 
-can_treat = treatable.by_linears_and_export
+can_treat = prechecks.check_linears_and_export
 
 
 @hookimpl
@@ -34,10 +34,12 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
     from torchao.quantization import Int8WeightOnlyConfig
 
     from qx_plugins.recipes.bfloat16 import Bfloat16
-    from qx_plugins.recipes.fidelity import reference
-    from qx_plugins.runtimes.aot_inductor.linears import quantized
+    from qx_plugins.recipes.fidelity import compute_reference
+    from qx_plugins.runtimes.aot_inductor.linears import quantize_linears
 
-    expected = reference(model, example_inputs)
-    # torch's kernel for int8 weights takes bfloat16: in fp32 they would be unpacked to fp32 at each call.
-    model = quantized(Bfloat16(model), Int8WeightOnlyConfig())
-    return compiled(exported(model, example_inputs), context.folder, expected, freezing=False)
+    expected = compute_reference(model, example_inputs)
+    # torch's kernel for int8 weights takes bfloat16 inputs: with fp32 it would unpack weights at each call.
+    model = quantize_linears(Bfloat16(model), Int8WeightOnlyConfig())
+    return compile_package(
+        export_for_inductor(model, example_inputs), context.folder, expected, freezing=False
+    )

@@ -1,1 +1,1 @@
-"""Data of the built-in workloads, and where they are kept."""
+"""Data of the built-in workloads: reading, generating and caching."""

@@ -1,6 +1,6 @@
-"""Arrays that are costly to make, kept as files between runs.
+"""Keep arrays that are costly to make as files between runs.
 
-A file is an ``.npy`` file with the SHA-256 of it at its end: one that was damaged is not taken for the array.
+A file is an ``.npy`` file followed by its SHA-256, so that a damaged file is never used.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import numpy as np
 
 from qx import DataError, unfinished_folder
 
-#: Bytes of a SHA-256, and bytes that are read at a time.
+#: Size of a SHA-256, and of the pieces that files are read in, in bytes.
 DIGEST, CHUNK = 32, 1 << 20
 
 
 def file_identity(name: str, status: os.stat_result) -> str:
-    """What tells a file from its earlier self, without reading it."""
-    # The time of change too: archives give back to a file the time of modification that it had before.
+    """Return a text that changes whenever the file changes, without reading the file."""
+    # With the time of change, because unpacking an archive restores old times of modification.
     return f"{name}\0{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
 
 
@@ -36,21 +36,21 @@ def cached_array(
     identities: Iterable[str],
     make: Callable[[], np.ndarray],
 ) -> np.ndarray:
-    """Give the array that ``make`` makes, memory-mapped from the folder ``cache`` where it was made before.
+    """Return the array that ``make`` returns, memory-mapped from the folder ``cache`` if it is there.
 
-    It is made anew when ``identities``, of the files under ``origin`` that it is made from, have changed, or
-    when its file was damaged, and takes the place of the one before. Without a cache nothing is kept. Raises
-    ``DataError`` where the array cannot be written, and then leaves nothing of it behind.
+    It is made again, and replaces the earlier file, when that file was damaged or when ``identities`` of the
+    files under ``origin`` that it is made from have changed. Without a cache nothing is kept. Raises
+    ``DataError`` where the array cannot be written, and then leaves no file behind.
     """
     if cache is None:
         return make()
-    place = hashlib.blake2b(os.fsencode(origin.resolve()), digest_size=6).hexdigest()
+    location = hashlib.blake2b(os.fsencode(origin.resolve()), digest_size=6).hexdigest()
     fingerprint = hashlib.blake2b(
         "\0\0".join(identities).encode("utf-8", "surrogateescape"), digest_size=12
     ).hexdigest()
-    path = cache / f"{name}-{place}-{fingerprint}.npy"
+    path = cache / f"{name}-{location}-{fingerprint}.npy"
     if _is_whole(path):
-        return _mapped(path)
+        return _open_mapped(path)
     array = make()
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -60,41 +60,41 @@ def cached_array(
             f"{cache}: cannot keep the decoded images there ({array.nbytes / 1e6:.1f} MB): "
             f"{error.strerror or error}; make room, or take another cache folder"
         ) from error
-    for other in cache.glob(f"{name}-{place}-*.npy"):
+    for other in cache.glob(f"{name}-{location}-*.npy"):
         if other != path:
             with suppress(OSError):
                 other.unlink()
-    return _mapped(path)
+    return _open_mapped(path)
 
 
-def _mapped(path: Path) -> np.ndarray:
+def _open_mapped(path: Path) -> np.ndarray:
     array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
     return array
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether this is a regular file that ends with the digest of all that comes before."""
+    """Whether this is a regular file that ends with the digest of its other bytes."""
     try:
-        # A pipe would be waited for.
+        # Opening a pipe would block.
         if not stat.S_ISREG(path.lstat().st_mode):
             return False
         with path.open("rb") as file:
-            left = os.fstat(file.fileno()).st_size - DIGEST
+            remaining = os.fstat(file.fileno()).st_size - DIGEST
             state = hashlib.sha256()
-            while left > 0 and (received := file.read(min(left, CHUNK))):
+            while remaining > 0 and (received := file.read(min(remaining, CHUNK))):
                 state.update(received)
-                left -= len(received)
-            return left == 0 and file.read() == state.digest()
+                remaining -= len(received)
+            return remaining == 0 and file.read() == state.digest()
     except OSError:
         return False
 
 
 def _write(array: np.ndarray, path: Path) -> None:
-    """Write the file whole or not at all: readers, and a run after a crash, never see half of it."""
+    """Write the file whole or not at all, so that readers and runs after a crash never see a part of it."""
     with unfinished_folder(path.parent) as folder:
         draft = folder / path.name
         with draft.open("wb") as file:
-            # Not numpy.save: on a full disk it raises an error that does not say so.
+            # On a full disk numpy.save raises an error that does not say so.
             header = io.BytesIO()
             np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
             state = hashlib.sha256()

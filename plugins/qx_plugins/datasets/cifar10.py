@@ -1,6 +1,6 @@
-"""Reading of CIFAR-10 in either of two layouts, recognised by what is there.
+"""Read CIFAR-10 in either of two layouts, which are recognised by their files.
 
-- torchvision's: a folder ``cifar-10-batches-py`` of pickled batches (or the archive that it comes in);
+- torchvision's: a folder ``cifar-10-batches-py`` of pickled batches, or the archive that contains it;
 - a tree ``{train,test}/<class>/<image>``, see :mod:`qx_plugins.datasets.image_folder`.
 """
 
@@ -22,7 +22,7 @@ from qx_plugins.datasets import image_folder
 from qx_plugins.datasets.array_cache import cached_array, file_identity
 from qx_plugins.datasets.images import NormalisedImages
 
-#: In the order of the labels, which is that of the alphabet.
+#: Names of the classes in the order of the labels, which is alphabetical.
 CLASSES: tuple[str, ...] = (
     "airplane",
     "automobile",
@@ -35,12 +35,14 @@ CLASSES: tuple[str, ...] = (
     "ship",
     "truck",
 )
+#: Height and width of the images, in pixels.
 SIDE = 32
-#: Of the training images, per channel: the usual figures, and those that the weights were trained with.
+#: Mean and standard deviation of the training images, for each channel: the usual values, which the weights
+#: were trained with.
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
 BATCHES, ARCHIVE = "cifar-10-batches-py", "cifar-10-python.tar.gz"
-#: As in torchvision, which downloads it.
+#: Address from which torchvision downloads the archive.
 URL = f"https://www.cs.toronto.edu/~kriz/{ARCHIVE}"
 FILES = (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch", "batches.meta")
 HOW = f"with --data DIR or QX_DATA: a folder that holds torchvision's '{BATCHES}', or {image_folder.LAYOUT}"
@@ -56,15 +58,15 @@ def load_cifar10(
     offline: bool,
     progress: Callable[[float, str], None],
 ) -> Data:
-    """Give a split from the folder ``data``, or without one from ``cache``, downloaded into it if need be.
+    """Return a split from the folder ``data``, or else from ``cache``, downloaded into it if necessary.
 
     ``inputs["image"]`` is float32 ``[n, 3, 32, 32]``, normalised as it is indexed; ``labels`` int64 ``[n]``.
     Raises ``DataError`` where the data are missing, incomplete or damaged.
     """
-    root = data if data is not None else _downloaded(cache, offline=offline, progress=progress)
+    root = data if data is not None else _download(cache, offline=offline, progress=progress)
     layout = _layout(root)
     if layout == ARCHIVE:
-        root, layout = _unpacked(root / ARCHIVE, cache, progress), BATCHES
+        root, layout = _unpack(root / ARCHIVE, cache, progress), BATCHES
     if layout == BATCHES:
         pixels, labels = _read_batches(root, split, cache)
         classes, source = CLASSES, "CIFAR-10"
@@ -78,7 +80,7 @@ def load_cifar10(
 
 
 def _layout(root: Path) -> str:
-    """What the folder holds: ``BATCHES``, ``ARCHIVE`` or ``"tree"``."""
+    """Return the layout of the folder: ``BATCHES``, ``ARCHIVE`` or ``"tree"``."""
     try:
         names = set(os.listdir(root))
     except OSError as error:
@@ -110,7 +112,10 @@ def _tree_source(root: Path, classes: tuple[str, ...], suffixes: frozenset[str])
 
 
 def _read_batches(root: Path, split: str, cache: Path | None) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels uint8 ``[n, 32, 32, 3]`` and labels int64 ``[n]``; later readings need no torchvision."""
+    """Return pixels uint8 ``[n, 32, 32, 3]`` and labels int64 ``[n]``, from ``cache`` if they are there.
+
+    Reading them from the cache does not import torchvision.
+    """
     folder = root / BATCHES
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
@@ -122,25 +127,25 @@ def _read_batches(root: Path, split: str, cache: Path | None) -> tuple[np.ndarra
         f"batches-{split}",
         origin=root,
         identities=[file_identity(name, (folder / name).stat()) for name in FILES],
-        make=lambda: _read_checked(root, split),
+        make=lambda: _read_verified(root, split),
     )
     return records["image"], records["label"].astype(np.int64)
 
 
-def _read_checked(root: Path, split: str) -> np.ndarray:
+def _read_verified(root: Path, split: str) -> np.ndarray:
     from torchvision.datasets import CIFAR10
     from torchvision.datasets.utils import check_integrity
 
     folder = root / BATCHES
     sums = {**dict(CIFAR10.train_list + CIFAR10.test_list), CIFAR10.meta["filename"]: CIFAR10.meta["md5"]}
-    # The batches are pickles, which could run any code: nothing is unpickled before every sum is right.
+    # The batches are pickles, which can run any code: check every sum before unpickling.
     damaged = [name for name in FILES if not check_integrity(folder / name, sums[name])]
     if damaged:
         raise DataError(
             f"{folder}: {', '.join(damaged)} damaged (not the MD5 sum that torchvision knows); "
             "remove the folder, then unpack or download CIFAR-10 anew"
         )
-    with _torchvision_quiet():
+    with _silence_torchvision():
         dataset = CIFAR10(root, train=split == "train")
     records = np.empty(len(dataset.data), dtype=_RECORD)
     records["image"] = dataset.data
@@ -148,8 +153,8 @@ def _read_checked(root: Path, split: str) -> np.ndarray:
     return records
 
 
-def _downloaded(cache: Path | None, *, offline: bool, progress: Callable[[float, str], None]) -> Path:
-    """The folder in the cache where CIFAR-10 is, after a download if nothing is there."""
+def _download(cache: Path | None, *, offline: bool, progress: Callable[[float, str], None]) -> Path:
+    """Return the folder in the cache that holds CIFAR-10, downloaded if it is missing."""
     if cache is None:
         raise DataError(
             f"no folder was named where CIFAR-10 is, and there is no cache to keep it in; give it {HOW}"
@@ -166,12 +171,12 @@ def _downloaded(cache: Path | None, *, offline: bool, progress: Callable[[float,
         CIFAR10(folder, download=True)
 
     try:
-        # That the server cannot be reached is told before the seconds that importing torchvision takes.
+        # Notice an unreachable server before importing torchvision, which takes seconds.
         request = urllib.request.Request(URL, method="HEAD")
         urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS).close()  # noqa: S310 - ours
         progress(0.0, "downloading CIFAR-10 (170 MB)")
-        _put(fetch, root)
-    # RuntimeError is torchvision's word for a download that is not what it should be.
+        _fetch_whole(fetch, root)
+    # torchvision raises RuntimeError for a download with a wrong sum.
     except (OSError, RuntimeError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         reason = getattr(reason, "strerror", None) or reason
@@ -181,8 +186,8 @@ def _downloaded(cache: Path | None, *, offline: bool, progress: Callable[[float,
     return root
 
 
-def _unpacked(archive: Path, cache: Path | None, progress: Callable[[float, str], None]) -> Path:
-    """The folder in the cache where the archive was unpacked; the user's own folder is left as it is."""
+def _unpack(archive: Path, cache: Path | None, progress: Callable[[float, str], None]) -> Path:
+    """Return the folder in the cache with the unpacked archive; the user's own folder is not changed."""
     if cache is None:
         raise DataError(f"{archive} is packed, and there is no cache to unpack it in; unpack it")
     root = cache / "cifar10"
@@ -197,17 +202,17 @@ def _unpacked(archive: Path, cache: Path | None, progress: Callable[[float, str]
 
     progress(0.0, f"unpacking {ARCHIVE}")
     try:
-        _put(lambda folder: extract_archive(os.fspath(archive), folder), root)
+        _fetch_whole(lambda folder: extract_archive(os.fspath(archive), folder), root)
     except OSError as error:
         raise DataError(f"{archive} cannot be unpacked in {cache}: {error.strerror or error}") from error
     return root
 
 
-def _put(fetch: Callable[[str], None], root: Path) -> None:
-    """Have the batches written to a folder of its own, then move them into ``root``: all of them or none."""
+def _fetch_whole(fetch: Callable[[str], None], root: Path) -> None:
+    """Have ``fetch`` write the batches to a temporary folder, then move all of them or none into ``root``."""
     root.parent.mkdir(parents=True, exist_ok=True)
     with unfinished_folder(root.parent) as folder:
-        with _torchvision_quiet():
+        with _silence_torchvision():
             fetch(os.fspath(folder))
         root.mkdir(exist_ok=True)
         # Another process may have been faster.
@@ -216,9 +221,9 @@ def _put(fetch: Callable[[str], None], root: Path) -> None:
 
 
 @contextlib.contextmanager
-def _torchvision_quiet() -> Iterator[None]:
-    """Keep torchvision from printing and from waiting for a silent server for ever."""
-    before = socket.getdefaulttimeout()
+def _silence_torchvision() -> Iterator[None]:
+    """Keep torchvision from printing, and from waiting without limit for a server."""
+    previous = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_TIMEOUT_SECONDS)
     try:
         with (
@@ -227,9 +232,9 @@ def _torchvision_quiet() -> Iterator[None]:
             contextlib.redirect_stderr(nowhere),
             warnings.catch_warnings(),
         ):
-            # The files were pickled by an old numpy, and torchvision unpacks its archive as it always did.
+            # The files were pickled by an old numpy, and torchvision unpacks archives without a filter.
             warnings.filterwarnings("ignore", message=r"dtype\(\): align should be passed")
             warnings.filterwarnings("ignore", message="Python 3.14 will, by default, filter extracted tar")
             yield
     finally:
-        socket.setdefaulttimeout(before)
+        socket.setdefaulttimeout(previous)

@@ -1,7 +1,7 @@
-"""Images of any size from a tree of class folders, brought to the size that a network takes.
+"""Read images of any size from a tree of class folders, scaled and cropped to the size of a network's inputs.
 
-The shorter side is scaled (bilinear, with antialiasing) so that the middle that is cut out of it is ``crop``
-of the whole, as torchvision and timm evaluate: 256 pixels for 224 at the usual 0.875.
+The shorter side is scaled (bilinear, with antialiasing) so that the centre crop is the share ``crop`` of it,
+as torchvision and timm evaluate: to 256 pixels for inputs of 224 at the usual 0.875.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from qx_plugins.datasets import image_folder
 from qx_plugins.datasets.array_cache import cached_array, file_identity
 from qx_plugins.datasets.images import NormalisedImages, Pixels
 
-#: The second is what ImageNet calls its own.
+#: Folders of each split; ImageNet has ``val``.
 FOLDERS = {"train": ("train",), "test": ("test", "val")}
 LAYOUT = "{train,test}/<class>/<image>"
-#: How PIL calls images of so many channels.
+#: Modes of PIL by number of channels.
 MODES = {1: "L", 3: "RGB"}
 
 
@@ -37,30 +37,30 @@ def load_fitted(
     cache: Path | None,
     progress: Callable[[float, str], None],
 ) -> Data:
-    """Give ``count`` images of a split (0: all), drawn evenly over its classes, always the same.
+    """Return ``count`` images of a split (0: all), drawn evenly over its classes, always the same ones.
 
     ``inputs["image"]`` is float32 ``[n, *shape]`` (channels, height, width), normalised as it is indexed;
     ``labels`` int64 ``[n]``. Classes are numbered in the alphabetical order of their folders. Test images are
-    decoded at once, and kept in ``cache``; training images when they are asked for: calibration takes a few
-    hundred of what may be more than memory holds. Raises ``DataError``, for a damaged image when it is
-    decoded.
+    decoded immediately and kept in ``cache``. Training images are decoded when they are indexed, because
+    calibration needs a few hundred of what may exceed the memory. Raises ``DataError``, for a damaged image
+    when it is decoded.
     """
     folder = _folder(root, split)
     classes = image_folder.classes_of(folder)
     other = _folder(root, "test" if split == "train" else "train")
-    if strange := sorted({*classes} ^ {*image_folder.classes_of(other)}):
+    if unmatched := sorted({*classes} ^ {*image_folder.classes_of(other)}):
         raise DataError(
-            f"{root}: class folder {strange[0]!r} is in one of {folder.name} and {other.name} only; "
+            f"{root}: class folder {unmatched[0]!r} is in one of {folder.name} and {other.name} only; "
             f"expected {LAYOUT}"
         )
     files = [sorted(image_folder.images_of(folder / name)) for name in classes]
     if empty := [name for name, paths in zip(classes, files, strict=True) if not paths]:
         raise DataError(f"{folder} has no images in class folder {empty[0]!r}; expected {LAYOUT}")
-    chosen = [(path, label) for label, paths in enumerate(_drawn(files, count)) for path in paths]
+    chosen = [(path, label) for label, paths in enumerate(_draw_evenly(files, count)) for path in paths]
     lazy = LazyPixels(
         [path for path, _ in chosen],
         (*shape[1:], shape[0]),
-        lambda image: fitted(image, shape, crop),
+        lambda image: fit_image(image, shape, crop),
         lambda done, text: progress(done, f"decoding {split} images, {text}"),
     )
     pixels: Pixels = lazy
@@ -81,7 +81,7 @@ def load_fitted(
 
 
 class LazyPixels:
-    """Files as images uint8 ``[n, height, width, channels]``, decoded when they are indexed, and not kept."""
+    """Image files indexed like an array uint8 ``[n, height, width, channels]``, decoded at each access."""
 
     def __init__(
         self,
@@ -95,22 +95,22 @@ class LazyPixels:
         self._fit, self._progress, self._done = fit, progress, 0
 
     def __getitem__(self, key: Any) -> np.ndarray:
-        """One image for an integer, ``[k, ...]`` for a slice or an array. Raises ``DataError``."""
+        """Return one image for an integer, ``[k, ...]`` for a slice or an array. Raises ``DataError``."""
         chosen = self._paths[key]
         paths = [chosen] if isinstance(chosen, str) else chosen.tolist()
-        before, total = self._done, len(self._paths)
+        previous, total = self._done, len(self._paths)
 
-        def tell(done: float, _: str) -> None:
-            count = before + round(done * len(paths))
+        def report(done: float, _: str) -> None:
+            count = previous + round(done * len(paths))
             self._progress(min(1.0, count / total), f"{count} so far")
 
-        pixels = image_folder.decode_all(paths, self._size, self._fit, tell)
+        pixels = image_folder.decode_all(paths, self._size, self._fit, report)
         self._done += len(paths)
         return pixels[0] if isinstance(chosen, str) else pixels
 
 
-def fitted(image: Image.Image, shape: tuple[int, int, int], crop: float) -> np.ndarray:
-    """The middle of an image, scaled: uint8 ``[height, width, channels]``."""
+def fit_image(image: Image.Image, shape: tuple[int, int, int], crop: float) -> np.ndarray:
+    """Scale an image and return its centre crop, uint8 ``[height, width, channels]``."""
     channels, height, width = shape
     image = image.convert(MODES[channels])
     scale = max(height / crop / image.height, width / crop / image.width)
@@ -131,22 +131,22 @@ def _folder(root: Path, split: str) -> Path:
     raise DataError(f"{root} has no folder {' or '.join(map(repr, FOLDERS[split]))}; expected {LAYOUT}")
 
 
-def _drawn(files: Sequence[Sequence[Path]], count: int) -> list[list[Path]]:
-    """Of each class as many, to one, that all together are ``count``.
+def _draw_evenly(files: Sequence[Sequence[Path]], count: int) -> list[list[Path]]:
+    """Draw ``count`` files in total, of each class the same number or one more; 0 for all.
 
-    A class that has too few gives all that it has.
+    A class with too few files contributes all of them.
     """
     shares = [0] * len(files)
-    left = count or sum(map(len, files))
-    while left and any(share < len(paths) for share, paths in zip(shares, files, strict=True)):
+    remaining = count or sum(map(len, files))
+    while remaining and any(share < len(paths) for share, paths in zip(shares, files, strict=True)):
         for label, paths in enumerate(files):
-            if left and shares[label] < len(paths):
+            if remaining and shares[label] < len(paths):
                 shares[label] += 1
-                left -= 1
-    # RandomState, whose numbers numpy has promised never to change.
+                remaining -= 1
+    # numpy guarantees that the numbers of RandomState never change.
     random = np.random.RandomState(0)
     orders = [random.permutation(len(paths)) for paths in files]
     return [
-        [paths[place] for place in sorted(order[:share])]
+        [paths[index] for index in sorted(order[:share])]
         for paths, order, share in zip(files, orders, shares, strict=True)
     ]

@@ -1,7 +1,7 @@
-"""Reading of a tree ``{train,test}/<class>/<image>``.
+"""Read images from a tree ``{train,test}/<class>/<image>``.
 
-Classes are numbered in the alphabetical order of their folders; images come class by class, in the order of
-their names. Names that begin with a dot are passed over, and so are files where folders are expected.
+Classes are numbered in the alphabetical order of their folders. Images are sorted by class, then by name.
+Names that begin with a dot are ignored, and so are files where folders are expected.
 """
 
 from __future__ import annotations
@@ -20,14 +20,17 @@ from qx_plugins.datasets.array_cache import cached_array, file_identity
 
 SPLITS = ("train", "test")
 LAYOUT = "{train,test}/<class>/<image>"
-#: Files that one thread decodes at a time, at most.
+#: Largest number of files that one thread decodes at a time.
 _CHUNK = 250
-#: How many damaged images a message names.
+#: Number of damaged images that a message names.
 _NAMED = 3
 
 
 def class_names(root: Path, *, expected: int) -> tuple[str, ...]:
-    """The classes of the tree, in the order of their labels; ``DataError`` where it is not a whole tree."""
+    """Return the classes of the tree in the order of their labels.
+
+    Raises ``DataError`` for an incomplete tree.
+    """
     for split in SPLITS:
         if not (root / split).is_dir():
             raise DataError(f"{root} has no folder '{split}'; expected {LAYOUT}")
@@ -36,19 +39,20 @@ def class_names(root: Path, *, expected: int) -> tuple[str, ...]:
         missing = sorted(set(others) - set(names))
         if missing:
             raise DataError(
-                f"{root / split} lacks {_listed('class folder', missing)}, which the other split has; "
+                f"{root / split} lacks {_list_names('class folder', missing)}, which the other split has; "
                 f"expected {LAYOUT}"
             )
     if len(train) != expected:
         raise DataError(
-            f"{root / 'train'} has {_counted(len(train), 'class folder')}, the model has {expected} classes; "
+            f"{root / 'train'} has {_count_nouns(len(train), 'class folder')}, the model has {expected} "
+            f"classes; "
             f"expected {LAYOUT}"
         )
     for split in SPLITS:
         empty = [name for name in train if _is_empty(root / split / name)]
         if empty:
             raise DataError(
-                f"{root / split} has no images in {_listed('class folder', empty)}; expected {LAYOUT}"
+                f"{root / split} has no images in {_list_names('class folder', empty)}; expected {LAYOUT}"
             )
     return tuple(train)
 
@@ -59,7 +63,7 @@ class Split:
 
     pixels: np.ndarray
     labels: np.ndarray
-    #: What the files' names end in, in lower case and without the dot (``"jpg"``).
+    #: Suffixes of the files' names, in lower case and without the dot (``"jpg"``).
     suffixes: frozenset[str]
 
 
@@ -72,9 +76,9 @@ def read_split(
     cache: Path | None,
     progress: Callable[[float, str], None],
 ) -> Split:
-    """Read a split whose classes are as :func:`class_names` gave them; its pixels are kept in ``cache``.
+    """Read a split whose classes come from :func:`class_names`; its pixels are kept in ``cache``.
 
-    Raises ``DataError`` where images cannot be read or are not ``side`` pixels high and wide, naming them.
+    Raises ``DataError`` with the names of images that are unreadable or not ``side`` pixels high and wide.
     """
     folders = [_entries(root / split / name) for name in classes]
     files = [entry for entries in folders for entry in entries]
@@ -93,7 +97,7 @@ def read_split(
         make=lambda: decode_all(
             [entry.path for entry in files],
             (side, side, 3),
-            lambda image: _of_side(image, side),
+            lambda image: _square_pixels(image, side),
             lambda done, text: progress(done, f"decoding {split} images, {text}"),
         ),
     )
@@ -103,12 +107,12 @@ def read_split(
 
 
 def classes_of(folder: Path) -> tuple[str, ...]:
-    """The class folders in the folder of a split, in the order of their labels."""
+    """Return the class folders in the folder of a split, in the order of their labels."""
     return tuple(entry.name for entry in _entries(folder) if entry.is_dir())
 
 
 def images_of(folder: Path) -> list[Path]:
-    """The files in a class folder, in the order of their names."""
+    """Return the files in a class folder, in the order of their names."""
     return [Path(entry.path) for entry in _entries(folder) if entry.is_file()]
 
 
@@ -118,14 +122,14 @@ def decode_all(
     fit: Callable[[Image.Image], np.ndarray],
     progress: Callable[[float, str], None],
 ) -> np.ndarray:
-    """Decode images to uint8 ``[n, height, width, channels]``; ``fit`` makes pixels of such a shape of each.
+    """Decode images to uint8 ``[n, height, width, channels]``; ``fit`` brings each to the shape.
 
-    Raises ``DataError``, naming the images that cannot be used.
+    Raises ``DataError`` with the names of images that cannot be used.
     """
     pixels = np.empty((len(paths), *shape), dtype=np.uint8)
     problems: list[str] = []
     threads = os.cpu_count() or 1
-    # Few images are divided too.
+    # Split the work into several steps for each thread, even for few images.
     step = max(1, min(_CHUNK, len(paths) // (4 * threads)))
 
     def decode(start: int) -> list[str]:
@@ -135,18 +139,18 @@ def decode_all(
             if (problem := _decode(paths[index], pixels[index], fit))
         ]
 
-    # Threads, not processes: for images this small they were as fast (50,000 in 5 s), they start at once, and
-    # they ask nothing of the program that this runs in.
+    # Threads in place of processes: for small images they are as fast (50,000 in 5 s), start immediately and
+    # put no conditions on the main program.
     with ThreadPoolExecutor(threads) as pool:
         done = 0
-        for found in pool.map(decode, range(0, len(paths), step)):
-            problems += found
+        for messages in pool.map(decode, range(0, len(paths), step)):
+            problems += messages
             done = min(len(paths), done + step)
             progress(done / len(paths), f"{done} of {len(paths)}")
     if problems:
         more = len(problems) - _NAMED
         raise DataError(
-            f"{_counted(len(problems), 'image')} of {len(paths)} cannot be used: "
+            f"{_count_nouns(len(problems), 'image')} of {len(paths)} cannot be used: "
             + "; ".join(problems[:_NAMED])
             + (f"; and {more} more" if more > 0 else "")
         )
@@ -154,7 +158,7 @@ def decode_all(
 
 
 def _decode(path: str, pixels: np.ndarray, fit: Callable[[Image.Image], np.ndarray]) -> str | None:
-    """Decode an image into ``pixels`` ``[height, width, channels]``; give what is wrong with it, or None."""
+    """Decode an image into ``pixels`` ``[height, width, channels]``; return a problem as text, or None."""
     try:
         with Image.open(path) as image:
             pixels[...] = fit(image)
@@ -162,20 +166,20 @@ def _decode(path: str, pixels: np.ndarray, fit: Callable[[Image.Image], np.ndarr
         raise
     except UnidentifiedImageError:
         return f"{path} is not an image"
-    except _Misfit as misfit:
-        return f"{path} {misfit}"
+    except _WrongSize as error:
+        return f"{path} {error}"
     except Exception as error:  # A damaged file can make a decoder raise anything.
         return f"{path} cannot be read ({getattr(error, 'strerror', None) or error})"
     return None
 
 
-class _Misfit(Exception):
-    """An image is not what it has to be."""
+class _WrongSize(Exception):
+    """An image does not have the required size."""
 
 
-def _of_side(image: Image.Image, side: int) -> np.ndarray:
+def _square_pixels(image: Image.Image, side: int) -> np.ndarray:
     if image.size != (side, side):
-        raise _Misfit(f"is {image.width}x{image.height} pixels, not {side}x{side}")
+        raise _WrongSize(f"is {image.width}x{image.height} pixels, not {side}x{side}")
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
@@ -197,9 +201,9 @@ def _is_empty(folder: Path) -> bool:
         raise DataError(f"{folder} cannot be read: {error.strerror}") from error
 
 
-def _counted(count: int, noun: str) -> str:
+def _count_nouns(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def _listed(noun: str, names: list[str]) -> str:
+def _list_names(noun: str, names: list[str]) -> str:
     return f"{noun if len(names) == 1 else noun + 's'} {', '.join(map(repr, names))}"

@@ -1,4 +1,4 @@
-"""Images as they are stored (8 bits, pixel by pixel), given as a network takes them."""
+"""Convert stored images (8 bits, channels last) to a network's inputs (float32, channels first)."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from typing import Any, Protocol
 
 import numpy as np
 
-#: Images converted at a time: the intermediate arrays stay within the processor's caches and little memory.
+#: Number of images converted at a time, so that intermediate arrays fit into the processor's caches.
 _CHUNK = 256
 
 
 class Pixels(Protocol):
-    """Images uint8 ``[n, height, width, channels]``: an array, or what makes them when they are asked for."""
+    """Images uint8 ``[n, height, width, channels]``: an array, or an object that decodes when indexed."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of all images."""
+        """The shape of all images together."""
 
     def __getitem__(self, key: Any) -> np.ndarray:
-        """One image for an integer, ``[k, ...]`` for a slice or an array of integers."""
+        """Return one image for an integer, ``[k, ...]`` for a slice or an array of integers."""
 
 
 class NormalisedImages:
     """Pixels uint8 ``[n, height, width, channels]``, indexed like float32 ``[n, channels, height, width]``.
 
-    A value is ``(pixel / 255 - mean) / std``, in float32 and in this order, so that the figures are the same
-    bit for bit wherever they are computed. Only what is asked for is converted: the pixels may be a memory
-    map, or lie in files.
+    A value is ``(pixel / 255 - mean) / std``, computed in float32 in this order, so that values are the same
+    bit for bit on every machine. Images are converted when they are indexed: the pixels may be a memory map,
+    or in files.
     """
 
     def __init__(self, pixels: Pixels, *, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
@@ -43,21 +43,21 @@ class NormalisedImages:
         return self.shape[0]
 
     def __getitem__(self, key: Any) -> np.ndarray:
-        """One image ``[channels, height, width]`` for an integer, ``[k, ...]`` for a slice or an array."""
+        """Return image ``[channels, height, width]`` for an integer, ``[k, ...]`` for a slice or an array."""
         if isinstance(key, tuple) or key is None or key is Ellipsis:
             raise IndexError(
                 "images are indexed by an integer, a slice or one array, along the first axis only"
             )
         try:
-            place = operator.index(key)
+            index = operator.index(key)
         except TypeError:
             chosen = self._pixels[key]
             return self._normalised(chosen)
-        image: np.ndarray = self._normalised(self._pixels[place][np.newaxis])[0]
+        image: np.ndarray = self._normalised(self._pixels[index][np.newaxis])[0]
         return image
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        """All images. numpy 2 also asks by ``copy``: they are always made anew, so False cannot be had."""
+        """Return all images. They are always converted, so ``copy=False`` (numpy 2) raises ``ValueError``."""
         if copy is False:
             raise ValueError("the images are normalised when they are asked for: there is no array to share")
         array = self._normalised(self._pixels)

@@ -1,1 +1,1 @@
-"""Built-in loaders, one a file."""
+"""Built-in loaders, a file for each."""

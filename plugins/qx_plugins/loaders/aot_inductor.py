@@ -1,4 +1,4 @@
-"""Serves packages of AOTInductor by torch's C++ loader, as a C++ server would: no Python of the compiler."""
+"""Serve packages of AOTInductor by torch's C++ loader, as a C++ server would, without the compiler."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from qx import Arrays
 
-#: What ``torch._inductor.aoti_compile_and_package`` calls a model that is given no name.
+#: Default name of a model in packages of ``torch._inductor.aoti_compile_and_package``.
 MODEL = "model"
 
 
@@ -48,16 +48,16 @@ def read_weights(artifact: Artifact) -> Weights | None:
 
 
 def open_package(package: Path) -> Any:
-    """The compiled model of a package. Raises ``Unsupported`` where this version of torch cannot open it."""
+    """Open the compiled model of a package. Raises ``Unsupported`` where this version of torch cannot."""
     import torch
 
-    # torch._inductor.aoti_load_package ends here too, and first imports the compiler: 1.2 s and 150 MiB.
+    # torch._inductor.aoti_load_package does the same, but first imports the compiler: 1.2 s and 150 MiB.
     try:
         loader = torch._C._aoti.AOTIModelPackageLoader
     except AttributeError as error:
         raise Unsupported(f"torch {torch.__version__} has no loader of AOTInductor packages") from error
     try:
-        # May be run by several threads at once; one copy of the model; the device that it was compiled for.
+        # Safe for several threads, one copy of the model, the device that it was compiled for.
         return loader(str(package), MODEL, False, 1, -1)
     except TypeError:
         return loader(str(package), MODEL)  # torch 2.6
@@ -70,7 +70,7 @@ class PackageSubject:
         import torch
 
         self.model = model
-        # Entered once for the life of the process, as a server would: entering costs microseconds a call.
+        # Entered once for the whole process, as a server would: entering takes microseconds.
         self._guard = torch.inference_mode()
         self._guard.__enter__()
 
@@ -88,9 +88,9 @@ class PackageSubject:
 
 
 def _tidy(package: Path) -> None:
-    """Remove the folder into which the C++ loader unpacked the package: the library is mapped by now.
+    """Remove the folder into which the C++ loader unpacked the package; the library is mapped already.
 
-    The loader itself removes it when the model is destroyed, which a process that is ended never does.
+    The loader removes it only when the model is destroyed, which does not happen in a process that is killed.
     """
     with zipfile.ZipFile(package) as archive:
         libraries = [name for name in archive.namelist() if name.endswith(".so")]

@@ -1,4 +1,4 @@
-"""Serves ExecuTorch programs. Its Python binding is linked against torch, so torch is in the process."""
+"""Serve ExecuTorch programs. The Python binding is linked against torch, so torch is imported, too."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def describe() -> Loader:
     return Loader(
         name="executorch",
         summary="ExecuTorch's own runtime with XNNPACK, through its Python binding, which needs torch.",
-        # The binding is linked against torch, whose libraries must be there before it.
+        # The binding is linked against torch, whose libraries must be loaded first.
         imports=("torch", _binding()),
         requires=SERVING,
         extra="executorch",
@@ -40,18 +40,19 @@ def read_weights(artifact: Artifact) -> Weights | None:
 
 
 def _binding() -> str:
-    """The module of the binding by itself, where there is one, and else ``portable_lib``.
+    """Return the module of the binding itself if there is one, and else of ``portable_lib``.
 
-    That wraps it, and also imports the exporter, which takes seconds. Looked up without importing anything.
+    ``portable_lib`` wraps the binding and also imports the exporter, which takes seconds. The modules are
+    looked up without importing anything.
     """
     spec = find_spec("executorch")
-    places = spec.submodule_search_locations if spec is not None else None
-    found = any([*Path(place, "extension", "pybindings").glob("_C.*")] for place in places or ())
-    return f"executorch.extension.pybindings.{'_C' if found else 'portable_lib'}"
+    folders = spec.submodule_search_locations if spec is not None else None
+    has_binding = any([*Path(folder, "extension", "pybindings").glob("_C.*")] for folder in folders or ())
+    return f"executorch.extension.pybindings.{'_C' if has_binding else 'portable_lib'}"
 
 
 def _runtime() -> Any:
-    """Import the binding."""
+    """Import and return the binding."""
     if _binding().endswith("_C"):
         from executorch.extension.pybindings import _C
 
@@ -62,34 +63,34 @@ def _runtime() -> Any:
 
 
 class ExecuTorchSubject:
-    """A loaded program, with as many threads as are due and not one for each processor."""
+    """A loaded program that runs on ``threads`` threads, in batches of ``max_batch`` items or fewer."""
 
-    def __init__(self, path: Path, threads: int, most: int) -> None:
+    def __init__(self, path: Path, threads: int, max_batch: int) -> None:
         import torch
 
         runtime = _runtime()
         torch.set_num_threads(threads)
-        # The pool of XNNPACK heeds no environment variable. It must not be changed while a program runs.
+        # No environment variable sets the threads of XNNPACK. They must not change while a program runs.
         runtime._unsafe_reset_threadpool(threads)
         if (count := runtime._threadpool_get_thread_count()) != threads:
             raise RuntimeError(f"ExecuTorch keeps {count} threads where {threads} are due")
         self._module = runtime._load_for_executorch(str(path))
-        self._most = most
+        self._max_batch = max_batch
 
     def prepare(self, arrays: Arrays) -> list[tuple[torch.Tensor, ...]]:
-        """As many parts as the program needs; one, but for batches larger than it takes."""
+        """Split the batch into parts that the program takes: one part for all but the largest batches."""
         import torch
 
         tensors = [torch.from_numpy(array) for array in arrays.values()]
-        starts = range(0, len(tensors[0]), self._most)
-        return [tuple(one[start : start + self._most] for one in tensors) for start in starts]
+        starts = range(0, len(tensors[0]), self._max_batch)
+        return [tuple(tensor[start : start + self._max_batch] for tensor in tensors) for start in starts]
 
     def call(self, native: list[tuple[torch.Tensor, ...]]) -> list[Any]:
-        # Outputs may stay in the memory of the program, unless there are those of another part to come.
+        # Outputs may stay in the memory of the program, unless another part overwrites them.
         return [self._module.forward(part, clone_outputs=len(native) > 1) for part in native]
 
     def outputs(self, native: list[Any]) -> Any:
         import torch
 
-        # A copy in any case: the next call would overwrite it.
+        # Always a copy, because the next call overwrites the memory.
         return torch.cat([part[0] for part in native]).numpy().copy()

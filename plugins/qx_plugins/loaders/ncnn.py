@@ -1,4 +1,4 @@
-"""Serves ncnn models on the CPU; torch is not imported."""
+"""Serve ncnn models on the CPU; torch is not imported."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def read_weights(artifact: Artifact) -> Weights | None:
 
 
 class NcnnSubject:
-    """A loaded network, given one item after another."""
+    """A loaded network that serves the items of a batch one after another."""
 
     def __init__(self, artifact: Artifact, threads: int) -> None:
         import ncnn
@@ -46,31 +46,33 @@ class NcnnSubject:
         self._net = ncnn.Net()
         options = self._net.opt
         options.num_threads = threads
-        # Else a CPU that has them would compute in fewer bits than the config says.
+        # Otherwise a CPU with such instructions would compute in fewer bits than the config says.
         options.use_fp16_packed = options.use_fp16_storage = options.use_fp16_arithmetic = False
         options.use_bf16_storage = False
         for load, file in zip((self._net.load_param, self._net.load_model), artifact.files, strict=True):
             if load(str(artifact.folder / file)) != 0:
                 raise RuntimeError(f"ncnn cannot read {file}")
-        # An input that no layer takes is not there.
-        there = set(self._net.input_names())
-        self._fed = [(index, name) for index in range(len(self._inputs)) if (name := f"in{index}") in there]
+        # Inputs that no layer uses are missing.
+        input_names = set(self._net.input_names())
+        self._used_inputs = [
+            (index, name) for index in range(len(self._inputs)) if (name := f"in{index}") in input_names
+        ]
 
     def prepare(self, arrays: Arrays) -> list[list[Any]]:
-        """For each item its inputs, in memory of ncnn's own."""
+        """Return the inputs of each item, in ncnn's own memory."""
         import numpy
 
-        given = list(arrays.values())
-        for array, shape in zip(given, self._inputs, strict=True):
+        values = list(arrays.values())
+        for array, shape in zip(values, self._inputs, strict=True):
             if array.shape[1:] != shape:
                 raise ValueError(f"ncnn's model takes items of {shape}, not {array.shape[1:]}")
-        # It knows no integers of 64 bits, and takes what it is given for one piece of memory.
+        # ncnn has no integers of 64 bits, and expects contiguous memory.
         rows = [
             array.astype(numpy.int32 if array.dtype.kind in "iu" else numpy.float32, order="C")
-            for array in given
+            for array in values
         ]
         return [
-            [self._mat(numpy.atleast_1d(rows[place][item])).clone() for place, _ in self._fed]
+            [self._mat(numpy.atleast_1d(rows[index][item])).clone() for index, _ in self._used_inputs]
             for item in range(len(rows[0]))
         ]
 
@@ -79,7 +81,7 @@ class NcnnSubject:
 
     def _answer(self, item: list[Any]) -> Any:
         extractor = self._net.create_extractor()
-        for (_, name), mat in zip(self._fed, item, strict=True):
+        for (_, name), mat in zip(self._used_inputs, item, strict=True):
             extractor.input(name, mat)
         code, answer = extractor.extract("out0")
         if code != 0:
@@ -89,4 +91,4 @@ class NcnnSubject:
     def outputs(self, native: list[Any]) -> Any:
         import numpy
 
-        return numpy.stack([numpy.array(one).reshape(self._output) for one in native])
+        return numpy.stack([numpy.array(output).reshape(self._output) for output in native])

@@ -1,4 +1,4 @@
-"""Serves ONNX files with ONNX Runtime on the CPU; torch is not imported."""
+"""Serve ONNX files with ONNX Runtime on the CPU; torch is not imported."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def read_weights(artifact: Artifact) -> Weights | None:
 
 
 class OnnxSubject:
-    """A session, fed with numpy arrays."""
+    """A session that takes numpy arrays."""
 
     def __init__(self, path: Path, threads: int) -> None:
         import onnxruntime
@@ -47,11 +47,10 @@ class OnnxSubject:
         options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.log_severity_level = 3
-        # Threads wait in a loop for work within a call, as they would in a server, and sleep between calls:
-        # other launches are being timed then.
+        # Threads spin within a call, as in a server, and sleep between calls, when other launches are timed.
         options.add_session_config_entry("session.force_spinning_stop", "1")
         self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        self._inputs = [one.name for one in self.session.get_inputs()]
+        self._inputs = [entry.name for entry in self.session.get_inputs()]
         self._outputs = [self.session.get_outputs()[0].name]
 
     def prepare(self, arrays: Arrays) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Serves OpenVINO models on the CPU; torch is not imported."""
+"""Serve OpenVINO models on the CPU; torch is not imported."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def read_weights(artifact: Artifact) -> Weights | None:
 
 
 class OpenVinoSubject:
-    """A request of a compiled model, asked one call after another."""
+    """A compiled model with one request that serves all calls."""
 
     def __init__(self, path: Path, threads: int, precision: str) -> None:
         import openvino
@@ -48,9 +48,9 @@ class OpenVinoSubject:
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
-            # Else all launches would be held to the same processor.
+            # Otherwise OpenVINO would pin all launches to the same processor.
             "ENABLE_CPU_PINNING": False,
-            # Else what is not quantized would be computed in whatever the CPU is fastest in.
+            # Otherwise layers that are not quantized would run in the type that is fastest on this CPU.
             "INFERENCE_PRECISION_HINT": precision,
         }
         self.compiled = openvino.Core().compile_model(path, "CPU", properties)
@@ -68,5 +68,5 @@ class OpenVinoSubject:
         return self._request.infer(native, share_inputs=True, share_outputs=True)
 
     def outputs(self, native: Any) -> Any:
-        # The request's own memory: the next call would overwrite it.
+        # A copy, because the next call overwrites the request's memory.
         return native[0].copy()

@@ -1,4 +1,4 @@
-"""Serves modules in torch's eager mode: rebuilt by prepare and convert, then filled from a state dict."""
+"""Serve modules in torch's eager mode: rebuilt by prepare and convert, then filled from a state dict."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def load(artifact: Artifact, context: Context) -> ModuleSubject:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
-        # What torch says of it advises to load it all the same.
+        # torch's own message advises to switch the safety off.
         raise QxError(f"{path.name} is damaged, or holds more than a state dict: build it anew") from None
     module.load_state_dict(state, strict=True)
     return ModuleSubject(module.eval())
@@ -59,7 +59,7 @@ class ModuleSubject:
         import torch
 
         self.module = module
-        # Entered once for the life of the process, as a server would: entering costs microseconds a call.
+        # Entered once for the whole process, as a server would: entering takes microseconds.
         self._guard = torch.inference_mode()
         self._guard.__enter__()
 

@@ -26,9 +26,10 @@ def describe() -> Metric:
 
 @hookimpl
 def measure(data: Recorded) -> Samples | None:
-    """The signal-to-quantization-noise ratio is that of all logits together, in decibels.
+    """Return for each input whether the prediction is the baseline's.
 
-    It is None where there is no noise at all.
+    The details hold the signal-to-quantization-noise ratio of all logits together, in decibels. It is None
+    where there is no noise.
     """
     import numpy as np
 

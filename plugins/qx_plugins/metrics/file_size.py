@@ -1,4 +1,4 @@
-"""Bytes of the files that would be shipped; the manifest is not among them."""
+"""Size in bytes of the files that a deployment ships, without the manifest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Did it quantize at all? The share of the weights that the artifact stores in 8 bits or fewer."""
+"""The share of the weights that the artifact stores in 8 bits or fewer: whether a config quantized at all."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Any
 
 from qx import Artifact, Context, Metric, Samples, StoredWeight, cpu_flags, hookimpl
 
-#: From the fastest down: what 8-bit multiply-adds can be done with, as the kernel names it.
+#: Instruction sets for 8-bit multiply-adds by their names in Linux, the fastest first.
 INSTRUCTIONS = ("amx_int8", "avx512_vnni", "avx_vnni", "i8mm", "asimddp", "avx512bw", "avx2")
-#: The same for bfloat16, in which weight-only recipes compute.
+#: Instruction sets for bfloat16, in which weight-only recipes compute.
 BFLOAT16 = ("amx_bf16", "avx512_bf16", "bf16")
 
 
@@ -27,19 +27,19 @@ def describe() -> Metric:
 
 @hookimpl
 def measure(data: Artifact, context: Context) -> Samples | None:
-    """A weight counts by the bytes that it took before, in fp32: half of the network in 8 bits is one half.
+    """Return the share of weights in 8 bits or fewer, by number of elements.
 
-    Weights are the tensors of two or more dimensions that layers multiply by; biases and the statistics of
-    batch normalisation stay as they are in every config, and are left out. Weights of the model that are not
-    met in the files count as not quantized, and are named in the details. None for artifacts whose loader
-    cannot say which weights they hold.
+    Weights are the tensors of two or more dimensions that layers multiply by. Biases and the statistics of
+    batch normalisation are the same in every config and left out. Weights of the model that are missing in
+    the files count as not quantized; the details say how many. Returns None for artifacts whose loader cannot
+    list their weights.
     """
     weights = data.read_weights()
     if weights is None or not weights.layers:
         return None
     layers = weights.layers.values()
     elements = sum(layer.elements for layer in layers)
-    # What the model has and no file: a reader did not know it, or it was left out because nothing needs it.
+    # Elements of the model that are in no file: the reader did not recognise them, or nothing uses them.
     missing = max(0, (data.weight_elements or 0) - elements - weights.other_elements)
     narrow = [layer for layer in layers if layer.bits <= 8]
     bits = sum(layer.elements * layer.bits for layer in layers)

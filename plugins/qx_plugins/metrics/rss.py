@@ -1,4 +1,4 @@
-"""The most resident memory that a fresh process ever holds while it loads and serves the artifact."""
+"""The peak resident memory of a fresh process that loads and serves the artifact."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from attrs import asdict
 from qx import Fresh, Mark, Metric, Samples, Subject, hookimpl
 from qx.testing import Conformance
 
-#: At each batch size, before the steady and the highest mark are read.
+#: Calls at each batch size before memory is read.
 CALLS = 20
 
 conformance = Conformance(worse="qx.testing.worse:HUNGRY")
@@ -32,17 +32,17 @@ def describe() -> Metric:
 @hookimpl
 def measure(subject: Subject, data: Fresh) -> Samples:
     marks = list(data.marks)
-    # The largest first: on a heap that small ones have broken up, how much more it takes is a matter of luck.
+    # The largest batch first: after small ones the heap is fragmented, and its growth is random.
     for batch_size, native in sorted(data.natives.items(), reverse=True):
         for _ in range(CALLS):
             subject.call(native)
         marks.append(data.mark(f"served batches of {batch_size}"))
     peak = max(mark.peak for mark in marks)
-    stages = {mark.stage: _told(mark) for mark in marks}
+    stages = {mark.stage: _as_json(mark) for mark in marks}
     return Samples(peak, details={"stages": stages, "steady": marks[-1].rss, "peak": peak})
 
 
-def _told(mark: Mark) -> dict[str, float | str | None]:
-    """A mark, with what is shared apart from what is its own, where the system tells them apart."""
+def _as_json(mark: Mark) -> dict[str, float | str | None]:
+    """Return a mark as JSON, with shared memory beside private memory where the system reports both."""
     shared = None if mark.private is None else mark.rss - mark.private
     return {**asdict(mark), "shared": shared}

@@ -24,11 +24,11 @@ def describe() -> Metric:
 
 @hookimpl
 def measure(data: Fresh) -> Samples:
-    """The marks were taken by the launch itself; each stage lasts from the mark before it."""
-    stages, before = {}, 0.0
+    """Return the seconds until the first answer; the details hold the seconds of each stage."""
+    stages, previous = {}, 0.0
     for mark in data.marks:
-        stages[mark.stage] = mark.seconds - before
-        before = mark.seconds
+        stages[mark.stage] = mark.seconds - previous
+        previous = mark.seconds
         if mark.stage == "first_answer":
             break
-    return Samples(before, details={"stages": stages})
+    return Samples(previous, details={"stages": stages})

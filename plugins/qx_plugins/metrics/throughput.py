@@ -29,7 +29,7 @@ def measure(data: Recorded) -> Samples | None:
     key = ("latency", data.batch_size)
     if key not in data.samples or data.batch_size is None:
         return None
-    # Each call by itself, in its wave and round: so it is compared as latency is.
+    # A value for each call, with its wave and round, so that it is compared like latency.
     return Samples(
         1000.0 * data.batch_size / data.samples[key], waves=data.waves[key], rounds=data.rounds[key]
     )

@@ -1,1 +1,1 @@
-"""Networks of the built-in workloads, and how they are made and trained."""
+"""Networks of the built-in workloads, and their construction and training."""

@@ -1,4 +1,4 @@
-"""The network that both built-in workloads are trained with."""
+"""The convolutional network of the workloads ``cifar10_cnn`` and ``digits_cnn``."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class CifarCNN(nn.Module):
     """Three blocks of two 3x3 Conv-BN-ReLU (32, 64, 128 channels) and a linear head; 288,746 parameters.
 
     Maps images ``[batch, 3, 32, 32]`` (float32, normalised) to logits ``[batch, num_classes]``. With
-    ``quantizable`` it holds ``QuantStub``/``DeQuantStub`` at entry and exit, as eager-mode static
-    quantization wants; the stubs have no parameters, so both forms share one state dict.
+    ``quantizable`` it has ``QuantStub`` and ``DeQuantStub`` at entry and exit, as eager-mode static
+    quantization requires. The stubs have no parameters, so both forms share one state dict.
     """
 
     def __init__(self, num_classes: int = 10, *, quantizable: bool = False) -> None:
@@ -36,7 +36,7 @@ class CifarCNN(nn.Module):
         self.dequant = DeQuantStub() if quantizable else nn.Identity()
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Give the logits ``[batch, num_classes]`` of images ``[batch, 3, 32, 32]``."""
+        """Return the logits ``[batch, num_classes]`` of images ``[batch, 3, 32, 32]``."""
         features = self.pool(self.features(self.quant(images)))
         logits: torch.Tensor = self.dequant(self.classifier(self.flatten(features)))
         return logits
@@ -44,7 +44,7 @@ class CifarCNN(nn.Module):
     def fuse_model(self, is_qat: bool = False) -> None:
         """Fold every Conv-BN-ReLU into one module, in place. The model must be in eval mode.
 
-        With ``is_qat`` the normalisation is kept within the module, to be trained; the model must then be in
+        With ``is_qat`` the normalisation stays in the module and is trained. The model must then be in
         training mode.
         """
         triples = [

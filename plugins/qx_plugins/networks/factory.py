@@ -1,4 +1,4 @@
-"""A person's own model: made by a factory that the person names."""
+"""Make the user's own model by a factory that the user names."""
 
 from __future__ import annotations
 
@@ -18,24 +18,26 @@ from torch.ao.quantization import QuantStub
 from qx import Unsupported, UsageError
 from qx_plugins.recipes.tracing import check_python
 
-#: Where models keep how their inputs are made (timm, and what follows it).
+#: Attributes of a model that describe its inputs, in timm and libraries like it.
 METADATA = ("pretrained_cfg", "default_cfg")
 
 
-def make(target: str, arguments: Mapping[str, Any] | None = None, *, quantizable: bool = False) -> nn.Module:
+def make_from_factory(
+    target: str, arguments: Mapping[str, Any] | None = None, *, quantizable: bool = False
+) -> nn.Module:
     """Make the model by calling a factory: ``package.module:factory`` or ``path/file.py:factory``.
 
     ``arguments`` are the keyword arguments of the call. A factory that takes an argument ``quantizable`` is
-    called with it where a quantizable form is wanted. Raises ``UsageError`` where there is no such factory,
-    where its arguments do not fit or where it fails; and ``Unsupported`` where it has no quantizable form.
+    called with it to make the quantizable form. Raises ``UsageError`` where there is no such factory, where
+    its arguments do not fit or where it fails, and ``Unsupported`` where it has no quantizable form.
     """
-    factory, keywords = find(target), dict(arguments or {})
+    factory, keywords = find_factory(target), dict(arguments or {})
     _check_arguments(target, factory, keywords)
     if not quantizable:
-        return _called(target, factory, **keywords)
+        return _call(target, factory, **keywords)
     if _takes_quantizable(factory):
         keywords["quantizable"] = True
-    model = _called(target, factory, **keywords)
+    model = _call(target, factory, **keywords)
     kind = type(model).__name__
     if not any(isinstance(module, QuantStub) for module in model.modules()):
         check_python(model)
@@ -48,57 +50,59 @@ def make(target: str, arguments: Mapping[str, Any] | None = None, *, quantizable
     return model
 
 
-def find(target: str) -> Callable[..., Any]:
-    """The factory itself. Raises ``UsageError``."""
-    place, colon, name = target.rpartition(":")
-    if not (place and colon and name):
+def find_factory(target: str) -> Callable[..., Any]:
+    """Import and return the factory. Raises ``UsageError``."""
+    source, colon, name = target.rpartition(":")
+    if not (source and colon and name):
         raise UsageError(f"--model {target}: expected MODULE:FACTORY or FILE.py:FACTORY")
     try:
-        module = _from_file(place) if place.endswith(".py") else _imported(place)
+        module = _import_file(source) if source.endswith(".py") else _import_module(source)
     except UsageError:
         raise
     except (Exception, SystemExit) as error:
-        raise UsageError(f"--model {target}: {place} cannot be imported: {_told(error)}") from error
-    found: Any = module
-    for part in name.split("."):
-        if not hasattr(found, part):
-            raise UsageError(f"--model {target}: {place} has no {name!r}{_choices(module)}")
-        found = getattr(found, part)
-    if not callable(found) or isinstance(found, nn.Module):
         raise UsageError(
-            f"--model {target}: {name} is an object of type {type(found).__name__}; expected a function or "
+            f"--model {target}: {source} cannot be imported: {_describe_error(error)}"
+        ) from error
+    value: Any = module
+    for part in name.split("."):
+        if not hasattr(value, part):
+            raise UsageError(f"--model {target}: {source} has no {name!r}{_choices(module)}")
+        value = getattr(value, part)
+    if not callable(value) or isinstance(value, nn.Module):
+        raise UsageError(
+            f"--model {target}: {name} is an object of type {type(value).__name__}; expected a function or "
             f"class that makes the model"
         )
-    factory: Callable[..., Any] = found
+    factory: Callable[..., Any] = value
     return factory
 
 
-def metadata(target: str, arguments: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
-    """How the model says that its inputs are made (``mean``, ``std``, ``crop_pct``); empty without."""
-    model = make(target, arguments)
+def read_metadata(target: str, arguments: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
+    """Return the model's description of its inputs (``mean``, ``std``, ``crop_pct``); empty without one."""
+    model = make_from_factory(target, arguments)
     for name in METADATA:
-        told = getattr(model, name, None)
-        if told is None:
+        description = getattr(model, name, None)
+        if description is None:
             continue
-        told = told.to_dict() if hasattr(told, "to_dict") else told
-        if isinstance(told, Mapping):
-            return dict(told)
+        description = description.to_dict() if hasattr(description, "to_dict") else description
+        if isinstance(description, Mapping):
+            return dict(description)
     return {}
 
 
-def _imported(name: str) -> Any:
-    # After everything else: a file of the current folder is found, and stands in for no module.
+def _import_module(name: str) -> Any:
+    # The current folder comes last, so that its files replace no installed module.
     if (here := os.getcwd()) not in sys.path:
         sys.path.append(here)
     return importlib.import_module(name)
 
 
 @cache
-def _from_file(place: str) -> Any:
-    path = Path(place).resolve()
+def _import_file(source: str) -> Any:
+    path = Path(source).resolve()
     if not path.is_file():
-        raise UsageError(f"--model {place}: there is no such file")
-    # What it imports from beside it is found, as if it were run by itself.
+        raise UsageError(f"--model {source}: there is no such file")
+    # The file may import modules beside it, as if it were run by itself.
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
     name = f"_qx_model_{path.stem}_{crc32(os.fsencode(path)):08x}"
@@ -106,7 +110,7 @@ def _from_file(place: str) -> Any:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    # Before it runs, as the import system does: what it defines may look its own module up.
+    # Registered before it runs, as in any import: classes may look up their own module.
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
@@ -131,19 +135,24 @@ def _check_arguments(target: str, factory: Callable[..., Any], arguments: Mappin
 
     try:
         signature = inspect.signature(factory)
-    except (TypeError, ValueError):  # of what is written in C there may be none: the call itself tells
+    except (TypeError, ValueError):  # C functions may have no signature: the call itself fails then
         return
     parameters = signature.parameters.values()
-    by_keyword = [each for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
-    takes = ", ".join(each.name for each in by_keyword) or "no arguments"
-    names = {each.name for each in by_keyword}
-    takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters)
+    by_keyword = [
+        parameter
+        for parameter in parameters
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+    ]
+    takes = ", ".join(parameter.name for parameter in by_keyword) or "no arguments"
+    names = {parameter.name for parameter in by_keyword}
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
     if unknown := [name for name in arguments if name not in names and not takes_any]:
         raise UsageError(f"--model-args {unknown[0]}: {target} has no such argument; it takes {takes}")
     required = [
-        each.name
-        for each in parameters
-        if each.default is each.empty and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+        parameter.name
+        for parameter in parameters
+        if parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
     ]
     if missing := [name for name in required if name not in arguments]:
         raise UsageError(
@@ -151,13 +160,13 @@ def _check_arguments(target: str, factory: Callable[..., Any], arguments: Mappin
         )
 
 
-def _called(target: str, factory: Callable[..., Any], **arguments: Any) -> nn.Module:
+def _call(target: str, factory: Callable[..., Any], **arguments: Any) -> nn.Module:
     try:
         model = factory(**arguments)
     except Unsupported:
         raise
     except (Exception, SystemExit) as error:
-        raise UsageError(f"--model {target}: the factory raised {_told(error)}") from error
+        raise UsageError(f"--model {target}: the factory raised {_describe_error(error)}") from error
     if not isinstance(model, nn.Module):
         raise UsageError(
             f"--model {target}: the factory gave {type(model).__name__}; expected a torch.nn.Module"
@@ -185,5 +194,5 @@ def _choices(module: Any) -> str:
     return f" (it has {', '.join(names[:8])}{' and more' if len(names) > 8 else ''})" if names else ""
 
 
-def _told(error: BaseException) -> str:
+def _describe_error(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".rstrip(": ")

@@ -1,4 +1,4 @@
-"""VGG-11 as eager-mode static quantization wants it: with stubs, and with a way to fuse it."""
+"""VGG-11 for static quantization in eager mode: with stubs and a method that fuses it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class QuantizableVGG(nn.Module):
         self.features, self.avgpool, self.classifier = network.features, network.avgpool, network.classifier
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Give the logits ``[batch, num_classes]`` of images ``[batch, 3, height, width]``."""
+        """Return the logits ``[batch, num_classes]`` of images ``[batch, 3, height, width]``."""
         features = self.avgpool(self.features(self.quant(images)))
         logits: torch.Tensor = self.dequant(self.classifier(torch.flatten(features, 1)))
         return logits
@@ -30,15 +30,15 @@ class QuantizableVGG(nn.Module):
             kinds = [type(layer) for layer in layers]
             for pattern in ((nn.Conv2d, nn.BatchNorm2d, nn.ReLU), (nn.Linear, nn.ReLU)):
                 size = len(pattern)
-                found = [
-                    [str(place + step) for step in range(size)]
-                    for place in range(len(kinds))
-                    if tuple(kinds[place : place + size]) == pattern
+                matches = [
+                    [str(start + step) for step in range(size)]
+                    for start in range(len(kinds))
+                    if tuple(kinds[start : start + size]) == pattern
                 ]
-                if found:
-                    fuse_modules(layers, found, inplace=True)
+                if matches:
+                    fuse_modules(layers, matches, inplace=True)
 
 
 def quantizable_vgg11_bn(**arguments: Any) -> QuantizableVGG:
-    """The quantizable form of torchvision's ``vgg11_bn``, with random weights."""
+    """Return the quantizable form of torchvision's ``vgg11_bn``, with random weights."""
     return QuantizableVGG(vgg11_bn(weights=None, **arguments))

@@ -1,4 +1,4 @@
-"""A small transformer encoder for sequences of tokens, made of layers that every stack can treat."""
+"""A small transformer encoder for sequences of tokens, of layers that every runtime supports."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch.nn import functional
 class TextEncoder(nn.Module):
     """Embeddings, encoder layers (pre-norm), the mean over positions, and a linear head.
 
-    Each position is told the token before it too: to find that out by attention takes far longer to learn
-    than the rest, and training is to take minutes.
+    The input of each position includes the token before it: learning this by attention takes far longer than
+    the rest, and training should take minutes.
 
-    Maps token numbers ``[batch, length]`` (int64, ``length`` as the model was made for) to logits
+    The model maps token numbers ``[batch, length]`` (int64, with the model's own ``length``) to logits
     ``[batch, num_classes]``.
     """
 
@@ -37,19 +37,19 @@ class TextEncoder(nn.Module):
         self.classifier = nn.Linear(width, num_classes)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Give the logits ``[batch, num_classes]`` of token numbers ``[batch, length]``."""
+        """Return the logits ``[batch, num_classes]`` of token numbers ``[batch, length]``."""
         embedded = self.tokens(tokens)
-        before = functional.pad(embedded[:, :-1], (0, 0, 1, 0))
-        features = self.layers(self.pairs(torch.cat([embedded, before], dim=-1)) + self.positions)
+        previous = functional.pad(embedded[:, :-1], (0, 0, 1, 0))
+        features = self.layers(self.pairs(torch.cat([embedded, previous], dim=-1)) + self.positions)
         logits: torch.Tensor = self.classifier(self.norm(features).mean(dim=1))
         return logits
 
 
 class EncoderLayer(nn.Module):
-    """Self-attention and a feed-forward network, each behind a normalisation and beside a short cut.
+    """Self-attention and a feed-forward network, each after a normalisation and with a residual connection.
 
-    Not ``nn.TransformerEncoderLayer``: in eval mode that one hands its weights to a fused kernel, past
-    whatever its linear layers were replaced by.
+    It replaces ``nn.TransformerEncoderLayer``, which in eval mode passes its weights to a fused kernel and
+    ignores quantized linear layers.
     """
 
     def __init__(self, width: int, heads: int, hidden: int) -> None:
@@ -62,7 +62,7 @@ class EncoderLayer(nn.Module):
         self.feed_forward = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Give the features ``[batch, length, width]`` of the next layer."""
+        """Return the features ``[batch, length, width]`` of the next layer."""
         features = features + self._attended(self.norm_attention(features))
         outputs: torch.Tensor = features + self.feed_forward(self.norm_feed_forward(features))
         return outputs

@@ -1,7 +1,7 @@
-"""What the workloads of torchvision's networks share: a plugin object, one for each network.
+"""The class of the workloads of torchvision's networks, whose instances are plugins.
 
-Weights are the user's (``--weights``, a state dict as torchvision publishes them), else seeded random.
-Images come from ``--data``, a tree of class folders, else they are generated.
+Weights are the user's (``--weights``, a state dict as torchvision publishes them), or else seeded random.
+Images come from ``--data``, a tree of class folders, or else they are generated.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+#: Channels, height and width of the images.
 SHAPE = (3, 224, 224)
-#: Of ImageNet, as torchvision's weights were trained; the middle of each image is 224 of 256 pixels.
+#: Mean and standard deviation of ImageNet, with which torchvision's weights were trained. The crop is 224 of
+#: 256 pixels.
 MEAN, STD, CROP = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 0.875
-#: Generated images: enough to calibrate on.
+#: Number of generated images in each split: enough for calibration.
 GENERATED = {"train": 4096, "test": 128}
 
 
@@ -30,12 +32,12 @@ class TorchvisionWorkload:
 
     name: str
     summary: str
-    #: Makes the model; called with whether it is to be quantizable, and with ``num_classes=``.
+    #: Makes the model; called as ``make(quantizable, num_classes=...)``.
     make: Callable[..., nn.Module]
 
     @hookimpl
     def describe(self) -> Workload:
-        """Say what it is."""
+        """Return the record of this workload."""
         return Workload(
             name=self.name,
             summary=self.summary,
@@ -53,12 +55,12 @@ class TorchvisionWorkload:
 
     @hookimpl
     def make_model(self, context: Context) -> nn.Module:
-        """The network, its parameters random."""
+        """Return the network with random parameters."""
         return self.make(context.quantizable, num_classes=context.options["num_classes"])
 
     @hookimpl
     def load_data(self, split: str, context: Context) -> Data:
-        """Images of the user's, or generated ones, which have no right answers."""
+        """Return the user's images, or generated ones without labels."""
         if context.data is not None:
             from qx_plugins.datasets.fitted_images import load_fitted
 
@@ -82,13 +84,13 @@ class TorchvisionWorkload:
         from qx_plugins.datasets.generated_images import GeneratedImages
 
         images = GeneratedImages(GENERATED[split], SHAPE, seed=list(GENERATED).index(split))
-        # Without labels: nothing is right. With the names of classes it is known that outputs are scores.
+        # Generated images have no labels. Names of classes say that outputs are scores.
         classes = tuple(map(str, range(context.options["num_classes"])))
         return Data(inputs={"image": images}, classes=classes, source="generated images")
 
     @hookimpl
     def example_inputs(self, batch_size: int, context: Context) -> tuple[torch.Tensor, ...]:
-        """Random images."""
+        """Return random images, float32 ``[batch_size, 3, 224, 224]``."""
         import torch
 
         generator = torch.Generator().manual_seed(context.seed)

@@ -1,4 +1,4 @@
-"""Training of an image classifier on arrays that fit in memory."""
+"""Train classifiers of images and of tokens on arrays that fit in memory."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from torch.nn import functional
 from qx import UsageError
 
 
-def augmented(images: torch.Tensor, generator: torch.Generator, *, padding: int, flip: bool) -> torch.Tensor:
-    """A random crop of each padded image ``[batch, channels, height, width]``, mirrored half the time."""
+def augment(images: torch.Tensor, generator: torch.Generator, *, padding: int, flip: bool) -> torch.Tensor:
+    """Return a random crop of each padded image ``[batch, channels, height, width]``, half of them mirrored.
+
+    The result has the shape of ``images``. Nothing is mirrored without ``flip``.
+    """
     count, channels, height, width = images.shape
     padded = functional.pad(images, [padding] * 4)
     top = torch.randint(0, 2 * padding + 1, (count, 1, 1), generator=generator)
@@ -24,8 +27,8 @@ def augmented(images: torch.Tensor, generator: torch.Generator, *, padding: int,
         mirrored = torch.rand((count, 1, 1), generator=generator) < 0.5
         columns = torch.where(mirrored, columns.flip(2), columns)
     flat = padded.reshape(count, channels, -1)
-    places = (rows * (width + 2 * padding) + columns).reshape(count, 1, -1).expand(-1, channels, -1)
-    return flat.gather(2, places).view(count, channels, height, width)
+    positions = (rows * (width + 2 * padding) + columns).reshape(count, 1, -1).expand(-1, channels, -1)
+    return flat.gather(2, positions).view(count, channels, height, width)
 
 
 def train_classifier(
@@ -46,7 +49,7 @@ def train_classifier(
     """Train ``model`` by SGD with Nesterov momentum on a one-cycle schedule (Smith & Topin, 2018).
 
     ``images`` is float32 ``[n, channels, height, width]``, ``labels`` integer ``[n]``. Arithmetic is
-    bfloat16 where autocast allows it, weights stay float32. ``progress`` is told the fraction done and a
+    bfloat16 where autocast allows it, weights stay float32. ``progress`` receives the fraction done and a
     line of text after each step. The model is trained in place and returned in eval mode.
     """
     if epochs < 1:
@@ -66,7 +69,7 @@ def train_classifier(
         seen = correct = 0
         for step in range(steps_per_epoch):
             chosen = order[step * batch_size : (step + 1) * batch_size]
-            batch = augmented(inputs[chosen], generator, padding=padding, flip=flip)
+            batch = augment(inputs[chosen], generator, padding=padding, flip=flip)
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 logits = model(batch.contiguous(memory_format=torch.channels_last))
             loss = functional.cross_entropy(logits.float(), targets[chosen], label_smoothing=label_smoothing)
@@ -96,8 +99,8 @@ def train_token_classifier(
     """Train ``model`` by AdamW (Loshchilov & Hutter, 2019) on a one-cycle schedule.
 
     ``tokens`` is int64 ``[n, length]``, ``labels`` integer ``[n]``. Arithmetic is bfloat16 where autocast
-    allows it. The model is trained in place and returned in eval mode, its weights in half precision: as a
-    file they take half the room, and a float32 model takes them as they are.
+    allows it. The model is trained in place and returned in eval mode with weights in half precision, which
+    halves their file and which a float32 model can load.
     """
     if epochs < 1:
         raise UsageError(f"epochs must be at least 1, not {epochs}")
@@ -115,8 +118,8 @@ def train_token_classifier(
         if step % steps_per_epoch == 0:
             order = torch.randperm(len(inputs), generator=generator)
             seen = correct = 0
-        place = step % steps_per_epoch * batch_size
-        chosen = order[place : place + batch_size]
+        start = step % steps_per_epoch * batch_size
+        chosen = order[start : start + batch_size]
         with torch.autocast("cpu", dtype=torch.bfloat16):
             logits = model(inputs[chosen]).float()
         loss = functional.cross_entropy(logits, targets[chosen])

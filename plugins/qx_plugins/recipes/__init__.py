@@ -1,1 +1,1 @@
-"""What configs share whatever the runtime: calibration, fine-tuning, exporting, and checks."""
+"""Steps of configs for any runtime: calibration, fine-tuning, exporting, and checks."""

@@ -1,4 +1,7 @@
-"""A module in bfloat16 behind a float32 face. It imports torch: import it inside functions."""
+"""A wrapper that runs a model in bfloat16 with float32 inputs and outputs.
+
+It imports torch: import it inside functions.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,15 @@ import torch
 from torch import nn
 
 
-def unwrapped(model: nn.Module) -> nn.Module:
-    """The model as the user knows it: without the face."""
+def unwrap(model: nn.Module) -> nn.Module:
+    """Return the user's model, without the ``Bfloat16`` wrapper if it has one."""
     return model.model if isinstance(model, Bfloat16) else model
 
 
 class Bfloat16(nn.Module):
     """Casts floating-point inputs to bfloat16, and floating-point outputs back to float32.
 
-    numpy has no bfloat16, and whoever deploys the model feeds it what he fed it before.
+    numpy has no bfloat16, and a deployed model receives the same float32 arrays as before.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -24,7 +27,7 @@ class Bfloat16(nn.Module):
         self.model = model.to(torch.bfloat16)
 
     def forward(self, *inputs: torch.Tensor) -> Any:
-        """What the model gives, in float32."""
-        cast = (one.to(torch.bfloat16) if one.is_floating_point() else one for one in inputs)
+        """Return the outputs of the model, in float32."""
+        cast = (tensor.to(torch.bfloat16) if tensor.is_floating_point() else tensor for tensor in inputs)
         outputs = self.model(*cast)
         return outputs.float() if isinstance(outputs, torch.Tensor) else outputs

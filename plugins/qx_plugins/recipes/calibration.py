@@ -1,4 +1,7 @@
-"""What configs do with calibration batches. Light: torch is imported in functions."""
+"""Calibration batches: run them through a model, and pass them on to ``convert``.
+
+Light: torch is imported inside functions.
+"""
 
 from __future__ import annotations
 
@@ -11,34 +14,34 @@ if TYPE_CHECKING:
 
     from qx import Arrays
 
-#: The attribute of a model that keeps them: no name, so that the user's own class cannot have it.
-_KEPT = "calibration batches of qx"
+#: Attribute of a model that holds its calibration batches: no identifier, so the user's class cannot have it.
+_ATTRIBUTE = "calibration batches of qx"
 
 
-def tensors(batch: Arrays) -> tuple[torch.Tensor, ...]:
-    """The arrays of a batch as the model takes them."""
+def to_tensors(batch: Arrays) -> tuple[torch.Tensor, ...]:
+    """Return the arrays of a batch as tensors, in the order of the model's arguments."""
     import torch
 
     return tuple(torch.from_numpy(array) for array in batch.values())
 
 
 def observe(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
-    """Run the batches through a prepared model, whose observers take note of them."""
+    """Run the batches through a prepared model, whose observers record them, and return the model."""
     import torch
 
     with torch.no_grad():
         for batch in batches:
-            model(*tensors(batch))
+            model(*to_tensors(batch))
     return model
 
 
-def keep(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
-    """Have the model bring the batches to ``convert``; see ``taken``."""
-    setattr(model, _KEPT, batches)
+def keep_calibration_batches(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
+    """Attach the batches to the model and return it; ``take_calibration_batches`` removes them again."""
+    setattr(model, _ATTRIBUTE, batches)
     return model
 
 
-def taken(model: nn.Module) -> Sequence[Arrays]:
-    """Take the batches off the model again. There are none where it was not calibrated: in a launch."""
-    batches: Sequence[Arrays] = model.__dict__.pop(_KEPT, ())
+def take_calibration_batches(model: nn.Module) -> Sequence[Arrays]:
+    """Remove the batches from the model and return them: none in a launch, where nothing is calibrated."""
+    batches: Sequence[Arrays] = model.__dict__.pop(_ATTRIBUTE, ())
     return batches

@@ -1,4 +1,4 @@
-"""What configs that export the model share."""
+"""Export a model with ``torch.export``, and explain in one line why that or a later step failed."""
 
 from __future__ import annotations
 
@@ -14,49 +14,53 @@ from torch.export import Dim, ExportedProgram, export
 
 from qx import Unsupported
 from qx_plugins.recipes.bfloat16 import Bfloat16
-from qx_plugins.recipes.rewriting import make_row_major, rewritten
-from qx_plugins.recipes.tracing import BLAMELESS, blaming
+from qx_plugins.recipes.rewriting import make_row_major, rewrite_program
+from qx_plugins.recipes.tracing import UNRELATED_ERRORS, explain_errors
 
-#: What a quantizer raises of itself, or of packages whose versions do not fit each other: no model did that.
-CLUMSY = (*BLAMELESS, AttributeError, TypeError, NameError)
-#: Letters of a reason that a row has room for.
-ROOM = 200
-#: In the names that an early torch gives to layers: a step into one, and the model itself.
+#: Errors by a fault of a quantizer itself, or of packages whose versions do not fit: no model causes them.
+QUANTIZER_FAULTS = (*UNRELATED_ERRORS, AttributeError, TypeError, NameError)
+#: Longest reason that fits into a row of the report, in characters.
+REASON_LENGTH = 200
+#: Parts of layer names in early versions of torch: an attribute of a layer, and the model itself.
 _GETATTR = re.compile(r"getattr\(([^()]+), '([^']+)'\)")
 _ROOT = re.compile(r"^L\['\w+'\]\.?")
 
 
-def exported(
-    model: nn.Module, example_inputs: tuple[torch.Tensor, ...], most: int | None = None
+def export_model(
+    model: nn.Module, example_inputs: tuple[torch.Tensor, ...], max_batch: int | None = None
 ) -> ExportedProgram:
-    """The model as a graph that takes any batch size, up to ``most`` where that is given.
+    """Export the model as a graph that takes any batch size, or any up to ``max_batch``.
 
     Raises ``Unsupported`` with the layer and the reason.
     """
-    # torch.export takes a dimension of size 1 for one that is always 1; and what is guarded on in lowering
-    # must hold for the largest batch, where there is one.
-    inputs = tuple(torch.cat([tensor] * (most or 2)) for tensor in example_inputs)
-    shapes = any_batch(model, len(inputs), Dim("batch", min=1, max=most))
-    with torch.no_grad(), blaming(model, "cannot be exported"):
+    # torch.export takes a dimension of size 1 as fixed. Conditions that lowering checks on the example must
+    # hold for the largest batch, where there is one.
+    inputs = tuple(torch.cat([tensor] * (max_batch or 2)) for tensor in example_inputs)
+    shapes = dynamic_shapes_of(model, len(inputs), Dim("batch", min=1, max=max_batch))
+    with torch.no_grad(), explain_errors(model, "cannot be exported"):
         # Not strict: the model runs as plain Python, so that an error is where it is raised.
         return export(model, inputs, dynamic_shapes=shapes, strict=False)
 
 
-def prepared_program(
-    model: nn.Module, example_inputs: tuple[torch.Tensor, ...], most: int | None = None
+def prepare_program(
+    model: nn.Module, example_inputs: tuple[torch.Tensor, ...], max_batch: int | None = None
 ) -> tuple[ExportedProgram, ExportedProgram]:
-    """The same in a form that backends fold and quantize rightly, and as it was, with the names of layers.
+    """Export the model in a form that backends fold and quantize correctly.
 
-    Lays the weights out in row-major order, in place.
+    Returns that program and the one before it was rewritten, which has the names of the layers. The weights
+    are laid out in row-major order, in place.
     """
     make_row_major(model)
-    original = exported(model, example_inputs, most)
-    module = rewritten(original)
-    return (original if module is None else exported(module, example_inputs, most)), original
+    original = export_model(model, example_inputs, max_batch)
+    module = rewrite_program(original)
+    return (original if module is None else export_model(module, example_inputs, max_batch)), original
 
 
-def any_batch(model: nn.Module, inputs: int, batch: Any) -> tuple[Any, ...]:
-    """Each input's first dimension, nested as the signature of ``forward`` takes them."""
+def dynamic_shapes_of(model: nn.Module, inputs: int, batch: Any) -> tuple[Any, ...]:
+    """Return ``dynamic_shapes`` for ``torch.export``: the first dimension of each input is ``batch``.
+
+    They are nested like the signature of ``forward``.
+    """
     shapes: tuple[Any, ...] = tuple({0: batch} for _ in range(inputs))
     kinds = [parameter.kind for parameter in inspect.signature(model.forward).parameters.values()]
     if inspect.Parameter.VAR_POSITIONAL in kinds:
@@ -66,31 +70,34 @@ def any_batch(model: nn.Module, inputs: int, batch: Any) -> tuple[Any, ...]:
 
 
 @contextmanager
-def lowering(
-    program: ExportedProgram | None, what: str, *, blameless: tuple[type[BaseException], ...] = BLAMELESS
+def explain_lowering(
+    program: ExportedProgram | None,
+    problem: str,
+    *,
+    unrelated: tuple[type[BaseException], ...] = UNRELATED_ERRORS,
 ) -> Iterator[None]:
-    """Have what a runtime's exporter or quantizer raises told as ``Unsupported``, but for the ``blameless``.
+    """Turn errors of a runtime's exporter or quantizer into ``Unsupported``, except ``unrelated`` ones.
 
-    What it says starts with ``what``, and goes on as :func:`lowering_error` does.
+    The message starts with ``problem`` and continues as in :func:`lowering_error`.
     """
     try:
         yield
-    except blameless:
+    except unrelated:
         raise
     except Exception as error:
-        raise lowering_error(program, error, what) from error
+        raise lowering_error(program, error, problem) from error
 
 
-def lowering_error(program: ExportedProgram | None, error: BaseException, what: str) -> Unsupported:
-    """The error for a graph that a runtime's exporter cannot take, with the layer where its message tells."""
-    text = _whole(error)
+def lowering_error(program: ExportedProgram | None, error: BaseException, problem: str) -> Unsupported:
+    """Return the error for a graph that a runtime cannot take, with the layer where the message names it."""
+    text = _full_text(error)
     nodes = () if program is None else program.graph.nodes
-    layer = next((layer_of(node) for node in nodes if _is_told_of(node, text)), "")
-    return Unsupported(f"{what}: {f'layer {layer!r}: ' if layer else ''}{reason(error)}")
+    layer = next((layer_of(node) for node in nodes if _is_named_in(node, text)), "")
+    return Unsupported(f"{problem}: {f'layer {layer!r}: ' if layer else ''}{describe_error(error)}")
 
 
-def _is_told_of(node: torch.fx.Node, text: str) -> bool:
-    """Whether a message names a node of the graph, or the operator that it calls, in whatever dialect."""
+def _is_named_in(node: torch.fx.Node, text: str) -> bool:
+    """Whether a message names a node of the graph, or the operator that it calls, in any notation."""
     if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
         return False
     operator = node.target.overloadpacket.__name__.removeprefix("special_")
@@ -101,29 +108,29 @@ def _is_told_of(node: torch.fx.Node, text: str) -> bool:
 
 
 def layer_of(node: torch.fx.Node) -> str:
-    """The name of the layer that a node of the graph comes from, as the user's model calls it."""
+    """Return the name, in the user's model, of the layer that a node of the graph comes from."""
     stack = list((node.meta.get("nn_module_stack") or {}).values())
-    path = next((name for path, _ in reversed(stack) if (name := _dotted(path))), "")
+    path = next((name for path, _ in reversed(stack) if (name := _dotted_name(path))), "")
     wrapped = bool(stack) and f"{Bfloat16.__module__}.{Bfloat16.__name__}" in str(stack[0][1])
     return path.partition(".")[2] if wrapped else path
 
 
-def _dotted(path: str) -> str:
-    """The name of a layer, where an early torch gives an expression: ``getattr(L['self'].features, '0')``."""
-    while found := _GETATTR.search(path):
-        path = path.replace(found[0], f"{found[1]}.{found[2]}")
+def _dotted_name(path: str) -> str:
+    """Return a layer's name where early torch has an expression: ``getattr(L['self'].features, '0')``."""
+    while match := _GETATTR.search(path):
+        path = path.replace(match[0], f"{match[1]}.{match[2]}")
     return _ROOT.sub("", path)
 
 
-def reason(error: BaseException) -> str:
-    """The first line of what the innermost error says, with its type."""
+def describe_error(error: BaseException) -> str:
+    """Return the type and the first line of the innermost error."""
     cause = error
     while cause.__cause__ is not None:
         cause = cause.__cause__
     line = next((line.strip() for line in str(cause).splitlines() if line.strip()), "")
-    told = f"{type(cause).__name__}: {line}".rstrip(": ")
-    return told if len(told) <= ROOM else told[: ROOM - 3] + "..."
+    text = f"{type(cause).__name__}: {line}".rstrip(": ")
+    return text if len(text) <= REASON_LENGTH else text[: REASON_LENGTH - 3] + "..."
 
 
-def _whole(error: BaseException | None) -> str:
-    return "" if error is None else f"{error} {_whole(error.__cause__)}"
+def _full_text(error: BaseException | None) -> str:
+    return "" if error is None else f"{error} {_full_text(error.__cause__)}"

@@ -1,6 +1,6 @@
-"""How near a rewritten or compiled network stays to what it was made of. It imports torch.
+"""Check that a rewritten or compiled network computes the same as the network before it.
 
-Import it inside functions.
+It imports torch: import it inside functions.
 """
 
 from __future__ import annotations
@@ -17,55 +17,58 @@ from torch import nn
 
 from qx import Context, Unsupported
 
-#: Signal to noise of a network whose layers were fused, folded or compiled in float32, in dB: rounding alone
-#: leaves more than 100, weights that were folded twice or along the wrong dimension less than 30.
-SAME = 60.0
-#: A quantized network that was compiled or packed rounds at other places than its program in torch does. Less
-#: than this, in dB, rounding does not explain ...
-WRONG = 20.0
-#: ... unless quantizing itself leaves little more: rounding at other places adds less than quantizing did,
-#: and so many dB are left for chance.
-CHANCE = 6.0
-#: Items that networks are compared on.
+#: Least signal-to-noise ratio of a network that was fused, folded or compiled in float32, in dB. Rounding
+#: alone leaves more than 100, weights folded twice or along the wrong dimension less than 30.
+SAME_DB = 60.0
+#: Least signal-to-noise ratio of a compiled quantized network against its program in torch, in dB. The two
+#: round at different places, which does not explain less than this ...
+WRONG_DB = 20.0
+#: ... unless quantization itself leaves little more. Rounding at other places adds less noise than
+#: quantization did, with this margin for chance, in dB.
+CHANCE_DB = 6.0
+#: Number of items that networks are compared on.
 ITEMS = 2
 
 
 @frozen
 class Reference:
-    """Inputs, and what a network gives for them."""
+    """Inputs and the outputs of a network for them."""
 
     inputs: tuple[torch.Tensor, ...]
     outputs: torch.Tensor
 
 
-def reference(model: Callable[..., Any], example_inputs: Sequence[torch.Tensor]) -> Reference:
-    """What a model gives for noise of the shapes of its example inputs; integers are kept as they are."""
+def compute_reference(model: Callable[..., Any], example_inputs: Sequence[torch.Tensor]) -> Reference:
+    """Run a model on noise of the shapes of its example inputs; integer inputs are repeated as they are."""
     generator = torch.Generator().manual_seed(0)
     inputs = tuple(
-        torch.randn(ITEMS, *one.shape[1:], generator=generator).to(one.dtype)
-        if one.is_floating_point()
-        else one[:1].repeat(ITEMS, *[1] * (one.dim() - 1))
-        for one in example_inputs
+        torch.randn(ITEMS, *tensor.shape[1:], generator=generator).to(tensor.dtype)
+        if tensor.is_floating_point()
+        else tensor[:1].repeat(ITEMS, *[1] * (tensor.dim() - 1))
+        for tensor in example_inputs
     )
-    return Reference(inputs, answers(model, inputs))
+    return Reference(inputs, run_model(model, inputs))
 
 
-def expected_in_build(
+def compute_reference_in_build(
     model: Callable[..., Any], example_inputs: Sequence[torch.Tensor], context: Context
 ) -> Reference | None:
-    """The same, in a build; None in a launch, which has no time for it: there an artifact has no folder."""
-    return None if context.folder is None else reference(model, example_inputs)
+    """Return ``compute_reference`` in a build, and None in a launch, where ``context`` has no folder.
+
+    A launch is timed and must not spend time on it.
+    """
+    return None if context.folder is None else compute_reference(model, example_inputs)
 
 
-def answers(model: Callable[..., Any], inputs: Sequence[torch.Tensor]) -> torch.Tensor:
-    """The output of a model, without gradients."""
+def run_model(model: Callable[..., Any], inputs: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return the output of a model, computed without gradients."""
     with torch.no_grad():
         outputs: torch.Tensor = model(*inputs)
     return outputs
 
 
-def decibels(expected: torch.Tensor, outputs: torch.Tensor) -> float:
-    """Signal to noise ratio of outputs, in dB: infinite where they are the expected ones."""
+def signal_to_noise_db(expected: torch.Tensor, outputs: torch.Tensor) -> float:
+    """Return the signal-to-noise ratio of outputs, in dB: infinite where they equal the expected ones."""
     signal = expected.double().square().sum().item()
     noise = (outputs.double() - expected.double()).square().sum().item()
     if noise == 0:
@@ -73,50 +76,50 @@ def decibels(expected: torch.Tensor, outputs: torch.Tensor) -> float:
     return 10 * math.log10(signal / noise) if signal else -math.inf
 
 
-def hold(expected: Reference, model: nn.Module, what: str) -> None:
-    """Raise ``Unsupported`` where a rewritten model does not give what the model gave.
+def verify_outputs(expected: Reference, model: nn.Module, step: str) -> None:
+    """Raise ``Unsupported`` where a rewritten model does not compute the outputs of the original.
 
-    The model is tried on a copy, so that observers in it see nothing of this.
+    A copy of the model is run, so that its observers record nothing.
     """
-    tried = copy.deepcopy(model)
-    shared: Counter[str] = Counter()
-    for name, layer in tried.named_modules():
+    model = copy.deepcopy(model)
+    calls_of: Counter[str] = Counter()
+    for name, layer in model.named_modules():
         if isinstance(getattr(layer, "weight", None), torch.Tensor):
-            layer.register_forward_hook(lambda *_, name=name: shared.update([name]))
-    apart = decibels(expected.outputs, answers(tried, expected.inputs))
-    if apart < SAME and expected.outputs.isfinite().all():
-        names = ", ".join(repr(name) for name, calls in shared.items() if calls > 1)
-        why = f"; layers that are called more than once: {names}" if names else ""
-        raise Unsupported(f"{what} changes what the model gives, to {apart:.1f} dB of it{why}")
+            layer.register_forward_hook(lambda *_, name=name: calls_of.update([name]))
+    ratio = signal_to_noise_db(expected.outputs, run_model(model, expected.inputs))
+    if ratio < SAME_DB and expected.outputs.isfinite().all():
+        names = ", ".join(repr(name) for name, calls in calls_of.items() if calls > 1)
+        hint = f"; layers that are called more than once: {names}" if names else ""
+        raise Unsupported(f"{step} changes what the model gives, to {ratio:.1f} dB of it{hint}")
 
 
-def hold_compiled(
-    expected: Reference, program: Callable[..., Any], compiled: Callable[..., Any], what: str
+def verify_compiled(
+    expected: Reference, program: Callable[..., Any], compiled: Callable[..., Any], subject: str
 ) -> None:
-    """Raise ``Unsupported`` where what was compiled does not give what its program gives.
+    """Raise ``Unsupported`` where a compiled network does not compute the outputs of its program.
 
     ``program`` is the same network in torch, quantized where ``compiled`` is. Both are run on the inputs of
-    ``expected``, what was compiled on one item alone, too: it must take any batch size.
+    ``expected`` and on the first item alone, because the compiled network must take any batch size.
     """
-    quantizing = decibels(expected.outputs, answers(program, expected.inputs))
-    least = SAME if quantizing > SAME else min(WRONG, quantizing - CHANCE)
-    first = tuple(one[:1] for one in expected.inputs)
+    quantization = signal_to_noise_db(expected.outputs, run_model(program, expected.inputs))
+    least = SAME_DB if quantization > SAME_DB else min(WRONG_DB, quantization - CHANCE_DB)
+    first = tuple(tensor[:1] for tensor in expected.inputs)
     for inputs in (first, expected.inputs):
-        due = answers(program, inputs)
-        apart = decibels(due, answers(compiled, inputs))
-        if apart < least and due.isfinite().all():
-            left = f", where quantizing leaves {quantizing:.1f}" if quantizing < SAME else ""
-            layer = _first_apart(program, compiled, inputs)
-            raise Unsupported(f"{layer}{what} gives other numbers than it should: {apart:.1f} dB{left}")
+        outputs = run_model(program, inputs)
+        ratio = signal_to_noise_db(outputs, run_model(compiled, inputs))
+        if ratio < least and outputs.isfinite().all():
+            hint = f", where quantizing leaves {quantization:.1f}" if quantization < SAME_DB else ""
+            layer = _first_differing_layer(program, compiled, inputs)
+            raise Unsupported(f"{layer}{subject} gives other numbers than it should: {ratio:.1f} dB{hint}")
 
 
-def _first_apart(program: Callable[..., Any], compiled: Callable[..., Any], inputs: Any) -> str:
-    """The first layer that does not give in both what it gives in the other, where both are modules."""
+def _first_differing_layer(program: Callable[..., Any], compiled: Callable[..., Any], inputs: Any) -> str:
+    """Name the first layer whose outputs differ between the two; empty where one of them is no module."""
     if not (isinstance(program, nn.Module) and isinstance(compiled, nn.Module)):
         return ""
     ours, theirs = (_outputs_of_layers(module, inputs) for module in (compiled, program))
     for name, (layer, outputs) in ours.items():
-        if name in theirs and decibels(theirs[name][1], outputs) < WRONG:
+        if name in theirs and signal_to_noise_db(theirs[name][1], outputs) < WRONG_DB:
             return f"layer {name!r} ({type(layer).__name__}): "
     return ""
 
@@ -124,20 +127,20 @@ def _first_apart(program: Callable[..., Any], compiled: Callable[..., Any], inpu
 def _outputs_of_layers(
     model: nn.Module, inputs: Sequence[torch.Tensor]
 ) -> dict[str, tuple[nn.Module, torch.Tensor]]:
-    """What each layer gives, in the order of the calls, as floats."""
-    seen: dict[str, tuple[nn.Module, torch.Tensor]] = {}
+    """Return each layer and its outputs as floats, by name, in the order of the calls."""
+    records: dict[str, tuple[nn.Module, torch.Tensor]] = {}
 
-    def look(name: str, layer: nn.Module, outputs: Any) -> None:
+    def record(name: str, layer: nn.Module, outputs: Any) -> None:
         if name and isinstance(outputs, torch.Tensor):
-            seen.setdefault(name, (layer, outputs.dequantize() if outputs.is_quantized else outputs))
+            records.setdefault(name, (layer, outputs.dequantize() if outputs.is_quantized else outputs))
 
     hooks = [
-        layer.register_forward_hook(lambda layer, _, outputs, name=name: look(name, layer, outputs))
+        layer.register_forward_hook(lambda layer, _, outputs, name=name: record(name, layer, outputs))
         for name, layer in model.named_modules()
     ]
     try:
-        answers(model, inputs)
+        run_model(model, inputs)
     finally:
         for hook in hooks:
             hook.remove()
-    return seen
+    return records

@@ -1,4 +1,7 @@
-"""Quantization-aware fine-tuning, for all configs that do it. Imports torch: import it inside functions."""
+"""Quantization-aware fine-tuning, shared by all configs that do it.
+
+It imports torch: import it inside functions.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,13 @@ from torch import nn
 from torch.nn import functional
 
 from qx import Arrays, Context, QxError, Unsupported, UsageError
-from qx_plugins.recipes.calibration import tensors
+from qx_plugins.recipes.calibration import to_tensors
 
-#: Shares of the training after which the statistics of batch normalisation, and then the ranges of
-#: activations, stay as they are: those of torchvision's references (3 and 4 of 8 epochs).
+#: Fractions of the training after which the statistics of batch normalisation and the ranges of activations
+#: are frozen, as in torchvision's references (3 and 4 of 8 epochs).
 FREEZE_NORMALISATION, FREEZE_RANGES = 3 / 8, 4 / 8
 MOMENTUM = 0.9
-#: Soft targets, as in Hinton, Vinyals & Dean (2015).
+#: Temperature of the soft targets (Hinton, Vinyals & Dean, 2015).
 TEMPERATURE = 2.0
 
 
@@ -29,20 +32,21 @@ def fine_tune(
     to_eval: Callable[[nn.Module], object] = nn.Module.eval,
     freeze_normalisation: Callable[[nn.Module], object] | None = None,
 ) -> nn.Module:
-    """Train a prepared model with its rounding errors in sight (Jacob et al., 2018), on training batches.
+    """Train a model with fake quantization on training batches (Jacob et al., 2018).
 
-    SGD with momentum, the learning rate falling to nothing along a cosine. The loss goes by the option
-    ``loss``: ``"teacher"`` has the model keep the answers that it gave before it was quantized; ``"labels"``
-    has it give the right ones. Near the end normalisation and ranges stand still, so that what is trained is
-    what will be deployed (Krishnamoorthi, 2018). Trains in place; the model comes back in eval mode.
+    The optimizer is SGD with momentum and a learning rate that decays to zero along a cosine. With the option
+    ``loss`` set to ``"teacher"`` the targets are the outputs of the model before it was quantized, with
+    ``"labels"`` they are the labels. Towards the end normalisation and ranges are frozen, so that the trained
+    model is the one that is deployed (Krishnamoorthi, 2018). The model is trained in place and returned in
+    eval mode.
 
-    Raises ``Unsupported`` for outputs that are no logits, and for ``"labels"`` where there are none.
+    Raises ``Unsupported`` for outputs that are not logits, and for ``"labels"`` without labels.
     """
     epochs, rate = context.options["epochs"], context.options["learning_rate"]
     if epochs < 1 or not rate > 0:
         raise UsageError(f"epochs must be at least 1 and learning_rate above 0, not {epochs} and {rate:g}")
     soft = context.options["loss"] == "teacher"
-    teacher = unquantized(model, to_eval) if soft else None
+    teacher = unquantized_copy(model, to_eval) if soft else None
     steps = epochs * len(batches)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(trained, lr=rate, momentum=MOMENTUM)
@@ -51,7 +55,7 @@ def fine_tune(
         if step == int(steps * FREEZE_NORMALISATION):
             (freeze_normalisation or _freeze_normalisation)(model)
         if step == int(steps * FREEZE_RANGES):
-            _each(model, "disable_observer")
+            _call_fake_quantizers(model, "disable_observer")
         outputs = _logits(model(*inputs))
         loss = _loss(outputs, inputs, labels, teacher)
         if not torch.isfinite(loss):
@@ -65,11 +69,11 @@ def fine_tune(
     return model
 
 
-def unquantized(model: nn.Module, to_eval: Callable[[nn.Module], object]) -> nn.Module:
-    """A copy of a prepared model that gives what the fp32 model gives: it neither rounds nor observes."""
+def unquantized_copy(model: nn.Module, to_eval: Callable[[nn.Module], object]) -> nn.Module:
+    """Return a copy of a prepared model that computes like the fp32 model: it neither rounds nor observes."""
     teacher = copy.deepcopy(model)
-    _each(teacher, "disable_observer")
-    _each(teacher, "disable_fake_quant")
+    _call_fake_quantizers(teacher, "disable_observer")
+    _call_fake_quantizers(teacher, "disable_fake_quant")
     to_eval(teacher)
     return teacher
 
@@ -77,13 +81,13 @@ def unquantized(model: nn.Module, to_eval: Callable[[nn.Module], object]) -> nn.
 def _in_epochs(
     batches: Sequence[Arrays], epochs: int, seed: int
 ) -> Iterator[tuple[tuple[torch.Tensor, ...], torch.Tensor | None]]:
-    """The batches as inputs and labels, each epoch in another order."""
+    """Yield inputs and labels of each batch, in a new random order in each epoch."""
     generator = torch.Generator().manual_seed(seed)
     for _ in range(epochs):
         for place in torch.randperm(len(batches), generator=generator).tolist():
             batch = dict(batches[place])
             labels = batch.pop("labels", None)
-            yield tensors(batch), None if labels is None else torch.from_numpy(labels).long()
+            yield to_tensors(batch), None if labels is None else torch.from_numpy(labels).long()
 
 
 def _loss(
@@ -97,16 +101,16 @@ def _loss(
             raise Unsupported("loss=labels needs a workload with labels; loss=teacher does without")
         return functional.cross_entropy(outputs, labels)
     with torch.no_grad():
-        due = functional.log_softmax(teacher(*inputs) / TEMPERATURE, dim=1)
-    given = functional.log_softmax(outputs / TEMPERATURE, dim=1)
-    return functional.kl_div(given, due, reduction="batchmean", log_target=True) * TEMPERATURE**2
+        target = functional.log_softmax(teacher(*inputs) / TEMPERATURE, dim=1)
+    predicted = functional.log_softmax(outputs / TEMPERATURE, dim=1)
+    return functional.kl_div(predicted, target, reduction="batchmean", log_target=True) * TEMPERATURE**2
 
 
 def _logits(outputs: Any) -> torch.Tensor:
     if isinstance(outputs, torch.Tensor) and outputs.dim() == 2:
         return outputs
-    told = list(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
-    raise Unsupported(f"fine-tuning needs a model that gives logits [batch, classes], this one gives {told}")
+    kind = list(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
+    raise Unsupported(f"fine-tuning needs a model that gives logits [batch, classes], this one gives {kind}")
 
 
 def _freeze_normalisation(model: nn.Module) -> None:
@@ -118,8 +122,8 @@ def _freeze_normalisation(model: nn.Module) -> None:
             module.eval()
 
 
-def _each(model: nn.Module, method: str) -> None:
-    """Call a method of every fake-quantizing module, whichever library it is of."""
+def _call_fake_quantizers(model: nn.Module, method: str) -> None:
+    """Call a method of every fake-quantizing module, from any library."""
     for module in model.modules():
         if hasattr(module, "disable_fake_quant"):
             getattr(module, method)()

@@ -1,4 +1,4 @@
-"""Batch normalization folded into the layer before it, where torch itself folds wrongly or not at all.
+"""Fold batch normalization into the layer before it, where torch folds it wrongly or not at all.
 
 It imports torch: import it inside functions.
 """
@@ -20,11 +20,11 @@ def fold_into_transposed(
     scale: torch.Tensor | None,
     shift: torch.Tensor | None,
 ) -> tuple[torch.nn.Parameter, torch.nn.Parameter]:
-    """Weight and bias of a transposed convolution with the batch normalization after it folded in.
+    """Return weight and bias of a transposed convolution with the batch normalization after it folded in.
 
     The weight is ``[inputs, outputs / groups, *kernel]``: the outputs of each group lie along the second
     dimension, and torch folds along it as if there were one group. So the groups are laid side by side,
-    ``[inputs / groups, outputs, *kernel]``, and afterwards put back.
+    ``[inputs / groups, outputs, *kernel]``, folded, and put back.
     """
     side_by_side = weight.unflatten(0, (groups, -1)).transpose(0, 1).flatten(1, 2)
     folded, folded_bias = fuse_conv_bn_weights(

@@ -1,7 +1,7 @@
-"""Models rewritten for torch.fx, so that fusing their layers changes nothing of what they give.
+"""Rewrite models for torch.fx, so that fusing their layers does not change their outputs.
 
-What ``prepare_fx`` fuses or ``convert_fx`` packs wrongly, or ends with an error of a kernel, has another form
-that gives the same and that they take. It imports torch: import it inside functions.
+What ``prepare_fx`` fuses wrongly, ``convert_fx`` packs wrongly or a kernel rejects is replaced by an
+equivalent form that they handle. It imports torch: import it inside functions.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from qx_plugins.recipes.folding import fold_into_transposed
-from qx_plugins.recipes.padding import same_padding, symmetric
+from qx_plugins.recipes.padding import same_padding, symmetric_padding
 
-#: How quantized convolutions can pad by themselves.
+#: Padding modes that quantized convolutions have themselves.
 PADDING_MODES = ("zeros", "reflect")
-#: Functions that take weights, with the dimensions of their images.
+#: Functions that convolve, with the number of dimensions of their images.
 CONVOLUTIONS = {functional.conv1d: 1, functional.conv2d: 2, functional.conv3d: 3}
-#: What their arguments are called, and what they are when they are left out.
+#: Names and default values of the arguments of these functions.
 ARGUMENTS = {
     "input": None,
     "weight": None,
@@ -39,10 +39,10 @@ ARGUMENTS = {
 }
 
 
-def fusible(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> nn.Module:
-    """The model itself, or where that is needed a graph that gives the same and can be fused and quantized.
+def make_fusible(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> nn.Module:
+    """Return the model, or where needed an equivalent graph that can be fused and quantized correctly.
 
-    The model is left as it is. Raises what ``torch.fx`` raises where the model cannot be traced.
+    The model itself is not changed. Raises what ``torch.fx`` raises where the model cannot be traced.
     """
     graph_module = fx.symbolic_trace(model)
     other_channels = _normalized_in_other_channels(graph_module, example_inputs)
@@ -62,7 +62,7 @@ def fusible(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> nn.Mo
 
 
 def _calls(graph_module: fx.GraphModule, kind: Any) -> Iterator[tuple[fx.Node, Any]]:
-    """Each call of a module of some kind, and the module."""
+    """Yield each call of a module of some kind, and the module."""
     for node in list(graph_module.graph.nodes):
         if node.op == "call_module":
             module = graph_module.get_submodule(str(node.target))
@@ -71,12 +71,12 @@ def _calls(graph_module: fx.GraphModule, kind: Any) -> Iterator[tuple[fx.Node, A
 
 
 def _replace(graph_module: fx.GraphModule, name: str, module: nn.Module) -> None:
-    """Put a module in the place of another, or into a new one."""
+    """Put a module under this name, in the place of another if there is one."""
     path, _, last = name.rpartition(".")
     graph_module.get_submodule(path).add_module(last, module)
 
 
-def _inserted_pad(graph: fx.Graph, node: fx.Node, images: Any, amounts: Sequence[int], mode: str) -> fx.Node:
+def _insert_pad(graph: fx.Graph, node: fx.Node, images: Any, amounts: Sequence[int], mode: str) -> fx.Node:
     with graph.inserting_before(node):
         return graph.call_function(
             functional.pad,
@@ -86,7 +86,7 @@ def _inserted_pad(graph: fx.Graph, node: fx.Node, images: Any, amounts: Sequence
 
 
 def _pad_before_modules(graph_module: fx.GraphModule) -> bool:
-    """Have convolutions pad by numbers, or pad before them: kernels know neither "same" nor "replicate"."""
+    """Have convolutions pad by numbers, or pad before them: kernels lack "same" and "replicate"."""
     rewritten: dict[str, tuple[Sequence[int], str]] = {}
     for node, layer in _calls(graph_module, _ConvNd):
         name = str(node.target)
@@ -95,7 +95,7 @@ def _pad_before_modules(graph_module: fx.GraphModule) -> bool:
             if isinstance(layer, _ConvTransposeNd) or (by_numbers and layer.padding_mode in PADDING_MODES):
                 continue
             amounts = layer._reversed_padding_repeated_twice
-            numbers = symmetric(amounts) if layer.padding_mode in PADDING_MODES else None
+            numbers = symmetric_padding(amounts) if layer.padding_mode in PADDING_MODES else None
             rewritten[name] = ([] if numbers else amounts, layer.padding_mode)
             layer = copy.deepcopy(layer)
             layer.padding = numbers or (0,) * len(layer.kernel_size)
@@ -103,38 +103,38 @@ def _pad_before_modules(graph_module: fx.GraphModule) -> bool:
             _replace(graph_module, name, layer)
         amounts, mode = rewritten[name]
         if any(amounts):
-            node.update_arg(0, _inserted_pad(graph_module.graph, node, node.args[0], amounts, mode))
+            node.update_arg(0, _insert_pad(graph_module.graph, node, node.args[0], amounts, mode))
     return bool(rewritten)
 
 
 def _pad_before_functions(graph_module: fx.GraphModule) -> bool:
-    """Give functions that convolve all of their arguments, as lists: packing their weights takes that."""
+    """Pass all arguments, as lists, to functions that convolve: packing their weights requires it."""
     changed = False
     for node in list(graph_module.graph.nodes):
         if node.op != "call_function" or node.target not in CONVOLUTIONS:
             continue
         dimensions = CONVOLUTIONS[node.target]
-        given = dict(zip(ARGUMENTS, node.args, strict=False)) | dict(node.kwargs)
-        values: dict[str, Any] = ARGUMENTS | given
+        arguments = dict(zip(ARGUMENTS, node.args, strict=False)) | dict(node.kwargs)
+        values: dict[str, Any] = ARGUMENTS | arguments
         if values["padding"] == "valid":
             values["padding"] = 0
         if values["padding"] == "same":
             if (amounts := _same_padding(graph_module, values)) is None:
                 continue
-            if (numbers := symmetric(amounts)) is None:
-                values["input"] = _inserted_pad(graph_module.graph, node, values["input"], amounts, "zeros")
+            if (numbers := symmetric_padding(amounts)) is None:
+                values["input"] = _insert_pad(graph_module.graph, node, values["input"], amounts, "zeros")
             values["padding"] = numbers or 0
         for name in ("stride", "padding", "dilation"):
             value = values[name]
             values[name] = [value] * dimensions if isinstance(value, int) else list(value)
-        if (arguments := tuple(values.values())) != node.args:
-            node.args, node.kwargs = arguments, {}
+        if (positional := tuple(values.values())) != node.args:
+            node.args, node.kwargs = positional, {}
             changed = True
     return changed
 
 
 def _same_padding(graph_module: fx.GraphModule, values: dict[str, Any]) -> list[int] | None:
-    """What ``"same"`` adds, as ``functional.pad`` takes it; None where the kernel's size is not known."""
+    """Return what ``"same"`` adds, as ``functional.pad`` takes it; None if the kernel's size is unknown."""
     weight = values["weight"]
     if not (isinstance(weight, fx.Node) and weight.op == "get_attr"):
         return None
@@ -145,7 +145,7 @@ def _same_padding(graph_module: fx.GraphModule, values: dict[str, Any]) -> list[
 def _normalized_in_other_channels(
     graph_module: fx.GraphModule, example_inputs: tuple[torch.Tensor, ...]
 ) -> set[str]:
-    """The names of calls that normalize a linear layer's outputs along another dimension than the last.
+    """Return the names of calls that normalize a linear layer's outputs, but not along the last dimension.
 
     The layer's channels lie along the last dimension, those that are normalized along the second.
     """
@@ -160,9 +160,9 @@ def _normalized_in_other_channels(
 
 
 def _normalize_by_function(graph_module: fx.GraphModule, other_channels: set[str]) -> bool:
-    """Have normalization that cannot be fused done by a function, which nothing fuses.
+    """Replace normalization that cannot be fused by a function, which is never fused.
 
-    That is so where the statistics are those of the batch itself, and in ``other_channels``.
+    It cannot be fused where the statistics are those of the batch itself, and in ``other_channels``.
     """
     changed = False
     for node, layer in _calls(graph_module, _BatchNorm):
@@ -185,10 +185,10 @@ def _normalize_by_function(graph_module: fx.GraphModule, other_channels: set[str
 
 
 def _separate_shared_layers(graph_module: fx.GraphModule) -> bool:
-    """Give each call of a layer a layer of its own, where not all are followed by the same.
+    """Give each call of a layer a copy of the layer, where the calls are followed by different modules.
 
-    A layer is fused with the module after it once for all of its calls: a normalization or an activation that
-    follows one of them would be done in the others, too, or be folded into the same weights again.
+    A layer is fused with the module after it once for all of its calls. A normalization or an activation
+    after one call would be applied to the others, too, or be folded into the same weights again.
     """
     calls = defaultdict(list)
     for node, layer in _calls(graph_module, (_ConvNd, nn.Linear)):
@@ -206,7 +206,7 @@ def _separate_shared_layers(graph_module: fx.GraphModule) -> bool:
 
 
 def _follower(graph_module: fx.GraphModule, node: fx.Node) -> object:
-    """What a layer can be fused with: the normalization that follows it, or the kind of another module."""
+    """Return what a layer can be fused with: the normalization after it, or the kind of another module."""
     user = next(iter(node.users)) if len(node.users) == 1 else None
     if user is None or user.op != "call_module":
         return None
@@ -218,10 +218,10 @@ def _fold_into_grouped_transposed(graph_module: fx.GraphModule) -> bool:
     """Fold batch normalization into transposed convolutions of several groups, where torch gets it wrong."""
     folded = set()
     for node, norm in _calls(graph_module, _BatchNorm):
-        before = node.args[0]
-        if not isinstance(before, fx.Node) or before.op != "call_module" or len(before.users) > 1:
+        layer_node = node.args[0]
+        if not isinstance(layer_node, fx.Node) or layer_node.op != "call_module" or len(layer_node.users) > 1:
             continue
-        name = str(before.target)
+        name = str(layer_node.target)
         layer = graph_module.get_submodule(name)
         if not isinstance(layer, _ConvTransposeNd) or layer.groups == 1:
             continue
@@ -238,6 +238,6 @@ def _fold_into_grouped_transposed(graph_module: fx.GraphModule) -> bool:
             )
             _replace(graph_module, name, layer)
             folded.add(name)
-        node.replace_all_uses_with(before)
+        node.replace_all_uses_with(layer_node)
         graph_module.graph.erase_node(node)
     return bool(folded)

@@ -1,6 +1,6 @@
-"""Exported graphs in a form that backends fold, fuse, quantize and compile rightly.
+"""Rewrite exported graphs into a form that backends fold, fuse, quantize and compile correctly.
 
-Each step leaves what a graph gives as it is. Which backend gets the form before wrong is said with the step.
+No step changes what a graph computes. Each step names the backend that handles the original form wrongly.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from torch import fx, nn
 from torch.export import ExportedProgram
 
 from qx_plugins.recipes.folding import fold_into_transposed
-from qx_plugins.recipes.padding import same_padding, symmetric
+from qx_plugins.recipes.padding import same_padding, symmetric_padding
 
 aten = torch.ops.aten
-#: Convolutions that are told their padding by a word, and those that are told it in numbers.
+#: Convolutions whose padding is a word (``"same"``), and the same operators with padding in numbers.
 PADDED_BY_NAME: Mapping[Any, Callable[..., Any]] = {
     aten.conv1d.padding: aten.conv1d.default,
     aten.conv2d.padding: aten.conv2d.default,
@@ -43,8 +43,8 @@ def make_row_major(model: nn.Module) -> None:
             tensor.data = tensor.data.clone(memory_format=torch.contiguous_format)
 
 
-def rewritten(program: ExportedProgram) -> fx.GraphModule | None:
-    """The program as a module in another form, to be exported again; None where it is right as it is."""
+def rewrite_program(program: ExportedProgram) -> fx.GraphModule | None:
+    """Return the program as a rewritten module, to be exported again; None where nothing needs rewriting."""
     module = program.module()
     steps: Sequence[Callable[[fx.GraphModule], bool]] = (
         _pad_by_numbers,
@@ -62,11 +62,11 @@ def rewritten(program: ExportedProgram) -> fx.GraphModule | None:
     return module
 
 
-def name_calls_apart(module: fx.GraphModule) -> list[str]:
-    """Have nodes of each call of a layer name a layer of their own, in place, and give the layers' names.
+def name_calls_separately(module: fx.GraphModule) -> list[str]:
+    """Give each call of a layer a layer name of its own, in place, and return the names of such layers.
 
-    The quantizer for Inductor takes all nodes that name one layer for one call, and fails on two outputs. The
-    exporter tells calls apart by the keys of its stack of modules: ``relu``, ``relu@1``.
+    The quantizer for Inductor treats all nodes with the same layer name as one call, and fails on its two
+    outputs. The exporter distinguishes calls by the keys of its stack of modules: ``relu``, ``relu@1``.
     """
     repeated = {}
     for node in module.graph.nodes:
@@ -81,7 +81,7 @@ def name_calls_apart(module: fx.GraphModule) -> list[str]:
 
 
 def _calls(module: fx.GraphModule, targets: Any) -> Iterator[tuple[fx.Node, dict[str, Any]]]:
-    """Each call of one of some operators, and its arguments by their names, those that were left out, too."""
+    """Yield each call of one of some operators, and all of its arguments by name, defaults included."""
     for node in list(module.graph.nodes):
         if node.op == "call_function" and node.target in targets:
             schema = node.target._schema.arguments
@@ -91,28 +91,28 @@ def _calls(module: fx.GraphModule, targets: Any) -> Iterator[tuple[fx.Node, dict
 
 
 def _tensor(module: fx.GraphModule, node: Any) -> Any:
-    """The tensor that a node stands for, None for no node."""
+    """Return the tensor that a node stands for; None for no node."""
     return None if node is None else operator.attrgetter(str(node.target))(module)
 
 
-def _add(module: fx.GraphModule, before: fx.Node, name: str, tensor: torch.Tensor) -> fx.Node:
-    """A node for a new parameter."""
+def _add(module: fx.GraphModule, next_node: fx.Node, name: str, tensor: torch.Tensor) -> fx.Node:
+    """Add a parameter and return a node that reads it."""
     while hasattr(module, name):
         name += "_"
     module.register_parameter(name, nn.Parameter(tensor.detach(), tensor.requires_grad))
-    with module.graph.inserting_before(before):
+    with module.graph.inserting_before(next_node):
         return module.graph.get_attr(name)
 
 
 def _pad_by_numbers(module: fx.GraphModule) -> bool:
-    """Have convolutions pad by numbers, or a step before them: quantizers fail on ``"same"``."""
+    """Have convolutions pad by numbers, or pad in a step before them: quantizers fail on ``"same"``."""
     changed = False
     for node, values in _calls(module, PADDED_BY_NAME):
         sizes = _tensor(module, values["weight"]).shape[2:]
         amounts = [0] * 2 * len(sizes)
         if values["padding"] == "same":
             amounts = same_padding(sizes, values["dilation"])
-        images, numbers = values["input"], symmetric(amounts)
+        images, numbers = values["input"], symmetric_padding(amounts)
         with module.graph.inserting_before(node):
             if numbers is None:
                 images = module.graph.call_function(aten.constant_pad_nd.default, (images, amounts, 0.0))
@@ -126,7 +126,7 @@ def _pad_by_numbers(module: fx.GraphModule) -> bool:
 
 
 def _ignore_memory_formats(module: fx.GraphModule) -> bool:
-    """Have tensors stay in row-major order: ExecuTorch fails where weights or a kernel expect another."""
+    """Keep tensors in row-major order: ExecuTorch fails where weights or a kernel expect another."""
     changed = False
     for node in module.graph.nodes:
         if node.kwargs.get("memory_format") in CHANNELS_LAST:
@@ -136,35 +136,36 @@ def _ignore_memory_formats(module: fx.GraphModule) -> bool:
 
 
 def _separate_shared_weights(module: fx.GraphModule) -> bool:
-    """Give each call of a layer parameters of its own, where they are folded into or quantized call by call.
+    """Give each call of a layer its own copy of parameters that are folded into or quantized for each call.
 
-    XNNPACK's partitioner and the quantizers of PT2E would do that to one and the same tensor. Normalization
-    is folded into it on top of what was folded before, and a bias is quantized by the input of one call.
-    Weights without normalization stay shared.
+    XNNPACK's partitioner and the quantizers of PT2E change the shared tensor once for each call:
+    normalization is folded in again, and a bias is quantized by the input of one call. Weights without
+    normalization stay shared.
     """
     uses: dict[int, list[tuple[fx.Node, int]]] = defaultdict(list)
     for node, values in _calls(module, LAYERS):
-        for place, name in ((1, "weight"), (2, "bias")):
+        for position, name in ((1, "weight"), (2, "bias")):
             if isinstance(values[name], fx.Node) and values[name].op == "get_attr":
-                uses[id(_tensor(module, values[name]))].append((node, place))
+                uses[id(_tensor(module, values[name]))].append((node, position))
     changed = False
     for shared in uses.values():
         normalized = any(user.target in NORMALIZATIONS for node, _ in shared for user in node.users)
         if len(shared) == 1 or not (normalized or shared[0][1] == 2):
             continue
-        for count, (node, place) in enumerate(shared[1:], start=2):
-            parameter = node.args[place]
+        for count, (node, position) in enumerate(shared[1:], start=2):
+            parameter = node.args[position]
             assert isinstance(parameter, fx.Node)
             name = f"{parameter.target}_call_{count}".replace(".", "_")
-            node.update_arg(place, _add(module, node, name, _tensor(module, parameter).clone()))
+            node.update_arg(position, _add(module, node, name, _tensor(module, parameter).clone()))
         changed = True
     return changed
 
 
 def _normalize_by_numbers(module: fx.GraphModule) -> bool:
-    """Have normalization of other channels than those of the linear layer before it multiply and add.
+    """Replace normalization of other channels than those of the linear layer before it by multiply and add.
+
     The channels of a linear layer's outputs lie along the last dimension, those that are normalized along the
-    second. Backends fold the one into the other all the same.
+    second. Backends fold the normalization into the layer nevertheless.
     """
     changed = False
     for node, values in _calls(module, [aten.batch_norm.default]):
@@ -191,9 +192,9 @@ def _normalize_by_numbers(module: fx.GraphModule) -> bool:
 
 
 def _keep_unfolded(module: fx.GraphModule) -> bool:
-    """Keep normalization apart from the layer before it, where it cannot be folded into it.
+    """Separate normalization from the layer before it, where it cannot be folded into that layer.
 
-    That is so where something else uses the layer's output, and where the statistics are those of each batch.
+    It cannot where something else uses the layer's output, or where the statistics are those of each batch.
     """
     changed = False
     for node, values in _calls(module, NORMALIZATIONS):
@@ -215,7 +216,7 @@ def _fold_into_grouped_transposed(module: fx.GraphModule) -> bool:
         layer = values["input"]
         if layer.target not in TRANSPOSED or len(layer.users) > 1 or values["running_mean"] is None:
             continue
-        ((_, layer_values),) = [one for one in _calls(module, TRANSPOSED) if one[0] is layer]
+        ((_, layer_values),) = [call for call in _calls(module, TRANSPOSED) if call[0] is layer]
         if layer_values["groups"] == 1:
             continue
         weight, bias = (_tensor(module, layer_values[name]) for name in ("weight", "bias"))
@@ -228,8 +229,8 @@ def _fold_into_grouped_transposed(module: fx.GraphModule) -> bool:
             shift=_tensor(module, values["bias"]),
         )
         arguments = list(layer.args) + [None] * (3 - len(layer.args))
-        for place, name, tensor in zip((1, 2), ("weight", "bias"), folded, strict=True):
-            arguments[place] = _add(module, layer, f"{layer.name}_{name}", tensor)
+        for position, name, tensor in zip((1, 2), ("weight", "bias"), folded, strict=True):
+            arguments[position] = _add(module, layer, f"{layer.name}_{name}", tensor)
         layer.args = tuple(arguments)
         node.replace_all_uses_with(layer)
         module.graph.erase_node(node)

@@ -1,17 +1,17 @@
-"""Can sums of 8-bit products overflow on this CPU?"""
+"""Whether sums of 8-bit products can overflow on this CPU, and the notes that say so."""
 
 from __future__ import annotations
 
 from qx import cpu_flags
 
-#: With these, products of 8-bit numbers are added up in 32 bits at once.
-EXACT = ("avx512_vnni", "avx_vnni", "amx_int8", "asimd")
+#: Instruction sets that add up products of 8-bit numbers in 32 bits directly.
+EXACT_INSTRUCTIONS = ("avx512_vnni", "avx_vnni", "amx_int8", "asimd")
 _WHY = "without VNNI this CPU adds up pairs of 8-bit products in 16 bits, which"
 SEVEN_BITS = f"weights have 7 bits: {_WHY} weights of 8 bits could overflow"
 SEVEN_BIT_ACTIVATIONS = f"activations have 7 bits: {_WHY} activations of 8 bits could overflow"
 
 
 def saturates() -> bool:
-    """Whether products of 8-bit numbers are added up in 16 bits here: x86 without VNNI."""
+    """Whether this CPU adds up products of 8-bit numbers in 16 bits: x86 without VNNI."""
     flags = cpu_flags()
-    return "avx2" in flags and not any(flag in flags for flag in EXACT)
+    return "avx2" in flags and not any(flag in flags for flag in EXACT_INSTRUCTIONS)

@@ -1,4 +1,4 @@
-"""Why a model could not be traced, exported or converted, and which of its layers it was."""
+"""Explain why a model could not be traced, exported or converted, and name the layer."""
 
 from __future__ import annotations
 
@@ -16,68 +16,68 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-#: What no model is to blame for: it is told as it is.
-BLAMELESS = (QxError, MemoryError, OSError, ImportError)
-#: How torch says that an operation has no kernel for tensors of a kind; more follows.
+#: Errors that say nothing about the model, and are passed on unchanged.
+UNRELATED_ERRORS = (QxError, MemoryError, OSError, ImportError)
+#: Start of torch's message that an operation has no kernel for tensors of a kind.
 _NO_KERNEL = re.compile(r"Could not run '(\S+)' with arguments from the '(\w+)' backend")
 
 
 @contextmanager
-def blaming(model: nn.Module, what: str) -> Iterator[None]:
-    """Have what is raised within told as ``Unsupported``: ``what`` was done, the layer and the reason."""
+def explain_errors(model: nn.Module, problem: str) -> Iterator[None]:
+    """Turn errors into ``Unsupported`` with this ``problem``, the layer and the reason."""
     try:
         yield
-    except BLAMELESS:
+    except UNRELATED_ERRORS:
         raise
     except Exception as error:
-        raise Unsupported(f"{what}: {blamed(error, model)}") from error
+        raise Unsupported(f"{problem}: {name_layer(error, model)}") from error
 
 
 def check_python(model: nn.Module) -> None:
-    """Raise ``Unsupported`` where a layer is TorchScript: it is compiled, so nothing in it can be changed."""
+    """Raise ``Unsupported`` where a layer is TorchScript, which is compiled and cannot be changed."""
     import torch
 
     for name, layer in model.named_modules():
         if isinstance(layer, torch.jit.ScriptModule):
-            what = f"layer {name!r}" if name else "the model"
+            subject = f"layer {name!r}" if name else "the model"
             raise Unsupported(
-                f"{what} is TorchScript, which can be neither quantized nor exported; have the factory give "
-                f"the Python module that it was made from"
+                f"{subject} is TorchScript, which can be neither quantized nor exported; have the factory "
+                f"give the Python module that it was made from"
             )
 
 
-def blamed(error: BaseException, model: nn.Module) -> str:
-    """The error in a line, after the innermost layer that was at work, and where in its source.
+def name_layer(error: BaseException, model: nn.Module) -> str:
+    """Return the error in one line, with the innermost layer that was running and its place in the source.
 
-    Layers are called as the user's model calls them, whatever it was wrapped in.
+    Layers have the names that they have in the user's model, without any wrapper.
     """
-    from qx_plugins.recipes.bfloat16 import unwrapped
+    from qx_plugins.recipes.bfloat16 import unwrap
 
-    model = unwrapped(model)
+    model = unwrap(model)
     names = {id(module): name for name, module in model.named_modules()}
     modules = {id(module): module for module in model.modules()}
     text = _line(error)
 
-    def told(layer: nn.Module, file: str, line: int) -> str:
+    def describe(layer: nn.Module, file: str, line: int) -> str:
         kind = type(layer).__name__
         named = f"layer {names[id(layer)]!r} ({kind})" if names[id(layer)] else kind
         return f"{named}, {Path(file).name}:{line}: {text}"
 
     for frame, line in _frames(error):
         layer = modules.get(id(frame.f_locals.get("self")))
-        # Code that torch.fx generated ('<eval_with_key>') is nobody's: the step that ran it holds the layer.
+        # Code that torch.fx generated ('<eval_with_key>') belongs to no layer: the frame that ran it has one.
         generated = frame.f_code.co_filename.startswith("<")
         if layer is not None and (names[id(layer)] or not generated):
-            return told(layer, frame.f_code.co_filename, line)
+            return describe(layer, frame.f_code.co_filename, line)
         # A function that converts a layer has it as an argument.
         for value in frame.f_locals.values():
             if names.get(id(value)):
                 return f"layer {names[id(value)]!r} ({type(value).__name__}): {text}"
-    # An early compiler interprets the code: its error holds a summary of frames, without the layer itself.
+    # Dynamo interprets the code: its error holds a summary of frames, without the layer itself.
     for summary in reversed(getattr(error, "real_stack", None) or ()):
         layers = [layer for layer in model.modules() if _runs(layer, summary)]
         if len(layers) == 1:
-            return told(layers[0], summary.filename, summary.lineno or 0)
+            return describe(layers[0], summary.filename, summary.lineno or 0)
         if layers:
             kind = type(layers[0]).__name__
             return f"one of {len(layers)} {kind}, {Path(summary.filename).name}:{summary.lineno}: {text}"
@@ -85,9 +85,9 @@ def blamed(error: BaseException, model: nn.Module) -> str:
 
 
 def _line(error: BaseException) -> str:
-    """The first line of what an error says."""
-    if found := _NO_KERNEL.search(str(error)):
-        operation, backend = found.groups()
+    """Return the first line of an error's message, or a short form of it."""
+    if match := _NO_KERNEL.search(str(error)):
+        operation, backend = match.groups()
         return f"{operation} has no kernel for {backend}"
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
@@ -101,7 +101,7 @@ def _runs(layer: nn.Module, frame: FrameSummary) -> bool:
 
 
 def _frames(error: BaseException) -> Iterator[tuple[FrameType, int]]:
-    """The frames in which an error and those that caused it were raised, the innermost first."""
+    """Yield frames and lines of an error and of the errors that caused it, the innermost first."""
     seen: set[int] = set()
     current: BaseException | None = error
     causes = []

@@ -1,4 +1,4 @@
-"""The options of every config that fine-tunes. Light: it is imported whenever the catalogue is made."""
+"""Options of every config that fine-tunes. Light: it is imported whenever plugins are listed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the readers of several runtimes share: which constants of a graph are weights."""
+"""Which constants of a graph are weights: shared by the weight readers of several runtimes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from math import prod
 
-#: Operators of a graph that combine constants with what they are given, element by element: no weights.
+#: Operators that combine a constant with their input element by element: such a constant is no weight.
 ELEMENTWISE = frozenset(
     {
         *("add", "sub", "subtract", "mul", "multiply", "div", "divide", "pow", "power", "where", "select"),
@@ -16,7 +16,7 @@ ELEMENTWISE = frozenset(
 )
 
 
-def matching(kernels: Iterable[str], pattern: re.Pattern[str]) -> tuple[str, ...]:
+def matching_kernels(kernels: Iterable[str], pattern: re.Pattern[str]) -> tuple[str, ...]:
     """Return the kernels whose name matches a pattern somewhere, in their order."""
     return tuple(kernel for kernel in kernels if pattern.search(kernel))
 
@@ -27,5 +27,5 @@ def is_matrix(shape: Sequence[int]) -> bool:
 
 
 def is_elementwise(operator: str) -> bool:
-    """Whether an operator, by the name of whatever runtime, combines its inputs element by element."""
+    """Whether an operator, under the name of any runtime, combines its inputs element by element."""
     return operator.lower().replace("_", "") in ELEMENTWISE

@@ -1,1 +1,4 @@
-"""What the configs of one runtime share, a module each. They import torch: import them inside functions."""
+"""Conversion and weight readers, a package for each runtime.
+
+They import torch: import them inside functions.
+"""

@@ -1,1 +1,1 @@
-"""Built-in workloads, one to a module."""
+"""Built-in workloads, a file for each."""

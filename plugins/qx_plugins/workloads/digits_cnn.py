@@ -1,8 +1,8 @@
-"""Handwritten digits that come inside scikit-learn, with the network of ``cifar10_cnn``: no download.
+"""Handwritten digits from scikit-learn, with the network of ``cifar10_cnn``: no download.
 
-1,797 images of 8x8 pixels (Alpaydin and Kaynak, 1998), made 32x32 with three equal channels. 50 images of
-each digit are the test split (500), all others the training split (1,297). The same writers are in both: the
-accuracy is that on hands already seen.
+1,797 images of 8x8 pixels (Alpaydin and Kaynak, 1998), enlarged to 32x32 with three equal channels. The test
+split has 50 images of each digit (500), the training split all others (1,297). Both splits have the same
+writers, so the accuracy does not hold for new ones.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
 
 TEST_IMAGES_PER_DIGIT = 50
-#: Of the enlarged training images, on the scale 0 to 1.
+#: Mean and standard deviation of the enlarged training images, on the scale 0 to 1.
 MEAN, STD = 0.306, 0.324
 
 
@@ -44,7 +44,7 @@ def load_data(split: str, context: Context) -> Data:
 
     digits = load_digits()
     chosen = split_indices(digits.target)[split]
-    images = (enlarged(digits.images[chosen]) / 16 - MEAN) / STD
+    images = (enlarge(digits.images[chosen]) / 16 - MEAN) / STD
     return Data(
         inputs={"image": np.repeat(images[:, np.newaxis], 3, axis=1)},
         labels=digits.target[chosen].astype(np.int64),
@@ -76,16 +76,16 @@ def train(model: torch.nn.Module, context: Context) -> torch.nn.Module:
         batch_size=64,
         learning_rate=0.1,
         padding=3,
-        # A mirrored digit is another sign, or none.
+        # A mirrored digit is another character, or none.
         flip=False,
     )
 
 
 def split_indices(labels: np.ndarray) -> dict[str, np.ndarray]:
-    """Where the images of ``"train"`` and ``"test"`` are in ``labels`` ``[n]``, whatever the seed."""
+    """Return the indices of ``"train"`` and ``"test"`` images in ``labels`` ``[n]``, for every seed."""
     import numpy as np
 
-    # RandomState, whose numbers numpy has promised never to change.
+    # numpy guarantees that the numbers of RandomState never change.
     random = np.random.RandomState(0)
     test = np.concatenate(
         [
@@ -96,10 +96,10 @@ def split_indices(labels: np.ndarray) -> dict[str, np.ndarray]:
     return {"train": np.setdiff1d(np.arange(len(labels)), test), "test": np.sort(test)}
 
 
-def enlarged(images: np.ndarray, factor: int = 4) -> np.ndarray:
+def enlarge(images: np.ndarray, factor: int = 4) -> np.ndarray:
     """Enlarge images ``[n, side, side]`` bilinearly to float32 ``[n, factor * side, factor * side]``.
 
-    For whole numbers up to 16 and a factor of 4 every product and sum is exact in float32: the result is the
+    For integers up to 16 and a factor of 4 every product and sum is exact in float32, so the result is the
     same on every machine.
     """
     import numpy as np

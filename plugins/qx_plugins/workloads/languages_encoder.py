@@ -1,8 +1,8 @@
-"""Ten made-up languages, told apart by a small transformer encoder: generated, so it needs no download.
+"""Ten made-up languages, classified by a small transformer encoder: generated, so it needs no download.
 
-A language is a Markov chain over 32 syllables: how often each follows each. A sentence is 32 syllables long.
-Which language has most probably said it can be computed exactly, so the best accuracy that any model can
-reach is known. Nearly all of the network's arithmetic is in linear layers.
+A language is a Markov chain over 32 syllables, and a sentence has 32 syllables. The most probable language of
+a sentence can be computed exactly, so the best possible accuracy is known. Nearly all of the network's
+arithmetic is in linear layers.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 LANGUAGES, SYLLABLES, LENGTH = 10, 32, 32
 SENTENCES = {"train": 36_000, "test": 5_000}
-#: A language has each syllable up to so many times as often as another has it, and up to so many times as
-#: often after each other syllable.
+#: Largest factors between two languages: of the frequency of a syllable, and of its frequency after a certain
+#: other syllable.
 FAVOURED, FAVOURED_AFTER = 3, 8
 
 
@@ -46,7 +46,7 @@ def make_model(context: Context) -> torch.nn.Module:
 
 @hookimpl
 def load_data(split: str, context: Context) -> Data:
-    tokens, labels = sentences()[split]
+    tokens, labels = generate_sentences()[split]
     return Data(
         inputs={"tokens": tokens},
         labels=labels,
@@ -78,32 +78,32 @@ def train(model: torch.nn.Module, context: Context) -> torch.nn.Module:
     )
 
 
-def habits() -> np.ndarray:
-    """How often syllable ``b`` follows ``a``, by language, int64 ``[LANGUAGES, SYLLABLES, SYLLABLES]``."""
+def transition_counts() -> np.ndarray:
+    """Return counts of pairs of syllables, int64 ``[LANGUAGES, SYLLABLES, SYLLABLES]``: first, then next."""
     import numpy as np
 
-    # RandomState, whose numbers numpy has promised never to change; and only whole numbers: the sentences are
-    # the same on every machine.
+    # The sentences are the same on every machine: numpy guarantees the numbers of RandomState, and all
+    # arithmetic is on integers.
     random = np.random.RandomState(0)
     common = 1000 // np.arange(4, SYLLABLES + 4)
     favoured = random.randint(1, FAVOURED + 1, (LANGUAGES, 1, SYLLABLES))
     return common * favoured * random.randint(1, FAVOURED_AFTER + 1, (LANGUAGES, SYLLABLES, SYLLABLES))
 
 
-def sentences() -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Tokens int64 ``[n, LENGTH]`` and languages int64 ``[n]`` of each split, the same for every seed."""
+def generate_sentences() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Return tokens int64 ``[n, LENGTH]`` and languages int64 ``[n]`` by split, the same for every seed."""
     import numpy as np
 
-    bounds = habits().cumsum(axis=-1)
+    bounds = transition_counts().cumsum(axis=-1)
     random = np.random.RandomState(1)
     count = sum(SENTENCES.values())
     languages = random.randint(LANGUAGES, size=count)
     tokens = np.empty((count, LENGTH), dtype=np.int64)
     tokens[:, 0] = random.randint(SYLLABLES, size=count)
-    for place in range(1, LENGTH):
-        rows = bounds[languages, tokens[:, place - 1]]
+    for position in range(1, LENGTH):
+        rows = bounds[languages, tokens[:, position - 1]]
         drawn = random.randint(2**31 - 1, size=count) % rows[:, -1]
-        tokens[:, place] = (rows <= drawn[:, np.newaxis]).sum(axis=1)
+        tokens[:, position] = (rows <= drawn[:, np.newaxis]).sum(axis=1)
     ends = np.cumsum([0, *SENTENCES.values()])
     return {
         split: (tokens[start:end], languages[start:end].astype(np.int64))

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def make(quantizable: bool, **arguments: Any) -> nn.Module:
-    """The network; its quantizable form is torchvision's."""
+    """Return the network; its quantizable form is torchvision's."""
     from torchvision import models
 
     network: nn.Module

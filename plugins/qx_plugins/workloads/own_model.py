@@ -1,7 +1,7 @@
-"""A model of the user's own, without a plugin: ``--model``, ``--weights``, ``--data``, ``--input-shape``.
+"""The user's own model, without a plugin: ``--model``, ``--weights``, ``--data``, ``--input-shape``.
 
-The model comes from a factory, the images from a tree of class folders. Where no weights are given they are
-those that the factory makes, and nothing is said of accuracy unless ``--trained`` says that they are trained.
+The model comes from a factory, the images from a tree of class folders. Without ``--weights`` the weights are
+those from the factory, and accuracy is reported only if ``--trained`` says that they are trained.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from qx import Context, Data, DataError, Option, UsageError, Workload, hookimpl
 if TYPE_CHECKING:
     import torch
 
-#: Where nobody says it: the middle 224 pixels of 256, the custom of ImageNet.
+#: Default share of the shorter side that is cropped, 224 of 256 pixels as for ImageNet, and the smallest one.
 CROP, SMALLEST_CROP = 0.875, 0.1
 
 
@@ -56,33 +56,35 @@ def describe() -> Workload:
 
 @hookimpl
 def make_model(context: Context) -> torch.nn.Module:
-    from qx_plugins.networks.factory import make
+    from qx_plugins.networks.factory import make_from_factory
 
-    return make(_due(context, "model"), _arguments(context), quantizable=context.quantizable)
+    return make_from_factory(
+        _required_option(context, "model"), _arguments(context), quantizable=context.quantizable
+    )
 
 
 @hookimpl
 def load_data(split: str, context: Context) -> Data:
     from qx_plugins.datasets.fitted_images import LAYOUT, load_fitted
-    from qx_plugins.networks.factory import metadata
+    from qx_plugins.networks.factory import read_metadata
 
     shape = _shape(context)
     if context.data is None:
         raise DataError(f"no data were named; give --data DIR, a folder that holds {LAYOUT}")
-    given = {name: _numbers(context, name, shape[0]) for name in ("mean", "std")}
-    told = {}
-    if not (context.options["crop"] and all(given.values())):
-        told = dict(metadata(_due(context, "model"), _arguments(context)))
-    for name in given:
-        if not given[name]:
-            given[name] = _of_metadata(told, name, shape[0])
+    statistics = {name: _numbers(context, name, shape[0]) for name in ("mean", "std")}
+    metadata = {}
+    if not (context.options["crop"] and all(statistics.values())):
+        metadata = dict(read_metadata(_required_option(context, "model"), _arguments(context)))
+    for name in statistics:
+        if not statistics[name]:
+            statistics[name] = _numbers_of_metadata(metadata, name, shape[0])
     return load_fitted(
         split,
         root=context.data,
         shape=shape,
-        mean=given["mean"],
-        std=given["std"],
-        crop=_crop(context, told),
+        mean=statistics["mean"],
+        std=statistics["std"],
+        crop=_crop(context, metadata),
         count=context.options["images"] if split == "test" else 0,
         cache=context.cache,
         progress=context.progress,
@@ -97,7 +99,7 @@ def example_inputs(batch_size: int, context: Context) -> tuple[torch.Tensor, ...
     return (torch.randn(batch_size, *_shape(context), generator=generator),)
 
 
-def _due(context: Context, name: str) -> str:
+def _required_option(context: Context, name: str) -> str:
     text = str(context.options[name])
     if not text:
         raise UsageError(f"--{name.replace('_', '-')} is missing, and a model of your own needs it")
@@ -111,7 +113,7 @@ def _arguments(context: Context) -> dict[str, Any]:
 
 
 def _shape(context: Context) -> tuple[int, int, int]:
-    text = _due(context, "input_shape")
+    text = _required_option(context, "input_shape")
     parts = text.split(",")
     if len(parts) != 3 or not all(part.strip().isdigit() for part in parts):
         raise UsageError(f"--input-shape {text}: expected channels, height and width, such as 3,224,224")
@@ -122,37 +124,37 @@ def _shape(context: Context) -> tuple[int, int, int]:
 
 
 def _numbers(context: Context, name: str, channels: int) -> list[float]:
-    """The numbers of an option, one for each channel; empty where it was not given."""
+    """Return the numbers of an option, one for each channel; empty where the option is not set."""
     text = str(context.options[name])
     try:
         numbers = [float(part) for part in text.split(",")] if text else []
     except ValueError:
         numbers = [float("nan")]
-    return _checked(numbers, name, channels, f"--{name} {text}") if text else []
+    return _check_numbers(numbers, name, channels, f"--{name} {text}") if text else []
 
 
-def _crop(context: Context, told: Mapping[str, Any]) -> float:
-    crop = float(context.options["crop"] or told.get("crop_pct") or CROP)
+def _crop(context: Context, metadata: Mapping[str, Any]) -> float:
+    crop = float(context.options["crop"] or metadata.get("crop_pct") or CROP)
     if crop < SMALLEST_CROP:
         raise UsageError(f"crop {crop:g}: expected a share of {SMALLEST_CROP} to 1")
     return crop
 
 
-def _of_metadata(told: Mapping[str, Any], name: str, channels: int) -> list[float]:
-    found = told.get(name)
-    if found is None:
+def _numbers_of_metadata(metadata: Mapping[str, Any], name: str, channels: int) -> list[float]:
+    values = metadata.get(name)
+    if values is None:
         raise UsageError(
             "the model does not say how its inputs are normalised (pretrained_cfg): give --mean and --std, "
             "a number for each channel, of pixels from 0 to 1"
         )
-    return _checked(
-        [float(number) for number in found], name, channels, f"the model's metadata: {name} {found}"
+    return _check_numbers(
+        [float(number) for number in values], name, channels, f"the model's metadata: {name} {values}"
     )
 
 
-def _checked(numbers: list[float], name: str, channels: int, what: str) -> list[float]:
+def _check_numbers(numbers: list[float], name: str, channels: int, source: str) -> list[float]:
     low = 0.0 if name == "mean" else 1e-6
     if len(numbers) != channels or not all(low <= number <= 1e6 for number in numbers):
         positive = "" if name == "mean" else ", above 0"
-        raise UsageError(f"{what}: expected {channels} numbers{positive}, one for each channel")
+        raise UsageError(f"{source}: expected {channels} numbers{positive}, one for each channel")
     return numbers

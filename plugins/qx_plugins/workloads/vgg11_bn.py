@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def make(quantizable: bool, **arguments: Any) -> nn.Module:
-    """The network; torchvision has no quantizable form of it, so that one is qx's."""
+    """Return the network; its quantizable form is qx's own, since torchvision has none."""
     if quantizable:
         from qx_plugins.networks.quantizable_vgg import quantizable_vgg11_bn
 

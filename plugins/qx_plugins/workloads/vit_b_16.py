@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def make(quantizable: bool, **arguments: Any) -> nn.Module:
-    """The network. Raises ``Unsupported`` for a quantizable form."""
+    """Return the network. Raises ``Unsupported`` for a quantizable form."""
     if quantizable:
         raise Unsupported(
             "VisionTransformer has no form with quantize and dequantize stubs: eager mode has no static "

@@ -36,7 +36,7 @@ BUILD = """
 
     name, folder, options = sys.argv[1], pathlib.Path(sys.argv[2]), json.loads(sys.argv[3])
     if flags := options.pop("cpu_flags", None):
-        from qx_plugins.runtimes import saturation
+        from qx_plugins.recipes import saturation
         saturation.cpu_flags = lambda: frozenset(flags)
     plugin = importlib.import_module(f"qx_plugins.configs.{name}")
     torch.manual_seed(0)
@@ -148,7 +148,7 @@ def test_the_range_of_activations_goes_by_the_cpu(training: bool, monkeypatch: p
     seen = []
     for flags in ({"avx2"}, {"avx2", "avx512_vnni"}):
         monkeypatch.setattr(saturation, "cpu_flags", lambda flags=flags: frozenset(flags))
-        model = pt2e.prepared(nn.Sequential(nn.Linear(4, 4)), (torch.zeros(1, 4),), training=training)
+        model = pt2e.prepare_graph(nn.Sequential(nn.Linear(4, 4)), (torch.zeros(1, 4),), training=training)
         observers = [one for one in model.modules() if getattr(one, "dtype", None) is torch.uint8]
         seen.append({one.quant_max for one in observers})
     assert seen == [{127}, {255}]
@@ -193,7 +193,7 @@ def test_a_model_that_cannot_be_exported_is_unsupported() -> None:
         with pytest.raises(
             Unsupported, match=r"torch\.export: layer '1\.0' \(Branching\), test_inductor\.py:\d+: "
         ):
-            inductor.exported(form, (torch.zeros(1, 4),))
+            inductor.export_for_inductor(form, (torch.zeros(1, 4),))
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_layers_have_the_names_that_their_author_gave(path: str, name: str) -> N
     """An early torch tells layers by expressions in place of names."""
     from qx_plugins.recipes import exporting
 
-    assert exporting._dotted(path) == name
+    assert exporting._dotted_name(path) == name
 
 
 @pytest.mark.parametrize("wrapped", [False, True])
@@ -220,12 +220,12 @@ def test_what_inductor_cannot_lower_is_unsupported(wrapped: bool) -> None:
     from torch._inductor import exc
 
     model: nn.Module = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
-    program = inductor.exported(Bfloat16(model) if wrapped else model, (torch.zeros(1, 4),))
+    program = inductor.export_for_inductor(Bfloat16(model) if wrapped else model, (torch.zeros(1, 4),))
     cause = exc.LoweringException(ValueError("no such loop"), torch.ops.aten.relu.default, [], {})
     words = r"cannot be lowered by Inductor: layer '1': LoweringException: ValueError: no such loop"
-    with pytest.raises(Unsupported, match=words), inductor._lowering(program):
+    with pytest.raises(Unsupported, match=words), inductor._explain_lowering(program):
         raise cause
-    with pytest.raises(exc.CppCompileError), inductor._lowering(program):
+    with pytest.raises(exc.CppCompileError), inductor._explain_lowering(program):
         raise exc.CppCompileError(["g++"], "internal compiler error")
 
 
@@ -234,17 +234,17 @@ def test_a_summary_of_frames_is_enough_to_name_the_layer() -> None:
     import inspect
     from traceback import FrameSummary
 
-    from qx_plugins.recipes.tracing import blamed
+    from qx_plugins.recipes.tracing import name_layer
 
     lines, start = inspect.getsourcelines(Branching.forward)
     error = RuntimeError("no branches")
     error.real_stack = [FrameSummary(__file__, start + len(lines) - 1, "forward")]  # type: ignore[attr-defined]
     one = nn.Sequential(nn.Linear(4, 4), nn.Sequential(Branching()))
-    assert blamed(error, one).startswith("layer '1.0' (Branching), test_inductor.py:")
-    assert blamed(error, nn.Sequential(Branching(), Branching())).startswith(
+    assert name_layer(error, one).startswith("layer '1.0' (Branching), test_inductor.py:")
+    assert name_layer(error, nn.Sequential(Branching(), Branching())).startswith(
         "one of 2 Branching, test_inductor.py:"
     )
-    assert blamed(error, nn.Sequential(nn.ReLU())) == "Sequential: no branches"
+    assert name_layer(error, nn.Sequential(nn.ReLU())) == "Sequential: no branches"
 
 
 def test_without_a_compiler_the_row_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,14 +263,14 @@ def test_torchao_says_which_layers_it_cannot_take() -> None:
     if pt2e.requires() == ():
         pytest.skip("torchao of this age needs a later torch")
     from qx_plugins.recipes.bfloat16 import Bfloat16
-    from qx_plugins.runtimes.aot_inductor.linears import Kernel, quantized
+    from qx_plugins.runtimes.aot_inductor.linears import Kernel, quantize_linears
 
     with pytest.raises(Unsupported, match=r"nn\.Linear alone, and Conv2d has none"):
-        quantized(nn.Conv2d(1, 1, 1), None)
+        quantize_linears(nn.Conv2d(1, 1, 1), None)
     model = nn.Module()
     model.head = nn.Linear(8, 10)
     kernel = Kernel(lambda one: one.out_features % 16 == 0, "of 16")
     # By the name that its author knows it by, also where it was put into bfloat16.
     for form in (model, Bfloat16(model)):
         with pytest.raises(Unsupported, match=r"no nn\.Linear of 16: layer 'head' .* takes 8 and gives 10"):
-            quantized(form, None, kernel)
+            quantize_linears(form, None, kernel)

@@ -102,10 +102,10 @@ def test_torch_fx_quantizes_it_and_a_launch_serves_the_same(name: str, tmp_path:
 @pytest.mark.parametrize("name", ["NormOfOtherChannels", "GroupedTransposed"])
 def test_a_rewritten_program_gives_the_same_and_has_nothing_to_fold_wrongly(name: str) -> None:
     """What backends would fold into the wrong dimension is gone before they see it, in large batches too."""
-    from qx_plugins.recipes.exporting import prepared_program
+    from qx_plugins.recipes.exporting import prepare_program
 
     model = networks.network(name)
-    program, original = prepared_program(model, EXAMPLES)
+    program, original = prepare_program(model, EXAMPLES)
     normalizations = [
         [node for node in one.graph.nodes if node.target is torch.ops.aten.batch_norm.default]
         for one in (original, program)
@@ -243,10 +243,10 @@ def test_a_fusion_that_changes_the_model_is_unsupported(config: str, tmp_path: P
 
 def test_a_package_with_other_numbers_is_unsupported(tmp_path: Path) -> None:
     """What was compiled is run in the build, on one item and on some, and held to its program."""
-    from qx_plugins.recipes.fidelity import hold_compiled, reference
+    from qx_plugins.recipes.fidelity import compute_reference, verify_compiled
 
     model = networks.network("NormAndBranch")
-    expected = reference(model, EXAMPLES)
-    hold_compiled(expected, model, model, "compiled, it")
+    expected = compute_reference(model, EXAMPLES)
+    verify_compiled(expected, model, model, "compiled, it")
     with pytest.raises(Unsupported, match=r"compiled, it gives other numbers than it should: 20\.0 dB"):
-        hold_compiled(expected, model, lambda *inputs: 1.1 * model(*inputs), "compiled, it")
+        verify_compiled(expected, model, lambda *inputs: 1.1 * model(*inputs), "compiled, it")

@@ -419,12 +419,12 @@ def test_an_operator_that_the_runtime_lacks_is_told_by_layer(config: str, tmp_pa
 )
 def test_what_a_quantizer_cannot_do_is_unsupported(error: Exception, told: str | None) -> None:
     """It is told with the layer where the message says; what no model is to blame for is told as it is."""
-    from qx_plugins.recipes.exporting import CLUMSY, exported, lowering
+    from qx_plugins.recipes.exporting import QUANTIZER_FAULTS, explain_lowering, export_model
 
-    program = exported(nn.Sequential(nn.Linear(4, 4), nn.ReLU()).eval(), (torch.zeros(1, 4),))
+    program = export_model(nn.Sequential(nn.Linear(4, 4), nn.ReLU()).eval(), (torch.zeros(1, 4),))
     with (
         pytest.raises(Unsupported if told else type(error)) as raised,
-        lowering(program, "cannot be quantized", blameless=CLUMSY),
+        explain_lowering(program, "cannot be quantized", unrelated=QUANTIZER_FAULTS),
     ):
         raise error
     assert str(raised.value).startswith(told or str(error))
@@ -559,14 +559,14 @@ def test_a_network_that_ncnn_computes_wrongly_is_refused(
     """What its converter got wrong without a word is found by running it: here it is another network's."""
     from qx_plugins.runtimes.ncnn import converting as ncnn
 
-    made = ncnn.converted
+    made = ncnn.convert_with_pnnx
 
     def other(model: nn.Module, *rest: Any) -> Any:
         torch.manual_seed(1)
         return made(Net().eval(), *rest)
 
     torch.manual_seed(0)
-    monkeypatch.setattr(ncnn, "converted", other)
+    monkeypatch.setattr(ncnn, "convert_with_pnnx", other)
     with pytest.raises(Unsupported, match="not what the model does"):
         convert(config, Net().eval(), tmp_path)
 
@@ -731,10 +731,10 @@ def test_whether_ncnn_can_treat_a_model_leaves_all_alone(config: str) -> None:
 
     model, words = Counting().eval(), torch.zeros(1, 8, dtype=torch.long)
     ncnn = pytest.importorskip("qx_plugins.runtimes.ncnn.converting")
-    inputs, _ = ncnn.tried(model, (words,))
+    inputs, _ = ncnn.run_two_items(model, (words,))
     kept = [one.clone() for one in inputs]
     with TemporaryDirectory() as folder:
-        ncnn.converted(model, inputs, Path(folder))
+        ncnn.convert_with_pnnx(model, inputs, Path(folder))
     assert model.count == 0
     assert words.sum() == 0
     assert all(torch.equal(one, other) for one, other in zip(inputs, kept, strict=True))

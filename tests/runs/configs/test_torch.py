@@ -22,7 +22,7 @@ from qx_plugins.configs import (
 )
 from qx_plugins.networks.cifar_cnn import CifarCNN
 from qx_plugins.recipes import finetuning
-from qx_plugins.recipes.calibration import keep, taken
+from qx_plugins.recipes.calibration import keep_calibration_batches, take_calibration_batches
 from torch import nn
 from torch.ao.quantization import DeQuantStub, QuantStub, fuse_modules
 
@@ -129,7 +129,7 @@ def test_the_teacher_gives_what_fp32_gives() -> None:
     torch.manual_seed(0)
     model = CifarCNN(quantizable=True).eval()
     images = torch.randn(4, 3, 32, 32)
-    teacher = finetuning.unquantized(
+    teacher = finetuning.unquantized_copy(
         qat_int8.prepare_model(copy.deepcopy(model), IMAGES, Context()), nn.Module.eval
     )
     with torch.no_grad():
@@ -257,7 +257,7 @@ def test_an_operation_without_a_kernel_for_8_bits_is_unsupported(config: Any) ->
         del batch["labels"]
         prepared = config.calibrate(prepared, [batch])
     else:
-        prepared = keep(prepared.eval(), [batch])
+        prepared = keep_calibration_batches(prepared.eval(), [batch])
     words = (
         r"does not run in 8 bits: layer 'sum' \(Sum\), test_torch\.py:\d+: aten::add\S* has no kernel for Q"
     )
@@ -270,8 +270,8 @@ def test_a_users_own_attribute_is_left_alone() -> None:
     """The model may have a ``calibration`` of its own: batches are kept beside it, and taken off again."""
     model, batches = nn.Linear(2, 2), [{"x": np.zeros((1, 2), dtype=np.float32)}]
     model.calibration = 3
-    assert taken(keep(model, batches)) is batches
-    assert (model.calibration, taken(model)) == (3, ())
+    assert take_calibration_batches(keep_calibration_batches(model, batches)) is batches
+    assert (model.calibration, take_calibration_batches(model)) == (3, ())
 
 
 # Other models -------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ def model() -> Any:
 
 def best_possible(data: Data) -> Any:
     """The language that most probably said each sentence: no model can be right more often."""
-    habits = languages_encoder.habits()
+    habits = languages_encoder.transition_counts()
     logarithms = np.log(habits / habits.sum(axis=-1, keepdims=True))
     tokens = data.inputs["tokens"]
     return logarithms[:, tokens[:, :-1], tokens[:, 1:]].sum(axis=-1).argmax(axis=0)

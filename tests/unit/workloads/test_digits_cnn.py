@@ -99,7 +99,7 @@ def test_enlarging_is_bilinear_and_exact() -> None:
     expected = functional.interpolate(
         torch.from_numpy(images)[:, None], scale_factor=4, mode="bilinear", align_corners=False
     )
-    assert np.array_equal(digits_cnn.enlarged(images), expected[:, 0].numpy().astype(np.float32))
+    assert np.array_equal(digits_cnn.enlarge(images), expected[:, 0].numpy().astype(np.float32))
 
 
 def test_example_inputs_have_the_batch_size() -> None:

@@ -1,1 +1,1 @@
-"""What the configs of torch's Inductor share."""
+"""Export, quantization and compilation for torch's Inductor."""

@@ -1,4 +1,4 @@
-"""What the Inductor configs share: export, compile, package. Light: torch is imported in functions."""
+"""Export a model, compile it by Inductor and package it. Light: torch is imported inside functions."""
 
 from __future__ import annotations
 
@@ -21,52 +21,55 @@ if TYPE_CHECKING:
 
 LOADER = "aot_inductor"
 PACKAGE = "model.pt2"
-#: C++ compilers, as Inductor and the user may name them.
+#: C++ compilers that are looked for, in this order.
 COMPILERS = ("$CXX", "g++", "clang++")
 #: The largest batch that a package is compiled for.
-MOST = 1 << 16
+MAX_BATCH = 1 << 16
 
-#: What is asked of Inductor, as far as this version of torch knows it.
+#: Settings of Inductor; those that the installed torch lacks are left out.
 SETTINGS: Mapping[str, Any] = {
-    # As many threads as the process that serves has, not as the one that built had.
+    # Use the number of threads of the serving process, not that of the build.
     "cpp.dynamic_threads": True,
-    # A build is cold, whatever was compiled on this machine before.
+    # Compile from scratch, whatever was compiled on this machine before.
     "force_disable_caches": True,
-    # Neither line tables for debuggers nor checks of shapes are shipped: a third of the file.
+    # Leave out line tables for debuggers and checks of shapes: a third of the file.
     "aot_inductor.enable_line_tables": False,
     "size_asserts": False,
-    # Headers are worth precompiling to those who compile more than once.
+    # Precompiled headers pay off for repeated compilations only.
     "aot_inductor.precompile_headers": False,
     "cpp_cache_precompile_headers": False,
 }
 
 
-def exported(
+def export_for_inductor(
     model: nn.Module, example_inputs: tuple[torch.Tensor, ...], *, training: bool = False
 ) -> torch.export.ExportedProgram:
-    """The model's graph, for any batch size. Raises ``Unsupported`` with what ``torch.export`` cannot do."""
+    """Export the model's graph, for any batch size.
+
+    Raises ``Unsupported`` with the reason where ``torch.export`` fails.
+    """
     import torch
 
-    from qx_plugins.recipes.exporting import any_batch
-    from qx_plugins.recipes.rewriting import make_row_major, rewritten
-    from qx_plugins.recipes.tracing import blaming
+    from qx_plugins.recipes.exporting import dynamic_shapes_of
+    from qx_plugins.recipes.rewriting import make_row_major, rewrite_program
+    from qx_plugins.recipes.tracing import explain_errors
 
-    # For training, where a version of torch tells the two apart: that graph keeps what quantizers look for.
+    # In some versions of torch only the export for training keeps the operators that quantizers look for.
     export = getattr(torch.export, "export_for_training", None) or torch.export.export
-    # An example of one would fix the size at one.
-    examples = tuple(torch.cat([one, one]) for one in example_inputs)
-    shapes = any_batch(model, len(examples), torch.export.Dim("batch", min=1, max=MOST))
+    # A batch of one item would fix the batch size at one.
+    examples = tuple(torch.cat([tensor, tensor]) for tensor in example_inputs)
+    shapes = dynamic_shapes_of(model, len(examples), torch.export.Dim("batch", min=1, max=MAX_BATCH))
     (model.train if training else model.eval)()
     make_row_major(model)
-    with blaming(model, "torch.export"):
+    with explain_errors(model, "torch.export"):
         program = export(model, examples, dynamic_shapes=shapes)
-    if (module := rewritten(program)) is None:
+    if (module := rewrite_program(program)) is None:
         return program
-    shapes = any_batch(module, len(examples), torch.export.Dim("batch", min=1, max=MOST))
+    shapes = dynamic_shapes_of(module, len(examples), torch.export.Dim("batch", min=1, max=MAX_BATCH))
     return export(module, examples, dynamic_shapes=shapes)
 
 
-def compiled(
+def compile_package(
     program: torch.export.ExportedProgram,
     folder: Path | None,
     expected: Reference,
@@ -74,26 +77,26 @@ def compiled(
     freezing: bool = True,
     notes: tuple[str, ...] = (),
 ) -> Artifact:
-    """Compile a program for this CPU into a package, and try it.
+    """Compile a program for this CPU into a package, and verify its outputs.
 
-    ``expected`` is what the fp32 model gives. Without ``freezing`` no arithmetic on weights is done
-    beforehand: where 8-bit weights are to be multiplied by their scales at each call, it would put the
-    products into the package. Raises ``Unsupported`` without a C++ compiler, for an operation that Inductor
-    cannot lower, with its layer, and for a package that gives other numbers than its program.
+    ``expected`` holds outputs of the fp32 model. Freezing computes constants ahead of time; without it 8-bit
+    weights that are multiplied by their scales at each call stay in 8 bits in the package. Raises
+    ``Unsupported`` without a C++ compiler, for an operation that Inductor cannot lower, with its layer, and
+    for a package whose outputs differ from those of its program.
     """
     import torch
 
-    from qx_plugins.recipes.fidelity import hold_compiled
+    from qx_plugins.recipes.fidelity import verify_compiled
 
     assert folder is not None
     with _own_folders(folder):
         import torch._inductor
 
-        wanted = {**SETTINGS, "freezing": freezing, "cpp.cxx": (None, _compiler())}
-        known = {name: value for name, value in wanted.items() if _known(name)}
-        with torch.no_grad(), _lowering(program):
+        settings = {**SETTINGS, "freezing": freezing, "cpp.cxx": (None, _compiler())}
+        supported = {name: value for name, value in settings.items() if _has_setting(name)}
+        with torch.no_grad(), _explain_lowering(program):
             torch._inductor.aoti_compile_and_package(
-                program, package_path=str(folder / PACKAGE), inductor_configs=known
+                program, package_path=str(folder / PACKAGE), inductor_configs=supported
             )
         package = open_package(folder / PACKAGE)
 
@@ -102,13 +105,13 @@ def compiled(
             (outputs,) = package.run(list(inputs))
             return outputs
 
-        hold_compiled(expected, program.module(), served, "compiled by Inductor, it")
+        verify_compiled(expected, program.module(), served, "compiled by Inductor, it")
     return Artifact(folder=folder, files=[PACKAGE], loader=LOADER, notes=notes)
 
 
 @contextmanager
-def _lowering(program: torch.export.ExportedProgram) -> Iterator[None]:
-    """Have operations that Inductor cannot lower told as ``Unsupported``; all else is told as it is."""
+def _explain_lowering(program: torch.export.ExportedProgram) -> Iterator[None]:
+    """Turn errors of Inductor's lowering into ``Unsupported``; all others are passed on unchanged."""
     from torch._inductor import exc
 
     from qx_plugins.recipes.exporting import lowering_error
@@ -125,34 +128,34 @@ def _lowering(program: torch.export.ExportedProgram) -> Iterator[None]:
 
 def _compiler() -> str:
     for name in COMPILERS:
-        if (found := shutil.which(os.path.expandvars(name))) is not None:
-            return found
+        if (path := shutil.which(os.path.expandvars(name))) is not None:
+            return path
     raise Unsupported("Inductor needs a C++ compiler: install g++ or clang++, or name one in CXX")
 
 
-def _known(setting: str) -> bool:
+def _has_setting(setting: str) -> bool:
     import torch._inductor.config
 
-    place: Any = torch._inductor.config
+    config: Any = torch._inductor.config
     for part in setting.split("."):
-        if not hasattr(place, part):
+        if not hasattr(config, part):
             return False
-        place = getattr(place, part)
+        config = getattr(config, part)
     return True
 
 
 @contextmanager
 def _own_folders(home: Path) -> Iterator[None]:
-    """Have all that a compilation leaves lie within the build, and go with it, however that ends."""
+    """Put all temporary files of a compilation into a folder within the build, and remove it at the end."""
     names = ("TORCHINDUCTOR_CACHE_DIR", "TMPDIR")
-    before = {name: os.environ.get(name) for name in names}
+    previous = {name: os.environ.get(name) for name in names}
     with tempfile.TemporaryDirectory(prefix=".inductor-", dir=home) as folder:
         os.environ.update(dict.fromkeys(names, folder))
-        tempfile.tempdir = None  # asks the environment again
+        tempfile.tempdir = None  # tempfile reads the environment again
         try:
             yield
         finally:
-            for name, value in before.items():
+            for name, value in previous.items():
                 if value is None:
                     os.environ.pop(name, None)
                 else:

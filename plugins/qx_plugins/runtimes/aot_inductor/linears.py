@@ -1,4 +1,4 @@
-"""Linear layers quantized by torchao's ``quantize_``. It imports torch: import it inside functions."""
+"""Quantize linear layers by torchao's ``quantize_``. It imports torch: import it inside functions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from attrs import frozen
 from torch import nn
 
 from qx import Unsupported
-from qx_plugins.recipes.bfloat16 import unwrapped
+from qx_plugins.recipes.bfloat16 import unwrap
 from qx_plugins.recipes.tracing import check_python
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -17,36 +17,42 @@ Model = TypeVar("Model", bound=nn.Module)
 
 @frozen
 class Kernel:
-    """Which linear layers a kernel can take."""
+    """The linear layers that a kernel supports."""
 
-    takes: Callable[[nn.Linear], bool]
-    #: In words what ``takes`` asks of a layer.
-    needs: str
+    #: Whether the kernel supports a layer.
+    supports: Callable[[nn.Linear], bool]
+    #: The condition of ``supports`` in words, for messages.
+    condition: str
 
 
-#: Takes every linear layer.
+#: A kernel that supports every linear layer.
 ANY = Kernel(lambda _: True, "")
 
 
-def check(model: nn.Module, kernel: Kernel = ANY) -> None:
-    """Raise ``Unsupported`` where the kernel can take no layer of the model, and say why."""
-    model = unwrapped(model)
-    linears = {name: one for name, one in model.named_modules() if isinstance(one, nn.Linear)}
+def check_linears(model: nn.Module, kernel: Kernel = ANY) -> None:
+    """Raise ``Unsupported``, with the reason, where the kernel supports no layer of the model."""
+    model = unwrap(model)
+    linears = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Linear)}
     if not linears:
         check_python(model)
         raise Unsupported(f"torchao quantizes nn.Linear alone, and {type(model).__name__} has none")
-    if not any(map(kernel.takes, linears.values())):
-        name, one = next(iter(linears.items()))
+    if not any(map(kernel.supports, linears.values())):
+        name, layer = next(iter(linears.items()))
         raise Unsupported(
-            f"no nn.Linear {kernel.needs}: layer {name!r} and {len(linears) - 1} more; "
-            f"the first takes {one.in_features} and gives {one.out_features}"
+            f"no nn.Linear {kernel.condition}: layer {name!r} and {len(linears) - 1} more; "
+            f"the first takes {layer.in_features} and gives {layer.out_features}"
         )
 
 
-def quantized(model: Model, recipe: Any, kernel: Kernel = ANY) -> Model:
-    """Quantize the linear layers that the kernel takes, in place. Raises ``Unsupported`` for none."""
+def quantize_linears(model: Model, recipe: Any, kernel: Kernel = ANY) -> Model:
+    """Quantize the linear layers that the kernel supports, in place, and return the model.
+
+    Raises ``Unsupported`` where there is no such layer.
+    """
     from torchao.quantization import quantize_
 
-    check(model, kernel)
-    quantize_(model, recipe, filter_fn=lambda one, _: isinstance(one, nn.Linear) and kernel.takes(one))
+    check_linears(model, kernel)
+    quantize_(
+        model, recipe, filter_fn=lambda layer, _: isinstance(layer, nn.Linear) and kernel.supports(layer)
+    )
     return model

@@ -1,4 +1,4 @@
-"""Quantization of exported graphs for Inductor on x86: from torch, or where it has left it, torchao."""
+"""Quantize exported graphs for Inductor on x86, by torch or, in newer versions, by torchao."""
 
 from __future__ import annotations
 
@@ -14,26 +14,27 @@ if TYPE_CHECKING:
     import torch
     from torch import fx, nn
 
-#: The versions that this was seen to work with.
+#: Versions of torchao and torch that this works with.
 TORCHAO = ("torchao>=0.18", "torch>=2.11")
-#: The attribute of a prepared graph that keeps what the fp32 model gives: no name that a model could have.
+#: Attribute of a prepared graph that holds outputs of the fp32 model. It is no Python name: no model has it.
 _EXPECTED = "what the fp32 model gives, of qx"
 
 
 def requires() -> tuple[str, ...]:
-    """What must be installed besides torch. Imports no torch: it is asked when the catalogue is made."""
-    return () if _in_torch() else TORCHAO
+    """Return the packages required besides torch. Imports no torch: it runs whenever plugins are listed."""
+    return () if _is_in_torch() else TORCHAO
 
 
-def _in_torch() -> bool:
+def _is_in_torch() -> bool:
+    """Whether the installed torch contains the quantizers, looked up without importing it."""
     spec = find_spec("torch")
-    places = spec.submodule_search_locations if spec is not None else None
-    return any(Path(place, "ao/quantization/quantize_pt2e.py").is_file() for place in places or ())
+    folders = spec.submodule_search_locations if spec is not None else None
+    return any(Path(folder, "ao/quantization/quantize_pt2e.py").is_file() for folder in folders or ())
 
 
 def library() -> Any:
-    """Its functions, under the names that both homes give them."""
-    home = "torch.ao.quantization" if _in_torch() else "torchao.quantization.pt2e"
+    """Return the functions for quantization, from whichever library has them."""
+    home = "torch.ao.quantization" if _is_in_torch() else "torchao.quantization.pt2e"
     modes, quantize_pt2e = import_module(home), import_module(f"{home}.quantize_pt2e")
     return SimpleNamespace(
         prepare=quantize_pt2e.prepare_pt2e,
@@ -45,37 +46,37 @@ def library() -> Any:
     )
 
 
-def prepared(
+def prepare_graph(
     model: nn.Module, example_inputs: tuple[torch.Tensor, ...], *, training: bool = False
 ) -> nn.Module:
-    """The exported graph with observers, or with fake quantization to train with.
+    """Export the model and insert observers, or fake quantization for ``training``.
 
-    Activations uint8 per tensor (of 128 levels on CPUs where 256 could saturate), weights int8 per channel.
+    Activations are uint8 per tensor (128 levels on CPUs where 256 could saturate), weights int8 per channel.
     """
-    from qx_plugins.recipes.fidelity import hold, reference
-    from qx_plugins.recipes.finetuning import unquantized
-    from qx_plugins.recipes.rewriting import name_calls_apart
+    from qx_plugins.recipes.fidelity import compute_reference, verify_outputs
+    from qx_plugins.recipes.finetuning import unquantized_copy
+    from qx_plugins.recipes.rewriting import name_calls_separately
     from qx_plugins.recipes.saturation import saturates
-    from qx_plugins.recipes.tracing import blaming
-    from qx_plugins.runtimes.aot_inductor.compiling import exported
+    from qx_plugins.recipes.tracing import explain_errors
+    from qx_plugins.runtimes.aot_inductor.compiling import export_for_inductor
 
     pt2e = library()
     _check_statistics(model)
-    expected = reference(model.eval(), example_inputs)
-    graph: fx.GraphModule = exported(model, example_inputs, training=training).module()
-    repeated = name_calls_apart(graph)
+    expected = compute_reference(model.eval(), example_inputs)
+    graph: fx.GraphModule = export_for_inductor(model, example_inputs, training=training).module()
+    repeated = name_calls_separately(graph)
     recipe = pt2e.x86.get_default_x86_inductor_quantization_config(is_qat=training, reduce_range=saturates())
     quantizer = pt2e.x86.X86InductorQuantizer().set_global(recipe)
-    with blaming(model, _quantizer_cause(repeated)):
+    with explain_errors(model, _quantizer_cause(repeated)):
         graph = (pt2e.prepare_qat if training else pt2e.prepare)(graph, quantizer)
-    plain = unquantized(graph, pt2e.to_eval) if training else graph
-    hold(expected, plain, "folding normalization into weights")
+    plain = unquantized_copy(graph, pt2e.to_eval) if training else graph
+    verify_outputs(expected, plain, "folding normalization into weights")
     setattr(graph, _EXPECTED, expected)
     return graph
 
 
 def _check_statistics(model: nn.Module) -> None:
-    """Raise ``Unsupported`` for normalization by the statistics of each batch: eval mode asks for others."""
+    """Raise ``Unsupported`` for normalization without running statistics, which eval mode needs."""
     from torch.nn.modules.batchnorm import _BatchNorm
 
     for name, layer in model.named_modules():
@@ -87,24 +88,28 @@ def _check_statistics(model: nn.Module) -> None:
 
 
 def _quantizer_cause(repeated: list[str]) -> str:
-    """What may be behind an error of the quantizer: it cannot tell the calls of one layer apart."""
+    """Return a likely cause of an error of the quantizer: it cannot tell the calls of one layer apart."""
     names = ", ".join(map(repr, repeated))
     more = f", which cannot always tell apart the calls of layers that are called more than once ({names})"
     return f"the quantizer for Inductor{more if names else ''}"
 
 
-def artifact(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], folder: Path | None) -> Artifact:
-    """What comes of a model that has been observed, or trained: compiled, and with its reduced range told."""
+def build_artifact(
+    model: nn.Module, example_inputs: tuple[torch.Tensor, ...], folder: Path | None
+) -> Artifact:
+    """Quantize and compile a model that was calibrated or trained; its notes mention a reduced range."""
     from qx_plugins.recipes.saturation import SEVEN_BIT_ACTIVATIONS, saturates
-    from qx_plugins.runtimes.aot_inductor.compiling import compiled, exported
+    from qx_plugins.runtimes.aot_inductor.compiling import compile_package, export_for_inductor
 
     notes = (SEVEN_BIT_ACTIVATIONS,) if saturates() else ()
     expected = model.__dict__.pop(_EXPECTED)
-    return compiled(exported(converted(model), example_inputs), folder, expected, notes=notes)
+    return compile_package(
+        export_for_inductor(convert_graph(model), example_inputs), folder, expected, notes=notes
+    )
 
 
-def converted(model: nn.Module) -> nn.Module:
-    """The graph with 8-bit weights, to be exported once more and compiled."""
+def convert_graph(model: nn.Module) -> nn.Module:
+    """Return the graph with 8-bit weights, to be exported again and compiled."""
     pt2e = library()
     graph: nn.Module = pt2e.convert(model)
     pt2e.to_eval(graph)

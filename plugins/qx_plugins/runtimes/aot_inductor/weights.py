@@ -1,4 +1,4 @@
-"""``.pt2``: a package of AOTInductor, whose generated C++ lists its constants and calls its kernels."""
+"""Read the weights in ``.pt2``, a package of AOTInductor: its generated C++ lists constants and kernels."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from collections import Counter, defaultdict
 from math import prod
 
 from qx import Artifact, StoredWeight, Weights
-from qx_plugins.recipes.weights import matching
+from qx_plugins.recipes.weights import matching_kernels
 
-#: What the code says of a constant, one line each.
+#: Properties of a constant in the code, a line for each.
 CONSTANT = re.compile(r"constants_info_\[(\d+)\]\.(name|dtype|shape|original_fqn) = (.+?);")
-#: Kernels of libraries that multiply by weights, each with its arguments.
+#: Calls of library kernels that multiply by weights, with their arguments.
 KERNEL = re.compile(
     r"CODE_CHECK\(aoti_torch_cpu_+((?:mkldnn__)?(?:q?conv\w*|convolution\w*|q?linear\w*|addmm\w*|mm_out|bmm_out|int_mm\w*"
     r"|weight_int\dpack_mm\w*))\((.+)"
 )
-#: Types of arithmetic, by what the code calls them.
+#: Bits of each type, by its name in the code.
 BITS = {"float64": 64, "float32": 32, "float16": 16, "bfloat16": 16, "int8": 8, "uint8": 8}
-#: Two weights lie in a byte.
+#: Kernel whose weights are packed, two in a byte.
 PACKED = "weight_int4pack_mm"
 #: Kernels that multiply by weights of 8 bits or fewer.
 NARROW = re.compile(r"qconv|qlinear|int_mm|weight_int")
@@ -33,8 +33,8 @@ def read(artifact: Artifact) -> Weights | None:
     calls = KERNEL.findall(code)
     packed = " ".join(arguments for name, arguments in calls if name.startswith(PACKED))
     constants: dict[str, dict[str, str]] = defaultdict(dict)
-    for index, what, value in CONSTANT.findall(code):
-        constants[index][what] = value
+    for index, field, value in CONSTANT.findall(code):
+        constants[index][field] = value
     if not constants:
         return None
     layers = {}
@@ -53,6 +53,6 @@ def read(artifact: Artifact) -> Weights | None:
     return Weights(
         layers=layers,
         kernels=dict(kernels),
-        narrow_kernels=matching(kernels, NARROW),
+        narrow_kernels=matching_kernels(kernels, NARROW),
         engine="Inductor, with oneDNN",
     )

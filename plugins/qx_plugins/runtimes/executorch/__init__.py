@@ -1,6 +1,6 @@
-"""What the configs of ExecuTorch share."""
+"""Conversion to ExecuTorch, and the requirements of converting and serving."""
 
-#: What serving takes.
+#: Packages that serving requires.
 SERVING = ("executorch>=1.0",)
-#: What converting takes.
+#: Packages that converting requires.
 CONVERTING = SERVING

@@ -1,4 +1,4 @@
-"""What the ExecuTorch configs share."""
+"""Convert models to ExecuTorch, shared by its configs."""
 
 from __future__ import annotations
 
@@ -18,69 +18,81 @@ from torch import nn
 from torch.export import Dim, ExportedProgram, export
 
 from qx import Artifact, Context, Unsupported
-from qx_plugins.recipes.exporting import exported, layer_of, lowering, lowering_error, prepared_program
-from qx_plugins.recipes.fidelity import Reference, hold_compiled, reference
+from qx_plugins.recipes.exporting import (
+    explain_lowering,
+    export_model,
+    layer_of,
+    lowering_error,
+    prepare_program,
+)
+from qx_plugins.recipes.fidelity import Reference, compute_reference, verify_compiled
 
 FILE = "model.pte"
-#: The largest batch that a program takes: ExecuTorch wants to know how much memory that will need.
-MOST = 128
+#: Largest batch that a program takes, in items: ExecuTorch plans its memory ahead of time.
+MAX_BATCH = 128
+#: Note of every artifact about its batches.
 BATCHES = (
-    f"one program serves all batch sizes; it takes up to {MOST} items at once, and larger batches in parts"
+    "one program serves all batch sizes; "
+    f"it takes up to {MAX_BATCH} items at once, and larger batches in parts"
 )
 
 
-#: Error codes of the runtime, in words (``runtime/core/error.h``).
+#: Messages for error codes of the runtime (``runtime/core/error.h``).
 CODES = {0x1: "internal error", 0x10: "not supported", 0x12: "invalid argument", 0x14: "missing operator"}
 _CODE = re.compile(r"error: 0x([0-9a-f]+)")
 _KERNEL = re.compile(r"in operator (\S+?::\w+)")
 
 
-def artifact(
+def build_artifact(
     model: nn.Module,
     example_inputs: tuple[torch.Tensor, ...],
     context: Context,
     quantize: Callable[[ExportedProgram, Reference], nn.Module] | None = None,
 ) -> Artifact:
-    """Export the model, have it quantized, lower it to XNNPACK, write the program, and try it.
+    """Export the model, quantize it, lower it to XNNPACK, write the program and verify its outputs.
 
-    ``quantize`` is given the exported model, with what the model gives, and gives the quantized one. Raises
-    ``Unsupported``, also where the program does not run or gives other numbers than it should.
+    ``quantize`` receives the exported model and outputs of the model, and returns the quantized model. Raises
+    ``Unsupported``, also where the program does not run or its outputs are wrong.
     """
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import ExecutorchBackendConfig, to_edge_transform_and_lower
     from executorch.exir.passes import MemoryPlanningPass
 
     assert context.folder is not None
-    expected = reference(model.eval(), example_inputs)
-    program, original = prepared_program(model, example_inputs, MOST)
+    expected = compute_reference(model.eval(), example_inputs)
+    program, original = prepare_program(model, example_inputs, MAX_BATCH)
     _check_batch(original)
-    # It tells what it leaves undelegated, line by line.
+    # ExecuTorch logs every node that it does not delegate.
     logging.getLogger("executorch").setLevel(logging.ERROR)
-    with lowering(original, "cannot be lowered to XNNPACK"):
+    with explain_lowering(original, "cannot be lowered to XNNPACK"):
         if quantize is not None:
-            program = exported(quantize(program, expected), example_inputs, MOST)
-        in_torch = _in_torch(program, original)
+            program = export_model(quantize(program, expected), example_inputs, MAX_BATCH)
+        in_torch = _program_in_torch(program, original)
         lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
-        if not _any_batch(lowered.exported_program()):
-            raise Unsupported(f"ExecuTorch lowers it for batches of {MOST} alone")
-        # The caller's tensors are used as they are, and not copied into memory that is held for them.
+        if not _takes_any_batch(lowered.exported_program()):
+            raise Unsupported(f"ExecuTorch lowers it for batches of {MAX_BATCH} alone")
+        # Use the caller's tensors in place of copies in planned memory.
         planning = MemoryPlanningPass(alloc_graph_input=False)
-        made = lowered.to_executorch(ExecutorchBackendConfig(memory_planning_pass=planning))
+        executable = lowered.to_executorch(ExecutorchBackendConfig(memory_planning_pass=planning))
     path = context.folder / FILE
     with path.open("wb") as file:
-        made.write_to_file(file)
-    hold_compiled(expected, in_torch, _served(path, context.threads, original), "lowered to XNNPACK, it")
+        executable.write_to_file(file)
+    served = _served_program(path, context.threads, original)
+    verify_compiled(expected, in_torch, served, "lowered to XNNPACK, it")
     return Artifact(
         folder=context.folder,
         loader="executorch",
         files=[FILE],
-        details={"most": MOST},
+        details={"most": MAX_BATCH},
         notes=[BATCHES],
     )
 
 
-def _in_torch(program: ExportedProgram, original: ExportedProgram) -> Callable[..., torch.Tensor]:
-    """The program as torch runs it. Calls raise ``Unsupported`` where lowering has fixed the batch size."""
+def _program_in_torch(program: ExportedProgram, original: ExportedProgram) -> Callable[..., torch.Tensor]:
+    """Return a function that runs the program in torch.
+
+    It raises ``Unsupported`` where lowering has fixed the batch size.
+    """
     module = program.module()
 
     def call(*inputs: torch.Tensor) -> torch.Tensor:
@@ -97,61 +109,67 @@ def _in_torch(program: ExportedProgram, original: ExportedProgram) -> Callable[.
     return call
 
 
-def _served(path: Path, threads: int, program: ExportedProgram) -> Callable[..., torch.Tensor]:
-    """The program as its loader serves it. Calls raise ``Unsupported``, with the layer where it is told."""
+def _served_program(path: Path, threads: int, program: ExportedProgram) -> Callable[..., torch.Tensor]:
+    """Return a function that runs the program by its loader.
+
+    It raises ``Unsupported``, with the layer where the runtime names it.
+    """
     from qx_plugins.loaders.executorch import ExecuTorchSubject
 
-    subject = ExecuTorchSubject(path, threads, MOST)
+    subject = ExecuTorchSubject(path, threads, MAX_BATCH)
 
     def call(*inputs: torch.Tensor) -> torch.Tensor:
         arrays = {f"input_{index}": tensor.numpy() for index, tensor in enumerate(inputs)}
-        with _stderr() as said:
+        with _captured_stderr() as stderr_text:
             try:
                 return torch.from_numpy(subject.outputs(subject.call(subject.prepare(arrays))))
             except RuntimeError as error:
                 failure: Exception = error
-        raise _run_error(program, failure, len(inputs[0]), said()) from failure
+        raise _run_error(program, failure, len(inputs[0]), stderr_text()) from failure
 
     return call
 
 
-def _run_error(program: ExportedProgram, error: Exception, items: int, said: str) -> Unsupported:
-    """What the runtime says of a program that it cannot run: a code, and the kernel on standard error."""
+def _run_error(program: ExportedProgram, error: Exception, items: int, stderr_text: str) -> Unsupported:
+    """Return the error for a program that cannot run: the runtime's code, and the kernel on stderr."""
     code = _CODE.search(str(error))
     words = CODES.get(int(code[1], 16), str(error)) if code else str(error)
-    kernel = _KERNEL.search(said)
+    kernel = _KERNEL.search(stderr_text)
     reason = RuntimeError(f"{kernel[1]}: {words}" if kernel else words)
     return lowering_error(program, reason, f"ExecuTorch cannot run its program for a batch of {items}")
 
 
 @contextmanager
-def _stderr() -> Iterator[Callable[[], str]]:
-    """Collect what the runtime, which is C++, writes to standard error."""
+def _captured_stderr() -> Iterator[Callable[[], str]]:
+    """Capture what the runtime, which is C++, writes to standard error.
+
+    Yields a function that returns the text once the block has ended.
+    """
     sys.stderr.flush()
     with tempfile.TemporaryFile() as file:
-        before = os.dup(2)
+        original_fd = os.dup(2)
         os.dup2(file.fileno(), 2)
         text: list[str] = []
         try:
             yield lambda: "".join(text)
         finally:
-            os.dup2(before, 2)
-            os.close(before)
+            os.dup2(original_fd, 2)
+            os.close(original_fd)
             file.seek(0)
             text.append(file.read().decode(errors="replace"))
 
 
-def _any_batch(program: ExportedProgram) -> bool:
-    """Whether a graph still takes any batch size, as it was exported to."""
+def _takes_any_batch(program: ExportedProgram) -> bool:
+    """Whether a lowered graph still takes any batch size."""
     names = set(program.graph_signature.user_inputs)
     inputs: list[Any] = [node.meta["val"] for node in program.graph.nodes if node.name in names]
-    return all(not isinstance(one, torch.Tensor) or not isinstance(one.shape[0], int) for one in inputs)
+    return all(not isinstance(value, torch.Tensor) or not isinstance(value.shape[0], int) for value in inputs)
 
 
 def _check_batch(program: ExportedProgram) -> None:
     """Raise ``Unsupported`` with the layer for which the exporter, or lowering, fixes the batch size.
 
-    Of a GRU that could be seen once it is lowered, which takes minutes.
+    For a GRU this would otherwise show only after lowering, which takes minutes.
     """
     for node in program.graph.nodes:
         layer = f"layer {layer_of(node) or node.name!r}"
@@ -166,7 +184,7 @@ def _gru_fixes_batch() -> bool:
     """Whether this version of ExecuTorch fixes the batch size of the smallest GRU."""
     from executorch.exir import to_edge
 
-    class Smallest(nn.Module):
+    class SmallestGru(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.gru = nn.GRU(1, 1, batch_first=True)
@@ -177,5 +195,5 @@ def _gru_fixes_batch() -> bool:
 
     shapes = ({0: Dim("batch", min=1, max=8)},)
     with torch.no_grad():
-        program = export(Smallest().eval(), (torch.zeros(2, 1, 1),), dynamic_shapes=shapes, strict=False)
-        return not _any_batch(to_edge(program).exported_program())
+        program = export(SmallestGru().eval(), (torch.zeros(2, 1, 1),), dynamic_shapes=shapes, strict=False)
+        return not _takes_any_batch(to_edge(program).exported_program())

@@ -1,4 +1,4 @@
-"""``.pte``: what is delegated to XNNPACK, from its own serialized graph, and the constants of what is not."""
+"""Read the weights in ``.pte``: those in graphs delegated to XNNPACK, and those of portable operators."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from qx import Artifact, StoredWeight, Weights
-from qx_plugins.recipes.weights import is_elementwise, is_matrix, matching
+from qx_plugins.recipes.weights import is_elementwise, is_matrix, matching_kernels
 
-#: Bits of XNNPACK's types: ``xnn_datatype_qcint8`` has 8, ``xnn_datatype_fp32`` 32.
+#: Bits in the names of XNNPACK's types: ``xnn_datatype_qcint8`` has 8, ``xnn_datatype_fp32`` 32.
 DIGITS = re.compile(r"\d+")
-#: XNNPACK's kernels that multiply by weights, and portable operators that do so or look them up.
+#: Kernels of XNNPACK that multiply by weights, and portable operators that multiply by or look up weights.
 FILTERED = {"FullyConnected", "Conv2d", "DepthwiseConv2d", "ConvTranspose2d", "BatchMatrixMultiply"}
 WEIGHTED = {
     *("addmm", "bmm", "mm", "matmul", "linear", "convolution", "embedding", "lstm", "gru", "einsum"),
     *("embedding_byte", "embedding_4bit", "_weight_int8pack_mm"),
 }
-#: Types of constants that are indices or masks, and no weights.
+#: Types of constants that are indices or masks, not weights.
 INDICES = ("int", "long", "bool", "short")
 #: Kernels with weights of 8 bits or fewer: their name and XNNPACK's type.
 NARROW = re.compile(r" q\w*int[48]$")
@@ -31,9 +31,9 @@ NOT_FINITE = re.compile(r"(?<=: )-?(inf|nan)\b")
 
 
 def read(artifact: Artifact) -> Weights:
-    """Return the constants of two or more dimensions, but for those that are combined element by element.
+    """Return the constants of two or more dimensions, except those that are combined element by element.
 
-    A constant that an operator takes which is not known here is counted, and named with the operator.
+    A constant of an operator that is unknown here is counted, and named with the operator.
     """
     from executorch.exir._serialize._program import deserialize_pte_binary
     from executorch.exir.schema import Tensor
@@ -41,7 +41,7 @@ def read(artifact: Artifact) -> Weights:
     program = deserialize_pte_binary((artifact.folder / artifact.files[0]).read_bytes()).program
     layers: dict[str, StoredWeight] = {}
     kernels: Counter[str] = Counter()
-    others = 0
+    other_elements = 0
     for plan in program.execution_plan:
         users = _users(plan)
         for index, value in enumerate(plan.values):
@@ -50,7 +50,7 @@ def read(artifact: Artifact) -> Weights:
                 continue
             kind, operators = tensor.scalar_type.name.lower(), users.get(index, set())
             if kind in INDICES or (operators and all(map(is_elementwise, operators))):
-                others += 0 if kind in INDICES else prod(tensor.sizes)
+                other_elements += 0 if kind in INDICES else prod(tensor.sizes)
                 continue
             unknown = ", ".join(sorted(operators - WEIGHTED))
             layers[f"{plan.name}.{index}"] = StoredWeight(
@@ -71,7 +71,7 @@ def read(artifact: Artifact) -> Weights:
                     continue
                 counted.add(tensor["constant_buffer_idx"])
                 if not weighted:
-                    others += elements
+                    other_elements += elements
                     continue
                 unknown = "" if kernel in FILTERED else kernel
                 layers[f"{plan.name}.delegate_{number}.{name}"] = StoredWeight(
@@ -80,14 +80,14 @@ def read(artifact: Artifact) -> Weights:
     return Weights(
         layers=layers,
         kernels=dict(kernels),
-        narrow_kernels=matching(kernels, NARROW),
-        other_elements=others,
+        narrow_kernels=matching_kernels(kernels, NARROW),
+        other_elements=other_elements,
         engine="ExecuTorch, with XNNPACK",
     )
 
 
 def _users(plan: Any) -> dict[int, set[str]]:
-    """The portable operators that take each value, by its place: ``embedding``, ``add``."""
+    """Return the portable operators that take each value, by its index: ``embedding``, ``add``."""
     from executorch.exir.schema import KernelCall
 
     users: dict[int, set[str]] = {}
@@ -96,13 +96,13 @@ def _users(plan: Any) -> dict[int, set[str]]:
             call = instruction.instr_args
             if isinstance(call, KernelCall):
                 name = plan.operators[call.op_index].name.partition("::")[2]
-                for place in call.args:
-                    users.setdefault(place, set()).add(name)
+                for index in call.args:
+                    users.setdefault(index, set()).add(name)
     return users
 
 
 def _graph(payload: bytes) -> dict[str, Any]:
-    """XNNPACK's graph as its schema names it."""
+    """Decode XNNPACK's serialized graph into the fields of its schema."""
     from executorch.backends.xnnpack import serialization
     from executorch.backends.xnnpack.serialization.xnnpack_graph_serialize import XNNHeader
     from executorch.exir._serialize._flatbuffer import _flatc_decompile
@@ -113,16 +113,16 @@ def _graph(payload: bytes) -> dict[str, Any]:
         folder = Path(name)
         (folder / "graph.bin").write_bytes(payload[start : start + header.flatbuffer_size])
         (folder / "schema.fbs").write_bytes(files(serialization).joinpath("schema.fbs").read_bytes())
-        # Without --raw-binary it refuses files whose identifier is another version's.
+        # Without --raw-binary flatc rejects files with the identifier of another version.
         _flatc_decompile(str(folder), str(folder / "schema.fbs"), str(folder / "graph.bin"), ["--raw-binary"])
-        # It writes bounds that are no numbers as they are, which is no JSON.
+        # flatc writes infinite bounds as inf, which is not JSON.
         text = NOT_FINITE.sub("null", (folder / "graph.json").read_text(encoding="utf-8"))
     graph: dict[str, Any] = json.loads(text)
     return graph
 
 
 def _constants(graph: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Node, kernel and tensor of every constant that a node multiplies by or has two or more dimensions."""
+    """Yield node, kernel and tensor of each constant that is a filter or has two or more dimensions."""
     tensors = {}
     for value in graph["xvalues"]:
         tensor = value["xvalue_union"]
@@ -130,8 +130,8 @@ def _constants(graph: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, A
         tensors[tensor["id_out"]] = tensor
     for index, node in enumerate(graph["xnodes"]):
         kernel = node["xnode_union_type"].removeprefix("XNN").lstrip("_")
-        for field, place in node["xnode_union"].items():
-            tensor = tensors.get(place) if field.endswith("_id") and field != "output_id" else None
+        for field, value_id in node["xnode_union"].items():
+            tensor = tensors.get(value_id) if field.endswith("_id") and field != "output_id" else None
             if tensor is None or not tensor["constant_buffer_idx"]:
                 continue
             if field == "filter_id" or is_matrix(tensor["dims"]):
@@ -143,7 +143,7 @@ def _bits(kind: str) -> int:
 
 
 def _portable_bits(kind: str) -> int:
-    """Bits of torch's scalar types by name."""
+    """Return the bits of one of torch's scalar types by name."""
     named = {
         "byte": 8,
         "char": 8,

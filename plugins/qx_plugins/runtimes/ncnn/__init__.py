@@ -1,6 +1,6 @@
-"""What the configs of ncnn share."""
+"""Conversion to ncnn, and the requirements of converting and serving."""
 
-#: What serving takes.
+#: Packages that serving requires.
 SERVING = ("ncnn>=1.0.20250503",)
-#: What converting takes.
+#: Packages that converting requires.
 CONVERTING = (*SERVING, "pnnx>=20250530")

@@ -1,4 +1,4 @@
-"""What the ncnn configs share."""
+"""Convert models to ncnn, shared by its configs."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ from torch import nn
 
 from qx import Artifact, Context, Unsupported
 from qx_plugins.loaders.ncnn import NcnnSubject
-from qx_plugins.recipes.exporting import ROOM, reason
-from qx_plugins.recipes.tracing import BLAMELESS, blaming
+from qx_plugins.recipes.exporting import REASON_LENGTH, describe_error
+from qx_plugins.recipes.tracing import UNRELATED_ERRORS, explain_errors
 
 FILES = ("model.param", "model.bin")
-#: Said of every artifact: it decides what batches cost.
+#: Note of every artifact, because it decides what batches cost.
 ONE_BY_ONE = "ncnn knows no batch: the items of a batch are served one after another"
-#: How far outputs may be off the model's: a share of what tells two items apart, and of the largest. Rounding
-#: is far less, what a converter got wrong is more. Half precision has 11 bits of significand.
-MOST_OFF, ROUNDING, HALF_ROUNDING = 0.02, 1e-5, 2.0**-10
-#: What pnnx calls the types of inputs that ncnn has.
+#: Largest error of outputs, as a share of the difference between two items, and a share of the largest output
+#: for rounding. Rounding errors are far smaller, conversion errors larger. Half precision has 11 bits of
+#: significand.
+MAX_ERROR_SHARE, ROUNDING, HALF_ROUNDING = 0.02, 1e-5, 2.0**-10
+#: pnnx's names of the types of inputs that ncnn supports.
 TYPES = {
     torch.float32: "f32",
     torch.uint8: "u8",
@@ -37,62 +38,65 @@ TYPES = {
     torch.int32: "i32",
     torch.int64: "i64",
 }
-#: Dimensions that an item may have.
-MOST_DIMENSIONS = 4
-#: A layer that ncnn has; pnnx leaves what it cannot convert as it was, under a name with dots or colons.
+#: Largest number of dimensions of an item.
+MAX_DIMENSIONS = 4
+#: Name of a layer that ncnn has. pnnx keeps what it cannot convert, under a name with dots or colons.
 _LAYER = re.compile(r"\w+")
 
 
-def artifact(
+def build_artifact(
     model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context, *, half: bool = False
 ) -> Artifact:
-    """Convert the model and write it; with weights in half precision where ``half``.
+    """Convert the model and write it, with weights in half precision if ``half``.
 
-    ncnn is then asked whether it computes what the model does, of two items: pnnx drops what it does not
-    understand, and says so in passing at most. Raises ``Unsupported``.
+    The outputs of ncnn for two items are then compared with the model's: pnnx drops what it does not support,
+    at most with a warning. Raises ``Unsupported``.
     """
     assert context.folder is not None
-    inputs, due = tried(model, example_inputs)
+    inputs, expected = run_two_items(model, example_inputs)
     with TemporaryDirectory(prefix="qx-") as scratch:
-        for made, name in zip(converted(model, inputs, Path(scratch), half), FILES, strict=True):
-            shutil.move(made, context.folder / name)
-    made_of = Artifact(
+        for path, name in zip(convert_with_pnnx(model, inputs, Path(scratch), half), FILES, strict=True):
+            shutil.move(path, context.folder / name)
+    artifact = Artifact(
         folder=context.folder,
         loader="ncnn",
         files=FILES,
         details={
             "inputs": [list(tensor.shape[1:]) for tensor in inputs],
-            "output": list(due.shape[1:]),
+            "output": list(expected.shape[1:]),
             "half": half,
         },
         notes=(ONE_BY_ONE,),
     )
-    _check(made_of, inputs, due)
-    return made_of
+    _verify_outputs(artifact, inputs, expected)
+    return artifact
 
 
-def tried(
+def run_two_items(
     model: nn.Module, example_inputs: tuple[torch.Tensor, ...]
 ) -> tuple[tuple[torch.Tensor, ...], numpy.ndarray]:
-    """Two items that the model answers with finite numbers, and its answers; the model is left as it was."""
-    model, why = copy.deepcopy(model), "its answers are not finite"
+    """Return inputs of two items for which the model's outputs are finite, and the outputs ``[2, ...]``.
+
+    A copy of the model is run. Raises ``Unsupported`` where no tried inputs give finite outputs.
+    """
+    model, reason = copy.deepcopy(model), "its answers are not finite"
     for inputs in _candidates(example_inputs):
         try:
             with torch.no_grad():
-                due = model(*(tensor.clone() for tensor in inputs)).numpy()
-        except BLAMELESS:
+                expected = model(*(tensor.clone() for tensor in inputs)).numpy()
+        except UNRELATED_ERRORS:
             raise
         except Exception as error:
-            # It may take another.
-            why = reason(error)
+            # The next candidate may work.
+            reason = describe_error(error)
         else:
-            if numpy.isfinite(due).all():
-                return inputs, due
-    raise Unsupported(f"neither with noise nor with its example can the model be held against ncnn: {why}")
+            if numpy.isfinite(expected).all():
+                return inputs, expected
+    raise Unsupported(f"neither with noise nor with its example can the model be held against ncnn: {reason}")
 
 
 def _candidates(example_inputs: tuple[torch.Tensor, ...]) -> Iterator[tuple[torch.Tensor, ...]]:
-    """Noise of two items, the same without what is not positive, and the example; integers are 0 and 1."""
+    """Yield inputs of two items: noise, positive noise, the example repeated; integers are 0 or 1."""
     drawn = []
     for index, tensor in enumerate(example_inputs):
         generator, shape = torch.Generator().manual_seed(index), (2, *tensor.shape[1:])
@@ -101,80 +105,82 @@ def _candidates(example_inputs: tuple[torch.Tensor, ...]) -> Iterator[tuple[torc
         else:
             drawn.append(torch.randint(0, 2, shape, generator=generator).to(tensor.dtype))
     yield tuple(drawn)
-    yield tuple(one.abs() + 0.5 if one.is_floating_point() else one for one in drawn)
+    yield tuple(tensor.abs() + 0.5 if tensor.is_floating_point() else tensor for tensor in drawn)
     yield tuple(tensor[:1].repeat(2, *[1] * (tensor.dim() - 1)) for tensor in example_inputs)
 
 
-def converted(
+def convert_with_pnnx(
     model: nn.Module, inputs: tuple[torch.Tensor, ...], folder: Path, half: bool = False
 ) -> tuple[Path, Path]:
-    """The layers and the weights that pnnx makes of the model, as files in this folder, among its others.
+    """Convert the model by pnnx in ``folder``, and return the files of its layers and of its weights.
 
-    ``inputs`` are what it is traced with. Raises ``Unsupported`` where it cannot, or leaves a layer in that
-    ncnn does not have.
+    ``inputs`` are the arguments that the model is traced with. Raises ``Unsupported`` where pnnx fails or
+    leaves a layer that ncnn does not have.
     """
     import pnnx
 
-    # One item: ncnn has no batch, and pnnx takes the first dimension away.
+    # One item: ncnn has no batches, and pnnx removes the first dimension.
     items = tuple(tensor[:1].clone() for tensor in inputs)
     for tensor in items:
         if tensor.dtype not in TYPES:
             raise Unsupported(f"cannot be converted for ncnn: it has no {tensor.dtype}")
-        if tensor.dim() - 1 > MOST_DIMENSIONS:
+        if tensor.dim() - 1 > MAX_DIMENSIONS:
             raise Unsupported(f"cannot be converted for ncnn: items of {tensor.dim() - 1} dimensions")
     traced = io.BytesIO()
-    with warnings.catch_warnings(), torch.no_grad(), blaming(model, "cannot be traced"):
-        # Of tracing itself, which pnnx needs; what depends on the input has failed to export before.
+    with warnings.catch_warnings(), torch.no_grad(), explain_errors(model, "cannot be traced"):
+        # Warnings of tracing: models that depend on their input have failed to export before.
         warnings.simplefilter("ignore")
         torch.jit.save(torch.jit.trace(copy.deepcopy(model), items, check_trace=False), traced)
     (folder / "model.pt").write_bytes(traced.getbuffer())
-    shapes = ",".join(f"[{','.join(map(str, one.shape))}]{TYPES[one.dtype]}" for one in items)
+    shapes = ",".join(f"[{','.join(map(str, item.shape))}]{TYPES[item.dtype]}" for item in items)
     layers, weights = (folder / name for name in FILES)
     command = [
         *(pnnx.EXEC_PATH, "model.pt", f"inputshape={shapes}", f"fp16={int(half)}"),
         *(f"ncnnparam={layers.name}", f"ncnnbin={weights.name}"),
     ]
-    done = subprocess.run(
+    process = subprocess.run(
         command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
     )
-    if done.returncode == -signal.SIGKILL:
+    if process.returncode == -signal.SIGKILL:
         raise MemoryError("pnnx was killed")
-    if done.returncode or not layers.is_file() or not weights.is_file():
-        said = (done.stdout.strip().splitlines() or ["nothing"])[-1].strip()[:ROOM]
-        ended = f"ended with {done.returncode}"
-        if done.returncode < 0:
-            ended = f"was ended by {signal.Signals(-done.returncode).name}"
-        raise Unsupported(f"cannot be converted for ncnn: pnnx {ended}; it last said: {said}")
+    if process.returncode or not layers.is_file() or not weights.is_file():
+        last_line = (process.stdout.strip().splitlines() or ["nothing"])[-1].strip()[:REASON_LENGTH]
+        status = f"ended with {process.returncode}"
+        if process.returncode < 0:
+            status = f"was ended by {signal.Signals(-process.returncode).name}"
+        raise Unsupported(f"cannot be converted for ncnn: pnnx {status}; it last said: {last_line}")
     lines = layers.read_text(errors="replace").splitlines()[2:]
-    foreign = sorted(
+    missing = sorted(
         {kind for line in lines if line.strip() and not _LAYER.fullmatch(kind := line.split()[0])}
     )
-    if foreign:
-        raise Unsupported(f"cannot be converted for ncnn, which has no {_in_words(foreign)}"[:ROOM])
+    if missing:
+        raise Unsupported(
+            f"cannot be converted for ncnn, which has no {_layer_names(missing)}"[:REASON_LENGTH]
+        )
     return layers, weights
 
 
-def _in_words(kinds: Sequence[str]) -> str:
-    """Layers as their author knows them: pnnx writes ``nn.GroupNorm``, ``F.pad`` or ``aten::roll``."""
+def _layer_names(kinds: Sequence[str]) -> str:
+    """Return layers by the names that users know: pnnx writes ``nn.GroupNorm``, ``F.pad``, ``aten::roll``."""
     return ", ".join(re.sub(r"^(nn|F|torch|Tensor|aten|pnnx)(\.|::)", "", kind) for kind in kinds)
 
 
-def _check(artifact: Artifact, inputs: tuple[torch.Tensor, ...], due: numpy.ndarray) -> None:
-    """Raise ``Unsupported`` where ncnn computes something else than the model."""
+def _verify_outputs(artifact: Artifact, inputs: tuple[torch.Tensor, ...], expected: numpy.ndarray) -> None:
+    """Raise ``Unsupported`` where the outputs of ncnn differ from those of the model."""
     arrays = {str(index): tensor.numpy() for index, tensor in enumerate(inputs)}
     try:
         subject = NcnnSubject(artifact, threads=1)
-        given = subject.outputs(subject.call(subject.prepare(arrays)))
+        outputs = subject.outputs(subject.call(subject.prepare(arrays)))
     except (RuntimeError, ValueError) as error:
-        raise Unsupported(f"ncnn cannot run what pnnx made of the model: {error}"[:ROOM]) from error
-    if given.shape != due.shape:
-        raise Unsupported(f"ncnn answers with {given.shape} where the model does with {due.shape}")
-    largest, off = float(numpy.abs(due).max()), float(numpy.abs(given - due).max())
-    # Of equal items, or of a model that tells them apart by nothing, all that there is.
-    scale = float(numpy.abs(due[0] - due[1]).max()) or largest
+        raise Unsupported(f"ncnn cannot run what pnnx made of the model: {error}"[:REASON_LENGTH]) from error
+    if outputs.shape != expected.shape:
+        raise Unsupported(f"ncnn answers with {outputs.shape} where the model does with {expected.shape}")
+    largest, error_size = float(numpy.abs(expected).max()), float(numpy.abs(outputs - expected).max())
+    # Equal outputs for both items have no difference: their size is the scale then.
+    scale = float(numpy.abs(expected[0] - expected[1]).max()) or largest
     rounding = HALF_ROUNDING if artifact.details["half"] else ROUNDING
-    if not off <= MOST_OFF * scale + rounding * largest:
+    if not error_size <= MAX_ERROR_SHARE * scale + rounding * largest:
         raise Unsupported(
             f"what ncnn computes is not what the model does: outputs up to {largest:.2g}, which are up to "
-            f"{scale:.2g} apart, are off by {off:.2g}"
+            f"{scale:.2g} apart, are off by {error_size:.2g}"
         )

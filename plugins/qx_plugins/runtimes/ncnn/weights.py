@@ -1,4 +1,4 @@
-"""``.param`` with its ``.bin``: the layers of an ncnn model, and what their weights take."""
+"""Read the weights in ``.param`` and ``.bin``: the layers of an ncnn model and their numbers of weights."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from math import prod
 
 from qx import Artifact, StoredWeight, Weights
 
-#: Layers that multiply by weights or look them up, and which of their parameters tells how many there are.
+#: Layers that multiply by or look up weights, with the parameter that holds the number of weights.
 COUNTS = {
     **{
         f"{kind}{part}{dimensions}": "6"
@@ -18,18 +18,18 @@ COUNTS = {
     "InnerProduct": "2",
     "Embed": "3",
 }
-#: Recurrent layers, and how many rows of weights a hidden unit has in each.
+#: Recurrent layers, with the number of rows of weights for each hidden unit.
 RECURRENT = {"LSTM": 4, "GRU": 3, "RNN": 1}
-#: Their parameter 2 where they run in both directions.
+#: Value of parameter 2 of recurrent layers that run in both directions.
 BOTH_WAYS = "2"
-#: Layers that multiply what they are given: by weights, where that is ``MemoryData``, always in 32 bits.
+#: Layers that multiply their inputs. An input from ``MemoryData`` is a weight, always in 32 bits.
 PRODUCTS = {"MatMul", "Gemm", "Einsum"}
 
 
 def read(artifact: Artifact) -> Weights:
-    """Count the weights by the parameters of the layers.
+    """Return the weights, counted by the parameters of the layers.
 
-    The file of weights has no index, and all layers store theirs in the same type: ``details`` says in which.
+    The file of weights has no index. All layers store their weights in the type that ``details`` names.
     """
     (path,) = (artifact.folder / name for name in artifact.files if name.endswith(".param"))
     bits = 16 if artifact.details["half"] else 32
@@ -38,10 +38,10 @@ def read(artifact: Artifact) -> Weights:
     for line in path.read_text().splitlines()[2:]:
         kind, name, ins, outs, *rest = line.split()
         blobs = int(ins) + int(outs)
-        given = dict(one.split("=", 1) for one in rest[blobs:])
+        parameters = dict(text.split("=", 1) for text in rest[blobs:])
         if kind == "MemoryData":
-            memory[rest[0]] = prod(int(given[key]) for key in ("0", "1", "2", "11") if key in given)
-        counts = _counts(kind, given)
+            memory[rest[0]] = prod(int(parameters[key]) for key in ("0", "1", "2", "11") if key in parameters)
+        counts = _counts(kind, parameters)
         layers |= {
             f"{name}{part}": StoredWeight(elements=count, bits=bits, type=f"float{bits}")
             for part, count in counts.items()
@@ -53,24 +53,25 @@ def read(artifact: Artifact) -> Weights:
     return Weights(layers=layers, engine="ncnn")
 
 
-def _counts(kind: str, given: Mapping[str, str]) -> dict[str, int]:
-    """How many weights a layer has, by what is added to its name to call them."""
+def _counts(kind: str, parameters: Mapping[str, str]) -> dict[str, int]:
+    """Return the number of weights of each tensor of a layer, by the suffix of its name."""
     if kind in COUNTS:
-        return {"": int(given[COUNTS[kind]])}
+        return {"": int(parameters[COUNTS[kind]])}
     if kind in RECURRENT:
-        outputs, of_inputs = int(given["0"]), int(given["1"])
+        outputs, input_weights = int(parameters["0"]), int(parameters["1"])
         # An LSTM may have more hidden units than outputs, and a matrix that projects them then.
-        hidden = int(given.get("3", "0")) or outputs
-        ways = 2 if given.get("2") == BOTH_WAYS else 1
-        projection = hidden * outputs * ways if hidden != outputs else 0
-        of_state = RECURRENT[kind] * hidden * outputs * ways
-        return {".input": of_inputs, ".state": of_state, ".projection": projection}
+        hidden = int(parameters.get("3", "0")) or outputs
+        directions = 2 if parameters.get("2") == BOTH_WAYS else 1
+        projection = hidden * outputs * directions if hidden != outputs else 0
+        state_weights = RECURRENT[kind] * hidden * outputs * directions
+        return {".input": input_weights, ".state": state_weights, ".projection": projection}
     if kind == "MultiHeadAttention":
-        embed, of_query = int(given["0"]), int(given["2"])
-        width = {name: int(given.get(key, embed)) for name, key in ((".key", "3"), (".value", "4"))}
-        return {".query": of_query, **{name: embed * size for name, size in width.items()}, ".out": of_query}
+        embed, query_weights = int(parameters["0"]), int(parameters["2"])
+        width = {name: int(parameters.get(key, embed)) for name, key in ((".key", "3"), (".value", "4"))}
+        others = {name: embed * size for name, size in width.items()}
+        return {".query": query_weights, **others, ".out": query_weights}
     if kind == "Gemm":
-        rows, columns, inner = (int(given.get(key, "0")) for key in ("7", "8", "9"))
-        constant = [given.get(key, "0") == "1" for key in ("4", "5")]
+        rows, columns, inner = (int(parameters.get(key, "0")) for key in ("7", "8", "9"))
+        constant = [parameters.get(key, "0") == "1" for key in ("4", "5")]
         return {".a": constant[0] * rows * inner, ".b": constant[1] * columns * inner}
     return {}

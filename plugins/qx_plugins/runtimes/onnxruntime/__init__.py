@@ -1,6 +1,6 @@
-"""What the configs of ONNX Runtime share."""
+"""Conversion to ONNX Runtime, and the requirements of converting and serving."""
 
-#: What serving takes.
+#: Packages that serving requires.
 SERVING = ("onnxruntime>=1.20",)
-#: What converting takes.
+#: Packages that converting requires.
 CONVERTING = (*SERVING, "onnx>=1.17", "onnxscript>=0.3")

@@ -1,4 +1,4 @@
-"""What the ONNX Runtime configs share."""
+"""Convert models to ONNX Runtime, shared by its configs."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from qx import Arrays, Artifact, Context
-from qx_plugins.recipes.calibration import taken
-from qx_plugins.recipes.exporting import CLUMSY, exported, lowering
+from qx_plugins.recipes.calibration import take_calibration_batches
+from qx_plugins.recipes.exporting import QUANTIZER_FAULTS, explain_lowering, export_model
 from qx_plugins.recipes.saturation import SEVEN_BITS, saturates
 
 FILE = "model.onnx"
-#: Said of weights that have one scale where the config gives each output channel one.
+#: Note about weights with one scale in a config that has a scale for each output channel.
 PER_TENSOR = "one scale for all channels of grouped transposed convolutions, which ONNX Runtime cannot split"
 
 
-def artifact(
+def build_artifact(
     model: nn.Module,
     example_inputs: tuple[torch.Tensor, ...],
     context: Context,
     quantize: Callable[[Path, Path], None] | None = None,
 ) -> Artifact:
-    """Export the model, prepare the graph and have it quantized from one file into another.
+    """Export the model to ONNX, and preprocess and quantize the graph.
 
-    ``quantize`` is given a file to read and the file to write. Raises ``Unsupported``.
+    ``quantize`` receives the file to read and the file to write. Raises ``Unsupported``.
     """
     assert context.folder is not None
     with tempfile.TemporaryDirectory(prefix="qx-") as name:
@@ -44,8 +44,8 @@ def artifact(
         if quantize is None:
             shutil.copyfile(plain, target)
         else:
-            with lowering(program, "cannot be quantized by ONNX Runtime", blameless=CLUMSY):
-                quantize(preprocessed(plain), target)
+            with explain_lowering(program, "cannot be quantized by ONNX Runtime", unrelated=QUANTIZER_FAULTS):
+                quantize(preprocess(plain), target)
     reduced = quantize is not None and saturates()
     return Artifact(
         folder=context.folder,
@@ -57,18 +57,18 @@ def artifact(
 
 
 def _export(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], path: Path) -> ExportedProgram:
-    program = exported(model, example_inputs)
-    # It tells its progress on standard output, and again in its errors.
-    with lowering(program, "cannot be exported to ONNX"), contextlib.redirect_stdout(io.StringIO()):
-        made = torch.onnx.export(program, dynamo=True, verbose=False)
-        assert made is not None
-        made.save(str(path), external_data=False)
+    program = export_model(model, example_inputs)
+    # The exporter prints its progress, which its errors repeat.
+    with explain_lowering(program, "cannot be exported to ONNX"), contextlib.redirect_stdout(io.StringIO()):
+        exported = torch.onnx.export(program, dynamo=True, verbose=False)
+        assert exported is not None
+        exported.save(str(path), external_data=False)
     _strip(path)
     return program
 
 
 def _strip(path: Path) -> None:
-    """Take out what the exporter wrote for debugging: lines of source with the paths of this machine."""
+    """Remove the exporter's data for debugging: lines of source with paths of this machine."""
     model = onnx.load(path)
     graph = model.graph
     for part in (
@@ -89,22 +89,22 @@ def _strip(path: Path) -> None:
     onnx.save(model, path)
 
 
-def preprocessed(path: Path) -> Path:
-    """The graph with shapes inferred, and folded as the runtime would fold it when it loads it."""
+def preprocess(path: Path) -> Path:
+    """Infer shapes and fold constants as the runtime does when it loads a graph; return the new file."""
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     target = path.with_name("preprocessed.onnx")
     try:
         quant_pre_process(str(path), str(target))
     except Exception:
-        # Symbolic shapes fail for operators that it does not know, and are not needed to fold.
+        # Inference of symbolic shapes fails for unknown operators, and folding does not need it.
         quant_pre_process(str(path), str(target), skip_symbolic_shape=True)
     _flatten_biases(target)
     return target
 
 
 def _flatten_biases(path: Path) -> None:
-    """Write biases of ``Gemm`` of shape ``[1, n]`` as ``[n]``, the only shape that the quantizer can take."""
+    """Reshape biases of ``Gemm`` from ``[1, n]`` to ``[n]``, the only shape that the quantizer takes."""
     model = onnx.load(path)
     constants = {constant.name: constant for constant in model.graph.initializer}
     users = Counter(name for node in model.graph.node for name in node.input)
@@ -116,21 +116,21 @@ def _flatten_biases(path: Path) -> None:
 
 
 def _average_pools(path: Path) -> list[str]:
-    """The average pools of a graph, by name.
+    """Return the names of the average pools of a graph.
 
-    The quantizer gives the output of one the range of its input, of which means fill a small part only: a
-    pool over the whole image costs the layer behind it two or three bits. Left in float, its output has a
+    The quantizer gives the output of an average pool the range of its input, of which means use only a small
+    part: a pool over the whole image costs the layer after it two or three bits. In float its output has a
     range of its own.
     """
     graph = onnx.load(path, load_external_data=False).graph
     return [node.name for node in graph.node if node.op_type in ("AveragePool", "GlobalAveragePool")]
 
 
-def _not_per_channel(path: Path) -> dict[str, str]:
-    """The weights that the quantizer cannot give a scale for each output channel, by the name of their layer.
+def _per_tensor_weights(path: Path) -> dict[str, str]:
+    """Return weights for which the quantizer has no scale per output channel, with the names of their layers.
 
-    Those of a grouped ``ConvTranspose`` are ``[inputs, outputs / groups, ...]``: the groups share the second
-    dimension, along which scales would go.
+    Weights of a grouped ``ConvTranspose`` are ``[inputs, outputs / groups, ...]``: the groups share the
+    second dimension, along which the quantizer would put scales.
     """
     graph = onnx.load(path, load_external_data=False).graph
     constants = {constant.name for constant in graph.initializer}
@@ -143,23 +143,23 @@ def _not_per_channel(path: Path) -> dict[str, str]:
     return {node.input[1]: node.name for node in grouped if node.input[1] in constants}
 
 
-def static_artifact(
+def build_static_artifact(
     model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context, *, per_channel: bool
 ) -> Artifact:
-    """Activations uint8 and weights int8 between the extremes that calibration has seen, as QDQ."""
-    batches = taken(model)
+    """Quantize activations to uint8 and weights to int8 in QDQ form, by the extremes seen in calibration."""
+    batches = take_calibration_batches(model)
     notes: list[str] = []
 
     def quantize(source: Path, target: Path) -> None:
         from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
-        whole = _not_per_channel(source) if per_channel else {}
-        if whole:
-            notes.append(f"{PER_TENSOR}: {', '.join(whole.values())}")
+        per_tensor = _per_tensor_weights(source) if per_channel else {}
+        if per_tensor:
+            notes.append(f"{PER_TENSOR}: {', '.join(per_tensor.values())}")
         quantize_static(
             str(source),
             str(target),
-            _Reader(_names(source), batches),
+            _CalibrationReader(_input_names(source), batches),
             quant_format=QuantFormat.QDQ,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
@@ -167,22 +167,22 @@ def static_artifact(
             reduce_range=saturates(),
             nodes_to_exclude=_average_pools(source),
             extra_options={
-                "TensorQuantOverrides": {name: [{"quant_type": QuantType.QInt8}] for name in whole}
+                "TensorQuantOverrides": {name: [{"quant_type": QuantType.QInt8}] for name in per_tensor}
             },
         )
 
-    made = artifact(model, example_inputs, context, quantize)
-    return evolve(made, notes=[*made.notes, *notes])
+    artifact = build_artifact(model, example_inputs, context, quantize)
+    return evolve(artifact, notes=[*artifact.notes, *notes])
 
 
-def _names(path: Path) -> list[str]:
+def _input_names(path: Path) -> list[str]:
     model = onnx.load(path, load_external_data=False)
-    constants = {one.name for one in model.graph.initializer}
-    return [one.name for one in model.graph.input if one.name not in constants]
+    constants = {constant.name for constant in model.graph.initializer}
+    return [entry.name for entry in model.graph.input if entry.name not in constants]
 
 
-class _Reader:
-    """The calibration batches as ONNX Runtime reads them."""
+class _CalibrationReader:
+    """Calibration batches behind the interface ``CalibrationDataReader`` of ONNX Runtime."""
 
     def __init__(self, names: Sequence[str], batches: Sequence[Arrays]) -> None:
         self._batches = (dict(zip(names, batch.values(), strict=True)) for batch in batches)

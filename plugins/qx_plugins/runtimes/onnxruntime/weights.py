@@ -1,4 +1,4 @@
-"""``.onnx``: the graph as it is shipped, and the one that ONNX Runtime makes of it when it loads it."""
+"""Read the weights in ``.onnx``, and the kernels of the graph that ONNX Runtime optimizes on loading."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from qx import Artifact, StoredWeight, Weights
-from qx_plugins.recipes.weights import is_elementwise, is_matrix, matching
+from qx_plugins.recipes.weights import is_elementwise, is_matrix, matching_kernels
 
 #: Operators that multiply by weights, before and after fusion.
 WEIGHTED = re.compile(
@@ -18,20 +18,20 @@ WEIGHTED = re.compile(
     r"(Conv|ConvTranspose|DeformConv|MatMul|Gemm|LSTM|GRU|RNN|Attention|MultiHeadAttention|Einsum)"
     r"(Integer\w*|NBits|Bnb4|Fpq4)?"
 )
-#: Those that multiply by weights of 8 bits or fewer.
+#: Operators that multiply by weights of 8 bits or fewer.
 NARROW = re.compile(r"QLinear|DynamicQuantize|Q?(Gemm|MatMul)Integer|ConvInteger|NBits|QGemm")
-#: Operators that look their first input up as a table, and those that do so with several.
+#: Operators that look up entries of a table, their first input.
 TABLES = re.compile(r"(Gather|GatherND|GatherBlockQuantized|Q?EmbedLayerNormalization)")
-#: Types of constants that are indices or masks, and no weights.
+#: Types of constants that are indices or masks, not weights.
 INDICES = ("INT32", "INT64", "UINT32", "UINT64", "BOOL", "STRING")
-#: Recurrent operators, and where among their inputs the biases of both directions are, ``[2, n]``.
+#: Recurrent operators, and the index of their input that holds the biases of both directions, ``[2, n]``.
 RECURRENT, BIAS = ("LSTM", "GRU", "RNN"), 3
 
 
 def read(artifact: Artifact) -> Weights:
-    """Return the constants of two or more dimensions, but for those that are combined element by element.
+    """Return the constants of two or more dimensions, except those that are combined element by element.
 
-    A constant that an operator takes which is not known here is counted, and named with the operator.
+    A constant of an operator that is unknown here is counted, and named with the operator.
     """
     import onnx
 
@@ -39,7 +39,7 @@ def read(artifact: Artifact) -> Weights:
     graph = onnx.load(path).graph
     constants = {constant.name: constant for constant in graph.initializer}
     users = _users(graph)
-    layers, others = {}, 0
+    layers, other_elements = {}, 0
     for name, constant in constants.items():
         kind = onnx.TensorProto.DataType.Name(constant.data_type)
         shape, operators = tuple(constant.dims), users.get(name, set())
@@ -47,7 +47,7 @@ def read(artifact: Artifact) -> Weights:
         if kind in INDICES or len(shape) < 2 or not (weighted or is_matrix(shape)):
             continue
         if not weighted and all(map(is_elementwise, operators)):
-            others += prod(shape)
+            other_elements += prod(shape)
             continue
         unknown = "" if weighted else ", ".join(sorted(operators))
         layers[name] = StoredWeight(
@@ -57,32 +57,32 @@ def read(artifact: Artifact) -> Weights:
     return Weights(
         layers=layers,
         kernels=kernels,
-        narrow_kernels=matching(kernels, NARROW),
-        other_elements=others,
+        narrow_kernels=matching_kernels(kernels, NARROW),
+        other_elements=other_elements,
         engine="ONNX Runtime, with MLAS",
     )
 
 
 def _users(graph: Any) -> dict[str, set[str]]:
-    """The operators that take each constant in the end, past those that make another constant of it."""
+    """Return the operators that use each constant, past operators whose result is constant, too."""
     fixed = {constant.name for constant in graph.initializer} | {""}
     for node in graph.node:
         if all(name in fixed for name in node.input):
             fixed.update(node.output)
     users: dict[str, set[str]] = {}
-    # From the last node to the first: who takes the output of a node is known when the node is met.
+    # From the last node to the first: the users of a node's output are complete when the node is reached.
     for node in reversed(graph.node):
         passed_on = set().union(*(users.get(output, set()) for output in node.output))
-        for place, name in enumerate(node.input):
-            reached = passed_on if node.output[0] in fixed else {_use(node.op_type, place)}
+        for index, name in enumerate(node.input):
+            reached = passed_on if node.output[0] in fixed else {_use(node.op_type, index)}
             users.setdefault(name, set()).update(reached)
     return users
 
 
-def _use(operator: str, place: int) -> str:
-    """What an operator does with its input at a place: an operator, or another name where it is no weight."""
-    is_bias = operator in RECURRENT and place == BIAS
-    is_index = bool(TABLES.fullmatch(operator)) and place > 0
+def _use(operator: str, index: int) -> str:
+    """Return the operator that an input is used by: ``Add`` where this input of the operator is no weight."""
+    is_bias = operator in RECURRENT and index == BIAS
+    is_index = bool(TABLES.fullmatch(operator)) and index > 0
     return "Add" if is_bias or is_index else operator
 
 
@@ -91,13 +91,13 @@ def _takes_weights(operator: str) -> bool:
 
 
 def _bits(kind: str) -> int:
-    """``INT8`` has 8, ``BFLOAT16`` 16, ``FLOAT`` 32."""
+    """Return the bits of a type: ``INT8`` has 8, ``BFLOAT16`` 16, ``FLOAT`` 32."""
     digits = re.search(r"\d+", kind)
     return int(digits[0]) if digits else {"FLOAT": 32, "DOUBLE": 64}[kind]
 
 
 def _kernels(path: Path) -> dict[str, int]:
-    """The operators that multiply, in the graph that ONNX Runtime has fused for this CPU."""
+    """Count the operators that multiply, in the graph that ONNX Runtime has fused for this CPU."""
     import onnx
     import onnxruntime
 
@@ -107,4 +107,4 @@ def _kernels(path: Path) -> dict[str, int]:
         options.optimized_model_filepath = str(Path(folder) / "optimized.onnx")
         onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         optimized = onnx.load(options.optimized_model_filepath)
-    return dict(Counter(one.op_type for one in optimized.graph.node if WEIGHTED.fullmatch(one.op_type)))
+    return dict(Counter(node.op_type for node in optimized.graph.node if WEIGHTED.fullmatch(node.op_type)))

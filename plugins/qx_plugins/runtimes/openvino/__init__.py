@@ -1,6 +1,6 @@
-"""What the configs of OpenVINO share."""
+"""Conversion to OpenVINO, and the requirements of converting and serving."""
 
-#: What serving takes.
+#: Packages that serving requires.
 SERVING = ("openvino>=2024.6",)
-#: What converting takes.
+#: Packages that converting requires.
 CONVERTING = SERVING

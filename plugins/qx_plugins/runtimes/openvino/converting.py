@@ -1,4 +1,4 @@
-"""What the OpenVINO configs share."""
+"""Convert models to OpenVINO, shared by its configs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from qx import Artifact, Context
-from qx_plugins.recipes.exporting import exported, lowering
+from qx_plugins.recipes.exporting import explain_lowering, export_model
 
 if TYPE_CHECKING:
     import numpy
@@ -21,31 +21,31 @@ FILES = ("model.xml", "model.bin")
 
 
 def silence_telemetry() -> None:
-    """Have OpenVINO and NNCF report to nobody: without this module they count on stubs of their own."""
+    """Keep OpenVINO and NNCF from reporting usage: without this module they use empty stubs."""
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 
-def artifact(
+def build_artifact(
     model: nn.Module,
     example_inputs: tuple[torch.Tensor, ...],
     context: Context,
-    treat: Callable[[Any], Any] | None = None,
+    transform: Callable[[Any], Any] | None = None,
     *,
     precision: str = "f32",
     notes: tuple[str, ...] = (),
 ) -> Artifact:
-    """Convert the model, have it treated, and write it.
+    """Convert the model, transform it, and write it.
 
-    ``treat`` is given an ``openvino.Model`` and gives one; ``precision`` is what layers that are not
-    quantized are computed in. Raises ``Unsupported``.
+    ``transform`` maps an ``openvino.Model`` to another, such as a quantized one. ``precision`` is the type of
+    arithmetic in layers that are not quantized. Raises ``Unsupported``.
     """
     silence_telemetry()
     import openvino
 
     assert context.folder is not None
-    converted = _converted(model, example_inputs)
-    if treat is not None:
-        converted = treat(converted)
+    converted = _convert(model, example_inputs)
+    if transform is not None:
+        converted = transform(converted)
     openvino.save_model(converted, context.folder / FILES[0], compress_to_fp16=False)
     return Artifact(
         folder=context.folder,
@@ -56,36 +56,37 @@ def artifact(
     )
 
 
-def _converted(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> openvino.Model:
+def _convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> openvino.Model:
     import openvino
 
-    program = exported(model, example_inputs)
-    with lowering(program, "cannot be converted for OpenVINO"):
+    program = export_model(model, example_inputs)
+    with explain_lowering(program, "cannot be converted for OpenVINO"):
         converted = openvino.convert_model(program)
-        # Only the batch is left open: with other dimensions unknown, layers could not be prepared for theirs.
+        # Only the batch size stays open: layers are prepared for the other dimensions.
         converted.reshape({index: [-1, *tensor.shape[1:]] for index, tensor in enumerate(example_inputs)})
     return converted
 
 
 def bfloat16_bits(values: numpy.ndarray) -> numpy.ndarray:
-    """The upper halves of float32 numbers, uint16: rounded to the nearest bfloat16, ties to even."""
+    """Return float32 numbers as bits of the nearest bfloat16, uint16 of the same shape; ties go to even."""
     import numpy
 
     bits = numpy.ascontiguousarray(values, dtype=numpy.float32).view(numpy.uint32)
-    # Carries into the upper half above one half of its last place; at one half, where that is odd.
+    # The sum carries into the upper half where the lower half is above 0.5 of its last place, or at 0.5 where
+    # the last place is odd.
     rounded = ((bits + (0x7FFF + ((bits >> 16) & 1))) >> 16).astype(numpy.uint16)
     return numpy.where(numpy.isnan(values), numpy.uint16(0x7FC0), rounded)
 
 
 def _is_bias(node: Any) -> bool:
-    """A vector that is only added: biases of convolutions come as ``[1, channels, 1, 1]``."""
+    """Whether a constant is a vector that is only added: convolutions have biases ``[1, channels, 1, 1]``."""
     shape = node.get_output_shape(0)
     users = {target.get_node().get_type_name() for target in node.output(0).get_target_inputs()}
     return max(shape) == math.prod(shape) and users == {"Add"}
 
 
-def halved(model: openvino.Model) -> openvino.Model:
-    """The same model with its float weights stored in bfloat16, as they are computed with."""
+def store_weights_in_bfloat16(model: openvino.Model) -> openvino.Model:
+    """Store the float weights of the model in bfloat16, in place, and return the model."""
     import openvino
     from openvino import opset13
 

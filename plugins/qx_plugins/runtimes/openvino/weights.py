@@ -1,4 +1,4 @@
-"""``.xml`` with its ``.bin``: the model as it is shipped, and in which precision OpenVINO runs its layers."""
+"""Read the weights in ``.xml`` and ``.bin``, and the precision in which OpenVINO runs each layer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from math import prod
 from typing import Any
 
 from qx import Artifact, StoredWeight, Weights
-from qx_plugins.recipes.weights import is_elementwise, is_matrix, matching
+from qx_plugins.recipes.weights import is_elementwise, is_matrix, matching_kernels
 
 #: Operators that multiply by weights.
 WEIGHTED = (
@@ -24,29 +24,29 @@ WEIGHTED = (
     "EmbeddingBagPacked",
     "EmbeddingSegmentsSum",
 )
-#: Operators that look their first input up as a table.
+#: Operators that look up entries of a table, their first input.
 TABLES = ("Gather", "GatherND", "EmbeddingBagOffsetsSum", "EmbeddingBagPackedSum")
-#: What may stand between a weight and the operator that multiplies by it.
+#: Operators that may stand between a weight and the operator that multiplies by it.
 BETWEEN = ("Convert", "Multiply", "Subtract", "Reshape", "Transpose", "FakeQuantize", "Unsqueeze", "Squeeze")
-#: What leaves a constant what it is: its type or its shape is another.
+#: Operators that change only the type or the shape of a constant.
 PASSING = ("Convert", "Reshape", "Transpose", "Unsqueeze", "Squeeze")
-#: The same operators, as they are called once compiled.
-#: With the precision in which they run, where that is 8 bits or fewer.
+#: End of the name of a kernel with its precision, where that is 8 bits or fewer.
 NARROW = re.compile(r" [iu][48]$")
+#: Names of the operators that multiply by weights in a compiled model.
 COMPILED = ("Convolution", "Deconvolution", "FullyConnected", "MatMul", "RNNCell", "RNNSeq")
 
 
 def _candidates(node: Any) -> Sequence[Any]:
-    """The inputs of a node that may be weights."""
+    """Return the inputs of a node that may be weights."""
     if node.get_type_name() in TABLES:
         return [node.input(0)]
     return node.inputs() if node.get_type_name() in WEIGHTED else ()
 
 
 def read(artifact: Artifact) -> Weights:
-    """Return the constants of two or more dimensions, but for those that are combined element by element.
+    """Return the constants of two or more dimensions, except those that are combined element by element.
 
-    A constant that an operator takes which is not known here is counted, and named with the operator.
+    A constant of an operator that is unknown here is counted, and named with the operator.
     """
     import openvino
 
@@ -55,7 +55,7 @@ def read(artifact: Artifact) -> Weights:
     core = openvino.Core()
     nodes = core.read_model(path).get_ordered_ops()
     weights = {name for node in nodes for name in _constants_of(node)}
-    layers, others = {}, 0
+    layers, other_elements = {}, 0
     for node in nodes:
         if node.get_type_name() != "Constant" or not _may_be_weights(node):
             continue
@@ -65,7 +65,7 @@ def read(artifact: Artifact) -> Weights:
             continue
         operators = _users(node)
         if not weighted and all(map(is_elementwise, operators)):
-            others += prod(shape)
+            other_elements += prod(shape)
             continue
         unknown = "" if weighted else ", ".join(sorted(operators))
         layers[name] = StoredWeight(
@@ -73,23 +73,23 @@ def read(artifact: Artifact) -> Weights:
         )
     properties = {"INFERENCE_PRECISION_HINT": details["precision"]} if "precision" in details else {}
     compiled = core.compile_model(path, "CPU", properties).get_runtime_model()
-    told = (node.get_rt_info() for node in compiled.get_ordered_ops())
+    layer_infos = (node.get_rt_info() for node in compiled.get_ordered_ops())
     kernels = Counter(
         f"{info['layerType'].astype(str)} {info['runtimePrecision'].astype(str)}"
-        for info in told
+        for info in layer_infos
         if info["layerType"].astype(str) in COMPILED
     )
     return Weights(
         layers=layers,
         kernels=dict(kernels),
-        narrow_kernels=matching(kernels, NARROW),
-        other_elements=others,
+        narrow_kernels=matching_kernels(kernels, NARROW),
+        other_elements=other_elements,
         engine="OpenVINO, with oneDNN",
     )
 
 
 def _constants_of(node: Any) -> Iterator[str]:
-    """The names of the constants that a node multiplies by or looks up, past what stands between."""
+    """Yield the names of constants that a node multiplies by or looks up, past the operators between."""
     for port in _candidates(node):
         source = port.get_source_output().get_node()
         while source.get_type_name() in BETWEEN:
@@ -99,16 +99,16 @@ def _constants_of(node: Any) -> Iterator[str]:
 
 
 def _may_be_weights(constant: Any) -> bool:
-    """Whether a constant is of a type that weights have: a float, or as narrow as they are quantized to."""
+    """Whether a constant has a type of weights: a float, or an integer of 8 bits or fewer."""
     kind = constant.get_element_type()
     return bool(kind.is_real() or (kind.bitwidth <= 8 and kind.get_type_name() != "boolean"))
 
 
 def _users(node: Any) -> set[str]:
-    """The operators that take a constant in the end, past conversions and changes of shape."""
-    found: set[str] = set()
+    """Return the operators that use a constant, past conversions and changes of shape."""
+    operators: set[str] = set()
     for target in node.output(0).get_target_inputs():
         user = target.get_node()
         kind = user.get_type_name()
-        found |= _users(user) if kind in PASSING else {kind}
-    return found
+        operators |= _users(user) if kind in PASSING else {kind}
+    return operators

@@ -1,1 +1,1 @@
-"""What the configs of torch's eager engine share."""
+"""Conversion and kernels for torch's eager mode."""

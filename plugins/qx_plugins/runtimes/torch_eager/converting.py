@@ -1,4 +1,4 @@
-"""What the eager-mode static configs share. It imports torch: import it inside functions."""
+"""Static quantization in eager mode, shared by its configs. It imports torch: import it inside functions."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from torch.ao.quantization import (
 )
 
 from qx import Arrays, Context, Unsupported
-from qx_plugins.recipes.calibration import taken, tensors
-from qx_plugins.recipes.fidelity import expected_in_build, hold
-from qx_plugins.recipes.finetuning import unquantized
-from qx_plugins.recipes.tracing import BLAMELESS, blamed, blaming
+from qx_plugins.recipes.calibration import take_calibration_batches, to_tensors
+from qx_plugins.recipes.fidelity import compute_reference_in_build, verify_outputs
+from qx_plugins.recipes.finetuning import unquantized_copy
+from qx_plugins.recipes.tracing import UNRELATED_ERRORS, explain_errors, name_layer
 from qx_plugins.runtimes.torch_eager.kernels import replace_wrong_kernels
 
-#: The attribute of a model in which torch looks for how to quantize it.
+#: Attribute of a model in which torch expects the configuration of its quantization.
 _QCONFIG = "qconfig"
 
 
@@ -38,12 +38,12 @@ def prepare_static(
     weight_observer: Any,
     activation_observer: Any = default_observer,
 ) -> nn.Module:
-    """Fuse the model in eval mode and put observers into it, per-tensor uint8 ones for activations."""
+    """Fuse the model in eval mode and insert observers; activations are observed per tensor, for uint8."""
     _check_fusible(model)
-    expected = expected_in_build(model.eval(), example_inputs, context)
+    expected = compute_reference_in_build(model.eval(), example_inputs, context)
     _fuse(model)
     if expected is not None:
-        hold(expected, model, "fuse_model()")
+        verify_outputs(expected, model, "fuse_model()")
     setattr(model, _QCONFIG, QConfig(activation=activation_observer, weight=weight_observer))
     prepared: nn.Module = prepare(model, inplace=True)
     return prepared
@@ -52,14 +52,14 @@ def prepare_static(
 def prepare_for_training(
     model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context
 ) -> nn.Module:
-    """Fuse the model and put fake quantization into it: what int8 will compute, with gradients.
+    """Fuse the model and insert fake quantization, which rounds like int8 and has gradients.
 
-    Activations per tensor over 128 levels, as in the static configs, weights per channel. Where the model's
-    ``fuse_model`` takes ``is_qat`` (as torchvision's do), batch normalisation is kept, to be trained; else it
-    is folded into the weights first.
+    Activations are quantized per tensor to 128 levels, as in the static configs, weights per channel. If the
+    model's ``fuse_model`` takes ``is_qat`` (as torchvision's do), batch normalisation is kept and trained.
+    Otherwise it is folded into the weights first.
     """
     _check_fusible(model)
-    expected = expected_in_build(model.eval(), example_inputs, context)
+    expected = compute_reference_in_build(model.eval(), example_inputs, context)
     if "is_qat" in inspect.signature(_fuse_model_of(model)).parameters:
         _fuse(model.train(), is_qat=True)
     else:
@@ -68,28 +68,28 @@ def prepare_for_training(
     setattr(model, _QCONFIG, QConfig(activation=activation, weight=default_fused_per_channel_wt_fake_quant))
     prepared: nn.Module = prepare_qat(model.train(), inplace=True)
     if expected is not None:
-        hold(expected, unquantized(prepared, nn.Module.eval), "fuse_model()")
+        verify_outputs(expected, unquantized_copy(prepared, nn.Module.eval), "fuse_model()")
     return prepared
 
 
-def converted(model: nn.Module) -> nn.Module:
-    """The prepared model in 8 bits. Raises ``Unsupported`` where one of its operations has no such kernel."""
-    batches = taken(model)
-    with blaming(model, "cannot be converted to 8 bits"):
+def convert_to_int8(model: nn.Module) -> nn.Module:
+    """Convert a prepared model to 8 bits. Raises ``Unsupported`` where an operation has no 8-bit kernel."""
+    batches = take_calibration_batches(model)
+    with explain_errors(model, "cannot be converted to 8 bits"):
         result = convert(model.eval(), inplace=True)
-    return proven(result, batches)
+    return replace_and_verify_kernels(result, batches)
 
 
-def proven(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
-    """A converted model that runs: that a kernel is missing torch only finds out when it is called.
+def replace_and_verify_kernels(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
+    """Replace wrong kernels of a converted model, run it on the first calibration item, and return it.
 
-    Tried on the first item that it was calibrated with. Raises ``Unsupported`` with the layer.
+    torch notices a missing kernel only when it is called. Raises ``Unsupported`` with the layer.
     """
     replace_wrong_kernels(model)
     for batch in batches[:1]:
         first = {name: array[:1] for name, array in batch.items() if name != "labels"}
-        with torch.no_grad(), blaming(model, "does not run in 8 bits"):
-            model(*tensors(first))
+        with torch.no_grad(), explain_errors(model, "does not run in 8 bits"):
+            model(*to_tensors(first))
     return model
 
 
@@ -99,7 +99,7 @@ def _check_fusible(model: nn.Module) -> None:
 
 
 def _fuse_model_of(model: Any) -> Callable[..., object]:
-    """The method that ``_check_fusible`` has seen; ``nn.Module`` itself has none."""
+    """Return the model's own ``fuse_model``, which ``nn.Module`` does not have."""
     method: Callable[..., object] = model.fuse_model
     return method
 
@@ -107,17 +107,17 @@ def _fuse_model_of(model: Any) -> Callable[..., object]:
 def _fuse(model: nn.Module, **arguments: bool) -> None:
     try:
         _fuse_model_of(model)(**arguments)
-    except BLAMELESS:
+    except UNRELATED_ERRORS:
         raise
     except Exception as error:
-        modules = _being_fused(error, model)
+        modules = _modules_being_fused(error, model)
         raise Unsupported(
-            f"fuse_model(): {f'{modules}; ' if modules else ''}{blamed(error, model)}"
+            f"fuse_model(): {f'{modules}; ' if modules else ''}{name_layer(error, model)}"
         ) from error
 
 
-def _being_fused(error: Exception, model: nn.Module) -> str:
-    """The modules that torch was fusing when it raised; empty where it was not torch that did."""
+def _modules_being_fused(error: Exception, model: nn.Module) -> str:
+    """Name the modules that torch was fusing when it raised; empty where torch did not raise."""
     names = {id(module): f"{name}." if name else "" for name, module in model.named_modules()}
     for frame, _ in reversed(list(walk_tb(error.__traceback__))):
         modules = frame.f_locals.get("modules_to_fuse", ())

@@ -1,9 +1,9 @@
-"""8-bit modules of torch whose kernels give wrong numbers, and what is computed in their place.
+"""Replacements for 8-bit modules of torch whose kernels compute wrong numbers.
 
-Seen with torch 2.15 on a CPU with AVX-512. PReLU: positive values are multiplied by the slope, too. Group and
-instance normalization of images whose channels lie together in memory: of a batch of more items than an image
-has pixels, the items past that many are wrong. Transposed convolutions: most shapes are wrong, with oneDNN
-where inputs and outputs differ in number, with FBGEMM where kernels are 2 x 2. It imports torch: import it
+The errors occur with torch 2.15 on a CPU with AVX-512. PReLU multiplies positive values by the slope, too.
+Group and instance normalization of channels-last images are wrong for batches of more items than an image has
+pixels, from that item on. Transposed convolutions are wrong for most shapes: with oneDNN where inputs and
+outputs differ in number, with FBGEMM where kernels are 2 x 2. It imports torch: import it
 inside functions.
 """
 
@@ -17,12 +17,12 @@ from torch import nn
 from torch.ao.nn import quantized
 from torch.nn import functional
 
-#: What torch's own ``forward`` of these layers is; it has no annotations.
+#: Type of torch's own ``forward`` of these layers, which has no annotations.
 _Forward = Callable[[torch.Tensor], torch.Tensor]
 
 
 class PReLU(quantized.PReLU):
-    """Multiplies in float32; inputs, outputs and weights are in 8 bits."""
+    """A PReLU that multiplies in float32; inputs, outputs and weights are in 8 bits."""
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         outputs = functional.prelu(values.dequantize(), self.weight.dequantize())
@@ -30,7 +30,7 @@ class PReLU(quantized.PReLU):
 
 
 class GroupNorm(quantized.GroupNorm):
-    """Normalizes tensors in row-major order."""
+    """A normalization that lays tensors out in row-major order first."""
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         normalize: _Forward = super().forward
@@ -38,7 +38,7 @@ class GroupNorm(quantized.GroupNorm):
 
 
 class InstanceNorm1d(quantized.InstanceNorm1d):
-    """Normalizes tensors in row-major order."""
+    """A normalization that lays tensors out in row-major order first."""
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         normalize: _Forward = super().forward
@@ -46,7 +46,7 @@ class InstanceNorm1d(quantized.InstanceNorm1d):
 
 
 class InstanceNorm2d(quantized.InstanceNorm2d):
-    """Normalizes tensors in row-major order."""
+    """A normalization that lays tensors out in row-major order first."""
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         normalize: _Forward = super().forward
@@ -54,7 +54,7 @@ class InstanceNorm2d(quantized.InstanceNorm2d):
 
 
 class InstanceNorm3d(quantized.InstanceNorm3d):
-    """Normalizes tensors in row-major order."""
+    """A normalization that lays tensors out in row-major order first."""
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         normalize: _Forward = super().forward
@@ -62,21 +62,21 @@ class InstanceNorm3d(quantized.InstanceNorm3d):
 
 
 class ConvTranspose1d(quantized.ConvTranspose1d):
-    """Convolves in float32; inputs, outputs and weights are in 8 bits."""
+    """A transposed convolution in float32; inputs, outputs and weights are in 8 bits."""
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         return _convolved(functional.conv_transpose1d, self, values)
 
 
 class ConvTranspose2d(quantized.ConvTranspose2d):
-    """Convolves in float32; inputs, outputs and weights are in 8 bits."""
+    """A transposed convolution in float32; inputs, outputs and weights are in 8 bits."""
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         return _convolved(functional.conv_transpose2d, self, values)
 
 
 class ConvTranspose3d(quantized.ConvTranspose3d):
-    """Convolves in float32; inputs, outputs and weights are in 8 bits."""
+    """A transposed convolution in float32; inputs, outputs and weights are in 8 bits."""
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         return _convolved(functional.conv_transpose3d, self, values)
@@ -99,7 +99,7 @@ REPLACEMENTS: Mapping[type, type] = {
     quantized.ConvTranspose2d: ConvTranspose2d,
     quantized.ConvTranspose3d: ConvTranspose3d,
 }
-#: Layers and functions that torch.fx can leave in float32 altogether. It cannot with PReLU.
+#: Layers and functions that torch.fx leaves in float32 instead. It cannot leave PReLU in float32.
 WRONG_KERNELS = (
     *(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, functional.instance_norm),
     *(nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d),
@@ -108,7 +108,7 @@ WRONG_KERNELS = (
 
 
 def replace_wrong_kernels(model: nn.Module) -> nn.Module:
-    """Have the quantized modules of a model compute what they are for. Changes the model in place."""
+    """Replace quantized modules that compute wrong numbers, in place, and return the model."""
     for module in model.modules():
         if (replacement := REPLACEMENTS.get(type(module))) is not None:
             module.__class__ = replacement

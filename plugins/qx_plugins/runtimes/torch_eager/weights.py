@@ -1,4 +1,4 @@
-"""The weights in a state dict of torch (``.pt``)."""
+"""Read the weights in a state dict of torch (``.pt``)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _state_dict_weights(path: Path) -> dict[str, StoredWeight] | None:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:
-        # Whatever else the file holds (a script module, say), the unpickler raises what it runs into.
+        # For other contents (a script module, say) the unpickler may raise anything.
         return None
     if not isinstance(state, Mapping):
         return None
@@ -43,7 +43,7 @@ def _state_dict_weights(path: Path) -> dict[str, StoredWeight] | None:
 
 
 def _tensors(value: Any) -> Iterator[torch.Tensor]:
-    """Every tensor in a value of a state dict; packed weights lie in tuples, which may be nested."""
+    """Yield every tensor in a value of a state dict; packed weights are in tuples, which may be nested."""
     import torch
 
     if isinstance(value, torch.Tensor):

@@ -1,0 +1,67 @@
+"""Implementations of the hook ``can_treat``: check a model before anything is built.
+
+Light: torch is imported inside functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from qx import Unsupported, hookimpl
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+@hookimpl(specname="can_treat")
+def check_export(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> None:
+    """Raise ``Unsupported``, with the layer, where the model cannot be exported.
+
+    A model is exported once for all configs that ask.
+    """
+
+    def export() -> None:
+        from qx_plugins.recipes.exporting import export_model
+        from qx_plugins.recipes.tracing import check_python
+
+        check_python(model)
+        export_model(model, example_inputs)
+
+    check_once("export", model, export)
+
+
+@hookimpl(specname="can_treat")
+def check_linears_and_export(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> None:
+    """Raise ``Unsupported`` where the model has no linear layer or cannot be exported."""
+    import torch
+
+    from qx_plugins.recipes.tracing import check_python
+
+    if not any(isinstance(layer, torch.nn.Linear) for layer in model.modules()):
+        check_python(model)
+        raise Unsupported(f"{type(model).__name__} has no linear layer, and this config quantizes no other")
+    check_export(model, example_inputs)
+
+
+def check_once(name: str, model: nn.Module, attempt: Callable[[], None]) -> None:
+    """Run an attempt with this model once, and raise ``Unsupported`` each time if it did."""
+    reasons = _reasons(name)
+    if model not in reasons:
+        try:
+            attempt()
+        except Unsupported as error:
+            reasons[model] = str(error)
+        else:
+            reasons[model] = ""
+    if reasons[model]:
+        raise Unsupported(reasons[model])
+
+
+@cache
+def _reasons(name: str) -> WeakKeyDictionary[nn.Module, str]:
+    """Return the reasons why an attempt failed, by model; an empty text where it succeeded."""
+    return WeakKeyDictionary()
