@@ -100,7 +100,7 @@ def _ask_process(processes: Processes, group: Group) -> Answers:
         for plugin in group.plugins:
             message = worker.ask("describe", timeout=LIMIT, plugin=asdict(plugin), named=group.is_named)
             try:
-                answers |= Answers.of(plugin, message, is_named=group.is_named)
+                answers |= Answers.from_message(plugin, message, is_named=group.is_named)
             except ValueError as error:
                 answers |= _broken(plugin, f"cannot be described: {error}")
     except Failure as failure:

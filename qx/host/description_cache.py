@@ -76,7 +76,7 @@ class Memory:
             for plugin in group.plugins:
                 if (name := _name(plugin)) in kept["plugins"]:
                     said = {"description": kept["plugins"][name], "files": []}
-                    answers |= Answers.of(plugin, said, is_named=group.is_named)
+                    answers |= Answers.from_message(plugin, said, is_named=group.is_named)
             return answers.ready
         except (OSError, Unstable, ValueError, TypeError, LookupError, AttributeError, RecursionError):
             return Answers()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from qx.statistics import intervals as stats
-from qx.statistics.undisturbed import log_undisturbed, comparison_rank
+from qx.statistics.undisturbed import comparison_rank, log_undisturbed
 
 
 def calls_of(values):
