@@ -299,7 +299,7 @@ def _front(
     floors: Sequence[NoiseFloor],
     measuring: JsonMapping,
 ) -> tuple[dict[str, FrontResult], list[PickResult | UndecidedResult], list[JsonObject]]:
-    """Return the front over the metrics that are axes, each at its first batch size; the picks; the axes."""
+    """Return the front over the metrics that are axes, at their first batch size, the picks and the axes."""
     comparable = [{cell for cell in candidates if quantity.are_comparable(cell)} for quantity in quantities]
     first = {quantity.metric.name: quantity for quantity in reversed(quantities)}
     cells_by_quantity = {

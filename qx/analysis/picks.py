@@ -74,12 +74,12 @@ def _with_certain_ties(axis: pareto.Axis, quantity: Quantity, cells: Sequence[st
     """
     if quantity.metric.samples == "per_item":
         rows = np.array([quantity.values(cell) for cell in cells])
-        same = np.array([(rows == row).all(axis=1) for row in rows])
+        is_same = np.array([(rows == row).all(axis=1) for row in rows])
     elif quantity.metric.samples in OF_ITEMS:
-        same = np.array([[quantity.are_identical(cell, other) for other in cells] for cell in cells])
+        is_same = np.array([[quantity.are_identical(cell, other) for other in cells] for cell in cells])
     else:
         return axis
-    return evolve(axis, low=np.where(same, 0.0, axis.low), high=np.where(same, 0.0, axis.high))
+    return evolve(axis, low=np.where(is_same, 0.0, axis.low), high=np.where(is_same, 0.0, axis.high))
 
 
 def _alarm(quantity: Quantity, floors: Sequence[NoiseFloor]) -> NoiseFloor | None:

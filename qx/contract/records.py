@@ -444,7 +444,7 @@ class Predictions:
 class Recorded:
     """``data`` of phase ``derived``: the recorded samples of this cell and of the baseline.
 
-    ``samples`` and ``baseline`` map ``(metric, batch_size or None)`` to arrays of values; the key
+    ``samples`` and ``baseline`` map ``(metric, batch_size or None)`` to arrays of values. The key
     ``("outputs", None)`` holds the outputs of the evaluation, ``[n, ...]``. ``waves`` and ``rounds`` hold the
     wave of each value in ``samples``, and its round in the wave; -1 where it has none.
     """

@@ -102,10 +102,10 @@ def _current_folder_of(module: str) -> str | None:
     if top == PACKAGE:
         return None
     try:
-        here = os.getcwd()
+        folder = os.getcwd()
     except FileNotFoundError:  # somebody has removed it
         return None
-    return here if PathFinder.find_spec(top, [here]) is not None else None
+    return folder if PathFinder.find_spec(top, [folder]) is not None else None
 
 
 def top_level_paths(plugins: Iterable[Reference]) -> list[Path]:

@@ -72,10 +72,10 @@ def entry_of(
     )
 
 
-def unknown(what: str, name: str, choices: Sequence[str]) -> UsageError:
+def unknown(subject: str, name: str, choices: Sequence[str]) -> UsageError:
     """Return the error for a name that is none of the choices: it lists them, similar names first."""
     from difflib import get_close_matches
 
     close = get_close_matches(name, choices)
     listed = ", ".join([*close, *(choice for choice in choices if choice not in close)])
-    return UsageError(f"{what} {name!r} ({f'choose from {listed}' if listed else 'there are none'})")
+    return UsageError(f"{subject} {name!r} ({f'choose from {listed}' if listed else 'there are none'})")

@@ -37,20 +37,20 @@ def discover(
     need not be described again, and new descriptions are added to it. Raises ``UsageError`` for a ``-p`` that
     cannot be imported, or a ``-p no:NAME`` that leaves nothing out.
     """
-    here = installation()
-    installed = [plugin for distribution in here.distributions for plugin in distribution.plugins]
+    current = installation()
+    installed = [plugin for distribution in current.distributions for plugin in distribution.plugins]
     excluded = {argument[3:] for argument in plugins if argument.startswith("no:")}
     named = _named_by_user(plugins, {reference.place for reference in installed})
     # An excluded plugin is not even imported, so one that takes seconds or hangs can be avoided.
     groups = [
         Group(tuple(plugin for plugin in distribution.plugins if plugin.name not in excluded))
-        for distribution in here.distributions
+        for distribution in current.distributions
     ]
     groups += [Group((reference,), is_named=False) for reference in named]
     undescribed = (group.without(descriptions) for group in groups)
     groups = [group for group in undescribed if group.plugins]
-    descriptions.update(describe_all(groups, here, trust_cache))
-    entries = [_damaged(distribution) for distribution in here.distributions if distribution.flaw]
+    descriptions.update(describe_all(groups, current, trust_cache))
+    entries = [_damaged(distribution) for distribution in current.distributions if distribution.flaw]
     entries += [
         _entry_named_by_user(argument, reference, descriptions[reference])
         for reference, argument in named.items()

@@ -293,9 +293,9 @@ def _narrowed(
     for position in order:
         if len(cells) == 1:
             break
-        kept = _equal_to_best(axes[position], cells)
-        if len(kept) < len(cells):
-            cells, decided_by = kept, position
+        equals = _equal_to_best(axes[position], cells)
+        if len(equals) < len(cells):
+            cells, decided_by = equals, position
     return cells, decided_by
 
 

@@ -56,7 +56,7 @@ def to_digest(value: FileDigest | JsonMapping) -> FileDigest:
 def is_inside(name: object) -> bool:
     """Return whether this is the name of a file inside a folder: a relative path that does not lead out.
 
-    Parts are separated by ``/``; none is empty, ``.`` or ``..``; all characters can be printed.
+    Parts are separated by ``/``, and none is empty, ``.`` or ``..``. All characters can be printed.
     """
     if not isinstance(name, str) or not name.isprintable():
         return False

@@ -68,7 +68,7 @@ def _is_date_and_time(value: object) -> bool:
 
 
 def _check_pattern(validator: Validator, pattern: str, value: object, _: object) -> Iterator[ValidationError]:
-    """Match as JSON Schema does: ``$`` is the end of the text; Python's may stand before a line break."""
+    """Match a pattern as JSON Schema does, where ``$`` never matches before a final line break."""
     from jsonschema.exceptions import ValidationError
 
     if validator.is_type(value, "string") and not re.search(pattern.replace("$", r"\Z"), str(value)):
