@@ -359,7 +359,7 @@ def main() -> None:
     for case in cases((500, 10_000)):
         key = f"{case.items} items, {case.name}, {case.changed:g} {'lost' if case.one_way else 'lost or won'}"
         many = draws if case.items < 1000 else draws // 4
-        told = whole_sets(case, many, (items.TOGETHER,))
+        told = whole_sets(case, many, (items.JOINT_LEVEL,))
         at_95[key] = {name: round(1 - sum(one["0.95"]), 4) for name, one in told.items()}
         print(key, at_95[key], flush=True)
     tails: dict[str, Any] = {}
@@ -377,11 +377,11 @@ def main() -> None:
             "values": accuracies(count, level),
         }
         for count in (500, 2000)
-        for level in (items.TOGETHER, *GATE)
+        for level in (items.JOINT_LEVEL, *GATE)
     }
     of_means = {
         f"{name}, {changed} changed": {
-            f"{level:g}": means(pair, 500, changed, draws, level) for level in (items.TOGETHER, *GATE)
+            f"{level:g}": means(pair, 500, changed, draws, level) for level in (items.JOINT_LEVEL, *GATE)
         }
         for name, pair in MEANS.items()
         for changed in (1, 3, 10, 50)
@@ -408,7 +408,7 @@ def main() -> None:
             "values": {
                 f"{name}, {level:g}": values(name, 500, draws, level)
                 for name in VALUES
-                for level in (items.TOGETHER, *GATE)
+                for level in (items.JOINT_LEVEL, *GATE)
             },
         },
     )

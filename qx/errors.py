@@ -1,4 +1,4 @@
-"""The errors that qx tells in one line, and those by which plugins speak of the model or the data."""
+"""The errors that qx reports in one line, and those that plugins raise about the model or the data."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ class QxError(Exception):
 
 
 class UsageError(QxError):
-    """The user asked for something that cannot be: told in one line, exit 2."""
+    """The user asked for something impossible: qx reports it in one line and exits with 2."""
 
 
 class DataError(QxError):
-    """A workload's data are missing, incomplete or damaged. The message says what, and how to mend it."""
+    """A workload's data are missing, incomplete or damaged. The message says which, and what to do."""
 
 
 class Unsupported(QxError):
-    """A config cannot treat this model. The message names the layer and the reason."""
+    """A config cannot quantize this model. The message names the layer and the reason."""
 
 
 class PluginError(QxError):

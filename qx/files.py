@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, and where qx keeps what it can make again."""
+"""Write files and folders whole or not at all, and find the folder of the cache."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import BinaryIO
 from qx.errors import UsageError
 from qx.leftovers import SUFFIX, move_out, remove_tree, sweep, temporary_place, unfinished_folder
 
-#: Errors that say that a disk, or the user's share of it, is full.
+#: Errors for a disk that is full, or of which the user's share is used up.
 FULL = (errno.ENOSPC, errno.EDQUOT)
-#: Bytes: with less than this a disk is full, whatever could not be written.
+#: Free bytes below which a disk counts as full.
 LEAST_FREE = 1 << 20
 
 
 def cache_folder() -> Path:
-    """``QX_CACHE``, or the system's folder for caches. Raises ``UsageError`` where neither is known."""
+    """Return ``QX_CACHE``, or the system's folder for caches. Raises ``UsageError`` without either."""
     if (folder := folder_of_variable("QX_CACHE")) is not None:
         return folder
     from platformdirs import user_cache_path
@@ -36,9 +36,9 @@ def cache_folder() -> Path:
 
 
 def folder_of_variable(variable: str) -> Path | None:
-    """The folder that an environment variable names, which may begin with ``~``; None if it is not set.
+    """Return the folder in an environment variable, which may begin with ``~``; None if it is not set.
 
-    Raises ``UsageError`` where whose home it is is not known.
+    Raises ``UsageError`` where the user of ``~USER`` does not exist.
     """
     value = os.environ.get(variable)
     if not value:
@@ -50,7 +50,7 @@ def folder_of_variable(variable: str) -> Path | None:
 
 
 def sweep_cache() -> None:
-    """Remove from the cache what processes that were killed have left half made."""
+    """Remove from the cache what killed processes left unfinished."""
     cache = cache_folder()
     sweep(cache)
     for place in cache.iterdir() if cache.is_dir() else ():
@@ -58,7 +58,7 @@ def sweep_cache() -> None:
 
 
 def full_disk_advice(error: str = "") -> str:
-    """What to do where a disk that qx writes to is full, or an error says that one is; nothing elsewhere.
+    """Return what to do about a full disk that qx writes to, or that an error is about; else an empty text.
 
     Libraries often hide why they could not write, and a file that is mapped into memory kills the process.
     """
@@ -77,17 +77,17 @@ def _is_full(place: Path) -> bool:
     while not place.exists():
         place = place.parent
     disk = os.statvfs(place)
-    full = disk.f_bavail * disk.f_frsize < LEAST_FREE or (disk.f_files > 0 and disk.f_favail == 0)
-    # One that nothing can be written to is full by nature.
-    return full and not disk.f_flag & os.ST_RDONLY
+    is_full = disk.f_bavail * disk.f_frsize < LEAST_FREE or (disk.f_files > 0 and disk.f_favail == 0)
+    # A read-only file system always looks full.
+    return is_full and not disk.f_flag & os.ST_RDONLY
 
 
 @contextmanager
 def new_folder(place: Path, *, replace: bool = False) -> Iterator[Path]:
-    """A temporary folder that is renamed to ``place`` when all went well.
+    """Yield a temporary folder, which is renamed to ``place`` where no error occurs.
 
-    Where ``place`` is there by then, it stays as it is, or with ``replace`` makes room, whatever it is.
-    Raises ``UsageError`` where it cannot be made there.
+    Where ``place`` exists by then, it stays as it is, or is replaced with ``replace``, whatever it is.
+    Raises ``UsageError`` where the folder cannot be made there.
     """
     with _named_in_errors(place):
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -106,14 +106,14 @@ def _named_in_errors(place: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        # What to do about a full disk is said by whoever tells the error.
+        # The caller that reports the error adds what to do about a full disk.
         if error.errno in FULL:
             raise
         raise UsageError(f"cannot make {place}: {error.strerror or error}") from error
 
 
 def _put(folder: Path, place: Path, *, replace: bool) -> None:
-    """Rename a folder to ``place``. What was there takes the folder's name, and is left to be removed."""
+    """Rename a folder to ``place``. What it replaces gets the folder's name, and is removed later."""
     try:
         folder.rename(place)
     except OSError:
@@ -128,25 +128,25 @@ def _put(folder: Path, place: Path, *, replace: bool) -> None:
                 remove_tree(former)
 
 
-def _exchange(one: Path, other: Path) -> bool:
-    """Have two paths change names at once, so that neither is ever missing, where the system can do that."""
+def _exchange(path: Path, other: Path) -> bool:
+    """Exchange two paths at once, so that neither is ever missing. False where the system cannot do that."""
     import ctypes
 
     rename = getattr(ctypes.CDLL(None), "renameat2", None)
     here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
-    return rename is not None and rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0
+    return rename is not None and rename(here, os.fsencode(path), here, os.fsencode(other), exchange) == 0
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the earlier one or this one, never a part of it."""
+    """Write a file so that a reader sees the earlier content or the new content, never a part of it."""
     write_together({path: content})
 
 
 def write_together(contents: Mapping[Path, bytes]) -> None:
-    """Write files, in their order, so that all are replaced or, if one cannot be written, none.
+    """Write files, in their order, so that all are replaced, or none where one of them cannot be written.
 
-    Those in one folder are all replaced even where this process is killed in the midst of that: whoever next
-    calls ``sweep`` on the folder moves the rest.
+    The files of one folder are all replaced even where this process is killed while it replaces them: the
+    next call of ``sweep`` on the folder moves the rest.
     """
     with ExitStack() as stack:
         drafts: dict[Path, Path] = {}
@@ -162,7 +162,7 @@ def write_together(contents: Mapping[Path, bytes]) -> None:
                     file.flush()
                     os.fsync(file.fileno())
             except OSError as error:
-                # One of writing names no file, and one of opening not that which is meant.
+                # An error of writing names no file, and one of opening names the draft.
                 error.filename = str(path)
                 raise
             draft.chmod(0o644)
@@ -173,8 +173,8 @@ def write_together(contents: Mapping[Path, bytes]) -> None:
 def open_regular(path: Path) -> BinaryIO:
     """Open a regular file for reading. Raises ``OSError``, also for a pipe, a device or a folder.
 
-    What was opened is what is looked at, so nothing can be put in its place in between; and without blocking,
-    since opening a pipe waits for whoever writes into it.
+    The opened file is checked and not its path, so that it cannot be replaced in between. It is opened
+    without blocking, since opening a pipe waits for a writer.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
@@ -187,7 +187,7 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def read_bounded(path: Path, most: int) -> bytes:
-    """Read a regular file of so many bytes at most. Raises ``OSError``, also for a larger one."""
+    """Read a regular file of at most ``most`` bytes. Raises ``OSError``, also for a larger file."""
     with open_regular(path) as file:
         content = file.read(most + 1)
     if len(content) > most:

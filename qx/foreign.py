@@ -1,8 +1,8 @@
-"""Foreign text, made safe for each medium that qx writes: a terminal, Markdown, XML.
+"""Make foreign text safe for each medium that qx writes: a terminal, Markdown, XML.
 
-Foreign is whatever plugins, files, the command line and the environment say: names, units, summaries, causes.
-Every piece of it goes through the function of its medium, and none is written as it came. Light: workers and
-``qx --help`` import this module.
+Foreign text comes from plugins, files, the command line and the environment: names, units, summaries, causes.
+All of it passes through the function of its medium before it is written. Workers and ``qx --help`` import
+this module, so it imports little.
 """
 
 from __future__ import annotations
@@ -11,26 +11,26 @@ import os
 import re
 from collections.abc import Callable
 
-#: What terminals act on and do not show: colours and the cursor, titles and links, single escapes.
+#: Sequences that terminals act on and do not show: colours and the cursor, titles and links, single escapes.
 TERMINAL_SEQUENCES = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
     r"|(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x90\x98\x9c-\x9f]*(?:\x07|\x1b\\|\x9c)"
     r"|\x1b[ -/]*[0-Z\\^_`-~]"
 )
-#: Characters that mean something to Markdown wherever they stand; underscores only at the end of a word.
+#: Characters with a meaning in Markdown anywhere in a text; underscores only at the ends of a word.
 MARKDOWN = re.compile(r"[\\`*\[\]<>|~&$]|(?<![A-Za-z0-9])_+|_+(?![A-Za-z0-9])")
-#: What at the start of a block makes a heading, a rule or a list of it.
+#: Start of a block that makes it a heading, a rule or a list.
 MARKDOWN_START = re.compile(r"^(?:(\d+)([.)])|([-+=#]))")
-#: Words that become a link, or call on somebody, without any markup: addresses, mentions, numbers of issues.
+#: Parts of words that become links or mentions without any markup: addresses, names, numbers of issues.
 LIVE = re.compile(r"://|www\.|@|#\d", re.IGNORECASE)
 
 
 def to_terminal(text: str) -> str:
-    r"""Return the text in one line that a terminal only shows.
+    r"""Return the text in one line that a terminal shows and does not act on.
 
-    Terminal sequences are taken out, and white space of every kind becomes one space. What then still is no
-    printable character (controls, marks that turn or hide text, halves of surrogate pairs) is written as an
-    escape, such as ``\x1b`` or ``\u202e``.
+    Terminal sequences are removed, and white space of every kind becomes one space. Other characters that
+    cannot be printed (controls, marks that turn or hide text, halves of surrogate pairs) are written as
+    escapes, such as ``\x1b`` or ``\u202e``.
     """
     if text.isprintable() and "  " not in text:
         return text.strip()
@@ -38,7 +38,7 @@ def to_terminal(text: str) -> str:
 
 
 def path_to_terminal(path: str | os.PathLike[str]) -> str:
-    """Return a path letter by letter, as it is copied from there, in one line that a terminal only shows."""
+    """Return a path with all its spaces, so that it can be copied, in one line safe for a terminal."""
     return _escape(os.fspath(path))
 
 
@@ -50,30 +50,30 @@ def _escape(text: str) -> str:
 
 
 def to_line(text: str, most: int) -> str:
-    """Return the text in one line of so many characters at most, for messages that quote it."""
+    """Return the text in one line of at most ``most`` characters, for messages that quote it."""
     line = to_terminal(text)
     return line if len(line) <= most else f"{line[: most - 3].rstrip()}..."
 
 
 def to_lines(text: str) -> str:
-    """Return the text with its lines and their indents kept, each else as ``to_terminal`` has it."""
+    """Return the text with its lines and their indents, and ``to_terminal`` applied to each line."""
     lines = ((line, line.lstrip(" ")) for line in text.split("\n"))
     return "\n".join(" " * (len(line) - len(bare)) + to_terminal(bare) for line, bare in lines)
 
 
 def to_markdown(text: str) -> str:
-    """Return the text as Markdown that shows it as it is, outside of tables, even where it begins a block."""
+    """Return the text as Markdown that shows it unchanged outside of tables, even at the start of a block."""
     return MARKDOWN_START.sub(r"\1\\\2\3", _inline(text, to_code))
 
 
 def to_markdown_cell(text: str) -> str:
-    """Return the text as Markdown that shows it as it is, in a cell of a table."""
+    """Return the text as Markdown that shows it unchanged in a cell of a table."""
     return _inline(text, to_code_cell)
 
 
 def to_code(text: str) -> str:
     """Return the text as code in Markdown, outside of tables."""
-    # An empty pair of backticks would be no code, and would wait for the next one.
+    # An empty pair of backticks would not be code, and would open one that ends at the next backticks.
     line = to_terminal(text) or " "
     longest = max(map(len, re.findall("`+", line)), default=0)
     fence, space = "`" * (longest + 1), " " if longest else ""
@@ -86,13 +86,13 @@ def to_code_cell(text: str) -> str:
 
 
 def to_xml(text: str) -> str:
-    """Return the text in one line of characters that XML allows; its markup is up to who builds the tree."""
+    """Return the text in one line of characters that XML allows; the caller escapes its markup."""
     # XML forbids controls, halves of surrogate pairs, U+FFFE and U+FFFF, and none of them is printable.
     return to_terminal(text)
 
 
 def _inline(text: str, code: Callable[[str], str]) -> str:
-    """The text with what Markdown acts on escaped; words that are live without any markup become code."""
+    """Return the text with Markdown escaped; words that become links without any markup become code."""
     return " ".join(
         code(word) if LIVE.search(word) else MARKDOWN.sub(_with_backslashes, word)
         for word in to_terminal(text).split(" ")

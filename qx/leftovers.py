@@ -1,8 +1,8 @@
-"""Unfinished folders, each locked by the process that fills it: those of the dead can be told, and removed.
+"""Unfinished folders, each locked by the process that fills it, so that abandoned ones can be removed.
 
-The lock is one of flock(2) on the folder itself: the kernel lets go of it when its process ends, however that
-happens, and no process id can be mistaken for another's. Where a file system has no such locks, nothing is
-held to be abandoned.
+The lock is that of flock(2) on the folder itself. The kernel releases it when the process ends, however that
+happens, and unlike a process id it cannot be mistaken for another's. Where a file system has no such locks,
+no folder counts as abandoned.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-#: How the names of unfinished folders end.
+#: End of the names of unfinished folders.
 SUFFIX = ".qx-part"
-#: How the names of temporary folders begin.
+#: Begin of the names of temporary folders.
 TEMPORARY = "qx-"
-#: A file within an unfinished folder: all others are whole, and are being moved to where they belong.
+#: Name of a file in an unfinished folder that says that all other files are whole and are being moved out.
 WHOLE = ".qx-whole"
 
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """A folder in the system's place for temporary files, removed at the end; those of dead runs go first."""
+    """Yield a temporary folder, which is removed at the end; those of dead runs are removed first."""
     with unfinished_folder(temporary_place(), TEMPORARY) as folder:
         yield folder
 
 
 def temporary_place() -> Path:
-    """The system's place for temporary files.
+    """Return the system's folder for temporary files.
 
-    ``tempfile.gettempdir`` tries places out with a file of no known name, which stays if it is killed then.
+    ``tempfile.gettempdir`` tries folders with a file of a random name, which stays if the process is killed.
     """
-    named = [os.environ[name] for name in ("TMPDIR", "TEMP", "TMP") if os.environ.get(name)]
-    for place in filter(None, [tempfile.tempdir, *named, "/tmp"]):  # noqa: S108 - looked for last, as there
+    variables = [os.environ[name] for name in ("TMPDIR", "TEMP", "TMP") if os.environ.get(name)]
+    for place in filter(None, [tempfile.tempdir, *variables, "/tmp"]):  # noqa: S108 - last, as in tempfile
         if Path(place).is_dir() and os.access(place, os.W_OK | os.X_OK):
             return Path(place).absolute()
     return Path(tempfile.gettempdir())
@@ -43,9 +43,9 @@ def temporary_place() -> Path:
 
 @contextmanager
 def unfinished_folder(parent: Path, prefix: str = ".") -> Iterator[Path]:
-    """A new folder for what is half made, removed at the end with all that was not moved out of it.
+    """Yield a new folder for unfinished files, which is removed at the end with all that is left in it.
 
-    It is held until then. Those in ``parent`` whose makers were killed, with the same beginning, go first.
+    It is locked until then. Abandoned folders in ``parent`` with the same prefix are removed first.
     """
     sweep(parent, prefix)
     folder, lock = _locked_folder(parent, prefix)
@@ -59,18 +59,18 @@ def unfinished_folder(parent: Path, prefix: str = ".") -> Iterator[Path]:
 
 
 def move_out(folder: Path) -> None:
-    """Move the files of an unfinished folder to where it lies, in the order of their names ``NUMBER-NAME``.
+    """Move the files of an unfinished folder into its parent, in the order of their names ``NUMBER-NAME``.
 
-    Whoever is killed on the way has it done by the next who sweeps: all are moved, or none.
+    All are moved, or none: where this process is killed meanwhile, the next ``sweep`` moves the rest.
     """
     (folder / WHOLE).touch()
     _move_on(folder)
 
 
 def sweep(parent: Path, prefix: str = ".") -> None:
-    """Remove this user's unfinished folders that no living process holds; first end ``move_out`` in them.
+    """Finish ``move_out`` in this user's abandoned folders, and remove them.
 
-    What cannot be removed stays: whoever sweeps has work of its own to do.
+    A folder that cannot be removed stays, without an error.
     """
     for folder in _abandoned(parent, prefix):
         with suppress(OSError):
@@ -80,10 +80,10 @@ def sweep(parent: Path, prefix: str = ".") -> None:
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove a folder with all that is in it, though somebody took away the right to.
+    """Remove a folder with its contents, even where permissions were taken away.
 
-    Whatever else lies there is removed too: what a new folder replaced has its temporary name, and
-    ``shutil.rmtree`` of Python before 3.11.9 waits for a writer where that is a FIFO.
+    A path that is no folder is removed too: whatever a new folder replaced gets its temporary name. There
+    ``shutil.rmtree`` of Python before 3.11.9 would wait for a writer of a FIFO.
     """
     if not folder.is_dir() or folder.is_symlink():
         with suppress(OSError):
@@ -106,7 +106,7 @@ def _move_on(folder: Path) -> None:
 def _locked_folder(parent: Path, prefix: str) -> tuple[Path, int]:
     while True:
         folder = Path(tempfile.mkdtemp(SUFFIX, prefix, parent))
-        # Until it is locked, somebody who sweeps may hold it to be abandoned, and remove it.
+        # Until it is locked, another process may take it for abandoned and remove it.
         try:
             lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         except FileNotFoundError:
@@ -117,7 +117,7 @@ def _locked_folder(parent: Path, prefix: str) -> tuple[Path, int]:
 
 
 def _abandoned(parent: Path, prefix: str) -> Iterator[Path]:
-    """Unfinished folders that no living process holds; each is held while it is looked at."""
+    """Yield unfinished folders that no living process has locked; each is locked while it is handled."""
     try:
         with os.scandir(parent) as entries:
             unfinished = [entry.path for entry in entries if _is_unfinished(entry, prefix)]
@@ -139,15 +139,15 @@ def _is_unfinished(entry: os.DirEntry[str], prefix: str) -> bool:
     if not (entry.name.startswith(prefix) and entry.name.endswith(SUFFIX)):
         return False
     try:
-        # Another user's are not ours to remove, not even for root.
-        ours = entry.stat(follow_symlinks=False).st_uid == os.geteuid()
+        # Folders of other users are never removed, not even by root.
+        is_ours = entry.stat(follow_symlinks=False).st_uid == os.geteuid()
     except OSError:
         return False
-    return ours and entry.is_dir(follow_symlinks=False)
+    return is_ours and entry.is_dir(follow_symlinks=False)
 
 
 def _lock(descriptor: int) -> bool | None:
-    """Take the lock; False where another has it, None where there are no such locks."""
+    """Take the lock. False where another process has it, None where there are no such locks."""
     import fcntl
 
     try:

@@ -1,6 +1,6 @@
-"""Names for values that many rooms hand on and whose types Python cannot say closer.
+"""Type aliases for values whose types Python cannot express more precisely.
 
-Light: it imports neither numpy nor torch.
+This module imports neither numpy nor torch.
 """
 
 from __future__ import annotations
@@ -11,19 +11,18 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 if TYPE_CHECKING:
     import numpy as np
 
-#: An array of any type and shape; what is written beside a field or a parameter says which.
+#: Array of any type and shape; the comment of a field or the docstring of a function says which.
 Array: TypeAlias = "np.ndarray"
-#: A value that was read from JSON, or will be written as JSON. ``Any``, since whoever reads it relies on a
-#: schema, a validator or a condition of its own, none of which a type checker sees.
+#: Value that was read from JSON, or will be written as JSON. ``Any``, since its reader relies on a schema or
+#: on a check of its own, which a type checker does not see.
 Json: TypeAlias = Any
-#: An object of JSON that is being put together, or was just read.
+#: JSON object that is being built, or was just read.
 JsonObject: TypeAlias = dict[str, Json]
-#: An object of JSON that is looked up by name and not changed.
+#: JSON object that is read and not changed.
 JsonMapping: TypeAlias = Mapping[str, Json]
-#: The value of a plugin's option. It has the type of the option's default, which the plugin that reads it
-#: knows, and a type checker does not.
+#: Value of a plugin's option. It has the type of the option's default, which a type checker does not know.
 OptionValue: TypeAlias = Any
-#: The values of a plugin's options, by name.
+#: Values of a plugin's options, by name.
 OptionValues: TypeAlias = Mapping[str, OptionValue]
-#: What a runtime takes as its input or gives as its output: each runtime has types of its own.
+#: Input or output of a runtime: each runtime has types of its own.
 Native: TypeAlias = Any

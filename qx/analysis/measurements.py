@@ -1,4 +1,4 @@
-"""From raw samples to results: values, intervals, deltas, the noise floor, the front and the picks."""
+"""Compute results from raw samples: values, intervals, deltas, the noise floor, the front and the picks."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from qx.statistics import intervals, pareto
 from qx.statistics.output_error import output_error
 from qx.values import JsonMapping, JsonObject
 
-#: The method of the baseline's comparison with itself.
+#: Method of the baseline's comparison with itself.
 ITSELF = "itself"
 
 
@@ -46,10 +46,10 @@ def analyse(
     recording: Recording,
     failures: Mapping[tuple[str, str], tuple[Outcome, str]],
 ) -> Results:
-    """Compute everything that is computed from samples: for each workload by itself, and across them.
+    """Compute the results of a run from its samples, for each workload by itself and across workloads.
 
-    ``failures`` maps ``(cell, metric)`` to outcome and cause of what could not be measured in a cell that
-    else ended well.
+    ``failures`` maps ``(cell, metric)`` to outcome and cause, for metrics that could not be measured in a
+    cell that ended well otherwise.
     """
     whole = Results(
         run=run,
@@ -63,46 +63,46 @@ def analyse(
         picks=(),
         noise_floor=(),
     )
-    parts = {name: _analysed(part(whole, name), recording, failures) for name in run["workloads"]}
+    parts = {name: _analyse_workload(part(whole, name), recording, failures) for name in run["workloads"]}
     return joined(whole, parts) if len(parts) > 1 else next(iter(parts.values()))
 
 
-def _analysed(
-    plain: Results,
+def _analyse_workload(
+    results: Results,
     recording: Recording,
     failures: Mapping[tuple[str, str], tuple[Outcome, str]],
 ) -> Results:
-    """The results of one workload, with all that is computed."""
-    run, metrics, configs, cells = plain.run, plain.metrics, plain.configs, plain.cells
-    baseline, recording = run["baseline"], recording.of(cells)
-    badly = {cell for cell, result in cells.items() if result.outcome != "ok"}
+    """Return the results of one workload with all figures computed."""
+    run, metrics, configs, cells = results.run, results.metrics, results.configs, results.cells
+    baseline, recording = run["baseline"], recording.select(cells)
+    not_ok = {cell for cell, result in cells.items() if result.outcome != "ok"}
     quantities = [
         Quantity(
             metrics[name],
             size,
             recording,
             baseline,
-            badly | {cell for cell, what in failures if what == name},
+            not_ok | {cell for cell, metric in failures if metric == name},
         )
         for name in metrics
         for size in (run["batch_sizes"] if metrics[name].per_batch_size else (None,))
     ]
     control = next((cell for cell, result in cells.items() if result.control), None)
-    well = [cell for cell, result in cells.items() if result.outcome == "ok" and not result.control]
-    outputs = _outputs(well, baseline, recording)
-    below = {one.cell for one in outputs if one.is_below_0_db}
+    ok_cells = [cell for cell, result in cells.items() if result.outcome == "ok" and not result.control]
+    outputs = _outputs(ok_cells, baseline, recording)
+    below_0_db = {output.cell for output in outputs if output.is_below_0_db}
     floors = tuple(_noise_floors(quantities, control)) if control else ()
-    judged = [cell for cell in well if cell not in below]
-    front, picks, axes = _front(quantities, judged, run["seed"], floors, run.get("measuring", {}))
+    candidates = [cell for cell in ok_cells if cell not in below_0_db]
+    front, picks, axes = _front(quantities, candidates, run["seed"], floors, run.get("measuring", {}))
     if cells[baseline].outcome != "ok":
-        # It is not known whether the others do what the model does.
+        # Without the baseline nothing shows whether the other cells do what the model does.
         picks = []
-    runtime = {
+    runtime_baselines = {
         cell: cell_of(cells, result, configs[result.config].runtime_baseline)
         for cell, result in cells.items()
     }
-    counterpart = {
-        cell: cell_of(cells, result, configs[result.config].counterpart, alike=True)
+    counterparts = {
+        cell: cell_of(cells, result, configs[result.config].counterpart, same_options=True)
         for cell, result in cells.items()
     }
     on_front = [cell for cell, result in front.items() if result.on_front]
@@ -115,41 +115,41 @@ def _analysed(
             samples=run["samples"],
             control=control,
             against=[
-                *filter(None, [runtime[cell], counterpart[cell]]),
+                *filter(None, [runtime_baselines[cell], counterparts[cell]]),
                 *(other for other in on_front if other != cell),
             ],
         )
         for cell, result in cells.items()
         for quantity in quantities
-        if not result.control or quantity.in_launches
+        if not result.control or quantity.is_from_launches
     )
     return evolve(
-        plain,
+        results,
         measurements=measurements,
         axes=tuple(axes),
         front=front,
-        picks=tuple(one for one in picks if isinstance(one, PickResult)),
-        undecided=tuple(one for one in picks if isinstance(one, UndecidedResult)),
+        picks=tuple(pick for pick in picks if isinstance(pick, PickResult)),
+        undecided=tuple(pick for pick in picks if isinstance(pick, UndecidedResult)),
         outputs=outputs,
         noise_floor=floors,
         pairs=tuple(
             _pair(cell, other, recording, _task(run, cells[cell].workload))
-            for cell, other in counterpart.items()
-            if other is not None and {cell, other} <= set(well)
+            for cell, other in counterparts.items()
+            if other is not None and {cell, other} <= set(ok_cells)
         ),
     )
 
 
 def _task(run: JsonMapping, workload: str) -> str | None:
-    """The task of a workload; of runs that did not record it, that which all workloads had then."""
-    found: str | None = run["workloads"][workload].get("task", CLASSIFICATION)
-    return found
+    """Return the task of a workload; runs that did not record it were all of classification."""
+    task: str | None = run["workloads"][workload].get("task", CLASSIFICATION)
+    return task
 
 
 def _pair(cell: str, counterpart: str, recording: Recording, task: str | None) -> PairResult:
-    """How far two cells that should behave the same do; unknown where outputs are no scores to choose by."""
-    ours, theirs = (recording.outputs.get(one) for one in (cell, counterpart))
-    # Of one column everything is the highest.
+    """Return how often two cells put the same class highest; None where the outputs are no class scores."""
+    ours, theirs = (recording.outputs.get(name) for name in (cell, counterpart))
+    # In a single column every item agrees.
     if (
         task != CLASSIFICATION
         or ours is None
@@ -159,18 +159,18 @@ def _pair(cell: str, counterpart: str, recording: Recording, task: str | None) -
         or ours.shape != theirs.shape
     ):
         return PairResult(cell=cell, counterpart=counterpart, agreement=None, ci=None, n=0)
-    same = intervals.item_mean((ours.argmax(axis=1) == theirs.argmax(axis=1)).astype(float))
-    return PairResult(cell=cell, counterpart=counterpart, agreement=same.value, ci=same.ci, n=same.n)
+    share = intervals.item_mean((ours.argmax(axis=1) == theirs.argmax(axis=1)).astype(float))
+    return PairResult(cell=cell, counterpart=counterpart, agreement=share.value, ci=share.ci, n=share.n)
 
 
-def _outputs(well: Sequence[str], baseline: str, recording: Recording) -> tuple[OutputsResult, ...]:
-    """How far the outputs of the cells that ended well are from the baseline's, where both are kept."""
+def _outputs(ok_cells: Sequence[str], baseline: str, recording: Recording) -> tuple[OutputsResult, ...]:
+    """Return how far the outputs of each cell are from the baseline's, where both are kept."""
     theirs = recording.outputs.get(baseline)
-    if theirs is None or baseline not in well:
+    if theirs is None or baseline not in ok_cells:
         return ()
     errors = {
         cell: output_error(recording.outputs[cell], theirs)
-        for cell in well
+        for cell in ok_cells
         if cell != baseline and cell in recording.outputs
     }
     return tuple(
@@ -213,7 +213,7 @@ def _measurement(
     if cell not in quantity.measured:
         return evolve(blank, outcome="unsupported", cause=NOT_APPLICABLE)
     estimate = quantity.estimate(cell)
-    floor = quantity.compare(control, quantity.baseline) if control and quantity.in_launches else None
+    floor = quantity.compare(control, quantity.baseline) if control and quantity.is_from_launches else None
     compared = {
         other: _comparison(difference, floor, None if other == quantity.baseline else other)
         for other in dict.fromkeys([quantity.baseline, *against])
@@ -254,7 +254,7 @@ def _comparison(
 
 
 def _self_comparison(quantity: Quantity, cell: str) -> Comparison | None:
-    """The baseline against itself, so that every row has its delta."""
+    """Return the comparison of the baseline with itself, so that every row has its delta; else None."""
     if cell != quantity.baseline:
         return None
     neutral = 0.0 if quantity.metric.compare == "difference" else 1.0
@@ -271,7 +271,7 @@ def _self_comparison(quantity: Quantity, cell: str) -> Comparison | None:
 def _noise_floors(quantities: Sequence[Quantity], control: str) -> list[NoiseFloor]:
     floors = []
     for quantity in quantities:
-        if not quantity.in_launches:
+        if not quantity.is_from_launches:
             continue
         difference = quantity.compare(control, quantity.baseline)
         if difference is None:
@@ -294,35 +294,37 @@ def _noise_floors(quantities: Sequence[Quantity], control: str) -> list[NoiseFlo
 
 def _front(
     quantities: Sequence[Quantity],
-    judged: Sequence[str],
+    candidates: Sequence[str],
     seed: int,
     floors: Sequence[NoiseFloor],
     measuring: JsonMapping,
 ) -> tuple[dict[str, FrontResult], list[PickResult | UndecidedResult], list[JsonObject]]:
-    """The front over the metrics that are axes, each at its first batch size; and the picks."""
-    figures = [{cell for cell in judged if quantity.comparable(cell)} for quantity in quantities]
+    """Return the front over the metrics that are axes, at their first batch size, the picks and the axes."""
+    comparable = [{cell for cell in candidates if quantity.are_comparable(cell)} for quantity in quantities]
     first = {quantity.metric.name: quantity for quantity in reversed(quantities)}
-    candidates = {
-        quantity: having
-        for quantity, having in zip(quantities, figures, strict=True)
+    cells_by_quantity = {
+        quantity: cells_with_figures
+        for quantity, cells_with_figures in zip(quantities, comparable, strict=True)
         if first[quantity.metric.name] is quantity
         and quantity.metric.better != "neither"
         and (quantity.metric.axis or quantity.metric.pick)
         # A metric that no cell has figures of (a workload without labels) would empty the front.
-        and having
+        and cells_with_figures
     }
-    on = [quantity for quantity in candidates if quantity.metric.axis]
-    cells = [cell for cell in judged if all(cell in candidates[quantity] for quantity in on)]
-    told = [{"metric": quantity.metric.name, **quantity.params} for quantity in on]
-    if not cells or not on:
-        return {}, [], told
-    axes = {quantity: quantity.axis(cells) for quantity in on}
+    on_axes = [quantity for quantity in cells_by_quantity if quantity.metric.axis]
+    cells = [cell for cell in candidates if all(cell in cells_by_quantity[quantity] for quantity in on_axes)]
+    axis_names = [{"metric": quantity.metric.name, **quantity.params} for quantity in on_axes]
+    if not cells or not on_axes:
+        return {}, [], axis_names
+    axes = {quantity: quantity.axis(cells) for quantity in on_axes}
     front = pareto.front(list(axes.values()))
     generator = np.random.default_rng(seed)
-    count = max((int(quantity.waves) for quantity in candidates if quantity.in_launches), default=1)
+    launched = [quantity for quantity in cells_by_quantity if quantity.is_from_launches]
+    count = max((int(quantity.waves) for quantity in launched), default=1)
     waves = generator.integers(0, count, size=(DRAWS, count))
     probability = pareto.membership(
-        [quantity.draws(cells, waves, generator) for quantity in on], [axis.margin for axis in axes.values()]
+        [quantity.draws(cells, waves, generator) for quantity in on_axes],
+        [axis.margin for axis in axes.values()],
     )
     results = {
         cell: FrontResult(
@@ -334,4 +336,5 @@ def _front(
         for index, cell in enumerate(cells)
     }
     on_front = {cell for cell in cells if results[cell].on_front}
-    return results, picks_by_aim(candidates, axes, cells, on_front, floors, measuring), told
+    picks = picks_by_aim(cells_by_quantity, axes, cells, on_front, floors, measuring)
+    return results, picks, axis_names

@@ -1,4 +1,4 @@
-"""What to take if one cares about one thing, and what the noise of a run does not allow to pick."""
+"""Pick the best cell for each aim, and say where the noise of a run is too large for a pick."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ def picks_by_aim(
     floors: Sequence[NoiseFloor],
     measuring: JsonMapping,
 ) -> list[PickResult | UndecidedResult]:
-    """The best of these cells by each metric that serves an aim; ties are decided by the other axes.
+    """Return the best of these cells by each metric that serves an aim; the other axes decide ties.
 
-    ``candidates`` are metrics with the cells that have figures of them, ``axes`` those that are axes, held
-    over all ``cells``. Between equals one of the ``front`` is picked. Where the intervals of the metric
-    are too wide for a pick there is an ``UndecidedResult``, with what should be enough by how ``measuring``
-    went.
+    ``candidates`` maps metrics to the cells that have figures of them. ``axes`` maps the metrics that are
+    axes to their axes over all ``cells``. Among equals a cell of the ``front`` is picked. Where the intervals
+    of a metric are too wide for a pick, its entry is an ``UndecidedResult`` with an estimate, from
+    ``measuring``, of how much more measuring is enough.
     """
     picks: list[PickResult | UndecidedResult] = []
-    for quantity, having in candidates.items():
-        # What is no axis need not have figures of all cells: those without them are not picked by it.
-        among = [cell for cell in cells if cell in having]
+    for quantity, cells_with_figures in candidates.items():
+        # A metric that is no axis need not have figures of all cells, and picks among those that have.
+        among = [cell for cell in cells if cell in cells_with_figures]
         if quantity.metric.pick is None or not among:
             continue
         further = [other for other in axes if other is not quantity]
@@ -68,40 +68,40 @@ def picks_by_aim(
 
 
 def _with_certain_ties(axis: pareto.Axis, quantity: Quantity, cells: Sequence[str]) -> pareto.Axis:
-    """The axis without any difference between cells that have the same value on every item.
+    """Return the axis without any difference between cells that have the same value on every item.
 
     Whichever of them is picked, nothing is lost on these items, however few they are.
     """
     if quantity.metric.samples == "per_item":
         rows = np.array([quantity.values(cell) for cell in cells])
-        same = np.array([(rows == row).all(axis=1) for row in rows])
+        is_same = np.array([(rows == row).all(axis=1) for row in rows])
     elif quantity.metric.samples in OF_ITEMS:
-        same = np.array([[quantity.identical(cell, other) for other in cells] for cell in cells])
+        is_same = np.array([[quantity.are_identical(cell, other) for other in cells] for cell in cells])
     else:
         return axis
-    return evolve(axis, low=np.where(same, 0.0, axis.low), high=np.where(same, 0.0, axis.high))
+    return evolve(axis, low=np.where(is_same, 0.0, axis.low), high=np.where(is_same, 0.0, axis.high))
 
 
 def _alarm(quantity: Quantity, floors: Sequence[NoiseFloor]) -> NoiseFloor | None:
-    """What the control shows in this metric, where that is an alarm."""
+    """Return what the control shows in this metric, where that is an alarm."""
     place = quantity.metric.name, quantity.params
     alarms = (floor for floor in floors if floor.alarm and (floor.metric, floor.params) == place)
     return next(alarms, None)
 
 
 def _with_noise_of_control(axis: pareto.Axis, floor: NoiseFloor) -> pareto.Axis:
-    """The axis with intervals that are wider on both sides by as much as the control seems to differ."""
+    """Return the axis with each interval widened on both sides by the control's apparent difference."""
     size = abs(floor.value) if floor.kind == "difference" else abs(math.log(floor.value))
     return evolve(axis, low=axis.low - size, high=axis.high + size)
 
 
 def _undecided(quantity: Quantity, axis: pareto.Axis, cells: Sequence[str]) -> UndecidedResult:
-    """Which cells an axis leaves to choose from, and how wide its intervals are."""
+    """Return the cells that an axis leaves to choose from, and the width of its intervals."""
     best, *others = pareto.contenders(axis)
     widest = float(np.max(_half_widths(axis, best, others)))
-    # Values may lie so far apart that this is no number any more.
+    # Values may lie so far apart that this overflows.
     with np.errstate(over="ignore"):
-        half_width = float(np.expm1(widest)) if quantity.relative else widest
+        half_width = float(np.expm1(widest)) if quantity.is_relative else widest
     return UndecidedResult(
         aim=quantity.metric.pick or "",
         metric=quantity.metric.name,
@@ -118,16 +118,18 @@ def _half_widths(axis: pareto.Axis, best: int, others: Sequence[int]) -> NDArray
 def _with_effort(
     undecided: UndecidedResult, quantity: Quantity, axis: pareto.Axis, measuring: JsonMapping
 ) -> UndecidedResult:
-    """The same with how much measuring would be enough to pick the cell that seems best."""
+    """Return the result with an estimate of how much measuring is enough to pick the cell that seems best."""
     best, *others = pareto.contenders(axis)
     seems_better = (axis.low[best, others].astype(float) + axis.high[best, others]) / 2
-    # As narrow as this, no other cell can be better by more than the margin.
+    # With half widths below this no other cell can be better by more than the margin.
     target = np.maximum(seems_better, 0) + axis.margin
     if undecided.half_width is None or not target.all():
         return undecided
     excess = float(np.max(_half_widths(axis, best, others) / target))
     if quantity.metric.samples in OF_ITEMS:
         return evolve(undecided, items=items_needed(excess, quantity.estimate(undecided.contenders[0]).n))
-    waves = min(int(np.count_nonzero(~np.isnan(quantity.of_waves(cell)))) for cell in undecided.contenders)
+    waves = min(
+        int(np.count_nonzero(~np.isnan(quantity.wave_medians(cell)))) for cell in undecided.contenders
+    )
     enough, seconds = waves_needed(excess, waves), measuring.get("seconds")
     return evolve(undecided, seconds=seconds * enough / waves) if enough and seconds else undecided

@@ -18,11 +18,11 @@ from qx.results.recording import Key, Recording, Series
 from qx.results.records import Measurement, Results
 from qx.results.results_file import to_json
 
-#: Another version of numpy may round the last digits otherwise.
+#: Relative and absolute tolerance between figures, since versions of numpy round the last digits differently.
 RELATIVE, ABSOLUTE = 1e-9, 1e-12
-#: Letters of an error that a message quotes.
-MESSAGE = 200
-#: What is computed from samples.
+#: Number of letters of an error that a message quotes.
+MAX_QUOTED = 200
+#: Fields of the results that are computed from samples.
 COMPUTED = (
     "measurements",
     "axes",
@@ -37,22 +37,22 @@ COMPUTED = (
 
 
 def read_samples(place: Path) -> Recording:
-    """The raw samples in a file. Raises ``UsageError``."""
+    """Read the raw samples in a file. Raises ``UsageError``."""
     try:
         return Recording.read(place)
     except OSError as error:
         raise UsageError(f"the samples in {place} cannot be read: {error.strerror or error}") from error
     except Exception as error:
         # A damaged archive raises whatever zipfile, zlib and numpy run into.
-        flaw = to_line(str(error), MESSAGE) or type(error).__name__
+        flaw = to_line(str(error), MAX_QUOTED) or type(error).__name__
         raise UsageError(f"the samples in {place} are damaged: {flaw}") from error
 
 
 def check_whole(results: Results, recording: Recording, place: Path) -> None:
-    """Raise ``UsageError`` where the recording is not that of the results.
+    """Raise ``UsageError`` where a recording does not belong to the results.
 
-    It is not where it lacks samples that they refer to, or has samples that the metric cannot have given.
-    ``place`` is the file that it was read from.
+    That is so where it lacks samples that the results refer to, or has samples that the metric cannot have
+    returned. ``place`` is the file that the recording was read from.
     """
     for measurement in results.measurements:
         if measurement.value is None:
@@ -77,17 +77,23 @@ def check_whole(results: Results, recording: Recording, place: Path) -> None:
     for workload in results.run["workloads"]:
         for metric in results.metrics.values():
             if metric.samples in ("per_item", "per_set"):
-                _check_alike(results, recording, workload, metric, place)
+                _check_item_counts(results, recording, workload, metric, place)
 
 
 def _is_compared(measurement: Measurement) -> bool:
-    """Whether the results compare it with another cell by ratio."""
-    compared = (measurement.vs_baseline, *measurement.comparisons)
-    return any(one is not None and one.kind != "difference" and one.method != ITSELF for one in compared)
+    """Return whether the results compare a measurement with another cell by ratio."""
+    comparisons = (measurement.vs_baseline, *measurement.comparisons)
+    return any(
+        comparison is not None and comparison.kind != "difference" and comparison.method != ITSELF
+        for comparison in comparisons
+    )
 
 
 def _flaw(series: Series, metric: Metric, *, compared: bool) -> str | None:
-    """What samples a metric cannot have given; ``compared`` are those that the results compare by ratio."""
+    """Return why a metric cannot have returned these samples, or None.
+
+    With ``compared`` the results compare them by ratio.
+    """
     values = series.values
     if metric.samples == "exact" and len(values) != 1:
         return f"has {len(values):,} values, and is one"
@@ -97,23 +103,25 @@ def _flaw(series: Series, metric: Metric, *, compared: bool) -> str | None:
         return "has values with a wave and values without one"
     if metric.compare == "difference" or metric.samples == "per_item":
         return None
-    # What is exact may be 0, which is less than anything.
-    low = values < 0 if metric.samples == "exact" else values <= 0
-    if (compared or metric.compare == "speedup") and low.any():
+    # An exact value may be 0, which is less than any other.
+    is_too_low = values < 0 if metric.samples == "exact" else values <= 0
+    if (compared or metric.compare == "speedup") and is_too_low.any():
         return f"has the value {values.min():g}, and is compared by ratio, which takes values above 0"
     if ((values != 0) & (np.abs(values) < SMALLEST)).any():
         return f"has values too small to compute with, nearer to 0 than {SMALLEST:g}"
     return None
 
 
-def _check_alike(results: Results, recording: Recording, workload: str, metric: Metric, place: Path) -> None:
-    """Raise ``UsageError`` where cells of a workload have a metric of different numbers of items."""
+def _check_item_counts(
+    results: Results, recording: Recording, workload: str, metric: Metric, place: Path
+) -> None:
+    """Raise ``UsageError`` where cells of a workload have a metric over different numbers of items."""
     counts: dict[Key, set[int]] = {}
     for name, cell in results.cells.items():
         for key, series in recording.series.get(name, {}).items():
             if cell.workload == workload and key[0] == metric.name:
-                whole = series.resampled[0].items if series.resampled else len(series.values)
-                counts.setdefault(key, set()).add(whole)
+                count = series.resampled[0].items if series.resampled else len(series.values)
+                counts.setdefault(key, set()).add(count)
     for sizes in counts.values():
         if len(sizes) > 1:
             items = f"{min(sizes):,} and of {max(sizes):,} items"
@@ -121,16 +129,16 @@ def _check_alike(results: Results, recording: Recording, workload: str, metric: 
 
 
 def recompute(results: Results, recording: Recording, place: Path | None = None) -> Results:
-    """The same run with figures computed anew; details that metrics told lie only in the results.
+    """Return the same run with its figures computed anew; details that metrics reported are kept.
 
     ``place`` is the file that the recording was read from. Raises ``UsageError`` where it lacks samples that
     the results refer to.
     """
     check_whole(results, recording, place or Path(results.run["samples"]))
     failures = {
-        (one.cell, one.metric): (one.outcome, one.cause or "")
-        for one in results.measurements
-        if one.outcome != "ok" and not _applies_elsewhere(results, one)
+        (measurement.cell, measurement.metric): (measurement.outcome, measurement.cause or "")
+        for measurement in results.measurements
+        if measurement.outcome != "ok" and not _applies_elsewhere(results, measurement)
     }
     computed = analyse(
         run=results.run,
@@ -141,19 +149,20 @@ def recompute(results: Results, recording: Recording, place: Path | None = None)
         recording=recording,
         failures=failures,
     )
-    told = {_key(one): one.details for one in results.measurements}
+    details = {_key(measurement): measurement.details for measurement in results.measurements}
     return evolve(
         computed,
         measurements=tuple(
-            evolve(one, details={**told.get(_key(one), {}), **one.details}) for one in computed.measurements
+            evolve(measurement, details={**details.get(_key(measurement), {}), **measurement.details})
+            for measurement in computed.measurements
         ),
     )
 
 
 def differences(ours: Results, theirs: Results) -> list[str]:
-    """Where figures of the same run differ, by their place in the file; empty where they are equal."""
-    plain, other = (json.loads(to_json(results)) for results in (ours, theirs))
-    return [place for name in COMPUTED for place in _differing(plain[name], other[name], name)]
+    """Return where figures of the same run differ, by their place in the file; empty where they are equal."""
+    our_fields, their_fields = (json.loads(to_json(results)) for results in (ours, theirs))
+    return [place for name in COMPUTED for place in _differing(our_fields[name], their_fields[name], name)]
 
 
 def _differing(ours: object, theirs: object, place: str) -> Iterator[str]:
@@ -161,8 +170,8 @@ def _differing(ours: object, theirs: object, place: str) -> Iterator[str]:
         for name in ours:
             yield from _differing(ours[name], theirs[name], f"{place}.{name}")
     elif isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
-        for index, (one, other) in enumerate(zip(ours, theirs, strict=True)):
-            yield from _differing(one, other, f"{place}[{index}]")
+        for index, (our_value, their_value) in enumerate(zip(ours, theirs, strict=True)):
+            yield from _differing(our_value, their_value, f"{place}[{index}]")
     elif not _equal(ours, theirs):
         yield place
 
@@ -174,10 +183,10 @@ def _equal(ours: object, theirs: object) -> bool:
 
 
 def _applies_elsewhere(results: Results, measurement: Measurement) -> bool:
-    """The metric has figures of this cell at another batch size, so it did not fail there."""
+    """Return whether the metric has figures of this cell at another batch size, so that it did not fail."""
     return any(
-        one.outcome == "ok" and (one.cell, one.metric) == (measurement.cell, measurement.metric)
-        for one in results.measurements
+        other.outcome == "ok" and (other.cell, other.metric) == (measurement.cell, measurement.metric)
+        for other in results.measurements
     )
 
 

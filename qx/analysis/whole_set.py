@@ -1,19 +1,19 @@
 """Intervals of statistics of a whole set (F1, calibration error, the worst class), by resampling its items.
 
-Such a statistic is no mean, but it moves with the items of the set nearly as a mean does: by the *influence*
-of each, which is how the statistic differs where that item, or a group of items, is left out (the jackknife:
-Tukey, 1958). So its interval is Student's t over the influences, with the pseudo-items of
-``qx.statistics.items``. That also serves the levels that ``qx gate`` asks for, for which a bootstrap would
-need 100,000 draws. Where items were drawn with replacement too (the bootstrap: Efron, 1979), and the draws
-spread more than the influences say, their spread is the error: of what is not smooth, such as a median, the
-jackknife knows too little.
+Such a statistic is no mean, but it moves with the items of the set nearly as a mean does. The *influence* of
+an item, or of a group of items, is how much the statistic changes where it is left out (the jackknife: Tukey,
+1958). The interval is Student's t over the influences, with the pseudo-items of ``qx.statistics.items``. That
+also works at the levels that ``qx gate`` needs, where a bootstrap would need 100,000 draws. Where items were
+also drawn with replacement (the bootstrap: Efron, 1979), and the draws spread more than the influences say,
+their spread is the error, since the jackknife is unreliable for statistics that are not smooth, such as a
+median.
 
-Cells on the same items are compared in pairs: influences by group of items, and draws by draw. Groups and
-draws therefore go by nothing but the number of items, so that they are the same in every cell and every run.
+Cells on the same items are compared in pairs: influences group by group, and draws draw by draw. Groups and
+draws therefore depend on nothing but the number of items, so that they are the same in every cell and run.
 
-What an interval holds is the value that sets of as many items give on average. Of a statistic that is biased
-in small sets that is not what an endless set would give: calibration error is too large in small sets, the
-worst of several classes too low. Two cells on one set share most of that.
+The interval is for the mean value over sets of the same size. A statistic that is biased in small sets has
+another value in an infinite set: calibration error is too large in small sets, the worst of several classes
+too low. Two cells on one set share most of that bias.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from qx.results.recording import Resampled
 from qx.statistics import intervals, items
 from qx.statistics.student_t import Floats
 
-#: Any number; another one makes runs from before incomparable.
+#: Seed of groups and draws; with another seed, runs could not be compared with earlier ones.
 SEED = 20_170
-#: With fewer draws than these the bootstrap is not asked.
-FEWEST_DRAWS = 30
+#: Smallest number of draws whose spread is used.
+MIN_DRAWS = 30
 
 
 @lru_cache(maxsize=8)
@@ -42,25 +42,28 @@ def _order(count: int) -> NDArray[np.int64]:
 
 
 def group_of_items(count: int, groups: int) -> NDArray[np.int64]:
-    """The group of each of ``count`` items, ``[count]``, at random; each is two groups of twice as many."""
+    """Return a random group for each of ``count`` items, ``[count]``.
+
+    With half as many groups, each is the union of two.
+    """
     return np.asarray(_order(count) % groups)
 
 
 def drawn_items(count: int, draw: int) -> NDArray[np.int64]:
-    """As many items as there are, drawn with replacement, ``[count]``; the same for a count and a draw."""
+    """Draw ``count`` of ``count`` items with replacement, ``[count]``; the same for a count and a draw."""
     return _generator(count, draw).randint(0, count, count, dtype=np.int64)
 
 
 def _generator(*numbers: int) -> np.random.RandomState:
-    # Of all generators of numpy this alone promises the same numbers in every version, as runs that are
-    # compared may be of two.
+    # The only generator of numpy that promises the same numbers in every version: runs that are compared may
+    # come from different versions.
     return np.random.RandomState([SEED, *numbers])
 
 
 def estimate(sample: Resampled, level: float = 0.95) -> intervals.Estimate:
-    """The statistic of one cell."""
-    reason = _without_interval(sample)
-    if not reason and np.isnan(sample.step) and items.too_few(sample.influence):
+    """Estimate the statistic of one cell."""
+    reason = _why_no_interval(sample)
+    if not reason and np.isnan(sample.step) and items.has_too_few_differing(sample.influence):
         reason = items.TOO_FEW
     if reason:
         return intervals.Estimate(sample.value, None, sample.items, reason)
@@ -76,14 +79,14 @@ def compare(
     kind: Literal["ratio", "speedup", "difference"],
     level: float = 0.95,
 ) -> intervals.Difference:
-    """Compare the statistic of two cells on the same items. Ratios need positive values."""
+    """Compare the statistics of two cells on the same items. Ratios need positive values."""
     if ours.items != theirs.items:
         raise ValueError(f"a comparison in pairs needs the same items, not {ours.items} and {theirs.items}")
-    stack = _Stack.of([ours, theirs], relative=kind != "difference")
+    stack = _Stack.from_samples([ours, theirs], relative=kind != "difference")
     value, ci, p, method = float(stack.values[0] - stack.values[1]), None, None, ""
-    reason = _without_interval(ours) or _without_interval(theirs)
+    reason = _why_no_interval(ours) or _why_no_interval(theirs)
     if not reason:
-        over_items, step = _apart(stack.row(0), stack.row(1))
+        over_items, step = _difference(stack.row(0), stack.row(1))
         (low,), (high,) = items.ends(over_items, step, level)
         ci, p = (float(low), float(high)), float(items.p_value(over_items, step)[0])
         method = _method(ours.items, over_items.count, stack.draws.shape[1])
@@ -93,23 +96,26 @@ def compare(
 
 
 def pairwise(samples: Sequence[Resampled], *, relative: bool, level: float = 0.95) -> tuple[Floats, Floats]:
-    """Intervals ``(low, high)`` of all pairs, ``[cells, cells]``, of ratios logs; NaN where there is none."""
+    """Return ``(low, high)`` of all pairs of cells, ``[cells, cells]``, in logs for ratios.
+
+    NaN where a cell has no interval.
+    """
     low, high = np.full((2, len(samples), len(samples)), np.nan)
-    known = [cell for cell, sample in enumerate(samples) if not _without_interval(sample)]
-    if known:
-        stack = _Stack.of([samples[cell] for cell in known], relative=relative)
-        for row, cell in enumerate(known):
-            low[cell, known], high[cell, known] = items.ends(*_apart(stack.row(row), stack), level)
+    cells = [cell for cell, sample in enumerate(samples) if not _why_no_interval(sample)]
+    if cells:
+        stack = _Stack.from_samples([samples[cell] for cell in cells], relative=relative)
+        for row, cell in enumerate(cells):
+            low[cell, cells], high[cell, cells] = items.ends(*_difference(stack.row(row), stack), level)
     return low, high
 
 
-def _without_interval(sample: Resampled) -> str:
-    """Why a statistic has no interval; empty where it has one."""
+def _why_no_interval(sample: Resampled) -> str:
+    """Return why a statistic has no interval; empty where it has one."""
     return sample.reason or ("" if len(sample.influence) > 1 else "it is of a single item")
 
 
-def identical(ours: Resampled, theirs: Resampled) -> bool:
-    """Whether two cells have the same value whatever items are drawn or left out."""
+def are_identical(ours: Resampled, theirs: Resampled) -> bool:
+    """Return whether two cells have the same value whatever items are drawn or left out."""
     return (
         (ours.value, ours.items) == (theirs.value, theirs.items)
         and np.array_equal(ours.influence, theirs.influence)
@@ -118,31 +124,36 @@ def identical(ours: Resampled, theirs: Resampled) -> bool:
 
 
 def drawn_values(samples: Sequence[Resampled], count: int, generator: np.random.Generator) -> Floats:
-    """Values of cells in ``count`` resampled sets, ``[count, cells]``: the same sets for all cells."""
+    """Return values of cells in ``count`` resampled sets, ``[count, cells]``, the same sets for all cells."""
     draws = min(len(sample.draws) for sample in samples)
     values = np.array([sample.value for sample in samples])
     if not draws:
         return np.tile(values, (count, 1))
-    every = np.array([sample.draws[:draws] for sample in samples])
-    # Where a draw has no number, the value stands in: nothing else is known.
-    every = np.where(np.isnan(every), values[:, None], every)
+    drawn = np.array([sample.draws[:draws] for sample in samples])
+    # A draw without a number is replaced by the value, for lack of anything better.
+    drawn = np.where(np.isnan(drawn), values[:, None], drawn)
     chosen = np.arange(count) if count <= draws else generator.integers(0, draws, count)
-    return np.asarray(every[:, chosen].T)
+    return np.asarray(drawn[:, chosen].T)
 
 
 @frozen(eq=False)
 class _Stack:
-    """Cells on the same items, on the scale on which they are compared."""
+    """Cells on the same items, on the scale on which they are compared: logs for ratios."""
 
-    #: ``[cells]``, ``[cells, groups]``, ``[cells, draws]``, ``[cells]``.
+    #: Value of each cell, ``[cells]``.
     values: Floats
+    #: Influence of each group of items, ``[cells, groups]``.
     influence: Floats
+    #: Values in resampled sets, ``[cells, draws]``.
     draws: Floats
+    #: How far one changed item was seen to move the value, ``[cells]``; NaN where that was not tried.
     steps: Floats
+    #: How far single items move the value, ``[cells]``.
     scale: items.Scale
 
     @classmethod
-    def of(cls, samples: Sequence[Resampled], *, relative: bool) -> _Stack:
+    def from_samples(cls, samples: Sequence[Resampled], *, relative: bool) -> _Stack:
+        """Stack the statistics of cells, with as many groups and draws as all of them have."""
         groups = min(len(sample.influence) for sample in samples)
         draws = min(len(sample.draws) for sample in samples)
         values = np.array([sample.value for sample in samples])
@@ -157,14 +168,14 @@ class _Stack:
         return cls(values, influence, drawn, steps, scale)
 
     def row(self, cell: int) -> _Stack:
-        """One cell by itself."""
-        only = slice(cell, cell + 1)
-        scale = items.Scale(self.scale.extent[only], self.scale.deviation[only])
-        return _Stack(self.values[only], self.influence[only], self.draws[only], self.steps[only], scale)
+        """Return one cell by itself."""
+        row = slice(cell, cell + 1)
+        scale = items.Scale(self.scale.extent[row], self.scale.deviation[row])
+        return _Stack(self.values[row], self.influence[row], self.draws[row], self.steps[row], scale)
 
 
 def _coarser(sample: Resampled, groups: int) -> Floats:
-    """Influences of fewer groups: the mean over the items of each."""
+    """Return the influences of fewer groups: the mean over the items of each."""
     if len(sample.influence) == groups:
         return np.asarray(sample.influence)
     own = sample.influence[group_of_items(sample.items, len(sample.influence))]
@@ -173,46 +184,47 @@ def _coarser(sample: Resampled, groups: int) -> Floats:
 
 
 def _scale_of_items(influence: Floats, count: int) -> items.Scale:
-    """How far single items move a statistic, of which groups of items are known, ``[cells, groups]``."""
+    """Return how far single items move a statistic, from the influences of groups ``[cells, groups]``."""
     groups = influence.shape[1]
     if not groups:
-        nothing = np.full(len(influence), np.nan)
-        return items.Scale(nothing, nothing)
-    # A group moves it as a sum does, by the square root of as many items as it has.
-    scale, together = items.Scale.of(influence), np.sqrt(count / groups)
-    return items.Scale(scale.extent / together, scale.deviation / together)
+        unknown = np.full(len(influence), np.nan)
+        return items.Scale(unknown, unknown)
+    # A group moves the statistic as a sum does: by the square root of its number of items.
+    scale, factor = items.Scale.from_items(influence), np.sqrt(count / groups)
+    return items.Scale(scale.extent / factor, scale.deviation / factor)
 
 
-def _apart(ours: _Stack, theirs: _Stack) -> tuple[items.Moments, Floats]:
-    """Moments and step of the difference of one cell to each of others, ``[cells]``."""
+def _difference(ours: _Stack, theirs: _Stack) -> tuple[items.Moments, Floats]:
+    """Return moments and step of the differences of one cell to others, ``[cells]``."""
     values = ours.values - theirs.values
     influence = ours.influence - theirs.influence
     over_items = _with_draws(items.moments(influence), ours.draws - theirs.draws)
     probed = np.maximum(ours.steps, theirs.steps)
-    unprobed = items.step_between(ours.scale, theirs.scale, over_items, _alike(influence))
+    unprobed = items.step_between(ours.scale, theirs.scale, over_items, _equal_share(influence))
     step = np.where(np.isnan(probed), unprobed, np.fmax(probed, over_items.largest))
     return evolve(over_items, mean=values), step
 
 
-def _alike(influence: Floats) -> Floats:
-    """The share of items in which two cells do not differ, but for a shift of all."""
-    apart = np.abs(influence - np.median(influence, axis=-1, keepdims=True))
-    return np.asarray((apart <= items.ALIKE * apart.max(axis=-1, keepdims=True)).mean(axis=-1))
+def _equal_share(influence: Floats) -> Floats:
+    """Return the share of items in which two cells do not differ, except for a shift of all items."""
+    deviations = np.abs(influence - np.median(influence, axis=-1, keepdims=True))
+    tolerance = items.EQUALITY_TOLERANCE * deviations.max(axis=-1, keepdims=True)
+    return np.asarray((deviations <= tolerance).mean(axis=-1))
 
 
 def _with_draws(over_items: items.Moments, draws: Floats) -> items.Moments:
-    """With the spread of the draws in place of the error where it is larger."""
+    """Return the moments with the spread of the draws as the error, where it is larger."""
     finite = np.isfinite(draws)
     counts = finite.sum(axis=-1)
-    if not np.any(counts >= FEWEST_DRAWS):
+    if not np.any(counts >= MIN_DRAWS):
         return over_items
     safe = np.maximum(counts, 2)
     means = np.where(finite, draws, 0.0).sum(axis=-1) / safe
     squares = (np.where(finite, draws - means[..., None], 0.0) ** 2).sum(axis=-1)
-    spread = np.where(counts >= FEWEST_DRAWS, np.sqrt(squares / (safe - 1)), 0.0)
+    spread = np.where(counts >= MIN_DRAWS, np.sqrt(squares / (safe - 1)), 0.0)
     return evolve(over_items, error=np.maximum(over_items.error, spread))
 
 
 def _method(count: int, groups: int, draws: int) -> str:
-    of = f"{count:,} items" if groups == count else f"{groups:,} groups of {count:,} items"
-    return f"t over the influence of {of}, with pseudo-items; {draws:,} bootstrap draws"
+    units = f"{count:,} items" if groups == count else f"{groups:,} groups of {count:,} items"
+    return f"t over the influence of {units}, with pseudo-items; {draws:,} bootstrap draws"

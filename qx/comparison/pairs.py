@@ -15,7 +15,7 @@ from qx.contract.records import Metric, as_word
 from qx.results.columns import Column
 from qx.results.recording import Floats
 from qx.statistics import intervals
-from qx.statistics.undisturbed import FEW
+from qx.statistics.undisturbed import MIN_SAMPLES
 
 NO_SAMPLES = "its raw samples do not lie beside the results"
 
@@ -110,7 +110,7 @@ class Pair:
     def _on_items(self, column: Column, metric: Metric, level: float) -> intervals.Difference:
         ours, theirs = (source.quantity(cell, column).series(cell) for source, cell in self._sides)
         kept = [source.outputs(cell) for source, cell in self._sides]
-        if on_items.identical(metric, ours, theirs, (kept[0], kept[1])):
+        if on_items.are_identical(metric, ours, theirs, (kept[0], kept[1])):
             return intervals.no_difference(metric.compare)
         try:
             compared = on_items.compare(metric, ours, theirs, level)
@@ -162,10 +162,10 @@ class Pair:
             quantity = source.quantity(cell, column)
             if not set(group) <= set(quantity.measured):
                 raise NotComparable(f"{source.name}: its baseline has no figures of it")
-            if not quantity.comparable(*group):
+            if not quantity.are_comparable(*group):
                 raise NotComparable("values that are not positive have no ratio")
             if basis == "direct":
-                waves.append(quantity.compared_waves([cell], fewest)[:, 0])
+                waves.append(quantity.wave_values([cell], fewest)[:, 0])
             else:
                 waves.append(quantity.advantage(group[0], group[1]))
             if np.isnan(waves[-1]).all():
@@ -174,7 +174,7 @@ class Pair:
 
     def _fewest(self, source: Source, cell: str, column: Column) -> int:
         quantity = source.quantity(cell, column)
-        return quantity.fewest(cell) if quantity.comparable(cell) else FEW
+        return quantity.min_samples_per_wave(cell) if quantity.are_comparable(cell) else MIN_SAMPLES
 
     def _own_baseline(self, source: Source, cell: str) -> str:
         """The baseline of a cell, if it is the same config in both runs."""

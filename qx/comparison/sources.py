@@ -110,7 +110,7 @@ class Source:
         made = self._quantities[workload, baseline, column] = Quantity(
             self.metric(column),
             dict(column.params).get("batch_size"),
-            (self.recording or Recording()).of(cells),
+            (self.recording or Recording()).select(cells),
             baseline,
             {name for name, one in cells.items() if one.outcome != "ok" or self._failed(name, column)},
         )

@@ -1,4 +1,4 @@
-"""Import a plugin, and check it against the hooks of ``qx.contract.hookspecs``."""
+"""Import a plugin, and check it against the hooks in ``qx.contract.hookspecs``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import ModuleType
 
-#: What a plugin of each kind must implement, and what it may; the table in ``qx.contract.hookspecs``.
+#: Hooks that a plugin of each kind must implement, and those that it may; see ``qx.contract.hookspecs``.
 REQUIRED: dict[str, tuple[str, ...]] = {
     "config": ("convert",),
     "metric": ("measure",),
@@ -36,15 +36,14 @@ OPTIONAL: dict[str, tuple[str, ...]] = {
     "workload": ("train",),
     "loader": ("read_weights",),
 }
-#: The same of a metric of a whole set, whose samples are ``per_set``.
+#: Required and optional hooks of a metric of a whole set, whose samples are ``per_set``.
 REQUIRED_PER_SET, OPTIONAL_PER_SET = ("statistic",), ("measure",)
-#: Hooks whose None says something ('not applicable here', 'nothing against it', 'not known'); for all others
-#: it is an error.
+#: Hooks that may return None ('not applicable here', 'no objection', 'not known'); elsewhere it is an error.
 MAY_GIVE_NONE = frozenset({"measure", "statistic", "can_treat", "read_weights"})
 
 
 class Breach(Exception):
-    """The plugin cannot be used, and why; with its record where it got as far as giving one."""
+    """The plugin cannot be used: the reason, and its record where it returned one."""
 
     def __init__(self, reason: str, record: Record | None = None) -> None:
         super().__init__(reason)
@@ -64,19 +63,19 @@ class Incompatible(Breach):
 class Loaded:
     """A plugin that was imported into this process, and keeps the contract."""
 
-    #: With the name that the plugin gives itself.
+    #: Reference to the plugin, with the name in its record.
     reference: Reference
     plugin: object
-    #: None where it only wraps.
+    #: Record of the plugin; None where it only wraps.
     record: Record | None
-    #: The hooks that it implements, in the order of ``qx.contract.hookspecs``.
+    #: Hooks that it implements, in the order of ``qx.contract.hookspecs``.
     hooks: tuple[str, ...]
 
 
 def load(reference: Reference, specs: pluggy.HookRelay, *, named: bool = True) -> Loaded:
-    """Import a plugin and hold it against the contract. Raises ``Breach``.
+    """Import a plugin and check it against the contract. Raises ``Breach``.
 
-    Without ``named`` the reference's name is a guess, and its record says how it is called.
+    Without ``named`` the reference's name is a guess, and the name in the plugin's record is used.
     """
     try:
         plugin = import_plugin(reference)
@@ -91,21 +90,21 @@ def load(reference: Reference, specs: pluggy.HookRelay, *, named: bool = True) -
 
 
 def new_manager() -> pluggy.PluginManager:
-    """A manager that knows the hooks and no plugin."""
+    """Return a manager that knows the hooks and no plugin."""
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
     return manager
 
 
 def cause(error: BaseException, most: int = 500) -> str:
-    """An error in one line: its type and its message."""
+    """Return the type and the message of an error in one line of at most ``most`` letters."""
     arguments = error.args
-    # attrs gives the attribute, the limit and the value after the message: only the message is for people.
-    from_attrs = len(arguments) > 1 and isinstance(arguments[1], attrs.Attribute)
+    # attrs adds the attribute, the limit and the value after the message: only the message is for people.
+    is_from_attrs = len(arguments) > 1 and isinstance(arguments[1], attrs.Attribute)
     try:
-        message = to_line(str(arguments[0] if from_attrs else error), most)
-    except Exception as second:
-        message = f"(its message cannot be read: {type(second).__name__})"
+        message = to_line(str(arguments[0] if is_from_attrs else error), most)
+    except Exception as message_error:
+        message = f"(its message cannot be read: {type(message_error).__name__})"
     return to_line(f"{type(error).__name__}: {message}" if message else type(error).__name__, most)
 
 
@@ -124,20 +123,23 @@ def import_plugin(reference: Reference) -> object:
     return plugin
 
 
-#: By this name a module says which version of the contract it was made for.
+#: Name in a module of the version of the contract that it was written for.
 CONTRACT_NAME = "QX_CONTRACT"
 
 
 def declared(plugin: object) -> object:
-    """The version of the contract that a plugin says it was made for; None where it says nothing."""
+    """Return the version of the contract that a plugin declares; None where it declares none."""
     module = sys.modules.get(getattr(type(plugin), "__module__", ""))
-    # Statically: whatever an object does when it is asked for an attribute, it is not done here.
-    found = (inspect.getattr_static(one, CONTRACT_NAME, None) for one in (plugin, module))
-    return next((version for version in found if version is not None), None)
+    # Statically, so that no code of the plugin runs.
+    versions = (inspect.getattr_static(owner, CONTRACT_NAME, None) for owner in (plugin, module))
+    return next((version for version in versions if version is not None), None)
 
 
 def declared_in_source(module: str, path: str | Path | None) -> str | None:
-    """The same of a module that cannot be imported: often because it was made for another version."""
+    """Return the version of the contract in the source of a module that cannot be imported, or None.
+
+    A module often cannot be imported because it was written for another version.
+    """
     try:
         if path is None:
             spec = importlib.util.find_spec(module)
@@ -145,25 +147,30 @@ def declared_in_source(module: str, path: str | Path | None) -> str | None:
         text = pathlib.Path(path or "").read_text(encoding="utf-8")
     except (Exception, SystemExit):  # whatever a parent package raises when it is imported
         return None
-    found = re.search(rf"^{CONTRACT_NAME}\b[^=\n]*=\s*[\"']([^\"']*)[\"']", text, re.MULTILINE)
-    return found[1] if found else None
+    match = re.search(rf"^{CONTRACT_NAME}\b[^=\n]*=\s*[\"']([^\"']*)[\"']", text, re.MULTILINE)
+    return match[1] if match else None
 
 
-def check_contract(made_for: object) -> None:
-    """Raise ``Incompatible`` unless a plugin made for this version can be used; ``Breach`` if it is none."""
-    if made_for is None:
+def check_contract(version: object) -> None:
+    """Check the version of the contract that a plugin declares.
+
+    Raises ``Incompatible`` where this qx cannot use it, and ``Breach`` where it is no version.
+    """
+    if version is None:
         return
-    found = re.fullmatch(r"([0-9]{1,9})(?:\.([0-9]{1,9}))?", made_for) if isinstance(made_for, str) else None
-    if found is None:
-        raise Breach(f"{CONTRACT_NAME} is {made_for!r}, and must be a version such as {hookspecs.CONTRACT!r}")
-    major, minor = int(found[1]), int(found[2] or 0)
+    match = re.fullmatch(r"([0-9]{1,9})(?:\.([0-9]{1,9}))?", version) if isinstance(version, str) else None
+    if match is None:
+        raise Breach(f"{CONTRACT_NAME} is {version!r}, and must be a version such as {hookspecs.CONTRACT!r}")
+    major, minor = int(match[1]), int(match[2] or 0)
     ours = tuple(map(int, hookspecs.CONTRACT.split(".")))
     if major == ours[0] and minor <= ours[1]:
         return
-    newer = (major, minor) > ours
-    todo = "upgrade quant-explorer" if newer else "upgrade the plugin, or install an earlier quant-explorer"
+    is_newer = (major, minor) > ours
+    advice = (
+        "upgrade quant-explorer" if is_newer else "upgrade the plugin, or install an earlier quant-explorer"
+    )
     raise Incompatible(
-        f"was made for version {made_for} of qx's contract, and this qx has {hookspecs.CONTRACT}: {todo}"
+        f"was made for version {version} of qx's contract, and this qx has {hookspecs.CONTRACT}: {advice}"
     )
 
 
@@ -174,7 +181,7 @@ def _import_file(module: str, path: str | Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is no Python file")
     loaded = importlib.util.module_from_spec(spec)
-    # Before it runs, as the import system does: what it defines may look its own module up.
+    # Before the module runs, as the import system does: its classes may look up their own module.
     sys.modules[module] = loaded
     try:
         spec.loader.exec_module(loaded)
@@ -185,24 +192,25 @@ def _import_file(module: str, path: str | Path) -> ModuleType:
 
 
 def check(specs: pluggy.HookRelay, plugin: object, name: str | None) -> tuple[Record | None, tuple[str, ...]]:
-    """Hold a plugin against the contract: its record (None: it only wraps) and the hooks that it implements.
+    """Check a plugin against the contract, and return its record and the hooks that it implements.
 
-    ``name`` is what its entry point calls it, None where it has none. Raises ``Breach``.
+    The record is None for a plugin that only wraps. ``name`` is the name of its entry point, or None where it
+    has none. Raises ``Breach``.
     """
     if inspect.isclass(plugin):
         raise Breach(f"is a class: make an object of it (attribute = {plugin.__name__}())")
     implementations = _implementations(plugin)
-    known = [hook for hook in vars(hookspecs) if hook in vars(specs)]  # in the order of the file
+    contract_hooks = [hook for hook in vars(hookspecs) if hook in vars(specs)]  # in the order of the file
     for hook, implementation in implementations.items():
-        if hook in known:
+        if hook in contract_hooks:
             _check_arguments(getattr(specs, hook), implementation)
         elif not implementation.optionalhook:
-            raise Breach(f"hook {hook!r} is no hook of qx{_did_you_mean(hook, known)}")
-    hooks = tuple(hook for hook in known if hook in implementations)
+            raise Breach(f"hook {hook!r} is no hook of qx{_did_you_mean(hook, contract_hooks)}")
+    hooks = tuple(hook for hook in contract_hooks if hook in implementations)
     if "describe" not in hooks:
         _check_wraps_only(plugin, implementations)
         return None, hooks
-    record = _described(implementations["describe"])
+    record = _call_describe(implementations["describe"])
     if name is not None and record.name != name:
         raise Breach(f"its record is named {record.name!r}, its entry point {name!r}", record)
     try:
@@ -213,7 +221,7 @@ def check(specs: pluggy.HookRelay, plugin: object, name: str | None) -> tuple[Re
 
 
 def _implementations(plugin: object) -> dict[str, pluggy.HookImpl]:
-    # A manager without specs takes any hook, so that each flaw can be told here in its own words.
+    # A manager without specs accepts any hook, so that each flaw gets a message of its own here.
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     try:
         hash(plugin)  # pluggy keeps plugins in sets
@@ -222,28 +230,30 @@ def _implementations(plugin: object) -> dict[str, pluggy.HookImpl]:
         raise Breach(f"cannot be registered: {cause(error)}") from error
     implementations = {}
     for caller in manager.get_hookcallers(plugin) or ():
-        found = caller.get_hookimpls()
-        if len(found) > 1:
-            raise Breach(f"hook {caller.name!r} is implemented {len(found)} times")
-        implementations[caller.name] = found[0]
+        hook_implementations = caller.get_hookimpls()
+        if len(hook_implementations) > 1:
+            raise Breach(f"hook {caller.name!r} is implemented {len(hook_implementations)} times")
+        implementations[caller.name] = hook_implementations[0]
     return implementations
 
 
 def _check_arguments(caller: pluggy.HookCaller, implementation: pluggy.HookImpl) -> None:
     assert caller.spec is not None
     hook, allowed = caller.name, caller.spec.argnames
-    may = f"it may take {', '.join(allowed)}" if allowed else "it takes none"
+    allowance = f"it may take {', '.join(allowed)}" if allowed else "it takes none"
     for parameter in inspect.signature(implementation.function).parameters.values():
         argument = parameter.name
         if argument in implementation.argnames:
             if argument not in allowed:
                 hint = _did_you_mean(argument, allowed)
-                raise Breach(f"hook {hook!r} has an unknown argument {argument!r}{hint} ({may})")
+                raise Breach(f"hook {hook!r} has an unknown argument {argument!r}{hint} ({allowance})")
         elif argument in allowed or parameter.default is parameter.empty:
-            # pluggy passes plain arguments only, and would leave this one at its default without a word.
-            raise Breach(f"hook {hook!r}: '{parameter}' must be a plain argument without a default ({may})")
-    wraps = implementation.wrapper or implementation.hookwrapper
-    if wraps and not inspect.isgeneratorfunction(implementation.function):
+            # pluggy passes plain arguments only, and would silently leave this one at its default.
+            raise Breach(
+                f"hook {hook!r}: '{parameter}' must be a plain argument without a default ({allowance})"
+            )
+    is_wrapper = implementation.wrapper or implementation.hookwrapper
+    if is_wrapper and not inspect.isgeneratorfunction(implementation.function):
         raise Breach(f"hook {hook!r} is marked as a wrapper and has no yield")
 
 
@@ -259,7 +269,7 @@ def _check_wraps_only(plugin: object, implementations: dict[str, pluggy.HookImpl
             )
 
 
-def _described(implementation: pluggy.HookImpl) -> Record:
+def _call_describe(implementation: pluggy.HookImpl) -> Record:
     if implementation.wrapper or implementation.hookwrapper:
         raise Breach("hook 'describe' cannot be wrapped")
     try:
@@ -268,8 +278,8 @@ def _described(implementation: pluggy.HookImpl) -> Record:
     except (Exception, SystemExit) as error:
         raise Breach(f"hook 'describe' failed: {cause(error)}") from error
     if not isinstance(record, (Config, Metric, Workload, Loader)):
-        gave = "None" if record is None else f"an object of type {type(record).__name__!r}"
-        raise Breach(f"hook 'describe' gave {gave}, and not a Config, Metric, Workload or Loader")
+        shown = "None" if record is None else f"an object of type {type(record).__name__!r}"
+        raise Breach(f"hook 'describe' gave {shown}, and not a Config, Metric, Workload or Loader")
     return record
 
 
@@ -300,10 +310,10 @@ def _check_kind(plugin: object, record: Record, implementations: dict[str, plugg
 def _check_config(record: Config, implementations: dict[str, pluggy.HookImpl]) -> None:
     if record.name == CONTROL:
         raise Breach(f"the name {CONTROL!r} is taken: under it the baseline is measured again")
-    wants = record.calibration or record.training
-    if wants and "calibrate" not in implementations:
+    needs_calibrate = record.calibration or record.training
+    if needs_calibrate and "calibrate" not in implementations:
         raise Breach("its record asks for calibration or training, and 'calibrate' is missing")
-    if not wants and "calibrate" in implementations:
+    if not needs_calibrate and "calibrate" in implementations:
         raise Breach("implements 'calibrate', and its record asks for neither calibration nor training")
 
 

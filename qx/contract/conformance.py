@@ -1,4 +1,4 @@
-"""What the author of a plugin tells the conformance kit."""
+"""The record in which the author of a plugin gives hints to the conformance kit."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from attrs import Factory, field, frozen
 
 from qx.values import JsonObject
 
-#: The attribute of a plugin that holds what its author tells the conformance kit.
+#: Attribute of a plugin that holds its author's hints to the conformance kit.
 ATTRIBUTE = "conformance"
-#: The name of the kit's own workload.
+#: Name of the kit's own workload.
 TESTBENCH = "testbench"
 
 
@@ -24,24 +24,24 @@ def _reasons(_: object, attribute: attrs.Attribute[Mapping[str, str]], value: Ma
 
 @frozen(kw_only=True)
 class Conformance:
-    """What the kit cannot know by itself. All of it is optional."""
+    """Hints to the conformance kit, which cannot know them by itself. All of them are optional."""
 
-    #: Check -> the reason why it fails. Strict: such a check that passes is a failure.
+    #: Reasons for checks that fail, by the name of the check. Strict: such a check that passes is a failure.
     expected_failures: Mapping[str, str] = field(factory=dict, validator=_reasons)
-    #: For a metric: a config whose artifact it must find worse than its subject, as ``-p`` takes it or by
-    #: name. ``qx.testing.worse`` has some.
+    #: For a metric: a config whose artifact the metric must find worse than its subject, as a name or in the
+    #: form of ``-p``. ``qx.testing.worse`` has some.
     worse: str | None = None
-    #: For a metric or a loader: the config whose artifact is measured or served, as ``-p`` takes it or by
-    #: name; else the baseline, and for a loader the first config whose artifacts name it.
+    #: For a metric or a loader: the config whose artifact is measured or served, as a name or in the form of
+    #: ``-p``. The default is the baseline, and for a loader the first config whose artifacts name it.
     subject: str | None = None
-    #: The workload to check with, by name or as ``-p`` takes it; else the kit's own, ``testbench``.
+    #: Workload to check with, as a name or in the form of ``-p``; by default the kit's own ``testbench``.
     workload: str | None = None
-    #: Option -> values of the right type that the plugin is to refuse, naming the option.
+    #: Values of the right type that the plugin must refuse with the name of the option, by option.
     bad_options: Mapping[str, Sequence[object]] = Factory(dict)
 
 
 def to_json(conformance: object) -> JsonObject:
-    """The fields of a ``Conformance``, as JSON takes them. Raises ``TypeError`` for what is none."""
+    """Return the fields of a ``Conformance`` for JSON. Raises ``TypeError`` for any other object."""
     if not isinstance(conformance, Conformance):
         raise TypeError(f"it must be a qx.testing.Conformance, not {type(conformance).__name__}")
     fields = {attribute.name: getattr(conformance, attribute.name) for attribute in attrs.fields(Conformance)}

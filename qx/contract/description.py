@@ -1,4 +1,4 @@
-"""What is known of a plugin without importing it: what a process that imported it said, as JSON and back."""
+"""Descriptions of plugins: made in a process that imports the plugin, and passed to others as JSON."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Outcome: TypeAlias = Literal["ready", "broken", "incompatible", "not_imported"]
 
-#: Letters that are kept of a docstring.
+#: Number of letters of a docstring that are kept.
 LONGEST = 20_000
 RECORDS: Mapping[Kind, type[Record]] = {kind.kind: kind for kind in (Config, Metric, Workload, Loader)}
 HOOKS = frozenset(
@@ -33,29 +33,29 @@ HOOKS = frozenset(
 
 @frozen(kw_only=True)
 class Description:
-    """What the process that imported a plugin said of it."""
+    """The answer about a plugin of the process that imported it."""
 
-    #: ``not_imported``: broken, because its module cannot be imported.
+    #: Outcome of the import and the checks; ``not_imported`` means that its module cannot be imported.
     outcome: Outcome = field(validator=in_(("ready", "broken", "incompatible", "not_imported")))
-    #: Why it is not ready.
+    #: Reason why it is not ready.
     reason: str = field(default="", validator=instance_of(str))
-    #: None where it only wraps, or did not get as far as giving one.
+    #: Record of the plugin; None where it only wraps, or failed before it returned one.
     record: Record | None = field(default=None, validator=optional(instance_of(tuple(RECORDS.values()))))
-    #: The hooks that it implements, in the order of ``qx.contract.hookspecs``.
+    #: Hooks that it implements, in the order of ``qx.contract.hookspecs``.
     hooks: tuple[str, ...] = field(default=(), converter=to_strings, validator=deep_iterable(in_(HOOKS)))
-    #: The docstring of its module.
+    #: Docstring of its module.
     documentation: str = field(default="", validator=instance_of(str))
-    #: Distributions that its record requires and that are lacking here, in words.
+    #: Distributions that its record requires and that are missing here, in words.
     lacking: str = field(default="", validator=instance_of(str))
-    #: The file of a workload's weights; None where it has none, or their package is not installed.
+    #: File of a workload's weights; None where it has none, or their package is not installed.
     weights: str | None = optional_text_field()
-    #: What its author tells the conformance kit, or why that cannot be read; None where nothing is told.
+    #: Its author's hints to the conformance kit, or why they cannot be read; None where there are none.
     conformance: JsonMapping | str | None = field(default=None, validator=optional(instance_of((dict, str))))
-    #: The module that is not there, where that is why it cannot be imported.
+    #: Name of the missing module, where that is why the plugin cannot be imported.
     missing_module: str | None = optional_text_field()
 
     def to_json(self) -> JsonObject:
-        """The fields, as JSON takes them."""
+        """Return the fields for JSON."""
         fields = attrs.asdict(self, recurse=False)
         if self.record is not None:
             fields["record"] = _record_to_json(self.record)
@@ -63,7 +63,7 @@ class Description:
 
     @classmethod
     def from_json(cls, value: Json) -> Description:
-        """What ``to_json`` gave. Raises ``ValueError`` for anything else: it comes from outside."""
+        """Read what ``to_json`` returned. Raises ``ValueError`` for anything else: it comes from outside."""
         try:
             fields = dict(value)
             if fields.get("record") is not None:
@@ -78,30 +78,31 @@ class Group:
     """Plugins that are imported into one process: those of a distribution, or one given with ``-p``."""
 
     plugins: tuple[Reference, ...]
-    #: The plugins' names are those of entry points; else guesses, until they have described themselves.
+    #: Whether the plugins' names come from entry points; else they are guesses until the plugins answer.
     is_named: bool = True
 
     @property
     def is_own(self) -> bool:
-        """All of them are qx's own, which every process trusts that has imported qx."""
+        """Whether all of them are qx's own, which can be trusted by every process that has imported qx."""
         return all(plugin.is_own for plugin in self.plugins)
 
     def without(self, plugins: Container[Reference]) -> Group:
         """Return the group of the other plugins."""
-        return attrs.evolve(self, plugins=tuple(one for one in self.plugins if one not in plugins))
+        others = tuple(plugin for plugin in self.plugins if plugin not in plugins)
+        return attrs.evolve(self, plugins=others)
 
 
 @frozen
 class Answers:
-    """What plugins of a group said of themselves."""
+    """Descriptions of plugins of a group."""
 
     descriptions: Mapping[Reference, Description] = Factory(dict)
     #: Files that they were imported from and that belong to no installed distribution.
     files: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, plugin: Reference, message: JsonMapping, *, is_named: bool) -> Answers:
-        """Read what a process, or the cache, has of one plugin. Raises ``ValueError`` for what is wrong."""
+    def from_message(cls, plugin: Reference, message: JsonMapping, *, is_named: bool) -> Answers:
+        """Read the answer of a process, or of the cache, about one plugin. Raises ``ValueError``."""
         description = Description.from_json(message.get("description"))
         name = description.record.name if description.record is not None else plugin.name
         if is_named and description.outcome == "ready" and name != plugin.name:
@@ -114,20 +115,25 @@ class Answers:
     @property
     def ready(self) -> Answers:
         """The answers of plugins that are in order."""
-        descriptions = {one: said for one, said in self.descriptions.items() if said.outcome == "ready"}
+        descriptions = {
+            plugin: description
+            for plugin, description in self.descriptions.items()
+            if description.outcome == "ready"
+        }
         return Answers(descriptions, self.files)
 
     def __or__(self, other: Answers) -> Answers:
-        """Return both; where both have an answer of a plugin, the other's."""
+        """Return the answers of both; those of ``other`` replace answers about the same plugin."""
         return Answers({**self.descriptions, **other.descriptions}, self.files | other.files)
 
 
 def _record_to_json(record: Record) -> JsonObject:
-    # By the fields of qx's own class: a subclass may have more, and only the plugin knows what they are.
-    own = RECORDS[record.kind]
-    fields = {one.name: getattr(record, one.name) for one in attrs.fields(own)}
+    # Only the fields of qx's own class: a subclass of the plugin may have more.
+    record_class = RECORDS[record.kind]
+    fields = {attribute.name: getattr(record, attribute.name) for attribute in attrs.fields(record_class)}
     options = [
-        {one.name: getattr(option, one.name) for one in attrs.fields(Option)} for option in record.options
+        {attribute.name: getattr(option, attribute.name) for attribute in attrs.fields(Option)}
+        for option in record.options
     ]
     return {"kind": record.kind, **fields, "options": options}
 
@@ -140,9 +146,9 @@ def _record_from_json(value: JsonMapping) -> Record:
 
 
 def describe(reference: Reference, specs: pluggy.HookRelay, *, named: bool = True) -> Description:
-    """Import a plugin into this process, hold it against the contract, and say what it is.
+    """Import a plugin into this process, check it against the contract, and describe it.
 
-    Without ``named`` the reference's name is a guess, and its record says how it is called.
+    Without ``named`` the reference's name is a guess, and the name in the plugin's record is used.
     """
     from qx.contract.checks import Breach, CannotImport, Incompatible, load
 
@@ -158,8 +164,8 @@ def describe(reference: Reference, specs: pluggy.HookRelay, *, named: bool = Tru
             conformance=_conformance(loaded.plugin),
         )
     except CannotImport as breach:
-        absent = breach.__cause__.name if isinstance(breach.__cause__, ModuleNotFoundError) else None
-        return Description(outcome="not_imported", reason=breach.reason, missing_module=absent)
+        module = breach.__cause__.name if isinstance(breach.__cause__, ModuleNotFoundError) else None
+        return Description(outcome="not_imported", reason=breach.reason, missing_module=module)
     except Breach as breach:
         outcome: Outcome = "incompatible" if isinstance(breach, Incompatible) else "broken"
         documentation = _documentation(reference)
@@ -169,7 +175,7 @@ def describe(reference: Reference, specs: pluggy.HookRelay, *, named: bool = Tru
 
 
 def _documentation(reference: Reference) -> str:
-    """The docstring of the plugin's module; empty where it has none."""
+    """Return the docstring of the plugin's module; empty where it has none."""
     documentation = getattr(sys.modules.get(reference.module), "__doc__", None)
     return inspect.cleandoc(documentation)[:LONGEST] if isinstance(documentation, str) else ""
 
@@ -203,7 +209,10 @@ def _weights(record: Record | None) -> str | None:
 
 
 def _conformance(plugin: object) -> JsonMapping | str | None:
-    """What its author tells the conformance kit. Only the kit minds if that is wrong."""
+    """Return its author's hints to the conformance kit, or why they cannot be read.
+
+    Wrong hints are no breach of the contract: only the kit uses them.
+    """
     from qx.contract.checks import cause
 
     try:

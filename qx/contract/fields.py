@@ -1,4 +1,4 @@
-"""How fields of records are converted and validated. Light: neither numpy nor torch."""
+"""Fields of records: how they are converted and validated. This module imports neither numpy nor torch."""
 
 from __future__ import annotations
 
@@ -7,47 +7,47 @@ from collections.abc import Iterable
 from attrs import field
 from attrs.validators import deep_iterable, instance_of, matches_re, optional
 
-#: What a plugin, an option and a distribution's module may be called. Files and folders are named after it.
+#: Pattern of the names of plugins, options and a distribution's module, which also name files and folders.
 NAME = r"[a-z][a-z0-9_]{0,99}"
 
 
 def to_strings(values: Iterable[str]) -> tuple[str, ...]:
-    """Any strings as a tuple. ``TypeError`` for a single one, which is an iterable of letters."""
+    """Return strings as a tuple. Raises ``TypeError`` for a single string, which iterates over letters."""
     if isinstance(values, str):
         raise TypeError(f"several texts are due, as in [{values!r}], not the text {values!r}")
     return tuple(values)
 
 
 def to_integers(values: Iterable[int]) -> tuple[int, ...]:
-    """Any integers as a tuple."""
+    """Return integers as a tuple."""
     return tuple(values)
 
 
 def to_values(values: Iterable[object]) -> tuple[object, ...]:
-    """Anything as a tuple."""
+    """Return any values as a tuple."""
     return tuple(values)
 
 
 def name_field() -> str:
-    """A name, required."""
+    """Return a field for a required name."""
     name: str = field(validator=[instance_of(str), matches_re(NAME)])
     return name
 
 
 def text_field() -> str:
-    """Any text, required."""
+    """Return a field for a required text."""
     text: str = field(validator=instance_of(str))
     return text
 
 
 def optional_text_field() -> str | None:
-    """Any text, or None, which it is unless it is given."""
+    """Return a field for an optional text, by default None."""
     text: str | None = field(default=None, validator=optional(instance_of(str)))
     return text
 
 
 def flag_field() -> bool:
-    """True or false; false unless it is given."""
+    """Return a field for a boolean, by default false."""
     flag: bool = field(default=False, validator=instance_of(bool))
     return flag
 

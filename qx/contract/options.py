@@ -1,4 +1,4 @@
-"""Options of plugins as the user writes them: ``NAME.OPTION=VALUE``, and how a cell is called by them."""
+"""Options of plugins as the user writes them, ``NAME.OPTION=VALUE``, and as they appear in names of cells."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from qx.values import OptionValues
 
 @frozen
 class Setting:
-    """What was given to one ``--set``."""
+    """The value of one ``--set`` option."""
 
-    #: As it was written.
+    #: Text as the user wrote it.
     text: str
     plugin: str
     option: str
-    #: The values, not yet read.
+    #: Values as texts, not yet parsed.
     values: tuple[str, ...]
 
     @classmethod
     def of(cls, text: str) -> Setting:
-        """``NAME.OPTION=VALUE[,VALUE...]``; a value with a comma stands in double quotes.
+        """Parse ``NAME.OPTION=VALUE[,VALUE...]``, where a value with a comma stands in double quotes.
 
         Raises ``UsageError``.
         """
-        found = re.fullmatch(r"([^.=\s]+)\.([^.=\s]+)=(.*)", text, re.DOTALL)
-        if found is None:
+        match = re.fullmatch(r"([^.=\s]+)\.([^.=\s]+)=(.*)", text, re.DOTALL)
+        if match is None:
             raise UsageError(f"--set {text}: expected NAME.OPTION=VALUE, such as my_config.bits=4")
         try:
-            (values,) = csv.reader([found[3]], strict=True) if found[3] else ([""],)
+            (values,) = csv.reader([match[3]], strict=True) if match[3] else ([""],)
         except (csv.Error, ValueError) as error:
             raise UsageError(
                 f"--set {text}: its quotes are not closed, or it has more than one line"
             ) from error
-        return cls(text, found[1], found[2], tuple(values))
+        return cls(text, match[1], match[2], tuple(values))
 
 
 def parse(option: Option, text: str) -> int | float | bool | str:
-    """The value that a text stands for. Raises ``ValueError``: what it must be, and is not."""
+    """Return the value that a text stands for. Raises ``ValueError`` that says what it must be."""
     value: int | float | bool | str = text
     try:
         if option.type is bool:
@@ -68,9 +68,9 @@ def _expected(option: Option) -> str:
 
 
 def label(options: OptionValues) -> str:
-    """``[bits=4,rounding=up]``, for the name of a cell; empty without options.
+    """Return ``[bits=4,rounding=up]`` for the name of a cell; empty without options.
 
-    In a text everything that means something in a cell's id is percent-encoded, so that no two are alike.
+    In texts everything with a meaning in a cell's id is percent-encoded, so that no two ids are equal.
     """
-    told = ",".join(f"{name}={quote(as_word(value), safe='+:@')}" for name, value in options.items())
-    return f"[{told}]" if told else ""
+    pairs = ",".join(f"{name}={quote(as_word(value), safe='+:@')}" for name, value in options.items())
+    return f"[{pairs}]" if pairs else ""

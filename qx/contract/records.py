@@ -1,6 +1,6 @@
 """The records that plugins, the host, the workers and the reports pass to each other.
 
-They are frozen and light: importing this module imports neither numpy nor torch.
+They are frozen, and importing this module imports neither numpy nor torch.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ Outcome: TypeAlias = Literal[
 #: Named arrays of one batch, in the order in which the model takes them; each ``[batch, ...]``.
 Arrays: TypeAlias = Mapping[str, Array]
 
-#: Samples that can be computed with are smaller than the first, with either sign; what is compared by ratio
-#: is no nearer to 0 than the second, unless it is 0. So neither ratios nor fourth powers leave the numbers.
+#: Bounds of the absolute value of samples, the second for samples that are compared by ratio and are not 0:
+#: within them neither ratios nor fourth powers overflow.
 LARGEST, SMALLEST = 1e75, 1e-75
-#: Waves are counted from 0, and are fewer than this: what is computed holds an array of them for each cell.
+#: Largest number of waves, since the analysis holds an array of them for each cell.
 MOST_WAVES = 10_000
 
-#: Under this name the baseline is measured a second time.
+#: Name of the cell in which the baseline is measured a second time.
 CONTROL = "control"
 
 
@@ -49,7 +49,7 @@ CONTROL = "control"
 
 @frozen(kw_only=True)
 class Option:
-    """A typed option of a plugin. Its value reaches every hook of the plugin in ``context.options``.
+    """A typed option of a plugin. Every hook of the plugin has its value in ``context.options``.
 
     Its type is that of the default: ``int``, ``float``, ``bool`` or ``str``.
     """
@@ -57,9 +57,9 @@ class Option:
     name: str = name_field()
     default: OptionValue
     help: str = text_field()
-    #: The values there are; none where any of the type will do.
+    #: Allowed values; empty where any value of the type is allowed.
     choices: tuple[OptionValue, ...] = field(default=(), converter=to_values)
-    #: The least and the most that a number may be.
+    #: Smallest and largest allowed number.
     minimum: float | None = None
     maximum: float | None = None
 
@@ -79,7 +79,7 @@ class Option:
                 raise ValueError(f"option {self.name!r} must be {flaw}, not {value!r}")
 
     def flaw(self, value: object) -> str:
-        """What a value must be and is not (``"at least 1"``); empty where it will do."""
+        """Return what a value must be and is not (``"at least 1"``); empty where it is allowed."""
         if type(value) is not self.type:
             return TYPES[self.type]
         if isinstance(value, float) and not math.isfinite(value):
@@ -94,7 +94,7 @@ class Option:
         return ""
 
 
-#: What a value of an option is, by the type of its default.
+#: Words for the values of an option, by the type of its default.
 TYPES: Mapping[type, str] = {
     int: "a whole number",
     float: "a number",
@@ -104,19 +104,19 @@ TYPES: Mapping[type, str] = {
 
 
 def as_word(value: object) -> str:
-    """A value of an option as one writes it on the command line."""
+    """Return a value of an option as written on the command line."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _options(values: Iterable[Option]) -> tuple[Option, ...]:
     options = tuple(values)
     names = [option.name for option in options]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise ValueError(f"option {twice[0]!r} is there twice")
+    if duplicates := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"option {duplicates[0]!r} is there twice")
     return options
 
 
-#: An option of every config that calibrates; ``--calibration-n`` sets it for all that are not set themselves.
+#: Option of every config that calibrates; ``--calibration-n`` sets it for configs without their own setting.
 CALIBRATION_N = Option(
     name="calibration_n", default=256, minimum=1, help="Calibration images, drawn evenly over the classes."
 )
@@ -131,27 +131,27 @@ class Config:
     summary: str = text_field()
     #: Distributions that must be installed, as requirement strings (``"onnxruntime>=1.17"``).
     requires: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
-    #: The extra of the plugin's distribution that installs them.
+    #: Extra of the plugin's distribution that installs them.
     extra: str | None = optional_text_field()
     #: CPU flags without which the config cannot run (``"avx512_vnni"``).
     instruction_sets: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
-    #: Commands of which one must be on the PATH (``"g++", "clang++"``); ``"$CXX"``: what this variable names.
+    #: Commands of which one must be on the PATH (``"g++", "clang++"``); ``"$CXX"`` stands for its value.
     programs: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
     options: tuple[Option, ...] = field(default=(), converter=_options)
-    #: ``calibrate`` wants batches of calibration images. Such a config has an option ``calibration_n``; its
-    #: author may declare it, to give it another default.
+    #: Whether ``calibrate`` needs batches of calibration images. Such a config has an option
+    #: ``calibration_n``, which its author may declare to set another default.
     calibration: bool = flag_field()
-    #: ``calibrate`` wants training batches instead, to fine-tune on.
+    #: Whether ``calibrate`` needs training batches instead, to fine-tune on.
     training: bool = flag_field()
-    #: ``prepare_model`` wants the model with quantize and dequantize stubs at entry and exit.
+    #: Whether ``prepare_model`` needs the model with quantize and dequantize stubs at entry and exit.
     quantizable: bool = flag_field()
-    #: It is the baseline.
+    #: Whether it is the baseline.
     reference: bool = flag_field()
-    #: Its outputs are those of the fp32 model but for rounding: another layout, or a runtime.
+    #: Whether its outputs are those of the fp32 model except for rounding: another layout, or a runtime.
     keeps_outputs: bool = flag_field()
-    #: The fp32 config of the same runtime, a second thing to compare with: it takes part wherever this does.
+    #: Name of the fp32 config of the same runtime, a second baseline that is run wherever this config is.
     runtime_baseline: str | None = optional_text_field()
-    #: The config that follows the same recipe in another runtime: the two should behave the same.
+    #: Name of the config with the same recipe in another runtime: the two should behave the same.
     counterpart: str | None = optional_text_field()
 
     def __attrs_post_init__(self) -> None:
@@ -166,58 +166,58 @@ class Config:
 
 @frozen(kw_only=True)
 class Metric:
-    """A metric: one named quantity, and how its samples are to be treated."""
+    """A metric: one named quantity, and how its samples are interpreted."""
 
     kind: ClassVar[Kind] = "metric"
     name: str = name_field()
     summary: str = text_field()
-    #: ``"ms"``, ``"bytes"``, ``"MiB"``, ``"fraction"``, or any other word.
+    #: Unit: ``"ms"``, ``"bytes"``, ``"MiB"``, ``"fraction"``, or any other word.
     unit: str = text_field()
     better: Literal["lower", "higher", "neither"] = field(validator=in_(("lower", "higher", "neither")))
-    #: What one value stands for: the whole truth, one item of the data, the whole set of items, one launch,
-    #: or one call in a block. ``exact`` is for what has no sampling error, such as the size of a file.
+    #: What one value stands for: an exact quantity, one item of the data, the whole set of items, one launch,
+    #: or one call in a block. ``exact`` is for values without sampling error, such as the size of a file.
     samples: Literal["exact", "per_item", "per_set", "per_launch", "per_block"] = field(
         validator=in_(("exact", "per_item", "per_set", "per_launch", "per_block"))
     )
-    #: Against the baseline: ``value / baseline``, ``baseline / value``, or ``value - baseline``.
+    #: Comparison with the baseline: ``value / baseline``, ``baseline / value``, or ``value - baseline``.
     compare: Literal["ratio", "speedup", "difference"] = field(
         validator=in_(("ratio", "speedup", "difference"))
     )
-    #: When ``measure`` is called; see ``qx.contract.hookspecs.measure``.
+    #: Phase in which ``measure`` is called; see ``qx.contract.hookspecs.measure``.
     phase: Literal["artifact", "fresh", "block", "predictions", "derived"] = field(
         validator=in_(("artifact", "fresh", "block", "predictions", "derived"))
     )
-    #: The smallest difference that matters: a share of the value, or in the unit where differences are taken.
+    #: Smallest difference that matters: a share of the value, or in the unit for ``compare="difference"``.
     margin: float = field(default=0.0, converter=float, validator=ge(0))
-    #: It is measured once for each batch size.
+    #: Whether it is measured once for each batch size.
     per_batch_size: bool = flag_field()
-    #: It is an axis of the front.
+    #: Whether it is an axis of the front.
     axis: bool = flag_field()
-    #: What one gets who picks by it: ``"the smallest artifact"``.
+    #: Aim of a user who picks by this metric, such as ``"the smallest artifact"``.
     pick: str | None = optional_text_field()
-    #: Names of the metrics whose samples it is computed from, for phase ``derived``. What changes in these
-    #: changes in it too, so where both changed ``qx compare`` counts one change.
+    #: Names of the metrics whose samples it is computed from, for phase ``derived``. A change in these
+    #: changes it too, so ``qx compare`` counts one change where both changed.
     derived_from: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
-    #: The tasks of workloads that it is for (``"classification"``); none where it is for any. Of a workload
-    #: with another task, or with none that is known, it is not measured, and the report says why.
+    #: Tasks of workloads that it is for (``"classification"``); empty where it is for any. For a workload
+    #: with another or an unknown task it is not measured, and the report says why.
     tasks: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
-    #: A metric of phase ``fresh`` that times: launches must then start one after another, not side by side.
+    #: Whether a metric of phase ``fresh`` times, so that launches must not start side by side.
     alone: bool = flag_field()
     requires: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
     extra: str | None = optional_text_field()
     options: tuple[Option, ...] = field(default=(), converter=_options)
 
     def __attrs_post_init__(self) -> None:
-        due = {
+        allowed = {
             "artifact": {"exact"},
             "fresh": {"per_launch"},
             "block": {"per_block"},
             "predictions": {"per_item", "per_set", "exact"},
             "derived": {"per_item", "per_set", "per_launch", "per_block", "exact"},
         }[self.phase]
-        if self.samples not in due:
+        if self.samples not in allowed:
             raise ValueError(
-                f"a metric of phase {self.phase!r} gives samples {' or '.join(sorted(due))}, "
+                f"a metric of phase {self.phase!r} gives samples {' or '.join(sorted(allowed))}, "
                 f"not {self.samples!r}"
             )
         if self.derived_from and self.phase != "derived":
@@ -235,17 +235,17 @@ class Workload:
     kind: ClassVar[Kind] = "workload"
     name: str = name_field()
     summary: str = text_field()
-    #: Committed weights, as ``"package:file"``; None where the user must bring them.
+    #: Weights in a package, as ``"package:file"``; None where the user must provide them.
     weights: str | None = optional_text_field()
-    #: Without weights it runs as ``make_model`` gives it, seeded. Its labels are then left out: there is
-    #: nothing that such a model could be right about.
+    #: Whether it may run without weights, with the seeded model of ``make_model``. Its labels are then left
+    #: out, since such a model has no accuracy.
     random_weights: bool = flag_field()
-    #: It runs the model that the user names: ``--model``, ``--input-shape``, ``--mean`` and ``--std`` set its
-    #: options ``model``, ``input_shape``, ``mean`` and ``std``.
+    #: Whether it runs a model that the user names: ``--model``, ``--input-shape``, ``--mean`` and ``--std``
+    #: set its options ``model``, ``input_shape``, ``mean`` and ``std``.
     takes_model: bool = flag_field()
-    #: It is what ``qx run`` takes when no workload is named.
+    #: Whether ``qx run`` uses it when no workload is named.
     default: bool = flag_field()
-    #: The workload to take instead where this one is the default and its data cannot be had.
+    #: Name of the workload to use instead, where this one is the default and its data are not available.
     fallback: str | None = optional_text_field()
     requires: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
     extra: str | None = optional_text_field()
@@ -259,9 +259,9 @@ class Loader:
     kind: ClassVar[Kind] = "loader"
     name: str = name_field()
     summary: str = text_field()
-    #: Modules of the runtime. A launch imports them first, so that their cost is told apart from loading.
+    #: Modules of the runtime. A launch imports them first, so that their cost is not counted as loading.
     imports: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
-    #: It serves modules: it rebuilds them by prepare and convert, and loads the saved state dict into them.
+    #: Whether it serves modules, which it rebuilds by prepare and convert, and then loads the state dict.
     rebuilds: bool = flag_field()
     requires: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
     extra: str | None = optional_text_field()
@@ -271,38 +271,38 @@ class Loader:
 Record: TypeAlias = Config | Metric | Workload | Loader
 
 
-# What the hooks are given and give ----------------------------------------------------------------
+# Arguments and results of the hooks ---------------------------------------------------------------
 
 
 def _silent(done: float, text: str) -> None:
-    """Report progress to nobody."""
+    """Ignore progress."""
 
 
 @frozen(kw_only=True)
 class Context:
-    """What a hook may know of the run that it works in."""
+    """Facts about the run, for hooks."""
 
-    #: The seed of everything random; Python's, numpy's and torch's generators were seeded with it.
+    #: Seed of everything random; Python's, numpy's and torch's generators were seeded with it.
     seed: int = 0
-    #: Threads that the runtime may use in this process.
+    #: Number of threads that the runtime may use in this process.
     threads: int = 1
-    #: The quantized engine of torch (``"x86"``, ``"qnnpack"``, ...), already set in this process.
+    #: Quantized engine of torch (``"x86"``, ``"qnnpack"``, ...), already set in this process.
     engine: str | None = None
-    #: The plugin's own options, all of them, each with its value.
+    #: Values of all options of the plugin, by name.
     options: OptionValues = Factory(dict)
-    #: ``make_model`` is to give the form with quantize and dequantize stubs.
+    #: Whether ``make_model`` must return the form with quantize and dequantize stubs.
     quantizable: bool = False
-    #: Where ``convert`` writes the files of an artifact.
+    #: Folder in which ``convert`` writes the files of an artifact.
     folder: Path | None = None
-    #: Where a workload looks for its data first: the user's ``--data``, or ``QX_DATA``.
+    #: Folder in which a workload looks for its data first: the user's ``--data``, or ``QX_DATA``.
     data: Path | None = None
-    #: A folder for what a plugin wants to keep between runs (decoded images).
+    #: Folder for what a plugin wants to keep between runs, such as decoded images.
     cache: Path | None = None
-    #: Nothing may be downloaded.
+    #: Whether downloads are forbidden.
     offline: bool = False
-    #: The loader's way to ask for the module that a config makes of the workload's model, without weights.
+    #: For loaders: returns the module that a config makes of the workload's model, without weights.
     rebuild: Callable[[], nn.Module] | None = None
-    #: To be told how far a long step is (0 to 1) and a line of text.
+    #: Function to call with the progress of a long step, from 0 to 1, and a line of text.
     progress: Callable[[float, str], None] = _silent
 
 
@@ -310,16 +310,16 @@ class Context:
 class Data:
     """One split of a workload's data, in a fixed order.
 
-    ``inputs`` maps each input's name, in the model's order, to an array ``[n, ...]``, preprocessed as the
-    model takes it. It need not lie in memory: whatever numpy can index with integers and convert will do.
-    ``labels`` is an array of numbers ``[n, ...]``, or None where there are no right answers. Of a classifier
-    they are whole numbers ``[n]``, positions in ``classes``.
+    ``inputs`` maps each input's name, in the model's order, to an array ``[n, ...]``, preprocessed for the
+    model. It need not lie in memory: any object that numpy can index with integers and convert is allowed.
+    ``labels`` is an array of numbers ``[n, ...]``, or None where there are no right answers. The labels of a
+    classifier are integers ``[n]``, positions in ``classes``.
     """
 
     inputs: Mapping[str, Any]
     labels: Any = None
     classes: tuple[str, ...] = field(default=(), converter=to_strings)
-    #: The data's name in every result (``"CIFAR-10, JPEG copy"``).
+    #: Name of the data in every result (``"CIFAR-10, JPEG copy"``).
     source: str = ""
 
 
@@ -329,17 +329,17 @@ class Artifact:
 
     folder: Path
     loader: str
-    #: The files that would be shipped, as plain paths relative to the folder (``"weights/0.bin"``): regular
-    #: files, no links. The manifest is not among them.
+    #: Files to ship, as plain paths relative to the folder (``"weights/0.bin"``): regular files, no links.
+    #: The manifest is not among them.
     files: tuple[str, ...] = field(converter=to_strings)
-    #: Anything that the loader must know, as JSON.
+    #: Anything that the loader needs, as JSON.
     details: JsonMapping = Factory(dict)
-    #: What whoever reads the results must know of it (a reduced range, say): a sentence each.
+    #: Sentences for readers of the results, such as about a reduced range.
     notes: tuple[str, ...] = field(default=(), converter=to_strings)
-    #: Elements of the fp32 model's parameters that have two or more dimensions longer than 1; qx tells it to
-    #: metrics, and ``convert`` leaves it out. None where it is not known.
+    #: Number of elements of the fp32 model's parameters with two or more dimensions longer than 1. qx sets it
+    #: for metrics, and ``convert`` leaves it out. None where it is not known.
     weight_elements: int | None = None
-    #: The hook ``read_weights`` of its loader; qx sets it for metrics, and ``convert`` leaves it out.
+    #: Hook ``read_weights`` of the loader; qx sets it for metrics, and ``convert`` leaves it out.
     weight_reader: Callable[[Artifact], Weights | None] | None = field(default=None, repr=False, eq=False)
 
     def read_weights(self) -> Weights | None:
@@ -351,13 +351,13 @@ class Artifact:
 class StoredWeight:
     """One weight in the files of an artifact."""
 
-    #: How many numbers it has.
+    #: Number of elements.
     elements: int = field(converter=int)
-    #: Bits that each of them takes in the file.
+    #: Bits per element in the file.
     bits: int = field(converter=int)
-    #: Their type, by the name that the runtime gives it.
+    #: Name of the elements' type in the runtime.
     type: str
-    #: The operator that takes the weight, where that is none that the reader knows.
+    #: Name of the operator that uses the weight, where the reader does not know that operator.
     operator: str = ""
 
 
@@ -365,16 +365,16 @@ class StoredWeight:
 class Weights:
     """The weights in the files of an artifact, and the kernels that its runtime multiplies them by."""
 
-    #: Name of a weight -> the weight: what has two or more dimensions and is multiplied by, or looked up.
+    #: Weights by name: constants of two or more dimensions that are multiplied by, or looked up.
     layers: Mapping[str, StoredWeight]
-    #: Name of a kernel that has weights -> how often the loaded model runs it; empty where that is not known.
+    #: How often the loaded model runs each kernel with weights, by the kernel's name; empty where not known.
     kernels: Mapping[str, int] = Factory(dict)
-    #: Those of the kernels that multiply by weights of 8 bits or fewer.
+    #: Names of the kernels that multiply by weights of 8 bits or fewer.
     narrow_kernels: tuple[str, ...] = field(default=(), converter=to_strings)
-    #: Elements of constants of two or more dimensions that are no weights: what is added, say. Parameters of
-    #: the fp32 model may be among them.
+    #: Number of elements of constants of two or more dimensions that are no weights, such as addends.
+    #: Parameters of the fp32 model may be among them.
     other_elements: int = 0
-    #: What multiplies by them, in words: a runtime, and its library of kernels; None for torch's own engine.
+    #: Runtime and library of kernels that multiply by the weights, in words; None for torch's own engine.
     engine: str | None = None
 
 
@@ -385,27 +385,27 @@ class Subject(Protocol):
     """
 
     def prepare(self, arrays: Arrays) -> Native:
-        """Turn named numpy arrays into what the runtime takes. Not timed."""
+        """Convert named numpy arrays to the inputs of the runtime. Not timed."""
 
     def call(self, native: Native) -> Native:
-        """Run the model once. This is what is timed."""
+        """Run the model once. Only this is timed."""
 
     def outputs(self, native: Native) -> Array:
-        """Turn what ``call`` gave into one numpy array ``[batch, ...]``. Not timed."""
+        """Convert the result of ``call`` to one numpy array ``[batch, ...]``. Not timed."""
 
 
 @frozen(kw_only=True)
 class Mark:
-    """A launch at the end of one stage of its start: ``spawn``, ``imports``, ``load``, ``first_answer``."""
+    """A launch at the end of a stage of its start: ``spawn``, ``imports``, ``load``, ``first_answer``."""
 
     stage: str
     #: Seconds since the process was started.
     seconds: float
-    #: Resident memory now, MiB (psutil).
+    #: Resident memory at this moment, MiB (psutil).
     rss: float
-    #: The kernel's high-water mark within this stage, MiB; ``rss`` where the system has none to reset.
+    #: High-water mark of the kernel within this stage, MiB; ``rss`` where the system cannot reset it.
     peak: float
-    #: Resident memory that belongs to no file, so to this process alone, MiB; None where it is not told.
+    #: Resident memory of this process alone, which belongs to no file, MiB; None where it is not reported.
     private: float | None = None
 
 
@@ -414,19 +414,19 @@ class Fresh:
     """``data`` of phase ``fresh``: a launch that has answered once."""
 
     marks: tuple[Mark, ...]
-    #: For each batch size, an input as ``subject.call`` takes it.
+    #: Input of ``subject.call`` for each batch size.
     natives: Mapping[int, Native]
-    #: Take a mark of the present moment; the high-water mark starts anew after it.
+    #: Function that takes a mark now, and then resets the high-water mark.
     mark: Callable[[str], Mark]
 
 
 @frozen(kw_only=True)
 class Block:
-    """``data`` of phase ``block``: what one cell has to do in one round."""
+    """``data`` of phase ``block``: the calls of one cell in one round."""
 
     native: Native
     batch_size: int
-    #: How many calls make the block.
+    #: Number of calls in the block.
     calls: int
 
 
@@ -434,7 +434,7 @@ class Block:
 class Predictions:
     """``data`` of phase ``predictions``: every output of the evaluation, in the data's order."""
 
-    #: ``[n, ...]`` float array.
+    #: Outputs of the model, a float array ``[n, ...]``.
     outputs: Array
     labels: Array | None
     classes: tuple[str, ...]
@@ -442,11 +442,11 @@ class Predictions:
 
 @frozen(kw_only=True)
 class Recorded:
-    """``data`` of phase ``derived``: what was recorded of this cell and of the baseline.
+    """``data`` of phase ``derived``: the recorded samples of this cell and of the baseline.
 
-    ``samples`` and ``baseline`` map ``(metric, batch_size or None)`` to arrays of values; the key
-    ``("outputs", None)`` holds the outputs of the evaluation, ``[n, ...]``. ``waves`` and ``rounds`` say of
-    each value of ``samples`` in which wave it was taken and in which of its rounds, minus one where in none.
+    ``samples`` and ``baseline`` map ``(metric, batch_size or None)`` to arrays of values. The key
+    ``("outputs", None)`` holds the outputs of the evaluation, ``[n, ...]``. ``waves`` and ``rounds`` hold the
+    wave of each value in ``samples``, and its round in the wave; -1 where it has none.
     """
 
     samples: Mapping[tuple[str, int | None], Array]
@@ -454,27 +454,26 @@ class Recorded:
     baseline: Mapping[tuple[str, int | None], Array]
     batch_size: int | None = None
     rounds: Mapping[tuple[str, int | None], Array] = Factory(dict)
-    #: Of the items that were evaluated; None and none where there are no right answers.
+    #: Labels and classes of the evaluated items; None and empty where there are no right answers.
     labels: Array | None = None
     classes: tuple[str, ...] = ()
 
 
-#: What ``measure`` is handed, by the phase of the metric.
+#: Types of the argument ``data`` of ``measure``, by the phase of the metric.
 MetricData: TypeAlias = Artifact | Fresh | Block | Predictions | Recorded
 
 
 @frozen
 class Samples:
-    """What ``measure`` gives where values do not say it all: details are kept in the results, as JSON."""
+    """Result of ``measure`` with more than values: details are kept in the results, as JSON."""
 
     values: Sequence[float] | float | Array
     details: JsonMapping = Factory(dict)
-    #: For derived samples per launch or block: the wave that each value belongs to.
+    #: Wave of each value, for derived samples per launch or block.
     waves: Sequence[int] | Array | None = None
-    #: For derived samples per block: the round that each value belongs to as well.
+    #: Round of each value, for derived samples per block.
     rounds: Sequence[int] | Array | None = None
-    #: For samples per item or per set: the group of each item (its class), as a position in ``group_names``.
-    #: qx then tells value, interval and paired difference of every group too, corrected for looking at so
-    #: many.
+    #: Group of each item (its class), as a position in ``group_names``, for samples per item or per set. qx
+    #: then reports value, interval and paired difference of every group too, corrected for their number.
     groups: Sequence[int] | Array | None = None
     group_names: Sequence[str] = ()

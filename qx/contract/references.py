@@ -1,4 +1,4 @@
-"""How a plugin is named to a process that is to import it, and what the arguments of ``-p`` mean."""
+"""References, by which a process imports a plugin, and the meaning of the arguments of ``-p``."""
 
 from __future__ import annotations
 
@@ -15,74 +15,74 @@ from attrs import frozen
 from qx.errors import UsageError
 from qx.values import JsonMapping
 
-#: The distribution of qx, and its import package.
+#: Names of the distribution of qx and of its import package.
 DISTRIBUTION, PACKAGE = "quant-explorer", __name__.partition(".")[0]
-#: Module, file and attribute: two references to one place are references to one plugin.
+#: Module, file and attribute: two references with the same place are to the same plugin.
 Place: TypeAlias = tuple[str, str | None, str | None]
 
 
 @frozen
 class Reference:
-    """How to import a plugin in another process; nothing in it that JSON cannot hold."""
+    """How to import a plugin in another process, as plain values for JSON."""
 
     name: str
     module: str
-    #: The file, where the user gave one: it is imported under the name ``module``.
+    #: File that the user named, which is imported under the name ``module``; else None.
     path: str | None = None
-    #: The plugin is this object of the module, and not the module itself.
+    #: Name of the object in the module that is the plugin; None where it is the module itself.
     attribute: str | None = None
-    #: Whose it is; None where the user named it with ``-p``.
+    #: Distribution of the plugin; None where the user named it with ``-p``.
     distribution: str | None = None
     version: str | None = None
-    #: The folder that the module is imported from, where the search path does not lead to it.
+    #: Folder that the module is imported from, where it is not on the search path.
     folder: str | None = None
 
     @property
     def is_own(self) -> bool:
-        """It comes with qx: from its distribution, or from its package."""
+        """Whether it comes with qx, from its distribution or its package."""
         is_module = self.path is None and self.module.partition(".")[0] == PACKAGE
         return self.distribution == DISTRIBUTION or is_module
 
     @property
     def place(self) -> Place:
-        """Where it is, whoever names it."""
+        """Where the plugin is, independent of its name."""
         return self.module, self.path, self.attribute
 
     @property
     def target(self) -> str:
-        """Where it is, as one writes it after ``-p``."""
+        """Where the plugin is, as written after ``-p``."""
         return (self.path or self.module) + (f":{self.attribute}" if self.attribute else "")
 
     def extend_search_path(self) -> None:
-        """Have this process, which is to import the plugin, look for modules in its folder first."""
+        """Put the plugin's folder first on the search path of this process."""
         if self.folder is not None and self.folder not in sys.path:
             sys.path.insert(0, self.folder)
 
     @property
     def provider(self) -> str:
-        """Who brings it: the distribution with its version, or ``-p MODULE``."""
+        """Where the plugin comes from: the distribution with its version, or ``-p MODULE``."""
         if self.distribution is None:
             return f"-p {self.target}"
         return f"{self.distribution} {self.version or '(no version)'}"
 
 
 def to_reference(value: Reference | JsonMapping) -> Reference:
-    """For fields: a reference, or the fields of one as they come from JSON."""
+    """Convert the fields of a reference, as they come from JSON; a reference stays as it is."""
     return value if isinstance(value, Reference) else Reference(**value)
 
 
 def reference_of(argument: str) -> Reference:
-    """What ``-p ARGUMENT`` names. The plugin's own name is a guess, until it has described itself."""
+    """Return what ``-p ARGUMENT`` refers to. The name is a guess until the plugin has described itself."""
     if file := re.fullmatch(r"(?P<path>.*\.py)(:(?P<attribute>[\w.]+))?", argument):
         try:
-            # Not ``Path.resolve``, for which a loop of links is no ``OSError``.
+            # Not ``Path.resolve``, which does not raise ``OSError`` for a loop of links.
             path = Path(os.path.realpath(file["path"]))
             is_file = path.is_file()
         except OSError as error:  # a name that is too long, or a current folder that is gone
             raise UsageError(f"-p {argument}: {error.strerror}") from error
         if not is_file:
             raise UsageError(f"-p {argument}: there is no such file")
-        # Two files may share a name, and none may take the name of a module that is there already.
+        # Two files may share a name, and none may take the name of an existing module.
         module = f"_qx_{re.sub(r'[^0-9A-Za-z_]', '_', path.stem)}_{crc32(os.fsencode(path)):08x}"
         return Reference(file["attribute"] or path.stem, module, str(path), file["attribute"])
     module, _, attribute = argument.partition(":")
@@ -91,9 +91,10 @@ def reference_of(argument: str) -> Reference:
 
 
 def _current_folder_of(module: str) -> str | None:
-    """The current folder where it has this module, as with ``python -m``; qx's own are not looked for there.
+    """Return the current folder where it has this module, as with ``python -m``; else None.
 
-    Only the processes that import the plugin have it on their search path, never the host.
+    Modules of qx are not looked for there. Only the processes that import the plugin have the folder on their
+    search path, never the host.
     """
     from importlib.machinery import PathFinder
 
@@ -101,15 +102,20 @@ def _current_folder_of(module: str) -> str | None:
     if top == PACKAGE:
         return None
     try:
-        here = os.getcwd()
+        folder = os.getcwd()
     except FileNotFoundError:  # somebody has removed it
         return None
-    return here if PathFinder.find_spec(top, [here]) is not None else None
+    return folder if PathFinder.find_spec(top, [folder]) is not None else None
 
 
 def top_level_paths(plugins: Iterable[Reference]) -> list[Path]:
-    """The folders of the plugins' top-level packages, or the files of their modules. Nothing is imported."""
-    places = dict.fromkeys((one.path, one.folder, one.module.partition(".")[0]) for one in plugins)
+    """Return the folders of the plugins' top-level packages, or the files of their modules.
+
+    Nothing is imported.
+    """
+    places = dict.fromkeys(
+        (plugin.path, plugin.folder, plugin.module.partition(".")[0]) for plugin in plugins
+    )
     return [path for place in places for path in _paths(*place)]
 
 

@@ -1,4 +1,4 @@
-"""What a plugin's record asks of the machine, and what of it is lacking here."""
+"""Check what a plugin's record requires of the machine, and say what is missing here."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from qx.environment import cpu_flags
 
 
 def missing_distributions(record: Record, distribution: str | None) -> str:
-    """What must be installed, and by which command; empty where all of it is.
+    """Return what must be installed, and by which command; empty where nothing is missing.
 
-    Raises ``ValueError`` for a requirement that is none.
+    Raises ``ValueError`` for a string that is no requirement.
     """
     missing = [text for requirement in record.requires if (text := _unmet(requirement))]
     if not missing:
         return ""
     extra = f"{distribution}[{record.extra}]" if record.extra and distribution else ""
-    wanted = f"'{extra}'" if extra else " ".join(f"'{text}'" for text in record.requires)
-    return f"needs {', '.join(missing)}: pip install {wanted}"
+    arguments = f"'{extra}'" if extra else " ".join(f"'{text}'" for text in record.requires)
+    return f"needs {', '.join(missing)}: pip install {arguments}"
 
 
 def missing_on_machine(record: Record) -> str:
-    """Which commands or CPU flags are lacking; empty where none is. Raises ``ValueError``."""
+    """Return which commands or CPU flags are missing; empty where none is. Raises ``ValueError``."""
     programs = getattr(record, "programs", ())
     if programs and not any(shutil.which(os.path.expandvars(program)) for program in programs):
         return f"needs one of these commands on the PATH: {', '.join(programs)}"
     flags = getattr(record, "instruction_sets", ())
     present = cpu_flags() if flags else None
-    # Where the system does not tell its flags it is tried: a wrong instruction ends as a crashed cell.
+    # Where the system does not report its flags, the config is tried: a wrong instruction crashes its cell.
     absent = [flag for flag in flags if present and flag not in present]
     return f"needs a CPU with {', '.join(absent)}" if absent else ""
 

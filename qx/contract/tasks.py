@@ -1,4 +1,4 @@
-"""What a workload's outputs mean, as far as that can be known: which metrics apply goes by it."""
+"""The task of a workload, inferred from its outputs and labels, which decides which metrics apply."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections.abc import Sequence
 
 from attrs import frozen
 
-#: The model gives a score for each class, and an item belongs to one of them.
+#: Task of a model that returns a score for each class, where each item belongs to one class.
 CLASSIFICATION = "classification"
 
 
 @frozen(kw_only=True)
 class Labels:
-    """What the labels of a split look like."""
+    """Shape, type and range of the labels of a split."""
 
-    #: Without the first dimension, which is the items.
+    #: Shape without the first dimension, which is the items.
     shape: tuple[int, ...]
-    #: As numpy names it: ``int64``.
+    #: Name of the numpy type, such as ``int64``.
     dtype: str
-    #: The lowest and the highest of whole numbers; None of others.
+    #: Smallest and largest label where labels are integers; else None.
     lowest: int | None
     highest: int | None
 
@@ -27,14 +27,14 @@ class Labels:
 class Task:
     """The task of a workload."""
 
-    #: None where it is not known.
+    #: Name of the task; None where it is not known.
     name: str | None
-    #: Why it is not ``CLASSIFICATION``, in words; empty where it is.
+    #: Reason in words why it is not ``CLASSIFICATION``; empty where it is.
     reason: str = ""
 
 
 def task_of(outputs: Sequence[int], labels: Labels | None, classes: Sequence[str]) -> Task:
-    """Tell the task by the shape of an item's outputs, and by the labels and classes of the data."""
+    """Infer the task from the shape of an item's outputs, and from the labels and classes of the data."""
     reason = _why_no_scores(outputs, classes) or _why_no_classes(outputs, labels, classes)
     return Task(name=None if reason else CLASSIFICATION, reason=reason)
 

@@ -251,7 +251,7 @@ def _within(rule: Rule, source: Source, cell: str, column: Column, level: float)
         compared = quantity.compare(cell, other, level)
         if compared is None:
             raise NotComparable("it has no comparison with it")
-        if quantity.identical(cell, other):
+        if quantity.are_identical(cell, other):
             compared = intervals.no_difference(metric.compare)
         floor, reason = _floor(source, cell, quantity), compared.reason
         return Seen(compared.kind, compared.value, compared.ci, compared.method, floor, reason)
@@ -270,7 +270,7 @@ def _within(rule: Rule, source: Source, cell: str, column: Column, level: float)
 def _floor(source: Source, cell: str, quantity: Quantity) -> intervals.Difference | None:
     """What the control of a cell's workload appears to differ by; None of what no launch gives."""
     control = source.control(cell)
-    if control is None or not quantity.in_launches:
+    if control is None or not quantity.is_from_launches:
         return None
     return quantity.compare(control, quantity.baseline)
 
@@ -332,7 +332,7 @@ def _widened(
     wider = quantile(0.5 + level / 2) / quantile(0.975)
     if relative:
         logs = [wider * float(np.log(end / value)) for end in ci]
-        if logs[1] - logs[0] > intervals.WIDEST:
+        if logs[1] - logs[0] > intervals.MAX_LOG_WIDTH:
             return None
         low, high = (value * float(np.exp(end)) for end in logs)
     else:

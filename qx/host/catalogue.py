@@ -1,4 +1,4 @@
-"""A plugin of the catalogue, and the state it is in."""
+"""The catalogue of plugins: one entry for each plugin, with its state."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ class Entry:
     """A plugin of the catalogue."""
 
     name: str
-    #: None where it did not get as far as telling.
+    #: Kind of the plugin; None where the plugin failed before it returned its record.
     kind: Kind | None
     state: State
-    #: Why it is not ready.
+    #: Reason why it is not ready.
     reason: str
     distribution: str | None
     version: str | None
     reference: Reference | None
     record: Record | None
-    #: The hooks that it implements, in the order of ``qx.contract.hookspecs``.
+    #: Hooks that it implements, in the order of ``qx.contract.hookspecs``.
     hooks: tuple[str, ...] = ()
-    #: All that its process said; None where it was not asked.
+    #: Answer of the process that imported it; None where there was none.
     description: Description | None = None
 
     @property
     def provider(self) -> str:
-        """Who brings it: the distribution with its version, or ``-p MODULE``."""
+        """Where the plugin comes from: the distribution with its version, or ``-p MODULE``."""
         if self.reference is not None:
             return self.reference.provider
         return " ".join(filter(None, (self.distribution, self.version)))
 
     @property
     def usable(self) -> bool:
-        """It can take a row in a table, though it may be that it cannot run here."""
+        """Whether it has a row in tables, even where it cannot run on this machine."""
         return self.state in ("ready", "unavailable")
 
     @property
@@ -59,7 +59,7 @@ class Entry:
 def entry_of(
     reference: Reference, state: State, reason: str = "", description: Description | None = None
 ) -> Entry:
-    """The entry of a plugin that can be named."""
+    """Return the entry of the plugin behind a reference."""
     kind: Kind | None = None
     hooks: tuple[str, ...] = ()
     record = None
@@ -72,10 +72,10 @@ def entry_of(
     )
 
 
-def unknown(what: str, name: str, choices: Sequence[str]) -> UsageError:
-    """The error for a name that is none of the choices: it lists them, those that look like it first."""
+def unknown(subject: str, name: str, choices: Sequence[str]) -> UsageError:
+    """Return the error for a name that is none of the choices: it lists them, similar names first."""
     from difflib import get_close_matches
 
     close = get_close_matches(name, choices)
     listed = ", ".join([*close, *(choice for choice in choices if choice not in close)])
-    return UsageError(f"{what} {name!r} ({f'choose from {listed}' if listed else 'there are none'})")
+    return UsageError(f"{subject} {name!r} ({f'choose from {listed}' if listed else 'there are none'})")

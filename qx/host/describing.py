@@ -1,9 +1,9 @@
-"""Having plugins described without importing them into this process, and keeping what they said.
+"""Describe plugins without importing them into this process, and keep their descriptions.
 
-The plugins of a distribution, and each one given with ``-p``, are imported into a process of their own. What
-that says of plugins that are in order is kept in the cache until something changes that it follows from: the
-files of the plugin's package, what it imports from beside it, the installed distributions, Python, or qx. A
-plugin that is not in order is asked again by every command, so that whatever mends it is seen at once.
+The plugins of a distribution, and each plugin named with ``-p``, are imported into a process of their own.
+The descriptions of working plugins are kept in the cache until something changes that they depend on: the
+files of the plugin's package, files beside it that it imports, the installed distributions, Python, or qx.
+A plugin that does not work is described again by every command, so that a repair is seen at once.
 """
 
 from __future__ import annotations
@@ -18,38 +18,38 @@ from attrs import asdict
 
 from qx.contract.description import Answers, Description, Group, describe
 from qx.contract.references import Reference
-from qx.host.description_cache import Memory
+from qx.host.description_cache import DescriptionCache
 
 if TYPE_CHECKING:
     from qx.host.installed import Installation
     from qx.processes.workers import Processes
 
-#: Seconds within which a plugin must have been imported and have described itself.
+#: Seconds that a plugin may take to be imported and to describe itself.
 LIMIT = 10.0
-#: Seconds within which the process must have started; a busy machine is not the plugin's fault.
+#: Seconds that the process may take to start; a busy machine is not the plugin's fault.
 START_LIMIT = 120.0
 
 
 def describe_all(
     groups: Sequence[Group], installation: Installation, trust_cache: Path | None = None
 ) -> dict[Reference, Description]:
-    """Return what each plugin of the groups says of itself, kept from an earlier time or asked now."""
-    memory = Memory(installation, trust_cache)
-    kept = [memory.read(group) for group in groups]
-    fresh = _ask([group.without(answers.descriptions) for group, answers in zip(groups, kept, strict=True)])
+    """Return the description of each plugin of the groups, from the cache or from the plugin."""
+    cache = DescriptionCache(installation, trust_cache)
+    cached = [cache.read(group) for group in groups]
+    missing = [group.without(answers.descriptions) for group, answers in zip(groups, cached, strict=True)]
     descriptions: dict[Reference, Description] = {}
-    for group, before, now in zip(groups, kept, fresh, strict=True):
-        answers = before | now
-        if now.descriptions:
-            memory.write(group, answers)
+    for group, cached_answers, new_answers in zip(groups, cached, _ask(missing), strict=True):
+        answers = cached_answers | new_answers
+        if new_answers.descriptions:
+            cache.write(group, answers)
         descriptions.update(answers.descriptions)
     return descriptions
 
 
 def _ask(groups: Sequence[Group]) -> list[Answers]:
-    """Ask qx's own plugins here, and all others in processes."""
-    strangers = [group for group in groups if not group.is_own]
-    answers = dict(zip(strangers, _ask_processes(strangers), strict=True)) if strangers else {}
+    """Ask qx's own plugins in this process, and all others in processes of their own."""
+    foreign = [group for group in groups if not group.is_own]
+    answers = dict(zip(foreign, _ask_processes(foreign), strict=True)) if foreign else {}
     return [_ask_here(group) if group.is_own else answers[group] for group in groups]
 
 
@@ -59,36 +59,38 @@ def _ask_here(group: Group) -> Answers:
     from qx.contract.checks import new_manager
 
     specs = new_manager().hook
-    return Answers({one: describe(one, specs, named=group.is_named) for one in group.plugins})
+    return Answers({plugin: describe(plugin, specs, named=group.is_named) for plugin in group.plugins})
 
 
 def _ask_processes(groups: Sequence[Group]) -> list[Answers]:
-    """Ask each group in a process of its own; plugins that this leaves open in one for each of them."""
+    """Ask each group in a process of its own, then each plugin without an answer in one of its own."""
     from qx.environment import usable_cpus
     from qx.leftovers import temporary_folder
     from qx.processes.workers import Processes
 
     with temporary_folder() as logs, Processes(logs) as processes:
-        # As many side by side as there are processors, since the limit is in seconds.
-        answers = _side_by_side(processes, groups, usable_cpus())
-        alone = [
-            [Group((one,), group.is_named) for one in group.without(given.descriptions).plugins]
-            for group, given in zip(groups, answers, strict=True)
+        # No more processes than processors at a time, since the limit is in seconds.
+        answers = _ask_side_by_side(processes, groups, usable_cpus())
+        single_groups = [
+            [Group((plugin,), group.is_named) for plugin in group.without(group_answers.descriptions).plugins]
+            for group, group_answers in zip(groups, answers, strict=True)
         ]
-        # These are likely to hang, and wait for nothing.
-        rest = iter(_side_by_side(processes, [one for ones in alone for one in ones], 4 * usable_cpus()))
+        # These are likely to hang without using a processor.
+        all_singles = [single for singles in single_groups for single in singles]
+        single_answers = iter(_ask_side_by_side(processes, all_singles, 4 * usable_cpus()))
         return [
-            reduce(or_, [next(rest) for _ in ones], given) for given, ones in zip(answers, alone, strict=True)
+            reduce(or_, [next(single_answers) for _ in singles], group_answers)
+            for group_answers, singles in zip(answers, single_groups, strict=True)
         ]
 
 
-def _side_by_side(processes: Processes, groups: Sequence[Group], count: int) -> list[Answers]:
+def _ask_side_by_side(processes: Processes, groups: Sequence[Group], count: int) -> list[Answers]:
     with processes.side_by_side(min(count, len(groups))) as pool:
         return list(pool.map(partial(_ask_process, processes), groups))
 
 
 def _ask_process(processes: Processes, group: Group) -> Answers:
-    """Ask one plugin after another until the process is gone."""
+    """Ask one plugin after another until the process ends."""
     from qx.processes.jobs import DescribeJob
     from qx.processes.workers import Failure
 
@@ -100,16 +102,16 @@ def _ask_process(processes: Processes, group: Group) -> Answers:
         for plugin in group.plugins:
             message = worker.ask("describe", timeout=LIMIT, plugin=asdict(plugin), named=group.is_named)
             try:
-                answers |= Answers.of(plugin, message, is_named=group.is_named)
+                answers |= Answers.from_message(plugin, message, is_named=group.is_named)
             except ValueError as error:
                 answers |= _broken(plugin, f"cannot be described: {error}")
     except Failure as failure:
         if failure.outcome == "timeout" and failure.stage != "start":
-            way_out = f"; -p no:{plugin.name} leaves it out" if group.is_named else ""
-            answers |= _broken(plugin, f"describe did not end within {LIMIT:g} s{way_out}")
+            advice = f"; -p no:{plugin.name} leaves it out" if group.is_named else ""
+            answers |= _broken(plugin, f"describe did not end within {LIMIT:g} s{advice}")
         elif not answers.descriptions:
             answers |= _broken(plugin, f"cannot be described: {failure.cause}")
-        # Else the process may have died of a plugin that was asked before this one.
+        # Else a plugin that was asked before this one may have ended the process.
     finally:
         worker.close()
     return answers

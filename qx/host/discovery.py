@@ -1,4 +1,4 @@
-"""Finding all plugins, those that are installed and those that the user names, each in its state."""
+"""Discover all plugins, installed ones and those that the user names, each with its state."""
 
 from __future__ import annotations
 
@@ -24,60 +24,63 @@ class NotImported(UsageError):
 
     def __init__(self, message: str, missing_module: str | None) -> None:
         super().__init__(message)
-        #: The module that is not there, where that is why.
+        #: Name of the missing module, where that is the cause.
         self.missing_module = missing_module
 
 
 def discover(
-    plugins: Sequence[str], known: dict[Reference, Description], trust_cache: Path | None = None
+    plugins: Sequence[str], descriptions: dict[Reference, Description], trust_cache: Path | None = None
 ) -> list[Entry]:
-    """Everything that is installed or given with ``-p``, each in its state, in a stable order.
+    """Return an entry for each plugin that is installed or named with ``-p``, in a stable order.
 
-    No plugin is imported into this process, but for qx's own. Of plugins that are in ``known`` no description
-    is asked for again, and those that are asked for go into it. Raises ``UsageError`` for a ``-p`` that
+    No plugin is imported into this process, except for qx's own. ``descriptions`` has those of plugins that
+    need not be described again, and new descriptions are added to it. Raises ``UsageError`` for a ``-p`` that
     cannot be imported, or a ``-p no:NAME`` that leaves nothing out.
     """
-    here = installation()
-    installed = [plugin for distribution in here.distributions for plugin in distribution.plugins]
-    without = {argument[3:] for argument in plugins if argument.startswith("no:")}
-    given = _given(plugins, {reference.place for reference in installed})
-    # A plugin that is left out is not even imported: this is the way round one that takes seconds, or more.
+    current = installation()
+    installed = [plugin for distribution in current.distributions for plugin in distribution.plugins]
+    excluded = {argument[3:] for argument in plugins if argument.startswith("no:")}
+    named = _named_by_user(plugins, {reference.place for reference in installed})
+    # An excluded plugin is not even imported, so one that takes seconds or hangs can be avoided.
     groups = [
-        Group(tuple(plugin for plugin in distribution.plugins if plugin.name not in without))
-        for distribution in here.distributions
+        Group(tuple(plugin for plugin in distribution.plugins if plugin.name not in excluded))
+        for distribution in current.distributions
     ]
-    groups += [Group((reference,), is_named=False) for reference in given]
-    unknown_groups = (group.without(known) for group in groups)
-    groups = [group for group in unknown_groups if group.plugins]
-    known.update(describe_all(groups, here, trust_cache))
-    entries = [_damaged(distribution) for distribution in here.distributions if distribution.flaw]
-    entries += [_given_entry(argument, reference, known[reference]) for reference, argument in given.items()]
+    groups += [Group((reference,), is_named=False) for reference in named]
+    undescribed = (group.without(descriptions) for group in groups)
+    groups = [group for group in undescribed if group.plugins]
+    descriptions.update(describe_all(groups, current, trust_cache))
+    entries = [_damaged(distribution) for distribution in current.distributions if distribution.flaw]
+    entries += [
+        _entry_named_by_user(argument, reference, descriptions[reference])
+        for reference, argument in named.items()
+    ]
     names = {reference.name for reference in installed}
-    for name in without:
+    for name in excluded:
         if name not in (choices := names | {entry.name for entry in entries}):
             raise unknown(f"-p no:{name}: no plugin", name, sorted(choices))
-    # An installed plugin goes first, so that one given with -p can be put in its place.
-    entries = [_left_out(entry) if entry.name in without - names else entry for entry in entries]
+    # An installed plugin is excluded first, so that one named with -p can take its place.
+    entries = [_left_out(entry) if entry.name in excluded - names else entry for entry in entries]
     for reference in installed:
-        left_out = reference.name in without
+        is_excluded = reference.name in excluded
         entries.append(
             _left_out(entry_of(reference, "left_out"))
-            if left_out
-            else _described(reference, known[reference])
+            if is_excluded
+            else _described(reference, descriptions[reference])
         )
     entries = [_with_availability(entry) for entry in _with_conflicts(_with_doubles(entries))]
     return sorted(entries, key=_order)
 
 
-def _given(plugins: Sequence[str], installed: Container[Place]) -> dict[Reference, str]:
-    """The plugins that the arguments of ``-p`` name, with the arguments; without those that are installed."""
-    given: dict[Place, tuple[Reference, str]] = {}
+def _named_by_user(plugins: Sequence[str], installed: Container[Place]) -> dict[Reference, str]:
+    """Return the plugins that arguments of ``-p`` name, with their arguments, except for installed ones."""
+    named: dict[Place, tuple[Reference, str]] = {}
     for argument in plugins:
         if not argument.startswith("no:"):
             reference = reference_of(argument)
             if reference.place not in installed:
-                given.setdefault(reference.place, (reference, argument))
-    return dict(given.values())
+                named.setdefault(reference.place, (reference, argument))
+    return dict(named.values())
 
 
 def _described(reference: Reference, description: Description) -> Entry:
@@ -88,7 +91,7 @@ def _described(reference: Reference, description: Description) -> Entry:
     return entry_of(reference, state, description.reason, description)
 
 
-def _given_entry(argument: str, reference: Reference, description: Description) -> Entry:
+def _entry_named_by_user(argument: str, reference: Reference, description: Description) -> Entry:
     if description.outcome == "not_imported":
         raise NotImported(f"-p {argument} {description.reason}", description.missing_module)
     return _described(reference, description)
@@ -113,20 +116,20 @@ def _order(entry: Entry) -> tuple[int, bool, str, str]:
 
 
 def _with_doubles(entries: Sequence[Entry]) -> list[Entry]:
-    """A plugin that only wraps would be called twice where two entry points name it."""
-    first: dict[Place, str] = {}
-    seen = []
+    """Mark further entry points of the same plugin as broken: a wrapper would be called twice."""
+    first_names: dict[Place, str] = {}
+    checked = []
     for entry in entries:
         if entry.state == "ready" and entry.reference is not None:
-            name = first.setdefault(entry.reference.place, entry.name)
+            name = first_names.setdefault(entry.reference.place, entry.name)
             if name != entry.name:
                 entry = evolve(entry, state="broken", reason=f"is the same as plugin {name!r}")
-        seen.append(entry)
-    return seen
+        checked.append(entry)
+    return checked
 
 
 def _with_conflicts(entries: Sequence[Entry]) -> list[Entry]:
-    """Names that more than one claims are nobody's: which of them were meant cannot be known."""
+    """Mark plugins with the same name as in conflict, since it is not known which of them is meant."""
     claims: dict[str, list[Entry]] = {}
     for entry in entries:
         # A plugin named with -p that cannot describe itself claims nothing: its name is a guess.
@@ -140,9 +143,9 @@ def _in_conflict(entry: Entry, claims: Mapping[str, list[Entry]]) -> Entry | Non
     if entry not in claimants or len(claimants) < 2 or entry.state in ("broken", "incompatible"):
         return None
     providers = sorted(
-        f"{each.provider} ({each.reference.target})" if each.distribution else each.provider
-        for each in claimants
-        if each.reference
+        f"{claimant.provider} ({claimant.reference.target})" if claimant.distribution else claimant.provider
+        for claimant in claimants
+        if claimant.reference
     )
     return evolve(entry, state="conflict", reason=f"it is claimed by {' and by '.join(providers)}")
 

@@ -1,4 +1,4 @@
-"""The host: it knows every plugin with its state; in a worker it calls the hooks of one at a time."""
+"""The host, which has an entry for every plugin, and in a worker calls the hooks of one plugin at a time."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ __all__ = ["Entry", "Host", "Reference"]
 
 
 class Host:
-    """The plugins of one run. Make a fresh one for each: nothing is kept between them."""
+    """The plugins of one run. Make a new host for each run."""
 
-    #: All plugins, usable or not, by kind and name; the reference and the default come first.
+    #: Entries of all plugins, usable or not, by kind and name; the reference and the default come first.
     entries: tuple[Entry, ...]
 
     def __init__(self, entries: Sequence[Entry], plugins: Mapping[str, object] | None = None) -> None:
-        """``plugins`` are those that were imported into this process, by their names."""
+        """``plugins`` maps names to the plugins that were imported into this process."""
         self.entries = tuple(entries)
         self._usable = {entry.name: entry for entry in entries if entry.usable}
         self._plugins = dict(plugins or {})
@@ -36,12 +36,12 @@ class Host:
     def discover(
         cls, plugins: Sequence[str] = (), *, known: Host | None = None, trust_cache: Path | None = None
     ) -> Host:
-        """All plugins that are installed, and those of ``plugins``: the arguments of ``-p``.
+        """Return a host with all installed plugins, and with ``plugins``, the arguments of ``-p``.
 
-        Each is a module, a ``.py`` file, either with ``:attribute``, or ``no:NAME``. Raises ``UsageError``.
-        None of them is imported into this process, so the host can call none. What a ``known`` host has asked
-        of a plugin is not asked again. What is kept in the cache is believed where nobody else can write it,
-        or where it is in ``trust_cache``.
+        Each argument is a module, a ``.py`` file, either with ``:attribute``, or ``no:NAME``. No plugin is
+        imported into this process, so the host can call none. Plugins that a ``known`` host has described are
+        not described again. The cache is trusted where nobody else can write it, or where it is in
+        ``trust_cache``. Raises ``UsageError``.
         """
         from qx.host.discovery import discover
 
@@ -52,9 +52,9 @@ class Host:
 
     @classmethod
     def of(cls, references: Sequence[Reference]) -> Host:
-        """Just these plugins, imported into this process, which is a worker; no entry point is looked at.
+        """Return a host with just these plugins, imported into this process, which is a worker.
 
-        Whether what they require is installed is not asked again. Raises ``PluginError`` where one cannot be
+        Entry points and requirements are not checked again. Raises ``PluginError`` where a plugin cannot be
         imported or breaks the contract.
         """
         from qx.contract.checks import Breach, load, new_manager
@@ -65,8 +65,8 @@ class Host:
             try:
                 loaded = load(reference, specs)
             except Breach as breach:
-                whose = f"plugin {reference.name!r} ({reference.provider})"
-                raise PluginError(f"{whose}: {breach.reason}") from breach
+                plugin = f"plugin {reference.name!r} ({reference.provider})"
+                raise PluginError(f"{plugin}: {breach.reason}") from breach
             description = Description(outcome="ready", record=loaded.record, hooks=loaded.hooks)
             entries.append(entry_of(loaded.reference, "ready", description=description))
             plugins[reference.name] = loaded.plugin
@@ -74,15 +74,15 @@ class Host:
 
     @property
     def wrappers(self) -> tuple[Entry, ...]:
-        """The plugins that only wrap, around the hooks of all others."""
+        """The plugins that only wrap the hooks of all others."""
         return self.ready("wrapper")
 
     def ready(self, kind: Kind) -> tuple[Entry, ...]:
-        """The plugins of a kind that can be used."""
+        """Return the plugins of a kind that can be used."""
         return tuple(entry for entry in self.entries if entry.kind == kind and entry.state == "ready")
 
     def get(self, kind: Kind, name: str) -> Entry:
-        """The plugin of that kind and name, ready or unavailable.
+        """Return the plugin of that kind and name, ready or unavailable.
 
         Raises ``UsageError`` where there is none, with the choices; or where it is broken, in conflict or
         left out, with the reason.
@@ -95,35 +95,36 @@ class Host:
         for entry in self.entries:
             if entry.name == name:
                 raise UsageError(entry.complaint)
-        raise unknown(f"unknown {kind}", name, [e.name for e in self.entries if e.usable and e.kind == kind])
+        choices = [entry.name for entry in self.entries if entry.usable and entry.kind == kind]
+        raise unknown(f"unknown {kind}", name, choices)
 
     def named(self, name: str) -> tuple[Entry, ...]:
-        """Every plugin of that name, in whatever state. Raises ``UsageError`` with the choices."""
+        """Return all plugins of that name, in any state. Raises ``UsageError`` with the choices."""
         entries = tuple(entry for entry in self.entries if entry.name == name)
         if not entries:
             raise unknown("unknown plugin", name, list(dict.fromkeys(entry.name for entry in self.entries)))
         return entries
 
     def implements(self, name: str, hook: str) -> bool:
-        """Whether a usable plugin implements a hook. Raises ``LookupError`` for a name that is none's."""
+        """Return whether a usable plugin implements a hook. Raises ``LookupError`` for an unknown name."""
         return hook in self._usable[name].hooks
 
     def call(self, name: str, hook: str, /, **arguments: object) -> Any:
-        """Call a hook of one plugin, inside the plugins that wrap it, and give what it gave.
+        """Call a hook of one plugin, inside the plugins that wrap it, and return its result.
 
-        What the plugin raises comes through as it is. Raises ``PluginError`` where it gives None and a value
-        is due, and ``LookupError`` where it was not imported into this process, or does not implement the
-        hook: ask ``implements`` first.
+        Errors of the plugin are passed on unchanged. Raises ``PluginError`` where it returns None and a value
+        is required. Raises ``LookupError`` where the plugin was not imported into this process, or does not
+        implement the hook: check ``implements`` first.
         """
         from qx.contract.checks import MAY_GIVE_NONE
 
         result = self._caller(name, hook)(**arguments)
         if result is None and hook not in MAY_GIVE_NONE:
-            around = [entry.name for entry in self.wrappers if hook in entry.hooks]
-            or_those = f" (or {', '.join(around)}, which wraps it, did)" if around else ""
+            wrappers = [entry.name for entry in self.wrappers if hook in entry.hooks]
+            hint = f" (or {', '.join(wrappers)}, which wraps it, did)" if wrappers else ""
             provider = self._usable[name].provider
             raise PluginError(
-                f"plugin {name!r} ({provider}): hook {hook!r} gave None where a value is due{or_those}"
+                f"plugin {name!r} ({provider}): hook {hook!r} gave None where a value is due{hint}"
             )
         return result
 
@@ -133,7 +134,7 @@ class Host:
                 raise LookupError(f"plugin {name!r} is not imported here: its hooks are called in workers")
             if not self.implements(name, hook):
                 raise LookupError(f"plugin {name!r} does not implement {hook!r}")
-            # pluggy broadcasts, and a cell wants the answer of one.
+            # pluggy calls all plugins, and a cell needs the answer of one.
             others = [
                 plugin
                 for other, plugin in self._plugins.items()
@@ -148,7 +149,7 @@ class Host:
 
         manager = new_manager()
         for name, plugin in self._plugins.items():
-            # One that only wraps may be there under two names, and is to be called once.
+            # A plugin that only wraps may have two names, and must be called once.
             if not manager.is_registered(plugin):
                 manager.register(plugin, name=name)
         return manager

@@ -1,4 +1,4 @@
-"""Which plugins the installed distributions name, read from their metadata.
+"""Read which plugins the installed distributions have from their metadata.
 
 ``importlib.metadata`` reads the same files. It is not used because importing it takes a fifth of the time
 that ``qx list`` has, and because it lists no entry point at all when the file of one distribution is damaged.
@@ -17,9 +17,9 @@ from attrs import frozen
 from qx.contract.hookspecs import PROJECT
 from qx.contract.references import Reference
 
-#: The name of a distribution whose metadata do not say it.
+#: Name of a distribution whose metadata have none.
 NAMELESS = "a distribution without a name"
-#: How the folders that hold a distribution's metadata end.
+#: Ends of the names of folders with a distribution's metadata.
 ENDINGS = (".dist-info", "egg-info")
 
 
@@ -30,23 +30,23 @@ class Distribution:
     name: str
     version: str | None
     plugins: tuple[Reference, ...] = ()
-    #: Why its list of plugins cannot be read.
+    #: Reason why its list of plugins cannot be read; empty where it can.
     flaw: str = ""
 
 
 @frozen
 class Installation:
-    """What is installed."""
+    """The installed distributions."""
 
-    #: Those that have plugins, in the order of the search path.
+    #: Distributions with plugins, in the order of the search path.
     distributions: tuple[Distribution, ...]
-    #: Of every distribution, with plugins or not, where its metadata are and when they were written. What is
-    #: installed, upgraded or removed changes them.
+    #: Place and time of the metadata of every distribution, with plugins or not. They change whenever a
+    #: distribution is installed, upgraded or removed.
     stamps: tuple[str, ...]
 
 
 def installation() -> Installation:
-    """Read what is installed on the search path of this process."""
+    """Return what is installed on the search path of this process."""
     distributions: dict[str, Distribution] = {}
     stamps = []
     for folder in _metadata_folders():
@@ -63,13 +63,13 @@ def _metadata_folders() -> Iterator[Path]:
         root = entry or os.curdir
         try:
             names = sorted(os.listdir(root))
-        except OSError:  # nothing is there, or no folder, or none that this user may read
+        except OSError:  # it is missing, no folder, or one that this user may not read
             continue
         yield from (Path(root, name) for name in names if name.lower().endswith(ENDINGS))
 
 
 def _stamp(folder: Path) -> str:
-    """Where the metadata are, and when they were written."""
+    """Return where the metadata are, and when they were written."""
     for path in (folder / "METADATA", folder / "PKG-INFO", folder):
         try:
             status = path.stat()
@@ -80,7 +80,7 @@ def _stamp(folder: Path) -> str:
 
 
 def _distribution(folder: Path) -> Distribution | None:
-    """The distribution of this folder; None where it has no plugins."""
+    """Return the distribution of a folder of metadata; None where it has no plugins."""
     text = _content(folder / "entry_points.txt")
     if text is None or f"[{PROJECT}]".encode() not in text:
         return None
@@ -103,7 +103,7 @@ def _content(path: Path) -> bytes | None:
 
 
 def _header(metadata: str) -> dict[str, str]:
-    """The fields of the header, by their names in lower case; of one that is repeated the first."""
+    """Return the fields of the header by their names in lower case; the first of repeated fields counts."""
     fields: dict[str, str] = {}
     for line in metadata.splitlines():
         if not line:
@@ -114,7 +114,7 @@ def _header(metadata: str) -> dict[str, str]:
 
 
 def _plugins(entry_points: str, distribution: str, version: str | None) -> Iterator[Reference]:
-    """The plugins of an ``entry_points.txt``. Raises ``ValueError`` for a line that is none of its format."""
+    """Yield the plugins in an ``entry_points.txt``. Raises ``ValueError`` for a line in another format."""
     section = ""
     for line in map(str.strip, entry_points.splitlines()):
         if line.startswith("[") and line.endswith("]"):

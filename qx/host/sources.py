@@ -1,4 +1,7 @@
-"""Which source files decide what a plugin does: its module, and what that imports. None is imported."""
+"""Determine which source files decide what a plugin does: its module and what that imports.
+
+Nothing is imported for that.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from pathlib import Path
 
 from qx.contract.references import Reference, top_level_paths
 
-#: Functions that import by a name, or run code, which the source may not show.
+#: Functions that import by name or run code, so that the source may not show what is imported.
 DYNAMIC = frozenset({"import_module", "__import__", "exec", "eval", "entry_points", "iter_modules"})
 
 
@@ -20,7 +23,7 @@ def fingerprint(references: Iterable[Reference]) -> str:
 
 
 def own_fingerprint(*modules: str) -> str:
-    """Return the SHA-256 of modules of qx and of all that they import, but for what qx imports by name."""
+    """Return the SHA-256 of modules of qx and all their imports, except for imports by a computed name."""
     package = _Package("qx", Path(__file__).parents[1])
     return _fingerprint(path for module in modules for path in package.closure(module, whole=False))
 
@@ -37,10 +40,10 @@ def _fingerprint(paths: Iterable[Path]) -> str:
 def source_files(reference: Reference) -> list[Path]:
     """Return the source files that decide what a plugin does.
 
-    They are the file of its module, those of its package that it imports, directly or through others and
-    wherever in a file, and the ``__init__.py`` above each. Where one of them imports by a name that is made
-    as it runs, all files of the package count. Of a plugin that is a file of the user's, all files beside it
-    do. Other distributions are not looked into: they have versions.
+    They are the file of its module, the files of its package that it imports anywhere, directly or
+    indirectly, and the ``__init__.py`` above each. Where one of them imports by a computed name, all files of
+    the package count. For a plugin that is a file of the user, all files beside it count. Other distributions
+    do not count, since they have versions.
     """
     if reference.path is not None:
         return sorted(Path(reference.path).parent.glob("*.py"))
@@ -64,12 +67,12 @@ class _Package:
     def closure(self, module: str, *, whole: bool = True) -> set[Path]:
         """Return the files that importing a module can run.
 
-        With ``whole`` these are all of the package where one imports by a name that is made as it runs.
+        With ``whole`` these are all files of the package where one of them imports by a computed name.
         """
         reached: dict[str, Path] = {}
-        ahead = [module]
-        while ahead:
-            name = ahead.pop()
+        pending = [module]
+        while pending:
+            name = pending.pop()
             if name in reached or (path := self._file(name)) is None:
                 continue
             reached[name] = path
@@ -77,7 +80,7 @@ class _Package:
             if is_dynamic and whole:
                 return set(self._folder.rglob("*.py"))
             # Importing a module runs the ``__init__.py`` of every package above it.
-            ahead += [name.rpartition(".")[0], *names]
+            pending += [name.rpartition(".")[0], *names]
         return set(reached.values())
 
     def _file(self, name: str) -> Path | None:
@@ -93,9 +96,9 @@ class _Package:
 
 @lru_cache(maxsize=4096)
 def _imports(path: Path, name: str, changed: int, size: int) -> tuple[tuple[str, ...], bool]:
-    """Return the names that a file may import, and whether it may import others that it does not name.
+    """Return the names that a file may import, and whether it may import others by a computed name.
 
-    ``changed`` and ``size`` tell the file from its earlier self.
+    ``changed`` and ``size`` are part of the key of the cache, so that a changed file is read again.
     """
     try:
         tree = ast.parse(path.read_bytes())
@@ -125,5 +128,5 @@ def _imported(tree: ast.AST, package: str) -> Iterator[str]:
             base = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
             module = ".".join([*base, *([node.module] if node.module else [])])
             yield module
-            # What is taken from a package may be a module of it.
+            # A name that is imported from a package may be a module of it.
             yield from (f"{module}.{alias.name}" for alias in node.names)

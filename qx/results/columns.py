@@ -1,4 +1,4 @@
-"""What the tables show, whatever they are drawn with: rows of cells, columns of metrics, figures."""
+"""The content of the tables in every medium: rows of cells, columns of metrics, figures."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from qx.results.results_file import cell_of
 from qx.results.summary import part
 from qx.values import Json, JsonMapping
 
-#: A cell that is not shown to be dominated, but is on the front of fewer resampled runs, is there perhaps.
+#: Share of resampled runs below which a cell of the front is called 'perhaps' on it.
 LIKELY = 0.5
-#: What stands under the name of a cell whose outputs are below 0 dB.
+#: Remark under the name of a cell whose outputs are below 0 dB.
 ANOTHER_NETWORK = "! another network"
 
 
@@ -38,44 +38,51 @@ class Column:
 
     @classmethod
     def of(cls, metric: str, params: JsonMapping) -> Column:
-        """The column that a measurement belongs to."""
+        """Return the column that a measurement belongs to."""
         return cls(metric, tuple(sorted(params.items())))
 
     @property
     def parameters(self) -> str:
-        """``batch 1``; empty where there are none."""
+        """The parameters in words, such as ``batch 1``; empty where there are none."""
         return ", ".join(f"{name.removesuffix('_size')} {value}" for name, value in self.params)
 
     @property
     def title(self) -> str:
-        """``latency (batch 1)``."""
+        """The heading, such as ``latency (batch 1)``."""
         return f"{self.metric} ({self.parameters})" if self.params else self.metric
 
 
 def with_units(metrics: Mapping[str, Metric], text: Callable[[str], str]) -> dict[str, Metric]:
-    """The metrics with their units as a medium writes foreign text: they become part of figures."""
+    """Return the metrics with units that ``text`` has made safe for a medium, since figures contain them."""
     return {name: evolve(metric, unit=text(metric.unit)) for name, metric in metrics.items()}
 
 
 @frozen(slots=False, eq=False)
 class View:
-    """Results as the tables and sentences ask for them."""
+    """Results in the form that tables and sentences need."""
 
     results: Results
 
     @cached_property
     def rows(self) -> list[str]:
-        """The cells of the table; the control is not among them."""
+        """The cells of the table, without the control."""
         return [cell for cell, result in self.results.cells.items() if not result.control]
 
     @cached_property
     def columns(self) -> list[Column]:
         """The columns of figures, in the order in which the metrics were measured."""
-        return list(dict.fromkeys(Column.of(one.metric, one.params) for one in self.results.measurements))
+        return list(
+            dict.fromkeys(
+                Column.of(measurement.metric, measurement.params) for measurement in self.results.measurements
+            )
+        )
 
     @cached_property
     def _measurements(self) -> dict[tuple[str, Column], Measurement]:
-        return {(one.cell, Column.of(one.metric, one.params)): one for one in self.results.measurements}
+        return {
+            (measurement.cell, Column.of(measurement.metric, measurement.params)): measurement
+            for measurement in self.results.measurements
+        }
 
     @cached_property
     def parts(self) -> list[View]:
@@ -88,23 +95,23 @@ class View:
         return str(self.results.run["baseline"])
 
     def measurement(self, cell: str, column: Column) -> Measurement | None:
-        """What was measured there."""
+        """Return the measurement of a cell in a column; None where there is none."""
         return self._measurements.get((cell, column))
 
     def ended(self, cell: str) -> CellResult:
-        """How a cell ended."""
+        """Return how a cell ended."""
         return self.results.cells[cell]
 
     def name(self, cell: str) -> str:
-        """The cell's id without the workload where that is enough to tell it from the others, else the id."""
+        """Return the cell's id, without the workload where no other cell has the same name without it."""
         if cell not in self.results.cells:
             return cell
         row = cell.partition("/")[2]
-        alike = [other for other in self.rows if other.partition("/")[2] == row]
-        return row if len(alike) <= 1 else cell
+        same_name = [other for other in self.rows if other.partition("/")[2] == row]
+        return row if len(same_name) <= 1 else cell
 
     def figure(self, cell: str, column: Column) -> Figure:
-        """The figure of a cell; a dash where the metric does not apply."""
+        """Return the figure of a cell; a dash where the metric does not apply."""
         measured = self.measurement(cell, column)
         if measured is None:
             return Figure(NOTHING)
@@ -114,32 +121,32 @@ class View:
             return Figure(NOTHING)
         metric = self.results.metrics[measured.metric]
         compared = None if cell == self.baseline else measured.vs_baseline
-        told = ("", "") if compared is None else numbers.comparison(compared, metric)
+        delta = ("", "") if compared is None else numbers.comparison(compared, metric)
         runtime = ""
         if metric.compare == "speedup" and self.has_runtime_baseline(cell):
             runtime = f"runtime: {self.against_runtime(cell, column)}"
-        return Figure(numbers.value(measured, metric), *told, runtime=runtime)
+        return Figure(numbers.value(measured, metric), *delta, runtime=runtime)
 
     def has_runtime_baseline(self, cell: str) -> bool:
-        """It ended well, and is to be compared with a second config besides the baseline."""
+        """Return whether a cell ended well and is compared with a second config besides the baseline."""
         result = self.ended(cell)
-        wanted = self.results.configs[result.config].runtime_baseline
-        itself = (None, result.config, self.ended(self.baseline).config)
-        return result.outcome == "ok" and wanted not in itself
+        config = self.results.configs[result.config].runtime_baseline
+        without_second = (None, result.config, self.ended(self.baseline).config)
+        return result.outcome == "ok" and config not in without_second
 
     def runtime_baseline(self, cell: str) -> str | None:
-        """The cell of the fp32 config of the same runtime, however it ended; None where it is not there."""
+        """Return the cell of the fp32 config of the same runtime, whatever its outcome; None without one."""
         result = self.ended(cell)
         return cell_of(self.results.cells, result, self.results.configs[result.config].runtime_baseline)
 
     def runtime_baseline_name(self, cell: str) -> str:
-        """What a reader knows it by, whether it is there or not."""
+        """Return the name of a cell's runtime baseline: its cell, or its config where it was not run."""
         other = self.runtime_baseline(cell)
-        wanted = self.results.configs[self.ended(cell).config].runtime_baseline
-        return self.name(other) if other else str(wanted)
+        config = self.results.configs[self.ended(cell).config].runtime_baseline
+        return self.name(other) if other else str(config)
 
     def against_runtime(self, cell: str, column: Column) -> str:
-        """How a cell compares with its runtime baseline, or why it does not, in one line."""
+        """Return in one line how a cell compares with its runtime baseline, or why it does not."""
         other = self.runtime_baseline(cell)
         if other is None:
             return "not in this run"
@@ -148,22 +155,23 @@ class View:
         return self.against(cell, other, column)
 
     def against(self, cell: str, other: str, column: Column) -> str:
-        """How a cell compares with another, in one line; a dash where that is not known."""
-        measured, found = self.measurement(cell, column), None
+        """Return in one line how a cell compares with another; a dash where they were not compared."""
+        measured, match = self.measurement(cell, column), None
         if measured is not None:
-            found = next((one for one in measured.comparisons if one.against == other), None)
-        if found is None:
+            comparisons = measured.comparisons
+            match = next((comparison for comparison in comparisons if comparison.against == other), None)
+        if match is None:
             return NOTHING
-        return " ".join(filter(None, numbers.comparison(found, self.results.metrics[column.metric])))
+        return " ".join(filter(None, numbers.comparison(match, self.results.metrics[column.metric])))
 
     def pair(self, pair: PairResult) -> list[str]:
-        """The two cells of a pair, how far they agree, and how they compare on each of ``pair_columns``."""
+        """Return the two cells of a pair, how often they agree, and their figures for ``pair_columns``."""
         agreement = NOTHING if pair.agreement is None else numbers.percentage(pair.agreement, pair.ci)
         compared = [self.against(pair.cell, pair.counterpart, column) for column in self.pair_columns]
         return [self.name(pair.cell), self.name(pair.counterpart), agreement, *compared]
 
     def build(self, cell: str) -> tuple[str, ...]:
-        """Seconds to build, marked where the build was found and not made."""
+        """Return the seconds to build, marked where the build came from the cache."""
         result = self.ended(cell)
         if result.build_seconds is None:
             return (NOTHING,)
@@ -171,45 +179,45 @@ class View:
         return (seconds, "cached") if result.build_cached else (seconds,)
 
     def front(self, cell: str) -> FrontResult | None:
-        """What the front says of a cell; None where it takes no part."""
+        """Return what the front says of a cell; None where the cell takes no part."""
         return self.results.front.get(cell)
 
     def on_front(self, cell: str) -> str:
-        """``yes``, ``no``, or ``perhaps`` where it only is not shown to be dominated."""
+        """Return ``yes``, ``no``, or ``perhaps`` for a cell on the front of few resampled runs."""
         front = self.front(cell)
         if front is None or not front.on_front:
             return "no"
         return "perhaps" if front.probability is not None and front.probability < LIKELY else "yes"
 
     def resampled(self, cell: str) -> str:
-        """Of how many of 100 resampled runs it is on the front."""
+        """Return in how many of 100 resampled runs a cell is on the front."""
         front = self.front(cell)
         return NOTHING if front is None or front.probability is None else numbers.of_100(front.probability)
 
     def outputs(self, cell: str) -> OutputsResult | None:
-        """How far the outputs of a cell are from the baseline's; None where that is not known."""
-        return next((one for one in self.results.outputs if one.cell == cell), None)
+        """Return how far the outputs of a cell are from the baseline's; None where they were not kept."""
+        return next((outputs for outputs in self.results.outputs if outputs.cell == cell), None)
 
     @cached_property
     def another_network(self) -> list[OutputsResult]:
-        """The cells that compute something else than the baseline."""
-        return [one for one in self.results.outputs if one.is_below_0_db]
+        """The outputs of cells that compute something else than the baseline."""
+        return [outputs for outputs in self.results.outputs if outputs.is_below_0_db]
 
     def remarks(self, cell: str) -> list[str]:
-        """What stands under the name of a cell."""
+        """Return the remarks under the name of a cell."""
         outputs = self.outputs(cell)
-        below = outputs is not None and outputs.is_below_0_db
-        return ["baseline"] * (cell == self.baseline) + [ANOTHER_NETWORK] * below
+        is_below_0_db = outputs is not None and outputs.is_below_0_db
+        return ["baseline"] * (cell == self.baseline) + [ANOTHER_NETWORK] * is_below_0_db
 
     @cached_property
     def unclear(self) -> list[str]:
-        """Why differences of this table are not called clear: the keys of their marks."""
-        compared: list[Comparison | None] = []
-        for one in self.results.measurements:
-            if one.cell in self.rows and one.cell != self.baseline:
-                compared += [one.vs_baseline, *one.comparisons]
-        reasons = {numbers.unclear(one) for one in compared if one is not None}
-        return [why for why in numbers.MARKS if why in reasons]
+        """The reasons why differences of this table are not called clear, as keys of their marks."""
+        comparisons: list[Comparison | None] = []
+        for measurement in self.results.measurements:
+            if measurement.cell in self.rows and measurement.cell != self.baseline:
+                comparisons += [measurement.vs_baseline, *measurement.comparisons]
+        reasons = {numbers.unclear(comparison) for comparison in comparisons if comparison is not None}
+        return [reason for reason in numbers.MARKS if reason in reasons]
 
     @cached_property
     def axes(self) -> list[Column]:
@@ -221,7 +229,7 @@ class View:
 
     @cached_property
     def pair_columns(self) -> list[Column]:
-        """The axes of the front, and the rest of what can be compared prediction by prediction."""
+        """The axes of the front, and all other columns that can be compared prediction by prediction."""
         metrics = self.results.metrics
         paired = [
             column
@@ -232,9 +240,10 @@ class View:
 
     @cached_property
     def without_figures(self) -> list[Measurement]:
-        """Metrics that a cell which else ended well has no figures of, other than those that do not apply."""
+        """The measurements that failed in cells that ended well otherwise."""
         return [
-            one
-            for one in self.results.measurements
-            if one.outcome not in ("ok", "unsupported") and self.ended(one.cell).outcome == "ok"
+            measurement
+            for measurement in self.results.measurements
+            if measurement.outcome not in ("ok", "unsupported")
+            and self.ended(measurement.cell).outcome == "ok"
         ]

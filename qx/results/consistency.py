@@ -1,4 +1,4 @@
-"""Whether the parts of results belong together, which no schema can say."""
+"""Check whether the parts of results belong together, which no schema can say."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def check_consistency(results: Results) -> None:
-    """Raise ``ValueError`` where one part names what another part lacks, or does not agree with it."""
+    """Raise ``ValueError`` where one part names something that another lacks, or contradicts another."""
     _check_names("cells", _named_cells(results), results.cells)
     _check_names("configs", _named_configs(results), results.configs)
     _check_names("metrics", _named_metrics(results), results.metrics)
@@ -72,7 +72,7 @@ def _named_workloads(results: Results) -> Iterator[str]:
 
 
 def _check_figures(results: Results) -> None:
-    """Intervals end where they begin or above; ratios are positive, so that they have logs."""
+    """Check that intervals do not end below their begin, and that ratios are positive."""
     for index, measurement in enumerate(results.measurements):
         field = place(("measurements", index))
         _check_interval(f"{field}.ci", measurement.ci)
@@ -98,7 +98,7 @@ def _check_interval(field: str, interval: tuple[float, float] | None) -> None:
 
 
 def _check_details(results: Results) -> None:
-    """Of metrics that time blocks qx itself adds to the details; of others they are the authors' own."""
+    """Check the details that qx itself adds to metrics that time blocks; all others are the authors' own."""
     for index, measurement in enumerate(results.measurements):
         details = measurement.details
         if results.metrics[measurement.metric].phase != "block" or "in_rounds" not in details:

@@ -1,4 +1,4 @@
-"""Figures as people read them: as many digits as their uncertainty leaves, each with its unit."""
+"""Format figures for people: with as many digits as their uncertainty leaves, and with their unit."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from qx.results.records import Comparison
 Interval = tuple[float, float]
 
 NOTHING = "-"
-#: Why a difference is not called clear -> the mark that stands behind it.
+#: Marks behind differences that are not called clear, by the reason.
 MARKS = {"interval": "?", "noise floor": "~", "correction": "^", "margin": "<"}
-#: An interval that is narrower is one of a figure without any spread.
+#: Relative width of an interval below which a figure counts as one without spread.
 ROUNDING = 1e-9
-#: Decimal places that nobody needs more of.
-MOST_PLACES = 9
+#: Largest number of decimal places.
+MAX_PLACES = 9
 
 
 @frozen
 class Figure:
-    """One figure of the table: a value, how it compares with the baseline, and the interval of that."""
+    """One figure of the table: a value, its comparison with the baseline, and the interval of that."""
 
     value: str
     delta: str = ""
-    #: Of the comparison, where a plus-minus would not do.
+    #: Interval of the comparison, where it does not fit into a plus-minus.
     interval: str = ""
-    #: A speedup against the runtime baseline.
+    #: Speedup against the runtime baseline.
     runtime: str = ""
 
 
 class Valued(Protocol):
-    """What has a value, and perhaps an interval."""
+    """An object with a value, and perhaps an interval."""
 
     @property
     def value(self) -> float | None:
@@ -43,11 +43,11 @@ class Valued(Protocol):
 
     @property
     def ci(self) -> Interval | None:
-        """Its interval."""
+        """The interval of the value."""
 
 
 def value(measurement: Valued, metric: Metric) -> str:
-    """A value with its unit and half of its 95 % interval, the longer half where it is lopsided.
+    """Return a value with its unit and half of its 95 % interval, the longer half where they differ.
 
     The half is a percentage where the metric is compared by ratio, else in the unit.
     """
@@ -63,7 +63,7 @@ def value(measurement: Valued, metric: Metric) -> str:
 
 
 def quantity(number: float, unit: str) -> str:
-    """A number with its unit, to three significant digits; bytes in kB and MB."""
+    """Return a number with its unit, to three significant digits; bytes in kB, MB or GB."""
     if unit == "fraction":
         return f"{100 * number:.1f} %"
     if unit == "bytes":
@@ -75,9 +75,10 @@ def quantity(number: float, unit: str) -> str:
 
 
 def comparison(compared: Comparison, metric: Metric, why: str | None = None) -> tuple[str, str]:
-    """How a cell compares with another, and the interval of it where it stands by itself.
+    """Return a comparison of two cells, and its interval where that is written separately.
 
-    ``why`` it is not called clear (a key of ``MARKS``), where the comparison itself does not say so.
+    ``why`` is a key of ``MARKS``: the reason why the comparison is not called clear, where the comparison
+    itself does not say so.
     """
     mark = MARKS.get(why or unclear(compared) or "", "")
     if compared.kind == "difference":
@@ -94,12 +95,12 @@ def comparison(compared: Comparison, metric: Metric, why: str | None = None) -> 
     places = max(2, _places(half))
     if not compared.ci[0] <= 1.0 <= compared.ci[1]:
         # One digit or two more, where without them an interval that excludes 1 would seem to end there.
-        places = min(places + 2, max(places, *map(_telling_places, compared.ci)))
+        places = min(places + 2, max(places, *map(_distinct_places, compared.ci)))
     return f"{_fixed(compared.value, places)}x{mark}", _bracket(compared.ci, places)
 
 
 def unclear(compared: Comparison) -> str | None:
-    """Why a comparison is not called clear, as a key of ``MARKS``; None where it is, or is exact."""
+    """Return why a comparison is not called clear, as a key of ``MARKS``; None where it is, or is exact."""
     if compared.clear is not False or not _half(compared.value, compared.ci):
         return None
     assert compared.ci is not None
@@ -108,18 +109,18 @@ def unclear(compared: Comparison) -> str | None:
 
 
 def exact_ratio(number: float) -> str:
-    """A ratio without an interval, with as many digits as show that it is not 1."""
-    return f"{_fixed(number, max(_significant_places(number), _telling_places(number)))}x"
+    """Return a ratio without an interval, with as many digits as show that it is not 1."""
+    return f"{_fixed(number, max(_significant_places(number), _distinct_places(number)))}x"
 
 
 def ratio(number: float, ci: Sequence[float] | None) -> str:
-    """A ratio with half of its interval in percent."""
+    """Return a ratio with half of its interval in percent."""
     half = _half(number, ci)
     return f"{ratio_interval(number, ci)[0]} {_share(half / number)}" if half else exact_ratio(number)
 
 
 def ratio_interval(number: float, ci: Sequence[float] | None) -> tuple[str, str]:
-    """A ratio, and its interval in brackets."""
+    """Return a ratio, and its interval in brackets."""
     half = _half(number, ci)
     if not half:
         return exact_ratio(number), ""
@@ -128,24 +129,24 @@ def ratio_interval(number: float, ci: Sequence[float] | None) -> tuple[str, str]
 
 
 def difference(number: float, ci: Sequence[float] | None, unit: str) -> tuple[str, str]:
-    """A difference with its sign, and its interval in brackets; of fractions in percentage points."""
+    """Return a difference with its sign, and its interval in brackets; fractions in percentage points."""
     scale, word = (100.0, "pt") if unit == "fraction" else (1.0, unit)
     ends = None if ci is None else (scale * ci[0], scale * ci[1])
     half = _half(scale * number, ends)
     places = _places(half) if half else 2
     if unit == "fraction":
-        # One item of ten thousand is a hundredth of a point, and differences are about so small.
+        # Differences may be as small as one item of ten thousand, which is a hundredth of a point.
         places = max(2, places)
     if not half:
-        places = max(places, _telling_places(scale * number, neutral=0.0))
-    told = with_unit(_fixed(scale * number, places, sign="+"), word)
+        places = max(places, _distinct_places(scale * number, neutral=0.0))
+    text = with_unit(_fixed(scale * number, places, sign="+"), word)
     if ends is None:
-        return f"{told} ±?", ""
-    return told, _bracket(ends, places, sign="+") if half else ""
+        return f"{text} ±?", ""
+    return text, _bracket(ends, places, sign="+") if half else ""
 
 
 def of_100(share: float) -> str:
-    """A share as ``12 of 100``, which is not called all or none unless it is."""
+    """Return a share as ``12 of 100``; it is 0 or 100 only where it is exactly none or all."""
     if 0 < share < 0.005:
         return "<1 of 100"
     if 0.995 <= share < 1:
@@ -154,7 +155,7 @@ def of_100(share: float) -> str:
 
 
 def percentage(number: float, ci: Sequence[float] | None) -> str:
-    """A share in percent, with half of its interval, or all of it where the half would leave 0 to 100."""
+    """Return a share in percent with half of its interval, or all of it where half would leave 0 to 100."""
     ends = None if ci is None else (100 * ci[0], 100 * ci[1])
     half = _half(100 * number, ends)
     if not half:
@@ -166,22 +167,22 @@ def percentage(number: float, ci: Sequence[float] | None) -> str:
 
 
 def seconds(number: float) -> str:
-    """A duration."""
+    """Return a duration in seconds."""
     return f"{number:.1f} s" if number < 99.95 else f"{number:.0f} s"
 
 
 def significant(number: float, digits: int = 3) -> str:
-    """A number to so many significant digits, without an exponent."""
+    """Return a number to so many significant digits, without an exponent."""
     return _fixed(number, _significant_places(number, digits))
 
 
 def with_unit(number: str, unit: str) -> str:
-    """The two side by side."""
+    """Return a number followed by its unit."""
     return f"{number} {unit}".rstrip()
 
 
 def relative_half(compared: Comparison) -> float | None:
-    """Half of the interval as a share of the value."""
+    """Return half of the interval as a share of the value."""
     half = _half(compared.value, compared.ci)
     return None if half is None or not compared.value else half / abs(compared.value)
 
@@ -194,7 +195,7 @@ def _half(number: float, ci: Sequence[float] | None) -> float | None:
 
 
 def _share(half: float) -> str:
-    # Nobody needs more than a hundredth of a percent; what is less is not called nothing.
+    # A hundredth of a percent is enough; smaller shares are rounded up to it and not down to 0.
     percentage = max(100 * half, 0.01)
     return f"±{percentage:.{min(2, _places(percentage))}f} %"
 
@@ -204,24 +205,27 @@ def _bracket(ci: Sequence[float] | None, places: int, sign: str = "") -> str:
 
 
 def _fixed(number: float, places: int, sign: str = "") -> str:
-    # Adding zero makes a rounded -0.0 one without its sign.
+    # Adding zero removes the sign of a rounded -0.0.
     return f"{round(number, places) + 0.0:{sign},.{places}f}"
 
 
 def _places(half: float) -> int:
-    """Decimal places that an uncertainty leaves: one digit of it, two where the first is 1."""
+    """Return the decimal places that an uncertainty leaves: one digit of it, two where the first is 1."""
     if not math.isfinite(half):
         return 0
     mantissa, exponent = f"{half:.1e}".split("e")
     return max(0, (2 if mantissa.startswith("1") else 1) - 1 - int(exponent))
 
 
-def _telling_places(number: float, neutral: float = 1.0) -> int:
-    """The fewest decimal places that tell a number from no change; as many as are of use where none do."""
+def _distinct_places(number: float, neutral: float = 1.0) -> int:
+    """Return the smallest number of decimal places that shows a number to differ from ``neutral``.
+
+    0 where it does not differ, and ``MAX_PLACES`` where fewer places do not show it.
+    """
     if number == neutral:
         return 0
-    apart = (places for places in range(MOST_PLACES) if round(number, places) != neutral)
-    return next(apart, MOST_PLACES)
+    distinct = (places for places in range(MAX_PLACES) if round(number, places) != neutral)
+    return next(distinct, MAX_PLACES)
 
 
 def _significant_places(number: float, digits: int = 3) -> int:

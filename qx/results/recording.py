@@ -1,4 +1,4 @@
-"""Raw samples: what every launch and every evaluation gave, before anything is computed from it."""
+"""Raw samples: the values from every launch and every evaluation, before anything is computed from them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from qx.storage.archive import Archive, Header, open_archive
 from qx.storage.strict_json import ROOM
 from qx.values import Array, JsonMapping, JsonObject
 
-#: Metric, and batch size where the metric is measured for each.
+#: Metric, and batch size where the metric is measured for each batch size.
 Key: TypeAlias = tuple[str, "int | None"]
 Floats: TypeAlias = NDArray[np.float64]
 Integers: TypeAlias = NDArray[np.int32]
@@ -43,26 +43,26 @@ class Resampled:
     """A statistic of a set of items, and how it moves with them (see ``qx.analysis.whole_set``)."""
 
     value: float
-    #: How many items the set has.
+    #: Number of items in the set.
     items: int
-    #: Float ``[groups]``: number of groups less one, times how much less the value is without that group of
-    #: items. There are as many groups as items, or fewer.
+    #: Float ``[groups]``: the number of groups less one, times how much less the value is without that group
+    #: of items. There are as many groups as items, or fewer.
     influence: Floats = _floats()
-    #: Float ``[draws]``: the value of as many items, drawn with replacement; NaN where it has none.
+    #: Float ``[draws]``: the value of ``items`` items drawn with replacement; NaN where they have none.
     draws: Floats = _floats()
     #: How far one item that changes its answer was seen to move the value; NaN where that was not tried.
     step: float = field(converter=_number_or_nan)
-    #: Why there can be no interval; empty where there can.
+    #: Reason why there can be no interval; empty where there can.
     reason: str = ""
 
 
 @frozen(kw_only=True)
 class Series:
-    """The samples of one metric of one cell, each with where it comes from.
+    """The samples of one metric of one cell, each with its origin.
 
     ``values`` is float ``[n]``, in the metric's unit. ``wave``, ``round`` and ``position`` are integers
     ``[n]``: the wave that a sample was taken in, the round within the wave, and the place of its block in the
-    round; minus one where a metric has no such thing.
+    round. They are -1 where a metric has no waves, rounds or blocks.
     """
 
     values: Floats = _floats()
@@ -72,30 +72,30 @@ class Series:
     #: The group of each item, as a position in ``group_names``; None without groups.
     groups: Integers | None = field(default=None, eq=False)
     group_names: tuple[str, ...] = ()
-    #: Of a statistic of the whole set: how it moves with its items, and that of each group of items.
+    #: For a statistic of the whole set: that of all items, then that of each group of items.
     resampled: tuple[Resampled, ...] = field(default=(), eq=False)
-    #: Derived, and from nothing but values without sampling error.
+    #: Whether the samples are derived, and only from values without sampling error.
     exact: bool = False
     details: tuple[JsonMapping, ...] = ()
 
     @classmethod
-    def plain(cls, given: JsonMapping) -> Series:
-        """What a metric gave: ``values``, and perhaps ``waves``, ``rounds``, ``groups``, ``details``...
+    def plain(cls, answer: JsonMapping) -> Series:
+        """Make a series from what a metric returned: ``values``, and perhaps ``waves``, ``groups`` and so on.
 
-        Of a statistic of the whole set the groups have become ``resampled``.
+        For a statistic of the whole set the groups have become ``resampled``.
         """
-        none = np.full(len(given["values"]), -1)
-        groups = given.get("groups")
+        none = np.full(len(answer["values"]), -1)
+        groups = answer.get("groups")
         return cls(
-            values=given["values"],
-            wave=given.get("waves", none),
-            round=given.get("rounds", none),
+            values=answer["values"],
+            wave=answer.get("waves", none),
+            round=answer.get("rounds", none),
             position=none,
             groups=None if groups is None else np.asarray(groups, dtype=np.int32),
-            group_names=tuple(given.get("group_names", ())),
-            resampled=tuple(Resampled(**one) for one in given.get("resampled", ())),
-            exact=given.get("exact", False),
-            details=(given.get("details", {}),),
+            group_names=tuple(answer.get("group_names", ())),
+            resampled=tuple(Resampled(**fields) for fields in answer.get("resampled", ())),
+            exact=answer.get("exact", False),
+            details=(answer.get("details", {}),),
         )
 
 
@@ -104,7 +104,7 @@ class Recording:
     """Everything that was recorded in a run, by cell."""
 
     series: dict[str, dict[Key, Series]] = Factory(dict)
-    #: Outputs of the evaluation, ``[n, ...]``.
+    #: Outputs of the evaluation, ``[n, ...]``, by cell.
     outputs: dict[str, Array] = Factory(dict)
 
     def add(self, cell: str, key: Key, series: Series) -> None:
@@ -112,33 +112,33 @@ class Recording:
         self.series.setdefault(cell, {})[key] = series
 
     def get(self, cell: str, key: Key) -> Series | None:
-        """A series of a cell, if it has one."""
+        """Return a series of a cell; None where it has none."""
         return self.series.get(cell, {}).get(key)
 
-    def of(self, cells: Collection[str]) -> Recording:
-        """What was recorded of these cells."""
+    def select(self, cells: Collection[str]) -> Recording:
+        """Return what was recorded of these cells."""
         return Recording(
             {cell: series for cell, series in self.series.items() if cell in cells},
             {cell: outputs for cell, outputs in self.outputs.items() if cell in cells},
         )
 
     def to_bytes(self) -> bytes:
-        """A compressed ``.npz``; its keys are ``cell|metric|batch size|what`` and ``cell|outputs``."""
-        # Any: among its arrays numpy takes a switch, which none of these names is.
+        """Return a compressed ``.npz``; its keys are ``cell|metric|batch size|part`` and ``cell|outputs``."""
+        # Typed as Any, since numpy takes arrays and a switch as keywords; none of these names is the switch.
         arrays: JsonObject = {}
-        for cell, series in self.series.items():
-            for (metric, batch_size), one in series.items():
+        for cell, series_by_key in self.series.items():
+            for (metric, batch_size), series in series_by_key.items():
                 prefix = "|".join((cell, metric, str(batch_size or "")))
-                for what in _PARTS:
-                    arrays[f"{prefix}|{what}"] = getattr(one, what)
-                if one.groups is not None:
-                    arrays[f"{prefix}|groups"] = one.groups
-                if one.group_names:
-                    arrays[f"{prefix}|group_names"] = np.array(one.group_names)
-                if one.exact:
+                for part in _PARTS:
+                    arrays[f"{prefix}|{part}"] = getattr(series, part)
+                if series.groups is not None:
+                    arrays[f"{prefix}|groups"] = series.groups
+                if series.group_names:
+                    arrays[f"{prefix}|group_names"] = np.array(series.group_names)
+                if series.exact:
                     arrays[f"{prefix}|exact"] = np.array([True])
-                for what, array in _arrays_of(one.resampled).items():
-                    arrays[f"{prefix}|{what}"] = array
+                for part, array in _to_arrays(series.resampled).items():
+                    arrays[f"{prefix}|{part}"] = array
         for cell, outputs in self.outputs.items():
             arrays[f"{cell}|outputs"] = outputs
         buffer = io.BytesIO()
@@ -147,9 +147,9 @@ class Recording:
 
     @classmethod
     def read(cls, path: Path) -> Recording:
-        """What ``to_bytes`` wrote. Details are not among it: they lie in the results.
+        """Read what ``to_bytes`` wrote. Details are not part of it: they lie in the results.
 
-        All headers are looked at before any array is unpacked. Raises ``ValueError`` where the arrays are not
+        All headers are checked before any array is unpacked. Raises ``ValueError`` where the arrays are not
         those of a recording, and for a damaged file whatever numpy and zipfile raise.
         """
         with open_archive(path) as archive:
@@ -163,72 +163,72 @@ class Recording:
                 elif name.endswith(VALUES):
                     cell, metric, size, _ = name.rsplit("|", 3)
                     key = metric, int(size) if size else None
-                    recording.add(cell, key, _series(archive, headers, name.removesuffix(VALUES)))
+                    recording.add(cell, key, _read_series(archive, headers, name.removesuffix(VALUES)))
         return recording
 
 
 _PARTS = ("values", "wave", "round", "position")
-#: Of a ``Resampled``: what is a number, and what is an array.
-_OF_SETS, _WITHIN_SETS = ("value", "items", "step"), ("influence", "draws")
-#: All arrays of resampled sets, after ``set_``; and those of whole numbers.
-_SET_PARTS = (*_OF_SETS, "reason", *_WITHIN_SETS, *(f"{what}_counts" for what in _WITHIN_SETS))
-_SET_PLACES = ("set_items", *(f"set_{what}_counts" for what in _WITHIN_SETS))
-#: How names of arrays end that begin with a cell, and with cell, metric and batch size.
+#: Fields of a ``Resampled`` that are numbers, and those that are arrays.
+_SET_NUMBERS, _SET_ARRAYS = ("value", "items", "step"), ("influence", "draws")
+#: Names of all arrays of resampled sets, after ``set_``; and of those that hold whole numbers.
+_SET_PARTS = (*_SET_NUMBERS, "reason", *_SET_ARRAYS, *(f"{part}_counts" for part in _SET_ARRAYS))
+_SET_INTEGERS = ("set_items", *(f"set_{part}_counts" for part in _SET_ARRAYS))
+#: Ends of the names of arrays: of those for a cell, and of those for a cell, a metric and a batch size.
 OUTPUTS, VALUES = "|outputs", "|values"
-#: What arrays are called.
+#: Pattern of the names of arrays.
 NAMES = re.compile(
-    r"(?P<cell>.+)\|(outputs|(?P<metric>[^|]+)\|([1-9][0-9]{0,8})?\|(?P<what>[a-z_]+))", re.DOTALL
+    r"(?P<cell>.+)\|(outputs|(?P<metric>[^|]+)\|([1-9][0-9]{0,8})?\|(?P<part>[a-z_]+))", re.DOTALL
 )
 
 
 def _check_header(header: Header) -> None:
-    """Raise ``ValueError`` unless an array of this header can be one of a recording."""
+    """Raise ``ValueError`` unless an array with this header can belong to a recording."""
     name, shown = NAMES.fullmatch(header.name), to_line(header.name, ROOM)
-    what = None if name is None else name["what"]
-    if name is None or what not in (
+    part = None if name is None else name["part"]
+    if name is None or part not in (
         *(None, *_PARTS, "groups", "group_names", "exact"),
-        *(f"set_{part}" for part in _SET_PARTS),
+        *(f"set_{set_part}" for set_part in _SET_PARTS),
     ):
         raise ValueError(f"its array {shown!r} is not called CELL|METRIC|BATCH SIZE|WHAT")
-    kind, shape = header.dtype, header.shape
-    if what in ("group_names", "set_reason"):
-        if kind.kind != "U" or len(shape) != 1:
-            raise ValueError(f"{shown} must be a row of texts, and is {kind} of shape {shape}")
+    dtype, shape = header.dtype, header.shape
+    if part in ("group_names", "set_reason"):
+        if dtype.kind != "U" or len(shape) != 1:
+            raise ValueError(f"{shown} must be a row of texts, and is {dtype} of shape {shape}")
     elif not header.holds_numbers:
-        raise ValueError(f"{shown} is no array of numbers, but {kind} of shape {shape}")
-    elif what is not None and what != "values" and len(shape) != 1:
+        raise ValueError(f"{shown} is no array of numbers, but {dtype} of shape {shape}")
+    elif part is not None and part != "values" and len(shape) != 1:
         raise ValueError(f"{shown} must be a row of numbers, and has shape {shape}")
-    elif what == "exact":
-        if kind.kind != "b" or shape != (1,):
-            raise ValueError(f"{shown} must be true or false, and is {kind} of shape {shape}")
-    elif what in (*_PARTS[1:], "groups", *_SET_PLACES) and kind.kind not in "iu":
-        raise ValueError(f"{shown} must hold whole numbers, and holds {kind}")
+    elif part == "exact":
+        if dtype.kind != "b" or shape != (1,):
+            raise ValueError(f"{shown} must be true or false, and is {dtype} of shape {shape}")
+    elif part in (*_PARTS[1:], "groups", *_SET_INTEGERS) and dtype.kind not in "iu":
+        raise ValueError(f"{shown} must hold whole numbers, and holds {dtype}")
 
 
-def _series(archive: Archive, headers: Mapping[str, Header], prefix: str) -> Series:
-    """The series whose arrays begin with ``prefix``. Raises ``ValueError``."""
+def _read_series(archive: Archive, headers: Mapping[str, Header], prefix: str) -> Series:
+    """Read the series whose arrays begin with ``prefix``. Raises ``ValueError``."""
     shown = to_line(prefix, ROOM)
     (count, *rest) = headers[f"{prefix}{VALUES}"].shape
-    grouped = f"{prefix}|groups" in headers
+    has_groups = f"{prefix}|groups" in headers
     parts: dict[str, Array] = {}
-    for what in (*_PARTS, *(("groups", "group_names") if grouped else ())):
-        if (header := headers.get(f"{prefix}|{what}")) is None:
-            raise ValueError(f"it has {shown}{VALUES}, and no {shown}|{what}")
-        if what != "group_names" and (rest or header.shape != (count,)):
-            raise ValueError(f"{shown}|{what} has shape {header.shape}, and ({count},) is due")
-        parts[what] = archive.array(header.name)
+    for part in (*_PARTS, *(("groups", "group_names") if has_groups else ())):
+        if (header := headers.get(f"{prefix}|{part}")) is None:
+            raise ValueError(f"it has {shown}{VALUES}, and no {shown}|{part}")
+        if part != "group_names" and (rest or header.shape != (count,)):
+            raise ValueError(f"{shown}|{part} has shape {header.shape}, and ({count},) is due")
+        parts[part] = archive.array(header.name)
     if not np.isfinite(parts["values"]).all():
         raise ValueError(f"{shown}|values has values that are not finite")
     if (np.abs(parts["values"].astype(np.float64)) >= LARGEST).any():
         raise ValueError(f"{shown}|values has values too large to compute with, {LARGEST:g} and more")
-    for what, limit in (("wave", MOST_WAVES), ("round", 2**31), ("position", 2**31)):
-        if ((parts[what] < -1) | (parts[what] >= limit)).any():
-            raise ValueError(f"{shown}|{what} must be from -1 to {limit - 1:,}")
+    for part, limit in (("wave", MOST_WAVES), ("round", 2**31), ("position", 2**31)):
+        if ((parts[part] < -1) | (parts[part] >= limit)).any():
+            raise ValueError(f"{shown}|{part} must be from -1 to {limit - 1:,}")
     parts.pop("group_names", None)
-    # A metric of the whole set has names, and no group of each value.
-    named = f"{prefix}|group_names"
-    names = tuple(str(name) for name in archive.array(named)) if named in headers else ()
-    if grouped and ((parts["groups"] < 0) | (parts["groups"] >= len(names))).any():
+    # A metric of the whole set has names of groups, but no group for each value.
+    names_key = f"{prefix}|group_names"
+    names = tuple(str(name) for name in archive.array(names_key)) if names_key in headers else ()
+    if has_groups and ((parts["groups"] < 0) | (parts["groups"] >= len(names))).any():
         raise ValueError(f"{shown}|groups must be positions in {shown}|group_names")
     return Series(
         values=parts["values"],
@@ -237,79 +237,79 @@ def _series(archive: Archive, headers: Mapping[str, Header], prefix: str) -> Ser
         position=parts["position"],
         groups=parts.get("groups"),
         group_names=names,
-        resampled=_resampled_in(archive, headers, prefix, len(names)),
+        resampled=_read_resampled(archive, headers, prefix, len(names)),
         exact=f"{prefix}|exact" in headers and bool(archive.array(f"{prefix}|exact").all()),
     )
 
 
-def _arrays_of(resampled: tuple[Resampled, ...]) -> dict[str, Array]:
-    """Records with what they hold one after another, and how long each is; nothing of none."""
+def _to_arrays(resampled: tuple[Resampled, ...]) -> dict[str, Array]:
+    """Return the fields of all records as arrays, joined end to end, with the lengths of the parts."""
     if not resampled:
         return {}
-    return {
-        **{f"set_{what}": np.array([getattr(one, what) for one in resampled]) for what in _OF_SETS},
-        "set_reason": np.array([one.reason for one in resampled]),
-        **{f"set_{what}": np.concatenate([getattr(one, what) for one in resampled]) for what in _WITHIN_SETS},
-        **{
-            f"set_{what}_counts": np.array([len(getattr(one, what)) for one in resampled])
-            for what in _WITHIN_SETS
-        },
+    arrays = {
+        f"set_{part}": np.array([getattr(record, part) for record in resampled]) for part in _SET_NUMBERS
     }
+    arrays["set_reason"] = np.array([record.reason for record in resampled])
+    for part in _SET_ARRAYS:
+        values = [getattr(record, part) for record in resampled]
+        arrays[f"set_{part}"] = np.concatenate(values)
+        arrays[f"set_{part}_counts"] = np.array(list(map(len, values)))
+    return arrays
 
 
-def _resampled_in(
+def _read_resampled(
     archive: Archive, headers: Mapping[str, Header], prefix: str, groups: int
 ) -> tuple[Resampled, ...]:
-    """What ``_arrays_of`` made, where there are so many groups. Raises ``ValueError``."""
-    present = [what for what in _SET_PARTS if f"{prefix}|set_{what}" in headers]
+    """Read what ``_to_arrays`` wrote for a metric with ``groups`` groups. Raises ``ValueError``."""
+    present = [part for part in _SET_PARTS if f"{prefix}|set_{part}" in headers]
     if not present:
         return ()
     shown = to_line(prefix, ROOM)
     if len(present) != len(_SET_PARTS):
-        missing = next(what for what in _SET_PARTS if what not in present)
+        missing = next(part for part in _SET_PARTS if part not in present)
         raise ValueError(f"it has {shown}|set_{present[0]}, and no {shown}|set_{missing}")
-    found = {what: archive.array(f"{prefix}|set_{what}") for what in _SET_PARTS}
-    many = len(found["value"])
-    counts = {what: found[f"{what}_counts"] for what in _WITHIN_SETS}
-    whole = all(len(found[what]) == many for what in _SET_PARTS if what not in _WITHIN_SETS)
-    if many not in (1, 1 + groups) or not whole:
+    arrays = {part: archive.array(f"{prefix}|set_{part}") for part in _SET_PARTS}
+    records = len(arrays["value"])
+    counts_by_part = {part: arrays[f"{part}_counts"] for part in _SET_ARRAYS}
+    have_one_length = all(len(arrays[part]) == records for part in _SET_PARTS if part not in _SET_ARRAYS)
+    if records not in (1, 1 + groups) or not have_one_length:
         raise ValueError(f"the parts of {shown}|set_value do not belong together")
-    # Each by itself, since a sum of counts that are too large may come out as any number.
-    for what, one in counts.items():
-        length = len(found[what])
-        if ((one < 0) | (one > length)).any() or sum(map(int, one)) != length:
+    # Each count is checked by itself, since a sum of counts that are too large may overflow.
+    for part, counts in counts_by_part.items():
+        length = len(arrays[part])
+        if ((counts < 0) | (counts > length)).any() or sum(map(int, counts)) != length:
             raise ValueError(f"the parts of {shown}|set_value do not belong together")
-    if ((found["items"] < 0) | (found["items"] >= 2**31)).any():
+    if ((arrays["items"] < 0) | (arrays["items"] >= 2**31)).any():
         raise ValueError(f"{shown}|set_items must be from 0 to {2**31 - 1:,}")
-    for what in ("value", "influence"):
-        if not np.isfinite(found[what]).all():
-            raise ValueError(f"{shown}|set_{what} has values that are not finite")
-    for what in ("value", "step", "influence", "draws"):
+    for part in ("value", "influence"):
+        if not np.isfinite(arrays[part]).all():
+            raise ValueError(f"{shown}|set_{part} has values that are not finite")
+    for part in ("value", "step", "influence", "draws"):
         # An influence is a difference, times the number of groups.
-        limit = LARGEST * (MOST_WAVES if what == "influence" else 2 if what == "step" else 1)
-        if (np.abs(found[what].astype(np.float64)) >= limit).any():
-            raise ValueError(f"{shown}|set_{what} has values too large to compute with, {limit:g} and more")
-    parts = {what: np.split(found[what], np.cumsum(one)[:-1]) for what, one in counts.items()}
+        limit = LARGEST * (MOST_WAVES if part == "influence" else 2 if part == "step" else 1)
+        if (np.abs(arrays[part].astype(np.float64)) >= limit).any():
+            raise ValueError(f"{shown}|set_{part} has values too large to compute with, {limit:g} and more")
+    split = {part: np.split(arrays[part], np.cumsum(counts)[:-1]) for part, counts in counts_by_part.items()}
     return tuple(
         Resampled(
-            value=float(found["value"][index]),
-            items=int(found["items"][index]),
-            step=float(found["step"][index]),
-            reason=str(found["reason"][index]),
-            influence=parts["influence"][index],
-            draws=parts["draws"][index],
+            value=float(arrays["value"][index]),
+            items=int(arrays["items"][index]),
+            step=float(arrays["step"][index]),
+            reason=str(arrays["reason"][index]),
+            influence=split["influence"][index],
+            draws=split["draws"][index],
         )
-        for index in range(many)
+        for index in range(records)
     )
 
 
 def joined(parts: Iterable[Series]) -> Series:
-    """Series one after another."""
-    every = list(parts)
+    """Return series one after another as one series."""
+    parts = list(parts)
     return Series(
-        values=np.concatenate([part.values for part in every]),
-        wave=np.concatenate([part.wave for part in every]),
-        round=np.concatenate([part.round for part in every]),
-        position=np.concatenate([part.position for part in every]),
-        details=tuple(details for part in every for details in part.details),
+        values=np.concatenate([part.values for part in parts]),
+        wave=np.concatenate([part.wave for part in parts]),
+        round=np.concatenate([part.round for part in parts]),
+        position=np.concatenate([part.position for part in parts]),
+        details=tuple(details for part in parts for details in part.details),
     )

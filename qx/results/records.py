@@ -1,4 +1,4 @@
-"""The records that ``full_results.json`` is made of."""
+"""The records in ``full_results.json``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from qx.contract.records import Metric, Outcome
 from qx.values import JsonMapping, OptionValues
 
 SCHEMA_VERSION = 1
-#: The cause of a measurement where a metric gave None.
+#: Cause of a measurement for which the metric returned None.
 NOT_APPLICABLE = "not applicable here"
 
 
@@ -22,22 +22,22 @@ class CellResult:
     config: str
     options: OptionValues
     threads: int
-    #: It is the baseline, measured a second time.
+    #: Whether it is the baseline, measured a second time.
     control: bool = False
     outcome: Outcome
-    #: Where it ended, and of what, when not well.
+    #: Stage and cause of the failure; None where it ended well.
     stage: str | None = None
     cause: str | None = None
     build_seconds: float | None = None
-    #: The build was found, not made; ``build_seconds`` is what it took when it was made.
+    #: Whether the build came from the cache; ``build_seconds`` is then how long it took originally.
     build_cached: bool = False
-    #: The key of the build in the cache.
+    #: Key of the build in the cache.
     build: str | None = None
-    #: Shipped files -> bytes.
+    #: Size of each shipped file in bytes.
     artifact: Mapping[str, int] = Factory(dict)
     loader: str | None = None
     launches: int = 0
-    #: What its config wants told of the artifact.
+    #: Sentences of its config about the artifact, for readers.
     notes: tuple[str, ...] = ()
 
 
@@ -51,7 +51,7 @@ class ConfigResult:
     cause: str | None = None
     runtime_baseline: str | None = None
     reference: bool = False
-    #: The config with the same recipe in another runtime.
+    #: Name of the config with the same recipe in another runtime.
     counterpart: str | None = None
 
 
@@ -59,17 +59,18 @@ class ConfigResult:
 class Comparison:
     """How a cell compares with another.
 
-    ``value`` goes by ``kind``: a ratio is ours / theirs, a speedup theirs / ours, a difference ours - theirs.
+    ``kind`` says what ``value`` is: a ratio is ours / theirs, a speedup theirs / ours, a difference
+    ours - theirs.
     """
 
     kind: str
     value: float
     ci: tuple[float, float] | None
     p: float | None
-    #: The id of the other cell; None in ``vs_baseline``, which is with the baseline.
+    #: Id of the other cell; None in ``vs_baseline``, which compares with the baseline.
     against: str | None = None
-    #: It is told apart from none, and is larger than what the control shows, where there is one; None where
-    #: there is neither control nor interval.
+    #: Whether the interval excludes 'no difference', and the difference is larger than the control's, where
+    #: there is a control; None where there is neither control nor interval.
     clear: bool | None = None
     method: str = ""
 
@@ -87,13 +88,13 @@ class Measurement:
     unit: str
     better: str
     ci: tuple[float, float] | None
-    #: How many independent samples the interval comes from.
+    #: Number of independent samples behind the interval.
     n: int
-    #: Why there is no interval, where that is not for want of samples.
+    #: Reason for the lack of an interval, where that is not too few samples.
     without_interval: str | None = None
     outcome: Outcome
     cause: str | None = None
-    #: Where the raw samples lie: ``file#key``.
+    #: Place of the raw samples, ``file#key``.
     samples_ref: str | None = None
     vs_baseline: Comparison | None = None
     comparisons: tuple[Comparison, ...] = ()
@@ -102,50 +103,50 @@ class Measurement:
 
 @frozen(kw_only=True)
 class FrontResult:
-    """What the front says of one cell."""
+    """The front's verdict on one cell."""
 
     on_front: bool
     dominated_by: tuple[str, ...] = ()
     tied_with: tuple[str, ...] = ()
-    #: The share of bootstrap draws in which it is on the front.
+    #: Share of bootstrap draws in which the cell is on the front.
     probability: float | None = None
 
 
 @frozen(kw_only=True)
 class PickResult:
-    """What to take if one cares about one thing."""
+    """The best cell for one aim."""
 
-    #: ``"the smallest artifact"``.
+    #: Aim in words, such as ``"the smallest artifact"``.
     aim: str
     metric: str
     params: JsonMapping
-    #: No cell is better by more than the metric's margin: that is excluded.
+    #: Id of the picked cell: no other is better by more than the metric's margin.
     cell: str
-    #: Cells of which the same is excluded, so that any of them could be picked by this metric.
+    #: Other cells than which none is better by more than the margin, so that each could be picked as well.
     tied_with: tuple[str, ...] = ()
-    #: The metric that decided between the cells that are tied.
+    #: Name of the metric that decided between the tied cells.
     decided_by: str | None = None
-    #: Cells that may be as good: that is neither shown nor excluded.
+    #: Cells that may be as good, which is neither shown nor excluded.
     not_told_apart: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)
 class UndecidedResult:
-    """One thing to care about of which the noise of this run allows no pick."""
+    """An aim for which the noise of this run allows no pick."""
 
-    #: ``"the lowest latency"``.
+    #: Aim in words, such as ``"the lowest latency"``.
     aim: str
     metric: str
     params: JsonMapping
-    #: The cells that the metric does not tell apart: one of them is the best.
+    #: Cells of which one is the best, but between which the metric does not decide.
     contenders: tuple[str, ...]
     #: Half of the widest 95 % interval of a comparison between contenders: a share where the metric is
     #: compared by ratio, else in its unit. None where there are too few samples for an interval.
     half_width: float | None
-    #: Seconds of measuring that are expected to be enough for a pick, of a metric that is measured in
-    #: launches; None where that is not known.
+    #: Estimate of the seconds of measuring that are enough for a pick, for a metric that is measured in
+    #: launches; None where there is no estimate.
     seconds: float | None = None
-    #: Evaluation items that are expected to be enough, of a metric that has a value for each item.
+    #: Estimate of the evaluation items that are enough for a pick, for a metric over items.
     items: int | None = None
 
 
@@ -154,11 +155,11 @@ class OutputsResult:
     """How far the outputs of a cell are from the baseline's, over all items of the evaluation."""
 
     cell: str
-    #: Signal-to-quantization-noise ratio in dB: the squares of the baseline's outputs, summed, over those of
+    #: Signal-to-quantization-noise ratio in dB: the sum of squares of the baseline's outputs over that of
     #: the differences. None where there is no difference, and where the ratio does not exist.
     sqnr_db: float | None
-    #: The differences are larger than the outputs themselves (below 0 dB), or not finite, or the shapes
-    #: differ: the cell computes something else than the baseline.
+    #: Whether the cell computes something else than the baseline: the differences are larger than the outputs
+    #: (below 0 dB) or not finite, or the shapes differ.
     is_below_0_db: bool
 
 
@@ -171,20 +172,20 @@ class NoiseFloor:
     kind: str
     value: float
     ci: tuple[float, float] | None
-    #: 1.0 lies outside the control's 99.9 % interval: the timings of this run are not to be trusted.
+    #: Whether 1.0 lies outside the control's 99.9 % interval, so that the timings cannot be trusted.
     alarm: bool
-    #: Whose control it is, where there are several workloads.
+    #: Workload of the control, where there are several.
     workload: str | None = None
 
 
 @frozen(kw_only=True)
 class PairResult:
-    """One recipe in two runtimes, which should behave the same; every comparison is in pairs of items."""
+    """One recipe in two runtimes, which should behave the same; every comparison pairs the items."""
 
     cell: str
-    #: The cell with the same recipe in another runtime.
+    #: Id of the cell with the same recipe in another runtime.
     counterpart: str
-    #: The share of items of which both cells put the same output highest, its interval, and how many items.
+    #: Share of items for which both cells put the same class highest, its interval, and the number of items.
     agreement: float | None
     ci: tuple[float, float] | None
     n: int
@@ -196,13 +197,13 @@ class SummaryFigure:
 
     metric: str
     params: JsonMapping
-    #: ``ratio``, ``speedup`` or ``difference``, as in a comparison.
+    #: Kind of the comparison: ``ratio``, ``speedup`` or ``difference``.
     kind: str
-    #: The geometric mean of ratios and speedups, the arithmetic of differences; and the range.
+    #: Geometric mean of ratios and speedups, arithmetic mean of differences; and the range.
     value: float
     least: float
     most: float
-    #: Those that it was measured on.
+    #: Workloads that it was measured on.
     workloads: tuple[str, ...]
 
 
@@ -210,43 +211,43 @@ class SummaryFigure:
 class SummaryResult:
     """One config, with its options, over several workloads."""
 
-    #: The cells' ids, without the workload.
+    #: Id of its cells, without the workload.
     row: str
     config: str
-    #: Workloads on which it ended well, and on whose front it is.
+    #: Workloads on which it ended well, and those on whose front it is.
     well: tuple[str, ...]
     on_front: tuple[str, ...]
-    #: Of the metrics that are axes.
+    #: Figures of the metrics that are axes.
     figures: tuple[SummaryFigure, ...]
 
 
 @frozen(kw_only=True)
 class Results:
-    """A whole run."""
+    """The results of a whole run."""
 
     run: JsonMapping
     environment: JsonMapping
-    #: The records of the metrics, so that a report needs no plugin.
+    #: Records of the metrics by name, so that a report needs no plugin.
     metrics: Mapping[str, Metric]
     configs: Mapping[str, ConfigResult]
     cells: Mapping[str, CellResult]
     measurements: tuple[Measurement, ...]
-    #: Names the axes, and what each cell is on them; cells that did not end well take no part.
+    #: Metric and parameters of each axis of the front.
     axes: tuple[JsonMapping, ...]
     front: Mapping[str, FrontResult]
     picks: tuple[PickResult, ...]
     noise_floor: tuple[NoiseFloor, ...]
-    #: Cells with one recipe in two runtimes.
+    #: Pairs of cells with one recipe in two runtimes.
     pairs: tuple[PairResult, ...] = ()
-    #: Configs over all workloads; empty where there is one.
+    #: Configs over all workloads; empty where there is only one workload.
     summary: tuple[SummaryResult, ...] = ()
-    #: What cannot be picked for noise.
+    #: Aims for which the noise allows no pick.
     undecided: tuple[UndecidedResult, ...] = ()
-    #: Of each cell whose outputs and the baseline's are kept; neither the baseline nor the control.
+    #: Errors of the outputs of each cell whose outputs are kept, without the baseline and the control.
     outputs: tuple[OutputsResult, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
     @property
     def ended_well(self) -> bool:
-        """Every cell and every metric that was due has its figures."""
+        """Whether every cell and every metric that was expected has its figures."""
         return not self.run["due_failures"]

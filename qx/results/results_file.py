@@ -34,14 +34,14 @@ def to_json(results: Results) -> str:
 
 
 def _plain(value: object) -> Json:
-    """What metrics put into details, as JSON."""
+    """Convert a value that a metric put into details to JSON."""
     if hasattr(value, "tolist"):
         return value.tolist()
     return str(value)
 
 
 def without_nan(value: object) -> Json:
-    """The same with None in place of numbers that JSON has no word for."""
+    """Convert a value to JSON, with None in place of numbers that JSON cannot express."""
     if isinstance(value, Mapping):
         return {str(key): without_nan(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
@@ -56,11 +56,11 @@ def without_nan(value: object) -> Json:
 def write(folder: Path, results: Results, table: str, recording: Recording) -> None:
     """Write the raw samples, the results and the table into a folder: all of them or none.
 
-    The samples are put in place first, under a name of their own: a reader who sees the results finds the
-    samples that they name. Those of the results that are replaced go last.
+    The samples are put in place first, under a name of their own, so that a reader who sees the results finds
+    the samples that they name. The samples of replaced results are removed last.
     """
     settle(folder)
-    former, own = _samples_named(folder / RESULTS), results.run["samples"]
+    former, own = _samples_name(folder / RESULTS), results.run["samples"]
     try:
         write_together(
             {
@@ -70,27 +70,27 @@ def write(folder: Path, results: Results, table: str, recording: Recording) -> N
             }
         )
     except BaseException:
-        if _samples_named(folder / RESULTS) != own:
+        if _samples_name(folder / RESULTS) != own:
             (folder / own).unlink(missing_ok=True)
         raise
     _drop_samples(folder, former)
 
 
 def settle(folder: Path) -> None:
-    """Put in place, or remove, what a run left half written in a folder of results because it was killed."""
-    former = _samples_named(folder / RESULTS)
+    """Put in place, or remove, what a killed run left half written in a folder of results."""
+    former = _samples_name(folder / RESULTS)
     sweep(folder)
     _drop_samples(folder, former)
 
 
 def _drop_samples(folder: Path, former: str | None) -> None:
-    """Remove the samples of results that others have taken the place of."""
-    if former is not None and former != _samples_named(folder / RESULTS):
+    """Remove the samples of results that have been replaced."""
+    if former is not None and former != _samples_name(folder / RESULTS):
         (folder / former).unlink(missing_ok=True)
 
 
-def _samples_named(place: Path) -> str | None:
-    """The file of samples that lies beside these results, where they are results at all."""
+def _samples_name(place: Path) -> str | None:
+    """Return the name of the file of samples beside a results file; None where it is no results file."""
     try:
         name = strict_json.loads(read_bounded(place, MOST_BYTES))["run"]["samples"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -99,10 +99,10 @@ def _samples_named(place: Path) -> str | None:
 
 
 def read(path: Path) -> Results:
-    """The results in a file, or in a folder of results.
+    """Read results from a file, or from a folder of results.
 
-    They are held against the schema of ``full_results.json``, and their parts against each other. Raises
-    ``UsageError``: one line that names the file, the field, and what was expected.
+    They are checked against the schema of ``full_results.json``, and their parts against each other. Raises
+    ``UsageError`` in one line that names the file, the field, and what was expected.
     """
     place = path
     try:
@@ -133,31 +133,32 @@ def read(path: Path) -> Results:
 
 
 def cell_of(
-    cells: Mapping[str, CellResult], result: CellResult, config: str | None, *, alike: bool = False
+    cells: Mapping[str, CellResult], result: CellResult, config: str | None, *, same_options: bool = False
 ) -> str | None:
-    """The cell of another config that shares workload and threads with this one, and best its options too.
+    """Return the cell of another config with the same workload and threads, and the most similar options.
 
-    Options count that both configs have; where none of them may differ, it is to be ``alike``.
+    Only options that both configs have are compared. With ``same_options`` none of them may differ. None
+    where there is no such cell.
     """
 
-    def unlike(cell: str) -> int:
+    def count_differing_options(cell: str) -> int:
         theirs = cells[cell].options
         return sum(theirs[name] != value for name, value in result.options.items() if name in theirs)
 
     place = (result.workload, config, result.threads)
-    same = [
+    matches = [
         cell
         for cell, other in cells.items()
         if (other.workload, other.config, other.threads) == place and not other.control
     ]
-    if not same or result.control:
+    if not matches or result.control:
         return None
-    best = min(same, key=unlike)
-    return None if alike and unlike(best) else best
+    best = min(matches, key=count_differing_options)
+    return None if same_options and count_differing_options(best) else best
 
 
 def schema() -> JsonObject:
-    """The JSON Schema of ``full_results.json``."""
+    """Return the JSON Schema of ``full_results.json``."""
     return load_schema("full_results")
 
 

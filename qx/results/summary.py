@@ -1,4 +1,4 @@
-"""Several workloads in one run: what belongs to one of them, and how configs do across all."""
+"""Several workloads in one run: the results of each, and a summary of configs over all workloads."""
 
 from __future__ import annotations
 
@@ -13,26 +13,28 @@ from qx.values import Json, JsonMapping
 
 
 def baseline_of(run: JsonMapping, workload: str) -> str:
-    """The baseline's cell of a workload."""
+    """Return the baseline's cell of a workload."""
     return str(run["workloads"][workload].get("baseline", run["baseline"]))
 
 
 def part(results: Results, workload: str) -> Results:
-    """The results of one workload, as if it had been run alone."""
+    """Return the results of one workload, as if it had been run alone."""
     if len(results.run["workloads"]) == 1:
         return results
-    told = results.run["workloads"][workload]
+    metadata = results.run["workloads"][workload]
     cells = {name: cell for name, cell in results.cells.items() if cell.workload == workload}
     return evolve(
         results,
         run={
             **results.run,
             "baseline": baseline_of(results.run, workload),
-            "workloads": {workload: told},
-            "measuring": told.get("measuring", {}),
+            "workloads": {workload: metadata},
+            "measuring": metadata.get("measuring", {}),
         },
         cells=cells,
-        measurements=tuple(one for one in results.measurements if one.workload == workload),
+        measurements=tuple(
+            measurement for measurement in results.measurements if measurement.workload == workload
+        ),
         axes=tuple(
             {name: value for name, value in axis.items() if name != "workload"}
             for axis in results.axes
@@ -43,31 +45,33 @@ def part(results: Results, workload: str) -> Results:
         noise_floor=tuple(floor for floor in results.noise_floor if floor.workload == workload),
         pairs=tuple(pair for pair in results.pairs if pair.cell in cells),
         summary=(),
-        undecided=tuple(one for one in results.undecided if cells.keys() >= {*one.contenders}),
-        outputs=tuple(one for one in results.outputs if one.cell in cells),
+        undecided=tuple(
+            undecided for undecided in results.undecided if cells.keys() >= {*undecided.contenders}
+        ),
+        outputs=tuple(outputs for outputs in results.outputs if outputs.cell in cells),
     )
 
 
 def joined(whole: Results, parts: Mapping[str, Results]) -> Results:
-    """The results of all workloads, from those of each; the opposite of ``part``."""
+    """Return the results of all workloads, from those of each: the opposite of ``part``."""
 
-    def every(name: str) -> tuple[Any, ...]:
-        return tuple(one for results in parts.values() for one in getattr(results, name))
+    def concatenate(name: str) -> tuple[Any, ...]:
+        return tuple(record for results in parts.values() for record in getattr(results, name))
 
-    together = evolve(
+    combined = evolve(
         whole,
-        measurements=every("measurements"),
+        measurements=concatenate("measurements"),
         axes=tuple({"workload": name, **axis} for name, results in parts.items() for axis in results.axes),
         front={cell: front for results in parts.values() for cell, front in results.front.items()},
-        picks=every("picks"),
+        picks=concatenate("picks"),
         noise_floor=tuple(
             evolve(floor, workload=name) for name, results in parts.items() for floor in results.noise_floor
         ),
-        pairs=every("pairs"),
-        undecided=every("undecided"),
-        outputs=every("outputs"),
+        pairs=concatenate("pairs"),
+        undecided=concatenate("undecided"),
+        outputs=concatenate("outputs"),
     )
-    return evolve(together, summary=tuple(_summary(together)))
+    return evolve(combined, summary=tuple(_summary(combined)))
 
 
 def _summary(results: Results) -> Iterable[SummaryResult]:
@@ -79,8 +83,15 @@ def _summary(results: Results) -> Iterable[SummaryResult]:
         (axis["metric"], *((axis["batch_size"],) if "batch_size" in axis else ())) for axis in results.axes
     )
     for row, cells in rows.items():
-        compared = [one for one in results.measurements if one.cell in cells and one.vs_baseline is not None]
-        figures = (_figure([one for one in compared if _column(one) == column]) for column in columns)
+        compared = [
+            measurement
+            for measurement in results.measurements
+            if measurement.cell in cells and measurement.vs_baseline is not None
+        ]
+        figures = (
+            _figure([measurement for measurement in compared if _column(measurement) == column])
+            for column in columns
+        )
         yield SummaryResult(
             row=row,
             config=results.cells[cells[0]].config,
@@ -94,13 +105,18 @@ def _summary(results: Results) -> Iterable[SummaryResult]:
         )
 
 
-def _column(one: Measurement) -> tuple[Json, ...]:
-    return one.metric, *((one.params["batch_size"],) if "batch_size" in one.params else ())
+def _column(measurement: Measurement) -> tuple[Json, ...]:
+    params = measurement.params
+    return measurement.metric, *((params["batch_size"],) if "batch_size" in params else ())
 
 
-def _figure(ones: Sequence[Measurement]) -> SummaryFigure | None:
-    """The mean over workloads: geometric of ratios and speedups, arithmetic of differences."""
-    compared = [(one.vs_baseline, one.workload) for one in ones if one.vs_baseline is not None]
+def _figure(measurements: Sequence[Measurement]) -> SummaryFigure | None:
+    """Return the mean over workloads: geometric of ratios and speedups, arithmetic of differences."""
+    compared = [
+        (measurement.vs_baseline, measurement.workload)
+        for measurement in measurements
+        if measurement.vs_baseline is not None
+    ]
     if not compared:
         return None
     kind = compared[0][0].kind
@@ -112,8 +128,8 @@ def _figure(ones: Sequence[Measurement]) -> SummaryFigure | None:
     if not math.isfinite(mean):
         return None
     return SummaryFigure(
-        metric=ones[0].metric,
-        params=ones[0].params,
+        metric=measurements[0].metric,
+        params=measurements[0].params,
         kind=kind,
         value=mean,
         least=min(values),

@@ -1,6 +1,6 @@
-"""How much more would have to be measured to tell cells apart that a run does not tell apart.
+"""Estimate how much more must be measured before a run can tell cells apart.
 
-``excess`` is by how many times the widest of the 95 % intervals is too wide, above 1.
+``excess`` is the factor, above 1, by which the widest of the 95 % intervals is too wide.
 """
 
 from __future__ import annotations
@@ -9,25 +9,37 @@ import math
 
 from scipy.special import stdtrit
 
-#: More waves than this are not asked for: the estimate is too rough to carry so far.
+#: Largest number of waves that is recommended: beyond it the estimate is too rough.
 MOST_WAVES = 10_000
 
 
 def waves_needed(excess: float, waves: int) -> int | None:
-    """Waves after which an interval over ``waves`` waves should be narrower by the factor ``excess``.
+    """Estimate how many waves make an interval narrower by the factor ``excess``.
 
-    An interval shrinks with the root of the number of waves and with Student's t, as long as the waves to
-    come are like those before. None where more than ``MOST_WAVES`` would be needed, and for a single wave.
+    An interval shrinks with the root of the number of waves and with Student's t, as long as later waves
+    are like the earlier ones.
+
+    Parameters
+    ----------
+    excess : float
+        Factor by which the interval is too wide, above 1.
+    waves : int
+        Number of waves that the interval comes from.
+
+    Returns
+    -------
+    int or None
+        Number of waves in total; None for a single wave, and where more than ``MOST_WAVES`` are needed.
     """
     if waves < 2:
         return None
-    allowed = _relative_half_width(waves) / excess
-    if _relative_half_width(MOST_WAVES) > allowed:
+    target = _relative_half_width(waves) / excess
+    if _relative_half_width(MOST_WAVES) > target:
         return None
     too_few, enough = waves, MOST_WAVES
     while enough - too_few > 1:
         middle = (enough + too_few) // 2
-        if _relative_half_width(middle) <= allowed:
+        if _relative_half_width(middle) <= target:
             enough = middle
         else:
             too_few = middle
@@ -35,10 +47,23 @@ def waves_needed(excess: float, waves: int) -> int | None:
 
 
 def items_needed(excess: float, items: int) -> int:
-    """Items after which an interval over ``items`` items should be narrower by the factor ``excess``."""
+    """Estimate how many items make an interval narrower by the factor ``excess``.
+
+    Parameters
+    ----------
+    excess : float
+        Factor by which the interval is too wide, above 1.
+    items : int
+        Number of items that the interval comes from.
+
+    Returns
+    -------
+    int
+        Number of items in total.
+    """
     return math.ceil(items * excess**2)
 
 
 def _relative_half_width(waves: int) -> float:
-    """Half of a 95 % interval over so many waves, in standard deviations of a wave."""
+    """Return half of the width of a 95 % interval over ``waves`` waves, in standard deviations of a wave."""
     return float(stdtrit(waves - 1, 0.975)) / math.sqrt(waves)

@@ -1,15 +1,14 @@
 """Intervals of means over items, and of statistics that move with items as means do.
 
-An 8-bit model often changes 1 to 20 answers of 500, and what a mean over all items is said to be then rests
-on those few. The usual interval (Wald, Student's t, the bootstrap) knows only the items that were seen to
-change: with one expected it is missed in 37 of 100 sets, because in so many none is seen. So some
-*pseudo-items* are supposed to either side, as Bonett & Price (2012) do for pairs of right and wrong: each
-moves the mean by one ``step``, which is as far as an item can be expected to move it.
+An 8-bit model often changes 1 to 20 answers of 500, and the mean over all items then rests on those few. The
+usual interval (Wald, Student's t, the bootstrap) knows only the items that were seen to change: where one
+change is expected, it misses the truth in 37 of 100 sets, because 37 of 100 sets show none. So *pseudo-items*
+are added on either side, as Bonett & Price (2012) do for pairs of right and wrong answers: each moves the
+mean by one ``step``, which is as far as an item can be expected to move it.
 
-Two further things are needed where an interval is asked for at more than 95 %, because it decides by one of
-its ends (``qx gate``, or one of many classes): more pseudo-items, since fewer unseen items are excluded; and
-what Johnson (1978) adds for skewness, to the longer side only. ``benchmarks/few_items.py`` simulates all of
-it.
+An interval at more than 95 %, of which one end decides (``qx gate``, or one of many classes), needs two more
+things: more pseudo-items, since fewer unseen items are excluded, and the correction for skewness of Johnson
+(1978), on the longer side only. ``benchmarks/few_items.py`` simulates all of it.
 """
 
 from __future__ import annotations
@@ -21,123 +20,214 @@ from scipy.special import ndtri, stdtr, stdtrit
 
 from qx.statistics.student_t import Floats, quotient
 
-#: Up to this level the two tails of an interval are held together, above it each by itself.
-TOGETHER = 0.95
-#: Where most items are alike, a mean over fewer others than this has no interval.
-FEWEST = 10
-#: Influences that differ by a smaller share of their range are alike: statistics round.
-ALIKE = 1e-9
-#: Why there is no interval, where that is for want of items.
-TOO_FEW = f"fewer than {FEWEST} items differ from all the others"
+#: Level up to which an interval holds for its two tails together; above it, for each tail by itself.
+JOINT_LEVEL = 0.95
+#: Number of items with another value that an interval needs where most items have one and the same value.
+MIN_DIFFERING = 10
+#: Share of the range of influences below which two of them count as equal, since statistics round.
+EQUALITY_TOLERANCE = 1e-9
+#: Reason for the lack of an interval where too few items differ.
+TOO_FEW = f"fewer than {MIN_DIFFERING} items differ from all the others"
 
 
 @frozen(eq=False)
 class Moments:
-    """What an interval of a mean is made of; all of one shape, the items reduced."""
+    """The moments over items that an interval of a mean is computed from; all arrays have one shape."""
 
     mean: Floats
     #: Standard error of the mean.
     error: Floats
-    #: How many items.
+    #: Number of items.
     count: int
-    #: The third central moment over the second, over the number of items: in units of the mean.
-    lean: Floats
+    #: Third central moment over the second and over the number of items, in units of the mean.
+    skew: Floats
     #: How far the item that is farthest from the mean moves it.
     largest: Floats
 
 
 def moments(values: Floats) -> Moments:
-    """Reduce the last axis, which is that of the items."""
+    """Compute the moments over the last axis, that of the items.
+
+    Parameters
+    ----------
+    values : array of float, shape [..., n]
+        One value per item.
+
+    Returns
+    -------
+    Moments
+        Arrays of shape [...].
+    """
     count = values.shape[-1]
     mean = values.mean(axis=-1)
-    apart = values - mean[..., None]
-    squares = (apart**2).sum(axis=-1)
-    largest = np.abs(apart).max(axis=-1)
-    # In units of the largest: cubes of what a metric may give are no numbers any more.
-    scaled = apart / np.where(largest > 0, largest, 1.0)[..., None]
+    deviations = values - mean[..., None]
+    squares = (deviations**2).sum(axis=-1)
+    largest = np.abs(deviations).max(axis=-1)
+    # In units of the largest deviation: the cubes of the values themselves could overflow.
+    scaled = deviations / np.where(largest > 0, largest, 1.0)[..., None]
     cubes = largest * quotient((scaled**3).sum(axis=-1), (scaled**2).sum(axis=-1))
     return Moments(
         mean=mean,
         error=np.sqrt(squares / count / (count - 1)) if count > 1 else np.full_like(mean, np.nan),
         count=count,
-        lean=np.nan_to_num(cubes) / count,
+        skew=np.nan_to_num(cubes) / count,
         largest=largest / count,
     )
 
 
 def pseudo_items(level: float) -> float:
-    """How many items are supposed to either side: one up to 95 %, and above it more.
+    """Compute how many pseudo-items are added on either side: one up to 95 %, and more above it.
 
-    There it is a quarter of the squared normal quantile, as one nearly is at 95 %, and no fewer than so many
-    that where no item was seen to change the interval ends at what would then have a chance of one tail.
+    Above 95 % it is a quarter of the squared normal quantile, which at 95 % is nearly one. It is at least as
+    many as needed so that, where no item was seen to change, the interval ends at the rate of change that
+    has the chance of one tail to go unseen.
+
+    Parameters
+    ----------
+    level : float
+        Confidence level, such as 0.95.
+
+    Returns
+    -------
+    float
+        Number of pseudo-items, not always whole.
     """
-    if level <= TOGETHER:
+    if level <= JOINT_LEVEL:
         return 1.0
     quantile = float(ndtri(0.5 + level / 2))
     unseen = -float(np.log((1 - level) / 2))
     return max(quantile**2 / 4, (unseen / quantile) ** 2 / 2)
 
 
-def outward(lean: Floats, level: float) -> tuple[Floats, Floats]:
-    """What is added to the lower and to the upper end for skewness (Johnson, 1978), never inward."""
-    if level <= TOGETHER:
-        return np.zeros_like(lean), np.zeros_like(lean)
-    shift = (2 * float(ndtri(0.5 + level / 2)) ** 2 + 1) / 6 * lean
+def skewness_shifts(skew: Floats, level: float) -> tuple[Floats, Floats]:
+    """Compute how far skewness moves the ends of an interval outward (Johnson, 1978).
+
+    Parameters
+    ----------
+    skew : array of float, shape [...]
+        As in ``Moments``.
+    level : float
+        Confidence level; up to 95 % there is no shift.
+
+    Returns
+    -------
+    below, above : arrays of float, shape [...]
+        Added to the lower end (0 or less) and to the upper end (0 or more).
+    """
+    if level <= JOINT_LEVEL:
+        return np.zeros_like(skew), np.zeros_like(skew)
+    shift = (2 * float(ndtri(0.5 + level / 2)) ** 2 + 1) / 6 * skew
     return np.minimum(shift, 0.0), np.maximum(shift, 0.0)
 
 
 def ends(over_items: Moments, step: ArrayLike, level: float) -> tuple[Floats, Floats]:
-    """Ends of the interval of a mean; NaN below two items."""
-    error = _padded(over_items.error, step, level)
+    """Compute the ends of the interval of a mean over items.
+
+    Parameters
+    ----------
+    over_items : Moments
+        Moments of shape [...].
+    step : array-like of float, shape [...]
+        How far one more item may move the mean.
+    level : float
+        Confidence level, such as 0.95.
+
+    Returns
+    -------
+    low, high : arrays of float, shape [...]
+        NaN where there are fewer than two items.
+    """
+    error = _padded_error(over_items.error, step, level)
     half = stdtrit(max(over_items.count - 1, 1), 0.5 + level / 2) * error
-    below, above = outward(over_items.lean, level)
+    below, above = skewness_shifts(over_items.skew, level)
     return over_items.mean - half + below, over_items.mean + half + above
 
 
 def p_value(over_items: Moments, step: ArrayLike) -> Floats:
-    """Two-sided p against a mean of 0, of the test that the 95 % interval is; NaN below two items."""
-    error = _padded(over_items.error, step, TOGETHER)
-    still = np.where(over_items.mean == 0, 0.0, np.inf)
-    steps = np.where(error > 0, np.abs(quotient(over_items.mean, error)), still)
+    """Test a mean against 0 by inverting its 95 % interval.
+
+    Parameters
+    ----------
+    over_items : Moments
+        Moments of shape [...].
+    step : array-like of float, shape [...]
+        How far one more item may move the mean.
+
+    Returns
+    -------
+    array of float, shape [...]
+        Two-sided p; NaN where there are fewer than two items.
+    """
+    error = _padded_error(over_items.error, step, JOINT_LEVEL)
+    without_error = np.where(over_items.mean == 0, 0.0, np.inf)
+    steps = np.where(error > 0, np.abs(quotient(over_items.mean, error)), without_error)
     freedom = max(over_items.count - 1, 1)
     return np.asarray(np.where(np.isnan(error), np.nan, 2 * stdtr(freedom, -steps)), dtype=float)
 
 
-def _padded(error: Floats, step: ArrayLike, level: float) -> Floats:
+def _padded_error(error: Floats, step: ArrayLike, level: float) -> Floats:
+    """Return the standard error of a mean with the pseudo-items added."""
     return np.sqrt(error**2 + 2 * pseudo_items(level) * np.asarray(step, dtype=float) ** 2)
 
 
 @frozen(eq=False)
 class Scale:
-    """How far the items of one cell are from each other, over the number of items: as they move its mean."""
+    """How far apart the items of one cell are, divided by the number of items: how far they move its mean."""
 
+    #: Range of the items over their number.
     extent: Floats
+    #: Standard deviation of the items over their number.
     deviation: Floats
 
     @classmethod
-    def of(cls, values: Floats) -> Scale:
-        """Reduce the last axis, which is that of the items."""
+    def from_items(cls, values: Floats) -> Scale:
+        """Compute the scale over the last axis, that of the items: ``[..., n]`` gives ``[...]``."""
         count = values.shape[-1]
         return cls(np.asarray(np.ptp(values, axis=-1) / count), np.asarray(values.std(axis=-1) / count))
 
 
-def step_between(ours: Scale, theirs: Scale, over_items: Moments, alike: ArrayLike) -> Floats:
-    """How far one item more may move the difference of two means, whose moments are ``over_items``.
+def step_between(ours: Scale, theirs: Scale, over_items: Moments, equal_share: ArrayLike) -> Floats:
+    """Estimate how far one more item may move the difference of two means.
 
-    ``alike`` is the share of items that are the same in both. Where that is most of them, any two items may
-    turn out to differ by as much as items differ at all. Else each item differs a little, and one that is not
-    seen is supposed to differ by a standard deviation of the items, or as much as the one that differs most.
+    Where most items are the same in both cells, an unseen item may differ by as much as any two items do.
+    Else each item differs a little, and an unseen one is expected to differ by a standard deviation of the
+    items, or by as much as the one that differs most.
+
+    Parameters
+    ----------
+    ours, theirs : Scale
+        Scales of the two cells, of shape [...].
+    over_items : Moments
+        Moments of the differences, of shape [...].
+    equal_share : array-like of float, shape [...]
+        Share of items that are the same in both cells.
+
+    Returns
+    -------
+    array of float, shape [...]
     """
     spread = np.where(
-        np.asarray(alike) > 0.5,
+        np.asarray(equal_share) > 0.5,
         np.maximum(ours.extent, theirs.extent),
         np.maximum(ours.deviation, theirs.deviation),
     )
     return np.asarray(np.maximum(over_items.largest, spread), dtype=float)
 
 
-def too_few(values: Floats) -> bool:
-    """Most items have one value, and so few have another that nothing can be said of those unseen."""
-    apart = np.abs(values - np.median(values))
-    other = int(np.count_nonzero(apart > ALIKE * apart.max(initial=0.0)))
-    return len(values) > 1 and 2 * other < len(values) and other < FEWEST
+def has_too_few_differing(values: Floats) -> bool:
+    """Return whether too few items differ from the others for an interval of their mean.
+
+    That is so where most items have one value, and fewer than ``MIN_DIFFERING`` have another.
+
+    Parameters
+    ----------
+    values : array of float, shape [n]
+        One value per item.
+
+    Returns
+    -------
+    bool
+    """
+    deviations = np.abs(values - np.median(values))
+    differing = int(np.count_nonzero(deviations > EQUALITY_TOLERANCE * deviations.max(initial=0.0)))
+    return len(values) > 1 and 2 * differing < len(values) and differing < MIN_DIFFERING

@@ -1,4 +1,4 @@
-"""How far the outputs of one cell are from those of the baseline."""
+"""Measure how far the outputs of one cell are from those of the baseline."""
 
 from __future__ import annotations
 
@@ -9,25 +9,34 @@ from attrs import frozen
 from numpy.typing import NDArray
 
 #: Numbers that are compared at a time, so that memory stays at some tens of MiB.
-AT_ONCE = 1_000_000
+CHUNK = 1_000_000
 
 
 @frozen
 class OutputError:
-    """The error of a cell's outputs, held against the outputs of the baseline."""
+    """The error of a cell's outputs compared with the outputs of the baseline."""
 
-    #: Signal-to-quantization-noise ratio in dB; None where there is no error, or no ratio.
+    #: Signal-to-quantization-noise ratio in dB; None where signal or noise is 0 or the shapes differ.
     sqnr_db: float | None
-    #: The error is larger than the signal, or not finite, or the outputs have another shape.
+    #: Whether the error is larger than the signal or not finite, or the outputs have another shape.
     is_below_0_db: bool
 
 
 def output_error(ours: NDArray[np.generic], baseline: NDArray[np.generic]) -> OutputError:
-    """Compare the outputs of a cell with the baseline's, both ``[items, ...]``.
+    """Compare the outputs of a cell with the baseline's.
 
     Signal and noise are sums of squares over all elements: of the baseline's outputs, and of the differences.
     Elements that are not finite in the baseline are left out; a cell that is not finite elsewhere is below
     0 dB.
+
+    Parameters
+    ----------
+    ours, baseline : arrays of numbers, shape [items, ...]
+        Outputs on the same items.
+
+    Returns
+    -------
+    OutputError
     """
     if ours.shape != baseline.shape:
         return OutputError(None, is_below_0_db=True)
@@ -40,8 +49,8 @@ def output_error(ours: NDArray[np.generic], baseline: NDArray[np.generic]) -> Ou
 
 def _sums_of_squares(ours: NDArray[np.generic], baseline: NDArray[np.generic]) -> tuple[float, float]:
     signal = noise = 0.0
-    for start in range(0, len(baseline), AT_ONCE):
-        part = np.s_[start : start + AT_ONCE]
+    for start in range(0, len(baseline), CHUNK):
+        part = np.s_[start : start + CHUNK]
         theirs = baseline[part].astype(float)
         finite = np.isfinite(theirs)
         with np.errstate(over="ignore"):

@@ -1,7 +1,7 @@
-"""The front, decided under uncertainty; how sure membership is; and the pick of one cell.
+"""Decide the Pareto front under uncertainty, the probability of being on it, and the pick of one cell.
 
-It sees axes, not metrics: for every pair of cells an interval of how much better the one is than the other.
-The control takes no part; the caller leaves it out.
+This module sees axes, not metrics: for every pair of cells an interval of how much better the first is than
+the second. The caller leaves the control out.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ Booleans: TypeAlias = NDArray[np.bool_]
 #: In single or double precision.
 Matrix: TypeAlias = NDArray[np.floating]
 
-#: How many pairs of cells ``membership`` holds at a time, so that memory stays at some tens of MiB.
+#: Number of pairs of cells in memory at a time in ``membership``, so that it needs some tens of MiB.
 PAIRS = 8_000_000
-#: How often ``membership`` looks for cells that are in no cycle before it looks for the cycles themselves.
+#: Number of passes in which ``membership`` looks for cells in no cycle, before it looks for cycles.
 PEELS = 6
 
 
@@ -33,9 +33,9 @@ class Axis:
     """One axis of the front.
 
     ``low[i, j]`` and ``high[i, j]`` bound how much better cell i is than cell j (``[cells, cells]``,
-    positive: i is better): a log ratio for metrics compared by ratio, else a difference in the metric's unit.
-    NaN: nothing is known of the pair, so it is neither excluded nor shown to be anything. ``margin`` is the
-    smallest difference that matters, on the same scale: ``log1p(margin)`` for ratios.
+    positive: i is better). Both are log ratios for metrics compared by ratio, else differences in the
+    metric's unit. NaN means that the pair cannot be compared, so nothing is shown and nothing excluded.
+    ``margin`` is the smallest difference that matters, on the same scale: ``log1p(margin)`` for ratios.
     """
 
     low: Matrix = field(converter=_matrix)
@@ -50,25 +50,25 @@ class Axis:
             raise ValueError(f"a margin is 0 or more, not {self.margin}")
 
     def shown_better(self) -> Booleans:
-        """``[i, j]``: i is better than j by more than the margin."""
+        """Return ``[i, j]``: whether i is shown to be better than j by more than the margin."""
         return np.asarray(self.low > self.margin)
 
     def shown_no_worse(self) -> Booleans:
-        """``[i, j]``: that i is worse than j by more than the margin is excluded."""
+        """Return ``[i, j]``: whether i is shown to be worse than j by no more than the margin."""
         return np.asarray(self.low >= -self.margin)
 
-    def told_apart(self) -> Booleans:
-        """``[i, j]``: one of the two, whichever, is shown to be better by more than the margin."""
-        apart = self.shown_better() | (self.high < -self.margin)
-        return np.asarray(apart | apart.T)
+    def shown_different(self) -> Booleans:
+        """Return ``[i, j]``: whether either of the two is shown to be better by more than the margin."""
+        different = self.shown_better() | (self.high < -self.margin)
+        return np.asarray(different | different.T)
 
 
 @frozen(eq=False)
 class Front:
-    """Which cells are on the front, and what is known between each two; all by the cells' positions.
+    """Which cells are on the front, and how each two of them relate; cells are named by their positions.
 
     ``dominates`` ``[cells, cells]``: row dominates column. ``tied`` ``[cells, cells]``: both are on the
-    front, and either no axis tells them apart, or they belong to the same cycle of domination.
+    front, and either no axis shows a difference, or they belong to the same cycle of domination.
     """
 
     on_front: Booleans
@@ -76,24 +76,38 @@ class Front:
     tied: Booleans
 
     def dominated_by(self, cell: int) -> tuple[int, ...]:
-        """The cells that dominate this one; empty on the front."""
+        """Return the cells that dominate this one; empty on the front."""
         return tuple(int(other) for other in np.flatnonzero(self.dominates[:, cell]))
 
     def tied_with(self, cell: int) -> tuple[int, ...]:
-        """The other cells of the front that are not told apart from this one; empty off the front."""
+        """Return the other cells of the front that are tied with this one; empty off the front."""
         return tuple(int(other) for other in np.flatnonzero(self.tied[cell]))
 
 
 def front(axes: Sequence[Axis]) -> Front:
-    """Decide the front of the cells that all axes speak of.
+    """Decide which cells are on the front.
 
-    A cell dominates another when on every axis its being worse by more than the margin is excluded, and on
-    one axis at least it is shown to be better by more than the margin. Margins make this relation cyclic now
-    and then (each a little worse, within the margin, where the next gains): the members of a cycle, found as
-    a strongly connected component (Tarjan, 1972), do not dominate each other. A member that some cell outside
-    of the cycle dominates stays dominated, the others do not for its sake. What is left has no cycle, so some
-    cell is undominated: the front is never empty. One ``[cells, cells]`` boolean per question is held, and
-    one axis is worked on at a time.
+    A cell dominates another when every axis shows that it is worse by no more than the margin, and at least
+    one axis shows that it is better by more than the margin. Margins sometimes make this relation cyclic
+    (each cell a little worse, within the margin, where the next one gains). The members of a cycle, which is
+    a strongly connected component (Tarjan, 1972), do not dominate each other. A member that a cell outside of
+    the cycle dominates stays dominated; the other members do not become dominated because of it. The relation
+    that is left has no cycle, so some cell is undominated: the front is never empty. Memory is that of a few
+    boolean arrays ``[cells, cells]``, since axes are processed one at a time.
+
+    Parameters
+    ----------
+    axes : sequence of Axis
+        Axes over the same cells.
+
+    Returns
+    -------
+    Front
+
+    Raises
+    ------
+    ValueError
+        There is no axis or no cell, or the axes have different numbers of cells.
     """
     if not axes or not len(axes[0].low):
         raise ValueError("a front needs an axis and a cell")
@@ -101,21 +115,21 @@ def front(axes: Sequence[Axis]) -> Front:
         raise ValueError(f"all axes must speak of the same cells, not of {sorted(sizes)}")
     (cells,) = sizes
     no_worse = np.ones((cells, cells), dtype=bool)
-    better, apart = np.zeros_like(no_worse), np.zeros_like(no_worse)
+    better, different = np.zeros_like(no_worse), np.zeros_like(no_worse)
     for axis in axes:
         no_worse &= axis.shown_no_worse()
         better |= axis.shown_better()
-        apart |= axis.told_apart()
+        different |= axis.shown_different()
     dominates = no_worse & better
     same_cycle = _same_cycle(dominates)
     dominates &= ~same_cycle
     on_front = np.logical_not(dominates.any(axis=0))
-    tied = (same_cycle | ~apart) & on_front[:, None] & on_front[None, :] & ~np.eye(cells, dtype=bool)
+    tied = (same_cycle | ~different) & on_front[:, None] & on_front[None, :] & ~np.eye(cells, dtype=bool)
     return Front(on_front=on_front, dominates=dominates, tied=tied)
 
 
 def _same_cycle(dominates: Booleans) -> Booleans:
-    """``[i, j]``: i and j belong to the same cycle, or are the same cell."""
+    """Return ``[i, j]``: whether i and j belong to the same cycle, or are the same cell."""
     from scipy.sparse import csr_array
     from scipy.sparse.csgraph import connected_components
 
@@ -124,13 +138,29 @@ def _same_cycle(dominates: Booleans) -> Booleans:
 
 
 def membership(draws: Sequence[ArrayLike], margins: Sequence[float]) -> NDArray[np.float64]:
-    """Give each cell's share of bootstrap draws in which it is on the front, ``[cells]``.
+    """Compute the share of bootstrap draws in which each cell is on the front.
 
-    ``draws`` has for each axis values ``[draws, cells]``, more is better, on the scale of its margin; an axis
-    without sampling error may be ``[cells]``. Draw waves and items for all cells together, or what they share
-    is lost. Each draw has the front of ``front``, margins and cycles too, of values that are certain: so as a
-    rule a dominated cell has a share near none, and a cell that is on the front for want of proof one below
-    one. Costs ``draws * cells ** 2`` comparisons an axis.
+    The front of a draw is that of ``front``, with margins and cycles, for values without uncertainty. A
+    dominated cell has a share near 0 as a rule, and a cell that is on the front only because nothing is shown
+    has a share below 1. Draw waves and items for all cells together, or the noise that they share is lost.
+    The cost is ``draws * cells ** 2`` comparisons for each axis.
+
+    Parameters
+    ----------
+    draws : sequence of array-likes of float, shape [draws, cells]
+        Resampled values for each axis, on the scale of its margin, more is better; an axis without sampling
+        error may be ``[cells]``.
+    margins : sequence of float
+        Margin of each axis.
+
+    Returns
+    -------
+    array of float, shape [cells]
+
+    Raises
+    ------
+    ValueError
+        There is no axis, or a value is not finite.
     """
     axes = [np.atleast_2d(np.asarray(axis, dtype=float)) for axis in draws]
     if not axes or not all(np.isfinite(axis).all() for axis in axes):
@@ -151,28 +181,29 @@ def membership(draws: Sequence[ArrayLike], margins: Sequence[float]) -> NDArray[
 
 
 def _undominated(dominates: Booleans) -> Booleans:
-    """Which cells are on the front of each draw, ``[draws, cells]``; given is ``[draws, cells, cells]``."""
-    free = np.logical_not(dominates.any(axis=1))
-    # In no cycle: who is dominated by none, or by such cells alone. Whom one of them dominates is off.
-    acyclic = free
+    """Return which cells are on the front of each draw, ``[draws, cells]``."""
+    undominated = np.logical_not(dominates.any(axis=1))
+    # Cells dominated by no cell, or only by cells in no cycle, are in no cycle. Whom they dominate is off the
+    # front.
+    acyclic = undominated
     for _ in range(PEELS):
-        doubtful = ~(free | (dominates & acyclic[:, :, None]).any(axis=1))
-        if not doubtful.any():
+        undecided = ~(undominated | (dominates & acyclic[:, :, None]).any(axis=1))
+        if not undecided.any():
             break
         acyclic = np.logical_not((dominates & ~acyclic[:, :, None]).any(axis=1))
-    for draw in np.flatnonzero(doubtful.any(axis=1)):
-        free[draw] = ~(dominates[draw] & ~_same_cycle(dominates[draw])).any(axis=0)
-    return np.asarray(free)
+    for draw in np.flatnonzero(undecided.any(axis=1)):
+        undominated[draw] = ~(dominates[draw] & ~_same_cycle(dominates[draw])).any(axis=0)
+    return np.asarray(undominated)
 
 
 @frozen
 class Pick:
     """The cell chosen for one axis.
 
-    Of the chosen cell and those that it is ``tied_with`` it is excluded that any cell is better by more than
-    the margin. ``decided_by`` is the last of the further axes that left some of them out (its position among
-    the axes); None where there was nothing to decide, no axis could, or all but one of them are dominated.
-    Those ``not_told_apart`` may be as good: that is neither shown nor excluded.
+    No cell is better than the chosen cell, or than those in ``tied_with``, by more than the margin.
+    ``decided_by`` is the position of the last axis that left some of these out. It is None where there was
+    nothing to decide, where no axis could decide, and where all but one of them are dominated. The cells in
+    ``not_told_apart`` may be as good: that is neither shown nor excluded.
     """
 
     chosen: int
@@ -187,14 +218,28 @@ def pick(
     among: Iterable[int] | None = None,
     undominated: Iterable[int] | None = None,
 ) -> Pick | None:
-    """Choose the best cell on axis ``order[0]``; let the next axes in the order decide between equals.
+    """Choose the best cell on one axis, and let further axes decide between equals.
 
-    A cell can be chosen if it is excluded that any other is better by more than the margin. Where there is
-    none such the intervals are too wide for a pick, and None is returned. Where there are several, each
-    further axis leaves those of them that it does not tell apart from its own best one. Where several are
-    left at the end, the mean advantage on the first axis decides (by the middles of the intervals, over the
-    other candidates), then position. ``among`` are the cells to choose from, by default all. Of equals one
-    that is ``undominated`` is chosen, where one is.
+    A cell can be chosen if no other is better by more than the margin. Where several can, each further axis
+    keeps those that it does not show to be worse than the best of them. Where several are left, the mean
+    advantage on the first axis decides (by the middles of the intervals, over the other candidates), then
+    position. Undominated cells go before dominated ones.
+
+    Parameters
+    ----------
+    axes : sequence of Axis
+        Axes over the same cells.
+    order : sequence of int
+        Positions of axes: the one to choose by, then those that decide between equals.
+    among : iterable of int, optional
+        Cells to choose from; by default all.
+    undominated : iterable of int, optional
+        Cells that go first among equals; by default all that can be chosen from.
+
+    Returns
+    -------
+    Pick or None
+        None where the intervals are too wide for a pick.
     """
     first = axes[order[0]]
     candidates = _candidates(first, among)
@@ -203,18 +248,31 @@ def pick(
     if not len(safe):
         return None
     left, decided_by = _narrowed(axes, order[1:], safe)
-    best = np.unique(list(candidates if undominated is None else undominated))
-    among_best = np.intersect1d(safe, best)
-    # Where the axes would leave one that is dominated they are asked about the others alone.
-    if len(among_best) and not np.isin(left, best).all():
-        left, decided_by = _narrowed(axes, order[1:], among_best)
+    first_choice = np.unique(list(candidates if undominated is None else undominated))
+    safe_undominated = np.intersect1d(safe, first_choice)
+    # Where the axes would leave a dominated cell, they decide between the undominated ones alone.
+    if len(safe_undominated) and not np.isin(left, first_choice).all():
+        left, decided_by = _narrowed(axes, order[1:], safe_undominated)
     chosen = int(left[np.argmax(_advantage(first, equals)[np.isin(equals, left)])])
     tied_with = tuple(int(cell) for cell in safe if cell != chosen)
     return Pick(chosen, tied_with, decided_by, tuple(int(cell) for cell in equals if cell not in safe))
 
 
 def contenders(axis: Axis, among: Iterable[int] | None = None) -> tuple[int, ...]:
-    """Cells that an axis does not tell apart from the one that seems best on it, which comes first."""
+    """Return the cell that seems best on an axis, then those that the axis does not show to be worse.
+
+    Parameters
+    ----------
+    axis : Axis
+        The axis to go by.
+    among : iterable of int, optional
+        Cells to choose from; by default all.
+
+    Returns
+    -------
+    tuple of int
+        Positions of cells.
+    """
     candidates = _candidates(axis, among)
     best = _best(axis, candidates)
     return best, *(int(cell) for cell in _equal_to_best(axis, candidates) if cell != best)
@@ -230,39 +288,39 @@ def _candidates(axis: Axis, among: Iterable[int] | None) -> NDArray[np.int64]:
 def _narrowed(
     axes: Sequence[Axis], order: Sequence[int], cells: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], int | None]:
-    """Those of these cells that axes, one after another, leave; and the last axis that left any out."""
+    """Return the cells that the axes keep, one axis after another, and the last axis that left any out."""
     decided_by: int | None = None
     for position in order:
         if len(cells) == 1:
             break
-        kept = _equal_to_best(axes[position], cells)
-        if len(kept) < len(cells):
-            cells, decided_by = kept, position
+        equals = _equal_to_best(axes[position], cells)
+        if len(equals) < len(cells):
+            cells, decided_by = equals, position
     return cells, decided_by
 
 
 def _advantage(axis: Axis, candidates: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Mean advantage of each candidate over those others that it was compared with."""
+    """Return the mean advantage of each candidate over the others that it was compared with."""
     pairs = np.ix_(candidates, candidates)
     middle = (axis.low[pairs].astype(float) + axis.high[pairs]) / 2
     np.fill_diagonal(middle, np.nan)
-    known = ~np.isnan(middle)
-    total, count = np.where(known, middle, 0.0).sum(axis=1), known.sum(axis=1)
+    compared = ~np.isnan(middle)
+    total, count = np.where(compared, middle, 0.0).sum(axis=1), compared.sum(axis=1)
     return np.asarray(np.where(count > 0, total / np.maximum(count, 1), -np.inf), dtype=np.float64)
 
 
 def _best(axis: Axis, candidates: NDArray[np.int64]) -> int:
-    """The candidate with the largest mean advantage."""
+    """Return the candidate with the largest mean advantage."""
     return int(candidates[np.argmax(_advantage(axis, candidates))])
 
 
 def _equal_to_best(axis: Axis, candidates: NDArray[np.int64]) -> NDArray[np.int64]:
     best = _best(axis, candidates)
-    apart = axis.low[best, candidates] > axis.margin
-    return np.asarray(candidates[~apart | (candidates == best)], dtype=np.int64)
+    is_worse = axis.low[best, candidates] > axis.margin
+    return np.asarray(candidates[~is_worse | (candidates == best)], dtype=np.int64)
 
 
 def _shown_no_worse(axis: Axis, cells: NDArray[np.int64], others: NDArray[np.int64]) -> Booleans:
-    """Of which ``cells`` it is excluded that any of the ``others`` is better by more than the margin."""
+    """Return for each of ``cells`` whether none of ``others`` is better by more than the margin."""
     no_worse = axis.low[np.ix_(cells, others)] >= -axis.margin
     return np.asarray((no_worse | (cells[:, None] == others)).all(axis=1))

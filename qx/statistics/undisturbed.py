@@ -1,4 +1,4 @@
-"""What each cell's calls take in each wave when nothing else slows the machine: one log value each.
+"""Estimate how long calls take when nothing else slows the machine: one log value per wave and cell.
 
 Waves that are missing are NaN.
 """
@@ -12,10 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from qx.statistics.student_t import Floats, finite
 
-#: The mean rank, from 0 to 1, of the samples that count among those of a cell in a wave: the best.
+#: Mean rank, from 0 (best) to 1, of the samples of a cell in a wave that are averaged.
 RANK = 0.075
-#: With fewer samples in a wave the best of all has a higher one.
-FEW = 10
+#: Number of samples in a wave that ``RANK`` needs: the best of fewer has a higher mean rank.
+MIN_SAMPLES = 10
 
 Better: TypeAlias = Literal["lower", "higher", "neither"]
 
@@ -29,61 +29,97 @@ def log_undisturbed(
     shape: tuple[int, int] | None = None,
     rank: float = RANK,
 ) -> Floats:
-    """Reduce samples to the log of one value for each wave and cell, ``[waves, cells]``.
+    """Reduce samples to the log of one value for each wave and cell.
 
-    ``values`` are positive, such as times of calls in ms, ``[samples]``; ``cells``, ``waves`` and ``rounds``
-    say of each where it belongs, integers from 0. ``shape`` is ``(waves, cells)``, by default the largest
-    that occur. The value is the mean log of the best samples, as many as have a mean rank of ``rank`` (15 %
-    of many): of logs, so that rates say exactly what the times of the same calls do. Whatever else goes on in
-    a machine only ever makes a call take longer: for a tenth of a millisecond or for seconds, and at times
-    for half of all calls. All cells of a wave take turns in the same rounds, in an order drawn anew for each
-    (randomised interleaving: Abedi & Brecht, 2017), so each of them meets the quiet moments of the same
-    seconds. ``benchmarks/scheduling.py`` compares this with ratios taken in every round, of medians,
-    quartiles and trimmed means, with and without the rounds that were disturbed.
+    The value is the mean log of the best samples, as many as have a mean rank of ``rank`` (15 % where there
+    are many). Logs are averaged so that rates say exactly what the times of the same calls do.
 
-    A cell whose launch did not see a wave to its end has no value in it: it met another machine.
+    Other work on a machine only ever makes a call take longer: for a tenth of a millisecond or for seconds,
+    and at times for half of all calls. All cells of a wave take turns in the same rounds, in an order drawn
+    anew for each (randomised interleaving: Abedi & Brecht, 2017), so that all have the same quiet moments.
+    ``benchmarks/scheduling.py`` compares this with ratios taken in every round, of medians, quartiles and
+    trimmed means, with and without the rounds that were disturbed.
+
+    A cell whose launch ended before the wave did is left out of that wave, since it ran under other
+    conditions.
+
+    Parameters
+    ----------
+    values : array-like of float, shape [samples]
+        Positive samples, such as times of calls in ms.
+    cells, waves, rounds : array-likes of int, shape [samples]
+        Cell, wave and round of each sample, counted from 0.
+    better : {"lower", "higher", "neither"}
+        Which samples are the best; with ``"neither"`` all samples are averaged.
+    shape : tuple of int, optional
+        ``(waves, cells)``; by default large enough for the indices that occur.
+    rank : float
+        Mean rank, from 0 to 1, of the samples that are averaged.
+
+    Returns
+    -------
+    array of float, shape [waves, cells]
+        Logs; NaN where a cell has no complete launch in a wave.
+
+    Raises
+    ------
+    ValueError
+        A sample is not positive or not finite.
     """
     samples = finite(values)
     if np.any(samples <= 0):
         raise ValueError("a sample must be positive to have a log")
-    belongs = tuple(np.asarray(index, dtype=np.int64) for index in (waves, cells))
-    sizes = shape or tuple(int(index.max()) + 1 for index in belongs)
-    keys = np.ravel_multi_index(belongs, sizes)
+    indices = tuple(np.asarray(index, dtype=np.int64) for index in (waves, cells))
+    sizes = shape or tuple(int(index.max()) + 1 for index in indices)
+    keys = np.ravel_multi_index(indices, sizes)
     means = np.full(int(np.prod(sizes)), np.nan)
-    distinct, of_best = _best_means(np.log(samples), keys, better, rank)
-    means[distinct] = of_best
+    distinct_keys, best_means = _best_means(np.log(samples), keys, better, rank)
+    means[distinct_keys] = best_means
     logs = means.reshape(sizes)
-    seen = _rounds_seen(keys, np.asarray(rounds, dtype=np.int64), sizes)
-    whole: Floats = np.where(seen == seen.max(axis=1, keepdims=True), logs, np.nan)
-    return whole
+    counts = _count_rounds(keys, np.asarray(rounds, dtype=np.int64), sizes)
+    complete: Floats = np.where(counts == counts.max(axis=1, keepdims=True), logs, np.nan)
+    return complete
 
 
-def rank_of(fewest: int) -> float:
-    """The mean rank by which two cells are compared, of which one has so few samples in a wave.
+def comparison_rank(samples: int) -> float:
+    """Choose the mean rank at which two cells are compared.
 
-    Of fewer than ten the best of all has a higher mean rank than ``RANK``: the other's best must not be held
-    against it.
+    The best of fewer than ten samples has a higher mean rank than ``RANK``, so both cells are then compared
+    at that rank.
+
+    Parameters
+    ----------
+    samples : int
+        Smallest number of samples that either cell has in a wave.
+
+    Returns
+    -------
+    float
+        Mean rank, from 0 to 1, for ``log_undisturbed``.
     """
-    return RANK if fewest >= FEW else 1 / (fewest + 1)
+    return RANK if samples >= MIN_SAMPLES else 1 / (samples + 1)
 
 
 def _best_means(
     values: Floats, keys: NDArray[np.int64], better: Better, rank: float
 ) -> tuple[NDArray[np.int64], Floats]:
-    """Distinct keys in ascending order, and for each the mean of its best values; of all for neither."""
+    """Return the distinct keys in ascending order, and for each the mean of its best values.
+
+    With ``"neither"`` it is the mean of all values.
+    """
     order = np.lexsort((-values if better == "higher" else values, keys))
     distinct, starts, counts = np.unique(keys[order], return_index=True, return_counts=True)
-    # Of n the first k have a mean rank of (k + 1) / 2 of n + 1: the same for many as for few, from ten on.
+    # The first k of n have a mean rank of (k + 1) / 2 of n + 1: from ten samples on, whatever n is.
     kept = counts if better == "neither" else np.maximum(1, np.rint(2 * rank * (counts + 1) - 1))
-    of = np.repeat(np.arange(len(distinct)), counts)
-    among = np.arange(len(values)) - starts[of] < kept[of]
-    return distinct, np.bincount(of, values[order] * among) / kept
+    positions = np.repeat(np.arange(len(distinct)), counts)
+    is_kept = np.arange(len(values)) - starts[positions] < kept[positions]
+    return distinct, np.bincount(positions, values[order] * is_kept) / kept
 
 
-def _rounds_seen(
+def _count_rounds(
     keys: NDArray[np.int64], rounds: NDArray[np.int64], sizes: tuple[int, ...]
 ) -> NDArray[np.int64]:
-    """How many rounds each cell had in each wave, ``[waves, cells]``."""
+    """Count the rounds that each cell had in each wave, ``[waves, cells]``."""
     count = int(rounds.max(initial=0)) + 1
     pairs = np.unique(keys * count + rounds)
     return np.bincount(pairs // count, minlength=int(np.prod(sizes))).reshape(sizes)

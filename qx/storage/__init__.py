@@ -1,1 +1,1 @@
-"""Files that qx keeps: the cache, digests, archives, manifests, and JSON that is checked as it is read."""
+"""Files that qx keeps: the cache, digests, archives, manifests, and JSON that is checked when read."""

@@ -1,7 +1,7 @@
-"""An ``.npz`` archive of arrays from whoever made it, read within bounds.
+"""Read ``.npz`` archives of arrays from untrusted sources, within bounds.
 
-Sizes, types and shapes stand in the archive's directory and in the arrays' headers, and are looked at before
-anything is unpacked. Nothing in it is ever run: there are no pickles.
+Sizes, types and shapes stand in the archive's directory and in the arrays' headers, and are checked before
+anything is unpacked. Nothing in an archive is ever run: pickles are refused.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from qx.foreign import to_line
 from qx.storage.strict_json import ROOM
 from qx.values import Array
 
-#: Bytes that the arrays of one archive may have when they are unpacked.
+#: Largest size of the unpacked arrays of one archive, in bytes.
 MOST_BYTES = 16 << 30
-#: Deflate packs no more than so many bytes into one.
+#: Largest ratio by which deflate can compress.
 DENSEST = 1032
-#: Bytes that an array without any data has at most.
+#: Largest size of an array without any data, in bytes.
 HEADER = 1 << 14
-#: Types of numbers that can be computed with, at most eight bytes each.
+#: Kinds of numpy types that can be computed with.
 NUMBERS = "biuf"
 SUFFIX = ".npy"
 
 
 @frozen
 class Header:
-    """What an array says of itself, before its data."""
+    """The header of an array, which precedes its data."""
 
     name: str
     dtype: np.dtype
@@ -46,20 +46,20 @@ class Header:
 
     @property
     def bytes(self) -> int:
-        """Bytes of its data."""
+        """Size of its data in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
 
     @property
     def holds_numbers(self) -> bool:
-        """Whether it is an array of real numbers, of one dimension or more."""
+        """Whether it is an array of real numbers of at most 8 bytes, with one dimension or more."""
         return self.dtype.kind in NUMBERS and self.dtype.itemsize <= 8 and bool(self.shape)
 
 
 class Archive:
-    """The arrays of an archive, each by its name. Errors are ``ValueError``, or what ``zipfile`` raises."""
+    """The arrays of an archive by their names. Errors are ``ValueError``, or those of ``zipfile``."""
 
     def __init__(self, file: IO[bytes]) -> None:
-        """Look at the directory of the archive: names, and how large everything is."""
+        """Check the directory of the archive: names and sizes."""
         self._zip = ZipFile(file)
         self._members: dict[str, ZipInfo] = {}
         for member in self._zip.infolist():
@@ -80,30 +80,30 @@ class Archive:
 
     @property
     def names(self) -> list[str]:
-        """The arrays in their order."""
+        """The names of the arrays in their order."""
         return list(self._members)
 
     def header(self, name: str) -> Header:
-        """What an array is, without its data. Raises ``KeyError`` where there is none of that name."""
+        """Return the header of an array. Raises ``KeyError`` where there is no array of that name."""
         with self._zip.open(self._members[name]) as member:
             return self._header(name, member)
 
     def array(self, name: str) -> Array:
-        """An array, not to be written into. Raises ``KeyError`` where there is none of that name."""
+        """Return an array, which is read-only. Raises ``KeyError`` where there is no array of that name."""
         with self._zip.open(self._members[name]) as member:
             header = self._header(name, member)
             content = member.read(header.bytes)
-            # Until nothing is left, where the checksum is compared.
+            # Reading to the end makes zipfile compare the checksum.
             if len(content) != header.bytes or member.read(1):
                 raise ValueError(f"its array {to_line(name, ROOM)!r} is cut off")
         return np.ndarray(header.shape, header.dtype, content, order=header.order)
 
     def _header(self, name: str, member: IO[bytes]) -> Header:
-        read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
-        # Where numpy has to guess at a header, it warns.
+        readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+        # numpy warns where it has to guess at a header.
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            shape, is_fortran, dtype = read[npy.read_magic(member)](member)
+            shape, is_fortran, dtype = readers[npy.read_magic(member)](member)
         if dtype.hasobject:
             raise ValueError(f"its array {to_line(name, ROOM)!r} holds objects, which are never unpacked")
         header = Header(name, dtype, shape, "F" if is_fortran else "C")
@@ -113,7 +113,7 @@ class Archive:
 
 
 def _most_bytes() -> int:
-    """Bytes that may be unpacked: what fits into memory, where the system tells that."""
+    """Return how many bytes may be unpacked: what fits into memory, where that is known."""
     try:
         return min(MOST_BYTES, available_memory())
     except OSError:
@@ -122,6 +122,6 @@ def _most_bytes() -> int:
 
 @contextmanager
 def open_archive(path: Path) -> Iterator[Archive]:
-    """Open an archive in a regular file. Raises ``OSError`` and, for a damaged one, whatever it runs into."""
+    """Open an archive in a regular file. Raises ``OSError``, or any error for a damaged archive."""
     with open_regular(path) as file:
         yield Archive(file)

@@ -1,4 +1,4 @@
-"""The cache: a folder that its user alone can write, with entries that are checked before they are used."""
+"""The cache: a folder that only its user can write, with entries that are checked before they are used."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from qx.files import cache_folder, new_folder
 from qx.leftovers import sweep
 from qx.storage.digests import Damaged, FileDigest, check_digests, write_digests
 
-#: Folders of the cache whose folders are entries: builds, and splits of data as plain arrays.
+#: Names of the folders with entries: builds, and splits of data as plain arrays.
 BUILDS, SPLITS = "builds", "splits"
 
 Content = TypeVar("Content")
-#: By the name of the file.
+#: Digests by the names of files.
 Digests: TypeAlias = Mapping[str, FileDigest]
 
 
-# Who can write it ---------------------------------------------------------------------------------
+# Access -------------------------------------------------------------------------------------------
 
 
 def open_cache(trusted: Path | None = None) -> Path:
-    """The cache folder with the folders of its entries, made if need be. Raises ``UsageError``.
+    """Return the cache folder, after making it and its folders if needed. Raises ``UsageError``.
 
-    ``trusted`` names a cache that is taken although others can write it. What killed runs left unfinished is
+    ``trusted`` names a cache that is used although others can write it. Unfinished entries of killed runs are
     removed.
     """
     for name in (BUILDS, SPLITS):
@@ -38,17 +38,17 @@ def open_cache(trusted: Path | None = None) -> Path:
 
 
 def open_folder(name: str, trusted: Path | None = None) -> Path:
-    """A folder of the cache, made if need be, as ``private_folder`` gives it. Raises ``UsageError``."""
+    """Return a folder of the cache, made if needed, as ``private_folder`` does. Raises ``UsageError``."""
     # A folder that the user chose may hold other things, so its mode is the user's.
     cache = private_folder(cache_folder(), trusted, tighten=not os.environ.get("QX_CACHE"))
     return private_folder(cache / name, trusted)
 
 
 def private_folder(folder: Path, trusted: Path | None = None, *, tighten: bool = True) -> Path:
-    """The same folder, made if need be, where nobody but its user and root can write it.
+    """Return a folder, made if needed, after checking that only its user and root can write it.
 
-    With ``tighten`` one that others could read is closed to them. ``trusted``, and what lies in it, is taken
-    as it is. Raises ``UsageError``.
+    With ``tighten`` read access of others is removed. ``trusted``, and folders in it, are not checked. Raises
+    ``UsageError``.
     """
     is_trusted = trusted is not None and lies_in(folder, trusted)
     try:
@@ -69,34 +69,34 @@ def private_folder(folder: Path, trusted: Path | None = None, *, tighten: bool =
             f"if you trust everybody who can write it, give --trust-cache {shlex.quote(str(folder))}"
         )
     if tighten and status.st_uid == os.geteuid() and status.st_mode & 0o077:
-        # Where that cannot be changed, others can read it, and no more.
+        # Where the mode cannot be changed, others can read the folder, which does no harm.
         with suppress(OSError):
             folder.chmod(0o700)
     return folder
 
 
 def lies_in(folder: Path, outer: Path) -> bool:
-    """Whether a file or folder is another one or lies in it, whatever links lead there."""
-    inner = os.path.realpath(folder)
-    return inner == (whole := os.path.realpath(outer)) or inner.startswith(os.path.join(whole, ""))
+    """Return whether a path is ``outer`` or lies in it, after resolving links."""
+    inner_path, outer_path = os.path.realpath(folder), os.path.realpath(outer)
+    return inner_path == outer_path or inner_path.startswith(os.path.join(outer_path, ""))
 
 
 def _complaint(folder: Path, status: os.stat_result) -> str:
-    """Who else can write a folder, and what to do about it; empty where nobody can."""
+    """Return who else can write a folder, and what to do about it; empty where nobody can."""
     is_ours = status.st_uid == os.geteuid()
     if not is_ours and status.st_uid != 0:
         return f"{folder} belongs to {_user_name(status.st_uid)}: use one of your own"
     by_group = status.st_mode & stat.S_IWGRP and not _is_private_group(status.st_gid)
     if not by_group and not status.st_mode & stat.S_IWOTH:
         return ""
-    # To close a folder like /tmp would harm everybody who uses it.
+    # Closing a folder such as /tmp would harm everybody who uses it.
     if is_ours and not status.st_mode & stat.S_ISVTX:
         return f"{folder} can be written by other users: chmod 700 {shlex.quote(str(folder))}"
     return f"{folder} can be written by other users: make a folder of your own in it"
 
 
 def _is_private_group(group_id: int) -> bool:
-    """Whether the user alone is in this group, as where each user has a group of the same name."""
+    """Return whether a group has only this user, as on systems with a group for each user."""
     import grp
     import pwd
 
@@ -122,9 +122,9 @@ def _user_name(user_id: int) -> str:
 
 @contextmanager
 def new_entry(place: Path, *, replace: bool = False) -> Iterator[Path]:
-    """A folder to fill, which gets digests of its files and appears at ``place`` when all went well.
+    """Yield a folder to fill, which gets digests of its files and appears at ``place`` where no error occurs.
 
-    An entry that another run has put there by then stays, or with ``replace`` makes room.
+    An entry that another run has put there meanwhile stays, or is replaced with ``replace``.
     """
     with new_folder(place, replace=replace) as folder:
         yield folder
@@ -132,10 +132,10 @@ def new_entry(place: Path, *, replace: bool = False) -> Iterator[Path]:
 
 
 def read_entry(place: Path, read: Callable[[Path, Digests], Content]) -> Content | None:
-    """What ``read`` makes of an entry and the digests of its files; None where there is no entry.
+    """Return the result of ``read(entry, digests)``; None where there is no entry.
 
-    All files that have a digest are as they were written then: ``read`` opens no others. Raises ``Damaged``.
-    An entry that another run replaces meanwhile is read again.
+    All files with a digest have been checked, and ``read`` must open no others. An entry that another run
+    replaces meanwhile is read again. Raises ``Damaged``.
     """
     while (before := _status(place)) is not None:
         try:
@@ -143,8 +143,8 @@ def read_entry(place: Path, read: Callable[[Path, Digests], Content]) -> Content
                 raise Damaged("it is no folder")
             return read(place, check_digests(place))
         except Damaged:
-            now = _status(place)
-            if now is not None and os.path.samestat(now, before):
+            after = _status(place)
+            if after is not None and os.path.samestat(after, before):
                 raise
     return None
 

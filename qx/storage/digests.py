@@ -1,7 +1,7 @@
-"""Digests of the files in a folder: what is read is what was written, or it is seen that it is not.
+"""Digests of the files in a folder, which show whether files still are as they were written.
 
-They find damage: a bad disk, a broken copy, a slip of the hand. Whoever can write the folder can write the
-digests too, so they keep nobody out: ownership and mode do, see ``qx.storage.cache``.
+They reveal damage by a bad disk, a broken copy or a mistake. They are no protection against attackers, since
+whoever can write the folder can write the digests too: ownership and mode are, see ``qx.storage.cache``.
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ from attrs import asdict, frozen
 from qx.files import write_whole
 from qx.values import Json, JsonMapping
 
-#: Holds the digests of all other files in a folder.
+#: Name of the file with the digests of all other files in a folder.
 FILE = "digests.json"
-#: Raised when the digests of an earlier version could be misread.
+#: Version of the format, increased when digests of an earlier version could be misread.
 VERSION = 1
-#: Bytes of the largest JSON file that is read: no record of qx comes near it.
+#: Largest JSON file that is read, in bytes: no record of qx is nearly as large.
 MOST_JSON = 16 << 20
-#: Bytes that are read at a time.
+#: Number of bytes that are read at a time.
 CHUNK = 1 << 20
 
 
 class Damaged(ValueError):
-    """Files are not as they were written. The message names the file, and what is wrong with it."""
+    """Files are not as they were written. The message names the file and what is wrong with it."""
 
 
 @frozen
 class FileDigest:
-    """What tells whether a file is as it was written."""
+    """Size and SHA-256 of a file, by which damage is noticed."""
 
-    #: Bytes.
+    #: Size of the file in bytes.
     size: int
     sha256: str
 
 
 def to_digest(value: FileDigest | JsonMapping) -> FileDigest:
-    """For fields: a digest, or the fields of one as they come from JSON. Raises ``Damaged``."""
+    """Convert the fields of a digest, as they come from JSON; a digest stays as it is. Raises ``Damaged``."""
     if isinstance(value, FileDigest):
         return value
     if not isinstance(value, Mapping) or value.keys() != {"size", "sha256"}:
@@ -54,9 +54,9 @@ def to_digest(value: FileDigest | JsonMapping) -> FileDigest:
 
 
 def is_inside(name: object) -> bool:
-    """Whether this is the name of a file inside a folder: a plain relative path that does not lead out of it.
+    """Return whether this is the name of a file inside a folder: a relative path that does not lead out.
 
-    Parts are separated by ``/``; none is empty, ``.`` or ``..``; all characters can be printed.
+    Parts are separated by ``/``, and none is empty, ``.`` or ``..``. All characters can be printed.
     """
     if not isinstance(name, str) or not name.isprintable():
         return False
@@ -65,15 +65,15 @@ def is_inside(name: object) -> bool:
 
 
 def digest_of(folder: Path, name: str, size: int | None = None) -> FileDigest:
-    """The digest of a regular file inside a folder, which no symbolic link leads to.
+    """Return the digest of a regular file inside a folder, to which no symbolic link leads.
 
-    With a ``size`` in bytes a file of another size is not read. Raises ``Damaged``.
+    With ``size``, in bytes, a file of another size is not read. Raises ``Damaged``.
     """
     state = hashlib.sha256()
     with os.fdopen(_open_regular(folder, name), "rb", buffering=0) as file:
-        there = os.fstat(file.fileno()).st_size
-        if size is not None and there != size:
-            raise Damaged(f"{name} has {there:,} bytes, and was written with {size:,}")
+        actual = os.fstat(file.fileno()).st_size
+        if size is not None and actual != size:
+            raise Damaged(f"{name} has {actual:,} bytes, and was written with {size:,}")
         buffer = bytearray(CHUNK)
         count = 0
         while received := file.readinto(buffer):
@@ -83,7 +83,7 @@ def digest_of(folder: Path, name: str, size: int | None = None) -> FileDigest:
 
 
 def write_digests(folder: Path) -> None:
-    """Write the digests of all regular files of a folder into it, in place of earlier ones."""
+    """Write the digests of all regular files of a folder into it, and replace earlier ones."""
     names = (str(path.relative_to(folder)) for path in sorted(folder.rglob("*")) if _is_regular(path))
     files = {name: asdict(digest_of(folder, name)) for name in names if is_inside(name) and name != FILE}
     content = json.dumps({"version": VERSION, "files": files}, indent=1)
@@ -91,9 +91,9 @@ def write_digests(folder: Path) -> None:
 
 
 def check_digests(folder: Path) -> Mapping[str, FileDigest]:
-    """The digests of a folder, each of which its file still has. Raises ``Damaged``.
+    """Return the digests of a folder, after checking its files against them. Raises ``Damaged``.
 
-    Files that came later are no concern of it.
+    Files that were added later are not checked.
     """
     try:
         fields = read_json(folder, FILE)
@@ -112,7 +112,7 @@ def check_digests(folder: Path) -> Mapping[str, FileDigest]:
 
 
 def read_json(folder: Path, name: str) -> Json:
-    """What a JSON file inside a folder holds. Raises ``Damaged``."""
+    """Return the content of a JSON file inside a folder. Raises ``Damaged``."""
     try:
         with os.fdopen(_open_regular(folder, name), "rb") as file:
             content = file.read(MOST_JSON + 1)
@@ -123,13 +123,13 @@ def read_json(folder: Path, name: str) -> Json:
         raise Damaged(f"{name} cannot be read: {error.strerror or error}") from error
     except Damaged:
         raise
-    # Text that is no JSON, bytes that are no text, and lists in lists without end.
+    # Text that is no JSON, bytes that are no text, and lists that are nested too deeply.
     except (ValueError, RecursionError) as error:
         raise Damaged(f"{name} is not the JSON that was written") from error
 
 
 def _open_regular(folder: Path, name: str) -> int:
-    """A descriptor of a file inside a folder. A pipe or a device in its place is not waited for."""
+    """Open a regular file inside a folder, without waiting for a pipe or a device; return the descriptor."""
     if not is_inside(name):
         raise Damaged(f"{name!r} is no name of a file inside a folder")
     place = folder

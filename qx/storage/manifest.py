@@ -1,4 +1,4 @@
-"""The manifest: the files of an artifact, the name of the loader that serves it, and where it came from."""
+"""The manifest: the files of an artifact, the name of the loader that serves it, and its origin."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from qx.storage.digests import Damaged, FileDigest, digest_of, is_inside, read_j
 from qx.values import JsonMapping, JsonObject
 
 FILE = "manifest.json"
-#: Raised when a manifest of an earlier version could be misread.
+#: Version of the format, increased when manifests of an earlier version could be misread.
 VERSION = 2
 
 
@@ -33,33 +33,33 @@ def _to_object(value: JsonMapping) -> JsonObject:
 
 @frozen(kw_only=True)
 class Manifest:
-    """Lies beside the files that would be shipped, and is not one of them.
+    """The manifest, a file beside the shipped files and not one of them.
 
-    It holds nothing that qx would import: which plugins serve an artifact is said by the job that serves it.
+    It holds nothing that qx imports: the job that serves an artifact names the plugins.
     """
 
     version: int = VERSION
-    #: The loader's name; whoever serves the artifact knows the loader of that name.
+    #: Name of the loader.
     loader: str = text_field()
-    #: Shipped files, in the order that the config gave them.
+    #: Digests of the shipped files, in the order of the config's artifact.
     files: Mapping[str, FileDigest] = field(converter=_to_files)
     details: JsonMapping = field(factory=dict, converter=_to_object)
     notes: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
-    #: As in ``Artifact``.
+    #: Number of elements of the fp32 model's weights, as in ``Artifact``.
     weight_elements: int | None = field(default=None, validator=optional(instance_of(int)))
-    #: For people who are handed the artifact: the config and the workload that it was made of, with their
-    #: versions and options, the seed and torch's quantized engine.
+    #: Origin, for people who receive the artifact: config and workload with their versions and options, the
+    #: seed and torch's quantized engine.
     origin: JsonMapping = field(factory=dict, converter=_to_object)
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Shipped files -> bytes."""
+        """Size of each shipped file in bytes."""
         return {name: digest.size for name, digest in self.files.items()}
 
     def copy(self, artifact: Path, folder: Path) -> None:
         """Copy the files of an artifact and this manifest into another folder.
 
-        Raises ``Damaged`` where a copy is not as it is said to be.
+        Raises ``Damaged`` where a copy does not have its digest.
         """
         for name, digest in self.files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -69,14 +69,14 @@ class Manifest:
         self.write(folder)
 
     def write(self, folder: Path) -> None:
-        """Write it into the folder of the artifact."""
-        # Not sorted: a loader may go by the order of the files.
+        """Write the manifest into the folder of the artifact."""
+        # Not sorted: a loader may depend on the order of the files.
         text = json.dumps(asdict(self), indent=2)
         (folder / FILE).write_text(text + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
-        """The manifest of the artifact in this folder. Raises ``Damaged``."""
+        """Read the manifest of the artifact in this folder. Raises ``Damaged``."""
         values = read_json(folder, FILE)
         if not isinstance(values, dict) or values.get("version") != VERSION:
             raise Damaged(f"{FILE} is not of version {VERSION}")

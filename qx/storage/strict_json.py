@@ -1,4 +1,4 @@
-"""JSON read strictly: what cannot be computed with, or not be told apart, is refused as it is read."""
+"""Read JSON strictly: numbers that cannot be computed with and duplicate fields are refused."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from typing import NoReturn, TypeAlias
 from qx.foreign import to_line
 from qx.values import Json, JsonObject
 
-#: How deep objects and lists may lie in each other; whatever walks them calls itself for each level.
+#: Largest depth of nested objects and lists, since functions that walk them call themselves for each level.
 DEEPEST = 64
-#: Whole numbers are smaller than this, with either sign.
+#: Bound of the absolute value of integers.
 LARGEST_INTEGER = 2**64
-#: Letters of a field's name in a message.
+#: Largest number of letters of a field's name in a message.
 ROOM = 60
 
-#: The field that a value is, from the outermost: names and positions.
+#: Names and positions that lead to a value, from the outermost.
 Path: TypeAlias = "tuple[str | int, ...]"
 
 
 def loads(text: str | bytes) -> Json:
-    """Parse JSON as ``json.loads`` does. Raises ``ValueError``: one line that names the field and its flaw.
+    """Parse JSON as ``json.loads`` does. Raises ``ValueError`` in one line with the field and its flaw.
 
-    Refused are numbers that are not finite or too large to compute with, two fields of one name in an object,
-    what is nested deeper than ``DEEPEST``, and bytes that are no UTF-8.
+    Refused are numbers that are not finite or too large to compute with, duplicate fields of an object,
+    values nested deeper than ``DEEPEST``, and bytes that are no UTF-8.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8")
@@ -39,16 +39,16 @@ def loads(text: str | bytes) -> Json:
 
 
 def check(value: object, deepest: int = DEEPEST, *, numbers: bool = True) -> None:
-    """Raise ``ValueError`` for what is nested too deeply, and for numbers that cannot be computed with."""
-    # Not by a function that calls itself: how deep it goes is one of the questions.
-    waiting: list[tuple[object, Path]] = [(value, ())]
-    while waiting:
-        part, path = waiting.pop()
+    """Raise ``ValueError`` for values nested too deeply, and for numbers that cannot be computed with."""
+    # Not recursive, since the depth is not yet known to be limited.
+    pending: list[tuple[object, Path]] = [(value, ())]
+    while pending:
+        part, path = pending.pop()
         if isinstance(part, (dict, list)):
             if len(path) >= deepest:
                 raise ValueError(f"{place(path[:3])} is nested deeper than {deepest} levels")
             inner = part.items() if isinstance(part, dict) else enumerate(part)
-            waiting.extend((each, (*path, key)) for key, each in inner)
+            pending.extend((item, (*path, key)) for key, item in inner)
         elif numbers and isinstance(part, float) and not math.isfinite(part):
             raise ValueError(f"{place(path)} must be a finite number")
         elif numbers and isinstance(part, int) and abs(part) >= LARGEST_INTEGER:
@@ -56,7 +56,7 @@ def check(value: object, deepest: int = DEEPEST, *, numbers: bool = True) -> Non
 
 
 def place(path: Sequence[str | int]) -> str:
-    """Name a field in words: ``cells['toy/quick'].outcome``."""
+    """Return the name of a field for messages: ``cells['toy/quick'].outcome``."""
     words = ""
     for step in path:
         if isinstance(step, int):
@@ -75,6 +75,6 @@ def _no_number(word: str) -> NoReturn:
 def _object(pairs: list[tuple[str, Json]]) -> JsonObject:
     fields = dict(pairs)
     if len(fields) < len(pairs):
-        ((twice, _),) = Counter(name for name, _ in pairs).most_common(1)
-        raise ValueError(f"the field {to_line(twice, ROOM)!r} is there twice")
+        ((duplicate, _),) = Counter(name for name, _ in pairs).most_common(1)
+        raise ValueError(f"the field {to_line(duplicate, ROOM)!r} is there twice")
     return fields

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from qx.contract import hookspecs
-from qx.environment import TELLING_FLAGS
+from qx.environment import SPEED_FLAGS
 from qx.host.host import Host
 
 TOP = Path(__file__).parents[2]
@@ -83,7 +83,7 @@ def test_each_hook_is_documented_with_an_example(hook: str) -> None:
 def test_the_core_names_no_plugin() -> None:
     """No file of qx/ holds the name of a built-in config, workload or loader, nor imports their package."""
     # `accuracy`, `latency` and the like are also plain words; they may not stand as strings.
-    names = [name for name in _plugins() if name not in TELLING_FLAGS]  # `bf16` is a flag of CPUs, too
+    names = [name for name in _plugins() if name not in SPEED_FLAGS]  # `bf16` is a flag of CPUs, too
     words = re.compile(r"[\"'](" + "|".join(names) + r")[\"']|qx_plugins")
     distinct = re.compile(r"\b(" + "|".join(name for name in names if "_" in name) + r")\b")
     for path in sorted((TOP / "qx").rglob("*.py")):

@@ -19,7 +19,7 @@ def test_the_ratio_is_that_of_the_squares(decibels: float, monkeypatch: pytest.M
     noise = np.random.default_rng(1).normal(size=OUTPUTS.shape)
     noise *= np.sqrt(np.square(OUTPUTS).sum() / np.square(noise).sum() / 10 ** (decibels / 10))
     for at_once in (3, 1_000_000):
-        monkeypatch.setattr(output_error, "AT_ONCE", at_once)
+        monkeypatch.setattr(output_error, "CHUNK", at_once)
         found = output_error.output_error(OUTPUTS + noise, OUTPUTS)
         assert found.sqnr_db == pytest.approx(decibels, abs=1e-4)
         assert found.is_below_0_db == (decibels < 0)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from qx.statistics import intervals as stats
-from qx.statistics.undisturbed import log_undisturbed, rank_of
+from qx.statistics.undisturbed import comparison_rank, log_undisturbed
 
 
 def calls_of(values):
@@ -108,7 +108,7 @@ def test_few_calls_are_not_held_against_many(slow, quick):
         times = np.full((6, 5, 2, max(slow, quick)), np.nan)
         for cell, (calls, truth) in enumerate(((slow, 4.0), (quick, 1.0))):
             times[:, :, cell, :calls] = truth * np.exp(rng.normal(0, 0.03, (6, 5, calls)))
-        logs = log_undisturbed(**calls_of(times), rank=rank_of(5 * min(slow, quick)))
+        logs = log_undisturbed(**calls_of(times), rank=comparison_rank(5 * min(slow, quick)))
         intervals.append(stats.ratio_interval(logs[:, 1] - logs[:, 0], kind="speedup").ci)
     low, high = np.array(intervals).T
     assert 0.92 <= np.mean((low <= 4.0) & (high >= 4.0)) <= 0.98

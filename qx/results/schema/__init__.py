@@ -1,4 +1,4 @@
-"""The JSON Schemas of what qx writes, and what of a file is not as its schema says."""
+"""The JSON Schemas of the files that qx writes, and a check of files against them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def load_schema(name: str) -> JsonObject:
-    """Return the schema of that name, as ``NAME.schema.json`` has it."""
+    """Return the schema in ``NAME.schema.json``."""
     schema: JsonObject = json.loads((files(__name__) / f"{name}.schema.json").read_text(encoding="utf-8"))
     return schema
 
@@ -30,8 +30,8 @@ def find_flaw(
 ) -> str | None:
     """Return one line that names a field that breaks the schema, what it must be and what it is, or None.
 
-    With ``definition`` the value is held against that definition of the schema alone. ``within`` is where the
-    value lies in the file.
+    With ``definition`` the value is checked against that definition of the schema alone. ``within`` is the
+    path of the value in the file.
     """
     from jsonschema.exceptions import best_match
 
@@ -49,7 +49,7 @@ def find_flaw(
 
 @cache
 def _validator(name: str) -> Validator:
-    """Make a validator that keeps the letter of draft 2020-12 where ``jsonschema`` is more lenient."""
+    """Make a validator that follows draft 2020-12 strictly where ``jsonschema`` is more lenient."""
     from jsonschema import Draft202012Validator, FormatChecker
     from jsonschema.validators import extend
 
@@ -68,14 +68,14 @@ def _is_date_and_time(value: object) -> bool:
 
 
 def _check_pattern(validator: Validator, pattern: str, value: object, _: object) -> Iterator[ValidationError]:
-    """Match as JSON Schema does: ``$`` is the end of the text; Python's may stand before a line break."""
+    """Match a pattern as JSON Schema does, where ``$`` never matches before a final line break."""
     from jsonschema.exceptions import ValidationError
 
     if validator.is_type(value, "string") and not re.search(pattern.replace("$", r"\Z"), str(value)):
         yield ValidationError("does not match")
 
 
-#: What is wrong, in words, by the keyword of the schema that is broken: of its value there, and the file's.
+#: Message for each keyword of a schema, from the value that the schema expects and the value in the file.
 WORDS: Mapping[str, Callable[[Json, Json], str]] = {
     "const": lambda expected, value: f"must be {json.dumps(expected)}, not {_shown(value)}",
     "enum": lambda expected, value: f"must be one of {', '.join(map(str, expected))}, not {_shown(value)}",
@@ -117,7 +117,7 @@ def _types(expected: str | list[str]) -> str:
 
 
 def _shown(value: object) -> str:
-    """A value as it stands in the file, cut short; of a list or an object only that it is one."""
+    """Return a value as it stands in the file, cut short; for a list or an object only its type."""
     if isinstance(value, (dict, list)):
         return TYPES["object" if isinstance(value, dict) else "array"]
     text = value[: ROOM + 1] if isinstance(value, str) else value

@@ -361,15 +361,15 @@ class _Group:
         """Log ratios to the baseline, ``[waves, cells]``, for each key that has them."""
         ratios = []
         # Without the cells of other workloads, whose waves are others.
-        recording = self.recording.of(self.plan.cells)
+        recording = self.recording.select(self.plan.cells)
         records = {entry.name: metric(entry) for entry in self.plan.block}
         for key in sorted({key for _, key in self.measured.parts if key[0] in records}, key=str):
             # A cell that a metric was dropped for is measured no more, and must not hold up the others.
             cells = [cell for cell in self.alive if (cell, key) in self.measured.parts]
             cells = [cell for cell in cells if (cell, key[0]) not in self.measured.dropped]
             quantity = Quantity(records[key[0]], key[1], recording, self.plan.baseline)
-            others = [cell for cell in cells if cell != self.plan.baseline and quantity.comparable(cell)]
-            if others and quantity.relative and quantity.comparable(self.plan.baseline):
+            others = [cell for cell in cells if cell != self.plan.baseline and quantity.are_comparable(cell)]
+            if others and quantity.is_relative and quantity.are_comparable(self.plan.baseline):
                 ratios.append(
                     np.column_stack([quantity.advantage(cell, self.plan.baseline) for cell in others])
                 )
