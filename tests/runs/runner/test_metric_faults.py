@@ -272,7 +272,7 @@ def test_a_metric_that_hangs_costs_its_time_in_two_cells(
     _, measured, failures = run_past_metrics(processes, job, "first", hangs, timeout=9)
     assert measured["sound"]["values"] == [1.0]
     assert (failures["slow"].outcome, failures["slow"].cause) == ("timeout", "no end after 9 s")
-    assert hangs.skipped("slow") is None
+    assert hangs.skip_reason("slow") is None
     hangs.note("slow", "second", Failure("timeout", "measure slow", "no end after 9 s"))
     # Without what the first cell has finished.
     job = evaluation("other", slow="import time; time.sleep(1000)", sound="return 1.0")
@@ -290,7 +290,7 @@ def test_a_metric_that_dies_at_once_is_not_held_off() -> None:
     hangs = Hangs()
     for cell in ("first", "second", "third"):
         hangs.note("brittle", cell, Failure("crashed", "measure brittle", "killed by SIGSEGV"))
-    assert hangs.skipped("brittle") is None
+    assert hangs.skip_reason("brittle") is None
 
 
 def test_a_metric_that_leaves_its_process_damaged_costs_nothing_else(
