@@ -362,7 +362,7 @@ class _Group:
             self.recording.add(cell, key, joined(parts))
 
     def _ratios(self) -> list[Floats]:
-        """Return log ratios to the baseline, ``[waves, cells]``, for each metric and batch size that has them."""
+        """Return log ratios to the baseline, ``[waves, cells]``, for each metric and batch size."""
         ratios = []
         # Without the cells of other workloads, which have other waves.
         recording = self.recording.of(self.plan.cells)
