@@ -87,12 +87,10 @@ def _plugin(host: Host, setting: Setting, participants: Sequence[Entry]) -> Entr
             f"workload can be set"
         )
     if entry.name not in [participant.name for participant in participants]:
-        names = (
-            ", ".join(participant.name for participant in participants if participant.kind == entry.kind)
-            or "none"
-        )
+        others = [participant.name for participant in participants if participant.kind == entry.kind]
         raise UsageError(
-            f"--set {setting.text}: {entry.kind} {entry.name} takes no part here (those that do: {names})"
+            f"--set {setting.text}: {entry.kind} {entry.name} takes no part here "
+            f"(those that do: {', '.join(others) or 'none'})"
         )
     return entry
 

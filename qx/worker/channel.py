@@ -2,9 +2,9 @@
 
 Both descriptors are duplicated and replaced at once, so that a plugin that prints or reads cannot disturb the
 messages. The functions that the channel needs are looked up when this module is imported, before any plugin:
-one that replaces functions of ``json`` or ``os`` has no effect on them. Processes that a plugin forks lose the
-channel. Each line begins with a token from the host, so that bytes that a plugin writes into the descriptor
-are not taken for a message.
+one that replaces functions of ``json`` or ``os`` has no effect on them. Processes that a plugin forks lose
+the channel. Each line begins with a token from the host, so that bytes that a plugin writes into the
+descriptor are not taken for a message.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 PROBE = "probe.npz"
 #: Names of arrays in that file.
 OUTPUTS, ROUNDING = "outputs", "rounding"
-#: Number of standard deviations that bound the largest of thousands of errors, which add up like random steps.
+#: Standard deviations within which the largest of thousands of errors lies, which add up like random steps.
 DEVIATIONS = 8
 #: Unit roundoff of float32, in which sums are accumulated whatever the type of the weights is.
 ACCUMULATION = 2.0**-24
