@@ -128,19 +128,19 @@ def weights_file(entry: Entry, request: Request) -> Path | None:
         if not request.weights.is_file():
             raise UsageError(f"weights file {request.weights} does not exist")
         return request.weights.absolute()
-    named = workload(entry).weights
-    if named is None and workload(entry).random_weights:
+    source = workload(entry).weights
+    if source is None and workload(entry).random_weights:
         return None
-    if named is None:
+    if source is None:
         raise UsageError(f"workload {entry.name} brings no weights: give them with --weights FILE")
     assert entry.description is not None
     if entry.description.weights is None:
-        package = named.partition(":")[0]
-        raise UsageError(f"the weights of {entry.name} ({named}) are not installed: no package {package!r}")
+        package = source.partition(":")[0]
+        raise UsageError(f"the weights of {entry.name} ({source}) are not installed: no package {package!r}")
     path = Path(entry.description.weights)
     if not path.is_file():
         raise UsageError(
-            f"the weights of {entry.name} ({named}) are missing; "
+            f"the weights of {entry.name} ({source}) are missing; "
             f"train them with: qx train --workload {entry.name}"
         )
     return path
