@@ -1,7 +1,7 @@
-"""Units of work: what is to be done in a process of its own, as JSON.
+"""Jobs: the units of work that are done in processes of their own, as JSON.
 
-A job holds only what JSON can hold, so that any executor can carry it to a process anywhere. It names the
-module whose function ``run(job, channel)`` does it there: of ``qx.worker``, a module for each job.
+A job holds only values that JSON can hold, so that any executor can send it to a process anywhere. It names
+the module whose function ``run(job, channel)`` does it there: ``qx.worker`` has a module for each job.
 """
 
 from __future__ import annotations
@@ -34,42 +34,42 @@ def _without(references: Iterable[Reference], name: str) -> tuple[Reference, ...
 
 @frozen(kw_only=True)
 class Job:
-    """What every job has."""
+    """The fields that all jobs have."""
 
-    #: What the job is called, in messages and in names of files.
+    #: The name of the job in messages, in names of files, and of the module that does it.
     do: ClassVar[str]
-    #: The package of the module that does it, which is called as the job is.
+    #: The package of the module that does it.
     package: ClassVar[str] = "qx.worker"
     seed: int = 0
     threads: int = 1
     engine: str | None = None
-    #: CPUs that the process is held to; None leaves it where it is.
+    #: CPUs that the process may run on; None: those of the host.
     cpus: tuple[int, ...] | None = field(default=None, converter=_cpus)
     #: Plugins that wrap the hooks of the others.
     wrappers: tuple[Reference, ...] = field(default=(), converter=_references)
 
     @property
     def module(self) -> str:
-        """The module whose ``run(job, channel)`` does it."""
+        """The module whose ``run(job, channel)`` does the job."""
         return f"{self.package}.{self.do}"
 
     @property
     def stage(self) -> str:
-        """The stage in which it fails, where the worker names no other."""
+        """The stage in which the job fails if the worker names no other."""
         return self.do
 
     def fields(self) -> JsonObject:
-        """Return its fields, and its class as ``class``: what ``to_job`` makes it of."""
+        """Return the fields of the job, with its class under ``class``, as ``to_job`` takes them."""
         return {"class": f"{type(self).__module__}:{type(self).__name__}", **asdict(self)}
 
     def to_json(self) -> str:
-        """Return it as one line."""
+        """Return the job as one line of JSON."""
         return json.dumps(self.fields())
 
 
 @frozen(kw_only=True)
 class WorkloadJob(Job):
-    """What every job has that calls a workload."""
+    """The fields of all jobs that call a workload."""
 
     workload: Reference = field(converter=to_reference)
     workload_options: OptionValues = Factory(dict)
@@ -77,20 +77,21 @@ class WorkloadJob(Job):
 
 @frozen(kw_only=True)
 class LoadingJob(WorkloadJob):
-    """What every job has in which a workload loads its data."""
+    """The fields of all jobs in which a workload loads its data."""
 
-    #: Where the data lie, if the user said so; and where to keep what is made of them.
+    #: The folder of the data; None if the user named none.
     data: str | None = None
     offline: bool = False
+    #: The folder of the cache, for prepared data.
     cache: str
 
 
 @frozen(kw_only=True)
 class InspectJob(WorkloadJob):
-    """Find out what the runtime is, whether weights and inputs fit the model, and who can treat it."""
+    """Describe the runtime, check that weights and inputs fit the model, and call `can_treat` of configs."""
 
     do: ClassVar[str] = "inspect"
-    #: None leaves the model as it is made.
+    #: The weights file; None: the model keeps the weights of its factory.
     weights: str | None
     #: Configs that are asked whether they can treat the model.
     configs: tuple[Reference, ...] = field(default=(), converter=_references)
@@ -98,30 +99,33 @@ class InspectJob(WorkloadJob):
 
 @frozen(kw_only=True)
 class DataJob(LoadingJob):
-    """Lay down the evaluation inputs, labels and calibration inputs of a workload as plain array files."""
+    """Write the evaluation inputs, labels and calibration inputs of a workload as plain array files."""
 
     do: ClassVar[str] = "data"
-    #: Lay down the labels too.
+    #: Whether to write the labels too.
     labels: bool = True
-    #: A calibration split of each of these sizes.
+    #: The sizes of the calibration splits, in images.
     calibration_counts: tuple[int, ...] = field(default=(), converter=to_integers)
-    #: Lay down the training split too: a config of the run fine-tunes.
+    #: Whether to write the training split too, since a config of the run fine-tunes.
     training: bool = False
 
 
 @frozen(kw_only=True)
 class BuildJob(WorkloadJob):
-    """Make one artifact."""
+    """Build one artifact."""
 
     do: ClassVar[str] = "build"
     config: Reference = field(converter=to_reference)
     config_options: OptionValues = Factory(dict)
-    #: The loader that rebuilds modules, for a config that gives one.
+    #: The loaders of this host, one of which may serve the artifact.
     loaders: tuple[Reference, ...] = field(default=(), converter=_references)
-    #: None leaves the model as it is made.
+    #: The weights file; None: the model keeps the weights of its factory.
     weights: str | None
+    #: The folder of the calibration split; None: the config does not calibrate.
     calibration: str | None
+    #: The folder of the training split; None: the config does not fine-tune.
     training: str | None = None
+    #: The folder that the artifact and its probe are written into.
     folder: str
 
 
@@ -129,29 +133,29 @@ class BuildJob(WorkloadJob):
 class StoredArtifact:
     """An artifact on the disk, and the plugins that serve it.
 
-    The host says which they are: nothing that lies beside the files decides what code is run.
+    The host names the plugins: no file beside the artifact decides which code is run.
     """
 
     folder: str
-    #: Shipped files, relative to the folder.
+    #: The files that are shipped, relative to the folder.
     files: tuple[str, ...] = field(converter=to_strings)
     details: JsonMapping = Factory(dict)
     notes: tuple[str, ...] = field(default=(), converter=to_strings)
-    #: As in ``Artifact``.
+    #: Number of elements of the model's weights, as in ``Artifact``.
     weight_elements: int | None = None
     loader: Reference = field(converter=to_reference)
-    #: The runtime's modules, from the loader's record: a launch imports them before any plugin.
+    #: The runtime's modules, which a launch imports before any plugin, from the loader's record.
     imports: tuple[str, ...] = field(default=(), converter=to_strings)
-    #: What made the artifact, for a loader that rebuilds the module.
+    #: The config that made the artifact, for a loader that rebuilds the module.
     config: Reference = field(converter=to_reference)
     config_options: OptionValues = Factory(dict)
-    #: The model was made with quantize and dequantize stubs.
+    #: Whether the model was made with quantize and dequantize stubs.
     quantizable: bool = False
     workload: Reference = field(converter=to_reference)
     workload_options: OptionValues = Factory(dict)
 
     def record(self) -> Artifact:
-        """What a loader is given."""
+        """Return the artifact as the record that loaders take."""
         return Artifact(
             folder=Path(self.folder),
             loader=self.loader.name,
@@ -168,7 +172,7 @@ def _stored(value: StoredArtifact | JsonMapping) -> StoredArtifact:
 
 @frozen(kw_only=True)
 class ArtifactJob(Job):
-    """What every job has that loads an artifact."""
+    """The fields of all jobs that load an artifact."""
 
     artifact: StoredArtifact = field(converter=_stored)
     #: The folder of the evaluation inputs.
@@ -177,32 +181,32 @@ class ArtifactJob(Job):
 
 @frozen(kw_only=True)
 class LaunchJob(ArtifactJob):
-    """Load one artifact and serve it, obeying commands."""
+    """Load one artifact and serve it: a launch, which obeys the host's commands."""
 
     do: ClassVar[str] = "launch"
     batch_sizes: tuple[int, ...] = field(converter=to_integers)
     metrics: tuple[Reference, ...] = field(default=(), converter=_references)
     metric_options: Mapping[str, OptionValues] = Factory(dict)
-    #: The host's monotonic clock when the process was asked for, nanoseconds.
+    #: The time of the spawn by the host's monotonic clock, in nanoseconds.
     spawned_ns: int
 
     def without(self, metric: str) -> LaunchJob:
-        """Give the same job but for a metric."""
+        """Return the same job without a metric."""
         return evolve(self, metrics=_without(self.metrics, metric))
 
 
 @frozen(kw_only=True)
 class EvaluateJob(ArtifactJob):
-    """Measure what needs no launches: metrics of the artifact's files, and of its predictions."""
+    """Measure the metrics that need no launches: those of the artifact's files, and of its predictions."""
 
     do: ClassVar[str] = "evaluate"
     batch_size: int
     artifact_metrics: tuple[Reference, ...] = field(default=(), converter=_references)
     prediction_metrics: tuple[Reference, ...] = field(default=(), converter=_references)
     metric_options: Mapping[str, OptionValues] = Factory(dict)
-    #: Where to leave the outputs, as an ``.npy`` file.
+    #: The ``.npy`` file that the outputs are written into.
     outputs: str
-    #: A folder that keeps what is finished, for a process that goes on where one died; None keeps nothing.
+    #: The folder of finished steps, from which another process continues if one dies; None: nothing is kept.
     finished: str | None = None
 
     @property
@@ -211,7 +215,7 @@ class EvaluateJob(ArtifactJob):
         return (*self.artifact_metrics, *self.prediction_metrics)
 
     def without(self, metric: str) -> EvaluateJob:
-        """Give the same job but for a metric."""
+        """Return the same job without a metric."""
         return evolve(
             self,
             artifact_metrics=_without(self.artifact_metrics, metric),
@@ -224,19 +228,21 @@ class DeriveJob(Job):
     """Measure the metrics that are derived from recorded samples of a cell and of the baseline."""
 
     do: ClassVar[str] = "derive"
-    #: ``.npz`` files; keys are ``metric|batch size|values``, and likewise ``wave`` and ``round``.
+    #: The ``.npz`` file of the cell's samples with keys ``metric|batch size|values`` and likewise ``wave``
+    #: and ``round``.
     samples: str
+    #: The same of the baseline.
     baseline: str
-    #: The evaluation split, for its labels; None where there is none.
+    #: The folder of the evaluation split, for its labels; None: no labels.
     inputs: str | None = None
     batch_sizes: tuple[int, ...] = field(converter=to_integers)
     metrics: tuple[Reference, ...] = field(default=(), converter=_references)
     metric_options: Mapping[str, OptionValues] = Factory(dict)
-    #: A folder that keeps what is finished, for a process that goes on where one died; None keeps nothing.
+    #: The folder of finished steps, from which another process continues if one dies; None: nothing is kept.
     finished: str | None = None
 
     def without(self, metric: str) -> DeriveJob:
-        """Give the same job but for a metric."""
+        """Return the same job without a metric."""
         return evolve(self, metrics=_without(self.metrics, metric))
 
 
@@ -245,12 +251,13 @@ class TrainJob(LoadingJob):
     """Train a workload's model and write its weights."""
 
     do: ClassVar[str] = "train"
+    #: The file that the weights are written into.
     output: str
 
 
 @frozen(kw_only=True)
 class SpinJob(Job):
-    """Do a fixed piece of work whenever asked, and tell how long it took."""
+    """Do a fixed piece of work at each command, and answer with the time that it took."""
 
     do: ClassVar[str] = "spin"
 
@@ -263,7 +270,7 @@ class DescribeJob(Job):
 
 
 def to_job(value: Job | JsonMapping) -> Job:
-    """Return a job, or make the one that these fields describe: those of ``Job.fields``."""
+    """Return the value if it is a job, or the job that has these fields, as ``Job.fields`` returns them."""
     if isinstance(value, Job):
         return value
     fields = dict(value)

@@ -1,4 +1,4 @@
-"""What a worker may say to the host. Whatever else comes through its channel was written by a plugin."""
+"""The messages of a worker to its host. Anything else in the channel was written by a plugin."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from qx.contract.records import Outcome
 from qx.processes.failures import DATA, USAGE
 from qx.values import JsonObject
 
-#: Bytes that a message may have: a line without end is none.
-LONGEST = 64 << 20
-#: How a job may end when not well.
-ENDS = frozenset({*get_args(Outcome), USAGE, DATA})
+#: The largest size of a message in bytes: a plugin may write a line without end.
+MAX_MESSAGE_BYTES = 64 << 20
+#: The outcomes of a command that failed.
+BAD_OUTCOMES = frozenset({*get_args(Outcome), USAGE, DATA})
 
 
 class NotAMessage(Exception):
-    """A line that no worker writes. The message says why."""
+    """A line that is no message of a worker. The text of the exception says why."""
 
 
 @frozen
 class Stage:
-    """A step begins."""
+    """The worker begins a step."""
 
     name: str
 
 
 @frozen
 class Progress:
-    """The step has come so far, 0 to 1."""
+    """The share of the step that is done, 0 to 1."""
 
     done: float
     text: str
@@ -39,14 +39,14 @@ class Progress:
 
 @frozen
 class Answer:
-    """A command has ended well."""
+    """A command has succeeded."""
 
     fields: JsonObject
 
 
 @frozen
 class BadEnd:
-    """A command has ended badly."""
+    """A command has failed."""
 
     outcome: str
     cause: str
@@ -56,7 +56,7 @@ Message: TypeAlias = "Stage | Progress | Answer | BadEnd"
 
 
 def read_message(line: bytes, token: bytes) -> Message:
-    """The message in a line, which begins with the worker's token. Raises ``NotAMessage``."""
+    """Return the message in a line, which begins with the worker's token. Raises ``NotAMessage``."""
     start, _, text = line.partition(b" ")
     if start != token:
         raise NotAMessage("it lacks the token of this worker")
@@ -71,6 +71,6 @@ def read_message(line: bytes, token: bytes) -> Message:
             return Progress(done, words)
         case {"answer": dict(answer)}:
             return Answer(answer)
-        case {"failure": str(outcome), "cause": str(cause)} if outcome in ENDS:
+        case {"failure": str(outcome), "cause": str(cause)} if outcome in BAD_OUTCOMES:
             return BadEnd(outcome, cause)
     raise NotAMessage("it has not the fields of any message")

@@ -1,4 +1,4 @@
-"""The host's end of the supervisor: processes that are started, watched and ended through it."""
+"""The host's side of the supervisor, through which processes are started, watched and ended."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from attrs import frozen
 from qx.errors import QxError
 from qx.processes import supervisor
 
-#: Seconds within which the supervisor starts, and a keeper ends a process that it was told to end: more than
-#: either takes on the slowest machine.
+#: Seconds to wait until the supervisor has started, or a keeper has ended its process: more than either takes
+#: on the slowest machine.
 PATIENCE = 60.0
 
 
@@ -27,16 +27,16 @@ PATIENCE = 60.0
 class Ending:
     """How a process ended."""
 
-    #: Its exit status, or the signal that killed it as a negative number.
+    #: The exit status, or the signal that killed the process as a negative number.
     status: int
-    #: Bytes that it printed.
+    #: Size of the output that it printed, in bytes.
     printed: int
-    #: Why its log is not whole, as an errno; 0 where it is.
+    #: The errno that kept its log from being written; 0: the log is whole.
     log_error: int = 0
 
 
 class Supervisor:
-    """The program ``qx/processes/supervisor.py``, running. Leaving the context ends it."""
+    """The running program ``qx/processes/supervisor.py``, which ends when this is closed."""
 
     def __init__(self, log: Path) -> None:
         self._lock = Lock()
@@ -58,7 +58,7 @@ class Supervisor:
             raise
 
     def spawn(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> Process:
-        """Start a process. Raises ``QxError`` where the supervisor is gone."""
+        """Start a process. Raises ``QxError`` if the supervisor is gone."""
         ours, theirs = socket.socketpair()
         commands_end, commands = os.pipe()
         answers, answers_end = os.pipe()
@@ -82,7 +82,7 @@ class Supervisor:
         return Process(ours, commands, answers)
 
     def close(self) -> None:
-        """Hang up, and see the program end, which it does after the last process that it started."""
+        """Hang up, and wait for the program to end, which it does after the last process that it started."""
         self._control.close()
         try:
             self._program.wait(PATIENCE)
@@ -96,7 +96,7 @@ class Supervisor:
                 sent = socket.send_fds(self._control, [request], pipes)
                 self._control.sendall(request[sent:])
         except OSError as error:
-            raise QxError(self._gone()) from error
+            raise QxError(self._gone_message()) from error
 
     def _receive_ready(self) -> None:
         try:
@@ -104,24 +104,24 @@ class Supervisor:
         except OSError as error:
             raise QxError(f"the supervisor of the workers did not start: {error}") from error
         if received != supervisor.READY:
-            raise QxError(self._gone())
+            raise QxError(self._gone_message())
 
-    def _gone(self) -> str:
+    def _gone_message(self) -> str:
         with suppress(subprocess.TimeoutExpired):
             self._program.wait(1)
         status = self._program.returncode
-        how = "hung up" if status is None else described_status(status)
+        how = "hung up" if status is None else describe_status(status)
         return f"the supervisor of the workers {how}: without it no process can be started"
 
 
 class Process:
-    """A process that was started by the supervisor, with the host's ends of its pipes."""
+    """A process that the supervisor has started, with the host's ends of its pipes."""
 
     def __init__(self, lease: socket.socket, commands: int, answers: int) -> None:
         self._lease = lease
-        #: Where its standard input is written, and its standard output is read.
+        #: Descriptors that write to its standard input, and read from its standard output.
         self.commands, self.answers = commands, answers
-        self._said = b""
+        self._reports = b""
         self._pid: int | None = None
         self._ending: Ending | None = None
         self._lock = Lock()
@@ -129,32 +129,32 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """Its process id. Raises ``QxError`` where it could not be started."""
+        """The process id. Raises ``QxError`` if the process could not be started."""
         with self._lock:
             if self._pid is None:
-                self._hear(PATIENCE, lines=1)
+                self._read_reports(PATIENCE, lines=1)
             if self._pid is None:
                 raise QxError("the keeper of a process was killed before it could start it")
             return self._pid
 
     def kill(self) -> None:
-        """Have the process ended with all that it started; comes back at once."""
+        """Have the keeper end the process with all that it started, without waiting for that."""
         # Already closed, or the keeper is gone, and the process with it.
         with suppress(OSError):
             self._lease.shutdown(socket.SHUT_WR)
 
     def wait(self, timeout: float) -> Ending | None:
-        """How the process ended, by itself or killed, once all that it started is gone.
+        """Wait until the process and all that it started are gone, and return how the process ended.
 
-        None where that takes longer than ``timeout`` seconds, or where its keeper was killed.
+        None if that takes longer than ``timeout`` seconds, or if its keeper was killed.
         """
         with self._lock:
             if self._ending is None and not self._closed:
-                self._hear(timeout, lines=2)
+                self._read_reports(timeout, lines=2)
             return self._ending
 
     def close(self) -> Ending | None:
-        """End the process, see it end, and let go of its pipes. None where its keeper was killed."""
+        """End the process, close its pipes and return how it ended; None if its keeper was killed."""
         self.kill()
         ending = self.wait(PATIENCE)
         with self._lock:
@@ -171,10 +171,10 @@ class Process:
                 self.commands = self.answers = -1
         return ending
 
-    def _hear(self, timeout: float, lines: int) -> None:
-        """Take in what the keeper says: a line with the process id, another with how the process ended."""
+    def _read_reports(self, timeout: float, lines: int) -> None:
+        """Read the keeper's reports: a line with the process id, and one with how the process ended."""
         until = time.monotonic() + timeout
-        while self._said.count(b"\n") < lines:
+        while self._reports.count(b"\n") < lines:
             self._lease.settimeout(max(1e-3, until - time.monotonic()))
             try:
                 received = self._lease.recv(64)
@@ -182,17 +182,17 @@ class Process:
                 break
             if not received:
                 break
-            self._said += received
-        said = self._said.splitlines(keepends=True)
-        if said and said[0].endswith(b"\n"):
-            self._pid = int(said[0])
-        if len(said) > 1 and said[1].endswith(b"\n"):
-            status, printed, error = map(int, said[1].split())
+            self._reports += received
+        reports = self._reports.splitlines(keepends=True)
+        if reports and reports[0].endswith(b"\n"):
+            self._pid = int(reports[0])
+        if len(reports) > 1 and reports[1].endswith(b"\n"):
+            status, printed, error = map(int, reports[1].split())
             self._ending = Ending(os.waitstatus_to_exitcode(status), printed, error)
 
 
-def described_status(status: int) -> str:
-    """What an exit status says, or a negative signal, after the words 'the process'."""
+def describe_status(status: int) -> str:
+    """Say what an exit status or a negative signal means, in words that follow 'the process'."""
     if status >= 0:
         return f"ended itself with status {status}"
     try:

@@ -1,10 +1,10 @@
-"""The program that starts workers, and ends each with all that it started, whatever becomes of the host.
+"""The program that starts workers, and ends each with all that it started, even if the host is killed.
 
 The host runs this file by its path, with nothing but the standard library, and sends it requests through a
-socket. For each it forks a *keeper*: the parent of one worker and, through ``PR_SET_CHILD_SUBREAPER``, the
-heir of every process that the worker leaves behind, in whatever session. A keeper sleeps until its worker
-dies or prints, or the host hangs up, on purpose or because it is gone. Then it kills until it has no child
-left. So it needs no list of what to kill: the kernel keeps it.
+socket. For each request it forks a *keeper*, which is the parent of one worker. Through
+``PR_SET_CHILD_SUBREAPER`` the keeper also becomes the parent of every process that the worker leaves behind,
+in any session. A keeper sleeps until its worker dies or prints, or the host hangs up, on purpose or because
+it is gone. Then it kills its children until none is left. It needs no list of them: the kernel keeps it.
 """
 
 from __future__ import annotations
@@ -18,38 +18,39 @@ from contextlib import suppress
 from functools import cache
 from typing import Any, NamedTuple, NoReturn
 
-#: Of what a worker prints the log has so many bytes from the beginning, and so many from the end.
+#: Size of the beginning and of the end of a worker's output that its log keeps, in bytes.
 HEAD, TAIL = 1 << 16, 1 << 16
-#: Whoever has printed more than this is read slowly, so that a flood takes no processor from other workers.
+#: Size of output in bytes after which a worker is read slowly, with a pause in seconds before each chunk:
+#: a flood of output must not take the processor from other workers.
 FLOOD, PAUSE = 16 << 20, 0.01
-#: Seconds after which a keeper gives up on processes that do not die though they were killed.
+#: Seconds after which a keeper stops waiting for processes that do not die although they were killed.
 PATIENCE = 4.0
-#: Bytes that are read at once.
+#: Size of a read, in bytes.
 CHUNK = 1 << 16
-#: Where the system shows all processes, and the children of one (proc(5)).
+#: The folder of all processes, and the file with the children of a process (proc(5)).
 PROCESSES, CHILDREN = "/proc", "/proc/{0}/task/{0}/children"
-#: What the program says when it can take requests.
+#: The program writes this when it is ready for requests.
 READY = b"\n"
 
-#: Of prctl(2).
+#: An option of prctl(2).
 PR_SET_CHILD_SUBREAPER = 36
 
 
 class Request(NamedTuple):
-    """What the host asks for: a process, with the log that it prints into."""
+    """The host's request to start a process, with the log for its output."""
 
     log: bytes
     command: list[bytes]
     environment: list[bytes]
 
     def to_bytes(self) -> bytes:
-        """The request, after its length. None of its parts can hold a zero byte: the system forbids it."""
+        """Return the length of the request and the request. The system allows no zero byte in its parts."""
         body = b"\0".join([self.log, b"%d" % len(self.command), *self.command, *self.environment])
         return len(body).to_bytes(8, "little") + body
 
     @classmethod
     def from_bytes(cls, body: bytes) -> Request:
-        """The request that ``to_bytes`` wrote, without its length."""
+        """Return the request from the result of ``to_bytes`` without the length."""
         log, count, *parts = body.split(b"\0")
         return cls(log, parts[: int(count)], parts[int(count) :])
 
@@ -57,63 +58,67 @@ class Request(NamedTuple):
 class Pipes(NamedTuple):
     """The descriptors that come with a request."""
 
-    #: The worker's standard input and output.
+    #: The worker's standard input.
     commands: int
+    #: The worker's standard output.
     answers: int
-    #: To the host: carries the worker's process id, then how it ended. The host hangs up to end the worker.
+    #: A socket that reports the worker's process id and end to the host, which closes it to end the worker.
     lease: int
 
 
 def main() -> None:
-    """Have a keeper take each request from standard input, a socket, until the host hangs up."""
+    """Fork a keeper for each request from standard input, a socket, until the host hangs up."""
     control = socket.socket(fileno=os.dup(0))
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
-    # Keepers are buried by the system.
+    # The system reaps keepers that have ended.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    # Looked up here, so that no keeper has to.
+    # Load the library here, so that no keeper has to.
     _library()
     control.sendall(READY)
-    while _has_been_asked(control):
+    while _handle_request(control):
         pass
     with suppress(ChildProcessError):
-        # Until the last keeper has gone: whoever sees this process end knows that all have.
+        # Wait for the last keeper: the end of this process tells the host that all have ended.
         os.wait()
 
 
-def _has_been_asked(control: socket.socket) -> bool:
-    """Fork a keeper beforehand, and come back when it has a request; False where the host has hung up."""
-    asked, asking = os.pipe()
+def _handle_request(control: socket.socket) -> bool:
+    """Fork a keeper in advance and return when it has received a request; False if the host has hung up."""
+    readable, writable = os.pipe()
     if os.fork() == 0:
-        os.close(asked)
-        _keep(control, asking)
-    os.close(asking)
-    answer = os.read(asked, 1)
-    os.close(asked)
+        os.close(readable)
+        _keep(control, writable)
+    os.close(writable)
+    answer = os.read(readable, 1)
+    os.close(readable)
     return bool(answer)
 
 
 # One worker ---------------------------------------------------------------------------------------
 
 
-def _keep(control: socket.socket, asking: int) -> NoReturn:
-    """Start the next worker, keep it until it or the host is gone, end all that it left, say how it ended."""
+def _keep(control: socket.socket, accepted: int) -> NoReturn:
+    """Start the next worker, wait until it or the host is gone, end its processes and report how it ended.
+
+    ``accepted`` is the descriptor that a byte is written to once the keeper has received its request.
+    """
     try:
         _inherit_orphans()
         died = _watch_children()
-        printed, theirs = os.pipe()
+        output, workers_end = os.pipe()
         request, pipes = _next_request(control)
-        worker = _start(request, pipes, theirs)
-        _say(asking, b"\n")
-        for descriptor in (asking, pipes.commands, pipes.answers, theirs):
+        worker = _start(request, pipes, workers_end)
+        _report(accepted, b"\n")
+        for descriptor in (accepted, pipes.commands, pipes.answers, workers_end):
             os.close(descriptor)
         control.close()
         log = _Log(request.log)
-        _say(pipes.lease, b"%d\n" % worker)
-        status = _end(worker, _wait(worker, pipes.lease, died, printed, log))
-        log.finish(printed)
-        _say(pipes.lease, b"%d %d %d\n" % (status, log.taken, log.error))
+        _report(pipes.lease, b"%d\n" % worker)
+        status = _end(worker, _wait(worker, pipes.lease, died, output, log))
+        log.finish(output)
+        _report(pipes.lease, b"%d %d %d\n" % (status, log.size, log.error))
     except BaseException:
         # Into the supervisor's log; the host ends a worker whose keeper has ended.
         import traceback
@@ -136,15 +141,15 @@ def _received(control: socket.socket, size: int) -> bytes:
     while len(parts) < size:
         part = control.recv(size - len(parts))
         if not part:
-            # The host is gone, or wants no more.
+            # The host is gone, or needs no further process.
             os._exit(0)
         parts += part
     return bytes(parts)
 
 
-def _start(request: Request, pipes: Pipes, printed: int) -> int:
-    """Start the worker in a session of its own, and give its process id. Raises ``OSError``."""
-    streams = (pipes.commands, pipes.answers, printed)
+def _start(request: Request, pipes: Pipes, error_stream: int) -> int:
+    """Start the worker in a session of its own, and return its process id. Raises ``OSError``."""
+    streams = (pipes.commands, pipes.answers, error_stream)
     return os.posix_spawn(
         request.command[0],
         request.command,
@@ -155,7 +160,7 @@ def _start(request: Request, pipes: Pipes, printed: int) -> int:
 
 
 def _watch_children() -> int:
-    """Give a descriptor that can be read whenever a child has died."""
+    """Return a descriptor that becomes readable whenever a child has died."""
     readable, writable = os.pipe()
     for descriptor in (readable, writable):
         os.set_blocking(descriptor, False)
@@ -164,37 +169,37 @@ def _watch_children() -> int:
     return readable
 
 
-def _wait(worker: int, lease: int, died: int, printed: int, log: _Log) -> int | None:
-    """Wait for the worker to die, and give its wait status; None where the host hangs up before."""
+def _wait(worker: int, lease: int, died: int, output: int, log: _Log) -> int | None:
+    """Wait for the worker to die, and return its wait status; None if the host hangs up before."""
     poll = select.poll()
-    for descriptor in (lease, died, printed):
+    for descriptor in (lease, died, output):
         poll.register(descriptor, select.POLLIN)
     while True:
         ready = {descriptor for descriptor, _ in poll.poll()}
-        if printed in ready and not log.take(printed):
-            poll.unregister(printed)
+        if output in ready and not log.take(output):
+            poll.unregister(output)
         if died in ready:
             os.read(died, CHUNK)
-            if (status := _bury(worker)) is not None:
+            if (status := _reap(worker)) is not None:
                 return status
         if lease in ready:
             return None
 
 
 def _end(worker: int, status: int | None) -> int:
-    """Kill the worker's group, and all that was left to this process; give the worker's wait status."""
+    """Kill the worker's group and all other children of this process; return the worker's wait status."""
     with suppress(OSError):
         os.killpg(worker, signal.SIGKILL)
     if status is None:
         status = os.waitpid(worker, 0)[1]
     until = time.monotonic() + PATIENCE
-    with suppress(ChildProcessError):  # that there is none left
+    with suppress(ChildProcessError):  # raised when no child is left
         while time.monotonic() < until:
-            # Whoever dies leaves its own children to this process.
-            _bury()
+            # A process that dies leaves its own children to this process.
+            _reap()
             children = _children()
             if not children:
-                # The system does not show them.
+                # The system does not list children.
                 break
             for child in children:
                 with suppress(OSError):
@@ -203,27 +208,27 @@ def _end(worker: int, status: int | None) -> int:
     return status
 
 
-def _bury(worker: int | None = None) -> int | None:
-    """Bury the children that have died; give the wait status of the worker where it is among them.
+def _reap(worker: int | None = None) -> int | None:
+    """Reap the children that have died; return the wait status of the worker if it is among them.
 
-    Raises ``ChildProcessError`` where there is no child, dead or alive.
+    Raises ``ChildProcessError`` if there is no child, dead or alive.
     """
-    found = None
-    while (dead := os.waitpid(-1, os.WNOHANG))[0]:
-        if dead[0] == worker:
-            found = dead[1]
-            break
-    return found
+    while True:
+        process, status = os.waitpid(-1, os.WNOHANG)
+        if not process:
+            return None
+        if process == worker:
+            return status
 
 
 def _children() -> list[int]:
-    """The processes whose parent is this one; none where the system has no /proc."""
+    """Return the processes whose parent is this one; none if the system has no /proc."""
     own = os.getpid()
     try:
         with open(CHILDREN.format(own), encoding="ascii") as file:
             return [int(word) for word in file.read().split()]
     except OSError:
-        # The kernel was made without that file.
+        # The kernel was compiled without that file.
         return [process for process in _processes() if _parent(process) == own]
 
 
@@ -243,19 +248,19 @@ def _parent(process: int) -> int | None:
         return None
 
 
-def _say(listener: int, line: bytes) -> None:
-    with suppress(OSError):  # whoever listened is gone
+def _report(listener: int, line: bytes) -> None:
+    with suppress(OSError):  # the listener is gone
         os.write(listener, line)
 
 
 class _Log:
-    """What a worker prints: the beginning goes to the file as it comes, the end when the worker has ended."""
+    """The log of a worker's output: its beginning is written at once, its end when the worker has ended."""
 
     def __init__(self, path: bytes) -> None:
-        #: Why the file could not be written, as an errno.
+        #: The errno that kept the file from being written; 0: none.
         self.error = 0
-        #: Bytes that were printed.
-        self.taken = 0
+        #: Size of the output so far, in bytes.
+        self.size = 0
         self._file = -1
         self._tail = bytearray()
         try:
@@ -263,29 +268,29 @@ class _Log:
         except OSError as error:
             self.error = error.errno or 0
 
-    def take(self, printed: int) -> bytes:
-        """Read what was printed; nothing at the end."""
-        if self.taken > FLOOD:
+    def take(self, output: int) -> bytes:
+        """Read and return a chunk of the output; nothing at its end."""
+        if self.size > FLOOD:
             time.sleep(PAUSE)
-        data = os.read(printed, CHUNK)
-        head = data[: max(0, HEAD - self.taken)]
+        data = os.read(output, CHUNK)
+        head = data[: max(0, HEAD - self.size)]
         self._write(head)
         self._tail += data[len(head) :]
         if len(self._tail) > 2 * TAIL:
             del self._tail[:-TAIL]
-        self.taken += len(data)
+        self.size += len(data)
         return data
 
-    def finish(self, printed: int) -> None:
-        """Take what is left, and write the end."""
-        os.set_blocking(printed, False)
-        until = self.taken + CHUNK
+    def finish(self, output: int) -> None:
+        """Read the rest of the output, and write its end."""
+        os.set_blocking(output, False)
+        until = self.size + CHUNK
         with suppress(BlockingIOError):
-            # No more than a pipe holds: somebody who could not be killed may still be printing.
-            while self.taken <= until and self.take(printed):
+            # No more than a pipe holds: a process that could not be killed may still be printing.
+            while self.size <= until and self.take(output):
                 pass
         tail = bytes(self._tail[-TAIL:])
-        left_out = self.taken - HEAD - len(tail)
+        left_out = self.size - HEAD - len(tail)
         if left_out > 0:
             self._write(b"\n[%d bytes are left out here]\n" % left_out)
         self._write(tail)
@@ -299,19 +304,19 @@ class _Log:
 
 
 def _inherit_orphans() -> None:
-    """Become the parent of every process that a descendant leaves behind, where the system knows of that."""
+    """Become the parent of every process that a descendant leaves behind, if the system supports that."""
     if (library := _library()) is not None:
         library.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 @cache
 def _library() -> Any:
-    """The C library where it has prctl(2). Where it has not, a worker's group is ended, and nobody else."""
+    """Return the C library if it has prctl(2). Without it, only the worker's process group is ended."""
     try:
         import ctypes
 
         library = ctypes.CDLL(None)
-        library.prctl  # noqa: B018 - raises where there is none
+        library.prctl  # noqa: B018 - raises if it has none
     except (ImportError, OSError, AttributeError):
         return None
     return library

@@ -1,4 +1,4 @@
-"""Worker processes, seen from the host: started, asked, watched, and ended whatever they do."""
+"""Worker processes on the host's side: start them, send commands, wait for answers, and end them."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from qx.leftovers import remove_tree, temporary_folder
 from qx.processes import messages, supervisor
 from qx.processes.failures import DATA, USAGE
 from qx.processes.jobs import Job
-from qx.processes.spawning import Ending, Supervisor, described_status
+from qx.processes.spawning import Ending, Supervisor, describe_status
 from qx.values import JsonObject
 
-#: Run by the interpreter with the host's own search path as arguments, so that a file which happens to lie in
-#: the current folder cannot stand in for a module.
+#: The program of a worker. It takes the host's own search path as arguments, so that a file in the current
+#: folder cannot take the place of a module.
 _PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from qx.worker.__main__ import main; main()"
 
-#: Variables through which the common runtimes take their number of threads before they are imported.
+#: Environment variables from which the common runtimes read their number of threads.
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -44,24 +44,24 @@ THREAD_VARIABLES = (
     "NUMEXPR_NUM_THREADS",
 )
 
-#: glibc gives freed memory back to the system by rules that follow what else a process happens to have
-#: allocated. Large activations are then faulted in anew at every call, or not at all: up to 5,000 pages
-#: at batch 32, a third of the latency of one and the same network. The rules are fixed, so that configs
-#: differ by what they compute; a user's own setting stands.
+#: Settings of glibc's allocator, unless the user has set them. By default it returns freed memory to the
+#: system by rules that depend on all other allocations of a process. Large activations are then faulted in
+#: anew at every call, or not at all: up to 5,000 pages at batch 32, a third of the latency of the same
+#: network. With fixed rules configs differ only by what they compute.
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
 
-#: Letters of a worker's name that its log file is called by: a cell with options may have a long one.
-NAME = 100
+#: The largest number of characters of a worker's name in the name of its log: cells may have long names.
+MAX_NAME = 100
 
 
 @frozen
 class Failure(Exception):
-    """How a worker's work ended, when not well."""
+    """A failure of a job or a command: outcome, stage and cause."""
 
     outcome: Outcome
     stage: str
     cause: str
-    #: The process is gone; else it can be asked again.
+    #: Whether the process has ended; if not, it takes further commands.
     gone: bool = True
 
     def __str__(self) -> str:
@@ -70,7 +70,7 @@ class Failure(Exception):
 
 @frozen
 class MetricFailure:
-    """A metric that could not be measured of a cell."""
+    """The reason why a metric of a cell could not be measured."""
 
     outcome: Outcome
     cause: str
@@ -78,15 +78,15 @@ class MetricFailure:
 
 Progress = Callable[[float, str], None]
 
-#: Seconds within which a worker that has closed its channel is known to have ended: its keeper first ends
-#: what it has left.
+#: Seconds to wait for the end of a worker that has closed its channel, while its keeper ends the processes
+#: that the worker has started.
 _KEEPER_PATIENCE = supervisor.PATIENCE + 5
 
 
 class Processes:
-    """All workers of a run. Leaving the context ends every one that still lives, with all that it started.
+    """All workers of a run. Leaving the context ends those that are still alive, with all that they started.
 
-    In ``folder`` lie their logs, and while they live their temporary files.
+    ``folder`` holds their logs, and their temporary files while they are alive.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -98,19 +98,19 @@ class Processes:
         self._closed = False
 
     def start(self, job: Job, name: str) -> Worker:
-        """Start a process for this job. ``name`` is what its log file is called by."""
+        """Start a process for this job. ``name`` becomes part of the name of its log."""
         with self._lock:
             if self._closed:
                 raise QxError("the run is over")
             self._count += 1
             number = f"{self._count:04d}"
-            log = self.folder / f"{number}-{name.replace('/', '-')[:NAME]}.log"
+            log = self.folder / f"{number}-{name.replace('/', '-')[:MAX_NAME]}.log"
             worker = Worker(job, self._supervisor, log, self.folder / number, self._forget)
             self._live.add(worker)
         return worker
 
     def run(self, job: Job, name: str, *, timeout: float, progress: Progress | None = None) -> JsonObject:
-        """Start a process, wait for its one answer, and end it."""
+        """Start a process, wait for its only answer, and end it."""
         worker = self.start(job, name)
         try:
             return worker.answer(timeout=timeout, progress=progress)
@@ -119,10 +119,10 @@ class Processes:
 
     @contextmanager
     def side_by_side(self, count: int) -> Iterator[ThreadPoolExecutor]:
-        """Threads to wait for so many workers at once.
+        """Yield a pool of ``count`` threads, each of which waits for one worker.
 
-        When an error, or Ctrl-C, leaves the block, all workers are ended first: each thread sees its own die,
-        tidies up, and is waited for.
+        When an error or Ctrl-C leaves the block, all workers are ended first. Each thread then sees its own
+        worker die and cleans up, and the block waits for all threads.
         """
         with ThreadPoolExecutor(max(1, count)) as pool:
             try:
@@ -133,7 +133,7 @@ class Processes:
                 raise
 
     def end(self) -> None:
-        """End all workers and start no more. Whoever waits for one sees it die."""
+        """End all workers and start no more. Threads that wait for a worker see it die."""
         with self._lock:
             self._closed = True
             live = list(self._live)
@@ -156,14 +156,14 @@ class Processes:
 
 @contextmanager
 def processes_of_a_run() -> Iterator[Processes]:
-    """Workers, with a temporary folder for them. What runs that were killed have left is removed first."""
+    """Yield processes with a temporary folder. First remove the leftovers of runs that were killed."""
     sweep_cache()
     with temporary_folder() as folder, Processes(folder) as processes:
         yield processes
 
 
 class Worker:
-    """One process, which ends with all that it started."""
+    """One worker process, which ends with all processes that it started."""
 
     def __init__(
         self, job: Job, supervisor: Supervisor, log: Path, scratch: Path, forget: Callable[[Worker], None]
@@ -181,7 +181,7 @@ class Worker:
 
     @property
     def pid(self) -> int:
-        """The process."""
+        """The process id."""
         return self._process.pid
 
     def ask(self, do: str, *, timeout: float, **arguments: object) -> JsonObject:
@@ -190,14 +190,13 @@ class Worker:
         return self.answer(timeout=timeout)
 
     def answer(self, *, timeout: float, progress: Progress | None = None) -> JsonObject:
-        """Wait for the answer; ``timeout`` is in seconds, for each stage, and begins again with progress.
+        """Wait for the answer. ``timeout`` holds for each stage, in seconds, and starts again with progress.
 
-        Raises ``Failure`` for what concerns the cell; ``UsageError`` or ``DataError`` for what the user is to
-        mend.
+        Raises ``Failure`` if the cell failed, ``UsageError`` or ``DataError`` if the user has to mend it.
         """
         deadline, furthest = time.monotonic() + timeout, 0.0
         while True:
-            match self._message(deadline, timeout):
+            match self._next_message(deadline, timeout):
                 case messages.Stage(name):
                     self._stage = name
                     deadline, furthest = time.monotonic() + timeout, 0.0
@@ -205,24 +204,24 @@ class Worker:
                     if done > furthest:
                         deadline, furthest = time.monotonic() + timeout, done
                     elif time.monotonic() > deadline:
-                        raise self._overdue(timeout)
+                        raise self._timeout_failure(timeout)
                     if progress is not None:
                         progress(done, text)
                 case messages.BadEnd(outcome, cause):
                     raise self._failure(outcome, _with_advice(cause))
                 case messages.Answer(fields):
-                    # Where it dies now, waiting for a command, it does not die of what it was asked before.
+                    # If it dies now, while it waits for a command, the last command is not to blame.
                     self._stage = "wait"
                     return fields
 
     def kill(self) -> None:
-        """End the process and whatever it started."""
+        """End the process and all that it started."""
         self._process.kill()
 
     def close(self) -> Ending | None:
-        """End the process and whatever it started, hang up, and remove its temporary files.
+        """End the process and all that it started, hang up, and remove its temporary files.
 
-        Gives how it ended; None where the system does not tell.
+        Returns how the process ended; None if its keeper was killed.
         """
         ending = self._process.close()
         remove_tree(self._scratch)
@@ -230,26 +229,26 @@ class Worker:
         return ending
 
     def _send(self, line: str) -> None:
-        # If it has died, the answer that is waited for next tells how.
+        # If the process has died, waiting for its next answer shows how.
         with suppress(BrokenPipeError):
             content = memoryview(line.encode() + b"\n")
             while content:
                 content = content[os.write(self._process.commands, content) :]
 
-    def _message(self, deadline: float, timeout: float) -> messages.Message:
-        line = self._line(deadline, timeout)
+    def _next_message(self, deadline: float, timeout: float) -> messages.Message:
+        line = self._next_line(deadline, timeout)
         try:
             return messages.read_message(line, self._token)
         except messages.NotAMessage as error:
-            raise self._disturbed(line, str(error)) from error
+            raise self._protocol_failure(line, str(error)) from error
 
-    def _line(self, deadline: float, timeout: float) -> bytes:
-        """The next line, without its end."""
+    def _next_line(self, deadline: float, timeout: float) -> bytes:
+        """Return the next line of the channel, without its line break."""
         searched = 0
         while (end := self._received.find(b"\n", searched)) < 0:
             searched = len(self._received)
-            if searched > messages.LONGEST:
-                raise self._disturbed(self._received, "it does not end")
+            if searched > messages.MAX_MESSAGE_BYTES:
+                raise self._protocol_failure(self._received, "it does not end")
             self._received += self._receive(deadline, timeout)
         line = bytes(self._received[:end])
         del self._received[: end + 1]
@@ -260,19 +259,19 @@ class Worker:
         poll = select.poll()
         poll.register(self._process.answers, select.POLLIN)
         if remaining <= 0 or not poll.poll(math.ceil(1000 * remaining)):
-            raise self._overdue(timeout)
+            raise self._timeout_failure(timeout)
         received = os.read(self._process.answers, 1 << 16)
         if not received:
-            raise self._death()
+            raise self._death_failure()
         return received
 
-    def _overdue(self, timeout: float) -> Failure:
+    def _timeout_failure(self, timeout: float) -> Failure:
         ending, cause = self.close(), f"no end after {timeout:g} s"
         if ending is not None and ending.printed > supervisor.FLOOD:
             cause += f"; it has printed {ending.printed / 1e6:,.0f} MB"
         return Failure("timeout", self._stage, cause)
 
-    def _disturbed(self, line: bytes | bytearray, why: str) -> Failure:
+    def _protocol_failure(self, line: bytes | bytearray, why: str) -> Failure:
         self.close()
         start = ascii(bytes(line[:80]).decode("latin-1"))
         return Failure(
@@ -288,22 +287,22 @@ class Worker:
             return DataError(cause)
         return Failure(cast("Outcome", outcome), self._stage, cause, gone=False)
 
-    def _death(self) -> Failure:
-        ended = self._process.wait(_KEEPER_PATIENCE)
-        # Looked at before the temporary files go.
+    def _death_failure(self) -> Failure:
+        own_ending = self._process.wait(_KEEPER_PATIENCE)
+        # Check the disk before the temporary files are removed.
         advice = _with_advice("")
         ending = self.close()
         if ending is None:
             cause = "the process that supervises it was killed"
-        elif ended is None:
+        elif own_ending is None:
             cause = "the process closed its channel and did not end"
         elif ending.status == -signal.SIGKILL and _out_of_memory_kills() > self._kills:
             cause = "the system killed the process for want of memory"
             return Failure("out_of_memory", self._stage, cause)
         else:
-            cause = f"the process {described_status(ending.status)}"
-            if said := _last_line(self._log):
-                cause += f"; it last said: {said}"
+            cause = f"the process {describe_status(ending.status)}"
+            if last_line := _last_line(self._log):
+                cause += f"; it last said: {last_line}"
             elif ending.log_error:
                 cause += f"; what it said could not be written: {os.strerror(ending.log_error)}: {self._log}"
         return Failure("crashed", self._stage, cause + advice)
@@ -314,7 +313,7 @@ def _environment(threads: int, scratch: Path) -> dict[str, str]:
     return {
         **MALLOC,
         **os.environ,
-        # Removed with the worker, whatever it leaves there.
+        # Removed with the worker.
         "TMPDIR": str(scratch),
         **dict.fromkeys(THREAD_VARIABLES, count),
         "PYTHONHASHSEED": "0",
@@ -325,7 +324,7 @@ def _environment(threads: int, scratch: Path) -> dict[str, str]:
 
 
 def _out_of_memory_kills() -> int:
-    """How often the kernel has killed a process of this control group for want of memory."""
+    """Return how often the kernel has killed a process of this control group for want of memory."""
     try:
         lines = (control_group() / "memory.events").read_text(encoding="ascii").splitlines()
     except OSError:
@@ -334,19 +333,19 @@ def _out_of_memory_kills() -> int:
 
 
 def _with_advice(cause: str) -> str:
-    """A cause, with what to do where a disk is full and it does not say so itself."""
+    """Add advice to a cause if a disk is full and the cause does not say so itself."""
     advice = "" if "QX_CACHE" in cause else full_disk_advice(cause)
     return f"{cause}; {advice}" if advice else cause
 
 
-def _last_line(log: Path, most: int = 200) -> str:
-    """The last line of a log that says something."""
+def _last_line(log: Path, length: int = 200) -> str:
+    """Return the last line of a log that is no part of a stack trace, cut to a length in characters."""
     try:
         text = log.read_bytes()[-8192:].decode("utf-8", "replace")
     except OSError:
         return ""
-    lines = [said for line in text.splitlines() if (said := to_terminal(line))]
-    telling = [
+    lines = [shown for line in text.splitlines() if (shown := to_terminal(line))]
+    messages_only = [
         line for line in lines if not line.startswith(("File ", "Thread ", "Current thread", "Extension"))
     ]
-    return telling[-1][:most] if telling else ""
+    return messages_only[-1][:length] if messages_only else ""

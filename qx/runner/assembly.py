@@ -1,4 +1,4 @@
-"""From what came of a run's cells to its results."""
+"""Assemble the results of a run from its samples and from the outcomes of its cells."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from qx.runner.request import Chosen, Request, config, metric
 from qx.runner.workload_run import WorkloadRun, cell_id
 from qx.values import JsonMapping, JsonObject
 
-#: The lowest outcome of several is the worst.
+#: All outcomes, the worst first.
 WORST: tuple[Outcome, ...] = (
     "crashed",
     "out_of_memory",
@@ -42,7 +42,7 @@ def assemble(
     seconds: dict[str, float],
     environment: JsonObject,
 ) -> Results:
-    """The results of a run that began at ``started``; ``seconds`` is what each phase took."""
+    """Return the results of a run that began at ``started``; ``seconds`` is how long each phase took."""
     identity = f"{started:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
     cells = {
         cell: _cell_result(cell, workload_run)
@@ -70,12 +70,12 @@ def assemble(
             "engine": first.engine,
             "samples": f"samples-{identity}.npz",
             "workloads": {
-                workload_run.name: _workload_told(workload_run, chosen, measuring.get(workload_run.name))
+                workload_run.name: _describe_workload(workload_run, chosen, measuring.get(workload_run.name))
                 for workload_run in workload_runs
             },
-            "measuring": joined_measuring(list(measuring.values()), request.budget),
+            "measuring": join_measuring(list(measuring.values()), request.budget),
             "due_failures": [
-                told for workload_run in workload_runs for told in _due(workload_run, cells, chosen)
+                line for workload_run in workload_runs for line in _failure_lines(workload_run, cells, chosen)
             ],
         },
         environment=environment | {"runtime": first.runtime},
@@ -93,28 +93,31 @@ def assemble(
     )
 
 
-def _due(workload_run: WorkloadRun, cells: Mapping[str, CellResult], chosen: Chosen) -> list[str]:
-    """What was to have figures, and has none."""
-    ended = {cell: cells[cell] for cell in workload_run.cells}
+def _failure_lines(workload_run: WorkloadRun, cells: Mapping[str, CellResult], chosen: Chosen) -> list[str]:
+    """Return a line for each cell and each metric that should have figures and has none."""
+    results = {cell: cells[cell] for cell in workload_run.cells}
     return [
         f"{workload_run.label(cell)}: {result.outcome}"
-        for cell, result in ended.items()
+        for cell, result in results.items()
         if result.outcome != "ok" and (result.outcome != "unavailable" or result.config in chosen.named)
     ] + [
         f"{workload_run.label(cell)}: metric {name}"
         for (cell, name), failure in workload_run.metric_failures.items()
-        if cell in ended and failure.outcome != "unsupported"
+        if cell in results and failure.outcome != "unsupported"
     ]
 
 
-def _workload_told(workload_run: WorkloadRun, chosen: Chosen, measuring: JsonMapping | None) -> JsonObject:
-    told: JsonObject = {"baseline": cell_id(workload_run.name, chosen.baseline_row)}
+def _describe_workload(
+    workload_run: WorkloadRun, chosen: Chosen, measuring: JsonMapping | None
+) -> JsonObject:
+    """Return what the results file says of a workload."""
+    description: JsonObject = {"baseline": cell_id(workload_run.name, chosen.baseline_row)}
     prepared = workload_run.prepared
     if prepared is None:
-        return told | {"options": dict(chosen.workload_options[workload_run.name])}
+        return description | {"options": dict(chosen.workload_options[workload_run.name])}
     if workload_run.is_one_of_several:
-        told["measuring"] = measuring
-    return told | {
+        description["measuring"] = measuring
+    return description | {
         "source": prepared.source,
         "items": prepared.items,
         "classes": list(prepared.classes),
@@ -130,7 +133,7 @@ def _workload_told(workload_run: WorkloadRun, chosen: Chosen, measuring: JsonMap
 
 
 def _measuring(request: Request, measured: Measured) -> JsonObject:
-    """How the launches of a workload were measured, and what ended that."""
+    """Return how the launches of a workload were measured, and what ended the waves."""
     return {
         "quick": request.quick,
         "cpus": list(request.cpus),
@@ -153,10 +156,11 @@ def _measuring(request: Request, measured: Measured) -> JsonObject:
     }
 
 
-def joined_measuring(measuring: Sequence[JsonMapping], given: float | None = None) -> JsonObject:
-    """The same of all workloads: times and waves are summed; the most rounds; the worst that ended them.
+def join_measuring(measuring: Sequence[JsonMapping], budget: float | None = None) -> JsonObject:
+    """Join the descriptions of how the launches of several workloads were measured.
 
-    A budget that was ``given`` is that of all: what one leaves is the next one's, so shares overlap.
+    Times and waves are summed; of rounds the largest number is kept, and of the ends the worst. ``budget`` is
+    the budget that the user set for all workloads: their shares overlap, since each passes on what it leaves.
     """
     joined = dict(measuring[0])
     for other in measuring[1:]:
@@ -169,19 +173,19 @@ def joined_measuring(measuring: Sequence[JsonMapping], given: float | None = Non
         }
         joined["calls"] = joined["calls"] | other["calls"]
         joined["ended_by"] = min(joined["ended_by"], other["ended_by"], key=ENDED_BY.index)
-        joined["budget"] = given or joined["budget"]
+        joined["budget"] = budget or joined["budget"]
     return joined
 
 
 def _cell_result(cell: str, workload_run: WorkloadRun) -> CellResult:
-    described, measured = workload_run.cells[cell], workload_run.measured
+    planned, measured = workload_run.cells[cell], workload_run.measured
     build, failure = workload_run.builds.get(cell), workload_run.failures.get(cell)
     return CellResult(
-        workload=described.workload,
-        config=described.config,
-        options=dict(described.options),
-        threads=described.threads,
-        control=described.control,
+        workload=planned.workload,
+        config=planned.config,
+        options=dict(planned.options),
+        threads=planned.threads,
+        control=planned.control,
         outcome=failure.outcome if failure else "ok",
         stage=failure.stage if failure else None,
         cause=failure.cause if failure else None,

@@ -1,4 +1,4 @@
-"""Whose fault it is that a process has died: that of the metric which it was in, or that of its cell."""
+"""Decide whether a metric or its cell is to blame for the death of a process."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from qx.values import Json, JsonMapping, JsonObject
 from qx.worker.finished import Finished
 from qx.worker.samples import metric_in, stage_of
 
-#: A metric that had no end in so many cells of a workload is not measured in those that are still to come: it
-#: would cost the whole timeout in each.
+#: Number of cells of a workload in which a metric may hang. It is not measured in the cells that follow,
+#: where it would cost the whole timeout each time.
 HANGS = 2
 
 
 def fatal_metric(failure: Failure, metrics: Iterable[Reference]) -> str | None:
-    """The metric, among these, that a process was in when it ended badly; None where it was in none."""
+    """Return which of these metrics a process was measuring when it failed; None if it was none of them."""
     name = metric_in(failure.stage)
     return name if any(metric.name == name for metric in metrics) else None
 
 
 @define
 class Hangs:
-    """The metrics of a workload that had no end, each with the cells where that was so."""
+    """The metrics of a workload that hung, each with the cells in which it hung."""
 
     _cells: dict[str, list[str]] = Factory(dict)
     # Cells are measured side by side.
     _lock: Lock = field(factory=Lock, init=False)
 
     def note(self, metric: str, cell: str, failure: Failure) -> None:
-        """Remember a metric that hung in a cell. What dies at once costs too little to be held off."""
+        """Remember a metric that hung in a cell. Other failures cost too little time to be counted."""
         if failure.outcome == "timeout":
             with self._lock:
                 self._cells.setdefault(metric, []).append(cell)
 
-    def skipped(self, metric: str) -> MetricFailure | None:
-        """Why a metric is not measured in the cells that are still to come; None where it is."""
+    def skip_reason(self, metric: str) -> MetricFailure | None:
+        """Return why a metric is not measured in the cells that follow; None if it is measured."""
         with self._lock:
             cells = self._cells.get(metric, [])
         if len(cells) < HANGS:
@@ -57,13 +57,15 @@ def run_past_metrics(
     timeout: float,
     progress: Progress | None = None,
 ) -> tuple[JsonMapping, JsonObject, dict[str, MetricFailure]]:
-    """Do a job of a cell, and where a metric ends its process, the rest in another, without that metric.
+    """Run a job of a cell; if a metric ends its process, finish the job in a new process without that metric.
 
-    The job has a folder for what is finished; ``cell`` is what a reader calls the cell. Returns the answer,
-    what each metric gave, and how those failed that gave nothing. Raises ``Failure`` where a process ends
-    badly outside of all metrics: the cell's own fault. But where metrics had been measured in that process,
-    which may have left it damaged, what remains is tried once more in another, unless it hung. So is a metric
-    that raised an error after others had been measured in its process: once, alone.
+    The job names a folder for finished steps, and ``cell`` is the name of the cell for readers. Returns the
+    answer, the result of each metric, and the failures of the metrics without a result.
+
+    Raises ``Failure`` if a process fails outside of all metrics, which is the cell's own fault. There is an
+    exception: metrics that were measured in that process before may have damaged it. Then the remaining steps
+    are tried once more in a new process, unless the process hung. For the same reason a metric that raised an
+    error after others had been measured in its process is tried once more, alone.
     """
     finished = Finished(job.finished)
     failures: dict[str, MetricFailure] = {}
@@ -75,10 +77,10 @@ def run_past_metrics(
 
     while True:
         for name in unfinished():
-            if (skipped := hangs.skipped(name)) is not None:
-                failures[name] = skipped
+            if (reason := hangs.skip_reason(name)) is not None:
+                failures[name] = reason
                 job = job.without(name)
-        ahead, answer = unfinished(), None
+        remaining, answer = unfinished(), None
         try:
             answer = processes.run(job, f"{job.do}-{cell}", timeout=timeout, progress=progress)
         except Failure as failure:
@@ -87,9 +89,9 @@ def run_past_metrics(
                 failures[fatal] = MetricFailure(failure.outcome, failure.cause)
                 hangs.note(fatal, cell, failure)
                 job = job.without(fatal)
-            elif failure.outcome == "timeout" or len(unfinished()) == len(ahead):
+            elif failure.outcome == "timeout" or len(unfinished()) == len(remaining):
                 raise
-        measured = [name for name in ahead if stage_of(name) in finished]
+        measured = [name for name in remaining if stage_of(name) in finished]
         for name in measured[1:]:
             if _has_failed(finished[stage_of(name)]):
                 suspects.setdefault(name, False)
@@ -102,5 +104,5 @@ def run_past_metrics(
 
 
 def _has_failed(result: Json) -> bool:
-    """Whether a metric raised an error, for one of the batch sizes at least."""
+    """Return whether a metric raised an error, at one batch size at least."""
     return any("outcome" in part for part in (result if isinstance(result, list) else [result]))

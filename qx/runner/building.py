@@ -10,7 +10,7 @@ from qx.runner.workload_run import Run, WorkloadRun
 
 
 def build_cells(run: Run, workload_run: WorkloadRun) -> None:
-    """Build the artifact of every cell that has not failed, as many side by side as there are processors."""
+    """Build the artifact of every cell that has not failed, as many in parallel as there are processors."""
     cells = [cell for cell in workload_run.cells.values() if cell.id not in workload_run.failures]
     run.reporter.phase("build", f"{len(cells)} cells")
 

@@ -1,4 +1,4 @@
-"""Builds: one process per config, kept under everything that decides what comes out."""
+"""Builds: one process per config, kept in the cache under a key of everything that decides the artifact."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class Build:
     """An artifact on the disk."""
 
     key: str
-    #: What the build took when it was made.
+    #: Time that the build took when it was carried out, in seconds.
     seconds: float
-    #: It was found, not made.
+    #: Whether the build comes from the cache.
     cached: bool
     manifest: Manifest
     stored: StoredArtifact
@@ -52,9 +52,10 @@ class Build:
 def build(
     host: Host, request: Request, prepared: Prepared, cell: Cell, processes: Processes, reporter: Reporter
 ) -> Build:
-    """The artifact of one cell, built now or found in the cache. Raises ``Failure``.
+    """Return the build of one cell, from the cache or carried out now. Raises ``Failure``.
 
-    One of the cache is read whole and held against its digests, once in a run and before anything is timed.
+    A build from the cache is read whole and checked against its digests, once in a run and before anything is
+    timed.
     """
     entry = host.get("config", cell.config)
     job = build_job(host, request, prepared, cell, entry)
@@ -64,16 +65,16 @@ def build(
     replace = request.rebuild
     if not replace:
         try:
-            if (found := read_entry(place, partial(_read, host, job, key))) is not None:
-                return found
+            if (cached := read_entry(place, partial(_read, host, job, key))) is not None:
+                return cached
         except Damaged as error:
             reporter.say(f"{cell.id}: its build in the cache is damaged ({error}); it is built anew")
             replace = True
-    _make(job, place, key, cell, processes, request.timeout, replace=replace)
+    _build_into_cache(job, place, key, cell, processes, request.timeout, replace=replace)
     try:
         built = read_entry(place, partial(_read, host, job, key))
     except Damaged as error:
-        # Its process has said that all went well, so no word of it is to be believed.
+        # Its process reported success, so nothing that it reported can be trusted.
         cause = f"the build left no whole artifact in {place} ({error}), and did not notice"
         raise Failure(
             "crashed", "save", f"{cause}: does a plugin replace functions, of json or os say?"
@@ -84,7 +85,7 @@ def build(
 
 
 def build_job(host: Host, request: Request, prepared: Prepared, cell: Cell, entry: Entry) -> BuildJob:
-    """The job that builds the artifact of a cell, but for the folder that it is to be built in."""
+    """Return the job that builds the artifact of a cell, without the folder that it is to be built in."""
     assert entry.reference is not None
     assert prepared.workload.reference is not None
     count = calibration_n(config(entry), cell.options)
@@ -105,7 +106,7 @@ def build_job(host: Host, request: Request, prepared: Prepared, cell: Cell, entr
 
 
 def _key(host: Host, job: BuildJob, prepared: Prepared, entry: Entry) -> str:
-    """A name for everything that decides what the build gives."""
+    """Return a hash of everything that decides the result of the build."""
     record = config(entry)
     rebuilding = [loader.reference for loader in host.ready("loader") if _rebuilds(loader)]
     sources = [job.config, job.workload, *filter(None, rebuilding), *job.wrappers]
@@ -141,17 +142,17 @@ def _rebuilds(entry: Entry) -> bool:
 
 
 def _program(name: str) -> str | None:
-    """What tells a program from an earlier version of it, without running it."""
-    found = which(os.path.expandvars(name))
-    if found is None:
+    """Return path, size and time of a program, which change with its version; None without the program."""
+    location = which(os.path.expandvars(name))
+    if location is None:
         return None
-    path = Path(found).resolve()
+    path = Path(location).resolve()
     status = path.stat()
     return f"{path} {status.st_size} {status.st_mtime_ns}"
 
 
 def _read(host: Host, job: BuildJob, key: str, place: Path, digests: Mapping[str, FileDigest]) -> Build:
-    """The build in a folder where these files are as they were written. Raises ``Damaged``."""
+    """Return the build in a folder whose files have these digests. Raises ``Damaged``."""
     if missing := {RECORD, f"artifact/{MANIFEST}"} - digests.keys():
         raise Damaged(f"it has no {min(missing)}")
     record = read_json(place, RECORD)
@@ -169,9 +170,9 @@ def _read(host: Host, job: BuildJob, key: str, place: Path, digests: Mapping[str
 
 
 def stored_artifact(host: Host, job: BuildJob, folder: Path, manifest: Manifest) -> StoredArtifact:
-    """An artifact that a job has built into a folder, with the plugins of this host that serve it.
+    """Return the artifact that a job has built into a folder, with the plugins of this host that serve it.
 
-    Raises ``Damaged`` where its manifest names a loader that there is not.
+    Raises ``Damaged`` if this host lacks the loader that the manifest names.
     """
     loaders = {entry.name: entry for entry in host.ready("loader")}
     loader = loaders.get(manifest.loader)
@@ -194,7 +195,7 @@ def stored_artifact(host: Host, job: BuildJob, folder: Path, manifest: Manifest)
     )
 
 
-def _make(
+def _build_into_cache(
     job: BuildJob,
     place: Path,
     key: str,
@@ -204,7 +205,7 @@ def _make(
     *,
     replace: bool,
 ) -> None:
-    """Have a build made, and put it into its place once it is whole."""
+    """Run the build job, and move its result to its place in the cache once it is complete."""
     with new_entry(place, replace=replace) as folder:
         began = time.perf_counter()
         processes.run(evolve(job, folder=str(folder)), f"build-{cell.row}", timeout=timeout)

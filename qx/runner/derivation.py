@@ -1,4 +1,4 @@
-"""Derived metrics: a process per cell, given what was recorded of it and of the baseline."""
+"""Derived metrics: one process per cell computes them from the recorded samples of cell and baseline."""
 
 from __future__ import annotations
 
@@ -15,27 +15,29 @@ from qx.processes.jobs import DeriveJob
 from qx.processes.workers import Failure, MetricFailure
 from qx.results.recording import Recording, Series
 from qx.runner.blame import Hangs, run_past_metrics
-from qx.runner.evaluation import unpromised
+from qx.runner.evaluation import sample_failure
 from qx.runner.request import metric, references
 from qx.runner.workload_run import Run, WorkloadRun, cell_id
 from qx.values import JsonMapping
 
 
 def derive_metrics(run: Run, workload_run: WorkloadRun) -> None:
-    """Measure the derived metrics of every cell of a workload that has not failed, into the recording.
+    """Record the derived metrics of every cell of a workload that has not failed.
 
-    From metrics that have failed in a cell nothing is derived, though they left samples.
+    Samples of metrics that have failed in a cell are not used.
     """
     failures = _derive(run, workload_run)
-    # The control has launches and no evaluation: what is derived from outputs is not asked of it.
-    asked = {
-        place: failure for place, failure in failures.items() if not workload_run.cells[place[0]].control
+    # The control has launches and no evaluation, so metrics that are derived from outputs do not apply to it.
+    relevant = {
+        (cell, name): failure
+        for (cell, name), failure in failures.items()
+        if not workload_run.cells[cell].control
     }
-    workload_run.mark_metrics_failed(asked, run.reporter)
+    workload_run.mark_metrics_failed(relevant, run.reporter)
 
 
 def _derive(run: Run, workload_run: WorkloadRun) -> dict[tuple[str, str], MetricFailure]:
-    """Return the metrics that failed, by cell and name."""
+    """Record the derived metrics, and return the failures by cell and metric."""
     baseline = cell_id(workload_run.name, run.chosen.baseline_row)
     entries = workload_run.metrics_of(run.chosen, "derived")
     cells = list(workload_run.successful_builds())
@@ -49,9 +51,9 @@ def _derive(run: Run, workload_run: WorkloadRun) -> dict[tuple[str, str], Metric
         paths = {cell: Path(folder) / f"{index}.npz" for index, cell in enumerate(cells)}
         for cell, path in paths.items():
             np.savez(path, **_arrays(recording, cell, failed))
-        # Where the baseline did not end well there is nothing to derive from it: not from the cell itself.
-        nothing = Path(folder) / "nothing.npz"
-        np.savez(nothing)
+        # Stands for the baseline if it failed: then nothing is derived from a baseline.
+        empty = Path(folder) / "empty.npz"
+        np.savez(empty)
         for index, (cell, path) in enumerate(paths.items()):
             finished = Path(folder) / f"finished-{index}"
             finished.mkdir()
@@ -59,7 +61,7 @@ def _derive(run: Run, workload_run: WorkloadRun) -> dict[tuple[str, str], Metric
                 seed=request.seed,
                 wrappers=references(run.host.wrappers),
                 samples=str(path),
-                baseline=str(paths.get(baseline, nothing)),
+                baseline=str(paths.get(baseline, empty)),
                 inputs=str(workload_run.ready.evaluation),
                 batch_sizes=request.batch_sizes,
                 metrics=references(entries),
@@ -72,48 +74,48 @@ def _derive(run: Run, workload_run: WorkloadRun) -> dict[tuple[str, str], Metric
                     run.processes, job, row, hangs, timeout=request.timeout
                 )
             except Failure as failure:
-                # It was in no metric: what was derived until then is not known to be sound.
+                # No metric is to blame, so the values that were derived before cannot be trusted either.
                 dropped = dict.fromkeys(records, MetricFailure(failure.outcome, failure.cause))
                 measured = {}
             failures |= {(cell, name): failure for name, failure in dropped.items()}
-            for given in chain.from_iterable(measured.values()):
-                # One value is exact where all that it comes from is.
-                whole_truth = set(given.pop("read", ())) <= exact
-                record = records[given["metric"]]
-                _record(recording, cell, {**given, "exact": whole_truth}, record, failures)
+            for answer in chain.from_iterable(measured.values()):
+                # A derived value is exact if all metrics that it is derived from are.
+                is_exact = set(answer.pop("read", ())) <= exact
+                record = records[answer["metric"]]
+                _record(recording, cell, {**answer, "exact": is_exact}, record, failures)
     return failures
 
 
 def _record(
     recording: Recording,
     cell: str,
-    given: JsonMapping,
+    answer: JsonMapping,
     record: Metric,
     failures: dict[tuple[str, str], MetricFailure],
 ) -> None:
-    if "outcome" in given:
-        failures[cell, record.name] = MetricFailure(given["outcome"], given["cause"])
-    elif given["values"] is not None:
+    if "outcome" in answer:
+        failures[cell, record.name] = MetricFailure(answer["outcome"], answer["cause"])
+    elif answer["values"] is not None:
         items = len(recording.outputs.get(cell, ()))
-        if failure := unpromised(record, given, items, _waves(recording, cell)):
+        if failure := sample_failure(record, answer, items, _waves(recording, cell)):
             failures[cell, record.name] = failure
         else:
-            recording.add(cell, (record.name, given["batch_size"]), Series.plain(given))
+            recording.add(cell, (record.name, answer["batch_size"]), Series.plain(answer))
 
 
 def _waves(recording: Recording, cell: str) -> int:
-    """How many waves the samples of a cell come from."""
-    series = recording.series.get(cell, {}).values()
-    return max((int(one.wave.max(initial=-1)) + 1 for one in series), default=0)
+    """Return the number of waves that the samples of a cell come from."""
+    all_series = recording.series.get(cell, {}).values()
+    return max((int(series.wave.max(initial=-1)) + 1 for series in all_series), default=0)
 
 
 def _arrays(recording: Recording, cell: str, failed: Collection[tuple[str, str]]) -> dict[str, Any]:
-    # Any: among the arrays that are written, numpy takes a switch.
+    # Any: `numpy.savez` takes the arrays as keywords, among its own options.
     arrays = {
-        f"{metric}|{size or ''}|{what}": getattr(series, what)
+        f"{metric}|{size or ''}|{part}": getattr(series, part)
         for (metric, size), series in recording.series.get(cell, {}).items()
         if (cell, metric) not in failed
-        for what in ("values", "wave", "round")
+        for part in ("values", "wave", "round")
     }
     if cell in recording.outputs:
         arrays["outputs||values"] = recording.outputs[cell]

@@ -21,29 +21,31 @@ from qx.runner.workload_run import Run, WorkloadRun
 from qx.values import JsonMapping
 from qx.worker.memory import MIB
 
-#: Items that are evaluated in one call, unless they take more bytes than that: what a network makes of its
-#: input on the way takes many times as much.
+#: Number of items evaluated in one call, unless their inputs take more than this many bytes: the activations
+#: of a network take many times as much memory as its inputs.
 BATCH_SIZE, BATCH_BYTES = 100, 16 << 20
 
 
 @frozen
-class Evaluated:
-    """What came of a cell's evaluation, besides the recording."""
+class EvaluationResult:
+    """The result of a cell's evaluation, besides the recorded samples."""
 
+    #: The metrics that could not be measured, by name.
     failures: dict[str, MetricFailure]
-    #: Bytes of memory that a launch of it is expected to take.
+    #: Memory that a launch of the cell is expected to take, in bytes.
     launch_bytes: float
 
 
 def evaluation_batch_size(prepared: Prepared) -> int:
-    """Items that are evaluated in one call."""
+    """Return the number of items that are evaluated in one call."""
     return max(1, min(BATCH_SIZE, BATCH_BYTES // max(1, prepared.item_bytes), prepared.items))
 
 
 def evaluate_cells(run: Run, workload_run: WorkloadRun) -> None:
-    """Evaluate every built cell of a workload, as many side by side as their threads leave processors.
+    """Evaluate every built cell of a workload, as many in parallel as there are processors for their threads.
 
-    A metric that ends the process of a cell is not measured of it again; what was finished before is kept.
+    A metric that ends the process of a cell is not measured again for that cell. Results that were finished
+    before are kept.
     """
     for cell, result in _evaluate(run, workload_run).items():
         if isinstance(result, Failure):
@@ -54,14 +56,14 @@ def evaluate_cells(run: Run, workload_run: WorkloadRun) -> None:
         workload_run.mark_metrics_failed(failures, run.reporter)
 
 
-def _evaluate(run: Run, workload_run: WorkloadRun) -> dict[str, Failure | Evaluated]:
-    """Return for each cell how it failed, or which of its metrics did and what memory it takes."""
+def _evaluate(run: Run, workload_run: WorkloadRun) -> dict[str, Failure | EvaluationResult]:
+    """Return for each cell its failure, or its failed metrics and the memory that a launch takes."""
     request, cells = run.request, workload_run.successful_builds()
     run.reporter.phase("evaluate", f"{workload_run.ready.items} items, {len(cells)} cells")
     shares = dict.fromkeys(cells, 0.0)
     hangs = Hangs()
 
-    def evaluate(cell: str) -> Failure | Evaluated:
+    def evaluate(cell: str) -> Failure | EvaluationResult:
         def progress(done: float, text: str) -> None:
             shares[cell] = done
             run.reporter.step(sum(shares.values()) / len(shares), workload_run.cells[cell].row)
@@ -80,8 +82,10 @@ def _evaluate(run: Run, workload_run: WorkloadRun) -> dict[str, Failure | Evalua
             except Failure as failure:
                 return failure
             run.recording.outputs[cell] = np.load(job.outputs)
-        failures |= _recorded(run.recording, cell, measured, run.chosen, workload_run.ready.items)
-        return Evaluated(failures, _launch_bytes(answer["memory"], max(request.batch_sizes) / job.batch_size))
+        failures |= _record_answers(run.recording, cell, measured, run.chosen, workload_run.ready.items)
+        return EvaluationResult(
+            failures, _launch_bytes(answer["memory"], max(request.batch_sizes) / job.batch_size)
+        )
 
     with run.processes.side_by_side(usable_cpus() // request.threads) as pool:
         futures = {cell: pool.submit(evaluate, cell) for cell in cells}
@@ -106,52 +110,54 @@ def _job(run: Run, workload_run: WorkloadRun, cell: str, folder: Path) -> Evalua
 
 
 def _launch_bytes(memory: Mapping[str, float], scale: float) -> float:
-    """What a launch holds: the loaded artifact, and what it makes of a batch ``scale`` times as large."""
+    """Return the memory of a launch in bytes: the loaded artifact, and a batch ``scale`` times as large."""
     working = memory["peak"] - memory["loaded"]
     return (memory["loaded"] + max(1.0, scale) * working) * MIB
 
 
-def unpromised(
-    record: Metric, given: JsonMapping, items: int, waves: int | None = None
+def sample_failure(
+    record: Metric, answer: JsonMapping, items: int, waves: int | None = None
 ) -> MetricFailure | None:
-    """A failure where a metric gave not as many values as its record promises, or not their places.
+    """Return a failure if the number of a metric's values, or their waves, break the promise of its record.
 
-    ``waves`` is how many waves there are that values can come from; None leaves that unchecked.
+    ``waves`` is the number of waves that values can come from; None leaves the waves unchecked.
     """
     if record.phase == "derived" and record.samples == "per_block":
-        places = [given.get(what, (-1,)) for what in ("waves", "rounds")]
-        if min(place for each in places for place in each) < 0:
+        indices = [answer.get(name, (-1,)) for name in ("waves", "rounds")]
+        if min(map(min, indices)) < 0:
             cause = (
                 f"{record.name}: its samples are {record.samples!r}, so each value needs a wave and a round: "
                 f"pass on `data.waves` and `data.rounds` of a metric of phase 'block'"
             )
             return MetricFailure("failed", cause)
-    last = max(given.get("waves", (-1,)))
+    last = max(answer.get("waves", (-1,)))
     if waves is not None and last >= waves:
         cause = f"{record.name}: it gave samples of wave {last}, counted from 0, and there are {waves} waves"
         return MetricFailure("failed", cause)
-    count = len(given["values"])
-    due = {"exact": 1, "per_set": 1, "per_item": items}.get(
+    count = len(answer["values"])
+    expected = {"exact": 1, "per_set": 1, "per_item": items}.get(
         record.samples, 1 if record.phase == "fresh" else count
     )
-    if count == due:
+    if count == expected:
         return None
-    cause = f"{record.name}: its samples are {record.samples!r}, so {due} values are due, and it gave {count}"
+    promise = f"its samples are {record.samples!r}, so {expected} values are due"
+    cause = f"{record.name}: {promise}, and it gave {count}"
     return MetricFailure("failed", cause)
 
 
-def _recorded(
+def _record_answers(
     recording: Recording, cell: str, answers: JsonMapping, chosen: Chosen, items: int
 ) -> dict[str, MetricFailure]:
+    """Record the samples that metrics answered with, and return the failures by metric."""
     records = {entry.name: metric(entry) for entry in chosen.metrics}
     failures = {}
-    for name, given in answers.items():
-        if "outcome" in given:
-            failures[name] = MetricFailure(given["outcome"], given["cause"])
-        elif given["values"] is None:
+    for name, answer in answers.items():
+        if "outcome" in answer:
+            failures[name] = MetricFailure(answer["outcome"], answer["cause"])
+        elif answer["values"] is None:
             continue
-        elif failure := unpromised(records[name], given, items, waves=0):
+        elif failure := sample_failure(records[name], answer, items, waves=0):
             failures[name] = failure
         else:
-            recording.add(cell, (name, None), Series.plain(given))
+            recording.add(cell, (name, None), Series.plain(answer))
     return failures

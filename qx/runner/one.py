@@ -1,4 +1,4 @@
-"""Single steps of a run, for the commands that want no more: one build, one training."""
+"""Single steps of a run, for the commands that need no more: build one artifact, train one workload."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from qx.storage.cache import open_cache
 
 def quantize(host: Host, request: Request, name: str, reporter: Reporter) -> Build:
     """Build the artifact of one config. Raises ``UsageError``, or ``Failure`` where the build ends badly."""
-    entry, model = host.get("config", name), choose_workload(host, request)
-    values = settings.read(host, all_settings(request, [model]), (entry, model))
+    entry, workload = host.get("config", name), choose_workload(host, request)
+    values = settings.read(host, all_settings(request, [workload]), (entry, workload))
     (variant,) = settings.variants(entry, values, request.calibration_n)
     with processes_of_a_run() as processes:
         prepared = prepare(
-            host, request, model, processes, reporter, settings.settled(model, values), [variant]
+            host, request, workload, processes, reporter, settings.all_options(workload, values), [variant]
         )
         cell = cell_of(prepared.workload.name, variant, request)
         if name in prepared.untreatable:
@@ -40,7 +40,7 @@ def train(
     assert entry.reference is not None
     if not host.implements(entry.name, "train"):
         raise UsageError(f"workload {entry.name} cannot be trained: it implements no 'train'")
-    options = settings.settled(entry, settings.read(host, request.settings, [entry]))
+    options = settings.all_options(entry, settings.read(host, request.settings, [entry]))
     if epochs is not None:
         if "epochs" not in options:
             raise UsageError(f"workload {entry.name} has no option 'epochs'")

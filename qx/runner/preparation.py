@@ -1,4 +1,4 @@
-"""Before anything is built: the workload's data and weights, and the runtime, found and checked."""
+"""Preparation, before anything is built: find and check the workload's data, its weights and the runtime."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from qx.host.host import Entry, Host
 from qx.processes.jobs import DataJob, InspectJob
 from qx.processes.workers import Failure, Processes, Worker
 from qx.runner.request import Reporter, Request, choose_workload, config, references, workload
-from qx.runner.settings import Variant, settled
+from qx.runner.settings import Variant, all_options
 from qx.storage.cache import open_cache
 from qx.values import JsonMapping, JsonObject, OptionValues
 from qx.worker.inspect import ASKING
@@ -34,30 +34,30 @@ class Prepared:
     workload: Entry
     #: All options of the workload.
     options: OptionValues
-    #: None where the model is as it is made.
+    #: The file of the weights; None if the model keeps the weights that its factory gives.
     weights: Path | None
     weights_sha256: str
-    #: Of the user's own files that the model is made by.
+    #: Hash of the user's own source files that make the model.
     sources_sha256: str
-    #: Versions of the distributions that the model is made by.
+    #: Versions of the distributions that make the model.
     model_versions: Mapping[str, str] = Factory(dict)
     #: Configs that say that they cannot treat the model.
     untreatable: Mapping[str, Failure]
     engine: str
-    #: Folders of the splits as plain arrays; their names are their fingerprints.
+    #: Folders of the splits as plain arrays, each named by its fingerprint.
     evaluation: Path
-    #: By the number of images.
+    #: The calibration splits, by the number of images.
     calibrations: Mapping[int, Path]
-    #: None where no config of the run fine-tunes.
+    #: The training split; None if no config of the run fine-tunes.
     training: Path | None
     source: str
     items: int
-    #: Bytes that the inputs of one item take.
+    #: Size of the inputs of one item, in bytes.
     item_bytes: int
     classes: tuple[str, ...]
-    #: What the model's answers mean, as far as that can be known.
+    #: What the model's outputs mean, as far as the data show it.
     task: Task
-    #: Its weights were given, or its factory is said to give trained ones.
+    #: Whether the user named weights, or said that the factory gives trained ones.
     trained: bool
     parameters: int
     runtime: JsonObject
@@ -72,48 +72,50 @@ def prepare(
     options: OptionValues,
     variants: Sequence[Variant],
 ) -> Prepared:
-    """Find a workload's data, or where it is the default one and has none, those of its fallback.
+    """Prepare a workload, or the fallback of the default workload if that has no data here.
 
-    ``options`` are those of the workload. Of calibration images there is laid down what the ``variants``
-    want, and the training split where one of them fine-tunes. Raises ``UsageError``.
+    ``options`` are those of the workload. The calibration splits that the ``variants`` need are written as
+    arrays, and the training split if one of them fine-tunes. Raises ``UsageError``.
     """
     fallback = workload(entry).fallback
     try:
-        return _prepared(entry, options, variants, request, processes, reporter)
+        return _prepare_workload(entry, options, variants, request, processes, reporter)
     except DataError as error:
-        named = request.workload or request.workloads or request.model
-        asked = named or data_folder(request) or request.weights
-        if asked or options != settled(entry, {}) or fallback is None:
+        workload_named = request.workload or request.workloads or request.model
+        is_users_choice = workload_named or data_folder(request) or request.weights
+        if is_users_choice or options != all_options(entry, {}) or fallback is None:
             raise UsageError(str(error)) from error
         reporter.say(f"{entry.name}: {error}; running {fallback} instead")
-        instead = evolve(request, workload=fallback)
+        fallback_request = evolve(request, workload=fallback)
         try:
-            entry = choose_workload(host, instead)
-            return _prepared(entry, settled(entry, {}), variants, instead, processes, reporter)
+            entry = choose_workload(host, fallback_request)
+            return _prepare_workload(
+                entry, all_options(entry, {}), variants, fallback_request, processes, reporter
+            )
         except DataError as second:
             raise UsageError(f"{fallback}: {second}") from second
 
 
 def calibration_counts(request: Request, variants: Sequence[Variant]) -> tuple[int, ...]:
-    """The sizes of the calibration splits: those that variants want, and what the user said."""
-    wanted = {variant.calibration_n for variant in variants if variant.entry.state == "ready"}
-    return tuple(sorted(count for count in wanted | {request.calibration_n} if count is not None))
+    """Return the sizes of the calibration splits: those that variants need, and ``--calibration-n``."""
+    required = {variant.calibration_n for variant in variants if variant.entry.state == "ready"}
+    return tuple(sorted(count for count in required | {request.calibration_n} if count is not None))
 
 
 def data_folder(request: Request) -> Path | None:
-    """``--data``, or ``QX_DATA``."""
+    """Return the folder of ``--data``, or of ``QX_DATA``."""
     if request.data is not None:
         return request.data.absolute()
     return folder_of_variable("QX_DATA")
 
 
 def is_offline(request: Request) -> bool:
-    """``--offline``, or ``QX_OFFLINE`` set to anything but 0."""
+    """Return whether ``--offline`` is set, or ``QX_OFFLINE`` to anything but 0."""
     return request.offline or os.environ.get("QX_OFFLINE", "0") not in ("", "0")
 
 
 def default_engine() -> str:
-    """The fastest engine for this kind of machine."""
+    """Return the fastest quantized engine of torch for this kind of machine."""
     machine = platform.machine()
     if machine not in ENGINES:
         raise UsageError(f"no quantized engine is known for {machine}: name one with --engine")
@@ -121,30 +123,30 @@ def default_engine() -> str:
 
 
 def weights_file(entry: Entry, request: Request) -> Path | None:
-    """``--weights``, or the workload's own; None where it runs without any. Raises ``UsageError``."""
+    """Return the file of ``--weights`` or of the workload; None if it runs without. Raises ``UsageError``."""
     if request.weights is not None:
         if not request.weights.is_file():
             raise UsageError(f"weights file {request.weights} does not exist")
         return request.weights.absolute()
-    named = workload(entry).weights
-    if named is None and workload(entry).random_weights:
+    source = workload(entry).weights
+    if source is None and workload(entry).random_weights:
         return None
-    if named is None:
+    if source is None:
         raise UsageError(f"workload {entry.name} brings no weights: give them with --weights FILE")
     assert entry.description is not None
     if entry.description.weights is None:
-        package = named.partition(":")[0]
-        raise UsageError(f"the weights of {entry.name} ({named}) are not installed: no package {package!r}")
+        package = source.partition(":")[0]
+        raise UsageError(f"the weights of {entry.name} ({source}) are not installed: no package {package!r}")
     path = Path(entry.description.weights)
     if not path.is_file():
         raise UsageError(
-            f"the weights of {entry.name} ({named}) are missing; "
+            f"the weights of {entry.name} ({source}) are missing; "
             f"train them with: qx train --workload {entry.name}"
         )
     return path
 
 
-def _prepared(
+def _prepare_workload(
     entry: Entry,
     options: OptionValues,
     variants: Sequence[Variant],
@@ -153,47 +155,47 @@ def _prepared(
     reporter: Reporter,
 ) -> Prepared:
     weights = weights_file(entry, request)
-    look, lay = _jobs(entry, options, variants, request, weights)
+    inspect_job, data_job = _jobs(entry, options, variants, request, weights)
     reporter.phase("prepare", entry.name)
     try:
-        found, data = _done(look, lay, request, processes, reporter)
+        inspected, data = _run_both(inspect_job, data_job, request, processes, reporter)
     except Failure as failure:
         raise UsageError(f"workload {entry.name}: {failure.stage}: {failure.cause}") from failure
-    # Workloads that look there have said so by themselves, and what they look for.
+    # A workload that reads the folder has already failed by itself, and said which files it looks for.
     if request.data is not None and not request.data.exists():
         raise UsageError(
             f"--data {request.data} does not exist; workload {entry.name} needs none, leave it out"
         )
     for reason in data["damaged"].values():
         reporter.say(f"{entry.name}: data in the cache were damaged ({reason}), and are laid down anew")
-    _check_classes(entry, found["outputs"], data)
-    if found["weights_note"]:
-        reporter.say(f"{entry.name}: {found['weights_note']}")
+    _check_classes(entry, inspected["outputs"], data)
+    if inspected["weights_note"]:
+        reporter.say(f"{entry.name}: {inspected['weights_note']}")
     home = Path(data["folder"])
-    assert look.engine is not None
+    assert inspect_job.engine is not None
     return Prepared(
         workload=entry,
         options=options,
         weights=weights,
-        weights_sha256=found["weights_sha256"],
-        sources_sha256=found["sources_sha256"],
-        model_versions=found["versions"],
+        weights_sha256=inspected["weights_sha256"],
+        sources_sha256=inspected["sources_sha256"],
+        model_versions=inspected["versions"],
         untreatable={
             name: Failure("unsupported", stage, cause)
-            for name, (stage, cause) in found["untreatable"].items()
+            for name, (stage, cause) in inspected["untreatable"].items()
         },
-        engine=look.engine,
+        engine=inspect_job.engine,
         evaluation=home / data["evaluation"],
         calibrations={int(count): home / name for count, name in data["calibrations"].items()},
-        training=home / data["training"] if lay.training else None,
+        training=home / data["training"] if data_job.training else None,
         source=data["source"],
         items=data["items"],
         item_bytes=data["item_bytes"],
         classes=tuple(data["classes"]),
-        task=_task(found["outputs"], data),
+        task=_task(inspected["outputs"], data),
         trained=weights is not None or request.trained,
-        parameters=found["parameters"],
-        runtime=found["runtime"],
+        parameters=inspected["parameters"],
+        runtime=inspected["runtime"],
     )
 
 
@@ -211,10 +213,10 @@ def _jobs(
     request: Request,
     weights: Path | None,
 ) -> tuple[InspectJob, DataJob]:
-    """What looks at the model, and what lays down the data."""
+    """Return the job that inspects the model, and the job that writes the data as arrays."""
     assert entry.reference is not None
     ready = [variant.entry for variant in variants if variant.entry.state == "ready"]
-    look = InspectJob(
+    inspect_job = InspectJob(
         seed=request.seed,
         workload=entry.reference,
         workload_options=options,
@@ -223,7 +225,7 @@ def _jobs(
         configs=references(ready),
     )
     folder = data_folder(request)
-    lay = DataJob(
+    data_job = DataJob(
         seed=request.seed,
         workload=entry.reference,
         workload_options=options,
@@ -232,17 +234,17 @@ def _jobs(
         cache=str(open_cache(request.trust_cache)),
         labels=weights is not None or request.trained,
         calibration_counts=calibration_counts(request, variants),
-        training=any(config(one).training for one in ready),
+        training=any(config(entry).training for entry in ready),
     )
-    return look, lay
+    return inspect_job, data_job
 
 
-def _done(
-    look: InspectJob, lay: DataJob, request: Request, processes: Processes, reporter: Reporter
+def _run_both(
+    inspect_job: InspectJob, data_job: DataJob, request: Request, processes: Processes, reporter: Reporter
 ) -> tuple[JsonObject, JsonObject]:
-    """What came of both jobs, done side by side. The first that fails ends the other, and is what is told.
+    """Run both jobs in parallel and return their answers. The first failure ends the other job.
 
-    Raises ``Failure``, ``UsageError`` or ``DataError``.
+    Raises the first failure: ``Failure``, ``UsageError`` or ``DataError``.
     """
     over, workers = Event(), set[Worker]()
 
@@ -257,48 +259,48 @@ def _done(
             workers.discard(worker)
             worker.close()
 
-    def inspected() -> JsonObject:
-        job = look
+    def inspect() -> JsonObject:
+        job = inspect_job
         while True:
             try:
                 return run(job, request.timeout)
             except Failure as failure:
-                others = [asked for asked in job.configs if failure.stage != f"{ASKING}{asked.name}"]
+                others = [plugin for plugin in job.configs if failure.stage != f"{ASKING}{plugin.name}"]
                 if over.is_set() or len(others) == len(job.configs):
                     raise
-                # A config that brings the process down when it is asked costs nobody else anything: its build
-                # tells.
+                # A config that ends the process in `can_treat` costs no other config anything: its build will
+                # show what is wrong.
                 job = evolve(job, configs=others)
 
     with processes.side_by_side(2) as pool:
-        looked = pool.submit(inspected)
-        laid = pool.submit(run, lay, request.data_timeout)
-        done = wait([looked, laid], return_when=FIRST_EXCEPTION).done
+        inspection = pool.submit(inspect)
+        data = pool.submit(run, data_job, request.data_timeout)
+        done = wait([inspection, data], return_when=FIRST_EXCEPTION).done
         over.set()
         for worker in workers.copy():
             worker.kill()
-    # Outside the block they may raise: where data are missing, another workload is to be had.
-    for ended in (laid, looked):
-        if ended in done:
-            ended.result()
-    return looked.result(), laid.result()
+    # Raise outside the block, which would end all processes: without data another workload may follow.
+    for future in (data, inspection):
+        if future in done:
+            future.result()
+    return inspection.result(), data.result()
 
 
 def _check_classes(entry: Entry, outputs: Sequence[int], data: JsonMapping) -> None:
-    """Raise ``UsageError`` where a model of the user's does not give a score for each class of the data.
+    """Raise ``UsageError`` if a model of the user's own does not give a score for each class of the data.
 
-    The folders of images are its classes then. Scores of another number of classes are a mistake in any case;
-    other outputs where there are labels. A workload that somebody wrote may mean what it gives: there it is
-    for metrics to apply or not.
+    Its classes are the folders of images. Scores of another number of classes are always a mistake, outputs
+    of another shape only if there are labels. A workload plugin may have other outputs on purpose: there each
+    metric decides whether it applies.
     """
     classes = data["classes"]
     if not workload(entry).takes_model or not classes or list(outputs) == [len(classes)]:
         return
     if len(outputs) != 1 and data["labels"] is None:
         return
-    some = ", ".join(classes[:3]) + (", ..." if len(classes) > 3 else "")
+    names = ", ".join(classes[:3]) + (", ..." if len(classes) > 3 else "")
     shape = ", ".join(map(str, ("batch", *outputs)))
-    given = f"{outputs[0]} outputs" if len(outputs) == 1 else f"[{shape}], where [batch, classes] is due"
+    actual = f"{outputs[0]} outputs" if len(outputs) == 1 else f"[{shape}], where [batch, classes] is due"
     raise UsageError(
-        f"workload {entry.name}: the data have {len(classes)} classes ({some}), and the model gives {given}"
+        f"workload {entry.name}: the data have {len(classes)} classes ({names}), and the model gives {actual}"
     )

@@ -1,4 +1,4 @@
-"""What a run is asked for, and the cells that follow from it."""
+"""The request of a run, and the plugins and cells that follow from it."""
 
 from __future__ import annotations
 
@@ -17,66 +17,66 @@ from qx.runner import settings
 from qx.runner.settings import Variant
 from qx.values import OptionValues
 
-#: More seconds than a run can be meant to take, and fewer than the system's calls choke on.
-MOST = 1_000_000
-#: Default seconds for all launches: so much for up to five configs, and so much more for each further one.
+#: The longest time that can be asked for, in seconds: more than any run takes, and few enough for the system.
+MOST_SECONDS = 1_000_000
+#: Default budget of all launches in seconds, for up to ``BUDGET_CONFIGS`` configs and for each further one.
 BUDGET, BUDGET_CONFIGS, BUDGET_MORE = 60.0, 5, 12.0
-#: Seconds for loading a split of the data, where the user names no other number.
+#: Default timeout for loading a split of the data, in seconds.
 DATA_TIMEOUT = 3600.0
-#: For a first look.
+#: Budget in seconds and number of waves of a first look.
 QUICK_BUDGET, QUICK_WAVES = 15.0, 3
-#: More cells than this must be meant.
-MANY = 1000
+#: The largest number of cells that a run has without ``--yes``.
+MANY_CELLS = 1000
 
 
 @frozen(kw_only=True)
 class Request:
-    """What a run is asked for; the defaults are those of ``qx run``."""
+    """The options of a run; the defaults are those of ``qx run``."""
 
     workload: str | None = None
-    #: A model of the user's own: options of the workload that takes it.
+    #: Options of the workload that takes a model of the user's own.
     model: Mapping[str, str] = Factory(dict)
-    #: Several workloads, in place of ``workload``: a run is then the grid of workloads by configs.
+    #: Several workloads, in place of ``workload``: the run is then the grid of workloads by configs.
     workloads: tuple[str, ...] = field(default=(), converter=to_strings)
     configs: tuple[str, ...] = field(default=(), converter=to_strings)
-    #: Where no config is named: those that train as well.
+    #: Whether configs that train take part too, if no config is named.
     every: bool = False
     metrics: tuple[str, ...] = field(default=(), converter=to_strings)
     batch_sizes: tuple[int, ...] = field(default=(1, 32), converter=to_integers)
     threads: int = 1
-    #: Calibration images of configs whose own option is not set; None leaves each at its default.
+    #: Number of calibration images of configs whose own option is not set; None: the default of each.
     calibration_n: int | None = None
     #: Options of plugins, each as ``NAME.OPTION=VALUE[,VALUE...]``.
     settings: tuple[str, ...] = field(default=(), converter=to_strings)
-    #: More cells than anybody makes by mistake are meant.
+    #: Whether more than ``MANY_CELLS`` cells are intended.
     yes: bool = False
     engine: str | None = None
     data: Path | None = None
     weights: Path | None = None
-    #: The model comes from its factory with trained weights, so its answers can be right or wrong.
+    #: Whether the model's factory gives trained weights, so that its answers can be right or wrong.
     trained: bool = False
     seed: int = 0
-    #: Seconds for each stage of a process; they begin again with progress.
+    #: Timeout of each stage of a process in seconds, which starts again with progress.
     timeout: float = 600.0
-    #: The same for a stage that loads data, which may have to be downloaded.
+    #: Timeout of a stage that loads data, which may have to be downloaded, in seconds.
     data_timeout: float = DATA_TIMEOUT
     rebuild: bool = False
     offline: bool = False
-    #: A cache folder that is used although others can write it.
+    #: A cache folder that is used although other users can write to it.
     trust_cache: Path | None = None
-    #: The relative half-width that the 95 % interval of every speedup is to reach.
+    #: The relative half-width that the 95 % interval of every speedup should reach.
     precision: float = 0.01
-    #: Seconds for all launches; None goes by the number of configs.
+    #: Budget of all launches in seconds; None: by the number of configs.
     budget: float | None = None
-    #: CPUs that launches are held to; none for no such thing.
+    #: CPUs that launches may run on; empty: all.
     cpus: tuple[int, ...] = field(default=(), converter=to_integers)
-    #: Metrics that are the axes of the front; none for those whose records say so.
+    #: Metrics that are the axes of the front; empty: those whose records say so.
     front: tuple[str, ...] = field(default=(), converter=to_strings)
-    #: A first look: fewer waves than intervals need to hold what they claim.
+    #: Whether this is a first look, with fewer waves than intervals need for the coverage that they claim.
     quick: bool = False
 
     def check(self) -> None:
-        """Raise ``UsageError`` for what no run can be made of."""
+        """Raise ``UsageError`` for a value that no run can have."""
         for option, value in (("--calibration-n", self.calibration_n), ("--threads", self.threads)):
             if value is not None and value < 1:
                 raise UsageError(f"{option} must be at least 1, not {value}")
@@ -84,15 +84,17 @@ class Request:
             if size < 1:
                 raise UsageError(f"--batch-size must be at least 1, not {size}")
         for option, amount in (("--timeout", self.timeout), ("--precision", self.precision)):
-            if not 0 < amount <= MOST:
-                raise UsageError(f"{option} must be above 0 and at most {MOST:,}, not {amount:g}")
-        if self.budget is not None and not 0 < self.budget <= MOST:
-            raise UsageError(f"--budget must be above 0 and at most {MOST:,} seconds, not {self.budget:g}")
+            if not 0 < amount <= MOST_SECONDS:
+                raise UsageError(f"{option} must be above 0 and at most {MOST_SECONDS:,}, not {amount:g}")
+        if self.budget is not None and not 0 < self.budget <= MOST_SECONDS:
+            raise UsageError(
+                f"--budget must be above 0 and at most {MOST_SECONDS:,} seconds, not {self.budget:g}"
+            )
         if hasattr(os, "sched_getaffinity"):
-            here = os.sched_getaffinity(0)
-            if strange := [cpu for cpu in self.cpus if cpu not in here]:
-                there = ", ".join(map(str, sorted(here)))
-                raise UsageError(f"--cpus names {strange[0]}, which is not there; choose from {there}")
+            available = os.sched_getaffinity(0)
+            if missing := [cpu for cpu in self.cpus if cpu not in available]:
+                names = ", ".join(map(str, sorted(available)))
+                raise UsageError(f"--cpus names {missing[0]}, which is not there; choose from {names}")
         elif self.cpus:
             raise UsageError("--cpus: this system cannot hold a process to CPUs")
         if not 0 <= self.seed < 2**63:
@@ -100,16 +102,16 @@ class Request:
 
 
 class Reporter(Protocol):
-    """Whoever shows how a run goes."""
+    """The object that shows the user how a run goes on."""
 
     def phase(self, name: str, text: str) -> None:
-        """A phase begins: ``prepare``, ``build``, ``evaluate``, ``measure``, ``analyse``."""
+        """Show that a phase begins: ``prepare``, ``build``, ``evaluate``, ``measure``, ``analyse``."""
 
     def step(self, done: float, text: str) -> None:
-        """So far is the phase, 0 to 1."""
+        """Show which share of the phase is done, 0 to 1."""
 
     def say(self, text: str) -> None:
-        """A line that the user is to read, now and afterwards."""
+        """Show a line that stays to be read after the run."""
 
 
 @frozen(kw_only=True)
@@ -121,17 +123,17 @@ class Cell:
     config: str
     threads: int
     options: OptionValues = Factory(dict)
-    #: It is the baseline's second self.
+    #: Whether the cell is the baseline measured a second time.
     control: bool = False
 
     @property
     def row(self) -> str:
-        """What a reader knows it by."""
+        """The name of the cell in the report."""
         return CONTROL if self.control else self.id.partition("/")[2]
 
 
 def cell_of(workload: str, variant: Variant, request: Request) -> Cell:
-    """The cell of a config with its options on a workload."""
+    """Return the cell of a config with its options on a workload."""
     return Cell(
         id=f"{workload}/{variant.row}",
         workload=workload,
@@ -147,80 +149,80 @@ class Chosen:
 
     baseline: Entry
     configs: tuple[Entry, ...]
-    #: The configs with their options, a cell each; the baseline has one.
+    #: The configs with their options, one cell each; the baseline has one variant.
     variants: tuple[Variant, ...]
     metrics: tuple[Entry, ...]
     #: Names of the metrics that are axes of the front.
     axes: frozenset[str]
-    #: Names that the user said: such a config is due, and an unavailable one ends in exit code 1.
+    #: Names of the configs that the user named: one that is unavailable leads to exit code 1.
     named: frozenset[str]
     #: All options of each metric that has any.
     metric_options: Mapping[str, OptionValues]
     workloads: tuple[Entry, ...]
     #: All options of each workload.
     workload_options: Mapping[str, OptionValues]
-    #: Runtime baselines that nobody named, each with the configs that it takes part for.
-    brought: Mapping[str, tuple[str, ...]] = Factory(dict)
-    #: Configs that train, which take minutes each and were not asked for.
+    #: Runtime baselines that the user did not name, each with the named configs that need it.
+    added_baselines: Mapping[str, tuple[str, ...]] = Factory(dict)
+    #: Configs that train, which take minutes each and that the user did not ask for.
     left_out: tuple[str, ...] = ()
 
     @property
     def baseline_row(self) -> str:
-        """What the cell of the baseline is known by."""
+        """The row of the baseline's cell."""
         return next(variant.row for variant in self.variants if variant.entry.name == self.baseline.name)
 
     def metrics_of(self, phase: str) -> tuple[Entry, ...]:
-        """The metrics of a phase, in their order."""
+        """Return the metrics of a phase, in their order."""
         return tuple(entry for entry in self.metrics if metric(entry).phase == phase)
 
 
 def metric(entry: Entry) -> Metric:
-    """The record of a metric."""
+    """Return the record of a metric."""
     assert isinstance(entry.record, Metric)
     return entry.record
 
 
 def config(entry: Entry) -> Config:
-    """The record of a config."""
+    """Return the record of a config."""
     assert isinstance(entry.record, Config)
     return entry.record
 
 
 def workload(entry: Entry) -> Workload:
-    """The record of a workload."""
+    """Return the record of a workload."""
     assert isinstance(entry.record, Workload)
     return entry.record
 
 
 def references(entries: Sequence[Entry]) -> tuple[Reference, ...]:
-    """How to import these plugins elsewhere."""
+    """Return the references by which another process imports these plugins."""
     return tuple(entry.reference for entry in entries if entry.reference is not None)
 
 
 def choose(host: Host, request: Request) -> Chosen:
-    """The configs and metrics asked for; without names all there are, but for configs that train.
+    """Choose the plugins of a run: those that the user named, or all but the configs that train.
 
-    The baseline is always among them, and so is the runtime baseline of each. Configs that are unavailable
-    keep their row. Raises ``UsageError`` for unknown names.
+    The baseline is always among them, and so is the runtime baseline of each config. Configs that are
+    unavailable keep their row. Raises ``UsageError`` for unknown names.
     """
     baseline = _baseline(host)
-    there = [entry for entry in host.entries if entry.kind == "config" and entry.usable]
+    usable = [entry for entry in host.entries if entry.kind == "config" and entry.usable]
     left_out = (
-        [] if request.configs or request.every else [entry for entry in there if config(entry).training]
+        [] if request.configs or request.every else [entry for entry in usable if config(entry).training]
     )
-    wanted = [host.get("config", name) for name in request.configs] or [
-        entry for entry in there if entry not in left_out
+    requested = [host.get("config", name) for name in request.configs] or [
+        entry for entry in usable if entry not in left_out
     ]
-    configs = _with_runtime_baselines(host, _unique([baseline, *wanted]))
-    asked = frozenset(request.configs)
-    measured, workloads = _metrics(host, request), choose_workloads(host, request)
-    # What others are compared with has one cell.
+    configs = _with_runtime_baselines(host, _unique([baseline, *requested]))
+    named = frozenset(request.configs)
+    metrics, workloads = _metrics(host, request), choose_workloads(host, request)
+    # A config that others are compared with has one cell, so its options have one value each.
     compared_with = {baseline.name, *(config(entry).runtime_baseline for entry in configs)}
     swept = [entry for entry in configs if entry.name not in compared_with]
-    values = settings.read(host, all_settings(request, workloads), (*configs, *measured, *workloads), swept)
-    _check_number(len(workloads) * sum(settings.count(entry, values) for entry in configs), request)
+    values = settings.read(host, all_settings(request, workloads), (*configs, *metrics, *workloads), swept)
+    _check_number(len(workloads) * sum(settings.count_variants(entry, values) for entry in configs), request)
     return Chosen(
-        axes=frozenset(request.front or (entry.name for entry in measured if metric(entry).axis)),
+        axes=frozenset(request.front or (entry.name for entry in metrics if metric(entry).axis)),
         baseline=baseline,
         configs=configs,
         variants=tuple(
@@ -228,40 +230,39 @@ def choose(host: Host, request: Request) -> Chosen:
             for entry in configs
             for variant in settings.variants(entry, values, request.calibration_n)
         ),
-        metrics=measured,
-        named=asked,
-        brought=_brought(configs, asked),
+        metrics=metrics,
+        named=named,
+        added_baselines=_added_baselines(configs, named),
         left_out=tuple(entry.name for entry in left_out),
         metric_options={
-            entry.name: settings.settled(entry, values) for entry in measured if metric(entry).options
+            entry.name: settings.all_options(entry, values) for entry in metrics if metric(entry).options
         },
         workloads=workloads,
-        workload_options={entry.name: settings.settled(entry, values) for entry in workloads},
+        workload_options={entry.name: settings.all_options(entry, values) for entry in workloads},
     )
 
 
 def _metrics(host: Host, request: Request) -> tuple[Entry, ...]:
-    """The metrics asked for, or all that are ready; the axes asked for are among them."""
+    """Return the metrics that the user named, or all that are ready; those of ``--front`` are among them."""
     metrics = [host.get("metric", name) for name in request.metrics] or list(host.ready("metric"))
     for entry in metrics:
         if entry.state != "ready":
             raise UsageError(f"metric {entry.name} is {entry.state}: {entry.reason}")
     if not metrics:
         raise UsageError("there is no metric: the list of plugins (qx list) says why")
+    names = [entry.name for entry in metrics]
     for name in request.front:
-        if name not in [entry.name for entry in metrics]:
-            raise UsageError(
-                f"--front {name} is not among the metrics of this run: {', '.join(e.name for e in metrics)}"
-            )
+        if name not in names:
+            raise UsageError(f"--front {name} is not among the metrics of this run: {', '.join(names)}")
         if metric(host.get("metric", name)).better == "neither":
             raise UsageError(f"--front {name}: of this metric neither more nor less is better")
     return _unique(metrics)
 
 
 def _check_number(cells: int, request: Request) -> None:
-    if cells > MANY and not request.yes:
+    if cells > MANY_CELLS and not request.yes:
         raise UsageError(
-            f"this run would have {cells:,} cells, more than {MANY:,}: give --yes if that is meant"
+            f"this run would have {cells:,} cells, more than {MANY_CELLS:,}: give --yes if that is meant"
         )
 
 
@@ -270,44 +271,44 @@ def _unique(entries: Sequence[Entry]) -> tuple[Entry, ...]:
 
 
 def _with_runtime_baselines(host: Host, configs: Sequence[Entry]) -> tuple[Entry, ...]:
-    """Each config behind the runtime baseline that it names, where there is one that can take a row."""
-    there = {entry.name: entry for entry in host.entries if entry.kind == "config" and entry.usable}
-    every = []
+    """Return the configs, each after the runtime baseline that it names, if there is a usable one."""
+    usable = {entry.name: entry for entry in host.entries if entry.kind == "config" and entry.usable}
+    extended = []
     for entry in configs:
-        if (wanted := config(entry).runtime_baseline) in there:
-            every.append(there[wanted])
-        every.append(entry)
-    return _unique(every)
+        if (baseline := config(entry).runtime_baseline) in usable:
+            extended.append(usable[baseline])
+        extended.append(entry)
+    return _unique(extended)
 
 
-def _brought(configs: Sequence[Entry], asked: Set[str]) -> dict[str, tuple[str, ...]]:
-    """Runtime baselines that are here for the configs that were asked for."""
+def _added_baselines(configs: Sequence[Entry], named: Set[str]) -> dict[str, tuple[str, ...]]:
+    """Return the runtime baselines that the user did not name, each with the named configs that need it."""
     users = {
         entry.name: tuple(
             other.name
             for other in configs
-            if config(other).runtime_baseline == entry.name and other.name in asked
+            if config(other).runtime_baseline == entry.name and other.name in named
         )
         for entry in configs
-        if entry.name not in asked and not config(entry).reference
+        if entry.name not in named and not config(entry).reference
     }
-    return {name: those for name, those in users.items() if those}
+    return {name: names for name, names in users.items() if names}
 
 
 def _baseline(host: Host) -> Entry:
     references = [entry for entry in host.ready("config") if config(entry).reference]
     if len(references) == 1:
         return references[0]
-    found = ", ".join(entry.name for entry in references) or "none"
-    raise UsageError(f"just one config must be the baseline (a record with reference=True); found: {found}")
+    names = ", ".join(entry.name for entry in references) or "none"
+    raise UsageError(f"just one config must be the baseline (a record with reference=True); found: {names}")
 
 
 def all_settings(request: Request, workloads: Sequence[Entry]) -> tuple[str, ...]:
-    """What was given to ``--set``, and what ``--model`` and its like set of the workload that takes them."""
-    taking = [entry.name for entry in workloads if workload(entry).takes_model]
+    """Return the values of ``--set``, and those of ``--model`` and its like as options of the workload."""
+    model_workloads = [entry.name for entry in workloads if workload(entry).takes_model]
     return request.settings + tuple(
         f'{name}.{option}="{quoted}"'
-        for name in taking
+        for name in model_workloads
         for option, value in request.model.items()
         for quoted in [value.replace('"', '""')]
     )
@@ -319,15 +320,15 @@ def _workload_for_model(host: Host, request: Request) -> Entry:
         raise UsageError(f"--{option} is of --model, which is missing")
     if request.workload is not None or request.workloads:
         raise UsageError("give --model or --workload, not both")
-    taking = [entry for entry in host.ready("workload") if workload(entry).takes_model]
-    if len(taking) != 1:
-        found = ", ".join(entry.name for entry in taking) or "none"
-        raise UsageError(f"--model: just one workload must take models (takes_model=True); found: {found}")
-    return taking[0]
+    candidates = [entry for entry in host.ready("workload") if workload(entry).takes_model]
+    if len(candidates) != 1:
+        names = ", ".join(entry.name for entry in candidates) or "none"
+        raise UsageError(f"--model: just one workload must take models (takes_model=True); found: {names}")
+    return candidates[0]
 
 
 def choose_workloads(host: Host, request: Request) -> tuple[Entry, ...]:
-    """The workloads asked for, each once, or the default one. Raises ``UsageError``."""
+    """Return the workloads that the user named, each once, or the default one. Raises ``UsageError``."""
     if len(request.workloads) < 2 or request.trained:
         return (choose_workload(host, request),)
     entries = _unique([_ready_workload(host, name) for name in request.workloads])
@@ -337,7 +338,7 @@ def choose_workloads(host: Host, request: Request) -> tuple[Entry, ...]:
 
 
 def choose_workload(host: Host, request: Request) -> Entry:
-    """The workload asked for, or the default one. Raises ``UsageError``."""
+    """Return the workload that the user named, or the default one. Raises ``UsageError``."""
     if request.model:
         return _workload_for_model(host, request)
     if request.trained:
@@ -360,7 +361,7 @@ def _ready_workload(host: Host, name: str) -> Entry:
 
 
 def budget_of(request: Request, configs: int) -> float:
-    """Seconds for all launches of a workload, where the user has not given any."""
+    """Return the default budget of all launches of a workload, in seconds."""
     if request.quick:
         return QUICK_BUDGET
     return BUDGET + BUDGET_MORE * max(0, configs - BUDGET_CONFIGS)

@@ -24,22 +24,22 @@ from qx.runner.workload_run import Run, WorkloadRun
 
 
 def run(host: Host, request: Request, reporter: Reporter) -> tuple[Results, Recording]:
-    """Do what was asked. Raises ``UsageError`` before anything is written."""
+    """Carry out a request and return its results. Raises ``UsageError`` before anything is written."""
     request.check()
     chosen = choose(host, request)
-    for name, users in chosen.brought.items():
+    for name, users in chosen.added_baselines.items():
         reporter.say(f"{name} takes part, as the runtime baseline of {', '.join(users)}")
     started = datetime.now(timezone.utc)
     clock = PhaseClock()
-    # Before anything of ours adds to the load that is described.
+    # Before this run adds to the load of the machine, which is recorded too.
     environment = describe_environment(
         requirement for entry in chosen.configs for requirement in config(entry).requires
     )
     recording = Recording()
     with processes_of_a_run() as processes:
         shares = BudgetShares.of(request.budget, len(chosen.workloads))
-        this = Run(host, request, chosen, processes, reporter, recording, shares)
-        workload_runs = _prepare(this)
+        this_run = Run(host, request, chosen, processes, reporter, recording, shares)
+        workload_runs = _prepare(this_run)
         clock.end_phase("prepare")
         if chosen.left_out:
             names = ", ".join(chosen.left_out)
@@ -51,14 +51,14 @@ def run(host: Host, request: Request, reporter: Reporter) -> tuple[Results, Reco
             if phase == "derive" and not chosen.metrics_of("derived"):
                 continue
             for workload_run in prepared:
-                work(this, workload_run)
+                work(this_run, workload_run)
             clock.end_phase(phase)
     reporter.phase("analyse", "intervals, front, picks")
     results = assemble(request, chosen, workload_runs, recording, started, clock.seconds, environment)
     return results, recording
 
 
-#: What is done with each workload once it is prepared, in this order.
+#: The phases that follow the preparation of the workloads, in this order.
 PHASES: Mapping[str, Callable[[Run, WorkloadRun], None]] = {
     "build": build_cells,
     "evaluate": evaluate_cells,
@@ -68,14 +68,14 @@ PHASES: Mapping[str, Callable[[Run, WorkloadRun], None]] = {
 
 
 class PhaseClock:
-    """How long each phase took, and all of them together (``total``), in seconds."""
+    """A clock of the phases: how long each took, and all of them together (``total``), in seconds."""
 
     def __init__(self) -> None:
         self._began = self._since = time.monotonic()
         self.seconds: dict[str, float] = {}
 
     def end_phase(self, phase: str) -> None:
-        """Note how long a phase took, which ends now; the next begins."""
+        """Note how long a phase took, which ends now and the next one begins."""
         now = time.monotonic()
         # The total stays the last entry.
         self.seconds.pop("total", None)
@@ -87,7 +87,7 @@ class PhaseClock:
 def _prepare(run: Run) -> list[WorkloadRun]:
     """Prepare every workload and plan its cells.
 
-    Among several, one that cannot be prepared costs its own cells. Raises ``UsageError`` where none can.
+    If one of several workloads cannot be prepared, its own cells fail. Raises ``UsageError`` if none can be.
     """
     chosen, request, reporter = run.chosen, run.request, run.reporter
     workload_runs: list[WorkloadRun] = []
@@ -113,7 +113,7 @@ def _prepare(run: Run) -> list[WorkloadRun]:
 
 
 def _leave_out_untreatable(workload_run: WorkloadRun, reporter: Reporter) -> None:
-    """Mark the cells failed whose configs say that they cannot treat the model, before anything is built."""
+    """Mark the cells failed whose configs refuse the model in ``can_treat``, before anything is built."""
     for cell in workload_run.cells.values():
         failure = workload_run.ready.untreatable.get(cell.config)
         if failure is not None and cell.id not in workload_run.failures:
@@ -128,7 +128,7 @@ def _plan(
     prepared: Prepared | None = None,
     error: str | None = None,
 ) -> WorkloadRun:
-    """Plan the cells of a workload; with ``error`` it could not be prepared."""
+    """Plan the cells of a workload. If it could not be prepared, ``error`` says why."""
     cells, failures = {}, {}
     for variant in chosen.variants:
         cell = cell_of(workload, variant, request)

@@ -1,4 +1,4 @@
-"""What the user set of the plugins' options, held against the plugins of a run; and the cells that follow."""
+"""The options of plugins: read what the user set with ``--set``, and derive the variants of each config."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from qx.host.catalogue import unknown
 from qx.host.host import Entry, Host
 from qx.values import OptionValue, OptionValues
 
-#: Plugin -> option -> the values that were set, in the order in which they were given.
+#: Plugin -> option -> the values that the user set, in the order of the command line.
 Values: TypeAlias = Mapping[str, Mapping[str, tuple[OptionValue, ...]]]
 
 #: Kinds whose options can be set.
@@ -28,39 +28,39 @@ class Variant:
     """A config with a value for each of its options."""
 
     entry: Entry
-    #: All options.
+    #: The values of all options.
     options: OptionValues
-    #: Those that the user set, in words: ``[bits=4]``.
+    #: The options that the user set, as text: ``[bits=4]``.
     label: str = ""
 
     @property
     def row(self) -> str:
-        """What a reader knows its cell by, and what comes after the workload in the cell's id."""
+        """The name of its cell in the report, which comes after the workload in the cell's id."""
         return self.entry.name + self.label
 
     @property
     def calibration_n(self) -> int | None:
-        """How many calibration images it wants; None where it does not calibrate."""
+        """The number of its calibration images; None if it does not calibrate."""
         record = self.entry.record
         return calibration_n(record, self.options) if isinstance(record, Config) else None
 
 
 def calibration_n(record: Config, options: OptionValues) -> int | None:
-    """How many calibration images a config with these options wants; None where it does not calibrate."""
+    """Return the number of calibration images of a config with these options; None without calibration."""
     return int(options[CALIBRATION_N.name]) if record.calibration else None
 
 
 def read(
-    host: Host, settings: Sequence[str], taking_part: Sequence[Entry], swept: Sequence[Entry] = ()
+    host: Host, settings: Sequence[str], participants: Sequence[Entry], swept: Sequence[Entry] = ()
 ) -> Values:
-    """What the user set, read by the types of the options.
+    """Parse the values that the user set, by the types of the options.
 
-    ``taking_part`` are the plugins of the run, ``swept`` those among them that may have several values for an
-    option. Raises ``UsageError``: one line, of the first mistake.
+    ``participants`` are the plugins of the run, ``swept`` those among them that may have several values for
+    an option. Raises ``UsageError`` for the first mistake.
     """
     values: dict[str, dict[str, tuple[OptionValue, ...]]] = {}
     for setting in map(Setting.of, settings):
-        entry = _plugin(host, setting, taking_part)
+        entry = _plugin(host, setting, participants)
         option = _option(entry, setting)
         if option.name in values.setdefault(entry.name, {}):
             raise UsageError(
@@ -69,16 +69,16 @@ def read(
             )
         values[entry.name][option.name] = _values(setting, option)
         if len(setting.values) > 1 and entry not in swept:
-            raise UsageError(f"--set {setting.text}: {_why_one(entry, swept)}")
+            raise UsageError(f"--set {setting.text}: {_why_single_value(entry, swept)}")
     return values
 
 
-def _plugin(host: Host, setting: Setting, taking_part: Sequence[Entry]) -> Entry:
+def _plugin(host: Host, setting: Setting, participants: Sequence[Entry]) -> Entry:
     entries = [entry for entry in host.entries if entry.name == setting.plugin]
     if not entries:
-        names = {entry.name for entry in taking_part}
+        names = {entry.name for entry in participants}
         raise unknown(f"--set {setting.text}: unknown plugin", setting.plugin, sorted(names))
-    entry = next((one for one in entries if one.usable), entries[0])
+    entry = next((plugin for plugin in entries if plugin.usable), entries[0])
     if not entry.usable:
         raise UsageError(f"--set {setting.text}: {entry.complaint}")
     if entry.kind not in SETTABLE:
@@ -86,10 +86,11 @@ def _plugin(host: Host, setting: Setting, taking_part: Sequence[Entry]) -> Entry
             f"--set {setting.text}: {entry.name} is a {entry.kind}, and options of a config, metric or "
             f"workload can be set"
         )
-    if entry.name not in [one.name for one in taking_part]:
-        among = ", ".join(one.name for one in taking_part if one.kind == entry.kind) or "none"
+    if entry.name not in [participant.name for participant in participants]:
+        others = [participant.name for participant in participants if participant.kind == entry.kind]
         raise UsageError(
-            f"--set {setting.text}: {entry.kind} {entry.name} takes no part here (those that do: {among})"
+            f"--set {setting.text}: {entry.kind} {entry.name} takes no part here "
+            f"(those that do: {', '.join(others) or 'none'})"
         )
     return entry
 
@@ -115,7 +116,7 @@ def _values(setting: Setting, option: Option) -> tuple[OptionValue, ...]:
     return tuple(values)
 
 
-def _why_one(entry: Entry, swept: Sequence[Entry]) -> str:
+def _why_single_value(entry: Entry, swept: Sequence[Entry]) -> str:
     if entry.kind != "config":
         return f"a {entry.kind} takes one value; only options of configs can have several"
     if not swept:
@@ -123,32 +124,34 @@ def _why_one(entry: Entry, swept: Sequence[Entry]) -> str:
     return f"others are compared with {entry.name}, so it takes one value"
 
 
-def settled(entry: Entry, values: Values) -> dict[str, OptionValue]:
-    """All options of a metric or a workload, each with its value."""
-    given = {name: value for name, (value, *_) in values.get(entry.name, {}).items()}
-    return {option.name: option.default for option in _options(entry)} | given
+def all_options(entry: Entry, values: Values) -> dict[str, OptionValue]:
+    """Return all options of a metric or a workload: the defaults, replaced by the values that were set."""
+    set_values = {name: value for name, (value, *_) in values.get(entry.name, {}).items()}
+    return {option.name: option.default for option in _options(entry)} | set_values
 
 
-def count(entry: Entry, values: Values) -> int:
-    """How many variants there are of a config."""
-    return math.prod(len(several) for several in values.get(entry.name, {}).values())
+def count_variants(entry: Entry, values: Values) -> int:
+    """Return the number of variants of a config."""
+    return math.prod(len(option_values) for option_values in values.get(entry.name, {}).values())
 
 
 def variants(entry: Entry, values: Values, calibration_n: int | None = None) -> tuple[Variant, ...]:
-    """A variant for every combination of the values that were set, in the order of the record's options.
+    """Return a variant for every combination of the values that were set, in the order of the record.
 
-    ``calibration_n`` is ``--calibration-n``: it holds where the config's own option was not set.
+    ``calibration_n`` is ``--calibration-n``, which applies if the config's own option was not set.
     """
-    given = values.get(entry.name, {})
+    set_values = values.get(entry.name, {})
     options = {option.name: option.default for option in _options(entry)}
     if calibration_n is not None and getattr(entry.record, "calibration", False):
         options[CALIBRATION_N.name] = calibration_n
-    names = [name for name in options if name in given]
+    names = [name for name in options if name in set_values]
     combinations = (
-        dict(zip(names, chosen, strict=True)) for chosen in product(*(given[name] for name in names))
+        dict(zip(names, combination, strict=True))
+        for combination in product(*(set_values[name] for name in names))
     )
     return tuple(
-        Variant(entry=entry, options=options | chosen, label=label(chosen)) for chosen in combinations
+        Variant(entry=entry, options=options | combination, label=label(combination))
+        for combination in combinations
     )
 
 

@@ -1,4 +1,4 @@
-"""A run while it goes on: what its phases work with, and what has come of its cells so far."""
+"""The state of a run in progress: what its phases work with, and the results of its cells so far."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from qx.runner.request import Cell, Chosen, Reporter, Request, metric
 
 @frozen
 class Run:
-    """What every phase of a run works with."""
+    """The objects that every phase of a run works with."""
 
     host: Host
     request: Request
@@ -27,32 +27,32 @@ class Run:
     reporter: Reporter
     #: Samples of all workloads.
     recording: Recording
-    #: The seconds of ``--budget``; None where the user gave none.
+    #: The seconds of ``--budget``; None if the user set no budget.
     budget_shares: BudgetShares | None
 
 
 @define
 class WorkloadRun:
-    """One workload of a run, and what has come of its cells so far. Keys are ids of cells."""
+    """One workload of a run, and the results of its cells so far, by the id of the cell."""
 
     name: str
-    #: None where it could not be prepared.
+    #: None if the workload could not be prepared.
     prepared: Prepared | None
     cells: dict[str, Cell]
     builds: dict[str, Build] = Factory(dict)
-    #: Cells that did not end well.
+    #: Cells that failed, each with its failure.
     failures: dict[str, Failure] = Factory(dict)
-    #: ``(cell, metric)`` -> why it could not be measured.
+    #: Metrics that could not be measured: ``(cell, metric)`` -> failure.
     metric_failures: dict[tuple[str, str], MetricFailure] = Factory(dict)
     measured: Measured = Factory(Measured)
-    #: Bytes of memory that a launch is expected to take.
+    #: Memory that a launch is expected to take, in bytes.
     launch_bytes: float = 2.0**29
     #: Whether the run has other workloads too.
     is_one_of_several: bool = False
 
     @property
     def ready(self) -> Prepared:
-        """The workload, prepared."""
+        """The prepared workload."""
         assert self.prepared is not None
         return self.prepared
 
@@ -79,18 +79,18 @@ class WorkloadRun:
         return not tasks or self.ready.task.name in tasks
 
     def label(self, cell: str) -> str:
-        """Return what a reader of this run calls a cell."""
+        """Return the name of a cell in messages: with the workload only if the run has several."""
         return cell if self.is_one_of_several else self.cells[cell].row
 
     def mark_failed(self, cell: str, failure: Failure, reporter: Reporter) -> None:
-        """Note that a cell has failed, so that it takes no further part, and say so."""
+        """Note and report that a cell has failed, so that it takes no further part."""
         self.failures[cell] = failure
         reporter.say(f"{self.label(cell)}: {failure}")
 
     def mark_metrics_failed(
         self, failures: Mapping[tuple[str, str], MetricFailure], reporter: Reporter
     ) -> None:
-        """Note metrics ``(cell, metric)`` that could not be measured, which costs no cell, and say so."""
+        """Note and report metrics that failed, as ``(cell, metric)`` -> failure; their cells go on."""
         self.metric_failures.update(failures)
         for (cell, name), failure in failures.items():
             reporter.say(f"{self.label(cell)}: metric {name} {failure.outcome}: {failure.cause}")

@@ -177,7 +177,7 @@ class Bench:
         if key not in self._shared:
             with Processes(self.folder("log-prepare")) as processes:
                 try:
-                    options = settings.settled(model, {})
+                    options = settings.all_options(model, {})
                     self._shared[key] = prepare(
                         self.host, self.request, model, processes, _Silent(), options, variants
                     )

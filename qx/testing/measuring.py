@@ -13,7 +13,7 @@ from qx.contract.records import Metric
 from qx.host.host import Entry
 from qx.processes.jobs import DeriveJob, EvaluateJob, LaunchJob
 from qx.processes.workers import Failure, Processes, Worker
-from qx.runner.evaluation import unpromised
+from qx.runner.evaluation import sample_failure
 from qx.runner.request import metric, references
 from qx.testing.bench import Bench, Built, named
 from qx.testing.jobs import WatchJob
@@ -75,7 +75,7 @@ class Measuring:
     def flaw(self, given: Measurement) -> str:
         """How the number of values is not what the record promises."""
         items = self._bench.prepared.items
-        failure = None if self.record.phase == "block" else unpromised(self.record, given, items)
+        failure = None if self.record.phase == "block" else sample_failure(self.record, given, items)
         return failure.cause if failure else ""
 
     def medians(self, given: Measurements) -> dict[int | None, float]:

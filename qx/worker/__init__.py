@@ -1,5 +1,5 @@
-"""What runs in processes of their own: ``python -m qx.worker`` reads a job and does it.
+"""The code of worker processes: ``python -m qx.worker`` reads a job and does it.
 
-A module for each kind of job. Only they call plugins that touch tensors, and each imports no more than its
-job needs: the memory and the start-up of a launch are among the things that are measured.
+There is a module for each kind of job. Only these modules call plugins that use tensors, and each imports no
+more than its job needs, since the memory and the start-up time of a launch are measured.
 """

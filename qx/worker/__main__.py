@@ -1,4 +1,4 @@
-"""Do one job: read it from standard input, do it in the module of its name, tell how it ended."""
+"""The program of a worker: read a job from standard input, run it, and tell the host how it ended."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import TextIO
 
 
 def main() -> None:
-    """Run the job; whatever it raises is told to the host in one line and in full on standard error."""
+    """Run the job. The host gets an error of it in one line, and standard error gets the traceback."""
     from qx.worker.channel import Channel
 
     channel = Channel()
-    # Looked up before any plugin can put something else in their places.
+    # Looked up before any plugin can replace them.
     end, streams, print_traceback = os._exit, (sys.stdout, sys.stderr), _print_traceback
     from qx.processes.failures import failure_of
     from qx.processes.jobs import from_json
@@ -36,12 +36,12 @@ def main() -> None:
             # A plugin may have closed it.
             with suppress(OSError, ValueError):
                 stream.flush()
-        # A plugin's threads and exit handlers must not keep a finished worker alive, nor end it by a crash.
+        # A plugin's threads and exit handlers must neither keep a finished worker alive nor crash it.
         end(status)
 
 
 def _print_traceback(error: BaseException, log: TextIO) -> None:
-    # The host is to be told in any case; what a plugin has done to the log, or to `print`, is its own loss.
+    # The failure must reach the host even if a plugin has broken the log or `print`.
     with suppress(Exception):
         import traceback
 

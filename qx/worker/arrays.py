@@ -25,9 +25,9 @@ def _input_file(index: int) -> str:
 
 @frozen
 class Split:
-    """Named inputs ``[n, ...]`` and labels ``[n]`` (or None)."""
+    """Named inputs ``[items, ...]`` and labels ``[items, ...]`` (or None)."""
 
-    #: Arrays, or what makes them when it is indexed.
+    #: Arrays, or objects that return arrays when they are indexed.
     inputs: dict[str, Any]
     labels: Array | None
     classes: tuple[str, ...]
@@ -35,13 +35,13 @@ class Split:
 
     @classmethod
     def of(cls, data: Data) -> Split:
-        """What a workload gave, its inputs left as lazy as they are."""
+        """Return the split of a workload's data, with lazy inputs left lazy."""
         labels = None if data.labels is None else np.asarray(data.labels)
         return cls(dict(data.inputs), labels, data.classes, data.source)
 
     @classmethod
     def read(cls, folder: Path) -> Split:
-        """The split that ``write`` laid down, memory-mapped."""
+        """Read the split that ``write`` has written, memory-mapped."""
         meta = json.loads((folder / META).read_text(encoding="utf-8"))
         inputs = {
             name: np.load(folder / _input_file(index), mmap_mode="r")
@@ -51,7 +51,7 @@ class Split:
         return cls(inputs, labels, tuple(meta["classes"]), meta["source"])
 
     def write(self, folder: Path) -> None:
-        """Lay the split down in an existing folder."""
+        """Write the split into an existing folder."""
         for index, array in enumerate(self.inputs.values()):
             _save(folder / _input_file(index), array)
         if self.labels is not None:
@@ -66,7 +66,7 @@ class Split:
 
     @property
     def files(self) -> frozenset[str]:
-        """The names of the files that ``write`` lays down."""
+        """The names of the files that ``write`` writes."""
         labels = [] if self.labels is None else [LABELS]
         return frozenset([META, *labels, *map(_input_file, range(len(self.inputs)))])
 
@@ -74,32 +74,32 @@ class Split:
         return len(next(iter(self.inputs.values())))
 
     def take(self, indices: NDArray[np.intp] | slice) -> Split:
-        """The items at these places, in memory."""
+        """Return the items at these indices, in memory."""
         inputs = {name: np.ascontiguousarray(array[indices]) for name, array in self.inputs.items()}
         labels = None if self.labels is None else self.labels[indices]
         return Split(inputs, labels, self.classes, self.source)
 
     def rows(self, start: int, stop: int) -> dict[str, Array]:
-        """One batch of inputs: items ``start`` to ``stop``, begun again from the first where they end."""
+        """Return a batch of inputs: items ``start`` to ``stop``, continued with the first after the last."""
         if stop <= len(self):
             return {name: np.array(array[start:stop]) for name, array in self.inputs.items()}
-        places = np.arange(start, stop) % len(self)
-        return {name: np.array(array[places]) for name, array in self.inputs.items()}
+        indices = np.arange(start, stop) % len(self)
+        return {name: np.array(array[indices]) for name, array in self.inputs.items()}
 
     def batches(self, size: int) -> Batches:
-        """All items in order, ``size`` at a time."""
+        """Return all items in order, in batches of ``size``."""
         return Batches(self, size)
 
     def shuffled(self, size: int, seed: int) -> Batches:
-        """All items in a random order, the same for a seed, with their labels under ``"labels"``."""
+        """Return batches in a random order that depends on the seed, with the labels under ``"labels"``."""
         return Batches(self, size, np.random.default_rng(seed).permutation(len(self)))
 
     def nbytes(self) -> int:
-        """What the inputs take as plain arrays."""
+        """Return the size of the inputs as plain arrays, in bytes."""
         return sum(len(array) * np.asarray(array[0:1]).nbytes for array in self.inputs.values())
 
     def fingerprint(self) -> str:
-        """SHA-256 over names, shapes, values and labels."""
+        """Return the SHA-256 of names, shapes, values and labels."""
         digest = hashlib.sha256()
         arrays = dict(self.inputs) if self.labels is None else {**self.inputs, "": self.labels}
         for name, array in arrays.items():
@@ -111,7 +111,7 @@ class Split:
         return digest.hexdigest()
 
 
-#: Items, and their bytes, that are converted at a time, where an array may be larger than the memory.
+#: Number of items, and their size in bytes, that are converted at once: an array may be larger than memory.
 CHUNK, CHUNK_BYTES = 1024, 64 << 20
 
 
@@ -123,10 +123,10 @@ def _chunks(array: Any) -> Iterator[tuple[int, Array]]:
 
 
 def _save(path: Path, array: Any) -> None:
-    """As ``numpy.save`` does, with no more than a chunk in memory.
+    """Save an array like ``numpy.save``, with no more than a chunk in memory.
 
-    Not through a map of the file, and not by numpy: on a full disk the one kills the process, and the other
-    raises an error that does not say so.
+    A memory-mapped file would kill the process on a full disk, and numpy would raise an error that does not
+    say that the disk is full.
     """
     first = np.asarray(array[0:1])
     header = {
@@ -149,13 +149,14 @@ def _save(path: Path, array: Any) -> None:
 
 
 class Batches(Sequence[dict[str, Array]]):
-    """A sequence of named batches, each made afresh when asked for: none can be spoilt for the next.
+    """A sequence of named batches, which are read anew each time, so that changes to one are not kept.
 
-    With an ``order`` (places of all items) they come in it, and with their labels where there are any.
+    With an ``order`` (indices of all items, ``[items]``) they come in that order, and with their labels if
+    there are any.
     """
 
-    #: Told of each batch as it is handed out, to see what becomes of it.
-    handed: Callable[[int, dict[str, Array]], None] | None = None
+    #: Called with the index and each batch when it is handed out, to detect changes to it.
+    on_batch: Callable[[int, dict[str, Array]], None] | None = None
 
     def __init__(self, split: Split, size: int, order: NDArray[np.intp] | None = None) -> None:
         self._split, self._size, self._order = split, size, order
@@ -169,16 +170,16 @@ class Batches(Sequence[dict[str, Array]]):
     def __getitem__(self, index: slice) -> list[dict[str, Array]]: ...
     def __getitem__(self, index: int | slice) -> dict[str, Array] | list[dict[str, Array]]:
         if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(len(self)))]
+            return [self[position] for position in range(*index.indices(len(self)))]
         index = range(len(self))[index]
         start = index * self._size
         stop = min(start + self._size, len(self._split))
-        batch = self._made(start, stop)
-        if self.handed is not None:
-            self.handed(index, batch)
+        batch = self._read(start, stop)
+        if self.on_batch is not None:
+            self.on_batch(index, batch)
         return batch
 
-    def _made(self, start: int, stop: int) -> dict[str, Array]:
+    def _read(self, start: int, stop: int) -> dict[str, Array]:
         if self._order is None:
             return self._split.rows(start, stop)
         chosen = self._split.take(self._order[start:stop])
@@ -189,11 +190,11 @@ class Batches(Sequence[dict[str, Array]]):
 
 
 def drawn_over_classes(labels: Array | None, total: int, count: int, seed: int) -> NDArray[np.intp]:
-    """``count`` of ``total`` indices, as evenly over the classes as they allow, the same for a seed.
+    """Draw ``count`` of ``total`` indices, as evenly over the classes as possible; the seed decides which.
 
-    The items of each class are shuffled, then taken in turn: one of every class, the next of every class...
-    Without labels, and with labels that are no classes (floats, or several for an item), they are drawn at
-    random.
+    The items of each class are shuffled, and drawn in turns: the first of every class, then the second of
+    every class, and so on. Without labels, or with labels that are no classes (floats, or several for an
+    item), they are drawn at random.
     """
     generator = np.random.default_rng(seed)
     order = generator.permutation(total)
@@ -201,7 +202,7 @@ def drawn_over_classes(labels: Array | None, total: int, count: int, seed: int) 
         shuffled = labels[order]
         turn = np.empty(total, dtype=np.int64)
         for label in np.unique(shuffled):
-            places = np.flatnonzero(shuffled == label)
-            turn[places] = np.arange(len(places))
+            members = np.flatnonzero(shuffled == label)
+            turn[members] = np.arange(len(members))
         order = order[np.argsort(turn, kind="stable")]
     return order[:count]

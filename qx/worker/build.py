@@ -1,4 +1,4 @@
-"""Make one artifact: prepare, calibrate, convert, write."""
+"""Build one artifact: prepare, calibrate, convert, write."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from qx.storage.manifest import Manifest
 from qx.values import Array, JsonObject, OptionValues
 from qx.worker.arrays import Split
 from qx.worker.channel import Channel
-from qx.worker.modules import converted, example_inputs, fp32_model
+from qx.worker.modules import convert_model, example_inputs, fp32_model
 from qx.worker.plugins import context_for, host_for, options_of, seed_everything
 from qx.worker.probe import PROBE, write_probe
 from qx.worker.state import save
@@ -28,11 +28,11 @@ from qx.worker.weights import load_weights
 if TYPE_CHECKING:
     from torch import nn
 
-#: Images in a calibration batch, and in a training batch.
+#: Number of images in a calibration batch, and in a training batch.
 BATCH_SIZE = 32
-#: The state dict of an artifact that a loader rebuilds.
+#: The file of the state dict, in an artifact that a loader rebuilds.
 STATE = "model.pt"
-#: Items of the probe.
+#: Number of items of the probe.
 PROBE_ITEMS = 2
 
 
@@ -56,12 +56,12 @@ def run(job: BuildJob, channel: Channel) -> None:
     if job.weights is not None:
         load_weights(model, Path(job.weights))
     elif config.quantizable:
-        # The two forms need not draw their random numbers in the same order.
+        # The two forms of the model may draw their random numbers in different orders.
         plain = fp32_model(host, job, job.workload.name, job.workload_options, quantizable=False)
         model.load_state_dict(plain.state_dict(), strict=True)
     weight_elements = _weight_elements(model)
     examples = example_inputs(host, job, job.workload.name, job.workload_options, 1)
-    result = converted(
+    result = convert_model(
         host,
         job,
         job.config.name,
@@ -69,11 +69,11 @@ def run(job: BuildJob, channel: Channel) -> None:
         model,
         examples,
         folder=folder,
-        between=lambda prepared: _calibrated(job, host, config, prepared, channel),
+        between=lambda prepared: _calibrate(job, host, config, prepared, channel),
         stage=channel.stage,
     )
     channel.stage("save")
-    artifact = _saved(job, host, result, folder)
+    artifact = _save_artifact(job, host, result, folder)
     manifest = evolve(_manifest(job, host, artifact, folder), weight_elements=weight_elements)
     manifest.write(folder)
     seconds = time.perf_counter() - began
@@ -81,14 +81,15 @@ def run(job: BuildJob, channel: Channel) -> None:
     channel.answer(seconds=seconds)
 
 
-def _calibrated(job: BuildJob, host: Host, config: Config, model: nn.Module, channel: Channel) -> nn.Module:
-    wanted = config.calibration or config.training
-    if not (wanted and host.implements(config.name, "calibrate")):
+def _calibrate(job: BuildJob, host: Host, config: Config, model: nn.Module, channel: Channel) -> nn.Module:
+    """Call ``calibrate`` with the calibration or the training split, if the config needs one."""
+    needs_data = config.calibration or config.training
+    if not (needs_data and host.implements(config.name, "calibrate")):
         return model
     channel.stage("calibrate")
-    place = job.training if config.training else job.calibration
-    assert place is not None
-    split = Split.read(Path(place))
+    folder = job.training if config.training else job.calibration
+    assert folder is not None
+    split = Split.read(Path(folder))
     seed_everything(job.seed)
     context = context_for(
         job,
@@ -100,8 +101,8 @@ def _calibrated(job: BuildJob, host: Host, config: Config, model: nn.Module, cha
     return calibrated
 
 
-def _saved(job: BuildJob, host: Host, result: object, folder: Path) -> Artifact:
-    """The artifact: the config's own, or the state dict of the module that it gave."""
+def _save_artifact(job: BuildJob, host: Host, result: object, folder: Path) -> Artifact:
+    """Return the artifact that ``convert`` returned, or one with the state dict of the module it returned."""
     import torch
 
     if isinstance(result, Artifact):
@@ -123,35 +124,38 @@ def _saved(job: BuildJob, host: Host, result: object, folder: Path) -> Artifact:
         raise PluginError(
             f"{job.config.name}: convert must give an nn.Module or an Artifact, not {type(result).__name__}"
         )
-    rebuilding = [
+    loaders = [
         entry.name
         for entry in host.ready("loader")
         if isinstance(entry.record, Loader) and entry.record.rebuilds
     ]
-    if len(rebuilding) != 1:
+    if len(loaders) != 1:
         raise PluginError(
             f"{job.config.name} gives a module, and just one loader must rebuild modules; "
-            f"there is {', '.join(rebuilding) or 'none'}"
+            f"there is {', '.join(loaders) or 'none'}"
         )
     result.eval()
     state = save(result, folder / STATE)
     write_probe(result, _probe_inputs(job, host), state, Path(job.folder) / PROBE)
-    return Artifact(folder=folder, loader=rebuilding[0], files=(STATE,))
+    return Artifact(folder=folder, loader=loaders[0], files=(STATE,))
 
 
 def _probe_inputs(job: BuildJob, host: Host) -> list[Array]:
-    """Arrays of two items as a launch is given them: of the data that the config has seen, else examples."""
-    seen = job.calibration or job.training
-    if seen is not None:
-        return list(Split.read(Path(seen)).rows(0, PROBE_ITEMS).values())
+    """Return the inputs of the probe as arrays of two items, as launches get them.
+
+    They are from the data that the config has seen, or else the example inputs.
+    """
+    folder = job.calibration or job.training
+    if folder is not None:
+        return list(Split.read(Path(folder)).rows(0, PROBE_ITEMS).values())
     examples = example_inputs(host, job, job.workload.name, job.workload_options, PROBE_ITEMS)
     return [example.numpy() for example in examples]
 
 
 def _weight_elements(model: nn.Module) -> int:
-    """Elements of the parameters that have two or more dimensions longer than 1; shared ones count once."""
-    matrices = (each for each in model.parameters() if each.numel() > max(each.shape, default=0))
-    return sum(each.numel() for each in matrices)
+    """Count the elements of parameters with two or more dimensions longer than 1; shared ones count once."""
+    sizes = ((parameter.numel(), max(parameter.shape, default=0)) for parameter in model.parameters())
+    return sum(elements for elements, longest in sizes if elements > longest)
 
 
 def _manifest(job: BuildJob, host: Host, artifact: Artifact, folder: Path) -> Manifest:
@@ -185,7 +189,7 @@ def _origin(plugin: Reference, options: OptionValues) -> JsonObject:
 
 
 def _flush(folder: Path) -> None:
-    """Have every file on the disk before the build is given its name."""
+    """Flush every file to the disk, before the build gets its final name."""
     for path in folder.rglob("*"):
         if path.is_file():
             with path.open("rb") as file:

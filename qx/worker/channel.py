@@ -1,9 +1,10 @@
-"""How a worker talks to its host: lines of JSON over the process's first standard input and output.
+"""The channel between a worker and its host: lines of JSON over the worker's first standard input and output.
 
-Both are moved aside at once, so that a plugin that prints, or reads, cannot disturb the conversation. What
-the channel needs is looked up when this module is imported, before any plugin: one which replaces functions
-of ``json`` or ``os`` does not reach it. Processes that a plugin forks have no part in the conversation. A
-line begins with a token that the host gave: what a plugin writes into the descriptor is no message.
+Both descriptors are duplicated and replaced at once, so that a plugin that prints or reads cannot disturb the
+messages. The functions that the channel needs are looked up when this module is imported, before any plugin:
+one that replaces functions of ``json`` or ``os`` has no effect on them. Processes that a plugin forks lose
+the channel. Each line begins with a token from the host, so that bytes that a plugin writes into the
+descriptor are not taken for a message.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ _to_json, _from_json = JSONEncoder().encode, JSONDecoder().decode
 
 
 class Channel:
-    """The worker's end."""
+    """The worker's end of the channel."""
 
-    #: What goes with every answer.
+    #: Returns further fields of every answer.
     besides: Callable[[], JsonMapping] | None = None
 
     def __init__(self) -> None:
-        # Programs that a plugin starts do not inherit these.
+        # Programs that a plugin starts do not inherit these duplicates.
         self._commands = os.fdopen(os.dup(0), "r", encoding="utf-8")
         self._answers = os.dup(1)
         self._sending = allocate_lock()
@@ -38,34 +39,34 @@ class Channel:
         os.close(nothing)
         os.dup2(2, 1)
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - lives as long as the process
-        # Line by line: what a plugin said last is to be in the log when its native code dies.
+        # Line by line, so that a plugin's last line is in the log if its native code dies.
         sys.stdout = open(1, "w", buffering=1, encoding="utf-8", closefd=False)  # noqa: SIM115
         self._token = self._commands.readline().strip()
 
     def job(self) -> str:
-        """The line after the token: the job."""
+        """Read the job, which is the line after the token."""
         return self._commands.readline()
 
     def commands(self) -> Iterator[JsonObject]:
-        """What the host asks for, until it hangs up."""
+        """Yield the host's commands until it hangs up."""
         for line in iter(self._commands.readline, ""):
             yield _from_json(line)
 
     def stage(self, name: str) -> None:
-        """Say which step begins: it is named if the process dies in it, and timeouts count from it."""
+        """Tell the host that a step begins, which a failure names and from which timeouts count."""
         self._send({"stage": name})
 
     def progress(self, done: float, text: str) -> None:
-        """Say how far the step is, 0 to 1."""
+        """Tell the host which share of the step is done, 0 to 1."""
         done = float(done)
         self._send({"progress": min(max(done, 0.0), 1.0) if isfinite(done) else 0.0, "text": str(text)})
 
     def answer(self, **fields: object) -> None:
-        """End a command well."""
+        """Tell the host that a command has succeeded, with the fields of its answer."""
         self._send({"answer": {**fields, **(self.besides() if self.besides else {})}})
 
     def fail(self, outcome: str, cause: str, **fields: object) -> None:
-        """End a command badly."""
+        """Tell the host that a command has failed."""
         self._send({"failure": outcome, "cause": cause, **fields})
 
     def _send(self, message: JsonMapping) -> None:
@@ -75,7 +76,7 @@ class Channel:
                 line = line[write(self._answers, line) :]
 
     def _hang_up(self) -> None:
-        """In a process that a plugin has forked, leave the conversation to its parent."""
+        """Close the channel in a process that a plugin has forked, and leave it to the parent."""
         for descriptor in (self._answers, self._commands.fileno()):
             os.close(descriptor)
         self._answers = -1

@@ -1,4 +1,4 @@
-"""Lay down a workload's data as plain array files, so that no launch needs what decoded them."""
+"""Write a workload's data as plain array files, so that no launch needs the libraries that decode them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from qx.worker.plugins import host_for, loading_context, seed_everything
 
 
 def run(job: DataJob, channel: Channel) -> None:
-    """Write the splits under their fingerprints, if they are not there."""
+    """Write the splits into folders named by their fingerprints, unless they are there already."""
     host = host_for(job, (job.workload,))
     name = job.workload.name
     context = loading_context(job, host, progress=channel.progress)
@@ -32,30 +32,30 @@ def run(job: DataJob, channel: Channel) -> None:
     labels = _labels(test)
     if not job.labels:
         test = evolve(test, labels=None)
-    if (most := max(job.calibration_counts, default=0)) > len(train):
+    if (largest := max(job.calibration_counts, default=0)) > len(train):
         raise UsageError(
-            f"{most} calibration images are asked for, but {name} has {len(train)} training items: "
+            f"{largest} calibration images are asked for, but {name} has {len(train)} training items: "
             f"give --calibration-n {len(train)} or fewer"
         )
     channel.stage("select")
     home = Path(job.cache) / SPLITS
-    #: Splits that were there and damaged, each with what was wrong with it.
+    #: Damaged splits in the cache, each with the reason.
     damaged: dict[str, str] = {}
-    evaluation = _laid_down(test, home, damaged)
+    evaluation = _write_or_reuse(test, home, damaged)
     calibrations = {}
-    if most:
-        # The first of them are the same however many are drawn: smaller splits are heads of the largest.
-        drawn = train.take(drawn_over_classes(train.labels, len(train), most, job.seed))
+    if largest:
+        # The first items do not depend on how many are drawn, so smaller splits are heads of the largest.
+        drawn = train.take(drawn_over_classes(train.labels, len(train), largest, job.seed))
         for count in job.calibration_counts:
-            calibrations[count] = _laid_down(drawn.take(slice(count)), home, damaged).name
+            calibrations[count] = _write_or_reuse(drawn.take(slice(count)), home, damaged).name
     training = None
     if job.training:
         channel.stage("lay down train")
-        training = _laid_down(train, home, damaged).name
+        training = _write_or_reuse(train, home, damaged).name
     channel.answer(
         source=test.source,
         items=len(test),
-        item_bytes=sum(first.nbytes for first in test.rows(0, 1).values()),
+        item_bytes=sum(array.nbytes for array in test.rows(0, 1).values()),
         classes=list(test.classes),
         labels=labels if job.labels else None,
         evaluation=evaluation.name,
@@ -67,21 +67,21 @@ def run(job: DataJob, channel: Channel) -> None:
 
 
 def _labels(split: Split) -> JsonObject | None:
-    """Say what the labels look like; None where there are none."""
+    """Describe the shape, type and range of the labels; None without labels."""
     labels = split.labels
     if labels is None:
         return None
-    whole = labels.dtype.kind in "iub"
+    is_whole = labels.dtype.kind in "iub"
     return {
         "shape": list(labels.shape[1:]),
         "dtype": labels.dtype.name,
-        "lowest": int(labels.min()) if whole else None,
-        "highest": int(labels.max()) if whole else None,
+        "lowest": int(labels.min()) if is_whole else None,
+        "highest": int(labels.max()) if is_whole else None,
     }
 
 
 def _check_labels(split: Split, name: str) -> None:
-    """Raise ``DataError`` for labels that no metric could use."""
+    """Raise ``DataError`` for labels that no metric can use."""
     labels = split.labels
     assert labels is not None
     if labels.dtype.kind not in "iubf" or not labels.ndim:
@@ -90,15 +90,16 @@ def _check_labels(split: Split, name: str) -> None:
             f"array of numbers [items, ...], the class of each item or whatever the model is to give"
         )
     if split.classes and labels.ndim == 1 and labels.dtype.kind in "iub":
-        strange = labels[(labels < 0) | (labels >= len(split.classes))]
-        if len(strange):
+        invalid = labels[(labels < 0) | (labels >= len(split.classes))]
+        if len(invalid):
             raise DataError(
-                f"the {name} split has the label {int(strange[0])}, and its {len(split.classes)} classes are "
+                f"the {name} split has the label {int(invalid[0])}, and its {len(split.classes)} classes are "
                 f"numbered from 0 to {len(split.classes) - 1}"
             )
 
 
 def _checked(split: Split, name: str) -> Split:
+    """Return a split whose arrays fit each other. Raises ``DataError`` if they do not."""
     lengths = {key: len(array) for key, array in split.inputs.items()}
     if not lengths or min(lengths.values()) == 0:
         raise DataError(f"the {name} split is empty")
@@ -110,8 +111,8 @@ def _checked(split: Split, name: str) -> Split:
     return split
 
 
-def _laid_down(split: Split, home: Path, damaged: dict[str, str]) -> Path:
-    """The folder of a split, with the bytes that were once laid down in it, or laid down anew."""
+def _write_or_reuse(split: Split, home: Path, damaged: dict[str, str]) -> Path:
+    """Return the folder of a split, as found undamaged in the cache or written now."""
     place = home / split.fingerprint()
 
     def check(folder: Path, digests: Mapping[str, FileDigest]) -> Path:
@@ -120,8 +121,8 @@ def _laid_down(split: Split, home: Path, damaged: dict[str, str]) -> Path:
         return folder
 
     try:
-        if (laid_down := read_entry(place, check)) is not None:
-            return laid_down
+        if (cached := read_entry(place, check)) is not None:
+            return cached
     except Damaged as error:
         damaged[place.name] = str(error)
     _check_room(split, home)
@@ -131,12 +132,13 @@ def _laid_down(split: Split, home: Path, damaged: dict[str, str]) -> Path:
 
 
 def _check_room(split: Split, home: Path) -> None:
-    due = split.nbytes()
+    """Raise ``UsageError`` if the disk has too little room for a split."""
+    size = split.nbytes()
     home.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(home).free
-    if due > free:
+    if size > free:
         raise UsageError(
-            f"laying down {len(split):,} items takes {due / 1e6:,.1f} MB, "
+            f"laying down {len(split):,} items takes {size / 1e6:,.1f} MB, "
             f"and {home} has {free / 1e6:,.1f} MB free: "
             f"name a folder with more in QX_CACHE, or choose configs that do not fine-tune"
         )

@@ -1,4 +1,4 @@
-"""Measure metrics that are derived from what was recorded of a cell and of the baseline."""
+"""Measure the metrics that are derived from the recorded samples of a cell and of the baseline."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from qx.worker.samples import failure, samples_or_failure, stage_of
 
 
 def run(job: DeriveJob, channel: Channel) -> None:
-    """Answer with samples for each metric and batch size, as a list; one that fails is told by itself.
+    """Answer with a list of samples for each metric and batch size, or the failure in place of the samples.
 
-    Where the job names a folder for what is finished, the samples are left there instead, a list for each
-    metric; and what an earlier process has finished is not done again.
+    If the job names a folder for finished steps, the samples are written there instead, as a list for each
+    metric. Steps that an earlier process has finished are not repeated.
     """
-    own, baseline = _recorded(Path(job.samples)), _recorded(Path(job.baseline))["values"]
+    own, baseline = _read_recorded(Path(job.samples)), _read_recorded(Path(job.baseline))["values"]
     items = Split.read(Path(job.inputs)) if job.inputs else None
     finished = Finished(job.finished)
     measured = []
@@ -45,7 +45,10 @@ def _measured(
     items: Split | None,
     channel: Channel,
 ) -> list[JsonObject]:
-    """The samples of one metric, at each batch size where it has them; with the metrics that it ``read``."""
+    """Return the samples of one metric, for each batch size if it has several.
+
+    ``read`` in each names the metrics whose samples were used.
+    """
     try:
         record = host_for(job, (metric,)).get("metric", metric.name).record
     except BaseException as error:
@@ -53,14 +56,14 @@ def _measured(
     assert isinstance(record, Metric)
     measured = []
     for batch_size in job.batch_sizes if record.per_batch_size else (None,):
-        # The time that it has begins anew.
+        # The timeout starts again for each batch size.
         channel.stage(stage_of(metric.name))
         read: set[str] = set()
         data = Recorded(
-            samples=Noted(own["values"], read),
+            samples=TrackedSamples(own["values"], read),
             waves=own["wave"],
             rounds=own["round"],
-            baseline=Noted(baseline, read),
+            baseline=TrackedSamples(baseline, read),
             batch_size=batch_size,
             labels=None if items is None else items.labels,
             classes=() if items is None else items.classes,
@@ -74,10 +77,10 @@ Key: TypeAlias = "tuple[str, int | None]"
 Arrays: TypeAlias = "dict[Key, Array]"
 
 
-class Noted(Mapping[Key, Array]):
-    """Samples by metric and batch size, with a note of the metrics whose samples somebody took.
+class TrackedSamples(Mapping[Key, Array]):
+    """Samples by metric and batch size, which add the name of each metric to ``read`` when it is looked up.
 
-    What one value is derived from decides whether it is exact.
+    Whether a derived value is exact depends on the metrics that it is derived from.
     """
 
     def __init__(self, samples: Arrays, read: set[str]) -> None:
@@ -95,11 +98,11 @@ class Noted(Mapping[Key, Array]):
         return len(self._samples)
 
 
-def _recorded(path: Path) -> dict[str, Arrays]:
-    """Values, waves and rounds by metric and batch size, from keys ``metric|batch size|values``."""
-    found: dict[str, Arrays] = {"values": {}, "wave": {}, "round": {}}
+def _read_recorded(path: Path) -> dict[str, Arrays]:
+    """Read values, waves and rounds by metric and batch size, from keys ``metric|batch size|values``."""
+    recorded: dict[str, Arrays] = {"values": {}, "wave": {}, "round": {}}
     with np.load(path) as arrays:
         for key in arrays.files:
-            name, size, what = key.split("|")
-            found[what][name, int(size) if size else None] = arrays[key]
-    return found
+            name, size, part = key.split("|")
+            recorded[part][name, int(size) if size else None] = arrays[key]
+    return recorded

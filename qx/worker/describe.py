@@ -1,4 +1,4 @@
-"""Have plugins describe themselves, one after another, and say what that took."""
+"""Describe plugins, one after another, and say which files and how much time that took."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from qx.processes.jobs import DescribeJob
     from qx.worker.channel import Channel
 
-#: Letters that are kept of what a plugin prints.
-KEPT = 500
+#: Number of characters that are kept of a plugin's output.
+KEPT_OUTPUT = 500
 #: The folder of qx.
 QX = Path(__file__).parents[1]
-#: Folders that distributions are installed into.
+#: Names of the folders that distributions are installed into.
 SITES = frozenset({"site-packages", "dist-packages"})
 
 
 def run(job: DescribeJob, channel: Channel) -> None:
-    """Answer when the process has started, and then for each plugin that the host names."""
+    """Answer once when the process has started, and then with the description of each plugin asked for."""
     specs, process, at_start = new_manager().hook, os.getpid(), set(sys.modules)
     channel.answer()
     for command in channel.commands():
@@ -44,14 +44,14 @@ def run(job: DescribeJob, channel: Channel) -> None:
         with redirect_stdout(printed), redirect_stderr(printed):
             try:
                 description = describe(reference, specs, named=command["named"])
-            except BaseException as error:  # KeyboardInterrupt and its like: here only a plugin raises them
+            except BaseException as error:  # KeyboardInterrupt too: here only a plugin raises it
                 description = Description(outcome="broken", reason=f"cannot be described: {cause(error)}")
         seconds = perf_counter() - began
         if os.getpid() != process:
             # The plugin has forked, and this is the child: it must not speak for its parent.
             os._exit(0)
         channel.answer(
-            description=_with_last_words(description, printed).to_json(),
+            description=_with_last_line(description, printed).to_json(),
             files=_own_files(set(sys.modules) - at_start),
             seconds=seconds,
             modules=sorted({name.partition(".")[0] for name in set(sys.modules) - modules}),
@@ -60,43 +60,49 @@ def run(job: DescribeJob, channel: Channel) -> None:
 
 
 class _Printed(io.TextIOBase):
-    """Passes on what a plugin prints, and keeps the end of it."""
+    """A stream that passes a plugin's output on, and keeps the end of it in ``text``."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self.text = ""
 
     def write(self, text: str) -> int:
-        """Pass it on to the log."""
-        self.text = (self.text + text)[-KEPT:]
+        """Pass text on to the log."""
+        self.text = (self.text + text)[-KEPT_OUTPUT:]
         return int(self._stream.write(text))
 
     def flush(self) -> None:
-        """Pass that on, too."""
+        """Flush the log."""
         self._stream.flush()
 
 
-def _with_last_words(description: Description, printed: _Printed) -> Description:
-    """Of a plugin that is not ready, the last line that it printed may say more than what it raised."""
+def _with_last_line(description: Description, printed: _Printed) -> Description:
+    """Add the last line that a plugin printed to its description, unless the plugin is ready.
+
+    That line may say more than the error that the plugin raised.
+    """
     lines = printed.text.split("\n")
-    said = next((line for line in map(str.strip, reversed(lines)) if line), "")
-    if description.outcome == "ready" or not said:
+    last_line = next((line for line in map(str.strip, reversed(lines)) if line), "")
+    if description.outcome == "ready" or not last_line:
         return description
-    return evolve(description, reason=f"{description.reason}; it last said: {said}")
+    return evolve(description, reason=f"{description.reason}; it last said: {last_line}")
 
 
 def _own_files(modules: Iterable[str]) -> list[str]:
-    """The files of those modules that are not of Python, of qx, or installed: what lies beside a plugin.
+    """Return the files of these modules that belong to neither Python, qx nor an installed distribution.
 
-    Of the others the version, or when they were installed, tells whether they are what they were.
+    Changes of the others show in their versions, or in the times of their installation.
     """
-    # Statically: some objects among the modules import things when they are asked for an attribute.
+    # Without `getattr`, since some modules import others when an attribute is looked up.
     files = (inspect.getattr_static(sys.modules.get(name), "__file__", None) for name in modules)
     return sorted({file for file in files if isinstance(file, str) and _is_own(Path(file))})
 
 
 def _is_own(file: Path) -> bool:
-    places = sysconfig.get_paths()
-    is_known = any(file.is_relative_to(place) for place in (places["stdlib"], places["platstdlib"], QX))
-    # torch has modules whose files are names without a place.
-    return file.is_absolute() and file.is_file() and not is_known and not SITES.intersection(file.parts)
+    """Return whether a file belongs to neither Python, qx nor an installed distribution."""
+    paths = sysconfig.get_paths()
+    folders = (paths["stdlib"], paths["platstdlib"], QX)
+    is_of_python_or_qx = any(file.is_relative_to(folder) for folder in folders)
+    is_installed = not SITES.isdisjoint(file.parts)
+    # torch has modules whose files are names without a folder.
+    return file.is_absolute() and file.is_file() and not is_of_python_or_qx and not is_installed

@@ -1,4 +1,4 @@
-"""Measure what needs no launches: the artifact's files, and its outputs for the whole evaluation split."""
+"""Measure the metrics that need no launches: of the artifact's files, and of its outputs for all items."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from qx.worker.serving import host_of_artifact, import_runtime, load
 
 
 def run(job: EvaluateJob, channel: Channel) -> None:
-    """Answer with samples for each metric; one that fails is told by itself.
+    """Answer with the samples of each metric, or its failure in place of the samples.
 
-    Where the job names a folder for what is finished, the samples are left there instead, since those of many
-    items are long; and what an earlier process has finished is not done again.
+    If the job names a folder for finished steps, the samples are written there instead, since those of many
+    items are long. Steps that an earlier process has finished are not repeated.
     """
     finished = Finished(job.finished)
     measured: JsonObject = {}
@@ -52,7 +52,7 @@ def run(job: EvaluateJob, channel: Channel) -> None:
 
 
 def _read_weights(job: EvaluateJob, artifact: Artifact) -> Weights | None:
-    """Have the artifact's loader say which weights are in it. Raises ``PluginError`` for any other answer."""
+    """Have the artifact's loader read which weights it holds. Raises ``PluginError`` for a wrong answer."""
     loader = job.artifact.loader
     host = host_for(job, (loader,))
     if not host.implements(loader.name, "read_weights"):
@@ -64,7 +64,7 @@ def _read_weights(job: EvaluateJob, artifact: Artifact) -> Weights | None:
 
 
 def _predict(job: EvaluateJob, channel: Channel) -> dict[str, float]:
-    """Leave the artifact's outputs in ``job.outputs`` and give the memory that it took, MiB."""
+    """Write the artifact's outputs to ``job.outputs``, and return the memory that it took in MiB."""
     channel.stage("import")
     import_runtime(job)
     channel.stage("load")
@@ -84,7 +84,7 @@ def _predict(job: EvaluateJob, channel: Channel) -> dict[str, float]:
 
 
 def _outputs(subject: Subject, split: Split, size: int, channel: Channel) -> Array:
-    """The outputs for every item, in order, the last batch filled up with items from the first on."""
+    """Return the outputs of all items in order; the last batch is filled up with the first items."""
     parts = []
     for start in range(0, len(split), size):
         native = subject.call(subject.prepare(split.rows(start, start + size)))

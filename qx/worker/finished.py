@@ -1,4 +1,4 @@
-"""The finished steps of a job, kept on the disk: where its process dies, another goes on from there."""
+"""The finished steps of a job, kept on the disk: if its process dies, another one continues from there."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ T = TypeVar("T")
 
 
 class Finished:
-    """The results of the steps of a job, a JSON file each; without a folder nothing is kept."""
+    """The results of the finished steps of a job, one JSON file each; without a folder nothing is kept."""
 
     def __init__(self, folder: str | None) -> None:
         self._folder = None if folder is None else Path(folder)
 
     def step(self, name: str, work: Callable[[], T]) -> T:
-        """Give the result of a step: the one that is kept under this name, or what ``work`` gives now."""
+        """Return the result of a step: the one that is kept under this name, or that of calling ``work``."""
         if self._folder is None:
             return work()
         if name in self:
@@ -36,7 +36,7 @@ class Finished:
         return result
 
     def __getitem__(self, name: str) -> Json:
-        """The result of a step. Raises ``LookupError`` where it is not finished."""
+        """Return the result of a step. Raises ``LookupError`` if the step is not finished."""
         if self._folder is None or name not in self:
             raise LookupError(name)
         return loads(self._path(self._folder, name).read_text(encoding="ascii"))
@@ -45,11 +45,11 @@ class Finished:
         return self._folder is not None and self._path(self._folder, name).is_file()
 
     def forget(self, name: str) -> None:
-        """Have a step be done anew, if it is finished."""
+        """Remove the result of a step, if there is one, so that the step is done again."""
         if self._folder is not None:
             self._path(self._folder, name).unlink(missing_ok=True)
 
     @staticmethod
     def _path(folder: Path, name: str) -> Path:
-        # A name may be longer than the name of a file can be.
+        # The name of a step may be too long for a file.
         return folder / f"{sha256(name.encode()).hexdigest()[:32]}.json"

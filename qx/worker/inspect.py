@@ -1,4 +1,4 @@
-"""Find out what runtime there is, whether weights and inputs fit the model, and who can treat it."""
+"""Describe the runtime, check that weights and inputs fit the model, and ask configs if they can treat it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-#: How the stages begin in which configs are asked.
+#: The beginning of the names of the stages in which configs are asked.
 ASKING = "can_treat "
 
 
@@ -51,7 +51,7 @@ def run(job: InspectJob, channel: Channel) -> None:
         note, weights = "", _fingerprint(model)
     channel.stage("example_inputs")
     outputs = _outputs(job, host, model)
-    told = {
+    description = {
         "runtime": _runtime(engines),
         "weights_sha256": weights,
         "weights_note": note,
@@ -60,48 +60,48 @@ def run(job: InspectJob, channel: Channel) -> None:
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "outputs": outputs,
     }
-    channel.answer(**told, untreatable=_untreatable(job, host, model, channel))
+    channel.answer(**description, untreatable=_untreatable(job, host, model, channel))
 
 
-#: The model is tried at these: its outputs must begin with the batch, whichever size that has.
+#: The batch sizes at which the model is tried: the first dimension of its outputs must be the batch.
 BATCH_SIZES = (2, 3)
 
 
 def _outputs(job: InspectJob, host: Host, model: nn.Module) -> list[int]:
-    """The shape of what the model gives for an item: ``[classes]`` where it gives scores.
+    """Return the shape of the model's output for one item: ``[classes]`` for scores.
 
-    Raises ``UsageError`` unless the model takes its example inputs and gives one tensor ``[batch, ...]`` at
-    every batch size.
+    Raises ``UsageError`` if the model rejects its example inputs, or does not return one tensor
+    ``[batch, ...]`` at every batch size.
     """
     shapes = {size: _output_shape(job, host, model, size) for size in BATCH_SIZES}
     items = {tuple(shape[1:]) for shape in shapes.values()}
-    # Another dimension that goes by the batch would be a mistake of the same kind.
+    # A further dimension of the size of the batch would be a mistake of the same kind.
     if len(items) == 1 and all(shape[:1] == [size] for size, shape in shapes.items()):
         return list(*items)
     seen = " and ".join(f"{shape} for a batch of {size}" for size, shape in shapes.items())
     raise UsageError(
         f"{type(model).__name__} gives outputs {seen}; expected [batch, ...], an output for each item: "
-        f"have forward() put the batch first{_where_the_batch_is(shapes)}"
+        f"have forward() put the batch first{_batch_hint(shapes)}"
     )
 
 
-def _where_the_batch_is(shapes: Mapping[int, Sequence[int]]) -> str:
-    """Name the dimension that is the batch, where that can be seen."""
-    places = [
-        place
-        for place in range(1, min(map(len, shapes.values())))
-        if all(shape[place] == size for size, shape in shapes.items())
+def _batch_hint(shapes: Mapping[int, Sequence[int]]) -> str:
+    """Name the dimension that seems to be the batch; empty if that is not clear."""
+    dimensions = [
+        dimension
+        for dimension in range(1, min(map(len, shapes.values())))
+        if all(shape[dimension] == size for size, shape in shapes.items())
     ]
-    return f" (dimension {places[0]} seems to be the batch)" if len(places) == 1 else ""
+    return f" (dimension {dimensions[0]} seems to be the batch)" if len(dimensions) == 1 else ""
 
 
 def _output_shape(job: InspectJob, host: Host, model: nn.Module, size: int) -> list[int]:
-    """The shape of what the model gives for a batch."""
+    """Return the shape of the model's output for a batch. Raises ``UsageError`` if it is no tensor."""
     import torch
 
     examples = example_inputs(host, job, job.workload.name, job.workload_options, size)
     try:
-        # Not inference mode: what a model keeps of its first call must do for the exporters, too.
+        # Not inference mode: tensors that a model keeps from its first call must be usable by the exporters.
         with torch.no_grad():
             outputs = model(*examples)
     except Exception as error:
@@ -118,8 +118,8 @@ def _output_shape(job: InspectJob, host: Host, model: nn.Module, size: int) -> l
 def _untreatable(
     job: InspectJob, host: Host, model: nn.Module, channel: Channel
 ) -> dict[str, tuple[str, str]]:
-    """Stage and reason of each config that says that it cannot treat the model."""
-    found: dict[str, tuple[str, str]] = {}
+    """Return the stage and the reason of each config that cannot treat the model."""
+    untreatable: dict[str, tuple[str, str]] = {}
     with_stubs: nn.Module | None = None
     examples = example_inputs(host, job, job.workload.name, job.workload_options, 1)
     for reference in job.configs:
@@ -136,19 +136,19 @@ def _untreatable(
                 context = context_for(job, options=options_of(host, name, {}))
                 form = with_stubs if record.quantizable else model
                 host.call(name, "can_treat", model=form, example_inputs=examples, context=context)
-        # Whatever a config raises, or its error does when it is asked for its text.
+        # Any error of a config, also one that its error raises in `__str__`.
         except BaseException as error:
             outcome, cause = outcome_of(error)
             if outcome == "unsupported":
-                found[name] = (stage, cause)
+                untreatable[name] = (stage, cause)
             else:
-                # The build will tell, and tells it better.
+                # The build will fail too, with a better message.
                 print(f"{name}: {cause}", file=sys.stderr)  # noqa: T201
-    return found
+    return untreatable
 
 
 def _fingerprint(model: nn.Module) -> str:
-    """SHA-256 of the parameters and buffers as the model was made."""
+    """Return the SHA-256 of the model's parameters and buffers."""
     digest = hashlib.sha256()
     for name, tensor in model.state_dict().items():
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
@@ -163,19 +163,19 @@ def _bytes() -> torch.dtype:
 
 
 def _sources(modules: set[str]) -> str:
-    """SHA-256 of the files that making the model imported, but for those of installed packages."""
+    """Return the SHA-256 of the files of these modules, without those of installed packages."""
     installed = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib"))
     digest = hashlib.sha256()
     for name in sorted(modules):
-        place = getattr(sys.modules.get(name), "__file__", None)
-        if place and place.endswith(".py") and not place.startswith(installed) and Path(place).is_file():
+        file = getattr(sys.modules.get(name), "__file__", None)
+        if file and file.endswith(".py") and not file.startswith(installed) and Path(file).is_file():
             digest.update(name.encode())
-            digest.update(Path(place).read_bytes())
+            digest.update(Path(file).read_bytes())
     return digest.hexdigest()
 
 
 def _versions(model: nn.Module, modules: set[str]) -> dict[str, str]:
-    """The distributions, with versions, of the model's layers and of what making the model imported."""
+    """Return the versions of the distributions of the model's layers and of these modules."""
     from importlib.metadata import packages_distributions
 
     layers = {type(layer).__module__ for layer in model.modules()}
@@ -186,6 +186,7 @@ def _versions(model: nn.Module, modules: set[str]) -> dict[str, str]:
 
 
 def _runtime(engines: list[str]) -> JsonObject:
+    """Return the description of torch that results record."""
     import torch
 
     return {

@@ -1,4 +1,4 @@
-"""One launch: load one artifact, serve it, obey."""
+"""One launch: load one artifact, serve it, and obey the host's commands."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from qx.worker.warming import warm_up
 
 
 def run(job: LaunchJob, channel: Channel) -> None:
-    """Start up, taking marks, then obey commands until the host hangs up."""
+    """Start up, taking a mark after each stage, and obey commands until the host hangs up."""
     marker = MarkTaker(job.spawned_ns)
     marks = [marker.mark("spawn")]
 
@@ -45,7 +45,7 @@ def run(job: LaunchJob, channel: Channel) -> None:
     for command in channel.commands():
         try:
             channel.answer(**launch.obey(**command))
-        # Whatever a plugin raises: a worker is in a session of its own, where nobody presses Ctrl-C.
+        # KeyboardInterrupt too: only plugins raise it here, since Ctrl-C does not reach a worker's session.
         except BaseException as error:
             from qx.processes.failures import outcome_of
 
@@ -53,6 +53,7 @@ def run(job: LaunchJob, channel: Channel) -> None:
 
 
 def _natives(job: LaunchJob, subject: Subject) -> dict[int, Native]:
+    """Return a batch of native inputs for each batch size."""
     from qx.worker.arrays import Split
 
     split = Split.read(Path(job.inputs))
@@ -60,6 +61,8 @@ def _natives(job: LaunchJob, subject: Subject) -> dict[int, Native]:
 
 
 class _Launch:
+    """A loaded artifact with the metrics that are measured in its process."""
+
     def __init__(
         self,
         job: LaunchJob,
@@ -71,11 +74,11 @@ class _Launch:
     ) -> None:
         self.job, self.subject, self.natives, self.marks = job, subject, natives, marks
         self.marker, self.channel = marker, channel
-        self.metrics = {metric.name: self._imported(metric) for metric in job.metrics}
+        self.metrics = {metric.name: self._import_metric(metric) for metric in job.metrics}
         channel.stage("ready")
 
-    def _imported(self, metric: Reference) -> tuple[Host, Context] | BaseException:
-        """A metric's host and context, or what was raised in their place: told when it is to be measured."""
+    def _import_metric(self, metric: Reference) -> tuple[Host, Context] | BaseException:
+        """Return a metric's host and context, or the error of its import, which its measurement raises."""
         self.channel.stage(stage_of(metric.name))
         try:
             host = host_for(self.job, (metric,))
@@ -85,6 +88,7 @@ class _Launch:
             return error
 
     def obey(self, do: str, **arguments: Any) -> JsonObject:
+        """Carry out a command and return its answer."""
         self.channel.stage(arguments.get("stage", do))
         arguments.pop("stage", None)
         answer: JsonObject = getattr(self, f"do_{do}")(**arguments)
@@ -96,39 +100,39 @@ class _Launch:
         return self._measure(metric, data)
 
     def do_warm(self, batch_size: int, seconds: float) -> JsonObject:
-        """Call until the times are steady; afterwards nothing is collected as garbage."""
+        """Call until the times are steady, and switch off garbage collection afterwards."""
         import gc
 
-        steady = warm_up(self.subject, self.natives[batch_size], seconds)
+        answer = warm_up(self.subject, self.natives[batch_size], seconds)
         gc.collect()
         gc.freeze()
         gc.disable()
-        return steady
+        return answer
 
     def do_hold(self, cpus: list[int]) -> JsonObject:
-        """Stay on these CPUs, all threads of the process."""
+        """Pin all threads of the process to these CPUs."""
         import os
 
         for thread in os.listdir("/proc/self/task"):
-            # One that ends meanwhile needs no holding.
+            # A thread that ends meanwhile need not be pinned.
             with suppress(ProcessLookupError):
                 os.sched_setaffinity(int(thread), cpus)
         return {}
 
     def do_block(self, metric: str, batch_size: int, calls: int, warm: int) -> JsonObject:
-        """Measure a metric of phase ``block``, after calls that bring back what other launches drove out."""
+        """Measure a metric of phase ``block``, after ``warm`` calls that refill the caches."""
         native = self.natives[batch_size]
         try:
             for _ in range(warm):
                 self.subject.call(native)
         except BaseException:
-            # That is not the metric's. To say so beforehand would wake the host at every block.
+            # The metric is not to blame. Naming the stage beforehand would wake the host at every block.
             self.channel.stage("warm")
             raise
         return self._measure(metric, Block(native=native, batch_size=batch_size, calls=calls))
 
     def _mark(self, stage: str) -> Mark:
-        # Kept for the metrics that come after: the high-water mark of the stage is gone once it is taken.
+        # Kept for the metrics that follow, since taking a mark resets the high-water mark.
         self.marks.append(self.marker.mark(stage))
         return self.marks[-1]
 

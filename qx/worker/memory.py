@@ -1,4 +1,4 @@
-"""What memory this process holds, and the most it held since the last look."""
+"""Marks: the time since the start of this process, its memory, and its peak memory since the last mark."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ MIB = 2**20
 
 
 class MarkTaker:
-    """Takes marks; each covers the stage since the one before it."""
+    """Takes marks, each of which covers the stage since the mark before it."""
 
     def __init__(self, spawned_ns: int) -> None:
         self._spawned_ns = spawned_ns
         self._process = psutil.Process()
 
     def mark(self, stage: str) -> Mark:
-        """The present moment. Afterwards the kernel's high-water mark starts anew."""
+        """Take a mark at the end of a stage, and reset the kernel's high-water mark of memory."""
         seconds = (time.monotonic_ns() - self._spawned_ns) / 1e9
         rss = self._process.memory_info().rss / MIB
         kernel = _kernel_figures()
@@ -36,7 +36,7 @@ class MarkTaker:
 
 
 def _kernel_figures() -> dict[str, float]:
-    """``VmHWM`` and ``RssAnon`` of this process in MiB, where the system tells them (Linux, proc(5))."""
+    """Return ``VmHWM`` and ``RssAnon`` of this process in MiB, if the system has them (Linux, proc(5))."""
     try:
         lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
     except OSError:
@@ -46,9 +46,9 @@ def _kernel_figures() -> dict[str, float]:
 
 
 def _restart_high_water_mark() -> None:
-    """Have the kernel begin anew from the present resident size (5 in clear_refs, proc(5)).
+    """Reset the kernel's high-water mark to the current resident size (5 in clear_refs, proc(5)).
 
-    Where it may not be done the mark covers all stages so far: still the same peak over all of them.
+    If that is not permitted, each mark covers all stages so far, and the peak over all stages stays right.
     """
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")

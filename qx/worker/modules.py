@@ -1,4 +1,4 @@
-"""From a workload to the module that a config makes of it: in a build, and again in a launch."""
+"""The modules of a workload: its fp32 model, and what a config converts it to, in a build and in a launch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def fp32_model(
     host: Host, job: Job, workload: str, options: OptionValues, *, quantizable: bool
 ) -> torch.nn.Module:
-    """The workload's model in eval mode, without weights."""
+    """Return the workload's model in eval mode, before weights are loaded."""
     context = context_for(job, options=options_of(host, workload, options), quantizable=quantizable)
     seed_everything(job.seed)
     model: torch.nn.Module = host.call(workload, "make_model", context=context)
@@ -29,11 +29,11 @@ def fp32_model(
 def example_inputs(
     host: Host, job: Job, workload: str, options: OptionValues, batch_size: int
 ) -> tuple[torch.Tensor, ...]:
-    """The workload's tensors to trace with, laid out in memory as a launch's inputs are.
+    """Return the workload's example inputs, with the memory layout that the inputs of launches have.
 
-    Programs are exported and compiled for the strides of their examples, and kernels are chosen by them: with
+    Programs are exported and compiled for the strides of their examples, which also decide the kernels. With
     images that are transposed views (``[height, width, channels]`` read as ``[channels, height, width]``), a
-    launch would meet other kernels than the build, or a program that reads its inputs in the wrong order.
+    launch would use other kernels than the build, or a program that reads its inputs in the wrong order.
     """
     context = context_for(job, options=options_of(host, workload, options))
     examples = host.call(workload, "example_inputs", batch_size=batch_size, context=context)
@@ -41,13 +41,13 @@ def example_inputs(
 
 
 def _row_major(example: torch.Tensor) -> torch.Tensor:
-    """A copy in row-major order, in dimensions of size 1 too, whose strides ``contiguous()`` leaves alone."""
+    """Return a copy in row-major order; ``contiguous()`` would keep the strides of dimensions of size 1."""
     import torch
 
     return example.detach().clone(memory_format=torch.contiguous_format)
 
 
-def converted(
+def convert_model(
     host: Host,
     job: Job,
     config: str,
@@ -59,9 +59,9 @@ def converted(
     between: Callable[[torch.nn.Module], torch.nn.Module] | None = None,
     stage: Callable[[str], object] = str,
 ) -> Any:
-    """Prepare, do what comes ``between`` (calibration, in a build), and convert.
+    """Prepare a model, apply ``between`` to it (the calibration, in a build), and convert it.
 
-    The state dict of a module that comes of it carries all of its state.
+    Returns what ``convert`` returned. If that is a module, its state dict carries all of its state.
     """
     import torch
 

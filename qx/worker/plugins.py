@@ -1,4 +1,4 @@
-"""Calling plugins in a worker: seeded, with their options, and with the rules of the contract held."""
+"""Calls of plugins in a worker: their host, their options, their context and the seeds."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from qx.values import OptionValue, OptionValues
 
 
 def host_for(job: Job, references: Iterable[Reference | None]) -> Host:
-    """A host of just these plugins and of those that wrap; no entry point is looked at."""
-    wanted = {
+    """Return a host of these plugins and of the job's wrappers only, without a look at entry points."""
+    unique = {
         reference.name: reference for reference in [*references, *job.wrappers] if reference is not None
     }
-    return Host.of(list(wanted.values()))
+    return Host.of(list(unique.values()))
 
 
-def options_of(host: Host, name: str, given: OptionValues) -> dict[str, OptionValue]:
-    """All options of a plugin: the defaults, and over them what was given."""
+def options_of(host: Host, name: str, options: OptionValues) -> dict[str, OptionValue]:
+    """Return all options of a plugin: the defaults, replaced by these options."""
     record = next(entry.record for entry in host.entries if entry.name == name)
     defaults = {option.name: option.default for option in record.options} if record else {}
-    return {**defaults, **given}
+    return {**defaults, **options}
 
 
 def context_for(job: Job, **fields: Any) -> Context:
-    """The context that a job gives to hooks."""
+    """Return the context of a job for hooks."""
     return Context(seed=job.seed, threads=job.threads, engine=job.engine, **fields)
 
 
 def loading_context(job: LoadingJob, host: Host, **fields: Any) -> Context:
-    """The context in which a workload finds its data."""
+    """Return the context in which a workload loads its data."""
     return context_for(
         job,
         options=options_of(host, job.workload.name, job.workload_options),
@@ -45,7 +45,7 @@ def loading_context(job: LoadingJob, host: Host, **fields: Any) -> Context:
 
 
 def seed_everything(seed: int) -> None:
-    """Seed Python's, numpy's and torch's generators, those that are imported."""
+    """Seed the generators of Python, and of numpy and torch if they are imported."""
     import random
     import sys
 

@@ -1,9 +1,9 @@
-"""The probe: inputs, and what a converted module gave for them, to hold every launch of its artifact to it.
+"""The probe: inputs and the outputs of the converted module for them, with which loaded artifacts must agree.
 
-The probe is computed by one thread on arrays in row-major order, as launches get them. Where a loaded module
-has one thread too, the same kernels do the same work in the same order, and equal outputs are demanded. Where
-sums are divided among threads, they are rounded otherwise; how far apart that may take the outputs is derived
-from what the network consists of, see :func:`rounding`.
+The probe is computed by one thread on arrays in row-major order, as launches get them. If a loaded module has
+one thread too, the same kernels do the same work in the same order, and its outputs must be equal. With
+several threads sums are divided and rounded differently. How far apart that may take the outputs is derived
+from the layers of the network, see :func:`rounding`.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ if TYPE_CHECKING:
 
 #: The file of the probe, beside the artifact.
 PROBE = "probe.npz"
+#: Names of arrays in that file.
 OUTPUTS, ROUNDING = "outputs", "rounding"
-#: Rounding errors add up as random steps do: the largest of thousands lies within so many
-#: standard deviations.
+#: Standard deviations within which the largest of thousands of errors lies, which add up like random steps.
 DEVIATIONS = 8
-#: Unit roundoff of float32, in which sums are accumulated whatever the weights are stored in.
+#: Unit roundoff of float32, in which sums are accumulated whatever the type of the weights is.
 ACCUMULATION = 2.0**-24
-#: The same of 8-bit activations, as a share of their range: half a step of the 128 levels that torch uses.
+#: Unit roundoff of 8-bit activations as a share of their range: half a step of the 128 levels of torch.
 EIGHT_BITS = 2.0**-8
 
 
 def write_probe(module: nn.Module, inputs: Sequence[Array], state: Mapping[str, object], path: Path) -> None:
-    """Write what a module gives for arrays, unless it gives something else than one tensor."""
+    """Write the probe of a module for these inputs, unless its output is anything but one tensor."""
     import numpy as np
     import torch
 
-    # Any: among the arrays, numpy takes a switch.
+    # Any: `numpy.savez` takes the arrays as keywords, among its own options.
     arrays: dict[str, Any] = {
         f"input_{index}": np.ascontiguousarray(array) for index, array in enumerate(inputs)
     }
@@ -49,9 +49,9 @@ def write_probe(module: nn.Module, inputs: Sequence[Array], state: Mapping[str, 
 
 
 def hold_to_probe(subject: Subject, path: Path, *, exact: bool) -> None:
-    """Raise ``QxError`` where an artifact does not give what the converted module gave in the build.
+    """Raise ``QxError`` if an artifact's outputs differ from those of the converted module in the build.
 
-    ``exact`` demands equal outputs, else they may differ by the rounding that several threads bring.
+    With ``exact`` they must be equal, otherwise they may differ by the rounding of several threads.
     """
     import numpy as np
 
@@ -78,10 +78,10 @@ def hold_to_probe(subject: Subject, path: Path, *, exact: bool) -> None:
 def rounding(state: Mapping[str, object]) -> float:
     """Derive how far rounding can take the outputs of a network, as a share of the largest output.
 
-    Each layer rounds what it gives to the type that it computes in, with unit roundoff u (float32: 2^-24,
+    Each layer rounds its outputs to the type that it computes in, with unit roundoff u (float32: 2^-24,
     bfloat16: 2^-8, 8 bits: 2^-8 of the range), and accumulates fan_in products in float32, each rounded by at
-    most 2^-24. Errors of independent roundings add up as their squares do (the probabilistic bound of Higham
-    and Mary, 2019), so that sqrt(depth) (u + sqrt(fan_in) 2^-24) of the outputs' size comes of all layers.
+    most 2^-24. The squares of independent rounding errors add up (the probabilistic bound of Higham and Mary,
+    2019), so that all layers contribute sqrt(depth) (u + sqrt(fan_in) 2^-24) of the size of the outputs.
     Each weight of the state dict counts as a layer, and the largest fan_in as that of all.
     """
     import torch
@@ -98,6 +98,7 @@ def rounding(state: Mapping[str, object]) -> float:
 
 
 def _largest(array: Array) -> float:
+    """Return the largest magnitude of the finite elements of an array."""
     import numpy as np
 
     finite = np.abs(array[np.isfinite(array)])

@@ -1,12 +1,12 @@
-"""What metrics give, checked and as JSON. Light: every launch imports it."""
+"""The samples of metrics, checked and converted to JSON. Every launch imports this module: keep it light."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
-# Bound before any plugin is imported: one that puts something else in their place must not change what the
-# others give.
+# Imported before any plugin: one that replaces functions of other modules must not change the samples of
+# other metrics.
 from typing import SupportsInt
 
 from qx.contract.records import (
@@ -27,28 +27,28 @@ from qx.values import JsonObject
 from qx.worker.plugins import context_for, host_for, options_of
 from qx.worker.values import as_json, finite_values
 
-#: The most groups of items.
+#: The largest number of groups of items.
 MOST_GROUPS = 1 << 16
-#: Waves, rounds and groups are kept as integers of 32 bits.
-LARGEST_PLACE = (1 << 31) - 1
-#: How the names of the stages begin in which metrics are measured.
+#: The largest index of a wave, round or group, which are kept as integers of 32 bits.
+LARGEST_INDEX = (1 << 31) - 1
+#: The beginning of the names of the stages in which metrics are measured.
 MEASURING = "measure "
 
 
 def stage_of(metric: str) -> str:
-    """The stage in which a metric is imported and measured: a process that dies in it died of the metric."""
+    """Return the stage in which a metric is imported and measured: a process that dies in it died of it."""
     return f"{MEASURING}{metric}"
 
 
 def metric_in(stage: str) -> str | None:
-    """The metric that a process was in at this stage; None where it was in none."""
+    """Return the metric that is imported or measured in a stage; None if there is none."""
     return stage.removeprefix(MEASURING) if stage.startswith(MEASURING) else None
 
 
 def samples_or_failure(job: EvaluateJob | DeriveJob, metric: Reference, data: MetricData) -> JsonObject:
-    """The samples of a metric that needs no launch; where it raises, ``outcome`` and ``cause``.
+    """Return the samples of a metric that needs no launch, or ``outcome`` and ``cause`` if it raises.
 
-    Whatever it raises: a worker is in a session of its own, where nobody presses Ctrl-C.
+    KeyboardInterrupt is no exception: only plugins raise it, since Ctrl-C does not reach a worker's session.
     """
     try:
         host = host_for(job, (metric,))
@@ -59,7 +59,7 @@ def samples_or_failure(job: EvaluateJob | DeriveJob, metric: Reference, data: Me
 
 
 def failure(error: BaseException) -> JsonObject:
-    """What is answered in place of the samples of a metric that raised."""
+    """Return the outcome and the cause that replace the samples of a metric that raised."""
     from qx.processes.failures import outcome_of
 
     outcome, cause = outcome_of(error)
@@ -69,7 +69,7 @@ def failure(error: BaseException) -> JsonObject:
 def samples_of(
     host: Host, metric: str, subject: Subject | None, data: MetricData, context: Context
 ) -> JsonObject:
-    """What ``measure`` gave, checked, as JSON: finite values or None, and what goes with them."""
+    """Measure a metric and return its checked samples as JSON; ``values`` is None if it does not apply."""
     if host.implements(metric, "statistic"):
         from qx.worker.whole_set import samples_of_set
 
@@ -85,36 +85,36 @@ def samples_of(
     if flaw := _flaw(record, values):
         raise QxError(f"{metric}: measure gave {flaw}")
     answer: JsonObject = {"values": values, "details": as_json(metric, samples.details)}
-    for what, limit in (("waves", MOST_WAVES), ("rounds", LARGEST_PLACE + 1)):
-        if (given := getattr(samples, what)) is not None:
-            answer[what] = _positions(metric, what, given, len(values), -1, limit)
+    for field, limit in (("waves", MOST_WAVES), ("rounds", LARGEST_INDEX + 1)):
+        if (indices := getattr(samples, field)) is not None:
+            answer[field] = _plain_indices(metric, field, indices, len(values), -1, limit)
     if samples.groups is not None:
         names = _names(metric, samples.group_names)
-        answer["groups"] = _positions(metric, "groups", samples.groups, len(values), 0, len(names))
+        answer["groups"] = _plain_indices(metric, "groups", samples.groups, len(values), 0, len(names))
         answer["group_names"] = names
     return answer
 
 
-def _positions(
-    metric: str, what: str, given: Iterable[SupportsInt], count: int, least: int, limit: int
+def _plain_indices(
+    metric: str, field: str, indices: Iterable[SupportsInt], count: int, lowest: int, limit: int
 ) -> list[int]:
-    """Waves, rounds or groups as plain integers, as many as there are values. Raises ``QxError``."""
+    """Return waves, rounds or groups as integers, one for each of ``count`` values. Raises ``QxError``."""
     try:
-        positions = [int(position) for position in islice(given, count + 1)]
+        integers = [int(index) for index in islice(indices, count + 1)]
     except (TypeError, ValueError, OverflowError) as error:
-        raise QxError(f"{metric}: measure gave {what} that are not whole numbers") from error
-    if len(positions) != count:
-        number = "more" if len(positions) > count else len(positions)
-        raise QxError(f"{metric}: measure gave {count} values and {number} {what}")
-    if not all(least <= position < limit for position in positions):
-        raise QxError(f"{metric}: measure gave {what} that are not from {least} to {limit - 1:,}")
-    if what == "waves" and min(positions) < 0 <= max(positions):
+        raise QxError(f"{metric}: measure gave {field} that are not whole numbers") from error
+    if len(integers) != count:
+        number = "more" if len(integers) > count else len(integers)
+        raise QxError(f"{metric}: measure gave {count} values and {number} {field}")
+    if not all(lowest <= index < limit for index in integers):
+        raise QxError(f"{metric}: measure gave {field} that are not from {lowest} to {limit - 1:,}")
+    if field == "waves" and min(integers) < 0 <= max(integers):
         raise QxError(f"{metric}: measure gave a wave for some values and none for others")
-    return positions
+    return integers
 
 
 def _names(metric: str, group_names: Iterable[str]) -> list[str]:
-    """The names of the groups. Raises ``QxError``."""
+    """Return the names of the groups as a list of text. Raises ``QxError``."""
     names = list(islice(group_names, MOST_GROUPS + 1))
     if len(names) > MOST_GROUPS:
         raise QxError(f"{metric}: measure gave more than {MOST_GROUPS:,} group names")
@@ -124,7 +124,10 @@ def _names(metric: str, group_names: Iterable[str]) -> list[str]:
 
 
 def _flaw(record: Metric, values: Sequence[float]) -> str | None:
-    """What no ratio can be computed of; ``qx.analysis.recompute`` holds samples that are read to the same."""
+    """Describe values of which no ratio can be computed; ``qx.analysis.recompute`` checks the same.
+
+    None if a ratio can be computed, or none is needed.
+    """
     if record.compare == "difference" or record.samples == "per_item":
         return None
     low = min(values)

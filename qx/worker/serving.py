@@ -22,13 +22,13 @@ def import_runtime(job: ArtifactJob) -> None:
 
 
 def host_of_artifact(job: ArtifactJob, metrics: tuple[Reference, ...] = ()) -> Host:
-    """A host of the plugins that serving this artifact can take."""
+    """Return a host of the plugins that may be needed to serve this artifact."""
     stored = job.artifact
     return host_for(job, (stored.loader, stored.config, stored.workload, *metrics))
 
 
 def load(job: ArtifactJob, host: Host) -> Subject:
-    """Have the artifact's loader load it."""
+    """Have the artifact's loader load it, and return the loaded subject."""
     loader = job.artifact.loader.name
     context = context_for(
         job,
@@ -44,13 +44,15 @@ def load(job: ArtifactJob, host: Host) -> Subject:
 
 
 def _rebuilder(job: ArtifactJob, host: Host) -> Callable[[], Any]:
+    """Return a function that rebuilds the module of which the artifact is the state dict."""
+
     def rebuild() -> Any:
-        from qx.worker.modules import converted, example_inputs, fp32_model
+        from qx.worker.modules import convert_model, example_inputs, fp32_model
 
         stored = job.artifact
         name, options = stored.workload.name, stored.workload_options
         model = fp32_model(host, job, name, options, quantizable=stored.quantizable)
         examples = example_inputs(host, job, name, options, 1)
-        return converted(host, job, stored.config.name, stored.config_options, model, examples)
+        return convert_model(host, job, stored.config.name, stored.config_options, model, examples)
 
     return rebuild

@@ -2,8 +2,8 @@
 
 A module is deployed as its state dict: a launch rebuilds the module and loads the state dict into it. Modules
 of ``torch.ao.nn`` leave some of their state out of it (the scale and zero point of a quantized PReLU), and
-graphs of quantized functions put packed weights into it, which are objects of C++. Both are made good here,
-in a build as in a launch. Light: torch is imported in functions.
+graphs of quantized functions put packed weights into it, which are C++ objects. This module repairs both, in
+a build and in a launch. It imports torch in functions only, to stay light.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
 Module = TypeVar("Module", bound="nn.Module")
 
-#: Where the modules come from that keep some of their state outside of the state dict.
+#: The package of the modules that keep some of their state outside of the state dict.
 QUANTIZED_MODULES = "torch.ao.nn."
-#: How the names of numbers end that calibration finds out: all other numbers of a module are its shape.
-CALIBRATED = ("scale", "zero_point")
+#: The endings of the names of numbers that calibration sets: all other numbers of a module are its shape.
+CALIBRATED_SUFFIXES = ("scale", "zero_point")
 
 
 def complete(module: Module) -> Module:
-    """Have the module's state dict carry all of its state as plain data, and load it again.
+    """Make the module save all of its state in its state dict as plain data, and load it from there.
 
-    What the state dict leaves out is added to it under the names of the attributes; packed weights are
-    unpacked into tensors. The module gets hooks for both, in place, and none where nothing is missing.
+    State that the state dict leaves out is added to it under the names of the attributes. Packed weights are
+    unpacked into tensors. The module gets hooks for both, in place, unless nothing is missing.
     """
     state = module.state_dict()
     left_out = frozenset(name for name in _attributes(module) if name not in state)
@@ -67,7 +67,7 @@ def save(module: nn.Module, path: Path) -> dict[str, object]:
 
 
 def tensors(value: object) -> Iterator[torch.Tensor]:
-    """Every tensor in a state dict, also those in the tuples and lists of packed weights."""
+    """Yield every tensor in a state dict, also those in the tuples and lists of packed weights."""
     import torch
 
     if isinstance(value, torch.Tensor):
@@ -80,7 +80,7 @@ def tensors(value: object) -> Iterator[torch.Tensor]:
 
 
 def _hooks(left_out: frozenset[str], packed: frozenset[str]) -> tuple[Callable[..., None], ...]:
-    """Hooks of a module that write and read what its own state dict does not carry."""
+    """Return the hooks that save and load the state that the module's own state dict leaves out."""
     from torch.fx import GraphModule
 
     def save_more(
@@ -109,11 +109,11 @@ def _hooks(left_out: frozenset[str], packed: frozenset[str]) -> tuple[Callable[.
                 continue
             value = getattr(owner, attribute)
             try:
-                value = _like(value, state.pop(prefix + name))
+                value = _restore(value, state.pop(prefix + name))
             except (TypeError, ValueError) as error:
                 errors.append(f"{prefix}{name}: {error}")
             if name in packed and not isinstance(owner, GraphModule):
-                # The owner takes it out of the state dict by itself.
+                # The owner reads it from the state dict by itself.
                 state[prefix + name] = value
             else:
                 setattr(owner, attribute, value)
@@ -122,13 +122,13 @@ def _hooks(left_out: frozenset[str], packed: frozenset[str]) -> tuple[Callable[.
 
 
 def _attributes(module: nn.Module) -> Iterator[str]:
-    """The names of attributes that hold state, of quantized modules."""
+    """Yield the names of attributes of quantized modules that hold state."""
     import torch
 
     for path, layer in module.named_modules():
         if any(kind.__module__.startswith(QUANTIZED_MODULES) for kind in type(layer).__mro__):
             for name, value in vars(layer).items():
-                number = isinstance(value, (int, float)) and name.endswith(CALIBRATED)
+                number = isinstance(value, (int, float)) and name.endswith(CALIBRATED_SUFFIXES)
                 if number or isinstance(value, torch.Tensor):
                     yield f"{path}.{name}" if path else name
 
@@ -145,17 +145,17 @@ def _is_packed(value: object) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """Packed weights as the name of their class and what it is made of."""
+    """Return packed weights as the name of their class and their parts."""
     if _is_packed(value):
         parts, name = value.__getstate__()
         return name, _plain(parts)
     return type(value)(map(_plain, value)) if isinstance(value, (tuple, list)) else value
 
 
-def _like(current: Any, value: Any) -> Any:
-    """A value of a state dict in the form that the rebuilt module has it in.
+def _restore(current: Any, value: Any) -> Any:
+    """Return a value of a state dict in the form of the rebuilt module's current value.
 
-    Packed weights are made of the class that is there already: no file can name another.
+    Packed weights get the class of the current value: a file cannot name another class.
     """
     import torch
 
@@ -164,7 +164,7 @@ def _like(current: Any, value: Any) -> Any:
         if not (isinstance(value, tuple) and len(value) == 2 and value[0] == name):
             raise TypeError(f"expected packed weights of the class {name}")
         packed: Any = torch.ScriptObject.__new__(torch.ScriptObject)
-        packed.__setstate__((_like(parts, value[1]), name))
+        packed.__setstate__((_restore(parts, value[1]), name))
         return packed
     if type(value) is not type(current):
         raise TypeError(f"is a {type(value).__name__}, expected a {type(current).__name__}")
@@ -173,7 +173,7 @@ def _like(current: Any, value: Any) -> Any:
     if isinstance(current, (tuple, list)):
         if len(value) != len(current):
             raise ValueError(f"has {len(value)} parts, expected {len(current)}")
-        return type(current)(_like(*pair) for pair in zip(current, value, strict=True))
+        return type(current)(_restore(*pair) for pair in zip(current, value, strict=True))
     return value
 
 
@@ -186,6 +186,6 @@ def _loads_safely(value: object) -> bool:
         file.seek(0)
         torch.load(file, weights_only=True)
     except Exception:
-        # Whatever it is that cannot be written or read, this is the entry.
+        # This entry cannot be written or read, whatever the error is.
         return False
     return True

@@ -14,7 +14,7 @@ from qx.worker.plugins import host_for, loading_context, seed_everything
 
 
 def run(job: TrainJob, channel: Channel) -> None:
-    """Write the state dict of the trained module."""
+    """Train the model and write its state dict."""
     channel.stage("import")
     import torch
 

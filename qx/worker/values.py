@@ -1,12 +1,12 @@
-"""Values and details that plugins give, checked and as JSON takes them. Light: every launch imports it."""
+"""The values and details of metrics, checked and converted to JSON. Light, since every launch imports it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
 from itertools import islice
 
-# Bound before any plugin is imported: one that puts something else in their place must not change what the
-# others give.
+# Imported before any plugin: one that replaces functions of other modules must not change the samples of
+# other metrics.
 from json import dumps, loads
 from math import isfinite
 from typing import Any
@@ -15,16 +15,16 @@ from qx.contract.records import LARGEST
 from qx.errors import QxError
 from qx.values import Json, JsonMapping
 
-#: The most values of a metric: one that gives them without end must not fill the memory.
+#: The largest number of values of a metric, since an endless iterator must not fill the memory.
 MOST_VALUES = 1 << 22
-#: The most characters that details take as JSON.
+#: The largest size of details as JSON, in characters.
 MOST_DETAILS = 1 << 20
-#: How deep details may be nested; the results that they become part of may be nested deeper.
+#: The deepest nesting of details; the results file that they are part of may be nested deeper.
 DEEPEST_DETAILS = 32
 
 
 def finite_values(metric: str, values: object) -> list[float]:
-    """The values as plain floats. Raises ``QxError`` where they are none, too many, or not finite."""
+    """Return the values as floats. Raises ``QxError`` if they are no numbers, too many, or not finite."""
     try:
         floats = [_number(value) for value in islice(_items(values), MOST_VALUES + 1)]
     except (TypeError, ValueError, OverflowError) as error:
@@ -41,7 +41,7 @@ def finite_values(metric: str, values: object) -> list[float]:
 
 
 def _items(values: Any) -> Iterator[Any]:
-    """A single number, or what one iterates over. Raises ``TypeError`` for what has no order or is text."""
+    """Iterate over one number or a sequence of numbers. Raises ``TypeError`` for text, sets and mappings."""
     if isinstance(values, (str, bytes, bytearray, Mapping, Set)) or getattr(values, "ndim", 1) > 1:
         raise TypeError
     if isinstance(values, (int, float)) or getattr(values, "ndim", 1) == 0:
@@ -50,14 +50,14 @@ def _items(values: Any) -> Iterator[Any]:
 
 
 def _number(value: Any) -> float:
-    # Python reads numbers from text, which is no number here; and an array of one is no value.
+    # `float` would take text and arrays of one element too.
     if isinstance(value, (str, bytes, bytearray)) or getattr(value, "ndim", 0) > 0:
         raise TypeError
     return float(value)
 
 
 def as_json(metric: str, details: JsonMapping) -> Json:
-    """The details, with arrays and numbers of numpy's as plain ones."""
+    """Return the details as JSON, with arrays and numbers of numpy as lists and numbers."""
     if type(details) is dict and not details:
         return {}
 

@@ -1,4 +1,4 @@
-"""Calls that come before those that count."""
+"""The warm-up: calls before the ones that are recorded."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from time import perf_counter
 from qx.contract.records import Subject
 from qx.values import JsonObject, Native
 
-#: A window is long enough that the clock and one interruption do not decide it.
+#: Length of a window in seconds: neither the resolution of the clock nor an interruption may dominate it.
 WINDOW_SECONDS = 0.02
-#: Steady: so many windows in a row, none of which is faster than the best before by more than the tolerance.
+#: Times are steady after this many windows in a row that are not faster than the best one before by more than
+#: the tolerance, which is relative.
 STEADY_WINDOWS = 2
 TOLERANCE = 0.02
 
 
 def warm_up(subject: Subject, native: Native, seconds: float) -> JsonObject:
-    """Call in windows until they get no faster, or for ``seconds``; at least one window.
+    """Call in windows until the calls get no faster, or for ``seconds``, but for at least one window.
 
-    Gives the seconds that a call took in the last windows and at least, the number of calls, and whether they
-    became steady.
+    Returns the seconds per call in the last windows, the seconds of the fastest call, the number of calls,
+    and whether the times became steady.
     """
     began = perf_counter()
     medians: list[float] = []

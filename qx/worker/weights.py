@@ -1,4 +1,4 @@
-"""Weights files: what is in one, read without running code, and fitted to a model."""
+"""Weights files: recognize a file, read its state dict without running code, and fit it to a model."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from qx.errors import UsageError
 if TYPE_CHECKING:
     import torch
 
-#: How to leave a file that holds nothing but weights.
+#: The advice how to save a file that holds only weights.
 SAVE = "save it with torch.save(model.state_dict(), FILE)"
-#: How files of other kinds begin, and what they are.
+#: The first bytes of files of other kinds, and what these are.
 BEGINNINGS = {
     b"GGUF": "a GGUF file (llama.cpp)",
     b"\x89HDF": "an HDF5 file (Keras)",
@@ -31,25 +31,25 @@ BEGINNINGS = {
 
 
 @frozen
-class Fitted:
-    """A state dict that fits a model name by name, and what was done so that it does."""
+class FittedState:
+    """A state dict that fits a model name by name, and a note of how it was adapted."""
 
     state: Mapping[str, torch.Tensor]
-    #: A sentence; empty where it was taken as it is.
+    #: How the state dict was adapted, as a phrase; empty if it was not.
     note: str = ""
 
 
 def load_weights(model: torch.nn.Module, path: Path) -> str:
-    """Load a state dict of torch or safetensors into a model; tell in a sentence what was adapted.
+    """Load a state dict of torch or safetensors into a model; return how it was adapted, as a phrase.
 
-    A checkpoint that holds one state dict among other things is taken for that, and a prefix that all of its
-    names share (``module.`` of ``DataParallel``) is left out where the names fit the model without it. Raises
-    ``UsageError`` that says what the file is, or names what does not fit.
+    The state dict may be the only one in a checkpoint with other entries. A prefix that all of its names
+    share (``module.`` of ``DataParallel``) is removed if the names then fit the model. Raises ``UsageError``,
+    which says what kind of file it is, or which names do not fit.
     """
     if not path.is_file():
         what = "is a folder, and no file" if path.is_dir() else "does not exist"
         raise UsageError(f"weights file {path} {what}")
-    fitted = _fitted(model, _read(path), path)
+    fitted = _fit(model, _read(path), path)
     model.load_state_dict(fitted.state, strict=True)
     return fitted.note
 
@@ -58,35 +58,36 @@ def load_weights(model: torch.nn.Module, path: Path) -> str:
 
 
 def _read(path: Path) -> object:
+    """Return the content of a weights file. Raises ``UsageError``."""
     with path.open("rb") as file:
-        begin = file.read(64)
-    if path.suffix == ".safetensors" or _begins_like_safetensors(begin, path):
+        start = file.read(64)
+    if path.suffix == ".safetensors" or _is_safetensors(start, path):
         return _safetensors(path)
-    if kind := _other_kind(begin, path):
+    if kind := _other_kind(start, path):
         raise UsageError(f"weights file {path} is {kind}; give the model's state dict: {SAVE}")
     return _torch_file(path)
 
 
-def _begins_like_safetensors(begin: bytes, path: Path) -> bool:
-    header = int.from_bytes(begin[:8], "little")
-    return begin[8:9] == b"{" and 2 <= header <= path.stat().st_size - 8
+def _is_safetensors(start: bytes, path: Path) -> bool:
+    header = int.from_bytes(start[:8], "little")
+    return start[8:9] == b"{" and 2 <= header <= path.stat().st_size - 8
 
 
-def _other_kind(begin: bytes, path: Path) -> str:
-    """What a file is that holds no state dict; empty where it may hold one."""
-    if not begin:
+def _other_kind(start: bytes, path: Path) -> str:
+    """Name the kind of a file that holds no state dict; empty if it may hold one."""
+    if not start:
         return "empty"
-    if begin[4:8] == b"TFL3":
+    if start[4:8] == b"TFL3":
         return "a TensorFlow Lite model"
-    if known := next((kind for start, kind in BEGINNINGS.items() if begin.startswith(start)), ""):
-        return known
+    if kind := next((kind for prefix, kind in BEGINNINGS.items() if start.startswith(prefix)), ""):
+        return kind
     if zipfile.is_zipfile(path):
         return _kind_of_archive(path)
-    return "an ONNX model" if _is_onnx(begin, path) else ""
+    return "an ONNX model" if _is_onnx(start, path) else ""
 
 
 def _kind_of_archive(path: Path) -> str:
-    """What a zip archive holds, by the names of its files; empty where torch.save may have written it."""
+    """Name the content of a zip archive by the names of its files; empty if it may be that of torch.save."""
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
     inner = {name.partition("/")[2] or name for name in names}
@@ -101,16 +102,17 @@ def _kind_of_archive(path: Path) -> str:
     return "" if "data.pkl" in inner else "a zip archive that torch.save did not write"
 
 
-def _is_onnx(begin: bytes, path: Path) -> bool:
-    """Whether a file is a serialized ``onnx.ModelProto``: it has no mark, but it begins with its version."""
+def _is_onnx(start: bytes, path: Path) -> bool:
+    """Return whether a file is a serialized ``onnx.ModelProto``, which has no magic number."""
     # Field 1 (ir_version), a small number, and then field 2 (producer_name) or another of its first fields.
-    looks = (
-        begin[:1] == b"\x08" and begin[1] < 64 and begin[2:3] in (b"\x12", b"\x1a", b"\x22", b"\x3a", b"B")
+    has_fields = (
+        start[:1] == b"\x08" and start[1] < 64 and start[2:3] in (b"\x12", b"\x1a", b"\x22", b"\x3a", b"B")
     )
-    return looks or path.suffix == ".onnx"
+    return has_fields or path.suffix == ".onnx"
 
 
 def _safetensors(path: Path) -> object:
+    """Return the content of a safetensors file. Raises ``UsageError``."""
     try:
         from safetensors.torch import load_file
     except ImportError as error:
@@ -120,11 +122,12 @@ def _safetensors(path: Path) -> object:
     try:
         return load_file(path)
     except Exception as error:
-        # It raises an error of its own, which is no public name.
+        # safetensors raises an error of its own, which has no public name.
         raise UsageError(f"weights file {path} is damaged, or is no safetensors file: {error}") from error
 
 
 def _torch_file(path: Path) -> object:
+    """Return the content of a file of torch.save, read without running code. Raises ``UsageError``."""
     import pickle
 
     import torch
@@ -138,15 +141,15 @@ def _torch_file(path: Path) -> object:
             ) from error
         raise UsageError(f"weights file {path} is damaged, or was not written by torch.save") from error
     except Exception as error:
-        # A damaged pickle raises whatever it runs into.
+        # A damaged pickle may raise any error.
         raise UsageError(f"weights file {path} is damaged, or was not written by torch.save") from error
 
 
 # Fitting ------------------------------------------------------------------------------------------
 
 
-def _fitted(model: torch.nn.Module, content: object, path: Path) -> Fitted:
-    """The state dict in a file, with the names of the model. Raises ``UsageError``."""
+def _fit(model: torch.nn.Module, content: object, path: Path) -> FittedState:
+    """Return the state dict in a file's content, with the names of the model. Raises ``UsageError``."""
     if _is_state(content):
         state, place = content, ""
     else:
@@ -158,11 +161,13 @@ def _fitted(model: torch.nn.Module, content: object, path: Path) -> Fitted:
         stripped = {name.removeprefix(prefix): value for name, value in state.items()}
         if not _misfit(expected, stripped):
             words = f"names without the prefix {prefix!r}"
-            return Fitted(stripped, f"{note}, {words}" if note else f"the weights of {path.name}: {words}")
+            return FittedState(
+                stripped, f"{note}, {words}" if note else f"the weights of {path.name}: {words}"
+            )
     if misfit:
         where = f" (in {place!r})" if place else ""
         raise UsageError(f"weights file {path}{where} does not fit {type(model).__name__}: {misfit}")
-    return Fitted(state, note)
+    return FittedState(state, note)
 
 
 def _is_state(content: object) -> TypeGuard[Mapping[str, torch.Tensor]]:
@@ -177,9 +182,9 @@ def _is_state(content: object) -> TypeGuard[Mapping[str, torch.Tensor]]:
 
 
 def _inner(content: object, path: Path) -> tuple[Mapping[str, torch.Tensor], str]:
-    """The one state dict that a checkpoint holds, and its place in it. Raises ``UsageError``."""
-    inside = content if isinstance(content, Mapping) else {}
-    states = {name: value for name, value in inside.items() if _is_state(value)}
+    """Return the only state dict in a checkpoint, and the name of its entry. Raises ``UsageError``."""
+    entries = content if isinstance(content, Mapping) else {}
+    states = {name: value for name, value in entries.items() if _is_state(value)}
     if len(states) == 1:
         ((name, state),) = states.items()
         return state, str(name)
@@ -193,7 +198,7 @@ def _inner(content: object, path: Path) -> tuple[Mapping[str, torch.Tensor], str
 
 
 def _shared_prefixes(state: Mapping[str, object]) -> Iterator[str]:
-    """Give what all names begin with, up to each dot: ``"module."``, ``"module.body."``."""
+    """Yield the prefixes that all names share, up to each dot: ``"module."``, ``"module.body."``."""
     prefix = ""
     for parts in zip(*(name.split(".")[:-1] for name in state), strict=False):
         if len(set(parts)) > 1:
@@ -203,7 +208,7 @@ def _shared_prefixes(state: Mapping[str, object]) -> Iterator[str]:
 
 
 def _misfit(expected: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor]) -> str:
-    """What does not fit, in words; empty where names and shapes are those of the model."""
+    """Describe what does not fit; empty if names and shapes are those of the model."""
     missing = [name for name in expected if name not in state]
     unexpected = [name for name in state if name not in expected]
     reshaped = [
@@ -212,9 +217,10 @@ def _misfit(expected: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tens
         if name in state and state[name].shape != expected[name].shape
     ]
     kinds = (("missing ", missing), ("unexpected ", unexpected), ("", reshaped))
-    return "; ".join(f"{word}{_some(names)}" for word, names in kinds if names)
+    return "; ".join(f"{word}{_shortened(names)}" for word, names in kinds if names)
 
 
-def _some(names: list[str], most: int = 3) -> str:
-    rest = len(names) - most
-    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+def _shortened(names: list[str], count: int = 3) -> str:
+    """Return the first names as a list in words, and the number of the others."""
+    rest = len(names) - count
+    return ", ".join(names[:count]) + (f" and {rest} more" if rest > 0 else "")

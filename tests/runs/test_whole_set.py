@@ -25,7 +25,7 @@ from qx.report import markdown
 from qx.results.recording import Recording, Resampled, Series
 from qx.statistics import intervals as stats
 from qx.worker import whole_set as resampling
-from qx.worker.whole_set import FEWEST, MOST, SECONDS, planned, samples_of_set
+from qx.worker.whole_set import MAX_COUNTS, MIN_COUNTS, SECONDS, plan_counts, samples_of_set
 
 Write = Callable[[str, str], str]
 
@@ -119,10 +119,10 @@ def test_a_mean_moves_by_its_items(sampled: Any) -> None:
 
 def test_what_takes_long_is_resampled_less() -> None:
     """A plan fits into its seconds, halved until it does, down to the fewest that serve."""
-    assert planned(1e-4) == MOST
+    assert plan_counts(1e-4) == MAX_COUNTS
     for seconds in (0.01, 0.03, 0.06):
-        assert 0.4 * SECONDS < seconds * sum(planned(seconds).values()) <= SECONDS
-    assert planned(10.0) == FEWEST
+        assert 0.4 * SECONDS < seconds * sum(plan_counts(seconds).values()) <= SECONDS
+    assert plan_counts(10.0) == MIN_COUNTS
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_intervals_hold_the_truth_where_few_answers_change(
     The intervals that a bootstrap gives by itself hold it in 63 % where one is expected: in all other sets
     nothing is seen to change.
     """
-    monkeypatch.setattr(resampling, "MOST", {"groups": 2048, "draws": 40, "probes": 40})
+    monkeypatch.setattr(resampling, "MAX_COUNTS", {"groups": 2048, "draws": 40, "probes": 40})
     rng, found = np.random.default_rng(changed), []
     for _ in range(60):
         labels = np.repeat([0, 1], [120, 30])

@@ -1,4 +1,4 @@
-"""Groups: which cells share waves, where memory does not hold them all at once."""
+"""Groups: the cells that share waves, if memory does not hold the launches of all cells at once."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 def grouped(
     baseline: str, control: str, others: Sequence[str], runtime: Mapping[str, str], room: int
 ) -> tuple[tuple[str, ...], ...]:
-    """The baseline, the control and at most ``room`` other cells (at least one) in each group.
+    """Divide cells into groups of the baseline, the control and at most ``room`` other cells (at least one).
 
-    ``runtime`` names the runtime baseline of a cell. The two share their group, since cells that take turns
-    in the same rounds are compared the most sharply; a runtime baseline with more cells than there is room
-    for is in as many groups as they need.
+    ``runtime`` names the runtime baseline of a cell. Both are in the same group, since cells that take turns
+    in the same rounds are compared with the smallest error. A runtime baseline with more cells than a group
+    has room for is in several groups.
     """
     room = max(1, room)
     parts: list[list[str]] = [[] for _ in range(max(1, -(-len(others) // room)))]
@@ -23,13 +23,13 @@ def grouped(
             parts.append(list(family))
         else:
             emptiest.extend(family)
-    # In the order in which they were named, and none twice.
+    # In the order of `others`, and no cell twice.
     ordered = ([cell for cell in others if cell in part] for part in parts)
     return tuple((baseline, control, *part) for part in ordered if part or not others)
 
 
 def _families(others: Sequence[str], runtime: Mapping[str, str], room: int) -> list[list[str]]:
-    """Runtime baselines with the cells that are compared with them, and every other cell by itself."""
+    """Return each runtime baseline with the cells that are compared with it, and every other cell alone."""
     members: dict[str, list[str]] = {}
     for cell in others:
         head = runtime.get(cell)

@@ -1,4 +1,4 @@
-"""Holding launches to CPUs while rounds go on, and the host off them."""
+"""CPU affinity during rounds: draw the CPUs that launches are pinned to, and keep the host off them."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from qx.environment import cpu_numbers
 
 
 def cpus_for(threads: int, allowed: Sequence[int], order: random.Random) -> tuple[int, ...]:
-    """As many CPUs as there are threads, drawn from those that launches may run on.
+    """Draw as many CPUs as there are threads, from those that launches may run on.
 
-    None where the host could not keep off them, or where the system cannot hold a process.
+    The result is empty if no other CPU is left for the host, or if the system cannot pin a process.
     """
-    here = cpu_numbers()
-    there = sorted(allowed or here)
-    if not here or threads > len(there):
+    host_cpus = cpu_numbers()
+    candidates = sorted(allowed or host_cpus)
+    if not host_cpus or threads > len(candidates):
         return ()
-    chosen = tuple(sorted(order.sample(there, threads)))
-    return chosen if set(here) - set(chosen) else ()
+    chosen = tuple(sorted(order.sample(candidates, threads)))
+    return chosen if set(host_cpus) - set(chosen) else ()
 
 
 @contextmanager
-def off(cpus: Sequence[int]) -> Iterator[None]:
-    """Keep this thread off these CPUs for a while."""
+def keep_host_off(cpus: Sequence[int]) -> Iterator[None]:
+    """Keep the host thread off the CPUs that launches are pinned to."""
     if not cpus:
         yield
         return
-    here = cpu_numbers()
-    os.sched_setaffinity(0, set(here) - set(cpus))
+    host_cpus = cpu_numbers()
+    os.sched_setaffinity(0, set(host_cpus) - set(cpus))
     try:
         yield
     finally:
-        os.sched_setaffinity(0, here)
+        os.sched_setaffinity(0, host_cpus)

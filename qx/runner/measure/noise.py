@@ -13,33 +13,35 @@ from attrs import frozen
 from qx.environment import cpu_numbers
 from qx.processes.jobs import SpinJob
 from qx.processes.workers import Worker, processes_of_a_run
-from qx.runner.measure.holding import cpus_for, off
+from qx.runner.measure.holding import cpus_for, keep_host_off
 from qx.statistics import intervals
 from qx.statistics.undisturbed import log_undisturbed
 
-#: Pairs of processes that are tried one after another; each is one wave.
+#: Number of pairs of processes that are timed one after another; each pair is one wave.
 PAIRS = 6
+#: Number of calls in a block.
 CALLS = 20
 
 
 @frozen
 class Noise:
-    """What was found."""
+    """The noise floor of a machine, and how much single calls vary."""
 
-    #: The apparent speedup of one process over the other, which does the same.
+    #: The apparent speedup of one process over another that does the same work.
     ratio: intervals.Difference
     #: Half the distance between the quartiles of single calls, as a share of the median.
     spread: float
-    #: The slowest call of a hundred, as a multiple of the median.
+    #: The 99 % quantile of single calls, as a multiple of the median.
     slow: float
+    #: Number of rounds of all pairs.
     rounds: int
 
 
 def noise_floor(seconds: float, seed: int = 0) -> Noise:
-    """Time identical work in pairs of fresh processes, in turns as a run does, for so many seconds."""
+    """Time identical work in pairs of fresh processes that take turns as in a run, for some seconds."""
     order = random.Random(seed)
     ratios, calls, rounds = [], [], 0
-    here = cpu_numbers()
+    host_cpus = cpu_numbers()
     deadline = time.monotonic() + seconds
     with processes_of_a_run() as processes:
         for pair in range(PAIRS):
@@ -50,9 +52,9 @@ def noise_floor(seconds: float, seed: int = 0) -> Noise:
             end = time.monotonic() + (deadline - time.monotonic()) / (PAIRS - pair)
             cpus = cpus_for(1, (), order)
             for worker in workers:
-                os.sched_setaffinity(worker.pid, cpus or here)
+                os.sched_setaffinity(worker.pid, cpus or host_cpus)
             blocks: list[tuple[int, int, list[float]]] = []
-            with off(cpus):
+            with keep_host_off(cpus):
                 while time.monotonic() < end or not blocks:
                     for index in order.sample(range(2), 2):
                         blocks.append((index, len(blocks) // 2, _block(workers[index])))
@@ -71,11 +73,15 @@ def noise_floor(seconds: float, seed: int = 0) -> Noise:
 
 
 def _log_ratio(blocks: Sequence[tuple[int, int, list[float]]]) -> float:
-    """As a run compares two cells in a wave; blocks of ``(process, round, milliseconds)``."""
+    """Return the log ratio of two processes, as a run compares two cells in a wave.
+
+    ``blocks`` are ``(process, round, milliseconds)``.
+    """
     sizes = [len(values) for _, _, values in blocks]
-    which, rounds = (np.repeat([block[place] for block in blocks], sizes) for place in (0, 1))
+    processes = np.repeat([process for process, _, _ in blocks], sizes)
+    rounds = np.repeat([number for _, number, _ in blocks], sizes)
     values = [value for _, _, values in blocks for value in values]
-    first, second = log_undisturbed(values, which, np.zeros(len(which)), rounds)[0]
+    first, second = log_undisturbed(values, processes, np.zeros(len(processes)), rounds)[0]
     return float(first - second)
 
 

@@ -1,4 +1,4 @@
-"""What waves are made of, and what has come of them so far."""
+"""The plan of the waves of a workload, and the state of their measurement."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from qx.runner.measure.rounds import Task
 from qx.runner.request import Cell, metric, references
 from qx.values import JsonObject
 
-#: Intervals over fewer waves would cover the true value less often than they claim: see
+#: The least number of waves: intervals over fewer would cover the true value less often than they claim, see
 #: ``qx.statistics.intervals.enough``.
 LEAST_WAVES = 6
-#: A launch that dies is tried again so often before its cell is given up.
+#: Number of times that a launch of a cell may die before the cell fails.
 RETRIES = 2
-#: What can end the waves, the worst first.
+#: The reasons for which waves end, the worst first.
 ENDED_BY = ("the baseline failed", "too short a budget", "budget", "precision", "waves", "nothing to repeat")
 
 
 @frozen(kw_only=True)
 class Plan:
-    """What the waves of a workload are made of."""
+    """The plan of the waves of a workload."""
 
     #: Cells that share waves; each group holds the baseline and the control.
     groups: tuple[tuple[str, ...], ...]
@@ -41,21 +41,21 @@ class Plan:
     block: tuple[Entry, ...]
     batch_sizes: tuple[int, ...]
     precision: float
-    #: CPUs that launches may run on; none for all that this process may use.
+    #: CPUs that launches may run on; empty: all that this process may use.
     cpus: tuple[int, ...] = ()
-    #: Seconds for all groups together.
+    #: Budget of all groups together, in seconds.
     budget: float
-    #: Refuse to take longer than this, as where the least number of waves does not fit; None to take it.
-    most: float | None = None
+    #: The longest budget in seconds that may be taken if the least number of waves needs it; None: any.
+    max_budget: float | None = None
     least_waves: int = LEAST_WAVES
     seed: int
     timeout: float
-    #: The job of a launch, but for the artifact and the moment it is spawned.
+    #: Makes the job of a launch from a cell, its artifact and the time of the spawn in nanoseconds.
     job: Callable[[Cell, StoredArtifact, int], LaunchJob]
 
     @property
     def threads(self) -> int:
-        """The most threads that a launch has."""
+        """The largest number of threads of a launch."""
         return max(cell.threads for cell in self.cells.values())
 
     @property
@@ -64,13 +64,13 @@ class Plan:
         return references((*self.fresh, *self.block))
 
     @property
-    def at_once(self) -> int:
-        """Launches that do not get in each other's way."""
+    def parallel_launches(self) -> int:
+        """The number of launches that can work in parallel without sharing a CPU."""
         return (len(self.cpus) or usable_cpus()) // self.threads
 
     @property
     def tasks(self) -> list[Task]:
-        """What each round measures: every metric of blocks, at each batch size or at the first alone."""
+        """The metrics that rounds measure: each at every batch size, or at the first one only."""
         return [
             Task(
                 metric=entry.name,
@@ -84,68 +84,73 @@ class Plan:
 
 @define
 class Measured:
-    """What came of the waves, besides the recording."""
+    """The state of the measurement in waves, besides the recorded samples."""
 
+    #: Number of waves so far.
     waves: int = 0
-    #: One of ``ENDED_BY``; ``waves``, the least number of them, is where nothing is timed.
+    #: One of ``ENDED_BY``; ``waves`` means that the least number of them was enough, since nothing is timed.
     ended_by: str = "nothing to repeat"
+    #: Time that all waves took, in seconds.
     seconds: float = 0.0
-    #: Seconds for all groups: what was planned, or what the least number of waves takes where that is more.
+    #: Budget of all groups in seconds: as planned, or as long as the least number of waves takes.
     budget: float = 0.0
-    #: Seconds that the least number of waves was expected to take, in the first of them; 0: not estimated.
+    #: Seconds that the least number of waves takes, as estimated in the first wave; 0: not estimated.
     needed: float = 0.0
+    #: Number of launches, by cell.
     launches: Counter[str] = Factory(Counter)
-    #: Launches that died, each with what it died of.
+    #: Launches that died, each with its cell, wave, outcome, stage and cause.
     deaths: list[JsonObject] = Factory(list)
-    #: How many launches of a cell died outside of all metrics.
+    #: Number of launches that died outside of all metrics, by cell.
     own_deaths: Counter[str] = Factory(Counter)
     hangs: Hangs = Factory(Hangs)
-    #: Cells that were given up.
+    #: Cells that failed, and take no part in further waves.
     failures: dict[str, Failure] = Factory(dict)
     metric_failures: dict[tuple[str, str], MetricFailure] = Factory(dict)
-    #: The most rounds that a wave had, by metric and batch size.
+    #: The largest number of rounds of a wave, by metric and batch size.
     rounds: dict[str, dict[int, int]] = Factory(dict)
-    #: While rounds went on, the launches were held to so many CPUs, and this process to the others; 0: not.
+    #: Number of CPUs that launches were pinned to during rounds, with the host on the others; 0: not pinned.
     held_to: int = 0
-    #: Which CPUs these were, by wave; none where launches were not held.
+    #: The CPUs that launches were pinned to, by wave; empty if they were not pinned.
     held: list[tuple[int, ...]] = Factory(list)
-    #: Calls in a block of a cell at a batch size, and calls before those, which are not recorded: of the last
-    #: wave, since the first know less well what a call takes.
+    #: Number of calls in a block of a cell, by cell and batch size: of the last wave, since the estimates of
+    #: the first waves are worse.
     calls: dict[str, dict[int, int]] = Factory(dict)
+    #: Number of calls before those of a block, which are not recorded, by cell and batch size.
     warm_calls: dict[str, dict[int, int]] = Factory(dict)
-    #: Cells whose times had not become steady when the warming ended, and at which batch size.
+    #: Cells and batch sizes whose times had not become steady when the warm-up ended.
     unsteady: set[tuple[str, int]] = Factory(set)
-    #: Samples of waves that a launch saw to their end, by cell and key; those of the baseline and the control
-    #: come from all groups.
+    #: Samples of waves that a launch completed, by cell and key. The baseline and the control have samples of
+    #: all groups.
     parts: dict[tuple[str, Key], list[Series]] = Factory(dict)
-    #: Samples of the wave that goes on, by cell: they count once it has come to its end.
+    #: Samples of the current wave, by cell, which count once their launch has completed it.
     pending: dict[str, list[tuple[Key, Series]]] = Factory(dict)
-    #: Metrics that a cell has failed, or has nothing to give for: ``(cell, metric)``.
+    #: Metrics that failed in a cell or do not apply to it: ``(cell, metric)``.
     dropped: set[tuple[str, str]] = Factory(set)
-    #: Cells whose launch, the one that goes on, was left by a metric that failed: it may have been damaged.
+    #: Cells in whose current launch a metric failed, which may have damaged the process.
     disturbed: set[str] = Factory(set)
-    #: Metrics that have given values of a cell: ``(cell, metric)``.
+    #: Metrics that have values of a cell: ``(cell, metric)``.
     answered: set[tuple[str, str]] = Factory(set)
 
-    def drop(self, cell: str, name: str, failure: MetricFailure | None = None) -> None:
-        """Measure this metric of this cell no more: it has failed, or is not applicable."""
+    def drop_metric(self, cell: str, name: str, failure: MetricFailure | None = None) -> None:
+        """Stop measuring a metric of a cell, since it has failed or does not apply."""
         if (cell, name) in self.dropped:
             return
         self.dropped.add((cell, name))
         if failure is not None:
             self.metric_failures[cell, name] = failure
 
-    def wanted(self, cell: str, name: str) -> bool:
-        """Whether a metric is to be measured of a cell; one that hung in others is dropped here."""
-        if (cell, name) not in self.answered and (skipped := self.hangs.skipped(name)) is not None:
-            self.drop(cell, name, skipped)
+    def should_measure(self, cell: str, name: str) -> bool:
+        """Return whether to measure a metric of a cell, and drop a metric that hung in other cells."""
+        if (cell, name) not in self.answered and (reason := self.hangs.skip_reason(name)) is not None:
+            self.drop_metric(cell, name, reason)
         return (cell, name) not in self.dropped
 
-    def died(self, cell: str, failure: Failure, metrics: Collection[Reference]) -> None:
-        """Count a launch that ended badly while these metrics were measured in it, and forget its samples.
+    def record_death(self, cell: str, failure: Failure, metrics: Collection[Reference]) -> None:
+        """Count a launch that failed while these metrics were measured in it, and discard its samples.
 
-        Where it was in one of them, that metric is dropped for the cell. Else it was the cell's own fault,
-        unless a metric had failed in that launch before: a cell that dies too often, or hangs, is given up.
+        If the launch died in one of the metrics, that metric is dropped for the cell. Otherwise it is the
+        cell's own fault, unless a metric had failed in that launch before. A cell fails if its launches hang,
+        or die too often.
         """
         self.pending.pop(cell, None)
         self.deaths.append(
@@ -159,20 +164,20 @@ class Measured:
         )
         remaining = [metric for metric in metrics if (cell, metric.name) not in self.dropped]
         if (fatal := fatal_metric(failure, remaining)) is not None:
-            self.drop(cell, fatal, MetricFailure(failure.outcome, failure.cause))
+            self.drop_metric(cell, fatal, MetricFailure(failure.outcome, failure.cause))
             row = cell.partition("/")[2]
-            # The control is the baseline: it says nothing of other cells that the baseline has not said.
+            # The control is the baseline, so its hangs are not counted a second time.
             if row != CONTROL:
                 self.hangs.note(fatal, row, failure)
             return
         if cell in self.disturbed:
             return
         self.own_deaths[cell] += 1
-        # Whatever raised an error in loading will raise it again, and what hung would cost its time again.
+        # An error in loading would be raised again, and a hang would cost the whole timeout again.
         if self.own_deaths[cell] > RETRIES or not failure.gone or failure.outcome == "timeout":
             self.failures[cell] = failure
 
-    def complete(self, cell: str) -> None:
-        """Have the samples of the wave count of a cell whose launch saw it to its end."""
+    def keep_pending(self, cell: str) -> None:
+        """Keep the samples of the current wave, which the launch of this cell has completed."""
         for key, series in self.pending.pop(cell, ()):
             self.parts.setdefault((cell, key), []).append(series)

@@ -1,4 +1,4 @@
-"""Rounds: how many each thing that is timed gets, how long its blocks are, and in which order they come."""
+"""Rounds: the number of rounds of each metric and batch size, the length of blocks, and their order."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from attrs import frozen
 
 from qx.results.recording import Key
 
-#: A block is as many calls as fit this time, within the limits. Many short blocks tell more than few long
-#: ones, so long as what goes before each is the smaller part: `benchmarks/scheduling.py`.
+#: Length of a block in seconds, and the limits of its number of calls. Many short blocks give smaller errors
+#: than few long ones, as long as the warm-up before each is the shorter part: `benchmarks/scheduling.py`.
 BLOCK_SECONDS = 0.012
 BLOCK_CALLS = (1, 50)
-#: Calls at the head of a block are not recorded, for so long: they bring back what other launches drove out
-#: of the caches, half a millisecond in all. (Of small networks the first call of a block takes 1.4 to 2.3
-#: times as long as those after the first 5 ms.) Where that is below 1 % of a call, none is spent; and up to
-#: there a block has two calls at least, or half of the time would go to what is not recorded.
+#: Length of the warm-up before a block in seconds. Its calls are not recorded: they bring back the data that
+#: other launches have driven out of the caches, which takes half a millisecond in all. (The first call of a
+#: block of a small network takes 1.4 to 2.3 times as long as those after the first 5 ms.)
 WARM_SECONDS = 0.005
+#: Calls longer than this, in seconds, have no warm-up, which would be below 1 % of a call. Blocks of shorter
+#: calls have two calls at least, or half of the time would go to the warm-up.
 LONG_SECONDS = 0.05
-#: Rounds of a wave.
+#: Limits of the number of rounds of a wave.
 LEAST_ROUNDS, MOST_ROUNDS = 5, 40
 
 
@@ -39,45 +40,50 @@ class Task:
 
 
 def block_calls(seconds: float) -> int:
-    """How many calls make a block, of calls that take so long."""
-    least, most = BLOCK_CALLS
-    return max(least + (warm_calls(seconds) > 0), min(most, round(BLOCK_SECONDS / seconds)))
+    """Return the number of calls of a block, if a call takes this many seconds."""
+    minimum, maximum = BLOCK_CALLS
+    return max(minimum + (warm_calls(seconds) > 0), min(maximum, round(BLOCK_SECONDS / seconds)))
 
 
 def warm_calls(seconds: float) -> int:
-    """How many calls come before those of a block, of calls that take so long."""
+    """Return the number of warm-up calls before a block, if a call takes this many seconds."""
     return 0 if seconds > LONG_SECONDS else max(1, min(BLOCK_CALLS[1], round(WARM_SECONDS / seconds)))
 
 
-def alike(times: Times, baseline: str) -> dict[str, dict[int, float]]:
-    """The same times, each brought to that of the baseline by a power of two.
+def quantise_times(times: Times, baseline: str) -> dict[str, dict[int, float]]:
+    """Round each time to the baseline's times 2^k, so that cells of similar speed get blocks of equal length.
 
-    What a call takes depends on how many come before it in its block, by up to 2 %. So cells that are about
-    as fast as each other must have blocks of the same calls: else one that met other work while it warmed up
-    would have others than its equals all through a run, and differ from them in every wave.
+    The time of a call depends by up to 2 % on how many calls come before it in its block. A cell that was
+    disturbed while it warmed up would otherwise have shorter blocks than equally fast cells all through a
+    run, and differ from them in every wave.
     """
-    reference = times.get(baseline, {})
+    reference_times = times.get(baseline, {})
     return {
         cell: {
-            size: (one := reference.get(size, seconds)) * 2.0 ** round(math.log2(seconds / one))
-            for size, seconds in of.items()
+            size: (reference := reference_times.get(size, seconds))
+            * 2.0 ** round(math.log2(seconds / reference))
+            for size, seconds in cell_times.items()
         }
-        for cell, of in times.items()
+        for cell, cell_times in times.items()
     }
 
 
-def round_seconds(times: Times, counted: Times, size: int) -> float:
-    """What one round costs at a batch size, of ``times`` and blocks of as many calls as ``counted`` tells."""
-    blocks = {cell: counted[cell][size] for cell in times}
+def round_seconds(times: Times, block_times: Times, size: int) -> float:
+    """Return how long one round takes at a batch size, in seconds.
+
+    ``times`` are the times that calls take. ``block_times`` are those that decide the number of calls of a
+    block.
+    """
     return sum(
-        (block_calls(blocks[cell]) + warm_calls(blocks[cell])) * of[size] for cell, of in times.items()
+        (block_calls(block_times[cell][size]) + warm_calls(block_times[cell][size])) * cell_times[size]
+        for cell, cell_times in times.items()
     )
 
 
-def counted_out(tasks: Sequence[Task], costs: Mapping[Task, float], seconds: float) -> dict[Task, int]:
-    """How many rounds of each task fit these seconds, which the tasks share alike.
+def count_rounds(tasks: Sequence[Task], costs: Mapping[Task, float], seconds: float) -> dict[Task, int]:
+    """Return how many rounds of each task fit into this time, which the tasks share equally.
 
-    ``costs`` are the seconds of one round. What one leaves because it has its fill goes to the others.
+    ``costs`` are the seconds of one round of a task. Time that a task does not need goes to the others.
     """
     counts: dict[Task, int] = {}
     for done, task in enumerate(sorted(tasks, key=costs.__getitem__)):
@@ -88,11 +94,11 @@ def counted_out(tasks: Sequence[Task], costs: Mapping[Task, float], seconds: flo
     return counts
 
 
-def in_order(counts: Mapping[Task, int], order: random.Random) -> list[tuple[Task, int]]:
-    """Every round of every task, those of each task spread evenly over the wave, else at random."""
+def schedule_rounds(counts: Mapping[Task, int], order: random.Random) -> list[tuple[Task, int]]:
+    """Return all rounds as ``(task, number)``, in a random order with each task spread over the wave."""
     placed = [
         ((number + order.random()) / count, task, number)
         for task, count in counts.items()
         for number in range(count)
     ]
-    return [(task, number) for _, task, number in sorted(placed, key=lambda one: one[0])]
+    return [(task, number) for _, task, number in sorted(placed, key=lambda entry: entry[0])]

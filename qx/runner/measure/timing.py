@@ -1,4 +1,4 @@
-"""The measure phase: plan the waves of launches of a workload, run them, and say what came of them."""
+"""The measure phase: plan and run the waves of launches of a workload, and report what failed."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from qx.runner.measure.waves import BudgetTooShort, measure_in_waves
 from qx.runner.request import QUICK_WAVES, Cell, Chosen, Reporter, budget_of, config, references
 from qx.runner.workload_run import Run, WorkloadRun, cell_id
 
-#: The share of the free memory that launches may take.
+#: The largest share of the free memory that launches may take together.
 MEMORY_SHARE = 0.7
 
 
 def measure_cells(run: Run, workload_run: WorkloadRun) -> None:
     """Measure the cells of a workload in launches.
 
-    Among several workloads, one whose share of the budget is too short takes of what the others would have;
-    where even that is too short, it costs its own timings. Raises ``UsageError`` where it is so for all.
+    If one of several workloads has too short a share of the budget, it takes from the shares of those that
+    follow. If even that is too short, this workload is not timed. Raises ``UsageError`` if none can be timed.
     """
     shares = run.budget_shares
     began = time.monotonic()
@@ -36,15 +36,15 @@ def measure_cells(run: Run, workload_run: WorkloadRun) -> None:
         if shares.refused == shares.workloads:
             raise UsageError(refusal) from error
         _mark_not_timed(
-            run, workload_run, refusal, Measured(ended_by="too short a budget", budget=shares.most)
+            run, workload_run, refusal, Measured(ended_by="too short a budget", budget=shares.largest_share)
         )
     if shares is not None and not run.request.quick:
-        # A quick look refuses no workload, so its shares stay what they are.
+        # A quick look refuses no workload, so its shares stay equal.
         shares.spend(time.monotonic() - began, workload_run.measured.needed)
 
 
 def _mark_not_timed(run: Run, workload_run: WorkloadRun, cause: str, measured: Measured) -> None:
-    """Note that nothing of a workload is measured in launches; its cells go on."""
+    """Note that nothing of a workload is measured in launches; its cells do not fail."""
     run.reporter.say(cause)
     for cell in workload_run.successful_builds():
         for entry in (
@@ -78,14 +78,14 @@ def _measure(run: Run, workload_run: WorkloadRun) -> None:
             f"--threads {run.request.threads} on {cpus} CPUs: threads wait for each other, so latencies are "
             f"longer and less steady than on a machine that has as many"
         )
-    of = f" of {workload_run.name}" if workload_run.is_one_of_several else ""
+    workload = f" of {workload_run.name}" if workload_run.is_one_of_several else ""
     if plan.fresh or plan.block:
         limit = f"{plan.budget:.0f} s, or as long as {plan.least_waves} waves take"
-        if plan.most is not None:
+        if plan.max_budget is not None:
             limit = f"at most {plan.budget:.0f} s"
-            if plan.most > plan.budget:
-                limit += f", or {plan.most:.0f} s if {plan.least_waves} waves need it"
-        reporter.phase("measure", f"{len(plan.cells)} cells{of} in waves, {limit}")
+            if plan.max_budget > plan.budget:
+                limit += f", or {plan.max_budget:.0f} s if {plan.least_waves} waves need it"
+        reporter.phase("measure", f"{len(plan.cells)} cells{workload} in waves, {limit}")
     workload_run.measured = measure_in_waves(plan, run.processes, run.recording, reporter.step)
     workload_run.cells[control.id] = control
     workload_run.builds[control.id] = workload_run.builds[baseline]
@@ -97,9 +97,9 @@ def _measure(run: Run, workload_run: WorkloadRun) -> None:
 def _plan(run: Run, workload_run: WorkloadRun, baseline: str, control: Cell) -> Plan:
     shares = run.budget_shares
     request, chosen = run.request, run.chosen
-    going = workload_run.successful_builds()
-    cells = {cell: workload_run.cells[cell] for cell in going} | {control.id: control}
-    artifacts = {cell: build.stored for cell, build in going.items()}
+    builds = workload_run.successful_builds()
+    cells = {cell: workload_run.cells[cell] for cell in builds} | {control.id: control}
+    artifacts = {cell: build.stored for cell, build in builds.items()}
     fresh, block = workload_run.metrics_of(chosen, "fresh"), workload_run.metrics_of(chosen, "block")
 
     def job(cell: Cell, artifact: StoredArtifact, spawned_ns: int) -> LaunchJob:
@@ -121,7 +121,7 @@ def _plan(run: Run, workload_run: WorkloadRun, baseline: str, control: Cell) -> 
         groups=grouped(
             baseline,
             control.id,
-            [cell for cell in going if cell != baseline],
+            [cell for cell in builds if cell != baseline],
             _runtime_baselines(chosen, cells),
             _room(workload_run, run.reporter),
         ),
@@ -133,8 +133,8 @@ def _plan(run: Run, workload_run: WorkloadRun, baseline: str, control: Cell) -> 
         batch_sizes=request.batch_sizes,
         precision=request.precision,
         cpus=request.cpus,
-        budget=budget_of(request, len(going)) if shares is None else shares.equal,
-        most=None if shares is None or request.quick else shares.most,
+        budget=budget_of(request, len(builds)) if shares is None else shares.equal_share,
+        max_budget=None if shares is None or request.quick else shares.largest_share,
         least_waves=QUICK_WAVES if request.quick else LEAST_WAVES,
         seed=request.seed,
         timeout=request.timeout,
@@ -143,25 +143,25 @@ def _plan(run: Run, workload_run: WorkloadRun, baseline: str, control: Cell) -> 
 
 
 def _runtime_baselines(chosen: Chosen, cells: Mapping[str, Cell]) -> dict[str, str]:
-    """The cell of the runtime baseline of each cell that has one in this run."""
-    wanted = {entry.name: config(entry).runtime_baseline for entry in chosen.configs}
-    places = {
+    """Return for each cell the cell of its runtime baseline, if that is part of this run."""
+    baselines = {entry.name: config(entry).runtime_baseline for entry in chosen.configs}
+    names = {
         (cell.workload, cell.config, cell.threads): name for name, cell in cells.items() if not cell.control
     }
-    found = {
-        name: places.get((cell.workload, wanted[cell.config] or "", cell.threads))
+    pairs = {
+        name: names.get((cell.workload, baselines[cell.config] or "", cell.threads))
         for name, cell in cells.items()
         if not cell.control
     }
-    return {name: other for name, other in found.items() if other is not None}
+    return {name: baseline for name, baseline in pairs.items() if baseline is not None}
 
 
 def _room(workload_run: WorkloadRun, reporter: Reporter) -> int:
-    """How many cells memory holds at once besides the baseline and the control."""
-    holds = int(MEMORY_SHARE * available_memory() / workload_run.launch_bytes)
-    if holds < 3:
+    """Return how many cells memory holds at once, besides the baseline and the control."""
+    launches = int(MEMORY_SHARE * available_memory() / workload_run.launch_bytes)
+    if launches < 3:
         reporter.say(
             f"{workload_run.name}: a launch takes about {workload_run.launch_bytes / 2**30:.1f} GiB, so "
             f"memory may not hold the baseline, the control and a config at once"
         )
-    return holds - 2
+    return launches - 2

@@ -15,18 +15,18 @@ from qx.analysis.quantity import Quantity
 from qx.contract.records import MOST_WAVES
 from qx.processes.workers import Failure, MetricFailure, Processes, Worker
 from qx.results.recording import Floats, Key, Recording, Series, joined
-from qx.runner.evaluation import unpromised
-from qx.runner.measure.holding import cpus_for, off
+from qx.runner.evaluation import sample_failure
+from qx.runner.measure.holding import cpus_for, keep_host_off
 from qx.runner.measure.plan import ENDED_BY, Measured, Plan
 from qx.runner.measure.rounds import (
     LEAST_ROUNDS,
     Task,
     Times,
-    alike,
     block_calls,
-    counted_out,
-    in_order,
+    count_rounds,
+    quantise_times,
     round_seconds,
+    schedule_rounds,
     warm_calls,
 )
 from qx.runner.request import metric
@@ -34,28 +34,28 @@ from qx.statistics import intervals
 from qx.values import JsonMapping, JsonObject
 from qx.worker.samples import metric_in, stage_of
 
-#: Of the time that a wave leaves, so much is planned for rounds: how long they take is known but roughly.
+#: Share of the remaining time of a wave that is planned for rounds, whose length is only an estimate.
 HEADROOM = 0.95
-#: Warming ends after this long, steady or not.
+#: The longest warm-up in seconds, whether the times have become steady or not.
 WARM_SECONDS = 1.0
 
 
 class BudgetTooShort(Exception):
-    """The least number of waves does not fit the budget: they take about ``due`` seconds."""
+    """The least number of waves does not fit into the budget: they take about ``needed`` seconds."""
 
-    def __init__(self, due: float) -> None:
-        super().__init__(f"{due:.0f} s are due")
-        self.needed = due
+    def __init__(self, needed: float) -> None:
+        super().__init__(f"{needed:.0f} s are needed")
+        self.needed = needed
 
 
-#: Told how far the waves are, 0 to 1, and a line of text.
+#: Shows which share of the waves is done, 0 to 1, and a line of text.
 Step = Callable[[float, str], None]
 
 
 def measure_in_waves(plan: Plan, processes: Processes, recording: Recording, step: Step) -> Measured:
     """Run waves of each group until the ratios are precise enough or the budget is spent.
 
-    Raises ``BudgetTooShort`` in the first wave, where even ``plan.most`` is too short.
+    Raises ``BudgetTooShort`` in the first wave if even ``plan.max_budget`` is too short.
     """
     measured = Measured(budget=plan.budget)
     if not plan.fresh and not plan.block:
@@ -81,43 +81,43 @@ class _Group:
     recording: Recording
     measured: Measured
     step: Step
-    #: When the first wave of the run began.
+    #: When the first wave of the run began, by the monotonic clock in seconds.
     began: float
-    #: Of the budget, so much is for this group and those before it.
+    #: Share of the budget for this group and those before it.
     share: float
     order: random.Random = field(init=False)
-    #: Rounds in the wave that goes on.
+    #: Number of rounds of each task in the current wave.
     counts: dict[Task, int] = Factory(dict)
-    #: The fewest seconds that a call took while it warmed up in any wave so far, by cell and batch size.
+    #: The shortest time of a call in the warm-ups of all waves so far in seconds, by cell and batch size.
     fastest: dict[str, dict[int, float]] = Factory(dict)
-    #: Waves of this group that are done, and how many of them the baseline's launch saw to their end: in the
-    #: others there is nothing to compare with.
+    #: Number of waves of this group that are done.
     waves: int = 0
+    #: Number of waves that the baseline's launch completed: in the others there is nothing to compare with.
     whole_waves: int = 0
-    #: What the last whole wave brought, in words.
-    reached: str = ""
+    #: The precision after the last wave, as text.
+    precision_text: str = ""
 
     def __attrs_post_init__(self) -> None:
         self.order = random.Random(f"{self.plan.seed} {' '.join(self.group)}")
 
     @property
     def alive(self) -> list[str]:
-        """The cells that have not been given up."""
+        """The cells that have not failed."""
         return [cell for cell in self.group if cell not in self.measured.failures]
 
     @property
     def deadline(self) -> float:
-        """When the waves of this group are to end."""
+        """When the waves of this group should end, by the monotonic clock in seconds."""
         return self.began + self.measured.budget * self.share
 
     def run(self) -> str:
-        """Waves until enough; gives what ended them."""
+        """Run waves until the ratios are precise enough or the budget is spent; return what ended them."""
         start = time.monotonic()
         while True:
             self._wave()
             self.waves += 1
-            self._keep()
-            self.reached = self._reached()
+            self._store_samples()
+            self.precision_text = self._describe_precision()
             now = time.monotonic()
             mean = (now - start) / self.waves
             self._show(f"wave {self.measured.waves} done")
@@ -130,7 +130,7 @@ class _Group:
             ratios = self._ratios()
             if not ratios:
                 return "waves"
-            if self._precise(ratios):
+            if self._are_precise(ratios):
                 return "precision"
             if now + mean > self.deadline or self.measured.waves >= MOST_WAVES * self.share:
                 return "budget"
@@ -146,83 +146,84 @@ class _Group:
         launches, times = self._ready(cells)
         try:
             if self.plan.block:
-                counted = alike(self.fastest, self.plan.baseline)
-                for cell, seconds in counted.items():
-                    self.measured.calls[cell] = _each(block_calls, seconds)
-                    self.measured.warm_calls[cell] = _each(warm_calls, seconds)
-                self._count_out(times, counted, began)
-                with off(self._hold(launches)):
+                block_times = quantise_times(self.fastest, self.plan.baseline)
+                for cell, cell_times in block_times.items():
+                    self.measured.calls[cell] = _counts_by_size(block_calls, cell_times)
+                    self.measured.warm_calls[cell] = _counts_by_size(warm_calls, cell_times)
+                self._plan_rounds(times, block_times, began)
+                with keep_host_off(self._hold(launches)):
                     self._rounds(launches)
         finally:
             for worker in launches.values():
                 worker.close()
         for cell in launches:
-            self.measured.complete(cell)
+            self.measured.keep_pending(cell)
         self.whole_waves += self.plan.baseline in launches
 
     def _ready(self, cells: Sequence[str]) -> tuple[dict[str, Worker], dict[str, dict[int, float]]]:
-        """A launch of every cell, warm, and the seconds that a call takes then, by cell and batch size.
+        """Launch every cell and warm it up; return the launches, and seconds per call by cell and batch size.
 
-        As many start at once as there are processors, and the first are warmed where the last start; unless a
-        start is timed, which has the machine for itself.
+        As many start in parallel as there are processors, and the first warm up while the last start. Only if
+        a metric times the start, one starts after another, and all warm up afterwards.
         """
         alone = any(metric(entry).alone for entry in self.plan.fresh)
-        with self.processes.side_by_side(1 if alone else self.plan.at_once) as pool:
+        with self.processes.side_by_side(1 if alone else self.plan.parallel_launches) as pool:
             starts = {cell: pool.submit(self._start, cell) for cell in cells}
-            warm = {} if alone else self._warming(pool, starts)
-            # Here, not where the block ends, a Ctrl-C ends what is waited for.
+            warm = {} if alone else self._submit_warm_ups(pool, starts)
+            # Wait inside the block: there Ctrl-C ends the workers.
             wait(starts.values())
             wait(warm.values())
         if alone:
-            with self.processes.side_by_side(self.plan.at_once) as pool:
-                warm = self._warming(pool, starts)
+            with self.processes.side_by_side(self.plan.parallel_launches) as pool:
+                warm = self._submit_warm_ups(pool, starts)
                 wait(warm.values())
         launches = {cell: worker for cell, start in starts.items() if (worker := start.result()) is not None}
         times: dict[str, dict[int, float]] = {}
         for cell, future in warm.items():
-            end = future.result()
-            if isinstance(end, Failure):
-                self._lost(launches, cell, end)
-            elif end is not None:
-                times[cell] = end
+            result = future.result()
+            if isinstance(result, Failure):
+                self._lose(launches, cell, result)
+            elif result is not None:
+                times[cell] = result
         return launches, times
 
-    def _warming(
+    def _submit_warm_ups(
         self, pool: ThreadPoolExecutor, starts: Mapping[str, Future[Worker | None]]
     ) -> dict[str, Future[dict[int, float] | Failure | None]]:
-        """Have every launch warmed once it has started: a pool does first what it was given first."""
-        return {cell: pool.submit(self._warmed, start, cell) for cell, start in starts.items()}
+        """Have every launch warm up once it has started, in the order in which they start."""
+        return {cell: pool.submit(self._warm_up, start, cell) for cell, start in starts.items()}
 
     def _start(self, cell: str) -> Worker | None:
+        """Start a launch of a cell and measure its metrics of phase ``fresh``; None if the cell fails."""
         while cell not in self.measured.failures:
             job = self.plan.job(self.plan.cells[cell], self.plan.artifacts[cell], time.monotonic_ns())
             for reference in job.metrics:
-                if not self.measured.wanted(cell, reference.name):
+                if not self.measured.should_measure(cell, reference.name):
                     job = job.without(reference.name)
             worker = self.processes.start(job, f"launch-{cell.rpartition('/')[2]}")
             self.measured.launches[cell] += 1
             self.measured.disturbed.discard(cell)
             try:
                 worker.answer(timeout=self.plan.timeout)
-                self._fresh(worker, cell)
+                self._measure_fresh(worker, cell)
             except Failure as failure:
                 worker.close()
-                self.measured.died(cell, failure, self.plan.metrics)
+                self.measured.record_death(cell, failure, self.plan.metrics)
             else:
                 return worker
         return None
 
-    def _warmed(self, start: Future[Worker | None], cell: str) -> dict[int, float] | Failure | None:
-        """Seconds a call takes when it is warm, by batch size; None where there is nothing to warm."""
+    def _warm_up(self, start: Future[Worker | None], cell: str) -> dict[int, float] | Failure | None:
+        """Warm up a launch and return the seconds per call by batch size; None without a warm-up."""
         worker = start.result()
         if worker is None or not self.plan.block:
             return None
         try:
-            return {size: self._warmed_at(worker, cell, size) for size in self.plan.batch_sizes}
+            return {size: self._warm_up_at(worker, cell, size) for size in self.plan.batch_sizes}
         except Failure as failure:
             return failure
 
-    def _warmed_at(self, worker: Worker, cell: str, size: int) -> float:
+    def _warm_up_at(self, worker: Worker, cell: str, size: int) -> float:
         answer = worker.ask("warm", timeout=self.plan.timeout, batch_size=size, seconds=WARM_SECONDS)
         if not answer["steady"]:
             self.measured.unsteady.add((cell, size))
@@ -230,52 +231,55 @@ class _Group:
         fastest[size] = min(fastest.get(size, math.inf), answer["fastest"])
         return float(answer["seconds_per_call"])
 
-    def _count_out(self, times: Times, counted: Times, began: float) -> None:
-        """Rounds of this wave, so that it and those that must follow fit what is left of the budget."""
-        due = self.plan.least_waves - self.whole_waves
-        if due <= 0:
+    def _plan_rounds(self, times: Times, block_times: Times, began: float) -> None:
+        """Set the rounds of this wave so that it and the waves that must follow fit into the budget."""
+        required_waves = self.plan.least_waves - self.whole_waves
+        if required_waves <= 0:
             return
         tasks = self.plan.tasks
-        costs = {task: round_seconds(times, counted, task.batch_size) for task in tasks}
+        costs = {task: round_seconds(times, block_times, task.batch_size) for task in tasks}
         spent = time.monotonic() - began
         least = LEAST_ROUNDS * sum(costs.values())
         self._grant(self.plan.least_waves * len(self.plan.groups) * (spent + least))
-        self.counts = counted_out(tasks, costs, HEADROOM * ((self.deadline - began) / due - spent))
+        self.counts = count_rounds(
+            tasks, costs, HEADROOM * ((self.deadline - began) / required_waves - spent)
+        )
         for task, count in self.counts.items():
-            most = self.measured.rounds.setdefault(task.metric, {})
-            most[task.batch_size] = max(count, most.get(task.batch_size, 0))
+            largest = self.measured.rounds.setdefault(task.metric, {})
+            largest[task.batch_size] = max(count, largest.get(task.batch_size, 0))
 
     def _grant(self, seconds: float) -> None:
-        """In the first wave of a run, take what the least number of waves takes if the budget is shorter.
+        """In the first wave of a run, extend the budget to the seconds that the least number of waves takes.
 
-        Raises ``BudgetTooShort`` where that is more than may be taken.
+        Raises ``BudgetTooShort`` if that is longer than ``plan.max_budget``.
         """
-        # Not in a later group: what the first has measured would be lost.
-        if self.plan.most is None or self.measured.waves > 1:
+        # Not in a later group: the samples of the first one would be lost.
+        if self.plan.max_budget is None or self.measured.waves > 1:
             return
-        if seconds > self.plan.most:
+        if seconds > self.plan.max_budget:
             raise BudgetTooShort(seconds)
         self.measured.needed = seconds
         if seconds > self.measured.budget:
-            self.measured.budget = min(self.plan.most, math.ceil(seconds))
+            self.measured.budget = min(self.plan.max_budget, math.ceil(seconds))
 
     def _hold(self, launches: dict[str, Worker]) -> tuple[int, ...]:
-        """Hold the launches to as many CPUs as they have threads, the same for all and others in each wave.
+        """Pin all launches to the same CPUs, as many as they have threads, drawn anew for each wave.
 
-        Of all that was tried this steadied the ratios most: ``benchmarks/scheduling.py``.
+        Of all schedules that were tried, this one has the steadiest ratios: ``benchmarks/scheduling.py``.
         """
         cpus = cpus_for(self.plan.threads, self.plan.cpus, self.order)
         for cell in list(launches) if cpus else ():
             try:
                 launches[cell].ask("hold", timeout=self.plan.timeout, cpus=cpus)
             except Failure as failure:
-                self._lost(launches, cell, failure)
+                self._lose(launches, cell, failure)
         self.measured.held_to = len(cpus)
         self.measured.held.append(cpus)
         return cpus
 
     def _rounds(self, launches: dict[str, Worker]) -> None:
-        passes = in_order(self.counts, self.order)
+        """Run the rounds of a wave: in each, every launch has one block, in a random order."""
+        passes = schedule_rounds(self.counts, self.order)
         for done, (task, number) in enumerate(passes):
             cells = list(launches)
             self.order.shuffle(cells)
@@ -283,30 +287,30 @@ class _Group:
                 try:
                     self._block(launches[cell], cell, task, number, position)
                 except Failure as failure:
-                    self._lost(launches, cell, failure)
+                    self._lose(launches, cell, failure)
             # Between rounds, when nothing is timed.
             self._show(f"wave {self.measured.waves}, round {done + 1} of {len(passes)}")
 
-    def _lost(self, launches: dict[str, Worker], cell: str, failure: Failure) -> None:
-        """A launch is lost in the middle of its wave."""
+    def _lose(self, launches: dict[str, Worker], cell: str, failure: Failure) -> None:
+        """Close a launch that failed in the middle of its wave, and record that."""
         launches.pop(cell).close()
-        self.measured.died(cell, failure, self.plan.metrics)
+        self.measured.record_death(cell, failure, self.plan.metrics)
 
     # What is measured -----------------------------------------------------------------------------
 
-    def _fresh(self, worker: Worker, cell: str) -> None:
-        """Have every metric of phase ``fresh`` measured."""
+    def _measure_fresh(self, worker: Worker, cell: str) -> None:
+        """Have a launch measure every metric of phase ``fresh``."""
         for entry in self.plan.fresh:
             answer = self._ask(worker, cell, "fresh", entry.name)
             if answer is None:
                 continue
-            if failure := unpromised(metric(entry), answer, items=1):
-                self.measured.drop(cell, entry.name, failure)
+            if failure := sample_failure(metric(entry), answer, items=1):
+                self.measured.drop_metric(cell, entry.name, failure)
             else:
                 self._record(cell, (entry.name, None), answer)
 
     def _block(self, worker: Worker, cell: str, task: Task, number: int, position: int) -> None:
-        """Have one block of a round measured: the round's number, and the cell's position in it."""
+        """Have a launch measure one block: ``number`` is that of the round, ``position`` the cell's in it."""
         answer = self._ask(
             worker,
             cell,
@@ -320,22 +324,22 @@ class _Group:
             self._record(cell, task.key, answer, number, position)
 
     def _ask(self, worker: Worker, cell: str, do: str, name: str, **arguments: object) -> JsonObject | None:
-        """What a metric gave, if it did; its error costs this metric of this cell.
+        """Return a metric's answer; None if it failed or does not apply, which drops it for this cell.
 
-        Raises ``Failure`` where the launch has died of it, or where the error was not the metric's.
+        Raises ``Failure`` if the launch has died, or if the error was not the metric's.
         """
-        if not self.measured.wanted(cell, name):
+        if not self.measured.should_measure(cell, name):
             return None
         try:
             answer = worker.ask(do, timeout=self.plan.timeout, metric=name, stage=stage_of(name), **arguments)
         except Failure as failure:
             if failure.gone or metric_in(failure.stage) != name:
                 raise
-            self.measured.drop(cell, name, MetricFailure(failure.outcome, failure.cause))
+            self.measured.drop_metric(cell, name, MetricFailure(failure.outcome, failure.cause))
             self.measured.disturbed.add(cell)
             return None
         if answer["values"] is None:
-            self.measured.drop(cell, name)
+            self.measured.drop_metric(cell, name)
             return None
         self.measured.answered.add((cell, name))
         return answer
@@ -351,20 +355,20 @@ class _Group:
         )
         self.measured.pending.setdefault(cell, []).append((key, series))
 
-    # Enough? --------------------------------------------------------------------------------------
+    # Precision ------------------------------------------------------------------------------------
 
-    def _keep(self) -> None:
+    def _store_samples(self) -> None:
         for (cell, key), parts in self.measured.parts.items():
             self.recording.add(cell, key, joined(parts))
 
     def _ratios(self) -> list[Floats]:
-        """Log ratios to the baseline, ``[waves, cells]``, for each key that has them."""
+        """Return log ratios to the baseline, ``[waves, cells]``, for each metric and batch size."""
         ratios = []
-        # Without the cells of other workloads, whose waves are others.
+        # Without the cells of other workloads, which have other waves.
         recording = self.recording.select(self.plan.cells)
         records = {entry.name: metric(entry) for entry in self.plan.block}
         for key in sorted({key for _, key in self.measured.parts if key[0] in records}, key=str):
-            # A cell that a metric was dropped for is measured no more, and must not hold up the others.
+            # A cell for which the metric was dropped gets no more samples, and must not hold up the others.
             cells = [cell for cell in self.alive if (cell, key) in self.measured.parts]
             cells = [cell for cell in cells if (cell, key[0]) not in self.measured.dropped]
             quantity = Quantity(records[key[0]], key[1], recording, self.plan.baseline)
@@ -375,23 +379,26 @@ class _Group:
                 )
         return ratios
 
-    def _precise(self, ratios: Sequence[Floats]) -> bool:
-        return all(intervals.enough(one, self.plan.precision, self.plan.least_waves) for one in ratios)
+    def _are_precise(self, ratios: Sequence[Floats]) -> bool:
+        return all(
+            intervals.enough(log_ratios, self.plan.precision, self.plan.least_waves) for log_ratios in ratios
+        )
 
     def _show(self, text: str) -> None:
         spent, budget = time.monotonic() - self.began, self.measured.budget
-        self.step(spent / budget if spent < budget else 1.0, text + self.reached)
+        self.step(spent / budget if spent < budget else 1.0, text + self.precision_text)
 
-    def _reached(self) -> str:
+    def _describe_precision(self) -> str:
         widths = [
             float(np.max(width)) for ratios in self._ratios() if (width := intervals.half_width(ratios)).size
         ]
         widest = max(widths, default=math.inf)
         if not math.isfinite(widest):
             return ""
-        reached = f"±{widest:.1%}" if widest < 1 else "no better than ±100 %"
-        return f"; speedups to {reached}, wanted ±{self.plan.precision:.1%}"
+        precision = f"±{widest:.1%}" if widest < 1 else "no better than ±100 %"
+        return f"; speedups to {precision}, wanted ±{self.plan.precision:.1%}"
 
 
-def _each(count: Callable[[float], int], seconds: Mapping[int, float]) -> dict[int, int]:
-    return {size: count(one) for size, one in seconds.items()}
+def _counts_by_size(count: Callable[[float], int], times: Mapping[int, float]) -> dict[int, int]:
+    """Return a number of calls for each batch size, from the seconds that a call takes."""
+    return {size: count(seconds) for size, seconds in times.items()}

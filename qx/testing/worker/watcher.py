@@ -46,10 +46,10 @@ class Watcher:
             came_back()
             out.append((index, batch, digest(batch)))
 
-        batches.handed = handed
+        batches.on_batch = handed
         result = yield
         came_back()
-        batches.handed = None
+        batches.on_batch = None
         return result
 
     @hookimpl(wrapper=True)

@@ -114,7 +114,7 @@ def test_no_more_is_taken_than_is_needed_or_allowed(
 ) -> None:
     """What fits leaves the budget as it is; what does not is rounded up, but never over what may be taken."""
     waves = import_module("qx.runner.measure.waves")
-    plan = SimpleNamespace(most=most, seed=0)
+    plan = SimpleNamespace(max_budget=most, seed=0)
     measured = Measured(budget=budget, waves=1)
     group = waves._Group(plan, (), None, None, measured, None, began=0.0, share=0.5)
     group._grant(seconds)
@@ -132,24 +132,24 @@ def test_shares_of_a_budget() -> None:
     shares = BudgetShares(100.0, 4, left=100.0, to_come=4)
     taken = []
     for _ in range(4):
-        assert shares.equal <= shares.most
-        taken.append(shares.most)
-        shares.left -= shares.most
+        assert shares.equal_share <= shares.largest_share
+        taken.append(shares.largest_share)
+        shares.left -= shares.largest_share
         shares.to_come -= 1
     assert taken == [62.5, 12.5, 12.5, 12.5]
-    assert (BudgetShares(100.0, 1, left=100.0, to_come=1).most) == 100.0
+    assert (BudgetShares(100.0, 1, left=100.0, to_come=1).largest_share) == 100.0
     # One that ran over leaves the next with what there is.
     late = BudgetShares(100.0, 2, left=-3.0, to_come=1)
-    assert (late.equal, late.most) == (0.0, 0.0)
+    assert (late.equal_share, late.largest_share) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize(("needed", "left"), [(27.0, 26.0), (74.0, 60.0), (10.0, 5.0)])
 def test_what_to_give_is_more_than_was_given(needed: float, left: float) -> None:
     """So much that an equal share suffices for each, and more than what was refused in any case."""
     shares = BudgetShares(100.0, 2, left=left, to_come=1, needed=needed)
-    assert shares.enough > 100
-    assert shares.enough >= 2 * needed
-    assert shares.enough - (100 - left) >= needed
+    assert shares.sufficient_budget > 100
+    assert shares.sufficient_budget >= 2 * needed
+    assert shares.sufficient_budget - (100 - left) >= needed
 
 
 @pytest.mark.slow
@@ -174,10 +174,10 @@ def test_waves_of_one_workload_do_not_hold_up_another(
     """The second, with half the rounds in a wave, is as precise as the first: it ends with that as well."""
     calls = itertools.count()
 
-    def counted_out(tasks: Any, costs: Any, seconds: float) -> Any:
+    def count_rounds(tasks: Any, costs: Any, seconds: float) -> Any:
         return dict.fromkeys(tasks, 12 if next(calls) < LEAST_WAVES else 6)
 
-    monkeypatch.setattr(import_module("qx.runner.measure.waves"), "counted_out", counted_out)
+    monkeypatch.setattr(import_module("qx.runner.measure.waves"), "count_rounds", count_rounds)
     plugins = two_workloads(toy, write_plugin)
     done = qx(
         *("run", "--workload", "first", "--workload", "second", *toy.given(*plugins)),

@@ -272,7 +272,7 @@ def test_a_metric_that_hangs_costs_its_time_in_two_cells(
     _, measured, failures = run_past_metrics(processes, job, "first", hangs, timeout=9)
     assert measured["sound"]["values"] == [1.0]
     assert (failures["slow"].outcome, failures["slow"].cause) == ("timeout", "no end after 9 s")
-    assert hangs.skipped("slow") is None
+    assert hangs.skip_reason("slow") is None
     hangs.note("slow", "second", Failure("timeout", "measure slow", "no end after 9 s"))
     # Without what the first cell has finished.
     job = evaluation("other", slow="import time; time.sleep(1000)", sound="return 1.0")
@@ -290,7 +290,7 @@ def test_a_metric_that_dies_at_once_is_not_held_off() -> None:
     hangs = Hangs()
     for cell in ("first", "second", "third"):
         hangs.note("brittle", cell, Failure("crashed", "measure brittle", "killed by SIGSEGV"))
-    assert hangs.skipped("brittle") is None
+    assert hangs.skip_reason("brittle") is None
 
 
 def test_a_metric_that_leaves_its_process_damaged_costs_nothing_else(
@@ -334,14 +334,14 @@ def test_a_launch_that_hangs_in_a_metric_drops_it_for_its_cell() -> None:
     measured = Measured(waves=1)
     hung = Failure("timeout", "measure slow", "no end after 5 s")
     for cell in ("toy/first", "toy/control"):
-        measured.died(cell, hung, SLOW)
-        assert not measured.wanted(cell, "slow")
-        assert measured.wanted(cell, "brittle")
-        assert measured.wanted("toy/third", "slow")
+        measured.record_death(cell, hung, SLOW)
+        assert not measured.should_measure(cell, "slow")
+        assert measured.should_measure(cell, "brittle")
+        assert measured.should_measure("toy/third", "slow")
     measured.answered.add(("toy/fourth", "slow"))
-    measured.died("toy/second", hung, SLOW)
-    assert not measured.wanted("toy/third", "slow")
-    assert measured.wanted("toy/fourth", "slow")
+    measured.record_death("toy/second", hung, SLOW)
+    assert not measured.should_measure("toy/third", "slow")
+    assert measured.should_measure("toy/fourth", "slow")
     assert measured.metric_failures["toy/third", "slow"].outcome == "timeout"
     assert measured.metric_failures["toy/third", "slow"].cause == (
         "not measured here: it had no end in first and second"
@@ -353,10 +353,10 @@ def test_a_launch_that_dies_in_a_metric_twice_was_not_in_it() -> None:
     """A metric that has been dropped cannot be what a launch died of: that is the cell's own fault."""
     measured = Measured(waves=1)
     died = Failure("crashed", "measure brittle", "killed by SIGSEGV")
-    measured.died("toy/first", died, SLOW)
+    measured.record_death("toy/first", died, SLOW)
     assert measured.failures == {}
     for _ in range(3):
-        measured.died("toy/first", died, SLOW)
+        measured.record_death("toy/first", died, SLOW)
     assert measured.failures == {"toy/first": died}
 
 

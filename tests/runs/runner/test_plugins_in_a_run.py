@@ -12,7 +12,7 @@ import pytest
 
 from qx import Metric
 from qx.results.recording import Recording
-from qx.runner.evaluation import unpromised
+from qx.runner.evaluation import sample_failure
 
 #: A metric of each phase that the built-in ones leave open, each as short as its author would have it.
 SHARE_OF_ZEROS = """
@@ -294,11 +294,11 @@ def test_derived_calls_need_their_rounds() -> None:
         samples="per_block", compare="speedup", phase="derived",
     )  # fmt: skip
     whole = {"values": [1.0, 2.0], "waves": [0, 0], "rounds": [0, 1]}
-    assert unpromised(calls, whole, items=9) is None
+    assert sample_failure(calls, whole, items=9) is None
     for what in ("waves", "rounds"):
         without = {name: one for name, one in whole.items() if name != what}
         for given in (without, {**whole, what: [0, -1]}):
-            failure = unpromised(calls, given, items=9)
+            failure = sample_failure(calls, given, items=9)
             assert failure is not None
             assert "`data.waves` and `data.rounds`" in failure.cause
 

@@ -116,7 +116,7 @@ def test_a_line_without_end_is_not_taken_in(
     mischief: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The host takes in no more of a line than a message may have."""
-    monkeypatch.setattr(import_module("qx.processes.messages"), "LONGEST", 1 << 20)
+    monkeypatch.setattr(import_module("qx.processes.messages"), "MAX_MESSAGE_BYTES", 1 << 20)
     with pytest.raises(Failure, match="it does not end") as failed:
         mischief(into_every_descriptor(b"a" * (1 << 22)))
     assert failed.value.outcome == "crashed"

@@ -10,7 +10,14 @@ import pytest
 
 from qx.environment import cpu_numbers
 from qx.runner.measure import holding, rounds
-from qx.runner.measure.rounds import Task, block_calls, counted_out, in_order, round_seconds, warm_calls
+from qx.runner.measure.rounds import (
+    Task,
+    block_calls,
+    count_rounds,
+    round_seconds,
+    schedule_rounds,
+    warm_calls,
+)
 
 SMALL, LARGE = (Task(metric="latency", batch_size=size, key=("latency", size)) for size in (1, 32))
 TIMES = {"toy/a": {1: 0.001, 32: 0.03}, "toy/b": {1: 0.002, 32: 0.06}}
@@ -29,24 +36,24 @@ def test_tasks_share_the_time_and_give_on_what_they_do_not_need() -> None:
     assert costs[LARGE] == pytest.approx(3 * 0.03 + 0.06)
     halved = {cell: {size: one / 2 for size, one in of.items()} for cell, of in TIMES.items()}
     assert round_seconds(TIMES, halved, 1) == pytest.approx((24 + 10) * 0.001 + (12 + 5) * 0.002)
-    counts = counted_out([LARGE, SMALL], costs, 1.6)
+    counts = count_rounds([LARGE, SMALL], costs, 1.6)
     assert counts[SMALL] * costs[SMALL] == pytest.approx(0.8, abs=costs[SMALL])
     assert counts[LARGE] * costs[LARGE] == pytest.approx(0.8, abs=costs[LARGE])
-    plenty = counted_out([LARGE, SMALL], costs, 4.5)
+    plenty = count_rounds([LARGE, SMALL], costs, 4.5)
     assert plenty[SMALL] == rounds.MOST_ROUNDS
     assert plenty[LARGE] == int((4.5 - 40 * costs[SMALL]) / costs[LARGE])
-    assert set(counted_out([LARGE, SMALL], costs, -5.0).values()) == {rounds.LEAST_ROUNDS}
+    assert set(count_rounds([LARGE, SMALL], costs, -5.0).values()) == {rounds.LEAST_ROUNDS}
 
 
 def test_rounds_of_different_tasks_are_mixed() -> None:
     """Each task's rounds are spread over the whole wave, in another order each time."""
     counts = {SMALL: 30, LARGE: 10}
-    passes = in_order(counts, random.Random(1))
+    passes = schedule_rounds(counts, random.Random(1))
     assert [number for task, number in passes if task is SMALL] == list(range(30))
     places = [place for place, (task, _) in enumerate(passes) if task is LARGE]
     assert len(places) == 10
     assert all(1 <= following - place <= 8 for place, following in itertools.pairwise(places))
-    assert passes != in_order(counts, random.Random(2))
+    assert passes != schedule_rounds(counts, random.Random(2))
 
 
 @pytest.mark.skipif(len(cpu_numbers()) < 2, reason="needs two CPUs")
@@ -57,9 +64,9 @@ def test_the_host_keeps_off_the_cpus_that_launches_are_held_to() -> None:
     assert {holding.cpus_for(1, (), order) for _ in range(50 * len(here))} == {(cpu,) for cpu in here}
     assert holding.cpus_for(len(here), (), order) == ()
     assert holding.cpus_for(2, here[:1], order) == ()
-    with holding.off(here[:1]):
+    with holding.keep_host_off(here[:1]):
         assert set(os.sched_getaffinity(0)) == set(here[1:])
-    with holding.off(()):
+    with holding.keep_host_off(()):
         assert set(os.sched_getaffinity(0)) == set(here)
 
 
@@ -71,7 +78,9 @@ def test_cells_that_are_about_as_fast_have_blocks_of_the_same_calls() -> None:
         "toy/slower": {1: 0.0017, 32: 0.032},
         "toy/int8": {1: 0.0006, 32: 0.008},
     }
-    of = rounds.alike(times, "toy/fp32")
+    of = rounds.quantise_times(times, "toy/fp32")
     assert of["toy/fp32"] == of["toy/copy"] == of["toy/slower"] == times["toy/fp32"]
     assert of["toy/int8"] == pytest.approx({1: 0.0008, 32: 0.0075})
-    assert rounds.alike({"toy/int8": times["toy/int8"]}, "toy/fp32") == {"toy/int8": times["toy/int8"]}
+    assert rounds.quantise_times({"toy/int8": times["toy/int8"]}, "toy/fp32") == {
+        "toy/int8": times["toy/int8"]
+    }
