@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Read, compare, write, print."""
     from qx.cli import OK, warn_of_broken
     from qx.cli.places import writable_file
-    from qx.comparison import Compared, changes, compare, named, read
+    from qx.comparison import RunComparison, changes, compare, named, read
     from qx.errors import UsageError
     from qx.files import write_together
     from qx.host.host import Host
@@ -86,7 +86,10 @@ def run(arguments: argparse.Namespace) -> int:
         sources = [chosen[0], *(one for one in sources if one is not chosen[0])]
     compared = compare(sources, other_calibration=arguments.other_calibration)
     shown = changes.without_same(compared) if arguments.changed else compared
-    drawn: dict[str, Callable[[Compared], str]] = {".md": changes.to_markdown, ".json": Compared.to_json}
+    drawn: dict[str, Callable[[RunComparison], str]] = {
+        ".md": changes.to_markdown,
+        ".json": RunComparison.to_json,
+    }
     if arguments.out:
         # First: whoever reads what is printed may stop reading.
         write_together({path: drawn[path.suffix](shown).encode() for path in arguments.out})

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from attrs import evolve
 
-from qx.comparison import Compared, Source, compare, named, refusal
+from qx.comparison import RunComparison, Source, compare, named, refusal
 from qx.contract.records import Option
 from qx.errors import UsageError
 
@@ -22,7 +22,7 @@ def source(run: Any, label: str, **environment: Any) -> Source:
     return Source(place=f"{label}.json", results=run.results(), recording=run.recording(), label=label)
 
 
-def verdicts(compared: Compared, config: str, run: str = "ours") -> dict[tuple[Any, ...], str]:
+def verdicts(compared: RunComparison, config: str, run: str = "ours") -> dict[tuple[Any, ...], str]:
     """Verdicts of a config by metric, batch size and basis."""
     return {
         (one.metric, one.params.get("batch_size"), one.basis): one.verdict
