@@ -29,7 +29,7 @@ def register(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Build, and print the folder on standard output and the rest on standard error."""
+    """Build the artifact. Print its folder on standard output, the rest on standard error."""
     from qx.cli import NOT_WELL, OK, warn_of_broken
     from qx.cli.display import display
     from qx.cli.places import writable
@@ -59,16 +59,16 @@ def run(arguments: argparse.Namespace) -> int:
         except Failure as failure:
             say(f"qx: {entry.name}: {failure}")
             return NOT_WELL
-    place = build.artifact
+    artifact = build.artifact
     if arguments.to is not None:
         with new_folder(arguments.to.absolute()) as folder:
             try:
-                build.manifest.copy(place, folder)
+                build.manifest.copy(artifact, folder)
             except Damaged as error:
-                raise QxError(f"the artifact in {place} changed meanwhile: {error}; try again") from error
-        place = arguments.to
+                raise QxError(f"the artifact in {artifact} changed meanwhile: {error}; try again") from error
+        artifact = arguments.to
     total = sum(build.manifest.sizes.values())
-    how = "found in the cache, built" if build.cached else "built"
-    say(f"qx: {', '.join(build.manifest.files)}: {total:,} bytes, {how} in {build.seconds:.1f} s")
-    print(path_to_terminal(place))
+    origin = "found in the cache, built" if build.cached else "built"
+    say(f"qx: {', '.join(build.manifest.files)}: {total:,} bytes, {origin} in {build.seconds:.1f} s")
+    print(path_to_terminal(artifact))
     return OK
