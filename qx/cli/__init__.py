@@ -34,16 +34,16 @@ if TYPE_CHECKING:
 COMMANDS = ("run", "report", "compare", "gate", "quantize", "list", "show", "train", "check", "new", "doctor")
 
 #: States of plugins that a mistake causes, in the plugin or in the installation.
-UNUSABLE = ("broken", "conflict", "incompatible")
+UNUSABLE_STATES = ("broken", "conflict", "incompatible")
 #: Error numbers that point to the machine, or to a path that the user named, and not to the program.
-MACHINE = (
+MACHINE_ERRORS = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ESTALE),
     *(errno.EACCES, errno.EPERM, errno.EROFS),
     *(errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
     *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN),
 )
 #: Longest path, in characters, that an error quotes in full.
-ROOM = 300
+MAX_PATH = 300
 
 #: Exit codes.
 OK, NOT_WELL, USAGE, BUG, INTERRUPTED, PIPE_CLOSED, TERMINATED = 0, 1, 2, 3, 130, 141, 143
@@ -96,8 +96,8 @@ def _main(argv: Sequence[str] | None) -> int:
 def _machine_error(error: OSError) -> str | None:
     """Say in a line what is wrong with the machine or a path. None where the program may be at fault."""
     path = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else None
-    if error.errno in MACHINE:
-        line = f"{error.strerror}: {to_line(path, ROOM) if path else 'no file named'}"
+    if error.errno in MACHINE_ERRORS:
+        line = f"{error.strerror}: {to_line(path, MAX_PATH) if path else 'no file named'}"
         advice = to_terminal(_advice(line))
         return f"{line}; {advice}" if advice else line
     if error.errno != errno.ENOENT:
@@ -158,7 +158,7 @@ def _unwind_on_termination() -> Iterator[None]:
 
 def warn_of_broken(host: Host) -> None:
     """Print a line for each plugin that cannot be used. Every command but ``list`` does so."""
-    complaints = {entry.complaint for entry in host.entries if entry.state in UNUSABLE}
+    complaints = {entry.complaint for entry in host.entries if entry.state in UNUSABLE_STATES}
     for complaint in sorted(complaints):
         say(f"qx: warning: {complaint}")
 
@@ -166,7 +166,7 @@ def warn_of_broken(host: Host) -> None:
 def _run(argv: Sequence[str] | None) -> int:
     words = sys.argv[1:] if argv is None else argv
     if nul := next((word for word in words if "\0" in word), None):
-        raise UsageError(f"the argument {to_line(nul, ROOM)} has a NUL character in it")
+        raise UsageError(f"the argument {to_line(nul, MAX_PATH)} has a NUL character in it")
     try:
         arguments = _parser([*words]).parse_args([*words])
     except SystemExit as exit_request:  # --help, --version

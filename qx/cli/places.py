@@ -26,7 +26,7 @@ def results_folder(host: Host, workloads: Sequence[str], root: Path) -> Path:
     return root / "+".join(workloads)
 
 
-def writable(folder: Path) -> Path:
+def check_writable(folder: Path) -> Path:
     """Return the folder if files can be written there. Raises ``UsageError``; leaves nothing behind."""
     try:
         existing = folder
@@ -42,8 +42,8 @@ def writable(folder: Path) -> Path:
     return folder
 
 
-def check_writable(file: Path) -> None:
+def check_writable_file(file: Path) -> None:
     """Raise ``UsageError`` unless this file can be written."""
     if file.is_dir():
         raise UsageError(f"cannot write {file}: it is a folder")
-    writable(file.parent)
+    check_writable(file.parent)

@@ -2,6 +2,6 @@
 
 from qx.comparison.compare import compare
 from qx.comparison.records import Change, RunComparison, Side
-from qx.comparison.sources import Source, named, read, refusal
+from qx.comparison.sources import Source, read, refusal, with_labels
 
-__all__ = ["Change", "RunComparison", "Side", "Source", "compare", "named", "read", "refusal"]
+__all__ = ["Change", "RunComparison", "Side", "Source", "compare", "read", "refusal", "with_labels"]

@@ -37,12 +37,12 @@ LEGEND = (
     "is one excluded, since the interval reaches beyond the metric's margin."
 )
 SPEEDUPS = "A speedup is base / other run, so more is faster."
-COUNTED = (
+COUNTING = (
     "Each cause counts once: a metric at all batch sizes, however it is compared, and what derives from it. "
     "mixed: better in one figure and worse in another. same?: no change is shown, but the intervals leave "
     "room for one."
 )
-HOW = (
+METHODS = (
     "Values of items are compared on the same items in pairs, sizes exactly. What is measured in launches is "
     "compared by each run's own ratio to its own baseline (difference of independent log ratios, Welch's t; "
     "for calls, ratios of those that nothing disturbed). Where both runs come from one machine it is "
@@ -72,8 +72,8 @@ class ChangeView:
 
     def name(self, row: Row) -> str:
         """Return the config's name, with the cell's id or options where several cells have this config."""
-        change = self._any(row)
-        same_config = [cell for cell in self.cells if self._any(cell).config == change.config]
+        change = self._first_change(row)
+        same_config = [cell for cell in self.cells if self._first_change(cell).config == change.config]
         if len(same_config) == 1:
             return change.config
         options = ", ".join(f"{name}={value}" for name, value in change.options.items())
@@ -82,7 +82,7 @@ class ChangeView:
 
     def subject(self, row: Row, markup: Markup) -> list[str]:
         """Return the metric, its parameters and the basis of the comparison."""
-        change = self._any(row)
+        change = self._first_change(row)
         if change.metric is None:
             return ["the whole cell"]
         parameters = Column.of(change.metric, change.params).parameters
@@ -101,7 +101,7 @@ class ChangeView:
             return [NOTHING]
         if change.metric is None:
             reason = textwrap.shorten(
-                foreign.to_terminal(change.reason or ""), markdown.ROOM, placeholder=" ..."
+                foreign.to_terminal(change.reason or ""), markdown.MAX_CAUSE, placeholder=" ..."
             )
             return [self.verdict(change, markup), markup.text(reason)]
         own = self._side(change, change.ours) if change.ours else ""
@@ -161,7 +161,7 @@ class ChangeView:
         if cause.changes[0].metric is None:
             (change,) = cause.changes
             reason = textwrap.shorten(
-                foreign.to_terminal(change.reason or ""), markdown.ROOM, placeholder=" ..."
+                foreign.to_terminal(change.reason or ""), markdown.MAX_CAUSE, placeholder=" ..."
             )
             return f"the whole cell {markup.strong(change.verdict)}: {markup.text(reason)}"
         groups: dict[tuple[str, Verdict], list[Change]] = {}
@@ -218,7 +218,7 @@ class ChangeView:
             return " ".join(filter(None, numbers.difference(side.value, side.ci, metric.unit)))
         return numbers.ratio(side.value, side.ci)
 
-    def _any(self, row: Row) -> Change:
+    def _first_change(self, row: Row) -> Change:
         return next(iter(self.rows[row].values()))
 
 
@@ -258,9 +258,9 @@ def counts(view: ChangeView, run: str) -> str:
 def legend(comparison: RunComparison, markup: Markup) -> str:
     """Explain how to read the verdicts, and the marks that occur."""
     reasons = {change.why_same for change in comparison.changes}
-    marks = wording.marks([why for why in numbers.MARKS if why in reasons], markup)
+    marks = wording.explain_marks([why for why in numbers.MARKS if why in reasons], markup)
     faster = [SPEEDUPS] if any(change.kind == "speedup" for change in comparison.changes) else []
-    return " ".join([LEGEND, *faster, *marks, HOW])
+    return " ".join([LEGEND, *faster, *marks, METHODS])
 
 
 def _environments(view: ChangeView, text: Callable[[str], str]) -> tuple[list[str], list[list[str]]]:
@@ -298,7 +298,7 @@ def _page(view: ChangeView) -> Iterator[str]:
     names = wording.listed([markup.name(name) for name in comparison.workloads])
     yield f"# What changed: {names}"
     totals = [f"{markup.text(label)}: {counts(view, label)}." for label in labels]
-    yield f"From {markup.text(comparison.base.label)} to {' To '.join(totals)} {COUNTED}"
+    yield f"From {markup.text(comparison.base.label)} to {' To '.join(totals)} {COUNTING}"
     if notes := _notes(comparison, markup.text):
         yield markdown.bullets(notes)
     yield markdown.table(
@@ -318,7 +318,7 @@ def _page(view: ChangeView) -> Iterator[str]:
         figures = [[view.base(row)], *(view.figure(row, label, cell_markup) for label in labels)]
         if row[3] is not None:
             # Rows about whole cells hold sentences, in which lines may be broken.
-            figures = [list(map(markdown.unbroken, lines)) for lines in figures]
+            figures = [list(map(markdown.without_breaks, lines)) for lines in figures]
         drawn = [markdown.BREAK.join(lines) for lines in figures]
         subject = markdown.BREAK.join(view.subject(row, cell_markup))
         rows.append([cell_markup.name(view.name(row)), subject, *drawn])
@@ -348,7 +348,7 @@ def _screens(view: ChangeView, drawing: terminal.Drawing) -> Iterator[str]:
         yield "\n".join(drawing.sentence(note, "- ") for note in notes)
     for label in labels:
         yield "\n".join(_headlines(view, label, drawing))
-    yield drawing.sentence(COUNTED)
+    yield drawing.sentence(COUNTING)
     header: Sequence[str] = ["config", "metric", *_heads(drawing, comparison)]
     rows = [
         [

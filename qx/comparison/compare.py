@@ -191,11 +191,11 @@ def _changes_of_metric(pair: Pair, column: Column, blank: Change) -> Iterator[Un
 
 def _change_of_outputs(pair: Pair, blank: Change) -> Change | None:
     """Compare the outputs of the evaluation item by item. None where either run kept none."""
-    kept = [
+    outputs = [
         None if source.recording is None else source.recording.outputs.get(cell)
         for source, cell in ((pair.base, pair.base_cell), (pair.ours, pair.our_cell))
     ]
-    before, after = kept
+    before, after = outputs
     if before is None or after is None:
         return None
     row = evolve(blank, metric=OUTPUTS, basis="outputs", unit="fraction", kind="agreeing")

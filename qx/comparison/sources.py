@@ -25,7 +25,7 @@ from qx.values import Array, OptionValue
 Key: TypeAlias = tuple[str, str, str, int]
 
 #: Fields of a workload that must be the same in both runs, and their names in messages.
-SAME = {"weights_sha256": "weights", "evaluation_sha256": "evaluation data"}
+SAME_FIELDS = {"weights_sha256": "weights", "evaluation_sha256": "evaluation data"}
 CALIBRATION = "calibration data"
 
 
@@ -222,7 +222,7 @@ def refusal(base: Source, ours: Source, *, other_calibration: bool = False) -> s
     for workload in (name for name in shared if base.has_results_of(name) and ours.has_results_of(name)):
         pairs = [
             (subject, theirs[workload].get(field), own[workload].get(field))
-            for field, subject in SAME.items()
+            for field, subject in SAME_FIELDS.items()
         ]
         if not other_calibration:
             first, second = (run[workload].get("calibrations", {}) for run in (theirs, own))
@@ -242,7 +242,7 @@ def _short(sha: object) -> str:
 # Labels -------------------------------------------------------------------------------------------
 
 
-def named(sources: Sequence[Source]) -> list[Source]:
+def with_labels(sources: Sequence[Source]) -> list[Source]:
     """Return the sources, each with a label of its own.
 
     A label that the user did not choose names Python and torch, and such further facts as tell the runs

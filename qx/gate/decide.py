@@ -26,7 +26,7 @@ Verdict: TypeAlias = Literal["met", "breached", "too wide", "not applicable"]
 #: Outcomes without a figure that breach no rule, unless the rule names the config.
 EXCUSED = ("unsupported", "unavailable")
 #: Method of an interval that is computed without the samples.
-STORED = "from the stored 95 % interval, widened"
+STORED_METHOD = "from the stored 95 % interval, widened"
 
 
 @frozen(kw_only=True)
@@ -240,7 +240,7 @@ def _value(source: Source, cell: str, column: Column, level: float) -> Evidence:
     assert measured.value is not None
     ci = _widened(measured.value, measured.ci, measured.n, source, cell, column, level)
     reason = measured.without_interval or ""
-    return Evidence("value", measured.value, ci, STORED, _stored_floor(source, cell, column), reason)
+    return Evidence("value", measured.value, ci, STORED_METHOD, _stored_floor(source, cell, column), reason)
 
 
 def _within_run(rule: Rule, source: Source, cell: str, column: Column, level: float) -> Evidence:
@@ -272,7 +272,12 @@ def _within_run(rule: Rule, source: Source, cell: str, column: Column, level: fl
             )
             reason = measured.without_interval or ""
             return Evidence(
-                comparison.kind, comparison.value, ci, STORED, _stored_floor(source, cell, column), reason
+                comparison.kind,
+                comparison.value,
+                ci,
+                STORED_METHOD,
+                _stored_floor(source, cell, column),
+                reason,
             )
     raise NotComparable("it has no comparison with it")
 

@@ -9,7 +9,7 @@ from qx.gate.decide import Decision, Ruling, Verdict
 from qx.report import markdown, wording
 
 #: Names of the verdicts, in the order in which they are listed.
-WORDS: dict[Verdict, str] = {
+VERDICT_NAMES: dict[Verdict, str] = {
     "breached": "breach",
     "too wide": "too wide to tell",
     "met": "met",
@@ -23,7 +23,7 @@ PRINTED: tuple[Verdict, ...] = ("breached", "too wide")
 def lines(ruling: Ruling) -> list[str]:
     """Return a line for each breach, and for each decision for which an interval is too wide."""
     return [
-        f"{WORDS[verdict]}: {to_terminal(decision.line)}"
+        f"{VERDICT_NAMES[verdict]}: {to_terminal(decision.line)}"
         for verdict in PRINTED
         for decision in ruling.with_verdict(verdict)
     ]
@@ -34,7 +34,7 @@ def summary(ruling: Ruling, *, strict: bool) -> str:
     result = "passed" if ruling.passes(strict=strict) else "failed"
     counts = [
         f"{len(decisions)} {word}"
-        for verdict, word in WORDS.items()
+        for verdict, word in VERDICT_NAMES.items()
         if (decisions := ruling.with_verdict(verdict))
     ]
     return f"gate {result}: {', '.join(counts)}{', strictly' if strict else ''}"
@@ -56,10 +56,12 @@ def to_markdown(ruling: Ruling, place: str, base: str | None, *, strict: bool) -
 
     ``place`` is the path of the results, ``base`` that of the results that they were compared with.
     """
-    order = list(WORDS)
+    order = list(VERDICT_NAMES)
     rows = [
         [
-            f"**{WORDS[decision.verdict]}**" if decision.verdict == "breached" else WORDS[decision.verdict],
+            f"**{VERDICT_NAMES[decision.verdict]}**"
+            if decision.verdict == "breached"
+            else VERDICT_NAMES[decision.verdict],
             markdown.code(decision.cell),
             markdown.escape(decision.column.title),
             markdown.escape(decision.rule.text),
@@ -104,7 +106,9 @@ def to_junit(ruling: Ruling, *, strict: bool) -> bytes:
         case = ET.SubElement(suite, "testcase", attributes)
         line = to_xml(decision.line)
         if decision in failed:
-            ET.SubElement(case, "failure", {"message": line, "type": WORDS[decision.verdict]}).text = line
+            ET.SubElement(
+                case, "failure", {"message": line, "type": VERDICT_NAMES[decision.verdict]}
+            ).text = line
         elif decision in skipped:
             ET.SubElement(case, "skipped", {"message": line})
         else:

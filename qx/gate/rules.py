@@ -31,9 +31,9 @@ AGAINST = ("baseline", "runtime_baseline", "base")
 #: Keys of a table ``rule``.
 KEYS = ("metric", "config", "workload", "batch_size", "against", "directly", *LIMITS)
 #: Largest size of a rules file in bytes, deepest nesting in levels, largest number of rules.
-MOST_BYTES, DEEPEST, MOST_RULES = 1 << 20, 8, 1000
+MAX_BYTES, MAX_DEPTH, MAX_RULES = 1 << 20, 8, 1000
 #: Largest probability that any breach is a false alarm, by default, and the smallest that can be asked for.
-FALSE_ALARMS, LEAST_FALSE_ALARMS = 0.01, 1e-6
+FALSE_ALARMS, MIN_FALSE_ALARMS = 0.01, 1e-6
 
 
 @frozen(kw_only=True)
@@ -122,11 +122,11 @@ def read_rules(place: Path) -> Rules:
     tables = fields.get("rule")
     if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
         raise UsageError(f"{place} has no rules: each is a table [[rule]] with a metric and a limit")
-    if len(tables) > MOST_RULES:
-        raise UsageError(f"{place} has {len(tables):,} rules, and {MOST_RULES:,} at most are read")
+    if len(tables) > MAX_RULES:
+        raise UsageError(f"{place} has {len(tables):,} rules, and {MAX_RULES:,} at most are read")
     alarms = fields.get("false_alarms", FALSE_ALARMS)
-    if not _is_number(alarms) or not LEAST_FALSE_ALARMS <= alarms < 0.5:
-        bounds = f"from {LEAST_FALSE_ALARMS:f} to below 0.5"
+    if not _is_number(alarms) or not MIN_FALSE_ALARMS <= alarms < 0.5:
+        bounds = f"from {MIN_FALSE_ALARMS:f} to below 0.5"
         raise UsageError(f"{place}: false_alarms must be a number {bounds}, not {_quoted(alarms)}")
     rules = [
         rule
@@ -139,7 +139,7 @@ def read_rules(place: Path) -> Rules:
 def _read_toml(place: Path) -> JsonObject:
     """Read the tables in a file. Raises ``UsageError``, also for tables nested too deep."""
     try:
-        text = read_bounded(place, MOST_BYTES).decode("utf-8")
+        text = read_bounded(place, MAX_BYTES).decode("utf-8")
     except FileNotFoundError as error:
         raise UsageError(f"there is no rules file {place}; docs/gate.md shows one") from error
     except OSError as error:
@@ -149,11 +149,11 @@ def _read_toml(place: Path) -> JsonObject:
     try:
         fields = _parse_toml(text)
         # Numbers are checked by the code that knows which range each must be in.
-        strict_json.check(fields, DEEPEST, numbers=False)
+        strict_json.check(fields, MAX_DEPTH, numbers=False)
     except ValueError as error:
         raise UsageError(f"{place} is no TOML: {to_line(str(error), 3 * ROOM)}") from error
     except RecursionError as error:
-        raise UsageError(f"{place} is no TOML: it is nested deeper than {DEEPEST} levels") from error
+        raise UsageError(f"{place} is no TOML: it is nested deeper than {MAX_DEPTH} levels") from error
     return fields
 
 

@@ -17,7 +17,7 @@ from qx.results.records import Results
 
 BREAK = "<br>"
 #: Longest cause, in characters, that a row of the table shows. The table of the front shows all of it.
-ROOM = 100
+MAX_CAUSE = 100
 #: Space at which no line is broken, so that a figure stays in one line on a narrow page.
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
@@ -90,14 +90,14 @@ def _workload(view: View, level: str) -> Iterator[str]:
     yield f"{level} Noise floor"
     yield from _noise_floor(view)
     yield wording.measuring(view, MARKUP)
-    if remarks := [*wording.in_rounds(view, MARKUP), *wording.deaths(view, MARKUP)]:
+    if remarks := [*wording.differing_in_rounds(view, MARKUP), *wording.deaths(view, MARKUP)]:
         yield bullets(remarks)
 
 
 def _summary(view: View) -> str:
     titles = [_title(column) for column in summary.columns(view.results)]
     rows = [
-        [code(result.row), *(BREAK.join(map(unbroken, lines)) for lines in cells)]
+        [code(result.row), *(BREAK.join(map(without_breaks, lines)) for lines in cells)]
         for result, cells in summary.rows(view.results)
     ]
     return table(["config", "on the front", "ended well", *titles], rows)
@@ -110,7 +110,7 @@ def _figures(view: View) -> str:
         if view.ended(cell).outcome == "ok":
             figures = [_figure(view, cell, column) for column in view.columns]
         else:
-            cause = textwrap.shorten(to_terminal(view.ended(cell).cause or ""), ROOM, placeholder=" ...")
+            cause = textwrap.shorten(to_terminal(view.ended(cell).cause or ""), MAX_CAUSE, placeholder=" ...")
             ending = wording.ending(view, cell, CELL, cause=cause)
             figures = [ending, *[NOTHING] * (len(view.columns) - 1)]
         build = BREAK.join(view.build(cell)).replace(" ", NO_BREAK)
@@ -130,10 +130,10 @@ def _config(view: View, cell: str) -> str:
 def _figure(view: View, cell: str, column: Column) -> str:
     figure = view.figure(cell, column)
     compared = " ".join(filter(None, (figure.delta, figure.interval)))
-    return BREAK.join(unbroken(line) for line in (figure.value, compared, figure.runtime) if line)
+    return BREAK.join(without_breaks(line) for line in (figure.value, compared, figure.runtime) if line)
 
 
-def unbroken(figure: str) -> str:
+def without_breaks(figure: str) -> str:
     """Return a figure with spaces at which no line is broken. Its unit is escaped already."""
     # A figure's mark may be the character that begins a tag.
     return re.sub(r"(?<!\\)<", "&lt;", figure).replace(" ", NO_BREAK)
@@ -142,7 +142,7 @@ def unbroken(figure: str) -> str:
 def _against_runtime(view: View) -> str:
     rows = [
         [code(view.name(cell)), code(view.runtime_baseline_name(cell))]
-        + [unbroken(view.against_runtime(cell, column)) for column in view.columns]
+        + [without_breaks(view.against_runtime(cell, column)) for column in view.columns]
         for cell in view.rows
         if view.has_runtime_baseline(cell)
     ]
@@ -153,13 +153,18 @@ def _pairs(view: View) -> str:
     rows = []
     for pair in view.results.pairs:
         cell, counterpart, *figures = view.pair(pair)
-        rows.append([code(cell), code(counterpart), *map(unbroken, figures)])
+        rows.append([code(cell), code(counterpart), *map(without_breaks, figures)])
     return table([*wording.PAIR_COLUMNS, *(_title(column) for column in view.pair_columns)], rows)
 
 
 def _front(view: View) -> str:
     rows = [
-        [code(view.name(cell)), view.on_front(cell), view.resampled(cell), wording.why(view, cell, CELL)]
+        [
+            code(view.name(cell)),
+            view.on_front(cell),
+            view.resampled(cell),
+            wording.explain_place(view, cell, CELL),
+        ]
         for cell in view.rows
     ]
     drawn = table(["config", *wording.FRONT_COLUMNS, "why"], rows)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from qx.contract.records import Metric
-from qx.report.wording import Markup, count, listed, some
+from qx.report.wording import Markup, count, listed, names_in_row
 from qx.results import numbers
 from qx.results.columns import Column, View
 from qx.results.records import PickResult, UndecidedResult
@@ -55,18 +55,17 @@ def _is_of_items(metric: Metric) -> bool:
 
 
 def _pick(view: View, pick: PickResult, markup: Markup) -> str:
-    sentence = f"For {_aim(pick, markup)}, pick {markup.name(view.name(pick.cell))}"
+    sentence = f"For {_aim_in_words(pick, markup)}, pick {markup.name(view.name(pick.cell))}"
     within = _margin(view.results.metrics[pick.metric])
     if pick.tied_with:
-        sentence += (
-            f"; tied with {some(view, pick.tied_with, markup)}{within}, {_decided(view, pick, markup)}"
-        )
+        names, decision = names_in_row(view, pick.tied_with, markup), _explain_choice(view, pick, markup)
+        sentence += f"; tied with {names}{within}, {decision}"
     if pick.not_told_apart:
-        sentence += f"; {some(view, pick.not_told_apart, markup)} may be as good{within}"
+        sentence += f"; {names_in_row(view, pick.not_told_apart, markup)} may be as good{within}"
     return f"{sentence}."
 
 
-def _decided(view: View, pick: PickResult, markup: Markup) -> str:
+def _explain_choice(view: View, pick: PickResult, markup: Markup) -> str:
     """Say why this cell was picked from those that are tied."""
     if pick.decided_by:
         return f"decided by {markup.name(pick.decided_by)}"
@@ -77,9 +76,9 @@ def _decided(view: View, pick: PickResult, markup: Markup) -> str:
 
 def _no_pick(view: View, undecided: UndecidedResult, markup: Markup) -> str:
     metric = view.results.metrics[undecided.metric]
-    names = some(view, undecided.contenders, markup)
+    names = names_in_row(view, undecided.contenders, markup)
     stressed = markup.strong("No pick")
-    sentence = f"{stressed} for {_aim(undecided, markup)}: "
+    sentence = f"{stressed} for {_aim_in_words(undecided, markup)}: "
     measured = view.measurement(undecided.contenders[0], Column.of(undecided.metric, undecided.params))
     if measured is not None and measured.without_interval:
         return f"{sentence}{markup.text(measured.without_interval)}."
@@ -125,7 +124,7 @@ def _rounded(number: float) -> int:
     return math.ceil(float(format(number, ".2g")))
 
 
-def _aim(pick: PickResult | UndecidedResult, markup: Markup) -> str:
+def _aim_in_words(pick: PickResult | UndecidedResult, markup: Markup) -> str:
     parameters = Column.of(pick.metric, pick.params).parameters
     return markup.strong(markup.text(pick.aim)) + (f" ({markup.text(parameters)})" if parameters else "")
 

@@ -31,13 +31,13 @@ def rows(results: Results) -> list[tuple[SummaryResult, list[Sequence[str]]]]:
     The first cell says on how many fronts it is, the second how often it ended well; figures follow.
     """
     count = len(results.run["workloads"])
-    below = {outputs.cell for outputs in results.outputs if outputs.is_below_0_db}
+    below_0_db = {outputs.cell for outputs in results.outputs if outputs.is_below_0_db}
     table = []
     for result in results.summary:
         figures = {Column.of(figure.metric, figure.params): figure for figure in result.figures}
         cells: list[Sequence[str]] = [
             (f"{len(result.on_front)} of {count}",),
-            _ended(result, count, below),
+            _ended(result, count, below_0_db),
         ]
         is_reference = results.configs[result.config].reference
         for column in columns(results):
@@ -49,13 +49,13 @@ def rows(results: Results) -> list[tuple[SummaryResult, list[Sequence[str]]]]:
     return table
 
 
-def _ended(result: SummaryResult, count: int, below: Set[str]) -> tuple[str, ...]:
+def _ended(result: SummaryResult, count: int, below_0_db: Set[str]) -> tuple[str, ...]:
     """Say on how many workloads a config ended well, and on how many of these it is another network."""
-    others = sum(f"{workload}/{result.row}" in below for workload in result.well)
+    others = sum(f"{workload}/{result.row}" in below_0_db for workload in result.well)
     return f"{len(result.well)} of {count}", *([f"{ANOTHER_NETWORK} on {others}"] if others else [])
 
 
-def _lines(results: Results, figure: SummaryFigure, well: int) -> tuple[str, ...]:
+def _lines(results: Results, figure: SummaryFigure, ended_well: int) -> tuple[str, ...]:
     unit = results.metrics[figure.metric].unit
 
     def number(value: float) -> str:
@@ -66,6 +66,6 @@ def _lines(results: Results, figure: SummaryFigure, well: int) -> tuple[str, ...
     lines = [number(figure.value)]
     if len(figure.workloads) > 1:
         lines.append(f"{number(figure.least)} to {number(figure.most)}")
-    if len(figure.workloads) < well:
+    if len(figure.workloads) < ended_well:
         lines.append(f"of {len(figure.workloads)}")
     return tuple(lines)

@@ -20,9 +20,9 @@ from qx.results.records import Results
 #: What breaks a line within a cell, for formats in which a newline does not.
 BREAKS = {"github": "<br>", "pipe": "<br>", "unsafehtml": "<br>"}
 #: Characters in a line: at least, at most, and where there is no terminal to ask.
-NARROW, WIDE, UNKNOWN = 80, 120, 110
+MIN_WIDTH, MAX_WIDTH, DEFAULT_WIDTH = 80, 120, 110
 #: Least width, in characters, of the reasons in the table of the front.
-REASON = 24
+MIN_REASON_WIDTH = 24
 
 MARKUP = Markup(name=to_terminal, strong=lambda text: text, text=to_terminal)
 
@@ -63,7 +63,9 @@ class Drawing:
         from tabulate import multiline_formats
 
         self._style = style
-        self.width = min(max(width or shutil.get_terminal_size((UNKNOWN, 24)).columns, NARROW), WIDE)
+        self.width = min(
+            max(width or shutil.get_terminal_size((DEFAULT_WIDTH, 24)).columns, MIN_WIDTH), MAX_WIDTH
+        )
         self.cuts = style in multiline_formats and style not in BREAKS
         self._joint = "\n" if self.cuts else BREAKS.get(style, ", ")
         #: How foreign text is written in a cell.
@@ -187,11 +189,11 @@ def _figures(view: View, drawing: Drawing) -> str:
         drawn = [
             drawing.cell(figure.value, figure.delta, figure.interval, figure.runtime) for figure in figures
         ]
-        ended = view.ended(cell)
-        if ended.outcome != "ok":
+        result = view.ended(cell)
+        if result.outcome != "ok":
             # The cause stands in the next table, which has room for it.
-            place = f"in {drawing.text(ended.stage)}" if ended.stage else ""
-            ending = drawing.cell(ended.outcome.replace("_", " "), place)
+            place = f"in {drawing.text(result.stage)}" if result.stage else ""
+            ending = drawing.cell(result.outcome.replace("_", " "), place)
             drawn = [ending, *[NOTHING] * len(drawn)][: len(drawn)]
         rows.append([drawing.cell(drawing.text(view.name(cell)), *view.remarks(cell)), *drawn])
     return drawing.tables(header, rows)
@@ -230,20 +232,22 @@ def _front(view: View, drawing: Drawing) -> str:
 
     def rows(room: int | None) -> list[list[str]]:
         """Return the rows, with reasons of this width; without reasons where it is None."""
-        reasons = {cell: wording.why(view, cell, drawing.markup) if room else "" for cell in view.rows}
+        reasons = {
+            cell: wording.explain_place(view, cell, drawing.markup) if room else "" for cell in view.rows
+        }
         return [
             [
                 drawing.text(view.name(cell)),
                 drawing.cell(*view.build(cell)),
                 drawing.cell(view.on_front(cell), view.resampled(cell).replace(NOTHING, "")),
-                drawing.wrapped(reason, room or REASON),
+                drawing.wrapped(reason, room or MIN_REASON_WIDTH),
             ]
             for cell, reason in reasons.items()
         ]
 
     bare = drawing.table(header, rows(None))
     room = drawing.width - max(map(len, bare.splitlines())) + len("why")
-    return drawing.tables(header, rows(max(REASON, room)))
+    return drawing.tables(header, rows(max(MIN_REASON_WIDTH, room)))
 
 
 def _noise_floor(view: View, drawing: Drawing) -> Iterator[str]:
@@ -259,5 +263,5 @@ def _noise_floor(view: View, drawing: Drawing) -> Iterator[str]:
 
 def _measuring(view: View, drawing: Drawing) -> Iterator[str]:
     yield drawing.sentence(wording.measuring(view, MARKUP))
-    for remark in (*wording.in_rounds(view, MARKUP), *wording.deaths(view, MARKUP)):
+    for remark in (*wording.differing_in_rounds(view, MARKUP), *wording.deaths(view, MARKUP)):
         yield drawing.sentence(remark, "- ")

@@ -17,7 +17,7 @@ from qx.values import JsonMapping, OptionValues
 NAMES_IN_A_ROW = 3
 
 #: Ratio of measuring time to budget above which measuring is said to have taken longer.
-OVER = 1.2
+LATE_RATIO = 1.2
 
 #: Headers of the columns that say whether a config is on the front.
 FRONT_COLUMNS = ("on the front", "resampled runs")
@@ -164,14 +164,14 @@ def legend(view: View, markup: Markup) -> str:
     sentences.append("± and [ ]: 95 % interval (± its longer half).")
     if any(metric.unit == "fraction" for metric in metrics):
         sentences.append("pt: percentage points.")
-    sentences += marks(view.unclear, markup)
+    sentences += explain_marks(view.unclear, markup)
     sentences += [f"Better: {'; '.join(better)}."] if better else []
     options = view.results.run.get("metric_options", {})
     settings = [f"{markup.name(name)} {markup.text(_settings(values))}" for name, values in options.items()]
     return " ".join([*sentences, f"Options: {'; '.join(settings)}."] if settings else sentences)
 
 
-def marks(reasons: Iterable[str], markup: Markup) -> list[str]:
+def explain_marks(reasons: Iterable[str], markup: Markup) -> list[str]:
     """Return a sentence for each mark that says what it means. ``reasons`` are keys of marks."""
     return [f"{markup.name(numbers.MARKS[reason])} behind a figure: {UNCLEAR[reason]}." for reason in reasons]
 
@@ -191,7 +191,7 @@ def ending(view: View, cell: str, markup: Markup, cause: str | None = None) -> s
     return f"{markup.strong(result.outcome.replace('_', ' '))}{place}: {reason}"
 
 
-def why(view: View, cell: str, markup: Markup) -> str:
+def explain_place(view: View, cell: str, markup: Markup) -> str:
     """Say why a cell is on the front or not: what dominates it, what it is tied with, how it ended."""
     if view.ended(cell).outcome != "ok":
         return ending(view, cell, markup)
@@ -204,8 +204,8 @@ def why(view: View, cell: str, markup: Markup) -> str:
             return f"no figures of {listed([markup.text(title) for title in missing])}"
         return "not judged: samples that are not positive have no ratio" if view.axes else "not judged"
     if front.dominated_by:
-        return f"dominated by {some(view, front.dominated_by, markup)}"
-    reasons = [f"tied with {some(view, front.tied_with, markup)}"] if front.tied_with else []
+        return f"dominated by {names_in_row(view, front.dominated_by, markup)}"
+    reasons = [f"tied with {names_in_row(view, front.tied_with, markup)}"] if front.tied_with else []
     if view.on_front(cell) == "perhaps":
         reasons.append("probably dominated, but not shown to be")
     return "; ".join(reasons) or "nothing dominates it"
@@ -290,9 +290,9 @@ def alarm(view: View, markup: Markup) -> str | None:
 
 def noise_floor(view: View) -> Iterator[tuple[str, str, str, bool]]:
     """Yield a title, the control's difference, its interval and whether it is an alarm, for each metric."""
-    shown = {floor.metric for floor in view.results.noise_floor}
+    metrics_shown = {floor.metric for floor in view.results.noise_floor}
     for floor in view.results.noise_floor:
-        if shown & {*view.results.metrics[floor.metric].derived_from}:
+        if metrics_shown & {*view.results.metrics[floor.metric].derived_from}:
             continue
         unit = view.results.metrics[floor.metric].unit
         if floor.kind == "difference":
@@ -308,16 +308,16 @@ def measuring(view: View, markup: Markup) -> str:
     if not facts.get("ended_by"):
         return "Nothing was measured."
     precision, budget = facts.get("precision", 0.0), facts.get("budget", 0.0)
-    is_late = facts.get("seconds", 0.0) > OVER * budget
+    is_late = facts.get("seconds", 0.0) > LATE_RATIO * budget
     over = f" (the least number of waves took {facts['seconds']:.0f} s)" if is_late else ""
-    ended = {
+    reason = {
         "precision": f"Measuring ended with the precision asked for, ±{100 * precision:g} %",
         "budget": f"Measuring ended with its budget of {budget:g} s{over}, before the precision of "
         f"±{100 * precision:g} % was reached",
         "waves": "Measuring ended after the least number of waves, since no speedup was measured in them",
     }.get(facts["ended_by"], f"Measuring ended: {markup.text(str(facts['ended_by']))}")
     launches = sum(result.launches for result in view.results.cells.values())
-    text = f"{ended}: {count(facts.get('waves', 0), 'wave')}, {count(launches, 'launch', 'launches')}"
+    text = f"{reason}: {count(facts.get('waves', 0), 'wave')}, {count(launches, 'launch', 'launches')}"
     rounds = [number for sizes in facts.get("rounds", {}).values() for number in sizes.values()]
     text += f", up to {count(max(rounds), 'round')} a wave" if rounds else ""
     widths = [
@@ -341,7 +341,7 @@ def measuring(view: View, markup: Markup) -> str:
     return text
 
 
-def in_rounds(view: View, markup: Markup) -> Iterator[str]:
+def differing_in_rounds(view: View, markup: Markup) -> Iterator[str]:
     """Name the cells that compare differently when no call is left out."""
     for measured in view.results.measurements:
         # Details of metrics that time no calls belong to their authors.
@@ -427,7 +427,7 @@ def _names(view: View, cells: Iterable[str], markup: Markup) -> str:
     return listed([markup.name(view.name(cell)) for cell in cells])
 
 
-def some(view: View, cells: Sequence[str], markup: Markup) -> str:
+def names_in_row(view: View, cells: Sequence[str], markup: Markup) -> str:
     """Name cells in words, as many as a row of a table has room for."""
     names = [markup.name(view.name(cell)) for cell in cells]
     if len(names) > NAMES_IN_A_ROW + 1:

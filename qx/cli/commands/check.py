@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from qx.testing.verdicts import State, Verdict
 
 #: States of verdicts as they are printed.
-WORDS: Mapping[State, str] = {
+STATE_NAMES: Mapping[State, str] = {
     "passed": "passed",
     "failed": "FAILED",
     "not_applicable": "not applicable",
@@ -126,14 +126,14 @@ def _choose_entries(entries: Sequence[Entry], names: Sequence[str], plugins: Seq
 
 
 def _print_verdict(verdict: Verdict) -> None:
-    start, text = f"  {WORDS[verdict.state]:<18}{verdict.check:<30}", to_terminal(verdict.text)
+    start, text = f"  {STATE_NAMES[verdict.state]:<18}{verdict.check:<30}", to_terminal(verdict.text)
     filled = textwrap.fill(text, 118, initial_indent=start, subsequent_indent=" " * len(start))
     print(filled if text else start.rstrip(), flush=True)
 
 
 def _summary(verdicts: Sequence[Verdict]) -> str:
     counts = Counter(verdict.state for verdict in verdicts)
-    parts = [f"{counts[state]} {word.lower()}" for state, word in WORDS.items() if counts[state]]
+    parts = [f"{counts[state]} {word.lower()}" for state, word in STATE_NAMES.items() if counts[state]]
     return f"{len(verdicts)} checks: {', '.join(parts)}"
 
 

@@ -58,8 +58,8 @@ def register(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Read the results, compare them, write the files, print the comparison."""
     from qx.cli import OK, warn_of_broken
-    from qx.cli.places import check_writable
-    from qx.comparison import RunComparison, changes, compare, named, read
+    from qx.cli.places import check_writable_file
+    from qx.comparison import RunComparison, changes, compare, read, with_labels
     from qx.errors import UsageError
     from qx.files import write_together
     from qx.host.host import Host
@@ -71,11 +71,11 @@ def run(arguments: argparse.Namespace) -> int:
     for file in arguments.out:
         if file.suffix not in SUFFIXES:
             raise UsageError(f"--out {file}: its suffix must be {' or '.join(SUFFIXES)}")
-        check_writable(file)
+        check_writable_file(file)
     sources = [read(path) for path in arguments.paths]
     if len(sources) < 2:
         raise UsageError("a comparison needs the results of two runs or more")
-    sources = named(sources)
+    sources = with_labels(sources)
     if arguments.base is not None:
         matches = [source for source in sources if arguments.base in (source.label, source.place)]
         if not matches:

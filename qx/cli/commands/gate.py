@@ -41,7 +41,7 @@ def register(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Read rules and results, decide, write the files, print the decisions."""
     from qx.cli import NOT_WELL, OK, warn_of_broken
-    from qx.cli.places import check_writable
+    from qx.cli.places import check_writable_file
     from qx.cli.streams import say
     from qx.comparison import read
     from qx.files import write_together
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     warn_of_broken(Host.discover(arguments.plugins))
     for file in filter(None, (arguments.junit, arguments.markdown)):
-        check_writable(file)
+        check_writable_file(file)
     rules = read_rules(arguments.rules)
     source = read(arguments.path)
     base = None if arguments.against is None else read(arguments.against)

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 #: Least width, in characters, of a summary beside the names.
-ROOM = 30
+MIN_SUMMARY_WIDTH = 30
 #: Indent, in characters, of a summary below the names.
-INDENT = 12
+SUMMARY_INDENT = 12
 
 
 def register(commands: Commands) -> None:
@@ -89,8 +89,8 @@ def _lines(entries: Sequence[Entry], width: int) -> Iterator[str]:
             start = f"  {entry.kind or '?':<8}  {to_terminal(entry.name):<{names}}  {entry.state:<{states}}  "
             text = to_terminal(entry.reason or (entry.record.summary if entry.record else _wraps(entry)))
             # The summary stands beside the names, or below where they leave it no room.
-            is_beside = width - len(start) >= ROOM
-            indent = len(start) if is_beside else INDENT
+            is_beside = width - len(start) >= MIN_SUMMARY_WIDTH
+            indent = len(start) if is_beside else SUMMARY_INDENT
             first, *rest = textwrap.wrap(text, width - indent, break_on_hyphens=False) or [""]
             yield (start + first if is_beside else start).rstrip()
             yield from (" " * indent + line for line in (rest if is_beside else (first, *rest)))

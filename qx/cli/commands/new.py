@@ -31,7 +31,7 @@ def register(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Create the folder, whole or not at all, and print what to do next."""
     from qx.cli import OK, warn_of_broken
-    from qx.cli.places import writable
+    from qx.cli.places import check_writable
     from qx.errors import UsageError
     from qx.files import new_folder
     from qx.foreign import path_to_terminal
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     target = arguments.dir if arguments.dir is not None else Path(f"qx-{name.replace('_', '-')}")
     if target.exists() or target.is_symlink():
         raise UsageError(f"{target} is there already: give --dir a folder that is to be made")
-    writable(target)
+    check_writable(target)
     with new_folder(target.absolute()) as folder:
         write(folder, contents(kind, name))
         if kind == "workload":

@@ -32,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Build the artifact. Print its folder on standard output, the rest on standard error."""
     from qx.cli import NOT_WELL, OK, warn_of_broken
     from qx.cli.display import display
-    from qx.cli.places import writable
+    from qx.cli.places import check_writable
     from qx.cli.streams import say
     from qx.errors import QxError, UsageError
     from qx.files import new_folder
@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.to is not None:
         if arguments.to.exists():
             raise UsageError(f"{arguments.to} is there already: give --to a folder that is to be made")
-        writable(arguments.to)
+        check_writable(arguments.to)
     with display() as reporter:
         try:
             build = quantize(host, request, entry.name, reporter)

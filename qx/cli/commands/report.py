@@ -42,7 +42,7 @@ def register(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Read the results, compute the figures again, write the report, print it."""
     from qx.cli import OK, warn_of_broken
-    from qx.cli.places import writable
+    from qx.cli.places import check_writable
     from qx.files import write_whole
     from qx.foreign import path_to_terminal
     from qx.host.host import Host
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     warn_of_broken(Host.discover(arguments.plugins))
     stored = results.read(arguments.path)
     folder = arguments.path if arguments.path.is_dir() else arguments.path.parent
-    out = writable(arguments.out or folder)
+    out = check_writable(arguments.out or folder)
     shown = _recompute(stored, folder)
     write_whole(out / results.TABLE, markdown.render(shown).encode())
     print(terminal.render(shown, arguments.format))

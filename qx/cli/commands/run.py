@@ -113,7 +113,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the comparison, write the results, print the report."""
     from qx.cli import NOT_WELL, OK, warn_of_broken
     from qx.cli.display import display
-    from qx.cli.places import results_folder, writable
+    from qx.cli.places import check_writable, results_folder
     from qx.errors import UsageError
     from qx.files import FULL
     from qx.foreign import path_to_terminal
@@ -142,7 +142,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     request.check()
     names = [entry.name for entry in choose_workloads(host, request)]
-    out = writable(arguments.out or results_folder(host, names, OUT))
+    out = check_writable(arguments.out or results_folder(host, names, OUT))
     results.settle(out)
     with display() as reporter:
         outcome, recording = run_matrix(host, request, reporter)

@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Train the model, write its weights, print the path."""
     from qx.cli import OK, warn_of_broken
     from qx.cli.display import display
-    from qx.cli.places import writable
+    from qx.cli.places import check_writable
     from qx.errors import UsageError
     from qx.foreign import path_to_terminal
     from qx.host.host import Host
@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     output = arguments.out or OUT / name
     if output.is_dir():
         raise UsageError(f"--out {output} is a folder: name the file")
-    writable(output.parent)
+    check_writable(output.parent)
     with display() as reporter:
         train(host, entry, request, output, arguments.epochs, reporter)
     print(path_to_terminal(output))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from attrs import evolve
 
-from qx.comparison import RunComparison, Source, compare, named, refusal
+from qx.comparison import RunComparison, Source, compare, refusal, with_labels
 from qx.contract.records import Option
 from qx.errors import UsageError
 
@@ -246,7 +246,7 @@ def test_labels_say_what_tells_runs_apart(
         evolve(source(builders.small(), "x", **facts), label="", place=f"{name}.json")
         for name, facts in (("a", {}), ("b", ours))
     ]
-    assert [one.label for one in named(pair)] == labels
+    assert [one.label for one in with_labels(pair)] == labels
 
 
 def test_a_slow_cell_more_is_no_change_of_the_others(builders: ModuleType) -> None:
