@@ -67,11 +67,11 @@ def main() -> None:
         for name, one in rules.items():
             ruling = decide(one, repeated, base)
             passed[name].append(ruling.passes(strict=False))
-            alarms[name] += [decision.line for decision in ruling.of("breached")]
+            alarms[name] += [decision.line for decision in ruling.with_verdict("breached")]
         told = ", ".join(f"{name} {sum(each)} of {len(each)}" for name, each in passed.items())
         print(f"repetition {number}: passed {told} {alarms}", flush=True)
     worse = source(arguments, "worse_recipe", 0)
-    breaches = {name: decide(one, worse, base).of("breached") for name, one in rules.items()}
+    breaches = {name: decide(one, worse, base).with_verdict("breached") for name, one in rules.items()}
     keep(
         "gate",
         {

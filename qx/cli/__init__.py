@@ -1,8 +1,9 @@
-"""The command line: one file a command.
+"""The command line, with a file for each command.
 
-A command is a module of this package with ``register(commands)``: it adds its parser to ``commands`` and sets
-``func`` to a function of the parsed arguments that gives the exit code. To add one, add its file and its name
-to ``COMMANDS``. All of them are imported for ``qx --help``, so whatever is heavy is imported inside ``func``.
+A command is a module of the package ``qx.cli.commands`` with a function ``register(commands)``. It adds a
+parser to ``commands`` and sets ``func`` to a function that takes the parsed arguments and returns the exit
+code. To add a command, add its file and its name to ``COMMANDS``. ``qx --help`` imports all commands, so
+heavy modules are imported inside ``func``.
 
 Exit codes: 0; 1 some cell did not end well, or a gate failed; 2 usage; 3 a bug in qx; 130 interrupted;
 143 terminated.
@@ -29,33 +30,34 @@ if TYPE_CHECKING:
 
     Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
 
-# Careful: once `qx.cli.commands.list` is imported, `list` in this module is that one, and not the builtin.
+#: Names of the commands, in the order in which the help lists them.
 COMMANDS = ("run", "report", "compare", "gate", "quantize", "list", "show", "train", "check", "new", "doctor")
 
-#: States of plugins that are mistakes, of theirs or of the installation.
-UNUSABLE = ("broken", "conflict", "incompatible")
-#: Errors of the machine, or of a path that the user named, and not of the program.
-MACHINE = (
+#: States of plugins that a mistake causes, in the plugin or in the installation.
+UNUSABLE_STATES = ("broken", "conflict", "incompatible")
+#: Error numbers that point to the machine, or to a path that the user named, and not to the program.
+MACHINE_ERRORS = (
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ESTALE),
     *(errno.EACCES, errno.EPERM, errno.EROFS),
     *(errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
     *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN),
 )
-#: Letters of a path that an error quotes.
-ROOM = 300
+#: Longest path, in characters, that an error quotes in full.
+MAX_PATH = 300
 
+#: Exit codes.
 OK, NOT_WELL, USAGE, BUG, INTERRUPTED, PIPE_CLOSED, TERMINATED = 0, 1, 2, 3, 130, 141, 143
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run qx with these arguments (those of the process by default) and give its exit code."""
+    """Run qx with these arguments, by default those of the process, and return its exit code."""
     with usable_streams():
         return _main(argv)
 
 
 def _main(argv: Sequence[str] | None) -> int:
     try:
-        with _terminated_like_interrupted():
+        with _unwind_on_termination():
             code = _run(argv)
         sys.stdout.flush()
         return code
@@ -72,7 +74,7 @@ def _main(argv: Sequence[str] | None) -> int:
         say("qx: interrupted")
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read has gone (`qx list | head`).
+        # The reader of standard output has gone (`qx list | head`).
         discard(sys.stdout)
         return PIPE_CLOSED
     except OutputError as error:
@@ -80,34 +82,34 @@ def _main(argv: Sequence[str] | None) -> int:
         say(f"qx: error: cannot write to standard output: {error}")
         return USAGE
     except OSError as error:
-        if (flaw := _of_the_machine(error)) is None:
-            return _bug()
-        say(f"qx: error: {flaw}")
+        if (message := _machine_error(error)) is None:
+            return _report_bug()
+        say(f"qx: error: {message}")
         return USAGE
     except MemoryError:
         say("qx: error: there is not enough memory for this")
         return USAGE
     except Exception:
-        return _bug()
+        return _report_bug()
 
 
-def _of_the_machine(error: OSError) -> str | None:
-    """What is wrong with the machine or a path, in a line; None where the program may be at fault."""
-    place = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else None
-    if error.errno in MACHINE:
-        line = f"{error.strerror}: {to_line(place, ROOM) if place else 'no file named'}"
+def _machine_error(error: OSError) -> str | None:
+    """Say in a line what is wrong with the machine or a path. None where the program may be at fault."""
+    path = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else None
+    if error.errno in MACHINE_ERRORS:
+        line = f"{error.strerror}: {to_line(path, MAX_PATH) if path else 'no file named'}"
         advice = to_terminal(_advice(line))
         return f"{line}; {advice}" if advice else line
     if error.errno != errno.ENOENT:
         return None
-    if place is None and not _has_current_folder():
+    if path is None and not _has_current_folder():
         return "the current folder is no more: change to one that is there"
-    # `tempfile` names the folders that it tried.
-    return error.strerror if place is None else None
+    # The message is `tempfile`'s, which names the folders that it tried.
+    return error.strerror if path is None else None
 
 
 def _advice(line: str) -> str:
-    """What to do about a full disk; empty where none is, or the folders of qx are not known."""
+    """Say what to do about a full disk. Empty where none is full, or qx's folders are not known."""
     from qx.files import full_disk_advice
 
     try:
@@ -124,7 +126,7 @@ def _has_current_folder() -> bool:
     return True
 
 
-def _bug() -> int:
+def _report_bug() -> int:
     import traceback
 
     say_lines(traceback.format_exc().rstrip())
@@ -133,19 +135,19 @@ def _bug() -> int:
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM came."""
+    """Raised when SIGTERM arrives."""
 
 
 @contextmanager
-def _terminated_like_interrupted() -> Iterator[None]:
-    """Have SIGTERM unwind the program as Ctrl-C does, so that no worker and nothing half made is left."""
+def _unwind_on_termination() -> Iterator[None]:
+    """Have SIGTERM unwind the program as Ctrl-C does, so that no worker and no unfinished file is left."""
 
     def terminate(*_: object) -> None:
         raise _Terminated
 
     try:
         former = signal.signal(signal.SIGTERM, terminate)
-    except ValueError:  # not in the main thread: whoever called has signals in hand
+    except ValueError:  # not in the main thread, so signals are the caller's affair
         yield
         return
     try:
@@ -155,8 +157,8 @@ def _terminated_like_interrupted() -> Iterator[None]:
 
 
 def warn_of_broken(host: Host) -> None:
-    """Name each plugin that cannot be used in a line on stderr. Every command but ``list`` does so."""
-    complaints = {entry.complaint for entry in host.entries if entry.state in UNUSABLE}
+    """Print a line for each plugin that cannot be used. Every command but ``list`` does so."""
+    complaints = {entry.complaint for entry in host.entries if entry.state in UNUSABLE_STATES}
     for complaint in sorted(complaints):
         say(f"qx: warning: {complaint}")
 
@@ -164,11 +166,11 @@ def warn_of_broken(host: Host) -> None:
 def _run(argv: Sequence[str] | None) -> int:
     words = sys.argv[1:] if argv is None else argv
     if nul := next((word for word in words if "\0" in word), None):
-        raise UsageError(f"the argument {to_line(nul, ROOM)} has a NUL character in it")
+        raise UsageError(f"the argument {to_line(nul, MAX_PATH)} has a NUL character in it")
     try:
         arguments = _parser([*words]).parse_args([*words])
-    except SystemExit as done:  # --help, --version
-        return int(done.code or 0)
+    except SystemExit as exit_request:  # --help, --version
+        return int(exit_request.code or 0)
     arguments.plugins = [*arguments.plugins_first, *arguments.plugins]
     code: int = arguments.func(arguments)
     return code
@@ -202,11 +204,11 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     _add_plugins(parser, "plugins_first")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, dest="command")
-    # One is enough where it stands first: to make them all takes a tenth of the time of `qx list`.
+    # A command named first needs no other parser: to build all takes a tenth of the time of `qx list`.
     for name in words[:1] if words and words[0] in COMMANDS else COMMANDS:
         importlib.import_module(f"qx.cli.commands.{name}").register(commands)
     for command in commands.choices.values():
-        # Under a name of its own: a command's parser overwrites what was parsed before it.
+        # A name of its own, because a command's parser overwrites what was parsed before it.
         _add_plugins(command, "plugins")
     return parser
 

@@ -1,4 +1,4 @@
-"""Arguments that several commands share: which workload, and how a config is built."""
+"""Add the options that several commands share: which workload, and how a config is built."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def add_workload_options(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
-    """What says which model and which data; with ``several`` there may be more than one workload."""
+    """Add the options that choose model and data. With ``several``, more than one workload may be named."""
     parser.add_argument(
         "--workload",
         metavar="NAME",
@@ -40,7 +40,7 @@ def add_workload_options(parser: argparse.ArgumentParser, *, several: bool = Fal
 
 
 def add_cache_options(parser: argparse.ArgumentParser) -> None:
-    """What says which cache folder may be used."""
+    """Add the option that allows a cache folder."""
     parser.add_argument(
         "--trust-cache",
         type=Path,
@@ -50,7 +50,7 @@ def add_cache_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_build_options(parser: argparse.ArgumentParser) -> None:
-    """What decides how a config is built."""
+    """Add the options that decide how a config is built."""
     parser.add_argument(
         "--model",
         metavar="MODULE:FACTORY",
@@ -95,7 +95,7 @@ def add_build_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _argument(text: str) -> tuple[str, Any]:
-    """``NAME=VALUE``: the value is a Python literal where it is one (10, 0.5, True, (1, 2)), else a text."""
+    """Parse ``NAME=VALUE``. The value is read as a Python literal (10, 0.5, True, (1, 2)), else as text."""
     import ast
 
     name, sign, value = text.partition("=")
@@ -108,7 +108,7 @@ def _argument(text: str) -> tuple[str, Any]:
 
 
 def build_request(arguments: argparse.Namespace, **fields: Any) -> Request:
-    """What the options shared by commands ask for."""
+    """Return the request that the shared options make. ``fields`` are its other fields."""
     from qx.runner.request import Request
 
     timeout = arguments.timeout

@@ -1,4 +1,4 @@
-"""How a run shows itself on standard error: a live line on a terminal, plain lines elsewhere."""
+"""Show the progress of a run on standard error: a live line on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def display() -> Iterator[Reporter]:
-    """A reporter that suits where standard error goes."""
+    """Yield a reporter: a live line where standard error is a terminal, else plain lines."""
     if not sys.stderr.isatty():
         yield Lines()
         return
@@ -43,15 +43,15 @@ def display() -> Iterator[Reporter]:
         TimeRemainingColumn(),
         TextColumn("{task.description}", markup=False),
     )
-    # Redrawn seldom, and not at all by itself while a launch is timed: drawing takes a processor.
+    # The line is redrawn seldom, and never on its own while a launch is timed: drawing takes a processor.
     with Progress(*columns, console=Console(stderr=True), auto_refresh=False, transient=True) as progress:
         yield Live(progress)
 
 
 class Live:
-    """A line that is drawn over."""
+    """A reporter that redraws one line."""
 
-    #: Seconds between two drawings.
+    #: Least time between two drawings, in seconds.
     PAUSE = 0.2
 
     def __init__(self, progress: Progress) -> None:
@@ -60,14 +60,14 @@ class Live:
         self._drawn = 0.0
 
     def phase(self, name: str, text: str) -> None:
-        """Begin a line for the phase; the line before goes."""
+        """Replace the line by one for a new phase."""
         if self._task is not None:
             self._progress.remove_task(self._task)
         self._task = self._progress.add_task(to_terminal(text), total=1.0, phase=name)
         self._progress.refresh()
 
     def step(self, done: float, text: str) -> None:
-        """Move the line on."""
+        """Draw progress within the phase. ``done`` is the finished share of it."""
         assert self._task is not None
         self._progress.update(self._task, completed=done, description=to_terminal(text))
         if time.monotonic() - self._drawn > self.PAUSE:
@@ -75,38 +75,38 @@ class Live:
             self._drawn = time.monotonic()
 
     def say(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         self._progress.console.print(
             f"qx: {to_terminal(text)}", markup=False, highlight=False, soft_wrap=True
         )
 
 
 class Lines:
-    """Plain lines, one when a phase begins, and now and then one while it lasts."""
+    """A reporter that prints a line when a phase begins, and some while it lasts."""
 
-    #: Seconds between two lines of one phase.
+    #: Least time between two lines of one phase, in seconds.
     PAUSE = 10.0
 
     def __init__(self) -> None:
-        self._began = time.monotonic()
-        self._last = self._began
+        self._start = time.monotonic()
+        self._last = self._start
         self._phase = ""
 
     def phase(self, name: str, text: str) -> None:
-        """A line for the phase."""
+        """Print a line for a new phase."""
         self._phase = name
         self._last = time.monotonic()
-        self._line(f"{name}: {text}")
+        self._print(f"{name}: {text}")
 
     def step(self, done: float, text: str) -> None:
-        """A line, if the last one is long ago."""
+        """Print progress within the phase, if enough time has passed since the last line."""
         if time.monotonic() - self._last >= self.PAUSE:
             self._last = time.monotonic()
-            self._line(f"{self._phase}: {done:.0%} {text}")
+            self._print(f"{self._phase}: {done:.0%} {text}")
 
     def say(self, text: str) -> None:
-        """A line that the user is to read."""
+        """Print a message to the user."""
         say(f"qx: {text}")
 
-    def _line(self, text: str) -> None:
-        say(text, start=f"[{time.monotonic() - self._began:6.1f} s] ")
+    def _print(self, text: str) -> None:
+        say(text, start=f"[{time.monotonic() - self._start:6.1f} s] ")

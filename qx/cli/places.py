@@ -1,4 +1,4 @@
-"""Where commands write."""
+"""Choose the folders that commands write into, and check that they can be written."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 
 def results_folder(host: Host, workloads: Sequence[str], root: Path) -> Path:
-    """The root for the default workload, a folder in it for others: none overwrites another's."""
+    """Return the folder for the results of workloads.
+
+    It is ``root`` for the default workload alone and a folder within for others, so that no workload's
+    results overwrite another's.
+    """
     from qx.runner.request import workload as record_of
 
     if len(workloads) == 1 and record_of(host.get("workload", workloads[0])).default:
@@ -22,11 +26,11 @@ def results_folder(host: Host, workloads: Sequence[str], root: Path) -> Path:
     return root / "+".join(workloads)
 
 
-def writable(folder: Path) -> Path:
-    """The same folder, if files can be written there. Raises ``UsageError``; leaves nothing behind."""
+def check_writable(folder: Path) -> Path:
+    """Return the folder if files can be written there. Raises ``UsageError``; leaves nothing behind."""
     try:
         existing = folder
-        # A link that leads nowhere, or to itself, is there too: no folder can be made in its place.
+        # A broken link counts as existing, since no folder can be created in its place.
         while not (existing.exists() or existing.is_symlink()):
             existing = existing.parent
         if not existing.is_dir():
@@ -38,8 +42,8 @@ def writable(folder: Path) -> Path:
     return folder
 
 
-def writable_file(file: Path) -> None:
+def check_writable_file(file: Path) -> None:
     """Raise ``UsageError`` unless this file can be written."""
     if file.is_dir():
         raise UsageError(f"cannot write {file}: it is a folder")
-    writable(file.parent)
+    check_writable(file.parent)

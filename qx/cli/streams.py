@@ -1,4 +1,4 @@
-"""Standard output and standard error: usable whatever they are, with one function for lines to the user."""
+"""Make standard output and standard error usable whatever they are, and print lines for the user."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any, TextIO, cast
 
 from qx.foreign import to_lines, to_terminal
 
-#: What a character is written as that the encoding of a stream does not have.
+#: Error handler for characters that the encoding of a stream does not have.
 ERRORS = "backslashreplace"
 
 
 def say(line: str, start: str = "") -> None:
-    """Print one line on standard error; where nothing can be written there, it is lost and no error.
+    """Print one line on standard error, and lose it silently where nothing can be written there.
 
-    ``start`` is qx's own, and printed as it is.
+    ``start`` is qx's own text and printed unchanged, while ``line`` may have foreign text in it.
     """
     _write(start + to_terminal(line))
 
@@ -29,11 +29,11 @@ def say_lines(text: str) -> None:
 
 
 class OutputError(Exception):
-    """Nothing can be written to standard output, and why."""
+    """Nothing can be written to standard output; the message says why."""
 
 
 class _Output:
-    """Standard output, whose errors are told from those of files."""
+    """Standard output, with errors that differ from those of files: ``OutputError``."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -42,15 +42,15 @@ class _Output:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        with self._told_apart():
+        with self._errors_as_output_errors():
             return self._stream.write(text)
 
     def flush(self) -> None:
-        with self._told_apart():
+        with self._errors_as_output_errors():
             self._stream.flush()
 
     @contextmanager
-    def _told_apart(self) -> Iterator[None]:
+    def _errors_as_output_errors(self) -> Iterator[None]:
         try:
             yield
         except BrokenPipeError:
@@ -61,10 +61,11 @@ class _Output:
 
 @contextmanager
 def usable_streams() -> Iterator[None]:
-    """Have both streams there, taking every character, while a command runs. Errors are ``OutputError``.
+    """Keep both streams open and able to write every character while a command runs.
 
-    A closed descriptor becomes the null device: the next file that is opened would take its number, and get
-    what is printed. Python's own streams are None then.
+    Errors of standard output are ``OutputError``. A closed descriptor, for which Python's stream is None,
+    becomes the null device: otherwise the next file that is opened would take its number, and receive what
+    is printed.
     """
     for descriptor in range(3):
         try:
@@ -83,17 +84,17 @@ def usable_streams() -> Iterator[None]:
             yield
     finally:
         for stream, former in zip(streams, errors, strict=True):
-            # It may have been closed since.
+            # The stream may have been closed in the meantime.
             with suppress(ValueError, OSError):
                 stream.reconfigure(errors=former)
 
 
 def discard(stream: TextIO) -> None:
-    """Send what is left in a stream to nowhere: Python would try again at exit, and complain."""
+    """Discard what a stream still holds, which Python would try to write at exit and report as an error."""
     with suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+        null_device = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null_device, stream.fileno())
+        os.close(null_device)
     with suppress(OSError, ValueError, OutputError):
         stream.flush()
 

@@ -1,7 +1,7 @@
-"""What changed between runs: of other environments, of other machines, of other days."""
+"""Compare runs from different environments, machines or days: what changed between them."""
 
 from qx.comparison.compare import compare
-from qx.comparison.records import Change, Compared, Side
-from qx.comparison.sources import Source, named, read, refusal
+from qx.comparison.records import Change, RunComparison, Side
+from qx.comparison.sources import Source, read, refusal, with_labels
 
-__all__ = ["Change", "Compared", "Side", "Source", "compare", "named", "read", "refusal"]
+__all__ = ["Change", "RunComparison", "Side", "Source", "compare", "read", "refusal", "with_labels"]

@@ -1,4 +1,4 @@
-"""Changes that have one cause, so that each is counted once however many figures show it."""
+"""Group changes by their cause, so that each cause is counted once however many figures show it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from attrs import frozen
 from qx.comparison.records import OUTPUTS, Change, Verdict
 from qx.contract.records import Metric
 
-#: What can be said of a cause. ``mixed``: better in one figure and worse in another. ``same?``: no change
-#: that matters is shown, and some figure's interval leaves room for one.
+#: Verdict on a cause. ``mixed``: better in one figure and worse in another. ``same?``: no figure shows a
+#: change that matters, but some figure's interval leaves room for one.
 CauseVerdict: TypeAlias = Verdict | Literal["mixed", "same?"]
-#: The first of several verdicts is that of their cause.
+#: Verdicts by precedence: a cause has the first of those that its changes have.
 ORDER: tuple[CauseVerdict, ...] = (
     "worse",
     "mixed",
@@ -25,23 +25,24 @@ ORDER: tuple[CauseVerdict, ...] = (
     "same?",
     "same",
 )
-#: Nothing is shown to have changed.
+#: Verdicts on causes of which no change is shown.
 UNCHANGED: tuple[CauseVerdict, ...] = ("same?", "same")
 
 
 @frozen(kw_only=True)
 class Cause:
-    """What changed of a cell in one run: a metric, at all batch sizes and bases, and what derives from it."""
+    """Changes of one cell in one run that share a cause: a metric, and the metrics that derive from it."""
 
     verdict: CauseVerdict
-    #: The changes that show it; without those that are the same and those that only repeat another.
+    #: Changes that show the cause, without those whose verdict is ``same`` and those that repeat another.
     changes: tuple[Change, ...]
 
 
 def cause_of(metric: str, metrics: Mapping[str, Metric]) -> str:
-    """The name that the changes of a metric are counted under: what it derives from, at the root.
+    """Return the name that the changes of a metric are counted under.
 
-    Metrics of predictions derive from the outputs.
+    It is the metric at the root of those that this one derives from, or the outputs for a metric of
+    predictions.
     """
     seen: set[str] = set()
     while metric in metrics and metric not in seen:
@@ -54,26 +55,26 @@ def cause_of(metric: str, metrics: Mapping[str, Metric]) -> str:
 
 
 def causes(changes: Iterable[Change], metrics: Mapping[str, Metric]) -> list[Cause]:
-    """The causes of the changes of one cell in one run, the worst first."""
+    """Return the causes of the changes of one cell in one run, the worst first."""
     groups: dict[str | None, list[Change]] = {}
     for change in changes:
         groups.setdefault(change.cause, []).append(change)
-    every_cause = [_cause(group, metrics) for group in groups.values()]
-    return sorted(every_cause, key=lambda cause: ORDER.index(cause.verdict))
+    unsorted = [_cause(group, metrics) for group in groups.values()]
+    return sorted(unsorted, key=lambda cause: ORDER.index(cause.verdict))
 
 
 def _cause(group: Sequence[Change], metrics: Mapping[str, Metric]) -> Cause:
-    apart = [change for change in group if change.verdict != "same"]
-    if not apart:
+    changed = [change for change in group if change.verdict != "same"]
+    if not changed:
         is_open = any(change.within_margin is False for change in group)
         return Cause(verdict="same?" if is_open else "same", changes=())
-    if any(change.verdict in ("better", "worse") for change in apart):
-        # Where a metric says how good or bad it is, that something changed goes without saying.
-        apart = [change for change in apart if change.verdict != "changed"]
-    changed_metrics = {change.metric for change in apart}
-    sources = [change for change in apart if not changed_metrics & {*_sources(change.metric, metrics)}]
+    if any(change.verdict in ("better", "worse") for change in changed):
+        # Where one figure says better or worse, another that only says changed adds nothing.
+        changed = [change for change in changed if change.verdict != "changed"]
+    changed_metrics = {change.metric for change in changed}
+    sources = [change for change in changed if not changed_metrics & {*_sources(change.metric, metrics)}]
     # Metrics that derive from each other have no source.
-    shown = sources or apart
+    shown = sources or changed
     verdicts: set[CauseVerdict] = {change.verdict for change in shown}
     verdict = "mixed" if {"better", "worse"} <= verdicts else min(verdicts, key=ORDER.index)
     return Cause(verdict=verdict, changes=tuple(shown))

@@ -1,4 +1,4 @@
-"""One metric of one cell in two runs: what it can be compared by, and what comes of it."""
+"""Compare one metric of one cell in two runs, by each basis that applies."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ NO_SAMPLES = "its raw samples do not lie beside the results"
 
 
 class NotComparable(Exception):
-    """There is nothing to compare; the message says why."""
+    """The figures cannot be compared; the message says why."""
 
 
-class New(NotComparable):
-    """The base has nothing of it."""
+class NotInBase(NotComparable):
+    """The base has no such cell, or no figure of it."""
 
 
 @frozen(eq=False)
@@ -38,43 +38,43 @@ class Pair:
     our_cell: str
 
     def bases(self, column: Column) -> Iterator[Basis]:
-        """What a metric of this cell is compared by."""
-        if (basis := self.without_launches(column)) is not None:
+        """Yield the bases by which a metric of this cell is compared."""
+        if (basis := self.basis_without_launches(column)) is not None:
             yield basis
         else:
             if not self.is_baseline:
                 yield "own baseline"
-            if self.one_machine or self.is_baseline:
+            if self.is_same_machine or self.is_baseline:
                 yield "direct"
 
-    def without_launches(self, column: Column) -> Basis | None:
-        """What it is compared by if it was not measured in launches."""
+    def basis_without_launches(self, column: Column) -> Basis | None:
+        """Return the basis for a metric that is not measured in launches. None for one that is."""
         if self.ours.metric(column).samples not in OF_ITEMS:
             return None
         return "exact" if all(source.is_exact(cell, column) for source, cell in self._sides) else "items"
 
     @property
     def is_baseline(self) -> bool:
-        """It is what others are compared with, in both runs."""
+        """Whether the cell is its own baseline in both runs."""
         return self.base.baseline(self.base_cell) == self.base_cell and (
             self.ours.baseline(self.our_cell) == self.our_cell
         )
 
     @property
-    def one_machine(self) -> bool:
-        """Both runs are known to come from one machine, with as many threads and CPUs to serve on."""
-        held = [source.results.run.get("measuring", {}).get("cpus") for source in (self.base, self.ours)]
+    def is_same_machine(self) -> bool:
+        """Whether both runs are known to come from one machine, with launches held to the same CPUs."""
+        cpus = [source.results.run.get("measuring", {}).get("cpus") for source in (self.base, self.ours)]
         return self.base.fingerprint is not None and (
-            (self.base.fingerprint, held[0]) == (self.ours.fingerprint, held[1])
+            (self.base.fingerprint, cpus[0]) == (self.ours.fingerprint, cpus[1])
         )
 
     def compared(self, column: Column, basis: Basis, level: float = 0.95) -> intervals.Difference:
-        """Ours against the base. Raises ``NotComparable``."""
+        """Compare ours with the base. Raises ``NotComparable``."""
         metric = self._metric(column)
         for source, cell in self._sides:
             if source.recording is None:
                 raise NotComparable(f"{source.name}: {NO_SAMPLES}")
-            # Of a control nothing is there that comes from its outputs.
+            # A control has no metrics of outputs.
             if cell not in source.quantity(cell, column).measured:
                 raise NotComparable(f"{source.name}: there are no samples of it")
         if basis in ("exact", "items"):
@@ -83,10 +83,11 @@ class Pair:
         return intervals.independent(first, second, metric.compare, level)
 
     def floor(self, column: Column, basis: Basis) -> intervals.Difference | None:
-        """What the noise of the two runs looks like in the same terms.
+        """Return the difference that the noise of the two runs shows, in the same terms.
 
-        It is the change of the control against its baseline. Of a direct comparison with the same
+        It is the change of the control against its baseline. For a direct comparison with the same
         software it is the change of the baseline itself: nothing but the machine can have caused it.
+        None where there is no such figure.
         """
         if basis not in ("own baseline", "direct"):
             return None
@@ -103,14 +104,14 @@ class Pair:
             return None
 
     def sides(self, column: Column, basis: Basis) -> tuple[Side | None, Side | None]:
-        """What the base has, and what ours has."""
+        """Return the figures of the base and of ours."""
         ours, base = (_side(source, cell, column, basis) for source, cell in self._sides)
         return base, ours
 
     def _on_items(self, column: Column, metric: Metric, level: float) -> intervals.Difference:
         ours, theirs = (source.quantity(cell, column).series(cell) for source, cell in self._sides)
-        kept = [source.outputs(cell) for source, cell in self._sides]
-        if on_items.are_identical(metric, ours, theirs, (kept[0], kept[1])):
+        outputs = [source.outputs(cell) for source, cell in self._sides]
+        if on_items.are_identical(metric, ours, theirs, (outputs[0], outputs[1])):
             return intervals.no_difference(metric.compare)
         try:
             compared = on_items.compare(metric, ours, theirs, level)
@@ -132,12 +133,12 @@ class Pair:
         for field in ("unit", "better", "samples", "compare", "phase"):
             if getattr(ours, field) != getattr(base, field):
                 raise NotComparable(f"the metric is another one: it has another {field}")
-        if other := self._other_options(column):
-            raise NotComparable(f"it was measured with other options: {', '.join(other)}")
+        if differing := self._differing_options(column):
+            raise NotComparable(f"it was measured with other options: {', '.join(differing)}")
         return ours
 
-    def _other_options(self, column: Column) -> list[str]:
-        """The options that the two runs gave other values; one that a run does not know is at its default."""
+    def _differing_options(self, column: Column) -> list[str]:
+        """Say which options differ between the runs. One that a run does not know has its default."""
         defaults = self.ours.default_options(column) | self.base.default_options(column)
         ours, base = (defaults | source.options(column) for source in (self.ours, self.base))
         runs = self.ours.name, self.base.name
@@ -148,16 +149,16 @@ class Pair:
         ]
 
     def _waves(self, column: Column, basis: Basis) -> list[Floats]:
-        """A value per wave of ours and of the base: logs where the metric is compared by ratio."""
+        """Return one value per wave of ours and of the base, logs for a metric compared by ratio."""
         if basis == "direct":
-            if not self.one_machine:
+            if not self.is_same_machine:
                 baseline = ", and a baseline has no ratio to itself" if self.is_baseline else ""
                 raise NotComparable(f"the runs are not known to come from one machine{baseline}")
             groups = [[cell] for _, cell in self._sides]
         else:
             groups = [[cell, self._own_baseline(source, cell)] for source, cell in self._sides]
         waves = []
-        fewest = min(self._fewest(source, cell, column) for source, cell in self._sides)
+        min_samples = min(self._min_samples(source, cell, column) for source, cell in self._sides)
         for (source, cell), group in zip(self._sides, groups, strict=True):
             quantity = source.quantity(cell, column)
             if not set(group) <= set(quantity.measured):
@@ -165,23 +166,24 @@ class Pair:
             if not quantity.are_comparable(*group):
                 raise NotComparable("values that are not positive have no ratio")
             if basis == "direct":
-                waves.append(quantity.wave_values([cell], fewest)[:, 0])
+                waves.append(quantity.wave_values([cell], min_samples)[:, 0])
             else:
                 waves.append(quantity.advantage(group[0], group[1]))
             if np.isnan(waves[-1]).all():
                 raise NotComparable(f"{source.name}: no wave has both it and its baseline")
         return waves
 
-    def _fewest(self, source: Source, cell: str, column: Column) -> int:
+    def _min_samples(self, source: Source, cell: str, column: Column) -> int:
+        """Return the smallest number of samples in any wave of a cell."""
         quantity = source.quantity(cell, column)
         return quantity.min_samples_per_wave(cell) if quantity.are_comparable(cell) else MIN_SAMPLES
 
     def _own_baseline(self, source: Source, cell: str) -> str:
-        """The baseline of a cell, if it is the same config in both runs."""
-        found = [one.baseline(name) for one, name in self._sides]
+        """Return the baseline of a cell. Raises ``NotComparable`` unless it has one config in both runs."""
+        baselines = [side.baseline(name) for side, name in self._sides]
         configs = [
-            None if name is None else one.results.cells[name].config
-            for (one, _), name in zip(self._sides, found, strict=True)
+            None if name is None else side.results.cells[name].config
+            for (side, _), name in zip(self._sides, baselines, strict=True)
         ]
         if None in configs:
             raise NotComparable("a baseline did not end well")

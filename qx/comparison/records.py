@@ -1,4 +1,4 @@
-"""What a comparison of runs says, as it stands in its JSON."""
+"""Records of a comparison of runs, as its JSON holds them."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from qx.results.schema import load_schema
 from qx.values import JsonMapping, JsonObject, OptionValues
 
 SCHEMA_VERSION = 1
-#: With this probability at most any of all verdicts of a comparison is a false alarm.
+#: Largest probability that any verdict of a comparison is a false alarm.
 FALSE_ALARMS = 0.05
 
-#: What the row of the outputs is called; no plugin gives it.
+#: Name of the row that compares the outputs of the evaluation, which is no plugin's metric.
 OUTPUTS = "outputs"
 
-#: ``changed`` is for what has no better direction.
+#: Verdict on a change. ``changed`` is for metrics without a better direction.
 Verdict: TypeAlias = Literal["same", "better", "worse", "changed", "not comparable", "gone", "new"]
 #: What two runs are compared by: the value, the same items in pairs, the ratio of each to its own baseline,
 #: the values of launches of one machine, the outputs of the evaluation.
@@ -31,7 +31,7 @@ WhySame: TypeAlias = Literal["interval", "correction", "noise floor", "margin"]
 
 @frozen(kw_only=True)
 class Side:
-    """What one run has: the value in the metric's unit, or, by that basis, its ratio to its baseline."""
+    """The figure of one run: its value in the metric's unit, or its ratio to its own baseline."""
 
     value: float
     ci: tuple[float, float] | None
@@ -41,51 +41,51 @@ class Side:
 class Change:
     """How one metric of one cell changed from the base to another run.
 
-    ``value`` goes by ``kind``: a ratio is ours / base, a speedup base / ours, a difference ours - base,
-    agreeing is the share of answers that are the same.
+    ``kind`` says what ``value`` is: ``ratio`` ours / base, ``speedup`` base / ours, ``difference``
+    ours - base, ``agreeing`` the share of answers that are the same.
     """
 
-    #: The label of the run that is compared with the base.
+    #: Label of the run that is compared with the base.
     run: str
     workload: str
-    #: Its id in the base; in the other run where it is new.
+    #: Id of the cell in the base, or in the other run where the cell is new.
     cell: str
     config: str
     options: OptionValues
     threads: int
-    #: None where it is about the cell as a whole.
+    #: None for a change of the cell as a whole.
     metric: str | None
     params: JsonMapping = Factory(dict)
     unit: str = ""
     better: str = "neither"
     basis: Basis | None = None
     verdict: Verdict
-    #: Changes of one cell with the same cause are counted once: the metric that all of them derive from, or
-    #: the outputs. None where it is about the cell as a whole.
+    #: Name under which changes of one cell are counted once: the metric that all of them derive from, or the
+    #: outputs. None for a change of the cell as a whole.
     cause: str | None = None
-    #: Of the verdict ``same``; None where the two sides are equal.
+    #: Reason of the verdict ``same``. None where the two sides are equal.
     why_same: WhySame | None = None
-    #: Why there is nothing to compare, or what is remarkable.
+    #: Reason why there is nothing to compare, or what is remarkable about the change.
     reason: str | None = None
     base: Side | None = None
     ours: Side | None = None
     kind: str | None = None
     value: float | None = None
-    #: 95 %, of this change by itself.
+    #: Interval of 95 % for this change by itself.
     ci: tuple[float, float] | None = None
     p: float | None = None
-    #: Holm's, over all tests of the comparison.
+    #: ``p`` corrected by Holm's method for all tests of the comparison.
     p_adjusted: float | None = None
     method: str = ""
-    #: The change itself is larger than the metric's margin, the smallest difference that matters.
+    #: Whether the change is larger than the metric's margin, the smallest difference that matters.
     beyond_margin: bool | None = None
-    #: The whole interval is within the margin, so that a change that matters is excluded.
+    #: Whether the whole interval is within the margin, so that a change that matters is excluded.
     within_margin: bool | None = None
 
 
 @frozen(kw_only=True)
-class About:
-    """One run: what tells it from the others."""
+class ComparedRun:
+    """One run of a comparison: its label, software and machine."""
 
     label: str
     run: str
@@ -93,39 +93,40 @@ class About:
     python: str
     versions: Mapping[str, str]
     machine: str
-    #: None where the run did not record one; no other machine is the same then.
+    #: Fingerprint of the machine. None where the run recorded none: then no other machine counts as the same.
     fingerprint: str | None
+    #: Whether the run's raw samples are available.
     samples: bool
-    #: What is to be known before its figures are trusted.
+    #: Reservations that a reader should know of before trusting the run's figures.
     notes: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)
-class Compared:
-    """A whole comparison. The first run is the base."""
+class RunComparison:
+    """All changes between several runs and the first of them, the base."""
 
-    runs: tuple[About, ...]
+    runs: tuple[ComparedRun, ...]
     workloads: JsonMapping
     metrics: Mapping[str, Metric]
     changes: tuple[Change, ...]
-    #: How many changes were tested, and how many of them would be false alarms without correction.
+    #: Number of changes that were tested, and of false alarms to expect among them without a correction.
     tests: int
     expected_false_alarms: float
     false_alarms: float = FALSE_ALARMS
     schema_version: int = SCHEMA_VERSION
 
     @property
-    def base(self) -> About:
+    def base(self) -> ComparedRun:
         """The run that the others are compared with."""
         return self.runs[0]
 
     def to_json(self) -> str:
-        """As ``qx compare --out FILE.json`` writes it."""
+        """Return the JSON that ``qx compare --out FILE.json`` writes."""
         from cattrs.preconf.json import make_converter
 
         return json.dumps(make_converter().unstructure(self), indent=1, allow_nan=False) + "\n"
 
 
 def schema() -> JsonObject:
-    """The JSON Schema of what ``qx compare --out FILE.json`` writes."""
+    """Return the JSON Schema of what ``qx compare --out FILE.json`` writes."""
     return load_schema("compare")

@@ -1,4 +1,4 @@
-"""Results as a comparison takes them: with their raw samples where these are there, and with a label."""
+"""Read the results of runs for a comparison, with their raw samples where available, and label them."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from qx.results.records import CellResult, Measurement, Results
 from qx.results.summary import baseline_of
 from qx.values import Array, OptionValue
 
-#: Workload, config, options as JSON, threads: what a cell is known by in every run.
+#: Key that identifies a cell in every run: workload, config, options as JSON, threads.
 Key: TypeAlias = tuple[str, str, str, int]
 
-#: What must be the same in both runs, and how it is called.
-SAME = {"weights_sha256": "weights", "evaluation_sha256": "evaluation data"}
+#: Fields of a workload that must be the same in both runs, and their names in messages.
+SAME_FIELDS = {"weights_sha256": "weights", "evaluation_sha256": "evaluation data"}
 CALIBRATION = "calibration data"
 
 
@@ -33,51 +33,56 @@ CALIBRATION = "calibration data"
 class Source:
     """The results of one run."""
 
-    #: As the user named it.
+    #: Path of the results, as the user named it.
     place: str
     results: Results
-    #: None where the samples do not lie beside the results.
+    #: Raw samples. None where they do not lie beside the results.
     recording: Recording | None
     label: str = ""
 
     @cached_property
     def cells(self) -> dict[Key, str]:
-        """The cells by what they are known by in every run; the control is not among them."""
+        """The ids of cells by their keys, without the control."""
         return {key(cell): name for name, cell in self.results.cells.items() if not cell.control}
 
     @cached_property
     def measurements(self) -> dict[tuple[str, Column], Measurement]:
-        """What was measured of each cell."""
-        return {(one.cell, Column.of(one.metric, one.params)): one for one in self.results.measurements}
+        """The measurements by cell and column."""
+        return {
+            (measured.cell, Column.of(measured.metric, measured.params)): measured
+            for measured in self.results.measurements
+        }
 
     @property
     def name(self) -> str:
-        """What messages call it: its label, else where it lies."""
+        """The name of the run in messages: its label, else its path."""
         return self.label or self.place
 
     def partner(self, other: Source, cell: str) -> str | None:
-        """The cell that is ``cell`` of another run.
+        """Return the cell of this run that corresponds to ``cell`` of another run, if there is one.
 
-        Options that one of the two runs does not know are passed over where that leaves one cell only, seen
-        from either run: an option that a later version of a plugin adds makes no other cell of it, and the
-        cells of a sweep have none in common.
+        Options that only one of the two runs knows are ignored if that leaves exactly one candidate in both
+        directions. So a cell keeps its partner when a later version of a plugin adds an option, while the
+        cells of a sweep over a new option have none.
         """
         if exact := self.cells.get(key(other.results.cells[cell])):
             return exact
-        alike = self._alike(other, cell)
-        return alike[0] if len(alike) == 1 and other._alike(self, alike[0]) == [cell] else None
+        candidates = self._candidates(other, cell)
+        if len(candidates) != 1 or other._candidates(self, candidates[0]) != [cell]:
+            return None
+        return candidates[0]
 
-    def _alike(self, other: Source, cell: str) -> list[str]:
-        """Cells that may be a cell of another run: no option that both know differs, and neither is met."""
-        of = other.results.cells[cell]
+    def _candidates(self, other: Source, cell: str) -> list[str]:
+        """Return the cells without an exact partner that differ from ``cell`` in no option that both know."""
+        target = other.results.cells[cell]
         return [
             name
-            for known, name in self.cells.items()
-            if known not in other.cells and _may_be(self.results.cells[name], of)
+            for own_key, name in self.cells.items()
+            if own_key not in other.cells and _may_be_same(self.results.cells[name], target)
         ]
 
     def baseline(self, cell: str) -> str | None:
-        """The cell that this one is compared with in its own run."""
+        """Return the cell that this one is compared with in its own run."""
         own = self.results.cells[cell]
         reference = self.results.cells.get(baseline_of(self.results.run, own.workload))
         if reference is None:
@@ -88,12 +93,12 @@ class Source:
                 return name
         return None
 
-    def treats(self, workload: str) -> bool:
+    def has_results_of(self, workload: str) -> bool:
         """Whether any cell of a workload ended well."""
         return any(cell.workload == workload and cell.outcome == "ok" for cell in self.results.cells.values())
 
     def control(self, cell: str) -> str | None:
-        """The second self of its baseline."""
+        """Return the control, which is the baseline measured a second time, of the cell's workload."""
         own = self.results.cells[cell]
         for name, other in self.results.cells.items():
             if other.control and (other.workload, other.threads) == (own.workload, own.threads):
@@ -101,74 +106,74 @@ class Source:
         return None
 
     def quantity(self, cell: str, column: Column) -> Quantity:
-        """A metric over the cells that share the baseline, and the waves, of this one."""
+        """Return a metric over the cells that share this cell's workload, with its baseline."""
         workload, baseline = self.results.cells[cell].workload, self.baseline(cell) or ""
-        known = self._quantities.get((workload, baseline, column))
-        if known is not None:
-            return known
-        cells = {name: one for name, one in self.results.cells.items() if one.workload == workload}
-        made = self._quantities[workload, baseline, column] = Quantity(
+        cached = self._quantities.get((workload, baseline, column))
+        if cached is not None:
+            return cached
+        cells = {name: own for name, own in self.results.cells.items() if own.workload == workload}
+        quantity = self._quantities[workload, baseline, column] = Quantity(
             self.metric(column),
             dict(column.params).get("batch_size"),
             (self.recording or Recording()).select(cells),
             baseline,
-            {name for name, one in cells.items() if one.outcome != "ok" or self._failed(name, column)},
+            {name for name, own in cells.items() if own.outcome != "ok" or self._has_failed(name, column)},
         )
-        return made
+        return quantity
 
     @cached_property
     def _quantities(self) -> dict[tuple[str, str, Column], Quantity]:
-        """Those that somebody asked for: what they compute is computed once."""
+        """Quantities that were asked for, kept so that what they compute is computed once."""
         return {}
 
-    def _failed(self, cell: str, column: Column) -> bool:
+    def _has_failed(self, cell: str, column: Column) -> bool:
         measured = self.measurements.get((cell, column))
         return measured is not None and measured.outcome != "ok"
 
     def metric(self, column: Column) -> Metric:
-        """The record of a metric."""
+        """Return the record of a metric."""
         return self.results.metrics[column.metric]
 
     def is_exact(self, cell: str, column: Column) -> bool:
-        """The value of a cell has no sampling error."""
+        """Whether the value of a cell has no sampling error."""
         metric = self.metric(column)
         if metric.samples != "exact" or metric.phase == "artifact":
             return metric.samples == "exact"
         if self.recording is not None:
             quantity = self.quantity(cell, column)
             return cell in quantity.measured and quantity.is_exact(cell)
-        # Without samples a value that is derived goes by whether it was told with an interval.
+        # Without samples, a derived value is exact if the results give an interval with it.
         measured = self.measurements.get((cell, column))
         return metric.phase == "derived" and measured is not None and measured.ci is not None
 
     def outputs(self, cell: str) -> Array | None:
-        """What a cell gave in the evaluation, where it is known."""
+        """Return the outputs of a cell in the evaluation. None where they are not recorded."""
         return None if self.recording is None else self.recording.outputs.get(cell)
 
     def options(self, column: Column) -> dict[str, OptionValue]:
-        """The options of a metric, with the values that it was measured with."""
-        given = self.results.run.get("metric_options", {}).get(column.metric, {})
-        return {**self.default_options(column), **given}
+        """Return the options of a metric with the values that it was measured with."""
+        values = self.results.run.get("metric_options", {}).get(column.metric, {})
+        return {**self.default_options(column), **values}
 
     def default_options(self, column: Column) -> dict[str, OptionValue]:
-        """The same, with the values that they have when nobody sets them."""
+        """Return the options of a metric with their default values."""
         return {option.name: option.default for option in self.metric(column).options}
 
     @property
     def fingerprint(self) -> str | None:
-        """That of the machine, where the run recorded one."""
-        found = self.results.environment.get("fingerprint")
-        return str(found) if found else None
+        """The fingerprint of the machine. None where the run recorded none."""
+        fingerprint = self.results.environment.get("fingerprint")
+        return str(fingerprint) if fingerprint else None
 
     @property
     def software(self) -> tuple[object, ...]:
-        """Everything of the software that the run recorded."""
-        found = self.results.environment
-        return found.get("python"), found.get("system"), tuple(sorted(versions(self).items()))
+        """The software that the run recorded: Python, the system, the versions of distributions."""
+        environment = self.results.environment
+        return environment.get("python"), environment.get("system"), tuple(sorted(versions(self).items()))
 
 
 def key(cell: CellResult) -> Key:
-    """What a cell is known by in every run."""
+    """Return the key that identifies a cell in every run."""
     return cell.workload, cell.config, json.dumps(dict(cell.options), sort_keys=True), cell.threads
 
 
@@ -176,8 +181,8 @@ def _place(cell: CellResult) -> tuple[str, str, int]:
     return cell.workload, cell.config, cell.threads
 
 
-def _may_be(cell: CellResult, other: CellResult) -> bool:
-    """They differ in nothing but options that only one of the two knows."""
+def _may_be_same(cell: CellResult, other: CellResult) -> bool:
+    """Whether two cells differ only in options that one of them does not know."""
     shared = {*cell.options} & {*other.options}
     return (
         _place(cell) == _place(other)
@@ -187,25 +192,25 @@ def _may_be(cell: CellResult, other: CellResult) -> bool:
 
 
 def read(argument: str) -> Source:
-    """The results in ``PATH`` or ``LABEL=PATH``, a file or a folder. Raises ``UsageError``."""
+    """Read the results in ``PATH`` or ``LABEL=PATH``, a file or a folder. Raises ``UsageError``."""
     label, sign, rest = argument.partition("=")
     if not sign or Path(argument).exists():
         label, rest = "", argument
     elif not label.strip():
         raise UsageError(f"{argument} has no label before its =")
     path = Path(rest)
-    found = results.read(path)
+    content = results.read(path)
     folder = path if path.is_dir() else path.parent
-    # Only the name counts: the samples lie beside the results, wherever both were moved to.
-    samples = folder / Path(str(found.run["samples"])).name
+    # The samples lie beside the results even where both were moved: only the file's name counts.
+    samples = folder / Path(str(content.run["samples"])).name
     recording = read_samples(samples) if samples.is_file() else None
     if recording is not None:
-        check_whole(found, recording, samples)
-    return Source(place=rest, results=found, recording=recording, label=label.strip())
+        check_whole(content, recording, samples)
+    return Source(place=rest, results=content, recording=recording, label=label.strip())
 
 
 def refusal(base: Source, ours: Source, *, other_calibration: bool = False) -> str | None:
-    """Why these two runs cannot be compared at all; None where they can."""
+    """Return why two runs cannot be compared at all. None where they can."""
     theirs, own = base.results.run["workloads"], ours.results.run["workloads"]
     pair = f"{ours.place} and {base.place}"
     shared = [name for name in theirs if name in own]
@@ -213,19 +218,20 @@ def refusal(base: Source, ours: Source, *, other_calibration: bool = False) -> s
         return (
             f"{pair} are of different workloads, {', '.join(own) or 'none'} and {', '.join(theirs) or 'none'}"
         )
-    # Of a workload that could not even be prepared there is nothing to compare, and no hash.
-    for workload in (name for name in shared if base.treats(name) and ours.treats(name)):
+    # A workload that could not be prepared has nothing to compare, and no hash.
+    for workload in (name for name in shared if base.has_results_of(name) and ours.has_results_of(name)):
         pairs = [
-            (what, theirs[workload].get(field), own[workload].get(field)) for field, what in SAME.items()
+            (subject, theirs[workload].get(field), own[workload].get(field))
+            for field, subject in SAME_FIELDS.items()
         ]
         if not other_calibration:
             first, second = (run[workload].get("calibrations", {}) for run in (theirs, own))
             pairs += [(CALIBRATION, first[count], second[count]) for count in first if count in second]
-        for what, before, after in pairs:
+        for subject, before, after in pairs:
             if before is None or before != after:
-                hint = "; --other-calibration compares them all the same" if what == CALIBRATION else ""
-                told = f"SHA-256 {_short(after)} against {_short(before)}"
-                return f"{pair} have different {what} of {workload} ({told}){hint}"
+                hint = "; --other-calibration compares them all the same" if subject == CALIBRATION else ""
+                hashes = f"SHA-256 {_short(after)} against {_short(before)}"
+                return f"{pair} have different {subject} of {workload} ({hashes}){hint}"
     return None
 
 
@@ -236,11 +242,15 @@ def _short(sha: object) -> str:
 # Labels -------------------------------------------------------------------------------------------
 
 
-def named(sources: Sequence[Source]) -> list[Source]:
-    """The same, each with a label of its own: Python and torch, and as much more as tells them apart."""
-    given = [source.label for source in sources if source.label]
-    if twice := next((label for label in given if given.count(label) > 1), None):
-        raise UsageError(f"the label {twice!r} is given twice")
+def with_labels(sources: Sequence[Source]) -> list[Source]:
+    """Return the sources, each with a label of its own.
+
+    A label that the user did not choose names Python and torch, and such further facts as tell the runs
+    apart.
+    """
+    chosen = [source.label for source in sources if source.label]
+    if duplicate := next((label for label in chosen if chosen.count(label) > 1), None):
+        raise UsageError(f"the label {duplicate!r} is given twice")
     facts: list[Callable[[Source], str]] = [
         lambda source: f"Python {_short_version(source.results.environment.get('python'))}",
         lambda source: f"torch {versions(source).get('torch', 'unknown')}",
@@ -259,15 +269,15 @@ def named(sources: Sequence[Source]) -> list[Source]:
             break
         if len({fact(source) for source in unnamed}) > 1:
             facts.append(fact)
-    told: list[Source] = []
+    labelled: list[Source] = []
     for source in sources:
         label = source.label or _joined(source, facts)
-        taken = {one.label for one in told} | ({*given} if not source.label else set())
+        used = {earlier.label for earlier in labelled} | ({*chosen} if not source.label else set())
         number = 2
-        while label in taken:
+        while label in used:
             label, number = f"{source.label or _joined(source, facts)} ({number})", number + 1
-        told.append(evolve(source, label=label))
-    return told
+        labelled.append(evolve(source, label=label))
+    return labelled
 
 
 def _joined(source: Source, facts: Sequence[Callable[[Source], str]]) -> str:
@@ -279,18 +289,18 @@ def _short_version(version: object) -> str:
 
 
 def versions(source: Source) -> Mapping[str, str]:
-    """Versions of the distributions that decide figures."""
-    found = source.results.environment.get("distributions") or {}
-    return {str(name): str(version) for name, version in found.items()}
+    """Return the versions of the distributions that decide figures."""
+    distributions = source.results.environment.get("distributions") or {}
+    return {str(name): str(version) for name, version in distributions.items()}
 
 
 def machine(source: Source) -> str:
-    """The machine in words."""
-    found = source.results.environment
-    memory = found.get("memory_bytes")
+    """Describe the machine: CPU, number of CPUs, memory."""
+    environment = source.results.environment
+    memory = environment.get("memory_bytes")
     parts = [
-        str(found.get("cpu", "unknown CPU")),
-        f"{found.get('cpus', '?')} CPUs",
+        str(environment.get("cpu", "unknown CPU")),
+        f"{environment.get('cpus', '?')} CPUs",
         f"{memory / 2**30:.0f} GiB" if memory else "",
     ]
     return ", ".join(part for part in parts if part)

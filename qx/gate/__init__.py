@@ -1,4 +1,4 @@
-"""Rules that the results of a run must keep, decided on intervals."""
+"""Check the results of a run against rules, decided on intervals."""
 
 from qx.gate.decide import Decision, Ruling, decide
 from qx.gate.rules import Rule, Rules, read_rules

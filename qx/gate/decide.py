@@ -1,4 +1,4 @@
-"""Hold the rules against the results: met, breached, or too wide to tell."""
+"""Decide whether the results meet each rule, breach it, or have intervals too wide to tell."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scipy.special import ndtri, stdtrit
 
 from qx.analysis.quantity import OF_ITEMS, Quantity
 from qx.comparison.compare import ending
-from qx.comparison.pairs import New, NotComparable, Pair
+from qx.comparison.pairs import NotComparable, NotInBase, Pair
 from qx.comparison.records import Basis
 from qx.comparison.sources import Source, refusal
 from qx.contract.records import Metric
@@ -23,14 +23,15 @@ from qx.results.results_file import cell_of
 from qx.statistics import intervals
 
 Verdict: TypeAlias = Literal["met", "breached", "too wide", "not applicable"]
-#: A cell that ended so is passed over by rules that do not name its config.
+#: Outcomes without a figure that breach no rule, unless the rule names the config.
 EXCUSED = ("unsupported", "unavailable")
-STORED = "from the stored 95 % interval, widened"
+#: Method of an interval that is computed without the samples.
+STORED_METHOD = "from the stored 95 % interval, widened"
 
 
 @frozen(kw_only=True)
 class Decision:
-    """One rule on one metric of one cell."""
+    """The decision on one rule for one metric of one cell."""
 
     rule: Rule
     workload: str
@@ -38,48 +39,50 @@ class Decision:
     cell: str
     column: Column
     verdict: Verdict
-    #: What was seen, with its interval, in words.
+    #: Figure that was compared with the limit, with its interval, in words.
     seen: str = ""
-    #: Why there is nothing to be seen.
+    #: Reason why there is no figure.
     reason: str | None = None
     method: str = ""
 
     @property
     def line(self) -> str:
-        """In one line."""
-        about = f"{self.cell}: {self.column.title}"
-        return f"{about}: {self.reason or self.seen} ({self.rule.told}; rule {self.rule.number})"
+        """The decision in one line."""
+        subject = f"{self.cell}: {self.column.title}"
+        return f"{subject}: {self.reason or self.seen} ({self.rule.text}; rule {self.rule.number})"
 
 
 @frozen(kw_only=True)
 class Ruling:
-    """All decisions."""
+    """All decisions on the results of one run."""
 
     decisions: tuple[Decision, ...]
     false_alarms: float
-    #: How many decisions rest on an interval, and the level of each of these.
+    #: Number of decisions that rest on an interval, and the level of each interval.
     intervals: int
     level: float
 
-    def of(self, verdict: Verdict) -> list[Decision]:
-        """Those that ended so."""
-        return [one for one in self.decisions if one.verdict == verdict]
+    def with_verdict(self, verdict: Verdict) -> list[Decision]:
+        """Return the decisions with this verdict."""
+        return [decision for decision in self.decisions if decision.verdict == verdict]
 
     def passes(self, *, strict: bool) -> bool:
-        """No breach; and strictly, nothing that is too wide to tell."""
-        return not self.of("breached") and not (strict and self.of("too wide"))
+        """Whether no rule is breached and, if strict, no interval is too wide to tell."""
+        return not self.with_verdict("breached") and not (strict and self.with_verdict("too wide"))
 
 
 @frozen
-class Seen:
-    """A figure that is held against a limit; floor is what the noise looks like in the same terms."""
+class Evidence:
+    """A figure that is compared with a limit."""
 
+    #: Whether the figure is a value, a difference, a ratio or a speedup.
     kind: str
     value: float
     ci: tuple[float, float] | None
     method: str
+    #: Difference that the control shows, which is noise.
     floor: intervals.Difference | None = None
-    #: Why there is no interval, where that is known.
+    #: Reason why there is no interval, where it is known.
     reason: str = ""
 
 
@@ -88,29 +91,29 @@ def decide(
 ) -> Ruling:
     """Decide every rule on every cell that it selects. Raises ``UsageError``.
 
-    A breach is told where the whole interval lies beyond the limit, at a level at which all breaches together
-    are false alarms with a probability of ``rules.false_alarms`` at most (Bonferroni). What is measured in
-    launches must also be beyond the limit by more than the control shows.
+    A rule is breached where the whole interval lies beyond the limit. The level of the intervals is chosen so
+    that the probability of any false alarm is at most ``rules.false_alarms`` (Bonferroni). What is measured
+    in launches must also be beyond the limit by more than the control shows.
     """
-    rules.check(source.results, based=base is not None)
+    rules.check(source.results, has_base=base is not None)
     if base is not None and (reason := refusal(base, source, other_calibration=other_calibration)):
         raise UsageError(f"not comparable: {reason}")
     cases = list(_cases(rules, source))
-    told = [
+    preliminary = [
         _without_runtime_baseline(rule, source, cell, column) or _unmeasured(rule, source, cell, column)
         for rule, cell, column in cases
     ]
     interval_count = sum(
-        one is None and not source.is_exact(cell, column)
-        for one, (_, cell, column) in zip(told, cases, strict=True)
+        decision is None and not source.is_exact(cell, column)
+        for decision, (_, cell, column) in zip(preliminary, cases, strict=True)
     )
     level = 1 - 2 * rules.false_alarms / max(1, interval_count)
     decisions = [
-        one or _decided(rule, source, base, cell, column, level)
-        for one, (rule, cell, column) in zip(told, cases, strict=True)
+        decision or _decide_case(rule, source, base, cell, column, level)
+        for decision, (rule, cell, column) in zip(preliminary, cases, strict=True)
     ]
     if base is not None:
-        decisions += _gone(rules, source, base)
+        decisions += _missing_cells(rules, source, base)
     if not decisions:
         raise UsageError(f"{rules.place}: no rule is about any cell of {source.place}")
     return Ruling(
@@ -122,13 +125,13 @@ def decide(
 
 
 def _cases(rules: Rules, source: Source) -> Iterator[tuple[Rule, str, Column]]:
-    """Rules with the cells and columns that they are about."""
+    """Yield each rule with every cell and column that it selects."""
     results = source.results
-    columns = dict.fromkeys(Column.of(one.metric, one.params) for one in results.measurements)
+    columns = dict.fromkeys(Column.of(measured.metric, measured.params) for measured in results.measurements)
     for rule in rules.rules:
         for name, cell in results.cells.items():
-            reference = results.configs[cell.config].reference
-            if cell.control or not rule.selects(cell.config, cell.workload, reference=reference):
+            is_reference = results.configs[cell.config].reference
+            if cell.control or not rule.selects(cell.config, cell.workload, is_reference=is_reference):
                 continue
             for column in columns:
                 size = dict(column.params).get("batch_size")
@@ -136,12 +139,14 @@ def _cases(rules: Rules, source: Source) -> Iterator[tuple[Rule, str, Column]]:
                     yield rule, name, column
 
 
-def _blank(rule: Rule, source: Source, cell: str, column: Column, verdict: Verdict, reason: str) -> Decision:
-    ended = source.results.cells[cell]
+def _without_figure(
+    rule: Rule, source: Source, cell: str, column: Column, verdict: Verdict, reason: str
+) -> Decision:
+    result = source.results.cells[cell]
     return Decision(
         rule=rule,
-        workload=ended.workload,
-        config=ended.config,
+        workload=result.workload,
+        config=result.config,
         cell=cell,
         column=column,
         verdict=verdict,
@@ -150,102 +155,103 @@ def _blank(rule: Rule, source: Source, cell: str, column: Column, verdict: Verdi
 
 
 def _without_runtime_baseline(rule: Rule, source: Source, cell: str, column: Column) -> Decision | None:
-    """The decision where the rule is against the runtime baseline, and the config is of no such runtime."""
+    """Return the decision on a rule against the runtime baseline for a config without one, else None."""
     config = source.results.configs[source.results.cells[cell].config]
     if not rule.against_runtime_baseline or config.runtime_baseline is not None:
         return None
-    return _blank(rule, source, cell, column, "not applicable", "its config has no runtime baseline")
+    return _without_figure(rule, source, cell, column, "not applicable", "its config has no runtime baseline")
 
 
 def _unmeasured(rule: Rule, source: Source, cell: str, column: Column) -> Decision | None:
-    """The decision where there is no figure: a breach, unless nobody said that there must be one."""
-    ended, measured = source.results.cells[cell], source.measurements.get((cell, column))
-    if ended.outcome != "ok":
-        reason, outcome = ending(ended), str(ended.outcome)
+    """Return the decision on a cell without a figure, else None. It is a breach if a figure is required."""
+    result, measured = source.results.cells[cell], source.measurements.get((cell, column))
+    if result.outcome != "ok":
+        reason, outcome = ending(result), str(result.outcome)
     elif measured is None:
         reason, outcome = "not measured", "unsupported"
     elif measured.value is None:
         reason, outcome = measured.cause or "no cause is known", str(measured.outcome)
     else:
         return None
-    excused = outcome in EXCUSED and not rule.configs
-    return _blank(
-        rule, source, cell, column, "not applicable" if excused else "breached", f"no figure: {reason}"
-    )
+    is_excused = outcome in EXCUSED and not rule.configs
+    verdict: Verdict = "not applicable" if is_excused else "breached"
+    return _without_figure(rule, source, cell, column, verdict, f"no figure: {reason}")
 
 
-def _gone(rules: Rules, source: Source, base: Source) -> Iterator[Decision]:
-    """Cells of the base that rules against it select, and that the results lack."""
-    met = {base.partner(source, name) for name, cell in source.results.cells.items() if not cell.control}
+def _missing_cells(rules: Rules, source: Source, base: Source) -> Iterator[Decision]:
+    """Yield decisions on cells of the base that rules against it select and the results lack."""
+    matched = {base.partner(source, name) for name, cell in source.results.cells.items() if not cell.control}
     for rule in rules.rules:
         if not rule.against_base:
             continue
         for name, cell in base.results.cells.items():
-            reference = base.results.configs[cell.config].reference
+            is_reference = base.results.configs[cell.config].reference
             if (
                 cell.control
-                or name in met
-                or not rule.selects(cell.config, cell.workload, reference=reference)
+                or name in matched
+                or not rule.selects(cell.config, cell.workload, is_reference=is_reference)
             ):
                 continue
             column = Column.of(rule.metric, {})
-            yield _blank(rule, base, name, column, "too wide", f"gone: it is in {base.place} only")
+            yield _without_figure(rule, base, name, column, "too wide", f"gone: it is in {base.place} only")
 
 
-def _decided(
+def _decide_case(
     rule: Rule, source: Source, base: Source | None, cell: str, column: Column, level: float
 ) -> Decision:
+    """Decide a rule on a cell that has a figure, with an interval at this level."""
     metric = source.metric(column)
-    blank = _blank(rule, source, cell, column, "too wide", "")
+    decision = _without_figure(rule, source, cell, column, "too wide", "")
     try:
         if rule.limit in ABSOLUTE:
-            seen = _value(source, cell, column, level)
+            evidence = _value(source, cell, column, level)
         elif rule.against == "base":
             assert base is not None
-            seen = _against_base(rule, source, base, cell, column, level)
+            evidence = _against_base(rule, source, base, cell, column, level)
         else:
-            seen = _within(rule, source, cell, column, level)
-    except New as reason:
-        return evolve(
-            blank, verdict="too wide" if rule.configs else "not applicable", reason=f"new: {reason}"
-        )
-    except NotComparable as reason:
-        return evolve(blank, reason=f"cannot be told: {reason}")
-    told = _in_words(seen, metric)
-    blank = evolve(blank, reason=None, seen=told, method=seen.method)
-    if seen.ci is None:
-        return evolve(blank, seen=": ".join(filter(None, (f"{told}, without an interval", seen.reason))))
-    verdict, beyond = _verdict(rule, seen)
-    if verdict == "too wide" and beyond:
-        # The interval alone would be a breach.
-        blank = evolve(blank, seen=f"{told}, no larger than the noise that the control shows")
-    return evolve(blank, verdict=verdict)
+            evidence = _within_run(rule, source, cell, column, level)
+    except NotInBase as error:
+        verdict: Verdict = "too wide" if rule.configs else "not applicable"
+        return evolve(decision, verdict=verdict, reason=f"new: {error}")
+    except NotComparable as error:
+        return evolve(decision, reason=f"cannot be told: {error}")
+    words = _in_words(evidence, metric)
+    decision = evolve(decision, reason=None, seen=words, method=evidence.method)
+    if evidence.ci is None:
+        parts = filter(None, (f"{words}, without an interval", evidence.reason))
+        return evolve(decision, seen=": ".join(parts))
+    verdict, is_beyond = _verdict(rule, evidence)
+    if verdict == "too wide" and is_beyond:
+        # By the interval alone the rule would be breached.
+        decision = evolve(decision, seen=f"{words}, no larger than the noise that the control shows")
+    return evolve(decision, verdict=verdict)
 
 
-# What is held against the limit -------------------------------------------------------------------
+# Figures to compare with limits -------------------------------------------------------------------
 
 
-def _value(source: Source, cell: str, column: Column, level: float) -> Seen:
+def _value(source: Source, cell: str, column: Column, level: float) -> Evidence:
+    """Return the value of a cell."""
     measured = source.measurements[cell, column]
     if source.recording is not None:
         quantity = source.quantity(cell, column)
         estimate, floor = quantity.estimate(cell, level), _floor(source, cell, quantity)
-        return Seen("value", estimate.value, estimate.ci, "from the samples", floor, estimate.reason)
+        return Evidence("value", estimate.value, estimate.ci, "from the samples", floor, estimate.reason)
     assert measured.value is not None
     ci = _widened(measured.value, measured.ci, measured.n, source, cell, column, level)
     reason = measured.without_interval or ""
-    return Seen("value", measured.value, ci, STORED, _stored_floor(source, cell, column), reason)
+    return Evidence("value", measured.value, ci, STORED_METHOD, _stored_floor(source, cell, column), reason)
 
 
-def _within(rule: Rule, source: Source, cell: str, column: Column, level: float) -> Seen:
-    """Against the baseline of the run, or the runtime's."""
+def _within_run(rule: Rule, source: Source, cell: str, column: Column, level: float) -> Evidence:
+    """Compare a cell with its baseline in the run, or with its runtime baseline."""
     measured, metric = source.measurements[cell, column], source.metric(column)
     other = source.baseline(cell) if rule.against == "baseline" else _runtime_baseline(source, cell)
     if other is None:
         raise NotComparable(f"there is no {rule.against.replace('_', ' ')} that ended well")
     if other == cell:
         neutral = 0.0 if metric.compare == "difference" else 1.0
-        return Seen(metric.compare, neutral, (neutral, neutral), "itself")
+        return Evidence(metric.compare, neutral, (neutral, neutral), "itself")
     if source.recording is not None:
         quantity = source.quantity(cell, column)
         compared = quantity.compare(cell, other, level)
@@ -254,21 +260,30 @@ def _within(rule: Rule, source: Source, cell: str, column: Column, level: float)
         if quantity.are_identical(cell, other):
             compared = intervals.no_difference(metric.compare)
         floor, reason = _floor(source, cell, quantity), compared.reason
-        return Seen(compared.kind, compared.value, compared.ci, compared.method, floor, reason)
+        return Evidence(compared.kind, compared.value, compared.ci, compared.method, floor, reason)
     stored = [measured.vs_baseline] if other == source.baseline(cell) else measured.comparisons
-    for one in stored:
-        if one is not None and one.against in (None, other):
-            # Of the waves of both, which are no more than either has.
+    for comparison in stored:
+        if comparison is not None and comparison.against in (None, other):
+            # The comparison rests on the waves of both cells, at most as many as either has.
             n = min(measured.n, source.measurements[other, column].n)
-            relative = one.kind != "difference"
-            ci = _widened(one.value, one.ci, n, source, cell, column, level, relative=relative)
+            is_relative = comparison.kind != "difference"
+            ci = _widened(
+                comparison.value, comparison.ci, n, source, cell, column, level, is_relative=is_relative
+            )
             reason = measured.without_interval or ""
-            return Seen(one.kind, one.value, ci, STORED, _stored_floor(source, cell, column), reason)
+            return Evidence(
+                comparison.kind,
+                comparison.value,
+                ci,
+                STORED_METHOD,
+                _stored_floor(source, cell, column),
+                reason,
+            )
     raise NotComparable("it has no comparison with it")
 
 
 def _floor(source: Source, cell: str, quantity: Quantity) -> intervals.Difference | None:
-    """What the control of a cell's workload appears to differ by; None of what no launch gives."""
+    """Return the difference that the control shows. None for metrics not measured in launches."""
     control = source.control(cell)
     if control is None or not quantity.is_from_launches:
         return None
@@ -276,35 +291,38 @@ def _floor(source: Source, cell: str, quantity: Quantity) -> intervals.Differenc
 
 
 def _stored_floor(source: Source, cell: str, column: Column) -> intervals.Difference | None:
-    """The same, of a run whose samples are not there."""
-    for one in source.results.noise_floor:
-        of = one.workload in (None, source.results.cells[cell].workload)
-        if of and Column.of(one.metric, one.params) == column:
+    """Return the difference that the control shows, from the results alone, for a run without samples."""
+    for floor in source.results.noise_floor:
+        is_same_workload = floor.workload in (None, source.results.cells[cell].workload)
+        if is_same_workload and Column.of(floor.metric, floor.params) == column:
             kind = source.metric(column).compare
-            return intervals.Difference(kind, one.value, one.ci, None)
+            return intervals.Difference(kind, floor.value, floor.ci, None)
     return None
 
 
 def _runtime_baseline(source: Source, cell: str) -> str | None:
     cells, own = source.results.cells, source.results.cells[cell]
-    found = cell_of(cells, own, source.results.configs[own.config].runtime_baseline)
-    return found if found is not None and cells[found].outcome == "ok" else None
+    baseline = cell_of(cells, own, source.results.configs[own.config].runtime_baseline)
+    return baseline if baseline is not None and cells[baseline].outcome == "ok" else None
 
 
-def _against_base(rule: Rule, source: Source, base: Source, cell: str, column: Column, level: float) -> Seen:
+def _against_base(
+    rule: Rule, source: Source, base: Source, cell: str, column: Column, level: float
+) -> Evidence:
+    """Compare a cell with the same cell of the base."""
     partner = base.partner(source, cell)
     if partner is None:
-        raise New(f"it is not in {base.place}")
+        raise NotInBase(f"it is not in {base.place}")
     before = base.measurements.get((partner, column))
     if before is None or before.value is None:
-        raise New(f"{base.place} has no figure of it")
+        raise NotInBase(f"{base.place} has no figure of it")
     pair = Pair(base, source, partner, cell)
-    launched: Basis = "direct" if rule.directly else "own baseline"
-    basis = pair.without_launches(column) or launched
+    launch_basis: Basis = "direct" if rule.directly else "own baseline"
+    basis = pair.basis_without_launches(column) or launch_basis
     if basis == "own baseline" and pair.is_baseline:
         raise NotComparable("a baseline has no ratio to itself; directly = true compares it on one machine")
     compared = pair.compared(column, basis, level)
-    return Seen(compared.kind, compared.value, compared.ci, compared.method, pair.floor(column, basis))
+    return Evidence(compared.kind, compared.value, compared.ci, compared.method, pair.floor(column, basis))
 
 
 def _widened(
@@ -316,47 +334,51 @@ def _widened(
     column: Column,
     level: float,
     *,
-    relative: bool = False,
+    is_relative: bool = False,
 ) -> tuple[float, float] | None:
-    """A 95 % interval at another level, as if its ends were quantiles of Student's t, or of the normal."""
+    """Return a 95 % interval at another level.
+
+    Its ends are taken for quantiles of Student's t with ``n - 1`` degrees of freedom, or for metrics of items
+    of the normal distribution. None where no interval follows.
+    """
     if source.is_exact(cell, column):
         return ci
     of_items = source.metric(column).samples in OF_ITEMS
-    # One value of which nobody knows the error was once told with an interval of no width.
+    # Earlier versions gave a single value of unknown error an interval of no width.
     if ci is None or (of_items and source.metric(column).samples == "exact") or (not of_items and n < 2):
         return None
 
     def quantile(share: float) -> float:
         return float(ndtri(share) if of_items else stdtrit(n - 1, share))
 
-    wider = quantile(0.5 + level / 2) / quantile(0.975)
-    if relative:
-        logs = [wider * float(np.log(end / value)) for end in ci]
+    widening = quantile(0.5 + level / 2) / quantile(0.975)
+    if is_relative:
+        logs = [widening * float(np.log(end / value)) for end in ci]
         if logs[1] - logs[0] > intervals.MAX_LOG_WIDTH:
             return None
         low, high = (value * float(np.exp(end)) for end in logs)
     else:
-        low, high = (value + wider * (end - value) for end in ci)
+        low, high = (value + widening * (end - value) for end in ci)
     return low, high
 
 
 # The verdict --------------------------------------------------------------------------------------
 
 
-def _verdict(rule: Rule, seen: Seen) -> tuple[Verdict, bool]:
-    """By the interval, at the limit put into the terms of what was seen; and whether all of it is beyond."""
-    assert seen.ci is not None
-    limit = _limit(rule, seen.kind)
-    low, high = seen.ci
-    upper = _is_upper(rule, seen.kind)
-    if high <= limit if upper else low >= limit:
+def _verdict(rule: Rule, evidence: Evidence) -> tuple[Verdict, bool]:
+    """Return the verdict, and whether the whole interval is beyond the limit."""
+    assert evidence.ci is not None
+    limit = _limit(rule, evidence.kind)
+    low, high = evidence.ci
+    is_upper = _is_upper(rule, evidence.kind)
+    if high <= limit if is_upper else low >= limit:
         return "met", False
-    beyond = low > limit if upper else high < limit
-    return "breached" if beyond and _beyond_noise(seen, limit) else "too wide", beyond
+    is_beyond = low > limit if is_upper else high < limit
+    return "breached" if is_beyond and _is_beyond_noise(evidence, limit) else "too wide", is_beyond
 
 
 def _limit(rule: Rule, kind: str) -> float:
-    """The limit on a value, a difference, a ratio or a speedup."""
+    """Return the limit of a rule on a value, a difference, a ratio or a speedup."""
     amount = rule.amount
     if rule.limit in (*ABSOLUTE, "smallest_speedup"):
         return amount
@@ -367,30 +389,31 @@ def _limit(rule: Rule, kind: str) -> float:
 
 
 def _is_upper(rule: Rule, kind: str) -> bool:
-    """What was seen must not be above the limit, rather than below."""
-    above = rule.limit in ("largest", "largest_increase")
-    return not above if kind == "speedup" and rule.limit in ("largest_drop", "largest_increase") else above
+    """Whether the figure must not be above the limit, rather than below it."""
+    is_upper = rule.limit in ("largest", "largest_increase")
+    is_inverted = kind == "speedup" and rule.limit in ("largest_drop", "largest_increase")
+    return not is_upper if is_inverted else is_upper
 
 
-def _beyond_noise(seen: Seen, limit: float) -> bool:
-    if seen.floor is None:
+def _is_beyond_noise(evidence: Evidence, limit: float) -> bool:
+    """Whether the figure is farther from the limit than the control is from the baseline."""
+    if evidence.floor is None:
         return True
-    if "difference" in (seen.kind, seen.floor.kind):
-        return abs(seen.value - limit) > abs(seen.floor.value)
-    if min(seen.value, limit) <= 0:
+    if "difference" in (evidence.kind, evidence.floor.kind):
+        return abs(evidence.value - limit) > abs(evidence.floor.value)
+    if min(evidence.value, limit) <= 0:
         return True
-    return bool(abs(np.log(seen.value / limit)) > abs(np.log(seen.floor.value)))
+    return bool(abs(np.log(evidence.value / limit)) > abs(np.log(evidence.floor.value)))
 
 
-def _in_words(seen: Seen, metric: Metric) -> str:
-    if seen.kind == "difference":
-        parts = numbers.difference(seen.value, seen.ci, metric.unit)
-    elif seen.kind != "value":
-        parts = numbers.ratio_interval(seen.value, seen.ci)
+def _in_words(evidence: Evidence, metric: Metric) -> str:
+    value, ci = evidence.value, evidence.ci
+    if evidence.kind == "difference":
+        parts = numbers.difference(value, ci, metric.unit)
+    elif evidence.kind != "value":
+        parts = numbers.ratio_interval(value, ci)
     else:
-        exact = seen.ci is None or seen.ci[0] == seen.ci[1]
-        ends = (
-            () if exact or seen.ci is None else tuple(numbers.quantity(end, metric.unit) for end in seen.ci)
-        )
-        parts = numbers.quantity(seen.value, metric.unit), f"[{', '.join(ends)}]" if ends else ""
+        is_point = ci is None or ci[0] == ci[1]
+        ends = () if is_point or ci is None else tuple(numbers.quantity(end, metric.unit) for end in ci)
+        parts = numbers.quantity(value, metric.unit), f"[{', '.join(ends)}]" if ends else ""
     return " ".join(filter(None, parts))

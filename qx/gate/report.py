@@ -1,4 +1,4 @@
-"""What a gate decided: lines, Markdown, and JUnit XML for CI systems."""
+"""Report the decisions of a gate: as lines, as Markdown, and as JUnit XML for CI systems."""
 
 from __future__ import annotations
 
@@ -8,32 +8,40 @@ from qx.foreign import to_code, to_terminal, to_xml
 from qx.gate.decide import Decision, Ruling, Verdict
 from qx.report import markdown, wording
 
-#: How a verdict is called.
-WORDS: dict[Verdict, str] = {
+#: Names of the verdicts, in the order in which they are listed.
+VERDICT_NAMES: dict[Verdict, str] = {
     "breached": "breach",
     "too wide": "too wide to tell",
     "met": "met",
     "not applicable": "not applicable",
 }
 
-#: Those that a reader must see.
-TOLD: tuple[Verdict, ...] = ("breached", "too wide")
+#: Verdicts that are printed in a line each.
+PRINTED: tuple[Verdict, ...] = ("breached", "too wide")
 
 
 def lines(ruling: Ruling) -> list[str]:
-    """A line for each breach, and for each rule that the data are too wide to decide."""
-    return [f"{WORDS[verdict]}: {to_terminal(one.line)}" for verdict in TOLD for one in ruling.of(verdict)]
+    """Return a line for each breach, and for each decision for which an interval is too wide."""
+    return [
+        f"{VERDICT_NAMES[verdict]}: {to_terminal(decision.line)}"
+        for verdict in PRINTED
+        for decision in ruling.with_verdict(verdict)
+    ]
 
 
 def summary(ruling: Ruling, *, strict: bool) -> str:
-    """Whether it passes, in a sentence."""
-    word = "passed" if ruling.passes(strict=strict) else "failed"
-    counts = [f"{len(found)} {WORDS[verdict]}" for verdict in WORDS if (found := ruling.of(verdict))]
-    return f"gate {word}: {', '.join(counts)}{', strictly' if strict else ''}"
+    """Say whether the results pass, in a sentence."""
+    result = "passed" if ruling.passes(strict=strict) else "failed"
+    counts = [
+        f"{len(decisions)} {word}"
+        for verdict, word in VERDICT_NAMES.items()
+        if (decisions := ruling.with_verdict(verdict))
+    ]
+    return f"gate {result}: {', '.join(counts)}{', strictly' if strict else ''}"
 
 
 def protection(ruling: Ruling) -> str:
-    """How the breaches are protected from being false alarms."""
+    """Explain how false alarms are kept rare."""
     if not ruling.intervals:
         return "Every rule is on something that is known exactly."
     return (
@@ -44,18 +52,23 @@ def protection(ruling: Ruling) -> str:
 
 
 def to_markdown(ruling: Ruling, place: str, base: str | None, *, strict: bool) -> str:
-    """A summary as a page of Markdown."""
-    order = list(WORDS)
+    """Return a summary as a page of Markdown.
+
+    ``place`` is the path of the results, ``base`` that of the results that they were compared with.
+    """
+    order = list(VERDICT_NAMES)
     rows = [
         [
-            f"**{WORDS[one.verdict]}**" if one.verdict == "breached" else WORDS[one.verdict],
-            markdown.code(one.cell),
-            markdown.escape(one.column.title),
-            markdown.escape(one.rule.told),
-            markdown.escape(one.reason or one.seen),
-            markdown.escape(one.method),
+            f"**{VERDICT_NAMES[decision.verdict]}**"
+            if decision.verdict == "breached"
+            else VERDICT_NAMES[decision.verdict],
+            markdown.code(decision.cell),
+            markdown.escape(decision.column.title),
+            markdown.escape(decision.rule.text),
+            markdown.escape(decision.reason or decision.seen),
+            markdown.escape(decision.method),
         ]
-        for one in sorted(ruling.decisions, key=lambda one: order.index(one.verdict))
+        for decision in sorted(ruling.decisions, key=lambda decision: order.index(decision.verdict))
     ]
     against = f", against {to_code(base)}" if base else ""
     blocks = [
@@ -67,10 +80,15 @@ def to_markdown(ruling: Ruling, place: str, base: str | None, *, strict: bool) -
 
 
 def to_junit(ruling: Ruling, *, strict: bool) -> bytes:
-    """JUnit XML: a test case for each decision. What is too wide to tell is skipped, strictly a failure."""
-    failed = [one for one in ruling.decisions if _fails(one, strict=strict)]
+    """Return JUnit XML with a test case for each decision.
+
+    A decision for which an interval is too wide is a skipped test case, or a failure if ``strict``.
+    """
+    failed = [decision for decision in ruling.decisions if _fails(decision, strict=strict)]
     skipped = [
-        one for one in ruling.decisions if one.verdict in ("too wide", "not applicable") and one not in failed
+        decision
+        for decision in ruling.decisions
+        if decision.verdict in ("too wide", "not applicable") and decision not in failed
     ]
     totals = {
         "name": "qx gate",
@@ -82,20 +100,22 @@ def to_junit(ruling: Ruling, *, strict: bool) -> bytes:
     }
     suites = ET.Element("testsuites", totals)
     suite = ET.SubElement(suites, "testsuite", totals)
-    for one in ruling.decisions:
-        name = to_xml(f"{one.column.title}: {one.rule.told} (rule {one.rule.number})")
-        attributes = {"classname": to_xml(one.cell.replace("/", ".")), "name": name, "time": "0"}
+    for decision in ruling.decisions:
+        name = to_xml(f"{decision.column.title}: {decision.rule.text} (rule {decision.rule.number})")
+        attributes = {"classname": to_xml(decision.cell.replace("/", ".")), "name": name, "time": "0"}
         case = ET.SubElement(suite, "testcase", attributes)
-        line = to_xml(one.line)
-        if one in failed:
-            ET.SubElement(case, "failure", {"message": line, "type": WORDS[one.verdict]}).text = line
-        elif one in skipped:
+        line = to_xml(decision.line)
+        if decision in failed:
+            ET.SubElement(
+                case, "failure", {"message": line, "type": VERDICT_NAMES[decision.verdict]}
+            ).text = line
+        elif decision in skipped:
             ET.SubElement(case, "skipped", {"message": line})
         else:
             ET.SubElement(case, "system-out").text = line
     ET.indent(suites)
-    drawn: str = ET.tostring(suites, encoding="unicode")
-    return f'<?xml version="1.0" encoding="utf-8"?>\n{drawn}\n'.encode()
+    document: str = ET.tostring(suites, encoding="unicode")
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{document}\n'.encode()
 
 
 def _fails(decision: Decision, *, strict: bool) -> bool:

@@ -1,4 +1,4 @@
-"""The rules file: TOML, an array of tables ``rule``; every mistake in it is told in a line."""
+"""Read the rules file, TOML with an array of tables ``rule``. A mistake in it is reported in one line."""
 
 from __future__ import annotations
 
@@ -22,116 +22,124 @@ from qx.values import JsonMapping, JsonObject
 
 T = TypeVar("T")
 
-#: The limits that a rule can set, and what each is on.
+#: Limits that a rule can set.
 LIMITS = ("largest", "smallest", "largest_drop", "largest_increase", "smallest_speedup")
-#: Those on the value itself, which is held against nothing.
+#: Limits on the value itself, which is compared with nothing.
 ABSOLUTE = ("largest", "smallest")
+#: What a rule can compare a cell with.
 AGAINST = ("baseline", "runtime_baseline", "base")
+#: Keys of a table ``rule``.
 KEYS = ("metric", "config", "workload", "batch_size", "against", "directly", *LIMITS)
-#: The largest file of rules that is read, how deep it may be nested, and how many rules it may have.
-MOST_BYTES, DEEPEST, MOST_RULES = 1 << 20, 8, 1000
-#: With this probability at most any of all breaches is a false alarm; and the least that can be asked for.
-FALSE_ALARMS, LEAST_FALSE_ALARMS = 0.01, 1e-6
+#: Largest size of a rules file in bytes, deepest nesting in levels, largest number of rules.
+MAX_BYTES, MAX_DEPTH, MAX_RULES = 1 << 20, 8, 1000
+#: Largest probability that any breach is a false alarm, by default, and the smallest that can be asked for.
+FALSE_ALARMS, MIN_FALSE_ALARMS = 0.01, 1e-6
 
 
 @frozen(kw_only=True)
 class Rule:
     """One limit on one metric of some cells."""
 
-    #: The table that it stands in, from 1.
+    #: Number of the rule's table in the file, from 1.
     number: int
     metric: str
-    #: Empty for all configs but the baseline.
+    #: Names of the configs that the rule is for. Empty for all but the baseline.
     configs: tuple[str, ...] = ()
+    #: Names of the workloads that the rule is for. Empty for all.
     workloads: tuple[str, ...] = ()
+    #: Batch sizes that the rule is for. Empty for all.
     batch_sizes: tuple[int, ...] = ()
+    #: Kind of limit, one of ``LIMITS``.
     limit: str
     amount: float
+    #: What a cell is compared with, one of ``AGAINST``.
     against: str = "baseline"
-    #: Launches are held against those of the base themselves, and not by the ratio to their own baselines.
+    #: Whether launches are compared with those of the base directly, not by ratios to their own baselines.
     directly: bool = False
 
     @property
-    def told(self) -> str:
-        """``largest_drop = 0.01 against the baseline``."""
-        text = f"{self.limit} = {self.amount:g}"
+    def text(self) -> str:
+        """The rule in words, such as ``largest_drop = 0.01 against the baseline``."""
+        words = f"{self.limit} = {self.amount:g}"
         if self.limit in ABSOLUTE:
-            return text
+            return words
         word = "BASE" if self.against == "base" else f"the {self.against.replace('_', ' ')}"
-        return f"{text} against {word}{', directly' if self.directly else ''}"
+        return f"{words} against {word}{', directly' if self.directly else ''}"
 
     @property
     def against_base(self) -> bool:
-        """Its limit is on how the results differ from those of BASE."""
+        """Whether the limit is on how the results differ from those of BASE."""
         return self.against == "base" and self.limit not in ABSOLUTE
 
     @property
     def against_runtime_baseline(self) -> bool:
-        """Its limit is on how a cell differs from that of its runtime baseline."""
+        """Whether the limit is on how a cell differs from its runtime baseline."""
         return self.against == "runtime_baseline" and self.limit not in ABSOLUTE
 
-    def selects(self, config: str, workload: str, *, reference: bool) -> bool:
-        """Whether it is about a cell."""
-        chosen = config in self.configs if self.configs else not reference
-        return chosen and (not self.workloads or workload in self.workloads)
+    def selects(self, config: str, workload: str, *, is_reference: bool) -> bool:
+        """Whether the rule is for a config on a workload. ``is_reference``: the config is the baseline."""
+        is_chosen = config in self.configs if self.configs else not is_reference
+        return is_chosen and (not self.workloads or workload in self.workloads)
 
 
 @frozen(kw_only=True)
 class Rules:
-    """All rules of a file; a table with two limits makes two of them."""
+    """All rules of a file. A table with two limits makes two rules."""
 
+    #: Path of the file.
     place: str
     rules: tuple[Rule, ...]
     false_alarms: float = FALSE_ALARMS
 
-    def check(self, results: Results, *, based: bool) -> None:
-        """Raise ``UsageError`` for what the rules name and the results do not have."""
+    def check(self, results: Results, *, has_base: bool) -> None:
+        """Raise ``UsageError`` if the rules name something that the results do not have."""
         for rule in self.rules:
             where = f"{self.place}: rule {rule.number}"
-            _known(rule.metric, results.metrics, f"{where}: unknown metric")
+            _check_choice(rule.metric, results.metrics, f"{where}: unknown metric")
             for config in rule.configs:
-                _known(config, results.configs, f"{where}: unknown config")
+                _check_choice(config, results.configs, f"{where}: unknown config")
             for workload in rule.workloads:
-                _known(workload, results.run["workloads"], f"{where}: unknown workload")
-            _check_runtime_baselines(rule, results, where)
-            _check_metric(rule, results.metrics[rule.metric], where)
-            measured = [
-                dict(Column.of(one.metric, one.params).params).get("batch_size")
-                for one in results.measurements
-                if one.metric == rule.metric
+                _check_choice(workload, results.run["workloads"], f"{where}: unknown workload")
+            _check_runtime_baseline(rule, results, where)
+            _check_limit(rule, results.metrics[rule.metric], where)
+            measured_sizes = [
+                dict(Column.of(measured.metric, measured.params).params).get("batch_size")
+                for measured in results.measurements
+                if measured.metric == rule.metric
             ]
+            sizes = [size for size in dict.fromkeys(measured_sizes) if size]
             for size in rule.batch_sizes:
-                _known(size, [one for one in dict.fromkeys(measured) if one], f"{where}: no batch size")
-            if rule.against == "base" and not based:
+                _check_choice(size, sizes, f"{where}: no batch size")
+            if rule.against == "base" and not has_base:
                 raise UsageError(f"{where} is against base: say which results that is with --against")
 
 
 def read_rules(place: Path) -> Rules:
-    """The rules in a file. Raises ``UsageError``."""
+    """Read the rules in a file. Raises ``UsageError``."""
     fields = _read_toml(place)
     for name in fields:
-        _known(name, ("rule", "false_alarms"), f"{place}: unknown key")
+        _check_choice(name, ("rule", "false_alarms"), f"{place}: unknown key")
     tables = fields.get("rule")
-    if not isinstance(tables, list) or not tables or not all(isinstance(one, dict) for one in tables):
+    if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
         raise UsageError(f"{place} has no rules: each is a table [[rule]] with a metric and a limit")
-    if len(tables) > MOST_RULES:
-        raise UsageError(f"{place} has {len(tables):,} rules, and {MOST_RULES:,} at most are read")
+    if len(tables) > MAX_RULES:
+        raise UsageError(f"{place} has {len(tables):,} rules, and {MAX_RULES:,} at most are read")
     alarms = fields.get("false_alarms", FALSE_ALARMS)
-    if not _number(alarms) or not LEAST_FALSE_ALARMS <= alarms < 0.5:
-        least = f"from {LEAST_FALSE_ALARMS:f} to below 0.5"
-        raise UsageError(f"{place}: false_alarms must be a number {least}, not {_shown(alarms)}")
+    if not _is_number(alarms) or not MIN_FALSE_ALARMS <= alarms < 0.5:
+        bounds = f"from {MIN_FALSE_ALARMS:f} to below 0.5"
+        raise UsageError(f"{place}: false_alarms must be a number {bounds}, not {_quoted(alarms)}")
     rules = [
         rule
         for number, table in enumerate(tables, 1)
-        for rule in _rules(number, table, f"{place}: rule {number}")
+        for rule in _read_rule(number, table, f"{place}: rule {number}")
     ]
     return Rules(place=str(place), rules=tuple(rules), false_alarms=float(alarms))
 
 
 def _read_toml(place: Path) -> JsonObject:
-    """The tables in a file, none of them deep or with numbers to choke on. Raises ``UsageError``."""
+    """Read the tables in a file. Raises ``UsageError``, also for tables nested too deep."""
     try:
-        text = read_bounded(place, MOST_BYTES).decode("utf-8")
+        text = read_bounded(place, MAX_BYTES).decode("utf-8")
     except FileNotFoundError as error:
         raise UsageError(f"there is no rules file {place}; docs/gate.md shows one") from error
     except OSError as error:
@@ -139,17 +147,17 @@ def _read_toml(place: Path) -> JsonObject:
     except ValueError as error:
         raise UsageError(f"the rules file {place} cannot be read: {error}") from error
     try:
-        fields = _toml(text)
-        # Numbers are looked at where it is known what they are.
-        strict_json.check(fields, DEEPEST, numbers=False)
+        fields = _parse_toml(text)
+        # Numbers are checked by the code that knows which range each must be in.
+        strict_json.check(fields, MAX_DEPTH, numbers=False)
     except ValueError as error:
         raise UsageError(f"{place} is no TOML: {to_line(str(error), 3 * ROOM)}") from error
     except RecursionError as error:
-        raise UsageError(f"{place} is no TOML: it is nested deeper than {DEEPEST} levels") from error
+        raise UsageError(f"{place} is no TOML: it is nested deeper than {MAX_DEPTH} levels") from error
     return fields
 
 
-def _toml(text: str) -> JsonObject:
+def _parse_toml(text: str) -> JsonObject:
     if sys.version_info >= (3, 11):
         import tomllib
     else:
@@ -157,9 +165,10 @@ def _toml(text: str) -> JsonObject:
     return tomllib.loads(text)
 
 
-def _rules(number: int, table: JsonMapping, where: str) -> list[Rule]:
+def _read_rule(number: int, table: JsonMapping, where: str) -> list[Rule]:
+    """Read one table, which makes a rule for each of its limits."""
     for name in table:
-        _known(name, KEYS, f"{where}: unknown key")
+        _check_choice(name, KEYS, f"{where}: unknown key")
     metric = table.get("metric")
     if not isinstance(metric, str):
         raise UsageError(f'{where} must name its metric, as in metric = "NAME"')
@@ -167,11 +176,11 @@ def _rules(number: int, table: JsonMapping, where: str) -> list[Rule]:
     if not limits:
         raise UsageError(f"{where} sets no limit; choose from {', '.join(LIMITS)}")
     for name in limits:
-        if not _number(table[name]) or (name not in ABSOLUTE and table[name] < 0):
+        if not _is_number(table[name]) or (name not in ABSOLUTE and table[name] < 0):
             kind = "a number" if name in ABSOLUTE else "a number from 0"
-            raise UsageError(f"{where}: {name} must be {kind}, not {_shown(table[name])}")
+            raise UsageError(f"{where}: {name} must be {kind}, not {_quoted(table[name])}")
     against = table.get("against", "baseline")
-    _known(against, AGAINST, f"{where}: unknown against")
+    _check_choice(against, AGAINST, f"{where}: unknown against")
     directly = table.get("directly", False)
     if not isinstance(directly, bool) or (directly and against != "base"):
         raise UsageError(f'{where}: directly must be true or false, and goes with against = "base" only')
@@ -179,11 +188,13 @@ def _rules(number: int, table: JsonMapping, where: str) -> list[Rule]:
         Rule(
             number=number,
             metric=metric,
-            configs=_several(
+            configs=_read_list(
                 table.get("config", []), str, f"{where}: config must be a name or a list of them"
             ),
-            workloads=_several(table.get("workload", []), str, f"{where}: workload must be a name or a list"),
-            batch_sizes=_several(
+            workloads=_read_list(
+                table.get("workload", []), str, f"{where}: workload must be a name or a list"
+            ),
+            batch_sizes=_read_list(
                 table.get("batch_size", []), int, f"{where}: batch_size must be whole numbers"
             ),
             limit=name,
@@ -195,14 +206,17 @@ def _rules(number: int, table: JsonMapping, where: str) -> list[Rule]:
     ]
 
 
-def _check_runtime_baselines(rule: Rule, results: Results, where: str) -> None:
-    """Raise ``UsageError`` where the rule names a config that has no runtime baseline to be held against."""
-    having = [name for name, config in results.configs.items() if config.runtime_baseline is not None]
+def _check_runtime_baseline(rule: Rule, results: Results, where: str) -> None:
+    """Raise ``UsageError`` where the rule names a config that has no runtime baseline."""
+    choices = [name for name, config in results.configs.items() if config.runtime_baseline is not None]
     for config in rule.configs if rule.against_runtime_baseline else ():
-        _known(config, having, f"{where} is against the runtime baseline, and there is none of config")
+        _check_choice(
+            config, choices, f"{where} is against the runtime baseline, and there is none of config"
+        )
 
 
-def _check_metric(rule: Rule, metric: Metric, where: str) -> None:
+def _check_limit(rule: Rule, metric: Metric, where: str) -> None:
+    """Raise ``UsageError`` where the limit of a rule does not suit its metric."""
     if rule.limit == "smallest_speedup" and metric.compare != "speedup":
         raise UsageError(
             f"{where}: {rule.metric} is not compared by speedup; choose from "
@@ -214,21 +228,24 @@ def _check_metric(rule: Rule, metric: Metric, where: str) -> None:
         raise UsageError(f"{where}: directly is for what is measured in launches, and {rule.metric} is not")
 
 
-def _known(name: object, choices: Collection[object], what: str) -> None:
+def _check_choice(name: object, choices: Collection[object], complaint: str) -> None:
     if not isinstance(name, (str, int)) or name not in choices:
-        raise UsageError(f"{what} {_shown(name)} (choose from {', '.join(map(str, choices)) or 'none'})")
+        raise UsageError(
+            f"{complaint} {_quoted(name)} (choose from {', '.join(map(str, choices)) or 'none'})"
+        )
 
 
-def _number(value: object) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < LARGEST
 
 
-def _shown(value: object) -> str:
+def _quoted(value: object) -> str:
     return to_line(repr(value), ROOM)
 
 
-def _several(given: object, kind: type[T], message: str) -> tuple[T, ...]:
-    values = given if isinstance(given, list) else [given]
-    if not all(isinstance(one, kind) and not isinstance(one, bool) for one in values):
-        raise UsageError(f"{message}, not {_shown(given)}")
+def _read_list(value: object, kind: type[T], message: str) -> tuple[T, ...]:
+    """Return the values of a key: those of a list, or a single value."""
+    values = value if isinstance(value, list) else [value]
+    if not all(isinstance(entry, kind) and not isinstance(entry, bool) for entry in values):
+        raise UsageError(f"{message}, not {_quoted(value)}")
     return tuple(values)

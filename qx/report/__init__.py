@@ -1,1 +1,1 @@
-"""How results are shown."""
+"""Show results: on a terminal and as Markdown."""

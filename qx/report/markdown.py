@@ -1,4 +1,4 @@
-"""``pareto.md``: the table, the front, the picks, the noise floor, the environment; GitHub's Markdown."""
+"""Write ``pareto.md``, in GitHub's Markdown: table, front, picks, noise floor and environment."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from qx.results.numbers import NOTHING
 from qx.results.records import Results
 
 BREAK = "<br>"
-#: Letters of a cause that a row of the table has room for; the whole of it stands with the front.
-ROOM = 100
-#: Keeps a figure in one line, however narrow the page.
+#: Longest cause, in characters, that a row of the table shows. The table of the front shows all of it.
+MAX_CAUSE = 100
+#: Space at which no line is broken, so that a figure stays in one line on a narrow page.
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
@@ -26,15 +26,15 @@ def _strong(text: str) -> str:
     return f"**{text}**"
 
 
-#: Foreign text in a cell of a table: as it is, and as code.
+#: Writers of foreign text in a cell of a table: as plain text, and as code.
 escape, code = to_markdown_cell, to_code_cell
-#: Outside of tables, and in the cells of tables.
+#: How sentences outside of tables, and those in the cells of tables, are marked up.
 MARKUP = Markup(name=to_code, strong=_strong, text=to_markdown)
 CELL = Markup(name=code, strong=_strong, text=escape)
 
 
 def render(results: Results) -> str:
-    """The content of ``pareto.md``."""
+    """Return the content of ``pareto.md``."""
     metrics = with_units(results.metrics, escape)
     return "\n\n".join(_blocks(View(evolve(results, metrics=metrics)))) + "\n"
 
@@ -48,22 +48,22 @@ def _blocks(view: View) -> Iterator[str]:
         yield "## Summary"
         yield summary.EXPLAINED
         yield _summary(view)
-    for one in parts:
+    for part in parts:
         if len(parts) > 1:
-            yield f"## {wording.title(one, MARKUP)}"
-        yield from _workload(one, "##" if len(parts) == 1 else "###")
+            yield f"## {wording.title(part, MARKUP)}"
+        yield from _workload(part, "##" if len(parts) == 1 else "###")
     yield "## Environment"
-    yield bullets(f"{about}: {facts}" for about, facts in wording.environment(view, MARKUP))
+    yield bullets(f"{topic}: {facts}" for topic, facts in wording.environment(view, MARKUP))
 
 
 def _workload(view: View, level: str) -> Iterator[str]:
-    """What there is to say of one workload, under headings of a level."""
+    """Yield the blocks about one workload. ``level`` is the mark of their headings, such as ``##``."""
     if caveat := wording.caveat(view, MARKUP):
         yield caveat
     if alarm := wording.alarm(view, MARKUP):
         yield alarm
-    if other := wording.another_network(view, MARKUP):
-        yield other
+    if warning := wording.another_network(view, MARKUP):
+        yield warning
     yield _figures(view)
     yield wording.legend(view, MARKUP)
     if inapplicable := list(wording.inapplicable(view, MARKUP)):
@@ -84,21 +84,21 @@ def _workload(view: View, level: str) -> Iterator[str]:
     yield f"{level} Front"
     yield wording.front(view, MARKUP)
     yield _front(view)
-    if told := list(picks.sentences(view, MARKUP)):
+    if sentences := list(picks.sentences(view, MARKUP)):
         yield f"{level} Picks"
-        yield bullets(told)
+        yield bullets(sentences)
     yield f"{level} Noise floor"
     yield from _noise_floor(view)
     yield wording.measuring(view, MARKUP)
-    if told := [*wording.in_rounds(view, MARKUP), *wording.deaths(view, MARKUP)]:
-        yield bullets(told)
+    if remarks := [*wording.differing_in_rounds(view, MARKUP), *wording.deaths(view, MARKUP)]:
+        yield bullets(remarks)
 
 
 def _summary(view: View) -> str:
     titles = [_title(column) for column in summary.columns(view.results)]
     rows = [
-        [code(one.row), *(BREAK.join(map(unbroken, lines)) for lines in cells)]
-        for one, cells in summary.rows(view.results)
+        [code(result.row), *(BREAK.join(map(without_breaks, lines)) for lines in cells)]
+        for result, cells in summary.rows(view.results)
     ]
     return table(["config", "on the front", "ended well", *titles], rows)
 
@@ -110,9 +110,9 @@ def _figures(view: View) -> str:
         if view.ended(cell).outcome == "ok":
             figures = [_figure(view, cell, column) for column in view.columns]
         else:
-            short = textwrap.shorten(to_terminal(view.ended(cell).cause or ""), ROOM, placeholder=" ...")
-            told = wording.ending(view, cell, CELL, cause=short)
-            figures = [told, *[NOTHING] * (len(view.columns) - 1)]
+            cause = textwrap.shorten(to_terminal(view.ended(cell).cause or ""), MAX_CAUSE, placeholder=" ...")
+            ending = wording.ending(view, cell, CELL, cause=cause)
+            figures = [ending, *[NOTHING] * (len(view.columns) - 1)]
         build = BREAK.join(view.build(cell)).replace(" ", NO_BREAK)
         rows.append([_config(view, cell), *figures[: len(view.columns)], build, view.on_front(cell)])
     return table(header, rows)
@@ -130,19 +130,19 @@ def _config(view: View, cell: str) -> str:
 def _figure(view: View, cell: str, column: Column) -> str:
     figure = view.figure(cell, column)
     compared = " ".join(filter(None, (figure.delta, figure.interval)))
-    return BREAK.join(unbroken(line) for line in (figure.value, compared, figure.runtime) if line)
+    return BREAK.join(without_breaks(line) for line in (figure.value, compared, figure.runtime) if line)
 
 
-def unbroken(figure: str) -> str:
-    """A figure, its unit escaped already, that stays in one line."""
-    # Its mark may be one that begins a tag.
+def without_breaks(figure: str) -> str:
+    """Return a figure with spaces at which no line is broken. Its unit is escaped already."""
+    # A figure's mark may be the character that begins a tag.
     return re.sub(r"(?<!\\)<", "&lt;", figure).replace(" ", NO_BREAK)
 
 
 def _against_runtime(view: View) -> str:
     rows = [
         [code(view.name(cell)), code(view.runtime_baseline_name(cell))]
-        + [unbroken(view.against_runtime(cell, column)) for column in view.columns]
+        + [without_breaks(view.against_runtime(cell, column)) for column in view.columns]
         for cell in view.rows
         if view.has_runtime_baseline(cell)
     ]
@@ -153,13 +153,18 @@ def _pairs(view: View) -> str:
     rows = []
     for pair in view.results.pairs:
         cell, counterpart, *figures = view.pair(pair)
-        rows.append([code(cell), code(counterpart), *map(unbroken, figures)])
+        rows.append([code(cell), code(counterpart), *map(without_breaks, figures)])
     return table([*wording.PAIR_COLUMNS, *(_title(column) for column in view.pair_columns)], rows)
 
 
 def _front(view: View) -> str:
     rows = [
-        [code(view.name(cell)), view.on_front(cell), view.resampled(cell), wording.why(view, cell, CELL)]
+        [
+            code(view.name(cell)),
+            view.on_front(cell),
+            view.resampled(cell),
+            wording.explain_place(view, cell, CELL),
+        ]
         for cell in view.rows
     ]
     drawn = table(["config", *wording.FRONT_COLUMNS, "why"], rows)
@@ -173,20 +178,20 @@ def _noise_floor(view: View) -> Iterator[str]:
         return
     yield wording.CONTROL
     rows = [
-        [escape(title), MARKUP.strong(told) if alarm else told, interval or NOTHING]
-        for title, told, interval, alarm in floors
+        [escape(title), MARKUP.strong(figure) if alarm else figure, interval or NOTHING]
+        for title, figure, interval, alarm in floors
     ]
     yield table(["metric", "control against baseline", "95 % interval"], rows)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of cells that are Markdown already."""
-    every = [list(header), *map(list, rows)]
-    widths = [max(3, *map(len, column)) for column in zip(*every, strict=True)]
-    lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in every]
+    """Return a table. Header and cells are Markdown already."""
+    all_rows = [list(header), *map(list, rows)]
+    widths = [max(3, *map(len, column)) for column in zip(*all_rows, strict=True)]
+    lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in all_rows]
     return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
 
 
 def bullets(items: Iterable[str]) -> str:
-    """A list of lines that are Markdown already."""
+    """Return a bulleted list. The items are Markdown already."""
     return "\n".join(f"- {item}" for item in items)

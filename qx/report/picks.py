@@ -1,4 +1,4 @@
-"""What to take, in words; and for what the noise allows no pick, with what would."""
+"""Recommend configs in words. Where the noise allows no pick, say what would."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import math
 from collections.abc import Iterator
 
 from qx.contract.records import Metric
-from qx.report.wording import Markup, count, listed, some
+from qx.report.wording import Markup, count, listed, names_in_row
 from qx.results import numbers
 from qx.results.columns import Column, View
 from qx.results.records import PickResult, UndecidedResult
 
 
 def sentences(view: View, markup: Markup) -> Iterator[str]:
-    """First what is to be known of all picks and what cannot be picked, then the picks."""
+    """Yield sentences: what holds for all picks, the aims without a pick, then the picks."""
     results = view.results
     if not results.picks and not results.undecided:
         return
@@ -44,30 +44,29 @@ def _caveats(view: View, markup: Markup) -> Iterator[str]:
 
 
 def _is_quality(metric: Metric) -> bool:
-    """The metric judges what a model answers, and not what that costs."""
+    """Whether the metric judges what a model answers, rather than what the answer costs."""
     judges = metric.phase == "predictions" or (metric.phase == "derived" and _is_of_items(metric))
     return judges and metric.better != "neither"
 
 
 def _is_of_items(metric: Metric) -> bool:
-    """More items would make its intervals narrower."""
+    """Whether more items would make the metric's intervals narrower."""
     return metric.samples in ("per_item", "per_set")
 
 
 def _pick(view: View, pick: PickResult, markup: Markup) -> str:
-    sentence = f"For {_aim(pick, markup)}, pick {markup.name(view.name(pick.cell))}"
+    sentence = f"For {_aim_in_words(pick, markup)}, pick {markup.name(view.name(pick.cell))}"
     within = _margin(view.results.metrics[pick.metric])
     if pick.tied_with:
-        sentence += (
-            f"; tied with {some(view, pick.tied_with, markup)}{within}, {_decided(view, pick, markup)}"
-        )
+        names, decision = names_in_row(view, pick.tied_with, markup), _explain_choice(view, pick, markup)
+        sentence += f"; tied with {names}{within}, {decision}"
     if pick.not_told_apart:
-        sentence += f"; {some(view, pick.not_told_apart, markup)} may be as good{within}"
+        sentence += f"; {names_in_row(view, pick.not_told_apart, markup)} may be as good{within}"
     return f"{sentence}."
 
 
-def _decided(view: View, pick: PickResult, markup: Markup) -> str:
-    """Why it is this one of those that are tied."""
+def _explain_choice(view: View, pick: PickResult, markup: Markup) -> str:
+    """Say why this cell was picked from those that are tied."""
     if pick.decided_by:
         return f"decided by {markup.name(pick.decided_by)}"
     if all((front := view.front(cell)) is not None and front.dominated_by for cell in pick.tied_with):
@@ -77,21 +76,21 @@ def _decided(view: View, pick: PickResult, markup: Markup) -> str:
 
 def _no_pick(view: View, undecided: UndecidedResult, markup: Markup) -> str:
     metric = view.results.metrics[undecided.metric]
-    names = some(view, undecided.contenders, markup)
+    names = names_in_row(view, undecided.contenders, markup)
     stressed = markup.strong("No pick")
-    sentence = f"{stressed} for {_aim(undecided, markup)}: "
+    sentence = f"{stressed} for {_aim_in_words(undecided, markup)}: "
     measured = view.measurement(undecided.contenders[0], Column.of(undecided.metric, undecided.params))
     if measured is not None and measured.without_interval:
         return f"{sentence}{markup.text(measured.without_interval)}."
     if undecided.half_width is None:
         return f"{sentence}too few samples to tell {names} apart. {_advice(view, undecided, markup)}"
-    what = "the items are too few" if _is_of_items(metric) else "the noise is too large"
+    cause = "the items are too few" if _is_of_items(metric) else "the noise is too large"
     half = _amount(undecided.half_width, metric)
-    return f"{sentence}{what} (±{half}) to tell {names} apart. {_advice(view, undecided, markup)}"
+    return f"{sentence}{cause} (±{half}) to tell {names} apart. {_advice(view, undecided, markup)}"
 
 
 def _advice(view: View, undecided: UndecidedResult, markup: Markup) -> str:
-    """What would allow a pick."""
+    """Say what would allow a pick."""
     if _is_of_items(view.results.metrics[undecided.metric]):
         items = undecided.items
         return "More items would." if items is None else f"About {_rounded(items):,} items would."
@@ -105,15 +104,15 @@ def _advice(view: View, undecided: UndecidedResult, markup: Markup) -> str:
     needed, spent = _duration(undecided.seconds), _duration(measuring.get("seconds", 0.0))
     options = [f"--budget {_rounded(undecided.seconds)}"]
     if measuring.get("ended_by") == "precision":
-        # Else the run would end before the budget is spent.
+        # Without it the run would end before the budget is spent.
         options.append(f"--precision {float(format(measuring['precision'] / 2, '.1g')):g}")
-    how = markup.name(" ".join(options))
-    how += f" without {markup.name('--quick')}" if measuring.get("quick") else ""
-    return f"About {needed} of measuring would ({how}; this run: {spent}), or {quieter}."
+    command = markup.name(" ".join(options))
+    command += f" without {markup.name('--quick')}" if measuring.get("quick") else ""
+    return f"About {needed} of measuring would ({command}; this run: {spent}), or {quieter}."
 
 
 def _duration(seconds: float) -> str:
-    """An estimate in seconds, minutes or hours."""
+    """Return an estimate in seconds, minutes or hours, in words."""
     for unit, word in ((3600.0, "hours"), (60.0, "minutes")):
         if seconds >= 5 * unit:
             return f"{_rounded(seconds / unit):,} {word}"
@@ -121,22 +120,22 @@ def _duration(seconds: float) -> str:
 
 
 def _rounded(number: float) -> int:
-    """An estimate to two digits."""
+    """Round an estimate up to two digits."""
     return math.ceil(float(format(number, ".2g")))
 
 
-def _aim(pick: PickResult | UndecidedResult, markup: Markup) -> str:
+def _aim_in_words(pick: PickResult | UndecidedResult, markup: Markup) -> str:
     parameters = Column.of(pick.metric, pick.params).parameters
     return markup.strong(markup.text(pick.aim)) + (f" ({markup.text(parameters)})" if parameters else "")
 
 
 def _margin(metric: Metric) -> str:
-    """What differences a tie leaves room for: the metric's margin."""
+    """Return the largest difference within a tie, the metric's margin, as `` within 0.5 %``."""
     return f" within {_amount(metric.margin, metric)}" if metric.margin else ""
 
 
 def _amount(size: float, metric: Metric) -> str:
-    """The size of a difference: in percent where the metric is compared by ratio, else in its unit."""
+    """Return the size of a difference: in percent for a metric compared by ratio, else in its unit."""
     scale, unit = (1.0, metric.unit) if metric.compare == "difference" else (100.0, "%")
     if unit == "fraction":
         scale, unit = 100.0, "pt"

@@ -1,4 +1,4 @@
-"""Configs over several workloads, for the table that comes first where there are several."""
+"""Sum up configs over several workloads, for the table at the head of a report on more than one."""
 
 from __future__ import annotations
 
@@ -17,42 +17,45 @@ EXPLAINED = (
 
 
 def columns(results: Results) -> list[Column]:
-    """The metrics of which there is a mean: those that are axes."""
+    """Return the columns that have a mean over the workloads: those of the front's axes."""
     return list(
         dict.fromkeys(
-            Column.of(figure.metric, figure.params) for one in results.summary for figure in one.figures
+            Column.of(figure.metric, figure.params) for result in results.summary for figure in result.figures
         )
     )
 
 
 def rows(results: Results) -> list[tuple[SummaryResult, list[Sequence[str]]]]:
-    """Each config with the lines of its cells: on how many fronts it is, how often it ended well, figures."""
+    """Return each config with the lines of its table cells.
+
+    The first cell says on how many fronts it is, the second how often it ended well; figures follow.
+    """
     count = len(results.run["workloads"])
-    below = {one.cell for one in results.outputs if one.is_below_0_db}
-    told = []
-    for one in results.summary:
-        figures = {Column.of(figure.metric, figure.params): figure for figure in one.figures}
+    below_0_db = {outputs.cell for outputs in results.outputs if outputs.is_below_0_db}
+    table = []
+    for result in results.summary:
+        figures = {Column.of(figure.metric, figure.params): figure for figure in result.figures}
         cells: list[Sequence[str]] = [
-            (f"{len(one.on_front)} of {count}",),
-            _ended(one, count, below),
+            (f"{len(result.on_front)} of {count}",),
+            _ended(result, count, below_0_db),
         ]
-        reference = results.configs[one.config].reference
+        is_reference = results.configs[result.config].reference
         for column in columns(results):
             figure = figures.get(column)
             cells.append(
-                (NOTHING,) if figure is None or reference else _lines(results, figure, len(one.well))
+                (NOTHING,) if figure is None or is_reference else _lines(results, figure, len(result.well))
             )
-        told.append((one, cells))
-    return told
+        table.append((result, cells))
+    return table
 
 
-def _ended(one: SummaryResult, count: int, below: Set[str]) -> tuple[str, ...]:
-    """On how many workloads it ended well, and on how many of these it is another network."""
-    others = sum(f"{workload}/{one.row}" in below for workload in one.well)
-    return f"{len(one.well)} of {count}", *([f"{ANOTHER_NETWORK} on {others}"] if others else [])
+def _ended(result: SummaryResult, count: int, below_0_db: Set[str]) -> tuple[str, ...]:
+    """Say on how many workloads a config ended well, and on how many of these it is another network."""
+    others = sum(f"{workload}/{result.row}" in below_0_db for workload in result.well)
+    return f"{len(result.well)} of {count}", *([f"{ANOTHER_NETWORK} on {others}"] if others else [])
 
 
-def _lines(results: Results, figure: SummaryFigure, well: int) -> tuple[str, ...]:
+def _lines(results: Results, figure: SummaryFigure, ended_well: int) -> tuple[str, ...]:
     unit = results.metrics[figure.metric].unit
 
     def number(value: float) -> str:
@@ -63,6 +66,6 @@ def _lines(results: Results, figure: SummaryFigure, well: int) -> tuple[str, ...
     lines = [number(figure.value)]
     if len(figure.workloads) > 1:
         lines.append(f"{number(figure.least)} to {number(figure.most)}")
-    if len(figure.workloads) < well:
+    if len(figure.workloads) < ended_well:
         lines.append(f"of {len(figure.workloads)}")
     return tuple(lines)

@@ -1,4 +1,4 @@
-"""The same as ``pareto.md``, for a terminal, with any of tabulate's formats."""
+"""Print what ``pareto.md`` says on a terminal, in any of tabulate's formats."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from qx.results.columns import Column, View, with_units
 from qx.results.numbers import NOTHING
 from qx.results.records import Results
 
-#: Formats that have a way to break a line within a cell other than to break it.
+#: What breaks a line within a cell, for formats in which a newline does not.
 BREAKS = {"github": "<br>", "pipe": "<br>", "unsafehtml": "<br>"}
-#: Columns that are filled at least and at most, and where there is no terminal to ask.
-NARROW, WIDE, UNKNOWN = 80, 120, 110
-#: Columns that the reason in the table of the front has at least.
-REASON = 24
+#: Characters in a line: at least, at most, and where there is no terminal to ask.
+MIN_WIDTH, MAX_WIDTH, DEFAULT_WIDTH = 80, 120, 110
+#: Least width, in characters, of the reasons in the table of the front.
+MIN_REASON_WIDTH = 24
 
 MARKUP = Markup(name=to_terminal, strong=lambda text: text, text=to_terminal)
 
@@ -31,7 +31,7 @@ def _to_html(text: str) -> str:
     return html.escape(to_terminal(text))
 
 
-#: How foreign text is written in tables, by format: tabulate escapes for the others what has to be.
+#: Writers of foreign text in tables, by format. In all other formats tabulate escapes what it must.
 FOREIGN: Mapping[str, Callable[[str], str]] = {
     "github": to_markdown_cell,
     "pipe": to_markdown_cell,
@@ -48,7 +48,7 @@ def check_format(name: str) -> None:
 
 
 def render(results: Results, style: str, width: int | None = None) -> str:
-    """What is printed. ``width`` is that of the terminal, where it is not asked."""
+    """Return the text to print. ``width`` is that of a line, by default the terminal's."""
     check_format(style)
     drawing = Drawing(style, width)
     metrics = with_units(results.metrics, drawing.text)
@@ -56,14 +56,16 @@ def render(results: Results, style: str, width: int | None = None) -> str:
 
 
 class Drawing:
-    """How tables and sentences are drawn in one format at one width."""
+    """Draw tables and sentences in one format at one width."""
 
     def __init__(self, style: str, width: int | None = None) -> None:
-        """Take the width of the terminal, within bounds, where it is not given."""
+        """Set the format and the width of a line, by default the terminal's, within bounds."""
         from tabulate import multiline_formats
 
         self._style = style
-        self.width = min(max(width or shutil.get_terminal_size((UNKNOWN, 24)).columns, NARROW), WIDE)
+        self.width = min(
+            max(width or shutil.get_terminal_size((DEFAULT_WIDTH, 24)).columns, MIN_WIDTH), MAX_WIDTH
+        )
         self.cuts = style in multiline_formats and style not in BREAKS
         self._joint = "\n" if self.cuts else BREAKS.get(style, ", ")
         #: How foreign text is written in a cell.
@@ -71,18 +73,18 @@ class Drawing:
         self.markup = Markup(name=self.text, strong=lambda text: text, text=self.text)
 
     def cell(self, *lines: str) -> str:
-        """Lines within a cell, what is foreign in them written by ``text``."""
+        """Join lines within a cell. Foreign text in them is written by ``text`` already."""
         return self._joint.join(line for line in lines if line)
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-        """One table of cells, what is foreign in them written by ``text``."""
+        """Draw one table. Foreign text in its cells is written by ``text`` already."""
         from tabulate import tabulate
 
-        # Without it tabulate would read figures as numbers, and take digits from them.
+        # With `disable_numparse` off, tabulate reads figures as numbers and drops digits of them.
         return tabulate(rows, header, tablefmt=self._style, disable_numparse=True)
 
     def tables(self, header: Sequence[str], rows: Sequence[Sequence[str]], keys: int = 1) -> str:
-        """As many tables as the width asks for, each with the first ``keys`` columns."""
+        """Draw as many tables as the width asks for, each with the first ``keys`` columns."""
         if not self.cuts:
             return self.table(header, rows)
         parts: list[str] = []
@@ -102,7 +104,7 @@ class Drawing:
         return max(map(len, drawn.splitlines())) <= self.width
 
     def sentence(self, text: str, mark: str = "") -> str:
-        """A sentence over as many lines as it needs."""
+        """Wrap a sentence into lines of the drawing's width, the first after ``mark``."""
         return textwrap.fill(
             text,
             self.width,
@@ -113,7 +115,7 @@ class Drawing:
         )
 
     def wrapped(self, text: str, width: int) -> str:
-        """A text within a cell."""
+        """Wrap a text within a cell, where the format allows lines in it."""
         if not self.cuts:
             return text
         return "\n".join(textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False))
@@ -134,38 +136,38 @@ def _blocks(view: View, drawing: Drawing) -> Iterator[str]:
     if len(parts) > 1:
         yield _summary(view, drawing)
         yield sentence(summary.EXPLAINED)
-    for one in parts:
+    for part in parts:
         if len(parts) > 1:
-            yield sentence(f"== {wording.title(one, MARKUP)}")
-        yield from _workload(one, drawing)
-    yield "\n".join(sentence(f"{about}: {facts}") for about, facts in wording.environment(view, MARKUP))
+            yield sentence(f"== {wording.title(part, MARKUP)}")
+        yield from _workload(part, drawing)
+    yield "\n".join(sentence(f"{topic}: {facts}") for topic, facts in wording.environment(view, MARKUP))
 
 
 def _workload(view: View, drawing: Drawing) -> Iterator[str]:
-    """What there is to say of one workload."""
+    """Yield the blocks about one workload."""
     sentence = drawing.sentence
     if caveat := wording.caveat(view, MARKUP):
         yield sentence(caveat)
     if alarm := wording.alarm(view, MARKUP):
         yield sentence(f"WARNING: {alarm}")
-    if other := wording.another_network(view, MARKUP):
-        yield sentence(f"WARNING: {other}")
+    if warning := wording.another_network(view, MARKUP):
+        yield sentence(f"WARNING: {warning}")
     yield _figures(view, drawing)
     yield sentence(wording.legend(view, MARKUP))
     if inapplicable := list(wording.inapplicable(view, MARKUP)):
         yield "\n".join(sentence(reason) for reason in inapplicable)
     if failures := list(wording.failures(view, MARKUP)):
-        yield "\n".join(["Metrics that could not be measured:", *(sentence(one, "- ") for one in failures)])
+        yield "\n".join(["Metrics that could not be measured:", *(sentence(line, "- ") for line in failures)])
     if notes := list(wording.notes(view, MARKUP)):
-        yield "\n".join(["Notes:", *(sentence(one, "- ") for one in notes)])
+        yield "\n".join(["Notes:", *(sentence(note, "- ") for note in notes)])
     if any(map(view.has_runtime_baseline, view.rows)):
         yield "Against the runtime's own baseline:\n\n" + _against_runtime(view, drawing)
     if view.results.pairs:
         yield sentence(f"One recipe in two runtimes. {wording.PAIRS}") + "\n\n" + _pairs(view, drawing)
     yield _front(view, drawing)
     yield sentence(wording.front(view, MARKUP)) + "\n" + sentence(wording.FRONT_EXPLAINED)
-    if told := list(picks.sentences(view, MARKUP)):
-        yield "\n".join(["Picks:", *(sentence(one, "- ") for one in told)])
+    if sentences := list(picks.sentences(view, MARKUP)):
+        yield "\n".join(["Picks:", *(sentence(line, "- ") for line in sentences)])
     yield "\n".join(_noise_floor(view, drawing))
     yield "\n".join(_measuring(view, drawing))
 
@@ -173,8 +175,8 @@ def _workload(view: View, drawing: Drawing) -> Iterator[str]:
 def _summary(view: View, drawing: Drawing) -> str:
     titles = [_title(column, drawing) for column in summary.columns(view.results)]
     rows = [
-        [drawing.text(one.row), *(drawing.cell(*lines) for lines in cells)]
-        for one, cells in summary.rows(view.results)
+        [drawing.text(result.row), *(drawing.cell(*lines) for lines in cells)]
+        for result, cells in summary.rows(view.results)
     ]
     return drawing.tables(["config", "on the front", "ended well", *titles], rows)
 
@@ -184,13 +186,16 @@ def _figures(view: View, drawing: Drawing) -> str:
     rows = []
     for cell in view.rows:
         figures = [view.figure(cell, column) for column in view.columns]
-        told = [drawing.cell(one.value, one.delta, one.interval, one.runtime) for one in figures]
-        ended = view.ended(cell)
-        if ended.outcome != "ok":
+        drawn = [
+            drawing.cell(figure.value, figure.delta, figure.interval, figure.runtime) for figure in figures
+        ]
+        result = view.ended(cell)
+        if result.outcome != "ok":
             # The cause stands in the next table, which has room for it.
-            place = f"in {drawing.text(ended.stage)}" if ended.stage else ""
-            told = [drawing.cell(ended.outcome.replace("_", " "), place), *[NOTHING] * len(told)][: len(told)]
-        rows.append([drawing.cell(drawing.text(view.name(cell)), *view.remarks(cell)), *told])
+            place = f"in {drawing.text(result.stage)}" if result.stage else ""
+            ending = drawing.cell(result.outcome.replace("_", " "), place)
+            drawn = [ending, *[NOTHING] * len(drawn)][: len(drawn)]
+        rows.append([drawing.cell(drawing.text(view.name(cell)), *view.remarks(cell)), *drawn])
     return drawing.tables(header, rows)
 
 
@@ -226,21 +231,23 @@ def _front(view: View, drawing: Drawing) -> str:
     header = ["config", "build", wording.FRONT_COLUMNS[0], "why"]
 
     def rows(room: int | None) -> list[list[str]]:
-        """The reason in as much room, or left out."""
-        reasons = {cell: wording.why(view, cell, drawing.markup) if room else "" for cell in view.rows}
+        """Return the rows, with reasons of this width; without reasons where it is None."""
+        reasons = {
+            cell: wording.explain_place(view, cell, drawing.markup) if room else "" for cell in view.rows
+        }
         return [
             [
                 drawing.text(view.name(cell)),
                 drawing.cell(*view.build(cell)),
                 drawing.cell(view.on_front(cell), view.resampled(cell).replace(NOTHING, "")),
-                drawing.wrapped(reason, room or REASON),
+                drawing.wrapped(reason, room or MIN_REASON_WIDTH),
             ]
             for cell, reason in reasons.items()
         ]
 
     bare = drawing.table(header, rows(None))
     room = drawing.width - max(map(len, bare.splitlines())) + len("why")
-    return drawing.tables(header, rows(max(REASON, room)))
+    return drawing.tables(header, rows(max(MIN_REASON_WIDTH, room)))
 
 
 def _noise_floor(view: View, drawing: Drawing) -> Iterator[str]:
@@ -249,12 +256,12 @@ def _noise_floor(view: View, drawing: Drawing) -> Iterator[str]:
         yield drawing.sentence(f"Noise floor. {wording.NO_CONTROL}")
         return
     yield drawing.sentence(f"Noise floor. {wording.CONTROL}")
-    wide = max(len(to_terminal(title)) for title, *_ in floors)
-    for title, told, interval, alarm in floors:
-        yield f"  {to_terminal(title):<{wide}}  {told} {interval}".rstrip() + ("  alarm" if alarm else "")
+    width = max(len(to_terminal(title)) for title, *_ in floors)
+    for title, figure, interval, alarm in floors:
+        yield f"  {to_terminal(title):<{width}}  {figure} {interval}".rstrip() + ("  alarm" if alarm else "")
 
 
 def _measuring(view: View, drawing: Drawing) -> Iterator[str]:
     yield drawing.sentence(wording.measuring(view, MARKUP))
-    for told in (*wording.in_rounds(view, MARKUP), *wording.deaths(view, MARKUP)):
-        yield drawing.sentence(told, "- ")
+    for remark in (*wording.differing_in_rounds(view, MARKUP), *wording.deaths(view, MARKUP)):
+        yield drawing.sentence(remark, "- ")

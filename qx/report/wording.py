@@ -1,4 +1,4 @@
-"""The sentences under the table, in words that Markdown and a terminal share."""
+"""Write the sentences around the tables, which Markdown and a terminal share."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from qx.results.columns import ANOTHER_NETWORK, Column, View
 from qx.results.records import NOT_APPLICABLE
 from qx.values import JsonMapping, OptionValues
 
-#: How many names a row has room for.
+#: Number of names that a row of a table has room for.
 NAMES_IN_A_ROW = 3
 
-#: Measuring is late that took so many times its budget.
-OVER = 1.2
+#: Ratio of measuring time to budget above which measuring is said to have taken longer.
+LATE_RATIO = 1.2
 
-#: Columns that say of each config whether it is on the front.
+#: Headers of the columns that say whether a config is on the front.
 FRONT_COLUMNS = ("on the front", "resampled runs")
 FRONT_EXPLAINED = (
     "yes: no other config dominates it. no: one does, that is, it is shown to be better on some axis and no "
@@ -34,7 +34,7 @@ PAIRS = (
 )
 PAIR_COLUMNS = ("config", "counterpart", "same prediction")
 NO_CONTROL = "The run has no control, so the noise floor is not known."
-#: Why a difference is not called clear, by the key of its mark.
+#: Reasons why a difference is not called clear, by the key of its mark.
 UNCLEAR = {
     "interval": 'not clear, the interval includes "no change"',
     "noise floor": "not clear, no larger than the noise that the control shows",
@@ -45,7 +45,7 @@ UNCLEAR = {
 
 @frozen
 class Markup:
-    """How a name, a stressed word and any foreign text are written."""
+    """Functions that write a name, a stressed word and foreign text in one medium."""
 
     name: Callable[[str], str]
     strong: Callable[[str], str]
@@ -53,46 +53,54 @@ class Markup:
 
 
 def listed(words: Sequence[str], last: str = "and") -> str:
-    """``a, b and c``."""
+    """Return words as a list in a sentence: ``a, b and c``."""
     if len(words) < 2:
         return "".join(words)
     return f"{', '.join(words[:-1])} {last} {words[-1]}"
 
 
 def count(number: int, word: str, plural: str | None = None) -> str:
-    """``1 wave``, ``6 waves``, ``10,000 items``."""
+    """Return a number with its noun: ``1 wave``, ``6 waves``, ``10,000 items``."""
     return f"{number:,} {word if number == 1 else plural or word + 's'}"
 
 
 def title(view: View, markup: Markup) -> str:
-    """The workload's name, where its data come from, and how many items there are."""
+    """Name the workloads, where their data come from, and how many items they have."""
     parts = []
-    for name, about in view.results.run["workloads"].items():
-        source = f" on {markup.text(about['source'])}" if about.get("source") else ""
-        items = f" ({count(about['items'], 'item')})" if about.get("items") else ""
+    for name, workload in view.results.run["workloads"].items():
+        source = f" on {markup.text(workload['source'])}" if workload.get("source") else ""
+        items = f" ({count(workload['items'], 'item')})" if workload.get("items") else ""
         parts.append(markup.name(name) + source + items)
     return listed(parts)
 
 
 def failed_baselines(view: View, markup: Markup) -> Iterator[str]:
-    """That there is nothing to compare with, for each workload whose baseline did not end well."""
+    """Say for each workload whose baseline failed that there is nothing to compare with."""
     for part in view.parts:
-        if part.baseline not in part.rows or part.ended(part.baseline).outcome == "ok" or _unprepared(part):
+        if (
+            part.baseline not in part.rows
+            or part.ended(part.baseline).outcome == "ok"
+            or _is_unprepared(part)
+        ):
             continue
         stressed = markup.strong("The baseline failed, so nothing is compared with it and nothing is picked.")
-        # With several workloads the id of the cell says which one it is.
+        # With several workloads the id of the cell names its workload.
         yield f"{stressed} {markup.name(view.name(part.baseline))}: {ending(part, part.baseline, markup)}"
 
 
-def _unprepared(view: View) -> bool:
+def _is_unprepared(view: View) -> bool:
+    """Whether the workload of every cell could not be prepared."""
     return bool(view.rows) and all(view.ended(cell).stage == "prepare" for cell in view.rows)
 
 
 def another_network(view: View, markup: Markup) -> str | None:
-    """Which cells compute something else than the baseline, where there are any."""
+    """Name the cells that compute something other than the baseline. None where there is no such cell."""
     if not view.another_network:
         return None
-    cells = [f"{markup.name(view.name(one.cell))} ({_decibels(one.sqnr_db)})" for one in view.another_network]
+    cells = [
+        f"{markup.name(view.name(outputs.cell))} ({_decibels(outputs.sqnr_db)})"
+        for outputs in view.another_network
+    ]
     stressed = markup.strong("Not the same network any more:")
     baseline = markup.name(view.name(view.baseline))
     return (
@@ -107,11 +115,11 @@ def _decibels(sqnr: float | None) -> str:
 
 
 def caveat(view: View, markup: Markup) -> str | None:
-    """That nothing is to be learned of accuracy, or that nothing was measured at all."""
-    ((name, about),) = view.results.run["workloads"].items()
-    if _unprepared(view):
+    """Say that the results show no accuracy, or that nothing was measured. None where neither is so."""
+    ((name, workload),) = view.results.run["workloads"].items()
+    if _is_unprepared(view):
         return f"{markup.strong('Nothing was measured')} of {markup.name(name)}: it could not be prepared."
-    if about.get("random_weights"):
+    if workload.get("random_weights"):
         return (
             f"{markup.strong('Not known to be trained')}: no weights were given, so nothing is said of right "
             f"and wrong answers. Sizes, times and memory are those that trained weights have. Give "
@@ -122,10 +130,10 @@ def caveat(view: View, markup: Markup) -> str | None:
 
 
 def provenance(view: View, markup: Markup) -> str:
-    """The command, the seed, the run's id and when it was."""
+    """Name the command, the seed, the run's id, when it started and how long it took."""
     run = view.results.run
     command = " ".join(run.get("command", ())) or "unknown"
-    taken = run.get("seconds", {}).get("total")
+    seconds = run.get("seconds", {}).get("total")
     parts = [
         f"Command {markup.name(command)}",
         f"seed {run.get('seed')}",
@@ -133,39 +141,39 @@ def provenance(view: View, markup: Markup) -> str:
     ]
     if started := run.get("started"):
         parts.append(f"started {datetime.fromisoformat(started):%Y-%m-%d %H:%M} UTC")
-    if taken is not None:
-        parts.append(f"took {taken:.0f} s")
+    if seconds is not None:
+        parts.append(f"took {seconds:.0f} s")
     return ", ".join(parts) + "."
 
 
 def legend(view: View, markup: Markup) -> str:
-    """How the figures of the table are to be read."""
+    """Explain how to read the figures of the table."""
     metrics = view.results.metrics.values()
     sides = {
         side: [markup.name(metric.name) for metric in metrics if metric.better == side]
         for side in ("higher", "lower")
     }
     better = [f"{side} {listed(names)}" for side, names in sides.items() if names]
-    told = []
-    if any(one.vs_baseline is not None for one in view.results.measurements):
-        told.append(f"Under each value: how it compares with {markup.name(view.name(view.baseline))}.")
+    sentences = []
+    if any(measured.vs_baseline is not None for measured in view.results.measurements):
+        sentences.append(f"Under each value: how it compares with {markup.name(view.name(view.baseline))}.")
     if any(metric.compare == "speedup" for metric in metrics):
-        told.append("Speedups are baseline / config, so more is faster.")
+        sentences.append("Speedups are baseline / config, so more is faster.")
         if any(map(view.has_runtime_baseline, view.rows)):
-            told.append("runtime: the speedup over the fp32 config of the same runtime.")
-    told.append("± and [ ]: 95 % interval (± its longer half).")
+            sentences.append("runtime: the speedup over the fp32 config of the same runtime.")
+    sentences.append("± and [ ]: 95 % interval (± its longer half).")
     if any(metric.unit == "fraction" for metric in metrics):
-        told.append("pt: percentage points.")
-    told += marks(view.unclear, markup)
-    told += [f"Better: {'; '.join(better)}."] if better else []
+        sentences.append("pt: percentage points.")
+    sentences += explain_marks(view.unclear, markup)
+    sentences += [f"Better: {'; '.join(better)}."] if better else []
     options = view.results.run.get("metric_options", {})
-    set_to = [f"{markup.name(name)} {markup.text(_settings(given))}" for name, given in options.items()]
-    return " ".join([*told, f"Options: {'; '.join(set_to)}."] if set_to else told)
+    settings = [f"{markup.name(name)} {markup.text(_settings(values))}" for name, values in options.items()]
+    return " ".join([*sentences, f"Options: {'; '.join(settings)}."] if settings else sentences)
 
 
-def marks(reasons: Iterable[str], markup: Markup) -> list[str]:
-    """What each of these marks says, a sentence for each."""
-    return [f"{markup.name(numbers.MARKS[why])} behind a figure: {UNCLEAR[why]}." for why in reasons]
+def explain_marks(reasons: Iterable[str], markup: Markup) -> list[str]:
+    """Return a sentence for each mark that says what it means. ``reasons`` are keys of marks."""
+    return [f"{markup.name(numbers.MARKS[reason])} behind a figure: {UNCLEAR[reason]}." for reason in reasons]
 
 
 def _settings(options: OptionValues) -> str:
@@ -176,87 +184,88 @@ def _settings(options: OptionValues) -> str:
 
 
 def ending(view: View, cell: str, markup: Markup, cause: str | None = None) -> str:
-    """Outcome, stage and cause of a cell that did not end well."""
+    """Say how a cell failed: outcome, stage and cause, which is the recorded one by default."""
     result = view.ended(cell)
     place = f" in {markup.text(result.stage)}" if result.stage else ""
-    told = markup.text(cause or result.cause or "no cause is known")
-    return f"{markup.strong(result.outcome.replace('_', ' '))}{place}: {told}"
+    reason = markup.text(cause or result.cause or "no cause is known")
+    return f"{markup.strong(result.outcome.replace('_', ' '))}{place}: {reason}"
 
 
-def why(view: View, cell: str, markup: Markup) -> str:
-    """Why a cell is on the front or not: who dominates it, who it is tied with, how it ended."""
+def explain_place(view: View, cell: str, markup: Markup) -> str:
+    """Say why a cell is on the front or not: what dominates it, what it is tied with, how it ended."""
     if view.ended(cell).outcome != "ok":
         return ending(view, cell, markup)
-    if any(one.cell == cell for one in view.another_network):
+    if any(outputs.cell == cell for outputs in view.another_network):
         return "not judged: not the same network any more"
     front = view.front(cell)
     if front is None:
-        lacking = [column.title for column in view.axes if not _has(view, cell, column)]
-        if lacking:
-            return f"no figures of {listed([markup.text(title) for title in lacking])}"
+        missing = [column.title for column in view.axes if not _has_value(view, cell, column)]
+        if missing:
+            return f"no figures of {listed([markup.text(title) for title in missing])}"
         return "not judged: samples that are not positive have no ratio" if view.axes else "not judged"
     if front.dominated_by:
-        return f"dominated by {some(view, front.dominated_by, markup)}"
-    told = [f"tied with {some(view, front.tied_with, markup)}"] if front.tied_with else []
+        return f"dominated by {names_in_row(view, front.dominated_by, markup)}"
+    reasons = [f"tied with {names_in_row(view, front.tied_with, markup)}"] if front.tied_with else []
     if view.on_front(cell) == "perhaps":
-        told.append("probably dominated, but not shown to be")
-    return "; ".join(told) or "nothing dominates it"
+        reasons.append("probably dominated, but not shown to be")
+    return "; ".join(reasons) or "nothing dominates it"
 
 
 def front(view: View, markup: Markup) -> str:
-    """The front in a sentence or two."""
-    there, perhaps = (
+    """Describe the front in a sentence or two."""
+    members, perhaps = (
         [cell for cell in view.rows if view.on_front(cell) == word] for word in ("yes", "perhaps")
     )
     axes = listed([markup.text(column.title) for column in view.axes])
-    if not there and not perhaps:
+    if not members and not perhaps:
         return "There is no front: no config has figures on all axes" + (f" ({axes})." if axes else ".")
-    if there:
-        told = f"On the front, by {axes}: {_names(view, there, markup)}."
-        told += f" Perhaps too: {_names(view, perhaps, markup)}." if perhaps else ""
+    if members:
+        text = f"On the front, by {axes}: {_names(view, members, markup)}."
+        text += f" Perhaps too: {_names(view, perhaps, markup)}." if perhaps else ""
     else:
-        told = f"Perhaps on the front, by {axes}: {_names(view, perhaps, markup)}."
-    for tie in _ties(view, [*there, *perhaps]):
-        told += f" {_names(view, tie, markup)} are tied: no axis tells them apart by more than its margin."
-    return told
+        text = f"Perhaps on the front, by {axes}: {_names(view, perhaps, markup)}."
+    for tie in _ties(view, [*members, *perhaps]):
+        text += f" {_names(view, tie, markup)} are tied: no axis tells them apart by more than its margin."
+    return text
 
 
 def _ties(view: View, members: Iterable[str]) -> list[tuple[str, ...]]:
-    """Sets of cells that are all tied with each other; then the pairs that belong to none of them."""
+    """Return groups of cells in which each is tied with every other; no group is part of an earlier one."""
     tied = {cell: set(result.tied_with) for cell in members if (result := view.front(cell)) is not None}
     groups: list[tuple[str, ...]] = []
     for cell in tied:
         group = [cell]
         for other in tied:
-            if other not in group and all(other in tied[one] for one in group):
+            if other not in group and all(other in tied[member] for member in group):
                 group.append(other)
-        if len(group) > 1 and not any(set(group) <= set(known) for known in groups):
-            groups.append(tuple(one for one in tied if one in group))
+        if len(group) > 1 and not any(set(group) <= set(earlier) for earlier in groups):
+            groups.append(tuple(member for member in tied if member in group))
     return groups
 
 
 def failures(view: View, markup: Markup) -> Iterator[str]:
-    """Metrics that failed in cells that else ended well."""
-    seen = {(one.cell, one.metric): one for one in view.without_figures}
-    for one in seen.values():
-        cell, cause = markup.name(view.name(one.cell)), markup.text(one.cause or "no cause is known")
-        yield f"{cell}: {markup.name(one.metric)} {markup.strong(one.outcome.replace('_', ' '))}: {cause}"
+    """Say which metrics failed in cells that otherwise ended well, and why."""
+    failed = {(measured.cell, measured.metric): measured for measured in view.without_figures}
+    for measured in failed.values():
+        cell, metric = markup.name(view.name(measured.cell)), markup.name(measured.metric)
+        cause = markup.text(measured.cause or "no cause is known")
+        yield f"{cell}: {metric} {markup.strong(measured.outcome.replace('_', ' '))}: {cause}"
 
 
 def inapplicable(view: View, markup: Markup) -> Iterator[str]:
-    """Metrics that mean nothing of this workload, each with the reason."""
+    """Say which metrics do not apply to this workload, and why."""
     reasons = {
-        (one.metric, one.cause): None
-        for one in view.results.measurements
-        if (one.outcome, view.ended(one.cell).outcome) == ("unsupported", "ok")
-        and one.cause != NOT_APPLICABLE
+        (measured.metric, measured.cause): None
+        for measured in view.results.measurements
+        if (measured.outcome, view.ended(measured.cell).outcome) == ("unsupported", "ok")
+        and measured.cause != NOT_APPLICABLE
     }
     for name, cause in reasons:
         yield f"{markup.name(name)} does not apply: {markup.text(cause or 'no reason is known')}."
 
 
 def notes(view: View, markup: Markup) -> Iterator[str]:
-    """What configs want told of their artifacts."""
+    """Yield the notes of configs on their artifacts."""
     for cell in view.rows:
         for note in view.ended(cell).notes:
             yield f"{markup.name(view.name(cell))}: {markup.text(note)}"
@@ -266,13 +275,13 @@ def notes(view: View, markup: Markup) -> Iterator[str]:
 
 
 def alarm(view: View, markup: Markup) -> str | None:
-    """That the timings are not to be trusted, where the control says so."""
-    loud = [floor for floor in view.results.noise_floor if floor.alarm]
-    if not loud:
+    """Say that the timings are not to be trusted. None where the control raises no alarm."""
+    alarms = [floor for floor in view.results.noise_floor if floor.alarm]
+    if not alarms:
         return None
-    titles = listed([markup.text(Column.of(floor.metric, floor.params).title) for floor in loud])
-    timed = any(view.results.metrics[floor.metric].phase == "block" for floor in loud)
-    stressed = markup.strong(f"The {'timings' if timed else 'figures'} of this run are not to be trusted.")
+    titles = listed([markup.text(Column.of(floor.metric, floor.params).title) for floor in alarms])
+    is_timed = any(view.results.metrics[floor.metric].phase == "block" for floor in alarms)
+    stressed = markup.strong(f"The {'timings' if is_timed else 'figures'} of this run are not to be trusted.")
     return (
         f"{stressed} In {titles} the control, which is a copy of the baseline, differs from it by more than "
         f"chance (99.9 %). Something disturbed the run: {markup.name('qx doctor')} says what to look at."
@@ -280,79 +289,80 @@ def alarm(view: View, markup: Markup) -> str | None:
 
 
 def noise_floor(view: View) -> Iterator[tuple[str, str, str, bool]]:
-    """Metric, what the control shows, its interval, and whether that is an alarm."""
-    shown = {floor.metric for floor in view.results.noise_floor}
+    """Yield a title, the control's difference, its interval and whether it is an alarm, for each metric."""
+    metrics_shown = {floor.metric for floor in view.results.noise_floor}
     for floor in view.results.noise_floor:
-        if shown & {*view.results.metrics[floor.metric].derived_from}:
+        if metrics_shown & {*view.results.metrics[floor.metric].derived_from}:
             continue
         unit = view.results.metrics[floor.metric].unit
         if floor.kind == "difference":
-            told = numbers.difference(floor.value, floor.ci, unit)
+            figure = numbers.difference(floor.value, floor.ci, unit)
         else:
-            told = numbers.ratio_interval(floor.value, floor.ci)
-        yield (Column.of(floor.metric, floor.params).title, *told, floor.alarm)
+            figure = numbers.ratio_interval(floor.value, floor.ci)
+        yield (Column.of(floor.metric, floor.params).title, *figure, floor.alarm)
 
 
 def measuring(view: View, markup: Markup) -> str:
-    """What ended the measuring, how much was measured, and how sharp it became."""
-    about = view.results.run.get("measuring", {})
-    if not about.get("ended_by"):
+    """Say what ended the measuring, how much was measured, and how precise it became."""
+    facts = view.results.run.get("measuring", {})
+    if not facts.get("ended_by"):
         return "Nothing was measured."
-    precision, budget = about.get("precision", 0.0), about.get("budget", 0.0)
-    late = about.get("seconds", 0.0) > OVER * budget
-    over = f" (the least number of waves took {about['seconds']:.0f} s)" if late else ""
-    ended = {
+    precision, budget = facts.get("precision", 0.0), facts.get("budget", 0.0)
+    is_late = facts.get("seconds", 0.0) > LATE_RATIO * budget
+    over = f" (the least number of waves took {facts['seconds']:.0f} s)" if is_late else ""
+    reason = {
         "precision": f"Measuring ended with the precision asked for, ±{100 * precision:g} %",
         "budget": f"Measuring ended with its budget of {budget:g} s{over}, before the precision of "
         f"±{100 * precision:g} % was reached",
         "waves": "Measuring ended after the least number of waves, since no speedup was measured in them",
-    }.get(about["ended_by"], f"Measuring ended: {markup.text(str(about['ended_by']))}")
+    }.get(facts["ended_by"], f"Measuring ended: {markup.text(str(facts['ended_by']))}")
     launches = sum(result.launches for result in view.results.cells.values())
-    told = f"{ended}: {count(about.get('waves', 0), 'wave')}, {count(launches, 'launch', 'launches')}"
-    rounds = [number for sizes in about.get("rounds", {}).values() for number in sizes.values()]
-    told += f", up to {count(max(rounds), 'round')} a wave" if rounds else ""
+    text = f"{reason}: {count(facts.get('waves', 0), 'wave')}, {count(launches, 'launch', 'launches')}"
+    rounds = [number for sizes in facts.get("rounds", {}).values() for number in sizes.values()]
+    text += f", up to {count(max(rounds), 'round')} a wave" if rounds else ""
     widths = [
         half
-        for one in view.results.measurements
-        if view.results.metrics[one.metric].phase == "block"
-        and one.vs_baseline is not None
-        and one.vs_baseline.kind != "difference"
-        and one.cell != view.baseline
-        and (half := numbers.relative_half(one.vs_baseline)) is not None
+        for measured in view.results.measurements
+        if view.results.metrics[measured.metric].phase == "block"
+        and measured.vs_baseline is not None
+        and measured.vs_baseline.kind != "difference"
+        and measured.cell != view.baseline
+        and (half := numbers.relative_half(measured.vs_baseline)) is not None
     ]
     if widths:
-        told += f"; the widest interval of a speedup is ±{numbers.significant(100 * max(widths), 2)} %"
-    told += "."
-    if about.get("quick") and about.get("waves"):
+        text += f"; the widest interval of a speedup is ±{numbers.significant(100 * max(widths), 2)} %"
+    text += "."
+    if facts.get("quick") and facts.get("waves"):
         stressed = markup.strong("This was a quick look")
-        told = f"{stressed}: with so few waves the intervals claim more than they hold. {told}"
-    if unsteady := about.get("unsteady"):
+        text = f"{stressed}: with so few waves the intervals claim more than they hold. {text}"
+    if unsteady := facts.get("unsteady"):
         pairs = [f"{markup.name(view.name(cell))} (batch {size})" for cell, size in unsteady]
-        told += f" Calls were not steady yet when warming ended: {listed(pairs)}."
-    return told
+        text += f" Calls were not steady yet when warming ended: {listed(pairs)}."
+    return text
 
 
-def in_rounds(view: View, markup: Markup) -> Iterator[str]:
-    """Cells that compare otherwise when no call is left out."""
-    for one in view.results.measurements:
-        # Details of other metrics are their authors'.
-        timed = view.results.metrics[one.metric].phase == "block"
-        compared = (one.details.get("in_rounds") if timed else None) or {}
-        if one.vs_baseline is None or not compared.get("differs"):
+def differing_in_rounds(view: View, markup: Markup) -> Iterator[str]:
+    """Name the cells that compare differently when no call is left out."""
+    for measured in view.results.measurements:
+        # Details of metrics that time no calls belong to their authors.
+        is_timed = view.results.metrics[measured.metric].phase == "block"
+        compared = (measured.details.get("in_rounds") if is_timed else None) or {}
+        if measured.vs_baseline is None or not compared.get("differs"):
             continue
-        title = markup.text(Column.of(one.metric, one.params).title)
-        told, interval = numbers.ratio_interval(compared["value"], compared["ci"])
-        undisturbed = " ".join(numbers.ratio_interval(one.vs_baseline.value, one.vs_baseline.ci))
-        cell, fares = markup.name(view.name(one.cell)), compared["differs"]
+        title = markup.text(Column.of(measured.metric, measured.params).title)
+        ratio, interval = numbers.ratio_interval(compared["value"], compared["ci"])
+        baseline = measured.vs_baseline
+        undisturbed = " ".join(numbers.ratio_interval(baseline.value, baseline.ci))
+        cell, direction = markup.name(view.name(measured.cell)), compared["differs"]
         yield (
-            f"{cell}, {title}: {told} {interval} over all calls, {undisturbed} over those that nothing "
+            f"{cell}, {title}: {ratio} {interval} over all calls, {undisturbed} over those that nothing "
             f"disturbed, which the table shows. So at times, by itself or for what else the machine does, it "
-            f"fares {fares} against the baseline than the table says."
+            f"fares {direction} against the baseline than the table says."
         )
 
 
 def deaths(view: View, markup: Markup) -> Iterator[str]:
-    """Launches that died."""
+    """Say which launches died, where and why."""
     for death in view.results.run.get("measuring", {}).get("deaths", ()):
         cell, outcome = markup.name(view.name(death["cell"])), death["outcome"].replace("_", " ")
         stage = f" in {markup.text(death['stage'])}" if death["stage"] else ""
@@ -361,45 +371,45 @@ def deaths(view: View, markup: Markup) -> Iterator[str]:
 
 
 def environment(view: View, markup: Markup) -> Iterator[tuple[str, str]]:
-    """The environment in five lines, each with what it is about."""
-    found, run = view.results.environment, view.results.run
-    memory = found.get("memory_bytes")
+    """Yield the environment in five lines, each with its topic."""
+    facts, run = view.results.environment, view.results.run
+    memory = facts.get("memory_bytes")
     threads = f"{count(run.get('threads', 1), 'thread')} serving" if run.get("threads") else None
     yield (
         "CPU",
         _facts(
             markup,
-            found.get("cpu", "unknown"),
-            found.get("machine"),
-            f"{count(found['cpus'], 'CPU')} to run on" if found.get("cpus") else None,
+            facts.get("cpu", "unknown"),
+            facts.get("machine"),
+            f"{count(facts['cpus'], 'CPU')} to run on" if facts.get("cpus") else None,
             threads,
             f"{memory / 2**30:.0f} GiB of memory" if memory else None,
         ),
     )
-    yield "Instruction sets", _facts(markup, *(found.get("cpu_flags") or ["none of those that matter"]))
-    engines = [str(one) for one in (found.get("runtime") or {}).get("engines", ())]
+    yield "Instruction sets", _facts(markup, *(facts.get("cpu_flags") or ["none of those that matter"]))
+    engines = [str(engine) for engine in (facts.get("runtime") or {}).get("engines", ())]
     yield (
         "Engine",
         _facts(markup, run.get("engine") or "none", f"of {listed(engines)}" if engines else None),
     )
-    versions: JsonMapping = found.get("distributions") or {}
+    versions: JsonMapping = facts.get("distributions") or {}
     yield (
         "Software",
         _facts(
             markup,
-            f"Python {found.get('python')}",
+            f"Python {facts.get('python')}",
             *(f"{name} {version}" for name, version in versions.items()),
-            found.get("system"),
+            facts.get("system"),
         ),
     )
-    load = found.get("load_before")
+    load = facts.get("load_before")
     yield (
         "Quiet",
         _facts(
             markup,
             None if load is None else f"load {load:.1f}",
-            "under a hypervisor" if found.get("hypervisor") else "no hypervisor seen",
-            f"frequency governor {found.get('governor') or 'unknown'}",
+            "under a hypervisor" if facts.get("hypervisor") else "no hypervisor seen",
+            f"frequency governor {facts.get('governor') or 'unknown'}",
         ),
     )
 
@@ -408,7 +418,7 @@ def _facts(markup: Markup, *facts: str | None) -> str:
     return ", ".join(markup.text(fact) for fact in facts if fact)
 
 
-def _has(view: View, cell: str, column: Column) -> bool:
+def _has_value(view: View, cell: str, column: Column) -> bool:
     measured = view.measurement(cell, column)
     return measured is not None and measured.value is not None
 
@@ -417,8 +427,8 @@ def _names(view: View, cells: Iterable[str], markup: Markup) -> str:
     return listed([markup.name(view.name(cell)) for cell in cells])
 
 
-def some(view: View, cells: Sequence[str], markup: Markup) -> str:
-    """The names of cells, as many as a row has room for."""
+def names_in_row(view: View, cells: Sequence[str], markup: Markup) -> str:
+    """Name cells in words, as many as a row of a table has room for."""
     names = [markup.name(view.name(cell)) for cell in cells]
     if len(names) > NAMES_IN_A_ROW + 1:
         names[NAMES_IN_A_ROW:] = [f"{len(names) - NAMES_IN_A_ROW} more"]

@@ -1,4 +1,4 @@
-"""``qx check``: is a plugin what its author says it is?"""
+"""``qx check``: check plugins against the contract."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from qx.host.host import Entry
     from qx.testing.verdicts import State, Verdict
 
-WORDS: Mapping[State, str] = {
+#: States of verdicts as they are printed.
+STATE_NAMES: Mapping[State, str] = {
     "passed": "passed",
     "failed": "FAILED",
     "not_applicable": "not applicable",
@@ -57,7 +58,7 @@ def register(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Check one plugin after another."""
+    """Check each plugin and print the verdicts."""
     from qx.cli import NOT_WELL, OK, warn_of_broken
     from qx.errors import UsageError
     from qx.leftovers import temporary_folder
@@ -65,21 +66,21 @@ def run(arguments: argparse.Namespace) -> int:
     from qx.testing.checking import Checking, host_with_workload, open_bench
 
     if arguments.listing:
-        _list(arguments.json)
+        _list_checks(arguments.json)
         return OK
     host = host_with_workload(arguments.plugins, arguments.workload, arguments.trust_cache)
-    entries = _chosen(host.entries, arguments.names, arguments.plugins)
+    entries = _choose_entries(host.entries, arguments.names, arguments.plugins)
     if not entries:
         raise UsageError("name the plugins to check (see qx list), or give one with -p")
     warn_of_broken(host)
-    # Here, since a workload that cannot be had makes checks not applicable, and no more.
+    # A cache that cannot be used is an error here. Later it would only make checks not applicable.
     open_cache(arguments.trust_cache)
-    well, told = True, []
+    all_well, reports = True, []
     shared: dict[str, Any] = {}
-    # One folder for all: what one bench has built for its metric, another takes.
+    # All benches share one folder, so that one takes what another has built.
     with temporary_folder() as folder:
         for number, entry in enumerate(entries, 1):
-            began = time.monotonic()
+            start = time.monotonic()
             place = folder.resolve() / str(number)
             bench = open_bench(
                 arguments.plugins,
@@ -92,47 +93,47 @@ def run(arguments: argparse.Namespace) -> int:
             )
             checking = Checking(bench)
             if not arguments.json:
-                about = f"{entry.name}: {entry.kind or 'a plugin of unknown kind'}, {entry.provider}"
-                print(to_terminal(about), flush=True)
+                title = f"{entry.name}: {entry.kind or 'a plugin of unknown kind'}, {entry.provider}"
+                print(to_terminal(title), flush=True)
             verdicts = []
             for verdict in checking.verdicts():
                 verdicts.append(verdict)
                 if not arguments.json:
-                    _print(verdict)
-            well = well and all(verdict.well for verdict in verdicts)
-            told.append(_as_json(entry, verdicts))
+                    _print_verdict(verdict)
+            all_well = all_well and all(verdict.well for verdict in verdicts)
+            reports.append(_as_json(entry, verdicts))
             if not arguments.json:
-                print(f"  {_sum(verdicts)} in {time.monotonic() - began:.0f} s\n", flush=True)
+                print(f"  {_summary(verdicts)} in {time.monotonic() - start:.0f} s\n", flush=True)
     if arguments.json:
-        print(json.dumps(told, indent=2))
-    return OK if well else NOT_WELL
+        print(json.dumps(reports, indent=2))
+    return OK if all_well else NOT_WELL
 
 
-def _chosen(entries: Sequence[Entry], names: Sequence[str], plugins: Sequence[str]) -> list[Entry]:
+def _choose_entries(entries: Sequence[Entry], names: Sequence[str], plugins: Sequence[str]) -> list[Entry]:
     from qx.host.catalogue import unknown
     from qx.testing.pytest_adapter import given_entry
 
     if not names:
-        return [given_entry(entries, one) for one in plugins if not one.startswith("no:")]
+        return [given_entry(entries, argument) for argument in plugins if not argument.startswith("no:")]
     chosen = []
     for name in dict.fromkeys(names):
-        found = [entry for entry in entries if entry.name == name]
-        if not found:
+        matches = [entry for entry in entries if entry.name == name]
+        if not matches:
             raise unknown("unknown plugin", name, list(dict.fromkeys(entry.name for entry in entries)))
-        # Where several claim the name, each of them is in conflict: one tells of all.
-        chosen.append(found[0])
+        # Where several claim the name, each is in conflict, and the first says so of all.
+        chosen.append(matches[0])
     return chosen
 
 
-def _print(verdict: Verdict) -> None:
-    head, text = f"  {WORDS[verdict.state]:<18}{verdict.check:<30}", to_terminal(verdict.text)
-    filled = textwrap.fill(text, 118, initial_indent=head, subsequent_indent=" " * len(head))
-    print(filled if text else head.rstrip(), flush=True)
+def _print_verdict(verdict: Verdict) -> None:
+    start, text = f"  {STATE_NAMES[verdict.state]:<18}{verdict.check:<30}", to_terminal(verdict.text)
+    filled = textwrap.fill(text, 118, initial_indent=start, subsequent_indent=" " * len(start))
+    print(filled if text else start.rstrip(), flush=True)
 
 
-def _sum(verdicts: Sequence[Verdict]) -> str:
+def _summary(verdicts: Sequence[Verdict]) -> str:
     counts = Counter(verdict.state for verdict in verdicts)
-    parts = [f"{counts[state]} {word.lower()}" for state, word in WORDS.items() if counts[state]]
+    parts = [f"{counts[state]} {word.lower()}" for state, word in STATE_NAMES.items() if counts[state]]
     return f"{len(verdicts)} checks: {', '.join(parts)}"
 
 
@@ -147,7 +148,7 @@ def _as_json(entry: Entry, verdicts: Sequence[Verdict]) -> dict[str, object]:
     }
 
 
-def _list(as_json: bool) -> None:
+def _list_checks(as_json: bool) -> None:
     from qx.testing.checks import CHECKS
 
     checks = list(dict.fromkeys(check for checks in CHECKS.values() for check in checks))

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from qx.cli import Commands
 
-#: What a file is written as, by its suffix.
-WRITTEN = (".md", ".json")
+#: Suffixes of the files that can be written.
+SUFFIXES = (".md", ".json")
 
 
 def register(commands: Commands) -> None:
@@ -56,10 +56,10 @@ def register(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Read, compare, write, print."""
+    """Read the results, compare them, write the files, print the comparison."""
     from qx.cli import OK, warn_of_broken
-    from qx.cli.places import writable_file
-    from qx.comparison import Compared, changes, compare, named, read
+    from qx.cli.places import check_writable_file
+    from qx.comparison import RunComparison, changes, compare, read, with_labels
     from qx.errors import UsageError
     from qx.files import write_together
     from qx.host.host import Host
@@ -69,27 +69,31 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.format not in ("markdown", "json"):
         terminal.check_format(arguments.format)
     for file in arguments.out:
-        if file.suffix not in WRITTEN:
-            raise UsageError(f"--out {file}: its suffix must be {' or '.join(WRITTEN)}")
-        writable_file(file)
+        if file.suffix not in SUFFIXES:
+            raise UsageError(f"--out {file}: its suffix must be {' or '.join(SUFFIXES)}")
+        check_writable_file(file)
     sources = [read(path) for path in arguments.paths]
     if len(sources) < 2:
         raise UsageError("a comparison needs the results of two runs or more")
-    sources = named(sources)
+    sources = with_labels(sources)
     if arguments.base is not None:
-        chosen = [one for one in sources if arguments.base in (one.label, one.place)]
-        if not chosen:
+        matches = [source for source in sources if arguments.base in (source.label, source.place)]
+        if not matches:
             raise UsageError(
                 f"--base {arguments.base} is none of the runs; choose from "
-                f"{', '.join(repr(one.label) for one in sources)}"
+                f"{', '.join(repr(source.label) for source in sources)}"
             )
-        sources = [chosen[0], *(one for one in sources if one is not chosen[0])]
-    compared = compare(sources, other_calibration=arguments.other_calibration)
-    shown = changes.without_same(compared) if arguments.changed else compared
-    drawn: dict[str, Callable[[Compared], str]] = {".md": changes.to_markdown, ".json": Compared.to_json}
+        base = matches[0]
+        sources = [base, *(source for source in sources if source is not base)]
+    comparison = compare(sources, other_calibration=arguments.other_calibration)
+    shown = changes.without_same(comparison) if arguments.changed else comparison
+    writers: dict[str, Callable[[RunComparison], str]] = {
+        ".md": changes.to_markdown,
+        ".json": RunComparison.to_json,
+    }
     if arguments.out:
-        # First: whoever reads what is printed may stop reading.
-        write_together({path: drawn[path.suffix](shown).encode() for path in arguments.out})
+        # Files come first: the reader of standard output may stop reading.
+        write_together({path: writers[path.suffix](shown).encode() for path in arguments.out})
     if arguments.format == "markdown":
         print(changes.to_markdown(shown), end="")
     elif arguments.format == "json":

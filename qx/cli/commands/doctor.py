@@ -1,4 +1,4 @@
-"""``qx doctor``: what makes timings unsteady here, and how unsteady they are."""
+"""``qx doctor``: find what makes timings unsteady on this machine, and measure the noise."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from qx.cli import Commands
     from qx.runner.measure.noise import Noise
 
+#: Marks in front of findings, by their state.
 SIGNS = {"good": "ok", "bad": "!!", "unknown": "??"}
 
 
@@ -34,7 +35,7 @@ def register(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Examine, measure, print."""
+    """Examine the machine, measure the noise floor, print both."""
     from attrs import asdict
 
     from qx.cli import OK, warn_of_broken
@@ -61,11 +62,12 @@ def run(arguments: argparse.Namespace) -> int:
             )
         )
     else:
-        print(f"\n{_told(noise)}")
+        print(f"\n{_describe(noise)}")
     return OK
 
 
-def _told(noise: Noise) -> str:
+def _describe(noise: Noise) -> str:
+    """Say how large the noise floor is."""
     low, high = noise.ratio.ci or (noise.ratio.value, noise.ratio.value)
     return (
         f"Noise floor: two processes that do the same appear to differ by {noise.ratio.value - 1:+.2%} "

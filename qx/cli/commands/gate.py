@@ -1,4 +1,4 @@
-"""``qx gate``: hold results against rules, for CI."""
+"""``qx gate``: check results against rules, for CI."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def register(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Read, decide, write, print."""
+    """Read rules and results, decide, write the files, print the decisions."""
     from qx.cli import NOT_WELL, OK, warn_of_broken
-    from qx.cli.places import writable_file
+    from qx.cli.places import check_writable_file
     from qx.cli.streams import say
     from qx.comparison import read
     from qx.files import write_together
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     warn_of_broken(Host.discover(arguments.plugins))
     for file in filter(None, (arguments.junit, arguments.markdown)):
-        writable_file(file)
+        check_writable_file(file)
     rules = read_rules(arguments.rules)
     source = read(arguments.path)
     base = None if arguments.against is None else read(arguments.against)
@@ -59,17 +59,17 @@ def run(arguments: argparse.Namespace) -> int:
             f'note: no rule of {rules.place} has a limit with against = "base": {base.place} decides nothing'
         )
         say(f"qx: {note}")
-    for cell in (one.cell for one in source.results.outputs if one.is_below_0_db):
+    for cell in (outputs.cell for outputs in source.results.outputs if outputs.is_below_0_db):
         say(f"qx: note: {cell} is not the same network any more: its outputs are below 0 dB")
     ruling = decide(rules, source, base, other_calibration=arguments.other_calibration)
-    written = {}
+    files = {}
     if arguments.junit is not None:
-        written[arguments.junit] = report.to_junit(ruling, strict=arguments.strict)
+        files[arguments.junit] = report.to_junit(ruling, strict=arguments.strict)
     if arguments.markdown is not None:
         page = report.to_markdown(ruling, source.place, base.place if base else None, strict=arguments.strict)
-        written[arguments.markdown] = page.encode()
-    if written:
-        write_together(written)
+        files[arguments.markdown] = page.encode()
+    if files:
+        write_together(files)
     for line in report.lines(ruling):
         print(line)
     print(report.summary(ruling, strict=arguments.strict))

@@ -1,4 +1,4 @@
-"""``qx list``: every plugin, with its kind and state."""
+"""``qx list``: list every plugin, with its kind and state."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from qx.host.catalogue import Entry
 
 
-#: Columns that a summary needs beside the names.
-ROOM = 30
-#: Where it begins below them.
-INDENT = 12
+#: Least width, in characters, of a summary beside the names.
+MIN_SUMMARY_WIDTH = 30
+#: Indent, in characters, of a summary below the names.
+SUMMARY_INDENT = 12
 
 
 def register(commands: Commands) -> None:
@@ -40,17 +40,17 @@ def register(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the catalogue."""
+    """Print the list of plugins."""
     from qx.host.host import Host
 
-    # A broken plugin may not have got as far as telling its kind: it is shown all the same.
+    # The kind of a broken plugin may not be known, so such plugins are shown for every kind.
     kinds = (arguments.kind, None)
     entries = Host.discover(arguments.plugins, trust_cache=arguments.trust_cache).entries
     shown = [entry for entry in entries if arguments.kind is None or entry.kind in kinds]
     if arguments.json:
         print(json.dumps([as_json(entry) for entry in shown], indent=2))
     elif shown:
-        # At least as much as a summary needs beside the names, at most what an eye follows.
+        # Summaries fit beside the names from 80 columns, and lines beyond 120 are hard to read.
         width = min(max(shutil.get_terminal_size((100, 24)).columns, 80), 120)
         print("\n".join(_lines(shown, width)))
     else:
@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def as_json(entry: Entry) -> JsonObject:
-    """What programs are told of a plugin."""
+    """Return the JSON object that describes a plugin."""
     reference = entry.reference
     return {
         "kind": entry.kind,
@@ -76,7 +76,7 @@ def as_json(entry: Entry) -> JsonObject:
 
 
 def _lines(entries: Sequence[Entry], width: int) -> Iterator[str]:
-    """A table for each provider: its name once, and not in every row, leaves room for the summaries."""
+    """Yield a table for each provider. Its name is a heading, which leaves rows room for the summaries."""
     names = max(len(to_terminal(entry.name)) for entry in entries)
     states = max(len(entry.state) for entry in entries)
     providers = list(dict.fromkeys(entry.provider for entry in entries))
@@ -88,12 +88,12 @@ def _lines(entries: Sequence[Entry], width: int) -> Iterator[str]:
         for entry in rows:
             start = f"  {entry.kind or '?':<8}  {to_terminal(entry.name):<{names}}  {entry.state:<{states}}  "
             text = to_terminal(entry.reason or (entry.record.summary if entry.record else _wraps(entry)))
-            # Beside the names, or where they leave it no room, below.
-            beside = width - len(start) >= ROOM
-            indent = len(start) if beside else INDENT
+            # The summary stands beside the names, or below where they leave it no room.
+            is_beside = width - len(start) >= MIN_SUMMARY_WIDTH
+            indent = len(start) if is_beside else SUMMARY_INDENT
             first, *rest = textwrap.wrap(text, width - indent, break_on_hyphens=False) or [""]
-            yield (start + first if beside else start).rstrip()
-            yield from (" " * indent + line for line in (rest if beside else (first, *rest)))
+            yield (start + first if is_beside else start).rstrip()
+            yield from (" " * indent + line for line in (rest if is_beside else (first, *rest)))
 
 
 def _wraps(entry: Entry) -> str:

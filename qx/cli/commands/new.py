@@ -1,4 +1,4 @@
-"""``qx new``: a distribution with a plugin of one's own, to begin with."""
+"""``qx new``: create a distribution with a plugin of the user's own, to start from."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def register(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Make the folder, whole or not at all, and say what to do next."""
+    """Create the folder, whole or not at all, and print what to do next."""
     from qx.cli import OK, warn_of_broken
-    from qx.cli.places import writable
+    from qx.cli.places import check_writable
     from qx.errors import UsageError
     from qx.files import new_folder
     from qx.foreign import path_to_terminal
@@ -42,16 +42,16 @@ def run(arguments: argparse.Namespace) -> int:
     warn_of_broken(host)
     kind, name = arguments.kind, arguments.name
     check_name(host, name)
-    given = arguments.dir if arguments.dir is not None else Path(f"qx-{name.replace('_', '-')}")
-    if given.exists() or given.is_symlink():
-        raise UsageError(f"{given} is there already: give --dir a folder that is to be made")
-    writable(given)
-    with new_folder(given.absolute()) as folder:
+    target = arguments.dir if arguments.dir is not None else Path(f"qx-{name.replace('_', '-')}")
+    if target.exists() or target.is_symlink():
+        raise UsageError(f"{target} is there already: give --dir a folder that is to be made")
+    check_writable(target)
+    with new_folder(target.absolute()) as folder:
         write(folder, contents(kind, name))
         if kind == "workload":
             source = folder / "src" / package_of(name)
             _train(name, source / f"{name}.py", source / "weights.pt")
-    place = path_to_terminal(given)
+    place = path_to_terminal(target)
     print(f"made the {kind} {name} in {place}; next:")
     print(f"    cd {place}\n    pip install -e '.[test]'\n    pytest\n    qx check {name}")
     print(f"    {run_command(kind, name)}")

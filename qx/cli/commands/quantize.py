@@ -29,10 +29,10 @@ def register(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Build, and print the folder on standard output and the rest on standard error."""
+    """Build the artifact. Print its folder on standard output, the rest on standard error."""
     from qx.cli import NOT_WELL, OK, warn_of_broken
     from qx.cli.display import display
-    from qx.cli.places import writable
+    from qx.cli.places import check_writable
     from qx.cli.streams import say
     from qx.errors import QxError, UsageError
     from qx.files import new_folder
@@ -52,23 +52,23 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.to is not None:
         if arguments.to.exists():
             raise UsageError(f"{arguments.to} is there already: give --to a folder that is to be made")
-        writable(arguments.to)
+        check_writable(arguments.to)
     with display() as reporter:
         try:
             build = quantize(host, request, entry.name, reporter)
         except Failure as failure:
             say(f"qx: {entry.name}: {failure}")
             return NOT_WELL
-    place = build.artifact
+    artifact = build.artifact
     if arguments.to is not None:
         with new_folder(arguments.to.absolute()) as folder:
             try:
-                build.manifest.copy(place, folder)
+                build.manifest.copy(artifact, folder)
             except Damaged as error:
-                raise QxError(f"the artifact in {place} changed meanwhile: {error}; try again") from error
-        place = arguments.to
+                raise QxError(f"the artifact in {artifact} changed meanwhile: {error}; try again") from error
+        artifact = arguments.to
     total = sum(build.manifest.sizes.values())
-    how = "found in the cache, built" if build.cached else "built"
-    say(f"qx: {', '.join(build.manifest.files)}: {total:,} bytes, {how} in {build.seconds:.1f} s")
-    print(path_to_terminal(place))
+    origin = "found in the cache, built" if build.cached else "built"
+    say(f"qx: {', '.join(build.manifest.files)}: {total:,} bytes, {origin} in {build.seconds:.1f} s")
+    print(path_to_terminal(artifact))
     return OK

@@ -1,4 +1,4 @@
-"""``qx report``: the table again, from the results of an earlier run."""
+"""``qx report``: show the results of an earlier run again."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def register(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Read, compute, write, print."""
+    """Read the results, compute the figures again, write the report, print it."""
     from qx.cli import OK, warn_of_broken
-    from qx.cli.places import writable
+    from qx.cli.places import check_writable
     from qx.files import write_whole
     from qx.foreign import path_to_terminal
     from qx.host.host import Host
@@ -51,28 +51,28 @@ def run(arguments: argparse.Namespace) -> int:
 
     terminal.check_format(arguments.format)
     warn_of_broken(Host.discover(arguments.plugins))
-    found = results.read(arguments.path)
+    stored = results.read(arguments.path)
     folder = arguments.path if arguments.path.is_dir() else arguments.path.parent
-    out = writable(arguments.out or folder)
-    shown = _computed(found, folder)
+    out = check_writable(arguments.out or folder)
+    shown = _recompute(stored, folder)
     write_whole(out / results.TABLE, markdown.render(shown).encode())
     print(terminal.render(shown, arguments.format))
     print(f"\nwritten: {path_to_terminal(out / results.TABLE)}")
     return OK
 
 
-def _computed(found: Results, folder: Path) -> Results:
-    """The results with their figures computed from the samples, where these are there."""
+def _recompute(stored: Results, folder: Path) -> Results:
+    """Return results with figures computed again from the samples, or unchanged without samples."""
     from qx.analysis.recompute import differences, read_samples, recompute
     from qx.cli.streams import say
 
-    # Only the name counts: the samples lie beside the results, wherever both were moved to.
-    samples = folder / Path(found.run["samples"]).name
+    # The samples lie beside the results even where both were moved: only the file's name counts.
+    samples = folder / Path(stored.run["samples"]).name
     if not samples.is_file():
         say(f"qx: {samples} is not there, so the figures are those of the file, not computed again")
-        return found
-    computed = recompute(found, read_samples(samples), samples)
-    if differing := differences(found, computed):
+        return stored
+    computed = recompute(stored, read_samples(samples), samples)
+    if differing := differences(stored, computed):
         say(
             f"qx: {len(differing)} figures computed from {samples} differ from those in the file, which "
             f"another version of qx may have computed (first: {differing[0]}); shown are the computed ones"

@@ -1,4 +1,4 @@
-"""``qx run``: the whole comparison."""
+"""``qx run``: compare configs on workloads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from qx.cli.arguments import add_build_options, add_workload_options, build_requ
 if TYPE_CHECKING:
     from qx.cli import Commands
 
-#: Where results go: here for the default workload, in a folder of its name within for any other.
+#: Folder for the results of the default workload. Those of another go into a folder of its name within.
 OUT = Path("artifacts/results")
 
 
@@ -99,7 +99,7 @@ def register(commands: Commands) -> None:
 
 
 def _cpus(text: str) -> tuple[int, ...]:
-    """``0,2`` or ``0-3``, or both."""
+    """Parse a list of CPUs: ``0,2``, ``0-3`` or both."""
     cpus: list[int] = []
     for part in text.split(","):
         first, dash, last = part.partition("-")
@@ -110,10 +110,10 @@ def _cpus(text: str) -> tuple[int, ...]:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run, write, print."""
+    """Run the comparison, write the results, print the report."""
     from qx.cli import NOT_WELL, OK, warn_of_broken
     from qx.cli.display import display
-    from qx.cli.places import results_folder, writable
+    from qx.cli.places import check_writable, results_folder
     from qx.errors import UsageError
     from qx.files import FULL
     from qx.foreign import path_to_terminal
@@ -141,13 +141,13 @@ def run(arguments: argparse.Namespace) -> int:
         yes=arguments.yes,
     )
     request.check()
-    named = [entry.name for entry in choose_workloads(host, request)]
-    out = writable(arguments.out or results_folder(host, named, OUT))
+    names = [entry.name for entry in choose_workloads(host, request)]
+    out = check_writable(arguments.out or results_folder(host, names, OUT))
     results.settle(out)
     with display() as reporter:
         outcome, recording = run_matrix(host, request, reporter)
     if arguments.out is None:
-        # The default workload may have given way to its fallback.
+        # The fallback may have replaced the default workload.
         out = results_folder(host, list(outcome.run["workloads"]), OUT)
     try:
         results.write(out, outcome, markdown.render(outcome), recording)
@@ -155,6 +155,6 @@ def run(arguments: argparse.Namespace) -> int:
         advice = "; free space there, or name another folder with --out" if error.errno in FULL else ""
         raise UsageError(f"cannot write the results into {out}: {error.strerror or error}{advice}") from error
     print(terminal.render(outcome, arguments.format))
-    written = f"{out / results.RESULTS} and {out / results.TABLE}"
-    print(f"\nwritten: {path_to_terminal(written)}")
+    files = f"{out / results.RESULTS} and {out / results.TABLE}"
+    print(f"\nwritten: {path_to_terminal(files)}")
     return OK if outcome.ended_well else NOT_WELL

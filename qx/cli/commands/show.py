@@ -1,4 +1,4 @@
-"""``qx show``: all that is known of one plugin."""
+"""``qx show``: show everything about one plugin."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def register(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the plugin; where several claim the name, each of them."""
+    """Print the plugin, or every plugin that claims the name."""
     from qx.cli import warn_of_broken
     from qx.host.host import Host
 
@@ -65,34 +65,41 @@ def _lines(entry: Entry) -> Iterator[str]:
     if entry.record:
         yield f"  {to_terminal(entry.record.summary)}"
     yield ""
-    facts = {"reason": entry.reason, "from": entry.provider, **_place(entry), "hooks": ", ".join(entry.hooks)}
-    facts |= _record(entry)
+    facts = {
+        "reason": entry.reason,
+        "from": entry.provider,
+        **_module(entry),
+        "hooks": ", ".join(entry.hooks),
+    }
+    facts |= _record_facts(entry)
     width = max(map(len, facts)) + 2
-    for about, value in facts.items():
+    for label, value in facts.items():
         if value:
-            yield f"  {about:<{width}}{to_terminal(value)}"
+            yield f"  {label:<{width}}{to_terminal(value)}"
     options = entry.record.options if entry.record else ()
     if options:
         yield f"\n  options, set with --set {name}.OPTION=VALUE"
         for option in options:
-            yield from _option(option)
+            yield from _option_lines(option)
     if documentation := _documentation(entry):
         yield "\n" + textwrap.indent(to_lines(documentation), "  ")
 
 
-def _place(entry: Entry) -> dict[str, str]:
+def _module(entry: Entry) -> dict[str, str]:
     return {"module": entry.reference.target} if entry.reference else {}
 
 
-def _record(entry: Entry) -> dict[str, str]:
-    """The fields of the record in words; a field that a later record has is shown as well."""
+def _record_facts(entry: Entry) -> dict[str, str]:
+    """Return the fields of the record in words, also those that a later version of it adds."""
     if entry.record is None:
         return {}
     from attrs import fields
 
     names = [field.name for field in fields(type(entry.record))]
-    told = ("name", "summary", "options")
-    return {name.replace("_", " "): _words(getattr(entry.record, name)) for name in names if name not in told}
+    shown = ("name", "summary", "options")
+    return {
+        name.replace("_", " "): _words(getattr(entry.record, name)) for name in names if name not in shown
+    }
 
 
 def _words(value: object) -> str:
@@ -103,7 +110,7 @@ def _words(value: object) -> str:
     return "none" if value is None else str(value)
 
 
-def _option(option: Option) -> Iterator[str]:
+def _option_lines(option: Option) -> Iterator[str]:
     facts = [option.type.__name__, f"default {_written(option.default)}"]
     facts += [f"one of {', '.join(map(_written, option.choices))}"] if option.choices else []
     facts += [f"at least {option.minimum}"] if option.minimum is not None else []
@@ -113,12 +120,12 @@ def _option(option: Option) -> Iterator[str]:
 
 
 def _written(value: object) -> str:
-    """As one writes it after ``--set NAME.OPTION=``; a text is quoted, so that an empty one is seen."""
+    """Return a value as it is written after ``--set NAME.OPTION=``, with text in quotes."""
     from qx.contract.records import as_word
 
     return repr(value) if isinstance(value, str) else as_word(value)
 
 
 def _documentation(entry: Entry) -> str:
-    """The docstring of the plugin's module; empty where it has none, or could not be imported."""
+    """Return the docstring of the plugin's module, or nothing where it has none or cannot be imported."""
     return entry.description.documentation if entry.description else ""

@@ -1,4 +1,4 @@
-"""``qx train``: train the baseline of a workload."""
+"""``qx train``: train the baseline of a workload and write its weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from qx.cli.arguments import add_workload_options
 if TYPE_CHECKING:
     from qx.cli import Commands
 
-#: Where weights go: in a checkout this is the package that they are installed from.
+#: Folder for weights. In a checkout it is the package that installs them.
 OUT = Path("artifacts/weights")
 
 
@@ -34,10 +34,10 @@ def register(commands: Commands) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train and write."""
+    """Train the model, write its weights, print the path."""
     from qx.cli import OK, warn_of_broken
     from qx.cli.display import display
-    from qx.cli.places import writable
+    from qx.cli.places import check_writable
     from qx.errors import UsageError
     from qx.foreign import path_to_terminal
     from qx.host.host import Host
@@ -55,16 +55,16 @@ def run(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         settings=arguments.settings,
         trust_cache=arguments.trust_cache,
-        # A stage of a training is the whole training.
+        # The whole training is one stage.
         timeout=7 * 24 * 3600.0,
     )
     request.check()
     entry = choose_workload(host, request)
-    named = (workload(entry).weights or f":{entry.name}.pt").partition(":")[2]
-    output = arguments.out or OUT / named
+    name = (workload(entry).weights or f":{entry.name}.pt").partition(":")[2]
+    output = arguments.out or OUT / name
     if output.is_dir():
         raise UsageError(f"--out {output} is a folder: name the file")
-    writable(output.parent)
+    check_writable(output.parent)
     with display() as reporter:
         train(host, entry, request, output, arguments.epochs, reporter)
     print(path_to_terminal(output))

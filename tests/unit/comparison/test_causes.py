@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from attrs import evolve
 
-from qx.comparison import Compared, Source, changes, compare
+from qx.comparison import RunComparison, Source, changes, compare
 from qx.comparison.causes import Cause, cause_of, causes
 from qx.comparison.changes import ChangeView
 from qx.comparison.records import Change
@@ -36,7 +36,7 @@ def source(run: Any, label: str, metric: Metric, **environment: Any) -> Source:
     return Source(place=label, results=run.results(recording), recording=recording, label=label)
 
 
-def compared(builders: ModuleType, metric: Metric, **made: Any) -> Compared:
+def compared(builders: ModuleType, metric: Metric, **made: Any) -> RunComparison:
     """``quick`` as it was and as it is, with another torch on the same machine."""
     cells = builders.small().cells
     worse = {**cells, "quick": evolve(cells["quick"], **made)}
@@ -49,7 +49,7 @@ def compared(builders: ModuleType, metric: Metric, **made: Any) -> Compared:
     )
 
 
-def lines(comparison: Compared, config: str = "quick") -> list[str]:
+def lines(comparison: RunComparison, config: str = "quick") -> list[str]:
     """The headlines of a config."""
     view = ChangeView(comparison)
     (cell,) = (row for row in view.cells if view.name(row) == config)

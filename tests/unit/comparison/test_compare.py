@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from attrs import evolve
 
-from qx.comparison import Compared, Source, compare, named, refusal
+from qx.comparison import RunComparison, Source, compare, refusal, with_labels
 from qx.contract.records import Option
 from qx.errors import UsageError
 
@@ -22,7 +22,7 @@ def source(run: Any, label: str, **environment: Any) -> Source:
     return Source(place=f"{label}.json", results=run.results(), recording=run.recording(), label=label)
 
 
-def verdicts(compared: Compared, config: str, run: str = "ours") -> dict[tuple[Any, ...], str]:
+def verdicts(compared: RunComparison, config: str, run: str = "ours") -> dict[tuple[Any, ...], str]:
     """Verdicts of a config by metric, batch size and basis."""
     return {
         (one.metric, one.params.get("batch_size"), one.basis): one.verdict
@@ -246,7 +246,7 @@ def test_labels_say_what_tells_runs_apart(
         evolve(source(builders.small(), "x", **facts), label="", place=f"{name}.json")
         for name, facts in (("a", {}), ("b", ours))
     ]
-    assert [one.label for one in named(pair)] == labels
+    assert [one.label for one in with_labels(pair)] == labels
 
 
 def test_a_slow_cell_more_is_no_change_of_the_others(builders: ModuleType) -> None:

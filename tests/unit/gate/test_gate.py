@@ -144,7 +144,7 @@ def test_strict_fails_where_it_cannot_be_told(run: Source) -> None:
 def test_a_cell_that_failed_breaches(run: Source, builders: ModuleType) -> None:
     """No figure where one is due is a breach; unsupported ones are excused unless they are named."""
     rule = '[[rule]]\nmetric = "weight"\nlargest = 9000000\n'
-    (breach,) = gate(rule, run).of("breached")
+    (breach,) = gate(rule, run).with_verdict("breached")
     assert "lost: weight: no figure: failed in convert: ValueError: no | pipe" in breach.line
     cells = {"lost": builders.Made(outcome="unsupported", stage="convert", cause="no such layer")}
     excused = source(builders.Run(cells=cells))
