@@ -110,10 +110,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _chosen(entries: Sequence[Entry], names: Sequence[str], plugins: Sequence[str]) -> list[Entry]:
     from qx.host.catalogue import unknown
-    from qx.testing.pytest_adapter import given_entry
+    from qx.testing.pytest_adapter import find_entry
 
     if not names:
-        return [given_entry(entries, one) for one in plugins if not one.startswith("no:")]
+        return [find_entry(entries, one) for one in plugins if not one.startswith("no:")]
     chosen = []
     for name in dict.fromkeys(names):
         found = [entry for entry in entries if entry.name == name]
