@@ -24,7 +24,7 @@ NEGLIGIBLE_LOAD = 0.05
 
 @frozen
 class Finding:
-    """What was found out about one aspect of the machine."""
+    """What the machine shows in one aspect, such as its frequency governor."""
 
     name: str
     state: Literal["good", "bad", "unknown"]

@@ -47,7 +47,7 @@ def load_data(split: str) -> Data:
     """Return a split, which is the same for every seed."""
     import numpy as np
 
-    # RandomState, whose numbers numpy has promised never to change.
+    # numpy promises that the numbers of RandomState never change.
     random = np.random.RandomState(list(COUNTS).index(split))
     labels = np.repeat(np.arange(4), COUNTS[split])
     images = random.normal(0, NOISE, (len(labels), SIDE, SIDE)).astype(np.float32)
