@@ -361,7 +361,7 @@ VALUES: dict[str, tuple[Callable[[np.random.Generator, int], Rows], float]] = {
 
 
 def values(name: str, count: int, sets: int, level: float) -> dict[str, float]:
-    """Return how often a mean of items gets an interval, how often that holds the truth, and how often not."""
+    """Return how often a mean of items gets an interval, and how often that holds or misses the truth."""
     draw, truth = VALUES[name]
     generator = np.random.default_rng(0)
     results = [intervals.item_mean(draw(generator, count), level).ci for _ in range(sets)]
