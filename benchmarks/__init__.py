@@ -1,1 +1,1 @@
-"""How right qx is, and what it costs: each figure with the command that makes it anew."""
+"""How accurate qx is, and what it costs: a command for each figure in the documentation."""

@@ -1,10 +1,10 @@
-"""What one would write by hand to time a model in a runtime, without qx: load, warm up, call, median.
+"""A script as it is written by hand to time a model in a runtime, without qx: load, warm up, call, median.
 
     python benchmarks/bare.py onnxruntime model.onnx images.npy 1
 
-prints the median milliseconds of a call. With ``asked`` at the end it prints those of every call, for every
-line of two numbers: calls that do not count, and calls that do. It imports the runtime and numpy, and nothing
-of qx but, for torch, the network.
+prints the median milliseconds of a call. With ``asked`` as last argument it reads lines of two numbers, the
+calls to warm up and the calls to time, and prints the milliseconds of each timed call. It imports the runtime
+and numpy, and nothing of qx but, for torch, the network.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ WARM, CALLS = 100, 300
 
 
 def torch(path: str, images: np.ndarray, threads: int) -> Callable[[], Any]:
-    """The network of the built-in workloads in eager mode."""
+    """Return a call of the built-in workloads' network in eager mode."""
     import torch
     from qx_plugins.networks.cifar_cnn import CifarCNN
 
@@ -30,7 +30,7 @@ def torch(path: str, images: np.ndarray, threads: int) -> Callable[[], Any]:
     model.load_state_dict(torch.load(path, weights_only=True))
     model.eval()
     inputs = torch.from_numpy(images)
-    # Kept with the function: the mode ends when this object goes.
+    # The mode ends with this object, so the function keeps it.
     guard = torch.inference_mode()
     guard.__enter__()
 
@@ -41,16 +41,16 @@ def torch(path: str, images: np.ndarray, threads: int) -> Callable[[], Any]:
 
 
 def aot_inductor(path: str, images: np.ndarray, threads: int) -> Callable[[], Any]:
-    """A compiled package, as a server in C++ would run it.
+    """Return a call of a compiled package, as a server in C++ would run it.
 
-    The object that ``torch._inductor.aoti_load_package`` gives reads at every call how its arguments nest.
+    The object that ``torch._inductor.aoti_load_package`` returns flattens its arguments in every call.
     """
     import torch
 
     torch.set_num_threads(threads)
     package = torch._C._aoti.AOTIModelPackageLoader(path, "model", False, 1, -1)
     inputs = [torch.from_numpy(images)]
-    # Kept with the function: the mode ends when this object goes.
+    # The mode ends with this object, so the function keeps it.
     guard = torch.inference_mode()
     guard.__enter__()
 
@@ -61,7 +61,7 @@ def aot_inductor(path: str, images: np.ndarray, threads: int) -> Callable[[], An
 
 
 def onnxruntime(path: str, images: np.ndarray, threads: int) -> Callable[[], Any]:
-    """A session on the CPU."""
+    """Return a call of a session on the CPU."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -72,13 +72,13 @@ def onnxruntime(path: str, images: np.ndarray, threads: int) -> Callable[[], Any
 
 
 def openvino(path: str, images: np.ndarray, threads: int) -> Callable[[], Any]:
-    """A synchronous request."""
+    """Return a call of a synchronous request."""
     import openvino
 
     properties = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": threads,
-        # Else it computes what is not quantized in bfloat16, where the CPU can.
+        # Otherwise OpenVINO computes float layers in bfloat16 on CPUs that can.
         "INFERENCE_PRECISION_HINT": "f32",
     }
     request = openvino.Core().compile_model(path, "CPU", properties).create_infer_request()
@@ -87,7 +87,7 @@ def openvino(path: str, images: np.ndarray, threads: int) -> Callable[[], Any]:
 
 
 def executorch(path: str, images: np.ndarray, threads: int) -> Callable[[], Any]:
-    """The runtime's own interface for Python."""
+    """Return a call through the runtime's own interface for Python."""
     import torch
     from executorch.extension.pybindings.portable_lib import _unsafe_reset_threadpool
     from executorch.runtime import Runtime
@@ -99,7 +99,7 @@ def executorch(path: str, images: np.ndarray, threads: int) -> Callable[[], Any]
 
 
 def ncnn(path: str, images: np.ndarray, threads: int) -> Callable[[], Any]:
-    """An extractor for each call, which is given one image."""
+    """Return a call that makes an extractor and computes one image."""
     import ncnn
 
     net = ncnn.Net()
@@ -127,27 +127,27 @@ RUNTIMES = {
 }
 
 
-def timed(call: Callable[[], Any], warm: int, calls: int) -> list[float]:
-    """Milliseconds of each call."""
-    for _ in range(warm):
+def time_calls(call: Callable[[], Any], warm_up: int, calls: int) -> list[float]:
+    """Return the milliseconds of each call, after ``warm_up`` calls that are not timed."""
+    for _ in range(warm_up):
         call()
     times = []
     for _ in range(calls):
         start = perf_counter()
         call()
         times.append(perf_counter() - start)
-    return [1000 * one for one in times]
+    return [1000 * seconds for seconds in times]
 
 
 def main() -> None:
-    """Print the median; or all times, for each line that asks."""
-    runtime, path, images, threads, *asked = sys.argv[1:]
+    """Print the median, or with ``asked`` the times of each line of standard input."""
+    runtime, path, images, threads, *mode = sys.argv[1:]
     call = RUNTIMES[runtime](path, np.load(images), int(threads))
-    if not asked:
-        print(median(timed(call, WARM, CALLS)))
-    for line in sys.stdin if asked else ():
-        warm, calls = map(int, line.split())
-        print(*timed(call, warm, calls), flush=True)
+    if not mode:
+        print(median(time_calls(call, WARM, CALLS)))
+    for line in sys.stdin if mode else ():
+        warm_up, calls = map(int, line.split())
+        print(*time_calls(call, warm_up, calls), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Runs of qx in which hand-written scripts take turns with its launches, round by round, on the same CPU."""
+"""Runs of qx in which hand-written scripts are timed in turns with its launches, on the same CPU."""
 
 from __future__ import annotations
 
@@ -30,14 +30,16 @@ from qx.worker.arrays import Split
 
 @frozen
 class Script:
-    """``bare.py`` in a runtime of its own names, with settings of the environment besides one thread."""
+    """``bare.py`` with one of its runtimes, and environment variables for it."""
 
+    #: Name of the runtime in ``bare.py``.
     runtime: str
+    #: Environment variables, besides those that allow one thread.
     settings: Mapping[str, str]
 
 
 class Loop:
-    """A process of such a script, that times when it is asked."""
+    """A process of a script, which times calls on request."""
 
     def __init__(self, script: Script, file: Path, images: Path) -> None:
         self.process = subprocess.Popen(
@@ -48,34 +50,42 @@ class Loop:
             text=True,
         )
 
-    def asked(self, warm: int, calls: int) -> list[float]:
-        """Milliseconds of so many calls, after others."""
-        print(warm, calls, file=self.process.stdin, flush=True)
+    def time_calls(self, warm_up: int, calls: int) -> list[float]:
+        """Return the milliseconds of each call, after calls to warm up."""
+        print(warm_up, calls, file=self.process.stdin, flush=True)
         assert self.process.stdout is not None
         return [float(word) for word in self.process.stdout.readline().split()]
 
-    def hold(self, cpus: Sequence[int]) -> None:
-        """Keep to these CPUs."""
+    def pin(self, cpus: Sequence[int]) -> None:
+        """Pin all threads of the process to these CPUs."""
         for thread in os.listdir(f"/proc/{self.process.pid}/task"):
             os.sched_setaffinity(int(thread), cpus)
 
     def close(self) -> None:
-        """End it."""
+        """End the process."""
         self.process.communicate()
 
 
 def run_beside(
     host: Host, request: Request, scripts: Mapping[str, Sequence[Script]]
 ) -> tuple[Results, dict[str, np.ndarray]]:
-    """Run with one image a call, and give for each config the logs of qx over its scripts, by wave.
+    """Run with one image a call, and time scripts beside the configs that they belong to.
 
-    In each wave every script is a fresh process. It has its turn right after the block of its config, with as
-    many calls; and a wave is summed up as qx compares two of its cells.
+    In each wave every script is a fresh process, which is timed right after each block of its config, with as
+    many calls. A wave is summarized as qx compares two cells.
+
+    Returns
+    -------
+    Results
+        Of the run of qx.
+    dict
+        By config, ``[waves, scripts]``: the log of the ratio of qx's latency to the script's.
+
     """
-    found: dict[str, list[list[list[list[float]]]]] = defaultdict(list)
+    blocks: dict[str, list[list[list[list[float]]]]] = defaultdict(list)
 
     class Group(waves._Group):
-        """Waves with the scripts beside them."""
+        """Waves in which the scripts are timed too."""
 
         def _wave(self) -> None:
             names = {cell: self.plan.cells[cell].config for cell in self.alive}
@@ -87,19 +97,19 @@ def run_beside(
                 if name in scripts and not self.plan.cells[cell].control
             }
             for cell, loops in self.loops.items():
-                found[names[cell]].append([])
+                blocks[names[cell]].append([])
                 for loop in loops:
-                    loop.asked(50, 50)
+                    loop.time_calls(50, 50)
             try:
                 super()._wave()
             finally:
-                for loop in (one for loops in self.loops.values() for one in loops):
+                for loop in (loop for loops in self.loops.values() for loop in loops):
                     loop.close()
 
         def _hold(self, launches: Any) -> tuple[int, ...]:
             cpus = super()._hold(launches)
-            for loop in (one for loops in self.loops.values() for one in loops if cpus):
-                loop.hold(cpus)
+            for loop in (loop for loops in self.loops.values() for loop in loops if cpus):
+                loop.pin(cpus)
             return cpus
 
         def _block(self, worker: Any, cell: str, task: Any, number: int, position: int) -> None:
@@ -109,31 +119,34 @@ def run_beside(
                 counts = self.measured.warm_calls[cell][size], self.measured.calls[cell][size]
                 times = [list(self.measured.pending[cell][-1][1].values)] * (1 + len(loops))
                 for index in self.order.sample(range(len(loops)), len(loops)):
-                    times[1 + index] = loops[index].asked(*counts)
-                found[self.plan.cells[cell].config][-1].append(times)
+                    times[1 + index] = loops[index].time_calls(*counts)
+                blocks[self.plan.cells[cell].config][-1].append(times)
 
     with tempfile.TemporaryDirectory(prefix="qx-") as folder:
         images = Path(folder) / "images.npy"
         with patch.object(waves, "_Group", Group):
             results, _ = run(host, request, Lines())
-    return results, {name: np.array([_log_ratios(one) for one in each]) for name, each in found.items()}
+    return results, {
+        name: np.array([_log_ratios(wave) for wave in waves_of_config])
+        for name, waves_of_config in blocks.items()
+    }
 
 
 def _image(plan: Plan) -> np.ndarray:
-    """The one that qx's launches are called with: pooling takes longer over noise than over an image."""
+    """Return the image that qx's launches are called with, since pooling takes longer over noise."""
     job = plan.job(plan.cells[plan.baseline], plan.artifacts[plan.baseline], 0)
     (image,) = Split.read(Path(job.inputs)).rows(0, 1).values()
     return np.array(image)
 
 
 def _file(artifact: StoredArtifact) -> Path:
-    """The file of an artifact that is loaded."""
+    """Return the file of an artifact that a runtime loads."""
     return Path(artifact.folder) / artifact.files[0]
 
 
 def _log_ratios(rounds: Sequence[Sequence[Sequence[float]]]) -> list[float]:
-    """Of one wave, calls by round and by qx and its scripts: qx over each script."""
-    times, at, which = np.array(
+    """Return the log of the ratio of qx to each script in one wave, from calls ``[rounds][qx, *scripts]``."""
+    times, round_numbers, places = np.array(
         [
             (time, number, place)
             for number, blocks in enumerate(rounds)
@@ -141,12 +154,12 @@ def _log_ratios(rounds: Sequence[Sequence[Sequence[float]]]) -> list[float]:
             for time in calls
         ]
     ).T
-    logs = log_undisturbed(times, which, np.zeros(len(times)), at)[0]
-    return [float(logs[0] - one) for one in logs[1:]]
+    logs = log_undisturbed(times, places, np.zeros(len(times)), round_numbers)[0]
+    return [float(logs[0] - log) for log in logs[1:]]
 
 
-def summed_up(logs: np.ndarray) -> dict[str, Any]:
-    """The geometric mean of ratios, with the standard error of its log."""
+def summarize(logs: np.ndarray) -> dict[str, Any]:
+    """Return the geometric mean of the ratios whose logs are given, and the standard error of its log."""
     return {
         "ratio": math.exp(logs.mean()),
         "standard_error": float(logs.std(ddof=1) / math.sqrt(len(logs))),

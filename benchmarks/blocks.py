@@ -1,6 +1,6 @@
-"""Ways to sum up waves that qx does not use: a value for each block, ratios within rounds, their mean.
+"""Estimators of waves that qx does not use: a value for each block, ratios within rounds, their mean.
 
-They are here to be compared with what it uses, ``qx.statistics.undisturbed``, by ``benchmarks.scheduling``.
+``benchmarks.scheduling`` compares them with the one that it uses, ``qx.statistics.undisturbed``.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-#: What stands for the calls of one block.
+#: The estimator of the calls of one block.
 BlockEstimator: TypeAlias = Literal["median", "lower_quartile", "trimmed_mean"]
 #: Share of the calls that ``trimmed_mean`` leaves out at each end of a block.
 TRIM = 0.2
 
 
 def log_blocks(times: np.ndarray, estimator: BlockEstimator) -> np.ndarray:
-    """Logs of block values ``[waves, rounds, cells]`` of calls ``[waves, rounds, cells, calls]``."""
+    """Return logs of block values ``[waves, rounds, cells]`` of calls ``[waves, rounds, cells, calls]``."""
     match estimator:
         case "median":
             values = np.median(times, axis=3)
@@ -30,9 +30,9 @@ def log_blocks(times: np.ndarray, estimator: BlockEstimator) -> np.ndarray:
 
 
 def undisturbed(blocks: np.ndarray, share: float) -> np.ndarray:
-    """The same, NaN where a block is not among the fastest of its cell in its wave.
+    """Return ``blocks`` with NaN in place of all but the fastest ``share`` of a cell's blocks in each wave.
 
-    Above a share of one half any two cells of a wave keep a round in common.
+    With a share above one half any two cells of a wave keep a round in common.
     """
     rank = np.argsort(np.argsort(blocks, axis=1, kind="stable"), axis=1, kind="stable")
     kept: np.ndarray = np.where(rank < np.ceil(share * blocks.shape[1]), blocks, np.nan)
@@ -40,6 +40,6 @@ def undisturbed(blocks: np.ndarray, share: float) -> np.ndarray:
 
 
 def log_ratios(blocks: np.ndarray) -> np.ndarray:
-    """Log ratios of all pairs of cells, ``[waves, cells, cells]``: mean over the rounds that both have."""
+    """Return log ratios of all pairs of cells, ``[waves, cells, cells]``, as means over common rounds."""
     ratios: np.ndarray = np.nanmean(blocks[:, :, :, None] - blocks[:, :, None, :], axis=1)
     return ratios

@@ -1,7 +1,7 @@
-"""The network of ``digits_cnn`` timed by hand, without qx: what the other benchmarks compare with.
+"""The network of ``digits_cnn`` timed without qx, for the other benchmarks to compare with.
 
-Its first argument says how: ``usual``, four copies, one after another, in this process; it prints the median
-milliseconds a call of each. With ``pyperf`` the rest is pyperf's.
+With ``usual`` as first argument it times four copies, one after another in this process, and prints the
+median milliseconds a call of each. With ``pyperf`` it is a script of pyperf, which takes the other arguments.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from time import perf_counter
 
 
 def network() -> Callable[[], object]:
-    """One call of it, on one image, with one thread."""
+    """Return a call of the network on one image with one thread."""
     from importlib.resources import files
 
     import torch
@@ -25,7 +25,7 @@ def network() -> Callable[[], object]:
         module.load_state_dict(torch.load(file, weights_only=True))
     module.eval()
     image = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    # Kept with the function: the mode ends when this object goes.
+    # The mode ends with this object, so the function keeps it.
     guard = torch.inference_mode()
     guard.__enter__()
 
@@ -35,9 +35,9 @@ def network() -> Callable[[], object]:
     return call
 
 
-def timed(call: Callable[[], object], warm: int, calls: int) -> float:
-    """Median milliseconds."""
-    for _ in range(warm):
+def median_time(call: Callable[[], object], warm_up: int, calls: int) -> float:
+    """Return the median milliseconds of the calls, after ``warm_up`` calls that are not timed."""
+    for _ in range(warm_up):
         call()
     times = []
     for _ in range(calls):
@@ -48,14 +48,14 @@ def timed(call: Callable[[], object], warm: int, calls: int) -> float:
 
 
 def main() -> None:
-    """Do what the first argument says."""
+    """Time the network in the way that the first argument names."""
     match sys.argv.pop(1):
         case "usual":
-            print(*(timed(network(), warm=10, calls=200) for _ in range(4)))
+            print(*(median_time(network(), warm_up=10, calls=200) for _ in range(4)))
         case "pyperf":
             import pyperf
 
-            # Its workers are started with this script's arguments, of which it knows only its own.
+            # pyperf starts its workers with this script's arguments, and knows only its own.
             runner = pyperf.Runner(program_args=(__file__, "pyperf"))
             runner.bench_func("network", network())
 

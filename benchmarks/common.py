@@ -1,4 +1,4 @@
-"""What the benchmarks share: their options, a run of qx, and where results go."""
+"""What the benchmarks share: their options, a run of qx, and the files of their results."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ PLUGINS = HERE / "plugins.py"
 
 
 class Lines:
-    """A reporter that says only what matters."""
+    """A reporter that prints messages, and no progress."""
 
     def phase(self, name: str, text: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def step(self, done: float, text: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def say(self, text: str) -> None:
-        """To standard error."""
+        """Print to standard error."""
         print(text, file=sys.stderr)
 
 
-def options(description: str | None, runs: int) -> argparse.ArgumentParser:
-    """The options that all benchmarks take."""
+def argument_parser(description: str | None, runs: int) -> argparse.ArgumentParser:
+    """Return a parser with the options that all benchmarks take."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--runs", type=int, default=runs)
     parser.add_argument("--workload", default="digits_cnn")
@@ -42,16 +42,16 @@ def options(description: str | None, runs: int) -> argparse.ArgumentParser:
     return parser
 
 
-def measured(
+def run_configs(
     arguments: argparse.Namespace,
     names: Sequence[str],
     metrics: Sequence[str],
     seed: int,
-    more: Sequence[str] = (),
+    other_plugins: Sequence[str] = (),
     **fields: Any,
 ) -> tuple[Results, Recording]:
-    """One run at the defaults with these configs of ``plugins.py``, and ``more`` of what is there."""
-    host = Host.discover([f"{PLUGINS}:{name}" for name in (*names, *more)])
+    """Run these configs of ``plugins.py`` at the defaults, with ``other_plugins`` of that file installed."""
+    host = Host.discover([f"{PLUGINS}:{name}" for name in (*names, *other_plugins)])
     request = Request(
         workload=arguments.workload,
         data=arguments.data,
@@ -63,27 +63,31 @@ def measured(
     return run(host, request, Lines())
 
 
-def of(results: Results, metric: str) -> list[Measurement]:
-    """The measurements of a metric, without those of the baseline itself."""
+def measurements_of(results: Results, metric: str) -> list[Measurement]:
+    """Return the measurements of a metric, without those of the baseline itself."""
     baseline = results.run["baseline"]
-    return [one for one in results.measurements if one.metric == metric and one.cell != baseline]
+    return [
+        measurement
+        for measurement in results.measurements
+        if measurement.metric == metric and measurement.cell != baseline
+    ]
 
 
 def command() -> str:
-    """The command of this process, with ``DIR`` for folders: where they lie concerns nobody else."""
+    """Return the command of this process, with ``DIR`` in place of the paths of folders."""
     module = sys.modules["__main__"].__spec__
     assert module is not None, "benchmarks are run by `python -m`"
-    given = sys.argv[1:]
+    arguments = sys.argv[1:]
     words = [
-        "DIR" if before in ("--data", "--built") else word
-        for before, word in zip(["", *given], given, strict=False)
+        "DIR" if previous in ("--data", "--built") else word
+        for previous, word in zip(["", *arguments], arguments, strict=False)
     ]
     return " ".join(["python", "-m", module.name, *words])
 
 
 def keep(name: str, figures: dict[str, Any]) -> None:
-    """Write the figures, with what they were made on, and print them."""
-    found = {
+    """Write the figures with the command, the CPU and the version of torch, and print them."""
+    results = {
         "command": command(),
         "cpu": cpu_model(),
         "torch": distribution_version("torch"),
@@ -91,5 +95,5 @@ def keep(name: str, figures: dict[str, Any]) -> None:
     }
     path = HERE / "results" / f"{name}.json"
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps({key: value for key, value in found.items() if key != "samples"}, indent=1))
+    path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps({key: value for key, value in results.items() if key != "samples"}, indent=1))

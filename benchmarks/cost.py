@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
-from benchmarks.beside import Script, run_beside, summed_up
-from benchmarks.common import Lines, keep, options
+from benchmarks.beside import Script, run_beside, summarize
+from benchmarks.common import Lines, argument_parser, keep
 from qx.host.host import Host
 from qx.processes.workers import MALLOC
 from qx.runner import Request, run
 
-#: The loop with the allocator's settings that qx gives its launches, and with those of the system.
+#: The loop with the allocator's settings that qx sets for its launches, and with those of the system.
 SCRIPTS = {"bare_loop": Script("torch", MALLOC), "loop_with_default_allocator": Script("torch", {})}
 CONFIGS = ("dynamic_int8", "static_int8_per_tensor", "static_int8_per_channel")
 
 
 def main() -> None:
     """Print and keep the ratios and the seconds."""
-    arguments = options(__doc__, runs=3).parse_args()
+    arguments = argument_parser(__doc__, runs=3).parse_args()
     host = Host.discover()
     waves = []
     for seed in range(arguments.runs):
@@ -28,8 +28,8 @@ def main() -> None:
             batch_sizes=(1,),
             seed=seed,
         )
-        results, found = run_beside(host, request, {"fp32_baseline": tuple(SCRIPTS.values())})
-        waves.append(found["fp32_baseline"])
+        results, logs_by_config = run_beside(host, request, {"fp32_baseline": tuple(SCRIPTS.values())})
+        waves.append(logs_by_config["fp32_baseline"])
         logs = np.concatenate(waves)
         print(f"run {seed}: {len(logs)} waves, {np.exp(logs.mean(axis=0)).round(4)}", flush=True)
     request = Request(
@@ -43,7 +43,7 @@ def main() -> None:
         "cost",
         {
             "waves": len(logs),
-            "qx_over": {name: summed_up(one) for name, one in zip(SCRIPTS, logs.T, strict=True)},
+            "qx_over": {name: summarize(ratios) for name, ratios in zip(SCRIPTS, logs.T, strict=True)},
             "matrix": arguments.workload,
             "matrix_seconds": results.run["seconds"],
             "matrix_ended_by": results.run["measuring"]["ended_by"],

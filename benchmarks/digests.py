@@ -1,10 +1,10 @@
-"""What it costs to hold the entries of a cache against their digests, as each run does once.
+"""What it costs to verify the entries of a cache by their digests, as each run does once.
 
     python -m benchmarks.digests RESULTS
 
-takes the builds and the evaluation splits that a run used, whose results lie in the folder RESULTS, from the
-cache in QX_CACHE, and says how many bytes they are, how long the check takes, and what share of the run that
-is.
+verifies the builds and the splits in the cache QX_CACHE that a run used, whose results are in the folder
+RESULTS, and prints their bytes, the seconds of the verification, and what share of the run's seconds these
+are.
 """
 
 from __future__ import annotations
@@ -21,23 +21,26 @@ from qx.storage.cache import BUILDS, SPLITS, open_cache, read_entry
 def main(arguments: list[str]) -> None:
     """Print a line for builds, one for splits, and one for all."""
     results = read(Path(arguments[0]))
-    whole = float(results.run["seconds"]["total"])
-    places = _places(results)
-    for title, chosen in (*places.items(), ("all", [place for some in places.values() for place in some])):
+    total_seconds = float(results.run["seconds"]["total"])
+    entries = _entries(results)
+    all_paths = [path for paths in entries.values() for path in paths]
+    for title, paths in (*entries.items(), ("all", all_paths)):
         size = 0
-        began, computed = time.perf_counter(), time.process_time()
-        for place in chosen:
-            found = read_entry(place, lambda _, digests: sum(digest.size for digest in digests.values()))
-            assert found is not None, f"{place} is not in the cache"
-            size += found
-        seconds, computed = time.perf_counter() - began, time.process_time() - computed
+        start, cpu_start = time.perf_counter(), time.process_time()
+        for path in paths:
+            entry_size = read_entry(path, lambda _, digests: sum(digest.size for digest in digests.values()))
+            assert entry_size is not None, f"{path} is not in the cache"
+            size += entry_size
+        seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
         print(
-            f"{title}: {len(chosen)} entries, {size / 1e6:,.1f} MB, {seconds:.3f} s "
-            f"({computed:.3f} s of CPU), {seconds / whole:.2%} of the {whole:.0f} s that the run took"
+            f"{title}: {len(paths)} entries, {size / 1e6:,.1f} MB, {seconds:.3f} s "
+            f"({cpu_seconds:.3f} s of CPU), {seconds / total_seconds:.2%} of the {total_seconds:.0f} s that "
+            f"the run took"
         )
 
 
-def _places(results: Results) -> dict[str, list[Path]]:
+def _entries(results: Results) -> dict[str, list[Path]]:
+    """Return the cache entries that a run used, by their kind."""
     cache = open_cache()
     builds = {cell.build for cell in results.cells.values() if cell.build is not None}
     splits = set()

@@ -18,7 +18,7 @@ ITEMS, WAVES, GROUP = 10_000, 6, 20
 
 
 def metric(name: str, samples: Any, compare: Any, better: Any) -> Metric:
-    """An axis."""
+    """Return a metric that is an axis of the front."""
     phases: dict[str, Any] = {
         "exact": "artifact",
         "per_item": "predictions",
@@ -40,27 +40,27 @@ METRICS = (
 
 
 def recorded(cells: int) -> Recording:
-    """Cells in groups that share waves with each other and with the baseline, the first cell."""
+    """Return samples of cells in groups, whose cells share waves with each other and with the first cell."""
     generator, recording = np.random.default_rng(0), Recording()
     groups = -(-cells // GROUP)
     for cell in range(cells):
-        own = range(groups) if cell == 0 else (cell // GROUP,)
-        waves = np.concatenate([np.arange(WAVES) + WAVES * group for group in own])
+        groups_of_cell = range(groups) if cell == 0 else (cell // GROUP,)
+        waves = np.concatenate([np.arange(WAVES) + WAVES * group for group in groups_of_cell])
         level = np.exp(generator.normal(0, 0.5))
-        for of in METRICS:
-            none = np.full(ITEMS if of.samples == "per_item" else 1, -1)
+        for axis in METRICS:
+            none = np.full(ITEMS if axis.samples == "per_item" else 1, -1)
             wave, rounds = none, none
             values = (generator.random(len(none)) < 0.87).astype(float)
-            if of.samples == "exact":
+            if axis.samples == "exact":
                 values = np.array([level])
-            elif of.samples == "per_launch":
+            elif axis.samples == "per_launch":
                 wave, rounds = waves, np.full(len(waves), -1)
                 values = level * np.exp(generator.normal(0, 0.01, len(waves)))
-            elif of.samples == "per_block":
+            elif axis.samples == "per_block":
                 wave, rounds = np.repeat(waves, 20), np.tile(np.repeat(np.arange(5), 4), len(waves))
                 values = level * np.exp(generator.exponential(0.05, len(wave)))
             recording.add(
-                str(cell), (of.name, None), Series(values=values, wave=wave, round=rounds, position=rounds)
+                str(cell), (axis.name, None), Series(values=values, wave=wave, round=rounds, position=rounds)
             )
     return recording
 
@@ -72,14 +72,14 @@ def main() -> None:
     cells = parser.parse_args().cells
     recording = recorded(cells)
     seconds = {}
-    began = start = time.perf_counter()
+    first_start = start = time.perf_counter()
     axes = []
-    for of in METRICS:
-        axes.append(Quantity(of, None, recording, "0").axis([str(cell) for cell in range(cells)]))
-        seconds[of.name], start = time.perf_counter() - start, time.perf_counter()
+    for axis in METRICS:
+        axes.append(Quantity(axis, None, recording, "0").axis([str(cell) for cell in range(cells)]))
+        seconds[axis.name], start = time.perf_counter() - start, time.perf_counter()
     front = pareto.front(axes)
     seconds["front"] = time.perf_counter() - start
-    seconds["total"] = time.perf_counter() - began
+    seconds["total"] = time.perf_counter() - first_start
     keep("front", {"cells": cells, "on_the_front": int(front.on_front.sum()), "seconds": seconds})
 
 

@@ -1,8 +1,8 @@
-"""The grid of the built-in workloads by all configs: how long it takes, with its builds and without them.
+"""The grid of the built-in workloads by all configs: how long does it take, with and without the builds?
 
-Two runs of the same grid: the first builds everything and takes a first look (`--quick`), the second is whole
-and must build nothing. Both measure what the default matrix does, so launches start side by side. The second
-is also what pairs are told from: one recipe in two runtimes, and the share of equal predictions.
+Two runs of the same grid: the first builds everything and measures with `--quick`, the second measures in
+full and must build nothing. Both measure what the default matrix does, so launches start side by side. The
+second also gives the share of equal predictions for each pair of runtimes that follow the same recipe.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ METRICS = ("accuracy", "file_size", "latency", "rss")
 WORKLOADS = ("cifar10_cnn", "digits_cnn", "languages_encoder")
 
 
-def told(results: Results) -> dict[str, Any]:
-    """How long it took, how many artifacts were built, and how the cells ended."""
+def summarize(results: Results) -> dict[str, Any]:
+    """Return how long a run took, how many artifacts were built, and how the cells ended."""
     cells = [cell for cell in results.cells.values() if not cell.control]
     built = [cell for cell in cells if cell.build_seconds is not None]
     outcomes = [cell.outcome for cell in cells]
@@ -41,16 +41,16 @@ def told(results: Results) -> dict[str, Any]:
 
 
 def run_whole(request: Request) -> None:
-    """A run whose builds are there: keep its tables, and print and keep what it took, and every pair."""
+    """Run with builds in the cache: keep its tables, and print and keep its seconds and every pair."""
     results, _ = run(Host.discover(), request, Lines())
-    told_in_full = markdown.render(evolve(results, run={**results.run, "command": [command()]}))
-    (HERE / "results" / "grid.md").write_text(told_in_full, encoding="utf-8")
+    report = markdown.render(evolve(results, run={**results.run, "command": [command()]}))
+    (HERE / "results" / "grid.md").write_text(report, encoding="utf-8")
     pairs = {
-        f"{one.cell} and {one.counterpart.rpartition('/')[2]}": {"agreement": one.agreement, "ci": one.ci}
-        for one in results.pairs
+        f"{pair.cell} and {pair.counterpart.rpartition('/')[2]}": {"agreement": pair.agreement, "ci": pair.ci}
+        for pair in results.pairs
     }
-    known = [one["agreement"] for one in pairs.values() if one["agreement"] is not None]
-    keep("grid", {**told(results), "lowest_agreement": min(known, default=None), "pairs": pairs})
+    agreements = [pair["agreement"] for pair in pairs.values() if pair["agreement"] is not None]
+    keep("grid", {**summarize(results), "lowest_agreement": min(agreements, default=None), "pairs": pairs})
 
 
 def main() -> None:
@@ -69,7 +69,7 @@ def main() -> None:
         os.environ["QX_CACHE"] = str(arguments.built or folder)
         if arguments.built is None:
             first, _ = run(Host.discover(), evolve(whole, quick=True, budget=None), Lines())
-            keep("grid_first", told(first))
+            keep("grid_first", summarize(first))
         run_whole(whole)
 
 

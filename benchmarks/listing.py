@@ -1,4 +1,4 @@
-"""How long does `qx list` take as a whole process: what plugins say kept, not kept yet, or not at all?"""
+"""How long does `qx list` take, with plugin descriptions cached, not cached yet, or not cacheable?"""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-from benchmarks.common import keep, options
+from benchmarks.common import argument_parser, keep
 
 PLUGIN = """
 from qx import Config, hookimpl
@@ -24,7 +24,7 @@ def convert(model):
 
 
 def install(site: Path, name: str) -> None:
-    """Lay down a distribution with ten plugins, as pip leaves one."""
+    """Write a distribution with ten plugins, as pip installs one."""
     info = site / f"{name}-1.0.dist-info"
     info.mkdir(parents=True)
     info.joinpath("METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
@@ -37,40 +37,40 @@ def install(site: Path, name: str) -> None:
 
 
 def seconds(cache: Path, site: Path | None = None) -> float:
-    """What one `qx list` takes."""
+    """Return the seconds that a `qx list` takes."""
     environment = os.environ | {"QX_CACHE": str(cache)}
     if site is not None:
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(site), os.environ.get("PYTHONPATH"))))
-    began = time.perf_counter()
+    start = time.perf_counter()
     program = Path(sysconfig.get_path("scripts"), "qx")
     subprocess.run([program, "list"], env=environment, stdout=subprocess.DEVNULL, check=True)
-    return time.perf_counter() - began
+    return time.perf_counter() - start
 
 
 def main() -> None:
     """Print and keep the medians."""
-    runs = options(__doc__, 15).parse_args().runs
+    runs = argument_parser(__doc__, 15).parse_args().runs
     with tempfile.TemporaryDirectory() as folder:
-        place = Path(folder)
-        install(place / "site", "others")
-        nowhere = place / "file" / "cache"
-        nowhere.parent.write_text("")
-        taken: dict[str, list[float]] = {}
-        # In turns, so that what else the machine does meets all alike.
+        root = Path(folder)
+        install(root / "site", "others")
+        unusable = root / "file" / "cache"
+        unusable.parent.write_text("")
+        seconds_by_case: dict[str, list[float]] = {}
+        # In turns, so that other load on the machine affects all cases equally.
         for run in range(runs + 1):
-            cold = place / f"cold-{run}"
+            cache = root / f"cold-{run}"
             for case, arguments in {
-                "cold, qx's own": (cold,),
-                "warm, qx's own": (cold,),
-                "nowhere to keep, qx's own": (nowhere,),
-                "cold, and ten others": (cold, place / "site"),
-                "warm, and ten others": (cold, place / "site"),
+                "cold, qx's own": (cache,),
+                "warm, qx's own": (cache,),
+                "nowhere to keep, qx's own": (unusable,),
+                "cold, and ten others": (cache, root / "site"),
+                "warm, and ten others": (cache, root / "site"),
             }.items():
                 value = seconds(*arguments)
                 # In the first turn files are read from the disk, and bytecode is written.
                 if run:
-                    taken.setdefault(case, []).append(value)
-    medians = {case: round(median(values), 3) for case, values in taken.items()}
+                    seconds_by_case.setdefault(case, []).append(value)
+    medians = {case: round(median(values), 3) for case, values in seconds_by_case.items()}
     keep("listing", {"runs": runs, "seconds": medians})
 
 

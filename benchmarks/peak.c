@@ -1,5 +1,5 @@
-/* So many 8-bit multiply-adds, as fast as the processor does them: twelve sums that wait for nothing but
-   themselves. Each has a name of its own, because the compiler would keep an array of them in memory. */
+/* 8-bit multiply-adds at the processor's peak rate: twelve sums, each of which depends only on itself.
+   Each has a name of its own, because the compiler would keep an array of them in memory. */
 
 #include <immintrin.h>
 #include <time.h>
@@ -19,13 +19,13 @@ typedef __m256i vector;
 #define SUMS 12
 #define EACH(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11)
 #define BEGIN(i) vector sum##i = SET(0);
-/* The empty statement makes the compiler believe that somebody looks at the sum. */
+/* The empty statement keeps the compiler from removing the sum. */
 #define STEP(i) sum##i = ADD(sum##i, a, b); __asm__ volatile("" : REGISTER(sum##i));
 
 /* Multiply-adds of one repetition. */
 int peak_width(void) { return SUMS * (int)sizeof(vector); }
 
-/* The seconds that so many repetitions take. */
+/* Seconds that the repetitions take. */
 double peak_seconds(long repetitions) {
     vector a = SET(3), b = SET(5);
     struct timespec start, end;

@@ -1,6 +1,6 @@
-"""Configs whose truth is known: copies of the baseline, some with work added, one with memory added.
+"""Configs whose true results are known: copies of the baseline, some with more work, one with more memory.
 
-And the workload on which it is known what work was added.
+And a workload on which added work can be counted.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ class Copy:
 
     @hookimpl
     def describe(self) -> Config:
-        """Say so."""
+        """Return the record."""
         return Config(name=self.name, summary="The baseline, under another name.")
 
     @hookimpl
     def convert(self, model: Any) -> Any:
-        """Change nothing."""
+        """Return the model unchanged."""
         return model
 
 
-#: Equal layers in a call of the network of ``EqualLayers``.
+#: Number of layers that a call of the network of ``EqualLayers`` runs through.
 LAYERS = 100
 
 
 class EqualLayers:
-    """A workload whose network is so many equal layers that what a few more take can be counted."""
+    """A workload whose network has equal layers, so that a few more add a known share of work."""
 
     @hookimpl
     def describe(self) -> Workload:
-        """Say so."""
+        """Return the record."""
         return Workload(
             name="equal_layers",
             summary=f"{LAYERS} equal linear layers, of 96 features.",
@@ -51,7 +51,7 @@ class EqualLayers:
 
     @hookimpl
     def make_model(self) -> Any:
-        """The network; its ``layers`` say how many."""
+        """Return the network, whose attribute ``layers`` is the number of its layers."""
         import torch
 
         class Equal(torch.nn.Module):
@@ -70,7 +70,7 @@ class EqualLayers:
 
     @hookimpl
     def load_data(self, split: str) -> Data:
-        """Noise: nobody asks how right the network is."""
+        """Return noise, since the accuracy of the network does not matter."""
         random = np.random.default_rng(len(split))
         rows = random.normal(size=(96, 32, 96)).astype(np.float32)
         classes = tuple(str(index) for index in range(96))
@@ -78,31 +78,31 @@ class EqualLayers:
 
     @hookimpl
     def example_inputs(self, batch_size: int) -> Any:
-        """Noise."""
+        """Return noise."""
         import torch
 
         return (torch.randn(batch_size, 32, 96, generator=torch.Generator().manual_seed(0)),)
 
 
 class Slower(Copy):
-    """The baseline of ``EqualLayers``, and so many more of its layers."""
+    """The baseline of ``EqualLayers`` with some more of its layers."""
 
-    def __init__(self, name: str, more: int) -> None:
+    def __init__(self, name: str, added_layers: int) -> None:
         super().__init__(name)
-        self.more = more
+        self.added_layers = added_layers
 
     @hookimpl
     def convert(self, model: Any) -> Any:
-        """Have it do them."""
-        model.layers += self.more
+        """Return the model with the added layers."""
+        model.layers += self.added_layers
         return model
 
 
 class Heavier(Copy):
-    """The baseline, and so many MiB of memory that is written to.
+    """The baseline with some MiB of memory added, which is written to.
 
-    One of none is what others are held against: to hang anything on a network shifts what comes after it in
-    the heap, and how that breaks up is a matter of luck, of some MiB.
+    Others are compared with one that adds 0 MiB: a buffer on a network moves all later allocations in the
+    heap, whose fragmentation differs by chance by some MiB.
     """
 
     def __init__(self, name: str, mib: int) -> None:
@@ -111,16 +111,16 @@ class Heavier(Copy):
 
     @hookimpl
     def convert(self, model: Any) -> Any:
-        """Hang the ballast on it."""
+        """Return the model with the added memory."""
         import torch
 
-        # Not persistent: loading would hold it twice for a moment, and the peak would be right to say so.
+        # Not persistent: loading a state dict would hold it twice for a moment, which the peak would show.
         model.register_buffer("ballast", torch.ones(self.mib * MIB // 4), persistent=False)
         return model
 
 
 class Static:
-    """``static_int8_per_channel`` by another name; worse where a hidden convolution's scale is doubled."""
+    """``static_int8_per_channel`` by another name, made worse by a doubled scale of a hidden convolution."""
 
     prepare_model = staticmethod(static_int8_per_channel.prepare_model)
     calibrate = staticmethod(static_int8_per_channel.calibrate)
@@ -130,13 +130,13 @@ class Static:
 
     @hookimpl
     def describe(self) -> Config:
-        """As that one does."""
-        described: Config = static_int8_per_channel.describe()
-        return evolve(described, name="recipe")
+        """Return its record under another name."""
+        record: Config = static_int8_per_channel.describe()
+        return evolve(record, name="recipe")
 
     @hookimpl
     def convert(self, model: Any) -> Any:
-        """As that one does, and then the damage."""
+        """Convert as it does, and then double the scale if asked to."""
         import torch
 
         model = static_int8_per_channel.convert(model)

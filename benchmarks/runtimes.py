@@ -6,13 +6,13 @@ import math
 
 import numpy as np
 
-from benchmarks.beside import Script, run_beside, summed_up
-from benchmarks.common import keep, options
+from benchmarks.beside import Script, run_beside, summarize
+from benchmarks.common import argument_parser, keep
 from qx.host.host import Host
 from qx.processes.workers import MALLOC
 from qx.runner import Request
 
-#: Configs, and how ``bare.py`` calls what serves them.
+#: Configs, and the name of the runtime that serves them in ``bare.py``.
 CONFIGS = {
     "fp32_baseline": "torch",
     "inductor_fp32": "aot_inductor",
@@ -30,7 +30,7 @@ CONFIGS = {
 
 def main() -> None:
     """Print and keep the ratios of qx over the scripts."""
-    arguments = options(__doc__, runs=1).parse_args()
+    arguments = argument_parser(__doc__, runs=1).parse_args()
     host = Host.discover()
     ready = {entry.name for entry in host.ready("config")}
     scripts = {name: (Script(runtime, MALLOC),) for name, runtime in CONFIGS.items() if name in ready}
@@ -44,16 +44,16 @@ def main() -> None:
             batch_sizes=(1,),
             seed=seed,
         )
-        _, found = run_beside(host, request, scripts)
-        for name, logs in found.items():
+        _, logs_by_config = run_beside(host, request, scripts)
+        for name, logs in logs_by_config.items():
             waves[name].append(logs[:, 0])
-        told = ", ".join(f"{name} {math.exp(logs.mean()):.3f}" for name, logs in found.items())
-        print(f"run {seed}: qx / script: {told}", flush=True)
+        ratios = ", ".join(f"{name} {math.exp(logs.mean()):.3f}" for name, logs in logs_by_config.items())
+        print(f"run {seed}: qx / script: {ratios}", flush=True)
     keep(
         "runtimes",
         {
             "workload": arguments.workload,
-            "configs": {name: summed_up(np.concatenate(each)) for name, each in waves.items() if each},
+            "configs": {name: summarize(np.concatenate(logs)) for name, logs in waves.items() if logs},
         },
     )
 

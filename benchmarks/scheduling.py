@@ -1,9 +1,9 @@
-"""How launches are best held and blocks best summed up: alternated waves of copies of the baseline.
+"""Which way to schedule launches and which estimator of waves have the smallest spread?
 
-Waves take turns: launches ``free``, ``held`` to one CPU with the host on the others, ``stopped`` (SIGSTOP)
-while they wait. Every way to sum up the same waves is then tried on the same samples, and on parts of them:
-fewer rounds, shorter blocks. The figure is the root mean square of the log ratio of two equal cells in one
-wave, in percent.
+Waves of copies of the baseline take turns: launches are ``free``, ``held`` to one CPU with the host on the
+others, or ``stopped`` (SIGSTOP) while they wait. Every estimator is then tried on the same samples, and on
+parts of them: fewer rounds, shorter blocks. The figure is the root mean square of the log ratio of two equal
+cells in one wave, in percent.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from unittest.mock import patch
 import numpy as np
 
 from benchmarks.blocks import BlockEstimator, log_blocks, log_ratios, undisturbed
-from benchmarks.common import keep, measured, options
+from benchmarks.common import argument_parser, keep, run_configs
 from qx.processes.workers import Worker
 from qx.results.recording import Recording
 from qx.runner.measure import rounds, waves
@@ -63,62 +63,63 @@ def _stopped(launches: Mapping[str, Worker]) -> Iterator[None]:
 
 
 def rms(ratios: np.ndarray) -> float:
-    """Root mean square over waves and pairs of cells, in percent, of log ratios ``[waves, cells, cells]``."""
+    """Return the root mean square of log ratios ``[waves, cells, cells]``, in percent."""
     pairs = ratios[(slice(None), *np.triu_indices(ratios.shape[1], 1))]
     return round(100 * float(np.sqrt(np.mean(pairs**2))), 2)
 
 
 def by_rounds(times: np.ndarray) -> dict[str, float]:
-    """Blocks summed up by themselves, and ratios of them taken in every round."""
-    found = {}
+    """Return the spread of estimators of blocks, whose ratios are taken in every round."""
+    spreads = {}
     for estimator in get_args(BlockEstimator):
         blocks = log_blocks(times, estimator)
-        found[f"ratios in rounds of each block's {estimator}"] = rms(log_ratios(blocks))
+        spreads[f"ratios in rounds of each block's {estimator}"] = rms(log_ratios(blocks))
         fastest = undisturbed(blocks, 0.6)
-        found[f"the same, of the fastest 60 % of blocks: {estimator}"] = rms(log_ratios(fastest))
-    return found
+        spreads[f"the same, of the fastest 60 % of blocks: {estimator}"] = rms(log_ratios(fastest))
+    return spreads
 
 
 def by_waves(times: np.ndarray) -> dict[str, float]:
-    """All calls of a wave summed up at once."""
+    """Return the spread of estimators of all calls of a wave."""
     waves, rounds, cells, _ = (index.ravel() for index in np.indices(times.shape))
-    found = {}
+    spreads = {}
     for rank in (0.025, 0.05, 0.075, 0.1, 0.25):
         logs = log_undisturbed(times.ravel(), cells, waves, rounds, rank=rank)
-        found[f"the fastest {2 * rank:.0%} of a wave's calls"] = rms(logs[:, :, None] - logs[:, None, :])
+        spreads[f"the fastest {2 * rank:.0%} of a wave's calls"] = rms(logs[:, :, None] - logs[:, None, :])
     logs = np.log(np.median(times, axis=(1, 3)))
-    found["the median of a wave's calls"] = rms(logs[:, :, None] - logs[:, None, :])
-    return found
+    spreads["the median of a wave's calls"] = rms(logs[:, :, None] - logs[:, None, :])
+    return spreads
 
 
-def summed_up(recording: Recording, size: int) -> dict[str, Any]:
-    """Every way to sum up, of every variant, at one batch size."""
+def spreads_of_estimators(recording: Recording, size: int) -> dict[str, Any]:
+    """Return the spread of every estimator with every variant, at one batch size."""
     times = calls_of(recording, size)
-    every: dict[str, dict[str, float]] = {}
+    spreads: dict[str, dict[str, float]] = {}
     for calls in sorted({1, 2, times.shape[3] // 2, times.shape[3]} - {0}):
-        for most in sorted({5, times.shape[1] // 2, times.shape[1]}):
+        for count in sorted({5, times.shape[1] // 2, times.shape[1]}):
             for index, variant in enumerate(VARIANTS):
-                part = times[index :: len(VARIANTS), :most, :, :calls]
-                for way, figure in (by_rounds(part) | by_waves(part)).items():
-                    every.setdefault(f"{most} rounds of {calls} calls: {way}", {})[variant] = figure
-    return every
+                part = times[index :: len(VARIANTS), :count, :, :calls]
+                for estimator, spread in (by_rounds(part) | by_waves(part)).items():
+                    name = f"{count} rounds of {calls} calls: {estimator}"
+                    spreads.setdefault(name, {})[variant] = spread
+    return spreads
 
 
 def calls_of(recording: Recording, size: int) -> np.ndarray:
-    """Times of calls ``[waves, rounds, cells, calls]``, as many of each block as all have."""
-    series = [of["latency", size] for of in recording.series.values()]
+    """Return times of calls ``[waves, rounds, cells, calls]``, as many of each block as the shortest has."""
+    series = [series_of_cell["latency", size] for series_of_cell in recording.series.values()]
     shape = (1 + series[0].wave.max(), 1 + series[0].round.max())
-    least = min(int(np.bincount(one.wave * shape[1] + one.round).min()) for one in series)
-    times = np.empty((*shape, len(series), least))
-    for cell, one in enumerate(series):
-        for wave, at in np.ndindex(shape):
-            times[wave, at, cell] = one.values[(one.wave == wave) & (one.round == at)][:least]
+    calls = min(int(np.bincount(cell.wave * shape[1] + cell.round).min()) for cell in series)
+    times = np.empty((*shape, len(series), calls))
+    for index, cell in enumerate(series):
+        for wave, number in np.ndindex(shape):
+            times[wave, number, index] = cell.values[(cell.wave == wave) & (cell.round == number)][:calls]
     return times
 
 
 def main() -> None:
     """Print and keep the spread of every variant."""
-    parser = options(__doc__, runs=1)
+    parser = argument_parser(__doc__, runs=1)
     parser.add_argument("--seconds", type=float, default=280)
     parser.add_argument("--rounds", type=int, default=16)
     arguments = parser.parse_args()
@@ -128,7 +129,7 @@ def main() -> None:
         patch.object(rounds, "LEAST_ROUNDS", arguments.rounds),
         patch.object(rounds, "BLOCK_SECONDS", 0.02),
     ):
-        results, recording = measured(
+        results, recording = run_configs(
             arguments, COPIES, ("latency",), seed=0, budget=arguments.seconds, precision=1e-6
         )
     keep(
@@ -136,7 +137,7 @@ def main() -> None:
         {
             "waves": results.run["measuring"]["waves"],
             "unit": "percent, root mean square of the log ratio of two equal cells in one wave",
-            "by_batch_size": {str(size): summed_up(recording, size) for size in (1, 32)},
+            "by_batch_size": {str(size): spreads_of_estimators(recording, size) for size in (1, 32)},
         },
     )
 

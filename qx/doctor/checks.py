@@ -1,4 +1,4 @@
-"""What on this machine makes timings unsteady, and what to do about it (Linux; elsewhere most is unknown)."""
+"""What on this machine makes timings unsteady, and the remedies (Linux; elsewhere most is unknown)."""
 
 from __future__ import annotations
 
@@ -16,25 +16,26 @@ from qx.processes.workers import THREAD_VARIABLES
 
 CPU = Path("/sys/devices/system/cpu")
 CGROUP = Path("/sys/fs/cgroup")
-#: Seconds over which other load and stolen time are watched.
-WATCH = 1.0
-#: Shares of one processor below which other load and stolen time do not matter.
-LITTLE = 0.05
+#: Seconds over which other load and stolen time are measured.
+OBSERVED_SECONDS = 1.0
+#: Share of one processor below which the load of another process does not matter.
+NEGLIGIBLE_LOAD = 0.05
 
 
 @frozen
 class Finding:
-    """One thing that was looked at."""
+    """What the machine shows in one aspect, such as its frequency governor."""
 
     name: str
     state: Literal["good", "bad", "unknown"]
+    #: What was seen, in words.
     found: str
-    #: What to do about it.
+    #: What to do about it; empty where nothing is wrong.
     advice: str = ""
 
 
 def examine() -> Iterator[Finding]:
-    """Look at everything; takes about a second. Raises ``UsageError`` where nothing can be seen."""
+    """Look at every aspect, which takes one or two seconds. Raises ``UsageError`` where none can be seen."""
     require_proc()
     yield from (look() for look in LOOKS)
 
@@ -45,17 +46,17 @@ def _governor() -> Finding:
     }
     if not governors:
         return Finding("frequency governor", "unknown", "the system does not tell it")
-    told = ", ".join(sorted(governors))
+    names = ", ".join(sorted(governors))
     if governors == {"performance"}:
-        return Finding("frequency governor", "good", told)
-    return Finding("frequency governor", "bad", told, "cpupower frequency-set -g performance")
+        return Finding("frequency governor", "good", names)
+    return Finding("frequency governor", "bad", names, "cpupower frequency-set -g performance")
 
 
 def _turbo() -> Finding:
-    for path, on in ((CPU / "intel_pstate/no_turbo", "0"), (CPU / "cpufreq/boost", "1")):
+    for path, enabled in ((CPU / "intel_pstate/no_turbo", "0"), (CPU / "cpufreq/boost", "1")):
         if (line := first_line(path)) is not None:
-            if line == on:
-                value = 1 if on == "0" else 0
+            if line == enabled:
+                value = 1 if enabled == "0" else 0
                 return Finding("turbo", "bad", "on: clocks follow heat", f"echo {value} > {path}")
             return Finding("turbo", "good", "off")
     return Finding("turbo", "unknown", "the system does not tell it")
@@ -70,12 +71,12 @@ def _smt() -> Finding:
     siblings = sorted(
         {line for path in CPU.glob("cpu[0-9]*/topology/thread_siblings_list") if (line := first_line(path))}
     )
-    first = ",".join(line.replace("-", ",").split(",")[0] for line in siblings)
+    first_of_cores = ",".join(line.replace("-", ",").split(",")[0] for line in siblings)
     return Finding(
         "simultaneous multithreading",
         "bad",
         f"on: {'; '.join(siblings)} share cores",
-        f"qx run --cpus {first}",
+        f"qx run --cpus {first_of_cores}",
     )
 
 
@@ -84,15 +85,15 @@ def _other_load() -> Finding:
     others = {process.pid: process for process in psutil.process_iter() if process.pid not in own}
     for process in others.values():
         _cpu_share(process)
-    time.sleep(WATCH)
+    time.sleep(OBSERVED_SECONDS)
     shares = sorted(
         ((_cpu_share(process), process) for process in others.values()), key=lambda pair: -pair[0]
     )
-    busy = [(share, process) for share, process in shares if share > LITTLE]
+    busy = [(share, process) for share, process in shares if share > NEGLIGIBLE_LOAD]
     if not busy:
-        return Finding("other load", "good", f"no process took over {LITTLE:.0%} of a processor")
-    told = ", ".join(f"{_name(process)} {share:.0%}" for share, process in busy[:3])
-    return Finding("other load", "bad", told, "stop it, or wait until it is done")
+        return Finding("other load", "good", f"no process took over {NEGLIGIBLE_LOAD:.0%} of a processor")
+    loads = ", ".join(f"{_name(process)} {share:.0%}" for share, process in busy[:3])
+    return Finding("other load", "bad", loads, "stop it, or wait until it is done")
 
 
 def _cpu_share(process: psutil.Process) -> float:
@@ -112,9 +113,9 @@ def _name(process: psutil.Process) -> str:
 def _stolen() -> Finding:
     if "hypervisor" not in cpu_flags():
         return Finding("hypervisor", "good", "none is seen")
-    before, began = psutil.cpu_times(), time.monotonic()
-    time.sleep(WATCH)
-    after, seconds = psutil.cpu_times(), time.monotonic() - began
+    before, start = psutil.cpu_times(), time.monotonic()
+    time.sleep(OBSERVED_SECONDS)
+    after, seconds = psutil.cpu_times(), time.monotonic() - start
     stolen = getattr(after, "steal", 0.0) - getattr(before, "steal", 0.0)
     share = stolen / seconds
     return Finding(
@@ -126,22 +127,22 @@ def _stolen() -> Finding:
 
 
 def _limits() -> Finding:
-    found = []
-    # A group is held to what those around it are held to as well.
-    here = control_group()
-    groups = [here, *(parent for parent in here.parents if parent.is_relative_to(CGROUP))]
+    limits = []
+    # The limits of all parent groups hold for a group as well.
+    group = control_group()
+    groups = [group, *(parent for parent in group.parents if parent.is_relative_to(CGROUP))]
     quotas = [line.split() for group in groups if (line := first_line(group / "cpu.max"))]
-    shares = [int(most) / int(period) for most, period in quotas if most != "max"]
+    shares = [int(quota) / int(period) for quota, period in quotas if quota != "max"]
     if shares:
-        found.append(f"{min(shares):g} processors, by a quota that stops processes in between")
-    limits = [line for group in groups if (line := first_line(group / "memory.max")) and line != "max"]
-    if limits:
-        found.append(f"{min(map(int, limits)) / 2**30:.1f} GiB of memory")
+        limits.append(f"{min(shares):g} processors, by a quota that stops processes in between")
+    memory = [line for group in groups if (line := first_line(group / "memory.max")) and line != "max"]
+    if memory:
+        limits.append(f"{min(map(int, memory)) / 2**30:.1f} GiB of memory")
     if shares:
         return Finding(
-            "control group", "bad", "; ".join(found), "give it whole processors (a cpuset), no quota"
+            "control group", "bad", "; ".join(limits), "give it whole processors (a cpuset), no quota"
         )
-    return Finding("control group", "good", "; ".join(found) or "no limit")
+    return Finding("control group", "good", "; ".join(limits) or "no limit")
 
 
 def _swap() -> Finding:
@@ -153,11 +154,13 @@ def _swap() -> Finding:
 
 def _threads() -> Finding:
     cpus = usable_cpus()
-    told = {name: value for name in THREAD_VARIABLES if (value := os.environ.get(name))}
-    over = [f"{name}={value}" for name, value in told.items() if value.isdigit() and int(value) > cpus]
-    if over:
+    variables = {name: value for name in THREAD_VARIABLES if (value := os.environ.get(name))}
+    too_many = [
+        f"{name}={value}" for name, value in variables.items() if value.isdigit() and int(value) > cpus
+    ]
+    if too_many:
         advice = "qx sets them from --threads for what it measures; unset them for the rest"
-        return Finding("threads", "bad", f"{', '.join(over)} with {cpus} processors", advice)
+        return Finding("threads", "bad", f"{', '.join(too_many)} with {cpus} processors", advice)
     return Finding("threads", "good", f"{cpus} processors, and no variable asks for more")
 
 

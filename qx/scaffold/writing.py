@@ -1,4 +1,4 @@
-"""A new distribution with one plugin, from the templates."""
+"""Writing a new distribution with one plugin, from the templates."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from qx.contract.records import CONTROL
 from qx.errors import UsageError
 from qx.host.host import Host
 
-#: Where a template goes, but for the plugin and its test, which are a kind's own.
+#: Path of the file that each template becomes; the plugin and its test have templates for each kind.
 COMMON = {
     "setup.cfg": "setup.cfg",
     "pyproject.toml": "pyproject.toml",
@@ -26,12 +26,12 @@ COMMON = {
     "init.py": "src/$package/__init__.py",
     "test_conformance.py": "tests/test_conformance.py",
 }
-#: Names that are qx's own, though no plugin that is installed has them.
-TAKEN = (CONTROL, ATTRIBUTE, TESTBENCH)
+#: Names that qx uses itself, although no installed plugin has them.
+RESERVED = (CONTROL, ATTRIBUTE, TESTBENCH)
 
 
 def contents(kind: str, name: str) -> dict[str, str]:
-    """Path in the new folder -> text."""
+    """Return the text of every file, by its path in the new folder."""
     words = {
         "kind": kind,
         "name": name,
@@ -43,26 +43,26 @@ def contents(kind: str, name: str) -> dict[str, str]:
         else "",
     }
     words["run"] = run_command(kind, name)
-    places = {
+    paths = {
         **COMMON,
         f"{kind}.py": "src/$package/$name.py",
         f"test_{kind}.py": "tests/test_$name.py",
     }
-    return {Template(place).substitute(words): _filled(template, words) for template, place in places.items()}
+    return {Template(path).substitute(words): _fill(template, words) for template, path in paths.items()}
 
 
 def run_command(kind: str, name: str) -> str:
-    """The run that shows a new plugin at work."""
-    return _filled(f"run_{kind}", {"name": name}).strip()
+    """Return the command of a run that uses the new plugin."""
+    return _fill(f"run_{kind}", {"name": name}).strip()
 
 
-def _filled(template: str, words: Mapping[str, str]) -> str:
+def _fill(template: str, words: Mapping[str, str]) -> str:
     text = (files("qx.scaffold.templates") / f"{template}.txt").read_text(encoding="utf-8")
     return Template(text).substitute(words)
 
 
 def package_of(name: str) -> str:
-    """The import package of a new plugin."""
+    """Return the name of the new plugin's import package."""
     return f"qx_{name}"
 
 
@@ -70,13 +70,13 @@ def check_name(host: Host, name: str) -> None:
     """Raise ``UsageError`` for a name that a plugin cannot have, or that is taken."""
     import keyword
 
-    # A distribution's name, which is made of it, cannot end with a dash.
+    # The distribution is named after the plugin, and its name cannot end with a dash.
     if not re.fullmatch(NAME, name) or name.endswith("_") or keyword.iskeyword(name):
         raise UsageError(
             f"{name!r} cannot be a plugin's name: a lower-case letter, then lower-case letters, digits and _ "
             f"within (such as my_recipe), and no word of Python"
         )
-    if name in TAKEN:
+    if name in RESERVED:
         raise UsageError(f"the name {name!r} is taken, by qx itself")
     for entry in host.entries:
         if entry.name == name:
@@ -86,8 +86,8 @@ def check_name(host: Host, name: str) -> None:
 
 
 def write(folder: Path, texts: dict[str, str]) -> None:
-    """Write the files into a folder."""
-    for place, text in texts.items():
-        path = folder / place
+    """Write files into a folder: ``texts`` has the text of each by its path."""
+    for name, text in texts.items():
+        path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")

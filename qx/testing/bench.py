@@ -1,4 +1,4 @@
-"""Where a plugin is tried: a workload, a baseline, and what has been built and measured so far."""
+"""The bench on which a plugin is tried: a workload, a baseline, and the artifacts built so far."""
 
 from __future__ import annotations
 
@@ -34,41 +34,41 @@ TESTBENCH = "qx.testing.testbench"
 BATCH_SIZES = (1, 3, 64)
 CALIBRATION_N = 128
 
-Kept = TypeVar("Kept")
+T = TypeVar("T")
 
 
 @frozen(kw_only=True)
 class Built:
-    """An artifact, and what was seen while it was built."""
+    """An artifact, and what was observed while it was built."""
 
     manifest: Manifest
     stored: StoredArtifact
-    watched: JsonMapping
+    observations: JsonMapping
     #: The fp32 model's outputs for the first evaluation inputs, ``[n, ...]``.
     fp32: Array
 
     @property
     def artifact(self) -> Path:
-        """Its folder."""
+        """The artifact's folder."""
         return Path(self.stored.folder)
 
 
 @frozen(kw_only=True)
 class Served:
-    """What a launch that served an artifact told."""
+    """The answer and the outputs of a launch that served an artifact."""
 
-    told: JsonMapping
+    answer: JsonMapping
     outputs: Array
 
     @property
-    def watched(self) -> JsonMapping:
-        """What was seen besides."""
-        watched: JsonMapping = self.told["watched"]
-        return watched
+    def observations(self) -> JsonMapping:
+        """What was observed while it served."""
+        observations: JsonMapping = self.answer["watched"]
+        return observations
 
 
 class Bench:
-    """One plugin, with all that its checks share. Each step is taken when a check first needs it."""
+    """One plugin, with all that its checks share. Each step runs when a check first needs it."""
 
     def __init__(
         self,
@@ -88,69 +88,76 @@ class Bench:
         #: A cache folder that is used although others can write it.
         self._trust_cache = trust_cache
         self._count = itertools.count(1)
-        self._kept: dict[str, Any] = {}
-        #: What other benches have prepared alike.
+        self._cache: dict[str, Any] = {}
+        #: Prepared workloads and built artifacts that several benches use.
         self._shared = {} if shared is None else shared
 
     # The plugin -----------------------------------------------------------------------------------
 
     @property
     def record(self) -> Record:
-        """Its record. Raises ``Failed`` where it has none."""
+        """The plugin's record. Raises ``Failed`` where it has none."""
         if self.entry.record is None:
             raise Failed(self.entry.reason)
         return self.entry.record
 
     @property
     def config(self) -> Config:
-        """Its record, of a config."""
+        """The plugin's record, which is a config's."""
         assert isinstance(self.record, Config)
         return self.record
 
     @property
     def reference(self) -> Reference:
-        """How to import it. Raises ``Failed`` where that cannot be known."""
+        """How to import the plugin. Raises ``Failed`` where its entry does not say."""
         if self.entry.reference is None:
             raise Failed(self.entry.reason)
         return self.entry.reference
 
     @property
     def defaults(self) -> dict[str, OptionValue]:
-        """Its options, each with its default."""
+        """The default of each option, by its name."""
         return {option.name: option.default for option in self.record.options}
 
-    def kept(self, name: str, make: Callable[[], Kept]) -> Kept:
-        """What ``make`` gives, made when it is first asked for under this name."""
-        if name not in self._kept:
-            self._kept[name] = make()
-        kept: Kept = self._kept[name]
-        return kept
+    def cached(self, name: str, compute: Callable[[], T]) -> T:
+        """Return the result of ``compute``, which is called once for each name."""
+        if name not in self._cache:
+            self._cache[name] = compute()
+        result: T = self._cache[name]
+        return result
 
     # Jobs -----------------------------------------------------------------------------------------
 
-    def folder(self, name: str) -> Path:
-        """A new empty folder."""
-        place = self._folder / f"{next(self._count):03d}-{name}"
-        place.mkdir(parents=True)
-        return place
+    def new_folder(self, name: str) -> Path:
+        """Make an empty folder whose name ends with ``name``."""
+        folder = self._folder / f"{next(self._count):03d}-{name}"
+        folder.mkdir(parents=True)
+        return folder
 
     def run(self, job: Job, name: str) -> JsonObject:
-        """Have a job done by a process. Raises ``qx.processes.workers.Failure``."""
-        with Processes(self.folder(f"log-{name}")) as processes:
+        """Run a job in a process of its own. Raises ``qx.processes.workers.Failure``."""
+        with Processes(self.new_folder(f"log-{name}")) as processes:
             return processes.run(job, name, timeout=self.timeout)
 
     def describe(self, times: int) -> list[JsonObject]:
-        """Have it describe itself so often in a fresh process. Raises ``qx.processes.workers.Failure``."""
-        with Processes(self.folder("log-describe")) as processes:
+        """Describe the plugin several times in one process. Raises ``qx.processes.workers.Failure``."""
+        with Processes(self.new_folder("log-describe")) as processes:
             worker = processes.start(DescribeJob(), "describe")
             worker.answer(timeout=self.timeout)
             question = {"plugin": asdict(self.reference), "named": False}
             return [worker.ask("describe", timeout=self.timeout, **question) for _ in range(times)]
 
     def watch(self, job: Job, name: str, absent: tuple[str, ...] = (), **arguments: Any) -> JsonObject:
-        """Have a job done and watched. Raises ``qx.processes.workers.Failure``."""
+        """Run a job while observing what plugins change beside it; the answer has that as ``watched``.
+
+        Raises ``qx.processes.workers.Failure``.
+        """
         watching = WatchJob(
-            job=job, absent=absent, folder=str(self.folder(f"here-{name}")), threads=job.threads, **arguments
+            job=job,
+            absent=absent,
+            folder=str(self.new_folder(f"here-{name}")),
+            threads=job.threads,
+            **arguments,
         )
         return self.run(watching, name)
 
@@ -158,7 +165,7 @@ class Bench:
 
     @cached_property
     def request(self) -> Request:
-        """What the workload is prepared by."""
+        """The request by which the workload is prepared."""
         return Request(
             workload=workload_name(self.host, self.conformance.workload),
             calibration_n=CALIBRATION_N,
@@ -167,27 +174,27 @@ class Bench:
 
     @cached_property
     def prepared(self) -> Prepared:
-        """The workload with its data. Raises ``NotApplicable`` where they cannot be had."""
+        """The workload with its data. Raises ``NotApplicable`` where they are not available."""
         model = self.host.get("workload", str(self.request.workload))
-        wanted = [self.entry] if self.entry.kind == "config" else []
-        wanted += [self.host.get("config", name) for name in self._others]
-        variants = [one for entry in wanted for one in settings.variants(entry, {}, CALIBRATION_N)]
-        training = any(getattr(entry.record, "training", False) for entry in wanted)
+        configs = [self.entry] if self.entry.kind == "config" else []
+        configs += [self.host.get("config", name) for name in self._companion_configs]
+        variants = [variant for config in configs for variant in settings.variants(config, {}, CALIBRATION_N)]
+        training = any(getattr(config.record, "training", False) for config in configs)
         key = f"{model.reference} {calibration_counts(self.request, variants)} {training}"
         if key not in self._shared:
-            with Processes(self.folder("log-prepare")) as processes:
+            with Processes(self.new_folder("log-prepare")) as processes:
                 try:
                     options = settings.all_options(model, {})
                     self._shared[key] = prepare(
-                        self.host, self.request, model, processes, _Silent(), options, variants
+                        self.host, self.request, model, processes, _SilentReporter(), options, variants
                     )
                 except (UsageError, DataError) as error:
                     raise NotApplicable(f"workload {self.request.workload}: {error}") from error
-        found: Prepared = self._shared[key]
-        return found
+        prepared: Prepared = self._shared[key]
+        return prepared
 
-    def data(self) -> JsonObject:
-        """Where a job that loads data is to look."""
+    def data_fields(self) -> JsonObject:
+        """Return the fields of a job that say where it finds data."""
         folder = data_folder(self.request)
         return {
             "data": str(folder) if folder else None,
@@ -196,7 +203,7 @@ class Bench:
         }
 
     def inspect_job(self, *configs: Reference) -> InspectJob:
-        """The job that makes the workload's model and asks configs whether they can treat it."""
+        """Return the job that makes the workload's model and asks configs whether they can quantize it."""
         prepared = self.prepared
         assert prepared.workload.reference is not None
         return InspectJob(
@@ -211,24 +218,24 @@ class Bench:
     # Builds and launches --------------------------------------------------------------------------
 
     def build_job(self, config: Entry, options: OptionValues | None = None) -> BuildJob:
-        """The job that builds an artifact of a config."""
+        """Return the job that builds an artifact of a config."""
         prepared = self.prepared
         assert isinstance(config.record, Config)
         (variant,) = settings.variants(config, {}, CALIBRATION_N)
         cell = cell_of(prepared.workload.name, variant, self.request)
         cell = evolve(cell, options={**cell.options, **(options or {})})
         job = build_job(self.host, self.request, prepared, cell, config)
-        return evolve(job, folder=str(self.folder(f"build-{config.name}")))
+        return evolve(job, folder=str(self.new_folder(f"build-{config.name}")))
 
     def build(
         self, config: Entry, *, absent: tuple[str, ...] = (), options: OptionValues | None = None
     ) -> Built:
-        """Build an artifact of a config, watched. Raises ``qx.processes.workers.Failure``."""
+        """Build an artifact of a config, and observe the build. Raises ``qx.processes.workers.Failure``."""
         import numpy as np
 
         job = self.build_job(config, options)
         outputs = Path(job.folder) / "fp32.npy"
-        told = self.watch(
+        answer = self.watch(
             job,
             f"build-{config.name}",
             absent,
@@ -240,48 +247,48 @@ class Bench:
         return Built(
             manifest=manifest,
             stored=stored_artifact(self.host, job, artifact, manifest),
-            watched=told["watched"],
+            observations=answer["watched"],
             fp32=np.load(outputs),
         )
 
     def borrow(self, config: Entry) -> Built:
-        """An artifact of a config that is not under test: a copy of the one that benches of one job share.
+        """Return an artifact of a config that is not under test: a copy of the one that benches share.
 
         Raises ``qx.processes.workers.Failure``.
         """
         key = evolve(self.build_job(config), folder="").to_json()
-        ours = self._shared.get(key)
-        # It lies with the bench that built it, which may be gone.
-        if ours is None or not ours.artifact.is_dir():
-            ours = self._shared[key] = self.build(config)
-        place = self.folder("borrowed")
-        shutil.copytree(ours.artifact.parent, place, dirs_exist_ok=True)
-        return evolve(ours, stored=evolve(ours.stored, folder=str(place / ours.artifact.name)))
+        built = self._shared.get(key)
+        # It lies in the folder of the bench that built it, which may have been removed.
+        if built is None or not built.artifact.is_dir():
+            built = self._shared[key] = self.build(config)
+        folder = self.new_folder("borrowed")
+        shutil.copytree(built.artifact.parent, folder, dirs_exist_ok=True)
+        return evolve(built, stored=evolve(built.stored, folder=str(folder / built.artifact.name)))
 
     def serve(self, built: Built, *, absent: tuple[str, ...] = ()) -> Served:
-        """Serve the files that an artifact is said to be made of, copied to a folder of their own.
+        """Serve a copy of the files that an artifact's manifest names.
 
         Raises ``qx.processes.workers.Failure``.
         """
         import numpy as np
 
-        place = self.folder("served")
-        moved = place / "artifact"
+        folder = self.new_folder("served")
+        artifact = folder / "artifact"
         for name in built.manifest.files:
-            (moved / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(built.artifact / name, moved / name)
+            (artifact / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(built.artifact / name, artifact / name)
         for path in built.artifact.parent.glob("probe.*"):
-            shutil.copyfile(path, place / path.name)
-        outputs = place / "outputs.npy"
+            shutil.copyfile(path, folder / path.name)
+        outputs = folder / "outputs.npy"
         job = ServeJob(
             engine=self.prepared.engine,
-            artifact=evolve(built.stored, folder=str(moved)),
+            artifact=evolve(built.stored, folder=str(artifact)),
             inputs=str(self.prepared.evaluation),
             batch_sizes=BATCH_SIZES,
             outputs=str(outputs),
         )
-        told = self.watch(job, "serve", absent)
-        return Served(told=told, outputs=np.load(outputs))
+        answer = self.watch(job, "serve", absent)
+        return Served(answer=answer, outputs=np.load(outputs))
 
     @cached_property
     def built(self) -> Built:
@@ -290,59 +297,59 @@ class Bench:
 
     @cached_property
     def served(self) -> Served:
-        """That artifact, served."""
+        """The launch that served the artifact of the config under test."""
         return self.serve(self.built)
 
     @cached_property
     def baseline(self) -> Entry:
-        """The config that others are compared with."""
+        """The entry of the config that others are compared with."""
         from qx.runner.request import choose
 
         return choose(self.host, self.request).baseline
 
     @cached_property
-    def _others(self) -> tuple[str, ...]:
-        """Configs that a metric or a loader is tried with."""
+    def _companion_configs(self) -> tuple[str, ...]:
+        """Names of the configs that a metric or a loader is tried with."""
         if self.entry.kind not in ("metric", "loader"):
             return ()
-        given = (self.conformance.subject, self.conformance.worse)
-        return (self.baseline.name, *(named(self.host, "config", one).name for one in given if one))
+        targets = filter(None, (self.conformance.subject, self.conformance.worse))
+        return (self.baseline.name, *(find_plugin(self.host, "config", target).name for target in targets))
 
 
-class _Silent:
-    """Told how the preparation goes, and says nothing."""
+class _SilentReporter:
+    """A reporter of progress that says nothing."""
 
     def phase(self, name: str, text: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def step(self, done: float, text: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def say(self, text: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
-def workload_name(host: Host, given: str | None) -> str:
-    """The name of the workload to check with. ``given`` may be a module or a file, loaded already."""
+def workload_name(host: Host, target: str | None) -> str:
+    """Return the name of the workload to check with; ``target`` may be a module or a file that is loaded."""
     from qx.contract import conformance
 
-    if given is None:
+    if target is None:
         return conformance.TESTBENCH
-    return named(host, "workload", given).name
+    return find_plugin(host, "workload", target).name
 
 
-def named(host: Host, kind: Kind, given: str) -> Entry:
-    """A plugin by its name, or as ``-p`` takes it. Raises ``UsageError``."""
-    place, sign, attribute = given.partition(":")
-    target = os.path.realpath(place) + sign + attribute if place.endswith(".py") else given
+def find_plugin(host: Host, kind: Kind, target: str) -> Entry:
+    """Return the plugin of a name, or of a module or file as ``-p`` takes it. Raises ``UsageError``."""
+    module, sign, attribute = target.partition(":")
+    resolved = os.path.realpath(module) + sign + attribute if module.endswith(".py") else target
     for entry in host.entries:
-        if entry.reference is not None and entry.reference.target == target:
+        if entry.reference is not None and entry.reference.target == resolved:
             return host.get(kind, entry.name)
-    return host.get(kind, given)
+    return host.get(kind, target)
 
 
 def conformance_of(entry: Entry) -> Conformance:
-    """What the author tells the kit. Raises ``UsageError`` where it is no ``Conformance``."""
+    """Return what the author declares to the kit. Raises ``UsageError`` where it is no ``Conformance``."""
     value = entry.description.conformance if entry.description is not None else None
     if isinstance(value, str):
         raise UsageError(f"plugin {entry.name!r} ({entry.provider}): {value}")

@@ -14,17 +14,17 @@ from qx.testing.bench import Bench
 class Check:
     """One named check."""
 
-    #: Raises ``Failed`` or ``NotApplicable``; else it may give what was seen, in words.
+    #: The function that raises ``Failed`` or ``NotApplicable``, else may return what it saw, in words.
     run: Callable[[Bench], str | None]
-    #: Names of the checks that must have passed; else this one is not run.
+    #: Names of the checks that must pass before this one is run.
     after: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
-        """The name of its function."""
+        """The name of the check, which is that of its function."""
         return self.run.__name__
 
     @property
     def summary(self) -> str:
-        """What it holds a plugin to, in a sentence."""
+        """The sentence that says what the check asks of a plugin."""
         return " ".join((inspect.getdoc(self.run) or "").split("\n\n")[0].split())

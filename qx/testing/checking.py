@@ -1,4 +1,4 @@
-"""Running the checks of one plugin: what comes first, what is expected to fail."""
+"""Running the checks of one plugin, in the order in which they depend on each other."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from qx.host.catalogue import unknown
 from qx.host.discovery import NotImported
 from qx.host.host import Entry, Host
 from qx.processes.workers import Failure
-from qx.testing.bench import TESTBENCH, Bench, conformance_of, named
+from qx.testing.bench import TESTBENCH, Bench, conformance_of, find_plugin
 from qx.testing.check import Check
 from qx.testing.checks import checks_of
 from qx.testing.verdicts import KINDS, Failed, NotApplicable, Verdict
@@ -29,28 +29,27 @@ class Checking:
         kind = bench.entry.kind
         self.checks = checks_of(kind if kind in KINDS else None)
         self._verdicts: dict[str, Verdict] = {}
-        expect_known(bench.conformance.expected_failures, kind)
+        require_existing_checks(bench.conformance.expected_failures, kind)
 
     def verdict(self, name: str) -> Verdict:
-        """What comes of a check. What must come before it is run first. Raises ``UsageError``."""
+        """Return the verdict of a check, after running those it depends on. Raises ``UsageError``."""
         if name not in self._verdicts:
-            found = [one for one in self.checks if one.name == name]
-            if not found:
-                names = [check.name for check in self.checks]
-                raise unknown(f"unknown check of a {self.bench.entry.kind}", name, names)
-            self._verdicts[name] = self._strictly(self._run(found[0]))
+            checks = {check.name: check for check in self.checks}
+            if name not in checks:
+                raise unknown(f"unknown check of a {self.bench.entry.kind}", name, list(checks))
+            self._verdicts[name] = self._apply_expectation(self._run(checks[name]))
         return self._verdicts[name]
 
     def verdicts(self) -> Iterator[Verdict]:
-        """Of all checks, in their order."""
+        """Yield the verdicts of all checks, in their order."""
         return (self.verdict(check.name) for check in self.checks)
 
     def _run(self, check: Check) -> Verdict:
         for name in check.after:
-            before = self.verdict(name)
-            if before.state == "not_applicable":
-                return Verdict(check.name, "not_applicable", before.text)
-            if before.state != "passed":
+            required = self.verdict(name)
+            if required.state == "not_applicable":
+                return Verdict(check.name, "not_applicable", required.text)
+            if required.state != "passed":
                 return Verdict(check.name, "not_run", f"{name} did not pass")
         try:
             return Verdict(check.name, "passed", check.run(self.bench) or "")
@@ -59,7 +58,7 @@ class Checking:
         except (Failed, Failure, UsageError, DataError) as error:
             return Verdict(check.name, "failed", str(error))
 
-    def _strictly(self, verdict: Verdict) -> Verdict:
+    def _apply_expectation(self, verdict: Verdict) -> Verdict:
         reason = self.bench.conformance.expected_failures.get(verdict.check)
         if reason is None:
             return verdict
@@ -71,8 +70,8 @@ class Checking:
         return verdict
 
 
-def expect_known(expected: Mapping[str, str], kind: Kind | None) -> None:
-    """Raise ``UsageError`` for an expected failure of a check that there is not."""
+def require_existing_checks(expected: Mapping[str, str], kind: Kind | None) -> None:
+    """Raise ``UsageError`` for an expected failure that names no check of the kind."""
     names = [check.name for check in checks_of(kind if kind in KINDS else None)]
     for name in expected:
         if name not in names:
@@ -81,50 +80,51 @@ def expect_known(expected: Mapping[str, str], kind: Kind | None) -> None:
 
 def host_with(
     plugins: Sequence[str],
-    *more: str | None,
+    *targets: str | None,
     known: Host | None = None,
     trust_cache: Path | None = None,
 ) -> Host:
-    """All plugins, those of ``-p``, the kit's workload, and what is given as ``-p`` takes it or by name.
+    """Return a host with all plugins, those of ``-p``, the kit's workload and the ``targets``.
 
-    What a ``known`` host has asked of a plugin is not asked again. Raises ``UsageError``.
+    A target is a name, or a module or file as ``-p`` takes it. A plugin that the ``known`` host has described
+    is not asked again. Raises ``UsageError``.
     """
     host = Host.discover([*plugins, TESTBENCH], known=known, trust_cache=trust_cache)
     names = {entry.name for entry in host.entries}
-    given = [one for one in more if one is not None and one not in names]
-    if not given:
+    modules = [target for target in targets if target is not None and target not in names]
+    if not modules:
         return host
-    return Host.discover([*plugins, TESTBENCH, *given], known=host, trust_cache=trust_cache)
+    return Host.discover([*plugins, TESTBENCH, *modules], known=host, trust_cache=trust_cache)
 
 
-def host_with_workload(plugins: Sequence[str], given: str | None, trust_cache: Path | None = None) -> Host:
-    """All plugins, with the workload that the user gives to ``--workload``.
+def host_with_workload(plugins: Sequence[str], target: str | None, trust_cache: Path | None = None) -> Host:
+    """Return a host with all plugins and the workload that the user names with ``--workload``.
 
-    Raises ``UsageError``, which names ``--workload`` and the choices where it is that.
+    Raises ``UsageError``, which names ``--workload`` and the choices where no workload is meant.
     """
     host = host_with(plugins, trust_cache=trust_cache)
-    if given is None:
+    if target is None:
         return host
     choices = [entry.name for entry in host.ready("workload")]
     try:
-        host = host_with(plugins, given, known=host, trust_cache=trust_cache)
-        named(host, "workload", given)
+        host = host_with(plugins, target, known=host, trust_cache=trust_cache)
+        find_plugin(host, "workload", target)
     except UsageError as error:
-        if _is_no_module(error, given):
-            raise unknown("--workload: no workload, nor a module,", given, choices) from error
-        told = str(error).removeprefix(f"-p {given}").lstrip(": ")
-        raise UsageError(f"--workload {given}: {told} (choose from {', '.join(choices)})") from error
+        if _is_no_module(error, target):
+            raise unknown("--workload: no workload, nor a module,", target, choices) from error
+        message = str(error).removeprefix(f"-p {target}").lstrip(": ")
+        raise UsageError(f"--workload {target}: {message} (choose from {', '.join(choices)})") from error
     return host
 
 
 def _is_no_module(error: UsageError, name: str) -> bool:
-    """Whether there is nothing of that name to import, in place of something that does not work."""
+    """Return whether no module of that name exists, as opposed to one whose import fails."""
     return isinstance(error, NotImported) and error.missing_module == name
 
 
 def open_bench(
     plugins: Sequence[str],
-    choose: str | Entry,
+    plugin: str | Entry,
     folder: Path,
     conformance: Conformance | None = None,
     workload: str | None = None,
@@ -132,31 +132,31 @@ def open_bench(
     known: Host | None = None,
     trust_cache: Path | None = None,
 ) -> Bench:
-    """A bench for one plugin: that of a name, or an entry found before. Raises ``UsageError``.
+    """Return a bench for one plugin, which is a name or an entry. Raises ``UsageError``.
 
-    What a ``known`` host has asked of a plugin is not asked again.
+    A plugin that the ``known`` host has described is not asked again.
     """
     host = host_with(plugins, workload, known=known, trust_cache=trust_cache)
-    entry = _chosen(host, choose)
-    told = conformance_of(entry) if entry.usable else Conformance()
+    entry = _select(host, plugin)
+    declared = conformance_of(entry) if entry.usable else Conformance()
     if conformance is not None:
-        told = merged(told, conformance)
+        declared = merge(declared, conformance)
     if workload is not None:
-        told = evolve(told, workload=workload)
-    if any((told.workload, told.worse, told.subject)):
-        more = told.workload, told.worse, told.subject
-        host = host_with(plugins, *more, known=host, trust_cache=trust_cache)
-        entry = _chosen(host, choose)
-    return Bench(host, entry, folder, told, shared=shared, trust_cache=trust_cache)
+        declared = evolve(declared, workload=workload)
+    targets = declared.workload, declared.worse, declared.subject
+    if any(targets):
+        host = host_with(plugins, *targets, known=host, trust_cache=trust_cache)
+        entry = _select(host, plugin)
+    return Bench(host, entry, folder, declared, shared=shared, trust_cache=trust_cache)
 
 
-def _chosen(host: Host, choose: str | Entry) -> Entry:
-    if isinstance(choose, Entry):
-        # Of a distribution that cannot be read there is nothing to import, only its name.
-        wanted = choose.name, choose.reference
-        entry = next(one for one in host.entries if (one.name, one.reference) == wanted)
+def _select(host: Host, plugin: str | Entry) -> Entry:
+    if isinstance(plugin, Entry):
+        # A distribution that cannot be read has a name, and no reference.
+        key = plugin.name, plugin.reference
+        entry = next(entry for entry in host.entries if (entry.name, entry.reference) == key)
     else:
-        entry = host.named(choose)[0]
+        entry = host.named(plugin)[0]
     if entry.state == "left_out":
         raise UsageError(entry.complaint)
     if entry.kind == "wrapper":
@@ -164,12 +164,12 @@ def _chosen(host: Host, choose: str | Entry) -> Entry:
     return entry
 
 
-def merged(ours: Conformance, more: Conformance) -> Conformance:
-    """What the plugin tells, and over it what its test tells."""
+def merge(declared: Conformance, override: Conformance) -> Conformance:
+    """Return what the plugin declares, with what its test says in its place or in addition."""
     return Conformance(
-        expected_failures={**ours.expected_failures, **more.expected_failures},
-        worse=more.worse or ours.worse,
-        subject=more.subject or ours.subject,
-        workload=more.workload or ours.workload,
-        bad_options={**ours.bad_options, **more.bad_options},
+        expected_failures={**declared.expected_failures, **override.expected_failures},
+        worse=override.worse or declared.worse,
+        subject=override.subject or declared.subject,
+        workload=override.workload or declared.workload,
+        bad_options={**declared.bad_options, **override.bad_options},
     )

@@ -1,4 +1,4 @@
-"""Which installed distributions a plugin may use: those that it declares, its own, and what these require."""
+"""The installed distributions that a plugin may use: its own, those it declares, and what these require."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from packaging.requirements import InvalidRequirement, Requirement
 OWN = "quant-explorer"
 
 
-def normal(name: str) -> str:
-    """A distribution's name as the index compares it (PEP 503)."""
+def normalized(name: str) -> str:
+    """Return a distribution's name in the normal form of PEP 503."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 @cache
 def _providers() -> Mapping[str, frozenset[str]]:
-    """Top-level module -> the installed distributions that bring it."""
+    """Map each top-level module to the installed distributions that provide it."""
     # ``packages_distributions`` of Python 3.10 misses all that were not built with setuptools.
-    found: dict[str, set[str]] = {}
+    by_module: dict[str, set[str]] = {}
     for distribution in metadata.distributions():
         for module in _top_level(distribution):
-            found.setdefault(module, set()).add(normal(distribution.metadata["Name"]))
-    return {module: frozenset(names) for module, names in found.items()}
+            by_module.setdefault(module, set()).add(normalized(distribution.metadata["Name"]))
+    return {module: frozenset(names) for module, names in by_module.items()}
 
 
 def _top_level(distribution: metadata.Distribution) -> frozenset[str]:
-    """As it declares them, else the folders and modules among its files."""
+    """Return a distribution's top-level modules: as it declares them, else by the names of its files."""
     if declared := (distribution.read_text("top_level.txt") or "").split():
         return frozenset(declared)
     names = [
@@ -41,25 +41,25 @@ def _top_level(distribution: metadata.Distribution) -> frozenset[str]:
 
 
 def providers(module: str) -> frozenset[str]:
-    """The installed distributions that bring a top-level module; none for the standard library."""
+    """Return the installed distributions that provide a top-level module; none for the standard library."""
     return _providers().get(module, frozenset())
 
 
 def modules_of(distribution: str) -> frozenset[str]:
-    """The top-level modules that a distribution brings."""
-    return frozenset(module for module, names in _providers().items() if normal(distribution) in names)
+    """Return the top-level modules that a distribution provides."""
+    return frozenset(module for module, names in _providers().items() if normalized(distribution) in names)
 
 
 def required_by(requirements: Iterable[str]) -> frozenset[str]:
-    """The distributions that these requirements ask for, and all that those require in turn.
+    """Return the names of the distributions that satisfy requirements, and of all that those require in turn.
 
-    What is not installed counts by its name.
+    A distribution that is not installed is returned by its name.
     """
     reached: set[tuple[str, frozenset[str]]] = set()
     todo = [Requirement(text) for text in requirements]
     while todo:
         requirement = todo.pop()
-        key = (normal(requirement.name), frozenset(requirement.extras))
+        key = (normalized(requirement.name), frozenset(requirement.extras))
         if key not in reached:
             reached.add(key)
             todo += _requirements(*key)
@@ -76,15 +76,15 @@ def _requirements(distribution: str, extras: frozenset[str]) -> Iterator[Require
             requirement = Requirement(text)
         except InvalidRequirement:  # as some old distributions have them
             continue
-        asked = ("", *extras)
+        choices = ("", *extras)
         if requirement.marker is None or any(
-            requirement.marker.evaluate({"extra": extra}) for extra in asked
+            requirement.marker.evaluate({"extra": extra}) for extra in choices
         ):
             yield requirement
 
 
 def undeclared(modules: Iterable[str], allowed: frozenset[str]) -> dict[str, str]:
-    """Of these top-level modules those that only other distributions bring: module -> distributions."""
+    """Map the modules that no allowed distribution provides to the distributions that do."""
     return {
         module: " or ".join(sorted(names))
         for module in modules

@@ -1,4 +1,4 @@
-"""Checks of every kind of plugin: its record, and how it gives it."""
+"""Checks of every kind of plugin: its record, and how it describes itself."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from qx.errors import DataError, UsageError
 from qx.processes.workers import Failure
 from qx.testing.bench import Bench
 from qx.testing.check import Check
-from qx.testing.distributions import OWN, modules_of, normal, providers, required_by, undeclared
+from qx.testing.distributions import OWN, modules_of, normalized, providers, required_by, undeclared
 from qx.testing.verdicts import Failed, NotApplicable
 from qx.values import OptionValue, OptionValues
 
-#: Packages that take a tenth of a second and more to import, or bring numpy along.
+#: Packages whose import takes a tenth of a second or more, or imports numpy.
 _HEAVY = """
     PIL cv2 jax keras matplotlib nncf numba numpy onnx onnxruntime openvino pandas polars scipy skimage
     sklearn sympy tensorflow timm torch torchao torchaudio torchvision transformers
 """
 HEAVY = frozenset(_HEAVY.split())
-#: Seconds within which a plugin is imported and has described itself.
+#: Most seconds that a plugin may take to be imported and to describe itself.
 LIGHT_SECONDS = 1.0
 
 
@@ -33,9 +33,9 @@ def valid_record(bench: Bench) -> str:
     record = bench.record
     problems = [*_summary(record.summary), *_options(record.options), *_requirements(bench)]
     if isinstance(record, Workload) and record.fallback is not None:
-        problems += _known(bench, "workload", record.fallback, "fallback")
+        problems += _check_name(bench, "workload", record.fallback, "fallback")
     if isinstance(record, Config) and record.runtime_baseline is not None:
-        problems += _known(bench, "config", record.runtime_baseline, "runtime_baseline")
+        problems += _check_name(bench, "config", record.runtime_baseline, "runtime_baseline")
     problems += [
         f"its Conformance names option {name!r}, which it does not have"
         for name in bench.conformance.bad_options
@@ -78,11 +78,11 @@ def _summary(summary: str) -> Iterable[str]:
 
 
 def _options(options: Iterable[Option]) -> Iterable[str]:
-    seen = set()
+    names = set()
     for option in options:
-        if option.name in seen:
+        if option.name in names:
             yield f"two options are named {option.name!r}"
-        seen.add(option.name)
+        names.add(option.name)
         if not option.help.strip():
             yield f"option {option.name!r} has no help"
 
@@ -91,13 +91,13 @@ def _requirements(bench: Bench) -> Iterable[str]:
     extra, distribution = bench.record.extra, bench.entry.distribution
     if extra is None or distribution is None:
         return
-    brought = metadata.metadata(distribution).get_all("Provides-Extra") or []
-    if normal(extra) not in map(normal, brought):
-        has = ", ".join(brought) or "none"
-        yield f"its distribution {distribution} has no extra {extra!r} (it has {has})"
+    extras = metadata.metadata(distribution).get_all("Provides-Extra") or []
+    if normalized(extra) not in map(normalized, extras):
+        available = ", ".join(extras) or "none"
+        yield f"its distribution {distribution} has no extra {extra!r} (it has {available})"
 
 
-def _known(bench: Bench, kind: Kind, name: str, field: str) -> Iterable[str]:
+def _check_name(bench: Bench, kind: Kind, name: str, field: str) -> Iterable[str]:
     names = [entry.name for entry in bench.host.entries if entry.kind == kind]
     if name not in names:
         yield f"its {field} {name!r} is no {kind} (choose from {', '.join(names)})"
@@ -108,68 +108,68 @@ def _known(bench: Bench, kind: Kind, name: str, field: str) -> Iterable[str]:
 
 def needs_only(
     bench: Bench,
-    used: Iterable[str],
-    without: Callable[[tuple[str, ...]], object],
+    imported: Iterable[str],
+    work_without: Callable[[tuple[str, ...]], object],
     *,
-    lent: Iterable[str] = (),
+    companions: Iterable[str] = (),
 ) -> str:
-    """Hold the top-level modules that a plugin's work imported against what it declares.
+    """Compare the top-level modules that a plugin's work imported with what the plugin declares.
 
-    Modules of other distributions that came along may be mere company (torch looks for some): ``without``
-    does the work again where they look as if not installed, and only if that fails they were needed.
-    ``lent`` are requirements of plugins that worked beside it. Raises ``Failed``.
+    A module of an undeclared distribution need not be needed (torch imports some if they are installed):
+    ``work_without`` does the work again with these modules hidden, and only if that fails they were needed.
+    ``companions`` are the requirements of plugins that worked beside it. Raises ``Failed``.
     """
-    used = frozenset(used)
+    imported = frozenset(imported)
     requires = bench.record.requires
-    if idle := [text for text in requires if not _used(text, used)]:
-        raise Failed(f"requires {', '.join(map(repr, idle))} and imports nothing of it")
+    if unused := [text for text in requires if not _is_used(text, imported)]:
+        raise Failed(f"requires {', '.join(map(repr, unused))} and imports nothing of it")
     own = [bench.entry.distribution or "", *providers(bench.reference.module.partition(".")[0])]
-    allowed = required_by([OWN, *filter(None, own), *requires, *lent])
-    strange = undeclared(used, allowed)
-    if strange:
+    allowed = required_by([OWN, *filter(None, own), *requires, *companions])
+    suspects = undeclared(imported, allowed)
+    if suspects:
         try:
-            without(tuple(sorted(strange)))
+            work_without(tuple(sorted(suspects)))
         except (Failure, UsageError, DataError) as error:
-            names = _told(strange, error.cause if isinstance(error, Failure) else str(error))
+            names = _to_blame(suspects, error.cause if isinstance(error, Failure) else str(error))
             raise Failed(f"needs {names}, which its record does not require: {error}") from error
     return f"requires {', '.join(requires) or 'nothing'}"
 
 
-def _told(strange: dict[str, str], cause: str) -> str:
-    """The distributions whose modules the cause names; where it names none, all."""
-    named = {names for module, names in strange.items() if module in cause}
-    return ", ".join(sorted(named or set(strange.values())))
+def _to_blame(suspects: dict[str, str], cause: str) -> str:
+    """Return the distributions whose modules the cause names, or all where it names none."""
+    mentioned = {names for module, names in suspects.items() if module in cause}
+    return ", ".join(sorted(mentioned or set(suspects.values())))
 
 
-def _used(requirement: str, modules: frozenset[str]) -> bool:
+def _is_used(requirement: str, modules: frozenset[str]) -> bool:
     from packaging.requirements import Requirement
 
     parsed = Requirement(requirement)
     if parsed.marker is not None and not parsed.marker.evaluate():
         return True
-    brought = modules_of(parsed.name)
-    # What brings no modules of its own (a bundle of others) cannot be seen at work.
-    return not brought or bool(brought & modules)
+    provided = modules_of(parsed.name)
+    # The use of a distribution without modules of its own (a bundle of others) cannot be seen.
+    return not provided or bool(provided & modules)
 
 
 # Options ------------------------------------------------------------------------------------------
 
 
-def refused(bench: Bench, attempt: Callable[[OptionValues], object]) -> str:
-    """Try values that an option's type allows and no plugin is likely to want, and those its author names.
+def try_bad_options(bench: Bench, attempt: Callable[[OptionValues], object]) -> str:
+    """Try unlikely values of each option's type, and the bad values that the plugin's author names.
 
-    Each must be taken, or be refused in a message that names the option; those of the author must be refused.
-    Raises ``Failed``, or ``NotApplicable`` for a plugin without options.
+    Each must be accepted, or be refused in a message that names the option. Those of the author must be
+    refused. Raises ``Failed``, or ``NotApplicable`` for a plugin without options.
     """
     options = bench.record.options
     if not options:
         raise NotApplicable("has no options")
     problems, tried = [], 0
     for option in options:
-        named = list(bench.conformance.bad_options.get(option.name, ()))
-        for value in [*named, *(bad for bad in _strange(option) if bad not in named)]:
+        bad = list(bench.conformance.bad_options.get(option.name, ()))
+        for value in [*bad, *(value for value in _unlikely_values(option) if value not in bad)]:
             tried += 1
-            if problem := _refusal(option, value, attempt, must=value in named):
+            if problem := _find_problem(option, value, attempt, is_bad=value in bad):
                 problems.append(problem)
     if problems:
         raise Failed("; ".join(problems))
@@ -178,25 +178,25 @@ def refused(bench: Bench, attempt: Callable[[OptionValues], object]) -> str:
     return f"{tried} values tried of {', '.join(option.name for option in options)}"
 
 
-def _strange(option: Option) -> list[OptionValue]:
-    strange: dict[type, OptionValue] = {int: -1, float: -1.0, str: "no such value"}
-    # What the option's own limits and choices shut out, qx lets nobody give.
-    return [value for kind, value in strange.items() if kind is option.type and not option.flaw(value)]
+def _unlikely_values(option: Option) -> list[OptionValue]:
+    unlikely: dict[type, OptionValue] = {int: -1, float: -1.0, str: "no such value"}
+    # qx itself refuses what the option's limits and choices shut out.
+    return [value for kind, value in unlikely.items() if kind is option.type and not option.flaw(value)]
 
 
-def _refusal(
-    option: Option, value: OptionValue, attempt: Callable[[OptionValues], object], must: bool
+def _find_problem(
+    option: Option, value: OptionValue, attempt: Callable[[OptionValues], object], is_bad: bool
 ) -> str:
+    assignment = f"{option.name}={json.dumps(value)}"
     try:
         attempt({option.name: value})
     except Failure as failure:
-        what = f"{option.name}={json.dumps(value)}"
         if failure.outcome not in ("failed", "unsupported"):
-            return f"{what} ends in {failure}"
+            return f"{assignment} ends in {failure}"
         if option.name not in failure.cause:
-            return f"{what} is refused by a message that does not name the option: {failure.cause}"
+            return f"{assignment} is refused by a message that does not name the option: {failure.cause}"
         return ""
-    return f"{option.name}={json.dumps(value)} is taken, and its author says that it is bad" if must else ""
+    return f"{assignment} is taken, and its author says that it is bad" if is_bad else ""
 
 
 #: The checks of every plugin, in the order in which they are run.

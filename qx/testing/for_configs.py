@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from qx.processes.workers import Failure
 from qx.testing.bench import Bench, Built, Served
 from qx.testing.check import Check
-from qx.testing.for_all import needs_only, refused
+from qx.testing.for_all import needs_only, try_bad_options
 from qx.testing.onlooker import onlookers
 from qx.testing.verdicts import Failed, NotApplicable
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-#: How far outputs may lie from the fp32 model's, as a share of the largest of these, and count as the same.
+#: Largest difference from the fp32 model's outputs that counts as rounding, as a share of the largest output.
 ROUNDING = 1e-4
-#: An artifact smaller than this share of the fp32 state dict is another thing, whatever it answers.
+#: An artifact smaller than this share of the fp32 state dict counts as changed, whatever its outputs.
 SMALLER = 0.9
 
 
-def _succeeds(bench: Bench, work: Callable[[], T]) -> T:
-    """What a step gives. Raises ``NotApplicable`` for an unsupported model, ``Failed`` for all other ends."""
+def _require_success(bench: Bench, work: Callable[[], T]) -> T:
+    """Return the result of a step. Raises ``NotApplicable`` for an unsupported model, else ``Failed``."""
     try:
         return work()
     except Failure as failure:
@@ -38,16 +38,16 @@ def _succeeds(bench: Bench, work: Callable[[], T]) -> T:
 
 def builds(bench: Bench) -> str:
     """It makes an artifact of the workload's model: prepare, calibrate, convert and save end well."""
-    _ready(bench)
-    built: Built = _succeeds(bench, lambda: bench.built)
+    _require_workload(bench)
+    built: Built = _require_success(bench, lambda: bench.built)
     sizes = built.manifest.sizes
     return f"{', '.join(sizes)}: {sum(sizes.values()):,} bytes for {built.manifest.loader}"
 
 
-def _ready(bench: Bench) -> None:
+def _require_workload(bench: Bench) -> None:
     if bench.entry.state == "unavailable":
         raise NotApplicable(bench.entry.reason)
-    bench.prepared  # noqa: B018 - raises where the workload cannot be had
+    bench.prepared  # noqa: B018 - raises where the workload is not available
 
 
 def leaves_fp32_model(bench: Bench) -> str:
@@ -56,14 +56,14 @@ def leaves_fp32_model(bench: Bench) -> str:
     The model that a config is given is its private copy. An instance that was made before, and one made
     afterwards in the same process, must answer as before, bit for bit: its class and torch are everybody's.
     """
-    if touched := bench.built.watched["fp32"]:
-        raise Failed(f"changes what the fp32 model is: {' and '.join(touched)}")
+    if changed := bench.built.observations["fp32"]:
+        raise Failed(f"changes what the fp32 model is: {' and '.join(changed)}")
     return "the same answers before and after"
 
 
 def leaves_shared_model(bench: Bench) -> str:
     """``can_treat`` leaves the model and the example inputs as they are: all configs are shown the same."""
-    _ready(bench)
+    _require_workload(bench)
     if not bench.host.implements(bench.entry.name, "can_treat"):
         raise NotApplicable("has no can_treat")
     before, after = onlookers(quantizable=bench.config.quantizable)
@@ -79,7 +79,7 @@ def leaves_shared_model(bench: Bench) -> str:
 
 def leaves_process_state(bench: Bench) -> str:
     """Settings of the whole process (torch's default dtype, threads, engine...) stay as they were."""
-    if changed := bench.built.watched["state"]:
+    if changed := bench.built.observations["state"]:
         raise Failed(
             "; ".join(f"leaves {name} at {now}, it was {was}" for name, (was, now) in changed.items())
         )
@@ -88,14 +88,14 @@ def leaves_process_state(bench: Bench) -> str:
 
 def leaves_inputs(bench: Bench) -> str:
     """The batches of calibration or training and the example inputs are not changed in place."""
-    if changed := bench.built.watched["changed"]:
+    if changed := bench.built.observations["changed"]:
         raise Failed("; ".join(changed))
     return "unchanged"
 
 
 def writes_only_into_its_folder(bench: Bench) -> str:
     """Nothing is written to the current folder: the files of an artifact belong into ``context.folder``."""
-    if strays := bench.built.watched["strays"]:
+    if strays := bench.built.observations["strays"]:
         raise Failed(f"writes {', '.join(strays[:5])} into the current folder")
     return "nothing in the current folder"
 
@@ -106,8 +106,8 @@ def loads_in_fresh_process(bench: Bench) -> str:
     Outputs of a converted module are compared bit for bit with those that it gave in the build; an artifact
     of files has none to compare with, and is to give the same twice.
     """
-    served: Served = _succeeds(bench, lambda: bench.served)
-    if not served.told["probed"]:
+    served: Served = _require_success(bench, lambda: bench.served)
+    if not served.answer["probed"]:
         again = bench.serve(bench.built)
         if not _equal(again.outputs, served.outputs):
             raise Failed("two launches of the same artifact give different outputs")
@@ -117,23 +117,23 @@ def loads_in_fresh_process(bench: Bench) -> str:
 
 def keeps_shape_and_type(bench: Bench) -> str:
     """Outputs have the fp32 model's shape and type, and are finite, at every batch size."""
-    due, dtype = list(bench.built.fp32.shape[1:]), bench.built.watched["dtype"]
-    for one in bench.served.told["served"]:
-        shape, size = one["shape"], one["batch_size"]
-        if shape != [size, *due]:
-            raise Failed(f"at batch size {size} it gives shape {shape}, the fp32 model {[size, *due]}")
-        if one["dtype"] != dtype:
-            raise Failed(f"it gives {_name(one['dtype'])}, the fp32 model {_name(dtype)}")
-        if not one["finite"]:
+    expected, dtype = list(bench.built.fp32.shape[1:]), bench.built.observations["dtype"]
+    for batch in bench.served.answer["served"]:
+        shape, size = batch["shape"], batch["batch_size"]
+        if shape != [size, *expected]:
+            raise Failed(f"at batch size {size} it gives shape {shape}, the fp32 model {[size, *expected]}")
+        if batch["dtype"] != dtype:
+            raise Failed(f"it gives {_dtype_name(batch['dtype'])}, the fp32 model {_dtype_name(dtype)}")
+        if not batch["finite"]:
             raise Failed(f"at batch size {size} it gives values that are not finite")
-    sizes = ", ".join(str(one["batch_size"]) for one in bench.served.told["served"])
-    return f"{_name(dtype)} {['n', *due]} at batch sizes {sizes}".replace("'", "")
+    sizes = ", ".join(str(batch["batch_size"]) for batch in bench.served.answer["served"])
+    return f"{_dtype_name(dtype)} {['n', *expected]} at batch sizes {sizes}".replace("'", "")
 
 
 def deterministic(bench: Bench) -> str:
     """Built twice with the same seed, and served twice, it gives the same outputs, bit for bit."""
-    for one in bench.served.told["served"]:
-        if not (one["repeats"] and one["repeats_anew"]):
+    for batch in bench.served.answer["served"]:
+        if not (batch["repeats"] and batch["repeats_anew"]):
             raise Failed("one launch gives different outputs for the same inputs")
     served = bench.serve(bench.build(bench.entry))
     if not _equal(served.outputs, bench.served.outputs):
@@ -148,9 +148,9 @@ def changes_something(bench: Bench) -> str:
 
     Not asked of the baseline, of the fp32 config of a runtime, nor where the record says ``keeps_outputs``.
     """
-    if why := _keeps(bench):
-        raise NotApplicable(why)
-    distance, share = _distance(bench, bench.served, fp32=True), _share(bench)
+    if reason := _reason_to_keep_outputs(bench):
+        raise NotApplicable(reason)
+    distance, share = _distance(bench, bench.served, fp32=True), _share_of_bytes(bench)
     if distance <= ROUNDING and share >= SMALLER:
         raise Failed(
             f"its outputs are the fp32 model's to {distance:.1g} and its files are {share:.0%} of the fp32 "
@@ -161,75 +161,77 @@ def changes_something(bench: Bench) -> str:
 
 def keeps_outputs(bench: Bench) -> str:
     """Where it says that it keeps the fp32 model's outputs, as baselines do, it does, but for rounding."""
-    if not (why := _keeps(bench)):
+    if not (reason := _reason_to_keep_outputs(bench)):
         raise NotApplicable("does not say keeps_outputs")
     distance = _distance(bench, bench.served, fp32=True)
     if distance > ROUNDING:
-        raise Failed(f"{why}, and its outputs differ by up to {distance:.2g} of the largest")
-    return f"{why}; outputs differ by up to {distance:.1g} of the largest"
+        raise Failed(f"{reason}, and its outputs differ by up to {distance:.2g} of the largest")
+    return f"{reason}; outputs differ by up to {distance:.1g} of the largest"
 
 
 def needs_what_it_says(bench: Bench) -> str:
     """It is built and served with what its record requires, uses that, and imports no other distribution."""
 
-    def without(absent: tuple[str, ...]) -> None:
+    def work_without(absent: tuple[str, ...]) -> None:
         bench.serve(bench.build(bench.entry, absent=absent), absent=absent)
 
-    used = {*bench.built.watched["modules"], *bench.served.watched["modules"]}
-    return needs_only(bench, used, without, lent=_of_workload(bench))
+    imported = {*bench.built.observations["modules"], *bench.served.observations["modules"]}
+    return needs_only(bench, imported, work_without, companions=_workload_requirements(bench))
 
 
 def refuses_bad_options(bench: Bench) -> str:
     """A value that an option cannot have is refused in words that name the option."""
-    return refused(bench, lambda options: bench.build(bench.entry, options=options))
+    return try_bad_options(bench, lambda options: bench.build(bench.entry, options=options))
 
 
-def _of_workload(bench: Bench) -> tuple[str, ...]:
+def _workload_requirements(bench: Bench) -> tuple[str, ...]:
     entry = bench.prepared.workload
     own = (entry.distribution,) if entry.distribution else ()
     return (*own, *(entry.record.requires if entry.record else ()))
 
 
-def _keeps(bench: Bench) -> str:
-    """Why its outputs are to be the fp32 model's; empty where they are not."""
+def _reason_to_keep_outputs(bench: Bench) -> str:
+    """Return why the config's outputs must be the fp32 model's; empty where they need not be."""
     if bench.config.reference:
         return "it is the baseline"
     if bench.config.keeps_outputs:
         return "its record says keeps_outputs"
-    of = [
+    dependents = [
         entry.name
         for entry in bench.host.entries
         if getattr(entry.record, "runtime_baseline", None) == bench.entry.name
     ]
-    return f"it is the runtime baseline of {of[0]}" if of else ""
+    return f"it is the runtime baseline of {dependents[0]}" if dependents else ""
 
 
-def _share(bench: Bench) -> float:
-    """The bytes of its files, as a share of those of the fp32 weights."""
+def _share_of_bytes(bench: Bench) -> float:
+    """Return the bytes of the artifact's files, as a share of those of the fp32 weights."""
     prepared = bench.prepared
-    # Without a file of weights they are those that the model was made with, four bytes each.
+    # A workload without a file of weights keeps those that its model was made with, four bytes each.
     fp32 = 4 * prepared.parameters if prepared.weights is None else prepared.weights.stat().st_size
     return sum(bench.built.manifest.sizes.values()) / fp32
 
 
 def _distance(bench: Bench, served: Served, *, fp32: bool = False) -> float:
-    """The largest difference of outputs, as a share of the fp32 model's largest output."""
+    """Return the largest difference of outputs, as a share of the fp32 model's largest output.
+
+    ``served`` is compared with the fp32 model if ``fp32``, else with the first launch of the config.
+    """
     import numpy as np
 
-    due = bench.built.fp32
-    other = due if fp32 else bench.served.outputs
-    count = min(len(other), len(served.outputs))
-    scale = float(np.abs(due).max()) or 1.0
-    return float(np.abs(np.asarray(served.outputs[:count], dtype=float) - other[:count]).max()) / scale
+    expected = bench.built.fp32 if fp32 else bench.served.outputs
+    count = min(len(expected), len(served.outputs))
+    scale = float(np.abs(bench.built.fp32).max()) or 1.0
+    return float(np.abs(np.asarray(served.outputs[:count], dtype=float) - expected[:count]).max()) / scale
 
 
-def _equal(ours: ArrayLike, theirs: ArrayLike) -> bool:
+def _equal(first: ArrayLike, second: ArrayLike) -> bool:
     import numpy as np
 
-    return bool(np.array_equal(ours, theirs, equal_nan=True))
+    return bool(np.array_equal(first, second, equal_nan=True))
 
 
-def _name(dtype: str) -> str:
+def _dtype_name(dtype: str) -> str:
     import numpy as np
 
     return np.dtype(dtype).name

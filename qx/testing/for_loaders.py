@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from qx.contract.records import Config, Loader
 from qx.host.host import Entry
 from qx.processes.workers import Failure
-from qx.testing.bench import Bench, Built, Served, named
+from qx.testing.bench import Bench, Built, Served, find_plugin
 from qx.testing.check import Check
 from qx.testing.distributions import modules_of
 from qx.testing.for_all import needs_only
 from qx.testing.verdicts import Failed, NotApplicable
 
-#: A thread is busy that takes this share of the CPU time of the busiest.
+#: Share of the busiest thread's CPU time above which another thread counts as busy.
 BUSY = 0.2
 
 
@@ -23,31 +23,31 @@ def _record(bench: Bench) -> Loader:
 
 
 def _built(bench: Bench) -> Built:
-    """An artifact that names this loader. Raises ``NotApplicable`` where no config makes one."""
+    """Return an artifact that names this loader. Raises ``NotApplicable`` where no config makes any."""
 
     def build() -> Built:
-        tried = []
+        attempts = []
         for config in _candidates(bench):
             try:
                 built = bench.build(config)
             except Failure as failure:
-                tried.append(f"{config.name}: {failure}")
+                attempts.append(f"{config.name}: {failure}")
                 continue
             if built.manifest.loader == bench.entry.name:
                 return built
-            tried.append(f"{config.name} names {built.manifest.loader}")
+            attempts.append(f"{config.name} names {built.manifest.loader}")
         raise NotApplicable(
-            f"no artifact names it ({'; '.join(tried)}): name a config as Conformance(subject=...)"
+            f"no artifact names it ({'; '.join(attempts)}): name a config as Conformance(subject=...)"
         )
 
-    built: Built = bench.kept("built", build)
+    built: Built = bench.cached("built", build)
     return built
 
 
 def _candidates(bench: Bench) -> list[Entry]:
-    """The config that its author names; else the baseline, or fp32 configs of a runtime before others."""
+    """Return the configs to try: the one its author names, else the baseline, else fp32 configs first."""
     if bench.conformance.subject is not None:
-        return [named(bench.host, "config", bench.conformance.subject)]
+        return [find_plugin(bench.host, "config", bench.conformance.subject)]
     if _record(bench).rebuilds:
         return [bench.baseline]
     configs = [entry for entry in bench.host.ready("config") if isinstance(entry.record, Config)]
@@ -56,12 +56,13 @@ def _candidates(bench: Bench) -> list[Entry]:
     def order(entry: Entry) -> tuple[bool, bool]:
         return entry.distribution != bench.entry.distribution, entry.name not in baselines
 
-    wanted = [entry for entry in configs if not getattr(entry.record, "reference", False)]
-    return sorted((entry for entry in wanted if entry.record and _shares(bench, entry)), key=order)
+    others = [entry for entry in configs if not getattr(entry.record, "reference", False)]
+    suitable = (entry for entry in others if entry.record and _has_requirements(bench, entry))
+    return sorted(suitable, key=order)
 
 
-def _shares(bench: Bench, config: Entry) -> bool:
-    """Whether a config needs what the loader needs: one that does not cannot be served by it."""
+def _has_requirements(bench: Bench, config: Entry) -> bool:
+    """Return whether a config requires all that the loader does; else it cannot be served by the loader."""
     from packaging.requirements import Requirement
 
     def names(requires: Iterable[str]) -> set[str]:
@@ -80,7 +81,7 @@ def _served(bench: Bench) -> Served:
         except Failure as failure:
             raise Failed(str(failure)) from failure
 
-    served: Served = bench.kept("served", serve)
+    served: Served = bench.cached("served", serve)
     return served
 
 
@@ -88,43 +89,43 @@ def serves_batches(bench: Bench) -> str:
     """It loads an artifact in a fresh process and serves batches of 1, 3 and 64: finite numpy arrays."""
     if bench.entry.state == "unavailable":
         raise NotApplicable(bench.entry.reason)
-    for one in _served(bench).told["served"]:
-        size = one["batch_size"]
-        if one["type"] != "ndarray":
-            raise Failed(f"outputs gives a {one['type']}, and not a numpy array")
-        if not one["shape"] or one["shape"][0] != size:
-            raise Failed(f"at batch size {size} it gives shape {one['shape']}")
-        if not one["finite"]:
+    for batch in _served(bench).answer["served"]:
+        size = batch["batch_size"]
+        if batch["type"] != "ndarray":
+            raise Failed(f"outputs gives a {batch['type']}, and not a numpy array")
+        if not batch["shape"] or batch["shape"][0] != size:
+            raise Failed(f"at batch size {size} it gives shape {batch['shape']}")
+        if not batch["finite"]:
             raise Failed(f"at batch size {size} it gives values that are not finite")
     return f"artifacts of {_built(bench).stored.config.name}"
 
 
 def leaves_inputs(bench: Bench) -> str:
     """The arrays that are prepared and served are not changed in place."""
-    for one in _served(bench).told["served"]:
-        if not one["inputs_kept"]:
-            raise Failed(f"at batch size {one['batch_size']} it changes the arrays that it was given")
+    for batch in _served(bench).answer["served"]:
+        if not batch["inputs_kept"]:
+            raise Failed(f"at batch size {batch['batch_size']} it changes the arrays that it was given")
     return "unchanged"
 
 
 def deterministic(bench: Bench) -> str:
     """The same inputs give the same outputs: the same prepared ones called twice, and prepared anew."""
-    for one in _served(bench).told["served"]:
-        if not one["repeats"]:
+    for batch in _served(bench).answer["served"]:
+        if not batch["repeats"]:
             raise Failed("the same prepared inputs give other outputs when they are called again")
-        if not one["repeats_anew"]:
+        if not batch["repeats_anew"]:
             raise Failed("the same inputs give other outputs when they are prepared again")
     return "the same again"
 
 
 def honours_threads(bench: Bench) -> str:
     """With one thread allowed, one thread computes."""
-    spent = _served(bench).told["busy_threads"]
-    busy = [seconds for seconds in spent if seconds > BUSY * spent[0] and seconds > 0.05]
+    by_thread = _served(bench).answer["busy_threads"]
+    busy = [seconds for seconds in by_thread if seconds > BUSY * by_thread[0] and seconds > 0.05]
     if len(busy) > 1:
-        told = ", ".join(f"{seconds:.2f}" for seconds in busy[:4])
-        raise Failed(f"{len(busy)} threads compute where 1 is allowed (CPU seconds: {told})")
-    return f"1 thread, {spent[0]:.2f} s of CPU"
+        times = ", ".join(f"{seconds:.2f}" for seconds in busy[:4])
+        raise Failed(f"{len(busy)} threads compute where 1 is allowed (CPU seconds: {times})")
+    return f"1 thread, {by_thread[0]:.2f} s of CPU"
 
 
 def names_its_imports(bench: Bench) -> str:
@@ -132,7 +133,7 @@ def names_its_imports(bench: Bench) -> str:
     late = [
         (module, text)
         for text in _record(bench).requires
-        for module in modules_of(_distribution(text)) & set(_served(bench).told["during_load"])
+        for module in modules_of(_distribution(text)) & set(_served(bench).answer["during_load"])
     ]
     if late:
         names = ", ".join(sorted(module for module, _ in late))
@@ -143,12 +144,12 @@ def names_its_imports(bench: Bench) -> str:
 def needs_what_it_says(bench: Bench) -> str:
     """It serves with what its record requires, uses that, and imports no other distribution."""
     config = bench.host.get("config", _built(bench).stored.config.name).record
-    lent = [*(config.requires if config else ())]
+    companions = [*(config.requires if config else ())]
     return needs_only(
         bench,
-        _served(bench).watched["modules"],
+        _served(bench).observations["modules"],
         lambda absent: bench.serve(_built(bench), absent=absent),
-        lent=lent,
+        companions=companions,
     )
 
 

@@ -8,13 +8,13 @@ from typing import TypeVar
 from qx.contract.records import Metric
 from qx.testing.bench import Bench
 from qx.testing.check import Check
-from qx.testing.for_all import needs_only, refused
+from qx.testing.for_all import needs_only, try_bad_options
 from qx.testing.measuring import PAIRS, Measurement, Measuring
 from qx.testing.verdicts import Failed, NotApplicable
 
 K = TypeVar("K")
 
-#: How sure it must be that two measurements of one subject differ.
+#: Confidence level at which two measurements of the same subject must not differ.
 LEVEL = 0.999
 
 
@@ -24,7 +24,7 @@ def _record(bench: Bench) -> Metric:
 
 
 def _measuring(bench: Bench) -> Measuring:
-    measuring: Measuring = bench.kept("measuring", lambda: Measuring(bench))
+    measuring: Measuring = bench.cached("measuring", lambda: Measuring(bench))
     return measuring
 
 
@@ -35,29 +35,29 @@ def gives_finite_samples(bench: Bench) -> str:
     record, measuring = _record(bench), _measuring(bench)
     if not record.unit.strip():
         raise Failed("its record names no unit")
-    given = measuring.first
-    if not given:
+    measurements = measuring.first
+    if not measurements:
         raise NotApplicable(
             f"it gives None for {measuring.subject.name}: name a config that it applies to, as "
             f"Conformance(subject=...)"
         )
-    for one in given.values():
-        if flaw := measuring.flaw(one):
+    for measurement in measurements.values():
+        if flaw := measuring.flaw(measurement):
             raise Failed(flaw)
-    some = next(iter(given.values()))["values"]
-    return f"{len(some)} {record.samples}: {some[0]:.4g} {record.unit}"
+    values = next(iter(measurements.values()))["values"]
+    return f"{len(values)} {record.samples}: {values[0]:.4g} {record.unit}"
 
 
 def leaves_inputs(bench: Bench) -> str:
     """What it is given (outputs, recorded samples, inputs, files) is not changed in place."""
-    if changed := _measuring(bench).watched["changed"]:
+    if changed := _measuring(bench).observations["changed"]:
         raise Failed("; ".join(changed))
     return "unchanged"
 
 
 def writes_nothing(bench: Bench) -> str:
     """Nothing is written to the current folder."""
-    if strays := _measuring(bench).watched["strays"]:
+    if strays := _measuring(bench).observations["strays"]:
         raise Failed(f"writes {', '.join(strays[:5])} into the current folder")
     return "nothing in the current folder"
 
@@ -71,13 +71,13 @@ def equal_again(bench: Bench) -> str:
     """
     record, measuring = _record(bench), _measuring(bench)
     if record.phase not in ("fresh", "block"):
-        again = measuring.again()
+        again = measuring.measure_again()
         if _values(again) != _values(measuring.first):
             raise Failed("measured twice of the same artifact, in two processes, it gives different samples")
         return "the same samples in another process"
-    first = {key: _paired(*pair) for key, pair in measuring.pairs().items()}
+    first = {key: _paired(*pair) for key, pair in measuring.measure_pairs().items()}
     missed = {key: difference for key, (difference, low, high) in first.items() if not low <= 0 <= high}
-    for key, pair in measuring.pairs().items() if missed else ():
+    for key, pair in measuring.measure_pairs().items() if missed else ():
         difference, low, high = _paired(*pair)
         if key in missed and not low <= 0 <= high and (difference > 0) == (missed[key] > 0):
             raise Failed(
@@ -85,7 +85,7 @@ def equal_again(bench: Bench) -> str:
                 f"in {PAIRS} pairs, from {low:+.3g} to {high:+.3g} at {LEVEL:.1%}, twice"
             )
     return ", ".join(
-        f"{_at(key)}{difference:+.2g} {record.unit} in {PAIRS} pairs"
+        f"{_prefix(key)}{difference:+.2g} {record.unit} in {PAIRS} pairs"
         for key, (difference, _, _) in first.items()
     )
 
@@ -97,46 +97,48 @@ def worse_for_a_worse_subject(bench: Bench) -> str:
         raise NotApplicable("of it neither more nor less is better")
     if bench.conformance.worse is None:
         raise NotApplicable("its author supplies no worse subject")
-    ours, theirs = measuring.medians(measuring.first), measuring.medians(measuring.worse())
-    for key, value in ours.items():
-        if key not in theirs:
-            raise Failed(f"it gives nothing for {measuring.worse_subject.name}")
-        other = theirs[key]
-        if not (other > value if record.better == "lower" else other < value):
+    usual, worse = measuring.averages(measuring.first), measuring.averages(measuring.measure_worse())
+    name = measuring.worse_subject.name
+    for key, value in usual.items():
+        if key not in worse:
+            raise Failed(f"it gives nothing for {name}")
+        if not (worse[key] > value if record.better == "lower" else worse[key] < value):
             raise Failed(
-                f"{_at(key)}{other:.4g} {record.unit} for {measuring.worse_subject.name}, which is not worse "
+                f"{_prefix(key)}{worse[key]:.4g} {record.unit} for {name}, which is not worse "
                 f"than {value:.4g} for {measuring.subject.name} ({record.better} is better)"
             )
-    key = next(iter(ours))
-    return f"{theirs[key]:.4g} {record.unit} for {measuring.worse_subject.name}, {ours[key]:.4g} without"
+    key = next(iter(usual))
+    return f"{worse[key]:.4g} {record.unit} for {name}, {usual[key]:.4g} without"
 
 
 def needs_what_it_says(bench: Bench) -> str:
     """It measures with what its record requires, uses that, and imports no other distribution."""
     measuring = _measuring(bench)
-    lent = measuring.subject.record.requires if measuring.subject.record else ()
-    return needs_only(bench, measuring.watched["modules"], measuring.without, lent=lent)
+    companions = measuring.subject.record.requires if measuring.subject.record else ()
+    return needs_only(
+        bench, measuring.observations["modules"], measuring.measure_without, companions=companions
+    )
 
 
 def refuses_bad_options(bench: Bench) -> str:
     """A value that an option cannot have is refused in words that name the option."""
-    return refused(bench, _measuring(bench).attempt)
+    return try_bad_options(bench, _measuring(bench).attempt)
 
 
-def _values(given: Mapping[K, Measurement]) -> dict[K, list[float] | None]:
-    return {key: one["values"] for key, one in given.items()}
+def _values(measurements: Mapping[K, Measurement]) -> dict[K, list[float] | None]:
+    return {key: measurement["values"] for key, measurement in measurements.items()}
 
 
-def _at(batch_size: int | None) -> str:
+def _prefix(batch_size: int | None) -> str:
     return "" if batch_size is None else f"batch size {batch_size}: "
 
 
 def _paired(first: Sequence[float], second: Sequence[float]) -> tuple[float, float, float]:
-    """Mean of second less first, and its t interval."""
+    """Return the mean of second less first, and both ends of its t interval."""
     from qx.statistics import intervals
 
-    apart = [ours - theirs for ours, theirs in zip(second, first, strict=True)]
-    difference = intervals.difference_interval(apart, level=LEVEL)
+    differences = [later - earlier for earlier, later in zip(first, second, strict=True)]
+    difference = intervals.difference_interval(differences, level=LEVEL)
     if difference.ci is None:
         return difference.value, difference.value, difference.value
     return difference.value, *difference.ci

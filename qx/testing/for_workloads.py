@@ -12,25 +12,25 @@ from qx.runner.preparation import default_engine, weights_file
 from qx.runner.request import Request
 from qx.testing.bench import Bench
 from qx.testing.check import Check
-from qx.testing.for_all import needs_only, refused
+from qx.testing.for_all import needs_only, try_bad_options
 from qx.testing.jobs import ExamineJob
 from qx.testing.verdicts import Failed, NotApplicable
 from qx.values import JsonMapping, JsonObject, OptionValues
 
-#: The share of test items that may lie in the training split too: large collections have a few doubles.
+#: Largest share of test items that may lie in the training split too: large collections have a few doubles.
 SHARED = 0.01
-#: How far the outputs for an item may depend on the others of its batch, as a share of the largest output.
+#: Largest change of an item's outputs by the others of its batch, as a share of the largest output.
 COMPANY = 1e-4
 
 
 @frozen
-class Made:
-    """What came of making the model, with the weights that the workload brings or as it is made."""
+class ModelTrial:
+    """The result of making the workload's model and loading its weights, where it has any."""
 
-    #: None where it could not be made.
-    told: JsonMapping | None
+    #: The worker's answer; None where the model could not be made.
+    answer: JsonMapping | None
     weights: str | None = None
-    #: Why not.
+    #: Why the model could not be made.
     flaw: str = ""
 
 
@@ -39,41 +39,47 @@ def _record(bench: Bench) -> Workload:
     return bench.record
 
 
-def _made(bench: Bench) -> Made:
-    """The model, tried on its example inputs."""
+def _model_trial(bench: Bench) -> ModelTrial:
+    """Make the model and try it on its example inputs, once for each bench."""
 
-    def make() -> Made:
+    def try_model() -> ModelTrial:
         try:
             job = _inspect_job(bench)
-            return Made(bench.watch(job, "inspect"), job.weights)
+            return ModelTrial(bench.watch(job, "inspect"), job.weights)
         except (UsageError, DataError, Failure) as error:
-            return Made(None, flaw=str(error))
+            return ModelTrial(None, flaw=str(error))
 
-    made: Made = bench.kept("made", make)
-    return made
+    trial: ModelTrial = bench.cached("model trial", try_model)
+    return trial
 
 
 def _inspect_job(bench: Bench, options: OptionValues | None = None) -> InspectJob:
-    """Raises ``UsageError`` where its weights are missing."""
+    """Return the job that makes the model. Raises ``UsageError`` where its weights are missing."""
     weights = None if _record(bench).weights is None else str(weights_file(bench.entry, Request()))
-    given = {**bench.defaults, **(options or {})}
     return InspectJob(
-        workload=bench.reference, workload_options=given, weights=weights, engine=default_engine()
+        workload=bench.reference,
+        workload_options={**bench.defaults, **(options or {})},
+        weights=weights,
+        engine=default_engine(),
     )
 
 
-def _job(bench: Bench, **fields: object) -> ExamineJob:
-    """What looks at the data, and at the model too where it has weights that fit."""
-    given = {"weights": _made(bench).weights, "workload_options": bench.defaults, **bench.data(), **fields}
-    return ExamineJob(workload=bench.reference, **given)
+def _examine_job(bench: Bench, **fields: object) -> ExamineJob:
+    """Return the job that examines the data, and the model too where it has weights that fit."""
+    defaults = {
+        "weights": _model_trial(bench).weights,
+        "workload_options": bench.defaults,
+        **bench.data_fields(),
+    }
+    return ExamineJob(workload=bench.reference, **{**defaults, **fields})
 
 
-def _seen(bench: Bench) -> JsonObject:
-    """What was seen of data and model. Raises ``NotApplicable`` where the data cannot be had."""
+def _findings(bench: Bench) -> JsonObject:
+    """Examine data and model, once for each bench. Raises ``NotApplicable`` where there are no data."""
 
-    def see() -> JsonObject:
+    def examine() -> JsonObject:
         try:
-            return bench.watch(_job(bench), "examine")
+            return bench.watch(_examine_job(bench), "examine")
         except DataError as error:
             raise NotApplicable(f"its data cannot be had: {error}") from error
         except UsageError as error:
@@ -83,8 +89,8 @@ def _seen(bench: Bench) -> JsonObject:
         except Failure as failure:
             raise Failed(str(failure)) from failure
 
-    seen: JsonObject = bench.kept("seen", see)
-    return seen
+    findings: JsonObject = bench.cached("findings", examine)
+    return findings
 
 
 def weights_fit(bench: Bench) -> str:
@@ -94,19 +100,19 @@ def weights_fit(bench: Bench) -> str:
     """
     if bench.entry.state == "unavailable":
         raise NotApplicable(bench.entry.reason)
-    made, record = _made(bench), _record(bench)
-    if made.told is None and not record.takes_model:
-        raise Failed(made.flaw)
-    if made.told is None or record.weights is None:
+    trial, record = _model_trial(bench), _record(bench)
+    if trial.answer is None and not record.takes_model:
+        raise Failed(trial.flaw)
+    if trial.answer is None or record.weights is None:
         raise NotApplicable("brings no weights")
-    return f"{made.told['parameters']:,} parameters"
+    return f"{trial.answer['parameters']:,} parameters"
 
 
 def loads_data(bench: Bench) -> str:
     """Both splits load: named arrays of one length, finite, with labels that belong to its classes."""
     if bench.entry.state == "unavailable":
         raise NotApplicable(bench.entry.reason)
-    for name, split in _seen(bench)["splits"].items():
+    for name, split in _findings(bench)["splits"].items():
         if len(set(split["lengths"].values())) != 1 or not min(split["lengths"].values()):
             raise Failed(f"the {name} split is empty, or its arrays differ in length: {split['lengths']}")
         if not split["finite"]:
@@ -122,13 +128,15 @@ def loads_data(bench: Bench) -> str:
                 )
         if not split["source"]:
             raise Failed(f"the {name} split does not say its source, by which results name it")
-    sizes = {name: next(iter(one["lengths"].values())) for name, one in _seen(bench)["splits"].items()}
+    sizes = {
+        name: next(iter(split["lengths"].values())) for name, split in _findings(bench)["splits"].items()
+    }
     return ", ".join(f"{count:,} {name}" for name, count in sizes.items())
 
 
 def splits_disjoint(bench: Bench) -> str:
     """No item of the test split lies in the training split (up to 1 % of doubles)."""
-    shared = _seen(bench)["shared"]
+    shared = _findings(bench)["shared"]
     if shared > SHARED:
         raise Failed(f"{shared:.1%} of the test items lie in the training split too")
     return f"{shared:.2%} in both"
@@ -136,8 +144,8 @@ def splits_disjoint(bench: Bench) -> str:
 
 def same_data_again(bench: Bench) -> str:
     """Another process with another seed loads the same items in the same order."""
-    again = bench.run(evolve(_job(bench, weights=None), seed=bench.request.seed + 1), "examine")
-    for name, split in _seen(bench)["splits"].items():
+    again = bench.run(evolve(_examine_job(bench, weights=None), seed=bench.request.seed + 1), "examine")
+    for name, split in _findings(bench)["splits"].items():
         if again["splits"][name]["fingerprint"] != split["fingerprint"]:
             raise Failed(f"the {name} split differs from one process, or seed, to the next")
     return "equal in two processes with two seeds"
@@ -145,9 +153,13 @@ def same_data_again(bench: Bench) -> str:
 
 def says_what_data_it_needs(bench: Bench) -> str:
     """Offline and with an empty folder for data it loads all the same, or raises ``DataError``."""
-    place = {"data": str(bench.folder("no-data")), "cache": str(bench.folder("no-cache")), "offline": True}
+    empty = {
+        "data": str(bench.new_folder("no-data")),
+        "cache": str(bench.new_folder("no-cache")),
+        "offline": True,
+    }
     try:
-        bench.run(_job(bench, weights=None, **place), "examine")
+        bench.run(_examine_job(bench, weights=None, **empty), "examine")
     except DataError as error:
         return f"DataError: {error}"
     except Failure as failure:
@@ -157,36 +169,36 @@ def says_what_data_it_needs(bench: Bench) -> str:
 
 def example_inputs_accepted(bench: Bench) -> str:
     """Example inputs of any batch size have the shapes and types of the data, and the model takes them."""
-    seen = _seen(bench)
-    test = seen["splits"]["test"]
+    findings = _findings(bench)
+    test = findings["splits"]["test"]
     shapes, dtypes = list(test["shapes"].values()), list(test["dtypes"].values())
-    for one in seen["examples"]:
-        size = one["batch_size"]
-        due = [[size, *shape] for shape in shapes]
-        if one["shapes"] != due:
-            raise Failed(f"at batch size {size} they have shapes {one['shapes']}, the data {due}")
-        if one["dtypes"] != dtypes:
-            raise Failed(f"they have types {one['dtypes']}, the data {dtypes}")
-        if one["outputs"][0] != size:
-            raise Failed(f"at batch size {size} the model gives shape {one['outputs']}")
+    for example in findings["examples"]:
+        size = example["batch_size"]
+        expected = [[size, *shape] for shape in shapes]
+        if example["shapes"] != expected:
+            raise Failed(f"at batch size {size} they have shapes {example['shapes']}, the data {expected}")
+        if example["dtypes"] != dtypes:
+            raise Failed(f"they have types {example['dtypes']}, the data {dtypes}")
+        if example["outputs"][0] != size:
+            raise Failed(f"at batch size {size} the model gives shape {example['outputs']}")
     return ", ".join(f"{name} {['n', *test['shapes'][name]]}".replace("'", "") for name in test["shapes"])
 
 
 def model_is_fp32_and_settled(bench: Bench) -> str:
     """The model is fp32, answers the same twice, and answers an item alike alone and in a batch."""
-    seen = _seen(bench)
-    if seen["types"] != ["torch.float32"]:
-        raise Failed(f"its parameters are {', '.join(seen['types'])}, and not torch.float32")
-    if not seen["repeats"]:
+    findings = _findings(bench)
+    if findings["types"] != ["torch.float32"]:
+        raise Failed(f"its parameters are {', '.join(findings['types'])}, and not torch.float32")
+    if not findings["repeats"]:
         raise Failed("in eval mode it gives different outputs for the same inputs")
-    if seen["company"] > COMPANY:
-        raise Failed(f"an item's outputs depend on the others of its batch, by up to {seen['company']:.2g}")
-    return f"outputs {seen['outputs']}"
+    if (change := findings["company"]) > COMPANY:
+        raise Failed(f"an item's outputs depend on the others of its batch, by up to {change:.2g}")
+    return f"outputs {findings['outputs']}"
 
 
 def stubs_change_nothing(bench: Bench) -> str:
     """The form with stubs has the same state dict and outputs, or raises ``Unsupported``."""
-    stubs = _seen(bench)["stubs"]
+    stubs = _findings(bench)["stubs"]
     if stubs.startswith("unsupported"):
         raise NotApplicable(stubs)
     if stubs:
@@ -198,11 +210,11 @@ def knows_its_data(bench: Bench) -> str:
     """With its weights it does better on the test split than chance, where there are labels and classes."""
     from qx.statistics import intervals
 
-    seen = _seen(bench)
-    if seen["correct"] is None:
+    findings = _findings(bench)
+    if findings["correct"] is None:
         raise NotApplicable("no labels of classes")
-    right, count = seen["correct"]
-    chance = 1 / seen["splits"]["test"]["classes"]
+    right, count = findings["correct"]
+    chance = 1 / findings["splits"]["test"]["classes"]
     low, _ = intervals.wilson(right, count, 0.999).ci or (0.0, 0.0)
     if low <= chance:
         raise Failed(
@@ -213,23 +225,23 @@ def knows_its_data(bench: Bench) -> str:
 
 def needs_what_it_says(bench: Bench) -> str:
     """It works with what its record requires, uses that, and imports no other distribution."""
-    made = _made(bench)
-    if made.told is None:
-        raise NotApplicable(f"its model cannot be made here: {made.flaw}")
+    trial = _model_trial(bench)
+    if trial.answer is None:
+        raise NotApplicable(f"its model cannot be made here: {trial.flaw}")
 
-    def without(absent: tuple[str, ...]) -> None:
+    def work_without(absent: tuple[str, ...]) -> None:
         bench.watch(_inspect_job(bench), "inspect", absent)
-        bench.watch(_job(bench), "examine", absent)
+        bench.watch(_examine_job(bench), "examine", absent)
 
-    used = {*_seen(bench)["watched"]["modules"], *made.told["watched"]["modules"]}
-    return needs_only(bench, used, without)
+    imported = {*_findings(bench)["watched"]["modules"], *trial.answer["watched"]["modules"]}
+    return needs_only(bench, imported, work_without)
 
 
 def refuses_bad_options(bench: Bench) -> str:
     """A value that an option cannot have is refused in words that name the option."""
 
     def attempt(options: OptionValues) -> None:
-        job = _job(bench, workload_options={**bench.defaults, **options})
+        job = _examine_job(bench, workload_options={**bench.defaults, **options})
         try:
             bench.run(job, "examine")
             if job.weights is None:  # the model has not been made yet
@@ -237,8 +249,8 @@ def refuses_bad_options(bench: Bench) -> str:
         except (UsageError, DataError) as error:
             raise Failure("failed", "examine", str(error)) from error
 
-    # An option that only training takes is not looked at here.
-    return refused(bench, attempt)
+    # Training does not run here, so its options are not checked.
+    return try_bad_options(bench, attempt)
 
 
 #: The checks of a workload, in the order in which they are run.

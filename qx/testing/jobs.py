@@ -10,13 +10,13 @@ from qx.contract.fields import to_integers, to_strings
 from qx.processes.jobs import ArtifactJob, Job, LoadingJob, to_job
 from qx.values import JsonObject
 
-#: The package of the modules that do them.
+#: The package of the modules that do these jobs.
 PACKAGE = "qx.testing.worker"
 
 
 @frozen(kw_only=True)
 class ServeJob(ArtifactJob):
-    """Serve an artifact's evaluation inputs at several batch sizes, and tell what the loader did."""
+    """Serve an artifact's evaluation inputs at several batch sizes, and answer with what the loader did."""
 
     do: ClassVar[str] = "serve"
     package: ClassVar[str] = PACKAGE
@@ -36,14 +36,14 @@ class ExamineJob(LoadingJob):
 
 @frozen(kw_only=True)
 class WatchJob(Job):
-    """Do another job, and tell what the plugins did besides: to what they were lent, and to the process."""
+    """Do another job, and answer too with what the plugins changed: their arguments, the process, files."""
 
     do: ClassVar[str] = "watch"
     package: ClassVar[str] = PACKAGE
     job: Job = field(converter=to_job)
-    #: Top-level modules that are to look as if they were not installed.
+    #: Top-level modules to hide, as if they were not installed.
     absent: tuple[str, ...] = field(default=(), converter=to_strings)
-    #: An empty folder to work in: files that are written to wherever the process happens to be lie there.
+    #: An empty folder to work in, where files that plugins write into the current folder are detected.
     folder: str
     #: For a build: evaluation inputs, and where to leave the fp32 model's outputs for them (``.npy``).
     inputs: str | None = None
@@ -51,9 +51,9 @@ class WatchJob(Job):
 
     @property
     def stage(self) -> str:
-        """The stage in which it fails: that of the inner job."""
+        """The stage in which the job fails, which is that of the inner job."""
         return self.job.stage
 
     def fields(self) -> JsonObject:
-        """Return its fields, with those of the inner job as ``job``."""
+        """Return the fields of the job, with those of the inner job as ``job``."""
         return {**super().fields(), "job": self.job.fields()}

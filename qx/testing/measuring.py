@@ -1,4 +1,4 @@
-"""A metric at work: on an artifact, in launches, or on what they recorded."""
+"""Measuring with one metric: on an artifact, in launches, or on recorded samples."""
 
 from __future__ import annotations
 
@@ -15,100 +15,102 @@ from qx.processes.jobs import DeriveJob, EvaluateJob, LaunchJob
 from qx.processes.workers import Failure, Processes, Worker
 from qx.runner.evaluation import sample_failure
 from qx.runner.request import metric, references
-from qx.testing.bench import Bench, Built, named
+from qx.testing.bench import Bench, Built, find_plugin
 from qx.testing.jobs import WatchJob
 from qx.testing.verdicts import Failed
 from qx.values import JsonMapping, OptionValues
 
-#: What ``measure`` gave: ``values`` and what goes with them.
+#: What ``measure`` returned, as JSON: ``values`` and their details.
 Measurement: TypeAlias = JsonMapping
-#: By batch size, or None.
+#: Measurements by batch size, or by None for a metric that has no batch size.
 Measurements: TypeAlias = "dict[int | None, Measurement]"
 
 BATCH_SIZES = (1, 32)
 #: Pairs of launches, and blocks and calls in each of a metric of phase ``block``.
 PAIRS = 6
 BLOCKS, CALLS = 4, 20
-#: Seconds in which a launch gets warm.
+#: Seconds for which a launch is warmed up.
 WARM_SECONDS = 0.3
 
 
 class Measuring:
-    """One metric, on a subject: the baseline's artifact, or that of the config which its author names."""
+    """One metric and its subject: the artifact of the baseline, or of the config which its author names."""
 
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
         assert isinstance(bench.record, Metric)
         self.record = bench.record
-        given = bench.conformance.subject
-        self.subject = named(bench.host, "config", given) if given else bench.baseline
-        #: What was seen besides in the first measurement.
-        self.watched: JsonMapping = {}
+        subject = bench.conformance.subject
+        self.subject = find_plugin(bench.host, "config", subject) if subject else bench.baseline
+        #: What was observed in the first measurement.
+        self.observations: JsonMapping = {}
 
     @cached_property
     def first(self) -> Measurements:
-        """Of the subject. Raises ``Failed`` where the metric fails; without those where it gives None."""
-        given, self.watched = self._measured(self._built)
-        return given
+        """Measurements of the subject that are not None. Raises ``Failed`` where the metric fails."""
+        measurements, self.observations = self._measure(self._built)
+        return measurements
 
-    def again(self) -> Measurements:
-        """Of the same artifact, in other processes."""
-        return self._measured(self._built)[0]
+    def measure_again(self) -> Measurements:
+        """Measure the same artifact in other processes."""
+        return self._measure(self._built)[0]
 
-    def worse(self) -> Measurements:
-        """Of the artifact that its author supplies as worse."""
-        return self._measured(self._bench.borrow(self.worse_subject))[0]
+    def measure_worse(self) -> Measurements:
+        """Measure the artifact that the metric's author supplies as worse."""
+        return self._measure(self._bench.borrow(self.worse_subject))[0]
 
     @property
     def worse_subject(self) -> Entry:
         """The config that makes a worse artifact."""
-        return named(self._bench.host, "config", str(self._bench.conformance.worse))
+        return find_plugin(self._bench.host, "config", str(self._bench.conformance.worse))
 
-    def without(self, absent: tuple[str, ...]) -> None:
-        """Measure where these modules look as if not installed. Raises ``Failure``."""
-        self._measured(self._built, absent=absent, raises=True)
+    def measure_without(self, absent: tuple[str, ...]) -> None:
+        """Measure with the ``absent`` modules hidden. Raises ``Failure``."""
+        self._measure(self._built, absent=absent, raises=True)
 
     def attempt(self, options: OptionValues) -> None:
         """Measure with these options. Raises ``Failure``."""
-        self._measured(self._built, options=options, raises=True)
+        self._measure(self._built, options=options, raises=True)
 
-    def flaw(self, given: Measurement) -> str:
-        """How the number of values is not what the record promises."""
+    def flaw(self, measurement: Measurement) -> str:
+        """Return how the number of values differs from what the record promises; empty where it does not."""
         items = self._bench.prepared.items
-        failure = None if self.record.phase == "block" else sample_failure(self.record, given, items)
+        failure = None if self.record.phase == "block" else sample_failure(self.record, measurement, items)
         return failure.cause if failure else ""
 
-    def medians(self, given: Measurements) -> dict[int | None, float]:
-        """One value for each batch size: the mean over items, else the median."""
-        mean = self.record.samples == "per_item"
-        return {
-            key: sum(one["values"]) / len(one["values"]) if mean else median(one["values"])
-            for key, one in given.items()
-        }
+    def averages(self, measurements: Measurements) -> dict[int | None, float]:
+        """Return a value for each batch size: the mean over items, else the median."""
+        values_by_key = {key: measurement["values"] for key, measurement in measurements.items()}
+        if self.record.samples == "per_item":
+            return {key: sum(values) / len(values) for key, values in values_by_key.items()}
+        return {key: median(values) for key, values in values_by_key.items()}
 
-    def pairs(self) -> dict[int | None, tuple[list[float], list[float]]]:
-        """Of launches in pairs, for each batch size one value for the first and the second of every pair."""
+    def measure_pairs(self) -> dict[int | None, tuple[list[float], list[float]]]:
+        """Measure pairs of launches. Return by batch size the averages of first and of second launches."""
         pairs: dict[int | None, tuple[list[float], list[float]]] = {}
         for _ in range(PAIRS):
-            for index, given in enumerate(self._pair()):
-                for key, value in self.medians(given).items():
+            for index, measurements in enumerate(self._measure_pair()):
+                for key, value in self.averages(measurements).items():
                     pairs.setdefault(key, ([], []))[index].append(value)
         return pairs
 
     # ----------------------------------------------------------------------------------------------
 
-    def _pair(self) -> list[Measurements]:
-        """Of two launches, one after the other; they start side by side, as in a wave, if that may be."""
+    def _measure_pair(self) -> list[Measurements]:
+        """Measure two launches, one after the other.
+
+        They start side by side, as in a wave, unless the metric is measured ``alone``.
+        """
         if self.record.alone:
-            return [self.again(), self.again()]
+            return [self.measure_again(), self.measure_again()]
         entries = [self._bench.entry]
         options = {self.record.name: self._bench.defaults}
-        with Processes(self._bench.folder("log-launch")) as processes:
+        with Processes(self._bench.new_folder("log-launch")) as processes:
             with processes.side_by_side(2) as pool:
-                start = partial(self._started, self._built, processes, entries, options)
-                workers = [one.result() for one in (pool.submit(start), pool.submit(start))]
-            asked = [self._asked_all(worker, entries)[0] for worker in workers]
-        return [self._well({size: one for (_, size), one in given.items()}) for given in asked]
+                start = partial(self._start_launch, self._built, processes, entries, options)
+                workers = [future.result() for future in (pool.submit(start), pool.submit(start))]
+            answers = [self._measure_launch(worker, entries)[0] for worker in workers]
+        return [self._require_values(_by_size(measurements)) for measurements in answers]
 
     @cached_property
     def _built(self) -> Built:
@@ -117,7 +119,7 @@ class Measuring:
         except Failure as failure:
             raise Failed(f"its subject cannot be built: {self.subject.name}: {failure}") from failure
 
-    def _measured(
+    def _measure(
         self,
         built: Built,
         *,
@@ -125,52 +127,57 @@ class Measuring:
         options: OptionValues | None = None,
         raises: bool = False,
     ) -> tuple[Measurements, JsonMapping]:
-        chosen = {self.record.name: {**self._bench.defaults, **(options or {})}}
+        metric_options = {self.record.name: {**self._bench.defaults, **(options or {})}}
         if self.record.phase in ("fresh", "block"):
-            with Processes(self._bench.folder("log-launch")) as processes:
+            with Processes(self._bench.new_folder("log-launch")) as processes:
                 entries = [self._bench.entry]
-                worker = self._started(built, processes, entries, chosen, absent)
-                given, watched = self._asked_all(worker, entries)
-            measured = {size: one for (_, size), one in given.items()}
+                worker = self._start_launch(built, processes, entries, metric_options, absent)
+                by_metric, observations = self._measure_launch(worker, entries)
+            measurements = _by_size(by_metric)
         elif self.record.phase == "derived":
-            measured, watched = self._derived(built, absent, chosen)
+            measurements, observations = self._derive(built, absent, metric_options)
         else:
-            measured, watched = self._evaluated(built, absent, chosen)
-        return self._well(measured, raises), watched
+            measurements, observations = self._evaluate(built, absent, metric_options)
+        return self._require_values(measurements, raises), observations
 
-    def _well(self, measured: Measurements, raises: bool = False) -> Measurements:
-        """Those with values. Raises ``Failed``, or ``Failure`` if asked to, where one of them failed."""
-        for one in measured.values():
-            if "outcome" in one:
-                failure = Failure(one["outcome"], f"measure {self.record.name}", one["cause"])
+    def _require_values(self, measurements: Measurements, raises: bool = False) -> Measurements:
+        """Return the measurements that are not None.
+
+        Raises ``Failed`` for a measurement that failed, or ``Failure`` if ``raises``.
+        """
+        for measurement in measurements.values():
+            if "outcome" in measurement:
+                failure = Failure(measurement["outcome"], f"measure {self.record.name}", measurement["cause"])
                 raise failure if raises else Failed(str(failure))
-        return {key: one for key, one in measured.items() if one["values"] is not None}
+        return {
+            key: measurement for key, measurement in measurements.items() if measurement["values"] is not None
+        }
 
     def _evaluate_job(
         self, built: Built, entries: list[Entry], options: Mapping[str, OptionValues], outputs: Path
     ) -> EvaluateJob:
-        of_files = [entry for entry in entries if metric(entry).phase == "artifact"]
+        artifact_metrics = [entry for entry in entries if metric(entry).phase == "artifact"]
         prepared = self._bench.prepared
         return EvaluateJob(
             engine=prepared.engine,
             artifact=built.stored,
             inputs=str(prepared.evaluation),
             batch_size=50,
-            artifact_metrics=references(of_files),
-            prediction_metrics=references([entry for entry in entries if entry not in of_files]),
+            artifact_metrics=references(artifact_metrics),
+            prediction_metrics=references([entry for entry in entries if entry not in artifact_metrics]),
             metric_options=options,
             outputs=str(outputs),
         )
 
-    def _evaluated(
+    def _evaluate(
         self, built: Built, absent: tuple[str, ...], options: Mapping[str, OptionValues]
     ) -> tuple[Measurements, JsonMapping]:
-        outputs = self._bench.folder("outputs") / "outputs.npy"
+        outputs = self._bench.new_folder("outputs") / "outputs.npy"
         job = self._evaluate_job(built, [self._bench.entry], options, outputs)
-        told = self._bench.watch(job, "evaluate", absent)
-        return {None: told["metrics"][self.record.name]}, told["watched"]
+        answer = self._bench.watch(job, "evaluate", absent)
+        return {None: answer["metrics"][self.record.name]}, answer["watched"]
 
-    def _started(
+    def _start_launch(
         self,
         built: Built,
         processes: Processes,
@@ -178,7 +185,7 @@ class Measuring:
         options: Mapping[str, OptionValues] | None = None,
         absent: tuple[str, ...] = (),
     ) -> Worker:
-        """A launch with these metrics, which has given its first answer."""
+        """Start a launch with these metrics, and wait for its first answer."""
         job = LaunchJob(
             engine=self._bench.prepared.engine,
             artifact=built.stored,
@@ -188,36 +195,36 @@ class Measuring:
             metric_options=options or {},
             spawned_ns=time.monotonic_ns(),
         )
-        folder = str(self._bench.folder("here-launch"))
+        folder = str(self._bench.new_folder("here-launch"))
         worker = processes.start(WatchJob(job=job, absent=absent, folder=folder), "launch")
         worker.answer(timeout=self._bench.timeout)
         return worker
 
-    def _asked_all(
+    def _measure_launch(
         self, worker: Worker, entries: list[Entry]
     ) -> tuple[dict[tuple[str, int | None], Measurement], JsonMapping]:
-        """What metrics of launches give in one launch, by metric and batch size. The launch is ended."""
+        """Measure one launch with each metric, and end it. Return measurements by metric and batch size."""
         try:
-            given: dict[tuple[str, int | None], Measurement] = {}
-            watched: JsonMapping = {}
-            for entry in sorted(entries, key=lambda one: metric(one).phase != "fresh"):
+            measurements: dict[tuple[str, int | None], Measurement] = {}
+            observations: JsonMapping = {}
+            for entry in sorted(entries, key=lambda entry: metric(entry).phase != "fresh"):
                 for size in BATCH_SIZES if metric(entry).per_batch_size else BATCH_SIZES[:1]:
                     key = size if metric(entry).per_batch_size else None
-                    one = self._asked(worker, metric(entry), size)
-                    given[entry.name, key] = one
-                    watched = one.get("watched", watched)
-            return given, watched
+                    measurement = self._ask(worker, metric(entry), size)
+                    measurements[entry.name, key] = measurement
+                    observations = measurement.get("watched", observations)
+            return measurements, observations
         finally:
             worker.close()
 
-    def _asked(self, worker: Worker, record: Metric, size: int) -> Measurement:
+    def _ask(self, worker: Worker, record: Metric, size: int) -> Measurement:
         timeout = self._bench.timeout
         try:
             if record.phase == "fresh":
                 return worker.ask("fresh", timeout=timeout, metric=record.name)
             worker.ask("warm", timeout=timeout, batch_size=size, seconds=WARM_SECONDS)
-            asked = {"metric": record.name, "batch_size": size, "calls": CALLS, "warm": 2}
-            blocks = [worker.ask("block", timeout=timeout, **asked) for _ in range(BLOCKS)]
+            question = {"metric": record.name, "batch_size": size, "calls": CALLS, "warm": 2}
+            blocks = [worker.ask("block", timeout=timeout, **question) for _ in range(BLOCKS)]
         except Failure as failure:
             if failure.gone:
                 raise
@@ -230,32 +237,33 @@ class Measuring:
             "rounds": [number for number, block in enumerate(blocks) for _ in block["values"]],
         }
 
-    def _derived(
+    def _derive(
         self, built: Built, absent: tuple[str, ...], options: Mapping[str, OptionValues]
     ) -> tuple[Measurements, JsonMapping]:
         job = DeriveJob(
-            samples=str(self._recorded(built)),
-            baseline=str(self._recorded(self._of_baseline)),
+            samples=str(self._samples_file(built)),
+            baseline=str(self._samples_file(self._built_baseline)),
             batch_sizes=BATCH_SIZES,
             metrics=references([self._bench.entry]),
             metric_options=options,
         )
-        told = self._bench.watch(job, "derive", absent)
-        return {one["batch_size"]: one for one in told["metrics"]}, told["watched"]
+        answer = self._bench.watch(job, "derive", absent)
+        by_size = {measurement["batch_size"]: measurement for measurement in answer["metrics"]}
+        return by_size, answer["watched"]
 
     @cached_property
-    def _of_baseline(self) -> Built:
-        same = self.subject.name == self._bench.baseline.name
-        return self._built if same else self._bench.borrow(self._bench.baseline)
+    def _built_baseline(self) -> Built:
+        is_subject = self.subject.name == self._bench.baseline.name
+        return self._built if is_subject else self._bench.borrow(self._bench.baseline)
 
-    def _recorded(self, built: Built) -> Path:
-        """What every other metric records of an artifact in two launches, as a derived metric is given it."""
-        return self._bench.kept(f"recorded {built.artifact}", lambda: self._record(built))
+    def _samples_file(self, built: Built) -> Path:
+        """Return the file of samples that every other metric records of an artifact in two launches."""
+        return self._bench.cached(f"recorded {built.artifact}", lambda: self._record(built))
 
     def _record(self, built: Built) -> Path:
         import numpy as np
 
-        folder = self._bench.folder("recorded")
+        folder = self._bench.new_folder("recorded")
         outputs = folder / "outputs.npy"
         others = [entry for entry in self._bench.host.ready("metric") if entry.name != self.record.name]
         phases = {
@@ -264,27 +272,32 @@ class Measuring:
         }
         job = self._evaluate_job(built, [*phases["artifact"], *phases["predictions"]], {}, outputs)
         parts: dict[tuple[str, int | None], list[tuple[int, Measurement]]] = {}
-        for name, one in self._bench.run(job, "evaluate")["metrics"].items():
-            if one.get("values") is not None:
-                parts[name, None] = [(-1, one)]
-        with Processes(self._bench.folder("log-launch")) as processes:
+        for name, measurement in self._bench.run(job, "evaluate")["metrics"].items():
+            if measurement.get("values") is not None:
+                parts[name, None] = [(-1, measurement)]
+        with Processes(self._bench.new_folder("log-launch")) as processes:
             for wave in range(2):
                 entries = [*phases["fresh"], *phases["block"]]
-                given, _ = self._asked_all(self._started(built, processes, entries), entries)
-                for key, one in given.items():
-                    if one.get("values") is not None:
-                        parts.setdefault(key, []).append((wave, one))
+                worker = self._start_launch(built, processes, entries)
+                for key, measurement in self._measure_launch(worker, entries)[0].items():
+                    if measurement.get("values") is not None:
+                        parts.setdefault(key, []).append((wave, measurement))
         arrays = {"outputs||values": np.load(outputs)}
         for (name, size), waves in parts.items():
-            places = [
+            columns = [
                 (
-                    one["values"],
-                    np.full(len(one["values"]), wave),
-                    one.get("rounds", [-1] * len(one["values"])),
+                    measurement["values"],
+                    np.full(len(measurement["values"]), wave),
+                    measurement.get("rounds", [-1] * len(measurement["values"])),
                 )
-                for wave, one in waves
+                for wave, measurement in waves
             ]
-            for what, of_waves in zip(("values", "wave", "round"), zip(*places, strict=True), strict=True):
-                arrays[f"{name}|{size or ''}|{what}"] = np.concatenate(of_waves)
+            for column, chunks in zip(("values", "wave", "round"), zip(*columns, strict=True), strict=True):
+                arrays[f"{name}|{size or ''}|{column}"] = np.concatenate(chunks)
         np.savez(folder / "samples.npz", **arrays)
         return folder / "samples.npz"
+
+
+def _by_size(measurements: Mapping[tuple[str, int | None], Measurement]) -> Measurements:
+    """Return the measurements of one metric by batch size alone."""
+    return {size: measurement for (_, size), measurement in measurements.items()}

@@ -10,10 +10,10 @@ CLASSES = 4
 
 
 class BenchNet(nn.Module):
-    """Convolutions, batch norms and linear layers, for configs to treat; 7,220 parameters.
+    """A network of 7,220 parameters with the layers that configs quantize.
 
-    Maps images ``[batch, 1, 12, 12]`` (float32) to logits ``[batch, 4]``. With ``quantizable`` it holds
-    stubs at entry and exit; both forms have one state dict.
+    Maps images ``[batch, 1, 12, 12]`` (float32) to logits ``[batch, 4]``. With ``quantizable`` it has
+    quantization stubs at entry and exit; the state dict is the same with and without.
     """
 
     def __init__(self, *, quantizable: bool = False) -> None:
@@ -36,7 +36,7 @@ class BenchNet(nn.Module):
         self.dequant = DeQuantStub() if quantizable else nn.Identity()
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Give the logits ``[batch, 4]`` of images ``[batch, 1, 12, 12]``."""
+        """Return the logits ``[batch, 4]`` of images ``[batch, 1, 12, 12]``."""
         features = self.flatten(self.pool(self.features(self.quant(images))))
         outputs: torch.Tensor = self.dequant(self.classifier(self.activation(self.hidden(features))))
         return outputs
@@ -53,9 +53,9 @@ def fit(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, epochs: in
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     model.train()
     for _ in range(epochs):
-        for chosen in torch.split(torch.randperm(len(images)), 32):
+        for indices in torch.split(torch.randperm(len(images)), 32):
             optimizer.zero_grad()
-            loss = nn.functional.cross_entropy(model(images[chosen]), labels[chosen])
+            loss = nn.functional.cross_entropy(model(images[indices]), labels[indices])
             torch.autograd.backward(loss)
             optimizer.step()
     return model.eval()

@@ -1,6 +1,6 @@
-"""Configs that look at the model which all configs are shown, before the one under test is asked and after.
+"""Configs that detect what the ``can_treat`` of another config changes of the model that all are shown.
 
-They are given to the job that asks configs whether they can treat a model, and treat none.
+One is asked before the config under test and remembers the model, the other is asked after it and compares.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
     import torch
 
-#: What the first of the two saw: what of the model -> its digest.
-_seen: dict[str, str] = {}
+#: Digests of the parts of the model, as the first of the two saw them.
+_digests: dict[str, str] = {}
 
 
 class Onlooker:
-    """A config that remembers how a model is, or (not ``before``) says what of it has changed since then."""
+    """A config that remembers the state of a model (``before``), or says what of it has changed since."""
 
     def __init__(self, name: str, *, quantizable: bool, before: bool) -> None:
         self._record = Config(name=name, summary="Looks at a model.", quantizable=quantizable)
@@ -30,26 +30,26 @@ class Onlooker:
 
     @hookimpl
     def describe(self) -> Config:
-        """Give the record."""
+        """Return the record."""
         return self._record
 
     @hookimpl
     def can_treat(self, model: torch.nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> None:
-        """Raise ``Unsupported`` that names what is no longer what it was."""
+        """Raise an ``Unsupported`` that names the parts which have changed."""
         if self._before:
-            _seen.update(_looked(model, example_inputs))
+            _digests.update(_digest_parts(model, example_inputs))
             return
-        now = _looked(model, example_inputs)
-        if changed := [what for what, was in _seen.items() if now[what] != was]:
+        now = _digest_parts(model, example_inputs)
+        if changed := [part for part, digest in _digests.items() if now[part] != digest]:
             raise Unsupported(" and ".join(changed))
 
     @hookimpl
     def convert(self) -> None:
-        """Never called."""
+        """Do nothing: no run calls it."""
 
 
 def onlookers(*, quantizable: bool) -> tuple[Reference, Reference]:
-    """The two that are shown the same form of the model as a config which is ``quantizable`` or not."""
+    """Return the two that see the form of the model which ``quantizable`` configs see, or others."""
     form = "stubs" if quantizable else "plain"
     before, after = (
         Reference(name=f"onlooker_{form}_{when}", module=__name__, attribute=f"{form}_{when}".upper())
@@ -58,36 +58,36 @@ def onlookers(*, quantizable: bool) -> tuple[Reference, Reference]:
     return before, after
 
 
-def _looked(model: torch.nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> dict[str, str]:
-    """What a config that is asked after another could see of its doings."""
+def _digest_parts(model: torch.nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> dict[str, str]:
+    """Return digests of all that a config could see of what another one did to the model."""
     import torch
 
     from qx.testing.worker.digest import digest
 
-    # Before the model is asked: an answer may write into its buffers.
-    found = {
+    # Before the model is called, since a call may write into its buffers.
+    digests = {
         "parameters or buffers": digest(dict(model.state_dict(keep_vars=True))),
         "modules or their settings": digest(dict(_modules(model))),
         "example inputs": digest(example_inputs),
     }
     try:
         with torch.inference_mode():
-            answers: object = model(*example_inputs)
+            outputs: object = model(*example_inputs)
     except Exception as error:
-        answers = f"{type(error).__name__}: {error}"
-    return found | {"outputs": digest(answers)}
+        outputs = f"{type(error).__name__}: {error}"
+    return digests | {"outputs": digest(outputs)}
 
 
 def _modules(model: torch.nn.Module) -> Iterator[tuple[str, object]]:
-    """Every module with its type, which parameters want gradients, and what its attributes hold."""
+    """Yield the name of every module with its type, which parameters want gradients, and its attributes."""
     for name, module in model.named_modules():
-        gradients = [one.requires_grad for one in module.parameters(recurse=False)]
-        held = {key: _plain(value) for key, value in vars(module).items()}
-        yield name, (type(module).__name__, gradients, held)
+        gradients = [parameter.requires_grad for parameter in module.parameters(recurse=False)]
+        attributes = {key: _summarize(value) for key, value in vars(module).items()}
+        yield name, (type(module).__name__, gradients, attributes)
 
 
-def _plain(value: object) -> object:
-    """Numbers and texts as they are, of anything else how many things it holds."""
+def _summarize(value: object) -> object:
+    """Return numbers and texts as they are, and of anything else its type and length."""
     if isinstance(value, (str, int, float, bool, tuple)) or value is None:
         return value
     return f"{type(value).__name__} {len(value) if hasattr(value, '__len__') else ''}"

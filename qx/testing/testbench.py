@@ -1,7 +1,7 @@
-"""The kit's own workload: strokes of four directions in noise, 12x12 pixels, made anew from fixed numbers.
+"""The kit's own workload: strokes of four directions in noise, 12x12 pixels, generated from fixed seeds.
 
-It needs no data and serves in microseconds, so that a check takes seconds. It is no entry point: the kit
-names it, and ``-p qx.testing.testbench`` does.
+It needs no data and serves in microseconds, so that a check takes seconds. It has no entry point: the kit
+finds it by its module, as ``-p qx.testing.testbench`` does.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     import torch
 
 SIDE = 12
-#: Images of each class.
+#: Number of images of each class, by split.
 COUNTS = {"train": 100, "test": 50}
-#: Standard deviation of the noise; a stroke is 1 high.
+#: Standard deviation of the noise, where a stroke adds 1 to a pixel.
 NOISE = 0.8
 
 
 @hookimpl
 def describe() -> Workload:
-    """Give the record."""
+    """Return the record."""
     return Workload(
         name=TESTBENCH,
         summary="Strokes of four directions in noise with a small network, for the conformance kit.",
@@ -44,15 +44,15 @@ def make_model(context: Context) -> torch.nn.Module:
 
 @hookimpl
 def load_data(split: str) -> Data:
-    """Draw a split; the same for every seed."""
+    """Return a split, which is the same for every seed."""
     import numpy as np
 
-    # RandomState, whose numbers numpy has promised never to change.
+    # numpy promises that the numbers of RandomState never change.
     random = np.random.RandomState(list(COUNTS).index(split))
     labels = np.repeat(np.arange(4), COUNTS[split])
     images = random.normal(0, NOISE, (len(labels), SIDE, SIDE)).astype(np.float32)
-    for image, label, at in zip(images, labels, random.randint(3, SIDE - 3, len(labels)), strict=True):
-        _draw(image, int(label), int(at))
+    for image, label, offset in zip(images, labels, random.randint(3, SIDE - 3, len(labels)), strict=True):
+        _draw(image, int(label), int(offset))
     order = random.permutation(len(labels))
     return Data(
         inputs={"image": images[order, np.newaxis]},
@@ -62,19 +62,19 @@ def load_data(split: str) -> Data:
     )
 
 
-def _draw(image: np.ndarray, label: int, at: int) -> None:
-    """Add a stroke through place ``at`` to an image ``[12, 12]``."""
+def _draw(image: np.ndarray, label: int, offset: int) -> None:
+    """Add a stroke of the label's direction, shifted by ``offset`` pixels, to an image ``[12, 12]``."""
     import numpy as np
 
     along = np.arange(SIDE)
-    across = (along + at) % SIDE
-    rows, columns = ((at, along), (along, at), (along, across), (along, across[::-1]))[label]
+    across = (along + offset) % SIDE
+    rows, columns = ((offset, along), (along, offset), (along, across), (along, across[::-1]))[label]
     image[rows, columns] += 1
 
 
 @hookimpl
 def example_inputs(batch_size: int, context: Context) -> tuple[torch.Tensor, ...]:
-    """Give noise."""
+    """Return noise."""
     import torch
 
     generator = torch.Generator().manual_seed(context.seed)

@@ -1,4 +1,4 @@
-"""What comes of a check."""
+"""The verdict of a check: what it can be, and the exceptions by which a check gives it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from attrs import frozen
 
 from qx.contract.records import Kind
 
-#: ``not_run``: a check that must come first did not pass. ``expected``: it failed, as its author said.
+#: ``not_run``: a check that must pass first did not. ``expected``: it failed, as the author said it would.
 State: TypeAlias = Literal["passed", "failed", "not_applicable", "not_run", "expected"]
-#: Kinds of plugins that have hooks of their own; what only wraps is not checked.
+#: Kinds of plugins that are checked; a plugin that only wraps the hooks of others is of none.
 KINDS: tuple[Kind, ...] = ("config", "metric", "workload", "loader")
 
 
@@ -24,14 +24,17 @@ class NotApplicable(Exception):
 
 @frozen
 class Verdict:
-    """What came of one check of one plugin."""
+    """The result of one check of one plugin."""
 
     check: str
     state: State
-    #: What was seen, why it failed or why it was not run.
+    #: What the check saw, why it failed, or why it was not run.
     text: str = ""
 
     @property
     def well(self) -> bool:
-        """It is no reason for exit code 1: what was not run hangs on a check that has its own verdict."""
+        """Whether the verdict leaves the exit code at 0.
+
+        A check that was not run does: the check that it depends on has a verdict of its own.
+        """
         return self.state != "failed"

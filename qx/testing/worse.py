@@ -1,6 +1,6 @@
-"""Configs that make worse artifacts on purpose, for metrics to find.
+"""Configs that make worse artifacts on purpose, for metrics to detect.
 
-Each is the fp32 model with one thing wrong with it: ``Conformance(worse="qx.testing.worse:NOISY")``.
+Each is the fp32 model with one defect: ``Conformance(worse="qx.testing.worse:NOISY")``.
 """
 
 from __future__ import annotations
@@ -16,29 +16,31 @@ if TYPE_CHECKING:
 
 
 class Worse:
-    """A config that gives the fp32 model, made worse."""
+    """A config whose artifact is the fp32 model with a defect."""
 
-    def __init__(self, name: str, summary: str, spoil: Callable[[torch.nn.Module], torch.nn.Module]) -> None:
+    def __init__(
+        self, name: str, summary: str, add_defect: Callable[[torch.nn.Module], torch.nn.Module]
+    ) -> None:
         self._record = Config(name=name, summary=summary)
-        self._spoil = spoil
+        self._add_defect = add_defect
 
     @hookimpl
     def describe(self) -> Config:
-        """Give the record."""
+        """Return the record."""
         return self._record
 
     @hookimpl
     def convert(self, model: torch.nn.Module) -> torch.nn.Module:
-        """Spoil the model."""
-        return self._spoil(model)
+        """Return the model with the defect."""
+        return self._add_defect(model)
 
 
-def _wrapped(before: Callable[[torch.nn.Module], None]) -> Callable[[torch.nn.Module], torch.nn.Module]:
-    def spoil(model: torch.nn.Module) -> torch.nn.Module:
-        model.register_forward_pre_hook(lambda module, _: before(module))
+def _before_calls(action: Callable[[torch.nn.Module], None]) -> Callable[[torch.nn.Module], torch.nn.Module]:
+    def add_hook(model: torch.nn.Module) -> torch.nn.Module:
+        model.register_forward_pre_hook(lambda module, _: action(module))
         return model
 
-    return spoil
+    return add_hook
 
 
 def _noisy(model: torch.nn.Module) -> torch.nn.Module:
@@ -60,7 +62,7 @@ def _padded(model: torch.nn.Module) -> torch.nn.Module:
 def _hungry(model: torch.nn.Module) -> torch.nn.Module:
     import torch
 
-    # Not in the state dict: it is taken again in every launch.
+    # Not in the state dict, so that every launch allocates it.
     model.register_buffer("ballast", torch.ones(64 * 2**18), persistent=False)
     return model
 
@@ -78,13 +80,13 @@ def _sleep(_: object) -> None:
     time.sleep(0.01)
 
 
-#: Weights with as much noise as signal: wrong predictions.
+#: Noise on the weights, as large as these: predictions are wrong.
 NOISY = Worse("worse_noisy", "The fp32 model with noise on its weights.", _noisy)
-#: Ten milliseconds more for each call.
-SLOW = Worse("worse_slow", "The fp32 model, 10 ms slower.", _wrapped(_sleep))
-#: Four MiB more of files.
+#: Each call takes 10 ms longer.
+SLOW = Worse("worse_slow", "The fp32 model, 10 ms slower.", _before_calls(_sleep))
+#: The files are 4 MiB larger.
 PADDED = Worse("worse_padded", "The fp32 model with 4 MiB of zeros in its files.", _padded)
-#: 64 MiB more of memory.
+#: A launch takes 64 MiB more memory.
 HUNGRY = Worse("worse_hungry", "The fp32 model, which takes 64 MiB more.", _hungry)
-#: Five seconds more until it has loaded.
+#: Loading takes five seconds longer.
 LATE = Worse("worse_late", "The fp32 model, which loads five seconds later.", _late)

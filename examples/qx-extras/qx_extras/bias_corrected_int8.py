@@ -67,7 +67,7 @@ def convert(model: nn.Module) -> nn.Module:
 
 
 class InputMean:
-    """The mean of each input channel of a layer over all that it is given, ``[channels]``."""
+    """A forward hook that averages each input channel of a layer over all calls, ``[channels]``."""
 
     def __init__(self) -> None:
         self.total: Any = 0.0
@@ -83,14 +83,14 @@ class InputMean:
 
     @property
     def mean(self) -> torch.Tensor:
-        """Float32 ``[channels]``."""
+        """The mean of each input channel, float32 ``[channels]``."""
         return (self.total / self.count).float()
 
 
 def shift(layer: nn.Conv2d | nn.Linear, mean: torch.Tensor) -> torch.Tensor:
-    """How far rounding the weights moves the mean of each output channel, ``[out]``."""
+    """Return by how much rounding the weights moves the mean of each output channel, ``[out]``."""
     error = rounded(layer) - layer.weight
-    # Of a convolution, each input channel meets all weights of its kernel; padding is left out of account.
+    # In a convolution, each input channel meets all weights of its kernel; padding is neglected.
     per_input = error.flatten(start_dim=2).sum(dim=2) if error.dim() > 2 else error
     groups = getattr(layer, "groups", 1)
     means = mean.view(groups, -1).repeat_interleave(len(per_input) // groups, dim=0)
@@ -98,7 +98,7 @@ def shift(layer: nn.Conv2d | nn.Linear, mean: torch.Tensor) -> torch.Tensor:
 
 
 def rounded(layer: nn.Conv2d | nn.Linear) -> torch.Tensor:
-    """The weights as the converted layer will have them."""
+    """Return the weights as the converted layer will have them."""
     import torch
 
     observer = layer.qconfig.weight()

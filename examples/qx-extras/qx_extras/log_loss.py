@@ -1,4 +1,4 @@
-"""How much probability the model gives to the right class: minus its logarithm, a value for each item."""
+"""The log loss: minus the logarithm of the probability that the model gives to the right class, per item."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def qx(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     ids=str,
 )
 def test_the_shift_is_what_rounding_does_to_the_mean(layer: torch.nn.Module) -> None:
-    """For inputs that are constant, so that all of a kernel sees their mean, it is exact."""
+    """The shift is exact for constant inputs, where all of a kernel sees their mean."""
     layer.qconfig = torch.ao.quantization.default_qconfig
     mean = torch.rand(6)
     inputs = (
@@ -44,38 +44,42 @@ def test_the_shift_is_what_rounding_does_to_the_mean(layer: torch.nn.Module) -> 
     torch.testing.assert_close(observed.mean, mean)
     with torch.no_grad():
         before = layer(inputs)
-        due = bias_corrected_int8.shift(layer, mean)
+        expected = bias_corrected_int8.shift(layer, mean)
         layer.weight.copy_(bias_corrected_int8.rounded(layer))
-        moved = (layer(inputs) - before).transpose(1, -1).reshape(-1, len(due))
-    assert due.abs().max() > 1e-4
-    torch.testing.assert_close(moved, due.expand_as(moved), rtol=1e-3, atol=1e-6)
+        moved = (layer(inputs) - before).transpose(1, -1).reshape(-1, len(expected))
+    assert expected.abs().max() > 1e-4
+    torch.testing.assert_close(moved, expected.expand_as(moved), rtol=1e-3, atol=1e-6)
 
 
 def test_the_log_loss_is_that_of_the_softmax() -> None:
-    """Two classes at odds of three to one, and scores so high that their exponentials are not finite."""
+    """The loss is right for odds of three to one, and for scores whose exponentials are not finite."""
     outputs = np.array([[np.log(3), 0], [np.log(3), 0], [2000, 0]], dtype=np.float32)
-    given = log_loss.measure(Predictions(outputs=outputs, labels=np.array([0, 1, 0]), classes=()))
-    np.testing.assert_allclose(given, [np.log(4 / 3), np.log(4), 0], rtol=1e-6)
+    losses = log_loss.measure(Predictions(outputs=outputs, labels=np.array([0, 1, 0]), classes=()))
+    np.testing.assert_allclose(losses, [np.log(4 / 3), np.log(4), 0], rtol=1e-6)
     assert log_loss.measure(Predictions(outputs=outputs, labels=None, classes=())) is None
 
 
 def test_qx_lists_them_under_this_distribution(tmp_path: Path) -> None:
-    """Both are ready, each from its entry point."""
-    listed = json.loads(qx("list", "--json", cwd=tmp_path).stdout)
-    ours = {one["name"]: one["state"] for one in listed if one["distribution"] == "qx-extras"}
-    assert ours == {"bias_corrected_int8": "ready", "log_loss": "ready"}
+    """Both plugins are ready, each from its entry point."""
+    plugins = json.loads(qx("list", "--json", cwd=tmp_path).stdout)
+    states = {plugin["name"]: plugin["state"] for plugin in plugins if plugin["distribution"] == "qx-extras"}
+    assert states == {"bias_corrected_int8": "ready", "log_loss": "ready"}
 
 
 def test_qx_runs_them(tmp_path: Path) -> None:
-    """The recipe has a row and the metric a column; it takes a quarter of the baseline's bytes."""
-    done = qx(
+    """A run measures the recipe by the metric, and its file has less than 0.3 of the baseline's bytes."""
+    process = qx(
         "run", "--workload", "digits_cnn", "-c", "bias_corrected_int8", "-m", "log_loss", "-m", "accuracy",
         "-m", "file_size", "--set", "bias_corrected_int8.calibration_n=64", "--out", "out", cwd=tmp_path,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    assert process.returncode == 0, process.stderr
     results = json.loads((tmp_path / "out" / "full_results.json").read_text())
-    found = {one["metric"]: one for one in results["measurements"] if one["config"] == "bias_corrected_int8"}
-    assert found["file_size"]["vs_baseline"]["value"] < 0.3
-    assert found["accuracy"]["value"] > 0.9
-    assert found["log_loss"]["outcome"] == "ok"
-    assert found["log_loss"]["vs_baseline"]["ci"] is not None
+    measurements = {
+        measurement["metric"]: measurement
+        for measurement in results["measurements"]
+        if measurement["config"] == "bias_corrected_int8"
+    }
+    assert measurements["file_size"]["vs_baseline"]["value"] < 0.3
+    assert measurements["accuracy"]["value"] > 0.9
+    assert measurements["log_loss"]["outcome"] == "ok"
+    assert measurements["log_loss"]["vs_baseline"]["ci"] is not None

@@ -111,10 +111,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _choose_entries(entries: Sequence[Entry], names: Sequence[str], plugins: Sequence[str]) -> list[Entry]:
     from qx.host.catalogue import unknown
-    from qx.testing.pytest_adapter import given_entry
+    from qx.testing.pytest_adapter import find_entry
 
     if not names:
-        return [given_entry(entries, argument) for argument in plugins if not argument.startswith("no:")]
+        return [find_entry(entries, argument) for argument in plugins if not argument.startswith("no:")]
     chosen = []
     for name in dict.fromkeys(names):
         matches = [entry for entry in entries if entry.name == name]

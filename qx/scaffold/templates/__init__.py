@@ -1,1 +1,1 @@
-"""What ``qx new`` makes: files in which ``$name``, ``$package`` and others are filled in."""
+"""The files that ``qx new`` writes, with ``$name``, ``$package`` and others filled in."""

@@ -1,1 +1,1 @@
-"""What does the jobs of the conformance kit, a module for each, in processes of their own."""
+"""The jobs of the conformance kit, a module for each; they run in worker processes."""

@@ -1,4 +1,4 @@
-"""Modules that are installed, and are to look as if they were not."""
+"""Hiding installed modules, as if they were not installed."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 
 
 def hide(modules: Iterable[str]) -> None:
-    """Have these top-level modules not found any more in this process, by import or by ``find_spec``."""
+    """Hide top-level modules from imports and from ``find_spec`` in this process."""
     absent = frozenset(modules)
     if absent:
-        sys.meta_path[:] = [_Without(finder, absent) for finder in sys.meta_path]
+        sys.meta_path[:] = [_HidingFinder(finder, absent) for finder in sys.meta_path]
 
 
-class _Without:
-    """A finder that finds what another finds, but for some modules."""
+class _HidingFinder:
+    """A finder that passes on what another one returns, except for some modules."""
 
     def __init__(self, finder: object, absent: frozenset[str]) -> None:
         self._finder, self._absent = finder, absent

@@ -1,4 +1,4 @@
-"""One short text for a value with all that is in it: equal before and after, or it was changed."""
+"""A digest of a value and all that it contains, by which a change is detected."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from qx.values import Array
 
 
 def digest(value: object) -> str:
-    """SHA-256 over arrays, tensors, files, and records, mappings and sequences of them.
+    """Return the SHA-256 of arrays, tensors, files, and of records, mappings and sequences of them.
 
-    What is none of these (a function, a module) counts by its type alone.
+    A value of any other type (a function, a module) counts by its type alone.
     """
     state = hashlib.sha256()
     _add(state, value)
@@ -32,12 +32,12 @@ def _add(state: hashlib._Hash, value: object) -> None:
     elif value is None or isinstance(value, (str, int, float, bool, bytes)):
         state.update(repr(value).encode())
     elif isinstance(value, Mapping):
-        for key, one in value.items():
+        for key, item in value.items():
             _add(state, key)
-            _add(state, one)
+            _add(state, item)
     elif isinstance(value, (tuple, list)):
-        for one in value:
-            _add(state, one)
+        for item in value:
+            _add(state, item)
     elif attrs.has(kind := type(value)):
         for field in attrs.fields(kind):
             _add(state, getattr(value, field.name))
@@ -47,7 +47,7 @@ def _add(state: hashlib._Hash, value: object) -> None:
 
 
 def _array(value: Any) -> Array | None:
-    """The numbers of an array or a tensor; None for anything else."""
+    """Return the numbers of an array or a tensor; None for anything else."""
     if hasattr(value, "detach"):
         value = value.detach()
         value = value.dequantize() if value.is_quantized else value

@@ -1,4 +1,4 @@
-"""Serve an artifact at several batch sizes, and tell what the loader did with what it was given."""
+"""Serve an artifact at several batch sizes, and answer with what the loader did."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from qx.testing.jobs import ServeJob
     from qx.worker.channel import Channel
 
-#: How long the threads of a loader are watched at work: seconds of computing, and at most of time.
-WATCHED, WATCHED_AT_MOST = 0.4, 10.0
+#: How long a loader's threads are observed: seconds of CPU time, and the most seconds of wall time.
+OBSERVED_CPU_SECONDS, MAX_SECONDS = 0.4, 10.0
 
 
 def run(job: ServeJob, channel: Channel) -> None:
-    """Load the artifact, hold it to its probe, serve every batch size, and answer with what was seen."""
+    """Load the artifact, compare it with its probe, serve every batch size, and answer with what was seen."""
     channel.stage("import")
-    absent = [name for name in job.artifact.imports if not _imported(name)]
+    newly_imported = [name for name in job.artifact.imports if name not in sys.modules]
     import_runtime(job)
-    runtime = _top_level()
+    before_load = _top_level()
     channel.stage("load")
     seed_everything(job.seed)
     subject = load(job, host_of_artifact(job))
@@ -42,66 +42,62 @@ def run(job: ServeJob, channel: Channel) -> None:
     split = Split.read(Path(job.inputs))
     served = []
     for size in job.batch_sizes:
-        seen, outputs = _served(subject, split, size)
-        served.append(seen)
+        behaviour, outputs = _serve(subject, split, size)
+        served.append(behaviour)
     np.save(job.outputs, outputs)
     channel.stage("threads")
     busy = _busy_threads(subject, subject.prepare(split.rows(0, max(256, *job.batch_sizes))))
     channel.answer(
         probed=probe.is_file(),
-        newly_imported=absent,
-        during_load=sorted(_top_level() - runtime),
+        newly_imported=newly_imported,
+        during_load=sorted(_top_level() - before_load),
         served=served,
         busy_threads=busy,
     )
-
-
-def _imported(name: str) -> bool:
-    return name in sys.modules
 
 
 def _top_level() -> set[str]:
     return {name.partition(".")[0] for name in sys.modules}
 
 
-def _served(subject: Subject, split: Split, size: int) -> tuple[JsonObject, Array]:
+def _serve(subject: Subject, split: Split, size: int) -> tuple[JsonObject, Array]:
     arrays = split.rows(0, size)
-    kept = {name: array.copy() for name, array in arrays.items()}
+    copies = {name: array.copy() for name, array in arrays.items()}
     native = subject.prepare(arrays)
-    given = subject.outputs(subject.call(native))
-    outputs = np.array(given)
-    again = np.array(subject.outputs(subject.call(native)))
-    anew = np.array(subject.outputs(subject.call(subject.prepare(split.rows(0, size)))))
-    seen = {
+    returned = subject.outputs(subject.call(native))
+    outputs = np.array(returned)
+    repeated = np.array(subject.outputs(subject.call(native)))
+    prepared_again = np.array(subject.outputs(subject.call(subject.prepare(split.rows(0, size)))))
+    behaviour = {
         "batch_size": size,
-        "type": type(given).__name__,
+        "type": type(returned).__name__,
         "dtype": outputs.dtype.str,
         "shape": list(outputs.shape),
         "finite": bool(np.isfinite(outputs).all()) if outputs.dtype.kind in "fiub" else False,
-        "inputs_kept": _same(arrays, kept),
-        "repeats": bool(np.array_equal(outputs, again, equal_nan=True)),
-        "repeats_anew": bool(np.array_equal(outputs, anew, equal_nan=True)),
+        "inputs_kept": _equal(arrays, copies),
+        "repeats": bool(np.array_equal(outputs, repeated, equal_nan=True)),
+        "repeats_anew": bool(np.array_equal(outputs, prepared_again, equal_nan=True)),
     }
-    return seen, outputs
+    return behaviour, outputs
 
 
-def _same(ours: Mapping[str, Array], theirs: Mapping[str, Array]) -> bool:
-    return ours.keys() == theirs.keys() and all(np.array_equal(ours[name], theirs[name]) for name in ours)
+def _equal(first: Mapping[str, Array], second: Mapping[str, Array]) -> bool:
+    return first.keys() == second.keys() and all(np.array_equal(first[name], second[name]) for name in first)
 
 
 def _busy_threads(subject: Subject, native: Native) -> list[float]:
-    """Seconds of CPU that each thread of this process took while the subject was called, most first.
+    """Return the seconds of CPU that each thread took while the subject was called, the largest first.
 
-    A pool that sleeps takes none: only threads that compute are told.
+    A thread of a pool that sleeps takes none.
     """
     process = psutil.Process()
-    before = _seconds(process)
-    until, computed = time.monotonic() + WATCHED_AT_MOST, time.process_time() + WATCHED
-    while time.process_time() < computed and time.monotonic() < until:
+    before = _cpu_seconds(process)
+    deadline, cpu_deadline = time.monotonic() + MAX_SECONDS, time.process_time() + OBSERVED_CPU_SECONDS
+    while time.process_time() < cpu_deadline and time.monotonic() < deadline:
         subject.call(native)
-    after = _seconds(process)
-    return sorted((spent - before.get(thread, 0.0) for thread, spent in after.items()), reverse=True)
+    after = _cpu_seconds(process)
+    return sorted((seconds - before.get(thread, 0.0) for thread, seconds in after.items()), reverse=True)
 
 
-def _seconds(process: psutil.Process) -> dict[int, float]:
+def _cpu_seconds(process: psutil.Process) -> dict[int, float]:
     return {thread.id: thread.user_time + thread.system_time for thread in process.threads()}

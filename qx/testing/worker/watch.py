@@ -1,7 +1,7 @@
-"""Do another job, and tell what the plugins did besides: to what they were lent, and to the process.
+"""Do another job, and answer too with what the plugins changed: their arguments, the process, files.
 
-A plugin of this module wraps the hooks and compares what they were given before and after each call. It finds
-what is changed in place; it holds nobody back from it.
+A plugin of this module wraps the hooks and compares their arguments before and after each call. It detects
+changes in place, and prevents none.
 """
 
 from __future__ import annotations
@@ -28,37 +28,37 @@ if TYPE_CHECKING:
 
     from qx.testing.jobs import WatchJob
 
-#: The plugin that watches, as a job names it.
+#: The plugin that observes the others, as a job names it.
 REFERENCE = Reference(name="qx_watcher", module="qx.testing.worker.watcher", attribute="WATCHER")
 
 
 def run(job: WatchJob, channel: Channel) -> None:
-    """Do the inner job; each of its answers also has ``watched``: what was seen until then."""
+    """Do the inner job. Each of its answers also has ``watched``: what was observed until then."""
     hide(job.absent)
     inner = evolve(job.job, wrappers=(*job.job.wrappers, REFERENCE))
-    # Files that are written to wherever the process happens to be lie here, and are told.
+    # Files that plugins write into the current folder are written here, and are reported.
     os.chdir(job.folder)
-    watching = _Building(job, inner) if isinstance(inner, BuildJob) else _Watching()
-    channel.besides = watching.seen
+    observer = _BuildObserver(job, inner) if isinstance(inner, BuildJob) else _Observer()
+    channel.besides = observer.observations
     import_module(inner.module).run(inner, channel)
 
 
-class _Watching:
-    """What is seen of any job."""
+class _Observer:
+    """What is observed in any job: changed arguments, imported modules, files in the current folder."""
 
-    def seen(self) -> JsonObject:
-        here = Path.cwd()
+    def observations(self) -> JsonObject:
+        folder = Path.cwd()
         return {
             "watched": {
                 "changed": WATCHER.changed,
                 "modules": sorted({name.partition(".")[0] for name in sys.modules}),
-                "strays": sorted(str(path.relative_to(here)) for path in here.rglob("*")),
+                "strays": sorted(str(path.relative_to(folder)) for path in folder.rglob("*")),
             }
         }
 
 
-class _Building(_Watching):
-    """What is seen of a build: whether the fp32 model is what it was, and torch as well."""
+class _BuildObserver(_Observer):
+    """What is observed in a build: also whether the fp32 model and torch's settings stay as they are."""
 
     def __init__(self, job: WatchJob, build: BuildJob) -> None:
         import torch
@@ -70,38 +70,40 @@ class _Building(_Watching):
             torch.backends.quantized.engine = build.engine
         self._build, self._weights = build, digest(Path(str(build.weights)))
         self._inputs, self._outputs = Path(job.inputs), Path(job.outputs)
-        self._model = self._made()
-        self._due = self._answers(self._model)
-        self._state = state_of_process()
+        self._model = self._make_model()
+        self._expected = self._call(self._model)
+        self._state = process_state()
 
-    def seen(self) -> JsonObject:
-        """Besides: ``fp32`` names what of the fp32 model is no longer what it was."""
+    def observations(self) -> JsonObject:
+        """Return the observations of any job, and in ``fp32`` which fp32 models have changed."""
         import numpy as np
 
-        # Before the model is asked again, which needs a torch in order.
-        now = state_of_process()
-        state = {name: [str(was), str(now[name])] for name, was in self._state.items() if now[name] != was}
-        touched = []
-        if not self._same(lambda: self._answers(self._model)):
-            touched.append("one that was there before")
-        if not self._same(lambda: self._answers(self._made())):
-            touched.append("one that is made afterwards")
+        # Before the model is called again, which would fail with some settings of torch.
+        now = process_state()
+        state = {
+            name: [str(before), str(now[name])] for name, before in self._state.items() if now[name] != before
+        }
+        changed = []
+        if not self._is_unchanged(lambda: self._call(self._model)):
+            changed.append("one that was there before")
+        if not self._is_unchanged(lambda: self._call(self._make_model())):
+            changed.append("one that is made afterwards")
         if digest(Path(str(self._build.weights))) != self._weights:
-            touched.append("the weights file")
-        np.save(self._outputs, self._due)
-        told = super().seen()
-        told["watched"] |= {"fp32": touched, "state": state, "dtype": self._due.dtype.str}
-        return told
+            changed.append("the weights file")
+        np.save(self._outputs, self._expected)
+        observations = super().observations()
+        observations["watched"] |= {"fp32": changed, "state": state, "dtype": self._expected.dtype.str}
+        return observations
 
-    def _same(self, answers: Callable[[], Array]) -> bool:
+    def _is_unchanged(self, compute_outputs: Callable[[], Array]) -> bool:
         import numpy as np
 
         try:
-            return bool(np.array_equal(answers(), self._due, equal_nan=True))
+            return bool(np.array_equal(compute_outputs(), self._expected, equal_nan=True))
         except Exception:
             return False
 
-    def _made(self) -> torch.nn.Module:
+    def _make_model(self) -> torch.nn.Module:
         from qx.worker.modules import fp32_model
         from qx.worker.plugins import host_for
         from qx.worker.weights import load_weights
@@ -113,7 +115,7 @@ class _Building(_Watching):
             load_weights(model, Path(build.weights))
         return model
 
-    def _answers(self, model: torch.nn.Module) -> Array:
+    def _call(self, model: torch.nn.Module) -> Array:
         import torch
 
         from qx.worker.arrays import Split
@@ -121,12 +123,12 @@ class _Building(_Watching):
         split = Split.read(self._inputs)
         arrays = list(split.rows(0, min(64, len(split))).values())
         with torch.inference_mode():
-            answers: torch.Tensor = model(*(torch.from_numpy(array) for array in arrays))
-        return answers.numpy()
+            outputs: torch.Tensor = model(*(torch.from_numpy(array) for array in arrays))
+        return outputs.numpy()
 
 
-def state_of_process() -> JsonObject:
-    """What is set for the whole process, of torch for the most part."""
+def process_state() -> JsonObject:
+    """Return the settings that hold for the whole process, most of them torch's."""
     import torch
 
     return {

@@ -1,4 +1,4 @@
-"""A plugin that wraps the hooks of others and sees what they change of what they were given."""
+"""A plugin that wraps the hooks of others and detects which of their arguments they change in place."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from qx.testing.worker.digest import digest
 if TYPE_CHECKING:
     from qx.worker.arrays import Batches
 
-#: A hook of a wrapper: it is sent what the wrapped hook gave, and hands it on.
+#: A hook of a wrapper: a generator that is sent the result of the wrapped hook, and returns it.
 Wrapped = Generator[None, object, object]
 
 
 class Watcher:
-    """``changed``: hook and argument of everything that a hook was lent and changed in place."""
+    """A wrapper that lists in ``changed`` the arguments which hooks changed in place, as messages."""
 
     def __init__(self) -> None:
         self.changed: list[str] = []
@@ -33,34 +33,34 @@ class Watcher:
 
     @hookimpl(wrapper=True)
     def calibrate(self, batches: Batches) -> Wrapped:
-        """Watch every batch, from when it is handed out until the next one is."""
-        out: list[tuple[int, object, str]] = []
+        """Watch every batch, from its delivery until the next one is delivered."""
+        delivered: list[tuple[int, object, str]] = []
 
-        def came_back() -> None:
-            for index, batch, was in out:
-                if digest(batch) != was:
+        def compare() -> None:
+            for index, batch, before in delivered:
+                if digest(batch) != before:
                     self._note(f"calibrate changed batch {index}")
-            out.clear()
+            delivered.clear()
 
-        def handed(index: int, batch: object) -> None:
-            came_back()
-            out.append((index, batch, digest(batch)))
+        def watch_batch(index: int, batch: object) -> None:
+            compare()
+            delivered.append((index, batch, digest(batch)))
 
-        batches.on_batch = handed
+        batches.on_batch = watch_batch
         result = yield
-        came_back()
+        compare()
         batches.on_batch = None
         return result
 
     @hookimpl(wrapper=True)
     def measure(self, data: object) -> Wrapped:
-        """Watch the data, which the metrics that come after see as well."""
+        """Watch the data, which later metrics are called with as well."""
         return (yield from self._unchanged(f"measure changed its data ({type(data).__name__})", data))
 
     def _unchanged(self, complaint: str, value: object) -> Wrapped:
-        was = digest(value)
+        before = digest(value)
         result = yield
-        if digest(value) != was:
+        if digest(value) != before:
             self._note(complaint)
         return result
 

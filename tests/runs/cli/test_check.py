@@ -12,7 +12,7 @@ import pytest
 
 from qx.errors import UsageError
 from qx.host.host import Host
-from qx.testing.bench import named
+from qx.testing.bench import find_plugin
 from qx.testing.checks import checks_of
 from qx.testing.verdicts import KINDS
 
@@ -106,15 +106,15 @@ def test_two_plugins_of_one_file_are_told_apart(write_plugin: Callable[[str, str
         "several", "from qx.testing.worse import Worse\nGOOD, BAD = (Worse(n, 'S.', None) for n in 'gb')\n"
     )
     host = Host.discover([f"{path}:GOOD", f"{path}:BAD"])
-    assert [named(host, "config", f"{path}:{one}").name for one in ("GOOD", "BAD")] == ["g", "b"]
+    assert [find_plugin(host, "config", f"{path}:{one}").name for one in ("GOOD", "BAD")] == ["g", "b"]
     with pytest.raises(UsageError, match="unknown config"):
-        named(host, "config", path)
+        find_plugin(host, "config", path)
 
 
 def test_a_damaged_distribution_fails_its_check(
     qx: Callable[..., Any], install: Callable[..., None], tmp_path: Path
 ) -> None:
-    """A list of entry points that cannot be read fails by its reason, and is named with its version."""
+    """A list of entry points that cannot be read fails by its reason, and is find_plugin with its version."""
     install("torn", {}, {}, "1.5")
     next(tmp_path.glob("site-torn*/*/entry_points.txt")).write_text("[qx]\nno equals sign\n")
     done = qx("check", "torn")

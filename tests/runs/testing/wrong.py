@@ -11,7 +11,7 @@ import pytest
 
 from qx.host.host import Host
 from qx.testing.checking import Checking, open_bench
-from qx.testing.pytest_adapter import given_entry
+from qx.testing.pytest_adapter import find_entry
 
 CONFIG = """
 from qx import Config, Option, hookimpl
@@ -375,7 +375,7 @@ def names_of(*kinds: str) -> list[Any]:
 def checking(paths: list[Path], folder: Path, shared: dict[str, Any]) -> Checking:
     """The checks of the plugin in the first of these files."""
     plugins = [str(path) for path in paths]
-    entry = given_entry(Host.discover(plugins).entries, plugins[0])
+    entry = find_entry(Host.discover(plugins).entries, plugins[0])
     return Checking(open_bench(plugins, entry, folder, shared=shared))
 
 
