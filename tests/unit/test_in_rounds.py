@@ -40,7 +40,7 @@ def test_samples_without_a_round_have_none():
 @pytest.fixture
 def held_up(builders) -> Results:
     """Two cells of one speed, but that the one is held up in every other round."""
-    cells = {"at_times": builders.Made(delay=1.0, held_up=1.5), "steady": builders.Made(delay=1.0)}
+    cells = {"at_times": builders.Cell(delay=1.0, held_up=1.5), "steady": builders.Cell(delay=1.0)}
     return builders.Run(cells=cells, rounds=20).results()
 
 
@@ -70,8 +70,8 @@ def test_a_cell_that_is_held_up_at_times_is_told(held_up: Results):
 def test_which_is_worse_depends_on_what_is_better(builders, better, cell, base, differs):
     """Rates fall where times rise, and the baseline may be held up; of what is neither all calls count."""
     metric = evolve(builders.DELAY, better=better, compare="ratio", axis=False, pick=None)
-    cells = {"at_times": builders.Made(delay=1.0, held_up=cell)}
-    run = builders.Run(cells=cells, base=builders.Made(held_up=base), metrics=(metric,), rounds=20)
+    cells = {"at_times": builders.Cell(delay=1.0, held_up=cell)}
+    run = builders.Run(cells=cells, base=builders.Cell(held_up=base), metrics=(metric,), rounds=20)
     results = run.results()
     (told,) = [one.details["in_rounds"] for one in results.measurements if one.cell == "toy/at_times"]
     assert (told and told["differs"]) == differs
@@ -80,7 +80,7 @@ def test_which_is_worse_depends_on_what_is_better(builders, better, cell, base, 
 
 def test_a_wave_that_a_cell_did_not_see_to_its_end_is_left_out(builders):
     """It is left out of both answers, or one round would weigh as much as a wave."""
-    run = builders.Run(cells={"short": builders.Made(delay=1.0)}, metrics=(builders.DELAY,), rounds=20)
+    run = builders.Run(cells={"short": builders.Cell(delay=1.0)}, metrics=(builders.DELAY,), rounds=20)
     recording = run.recording()
     series = recording.series["toy/short"]["delay", 1]
     kept = (series.wave < 5) | (series.round < 1)
@@ -94,7 +94,7 @@ def test_a_wave_that_a_cell_did_not_see_to_its_end_is_left_out(builders):
 
 def test_details_of_other_metrics_are_their_own(builders):
     """A metric may call a detail what it likes."""
-    run = builders.Run(cells={"one": builders.Made()})
+    run = builders.Run(cells={"one": builders.Cell()})
     recording = run.recording()
     for given in (5, {"differs": True}):
         hits = recording.series["toy/one"]["hits", None]

@@ -523,8 +523,8 @@ def test_the_schema_holds_for_what_is_written(folder: Path, builders: ModuleType
     others = (
         builders.small(measuring=measuring, failures={("toy/quick", "heap"): ("failed", "no memory")}),
         builders.Run(cells={}, control=None),
-        builders.Run(cells={"one": builders.Made(waves=(0,))}),
-        builders.Run(cells={"one": builders.Made(counterpart="base", notes=("a note",))}),
+        builders.Run(cells={"one": builders.Cell(waves=(0,))}),
+        builders.Run(cells={"one": builders.Cell(counterpart="base", notes=("a note",))}),
     )
     for number, run in enumerate(others):
         validator.validate(json.loads(results.to_json(run.results())))

@@ -19,7 +19,7 @@ WARNING = (
 
 @pytest.fixture
 def torn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The distribution, installed as pip leaves one; its module imports what is not there."""
+    """Install the distribution as pip does; its module imports a module that does not exist."""
     info = tmp_path / "site" / "torn-1.0.dist-info"
     info.mkdir(parents=True)
     info.joinpath("METADATA").write_text("Metadata-Version: 2.1\nName: torn\nVersion: 1.0\n")
@@ -37,7 +37,7 @@ def test_every_command_works_and_names_it(qx: Qx, toy: Any) -> None:
         "run": ran,
         "report": qx("report", "out"),
         "quantize": qx("quantize", *toy.arguments(), "-c", "toy_fp32"),
-        "train": qx("train", "--workload", "toy", *toy.given()),
+        "train": qx("train", "--workload", "toy", *toy.plugin_arguments()),
         "show": qx("show", "latency"),
         "doctor": qx("doctor", "--seconds", 0.2),
         "compare": qx("compare", "out", "again=out"),

@@ -39,7 +39,7 @@ def base(builders: ModuleType) -> Source:
 
 def test_better_and_worse_are_told_by_metric(base: Source, builders: ModuleType) -> None:
     """What became better, worse or stayed is told, each in the terms of its metric."""
-    made = {**builders.small().cells, "quick": builders.Made(hits=790, weight=240_000, delay=0.6, heap=400)}
+    made = {**builders.small().cells, "quick": builders.Cell(hits=790, weight=240_000, delay=0.6, heap=400)}
     compared = compare([base, source(builders.small(cells=made, seed=1), "ours", **OTHER)])
     told = verdicts(compared, "quick")
     assert told["hits", None, "items"] == "worse"
@@ -56,7 +56,7 @@ def test_better_and_worse_are_told_by_metric(base: Source, builders: ModuleType)
 def test_the_machine_itself_is_no_change(base: Source, builders: ModuleType) -> None:
     """On a machine twice as slow every ratio to the own baseline stays, and nothing is told directly."""
     made = {name: evolve(cell, delay=2 * cell.delay) for name, cell in builders.small().cells.items()}
-    twice = builders.Made(delay=4.0)
+    twice = builders.Cell(delay=4.0)
     slow = source(builders.small(cells=made, base=twice, control=twice, seed=1), "ours", **OTHER)
     told = verdicts(compare([base, slow]), "quick")
     assert told["delay", 1, "own baseline"] == "same"
@@ -66,7 +66,7 @@ def test_the_machine_itself_is_no_change(base: Source, builders: ModuleType) -> 
 
 def test_one_machine_is_compared_directly(base: Source, builders: ModuleType) -> None:
     """With one fingerprint and other software, launches are compared directly too, and labelled so."""
-    made = {**builders.small().cells, "quick": builders.Made(hits=850, weight=260_000, delay=0.5, heap=800)}
+    made = {**builders.small().cells, "quick": builders.Cell(hits=850, weight=260_000, delay=0.5, heap=800)}
     ours = source(builders.small(cells=made, seed=1), "ours", **ONE, distributions={"torch": "2.15.0"})
     told = verdicts(compare([base, ours]), "quick")
     assert told["heap", None, "direct"] == told["heap", None, "own baseline"] == "worse"
@@ -76,7 +76,7 @@ def test_one_machine_is_compared_directly(base: Source, builders: ModuleType) ->
 def test_with_the_same_software_the_baseline_tells_the_drift(base: Source, builders: ModuleType) -> None:
     """Where only the machine can have slowed all launches by a half, no config is said to be slower."""
     made = {name: evolve(cell, delay=1.5 * cell.delay) for name, cell in builders.small().cells.items()}
-    slow = builders.Made(delay=3.0)
+    slow = builders.Cell(delay=3.0)
     run = builders.small(cells=made, base=slow, control=slow, seed=1)
     told = verdicts(compare([base, source(run, "ours", **ONE)]), "alike")
     drift = abs(np.log(1.5))
@@ -92,8 +92,8 @@ def test_with_the_same_software_the_baseline_tells_the_drift(base: Source, build
 def test_gone_new_and_failed_are_told_apart(base: Source, builders: ModuleType) -> None:
     """A missing cell is gone, one that was not there is new; one that failed says in what and of what."""
     made = dict(builders.small().cells)
-    made["quick"] = builders.Made(outcome="unsupported", stage="prepare_model", cause="no such API")
-    made["fresh"], made["lost"] = builders.Made(), builders.Made()
+    made["quick"] = builders.Cell(outcome="unsupported", stage="prepare_model", cause="no such API")
+    made["fresh"], made["lost"] = builders.Cell(), builders.Cell()
     del made["alike"]
     compared = compare([base, source(builders.small(cells=made), "ours", **ONE)])
     whole = {one.config: (one.verdict, one.reason or "") for one in compared.changes if one.metric is None}
@@ -213,7 +213,7 @@ def test_a_run_against_itself_is_the_same(base: Source) -> None:
 def test_verdicts_are_held_jointly(builders: ModuleType) -> None:
     """Of 200 comparisons of runs that are alike, at most some twentieth tells any change at all."""
     runs = [
-        source(builders.Run(cells={"alike": builders.Made()}, seed=seed, noise=0.02), "run", **ONE)
+        source(builders.Run(cells={"alike": builders.Cell()}, seed=seed, noise=0.02), "run", **ONE)
         for seed in range(401)
     ]
     alarms = 0
@@ -251,10 +251,10 @@ def test_labels_say_what_tells_runs_apart(
 
 def test_a_slow_cell_more_is_no_change_of_the_others(builders: ModuleType) -> None:
     """Directly, on one machine, with another torch: how the others are summed up does not go by it."""
-    cells = {"quick": builders.Made(delay=0.5)}
+    cells = {"quick": builders.Cell(delay=0.5)}
     one = builders.Run(cells=cells, rounds=5, noise=0.01, environment={"fingerprint": "one"})
     newer = {"fingerprint": "one", "distributions": {"torch": "2.15.0"}}
-    more = evolve(one, cells=cells | {"slow": builders.Made(delay=60.0, calls=1)}, environment=newer)
+    more = evolve(one, cells=cells | {"slow": builders.Cell(delay=60.0, calls=1)}, environment=newer)
     recording = more.recording()
     for cell, series in one.recording().series.items():
         recording.series[cell] |= series

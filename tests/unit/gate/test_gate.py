@@ -83,7 +83,7 @@ def test_a_limit_is_decided_on_the_interval(run: Source, rule: str, verdict: str
 )
 def test_rules_against_a_base(run: Source, builders: ModuleType, rule: str, verdict: str) -> None:
     """Against BASE items are paired, sizes are exact, and launches go by their own baselines."""
-    cells = {**builders.small().cells, "quick": builders.Made(hits=790, weight=270_000, delay=0.6, heap=400)}
+    cells = {**builders.small().cells, "quick": builders.Cell(hits=790, weight=270_000, delay=0.6, heap=400)}
     worse = source(builders.small(cells=cells, seed=5))
     text = f'[[rule]]\nconfig = "quick"\nagainst = "base"\n{rule}'
     assert one(gate(text, worse, run)) == verdict
@@ -102,9 +102,9 @@ def test_an_unchanged_run_keeps_the_strictest_rules(run: Source) -> None:
 
 def test_noise_is_told_apart_from_a_wide_interval(builders: ModuleType) -> None:
     """An interval that lies beyond the limit and is no breach says why: the control shows as much."""
-    cells = {"slightly": builders.Made(delay=2.06)}
+    cells = {"slightly": builders.Cell(delay=2.06)}
     rule = '[[rule]]\nmetric = "delay"\nsmallest_speedup = 1\n'
-    (decision,) = gate(rule, source(builders.Run(cells=cells, control=builders.Made(delay=2.2)))).decisions
+    (decision,) = gate(rule, source(builders.Run(cells=cells, control=builders.Cell(delay=2.2)))).decisions
     assert decision.verdict == "too wide"
     assert decision.line.split(": ")[2].startswith("0.97")
     assert "], no larger than the noise that the control shows (smallest_speedup" in decision.line
@@ -118,7 +118,7 @@ def test_rules_are_held_jointly(builders: ModuleType) -> None:
         '[[rule]]\nmetric = "heap"\nlargest_increase = 0\nlargest_drop = 0\n'
     )
     alarms = sum(
-        not gate(rules, source(builders.Run(cells={"alike": builders.Made()}, seed=seed, noise=0.02))).passes(
+        not gate(rules, source(builders.Run(cells={"alike": builders.Cell()}, seed=seed, noise=0.02))).passes(
             strict=False
         )
         for seed in range(300)
@@ -146,7 +146,7 @@ def test_a_cell_that_failed_breaches(run: Source, builders: ModuleType) -> None:
     rule = '[[rule]]\nmetric = "weight"\nlargest = 9000000\n'
     (breach,) = gate(rule, run).of("breached")
     assert "lost: weight: no figure: failed in convert: ValueError: no | pipe" in breach.line
-    cells = {"lost": builders.Made(outcome="unsupported", stage="convert", cause="no such layer")}
+    cells = {"lost": builders.Cell(outcome="unsupported", stage="convert", cause="no such layer")}
     excused = source(builders.Run(cells=cells))
     assert one(gate(rule, excused)) == "not applicable"
     assert one(gate(f'{rule}config = "lost"\n', excused)) == "breached"
@@ -265,7 +265,7 @@ def test_mistakes_in_rules_are_told(run: Source, rules: str, words: str) -> None
 
 def test_a_cell_of_a_grid_is_held_to_its_own_workload(builders: ModuleType) -> None:
     """Waves of another workload, with more rounds in each, take nothing from its figures."""
-    few = builders.Run(cells={"quick": builders.Made(delay=0.5)}, rounds=4)
+    few = builders.Run(cells={"quick": builders.Cell(delay=0.5)}, rounds=4)
     alone, many = few.results(), evolve(few, rounds=8, seed=1).recording()
     recording = few.recording()
     cells = dict(alone.cells)
@@ -300,15 +300,15 @@ def test_a_cell_of_a_grid_is_held_to_its_own_workload(builders: ModuleType) -> N
 def test_an_absolute_limit_must_be_missed_by_more_than_the_noise(builders: ModuleType) -> None:
     """As any other on what launches give: where the control is off by a fifth, 1 % above tells nothing."""
     rule = '[[rule]]\nconfig = "quick"\nmetric = "heap"\nlargest = 495'
-    cells = {"quick": builders.Made(heap=500)}
+    cells = {"quick": builders.Cell(heap=500)}
     assert one(gate(rule, source(builders.Run(cells=cells)))) == "breached"
-    assert one(gate(rule, source(builders.Run(cells=cells, control=builders.Made(heap=600))))) == "too wide"
+    assert one(gate(rule, source(builders.Run(cells=cells, control=builders.Cell(heap=600))))) == "too wide"
 
 
 def test_a_stored_interval_has_the_waves_of_both(builders: ModuleType) -> None:
     """Without samples, an interval of the baseline's two waves is not widened as if there were six."""
-    two = builders.Made(waves=(0, 1))
-    whole = source(builders.Run(cells={"quick": builders.Made(delay=1.9)}, base=two, noise=0.01))
+    two = builders.Cell(waves=(0, 1))
+    whole = source(builders.Run(cells={"quick": builders.Cell(delay=1.9)}, base=two, noise=0.01))
     rule = '[[rule]]\nconfig = "quick"\nmetric = "delay"\nlargest_drop = 0.0'
     for run in (whole, evolve(whole, recording=None)):
         assert one(gate(rule, run)) == "too wide"
@@ -316,8 +316,8 @@ def test_a_stored_interval_has_the_waves_of_both(builders: ModuleType) -> None:
 
 def test_an_interval_that_says_nothing_is_told_as_none(builders: ModuleType) -> None:
     """Of two noisy waves, at the level of many decisions: no line of digits, with or without samples."""
-    two = builders.Made(waves=(0, 1))
-    cells = {f"quick{number}": builders.Made(delay=1.9, waves=(0, 1)) for number in range(40)}
+    two = builders.Cell(waves=(0, 1))
+    cells = {f"quick{number}": builders.Cell(delay=1.9, waves=(0, 1)) for number in range(40)}
     whole = source(builders.Run(cells=cells, base=two, control=two, noise=0.3))
     for run in (whole, evolve(whole, recording=None)):
         ruling = gate('[[rule]]\nmetric = "delay"\nlargest_drop = 0.0', run)
@@ -328,9 +328,9 @@ def test_an_interval_that_says_nothing_is_told_as_none(builders: ModuleType) -> 
 def test_a_sweep_of_a_runtime_baseline_is_held_to_the_same_options(builders: ModuleType) -> None:
     """The gate compares with the cell that the table does, with samples and without."""
     made = {
-        "rt": builders.Made(delay=2.0),
-        "rt256": builders.Made(delay=1.0),
-        "q": builders.Made(delay=0.9, runtime_baseline="rt"),
+        "rt": builders.Cell(delay=2.0),
+        "rt256": builders.Cell(delay=1.0),
+        "q": builders.Cell(delay=0.9, runtime_baseline="rt"),
     }
     run = builders.Run(cells=made)
     plain, recording = run.results(), run.recording()
@@ -354,7 +354,7 @@ def test_a_sweep_of_a_runtime_baseline_is_held_to_the_same_options(builders: Mod
 
 def test_the_noise_counts_without_samples_too(builders: ModuleType) -> None:
     """The control's figure stands in the results."""
-    run = source(builders.Run(cells={"quick": builders.Made(heap=500)}, control=builders.Made(heap=600)))
+    run = source(builders.Run(cells={"quick": builders.Cell(heap=500)}, control=builders.Cell(heap=600)))
     rule = '[[rule]]\nconfig = "quick"\nmetric = "heap"\nlargest = 495'
     assert one(gate(rule, run)) == one(gate(rule, evolve(run, recording=None))) == "too wide"
 
@@ -362,7 +362,7 @@ def test_the_noise_counts_without_samples_too(builders: ModuleType) -> None:
 def test_a_value_below_nothing_is_held_against_a_limit(builders: ModuleType) -> None:
     """It has no logarithm to be held against the noise by."""
     heap = evolve(builders.HEAP, compare="difference", margin=1.0)
-    below = builders.Made(heap=-5.0)
+    below = builders.Cell(heap=-5.0)
     run = source(builders.Run(cells={"quick": below}, metrics=(heap,)))
     rule = '[[rule]]\nconfig = "quick"\nmetric = "heap"\nsmallest = 0.1'
     assert one(gate(rule, run)) == "breached"
@@ -370,7 +370,7 @@ def test_a_value_below_nothing_is_held_against_a_limit(builders: ModuleType) -> 
 
 def test_a_metric_that_failed_is_compared_with_nothing(builders: ModuleType) -> None:
     """Samples that it left are no figure, of the cell or of what it would be compared with."""
-    cells = {"quick": builders.Made(delay=0.5, runtime_baseline="rt"), "rt": builders.Made()}
+    cells = {"quick": builders.Cell(delay=0.5, runtime_baseline="rt"), "rt": builders.Cell()}
     failed = {("toy/rt", "delay"): ("timeout", "no end")}
     run = source(builders.Run(cells=cells, failures=failed))
     rule = (

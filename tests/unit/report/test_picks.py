@@ -20,7 +20,7 @@ def said(results: Results) -> list[str]:
 
 def noisy(builders: ModuleType, **changes: Any) -> Any:
     """A run whose noise hides which of two cells is the quickest."""
-    cells = {"one": builders.Made(delay=1.0), "other": builders.Made(delay=1.01)}
+    cells = {"one": builders.Cell(delay=1.0), "other": builders.Cell(delay=1.01)}
     return builders.Run(cells=cells, metrics=(builders.HITS, builders.DELAY), noise=0.1, **changes)
 
 
@@ -58,8 +58,8 @@ def test_what_would_be_enough(
 
 def test_intervals_of_a_thousand_percent_pick_nothing(builders: ModuleType) -> None:
     """Two waves of a very loud machine tell nothing apart, not even what is twice as fast."""
-    two = builders.Made(waves=(0, 1))
-    cells = {"one": builders.Made(delay=1.0, waves=(0, 1))}
+    two = builders.Cell(waves=(0, 1))
+    cells = {"one": builders.Cell(delay=1.0, waves=(0, 1))}
     metrics = (builders.HITS, builders.DELAY)
     run = builders.Run(cells=cells, base=two, control=two, metrics=metrics, noise=0.8, rounds=2, seed=1)
     first, *_ = said(run.results())
@@ -69,7 +69,7 @@ def test_intervals_of_a_thousand_percent_pick_nothing(builders: ModuleType) -> N
 
 def test_too_few_items_are_told(builders: ModuleType) -> None:
     """Of quality it is items that are too few, and no seconds would help."""
-    cells = {"less": builders.Made(hits=850)}
+    cells = {"less": builders.Cell(hits=850)}
     first, *_ = said(builders.Run(cells=cells, items=100).results())
     assert first.startswith("**No pick** for **the most hits**: the items are too few (±")
     assert " pt) to tell `base` and `less` apart. About " in first
@@ -78,8 +78,8 @@ def test_too_few_items_are_told(builders: ModuleType) -> None:
 
 def test_a_loud_control_asks_for_a_quieter_machine(builders: ModuleType) -> None:
     """Where even the control is told from the baseline no number of seconds is promised."""
-    cells = {"slightly": builders.Made(delay=1.9)}
-    told = said(builders.Run(cells=cells, control=builders.Made(delay=2.4)).results())
+    cells = {"slightly": builders.Cell(delay=1.9)}
+    told = said(builders.Run(cells=cells, control=builders.Cell(delay=2.4)).results())
     (one,) = (one for one in told if "the quickest" in one)
     assert "More seconds would not" in one and "it takes a quieter machine (see `qx doctor`)." in one
 
@@ -123,5 +123,5 @@ def test_one_config_is_no_choice(builders: ModuleType) -> None:
 
 def test_nothing_is_said_where_nothing_can_be_picked(builders: ModuleType) -> None:
     """Without a baseline there are no picks, and no words about them."""
-    failed = builders.Made(outcome="failed", stage="probe", cause="no")
+    failed = builders.Cell(outcome="failed", stage="probe", cause="no")
     assert said(builders.small(base=failed, measuring={"quick": True}).results()) == []
