@@ -230,7 +230,7 @@ def test_what_inductor_cannot_lower_is_unsupported(wrapped: bool) -> None:
 
 
 def test_a_summary_of_frames_is_enough_to_name_the_layer() -> None:
-    """Without a frame of the layer (torch before 2.7), the layer of its class is named, or the number."""
+    """Without a frame of the layer (torch before 2.7) its class is named, and how many layers have it."""
     import inspect
     from traceback import FrameSummary
 

@@ -107,8 +107,8 @@ def test_a_rewritten_program_gives_the_same_and_has_nothing_to_fold_wrongly(name
     model = networks.network(name)
     program, original = prepared_program(model, EXAMPLES)
     normalizations = [
-        [node for node in program.graph.nodes if node.target is torch.ops.aten.batch_norm.default]
-        for program in (original, program)
+        [node for node in exported.graph.nodes if node.target is torch.ops.aten.batch_norm.default]
+        for exported in (original, program)
     ]
     assert [len(nodes) for nodes in normalizations] == [1, 0]
     inputs = networks.images(40, seed=9)

@@ -227,14 +227,14 @@ IMAGES = (torch.zeros(1, 3, 16, 16),)
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Artifact, Net]]:
     """Return a function that builds an artifact of a small network once for each config."""
-    built: dict[str, tuple[Artifact, Net]] = {}
+    artifacts: dict[str, tuple[Artifact, Net]] = {}
 
     def build(name: str) -> tuple[Artifact, Net]:
-        if name not in built:
+        if name not in artifacts:
             torch.manual_seed(0)
             net = Net().eval()
-            built[name] = (convert(name, net, tmp_path_factory.mktemp(name)), net)
-        return built[name]
+            artifacts[name] = (convert(name, net, tmp_path_factory.mktemp(name)), net)
+        return artifacts[name]
 
     return build
 
@@ -737,7 +737,7 @@ def test_whether_ncnn_can_treat_a_model_leaves_all_alone(config: str) -> None:
         ncnn.converted(model, inputs, Path(folder))
     assert model.count == 0
     assert words.sum() == 0
-    assert all(torch.equal(before, after) for before, after in zip(inputs, kept, strict=True))
+    assert all(torch.equal(after, before) for after, before in zip(inputs, kept, strict=True))
 
 
 @pytest.mark.parametrize(

@@ -262,11 +262,8 @@ class Matrix:
     def _run(self, plugins: Iterable[str], *arguments: object) -> dict[str, Any]:
         out = self.home / f"results-{uuid.uuid4().hex[:8]}"
         ended = self.qx(
-            *(
-                "run",
-                *_plugin_arguments([faulty.BASELINE, faulty.SOUND, faulty.LOADER, *plugins]),
-                *arguments,
-            ),
+            *("run", *_plugin_arguments([faulty.BASELINE, faulty.SOUND, faulty.LOADER, *plugins])),
+            *arguments,
             *("-p", "no:fp32_baseline", "-c", faulty.SOUND, "--timeout", TIMEOUT, "--batch-size", 1),
             *("--quick", "--budget", 0.01, "--yes", "--out", out),
         )

@@ -98,7 +98,7 @@ def test_a_delta_shows_what_is_known(
     clear: bool | None,
     shown: tuple[str, str],
 ) -> None:
-    """The estimate and its interval are always there; a mark says why a difference is not called clear."""
+    """The estimate and its interval are always shown, and a mark says why a difference is not clear."""
     compared = Comparison(kind=kind, value=value, ci=ci, p=None, clear=clear)
     assert numbers.comparison(compared, _metric(unit, kind)) == shown
 
@@ -114,7 +114,7 @@ def test_a_delta_shows_what_is_known(
     ],
 )
 def test_a_share_of_resampled_runs_is_not_rounded_to_certainty(share: float, shown: str) -> None:
-    """None and all are said only of what happened in no resampled run or in all."""
+    """0 and 100 are shown only where no resampled run, or every one, has the cell."""
     assert numbers.of_100(share) == shown
 
 
