@@ -145,7 +145,7 @@ def damaged_results(content: bytes, choose: Choose) -> Damaged:
 
 # Samples ------------------------------------------------------------------------------------------
 
-#: Numbers that samples cannot be, or hardly.
+#: Numbers that are impossible as samples, or unlikely.
 SAMPLES = (
     *(-5, -1, 0, 1, 2**31 - 1, 2**40, np.nan, np.inf, -np.inf),
     *(1e308, -1e308, 5e-324, 1e-200, 1e76, 1e74, 1e-74, 9_999, 10_000),

@@ -127,7 +127,7 @@ def test_an_axis_that_nobody_has_figures_of_is_none(builders: ModuleType) -> Non
 
 
 def test_a_cell_that_did_not_end_well_keeps_its_rows(builders: ModuleType) -> None:
-    """Its measurements carry its outcome and cause, and it takes no part in front and picks."""
+    """The measurements of a cell that failed have its outcome and cause, and it is on no front."""
     results = builders.small().results()
     lost = [entry for entry in results.measurements if entry.cell == "toy/lost"]
     assert len(lost) == 5
@@ -269,7 +269,7 @@ def test_a_recipe_in_two_runtimes_is_a_pair(builders: ModuleType) -> None:
 
 
 def test_every_cell_is_compared_with_those_of_the_front(builders: ModuleType) -> None:
-    """A reader can see how far a dominated cell is from each cell that is worth having."""
+    """A dominated cell is compared with each cell of the front."""
     results = builders.small().results()
     assert [comparison.against for comparison in measurement(results, "alike", "weight").comparisons] == [
         "toy/base",

@@ -95,7 +95,7 @@ def test_a_wave_that_a_cell_did_not_see_to_its_end_is_left_out(builders):
 
 
 def test_details_of_other_metrics_are_their_own(builders):
-    """A metric may call a detail what it likes."""
+    """A metric's own detail may have the name ``in_rounds``, and is not taken for ratios."""
     run = builders.Run(cells={"one": builders.Cell()})
     recording = run.recording()
     for detail in (5, {"differs": True}):

@@ -88,7 +88,7 @@ def test_a_record_has_an_option_once() -> None:
 
 
 def test_every_config_that_calibrates_can_be_told_how_many_images() -> None:
-    """It has an option ``calibration_n``, 256 by default; its author may declare another default."""
+    """A config that calibrates has an option ``calibration_n`` of 256, or of the default that it declares."""
     own = Option(name="calibration_n", default=32, minimum=1, help="Few.")
     assert [
         (option.name, option.default)

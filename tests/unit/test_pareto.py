@@ -191,7 +191,7 @@ def test_pick_alone():
 
 
 def test_pick_decided():
-    """Between cells that the first axis shows to be equal the next axis that can decides."""
+    """Between cells that the first axis shows to be equal, the next axis that separates them decides."""
     axes = [axis([3.0, 2.9, 1.0], spread=0.5, margin=0.7), axis([1, 1, 1]), axis([1, 2, 9])]
     assert pareto.pick(axes, order=[0, 1, 2]) == pareto.Pick(chosen=1, tied_with=(0,), decided_by=2)
     assert pareto.pick(axes, order=[0, 1]) == pareto.Pick(chosen=0, tied_with=(1,), decided_by=None)

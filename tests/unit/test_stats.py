@@ -163,7 +163,7 @@ def test_paired_values_of_which_few_differ(changed, tail):
 
 @pytest.mark.parametrize("level", [0.98, 0.999])
 def test_paired_difference_at_the_gates_levels(level):
-    """Counted exactly, either tail of a difference of accuracies misses no more often than is promised."""
+    """Either tail of a difference of accuracies misses the truth no more often than its level allows."""
     from scipy.stats import binom
 
     n, most = 500, 45

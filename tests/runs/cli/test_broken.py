@@ -30,7 +30,7 @@ def torn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("torn")
 def test_every_command_works_and_names_it(qx: Qx, toy: Any) -> None:
-    """All warn of it in one line on standard error; ``list`` has it in its table instead."""
+    """Every command warns of the plugin in one line on standard error, and ``list`` shows it in its table."""
     Path("rules.toml").write_text('[[rule]]\nmetric = "file_size"\nlargest = 1_000_000\n')
     ran = qx("run", *toy.arguments(toy.config("plain")), "-m", "file_size", "--out", "out")
     commands = {

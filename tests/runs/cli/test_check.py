@@ -163,7 +163,7 @@ def test_an_expectation_of_no_check_is_refused(qx: Callable[..., Any], size: Cal
 
 
 def test_every_check_is_documented() -> None:
-    """docs/testing.md has each check by name, in the table of its kind or that of all."""
+    """docs/testing.md has each check by name, in the table of its kind or in that of all plugins."""
     text = (Path(__file__).parents[3] / "docs" / "testing.md").read_text()
     parts = {part.partition("\n")[0]: part for part in text.split("\n## ")}
     for kind in KINDS:

@@ -98,7 +98,7 @@ def test_files_are_written_though_nobody_reads_what_is_printed(qx: Qx) -> None:
 
 
 def test_the_base_can_be_chosen(qx: Qx) -> None:
-    """``--base`` takes a label or a path, and the change turns round."""
+    """``--base`` takes a label or a path, and the verdict is reversed."""
     done = qx("compare", "a", "b", "--base", "b", "--format", "json")
     verdicts = {
         (change["config"], change["metric"]): change["verdict"] for change in json.loads(done.out)["changes"]
@@ -107,7 +107,7 @@ def test_the_base_can_be_chosen(qx: Qx) -> None:
 
 
 def test_what_is_the_same_can_be_left_out(qx: Qx) -> None:
-    """``--changed`` leaves the rows in which something is not the same."""
+    """``--changed`` prints only the rows in which something changed."""
     changes = json.loads(qx("compare", "a", "b", "--changed", "--format", "json").out)["changes"]
     assert changes and all(change["verdict"] != "same" for change in changes)
 
@@ -178,7 +178,7 @@ def few_samples(place: Path) -> None:
     ],
 )
 def test_bad_results_are_told_in_a_line(qx: Qx, damage: Callable[[Path], None], words: str) -> None:
-    """Damaged results, those of a newer schema and those of other data end with 2; nothing is written."""
+    """Results that are damaged, of a newer schema or of other data are refused with exit code 2."""
     damage(Path("b/full_results.json"))
     done = qx("compare", "a", "b", "--out", "m.md")
     assert (done.code, done.out) == (2, "")

@@ -61,7 +61,7 @@ RECIPE = """
 def recipes(
     qx: Qx, write_plugin: Callable[[str, str], str], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """Runs ``base`` and ``same`` of a recipe, and ``worse``: one hidden convolution's scale doubled."""
+    """Run a recipe as ``base`` and ``same``, and as ``worse`` with the scale of one convolution doubled."""
     home = tmp_path_factory.mktemp("gate")
     for name in ("base", "same", "worse"):
         plugin = write_plugin("recipe", RECIPE.format(worse=name == "worse"))

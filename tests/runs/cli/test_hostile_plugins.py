@@ -27,7 +27,7 @@ HOSTILE = (
 #: The part of it that a file can hold.
 WRITABLE = HOSTILE.replace("\ud800", "")
 
-#: A record of each kind with as little in it as can be, and the hooks that such a plugin must have.
+#: The required fields of each kind of record.
 BARE: dict[type, dict[str, object]] = {
     Config: {"summary": "A config."},
     Metric: {

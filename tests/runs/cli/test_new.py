@@ -54,7 +54,7 @@ class NewDistribution:
 def distribution(
     request: Any, qx: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[NewDistribution]:
-    """A new distribution of each kind."""
+    """Make a new distribution of each kind, and start its tests and a run of its plugin."""
     kind, name = request.param, f"fresh_{request.param}"
     home = tmp_path_factory.mktemp("new")
     done = qx("new", kind, name, cwd=home)

@@ -104,7 +104,7 @@ def test_only_regular_files_are_read(qx: Qx, folder: Path, kind: str) -> None:
 
 
 def test_a_file_that_is_too_large_is_not_read(qx: Qx, folder: Path) -> None:
-    """Files of terabytes are refused by their size; here they are all holes."""
+    """Sparse files of a terabyte are refused by their size."""
     for place, words in (
         ("results/full_results.json", "more than 134,217,728 bytes"),
         ("rules.toml", "1,048,576"),

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-#: What every network takes.
+#: The shape of an input of every network: channels, height, width.
 SHAPE = (3, 12, 12)
 
 
@@ -31,7 +31,7 @@ def normalization(channels: int) -> nn.BatchNorm2d:
 
 
 class Network(nn.Module):
-    """A convolution, a body that subclasses give, and scores of the means of its channels."""
+    """A convolution, a body that subclasses define, and a linear layer on the means of its channels."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Network(nn.Module):
         self.make()
 
     def make(self) -> None:
-        """Change layers."""
+        """Replace layers of the network."""
 
     def body(self, values: torch.Tensor) -> torch.Tensor:
         raise NotImplementedError
@@ -102,7 +102,7 @@ class NormAndBranch(Network):
 
 
 class NormOfOtherChannels(Network):
-    """A linear layer whose outputs are normalized along another dimension than its own, as long as that."""
+    """A linear layer whose outputs are normalized along another dimension of the same length."""
 
     def make(self) -> None:
         self.linear = nn.Linear(12, 8)

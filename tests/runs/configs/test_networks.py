@@ -195,7 +195,7 @@ class Recurrent(nn.Module):
 
 
 class Circular(nn.Sequential):
-    """A convolution that goes on at the opposite border."""
+    """A convolution with circular padding."""
 
     def __init__(self) -> None:
         super().__init__(nn.Conv2d(3, 4, 3, padding=1, padding_mode="circular"))

@@ -127,7 +127,7 @@ def test_executorch_imports_torch_and_no_exporter(runtimes: Any, config: str) ->
 
 @pytest.mark.parametrize("config", ready(*STATIC))
 def test_static_int8_stores_all_weights_in_8_bits(runtimes: Any, config: str) -> None:
-    """Six convolutions and a linear layer, all of their 287,840 weights and nothing else, in 8 bits."""
+    """All 287,840 weights of six convolutions and a linear layer are stored in 8 bits, and nothing else."""
     share = runtimes.measurement(config, "quantized_share")
     assert share["value"] == 1.0
     layers = share["details"]["layers"].values()
@@ -343,7 +343,7 @@ def test_a_forward_may_take_any_number_of_inputs(config: str, tmp_path: Path) ->
 
 
 def test_weights_are_rounded_to_the_nearest_bfloat16() -> None:
-    """As torch rounds them, bit for bit: ties to even, and what is too large to infinity."""
+    """Weights are rounded as torch does, bit for bit: ties to even, and too large values to infinity."""
     pytest.importorskip("openvino")
     from qx_plugins.runtimes.openvino.converting import bfloat16_bits
 
@@ -717,7 +717,7 @@ def test_what_ncnn_gets_right_is_taken(config: str, kind: str, tmp_path: Path) -
 
 @pytest.mark.parametrize("config", ready(NCNN[0]))
 def test_whether_ncnn_can_treat_a_model_leaves_all_alone(config: str) -> None:
-    """Neither the example nor what the model counts is changed by asking."""
+    """``can_treat`` changes neither the example inputs nor the buffers of the model."""
 
     class Counting(nn.Module):
         def __init__(self) -> None:

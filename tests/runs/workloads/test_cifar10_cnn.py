@@ -1,3 +1,5 @@
+"""The CIFAR-10 workload: how its images are found, read, cached and refused."""
+
 from __future__ import annotations
 
 import hashlib

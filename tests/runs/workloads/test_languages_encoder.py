@@ -1,3 +1,5 @@
+"""The workload of synthetic languages: its data, its committed weights, and what configs can make of it."""
+
 from __future__ import annotations
 
 import hashlib

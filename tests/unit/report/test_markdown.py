@@ -287,7 +287,7 @@ def test_the_title_says_what_was_measured(builders: ModuleType) -> None:
 
 
 def test_the_environment_is_five_lines(builders: ModuleType) -> None:
-    """CPU, instruction sets, engine, software and how quiet the machine was, a line each."""
+    """CPU, instruction sets, engine, software and how quiet the machine was have a line each."""
     lines = section(markdown.render(builders.small().results()), "Environment").strip().splitlines()
     assert lines == [
         "- CPU: A CPU, x86_64, 2 CPUs to run on, 1 thread serving, 8 GiB of memory",

@@ -52,7 +52,7 @@ def test_a_number_has_as_many_digits_as_it_deserves(unit: str, value: float, sho
 def test_a_value_shows_how_far_it_can_be_trusted(
     unit: str, compare: Any, value: float, ci: tuple[float, float] | None, shown: str
 ) -> None:
-    """Half of the interval stands behind the value, and says how many digits there are."""
+    """Half of the interval stands behind the value, and sets the number of digits."""
     metric = _metric(unit, compare)
     measurement = Measurement(
         workload="toy",

@@ -57,7 +57,7 @@ def test_what_would_be_enough(
 
 
 def test_intervals_of_a_thousand_percent_pick_nothing(builders: ModuleType) -> None:
-    """Two waves of a very loud machine tell nothing apart, not even what is twice as fast."""
+    """Two waves on a very noisy machine show no difference, not even that a cell is twice as fast."""
     two = builders.Cell(waves=(0, 1))
     cells = {"one": builders.Cell(delay=1.0, waves=(0, 1))}
     metrics = (builders.HITS, builders.DELAY)

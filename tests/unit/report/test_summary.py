@@ -1,4 +1,4 @@
-"""The table over several workloads."""
+"""The table that sums up several workloads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``qx run`` and ``qx report`` print."""
+"""The text that ``qx run`` and ``qx report`` print."""
 
 from __future__ import annotations
 

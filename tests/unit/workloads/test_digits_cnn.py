@@ -1,3 +1,5 @@
+"""The digits workload: its committed weights, its splits and its images."""
+
 from __future__ import annotations
 
 from importlib import resources
