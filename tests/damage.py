@@ -174,7 +174,7 @@ ARRAYS: tuple[Callable[[Any], Any], ...] = (
     np.asfortranarray,
 )
 #: Changes of an array of texts.
-TEXTS: tuple[Callable[[Any], Any], ...] = (
+TEXT_ARRAYS: tuple[Callable[[Any], Any], ...] = (
     *ARRAYS[:8],
     lambda texts: texts[::-1],
     lambda texts: texts.astype(bytes),
@@ -207,7 +207,7 @@ def from_npy(content: bytes) -> Any:
 def other_array(members: Members, name: str, choose: Choose) -> None:
     values = np.atleast_1d(from_npy(members[name]))
     with np.errstate(all="ignore"):
-        members[name] = as_npy(choose.choice(TEXTS if values.dtype.kind == "U" else ARRAYS)(values))
+        members[name] = as_npy(choose.choice(TEXT_ARRAYS if values.dtype.kind == "U" else ARRAYS)(values))
 
 
 def other_numbers(members: Members, name: str, choose: Choose) -> None:
