@@ -1,4 +1,4 @@
-"""Runs made by hand: recordings whose true ratios are known, and the results that come of them."""
+"""Runs built by hand: recordings whose true ratios are chosen, and the results computed from them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from qx.results.records import CellResult, ConfigResult, Results
 
 BASELINE, CONTROL = "toy/base", "toy/control"
 
-#: None of these names is known to qx.
+#: Metrics that qx itself does not have.
 HITS = Metric(
     name="hits",
     summary="Share of right answers.",
@@ -66,7 +66,7 @@ HEAP = Metric(
     pick="the least memory",
 )
 METRICS = (HITS, WEIGHT, DELAY, HEAP)
-#: Only ``everything`` has these two. One is of the whole set, and without an interval.
+#: Only ``everything`` has these two. ``SCORE`` is of the whole set; neither has an interval.
 SCORE = Metric(
     name="score",
     summary="Points for the answers as a whole.",
@@ -91,15 +91,15 @@ RATE = Metric(
 
 
 @frozen(kw_only=True)
-class Made:
-    """The truth about a cell, and how it ended."""
+class Cell:
+    """The true values of a simulated cell, and how the cell ended."""
 
-    #: Of the items, the first so many are right.
+    #: Number of right items; they are the first ones.
     hits: int = 860
     weight: float = 1_000_000
     #: Milliseconds of a call at batch size 1.
     delay: float = 2.0
-    #: Calls of every other round take so many times as long.
+    #: Factor on the calls of every other round.
     held_up: float = 1.0
     heap: float = 500.0
     waves: Iterable[int] = range(6)
@@ -110,9 +110,9 @@ class Made:
     counterpart: str | None = None
     notes: tuple[str, ...] = ()
     cached: bool = False
-    #: Calls of a round.
+    #: Number of calls in a round.
     calls: int = 3
-    #: Metrics of which it has no samples.
+    #: Names of the metrics that the cell has no samples of.
     without: tuple[str, ...] = ()
 
 
@@ -120,104 +120,104 @@ class Made:
 class Run:
     """A run of cells on the workload ``toy``, the baseline and its control among them."""
 
-    cells: Mapping[str, Made]
-    base: Made = Made()
-    control: Made | None = Made()
+    cells: Mapping[str, Cell]
+    base: Cell = Cell()
+    control: Cell | None = Cell()
     metrics: tuple[Metric, ...] = METRICS
     batch_sizes: tuple[int, ...] = (1,)
     items: int = 1000
     rounds: int = 4
-    #: Of a block and of a launch, as a share of the value.
+    #: Standard deviation of a block and of a launch, as a share of the value.
     noise: float = 0.002
     seed: int = 0
     failures: Mapping[tuple[str, str], tuple[str, str]] = Factory(dict)
-    #: What stands in ``run``, and in ``run["measuring"]``, besides the usual.
+    #: Entries of ``run``, and of ``run["measuring"]``, that replace the usual ones.
     run: Mapping[str, Any] = Factory(dict)
     measuring: Mapping[str, Any] = Factory(dict)
     environment: Mapping[str, Any] = Factory(dict)
 
     @property
-    def made(self) -> dict[str, Made]:
-        """All cells by id, the control last."""
+    def all_cells(self) -> dict[str, Cell]:
+        """Return all cells by id, the control last."""
         control = {} if self.control is None else {CONTROL: self.control}
-        return {BASELINE: self.base} | {f"toy/{name}": made for name, made in self.cells.items()} | control
+        return {BASELINE: self.base} | {f"toy/{name}": cell for name, cell in self.cells.items()} | control
 
     def recording(self) -> Recording:
-        """Raw samples; the machine drifts by a tenth from round to round, the same for all cells."""
+        """Return raw samples; the machine drifts by a tenth from round to round, the same for all cells."""
         generator = np.random.default_rng(self.seed)
         drift: dict[tuple[int, int], float] = {}
         recording = Recording()
-        for cell, made in self.made.items():
-            if made.outcome != "ok":
+        for name, cell in self.all_cells.items():
+            if cell.outcome != "ok":
                 continue
-            given = {metric.name: metric for metric in self.metrics if metric.name not in made.without}
-            if "hits" in given and cell != CONTROL:
-                hits = np.arange(self.items) < made.hits * self.items / 1000
+            metrics = {metric.name: metric for metric in self.metrics if metric.name not in cell.without}
+            if "hits" in metrics and name != CONTROL:
+                hits = np.arange(self.items) < cell.hits * self.items / 1000
                 recording.add(
-                    cell,
+                    name,
                     ("hits", None),
-                    Series.plain({"values": hits.astype(float), "details": {"told": cell}}),
+                    Series.plain({"values": hits.astype(float), "details": {"config": name}}),
                 )
-                recording.outputs[cell] = np.stack([hits, ~hits], axis=1).astype(np.float32)
-            if "weight" in given and cell != CONTROL:
-                recording.add(cell, ("weight", None), Series.plain({"values": [made.weight]}))
-            waves = np.array(list(made.waves))
-            if "heap" in given:
-                values = made.heap * np.exp(self.noise * generator.standard_normal(len(waves)))
-                none = np.full(len(waves), -1)
+                recording.outputs[name] = np.stack([hits, ~hits], axis=1).astype(np.float32)
+            if "weight" in metrics and name != CONTROL:
+                recording.add(name, ("weight", None), Series.plain({"values": [cell.weight]}))
+            waves = np.array(list(cell.waves))
+            if "heap" in metrics:
+                values = cell.heap * np.exp(self.noise * generator.standard_normal(len(waves)))
+                absent = np.full(len(waves), -1)
                 recording.add(
-                    cell, ("heap", None), Series(values=values, wave=waves, round=none, position=none)
+                    name, ("heap", None), Series(values=values, wave=waves, round=absent, position=absent)
                 )
-            for size in self.batch_sizes if "delay" in given else ():
+            for size in self.batch_sizes if "delay" in metrics else ():
                 rows = []
                 for wave in waves:
                     for round_ in range(self.rounds):
                         shared = drift.setdefault((wave, round_), float(np.exp(generator.normal(0, 0.1))))
-                        own = np.exp(generator.normal(0, self.noise)) * (made.held_up if round_ % 2 else 1)
-                        block = made.delay * size * shared * own
-                        factors = (0.99, 1.0, 1.05)[: made.calls]
+                        own = np.exp(generator.normal(0, self.noise)) * (cell.held_up if round_ % 2 else 1)
+                        block = cell.delay * size * shared * own
+                        factors = (0.99, 1.0, 1.05)[: cell.calls]
                         rows += [(block * call, wave, round_, 0) for call in factors]
                 values, *places = np.array(rows).T
                 series = Series(
                     values=values, **dict(zip(("wave", "round", "position"), places, strict=True))
                 )
-                recording.add(cell, ("delay", size), series)
+                recording.add(name, ("delay", size), series)
         return recording
 
     def results(self, recording: Recording | None = None) -> Results:
-        """What qx makes of it."""
+        """Return the results that qx computes from the recording."""
         cells = {
-            cell: CellResult(
+            name: CellResult(
                 workload="toy",
-                config="base" if cell == CONTROL else cell.partition("/")[2],
+                config="base" if name == CONTROL else name.partition("/")[2],
                 options={},
                 threads=1,
-                control=cell == CONTROL,
-                outcome=made.outcome,
-                stage=made.stage,
-                cause=made.cause,
-                build_seconds=None if made.outcome == "unavailable" else 9.13,
-                build_cached=made.cached,
+                control=name == CONTROL,
+                outcome=cell.outcome,
+                stage=cell.stage,
+                cause=cell.cause,
+                build_seconds=None if cell.outcome == "unavailable" else 9.13,
+                build_cached=cell.cached,
                 build="0123",
-                artifact={"model.bin": int(made.weight)},
+                artifact={"model.bin": int(cell.weight)},
                 loader="toy_loader",
-                launches=len(list(made.waves)),
-                notes=made.notes,
+                launches=len(list(cell.waves)),
+                notes=cell.notes,
             )
-            for cell, made in self.made.items()
+            for name, cell in self.all_cells.items()
         }
         configs = {
-            cell.partition("/")[2]: ConfigResult(
+            name.partition("/")[2]: ConfigResult(
                 summary="A toy.",
-                outcome=made.outcome,
-                stage=made.stage,
-                cause=made.cause,
-                runtime_baseline=made.runtime_baseline,
-                reference=cell == BASELINE,
-                counterpart=made.counterpart,
+                outcome=cell.outcome,
+                stage=cell.stage,
+                cause=cell.cause,
+                runtime_baseline=cell.runtime_baseline,
+                reference=name == BASELINE,
+                counterpart=cell.counterpart,
             )
-            for cell, made in self.made.items()
-            if cell != CONTROL
+            for name, cell in self.all_cells.items()
+            if name != CONTROL
         }
         return analyse(
             run={**_run(self), **self.run},
@@ -239,7 +239,7 @@ def _run(run: Run) -> dict[str, Any]:
         "waves": 6,
         "rounds": {"latency": {"1": run.rounds}},
         "held_to": 1,
-        "calls": {cell: {"1": 3} for cell in run.made},
+        "calls": {cell: {"1": 3} for cell in run.all_cells},
         "seconds": 41.5,
         "deaths": [],
         "unsteady": [],
@@ -290,15 +290,15 @@ ENVIRONMENT: dict[str, Any] = {
 
 
 def small(**changes: Any) -> Run:
-    """A run with something of everything.
+    """Return a run with one cell of each kind.
 
-    ``quick`` beats all but in hits; ``alike`` is the baseline under another name; ``lost`` failed.
+    ``quick`` beats all but in hits, ``alike`` is the baseline under another name, and ``lost`` failed.
     """
     run = Run(
         cells={
-            "quick": Made(hits=850, weight=260_000, delay=0.5, heap=400),
-            "alike": Made(cached=True),
-            "lost": Made(outcome="failed", stage="convert", cause="ValueError: no | pipe"),
+            "quick": Cell(hits=850, weight=260_000, delay=0.5, heap=400),
+            "alike": Cell(cached=True),
+            "lost": Cell(outcome="failed", stage="convert", cause="ValueError: no | pipe"),
         },
         batch_sizes=(1, 32),
     )
@@ -306,17 +306,17 @@ def small(**changes: Any) -> Run:
 
 
 def everything(seed: int = 0, items: int = 200) -> tuple[Results, Recording]:
-    """A run of two workloads in which every field of the results has something in it, and its raw samples."""
+    """Return a run of two workloads in which no field of the results is empty, and its raw samples."""
     mode = Option(name="mode", default="fast", choices=("fast", "slow"), help="How.")
     cells = {
-        "quick": Made(
+        "quick": Cell(
             hits=850, weight=260_000, delay=0.5, heap=400, runtime_baseline="own", notes=("a note",)
         ),
-        "own": Made(delay=1.5, counterpart="alike"),
-        "alike": Made(cached=True, held_up=1.5, counterpart="own"),
-        "few": Made(without=("heap",)),
-        "slow": Made(hits=700, weight=2_000_000, delay=9.0, heap=900),
-        "lost": Made(outcome="failed", stage="convert", cause="ValueError: no | pipe"),
+        "own": Cell(delay=1.5, counterpart="alike"),
+        "alike": Cell(cached=True, held_up=1.5, counterpart="own"),
+        "few": Cell(without=("heap",)),
+        "slow": Cell(hits=700, weight=2_000_000, delay=9.0, heap=900),
+        "lost": Cell(outcome="failed", stage="convert", cause="ValueError: no | pipe"),
     }
     run = Run(
         cells=cells,
@@ -337,37 +337,37 @@ def everything(seed: int = 0, items: int = 200) -> tuple[Results, Recording]:
     for cell, outputs in recorded.outputs.items():
         recorded.add(cell, ("score", None), _score(outputs))
         recorded.add(cell, ("rate", None), Series.plain({"values": [outputs[:, 0].mean() / 1e6]}))
-    recording, one = Recording(), run.results(recorded)
+    recording, simulated = Recording(), run.results(recorded)
     for workload in ("toy", "other"):
         for cell in recorded.series:
             recording.series[_moved(cell, workload)] = recorded.series[cell]
             if cell in recorded.outputs:
                 recording.outputs[_moved(cell, workload)] = recorded.outputs[cell]
     death = {"cell": "toy/quick", "wave": 2, "outcome": "crashed", "stage": "launch", "cause": "SIGSEGV"}
-    measuring = {**one.run["measuring"], "deaths": [death], "unsteady": [["toy/quick", 2]]}
+    measuring = {**simulated.run["measuring"], "deaths": [death], "unsteady": [["toy/quick", 2]]}
     measuring |= {"quick": True, "garbage_collection": "on"}
-    told = {
-        **one.run["workloads"]["toy"],
+    workload_entry = {
+        **simulated.run["workloads"]["toy"],
         "measuring": measuring,
         "options": {"depth": 3},
         "task": "guessing",
     }
-    workloads = {name: {**told, "baseline": f"{name}/base"} for name in ("toy", "other")}
+    workloads = {name: {**workload_entry, "baseline": f"{name}/base"} for name in ("toy", "other")}
     results = analyse(
         run={
-            **one.run,
+            **simulated.run,
             "workloads": {**workloads, "other": {**workloads["other"], "random_weights": True}},
             "measuring": measuring,
             "metric_options": {"delay": {"mode": "fast"}},
             "due_failures": ["lost: failed"],
         },
-        environment={**one.environment, "governor": "powersave", "fingerprint": "0123"},
-        metrics=one.metrics,
-        configs=one.configs,
+        environment={**simulated.environment, "governor": "powersave", "fingerprint": "0123"},
+        metrics=simulated.metrics,
+        configs=simulated.configs,
         cells={
             _moved(name, workload): evolve(cell, workload=workload, options={"bits": 8})
             for workload in ("toy", "other")
-            for name, cell in one.cells.items()
+            for name, cell in simulated.cells.items()
         },
         recording=recording,
         failures={("toy/few", "hits"): ("crashed", "the process was killed")},

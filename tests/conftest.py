@@ -29,7 +29,7 @@ from attrs import frozen
 from qx.cli import main
 from qx.host.host import Host
 
-#: Of the run that tests share.
+#: Configs and metrics of the run that tests share.
 CONFIGS = ["fp32_baseline", "dynamic_int8", "static_int8_per_channel"]
 if os.environ.get("QX_SLOW"):
     CONFIGS.append("static_int8_per_tensor")
@@ -37,7 +37,7 @@ METRICS = ("accuracy", "file_size", "latency", "rss")
 
 
 def pytest_configure() -> None:
-    """Modules of tests ask for plugins before there is a cache for tests: what these say then is not kept."""
+    """Keep no answers of plugins that test modules ask before there is a cache for tests."""
     os.environ["QX_CACHE"] = os.devnull
 
 
@@ -51,7 +51,7 @@ def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def ctrl_c() -> Iterator[None]:
-    """Ctrl-C works in whatever tests start, though a shell's background job ignores it and hands that on."""
+    """Let Ctrl-C work in whatever tests start, though a background job of a shell ignores it."""
     ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     if ignored:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -62,7 +62,7 @@ def ctrl_c() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A cache folder of the tests' own; no network, and no data of the machine's user."""
+    """Give tests a cache folder of their own, no network, and no data of the machine's user."""
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("QX_CACHE", str(folder))
@@ -73,7 +73,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(autouse=True)
 def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test begins in an empty folder, so that nothing is written into the checkout."""
+    """Begin each test in an empty folder, so that nothing is written into the checkout."""
     monkeypatch.chdir(tmp_path)
 
 
@@ -91,39 +91,39 @@ class Done:
 
     @cached_property
     def results(self) -> dict[str, Any]:
-        """``full_results.json``."""
-        read: dict[str, Any] = json.loads((self.folder / "full_results.json").read_text(encoding="utf-8"))
-        return read
+        """Return the content of ``full_results.json``."""
+        content: dict[str, Any] = json.loads((self.folder / "full_results.json").read_text(encoding="utf-8"))
+        return content
 
     @property
     def table(self) -> str:
-        """``pareto.md``."""
+        """Return the text of ``pareto.md``."""
         return (self.folder / "pareto.md").read_text(encoding="utf-8")
 
     def cell(self, config: str) -> dict[str, Any]:
-        """The one cell of a config that is not the control; of ``control`` the control."""
-        found: list[dict[str, Any]] = [
+        """Return the only cell of a config, leaving out the control, which ``control`` names."""
+        cells: list[dict[str, Any]] = [
             cell
             for name, cell in self.results["cells"].items()
             if (cell["control"] and config == "control") or (cell["config"] == config and not cell["control"])
         ]
-        (cell,) = found
+        (cell,) = cells
         return cell
 
     def measurements(self, config: str | None = None, metric: str | None = None) -> list[dict[str, Any]]:
-        """Those of a config and a metric, those of the control left out."""
+        """Return the measurements of a config and a metric, leaving out those of the control."""
         return [
-            one
-            for one in self.results["measurements"]
-            if config in (None, one["config"])
-            and metric in (None, one["metric"])
-            and not self.results["cells"][one["cell"]]["control"]
+            measurement
+            for measurement in self.results["measurements"]
+            if config in (None, measurement["config"])
+            and metric in (None, measurement["metric"])
+            and not self.results["cells"][measurement["cell"]]["control"]
         ]
 
     def measurement(self, config: str, metric: str) -> dict[str, Any]:
-        """The only one of a config and a metric."""
-        (one,) = self.measurements(config, metric)
-        return one
+        """Return the only measurement of a config and a metric."""
+        (measurement,) = self.measurements(config, metric)
+        return measurement
 
 
 @pytest.fixture(scope="session")
@@ -139,8 +139,8 @@ def qx() -> Callable[..., Done]:
                 code = main(words)
         finally:
             os.chdir(before)
-        given = words[words.index("--out") + 1] if "--out" in words else "artifacts/results"
-        return Done(code, out.getvalue(), err.getvalue(), (cwd or before) / given)
+        out_folder = words[words.index("--out") + 1] if "--out" in words else "artifacts/results"
+        return Done(code, out.getvalue(), err.getvalue(), (cwd or before) / out_folder)
 
     return run
 
@@ -176,10 +176,10 @@ def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
 @pytest.fixture(scope="session")
 def write_plugin(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], str]:
-    """Write a plugin into a file of its own and give its path, as ``-p`` takes it.
+    """Write a plugin into a file of its own and return its path, as ``-p`` takes it.
 
-    The same plugin has the same path each time and is written once: what one test has asked of it, and built
-    of it, another finds in the cache.
+    The same plugin has the same path each time and is written once, so that what qx learned and built of it
+    is in the cache for the next test.
     """
     paths: dict[tuple[str, str], Path] = {}
 
@@ -207,7 +207,7 @@ def describe():
 def measure(subject, data):
 {body}
 """
-#: What the values of a metric of each phase are, where a test does not say it.
+#: The kind of samples of a metric in each phase, where a test does not choose it.
 SAMPLES = {
     "artifact": "exact",
     "fresh": "per_launch",
@@ -219,10 +219,10 @@ SAMPLES = {
 
 @pytest.fixture(scope="session")
 def write_metric(write_plugin: Callable[[str, str], str]) -> Callable[..., str]:
-    """Write a metric of a phase into a file, and give its path, as ``-p`` takes it."""
+    """Write a metric of a phase into a file and return its path, as ``-p`` takes it."""
 
     def write(name: str, phase: str, body: str, *, before: str = "", samples: str = "") -> str:
-        """``body`` is what ``measure`` does with ``subject`` and ``data``, and ``before`` what it needs."""
+        """Write a metric; ``body`` is what ``measure`` does, and ``before`` stands above its hooks."""
         source = METRIC.format(
             name=name,
             phase=phase,
@@ -262,7 +262,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 
 @pytest.fixture(scope="session")
 def loaded_modules(write_plugin: Callable[[str, str], str]) -> str:
-    """A metric that tells which of the heavy packages a launch has imported."""
+    """Return a metric that reports which of the heavy packages a launch has imported."""
     return write_plugin(
         "loaded_modules",
         """
@@ -290,12 +290,12 @@ def loaded_modules(write_plugin: Callable[[str, str], str]) -> str:
 
 @pytest.fixture(scope="session")
 def digits(qx: Callable[..., Done], loaded_modules: str, tmp_path_factory: pytest.TempPathFactory) -> Done:
-    """A run of torch's eager configs on the digits, begun in an empty folder, with as few waves as can be."""
+    """Run torch's eager configs on the digits in an empty folder, with as few waves as possible."""
     home = tmp_path_factory.mktemp("digits")
     configs = [word for name in CONFIGS for word in ("-c", name)]
     metrics = [word for name in (*METRICS, "loaded_modules") for word in ("-m", name)]
     with pytest.MonkeyPatch.context() as patch:
-        # In one group, however little memory there is.
+        # All configs in one group, however little memory there is.
         patch.setattr(import_module("qx.runner.measure.timing"), "_room", lambda part, reporter: 9)
         done = qx(
             *("run", "--workload", "digits_cnn", "-p", loaded_modules, *configs, *metrics),
@@ -396,14 +396,14 @@ TOY_CONFIG = """
 
 
 def toy_config(name: str, first: str = "pass", record: str = "", loader: str = "toy_numpy") -> str:
-    """The source of a config of the toy's."""
-    more = record and f", {record}"
-    return dedent(TOY_CONFIG).format(name=name, first=first, record=more, loader=loader)
+    """Return the source of a config for the toy workload."""
+    keywords = record and f", {record}"
+    return dedent(TOY_CONFIG).format(name=name, first=first, record=keywords, loader=loader)
 
 
 @frozen
 class Toy:
-    """A workload with a loader and a baseline, all given with ``-p``."""
+    """A workload with a loader and a baseline, which ``-p`` adds to the command line."""
 
     #: Arguments of ``-p``; the built-in configs are left out.
     plugins: tuple[str, ...]
@@ -411,21 +411,21 @@ class Toy:
     _write: Callable[[str, str], str]
 
     def config(self, name: str, *, first: str = "pass", record: str = "", loader: str = "toy_numpy") -> str:
-        """The path of a config of the toy's; ``first`` is what its ``convert`` does first."""
+        """Write a config for the toy and return its path; ``first`` is what its ``convert`` does first."""
         return self._write(name, toy_config(name, first, record, loader))
 
-    def arguments(self, *more: str) -> list[str]:
-        """What chooses the toy on the command line, with more plugins."""
-        return ["--workload", "toy", "--weights", str(self.weights), *self.given(*more)]
+    def arguments(self, *plugins: str) -> list[str]:
+        """Return the command-line arguments that choose the toy and add plugins."""
+        return ["--workload", "toy", "--weights", str(self.weights), *self.plugin_arguments(*plugins)]
 
-    def given(self, *more: str) -> list[str]:
-        """The toy's plugins and more on the command line."""
-        return [word for plugin in (*self.plugins, *more) for word in ("-p", plugin)]
+    def plugin_arguments(self, *plugins: str) -> list[str]:
+        """Return the toy's plugins and others as command-line arguments."""
+        return [word for plugin in (*self.plugins, *plugins) for word in ("-p", plugin)]
 
 
 @pytest.fixture(scope="session")
 def toy(write_plugin: Callable[[str, str], str], tmp_path_factory: pytest.TempPathFactory) -> Toy:
-    """The toy."""
+    """Return the toy workload, its loader and its baseline."""
     import torch
 
     weights = tmp_path_factory.mktemp("toy") / "toy.pt"
@@ -447,18 +447,18 @@ def toy(write_plugin: Callable[[str, str], str], tmp_path_factory: pytest.TempPa
 
 @pytest.fixture(scope="session")
 def builders() -> ModuleType:
-    """``builders.py``, which lies beside this file: recordings with known ratios, and their results."""
-    return beside("builders")
+    """Return ``builders.py``, which lies beside this file: recordings with known ratios and their results."""
+    return load_module("builders")
 
 
 @pytest.fixture(scope="session")
 def damage() -> ModuleType:
-    """``damage.py``, which lies beside this file: files of a run, damaged at random."""
-    return beside("damage")
+    """Return ``damage.py``, which lies beside this file: files of a run, damaged at random."""
+    return load_module("damage")
 
 
-def beside(name: str) -> ModuleType:
-    """A module that lies beside this file."""
+def load_module(name: str) -> ModuleType:
+    """Load a module that lies beside this file."""
     spec = importlib.util.spec_from_file_location(f"qx_test_{name}", Path(__file__).with_name(f"{name}.py"))
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

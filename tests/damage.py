@@ -1,4 +1,4 @@
-"""Files of a run, damaged at random from a seed, each with what was done: results, raw samples, rules."""
+"""Damage the files of a run at random from a seed, and say how: results, raw samples, rules."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-#: A content that is damaged, and in which way.
+#: The damaged content, and how it was damaged.
 Damaged: TypeAlias = tuple[bytes, str]
 Choose: TypeAlias = random.Random
 
-#: One file in so many has bytes changed, whatever they mean.
+#: One file in seven has bytes changed, whatever they mean.
 BYTES = 7
 
 
@@ -24,7 +24,7 @@ BYTES = 7
 
 
 def damaged_bytes(content: bytes, choose: Choose) -> Damaged:
-    """The content cut, with bytes changed, or with others in between."""
+    """Return the content with bytes cut, changed or added."""
     place, more = choose.randrange(len(content)), choose.randbytes(choose.choice((1, 3, 40)))
     flipped = bytes(byte ^ 0xFF for byte in content[place : place + 2])
     ways = {
@@ -45,7 +45,7 @@ def damaged_bytes(content: bytes, choose: Choose) -> Damaged:
 
 # Results ------------------------------------------------------------------------------------------
 
-#: Stand in a document for what ``json.dumps`` would not write.
+#: Placeholders in a document for values that ``json.dumps`` would not write.
 DEEP, WIDE = "@deep@", "@wide@"
 TEXTS = (
     *("", "x" * 5000, "a/b", "toy", "toy/base", "quick", "hits", "ok", "../../x"),
@@ -63,58 +63,58 @@ Path: TypeAlias = tuple[Any, ...]
 
 
 def places(value: Any, path: Path = ()) -> Iterator[Path]:
-    """Every place in a document."""
+    """Yield the path of every value in a document."""
     yield path
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, each in inner:
-        yield from places(each, (*path, key))
+    for key, child in inner:
+        yield from places(child, (*path, key))
 
 
-def at(document: Any, path: Path) -> Any:
-    """What stands at a place."""
+def value_at(document: Any, path: Path) -> Any:
+    """Return the value at a path of a document."""
     for step in path:
         document = document[step]
     return document
 
 
 def replaced(document: Any, path: Path, choose: Choose) -> None:
-    at(document, path[:-1])[path[-1]] = choose.choice(VALUES)
+    value_at(document, path[:-1])[path[-1]] = choose.choice(VALUES)
 
 
 def deleted(document: Any, path: Path, choose: Choose) -> None:
-    del at(document, path[:-1])[path[-1]]
+    del value_at(document, path[:-1])[path[-1]]
 
 
 def wrapped(document: Any, path: Path, choose: Choose) -> None:
-    value = at(document, path)
-    at(document, path[:-1])[path[-1]] = choose.choice(([value], {"inner": value}, [value, value]))
+    value = value_at(document, path)
+    value_at(document, path[:-1])[path[-1]] = choose.choice(([value], {"inner": value}, [value, value]))
 
 
 def added(document: Any, path: Path, choose: Choose) -> None:
-    value = at(document, path)
+    value = value_at(document, path)
     (value if isinstance(value, dict) else document)[choose.choice(("extra", *TEXTS))] = choose.choice(VALUES)
 
 
 def moved(document: Any, path: Path, choose: Choose) -> None:
-    other = at(document, choose.choice(list(places(document))[1:]))
+    other = value_at(document, choose.choice(list(places(document))[1:]))
     # A copy, or a place could hold itself.
-    at(document, path[:-1])[path[-1]] = json.loads(json.dumps(other))
+    value_at(document, path[:-1])[path[-1]] = json.loads(json.dumps(other))
 
 
 def scaled(document: Any, path: Path, choose: Choose) -> None:
-    value = at(document, path)
+    value = value_at(document, path)
     if isinstance(value, (int, float)):
-        at(document, path[:-1])[path[-1]] = value * choose.choice(FACTORS)
+        value_at(document, path[:-1])[path[-1]] = value * choose.choice(FACTORS)
 
 
 def renamed(document: Any, path: Path, choose: Choose) -> None:
-    holder = at(document, path[:-1])
+    holder = value_at(document, path[:-1])
     if isinstance(holder, dict):
         holder[choose.choice((*TEXTS, *holder))] = holder.pop(path[-1])
 
 
 def reordered(document: Any, path: Path, choose: Choose) -> None:
-    value = at(document, path)
+    value = value_at(document, path)
     if isinstance(value, list) and value:
         change: Callable[[], object] = choose.choice(
             (value.reverse, value.pop, lambda: value.append(value[0]))
@@ -126,7 +126,7 @@ CHANGES = (replaced, replaced, replaced, deleted, wrapped, added, moved, scaled,
 
 
 def damaged_results(content: bytes, choose: Choose) -> Damaged:
-    """A results file with something in it that is not as it was."""
+    """Return a results file with a few values changed, and how."""
     if not choose.randrange(BYTES):
         return damaged_bytes(content, choose)
     document, ways = json.loads(content), []
@@ -145,12 +145,12 @@ def damaged_results(content: bytes, choose: Choose) -> Damaged:
 
 # Samples ------------------------------------------------------------------------------------------
 
-#: Numbers that samples cannot be, or hardly.
+#: Numbers that are impossible as samples, or unlikely.
 SAMPLES = (
     *(-5, -1, 0, 1, 2**31 - 1, 2**40, np.nan, np.inf, -np.inf),
     *(1e308, -1e308, 5e-324, 1e-200, 1e76, 1e74, 1e-74, 9_999, 10_000),
 )
-#: What an array is made into: other types, other shapes.
+#: Changes of an array of numbers to another type or shape.
 ARRAYS: tuple[Callable[[Any], Any], ...] = (
     lambda values: np.float64(3),
     lambda values: np.array([]),
@@ -173,7 +173,7 @@ ARRAYS: tuple[Callable[[Any], Any], ...] = (
     lambda values: values[::-1],
     np.asfortranarray,
 )
-#: The same of an array of texts.
+#: Changes of an array of texts.
 TEXT_ARRAYS: tuple[Callable[[Any], Any], ...] = (
     *ARRAYS[:8],
     lambda texts: texts[::-1],
@@ -190,14 +190,14 @@ Members: TypeAlias = dict[str, bytes]
 
 
 def as_npy(values: Any) -> bytes:
-    """An array as it stands in an archive."""
+    """Return an array as it is stored in an archive."""
     buffer = io.BytesIO()
     np.save(buffer, values)
     return buffer.getvalue()
 
 
 def from_npy(content: bytes) -> Any:
-    """The array; a row of ones where it is none any more."""
+    """Return the array of a file, or a row of ones where the content cannot be read."""
     try:
         return np.load(io.BytesIO(content))
     except Exception:
@@ -260,7 +260,7 @@ PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 
 
 def damaged_samples(content: bytes, choose: Choose) -> Damaged:
-    """An archive of samples with something in it that is not as it was."""
+    """Return an archive of samples with a few members changed, and how."""
     if not choose.randrange(BYTES):
         return damaged_bytes(content, choose)
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -272,8 +272,8 @@ def damaged_samples(content: bytes, choose: Choose) -> Damaged:
     packing = choose.choice(PACKINGS) if not choose.randrange(12) else zipfile.ZIP_DEFLATED
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", packing) as archive:
-        for name, each in members.items():
-            archive.writestr(name, each)
+        for name, member in members.items():
+            archive.writestr(name, member)
     packed = buffer.getvalue()
     if not choose.randrange(12):
         ways.append("a size in the directory that is another one")
@@ -285,7 +285,7 @@ def damaged_samples(content: bytes, choose: Choose) -> Damaged:
 
 # Rules --------------------------------------------------------------------------------------------
 
-#: Values in TOML.
+#: Values as they are written in TOML.
 WRITTEN = (
     *("0", "-1", "5", "0.499", "1e308", "-1e308", "5e-324", "1e-320", "nan", "inf", "9" * 400, "9" * 5000),
     *("true", '""', "''", "[]", "{}", '"x"', '"hits"', '["a", 1]', "[[1]]", "{a = {b = 1}}", "1979-05-27"),
@@ -343,7 +343,7 @@ EDITS = (
 
 
 def damaged_rules(content: bytes, choose: Choose) -> Damaged:
-    """A file of rules with something in it that is not as it was."""
+    """Return a file of rules with a few lines changed, and how."""
     if not choose.randrange(BYTES):
         return damaged_bytes(content, choose)
     lines, ways = content.decode().splitlines(), []
@@ -354,7 +354,7 @@ def damaged_rules(content: bytes, choose: Choose) -> Damaged:
     return "\n".join(lines).encode("utf-8"), ", ".join(ways)
 
 
-#: Which files there are, and how each is damaged.
+#: The pattern of each kind of file, and the function that damages it.
 KINDS: Mapping[str, tuple[str, Callable[[bytes, Choose], Damaged]]] = {
     "results": ("full_results.json", damaged_results),
     "samples": ("*.npz", damaged_samples),

@@ -216,9 +216,9 @@ def test_every_command_that_uses_the_cache_refuses_one_that_others_can_write(
     """It ends with 2 and one line, before anything is written; a file in its place and a wrong user too."""
     shared = folder_of(tmp_path, 0o777)
     (tmp_path / "file").touch()
-    plugins = toy.given() if command == "check" else toy.arguments()
+    plugins = toy.plugin_arguments() if command == "check" else toy.arguments()
     if command == "train":
-        plugins = ["--workload", "toy", *toy.given()]
+        plugins = ["--workload", "toy", *toy.plugin_arguments()]
     for value, words in (
         (str(shared), "can be written by other users"),
         (str(tmp_path / "file"), "is a file"),

@@ -313,7 +313,7 @@ BARE = evolve(METRIC, samples="exact", axis=False, pick=None)
 def run_of(builders: ModuleType, metric: Metric, right: dict[str, Sequence[int]], seed: int = 0) -> Source:
     """A run in which the baseline and configs are wrong about these of 100 items, by this metric alone."""
     run = builders.Run(
-        cells={name: builders.Made() for name in right if name != "base"}, metrics=(metric,), control=None
+        cells={name: builders.Cell() for name in right if name != "base"}, metrics=(metric,), control=None
     )
     recording = Recording()
     for name, wrong in right.items():

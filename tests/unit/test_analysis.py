@@ -1,4 +1,4 @@
-"""From samples with known truth to values, deltas, the noise floor, the front and the picks."""
+"""Values, deltas, the noise floor, the front and the picks, from samples with known truth."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from qx.results.records import Comparison, Measurement, Results, UndecidedResult
 
 
 def measurement(results: Results, cell: str, metric: str, batch_size: int | None = None) -> Measurement:
-    """The one that is meant."""
-    (one,) = (
-        one
-        for one in results.measurements
-        if (one.cell, one.metric, one.params.get("batch_size")) == (f"toy/{cell}", metric, batch_size)
+    """Return the only measurement of a cell, a metric and a batch size."""
+    (match,) = (
+        entry
+        for entry in results.measurements
+        if (entry.cell, entry.metric, entry.params.get("batch_size")) == (f"toy/{cell}", metric, batch_size)
     )
-    return one
+    return match
 
 
 def delta(results: Results, cell: str, metric: str, batch_size: int | None = None) -> Comparison:
-    """Its comparison with the baseline."""
+    """Return the comparison of a measurement with the baseline."""
     compared = measurement(results, cell, metric, batch_size).vs_baseline
     assert compared is not None
     return compared
@@ -60,7 +60,7 @@ def test_the_interval_holds_the_truth(builders: ModuleType) -> None:
     held = 0
     for seed in range(40):
         run = builders.Run(
-            cells={"quick": builders.Made(delay=1.6)}, noise=0.01, seed=seed, items=10, rounds=2
+            cells={"quick": builders.Cell(delay=1.6)}, noise=0.01, seed=seed, items=10, rounds=2
         )
         low, high = delta(run.results(), "quick", "delay", 1).ci or (0.0, 0.0)
         held += low <= 1.25 <= high
@@ -69,8 +69,8 @@ def test_the_interval_holds_the_truth(builders: ModuleType) -> None:
 
 def test_a_lost_launch_costs_its_wave(builders: ModuleType) -> None:
     """A cell without a launch in a wave is compared over the waves that it shares with the baseline."""
-    made = builders.Made(delay=1.0, waves=(0, 1, 3, 5))
-    results = builders.Run(cells={"quick": made}, noise=0.0).results()
+    lossy = builders.Cell(delay=1.0, waves=(0, 1, 3, 5))
+    results = builders.Run(cells={"quick": lossy}, noise=0.0).results()
     assert delta(results, "quick", "delay", 1).value == pytest.approx(2.0)
     assert [measurement(results, cell, "delay", 1).n for cell in ("quick", "base")] == [4, 6]
     assert measurement(results, "quick", "heap").n == 4
@@ -79,10 +79,10 @@ def test_a_lost_launch_costs_its_wave(builders: ModuleType) -> None:
 def test_groups_are_compared_through_the_baseline(builders: ModuleType) -> None:
     """Cells that never lived in one wave are judged by what each of them is to the baseline."""
     cells = {
-        "first": builders.Made(delay=1.0, waves=range(6)),
-        "second": builders.Made(delay=0.5, weight=900_000, waves=range(6, 12)),
+        "first": builders.Cell(delay=1.0, waves=range(6)),
+        "second": builders.Cell(delay=0.5, weight=900_000, waves=range(6, 12)),
     }
-    every = builders.Made(waves=range(12))
+    every = builders.Cell(waves=range(12))
     results = builders.Run(cells=cells, base=every, control=every).results()
     assert delta(results, "first", "delay", 1).value == pytest.approx(2.0, rel=0.01)
     assert delta(results, "second", "delay", 1).value == pytest.approx(4.0, rel=0.01)
@@ -90,26 +90,26 @@ def test_groups_are_compared_through_the_baseline(builders: ModuleType) -> None:
 
 
 def test_what_could_not_be_measured_is_told(builders: ModuleType) -> None:
-    """A metric that failed has outcome and cause in place of figures, and its cell is not on the front."""
+    """A metric that failed has outcome and cause instead of figures, and its cell is not on the front."""
     failures = {("toy/quick", "delay"): ("crashed", "killed by SIGSEGV")}
     results = builders.small(failures=failures).results()
     for size in (1, 32):
-        one = measurement(results, "quick", "delay", size)
-        assert (one.outcome, one.cause) == ("crashed", "killed by SIGSEGV")
-        assert (one.value, one.ci, one.vs_baseline, one.comparisons) == (None, None, None, ())
+        figure = measurement(results, "quick", "delay", size)
+        assert (figure.outcome, figure.cause) == ("crashed", "killed by SIGSEGV")
+        assert (figure.value, figure.ci, figure.vs_baseline, figure.comparisons) == (None, None, None, ())
     assert measurement(results, "quick", "heap").value == pytest.approx(400, rel=0.01)
-    # It has left samples, and would win.
+    # The failed metric has samples, by which the cell would win.
     assert set(results.front) == {"toy/base", "toy/alike"}
     assert "toy/quick" not in {pick.cell for pick in results.picks}
 
 
 def test_a_metric_that_does_not_apply_is_no_failure(builders: ModuleType) -> None:
-    """Where a metric has nothing to say of a cell, that is told, and what is no axis costs no place."""
-    cells = {"quick": builders.Made(delay=0.5, without=("heap",))}
+    """Where a metric has no value for a cell, that is said, and if it is no axis nothing is lost."""
+    cells = {"quick": builders.Cell(delay=0.5, without=("heap",))}
     metrics = (builders.HITS, builders.WEIGHT, builders.DELAY, evolve(builders.HEAP, axis=False))
     results = builders.Run(cells=cells, metrics=metrics).results()
-    one = measurement(results, "quick", "heap")
-    assert (one.outcome, one.cause, one.value) == ("unsupported", "not applicable here", None)
+    heap = measurement(results, "quick", "heap")
+    assert (heap.outcome, heap.cause, heap.value) == ("unsupported", "not applicable here", None)
     assert results.front["toy/quick"].on_front
     assert {pick.metric: pick.cell for pick in results.picks}["heap"] == "toy/base"
     judged = builders.Run(cells=cells).results()
@@ -118,18 +118,20 @@ def test_a_metric_that_does_not_apply_is_no_failure(builders: ModuleType) -> Non
 
 def test_an_axis_that_nobody_has_figures_of_is_none(builders: ModuleType) -> None:
     """A workload without labels does not empty the front."""
-    none = builders.Made(without=("hits",))
-    results = builders.Run(cells={"quick": evolve(none, delay=0.5)}, base=none, control=none).results()
+    unlabelled = builders.Cell(without=("hits",))
+    results = builders.Run(
+        cells={"quick": evolve(unlabelled, delay=0.5)}, base=unlabelled, control=unlabelled
+    ).results()
     assert [axis["metric"] for axis in results.axes] == ["weight", "delay", "heap"]
     assert results.front["toy/quick"].on_front
 
 
 def test_a_cell_that_did_not_end_well_keeps_its_rows(builders: ModuleType) -> None:
-    """Its measurements carry its outcome and cause, and it takes no part in front and picks."""
+    """The measurements of a cell that failed have its outcome and cause, and it is on no front."""
     results = builders.small().results()
-    lost = [one for one in results.measurements if one.cell == "toy/lost"]
+    lost = [entry for entry in results.measurements if entry.cell == "toy/lost"]
     assert len(lost) == 5
-    assert {(one.outcome, one.cause, one.value) for one in lost} == {
+    assert {(entry.outcome, entry.cause, entry.value) for entry in lost} == {
         ("failed", "ValueError: no | pipe", None)
     }
     assert "toy/lost" not in results.front
@@ -138,7 +140,7 @@ def test_a_cell_that_did_not_end_well_keeps_its_rows(builders: ModuleType) -> No
 def test_the_control_is_measured_in_launches_and_takes_no_part(builders: ModuleType) -> None:
     """The control has figures of what launches measure, and is neither on the front nor picked."""
     results = builders.small().results()
-    measured = {one.metric for one in results.measurements if one.cell == builders.CONTROL}
+    measured = {entry.metric for entry in results.measurements if entry.cell == builders.CONTROL}
     assert measured == {"delay", "heap"}
     assert builders.CONTROL not in results.front
     assert [(floor.metric, floor.params) for floor in results.noise_floor] == [
@@ -149,19 +151,19 @@ def test_the_control_is_measured_in_launches_and_takes_no_part(builders: ModuleT
 
 
 def test_a_control_that_is_slower_raises_the_alarm(builders: ModuleType) -> None:
-    """A control beyond its own 99.9 % interval is an alarm, one within it is none."""
+    """A control beyond its own 99.9 % interval raises an alarm, and one within it does not."""
     assert not any(floor.alarm for floor in builders.small(seed=3).results().noise_floor)
-    loud = builders.small(control=builders.Made(delay=2.1)).results()
+    loud = builders.small(control=builders.Cell(delay=2.1)).results()
     assert [floor.alarm for floor in loud.noise_floor] == [True, True, False]
     assert loud.noise_floor[0].value == pytest.approx(1 / 1.05, rel=0.01)
 
 
 def test_no_more_than_the_control_is_not_clear(builders: ModuleType) -> None:
     """A speedup is clear when its interval excludes 1 and it is larger than what the control shows."""
-    cells = {"slightly": builders.Made(delay=1.96), "much": builders.Made(delay=1.0)}
+    cells = {"slightly": builders.Cell(delay=1.96), "much": builders.Cell(delay=1.0)}
     honest = builders.Run(cells=cells).results()
     assert [delta(honest, cell, "delay", 1).clear for cell in cells] == [True, True]
-    noisy = builders.Run(cells=cells, control=builders.Made(delay=2.1)).results()
+    noisy = builders.Run(cells=cells, control=builders.Cell(delay=2.1)).results()
     assert [delta(noisy, cell, "delay", 1).clear for cell in cells] == [False, True]
     without = builders.Run(cells=cells, control=None).results()
     assert without.noise_floor == ()
@@ -169,11 +171,11 @@ def test_no_more_than_the_control_is_not_clear(builders: ModuleType) -> None:
 
 
 def test_the_front_says_who_dominates_and_who_is_tied(builders: ModuleType) -> None:
-    """Who is worse within the margin everywhere and better nowhere is dominated; equals are tied."""
+    """A cell that is worse within the margin everywhere and better nowhere is dominated; equals are tied."""
     cells = {
-        "quick": builders.Made(delay=0.5),
-        "alike": builders.Made(delay=0.5),
-        "worse": builders.Made(delay=1),
+        "quick": builders.Cell(delay=0.5),
+        "alike": builders.Cell(delay=0.5),
+        "worse": builders.Cell(delay=1),
     }
     results = builders.Run(cells=cells).results()
     front = {cell.partition("/")[2]: result for cell, result in results.front.items()}
@@ -188,12 +190,12 @@ def test_the_front_says_who_dominates_and_who_is_tied(builders: ModuleType) -> N
 
 
 def test_membership_says_how_sure_it_is(builders: ModuleType) -> None:
-    """The only best is a member in all draws, the dominated in none, twins where they do not seem apart."""
+    """The only best is a member in all draws, the dominated in none, and twins in some."""
     metrics = (builders.DELAY,)
-    twins = {"one": builders.Made(delay=0.5), "other": builders.Made(delay=0.5)}
+    twins = {"one": builders.Cell(delay=0.5), "other": builders.Cell(delay=0.5)}
     results = builders.Run(cells=twins, metrics=metrics, noise=0.05).results()
-    one, other = (results.front[f"toy/{cell}"].probability or 0 for cell in twins)
-    assert 1 < one + other < 2 and min(one, other) > 0.1
+    first, second = (results.front[f"toy/{cell}"].probability or 0 for cell in twins)
+    assert 1 < first + second < 2 and min(first, second) > 0.1
     assert results.front["toy/base"].probability == 0.0
     still = builders.Run(cells=twins, metrics=metrics, noise=0.0001).results()
     assert [still.front[f"toy/{cell}"].probability for cell in twins] == [1.0, 1.0]
@@ -203,8 +205,8 @@ def test_membership_says_how_sure_it_is(builders: ModuleType) -> None:
 
 
 def test_what_is_not_shown_to_be_dominated_is_perhaps_on_the_front(builders: ModuleType) -> None:
-    """Of few items no cell is shown to be off the front; one that is in no resampled run is there perhaps."""
-    cells = {"quick": builders.Made(delay=0.5), "slow": builders.Made(delay=3.0)}
+    """With few items no cell is shown to be off the front, and the slow one is on it perhaps."""
+    cells = {"quick": builders.Cell(delay=0.5), "slow": builders.Cell(delay=3.0)}
     results = builders.Run(cells=cells, metrics=(builders.HITS, builders.DELAY), items=100).results()
     assert [results.front[f"toy/{cell}"].on_front for cell in ("base", "quick", "slow")] == [True] * 3
     assert results.front["toy/slow"].probability == 0.0
@@ -215,8 +217,8 @@ def test_what_is_not_shown_to_be_dominated_is_perhaps_on_the_front(builders: Mod
 
 
 def test_a_pick_between_equals_says_so(builders: ModuleType) -> None:
-    """Where two cells are told apart by nothing that was asked for, the next axis decides, by name."""
-    cells = {"large": builders.Made(delay=0.5), "little": builders.Made(delay=0.5, weight=500_000)}
+    """Where the axis of a pick shows two cells to be equal, the next axis decides, by name."""
+    cells = {"large": builders.Cell(delay=0.5), "little": builders.Cell(delay=0.5, weight=500_000)}
     results = builders.Run(cells=cells).results()
     picks = {pick.metric: pick for pick in results.picks}
     assert picks["delay"].aim == "the quickest"
@@ -233,38 +235,43 @@ def test_a_pick_between_equals_says_so(builders: ModuleType) -> None:
 def test_the_runtime_baseline_is_compared_with_too(builders: ModuleType) -> None:
     """A config that names the fp32 config of its runtime is compared with that one as well."""
     cells = {
-        "runtime_fp32": builders.Made(delay=1.0),
-        "runtime_int8": builders.Made(delay=0.25, runtime_baseline="runtime_fp32"),
+        "runtime_fp32": builders.Cell(delay=1.0),
+        "runtime_int8": builders.Cell(delay=0.25, runtime_baseline="runtime_fp32"),
     }
     results = builders.Run(cells=cells, noise=0.0).results()
-    compared = {one.against: one for one in measurement(results, "runtime_int8", "delay", 1).comparisons}
+    compared = {
+        comparison.against: comparison
+        for comparison in measurement(results, "runtime_int8", "delay", 1).comparisons
+    }
     assert compared["toy/runtime_fp32"].value == pytest.approx(4.0)
     assert delta(results, "runtime_int8", "delay", 1).value == pytest.approx(8.0)
     assert compared["toy/runtime_fp32"].kind == "speedup"
 
 
 def test_a_recipe_in_two_runtimes_is_a_pair(builders: ModuleType) -> None:
-    """Cells of one recipe are told with how many predictions they share, and are compared in pairs."""
+    """Cells of one recipe show how many predictions they share, and are compared in pairs."""
     cells = {
-        "ours": builders.Made(hits=850, delay=0.5, counterpart="theirs"),
-        "theirs": builders.Made(hits=860),
-        "alone": builders.Made(counterpart="elsewhere"),
-        "widowed": builders.Made(counterpart="lost"),
-        "lost": builders.Made(outcome="failed", stage="convert", cause="no"),
+        "ours": builders.Cell(hits=850, delay=0.5, counterpart="theirs"),
+        "theirs": builders.Cell(hits=860),
+        "alone": builders.Cell(counterpart="elsewhere"),
+        "widowed": builders.Cell(counterpart="lost"),
+        "lost": builders.Cell(outcome="failed", stage="convert", cause="no"),
     }
     results = builders.Run(cells=cells, noise=0.0).results()
     (pair,) = results.pairs
     assert (pair.cell, pair.counterpart, pair.agreement, pair.n) == ("toy/ours", "toy/theirs", 0.99, 1000)
     assert pair.ci is not None and pair.ci[0] < 0.99 < pair.ci[1]
-    compared = {one.against: one for one in measurement(results, "ours", "hits").comparisons}
+    compared = {
+        comparison.against: comparison for comparison in measurement(results, "ours", "hits").comparisons
+    }
     assert compared["toy/theirs"].value == pytest.approx(-0.01)
     assert compared["toy/theirs"].p is not None
 
 
 def test_every_cell_is_compared_with_those_of_the_front(builders: ModuleType) -> None:
-    """A reader can see how far a dominated cell is from each cell that is worth having."""
+    """A dominated cell is compared with each cell of the front."""
     results = builders.small().results()
-    assert [one.against for one in measurement(results, "alike", "weight").comparisons] == [
+    assert [comparison.against for comparison in measurement(results, "alike", "weight").comparisons] == [
         "toy/base",
         "toy/quick",
     ]
@@ -272,16 +279,16 @@ def test_every_cell_is_compared_with_those_of_the_front(builders: ModuleType) ->
 
 def test_values_without_logarithm_are_not_compared_by_ratio(builders: ModuleType) -> None:
     """A metric that may be 0 has values and no ratio, and breaks nothing else."""
-    results = builders.Run(cells={"nothing": builders.Made(weight=0)}).results()
-    one = measurement(results, "nothing", "weight")
-    assert (one.value, one.vs_baseline) == (0.0, None)
+    results = builders.Run(cells={"nothing": builders.Cell(weight=0)}).results()
+    figure = measurement(results, "nothing", "weight")
+    assert (figure.value, figure.vs_baseline) == (0.0, None)
     assert {pick.metric: pick.cell for pick in results.picks}["weight"] == "toy/nothing"
 
 
 def test_derived_samples_of_unequal_number_are_compared(builders: ModuleType) -> None:
     """A derived metric that has fewer samples of a cell, because a launch died, is compared all the same."""
     rate = evolve(builders.HEAP, name="rate", phase="derived", better="higher", axis=True)
-    run = builders.Run(cells={"quick": builders.Made()}, metrics=(*builders.METRICS, rate))
+    run = builders.Run(cells={"quick": builders.Cell()}, metrics=(*builders.METRICS, rate))
     recording = run.recording()
     for cell, launches, value in (("toy/base", 6, 100.0), ("toy/quick", 5, 150.0)):
         recording.add(cell, ("rate", None), Series.plain({"values": np.full(launches, value)}))
@@ -292,18 +299,18 @@ def test_derived_samples_of_unequal_number_are_compared(builders: ModuleType) ->
 
 
 def test_details_of_launches_are_told_by_their_median(builders: ModuleType) -> None:
-    """Of what each launch tells, numbers are given as the median over launches, and all else as the first."""
+    """Numbers in the details of launches are shown as their median, and all else as the first has it."""
     run = builders.Run(cells={})
     recording = run.recording()
     series = recording.series["toy/base"]["heap", None]
-    told = tuple(
+    details = tuple(
         {"stages": {"load": {"stage": "load", "peak": float(peak), "faults": peak}}, "on": True}
         for peak in (9, 1, 2, 3, 2, 2)
     )
-    recording.add("toy/base", ("heap", None), evolve(series, details=told))
-    one = measurement(run.results(recording), "base", "heap")
-    assert one.details == {"stages": {"load": {"stage": "load", "peak": 2.0, "faults": 2}}, "on": True}
-    assert isinstance(one.details["stages"]["load"]["faults"], int)
+    recording.add("toy/base", ("heap", None), evolve(series, details=details))
+    figure = measurement(run.results(recording), "base", "heap")
+    assert figure.details == {"stages": {"load": {"stage": "load", "peak": 2.0, "faults": 2}}, "on": True}
+    assert isinstance(figure.details["stages"]["load"]["faults"], int)
 
 
 # Groups, and what did not end well ----------------------------------------------------------------
@@ -311,12 +318,12 @@ def test_details_of_launches_are_told_by_their_median(builders: ModuleType) -> N
 
 @pytest.fixture
 def grouped(builders: ModuleType) -> Any:
-    """Two cells in two groups; the machine is a fifth slower in the second."""
+    """Return a run of two cells in two groups; ``slower_second_group`` slows the second by a fifth."""
     cells = {
-        "first": builders.Made(delay=1.0, waves=range(6), runtime_baseline="second"),
-        "second": builders.Made(delay=0.5, waves=range(6, 12)),
+        "first": builders.Cell(delay=1.0, waves=range(6), runtime_baseline="second"),
+        "second": builders.Cell(delay=0.5, waves=range(6, 12)),
     }
-    every = builders.Made(waves=range(12))
+    every = builders.Cell(waves=range(12))
     return builders.Run(cells=cells, base=every, control=every)
 
 
@@ -330,13 +337,13 @@ def slower_second_group(run: Any) -> Any:
 
 
 def test_two_groups_are_compared_through_the_baseline_everywhere(grouped: Any) -> None:
-    """In the table as on the front: what the machine did between two groups is no difference of cells."""
+    """In the table as on the front, a change of the machine between two groups is no difference of cells."""
     results = grouped.results(slower_second_group(grouped))
     for metric, size, truth in (("delay", 1, 0.5), ("heap", None, 1.0)):
         (other,) = (
-            one
-            for one in measurement(results, "first", metric, size).comparisons
-            if one.against == "toy/second"
+            comparison
+            for comparison in measurement(results, "first", metric, size).comparisons
+            if comparison.against == "toy/second"
         )
         assert other.value == pytest.approx(truth, rel=0.01)
         assert other.ci[0] <= truth <= other.ci[1]
@@ -345,7 +352,7 @@ def test_two_groups_are_compared_through_the_baseline_everywhere(grouped: Any) -
 
 
 def test_the_baseline_need_not_be_judged_to_be_gone_by(grouped: Any) -> None:
-    """Where it has no figures of one axis, groups are still compared through it on the others."""
+    """Where the baseline has no figures of one axis, groups are still compared through it on the others."""
     results = evolve(grouped, failures={("toy/base", "hits"): ("failed", "no")}).results()
     assert "toy/base" not in results.front
     assert results.front["toy/first"].dominated_by == ("toy/second",)
@@ -356,9 +363,9 @@ def test_the_baseline_need_not_be_judged_to_be_gone_by(grouped: Any) -> None:
 def test_nothing_is_held_against_what_did_not_end_well(builders: ModuleType, ended: dict[str, str]) -> None:
     """A baseline that crashed after some waves is no baseline, and such a control shows no noise."""
     ((name, outcome),) = ended.items()
-    run = builders.Run(cells={"quick": builders.Made(delay=0.5)})
+    run = builders.Run(cells={"quick": builders.Cell(delay=0.5)})
     recording = run.recording()
-    results = evolve(run, **{name: builders.Made(outcome=outcome, stage="measure", cause="killed")}).results(
+    results = evolve(run, **{name: builders.Cell(outcome=outcome, stage="measure", cause="killed")}).results(
         recording
     )
     compared = measurement(results, "quick", "delay", 1).vs_baseline
@@ -373,7 +380,7 @@ def test_nothing_is_held_against_what_did_not_end_well(builders: ModuleType, end
 
 def test_a_cell_without_logs_changes_nothing_for_the_others(builders: ModuleType) -> None:
     """Margins stay shares: 500 and 501 MiB are tied, though a third cell once held nothing."""
-    cells = {"more": builders.Made(heap=501.0), "nothing": builders.Made(heap=500.0)}
+    cells = {"more": builders.Cell(heap=501.0), "nothing": builders.Cell(heap=500.0)}
     run = builders.Run(cells=cells, noise=1e-5, metrics=(builders.HITS, builders.HEAP))
     recording = run.recording()
     series = recording.series["toy/nothing"]
@@ -383,7 +390,7 @@ def test_a_cell_without_logs_changes_nothing_for_the_others(builders: ModuleType
     results = run.results(recording)
     assert results.front["toy/more"].on_front
     assert "toy/nothing" not in results.front
-    exact = builders.Run(cells={"more": builders.Made(weight=1_000_500), "nothing": builders.Made(weight=0)})
+    exact = builders.Run(cells={"more": builders.Cell(weight=1_000_500), "nothing": builders.Cell(weight=0)})
     results = evolve(exact, metrics=(builders.WEIGHT,)).results()
     assert results.front["toy/more"].dominated_by == ("toy/nothing",)
     assert results.front["toy/base"].dominated_by == ("toy/nothing",)
@@ -392,46 +399,46 @@ def test_a_cell_without_logs_changes_nothing_for_the_others(builders: ModuleType
 def test_items_may_be_nothing_where_their_mean_is_something(builders: ModuleType) -> None:
     """The ratio of means needs positive means, as in `qx compare`, and not positive items."""
     hits = evolve(builders.HITS, compare="ratio")
-    results = builders.Run(cells={"less": builders.Made(hits=430)}, metrics=(hits,)).results()
+    results = builders.Run(cells={"less": builders.Cell(hits=430)}, metrics=(hits,)).results()
     assert delta(results, "less", "hits").value == pytest.approx(0.5)
 
 
 def test_a_control_that_is_compared_by_difference_raises_the_alarm(builders: ModuleType) -> None:
-    """As one that is compared by ratio; over waves, whatever the values are."""
+    """A control compared by difference raises the alarm like one compared by ratio."""
     heap = evolve(builders.HEAP, compare="difference", margin=1.0)
     sound = builders.Run(cells={}, metrics=(heap,)).results()
-    loud = builders.Run(cells={}, metrics=(heap,), control=builders.Made(heap=800)).results()
+    loud = builders.Run(cells={}, metrics=(heap,), control=builders.Cell(heap=800)).results()
     assert [results.noise_floor[0].alarm for results in (sound, loud)] == [False, True]
-    same = builders.Made(heap=1.0)
+    same = builders.Cell(heap=1.0)
     quiet = builders.Run(cells={"alike": same}, base=same, control=same, metrics=(heap,), noise=0.0).results()
     assert delta(quiet, "alike", "heap").ci == (0.0, 0.0)
     assert "over waves" in delta(quiet, "alike", "heap").method
 
 
 def test_of_equals_one_of_the_front_is_picked(builders: ModuleType) -> None:
-    """Not one that is dominated for being a hair quicker; nobody says that an axis decided which did not."""
+    """Of equals, a cell of the front is picked, and the axis that decided is named only where one did."""
     cells = {
-        "right": builders.Made(hits=930, delay=1.0),
-        "small": builders.Made(hits=924, weight=200_000, delay=1.0),
-        "hair": builders.Made(hits=926, delay=0.995),
+        "right": builders.Cell(hits=930, delay=1.0),
+        "small": builders.Cell(hits=924, weight=200_000, delay=1.0),
+        "hair": builders.Cell(hits=926, delay=0.995),
     }
-    control = builders.Made(delay=1.0)
-    run = builders.Run(cells=cells, base=builders.Made(hits=900, delay=1.0), control=control, items=100_000)
+    control = builders.Cell(delay=1.0)
+    run = builders.Run(cells=cells, base=builders.Cell(hits=900, delay=1.0), control=control, items=100_000)
     results = run.results()
     assert results.front["toy/hair"].dominated_by == ("toy/small",)
     for pick in results.picks:
         assert results.front[pick.cell].on_front, pick
     (quickest,) = (pick for pick in results.picks if pick.metric == "delay")
     assert "toy/hair" in quickest.tied_with
-    # The hair quicker is no better in hits than the right, and so would be left if hits were asked of all.
+    # ``hair`` is no better in hits than ``right``, and would stay if hits were compared with all cells.
     assert (quickest.cell, quickest.decided_by) == ("toy/right", "hits")
-    told = markdown.render(results)
-    assert "pick `right`; tied with `base`, `small` and `hair` within 2 %, decided by `hits`." in told
+    page = markdown.render(results)
+    assert "pick `right`; tied with `base`, `small` and `hair` within 2 %, decided by `hits`." in page
 
 
 def test_equals_that_are_dominated_are_told_so(builders: ModuleType) -> None:
-    """Where all but one are dominated nobody says that they are equal on all else."""
-    cells = {"little": builders.Made(weight=500_000, heap=400), "hair": builders.Made(delay=1.995, heap=400)}
+    """Where all but one of the equals are dominated, the text does not call them equal on all else."""
+    cells = {"little": builders.Cell(weight=500_000, heap=400), "hair": builders.Cell(delay=1.995, heap=400)}
     metrics = (builders.WEIGHT, builders.DELAY, evolve(builders.HEAP, margin=0.5))
     results = builders.Run(cells=cells, metrics=metrics).results()
     (least,) = (pick for pick in results.picks if pick.metric == "heap")
@@ -449,8 +456,8 @@ def test_equals_that_are_dominated_are_told_so(builders: ModuleType) -> None:
 def test_pairs_have_the_same_options(
     builders: ModuleType, ours: dict[str, int], theirs: dict[str, int], pair: bool
 ) -> None:
-    """Those that both know; a recipe with other options is another recipe."""
-    run = builders.Run(cells={"ours": builders.Made(counterpart="theirs"), "theirs": builders.Made()})
+    """Options that both cells have must be equal; a recipe with other options is another recipe."""
+    run = builders.Run(cells={"ours": builders.Cell(counterpart="theirs"), "theirs": builders.Cell()})
     plain = run.results()
     options = {"toy/ours": ours, "toy/theirs": theirs}
     results = analyse(
@@ -462,12 +469,12 @@ def test_pairs_have_the_same_options(
         recording=run.recording(),
         failures={},
     )
-    assert [(one.cell, one.counterpart) for one in results.pairs] == [("toy/ours", "toy/theirs")] * pair
+    assert [(entry.cell, entry.counterpart) for entry in results.pairs] == [("toy/ours", "toy/theirs")] * pair
 
 
 def test_one_column_of_outputs_shows_no_agreement(builders: ModuleType) -> None:
-    """Of one column everything is the highest, whatever it holds."""
-    run = builders.Run(cells={"ours": builders.Made(counterpart="theirs"), "theirs": builders.Made()})
+    """Outputs of one column have no agreement, for their only value is always the highest."""
+    run = builders.Run(cells={"ours": builders.Cell(counterpart="theirs"), "theirs": builders.Cell()})
     recording = run.recording()
     column = np.random.default_rng(0).normal(size=(1000, 1)).astype(np.float32)
     recording.outputs["toy/ours"], recording.outputs["toy/theirs"] = column, -column
@@ -476,34 +483,37 @@ def test_one_column_of_outputs_shows_no_agreement(builders: ModuleType) -> None:
 
 
 def test_a_slow_cell_changes_no_figure_of_the_others(builders: ModuleType) -> None:
-    """Its few calls in a wave are held against as few of the baseline's, and nobody else's."""
-    cells = {"quick": builders.Made(delay=0.5), "other": builders.Made(delay=0.7)}
+    """Its few calls in a wave are compared with as few of the baseline's, and change no other figure."""
+    cells = {"quick": builders.Cell(delay=0.5), "other": builders.Cell(delay=0.7)}
     alone = builders.Run(cells=cells, rounds=5, noise=0.03)
-    beside = evolve(alone, cells=cells | {"slow": builders.Made(delay=60.0, calls=1)})
+    beside = evolve(alone, cells=cells | {"slow": builders.Cell(delay=60.0, calls=1)})
     recording = beside.recording()
     for cell, series in alone.recording().series.items():
         recording.series[cell] |= series
     before, after = alone.results(), beside.results(recording)
     assert delta(after, "quick", "delay", 1) == delta(before, "quick", "delay", 1)
     kept = measurement(after, "quick", "delay", 1).comparisons
-    assert [one for one in kept if one.against == "toy/other"] == [
-        one for one in measurement(before, "quick", "delay", 1).comparisons if one.against == "toy/other"
+    assert [comparison for comparison in kept if comparison.against == "toy/other"] == [
+        comparison
+        for comparison in measurement(before, "quick", "delay", 1).comparisons
+        if comparison.against == "toy/other"
     ]
     slow = delta(after, "slow", "delay", 1)
     assert slow.ci[0] < 1 / 30 < slow.ci[1]
-    on, of = Quantity(builders.DELAY, 1, recording, "toy/base"), ["toy/base", "toy/quick", "toy/slow"]
-    axis = on.axis(of)
+    quantity = Quantity(builders.DELAY, 1, recording, "toy/base")
+    names = ["toy/base", "toy/quick", "toy/slow"]
+    axis = quantity.axis(names)
     for i, j in itertools.permutations(range(3), 2):
-        # How much better the one is: as it is told of the pair by itself.
-        ci = on.compare(of[i], of[j]).ci
+        # The axis has the same interval as the comparison of the pair by itself.
+        ci = quantity.compare(names[i], names[j]).ci
         assert sorted((axis.low[i, j], axis.high[i, j])) == pytest.approx(sorted(np.log(ci)), rel=1e-3)
 
 
 def test_launches_are_compared_in_waves_that_both_had(builders: ModuleType) -> None:
-    """One shared wave gives a ratio without an interval, and none gives none: as the front has it."""
-    base = builders.Made(waves=range(4))
+    """One shared wave gives a ratio without an interval, and no shared wave gives none, as on the front."""
+    base = builders.Cell(waves=range(4))
     for waves, value in (((3, 4, 5), pytest.approx(0.8, rel=0.02)), ((4, 5, 6), None)):
-        cells = {"less": builders.Made(heap=400, waves=waves)}
+        cells = {"less": builders.Cell(heap=400, waves=waves)}
         results = builders.Run(cells=cells, base=base, metrics=(builders.HEAP,)).results()
         compared = measurement(results, "less", "heap").vs_baseline
         assert (compared and compared.value) == value
@@ -511,19 +521,19 @@ def test_launches_are_compared_in_waves_that_both_had(builders: ModuleType) -> N
 
 
 def test_exact_values_that_are_equal_have_a_ratio(builders: ModuleType) -> None:
-    """Nothing against nothing too; however small they are."""
-    nothing = builders.Made(weight=0)
-    run = builders.Run(cells={"same": nothing, "more": builders.Made(weight=5)}, base=nothing)
+    """Equal exact values have the ratio 1, also two zeros and values however small."""
+    nothing = builders.Cell(weight=0)
+    run = builders.Run(cells={"same": nothing, "more": builders.Cell(weight=5)}, base=nothing)
     results = evolve(run, metrics=(builders.WEIGHT,)).results()
     assert delta(results, "same", "weight").ci == (1.0, 1.0)
     assert measurement(results, "more", "weight").vs_baseline is None
-    small = builders.Run(cells={"tiny": builders.Made(weight=2e-200)}, base=builders.Made(weight=1e-200))
+    small = builders.Run(cells={"tiny": builders.Cell(weight=2e-200)}, base=builders.Cell(weight=1e-200))
     assert delta(evolve(small, metrics=(builders.WEIGHT,)).results(), "tiny", "weight").value == 2.0
 
 
 def test_who_is_not_judged_for_want_of_a_ratio_is_told_so(builders: ModuleType) -> None:
     """A sample that is not positive keeps a cell off the front, and the table says why."""
-    run = builders.Run(cells={"nothing": builders.Made()})
+    run = builders.Run(cells={"nothing": builders.Cell()})
     recording = run.recording()
     series = recording.series["toy/nothing"]
     series["heap", None] = evolve(series["heap", None], values=series["heap", None].values * 0)
@@ -533,9 +543,9 @@ def test_who_is_not_judged_for_want_of_a_ratio_is_told_so(builders: ModuleType) 
 
 
 def test_a_control_is_held_against_what_launches_give_alone(builders: ModuleType) -> None:
-    """Derived values of items that the control has as well show no noise of launches."""
+    """Derived values of items show no noise of launches, also where the control has them."""
     hits = evolve(builders.HITS, phase="derived")
-    run = builders.Run(cells={"less": builders.Made(hits=430)}, metrics=(hits,))
+    run = builders.Run(cells={"less": builders.Cell(hits=430)}, metrics=(hits,))
     recording = run.recording()
     recording.add("toy/control", ("hits", None), evolve(recording.series["toy/less"]["hits", None]))
     assert delta(run.results(recording), "less", "hits").clear is True
@@ -545,40 +555,40 @@ def test_a_control_is_held_against_what_launches_give_alone(builders: ModuleType
 
 
 def undecided(results: Results, metric: str) -> UndecidedResult:
-    """What is told of a metric by which nothing can be picked."""
-    (one,) = (one for one in results.undecided if one.metric == metric)
+    """Return the undecided result of a metric by which nothing is picked."""
+    (match,) = (entry for entry in results.undecided if entry.metric == metric)
     assert metric not in {pick.metric for pick in results.picks}
-    return one
+    return match
 
 
 def test_noise_that_hides_the_best_allows_no_pick(builders: ModuleType) -> None:
-    """Where any of several cells may be better by more than the margin none is picked, and they are named."""
+    """Where any of several cells may be better by more than the margin, none is picked; all are named."""
     cells = {
-        "one": builders.Made(delay=1.0),
-        "other": builders.Made(delay=1.01),
-        "slow": builders.Made(delay=9.0),
+        "one": builders.Cell(delay=1.0),
+        "other": builders.Cell(delay=1.01),
+        "slow": builders.Cell(delay=9.0),
     }
     run = builders.Run(cells=cells, noise=0.1)
-    one = undecided(run.results(), "delay")
-    assert (one.aim, one.params) == ("the quickest", {"batch_size": 1})
-    assert one.contenders == ("toy/one", "toy/other")
-    assert one.half_width is not None and 0.02 < one.half_width < 0.5
-    assert one.seconds is not None and one.seconds > run.results().run["measuring"]["seconds"]
-    assert one.items is None
+    result = undecided(run.results(), "delay")
+    assert (result.aim, result.params) == ("the quickest", {"batch_size": 1})
+    assert result.contenders == ("toy/one", "toy/other")
+    assert result.half_width is not None and 0.02 < result.half_width < 0.5
+    assert result.seconds is not None and result.seconds > run.results().run["measuring"]["seconds"]
+    assert result.items is None
     still = evolve(run, noise=0.001).results()
     assert still.undecided == ()
-    assert {pick.metric: pick.cell for pick in still.picks}["delay"] in one.contenders
+    assert {pick.metric: pick.cell for pick in still.picks}["delay"] in result.contenders
 
 
 def test_the_seconds_that_are_told_are_enough(builders: ModuleType) -> None:
-    """In most runs with as many waves as the told seconds have room for, there is a pick."""
-    cells = {"one": builders.Made(heap=400.0), "other": builders.Made(heap=404.0)}
+    """In most runs with as many waves as the estimated seconds have room for, there is a pick."""
+    cells = {"one": builders.Cell(heap=400.0), "other": builders.Cell(heap=404.0)}
     run = builders.Run(cells=cells, metrics=(builders.HEAP,), noise=0.02, seed=3)
     needed = undecided(run.results(), "heap").seconds
     assert needed is not None
     waves = range(round(6 * needed / 41.5))
-    longer = {name: evolve(made, waves=waves) for name, made in cells.items()}
-    base = builders.Made(waves=waves)
+    longer = {name: evolve(cell, waves=waves) for name, cell in cells.items()}
+    base = builders.Cell(waves=waves)
     picked = sum(
         not evolve(run, cells=longer, base=base, control=base, seed=seed).results().undecided
         for seed in range(20)
@@ -587,74 +597,75 @@ def test_the_seconds_that_are_told_are_enough(builders: ModuleType) -> None:
 
 
 def test_too_few_items_allow_no_pick(builders: ModuleType) -> None:
-    """A difference of one item among few is told with how many items would do; equal answers are a tie."""
-    cells = {"one": builders.Made(hits=860), "other": builders.Made(hits=850)}
+    """A difference of one item among few shows how many items would do, and equal answers are a tie."""
+    cells = {"one": builders.Cell(hits=860), "other": builders.Cell(hits=850)}
     few = builders.Run(cells=cells, items=100).results()
-    one = undecided(few, "hits")
-    assert one.contenders == ("toy/base", "toy/one", "toy/other")
-    assert one.seconds is None
-    assert one.items is not None and 100 < one.items < 10_000
-    equal = builders.Run(cells={"one": builders.Made()}, items=100).results()
+    result = undecided(few, "hits")
+    assert result.contenders == ("toy/base", "toy/one", "toy/other")
+    assert result.seconds is None
+    assert result.items is not None and 100 < result.items < 10_000
+    equal = builders.Run(cells={"one": builders.Cell()}, items=100).results()
     (pick,) = (pick for pick in equal.picks if pick.metric == "hits")
     assert {pick.cell, *pick.tied_with} == {"toy/base", "toy/one"}
 
 
 def test_one_wave_allows_no_pick(builders: ModuleType) -> None:
-    """Of a single wave there is no interval, so nothing is told apart, and nobody knows what would do."""
-    once = builders.Made(waves=(0,))
-    cells = {"one": builders.Made(delay=0.5, waves=(0,))}
-    one = undecided(builders.Run(cells=cells, base=once, control=once).results(), "delay")
-    assert (set(one.contenders), one.half_width, one.seconds) == ({"toy/base", "toy/one"}, None, None)
+    """A single wave has no interval, so nothing is picked, and no number of seconds is estimated."""
+    once = builders.Cell(waves=(0,))
+    cells = {"one": builders.Cell(delay=0.5, waves=(0,))}
+    result = undecided(builders.Run(cells=cells, base=once, control=once).results(), "delay")
+    assert set(result.contenders) == {"toy/base", "toy/one"}
+    assert (result.half_width, result.seconds) == (None, None)
 
 
 def test_a_loud_control_takes_picks_that_it_could_have_made(builders: ModuleType) -> None:
-    """Where the control differs from the baseline, so may any two cells by as much; more is a pick still."""
-    cells = {"slightly": builders.Made(delay=1.9), "much": builders.Made(delay=1.0)}
-    loud = builders.Made(delay=2.4)
+    """Where the control differs from the baseline, cells that differ by as much are not picked; more is."""
+    cells = {"slightly": builders.Cell(delay=1.9), "much": builders.Cell(delay=1.0)}
+    loud = builders.Cell(delay=2.4)
     results = builders.Run(cells=cells, control=loud).results()
     assert {pick.metric: pick.cell for pick in results.picks}["delay"] == "toy/much"
-    one = undecided(builders.Run(cells={"slightly": cells["slightly"]}, control=loud).results(), "delay")
-    assert one.contenders == ("toy/base", "toy/slightly")
-    assert one.seconds is None
+    result = undecided(builders.Run(cells={"slightly": cells["slightly"]}, control=loud).results(), "delay")
+    assert result.contenders == ("toy/base", "toy/slightly")
+    assert result.seconds is None
 
 
 def test_nothing_is_picked_without_a_baseline(builders: ModuleType) -> None:
-    """Where the baseline did not end well nobody knows whether the others do what the model does."""
-    failed = builders.Made(outcome="failed", stage="probe", cause="not equal")
+    """Where the baseline did not end well, it is unknown whether the others do what the model does."""
+    failed = builders.Cell(outcome="failed", stage="probe", cause="not equal")
     results = builders.small(base=failed).results()
     assert (results.picks, results.undecided, results.outputs) == ((), (), ())
 
 
 @pytest.mark.parametrize("metrics", ["all", "without outputs"])
 def test_a_cell_below_0_db_is_no_pick(builders: ModuleType, metrics: str) -> None:
-    """Outputs that err by more than they are large are another network's, whatever metrics were chosen."""
+    """Outputs with an error larger than themselves are another network's, whatever metrics were chosen."""
     run = builders.small(metrics=builders.METRICS if metrics == "all" else builders.METRICS[1:])
     recording = run.recording()
-    # Kept by the evaluation, whichever metrics there are.
+    # The evaluation keeps outputs, whichever metrics there are.
     recording.outputs.update(builders.small().recording().outputs)
     assert {pick.metric: pick.cell for pick in run.results(recording).picks}["weight"] == "toy/quick"
     recording.outputs["toy/quick"] = 1 - recording.outputs["toy/quick"]
     recording.outputs[builders.CONTROL] = -recording.outputs["toy/base"]
     results = run.results(recording)
-    outputs = {one.cell: one for one in results.outputs}
+    outputs = {entry.cell: entry for entry in results.outputs}
     assert set(outputs) == {"toy/quick", "toy/alike"}
     assert outputs["toy/quick"].is_below_0_db and not outputs["toy/alike"].is_below_0_db
     assert outputs["toy/alike"].sqnr_db is None
     assert outputs["toy/quick"].sqnr_db == pytest.approx(10 * np.log10(1000 / (2 * 990)))
     assert "toy/quick" not in results.front
     assert "toy/quick" not in {pick.cell for pick in results.picks}
-    # It dominates nobody: the others are judged as if it had not ended well.
-    assert all("toy/quick" not in one.dominated_by for one in results.front.values())
+    # It dominates no cell: the others are judged as if it had not ended well.
+    assert all("toy/quick" not in entry.dominated_by for entry in results.front.values())
 
 
 @pytest.mark.parametrize("rubbish", [np.nan, np.inf])
 def test_outputs_that_are_not_finite_are_below_0_db(builders: ModuleType, rubbish: float) -> None:
-    """A single one is enough; and where no outputs are kept nothing is said."""
+    """A single value that is not finite is enough, and where no outputs are kept nothing is said."""
     run = builders.small()
     recording = run.recording()
     recording.outputs["toy/alike"][7, 1] = rubbish
-    (alike,) = (one for one in run.results(recording).outputs if one.cell == "toy/alike")
-    assert (alike.sqnr_db, alike.is_below_0_db) == (None, True)
+    (copy,) = (entry for entry in run.results(recording).outputs if entry.cell == "toy/alike")
+    assert (copy.sqnr_db, copy.is_below_0_db) == (None, True)
     recording.outputs.clear()
     results = run.results(recording)
     assert results.outputs == ()

@@ -1,4 +1,4 @@
-"""Digests: which names are those of files inside a folder, and what is no longer as it was written."""
+"""Digests: which names are those of files inside a folder, and which files have changed since."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from qx.storage.digests import Damaged, check_digests, digest_of, is_inside, wri
     "name", ["model.pt", "a/b/c.bin", "weights of today.bin", "größe.onnx", "..b", "a..b"]
 )
 def test_plain_relative_paths_are_names_of_files_inside_a_folder(name: str) -> None:
-    """A file of a folder, or of a folder in it, may be called what can be printed."""
+    """A file of a folder, or of a folder in it, may have any printable name."""
     assert is_inside(name)
 
 
@@ -38,12 +38,12 @@ def test_plain_relative_paths_are_names_of_files_inside_a_folder(name: str) -> N
     ],
 )
 def test_what_leads_out_of_a_folder_is_no_name_of_a_file_in_it(name: object) -> None:
-    """Absolute paths, steps upwards, second spellings and characters that cannot be printed are none."""
+    """Absolute paths, steps upwards, second spellings and unprintable characters are refused."""
     assert not is_inside(name)
 
 
 def test_a_folder_of_any_depth_is_checked(tmp_path: Path) -> None:
-    """Every file has a digest, and a change of one byte deep inside is found, with the file's name."""
+    """Every file has a digest, and a change of one byte deep inside is reported with the file's name."""
     deep = tmp_path / "a" / "b"
     deep.mkdir(parents=True)
     (deep / "c").write_bytes(b"123")
@@ -68,7 +68,7 @@ def test_a_link_on_the_way_to_a_file_is_not_followed(tmp_path: Path) -> None:
 
 
 def test_files_that_came_later_are_no_damage(tmp_path: Path) -> None:
-    """What a loader keeps beside the files of an artifact does not make it another one."""
+    """Files that a loader keeps beside those of an artifact are no damage."""
     (tmp_path / "a").write_bytes(b"1")
     write_digests(tmp_path)
     (tmp_path / "b").write_bytes(b"2")
@@ -76,7 +76,7 @@ def test_files_that_came_later_are_no_damage(tmp_path: Path) -> None:
 
 
 def test_digests_are_written_anew(tmp_path: Path) -> None:
-    """Those that were there before are replaced, and are no file of the folder themselves."""
+    """Earlier digests are replaced, and are not counted as a file of the folder."""
     for content in (b"1", b"22"):
         (tmp_path / "a").write_bytes(content)
         write_digests(tmp_path)

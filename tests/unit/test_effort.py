@@ -1,4 +1,4 @@
-"""How much more measuring is expected to be enough, against simulated runs."""
+"""Estimates of how much more measuring would be enough, against simulated runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from qx.statistics.effort import MOST_WAVES, items_needed, waves_needed
 
 @pytest.mark.parametrize(("excess", "waves"), [(1.5, 6), (4.0, 6), (2.0, 3), (1.2, 12)])
 def test_so_many_waves_make_an_interval_so_narrow(excess: float, waves: int) -> None:
-    """Of simulated runs with as many waves as are told the interval is narrower by that factor."""
+    """Simulated runs with the estimated number of waves have intervals narrower by that factor."""
     needed = waves_needed(excess, waves)
     assert needed is not None and needed > waves
     generator = np.random.default_rng(0)
@@ -24,7 +24,7 @@ def test_so_many_waves_make_an_interval_so_narrow(excess: float, waves: int) -> 
 
 
 def test_what_would_take_for_ever_is_not_told() -> None:
-    """A thousand times as narrow, or anything from a single wave, cannot be estimated."""
+    """An interval a thousand times as narrow, or any from a single wave, cannot be estimated."""
     assert waves_needed(1000.0, 6) is None
     assert waves_needed(1.5, 1) is None
     needed = waves_needed(10.0, 6)

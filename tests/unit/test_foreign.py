@@ -1,4 +1,4 @@
-"""Foreign text in each medium: what is shown is the text, and nothing of it acts."""
+"""Foreign text in each medium is shown as text, and nothing of it acts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from markdown_it import MarkdownIt
 
 from qx import foreign
 
-#: Each with what a terminal shows of it.
+#: Texts, each with what a terminal shows of it.
 TERMINAL = {
     "plain": "plain",
     " two  words\tand\na line\r\nmore ": "two words and a line more",
@@ -28,7 +28,7 @@ TERMINAL = {
     r"a\b": r"a\b",
 }
 
-#: What Markdown, or whatever shows it, would act on.
+#: Texts that Markdown, or a program that shows it, would act on.
 MARKDOWN = [
     *(
         "*a* **b** _c_ __d__ ~~e~~ ~f~",
@@ -88,26 +88,26 @@ MARKDOWN = [
         "`" * 9,
     ),
 ]
-#: Kinds of parts that a page has of itself.
+#: Kinds of parts that plain text has.
 INERT = {"text", "text_special", "code_inline", "softbreak"}
 
 
 def parts(page: str) -> list[str]:
-    """The parts of a page of GitHub's Markdown, by kind; text that would become a link is one as well."""
-    found = []
+    """Return the kinds of the parts of a page of GitHub's Markdown, with a link for text that becomes one."""
+    kinds = []
     for block in MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(page):
         if block.type != "inline":
-            found.append(block.type)
+            kinds.append(block.type)
             continue
         assert block.children is not None
-        found += [part.type for part in block.children]
+        kinds += [part.type for part in block.children]
         text = "".join(part.content if part.type.startswith("text") else "\0" for part in block.children)
-        found += ["link"] * bool(foreign.LIVE.search(text))
-    return found
+        kinds += ["link"] * bool(foreign.LIVE.search(text))
+    return kinds
 
 
 def shown(page: str) -> str:
-    """The text of the only line of a page, or of its second cell."""
+    """Return the text of the only line of a page, or of its second cell."""
     lines = [
         block for block in MarkdownIt("commonmark").enable("table").parse(page) if block.type == "inline"
     ]
@@ -118,35 +118,37 @@ def shown(page: str) -> str:
 
 @pytest.mark.parametrize(("text", "line"), TERMINAL.items())
 def test_a_terminal_only_shows_it(text: str, line: str) -> None:
-    """What is not printable is taken out or shown as an escape, in one line; done twice it is the same."""
+    """Unprintable text is removed or shown as an escape, in one line, and a second time changes nothing."""
     assert foreign.to_terminal(text) == foreign.to_terminal(line) == line
     assert foreign.to_xml(text) == line
 
 
 @pytest.mark.parametrize("text", [*MARKDOWN, *TERMINAL])
 def test_markdown_only_shows_it(text: str) -> None:
-    """In a paragraph, a list, a heading and a cell, as text and as code, it makes no part of its own."""
+    """In a paragraph, a list, a heading and a cell, as text and as code, foreign text makes no part."""
     line = foreign.to_terminal(text)
     for form in (foreign.to_markdown(text), foreign.to_code(text)):
         assert INERT | {"paragraph_open", "paragraph_close"} >= set(parts(form))
         items = parts(f"- {form}\n- next")
         assert items.count("list_item_open") == 2 and items.count("bullet_list_open") == 1
         assert set(items) - INERT <= {
-            f"{one}_{end}" for one in ("bullet_list", "list_item", "paragraph") for end in ("open", "close")
+            f"{block}_{end}"
+            for block in ("bullet_list", "list_item", "paragraph")
+            for end in ("open", "close")
         }
         assert parts(f"# {form}").count("heading_open") == 1
         assert shown(form or "x") == (line or shown(form or "x"))
     for form in (foreign.to_markdown_cell(text), foreign.to_code_cell(text)):
         cells = parts(f"| a | b |\n|---|---|\n| {form} | end |")
         assert cells.count("td_open") == 2 and cells.count("tr_open") == 2
-        assert {one for one in cells if not one.endswith(("_open", "_close"))} <= INERT
+        assert {kind for kind in cells if not kind.endswith(("_open", "_close"))} <= INERT
         assert "a_open" not in cells and "link_open" not in cells
         assert shown(f"| a |\n|---|\n| {form} |").strip() == line.strip() or not line
 
 
 @pytest.mark.parametrize("text", TERMINAL)
 def test_xml_can_be_read(text: str) -> None:
-    """A tree with the text in it, in an attribute too, is written and read back."""
+    """A tree with the text, in an attribute too, is written and read back."""
     element = ET.Element("case", {"name": foreign.to_xml(text)})
     element.text = foreign.to_xml(text)
     read = ET.fromstring(ET.tostring(element, encoding="utf-8"))
@@ -154,18 +156,18 @@ def test_xml_can_be_read(text: str) -> None:
 
 
 def test_a_path_keeps_its_letters() -> None:
-    """In a path two spaces are two, and what would act is seen."""
+    """In a path two spaces stay two, and what would act is shown as an escape."""
     assert foreign.path_to_terminal("a  b/\x1b[31m\n") == r"a  b/\x1b[31m\n"
 
 
 def test_lines_keep_their_indent() -> None:
-    """A docstring, or a traceback, keeps its lines and how far they are set in."""
+    """A docstring, or a traceback, keeps its lines and their indent."""
     assert foreign.to_lines("a\n  b \x1b[1mc\n\n\td") == "a\n  b c\n\nd"
 
 
 @pytest.mark.parametrize("make", [foreign.to_terminal, foreign.to_markdown, foreign.to_code_cell])
 def test_it_takes_no_longer_than_the_text_is_long(make: Callable[[str], str]) -> None:
-    """A text made to keep a pattern busy is written all the same; each of these has 400,000 letters."""
+    """A text made to keep a pattern busy is written in time; each of these has 400,000 letters."""
     for part in ("\x1b]", "\x1b[", "\x9d", "_", "`", "@", "*"):
         assert make(part * (400_000 // len(part)))
     assert make("\x1b[" + "0" * 400_000)

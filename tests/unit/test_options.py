@@ -1,4 +1,4 @@
-"""Options: what a record may declare, what a user may write, and how a cell is called by them."""
+"""Options: what a record may declare, what a user may write, and how a cell is labelled by them."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ NOTE = Option(name="note", default="", help="Note.")
     ],
 )
 def test_a_value_is_read_by_the_type_of_the_default(option: Option, text: str, value: object) -> None:
-    """Whole numbers, numbers, true and false, and texts."""
-    read = parse(option, text)
-    assert (read, type(read)) == (value, option.type)
+    """A value is a whole number, a number, true or false, or a text, by the type of the default."""
+    value_read = parse(option, text)
+    assert (value_read, type(value_read)) == (value, option.type)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_a_record_has_an_option_once() -> None:
 
 
 def test_every_config_that_calibrates_can_be_told_how_many_images() -> None:
-    """It has an option ``calibration_n``, 256 by default; its author may declare another default."""
+    """A config that calibrates has an option ``calibration_n`` of 256, or of the default that it declares."""
     own = Option(name="calibration_n", default=32, minimum=1, help="Few.")
     assert [
         (option.name, option.default)
@@ -113,25 +113,25 @@ def test_every_config_that_calibrates_can_be_told_how_many_images() -> None:
     ],
 )
 def test_a_setting_has_values_between_commas(text: str, values: tuple[str, ...]) -> None:
-    """A value that has a comma itself stands in quotes."""
+    """A value that contains a comma stands in quotes."""
     setting = Setting.of(text)
     assert (setting.plugin, setting.option, setting.values) == ("a", "b", values)
 
 
 @pytest.mark.parametrize("text", ["", "a", "a.b", "a=1", ".b=1", "a.=1", "a.b.c=1", 'a.b="1'])
 def test_what_is_no_setting_is_refused(text: str) -> None:
-    """The line names what was written."""
+    """The message quotes what was written."""
     with pytest.raises(UsageError) as caught:
         Setting.of(text)
     assert str(caught.value).startswith(f"--set {text}: ")
 
 
 def test_no_two_cells_are_called_alike() -> None:
-    """Whatever is in a text, the label says it so that neither ``/`` nor ``|`` nor a bracket is in it."""
+    """A label of any text has no ``/``, no ``|`` and no bracket from the text."""
     assert label({}) == ""
     assert label({"calibration_n": 32, "fast": True}) == "[calibration_n=32,fast=true]"
     assert label({"share": 0.25}) == "[share=0.25]"
     texts = ["a/b", "a|b", "a]", "a,b=c", "a%2Fb", "ä", "a b", ""]
     labels = [label({"note": text}) for text in texts]
     assert len(set(labels)) == len(texts)
-    assert not any(set("/| ") & set(one) for one in labels)
+    assert not any(set("/| ") & set(text) for text in labels)

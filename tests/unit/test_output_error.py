@@ -15,14 +15,14 @@ OUTPUTS = np.random.default_rng(0).normal(size=(50, 7)).astype(np.float32)
 
 @pytest.mark.parametrize("decibels", [30.0, 0.5, -0.5, -20.0])
 def test_the_ratio_is_that_of_the_squares(decibels: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error of so many decibels below the signal is told as that, however many numbers fit at a time."""
+    """An error of some decibels below the signal has that ratio, however many numbers fit at a time."""
     noise = np.random.default_rng(1).normal(size=OUTPUTS.shape)
     noise *= np.sqrt(np.square(OUTPUTS).sum() / np.square(noise).sum() / 10 ** (decibels / 10))
     for at_once in (3, 1_000_000):
         monkeypatch.setattr(output_error, "CHUNK", at_once)
-        found = output_error.output_error(OUTPUTS + noise, OUTPUTS)
-        assert found.sqnr_db == pytest.approx(decibels, abs=1e-4)
-        assert found.is_below_0_db == (decibels < 0)
+        error = output_error.output_error(OUTPUTS + noise, OUTPUTS)
+        assert error.sqnr_db == pytest.approx(decibels, abs=1e-4)
+        assert error.is_below_0_db == (decibels < 0)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_where_there_is_no_ratio(ours: Any, below: bool) -> None:
 
 
 def test_what_the_baseline_does_not_know_is_left_out() -> None:
-    """Where the baseline itself is not finite nothing is held against a cell; integers are numbers too."""
+    """Where the baseline itself is not finite nothing is held against a cell, and integers count too."""
     baseline = OUTPUTS.copy()
     baseline[0] = np.nan
     assert output_error.output_error(OUTPUTS, baseline) == OutputError(None, is_below_0_db=False)
@@ -50,7 +50,7 @@ def test_what_the_baseline_does_not_know_is_left_out() -> None:
 
 
 def test_silence_that_becomes_noise_is_below_0_db() -> None:
-    """Where the baseline gives nothing but zeros, so must its copies."""
+    """Where the baseline gives only zeros, so must its copies."""
     silence = np.zeros((4, 2))
     assert output_error.output_error(silence, silence) == OutputError(None, is_below_0_db=False)
     assert output_error.output_error(silence + 1, silence) == OutputError(None, is_below_0_db=True)

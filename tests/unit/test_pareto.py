@@ -1,4 +1,4 @@
-"""The front on cases made by hand, where anyone can see the right answer."""
+"""The front on cases made by hand, whose right answer is easy to see."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from qx.statistics.pareto import Axis
 
 
 def axis(values, spread=0.0, margin=0.0):
-    """Make an axis of cells with these values, larger is better, every difference known to +-spread."""
+    """Return an axis of cells with these values, larger is better, every difference known to +-spread."""
     values = np.asarray(values, dtype=float)
     difference = values[:, None] - values[None, :]
     return Axis(difference - spread, difference + spread, margin)
 
 
 def test_one_dominated():
-    """A cell that another beats on one axis and nowhere loses to is off the front, and it is said by whom."""
+    """A cell that another beats on one axis and never loses to is dominated, and not on the front."""
     front = pareto.front([axis([3, 2, 1]), axis([1, 1, 2])])
     assert front.on_front.tolist() == [True, False, True]
     assert [front.dominated_by(cell) for cell in range(3)] == [(), (0,), ()]
@@ -143,8 +143,8 @@ def test_membership(monkeypatch):
     for margins in ([0, 0, 0], [1, 1, 0], [1, 1, 1]):
         expected = np.zeros(4)
         for first, second in zip(draws[0], draws[1], strict=True):
-            every = zip((first, second, draws[2]), margins, strict=True)
-            axes = [axis(values, margin=margin) for values, margin in every]
+            pairs = zip((first, second, draws[2]), margins, strict=True)
+            axes = [axis(values, margin=margin) for values, margin in pairs]
             decided = pareto.front(axes)
             expected += decided.on_front
             cycles += bool((decided.on_front & ~undominated(axes)).any())
@@ -158,7 +158,7 @@ def test_membership(monkeypatch):
 
 
 def test_membership_of_many_cells():
-    """Cells that are dominated by dominated ones alone are looked at one layer after another."""
+    """Cells that only dominated cells dominate are looked at one layer after another."""
     rng = np.random.default_rng(7)
     draws = rng.normal(size=(4, 25, 60))
     expected = sum(
@@ -168,9 +168,9 @@ def test_membership_of_many_cells():
 
 
 def undominated(axes: list[Axis]) -> np.ndarray:
-    """Which cells none dominates, if cycles were nothing special."""
-    no_worse = np.all([one.low >= -one.margin for one in axes], axis=0)
-    return ~(no_worse & np.any([one.low > one.margin for one in axes], axis=0)).any(axis=0)
+    """Return which cells no other dominates, if cycles were nothing special."""
+    no_worse = np.all([axis.low >= -axis.margin for axis in axes], axis=0)
+    return ~(no_worse & np.any([axis.low > axis.margin for axis in axes], axis=0)).any(axis=0)
 
 
 def test_membership_probability():
@@ -191,7 +191,7 @@ def test_pick_alone():
 
 
 def test_pick_decided():
-    """Between cells that the first axis shows to be equal the next axis that can decides."""
+    """Between cells that the first axis shows to be equal, the next axis that separates them decides."""
     axes = [axis([3.0, 2.9, 1.0], spread=0.5, margin=0.7), axis([1, 1, 1]), axis([1, 2, 9])]
     assert pareto.pick(axes, order=[0, 1, 2]) == pareto.Pick(chosen=1, tied_with=(0,), decided_by=2)
     assert pareto.pick(axes, order=[0, 1]) == pareto.Pick(chosen=0, tied_with=(1,), decided_by=None)
@@ -204,7 +204,7 @@ def test_pick_margin():
 
 
 def test_no_pick_for_noise():
-    """Where it is not excluded of any cell that another is better by more than the margin, none is picked."""
+    """Where any cell may be beaten by more than the margin, none is picked."""
     assert pareto.pick([axis([3.0, 2.9, 1.0], spread=0.5, margin=0.1)], order=[0]) is None
     assert pareto.contenders(axis([2.9, 3.0, 1.0], spread=0.5, margin=0.1)) == (1, 0)
     unknown = np.array([[0.0, np.nan], [np.nan, 0.0]])
@@ -212,7 +212,7 @@ def test_no_pick_for_noise():
 
 
 def test_pick_that_is_safe():
-    """A cell that seems best is picked though another may be as good: that one may be worse, too."""
+    """A cell that seems best is picked though another may be as good, for that one may be worse, too."""
     picked = pareto.pick([axis([2.0, 1.5], spread=0.6, margin=0.2), axis([1, 2])], order=[0, 1])
     assert picked == pareto.Pick(chosen=0, tied_with=(), decided_by=None, not_told_apart=(1,))
 

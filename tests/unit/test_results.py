@@ -27,7 +27,7 @@ from qx.results.recording import Recording, Series
 
 @pytest.fixture
 def folder(tmp_path: Path, builders: ModuleType) -> Path:
-    """A folder with the results of a run."""
+    """Write the results of a run into a folder."""
     run = builders.small()
     place = tmp_path / "results"
     results.write(place, run.results(), "# the table\n", run.recording())
@@ -35,12 +35,12 @@ def folder(tmp_path: Path, builders: ModuleType) -> Path:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file, hidden ones as well."""
+    """Return the bytes of every file, hidden ones as well."""
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def changed(folder: Path, **fields: Any) -> Path:
-    """The results with other fields."""
+    """Write the results again with other fields, and return their path."""
     place = folder / results.RESULTS
     place.write_text(json.dumps({**json.loads(place.read_text()), **fields}))
     return place
@@ -55,86 +55,88 @@ def test_what_is_written_is_read_back(folder: Path, builders: ModuleType) -> Non
     assert samples.series.keys() == recording.series.keys()
     for cell, series in recording.series.items():
         assert samples.series[cell].keys() == series.keys()
-        for key, one in series.items():
-            for what in ("values", "wave", "round", "position"):
-                np.testing.assert_array_equal(getattr(samples.series[cell][key], what), getattr(one, what))
+        for key, expected in series.items():
+            for name in ("values", "wave", "round", "position"):
+                np.testing.assert_array_equal(
+                    getattr(samples.series[cell][key], name), getattr(expected, name)
+                )
     for cell, outputs in recording.outputs.items():
         np.testing.assert_array_equal(samples.outputs[cell], outputs)
 
 
 def test_samples_lie_where_measurements_say(folder: Path) -> None:
     """``samples_ref`` of each measurement is a file beside the results and a key in it."""
-    for one in results.read(folder).measurements:
-        if one.samples_ref is not None:
-            name, _, key = one.samples_ref.partition("#")
+    for measurement in results.read(folder).measurements:
+        if measurement.samples_ref is not None:
+            name, _, key = measurement.samples_ref.partition("#")
             with np.load(folder / name) as arrays:
                 assert len(arrays[key])
 
 
 def test_figures_computed_again_are_the_same(folder: Path, builders: ModuleType) -> None:
-    """Samples and results as they were written give every figure again, the details of metrics included."""
+    """Samples and results as they were written give every figure again, and the details of metrics."""
     failures = {("toy/alike", "heap"): ("failed", "no memory"), ("toy/quick", "hits"): ("crashed", "SIGSEGV")}
     run = builders.small(failures=failures)
     results.write(folder, run.results(), "", run.recording())
-    found = results.read(folder)
-    assert recompute(found, read_samples(folder / found.run["samples"])) == found
+    loaded = results.read(folder)
+    assert recompute(loaded, read_samples(folder / loaded.run["samples"])) == loaded
 
 
 def test_a_figure_that_is_not_the_same_is_named(folder: Path) -> None:
-    """Of two results that differ it is told where, but not where they differ by rounding alone."""
-    found = results.read(folder)
-    first = found.measurements[0]
+    """The path of each field that differs is listed, unless it differs by rounding alone."""
+    loaded = results.read(folder)
+    first = loaded.measurements[0]
     assert first.value is not None
     rounded = evolve(first, value=first.value * (1 + 1e-14))
-    assert differences(found, evolve(found, measurements=(rounded, *found.measurements[1:]))) == []
+    assert differences(loaded, evolve(loaded, measurements=(rounded, *loaded.measurements[1:]))) == []
     other = evolve(first, value=first.value * 1.001)
-    assert differences(found, evolve(found, measurements=(other, *found.measurements[1:]))) == [
+    assert differences(loaded, evolve(loaded, measurements=(other, *loaded.measurements[1:]))) == [
         "measurements[0].value"
     ]
-    assert differences(found, evolve(found, picks=())) == ["picks"]
+    assert differences(loaded, evolve(loaded, picks=())) == ["picks"]
 
 
 def test_samples_that_are_missing_are_an_error(folder: Path) -> None:
-    """Samples of which some are gone are not silently taken for a metric that does not apply."""
-    found = results.read(folder)
-    recording = read_samples(folder / found.run["samples"])
+    """Missing samples are an error, and are not taken for a metric that does not apply."""
+    loaded = results.read(folder)
+    recording = read_samples(folder / loaded.run["samples"])
     del recording.series["toy/quick"]["heap", None]
     with pytest.raises(UsageError, match=r"here\.npz are not whole: there are none of heap of toy/quick"):
-        recompute(found, recording, Path("here.npz"))
+        recompute(loaded, recording, Path("here.npz"))
 
 
 def one_array(arrays: dict[str, Any]) -> Any:
-    """A ``.npy`` under the name of the archive."""
+    """Return a plain array in place of an archive."""
     return np.ones(3)
 
 
 def no_name(arrays: dict[str, Any]) -> Any:
-    """An array that is called as none of a recording."""
+    """Add an array whose name is none of a recording."""
     return {**arrays, "values": np.ones(3)}
 
 
 def short_name(arrays: dict[str, Any]) -> Any:
-    """Values of no batch size."""
+    """Add values whose name has no batch size."""
     return {**arrays, "toy/quick|heap|values": np.ones(3)}
 
 
 def short_waves(arrays: dict[str, Any]) -> Any:
-    """Fewer waves than values."""
+    """Leave fewer waves than values."""
     return {**arrays, "toy/quick|heap||wave": arrays["toy/quick|heap||wave"][:-1]}
 
 
 def texts(arrays: dict[str, Any]) -> Any:
-    """Words where outputs are due."""
+    """Replace outputs by words."""
     return {**arrays, "toy/quick|outputs": np.array(["yes", "no"])}
 
 
 def holes(arrays: dict[str, Any]) -> Any:
-    """Values that are none."""
+    """Replace values by NaN."""
     return {**arrays, "toy/quick|heap||values": arrays["toy/quick|heap||values"] * np.nan}
 
 
 def two_dimensions(arrays: dict[str, Any]) -> Any:
-    """Values in a table."""
+    """Replace values by a table."""
     return {**arrays, "toy/quick|heap||values": np.ones((6, 2))}
 
 
@@ -151,7 +153,7 @@ def two_dimensions(arrays: dict[str, Any]) -> Any:
     ],
 )
 def test_samples_of_another_form_are_told(folder: Path, damage: Any, message: str) -> None:
-    """An archive that is read and holds no recording is a mistake, told with its path in one line."""
+    """An archive that holds no recording is a mistake of one line, with its path."""
     (place,) = folder.glob("*.npz")
     with np.load(place) as arrays:
         changed = damage({name: arrays[name] for name in arrays.files})
@@ -163,7 +165,7 @@ def test_samples_of_another_form_are_told(folder: Path, damage: Any, message: st
 
 
 def test_no_flipped_byte_is_more_than_a_mistake(tmp_path: Path) -> None:
-    """Whichever byte of the archive is another one, it is read, or it is told to be damaged."""
+    """Whichever byte of the archive is changed, it is read, or reported as damaged."""
     recording = Recording()
     recording.add("toy/one", ("heap", None), Series.plain({"values": [1.0, 2.0, 3.0]}))
     place, whole = tmp_path / "samples.npz", recording.to_bytes()
@@ -252,7 +254,7 @@ def test_earlier_samples_go_last(folder: Path, builders: ModuleType, monkeypatch
     ],
 )
 def test_a_damaged_file_is_told(folder: Path, content: bytes | None, message: str) -> None:
-    """A results file that is missing, cut off, of another kind or version is a mistake told in one line."""
+    """A results file that is missing, cut off, of another kind or version is a mistake of one line."""
     place = folder / results.RESULTS
     place.unlink() if content is None else place.write_bytes(content)
     with pytest.raises(UsageError, match=message):
@@ -346,7 +348,7 @@ CELL = ("cells", "toy/quick")
 def test_a_field_that_is_not_right_is_named(
     folder: Path, place: tuple[Any, ...], value: object, message: str
 ) -> None:
-    """It is told which field it is, what it must be and what it is, in one line that begins with the file."""
+    """The message names the file, the field, what it must be and what it is, in one line."""
     whole = json.loads((folder / results.RESULTS).read_text())
     part = whole
     for step in place[:-1]:
@@ -375,7 +377,7 @@ def test_a_field_that_is_not_right_is_named(
     ],
 )
 def test_json_is_read_strictly(folder: Path, written: str, message: str) -> None:
-    """What ``json`` takes and nothing can compute with, or nobody tells apart, is a mistake in the file."""
+    """JSON that ``json`` accepts but nothing can compute with, or that is ambiguous, is a mistake."""
     place = changed(folder, run={**json.loads((folder / results.RESULTS).read_text())["run"], "deep": "here"})
     place.write_text(place.read_text().replace('"here"', written))
     with pytest.raises(UsageError) as caught:
@@ -384,7 +386,7 @@ def test_json_is_read_strictly(folder: Path, written: str, message: str) -> None
 
 
 def latencies(value: float) -> Any:
-    """Every other latency is this."""
+    """Return a change that sets every other latency to a value."""
 
     def change(arrays: dict[str, Any]) -> dict[str, Any]:
         arrays["toy/quick|delay|1|values"][::2] = value
@@ -393,11 +395,11 @@ def latencies(value: float) -> Any:
     return change
 
 
-def places(what: str, value: float) -> Any:
-    """The first call has this place."""
+def places(field: str, value: float) -> Any:
+    """Return a change that sets the wave, the round or the position of the first call."""
 
     def change(arrays: dict[str, Any]) -> dict[str, Any]:
-        key = f"toy/quick|delay|1|{what}"
+        key = f"toy/quick|delay|1|{field}"
         arrays[key] = np.concatenate([[value], arrays[key][1:]])
         if float(value).is_integer():
             arrays[key] = arrays[key].astype(np.int64)
@@ -429,7 +431,7 @@ def places(what: str, value: float) -> Any:
     ],
 )
 def test_samples_that_nobody_took_are_told(folder: Path, damage: Any, message: str) -> None:
-    """Calls that took no time, waves that cannot be and values to choke on are refused, with their place."""
+    """Times of 0, impossible waves and values beyond all bounds are refused, with their place."""
     (place,) = folder.glob("*.npz")
     with np.load(place) as arrays:
         changed = damage({name: arrays[name] for name in arrays.files})
@@ -441,20 +443,20 @@ def test_samples_that_nobody_took_are_told(folder: Path, damage: Any, message: s
 
 
 class Unpickled:
-    """Leaves a file behind where it is unpickled."""
+    """An object that leaves a file behind where it is unpickled."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Path("unpickled").touch, ()
 
 
 def header(shape: str, kind: str = "'<f8'") -> bytes:
-    """An array of no data whose header says this."""
+    """Return an array without data whose header has this shape and type."""
     text = f"{{'descr': {kind}, 'fortran_order': False, 'shape': {shape}, }}\n".encode()
     return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
 
 
 def pickled() -> bytes:
-    """An array of objects, one of which acts when it is made."""
+    """Return an array of objects, one of which acts when it is unpickled."""
     buffer = io.BytesIO()
     np.save(buffer, np.array([Unpickled()], dtype=object))
     return buffer.getvalue()
@@ -476,13 +478,13 @@ def pickled() -> bytes:
 def test_headers_are_looked_at_before_anything_is_unpacked(
     folder: Path, content: bytes, message: str, recwarn: pytest.WarningsRecorder
 ) -> None:
-    """An array that says more than it has, or that would run something, is refused by its header."""
+    """An array that claims more than it has, or that would run something, is refused by its header."""
     (place,) = folder.glob("*.npz")
     with zipfile.ZipFile(place) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     with zipfile.ZipFile(place, "w") as archive:
-        for name, each in {**members, "toy/quick|heap||values.npy": content}.items():
-            archive.writestr(name, each)
+        for name, member in {**members, "toy/quick|heap||values.npy": content}.items():
+            archive.writestr(name, member)
     with pytest.raises(UsageError, match=r"the samples in .* are damaged: ") as caught:
         read_samples(place)
     assert message in str(caught.value)
@@ -490,7 +492,7 @@ def test_headers_are_looked_at_before_anything_is_unpacked(
 
 
 def test_an_archive_is_not_unpacked_to_more_than_fits(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What an archive unpacks to is known from its directory, before any of it is; a bomb of nines, too."""
+    """The unpacked size is read from the archive's directory before anything is unpacked."""
     (place,) = folder.glob("*.npz")
     np.savez_compressed(place, **{"toy/quick|outputs": np.zeros(2_000_000)})
     assert place.stat().st_size < 50_000
@@ -500,7 +502,7 @@ def test_an_archive_is_not_unpacked_to_more_than_fits(folder: Path, monkeypatch:
 
 
 def test_a_directory_that_says_too_much_is_not_believed(folder: Path) -> None:
-    """Deflate packs no more than 1,032 bytes into one: an array of terabytes in a few bytes is none."""
+    """Deflate packs at most 1,032 bytes into one, so a size beyond that is refused."""
     (place,) = folder.glob("*.npz")
     content = bytearray(place.read_bytes())
     size = content.index(b"PK\x01\x02") + 24
@@ -523,8 +525,8 @@ def test_the_schema_holds_for_what_is_written(folder: Path, builders: ModuleType
     others = (
         builders.small(measuring=measuring, failures={("toy/quick", "heap"): ("failed", "no memory")}),
         builders.Run(cells={}, control=None),
-        builders.Run(cells={"one": builders.Made(waves=(0,))}),
-        builders.Run(cells={"one": builders.Made(counterpart="base", notes=("a note",))}),
+        builders.Run(cells={"one": builders.Cell(waves=(0,))}),
+        builders.Run(cells={"one": builders.Cell(counterpart="base", notes=("a note",))}),
     )
     for number, run in enumerate(others):
         validator.validate(json.loads(results.to_json(run.results())))
@@ -550,7 +552,7 @@ def test_the_schema_holds_for_what_is_written(folder: Path, builders: ModuleType
     ],
 )
 def test_the_schema_rejects(folder: Path, place: tuple[Any, ...], value: object) -> None:
-    """Unknown outcomes, intervals that are no pairs and fields that nobody knows are invalid."""
+    """Unknown outcomes, intervals that are no pairs and unknown fields are invalid."""
     whole = json.loads((folder / results.RESULTS).read_text())
     part = whole
     for step in place[:-1]:
@@ -582,7 +584,7 @@ def test_the_schema_knows_every_field(definition: str, record: type) -> None:
 
 
 def test_the_schema_is_open_where_results_may_grow(folder: Path) -> None:
-    """What a later version adds to run, environment and details does not make its files invalid."""
+    """Fields that a later version adds to run, environment and details keep its files valid."""
     whole = json.loads((folder / results.RESULTS).read_text())
     for part in (
         whole["run"],

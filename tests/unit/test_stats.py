@@ -10,7 +10,7 @@ from qx.statistics.intervals import Difference
 
 
 def coverage(intervals, truth):
-    """Share of the intervals that contain the truth."""
+    """Return the share of the intervals that contain the truth."""
     low, high = np.array(intervals).T
     return np.mean((low <= truth) & (truth <= high))
 
@@ -119,7 +119,7 @@ def test_paired_difference_rare():
 
 
 def test_mcnemar():
-    """The p of paired accuracies is the exact binomial test on the discordant items."""
+    """The p of paired accuracies is that of the exact binomial test on the discordant items."""
     from scipy.stats import binomtest
 
     for wins, losses in [(0, 0), (1, 0), (5, 5), (3, 14), (40, 22)]:
@@ -143,7 +143,7 @@ def test_paired_difference_values():
     assert difference.p == pytest.approx(expected.pvalue, rel=0.2)
     same = stats.paired_difference(ours, ours)
     assert (same.value, same.p) == (0.0, 1.0)
-    # As of right and wrong: of 500 items that do not differ it is not known that none ever does.
+    # As with right and wrong answers, 500 equal items do not prove that none ever differs.
     assert same.ci == pytest.approx((-np.ptp(ours) * 2.77 / 500, np.ptp(ours) * 2.77 / 500), rel=0.01)
 
 
@@ -163,7 +163,7 @@ def test_paired_values_of_which_few_differ(changed, tail):
 
 @pytest.mark.parametrize("level", [0.98, 0.999])
 def test_paired_difference_at_the_gates_levels(level):
-    """Counted exactly, either tail of a difference of accuracies misses no more often than is promised."""
+    """Either tail of a difference of accuracies misses the truth no more often than its level allows."""
     from scipy.stats import binom
 
     n, most = 500, 45
@@ -173,7 +173,7 @@ def test_paired_difference_at_the_gates_levels(level):
         ours[:wins], theirs[wins : wins + losses] = 1, 1
         bounds[wins, losses] = stats.paired_difference(ours, theirs, level).ci
     for won, lost in [(0, 1), (0, 4), (0, 10), (0.5, 0.5), (0.3, 5), (5, 5), (2, 8), (3, 15)]:
-        chance = np.outer(*(binom.pmf(np.arange(most), n, one / n) for one in (won, lost)))
+        chance = np.outer(*(binom.pmf(np.arange(most), n, rate / n) for rate in (won, lost)))
         truth = (won - lost) / n
         above, below = bounds[..., 0] > truth + 1e-12, bounds[..., 1] < truth - 1e-12
         assert max(chance[above].sum(), chance[below].sum()) <= (1 - level) / 2
@@ -231,7 +231,7 @@ def test_launch_ratio_coverage(n):
 
 
 def test_launch_ratio_takes_waves_that_both_have():
-    """Others tell nothing; one wave has no interval, and none no ratio."""
+    """Waves that only one cell has do not count; one wave gives no interval, and none no ratio."""
     ours, theirs = np.random.default_rng(4).lognormal(0.0, 0.1, (2, 5))
     assert stats.launch_ratio(ours, theirs).value == pytest.approx(np.median(ours) / np.median(theirs))
     holes = stats.launch_ratio(np.insert(ours, 0, np.nan), np.append(theirs, np.nan))
@@ -243,7 +243,7 @@ def test_launch_ratio_takes_waves_that_both_have():
 
 
 def test_exact():
-    """An exact value has an interval of no width, and is told as the ratio that was asked for."""
+    """An exact value has an interval of no width, as the kind of ratio that was asked for."""
     assert stats.exact(1.0, 4.0, "ratio") == Difference("ratio", 0.25, (0.25, 0.25), None, "exact")
     assert stats.exact(1.0, 4.0, "speedup").ci == (4.0, 4.0)
     assert stats.exact(1.0, 4.0, "difference").value == -3.0
@@ -282,7 +282,7 @@ def test_coverage_through_stopping(precision):
 
 
 def test_enough():
-    """It is enough when every cell that was seen at all has six waves and is within the precision."""
+    """It is enough when every cell that was seen has six waves and an interval within the precision."""
     steady = np.tile([[0.5, 0.0]], (6, 1)) + np.array([1, -1, 1, -1, 1, -1])[:, None] * 0.001
     assert stats.enough(steady, 0.01)
     assert not stats.enough(steady[:5], 0.01)
@@ -301,10 +301,10 @@ def test_enough():
 def test_control_alarm():
     """The control raises no alarm in 99.8 % of sound runs, and does when it is off by ten deviations."""
     logs = np.random.default_rng(9).normal(0.0, 0.007, (4_000, 8))
-    for tell in (stats.ratio_interval, stats.difference_interval):
-        assert np.mean([stats.control_alarm(tell(run)) for run in logs]) <= 0.002
-        assert np.mean([stats.control_alarm(tell(run + 0.07)) for run in logs[:200]]) >= 0.99
-        assert not stats.control_alarm(tell([0.3]))
+    for interval in (stats.ratio_interval, stats.difference_interval):
+        assert np.mean([stats.control_alarm(interval(run)) for run in logs]) <= 0.002
+        assert np.mean([stats.control_alarm(interval(run + 0.07)) for run in logs[:200]]) >= 0.99
+        assert not stats.control_alarm(interval([0.3]))
 
 
 @pytest.mark.parametrize(
@@ -403,7 +403,7 @@ def test_pairwise_differences(monkeypatch, binary):
 
 @pytest.mark.parametrize("kind", ["ratio", "speedup"])
 def test_an_interval_that_says_nothing_is_none(kind):
-    """Of two waves that differ much a ratio is somewhere within a factor of a million."""
+    """A ratio of two waves that differ much has no interval, which would span a factor of a million."""
     wide = stats.ratio_interval([0.0, 1.2], kind=kind)
     assert (wide.ci, stats.clear(wide, wide)) == (None, False)
     assert wide.p == pytest.approx(0.5)
@@ -413,14 +413,14 @@ def test_an_interval_that_says_nothing_is_none(kind):
 
 
 def test_difference_interval():
-    """The t interval of the differences in waves; waves that are missing are left out."""
+    """The interval is Student's t of the differences in waves, leaving out missing waves."""
     from scipy.stats import ttest_1samp
 
     apart = np.random.default_rng(3).normal(size=9)
     expected = ttest_1samp(apart, 0.0)
-    given = stats.difference_interval(np.append(apart, np.nan))
-    assert (given.value, given.p) == pytest.approx((apart.mean(), expected.pvalue))
-    assert given.ci == pytest.approx(tuple(expected.confidence_interval()))
+    difference = stats.difference_interval(np.append(apart, np.nan))
+    assert (difference.value, difference.p) == pytest.approx((apart.mean(), expected.pvalue))
+    assert difference.ci == pytest.approx(tuple(expected.confidence_interval()))
     assert stats.difference_interval([0.5]).ci is None
     with pytest.raises(ValueError, match="both cells"):
         stats.difference_interval([np.nan])

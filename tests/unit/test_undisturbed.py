@@ -1,4 +1,4 @@
-"""What calls take when nothing disturbs the machine: the best tenth of each wave, and ratios of it."""
+"""Times of calls when nothing disturbs the machine: the best tenth of each wave, and ratios of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from qx.statistics.undisturbed import comparison_rank, log_undisturbed
 
 
 def calls_of(values):
-    """Arguments of ``log_undisturbed`` for times ``[waves, rounds, cells, calls]``; NaN: never called."""
+    """Return arguments of ``log_undisturbed`` for times ``[waves, rounds, cells, calls]``; NaN is no call."""
     waves, rounds, cells, _ = np.indices(values.shape)
     called = ~np.isnan(values)
     return {
@@ -23,13 +23,13 @@ def calls_of(values):
 
 @pytest.mark.parametrize("better", ["lower", "higher", "neither"])
 def test_it_is_the_mean_of_the_best(better):
-    """Of each cell in each wave, of logs, in whatever order samples come; of all where none is better."""
+    """The value of a cell in a wave is the mean log of its best calls, or of all where none is better."""
     rng = np.random.default_rng(5)
     values = rng.gamma(3.0, size=(2, 3, 4, 20))
     values[1, 2, 3, 7:] = np.nan
     calls = calls_of(values)
     shuffle = rng.permutation(len(calls["values"]))
-    logs = log_undisturbed(**{name: of[shuffle] for name, of in calls.items()}, better=better)
+    logs = log_undisturbed(**{name: column[shuffle] for name, column in calls.items()}, better=better)
     assert logs.shape == (2, 4)
     for wave, cell in np.ndindex(2, 4):
         row = np.sort(values[wave, :, cell][~np.isnan(values[wave, :, cell])])
@@ -41,11 +41,11 @@ def test_it_is_the_mean_of_the_best(better):
 def test_rates_say_what_times_do():
     """Items a second of the same calls give the same logs with the other sign, however times vary."""
     times = np.random.default_rng(5).gamma(0.5, size=(2, 3, 4, 20))
-    of_times, of_rates = (
+    log_times, log_rates = (
         log_undisturbed(**calls_of(times)),
         log_undisturbed(**calls_of(1 / times), better="higher"),
     )
-    assert of_rates == pytest.approx(-of_times, rel=1e-12)
+    assert log_rates == pytest.approx(-log_times, rel=1e-12)
 
 
 def test_many_samples_tell_what_few_do():
@@ -56,7 +56,7 @@ def test_many_samples_tell_what_few_do():
 
 
 def test_a_launch_that_did_not_see_the_wave_to_its_end_has_no_value_in_it():
-    """It met another machine than the others: its wave is missing, and only its."""
+    """A launch that died in a wave has no value in that wave, and keeps all others."""
     values = np.ones((2, 3, 3, 4)) * np.array([1.0, 2.0, 4.0])[:, None]
     values[0, 1:, 1] = np.nan
     values[1, :, 2] = np.nan
@@ -65,13 +65,13 @@ def test_a_launch_that_did_not_see_the_wave_to_its_end_has_no_value_in_it():
 
 
 def test_it_refuses_times_that_are_not_positive():
-    """They have no log."""
+    """Times that are not positive have no log."""
     with pytest.raises(ValueError, match="positive"):
         log_undisturbed(values=[0.0], cells=[0], waves=[0], rounds=[0])
 
 
 def machine(rng, waves, rounds, cells, calls):
-    """Factors ``[waves, rounds, cells, calls]``: other work slows half of all blocks, and calls."""
+    """Return factors ``[waves, rounds, cells, calls]``: other work slows half of all blocks, and calls."""
     busy = 0.5 * (rng.random((waves, rounds, cells, 1)) < 0.5)
     glitch = rng.exponential(0.05, (waves, rounds, cells, calls))
     return 1 + busy + glitch
@@ -102,7 +102,7 @@ def test_ratio_interval_coverage():
 
 @pytest.mark.parametrize(("slow", "quick"), [(1, 1), (1, 2), (1, 12), (2, 12), (12, 12)])
 def test_few_calls_are_not_held_against_many(slow, quick):
-    """With five rounds of one slow call each, the best of the quick cell's sixty is no fair match."""
+    """The best of a slow cell's five calls is not compared with the best of a quick cell's sixty."""
     rng, intervals = np.random.default_rng(8), []
     for _ in range(1_000):
         times = np.full((6, 5, 2, max(slow, quick)), np.nan)

@@ -19,7 +19,7 @@ WARNING = (
 
 @pytest.fixture
 def torn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The distribution, installed as pip leaves one; its module imports what is not there."""
+    """Install the distribution as pip does; its module imports a module that does not exist."""
     info = tmp_path / "site" / "torn-1.0.dist-info"
     info.mkdir(parents=True)
     info.joinpath("METADATA").write_text("Metadata-Version: 2.1\nName: torn\nVersion: 1.0\n")
@@ -30,14 +30,14 @@ def torn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("torn")
 def test_every_command_works_and_names_it(qx: Qx, toy: Any) -> None:
-    """All warn of it in one line on standard error; ``list`` has it in its table instead."""
+    """Every command warns of the plugin in one line on standard error, and ``list`` shows it in its table."""
     Path("rules.toml").write_text('[[rule]]\nmetric = "file_size"\nlargest = 1_000_000\n')
     ran = qx("run", *toy.arguments(toy.config("plain")), "-m", "file_size", "--out", "out")
     commands = {
         "run": ran,
         "report": qx("report", "out"),
         "quantize": qx("quantize", *toy.arguments(), "-c", "toy_fp32"),
-        "train": qx("train", "--workload", "toy", *toy.given()),
+        "train": qx("train", "--workload", "toy", *toy.plugin_arguments()),
         "show": qx("show", "latency"),
         "doctor": qx("doctor", "--seconds", 0.2),
         "compare": qx("compare", "out", "again=out"),

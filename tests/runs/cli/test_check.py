@@ -16,7 +16,7 @@ from qx.testing.bench import find_plugin
 from qx.testing.checks import checks_of
 from qx.testing.verdicts import KINDS
 
-#: A metric of one number, with room for what is wrong with it.
+#: A metric of one number, with placeholders for what is wrong with it.
 SIZE = """
     from qx import Metric, hookimpl
     from qx.testing import Conformance
@@ -45,23 +45,23 @@ def size(write_plugin: Callable[[str, str], str]) -> Callable[..., str]:
 
 
 def test_a_failing_check_ends_in_exit_code_1(qx: Callable[..., Any], size: Callable[..., str]) -> None:
-    """The line names the check and the reason; those that hang on it are not run."""
+    """The line names the check and the reason, and checks that depend on it are not run."""
     done = qx("check", "-p", size("endless", "float('inf')"))
     assert done.code == 1
-    told = " ".join(done.out.split())
-    assert re.search(r"FAILED gives_finite_samples .*not finite not run leaves_inputs", told)
-    assert "not run equal_again gives_finite_samples did not pass" in told
+    output = " ".join(done.out.split())
+    assert re.search(r"FAILED gives_finite_samples .*not finite not run leaves_inputs", output)
+    assert "not run equal_again gives_finite_samples did not pass" in output
 
 
 def test_an_expected_failure_carries_its_reason(qx: Callable[..., Any], size: Callable[..., str]) -> None:
-    """It is told as such, with the reason; one that passes is a failure, for expectations are strict."""
+    """An expected failure is shown with its reason, and a check that passes against expectation fails."""
     reason = 'expected_failures={"gives_finite_samples": "issue 12"}'
     plugins = size("expected", "float('inf')", reason), size("mended", conformance=reason)
     done = qx("check", *(word for path in plugins for word in ("-p", path)), "--json")
     assert done.code == 1, done.err
     expected, mended = (
-        next(check for check in one["checks"] if check["check"] == "gives_finite_samples")
-        for one in json.loads(done.out)
+        next(check for check in report["checks"] if check["check"] == "gives_finite_samples")
+        for report in json.loads(done.out)
     )
     assert expected["state"] == "expected"
     assert expected["text"].startswith("issue 12 (")
@@ -88,11 +88,11 @@ BARE = """
 def test_a_workload_without_weights_is_checked_and_checked_with(
     qx: Callable[..., Any], write_plugin: Callable[[str, str], str], name: str
 ) -> None:
-    """``--workload FILE.py`` takes one that only the file has; what asks nothing of weights is held to."""
+    """``--workload FILE.py`` takes a workload that only the file has; checks without weights are run."""
     done = qx("check", name, "--workload", write_plugin("bare", BARE), "--json")
     assert done.code == 0, done.out
-    (told,) = json.loads(done.out)
-    states = {check["check"]: check["state"] for check in told["checks"]}
+    (report,) = json.loads(done.out)
+    states = {check["check"]: check["state"] for check in report["checks"]}
     of_weights = {"weights_fit", "knows_its_data", "model_is_fp32_and_settled", "stubs_change_nothing"}
     of_weights |= {"example_inputs_accepted"}
     not_asked = {"bare": {"refuses_bad_options", *of_weights}}
@@ -101,12 +101,12 @@ def test_a_workload_without_weights_is_checked_and_checked_with(
 
 
 def test_two_plugins_of_one_file_are_told_apart(write_plugin: Callable[[str, str], str]) -> None:
-    """``FILE.py:ATTRIBUTE`` is the plugin of that attribute, whichever stands first."""
+    """``FILE.py:ATTRIBUTE`` is the plugin of that attribute, in whatever order the attributes stand."""
     path = write_plugin(
         "several", "from qx.testing.worse import Worse\nGOOD, BAD = (Worse(n, 'S.', None) for n in 'gb')\n"
     )
     host = Host.discover([f"{path}:GOOD", f"{path}:BAD"])
-    assert [find_plugin(host, "config", f"{path}:{one}").name for one in ("GOOD", "BAD")] == ["g", "b"]
+    assert [find_plugin(host, "config", f"{path}:{attribute}").name for attribute in ("GOOD", "BAD")] == ["g", "b"]
     with pytest.raises(UsageError, match="unknown config"):
         find_plugin(host, "config", path)
 
@@ -114,7 +114,7 @@ def test_two_plugins_of_one_file_are_told_apart(write_plugin: Callable[[str, str
 def test_a_damaged_distribution_fails_its_check(
     qx: Callable[..., Any], install: Callable[..., None], tmp_path: Path
 ) -> None:
-    """A list of entry points that cannot be read fails by its reason, and is find_plugin with its version."""
+    """A list of entry points that cannot be read fails with the reason, and is named with its version."""
     install("torn", {}, {}, "1.5")
     next(tmp_path.glob("site-torn*/*/entry_points.txt")).write_text("[qx]\nno equals sign\n")
     done = qx("check", "torn")
@@ -127,7 +127,7 @@ def test_a_damaged_distribution_fails_its_check(
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         ((), "name the plugins to check"),
         (("no_such",), "unknown plugin 'no_such'"),
@@ -147,23 +147,23 @@ def test_a_damaged_distribution_fails_its_check(
         (("-p", "no:latency", "latency"), "left out"),
     ],
 )
-def test_what_cannot_be_checked(qx: Callable[..., Any], words: tuple[str, ...], told: str) -> None:
-    """One line, and exit code 2."""
+def test_what_cannot_be_checked(qx: Callable[..., Any], words: tuple[str, ...], message: str) -> None:
+    """A plugin that cannot be checked is a mistake of one line, with exit code 2."""
     done = qx("check", *words)
     assert done.code == 2
-    assert told in done.err
+    assert message in done.err
     assert len(done.err.splitlines()) == 1
 
 
 def test_an_expectation_of_no_check_is_refused(qx: Callable[..., Any], size: Callable[..., str]) -> None:
-    """An expected failure must be of a check that there is; the choices are listed."""
+    """An expected failure of a check that does not exist is refused, and the checks are listed."""
     done = qx("check", "-p", size("guesses", conformance='expected_failures={"deterministc": "x"}'))
     assert done.code == 2
     assert "'deterministc'" in done.err and "equal_again" in done.err
 
 
 def test_every_check_is_documented() -> None:
-    """docs/testing.md has each check by name, in the table of its kind or that of all."""
+    """docs/testing.md has each check by name, in the table of its kind or in that of all plugins."""
     text = (Path(__file__).parents[3] / "docs" / "testing.md").read_text()
     parts = {part.partition("\n")[0]: part for part in text.split("\n## ")}
     for kind in KINDS:
@@ -173,8 +173,8 @@ def test_every_check_is_documented() -> None:
 
 
 def test_the_checks_are_listed(qx: Callable[..., Any]) -> None:
-    """``--list`` names each with what it asks."""
+    """``--list`` names each check with what it asks."""
     done = qx("check", "--list", "--json")
-    told = {one["name"]: one["summary"] for one in json.loads(done.out)}
-    assert told.keys() == {check.name for kind in KINDS for check in checks_of(kind)}
-    assert all(summary.endswith(".") for summary in told.values())
+    summaries = {check["name"]: check["summary"] for check in json.loads(done.out)}
+    assert summaries.keys() == {check.name for kind in KINDS for check in checks_of(kind)}
+    assert all(summary.endswith(".") for summary in summaries.values())

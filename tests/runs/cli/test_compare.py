@@ -25,23 +25,23 @@ Qx = Callable[..., Any]
 
 @pytest.fixture(autouse=True)
 def runs(builders: ModuleType) -> None:
-    """Three runs in folders ``a``, ``b`` and ``c``; in ``b`` a config is worse, ``c`` is another machine."""
-    made = {**builders.small().cells, "quick": builders.Made(hits=700, weight=260_000, delay=0.5, heap=400)}
-    given: dict[str, dict[str, Any]] = {
+    """Write runs into ``a``, ``b`` and ``c``; in ``b`` a config is worse, and ``c`` is another machine."""
+    cells = {**builders.small().cells, "quick": builders.Cell(hits=700, weight=260_000, delay=0.5, heap=400)}
+    runs: dict[str, dict[str, Any]] = {
         "a": {"environment": {"fingerprint": "one"}},
-        "b": {"cells": made, "environment": {"fingerprint": "one", "python": "3.13.0"}},
+        "b": {"cells": cells, "environment": {"fingerprint": "one", "python": "3.13.0"}},
         "c": {"seed": 3, "environment": {"fingerprint": "two", "python": "3.10.13"}},
     }
-    for name, changes in given.items():
+    for name, changes in runs.items():
         run = builders.small(**changes)
         results.write(Path(name), run.results(), markdown.render(run.results()), run.recording())
 
 
 def test_what_is_within_the_margin_is_the_same(qx: Qx, builders: ModuleType) -> None:
-    """A file that grew by a byte is the same though sizes are exact; the byte is seen, and why it is none."""
+    """A file that grew by a byte is the same though sizes are exact, and the table shows the byte and why."""
     cells = builders.small().cells
-    made = {**cells, "quick": evolve(cells["quick"], weight=cells["quick"].weight + 1)}
-    run = builders.small(cells=made, environment={"fingerprint": "one"})
+    changed = {**cells, "quick": evolve(cells["quick"], weight=cells["quick"].weight + 1)}
+    run = builders.small(cells=changed, environment={"fingerprint": "one"})
     results.write(Path("d"), run.results(), markdown.render(run.results()), run.recording())
     page = qx("compare", "a", "d", "--format", "markdown").out
     summary = next(line for line in page.splitlines() if line.startswith("| `quick`"))
@@ -67,9 +67,10 @@ def test_markdown_and_json_say_the_same(qx: Qx) -> None:
     assert json.loads(done.out) == whole
     assert qx("compare", "a", "b", "c", "--format", "markdown").out == Path("m.md").read_text()
     (hits,) = (
-        one
-        for one in whole["changes"]
-        if (one["config"], one["metric"], one["run"]) == ("quick", "hits", "Python 3.13, torch 2.14.1")
+        change
+        for change in whole["changes"]
+        if (change["config"], change["metric"], change["run"])
+        == ("quick", "hits", "Python 3.13, torch 2.14.1")
     )
     assert (hits["verdict"], hits["basis"]) == ("worse", "items")
     assert hits["value"] == pytest.approx(-0.15)
@@ -78,7 +79,7 @@ def test_markdown_and_json_say_the_same(qx: Qx) -> None:
 
 
 def test_the_json_keeps_its_schema(qx: Qx) -> None:
-    """What is printed is valid by the committed schema, which knows every field and no other verdict."""
+    """What is printed is valid by the committed schema, which has every field and refuses other verdicts."""
     jsonschema.Draft202012Validator.check_schema(schema())
     whole = json.loads(qx("compare", "a", "b", "c", "--format", "json").out)
     jsonschema.validate(whole, schema())
@@ -88,7 +89,7 @@ def test_the_json_keeps_its_schema(qx: Qx) -> None:
 
 
 def test_files_are_written_though_nobody_reads_what_is_printed(qx: Qx) -> None:
-    """``qx compare ... --out FILE | head``: the reader goes, the file is there."""
+    """``qx compare ... --out FILE | head`` writes the file though the reader goes."""
     command = [sys.executable, "-m", "qx", "compare", "a", "b", "--out", "m.md"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -97,16 +98,18 @@ def test_files_are_written_though_nobody_reads_what_is_printed(qx: Qx) -> None:
 
 
 def test_the_base_can_be_chosen(qx: Qx) -> None:
-    """``--base`` takes a label or a path, and the change turns round."""
+    """``--base`` takes a label or a path, and the verdict is reversed."""
     done = qx("compare", "a", "b", "--base", "b", "--format", "json")
-    told = {(one["config"], one["metric"]): one["verdict"] for one in json.loads(done.out)["changes"]}
-    assert told["quick", "hits"] == "better"
+    verdicts = {
+        (change["config"], change["metric"]): change["verdict"] for change in json.loads(done.out)["changes"]
+    }
+    assert verdicts["quick", "hits"] == "better"
 
 
 def test_what_is_the_same_can_be_left_out(qx: Qx) -> None:
-    """``--changed`` leaves the rows in which something is not the same."""
-    told = json.loads(qx("compare", "a", "b", "--changed", "--format", "json").out)["changes"]
-    assert told and all(one["verdict"] != "same" for one in told)
+    """``--changed`` prints only the rows in which something changed."""
+    changes = json.loads(qx("compare", "a", "b", "--changed", "--format", "json").out)["changes"]
+    assert changes and all(change["verdict"] != "same" for change in changes)
 
 
 def newer(place: Path) -> None:
@@ -175,7 +178,7 @@ def few_samples(place: Path) -> None:
     ],
 )
 def test_bad_results_are_told_in_a_line(qx: Qx, damage: Callable[[Path], None], words: str) -> None:
-    """Damaged results, those of a newer schema and those of other data end with 2; nothing is written."""
+    """Results that are damaged, of a newer schema or of other data are refused with exit code 2."""
     damage(Path("b/full_results.json"))
     done = qx("compare", "a", "b", "--out", "m.md")
     assert (done.code, done.out) == (2, "")
@@ -195,7 +198,7 @@ def test_bad_results_are_told_in_a_line(qx: Qx, damage: Callable[[Path], None], 
     ],
 )
 def test_mistakes_are_told(qx: Qx, arguments: list[str], words: str) -> None:
-    """A mistake on the command line is told in a line, exit 2."""
+    """A mistake on the command line ends with exit code 2 and one line."""
     done = qx("compare", *arguments)
     assert (done.code, done.out) == (2, "")
     assert words in done.err and done.err.count("\n") == 1

@@ -16,22 +16,22 @@ from qx.runner import Request
 def test_doctor_examines_and_measures(capsys: pytest.CaptureFixture[str]) -> None:
     """Doctor names what it looked at, each with a state, and ends with the noise floor and its interval."""
     assert main(["doctor", "--seconds", "1", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert {one["state"] for one in told["findings"]} <= {"good", "bad", "unknown"}
-    assert [one["name"] for one in told["findings"]] == [
+    report = json.loads(capsys.readouterr().out)
+    assert {finding["state"] for finding in report["findings"]} <= {"good", "bad", "unknown"}
+    assert [finding["name"] for finding in report["findings"]] == [
         "frequency governor", "turbo", "simultaneous multithreading", "other load", "hypervisor",
         "control group", "swap", "threads",
     ]  # fmt: skip
-    assert all(one["advice"] for one in told["findings"] if one["state"] == "bad")
-    low, high = told["noise"]["ratio"]["ci"]
-    assert low <= told["noise"]["ratio"]["value"] <= high
-    assert told["noise"]["rounds"] >= 6
+    assert all(finding["advice"] for finding in report["findings"] if finding["state"] == "bad")
+    low, high = report["noise"]["ratio"]["ci"]
+    assert low <= report["noise"]["ratio"]["value"] <= high
+    assert report["noise"]["rounds"] >= 6
 
 
 def test_a_limit_of_any_group_around_this_process_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A quota on processors, however far up it was set, is told with the tightest limit of memory."""
+    """A quota on processors, however far up it was set, is reported with the tightest limit of memory."""
     inner = tmp_path / "system.slice" / "qx.service"
     inner.mkdir(parents=True)
     (tmp_path / "system.slice" / "cpu.max").write_text("150000 100000\n")
@@ -39,8 +39,8 @@ def test_a_limit_of_any_group_around_this_process_is_found(
     (inner / "memory.max").write_text(f"{2 * 2**30}\n")
     monkeypatch.setattr(doctor, "CGROUP", tmp_path)
     monkeypatch.setattr(doctor, "control_group", lambda: inner)
-    (found,) = [one for one in doctor.examine() if one.name == "control group"]
-    assert (found.state, found.found) == (
+    (finding,) = [finding for finding in doctor.examine() if finding.name == "control group"]
+    assert (finding.state, finding.found) == (
         "bad",
         "1.5 processors, by a quota that stops processes in between; 2.0 GiB of memory",
     )
@@ -63,6 +63,6 @@ def test_doctor_refuses_no_time(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_what_no_run_can_be_made_of_is_refused(fields: dict[str, object], named: str) -> None:
-    """CPUs that are not there, and a precision, budget or timeout that is none, are refused by name."""
+    """CPUs that do not exist, and a precision, budget or timeout out of range, are refused by name."""
     with pytest.raises(UsageError, match=named):
         Request(**fields).check()

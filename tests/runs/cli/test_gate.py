@@ -61,7 +61,7 @@ RECIPE = """
 def recipes(
     qx: Qx, write_plugin: Callable[[str, str], str], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """Runs ``base`` and ``same`` of a recipe, and ``worse``: one hidden convolution's scale doubled."""
+    """Run a recipe as ``base`` and ``same``, and as ``worse`` with the scale of one convolution doubled."""
     home = tmp_path_factory.mktemp("gate")
     for name in ("base", "same", "worse"):
         plugin = write_plugin("recipe", RECIPE.format(worse=name == "worse"))
@@ -75,7 +75,7 @@ def recipes(
 
 
 def test_a_recipe_made_worse_on_purpose_fails(qx: Qx, recipes: Path) -> None:
-    """A doubled weight scale is told, a line per breach, in JUnit and in Markdown; exit 1."""
+    """A doubled weight scale ends with exit code 1 and a line per breach, in JUnit and in Markdown."""
     done = qx(
         *("gate", recipes / "worse", "--against", recipes / "base", "--rules", recipes / "rules.toml"),
         *("--junit", "j.xml", "--markdown", "g.md"),
@@ -101,7 +101,7 @@ def test_the_same_recipe_passes(qx: Qx, recipes: Path) -> None:
 
 @pytest.fixture
 def toy(builders: ModuleType) -> None:
-    """A run in the folder ``run``, and rules that cannot be told."""
+    """Write a run into the folder ``run``, and rules that it cannot decide."""
     run = builders.small()
     results.write(Path("run"), run.results(), markdown.render(run.results()), run.recording())
     Path("qx-gate.toml").write_text('[[rule]]\nconfig = "quick"\nmetric = "hits"\nlargest_drop = 0.015\n')
@@ -109,7 +109,7 @@ def toy(builders: ModuleType) -> None:
 
 @pytest.mark.usefixtures("toy")
 def test_strict_fails_what_cannot_be_told(qx: Qx) -> None:
-    """It is said in any case; with ``--strict`` the exit code and JUnit say so too."""
+    """What cannot be decided is always shown; with ``--strict`` it is a failure in exit code and JUnit."""
     lax, strict = (
         qx("gate", "run", "--junit", "lax.xml"),
         qx("gate", "run", "--strict", "--junit", "strict.xml"),
@@ -117,11 +117,11 @@ def test_strict_fails_what_cannot_be_told(qx: Qx) -> None:
     assert (lax.code, strict.code) == (0, 1)
     assert lax.out.startswith("too wide to tell: toy/quick: hits: -1.00 pt")
     counts = [ET.parse(f"{name}.xml").getroot() for name in ("lax", "strict")]
-    assert [(one.get("failures"), one.get("skipped")) for one in counts] == [("0", "1"), ("1", "0")]
+    assert [(suite.get("failures"), suite.get("skipped")) for suite in counts] == [("0", "1"), ("1", "0")]
 
 
 def test_another_network_is_never_silent(qx: Qx, builders: ModuleType) -> None:
-    """A cell whose outputs are below 0 dB is told in a note, whatever the rules say of it."""
+    """A cell whose outputs are below 0 dB is named in a note, whatever the rules say of it."""
     run = builders.small()
     recording = run.recording()
     recording.outputs["toy/quick"] = -recording.outputs["toy/quick"]
@@ -152,7 +152,7 @@ def test_a_base_that_decides_nothing_is_told(qx: Qx) -> None:
     ],
 )
 def test_mistakes_are_told(qx: Qx, arguments: list[str], words: str) -> None:
-    """A mistake is told in a line, exit 2, and nothing is decided."""
+    """A mistake ends with exit code 2 and one line, and nothing is decided."""
     done = qx("gate", *arguments)
     assert (done.code, done.out) == (2, "")
     assert words in done.err and done.err.count("\n") == 1

@@ -24,10 +24,10 @@ HOSTILE = (
     "x \x1b[31mred\x1b]0;title\x07\x9b1m\u202eright\u2066\u200b\u2028\x00\x08\r\n"
     "qx: error: forged\n\ttab <b> \ud800 end"
 )
-#: The same as far as a file can hold it.
+#: The part of it that a file can hold.
 WRITABLE = HOSTILE.replace("\ud800", "")
 
-#: A record of each kind with as little in it as can be, and the hooks that such a plugin must have.
+#: The required fields of each kind of record.
 BARE: dict[type, dict[str, object]] = {
     Config: {"summary": "A config."},
     Metric: {
@@ -76,7 +76,7 @@ class LoaderPlugin(Plugin):
 
 
 class Options:
-    """Written in a source: an option with hostile text in all that it may have text in."""
+    """Source of options: one option with hostile text in every field that takes text."""
 
     def __repr__(self) -> str:
         written, textual = inspect.get_annotations(Option), ("str", "OptionValue")
@@ -86,9 +86,9 @@ class Options:
 
 
 def hostile_fields(record: type) -> Iterator[tuple[str, object]]:
-    """Every field of a record that takes text, with hostile text for it."""
+    """Yield every field of a record that takes text, with hostile text for it."""
     for field in fields(record):
-        # As they are written: whoever has read results has had those of attrs replaced by what they name.
+        # Annotations as they are written: reading results replaces those of attrs classes by what they name.
         kind = str(inspect.get_annotations(record)[field.name])
         if kind in ("str", "str | None"):
             yield field.name, HOSTILE
@@ -100,7 +100,7 @@ def hostile_fields(record: type) -> Iterator[tuple[str, object]]:
 
 @pytest.fixture
 def plugins(write_plugin: Callable[[str, str], str]) -> dict[str, str]:
-    """The name of a plugin for each field of each kind of record, and how it is given with ``-p``."""
+    """Return a plugin for each field of each kind of record, by name, as the argument of ``-p``."""
     source, names = SOURCE.format(documentation=HOSTILE), []
     for record, bare in BARE.items():
         for field, value in hostile_fields(record):
@@ -113,7 +113,7 @@ def plugins(write_plugin: Callable[[str, str], str]) -> dict[str, str]:
 
 
 def assert_only_shown(text: str) -> None:
-    """Nothing in it steers a terminal, and no line is forged."""
+    """Assert that no text steers a terminal, and that no line is forged."""
     for line in text.splitlines():
         assert line.isprintable(), repr(line)
         assert not line.startswith("qx: error: forged"), text
@@ -121,7 +121,7 @@ def assert_only_shown(text: str) -> None:
 
 def test_records_are_only_shown(qx: Qx, plugins: dict[str, str]) -> None:
     """``list`` prints every field that a plugin fills, also where it names the plugin as broken."""
-    given = [word for place in plugins.values() for word in ("-p", place)]
+    plugin_arguments = [word for place in plugins.values() for word in ("-p", place)]
     assert {"config_summary", "metric_unit", "metric_pick", "workload_weights", "loader_imports"} <= set(
         plugins
     )
@@ -129,7 +129,7 @@ def test_records_are_only_shown(qx: Qx, plugins: dict[str, str]) -> None:
         plugins
     )
     for words in (("list",), ("list", "--json"), ("list", "--kind", "metric")):
-        done = qx(*words, *given)
+        done = qx(*words, *plugin_arguments)
         assert done.code == 0
         assert_only_shown(done.out + done.err)
         assert "red" in done.out
@@ -137,7 +137,7 @@ def test_records_are_only_shown(qx: Qx, plugins: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("more", [(), pytest.param(("--json",), marks=pytest.mark.slow)], ids=len)
 def test_each_record_is_only_shown(qx: Qx, plugins: dict[str, str], more: tuple[str, ...]) -> None:
-    """``show`` prints every field that a plugin fills."""
+    """``show`` prints every field that a plugin fills, so that nothing acts."""
     for name, place in plugins.items():
         done = qx("show", name, *more, "-p", place)
         assert done.code in (0, 2)
@@ -164,7 +164,7 @@ def test_each_record_is_only_shown(qx: Qx, plugins: dict[str, str], more: tuple[
 def test_what_is_broken_is_only_shown(
     qx: Qx, install: Callable[..., None], write_plugin: Callable[[str, str], str], source: str
 ) -> None:
-    """An error of a plugin's is shown in a line, where it is installed, and where it is given with ``-p``."""
+    """An error of a plugin is shown in one line, for an installed plugin and for one added with ``-p``."""
     install("torn", {"torn": "torn_module"}, {"torn_module": source})
     for words in (
         ["list"],
@@ -179,7 +179,7 @@ def test_what_is_broken_is_only_shown(
 
 
 def test_what_a_distribution_says_is_only_shown(qx: Qx, install: Callable[..., None]) -> None:
-    """Its name, its version and the names of its entry points are foreign as well."""
+    """The name of a distribution, its version and the names of its entry points are only shown as well."""
     line = (
         HOSTILE.replace("\r", " ")
         .replace("\n", " ")
@@ -200,7 +200,7 @@ def test_what_a_distribution_says_is_only_shown(qx: Qx, install: Callable[..., N
 
 
 def test_progress_is_only_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    """Texts of progress are plugins' own: on a terminal and elsewhere each is a line that acts on nothing."""
+    """Texts of progress come from plugins; on a terminal and elsewhere each is a line without effects."""
     lines = Lines()
     lines.PAUSE = -1.0
     lines.phase("build", HOSTILE)
@@ -228,7 +228,7 @@ def test_progress_is_only_shown(capsys: pytest.CaptureFixture[str]) -> None:
     "error", [ValueError(HOSTILE), SystemExit(HOSTILE), MemoryError(HOSTILE), OSError(5, HOSTILE)]
 )
 def test_a_cause_is_only_shown(error: BaseException, tmp_path: Path) -> None:
-    """What is raised in a worker, and what it last said, become a cause that acts on nothing."""
+    """What is raised in a worker, and the last line of its output, become a cause that acts on nothing."""
     assert_only_shown(failure_of(error, "build")[1])
     log = tmp_path / "log"
     last = " ".join(HOSTILE.splitlines())
@@ -271,7 +271,7 @@ def test_a_run_only_shows_it(qx: Qx, toy: Any, write_plugin: Callable[[str, str]
 
 @pytest.mark.slow
 def test_a_check_only_shows_it(qx: Qx, write_plugin: Callable[[str, str], str]) -> None:
-    """The kit quotes what a plugin raised."""
+    """The conformance kit quotes what a plugin raised, and nothing acts."""
     first = f"raise ValueError({WRITABLE!r})"
     done = qx("check", "-p", write_plugin("hostile_metric", METRIC.format(text=WRITABLE, first=first)))
     assert done.code == 1

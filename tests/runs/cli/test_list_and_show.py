@@ -36,7 +36,7 @@ Install = Callable[..., Path]
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
-    """Install a distribution with one plugin, as pip leaves it, and give the folder to put on the path."""
+    """Install a distribution with one plugin as pip does, and return the folder to put on the path."""
     before = set(sys.modules)
 
     def install(distribution: str, plugin: str, source: str) -> Path:
@@ -65,7 +65,7 @@ def python(*arguments: str, path: Path | None = None) -> subprocess.CompletedPro
 def test_list_shows_every_plugin(
     install: Install, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The table has kind, name, state, provider, and summary or reason; the broken ones are in it."""
+    """The table has kind, name, state, provider, and summary or reason, also of broken plugins."""
     monkeypatch.setenv("COLUMNS", "100")
     install("acme", "acme_half", CONFIG.format(name="acme_half"))
     install("torn", "torn_plugin", "import no_such_module")
@@ -91,7 +91,7 @@ def test_list_fits_the_terminal(
 
 
 def test_list_can_be_narrowed_to_a_kind(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
-    """``--kind`` leaves the plugins of that kind, and those too broken to tell theirs."""
+    """``--kind`` leaves the plugins of that kind, and those too broken to have one."""
     install("acme", "acme_half", CONFIG.format(name="acme_half"))
     install("torn", "torn_plugin", "import no_such_module")
     assert main(["list", "--kind", "metric"]) == 0
@@ -176,7 +176,7 @@ def test_show_tells_all_of_a_plugin(install: Install, capsys: pytest.CaptureFixt
 
 
 def test_show_json_is_for_programs(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
-    """``qx show --json`` gives the same as JSON."""
+    """``qx show --json`` gives the same as ``qx show``, as JSON."""
     install("acme", "acme_half", CONFIG.format(name="acme_half"))
     assert main(["show", "--json", "acme_half"]) == 0
     (plugin,) = json.loads(capsys.readouterr().out)
@@ -186,7 +186,7 @@ def test_show_json_is_for_programs(install: Install, capsys: pytest.CaptureFixtu
 
 
 def test_show_of_a_broken_one_tells_why(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
-    """A broken plugin can be shown, with what is known of it."""
+    """A broken plugin can be shown, with the reason and its provider."""
     install("torn", "torn_plugin", "import no_such_module")
     assert main(["show", "torn_plugin"]) == 0
     out = capsys.readouterr().out
@@ -198,7 +198,7 @@ def test_show_of_a_broken_one_tells_why(install: Install, capsys: pytest.Capture
 def test_show_of_an_unknown_name_lists_the_names(
     install: Install, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A name that is none's is an error with the choices, the likeliest first."""
+    """An unknown name is an error that lists the choices, the likeliest first."""
     install("acme", "acme_half", CONFIG.format(name="acme_half"))
     assert main(["show", "acme_hlf"]) == 2
     assert "qx: error: unknown plugin 'acme_hlf' (choose from acme_half" in capsys.readouterr().err
@@ -255,7 +255,7 @@ def test_what_goes_wrong_has_its_exit_code(
     code: int,
     message: str,
 ) -> None:
-    """Ctrl-C, an error of the user, one of a plugin, and a bug are told apart."""
+    """Ctrl-C, an error of the user, one of a plugin, and a bug have exit codes of their own."""
 
     def fail(cls: type, *arguments: object, **options: object) -> None:
         raise error

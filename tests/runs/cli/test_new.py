@@ -15,7 +15,7 @@ from attrs import frozen
 
 
 def _installed(folder: Path) -> Path:
-    """Where the distribution is importable with its metadata, without an installer: its ``src``."""
+    """Make the distribution importable with its metadata, without an installer, and return its ``src``."""
     setup = configparser.ConfigParser()
     setup.read(folder / "setup.cfg")
     metadata = setup["metadata"]
@@ -32,8 +32,8 @@ def _installed(folder: Path) -> Path:
 
 
 @frozen
-class Made:
-    """A new distribution, importable, with its own tests and a run of its plugin going on side by side."""
+class NewDistribution:
+    """A new distribution, importable, with its own tests and a run of its plugin in progress side by side."""
 
     kind: str
     name: str
@@ -51,8 +51,10 @@ class Made:
         pytest.param("workload", marks=pytest.mark.slow),
     ],
 )
-def made(request: Any, qx: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
-    """A new distribution of each kind."""
+def distribution(
+    request: Any, qx: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[NewDistribution]:
+    """Make a new distribution of each kind, and start its tests and a run of its plugin."""
     kind, name = request.param, f"fresh_{request.param}"
     home = tmp_path_factory.mktemp("new")
     done = qx("new", kind, name, cwd=home)
@@ -72,7 +74,7 @@ def made(request: Any, qx: Callable[..., Any], tmp_path_factory: pytest.TempPath
             *(folder, environment, "qx", "run", *what, "--quick", "--budget", "0.01", "--out", home / "out")
         ) as run,
     ):
-        yield Made(kind, name, folder, environment, tests, run)
+        yield NewDistribution(kind, name, folder, environment, tests, run)
 
 
 def _started(folder: Path, environment: dict[str, str], *words: object) -> subprocess.Popen[str]:
@@ -81,21 +83,21 @@ def _started(folder: Path, environment: dict[str, str], *words: object) -> subpr
     return subprocess.Popen(command, cwd=folder, env=environment, text=True, **pipes)
 
 
-def test_it_passes_its_own_tests(made: Made) -> None:
+def test_it_passes_its_own_tests(distribution: NewDistribution) -> None:
     """The tests of the distribution, the conformance kit among them, pass as they are."""
-    told, errors = made.tests.communicate()
-    assert made.tests.returncode == 0, told + errors
-    assert "failed" not in told
+    output, errors = distribution.tests.communicate()
+    assert distribution.tests.returncode == 0, output + errors
+    assert "failed" not in output
 
 
-def test_it_shows_up(made: Made) -> None:
+def test_it_shows_up(distribution: NewDistribution) -> None:
     """``qx list`` names it with its distribution; a run shows a config as a row and a metric as a column."""
-    listed, _ = _started(made.folder, made.environment, "qx", "list").communicate()
-    assert f"qx-{made.name.replace('_', '-')} 0.1.0" in listed
-    _, errors = made.run.communicate()
-    assert made.run.returncode == 0, errors
-    tables = "".join(path.read_text() for path in (made.folder.parent / "out").rglob("pareto.md"))
-    assert made.name in tables
+    listed, _ = _started(distribution.folder, distribution.environment, "qx", "list").communicate()
+    assert f"qx-{distribution.name.replace('_', '-')} 0.1.0" in listed
+    _, errors = distribution.run.communicate()
+    assert distribution.run.returncode == 0, errors
+    tables = "".join(path.read_text() for path in (distribution.folder.parent / "out").rglob("pareto.md"))
+    assert distribution.name in tables
 
 
 @pytest.mark.parametrize(
@@ -113,21 +115,21 @@ def test_any_name_will_do(qx: Callable[..., Any], kind: str, name: str) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder / "src"), *sys.path])}
     words = ("pytest", "-q", "-p", "no:cacheprovider", f"tests/test_{name}.py")
     with _started(folder, environment, *words) as tests:
-        told, errors = tests.communicate()
-    assert tests.returncode == 0, told + errors
+        output, errors = tests.communicate()
+    assert tests.returncode == 0, output + errors
 
 
-def test_its_readme_says_what_works_at_once(made: Made) -> None:
+def test_its_readme_says_what_works_at_once(distribution: NewDistribution) -> None:
     """The command in the README needs no data but those that come with qx, and is a first look."""
-    readme = (made.folder / "README.md").read_text()
+    readme = (distribution.folder / "README.md").read_text()
     (command,) = (line.strip() for line in readme.splitlines() if line.startswith("    qx run "))
-    workload = made.name if made.kind == "workload" else "digits_cnn"
+    workload = distribution.name if distribution.kind == "workload" else "digits_cnn"
     assert f"--workload {workload}" in command and command.endswith("--quick")
-    assert "artifacts/" in (made.folder / ".gitignore").read_text().splitlines()
+    assert "artifacts/" in (distribution.folder / ".gitignore").read_text().splitlines()
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (("config", "latency"), "the name 'latency' is taken, by quant-explorer"),
         (("config", "control"), "the name 'control' is taken"),
@@ -140,10 +142,10 @@ def test_its_readme_says_what_works_at_once(made: Made) -> None:
         (("metric", "mine", "--dir", "."), ". is there already"),
     ],
 )
-def test_what_cannot_be_is_refused(qx: Callable[..., Any], words: tuple[str, ...], told: str) -> None:
+def test_what_cannot_be_is_refused(qx: Callable[..., Any], words: tuple[str, ...], message: str) -> None:
     """One line says what is wrong, the exit code is 2, and nothing is made."""
     done = qx("new", *words)
     assert done.code == 2
-    assert told in done.err
+    assert message in done.err
     assert len(done.err.splitlines()) == 1
     assert list(Path.cwd().iterdir()) == []

@@ -13,7 +13,7 @@ Qx = Callable[..., Any]
 
 
 def test_it_gives_the_artifact_that_a_run_built(qx: Qx, toy: Any, cache: Path) -> None:
-    """What ``qx run`` measured is what ``qx quantize`` gives: it is found, and its folder printed alone."""
+    """``qx quantize`` prints the folder of the artifact that ``qx run`` built, and nothing else."""
     arguments = toy.arguments(toy.config("measured"))
     run = qx("run", *arguments, "-m", "file_size", "--out", "out")
     assert run.code == 0, run.err
@@ -32,17 +32,17 @@ def test_it_copies_the_artifact_where_it_is_wanted(qx: Qx, toy: Any, tmp_path: P
     done = qx("quantize", "-c", "toy_fp32", *toy.arguments(), "--to", "new/place")
     assert done.code == 0, done.err
     assert done.out == "new/place\n"
-    made = {path.name: path.read_bytes() for path in (tmp_path / "new" / "place").iterdir()}
-    assert sorted(made) == ["manifest.json", "model.npz"]
-    assert json.loads(made["manifest.json"])["origin"]["config"]["name"] == "toy_fp32"
+    files = {path.name: path.read_bytes() for path in (tmp_path / "new" / "place").iterdir()}
+    assert sorted(files) == ["manifest.json", "model.npz"]
+    assert json.loads(files["manifest.json"])["origin"]["config"]["name"] == "toy_fp32"
     again = qx("quantize", "-c", "toy_fp32", *toy.arguments())
     assert "found in the cache" in again.err
-    assert {path.name: path.read_bytes() for path in Path(again.out.strip()).iterdir()} == made
+    assert {path.name: path.read_bytes() for path in Path(again.out.strip()).iterdir()} == files
     assert [path.name for path in tmp_path.iterdir()] == ["new"]
 
 
 def test_rebuild_builds_anew(qx: Qx, toy: Any) -> None:
-    """With ``--rebuild`` it does not take what is in the cache."""
+    """With ``--rebuild`` the artifact is built again though it is in the cache."""
     arguments = ("quantize", "-c", "toy_fp32", *toy.arguments())
     assert qx(*arguments).code == 0
     done = qx(*arguments, "--rebuild")
@@ -50,7 +50,7 @@ def test_rebuild_builds_anew(qx: Qx, toy: Any) -> None:
 
 
 def test_it_never_writes_over_anything(qx: Qx, toy: Any, tmp_path: Path) -> None:
-    """``--to`` names a folder that is to be made: one that is there is an error, and stays as it is."""
+    """A folder for ``--to`` that exists is an error, and stays as it is."""
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes").write_text("mine")
     done = qx("quantize", "-c", "toy_fp32", *toy.arguments(), "--to", "mine")
@@ -60,7 +60,7 @@ def test_it_never_writes_over_anything(qx: Qx, toy: Any, tmp_path: Path) -> None
 
 
 def test_a_build_that_fails_is_told_with_stage_and_cause(qx: Qx, toy: Any, tmp_path: Path) -> None:
-    """It ends with 1 and one line, and makes no folder."""
+    """A build that fails ends with exit code 1 and one line, and makes no folder."""
     torn = toy.config("torn", first="raise ValueError('no such layer')")
     done = qx("quantize", "-c", "torn", *toy.arguments(torn), "--to", "place")
     assert done.code == 1
@@ -83,7 +83,7 @@ def test_a_build_that_fails_is_told_with_stage_and_cause(qx: Qx, toy: Any, tmp_p
 def test_a_mistake_is_told_in_one_line(
     qx: Qx, toy: Any, tmp_path: Path, arguments: list[str], words: str
 ) -> None:
-    """It ends with 2 and a line that names the thing and what was expected; nothing is written."""
+    """A mistake ends with exit code 2 and a line that names it and what was expected; nothing is written."""
     lacking = toy.config("lacking", record="requires=['no-such-distribution']")
     done = qx("quantize", *toy.arguments(lacking), *arguments)
     assert done.code == 2

@@ -25,12 +25,12 @@ Start = Callable[..., "subprocess.Popen[str]"]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file in a folder, hidden ones too, with its bytes."""
+    """Return the bytes of every file in a folder, hidden ones too, by path."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def errors(done: Any) -> list[str]:
-    """The lines of standard error that are no progress."""
+    """Return the lines of standard error that do not report progress."""
     return [line for line in done.err.splitlines() if not line.startswith("[")]
 
 
@@ -38,7 +38,7 @@ def errors(done: Any) -> list[str]:
 
 
 def test_without_its_data_the_default_workload_gives_way(qx: Qx) -> None:
-    """Where the default workload's data cannot be had, one line says so, why and how to provide it."""
+    """Where the default workload has no data, one line says so, why, and how to provide them."""
     done = qx("run", "-c", "fp32_baseline", "-m", "file_size")
     assert done.code == 0, done.err
     (line,) = errors(done)
@@ -97,7 +97,7 @@ def test_a_workload_asked_for_is_not_replaced(qx: Qx, tmp_path: Path, asked: tup
 def test_a_mistake_is_told_in_one_line(
     qx: Qx, toy: Any, tmp_path: Path, arguments: list[str], words: list[str]
 ) -> None:
-    """It ends with 2 and a line that names the thing and what was expected; nothing is written."""
+    """A mistake ends with exit code 2 and a line that names it and what was expected; nothing is written."""
     Path("a_file").write_text("mine")
     done = qx("run", *toy.arguments(), "--out", "out", *arguments)
     assert done.code == 2, done.err
@@ -110,7 +110,7 @@ def test_a_mistake_is_told_in_one_line(
 
 
 def test_weights_that_want_to_run_code_do_not(qx: Qx, toy: Any, tmp_path: Path) -> None:
-    """A pickle that calls a function when it is loaded is refused with exit 2, and the call is not made."""
+    """A pickle that calls a function when it is loaded is refused with exit code 2, and nothing is called."""
     import torch
 
     class Evil:
@@ -127,7 +127,7 @@ def test_weights_that_want_to_run_code_do_not(qx: Qx, toy: Any, tmp_path: Path) 
 
 
 def test_a_budget_too_short_for_six_waves_says_how_long_they_take(qx: Qx, toy: Any, tmp_path: Path) -> None:
-    """It is refused before anything is timed, and the results of an earlier run stay."""
+    """A budget too short is refused before anything is timed, and the results of an earlier run stay."""
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "full_results.json").write_text("an earlier run's")
     done = qx("run", *toy.arguments(), "-m", "latency", "--budget", 0.1, "--batch-size", 1, "--out", "out")
@@ -184,7 +184,7 @@ def _read(handle: int) -> bytes:
 def test_the_table_comes_in_any_format_of_tabulate(
     builders: ModuleType, qx: Qx, style: str, mark: str
 ) -> None:
-    """``--format`` takes any of tabulate's."""
+    """``--format`` takes any format of tabulate."""
     run = builders.small()
     results.write(Path("results"), run.results(), "", run.recording())
     done = qx("report", "results", "--format", style)
@@ -221,13 +221,13 @@ METRIC = """
 
 @pytest.fixture
 def half_made(cache: Path) -> Iterator[Callable[[], list[Path]]]:
-    """What tells the folders of builds that did not end; no other test finds them, for they are removed."""
+    """Return a function that lists the folders of unfinished builds, which are removed after the test."""
 
-    def found() -> list[Path]:
+    def unfinished_folders() -> list[Path]:
         return list(cache.rglob(".*"))
 
-    yield found
-    for folder in found():
+    yield unfinished_folders
+    for folder in unfinished_folders():
         shutil.rmtree(folder)
 
 
@@ -253,7 +253,7 @@ def test_whoever_stops_it_finds_everything_as_it_was(
     code: int,
     word: str,
 ) -> None:
-    """Ctrl-C, or SIGTERM, ends all processes at once; earlier results stay, and nothing half made is left."""
+    """Ctrl-C or SIGTERM ends all processes at once; earlier results stay, and nothing unfinished is left."""
     marker = tmp_path / "marker"
     if where == "build":
         plugin = toy.config(
@@ -261,7 +261,7 @@ def test_whoever_stops_it_finds_everything_as_it_was(
         )
     else:
         samples = {"predictions": "exact", "fresh": "per_launch", "block": "per_block"}[WHERE[where]]
-        # In the rounds it does not hang: the run is stopped in the midst of its work.
+        # The metric in the rounds does not hang, so that the run is stopped in the midst of its work.
         seconds = 0 if where == "rounds" else 1000
         plugin = write_plugin(
             "slow", METRIC.format(phase=WHERE[where], samples=samples, marker=str(marker), seconds=seconds)
@@ -293,13 +293,13 @@ def test_whoever_stops_it_finds_everything_as_it_was(
 
 
 def test_a_full_disk_leaves_the_earlier_results(start: Start, toy: Any, tmp_path: Path) -> None:
-    """Results that cannot be written whole leave the earlier ones as they were, and it is said why."""
+    """Results that cannot be written whole leave the earlier ones as they were, and the reason is shown."""
     out = tmp_path / "out"
     out.mkdir()
     for name in ("full_results.json", "pareto.md", "samples-earlier.npz"):
         (out / name).write_bytes(f"the earlier {name}".encode())
     before = contents(out)
-    # No file may grow beyond this: large enough for the artifacts, too small for the results.
+    # No file may grow beyond this limit in bytes: enough for the artifacts, too small for the results.
     limit = 5000
     run = start(
         *("run", *toy.arguments(), "--out", out, "-m", "file_size", "-m", "accuracy"),

@@ -23,7 +23,7 @@ slow = pytest.mark.slow
 
 @pytest.fixture
 def folder(builders: ModuleType) -> Path:
-    """A folder ``results`` in the current one, and rules that these results keep."""
+    """Write results into the folder ``results``, and rules that they keep."""
     run = builders.small(items=40)
     results.write(Path("results"), run.results(), "", run.recording())
     Path("rules.toml").write_text('[[rule]]\nmetric = "weight"\nconfig = "quick"\nlargest = 1_000_000\n')
@@ -32,7 +32,7 @@ def folder(builders: ModuleType) -> Path:
 
 # Paths --------------------------------------------------------------------------------------------
 
-#: Where a command takes a path; of more than one the one that is not right.
+#: Commands that take a path; where a command takes more than one, ``{path}`` is the wrong one.
 PATHS = [
     ("report", "{path}"),
     ("report", "results", "--out", "{path}"),
@@ -64,7 +64,7 @@ PATHS = [
     "path", ["x" * 5000, "x/" * 3000 + "x", "a\0b", "loop/x"], ids=["long", "deep", "nul", "loop"]
 )
 def test_no_path_is_more_than_a_mistake(qx: Qx, words: tuple[str, ...], path: str) -> None:
-    """A path that no system can have, or that leads in a circle, is told in one line."""
+    """A path that no system can have, or that leads in a circle, is a mistake of one line."""
     Path("loop").symlink_to("loop")
     done = qx(*(word.format(path=path) for word in words))
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1), done.err
@@ -72,7 +72,7 @@ def test_no_path_is_more_than_a_mistake(qx: Qx, words: tuple[str, ...], path: st
 
 
 def test_every_command_has_a_path_here() -> None:
-    """No command is left out that takes a path or a name."""
+    """Every command that takes a path or a name is in the list above."""
     assert {words[0] for words in PATHS} == {*COMMANDS} - {"doctor"}
 
 
@@ -93,7 +93,7 @@ def test_only_regular_files_are_read(qx: Qx, folder: Path, kind: str) -> None:
             listener.bind(os.path.relpath(place))
         else:
             Path(place).symlink_to(kind)
-        # What is no regular file is no file of samples, and the figures are those of the results.
+        # A file of samples that is not a regular file is ignored, and the figures are those of the results.
         samples = str(place).endswith(".npz")
         done = qx("gate", "results", "--rules", "rules.toml")
         assert (done.code, done.err.count("\n")) == ((0, 0) if samples else (2, 1)), done.err
@@ -104,7 +104,7 @@ def test_only_regular_files_are_read(qx: Qx, folder: Path, kind: str) -> None:
 
 
 def test_a_file_that_is_too_large_is_not_read(qx: Qx, folder: Path) -> None:
-    """Files of terabytes are refused by their size; here they are all holes."""
+    """Sparse files of a terabyte are refused by their size."""
     for place, words in (
         ("results/full_results.json", "more than 134,217,728 bytes"),
         ("rules.toml", "1,048,576"),
@@ -119,7 +119,7 @@ def test_a_file_that_is_too_large_is_not_read(qx: Qx, folder: Path) -> None:
 
 # Streams, variables, folders ----------------------------------------------------------------------
 
-#: Commands that are quick, those that succeed first; and how many succeed.
+#: Commands that are quick; the first ``WELL`` of them succeed.
 WORDS = [
     ["list"],
     ["show", "latency"],
@@ -150,7 +150,7 @@ with open(sys.argv[2], "w") as file:
 def run_all(
     folder: Path, redirection: str = "", before: str = "", **environment: str | None
 ) -> tuple[list[int], str, str]:
-    """Run the commands, each in a process of its own: exit codes, and standard output and error of all."""
+    """Run each command in a process of its own; return exit codes, standard output and standard error."""
     words = [[word.format(folder=folder) for word in command] for command in WORDS]
     script = f'{before} exec "$0" -c "$1" "$2" "$3" {redirection}'
     arguments = [sys.executable, PROGRAM, json.dumps(words), str(folder / "codes.json")]
@@ -185,7 +185,7 @@ GOOD = [0] * WELL + [2] * (len(WORDS) - WELL)
 def test_streams_may_be_closed_or_full(
     folder: Path, redirection: str, codes: list[int], mistakes: int
 ) -> None:
-    """Closed, full and read-only standard streams: nothing is printed elsewhere, and what is lost is told."""
+    """With closed, full or read-only streams nothing is printed elsewhere, and lost output is an error."""
     ended, _, err = run_all(folder, redirection)
     assert ended == codes, err
     assert err.count("\n") == err.count("qx: error: ") == mistakes, err
@@ -208,7 +208,7 @@ def test_streams_may_be_closed_or_full(
     ids=lambda environment: ",".join(environment),
 )
 def test_the_environment_may_be_poor(folder: Path, environment: dict[str, str | None]) -> None:
-    """Another encoding, no home, no temporary folder, an odd terminal: these commands need nothing of it."""
+    """These commands need no particular encoding, home, temporary folder or terminal."""
     codes, out, err = run_all(folder, **environment)
     assert codes == GOOD, err
     assert err.count("\n") == 2, err
@@ -216,7 +216,7 @@ def test_the_environment_may_be_poor(folder: Path, environment: dict[str, str | 
 
 
 def test_the_current_folder_may_be_gone(folder: Path) -> None:
-    """What is named by a whole path is read and written; what would be looked for there is told."""
+    """Files that are named by a whole path are read and written though the current folder is gone."""
     codes, _, err = run_all(folder, before="mkdir gone && cd gone && rmdir ../gone &&")
     assert codes == GOOD, err
 
@@ -234,7 +234,7 @@ def test_the_current_folder_may_be_gone(folder: Path) -> None:
 def test_what_the_current_folder_lacks_is_told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str]
 ) -> None:
-    """A command that would look there, or write there, says so."""
+    """A command that would read from or write into the current folder says that it is gone."""
     Path("gone").mkdir()
     monkeypatch.chdir("gone")
     Path("../gone").rmdir()
@@ -244,7 +244,7 @@ def test_what_the_current_folder_lacks_is_told(
 
 
 def can_unmount() -> bool:
-    """Whether ``/proc`` can be covered here, in a namespace of its own."""
+    """Return whether ``/proc`` can be covered here, in a namespace of its own."""
     command = ["unshare", "-m", "sh", "-c", "mount -t tmpfs none /proc"]
     try:
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
@@ -254,7 +254,7 @@ def can_unmount() -> bool:
 
 @pytest.mark.skipif(not can_unmount(), reason="needs the right to mount")
 def test_there_may_be_no_proc(folder: Path, start: Callable[..., Any]) -> None:
-    """Without ``/proc`` results are shown and held against rules; what measures says that it cannot."""
+    """Without ``/proc`` results are shown and held against rules, and what measures says that it cannot."""
     inner = "mount -t tmpfs none /proc && "
     script = ["unshare", "-m", "sh", "-c", inner + '"$@"', "sh", sys.executable, "-m", "qx"]
     for words, code in (

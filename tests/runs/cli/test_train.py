@@ -18,8 +18,8 @@ def weights(path: Path) -> Any:
 
 
 def test_it_writes_weights_that_the_workload_takes(qx: Qx, toy: Any, tmp_path: Path) -> None:
-    """The trained state dict is written whole where ``--out`` says, and can be given to ``--weights``."""
-    done = qx("train", "--workload", "toy", *toy.given(), "--out", "new/toy.pt", "--epochs", 3)
+    """The trained state dict is written whole where ``--out`` says, and ``--weights`` takes it."""
+    done = qx("train", "--workload", "toy", *toy.plugin_arguments(), "--out", "new/toy.pt", "--epochs", 3)
     assert done.code == 0, done.err
     assert done.out == "new/toy.pt\n"
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["toy.pt"]
@@ -34,7 +34,7 @@ def test_it_goes_by_the_seed(qx: Qx, toy: Any, tmp_path: Path) -> None:
     """The same seed gives the same weights bit for bit, another seed others."""
     files = []
     for seed in (1, 1, 2):
-        done = qx("train", "--workload", "toy", *toy.given(), "--seed", seed)
+        done = qx("train", "--workload", "toy", *toy.plugin_arguments(), "--seed", seed)
         assert done.code == 0, done.err
         assert done.out == "artifacts/weights/toy.pt\n"
         files.append((tmp_path / "artifacts" / "weights" / "toy.pt").read_bytes())
@@ -44,7 +44,7 @@ def test_it_goes_by_the_seed(qx: Qx, toy: Any, tmp_path: Path) -> None:
 def test_a_training_that_fails_leaves_the_earlier_weights(
     qx: Qx, write_plugin: Callable[[str, str], str], toy: Any, tmp_path: Path
 ) -> None:
-    """Weights that were there stay; the cause is told in one line, and it ends with 1."""
+    """Earlier weights stay; the cause is one line, and the exit code is 1."""
     source = Path(toy.plugins[0]).read_text().replace("context.progress(", "raise ValueError('nan')  # ")
     (tmp_path / "toy.pt").write_bytes(b"earlier")
     plugins = [word for plugin in (write_plugin("toy", source), *toy.plugins[1:]) for word in ("-p", plugin)]
@@ -76,14 +76,14 @@ def test_a_mistake_is_told_in_one_line(
     arguments: list[str],
     words: str,
 ) -> None:
-    """It ends with 2 and a line that names the thing and what was expected; nothing is written."""
+    """A mistake ends with exit code 2 and a line that names it and what was expected; nothing is written."""
     source = Path(toy.plugins[0]).read_text()
     start, _, _ = source.partition("@hookimpl\ndef train")
     untrainable = write_plugin("untrainable", start.replace('name="toy"', 'name="untrainable"'))
     option = source[source.index("    options=[") : source.index("\n    )\n")]
     steady = write_plugin("steady", source.replace('name="toy"', 'name="steady"').replace(option, ""))
     Path("a_file").write_text("mine")
-    done = qx("train", "--workload", "toy", *toy.given(untrainable, steady), *arguments)
+    done = qx("train", "--workload", "toy", *toy.plugin_arguments(untrainable, steady), *arguments)
     assert done.code == 2, done.err
     (line,) = done.err.splitlines()
     assert line.startswith("qx: error: ")

@@ -10,17 +10,17 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-#: What every network takes.
+#: The shape of an input of every network: channels, height, width.
 SHAPE = (3, 12, 12)
 
 
 def images(count: int, seed: int = 0) -> Any:
-    """Random images, ``[count, 3, 12, 12]``."""
+    """Return random images, ``[count, 3, 12, 12]``."""
     return np.random.default_rng(seed).standard_normal((count, *SHAPE), dtype=np.float32)
 
 
 def normalization(channels: int) -> nn.BatchNorm2d:
-    """Batch normalization with statistics and weights that folding has to get right."""
+    """Return batch normalization with statistics and weights that folding has to get right."""
     layer = nn.BatchNorm2d(channels)
     with torch.no_grad():
         layer.weight.uniform_(0.5, 2.0)
@@ -31,7 +31,7 @@ def normalization(channels: int) -> nn.BatchNorm2d:
 
 
 class Network(nn.Module):
-    """A convolution, a body that subclasses give, and scores of the means of its channels."""
+    """A convolution, a body that subclasses define, and a linear layer on the means of its channels."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class Network(nn.Module):
         self.make()
 
     def make(self) -> None:
-        """Change layers."""
+        """Replace layers of the network."""
 
     def body(self, values: torch.Tensor) -> torch.Tensor:
         raise NotImplementedError
@@ -102,7 +102,7 @@ class NormAndBranch(Network):
 
 
 class NormOfOtherChannels(Network):
-    """A linear layer whose outputs are normalized along another dimension than its own, as long as that."""
+    """A linear layer whose outputs are normalized along another dimension of the same length."""
 
     def make(self) -> None:
         self.linear = nn.Linear(12, 8)
@@ -158,7 +158,7 @@ class PaddedByReplication(Network):
 
 
 class Functions(Network):
-    """Convolutions that are functions, with arguments left out, given as numbers, or by name."""
+    """Convolutions as functions, with arguments left out, as numbers, or by name."""
 
     def make(self) -> None:
         self.filters = nn.Parameter(torch.randn(8, 8, 3, 3) / 9)
@@ -230,6 +230,6 @@ NETWORKS: dict[str, Callable[[], Network]] = {kind.__name__: kind for kind in Ne
 
 
 def network(name: str, seed: int = 0) -> Network:
-    """A network in eval mode, with weights by the seed."""
+    """Return a network in eval mode, with weights by the seed."""
     torch.manual_seed(seed)
     return NETWORKS[name]().eval()

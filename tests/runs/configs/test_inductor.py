@@ -51,7 +51,7 @@ BUILD = """
         ).eval()
         inputs = numpy.random.default_rng(0).standard_normal((5, 3, 8, 8), dtype=numpy.float32)
     with torch.no_grad():
-        due = model(torch.from_numpy(inputs)).numpy()
+        expected = model(torch.from_numpy(inputs)).numpy()
     examples = (torch.from_numpy(inputs[:1]),)
     context = Context(folder=folder, options=options)
     if hasattr(plugin, "prepare_model"):
@@ -63,12 +63,12 @@ BUILD = """
     subject = aot_inductor.load(artifact, context)
     errors = []
     for size in (1, 5):
-        given = subject.outputs(subject.call(subject.prepare({"image": inputs[:size]})))
-        assert given.dtype == numpy.float32 and given.shape == due[:size].shape
-        errors.append(float(abs(given - due[:size]).max() / abs(due).max()))
+        outputs = subject.outputs(subject.call(subject.prepare({"image": inputs[:size]})))
+        assert outputs.dtype == numpy.float32 and outputs.shape == expected[:size].shape
+        errors.append(float(abs(outputs - expected[:size]).max() / abs(expected).max()))
     unpacked = [line for line in open("/proc/self/maps") if "wrapper" in line and "(deleted)" not in line]
-    told = {"errors": errors, "files": artifact.files, "left": unpacked, "notes": artifact.notes}
-    print(json.dumps(told))
+    report = {"errors": errors, "files": artifact.files, "left": unpacked, "notes": artifact.notes}
+    print(json.dumps(report))
 """
 
 
@@ -87,23 +87,23 @@ def _built(name: str, folder: Path, options: dict[str, Any] | None = None) -> di
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    report: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     # Nothing of the compilation stays, neither in the artifact nor among the system's temporary files.
-    assert sorted(path.name for path in artifact.iterdir()) == told["files"]
+    assert sorted(path.name for path in artifact.iterdir()) == report["files"]
     # (torch makes an empty folder when it is imported.)
     assert [path for path in temporary.rglob("*") if path.is_file()] == []
-    assert told["left"] == []
-    return told | {
-        "weights": aot_inductor.read(Artifact(folder=artifact, loader="aot_inductor", files=told["files"]))
+    assert report["left"] == []
+    return report | {
+        "weights": aot_inductor.read(Artifact(folder=artifact, loader="aot_inductor", files=report["files"]))
     }
 
 
 @needs_compiler
 def test_a_package_serves_any_batch_and_leaves_nothing(tmp_path: Path) -> None:
     """Compiled fp32 gives the model's outputs at batches of 1 and 5; its weights are in 32 bits."""
-    told = _built("inductor_fp32", tmp_path)
-    assert max(told["errors"]) < 1e-4
-    assert {layer.bits for layer in told["weights"].layers.values()} == {32}
+    report = _built("inductor_fp32", tmp_path)
+    assert max(report["errors"]) < 1e-4
+    assert {layer.bits for layer in report["weights"].layers.values()} == {32}
 
 
 @needs_compiler
@@ -114,9 +114,9 @@ def test_a_package_serves_any_batch_and_leaves_nothing(tmp_path: Path) -> None:
 def test_inductor_runs_every_layer_in_8_bits(tmp_path: Path, config: str) -> None:
     """The generated code holds int8 weights alone, and calls the int8 convolution and the int8 product."""
     options = {"epochs": 1, "learning_rate": 1e-4, "loss": "teacher"}
-    told = _built(config, tmp_path, options)
-    assert max(told["errors"]) < 0.1
-    weights = told["weights"]
+    report = _built(config, tmp_path, options)
+    assert max(report["errors"]) < 0.1
+    weights = report["weights"]
     assert {layer.bits for layer in weights.layers.values()} == {8}
     assert sum(layer.elements for layer in weights.layers.values()) == 16 * 3 * 9 + 16 * 10
     kernels = " ".join(weights.kernels)
@@ -130,11 +130,11 @@ def test_inductor_runs_every_layer_in_8_bits(tmp_path: Path, config: str) -> Non
 )
 @pytest.mark.parametrize("config", ["inductor_int8", "inductor_int8_qat"])
 def test_without_vnni_activations_have_7_bits_and_it_is_told(tmp_path: Path, config: str) -> None:
-    """Where 8-bit products are added up in 16 bits the range is halved, and the artifact's notes say so."""
+    """Without VNNI, 8-bit products are added in 16 bits: the range is halved, and the notes say so."""
     options = {"epochs": 1, "learning_rate": 1e-4, "loss": "teacher", "cpu_flags": ["avx2"]}
-    told = _built(config, tmp_path, options)
-    assert max(told["errors"]) < 0.1
-    assert [note for note in told["notes"] if "activations have 7 bits" in note]
+    report = _built(config, tmp_path, options)
+    assert max(report["errors"]) < 0.1
+    assert [note for note in report["notes"] if "activations have 7 bits" in note]
 
 
 @pytest.mark.skipif(
@@ -142,15 +142,15 @@ def test_without_vnni_activations_have_7_bits_and_it_is_told(tmp_path: Path, con
 )
 @pytest.mark.parametrize("training", [False, True])
 def test_the_range_of_activations_goes_by_the_cpu(training: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """128 levels without VNNI, else 256."""
+    """Activations have 128 levels without VNNI, and 256 with it."""
     from qx_plugins.recipes import saturation
 
     seen = []
     for flags in ({"avx2"}, {"avx2", "avx512_vnni"}):
         monkeypatch.setattr(saturation, "cpu_flags", lambda flags=flags: frozenset(flags))
         model = pt2e.prepare_graph(nn.Sequential(nn.Linear(4, 4)), (torch.zeros(1, 4),), training=training)
-        observers = [one for one in model.modules() if getattr(one, "dtype", None) is torch.uint8]
-        seen.append({one.quant_max for one in observers})
+        observers = [module for module in model.modules() if getattr(module, "dtype", None) is torch.uint8]
+        seen.append({observer.quant_max for observer in observers})
     assert seen == [{127}, {255}]
 
 
@@ -170,9 +170,9 @@ def test_torchao_runs_linear_layers_in_few_bits(
     """The generated code holds the weights in 8 or 4 bits, and calls the kernel that multiplies by them."""
     if pt2e.requires() == ():
         pytest.skip("torchao of this age needs a later torch")
-    told = _built(config, tmp_path, {"group_size": 32})
-    assert max(told["errors"]) < error
-    weights = told["weights"]
+    report = _built(config, tmp_path, {"group_size": 32})
+    assert max(report["errors"]) < error
+    weights = report["weights"]
     assert {layer.bits for layer in weights.layers.values()} == {bits}
     assert sum(layer.elements for layer in weights.layers.values()) == 32 * 64 + 64 * 16
     assert any(kernel in name for name in weights.kernels)
@@ -188,7 +188,7 @@ def test_a_model_that_cannot_be_exported_is_unsupported() -> None:
     from qx_plugins.recipes.bfloat16 import Bfloat16
 
     model = nn.Sequential(nn.Linear(4, 4), nn.Sequential(Branching()))
-    # By the name that its author knows it by, also where it was put into bfloat16.
+    # The layer has its author's name also where the model was put into bfloat16.
     for form in (model, Bfloat16(model)):
         with pytest.raises(
             Unsupported, match=r"torch\.export: layer '1\.0' \(Branching\), test_inductor\.py:\d+: "
@@ -207,7 +207,7 @@ def test_a_model_that_cannot_be_exported_is_unsupported() -> None:
     ],
 )
 def test_layers_have_the_names_that_their_author_gave(path: str, name: str) -> None:
-    """An early torch tells layers by expressions in place of names."""
+    """Layers that an early torch names by an expression are named by their path in the model."""
     from qx_plugins.recipes import exporting
 
     assert exporting._dotted_name(path) == name
@@ -215,7 +215,7 @@ def test_layers_have_the_names_that_their_author_gave(path: str, name: str) -> N
 
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_what_inductor_cannot_lower_is_unsupported(wrapped: bool) -> None:
-    """It is told with the layer; a compiler that fails is not the model's fault, and is told as it is."""
+    """The layer is named; a compiler that fails is not the model's fault, and its error stays as it is."""
     from qx_plugins.recipes.bfloat16 import Bfloat16
     from torch._inductor import exc
 
@@ -230,7 +230,7 @@ def test_what_inductor_cannot_lower_is_unsupported(wrapped: bool) -> None:
 
 
 def test_a_summary_of_frames_is_enough_to_name_the_layer() -> None:
-    """Without a frame of the layer (torch before 2.7), the one of its kind is named, several are counted."""
+    """Without a frame of the layer (torch before 2.7) its class is named, and how many layers have it."""
     import inspect
     from traceback import FrameSummary
 
@@ -239,8 +239,8 @@ def test_a_summary_of_frames_is_enough_to_name_the_layer() -> None:
     lines, start = inspect.getsourcelines(Branching.forward)
     error = RuntimeError("no branches")
     error.real_stack = [FrameSummary(__file__, start + len(lines) - 1, "forward")]  # type: ignore[attr-defined]
-    one = nn.Sequential(nn.Linear(4, 4), nn.Sequential(Branching()))
-    assert name_layer(error, one).startswith("layer '1.0' (Branching), test_inductor.py:")
+    single = nn.Sequential(nn.Linear(4, 4), nn.Sequential(Branching()))
+    assert name_layer(error, single).startswith("layer '1.0' (Branching), test_inductor.py:")
     assert name_layer(error, nn.Sequential(Branching(), Branching())).startswith(
         "one of 2 Branching, test_inductor.py:"
     )
@@ -248,7 +248,7 @@ def test_a_summary_of_frames_is_enough_to_name_the_layer() -> None:
 
 
 def test_without_a_compiler_the_row_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no C++ compiler is on the PATH the config is unavailable, and the reason names what would do."""
+    """Where no C++ compiler is on the PATH the config is unavailable, and the reason names the compilers."""
     from qx_plugins.configs import inductor_fp32
 
     from qx.contract.requirements import missing_on_machine
@@ -269,8 +269,8 @@ def test_torchao_says_which_layers_it_cannot_take() -> None:
         quantize_linears(nn.Conv2d(1, 1, 1), None)
     model = nn.Module()
     model.head = nn.Linear(8, 10)
-    kernel = Kernel(lambda one: one.out_features % 16 == 0, "of 16")
-    # By the name that its author knows it by, also where it was put into bfloat16.
+    kernel = Kernel(lambda layer: layer.out_features % 16 == 0, "of 16")
+    # The layer has its author's name also where the model was put into bfloat16.
     for form in (model, Bfloat16(model)):
         with pytest.raises(Unsupported, match=r"no nn\.Linear of 16: layer 'head' .* takes 8 and gives 10"):
             quantize_linears(form, None, kernel)

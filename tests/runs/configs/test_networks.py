@@ -25,8 +25,8 @@ from qx.worker.state import complete, save
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
-def _beside(name: str) -> ModuleType:
-    """A module that lies beside this file."""
+def _load_module(name: str) -> ModuleType:
+    """Load a module that lies beside this file."""
     spec = importlib.util.spec_from_file_location(f"qx_tests_{name}", Path(__file__).with_name(f"{name}.py"))
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -35,25 +35,25 @@ def _beside(name: str) -> ModuleType:
     return module
 
 
-networks = _beside("networks")
+networks = _load_module("networks")
 READY = {entry.name for entry in Host.discover().ready("config")}
 
 
 @cache
 def imported_host() -> Host:
-    """A host of qx's own plugins, imported into this process."""
+    """Return a host of qx's own plugins, imported into this process."""
     entries = Host.discover().entries
-    return Host.of([one.reference for one in entries if one.state == "ready" and one.reference is not None])
+    return Host.of([entry.reference for entry in entries if entry.state == "ready" and entry.reference])
 
 
-#: Signal to noise in dB: what rounding to 8 bits leaves of these networks, and what that to float32 leaves.
+#: Signal to noise in dB: at least this much is left after rounding to 8 bits, and to float32.
 EIGHT_BITS, FLOAT32 = 20.0, 100.0
 EXAMPLES = (torch.from_numpy(networks.images(1)),)
 
 
 @pytest.fixture(autouse=True)
 def outside_of_inference_mode() -> Iterator[None]:
-    """No subject may enter inference mode for the life of the process, which is that of the tests here."""
+    """Assert that no subject enters inference mode, which would last for all later tests of the process."""
     before = torch.is_inference_mode_enabled()
     yield
     assert torch.is_inference_mode_enabled() == before
@@ -65,7 +65,7 @@ def decibels(expected: Any, outputs: Any) -> float:
 
 
 def built(config: str, name: str, folder: Path, *, seed: int = 0) -> Any:
-    """What a config makes of a network, calibrated where it calibrates; in a launch there is no folder."""
+    """Return what a config converts a network to, calibrated if the config calibrates."""
     return _convert(config, networks.network(name, seed), Context(folder=folder, engine="x86"), build=True)
 
 
@@ -86,7 +86,7 @@ def answers(model: nn.Module, inputs: Any) -> Any:
 
 @pytest.mark.parametrize("name", networks.NETWORKS)
 def test_torch_fx_quantizes_it_and_a_launch_serves_the_same(name: str, tmp_path: Path) -> None:
-    """In 8 bits it keeps near the fp32 model, in large batches too; rebuilt from its state it is equal."""
+    """In 8 bits it stays near the fp32 model, in large batches too; rebuilt from its state it is equal."""
     inputs = networks.images(128, seed=9)
     expected = answers(networks.network(name), inputs)
     module = complete(built("fx_static_int8", name, tmp_path)).eval()
@@ -101,14 +101,14 @@ def test_torch_fx_quantizes_it_and_a_launch_serves_the_same(name: str, tmp_path:
 
 @pytest.mark.parametrize("name", ["NormOfOtherChannels", "GroupedTransposed"])
 def test_a_rewritten_program_gives_the_same_and_has_nothing_to_fold_wrongly(name: str) -> None:
-    """What backends would fold into the wrong dimension is gone before they see it, in large batches too."""
+    """What backends would fold into the wrong dimension is removed before they see it."""
     from qx_plugins.recipes.exporting import prepare_program
 
     model = networks.network(name)
     program, original = prepare_program(model, EXAMPLES)
     normalizations = [
-        [node for node in one.graph.nodes if node.target is torch.ops.aten.batch_norm.default]
-        for one in (original, program)
+        [node for node in exported.graph.nodes if node.target is torch.ops.aten.batch_norm.default]
+        for exported in (original, program)
     ]
     assert [len(nodes) for nodes in normalizations] == [1, 0]
     inputs = networks.images(40, seed=9)
@@ -116,7 +116,7 @@ def test_a_rewritten_program_gives_the_same_and_has_nothing_to_fold_wrongly(name
 
 
 def _served(artifact: Artifact) -> Any:
-    """The subject that serves an artifact, without what a process does once in its life."""
+    """Return the subject that serves an artifact, without what a process does once in its life."""
     if artifact.loader == "executorch":
         return imported_host().call(
             "executorch", "load", artifact=artifact, context=Context(folder=artifact.folder)
@@ -138,7 +138,7 @@ def _served(artifact: Artifact) -> Any:
     return Package()
 
 
-#: Compiling takes a minute a network: these are done always, the others where there is time.
+#: Compiling takes a minute a network, so the fast tier has these networks only.
 QUICK = {
     "executorch_fp32": {"TiedWeights", "GroupedTransposed", "ChannelsLast"},
     "executorch_int8": {"SharedByTwoNorms", "TiedBiases", "NormAndBranch"},
@@ -146,7 +146,7 @@ QUICK = {
 COMPILED = ("executorch_fp32", "executorch_int8", "inductor_fp32", "inductor_int8")
 
 
-#: What a config says of a network that it cannot treat.
+#: The reason that a config gives for a network that it cannot quantize.
 REASONS = {
     ("inductor_int8", "StatisticsOfTheBatch"): r"layer 'norm' \(BatchNorm2d\): it keeps no running statistics"
 }
@@ -156,8 +156,8 @@ def _cases() -> list[Any]:
     compiler = any(map(shutil.which, ("g++", "clang++")))
     cases = []
     for config in COMPILED:
-        there = config in READY and (compiler or "inductor" not in config)
-        missing = pytest.mark.skipif(not there, reason=f"what {config} needs is missing")
+        is_available = config in READY and (compiler or "inductor" not in config)
+        missing = pytest.mark.skipif(not is_available, reason=f"what {config} needs is missing")
         for name in networks.NETWORKS:
             marks = [missing] if name in QUICK.get(config, ()) else [missing, pytest.mark.slow]
             cases.append(pytest.param(config, name, marks=marks))
@@ -166,7 +166,7 @@ def _cases() -> list[Any]:
 
 @pytest.mark.parametrize(("config", "name"), _cases())
 def test_a_compiled_config_gives_what_it_should(config: str, name: str, tmp_path: Path) -> None:
-    """In float32 it gives the model's outputs, in 8 bits it keeps near them, at one item and at many."""
+    """In float32 it gives the model's outputs, and in 8 bits it stays near them, for one item and many."""
     if (reason := REASONS.get((config, name))) is not None:
         with pytest.raises(Unsupported, match=reason):
             built(config, name, tmp_path)
@@ -176,8 +176,8 @@ def test_a_compiled_config_gives_what_it_should(config: str, name: str, tmp_path
     for count in (1, 40):
         inputs = networks.images(count, seed=9)
         outputs = np.array(subject.outputs(subject.call(subject.prepare({"image": inputs}))))
-        least = FLOAT32 if config.endswith("fp32") else EIGHT_BITS
-        assert decibels(answers(model, inputs), outputs) > least
+        minimum = FLOAT32 if config.endswith("fp32") else EIGHT_BITS
+        assert decibels(answers(model, inputs), outputs) > minimum
 
 
 # What cannot be done is said ----------------------------------------------------------------------
@@ -195,7 +195,7 @@ class Recurrent(nn.Module):
 
 
 class Circular(nn.Sequential):
-    """A convolution that goes on at the opposite border."""
+    """A convolution with circular padding."""
 
     def __init__(self) -> None:
         super().__init__(nn.Conv2d(3, 4, 3, padding=1, padding_mode="circular"))
@@ -227,7 +227,7 @@ class FusedByItself(networks.SharedByTwoNorms):
 
 @pytest.mark.parametrize("config", ["static_int8_per_channel", "qat_int8"])
 def test_a_fusion_that_changes_the_model_is_unsupported(config: str, tmp_path: Path) -> None:
-    """A model's own ``fuse_model`` is tried in the build: layers that it calls more than once are named."""
+    """A model's own ``fuse_model`` is tried in the build, and layers called more than once are named."""
     torch.manual_seed(0)
     context = Context(folder=tmp_path, engine="x86")
     words = r"fuse_model\(\) changes what the model gives, to .* dB of it; .* more than once: 'first'"
@@ -242,7 +242,7 @@ def test_a_fusion_that_changes_the_model_is_unsupported(config: str, tmp_path: P
 
 
 def test_a_package_with_other_numbers_is_unsupported(tmp_path: Path) -> None:
-    """What was compiled is run in the build, on one item and on some, and held to its program."""
+    """What was compiled is run in the build, on one item and on several, and compared with its program."""
     from qx_plugins.recipes.fidelity import compute_reference, verify_compiled
 
     model = networks.network("NormAndBranch")

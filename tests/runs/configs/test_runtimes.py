@@ -1,6 +1,6 @@
 """The configs of other runtimes: served by that runtime alone, in 8 bits, with the predictions of torch.
 
-Whatever is not installed is left out: the rows of a run say what to install, and the tests are skipped.
+What is not installed is left out: the rows of a run say what to install, and the tests are skipped.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from qx.worker.arrays import Split
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 TOP = Path(__file__).parents[3]
-#: The configs of a runtime that is served without torch, and of one that cannot be.
+#: Configs by runtime; all but those of ExecuTorch are served without torch.
 ONNX = (
     "onnxruntime_fp32",
     "onnxruntime_dynamic_int8",
@@ -46,22 +46,22 @@ NCNN = ("ncnn_fp32", "ncnn_fp16")
 EVERY = (*ONNX, *OPENVINO, *EXECUTORCH, *NCNN)
 FP32 = tuple(name for name in EVERY if name.endswith("fp32"))
 STATIC = tuple(name for name in EVERY if "int8" in name and "dynamic" not in name)
-#: What builds artifacts, and what serves them.
+#: Packages that build artifacts, and packages that serve them.
 BUILDERS = ("nncf", "onnx", "onnxscript", "pnnx", "torchao")
 RUNTIMES = ("onnxruntime", "openvino", "executorch", "ncnn")
 BF16 = "<Type: 'bfloat16'>"
 READY = {entry.name for entry in Host.discover().ready("config")}
 
 
-def due(*names: str) -> list[Any]:
-    """Those that can run here; were none to, one in their place that is skipped."""
+def ready(*names: str) -> list[Any]:
+    """Return the configs that can run here, or the first of them as a skipped parameter if none can."""
     missing = pytest.mark.skip(reason=f"the packages of {', '.join(names)} are missing")
     return [name for name in names if name in READY] or [pytest.param(names[0], marks=missing)]
 
 
 @pytest.fixture(scope="module")
 def runtimes(qx: Callable[..., Any], loaded_modules: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A run of everything that is installed, on the digits."""
+    """Run every config that is installed on the digits."""
     chosen = [word for name in EVERY if name in READY for word in ("-c", name)]
     metrics = ("accuracy", "agreement", "quantized_share", "latency", "loaded_modules")
     return qx(
@@ -74,60 +74,60 @@ def runtimes(qx: Callable[..., Any], loaded_modules: str, tmp_path_factory: pyte
 
 @pytest.fixture(scope="module")
 def outputs(runtimes: Any) -> dict[str, np.ndarray]:
-    """The outputs of each config for all images."""
+    """Return the outputs of each config for all images."""
     recording = Recording.read(runtimes.folder / runtimes.results["run"]["samples"])
     return {cell.rpartition("/")[2]: arrays for cell, arrays in recording.outputs.items()}
 
 
-@pytest.mark.parametrize("config", due(*EVERY))
+@pytest.mark.parametrize("config", ready(*EVERY))
 def test_it_is_measured_like_any_other(runtimes: Any, config: str) -> None:
     """Every config of a runtime that is installed ends well, with a latency at each batch size."""
     cell = runtimes.cell(config)
     assert (cell["outcome"], cell["cause"]) == ("ok", None)
     latencies = runtimes.measurements(config, "latency")
-    assert [one["params"]["batch_size"] for one in latencies] == [1, 3]
-    assert all(one["vs_baseline"]["value"] > 0 for one in latencies)
+    assert [latency["params"]["batch_size"] for latency in latencies] == [1, 3]
+    assert all(latency["vs_baseline"]["value"] > 0 for latency in latencies)
 
 
-@pytest.mark.parametrize("config", due(*EVERY))
+@pytest.mark.parametrize("config", ready(*EVERY))
 def test_the_versions_of_a_runtime_are_recorded(runtimes: Any, config: str) -> None:
     """Whatever a config of the run needs is among the versions of its results."""
     assert config.partition("_")[0] in runtimes.results["environment"]["distributions"]
 
 
-@pytest.mark.parametrize("config", due(*FP32))
+@pytest.mark.parametrize("config", ready(*FP32))
 def test_the_runtime_baselines_are_the_model(outputs: dict[str, np.ndarray], config: str) -> None:
     """In single precision every runtime gives torch's outputs, up to rounding, and the same predictions."""
     np.testing.assert_allclose(outputs[config], outputs["fp32_baseline"], atol=1e-4)
     assert (outputs[config].argmax(axis=1) == outputs["fp32_baseline"].argmax(axis=1)).all()
 
 
-@pytest.mark.parametrize("config", due(*(name for name in EVERY if name not in FP32)))
+@pytest.mark.parametrize("config", ready(*(name for name in EVERY if name not in FP32)))
 def test_quantized_models_keep_the_predictions(runtimes: Any, config: str) -> None:
     """Whatever the runtime, a quantized model agrees with the baseline on nearly all images."""
     assert runtimes.measurement(config, "agreement")["value"] >= 0.97
 
 
-@pytest.mark.parametrize("config", due(*ONNX, *OPENVINO, *NCNN))
+@pytest.mark.parametrize("config", ready(*ONNX, *OPENVINO, *NCNN))
 def test_a_launch_imports_the_runtime_and_not_torch(runtimes: Any, config: str) -> None:
-    """What is served without torch has no torch in its process, nor anything of another runtime."""
+    """A config that is served without torch has no torch in its process, nor anything of another runtime."""
     packages = set(runtimes.measurement(config, "loaded_modules")["details"]["packages"])
     runtime = config.partition("_")[0]
     assert runtime in packages
     assert not packages & ({"torch", "torchvision", "PIL", *BUILDERS, *RUNTIMES} - {runtime})
 
 
-@pytest.mark.parametrize("config", due(*EXECUTORCH))
+@pytest.mark.parametrize("config", ready(*EXECUTORCH))
 def test_executorch_imports_torch_and_no_exporter(runtimes: Any, config: str) -> None:
-    """ExecuTorch's binding is linked against torch, which is in its launch; no exporter is, nor another."""
+    """ExecuTorch's binding needs torch in its launch; no exporter is there, nor another runtime."""
     packages = set(runtimes.measurement(config, "loaded_modules")["details"]["packages"])
     assert {"torch", "executorch"} <= packages
     assert not packages & ({"torchvision", *BUILDERS, *RUNTIMES} - {"executorch"})
 
 
-@pytest.mark.parametrize("config", due(*STATIC))
+@pytest.mark.parametrize("config", ready(*STATIC))
 def test_static_int8_stores_all_weights_in_8_bits(runtimes: Any, config: str) -> None:
-    """Six convolutions and a linear layer, all of their 287,840 weights and nothing else, in 8 bits."""
+    """All 287,840 weights of six convolutions and a linear layer are stored in 8 bits, and nothing else."""
     share = runtimes.measurement(config, "quantized_share")
     assert share["value"] == 1.0
     layers = share["details"]["layers"].values()
@@ -136,9 +136,9 @@ def test_static_int8_stores_all_weights_in_8_bits(runtimes: Any, config: str) ->
     assert {layer["bits"] for layer in layers} == {8}
 
 
-@pytest.mark.parametrize("config", due(*FP32, "openvino_bf16", "ncnn_fp16"))
+@pytest.mark.parametrize("config", ready(*FP32, "openvino_bf16", "ncnn_fp16"))
 def test_unquantized_weights_count_as_such(runtimes: Any, config: str) -> None:
-    """Of the configs in 32 and 16 bits no weight is in 8 bits, and the same seven weights are counted."""
+    """Configs in 32 and 16 bits have no weight in 8 bits, and the same seven weights are counted."""
     share = runtimes.measurement(config, "quantized_share")
     assert share["value"] == 0.0
     layers = share["details"]["layers"].values()
@@ -146,9 +146,9 @@ def test_unquantized_weights_count_as_such(runtimes: Any, config: str) -> None:
     assert sum(layer["elements"] for layer in layers) == 287_840
 
 
-@pytest.mark.parametrize("config", due(ONNX[1]))
+@pytest.mark.parametrize("config", ready(ONNX[1]))
 def test_dynamic_int8_treats_linear_layers_only(runtimes: Any, config: str) -> None:
-    """As in torch: the 1,280 weights of the one linear layer, and its kernel is one for integers."""
+    """As in torch, the 1,280 weights of the only linear layer are quantized, with an integer kernel."""
     share = runtimes.measurement(config, "quantized_share")
     assert share["value"] == pytest.approx(1280 / 287_840)
     kernels = share["details"]["kernels"]
@@ -156,7 +156,7 @@ def test_dynamic_int8_treats_linear_layers_only(runtimes: Any, config: str) -> N
     assert kernels["Conv"] == 6
 
 
-@pytest.mark.parametrize("config", due(*STATIC))
+@pytest.mark.parametrize("config", ready(*STATIC))
 def test_what_is_quantized_runs_in_8_bits(runtimes: Any, config: str) -> None:
     """The graph that the runtime makes at load has an integer kernel for each of the seven layers."""
     kernels = runtimes.measurement(config, "quantized_share")["details"]["kernels"]
@@ -169,7 +169,7 @@ def test_what_is_quantized_runs_in_8_bits(runtimes: Any, config: str) -> None:
     assert all(name.startswith(integer) for name in kernels), kernels
 
 
-@pytest.mark.parametrize("config", due("openvino_bf16"))
+@pytest.mark.parametrize("config", ready("openvino_bf16"))
 def test_bf16_runs_in_bf16(runtimes: Any, config: str) -> None:
     """Every layer of the bf16 config is computed in bfloat16, and its weights take half the bytes."""
     kernels = runtimes.measurement(config, "quantized_share")["details"]["kernels"]
@@ -178,9 +178,9 @@ def test_bf16_runs_in_bf16(runtimes: Any, config: str) -> None:
     assert 0.49 < sizes[config] / sizes["openvino_fp32"] < 0.52
 
 
-@pytest.mark.parametrize("config", due(*ONNX[1:]))
+@pytest.mark.parametrize("config", ready(*ONNX[1:]))
 def test_a_recipe_in_two_runtimes_is_a_pair_where_both_run(runtimes: Any, config: str) -> None:
-    """Only the counterparts that take part make pairs: here that of fp32, and none of the others."""
+    """Only counterparts that take part make pairs: here that of fp32, and none of the others."""
     pairs = {pair["cell"].rpartition("/")[2]: pair for pair in runtimes.results["pairs"]}
     assert pairs[ONNX[0]]["counterpart"] == "digits_cnn/fp32_baseline"
     assert pairs[ONNX[0]]["agreement"] == 1.0
@@ -191,7 +191,7 @@ def test_a_recipe_in_two_runtimes_is_a_pair_where_both_run(runtimes: Any, config
 
 
 def configs_with_extras() -> list[str]:
-    """The built-in configs that need packages which qx does not bring."""
+    """Return the built-in configs that need packages which qx does not bring."""
     configs = [entry for entry in Host.discover().entries if entry.kind == "config"]
     return [entry.name for entry in configs if entry.record is not None and entry.record.extra]
 
@@ -226,38 +226,38 @@ IMAGES = (torch.zeros(1, 3, 16, 16),)
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Artifact, Net]]:
-    """Have a config build an artifact of a small network."""
-    done: dict[str, tuple[Artifact, Net]] = {}
+    """Return a function that builds an artifact of a small network once for each config."""
+    artifacts: dict[str, tuple[Artifact, Net]] = {}
 
     def build(name: str) -> tuple[Artifact, Net]:
-        if name not in done:
+        if name not in artifacts:
             torch.manual_seed(0)
             net = Net().eval()
-            done[name] = (convert(name, net, tmp_path_factory.mktemp(name)), net)
-        return done[name]
+            artifacts[name] = (convert(name, net, tmp_path_factory.mktemp(name)), net)
+        return artifacts[name]
 
     return build
 
 
 def imported_host() -> Host:
-    """The plugins that are ready, imported into this process as into a worker."""
+    """Return a host of the plugins that are ready, imported into this process as into a worker."""
     entries = Host.discover().entries
-    return Host.of([one.reference for one in entries if one.state == "ready" and one.reference is not None])
+    return Host.of([entry.reference for entry in entries if entry.state == "ready" and entry.reference])
 
 
 def convert(name: str, model: nn.Module, folder: Path, images: tuple[torch.Tensor, ...] = IMAGES) -> Artifact:
-    """What a config makes of a model, calibrated with noise where it calibrates."""
+    """Return the artifact that a config makes of a model, calibrated with noise if it calibrates."""
     host = imported_host()
     if host.implements(name, "calibrate"):
         noise = [{"image": np.random.default_rng(0).standard_normal((8, 3, 16, 16), dtype=np.float32)}]
         model = host.call(name, "calibrate", model=model, batches=noise, context=Context())
     arguments = {"model": model, "example_inputs": images, "context": Context(folder=folder)}
-    made: Artifact = host.call(name, "convert", **arguments)
-    return made
+    artifact: Artifact = host.call(name, "convert", **arguments)
+    return artifact
 
 
 def served(artifact: Artifact, threads: int = 1) -> Any:
-    """The subject that its loader makes of an artifact."""
+    """Return the subject that its loader makes of an artifact."""
     context = Context(threads=threads, folder=artifact.folder)
     return imported_host().call(artifact.loader, "load", artifact=artifact, context=context)
 
@@ -266,38 +266,38 @@ def answer(subject: Any, images: np.ndarray) -> np.ndarray:
     return np.array(subject.outputs(subject.call(subject.prepare({"image": images}))))
 
 
-@pytest.mark.parametrize("config", due(*FP32))
+@pytest.mark.parametrize("config", ready(*FP32))
 def test_one_artifact_serves_every_batch_size(built: Callable[..., Any], config: str) -> None:
-    """The batch is open, in whatever order sizes come; ExecuTorch takes large ones in parts."""
+    """The batch size is open, in whatever order sizes come; ExecuTorch takes large batches in parts."""
     artifact, net = built(config)
     subject = served(artifact)
     for size in (5, 1, 32, 300, 1):
         images = np.random.default_rng(size).standard_normal((size, 3, 16, 16), dtype=np.float32)
         with torch.no_grad():
-            due = net(torch.from_numpy(images)).numpy()
-        np.testing.assert_allclose(answer(subject, images), due, atol=1e-4)
+            expected = net(torch.from_numpy(images)).numpy()
+        np.testing.assert_allclose(answer(subject, images), expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("config", due(*FP32))
+@pytest.mark.parametrize("config", ready(*FP32))
 def test_threads_are_held(built: Callable[..., Any], config: str) -> None:
-    """With one thread a call takes no more processor time than it takes time."""
+    """With one thread a call takes no more processor time than wall time."""
     subject = served(built(config)[0])
     native = subject.prepare({"image": np.zeros((128, 3, 16, 16), dtype=np.float32)})
     subject.call(native)
-    begun, began = process_time(), perf_counter()
-    while perf_counter() - began < 0.3:
+    processor_start, start = process_time(), perf_counter()
+    while perf_counter() - start < 0.3:
         subject.call(native)
-    assert (process_time() - begun) / (perf_counter() - began) < 1.15
+    assert (process_time() - processor_start) / (perf_counter() - start) < 1.15
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize(
-    "config", [*due("fp32_baseline", *FP32), pytest.param("inductor_fp32", marks=pytest.mark.slow)]
+    "config", [*ready("fp32_baseline", *FP32), pytest.param("inductor_fp32", marks=pytest.mark.slow)]
 )
 def test_as_many_threads_work_as_are_asked_for(
     qx: Callable[..., Any], config: str, threads: int, tmp_path: Path
 ) -> None:
-    """In a process as launches are, whatever the build had: with two threads both compute, and no third."""
+    """In a process like a launch, with two threads both compute, and no third, whatever the build had."""
     if len(cpu_numbers() or range(threads)) < threads:
         pytest.skip("needs as many CPUs")
     done = qx("quantize", "-c", config, "--workload", "digits_cnn")
@@ -330,7 +330,7 @@ def test_as_many_threads_work_as_are_asked_for(
     assert shares[threads:].sum() < 0.1, shares
 
 
-@pytest.mark.parametrize("config", due(*FP32, "executorch_int8"))
+@pytest.mark.parametrize("config", ready(*FP32, "executorch_int8"))
 def test_a_forward_may_take_any_number_of_inputs(config: str, tmp_path: Path) -> None:
     """``forward(self, *inputs)`` is exported as any other, and the batch is left open."""
 
@@ -343,7 +343,7 @@ def test_a_forward_may_take_any_number_of_inputs(config: str, tmp_path: Path) ->
 
 
 def test_weights_are_rounded_to_the_nearest_bfloat16() -> None:
-    """As torch rounds them, bit for bit: ties to even, and what is too large to infinity."""
+    """Weights are rounded as torch does, bit for bit: ties to even, and too large values to infinity."""
     pytest.importorskip("openvino")
     from qx_plugins.runtimes.openvino.converting import bfloat16_bits
 
@@ -352,29 +352,29 @@ def test_weights_are_rounded_to_the_nearest_bfloat16() -> None:
     ties = (any_bits & 0xFFFF0000) | 0x8000
     few = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 3.4e38, 1e-40], dtype=np.float32)
     values = np.concatenate([any_bits.view(np.float32), ties.view(np.float32), few]).reshape(-1, 1)
-    due = torch.from_numpy(values).to(torch.bfloat16)
-    given = torch.from_numpy(bfloat16_bits(values).view(np.int16)).view(torch.bfloat16)
-    assert given.shape == due.shape
-    whole = ~torch.isnan(due)
-    assert torch.equal(torch.isnan(given), ~whole)
-    assert torch.equal(given.view(torch.int16)[whole], due.view(torch.int16)[whole])
+    expected = torch.from_numpy(values).to(torch.bfloat16)
+    rounded = torch.from_numpy(bfloat16_bits(values).view(np.int16)).view(torch.bfloat16)
+    assert rounded.shape == expected.shape
+    is_number = ~torch.isnan(expected)
+    assert torch.equal(torch.isnan(rounded), ~is_number)
+    assert torch.equal(rounded.view(torch.int16)[is_number], expected.view(torch.int16)[is_number])
 
 
-@pytest.mark.parametrize("config", due("openvino_bf16"))
+@pytest.mark.parametrize("config", ready("openvino_bf16"))
 def test_what_is_stored_in_bfloat16_is_what_was_rounded(built: Callable[..., Any], config: str) -> None:
-    """The weights are in the file as torch rounds them, and nothing else is in bfloat16: no bias is."""
+    """The weights are stored as torch rounds them, and nothing else is in bfloat16: no bias is."""
     import openvino
 
     artifact, net = built(config)
     nodes = openvino.Core().read_model(artifact.folder / artifact.files[0]).get_ordered_ops()
-    given = [node.get_data(dtype=np.float32) for node in nodes if str(node.get_element_type()) == BF16]
+    stored = [node.get_data(dtype=np.float32) for node in nodes if str(node.get_element_type()) == BF16]
     weights = [layer.weight.detach().to(torch.bfloat16).float() for layer in (net.head, net.body[0])]
-    assert len(given) == len(weights)
-    for due in (weight.numpy().ravel() for weight in weights):
-        assert any(np.array_equal(one.ravel(), due) for one in given)
+    assert len(stored) == len(weights)
+    for expected in (weight.numpy().ravel() for weight in weights):
+        assert any(np.array_equal(array.ravel(), expected) for array in stored)
 
 
-@pytest.mark.parametrize("config", due("onnxruntime_fp32", "openvino_fp32", "executorch_fp32"))
+@pytest.mark.parametrize("config", ready("onnxruntime_fp32", "openvino_fp32", "executorch_fp32"))
 def test_a_model_that_cannot_be_exported_is_told_by_layer(config: str, tmp_path: Path) -> None:
     """The layer where the export fails and the reason stand in one line."""
 
@@ -390,7 +390,7 @@ def test_a_model_that_cannot_be_exported_is_told_by_layer(config: str, tmp_path:
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("config", due("onnxruntime_fp32"))
+@pytest.mark.parametrize("config", ready("onnxruntime_fp32"))
 def test_an_operator_that_the_runtime_lacks_is_told_by_layer(config: str, tmp_path: Path) -> None:
     """A layer that ONNX has no operator for is named, with the operator."""
 
@@ -404,7 +404,7 @@ def test_an_operator_that_the_runtime_lacks_is_told_by_layer(config: str, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "message"),
     [
         (
             ValueError("no scale for aten.relu.default"),
@@ -417,20 +417,20 @@ def test_an_operator_that_the_runtime_lacks_is_told_by_layer(config: str, tmp_pa
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_what_a_quantizer_cannot_do_is_unsupported(error: Exception, told: str | None) -> None:
-    """It is told with the layer where the message says; what no model is to blame for is told as it is."""
+def test_what_a_quantizer_cannot_do_is_unsupported(error: Exception, message: str | None) -> None:
+    """The layer is named where the error names its node; an error that no model causes stays as it is."""
     from qx_plugins.recipes.exporting import QUANTIZER_FAULTS, explain_lowering, export_model
 
     program = export_model(nn.Sequential(nn.Linear(4, 4), nn.ReLU()).eval(), (torch.zeros(1, 4),))
     with (
-        pytest.raises(Unsupported if told else type(error)) as raised,
+        pytest.raises(Unsupported if message else type(error)) as raised,
         explain_lowering(program, "cannot be quantized", unrelated=QUANTIZER_FAULTS),
     ):
         raise error
-    assert str(raised.value).startswith(told or str(error))
+    assert str(raised.value).startswith(message or str(error))
 
 
-@pytest.mark.parametrize("config", due("onnxruntime_fp32", "openvino_fp32"))
+@pytest.mark.parametrize("config", ready("onnxruntime_fp32", "openvino_fp32"))
 def test_tables_are_weights_and_what_is_added_is_none(config: str, tmp_path: Path) -> None:
     """An embedding counts by its elements; a constant that is added does not, whatever its shape."""
     from qx_plugins.metrics import quantized_share
@@ -453,7 +453,7 @@ def test_tables_are_weights_and_what_is_added_is_none(config: str, tmp_path: Pat
     assert {layer["bits"] for layer in samples.details["layers"].values()} == {32}
 
 
-@pytest.mark.parametrize("config", due("onnxruntime_fp32"))
+@pytest.mark.parametrize("config", ready("onnxruntime_fp32"))
 def test_nothing_of_this_machine_is_shipped(built: Callable[..., Any], config: str) -> None:
     """The exporter's notes for debugging, with paths of the sources, are not in the file."""
     artifact, _ = built(config)
@@ -462,11 +462,11 @@ def test_nothing_of_this_machine_is_shipped(built: Callable[..., Any], config: s
     assert Path(__file__).name.encode() not in content
 
 
-@pytest.mark.parametrize("config", due("onnxruntime_static_int8_per_channel", "openvino_int8"))
+@pytest.mark.parametrize("config", ready("onnxruntime_static_int8_per_channel", "openvino_int8"))
 def test_without_vnni_weights_have_7_bits_and_it_is_told(
     config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where 8-bit products are added up in 16 bits the range is halved, and the artifact's notes say so."""
+    """Without VNNI, 8-bit products are added in 16 bits: the range is halved, and the notes say so."""
     from qx_plugins.recipes import saturation
 
     assert saturation.saturates() is False or convert(config, Net().eval(), tmp_path).notes
@@ -477,12 +477,12 @@ def test_without_vnni_weights_have_7_bits_and_it_is_told(
 
 
 def narrow_weights(artifact: Artifact) -> np.ndarray:
-    """All weights of an artifact that are stored in 8 bits."""
+    """Return all weights of an artifact that are stored in 8 bits."""
     path = artifact.folder / artifact.files[0]
     if path.suffix == ".onnx":
         import onnx
 
-        arrays = [onnx.numpy_helper.to_array(one) for one in onnx.load(path).graph.initializer]
+        arrays = [onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer]
     else:
         import openvino
 
@@ -507,14 +507,14 @@ def narrow_weights(artifact: Artifact) -> np.ndarray:
 def test_saturation_goes_by_the_flags(
     flags: set[str], expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """x86 without VNNI saturates; a system that does not tell its flags is not guessed about."""
+    """x86 without VNNI saturates, and a system that reports no flags is not guessed about."""
     from qx_plugins.recipes import saturation
 
     monkeypatch.setattr(saturation, "cpu_flags", lambda: frozenset(flags))
     assert saturation.saturates() is expected
 
 
-@pytest.mark.parametrize("config", due("openvino_fp32"))
+@pytest.mark.parametrize("config", ready("openvino_fp32"))
 def test_nothing_is_reported_to_anybody(config: str) -> None:
     """OpenVINO's telemetry is off in a build, where it would be sent unasked."""
     import subprocess
@@ -528,18 +528,18 @@ def test_nothing_is_reported_to_anybody(config: str) -> None:
     assert said.stdout.strip().endswith("telemetry_stub")
 
 
-@pytest.mark.parametrize("config", due(*NCNN))
+@pytest.mark.parametrize("config", ready(*NCNN))
 def test_weights_of_ncnn_are_stored_as_the_config_says(built: Callable[..., Any], config: str) -> None:
-    """In 32 bits or in 16, and the note says that the items of a batch are served one by one."""
+    """Weights are in 32 bits or in 16, and a note says that the items of a batch are served one by one."""
     artifact, net = built(config)
     weights = net.body[0].weight.numel() + net.head.weight.numel()
     assert (artifact.folder / "model.bin").stat().st_size // weights == (4 if config == "ncnn_fp32" else 2)
     assert "one after another" in artifact.notes[0]
 
 
-@pytest.mark.parametrize("config", due(NCNN[0]))
+@pytest.mark.parametrize("config", ready(NCNN[0]))
 def test_what_ncnn_has_no_layer_for_is_refused_at_once(config: str) -> None:
-    """Before anything is built, with the layer that pnnx left as it was."""
+    """A model is refused before anything is built, and the layer that pnnx left as it was is named."""
 
     class Heads(nn.Module):
         def forward(self, rows: torch.Tensor) -> torch.Tensor:
@@ -552,28 +552,28 @@ def test_what_ncnn_has_no_layer_for_is_refused_at_once(config: str) -> None:
             imported_host().call(config, "can_treat", **arguments)
 
 
-@pytest.mark.parametrize("config", due(NCNN[0]))
+@pytest.mark.parametrize("config", ready(NCNN[0]))
 def test_a_network_that_ncnn_computes_wrongly_is_refused(
     config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What its converter got wrong without a word is found by running it: here it is another network's."""
+    """A converter that goes wrong silently is noticed by running its output: here it is another network's."""
     from qx_plugins.runtimes.ncnn import converting as ncnn
 
-    made = ncnn.convert_with_pnnx
+    convert_ncnn = ncnn.convert_with_pnnx
 
-    def other(model: nn.Module, *rest: Any) -> Any:
+    def convert_other(model: nn.Module, *rest: Any) -> Any:
         torch.manual_seed(1)
-        return made(Net().eval(), *rest)
+        return convert_ncnn(Net().eval(), *rest)
 
     torch.manual_seed(0)
-    monkeypatch.setattr(ncnn, "convert_with_pnnx", other)
+    monkeypatch.setattr(ncnn, "convert_with_pnnx", convert_other)
     with pytest.raises(Unsupported, match="not what the model does"):
         convert(config, Net().eval(), tmp_path)
 
 
-@pytest.mark.parametrize("config", due(*NCNN))
+@pytest.mark.parametrize("config", ready(*NCNN))
 def test_ncnn_takes_rows_and_planes_of_any_size(config: str, tmp_path: Path) -> None:
-    """Planes of 15 by 13, which ncnn pads in memory; two inputs, and an answer that is no vector."""
+    """Planes of 15 by 13, which ncnn pads in memory, two inputs, and outputs that are no vector work."""
 
     class Both(nn.Module):
         def __init__(self) -> None:
@@ -587,16 +587,16 @@ def test_ncnn_takes_rows_and_planes_of_any_size(config: str, tmp_path: Path) -> 
     inputs = (torch.zeros(1, 3, 15, 13), torch.zeros(1, 5))
     subject = served(convert(config, net, tmp_path, inputs))
     generator = torch.Generator().manual_seed(0)
-    planes, rows = (torch.randn(4, *one.shape[1:], generator=generator) for one in inputs)
-    given = subject.outputs(subject.call(subject.prepare({"planes": planes.numpy(), "rows": rows.numpy()})))
+    planes, rows = (torch.randn(4, *example.shape[1:], generator=generator) for example in inputs)
+    outputs = subject.outputs(subject.call(subject.prepare({"planes": planes.numpy(), "rows": rows.numpy()})))
     with torch.no_grad():
-        due = net(planes, rows).numpy()
-    assert given.shape == due.shape
-    np.testing.assert_allclose(given, due, atol=2e-3)
+        expected = net(planes, rows).numpy()
+    assert outputs.shape == expected.shape
+    np.testing.assert_allclose(outputs, expected, atol=2e-3)
 
 
 class Attention(nn.Module):
-    """Of rows, with a layer after it that ncnn makes a matrix product of."""
+    """Attention over rows, with a layer after it that ncnn turns into a matrix product."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -608,7 +608,7 @@ class Attention(nn.Module):
 
 
 class Words(nn.Module):
-    """A table, and the mean of what is looked up in it."""
+    """A table, and the mean of the rows that are looked up in it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -633,9 +633,9 @@ WEIGHTED = {
 
 
 @pytest.mark.parametrize("kind", WEIGHTED)
-@pytest.mark.parametrize("config", due(*NCNN))
+@pytest.mark.parametrize("config", ready(*NCNN))
 def test_every_weight_of_ncnn_is_counted(config: str, kind: str, tmp_path: Path) -> None:
-    """Whatever layer it belongs to: as many as the model has, in the bits that the config stores."""
+    """Every weight of every kind of layer is counted, in the bits that the config stores."""
     net, example = WEIGHTED[kind]
     artifact = convert(config, net.eval(), tmp_path, (example,))
     artifact = evolve(artifact, weight_reader=import_module("qx_plugins.loaders.ncnn").read_weights)
@@ -648,7 +648,7 @@ def test_every_weight_of_ncnn_is_counted(config: str, kind: str, tmp_path: Path)
     assert share.values == 0.0
 
 
-class Of(nn.Module):
+class WithLayer(nn.Module):
     """A linear layer of eight, with something before and after it."""
 
     def __init__(self, forward: Callable[..., torch.Tensor], width: int = 8) -> None:
@@ -661,7 +661,7 @@ class Of(nn.Module):
 
 
 ROWS, TOKENS = torch.zeros(1, 8), torch.zeros(1, 8, dtype=torch.long)
-#: What ncnn gets wrong, each with an example that hides it from a glance.
+#: Models that ncnn gets wrong, each with an example that hides it from a glance.
 MISUNDERSTOOD = {
     "integers": (lambda layer, x: layer(x * 0.5), (TOKENS,)),
     "two inputs, alike": (
@@ -679,15 +679,15 @@ MISUNDERSTOOD = {
 
 
 @pytest.mark.parametrize("kind", MISUNDERSTOOD)
-@pytest.mark.parametrize("config", due(NCNN[0]))
+@pytest.mark.parametrize("config", ready(NCNN[0]))
 def test_what_ncnn_would_get_wrong_is_refused(config: str, kind: str, tmp_path: Path) -> None:
-    """It is asked about two items, other noise in each input, and by what tells their answers apart."""
+    """A model is tried on two items, with other noise in each input, and judged by how answers differ."""
     forward, inputs = MISUNDERSTOOD[kind]
     with pytest.raises(Unsupported):
-        convert(config, Of(forward).eval(), tmp_path, inputs)
+        convert(config, WithLayer(forward).eval(), tmp_path, inputs)
 
 
-#: What it gets right, with something on the way that must not confuse it.
+#: Models that ncnn gets right, with something in them that must not confuse the check.
 UNDERSTOOD = {
     "a part that nobody takes": (lambda layer, x: layer(x.chunk(2, 1)[0]), (torch.zeros(1, 16),)),
     "an input that nobody takes": (lambda layer, x, y: layer(x), (ROWS, ROWS)),
@@ -698,26 +698,26 @@ UNDERSTOOD = {
 
 
 @pytest.mark.parametrize("kind", UNDERSTOOD)
-@pytest.mark.parametrize("config", due(NCNN[0]))
+@pytest.mark.parametrize("config", ready(NCNN[0]))
 def test_what_ncnn_gets_right_is_taken(config: str, kind: str, tmp_path: Path) -> None:
     """Its answers to other items are the model's, in whatever order an array lies in memory."""
     forward, inputs = UNDERSTOOD[kind]
-    model = Of(forward).eval()
+    model = WithLayer(forward).eval()
     subject = served(convert(config, model, tmp_path, inputs))
     generator = np.random.default_rng(3)
-    given = [generator.random((3, one.shape[1]), dtype=np.float32) + 0.5 for one in inputs]
+    values = [generator.random((3, example.shape[1]), dtype=np.float32) + 0.5 for example in inputs]
     with torch.no_grad():
-        expected = model(*(torch.from_numpy(one.copy()) for one in given)).numpy()
-    arrays = {str(index): np.asfortranarray(one) for index, one in enumerate(given)}
+        expected = model(*(torch.from_numpy(array.copy()) for array in values)).numpy()
+    arrays = {str(index): np.asfortranarray(array) for index, array in enumerate(values)}
     answer = subject.outputs(subject.call(subject.prepare(arrays)))
     np.testing.assert_allclose(answer, expected, atol=1e-4)
     with pytest.raises(ValueError, match="takes items of"):
         subject.prepare({name: array[:, :3] for name, array in arrays.items()})
 
 
-@pytest.mark.parametrize("config", due(NCNN[0]))
+@pytest.mark.parametrize("config", ready(NCNN[0]))
 def test_whether_ncnn_can_treat_a_model_leaves_all_alone(config: str) -> None:
-    """Neither the example nor what the model counts is changed by asking."""
+    """``can_treat`` changes neither the example inputs nor the buffers of the model."""
 
     class Counting(nn.Module):
         def __init__(self) -> None:
@@ -732,12 +732,12 @@ def test_whether_ncnn_can_treat_a_model_leaves_all_alone(config: str) -> None:
     model, words = Counting().eval(), torch.zeros(1, 8, dtype=torch.long)
     ncnn = pytest.importorskip("qx_plugins.runtimes.ncnn.converting")
     inputs, _ = ncnn.run_two_items(model, (words,))
-    kept = [one.clone() for one in inputs]
+    kept = [tensor.clone() for tensor in inputs]
     with TemporaryDirectory() as folder:
         ncnn.convert_with_pnnx(model, inputs, Path(folder))
     assert model.count == 0
     assert words.sum() == 0
-    assert all(torch.equal(one, other) for one, other in zip(inputs, kept, strict=True))
+    assert all(torch.equal(after, before) for after, before in zip(inputs, kept, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -749,7 +749,7 @@ def test_whether_ncnn_can_treat_a_model_leaves_all_alone(config: str) -> None:
         ("exit 0", Unsupported, "ended with 0"),
     ],
 )
-@pytest.mark.parametrize("config", due(NCNN[0]))
+@pytest.mark.parametrize("config", ready(NCNN[0]))
 def test_however_pnnx_ends_it_is_told(
     config: str,
     script: str,
@@ -758,7 +758,7 @@ def test_however_pnnx_ends_it_is_told(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A converter that is killed for want of memory is not the model's fault; one that crashes may be."""
+    """A converter that is killed for want of memory is not the model's fault, and one that crashes may be."""
     pnnx = pytest.importorskip("pnnx")
     program = tmp_path / "pnnx"
     program.write_text(f"#!/bin/sh\n{script}\n")
@@ -768,8 +768,8 @@ def test_however_pnnx_ends_it_is_told(
         convert(config, Net().eval(), tmp_path)
 
 
-@pytest.mark.parametrize("config", due(*NCNN))
+@pytest.mark.parametrize("config", ready(*NCNN))
 def test_items_that_differ_by_little_are_told_from_rounding(config: str, tmp_path: Path) -> None:
-    """Where all answers are nearly the same, half precision rounds more than tells them apart."""
-    model = Of(lambda layer, x: layer(x * 1e-3 + 1)).eval()
+    """Where all answers are nearly the same, half precision rounds more than what tells them apart."""
+    model = WithLayer(lambda layer, x: layer(x * 1e-3 + 1)).eval()
     assert convert(config, model, tmp_path, (ROWS,)).loader == "ncnn"

@@ -29,15 +29,15 @@ from torch.ao.quantization import DeQuantStub, QuantStub, fuse_modules
 from qx import Context, QxError, Unsupported
 
 INT8 = ("static_int8_histogram", "fx_static_int8", "qat_int8")
-#: Fine-tuning takes as long as all the others.
+#: Without fine-tuning, which takes as long as all the others.
 FAST = (*INT8[:2], "bf16")
-#: Of fine-tuning.
+#: An option of fine-tuning.
 ONE_EPOCH = ("--set", "qat_int8.epochs=1")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """Train with one thread: several that wait for each other are slow where other tests run beside."""
+    """Train with one thread: several that wait for each other are slow where other tests run beside them."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -46,7 +46,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def run(qx: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """All of them on the digits, without launches."""
+    """Run all of these configs on the digits, without launches."""
     names = (*INT8, "bf16") if os.environ.get("QX_SLOW") else FAST
     configs = [word for name in names for word in ("-c", name)]
     metrics = [word for name in ("accuracy", "file_size", "quantized_share") for word in ("-m", name)]
@@ -56,13 +56,13 @@ def run(qx: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Any
 
 
 def in_tiers(*names: str) -> list[Any]:
-    """The configs as parameters, of which those that take long are marked slow."""
+    """Return the configs as parameters; those that take long are marked slow."""
     return [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
 @pytest.mark.parametrize("config", in_tiers(*INT8, "bf16"))
 def test_it_is_served_as_it_was_built(run: Any, config: str) -> None:
-    """It ends ok, so it gave the converted module's outputs bit for bit, and is as accurate as fp32."""
+    """The outcome is ok, so it gave the converted module's outputs, and it is as accurate as fp32."""
     assert run.cell(config)["outcome"] == "ok", run.cell(config)["cause"]
     delta = run.measurement(config, "accuracy")["vs_baseline"]["value"]
     assert abs(delta) < 0.01
@@ -86,7 +86,7 @@ def test_bfloat16_halves_the_file(run: Any) -> None:
 def test_a_build_with_fine_tuning_is_the_same_for_a_seed(
     run: Any, qx: Callable[..., Any], cache: Path
 ) -> None:
-    """Built anew, the fine-tuned weights are the same bit for bit."""
+    """Built again with the same seed, the fine-tuned weights are the same bit for bit."""
     build = cache / "builds" / run.cell("qat_int8")["build"]
     before = hashlib.sha256((build / "artifact" / "model.pt").read_bytes()).hexdigest()
     done = qx("quantize", "-c", "qat_int8", "--workload", "digits_cnn", "--rebuild", *ONE_EPOCH)
@@ -98,7 +98,7 @@ def test_a_build_with_fine_tuning_is_the_same_for_a_seed(
 # Fine-tuning, on random images --------------------------------------------------------------------
 
 OPTIONS = {"epochs": 1, "learning_rate": 1e-3, "loss": "teacher"}
-#: Inputs to trace with.
+#: Example inputs for tracing.
 IMAGES = (torch.zeros(1, 3, 32, 32),)
 
 
@@ -137,15 +137,15 @@ def test_the_teacher_gives_what_fp32_gives() -> None:
 
 
 def test_normalisation_and_ranges_stand_still_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 8 steps normalisation learns in 3 and ranges in 4; the weights are trained to the end."""
+    """Of 8 steps normalisation learns in 3 and ranges in 4, and the weights are trained to the end."""
     model, seen = _prepared(), []
     first = model.features[0]
 
-    def look(done: float, text: str) -> None:
+    def record(done: float, text: str) -> None:
         state = (first.bn.running_mean, _ranges(model)[0], first.weight)
         seen.append([tensor.detach().clone() for tensor in state])
 
-    finetuning.fine_tune(model, _batches(8), Context(options=OPTIONS, progress=look))
+    finetuning.fine_tune(model, _batches(8), Context(options=OPTIONS, progress=record))
     changed = [
         [not torch.equal(now, before) for now, before in zip(*states, strict=True)]
         for states in zip(seen[1:], seen[:-1], strict=True)
@@ -159,7 +159,7 @@ def test_normalisation_and_ranges_stand_still_in_the_end(monkeypatch: pytest.Mon
 
 
 def test_fine_tuning_is_the_same_each_time() -> None:
-    """Of the same model, batches and options come the same weights and ranges, bit for bit."""
+    """The same model, batches and options give the same weights and ranges, bit for bit."""
     states = []
     for _ in range(2):
         model = _prepared()
@@ -173,13 +173,13 @@ def test_fine_tuning_is_the_same_each_time() -> None:
 
 
 def test_it_learns_from_the_teacher_or_from_labels() -> None:
-    """With either loss it falls over a few epochs on the same batches; the teacher asks for no labels."""
+    """With either loss it falls over a few epochs on the same batches; the teacher needs no labels."""
     for loss, labels in (("teacher", False), ("labels", True)):
-        told: list[str] = []
+        messages: list[str] = []
         options = OPTIONS | {"epochs": 6, "loss": loss, "learning_rate": 1e-2}
-        context = Context(options=options, progress=lambda done, text: told.append(text))  # noqa: B023
+        context = Context(options=options, progress=lambda done, text: messages.append(text))  # noqa: B023
         finetuning.fine_tune(_prepared(), _batches(3, labels), context)
-        losses = [float(text.rpartition(" ")[2]) for text in told]
+        losses = [float(text.rpartition(" ")[2]) for text in messages]
         assert np.mean(losses[-3:]) < np.mean(losses[:3]), loss
 
 
@@ -192,19 +192,19 @@ def test_it_learns_from_the_teacher_or_from_labels() -> None:
     ],
 )
 def test_what_cannot_be_trained_is_told(options: dict[str, Any], kind: type, cause: str) -> None:
-    """Labels that are not there, no epochs, and a loss that is no number any more are told in one line."""
+    """Missing labels, no epochs, and a loss that is not a number are errors of one line."""
     with pytest.raises(kind, match=cause):
         finetuning.fine_tune(_prepared(), _batches(8, labels=False), Context(options=OPTIONS | options))
 
 
 def test_a_model_that_cannot_be_fused_is_unsupported() -> None:
-    """Without ``fuse_model`` eager-mode fine-tuning says what it lacks."""
+    """A model without ``fuse_model`` is unsupported in eager-mode fine-tuning, with the reason."""
     with pytest.raises(Unsupported, match=r"Linear has no fuse_model\(\)"):
         qat_int8.prepare_model(nn.Linear(2, 2), (torch.zeros(1, 2),), Context())
 
 
 class Blocks(nn.Module):
-    """A convolution within a block, and stubs around; what the tests below go wrong with is given."""
+    """A convolution within a block, between stubs; ``fuse`` and ``added`` choose what goes wrong."""
 
     def __init__(self, fuse: list[str] | None = None, added: bool = False) -> None:
         super().__init__()
@@ -223,7 +223,7 @@ class Blocks(nn.Module):
 
 
 class Sum(nn.Module):
-    """Adds as one does in fp32, where 8 bits want ``FloatFunctional``."""
+    """Adds as in fp32, where 8 bits need ``FloatFunctional``."""
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         return values + values
@@ -250,7 +250,7 @@ def test_a_model_whose_fusion_fails_is_unsupported(config: Any, fuse: list[str] 
     "config", [static_int8_per_tensor, static_int8_per_channel, static_int8_histogram, qat_int8]
 )
 def test_an_operation_without_a_kernel_for_8_bits_is_unsupported(config: Any) -> None:
-    """The build names the layer, its line and the operation; what only rebuilds the model does not try."""
+    """The build names the layer, its line and the operation; rebuilding the model does not try it."""
     batch = {"image": np.zeros((4, 3, 8, 8), dtype=np.float32), "labels": np.zeros(4, dtype=np.int64)}
     prepared = config.prepare_model(Blocks(["conv", "relu"], added=True).eval(), IMAGES, Context())
     if config is not qat_int8:
@@ -267,7 +267,7 @@ def test_an_operation_without_a_kernel_for_8_bits_is_unsupported(config: Any) ->
 
 
 def test_a_users_own_attribute_is_left_alone() -> None:
-    """The model may have a ``calibration`` of its own: batches are kept beside it, and taken off again."""
+    """A model may have an attribute ``calibration``: batches are kept beside it, and removed again."""
     model, batches = nn.Linear(2, 2), [{"x": np.zeros((1, 2), dtype=np.float32)}]
     model.calibration = 3
     assert take_calibration_batches(keep_calibration_batches(model, batches)) is batches
@@ -292,8 +292,8 @@ def test_a_model_that_cannot_be_traced_is_unsupported() -> None:
 
 
 def test_bfloat16_leaves_integers_alone() -> None:
-    """Tokens go into the model as the integers that they are; what comes out is float32."""
+    """Tokens go into the model as integers, and its outputs are float32."""
     model = bf16.convert(nn.Embedding(10, 4))
-    given = model(torch.tensor([[1, 2]]))
-    assert given.dtype == torch.float32
+    outputs = model(torch.tensor([[1, 2]]))
+    assert outputs.dtype == torch.float32
     assert next(model.parameters()).dtype == torch.bfloat16

@@ -32,10 +32,10 @@ class Recurrent(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.both = nn.LSTM(6, 8, batch_first=True, bidirectional=True)
-        self.one, self.head = nn.GRU(16, 5, batch_first=True), nn.Linear(5, 10)
+        self.single, self.head = nn.GRU(16, 5, batch_first=True), nn.Linear(5, 10)
 
     def forward(self, series: torch.Tensor) -> torch.Tensor:
-        return self.head(self.one(self.both(series)[0])[0].mean(1))
+        return self.head(self.single(self.both(series)[0])[0].mean(1))
 
 
 class Series(nn.Module):
@@ -90,7 +90,7 @@ PACKAGES = {
 
 
 def call(config: str, hook: str, **arguments: Any) -> Any:
-    """Call a hook of a config with the arguments that it takes; where it has none, give the model."""
+    """Call a hook of a config with the arguments that it takes, or return the model if it has none."""
     function = getattr(import_module(f"qx_plugins.configs.{config}"), hook, None)
     if function is None:
         return arguments["model"]
@@ -100,20 +100,20 @@ def call(config: str, hook: str, **arguments: Any) -> Any:
 
 
 def read_by_its_loader(artifact: Artifact) -> Artifact:
-    """The artifact as a metric has it: its loader reads its weights."""
+    """Return the artifact as a metric has it: its loader reads its weights."""
     reader = import_module(f"qx_plugins.loaders.{artifact.loader}").read_weights
     return evolve(artifact, weight_reader=reader)
 
 
 def measured(config: str, network: str, folder: Path) -> tuple[float, dict[str, Any]]:
-    """The share of an artifact that a config makes of a network, and its details."""
+    """Return the share of the artifact that a config makes of a network, and its details."""
     packages = PACKAGES.get(config.partition("_")[0], ())
     if not all(map(find_spec, packages)):
         pytest.skip(f"{' or '.join(packages)} is not installed")
     kind, example = NETWORKS[network]
     torch.manual_seed(0)
     model = kind().eval()
-    matrices = [each.numel() for each in model.parameters() if each.numel() > max(each.shape)]
+    matrices = [weight.numel() for weight in model.parameters() if weight.numel() > max(weight.shape)]
     context = Context(folder=folder, engine=torch.backends.quantized.engine, options={})
     noise = np.random.default_rng(0).standard_normal((8, *example.shape[1:]), dtype=np.float32)
     model = call(config, "prepare_model", model=model, example_inputs=(example,), context=context)
@@ -132,7 +132,7 @@ def measured(config: str, network: str, folder: Path) -> tuple[float, dict[str, 
 @pytest.mark.parametrize("network", ["recurrent", "series"])
 @pytest.mark.parametrize("config", ["fp32_baseline", "onnxruntime_fp32", "openvino_fp32", "ncnn_fp32"])
 def test_every_weight_is_counted_once(config: str, network: str, tmp_path: Path) -> None:
-    """Of recurrent and transposed layers, of products with a parameter: as many as the fp32 model has."""
+    """Of recurrent and transposed layers, and of products with a parameter, all weights are counted once."""
     share, details = measured(config, network, tmp_path)
     assert share == 0
     assert details["elements"] == details["elements_of_model"]
@@ -152,21 +152,21 @@ def test_what_is_added_is_no_weight_and_is_not_missed(config: str, tmp_path: Pat
 
 
 def test_a_recurrent_layer_in_float_is_not_called_quantized(tmp_path: Path) -> None:
-    """ONNX Runtime's static int8 leaves LSTM and GRU as they are: only the head is in 8 bits."""
+    """ONNX Runtime's static int8 leaves LSTM and GRU as they are, so only the head is in 8 bits."""
     share, details = measured("onnxruntime_static_int8_per_channel", "recurrent", tmp_path)
     head = 5 * 10
     assert share == pytest.approx(head / details["elements_of_model"])
 
 
 def test_packed_weights_of_functions_are_counted(tmp_path: Path) -> None:
-    """torch.fx packs them into objects of C++, which are stored as nested tuples."""
+    """torch.fx packs weights of functions into C++ objects, which are stored as nested tuples and counted."""
     share, details = measured("fx_static_int8", "functions", tmp_path)
     assert share == 1
     assert details["elements"] == details["elements_of_model"] == 8 * 4 * 3 + 5 * 8
 
 
 def onnx_graph(operator: str, domain: str, folder: Path) -> Artifact:
-    """A graph of one operator of somebody's own that takes a constant ``[6, 5]``."""
+    """Return a graph of one operator of an unknown domain that takes a constant ``[6, 5]``."""
     onnx = pytest.importorskip("onnx")
     weight = onnx.numpy_helper.from_array(np.ones((6, 5), np.float32), "weight")
     value = onnx.helper.make_tensor_value_info
@@ -185,7 +185,7 @@ def onnx_graph(operator: str, domain: str, folder: Path) -> Artifact:
 def test_a_weight_of_an_unknown_operator_is_counted_and_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What no reader knows is counted as it is stored, with the operator that takes it."""
+    """A weight that no reader knows is counted as it is stored, with the operator that takes it."""
     artifact = onnx_graph("SomebodysOwn", "example.org", tmp_path)
     reader = import_module("qx_plugins.runtimes.onnxruntime.weights")
     # ONNX Runtime does not know the operator, so it cannot say which kernels it would run.

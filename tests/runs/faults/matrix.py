@@ -1,4 +1,4 @@
-"""The fault matrix: every fault in every hook and phase, and what it costs besides what it must.
+"""The fault matrix: every fault in every hook and phase, and what else is lost by it.
 
 ``python tests/runs/faults/matrix.py --out docs/faults.md`` makes the tables of that page anew; ``--hook`` and
 ``--fault`` choose a part of it. ``--keep`` writes what came of a part to a file, ``--join`` makes the tables
@@ -28,15 +28,15 @@ from typing import Any
 from attrs import Factory, define, frozen
 
 FILE = Path(__file__).with_name("plugins.py")
-#: By this variable a process is known to come from a run of the matrix, whatever has become of its parents.
+#: The environment variable by which a process of a run is recognized, whatever became of its parents.
 MARK = "QX_FAULT_MATRIX"
-#: Seconds that a step may take; most are those of an interpreter that imports torch on a busy machine.
+#: Seconds that a step may take; most of them are an interpreter's that imports torch on a busy machine.
 TIMEOUT = float(os.environ.get("QX_FAULT_TIMEOUT", "20"))
-#: Seconds in which what a run leaves must be gone, and after which a training without end is interrupted.
+#: Seconds in which leftovers of a run must be gone, and after which an endless training is interrupted.
 GRACE, PATIENCE = 5.0, 15.0
-#: In place of an outcome, where a run ended without results.
+#: The outcome of a combination whose run ended without results.
 MISSING = "missing"
-#: How complaints begin, or what is in them, by what they are of.
+#: The text by which a complaint is assigned to its kind.
 PROCESS_LEFT, FOLDER_LEFT, LOST = "a process is left by ", "a folder is left by ", ": no figure of "
 
 Combination = tuple[str, str]
@@ -56,7 +56,7 @@ faulty = _plugins()
 # What is expected ---------------------------------------------------------------------------------
 
 FAILED, CRASHED, TIMEOUT_, OK = {"failed"}, {"crashed"}, {"timeout"}, {"ok"}
-#: How what a fault is committed in ends, where nothing else is said below.
+#: The outcomes that each fault may have, unless ``expected`` says otherwise.
 EXPECTED: dict[str, set[str]] = {
     "raises": FAILED,
     "raises_base_exception": FAILED,
@@ -84,10 +84,10 @@ EXPECTED: dict[str, set[str]] = {
 
 
 def expected(hook: str, fault: str) -> set[str]:
-    """The outcomes that a fault may have in a hook."""
+    """Return the outcomes that a fault may have in a hook."""
     harmless = {"writes_to_descriptors", "leaves_a_child", "patches_modules"}
     if hook == "describe":
-        # What it does to the channel may be noticed or not.
+        # Damage to the channel may be noticed or not.
         return {"ready", "broken"} if fault in harmless else {"broken"}
     if hook == "train":
         return (
@@ -96,7 +96,7 @@ def expected(hook: str, fault: str) -> set[str]:
             else EXPECTED[fault] | FAILED
         )
     if hook == "can_treat":
-        # Whatever it does, the build says what becomes of the config.
+        # The build decides, whatever happens here.
         return OK
     if hook in faulty.WORKLOAD_HOOKS:
         # The run says in one line what was wrong.
@@ -104,7 +104,7 @@ def expected(hook: str, fault: str) -> set[str]:
     if fault == "gives_none" and hook in faulty.METRIC_HOOKS:
         return {"unsupported"}
     if fault.startswith("gives") and hook == "call_in_launch":
-        # What a call gives is timed, and not looked at.
+        # The result of a call is timed, and not looked at.
         return OK
     return EXPECTED[fault]
 
@@ -123,7 +123,7 @@ class Ended:
 
 @define
 class Matrix:
-    """What came of combinations, and what went wrong that should not have."""
+    """The outcomes of combinations, and complaints about side effects."""
 
     home: Path
     outcomes: dict[Combination, str] = Factory(dict)
@@ -131,13 +131,13 @@ class Matrix:
     seconds: float = 0.0
 
     def to_json(self) -> str:
-        """What came of a part, for ``take_in``."""
+        """Return the outcomes of a part as JSON, for ``take_in``."""
         outcomes = [[*combination, outcome] for combination, outcome in self.outcomes.items()]
         kept = {"outcomes": outcomes, "complaints": self.complaints, "seconds": self.seconds}
         return json.dumps(kept, indent=1)
 
     def take_in(self, text: str) -> None:
-        """Add what came of a part that none of those before has anything of."""
+        """Add the outcomes of a part; raise ``ValueError`` where a combination has one already."""
         part = json.loads(text)
         for hook, fault, outcome in part["outcomes"]:
             if (hook, fault) in self.outcomes:
@@ -147,7 +147,7 @@ class Matrix:
         self.seconds += part["seconds"]
 
     def qx(self, *arguments: object, patience: float | None = None) -> Ended:
-        """Run a command in a process of its own, and see what it leaves; after ``patience``, press Ctrl-C."""
+        """Run a command in a process of its own and note what it leaves; press Ctrl-C after ``patience``."""
         temporary, cache = self.home / "temporary", self.home / "cache"
         for folder in (temporary, cache):
             folder.mkdir(parents=True, exist_ok=True)
@@ -168,14 +168,14 @@ class Matrix:
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGINT)
             out, err = process.communicate()
-        self._see_what_is_left(str(arguments[0]), mark, temporary, cache)
+        self._note_leftovers(str(arguments[0]), mark, temporary, cache)
         return Ended(process.returncode, out, err)
 
-    def _see_what_is_left(self, command: str, mark: str, temporary: Path, cache: Path) -> None:
-        until = time.monotonic() + GRACE
-        while (left := list(_marked(mark))) and time.monotonic() < until:
+    def _note_leftovers(self, command: str, mark: str, temporary: Path, cache: Path) -> None:
+        deadline = time.monotonic() + GRACE
+        while (leftovers := list(_marked(mark))) and time.monotonic() < deadline:
             time.sleep(0.1)
-        for process, words in left:
+        for process, words in leftovers:
             self.complaints.append(f"{PROCESS_LEFT}{command}: {words[:200]}")
             os.kill(process, signal.SIGKILL)
         folders = [*temporary.iterdir(), *cache.glob("*/.*")]
@@ -189,13 +189,13 @@ class Matrix:
         """List plugins that go wrong when they describe themselves, and run sound ones beside them."""
         if not combinations:
             return
-        given = _given(f"{hook}__{fault}" for hook, fault in combinations)
-        listed = self.qx("list", "--json", *given)
+        arguments = _plugin_arguments(f"{hook}__{fault}" for hook, fault in combinations)
+        listed = self.qx("list", "--json", *arguments)
         self._expect_code("list", listed, {0})
         states = {entry["attribute"]: entry["state"] for entry in json.loads(listed.out or "[]")}
         for hook, fault in combinations:
             self._note((hook, fault), states.get(f"{hook}__{fault}", "not listed"))
-        self.cells([], ["file_size"], beside=given)
+        self.cells([], ["file_size"], beside=arguments)
 
     def workloads(self, combinations: Sequence[Combination]) -> None:
         """Run all workloads as one grid, a sound one among them."""
@@ -214,12 +214,12 @@ class Matrix:
         self._expect_figures(results, faulty.WORKLOAD, [faulty.BASELINE, faulty.SOUND], ["file_size"])
 
     def train(self, combinations: Sequence[Combination]) -> None:
-        """Train each workload by itself. A training may take days, so its user ends one that hangs."""
+        """Train each workload by itself, and interrupt a training that hangs, as its user would."""
         words = {0: "ok", 1: "failed", 130: "interrupted"}
         for hook, fault in combinations:
             name, weights = f"{hook}__{fault}", self.home / f"{fault}.pt"
             ended = self.qx(
-                *("train", *_given([name]), "--workload", name, "--out", weights),
+                *("train", *_plugin_arguments([name]), "--workload", name, "--out", weights),
                 patience=PATIENCE if expected(hook, fault) == {"interrupted"} else None,
             )
             self._expect_code(f"train {name}", ended, set(words))
@@ -236,7 +236,7 @@ class Matrix:
         bad_metrics = [name for (hook, _), name in names.items() if hook in faulty.METRIC_HOOKS]
         configs = [name for name in names.values() if name not in bad_metrics]
         sound_metrics = faulty.METRICS if bad_metrics else ()
-        # Good metrics are measured before bad ones, and after them.
+        # Sound metrics are measured before the faulty ones, and ``metrics`` after them.
         order = [*sound_metrics, *bad_metrics, *metrics]
         results = self._run(
             [faulty.WORKLOAD, faulty.SOUND, *names.values(), *sound_metrics],
@@ -247,9 +247,9 @@ class Matrix:
         rows = [faulty.BASELINE, faulty.SOUND]
         for combination, name in names.items():
             if name in bad_metrics:
-                measured = [one for one in results.get("measurements", ()) if one["metric"] == name]
-                ended = {one["outcome"] for one in measured if one["config"] in rows} or {MISSING}
-                self._note(combination, " and ".join(sorted(ended)))
+                measured = [entry for entry in results.get("measurements", ()) if entry["metric"] == name]
+                outcomes = {entry["outcome"] for entry in measured if entry["config"] in rows} or {MISSING}
+                self._note(combination, " and ".join(sorted(outcomes)))
             else:
                 cell = results.get("cells", {}).get(f"{faulty.WORKLOAD}/{name}", {"outcome": MISSING})
                 self._note(combination, cell["outcome"])
@@ -262,7 +262,8 @@ class Matrix:
     def _run(self, plugins: Iterable[str], *arguments: object) -> dict[str, Any]:
         out = self.home / f"results-{uuid.uuid4().hex[:8]}"
         ended = self.qx(
-            *("run", *_given([faulty.BASELINE, faulty.SOUND, faulty.LOADER, *plugins]), *arguments),
+            *("run", *_plugin_arguments([faulty.BASELINE, faulty.SOUND, faulty.LOADER, *plugins])),
+            *arguments,
             *("-p", "no:fp32_baseline", "-c", faulty.SOUND, "--timeout", TIMEOUT, "--batch-size", 1),
             *("--quick", "--budget", 0.01, "--yes", "--out", out),
         )
@@ -277,7 +278,7 @@ class Matrix:
 
     def _note(self, combination: Combination, outcome: str) -> None:
         self.outcomes[combination] = outcome
-        # Where there are no results at all, that is said once.
+        # A run without any results has one complaint of its own.
         if outcome != MISSING and outcome not in (allowed := expected(*combination)):
             words = " or ".join(sorted(allowed))
             self.complaints.append(f"{'__'.join(combination)}: {outcome}, and {words} is expected")
@@ -293,9 +294,9 @@ class Matrix:
         if not results:
             return
         values = {
-            (one["workload"], one["config"], one["metric"]): one["value"]
-            for one in results.get("measurements", ())
-            if not results["cells"][one["cell"]]["control"]
+            (entry["workload"], entry["config"], entry["metric"]): entry["value"]
+            for entry in results.get("measurements", ())
+            if not results["cells"][entry["cell"]]["control"]
         }
         self.complaints += [
             f"{config}{LOST}{metric}"
@@ -304,16 +305,16 @@ class Matrix:
         ]
 
 
-def _given(names: Iterable[str]) -> list[str]:
+def _plugin_arguments(names: Iterable[str]) -> list[str]:
     return [word for name in dict.fromkeys(names) for word in ("-p", f"{FILE}:{name}")]
 
 
 def _marked(mark: str) -> Iterator[tuple[int, str]]:
-    """The processes of a run that live: their numbers, and what they were called with."""
-    wanted = f"{MARK}={mark}".encode()
+    """Yield the numbers and the command lines of the processes of a run that are alive."""
+    variable = f"{MARK}={mark}".encode()
     for place in Path("/proc").glob("[0-9]*"):
         try:
-            if wanted in (place / "environ").read_bytes().split(b"\0"):
+            if variable in (place / "environ").read_bytes().split(b"\0"):
                 words = (place / "cmdline").read_bytes().replace(b"\0", b" ")
                 yield int(place.name), words.decode(errors="replace")
         except OSError:
@@ -327,28 +328,28 @@ def fill(matrix: Matrix, combinations: Iterable[Combination]) -> None:
     """Try all these combinations, in as few runs as keep them apart."""
     chosen = list(combinations)
 
-    def those(*hooks: str) -> list[Combination]:
+    def combinations_of(*hooks: str) -> list[Combination]:
         return [combination for combination in chosen if combination[0] in hooks]
 
-    matrix.describe(those("describe"))
-    matrix.workloads(those(*faulty.WORKLOAD_HOOKS))
-    matrix.train(those("train"))
+    matrix.describe(combinations_of("describe"))
+    matrix.workloads(combinations_of(*faulty.WORKLOAD_HOOKS))
+    matrix.train(combinations_of("train"))
     for hooks, metrics in (
         (faulty.CONFIG_HOOKS, ["file_size", "agreement"]),
         (faulty.LOADER_HOOKS, ["file_size", "agreement", "latency"]),
         (faulty.METRIC_HOOKS, ["file_size", "agreement", "rss", "latency"]),
     ):
-        if those(*hooks):
-            matrix.cells(those(*hooks), metrics)
+        if combinations_of(*hooks):
+            matrix.cells(combinations_of(*hooks), metrics)
 
 
 def every(hooks: Sequence[str] = (), faults: Sequence[str] = ()) -> list[Combination]:
-    """The combinations of these hooks and faults; without names of all."""
+    """Return the combinations of these hooks and faults; without names, of all."""
     return list(product(hooks or faulty.HOOKS, faults or faulty.FAULTS))
 
 
 def tables(matrix: Matrix) -> str:
-    """The figures of ``docs/faults.md``: those that there are."""
+    """Return the tables of ``docs/faults.md``, with the outcomes that are known."""
     kinds = {
         "Workloads, and every plugin's description": ("describe", *faulty.WORKLOAD_HOOKS, "train"),
         "Configs": faulty.CONFIG_HOOKS,
@@ -386,7 +387,7 @@ def tables(matrix: Matrix) -> str:
 
 
 def main() -> int:
-    """Fill the matrix, and write or print its tables; 1 where there is something to complain about."""
+    """Fill the matrix, write or print its tables, and return 1 if there is a complaint."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--hook", action="append", choices=faulty.HOOKS, default=[])
     parser.add_argument("--fault", action="append", choices=list(faulty.FAULTS), default=[])
@@ -403,9 +404,9 @@ def main() -> int:
     else:
         with tempfile.TemporaryDirectory(prefix="qx-fault-matrix-") as home:
             matrix = Matrix(Path(home))
-            began = time.monotonic()
+            start = time.monotonic()
             fill(matrix, every(arguments.hook, arguments.fault))
-            matrix.seconds = time.monotonic() - began
+            matrix.seconds = time.monotonic() - start
     for complaint in matrix.complaints:
         print(complaint, file=sys.stderr)
     if arguments.keep is not None:

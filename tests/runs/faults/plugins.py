@@ -1,7 +1,7 @@
 """Plugins that misbehave in one hook each, ``-p plugins.py:HOOK__FAULT``, and sound ones beside them.
 
-A workload, a config, a loader or a metric of this module does what one half of its name says in the hook
-that the other half says, and is else as it should be. All are of one toy: points in four dimensions.
+A workload, a config, a loader or a metric of this module commits the fault that one half of its name says, in
+the hook that the other half says, and is sound otherwise. All share a toy: points in four dimensions.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from collections import deque
 from collections.abc import Callable
 from itertools import repeat
 
-# Bound here, since one fault breaks them for those that come after it in its process.
+# Imported here, since one fault breaks them for later faults in its process.
 from os import _exit, kill, write
 from pathlib import Path
 from typing import Any
 
 from qx import Artifact, Config, Data, Loader, Metric, Samples, StoredWeight, Weights, Workload, hookimpl
 
-#: What a fault gives that leaves the hook to do its work as if nothing had happened.
+#: Returned by a fault that leaves the hook to do its work as if nothing had happened.
 GO_ON = object()
 
 
@@ -33,14 +33,14 @@ GO_ON = object()
 
 
 class WickedError(Exception):
-    """It raises when it is asked for its text."""
+    """An error that raises when it is asked for its text."""
 
     def __str__(self) -> str:
         raise RuntimeError("no text")
 
 
 class Hostile:
-    """Whatever Python asks of it, it raises what is no ``Exception``."""
+    """An object that raises ``BaseException`` for any operation of Python."""
 
     def _raise(self, *_: object) -> Any:
         raise BaseException("hostile")
@@ -62,7 +62,7 @@ def sleeps() -> Any:
 
 
 def spins() -> Any:
-    # In C, without ever looking whether a signal came, and holding the interpreter's lock.
+    # This runs in C, without looking for signals, and holds the interpreter's lock.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     deque(repeat(None), maxlen=0)
 
@@ -141,10 +141,10 @@ FAULTS: dict[str, Callable[[], Any]] = {
 
 WORKLOAD_HOOKS = ("make_model", "load_data", "example_inputs")
 CONFIG_HOOKS = ("can_treat", "prepare_model", "calibrate", "convert")
-#: Steps of a subject among them, each in the evaluation; and ``call`` in a launch.
+#: Steps of a subject in the evaluation, and ``call`` in a launch.
 LOADER_HOOKS = ("load", "prepare", "call", "outputs", "call_in_launch")
 PHASES = ("artifact", "fresh", "block", "predictions", "derived")
-#: ``read_weights`` is a loader's, and only ever called by a metric, which it costs.
+#: ``read_weights`` is a loader's hook, which only a metric calls, so that its fault costs the metric.
 METRIC_HOOKS = (*(f"measure_{phase}" for phase in PHASES), "statistic", "read_weights")
 HOOKS = ("describe", *WORKLOAD_HOOKS, "train", *CONFIG_HOOKS, *LOADER_HOOKS, *METRIC_HOOKS)
 SAMPLES = {
@@ -163,8 +163,8 @@ class Faulty:
         self.hook, self.fault = hook, fault
         self.name = name or f"{hook}__{fault}"
 
-    def doing(self, hook: str, work: Callable[[], Any]) -> Any:
-        """Do the work of a hook, unless it is the one that goes wrong."""
+    def run_hook(self, hook: str, work: Callable[[], Any]) -> Any:
+        """Do the work of a hook, or commit the fault if it belongs to this hook."""
         result = FAULTS[self.fault]() if self.fault and hook == self.hook else GO_ON
         return work() if result is GO_ON else result
 
@@ -172,7 +172,7 @@ class Faulty:
 class FaultyConfig(Faulty):
     @hookimpl
     def describe(self) -> Any:
-        return self.doing("describe", self._record)
+        return self.run_hook("describe", self._record)
 
     def _record(self) -> Config:
         calibration = self.hook == "calibrate"
@@ -181,15 +181,15 @@ class FaultyConfig(Faulty):
 
     @hookimpl
     def can_treat(self) -> Any:
-        return self.doing("can_treat", lambda: None)
+        return self.run_hook("can_treat", lambda: None)
 
     @hookimpl
     def prepare_model(self, model: Any) -> Any:
-        return self.doing("prepare_model", lambda: model)
+        return self.run_hook("prepare_model", lambda: model)
 
     @hookimpl
     def convert(self, model: Any, context: Any) -> Any:
-        return self.doing("convert", lambda: self._written(model, context.folder))
+        return self.run_hook("convert", lambda: self._written(model, context.folder))
 
     def _written(self, model: Any, folder: Path) -> Artifact:
         import numpy
@@ -203,7 +203,7 @@ class FaultyConfig(Faulty):
 class CalibratedConfig(FaultyConfig):
     @hookimpl
     def calibrate(self, model: Any) -> Any:
-        return self.doing("calibrate", lambda: model)
+        return self.run_hook("calibrate", lambda: model)
 
 
 class ToyLoader:
@@ -217,16 +217,16 @@ class ToyLoader:
 
         with numpy.load(artifact.folder / artifact.files[0]) as arrays:
             subject = Subject(arrays["weight"], arrays["bias"], **artifact.details)
-        return subject.doing("load", lambda: subject)
+        return subject.run_hook("load", lambda: subject)
 
-    #: The fault of ``read_weights``, which the metric that asks for it sets.
+    #: The fault of ``read_weights``; the metric that asks for it sets it.
     fault = ""
 
     @hookimpl
     def read_weights(self, artifact: Artifact) -> Any:
         weight = StoredWeight(elements=12, bits=32, type="float32")
         reader = Faulty("read_weights", ToyLoader.fault)
-        return reader.doing("read_weights", lambda: Weights(layers={"weight": weight}))
+        return reader.run_hook("read_weights", lambda: Weights(layers={"weight": weight}))
 
 
 class Subject(Faulty):
@@ -235,15 +235,15 @@ class Subject(Faulty):
         self.weight, self.bias = weight, bias
 
     def prepare(self, arrays: Any) -> Any:
-        return self.doing("prepare", lambda: arrays["point"])
+        return self.run_hook("prepare", lambda: arrays["point"])
 
     def call(self, native: Any) -> Any:
-        # An evaluation has more items in a call.
+        # An evaluation has more than one item in a call.
         hook = "call_in_launch" if len(native) == 1 else "call"
-        return self.doing(hook, lambda: native @ self.weight.T + self.bias)
+        return self.run_hook(hook, lambda: native @ self.weight.T + self.bias)
 
     def outputs(self, native: Any) -> Any:
-        return self.doing("outputs", lambda: native)
+        return self.run_hook("outputs", lambda: native)
 
 
 class FaultyMetric(Faulty):
@@ -262,7 +262,7 @@ class FaultyMetric(Faulty):
 
     @hookimpl
     def measure(self) -> Any:
-        return self.doing(self.hook, lambda: Samples(1.0))
+        return self.run_hook(self.hook, lambda: Samples(1.0))
 
 
 class FaultyWorkload(Faulty):
@@ -274,11 +274,11 @@ class FaultyWorkload(Faulty):
     def make_model(self) -> Any:
         import torch
 
-        return self.doing("make_model", lambda: torch.nn.Linear(4, 3))
+        return self.run_hook("make_model", lambda: torch.nn.Linear(4, 3))
 
     @hookimpl
     def load_data(self, split: str) -> Any:
-        return self.doing("load_data", lambda: self._points(split))
+        return self.run_hook("load_data", lambda: self._points(split))
 
     def _points(self, split: str) -> Data:
         import numpy
@@ -293,11 +293,11 @@ class FaultyWorkload(Faulty):
     def example_inputs(self, batch_size: int) -> Any:
         import torch
 
-        return self.doing("example_inputs", lambda: (torch.zeros(batch_size, 4),))
+        return self.run_hook("example_inputs", lambda: (torch.zeros(batch_size, 4),))
 
     @hookimpl
     def train(self, model: Any) -> Any:
-        return self.doing("train", lambda: model)
+        return self.run_hook("train", lambda: model)
 
 
 class FaultySetMetric(Faulty):
@@ -315,11 +315,11 @@ class FaultySetMetric(Faulty):
 
     @hookimpl
     def statistic(self, outputs: Any, indices: Any) -> Any:
-        return self.doing(self.hook, lambda: float(outputs[indices].mean()))
+        return self.run_hook(self.hook, lambda: float(outputs[indices].mean()))
 
 
 class WeightsMetric(Faulty):
-    """A metric that asks the loader for the weights of an artifact, and commits nothing itself."""
+    """A metric that asks the loader for the weights of an artifact, and has no fault itself."""
 
     @hookimpl
     def describe(self) -> Metric:
@@ -346,7 +346,7 @@ def _metric(hook: str, fault: str = "", name: str = "") -> Faulty:
 
 
 BASELINE, SOUND, LOADER, WORKLOAD = "sound_baseline", "sound_config", "sound_loader", "sound_workload"
-#: A sound metric of each phase.
+#: A sound metric for each hook of metrics.
 METRICS = tuple(f"sound_{hook.removeprefix('measure_')}" for hook in METRIC_HOOKS)
 
 

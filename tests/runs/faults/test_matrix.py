@@ -26,7 +26,7 @@ def _matrix() -> Any:
 
 matrix = _matrix()
 
-#: One or two of each kind of fault, in hooks of configs and loaders and in every phase of metrics.
+#: One or two faults of each kind, in hooks of configs and loaders and in every phase of metrics.
 FEW = [
     ("prepare_model", "raises_keyboard_interrupt"),
     ("calibrate", "exits"),
@@ -45,23 +45,23 @@ FEW = [
 
 
 def test_a_fault_costs_its_own_row_or_metric(tmp_path: Path) -> None:
-    """A dozen combinations in one run: other rows and metrics have figures, and nothing is left."""
-    found = matrix.Matrix(tmp_path)
-    found.cells(FEW, ["file_size"])
-    assert found.complaints == []
-    assert set(found.outcomes) == set(FEW)
+    """A dozen combinations in one run leave other rows and metrics their figures, and nothing behind."""
+    result = matrix.Matrix(tmp_path)
+    result.cells(FEW, ["file_size"])
+    assert result.complaints == []
+    assert set(result.outcomes) == set(FEW)
 
 
 def test_there_are_enough_combinations() -> None:
-    """Every fault in every hook of the contract, and in every phase of ``measure``."""
+    """Every fault is tried in every hook of the contract, and in every phase of ``measure``."""
     assert len(matrix.faulty.FAULTS) >= 21
     assert len(matrix.every()) >= 250
     places = {"measure" if hook.startswith("measure_") else hook for hook in matrix.faulty.HOOKS}
-    assert places >= {name for name, one in vars(hookspecs).items() if hasattr(one, "qx_spec")}
+    assert places >= {name for name, value in vars(hookspecs).items() if hasattr(value, "qx_spec")}
 
 
 def test_parts_are_joined_into_one_page(tmp_path: Path) -> None:
-    """What came of parts is shown as a whole, each complaint under what it is of; no part counts twice."""
+    """The outcomes of several parts are joined, each complaint counts once, and no part is taken twice."""
     whole, parts = matrix.Matrix(tmp_path), []
     for hook, complaint in (
         ("load", f"sound_config{matrix.LOST}file_size"),
@@ -96,7 +96,7 @@ def test_parts_are_joined_into_one_page(tmp_path: Path) -> None:
 def test_every_fault_in_every_hook_costs_its_own_row_or_metric(
     tmp_path: Path, hooks: tuple[str, ...]
 ) -> None:
-    """Only that row, or that metric, is lost; no process is left, and no folder."""
-    found = matrix.Matrix(tmp_path)
-    matrix.fill(found, matrix.every(hooks))
-    assert found.complaints == []
+    """Only that row, or that metric, is lost, and no process and no folder is left."""
+    result = matrix.Matrix(tmp_path)
+    matrix.fill(result, matrix.every(hooks))
+    assert result.complaints == []

@@ -21,16 +21,16 @@ from qx.results.recording import Recording, Series
 
 Qx = Callable[..., Any]
 
-#: It takes a line of its own where it may, steers a terminal, and is live in Markdown, HTML and XML.
+#: Text that takes a line of its own where it may, steers a terminal, and is live in Markdown, HTML and XML.
 HOSTILE = (
     " \x1b[31mred\x1b]0;title\x07\x9b1m\u202eright\u2066\u200b\u2028\x00\x08\r\n# head\n\n- item\n\n"
     "[link](http://x.y/a) ![image](http://x.y/b.png) <b>bold</b> <script>alert(1)</script> &lt; | \\ "
     "http://x.y/c www.x.y me@x.y @someone #12 `code` ``more`` **strong** *em* __init__ ~~gone~~ $x$ \x1b]8;;x"
 )
-#: The same for what must be in one line.
+#: The same text for fields of one line.
 IN_A_LINE = re.sub("[\r\n\u2028\x00]", " ", HOSTILE)
 HARMLESS = " harmless"
-#: What a page of Markdown is made of, besides text.
+#: The kinds of inline tokens that a page of Markdown may have.
 PARTS = {"text", "text_special", "code_inline", "strong_open", "strong_close", "softbreak", "html_inline"}
 
 
@@ -38,22 +38,22 @@ PARTS = {"text", "text_special", "code_inline", "strong_open", "strong_close", "
 
 
 class Filler:
-    """Fills each text in a document that its schema does not hold to a form, and each name of no field."""
+    """Appends text to every string of a document that its schema does not restrict, and to foreign names."""
 
     def __init__(self, *texts: str) -> None:
-        """The first of these texts that the schema allows is put behind what is there."""
+        """Append the first of these texts that the schema allows."""
         self._texts = texts
         self._schema = results.schema()
-        #: Places that were filled, and texts that are held to a form; positions and names are left out.
+        #: Places that were filled, and places whose texts the schema restricts; without positions and names.
         self.filled: set[str] = set()
         self.held: set[str] = set()
 
     def document(self, document: Any) -> Any:
-        """The document, filled."""
+        """Return the document, filled."""
         return self._value(document, self._schema, "")
 
     def text(self, value: str, schema: Mapping[str, Any], place: str) -> str:
-        """A text with another behind it, where its schema takes that."""
+        """Return a text with another appended, where its schema allows that."""
         for more in self._texts:
             if "enum" not in schema and "format" not in schema and self._fits(value + more, schema):
                 self.filled.add(place)
@@ -67,7 +67,7 @@ class Filler:
         return re.search(pattern, value) is not None and len(value) <= schema.get("maxLength", len(value))
 
     def _resolved(self, schema: Any) -> dict[str, Any]:
-        """A schema with what it refers to; of alternatives the one that is not null."""
+        """Return a schema with its references resolved; of alternatives the one that is not null."""
         if schema in (True, False):
             return {}
         whole = dict(schema)
@@ -87,41 +87,41 @@ class Filler:
                 firsts[index] if index < len(firsts) else schema.get("items", True)
                 for index in range(len(value))
             ]
-            return [self._value(each, one, f"{place}[]") for each, one in zip(value, inner, strict=True)]
+            return [self._value(item, part, f"{place}[]") for item, part in zip(value, inner, strict=True)]
         if isinstance(value, dict):
-            return dict(self._field(key, each, schema, place) for key, each in value.items())
+            return dict(self._field(key, member, schema, place) for key, member in value.items())
         return value
 
     def _field(self, key: str, value: Any, schema: Mapping[str, Any], place: str) -> tuple[str, Any]:
         if key in schema.get("properties", {}):
             return key, self._value(value, schema["properties"][key], f"{place}.{key}")
-        # A name that the schema does not know is foreign itself, but for numbers that stand for themselves.
+        # A name that the schema does not list is foreign itself, unless it is a number.
         names = self._resolved(schema.get("propertyNames", True))
         name = key if key.isdigit() or not schema else self.text(key, names, f"{place}{{}}")
         return name, self._value(value, schema.get("additionalProperties", True), f"{place}.*")
 
     def places(self, schema: Any = None, place: str = "") -> Iterator[str]:
-        """Every place where the schema has a text; the names of its fields are none."""
+        """Yield every place where the schema has a text, leaving out the names of its fields."""
         schema = self._resolved(self._schema if schema is None else schema)
         if "string" in schema.get("type", ()) or "enum" in schema:
             yield place
-        for name, each in schema.get("properties", {}).items():
-            yield from self.places(each, f"{place}.{name}")
+        for name, member in schema.get("properties", {}).items():
+            yield from self.places(member, f"{place}.{name}")
         if isinstance(more := schema.get("additionalProperties"), dict):
             yield from self.places(more, f"{place}.*")
         items = schema.get("items")
-        for each in [*schema.get("prefixItems", ()), *([items] if isinstance(items, dict) else ())]:
-            yield from self.places(each, f"{place}[]")
+        for item in [*schema.get("prefixItems", ()), *([items] if isinstance(items, dict) else ())]:
+            yield from self.places(item, f"{place}[]")
 
 
 def fill(builders: ModuleType, filler: Filler, folder: str, **changes: Any) -> None:
-    """Write results with everything in them, filled, and samples that go with them."""
+    """Write filled results in which no field is empty, and the samples that belong to them."""
     whole, recording = builders.everything(items=40, **changes)
     document = filler.document(complete(json.loads(results.to_json(whole))))
     cells = dict(zip(whole.cells, document["cells"], strict=True))
     named = Recording(
         {
-            cells[cell]: {key: with_reasons(one, filler) for key, one in series.items()}
+            cells[cell]: {key: with_reasons(samples, filler) for key, samples in series.items()}
             for cell, series in recording.series.items()
         },
         {cells[cell]: outputs for cell, outputs in recording.outputs.items()},
@@ -133,7 +133,7 @@ def fill(builders: ModuleType, filler: Filler, folder: str, **changes: Any) -> N
 
 
 def complete(document: Any) -> Any:
-    """Results with a text in fields that only some runs fill, which a report without samples shows."""
+    """Return results with text in fields that only some runs fill, which a report without samples shows."""
     for pick in document["picks"]:
         pick |= {"tied_with": ["toy/own"], "not_told_apart": ["toy/quick"], "decided_by": "weight"}
     for measurement in document["measurements"]:
@@ -143,14 +143,16 @@ def complete(document: Any) -> Any:
 
 
 def with_reasons(series: Series, filler: Filler) -> Series:
-    """Samples whose reasons for no interval, which are a plugin's words or a file's, are filled."""
-    filled = (evolve(one, reason=filler.text(one.reason, {}, "samples.reason")) for one in series.resampled)
+    """Return samples whose reasons for having no interval are filled."""
+    filled = (
+        evolve(whole, reason=filler.text(whole.reason, {}, "samples.reason")) for whole in series.resampled
+    )
     return evolve(series, resampled=tuple(filled))
 
 
 @pytest.fixture
 def hostile(builders: ModuleType) -> Filler:
-    """Folders ``a`` and ``b`` of results that are filled with hostile text, ``c`` and ``d`` with harmless."""
+    """Write results with hostile text into ``a`` and ``b``, and with harmless text into ``c`` and ``d``."""
     filler = Filler(HOSTILE, IN_A_LINE)
     fill(builders, filler, "a")
     fill(builders, filler, "b", seed=1)
@@ -163,13 +165,13 @@ def hostile(builders: ModuleType) -> Filler:
 
 
 def assert_only_shown(text: str) -> None:
-    """Nothing in it steers a terminal."""
+    """Assert that no text steers a terminal."""
     for line in text.splitlines():
         assert line.replace(markdown.NO_BREAK, " ").isprintable(), repr(line)
 
 
 def structure(page: str) -> list[str]:
-    """The blocks and the stressed words of a page of Markdown, in which nothing acts."""
+    """Return the blocks and the stressed words of a page of Markdown, and assert that nothing in it acts."""
     assert_only_shown(page)
     kinds = []
     for block in MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(page):
@@ -183,7 +185,7 @@ def structure(page: str) -> list[str]:
     return kinds
 
 
-#: Places of texts that no run fills: parameters of later versions, and what is null by its meaning.
+#: Places of texts that no run fills: parameters of later versions, and fields that are always null.
 EMPTY = {
     *(".axes[].*", ".measurements[].params.*", ".noise_floor[].params.*", ".picks[].params.*"),
     *(".summary[].figures[].params.*", ".undecided[].params.*"),
@@ -191,7 +193,7 @@ EMPTY = {
 
 
 def test_every_text_of_the_results_is_filled(hostile: Filler) -> None:
-    """Each field of the schema that holds a text is filled, or is held to a form in which nothing acts."""
+    """Each field of the schema that holds a text is filled, or restricted to a form in which nothing acts."""
     assert set(hostile.places()) - hostile.filled - hostile.held <= EMPTY
     assert {".metrics.*.unit", ".cells.*.cause", ".environment.cpu", ".run.id", ".cells{}"} <= hostile.filled
 
@@ -202,7 +204,7 @@ def test_every_text_of_the_results_is_filled(hostile: Filler) -> None:
     [("simple", True), ("simple", False), ("github", True), ("html", True), ("unsafehtml", True)],
 )
 def test_a_report_only_shows_it(qx: Qx, style: str, samples: bool) -> None:
-    """``report`` prints and writes what it does for harmless text, and nothing acts."""
+    """``report`` prints and writes the same structure as for harmless text, and nothing acts."""
     if not samples:
         for path in (*Path("a").glob("*.npz"), *Path("c").glob("*.npz")):
             path.unlink()
@@ -217,7 +219,7 @@ def test_a_report_only_shows_it(qx: Qx, style: str, samples: bool) -> None:
 
 @pytest.mark.usefixtures("hostile")
 def test_a_comparison_only_shows_it(qx: Qx) -> None:
-    """``compare`` prints and writes what it does for harmless text, in labels too, and nothing acts."""
+    """``compare`` has the same structure as for harmless text, in labels too, and nothing acts."""
     label = IN_A_LINE.replace("=", "")
     for style in ("simple", "github", "markdown", "json"):
         done = qx("compare", f"{label}=a", "b", "--out", "a.md", "--format", style)
@@ -255,7 +257,7 @@ against = "base"
 
 @pytest.mark.usefixtures("hostile")
 def test_a_gate_only_shows_it(qx: Qx) -> None:
-    """``gate`` prints and writes, as Markdown and XML, what it does for harmless text, and nothing acts."""
+    """``gate`` writes the same structure in Markdown and XML as for harmless text, and nothing acts."""
     Path("rules.toml").write_text(RULES)
     cases, pages = [], []
     for ours, base in (("a", "b"), ("c", "d")):
@@ -284,7 +286,7 @@ def test_a_gate_only_shows_it(qx: Qx) -> None:
     ],
 )
 def test_a_mistake_in_rules_only_shows_it(qx: Qx, builders: ModuleType, text: str) -> None:
-    """What a rules file names and the results do not have is quoted in one line."""
+    """Text of a rules file that the results do not have is quoted in one line."""
     run = builders.small(items=40)
     results.write(Path("a"), run.results(), "", run.recording())
     Path("rules.toml").write_text(text)

@@ -47,7 +47,7 @@ def test_a_budget_too_short_for_one_workload_costs_its_own_timings(
     monkeypatch.setattr(timing, "measure_in_waves", measure_but_for_some)
     plugins = two_workloads(toy, write_plugin)
     done = qx(
-        *("run", "--workload", "first", "--workload", "second", *toy.given(*plugins)),
+        *("run", "--workload", "first", "--workload", "second", *toy.plugin_arguments(*plugins)),
         *("-m", "latency", "-m", "file_size", "--batch-size", 1, "--quick", "--budget", 4, "--out", "out"),
     )
     told = "--budget 4, shared by 2 workloads, is too short: 6 waves of the cells of "
@@ -85,7 +85,7 @@ def test_a_workload_may_take_of_what_those_to_come_would_have(
     monkeypatch.setattr(waves, "round_seconds", lambda *given: due)
     plugins = two_workloads(toy, write_plugin)
     done = qx(
-        *("run", "--workload", "first", "--workload", "second", *toy.given(*plugins)),
+        *("run", "--workload", "first", "--workload", "second", *toy.plugin_arguments(*plugins)),
         *("-m", "latency", "--batch-size", 1, "--precision", 0.99, "--budget", 4000, "--out", "out"),
     )
     assert done.code == int(refused), done.err
@@ -159,7 +159,7 @@ def test_a_look_at_several_workloads_shares_its_budget_equally(
     """It refuses nobody, so one that takes longer takes nothing from the next."""
     plugins = two_workloads(toy, write_plugin)
     done = qx(
-        *("run", "--workload", "first", "--workload", "second", *toy.given(*plugins)),
+        *("run", "--workload", "first", "--workload", "second", *toy.plugin_arguments(*plugins)),
         *("-m", "latency", "--batch-size", 1, "--quick", "--budget", 0.5, "--out", "out"),
     )
     assert done.code == 0, done.err
@@ -180,7 +180,7 @@ def test_waves_of_one_workload_do_not_hold_up_another(
     monkeypatch.setattr(import_module("qx.runner.measure.waves"), "count_rounds", count_rounds)
     plugins = two_workloads(toy, write_plugin)
     done = qx(
-        *("run", "--workload", "first", "--workload", "second", *toy.given(*plugins)),
+        *("run", "--workload", "first", "--workload", "second", *toy.plugin_arguments(*plugins)),
         *("-m", "latency", "--batch-size", 1, "--precision", 9, "--budget", 60, "--out", "out"),
     )
     assert done.code == 0, done.err

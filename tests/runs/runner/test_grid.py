@@ -42,7 +42,7 @@ def grid(qx: Callable[..., Any], toy: Any, write_plugin: Any, tmp_path_factory: 
         patch.syspath_prepend(str(package.parent))
         done = qx(
             *("run", "--workload", "first", "--workload", "second", "--workload", "broken"),
-            *toy.given(*plugins, toy.config("toy_int8")),
+            *toy.plugin_arguments(*plugins, toy.config("toy_int8")),
             *("--batch-size", 1, "--budget", 0.01, "--quick"),
             cwd=tmp_path_factory.mktemp("grid"),
         )

@@ -180,10 +180,10 @@ def extreme_run(builders: ModuleType, random: Random) -> Any:
         for phase, kinds in KINDS.items()
         for samples in kinds
     )  # fmt: skip
-    run = builders.Run(cells={"one": builders.Made(), "two": builders.Made()}, metrics=metrics)
+    run = builders.Run(cells={"one": builders.Cell(), "two": builders.Cell()}, metrics=metrics)
     recording = Recording()
     few = random.choices([value for value in EXTREMES if value > 0 or random.random() < 0.5], k=3)
-    for cell in run.made:
+    for cell in run.all_cells:
         for metric in metrics:
             count = {"exact": 1, "per_item": 50, "per_launch": 6, "per_block": 60}[metric.samples]
             values = random.choices(few, k=count) if random.random() < 0.5 else [random.choice(few)] * count

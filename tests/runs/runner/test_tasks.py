@@ -97,7 +97,8 @@ def shaped(qx: Callable[..., Any], toy: Any, tmp_path_factory: pytest.TempPathFa
         path.write_text(source)
         torch.save({"weight": torch.ones(width, 4), "bias": torch.zeros(width)}, tmp_path / "w.pt")
         return qx(
-            *("run", "--workload", "shaped", "--weights", tmp_path / "w.pt", *toy.given(str(path))),
+            *("run", "--workload", "shaped", "--weights", tmp_path / "w.pt"),
+            *toy.plugin_arguments(str(path)),
             *("-m", "accuracy", "-m", "agreement", "-m", "file_size", "--out", tmp_path / "out"),
         )
 

@@ -25,15 +25,15 @@ def array(dtype: np.dtype | type = np.uint8) -> np.ndarray:
 
 
 def kept(cache: Path, value: np.ndarray) -> tuple[np.ndarray, int]:
-    """The array as it comes from the cache, and how often it was made for that."""
-    made = []
+    """Return the array as it comes from the cache, and how often ``make`` was called for it."""
+    calls = []
 
     def make() -> np.ndarray:
-        made.append(1)
+        calls.append(1)
         return value
 
-    got = cached_array(cache, "images", origin=cache.parent, identities=["a", "b"], make=make)
-    return np.array(got), len(made)
+    cached = cached_array(cache, "images", origin=cache.parent, identities=["a", "b"], make=make)
+    return np.array(cached), len(calls)
 
 
 def npy(value: np.ndarray) -> bytes:
@@ -80,34 +80,34 @@ DAMAGE: Mapping[str, Callable[[Path], object]] = {
 
 @pytest.fixture
 def cache(tmp_path: Path) -> Iterator[Path]:
-    """A folder that is not there yet."""
+    """Return the path of a folder that does not exist yet."""
     yield tmp_path / "cache"
     shutil.rmtree(tmp_path)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32, RECORD], ids=str)
 def test_an_array_is_made_once(cache: Path, dtype: np.dtype | type) -> None:
-    """The second time it comes from its file: of the same kind, shape and values, and never to be written."""
+    """The second time the array comes from its file, with the same dtype, shape and values, read-only."""
     value = array(dtype)
     for times in (1, 0):
-        got, made = kept(cache, value)
-        assert made == times
-        assert got.dtype == value.dtype
-        assert np.array_equal(got, value)
+        cached, calls = kept(cache, value)
+        assert calls == times
+        assert cached.dtype == value.dtype
+        assert np.array_equal(cached, value)
     (path,) = cache.iterdir()
     assert not np.load(path, mmap_mode="r").flags.writeable
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_a_damaged_array_is_made_anew(cache: Path, kind: str) -> None:
-    """Whatever has become of its file, nothing is waited for, and the next time it is found again."""
+    """A damaged file is replaced by a new one without waiting, and is read the next time."""
     kept(cache, array())
     (path,) = cache.iterdir()
     whole = path.read_bytes()
     DAMAGE[kind](path)
-    got, made = kept(cache, array())
-    assert made == 1
-    assert np.array_equal(got, array())
+    cached, calls = kept(cache, array())
+    assert calls == 1
+    assert np.array_equal(cached, array())
     assert not path.is_symlink()
     assert path.read_bytes() == whole
     assert kept(cache, array())[1] == 0
@@ -126,7 +126,7 @@ array_cache.cached_array(
 
 
 def test_what_a_killed_process_was_writing_is_removed(cache: Path) -> None:
-    """A part of an array that nobody will finish is not taken for it, and goes when a run next sweeps."""
+    """A part of an array that was never finished is not read, and is removed when a run next sweeps."""
     done = subprocess.run([sys.executable, "-c", KILLED, cache])
     assert done.returncode == -signal.SIGKILL
     assert [path.suffix for path in cache.iterdir()] == [".qx-part"]

@@ -1,3 +1,5 @@
+"""The CIFAR-10 workload: how its images are found, read, cached and refused."""
+
 from __future__ import annotations
 
 import hashlib
@@ -24,7 +26,7 @@ PER_CLASS = 4
 
 
 def pixels_of(split: str, label: int, number: int) -> np.ndarray:
-    """The image ``[32, 32, 3]`` that the tree holds there."""
+    """Return the image ``[32, 32, 3]`` that the tree has at this place."""
     generator = np.random.default_rng([("train", "test").index(split), label, number])
     return generator.integers(0, 256, (32, 32, 3), dtype=np.uint8)
 
@@ -54,7 +56,7 @@ def load(data: Path | None, cache: Path | None, split: str = "test") -> Data:
 
 
 def refusal(data: Path | None, cache: Path | None, split: str = "test") -> str:
-    """The message with which the data are refused: one line."""
+    """Return the message with which the data are refused, which is one line."""
     with pytest.raises(DataError) as caught:
         load(data, cache, split)
     message = str(caught.value)
@@ -63,7 +65,7 @@ def refusal(data: Path | None, cache: Path | None, split: str = "test") -> str:
 
 
 def reference(pixels: np.ndarray) -> np.ndarray:
-    """The preprocessing that the committed weights were trained with, ``[n, 3, 32, 32]`` in float32."""
+    """Return the preprocessed images ``[n, 3, 32, 32]`` that the committed weights were trained on."""
     mean = np.array([0.4914, 0.4822, 0.4465], np.float32)
     std = np.array([0.2470, 0.2435, 0.2616], np.float32)
     return ((pixels.astype(np.float32) / 255 - mean) / std).transpose(0, 3, 1, 2)
@@ -225,17 +227,17 @@ def test_images_are_decoded_once(tree: Path, cache: Path) -> None:
     first = np.asarray(load(tree, cache).inputs["image"])
     (kept,) = cache.iterdir()
     written = kept.stat().st_mtime_ns
-    told: list[str] = []
-    context = Context(data=tree, cache=cache, progress=lambda done, text: told.append(text))
+    messages: list[str] = []
+    context = Context(data=tree, cache=cache, progress=lambda done, text: messages.append(text))
 
     second = np.asarray(cifar10_cnn.load_data("test", context).inputs["image"])
     assert np.array_equal(first, second)
-    assert told == []
+    assert messages == []
     assert [path.stat().st_mtime_ns for path in cache.iterdir()] == [written]
 
 
 def test_only_the_split_that_is_asked_for_is_decoded(tree: Path, cache: Path) -> None:
-    """Loading the test split tells of no training image, and the train split later is kept beside it."""
+    """Loading the test split reads no training image, and the train split is kept beside it later."""
     (tree / "train" / "cat" / "0000.png").write_bytes(b"no image")
     load(tree, cache, "test")
     assert len(list(cache.iterdir())) == 1
@@ -243,7 +245,7 @@ def test_only_the_split_that_is_asked_for_is_decoded(tree: Path, cache: Path) ->
 
 
 def test_a_changed_tree_is_decoded_again(tree: Path, cache: Path) -> None:
-    """An image that changed but kept its size and its time of modification is seen, and the old pixels go."""
+    """A changed image with the same size and modification time is noticed, and the old pixels are removed."""
     path = tree / "test" / "dog" / "0002.bmp"
     (tree / "test" / "dog" / "0002.png").unlink()
     Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(path)
@@ -270,7 +272,7 @@ def test_two_trees_do_not_take_each_others_place(tmp_path: Path, cache: Path) ->
 
 
 def test_a_damaged_cache_is_made_anew(tree: Path, cache: Path) -> None:
-    """Kept pixels that were cut short are decoded again, not believed."""
+    """Kept pixels that were cut short are decoded again, not used."""
     first = np.asarray(load(tree, cache).inputs["image"])
     (kept,) = cache.iterdir()
     kept.write_bytes(kept.read_bytes()[:1000])
@@ -293,12 +295,12 @@ def test_a_full_disk_is_told_and_leaves_nothing_half_written(tree: Path, cache: 
 
 def test_progress_is_told_while_decoding(tree: Path, cache: Path) -> None:
     """Decoding reports a fraction that ends at 1."""
-    told: list[float] = []
+    shares: list[float] = []
     cifar10_cnn.load_data(
-        "test", Context(data=tree, cache=cache, progress=lambda done, text: told.append(done))
+        "test", Context(data=tree, cache=cache, progress=lambda done, text: shares.append(done))
     )
-    assert told == sorted(told)
-    assert told[-1] == 1.0
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
 
 
 # Trees that cannot be used ------------------------------------------------------------------------
@@ -417,7 +419,7 @@ def test_a_link_to_nowhere_is_named(tree: Path, cache: Path) -> None:
 
 
 def test_without_a_folder_the_cache_is_looked_at(tmp_path: Path, cache: Path) -> None:
-    """Data in ``cifar10`` in the cache folder are taken when no folder was named."""
+    """Data in ``cifar10`` in the cache folder are used when no folder was named."""
     write_tree(cache / "cifar10")
     assert len(load(None, cache).labels) == 10 * PER_CLASS
 
@@ -429,7 +431,7 @@ def test_a_named_folder_is_not_replaced_by_the_cache(tmp_path: Path, cache: Path
 
 
 def test_offline_nothing_is_downloaded(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Offline, missing data are told in one line with how to provide them, and no connection is tried."""
+    """Offline, missing data are an error of one line that says how to provide them, without a connection."""
 
     def connected(*arguments: Any) -> None:
         raise AssertionError("a connection was tried")
@@ -446,10 +448,10 @@ def test_offline_nothing_is_downloaded(cache: Path, monkeypatch: pytest.MonkeyPa
 def test_a_download_that_fails_gives_the_reason(
     cache: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A server that refuses is told in one line, with the reason and what to do; nothing is printed."""
-    with socket.socket() as taken:  # Bound and not listening: connections to it are refused.
-        taken.bind(("127.0.0.1", 0))
-        monkeypatch.setattr(cifar10_data, "URL", f"http://127.0.0.1:{taken.getsockname()[1]}/cifar")
+    """A server that refuses is an error of one line, with the reason and what to do; nothing is printed."""
+    with socket.socket() as silent:  # Bound and not listening: connections to it are refused.
+        silent.bind(("127.0.0.1", 0))
+        monkeypatch.setattr(cifar10_data, "URL", f"http://127.0.0.1:{silent.getsockname()[1]}/cifar")
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         with pytest.raises(DataError) as caught:
             cifar10_cnn.load_data("test", Context(cache=cache))
@@ -475,7 +477,7 @@ def test_the_address_is_that_of_torchvision() -> None:
 
 @pytest.fixture
 def batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder in torchvision's layout, 20 images a batch, with sums that torchvision is made to expect."""
+    """Make a folder in torchvision's layout, 20 images a batch, with the checksums that it expects."""
     from torchvision.datasets import CIFAR10
 
     folder = tmp_path / "data" / BATCHES
@@ -590,7 +592,7 @@ def test_training_is_decided_by_the_seed(tree: Path, cache: Path) -> None:
 
 
 def test_training_for_no_epochs_is_refused(tree: Path, cache: Path) -> None:
-    """Fewer than one epoch is the user's mistake, told with the number."""
+    """Fewer than one epoch is a mistake of the user, shown with the number."""
     context = Context(data=tree, cache=cache, offline=True, options={"epochs": 0})
     with pytest.raises(UsageError, match="epochs must be at least 1, not 0"):
         cifar10_cnn.train(cifar10_cnn.make_model(context), context)

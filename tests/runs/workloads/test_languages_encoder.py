@@ -1,3 +1,5 @@
+"""The workload of synthetic languages: its data, its committed weights, and what configs can make of it."""
+
 from __future__ import annotations
 
 import hashlib
@@ -22,7 +24,7 @@ def test() -> Data:
 
 @pytest.fixture(scope="module")
 def model() -> Any:
-    """The model with its committed weights."""
+    """Return the model with its committed weights."""
     import torch
 
     package, _, name = str(languages_encoder.describe().weights).partition(":")
@@ -33,7 +35,7 @@ def model() -> Any:
 
 
 def best_possible(data: Data) -> Any:
-    """The language that most probably said each sentence: no model can be right more often."""
+    """Return the most probable language of each sentence; no model can be right more often."""
     habits = languages_encoder.transition_counts()
     logarithms = np.log(habits / habits.sum(axis=-1, keepdims=True))
     tokens = data.inputs["tokens"]
@@ -41,7 +43,7 @@ def best_possible(data: Data) -> Any:
 
 
 def test_the_committed_weights_come_near_what_can_be_known(model: Any, test: Data) -> None:
-    """The committed weights are right on 89 % of the test sentences, and the best that can be is 98 %."""
+    """The committed weights are right on 89 % of the test sentences, where the best possible is 98 %."""
     import torch
 
     with torch.inference_mode():
@@ -71,7 +73,7 @@ def test_no_test_sentence_is_a_training_sentence(test: Data) -> None:
 
 
 def test_nearly_all_of_its_weights_are_in_linear_layers(model: Any) -> None:
-    """What configs for linear layers can treat is nearly the whole network."""
+    """Configs for linear layers can quantize nearly the whole network."""
     import torch
 
     linear = sum(layer.weight.numel() for layer in model.modules() if isinstance(layer, torch.nn.Linear))
@@ -89,21 +91,21 @@ def test_dynamic_quantization_reaches_the_layers_that_run(model: Any, test: Data
     from torch.ao.nn.quantized import dynamic
     from torch.ao.quantization import quantize_dynamic
 
-    treated = quantize_dynamic(copy.deepcopy(model), {torch.nn.Linear}, dtype=torch.qint8)
-    quantized = [layer for layer in treated.modules() if isinstance(layer, dynamic.Linear)]
+    quantized_model = quantize_dynamic(copy.deepcopy(model), {torch.nn.Linear}, dtype=torch.qint8)
+    quantized = [layer for layer in quantized_model.modules() if isinstance(layer, dynamic.Linear)]
     assert len(quantized) == sum(isinstance(layer, torch.nn.Linear) for layer in model.modules()) == 10
     called: list[torch.nn.Module] = []
     for layer in quantized:
         layer.register_forward_hook(lambda layer, *_: called.append(layer))
     tokens = torch.from_numpy(test.inputs["tokens"][:500])
     with torch.inference_mode():
-        agreement = (treated(tokens).argmax(1) == model(tokens).argmax(1)).float().mean()
+        agreement = (quantized_model(tokens).argmax(1) == model(tokens).argmax(1)).float().mean()
     assert called == quantized
     assert agreement > 0.97
 
 
 def test_it_can_be_exported_for_any_batch(model: Any) -> None:
-    """``torch.export`` takes it, with the size of the batch left open, and what comes of it answers alike."""
+    """``torch.export`` takes the model with an open batch size, and the exported program answers the same."""
     import torch
 
     (example,) = languages_encoder.example_inputs(2, OFFLINE)
@@ -116,7 +118,7 @@ def test_it_can_be_exported_for_any_batch(model: Any) -> None:
 
 
 def test_it_says_why_it_has_no_static_form() -> None:
-    """The form with stubs cannot be had, and the reason is told."""
+    """There is no form with stubs, and the error says why."""
     with pytest.raises(Unsupported, match="8-bit attention"):
         languages_encoder.make_model(Context(quantizable=True))
 
@@ -153,7 +155,7 @@ def test_one_epoch_of_training_learns(test: Data) -> None:
     """The train hook reports its progress to the end, does better than chance, and gives half precision."""
     import torch
 
-    told: list[float] = []
+    shares: list[float] = []
     few = Data(inputs={"tokens": test.inputs["tokens"][:2560]}, labels=test.labels[:2560])
     from qx_plugins.networks.training import train_token_classifier
 
@@ -164,9 +166,9 @@ def test_one_epoch_of_training_learns(test: Data) -> None:
         few.labels,
         epochs=1,
         seed=0,
-        progress=lambda done, text: told.append(done),
+        progress=lambda done, text: shares.append(done),
     )
-    assert told[-1] == 1.0
+    assert shares[-1] == 1.0
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float16}
     with torch.inference_mode():
         answers = model.float()(torch.from_numpy(test.inputs["tokens"][2560:])).argmax(1).numpy()

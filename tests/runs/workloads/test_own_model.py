@@ -82,7 +82,7 @@ QUICK = ("--quick", "--budget", 0.01, "--batch-size", 1, "--calibration-n", 8)
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A folder with models, their weights, and a tree of two classes of twelve images each."""
+    """Make a folder with models, their weights, and a tree of two classes of twelve images each."""
     import torch
 
     (tmp_path / "nets.py").write_text(textwrap.dedent(NETS))
@@ -103,7 +103,7 @@ def place(tmp_path: Path) -> Path:
 
 
 def test_it_runs_and_configs_that_cannot_treat_it_say_why(qx: Callable[..., Any], place: Path) -> None:
-    """Dynamic int8 treats its linear layer; static int8 wants stubs, and says so before anything is built."""
+    """Dynamic int8 quantizes the linear layer; static int8 needs stubs, and says so before a build."""
     done = qx(
         *("run", "--model", "./nets.py:net", "--weights", "net.pt", "--data", "images", *SHAPE, *QUICK),
         *("-c", "dynamic_int8", "-c", "static_int8_per_channel", "-m", "accuracy", "--out", "out"),
@@ -163,7 +163,7 @@ def test_it_runs_and_configs_that_cannot_treat_it_say_why(qx: Callable[..., Any]
 def test_what_is_wrong_is_said_in_one_line(
     qx: Callable[..., Any], place: Path, arguments: tuple[str, ...], words: tuple[str, ...]
 ) -> None:
-    """Nothing is built or written, and the exit code is 2."""
+    """A mistake ends with exit code 2 and one line, and nothing is built or written."""
     done = qx(
         "run", "--data", "images", *SHAPE, *QUICK, *arguments, "-c", "dynamic_int8", "--out", "out", cwd=place
     )
@@ -227,17 +227,17 @@ EXPORTING = ("inductor", "torchao", "onnxruntime", "openvino", "executorch")
 
 
 def configs_that_export() -> list[str]:
-    """The built-in configs of runtimes that are fed with an exported graph."""
+    """Return the built-in configs of runtimes that take an exported graph."""
     from pkgutil import iter_modules
 
     from qx_plugins import configs
 
-    return [one.name for one in iter_modules(configs.__path__) if one.name.startswith(EXPORTING)]
+    return [module.name for module in iter_modules(configs.__path__) if module.name.startswith(EXPORTING)]
 
 
 @pytest.mark.parametrize("config", configs_that_export())
 def test_what_cannot_be_exported_is_refused_at_once(config: str) -> None:
-    """The layer and its line are named; models that can be exported are not refused; none is changed."""
+    """The layer and its line are named, models that can be exported are accepted, and none is changed."""
     from importlib import import_module
 
     import torch
@@ -250,13 +250,13 @@ def test_what_cannot_be_exported_is_refused_at_once(config: str) -> None:
     module = import_module(f"qx_plugins.configs.{config}")
     examples = (torch.zeros(1, 3, 16, 16),)
     # Sixteen outputs, which every kernel for linear layers takes.
-    fine, varied, swayed = (space[name](16).eval() for name in ("net", "Varied", "Swayed"))
-    module.can_treat(fine, examples)
+    plain, varied, swayed = (space[name](16).eval() for name in ("net", "Varied", "Swayed"))
+    module.can_treat(plain, examples)
     module.can_treat(varied, examples)
-    line = 1 + source.splitlines().index(next(one for one in source.splitlines() if "sum() > 0" in one))
+    line = 1 + source.splitlines().index(next(text for text in source.splitlines() if "sum() > 0" in text))
     with pytest.raises(Unsupported, match=rf"cannot be exported: Swayed, nets.py:{line}: "):
         module.can_treat(swayed, examples)
-    assert not fine.training and not swayed.training
+    assert not plain.training and not swayed.training
 
 
 def test_configs_for_linear_layers_refuse_what_they_cannot_take_at_once() -> None:
@@ -278,7 +278,7 @@ def test_configs_for_linear_layers_refuse_what_they_cannot_take_at_once() -> Non
 
 @pytest.mark.slow
 def test_what_a_model_keeps_of_its_first_call_does_not_have_it_refused(place: Path, tmp_path: Path) -> None:
-    """A tensor that it makes once, and changes later, is one that can be changed in an export too."""
+    """A tensor that the model makes once, and changes later, is one that an export can change too."""
     from qx.host.host import Host
     from qx.processes.jobs import InspectJob
     from qx.processes.workers import Processes
@@ -292,28 +292,28 @@ def test_what_a_model_keeps_of_its_first_call_does_not_have_it_refused(place: Pa
     options = {"model": f"{place}/nets.py:Keeping", "input_shape": "3,16,16"}
     job = InspectJob(workload=workload, workload_options=options, weights=None, configs=(config,))
     with Processes(tmp_path) as processes:
-        told = processes.run(job, "inspect", timeout=300)
-    assert (told["untreatable"], told["outputs"]) == ({}, [2])
+        findings = processes.run(job, "inspect", timeout=300)
+    assert (findings["untreatable"], findings["outputs"]) == ({}, [2])
 
 
 @pytest.mark.parametrize(
-    ("target", "given", "crop"),
+    ("target", "option", "crop"),
     [("Said", 0.0, 0.5), ("Said", 0.875, 0.875), ("net", 0.0, 0.875), ("net", 1.0, 1.0)],
 )
 def test_a_crop_that_is_given_stands_before_that_of_the_metadata(
-    place: Path, target: str, given: float, crop: float
+    place: Path, target: str, option: float, crop: float
 ) -> None:
-    """Also where mean and standard deviation are given; without either it is 0.875."""
+    """A crop that is set counts also where mean and standard deviation are set; without any it is 0.875."""
     from qx_plugins.datasets.fitted_images import load_fitted
     from qx_plugins.workloads import own_model
 
     from qx import Context
 
     numbers = {"mean": "0.5,0.5,0.5", "std": "0.25,0.25,0.25"}
-    options = {"model": f"{place}/nets.py:{target}", "input_shape": "3,8,8", "images": 0, "crop": given}
+    options = {"model": f"{place}/nets.py:{target}", "input_shape": "3,8,8", "images": 0, "crop": option}
     options["model_args"] = ""
     data = own_model.load_data("test", Context(options=options | numbers, data=place / "images"))
-    due = load_fitted(
+    expected = load_fitted(
         *("test",),
         root=place / "images",
         shape=(3, 8, 8),
@@ -324,16 +324,16 @@ def test_a_crop_that_is_given_stands_before_that_of_the_metadata(
         cache=None,
         progress=lambda done, text: None,
     )
-    assert np.array_equal(data.inputs["image"], due.inputs["image"])
+    assert np.array_equal(data.inputs["image"], expected.inputs["image"])
 
 
 def test_training_images_are_decoded_when_they_are_asked_for(place: Path) -> None:
-    """One that is damaged is told when it is drawn; until then the others are as they would be anyway."""
+    """A damaged image is an error when it is read; until then the others are as they would be anyway."""
     from qx_plugins.datasets.fitted_images import load_fitted
 
     from qx import Data, DataError
 
-    told: list[str] = []
+    messages: list[str] = []
 
     def load(split: str) -> Data:
         return load_fitted(
@@ -345,25 +345,25 @@ def test_training_images_are_decoded_when_they_are_asked_for(place: Path) -> Non
             crop=1.0,
             count=0,
             cache=None,
-            progress=lambda done, text: told.append(text),
+            progress=lambda done, text: messages.append(text),
         )
 
     whole = np.asarray(load("train").inputs["image"])
-    assert told
-    told.clear()
+    assert messages
+    messages.clear()
     (place / "images" / "train" / "light" / "3.png").write_text("no image")
     images = load("train").inputs["image"]
-    assert (told, images.shape, len(images)) == ([], (24, 3, 16, 16), 24)
+    assert (messages, images.shape, len(images)) == ([], (24, 3, 16, 16), 24)
     assert np.array_equal(images[np.array([2, 23, 0])], whole[[2, 23, 0]])
     assert np.array_equal(images[5], whole[5])
-    assert told[-1] == "decoding train images, 4 so far"
+    assert messages[-1] == "decoding train images, 4 so far"
     with pytest.raises(DataError, match=r"light/3\.png is not an image"):
         images[12:]
 
 
 @pytest.mark.slow
 def test_it_is_said_before_anything_is_built(qx: Callable[..., Any], place: Path) -> None:
-    """A forward that depends on its data: the stage is ``can_treat``, and the other row is unharmed."""
+    """The stage of a forward that depends on its data is ``can_treat``, and the other row is unharmed."""
     done = qx(
         *("run", "--model", "./nets.py:Swayed", "--data", "images", *SHAPE, *QUICK),
         *("-c", "fx_static_int8", "-c", "dynamic_int8", "-m", "file_size", "--out", "out"),

@@ -1,6 +1,6 @@
 """Files that are damaged, or made to do damage: ``report``, ``compare`` and ``gate`` say so, or work.
 
-They are changed at random, from a seed (``tests/damage.py``). ``QX_SLOW=1`` takes thousands of them.
+The files are changed at random, from a seed (``tests/damage.py``). ``QX_SLOW=1`` tries thousands of them.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from qx.results import results_file as results
 Qx = Callable[..., Any]
 
 SLOW = bool(os.environ.get("QX_SLOW"))
-#: Files of each kind.
+#: Number of files of each kind.
 COUNT = int(os.environ.get("QX_FILES", 900 if SLOW else 25))
-#: Bytes that a command may take beyond those that the tests have taken already.
+#: Bytes that a command may use beyond those that the tests use already.
 ROOM = 2 << 30
 
 RULES = """
@@ -63,7 +63,7 @@ against = "runtime_baseline"
 
 @contextmanager
 def bounded_memory() -> Iterator[None]:
-    """No more memory than what there is already, and ``ROOM``."""
+    """Allow no more memory than is used already, and ``ROOM``."""
     former = resource.getrlimit(resource.RLIMIT_AS)
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + ROOM, former[1]))
@@ -74,7 +74,7 @@ def bounded_memory() -> Iterator[None]:
 
 
 def flaw(done: Any) -> str | None:
-    """What is wrong with how a command ended."""
+    """Return what is wrong with how a command ended, or None."""
     if done.code == 2:
         lines = done.err.splitlines()
         if len(lines) != 1 or not lines[0].startswith("qx: error: "):
@@ -91,7 +91,7 @@ def flaw(done: Any) -> str | None:
 
 @pytest.fixture(scope="module")
 def runs(builders: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folders of results: of a run of one workload, and of one with everything in it; and rules."""
+    """Write the results of a small run, and of one in which no field is empty, each with rules."""
     home = tmp_path_factory.mktemp("runs")
     small = builders.small(items=40, rounds=2, batch_sizes=(1, 2))
     results.write(home / "small", small.results(), "", small.recording())
@@ -104,7 +104,7 @@ def runs(builders: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture
 def without_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No plugins are looked for: files need none, and a third of the time would go there."""
+    """Look for no plugins: files need none, and they would take a third of the time."""
     monkeypatch.setattr(Host, "discover", classmethod(lambda cls, plugins=(): cls([])))
 
 
@@ -113,7 +113,7 @@ def without_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_whatever_is_in_a_file_it_is_read_or_refused(
     kind: str, runs: Path, qx: Qx, damage: ModuleType
 ) -> None:
-    """A damaged file ends a command in one line and exit code 2, or is taken; it brings nothing down."""
+    """A damaged file ends a command with one line and exit code 2, or is read, and brings nothing down."""
     pattern, damaged = damage.KINDS[kind]
     flaws, codes = [], Counter[int]()
     for number in range(COUNT):

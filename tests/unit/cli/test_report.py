@@ -19,7 +19,7 @@ SAMPLES = "samples-20260102T030405-abcdef.npz"
 
 @pytest.fixture
 def folder(tmp_path: Path, builders: ModuleType) -> Path:
-    """A folder with the results of a run."""
+    """Write the results of a run into a folder."""
     run = builders.small()
     place = tmp_path / "artifacts" / "results"
     results.write(place, run.results(), markdown.render(run.results()), run.recording())
@@ -44,20 +44,24 @@ def test_the_table_is_written_and_printed_again(
 
 @pytest.mark.parametrize("path", ["artifacts/results", "artifacts/results/full_results.json"])
 def test_a_folder_or_a_file_is_given(folder: Path, qx: Callable[..., Any], path: str) -> None:
-    """The path is that of the results, or of their folder; ``--out`` is where the page goes."""
-    before = {one.name: one.read_bytes() for one in folder.iterdir()}
+    """``qx report`` takes the path of the results or of their folder; ``--out`` is where the page goes."""
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
     done = qx("report", path, "--out", "elsewhere", "--format", "github")
     assert (done.code, done.err) == (0, "")
     assert "| config" in done.out
     assert Path("elsewhere/pareto.md").read_bytes() == before["pareto.md"]
-    assert {one.name: one.read_bytes() for one in folder.iterdir()} == before
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
 
 
 def test_figures_come_from_the_samples(folder: Path, qx: Callable[..., Any]) -> None:
     """Where the file and its samples differ, the figures are those of the samples, and that is said."""
     whole = json.loads((folder / "full_results.json").read_text())
-    (one,) = (m for m in whole["measurements"] if (m["cell"], m["metric"]) == ("toy/quick", "weight"))
-    one["value"] = 123_000.0
+    (weight,) = (
+        entry
+        for entry in whole["measurements"]
+        if (entry["cell"], entry["metric"]) == ("toy/quick", "weight")
+    )
+    weight["value"] = 123_000.0
     (folder / "full_results.json").write_text(json.dumps(whole))
     done = qx("report")
     assert done.code == 0
@@ -68,7 +72,7 @@ def test_figures_come_from_the_samples(folder: Path, qx: Callable[..., Any]) -> 
 
 
 def test_without_samples_the_file_is_believed(folder: Path, qx: Callable[..., Any]) -> None:
-    """Where the samples are gone, the figures of the file are shown, and it is said that they are those."""
+    """Where the samples are gone, the figures of the file are shown, and that is said."""
     expected = (folder / "pareto.md").read_bytes()
     (folder / SAMPLES).unlink()
     done = qx("report")
@@ -80,24 +84,24 @@ def test_without_samples_the_file_is_believed(folder: Path, qx: Callable[..., An
 
 
 def cut_off(samples: Path) -> None:
-    """As a full disk leaves it."""
+    """Cut the file off, as a full disk does."""
     samples.write_bytes(samples.read_bytes()[:-200])
 
 
 def flip(samples: Path) -> None:
-    """One bit in the middle."""
+    """Flip one bit in the middle."""
     content = bytearray(samples.read_bytes())
     content[len(content) // 3] ^= 1
     samples.write_bytes(content)
 
 
 def empty(samples: Path) -> None:
-    """Nothing in it."""
+    """Leave nothing in the file."""
     samples.write_bytes(b"")
 
 
 def other(samples: Path) -> None:
-    """An archive of something else."""
+    """Write an archive of something else."""
     np.savez(samples, **{"toy/quick|weight||values": np.ones(1)})
 
 
@@ -105,14 +109,14 @@ def other(samples: Path) -> None:
 def test_damaged_samples_are_told(
     folder: Path, qx: Callable[..., Any], damage: Callable[[Path], None]
 ) -> None:
-    """Samples that cannot be read are a mistake told in one line, and nothing is written."""
+    """Samples that cannot be read are a mistake of one line, and nothing is written."""
     damage(folder / SAMPLES)
-    before = {one.name: one.read_bytes() for one in folder.iterdir()}
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
     done = qx("report")
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith(f"qx: error: the samples in artifacts/results/{SAMPLES} are damaged: ")
     assert done.err.count("\n") == 1
-    assert {one.name: one.read_bytes() for one in folder.iterdir()} == before
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 @pytest.mark.parametrize(
@@ -125,7 +129,7 @@ def test_damaged_samples_are_told(
     ],
 )
 def test_mistakes_are_told(folder: Path, qx: Callable[..., Any], arguments: list[str], message: str) -> None:
-    """A path without results, an unknown format and a folder that cannot be written are told, exit 2."""
+    """A path without results, an unknown format and a folder that cannot be written end with exit code 2."""
     Path("a_file").write_text("")
     done = qx("report", *arguments)
     assert (done.code, done.out) == (2, "")

@@ -1,4 +1,4 @@
-"""One line for each cause: what is counted once, however many figures show it."""
+"""A cause is counted once, and shown in one line, however many figures show it."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ ONE = {"fingerprint": "one"}
 
 
 def rate(builders: ModuleType, **fields: Any) -> Metric:
-    """Calls a second, of the calls that ``delay`` timed."""
+    """Return a metric of calls a second, which derives from the calls that ``delay`` timed."""
     derived = {"name": "rate", "phase": "derived", "better": "higher", "compare": "ratio"}
     return evolve(builders.DELAY, **{**derived, "derived_from": ["delay"], **fields})
 
 
 def source(run: Any, label: str, metric: Metric, **environment: Any) -> Source:
-    """A run with ``rate`` besides."""
+    """Return a run as it would be read from its files, with ``rate`` as one more metric."""
     run = evolve(run, metrics=(*run.metrics, metric), environment={**ONE, **environment})
     recording = run.recording()
     for series in recording.series.values():
@@ -36,10 +36,10 @@ def source(run: Any, label: str, metric: Metric, **environment: Any) -> Source:
     return Source(place=label, results=run.results(recording), recording=recording, label=label)
 
 
-def compared(builders: ModuleType, metric: Metric, **made: Any) -> RunComparison:
-    """``quick`` as it was and as it is, with another torch on the same machine."""
+def compared(builders: ModuleType, metric: Metric, **changed: Any) -> RunComparison:
+    """Compare ``quick`` before and after a change, with another torch on the same machine."""
     cells = builders.small().cells
-    worse = {**cells, "quick": evolve(cells["quick"], **made)}
+    worse = {**cells, "quick": evolve(cells["quick"], **changed)}
     newer = {"distributions": {"torch": "2.15.0"}}
     return compare(
         [
@@ -50,50 +50,50 @@ def compared(builders: ModuleType, metric: Metric, **made: Any) -> RunComparison
 
 
 def lines(comparison: RunComparison, config: str = "quick") -> list[str]:
-    """The headlines of a config."""
+    """Return the headlines of a config."""
     view = ChangeView(comparison)
     (cell,) = (row for row in view.cells if view.name(row) == config)
     return view.headlines(cell, "ours", MARKUP)
 
 
 def test_a_slower_call_is_one_change(builders: ModuleType) -> None:
-    """Latency, what derives from it, two batch sizes and two bases: one line, with the range."""
+    """A slower call is one line for latency and what derives from it, with the range over batch sizes."""
     slower = compared(builders, rate(builders), delay=1.0)
     (line,) = lines(slower)
     figures = r"0\.\d+x to 0\.\d+x \(batch 1 and batch 32\)"
     assert re.fullmatch(f"delay worse {figures}, directly {figures}", line)
-    assert sum(one.verdict == "worse" for one in slower.changes) == 8
+    assert sum(change.verdict == "worse" for change in slower.changes) == 8
     assert changes.counts(ChangeView(slower), "ours").startswith("1 worse, ")
-    assert {one.cause for one in slower.changes if one.metric in ("delay", "rate")} == {"delay"}
+    assert {change.cause for change in slower.changes if change.metric in ("delay", "rate")} == {"delay"}
 
 
 def test_what_derives_from_nothing_is_a_change_of_its_own(builders: ModuleType) -> None:
     """A metric that does not say what it derives from is counted by itself."""
-    told = lines(compared(builders, rate(builders, derived_from=[]), delay=0.6))
-    assert [line.split()[0] for line in told] == ["delay", "rate"]
+    headlines = lines(compared(builders, rate(builders, derived_from=[]), delay=0.6))
+    assert [line.split()[0] for line in headlines] == ["delay", "rate"]
 
 
 def test_memory_is_one_change(builders: ModuleType) -> None:
-    """More memory than its own baseline and than before is one line."""
+    """Memory that is more than its own baseline's and than before is one line."""
     (line,) = lines(compared(builders, rate(builders), heap=600))
     assert line.startswith("heap worse 1.50") and ", directly 1.50" in line
 
 
 def test_other_answers_are_one_change(builders: ModuleType) -> None:
-    """Outputs that changed and fewer right answers have one cause, and the metric that judges tells it."""
+    """Outputs that changed and fewer right answers have one cause, which the metric that judges shows."""
     fewer = compared(builders, rate(builders), hits=700)
     assert [line.split(" [")[0] for line in lines(fewer)] == ["hits worse -15.00 pt"]
-    outputs = [one for one in fewer.changes if one.metric == "outputs" and one.config == "quick"]
-    assert [one.verdict for one in outputs] == ["changed"]
+    outputs = [change for change in fewer.changes if change.metric == "outputs" and change.config == "quick"]
+    assert [change.verdict for change in outputs] == ["changed"]
     few = compared(builders, rate(builders), hits=848)
     assert lines(few) == ["outputs changed 99.80 %"]
 
 
 def test_a_difference_within_the_margin_is_none(builders: ModuleType) -> None:
-    """Bytes are exact, and a header of a few of them is no change all the same; both sides show the bytes."""
+    """A few bytes more are no change though bytes are exact, and both sides show them."""
     few = compared(builders, rate(builders), weight=260_012)
     assert lines(few) == []
-    (change,) = (one for one in few.changes if (one.config, one.metric) == ("quick", "weight"))
+    (change,) = (change for change in few.changes if (change.config, change.metric) == ("quick", "weight"))
     assert (change.verdict, change.why_same, change.beyond_margin) == ("same", "margin", False)
     assert ChangeView(few).delta(change) == "1.00005x< (+12 bytes)"
     many = compared(builders, rate(builders), weight=263_000)
@@ -135,8 +135,8 @@ def test_what_is_gone_is_not_hidden_by_what_is_worse() -> None:
 def test_a_circle_of_derivations_is_no_hang(builders: ModuleType) -> None:
     """Two metrics that each claim to derive from the other are counted, under one of them."""
     metrics = {
-        name: rate(builders, name=name, derived_from=[of])
-        for name, of in (("one", "other"), ("other", "one"))
+        name: rate(builders, name=name, derived_from=[parent])
+        for name, parent in (("one", "other"), ("other", "one"))
     }
     assert cause_of("one", metrics) in metrics
     blank = Change(
@@ -147,24 +147,24 @@ def test_a_circle_of_derivations_is_no_hang(builders: ModuleType) -> None:
 
 
 @pytest.mark.parametrize(
-    ("made", "why"),
+    ("changed", "why"),
     [
         ({}, {"interval", None}),
         ({"delay": 0.505}, {"margin"}),
     ],
 )
 def test_it_is_told_why_a_difference_is_none(
-    builders: ModuleType, made: dict[str, Any], why: set[str | None]
+    builders: ModuleType, changed: dict[str, Any], why: set[str | None]
 ) -> None:
-    """The interval includes no change, or the change is within the margin; in JSON and by the mark."""
-    comparison = compared(builders, rate(builders), **made)
+    """A mark, and a field in JSON, say that the interval includes no change or is within the margin."""
+    comparison = compared(builders, rate(builders), **changed)
     own = [
-        one
-        for one in comparison.changes
-        if (one.config, one.metric, one.basis) == ("quick", "delay", "own baseline")
+        change
+        for change in comparison.changes
+        if (change.config, change.metric, change.basis) == ("quick", "delay", "own baseline")
     ]
-    assert {one.why_same for one in own} <= why
-    assert all(np.isfinite(one.value or np.nan) for one in own)
-    for one in own:
-        mark = {"interval": "?", "margin": "<"}[one.why_same or "interval"]
-        assert f"x{mark} [" in ChangeView(comparison).delta(one)
+    assert {change.why_same for change in own} <= why
+    assert all(np.isfinite(change.value or np.nan) for change in own)
+    for change in own:
+        mark = {"interval": "?", "margin": "<"}[change.why_same or "interval"]
+        assert f"x{mark} [" in ChangeView(comparison).delta(change)

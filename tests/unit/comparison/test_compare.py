@@ -1,4 +1,4 @@
-"""Runs with known truths, compared: what is told of them, and what is refused."""
+"""Comparisons of runs with known truths: their verdicts, and what is refused."""
 
 from __future__ import annotations
 
@@ -17,92 +17,99 @@ ONE, OTHER = {"fingerprint": "one"}, {"fingerprint": "other", "cpu": "Another CP
 
 
 def source(run: Any, label: str, **environment: Any) -> Source:
-    """A run as it would be read from its files."""
+    """Return a run as it would be read from its files."""
     run = evolve(run, environment=environment)
     return Source(place=f"{label}.json", results=run.results(), recording=run.recording(), label=label)
 
 
 def verdicts(compared: RunComparison, config: str, run: str = "ours") -> dict[tuple[Any, ...], str]:
-    """Verdicts of a config by metric, batch size and basis."""
+    """Return the verdicts of a config by metric, batch size and basis."""
     return {
-        (one.metric, one.params.get("batch_size"), one.basis): one.verdict
-        for one in compared.changes
-        if one.config == config and one.run == run
+        (change.metric, change.params.get("batch_size"), change.basis): change.verdict
+        for change in compared.changes
+        if change.config == config and change.run == run
     }
 
 
 @pytest.fixture
 def base(builders: ModuleType) -> Source:
-    """The run that others are compared with."""
+    """Return the run that others are compared with."""
     return source(builders.small(), "base", **ONE)
 
 
 def test_better_and_worse_are_told_by_metric(base: Source, builders: ModuleType) -> None:
-    """What became better, worse or stayed is told, each in the terms of its metric."""
-    made = {**builders.small().cells, "quick": builders.Made(hits=790, weight=240_000, delay=0.6, heap=400)}
-    compared = compare([base, source(builders.small(cells=made, seed=1), "ours", **OTHER)])
-    told = verdicts(compared, "quick")
-    assert told["hits", None, "items"] == "worse"
-    assert told["weight", None, "exact"] == "better"
-    assert told["delay", 1, "own baseline"] == told["delay", 32, "own baseline"] == "worse"
-    assert told["heap", None, "own baseline"] == "same"
-    assert told["outputs", None, "outputs"] == "changed"
-    delay = next(one for one in compared.changes if (one.config, one.metric) == ("quick", "delay"))
+    """Each metric is better, worse or the same, in its own terms."""
+    cells = {**builders.small().cells, "quick": builders.Cell(hits=790, weight=240_000, delay=0.6, heap=400)}
+    compared = compare([base, source(builders.small(cells=cells, seed=1), "ours", **OTHER)])
+    quick = verdicts(compared, "quick")
+    assert quick["hits", None, "items"] == "worse"
+    assert quick["weight", None, "exact"] == "better"
+    assert quick["delay", 1, "own baseline"] == quick["delay", 32, "own baseline"] == "worse"
+    assert quick["heap", None, "own baseline"] == "same"
+    assert quick["outputs", None, "outputs"] == "changed"
+    delay = next(
+        change for change in compared.changes if (change.config, change.metric) == ("quick", "delay")
+    )
     assert delay.kind == "speedup" and delay.value == pytest.approx(0.5 / 0.6, rel=0.01)
     assert delay.base is not None and delay.base.value == pytest.approx(4, rel=0.01)
     assert set(verdicts(compared, "alike").values()) == {"same"}
 
 
 def test_the_machine_itself_is_no_change(base: Source, builders: ModuleType) -> None:
-    """On a machine twice as slow every ratio to the own baseline stays, and nothing is told directly."""
-    made = {name: evolve(cell, delay=2 * cell.delay) for name, cell in builders.small().cells.items()}
-    twice = builders.Made(delay=4.0)
-    slow = source(builders.small(cells=made, base=twice, control=twice, seed=1), "ours", **OTHER)
-    told = verdicts(compare([base, slow]), "quick")
-    assert told["delay", 1, "own baseline"] == "same"
-    assert ("delay", 1, "direct") not in told
+    """On a machine twice as slow every ratio to the own baseline stays, and nothing is compared directly."""
+    cells = {name: evolve(cell, delay=2 * cell.delay) for name, cell in builders.small().cells.items()}
+    twice = builders.Cell(delay=4.0)
+    slow = source(builders.small(cells=cells, base=twice, control=twice, seed=1), "ours", **OTHER)
+    quick = verdicts(compare([base, slow]), "quick")
+    assert quick["delay", 1, "own baseline"] == "same"
+    assert ("delay", 1, "direct") not in quick
     assert verdicts(compare([base, slow]), "base")["delay", 1, "direct"] == "not comparable"
 
 
 def test_one_machine_is_compared_directly(base: Source, builders: ModuleType) -> None:
     """With one fingerprint and other software, launches are compared directly too, and labelled so."""
-    made = {**builders.small().cells, "quick": builders.Made(hits=850, weight=260_000, delay=0.5, heap=800)}
-    ours = source(builders.small(cells=made, seed=1), "ours", **ONE, distributions={"torch": "2.15.0"})
-    told = verdicts(compare([base, ours]), "quick")
-    assert told["heap", None, "direct"] == told["heap", None, "own baseline"] == "worse"
+    cells = {**builders.small().cells, "quick": builders.Cell(hits=850, weight=260_000, delay=0.5, heap=800)}
+    ours = source(builders.small(cells=cells, seed=1), "ours", **ONE, distributions={"torch": "2.15.0"})
+    quick = verdicts(compare([base, ours]), "quick")
+    assert quick["heap", None, "direct"] == quick["heap", None, "own baseline"] == "worse"
     assert verdicts(compare([base, ours]), "base")["heap", None, "direct"] == "same"
 
 
 def test_with_the_same_software_the_baseline_tells_the_drift(base: Source, builders: ModuleType) -> None:
-    """Where only the machine can have slowed all launches by a half, no config is said to be slower."""
-    made = {name: evolve(cell, delay=1.5 * cell.delay) for name, cell in builders.small().cells.items()}
-    slow = builders.Made(delay=3.0)
-    run = builders.small(cells=made, base=slow, control=slow, seed=1)
-    told = verdicts(compare([base, source(run, "ours", **ONE)]), "alike")
+    """Where the machine itself can have slowed all launches by a half, no config is called slower."""
+    cells = {name: evolve(cell, delay=1.5 * cell.delay) for name, cell in builders.small().cells.items()}
+    slow = builders.Cell(delay=3.0)
+    run = builders.small(cells=cells, base=slow, control=slow, seed=1)
+    copy_verdicts = verdicts(compare([base, source(run, "ours", **ONE)]), "alike")
     drift = abs(np.log(1.5))
     (change,) = (
-        one
-        for one in compare([base, source(run, "ours", **ONE)]).changes
-        if (one.config, one.metric, one.params, one.basis) == ("alike", "delay", {"batch_size": 1}, "direct")
+        change
+        for change in compare([base, source(run, "ours", **ONE)]).changes
+        if (change.config, change.metric, change.params, change.basis)
+        == ("alike", "delay", {"batch_size": 1}, "direct")
     )
     assert change.value is not None and abs(np.log(change.value)) == pytest.approx(drift, rel=0.3)
-    assert told["delay", 1, "own baseline"] == "same"
+    assert copy_verdicts["delay", 1, "own baseline"] == "same"
 
 
 def test_gone_new_and_failed_are_told_apart(base: Source, builders: ModuleType) -> None:
-    """A missing cell is gone, one that was not there is new; one that failed says in what and of what."""
-    made = dict(builders.small().cells)
-    made["quick"] = builders.Made(outcome="unsupported", stage="prepare_model", cause="no such API")
-    made["fresh"], made["lost"] = builders.Made(), builders.Made()
-    del made["alike"]
-    compared = compare([base, source(builders.small(cells=made), "ours", **ONE)])
-    whole = {one.config: (one.verdict, one.reason or "") for one in compared.changes if one.metric is None}
+    """A missing cell is gone, an additional one is new, and a failed one shows stage and cause."""
+    cells = dict(builders.small().cells)
+    cells["quick"] = builders.Cell(outcome="unsupported", stage="prepare_model", cause="no such API")
+    cells["fresh"], cells["lost"] = builders.Cell(), builders.Cell()
+    del cells["alike"]
+    compared = compare([base, source(builders.small(cells=cells), "ours", **ONE)])
+    whole = {
+        change.config: (change.verdict, change.reason or "")
+        for change in compared.changes
+        if change.metric is None
+    }
     assert whole["quick"] == ("gone", "unsupported in prepare_model: no such API")
     assert whole["alike"][0] == "gone"
     assert whole["fresh"][0] == "new"
     assert whole["lost"][0] == "new" and "ValueError: no | pipe" in whole["lost"][1]
     both = compare([base, source(builders.small(seed=1), "ours", **ONE)])
-    (lost,) = (one for one in both.changes if one.config == "lost")
+    (lost,) = (change for change in both.changes if change.config == "lost")
     assert lost.verdict == "not comparable" and (lost.reason or "").startswith("in both runs failed")
 
 
@@ -115,21 +122,21 @@ def test_a_metric_that_is_missing_is_gone(base: Source, builders: ModuleType) ->
 
 
 def test_options_tell_cells_of_a_config_apart(builders: ModuleType) -> None:
-    """Cells are met by their options; one that a later version adds makes no other cell, a sweep does."""
+    """Cells are matched by their options: a new option is no other cell, and a sweep has several."""
 
     def with_options(run: Source, *options: dict[str, Any]) -> Source:
         results = run.results
         cell = results.cells["toy/quick"]
-        cells = {name: one for name, one in results.cells.items() if name != "toy/quick"}
-        cells |= {f"toy/quick_{i}": evolve(cell, options=one) for i, one in enumerate(options)}
+        cells = {name: other for name, other in results.cells.items() if name != "toy/quick"}
+        cells |= {f"toy/quick_{i}": evolve(cell, options=values) for i, values in enumerate(options)}
         return evolve(run, results=evolve(results, cells=cells))
 
     run = source(builders.small(), "run", **ONE)
     plain = with_options(run, {})
     two = with_options(run, {"n": 32}, {"n": 256})
     assert two.partner(two, "toy/quick_1") == "toy/quick_1"
-    one = with_options(run, {"n": 256})
-    assert plain.partner(one, "toy/quick_0") == one.partner(plain, "toy/quick_0") == "toy/quick_0"
+    single = with_options(run, {"n": 256})
+    assert plain.partner(single, "toy/quick_0") == single.partner(plain, "toy/quick_0") == "toy/quick_0"
     assert two.partner(plain, "toy/quick_0") is None
     assert plain.partner(two, "toy/quick_0") is plain.partner(two, "toy/quick_1") is None
     both = with_options(run, {}, {"n": 32})
@@ -139,36 +146,38 @@ def test_options_tell_cells_of_a_config_apart(builders: ModuleType) -> None:
 
 
 def test_a_metric_with_other_options_is_another_one(builders: ModuleType) -> None:
-    """What was measured with other options is not compared; the option and both its values are named."""
+    """A metric with other options is not compared, and the option and both its values are named."""
     runs = [
         source(builders.small(run={"metric_options": {"hits": {"k": k, "all": True}}}), name, **ONE)
         for name, k in (("base", 1), ("ours", 5))
     ]
-    (change,) = (one for one in compare(runs).changes if (one.config, one.metric) == ("quick", "hits"))
+    (change,) = (
+        change for change in compare(runs).changes if (change.config, change.metric) == ("quick", "hits")
+    )
     assert change.verdict == "not comparable"
     assert change.reason == "it was measured with other options: k is 5 in ours and 1 in base"
     assert verdicts(compare(runs), "quick")["weight", None, "exact"] == "same"
 
 
 def test_an_option_that_a_run_does_not_know_is_at_its_default(builders: ModuleType) -> None:
-    """An option that a later version of a metric adds makes another metric of it only where it was set."""
+    """An option that a later version adds makes another metric only where it was set."""
     before = source(builders.small(), "base", **ONE)
     hits = evolve(builders.HITS, options=[Option(name="k", default=1, help="Of the best, how many.")])
     for value, verdict in ((1, "same"), (5, "not comparable")):
         run = builders.small(
             metrics=(hits, *builders.METRICS[1:]), run={"metric_options": {"hits": {"k": value}}}
         )
-        told = verdicts(compare([before, source(run, "ours", **ONE)]), "quick")
-        assert told["hits", None, "items"] == verdict
+        quick = verdicts(compare([before, source(run, "ours", **ONE)]), "quick")
+        assert quick["hits", None, "items"] == verdict
 
 
 def test_without_samples_nothing_is_paired(base: Source, builders: ModuleType) -> None:
-    """Where the raw samples are not there, it says so, and guesses nothing."""
+    """Where the raw samples are missing, the reason says so, and nothing is guessed."""
     ours = evolve(source(builders.small(), "ours", **ONE), recording=None)
     compared = compare([base, ours])
-    figures = [one for one in compared.changes if one.config == "quick"]
-    assert {one.verdict for one in figures} == {"not comparable"}
-    assert all("raw samples" in (one.reason or "") for one in figures)
+    figures = [change for change in compared.changes if change.config == "quick"]
+    assert {change.verdict for change in figures} == {"not comparable"}
+    assert all("raw samples" in (change.reason or "") for change in figures)
     assert compared.runs[1].notes == ("its raw samples are not there",)
 
 
@@ -206,20 +215,20 @@ def test_other_workloads_are_refused(base: Source) -> None:
 def test_a_run_against_itself_is_the_same(base: Source) -> None:
     """Nothing changes between a run and its copy."""
     compared = compare([base, evolve(base, label="ours")])
-    assert {one.verdict for one in compared.changes} == {"same", "not comparable"}
-    assert [one.config for one in compared.changes if one.verdict != "same"] == ["lost"]
+    assert {change.verdict for change in compared.changes} == {"same", "not comparable"}
+    assert [change.config for change in compared.changes if change.verdict != "same"] == ["lost"]
 
 
 def test_verdicts_are_held_jointly(builders: ModuleType) -> None:
-    """Of 200 comparisons of runs that are alike, at most some twentieth tells any change at all."""
+    """At most one in ten of 200 comparisons of runs that are alike shows any change at all."""
     runs = [
-        source(builders.Run(cells={"alike": builders.Made()}, seed=seed, noise=0.02), "run", **ONE)
+        source(builders.Run(cells={"alike": builders.Cell()}, seed=seed, noise=0.02), "run", **ONE)
         for seed in range(401)
     ]
     alarms = 0
     for index in range(200):
         compared = compare([runs[2 * index], evolve(runs[2 * index + 1], label="ours")])
-        alarms += any(one.verdict != "same" for one in compared.changes)
+        alarms += any(change.verdict != "same" for change in compared.changes)
         assert compared.expected_false_alarms == pytest.approx(0.05 * compared.tests)
     assert alarms <= 20
 
@@ -241,24 +250,24 @@ def test_verdicts_are_held_jointly(builders: ModuleType) -> None:
 def test_labels_say_what_tells_runs_apart(
     builders: ModuleType, ours: dict[str, Any], labels: list[str]
 ) -> None:
-    """Python and torch, and as much more as is needed."""
+    """Labels name Python and torch, and as much more as is needed."""
     pair = [
         evolve(source(builders.small(), "x", **facts), label="", place=f"{name}.json")
         for name, facts in (("a", {}), ("b", ours))
     ]
-    assert [one.label for one in with_labels(pair)] == labels
+    assert [run.label for run in with_labels(pair)] == labels
 
 
 def test_a_slow_cell_more_is_no_change_of_the_others(builders: ModuleType) -> None:
-    """Directly, on one machine, with another torch: how the others are summed up does not go by it."""
-    cells = {"quick": builders.Made(delay=0.5)}
-    one = builders.Run(cells=cells, rounds=5, noise=0.01, environment={"fingerprint": "one"})
+    """A slow cell more, compared directly with another torch, does not change how others are summed up."""
+    cells = {"quick": builders.Cell(delay=0.5)}
+    run = builders.Run(cells=cells, rounds=5, noise=0.01, environment={"fingerprint": "one"})
     newer = {"fingerprint": "one", "distributions": {"torch": "2.15.0"}}
-    more = evolve(one, cells=cells | {"slow": builders.Made(delay=60.0, calls=1)}, environment=newer)
+    more = evolve(run, cells=cells | {"slow": builders.Cell(delay=60.0, calls=1)}, environment=newer)
     recording = more.recording()
-    for cell, series in one.recording().series.items():
+    for cell, series in run.recording().series.items():
         recording.series[cell] |= series
-    before = Source(place="before", results=one.results(), recording=one.recording(), label="before")
+    before = Source(place="before", results=run.results(), recording=run.recording(), label="before")
     after = Source(place="after", results=more.results(recording), recording=recording, label="after")
     changes = [change for change in compare([before, after]).changes if change.metric == "delay"]
     assert {change.verdict for change in changes if change.config != "slow"} == {"same"}

@@ -1,4 +1,4 @@
-"""Rules held against runs with known truths: what is breached, what is met, and what cannot be told."""
+"""Rules held against runs with known truths: what is breached, what is met, and what is undecided."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ ONE = {"fingerprint": "one"}
 
 
 def source(run: Any, label: str = "run") -> Source:
-    """A run as it would be read from its files."""
+    """Return a run as it would be read from its files."""
     run = evolve(run, environment={**ONE, **run.environment})
     return Source(place=label, results=run.results(), recording=run.recording(), label=label)
 
 
 def gate(rules: str, run: Source, base: Source | None = None) -> Ruling:
-    """What is decided by these rules."""
+    """Return the decisions of these rules."""
     Path("rules.toml").write_text(rules)
     return decide(read_rules(Path("rules.toml")), run, base)
 
 
-def one(ruling: Ruling) -> str:
-    """The verdict of the only decision."""
+def only_verdict(ruling: Ruling) -> str:
+    """Return the verdict of the only decision."""
     (decision,) = ruling.decisions
     return decision.verdict
 
 
 @pytest.fixture
 def run(builders: ModuleType) -> Source:
-    """``quick``: a point fewer hits, a quarter of the weight, four times as fast, four fifths of the heap."""
+    """Return a run in which ``quick`` has fewer hits, a quarter of the weight and four times the speed."""
     return source(builders.small())
 
 
@@ -65,8 +65,8 @@ def run(builders: ModuleType) -> Source:
     ],
 )
 def test_a_limit_is_decided_on_the_interval(run: Source, rule: str, verdict: str) -> None:
-    """Met where the whole interval keeps the limit, breached where all of it breaks it, else too wide."""
-    assert one(gate(f'[[rule]]\nconfig = "quick"\n{rule}', run)) == verdict
+    """A limit is met where the whole interval keeps it, breached where all of it breaks it, else too wide."""
+    assert only_verdict(gate(f'[[rule]]\nconfig = "quick"\n{rule}', run)) == verdict
 
 
 @pytest.mark.parametrize(
@@ -82,11 +82,11 @@ def test_a_limit_is_decided_on_the_interval(run: Source, rule: str, verdict: str
     ],
 )
 def test_rules_against_a_base(run: Source, builders: ModuleType, rule: str, verdict: str) -> None:
-    """Against BASE items are paired, sizes are exact, and launches go by their own baselines."""
-    cells = {**builders.small().cells, "quick": builders.Made(hits=790, weight=270_000, delay=0.6, heap=400)}
+    """Against BASE items are paired, sizes are exact, and launches are compared by their own baselines."""
+    cells = {**builders.small().cells, "quick": builders.Cell(hits=790, weight=270_000, delay=0.6, heap=400)}
     worse = source(builders.small(cells=cells, seed=5))
     text = f'[[rule]]\nconfig = "quick"\nagainst = "base"\n{rule}'
-    assert one(gate(text, worse, run)) == verdict
+    assert only_verdict(gate(text, worse, run)) == verdict
 
 
 def test_an_unchanged_run_keeps_the_strictest_rules(run: Source) -> None:
@@ -101,24 +101,24 @@ def test_an_unchanged_run_keeps_the_strictest_rules(run: Source) -> None:
 
 
 def test_noise_is_told_apart_from_a_wide_interval(builders: ModuleType) -> None:
-    """An interval that lies beyond the limit and is no breach says why: the control shows as much."""
-    cells = {"slightly": builders.Made(delay=2.06)}
+    """An interval that breaks the limit by no more than the control's noise is no breach, and says so."""
+    cells = {"slightly": builders.Cell(delay=2.06)}
     rule = '[[rule]]\nmetric = "delay"\nsmallest_speedup = 1\n'
-    (decision,) = gate(rule, source(builders.Run(cells=cells, control=builders.Made(delay=2.2)))).decisions
+    (decision,) = gate(rule, source(builders.Run(cells=cells, control=builders.Cell(delay=2.2)))).decisions
     assert decision.verdict == "too wide"
     assert decision.line.split(": ")[2].startswith("0.97")
     assert "], no larger than the noise that the control shows (smallest_speedup" in decision.line
-    assert one(gate(rule, source(builders.Run(cells=cells)))) == "breached"
+    assert only_verdict(gate(rule, source(builders.Run(cells=cells)))) == "breached"
 
 
 def test_rules_are_held_jointly(builders: ModuleType) -> None:
-    """Of 300 runs whose truth lies on every limit, few tell any breach; each by itself would tell 40."""
+    """Of 300 runs whose truth lies on every limit, few show a breach; unadjusted, 40 would."""
     rules = (
         '[[rule]]\nmetric = "delay"\nsmallest_speedup = 1\n'
         '[[rule]]\nmetric = "heap"\nlargest_increase = 0\nlargest_drop = 0\n'
     )
     alarms = sum(
-        not gate(rules, source(builders.Run(cells={"alike": builders.Made()}, seed=seed, noise=0.02))).passes(
+        not gate(rules, source(builders.Run(cells={"alike": builders.Cell()}, seed=seed, noise=0.02))).passes(
             strict=False
         )
         for seed in range(300)
@@ -128,7 +128,7 @@ def test_rules_are_held_jointly(builders: ModuleType) -> None:
 
 
 def test_the_level_goes_by_the_number_of_intervals(run: Source) -> None:
-    """Bonferroni: what is exact costs nothing, and false_alarms can be set."""
+    """Bonferroni's level counts no exact values, and ``false_alarms`` can be set."""
     rules = '[[rule]]\nconfig = "quick"\nmetric = "delay"\nsmallest_speedup = 1\n'
     assert gate(rules, run).level == pytest.approx(1 - 2 * 0.01 / 2)
     exact = rules + '[[rule]]\nconfig = "quick"\nmetric = "weight"\nlargest = 1\n'
@@ -136,44 +136,44 @@ def test_the_level_goes_by_the_number_of_intervals(run: Source) -> None:
 
 
 def test_strict_fails_where_it_cannot_be_told(run: Source) -> None:
-    """Too wide passes, and strictly it does not."""
+    """A verdict of too wide passes, but not with ``--strict``."""
     ruling = gate('[[rule]]\nconfig = "quick"\nmetric = "hits"\nlargest_drop = 0.015\n', run)
     assert ruling.passes(strict=False) and not ruling.passes(strict=True)
 
 
 def test_a_cell_that_failed_breaches(run: Source, builders: ModuleType) -> None:
-    """No figure where one is due is a breach; unsupported ones are excused unless they are named."""
+    """A missing figure is a breach, and an unsupported cell is excused unless a rule names it."""
     rule = '[[rule]]\nmetric = "weight"\nlargest = 9000000\n'
     (breach,) = gate(rule, run).with_verdict("breached")
     assert "lost: weight: no figure: failed in convert: ValueError: no | pipe" in breach.line
-    cells = {"lost": builders.Made(outcome="unsupported", stage="convert", cause="no such layer")}
+    cells = {"lost": builders.Cell(outcome="unsupported", stage="convert", cause="no such layer")}
     excused = source(builders.Run(cells=cells))
-    assert one(gate(rule, excused)) == "not applicable"
-    assert one(gate(f'{rule}config = "lost"\n', excused)) == "breached"
+    assert only_verdict(gate(rule, excused)) == "not applicable"
+    assert only_verdict(gate(f'{rule}config = "lost"\n', excused)) == "breached"
 
 
 def test_cells_that_only_one_run_has(run: Source, builders: ModuleType) -> None:
-    """What is gone from the results cannot be told; what is new there has nothing to be held against."""
+    """A cell that is gone is undecided, and a new one has nothing to be held against."""
     few = source(builders.Run(cells={"quick": builders.small().cells["quick"]}))
     rule = '[[rule]]\nmetric = "weight"\nagainst = "base"\nlargest_increase = 0.1\n'
-    told = {decision.config: decision.verdict for decision in gate(rule, few, run).decisions}
-    assert told == {"quick": "met", "alike": "too wide", "lost": "too wide"}
-    told = {decision.config: decision.verdict for decision in gate(rule, run, few).decisions}
-    assert told == {"quick": "met", "alike": "not applicable", "lost": "breached"}
-    assert one(gate(f'{rule}config = "alike"\n', run, few)) == "too wide"
+    verdicts = {decision.config: decision.verdict for decision in gate(rule, few, run).decisions}
+    assert verdicts == {"quick": "met", "alike": "too wide", "lost": "too wide"}
+    verdicts = {decision.config: decision.verdict for decision in gate(rule, run, few).decisions}
+    assert verdicts == {"quick": "met", "alike": "not applicable", "lost": "breached"}
+    assert only_verdict(gate(f'{rule}config = "alike"\n', run, few)) == "too wide"
 
 
 def test_a_rule_against_the_runtime_baseline(builders: ModuleType) -> None:
-    """It is about configs that have one; a rule that names another is refused, with the choices."""
-    made = builders.small().cells
-    cells = {**made, "quick": evolve(made["quick"], runtime_baseline="alike")}
+    """The rule applies to configs that have a runtime baseline, and refuses another with the choices."""
+    small_cells = builders.small().cells
+    cells = {**small_cells, "quick": evolve(small_cells["quick"], runtime_baseline="alike")}
     run = source(builders.small(cells=cells))
     rule = '[[rule]]\nmetric = "weight"\nagainst = "runtime_baseline"\nlargest_increase = 0\n'
     ruling = gate(rule, run)
-    told = {decision.config: decision.verdict for decision in ruling.decisions}
-    assert told == {"quick": "met", "alike": "not applicable", "lost": "not applicable"}
+    verdicts = {decision.config: decision.verdict for decision in ruling.decisions}
+    assert verdicts == {"quick": "met", "alike": "not applicable", "lost": "not applicable"}
     assert ruling.passes(strict=True)
-    assert one(gate(f'{rule}config = "quick"\n', run)) == "met"
+    assert only_verdict(gate(f'{rule}config = "quick"\n', run)) == "met"
     words = (
         r"rule 1 is against the runtime baseline, and there is none of config 'alike' \(choose from quick\)"
     )
@@ -190,7 +190,7 @@ def test_a_run_without_a_label_is_called_by_its_place(run: Source) -> None:
 
 
 def test_a_metric_with_other_options_cannot_be_told(builders: ModuleType) -> None:
-    """What BASE measured with other options says nothing of the results."""
+    """What BASE measured with other options decides nothing."""
     before, now = (
         source(builders.small(run={"metric_options": {"hits": {"k": k}}}), f"k{k}") for k in (1, 5)
     )
@@ -201,16 +201,16 @@ def test_a_metric_with_other_options_cannot_be_told(builders: ModuleType) -> Non
 
 
 def test_without_samples_stored_intervals_are_widened(run: Source) -> None:
-    """The verdicts of clear cases stay, the method says where the interval is from."""
+    """The verdicts of clear cases stay, and the method names the stored interval."""
     bare = evolve(run, recording=None)
     rule = '[[rule]]\nconfig = "quick"\nmetric = "delay"\nbatch_size = 1\nsmallest_speedup = '
     for amount, verdict in (("3.9", "met"), ("4.1", "breached")):
         ruling = gate(rule + amount, bare)
-        assert one(ruling) == verdict
+        assert only_verdict(ruling) == verdict
         assert "stored" in ruling.decisions[0].method
         assert "stored" not in gate(rule + amount, run).decisions[0].method
     against = '[[rule]]\nconfig = "quick"\nmetric = "hits"\nagainst = "base"\nlargest_drop = 0.1'
-    assert one(gate(against, bare, run)) == "too wide"
+    assert only_verdict(gate(against, bare, run)) == "too wide"
 
 
 @pytest.mark.parametrize(
@@ -265,15 +265,15 @@ def test_mistakes_in_rules_are_told(run: Source, rules: str, words: str) -> None
 
 def test_a_cell_of_a_grid_is_held_to_its_own_workload(builders: ModuleType) -> None:
     """Waves of another workload, with more rounds in each, take nothing from its figures."""
-    few = builders.Run(cells={"quick": builders.Made(delay=0.5)}, rounds=4)
+    few = builders.Run(cells={"quick": builders.Cell(delay=0.5)}, rounds=4)
     alone, many = few.results(), evolve(few, rounds=8, seed=1).recording()
     recording = few.recording()
     cells = dict(alone.cells)
     for name, series in many.series.items():
         other = name.replace("toy/", "other/")
         cells[other] = evolve(alone.cells[name], workload="other")
-        for key, one in series.items():
-            recording.add(other, key, one)
+        for key, samples in series.items():
+            recording.add(other, key, samples)
         if name in many.outputs:
             recording.outputs[other] = many.outputs[name]
     about = {**alone.run["workloads"]["toy"], "measuring": alone.run["measuring"]}
@@ -294,30 +294,33 @@ def test_a_cell_of_a_grid_is_held_to_its_own_workload(builders: ModuleType) -> N
         "other/quick": "met",
     }
     changes = compare([evolve(grid, label="before"), evolve(grid, label="after")]).changes
-    assert {one.verdict for one in changes if one.metric == "delay"} == {"same"}
+    assert {change.verdict for change in changes if change.metric == "delay"} == {"same"}
 
 
 def test_an_absolute_limit_must_be_missed_by_more_than_the_noise(builders: ModuleType) -> None:
-    """As any other on what launches give: where the control is off by a fifth, 1 % above tells nothing."""
+    """Where the control is off by a fifth, a memory of 1 % above an absolute limit is no breach."""
     rule = '[[rule]]\nconfig = "quick"\nmetric = "heap"\nlargest = 495'
-    cells = {"quick": builders.Made(heap=500)}
-    assert one(gate(rule, source(builders.Run(cells=cells)))) == "breached"
-    assert one(gate(rule, source(builders.Run(cells=cells, control=builders.Made(heap=600))))) == "too wide"
+    cells = {"quick": builders.Cell(heap=500)}
+    assert only_verdict(gate(rule, source(builders.Run(cells=cells)))) == "breached"
+    assert (
+        only_verdict(gate(rule, source(builders.Run(cells=cells, control=builders.Cell(heap=600)))))
+        == "too wide"
+    )
 
 
 def test_a_stored_interval_has_the_waves_of_both(builders: ModuleType) -> None:
     """Without samples, an interval of the baseline's two waves is not widened as if there were six."""
-    two = builders.Made(waves=(0, 1))
-    whole = source(builders.Run(cells={"quick": builders.Made(delay=1.9)}, base=two, noise=0.01))
+    two = builders.Cell(waves=(0, 1))
+    whole = source(builders.Run(cells={"quick": builders.Cell(delay=1.9)}, base=two, noise=0.01))
     rule = '[[rule]]\nconfig = "quick"\nmetric = "delay"\nlargest_drop = 0.0'
     for run in (whole, evolve(whole, recording=None)):
-        assert one(gate(rule, run)) == "too wide"
+        assert only_verdict(gate(rule, run)) == "too wide"
 
 
 def test_an_interval_that_says_nothing_is_told_as_none(builders: ModuleType) -> None:
-    """Of two noisy waves, at the level of many decisions: no line of digits, with or without samples."""
-    two = builders.Made(waves=(0, 1))
-    cells = {f"quick{number}": builders.Made(delay=1.9, waves=(0, 1)) for number in range(40)}
+    """An interval of two noisy waves is shown as none, with or without samples."""
+    two = builders.Cell(waves=(0, 1))
+    cells = {f"quick{number}": builders.Cell(delay=1.9, waves=(0, 1)) for number in range(40)}
     whole = source(builders.Run(cells=cells, base=two, control=two, noise=0.3))
     for run in (whole, evolve(whole, recording=None)):
         ruling = gate('[[rule]]\nmetric = "delay"\nlargest_drop = 0.0', run)
@@ -326,13 +329,13 @@ def test_an_interval_that_says_nothing_is_told_as_none(builders: ModuleType) -> 
 
 
 def test_a_sweep_of_a_runtime_baseline_is_held_to_the_same_options(builders: ModuleType) -> None:
-    """The gate compares with the cell that the table does, with samples and without."""
-    made = {
-        "rt": builders.Made(delay=2.0),
-        "rt256": builders.Made(delay=1.0),
-        "q": builders.Made(delay=0.9, runtime_baseline="rt"),
+    """The gate compares with the same cell as the table, with samples and without."""
+    simulated = {
+        "rt": builders.Cell(delay=2.0),
+        "rt256": builders.Cell(delay=1.0),
+        "q": builders.Cell(delay=0.9, runtime_baseline="rt"),
     }
-    run = builders.Run(cells=made)
+    run = builders.Run(cells=simulated)
     plain, recording = run.results(), run.recording()
     options = {"toy/rt": {"n": 32}, "toy/rt256": {"n": 256}, "toy/q": {"n": 256}}
     cells = {name: evolve(cell, options=options.get(name, {})) for name, cell in plain.cells.items()}
@@ -349,28 +352,30 @@ def test_a_sweep_of_a_runtime_baseline_is_held_to_the_same_options(builders: Mod
     rule = '[[rule]]\nconfig = "q"\nmetric = "delay"\nsmallest_speedup = 1.5\nagainst = "runtime_baseline"'
     for kept in (recording, None):
         swept = Source(place="sweep", results=results, recording=kept, label="sweep")
-        assert one(gate(rule, swept)) == "breached"
+        assert only_verdict(gate(rule, swept)) == "breached"
 
 
 def test_the_noise_counts_without_samples_too(builders: ModuleType) -> None:
-    """The control's figure stands in the results."""
-    run = source(builders.Run(cells={"quick": builders.Made(heap=500)}, control=builders.Made(heap=600)))
+    """The control's noise is known from the results alone."""
+    run = source(builders.Run(cells={"quick": builders.Cell(heap=500)}, control=builders.Cell(heap=600)))
     rule = '[[rule]]\nconfig = "quick"\nmetric = "heap"\nlargest = 495'
-    assert one(gate(rule, run)) == one(gate(rule, evolve(run, recording=None))) == "too wide"
+    assert (
+        only_verdict(gate(rule, run)) == only_verdict(gate(rule, evolve(run, recording=None))) == "too wide"
+    )
 
 
 def test_a_value_below_nothing_is_held_against_a_limit(builders: ModuleType) -> None:
-    """It has no logarithm to be held against the noise by."""
+    """A value without a logarithm is held against a limit, though not against the noise."""
     heap = evolve(builders.HEAP, compare="difference", margin=1.0)
-    below = builders.Made(heap=-5.0)
+    below = builders.Cell(heap=-5.0)
     run = source(builders.Run(cells={"quick": below}, metrics=(heap,)))
     rule = '[[rule]]\nconfig = "quick"\nmetric = "heap"\nsmallest = 0.1'
-    assert one(gate(rule, run)) == "breached"
+    assert only_verdict(gate(rule, run)) == "breached"
 
 
 def test_a_metric_that_failed_is_compared_with_nothing(builders: ModuleType) -> None:
-    """Samples that it left are no figure, of the cell or of what it would be compared with."""
-    cells = {"quick": builders.Made(delay=0.5, runtime_baseline="rt"), "rt": builders.Made()}
+    """Samples of a metric that failed are no figure, whether of the cell or of its runtime baseline."""
+    cells = {"quick": builders.Cell(delay=0.5, runtime_baseline="rt"), "rt": builders.Cell()}
     failed = {("toy/rt", "delay"): ("timeout", "no end")}
     run = source(builders.Run(cells=cells, failures=failed))
     rule = (

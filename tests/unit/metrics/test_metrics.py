@@ -20,7 +20,7 @@ def _recorded(outputs: np.ndarray, baseline: np.ndarray) -> Recorded:
 
 
 def test_accuracy_tells_every_item_and_its_class() -> None:
-    """Accuracy is 1 for a right answer and 0 for a wrong one; top-5 counts the right one among five."""
+    """Accuracy is 1 for a right answer and 0 for a wrong one; top-5 counts a right one among five."""
     outputs = np.eye(6, dtype=np.float32)[[0, 1, 2, 2]]
     outputs[3, 3] = 0.5
     data = Predictions(outputs=outputs, labels=np.array([0, 1, 2, 3]), classes=tuple("abcdef"))
@@ -37,7 +37,7 @@ def test_accuracy_does_not_apply_without_labels() -> None:
 
 
 def test_agreement_counts_equal_predictions_right_or_wrong() -> None:
-    """Agreement is of predictions with the baseline's, and its noise ratio is 20 dB for noise of a tenth."""
+    """Agreement is the share of equal predictions, and noise of a tenth is a ratio of 20 dB."""
     baseline = np.array([[10.0, 0.0], [0.0, 10.0]])
     noisy = baseline + np.array([[1.0, 0.0], [0.0, 1.0]])
     same = agreement.measure(_recorded(noisy, baseline))
@@ -53,7 +53,7 @@ def test_agreement_without_a_baseline_gives_nothing() -> None:
 
 
 def test_what_derives_from_other_samples_says_so() -> None:
-    """Throughput is of the calls of latency and agreement of the outputs, and both are counted with these."""
+    """Throughput derives from the calls of latency, and agreement from the outputs."""
     assert throughput.describe().derived_from == ("latency",)
     assert agreement.describe().derived_from == ("outputs",)
 
@@ -95,7 +95,7 @@ def test_startup_ends_with_the_first_answer() -> None:
     ],
 )
 def test_kernels_in_8_bits_are_known_by_their_names(kernel: str, narrow: bool) -> None:
-    """Names as the runtimes gave them for fp32, bfloat16 and 8-bit artifacts of the built-in networks."""
+    """Kernels in 8 bits are recognized by the names that the runtimes gave them for built-in networks."""
     patterns = [
         import_module(f"qx_plugins.runtimes.{runtime}.weights").NARROW
         for runtime in ("aot_inductor", "onnxruntime", "openvino", "executorch")
@@ -105,7 +105,7 @@ def test_kernels_in_8_bits_are_known_by_their_names(kernel: str, narrow: bool) -
 
 @pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor", "ignore:TypedStorage is deprecated")
 def test_quantized_share_counts_elements_in_8_bits(tmp_path: Path) -> None:
-    """The share of weight elements in 8 bits is told; biases do not count, nor files without tensors."""
+    """The share of weight elements in 8 bits counts no biases, and no files without tensors."""
     weight = torch.quantize_per_tensor(torch.ones(3, 4), 0.1, 0, torch.qint8)
     torch.save(
         {"a.weight": weight, "a.bias": torch.zeros(3), "b.weight": torch.zeros(4, 9)}, tmp_path / "m.pt"

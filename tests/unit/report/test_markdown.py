@@ -13,18 +13,18 @@ from qx.report import markdown
 
 
 def tables(text: str) -> list[list[dict[str, str]]]:
-    """The rows of every table, each by the titles of its columns; a no-break space is a space."""
-    found: list[list[dict[str, str]]] = []
+    """Return the rows of every table, each by the titles of its columns, with plain spaces."""
+    all_tables: list[list[dict[str, str]]] = []
     header: list[str] = []
     for line in [*text.replace("\N{NO-BREAK SPACE}", " ").splitlines(), ""]:
         if not line.startswith("|"):
             header = []
         elif not header:
             header = _cells(line)
-            found.append([])
+            all_tables.append([])
         elif not set(line) <= set("|-"):
-            found[-1].append(dict(zip(header, _cells(line), strict=True)))
-    return found
+            all_tables[-1].append(dict(zip(header, _cells(line), strict=True)))
+    return all_tables
 
 
 def _cells(line: str) -> list[str]:
@@ -33,7 +33,7 @@ def _cells(line: str) -> list[str]:
 
 
 def section(text: str, title: str) -> str:
-    """What stands under a heading."""
+    """Return the text under a heading."""
     return text.split(f"## {title}\n")[1].split("\n## ")[0]
 
 
@@ -64,15 +64,15 @@ def test_every_config_has_its_row(builders: ModuleType) -> None:
 
 
 def test_what_is_not_clear_is_shown_so(builders: ModuleType) -> None:
-    """A speedup that is not clear has its value and its interval all the same, and a mark that says why."""
+    """A speedup that is not clear has its value, its interval, and a mark that says why."""
     text = markdown.render(builders.small().results())
     figures, *_ = tables(text)
     assert re.fullmatch(r"1\.00\dx\? \[0\.99\d, 1\.00\d\]", figures[2]["delay<br>batch 1"].split("<br>")[1])
     legend = '`?` behind a figure: not clear, the interval includes "no change".'
     assert legend in text and "`~` behind a figure" not in text
     noisy = builders.Run(
-        cells={"slightly": builders.Made(delay=1.96)},
-        control=builders.Made(delay=2.1),
+        cells={"slightly": builders.Cell(delay=1.96)},
+        control=builders.Cell(delay=2.1),
         metrics=(builders.DELAY,),
     )
     text = markdown.render(noisy.results())
@@ -84,7 +84,7 @@ def test_what_is_not_clear_is_shown_so(builders: ModuleType) -> None:
 def test_what_did_not_end_well_keeps_its_row(builders: ModuleType) -> None:
     """A row without figures has outcome, stage and cause, in one line, whatever the cause is made of."""
     cause = "ValueError: a|b\n__init__ of a_b took *all*\x1b[31m <b>"
-    cells = {"lost": builders.Made(outcome="out_of_memory", stage="convert", cause=cause)}
+    cells = {"lost": builders.Cell(outcome="out_of_memory", stage="convert", cause=cause)}
     text = markdown.render(builders.Run(cells=cells).results())
     figures, front, _ = tables(text)
     shown = r"**out of memory** in convert: ValueError: a|b \_\_init\_\_ of a_b took \*all\* \<b\>"
@@ -95,8 +95,8 @@ def test_what_did_not_end_well_keeps_its_row(builders: ModuleType) -> None:
 
 
 def test_a_metric_that_failed_is_told(builders: ModuleType) -> None:
-    """A figure that is missing in a good row is named with its cause; one that does not apply is n/a."""
-    cells = {"quick": builders.Made(), "plain": builders.Made(without=("heap",))}
+    """A missing figure in a good row is named with its cause, and one that does not apply is n/a."""
+    cells = {"quick": builders.Cell(), "plain": builders.Cell(without=("heap",))}
     failures = {("toy/quick", "delay"): ("timeout", "no answer | in 600 s")}
     text = markdown.render(builders.Run(cells=cells, failures=failures).results())
     figures, front, _ = tables(text)
@@ -108,11 +108,11 @@ def test_a_metric_that_failed_is_told(builders: ModuleType) -> None:
 
 
 def test_the_front_is_said_in_words(builders: ModuleType) -> None:
-    """It is said who is on the front by which axes, who is tied, who dominates whom, and how surely."""
+    """The text says who is on the front by which axes, who is tied, who dominates whom, and how surely."""
     cells = {
-        "one": builders.Made(delay=0.5),
-        "other": builders.Made(delay=0.5),
-        "worse": builders.Made(delay=1.0),
+        "one": builders.Cell(delay=0.5),
+        "other": builders.Cell(delay=0.5),
+        "worse": builders.Cell(delay=1.0),
     }
     run = builders.Run(cells=cells, metrics=(builders.WEIGHT, builders.DELAY))
     text = section(markdown.render(run.results()), "Front")
@@ -128,14 +128,14 @@ def test_the_front_is_said_in_words(builders: ModuleType) -> None:
 
 def test_many_names_are_cut_short(builders: ModuleType) -> None:
     """A cell that many others dominate does not fill the page."""
-    cells = {f"quick_{index}": builders.Made(delay=0.5) for index in range(9)}
+    cells = {f"quick_{index}": builders.Cell(delay=0.5) for index in range(9)}
     _, front, _ = tables(markdown.render(builders.Run(cells=cells).results()))
     assert front[0]["why"] == "dominated by quick_0, quick_1, quick_2 and 6 more"
 
 
 def test_no_front_is_said(builders: ModuleType) -> None:
     """Where nothing ended well, the page says so and still has its rows."""
-    lost = builders.Made(outcome="crashed", stage="build", cause="SIGSEGV", waves=())
+    lost = builders.Cell(outcome="crashed", stage="build", cause="SIGSEGV", waves=())
     run = builders.Run(cells={}, base=lost, control=None, measuring={"ended_by": "the baseline failed"})
     text = markdown.render(run.results())
     assert "There is no front: no config has figures on all axes." in text
@@ -144,14 +144,14 @@ def test_no_front_is_said(builders: ModuleType) -> None:
 
 
 def test_a_failed_baseline_is_said_first(builders: ModuleType) -> None:
-    """Before anything else it is said that there is nothing to compare with, and why; nothing is picked."""
-    failed = builders.Made(outcome="failed", stage="probe", cause="7e-9 apart")
+    """The first line says that there is nothing to compare with, and why, and nothing is picked."""
+    failed = builders.Cell(outcome="failed", stage="probe", cause="7e-9 apart")
     text = markdown.render(builders.small(base=failed).results())
-    told = (
+    warning = (
         "**The baseline failed, so nothing is compared with it and nothing is picked.** "
         "`base`: **failed** in probe: 7e-9 apart"
     )
-    assert text.split("\n\n")[2] == told
+    assert text.split("\n\n")[2] == warning
     assert "## Picks" not in text and "how it compares with" not in text
 
 
@@ -179,8 +179,8 @@ def test_another_network_is_marked_and_told(builders: ModuleType) -> None:
 
 
 def test_picks_respect_ties(builders: ModuleType) -> None:
-    """A pick names its aim, its batch size, its cell, who is tied with it within what, and what decided."""
-    cells = {"large": builders.Made(delay=0.5), "little": builders.Made(delay=0.5, weight=500_000)}
+    """A pick names its aim, its batch size, its cell, the cells tied with it, and what decided."""
+    cells = {"large": builders.Cell(delay=0.5), "little": builders.Cell(delay=0.5, weight=500_000)}
     picks = section(markdown.render(builders.Run(cells=cells).results()), "Picks")
     assert "- For **the lightest**, pick `little`.\n" in picks
     tied = "pick `little`; tied with `large` within 2 %, decided by `weight`.\n"
@@ -188,7 +188,7 @@ def test_picks_respect_ties(builders: ModuleType) -> None:
 
 
 def test_the_noise_floor_is_under_the_table(builders: ModuleType) -> None:
-    """What the control shows stands there with its interval, for each metric of launches and batch size."""
+    """The control's difference is shown with its interval, for each metric of launches and batch size."""
     text = markdown.render(builders.small().results())
     (rows,) = tables(section(text, "Noise floor"))
     assert [row["metric"] for row in rows] == ["delay (batch 1)", "delay (batch 32)", "heap"]
@@ -198,7 +198,7 @@ def test_the_noise_floor_is_under_the_table(builders: ModuleType) -> None:
 
 
 def test_what_derives_from_another_metric_shows_no_noise_of_its_own(builders: ModuleType) -> None:
-    """Of a metric and what derives from it the noise floor has one line; alone, the derived has its own."""
+    """A metric and what derives from it have one line in the noise floor; alone, the derived has its own."""
     run = builders.Run(cells={})
     recording = run.recording()
     for series in recording.series.values():
@@ -219,7 +219,7 @@ def test_what_derives_from_another_metric_shows_no_noise_of_its_own(builders: Mo
 
 def test_an_alarm_is_seen_before_the_table(builders: ModuleType) -> None:
     """Where the control is not the baseline's equal, bold words above the table warn of the timings."""
-    text = markdown.render(builders.small(control=builders.Made(delay=2.1)).results())
+    text = markdown.render(builders.small(control=builders.Cell(delay=2.1)).results())
     alarm = "**The timings of this run are not to be trusted.** In delay (batch 1) and delay (batch 32) the"
     assert -1 < text.index(alarm) < text.index("| config")
     (rows,) = tables(section(text, "Noise floor"))
@@ -272,7 +272,7 @@ def test_an_alarm_is_seen_before_the_table(builders: ModuleType) -> None:
 def test_it_is_told_how_the_measuring_went(
     builders: ModuleType, measuring: dict[str, Any], words: str
 ) -> None:
-    """What ended it, how much was measured, what was unsteady and which launches died."""
+    """The page says what ended measuring, how much was measured, what was unsteady, and what died."""
     assert words in markdown.render(builders.small(measuring=measuring).results())
 
 
@@ -287,7 +287,7 @@ def test_the_title_says_what_was_measured(builders: ModuleType) -> None:
 
 
 def test_the_environment_is_five_lines(builders: ModuleType) -> None:
-    """CPU, instruction sets, engine, software and how quiet the machine was, a line each."""
+    """CPU, instruction sets, engine, software and how quiet the machine was have a line each."""
     lines = section(markdown.render(builders.small().results()), "Environment").strip().splitlines()
     assert lines == [
         "- CPU: A CPU, x86_64, 2 CPUs to run on, 1 thread serving, 8 GiB of memory",
@@ -299,7 +299,7 @@ def test_the_environment_is_five_lines(builders: ModuleType) -> None:
 
 
 def test_an_environment_that_tells_little_is_no_error(builders: ModuleType) -> None:
-    """A system that does not tell its load, its flags or its engines has its page all the same."""
+    """A system that does not report its load, its flags or its engines still has a page."""
     unknown = {"cpu_flags": [], "load_before": None, "runtime": {}, "cpus": None, "governor": "performance"}
     text = markdown.render(builders.small(environment=unknown, run={"engine": None}).results())
     assert "- Quiet: under a hypervisor, frequency governor performance" in text
@@ -307,11 +307,11 @@ def test_an_environment_that_tells_little_is_no_error(builders: ModuleType) -> N
 
 
 def test_a_runtime_baseline_has_its_own_table(builders: ModuleType) -> None:
-    """A config with a runtime baseline shows its gain over that one, and only such configs do."""
+    """A config with a runtime baseline shows its gain over that, and only such configs do."""
     cells = {
-        "other_fp32": builders.Made(delay=1.0, runtime_baseline="other_fp32"),
-        "other_int8": builders.Made(delay=0.25, runtime_baseline="other_fp32"),
-        "own_int8": builders.Made(delay=0.25, runtime_baseline="base"),
+        "other_fp32": builders.Cell(delay=1.0, runtime_baseline="other_fp32"),
+        "other_int8": builders.Cell(delay=0.25, runtime_baseline="other_fp32"),
+        "own_int8": builders.Cell(delay=0.25, runtime_baseline="base"),
     }
     text = markdown.render(builders.Run(cells=cells).results())
     (rows,) = tables(section(text, "Against the runtime's own baseline"))
@@ -325,7 +325,7 @@ def test_a_runtime_baseline_has_its_own_table(builders: ModuleType) -> None:
 
 
 @pytest.mark.parametrize(
-    ("runtime", "told"),
+    ("runtime", "message"),
     [
         ({"outcome": "unavailable", "stage": "plan", "cause": "needs it"}, "unavailable"),
         ({"outcome": "out_of_memory", "stage": "load", "cause": "no memory"}, "out of memory"),
@@ -333,24 +333,24 @@ def test_a_runtime_baseline_has_its_own_table(builders: ModuleType) -> None:
     ],
 )
 def test_a_runtime_baseline_without_figures_is_told(
-    builders: ModuleType, runtime: dict[str, str] | None, told: str
+    builders: ModuleType, runtime: dict[str, str] | None, message: str
 ) -> None:
     """Where the runtime baseline has no figures, the cell says why, and no speedup is made up."""
-    cells = {"other_int8": builders.Made(delay=0.25, runtime_baseline="other_fp32")}
+    cells = {"other_int8": builders.Cell(delay=0.25, runtime_baseline="other_fp32")}
     if runtime is not None:
-        cells["other_fp32"] = builders.Made(**runtime)
+        cells["other_fp32"] = builders.Cell(**runtime)
     text = markdown.render(builders.Run(cells=cells).results())
     (rows,) = tables(section(text, "Against the runtime's own baseline"))
     assert rows[0]["against"] == "other_fp32"
-    assert {figure for name, figure in rows[0].items() if name not in ("config", "against")} == {told}
+    assert {figure for name, figure in rows[0].items() if name not in ("config", "against")} == {message}
     figures, *_ = tables(text)
     (row,) = (row for row in figures if row["config"] == "other_int8")
-    assert row["delay<br>batch 1"].endswith(f"runtime: {told}")
+    assert row["delay<br>batch 1"].endswith(f"runtime: {message}")
 
 
 def test_a_recipe_in_two_runtimes_has_a_row(builders: ModuleType) -> None:
     """Pairs are shown with the share of equal predictions and their comparison on each axis."""
-    cells = {"there": builders.Made(), "here": builders.Made(hits=850, delay=1.0, counterpart="there")}
+    cells = {"there": builders.Cell(), "here": builders.Cell(hits=850, delay=1.0, counterpart="there")}
     text = markdown.render(builders.Run(cells=cells, noise=0.0).results())
     (rows,) = tables(section(text, "One recipe in two runtimes"))
     assert [(row["config"], row["counterpart"]) for row in rows] == [("here", "there")]
@@ -361,9 +361,9 @@ def test_a_recipe_in_two_runtimes_has_a_row(builders: ModuleType) -> None:
 
 
 def test_pairs_are_compared_by_their_predictions_whatever_the_front(builders: ModuleType) -> None:
-    """The paired difference in right answers is there where it is no axis, after the axes."""
+    """The paired difference in right answers is shown after the axes where it is none itself."""
     metrics = (evolve(builders.HITS, axis=False), builders.WEIGHT, builders.DELAY)
-    cells = {"there": builders.Made(), "here": builders.Made(hits=850, counterpart="there")}
+    cells = {"there": builders.Cell(), "here": builders.Cell(hits=850, counterpart="there")}
     text = markdown.render(builders.Run(cells=cells, metrics=metrics, noise=0.0).results())
     (rows,) = tables(section(text, "One recipe in two runtimes"))
     names = ["config", "counterpart", "same prediction", "weight", "delay<br>batch 1", "hits"]
@@ -372,17 +372,17 @@ def test_pairs_are_compared_by_their_predictions_whatever_the_front(builders: Mo
 
 
 def test_notes_of_an_artifact_are_told(builders: ModuleType) -> None:
-    """What a config wants told of its artifact stands under the table, with the config's name."""
-    cells = {"narrow": builders.Made(notes=("weights in 7 bits: no VNNI",))}
+    """The notes of an artifact stand under the table, with the config's name."""
+    cells = {"narrow": builders.Cell(notes=("weights in 7 bits: no VNNI",))}
     text = markdown.render(builders.Run(cells=cells).results())
     assert "Notes:\n\n- `narrow`: weights in 7 bits: no VNNI\n" in text
     assert "Notes:" not in markdown.render(builders.small().results())
 
 
 def test_metrics_are_told_by_their_records_alone(builders: ModuleType) -> None:
-    """A metric that nobody foresaw is a column, in its own unit; the unit cannot break the table."""
+    """An unknown metric is a column, in its own unit, and the unit cannot break the table."""
     odd = evolve(builders.WEIGHT, name="odd", unit="a|b", compare="difference")
-    run = builders.Run(cells={"quick": builders.Made(weight=3)}, metrics=(*builders.METRICS, odd))
+    run = builders.Run(cells={"quick": builders.Cell(weight=3)}, metrics=(*builders.METRICS, odd))
     recording = run.recording()
     for series in recording.series.values():
         if ("weight", None) in series:

@@ -52,7 +52,7 @@ def test_a_number_has_as_many_digits_as_it_deserves(unit: str, value: float, sho
 def test_a_value_shows_how_far_it_can_be_trusted(
     unit: str, compare: Any, value: float, ci: tuple[float, float] | None, shown: str
 ) -> None:
-    """Half of the interval stands behind the value, and says how many digits there are."""
+    """Half of the interval stands behind the value, and sets the number of digits."""
     metric = _metric(unit, compare)
     measurement = Measurement(
         workload="toy",
@@ -98,7 +98,7 @@ def test_a_delta_shows_what_is_known(
     clear: bool | None,
     shown: tuple[str, str],
 ) -> None:
-    """The estimate and its interval are always there; a mark says why a difference is not called clear."""
+    """The estimate and its interval are always shown, and a mark says why a difference is not clear."""
     compared = Comparison(kind=kind, value=value, ci=ci, p=None, clear=clear)
     assert numbers.comparison(compared, _metric(unit, kind)) == shown
 
@@ -114,7 +114,7 @@ def test_a_delta_shows_what_is_known(
     ],
 )
 def test_a_share_of_resampled_runs_is_not_rounded_to_certainty(share: float, shown: str) -> None:
-    """None and all are said only of what happened in no resampled run or in all."""
+    """0 and 100 are shown only where no resampled run, or every one, has the cell."""
     assert numbers.of_100(share) == shown
 
 

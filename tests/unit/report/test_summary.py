@@ -1,4 +1,4 @@
-"""The table over several workloads."""
+"""The table that sums up several workloads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from qx.results.records import OutputsResult, Results, SummaryFigure, SummaryRes
 
 
 def several(builders: ModuleType, *outputs: OutputsResult) -> Results:
-    """Two workloads, on both of which ``quick`` ended well."""
+    """Return results of two workloads, on both of which ``quick`` ended well."""
     results = builders.small().results()
     figure = SummaryFigure(
         metric="weight",
@@ -32,13 +32,13 @@ def several(builders: ModuleType, *outputs: OutputsResult) -> Results:
 
 
 def test_a_row_says_on_how_many_workloads(builders: ModuleType) -> None:
-    """Fronts, good ends, and means with as many digits as figures have."""
+    """A row has fronts, good ends, and means with as many digits as figures have."""
     ((_, cells),) = summary.rows(several(builders))
     assert cells == [("1 of 2",), ("2 of 2",), ("0.260x", "0.250x to 0.270x")]
 
 
 def test_another_network_is_marked_in_the_summary(builders: ModuleType) -> None:
-    """A row that is another network on one of the workloads says so where it says that it ended well."""
+    """A row that is another network on one of the workloads says so where it counts good ends."""
     outputs = [
         OutputsResult(cell="toy/quick", sqnr_db=20.0, is_below_0_db=False),
         OutputsResult(cell="game/quick", sqnr_db=-3.0, is_below_0_db=True),

@@ -1,4 +1,4 @@
-"""What ``qx run`` and ``qx report`` print."""
+"""The text that ``qx run`` and ``qx report`` print."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from qx.results.records import Results
 
 
 def wide(builders: ModuleType) -> Results:
-    """A run of more metrics than a terminal has room for, with names as long as they are in life."""
-    more = [
+    """Return a run of more metrics than a terminal has room for, with names as long as real ones."""
+    extra_metrics = [
         evolve(builders.WEIGHT, name=f"one_more_metric_{index}", axis=False, pick=None) for index in range(6)
     ]
     cells = {
-        "static_int8_per_channel": builders.Made(delay=0.5),
-        "static_int8_per_tensor": builders.Made(delay=0.45, cached=True),
-        "a_config_that_was_lost": builders.Made(
+        "static_int8_per_channel": builders.Cell(delay=0.5),
+        "static_int8_per_tensor": builders.Cell(delay=0.45, cached=True),
+        "a_config_that_was_lost": builders.Cell(
             outcome="failed", stage="prepare_model", cause="because " * 30
         ),
     }
-    run = builders.Run(cells=cells, metrics=(*builders.METRICS, *more), batch_sizes=(1, 32))
+    run = builders.Run(cells=cells, metrics=(*builders.METRICS, *extra_metrics), batch_sizes=(1, 32))
     recording = run.recording()
     for series in recording.series.values():
         if ("weight", None) in series:
-            series |= {(metric.name, None): series["weight", None] for metric in more}
+            series |= {(metric.name, None): series["weight", None] for metric in extra_metrics}
     return run.results(recording)
 
 
@@ -46,7 +46,7 @@ def test_it_fits_the_terminal(builders: ModuleType, format: str, width: int) -> 
 
 
 def test_the_width_is_that_of_the_terminal(builders: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a width given, the terminal's is taken."""
+    """Without a width, the terminal's is used."""
     results = wide(builders)
     for columns in (80, 118):
         monkeypatch.setenv("COLUMNS", str(columns))
@@ -91,7 +91,7 @@ def test_rows_of_markdown_stay_rows(builders: ModuleType, format: str) -> None:
 
 
 def test_an_unknown_format_is_told_with_the_choices() -> None:
-    """A format that tabulate does not know is a mistake, and the known ones are named."""
+    """A format that tabulate does not have is a mistake, and the formats are named."""
     with pytest.raises(UsageError, match=r"unknown format 'nice' \(choose from .*github.*simple"):
         terminal.check_format("nice")
 
@@ -105,15 +105,15 @@ def test_what_did_not_end_well_is_told_with_its_cause(builders: ModuleType) -> N
 
 def test_a_cause_does_not_steer_the_terminal(builders: ModuleType) -> None:
     """Escape sequences and line breaks of a plugin's message are not printed."""
-    lost = builders.Made(outcome="crashed", stage="convert", cause="\x1b[31mred\x1b[0m\nand\r\x07 more")
+    lost = builders.Cell(outcome="crashed", stage="convert", cause="\x1b[31mred\x1b[0m\nand\r\x07 more")
     shown = terminal.render(builders.Run(cells={"lost": lost}).results(), "simple", 100)
     assert "crashed in convert: red and \\x07 more" in shown
     assert not re.search(r"[\x00-\x09\x0b-\x1f]", shown)
 
 
 def test_a_failed_baseline_and_another_network_are_warned_of(builders: ModuleType) -> None:
-    """Both stand above the table as warnings, as they do in ``pareto.md``."""
-    failed = builders.Made(outcome="failed", stage="probe", cause="7e-9 apart")
+    """Both are warnings above the table, as in ``pareto.md``."""
+    failed = builders.Cell(outcome="failed", stage="probe", cause="7e-9 apart")
     shown = terminal.render(builders.small(base=failed).results(), "simple", 100)
     assert shown.split("\n\n")[1].startswith("WARNING: The baseline failed, so nothing is compared with it")
     run = builders.small()
@@ -130,7 +130,7 @@ def test_a_failed_baseline_and_another_network_are_warned_of(builders: ModuleTyp
 
 def test_an_alarm_is_seen_before_the_table(builders: ModuleType) -> None:
     """Where the control differs from itself, a warning stands above the table."""
-    shown = terminal.render(builders.small(control=builders.Made(delay=2.1)).results(), "simple", 100)
+    shown = terminal.render(builders.small(control=builders.Cell(delay=2.1)).results(), "simple", 100)
     assert (
         -1 < shown.index("WARNING: The timings of this run are not to be trusted.") < shown.index("config  ")
     )
@@ -139,7 +139,7 @@ def test_an_alarm_is_seen_before_the_table(builders: ModuleType) -> None:
 
 
 def test_it_says_what_the_page_says(builders: ModuleType) -> None:
-    """Title, command, front, picks, noise floor, deaths, environment: all of it is there."""
+    """Title, command, front, picks, noise floor, deaths and environment are all printed."""
     death = {"cell": "toy/quick", "wave": 2, "outcome": "crashed", "stage": "block", "cause": "SIGSEGV"}
     failures = {("toy/alike", "heap"): ("failed", "no memory")}
     run = builders.small(measuring={"deaths": [death]}, failures=failures)
@@ -160,10 +160,10 @@ def test_it_says_what_the_page_says(builders: ModuleType) -> None:
 
 
 def test_a_runtime_baseline_has_its_own_table(builders: ModuleType) -> None:
-    """The second speedup of a config stands in a table of its own."""
+    """The second speedup of a config is shown in a table of its own."""
     cells = {
-        "other_fp32": builders.Made(delay=1.0),
-        "other_int8": builders.Made(delay=0.25, runtime_baseline="other_fp32"),
+        "other_fp32": builders.Cell(delay=1.0),
+        "other_int8": builders.Cell(delay=0.25, runtime_baseline="other_fp32"),
     }
     shown = terminal.render(builders.Run(cells=cells, noise=0.0).results(), "simple", 100)
     table = shown.split("Against the runtime's own baseline:")[1].splitlines()
@@ -179,8 +179,8 @@ def test_a_runtime_baseline_has_its_own_table(builders: ModuleType) -> None:
 
 
 def test_pairs_and_notes_are_shown(builders: ModuleType) -> None:
-    """The terminal has what ``pareto.md`` has: one recipe in two runtimes, and the notes of artifacts."""
-    cells = {"here": builders.Made(hits=850, counterpart="base", notes=("a note",))}
+    """The terminal shows pairs of one recipe in two runtimes, and notes of artifacts, as the page does."""
+    cells = {"here": builders.Cell(hits=850, counterpart="base", notes=("a note",))}
     shown = terminal.render(builders.Run(cells=cells, noise=0.0).results(), "simple", 100)
     row = next(line for line in shown.split("two runtimes.")[1].splitlines() if line.startswith("here"))
     assert re.split(r" {2,}", row)[:2] == ["here", "base"]
@@ -189,7 +189,7 @@ def test_pairs_and_notes_are_shown(builders: ModuleType) -> None:
 
 
 def test_digits_are_printed_as_they_are_meant(builders: ModuleType) -> None:
-    """A figure without a unit keeps its digits: a zero at the end says how much is known."""
+    """A figure without a unit keeps its digits, for a zero at the end shows the precision."""
     bare = evolve(builders.WEIGHT, unit="")
-    run = builders.Run(cells={}, base=builders.Made(weight=2.5), metrics=(bare,))
+    run = builders.Run(cells={}, base=builders.Cell(weight=2.5), metrics=(bare,))
     assert "  2.50\n" in terminal.render(run.results(), "simple", 100)

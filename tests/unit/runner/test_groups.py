@@ -15,11 +15,11 @@ def test_a_cell_and_its_runtime_baseline_share_a_group(room: int) -> None:
     others = ["x", "a8", "b32", "a4", "a32", "b8", "y"]
     groups = grouped("base", "control", others, RUNTIME, room)
     for cell in others:
-        having = [group for group in groups if cell in group]
-        assert having
-        assert len(having) == 1 or cell == "a32"
+        containing = [group for group in groups if cell in group]
+        assert containing
+        assert len(containing) == 1 or cell == "a32"
         if cell in RUNTIME:
-            assert RUNTIME[cell] in having[0]
+            assert RUNTIME[cell] in containing[0]
     for group in groups:
         assert group[:2] == ("base", "control")
         assert len(set(group)) == len(group)

@@ -1,4 +1,4 @@
-"""Rounds: counted out so that what is timed shares the time alike, and mixed."""
+"""Rounds: their number, by which tasks share the time equally, and their order."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ TIMES = {"toy/a": {1: 0.001, 32: 0.03}, "toy/b": {1: 0.002, 32: 0.06}}
 
 
 def test_a_block_is_as_many_calls_as_fit_its_time() -> None:
-    """Within limits; calls before it bring the caches back, where that is no small part of one."""
+    """A block has 1 to 50 calls, and calls before it warm the caches where they cost little."""
     assert [block_calls(seconds) for seconds in (1e-6, 0.001, 0.004, 0.03, 0.1, 30)] == [50, 12, 3, 2, 1, 1]
     assert [warm_calls(seconds) for seconds in (1e-6, 0.001, 0.004, 0.03, 0.1, 30)] == [50, 5, 1, 1, 0, 0]
 
 
 def test_tasks_share_the_time_and_give_on_what_they_do_not_need() -> None:
-    """Short and long calls get as many seconds each, up to the most rounds that are worth while."""
+    """Short and long calls get equal seconds, up to the largest useful number of rounds."""
     costs = {task: round_seconds(TIMES, TIMES, task.batch_size) for task in (SMALL, LARGE)}
     assert costs[SMALL] == pytest.approx((12 + 5) * 0.001 + (6 + 2) * 0.002)
     assert costs[LARGE] == pytest.approx(3 * 0.03 + 0.06)
-    halved = {cell: {size: one / 2 for size, one in of.items()} for cell, of in TIMES.items()}
+    halved = {cell: {size: seconds / 2 for size, seconds in times.items()} for cell, times in TIMES.items()}
     assert round_seconds(TIMES, halved, 1) == pytest.approx((24 + 10) * 0.001 + (12 + 5) * 0.002)
     counts = count_rounds([LARGE, SMALL], costs, 1.6)
     assert counts[SMALL] * costs[SMALL] == pytest.approx(0.8, abs=costs[SMALL])
@@ -58,7 +58,7 @@ def test_rounds_of_different_tasks_are_mixed() -> None:
 
 @pytest.mark.skipif(len(cpu_numbers()) < 2, reason="needs two CPUs")
 def test_the_host_keeps_off_the_cpus_that_launches_are_held_to() -> None:
-    """As many CPUs as threads, from those that are allowed, never all that the host has."""
+    """Launches get as many CPUs as threads, from the allowed ones, and never all CPUs of the host."""
     here, order = cpu_numbers(), random.Random(0)
     assert holding.cpus_for(1, here[:1], order) == here[:1]
     assert {holding.cpus_for(1, (), order) for _ in range(50 * len(here))} == {(cpu,) for cpu in here}
@@ -71,16 +71,14 @@ def test_the_host_keeps_off_the_cpus_that_launches_are_held_to() -> None:
 
 
 def test_cells_that_are_about_as_fast_have_blocks_of_the_same_calls() -> None:
-    """A cell that met other work while it warmed up has the calls of its equals; a faster one has its own."""
+    """A cell that was slowed while it warmed up has blocks like its equals; a faster one has its own."""
     times = {
         "toy/fp32": {1: 0.0016, 32: 0.030},
         "toy/copy": {1: 0.0022, 32: 0.041},
         "toy/slower": {1: 0.0017, 32: 0.032},
         "toy/int8": {1: 0.0006, 32: 0.008},
     }
-    of = rounds.quantise_times(times, "toy/fp32")
-    assert of["toy/fp32"] == of["toy/copy"] == of["toy/slower"] == times["toy/fp32"]
-    assert of["toy/int8"] == pytest.approx({1: 0.0008, 32: 0.0075})
-    assert rounds.quantise_times({"toy/int8": times["toy/int8"]}, "toy/fp32") == {
-        "toy/int8": times["toy/int8"]
-    }
+    rounded = rounds.quantise_times(times, "toy/fp32")
+    assert rounded["toy/fp32"] == rounded["toy/copy"] == rounded["toy/slower"] == times["toy/fp32"]
+    assert rounded["toy/int8"] == pytest.approx({1: 0.0008, 32: 0.0075})
+    assert rounds.quantise_times({"toy/int8": times["toy/int8"]}, "toy/fp32") == {"toy/int8": times["toy/int8"]}

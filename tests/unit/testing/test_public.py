@@ -16,7 +16,7 @@ NAMES = re.findall(r"^\| `(qx\.[\w.]+)`", (TOP / "docs" / "api.md").read_text(),
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_listed_is_there_and_used(name: str) -> None:
-    """Each name of docs/api.md can be imported, and the file that the type checker reads uses it."""
+    """Each name of docs/api.md can be imported, and is used in the file that the type checker reads."""
     module, _, attribute = name.rpartition(".")
     assert hasattr(import_module(module), attribute)
     used = (TOP / "tests" / "typing" / "public_api.py").read_text()
@@ -25,5 +25,7 @@ def test_what_is_listed_is_there_and_used(name: str) -> None:
 
 def test_every_worse_config_is_listed() -> None:
     """All configs that make worse artifacts on purpose are public."""
-    made = {f"qx.testing.worse.{name}" for name, one in vars(worse).items() if isinstance(one, worse.Worse)}
-    assert made <= {*NAMES}
+    names = {
+        f"qx.testing.worse.{name}" for name, value in vars(worse).items() if isinstance(value, worse.Worse)
+    }
+    assert names <= {*NAMES}

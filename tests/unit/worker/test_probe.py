@@ -1,4 +1,4 @@
-"""The probe: what is loaded is held to what was converted, but for the rounding that threads bring."""
+"""The probe: a loaded artifact gives the outputs of the converted module, up to rounding by threads."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from qx.worker.probe import hold_to_probe, rounding, write_probe
 
 
 class Served:
-    """A module as a loader serves it, its outputs changed at will."""
+    """A module as a loader serves it, with outputs that a test can change."""
 
     def __init__(self, module: nn.Module, change: Callable[[Any], Any] = lambda outputs: outputs) -> None:
         self.module, self.change = module, change
@@ -60,12 +60,12 @@ def test_a_probe_has_the_memory_layout_of_a_launch(layout: str, tmp_path: Path) 
 
 
 def _rounded(outputs: Any) -> Any:
-    """Outputs as they are where a sum is divided otherwise: each a few roundings off."""
+    """Return outputs that are a few roundings off, as where a sum is divided otherwise."""
     return outputs + np.abs(outputs).max() * 4 * np.finfo(np.float32).eps
 
 
 def test_rounding_is_allowed_where_several_threads_bring_it(tmp_path: Path) -> None:
-    """Exactly the same is demanded of one thread; of several, the same up to what rounding explains."""
+    """One thread must give the same bits; with several, outputs may differ by rounding."""
     module, probe = _network(), tmp_path / "probe.npz"
     write_probe(module, [LAYOUTS["transposed"]], module.state_dict(), probe)
     hold_to_probe(Served(module, _rounded), probe, exact=False)
@@ -88,7 +88,7 @@ def test_outputs_of_another_shape_are_told_by_their_shapes(tmp_path: Path) -> No
 def test_the_rounding_that_is_derived_covers_the_rounding_there_is(
     width: int, depth: int, dtype: torch.dtype
 ) -> None:
-    """Of networks of some depths, widths and types, outputs in float64 lie within it, and not far within."""
+    """The error of outputs against float64 lies within the bound, for several depths, widths and types."""
     torch.manual_seed(width + depth)
     layers = [part for _ in range(depth) for part in (nn.Linear(width, width), nn.ReLU())]
     network = nn.Sequential(*layers, nn.Linear(width, 10)).to(dtype)
@@ -104,7 +104,7 @@ def test_the_rounding_that_is_derived_covers_the_rounding_there_is(
 # torch warns that its quantized tensors will go.
 @pytest.mark.filterwarnings("ignore")
 def test_rounding_goes_by_the_coarsest_type() -> None:
-    """With 8-bit weights a step of an activation is allowed, in float32 some parts in a million."""
+    """8-bit weights allow a step of an activation, and float32 some parts in a million."""
     quantized = torch.quantize_per_tensor(torch.randn(4, 4), 0.1, 0, torch.qint8)
     plain = {"0.weight": torch.randn(4, 4), "1.weight": torch.randn(4, 4)}
     assert 1e-7 < rounding(plain) < 1e-5

@@ -1,4 +1,4 @@
-"""What a module's state dict carries: all that calibration and weights have made of the module."""
+"""The state dict of a quantized module has all that calibration and weights made of the module."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from torch.nn import functional
 from qx import QxError
 from qx.worker.state import complete, save, tensors
 
-# Observers warn of what they do not like about inputs that were made up, and modules of their successors.
+# Observers warn of random inputs, and modules of their successors.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-#: Everything that quantization in torch can put in the place of a module.
+#: Packages whose modules can replace a float module.
 PACKAGES = (
     "torch.ao.nn.quantized",
     "torch.ao.nn.quantized.dynamic",
@@ -64,8 +64,8 @@ def _dimensions(kind: type) -> int:
 
 def _outputs(module: nn.Module, inputs: Inputs) -> list[torch.Tensor]:
     with torch.no_grad():
-        given = module(*inputs)
-    return [one.dequantize() if one.is_quantized else one for one in tensors(given)]
+        outputs = module(*inputs)
+    return [tensor.dequantize() if tensor.is_quantized else tensor for tensor in tensors(outputs)]
 
 
 # A module of each class, with random state, and inputs for it -------------------------------------
@@ -139,8 +139,8 @@ def _function(kind: Any) -> tuple[nn.Module, Inputs]:
             super().__init__()
             self.sum = kind()
 
-        def forward(self, one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-            return self.sum.add(one, other)
+        def forward(self, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+            return self.sum.add(first, second)
 
     module, quantized = Sum(), kind.__name__ == "QFunctional"
     if quantized:
@@ -201,7 +201,7 @@ def _attention(kind: Any) -> tuple[nn.Module, Inputs]:
     inputs = (torch.randn(3, 2, 4),) * 3
     observed(*inputs)
     module = kind.from_observed(observed)
-    return module, tuple(torch.quantize_per_tensor(one, 0.05, 64, torch.quint8) for one in inputs)
+    return module, tuple(torch.quantize_per_tensor(tensor, 0.05, 64, torch.quint8) for tensor in inputs)
 
 
 def _weight_parameters() -> dict[str, Any]:
@@ -246,7 +246,7 @@ class Around(nn.Module):
 
 
 Maker = Callable[[Any], tuple[nn.Module, Inputs]]
-#: By package and beginnings of names, the first that fits.
+#: Functions that make a module, by package and beginning of its name; the first that fits is used.
 MAKERS: Mapping[str, Mapping[str, Maker]] = {
     "quantized.reference": {
         "Conv": _reference,
@@ -295,7 +295,7 @@ def _make(name: str, seed: int) -> tuple[nn.Module, Inputs]:
     return complete(Around(module)), inputs
 
 
-#: Of these only one engine has kernels.
+#: Modules that only the engine onednn has kernels for.
 ONEDNN = ("ConvAdd", "LinearLeakyReLU", "LinearTanh")
 
 
@@ -349,7 +349,10 @@ def test_packed_weights_of_functions_load_as_tensors(within: bool, tmp_path: Pat
     module = _converted(0, images, within=within)
     save(module, tmp_path / "model.pt")
     state = torch.load(tmp_path / "model.pt", weights_only=True)
-    assert sorted(list(one.shape) for one in tensors(state) if one.dim() > 1) == [[5, 3, 3, 3], [6, 5]]
+    assert sorted(list(tensor.shape) for tensor in tensors(state) if tensor.dim() > 1) == [
+        [5, 3, 3, 3],
+        [6, 5],
+    ]
     rebuilt = _converted(1, images, within=within)
     rebuilt.load_state_dict(state, strict=True)
     assert torch.equal(*_outputs(rebuilt, (images,)), *_outputs(module, (images,)))
@@ -367,7 +370,7 @@ def test_packed_weights_of_functions_load_as_tensors(within: bool, tmp_path: Pat
     ],
 )
 def test_state_that_does_not_fit_is_refused(change: Callable[[dict[str, Any]], object], words: str) -> None:
-    """What is missing, of another type or of another shape is named, as torch names what it carries."""
+    """An entry that is missing, of another type or of another shape is named, as torch names its own."""
     module, _ = _make("quantized.PReLU", 0)
     state = dict(module.state_dict())
     change(state)
@@ -376,7 +379,7 @@ def test_state_that_does_not_fit_is_refused(change: Callable[[dict[str, Any]], o
 
 
 def test_packed_weights_of_another_class_are_refused() -> None:
-    """A file cannot choose which class of C++ is made of its data."""
+    """A file cannot choose which C++ class is made of its data."""
     module, _ = _make("quantized.dynamic.LSTMCell", 0)
     state = dict(module.state_dict())
     name, parts = state["inner._packed_weight_ih"]
@@ -386,11 +389,11 @@ def test_packed_weights_of_another_class_are_refused() -> None:
 
 
 class Anything:
-    """Something that only its own code can load."""
+    """An object that only its own code can load."""
 
 
 def test_a_state_dict_that_takes_code_to_load_is_refused_in_the_build(tmp_path: Path) -> None:
-    """The entry is named, with its type, and nobody is told to switch safety off."""
+    """The entry is named, with its type, and the message does not advise to switch safety off."""
 
     class Stateful(nn.Linear):
         def get_extra_state(self) -> Anything:
@@ -405,7 +408,7 @@ def test_a_state_dict_that_takes_code_to_load_is_refused_in_the_build(tmp_path: 
 
 
 def test_a_plain_module_is_saved_as_torch_saves_it(tmp_path: Path) -> None:
-    """Modules that lack nothing get no hooks and no entries."""
+    """A module that lacks nothing has no new hooks and no new entries."""
     module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.PReLU())
     before = list(module.state_dict())
     assert list(save(complete(module), tmp_path / "model.pt")) == before

@@ -71,7 +71,7 @@ def _bytes(content: bytes) -> Callable[[Path], object]:
 def test_a_file_of_another_kind_is_called_what_it_is(
     tmp_path: Path, write: Callable[[Path], object], words: str
 ) -> None:
-    """It is not called damaged, and the line says how to save what can be read."""
+    """The file is not called damaged, and the line says how to save what can be read."""
     path = tmp_path / "w.pt"
     write(path)
     with pytest.raises(UsageError) as raised:
@@ -99,7 +99,7 @@ def test_a_file_of_another_kind_is_called_what_it_is(
 def test_a_checkpoint_is_taken_where_only_one_reading_fits(
     tmp_path: Path, content: dict[str, Any], note: str
 ) -> None:
-    """The state dict in it, without a prefix that all names share, fits the model; what was done is said."""
+    """The state dict in a checkpoint, without a prefix that all names share, fits, and a note says so."""
     torch.save(content, tmp_path / "w.pt")
     model = torch.nn.Linear(4, 3)
     assert load_weights(model, tmp_path / "w.pt") == note
@@ -107,7 +107,7 @@ def test_a_checkpoint_is_taken_where_only_one_reading_fits(
 
 
 def test_safetensors_are_known_by_their_content(tmp_path: Path) -> None:
-    """Whatever the file is called."""
+    """Safetensors are recognized whatever the file is called."""
     safetensors = pytest.importorskip("safetensors.torch")
     safetensors.save_file(STATE, tmp_path / "w.bin")
     model = torch.nn.Linear(4, 3)

@@ -1,3 +1,5 @@
+"""The digits workload: its committed weights, its splits and its images."""
+
 from __future__ import annotations
 
 from importlib import resources
@@ -55,7 +57,7 @@ def test_every_digit_is_in_one_split(train: Data, test: Data) -> None:
 
 
 def test_the_split_stays_what_it_was() -> None:
-    """The test split is the one that the committed weights have not seen: its first images are known."""
+    """The first images of the test split, which the committed weights have not seen, stay the same."""
     from sklearn.datasets import load_digits
 
     indices = digits_cnn.split_indices(load_digits().target)["test"]
@@ -115,11 +117,11 @@ def test_one_epoch_of_training_learns(test: Data, tmp_path: Path) -> None:
     """The train hook reports its progress to the end, and after one epoch does far better than chance."""
     import torch
 
-    told: list[float] = []
+    shares: list[float] = []
     torch.manual_seed(0)
-    context = Context(offline=True, options={"epochs": 1}, progress=lambda done, text: told.append(done))
+    context = Context(offline=True, options={"epochs": 1}, progress=lambda done, text: shares.append(done))
     model = digits_cnn.train(digits_cnn.make_model(context), context)
     with torch.inference_mode():
         answers = model(torch.from_numpy(test.inputs["image"])).argmax(1).numpy()
-    assert told[-1] == 1.0
+    assert shares[-1] == 1.0
     assert (answers == test.labels).mean() > 0.3
