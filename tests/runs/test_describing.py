@@ -183,7 +183,7 @@ def test_the_host_imports_no_module_of_the_current_folder(tmp_path: Path) -> Non
 # What is kept -------------------------------------------------------------------------------------
 
 
-def test_what_a_plugin_says_is_kept(
+def test_the_description_of_a_plugin_is_kept(
     install: Install, write_plugin: Write, cache: Path, started: list[str]
 ) -> None:
     """The second time no process is started, and the descriptions are complete."""

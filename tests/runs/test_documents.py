@@ -87,7 +87,7 @@ def test_the_core_names_no_plugin() -> None:
     words = re.compile(r"[\"'](" + "|".join(names) + r")[\"']|qx_plugins")
     distinct = re.compile(r"\b(" + "|".join(name for name in names if "_" in name) + r")\b")
     for path in sorted((TOP / "qx").rglob("*.py")):
-        # The size of a member of an archive, as zipfile calls it, is no plugin.
+        # ``file_size`` of zipfile is no plugin.
         text = path.read_text().replace(".file_size", "")
         assert not words.search(text), path
         assert not distinct.search(text), path

@@ -429,7 +429,7 @@ def test_runs_are_compared_on_the_same_items(builders: ModuleType) -> None:
 def test_the_metrics_of_the_tutorial_report_no_breach_of_one_answer(
     builders: ModuleType, write_plugin: Write
 ) -> None:
-    """By the tutorial's worst class and calibration error, 49 right answers of 50 show no breach."""
+    """The tutorial's metrics show no breach for 49 right answers of 50."""
     text = (Path(__file__).parents[2] / "docs" / "tutorial-metric.md").read_text()
     blocks = re.findall(r"(?:^    .*\n|^\n)+", text, re.MULTILINE)
     sources = [dedent(block) for block in blocks if re.match(r"\n*    # \w+\.py\n", block)]

@@ -146,7 +146,7 @@ def test_shares_of_a_budget() -> None:
         shares.to_come -= 1
     assert granted == [62.5, 12.5, 12.5, 12.5]
     assert (BudgetShares(100.0, 1, left=100.0, to_come=1).most) == 100.0
-    # One that ran over leaves the next with what there is.
+    # A workload that overran leaves nothing for the next.
     late = BudgetShares(100.0, 2, left=-3.0, to_come=1)
     assert (late.equal, late.most) == (0.0, 0.0)
 

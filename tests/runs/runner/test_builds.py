@@ -151,11 +151,11 @@ def test_a_config_that_trains_sees_the_training_split(bench: Bench) -> None:
     prepared = bench.prepare_for_training()
     first, _ = bench.build("trained", prepared)
     with np.load(first.artifact / "model.npz") as arrays:
-        seen = arrays["seen"]
+        trained_on = arrays["seen"]
     assert prepared.training is not None
     expected = Split.read(prepared.training).inputs["point"]
-    assert not np.array_equal(seen, expected)
-    assert np.array_equal(np.sort(seen, axis=0), np.sort(expected, axis=0))
+    assert not np.array_equal(trained_on, expected)
+    assert np.array_equal(np.sort(trained_on, axis=0), np.sort(expected, axis=0))
     assert bench.build("trained", prepared)[1] == 0
     moved = evolve(prepared, training=prepared.evaluation)
     bench.build("kept", prepared)
@@ -296,7 +296,7 @@ def test_the_manifest_says_what_the_artifact_is(bench: Bench) -> None:
 
 
 def test_a_build_that_fails_leaves_nothing(bench: Bench, cache: Path) -> None:
-    """What a failed build has written is removed, and the build is tried anew the next time."""
+    """The files of a failed build are removed, and the build is tried anew the next time."""
     before = sorted(path.name for path in (cache / "builds").iterdir())
     for _ in range(2):
         with pytest.raises(Failure, match="failed in convert: ValueError: torn"):

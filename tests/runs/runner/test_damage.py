@@ -77,7 +77,7 @@ def torch_as_it_was() -> Iterator[None]:
 
 # What can become of a file, of a folder, and of what qx has written about them ----------------------
 
-#: Ways in which a file can cease to be what was written, whatever is in it.
+#: Ways to damage a file, whatever its content.
 FILE_DAMAGE: Mapping[str, Callable[[Path], object]] = {
     "empty": lambda path: path.write_bytes(b""),
     "half": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
@@ -92,7 +92,7 @@ FILE_DAMAGE: Mapping[str, Callable[[Path], object]] = {
     "a link to nowhere": lambda path: (path.unlink(), path.symlink_to("nowhere")),
 }
 
-#: Ways in which the folder of an entry can cease to be one.
+#: Ways to damage the folder of an entry.
 FOLDER_DAMAGE: Mapping[str, Callable[[Path], object]] = {
     "empty": lambda place: (shutil.rmtree(place), place.mkdir()),
     "a file": lambda place: (shutil.rmtree(place), place.write_text("what is this?")),
@@ -103,7 +103,7 @@ FOLDER_DAMAGE: Mapping[str, Callable[[Path], object]] = {
 }
 
 DEEP = b"[" * 100_000
-#: What a JSON file may hold that is not what was written.
+#: Contents of a JSON file that qx has not written.
 JSON_DAMAGE: Mapping[str, bytes] = {
     "a list": b"[]",
     "a number": b"7",

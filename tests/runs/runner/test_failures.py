@@ -1,4 +1,4 @@
-"""Whatever a plugin does costs its own row, or its own column in it, and never another's."""
+"""Whatever a plugin does costs its own row, or its own column, and never those of other plugins."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def configs(qx: Callable[..., Any], toy: Any, tmp_path_factory: pytest.TempPathF
     "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in BAD_CONFIGS]
 )
 def test_a_bad_config_keeps_its_row(configs: Any, name: str) -> None:
-    """Its row has the outcome, the stage and the cause; it has no values, and is not on the front."""
+    """The row of a bad config has outcome, stage and cause, no values, and is not on the front."""
     _, outcome, stage, cause = BAD_CONFIGS[name]
     cell = configs.cell(name)
     assert (cell["outcome"], cell["stage"]) == (outcome, stage)
@@ -116,7 +116,7 @@ def test_a_bad_config_keeps_its_row(configs: Any, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["toy_fp32", *GOOD_CONFIGS])
 def test_the_other_rows_are_complete(configs: Any, name: str) -> None:
-    """Beside rows that crash and hang every other row has all its figures, and the run ends with 1."""
+    """Every row beside those that crash and hang has all its figures, and the run ends with 1."""
     assert configs.code == 1
     assert configs.cell(name)["outcome"] == "ok"
     assert len(configs.measurements(name)) == 3
@@ -391,7 +391,7 @@ def test_a_bad_metric_costs_its_own_values(metrics: Any, name: str) -> None:
 
 
 def test_the_other_metrics_are_complete(metrics: Any) -> None:
-    """Beside metrics that fail every built-in one has its value and its delta, and the front is decided."""
+    """Every built-in metric beside those that fail has value and difference, and the front is decided."""
     for config in ("toy_fp32", "other"):
         for name in GOOD_METRICS:
             measurement = metrics.measurement(config, name)

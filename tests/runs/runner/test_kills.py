@@ -40,7 +40,7 @@ class Runs:
     start: Callable[..., subprocess.Popen[str]]
     arguments: list[str]
     home: Path
-    #: The phases that runs were killed in, and the seconds until the last process was gone.
+    #: Phases that runs were killed in, and seconds until the last process had ended.
     phases: Counter[str] = Factory(Counter)
     seconds: list[float] = Factory(list)
 
@@ -87,13 +87,13 @@ class Runs:
         """Return the other processes that have this cache in their environment."""
         mark = f"QX_CACHE={self.home / 'cache'}".encode()
         processes = []
-        for number in psutil.pids():
+        for pid in psutil.pids():
             try:
-                environment = Path(f"/proc/{number}/environ").read_bytes()
+                environment = Path(f"/proc/{pid}/environ").read_bytes()
             except OSError:
                 continue
-            if number != os.getpid() and mark in environment.split(b"\0"):
-                processes.append(number)
+            if pid != os.getpid() and mark in environment.split(b"\0"):
+                processes.append(pid)
         return processes
 
     def leftovers(self) -> list[str]:
@@ -123,7 +123,7 @@ def test_a_host_may_be_killed_at_any_moment(runs: Runs, capsys: pytest.CaptureFi
     order = random.Random(17)
     while len(runs.seconds) < MOMENTS:
         options = ["--rebuild"] if len(runs.seconds) % REBUILD == REBUILD - 1 else []
-        # The machine may have become faster than it was.
+        # Where the run ended before the kill, the machine has become faster.
         seconds = runs.kill(order.uniform(0, seconds), *options) or seconds
         check_results(runs.out)
     with capsys.disabled():

@@ -156,7 +156,7 @@ def test_what_ends_a_process_is_not_asked_again(deadly: Any, home: Path) -> None
     assert deadly.code == 1, deadly.err
     counts = Counter(home.joinpath("log").read_text().split())
     for name in (*BAD, *COUNTED):
-        # Of launches, and of what is derived from them, the control has its own.
+        # The control has launches of its own, and so values that are derived from them.
         cells = 2 if name.endswith(("artifact", "predictions")) else 3
         fault, _, phase = name.partition("_")
         may_repeat = fault in FAULTS and FAULTS[fault][1] == "failed" and phase not in ("fresh", "block")

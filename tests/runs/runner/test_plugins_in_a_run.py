@@ -344,7 +344,7 @@ def test_latency_is_measured_for_each_batch_size(toys: Any) -> None:
 
 @pytest.mark.parametrize("phase", PHASES)
 def test_a_metric_that_does_not_apply_is_no_failure(toys: Any, phase: str) -> None:
-    """None means 'not applicable here': no value, no failure, and the front is as without it."""
+    """A metric that returns None does not apply: it has no value, no failure, and no axis of the front."""
     assert toys.code == 0
     for config in ("toy_fp32", "rounded"):
         measurement = toys.measurement(config, f"not_here_{phase}")
@@ -384,7 +384,7 @@ def test_a_wrapper_is_called_around_the_hooks_of_others(toys: Any) -> None:
         hook: {pid for called, pid in calls if called == hook} for hook in ("convert", "load", "measure")
     }
     assert len(by_hook["convert"]) == 2
-    # Every launch, and the evaluation of both configs.
+    # Artifacts are loaded in every launch, and in the evaluation of both configs.
     assert len(by_hook["load"]) == launches + 2
     assert by_hook["load"] <= by_hook["measure"]
     assert str(os.getpid()) not in {pid for _, pid in calls}

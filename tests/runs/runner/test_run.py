@@ -145,7 +145,7 @@ def test_the_samples_are_where_the_results_say(digits: Any, recording: Recording
 
 
 def test_rounds_go_in_an_order_that_changes_and_is_recorded(digits: Any, recording: Recording) -> None:
-    """In each round every cell has a place of its own, and the places differ from round to round."""
+    """Each round has the cells in an order of its own, which the samples record."""
     cells = [f"digits_cnn/{config}" for config in (*CONFIGS, "control")]
     orders = []
     series = {cell: recording.series[cell]["latency", 1] for cell in cells}

@@ -19,7 +19,7 @@ from qx.errors import QxError
 from qx.processes import supervisor
 from qx.processes.spawning import Ending, Process, Supervisor
 
-#: Starts a process in a session of its own, whose parent is gone, and writes its process id to a file.
+#: Statements that start an orphan in a session of its own, and write its process id to a file.
 DAEMON = """
     import os, sys, time
     if os.fork() == 0:

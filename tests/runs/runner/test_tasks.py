@@ -128,7 +128,7 @@ def test_accuracy_and_agreement_do_not_apply_to_other_tasks(
         assert (figure["outcome"], figure["value"]) == ("unsupported", None)
         assert words in figure["cause"]
         for shown in (done.out, done.table.replace("\\", "")):
-            # A terminal breaks lines.
+            # Line breaks of the terminal are not part of the text.
             text = " ".join(shown.split()).replace("`", "")
             assert f"{name} does not apply: " in text
             assert words in text

@@ -48,8 +48,8 @@ BRUISER = """
             raise ValueError("harmed")
         return 1.0
 """
-#: A loader like the toy's, that kills ``times`` of its processes: in ``load``, or in a call of three items.
-#: The first process, which evaluates, lives.
+#: A loader like the toy's that kills ``times`` of its processes, in ``load`` or in a call of three items, but
+#: not the first one, which evaluates.
 MORTAL_LOADER = """
     import os, pathlib
     from qx import Loader, hookimpl

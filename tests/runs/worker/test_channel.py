@@ -103,7 +103,7 @@ def into_every_descriptor(rubbish: bytes) -> str:
 def test_rubbish_in_the_channel_makes_its_cell_crashed(
     mischief: Callable[..., Any], rubbish: bytes, shown: str
 ) -> None:
-    """What a plugin writes into the channel's descriptor makes its cell crashed, and is shown harmlessly."""
+    """Rubbish that a plugin writes into the channel makes its cell crashed, and is shown escaped."""
     with pytest.raises(Failure) as failed:
         mischief(into_every_descriptor(rubbish))
     assert (failed.value.outcome, failed.value.stage) == ("crashed", "load_data test")
@@ -223,7 +223,7 @@ def test_a_plugin_prints_as_much_as_it_likes(mischief: Callable[..., Any], tmp_p
 
 
 def test_a_flood_that_hangs_is_reported(mischief: Callable[..., Any]) -> None:
-    """A plugin that prints for ever times out, and the cause says how much it has printed."""
+    """A plugin that never stops printing times out, and the cause says how much it has printed."""
     with pytest.raises(Failure, match=r"no end after 5 s; it has printed \d+ MB"):
         mischief("while True: print('a' * 1_000_000)", timeout=5.0)
 

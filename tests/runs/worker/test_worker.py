@@ -390,7 +390,7 @@ def test_a_job_is_the_same_after_its_travel(kind: type) -> None:
 def test_however_a_worker_ends_it_is_reported(
     mischief: Callable[..., Any], body: str, outcome: str, cause: str
 ) -> None:
-    """The end of a worker gives outcome, stage and cause, and the host never waits for ever."""
+    """The end of a worker gives outcome, stage and cause, and the host waits no longer than the timeout."""
     with pytest.raises(Failure) as failed:
         mischief(body, timeout=5.0 if outcome == "timeout" else 300.0)
     assert failed.value.outcome == outcome
