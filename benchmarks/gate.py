@@ -72,7 +72,8 @@ def main() -> None:
         print(f"repetition {number}: passed {summary} {alarms}", flush=True)
     worse = source(arguments, "worse_recipe", 0)
     breaches = {
-        name: decide(rules_of_file, worse, base).with_verdict("breached") for name, rules_of_file in rules.items()
+        name: decide(rules_of_file, worse, base).with_verdict("breached")
+        for name, rules_of_file in rules.items()
     }
     keep(
         "gate",

@@ -1,4 +1,4 @@
-"""The cache folder: who may write it; and its entries: whole, whoever writes, reads or dies meanwhile."""
+"""The cache folder and who may write it, and its entries, which are whole whoever writes, reads or dies."""
 
 from __future__ import annotations
 
@@ -30,14 +30,15 @@ def mode(folder: Path) -> int:
 
 
 def folder_of(tmp_path: Path, mode: int) -> Path:
+    """Make a folder for the cache with these permissions."""
     folder = tmp_path / "cache"
     folder.mkdir()
     folder.chmod(mode)
     return folder
 
 
-def refusal(folder: Path, trusted: Path | None = None) -> str:
-    """The line with which a folder is refused."""
+def refusal_of(folder: Path, trusted: Path | None = None) -> str:
+    """Return the line with which a folder is refused."""
     with pytest.raises(UsageError) as caught:
         private_folder(folder, trusted)
     line = str(caught.value)
@@ -61,16 +62,16 @@ def test_a_new_cache_is_its_users_alone(tmp_path: Path, monkeypatch: pytest.Monk
     assert [mode(cache), mode(cache / "builds"), mode(cache / "splits")] == [0o700] * 3
 
 
-@pytest.mark.parametrize("given", [0o755, 0o750, 0o711, 0o500, 0o700])
-def test_what_others_could_read_is_closed_to_them(tmp_path: Path, given: int) -> None:
-    """A folder of an earlier version, which others could read and not write, is taken, and closed to them."""
-    folder = folder_of(tmp_path, given)
+@pytest.mark.parametrize("permissions", [0o755, 0o750, 0o711, 0o500, 0o700])
+def test_what_others_could_read_is_closed_to_them(tmp_path: Path, permissions: int) -> None:
+    """A folder of an earlier version that others can read but not write is used, and closed to them."""
+    folder = folder_of(tmp_path, permissions)
     assert private_folder(folder) == folder
-    assert mode(folder) == (0o700 if given & 0o077 else given)
+    assert mode(folder) == (0o700 if permissions & 0o077 else permissions)
 
 
 def test_a_folder_that_the_user_chose_keeps_its_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What QX_CACHE names may hold other things, for others to read: only what qx makes in it is closed."""
+    """A folder that QX_CACHE names keeps its permissions, and only folders that qx makes in it are closed."""
     folder = folder_of(tmp_path, 0o755)
     monkeypatch.setenv("QX_CACHE", str(folder))
     open_cache()
@@ -78,7 +79,7 @@ def test_a_folder_that_the_user_chose_keeps_its_mode(tmp_path: Path, monkeypatch
 
 
 def test_the_systems_place_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where qx chose the folder by itself, one that an earlier version made is closed to others."""
+    """The cache in the user's cache folder is closed to others where an earlier version left it open."""
     monkeypatch.delenv("QX_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     (tmp_path / "qx" / "builds").mkdir(parents=True)
@@ -89,7 +90,7 @@ def test_the_systems_place_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_folder_of_the_cache_is_as_private_as_the_cache(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A closed folder does not help where others can put another in its place."""
+    """A folder of the cache is refused where others can write the cache around it."""
     folder = folder_of(tmp_path, 0o700)
     monkeypatch.setenv("QX_CACHE", str(folder))
     plugins = open_folder("plugins")
@@ -101,9 +102,9 @@ def test_a_folder_of_the_cache_is_as_private_as_the_cache(
 
 
 def test_a_folder_that_everybody_can_write_is_refused(tmp_path: Path) -> None:
-    """The line says what is wrong, how to close the folder, and how to take it as it is."""
+    """The refusal says what is wrong, how to close the folder, and how to use it as it is."""
     folder = folder_of(tmp_path, 0o757)
-    line = refusal(folder)
+    line = refusal_of(folder)
     assert f"{folder} can be written by other users: chmod 700 {folder}, or name another in QX_CACHE" in line
     assert line.endswith(f"give --trust-cache {folder}")
     assert mode(folder) == 0o757
@@ -112,8 +113,8 @@ def test_a_folder_that_everybody_can_write_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_for_everybody_is_not_to_be_closed(tmp_path: Path) -> None:
-    """Of a folder like /tmp the line does not say to close it, which would harm all who use it."""
-    line = refusal(folder_of(tmp_path, 0o1777))
+    """The refusal of a folder like /tmp does not say to close it, which would harm all who use it."""
+    line = refusal_of(folder_of(tmp_path, 0o1777))
     assert "make a folder of your own in it" in line
     assert "chmod" not in line
 
@@ -125,7 +126,7 @@ def test_a_folder_for_everybody_is_not_to_be_closed(tmp_path: Path) -> None:
 def test_a_group_of_the_user_alone_is_no_stranger(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, members: list[str], is_private: bool
 ) -> None:
-    """Where each user has a group of the same name, as on most systems, that group may write."""
+    """A group that has the user's name and no other member may write."""
     folder = folder_of(tmp_path, 0o775)
     group = folder.stat().st_gid
     monkeypatch.setattr(pwd, "getpwuid", lambda user: SimpleNamespace(pw_name="me", pw_gid=group))
@@ -133,11 +134,11 @@ def test_a_group_of_the_user_alone_is_no_stranger(
     if is_private:
         assert mode(private_folder(folder)) == 0o700
     else:
-        assert "can be written by other users: chmod 700" in refusal(folder)
+        assert "can be written by other users: chmod 700" in refusal_of(folder)
 
 
 def someone_elses(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The same folder, not of the user who looks at it."""
+    """Make a folder one that belongs to another user, and return it."""
     if os.geteuid() == 0:
         os.chown(folder, 54321, -1)
     else:
@@ -146,58 +147,58 @@ def someone_elses(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_folder_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only root's are taken besides the user's own; the line names the owner."""
+    """A folder that belongs to another user is refused, and the refusal names the owner."""
     folder = someone_elses(folder_of(tmp_path, 0o700), monkeypatch)
-    line = refusal(folder)
+    line = refusal_of(folder)
     assert f"{folder} belongs to " in line
     assert "use one of your own, or name another in QX_CACHE" in line
     assert "chmod" not in line
 
 
-@pytest.mark.parametrize("given", [0o777, 0o755])
-def test_a_trusted_folder_is_taken_as_it_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: int
+@pytest.mark.parametrize("permissions", [0o777, 0o755])
+def test_a_trusted_folder_is_used_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, permissions: int
 ) -> None:
-    """Whoever owns it and can write it; by whatever path it is named; and so is what lies in it."""
-    folder = folder_of(tmp_path, given)
+    """A trusted folder and those in it are used whoever can write them, by whatever path it is named."""
+    folder = folder_of(tmp_path, permissions)
     (folder / "builds").mkdir(mode=0o755)
     someone_elses(folder, monkeypatch)
     (tmp_path / "link").symlink_to(folder)
     for trusted in (folder, tmp_path / "link", tmp_path / "." / "cache" / ".." / "cache"):
         assert private_folder(folder, trusted) == folder
         assert private_folder(tmp_path / "link", trusted) == tmp_path / "link"
-    assert mode(folder) == given
+    assert mode(folder) == permissions
     assert mode(private_folder(folder / "builds", folder)) == 0o755
 
 
 def test_another_folder_is_not_trusted(tmp_path: Path) -> None:
-    """Trust is in the folder that is named: neither in one whose name begins alike, nor in one around it."""
+    """Trust is in the named folder: not in one whose name it begins with, nor in the one around it."""
     folder = folder_of(tmp_path, 0o777)
     (tmp_path / "cac").mkdir()
     for trusted in (tmp_path / "cac", folder / "builds", tmp_path / "nowhere"):
-        assert "can be written by other users" in refusal(folder, trusted)
+        assert "can be written by other users" in refusal_of(folder, trusted)
 
 
 def test_a_link_is_as_good_as_what_it_leads_to(tmp_path: Path) -> None:
-    """A cache, or a folder of it, may lie on another disk; who can write there is what counts."""
+    """A cache may be a link to another disk, and who can write its target is what counts."""
     folder = folder_of(tmp_path, 0o755)
     (tmp_path / "link").symlink_to(folder)
     assert private_folder(tmp_path / "link") == tmp_path / "link"
     folder.chmod(0o777)
-    assert "can be written by other users" in refusal(tmp_path / "link")
+    assert "can be written by other users" in refusal_of(tmp_path / "link")
 
 
 def test_what_is_no_folder_is_refused(tmp_path: Path) -> None:
-    """A file, a link to nowhere and a folder that cannot be made are told in one line."""
+    """A file, a link to nowhere and a folder that cannot be made are refused in one line."""
     (tmp_path / "file").write_text("mine")
-    assert "is a file" in refusal(tmp_path / "file")
-    assert "Not a directory" in refusal(tmp_path / "file" / "cache")
+    assert "is a file" in refusal_of(tmp_path / "file")
+    assert "Not a directory" in refusal_of(tmp_path / "file" / "cache")
     (tmp_path / "link").symlink_to("nowhere")
-    assert "cannot be used: File exists" in refusal(tmp_path / "link")
+    assert "cannot be used: File exists" in refusal_of(tmp_path / "link")
     (tmp_path / "loop").symlink_to("loop")
-    refusal(tmp_path / "loop")
-    assert "File name too long" in refusal(tmp_path / ("n" * 300))
-    assert "cannot be used" in refusal(Path("/proc/qx"))
+    refusal_of(tmp_path / "loop")
+    assert "File name too long" in refusal_of(tmp_path / ("n" * 300))
+    assert "cannot be used" in refusal_of(Path("/proc/qx"))
     assert (tmp_path / "file").read_text() == "mine"
 
 
@@ -213,7 +214,7 @@ COMMANDS = {
 def test_every_command_that_uses_the_cache_refuses_one_that_others_can_write(
     qx: Qx, toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
-    """It ends with 2 and one line, before anything is written; a file in its place and a wrong user too."""
+    """A shared cache, a file and an unknown user end a command with 2, and nothing is written."""
     shared = folder_of(tmp_path, 0o777)
     (tmp_path / "file").touch()
     plugins = toy.plugin_arguments() if command == "check" else toy.arguments()
@@ -231,10 +232,10 @@ def test_every_command_that_uses_the_cache_refuses_one_that_others_can_write(
     assert list(shared.iterdir()) == []
 
 
-def test_a_command_takes_a_cache_that_it_is_told_to_trust(
+def test_a_command_uses_a_cache_that_is_trusted_by_name(
     qx: Qx, toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With ``--trust-cache`` a shared folder is used, and left as open as it is."""
+    """With ``--trust-cache`` a shared folder is used, and its permissions stay."""
     shared = folder_of(tmp_path, 0o777)
     monkeypatch.setenv("QX_CACHE", str(shared))
     done = qx("quantize", "-c", "toy_fp32", *toy.arguments(), "--trust-cache", shared)
@@ -247,7 +248,7 @@ def test_a_command_takes_a_cache_that_it_is_told_to_trust(
 
 
 def test_the_first_of_two_who_make_the_same_is_kept(tmp_path: Path) -> None:
-    """Who comes second leaves what is there, and no trace of its own; with ``replace`` it takes the place."""
+    """The second writer keeps the first's folder and leaves no trace, or with ``replace`` replaces it."""
     place = tmp_path / "place"
     for replace, expected in ((False, "first"), (True, "second")):
         with new_folder(place, replace=replace) as second:
@@ -259,7 +260,7 @@ def test_the_first_of_two_who_make_the_same_is_kept(tmp_path: Path) -> None:
 
 
 def test_an_entry_is_whole_for_those_who_read_while_it_is_replaced(tmp_path: Path) -> None:
-    """A reader finds one entry or the other, all of it, however often it is replaced meanwhile."""
+    """A reader gets a complete entry, however often it is replaced meanwhile."""
     place, over = tmp_path / "place", threading.Event()
 
     def write(content: str) -> None:
@@ -277,18 +278,20 @@ def test_an_entry_is_whole_for_those_who_read_while_it_is_replaced(tmp_path: Pat
     writer = threading.Thread(target=keep_writing)
     writer.start()
     try:
-        seen = {read_entry(place, lambda folder, digests: digests["a"] == digests["b"]) for _ in range(300)}
+        comparisons = {
+            read_entry(place, lambda folder, digests: digests["a"] == digests["b"]) for _ in range(300)
+        }
     finally:
         over.set()
         writer.join()
-    assert seen == {True}
+    assert comparisons == {True}
 
 
 def test_without_an_exchange_of_names_an_entry_is_replaced_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the system cannot exchange two names at once, what was there is moved aside first."""
-    monkeypatch.setattr("qx.files._exchange", lambda one, other: False)
+    """Where the system cannot exchange two names at once, the old entry is moved aside first."""
+    monkeypatch.setattr("qx.files._exchange", lambda first, second: False)
     for content in ("first", "second"):
         with new_folder(tmp_path / "place", replace=True) as folder:
             (folder / content).touch()
@@ -296,7 +299,7 @@ def test_without_an_exchange_of_names_an_entry_is_replaced_too(
 
 
 def test_no_entry_is_no_damage(tmp_path: Path) -> None:
-    """Where nothing lies there is nothing to read; where something lies that is no entry, it is damaged."""
+    """A missing entry is None, and a folder that is no entry is damaged."""
     assert read_entry(tmp_path / "place", lambda folder, digests: 1) is None
     (tmp_path / "place").mkdir()
     with pytest.raises(Damaged, match=r"digests\.json is missing"):
@@ -313,7 +316,7 @@ with new_folder(pathlib.Path(sys.argv[1])) as folder:
 
 
 def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
-    """The next to write there removes unfinished folders of the dead, and leaves those of the living."""
+    """A sweep removes unfinished folders of killed processes, and leaves those of living ones."""
     for _ in range(2):
         done = subprocess.run([sys.executable, "-c", KILLED, tmp_path / "place"])
         assert done.returncode == -signal.SIGKILL
@@ -328,7 +331,7 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) 
 def test_opening_the_cache_removes_what_the_dead_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Builds and splits of killed runs that were not finished go when the next run begins."""
+    """Unfinished builds and splits of killed runs are removed when the next run begins."""
     monkeypatch.setenv("QX_CACHE", str(tmp_path))
     subprocess.run([sys.executable, "-c", KILLED, tmp_path / "builds" / "place"])
     assert len(list((tmp_path / "builds").iterdir())) == 1

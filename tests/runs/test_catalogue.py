@@ -1,4 +1,4 @@
-"""The catalogue: which plugins are found, in which state each is, and how one that is not ready is told."""
+"""The catalogue: which plugins are discovered, their states, and why a plugin is not ready."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CONFIG = """
     from qx import Config, hookimpl
     @hookimpl
     def describe():
-        return Config(name="{name}", summary="A config."{more})
+        return Config(name="{name}", summary="A config."{arguments})
     @hookimpl
     def convert(model):
         return model
@@ -25,8 +25,8 @@ CONFIG = """
 Install = Callable[..., None]
 
 
-def config(name: str, more: str = "") -> str:
-    return CONFIG.format(name=name, more=more and f", {more}")
+def config(name: str, arguments: str = "") -> str:
+    return CONFIG.format(name=name, arguments=arguments and f", {arguments}")
 
 
 @pytest.fixture
@@ -45,21 +45,26 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, install: Install) -> 
 
 
 def entry(host: Host, name: str) -> Entry:
-    (found,) = (entry for entry in host.entries if entry.name == name)
-    return found
+    (match,) = (entry for entry in host.entries if entry.name == name)
+    return match
 
 
 def test_a_plugin_is_found_through_its_entry_point(install: Install) -> None:
     """An installed plugin is ready under the name of its entry point, with its distribution and version."""
     install("acme", {"acme_half": "acme_one"}, {"acme_one": config("acme_half")}, version="2.5")
-    found = Host.discover().get("config", "acme_half")
-    assert (found.state, found.kind, found.distribution, found.version) == ("ready", "config", "acme", "2.5")
-    assert found.reference == Reference("acme_half", "acme_one", None, None, "acme", "2.5")
-    assert found.hooks == ("describe", "convert")
+    plugin = Host.discover().get("config", "acme_half")
+    assert (plugin.state, plugin.kind, plugin.distribution, plugin.version) == (
+        "ready",
+        "config",
+        "acme",
+        "2.5",
+    )
+    assert plugin.reference == Reference("acme_half", "acme_one", None, None, "acme", "2.5")
+    assert plugin.hooks == ("describe", "convert")
 
 
 def test_an_entry_point_may_name_an_object(install: Install) -> None:
-    """An object in a module is a plugin as good as a module is."""
+    """An entry point may name an object in a module as a plugin."""
     source = """
         from qx import Metric, hookimpl
         class Size:
@@ -80,8 +85,8 @@ def test_an_entry_point_may_name_an_object(install: Install) -> None:
 
 
 @pytest.mark.parametrize("failure", ["import no_such_module_at_all", "raise SystemExit(3)", "def f(:"])
-def test_one_that_cannot_be_imported_leaves_the_others(install: Install, failure: str) -> None:
-    """A plugin that cannot be imported is broken, with whose it is and why; the others are ready."""
+def test_a_plugin_that_cannot_be_imported_leaves_the_others(install: Install, failure: str) -> None:
+    """A plugin that cannot be imported is broken, with distribution and reason, and the others are ready."""
     points = {"acme_bad": "acme_bad", "acme_good": "acme_good"}
     install("acme", points, {"acme_bad": failure, "acme_good": config("acme_good")})
     host = Host.discover()
@@ -95,7 +100,7 @@ def test_one_that_cannot_be_imported_leaves_the_others(install: Install, failure
 
 
 def test_a_damaged_distribution_leaves_the_others(install: Install, tmp_path: Path) -> None:
-    """A damaged list of entry points is told, and the plugins of other distributions are found."""
+    """A damaged list of entry points is reported, and the plugins of other distributions are ready."""
     install("acme", {"acme_half": "acme_half"}, {"acme_half": config("acme_half")})
     install("torn", {}, {})
     next(tmp_path.glob("site-torn*/*/entry_points.txt")).write_text("[qx]\nno equals sign\n")
@@ -108,7 +113,7 @@ def test_a_damaged_distribution_leaves_the_others(install: Install, tmp_path: Pa
 
 
 def test_two_providers_of_a_name_are_in_conflict(install: Install) -> None:
-    """Of two plugins with one name neither is used, whatever their kinds, and the error names both."""
+    """Neither of two plugins with one name is used, whatever their kinds, and the error names both."""
     metric = """
         from qx import Metric, hookimpl
         @hookimpl
@@ -122,26 +127,26 @@ def test_two_providers_of_a_name_are_in_conflict(install: Install) -> None:
     install("acme", {"acme_half": "acme_half"}, {"acme_half": config("acme_half")})
     install("other", {"acme_half": "other_half"}, {"other_half": metric}, version="3.1")
     host = Host.discover()
-    assert [e.state for e in host.entries if e.name == "acme_half"] == ["conflict", "conflict"]
+    assert [entry.state for entry in host.entries if entry.name == "acme_half"] == ["conflict", "conflict"]
     both = r"claimed by acme 1\.0 \(acme_half\) and by other 3\.1 \(other_half\)"
     with pytest.raises(UsageError, match=both):
         host.get("config", "acme_half")
-    assert "acme_half" not in [e.name for e in host.ready("config")]
+    assert "acme_half" not in [entry.name for entry in host.ready("config")]
 
 
 def test_one_distribution_found_twice_is_no_conflict(install: Install) -> None:
-    """A distribution that lies on the path twice (installed, and in the current folder) counts once."""
+    """A distribution that is on the path twice (installed, and in the current folder) counts once."""
     install("acme-x", {"acme_half": "acme_half"}, {"acme_half": config("acme_half")})
     install("acme_x", {"acme_half": "acme_half"}, {"acme_half": config("acme_half")}, version="1.1")
     assert entry(Host.discover(), "acme_half").version == "1.1"
 
 
-def test_a_file_can_be_given(write: Callable[[str, str], str], capsys: pytest.CaptureFixture[str]) -> None:
-    """``-p FILE`` loads a plugin under its record's name; what it prints does not get into qx's output."""
+def test_a_plugin_may_be_a_file(write: Callable[[str, str], str], capsys: pytest.CaptureFixture[str]) -> None:
+    """``-p FILE`` loads a plugin under its record's name, and its prints do not get into qx's output."""
     path = write("my-config", "print('noise')\n" + dedent(config("mine")))
-    found = Host.discover([path]).get("config", "mine")
-    assert found.distribution is None
-    assert found.provider == f"-p {Path(path).resolve()}"
+    plugin = Host.discover([path]).get("config", "mine")
+    assert plugin.distribution is None
+    assert plugin.provider == f"-p {Path(path).resolve()}"
     out, err = capsys.readouterr()
     assert (out, err) == ("", "")
 
@@ -160,15 +165,15 @@ class Plugin:
 """
 
 
-def test_a_module_of_the_current_folder_can_be_given(write: Callable[[str, str], str]) -> None:
-    """``-p MODULE:ATTRIBUTE`` finds modules of the current folder, as ``python -m`` does."""
+def test_a_plugin_may_be_a_module_of_the_current_folder(write: Callable[[str, str], str]) -> None:
+    """``-p MODULE:ATTRIBUTE`` imports modules of the current folder, as ``python -m`` does."""
     write("my_plugins", OBJECT.format(eq="False") + "plugin = Plugin()\n")
     host = Host.discover(["my_plugins:plugin"])
     assert host.get("config", "mine").provider == "-p my_plugins:plugin"
 
 
-def test_an_object_that_cannot_be_a_plugin_is_told(write: Callable[[str, str], str]) -> None:
-    """A class in place of an object, and an object without a hash, are broken for that reason."""
+def test_an_object_that_cannot_be_a_plugin_is_broken(write: Callable[[str, str], str]) -> None:
+    """A class or an unhashable object is a broken plugin, and the reason says so."""
     path = write("my_plugins", OBJECT.format(eq="True") + "plugin = Plugin()\n")
     host = Host.discover([f"{path}:Plugin", f"{path}:plugin"])
     assert "is a class" in entry(host, "Plugin").reason
@@ -187,21 +192,21 @@ def test_an_object_that_cannot_be_a_plugin_is_told(write: Callable[[str, str], s
 def test_what_cannot_be_loaded_is_a_mistake(
     write: Callable[[str, str], str], argument: str, message: str
 ) -> None:
-    """A ``-p`` that cannot be imported is the user's mistake, told in one line with the cause."""
+    """A ``-p`` that cannot be imported is a usage error of one line with the cause."""
     with pytest.raises(UsageError) as caught:
         Host.discover([argument])
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_an_installed_plugin_can_be_given_as_well(install: Install) -> None:
-    """``-p MODULE`` for a module that an entry point names already is no conflict."""
+def test_an_installed_plugin_may_be_named_as_well(install: Install) -> None:
+    """``-p MODULE`` with the module of an installed plugin is no conflict."""
     install("acme", {"acme_half": "acme_half"}, {"acme_half": config("acme_half")})
     assert entry(Host.discover(["acme_half", "acme_half"]), "acme_half").state == "ready"
 
 
-def test_one_can_be_left_out(install: Install) -> None:
-    """``-p no:NAME`` leaves a plugin out without importing it, and its name says so when it is asked for."""
+def test_a_plugin_can_be_left_out(install: Install) -> None:
+    """``-p no:NAME`` leaves a plugin out without importing it, and asking for its name says so."""
     install("acme", {"acme_exit": "acme_exit"}, {"acme_exit": "raise KeyboardInterrupt"})
     host = Host.discover(["no:acme_exit"])
     assert entry(host, "acme_exit").state == "left_out"
@@ -210,8 +215,8 @@ def test_one_can_be_left_out(install: Install) -> None:
         host.get("config", "acme_exit")
 
 
-def test_one_can_be_put_in_anothers_place(install: Install, write: Callable[[str, str], str]) -> None:
-    """With ``-p no:NAME`` a plugin given with ``-p`` takes the place of the installed one of its name."""
+def test_a_plugin_can_replace_another(install: Install, write: Callable[[str, str], str]) -> None:
+    """With ``-p no:NAME`` a plugin given with ``-p`` replaces the installed one of its name."""
     install("acme", {"acme_half": "acme_half"}, {"acme_half": config("acme_half")})
     path = write("mine", config("acme_half"))
     with pytest.raises(UsageError, match=r"claimed by -p .*mine\.py and by acme 1\.0"):
@@ -221,14 +226,14 @@ def test_one_can_be_put_in_anothers_place(install: Install, write: Callable[[str
 
 
 def test_leaving_out_an_unknown_name_is_a_mistake(install: Install) -> None:
-    """``-p no:NAME`` with a name that is none's lists the names, those like it first."""
+    """``-p no:NAME`` with an unknown name lists the names, similar ones first."""
     install("acme", {"acme_half": "acme_half", "aaa": "a"}, {"acme_half": config("acme_half")})
     with pytest.raises(UsageError, match=r"no plugin 'acme_hlf' \(choose from acme_half, aaa"):
         Host.discover(["no:acme_hlf"])
 
 
 def test_an_unknown_name_lists_the_choices(write: Callable[[str, str], str]) -> None:
-    """Asking for a name that is none's lists those of the kind; a name of another kind is told as such."""
+    """Asking for an unknown name lists those of the kind, and for a name of another kind says that kind."""
     host = Host.discover([write("a", config("aaa_first")), write("b", config("zzz_last"))])
     with pytest.raises(UsageError, match=r"unknown config 'zz_last' \(choose from zzz_last, .*aaa_first"):
         host.get("config", "zz_last")
@@ -237,7 +242,7 @@ def test_an_unknown_name_lists_the_choices(write: Callable[[str, str], str]) -> 
 
 
 @pytest.mark.parametrize(
-    ("more", "reason"),
+    ("arguments", "reason"),
     [
         ("requires=['no_such_dist>=2'], extra='fast'", "needs no_such_dist>=2: pip install 'acme[fast]'"),
         ("requires=['attrs', 'no_such_dist']", "needs no_such_dist: pip install 'attrs' 'no_such_dist'"),
@@ -249,22 +254,22 @@ def test_an_unknown_name_lists_the_choices(write: Callable[[str, str], str]) -> 
         ),
     ],
 )
-def test_what_is_lacking_is_told(install: Install, more: str, reason: str) -> None:
+def test_what_is_lacking_is_reported(install: Install, arguments: str, reason: str) -> None:
     """A plugin whose package or CPU is missing stays in the catalogue, and says what it needs."""
-    if "instruction" in more and not Path("/proc/cpuinfo").exists():
+    if "instruction" in arguments and not Path("/proc/cpuinfo").exists():
         pytest.skip("this system does not tell its CPU's flags")
-    install("acme", {"acme_x": "acme_x"}, {"acme_x": config("acme_x", more)})
+    install("acme", {"acme_x": "acme_x"}, {"acme_x": config("acme_x", arguments)})
     host = Host.discover()
-    found = host.get("config", "acme_x")
-    assert found.state == "unavailable"
-    assert found.reason.startswith(reason)
-    assert found not in host.ready("config")
+    plugin = host.get("config", "acme_x")
+    assert plugin.state == "unavailable"
+    assert plugin.reason.startswith(reason)
+    assert plugin not in host.ready("config")
 
 
-def test_what_is_there_is_enough(install: Install) -> None:
-    """A plugin whose requirements are installed is ready; one for another system asks for nothing."""
-    more = (
+def test_what_is_installed_is_enough(install: Install) -> None:
+    """A plugin whose requirements are installed is ready, and those for other systems do not count."""
+    arguments = (
         "requires=['pluggy>=1.7', 'no_such_dist; sys_platform == \"plan9\"'], programs=['no_such_cc', 'sh']"
     )
-    install("acme", {"acme_x": "acme_x"}, {"acme_x": config("acme_x", more)})
+    install("acme", {"acme_x": "acme_x"}, {"acme_x": config("acme_x", arguments)})
     assert entry(Host.discover(), "acme_x").state == "ready"

@@ -1,4 +1,4 @@
-"""The contract: what its version promises (a later minor breaks nobody), and every breach is told."""
+"""The contract: a later minor version breaks no plugin, and every breach is reported."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ HALF = """
 
 
 def described(plugin: str) -> Description:
-    """What is said of a plugin by the process that imports it, which is this one."""
+    """Return the description of a plugin, which is imported in this process."""
     return describe(reference_of(plugin), new_manager().hook, named=False)
 
 
-@pytest.mark.parametrize("made_for", ["2", "2.0", "2.3", None])
+@pytest.mark.parametrize("version", ["2", "2.0", "2.3", None])
 def test_what_was_made_for_this_major_is_ready(
-    write_plugin: Write, monkeypatch: pytest.MonkeyPatch, made_for: str | None
+    write_plugin: Write, monkeypatch: pytest.MonkeyPatch, version: str | None
 ) -> None:
-    """Made for this major and a minor up to this one, or silent about it."""
+    """A plugin for this major version and a minor up to this one, or without a version, is ready."""
     monkeypatch.setattr(hookspecs, "CONTRACT", "2.3")
-    first = "" if made_for is None else f"QX_CONTRACT = {made_for!r}"
+    first = "" if version is None else f"QX_CONTRACT = {version!r}"
     assert described(write_plugin("half", HALF.format(first=first))).outcome == "ready"
 
 
 @pytest.mark.parametrize(
-    ("made_for", "todo"),
+    ("version", "todo"),
     [
         ("1", "upgrade the plugin, or install an earlier quant-explorer"),
         ("1.9", "upgrade the plugin, or install an earlier quant-explorer"),
@@ -57,38 +57,38 @@ def test_what_was_made_for_this_major_is_ready(
     ],
 )
 def test_what_was_made_for_another_is_incompatible(
-    write_plugin: Write, monkeypatch: pytest.MonkeyPatch, made_for: str, todo: str
+    write_plugin: Write, monkeypatch: pytest.MonkeyPatch, version: str, todo: str
 ) -> None:
-    """It is told with both versions and what to do, and its hooks are not called."""
+    """A plugin for another version is incompatible, with both versions and what to do, and is not called."""
     monkeypatch.setattr(hookspecs, "CONTRACT", "2.3")
-    said = described(write_plugin("half", HALF.format(first=f"QX_CONTRACT = {made_for!r}")))
-    reason = f"was made for version {made_for} of qx's contract, and this qx has 2.3: {todo}"
-    assert (said.outcome, said.reason, said.record) == ("incompatible", reason, None)
+    description = described(write_plugin("half", HALF.format(first=f"QX_CONTRACT = {version!r}")))
+    reason = f"was made for version {version} of qx's contract, and this qx has 2.3: {todo}"
+    assert (description.outcome, description.reason, description.record) == ("incompatible", reason, None)
 
 
 def test_naming_an_incompatible_plugin_is_an_error(write_plugin: Write) -> None:
-    """The error says what it was made for."""
+    """The error of naming an incompatible plugin says for which version it was made."""
     host = Host.discover([write_plugin("half", HALF.format(first="QX_CONTRACT = '9'"))])
     with pytest.raises(UsageError, match="is incompatible: was made for version"):
         host.get("config", "half")
 
 
-def test_one_that_needs_what_qx_no_longer_has_is_incompatible_and_not_broken(write_plugin: Write) -> None:
-    """What it was made for is read even where it cannot be imported."""
+def test_a_plugin_that_imports_a_removed_name_is_incompatible_and_not_broken(write_plugin: Write) -> None:
+    """The version that a plugin was made for is read even where the plugin cannot be imported."""
     path = write_plugin("old", "QX_CONTRACT: str = '0.7'\nfrom qx import gone_since_long\n")
     assert described(path).outcome == "incompatible"
 
 
-@pytest.mark.parametrize("made_for", ["", "one", "1.x", "1.2.3", "-1"])
-def test_what_is_no_version_is_broken(write_plugin: Write, made_for: str) -> None:
-    """The reason shows what was said and what a version looks like."""
-    said = described(write_plugin("half", HALF.format(first=f"QX_CONTRACT = {made_for!r}")))
-    assert said.outcome == "broken"
-    assert said.reason == f"QX_CONTRACT is {made_for!r}, and must be a version such as {qx.CONTRACT!r}"
+@pytest.mark.parametrize("version", ["", "one", "1.x", "1.2.3", "-1"])
+def test_what_is_no_version_is_broken(write_plugin: Write, version: str) -> None:
+    """The reason shows the wrong version and an example of a right one."""
+    description = described(write_plugin("half", HALF.format(first=f"QX_CONTRACT = {version!r}")))
+    assert description.outcome == "broken"
+    assert description.reason == f"QX_CONTRACT is {version!r}, and must be a version such as {qx.CONTRACT!r}"
 
 
 def test_an_object_says_it_itself_or_its_module_does(write_plugin: Write) -> None:
-    """The attribute of the object goes before that of the module that its class is from."""
+    """The version in an object goes before the one in the module of its class."""
     source = """
         from qx import Config, hookimpl
         QX_CONTRACT = "9"
@@ -99,17 +99,17 @@ def test_an_object_says_it_itself_or_its_module_does(write_plugin: Write) -> Non
             @hookimpl
             def convert(self, model):
                 return model
-        class Told(Plugin):
+        class Explicit(Plugin):
             QX_CONTRACT = "1"
-        silent, told = Plugin(), Told()
+        silent, explicit = Plugin(), Explicit()
     """
     path = write_plugin("objects", source)
     assert described(f"{path}:silent").outcome == "incompatible"
-    assert described(f"{path}:told").outcome == "ready"
+    assert described(f"{path}:explicit").outcome == "ready"
 
 
 def test_commands_name_an_incompatible_plugin_and_go_on(qx: Callable[..., Any], write_plugin: Write) -> None:
-    """``qx list`` and ``qx show`` say so; ``qx show`` of another warns of it in one line, and ends well."""
+    """``qx list`` and ``qx show`` show an incompatible plugin, and ``qx show`` of another warns of it."""
     path = write_plugin("half", HALF.format(first="QX_CONTRACT = '9'"))
     listed = qx("list", "-p", path)
     assert (listed.code, listed.err) == (0, "")
@@ -124,12 +124,12 @@ def test_commands_name_an_incompatible_plugin_and_go_on(qx: Callable[..., Any], 
     assert "upgrade quant-explorer" in line
 
 
-HOOKS = [name for name, one in vars(hookspecs).items() if hasattr(one, "qx_spec")]
+HOOKS = [name for name, function in vars(hookspecs).items() if hasattr(function, "qx_spec")]
 
 
 @pytest.mark.parametrize("hook", [hook for hook in HOOKS if hook != "describe"])
 def test_a_hook_with_fewer_arguments_is_served(hook: str, tmp_path: Path) -> None:
-    """A hook that takes none of its arguments, as if all had been added after it was written, is called."""
+    """A hook that has no parameters, as if all had been added after it was written, is called."""
     kinds = {
         "config": ("can_treat", "prepare_model", "calibrate", "convert"),
         "workload": ("make_model", "load_data", "example_inputs", "train"),
@@ -144,7 +144,7 @@ def test_a_hook_with_fewer_arguments_is_served(hook: str, tmp_path: Path) -> Non
         "compare='ratio', phase='predictions')",
         "loader": "Loader(name='few', summary='Few.')",
     }[kind]
-    hooks = "".join(f"@hookimpl\ndef {one}():\n    return 7\n" for one in kinds[kind])
+    hooks = "".join(f"@hookimpl\ndef {name}():\n    return 7\n" for name in kinds[kind])
     path = tmp_path / "few.py"
     path.write_text(f"from qx import *\n@hookimpl\ndef describe():\n    return {record}\n{hooks}")
     host = Host.of([reference_of(str(path))])
@@ -153,7 +153,7 @@ def test_a_hook_with_fewer_arguments_is_served(hook: str, tmp_path: Path) -> Non
 
 
 def test_an_argument_that_is_added_to_a_hook_breaks_nobody(write_plugin: Write) -> None:
-    """With a specification that has one argument more every built-in plugin keeps the contract as it is."""
+    """With one more argument in every specification the built-in plugins still keep the contract."""
     manager = new_manager()
     for caller in vars(manager.hook).values():
         if hasattr(caller, "spec") and caller.spec is not None:
@@ -169,7 +169,7 @@ def test_an_argument_that_is_added_to_a_hook_breaks_nobody(write_plugin: Write) 
 
 
 def test_every_public_name_is_listed() -> None:
-    """docs/api.md names everything in ``qx.__all__``, and nothing there is missing from ``qx``."""
+    """``docs/api.md`` names everything in ``qx.__all__`` and nothing else."""
     text = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
     import re
 
@@ -220,8 +220,8 @@ CONVERT = "@hookimpl\ndef convert(model): return model\n"
             "'context=None' must be a plain argument",
         ),
         (
-            MARK + DESCRIBE + "@hookimpl\ndef convert(**given): return 1\n",
-            "'**given' must be a plain argument",
+            MARK + DESCRIBE + "@hookimpl\ndef convert(**options): return 1\n",
+            "'**options' must be a plain argument",
         ),
         (
             MARK + DESCRIBE + CONVERT + "@hookimpl\ndef measure(): return 1\n",
@@ -247,18 +247,18 @@ CONVERT = "@hookimpl\ndef convert(model): return model\n"
         ),
     ],
 )
-def test_a_breach_of_the_contract_is_told(write_plugin: Write, source: str, reason: str) -> None:
-    """A plugin that breaks the contract is broken, says in which point, and leaves no hook behind."""
+def test_a_breach_of_the_contract_is_reported(write_plugin: Write, source: str, reason: str) -> None:
+    """A plugin that breaks the contract is broken, with the reason, and none of its hooks is registered."""
     reference = evolve(reference_of(write_plugin("acme_x", source)), name="acme_x")
     broken = describe(reference, new_manager().hook)
     assert broken.outcome == "broken"
     assert reason in broken.reason
-    assert "Attribute(" not in broken.reason  # what attrs says beside the message is not for people
+    assert "Attribute(" not in broken.reason  # attrs' own details are of no use to users
     assert broken.hooks == ()
 
 
-def test_each_of_several_broken_plugins_is_told(install: Callable[..., None]) -> None:
-    """Two plugins with typing errors are both told, and not only the first."""
+def test_each_of_several_broken_plugins_is_reported(install: Callable[..., None]) -> None:
+    """Two plugins with misspelt hooks are both reported, and not only the first."""
     typing_error = MARK + "@hookimpl\ndef {}(): return 1\n"
     modules = {"acme_a": typing_error.format("desribe"), "acme_b": typing_error.format("mesure")}
     install("acme", {"acme_a": "acme_a", "acme_b": "acme_b"}, modules)
@@ -294,7 +294,7 @@ PER_SET = """
 def test_a_metric_of_the_whole_set_has_a_statistic(
     write_plugin: Write, samples: str, hooks: str, words: str | None
 ) -> None:
-    """Samples per set come from ``statistic``, others from ``measure``."""
+    """A metric with samples per set has ``statistic``, and one with others has ``measure``."""
     source = "\n    ".join(f"@hookimpl\n    def {hook}():\n        return 1.0" for hook in hooks.split())
     entry = described(write_plugin("figure", PER_SET.format(samples=samples, hooks=source)))
     assert (entry.outcome == "ready") == (words is None)
@@ -302,12 +302,12 @@ def test_a_metric_of_the_whole_set_has_a_statistic(
 
 
 def test_what_a_plugin_made_for_1_0_calls_statistic_is_its_own(write_plugin: Write) -> None:
-    """A function of that name without the mark is no hook: the plugin is ready as it was."""
+    """A plugin's own function ``statistic`` without @hookimpl is no hook, and the plugin is ready."""
     hooks = """
     @hookimpl
     def measure(data):
         return statistic(data.outputs)
-    def statistic(values, of=1):
+    def statistic(values, scale=1):
         return values[:, 0]
     """
     entry = described(write_plugin("figure", PER_SET.format(samples="per_item", hooks=hooks.strip())))

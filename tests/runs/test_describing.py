@@ -1,4 +1,4 @@
-"""Plugins are imported by processes of their own, and what they say is kept as long as it holds."""
+"""Plugins are imported by separate processes, and their descriptions are cached while they are valid."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ from qx import Config, hookimpl
 @hookimpl
 def describe():
     {first}
-    return Config(name="{name}", summary="{summary}"{more})
+    return Config(name="{name}", summary="{summary}"{arguments})
 @hookimpl
 def convert(model):
     return model
 """
 
 
-def config(name: str, first: str = "pass", summary: str = "A config.", more: str = "") -> str:
-    return CONFIG.format(name=name, first=first, summary=summary, more=more and f", {more}")
+def config(name: str, first: str = "pass", summary: str = "A config.", arguments: str = "") -> str:
+    return CONFIG.format(name=name, first=first, summary=summary, arguments=arguments and f", {arguments}")
 
 
 def entry(host: Host, name: str) -> Entry:
-    (found,) = (entry for entry in host.entries if entry.name == name)
-    return found
+    (match,) = (entry for entry in host.entries if entry.name == name)
+    return match
 
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache, in which files that were written a moment ago count as old."""
+    """An empty cache that trusts files which were written a moment ago."""
     folder = tmp_path / "cache"
     monkeypatch.setenv("QX_CACHE", str(folder))
     monkeypatch.setattr(qx.host.description_cache, "TICK", -(10**12))
@@ -57,7 +57,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the processes that are started to describe plugins."""
+    """Names of the processes that are started to describe plugins."""
     names: list[str] = []
     start = Processes.start
 
@@ -88,11 +88,11 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             "cannot be read: Zer",
         ),
         (config("bad", "raise ValueError('x' * 10 ** 6)"), "xxx..."),
-        (config("bad", more="instruction_sets=['a'], extra=7"), "'extra' must be <class 'str'>"),
+        (config("bad", arguments="instruction_sets=['a'], extra=7"), "'extra' must be <class 'str'>"),
     ],
 )
 def test_a_plugin_that_fails_costs_itself_alone(install: Install, source: str, reason: str) -> None:
-    """It is listed as broken with the cause in one short line; those beside it and after it are ready."""
+    """A plugin that fails is broken, with the cause in one short line, and all others are ready."""
     points = {"ab_before": "ab_before", "bad": "bad_module", "zz_after": "zz_after"}
     modules = {"ab_before": config("ab_before"), "bad_module": source, "zz_after": config("zz_after")}
     install("acme", points, modules)
@@ -105,8 +105,8 @@ def test_a_plugin_that_fails_costs_itself_alone(install: Install, source: str, r
     assert [entry(host, name).state for name in ("ab_before", "zz_after", "other_one")] == ["ready"] * 3
 
 
-def test_one_that_hangs_is_broken_in_seconds(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It has a limit, named in the reason, and the others of its distribution are asked all the same."""
+def test_a_plugin_that_hangs_is_broken_in_seconds(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plugin that hangs is broken after a limit that the reason names, and the others are asked."""
     monkeypatch.setattr(qx.host.describing, "LIMIT", 3.0)
     points = {"acme_hangs": "acme_hangs", "acme_well": "acme_well"}
     hangs = config("acme_hangs", "import time; time.sleep(1000)")
@@ -118,8 +118,8 @@ def test_one_that_hangs_is_broken_in_seconds(install: Install, monkeypatch: pyte
     assert entry(host, "acme_well").state == "ready"
 
 
-def test_who_dies_of_another_is_asked_alone(install: Install) -> None:
-    """A process that dies after it has answered for another plugin may have died of that one."""
+def test_a_plugin_that_dies_of_another_is_asked_alone(install: Install) -> None:
+    """A plugin whose process dies after another was imported in it is asked again in a new process."""
     points = {"acme_a": "acme_a", "acme_b": "acme_b"}
     dies = "import os, sys\nif 'acme_a' in sys.modules: os._exit(1)\n"
     install("acme", points, {"acme_a": config("acme_a"), "acme_b": dies + config("acme_b")})
@@ -128,7 +128,7 @@ def test_who_dies_of_another_is_asked_alone(install: Install) -> None:
 
 
 def test_what_a_module_changes_it_changes_for_itself(install: Install, tmp_path: Path) -> None:
-    """Environment, current folder, search path, signals and standard output of the host stay as they are."""
+    """A module cannot change environment, folder, search path, signals or standard output of the host."""
     source = f"""
 import os, signal, sys
 os.environ["ACME_WAS_HERE"] = "1"
@@ -156,7 +156,7 @@ def test_a_child_does_not_speak_for_its_parent(install: Install) -> None:
 
 
 def test_the_plugins_of_a_distribution_share_a_process(install: Install, started: list[str]) -> None:
-    """One process for each distribution that is not qx's own."""
+    """Plugins are described by one process for each distribution that is not qx's own."""
     for name in ("acme", "other"):
         points = {f"{name}_{letter}": f"{name}_{letter}" for letter in "abc"}
         install(name, points, {point: config(point) for point in points})
@@ -171,7 +171,7 @@ def test_the_host_imports_no_module_of_the_current_folder(tmp_path: Path) -> Non
     program.write_text("from qx.cli import main\nmain()\n")
     work.joinpath("mine.py").write_text("import helper_of_mine\n" + config("mine"))
     work.joinpath("helper_of_mine.py").write_text("")
-    # The host imports one of this name for itself, and must not find it here.
+    # The host imports a module of this name, which must not be this one.
     work.joinpath("concurrent.py").write_text("open('was_imported', 'w')")
     words = [sys.executable, str(program), "list", "-p", "mine"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -183,11 +183,13 @@ def test_the_host_imports_no_module_of_the_current_folder(tmp_path: Path) -> Non
 # What is kept -------------------------------------------------------------------------------------
 
 
-def test_what_a_plugin_says_is_kept(
+def test_the_description_of_a_plugin_is_kept(
     install: Install, write_plugin: Write, cache: Path, started: list[str]
 ) -> None:
-    """The second time no process is started, and nothing that is known of the plugins is lost."""
-    full = config("acme_x", more="options=[Option(name='bits', default=0.5, help='H', choices=(0.5, 1.0))]")
+    """The second time no process is started, and the descriptions are complete."""
+    full = config(
+        "acme_x", arguments="options=[Option(name='bits', default=0.5, help='H', choices=(0.5, 1.0))]"
+    )
     source = "'''Words.'''\nfrom qx import Option\nfrom qx.testing import Conformance\n" + full
     source += "conformance = Conformance(bad_options={'bits': [0.25]})\n"
     install("acme", {"acme_x": "acme_x"}, {"acme_x": source})
@@ -205,12 +207,12 @@ def test_what_a_plugin_says_is_kept(
 
 
 def test_every_built_in_record_survives_the_journey(cache: Path) -> None:
-    """As JSON and back each record is what the plugin gave."""
+    """Each record is the same after it was written as JSON and read."""
     specs = new_manager().hook
-    for one in Host.discover().entries:
-        assert one.reference is not None
-        said = describe(one.reference, specs)
-        assert Description.from_json(json.loads(json.dumps(said.to_json()))) == said
+    for plugin in Host.discover().entries:
+        assert plugin.reference is not None
+        description = describe(plugin.reference, specs)
+        assert Description.from_json(json.loads(json.dumps(description.to_json()))) == description
 
 
 def changed_file(site: Path, install: Install) -> None:
@@ -252,7 +254,7 @@ except ImportError:
     "change", [changed_file, changed_neighbour, changed_data, changed_beside, installed_another]
 )
 def test_a_change_is_seen_at_once(install: Install, tmp_path: Path, cache: Path, change: Any) -> None:
-    """Of any file of the package, of what it imports from outside of it, and of what is installed."""
+    """A change of a package's file, of what it imports, or of what is installed makes a new description."""
     source = PACKAGE + config("acme_x").replace('"A config."', "SUMMARY")
     install("acme", {"acme_x": "acme_pack.plugin"}, {"acme_beside": "SUMMARY = ''\n"})
     site = tmp_path / "site-acme-1.0"
@@ -268,7 +270,7 @@ def test_a_change_is_seen_at_once(install: Install, tmp_path: Path, cache: Path,
 def test_a_file_that_was_just_written_is_not_trusted_to_stay(
     write_plugin: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: list[str]
 ) -> None:
-    """Another change within a tick of the file system's clock would leave the same size and times."""
+    """A description is not cached while another change could leave the same size and times."""
     monkeypatch.setenv("QX_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(qx.host.description_cache, "TICK", 10**15)
     path = write_plugin("mine", config("mine"))
@@ -280,7 +282,7 @@ def test_a_file_that_was_just_written_is_not_trusted_to_stay(
 def test_a_broken_plugin_is_asked_again(
     install: Install, cache: Path, monkeypatch: pytest.MonkeyPatch, started: list[str]
 ) -> None:
-    """Whatever mends it is seen at once, also what qx does not look at; the others are kept."""
+    """A broken plugin is asked again by each command, and the descriptions of others are kept."""
     needs = "import os\nif 'ACME_KEY' not in os.environ: raise RuntimeError('set ACME_KEY')\n"
     points = {"acme_a": "acme_a", "acme_b": "acme_b"}
     install("acme", points, {"acme_a": config("acme_a"), "acme_b": needs + config("acme_b")})
@@ -293,8 +295,8 @@ def test_a_broken_plugin_is_asked_again(
     assert started == ["describe-acme_a", "describe-acme_b", "describe-acme_b"]
 
 
-def test_each_is_asked_once_in_a_command(write_plugin: Write, started: list[str]) -> None:
-    """What a host has asked, though it is not kept, a later one of the same command takes from it."""
+def test_each_plugin_is_asked_once_in_a_command(write_plugin: Write, started: list[str]) -> None:
+    """A later host of the same command uses the descriptions of the first, even those that are not cached."""
     path = write_plugin("mine", "import os; os._exit(0)")
     first = Host.discover([path])
     second = Host.discover([path, "no:bf16"], known=first)
@@ -322,14 +324,19 @@ DAMAGES: dict[str, Callable[[dict[str, Any]], object]] = {
 
 def field_damage(**fields: object) -> Callable[[dict[str, Any]], object]:
     def damage(kept: dict[str, Any]) -> object:
-        return kept | {"plugins": {name: said | fields for name, said in kept["plugins"].items()}}
+        return kept | {
+            "plugins": {name: description | fields for name, description in kept["plugins"].items()}
+        }
 
     return damage
 
 
 def record_damage(**fields: object) -> Callable[[dict[str, Any]], object]:
     def damage(kept: dict[str, Any]) -> object:
-        plugins = {name: said | {"record": said["record"] | fields} for name, said in kept["plugins"].items()}
+        plugins = {
+            name: description | {"record": description["record"] | fields}
+            for name, description in kept["plugins"].items()
+        }
         return kept | {"plugins": plugins}
 
     return damage
@@ -358,10 +365,10 @@ DAMAGES |= {
 
 @pytest.fixture
 def kept(install: Install, cache: Path, started: list[str]) -> Path:
-    """The file in which the description of an installed plugin is kept."""
+    """The file that holds the description of an installed plugin."""
     install("acme", {"acme_x": "acme_x"}, {"acme_x": config("acme_x")})
     Host.discover()
-    (file,) = (one for one in (cache / "descriptions").iterdir() if b"acme_x" in one.read_bytes())
+    (file,) = (path for path in (cache / "descriptions").iterdir() if b"acme_x" in path.read_bytes())
     assert file.stat().st_mode & 0o22 == 0
     started.clear()
     Host.discover()
@@ -370,6 +377,7 @@ def kept(install: Install, cache: Path, started: list[str]) -> Path:
 
 
 def assert_made_anew(kept: Path, started: list[str]) -> None:
+    """Check that the next command describes the plugin anew, and that the one after it does not."""
     ready = entry(Host.discover(), "acme_x")
     assert (ready.state, ready.record.summary) == ("ready", "A config.")  # type: ignore[union-attr]
     assert started == ["describe-acme_x"]
@@ -377,7 +385,7 @@ def assert_made_anew(kept: Path, started: list[str]) -> None:
     assert started == ["describe-acme_x"]
 
 
-#: One of each kind, for the fast tier.
+#: Damages of the fast tier, one of each kind.
 QUICK = {
     *("no object", "no fields", "files that are numbers", "another environment", "broken"),
     *("a record that is none", "another's name", "a flag that is none"),
@@ -385,10 +393,10 @@ QUICK = {
 
 
 @pytest.mark.parametrize(
-    "damage", [one if one in QUICK else pytest.param(one, marks=pytest.mark.slow) for one in DAMAGES]
+    "damage", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in DAMAGES]
 )
 def test_a_kept_answer_that_is_wrong_is_asked_for_anew(kept: Path, started: list[str], damage: str) -> None:
-    """Whatever is in the file, it ends no command, nothing that it names is imported, and it is replaced."""
+    """Wrong content of the file ends no command and imports nothing, and the file is replaced."""
     kept.write_text(json.dumps(DAMAGES[damage](json.loads(kept.read_text()))))
     assert_made_anew(kept, started)
 
@@ -408,13 +416,13 @@ def test_a_kept_answer_that_is_wrong_is_asked_for_anew(kept: Path, started: list
 def test_a_kept_answer_that_is_no_answer_is_asked_for_anew(
     kept: Path, started: list[str], content: bytes
 ) -> None:
-    """Cut off, nested deeply, too large, or no text at all."""
+    """A file that is cut off, deeply nested, too large or no text is replaced."""
     kept.write_bytes(content)
     assert_made_anew(kept, started)
 
 
 def test_only_regular_files_are_read(kept: Path, started: list[str], tmp_path: Path) -> None:
-    """A pipe in the place of the file holds nobody up, and a link to it leads nowhere."""
+    """A pipe or a link in place of the file is not read, but replaced."""
     content = kept.read_bytes()
     kept.unlink()
     os.mkfifo(kept)
@@ -427,7 +435,7 @@ def test_only_regular_files_are_read(kept: Path, started: list[str], tmp_path: P
 
 
 def test_a_folder_that_others_can_write_is_not_read(kept: Path, started: list[str]) -> None:
-    """What a plugin is said to be must not be for others to choose."""
+    """Descriptions that other users can change are not read."""
     kept.parent.chmod(0o777)
     assert entry(Host.discover(), "acme_x").state == "ready"
     assert started == ["describe-acme_x"]
@@ -437,7 +445,7 @@ def test_a_folder_that_others_can_write_is_not_read(kept: Path, started: list[st
 def test_a_folder_that_is_trusted_by_name_is_read_and_written(
     qx: Callable[..., Any], kept: Path, started: list[str], cache: Path, command: list[str]
 ) -> None:
-    """``--trust-cache`` admits what others can write, and another folder's name does not."""
+    """Only ``--trust-cache`` with the cache's own name allows a folder that others can write."""
     kept.parent.chmod(0o777)
     assert "A config." in qx(*command, "--trust-cache", cache).out
     assert started == []
@@ -455,7 +463,7 @@ def test_a_folder_that_is_trusted_by_name_is_read_and_written(
 def test_without_a_cache_each_command_asks(
     install: Install, monkeypatch: pytest.MonkeyPatch, started: list[str], place: str
 ) -> None:
-    """Where nothing can be kept, nothing is lost but time."""
+    """Without a cache plugins are ready all the same, and each command describes them."""
     Path("a_file").write_text("")
     monkeypatch.setenv("QX_CACHE", str(Path(place).absolute()))
     install("acme", {"acme_x": "acme_x"}, {"acme_x": config("acme_x")})
@@ -465,7 +473,7 @@ def test_without_a_cache_each_command_asks(
 
 
 def test_old_answers_make_room(cache: Path, monkeypatch: pytest.MonkeyPatch, write_plugin: Write) -> None:
-    """The folder does not grow without end."""
+    """Old descriptions are removed when there are too many."""
     monkeypatch.setattr(qx.host.description_cache, "MOST_KEPT", 3)
     for name in ("one", "two", "three", "four"):
         Host.discover([write_plugin(name, config(name))])
@@ -475,8 +483,8 @@ def test_old_answers_make_room(cache: Path, monkeypatch: pytest.MonkeyPatch, wri
 # What travels with it -----------------------------------------------------------------------------
 
 
-def test_a_record_of_a_class_of_ones_own_is_read_as_qxs(write_plugin: Write) -> None:
-    """A subclass of a record may have more fields; qx knows its own, and they are checked again."""
+def test_a_record_of_a_subclass_is_read_as_one_of_qx(write_plugin: Write) -> None:
+    """A record of a subclass with more fields is read as qx's own record."""
     source = """
         from attrs import frozen
         from qx import Config, hookimpl
@@ -493,8 +501,10 @@ def test_a_record_of_a_class_of_ones_own_is_read_as_qxs(write_plugin: Write) -> 
     assert type(entry(Host.discover([write_plugin("mine", source)]), "mine").record).__name__ == "Config"
 
 
-def test_weights_whose_package_is_not_installed_are_told(qx: Callable[..., Any], write_plugin: Write) -> None:
-    """The workload is ready, and the run that needs them says which package there is not."""
+def test_weights_whose_package_is_not_installed_are_reported(
+    qx: Callable[..., Any], write_plugin: Write
+) -> None:
+    """A workload whose weights' package is missing is ready, and a run says which package it needs."""
     source = """
         from qx import Workload, hookimpl
         @hookimpl
@@ -512,10 +522,8 @@ def test_weights_whose_package_is_not_installed_are_told(qx: Callable[..., Any],
     assert "the weights of mine (no_such_package:weights.pt) are not installed: no package" in done.err
 
 
-def test_an_author_who_tells_the_kit_something_else_is_told(
-    qx: Callable[..., Any], write_plugin: Write
-) -> None:
-    """An attribute ``conformance`` that is no ``Conformance`` is a mistake for the kit, and nobody else."""
+def test_a_conformance_of_another_type_is_reported(qx: Callable[..., Any], write_plugin: Write) -> None:
+    """An attribute ``conformance`` of another type is an error for ``qx check`` alone."""
     path = write_plugin("mine", config("mine") + "conformance = {}\n")
     assert entry(Host.discover([path]), "mine").state == "ready"
     done = qx("check", "-p", path)
@@ -526,7 +534,7 @@ def test_an_author_who_tells_the_kit_something_else_is_told(
 
 
 def test_the_limit_is_documented() -> None:
-    """The contract and its pages name the seconds that a plugin has."""
+    """The contract and its pages name the seconds that describing a plugin may take."""
     top = Path(__file__).parents[2]
     for name in ("qx/contract/hookspecs.py", "docs/hooks.md", "docs/plugins.md"):
         text = " ".join((top / name).read_text().split())
@@ -536,7 +544,7 @@ def test_the_limit_is_documented() -> None:
 def test_a_process_that_imports_looks_into_the_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """``-p MODULE`` says in which folder it was found, for the runtime's modules that lie there as well."""
+    """``-p MODULE`` puts the module's folder on the search path, for other modules that lie there."""
     tmp_path.joinpath("my_loader.py").write_text("")
     monkeypatch.setattr(sys, "path", [*sys.path])
     assert reference_of("no_such_module").folder is None
@@ -545,6 +553,6 @@ def test_a_process_that_imports_looks_into_the_folder(
 
 
 def test_a_reference_is_a_file_that_can_be_named(tmp_path: Path) -> None:
-    """A file name that is too long is the user's mistake, told in one line."""
+    """A file name that is too long is a usage error."""
     with pytest.raises(UsageError, match="File name too long"):
         Host.discover([f"{'x' * 5000}.py"])

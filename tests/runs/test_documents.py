@@ -1,4 +1,4 @@
-"""The documents say what the program does, and the core knows no plugin by name."""
+"""The documents say what the program does, and ``qx/`` names no plugin."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TABLE = re.compile(r"<!-- table: (?P<file>\S+) -->\n(?P<rows>.*?)<!-- end of tab
 
 
 def _hooks() -> list[str]:
-    return [name for name, one in vars(hookspecs).items() if hasattr(one, "qx_spec")]
+    return [name for name, function in vars(hookspecs).items() if hasattr(function, "qx_spec")]
 
 
 def _plugins() -> list[str]:
@@ -35,22 +35,22 @@ def _plugins() -> list[str]:
 
 
 def test_the_readme_shows_the_committed_table() -> None:
-    """The table in the README is the first table of the committed results, line by line."""
-    found = TABLE.search((TOP / "README.md").read_text())
-    assert found is not None
-    lines = (TOP / found["file"]).read_text().splitlines()
+    """The table in the README is the first one of the committed results, line by line."""
+    match = TABLE.search((TOP / "README.md").read_text())
+    assert match is not None
+    lines = (TOP / match["file"]).read_text().splitlines()
     first = next(index for index, line in enumerate(lines) if line.startswith("|"))
     table = []
     for line in lines[first:]:
         if not line.startswith("|"):
             break
         table.append(line)
-    assert found["rows"].splitlines() == table
+    assert match["rows"].splitlines() == table
 
 
 @pytest.mark.parametrize("document", ["README.md", "docs/plugins.md", "docs/tutorial-metric.md"])
 def test_the_plugins_in_the_documents_keep_the_contract(document: str, tmp_path: Path) -> None:
-    """Every whole plugin that a document shows is ready as it stands there."""
+    """Every complete plugin that a document shows is ready."""
     blocks = re.findall(r"(?:^    .*\n|^\n)+", (TOP / document).read_text(), re.MULTILINE)
     sources = [textwrap.dedent(block) for block in blocks if re.match(r"\n*    # \w+\.py\n", block)]
     assert sources
@@ -63,31 +63,31 @@ def test_the_plugins_in_the_documents_keep_the_contract(document: str, tmp_path:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(TOP).as_posix())
 def test_links_lead_somewhere(document: Path) -> None:
-    """Every link from one document to a file leads to a file that is there."""
+    """Every link from a document to a file leads to a file that exists."""
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text()):
         assert (document.parent / target).exists(), target
 
 
 @pytest.mark.parametrize("hook", _hooks())
 def test_each_hook_is_documented_with_an_example(hook: str) -> None:
-    """Each hook says what None means and shows an implementation whose arguments the hook has."""
+    """Each hook's docstring says what None means, and its example has arguments of that hook."""
     function = getattr(hookspecs, hook)
     text = inspect.getdoc(function) or ""
     assert "None" in text
     example = re.search(rf"@hookimpl\n\s*def {hook}\((.*?)\):", text)
     assert example is not None
-    given = [name.strip() for name in example[1].split(",") if name.strip()]
-    assert set(given) <= set(inspect.signature(function).parameters)
+    arguments = [name.strip() for name in example[1].split(",") if name.strip()]
+    assert set(arguments) <= set(inspect.signature(function).parameters)
 
 
 def test_the_core_names_no_plugin() -> None:
-    """No file of qx/ holds the name of a built-in config, workload or loader, nor imports their package."""
+    """No file of ``qx/`` names a built-in config, workload or loader, or imports their package."""
     # `accuracy`, `latency` and the like are also plain words; they may not stand as strings.
     names = [name for name in _plugins() if name not in SPEED_FLAGS]  # `bf16` is a flag of CPUs, too
     words = re.compile(r"[\"'](" + "|".join(names) + r")[\"']|qx_plugins")
     distinct = re.compile(r"\b(" + "|".join(name for name in names if "_" in name) + r")\b")
     for path in sorted((TOP / "qx").rglob("*.py")):
-        # The size of a member of an archive, as zipfile calls it, is no plugin.
+        # ``file_size`` of zipfile is no plugin.
         text = path.read_text().replace(".file_size", "")
         assert not words.search(text), path
         assert not distinct.search(text), path

@@ -1,4 +1,4 @@
-"""docs/hooks.md is held to the contract: every hook, its exact signature, and examples that keep it."""
+"""``docs/hooks.md`` follows the contract: it has every hook, its signature, and an example that is ready."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from qx.host.host import Host
 
 DOCS = Path(__file__).parents[2] / "docs"
 DOCUMENT = (DOCS / "hooks.md").read_text()
-HOOKS = [name for name, one in vars(hookspecs).items() if hasattr(one, "qx_spec")]
+HOOKS = [name for name, function in vars(hookspecs).items() if hasattr(function, "qx_spec")]
 SECTIONS = {
     part.partition("\n")[0].strip(): part.partition("\n")[2].partition("\n## ")[0]
     for part in re.split(r"^### ", DOCUMENT, flags=re.MULTILINE)[1:]
@@ -24,12 +24,13 @@ SECTIONS = {
 
 
 def example(hook: str) -> str:
+    """Return the source of a hook's example."""
     return textwrap.dedent(SECTIONS[hook].partition("Example:\n")[2].partition("\nRead first: ")[0])
 
 
 @pytest.mark.parametrize("name", ["hooks.md", "modules.md"])
 def test_the_page_is_what_the_docstrings_say(name: str) -> None:
-    """Whoever changes a docstring of a hook or a module runs ``python docs/generate.py``."""
+    """A page is what ``python docs/generate.py`` makes of the docstrings."""
     spec = importlib.util.spec_from_file_location("generate_docs", DOCS / "generate.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -38,20 +39,20 @@ def test_the_page_is_what_the_docstrings_say(name: str) -> None:
 
 
 def test_every_hook_has_its_section() -> None:
-    """Each hook, in the order of the contract's file, and none that is not there."""
+    """The page has a section for each hook, in the order of the contract's file, and no other."""
     assert list(SECTIONS) == HOOKS
 
 
 @pytest.mark.parametrize("hook", HOOKS)
 def test_the_signature_is_the_one_of_the_contract(hook: str) -> None:
-    """Names, annotations and what is given back, letter by letter."""
-    due = f"{hook}{inspect.signature(getattr(hookspecs, hook))}".replace("'", "")
-    assert SECTIONS[hook].strip().splitlines()[0].strip() == due
+    """Each section begins with the signature of its hook, with annotations."""
+    expected = f"{hook}{inspect.signature(getattr(hookspecs, hook))}".replace("'", "")
+    assert SECTIONS[hook].strip().splitlines()[0].strip() == expected
 
 
 @pytest.mark.parametrize("hook", HOOKS)
 def test_it_says_what_none_and_an_error_do(hook: str) -> None:
-    """None is an error for all hooks but those that may give it."""
+    """Each section says what an error does, and what None means or that it is an error."""
     text = " ".join(SECTIONS[hook].split())
     assert ("None is an error." in text) == (hook not in MAY_GIVE_NONE)
     assert "None means" in text or hook not in MAY_GIVE_NONE
@@ -60,7 +61,7 @@ def test_it_says_what_none_and_an_error_do(hook: str) -> None:
 
 @pytest.mark.parametrize("hook", HOOKS)
 def test_the_example_keeps_the_contract(hook: str, tmp_path: Path) -> None:
-    """It stands in the contract's file too; with stand-ins for the other hooks it is ready."""
+    """An example is in the docstring too, and with stubs for the other hooks it is a plugin that is ready."""
     source = example(hook)
     assert textwrap.indent(source.strip(), "    ") in (inspect.getdoc(getattr(hookspecs, hook)) or "")
     records = {
@@ -76,15 +77,17 @@ def test_the_example_keeps_the_contract(hook: str, tmp_path: Path) -> None:
     kinds = {**REQUIRED, "metric": metric, "config": ("prepare_model", "calibrate", "convert")}
     kind = next((kind for kind, hooks in kinds.items() if hook in (*hooks, "train")), "config")
     kind = {"train": "workload", "read_weights": "loader"}.get(hook, kind)
-    needed = () if hook == "describe" else ("describe", *kinds[kind])
-    needed = ("convert",) if hook == "describe" else needed
+    required = () if hook == "describe" else ("describe", *kinds[kind])
+    required = ("convert",) if hook == "describe" else required
     rest = "".join(
         f"@hookimpl\ndef {name}():\n    return {records[kind] if name == 'describe' else None}\n"
-        for name in needed
+        for name in required
         if name != hook
     )
     path = tmp_path / "half.py"
     path.write_text(f"from qx import *\n{rest}{source}")
-    (entry,) = (one for one in Host.discover([str(path)]).entries if one.distribution is None)
+    (entry,) = (
+        candidate for candidate in Host.discover([str(path)]).entries if candidate.distribution is None
+    )
     assert entry.state == "ready", entry.reason
     assert hook in entry.hooks

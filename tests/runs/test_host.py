@@ -1,4 +1,4 @@
-"""The host: it calls the hooks of one plugin at a time, inside those that wrap them."""
+"""The host calls the hooks of one plugin at a time, inside the hooks that wrap them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CONFIG = """
     from qx import Config, hookimpl
     @hookimpl
     def describe():
-        return Config(name="{name}", summary="A config."{more})
+        return Config(name="{name}", summary="A config."{arguments})
     @hookimpl
     def convert(model):
         return model
@@ -27,18 +27,18 @@ Install = Callable[..., None]
 Write = Callable[[str, str], str]
 
 
-def config(name: str, more: str = "") -> str:
-    return CONFIG.format(name=name, more=more and f", {more}")
+def config(name: str, arguments: str = "") -> str:
+    return CONFIG.format(name=name, arguments=arguments and f", {arguments}")
 
 
 def entry(host: Host, name: str) -> Entry:
-    (found,) = (entry for entry in host.entries if entry.name == name)
-    return found
+    (match,) = (entry for entry in host.entries if entry.name == name)
+    return match
 
 
 def imported(*plugins: str) -> Host:
-    """What a worker has of plugins that are given with ``-p``."""
-    entries = [one for one in Host.discover(plugins).entries if one.distribution is None]
+    """Return the host that a worker has of plugins given with ``-p``."""
+    entries = [entry for entry in Host.discover(plugins).entries if entry.distribution is None]
     return Host.of(references(entries))
 
 
@@ -54,8 +54,8 @@ WRAPPER = """
 """
 
 
-def test_one_plugin_is_called_inside_the_wrappers(write_plugin: Write) -> None:
-    """A hook is called for one plugin, inside the plugins that wrap it, and no other plugin hears of it."""
+def test_a_plugin_is_called_inside_the_wrappers(write_plugin: Write) -> None:
+    """A hook is called for one plugin inside the plugins that wrap it, and no other plugin is called."""
     other = config("other").replace("return model", "raise AssertionError('called')")
     plugins = [
         write_plugin("mine", config("mine")),
@@ -63,7 +63,9 @@ def test_one_plugin_is_called_inside_the_wrappers(write_plugin: Write) -> None:
         write_plugin("trace", WRAPPER),
     ]
     host = imported(*plugins)
-    assert [(e.name, e.kind, e.state) for e in host.wrappers] == [("trace", "wrapper", "ready")]
+    assert [(entry.name, entry.kind, entry.state) for entry in host.wrappers] == [
+        ("trace", "wrapper", "ready")
+    ]
     assert host.call("mine", "convert", model="model", example_inputs=(), context=None) == "model"
     reference = host.wrappers[0].reference
     assert reference is not None
@@ -71,7 +73,7 @@ def test_one_plugin_is_called_inside_the_wrappers(write_plugin: Write) -> None:
 
 
 def test_a_wrapper_may_not_answer(write_plugin: Write) -> None:
-    """A plugin without ``describe`` that answers a hook is broken: it would speak for every config."""
+    """A plugin without ``describe`` that answers a hook is broken, since it would answer for every config."""
     answers = WRAPPER + "    @hookimpl\n    def prepare_model(model):\n        return model\n"
     host = Host.discover([write_plugin("trace", answers)])
     assert entry(host, "trace").state == "broken"
@@ -79,7 +81,7 @@ def test_a_wrapper_may_not_answer(write_plugin: Write) -> None:
 
 
 def test_none_is_an_error_of_the_plugin(install: Install) -> None:
-    """A hook that gives None where a value is due is told with plugin, distribution and hook."""
+    """A hook that returns None where a value is required is an error with plugin, distribution and hook."""
     source = config("acme_x").replace("return model", "pass")
     install("acme", {"acme_x": "acme_x"}, {"acme_x": source})
     host = Host.of(references([entry(Host.discover(), "acme_x")]))
@@ -88,7 +90,7 @@ def test_none_is_an_error_of_the_plugin(install: Install) -> None:
 
 
 def test_none_of_measure_says_not_applicable(write_plugin: Write) -> None:
-    """A metric may give None: it means 'not applicable here'."""
+    """A metric may return None, which means 'not applicable here'."""
     source = """
         from qx import Metric, hookimpl
         @hookimpl
@@ -111,7 +113,7 @@ def test_what_a_plugin_raises_comes_through(write_plugin: Write) -> None:
 
 
 def test_a_hook_that_is_not_implemented_can_be_asked_for(write_plugin: Write) -> None:
-    """``implements`` tells whether there is a hook; calling one that there is not is an error."""
+    """``implements`` returns whether a plugin has a hook, and calling a missing one is an error."""
     host = imported(write_plugin("mine", config("mine")))
     assert host.implements("mine", "convert")
     assert not host.implements("mine", "prepare_model")
@@ -120,7 +122,7 @@ def test_a_hook_that_is_not_implemented_can_be_asked_for(write_plugin: Write) ->
 
 
 def test_the_host_process_calls_no_plugin(write_plugin: Write) -> None:
-    """Of a plugin that is described it is known what it implements; its hooks are called in workers only."""
+    """The host knows which hooks a described plugin implements, and calls them in workers only."""
     host = Host.discover([write_plugin("mine", config("mine"))])
     assert host.implements("mine", "convert")
     with pytest.raises(LookupError, match="'mine' is not imported here"):
@@ -130,29 +132,31 @@ def test_the_host_process_calls_no_plugin(write_plugin: Write) -> None:
 def test_a_reference_leads_another_process_to_the_plugin(
     install: Install, write_plugin: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A worker's host is made from references that travelled as JSON, and looks at no entry point."""
+    """A worker's host is made from references sent as JSON, and reads no entry point."""
     install("acme", {"acme_x": "acme_x"}, {"acme_x": config("acme_x")})
-    found = Host.discover([write_plugin("mine", config("mine")), write_plugin("trace", WRAPPER)])
+    host_here = Host.discover([write_plugin("mine", config("mine")), write_plugin("trace", WRAPPER)])
     names = ("acme_x", "mine", "trace")
-    sent = json.dumps([attrs.asdict(reference) for reference in references([entry(found, n) for n in names])])
+    sent = json.dumps(
+        [attrs.asdict(reference) for reference in references([entry(host_here, name) for name in names])]
+    )
     monkeypatch.setattr("qx.host.discovery.installation", None)
     host = Host.of([Reference(**fields) for fields in json.loads(sent)])
-    assert [(e.kind, e.name, e.state) for e in host.entries] == [
+    assert [(entry.kind, entry.name, entry.state) for entry in host.entries] == [
         ("config", "acme_x", "ready"),
         ("config", "mine", "ready"),
         ("wrapper", "trace", "ready"),
     ]
-    assert host.get("config", "acme_x").record == found.get("config", "acme_x").record
+    assert host.get("config", "acme_x").record == host_here.get("config", "acme_x").record
 
 
-def test_a_reference_that_leads_nowhere_is_told() -> None:
-    """A worker that cannot import its plugin says which, whose it is, and why."""
+def test_a_reference_that_leads_nowhere_is_an_error() -> None:
+    """A worker that cannot import its plugin names the plugin, its distribution and the cause."""
     with pytest.raises(PluginError, match=r"'gone' \(acme 1\.0\): cannot be imported: ModuleNotFoundError"):
         Host.of([Reference("gone", "no_such_module", None, None, "acme", "1.0")])
 
 
-def test_a_wrapper_under_two_names_is_told(install: Install) -> None:
-    """One module cannot be two plugins: it would be called twice."""
+def test_a_wrapper_under_two_names_is_broken(install: Install) -> None:
+    """A module under two names is one plugin, and the second name is broken."""
     install("acme", {"acme_a": "acme_trace", "acme_b": "acme_trace"}, {"acme_trace": WRAPPER})
     host = Host.discover()
     assert entry(host, "acme_a").state == "ready"
@@ -160,7 +164,7 @@ def test_a_wrapper_under_two_names_is_told(install: Install) -> None:
 
 
 def test_the_order_is_stable(write_plugin: Write) -> None:
-    """Entries come by kind and name, the config that is the reference before the others."""
+    """Entries are sorted by kind and name, with the reference config before the others."""
     sources = {"zz_base": "reference=True", "yy": "", "xx": ""}
-    host = Host.discover([write_plugin(name, config(name, more)) for name, more in sources.items()])
-    assert [e.name for e in host.entries if e.name in sources] == ["zz_base", "xx", "yy"]
+    host = Host.discover([write_plugin(name, config(name, arguments)) for name, arguments in sources.items()])
+    assert [entry.name for entry in host.entries if entry.name in sources] == ["zz_base", "xx", "yy"]

@@ -1,4 +1,4 @@
-"""Unfinished folders: those of living processes stay, those of dead ones go."""
+"""Unfinished folders of living processes stay, and those of dead ones are removed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def killed(source: str) -> None:
     assert done.returncode == -signal.SIGKILL
 
 
-#: Leaves a folder half made, with a file in it.
+#: Statements that leave an unfinished folder with a file in it.
 HALF = """
     from pathlib import Path
     from qx.files import new_folder
@@ -44,7 +44,7 @@ def test_what_a_dead_process_left_is_swept(tmp_path: Path) -> None:
 
 
 def test_what_a_living_process_fills_is_not_swept(tmp_path: Path) -> None:
-    """While a process fills a folder nobody sweeps it, however long that takes."""
+    """A folder that a process is filling is not swept, however long that takes."""
     with new_folder(tmp_path / "build") as folder:
         os.utime(folder, (0, 0))
         sweep(tmp_path)
@@ -54,7 +54,7 @@ def test_what_a_living_process_fills_is_not_swept(tmp_path: Path) -> None:
 
 
 def test_others_folders_are_not_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only unfinished folders of the same user go: no file, no link, no other name, nobody else's."""
+    """Only unfinished folders of the same user are swept, and no file, link, other name or other user's."""
     target = tmp_path / "target"
     target.mkdir()
     for name in (".git", ".part", f"build{SUFFIX}", f".old{SUFFIX}.bak"):
@@ -75,7 +75,7 @@ def test_others_folders_are_not_swept(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_without_locks_nothing_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a file system has no locks a folder is made all the same, and none is held to be abandoned."""
+    """On a file system without locks folders are made all the same, and none is swept."""
     (tmp_path / f".left{SUFFIX}").mkdir()
     monkeypatch.setattr(leftovers, "_lock", lambda descriptor: None)
     sweep(tmp_path)
@@ -87,7 +87,7 @@ def test_without_locks_nothing_is_swept(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_folder_that_is_swept_as_it_is_made_is_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A folder may be swept before it is locked: the one that is given is there, and locked."""
+    """A folder that is swept before it was locked is made again, and the new one exists and is locked."""
     swept = []
 
     def make(*arguments: object) -> str:
@@ -122,7 +122,7 @@ def test_temporary_folders_of_dead_runs_go_with_the_next(
 def test_the_place_for_temporary_files_is_not_tried_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is the one that the user names, if it can be written, and no file of no known name is made there."""
+    """The folder for temporary files is the writable one that the user names, without a test file in it."""
     monkeypatch.setattr(tempfile, "tempdir", None)
     for name in ("TMPDIR", "TEMP", "TMP"):
         monkeypatch.delenv(name, raising=False)
@@ -139,7 +139,7 @@ def test_the_place_for_temporary_files_is_not_tried_out(
 
 
 def test_the_cache_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was left half made in any folder of the cache goes; builds and splits stay."""
+    """Unfinished folders anywhere in the cache are removed, and builds and splits stay."""
     monkeypatch.setenv("QX_CACHE", str(tmp_path / "cache"))
     sweep_cache()
     assert list(tmp_path.iterdir()) == []
@@ -148,8 +148,8 @@ def test_the_cache_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
             pass
         killed(HALF.format(place=str(tmp_path / "cache" / name / "half")))
     sweep_cache()
-    left = sorted(str(path.relative_to(tmp_path / "cache")) for path in tmp_path.glob("cache/*/*"))
-    assert left == ["builds/whole", "splits/whole"]
+    remaining = sorted(str(path.relative_to(tmp_path / "cache")) for path in tmp_path.glob("cache/*/*"))
+    assert remaining == ["builds/whole", "splits/whole"]
 
 
 # Files that are written together ------------------------------------------------------------------
@@ -157,7 +157,7 @@ def test_the_cache_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("moved", range(4))
 def test_files_are_replaced_together_though_their_writer_is_killed(tmp_path: Path, moved: int) -> None:
-    """Once the first is in its place the others follow, by the next who sweeps."""
+    """After a kill the next sweep moves the files that were not yet in place, once all were written."""
     names = ["b", "a", "c"]
     write_together({tmp_path / name: b"old" for name in names})
     killed(f"""
@@ -178,7 +178,7 @@ def test_files_are_replaced_together_though_their_writer_is_killed(tmp_path: Pat
 
 
 def test_files_that_were_half_written_are_forgotten(tmp_path: Path) -> None:
-    """Where the writer is killed before all are written, none is replaced, and nothing stays."""
+    """Where the writer is killed before all files are written, none is replaced, and nothing is left."""
     write_together({tmp_path / name: b"old" for name in "abc"})
     killed(f"""
         import os
@@ -200,7 +200,7 @@ def test_files_that_were_half_written_are_forgotten(tmp_path: Path) -> None:
 def test_files_that_cannot_all_be_written_are_not_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An error while one is written leaves the earlier files, in every folder, and nothing else."""
+    """An error in writing one file leaves the earlier files in every folder, and nothing else."""
     places = [tmp_path / "one" / "a", tmp_path / "one" / "b", tmp_path / "two" / "c"]
     write_together(dict.fromkeys(places, b"old"))
     flushed: list[int] = []
@@ -218,7 +218,7 @@ def test_files_that_cannot_all_be_written_are_not_replaced(
 
 
 def test_a_file_is_readable_by_all(tmp_path: Path) -> None:
-    """A file that is written whole has the mode of any other, and its content."""
+    """A file that is written whole has its content and the usual permissions."""
     write_whole(tmp_path / "deep" / "file-with-dashes.txt", b"content")
     place = tmp_path / "deep" / "file-with-dashes.txt"
     assert place.read_bytes() == b"content"
@@ -232,7 +232,7 @@ def test_a_file_is_readable_by_all(tmp_path: Path) -> None:
 def test_a_new_folder_takes_the_place_of_whatever_is_there(
     tmp_path: Path, make: Callable[[Path], object]
 ) -> None:
-    """What is no folder is removed when a folder replaces it, and not waited for."""
+    """A file, pipe or link in the place of a new folder is removed, and never waited for."""
     place = tmp_path / "place"
     make(place)
     with new_folder(place, replace=True) as folder:

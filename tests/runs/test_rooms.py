@@ -15,7 +15,7 @@ import pytest
 
 TOP = Path(__file__).parents[2]
 PLUGINS = TOP / "plugins" / "qx_plugins"
-#: Every module and folder of ``qx/``, the ground first: each imports from those before it alone.
+#: Every module and folder of ``qx/`` in an order in which each imports only from those before it.
 ORDER = (
     *("values", "errors", "environment", "leftovers", "foreign", "files"),
     *("contract", "storage", "processes", "host", "statistics", "results", "analysis", "worker", "runner"),
@@ -25,13 +25,13 @@ RUNTIMES = sorted(path.name for path in (PLUGINS / "runtimes").iterdir() if (pat
 
 
 def modules(folder: Path) -> dict[str, Path]:
-    """The modules of a package by their full names."""
+    """Return the modules of a package: full names to paths."""
     names = {path: path.relative_to(folder.parent).with_suffix("").parts for path in folder.rglob("*.py")}
     return {".".join(parts[:-1] if parts[-1] == "__init__" else parts): path for path, parts in names.items()}
 
 
 def imports(path: Path, names: dict[str, Path]) -> Iterator[str]:
-    """The modules among ``names`` that a file imports, wherever in it and whatever for."""
+    """Yield the modules among ``names`` that a file imports, in functions and for types as well."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in names)
@@ -45,14 +45,14 @@ IMPORTS = {name: set(imports(path, QX)) - {name} for name, path in QX.items()}
 
 
 def test_every_folder_has_its_place_in_the_order() -> None:
-    """A new folder is put into the order before anything else is done with it."""
+    """Every folder of ``qx/`` is in the order."""
     rooms = {name.split(".")[1] for name in QX if "." in name} - {"__main__"}
     assert rooms == set(ORDER)
 
 
 @pytest.mark.parametrize("room", ORDER)
 def test_imports_point_one_way(room: str) -> None:
-    """Nothing imports from a folder that comes after its own, not even in a function or for a type."""
+    """No module imports from a folder that comes after its own, not even in a function or for a type."""
     before = ORDER[: ORDER.index(room) + 1]
     for name, imported in IMPORTS.items():
         if name.split(".")[1:2] == [room]:
@@ -61,17 +61,17 @@ def test_imports_point_one_way(room: str) -> None:
 
 
 def test_there_is_no_circle_of_imports() -> None:
-    """Modules can be read one after another, each after those that it imports."""
-    left = {name: set(imported) for name, imported in IMPORTS.items()}
-    while ready := [name for name, imported in left.items() if not imported & left.keys()]:
+    """Modules can be put into an order in which each comes after those that it imports."""
+    remaining = {name: set(imported) for name, imported in IMPORTS.items()}
+    while ready := [name for name, imported in remaining.items() if not imported & remaining.keys()]:
         for name in ready:
-            del left[name]
-    assert not left
+            del remaining[name]
+    assert not remaining
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_a_runtime_is_named_by_its_own_modules_alone(runtime: str) -> None:
-    """Its folder, its configs and its loader import it; whatever else is shared does not know it."""
+    """Only a runtime's own folder, configs and loader import its modules."""
     package = f"qx_plugins.runtimes.{runtime}"
     names = modules(PLUGINS)
     for name, path in names.items():
@@ -81,7 +81,7 @@ def test_a_runtime_is_named_by_its_own_modules_alone(runtime: str) -> None:
 
 
 def test_a_runtime_is_deleted_with_its_folder_its_configs_and_its_loader(tmp_path: Path) -> None:
-    """Then every other module can still be imported, and every other plugin is what it was."""
+    """Without the files of a runtime every other module can still be imported."""
     copy = tmp_path / "qx_plugins"
     shutil.copytree(PLUGINS, copy, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.rmtree(copy / "runtimes" / "ncnn")

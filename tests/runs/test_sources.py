@@ -1,4 +1,4 @@
-"""Which files decide what a plugin does: what it imports, and nothing else."""
+"""The files that decide what a plugin does are those that it imports, and no others."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PACKAGE = {
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A package with plugins, on the search path and never imported."""
+    """A package with plugins that is on the search path and never imported."""
     folder = tmp_path / "recipes_of_a_test"
     for name, source in PACKAGE.items():
         path = folder / name
@@ -45,7 +45,7 @@ def names(package: Path, module: str) -> set[str]:
 
 
 def test_a_plugin_is_decided_by_what_it_imports(package: Path) -> None:
-    """Directly or through others, in functions too; other modules of its package do not count."""
+    """A plugin's files are those that it imports, also indirectly and in functions."""
     expected = {"__init__.py", "plugin.py", "shared/__init__.py", "shared/helper.py", "late.py"}
     assert names(package, "plugin") == expected
     assert names(package, "other") == expected | {"other.py"}
@@ -53,15 +53,15 @@ def test_a_plugin_is_decided_by_what_it_imports(package: Path) -> None:
     assert not [name for name in sys.modules if name.startswith("recipes_of_a_test")]
 
 
-def test_what_imports_by_a_made_name_is_decided_by_its_whole_package(package: Path) -> None:
-    """Nobody can say from its source what such a module runs; nor of one that cannot be parsed."""
+def test_a_computed_import_makes_the_whole_package_count(package: Path) -> None:
+    """All files of a package count for a module that imports computed names or cannot be parsed."""
     assert names(package, "dynamic") == set(PACKAGE)
     (package / "late.py").write_text("def\n")
     assert names(package, "plugin") == set(PACKAGE)
 
 
 def test_the_fingerprint_changes_with_what_decides_alone(package: Path) -> None:
-    """An edit of what is imported is seen, in whatever length; one of another module is not."""
+    """An edit of an imported module changes the fingerprint, and one of another module does not."""
     reference = Reference("plugin", "recipes_of_a_test.plugin")
     first = fingerprint([reference])
     (package / "other.py").write_text("# another thought\n")
@@ -71,7 +71,7 @@ def test_the_fingerprint_changes_with_what_decides_alone(package: Path) -> None:
 
 
 def test_all_files_beside_a_file_of_the_users_count(tmp_path: Path) -> None:
-    """What a plugin given with -p imports from beside it decides what it does."""
+    """Every file beside a plugin given with ``-p`` counts, since the plugin can import it."""
     for name in ("mine.py", "beside.py"):
         (tmp_path / name).touch()
     assert {path.name for path in source_files(reference_of(str(tmp_path / "mine.py")))} == {
@@ -81,7 +81,7 @@ def test_all_files_beside_a_file_of_the_users_count(tmp_path: Path) -> None:
 
 
 def test_reports_and_commands_decide_no_build() -> None:
-    """Of qx itself the contract and the worker count, and nothing of what only reads results."""
+    """Files of the contract and the worker decide builds, and files that only read results do not."""
     program = (
         "import sys, pathlib, qx.host.sources as sources; package = sources._Package('qx', "
         "pathlib.Path(sources.__file__).parents[1]); print(*(path.relative_to(package._folder).parts[0] "
@@ -105,14 +105,14 @@ def test_reports_and_commands_decide_no_build() -> None:
 
 
 def test_an_edit_makes_stale_what_it_decides(tmp_path: Path) -> None:
-    """With a changed report and command a build is found again; with a changed worker it is made anew."""
+    """A build is kept after an edit of a report and a command, and made anew after one of the worker."""
     for folder in ("qx", "plugins/qx_plugins", "artifacts/weights"):
         name = {"artifacts/weights": "qx_weights"}.get(folder, Path(folder).name)
         shutil.copytree(TOP / folder, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     cache = tmp_path / "cache"
 
     def builds(*edited: str) -> int:
-        """How many builds there are after ``qx quantize`` with these files edited."""
+        """Return how many builds there are after these files are edited and ``qx quantize`` has run."""
         for file in edited:
             with (tmp_path / file).open("a") as source:
                 source.write("\n# another thought\n")

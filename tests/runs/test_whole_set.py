@@ -1,4 +1,4 @@
-"""Statistics of a whole set: how they are resampled, what their intervals hold, and what comes of them."""
+"""Statistics of a whole set: how they are resampled, what their intervals cover, and how they are used."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ def measure(data):
 
 
 def scores(answers: Any, classes: int = 3) -> Any:
-    """Outputs that are highest where the answer is."""
+    """Return outputs ``[items, classes]`` whose highest value is at the answer."""
     return np.eye(classes, dtype=np.float32)[answers]
 
 
 @pytest.fixture
 def sampled(write_plugin: Write) -> Callable[..., dict[str, Any]]:
-    """Have a metric with this statistic, and perhaps ``measure``, resampled."""
+    """Resample a metric with this statistic, and with ``measure`` where there is a body for it."""
     hosts: dict[str, Host] = {}
 
     def sample(outputs: Any, labels: Any, statistic: str = SHARE, measure: str = "") -> dict[str, Any]:
@@ -78,13 +78,13 @@ def sampled(write_plugin: Write) -> Callable[..., dict[str, Any]]:
 
 
 def resampled(value: Callable[[Any], float], items: int, groups: int, draws: int = 0) -> Resampled:
-    """A statistic of places, resampled as the worker does; its step is not tried."""
-    every, places = np.arange(items), whole_set.group_of_items(items, groups)
-    without = np.array([value(every[places != group]) for group in range(groups)])
+    """Resample a statistic of item indices as the worker does, without trying its step."""
+    all_items, groups_of_items = np.arange(items), whole_set.group_of_items(items, groups)
+    leaving_out = np.array([value(all_items[groups_of_items != group]) for group in range(groups)])
     return Resampled(
-        value=value(every),
+        value=value(all_items),
         items=items,
-        influence=(groups - 1) * (value(every) - without),
+        influence=(groups - 1) * (value(all_items) - leaving_out),
         draws=[value(whole_set.drawn_items(items, draw)) for draw in range(draws)],
         step=None,
     )
@@ -93,8 +93,8 @@ def resampled(value: Callable[[Any], float], items: int, groups: int, draws: int
 # Resampling ---------------------------------------------------------------------------------------
 
 
-def test_groups_and_draws_go_by_the_number_of_items_alone() -> None:
-    """Any two cells with as many items are resampled alike, and two groups of many make one of few."""
+def test_groups_and_draws_depend_on_the_number_of_items_alone() -> None:
+    """Cells with as many items have the same groups and draws, and fine groups merge into coarse ones."""
     groups = whole_set.group_of_items(500, 64)
     assert np.bincount(groups).tolist() == [8] * 52 + [7] * 12
     assert (whole_set.group_of_items(500, 32) == groups % 32).all()
@@ -105,20 +105,20 @@ def test_groups_and_draws_go_by_the_number_of_items_alone() -> None:
 
 
 def test_a_mean_moves_by_its_items(sampled: Any) -> None:
-    """Of a share the influence of an item is how far it lies from the share, and a step is one item."""
+    """For a share the influence of an item is its distance from the share, and the step is one item."""
     labels = np.repeat([0, 1, 2], [50, 30, 20])
     answers = np.where(np.arange(100) < 90, labels, 0)
-    told = sampled(scores(answers), labels)
-    assert told["values"] == pytest.approx([0.9])
-    (whole,) = told["resampled"]
-    assert sorted({round(one, 9) for one in whole["influence"]}) == pytest.approx([-0.9, 0.1])
-    assert whole["step"] == pytest.approx(0.01)
-    assert whole["items"] == len(whole["influence"]) == 100
-    assert np.std(whole["draws"], ddof=1) == pytest.approx(0.03, rel=0.15)
+    samples = sampled(scores(answers), labels)
+    assert samples["values"] == pytest.approx([0.9])
+    (sample,) = samples["resampled"]
+    assert sorted({round(influence, 9) for influence in sample["influence"]}) == pytest.approx([-0.9, 0.1])
+    assert sample["step"] == pytest.approx(0.01)
+    assert sample["items"] == len(sample["influence"]) == 100
+    assert np.std(sample["draws"], ddof=1) == pytest.approx(0.03, rel=0.15)
 
 
-def test_what_takes_long_is_resampled_less() -> None:
-    """A plan fits into its seconds, halved until it does, down to the fewest that serve."""
+def test_a_slow_statistic_is_resampled_less() -> None:
+    """A plan is halved until it fits into its seconds, down to the fewest draws that suffice."""
     assert plan_counts(1e-4) == MAX_COUNTS
     for seconds in (0.01, 0.03, 0.06):
         assert 0.4 * SECONDS < seconds * sum(plan_counts(seconds).values()) <= SECONDS
@@ -135,33 +135,33 @@ def test_what_takes_long_is_resampled_less() -> None:
     ],
 )
 def test_a_statistic_of_other_items_is_refused(sampled: Any, statistic: str, words: str) -> None:
-    """One that does not go by the items that are named would have an interval of nothing."""
+    """A statistic that does not depend on the given indices alone, or is no number, is refused."""
     labels = np.tile([0, 1, 2], 20)
     with pytest.raises(QxError, match=words):
         sampled(scores(np.where(np.arange(60) < 41, labels, 0)), labels, statistic)
 
 
-def test_what_a_statistic_is_lent_cannot_be_spoilt(sampled: Any) -> None:
-    """Outputs, labels and indices are read-only: other metrics see them too."""
+def test_a_statistic_cannot_change_its_arguments(sampled: Any) -> None:
+    """Outputs, labels and indices are read-only, since other metrics use them too."""
     labels = np.tile([0, 1, 2], 20)
     for array in ("outputs", "labels", "indices"):
         with pytest.raises(ValueError, match="read-only"):
             sampled(scores(labels), labels, f"{array}[0] = 0; return 1.0")
 
 
-def test_measure_beside_a_statistic_tells_details_and_groups(sampled: Any) -> None:
-    """Its details are kept, each group is resampled by itself, and its value must be the statistic's."""
+def test_measure_beside_a_statistic_gives_details_and_groups(sampled: Any) -> None:
+    """The details of ``measure`` are kept, each group is resampled, and its value must be the statistic's."""
     labels = np.repeat([0, 1], [40, 20])
     outputs = scores(np.where(np.arange(60) % 10 == 0, 2, labels))
     right = "(data.outputs.argmax(axis=1) == data.labels).mean()"
-    told = sampled(
+    samples = sampled(
         outputs, labels, measure=f"return Samples({right}, {{'k': 1}}, groups=data.labels, group_names='abc')"
     )
-    assert told["details"] == {"k": 1}
-    assert told["group_names"] == ["a", "b", "c"]
-    whole, *groups = told["resampled"]
-    assert [one["items"] for one in (whole, *groups)] == [60, 40, 20, 0]
-    assert [one["value"] for one in groups[:2]] == [0.9, 0.9]
+    assert samples["details"] == {"k": 1}
+    assert samples["group_names"] == ["a", "b", "c"]
+    whole_set_sample, *groups = samples["resampled"]
+    assert [sample["items"] for sample in (whole_set_sample, *groups)] == [60, 40, 20, 0]
+    assert [sample["value"] for sample in groups[:2]] == [0.9, 0.9]
     assert sampled(outputs, labels, measure="return None") == {"values": None}
     with pytest.raises(QxError, match=r"measure gave 0.5, and statistic 0.9 for all items"):
         sampled(outputs, labels, measure="return 0.5")
@@ -170,11 +170,11 @@ def test_measure_beside_a_statistic_tells_details_and_groups(sampled: Any) -> No
 
 
 def test_a_statistic_that_gives_none_does_not_apply(sampled: Any) -> None:
-    """None for all items is 'not applicable'; for some that may be left out it costs the interval."""
+    """None for all items is 'not applicable', and None without some of the items costs the interval."""
     labels = np.repeat([0, 1, 2], [40, 19, 1])
     assert sampled(scores(labels), labels, "return None") == {"values": None}
-    told = sampled(scores(labels), labels, "return right.mean() if 2 in labels[indices] else None")
-    sample = Series.plain(told).resampled[0]
+    samples = sampled(scores(labels), labels, "return right.mean() if 2 in labels[indices] else None")
+    sample = Series.plain(samples).resampled[0]
     assert whole_set.estimate(sample).ci is None
     assert "no value without some of its items" in whole_set.estimate(sample).reason
     draws_lost = sampled(scores(labels), labels, "return right.mean() if len(set(indices)) > 36 else None")
@@ -186,24 +186,24 @@ def test_a_statistic_that_gives_none_does_not_apply(sampled: Any) -> None:
 
 
 def test_a_share_has_the_interval_of_accuracy(sampled: Any) -> None:
-    """Told as a statistic of the set, accuracies and their difference have nearly the usual intervals."""
+    """As statistics of the set, accuracies and their difference have nearly the usual intervals."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 600)
     answers = np.where(rng.random((2, 600)) < 0.9, labels, (labels + 1) % 3)
     answers[1, :560] = answers[0, :560]
-    samples = [Series.plain(sampled(scores(one), labels)).resampled[0] for one in answers]
-    right = [(one == labels).astype(float) for one in answers]
+    samples = [Series.plain(sampled(scores(cell), labels)).resampled[0] for cell in answers]
+    right = [(cell == labels).astype(float) for cell in answers]
     for level in (0.95, 0.999):
         usual, own = stats.item_mean(right[0], level), whole_set.estimate(samples[0], level)
         assert own.value == pytest.approx(usual.value)
-        # What is not known to be of 0 and 1 has the longer side for skewness, and pseudo-items.
+        # A statistic may not be of 0 and 1, so its interval is longer on one side and has pseudo-items.
         assert 1 <= np.diff(own.ci)[0] / np.diff(usual.ci)[0] < 1.3
         expected = stats.paired_difference(right[0], right[1], level)
-        found = whole_set.compare(samples[0], samples[1], "difference", level)
-        assert found.value == pytest.approx(expected.value)
-        assert np.diff(found.ci)[0] == pytest.approx(np.diff(expected.ci)[0], rel=0.2)
-    assert found.p == pytest.approx(expected.p, abs=0.1)
-    assert "600 items" in found.method and "512 bootstrap draws" in found.method
+        difference = whole_set.compare(samples[0], samples[1], "difference", level)
+        assert difference.value == pytest.approx(expected.value)
+        assert np.diff(difference.ci)[0] == pytest.approx(np.diff(expected.ci)[0], rel=0.2)
+    assert difference.p == pytest.approx(expected.p, abs=0.1)
+    assert "600 items" in difference.method and "512 bootstrap draws" in difference.method
 
 
 @pytest.mark.parametrize("statistic", [SHARE, WORST])
@@ -211,57 +211,60 @@ def test_a_share_has_the_interval_of_accuracy(sampled: Any) -> None:
 def test_intervals_hold_the_truth_where_few_answers_change(
     sampled: Any, monkeypatch: pytest.MonkeyPatch, statistic: str, changed: int
 ) -> None:
-    """With one or five of 150 answers expected to be lost, 93 % of intervals hold what sets give on average.
+    """With one or five of 150 answers expected to change, 93 % of intervals cover the mean difference.
 
-    The intervals that a bootstrap gives by itself hold it in 63 % where one is expected: in all other sets
-    nothing is seen to change.
+    Intervals of the bootstrap alone cover it in 63 % where one is expected, since in all other sets no answer
+    changes.
     """
     monkeypatch.setattr(resampling, "MAX_COUNTS", {"groups": 2048, "draws": 40, "probes": 40})
-    rng, found = np.random.default_rng(changed), []
+    rng, differences = np.random.default_rng(changed), []
     for _ in range(60):
         labels = np.repeat([0, 1], [120, 30])
         right = rng.random(150) < 0.9
-        lost = right & (rng.random(150) < changed / 150 / 0.9)
+        newly_wrong = right & (rng.random(150) < changed / 150 / 0.9)
         pair = [
             Series.plain(sampled(scores(np.where(hits, labels, 2)), labels, statistic)).resampled[0]
-            for hits in (right & ~lost, right)
+            for hits in (right & ~newly_wrong, right)
         ]
-        found.append(whole_set.compare(*pair, "difference"))
-    truth = np.mean([one.value for one in found])
-    held = np.mean([one.ci[0] <= truth <= one.ci[1] for one in found])
-    assert held >= 0.93
+        differences.append(whole_set.compare(*pair, "difference"))
+    truth = np.mean([difference.value for difference in differences])
+    coverage = np.mean([difference.ci[0] <= truth <= difference.ci[1] for difference in differences])
+    assert coverage >= 0.93
 
 
 def test_groups_of_items_serve_where_items_are_too_many() -> None:
-    """64 groups of 3,200 items give nearly the error that all items give; a pair takes the coarser of two."""
+    """64 groups of 3,200 items give nearly the error of all items, and a pair uses the coarser of two."""
     rng = np.random.default_rng(1)
     values, noise = rng.standard_normal((2, 3200))
-    of_all, of_few = (resampled(lambda places: values[places].mean(), 3200, groups) for groups in (3200, 64))
-    width = [np.diff(whole_set.estimate(one).ci)[0] for one in (of_all, of_few)]
-    assert width[1] == pytest.approx(width[0], rel=0.3)
+    by_item, by_group = (
+        resampled(lambda places: values[places].mean(), 3200, groups) for groups in (3200, 64)
+    )
+    widths = [np.diff(whole_set.estimate(sample).ci)[0] for sample in (by_item, by_group)]
+    assert widths[1] == pytest.approx(widths[0], rel=0.3)
     other = resampled(lambda places: (values + 0.1 * noise)[places].mean(), 3200, 64)
-    difference = whole_set.compare(of_all, other, "difference")
-    assert difference.ci == pytest.approx(whole_set.compare(of_few, other, "difference").ci)
+    difference = whole_set.compare(by_item, other, "difference")
+    assert difference.ci == pytest.approx(whole_set.compare(by_group, other, "difference").ci)
     assert "64 groups of 3,200 items" in difference.method
     assert np.diff(difference.ci)[0] == pytest.approx(4 * 0.1 / np.sqrt(3200), rel=0.3)
 
 
-def test_a_median_goes_by_its_draws() -> None:
-    """Influences of single items know too little of a median: the bootstrap's spread is its error."""
-    rng, held = np.random.default_rng(2), 0
+def test_the_error_of_a_median_is_that_of_its_draws() -> None:
+    """A median's error is the spread of its bootstrap draws, since influences of items underestimate it."""
+    rng, covered = np.random.default_rng(2), 0
     for _ in range(200):
         values = rng.exponential(size=101)
-        sample = resampled(lambda places, of=values: float(np.median(of[places])), 101, 101, draws=60)
+        sample = resampled(lambda places, values=values: float(np.median(values[places])), 101, 101, draws=60)
         low, high = whole_set.estimate(sample).ci
-        held += low <= np.log(2) <= high
-    assert held >= 0.93 * 200
+        covered += low <= np.log(2) <= high
+    assert covered >= 0.93 * 200
 
 
 def test_a_ratio_is_on_the_scale_of_logs() -> None:
-    """The ratio of two statistics is told with an interval around it; a speedup is its inverse."""
+    """The ratio of two statistics has an interval around it, and a speedup is its inverse."""
     values = np.random.default_rng(3).exponential(size=400)
     ours, theirs = (
-        resampled(lambda places, by=by: by * values[places].mean(), 400, 400, draws=40) for by in (3.0, 2.0)
+        resampled(lambda places, factor=factor: factor * values[places].mean(), 400, 400, draws=40)
+        for factor in (3.0, 2.0)
     )
     ratio, speedup = (whole_set.compare(ours, theirs, kind) for kind in ("ratio", "speedup"))
     assert ratio.value == pytest.approx(1.5) and speedup.value == pytest.approx(1 / 1.5)
@@ -270,7 +273,7 @@ def test_a_ratio_is_on_the_scale_of_logs() -> None:
 
 
 def test_all_pairs_are_the_pairs_one_by_one() -> None:
-    """For the front: the intervals of all pairs, and NaN where one of them has none."""
+    """The intervals of all pairs, for the front, are those of single pairs, and NaN where there is none."""
     values = np.random.default_rng(4).normal(1, 0.3, (3, 90))
     samples = [
         resampled(lambda places, row=row: float(np.exp(row[places].mean())), 90, 90, draws=40)
@@ -287,7 +290,7 @@ def test_all_pairs_are_the_pairs_one_by_one() -> None:
 
 
 def test_sets_of_other_items_are_not_compared() -> None:
-    """There is no pair to make of 90 items and 80."""
+    """Samples of 90 and 80 items cannot be paired, and comparing them is an error."""
     first, second = (resampled(lambda places: float(len(places)), items, items) for items in (90, 80))
     with pytest.raises(ValueError, match="the same items, not 90 and 80"):
         whole_set.compare(first, second, "difference")
@@ -310,36 +313,35 @@ METRIC = Metric(
 BARE = evolve(METRIC, samples="exact", axis=False, pick=None)
 
 
-def run_of(builders: ModuleType, metric: Metric, right: dict[str, Sequence[int]], seed: int = 0) -> Source:
-    """A run in which the baseline and configs are wrong about these of 100 items, by this metric alone."""
+def run_of(builders: ModuleType, metric: Metric, mistakes: dict[str, Sequence[int]], seed: int = 0) -> Source:
+    """Return a run with one metric, in which the baseline and configs are wrong about these of 100 items."""
     run = builders.Run(
-        cells={name: builders.Cell() for name in right if name != "base"}, metrics=(metric,), control=None
+        cells={name: builders.Cell() for name in mistakes if name != "base"}, metrics=(metric,), control=None
     )
     recording = Recording()
-    for name, wrong in right.items():
+    for name, wrong in mistakes.items():
         hits = np.ones(100)
         hits[list(wrong)] = 0
-        sample = evolve(resampled(lambda places, of=hits: of[places].mean(), 100, 100, 60), step=0.01)
-        series = {"values": [hits.mean()]}
-        one = Series.plain(series)
-        one = evolve(one, resampled=(sample,)) if metric.samples == "per_set" else one
-        recording.add(f"toy/{name}", ("figure", None), one)
+        sample = evolve(resampled(lambda places, hits=hits: hits[places].mean(), 100, 100, 60), step=0.01)
+        series = Series.plain({"values": [hits.mean()]})
+        series = evolve(series, resampled=(sample,)) if metric.samples == "per_set" else series
+        recording.add(f"toy/{name}", ("figure", None), series)
         recording.outputs[f"toy/{name}"] = np.stack([hits, 1 - hits], axis=1) * (1 + seed)
     return Source(place="run", results=run.results(recording), recording=recording, label=f"run {seed}")
 
 
 def figure(source: Source, name: str) -> Any:
-    (one,) = (one for one in source.results.measurements if one.cell == f"toy/{name}")
-    return one
+    (measurement,) = (entry for entry in source.results.measurements if entry.cell == f"toy/{name}")
+    return measurement
 
 
-def test_a_run_tells_value_interval_and_clear(builders: ModuleType) -> None:
-    """One more wrong answer of 100 is not clear, thirty are; how it was resampled stands in the details."""
-    right = {"base": (0, 1), "slightly": (0, 1, 2), "much": range(32)}
-    source = run_of(builders, METRIC, right)
-    base, slightly, much = (figure(source, name) for name in right)
+def test_a_run_has_value_interval_and_clear(builders: ModuleType) -> None:
+    """One more wrong answer of 100 is not clear and thirty are, and the details say how it was resampled."""
+    mistakes = {"base": (0, 1), "slightly": (0, 1, 2), "much": range(32)}
+    source = run_of(builders, METRIC, mistakes)
+    base, slightly, much = (figure(source, name) for name in mistakes)
     assert base.value == 0.98 and base.ci[0] < 0.98 < base.ci[1] <= 1.0
-    assert [one.vs_baseline.clear for one in (base, slightly, much)] == [False, False, True]
+    assert [measurement.vs_baseline.clear for measurement in (base, slightly, much)] == [False, False, True]
     assert slightly.vs_baseline.value == pytest.approx(-0.01)
     assert (base.n, base.details["resampled"]["groups"], base.details["resampled"]["draws"]) == (100, 100, 60)
     assert source.results.front["toy/base"].dominated_by == ()
@@ -349,7 +351,7 @@ def test_a_run_tells_value_interval_and_clear(builders: ModuleType) -> None:
 
 
 def test_figures_are_computed_again_from_the_samples(builders: ModuleType, tmp_path: Path) -> None:
-    """Written and read, what was resampled gives the same results, without the plugin."""
+    """Resampled values that are written and read give the same results without the plugin."""
     source = run_of(builders, METRIC, {"base": (0, 1), "ours": (0, 1, 2)})
     place = tmp_path / "samples.npz"
     assert source.recording is not None
@@ -358,16 +360,19 @@ def test_figures_are_computed_again_from_the_samples(builders: ModuleType, tmp_p
     assert differences(recompute(source.results, read), source.results) == []
 
 
-def test_of_a_group_value_and_difference_are_told(builders: ModuleType) -> None:
-    """As of samples per item: each group with its interval, and its difference corrected for all of them."""
+def test_groups_have_values_and_differences(builders: ModuleType) -> None:
+    """Each group has its difference with an interval that is corrected for the number of groups."""
     source = run_of(builders, METRIC, {"base": (0, 1), "ours": range(30)})
     recording = source.recording
     assert recording is not None
     for series in recording.series.values():
-        one = series["figure", None]
-        parts = [evolve(one.resampled[0], items=100), evolve(one.resampled[0], items=0)]
-        series["figure", None] = evolve(one, resampled=(one.resampled[0], *parts), group_names=("x", "y"))
-    groups = {one.cell: one.details["groups"] for one in recompute(source.results, recording).measurements}
+        recorded = series["figure", None]
+        parts = [evolve(recorded.resampled[0], items=100), evolve(recorded.resampled[0], items=0)]
+        series["figure", None] = evolve(
+            recorded, resampled=(recorded.resampled[0], *parts), group_names=("x", "y")
+        )
+    measurements = recompute(source.results, recording).measurements
+    groups = {measurement.cell: measurement.details["groups"] for measurement in measurements}
     assert list(groups["toy/ours"]) == ["x"]
     compared = groups["toy/ours"]["x"]["vs_baseline"]
     assert (compared["level"], compared["value"]) == (0.975, pytest.approx(-0.28))
@@ -378,11 +383,11 @@ def test_of_a_group_value_and_difference_are_told(builders: ModuleType) -> None:
 def ruling(source: Source, rule: str, base: Source | None = None) -> list[tuple[str, str]]:
     Path("rules.toml").write_text(f'[[rule]]\nmetric = "figure"\n{rule}\n')
     decided = decide(read_rules(Path("rules.toml")), source, base)
-    return [(one.verdict, one.line) for one in decided.decisions]
+    return [(decision.verdict, decision.line) for decision in decided.decisions]
 
 
 @pytest.mark.parametrize(
-    ("rule", "verdict"),
+    ("rule", "expected"),
     [
         ("smallest = 0.995", "too wide"),
         ("largest_drop = 0.0001", "too wide"),
@@ -390,14 +395,14 @@ def ruling(source: Source, rule: str, base: Source | None = None) -> list[tuple[
         ("smallest = 0.8", "met"),
     ],
 )
-def test_a_gate_tells_no_breach_of_an_answer_or_two(builders: ModuleType, rule: str, verdict: str) -> None:
-    """98 right of 100 do not show that fewer than 99.5 % are, nor one answer less that answers are lost."""
+def test_a_gate_reports_no_breach_of_an_answer_or_two(builders: ModuleType, rule: str, expected: str) -> None:
+    """98 right answers of 100 do not show a share below 99.5 %, nor does one answer less show a drop."""
     source = run_of(builders, METRIC, {"base": (0,), "ours": (0, 1)})
-    assert [one for one, _ in ruling(source, rule)] == [verdict]
+    assert [verdict for verdict, _ in ruling(source, rule)] == [expected]
 
 
-def test_a_gate_tells_what_is_shown(builders: ModuleType) -> None:
-    """Thirty answers less of 100 are a breach, in the run and against another one."""
+def test_a_gate_reports_a_breach_that_is_shown(builders: ModuleType) -> None:
+    """Thirty right answers less of 100 are a breach, in one run and against another one."""
     source = run_of(builders, METRIC, {"base": (0,), "ours": range(31)})
     before = run_of(builders, METRIC, {"base": (0,), "ours": (0,)}, seed=1)
     assert ruling(source, "largest_drop = 0.05")[0][0] == "breached"
@@ -406,31 +411,31 @@ def test_a_gate_tells_what_is_shown(builders: ModuleType) -> None:
 
 
 def test_runs_are_compared_on_the_same_items(builders: ModuleType) -> None:
-    """A change of thirty answers is worse, one of one answer the same, and none is none at all."""
+    """Thirty more wrong answers are worse, one more is the same, and none has the interval zero."""
     base = run_of(builders, METRIC, {"base": (0,), "a": (0,), "b": (0,), "c": (0, 1)})
     ours = run_of(builders, METRIC, {"base": (0,), "a": range(31), "b": (0, 1), "c": (0, 1)}, seed=1)
-    told = {one.config: one for one in compare([base, ours]).changes if one.metric == "figure"}
-    assert {name: one.verdict for name, one in told.items()} == {
+    changes = {change.config: change for change in compare([base, ours]).changes if change.metric == "figure"}
+    assert {name: change.verdict for name, change in changes.items()} == {
         "base": "same",
         "a": "worse",
         "b": "same",
         "c": "same",
     }
-    assert {one.basis for one in told.values()} == {"items"}
-    assert told["c"].ci == (0.0, 0.0)
-    assert told["b"].ci[0] < -0.01 < told["b"].ci[1]
+    assert {change.basis for change in changes.values()} == {"items"}
+    assert changes["c"].ci == (0.0, 0.0)
+    assert changes["b"].ci[0] < -0.01 < changes["b"].ci[1]
 
 
-def test_the_metrics_of_the_tutorial_tell_no_breach_of_one_answer(
+def test_the_metrics_of_the_tutorial_report_no_breach_of_one_answer(
     builders: ModuleType, write_plugin: Write
 ) -> None:
-    """Calibration error and the worst class as the tutorial has them: 49 right of 50 show no breach."""
+    """The tutorial's metrics show no breach for 49 right answers of 50."""
     text = (Path(__file__).parents[2] / "docs" / "tutorial-metric.md").read_text()
     blocks = re.findall(r"(?:^    .*\n|^\n)+", text, re.MULTILINE)
     sources = [dedent(block) for block in blocks if re.match(r"\n*    # \w+\.py\n", block)]
     paths = [write_plugin(f"taught{index}", source) for index, source in enumerate(sources)]
-    found = Host.discover(paths)
-    references = [found.get("metric", name).reference for name in ("worst_class", "calibration_error")]
+    catalogue = Host.discover(paths)
+    references = [catalogue.get("metric", name).reference for name in ("worst_class", "calibration_error")]
     host = Host.of([reference for reference in references if reference is not None])
     rng, labels = np.random.default_rng(5), np.repeat(np.arange(10), 50)
     outputs = 8 * np.eye(10)[labels] + rng.standard_normal((500, 10))
@@ -441,10 +446,10 @@ def test_the_metrics_of_the_tutorial_tell_no_breach_of_one_answer(
         entry = host.get("metric", name)
         assert isinstance(entry.record, Metric)
         context = Context(options={option.name: option.default for option in entry.record.options})
-        given = samples_of_set(host, name, data, context)
-        values[name] = given["values"][0]
+        samples = samples_of_set(host, name, data, context)
+        values[name] = samples["values"][0]
         recording = Recording()
-        recording.add("toy/base", ("figure", None), Series.plain(given))
+        recording.add("toy/base", ("figure", None), Series.plain(samples))
         metric = evolve(entry.record, name="figure")
         run = builders.Run(cells={}, metrics=(metric,), control=None)
         source = Source(place="run", results=run.results(recording), recording=recording, label="run")
@@ -456,16 +461,17 @@ def test_the_metrics_of_the_tutorial_tell_no_breach_of_one_answer(
 
 
 def test_one_value_of_all_items_has_no_interval(builders: ModuleType) -> None:
-    """A metric of contract 1.0 that calls F1 exact has its value, and nothing is clear of it."""
+    """A metric that calls a value of all items exact has the value, but no interval or clear difference."""
     source = run_of(builders, BARE, {"base": (0,), "ours": range(40)})
-    one = figure(source, "ours")
-    assert (one.value, one.ci, one.vs_baseline.ci, one.vs_baseline.clear) == (0.6, None, None, None)
-    assert "implement 'statistic'" in one.without_interval
-    assert one.vs_baseline.method == f"no interval: {one.without_interval}"
+    measurement = figure(source, "ours")
+    assert (measurement.value, measurement.ci) == (0.6, None)
+    assert (measurement.vs_baseline.ci, measurement.vs_baseline.clear) == (None, None)
+    assert "implement 'statistic'" in measurement.without_interval
+    assert measurement.vs_baseline.method == f"no interval: {measurement.without_interval}"
 
 
 def test_no_verdict_comes_of_one_value(builders: ModuleType) -> None:
-    """It is too wide for the gate and not to be compared, with what to do; on the front it shows nothing."""
+    """One value is too wide for the gate and not comparable, with what to do, and dominates nothing."""
     source = run_of(builders, evolve(BARE, axis=True), {"base": (0,), "ours": range(40)})
     before = run_of(builders, BARE, {"base": (0,), "ours": (0,)}, seed=1)
     for rule, base in (
@@ -478,43 +484,42 @@ def test_no_verdict_comes_of_one_value(builders: ModuleType) -> None:
         assert "implement 'statistic'" in line
         ((verdict, _),) = ruling(evolve(source, recording=None), rule, base)
         assert verdict == "too wide"
-    (change,) = (
-        one for one in compare([before, source]).changes if (one.config, one.metric) == ("ours", "figure")
-    )
+    changes = compare([before, source]).changes
+    (change,) = (entry for entry in changes if (entry.config, entry.metric) == ("ours", "figure"))
     assert change.verdict == "not comparable" and "implement 'statistic'" in change.reason
-    assert all(one.on_front for one in source.results.front.values())
+    assert all(entry.on_front for entry in source.results.front.values())
 
 
 def test_one_value_of_the_same_outputs_is_the_same(builders: ModuleType) -> None:
-    """Where every output is bit for bit what it was, no statistic of them can differ."""
+    """The value of outputs that are the same bit for bit is the same."""
     source = run_of(builders, BARE, {"base": (0,), "ours": (0,)})
     assert figure(source, "ours").vs_baseline.ci == (0.0, 0.0)
     assert ruling(source, "largest_drop = 0")[0][0] == "met"
     assert ruling(source, 'against = "base"\nlargest_drop = 0', source)[0][0] == "met"
-    assert {one.verdict for one in compare([source, source]).changes} == {"same"}
+    assert {change.verdict for change in compare([source, source]).changes} == {"same"}
 
 
 @pytest.mark.parametrize(("exact", "clear"), [(True, True), (False, None)])
-def test_one_derived_value_is_exact_where_all_is_that_it_comes_from(
+def test_a_derived_value_is_exact_where_its_sources_are(
     builders: ModuleType, exact: bool, clear: bool | None
 ) -> None:
-    """A ratio of file sizes is exact, one of latencies has an error that one value does not tell."""
+    """A ratio of file sizes is exact, and one of latencies has an unknown error."""
     derived = evolve(BARE, phase="derived")
     source = run_of(builders, derived, {"base": (0,), "ours": range(40)})
     assert source.recording is not None
     for series in source.recording.series.values():
         series["figure", None] = evolve(series["figure", None], exact=exact)
     source = evolve(source, results=recompute(source.results, source.recording))
-    one = figure(source, "ours")
-    assert one.vs_baseline.clear is clear
-    assert (one.ci == (0.6, 0.6)) is exact
+    measurement = figure(source, "ours")
+    assert measurement.vs_baseline.clear is clear
+    assert (measurement.ci == (0.6, 0.6)) is exact
     for recording in (source.recording, None):
         verdict = ruling(evolve(source, recording=recording), "smallest = 0.9")[0][0]
         assert verdict == ("breached" if exact else "too wide")
 
 
 def test_no_pick_is_made_by_one_value(builders: ModuleType) -> None:
-    """Where a metric without intervals has an aim, the report says why nothing is picked by it."""
+    """The report says why no pick follows from a metric without intervals."""
     axis = evolve(BARE, axis=True, pick="the best figure")
     source = run_of(builders, axis, {"base": (0,), "ours": range(40)})
     page = markdown.render(source.results)

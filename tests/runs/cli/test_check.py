@@ -106,7 +106,10 @@ def test_two_plugins_of_one_file_are_told_apart(write_plugin: Callable[[str, str
         "several", "from qx.testing.worse import Worse\nGOOD, BAD = (Worse(n, 'S.', None) for n in 'gb')\n"
     )
     host = Host.discover([f"{path}:GOOD", f"{path}:BAD"])
-    assert [find_plugin(host, "config", f"{path}:{attribute}").name for attribute in ("GOOD", "BAD")] == ["g", "b"]
+    assert [find_plugin(host, "config", f"{path}:{attribute}").name for attribute in ("GOOD", "BAD")] == [
+        "g",
+        "b",
+    ]
     with pytest.raises(UsageError, match="unknown config"):
         find_plugin(host, "config", path)
 

@@ -35,7 +35,7 @@ def test_a_budget_too_short_for_one_workload_costs_its_own_timings(
     monkeypatch: pytest.MonkeyPatch,
     refused: list[str],
 ) -> None:
-    """What the others have measured is kept, the reason stands in the results; refused for all, exit 2."""
+    """Other workloads keep their timings and the results say why one has none; without any, exit code 2."""
     timing = import_module("qx.runner.measure.timing")
     measure = timing.measure_in_waves
 
@@ -50,19 +50,27 @@ def test_a_budget_too_short_for_one_workload_costs_its_own_timings(
         *("run", "--workload", "first", "--workload", "second", *toy.plugin_arguments(*plugins)),
         *("-m", "latency", "-m", "file_size", "--batch-size", 1, "--quick", "--budget", 4, "--out", "out"),
     )
-    told = "--budget 4, shared by 2 workloads, is too short: 6 waves of the cells of "
+    message = "--budget 4, shared by 2 workloads, is too short: 6 waves of the cells of "
     if refused == list(NAMES):
         assert done.code == 2
-        assert done.err.splitlines()[-1].startswith(f"qx: error: {told}")
+        assert done.err.splitlines()[-1].startswith(f"qx: error: {message}")
         assert not Path("out").exists()
         return
     assert done.code == 1, done.err
-    measured = {one["cell"]: one for one in done.results["measurements"] if one["metric"] == "latency"}
-    assert measured["first/toy_fp32"]["value"] > 0
-    lost = measured["second/toy_fp32"]
-    assert (lost["value"], lost["outcome"]) == (None, "failed")
-    assert f"{told}second take about 7 s; give 14," in done.table.replace("\N{NO-BREAK SPACE}", " ")
-    assert {one["value"] for one in done.results["measurements"] if one["metric"] == "file_size"} != {None}
+    latencies = {
+        measurement["cell"]: measurement
+        for measurement in done.results["measurements"]
+        if measurement["metric"] == "latency"
+    }
+    assert latencies["first/toy_fp32"]["value"] > 0
+    missing = latencies["second/toy_fp32"]
+    assert (missing["value"], missing["outcome"]) == (None, "failed")
+    assert f"{message}second take about 7 s; give 14," in done.table.replace("\N{NO-BREAK SPACE}", " ")
+    assert {
+        measurement["value"]
+        for measurement in done.results["measurements"]
+        if measurement["metric"] == "file_size"
+    } != {None}
     assert done.results["run"]["due_failures"] == ["second/toy_fp32: metric latency"]
     measuring = done.results["run"]["workloads"]["second"]["measuring"]
     assert measuring["ended_by"] == "too short a budget"
@@ -79,10 +87,10 @@ def test_a_workload_may_take_of_what_those_to_come_would_have(
     needed: float,
     refused: bool,
 ) -> None:
-    """Half of 4,000 s is too short for it: it takes what it needs, but no more than three quarters."""
+    """A workload that needs more than half of 4,000 s takes what it needs, up to three quarters."""
     waves = import_module("qx.runner.measure.waves")
-    due = needed / LEAST_WAVES / waves.LEAST_ROUNDS
-    monkeypatch.setattr(waves, "round_seconds", lambda *given: due)
+    seconds = needed / LEAST_WAVES / waves.LEAST_ROUNDS
+    monkeypatch.setattr(waves, "round_seconds", lambda *arguments: seconds)
     plugins = two_workloads(toy, write_plugin)
     done = qx(
         *("run", "--workload", "first", "--workload", "second", *toy.plugin_arguments(*plugins)),
@@ -93,7 +101,7 @@ def test_a_workload_may_take_of_what_those_to_come_would_have(
     assert "in waves, at most 2000 s, or 3000 s if 6 waves need it" in done.err
     assert first["ended_by"] == ("too short a budget" if refused else "precision")
     assert first["budget"] == 3000 if refused else needed <= first["budget"] < 3000
-    # The second has all that the first did not use, and nobody after it to leave anything to.
+    # The second has all that the first did not use, since none comes after it.
     assert second["ended_by"] == "precision"
     assert 3200 < second["budget"] <= 4000
     assert done.err.count("waves need it") == 1
@@ -112,7 +120,7 @@ def test_a_workload_may_take_of_what_those_to_come_would_have(
 def test_no_more_is_taken_than_is_needed_or_allowed(
     budget: float, most: float, seconds: float, granted: float
 ) -> None:
-    """What fits leaves the budget as it is; what does not is rounded up, but never over what may be taken."""
+    """Seconds that fit leave the budget as it is; more are rounded up, but never above the most allowed."""
     waves = import_module("qx.runner.measure.waves")
     plan = SimpleNamespace(max_budget=most, seed=0)
     measured = Measured(budget=budget, waves=1)
@@ -128,24 +136,24 @@ def test_no_more_is_taken_than_is_needed_or_allowed(
 
 
 def test_shares_of_a_budget() -> None:
-    """Each that comes after keeps half of an equal share, whatever those before it took."""
+    """Each later workload keeps half of an equal share, whatever the earlier ones took."""
     shares = BudgetShares(100.0, 4, left=100.0, to_come=4)
-    taken = []
+    granted = []
     for _ in range(4):
         assert shares.equal_share <= shares.largest_share
-        taken.append(shares.largest_share)
+        granted.append(shares.largest_share)
         shares.left -= shares.largest_share
         shares.to_come -= 1
-    assert taken == [62.5, 12.5, 12.5, 12.5]
+    assert granted == [62.5, 12.5, 12.5, 12.5]
     assert (BudgetShares(100.0, 1, left=100.0, to_come=1).largest_share) == 100.0
-    # One that ran over leaves the next with what there is.
+    # A workload that overran leaves nothing for the next.
     late = BudgetShares(100.0, 2, left=-3.0, to_come=1)
     assert (late.equal_share, late.largest_share) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize(("needed", "left"), [(27.0, 26.0), (74.0, 60.0), (10.0, 5.0)])
-def test_what_to_give_is_more_than_was_given(needed: float, left: float) -> None:
-    """So much that an equal share suffices for each, and more than what was refused in any case."""
+def test_the_budget_that_is_asked_for_is_more_than_the_one_that_was_set(needed: float, left: float) -> None:
+    """The budget that is asked for suffices for equal shares, and is always more than the refused one."""
     shares = BudgetShares(100.0, 2, left=left, to_come=1, needed=needed)
     assert shares.sufficient_budget > 100
     assert shares.sufficient_budget >= 2 * needed
@@ -156,7 +164,7 @@ def test_what_to_give_is_more_than_was_given(needed: float, left: float) -> None
 def test_a_look_at_several_workloads_shares_its_budget_equally(
     qx: Callable[..., Any], toy: Any, write_plugin: Any
 ) -> None:
-    """It refuses nobody, so one that takes longer takes nothing from the next."""
+    """With ``--quick`` no workload is refused, so one that takes longer takes nothing from the next."""
     plugins = two_workloads(toy, write_plugin)
     done = qx(
         *("run", "--workload", "first", "--workload", "second", *toy.plugin_arguments(*plugins)),
@@ -171,7 +179,7 @@ def test_a_look_at_several_workloads_shares_its_budget_equally(
 def test_waves_of_one_workload_do_not_hold_up_another(
     qx: Callable[..., Any], toy: Any, write_plugin: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second, with half the rounds in a wave, is as precise as the first: it ends with that as well."""
+    """A workload with half the rounds in a wave is as precise as the first, and ends with that as well."""
     calls = itertools.count()
 
     def count_rounds(tasks: Any, costs: Any, seconds: float) -> Any:
@@ -184,7 +192,7 @@ def test_waves_of_one_workload_do_not_hold_up_another(
         *("-m", "latency", "--batch-size", 1, "--precision", 9, "--budget", 60, "--out", "out"),
     )
     assert done.code == 0, done.err
-    measured = [done.results["run"]["workloads"][name]["measuring"] for name in NAMES]
-    assert [about["rounds"] for about in measured] == [{"latency": {"1": 12}}, {"latency": {"1": 6}}]
-    assert [about["ended_by"] for about in measured] == ["precision"] * 2
-    assert [about["waves"] for about in measured] == [LEAST_WAVES] * 2
+    measuring = [done.results["run"]["workloads"][name]["measuring"] for name in NAMES]
+    assert [record["rounds"] for record in measuring] == [{"latency": {"1": 12}}, {"latency": {"1": 6}}]
+    assert [record["ended_by"] for record in measuring] == ["precision"] * 2
+    assert [record["waves"] for record in measuring] == [LEAST_WAVES] * 2

@@ -1,4 +1,4 @@
-"""Builds: kept under all that decides what comes out, found again, and made anew when any of it changes."""
+"""Builds are kept under a key of all that decides them, found again, and made anew when any of it changes."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _prepared(host: Host, request: Request, processes: Processes, trained: Seque
 
 @define
 class Bench:
-    """Builds configs of the toy, and counts the processes that it takes."""
+    """Builds configs of the toy, and counts the processes that this takes."""
 
     plugins: list[str]
     request: Request
@@ -70,10 +70,10 @@ class Bench:
         return _prepared(host, self.request, self.processes, trained)
 
     def build(
-        self, config: str, prepared: Prepared | None = None, *more: str, **changes: Any
+        self, config: str, prepared: Prepared | None = None, *extra_plugins: str, **changes: Any
     ) -> tuple[Build, int]:
-        """The build, and how many processes were started for it."""
-        host = Host.discover([*self.plugins, *more])
+        """Return the build, and how many processes were started for it."""
+        host = Host.discover([*self.plugins, *extra_plugins])
         before = len(list(self.logs.glob("*-build-*")))
         request = evolve(self.request, **changes)
         (variant,) = variants(host.get("config", config), {}, request.calibration_n)
@@ -107,22 +107,22 @@ def bench(
 
 
 def test_a_build_is_found_again(bench: Bench, cache: Path) -> None:
-    """The second time no process is started: the same folder is given, with what it took to make it."""
-    first, made = bench.build("kept")
-    again, started = bench.build("kept")
-    assert (made, first.cached) == (1, False)
-    assert (started, again.cached) == (0, True)
-    assert again.artifact == first.artifact == cache / "builds" / first.key / "artifact"
-    assert again.seconds == first.seconds > 0
+    """The second time no process is started: the build has the same folder, and the seconds that it took."""
+    first, started_first = bench.build("kept")
+    second, started = bench.build("kept")
+    assert (started_first, first.cached) == (1, False)
+    assert (started, second.cached) == (0, True)
+    assert second.artifact == first.artifact == cache / "builds" / first.key / "artifact"
+    assert second.seconds == first.seconds > 0
     assert sorted(path.name for path in first.artifact.iterdir()) == ["manifest.json", "model.npz"]
 
 
 def test_rebuild_builds_anew(bench: Bench) -> None:
-    """``--rebuild`` does not look whether there is a build, and puts its own in the place."""
+    """``--rebuild`` builds even where there is a build, and replaces that."""
     first, _ = bench.build("kept")
-    again, started = bench.build("kept", rebuild=True)
-    assert (started, again.cached) == (1, False)
-    assert again.key == first.key
+    second, started = bench.build("kept", rebuild=True)
+    assert (started, second.cached) == (1, False)
+    assert second.key == first.key
 
 
 def test_another_seed_is_another_build(bench: Bench) -> None:
@@ -137,7 +137,7 @@ def test_another_seed_is_another_build(bench: Bench) -> None:
 
 
 def test_other_calibration_images_are_another_build_where_there_is_calibration(bench: Bench) -> None:
-    """With another count of them a config that is calibrated is built anew, and one that is not is found."""
+    """With another number of images a calibrated config is built anew, and any other is found."""
     for config in ("calibrated", "kept"):
         bench.build(config)
     prepared = bench.prepare(calibration_n=41)
@@ -146,16 +146,16 @@ def test_other_calibration_images_are_another_build_where_there_is_calibration(b
     assert bench.build("kept", prepared)[1] == 0
 
 
-def test_who_trains_is_given_the_training_split(bench: Bench) -> None:
-    """A config that trains sees each training item once; other ones are another build, for it alone."""
+def test_a_config_that_trains_sees_the_training_split(bench: Bench) -> None:
+    """A config that trains sees each training item once; with other items it alone is built anew."""
     prepared = bench.prepare_for_training()
     first, _ = bench.build("trained", prepared)
     with np.load(first.artifact / "model.npz") as arrays:
-        seen = arrays["seen"]
+        trained_on = arrays["seen"]
     assert prepared.training is not None
-    due = Split.read(prepared.training).inputs["point"]
-    assert not np.array_equal(seen, due)
-    assert np.array_equal(np.sort(seen, axis=0), np.sort(due, axis=0))
+    expected = Split.read(prepared.training).inputs["point"]
+    assert not np.array_equal(trained_on, expected)
+    assert np.array_equal(np.sort(trained_on, axis=0), np.sort(expected, axis=0))
     assert bench.build("trained", prepared)[1] == 0
     moved = evolve(prepared, training=prepared.evaluation)
     bench.build("kept", prepared)
@@ -189,14 +189,14 @@ def test_a_changed_plugin_is_another_build(bench: Bench) -> None:
         path.write_text(source)
     assert started == 1
     assert other.key != first.key
-    again, started = bench.build("kept")
-    assert (started, again.key) == (0, first.key)
+    third, started = bench.build("kept")
+    assert (started, third.key) == (0, first.key)
 
 
 def test_another_compiler_is_another_build(
     bench: Bench, toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A config that names a program is built anew when that is another one; the others are not."""
+    """A config that names a program is built anew when that program changes; the others are not."""
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     program = tmp_path / "qx-compiler"
     program.write_text("#!/bin/sh\n")
@@ -212,7 +212,7 @@ def test_another_compiler_is_another_build(
 def test_another_version_of_what_made_the_model_is_another_build(
     bench: Bench, install: Callable[..., None], tmp_path: Path
 ) -> None:
-    """Where layers come from a distribution of its own, an upgrade of it makes a new build."""
+    """Where layers come from another distribution, an upgrade of that makes a new build."""
     source = "import torch\nclass Layer(torch.nn.Linear): pass\n"
     path = tmp_path / "toy.py"
     toy = Path(bench.plugins[0]).read_text()
@@ -235,7 +235,7 @@ def test_another_version_of_what_made_the_model_is_another_build(
 
 
 def test_a_wrapper_is_another_build(bench: Bench, write_plugin: Callable[[str, str], str]) -> None:
-    """What wraps the hooks of a build may change what it gives: with a wrapper it is built anew."""
+    """A wrapper of a build's hooks may change the artifact: with one, the config is built anew."""
     source = """
         from qx import hookimpl
 
@@ -259,23 +259,23 @@ def test_a_wrapper_is_another_build(bench: Bench, write_plugin: Callable[[str, s
     ],
 )
 def test_a_damaged_build_is_made_anew(bench: Bench, file: str, content: bytes | None) -> None:
-    """A build of which a file is cut off, unreadable or gone is not taken for one; the new one is whole."""
+    """A build with a file that is cut off, unreadable or missing is not used; the new one is whole."""
     first, _ = bench.build("kept")
     path = first.artifact.parent / file
-    whole = path.read_bytes()
+    content_before = path.read_bytes()
     if content is None:
         path.unlink()
     else:
         path.write_bytes(content)
-    again, started = bench.build("kept")
-    assert (started, again.cached, again.key) == (1, False, first.key)
+    second, started = bench.build("kept")
+    assert (started, second.cached, second.key) == (1, False, first.key)
     if file != "build.json":
-        assert path.read_bytes() == whole
+        assert path.read_bytes() == content_before
     assert bench.build("kept")[1] == 0
 
 
 def test_the_manifest_says_what_the_artifact_is(bench: Bench) -> None:
-    """It names the loader, bytes and SHA-256 of each shipped file, and what it was made of; no module."""
+    """The manifest names the loader, size and SHA-256 of each file, and the build's inputs, but no module."""
     built, _ = bench.build("kept", seed=5)
     manifest = json.loads((built.artifact / "manifest.json").read_text())
     content = (built.artifact / "model.npz").read_bytes()
@@ -296,7 +296,7 @@ def test_the_manifest_says_what_the_artifact_is(bench: Bench) -> None:
 
 
 def test_a_build_that_fails_leaves_nothing(bench: Bench, cache: Path) -> None:
-    """What a failed build had written is gone, and it is tried anew the next time."""
+    """The files of a failed build are removed, and the build is tried anew the next time."""
     before = sorted(path.name for path in (cache / "builds").iterdir())
     for _ in range(2):
         with pytest.raises(Failure, match="failed in convert: ValueError: torn"):

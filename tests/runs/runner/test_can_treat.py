@@ -1,4 +1,4 @@
-"""Configs are asked together whether they can treat a model, and none of them speaks for the others."""
+"""Configs are asked in one process whether they can treat a model, and none decides for the others."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CONFIG = """
         details = {{"config": "{name}"}}
         return Artifact(folder=context.folder, files=["model.npz"], loader="toy_numpy", details=details)
 """
-#: Whatever these do when they are asked, they can treat it: the build says so.
+#: Bodies of ``can_treat`` that end badly; the configs can be built all the same.
 RUDE = {
     "exits": "os._exit(0)",
     "segfaults": "import ctypes; ctypes.string_at(0)",
@@ -47,7 +47,7 @@ RUDE = {
 def test_a_config_that_ends_the_process_that_asks_speaks_for_itself(
     qx: Callable[..., Any], toy: Any, write_plugin: Callable[[str, str], str], rude: list[str]
 ) -> None:
-    """The others are asked without it: one that cannot treat the model is unsupported before it is built."""
+    """Other configs still answer: one that cannot treat the model is unsupported before it is built."""
     bodies = {name: RUDE[name] for name in rude} | {"cannot": "raise Unsupported('layer 3 is a loop')"}
     plugins = [write_plugin(name, CONFIG.format(name=name, body=body)) for name, body in bodies.items()]
     done = qx("run", *toy.arguments(*plugins), "-m", "file_size", "--out", "out")

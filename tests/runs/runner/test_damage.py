@@ -1,4 +1,4 @@
-"""The cache after damage: whatever became of a build or a split, it is made anew, and nobody is misled."""
+"""The cache after damage: a build or split that was damaged in any way is made anew, and a line says so."""
 
 from __future__ import annotations
 
@@ -41,31 +41,31 @@ MODULE = """
 
 @define
 class InThisProcess:
-    """Does jobs here, by the code that does them in processes, so that each takes milliseconds."""
+    """Does jobs in this process by the code that workers run, so that each takes milliseconds."""
 
     jobs: int = 0
     answers: dict[str, Any] = field(factory=dict)
 
     def run(self, job: Job, name: str = "", *, timeout: float = 0.0) -> dict[str, Any]:
-        """Do the job and give its answer."""
+        """Do the job and return its answer."""
         self.jobs += 1
         import_module(job.module).run(job, self)
         return self.answers
 
     def stage(self, name: str) -> None:
-        """As of a channel."""
+        """Ignore the stage, which a channel sends."""
 
     def progress(self, done: float, text: str) -> None:
-        """As of a channel."""
+        """Ignore the progress, which a channel sends."""
 
     def answer(self, **fields: Any) -> None:
-        """As of a channel."""
+        """Keep the fields of the answer, as a channel sends them."""
         self.answers = fields
 
 
 @pytest.fixture(scope="module", autouse=True)
 def torch_as_it_was() -> Iterator[None]:
-    """A build sets threads and generators of its process."""
+    """Restore torch's threads and random generators, which a build sets in its process."""
     import torch
 
     threads, state, legacy = torch.get_num_threads(), torch.get_rng_state(), np.random.get_state()
@@ -77,7 +77,7 @@ def torch_as_it_was() -> Iterator[None]:
 
 # What can become of a file, of a folder, and of what qx has written about them ----------------------
 
-#: Ways in which a file can cease to be what was written, whatever is in it.
+#: Ways to damage a file, whatever its content.
 FILE_DAMAGE: Mapping[str, Callable[[Path], object]] = {
     "empty": lambda path: path.write_bytes(b""),
     "half": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
@@ -92,7 +92,7 @@ FILE_DAMAGE: Mapping[str, Callable[[Path], object]] = {
     "a link to nowhere": lambda path: (path.unlink(), path.symlink_to("nowhere")),
 }
 
-#: Ways in which the folder of an entry can cease to be one.
+#: Ways to damage the folder of an entry.
 FOLDER_DAMAGE: Mapping[str, Callable[[Path], object]] = {
     "empty": lambda place: (shutil.rmtree(place), place.mkdir()),
     "a file": lambda place: (shutil.rmtree(place), place.write_text("what is this?")),
@@ -103,7 +103,7 @@ FOLDER_DAMAGE: Mapping[str, Callable[[Path], object]] = {
 }
 
 DEEP = b"[" * 100_000
-#: What a JSON file may hold that is not what was written.
+#: Contents of a JSON file that qx has not written.
 JSON_DAMAGE: Mapping[str, bytes] = {
     "a list": b"[]",
     "a number": b"7",
@@ -125,7 +125,7 @@ def flipped(content: bytes) -> bytes:
 
 
 def moved_away(path: Path) -> Path:
-    """Put a link in place of a file or folder, to where it now lies."""
+    """Move a file or folder away, leave a link to it in its place, and return where it now lies."""
     elsewhere = path.parent.parent / f"{path.name}-elsewhere"
     path.rename(elsewhere)
     path.symlink_to(elsewhere)
@@ -141,7 +141,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def reads_everything() -> bool:
-    """Whether modes mean nothing to this user, as to root."""
+    """Return whether permissions mean nothing to this user, as to root."""
     with tempfile.NamedTemporaryFile() as file:
         Path(file.name).chmod(0)
         return os.access(file.name, os.R_OK)
@@ -160,7 +160,7 @@ class Bench:
     config: str = "module"
 
     def build(self, processes: InThisProcess | None = None) -> tuple[Build, int]:
-        """The build, and how many jobs it took."""
+        """Return the build, and how many jobs it took."""
         processes = processes or InThisProcess()
         (variant,) = variants(self.host.get("config", self.config), {})
         cell = cell_of("toy", variant, self.request)
@@ -172,7 +172,7 @@ class Bench:
 def bench(
     toy: Any, write_plugin: Callable[[str, str], str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Bench]:
-    """The toy, prepared once; its cache is of this module."""
+    """The toy, prepared once, with a cache for this module."""
     plugins = [write_plugin(name, MODULE.format(name=name)) for name in ("module", "other")]
     host = Host.discover([*toy.plugins, *plugins])
     request = Request(workload="toy", weights=toy.weights)
@@ -186,7 +186,7 @@ def bench(
 
 
 @pytest.fixture
-def whole(bench: Bench) -> Build:
+def intact(bench: Bench) -> Build:
     """A build in the cache as it was written."""
     bench.build()
     built, jobs = bench.build()
@@ -194,19 +194,19 @@ def whole(bench: Bench) -> Build:
     return built
 
 
-def expect_built_anew(bench: Bench, whole: Build, before: Mapping[str, bytes], told: Any) -> None:
-    """The next build is as if nothing had been there, and says so; the one after finds it."""
-    place = whole.artifact.parent
-    told.readouterr()
+def expect_built_anew(bench: Bench, intact: Build, before: Mapping[str, bytes], capsys: Any) -> None:
+    """Check that the next build is made anew and says so, and that the one after finds it."""
+    place = intact.artifact.parent
+    capsys.readouterr()
     built, jobs = bench.build()
-    assert (built.cached, jobs, built.key) == (False, 1, whole.key)
-    assert (built.manifest, built.stored) == (whole.manifest, whole.stored)
-    now = contents(place)
-    assert now.keys() == before.keys()
-    # How long it took differs, and so do the digests of that.
-    assert {name for name in now if now[name] != before[name]} <= {"build.json", "digests.json"}
+    assert (built.cached, jobs, built.key) == (False, 1, intact.key)
+    assert (built.manifest, built.stored) == (intact.manifest, intact.stored)
+    after = contents(place)
+    assert after.keys() == before.keys()
+    # The seconds that a build took differ, and so does their digest.
+    assert {name for name in after if after[name] != before[name]} <= {"build.json", "digests.json"}
     assert not any(path.is_symlink() for path in (place, *place.rglob("*")))
-    (line,) = told.readouterr().err.splitlines()
+    (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("qx: toy/module: its build in the cache is damaged (")
     assert line.endswith("); it is built anew")
     assert bench.build()[1] == 0
@@ -218,24 +218,24 @@ FILES = ("artifact/model.pt", "artifact/manifest.json", "probe.npz", "build.json
 @pytest.mark.parametrize("file", FILES)
 @pytest.mark.parametrize("kind", FILE_DAMAGE)
 def test_a_build_with_a_damaged_file_is_built_anew(
-    bench: Bench, whole: Build, capsys: Any, file: str, kind: str
+    bench: Bench, intact: Build, capsys: Any, file: str, kind: str
 ) -> None:
-    """Any change of any file is found, nothing is waited for, and the build is made as if none were there."""
-    before = contents(whole.artifact.parent)
-    FILE_DAMAGE[kind](whole.artifact.parent / file)
-    expect_built_anew(bench, whole, before, capsys)
+    """A build with a damaged file of any kind is made anew, and the check never waits."""
+    before = contents(intact.artifact.parent)
+    FILE_DAMAGE[kind](intact.artifact.parent / file)
+    expect_built_anew(bench, intact, before, capsys)
 
 
 @pytest.mark.parametrize("folder", ["", "artifact"])
 @pytest.mark.parametrize("kind", FOLDER_DAMAGE)
 def test_a_build_that_is_no_longer_a_folder_of_its_own_is_built_anew(
-    bench: Bench, whole: Build, capsys: Any, folder: str, kind: str
+    bench: Bench, intact: Build, capsys: Any, folder: str, kind: str
 ) -> None:
-    """Whatever lies where a build or its artifact was is put away, and what a link leads to stays."""
-    place = whole.artifact.parent
+    """Whatever lies in place of a build or its artifact is put away, and the target of a link stays."""
+    place = intact.artifact.parent
     before = contents(place)
     elsewhere = FOLDER_DAMAGE[kind](place / folder)
-    expect_built_anew(bench, whole, before, capsys)
+    expect_built_anew(bench, intact, before, capsys)
     if isinstance(elsewhere, Path) and not folder:
         assert contents(elsewhere) == before
 
@@ -243,20 +243,20 @@ def test_a_build_that_is_no_longer_a_folder_of_its_own_is_built_anew(
 @pytest.mark.skipif(reads_everything(), reason="this user reads what nobody may read")
 @pytest.mark.parametrize("file", [*FILES, "artifact", ""])
 def test_a_build_that_may_not_be_read_is_built_anew(
-    bench: Bench, whole: Build, capsys: Any, file: str
+    bench: Bench, intact: Build, capsys: Any, file: str
 ) -> None:
-    """A file or folder without any permission is as good as none."""
-    before = contents(whole.artifact.parent)
-    (whole.artifact.parent / file).chmod(0)
-    expect_built_anew(bench, whole, before, capsys)
+    """A build with a file or folder that may not be read is built anew."""
+    before = contents(intact.artifact.parent)
+    (intact.artifact.parent / file).chmod(0)
+    expect_built_anew(bench, intact, before, capsys)
 
 
 @pytest.mark.parametrize("kind", JSON_DAMAGE)
-def test_digests_that_are_none_are_damage(bench: Bench, whole: Build, capsys: Any, kind: str) -> None:
-    """Whatever stands in the file of digests, which nothing vouches for, is read without harm."""
-    before = contents(whole.artifact.parent)
-    (whole.artifact.parent / "digests.json").write_bytes(JSON_DAMAGE[kind])
-    expect_built_anew(bench, whole, before, capsys)
+def test_digests_that_are_none_are_damage(bench: Bench, intact: Build, capsys: Any, kind: str) -> None:
+    """Whatever the file of digests holds is read without harm, since no digest vouches for it."""
+    before = contents(intact.artifact.parent)
+    (intact.artifact.parent / "digests.json").write_bytes(JSON_DAMAGE[kind])
+    expect_built_anew(bench, intact, before, capsys)
 
 
 ZEROS = {"size": 0, "sha256": "0" * 64}
@@ -275,27 +275,28 @@ ZEROS = {"size": 0, "sha256": "0" * 64}
     ],
     ids=str,
 )
-def test_digests_of_no_files_are_damage(bench: Bench, whole: Build, capsys: Any, files: Any) -> None:
-    """Names that lead out of the folder, and sizes and sums that are none, are read without harm."""
-    before = contents(whole.artifact.parent)
-    (whole.artifact.parent / "digests.json").write_text(json.dumps({"version": 1, "files": files}))
-    expect_built_anew(bench, whole, before, capsys)
+def test_digests_of_no_files_are_damage(bench: Bench, intact: Build, capsys: Any, files: Any) -> None:
+    """Names that lead out of the folder, and values that are no sizes or digests, are read without harm."""
+    before = contents(intact.artifact.parent)
+    (intact.artifact.parent / "digests.json").write_text(json.dumps({"version": 1, "files": files}))
+    expect_built_anew(bench, intact, before, capsys)
 
 
 @pytest.mark.parametrize("file", ["artifact/manifest.json", "build.json"])
 @pytest.mark.parametrize("kind", JSON_DAMAGE)
 def test_records_that_are_none_are_damage_though_their_digests_are_right(
-    bench: Bench, whole: Build, capsys: Any, file: str, kind: str
+    bench: Bench, intact: Build, capsys: Any, file: str, kind: str
 ) -> None:
-    """A file with the right digest, which says nothing that qx would have written, is read without harm."""
-    place = whole.artifact.parent
+    """A record with the right digest, and with content that qx never writes, is read without harm."""
+    place = intact.artifact.parent
     before = contents(place)
     (place / file).write_bytes(JSON_DAMAGE[kind])
     write_digests(place)
-    expect_built_anew(bench, whole, before, capsys)
+    expect_built_anew(bench, intact, before, capsys)
 
 
 def strange_file(name: Any) -> Callable[[dict[str, Any]], object]:
+    """Return a change of a manifest that gives its file another name."""
     return lambda manifest: manifest.update(files={name: manifest["files"]["model.pt"]})
 
 
@@ -322,43 +323,43 @@ def strange_file(name: Any) -> Callable[[dict[str, Any]], object]:
     ],
 )
 def test_a_manifest_that_names_what_it_may_not_is_damage(
-    bench: Bench, whole: Build, capsys: Any, change: Callable[[dict[str, Any]], object]
+    bench: Bench, intact: Build, capsys: Any, change: Callable[[dict[str, Any]], object]
 ) -> None:
-    """Files elsewhere, loaders that there are not and modules to import are refused, whatever the digests."""
-    place = whole.artifact.parent
+    """A manifest with files elsewhere, an unknown loader or a module is refused, whatever its digest."""
+    place = intact.artifact.parent
     before = contents(place)
     manifest = json.loads(before["artifact/manifest.json"])
     change(manifest)
     (place / "artifact" / "manifest.json").write_text(json.dumps(manifest))
     write_digests(place)
-    expect_built_anew(bench, whole, before, capsys)
+    expect_built_anew(bench, intact, before, capsys)
 
 
 @pytest.mark.parametrize("record", [{"key": "another"}, {"seconds": "long"}, {"seconds": None}], ids=str)
 def test_a_record_of_another_build_is_damage(
-    bench: Bench, whole: Build, capsys: Any, record: dict[str, Any]
+    bench: Bench, intact: Build, capsys: Any, record: dict[str, Any]
 ) -> None:
-    """What was built under another key, or does not say how long it took, is not taken."""
-    place = whole.artifact.parent
+    """A build of another key, or without the seconds that it took, is not used."""
+    place = intact.artifact.parent
     before = contents(place)
     (place / "build.json").write_text(json.dumps(json.loads(before["build.json"]) | record))
     write_digests(place)
-    expect_built_anew(bench, whole, before, capsys)
+    expect_built_anew(bench, intact, before, capsys)
 
 
-def test_one_build_is_not_taken_for_another(bench: Bench, whole: Build, capsys: Any) -> None:
-    """The whole folder of another config's build, put in the place, is found out."""
-    place = whole.artifact.parent
+def test_one_build_is_not_taken_for_another(bench: Bench, intact: Build, capsys: Any) -> None:
+    """Another config's build that was copied into the folder is detected."""
+    place = intact.artifact.parent
     before = contents(place)
     other = Bench(bench.host, bench.request, bench.prepared, "other").build()[0]
     shutil.rmtree(place)
     shutil.copytree(other.artifact.parent, place)
-    expect_built_anew(bench, whole, before, capsys)
+    expect_built_anew(bench, intact, before, capsys)
 
 
-def test_the_plugins_that_serve_a_build_are_those_of_the_host(bench: Bench, whole: Build) -> None:
+def test_the_plugins_that_serve_a_build_are_those_of_the_host(bench: Bench, intact: Build) -> None:
     """Loader, config and workload are imported from where this run found them; no manifest names a place."""
-    stored = whole.stored
+    stored = intact.stored
     for kind, reference in (
         ("loader", stored.loader),
         ("config", stored.config),
@@ -366,7 +367,7 @@ def test_the_plugins_that_serve_a_build_are_those_of_the_host(bench: Bench, whol
     ):
         assert reference == bench.host.get(kind, reference.name).reference
     assert stored.imports == ("torch",)
-    text = (whole.artifact / "manifest.json").read_text()
+    text = (intact.artifact / "manifest.json").read_text()
     assert not any(word in text for word in ("qx_plugins", ".py", '"module":'))
 
 
@@ -398,23 +399,23 @@ STRAY = """
 def test_an_artifact_is_of_regular_files_in_its_folder(
     bench: Bench, toy: Any, write_plugin: Callable[[str, str], str], name: str
 ) -> None:
-    """A config that gives a path which leads elsewhere, or a link, is told so in one line."""
+    """A path that leads out of the artifact's folder, or a link, is an error in one line."""
     host = Host.discover([*toy.plugins, write_plugin("stray", STRAY.format(name=name))])
     with pytest.raises(PluginError, match="stray: convert gave an artifact with") as caught:
         Bench(host, bench.request, bench.prepared, "stray").build()
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_more_is_no_damage(bench: Bench, whole: Build) -> None:
-    """What a runtime keeps beside the files of an artifact does not cost a build."""
-    (whole.artifact / "compiled.cache").write_bytes(b"0")
+def test_a_file_more_is_no_damage(bench: Bench, intact: Build) -> None:
+    """A file that a runtime keeps beside those of an artifact does not make a build stale."""
+    (intact.artifact / "compiled.cache").write_bytes(b"0")
     assert bench.build()[1] == 0
-    (whole.artifact / "compiled.cache").unlink()
+    (intact.artifact / "compiled.cache").unlink()
 
 
-def test_of_two_runs_that_build_the_same_the_first_to_end_is_kept(bench: Bench, whole: Build) -> None:
-    """The other run takes that one, whole, and leaves nothing of its own."""
-    place = whole.artifact.parent
+def test_of_two_runs_that_build_the_same_the_first_to_end_is_kept(bench: Bench, intact: Build) -> None:
+    """The run that ends later uses the first run's build, and leaves nothing of its own."""
+    place = intact.artifact.parent
     shutil.rmtree(place)
     inner: list[Build] = []
 
@@ -435,31 +436,31 @@ def test_of_two_runs_that_build_the_same_the_first_to_end_is_kept(bench: Bench, 
 
 @define
 class Data:
-    """Lays down the toy's data in this process."""
+    """Lays the toy's data down in this process."""
 
     job: DataJob
 
     def lay_down(self) -> dict[str, Any]:
-        """What the job tells."""
+        """Return the answer of the job."""
         return InThisProcess().run(self.job)
 
     @property
     def place(self) -> Path:
-        """The evaluation split."""
+        """Folder of the evaluation split."""
         answer = self.lay_down()
         return Path(answer["folder"]) / answer["evaluation"]
 
 
 @pytest.fixture(scope="module")
 def data(toy: Any, tmp_path_factory: pytest.TempPathFactory) -> Data:
-    """The toy's data, in a cache of their own."""
+    """The toy's data, in a separate cache."""
     workload = Host.discover(toy.plugins).get("workload", "toy").reference
     assert isinstance(workload, Reference)
     return Data(DataJob(workload=workload, cache=str(tmp_path_factory.mktemp("cache"))))
 
 
 def expect_laid_down_anew(data: Data, place: Path, before: Mapping[str, bytes]) -> None:
-    """The next job lays the split down as it was, and tells; the one after finds it."""
+    """Check that the next job writes the split anew and reports it, and that the one after finds it."""
     answer = data.lay_down()
     assert answer["damaged"].keys() == {place.name} == {answer["evaluation"]}
     assert contents(place) == before
@@ -470,7 +471,7 @@ def expect_laid_down_anew(data: Data, place: Path, before: Mapping[str, bytes]) 
 @pytest.mark.parametrize("file", ["input_0.npy", "labels.npy", "split.json", "digests.json"])
 @pytest.mark.parametrize("kind", FILE_DAMAGE)
 def test_a_split_with_a_damaged_file_is_laid_down_anew(data: Data, file: str, kind: str) -> None:
-    """Inputs, labels and names of classes that are not what was laid down are not evaluated with."""
+    """A split with a damaged file is not evaluated with, but laid down anew."""
     place = data.place
     before = contents(place)
     FILE_DAMAGE[kind](place / file)
@@ -479,7 +480,7 @@ def test_a_split_with_a_damaged_file_is_laid_down_anew(data: Data, file: str, ki
 
 @pytest.mark.parametrize("kind", FOLDER_DAMAGE)
 def test_a_split_that_is_no_longer_a_folder_is_laid_down_anew(data: Data, kind: str) -> None:
-    """Whatever lies where a split was is put away."""
+    """Whatever lies in place of a split is put away."""
     place = data.place
     before = contents(place)
     FOLDER_DAMAGE[kind](place)
@@ -488,7 +489,7 @@ def test_a_split_that_is_no_longer_a_folder_is_laid_down_anew(data: Data, kind: 
 
 @pytest.mark.parametrize("kind", JSON_DAMAGE)
 def test_a_split_whose_digests_are_none_is_laid_down_anew(data: Data, kind: str) -> None:
-    """Whatever stands in its file of digests."""
+    """A split is laid down anew whatever its file of digests holds."""
     place = data.place
     before = contents(place)
     (place / "digests.json").write_bytes(JSON_DAMAGE[kind])
@@ -506,7 +507,7 @@ def test_a_split_whose_digests_are_none_is_laid_down_anew(data: Data, kind: str)
     ids=["other labels", "too few", "another shape", "a pickle"],
 )
 def test_other_labels_are_found_out(data: Data, array: Any) -> None:
-    """An array that could be read, and is another one, is not taken; a pickle is not even opened."""
+    """An array that could be read but was not written by qx is not used; a pickle is not even opened."""
     place = data.place
     before = contents(place)
     np.save(place / "labels.npy", array, allow_pickle=True)
@@ -515,7 +516,7 @@ def test_other_labels_are_found_out(data: Data, array: Any) -> None:
 
 @pytest.mark.parametrize("missing", ["input_0.npy", "labels.npy", "split.json"])
 def test_a_split_without_digests_of_all_files_is_laid_down_anew(data: Data, missing: str) -> None:
-    """A file that nothing vouches for is not read."""
+    """A file without a digest is not read."""
     place = data.place
     before = contents(place)
     digests = json.loads(before["digests.json"])
@@ -530,7 +531,7 @@ def test_a_split_without_digests_of_all_files_is_laid_down_anew(data: Data, miss
 def test_a_run_after_damage_gives_what_a_run_before_gave(
     qx: Callable[..., Any], toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With labels, weights and manifest changed: the same accuracy, no strange code, a line for each."""
+    """Damaged labels, weights and manifest change no accuracy, run no foreign code, and have a line each."""
     monkeypatch.setenv("QX_CACHE", str(tmp_path / "cache"))
     module = toy._write("module", MODULE.format(name="module"))
     arguments = ["run", *toy.arguments(module), "-c", "module", "-m", "accuracy", "-m", "file_size"]

@@ -1,4 +1,4 @@
-"""Whatever a plugin does costs its own row, or its own column in it, and never another's."""
+"""Whatever a plugin does costs its own row, or its own column, and never those of other plugins."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from qx.processes.workers import Processes, Worker
 from qx.runner.preparation import prepare
 from qx.runner.request import Request
 
-#: What the ``convert`` of a config does, and how its row ends: outcome, stage, and words of the cause.
+#: What the ``convert`` of a config does, and how its row ends: outcome, stage, and a part of the cause.
 BAD_CONFIGS = {
     "raises": ("raise ValueError('no such layer')", "failed", "convert", "ValueError: no such layer"),
     "hangs": ("import time; time.sleep(1000)", "timeout", "convert", "no end after 60 s"),
@@ -61,7 +61,7 @@ BAD_CONFIGS = {
     ),
     "serves_nonsense": ("model = __import__('torch').nn.Linear(9, 3)", "failed", "predict", "ValueError"),
 }
-#: One of each outcome and each way to end; the others repeat it in other words.
+#: Configs that the fast tier runs: each outcome and each way to end occurs once.
 FAST = (
     *("raises", "hangs", "segfaults", "wants_memory", "cannot", "gives_nothing", "forgets_its_file"),
     *("writes_rubbish", "serves_nonsense"),
@@ -78,7 +78,7 @@ def configs(qx: Callable[..., Any], toy: Any, tmp_path_factory: pytest.TempPathF
     message = Worker._message
 
     def message_or_timeout(worker: Worker, deadline: float, timeout: float) -> Any:
-        """The config that hangs has used up its time after 3 s; all else may take as long as it needs."""
+        """Let the config that hangs reach its timeout after 3 s, and all else take as long as it needs."""
         if "build-hangs" in worker._log.name and worker._stage == "convert":
             deadline = min(deadline, monotonic() + 3)
         return message(worker, deadline, timeout)
@@ -101,14 +101,14 @@ def configs(qx: Callable[..., Any], toy: Any, tmp_path_factory: pytest.TempPathF
     "name", [name if name in FAST else pytest.param(name, marks=pytest.mark.slow) for name in BAD_CONFIGS]
 )
 def test_a_bad_config_keeps_its_row(configs: Any, name: str) -> None:
-    """Its row has the outcome, the stage and the cause; it has no values, and is not on the front."""
+    """The row of a bad config has outcome, stage and cause, no values, and is not on the front."""
     _, outcome, stage, cause = BAD_CONFIGS[name]
     cell = configs.cell(name)
     assert (cell["outcome"], cell["stage"]) == (outcome, stage)
     assert cause in cell["cause"]
     assert configs.results["configs"][name]["outcome"] == outcome
-    told = {(one["outcome"], one["value"]) for one in configs.measurements(name)}
-    assert told == {(outcome, None)}
+    endings = {(measurement["outcome"], measurement["value"]) for measurement in configs.measurements(name)}
+    assert endings == {(outcome, None)}
     assert f"toy/{name}" not in configs.results["front"]
     assert name in configs.table
     assert re.search(rf"^qx: {name}: {outcome} in {stage}: ", configs.err, re.MULTILINE)
@@ -116,26 +116,26 @@ def test_a_bad_config_keeps_its_row(configs: Any, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["toy_fp32", *GOOD_CONFIGS])
 def test_the_other_rows_are_complete(configs: Any, name: str) -> None:
-    """Beside rows that crash and hang every other row has all its figures, and the run ends with 1."""
+    """Every row beside those that crash and hang has all its figures, and the run ends with 1."""
     assert configs.code == 1
     assert configs.cell(name)["outcome"] == "ok"
     assert len(configs.measurements(name)) == 3
-    for one in configs.measurements(name):
-        assert one["outcome"] == "ok"
-        assert one["value"] is not None
-        assert one["vs_baseline"]["value"] is not None
+    for measurement in configs.measurements(name):
+        assert measurement["outcome"] == "ok"
+        assert measurement["value"] is not None
+        assert measurement["vs_baseline"]["value"] is not None
     assert f"toy/{name}" in configs.results["front"]
 
 
 def test_an_error_of_a_plugin_names_whose_it_is(configs: Any) -> None:
-    """A breach of the contract is told with plugin, where it comes from, and hook."""
+    """A breach of the contract is reported with the plugin, where that comes from, and the hook."""
     cause = configs.cell("gives_nothing")["cause"]
     assert cause.startswith("plugin 'gives_nothing' (-p ")
     assert "gives_nothing.py)" in cause
 
 
 def test_an_unavailable_config_keeps_its_row(configs: Any) -> None:
-    """What is not installed is said in its row, with what to install."""
+    """The row of a config whose packages are not installed says what to install."""
     cell = configs.cell("lacking")
     assert (cell["outcome"], cell["stage"]) == ("unavailable", "plan")
     assert "pip install 'no-such-distribution>=2'" in cell["cause"]
@@ -146,7 +146,7 @@ def test_an_unavailable_config_keeps_its_row(configs: Any) -> None:
 def test_an_unavailable_config_counts_only_when_it_was_named(
     qx: Callable[..., Any], toy: Any, named: bool, code: int
 ) -> None:
-    """The run ends well without it, unless it was asked for by name."""
+    """A run without a config that is not available ends well, unless the config was asked for by name."""
     lacking = toy.config("lacking", record="requires=['no-such-distribution>=2']")
     names = ["-c", "lacking"] if named else []
     done = qx("run", *toy.arguments(lacking), "-m", "file_size", *names, "--out", "out")
@@ -155,8 +155,8 @@ def test_an_unavailable_config_counts_only_when_it_was_named(
     assert done.cell("toy_fp32")["outcome"] == "ok"
 
 
-def test_without_the_baseline_the_rest_is_told(qx: Callable[..., Any], toy: Any) -> None:
-    """Where the baseline cannot be built the others keep what needs no comparison, and nothing is timed."""
+def test_without_the_baseline_the_rest_is_reported(qx: Callable[..., Any], toy: Any) -> None:
+    """Where the baseline cannot be built, the others keep what needs no comparison, and nothing is timed."""
     baseline = toy.config("broken_baseline", first="raise ValueError('torn')", record="reference=True")
     plugins = (baseline, toy.config("other"), "no:toy_fp32")
     done = qx("run", *toy.arguments(*plugins), "-m", "file_size", "-m", "latency", "--out", "out")
@@ -166,9 +166,9 @@ def test_without_the_baseline_the_rest_is_told(qx: Callable[..., Any], toy: Any)
     size = done.measurement("other", "file_size")
     assert size["value"] > 0
     assert size["vs_baseline"] is None
-    for one in done.measurements("other", "latency"):
-        assert (one["outcome"], one["value"]) == ("failed", None)
-        assert "broken_baseline did not end well, so nothing was timed" in one["cause"]
+    for measurement in done.measurements("other", "latency"):
+        assert (measurement["outcome"], measurement["value"]) == ("failed", None)
+        assert "broken_baseline did not end well, so nothing was timed" in measurement["cause"]
 
 
 def test_a_runtime_that_crashes_on_import_costs_its_own_rows(
@@ -178,7 +178,7 @@ def test_a_runtime_that_crashes_on_import_costs_its_own_rows(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What a loader imports kills the process: its config crashed in the import, and others end well."""
+    """A config whose loader's imports kill the process is crashed in the import, and others end well."""
     (tmp_path / "broken_runtime.py").write_text("import os\nos.kill(os.getpid(), 11)\n")
     monkeypatch.syspath_prepend(tmp_path)
     loader = """
@@ -202,11 +202,11 @@ def test_a_runtime_that_crashes_on_import_costs_its_own_rows(
     assert (cell["outcome"], cell["stage"]) == ("crashed", "import")
     assert "killed by SIGSEGV" in cell["cause"]
     assert done.cell("toy_fp32")["outcome"] == "ok"
-    assert {one["outcome"] for one in done.measurements("toy_fp32")} == {"ok"}
+    assert {measurement["outcome"] for measurement in done.measurements("toy_fp32")} == {"ok"}
 
 
 @pytest.mark.parametrize("wrong", ["model", "data"])
-def test_what_is_wrong_is_told_without_waiting_for_the_rest(
+def test_what_is_wrong_is_reported_without_waiting_for_the_rest(
     qx: Callable[..., Any], write_plugin: Callable[[str, str], str], wrong: str
 ) -> None:
     """A model that cannot be made ends the decoding of its data, and missing data end the model's making."""
@@ -235,9 +235,9 @@ def test_what_is_wrong_is_told_without_waiting_for_the_rest(
             raise NotImplementedError
     """
     path = write_plugin("slow", workload.format(**bodies))
-    began = perf_counter()
+    start = perf_counter()
     done = qx("run", "-p", path, "--workload", "slow", "-c", "dynamic_int8", "--timeout", 300, "--out", "out")
-    assert perf_counter() - began < 250
+    assert perf_counter() - start < 250
     assert done.code == 2
     assert done.err.splitlines()[-1] == f"qx: error: no such {'net' if wrong == 'model' else 'folder'}"
 
@@ -279,17 +279,17 @@ SLOW_DATA = """
 def test_data_may_take_as_long_as_the_user_says(
     write_plugin: Callable[[str, str], str], tmp_path: Path, progress: str, error: str
 ) -> None:
-    """Loading a split ends the run after the time that it has, which begins again with progress."""
+    """Loading a split ends the run after its timeout, which begins again with progress."""
     host = Host.discover([write_plugin("slow", SLOW_DATA.format(progress=progress))])
     request = Request(workload="slow", data_timeout=6.0)
-    with Processes(tmp_path) as processes, pytest.raises(QxError) as told:
+    with Processes(tmp_path) as processes, pytest.raises(QxError) as caught:
         prepare(host, request, host.get("workload", "slow"), processes, Lines(), {}, ())
-    assert str(told.value) == error
+    assert str(caught.value) == error
 
 
 @pytest.mark.parametrize(("words", "stage", "data"), [([], 600.0, 3600.0), (["--timeout", "15"], 15.0, 15.0)])
 def test_without_a_timeout_data_have_an_hour(words: list[str], stage: float, data: float) -> None:
-    """Data may have to be downloaded; whoever gives ``--timeout`` means data as well."""
+    """Data have an hour, since they may have to be downloaded, unless ``--timeout`` is set."""
     command = ["run", *words]
     request = build_request(_parser(command).parse_args(command))
     assert (request.timeout, request.data_timeout) == (stage, data)
@@ -319,7 +319,7 @@ SAMPLES = {
     "predictions": "per_item",
     "derived": "exact",
 }
-#: Phase, what ``measure`` does, in which cells it fails, and words of the cause.
+#: Phase, body of ``measure``, cells in which it fails, and a part of the cause.
 BAD_METRICS = {
     "raises_early": ("artifact", "raise ValueError('no file')", "both", "ValueError: no file"),
     "raises_at_start": ("fresh", "raise ValueError('no mark')", "both", "ValueError: no mark"),
@@ -374,28 +374,28 @@ def metrics(
 
 @pytest.mark.parametrize("name", BAD_METRICS)
 def test_a_bad_metric_costs_its_own_values(metrics: Any, name: str) -> None:
-    """It has outcome and cause where it fails, and values where it does not; the cells end well."""
+    """A metric has outcome and cause where it fails, and values where it does not; the cells end well."""
     _, _, where, cause = BAD_METRICS[name]
     assert metrics.code == 1, metrics.err
     for config in ("toy_fp32", "other"):
         assert metrics.cell(config)["outcome"] == "ok"
-        one = metrics.measurement(config, name)
+        measurement = metrics.measurement(config, name)
         if where == "neither":
-            assert (one["outcome"], one["value"]) == ("ok", -0.5)
+            assert (measurement["outcome"], measurement["value"]) == ("ok", -0.5)
         elif where in ("both", config):
-            assert (one["outcome"], one["value"]) == ("failed", None)
-            assert cause in one["cause"]
-            assert f"qx: {config}: metric {name} failed: {one['cause']}" in metrics.err.splitlines()
+            assert (measurement["outcome"], measurement["value"]) == ("failed", None)
+            assert cause in measurement["cause"]
+            assert f"qx: {config}: metric {name} failed: {measurement['cause']}" in metrics.err.splitlines()
         else:
-            assert (one["outcome"], one["value"]) == ("ok", 1.0)
+            assert (measurement["outcome"], measurement["value"]) == ("ok", 1.0)
 
 
 def test_the_other_metrics_are_complete(metrics: Any) -> None:
-    """Beside metrics that fail every built-in one has its value and its delta, and the front is decided."""
+    """Every built-in metric beside those that fail has value and difference, and the front is decided."""
     for config in ("toy_fp32", "other"):
         for name in GOOD_METRICS:
-            one = metrics.measurement(config, name)
-            assert one["outcome"] == "ok"
-            assert one["vs_baseline"]["value"] is not None
+            measurement = metrics.measurement(config, name)
+            assert measurement["outcome"] == "ok"
+            assert measurement["vs_baseline"]["value"] is not None
     assert set(metrics.results["front"]) == {"toy/toy_fp32", "toy/other"}
     assert metrics.results["run"]["measuring"]["deaths"] == []

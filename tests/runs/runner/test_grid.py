@@ -17,7 +17,7 @@ from qx.results.summary import part
 
 @pytest.fixture(scope="module")
 def grid(qx: Callable[..., Any], toy: Any, write_plugin: Any, tmp_path_factory: Any) -> Any:
-    """The toy and a second one of the same weights, by two configs, and a third whose data are missing."""
+    """A run of the toy under three names by two configs, the third without its data."""
     source = Path(toy.plugins[0]).read_text(encoding="utf-8")
     second = source.replace('name="toy"', 'name="second"')
     broken = source.replace('name="toy"', 'name="broken"').replace(
@@ -51,7 +51,7 @@ def grid(qx: Callable[..., Any], toy: Any, write_plugin: Any, tmp_path_factory: 
 
 
 def test_one_run_holds_all_workloads(grid: Any) -> None:
-    """Both workloads are in one file that keeps the schema, each with a baseline and a front."""
+    """One results file, valid by the schema, holds both workloads with a baseline and a front each."""
     import jsonschema
 
     assert grid.code == 1, grid.err
@@ -60,41 +60,45 @@ def test_one_run_holds_all_workloads(grid: Any) -> None:
     assert list(workloads) == ["first", "second", "broken"]
     for name in ("first", "second"):
         assert workloads[name]["baseline"] == f"{name}/toy_fp32"
-        assert any(one["on_front"] for cell, one in grid.results["front"].items() if cell.startswith(name))
+        assert any(
+            entry["on_front"] for cell, entry in grid.results["front"].items() if cell.startswith(name)
+        )
         controls = [floor for floor in grid.results["noise_floor"] if floor["workload"] == name]
         assert controls
         latency = [
-            one
-            for one in grid.results["measurements"]
-            if one["cell"] == f"{name}/toy_int8" and one["metric"] == "latency"
+            measurement
+            for measurement in grid.results["measurements"]
+            if measurement["cell"] == f"{name}/toy_int8" and measurement["metric"] == "latency"
         ]
         assert latency[0]["vs_baseline"]["value"] > 0
 
 
 def test_a_workload_that_cannot_be_prepared_costs_its_own_cells(grid: Any) -> None:
-    """The reason stands with its cells, and nobody else's."""
-    ended = {name: (cell["outcome"], cell["stage"]) for name, cell in grid.results["cells"].items()}
-    assert ended["broken/toy_fp32"] == ended["broken/toy_int8"] == ("failed", "prepare")
+    """Only the cells of a workload that cannot be prepared have failed, and give the reason."""
+    endings = {name: (cell["outcome"], cell["stage"]) for name, cell in grid.results["cells"].items()}
+    assert endings["broken/toy_fp32"] == endings["broken/toy_int8"] == ("failed", "prepare")
     assert "no data here" in grid.results["cells"]["broken/toy_int8"]["cause"]
-    assert ended["first/toy_int8"] == ended["second/toy_int8"] == ("ok", None)
-    assert {told.partition("/")[0] for told in grid.results["run"]["due_failures"]} == {"broken"}
+    assert endings["first/toy_int8"] == endings["second/toy_int8"] == ("ok", None)
+    assert {failure.partition("/")[0] for failure in grid.results["run"]["due_failures"]} == {"broken"}
 
 
 def test_the_summary_is_the_mean_over_workloads(grid: Any) -> None:
     """The summary holds the geometric mean of the ratios, and how many fronts a config is on."""
-    rows = {one["row"]: one for one in grid.results["summary"]}
+    rows = {entry["row"]: entry for entry in grid.results["summary"]}
     assert set(rows) == {"toy_fp32", "toy_int8"}
     row = rows["toy_int8"]
     assert row["well"] == ["first", "second"]
     (latency,) = (figure for figure in row["figures"] if figure["metric"] == "latency")
     values = [
-        one["vs_baseline"]["value"]
-        for one in grid.results["measurements"]
-        if one["config"] == "toy_int8" and one["metric"] == "latency" and one["vs_baseline"]
+        measurement["vs_baseline"]["value"]
+        for measurement in grid.results["measurements"]
+        if measurement["config"] == "toy_int8"
+        and measurement["metric"] == "latency"
+        and measurement["vs_baseline"]
     ]
     assert latency["value"] == pytest.approx(math.prod(values) ** (1 / len(values)))
     assert (latency["least"], latency["most"]) == (min(values), max(values))
-    on_front = [cell for cell, one in grid.results["front"].items() if one["on_front"]]
+    on_front = [cell for cell, entry in grid.results["front"].items() if entry["on_front"]]
     assert [f"{name}/toy_int8" for name in row["on_front"]] == [
         cell for cell in on_front if cell.endswith("toy_int8")
     ]
@@ -104,7 +108,9 @@ def test_the_table_has_a_summary_and_a_section_for_each(grid: Any) -> None:
     """The summary comes first, then each workload, then the environment once."""
     headings = [line for line in grid.table.splitlines() if line.startswith("## ")]
     assert headings[0] == "## Summary"
-    assert [name for name in ("first", "second", "broken") if any(f"`{name}`" in one for one in headings)]
+    assert [
+        name for name in ("first", "second", "broken") if any(f"`{name}`" in heading for heading in headings)
+    ]
     assert headings[-1] == "## Environment"
     assert len(headings) == 5
     assert grid.table.count("### Front") == 3
@@ -123,17 +129,17 @@ def test_report_shows_it_again(qx: Callable[..., Any], grid: Any) -> None:
 
 
 def test_runs_of_several_workloads_are_compared_and_gated(qx: Callable[..., Any], grid: Any) -> None:
-    """Each cell is held against the baseline of its own workload, by compare and by gate."""
+    """``qx compare`` and ``qx gate`` compare each cell with the baseline of its own workload."""
     copy = grid.folder.parent / "copy"
     shutil.copytree(grid.folder, copy)
     done = qx("compare", f"ours={grid.folder}", f"theirs={copy}", "--format", "json")
     assert done.code == 0, done.err
-    told = {
-        (one["workload"], one["metric"]): one["verdict"]
-        for one in json.loads(done.out)["changes"]
-        if one["config"] == "toy_int8" and one["basis"] == "own baseline"
+    verdicts = {
+        (change["workload"], change["metric"]): change["verdict"]
+        for change in json.loads(done.out)["changes"]
+        if change["config"] == "toy_int8" and change["basis"] == "own baseline"
     }
-    assert told["first", "latency"] == told["second", "latency"] == "same"
+    assert verdicts["first", "latency"] == verdicts["second", "latency"] == "same"
     rules = copy / "rules.toml"
     rules.write_text('[[rule]]\nconfig = "toy_int8"\nmetric = "file_size"\nlargest_increase = 10\n')
     gated = qx("gate", "--rules", rules, copy)
@@ -151,7 +157,7 @@ def test_a_part_is_as_if_it_had_been_run_alone(grid: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "words"),
     [
         (("--workload", "digits_cnn", "--workload", "nonsense"), "nonsense"),
         (
@@ -160,11 +166,11 @@ def test_a_part_is_as_if_it_had_been_run_alone(grid: Any) -> None:
         ),
     ],
 )
-def test_wrong_usage_ends_it_before_anything_is_done(
-    qx: Callable[..., Any], arguments: tuple[str, ...], told: str
+def test_wrong_usage_ends_a_run_before_anything_is_done(
+    qx: Callable[..., Any], arguments: tuple[str, ...], words: str
 ) -> None:
-    """An unknown workload among several, and weights for several: one line, exit code 2."""
+    """An unknown workload among several, or weights for several, end with one line and exit code 2."""
     done = qx("run", *arguments)
     assert done.code == 2
-    assert told in done.err
+    assert words in done.err
     assert len(done.err.strip().splitlines()) == 1

@@ -1,6 +1,6 @@
 """Runs whose host is killed at any moment: earlier results stay, nothing goes on, and the next run tidies up.
 
-A few moments by default; with ``QX_SLOW=1`` a hundred. It prints its figures.
+The fast tier kills at a few moments, ``QX_SLOW=1`` at a hundred; the test prints its figures.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from qx.results import results_file as results
 from qx.results.recording import Recording
 
 MOMENTS = 100 if os.environ.get("QX_SLOW") else 2
-#: Of so many runs one builds all anew.
+#: One run in so many builds everything anew.
 REBUILD = 5
-#: Seconds within which all that a killed host has started is to be gone; more where the machine may be busy.
+#: Seconds within which all that a killed host has started must have ended, more where the machine is busy.
 ALLOWED = 5.0 if MOMENTS == 100 else 60.0
-#: What may show how far a run came when it was killed.
+#: Phases whose lines show how far a run came before it was killed.
 PHASES = ("prepare", "build", "evaluate", "measure", "analyse")
 
 
@@ -40,7 +40,7 @@ class Runs:
     start: Callable[..., subprocess.Popen[str]]
     arguments: list[str]
     home: Path
-    #: The phases that runs were killed in, and the seconds until the last process was gone.
+    #: Phases that runs were killed in, and seconds until the last process had ended.
     phases: Counter[str] = Factory(Counter)
     seconds: list[float] = Factory(list)
 
@@ -48,56 +48,56 @@ class Runs:
     def out(self) -> Path:
         return self.home / "out"
 
-    def begin(self, *more: str) -> subprocess.Popen[str]:
-        return self.start(*self.arguments, *more, "--out", self.out)
+    def begin(self, *options: str) -> subprocess.Popen[str]:
+        return self.start(*self.arguments, *options, "--out", self.out)
 
-    def whole(self) -> float:
-        """Let a run end, and give the seconds that it took."""
-        began = time.monotonic()
+    def complete(self) -> float:
+        """Let a run end by itself, and return the seconds that it took."""
+        start = time.monotonic()
         run = self.begin()
-        _, said = run.communicate()
-        assert run.returncode == 0, said
-        return time.monotonic() - began
+        _, output = run.communicate()
+        assert run.returncode == 0, output
+        return time.monotonic() - start
 
-    def kill(self, after: float, *more: str) -> float | None:
-        """Kill a run, and wait until nothing is left that it has started; None.
+    def kill(self, after: float, *options: str) -> float | None:
+        """Kill a run after some seconds, wait until no process of it is left, and return None.
 
-        Gives the seconds that the run took where it ended before.
+        Return the seconds that the run took where it ended before that.
         """
-        began = time.monotonic()
-        run = self.begin(*more)
+        start = time.monotonic()
+        run = self.begin(*options)
         try:
-            _, said = run.communicate(timeout=after)
+            _, output = run.communicate(timeout=after)
         except subprocess.TimeoutExpired:
             run.kill()
         else:
-            assert run.returncode == 0, said
-            return time.monotonic() - began
+            assert run.returncode == 0, output
+            return time.monotonic() - start
         killed = time.monotonic()
-        while left := self.running():
-            assert time.monotonic() - killed < ALLOWED, left
+        while alive := self.running():
+            assert time.monotonic() - killed < ALLOWED, alive
             time.sleep(0.02)
         self.seconds.append(time.monotonic() - killed)
-        _, said = run.communicate()
-        reached = [phase for phase in PHASES if f"] {phase}: " in said]
+        _, output = run.communicate()
+        reached = [phase for phase in PHASES if f"] {phase}: " in output]
         self.phases[reached[-1] if reached else "start"] += 1
         return None
 
     def running(self) -> list[int]:
-        """Processes that have this cache in their environment, but for this one."""
+        """Return the other processes that have this cache in their environment."""
         mark = f"QX_CACHE={self.home / 'cache'}".encode()
-        found = []
-        for process in psutil.pids():
+        processes = []
+        for pid in psutil.pids():
             try:
-                environment = Path(f"/proc/{process}/environ").read_bytes()
+                environment = Path(f"/proc/{pid}/environ").read_bytes()
             except OSError:
                 continue
-            if process != os.getpid() and mark in environment.split(b"\0"):
-                found.append(process)
-        return found
+            if pid != os.getpid() and mark in environment.split(b"\0"):
+                processes.append(pid)
+        return processes
 
-    def left(self) -> list[str]:
-        """Unfinished and temporary things."""
+    def leftovers(self) -> list[str]:
+        """Return unfinished and temporary files and folders."""
         temporary = [str(path) for path in self.home.glob("temporary/*")]
         return temporary + [str(path) for path in self.home.rglob(f"*{SUFFIX}")]
 
@@ -118,33 +118,33 @@ def runs(
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="processes are found by /proc")
 def test_a_host_may_be_killed_at_any_moment(runs: Runs, capsys: pytest.CaptureFixture[str]) -> None:
-    """Results stay those of one whole run, no process is left, and the next run finds the builds."""
-    seconds = runs.whole()
+    """The results stay those of one complete run, no process is left, and the next run finds the builds."""
+    seconds = runs.complete()
     order = random.Random(17)
     while len(runs.seconds) < MOMENTS:
-        more = ["--rebuild"] if len(runs.seconds) % REBUILD == REBUILD - 1 else []
-        # The machine may have become faster than it was.
-        seconds = runs.kill(order.uniform(0, seconds), *more) or seconds
+        options = ["--rebuild"] if len(runs.seconds) % REBUILD == REBUILD - 1 else []
+        # Where the run ended before the kill, the machine has become faster.
+        seconds = runs.kill(order.uniform(0, seconds), *options) or seconds
         check_results(runs.out)
     with capsys.disabled():
         print(f"\n{MOMENTS} kills, in the phases {dict(runs.phases)}; all was gone after at most")
         print(f"{max(runs.seconds):.2f} s (median {sorted(runs.seconds)[MOMENTS // 2]:.2f} s)")
-    runs.whole()
+    runs.complete()
     check_results(runs.out)
-    assert runs.left() == []
+    assert runs.leftovers() == []
     assert runs.running() == []
-    found = json.loads((runs.out / results.RESULTS).read_text())
-    assert {cell["build_cached"] for cell in found["cells"].values() if not cell["control"]} == {True}
+    written = json.loads((runs.out / results.RESULTS).read_text())
+    assert {cell["build_cached"] for cell in written["cells"].values() if not cell["control"]} == {True}
     assert len(list(runs.out.iterdir())) == 3
 
 
 def check_results(folder: Path) -> None:
-    """Hold the results, their samples and their table to be those of one run."""
-    found = results.read(folder)
-    samples = Recording.read(folder / found.run["samples"])
+    """Check that the results, their samples and their table come from one run."""
+    written = results.read(folder)
+    samples = Recording.read(folder / written.run["samples"])
     assert set(samples.series) == {"toy/toy_fp32", "toy/other", "toy/control"}
-    # A run that was killed while it put them in place has it done by the next.
+    # Where a run was killed while it put its files in place, the next run completes that.
     results.settle(folder)
-    found = results.read(folder)
-    assert Recording.read(folder / found.run["samples"]).series.keys() == samples.series.keys()
-    assert (folder / results.TABLE).read_text() == markdown.render(found)
+    written = results.read(folder)
+    assert Recording.read(folder / written.run["samples"]).series.keys() == samples.series.keys()
+    assert (folder / results.TABLE).read_text() == markdown.render(written)

@@ -1,4 +1,4 @@
-"""However a metric ends its process, it costs its own figure in one row, and nothing is measured twice."""
+"""A metric that ends its process costs its own figure in one row, and nothing is measured twice."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from qx.runner.blame import Hangs, run_past_metrics
 from qx.runner.measure.plan import Measured
 from qx.runner.request import references
 
-#: What each metric does first: it says in a file that it is measured.
+#: First statements of each metric, which log in a file that it is measured.
 LOGGED = """
 with pathlib.Path({log!r}).open("a") as log:
     log.write("{name}\\n")
@@ -30,7 +30,7 @@ BEFORE = """
         def __str__(self):
             raise RuntimeError("in str")
 """
-#: What a metric does, its outcome, and words of the cause.
+#: What a metric does, its outcome, and a part of the cause.
 FAULTS = {
     "exit": ("os._exit(0)", "crashed", "ended itself with status 0"),
     "segfault": ("import ctypes; ctypes.string_at(0)", "crashed", "killed by SIGSEGV"),
@@ -38,7 +38,7 @@ FAULTS = {
     "base": ("raise BaseException('base')", "failed", "BaseException: base"),
     "wicked": ("raise Wicked", "failed", "Wicked: the text of what was raised cannot be had"),
 }
-#: A loader as the toy's, that says in a file when it loads.
+#: A loader like the toy's that logs in a file when it loads.
 LOADER = """
     import os, pathlib
     from qx import Loader, hookimpl
@@ -81,7 +81,7 @@ Write = Callable[..., str]
 
 @pytest.fixture(scope="session")
 def write_logged(write_metric: Write) -> Write:
-    """Write a metric that says in the file ``log`` that it is measured, and then does something."""
+    """Write a metric that logs in the file ``log`` that it is measured, and then runs a body."""
 
     def write(name: str, phase: str, body: str, log: Path) -> str:
         return write_metric(name, phase, LOGGED.format(log=str(log), name=name) + body, before=BEFORE)
@@ -91,7 +91,7 @@ def write_logged(write_metric: Write) -> Write:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the run writes, and its metrics what they do."""
+    """Folder of the run and of the logs of its metrics."""
     return tmp_path_factory.mktemp("deadly")
 
 
@@ -127,7 +127,7 @@ def deadly(
 
 @pytest.mark.parametrize("name", BAD)
 def test_a_metric_that_ends_its_process_costs_itself(deadly: Any, name: str) -> None:
-    """It has outcome and cause in each row, the baseline's too, and the exit code is 1."""
+    """A metric that ends its process has outcome and cause in each row, and the exit code is 1."""
     _, outcome, cause = FAULTS[name.partition("_")[0]]
     assert deadly.code == 1, deadly.err
     for config in ("toy_fp32", "other"):
@@ -149,18 +149,18 @@ def test_the_rows_of_deadly_metrics_are_complete(deadly: Any) -> None:
 
 
 def test_what_ends_a_process_is_not_asked_again(deadly: Any, home: Path) -> None:
-    """A metric that ended the process of a cell is measured of it once; so is one that was done before.
+    """A metric that ended the process of a cell, or was measured before that, is measured there once.
 
-    One that raised an error is tried once more, alone, where others had been measured before it.
+    A metric that raised an error is tried once more, alone, where others had been measured before it.
     """
     assert deadly.code == 1, deadly.err
     counts = Counter(home.joinpath("log").read_text().split())
     for name in (*BAD, *COUNTED):
-        # Of launches, and of what is derived from them, the control has its own.
+        # The control has launches of its own, and so values that are derived from them.
         cells = 2 if name.endswith(("artifact", "predictions")) else 3
         fault, _, phase = name.partition("_")
-        again = fault in FAULTS and FAULTS[fault][1] == "failed" and phase not in ("fresh", "block")
-        assert counts[name] in ({cells, 2 * cells} if again else {cells}), name
+        may_repeat = fault in FAULTS and FAULTS[fault][1] == "failed" and phase not in ("fresh", "block")
+        assert counts[name] in ({cells, 2 * cells} if may_repeat else {cells}), name
 
 
 def test_predictions_are_made_once(deadly: Any, home: Path) -> None:
@@ -170,25 +170,25 @@ def test_predictions_are_made_once(deadly: Any, home: Path) -> None:
 
 
 def test_a_wave_in_which_a_launch_died_is_no_wave_of_its_cell(deadly: Any) -> None:
-    """No sample is used of a launch that died, and each cell has as many waves as were asked for."""
+    """No sample of a launch that died is used, and each cell has as many waves as were asked for."""
     measuring = deadly.results["run"]["measuring"]
     deaths = [death for death in measuring["deaths"] if death["stage"].endswith("_block")]
     recording = Recording.read(deadly.folder / deadly.results["run"]["samples"])
     for cell in ("toy/toy_fp32", "toy/other", "toy/control"):
-        lost = {death["wave"] for death in deaths if death["cell"] == cell}
-        assert len(lost) == 2
-        whole = set(range(measuring["waves"])) - lost
-        assert len(whole) == 3
+        lost_waves = {death["wave"] for death in deaths if death["cell"] == cell}
+        assert len(lost_waves) == 2
+        complete_waves = set(range(measuring["waves"])) - lost_waves
+        assert len(complete_waves) == 3
         for key in (("latency", 1), ("rss", None)):
-            assert set(recording.series[cell][key].wave) == whole
+            assert set(recording.series[cell][key].wave) == complete_waves
         # A launch that died at its start was replaced in its wave, and nothing of it is kept.
-        assert len(recording.series[cell]["rss", None].values) == len(whole)
+        assert len(recording.series[cell]["rss", None].values) == len(complete_waves)
 
 
 def test_a_metric_that_damages_modules_costs_no_other(
     qx: Callable[..., Any], toy: Any, write_metric: Callable[..., str]
 ) -> None:
-    """What fails after another metric in one process is measured once more, in a process of its own."""
+    """A metric that fails after another one in a process is measured once more, in a separate process."""
     damage = "import numpy; numpy.median = None; return 1.0"
     plugins = [
         write_metric("damaging", "predictions", damage),
@@ -210,7 +210,7 @@ def test_a_metric_that_damages_modules_costs_no_other(
 
 @pytest.fixture
 def processes(tmp_path: Path) -> Iterator[Processes]:
-    """Workers of one test."""
+    """Worker processes of one test."""
     logs = tmp_path / "logs"
     logs.mkdir()
     with Processes(logs) as processes:
@@ -227,7 +227,7 @@ def evaluation(
     toy: Any,
     tmp_path: Path,
 ) -> Callable[..., EvaluateJob]:
-    """The job that evaluates an artifact of the run above, with metrics that do what is given."""
+    """Make the job that evaluates an artifact of the run above, with metrics of these bodies."""
 
     def job(config: str, /, **bodies: str) -> EvaluateJob:
         finished = tmp_path / config
@@ -241,9 +241,9 @@ def evaluation(
         parts = {"loader": deadly.cell(config)["loader"], "config": config, "workload": "toy"}
 
         def reference(kind: Any, name: str) -> Reference:
-            found = host.get(kind, name).reference
-            assert found is not None
-            return found
+            entry = host.get(kind, name)
+            assert entry.reference is not None
+            return entry.reference
 
         return EvaluateJob(
             artifact=StoredArtifact(
@@ -266,7 +266,7 @@ def evaluation(
 def test_a_metric_that_hangs_costs_its_time_in_two_cells(
     processes: Processes, evaluation: Callable[..., EvaluateJob], tmp_path: Path
 ) -> None:
-    """In the first cells it costs the timeout, in those to come nothing: it is not measured there."""
+    """A metric that hangs costs its timeout in two cells, and is not measured in later ones."""
     job = evaluation("toy_fp32", slow="import time; time.sleep(1000)", sound="return 1.0")
     hangs = Hangs()
     _, measured, failures = run_past_metrics(processes, job, "first", hangs, timeout=9)
@@ -274,7 +274,7 @@ def test_a_metric_that_hangs_costs_its_time_in_two_cells(
     assert (failures["slow"].outcome, failures["slow"].cause) == ("timeout", "no end after 9 s")
     assert hangs.skip_reason("slow") is None
     hangs.note("slow", "second", Failure("timeout", "measure slow", "no end after 9 s"))
-    # Without what the first cell has finished.
+    # Another cell, in which nothing is finished yet.
     job = evaluation("other", slow="import time; time.sleep(1000)", sound="return 1.0")
     _, measured, failures = run_past_metrics(processes, job, "third", hangs, timeout=120)
     assert measured["sound"]["values"] == [1.0]
@@ -286,7 +286,7 @@ def test_a_metric_that_hangs_costs_its_time_in_two_cells(
 
 
 def test_a_metric_that_dies_at_once_is_not_held_off() -> None:
-    """What costs no time is measured in every cell, however many it has died in."""
+    """A metric that dies without costing time is measured in every cell."""
     hangs = Hangs()
     for cell in ("first", "second", "third"):
         hangs.note("brittle", cell, Failure("crashed", "measure brittle", "killed by SIGSEGV"))
@@ -296,7 +296,7 @@ def test_a_metric_that_dies_at_once_is_not_held_off() -> None:
 def test_a_metric_that_leaves_its_process_damaged_costs_nothing_else(
     processes: Processes, evaluation: Callable[..., EvaluateJob], tmp_path: Path
 ) -> None:
-    """Where an evaluation fails after a metric was measured in its process, another process goes on."""
+    """Where an evaluation fails after a metric was measured in its process, a new process goes on."""
     job = evaluation("toy_fp32", harmful="import numpy; numpy.load = numpy.save = None; return 3.0")
     _, measured, failures = run_past_metrics(processes, job, "toy_fp32", Hangs(), timeout=120)
     assert failures == {}
@@ -314,7 +314,7 @@ def test_what_dies_outside_of_all_metrics_is_the_cells_own_fault(
     bodies: dict[str, str],
     loads: int,
 ) -> None:
-    """It is tried again once where a metric was measured in the process before, else not at all."""
+    """An evaluation that dies outside of metrics is repeated only if a metric was measured before it."""
     monkeypatch.setenv("DIES_IN_LOAD", "1")
     before = len(home.joinpath("loads").read_text().split())
     with pytest.raises(Failure) as failed:
@@ -330,7 +330,7 @@ SLOW = (Reference("slow", "slow"), Reference("brittle", "brittle"))
 
 
 def test_a_launch_that_hangs_in_a_metric_drops_it_for_its_cell() -> None:
-    """After two cells, not counting the control, it is measured only where it has given a value before."""
+    """A metric that hung in two cells, the control aside, is measured only where it has had a value."""
     measured = Measured(waves=1)
     hung = Failure("timeout", "measure slow", "no end after 5 s")
     for cell in ("toy/first", "toy/control"):
@@ -350,7 +350,7 @@ def test_a_launch_that_hangs_in_a_metric_drops_it_for_its_cell() -> None:
 
 
 def test_a_launch_that_dies_in_a_metric_twice_was_not_in_it() -> None:
-    """A metric that has been dropped cannot be what a launch died of: that is the cell's own fault."""
+    """A launch cannot die of a metric that has been dropped: the cell itself has failed."""
     measured = Measured(waves=1)
     died = Failure("crashed", "measure brittle", "killed by SIGSEGV")
     measured.record_death("toy/first", died, SLOW)
@@ -363,7 +363,7 @@ def test_a_launch_that_dies_in_a_metric_twice_was_not_in_it() -> None:
 def test_a_launch_that_dies_while_it_waits_did_not_die_of_what_it_was_asked_before(
     processes: Processes, deadly: Any, cache: Path, evaluation: Callable[..., EvaluateJob]
 ) -> None:
-    """Between two commands it is in no metric: such a death is the cell's own."""
+    """A launch that dies between two commands does not count against a metric."""
     job = evaluation("toy_fp32")
     launch = LaunchJob(artifact=job.artifact, inputs=job.inputs, batch_sizes=(1,), spawned_ns=0)
     worker = processes.start(launch, "launch")

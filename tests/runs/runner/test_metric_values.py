@@ -1,4 +1,4 @@
-"""Whatever a metric gives costs its own figure in one row: not the row, and not another metric's figures."""
+"""A wrong value of a metric costs its own figure in one row: not the row, and no other metric's figures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from qx.report import markdown, terminal
 from qx.results.recording import Recording, Series
 from qx.results.results_file import to_json
 
-#: What the metrics below use.
+#: Helpers that the metrics below use.
 BEFORE = """
     import numpy
 
@@ -38,7 +38,7 @@ BEFORE = """
         return details
 """
 
-#: Phase, what ``measure`` gives, and words of the cause; without words it is taken.
+#: Phase, what ``measure`` returns, and a part of the cause, which is empty where the value is accepted.
 MONSTERS = {
     "huge_integer": ("artifact", "10 ** 400", "not numbers"),
     "list_of_text": ("predictions", "['1.5'] * 36", "not numbers"),
@@ -109,7 +109,7 @@ def monsters(
     write_metric: Callable[..., str],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Any:
-    """One run with every metric that gives what no metric should, and good ones, on two configs."""
+    """One run with every metric that returns an impossible value, and good ones, on two configs."""
     plugins = [
         write_metric(
             name,
@@ -131,7 +131,7 @@ def monsters(
 
 @pytest.mark.parametrize("name", MONSTERS)
 def test_what_no_metric_should_give_costs_its_own_figure(monsters: Any, name: str) -> None:
-    """Values and details that cannot be computed with make the metric of that cell failed, with the cause."""
+    """A metric whose values or details cannot be used has failed in that cell, with the cause."""
     assert monsters.code == 1, monsters.err
     cause = MONSTERS[name][2]
     for config in ("toy_fp32", "other"):
@@ -146,7 +146,7 @@ def test_what_no_metric_should_give_costs_its_own_figure(monsters: Any, name: st
 
 
 def test_monsters_leave_the_other_metrics_complete(monsters: Any) -> None:
-    """Every good metric beside them has its value, and no launch was lost."""
+    """Every good metric beside the wrong ones has its value, and no launch was lost."""
     for config in ("toy_fp32", "other"):
         for name in GOOD_METRICS:
             measurement = monsters.measurement(config, name)
@@ -157,7 +157,7 @@ def test_monsters_leave_the_other_metrics_complete(monsters: Any) -> None:
 
 # Extreme values ----------------------------------------------------------------------------------
 
-#: Values that a plugin may give, none of which is refused.
+#: Extreme values that a plugin may return, and that are accepted.
 EXTREMES = (0.0, 1.0, 2.0, -1.0, 5e-324, 1e-300, 1e-149, 9e149, -9e149)
 KINDS = {
     "artifact": ("exact",),
@@ -182,11 +182,15 @@ def extreme_run(builders: ModuleType, random: Random) -> Any:
     )  # fmt: skip
     run = builders.Run(cells={"one": builders.Cell(), "two": builders.Cell()}, metrics=metrics)
     recording = Recording()
-    few = random.choices([value for value in EXTREMES if value > 0 or random.random() < 0.5], k=3)
+    extremes = random.choices([value for value in EXTREMES if value > 0 or random.random() < 0.5], k=3)
     for cell in run.all_cells:
         for metric in metrics:
             count = {"exact": 1, "per_item": 50, "per_launch": 6, "per_block": 60}[metric.samples]
-            values = random.choices(few, k=count) if random.random() < 0.5 else [random.choice(few)] * count
+            values = (
+                random.choices(extremes, k=count)
+                if random.random() < 0.5
+                else [random.choice(extremes)] * count
+            )
             places = range(count) if metric.samples in ("per_launch", "per_block") else [-60] * count
             blocks = metric.samples == "per_block"
             series = Series(
@@ -194,7 +198,7 @@ def extreme_run(builders: ModuleType, random: Random) -> Any:
                 wave=[place // 10 if blocks else max(place, -1) for place in places],
                 round=[place % 10 // 2 if blocks else -1 for place in places],
                 position=[-1] * count,
-                details=({"number": random.choice(few)},),
+                details=({"number": random.choice(extremes)},),
             )
             if metric.phase not in ("artifact", "predictions") or cell != builders.CONTROL:
                 recording.add(cell, (metric.name, None), series)
@@ -203,7 +207,7 @@ def extreme_run(builders: ModuleType, random: Random) -> Any:
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_extreme_values_are_written_and_shown(builders: ModuleType) -> None:
-    """Whatever finite values metrics give, the results can be written and every report of them be made."""
+    """Results and every report can be written whatever finite values metrics return."""
     for seed in range(60):
         results = extreme_run(builders, Random(seed))
         assert json.loads(to_json(results))["measurements"]

@@ -1,4 +1,4 @@
-"""What plugins of others can do in a run: columns, rows and wrappers of the toy's, in short files."""
+"""What other people's plugins can do in a run: add columns, rows and wrappers with short files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from qx import Metric
 from qx.results.recording import Recording
 from qx.runner.evaluation import sample_failure
 
-#: A metric of each phase that the built-in ones leave open, each as short as its author would have it.
+#: Metrics of the phases that no built-in one has, each as short as its author would write it.
 SHARE_OF_ZEROS = """
     from qx import Metric, Samples, hookimpl
 
@@ -89,7 +89,7 @@ NEW_ERRORS = """
 
     @hookimpl
     def statistic(outputs, labels, indices, baseline):
-        ours, theirs = (one[indices].argmax(axis=1) == labels[indices] for one in (outputs, baseline))
+        ours, theirs = (scores[indices].argmax(axis=1) == labels[indices] for scores in (outputs, baseline))
         return (theirs & ~ours).sum() / max(1, theirs.sum())
 """
 NOT_HERE = """
@@ -154,7 +154,7 @@ def toys(
     loaded_modules: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Any:
-    """A run of the toy with plugins of all kinds that are not qx's own, and the folder where it ran."""
+    """A run of the toy with plugins of all kinds that are not qx's own."""
     home = tmp_path_factory.mktemp("toys")
     rounded = toy.config("rounded", first="model.weight.data = (model.weight * 1.26).round(decimals=1)")
     plugins = [
@@ -186,50 +186,54 @@ def test_a_metric_in_a_short_file_becomes_a_column(toys: Any, source: str) -> No
     name = source.partition('name="')[2].partition('"')[0]
     assert toys.code == 0, (toys.err, toys.results["run"]["due_failures"])
     for config in ("toy_fp32", "rounded"):
-        for one in toys.measurements(config, name):
-            assert one["outcome"] == "ok"
-            assert one["value"] is not None
-            assert one["vs_baseline"]["value"] is not None
-            assert one["samples_ref"]
+        for measurement in toys.measurements(config, name):
+            assert measurement["outcome"] == "ok"
+            assert measurement["value"] is not None
+            assert measurement["vs_baseline"]["value"] is not None
+            assert measurement["samples_ref"]
     assert name in toys.table
     assert name in toys.out
 
 
 def test_a_statistic_of_the_whole_set_is_resampled_where_it_is_evaluated(toys: Any) -> None:
-    """It has an interval in every cell, and one of its difference; details say how it was resampled."""
+    """A statistic has an interval in every cell, one for its difference, and details of its resampling."""
     for metric in ("worst_kind", "new_errors"):
-        one = toys.measurement("rounded", metric)
-        assert one["ci"][0] <= one["value"] <= one["ci"][1]
-        assert one["vs_baseline"]["ci"][0] < one["vs_baseline"]["ci"][1]
-        assert one["details"]["resampled"] == {
+        measurement = toys.measurement("rounded", metric)
+        assert measurement["ci"][0] <= measurement["value"] <= measurement["ci"][1]
+        assert measurement["vs_baseline"]["ci"][0] < measurement["vs_baseline"]["ci"][1]
+        assert measurement["details"]["resampled"] == {
             "items": 36,
             "groups": 36,
             "draws": 512,
-            "step": one["details"]["resampled"]["step"],
+            "step": measurement["details"]["resampled"]["step"],
         }
-        assert one["details"]["resampled"]["step"] > 0
+        assert measurement["details"]["resampled"]["step"] > 0
     assert toys.measurement("toy_fp32", "new_errors")["value"] == 0.0
 
 
 def test_what_is_derived_is_exact_only_where_its_sources_are(toys: Any) -> None:
-    """One value that comes from latencies has no interval, one of the files alone is the whole truth."""
-    for one in toys.measurements("rounded", "items_a_millisecond"):
-        assert (one["ci"], one["vs_baseline"]["ci"], one["vs_baseline"]["clear"]) == (None, None, None)
-        assert "derived from samples" in one["without_interval"]
-    one = toys.measurement("rounded", "kilobytes")
-    assert one["ci"] == [one["value"]] * 2
-    assert one["without_interval"] is None
+    """A value derived from latencies has no interval, and one derived from the files alone is exact."""
+    for measurement in toys.measurements("rounded", "items_a_millisecond"):
+        assert (measurement["ci"], measurement["vs_baseline"]["ci"], measurement["vs_baseline"]["clear"]) == (
+            None,
+            None,
+            None,
+        )
+        assert "derived from samples" in measurement["without_interval"]
+    measurement = toys.measurement("rounded", "kilobytes")
+    assert measurement["ci"] == [measurement["value"]] * 2
+    assert measurement["without_interval"] is None
 
 
 def test_throughput_is_compared_as_latency_is(toys: Any) -> None:
-    """Of the same calls: the ratio of throughputs is the speedup, and not that of other calls."""
-    of = {
-        (metric, one["params"]["batch_size"]): one["vs_baseline"]
+    """The ratio of throughputs is the speedup of the same calls."""
+    comparisons = {
+        (metric, measurement["params"]["batch_size"]): measurement["vs_baseline"]
         for metric in ("latency", "throughput")
-        for one in toys.measurements("rounded", metric)
+        for measurement in toys.measurements("rounded", metric)
     }
     for size in (1, 3):
-        speedup, ratio = of["latency", size], of["throughput", size]
+        speedup, ratio = comparisons["latency", size], comparisons["throughput", size]
         assert ratio["value"] == pytest.approx(speedup["value"], rel=1e-9)
         assert ratio["ci"] == pytest.approx(speedup["ci"], rel=1e-9)
 
@@ -237,7 +241,7 @@ def test_throughput_is_compared_as_latency_is(toys: Any) -> None:
 def test_nothing_is_derived_from_what_failed(
     qx: Callable[..., Any], toy: Any, write_plugin: Callable[[str, str], str]
 ) -> None:
-    """Samples that a metric left before it failed are not those of a figure: none comes of them."""
+    """Nothing is derived from the samples that a metric left before it failed."""
     failing = write_plugin(
         "tired",
         """
@@ -288,17 +292,17 @@ def test_nothing_is_derived_from_what_failed(
 
 
 def test_derived_calls_need_their_rounds() -> None:
-    """A derived metric of calls that does not tell their rounds is told what to do."""
+    """A derived metric of calls that lacks their rounds fails with a cause that says what to do."""
     calls = Metric(
         name="calls", summary="Calls.", unit="ms", better="lower",
         samples="per_block", compare="speedup", phase="derived",
     )  # fmt: skip
-    whole = {"values": [1.0, 2.0], "waves": [0, 0], "rounds": [0, 1]}
-    assert sample_failure(calls, whole, items=9) is None
-    for what in ("waves", "rounds"):
-        without = {name: one for name, one in whole.items() if name != what}
-        for given in (without, {**whole, what: [0, -1]}):
-            failure = sample_failure(calls, given, items=9)
+    complete = {"values": [1.0, 2.0], "waves": [0, 0], "rounds": [0, 1]}
+    assert sample_failure(calls, complete, items=9) is None
+    for key in ("waves", "rounds"):
+        incomplete = {name: values for name, values in complete.items() if name != key}
+        for samples in (incomplete, {**complete, key: [0, -1]}):
+            failure = sample_failure(calls, samples, items=9)
             assert failure is not None
             assert "`data.waves` and `data.rounds`" in failure.cause
 
@@ -312,8 +316,8 @@ def test_a_config_in_a_file_becomes_a_row(toys: Any) -> None:
     assert "toy/rounded" in toys.results["front"]
 
 
-def test_each_phase_is_given_what_the_contract_says(toys: Any) -> None:
-    """Metrics of artifacts see the files, derived ones the samples of the cell and of the baseline."""
+def test_each_phase_gets_what_the_contract_says(toys: Any) -> None:
+    """Metrics of artifacts get the files, derived ones the samples of the cell and of the baseline."""
     assert toys.measurement("toy_fp32", "share_of_zeros")["value"] == 0.75
     assert toys.measurement("toy_fp32", "same_answer")["value"] == 1.0
     assert toys.measurement("rounded", "same_answer")["n"] == 36
@@ -328,11 +332,11 @@ def test_each_phase_is_given_what_the_contract_says(toys: Any) -> None:
         assert served["value"] == pytest.approx(served["params"]["batch_size"] / median)
 
 
-def test_latency_is_told_for_each_batch_size(toys: Any) -> None:
-    """There is a measurement for each batch size, in the order asked for; the first is the front's."""
+def test_latency_is_measured_for_each_batch_size(toys: Any) -> None:
+    """Each batch size has a measurement, in the order asked for, and the first one is on the front."""
     assert toys.results["run"]["batch_sizes"] == [3, 1]
     for config in ("toy_fp32", "rounded"):
-        sizes = [one["params"]["batch_size"] for one in toys.measurements(config, "latency")]
+        sizes = [measurement["params"]["batch_size"] for measurement in toys.measurements(config, "latency")]
         assert sizes == [3, 1]
     (axis,) = (axis for axis in toys.results["axes"] if axis["metric"] == "latency")
     assert axis["batch_size"] == 3
@@ -340,30 +344,34 @@ def test_latency_is_told_for_each_batch_size(toys: Any) -> None:
 
 @pytest.mark.parametrize("phase", PHASES)
 def test_a_metric_that_does_not_apply_is_no_failure(toys: Any, phase: str) -> None:
-    """None means 'not applicable here': no value, no failure, and the front is as without it."""
+    """A metric that returns None does not apply: it has no value, no failure, and no axis of the front."""
     assert toys.code == 0
     for config in ("toy_fp32", "rounded"):
-        one = toys.measurement(config, f"not_here_{phase}")
-        assert (one["value"], one["outcome"], one["cause"]) == (None, "unsupported", "not applicable here")
+        measurement = toys.measurement(config, f"not_here_{phase}")
+        assert (measurement["value"], measurement["outcome"], measurement["cause"]) == (
+            None,
+            "unsupported",
+            "not applicable here",
+        )
         assert toys.cell(config)["outcome"] == "ok"
-    assert any(one["on_front"] for one in toys.results["front"].values())
+    assert any(entry["on_front"] for entry in toys.results["front"].values())
     assert f"not_here_{phase}" not in {axis["metric"] for axis in toys.results["axes"]}
 
 
 def test_details_may_be_of_numpy(toys: Any) -> None:
-    """Numbers and arrays of numpy in a metric's details stand in the results as plain ones."""
+    """NumPy numbers and arrays in a metric's details are plain ones in the results."""
     details = toys.measurement("toy_fp32", "share_of_zeros")["details"]
     assert details == {"share": 0.75, "shape": [3, 4], "none": None}
 
 
 def test_a_launch_without_torch_never_imports_it(toys: Any) -> None:
-    """What an artifact's loader does not need is not in its launches: neither torch nor anything of its."""
+    """A launch whose loader does not need torch imports neither that nor what comes with it."""
     for config in ("toy_fp32", "rounded"):
         details = toys.measurement(config, "loaded_modules")["details"]
         assert "numpy" in details["packages"]
         assert not set(details["packages"]) & {"torch", "torchvision", "sklearn", "PIL", "scipy"}
         assert details["threads"] == "1"
-        # Python, numpy and what a launch itself needs: MiB.
+        # MiB for Python, NumPy and the launch itself.
         assert toys.measurement(config, "rss")["value"] < 60
 
 
@@ -376,7 +384,7 @@ def test_a_wrapper_is_called_around_the_hooks_of_others(toys: Any) -> None:
         hook: {pid for called, pid in calls if called == hook} for hook in ("convert", "load", "measure")
     }
     assert len(by_hook["convert"]) == 2
-    # Every launch, and the evaluation of both configs.
+    # Artifacts are loaded in every launch, and in the evaluation of both configs.
     assert len(by_hook["load"]) == launches + 2
     assert by_hook["load"] <= by_hook["measure"]
     assert str(os.getpid()) not in {pid for _, pid in calls}

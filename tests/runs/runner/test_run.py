@@ -1,4 +1,4 @@
-"""A whole run: what stands in its results, what lies beside them, and that a second one gives the same."""
+"""A whole run: its results, the files beside them, and that a second run gives the same."""
 
 from __future__ import annotations
 
@@ -17,25 +17,27 @@ from qx.results.recording import Recording
 from qx.results.results_file import read, to_json
 from qx.worker.arrays import Split
 
-#: As ``conftest.py`` has them.
+#: Configs of the fixture ``digits`` in ``conftest.py``.
 CONFIGS = ["fp32_baseline", "dynamic_int8", "static_int8_per_channel"]
 if os.environ.get("QX_SLOW"):
     CONFIGS.append("static_int8_per_tensor")
 METRICS = ("accuracy", "file_size", "latency", "rss")
 STATIC = CONFIGS[2:]
-#: Those that are built a second time; all with ``QX_SLOW=1``.
+#: Configs that are built a second time in the fast tier; with ``QX_SLOW=1`` all are.
 REBUILT = (CONFIGS[0], CONFIGS[2])
 
 
 @pytest.fixture(scope="session")
 def recording(digits: Any) -> Recording:
-    """The raw samples that lie beside the results of the digits."""
+    """The raw samples beside the results of the digits."""
     return Recording.read(digits.folder / digits.results["run"]["samples"])
 
 
 @pytest.fixture(scope="session")
-def again(qx: Callable[..., Any], digits: Any, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Configs of the digits built anew and evaluated again: what their builds held before, and the run."""
+def rebuilt(
+    qx: Callable[..., Any], digits: Any, cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Any:
+    """Digests of the digits' builds before a second run with ``--rebuild``, and that run."""
     names = CONFIGS if os.environ.get("QX_SLOW") else REBUILT
     before = {config: artifact_files(cache, digits.cell(config)) for config in names}
     home = tmp_path_factory.mktemp("again")
@@ -49,7 +51,7 @@ def again(qx: Callable[..., Any], digits: Any, cache: Path, tmp_path_factory: py
 
 
 def artifact_files(cache: Path, cell: dict[str, Any]) -> dict[str, str]:
-    """SHA-256 of the files in the build of a cell, but for the record of how long it took and its digest."""
+    """Return the SHA-256 of each file in a cell's build, but for ``build.json`` and the digests."""
     build = cache / "builds" / cell["build"]
     return {
         str(path.relative_to(build)): hashlib.sha256(path.read_bytes()).hexdigest()
@@ -59,25 +61,25 @@ def artifact_files(cache: Path, cell: dict[str, Any]) -> dict[str, str]:
 
 
 def test_every_config_has_every_metric(digits: Any) -> None:
-    """Each measurement of four metrics is ok, with a value, an interval and a delta to the baseline."""
+    """Each measurement of four metrics is ok, with a value, an interval and a difference to the baseline."""
     assert digits.code == 0, digits.err
     assert set(digits.results["configs"]) == set(CONFIGS)
     assert {config["outcome"] for config in digits.results["configs"].values()} == {"ok"}
     for config in CONFIGS:
         for metric in METRICS:
-            one = digits.measurement(config, metric)
-            assert (one["outcome"], one["cause"]) == ("ok", None)
-            assert np.isfinite(one["value"])
-            assert np.isfinite(one["vs_baseline"]["value"])
-            low, high = one["ci"]
-            assert low <= one["value"] <= high
-            assert one["n"] >= 1
+            measurement = digits.measurement(config, metric)
+            assert (measurement["outcome"], measurement["cause"]) == ("ok", None)
+            assert np.isfinite(measurement["value"])
+            assert np.isfinite(measurement["vs_baseline"]["value"])
+            low, high = measurement["ci"]
+            assert low <= measurement["value"] <= high
+            assert measurement["n"] >= 1
     assert digits.measurement("fp32_baseline", "latency")["vs_baseline"]["value"] == 1.0
     assert digits.measurement("fp32_baseline", "accuracy")["vs_baseline"]["value"] == 0.0
 
 
 def test_sizes_are_those_of_the_files(digits: Any, cache: Path) -> None:
-    """``file_size`` is the bytes of the shipped files; static int8 takes a quarter of the baseline's."""
+    """``file_size`` is the bytes of the shipped files, of which static int8 takes a quarter of fp32."""
     for config in CONFIGS:
         cell, size = digits.cell(config), digits.measurement(config, "file_size")
         folder = cache / "builds" / cell["build"] / "artifact"
@@ -89,7 +91,7 @@ def test_sizes_are_those_of_the_files(digits: Any, cache: Path) -> None:
 
 
 def test_every_prediction_is_kept(digits: Any, recording: Recording, cache: Path) -> None:
-    """The outputs for every image lie in the samples, and the accuracies follow from them."""
+    """The samples hold the outputs for every image, and the accuracies follow from them."""
     workload = digits.results["run"]["workloads"]["digits_cnn"]
     split = Split.read(cache / "splits" / workload["evaluation_sha256"])
     assert split.fingerprint() == workload["evaluation_sha256"]
@@ -108,17 +110,17 @@ def test_the_front_and_the_picks_are_of_the_configs(digits: Any) -> None:
     cells = {f"digits_cnn/{config}" for config in CONFIGS}
     front = digits.results["front"]
     assert set(front) == cells
-    assert any(one["on_front"] for one in front.values())
+    assert any(entry["on_front"] for entry in front.values())
     picks = {pick["aim"]: pick["cell"] for pick in digits.results["picks"]}
     assert set(picks.values()) <= cells
     assert picks["the smallest artifact"] in {f"digits_cnn/{config}" for config in STATIC}
-    # What the noise of the moment hides is told in place of a pick.
+    # An aim that noise leaves undecided is listed instead of its pick.
     assert len(picks) + len(digits.results["undecided"]) == len(METRICS)
     assert {axis["metric"] for axis in digits.results["axes"]} == set(METRICS)
 
 
 def test_what_is_written_bears_the_name_of_the_workload(digits: Any) -> None:
-    """Results of a workload other than the default one lie in a folder of its name, which is in the title."""
+    """Results of a workload that is not the default lie in a folder of its name, which the title has too."""
     assert digits.folder.parts[-3:] == ("artifacts", "results", "digits_cnn")
     title = digits.table.splitlines()[0]
     assert title.startswith("#")
@@ -129,42 +131,42 @@ def test_what_is_written_bears_the_name_of_the_workload(digits: Any) -> None:
 
 
 def test_the_samples_are_where_the_results_say(digits: Any, recording: Recording) -> None:
-    """Every measurement names the raw samples that it comes from, and its value can be computed from them."""
+    """Every measurement names its raw samples, and its value can be computed from them."""
     names = sorted(path.name for path in digits.folder.iterdir())
     assert names == sorted(["full_results.json", "pareto.md", digits.results["run"]["samples"]])
     with np.load(digits.folder / digits.results["run"]["samples"]) as arrays:
-        for one in digits.results["measurements"]:
-            file, _, key = one["samples_ref"].partition("#")
+        for measurement in digits.results["measurements"]:
+            file, _, key = measurement["samples_ref"].partition("#")
             assert file == digits.results["run"]["samples"]
-            assert len(arrays[key]) >= one["n"]
+            assert len(arrays[key]) >= measurement["n"]
     latency = recording.series["digits_cnn/fp32_baseline"]["latency", 1]
     medians = [np.median(latency.values[latency.wave == wave]) for wave in np.unique(latency.wave)]
     assert digits.measurement("fp32_baseline", "latency")["value"] == pytest.approx(np.median(medians))
 
 
 def test_rounds_go_in_an_order_that_changes_and_is_recorded(digits: Any, recording: Recording) -> None:
-    """In each round every cell has a place of its own, and the places differ from round to round."""
+    """Each round has the cells in an order of its own, which the samples record."""
     cells = [f"digits_cnn/{config}" for config in (*CONFIGS, "control")]
     orders = []
     series = {cell: recording.series[cell]["latency", 1] for cell in cells}
-    about = digits.results["run"]["measuring"]
-    most, counts = about["rounds"]["latency"]["1"], []
-    (baseline,) = (one for cell, one in series.items() if cell.endswith("/fp32_baseline"))
-    for wave in range(about["waves"]):
+    measuring = digits.results["run"]["measuring"]
+    most_rounds, counts = measuring["rounds"]["latency"]["1"], []
+    baseline = series["digits_cnn/fp32_baseline"]
+    for wave in range(measuring["waves"]):
         counts.append(len(np.unique(baseline.round[baseline.wave == wave])))
         for number in range(counts[-1]):
             places = {
-                cell: np.unique(one.position[(one.wave == wave) & (one.round == number)])
-                for cell, one in series.items()
+                cell: np.unique(samples.position[(samples.wave == wave) & (samples.round == number)])
+                for cell, samples in series.items()
             }
             assert sorted(int(place) for (place,) in places.values()) == list(range(len(cells)))
             orders.append(tuple(int(place) for (place,) in places.values()))
-    assert max(counts) == most
+    assert max(counts) == most_rounds
     assert len(set(orders)) > min(len(orders), math.factorial(len(cells))) / 2
 
 
 def test_figures_computed_again_are_the_same(digits: Any) -> None:
-    """From the samples that a real run has kept come all figures that it has written."""
+    """The figures that a run has written can be computed again from the samples that it has kept."""
     written = read(digits.folder / "full_results.json")
     recording = Recording.read(digits.folder / digits.results["run"]["samples"])
     assert differences(recompute(written, recording), written) == []
@@ -199,7 +201,7 @@ def test_what_the_run_was_is_recorded(digits: Any) -> None:
     assert run["baseline"] == "digits_cnn/fp32_baseline"
     assert run["engine"] in environment["runtime"]["engines"]
     workload = run["workloads"]["digits_cnn"]
-    assert {len(workload[f"{what}_sha256"]) for what in ("weights", "evaluation")} == {64}
+    assert {len(workload[f"{part}_sha256"]) for part in ("weights", "evaluation")} == {64}
     assert {count: len(sha) for count, sha in workload["calibrations"].items()} == {"256": 64}
     assert workload["options"] == {"epochs": 15}
     assert (
@@ -216,7 +218,7 @@ def test_results_are_read_as_they_were_written(digits: Any) -> None:
 
 
 def test_launches_import_no_more_than_they_serve_with(digits: Any) -> None:
-    """A launch of an eager artifact imports torch, and none of what decoded the data or drew the table."""
+    """A launch of an eager artifact imports torch, and no package that decodes data or prints tables."""
     for config in CONFIGS:
         packages = set(digits.measurement(config, "loaded_modules")["details"]["packages"])
         assert "torch" in packages
@@ -224,10 +226,10 @@ def test_launches_import_no_more_than_they_serve_with(digits: Any) -> None:
 
 
 def test_the_same_seed_gives_the_same_bits(
-    again: Any, digits: Any, recording: Recording, cache: Path
+    rebuilt: Any, digits: Any, recording: Recording, cache: Path
 ) -> None:
     """A second run with ``--rebuild`` builds anew, and artifacts and predictions are the same bit for bit."""
-    before, done = again
+    before, done = rebuilt
     assert done.code == 0, done.err
     second = Recording.read(done.folder / done.results["run"]["samples"])
     for config in before:
@@ -242,9 +244,9 @@ def test_the_same_seed_gives_the_same_bits(
         assert accuracies[0] == accuracies[1]
 
 
-def test_without_a_metric_of_launches_nothing_is_launched(again: Any) -> None:
+def test_without_a_metric_of_launches_nothing_is_launched(rebuilt: Any) -> None:
     """A run of metrics that need no launches has no waves, and says that there was nothing to repeat."""
-    _, done = again
+    _, done = rebuilt
     assert done.results["run"]["measuring"]["waves"] == 0
     assert done.results["run"]["measuring"]["ended_by"] == "nothing to repeat"
-    assert {one["metric"] for one in done.measurements()} == {"accuracy", "file_size"}
+    assert {measurement["metric"] for measurement in done.measurements()} == {"accuracy", "file_size"}

@@ -1,4 +1,4 @@
-"""The supervisor: it tells how processes ended, ends all that they started, and bounds what they print."""
+"""The supervisor reports how processes ended, ends all that they started, and bounds what they print."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from qx.errors import QxError
 from qx.processes import supervisor
 from qx.processes.spawning import Ending, Process, Supervisor
 
-#: Starts a process in a session of its own, whose parent is gone, and writes its process id to a file.
+#: Statements that start an orphan in a session of its own, and write its process id to a file.
 DAEMON = """
     import os, sys, time
     if os.fork() == 0:
@@ -34,7 +34,7 @@ DAEMON = """
     while not os.path.exists({file!r}):
         time.sleep(0.01)
 """
-#: Seconds that nothing takes on any machine.
+#: Seconds after which a wait fails, more than anything takes on any machine.
 LONG = 120.0
 
 
@@ -42,8 +42,8 @@ def command(source: str) -> list[str]:
     return [sys.executable, "-I", "-S", "-c", dedent(source)]
 
 
-def gone(process: int) -> bool:
-    """Whether a process has ended; whoever inherits it may be slow to bury it."""
+def has_ended(process: int) -> bool:
+    """Return whether a process has ended, be it as a zombie that its new parent has not waited for."""
     try:
         return psutil.Process(process).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -51,6 +51,7 @@ def gone(process: int) -> bool:
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait until a condition holds, and fail after ``LONG`` seconds."""
     until = time.monotonic() + LONG
     while not condition():
         assert time.monotonic() < until, "it did not come to pass"
@@ -59,7 +60,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def supervising(tmp_path: Path) -> Iterator[Supervisor]:
-    """A supervisor."""
+    """A running supervisor, which must leave no line in its log."""
     running = Supervisor(tmp_path / "supervisor.log")
     yield running
     running.close()
@@ -71,7 +72,7 @@ def spawn(supervising: Supervisor, words: Sequence[str], log: Path = Path("proce
 
 
 def end_of(supervising: Supervisor, words: Sequence[str], log: Path = Path("process.log")) -> Ending:
-    """How a process ended by itself."""
+    """Start a process, and return how it ended by itself."""
     process = spawn(supervising, words, log)
     ending = process.wait(LONG)
     assert ending is not None
@@ -89,12 +90,12 @@ def end_of(supervising: Supervisor, words: Sequence[str], log: Path = Path("proc
         ("import signal, os; os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL),
     ],
 )
-def test_how_a_process_ended_is_told(supervising: Supervisor, source: str, status: int) -> None:
-    """Its exit status arrives as it was, and the signal that killed it as a negative number."""
+def test_how_a_process_ended_is_reported(supervising: Supervisor, source: str, status: int) -> None:
+    """The host gets a process's exit status, or the signal that killed it as a negative number."""
     assert end_of(supervising, command(source)).status == status
 
 
-def test_a_program_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_program_that_does_not_exist_is_reported(tmp_path: Path) -> None:
     """Where the program cannot be run there is no ending, and the supervisor's log says why."""
     supervising = Supervisor(tmp_path / "supervisor.log")
     assert spawn(supervising, ["/no/such/program"]).close() is None
@@ -111,7 +112,7 @@ def test_a_process_ends_with_what_left_its_session(supervising: Supervisor, tmp_
     if "sleep" not in end:
         assert process.wait(LONG) is not None
     process.close()
-    assert gone(int(file.read_text()))
+    assert has_ended(int(file.read_text()))
 
 
 def test_what_others_started_goes_on(supervising: Supervisor, tmp_path: Path) -> None:
@@ -125,10 +126,10 @@ def test_what_others_started_goes_on(supervising: Supervisor, tmp_path: Path) ->
         wait_for(file.exists)
     first, second = (int(file.read_text()) for file in files)
     processes[0].close()
-    assert gone(first) and gone(processes[0].pid)
-    assert not gone(second) and not gone(processes[1].pid)
+    assert has_ended(first) and has_ended(processes[0].pid)
+    assert not has_ended(second) and not has_ended(processes[1].pid)
     processes[1].close()
-    assert gone(second)
+    assert has_ended(second)
 
 
 def test_all_ends_when_the_host_is_killed(tmp_path: Path) -> None:
@@ -149,15 +150,17 @@ def test_all_ends_when_the_host_is_killed(tmp_path: Path) -> None:
         started = psutil.Process(running.pid).children(recursive=True)
         assert len(started) >= 3
         running.kill()
-    wait_for(lambda: all(gone(process) for process in (*(p.pid for p in started), int(file.read_text()))))
+    wait_for(
+        lambda: all(has_ended(process) for process in (*(p.pid for p in started), int(file.read_text())))
+    )
 
 
 def test_a_process_has_no_descriptor_but_its_own(supervising: Supervisor) -> None:
-    """It inherits its three streams, and nothing of the host's, the supervisor's or another process's."""
+    """A process inherits its three streams, and no descriptor of the host, supervisor or another process."""
     other = spawn(supervising, command("import time; time.sleep(1000)"))
     end_of(supervising, command("import os; print(sorted(os.listdir('/proc/self/fd')))"))
     other.close()
-    # The fourth is that by which the folder is read; standard output is the pipe of answers.
+    # Reading the folder takes the fourth; standard output is the pipe of answers.
     process = spawn(supervising, command("import os; os.write(2, str(os.listdir('/proc/self/fd')).encode())"))
     process.wait(LONG)
     process.close()
@@ -165,7 +168,7 @@ def test_a_process_has_no_descriptor_but_its_own(supervising: Supervisor) -> Non
 
 
 def test_what_is_printed_is_kept_from_both_ends(supervising: Supervisor) -> None:
-    """Of an endless output the log has the beginning and the end, and how much is left out; nobody waits."""
+    """The log of an endless output has its beginning, its end, and how many bytes are left out between."""
     count = 3_000_000
     source = f"import os; [os.write(2, b'%08d\\n' % number) for number in range({count})]"
     ending = end_of(supervising, command(source))
@@ -178,7 +181,7 @@ def test_what_is_printed_is_kept_from_both_ends(supervising: Supervisor) -> None
 
 
 def test_little_that_is_printed_is_kept_whole(supervising: Supervisor) -> None:
-    """A log of less than both ends has everything, also what was printed at the last moment."""
+    """A log that is shorter than both ends together has everything, to the last byte."""
     for size in (0, 1, supervisor.HEAD, supervisor.HEAD + supervisor.TAIL):
         source = f"import os; os.write(2, b'a' * {size}); os.kill(os.getpid(), 9)"
         assert end_of(supervising, command(source)).printed == size
@@ -187,18 +190,18 @@ def test_little_that_is_printed_is_kept_whole(supervising: Supervisor) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 def test_a_log_that_cannot_be_written_costs_nothing_else(supervising: Supervisor) -> None:
-    """The process goes on, prints all it wants, and its ending tells why the log is not whole."""
+    """A process whose log cannot be written goes on, and its ending says why the log is incomplete."""
     source = "import os; [os.write(2, b'a' * 4096) for _ in range(1000)]"
     ending = end_of(supervising, command(source), Path("/dev/full"))
     assert ending == Ending(0, 4_096_000, errno.ENOSPC)
 
 
 def test_without_its_supervisor_a_host_starts_nothing_more(tmp_path: Path) -> None:
-    """Once the supervisor was killed, starting a process is an error that says so in one line."""
+    """After the supervisor was killed, starting a process is an error of one line that says so."""
     supervising = Supervisor(tmp_path / "supervisor.log")
     (program,) = (child for child in psutil.Process().children() if supervisor.__file__ in child.cmdline())
     program.kill()
-    # The keeper that was forked beforehand still takes one.
+    # The keeper that was forked beforehand still takes one process.
     spawn(supervising, command("pass")).close()
     with pytest.raises(QxError, match="supervisor of the workers was killed by SIGKILL"):
         spawn(supervising, command("pass"))
@@ -206,33 +209,33 @@ def test_without_its_supervisor_a_host_starts_nothing_more(tmp_path: Path) -> No
 
 
 def test_a_process_whose_keeper_was_killed_is_ended_by_the_host(supervising: Supervisor) -> None:
-    """The host ends the process itself, and has no ending to tell."""
+    """The host ends a process whose keeper was killed, and has no ending to report."""
     process = spawn(supervising, command("import time; time.sleep(1000)"))
     psutil.Process(process.pid).parent().kill()
     assert process.close() is None
-    wait_for(lambda: gone(process.pid))
+    wait_for(lambda: has_ended(process.pid))
 
 
-#: The program, on a system that lacks something.
+#: The supervisor's program on a system that lacks something.
 BARE = """
     import importlib.util, sys
     spec = importlib.util.spec_from_file_location("supervisor", {path!r})
     supervisor = importlib.util.module_from_spec(spec)
     sys.modules["supervisor"] = supervisor
     spec.loader.exec_module(supervisor)
-    {without}
+    {lack}
     supervisor.main()
 """
 
 
 @pytest.fixture
 def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Supervisor]]:
-    """A supervisor without something; it must not complain."""
+    """Start a supervisor whose system lacks something, which it must not complain about."""
     running = []
 
-    def start(without: str) -> Supervisor:
+    def start(lack: str) -> Supervisor:
         program = tmp_path / "bare.py"
-        program.write_text(dedent(BARE.format(path=supervisor.__file__, without=without)))
+        program.write_text(dedent(BARE.format(path=supervisor.__file__, lack=lack)))
         monkeypatch.setattr(supervisor, "__file__", str(program))
         running.append(Supervisor(tmp_path / "supervisor.log"))
         return running[-1]
@@ -244,7 +247,7 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[
 
 
 @pytest.mark.parametrize(
-    "without",
+    "lack",
     [
         "supervisor._library = lambda: None",
         "supervisor.PROCESSES = supervisor.CHILDREN = '/nowhere'",
@@ -252,10 +255,10 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[
     ids=["prctl", "proc"],
 )
 def test_on_other_systems_a_process_ends_with_its_group(
-    bare: Callable[[str], Supervisor], tmp_path: Path, without: str
+    bare: Callable[[str], Supervisor], tmp_path: Path, lack: str
 ) -> None:
     """Without prctl(2), or without /proc, the process and its group are ended, and nothing goes wrong."""
-    supervising, file = bare(without), tmp_path / "child"
+    supervising, file = bare(lack), tmp_path / "child"
     source = f"""
         import os, time
         if os.fork() == 0:
@@ -267,15 +270,15 @@ def test_on_other_systems_a_process_ends_with_its_group(
     wait_for(lambda: file.exists() and file.read_text() != "")
     ending = process.close()
     assert ending is not None and ending.status == -signal.SIGKILL
-    wait_for(lambda: gone(int(file.read_text())))
+    wait_for(lambda: has_ended(int(file.read_text())))
 
 
 def test_children_are_found_where_the_kernel_does_not_list_them(
     bare: Callable[[str], Supervisor], tmp_path: Path
 ) -> None:
-    """Where /proc has no list of a process's children, they are found among all processes."""
+    """Where /proc does not list a process's children, they are looked up among all processes."""
     supervising, file = bare("supervisor.CHILDREN = '/nowhere'"), tmp_path / "daemon"
     process = spawn(supervising, command(dedent(DAEMON.format(file=str(file))) + "time.sleep(1000)"))
     wait_for(file.exists)
     process.close()
-    assert gone(int(file.read_text()))
+    assert has_ended(int(file.read_text()))

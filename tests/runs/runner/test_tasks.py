@@ -1,4 +1,4 @@
-"""What outputs and labels mean decides which metrics apply; what cannot be read as items is refused."""
+"""The meaning of outputs and labels decides which metrics apply, and data without items are refused."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ CLASSES = Labels(shape=(), dtype="int64", lowest=0, highest=2)
         ([3], Labels(shape=(), dtype="bool", lowest=0, highest=1), ()),
     ],
 )
-def test_scores_of_classes_are_known_as_such(outputs: Any, labels: Any, classes: Any) -> None:
-    """Several outputs for an item, and labels or names of as many classes: that is classification."""
+def test_scores_of_classes_are_recognized(outputs: Any, labels: Any, classes: Any) -> None:
+    """Several outputs for each item, with labels or names of as many classes, are a classification."""
     task = task_of(outputs, labels, classes)
     assert (task.name, task.reason) == (CLASSIFICATION, "")
 
@@ -44,10 +44,8 @@ def test_scores_of_classes_are_known_as_such(outputs: Any, labels: Any, classes:
         ([3], Labels(shape=(), dtype="int64", lowest=1, highest=3), (), "labels go from 1 to 3"),
     ],
 )
-def test_what_is_no_classification_is_told_with_the_reason(
-    outputs: Any, labels: Any, classes: Any, words: str
-) -> None:
-    """The reason names what the outputs or the labels are, and what scores of classes would be."""
+def test_what_is_no_classification_has_a_reason(outputs: Any, labels: Any, classes: Any, words: str) -> None:
+    """The reason names the shape of the outputs or labels, and the one that scores of classes have."""
     task = task_of(outputs, labels, classes)
     assert task.name is None
     assert words in task.reason
@@ -86,7 +84,7 @@ WORKLOAD = """
 
 @pytest.fixture(scope="module")
 def shaped(qx: Callable[..., Any], toy: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
-    """Run the toy's baseline on a model of so many outputs, with labels and classes; of each kind once."""
+    """Run the toy's baseline once for each number of outputs, labels and classes."""
     import torch
 
     @cache
@@ -122,7 +120,7 @@ def shaped(qx: Callable[..., Any], toy: Any, tmp_path_factory: pytest.TempPathFa
 def test_accuracy_and_agreement_do_not_apply_to_other_tasks(
     shaped: Callable[..., Any], width: int, labels: str, classes: str, words: str
 ) -> None:
-    """They have no value, the reason stands in terminal and table, the run ends well, and size decides."""
+    """Metrics of classification have no value for other tasks, and terminal and table give the reason."""
     done = shaped(width, labels=labels, classes=classes)
     assert done.code == 0, done.err
     assert done.results["run"]["workloads"]["shaped"]["task"] is None
@@ -131,7 +129,7 @@ def test_accuracy_and_agreement_do_not_apply_to_other_tasks(
         assert (figure["outcome"], figure["value"]) == ("unsupported", None)
         assert words in figure["cause"]
         for shown in (done.out, done.table.replace("\\", "")):
-            # A terminal breaks lines.
+            # Line breaks of the terminal are not part of the text.
             text = " ".join(shown.split()).replace("`", "")
             assert f"{name} does not apply: " in text
             assert words in text
@@ -139,19 +137,19 @@ def test_accuracy_and_agreement_do_not_apply_to_other_tasks(
     assert not any(pick["metric"] == "accuracy" for pick in done.results["picks"])
 
 
-def test_figures_without_a_task_are_computed_again_alike(
+def test_figures_without_a_task_are_the_same_when_computed_again(
     shaped: Callable[..., Any], qx: Callable[..., Any]
 ) -> None:
-    """``qx report`` knows from the results that a metric did not apply, and why."""
+    """``qx report`` reads from the results that a metric did not apply, and why."""
     done = shaped(1, labels="points.sum(axis=1)", classes="()")
-    again = qx("report", done.folder)
-    assert again.code == 0, again.err
-    assert "differ from those" not in again.err
-    assert "accuracy does not apply: the model gives one number" in " ".join(again.out.split())
+    report = qx("report", done.folder)
+    assert report.code == 0, report.err
+    assert "differ from those" not in report.err
+    assert "accuracy does not apply: the model gives one number" in " ".join(report.out.split())
 
 
 def test_outputs_must_begin_with_the_batch(shaped: Callable[..., Any]) -> None:
-    """Rows along time are not taken for items, even where there are as many: one line names the shapes."""
+    """Outputs whose first dimension is not the batch are refused with one line that names the shapes."""
     done = shaped(2, labels="None", forward="outputs.T")
     assert done.code == 2
     assert "Shaped gives outputs [2, 2] for a batch of 2 and [2, 3] for a batch of 3" in done.err
@@ -171,7 +169,7 @@ def test_outputs_must_begin_with_the_batch(shaped: Callable[..., Any]) -> None:
 def test_labels_that_no_metric_could_use_are_refused_in_a_line(
     shaped: Callable[..., Any], labels: str, words: str
 ) -> None:
-    """It says which split, what its labels are, and what is expected; nothing is built."""
+    """Labels that fit no metric are refused with the split, its labels and what was expected."""
     done = shaped(3, labels=labels, classes="('x', 'y', 'z')")
     assert done.code == 2
     assert words in done.err

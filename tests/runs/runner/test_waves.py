@@ -1,4 +1,4 @@
-"""Waves: launches that die are tried again, cells that go on dying are given up, groups are joined."""
+"""Waves: launches that die are tried again, cells that keep dying are dropped, groups are joined."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REAPER = """
             os.kill(os.getpid(), 9)
         return [1.0]
 """
-#: A metric that fails in one config, and leaves the launch so that it cannot get warm.
+#: A metric that fails in one config, and leaves its launch so that it cannot warm up.
 BRUISER = """
     import gc
     from qx import Metric, hookimpl
@@ -48,8 +48,8 @@ BRUISER = """
             raise ValueError("harmed")
         return 1.0
 """
-#: A loader like the toy's, that kills ``times`` of its processes: in ``load``, or in a call of three items.
-#: The first process, which evaluates, lives.
+#: A loader like the toy's that kills ``times`` of its processes, in ``load`` or in a call of three items, but
+#: not the first one, which evaluates.
 MORTAL_LOADER = """
     import os, pathlib
     from qx import Loader, hookimpl
@@ -93,7 +93,7 @@ MORTAL_LOADER = """
 """
 
 
-#: A metric that tells the only CPU that its launch may run on, or minus one.
+#: A metric whose value is the only CPU that its launch may run on, or minus one.
 WHERE = """
     import os
     from qx import Metric, hookimpl
@@ -119,7 +119,7 @@ def deaths(
     write_plugin: Callable[[str, str], str],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Any:
-    """A run in which launches die: in loading, in warming, in every wave, and of metrics."""
+    """A run in which launches die: while they load, while they warm up, in every wave, and of metrics."""
     home = tmp_path_factory.mktemp("deaths")
 
     def reaper(config: str, phase: str, samples: str) -> str:
@@ -139,13 +139,13 @@ def deaths(
         write_plugin("bruiser", BRUISER),
         reaper("frail", "block", "per_block"),
         reaper("stillborn", "fresh", "per_launch"),
-        # It is measured first, and kills nobody who is here.
+        # This one is measured first, and kills no launch.
         write_plugin("pulse", REAPER.format(config="pulse", phase="fresh", samples="per_launch")),
     ]
     with pytest.MonkeyPatch.context() as patch:
-        # In one group, however little memory there is.
+        # All cells are in one group, however little memory there is.
         patch.setattr(import_module("qx.runner.measure.timing"), "_room", lambda part, reporter: 9)
-        # Nobody else's processes are killed here for want of memory.
+        # Processes that others lose for lack of memory do not count as deaths here.
         patch.setattr(import_module("qx.processes.workers"), "_out_of_memory_kills", lambda: 0)
         return qx(
             *("run", *toy.arguments(*plugins), "-m", "latency", "-m", "accuracy", "-m", "reaper_pulse"),
@@ -155,12 +155,12 @@ def deaths(
         )
 
 
-def died(run: Any, config: str) -> list[dict[str, Any]]:
-    return [one for one in run.results["run"]["measuring"]["deaths"] if one["cell"] == f"toy/{config}"]
+def deaths_of(run: Any, config: str) -> list[dict[str, Any]]:
+    return [death for death in run.results["run"]["measuring"]["deaths"] if death["cell"] == f"toy/{config}"]
 
 
 def waves_of(run: Any, config: str, key: tuple[str, int | None]) -> list[int]:
-    """The wave of each sample."""
+    """Return the wave of each sample of a metric in a config."""
     recording = Recording.read(run.folder / run.results["run"]["samples"])
     waves: list[int] = recording.series[f"toy/{config}"][key].wave.tolist()
     return waves
@@ -178,33 +178,33 @@ def waves_of(run: Any, config: str, key: tuple[str, int | None]) -> list[int]:
 def test_a_launch_that_dies_is_counted_and_tried_again(
     deaths: Any, config: str, stages: list[str], signal: str
 ) -> None:
-    """Each death is told with wave, stage and cause; the cell goes on, and has figures of the other waves."""
-    told = died(deaths, config)
-    assert [one["stage"] for one in told] == stages
-    assert {one["wave"] for one in told} == {0}
-    assert {one["outcome"] for one in told} == {"crashed"}
-    assert all(signal in one["cause"] for one in told)
+    """Each death is recorded with wave, stage and cause, and the cell has figures from the other waves."""
+    recorded = deaths_of(deaths, config)
+    assert [death["stage"] for death in recorded] == stages
+    assert {death["wave"] for death in recorded} == {0}
+    assert {death["outcome"] for death in recorded} == {"crashed"}
+    assert all(signal in death["cause"] for death in recorded)
     assert deaths.cell(config)["outcome"] == "ok"
-    for one in deaths.measurements(config, "latency"):
-        assert one["outcome"] == "ok"
-        assert one["vs_baseline"]["ci"] is not None
+    for measurement in deaths.measurements(config, "latency"):
+        assert measurement["outcome"] == "ok"
+        assert measurement["vs_baseline"]["ci"] is not None
 
 
 @pytest.mark.parametrize(("config", "deaths_at_start"), [("late", 2), ("stillborn", 1)])
 def test_a_launch_that_dies_at_its_start_is_replaced_in_its_wave(
     deaths: Any, config: str, deaths_at_start: int
 ) -> None:
-    """A launch that never came to be timed is started again at once: its cell misses no wave."""
+    """A launch that dies before it was timed is started again at once, so that its cell misses no wave."""
     waves = deaths.results["run"]["measuring"]["waves"]
     assert deaths.cell(config)["launches"] == waves + deaths_at_start
     assert set(waves_of(deaths, config, ("latency", 1))) == set(range(waves))
-    # One value for each wave: nothing is kept of the launch that died.
+    # No value of the launch that died is kept, so each wave has one.
     assert waves_of(deaths, config, ("reaper_pulse", None)) == list(range(waves))
 
 
 @pytest.mark.parametrize("config", ["shy", "frail"])
 def test_a_wave_in_which_a_launch_died_is_no_wave_of_its_cell(deaths: Any, config: str) -> None:
-    """No sample of it is used, not even those that were taken before the death; others do not wait."""
+    """No sample of such a wave is used for the cell, not even one from before the death."""
     waves = deaths.results["run"]["measuring"]["waves"]
     assert deaths.cell(config)["launches"] == waves
     for key in (("latency", 1), ("latency", 3), ("reaper_pulse", None)):
@@ -214,39 +214,39 @@ def test_a_wave_in_which_a_launch_died_is_no_wave_of_its_cell(deaths: Any, confi
 
 @pytest.mark.parametrize(("config", "outcome"), [("frail", "crashed"), ("stillborn", "crashed")])
 def test_a_metric_that_kills_launches_costs_itself(deaths: Any, config: str, outcome: str) -> None:
-    """It is not measured again of that cell, and of the others it has its values."""
-    lost = deaths.measurement(config, f"reaper_{config}")
-    assert (lost["outcome"], lost["value"]) == (outcome, None)
-    assert "killed by SIGKILL" in lost["cause"]
+    """A metric that kills launches of a cell is not measured there again, and has values in the others."""
+    measurement = deaths.measurement(config, f"reaper_{config}")
+    assert (measurement["outcome"], measurement["value"]) == (outcome, None)
+    assert "killed by SIGKILL" in measurement["cause"]
     assert deaths.measurement("toy_fp32", f"reaper_{config}")["value"] == 1.0
 
 
 def test_a_launch_that_a_metric_has_left_damaged_is_not_held_against_its_cell(deaths: Any) -> None:
-    """The metric has failed; what the launch died of later costs its wave, and not the row."""
-    (death,) = died(deaths, "bruised")
+    """The metric has failed, and the later death of the launch costs the wave, not the row."""
+    (death,) = deaths_of(deaths, "bruised")
     assert (death["wave"], death["stage"], death["outcome"]) == (0, "warm", "failed")
     assert deaths.cell("bruised")["outcome"] == "ok"
     assert deaths.measurement("bruised", "bruiser")["cause"] == "ValueError: harmed"
-    assert {one["outcome"] for one in deaths.measurements("bruised", "latency")} == {"ok"}
+    assert {measurement["outcome"] for measurement in deaths.measurements("bruised", "latency")} == {"ok"}
     assert set(waves_of(deaths, "bruised", ("latency", 1))) == {1, 2}
 
 
-def test_a_cell_that_goes_on_dying_is_given_up(deaths: Any) -> None:
-    """After three deaths a cell has failed: its row says of what, and the others are measured to the end."""
+def test_a_cell_that_keeps_dying_is_dropped(deaths: Any) -> None:
+    """After three deaths a cell has failed and its row says why, and the others are measured to the end."""
     assert deaths.code == 1, deaths.err
-    assert [one["wave"] for one in died(deaths, "mortal")] == [0, 1, 2]
+    assert [death["wave"] for death in deaths_of(deaths, "mortal")] == [0, 1, 2]
     cell = deaths.cell("mortal")
     assert (cell["outcome"], cell["stage"], cell["launches"]) == ("crashed", "warm", 3)
-    assert {one["value"] for one in deaths.measurements("mortal")} == {None}
+    assert {measurement["value"] for measurement in deaths.measurements("mortal")} == {None}
     assert "toy/mortal" not in deaths.results["front"]
     assert deaths.cell("toy_fp32")["launches"] == deaths.results["run"]["measuring"]["waves"]
     assert "toy/toy_fp32" in deaths.results["front"]
 
 
-def test_when_the_baseline_goes_on_dying_the_run_ends(
+def test_when_the_baseline_keeps_dying_the_waves_end(
     qx: Callable[..., Any], toy: Any, write_plugin: Callable[[str, str], str], tmp_path: Any
 ) -> None:
-    """Without the baseline nothing can be compared: the waves end, and the others keep what they have."""
+    """Without the baseline nothing can be compared, so the waves end, and the others keep their values."""
     (tmp_path / "mortal").mkdir()
     arguments = {"config": "mortal", "in_load": False, "times": 1000, "folder": str(tmp_path / "mortal")}
     plugins = [
@@ -272,7 +272,7 @@ def test_when_the_baseline_goes_on_dying_the_run_ends(
 def test_a_metric_that_kills_the_baseline_costs_itself(
     qx: Callable[..., Any], toy: Any, write_plugin: Callable[[str, str], str], phase: str
 ) -> None:
-    """The baseline goes on without it, so all else is compared; there are as many waves as were asked for."""
+    """The baseline goes on without the metric, so all else is compared in as many waves as asked for."""
     samples = {"fresh": "per_launch", "block": "per_block"}[phase]
     reaper = write_plugin("reaper_toy_fp32", REAPER.format(config="toy_fp32", phase=phase, samples=samples))
     done = qx(
@@ -280,8 +280,8 @@ def test_a_metric_that_kills_the_baseline_costs_itself(
         *("--batch-size", 1, "--quick", "--budget", 0.01, "--out", "out"),
     )
     assert done.code == 1, done.err
-    lost = done.measurement("toy_fp32", "reaper_toy_fp32")
-    assert (lost["outcome"], lost["value"]) == ("crashed", None)
+    failed = done.measurement("toy_fp32", "reaper_toy_fp32")
+    assert (failed["outcome"], failed["value"]) == ("crashed", None)
     kept = done.measurement("other", "reaper_toy_fp32")
     assert (kept["outcome"], kept["value"], kept["vs_baseline"]) == ("ok", 1.0, None)
     assert done.measurement("other", "latency")["vs_baseline"]["ci"] is not None
@@ -291,7 +291,7 @@ def test_a_metric_that_kills_the_baseline_costs_itself(
 
 @pytest.fixture(scope="module")
 def grouped(qx: Callable[..., Any], toy: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A run of named configs, one with a runtime baseline, as on a machine with memory for three launches."""
+    """A run of named configs, one with a runtime baseline, on a machine with memory for three launches."""
     plugins = [
         toy.config("own_fp32"),
         toy.config("own_int8", record='runtime_baseline="own_fp32"'),
@@ -314,12 +314,12 @@ def test_groups_are_compared_through_the_baseline(grouped: Any) -> None:
     """Cells that memory does not hold at once come in groups, each with the baseline and the control."""
     waves = grouped.results["run"]["measuring"]["waves"]
     assert waves == 9
-    seen = {
+    waves_by_config = {
         name: set(waves_of(grouped, name, ("latency", 1)))
         for name in ("toy_fp32", "control", "own_int8", "other", "lonely")
     }
-    assert seen["toy_fp32"] == seen["control"] == set(range(waves))
-    assert {frozenset(seen[name]) for name in ("own_int8", "other", "lonely")} == {
+    assert waves_by_config["toy_fp32"] == waves_by_config["control"] == set(range(waves))
+    assert {frozenset(waves_by_config[name]) for name in ("own_int8", "other", "lonely")} == {
         frozenset(range(start, start + 3)) for start in (0, 3, 6)
     }
     for config in ("other", "lonely"):
@@ -332,12 +332,15 @@ def test_groups_are_compared_through_the_baseline(grouped: Any) -> None:
 
 
 def test_a_named_config_brings_its_runtime_baseline(grouped: Any) -> None:
-    """The fp32 config of the same runtime takes part unasked, is said to, and shares every wave."""
+    """The fp32 config of the same runtime takes part without being named, and shares every wave."""
     assert "own_fp32 takes part, as the runtime baseline of own_int8\n" in grouped.err
     assert list(grouped.results["configs"]) == ["toy_fp32", "own_fp32", "own_int8", "other", "lonely"]
     waves = [set(waves_of(grouped, name, ("latency", 1))) for name in ("own_fp32", "own_int8")]
     assert waves[0] == waves[1] != set(range(grouped.results["run"]["measuring"]["waves"]))
-    compared = {one["against"]: one for one in grouped.measurement("own_int8", "latency")["comparisons"]}
+    compared = {
+        comparison["against"]: comparison
+        for comparison in grouped.measurement("own_int8", "latency")["comparisons"]
+    }
     assert compared["toy/own_fp32"]["kind"] == "speedup"
     assert compared["toy/own_fp32"]["ci"] is not None
     assert "not in this run" in grouped.table.replace("\N{NO-BREAK SPACE}", " ")
@@ -345,7 +348,7 @@ def test_a_named_config_brings_its_runtime_baseline(grouped: Any) -> None:
 
 @pytest.mark.slow
 def test_a_runtime_baseline_brings_nothing_else(qx: Callable[..., Any], toy: Any) -> None:
-    """Without names every config takes part anyway, and nobody is told so."""
+    """Without names every config takes part anyway, and no line says so."""
     plugins = [toy.config("own_fp32"), toy.config("own_int8", record='runtime_baseline="own_fp32"')]
     done = qx("run", *toy.arguments(*plugins), "-m", "accuracy", "--out", "out")
     assert done.code == 0, done.err
@@ -356,27 +359,27 @@ def test_a_runtime_baseline_brings_nothing_else(qx: Callable[..., Any], toy: Any
 def test_launches_keep_to_the_cpus_that_are_named(
     qx: Callable[..., Any], toy: Any, write_plugin: Callable[[str, str], str]
 ) -> None:
-    """``--cpus`` holds every launch, and more threads than CPUs are told with what they do to the figures."""
-    one = str(cpu_numbers()[-1]) if cpu_numbers() else "0"
+    """``--cpus`` binds every launch, and a line says how more threads than CPUs change the figures."""
+    cpu = str(cpu_numbers()[-1]) if cpu_numbers() else "0"
     where = write_plugin("where", WHERE)
     done = qx(
         *("run", *toy.arguments(where), "-m", "where", "-m", "latency", "--batch-size", 1, "--quick"),
-        *("--budget", 0.01, "--cpus", one, "--threads", 3, "--out", "out"),
+        *("--budget", 0.01, "--cpus", cpu, "--threads", 3, "--out", "out"),
     )
     assert done.code == 0, done.err
-    assert {one["value"] for one in done.measurements("toy_fp32", "where")} == {float(one)}
+    assert {measurement["value"] for measurement in done.measurements("toy_fp32", "where")} == {float(cpu)}
     assert "--threads 3 on 1 CPUs: threads wait for each other, so latencies are longer" in done.err
-    about = done.results["run"]["measuring"]
-    assert (about["cpus"], about["held_to"]) == ([int(one)], 0)
+    measuring = done.results["run"]["measuring"]
+    assert (measuring["cpus"], measuring["held_to"]) == ([int(cpu)], 0)
 
 
 def test_there_are_six_waves_however_soon_precision_is_reached(qx: Callable[..., Any], toy: Any) -> None:
-    """Fewer would give intervals that claim too much; and it is said what ended them, and what was held."""
+    """There are at least six waves, and the results record what ended them and which CPUs were held."""
     done = qx("run", *toy.arguments(), "-m", "latency", "--precision", 9, "--batch-size", 1, "--out", "out")
     assert done.code == 0, done.err
-    about = done.results["run"]["measuring"]
-    assert (about["waves"], about["ended_by"]) == (6, "precision")
-    assert about["rounds"] == {"latency": {"1": 40}}
-    assert about["held_to"] == (1 if len(cpu_numbers()) > 1 else 0)
-    assert [len(cpus) for cpus in about["held"]] == [about["held_to"]] * 6
-    assert about["garbage_collection"] == "off once warm"
+    measuring = done.results["run"]["measuring"]
+    assert (measuring["waves"], measuring["ended_by"]) == (6, "precision")
+    assert measuring["rounds"] == {"latency": {"1": 40}}
+    assert measuring["held_to"] == (1 if len(cpu_numbers()) > 1 else 0)
+    assert [len(cpus) for cpus in measuring["held"]] == [measuring["held_to"]] * 6
+    assert measuring["garbage_collection"] == "off once warm"

@@ -1,4 +1,4 @@
-"""The built-in plugins are what the conformance kit asks of everybody's."""
+"""The built-in plugins pass the conformance kit."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import pytest
 from qx.host.host import Host
 from qx.testing import conformance_test
 
-#: One of each kind, and of metrics one of predictions and one of launches. The others follow with
-#: ``QX_SLOW=1`` (``tox -e conformance``): they take minutes, and share all but a few lines with these.
+#: Plugins of the fast tier: one of each kind, and two metrics, of predictions and of launches. The others
+#: take minutes and share most of their code with these: ``QX_SLOW=1`` (``tox -e conformance``) runs them.
 QUICK = {"static_int8_per_channel", "accuracy", "latency", "digits_cnn", "torch_eager"}
 
 
 def _left_out() -> Any:
-    """One skip for a plugin, and not one for each of its checks."""
+    """Return one slow test for a plugin that is left out, instead of one for each of its checks."""
 
     @pytest.mark.slow
     def test() -> None:
@@ -28,7 +28,7 @@ def _left_out() -> Any:
 
 @pytest.fixture(autouse=True)
 def few_pairs_of_launches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the fast tier the check that measures in pairs of launches takes three pairs."""
+    """Let the check that measures in pairs of launches take three pairs in the fast tier."""
     if not os.environ.get("QX_SLOW"):
         monkeypatch.setattr(import_module("qx.testing.measuring"), "PAIRS", 3)
 

@@ -1,7 +1,7 @@
 """Deliberately wrong configs and metrics: each is caught by its own check, and by no other.
 
-By default only the check that is meant for a plugin is run, with those that must pass before it, and of the
-plugins that a check catches only the quickest. With ``QX_SLOW=1`` all checks of all plugins are run.
+For each check the fast tier runs only the quickest plugin that it catches, with that check and those that
+must pass before it. With ``QX_SLOW=1`` all checks of all plugins are run.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from qx.testing.checks import checks_of
 
 
 def _beside(name: str) -> ModuleType:
-    """A module that lies beside this file."""
+    """Import a module that lies beside this file."""
     spec = importlib.util.spec_from_file_location(f"qx_tests_{name}", Path(__file__).with_name(f"{name}.py"))
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -32,13 +32,13 @@ wrong = _beside("wrong")
 
 @pytest.fixture(scope="module")
 def shared() -> dict[str, Any]:
-    """What all benches prepare alike."""
+    """Preparations that all benches share."""
     return {}
 
 
 @pytest.mark.parametrize("name", wrong.names_of("config", "metric"))
 def test_a_wrong_plugin_is_caught(name: str, tmp_path: Path, shared: dict[str, Any]) -> None:
-    """The check that is meant for it fails, those that it hangs on pass, and no other check fails."""
+    """The check that is meant for a wrong plugin fails, and no other check does."""
     failed = wrong.failed_checks(name, tmp_path, shared)
     _, meant, _ = wrong.WRONG[name]
     assert list(failed) == [meant], failed
@@ -46,19 +46,19 @@ def test_a_wrong_plugin_is_caught(name: str, tmp_path: Path, shared: dict[str, A
 
 @pytest.mark.parametrize("kind", wrong.KINDS)
 def test_every_check_has_a_culprit(kind: Any) -> None:
-    """There is a wrong plugin for each check of each kind; those that all kinds share have one config."""
+    """Each check of each kind has a wrong plugin, which is a config for checks that all kinds share."""
     caught = {check for check, _ in (*wrong.KINDS[kind].values(), *wrong.CONFIGS.values())}
     assert {check.name for check in checks_of(kind)} <= caught
 
 
 def test_every_check_has_a_quick_culprit() -> None:
-    """Among the wrong plugins of the fast tier there is exactly one for each check, whatever its kind."""
+    """The fast tier has exactly one wrong plugin for each check, whatever its kind."""
     caught = sorted(meant for name, (_, meant, _) in wrong.WRONG.items() if name in wrong.QUICK)
     assert caught == sorted({check.name for kind in wrong.KINDS for check in checks_of(kind)})
 
 
 def test_a_broken_plugin_is_caught_by_its_record(tmp_path: Path, shared: dict[str, Any]) -> None:
-    """One whose describe gives nothing fails one check, and is not asked for more than the shared ones."""
+    """A plugin whose ``describe`` returns None fails one check, and runs no other than the shared ones."""
     path = tmp_path / "nothing.py"
     path.write_text("from qx import hookimpl\n\n@hookimpl\ndef describe():\n    return None\n")
     verdicts = wrong.checking([path], tmp_path / "bench", shared).verdicts()

@@ -1,7 +1,7 @@
 """Deliberately wrong workloads and loaders: each is caught by its own check, and by no other.
 
-By default only the check that is meant for a plugin is run, with those that must pass before it, and of the
-plugins that a check catches only the quickest. With ``QX_SLOW=1`` all checks of all plugins are run.
+For each check the fast tier runs only the quickest plugin that it catches, with that check and those that
+must pass before it. With ``QX_SLOW=1`` all checks of all plugins are run.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pytest
 
 
 def _beside(name: str) -> ModuleType:
-    """A module that lies beside this file."""
+    """Import a module that lies beside this file."""
     spec = importlib.util.spec_from_file_location(f"qx_tests_{name}", Path(__file__).with_name(f"{name}.py"))
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -30,13 +30,13 @@ wrong = _beside("wrong")
 
 @pytest.fixture(scope="module")
 def shared() -> dict[str, Any]:
-    """What all benches prepare alike."""
+    """Preparations that all benches share."""
     return {}
 
 
 @pytest.mark.parametrize("name", wrong.names_of("workload", "loader"))
 def test_a_wrong_plugin_is_caught(name: str, tmp_path: Path, shared: dict[str, Any]) -> None:
-    """The check that is meant for it fails, those that it hangs on pass, and no other check fails."""
+    """The check that is meant for a wrong plugin fails, and no other check does."""
     failed = wrong.failed_checks(name, tmp_path, shared)
     _, meant, _ = wrong.WRONG[name]
     assert list(failed) == [meant], failed

@@ -35,7 +35,7 @@ def convert(model, context):
 OPTION = 'options=[Option(name="bits", default=8, help="Bits.")]'
 REFUSAL = 'if context.options["bits"] < 1: raise ValueError("cannot do that")'
 
-#: Name -> the check, and what is wrong: where it stands in the template above, and the lines.
+#: For each name, the check that catches it, and the lines that are wrong by their field of the template.
 CONFIGS: dict[str, tuple[str, dict[str, str]]] = {
     "no_line": ("valid_record", {"record": ', options=[Option(name="a", default=1, help=" ")]'}),
     "dynamic_int8": ("unique_name", {}),
@@ -99,13 +99,13 @@ CONFIGS: dict[str, tuple[str, dict[str, str]]] = {
             """,
             "body": """
             shift = getattr(model, "shift", 0.0)
-            model.register_forward_hook(lambda module, given, outputs: outputs + shift)
+            model.register_forward_hook(lambda module, inputs, outputs: outputs + shift)
             """,
         },
     ),
     "gives_halves": (
         "keeps_shape_and_type",
-        {"body": "model.register_forward_hook(lambda module, given, outputs: outputs.half())"},
+        {"body": "model.register_forward_hook(lambda module, inputs, outputs: outputs.half())"},
     ),
     "rolls_dice": (
         "deterministic",
@@ -245,14 +245,14 @@ WORKLOADS: dict[str, tuple[str, dict[str, str]]] = {
     "other_shapes": ("example_inputs_accepted", {"examples": "return (torch.zeros(batch_size, 1, 16, 16),)"}),
     "gregarious": (
         "model_is_fp32_and_settled",
-        {"model": "model.register_forward_hook(lambda module, given, outputs: outputs + outputs.mean(0))"},
+        {"model": "model.register_forward_hook(lambda module, inputs, outputs: outputs + outputs.mean(0))"},
     ),
     "two_minds": (
         "stubs_change_nothing",
         {
             "model": """
             if context.quantizable:
-                model.register_forward_hook(lambda module, given, outputs: outputs * 2)
+                model.register_forward_hook(lambda module, inputs, outputs: outputs * 2)
             """
         },
     ),
@@ -320,7 +320,7 @@ LOADERS: dict[str, tuple[str, dict[str, str]]] = {
     "borrows_l": ("needs_what_it_says", {"load": "import pytest"}),
 }
 
-#: The kinds of plugins, each with its wrong ones.
+#: Wrong plugins by kind.
 KINDS = {"config": CONFIGS, "metric": METRICS, "workload": WORKLOADS, "loader": LOADERS}
 WRONG = {
     **{name: (CONFIG, *wrong) for name, wrong in CONFIGS.items()},
@@ -328,7 +328,7 @@ WRONG = {
     **{name: (WORKLOAD, *wrong) for name, wrong in WORKLOADS.items()},
     **{name: (LOADER, *wrong) for name, wrong in LOADERS.items()},
 }
-#: One for each check, the quickest: those of the fast tier.
+#: Wrong plugins of the fast tier: the quickest one for each check.
 QUICK = {
     *("no_line", "dynamic_int8", "talks", "raises", "patches_the_class", "treats_at_once", "sets_torch"),
     *("spoils_batches", "litters", "keeps_it_to_itself", "gives_halves", "does_nothing", "claims_to_keep"),
@@ -349,6 +349,7 @@ DEFAULTS = {
 
 
 def _source(template: str, name: str, parts: dict[str, str]) -> str:
+    """Return the source of a plugin: the template with its wrong lines, indented as their fields are."""
     blocks = ("body", "model", "data", "examples", "load", "prepare", "call", "outputs")
     depth = {
         "body": 4,
@@ -367,22 +368,23 @@ def _source(template: str, name: str, parts: dict[str, str]) -> str:
 
 
 def names_of(*kinds: str) -> list[Any]:
-    """The wrong plugins of these kinds by name, as parameters; all but the quick ones are marked slow."""
+    """Return the names of the wrong plugins of these kinds as parameters, with marks on the slow ones."""
     names = [name for kind in kinds for name in KINDS[kind]]
     return [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
 def checking(paths: list[Path], folder: Path, shared: dict[str, Any]) -> Checking:
-    """The checks of the plugin in the first of these files."""
+    """Open the checks of the plugin in the first of these files."""
     plugins = [str(path) for path in paths]
     entry = find_entry(Host.discover(plugins).entries, plugins[0])
     return Checking(open_bench(plugins, entry, folder, shared=shared))
 
 
 def failed_checks(name: str, folder: Path, shared: dict[str, Any]) -> dict[str, str]:
-    """The checks that a wrong plugin fails, each with its reason: of all, or of the one that is meant for it.
+    """Return the checks that a wrong plugin fails, each with its reason.
 
-    A check that hangs on one which did not pass is not run.
+    The fast tier runs only the check that is meant for the plugin. A check is not run where another one, on
+    which it depends, did not pass.
     """
     template, meant, parts = WRONG[name]
     paths = [folder / f"{name}.py"]

@@ -1,4 +1,4 @@
-"""What tests of workers share: workers, and a plugin that has one do anything."""
+"""What tests of workers share: worker processes, and a plugin that runs any statements in one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from qx.processes.workers import Processes
 
 @pytest.fixture
 def processes(tmp_path: Path) -> Iterator[Processes]:
-    """Workers of one test."""
+    """Worker processes of one test."""
     logs = tmp_path / "logs"
     logs.mkdir()
     with Processes(logs) as processes:
@@ -52,8 +52,8 @@ def mischief(
     processes: Processes,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[..., Any]:
-    """Have a worker run these statements in a hook of a plugin."""
-    # Where other processes are killed for want of memory, that is not told of this one.
+    """Have a worker run statements in a hook of a plugin."""
+    # Kills of other processes for lack of memory must not be counted as this one's.
     monkeypatch.setattr(import_module("qx.processes.workers"), "_out_of_memory_kills", lambda: 0)
 
     def run(body: str, timeout: float = 300.0, progress: Any = None) -> Any:

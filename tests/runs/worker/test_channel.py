@@ -1,4 +1,4 @@
-"""The channel between a worker and its host: whatever a plugin does to it costs its own cell, and no more."""
+"""Whatever a plugin does to the channel between its worker and the host costs its own cell, and no more."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from qx.processes.messages import Answer, BadEnd, NotAMessage, Progress, Stage, read_message
 from qx.processes.workers import Failure
 
-#: A split, as the plugin's hook gives it.
+#: Statements by which the plugin's hook returns a split of two items.
 DATA = "import numpy; return Data(inputs={'x': numpy.ones((2, 1))}, labels=numpy.zeros(2, int))"
 
 
@@ -33,7 +33,7 @@ DATA = "import numpy; return Data(inputs={'x': numpy.ones((2, 1))}, labels=numpy
     ],
 )
 def test_a_message_is_read(fields: dict[str, Any], message: object) -> None:
-    """Each kind of message that a worker sends is told from the others by its fields."""
+    """Each kind of message that a worker sends is recognized by its fields."""
     assert read_message(b"token " + json.dumps(fields).encode(), b"token") == message
 
 
@@ -66,7 +66,7 @@ def test_a_message_is_read(fields: dict[str, Any], message: object) -> None:
     ],
     ids=lambda text: ascii(text[:40]),
 )
-def test_what_is_no_message_is_known(text: str | bytes) -> None:
+def test_what_is_no_message_is_recognized(text: str | bytes) -> None:
     """Rubbish, deep nesting, huge numbers, other types and unknown fields are no messages."""
     with pytest.raises(NotAMessage):
         read_message(text if isinstance(text, bytes) else text.encode(), b"token")
@@ -74,7 +74,7 @@ def test_what_is_no_message_is_known(text: str | bytes) -> None:
 
 # What plugins do ----------------------------------------------------------------------------------
 
-#: Writes into every descriptor of the process that can be written, but for its standard ones.
+#: Statements that write into every writable descriptor of the process but the standard ones.
 WRITE = """
         import fcntl
         for fd in map(int, os.listdir("/proc/self/fd")):
@@ -87,7 +87,7 @@ WRITE = """
 
 
 def into_every_descriptor(rubbish: bytes) -> str:
-    """Statements that write into the channel, wherever it is."""
+    """Return statements that write into the channel, whatever its descriptor."""
     return WRITE.format(rubbish=rubbish)
 
 
@@ -100,10 +100,10 @@ def into_every_descriptor(rubbish: bytes) -> str:
         (b"\n\n", "''"),
     ],
 )
-def test_rubbish_in_the_channel_is_told_of_its_cell(
+def test_rubbish_in_the_channel_makes_its_cell_crashed(
     mischief: Callable[..., Any], rubbish: bytes, shown: str
 ) -> None:
-    """What a plugin writes into the channel's descriptor makes its cell crashed, and is shown harmlessly."""
+    """Rubbish that a plugin writes into the channel makes its cell crashed, and is shown escaped."""
     with pytest.raises(Failure) as failed:
         mischief(into_every_descriptor(rubbish))
     assert (failed.value.outcome, failed.value.stage) == ("crashed", "load_data test")
@@ -115,7 +115,7 @@ def test_rubbish_in_the_channel_is_told_of_its_cell(
 def test_a_line_without_end_is_not_taken_in(
     mischief: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The host takes in no more of a line than a message may have."""
+    """The host reads no more of a line than a message may have."""
     monkeypatch.setattr(import_module("qx.processes.messages"), "MAX_MESSAGE_BYTES", 1 << 20)
     with pytest.raises(Failure, match="it does not end") as failed:
         mischief(into_every_descriptor(b"a" * (1 << 22)))
@@ -138,14 +138,14 @@ def test_a_line_without_end_is_not_taken_in(
 def test_a_plugin_that_replaces_functions_does_not_reach_the_channel(
     mischief: Callable[..., Any], patch: str
 ) -> None:
-    """What was raised after a plugin has replaced functions is told as ever."""
+    """An error that a plugin raises after it has replaced functions is reported as usual."""
     with pytest.raises(Failure) as failed:
         mischief(f"{patch}; raise ValueError('as ever')")
     assert (failed.value.outcome, failed.value.cause) == ("failed", "ValueError: as ever")
 
 
 def test_a_plugin_that_closes_every_descriptor_has_crashed(mischief: Callable[..., Any]) -> None:
-    """Where nothing can be said any more the host does not wait for it."""
+    """The host does not wait for a process that has closed its channel."""
     with pytest.raises(Failure) as failed:
         mischief("os.closerange(3, 1000); raise ValueError('unheard')")
     assert failed.value.outcome == "crashed"
@@ -155,8 +155,8 @@ def test_a_plugin_that_closes_every_descriptor_has_crashed(mischief: Callable[..
 def test_a_plugin_that_becomes_another_program_has_crashed(
     mischief: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A process that is another program now is ended, and it is said that it closed its channel."""
-    # It does not end by itself, however long it is waited for.
+    """A process that has become another program is ended, and the cause says that it closed its channel."""
+    # It never ends by itself, so a short wait suffices.
     monkeypatch.setattr(import_module("qx.processes.workers"), "_KEEPER_PATIENCE", 1.0)
     with pytest.raises(Failure) as failed:
         mischief("os.execvp('sleep', ['sleep', '1000'])")
@@ -165,7 +165,7 @@ def test_a_plugin_that_becomes_another_program_has_crashed(
 
 
 def test_a_forked_child_has_no_part_in_the_conversation(mischief: Callable[..., Any]) -> None:
-    """A child that goes on with the worker's program, as forgotten ones do, says nothing to the host."""
+    """A forked child that goes on with the worker's program sends nothing to the host."""
     child = """
         if os.fork() == 0:
             raise ValueError("I am the child")
@@ -178,15 +178,15 @@ def test_programs_of_a_plugin_do_not_inherit_the_channel(
     mischief: Callable[..., Any], tmp_path: Path
 ) -> None:
     """A program that a plugin starts has its own streams, and no other descriptor of the worker's."""
-    seen = tmp_path / "seen"
-    list_them = f"ls /proc/self/fd > {seen}"
+    listing = tmp_path / "listing"
+    list_them = f"ls /proc/self/fd > {listing}"
     mischief(f"subprocess.run({list_them!r}, shell=True, close_fds=False); {DATA}")
-    # The last is that by which the folder is read.
-    assert seen.read_text().split() == ["0", "1", "2", "3"]
+    # Reading the folder takes the last one.
+    assert listing.read_text().split() == ["0", "1", "2", "3"]
 
 
 def test_progress_that_is_no_progress_times_out(mischief: Callable[..., Any]) -> None:
-    """A plugin that says over and over that it is where it was is not waited for for ever."""
+    """A plugin that repeats the same progress times out."""
     with pytest.raises(Failure, match="no end after 3 s"):
         mischief("while True: context.progress(0.5, 'on')", timeout=3.0, progress=lambda *_: time.sleep(0.1))
 
@@ -201,7 +201,7 @@ def test_odd_progress_harms_nobody(mischief: Callable[..., Any], done: str) -> N
 
 
 def test_temporary_files_end_with_their_worker(mischief: Callable[..., Any], tmp_path: Path) -> None:
-    """What a plugin leaves in the place for temporary files is removed, however its worker ended."""
+    """What a plugin leaves in its folder for temporary files is removed, however its worker ended."""
     leave = "import tempfile; place = tempfile.mkdtemp(); open(place + '/file', 'w').close()"
     tell = f"open({str(tmp_path / 'place')!r}, 'w').write(place); os.chmod(place, 0)"
     for end in ("os._exit(3)", "raise ValueError", "os.kill(os.getpid(), 9)", DATA):
@@ -216,21 +216,21 @@ def test_temporary_files_end_with_their_worker(mischief: Callable[..., Any], tmp
 
 
 def test_a_plugin_prints_as_much_as_it_likes(mischief: Callable[..., Any], tmp_path: Path) -> None:
-    """A flood of output ends up in a log of bounded size, and the cell is what it would be without."""
+    """A flood of output gives a log of bounded size, and the cell ends well."""
     assert mischief(f"[print('a' * 1000) for _ in range(20_000)]; {DATA}")["items"] == 2
     (log,) = (tmp_path / "logs").glob("*-data.log")
     assert 100_000 < log.stat().st_size < 200_000
 
 
-def test_a_flood_that_hangs_is_told(mischief: Callable[..., Any]) -> None:
-    """A plugin that prints for ever times out, and it is said how much it has printed."""
+def test_a_flood_that_hangs_is_reported(mischief: Callable[..., Any]) -> None:
+    """A plugin that never stops printing times out, and the cause says how much it has printed."""
     with pytest.raises(Failure, match=r"no end after 5 s; it has printed \d+ MB"):
         mischief("while True: print('a' * 1_000_000)", timeout=5.0)
 
 
 @pytest.mark.parametrize("code", ["ENOSPC", "EDQUOT"])
-def test_a_full_disk_is_told_with_what_to_do(mischief: Callable[..., Any], code: str) -> None:
-    """The cause names the file, says that the disk is full, and what to do about it."""
+def test_a_full_disk_is_reported_with_what_to_do(mischief: Callable[..., Any], code: str) -> None:
+    """The cause of an error on a full disk names the file and says what to do."""
     import errno
     import os
 
@@ -243,10 +243,10 @@ def test_a_full_disk_is_told_with_what_to_do(mischief: Callable[..., Any], code:
     )
 
 
-def test_a_process_that_dies_of_a_full_disk_is_told_so(
+def test_the_death_of_a_process_on_a_full_disk_is_reported_as_such(
     mischief: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, cache: Path
 ) -> None:
-    """Where a library hides why it could not write, the disk itself is asked."""
+    """A full disk is reported even where a library hides why it could not write."""
     monkeypatch.setattr(import_module("qx.files"), "LEAST_FREE", 1 << 60)
     with pytest.raises(Failure) as failed:
         mischief("os.kill(os.getpid(), 7)")

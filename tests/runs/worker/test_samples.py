@@ -1,4 +1,4 @@
-"""What ``measure`` gave, as the host takes it: values that can be computed with, places that there are."""
+"""What ``measure`` returns is checked: values within range, waves and rounds that exist, JSON details."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ METRIC = """
         details = {{}}
         for _ in range({depth}):
             details = {{"inner": details}}
-        return {given}
+        return {result}
 """
 
 
-def measured(write_plugin: Callable[[str, str], str], given: str, **fields: Any) -> dict[str, Any]:
-    """What the host gets of a metric that gives this."""
+def measured(write_plugin: Callable[[str, str], str], result: str, **fields: Any) -> dict[str, Any]:
+    """Return the samples that the host gets from a metric whose ``measure`` returns this."""
     record = {"samples": "per_launch", "compare": "ratio", "phase": "derived", "depth": 1, **fields}
-    plugin = write_plugin("odd", METRIC.format(given=given, **record))
-    # As a worker has it: with the plugin imported.
+    plugin = write_plugin("odd", METRIC.format(result=result, **record))
+    # A worker's host, which has imported the plugin.
     host = Host.of([Host.discover([plugin]).get("metric", "odd").reference])
     return samples_of(host, "odd", None, None, Context())
 
 
 @pytest.mark.parametrize(
-    ("given", "fields", "message"),
+    ("result", "fields", "message"),
     [
         ("[1.0, 1e75]", {}, "values too large to compute with"),
         ("[1.0, -1e80]", {"compare": "difference"}, "values too large to compute with"),
@@ -75,17 +75,17 @@ def measured(write_plugin: Callable[[str, str], str], given: str, **fields: Any)
         ),
     ],
 )
-def test_what_cannot_be_kept_is_told(
-    write_plugin: Callable[[str, str], str], given: str, fields: dict[str, Any], message: str
+def test_what_cannot_be_kept_is_reported(
+    write_plugin: Callable[[str, str], str], result: str, fields: dict[str, Any], message: str
 ) -> None:
-    """Values, places and details that no results can hold are the metric's failure, not that of the run."""
+    """Values, waves and details that no results can hold fail the metric, not the run."""
     with pytest.raises(QxError, match="odd: measure gave ") as caught:
-        measured(write_plugin, given, **fields)
+        measured(write_plugin, result, **fields)
     assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("given", "fields"),
+    ("result", "fields"),
     [
         ("[1.0, 0.0, -3.0]", {}),
         ("[1e-300]", {"compare": "difference"}),
@@ -98,7 +98,7 @@ def test_what_cannot_be_kept_is_told(
     ],
 )
 def test_what_can_be_kept_is(
-    write_plugin: Callable[[str, str], str], given: str, fields: dict[str, Any]
+    write_plugin: Callable[[str, str], str], result: str, fields: dict[str, Any]
 ) -> None:
-    """What is at the limits is taken as it is."""
-    assert measured(write_plugin, given, **fields)["values"]
+    """Values and details at the limits are accepted."""
+    assert measured(write_plugin, result, **fields)["values"]

@@ -1,4 +1,4 @@
-"""Workers: what they draw and load, what they hold artifacts to, and that they end with all they started."""
+"""Workers: what they draw and load, how they check artifacts, and that they end with all they started."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ CONFIGS = ("fp32_baseline", "dynamic_int8", "static_int8_per_tensor", "static_in
     [(3, [1, 1, 1]), (12, [4, 4, 4]), (14, [5, 5, 4]), (40, [18, 17, 5]), (128, [90, 33, 5])],
 )
 def test_calibration_images_are_drawn_evenly_over_classes(count: int, expected: list[int]) -> None:
-    """Every class gives as many as the others, until it has no more; none is drawn twice."""
+    """As many images are drawn of each class until it has no more, and none is drawn twice."""
     labels = np.repeat([0, 1, 2], [90, 33, 5])
     chosen = drawn_over_classes(labels, len(labels), count, seed=3)
     assert len(set(chosen.tolist())) == count
@@ -59,7 +59,7 @@ def test_calibration_images_are_drawn_evenly_over_classes(count: int, expected: 
 
 
 def test_calibration_images_go_by_the_seed() -> None:
-    """The same seed draws the same images in the same order, another others; fewer are the first of more."""
+    """A seed decides the images and their order, and fewer images are the first of more."""
     labels = np.repeat([0, 1, 2], 50)
     first = drawn_over_classes(labels, 150, 60, seed=3)
     assert (first == drawn_over_classes(labels, 150, 60, seed=3)).all()
@@ -69,7 +69,7 @@ def test_calibration_images_go_by_the_seed() -> None:
 
 
 def test_batches_cannot_be_spoilt_for_the_next_config() -> None:
-    """What a config does to a batch it was given is not seen in the batch when it is asked for again."""
+    """A batch that a config has changed is as before when it is read again."""
     split = Split({"image": np.arange(10.0)}, np.arange(10), ("a",), "ten")
     for batches in (split.batches(4), split.shuffled(4, seed=0)):
         assert [len(batch["image"]) for batch in batches] == [4, 4, 2]
@@ -81,20 +81,20 @@ def test_batches_cannot_be_spoilt_for_the_next_config() -> None:
 
 
 def test_training_batches_are_the_whole_split_shuffled_with_labels() -> None:
-    """Every item comes once, beside its own label, in an order of its seed; without labels there are none."""
+    """Training batches hold every item once with its label, in an order that the seed decides."""
     split = Split({"image": np.arange(10.0)}, np.arange(10), ("a",), "ten")
-    seen, again, other = (
+    first, repeated, other = (
         np.concatenate([batch["image"] for batch in split.shuffled(4, seed)]).tolist() for seed in (0, 0, 1)
     )
-    assert sorted(seen) == list(range(10)) != seen
-    assert seen == again != other
+    assert sorted(first) == list(range(10)) != first
+    assert first == repeated != other
     assert all((batch["image"] == batch["labels"]).all() for batch in split.shuffled(4, 0))
     unlabelled = Split({"image": np.arange(10.0)}, None, (), "ten")
     assert [list(batch) for batch in unlabelled.shuffled(4, 0)] == [["image"]] * 3
 
 
 class Lazy:
-    """Squares, computed when they are asked for, as a workload may give them."""
+    """Squares that are computed when they are read, as a workload may provide them."""
 
     def __len__(self) -> int:
         return 3000
@@ -104,7 +104,7 @@ class Lazy:
 
 
 def test_a_split_is_laid_down_as_it_is(tmp_path: Path) -> None:
-    """What was computed chunk by chunk is read as it was, and has the fingerprint of plain arrays."""
+    """A split that is computed in chunks is read back unchanged, with the fingerprint of plain arrays."""
     lazy = Split({"x": Lazy()}, np.arange(3000), ("a", "b"), "squares")
     plain = lazy.take(slice(None))
     lazy.write(tmp_path)
@@ -116,7 +116,7 @@ def test_a_split_is_laid_down_as_it_is(tmp_path: Path) -> None:
 
 
 class Ragged(Lazy):
-    """Items whose shape changes, or whose number is not the promised one."""
+    """Items of changing shapes, or of another number than promised."""
 
     def __init__(self, shape: tuple[int, ...], last: int) -> None:
         self.shape, self.last = shape, last
@@ -135,13 +135,13 @@ class Ragged(Lazy):
 def test_a_split_of_odd_items_is_not_laid_down(
     tmp_path: Path, shape: tuple[int, ...], last: int, words: str
 ) -> None:
-    """Items of different shapes, or fewer than there were said to be, are an error of the data."""
+    """Items of different shapes, or fewer than promised, are an error of the data."""
     with pytest.raises(DataError, match=words):
         Split({"x": Ragged(shape, last)}, None, (), "odd").write(tmp_path)
 
 
 def test_a_batch_larger_than_the_data_begins_again() -> None:
-    """A batch size above the number of items is served with the items over and over."""
+    """A batch that is larger than the number of items repeats them."""
     split = Split({"image": np.arange(3.0)}, None, (), "three")
     assert split.rows(0, 7)["image"].tolist() == [0, 1, 2, 0, 1, 2, 0]
 
@@ -151,13 +151,13 @@ def test_a_batch_larger_than_the_data_begins_again() -> None:
 
 @pytest.fixture(scope="module")
 def digits(qx: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Torch's eager configs on the digits, built and loaded once, without launches."""
+    """A run of torch's eager configs on the digits, built without launches."""
     configs = [word for name in CONFIGS for word in ("-c", name)]
     home = tmp_path_factory.mktemp("digits")
     return qx("run", "--workload", "digits_cnn", *configs, "-m", "file_size", "--out", "out", cwd=home)
 
 
-#: Serves an artifact through its loader, builds the config without qx's workers, and compares bit for bit.
+#: A program that compares an artifact's outputs bit for bit with those of a build without qx's workers.
 COMPARE = """
     import importlib, json, pathlib, sys
     import numpy, torch
@@ -186,17 +186,17 @@ COMPARE = """
     context = Context(engine=engine, rebuild=lambda: converted(build=False))
     subject = torch_eager.load(artifact, context)
     with numpy.load(build / "probe.npz") as probe:
-        given, due = probe["input_0"], probe["outputs"]
-    served = subject.outputs(subject.call(subject.prepare({"image": given})))
-    ours = converted(build=True)(torch.from_numpy(given)).numpy()
-    same = [served.tobytes() == other.tobytes() for other in (due, ours)]
-    print(json.dumps([*same, len(set(due.flat))]))
+        inputs, expected = probe["input_0"], probe["outputs"]
+    served = subject.outputs(subject.call(subject.prepare({"image": inputs})))
+    ours = converted(build=True)(torch.from_numpy(inputs)).numpy()
+    same = [served.tobytes() == other.tobytes() for other in (expected, ours)]
+    print(json.dumps([*same, len(set(expected.flat))]))
 """
 
 
 @pytest.mark.parametrize("config", CONFIGS)
 def test_an_artifact_gives_what_the_converted_module_gave(digits: Any, cache: Path, config: str) -> None:
-    """Loaded in a fresh process it gives the outputs of the converted module, bit for bit."""
+    """Loaded in a fresh process, an artifact gives the outputs of the converted module bit for bit."""
     run = digits.results["run"]
     weights = files("qx_weights") / "digits_cnn.pt"
     calibration = cache / "splits" / run["workloads"]["digits_cnn"]["calibrations"]["256"]
@@ -226,10 +226,10 @@ def evaluate(processes: Processes, artifact: Path, inputs: Path, outputs: Path) 
     return processes.run(job, "evaluate", timeout=300)
 
 
-def test_an_artifact_that_was_tampered_with_is_found_out(
+def test_an_artifact_that_was_tampered_with_is_detected(
     digits: Any, cache: Path, tmp_path: Path, processes: Processes
 ) -> None:
-    """Where an artifact does not give what the converted module gave, its evaluation says so."""
+    """The evaluation of an artifact fails where its outputs are not those of the converted module."""
     import torch
 
     inputs = cache / "splits" / digits.results["run"]["workloads"]["digits_cnn"]["evaluation_sha256"]
@@ -276,7 +276,7 @@ class Evil:
     ],
 )
 def test_weights_that_do_not_fit_are_named(tmp_path: Path, name: str, words: str) -> None:
-    """Whatever is wrong with a weights file is told, with what was expected, and nothing in it is run."""
+    """A wrong weights file is an error that says what was expected, and no code in it is run."""
     import torch
 
     from qx.worker.weights import load_weights
@@ -307,10 +307,10 @@ def test_weights_that_do_not_fit_are_named(tmp_path: Path, name: str, words: str
             torch.save({"fc.weight": good["weight"], "head.bias": good["bias"]}, path)
     model = torch.nn.Linear(4, 3)
     before = model.weight.clone()
-    with pytest.raises(UsageError) as told:
+    with pytest.raises(UsageError) as caught:
         load_weights(model, path)
-    assert str(told.value).startswith(f"weights file {path} ")
-    assert words in str(told.value)
+    assert str(caught.value).startswith(f"weights file {path} ")
+    assert words in str(caught.value)
     assert not marker.exists()
     assert (model.weight == before).all()
 
@@ -326,19 +326,19 @@ JOBS = (
 
 @pytest.mark.parametrize("kind", JOBS, ids=lambda kind: kind.do)
 def test_a_job_is_the_same_after_its_travel(kind: type) -> None:
-    """Every job is one line of JSON from which the same job comes: any executor can carry it."""
-    one, two = Reference("one", "package.one"), Reference("two", "file", "/two.py", "it", "dist", "1.0")
+    """Every job can be written as one line of JSON, from which the same job is read."""
+    first, second = Reference("one", "package.one"), Reference("two", "file", "/two.py", "it", "dist", "1.0")
     stored = StoredArtifact(
-        folder="f", files=["a"], details={"b": [1]}, notes=["c"], loader=one, config=two, workload=one
+        folder="f", files=["a"], details={"b": [1]}, notes=["c"], loader=first, config=second, workload=first
     )
     fields: dict[type, dict[str, Any]] = {
-        InspectJob: {"workload": one, "weights": "w.pt"},
-        DataJob: {"workload": one, "cache": "c", "calibration_counts": (3, 4), "training": True},
+        InspectJob: {"workload": first, "weights": "w.pt"},
+        DataJob: {"workload": first, "cache": "c", "calibration_counts": (3, 4), "training": True},
         BuildJob: {
-            "workload": one,
-            "config": two,
+            "workload": first,
+            "config": second,
             "config_options": {"bits": 4},
-            "loaders": [one, two],
+            "loaders": [first, second],
             "weights": "w.pt",
             "calibration": None,
             "training": "t",
@@ -348,18 +348,18 @@ def test_a_job_is_the_same_after_its_travel(kind: type) -> None:
             "artifact": stored,
             "inputs": "i",
             "batch_sizes": [1, 32],
-            "metrics": [two],
+            "metrics": [second],
             "spawned_ns": 7,
             "cpus": [0, 1],
-            "wrappers": [one],
+            "wrappers": [first],
         },
         EvaluateJob: {"artifact": stored, "inputs": "i", "batch_size": 5, "outputs": "o"},
-        DeriveJob: {"samples": "s", "baseline": "b", "batch_sizes": (1,), "metrics": (one,)},
-        TrainJob: {"workload": one, "cache": "c", "output": "o", "workload_options": {"epochs": 2}},
+        DeriveJob: {"samples": "s", "baseline": "b", "batch_sizes": (1,), "metrics": (first,)},
+        TrainJob: {"workload": first, "cache": "c", "output": "o", "workload_options": {"epochs": 2}},
         SpinJob: {},
         DescribeJob: {},
         ServeJob: {"artifact": stored, "inputs": "i", "batch_sizes": (1, 3), "outputs": "o"},
-        ExamineJob: {"workload": one, "weights": None, "cache": "c"},
+        ExamineJob: {"workload": first, "weights": None, "cache": "c"},
     }
     fields[WatchJob] = {"job": SpinJob(seed=3), "absent": ("numpy",), "folder": "f"}
     job = kind(**fields[kind], seed=9)
@@ -387,10 +387,10 @@ def test_a_job_is_the_same_after_its_travel(kind: type) -> None:
         ("assert os.read(0, 10) == b'' and input()", "failed", "EOFError"),
     ],
 )
-def test_however_a_worker_ends_it_is_told(
+def test_however_a_worker_ends_it_is_reported(
     mischief: Callable[..., Any], body: str, outcome: str, cause: str
 ) -> None:
-    """Outcome, stage and cause follow from what happened to the process; nobody waits for it for ever."""
+    """The end of a worker gives outcome, stage and cause, and the host waits no longer than the timeout."""
     with pytest.raises(Failure) as failed:
         mischief(body, timeout=5.0 if outcome == "timeout" else 300.0)
     assert failed.value.outcome == outcome
@@ -402,8 +402,10 @@ def test_however_a_worker_ends_it_is_told(
     ("progress", "cause"),
     [("(step + 1) / 8", "done"), pytest.param("0.5", "no end after 6 s", marks=pytest.mark.slow)],
 )
-def test_who_gets_further_is_not_timed_out(mischief: Callable[..., Any], progress: str, cause: str) -> None:
-    """The time allowed begins again with progress, and only with progress."""
+def test_a_plugin_that_makes_progress_is_not_timed_out(
+    mischief: Callable[..., Any], progress: str, cause: str
+) -> None:
+    """The timeout begins again with progress, and only with progress."""
     steps = f"[(time.sleep(1), context.progress({progress}, 'on')) for step in range(8)]"
     with pytest.raises(Failure, match=cause) as failed:
         mischief(f"{steps}; raise ValueError('done')", timeout=6.0)
@@ -411,17 +413,17 @@ def test_who_gets_further_is_not_timed_out(mischief: Callable[..., Any], progres
 
 
 def test_a_worker_ends_with_all_that_it_started(mischief: Callable[..., Any], tmp_path: Path) -> None:
-    """Processes that a plugin started and left are gone when its worker is, however that ended."""
+    """Processes that a plugin has started end with its worker, however that ended."""
     pid = tmp_path / "pid"
     start = f"p = subprocess.Popen(['sleep', '1000']); pathlib.Path({str(pid)!r}).write_text(str(p.pid))"
     for end in ("raise ValueError('leave it')", "os._exit(1)"):
         with pytest.raises(Failure):
             mischief(f"{start}; {end}")
-        _gone(int(pid.read_text()))
+        _check_that_it_ends(int(pid.read_text()))
 
 
-def _gone(pid: int) -> None:
-    """Fail unless the process ends; whoever inherits it may be slow to bury it."""
+def _check_that_it_ends(pid: int) -> None:
+    """Fail unless a process ends, be it as a zombie that its new parent has not waited for."""
     for _ in range(6000):
         try:
             if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
@@ -436,7 +438,7 @@ def _gone(pid: int) -> None:
 def test_a_plugin_in_the_current_folder_stands_in_for_no_module(
     mischief: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """A file of the current folder that is named like a module which a worker imports is not imported."""
+    """A worker does not import a file of the current folder that has the name of a module it needs."""
     (tmp_path / "numpy.py").write_text("raise RuntimeError('not this one')")
     data = "import numpy; return Data(inputs={'x': numpy.ones((2, 1))}, labels=numpy.zeros(2, int))"
     assert mischief(data)["items"] == 2

@@ -81,4 +81,6 @@ def test_cells_that_are_about_as_fast_have_blocks_of_the_same_calls() -> None:
     rounded = rounds.quantise_times(times, "toy/fp32")
     assert rounded["toy/fp32"] == rounded["toy/copy"] == rounded["toy/slower"] == times["toy/fp32"]
     assert rounded["toy/int8"] == pytest.approx({1: 0.0008, 32: 0.0075})
-    assert rounds.quantise_times({"toy/int8": times["toy/int8"]}, "toy/fp32") == {"toy/int8": times["toy/int8"]}
+    assert rounds.quantise_times({"toy/int8": times["toy/int8"]}, "toy/fp32") == {
+        "toy/int8": times["toy/int8"]
+    }
