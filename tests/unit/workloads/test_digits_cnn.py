@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from qx_plugins.workloads import cifar10_cnn, digits_cnn
+from torch.nn import functional
 
 from qx import Context, Data
 
@@ -26,8 +28,6 @@ def test() -> Data:
 
 def test_the_committed_weights_reach_98_percent(test: Data) -> None:
     """The committed weights load strictly, without running code, and are right on 98 % of the test digits."""
-    import torch
-
     package, _, name = str(digits_cnn.describe().weights).partition(":")
     model = digits_cnn.make_model(OFFLINE)
     with resources.as_file(resources.files(package) / name) as path:
@@ -94,9 +94,6 @@ def test_the_data_do_not_depend_on_the_seed(test: Data) -> None:
 
 def test_enlarging_is_bilinear_and_exact() -> None:
     """Images are enlarged as torch's bilinear interpolation does it, bit for bit."""
-    import torch
-    from torch.nn import functional
-
     images = np.random.default_rng(0).integers(0, 17, (5, 8, 8)).astype(np.float64)
     expected = functional.interpolate(
         torch.from_numpy(images)[:, None], scale_factor=4, mode="bilinear", align_corners=False
@@ -106,8 +103,6 @@ def test_enlarging_is_bilinear_and_exact() -> None:
 
 def test_example_inputs_have_the_batch_size() -> None:
     """Example inputs are ``[batch, 3, 32, 32]``, the same for a seed."""
-    import torch
-
     (first,), (second,) = (digits_cnn.example_inputs(2, OFFLINE) for _ in range(2))
     assert first.shape == (2, 3, 32, 32)
     assert torch.equal(first, second)
@@ -115,8 +110,6 @@ def test_example_inputs_have_the_batch_size() -> None:
 
 def test_one_epoch_of_training_learns(test: Data, tmp_path: Path) -> None:
     """The train hook reports its progress to the end, and after one epoch does far better than chance."""
-    import torch
-
     shares: list[float] = []
     torch.manual_seed(0)
     context = Context(offline=True, options={"epochs": 1}, progress=lambda done, text: shares.append(done))
