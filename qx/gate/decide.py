@@ -214,7 +214,7 @@ def _decide_case(
         verdict: Verdict = "too wide" if rule.configs else "not applicable"
         return evolve(decision, verdict=verdict, reason=f"new: {error}")
     except NotComparable as error:
-        return evolve(decision, reason=f"cannot be told: {error}")
+        return evolve(decision, reason=f"cannot be decided: {error}")
     words = _in_words(evidence, metric)
     decision = evolve(decision, reason=None, seen=words, method=evidence.method)
     if evidence.ci is None:

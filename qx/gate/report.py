@@ -45,7 +45,7 @@ def protection(ruling: Ruling) -> str:
     if not ruling.intervals:
         return "Every rule is on something that is known exactly."
     return (
-        f"Where nothing breaks a rule, the chance that any breach is told is at most "
+        f"Where nothing breaks a rule, the chance that any breach is reported is at most "
         f"{100 * ruling.false_alarms:g} %: {wording.count(ruling.intervals, 'interval')} of "
         f"{100 * ruling.level:.5g} % each (Bonferroni, one side counts)."
     )

@@ -215,7 +215,7 @@ def _read_series(archive: Archive, headers: Mapping[str, Header], prefix: str) -
         if (header := headers.get(f"{prefix}|{part}")) is None:
             raise ValueError(f"it has {shown}{VALUES}, and no {shown}|{part}")
         if part != "group_names" and (rest or header.shape != (count,)):
-            raise ValueError(f"{shown}|{part} has shape {header.shape}, and ({count},) is due")
+            raise ValueError(f"{shown}|{part} has shape {header.shape}, and ({count},) is expected")
         parts[part] = archive.array(header.name)
     if not np.isfinite(parts["values"]).all():
         raise ValueError(f"{shown}|values has values that are not finite")

@@ -140,7 +140,7 @@ def sample_failure(
     )
     if count == expected:
         return None
-    promise = f"its samples are {record.samples!r}, so {expected} values are due"
+    promise = f"its samples are {record.samples!r}, so {expected} values are expected"
     cause = f"{record.name}: {promise}, and it gave {count}"
     return MetricFailure("failed", cause)
 

@@ -300,7 +300,9 @@ def _check_classes(entry: Entry, outputs: Sequence[int], data: JsonMapping) -> N
         return
     names = ", ".join(classes[:3]) + (", ..." if len(classes) > 3 else "")
     shape = ", ".join(map(str, ("batch", *outputs)))
-    actual = f"{outputs[0]} outputs" if len(outputs) == 1 else f"[{shape}], where [batch, classes] is due"
+    actual = (
+        f"{outputs[0]} outputs" if len(outputs) == 1 else f"[{shape}], where [batch, classes] is expected"
+    )
     raise UsageError(
         f"workload {entry.name}: the data have {len(classes)} classes ({names}), and the model gives {actual}"
     )

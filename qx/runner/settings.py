@@ -120,7 +120,7 @@ def _why_single_value(entry: Entry, swept: Sequence[Entry]) -> str:
     if entry.kind != "config":
         return f"a {entry.kind} takes one value; only options of configs can have several"
     if not swept:
-        return "one artifact is built, so one value is due"
+        return "one artifact is built, so one value is expected"
     return f"others are compared with {entry.name}, so it takes one value"
 
 

@@ -83,7 +83,7 @@ class Statistic:
             return math.nan
         plain = result.item() if hasattr(result, "item") and np.ndim(result) == 0 else result
         if not isinstance(plain, Real) or abs(value := float(plain)) >= LARGEST:
-            raise QxError(f"{self.metric}: statistic gave {result!r:.80}, and a finite number is due")
+            raise QxError(f"{self.metric}: statistic gave {result!r:.80}, and a finite number is expected")
         return value
 
     def check(self, value: float) -> None:

@@ -243,7 +243,7 @@ CONVERT = "@hookimpl\ndef convert(model): return model\n"
         ),
         (
             MARK + DESCRIBE.replace("'S'", "'S', requires='onnx'") + CONVERT,
-            "several texts are due, as in ['onnx'], not the text 'onnx'",
+            "several texts are expected, as in ['onnx'], not the text 'onnx'",
         ),
     ],
 )

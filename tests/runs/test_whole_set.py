@@ -130,8 +130,8 @@ def test_a_slow_statistic_is_resampled_less() -> None:
     [
         ("return (outputs.argmax(axis=1) == labels).mean()", "alone, whatever their order"),
         ("return float(right @ np.arange(len(right)))", "alone, whatever their order"),
-        ("return 'good'", "statistic gave 'good', and a finite number is due"),
-        ("return float('inf')", "statistic gave inf, and a finite number is due"),
+        ("return 'good'", "statistic gave 'good', and a finite number is expected"),
+        ("return float('inf')", "statistic gave inf, and a finite number is expected"),
     ],
 )
 def test_a_statistic_of_other_items_is_refused(sampled: Any, statistic: str, words: str) -> None:

@@ -146,10 +146,10 @@ def two_dimensions(arrays: dict[str, Any]) -> Any:
         (one_array, "File is not a zip file"),
         (no_name, "its array 'values' is not called CELL"),
         (short_name, "its array 'toy/quick|heap|values' is not called CELL"),
-        (short_waves, "toy/quick|heap||wave has shape (5,), and (6,) is due"),
+        (short_waves, "toy/quick|heap||wave has shape (5,), and (6,) is expected"),
         (texts, "toy/quick|outputs is no array of numbers"),
         (holes, "toy/quick|heap||values has values that are not finite"),
-        (two_dimensions, "toy/quick|heap||values has shape (6, 2), and (6,) is due"),
+        (two_dimensions, "toy/quick|heap||values has shape (6, 2), and (6,) is expected"),
     ],
 )
 def test_samples_of_another_form_are_told(folder: Path, damage: Any, message: str) -> None:

@@ -260,7 +260,7 @@ def test_one_artifact_has_one_value(qx: Qx, toy: Any, plugins: list[str]) -> Non
     """``qx quantize`` builds one artifact, and takes no sweep."""
     done = qx("quantize", "-c", "recorder", *toy.arguments(*plugins), "--set", "recorder.bits=4,8")
     assert done.code == 2
-    assert "one artifact is built, so one value is due" in done.err
+    assert "one artifact is built, so one value is expected" in done.err
 
 
 def test_an_option_of_a_workload_reaches_its_training(qx: Qx, toy: Any) -> None:

@@ -35,7 +35,12 @@ BAD_CONFIGS = {
         "layer 3 is a loop",
     ),
     "blames_the_data": ("import qx; raise qx.DataError('bad image')", "failed", "convert", "bad image"),
-    "gives_nothing": ("return None", "failed", "convert", "hook 'convert' gave None where a value is due"),
+    "gives_nothing": (
+        "return None",
+        "failed",
+        "convert",
+        "hook 'convert' gave None where a value is expected",
+    ),
     "forgets_its_file": (
         "return Artifact(folder=context.folder, files=['lost.npz'], loader='toy_numpy')",
         "failed",

@@ -138,7 +138,7 @@ def test_it_runs_and_configs_that_cannot_treat_it_say_why(qx: Callable[..., Any]
         pytest.param(*(("--model", "./nets.py:three"), ("2 classes", "3 outputs")), marks=pytest.mark.slow),
         (
             ("--model", "./nets.py:maps", "--weights", "maps.pt"),
-            ("2 classes (dark, light)", "[batch, 2, 14, 14], where [batch, classes] is due"),
+            ("2 classes (dark, light)", "[batch, 2, 14, 14], where [batch, classes] is expected"),
         ),
         pytest.param(
             *(("--model", "./nets.py:net", "--set", "own_model.crop=0.01"), ("crop 0.01", "0.1 to 1")),
