@@ -80,7 +80,7 @@ GOOD_CONFIGS = {
 @pytest.fixture(scope="module")
 def configs(qx: Callable[..., Any], toy: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """One run with every bad config, two good ones, and one that is not available."""
-    message = Worker._message
+    message = Worker._next_message
 
     def message_or_timeout(worker: Worker, deadline: float, timeout: float) -> Any:
         """Let the config that hangs reach its timeout after 3 s, and all else take as long as it needs."""
@@ -93,7 +93,7 @@ def configs(qx: Callable[..., Any], toy: Any, tmp_path_factory: pytest.TempPathF
     plugins += [toy.config(name, first=first) for name, first in GOOD_CONFIGS.items()]
     plugins.append(toy.config("lacking", record="requires=['no-such-distribution>=2']"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Worker, "_message", message_or_timeout)
+        patch.setattr(Worker, "_next_message", message_or_timeout)
         return qx(
             *("run", *toy.arguments(*plugins), "--timeout", 60, "--quick", "--budget", 0.01),
             *("--batch-size", 1),
