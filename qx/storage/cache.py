@@ -144,9 +144,14 @@ def read_entry(place: Path, read: Callable[[Path, Digests], Content]) -> Content
             return read(place, check_digests(place))
         except Damaged:
             after = _status(place)
-            if after is not None and os.path.samestat(after, before):
+            if after is not None and _is_same_folder(before, after):
                 raise
     return None
+
+
+def _is_same_folder(before: os.stat_result, after: os.stat_result) -> bool:
+    # A folder that takes the place of a removed one may get its inode, but not the time of its renaming.
+    return os.path.samestat(before, after) and before.st_ctime_ns == after.st_ctime_ns
 
 
 def _status(place: Path) -> os.stat_result | None:

@@ -200,6 +200,7 @@ def test_without_its_supervisor_a_host_starts_nothing_more(tmp_path: Path) -> No
     """After the supervisor was killed, starting a process is an error of one line that says so."""
     supervising = Supervisor(tmp_path / "supervisor.log")
     (program,) = (child for child in psutil.Process().children() if supervisor.__file__ in child.cmdline())
+    wait_for(program.children)
     program.kill()
     # The keeper that was forked beforehand still takes one process.
     spawn(supervising, command("pass")).close()
