@@ -67,7 +67,8 @@ class _Package:
     def closure(self, module: str, *, whole: bool = True) -> set[Path]:
         """Return the files that importing a module can run.
 
-        With ``whole`` these are all files of the package where one of them imports by a computed name.
+        With ``whole`` these are all files of the package where one of them imports by a computed name, or
+        where the module has no source here, as a compiled one.
         """
         reached: dict[str, Path] = {}
         pending = [module]
@@ -78,10 +79,13 @@ class _Package:
             reached[name] = path
             names, is_dynamic = _imports(path, name, path.stat().st_mtime_ns, path.stat().st_size)
             if is_dynamic and whole:
-                return set(self._folder.rglob("*.py"))
+                return self._all_files()
             # Importing a module runs the ``__init__.py`` of every package above it.
             pending += [name.rpartition(".")[0], *names]
-        return set(reached.values())
+        return self._all_files() if whole and module not in reached else set(reached.values())
+
+    def _all_files(self) -> set[Path]:
+        return set(self._folder.rglob("*.py"))
 
     def _file(self, name: str) -> Path | None:
         first, *rest = name.split(".")

@@ -56,6 +56,7 @@ def test_a_plugin_is_decided_by_what_it_imports(package: Path) -> None:
 def test_a_computed_import_makes_the_whole_package_count(package: Path) -> None:
     """All files of a package count for a module that imports computed names or cannot be parsed."""
     assert names(package, "dynamic") == set(PACKAGE)
+    assert names(package, "compiled") == set(PACKAGE)
     (package / "late.py").write_text("def\n")
     assert names(package, "plugin") == set(PACKAGE)
 
