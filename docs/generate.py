@@ -20,7 +20,7 @@ MODELS = {
     "load_data": "workloads/digits_cnn.py",
     "example_inputs": "workloads/digits_cnn.py",
     "train": "workloads/digits_cnn.py",
-    "can_treat": "configs/dynamic_int8.py",
+    "check_model": "configs/dynamic_int8.py",
     "prepare_model": "configs/static_int8_per_channel.py",
     "calibrate": "configs/static_int8_per_channel.py",
     "convert": "configs/static_int8_per_channel.py",

@@ -1,9 +1,13 @@
 """qx: every way to quantize a PyTorch model, side by side, in numbers that survive being measured again."""
 
+from qx.contract.figures import Figure, Point
 from qx.contract.hookspecs import CONTRACT, hookimpl
 from qx.contract.records import (
+    LABELS,
+    OUTPUT,
     Arrays,
     Artifact,
+    Batch,
     Block,
     Config,
     Context,
@@ -27,19 +31,24 @@ from qx.leftovers import unfinished_folder
 
 __all__ = [
     "CONTRACT",
+    "LABELS",
+    "OUTPUT",
     "Arrays",
     "Artifact",
+    "Batch",
     "Block",
     "Config",
     "Context",
     "Data",
     "DataError",
+    "Figure",
     "Fresh",
     "Loader",
     "Mark",
     "Metric",
     "Option",
     "PluginError",
+    "Point",
     "Predictions",
     "QxError",
     "Recorded",

@@ -49,7 +49,7 @@ DELAY = Metric(
     compare="speedup",
     phase="block",
     margin=0.02,
-    per_batch_size=True,
+    per_point=True,
     axis=True,
     pick="the quickest",
 )

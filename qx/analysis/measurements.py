@@ -85,7 +85,7 @@ def _analyse_workload(
             not_ok | {cell for cell, metric in failures if metric == name},
         )
         for name in metrics
-        for size in (run["batch_sizes"] if metrics[name].per_batch_size else (None,))
+        for size in (run["batch_sizes"] if metrics[name].per_point else (None,))
     ]
     control = next((cell for cell, result in cells.items() if result.control), None)
     ok_cells = [cell for cell, result in cells.items() if result.outcome == "ok" and not result.control]

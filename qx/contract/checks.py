@@ -32,14 +32,19 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "loader": ("load",),
 }
 OPTIONAL: dict[str, tuple[str, ...]] = {
-    "config": ("can_treat", "prepare_model", "calibrate"),
+    "config": ("check_model", "prepare_model", "calibrate"),
     "workload": ("train",),
     "loader": ("read_weights",),
 }
 #: Required and optional hooks of a metric of a whole set, whose samples are ``per_set``.
 REQUIRED_PER_SET, OPTIONAL_PER_SET = ("statistic",), ("measure",)
+#: Hooks and arguments of version 1 of the contract, each with what stands in its place.
+REPLACED_HOOKS = {"can_treat": "check_model"}
+REPLACED_ARGUMENTS = {("statistic", "labels"): "targets"}
+#: Page that says how a plugin for an earlier version of the contract is changed.
+MIGRATION = "docs/migration.md"
 #: Hooks that may return None ('not applicable here', 'no objection', 'not known'); elsewhere it is an error.
-MAY_GIVE_NONE = frozenset({"measure", "statistic", "can_treat", "read_weights"})
+MAY_GIVE_NONE = frozenset({"measure", "statistic", "check_model", "read_weights"})
 
 
 class Breach(Exception):
@@ -166,9 +171,7 @@ def check_contract(version: object) -> None:
     if major == ours[0] and minor <= ours[1]:
         return
     is_newer = (major, minor) > ours
-    advice = (
-        "upgrade quant-explorer" if is_newer else "upgrade the plugin, or install an earlier quant-explorer"
-    )
+    advice = "upgrade quant-explorer" if is_newer else f"change the plugin as {MIGRATION} says"
     raise Incompatible(
         f"was made for version {version} of qx's contract, and this qx has {hookspecs.CONTRACT}: {advice}"
     )
@@ -204,6 +207,8 @@ def check(specs: pluggy.HookRelay, plugin: object, name: str | None) -> tuple[Re
     for hook, implementation in implementations.items():
         if hook in contract_hooks:
             _check_arguments(getattr(specs, hook), implementation)
+        elif hook in REPLACED_HOOKS:
+            raise _outdated(f"implements {hook!r}, which is now {REPLACED_HOOKS[hook]!r}")
         elif not implementation.optionalhook:
             raise Breach(f"hook {hook!r} is no hook of qx{_did_you_mean(hook, contract_hooks)}")
     hooks = tuple(hook for hook in contract_hooks if hook in implementations)
@@ -218,6 +223,12 @@ def check(specs: pluggy.HookRelay, plugin: object, name: str | None) -> tuple[Re
     except Breach as breach:
         raise Breach(breach.reason, record) from None
     return record, hooks
+
+
+def _outdated(reason: str) -> Incompatible:
+    return Incompatible(
+        f"{reason}: it was made for an earlier version of qx's contract, and is changed as {MIGRATION} says"
+    )
 
 
 def _implementations(plugin: object) -> dict[str, pluggy.HookImpl]:
@@ -244,6 +255,8 @@ def _check_arguments(caller: pluggy.HookCaller, implementation: pluggy.HookImpl)
     for parameter in inspect.signature(implementation.function).parameters.values():
         argument = parameter.name
         if argument in implementation.argnames:
+            if replacement := REPLACED_ARGUMENTS.get((hook, argument)):
+                raise _outdated(f"its hook {hook!r} takes {argument!r}, which is now {replacement!r}")
             if argument not in allowed:
                 hint = _did_you_mean(argument, allowed)
                 raise Breach(f"hook {hook!r} has an unknown argument {argument!r}{hint} ({allowance})")

@@ -5,7 +5,7 @@ A plugin is a module (or an object) of one of four kinds, which the record that 
 =========  ==========================================  ===============================================
 kind       must implement                              may implement
 =========  ==========================================  ===============================================
-config     ``convert``                                 ``can_treat``, ``prepare_model``,
+config     ``convert``                                 ``check_model``, ``prepare_model``,
                                                        ``calibrate``
 metric     ``measure``; ``statistic`` in its place    ``measure`` beside ``statistic``
            where samples are ``per_set``
@@ -27,7 +27,7 @@ error of the plugin, and the message names plugin, distribution, hook and cause.
 
 The contract has a version, ``qx.CONTRACT``. A new minor version adds hooks, arguments and fields of records;
 a new major version may break plugins. A plugin declares in its module the version that it was written for,
-``QX_CONTRACT = "1.1"``; without that line it counts as written for the current major version. A plugin for
+``QX_CONTRACT = "2.0"``; without that line it counts as written for the current major version. A plugin for
 another major version, or for a later minor version, is listed as incompatible, with what to do, and is never
 called.
 
@@ -47,11 +47,21 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from qx.contract.records import Arrays, Artifact, Context, Data, Record, Samples, Subject, Weights
+    from qx.contract.records import (
+        Arrays,
+        Artifact,
+        Batch,
+        Context,
+        Data,
+        Record,
+        Samples,
+        Subject,
+        Weights,
+    )
 
 PROJECT = "qx"
 #: Version of this contract, MAJOR.MINOR.
-CONTRACT = "1.1"
+CONTRACT = "2.0"
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
@@ -122,7 +132,8 @@ def load_data(split: str, context: Context) -> Data | None:
         @hookimpl
         def load_data(split, context):
             arrays = numpy.load(context.data / f"{split}.npz")
-            return Data(inputs={"image": arrays["x"]}, labels=arrays["y"], classes=("cat", "dog"))
+            targets = {"labels": arrays["y"]}
+            return Data(inputs={"image": arrays["x"]}, targets=targets, classes=("cat", "dog"))
     """
 
 
@@ -160,7 +171,7 @@ def train(model: torch.nn.Module, context: Context) -> torch.nn.Module | None:
 
 
 @hookspec(firstresult=True)
-def can_treat(model: torch.nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> None:
+def check_model(model: torch.nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> None:
     """Raise ``Unsupported`` early, with the layer and the reason, for a model that cannot be quantized.
 
     Called before anything is built, for all configs in one process, so that nobody waits for a build first.
@@ -168,11 +179,11 @@ def can_treat(model: torch.nn.Module, example_inputs: tuple[torch.Tensor, ...], 
     model, with weights (without them where the config wants stubs), in eval mode, and shared by all configs:
     do not change it, and be quick. None, like any other return value, means that there is no objection.
 
-    On error: ``Unsupported`` makes the cell ``unsupported`` in stage ``can_treat``; any other error is
+    On error: ``Unsupported`` makes the cell ``unsupported`` in stage ``check_model``; any other error is
     ignored, and the build decides. ::
 
         @hookimpl
-        def can_treat(model):
+        def check_model(model):
             if not any(isinstance(layer, torch.nn.Linear) for layer in model.modules()):
                 raise Unsupported(f"{type(model).__name__} has no linear layer")
     """
@@ -199,14 +210,14 @@ def prepare_model(
 
 
 @hookspec(firstresult=True)
-def calibrate(model: torch.nn.Module, batches: Sequence[Arrays], context: Context) -> torch.nn.Module | None:
+def calibrate(model: torch.nn.Module, batches: Sequence[Batch], context: Context) -> torch.nn.Module | None:
     """Run the prepared model on the calibration batches. Second step of a build.
 
-    Called where the record says ``calibration`` or ``training``. Each batch maps the inputs' names to
-    float arrays ``[batch, ...]``. The training batches together are the training split, in a random order
-    that depends on the seed alone. Each also has ``"labels"``, ``[batch]``, where the workload has right
-    answers. Report the progress of a long training through ``context.progress``, which also shows that it
-    does not hang. The batches are the same for every config: do not change them. None is an error.
+    Called where the record says ``calibration`` or ``training``. Each batch has ``inputs`` and ``targets``,
+    arrays ``[batch, ...]`` by name; ``targets`` is empty where the workload has no right answers. The
+    training batches together are the training split, in a random order that depends on the seed alone.
+    Report the progress of a long training through ``context.progress``, which also shows that it does not
+    hang. The batches are the same for every config: do not change them. None is an error.
 
     On error: ``Unsupported`` makes the cell ``unsupported``, anything else ``failed``, in stage
     ``calibrate``. ::
@@ -214,7 +225,7 @@ def calibrate(model: torch.nn.Module, batches: Sequence[Arrays], context: Contex
         @hookimpl
         def calibrate(model, batches, context):
             for batch in batches:
-                model(torch.from_numpy(batch["image"]))
+                model(torch.from_numpy(batch.inputs["image"]))
             return model
     """
 
@@ -325,11 +336,11 @@ def measure(subject: Subject | None, data: Any, context: Context) -> Samples | S
 
 @hookspec(firstresult=True)
 def statistic(
-    outputs: np.ndarray,
-    labels: np.ndarray | None,
+    outputs: Arrays,
+    targets: Arrays,
     indices: np.ndarray,
     classes: tuple[str, ...],
-    baseline: np.ndarray | None,
+    baseline: Arrays | None,
     context: Context,
 ) -> float | None:
     """Compute a metric of a whole set, such as F1, over the items in ``indices``.
@@ -340,13 +351,13 @@ def statistic(
     and with the outputs of a single item changed. From all this qx computes the interval, and that of the
     difference of two cells.
 
-    ``outputs`` is the array ``[n, ...]`` of all outputs and may differ between calls. ``labels`` is ``[n]``,
-    or None where there are no right answers. ``indices`` is an integer array ``[m]``. The value must come
-    from ``outputs[indices]`` and ``labels[indices]`` alone, whatever their order. ``baseline`` is the array
-    of the baseline's outputs in phase ``derived``, else None. All are read-only. Return a finite number for
-    any items that may be drawn, and leave out a class of which none was drawn. None for all items means that
-    the metric does not apply here; None for other items means that these have no value. An error costs this
-    metric of this cell, nothing else.
+    ``outputs`` maps names to the arrays ``[n, ...]`` of all outputs, which may differ between calls.
+    ``targets`` maps names to the right answers ``[n, ...]``, and is empty where there are none. ``indices``
+    is an integer array ``[m]``. The value must come from the items at ``indices`` of these arrays alone,
+    whatever their order. ``baseline`` has the baseline's outputs in phase ``derived``, and is None else. All
+    are read-only. Return a finite number for any items that may be drawn, and leave out a class of which none
+    was drawn. None for all items means that the metric does not apply here; None for other items means that
+    these have no value. An error costs this metric of this cell, nothing else.
 
     A metric that has details or groups implements ``measure`` as well, which must return the same value.
 
@@ -354,7 +365,8 @@ def statistic(
     ``measure`` returns, or that depends on other items than those in ``indices``. ::
 
         @hookimpl
-        def statistic(outputs, labels, indices):
-            right = outputs[indices].argmax(axis=1) == labels[indices]
-            return min(right[labels[indices] == label].mean() for label in set(labels[indices]))
+        def statistic(outputs, targets, indices):
+            labels = targets["labels"][indices]
+            right = outputs["output"][indices].argmax(axis=1) == labels
+            return min(right[labels == label].mean() for label in set(labels))
     """

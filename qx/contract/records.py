@@ -22,6 +22,7 @@ from qx.contract.fields import (
     to_strings,
     to_values,
 )
+from qx.contract.figures import Figure, Point
 from qx.values import Array, JsonMapping, Native, OptionValue, OptionValues
 
 if TYPE_CHECKING:
@@ -31,8 +32,15 @@ Kind: TypeAlias = Literal["config", "metric", "workload", "loader", "wrapper"]
 Outcome: TypeAlias = Literal[
     "ok", "unsupported", "unavailable", "failed", "crashed", "timeout", "out_of_memory"
 ]
-#: Named arrays of one batch, in the order in which the model takes them; each ``[batch, ...]``.
+#: Named arrays with one item along the first dimension for each item of the data, ``[items, ...]``: the
+#: inputs of a model in the order in which it takes them, its outputs in the order in which it gives them, or
+#: the targets that outputs are compared with.
 Arrays: TypeAlias = Mapping[str, Array]
+
+#: Name of the output of a model that gives a single tensor.
+OUTPUT = "output"
+#: Name of the targets of a classifier: integers ``[items]``, positions in the classes.
+LABELS = "labels"
 
 #: Bounds of the absolute value of samples, the second for samples that are compared by ratio and are not 0:
 #: within them neither ratios nor fourth powers overflow.
@@ -189,8 +197,8 @@ class Metric:
     )
     #: Smallest difference that matters: a share of the value, or in the unit for ``compare="difference"``.
     margin: float = field(default=0.0, converter=float, validator=ge(0))
-    #: Whether it is measured once for each batch size.
-    per_batch_size: bool = flag_field()
+    #: Whether it is measured at each point: today at each batch size.
+    per_point: bool = flag_field()
     #: Whether it is an axis of the front.
     axis: bool = flag_field()
     #: Aim of a user who picks by this metric, such as ``"the smallest artifact"``.
@@ -222,10 +230,10 @@ class Metric:
             )
         if self.derived_from and self.phase != "derived":
             raise ValueError(f"a metric of phase {self.phase!r} is not derived from others")
-        if self.per_batch_size and self.phase not in ("block", "derived"):
-            raise ValueError(f"a metric of phase {self.phase!r} is not measured for each batch size")
-        if self.per_batch_size and self.samples == "per_set":
-            raise ValueError("a statistic of the whole set is not measured for each batch size")
+        if self.per_point and self.phase not in ("block", "derived"):
+            raise ValueError(f"a metric of phase {self.phase!r} is not measured at each point")
+        if self.per_point and self.samples == "per_set":
+            raise ValueError("a statistic of the whole set is not measured at each point")
 
 
 @frozen(kw_only=True)
@@ -312,15 +320,26 @@ class Data:
 
     ``inputs`` maps each input's name, in the model's order, to an array ``[n, ...]``, preprocessed for the
     model. It need not lie in memory: any object that numpy can index with integers and convert is allowed.
-    ``labels`` is an array of numbers ``[n, ...]``, or None where there are no right answers. The labels of a
-    classifier are integers ``[n]``, positions in ``classes``.
+    ``targets`` maps names to arrays of numbers ``[n, ...]``, what the outputs are compared with; it is empty
+    where there are no right answers. A classifier has one, ``"labels"``: integers ``[n]``, positions in
+    ``classes``.
     """
 
     inputs: Mapping[str, Any]
-    labels: Any = None
+    targets: Mapping[str, Any] = Factory(dict)
     classes: tuple[str, ...] = field(default=(), converter=to_strings)
     #: Name of the data in every result (``"CIFAR-10, JPEG copy"``).
     source: str = ""
+
+
+@frozen(kw_only=True)
+class Batch:
+    """One batch of data, as ``calibrate`` gets it."""
+
+    #: Inputs of the model, in the order in which it takes them: float arrays ``[batch, ...]``.
+    inputs: Arrays
+    #: Right answers, ``[batch, ...]``; empty where the workload has none.
+    targets: Arrays = Factory(dict)
 
 
 @frozen(kw_only=True)
@@ -390,8 +409,11 @@ class Subject(Protocol):
     def call(self, native: Native) -> Native:
         """Run the model once. Only this is timed."""
 
-    def outputs(self, native: Native) -> Array:
-        """Convert the result of ``call`` to one numpy array ``[batch, ...]``. Not timed."""
+    def outputs(self, native: Native) -> Arrays:
+        """Convert the result of ``call`` to named numpy arrays ``[batch, ...]``. Not timed.
+
+        A model that gives a single tensor has one output, ``qx.OUTPUT``.
+        """
 
 
 @frozen(kw_only=True)
@@ -414,8 +436,8 @@ class Fresh:
     """``data`` of phase ``fresh``: a launch that has answered once."""
 
     marks: tuple[Mark, ...]
-    #: Input of ``subject.call`` for each batch size.
-    natives: Mapping[int, Native]
+    #: Input of ``subject.call`` at each point.
+    natives: Mapping[Point, Native]
     #: Function that takes a mark now, and then resets the high-water mark.
     mark: Callable[[str], Mark]
 
@@ -425,7 +447,7 @@ class Block:
     """``data`` of phase ``block``: the calls of one cell in one round."""
 
     native: Native
-    batch_size: int
+    point: Point
     #: Number of calls in the block.
     calls: int
 
@@ -434,9 +456,10 @@ class Block:
 class Predictions:
     """``data`` of phase ``predictions``: every output of the evaluation, in the data's order."""
 
-    #: Outputs of the model, a float array ``[n, ...]``.
-    outputs: Array
-    labels: Array | None
+    #: Outputs of the model, by name: arrays of numbers ``[n, ...]``.
+    outputs: Arrays
+    #: Right answers, ``[n, ...]``, by name; empty where there are none.
+    targets: Arrays
     classes: tuple[str, ...]
 
 
@@ -444,18 +467,23 @@ class Predictions:
 class Recorded:
     """``data`` of phase ``derived``: the recorded samples of this cell and of the baseline.
 
-    ``samples`` and ``baseline`` map ``(metric, batch_size or None)`` to arrays of values. The key
-    ``("outputs", None)`` holds the outputs of the evaluation, ``[n, ...]``. ``waves`` and ``rounds`` hold the
-    wave of each value in ``samples``, and its round in the wave; -1 where it has none.
+    ``samples`` and ``baseline`` map figures, such as ``Figure("accuracy")`` and
+    ``Figure("latency", Point(1))``, to arrays of values. ``waves`` and ``rounds`` hold the wave of each value
+    in ``samples``, and its round in the wave; -1 where it has none.
     """
 
-    samples: Mapping[tuple[str, int | None], Array]
-    waves: Mapping[tuple[str, int | None], Array]
-    baseline: Mapping[tuple[str, int | None], Array]
-    batch_size: int | None = None
-    rounds: Mapping[tuple[str, int | None], Array] = Factory(dict)
-    #: Labels and classes of the evaluated items; None and empty where there are no right answers.
-    labels: Array | None = None
+    samples: Mapping[Figure, Array]
+    waves: Mapping[Figure, Array]
+    baseline: Mapping[Figure, Array]
+    #: Point at which the metric is asked for; None where it is not measured at each point.
+    point: Point | None = None
+    rounds: Mapping[Figure, Array] = Factory(dict)
+    #: Outputs of the evaluation ``[n, ...]`` by name, of this cell and of the baseline; None where they were
+    #: not kept.
+    outputs: Arrays | None = None
+    baseline_outputs: Arrays | None = None
+    #: Right answers of the evaluated items, by name, and the classes; empty where there are none.
+    targets: Arrays = Factory(dict)
     classes: tuple[str, ...] = ()
 
 

@@ -113,7 +113,7 @@ def _prepare(run: Run) -> list[WorkloadRun]:
 
 
 def _leave_out_untreatable(workload_run: WorkloadRun, reporter: Reporter) -> None:
-    """Mark the cells failed whose configs refuse the model in ``can_treat``, before anything is built."""
+    """Mark the cells failed whose configs refuse the model in ``check_model``, before anything is built."""
     for cell in workload_run.cells.values():
         failure = workload_run.ready.untreatable.get(cell.config)
         if failure is not None and cell.id not in workload_run.failures:

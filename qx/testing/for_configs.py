@@ -62,10 +62,10 @@ def leaves_fp32_model(bench: Bench) -> str:
 
 
 def leaves_shared_model(bench: Bench) -> str:
-    """``can_treat`` leaves the model and the example inputs as they are: all configs are shown the same."""
+    """``check_model`` leaves the model and the example inputs as they are: all configs are shown the same."""
     _require_workload(bench)
-    if not bench.host.implements(bench.entry.name, "can_treat"):
-        raise NotApplicable("has no can_treat")
+    if not bench.host.implements(bench.entry.name, "check_model"):
+        raise NotApplicable("has no check_model")
     before, after = onlookers(quantizable=bench.config.quantizable)
     untreatable = bench.run(bench.inspect_job(before, bench.reference, after), "inspect")["untreatable"]
     if before.name in untreatable:
@@ -73,8 +73,8 @@ def leaves_shared_model(bench: Bench) -> str:
         raise NotApplicable(f"does not treat the model of {bench.request.workload}: {reason}")
     if after.name in untreatable:
         _, changed = untreatable[after.name]
-        raise Failed(f"can_treat changes what all configs are shown: {changed}")
-    return "can_treat only looks"
+        raise Failed(f"check_model changes what all configs are shown: {changed}")
+    return "check_model only looks"
 
 
 def leaves_process_state(bench: Bench) -> str:

@@ -208,8 +208,8 @@ class Measuring:
             measurements: dict[tuple[str, int | None], Measurement] = {}
             observations: JsonMapping = {}
             for entry in sorted(entries, key=lambda entry: metric(entry).phase != "fresh"):
-                for size in BATCH_SIZES if metric(entry).per_batch_size else BATCH_SIZES[:1]:
-                    key = size if metric(entry).per_batch_size else None
+                for size in BATCH_SIZES if metric(entry).per_point else BATCH_SIZES[:1]:
+                    key = size if metric(entry).per_point else None
                     measurement = self._ask(worker, metric(entry), size)
                     measurements[entry.name, key] = measurement
                     observations = measurement.get("watched", observations)

@@ -1,4 +1,4 @@
-"""Configs that detect what the ``can_treat`` of another config changes of the model that all are shown.
+"""Configs that detect what the ``check_model`` of another config changes of the model that all are shown.
 
 One is asked before the config under test and remembers the model, the other is asked after it and compares.
 """
@@ -34,7 +34,7 @@ class Onlooker:
         return self._record
 
     @hookimpl
-    def can_treat(self, model: torch.nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> None:
+    def check_model(self, model: torch.nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> None:
         """Raise an ``Unsupported`` that names the parts which have changed."""
         if self._before:
             _digests.update(_digest_parts(model, example_inputs))

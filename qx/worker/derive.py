@@ -55,7 +55,7 @@ def _measured(
         return [{"metric": metric.name, "batch_size": None, **failure(error)}]
     assert isinstance(record, Metric)
     measured = []
-    for batch_size in job.batch_sizes if record.per_batch_size else (None,):
+    for batch_size in job.batch_sizes if record.per_point else (None,):
         # The timeout starts again for each batch size.
         channel.stage(stage_of(metric.name))
         read: set[str] = set()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 #: The beginning of the names of the stages in which configs are asked.
-ASKING = "can_treat "
+ASKING = "check_model "
 
 
 def run(job: InspectJob, channel: Channel) -> None:
@@ -132,11 +132,11 @@ def _untreatable(
         try:
             if record.quantizable and with_stubs is None:
                 with_stubs = fp32_model(host, job, job.workload.name, job.workload_options, quantizable=True)
-            stage = "can_treat"
-            if host.implements(name, "can_treat"):
+            stage = "check_model"
+            if host.implements(name, "check_model"):
                 context = context_for(job, options=options_of(host, name, {}))
                 form = with_stubs if record.quantizable else model
-                host.call(name, "can_treat", model=form, example_inputs=examples, context=context)
+                host.call(name, "check_model", model=form, example_inputs=examples, context=context)
         # Any error of a config, also one that its error raises in `__str__`.
         except BaseException as error:
             outcome, cause = outcome_of(error)

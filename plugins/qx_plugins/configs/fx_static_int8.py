@@ -31,7 +31,7 @@ def describe() -> Config:
 
 
 @hookimpl
-def can_treat(model: nn.Module) -> None:
+def check_model(model: nn.Module) -> None:
     import torch
 
     from qx_plugins.recipes.tracing import check_python, explain_errors

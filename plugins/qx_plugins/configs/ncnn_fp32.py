@@ -23,7 +23,7 @@ def describe() -> Config:
     )
 
 
-can_treat = prechecks.check_conversion
+check_model = prechecks.check_conversion
 
 
 @hookimpl

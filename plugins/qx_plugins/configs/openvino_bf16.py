@@ -25,7 +25,7 @@ def describe() -> Config:
     )
 
 
-can_treat = prechecks.check_export
+check_model = prechecks.check_export
 
 
 @hookimpl

@@ -42,7 +42,7 @@ def describe() -> Config:
 
 
 @hookimpl
-def can_treat(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> None:
+def check_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> None:
     from qx_plugins.runtimes.aot_inductor.linears import check_linears
 
     check_linears(model, _kernel(GROUP_SIZES[0]))

@@ -26,7 +26,7 @@ def describe() -> Config:
     )
 
 
-can_treat = prechecks.check_linears_and_export
+check_model = prechecks.check_linears_and_export
 
 
 @hookimpl

@@ -21,7 +21,7 @@ def describe() -> Metric:
         compare="speedup",
         phase="block",
         margin=0.02,
-        per_batch_size=True,
+        per_point=True,
         axis=True,
         pick="the lowest latency",
     )

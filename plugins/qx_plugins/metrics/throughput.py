@@ -20,7 +20,7 @@ def describe() -> Metric:
         phase="derived",
         derived_from=("latency",),
         margin=0.02,
-        per_batch_size=True,
+        per_point=True,
     )
 
 

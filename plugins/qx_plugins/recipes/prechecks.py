@@ -1,4 +1,4 @@
-"""Implementations of the hook ``can_treat``: check a model before anything is built.
+"""Implementations of the hook ``check_model``: check a model before anything is built.
 
 Light: torch is imported inside functions.
 """
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-@hookimpl(specname="can_treat")
+@hookimpl(specname="check_model")
 def check_export(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> None:
     """Raise ``Unsupported``, with the layer, where the model cannot be exported.
 
@@ -34,7 +34,7 @@ def check_export(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> 
     check_once("export", model, export)
 
 
-@hookimpl(specname="can_treat")
+@hookimpl(specname="check_model")
 def check_linears_and_export(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> None:
     """Raise ``Unsupported`` where the model has no linear layer or cannot be exported."""
     import torch

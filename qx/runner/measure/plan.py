@@ -75,10 +75,10 @@ class Plan:
             Task(
                 metric=entry.name,
                 batch_size=size,
-                key=(entry.name, size if metric(entry).per_batch_size else None),
+                key=(entry.name, size if metric(entry).per_point else None),
             )
             for entry in self.block
-            for size in (self.batch_sizes if metric(entry).per_batch_size else self.batch_sizes[:1])
+            for size in (self.batch_sizes if metric(entry).per_point else self.batch_sizes[:1])
         ]
 
 

@@ -549,7 +549,7 @@ def test_what_ncnn_has_no_layer_for_is_refused_at_once(config: str) -> None:
     arguments = {"model": Heads().eval(), "example_inputs": (torch.zeros(1, 8, 48),), "context": Context()}
     for _ in range(2):
         with pytest.raises(Unsupported, match=r"for ncnn, which has no \w+"):
-            imported_host().call(config, "can_treat", **arguments)
+            imported_host().call(config, "check_model", **arguments)
 
 
 @pytest.mark.parametrize("config", ready(NCNN[0]))
@@ -717,7 +717,7 @@ def test_what_ncnn_gets_right_is_taken(config: str, kind: str, tmp_path: Path) -
 
 @pytest.mark.parametrize("config", ready(NCNN[0]))
 def test_whether_ncnn_can_treat_a_model_leaves_all_alone(config: str) -> None:
-    """``can_treat`` changes neither the example inputs nor the buffers of the model."""
+    """``check_model`` changes neither the example inputs nor the buffers of the model."""
 
     class Counting(nn.Module):
         def __init__(self) -> None:

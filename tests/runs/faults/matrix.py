@@ -95,7 +95,7 @@ def expected(hook: str, fault: str) -> set[str]:
             if fault in ("sleeps", "spins", "prints_without_end")
             else EXPECTED[fault] | FAILED
         )
-    if hook == "can_treat":
+    if hook == "check_model":
         # The build decides, whatever happens here.
         return OK
     if hook in faulty.WORKLOAD_HOOKS:

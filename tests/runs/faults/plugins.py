@@ -140,7 +140,7 @@ FAULTS: dict[str, Callable[[], Any]] = {
 # Where it goes wrong ------------------------------------------------------------------------------
 
 WORKLOAD_HOOKS = ("make_model", "load_data", "example_inputs")
-CONFIG_HOOKS = ("can_treat", "prepare_model", "calibrate", "convert")
+CONFIG_HOOKS = ("check_model", "prepare_model", "calibrate", "convert")
 #: Steps of a subject in the evaluation, and ``call`` in a launch.
 LOADER_HOOKS = ("load", "prepare", "call", "outputs", "call_in_launch")
 PHASES = ("artifact", "fresh", "block", "predictions", "derived")
@@ -180,8 +180,8 @@ class FaultyConfig(Faulty):
         return Config(name=self.name, summary="A toy.", calibration=True) if calibration else record
 
     @hookimpl
-    def can_treat(self) -> Any:
-        return self.run_hook("can_treat", lambda: None)
+    def check_model(self) -> Any:
+        return self.run_hook("check_model", lambda: None)
 
     @hookimpl
     def prepare_model(self, model: Any) -> Any:

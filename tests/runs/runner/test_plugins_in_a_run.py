@@ -55,7 +55,7 @@ ITEMS_A_MILLISECOND = """
     def describe():
         return Metric(
             name="items_a_millisecond", summary="Items served.", unit="1/ms", better="higher",
-            samples="exact", compare="ratio", phase="derived", per_batch_size=True,
+            samples="exact", compare="ratio", phase="derived", per_point=True,
         )
 
     @hookimpl

@@ -56,7 +56,7 @@ CONFIGS: dict[str, tuple[str, dict[str, str]]] = {
         {
             "more": """
             @hookimpl
-            def can_treat(model):
+            def check_model(model):
                 model.classifier.weight.data.zero_()
             """,
         },
@@ -67,7 +67,7 @@ CONFIGS: dict[str, tuple[str, dict[str, str]]] = {
             "record": ", quantizable=True",
             "more": """
             @hookimpl
-            def can_treat(model):
+            def check_model(model):
                 model.train()
             """,
         },

@@ -251,11 +251,11 @@ def test_what_cannot_be_exported_is_refused_at_once(config: str) -> None:
     examples = (torch.zeros(1, 3, 16, 16),)
     # Sixteen outputs, which every kernel for linear layers takes.
     plain, varied, swayed = (space[name](16).eval() for name in ("net", "Varied", "Swayed"))
-    module.can_treat(plain, examples)
-    module.can_treat(varied, examples)
+    module.check_model(plain, examples)
+    module.check_model(varied, examples)
     line = 1 + source.splitlines().index(next(text for text in source.splitlines() if "sum() > 0" in text))
     with pytest.raises(Unsupported, match=rf"cannot be exported: Swayed, nets.py:{line}: "):
-        module.can_treat(swayed, examples)
+        module.check_model(swayed, examples)
     assert not plain.training and not swayed.training
 
 
@@ -269,11 +269,11 @@ def test_configs_for_linear_layers_refuse_what_they_cannot_take_at_once() -> Non
 
     examples = (torch.zeros(1, 3, 16, 16),)
     with pytest.raises(Unsupported, match="Conv2d has no linear layer"):
-        onnxruntime_dynamic_int8.can_treat(nn.Conv2d(3, 2, 1), examples)
+        onnxruntime_dynamic_int8.check_model(nn.Conv2d(3, 2, 1), examples)
     ten = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, 10))
     words = r"multiple of 32 and whose outputs are one of 16: layer '2' and 0 more; the first takes 48 and"
     with pytest.raises(Unsupported, match=words):
-        torchao_int4_weight_only.can_treat(ten, examples)
+        torchao_int4_weight_only.check_model(ten, examples)
 
 
 @pytest.mark.slow
@@ -363,13 +363,13 @@ def test_training_images_are_decoded_when_they_are_asked_for(place: Path) -> Non
 
 @pytest.mark.slow
 def test_it_is_said_before_anything_is_built(qx: Callable[..., Any], place: Path) -> None:
-    """The stage of a forward that depends on its data is ``can_treat``, and the other row is unharmed."""
+    """The stage of a forward that depends on its data is ``check_model``, and the other row is unharmed."""
     done = qx(
         *("run", "--model", "./nets.py:Swayed", "--data", "images", *SHAPE, *QUICK),
         *("-c", "fx_static_int8", "-c", "dynamic_int8", "-m", "file_size", "--out", "out"),
         cwd=place,
     )
     refused = done.cell("fx_static_int8")
-    assert (refused["outcome"], refused["stage"]) == ("unsupported", "can_treat"), done.err
+    assert (refused["outcome"], refused["stage"]) == ("unsupported", "check_model"), done.err
     assert "nets.py" in refused["cause"]
     assert done.cell("dynamic_int8")["outcome"] == "ok"

@@ -1,4 +1,4 @@
-"""The hook ``can_treat`` of the configs of ncnn. Light: torch is imported inside functions."""
+"""The hook ``check_model`` of the configs of ncnn. Light: torch is imported inside functions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-@hookimpl(specname="can_treat")
+@hookimpl(specname="check_model")
 def check_conversion(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> None:
     """Raise ``Unsupported`` where pnnx cannot convert the model for ncnn.
 

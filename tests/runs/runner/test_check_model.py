@@ -20,7 +20,7 @@ CONFIG = """
         return Config(name="{name}", summary="A toy.")
 
     @hookimpl
-    def can_treat(model):
+    def check_model(model):
         {body}
 
     @hookimpl
@@ -31,7 +31,7 @@ CONFIG = """
         details = {{"config": "{name}"}}
         return Artifact(folder=context.folder, files=["model.npz"], loader="toy_numpy", details=details)
 """
-#: Bodies of ``can_treat`` that end badly; the configs can be built all the same.
+#: Bodies of ``check_model`` that end badly; the configs can be built all the same.
 RUDE = {
     "exits": "os._exit(0)",
     "segfaults": "import ctypes; ctypes.string_at(0)",
@@ -53,7 +53,7 @@ def test_a_config_that_ends_the_process_that_asks_speaks_for_itself(
     done = qx("run", *toy.arguments(*plugins), "-m", "file_size", "--out", "out")
     assert done.code == 1, done.err
     cannot = done.cell("cannot")
-    assert (cannot["outcome"], cannot["stage"]) == ("unsupported", "can_treat")
+    assert (cannot["outcome"], cannot["stage"]) == ("unsupported", "check_model")
     assert cannot["cause"] == "layer 3 is a loop"
     for name in (*rude, "toy_fp32"):
         assert done.cell(name)["outcome"] == "ok"
