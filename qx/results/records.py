@@ -6,24 +6,21 @@ from collections.abc import Mapping
 
 from attrs import Factory, frozen
 
-from qx.contract.records import Metric, Outcome
+from qx.contract.figures import Figure, Point
+from qx.contract.records import OUTPUT, Metric, Outcome
+from qx.results.cells import CellId
+from qx.results.run_record import Environment, RunRecord
 from qx.values import JsonMapping, OptionValues
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 #: Cause of a measurement for which the metric returned None.
 NOT_APPLICABLE = "not applicable here"
 
 
 @frozen(kw_only=True)
-class CellResult:
+class CellResult(CellId):
     """One cell, and how it ended."""
 
-    workload: str
-    config: str
-    options: OptionValues
-    threads: int
-    #: Whether it is the baseline, measured a second time.
-    control: bool = False
     outcome: Outcome
     #: Stage and cause of the failure; None where it ended well.
     stage: str | None = None
@@ -76,14 +73,26 @@ class Comparison:
 
 
 @frozen(kw_only=True)
-class Measurement:
+class OfFigure:
+    """The fields of all records of one figure."""
+
+    metric: str
+    #: Point that the metric was measured at; None for a metric that is not measured at each point.
+    point: Point | None
+
+    @property
+    def figure(self) -> Figure:
+        """The metric with its point."""
+        return Figure(self.metric, self.point)
+
+
+@frozen(kw_only=True)
+class Measurement(OfFigure):
     """One metric of one cell."""
 
     workload: str
     cell: str
     config: str
-    metric: str
-    params: JsonMapping
     value: float | None
     unit: str
     better: str
@@ -102,6 +111,14 @@ class Measurement:
 
 
 @frozen(kw_only=True)
+class AxisResult(OfFigure):
+    """An axis of the front."""
+
+    #: Workload of the axis, where the run has several.
+    workload: str | None = None
+
+
+@frozen(kw_only=True)
 class FrontResult:
     """The front's verdict on one cell."""
 
@@ -113,13 +130,11 @@ class FrontResult:
 
 
 @frozen(kw_only=True)
-class PickResult:
+class PickResult(OfFigure):
     """The best cell for one aim."""
 
     #: Aim in words, such as ``"the smallest artifact"``.
     aim: str
-    metric: str
-    params: JsonMapping
     #: Id of the picked cell: no other is better by more than the metric's margin.
     cell: str
     #: Other cells than which none is better by more than the margin, so that each could be picked as well.
@@ -131,13 +146,11 @@ class PickResult:
 
 
 @frozen(kw_only=True)
-class UndecidedResult:
+class UndecidedResult(OfFigure):
     """An aim for which the noise of this run allows no pick."""
 
     #: Aim in words, such as ``"the lowest latency"``.
     aim: str
-    metric: str
-    params: JsonMapping
     #: Cells of which one is the best, but between which the metric does not decide.
     contenders: tuple[str, ...]
     #: Half of the widest 95 % interval of a comparison between contenders: a share where the metric is
@@ -152,9 +165,11 @@ class UndecidedResult:
 
 @frozen(kw_only=True)
 class OutputsResult:
-    """How far the outputs of a cell are from the baseline's, over all items of the evaluation."""
+    """How far an output of a cell is from the baseline's, over all items of the evaluation."""
 
     cell: str
+    #: Name of the output.
+    output: str = OUTPUT
     #: Signal-to-quantization-noise ratio in dB: the sum of squares of the baseline's outputs over that of
     #: the differences. None where there is no difference, and where the ratio does not exist.
     sqnr_db: float | None
@@ -164,11 +179,9 @@ class OutputsResult:
 
 
 @frozen(kw_only=True)
-class NoiseFloor:
+class NoiseFloor(OfFigure):
     """What the control shows: the apparent speedup of a model that is the baseline itself."""
 
-    metric: str
-    params: JsonMapping
     kind: str
     value: float
     ci: tuple[float, float] | None
@@ -192,17 +205,15 @@ class PairResult:
 
 
 @frozen(kw_only=True)
-class SummaryFigure:
+class SummaryFigure(OfFigure):
     """How a config compares with the baseline in one metric, over several workloads."""
 
-    metric: str
-    params: JsonMapping
     #: Kind of the comparison: ``ratio``, ``speedup`` or ``difference``.
     kind: str
     #: Geometric mean of ratios and speedups, arithmetic mean of differences; and the range.
     value: float
-    least: float
-    most: float
+    smallest: float
+    largest: float
     #: Workloads that it was measured on.
     workloads: tuple[str, ...]
 
@@ -215,7 +226,7 @@ class SummaryResult:
     row: str
     config: str
     #: Workloads on which it ended well, and those on whose front it is.
-    well: tuple[str, ...]
+    succeeded: tuple[str, ...]
     on_front: tuple[str, ...]
     #: Figures of the metrics that are axes.
     figures: tuple[SummaryFigure, ...]
@@ -225,15 +236,14 @@ class SummaryResult:
 class Results:
     """The results of a whole run."""
 
-    run: JsonMapping
-    environment: JsonMapping
+    run: RunRecord
+    environment: Environment
     #: Records of the metrics by name, so that a report needs no plugin.
     metrics: Mapping[str, Metric]
     configs: Mapping[str, ConfigResult]
     cells: Mapping[str, CellResult]
     measurements: tuple[Measurement, ...]
-    #: Metric and parameters of each axis of the front.
-    axes: tuple[JsonMapping, ...]
+    axes: tuple[AxisResult, ...]
     front: Mapping[str, FrontResult]
     picks: tuple[PickResult, ...]
     noise_floor: tuple[NoiseFloor, ...]
@@ -250,4 +260,4 @@ class Results:
     @property
     def ended_well(self) -> bool:
         """Whether every cell and every metric that was expected has its figures."""
-        return not self.run["due_failures"]
+        return not self.run.failures

@@ -1,0 +1,90 @@
+"""Which cell is meant: its id, and how cells of one run or of two correspond."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TypeAlias
+
+from attrs import Factory, frozen
+
+from qx.contract.records import CONTROL
+from qx.values import OptionValues
+
+#: Device of a cell that runs on the processor.
+CPU = "cpu"
+#: Name of the machine that a run was started on, for cells that were measured there.
+THIS_MACHINE = "local"
+
+#: Where a cell was measured: workload, threads, device, machine. Only cells of one place are compared.
+Place: TypeAlias = tuple[str, int, str, str]
+
+
+@frozen(kw_only=True)
+class CellId:
+    """One config with its options on one workload, at one thread count, on one device of one machine.
+
+    As text, which is its key in ``full_results.json``, it is ``WORKLOAD/ROW``. The text is made here and is
+    never taken apart: the fields say what it is made of.
+    """
+
+    workload: str
+    config: str
+    #: Values of all options of the config.
+    options: OptionValues = Factory(dict)
+    #: The options that the user set, as text: ``[bits=4]``.
+    label: str = ""
+    threads: int = 1
+    device: str = CPU
+    machine: str = THIS_MACHINE
+    #: Whether the cell is the baseline, measured a second time.
+    control: bool = False
+
+    @property
+    def row(self) -> str:
+        """The name of the cell among those of its workload."""
+        device = "" if self.device == CPU else f"@{self.device}"
+        machine = "" if self.machine == THIS_MACHINE else f"@{self.machine}"
+        return (CONTROL if self.control else self.config + self.label) + device + machine
+
+    def __str__(self) -> str:
+        return f"{self.workload}/{self.row}"
+
+    @property
+    def text(self) -> str:
+        """The id as text."""
+        return str(self)
+
+    @property
+    def place(self) -> Place:
+        """Where the cell was measured."""
+        return self.workload, self.threads, self.device, self.machine
+
+    @property
+    def identity(self) -> tuple[Place, str, str]:
+        """What identifies the cell in every run: its place, its config, and all options as JSON."""
+        return self.place, self.config, json.dumps(dict(self.options), sort_keys=True)
+
+
+def most_similar(
+    cells: Mapping[str, CellId], cell: CellId, config: str | None, *, same_options: bool = False
+) -> str | None:
+    """Return the key of another config's cell in the same place, with the most similar options.
+
+    Only options that both configs have are compared. With ``same_options`` none of them may differ. None
+    where there is no such cell, and for the control.
+    """
+
+    def count_differing_options(name: str) -> int:
+        theirs = cells[name].options
+        return sum(theirs[option] != value for option, value in cell.options.items() if option in theirs)
+
+    matches = [
+        name
+        for name, other in cells.items()
+        if (other.place, other.config) == (cell.place, config) and not other.control
+    ]
+    if not matches or cell.control:
+        return None
+    best = min(matches, key=count_differing_options)
+    return None if same_options and count_differing_options(best) else best

@@ -1,0 +1,166 @@
+"""The records of a run: what was asked for, how it was measured, and the environment that it ran in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attrs import Factory, frozen
+
+from qx.contract.figures import Point
+from qx.contract.records import Outcome
+from qx.values import JsonMapping, OptionValues
+
+
+@frozen(kw_only=True)
+class Death:
+    """A launch that died."""
+
+    cell: str
+    #: Number of the wave, from 0.
+    wave: int
+    outcome: Outcome
+    stage: str | None
+    cause: str | None
+
+
+@frozen(kw_only=True)
+class Unsteady:
+    """A cell whose calls had not become steady when its warm-up ended."""
+
+    cell: str
+    point: Point
+
+
+@frozen(kw_only=True)
+class Measuring:
+    """How the launches were measured, of one workload or of all of a run."""
+
+    #: Relative half-width that the 95 % interval of every speedup should reach.
+    precision: float
+    #: Budget in seconds.
+    budget: float
+    #: Reason for which the waves ended; see ``qx.runner.measure.plan.ENDED_BY``.
+    ended_by: str
+    #: Number of waves.
+    waves: int
+    #: Largest number of rounds of a wave, by metric and by point as text.
+    rounds: Mapping[str, Mapping[str, int]]
+    #: Number of CPUs that launches were pinned to during rounds, with the host on the others; 0: not pinned.
+    pinned_to: int
+    #: CPUs that launches were pinned to, by wave.
+    pinned_cpus: tuple[tuple[int, ...], ...] = ()
+    #: Number of calls in a block, by cell and by point as text.
+    calls_per_block: Mapping[str, Mapping[str, int]]
+    #: Time that all waves took, in seconds.
+    seconds: float
+    deaths: tuple[Death, ...]
+    unsteady: tuple[Unsteady, ...]
+    #: Whether it was a first look (``--quick``).
+    quick: bool = False
+    #: CPUs of ``--cpus``; empty: all.
+    cpus: tuple[int, ...] = ()
+    #: Settings of the C library's allocator in launches, by environment variable.
+    allocator: Mapping[str, str] = Factory(dict)
+    #: When Python's garbage collection is off in launches, in words.
+    garbage_collection: str = ""
+
+
+@frozen(kw_only=True)
+class WorkloadRecord:
+    """One workload of a run. Of a workload that could not be prepared only the first two fields are known."""
+
+    #: Id of the baseline's cell; None in results of early versions, which name only that of the run.
+    baseline: str | None = None
+    #: Values of all options of the workload.
+    options: OptionValues = Factory(dict)
+    #: Name of the data.
+    source: str | None = None
+    #: Number of items that were evaluated.
+    items: int | None = None
+    classes: tuple[str, ...] = ()
+    #: Number of parameters of the model.
+    parameters: int | None = None
+    weights_sha256: str | None = None
+    #: Whether the weights are known to be trained; None where that was not recorded.
+    trained: bool | None = None
+    #: Task that the outputs and targets are for; None where it is not known.
+    task: str | None = None
+    evaluation_sha256: str | None = None
+    #: Number of items that were evaluated in one call.
+    evaluation_batch_size: int | None = None
+    #: SHA-256 of the calibration data, by their number of items.
+    calibrations: Mapping[str, str] = Factory(dict)
+    #: How its launches were measured, where the run has several workloads.
+    measuring: Measuring | None = None
+
+
+@frozen(kw_only=True)
+class RunRecord:
+    """What was asked for, and what became of it."""
+
+    id: str
+    #: Command line.
+    command: tuple[str, ...]
+    #: Date and time of the start, ISO 8601 with its time zone.
+    started: str
+    #: Seconds of each phase, and ``total``.
+    seconds: Mapping[str, float]
+    seed: int
+    #: Id of the baseline's cell, of the first workload that could be prepared.
+    baseline: str
+    #: Points that metrics are measured at.
+    points: tuple[Point, ...]
+    threads: int
+    #: Number of ``--calibration-n``; None where each config went by its own option.
+    calibration_n: int | None
+    #: Quantized engine of torch.
+    engine: str | None
+    #: Name of the file of raw samples, which lies beside the results.
+    samples: str
+    workloads: Mapping[str, WorkloadRecord]
+    #: How the launches of all workloads together were measured; None where no workload was.
+    measuring: Measuring | None
+    #: A line for each cell and metric that should have figures and has none.
+    failures: tuple[str, ...]
+    #: Values of all options of each metric that has any.
+    metric_options: Mapping[str, OptionValues] = Factory(dict)
+
+    def baseline_of(self, workload: str) -> str:
+        """Return the id of the baseline's cell of a workload."""
+        return self.workloads[workload].baseline or self.baseline
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether the run was a first look."""
+        return self.measuring is not None and self.measuring.quick
+
+
+@frozen(kw_only=True)
+class Environment:
+    """The machine and the software that a run was made with."""
+
+    #: Identifier of the machine, equal for two runs on one; None where the run recorded none.
+    fingerprint: str | None = None
+    python: str
+    implementation: str
+    system: str
+    machine: str
+    cpu: str
+    #: Number of CPUs that the run could use.
+    cpus: int | None
+    cpu_flags: tuple[str, ...]
+    hypervisor: bool
+    #: Frequency governor of the first CPU.
+    governor: str | None
+    memory_bytes: int
+    #: Load of the system in the minute before the run.
+    load_before: float | None
+    #: Versions of the distributions that may affect figures.
+    distributions: Mapping[str, str]
+    #: What torch says of itself.
+    runtime: JsonMapping = Factory(dict)
+
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """The quantized engines that torch has."""
+        return tuple(map(str, self.runtime.get("engines", ())))
