@@ -87,6 +87,11 @@ class Figure:
         return self.metric if self.point is None else f"{self.metric} ({self.point.words})"
 
     @property
+    def parameters(self) -> str:
+        """The point in words, such as ``batch 1``; empty where there is none."""
+        return "" if self.point is None else self.point.words
+
+    @property
     def key(self) -> str:
         """The figure in the names of arrays, such as ``latency|1``; see ``parse_key``."""
         return f"{self.metric}|{self.point or ''}"

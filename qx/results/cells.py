@@ -51,11 +51,6 @@ class CellId:
         return f"{self.workload}/{self.row}"
 
     @property
-    def text(self) -> str:
-        """The id as text."""
-        return str(self)
-
-    @property
     def place(self) -> Place:
         """Where the cell was measured."""
         return self.workload, self.threads, self.device, self.machine

@@ -7,9 +7,11 @@ from functools import cached_property
 
 from attrs import evolve, frozen
 
+from qx.contract.figures import Figure
 from qx.contract.records import Metric
 from qx.results import numbers
-from qx.results.numbers import NOTHING, Figure
+from qx.results.cells import most_similar
+from qx.results.numbers import NOTHING, FigureText
 from qx.results.records import (
     CellResult,
     Comparison,
@@ -19,37 +21,12 @@ from qx.results.records import (
     PairResult,
     Results,
 )
-from qx.results.results_file import cell_of
 from qx.results.summary import part
-from qx.values import Json, JsonMapping
 
 #: Share of resampled runs below which a cell of the front is called 'perhaps' on it.
 LIKELY = 0.5
 #: Remark under the name of a cell whose outputs are below 0 dB.
 ANOTHER_NETWORK = "! another network"
-
-
-@frozen
-class Column:
-    """A metric, at one batch size where it has one."""
-
-    metric: str
-    params: tuple[tuple[str, Json], ...]
-
-    @classmethod
-    def of(cls, metric: str, params: JsonMapping) -> Column:
-        """Return the column that a measurement belongs to."""
-        return cls(metric, tuple(sorted(params.items())))
-
-    @property
-    def parameters(self) -> str:
-        """The parameters in words, such as ``batch 1``; empty where there are none."""
-        return ", ".join(f"{name.removesuffix('_size')} {value}" for name, value in self.params)
-
-    @property
-    def title(self) -> str:
-        """The heading, such as ``latency (batch 1)``."""
-        return f"{self.metric} ({self.parameters})" if self.params else self.metric
 
 
 def with_units(metrics: Mapping[str, Metric], text: Callable[[str], str]) -> dict[str, Metric]:
@@ -69,34 +46,29 @@ class View:
         return [cell for cell, result in self.results.cells.items() if not result.control]
 
     @cached_property
-    def columns(self) -> list[Column]:
-        """The columns of figures, in the order in which the metrics were measured."""
-        return list(
-            dict.fromkeys(
-                Column.of(measurement.metric, measurement.params) for measurement in self.results.measurements
-            )
-        )
+    def columns(self) -> list[Figure]:
+        """The columns of the table, in the order in which the metrics were measured."""
+        return list(dict.fromkeys(measurement.figure for measurement in self.results.measurements))
 
     @cached_property
-    def _measurements(self) -> dict[tuple[str, Column], Measurement]:
+    def _measurements(self) -> dict[tuple[str, Figure], Measurement]:
         return {
-            (measurement.cell, Column.of(measurement.metric, measurement.params)): measurement
-            for measurement in self.results.measurements
+            (measurement.cell, measurement.figure): measurement for measurement in self.results.measurements
         }
 
     @cached_property
     def parts(self) -> list[View]:
         """A view of each workload by itself."""
-        return [View(part(self.results, name)) for name in self.results.run["workloads"]]
+        return [View(part(self.results, name)) for name in self.results.run.workloads]
 
     @property
     def baseline(self) -> str:
         """The baseline's cell."""
-        return str(self.results.run["baseline"])
+        return self.results.run.baseline
 
-    def measurement(self, cell: str, column: Column) -> Measurement | None:
-        """Return the measurement of a cell in a column; None where there is none."""
-        return self._measurements.get((cell, column))
+    def measurement(self, cell: str, figure: Figure) -> Measurement | None:
+        """Return the measurement of a figure of a cell; None where there is none."""
+        return self._measurements.get((cell, figure))
 
     def ended(self, cell: str) -> CellResult:
         """Return how a cell ended."""
@@ -106,26 +78,26 @@ class View:
         """Return the cell's id, without the workload where no other cell has the same name without it."""
         if cell not in self.results.cells:
             return cell
-        row = cell.partition("/")[2]
-        same_name = [other for other in self.rows if other.partition("/")[2] == row]
-        return row if len(same_name) <= 1 else cell
+        row = self.ended(cell).row
+        same_row = [other for other in self.rows if self.ended(other).row == row]
+        return row if len(same_row) <= 1 else cell
 
-    def figure(self, cell: str, column: Column) -> Figure:
-        """Return the figure of a cell; a dash where the metric does not apply."""
-        measured = self.measurement(cell, column)
+    def figure(self, cell: str, figure: Figure) -> FigureText:
+        """Return a figure of a cell in words; a dash where the metric does not apply."""
+        measured = self.measurement(cell, figure)
         if measured is None:
-            return Figure(NOTHING)
+            return FigureText(NOTHING)
         if measured.outcome != "ok":
-            return Figure("n/a" if measured.outcome == "unsupported" else measured.outcome)
+            return FigureText("n/a" if measured.outcome == "unsupported" else measured.outcome)
         if measured.value is None:
-            return Figure(NOTHING)
+            return FigureText(NOTHING)
         metric = self.results.metrics[measured.metric]
         compared = None if cell == self.baseline else measured.vs_baseline
         delta = ("", "") if compared is None else numbers.comparison(compared, metric)
         runtime = ""
         if metric.compare == "speedup" and self.has_runtime_baseline(cell):
-            runtime = f"runtime: {self.against_runtime(cell, column)}"
-        return Figure(numbers.value(measured, metric), *delta, runtime=runtime)
+            runtime = f"runtime: {self.against_runtime(cell, figure)}"
+        return FigureText(numbers.value(measured, metric), *delta, runtime=runtime)
 
     def has_runtime_baseline(self, cell: str) -> bool:
         """Return whether a cell ended well and is compared with a second config besides the baseline."""
@@ -137,7 +109,7 @@ class View:
     def runtime_baseline(self, cell: str) -> str | None:
         """Return the cell of the fp32 config of the same runtime, whatever its outcome; None without one."""
         result = self.ended(cell)
-        return cell_of(self.results.cells, result, self.results.configs[result.config].runtime_baseline)
+        return most_similar(self.results.cells, result, self.results.configs[result.config].runtime_baseline)
 
     def runtime_baseline_name(self, cell: str) -> str:
         """Return the name of a cell's runtime baseline: its cell, or its config where it was not run."""
@@ -145,24 +117,24 @@ class View:
         config = self.results.configs[self.ended(cell).config].runtime_baseline
         return self.name(other) if other else str(config)
 
-    def against_runtime(self, cell: str, column: Column) -> str:
+    def against_runtime(self, cell: str, figure: Figure) -> str:
         """Return in one line how a cell compares with its runtime baseline, or why it does not."""
         other = self.runtime_baseline(cell)
         if other is None:
             return "not in this run"
         if (outcome := self.ended(other).outcome) != "ok":
             return outcome.replace("_", " ")
-        return self.against(cell, other, column)
+        return self.against(cell, other, figure)
 
-    def against(self, cell: str, other: str, column: Column) -> str:
+    def against(self, cell: str, other: str, figure: Figure) -> str:
         """Return in one line how a cell compares with another; a dash where they were not compared."""
-        measured, match = self.measurement(cell, column), None
+        measured, match = self.measurement(cell, figure), None
         if measured is not None:
             comparisons = measured.comparisons
             match = next((comparison for comparison in comparisons if comparison.against == other), None)
         if match is None:
             return NOTHING
-        return " ".join(filter(None, numbers.comparison(match, self.results.metrics[column.metric])))
+        return " ".join(filter(None, numbers.comparison(match, self.results.metrics[figure.metric])))
 
     def pair(self, pair: PairResult) -> list[str]:
         """Return the two cells of a pair, how often they agree, and their figures for ``pair_columns``."""
@@ -220,15 +192,12 @@ class View:
         return [reason for reason in numbers.MARKS if reason in reasons]
 
     @cached_property
-    def axes(self) -> list[Column]:
+    def axes(self) -> list[Figure]:
         """The axes of the front."""
-        return [
-            Column.of(axis["metric"], {name: value for name, value in axis.items() if name != "metric"})
-            for axis in self.results.axes
-        ]
+        return [axis.figure for axis in self.results.axes]
 
     @cached_property
-    def pair_columns(self) -> list[Column]:
+    def pair_columns(self) -> list[Figure]:
         """The axes of the front, and all other columns that can be compared prediction by prediction."""
         metrics = self.results.metrics
         paired = [

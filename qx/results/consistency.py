@@ -18,10 +18,15 @@ def check_consistency(results: Results) -> None:
     _check_names("cells", _named_cells(results), results.cells)
     _check_names("configs", _named_configs(results), results.configs)
     _check_names("metrics", _named_metrics(results), results.metrics)
-    _check_names("run.workloads", _named_workloads(results), results.run["workloads"])
+    _check_names("run.workloads", _named_workloads(results), results.run.workloads)
     for name, metric in results.metrics.items():
         if metric.name != name:
             raise ValueError(f"{place(('metrics', name))} has another name, {metric.name}")
+    for name, cell in results.cells.items():
+        if str(cell) != name:
+            raise ValueError(
+                f"{place(('cells', name))} has the fields of another cell, {to_line(str(cell), ROOM)}"
+            )
     for index, measurement in enumerate(results.measurements):
         workload = results.cells[measurement.cell].workload
         if measurement.workload != workload:
@@ -39,9 +44,9 @@ def _check_names(part: str, names: Iterator[str], present: Collection[str]) -> N
 
 
 def _named_cells(results: Results) -> Iterator[str]:
-    yield results.run["baseline"]
-    for workload in results.run["workloads"].values():
-        yield from filter(None, [workload.get("baseline")])
+    yield results.run.baseline
+    for workload in results.run.workloads.values():
+        yield from filter(None, [workload.baseline])
     yield from (measurement.cell for measurement in results.measurements)
     for cell, front in results.front.items():
         yield from (cell, *front.dominated_by, *front.tied_with)
@@ -59,7 +64,7 @@ def _named_configs(results: Results) -> Iterator[str]:
 def _named_metrics(results: Results) -> Iterator[str]:
     yield from (measurement.metric for measurement in results.measurements)
     yield from (floor.metric for floor in results.noise_floor)
-    yield from (axis["metric"] for axis in results.axes)
+    yield from (axis.metric for axis in results.axes)
     for pick in results.picks:
         yield from filter(None, (pick.metric, pick.decided_by))
     yield from (figure.metric for row in results.summary for figure in row.figures)
@@ -68,7 +73,7 @@ def _named_metrics(results: Results) -> Iterator[str]:
 def _named_workloads(results: Results) -> Iterator[str]:
     yield from (cell.workload for cell in results.cells.values())
     yield from filter(None, (floor.workload for floor in results.noise_floor))
-    yield from (axis["workload"] for axis in results.axes if "workload" in axis)
+    yield from filter(None, (axis.workload for axis in results.axes))
 
 
 def _check_figures(results: Results) -> None:

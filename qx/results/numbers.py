@@ -23,8 +23,8 @@ MAX_PLACES = 9
 
 
 @frozen
-class Figure:
-    """One figure of the table: a value, its comparison with the baseline, and the interval of that."""
+class FigureText:
+    """A figure of the table in words: a value, its comparison with the baseline, and the interval of that."""
 
     value: str
     delta: str = ""

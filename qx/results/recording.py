@@ -7,19 +7,19 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TypeAlias
+from urllib.parse import quote, unquote
 
 import numpy as np
 from attrs import Factory, field, frozen
 from numpy.typing import NDArray
 
-from qx.contract.records import LARGEST, MOST_WAVES
+from qx.contract.figures import Figure, Point
+from qx.contract.records import LARGEST, MOST_WAVES, OUTPUT
 from qx.foreign import to_line
 from qx.storage.archive import Archive, Header, open_archive
 from qx.storage.strict_json import ROOM
 from qx.values import Array, JsonMapping, JsonObject
 
-#: Metric, and batch size where the metric is measured for each batch size.
-Key: TypeAlias = tuple[str, "int | None"]
 Floats: TypeAlias = NDArray[np.float64]
 Integers: TypeAlias = NDArray[np.int32]
 
@@ -103,17 +103,17 @@ class Series:
 class Recording:
     """Everything that was recorded in a run, by cell."""
 
-    series: dict[str, dict[Key, Series]] = Factory(dict)
-    #: Outputs of the evaluation, ``[n, ...]``, by cell.
-    outputs: dict[str, Array] = Factory(dict)
+    series: dict[str, dict[Figure, Series]] = Factory(dict)
+    #: Outputs of the evaluation, arrays ``[n, ...]`` by name, by cell.
+    outputs: dict[str, dict[str, Array]] = Factory(dict)
 
-    def add(self, cell: str, key: Key, series: Series) -> None:
+    def add(self, cell: str, figure: Figure, series: Series) -> None:
         """Keep a series of a cell."""
-        self.series.setdefault(cell, {})[key] = series
+        self.series.setdefault(cell, {})[figure] = series
 
-    def get(self, cell: str, key: Key) -> Series | None:
+    def get(self, cell: str, figure: Figure) -> Series | None:
         """Return a series of a cell; None where it has none."""
-        return self.series.get(cell, {}).get(key)
+        return self.series.get(cell, {}).get(figure)
 
     def select(self, cells: Collection[str]) -> Recording:
         """Return what was recorded of these cells."""
@@ -123,12 +123,12 @@ class Recording:
         )
 
     def to_bytes(self) -> bytes:
-        """Return a compressed ``.npz``; its keys are ``cell|metric|batch size|part`` and ``cell|outputs``."""
+        """Return a compressed ``.npz``; its keys are ``cell|metric|point|part`` and ``cell|outputs|name``."""
         # Typed as Any, since numpy takes arrays and a switch as keywords; none of these names is the switch.
         arrays: JsonObject = {}
-        for cell, series_by_key in self.series.items():
-            for (metric, batch_size), series in series_by_key.items():
-                prefix = "|".join((cell, metric, str(batch_size or "")))
+        for cell, series_by_figure in self.series.items():
+            for figure, series in series_by_figure.items():
+                prefix = f"{cell}|{figure.key}"
                 for part in _PARTS:
                     arrays[f"{prefix}|{part}"] = getattr(series, part)
                 if series.groups is not None:
@@ -140,7 +140,8 @@ class Recording:
                 for part, array in _to_arrays(series.resampled).items():
                     arrays[f"{prefix}|{part}"] = array
         for cell, outputs in self.outputs.items():
-            arrays[f"{cell}|outputs"] = outputs
+            for name, array in outputs.items():
+                arrays[f"{cell}{OUTPUTS}|{quote(name, safe='')}"] = array
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **arrays)
         return buffer.getvalue()
@@ -158,12 +159,15 @@ class Recording:
                 _check_header(header)
             recording = cls()
             for name in headers:
-                if name.endswith(OUTPUTS):
-                    recording.outputs[name.removesuffix(OUTPUTS)] = archive.array(name)
-                elif name.endswith(VALUES):
-                    cell, metric, size, _ = name.rsplit("|", 3)
-                    key = metric, int(size) if size else None
-                    recording.add(cell, key, _read_series(archive, headers, name.removesuffix(VALUES)))
+                match = NAMES.fullmatch(name)
+                assert match is not None, "the headers were checked"
+                cell = match["cell"]
+                if match["figure"] is None:
+                    outputs = recording.outputs.setdefault(cell, {})
+                    outputs[unquote(match["output"] or OUTPUT)] = archive.array(name)
+                elif match["part"] == "values":
+                    series = _read_series(archive, headers, f"{cell}|{match['figure']}")
+                    recording.add(cell, Figure.parse_key(match["figure"]), series)
         return recording
 
 
@@ -173,11 +177,12 @@ _SET_NUMBERS, _SET_ARRAYS = ("value", "items", "step"), ("influence", "draws")
 #: Names of all arrays of resampled sets, after ``set_``; and of those that hold whole numbers.
 _SET_PARTS = (*_SET_NUMBERS, "reason", *_SET_ARRAYS, *(f"{part}_counts" for part in _SET_ARRAYS))
 _SET_INTEGERS = ("set_items", *(f"set_{part}_counts" for part in _SET_ARRAYS))
-#: Ends of the names of arrays: of those for a cell, and of those for a cell, a metric and a batch size.
+#: Parts of the names of arrays.
 OUTPUTS, VALUES = "|outputs", "|values"
-#: Pattern of the names of arrays.
+#: Pattern of the names of arrays. The only output of early versions has no name.
 NAMES = re.compile(
-    r"(?P<cell>.+)\|(outputs|(?P<metric>[^|]+)\|([1-9][0-9]{0,8})?\|(?P<part>[a-z_]+))", re.DOTALL
+    r"(?P<cell>.+)\|(outputs(\|(?P<output>[^|]+))?|(?P<figure>[^|]+\|(?P<point>[^|]*))\|(?P<part>[a-z_]+))",
+    re.DOTALL,
 )
 
 
@@ -185,11 +190,9 @@ def _check_header(header: Header) -> None:
     """Raise ``ValueError`` unless an array with this header can belong to a recording."""
     name, shown = NAMES.fullmatch(header.name), to_line(header.name, ROOM)
     part = None if name is None else name["part"]
-    if name is None or part not in (
-        *(None, *_PARTS, "groups", "group_names", "exact"),
-        *(f"set_{set_part}" for set_part in _SET_PARTS),
-    ):
-        raise ValueError(f"its array {shown!r} is not called CELL|METRIC|BATCH SIZE|WHAT")
+    parts = (None, *_PARTS, "groups", "group_names", "exact", *(f"set_{part}" for part in _SET_PARTS))
+    if name is None or part not in parts or not _is_point(name["point"]):
+        raise ValueError(f"its array {shown!r} is not called CELL|METRIC|POINT|WHAT or CELL|outputs|NAME")
     dtype, shape = header.dtype, header.shape
     if part in ("group_names", "set_reason"):
         if dtype.kind != "U" or len(shape) != 1:
@@ -203,6 +206,14 @@ def _check_header(header: Header) -> None:
             raise ValueError(f"{shown} must be true or false, and is {dtype} of shape {shape}")
     elif part in (*_PARTS[1:], "groups", *_SET_INTEGERS) and dtype.kind not in "iu":
         raise ValueError(f"{shown} must hold whole numbers, and holds {dtype}")
+
+
+def _is_point(text: str | None) -> bool:
+    """Return whether a part of a name is a point, or empty."""
+    try:
+        return not text or bool(Point.parse(text))
+    except ValueError:
+        return False
 
 
 def _read_series(archive: Archive, headers: Mapping[str, Header], prefix: str) -> Series:

@@ -10,7 +10,7 @@ from qx.contract.figures import Figure, Point
 from qx.contract.records import OUTPUT, Metric, Outcome
 from qx.results.cells import CellId
 from qx.results.run_record import Environment, RunRecord
-from qx.values import JsonMapping, OptionValues
+from qx.values import JsonMapping
 
 SCHEMA_VERSION = 2
 #: Cause of a measurement for which the metric returned None.

@@ -8,14 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qx.contract.figures import Point
 from qx.errors import UsageError
 from qx.files import read_bounded, write_together
 from qx.foreign import to_line
 from qx.leftovers import sweep
 from qx.results.consistency import check_consistency
 from qx.results.recording import Recording
-from qx.results.records import SCHEMA_VERSION, CellResult, Results
+from qx.results.records import Results
 from qx.results.schema import find_flaw, load_schema
+from qx.results.upgrade import READABLE_VERSIONS, upgrade
 from qx.storage import strict_json
 from qx.values import Json, JsonObject
 
@@ -30,7 +32,7 @@ MOST_BYTES = 128 << 20
 
 def to_json(results: Results) -> str:
     """Return the text of ``full_results.json``."""
-    return json.dumps(_converter().unstructure(results), indent=1, allow_nan=False, default=_plain) + "\n"
+    return json.dumps(converter().unstructure(results), indent=1, allow_nan=False, default=_plain) + "\n"
 
 
 def _plain(value: object) -> Json:
@@ -60,7 +62,7 @@ def write(folder: Path, results: Results, table: str, recording: Recording) -> N
     the samples that they name. The samples of replaced results are removed last.
     """
     settle(folder)
-    former, own = _samples_name(folder / RESULTS), results.run["samples"]
+    former, own = _samples_name(folder / RESULTS), results.run.samples
     try:
         write_together(
             {
@@ -116,15 +118,17 @@ def read(path: Path) -> Results:
         raise UsageError(f"{place} is no results file: {error}") from error
     if not isinstance(fields, dict) or "schema_version" not in fields:
         raise UsageError(f"{place} is no results file: it has no schema_version")
-    if fields["schema_version"] != SCHEMA_VERSION:
+    if fields["schema_version"] not in READABLE_VERSIONS:
         version = to_line(repr(fields["schema_version"]), strict_json.ROOM)
-        raise UsageError(f"{place} has schema version {version}; this qx reads version {SCHEMA_VERSION}")
+        versions = " and ".join(map(str, READABLE_VERSIONS))
+        raise UsageError(f"{place} has schema version {version}; this qx reads versions {versions}")
+    fields = upgrade(fields)
     if flaw := find_flaw(fields, "full_results"):
         raise UsageError(f"{place} is no whole results file: {flaw}")
     from cattrs import BaseValidationError, transform_error
 
     try:
-        results = _converter().structure(fields, Results)
+        results = converter().structure(fields, Results)
         check_consistency(results)
     except (BaseValidationError, ValueError) as error:
         flaws = transform_error(error) if isinstance(error, BaseValidationError) else [str(error)]
@@ -132,37 +136,16 @@ def read(path: Path) -> Results:
     return results
 
 
-def cell_of(
-    cells: Mapping[str, CellResult], result: CellResult, config: str | None, *, same_options: bool = False
-) -> str | None:
-    """Return the cell of another config with the same workload and threads, and the most similar options.
-
-    Only options that both configs have are compared. With ``same_options`` none of them may differ. None
-    where there is no such cell.
-    """
-
-    def count_differing_options(cell: str) -> int:
-        theirs = cells[cell].options
-        return sum(theirs[name] != value for name, value in result.options.items() if name in theirs)
-
-    place = (result.workload, config, result.threads)
-    matches = [
-        cell
-        for cell, other in cells.items()
-        if (other.workload, other.config, other.threads) == place and not other.control
-    ]
-    if not matches or result.control:
-        return None
-    best = min(matches, key=count_differing_options)
-    return None if same_options and count_differing_options(best) else best
-
-
 def schema() -> JsonObject:
     """Return the JSON Schema of ``full_results.json``."""
     return load_schema("full_results")
 
 
-def _converter() -> Converter:
+def converter() -> Converter:
+    """Return the converter between records of results and JSON, which writes points in their short form."""
     from cattrs.preconf.json import make_converter
 
-    return make_converter()
+    made = make_converter()
+    made.register_unstructure_hook(Point, Point.to_json)
+    made.register_structure_hook(Point, lambda value, _: Point.from_json(value))
+    return made

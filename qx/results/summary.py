@@ -8,38 +8,28 @@ from typing import Any
 
 from attrs import evolve
 
-from qx.results.records import Measurement, Results, SummaryFigure, SummaryResult
-from qx.values import Json, JsonMapping
-
-
-def baseline_of(run: JsonMapping, workload: str) -> str:
-    """Return the baseline's cell of a workload."""
-    return str(run["workloads"][workload].get("baseline", run["baseline"]))
+from qx.results.records import CellResult, Measurement, Results, SummaryFigure, SummaryResult
 
 
 def part(results: Results, workload: str) -> Results:
     """Return the results of one workload, as if it had been run alone."""
-    if len(results.run["workloads"]) == 1:
+    if len(results.run.workloads) == 1:
         return results
-    metadata = results.run["workloads"][workload]
+    record = results.run.workloads[workload]
     cells = {name: cell for name, cell in results.cells.items() if cell.workload == workload}
     return evolve(
         results,
-        run={
-            **results.run,
-            "baseline": baseline_of(results.run, workload),
-            "workloads": {workload: metadata},
-            "measuring": metadata.get("measuring", {}),
-        },
+        run=evolve(
+            results.run,
+            baseline=results.run.baseline_of(workload),
+            workloads={workload: record},
+            measuring=record.measuring,
+        ),
         cells=cells,
         measurements=tuple(
             measurement for measurement in results.measurements if measurement.workload == workload
         ),
-        axes=tuple(
-            {name: value for name, value in axis.items() if name != "workload"}
-            for axis in results.axes
-            if axis.get("workload") == workload
-        ),
+        axes=tuple(evolve(axis, workload=None) for axis in results.axes if axis.workload == workload),
         front={name: front for name, front in results.front.items() if name in cells},
         picks=tuple(pick for pick in results.picks if pick.cell in cells),
         noise_floor=tuple(floor for floor in results.noise_floor if floor.workload == workload),
@@ -61,7 +51,7 @@ def joined(whole: Results, parts: Mapping[str, Results]) -> Results:
     combined = evolve(
         whole,
         measurements=concatenate("measurements"),
-        axes=tuple({"workload": name, **axis} for name, results in parts.items() for axis in results.axes),
+        axes=tuple(evolve(axis, workload=name) for name, results in parts.items() for axis in results.axes),
         front={cell: front for results in parts.values() for cell, front in results.front.items()},
         picks=concatenate("picks"),
         noise_floor=tuple(
@@ -75,13 +65,11 @@ def joined(whole: Results, parts: Mapping[str, Results]) -> Results:
 
 
 def _summary(results: Results) -> Iterable[SummaryResult]:
-    rows: dict[str, list[str]] = {}
-    for cell, result in results.cells.items():
-        if not result.control:
-            rows.setdefault(cell.partition("/")[2], []).append(cell)
-    columns = dict.fromkeys(
-        (axis["metric"], *((axis["batch_size"],) if "batch_size" in axis else ())) for axis in results.axes
-    )
+    rows: dict[str, dict[str, CellResult]] = {}
+    for name, cell in results.cells.items():
+        if not cell.control:
+            rows.setdefault(cell.row, {})[name] = cell
+    axes = dict.fromkeys(axis.figure for axis in results.axes)
     for row, cells in rows.items():
         compared = [
             measurement
@@ -89,25 +77,20 @@ def _summary(results: Results) -> Iterable[SummaryResult]:
             if measurement.cell in cells and measurement.vs_baseline is not None
         ]
         figures = (
-            _figure([measurement for measurement in compared if _column(measurement) == column])
-            for column in columns
+            _figure([measurement for measurement in compared if measurement.figure == figure])
+            for figure in axes
         )
         yield SummaryResult(
             row=row,
-            config=results.cells[cells[0]].config,
-            well=tuple(results.cells[cell].workload for cell in cells if results.cells[cell].outcome == "ok"),
+            config=next(iter(cells.values())).config,
+            succeeded=tuple(cell.workload for cell in cells.values() if cell.outcome == "ok"),
             on_front=tuple(
-                results.cells[cell].workload
-                for cell in cells
-                if cell in results.front and results.front[cell].on_front
+                cell.workload
+                for name, cell in cells.items()
+                if name in results.front and results.front[name].on_front
             ),
             figures=tuple(figure for figure in figures if figure is not None),
         )
-
-
-def _column(measurement: Measurement) -> tuple[Json, ...]:
-    params = measurement.params
-    return measurement.metric, *((params["batch_size"],) if "batch_size" in params else ())
 
 
 def _figure(measurements: Sequence[Measurement]) -> SummaryFigure | None:
@@ -129,10 +112,10 @@ def _figure(measurements: Sequence[Measurement]) -> SummaryFigure | None:
         return None
     return SummaryFigure(
         metric=measurements[0].metric,
-        params=measurements[0].params,
+        point=measurements[0].point,
         kind=kind,
         value=mean,
-        least=min(values),
-        most=max(values),
+        smallest=min(values),
+        largest=max(values),
         workloads=tuple(workload for _, workload in compared),
     )

@@ -9,6 +9,8 @@ from qx.contract.tasks import CLASSIFICATION
 from qx.results.records import SCHEMA_VERSION
 from qx.values import Json, JsonObject
 
+#: Versions of results that this qx reads.
+READABLE_VERSIONS = (1, SCHEMA_VERSION)
 #: Names of fields in version 1, and what they are called since, by the object that has them.
 RUN = {"due_failures": "failures"}
 MEASURING = {
@@ -101,9 +103,7 @@ def _measuring(measuring: JsonObject) -> JsonObject | None:
     upgraded = _renamed(measuring, MEASURING)
     if isinstance(pairs := upgraded.get("unsteady"), list):
         upgraded["unsteady"] = [
-            {"cell": pair[0], "point": _point(pair[1])}
-            if isinstance(pair, list) and len(pair) == 2
-            else pair
+            {"cell": pair[0], "point": _point(pair[1])} if isinstance(pair, list) and len(pair) == 2 else pair
             for pair in pairs
         ]
     _change_each(upgraded, "deaths", _with_stage)
