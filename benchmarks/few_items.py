@@ -20,7 +20,7 @@ from scipy.stats import binom, poisson
 from benchmarks.common import keep
 from qx.analysis import whole_set
 from qx.results.recording import Resampled
-from qx.statistics import intervals, items
+from qx.statistics import items, over_items
 
 Rows: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 #: The gate's levels with a single rule and with twenty: either tail may miss in 1 % and in 0.05 % of sets.
@@ -283,7 +283,7 @@ def right_and_wrong(count: int, level: float) -> dict[str, tuple[float, float]]:
         for losses in range(max_changed):
             config, baseline = np.zeros(count), np.zeros(count)
             config[:wins], baseline[wins : wins + losses] = 1, 1
-            bounds[wins, losses] = intervals.paired_difference(config, baseline, level).ci
+            bounds[wins, losses] = over_items.paired_difference(config, baseline, level).ci
     low, high = np.array(list(bounds.values())).reshape(max_changed, max_changed, 2).transpose(2, 0, 1)
     numbers = np.arange(max_changed)
     for won, lost in ((0, 1), (0, 3), (0, 10), (0, 50), (0.5, 0.5), (1.5, 1.5), (5, 5), (25, 25), (10, 40)):
@@ -301,7 +301,7 @@ def accuracies(count: int, level: float) -> dict[str, tuple[float, float]]:
     bounds = []
     for right in range(count + 1):
         row[:right] = 1
-        bounds.append(intervals.item_mean(row, level).ci)
+        bounds.append(over_items.item_mean(row, level).ci)
     low, high = np.array(bounds).T
     for truth in (0.5, 0.9, 0.98, 0.99, 0.998):
         chance = binom.pmf(np.arange(count + 1), count, truth)
@@ -346,7 +346,7 @@ def means(draw_pair: DrawPair, count: int, changed: float, sets: int, level: flo
     generator, above, below = np.random.default_rng(0), 0, 0
     for _ in range(sets):
         config, baseline, truth = draw_pair(generator, count, changed)
-        low, high = intervals.paired_difference(config, baseline, level).ci or (-np.inf, np.inf)
+        low, high = over_items.paired_difference(config, baseline, level).ci or (-np.inf, np.inf)
         above, below = above + (low > truth / count + 1e-12), below + (high < truth / count - 1e-12)
     return above / sets, below / sets
 
@@ -364,7 +364,7 @@ def values(name: str, count: int, sets: int, level: float) -> dict[str, float]:
     """Return how often a mean of items gets an interval, and how often that holds or misses the truth."""
     draw, truth = VALUES[name]
     generator = np.random.default_rng(0)
-    results = [intervals.item_mean(draw(generator, count), level).ci for _ in range(sets)]
+    results = [over_items.item_mean(draw(generator, count), level).ci for _ in range(sets)]
     bounds = np.array([ci for ci in results if ci is not None]).reshape(-1, 2)
     return {
         "given": len(bounds) / sets,

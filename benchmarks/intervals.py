@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import keep
-from qx.statistics import intervals
+from qx.statistics import intervals, over_items, over_waves
 from qx.statistics.undisturbed import log_undisturbed
 
 Draw = Callable[[np.random.Generator], tuple[Any, float]]
@@ -47,14 +47,14 @@ def simulate_run(generator: np.random.Generator, truth: float = 0.0) -> np.ndarr
     logs = simulate_waves(generator, 20)
     logs[:, 0] += truth
     ratios = logs[:, [0]] - logs[:, 1:]
-    return logs[: next((n for n in range(6, 21) if intervals.enough(ratios[:n], 0.01)), 20)]
+    return logs[: next((n for n in range(6, 21) if over_waves.enough(ratios[:n], 0.01)), 20)]
 
 
 def speedup(generator: np.random.Generator) -> tuple[Any, float]:
     """Return the interval of a speedup whose true value is 1.3, and that value."""
     truth = 0.2623642644674911
     logs = simulate_run(generator, truth)
-    return intervals.ratio_interval(logs[:, 1] - logs[:, 0], kind="speedup").ci, float(np.exp(truth))
+    return over_waves.ratio_interval(logs[:, 1] - logs[:, 0], kind="speedup").ci, float(np.exp(truth))
 
 
 @cache
@@ -65,25 +65,25 @@ def true_latency() -> float:
 
 def latency(generator: np.random.Generator) -> tuple[Any, float]:
     """Return the interval of a median over launches, and the true value."""
-    return intervals.between_launches(np.exp(simulate_run(generator)[:, 1])).ci, true_latency()
+    return over_waves.between_launches(np.exp(simulate_run(generator)[:, 1])).ci, true_latency()
 
 
 def memory(generator: np.random.Generator) -> tuple[Any, float]:
     """Return the interval of a ratio of values per launch, in pairs, and the true value."""
-    return intervals.launch_ratio(*np.exp(simulate_run(generator)[:, :2].T)).ci, 1.0
+    return over_waves.launch_ratio(*np.exp(simulate_run(generator)[:, :2].T)).ci, 1.0
 
 
 def between_runs(generator: np.random.Generator) -> tuple[Any, float]:
     """Return the interval of one run's speedup over another's, as in ``qx compare``, and the true value."""
     ours, base = (logs[:, 1] - logs[:, 0] for logs in (simulate_run(generator), simulate_run(generator)))
-    return intervals.independent(ours, base, "speedup").ci, 1.0
+    return over_waves.independent(ours, base, "speedup").ci, 1.0
 
 
 def means(generator: np.random.Generator) -> tuple[Any, float]:
     """Return the interval of a ratio of means over the same 1,000 skewed items, and the true value."""
     ours = generator.exponential(size=1000)
     theirs = ours * generator.uniform(0.5, 1.5, 1000)
-    return intervals.ratio_of_means(ours, theirs).ci, 1.0
+    return over_items.ratio_of_means(ours, theirs).ci, 1.0
 
 
 def ten_classes(generator: np.random.Generator) -> tuple[Any, float]:
@@ -95,7 +95,7 @@ def ten_classes(generator: np.random.Generator) -> tuple[Any, float]:
     for _ in range(10):
         kinds = generator.multinomial(1000, [0.864, 0.014, 0.014, 0.108])
         ours, theirs = np.repeat([1.0, 0.0, 1.0, 0.0], kinds), np.repeat([1.0, 1.0, 0.0, 0.0], kinds)
-        low, high = intervals.paired_difference(ours, theirs, level).ci or (0.0, 0.0)
+        low, high = over_items.paired_difference(ours, theirs, level).ci or (0.0, 0.0)
         is_missed |= not low <= 0 <= high
     return (1.0, 1.0) if is_missed else (-1.0, 1.0), 0.0
 
@@ -105,12 +105,12 @@ def two_groups(generator: np.random.Generator) -> tuple[Any, float]:
     first, second = (
         logs[:, 1] - logs[:, 0] for logs in (simulate_waves(generator, 8), simulate_waves(generator, 6))
     )
-    return intervals.independent(first, second, "ratio").ci, 1.0
+    return over_waves.independent(first, second, "ratio").ci, 1.0
 
 
 def accuracy(generator: np.random.Generator) -> tuple[Any, float]:
     """Return the interval of an accuracy of 87 % on 10,000 images, and the true value."""
-    return intervals.wilson(int(generator.binomial(10_000, 0.87)), 10_000).ci, 0.87
+    return over_items.wilson(int(generator.binomial(10_000, 0.87)), 10_000).ci, 0.87
 
 
 def accuracy_difference(generator: np.random.Generator) -> tuple[Any, float]:
@@ -118,13 +118,13 @@ def accuracy_difference(generator: np.random.Generator) -> tuple[Any, float]:
     kinds = generator.multinomial(10_000, [0.864, 0.008, 0.006, 0.122])
     ours = np.repeat([1.0, 0.0, 1.0, 0.0], kinds)
     theirs = np.repeat([1.0, 1.0, 0.0, 0.0], kinds)
-    return intervals.paired_difference(ours, theirs).ci, -0.002
+    return over_items.paired_difference(ours, theirs).ci, -0.002
 
 
 def control(generator: np.random.Generator) -> tuple[Any, float]:
     """Return an interval that misses the returned value where the control raises a false alarm (99.9 %)."""
     logs = simulate_waves(generator, 8)
-    alarm = intervals.control_alarm(intervals.ratio_interval(logs[:, 1] - logs[:, 0]))
+    alarm = intervals.control_alarm(over_waves.ratio_interval(logs[:, 1] - logs[:, 0]))
     return (1.0, 1.0) if alarm else (0.0, 2.0), 0.5
 
 

@@ -28,7 +28,7 @@ from qx.results.records import (
 )
 from qx.results.results_file import cell_of
 from qx.results.summary import joined, part
-from qx.statistics import intervals, pareto
+from qx.statistics import intervals, over_items, pareto
 from qx.statistics.output_error import output_error
 from qx.values import JsonMapping, JsonObject
 
@@ -159,7 +159,7 @@ def _pair(cell: str, counterpart: str, recording: Recording, task: str | None) -
         or ours.shape != theirs.shape
     ):
         return PairResult(cell=cell, counterpart=counterpart, agreement=None, ci=None, n=0)
-    share = intervals.item_mean((ours.argmax(axis=1) == theirs.argmax(axis=1)).astype(float))
+    share = over_items.item_mean((ours.argmax(axis=1) == theirs.argmax(axis=1)).astype(float))
     return PairResult(cell=cell, counterpart=counterpart, agreement=share.value, ci=share.ci, n=share.n)
 
 

@@ -14,7 +14,7 @@ from attrs import evolve
 from qx.analysis import whole_set
 from qx.contract.records import Metric
 from qx.results.recording import Floats, Series
-from qx.statistics import intervals
+from qx.statistics import intervals, over_items
 from qx.values import Array, JsonObject
 
 #: Numbers that are drawn at a time, so that memory stays at some tens of MiB.
@@ -43,7 +43,7 @@ def estimate(metric: Metric, series: Series, level: float = 0.95) -> intervals.E
     if metric.samples == "per_set":
         result = whole_set.estimate(series.resampled[0], level)
     else:
-        result = intervals.item_mean(series.values, level)
+        result = over_items.item_mean(series.values, level)
     if result.ci is None or metric.unit != "fraction" or not 0 <= result.value <= 1:
         return result
     return evolve(result, ci=(max(0.0, result.ci[0]), min(1.0, result.ci[1])))
@@ -59,8 +59,8 @@ def compare(metric: Metric, ours: Series, theirs: Series, level: float = 0.95) -
         return whole_set.compare(ours.resampled[0], theirs.resampled[0], kind, level)
     if metric.samples == "per_item":
         if kind == "difference":
-            return intervals.paired_difference(ours.values, theirs.values, level)
-        return intervals.ratio_of_means(ours.values, theirs.values, kind, level)
+            return over_items.paired_difference(ours.values, theirs.values, level)
+        return over_items.ratio_of_means(ours.values, theirs.values, kind, level)
     compared = intervals.exact_or_none(float(ours.values[0]), float(theirs.values[0]), kind)
     if compared is None or (is_exact(metric, ours) and is_exact(metric, theirs)):
         return compared
@@ -98,7 +98,7 @@ def pairwise(metric: Metric, rows: Sequence[Series]) -> tuple[Floats, Floats]:
         return whole_set.pairwise([row.resampled[0] for row in rows], relative=is_relative)
     if metric.samples == "per_item":
         items = [row.values for row in rows]
-        return intervals.pairwise_ratios(items) if is_relative else intervals.pairwise_differences(items)
+        return over_items.pairwise_ratios(items) if is_relative else over_items.pairwise_differences(items)
     values = np.array([row.values[0] for row in rows])
     values = logs(values) if is_relative else values
     exact = np.array([is_exact(metric, row) for row in rows])

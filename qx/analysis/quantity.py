@@ -14,7 +14,7 @@ from qx.analysis.in_rounds import log_ratios_in_rounds
 from qx.contract.records import Metric
 from qx.results.recording import Floats, Key, Recording, Series
 from qx.results.results_file import without_nan
-from qx.statistics import intervals, pareto
+from qx.statistics import intervals, over_waves, pareto
 from qx.statistics.undisturbed import MIN_SAMPLES, comparison_rank, log_undisturbed
 from qx.values import JsonMapping, JsonObject
 
@@ -202,7 +202,7 @@ class Quantity:
         if self.metric.samples in OF_ITEMS:
             return on_items.estimate(self.metric, self.series(cell), level)
         medians = self.wave_medians(cell)
-        return intervals.between_launches(medians[~np.isnan(medians)], level)
+        return over_waves.between_launches(medians[~np.isnan(medians)], level)
 
     def compare(self, ours: str, theirs: str, level: float = 0.95) -> intervals.Difference | None:
         """Compare one cell with another; None where they cannot be compared."""
@@ -228,14 +228,14 @@ class Quantity:
             # Cells of two groups share no waves, so each is compared with the baseline of its own.
             first, second = (self.advantage(cell, self.baseline) for cell in (ours, theirs))
             if not (np.isnan(first).all() or np.isnan(second).all()):
-                return intervals.independent(first, second, kind, level, where="through the baseline")
+                return over_waves.independent(first, second, kind, level, where="through the baseline")
         if not shared:
             return None
         if kind == "difference":
-            return intervals.difference_interval(advantage, level)
+            return over_waves.difference_interval(advantage, level)
         if self.metric.samples == "per_launch":
-            return intervals.launch_ratio(self.wave_medians(ours), self.wave_medians(theirs), kind, level)
-        return intervals.ratio_interval(advantage, level, kind)
+            return over_waves.launch_ratio(self.wave_medians(ours), self.wave_medians(theirs), kind, level)
+        return over_waves.ratio_interval(advantage, level, kind)
 
     def details(self, cell: str) -> JsonObject:
         """Return the details of a metric: the medians over launches of what it reported, and quantiles."""
@@ -286,12 +286,12 @@ class Quantity:
         deviations = ratios - undisturbed
         if np.isnan(deviations).all():
             return None
-        compared = intervals.ratio_interval(ratios, kind=kind)
+        compared = over_waves.ratio_interval(ratios, kind=kind)
         if not compared.is_finite:
             return None
         deviation = float(np.nanmean(deviations))
         differs = abs(deviation) > np.log1p(self.metric.margin) and intervals.control_alarm(
-            intervals.difference_interval(deviations)
+            over_waves.difference_interval(deviations)
         )
         is_worse = (deviation > 0) == (self.metric.better == "lower")
         return {
@@ -314,7 +314,7 @@ class Quantity:
             low, high = np.empty((2, count, count))
             for number in np.unique(samples):
                 values = self.wave_values([*cells, *base], int(number))
-                ends = intervals.pairwise_over_waves(values, count if base else None)
+                ends = over_waves.pairwise_over_waves(values, count if base else None)
                 # The cell with fewer samples decides how a pair is compared.
                 pairs = np.minimum(samples[:, None], samples) == number
                 for target, end in zip((low, high), ends, strict=True):

@@ -15,7 +15,7 @@ from qx.contract.records import Metric
 from qx.errors import UsageError
 from qx.results.columns import Column
 from qx.results.records import CellResult
-from qx.statistics import intervals
+from qx.statistics import intervals, over_items
 
 
 @frozen(eq=False)
@@ -213,7 +213,7 @@ def _change_of_outputs(pair: Pair, blank: Change) -> Change | None:
         verdict="changed" if differing else "same",
         reason=f"{differing:,} of {len(agrees):,} answers differ; {largest}",
         value=float(agrees.mean()),
-        ci=intervals.wilson(len(agrees) - differing, len(agrees)).ci,
+        ci=over_items.wilson(len(agrees) - differing, len(agrees)).ci,
         method="Wilson over items",
     )
 

@@ -14,7 +14,7 @@ from qx.comparison.sources import Source
 from qx.contract.records import Metric, as_word
 from qx.results.columns import Column
 from qx.results.recording import Floats
-from qx.statistics import intervals
+from qx.statistics import intervals, over_waves
 from qx.statistics.undisturbed import MIN_SAMPLES
 
 NO_SAMPLES = "its raw samples do not lie beside the results"
@@ -80,7 +80,7 @@ class Pair:
         if basis in ("exact", "items"):
             return self._on_items(column, metric, level)
         first, second = self._waves(column, basis)
-        return intervals.independent(first, second, metric.compare, level)
+        return over_waves.independent(first, second, metric.compare, level)
 
     def floor(self, column: Column, basis: Basis) -> intervals.Difference | None:
         """Return the difference that the noise of the two runs shows, in the same terms.

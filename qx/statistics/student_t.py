@@ -1,4 +1,4 @@
-"""Student's t over arrays, on which the intervals and tests of ``qx.statistics.intervals`` are built.
+"""Student's t over arrays, on which the intervals and tests of the modules beside this one are built.
 
 ``scipy.special`` is used in place of ``scipy.stats``: the same functions, at a tenth of the import time.
 """

@@ -135,10 +135,10 @@ def _prefix(batch_size: int | None) -> str:
 
 def _paired(first: Sequence[float], second: Sequence[float]) -> tuple[float, float, float]:
     """Return the mean of second less first, and both ends of its t interval."""
-    from qx.statistics import intervals
+    from qx.statistics import over_waves
 
     differences = [later - earlier for earlier, later in zip(first, second, strict=True)]
-    difference = intervals.difference_interval(differences, level=LEVEL)
+    difference = over_waves.difference_interval(differences, level=LEVEL)
     if difference.ci is None:
         return difference.value, difference.value, difference.value
     return difference.value, *difference.ci

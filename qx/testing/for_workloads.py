@@ -208,14 +208,14 @@ def stubs_change_nothing(bench: Bench) -> str:
 
 def knows_its_data(bench: Bench) -> str:
     """With its weights it does better on the test split than chance, where there are labels and classes."""
-    from qx.statistics import intervals
+    from qx.statistics import over_items
 
     findings = _findings(bench)
     if findings["correct"] is None:
         raise NotApplicable("no labels of classes")
     right, count = findings["correct"]
     chance = 1 / findings["splits"]["test"]["classes"]
-    low, _ = intervals.wilson(right, count, 0.999).ci or (0.0, 0.0)
+    low, _ = over_items.wilson(right, count, 0.999).ci or (0.0, 0.0)
     if low <= chance:
         raise Failed(
             f"{right} of {count} are right, where chance gives {chance:.1%}: are the data preprocessed?"

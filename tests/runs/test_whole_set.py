@@ -23,7 +23,7 @@ from qx.gate import decide, read_rules
 from qx.host.host import Host
 from qx.report import markdown
 from qx.results.recording import Recording, Resampled, Series
-from qx.statistics import intervals as stats
+from qx.statistics import over_items
 from qx.worker import whole_set as resampling
 from qx.worker.whole_set import MAX_COUNTS, MIN_COUNTS, SECONDS, plan_counts, samples_of_set
 
@@ -194,11 +194,11 @@ def test_a_share_has_the_interval_of_accuracy(sampled: Any) -> None:
     samples = [Series.plain(sampled(scores(cell), labels)).resampled[0] for cell in answers]
     right = [(cell == labels).astype(float) for cell in answers]
     for level in (0.95, 0.999):
-        usual, own = stats.item_mean(right[0], level), whole_set.estimate(samples[0], level)
+        usual, own = over_items.item_mean(right[0], level), whole_set.estimate(samples[0], level)
         assert own.value == pytest.approx(usual.value)
         # A statistic may not be of 0 and 1, so its interval is longer on one side and has pseudo-items.
         assert 1 <= np.diff(own.ci)[0] / np.diff(usual.ci)[0] < 1.3
-        expected = stats.paired_difference(right[0], right[1], level)
+        expected = over_items.paired_difference(right[0], right[1], level)
         difference = whole_set.compare(samples[0], samples[1], "difference", level)
         assert difference.value == pytest.approx(expected.value)
         assert np.diff(difference.ci)[0] == pytest.approx(np.diff(expected.ci)[0], rel=0.2)

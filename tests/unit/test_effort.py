@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from qx.statistics import intervals as stats
+from qx.statistics import over_waves
 from qx.statistics.effort import MOST_WAVES, items_needed, waves_needed
 
 
@@ -16,7 +16,7 @@ def test_so_many_waves_make_an_interval_so_narrow(excess: float, waves: int) -> 
     assert needed is not None and needed > waves
     generator = np.random.default_rng(0)
     widths = [
-        np.mean(np.log1p(stats.half_width(generator.normal(0, 0.01, (count, 2000)))) ** 2) ** 0.5
+        np.mean(np.log1p(over_waves.half_width(generator.normal(0, 0.01, (count, 2000)))) ** 2) ** 0.5
         for count in (waves, needed)
     ]
     # The number of waves is whole, so the interval is a little narrower than asked for.

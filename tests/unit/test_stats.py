@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from qx.statistics import intervals as stats
+from qx.statistics import intervals, over_items, over_waves
 from qx.statistics.intervals import Difference
+from qx.statistics.student_t import mean_and_error, student_between
 
 
 def coverage(intervals, truth):
@@ -24,7 +25,7 @@ def coverage(intervals, truth):
 )
 def test_wilson_published(successes, n, low, high):
     """Wilson's interval is the one that Newcombe (1998, table I, method 3) printed."""
-    assert stats.wilson(successes, n).ci == pytest.approx((low, high), abs=5e-5)
+    assert over_items.wilson(successes, n).ci == pytest.approx((low, high), abs=5e-5)
 
 
 def test_wilson_scipy():
@@ -33,12 +34,12 @@ def test_wilson_scipy():
 
     for successes in (0, 1, 9_132, 10_000):
         for level in (0.9, 0.95, 0.999):
-            estimate = stats.wilson(successes, 10_000, level)
+            estimate = over_items.wilson(successes, 10_000, level)
             expected = binomtest(successes, 10_000).proportion_ci(level, "wilson")
             assert estimate.ci == pytest.approx((expected.low, expected.high), abs=1e-12)
             assert estimate.ci[0] <= estimate.value <= estimate.ci[1]
     with pytest.raises(ValueError, match="5 of 4"):
-        stats.wilson(5, 4)
+        over_items.wilson(5, 4)
 
 
 def test_item_mean():
@@ -47,10 +48,10 @@ def test_item_mean():
 
     values = np.random.default_rng(0).normal(2.0, 1.0, size=500)
     expected = t.interval(0.95, 499, values.mean(), values.std(ddof=1) / np.sqrt(500))
-    low, high = stats.item_mean(values).ci
+    low, high = over_items.item_mean(values).ci
     assert (low + high) / 2 == pytest.approx(values.mean())
     assert 1.0 < (high - low) / (expected[1] - expected[0]) < 1.05
-    assert stats.item_mean([0, 1, 1, 1]) == stats.wilson(3, 4)
+    assert over_items.item_mean([0, 1, 1, 1]) == over_items.wilson(3, 4)
 
 
 def test_clopper_pearson_scipy():
@@ -60,9 +61,9 @@ def test_clopper_pearson_scipy():
     for successes in (0, 1, 492, 500):
         expected = binomtest(successes, 500).proportion_ci(0.999, "exact")
         row = np.arange(500) < successes
-        assert stats.item_mean(row, 0.999).ci == pytest.approx((expected.low, expected.high), abs=1e-12)
+        assert over_items.item_mean(row, 0.999).ci == pytest.approx((expected.low, expected.high), abs=1e-12)
     chances = np.arange(501)
-    low, high = np.array([stats.clopper_pearson(count, 500, 0.98).ci for count in chances]).T
+    low, high = np.array([over_items.clopper_pearson(count, 500, 0.98).ci for count in chances]).T
     for truth in (0.9, 0.98, 0.998):
         chance = binom.pmf(chances, 500, truth)
         assert max(chance[low > truth].sum(), chance[high < truth].sum()) <= 0.01
@@ -75,7 +76,7 @@ def test_the_mean_of_a_heavy_tail(level):
 
     rows = np.random.default_rng(20).lognormal(size=(1_500, 500))
     truth, claimed = np.exp(0.5), 1 - level
-    missed = 1 - coverage([stats.item_mean(row, level).ci for row in rows], truth)
+    missed = 1 - coverage([over_items.item_mean(row, level).ci for row in rows], truth)
     half = t.ppf(0.5 + level / 2, 499) * rows.std(axis=1, ddof=1) / np.sqrt(500)
     usual = 1 - coverage(np.stack([rows.mean(axis=1) - half, rows.mean(axis=1) + half], axis=1), truth)
     assert missed <= claimed + 0.005
@@ -86,11 +87,11 @@ def test_a_mean_that_few_items_carry():
     """Where all but a few values are the same the mean has no interval, and says why."""
     values = np.zeros(500)
     values[:6] = np.linspace(0.1, 3, 6)
-    estimate = stats.item_mean(values)
+    estimate = over_items.item_mean(values)
     assert (estimate.ci, estimate.n) == (None, 500)
     assert "fewer than 10 items differ" in estimate.reason
     values[:20] = np.linspace(0.1, 3, 20)
-    assert stats.item_mean(values).ci is not None
+    assert over_items.item_mean(values).ci is not None
 
 
 @pytest.mark.parametrize("discordant", [10, 40, 800])
@@ -104,7 +105,7 @@ def test_paired_difference_coverage(discordant, wins):
     for more, less, _ in np.unique(counts, axis=0):
         ours, theirs = np.zeros(n), np.zeros(n)
         ours[:more], theirs[more : more + less] = 1, 1
-        intervals[more, less] = stats.paired_difference(ours, theirs).ci
+        intervals[more, less] = over_items.paired_difference(ours, theirs).ci
     covered = coverage([intervals[more, less] for more, less, _ in counts], better - worse)
     assert 0.93 <= covered <= 0.98
 
@@ -114,7 +115,7 @@ def test_paired_difference_rare():
     rng, n, covered = np.random.default_rng(1), 1_000, 0
     for _ in range(1_000):
         ours = rng.random(n) >= 0.001
-        covered += coverage([stats.paired_difference(ours, np.ones(n)).ci], -0.001)
+        covered += coverage([over_items.paired_difference(ours, np.ones(n)).ci], -0.001)
     assert covered / 1_000 >= 0.95
 
 
@@ -126,7 +127,7 @@ def test_mcnemar():
         ours = np.repeat([1, 0, 1, 0], [wins, losses, 100, 7])
         theirs = np.repeat([0, 1, 1, 0], [wins, losses, 100, 7])
         expected = binomtest(wins, wins + losses).pvalue if wins + losses else 1.0
-        difference = stats.paired_difference(ours, theirs)
+        difference = over_items.paired_difference(ours, theirs)
         assert difference.p == pytest.approx(expected)
         assert difference.value == (wins - losses) / len(ours)
         assert difference.ci[0] <= difference.value <= difference.ci[1]
@@ -137,11 +138,11 @@ def test_paired_difference_values():
     from scipy.stats import ttest_rel
 
     ours, theirs = np.random.default_rng(2).normal([[0.1], [0.0]], 1.0, (2, 500))
-    expected, difference = ttest_rel(ours, theirs), stats.paired_difference(ours, theirs)
+    expected, difference = ttest_rel(ours, theirs), over_items.paired_difference(ours, theirs)
     low, high = expected.confidence_interval()
     assert 1.0 < (difference.ci[1] - difference.ci[0]) / (high - low) < 1.05
     assert difference.p == pytest.approx(expected.pvalue, rel=0.2)
-    same = stats.paired_difference(ours, ours)
+    same = over_items.paired_difference(ours, ours)
     assert (same.value, same.p) == (0.0, 1.0)
     # As with right and wrong answers, 500 equal items do not prove that none ever differs.
     assert same.ci == pytest.approx((-np.ptp(ours) * 2.77 / 500, np.ptp(ours) * 2.77 / 500), rel=0.01)
@@ -157,7 +158,7 @@ def test_paired_values_of_which_few_differ(changed, tail):
         lost = theirs if tail else 0.5 * rng.integers(0, 2, 500)
         ours = theirs - lost * (rng.random(500) < changed / 500)
         truth = -changed / 500 * (np.exp(0.5) if tail else 0.25)
-        held += coverage([stats.paired_difference(ours, theirs).ci], truth)
+        held += coverage([over_items.paired_difference(ours, theirs).ci], truth)
     assert held / 600 >= 0.93
 
 
@@ -171,7 +172,7 @@ def test_paired_difference_at_the_gates_levels(level):
     for wins, losses in np.ndindex(most, most):
         ours, theirs = np.zeros(n), np.zeros(n)
         ours[:wins], theirs[wins : wins + losses] = 1, 1
-        bounds[wins, losses] = stats.paired_difference(ours, theirs, level).ci
+        bounds[wins, losses] = over_items.paired_difference(ours, theirs, level).ci
     for won, lost in [(0, 1), (0, 4), (0, 10), (0.5, 0.5), (0.3, 5), (5, 5), (2, 8), (3, 15)]:
         chance = np.outer(*(binom.pmf(np.arange(most), n, rate / n) for rate in (won, lost)))
         truth = (won - lost) / n
@@ -182,9 +183,9 @@ def test_paired_difference_at_the_gates_levels(level):
 def test_items_differ():
     """Cells evaluated on different items are refused, and so are values that are not finite."""
     with pytest.raises(ValueError, match="same items"):
-        stats.paired_difference([1, 0], [1, 0, 1])
+        over_items.paired_difference([1, 0], [1, 0, 1])
     with pytest.raises(ValueError, match="finite"):
-        stats.paired_difference([1, np.nan], [1, 0])
+        over_items.paired_difference([1, np.nan], [1, 0])
 
 
 # Launches -----------------------------------------------------------------------------------------
@@ -202,19 +203,19 @@ SKEWED = {
 def test_between_launches_coverage(effect, n):
     """The interval of a median of launches covers 93 to 98 % for 5 to 30 launches, skewed or not."""
     draw, truth = SKEWED[effect]
-    estimates = [stats.between_launches(row) for row in draw(np.random.default_rng(n), (2_500, n))]
+    estimates = [over_waves.between_launches(row) for row in draw(np.random.default_rng(n), (2_500, n))]
     assert 0.93 <= coverage([estimate.ci for estimate in estimates], truth) <= 0.98
     assert all(estimate.ci[0] <= estimate.value <= estimate.ci[1] for estimate in estimates)
 
 
 def test_between_launches_few():
     """One launch has a value and no interval; two have one that is wide, and contains the median."""
-    assert stats.between_launches([3.0]) == stats.Estimate(3.0, None, 1)
-    low, high = stats.between_launches([3.0, 3.3]).ci
+    assert over_waves.between_launches([3.0]) == intervals.Estimate(3.0, None, 1)
+    low, high = over_waves.between_launches([3.0, 3.3]).ci
     assert low < 3.0 < 3.3 < high
-    same = stats.between_launches([2.0] * 3)
+    same = over_waves.between_launches([2.0] * 3)
     assert same.ci == pytest.approx((2.0, 2.0))
-    negative = stats.between_launches([-1.0, 0.0, 1.0])
+    negative = over_waves.between_launches([-1.0, 0.0, 1.0])
     assert negative.ci[0] == pytest.approx(-negative.ci[1])
 
 
@@ -226,29 +227,29 @@ def test_launch_ratio_coverage(n):
         wave = rng.normal(0, 0.02, n)
         ours = 100 * np.exp(wave + rng.normal(0, 0.01, n))
         theirs = 120 * np.exp(wave + rng.normal(0, 0.015, n))
-        intervals.append(stats.launch_ratio(ours, theirs).ci)
+        intervals.append(over_waves.launch_ratio(ours, theirs).ci)
     assert 0.93 <= coverage(intervals, 100 / 120) <= 0.98
 
 
 def test_launch_ratio_takes_waves_that_both_have():
     """Waves that only one cell has do not count; one wave gives no interval, and none no ratio."""
     ours, theirs = np.random.default_rng(4).lognormal(0.0, 0.1, (2, 5))
-    assert stats.launch_ratio(ours, theirs).value == pytest.approx(np.median(ours) / np.median(theirs))
-    holes = stats.launch_ratio(np.insert(ours, 0, np.nan), np.append(theirs, np.nan))
-    assert holes == stats.launch_ratio(ours[:4], theirs[1:])
-    single = stats.launch_ratio([50.0], [100.0], kind="speedup")
+    assert over_waves.launch_ratio(ours, theirs).value == pytest.approx(np.median(ours) / np.median(theirs))
+    holes = over_waves.launch_ratio(np.insert(ours, 0, np.nan), np.append(theirs, np.nan))
+    assert holes == over_waves.launch_ratio(ours[:4], theirs[1:])
+    single = over_waves.launch_ratio([50.0], [100.0], kind="speedup")
     assert (single.value, single.ci, single.p) == (pytest.approx(2.0), None, None)
     with pytest.raises(ValueError, match="both cells"):
-        stats.launch_ratio([50.0, np.nan], [np.nan, 100.0])
+        over_waves.launch_ratio([50.0, np.nan], [np.nan, 100.0])
 
 
 def test_exact():
     """An exact value has an interval of no width, as the kind of ratio that was asked for."""
-    assert stats.exact(1.0, 4.0, "ratio") == Difference("ratio", 0.25, (0.25, 0.25), None, "exact")
-    assert stats.exact(1.0, 4.0, "speedup").ci == (4.0, 4.0)
-    assert stats.exact(1.0, 4.0, "difference").value == -3.0
+    assert intervals.exact(1.0, 4.0, "ratio") == Difference("ratio", 0.25, (0.25, 0.25), None, "exact")
+    assert intervals.exact(1.0, 4.0, "speedup").ci == (4.0, 4.0)
+    assert intervals.exact(1.0, 4.0, "difference").value == -3.0
     with pytest.raises(ValueError, match="positive"):
-        stats.exact(1.0, 0.0, "ratio")
+        intervals.exact(1.0, 0.0, "ratio")
 
 
 # Latency ------------------------------------------------------------------------------------------
@@ -259,14 +260,14 @@ def test_ratio_interval_scipy():
     from scipy.stats import ttest_1samp
 
     logs = np.random.default_rng(7).normal(0.02, 0.01, 8)
-    expected, ratio = ttest_1samp(logs, 0.0), stats.ratio_interval([*logs, np.nan])
+    expected, ratio = ttest_1samp(logs, 0.0), over_waves.ratio_interval([*logs, np.nan])
     interval = expected.confidence_interval(0.95)
     assert ratio.ci == pytest.approx((np.exp(interval.low), np.exp(interval.high)))
     assert ratio.p == pytest.approx(expected.pvalue)
     assert ratio.value == pytest.approx(np.exp(logs.mean()))
-    speedup = stats.ratio_interval(logs, kind="speedup")
+    speedup = over_waves.ratio_interval(logs, kind="speedup")
     assert speedup.ci == pytest.approx((1 / ratio.ci[1], 1 / ratio.ci[0]))
-    alone = stats.ratio_interval([0.5])
+    alone = over_waves.ratio_interval([0.5])
     assert (alone.value, alone.ci, alone.p) == (pytest.approx(np.exp(0.5)), None, None)
 
 
@@ -276,35 +277,35 @@ def test_coverage_through_stopping(precision):
     rng, covered = np.random.default_rng(8), []
     for _ in range(500):
         logs = rng.normal(0.0, 0.01, (40, 3))
-        waves = next(n for n in range(1, 41) if n == 40 or stats.enough(logs[:n], precision))
-        covered += [stats.ratio_interval(cell).ci for cell in logs[:waves].T]
+        waves = next(n for n in range(1, 41) if n == 40 or over_waves.enough(logs[:n], precision))
+        covered += [over_waves.ratio_interval(cell).ci for cell in logs[:waves].T]
     assert 0.93 <= coverage(covered, 1.0) <= 0.98
 
 
 def test_enough():
     """It is enough when every cell that was seen has six waves and an interval within the precision."""
     steady = np.tile([[0.5, 0.0]], (6, 1)) + np.array([1, -1, 1, -1, 1, -1])[:, None] * 0.001
-    assert stats.enough(steady, 0.01)
-    assert not stats.enough(steady[:5], 0.01)
-    assert not stats.enough(steady, 0.0001)
-    assert stats.half_width(steady[:, 0]) == pytest.approx(
-        stats.ratio_interval(steady[:, 0]).ci[1] / np.exp(0.5) - 1
+    assert over_waves.enough(steady, 0.01)
+    assert not over_waves.enough(steady[:5], 0.01)
+    assert not over_waves.enough(steady, 0.0001)
+    assert over_waves.half_width(steady[:, 0]) == pytest.approx(
+        over_waves.ratio_interval(steady[:, 0]).ci[1] / np.exp(0.5) - 1
     )
-    assert stats.half_width([0.1]) == np.inf
+    assert over_waves.half_width([0.1]) == np.inf
     never = np.column_stack([steady, np.full(6, np.nan)])
-    assert stats.enough(never, 0.01)
+    assert over_waves.enough(never, 0.01)
     never[0, 2] = 0.5
-    assert not stats.enough(never, 0.01)
-    assert not stats.enough(np.full((6, 2), np.nan), 0.01)
+    assert not over_waves.enough(never, 0.01)
+    assert not over_waves.enough(np.full((6, 2), np.nan), 0.01)
 
 
 def test_control_alarm():
     """The control raises no alarm in 99.8 % of sound runs, and does when it is off by ten deviations."""
     logs = np.random.default_rng(9).normal(0.0, 0.007, (4_000, 8))
-    for interval in (stats.ratio_interval, stats.difference_interval):
-        assert np.mean([stats.control_alarm(interval(run)) for run in logs]) <= 0.002
-        assert np.mean([stats.control_alarm(interval(run + 0.07)) for run in logs[:200]]) >= 0.99
-        assert not stats.control_alarm(interval([0.3]))
+    for interval in (over_waves.ratio_interval, over_waves.difference_interval):
+        assert np.mean([intervals.control_alarm(interval(run)) for run in logs]) <= 0.002
+        assert np.mean([intervals.control_alarm(interval(run + 0.07)) for run in logs[:200]]) >= 0.99
+        assert not intervals.control_alarm(interval([0.3]))
 
 
 @pytest.mark.parametrize(
@@ -321,26 +322,28 @@ def test_control_alarm():
 def test_clear(value, ci, expected):
     """A speedup is clear when its interval excludes 1.0 and it is farther from 1.0 than the control."""
     control = Difference("ratio", 1 / 1.03, (0.95, 1.001), 0.06)
-    assert stats.clear(Difference("speedup", value, ci, None), control) is expected
+    assert intervals.clear(Difference("speedup", value, ci, None), control) is expected
 
 
 def test_clear_difference():
     """A difference is clear against a control's difference, and cannot be held against a control's ratio."""
     control = Difference("difference", -0.001, (-0.002, 0.0), 0.1)
-    assert stats.clear(Difference("difference", 0.002, (0.001, 0.003), 0.01), control)
-    assert not stats.clear(Difference("difference", 0.0005, (0.0001, 0.001), 0.01), control)
-    assert not stats.clear(Difference("difference", 0.002, (-0.001, 0.005), 0.5), control)
+    assert intervals.clear(Difference("difference", 0.002, (0.001, 0.003), 0.01), control)
+    assert not intervals.clear(Difference("difference", 0.0005, (0.0001, 0.001), 0.01), control)
+    assert not intervals.clear(Difference("difference", 0.002, (-0.001, 0.005), 0.5), control)
     with pytest.raises(ValueError, match="cannot be held against"):
-        stats.clear(Difference("ratio", 2.0, (1.9, 2.1), 0.0), control)
+        intervals.clear(Difference("ratio", 2.0, (1.9, 2.1), 0.0), control)
 
 
 def test_holm():
     """Holm's adjustment gives the known example in its order, and 5 % false alarms for a family."""
-    assert stats.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert stats.holm([0.9, 0.8]) == [1.0, 1.0]
-    assert stats.holm([]) == []
+    assert intervals.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert intervals.holm([0.9, 0.8]) == [1.0, 1.0]
+    assert intervals.holm([]) == []
     families = np.random.default_rng(10).random((3_000, 10))
-    assert np.mean([min(stats.holm(family)) <= 0.05 for family in families]) == pytest.approx(0.05, abs=0.015)
+    assert np.mean([min(intervals.holm(family)) <= 0.05 for family in families]) == pytest.approx(
+        0.05, abs=0.015
+    )
 
 
 # All pairs ----------------------------------------------------------------------------------------
@@ -350,9 +353,9 @@ def test_pairwise_over_waves():
     """Intervals of all pairs are those of the pairs one by one, and antisymmetric."""
     logs = np.random.default_rng(11).normal(0.0, 0.1, (7, 4))
     logs[2, 1] = np.nan
-    low, high = stats.pairwise_over_waves(logs)
+    low, high = over_waves.pairwise_over_waves(logs)
     for ours, theirs in np.ndindex(4, 4):
-        expected = stats.ratio_interval(logs[:, ours] - logs[:, theirs]).ci
+        expected = over_waves.ratio_interval(logs[:, ours] - logs[:, theirs]).ci
         assert (np.exp(low[ours, theirs]), np.exp(high[ours, theirs])) == pytest.approx(expected)
     assert low == pytest.approx(-high.T)
 
@@ -363,14 +366,14 @@ def test_pairwise_through_baseline():
     for _ in range(1_500):
         logs = rng.normal([0.0, 0.5, 0.8, 0.9], [0.01, 0.01, 0.02, 0.02], (12, 4))
         logs[:6, 1], logs[6:, 2:] = np.nan, np.nan
-        low, high = stats.pairwise_over_waves(logs, baseline=0)
+        low, high = over_waves.pairwise_over_waves(logs, baseline=0)
         intervals.append((low[1, 2], high[1, 2]))
     assert 0.93 <= coverage(intervals, -0.3) <= 0.98
-    assert np.isnan(stats.pairwise_over_waves(logs)[0][1, 2])
-    direct = stats.ratio_interval(logs[:, 2] - logs[:, 3]).ci
+    assert np.isnan(over_waves.pairwise_over_waves(logs)[0][1, 2])
+    direct = over_waves.ratio_interval(logs[:, 2] - logs[:, 3]).ci
     assert np.exp(low[2, 3]) == pytest.approx(direct[0])
-    to_base = [stats.mean_and_error(logs[:, cell] - logs[:, 0]) for cell in (1, 2)]
-    mean, half, _ = stats.student_between(*to_base, level=0.95)
+    to_base = [mean_and_error(logs[:, cell] - logs[:, 0]) for cell in (1, 2)]
+    mean, half, _ = student_between(*to_base, level=0.95)
     assert (low[1, 2], high[1, 2]) == pytest.approx((mean - half, mean + half), rel=1e-3)
 
 
@@ -383,33 +386,33 @@ def test_pairwise_in_pieces(monkeypatch, baseline):
     logs[np.arange(18)[:, None] // 6 != np.where(np.arange(40) == 0, np.arange(18)[:, None] // 6, group)] = (
         np.nan
     )
-    whole = stats.pairwise_over_waves(logs, baseline)
+    whole = over_waves.pairwise_over_waves(logs, baseline)
     assert np.isnan(whole[0]).any() == (baseline is None)
-    monkeypatch.setattr(stats, "ROWS", 3)
-    np.testing.assert_allclose(stats.pairwise_over_waves(logs, baseline), whole, rtol=1e-9)
+    monkeypatch.setattr(over_waves, "ROWS", 3)
+    np.testing.assert_allclose(over_waves.pairwise_over_waves(logs, baseline), whole, rtol=1e-9)
 
 
 @pytest.mark.parametrize("binary", [True, False])
 def test_pairwise_differences(monkeypatch, binary):
     """Intervals of all paired differences are those of the pairs one by one."""
-    monkeypatch.setattr(stats, "ROWS", 3)
+    monkeypatch.setattr(over_items, "ROWS", 3)
     items = np.random.default_rng(13).random((4, 60))
     items = items < 0.8 if binary else items
-    low, high = stats.pairwise_differences(items)
+    low, high = over_items.pairwise_differences(items)
     for ours, theirs in np.ndindex(4, 4):
-        expected = stats.paired_difference(items[ours], items[theirs]).ci
+        expected = over_items.paired_difference(items[ours], items[theirs]).ci
         assert (low[ours, theirs], high[ours, theirs]) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("kind", ["ratio", "speedup"])
 def test_an_interval_that_says_nothing_is_none(kind):
     """A ratio of two waves that differ much has no interval, which would span a factor of a million."""
-    wide = stats.ratio_interval([0.0, 1.2], kind=kind)
-    assert (wide.ci, stats.clear(wide, wide)) == (None, False)
+    wide = over_waves.ratio_interval([0.0, 1.2], kind=kind)
+    assert (wide.ci, intervals.clear(wide, wide)) == (None, False)
     assert wide.p == pytest.approx(0.5)
-    assert stats.ratio_interval([0.0, 0.9], kind=kind).ci is not None
-    assert stats.between_launches([1.0, 4.0]).ci is None
-    assert stats.between_launches([1.0, 2.0]).ci is not None
+    assert over_waves.ratio_interval([0.0, 0.9], kind=kind).ci is not None
+    assert over_waves.between_launches([1.0, 4.0]).ci is None
+    assert over_waves.between_launches([1.0, 2.0]).ci is not None
 
 
 def test_difference_interval():
@@ -418,9 +421,9 @@ def test_difference_interval():
 
     apart = np.random.default_rng(3).normal(size=9)
     expected = ttest_1samp(apart, 0.0)
-    difference = stats.difference_interval(np.append(apart, np.nan))
+    difference = over_waves.difference_interval(np.append(apart, np.nan))
     assert (difference.value, difference.p) == pytest.approx((apart.mean(), expected.pvalue))
     assert difference.ci == pytest.approx(tuple(expected.confidence_interval()))
-    assert stats.difference_interval([0.5]).ci is None
+    assert over_waves.difference_interval([0.5]).ci is None
     with pytest.raises(ValueError, match="both cells"):
-        stats.difference_interval([np.nan])
+        over_waves.difference_interval([np.nan])

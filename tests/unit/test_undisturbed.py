@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from qx.statistics import intervals as stats
+from qx.statistics import over_waves
 from qx.statistics.undisturbed import comparison_rank, log_undisturbed
 
 
@@ -95,7 +95,7 @@ def test_ratio_interval_coverage():
         launch = 0.01 * rng.exponential(size=(6, 1, 2, 1))
         times = np.exp(wave + launch) * machine(rng, 6, 8, 2, 5) * np.array([1.0, 3.0])[:, None]
         logs = log_undisturbed(**calls_of(times))
-        intervals.append(stats.ratio_interval(logs[:, 0] - logs[:, 1], kind="speedup").ci)
+        intervals.append(over_waves.ratio_interval(logs[:, 0] - logs[:, 1], kind="speedup").ci)
     low, high = np.array(intervals).T
     assert 0.93 <= np.mean((low <= 3.0) & (high >= 3.0)) <= 0.98
 
@@ -109,6 +109,6 @@ def test_few_calls_are_not_held_against_many(slow, quick):
         for cell, (calls, truth) in enumerate(((slow, 4.0), (quick, 1.0))):
             times[:, :, cell, :calls] = truth * np.exp(rng.normal(0, 0.03, (6, 5, calls)))
         logs = log_undisturbed(**calls_of(times), rank=comparison_rank(5 * min(slow, quick)))
-        intervals.append(stats.ratio_interval(logs[:, 1] - logs[:, 0], kind="speedup").ci)
+        intervals.append(over_waves.ratio_interval(logs[:, 1] - logs[:, 0], kind="speedup").ci)
     low, high = np.array(intervals).T
     assert 0.92 <= np.mean((low <= 4.0) & (high >= 4.0)) <= 0.98

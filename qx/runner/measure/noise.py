@@ -14,7 +14,7 @@ from qx.environment import cpu_numbers
 from qx.processes.jobs import SpinJob
 from qx.processes.workers import Worker, processes_of_a_run
 from qx.runner.measure.holding import cpus_for, keep_host_off
-from qx.statistics import intervals
+from qx.statistics import intervals, over_waves
 from qx.statistics.undisturbed import log_undisturbed
 
 #: Number of pairs of processes that are timed one after another; each pair is one wave.
@@ -65,7 +65,7 @@ def noise_floor(seconds: float, seed: int = 0) -> Noise:
                 worker.close()
     low, middle, high, slow = np.quantile(calls, (0.25, 0.5, 0.75, 0.99))
     return Noise(
-        ratio=intervals.ratio_interval(ratios, kind="speedup"),
+        ratio=over_waves.ratio_interval(ratios, kind="speedup"),
         spread=float((high - low) / 2 / middle),
         slow=float(slow / middle),
         rounds=rounds,

@@ -19,7 +19,7 @@ from qx.runner.request import Cell, metric, references
 from qx.values import JsonObject
 
 #: The least number of waves: intervals over fewer would cover the true value less often than they claim, see
-#: ``qx.statistics.intervals.enough``.
+#: ``qx.statistics.over_waves.enough``.
 LEAST_WAVES = 6
 #: Number of times that a launch of a cell may die before the cell fails.
 RETRIES = 2

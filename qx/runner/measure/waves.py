@@ -30,7 +30,7 @@ from qx.runner.measure.rounds import (
     warm_calls,
 )
 from qx.runner.request import metric
-from qx.statistics import intervals
+from qx.statistics import over_waves
 from qx.values import JsonMapping, JsonObject
 from qx.worker.samples import metric_in, stage_of
 
@@ -381,7 +381,7 @@ class _Group:
 
     def _are_precise(self, ratios: Sequence[Floats]) -> bool:
         return all(
-            intervals.enough(log_ratios, self.plan.precision, self.plan.least_waves) for log_ratios in ratios
+            over_waves.enough(log_ratios, self.plan.precision, self.plan.least_waves) for log_ratios in ratios
         )
 
     def _show(self, text: str) -> None:
@@ -390,7 +390,7 @@ class _Group:
 
     def _describe_precision(self) -> str:
         widths = [
-            float(np.max(width)) for ratios in self._ratios() if (width := intervals.half_width(ratios)).size
+            float(np.max(width)) for ratios in self._ratios() if (width := over_waves.half_width(ratios)).size
         ]
         widest = max(widths, default=math.inf)
         if not math.isfinite(widest):
