@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from attrs import evolve
 
+from qx.analysis.axes import DRAWS, draw_values, make_axis
+from qx.analysis.details import details
 from qx.analysis.picks import picks_by_aim
-from qx.analysis.quantity import DRAWS, Quantity
-from qx.contract.records import Metric, Outcome
+from qx.analysis.quantity import Quantity
+from qx.contract.records import Arrays, Metric, Outcome
 from qx.contract.tasks import CLASSIFICATION
+from qx.results.cells import most_similar
 from qx.results.recording import Recording
 from qx.results.records import (
     NOT_APPLICABLE,
+    AxisResult,
     CellResult,
     Comparison,
     ConfigResult,
@@ -26,11 +30,10 @@ from qx.results.records import (
     Results,
     UndecidedResult,
 )
-from qx.results.results_file import cell_of
+from qx.results.run_record import Environment, Measuring, RunRecord
 from qx.results.summary import joined, part
 from qx.statistics import intervals, over_items, pareto
 from qx.statistics.output_error import output_error
-from qx.values import JsonMapping, JsonObject
 
 #: Method of the baseline's comparison with itself.
 ITSELF = "itself"
@@ -38,8 +41,8 @@ ITSELF = "itself"
 
 def analyse(
     *,
-    run: JsonMapping,
-    environment: JsonMapping,
+    run: RunRecord,
+    environment: Environment,
     metrics: Mapping[str, Metric],
     configs: Mapping[str, ConfigResult],
     cells: Mapping[str, CellResult],
@@ -63,7 +66,7 @@ def analyse(
         picks=(),
         noise_floor=(),
     )
-    parts = {name: _analyse_workload(part(whole, name), recording, failures) for name in run["workloads"]}
+    parts = {name: _analyse_workload(part(whole, name), recording, failures) for name in run.workloads}
     return joined(whole, parts) if len(parts) > 1 else next(iter(parts.values()))
 
 
@@ -74,18 +77,18 @@ def _analyse_workload(
 ) -> Results:
     """Return the results of one workload with all figures computed."""
     run, metrics, configs, cells = results.run, results.metrics, results.configs, results.cells
-    baseline, recording = run["baseline"], recording.select(cells)
+    baseline, recording = run.baseline, recording.select(cells)
     not_ok = {cell for cell, result in cells.items() if result.outcome != "ok"}
     quantities = [
         Quantity(
             metrics[name],
-            size,
+            point,
             recording,
             baseline,
             not_ok | {cell for cell, metric in failures if metric == name},
         )
         for name in metrics
-        for size in (run["batch_sizes"] if metrics[name].per_point else (None,))
+        for point in (run.points if metrics[name].per_point else (None,))
     ]
     control = next((cell for cell, result in cells.items() if result.control), None)
     ok_cells = [cell for cell, result in cells.items() if result.outcome == "ok" and not result.control]
@@ -93,16 +96,16 @@ def _analyse_workload(
     below_0_db = {output.cell for output in outputs if output.is_below_0_db}
     floors = tuple(_noise_floors(quantities, control)) if control else ()
     candidates = [cell for cell in ok_cells if cell not in below_0_db]
-    front, picks, axes = _front(quantities, candidates, run["seed"], floors, run.get("measuring", {}))
+    front, picks, axes = _front(quantities, candidates, run.seed, floors, run.measuring)
     if cells[baseline].outcome != "ok":
         # Without the baseline nothing shows whether the other cells do what the model does.
         picks = []
     runtime_baselines = {
-        cell: cell_of(cells, result, configs[result.config].runtime_baseline)
+        cell: most_similar(cells, result, configs[result.config].runtime_baseline)
         for cell, result in cells.items()
     }
     counterparts = {
-        cell: cell_of(cells, result, configs[result.config].counterpart, same_options=True)
+        cell: most_similar(cells, result, configs[result.config].counterpart, same_options=True)
         for cell, result in cells.items()
     }
     on_front = [cell for cell, result in front.items() if result.on_front]
@@ -112,7 +115,7 @@ def _analyse_workload(
             cell,
             result,
             failures.get((cell, quantity.metric.name)),
-            samples=run["samples"],
+            samples=run.samples,
             control=control,
             against=[
                 *filter(None, [runtime_baselines[cell], counterparts[cell]]),
@@ -133,50 +136,50 @@ def _analyse_workload(
         outputs=outputs,
         noise_floor=floors,
         pairs=tuple(
-            _pair(cell, other, recording, _task(run, cells[cell].workload))
+            _pair(cell, other, recording, run.workloads[cells[cell].workload].task)
             for cell, other in counterparts.items()
             if other is not None and {cell, other} <= set(ok_cells)
         ),
     )
 
 
-def _task(run: JsonMapping, workload: str) -> str | None:
-    """Return the task of a workload; runs that did not record it were all of classification."""
-    task: str | None = run["workloads"][workload].get("task", CLASSIFICATION)
-    return task
-
-
 def _pair(cell: str, counterpart: str, recording: Recording, task: str | None) -> PairResult:
     """Return how often two cells put the same class highest; None where the outputs are no class scores."""
+    blank = PairResult(cell=cell, counterpart=counterpart, agreement=None, ci=None, n=0)
     ours, theirs = (recording.outputs.get(name) for name in (cell, counterpart))
+    if task != CLASSIFICATION or not ours or not theirs:
+        return blank
+    # A classifier's scores are its first output.
+    our_scores, their_scores = (next(iter(outputs.values())) for outputs in (ours, theirs))
     # In a single column every item agrees.
-    if (
-        task != CLASSIFICATION
-        or ours is None
-        or theirs is None
-        or ours.ndim != 2
-        or ours.shape[1] < 2
-        or ours.shape != theirs.shape
-    ):
-        return PairResult(cell=cell, counterpart=counterpart, agreement=None, ci=None, n=0)
-    share = over_items.item_mean((ours.argmax(axis=1) == theirs.argmax(axis=1)).astype(float))
-    return PairResult(cell=cell, counterpart=counterpart, agreement=share.value, ci=share.ci, n=share.n)
+    if our_scores.ndim != 2 or our_scores.shape[1] < 2 or our_scores.shape != their_scores.shape:
+        return blank
+    agrees = our_scores.argmax(axis=1) == their_scores.argmax(axis=1)
+    share = over_items.item_mean(agrees.astype(float))
+    return evolve(blank, agreement=share.value, ci=share.ci, n=share.n)
 
 
 def _outputs(ok_cells: Sequence[str], baseline: str, recording: Recording) -> tuple[OutputsResult, ...]:
-    """Return how far the outputs of each cell are from the baseline's, where both are kept."""
+    """Return how far each output of each cell is from the baseline's, where both are kept."""
     theirs = recording.outputs.get(baseline)
     if theirs is None or baseline not in ok_cells:
         return ()
-    errors = {
-        cell: output_error(recording.outputs[cell], theirs)
+    return tuple(
+        result
         for cell in ok_cells
         if cell != baseline and cell in recording.outputs
-    }
-    return tuple(
-        OutputsResult(cell=cell, sqnr_db=error.sqnr_db, is_below_0_db=error.is_below_0_db)
-        for cell, error in errors.items()
+        for result in _output_errors(cell, recording.outputs[cell], theirs)
     )
+
+
+def _output_errors(cell: str, ours: Arrays, theirs: Arrays) -> Iterator[OutputsResult]:
+    """Yield the error of each of the baseline's outputs; one that the cell lacks is another network's."""
+    for name, expected in theirs.items():
+        if name not in ours:
+            yield OutputsResult(cell=cell, output=name, sqnr_db=None, is_below_0_db=True)
+            continue
+        error = output_error(ours[name], expected)
+        yield OutputsResult(cell=cell, output=name, sqnr_db=error.sqnr_db, is_below_0_db=error.is_below_0_db)
 
 
 # Measurements -------------------------------------------------------------------------------------
@@ -198,7 +201,7 @@ def _measurement(
         cell=cell,
         config=result.config,
         metric=metric.name,
-        params=quantity.params,
+        point=quantity.point,
         value=None,
         unit=metric.unit,
         better=metric.better,
@@ -225,23 +228,22 @@ def _measurement(
         ci=estimate.ci,
         n=estimate.n,
         without_interval=estimate.reason or None,
-        samples_ref=f"{samples}#{cell}|{metric.name}|{quantity.batch_size or ''}|values",
+        samples_ref=f"{samples}#{cell}|{quantity.figure.key}|values",
         vs_baseline=compared.get(quantity.baseline) or _self_comparison(quantity, cell),
         comparisons=tuple(
             evolve(comparison, against=other) for other, comparison in compared.items() if other in against
         ),
-        details=quantity.details(cell),
+        details=details(quantity, cell),
     )
 
 
 def _comparison(
     difference: intervals.Difference, floor: intervals.Difference | None, against: str | None
 ) -> Comparison:
-    neutral = 0.0 if difference.kind == "difference" else 1.0
     if floor is not None:
         clear: bool | None = intervals.clear(difference, floor)
     else:
-        clear = None if difference.ci is None else not difference.ci[0] <= neutral <= difference.ci[1]
+        clear = None if difference.includes_neutral is None else not difference.includes_neutral
     return Comparison(
         kind=difference.kind,
         value=difference.value,
@@ -257,7 +259,7 @@ def _self_comparison(quantity: Quantity, cell: str) -> Comparison | None:
     """Return the comparison of the baseline with itself, so that every row has its delta; else None."""
     if cell != quantity.baseline:
         return None
-    neutral = 0.0 if quantity.metric.compare == "difference" else 1.0
+    neutral = intervals.neutral(quantity.metric.compare)
     return Comparison(
         kind=quantity.metric.compare,
         value=neutral,
@@ -279,7 +281,7 @@ def _noise_floors(quantities: Sequence[Quantity], control: str) -> list[NoiseFlo
         floors.append(
             NoiseFloor(
                 metric=quantity.metric.name,
-                params=quantity.params,
+                point=quantity.point,
                 kind=difference.kind,
                 value=difference.value,
                 ci=difference.ci,
@@ -297,8 +299,8 @@ def _front(
     candidates: Sequence[str],
     seed: int,
     floors: Sequence[NoiseFloor],
-    measuring: JsonMapping,
-) -> tuple[dict[str, FrontResult], list[PickResult | UndecidedResult], list[JsonObject]]:
+    measuring: Measuring | None,
+) -> tuple[dict[str, FrontResult], list[PickResult | UndecidedResult], list[AxisResult]]:
     """Return the front over the metrics that are axes, at their first batch size, the picks and the axes."""
     comparable = [{cell for cell in candidates if quantity.are_comparable(cell)} for quantity in quantities]
     first = {quantity.metric.name: quantity for quantity in reversed(quantities)}
@@ -313,17 +315,17 @@ def _front(
     }
     on_axes = [quantity for quantity in cells_by_quantity if quantity.metric.axis]
     cells = [cell for cell in candidates if all(cell in cells_by_quantity[quantity] for quantity in on_axes)]
-    axis_names = [{"metric": quantity.metric.name, **quantity.params} for quantity in on_axes]
+    names = [AxisResult(metric=quantity.metric.name, point=quantity.point) for quantity in on_axes]
     if not cells or not on_axes:
-        return {}, [], axis_names
-    axes = {quantity: quantity.axis(cells) for quantity in on_axes}
+        return {}, [], names
+    axes = {quantity: make_axis(quantity, cells) for quantity in on_axes}
     front = pareto.front(list(axes.values()))
     generator = np.random.default_rng(seed)
     launched = [quantity for quantity in cells_by_quantity if quantity.is_from_launches]
-    count = max((int(quantity.waves) for quantity in launched), default=1)
+    count = max((quantity.by_wave.count for quantity in launched), default=1)
     waves = generator.integers(0, count, size=(DRAWS, count))
     probability = pareto.membership(
-        [quantity.draws(cells, waves, generator) for quantity in on_axes],
+        [draw_values(quantity, cells, waves, generator) for quantity in on_axes],
         [axis.margin for axis in axes.values()],
     )
     results = {
@@ -337,4 +339,4 @@ def _front(
     }
     on_front = {cell for cell in cells if results[cell].on_front}
     picks = picks_by_aim(cells_by_quantity, axes, cells, on_front, floors, measuring)
-    return results, picks, axis_names
+    return results, picks, names

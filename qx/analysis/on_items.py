@@ -12,10 +12,10 @@ import numpy as np
 from attrs import evolve
 
 from qx.analysis import whole_set
-from qx.contract.records import Metric
+from qx.contract.records import Arrays, Metric
 from qx.results.recording import Floats, Series
 from qx.statistics import intervals, over_items
-from qx.values import Array, JsonObject
+from qx.values import JsonObject
 
 #: Numbers that are drawn at a time, so that memory stays at some tens of MiB.
 DRAWN = 5_000_000
@@ -68,7 +68,7 @@ def compare(metric: Metric, ours: Series, theirs: Series, level: float = 0.95) -
 
 
 def are_identical(
-    metric: Metric, ours: Series, theirs: Series, outputs: tuple[Array | None, Array | None]
+    metric: Metric, ours: Series, theirs: Series, outputs: tuple[Arrays | None, Arrays | None]
 ) -> bool:
     """Return whether two cells are the same on every item, so that no choice of items shows a difference.
 
@@ -84,8 +84,15 @@ def are_identical(
             if first is None or second is None:
                 return False
             is_same_value = np.array_equal(ours.values, theirs.values)
-            return is_same_value and np.array_equal(first, second, equal_nan=True)
+            return is_same_value and are_equal(first, second)
     return False
+
+
+def are_equal(ours: Arrays, theirs: Arrays) -> bool:
+    """Return whether two cells have the same outputs by name, bit for bit."""
+    return ours.keys() == theirs.keys() and all(
+        np.array_equal(ours[name], theirs[name], equal_nan=True) for name in ours
+    )
 
 
 def pairwise(metric: Metric, rows: Sequence[Series]) -> tuple[Floats, Floats]:

@@ -9,11 +9,12 @@ import numpy as np
 from attrs import evolve
 from numpy.typing import NDArray
 
+from qx.analysis.axes import make_axis
 from qx.analysis.quantity import OF_ITEMS, Quantity
 from qx.results.records import NoiseFloor, PickResult, UndecidedResult
-from qx.statistics import pareto
+from qx.results.run_record import Measuring
+from qx.statistics import intervals, pareto
 from qx.statistics.effort import items_needed, waves_needed
-from qx.values import JsonMapping
 
 
 def picks_by_aim(
@@ -22,7 +23,7 @@ def picks_by_aim(
     cells: Sequence[str],
     front: Set[str],
     floors: Sequence[NoiseFloor],
-    measuring: JsonMapping,
+    measuring: Measuring | None,
 ) -> list[PickResult | UndecidedResult]:
     """Return the best of these cells by each metric that serves an aim; the other axes decide ties.
 
@@ -40,11 +41,11 @@ def picks_by_aim(
         further = [other for other in axes if other is not quantity]
         ready_axes = axes if among == cells else {}
         floor = _alarm(quantity, floors)
-        own = _with_certain_ties(ready_axes.get(quantity) or quantity.axis(among), quantity, among)
+        own = _with_certain_ties(ready_axes.get(quantity) or make_axis(quantity, among), quantity, among)
         if floor is not None:
             own = _with_noise_of_control(own, floor)
         pick = pareto.pick(
-            [own, *(ready_axes.get(other) or other.axis(among) for other in further)],
+            [own, *(ready_axes.get(other) or make_axis(other, among) for other in further)],
             range(1 + len(further)),
             undominated=[index for index, cell in enumerate(among) if cell in front],
         )
@@ -57,7 +58,7 @@ def picks_by_aim(
             PickResult(
                 aim=quantity.metric.pick,
                 metric=quantity.metric.name,
-                params=quantity.params,
+                point=quantity.point,
                 cell=among[pick.chosen],
                 tied_with=tuple(among[other] for other in pick.tied_with),
                 decided_by=None if pick.decided_by is None else further[pick.decided_by - 1].metric.name,
@@ -84,14 +85,13 @@ def _with_certain_ties(axis: pareto.Axis, quantity: Quantity, cells: Sequence[st
 
 def _alarm(quantity: Quantity, floors: Sequence[NoiseFloor]) -> NoiseFloor | None:
     """Return what the control shows in this metric, where that is an alarm."""
-    place = quantity.metric.name, quantity.params
-    alarms = (floor for floor in floors if floor.alarm and (floor.metric, floor.params) == place)
+    alarms = (floor for floor in floors if floor.alarm and floor.figure == quantity.figure)
     return next(alarms, None)
 
 
 def _with_noise_of_control(axis: pareto.Axis, floor: NoiseFloor) -> pareto.Axis:
     """Return the axis with each interval widened on both sides by the control's apparent difference."""
-    size = abs(floor.value) if floor.kind == "difference" else abs(math.log(floor.value))
+    size = intervals.size(floor.value, floor.kind)
     return evolve(axis, low=axis.low - size, high=axis.high + size)
 
 
@@ -105,7 +105,7 @@ def _undecided(quantity: Quantity, axis: pareto.Axis, cells: Sequence[str]) -> U
     return UndecidedResult(
         aim=quantity.metric.pick or "",
         metric=quantity.metric.name,
-        params=quantity.params,
+        point=quantity.point,
         contenders=tuple(cell for index, cell in enumerate(cells) if index in (best, *others)),
         half_width=half_width if math.isfinite(half_width) else None,
     )
@@ -116,7 +116,7 @@ def _half_widths(axis: pareto.Axis, best: int, others: Sequence[int]) -> NDArray
 
 
 def _with_effort(
-    undecided: UndecidedResult, quantity: Quantity, axis: pareto.Axis, measuring: JsonMapping
+    undecided: UndecidedResult, quantity: Quantity, axis: pareto.Axis, measuring: Measuring | None
 ) -> UndecidedResult:
     """Return the result with an estimate of how much measuring is enough to pick the cell that seems best."""
     best, *others = pareto.contenders(axis)
@@ -129,7 +129,7 @@ def _with_effort(
     if quantity.metric.samples in OF_ITEMS:
         return evolve(undecided, items=items_needed(excess, quantity.estimate(undecided.contenders[0]).n))
     waves = min(
-        int(np.count_nonzero(~np.isnan(quantity.wave_medians(cell)))) for cell in undecided.contenders
+        int(np.count_nonzero(~np.isnan(quantity.by_wave.medians(cell)))) for cell in undecided.contenders
     )
-    enough, seconds = waves_needed(excess, waves), measuring.get("seconds")
+    enough, seconds = waves_needed(excess, waves), None if measuring is None else measuring.seconds
     return evolve(undecided, seconds=seconds * enough / waves) if enough and seconds else undecided

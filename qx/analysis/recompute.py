@@ -11,10 +11,11 @@ import numpy as np
 from attrs import evolve
 
 from qx.analysis.measurements import ITSELF, analyse
+from qx.contract.figures import Figure
 from qx.contract.records import SMALLEST, Metric
 from qx.errors import UsageError
 from qx.foreign import to_line
-from qx.results.recording import Key, Recording, Series
+from qx.results.recording import Recording, Series
 from qx.results.records import Measurement, Results
 from qx.results.results_file import to_json
 
@@ -58,7 +59,7 @@ def check_whole(results: Results, recording: Recording, place: Path) -> None:
         if measurement.value is None:
             continue
         metric, cell = results.metrics[measurement.metric], measurement.cell
-        series = recording.get(cell, (metric.name, measurement.params.get("batch_size")))
+        series = recording.get(cell, measurement.figure)
         if series is None or not len(series.values):
             raise UsageError(
                 f"the samples in {place} are not whole: there are none of {metric.name} of {cell}"
@@ -74,7 +75,7 @@ def check_whole(results: Results, recording: Recording, place: Path) -> None:
             )
         if flaw := _flaw(series, metric, compared=_is_compared(measurement)):
             raise UsageError(f"the samples in {place} are damaged: {metric.name} of {cell} {flaw}")
-    for workload in results.run["workloads"]:
+    for workload in results.run.workloads:
         for metric in results.metrics.values():
             if metric.samples in ("per_item", "per_set"):
                 _check_item_counts(results, recording, workload, metric, place)
@@ -116,12 +117,12 @@ def _check_item_counts(
     results: Results, recording: Recording, workload: str, metric: Metric, place: Path
 ) -> None:
     """Raise ``UsageError`` where cells of a workload have a metric over different numbers of items."""
-    counts: dict[Key, set[int]] = {}
+    counts: dict[Figure, set[int]] = {}
     for name, cell in results.cells.items():
-        for key, series in recording.series.get(name, {}).items():
-            if cell.workload == workload and key[0] == metric.name:
+        for figure, series in recording.series.get(name, {}).items():
+            if cell.workload == workload and figure.metric == metric.name:
                 count = series.resampled[0].items if series.resampled else len(series.values)
-                counts.setdefault(key, set()).add(count)
+                counts.setdefault(figure, set()).add(count)
     for sizes in counts.values():
         if len(sizes) > 1:
             items = f"{min(sizes):,} and of {max(sizes):,} items"
@@ -134,7 +135,7 @@ def recompute(results: Results, recording: Recording, place: Path | None = None)
     ``place`` is the file that the recording was read from. Raises ``UsageError`` where it lacks samples that
     the results refer to.
     """
-    check_whole(results, recording, place or Path(results.run["samples"]))
+    check_whole(results, recording, place or Path(results.run.samples))
     failures = {
         (measurement.cell, measurement.metric): (measurement.outcome, measurement.cause or "")
         for measurement in results.measurements
@@ -190,5 +191,5 @@ def _applies_elsewhere(results: Results, measurement: Measurement) -> bool:
     )
 
 
-def _key(measurement: Measurement) -> tuple[str, str, str]:
-    return measurement.cell, measurement.metric, json.dumps(measurement.params, sort_keys=True)
+def _key(measurement: Measurement) -> tuple[str, Figure]:
+    return measurement.cell, measurement.figure

@@ -42,6 +42,21 @@ class Estimate:
     reason: str = ""
 
 
+def neutral(kind: str) -> float:
+    """Return the value that stands for no difference, by the kind of a comparison."""
+    return 0.0 if kind == "difference" else 1.0
+
+
+def size(value: float, kind: str) -> float:
+    """Return how far a comparison is from no difference: in its unit, or for ratios on the log scale."""
+    return abs(value) if kind == "difference" else abs(math.log(value))
+
+
+def log_margin(margin: float, kind: str) -> float:
+    """Return a metric's margin on the scale of ``size``."""
+    return margin if kind == "difference" else math.log1p(margin)
+
+
 @frozen
 class Difference:
     """How one cell compares with another.
@@ -57,6 +72,21 @@ class Difference:
     p: float | None
     method: str = ""
     reason: str = ""
+
+    @property
+    def neutral(self) -> float:
+        """The value that stands for no difference: 0 of a difference, 1 of a ratio or a speedup."""
+        return neutral(self.kind)
+
+    @property
+    def size(self) -> float:
+        """How far the value is from no difference: in its unit, or for ratios on the log scale."""
+        return size(self.value, self.kind)
+
+    @property
+    def includes_neutral(self) -> bool | None:
+        """Whether the interval holds 'no difference'; None without an interval."""
+        return None if self.ci is None else self.ci[0] <= self.neutral <= self.ci[1]
 
     @property
     def is_finite(self) -> bool:
@@ -81,8 +111,8 @@ def no_difference(kind: Literal["ratio", "speedup", "difference"]) -> Difference
     Difference
         Value and both ends of the interval say that there is no difference.
     """
-    neutral = 0.0 if kind == "difference" else 1.0
-    return Difference(kind, neutral, (neutral, neutral), 1.0, "the same on every item")
+    none = neutral(kind)
+    return Difference(kind, none, (none, none), 1.0, "the same on every item")
 
 
 def exact(ours: float, theirs: float, kind: Literal["ratio", "speedup", "difference"]) -> Difference:

@@ -1,0 +1,64 @@
+"""A figure as an axis of the front: how much better each cell is than each other, and in resampled runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qx.analysis import on_items
+from qx.analysis.quantity import OF_ITEMS, Quantity, ignore_overflow
+from qx.results.recording import Floats
+from qx.statistics import over_waves, pareto
+
+#: Number of resamplings of waves and items for the probability of being on the front.
+DRAWS = 1000
+
+
+@ignore_overflow()
+def make_axis(quantity: Quantity, cells: Sequence[str]) -> pareto.Axis:
+    """Return the axis of the front: how much better each of these cells is than each other."""
+    margin, count = quantity.metric.margin, len(cells)
+    if quantity.metric.samples in OF_ITEMS:
+        low, high = on_items.pairwise(quantity.metric, [quantity.series(cell) for cell in cells])
+    else:
+        # Cells of two groups are compared through the baseline, which may not be among the cells.
+        base = [quantity.baseline] if quantity.are_comparable(quantity.baseline) else []
+        samples = np.array([quantity.by_wave.min_samples(cell) for cell in cells])
+        low, high = np.empty((2, count, count))
+        for number in np.unique(samples):
+            values = quantity.by_wave.values([*cells, *base], int(number))
+            ends = over_waves.pairwise_over_waves(values, count if base else None)
+            # The cell with fewer samples decides how a pair is compared.
+            pairs = np.minimum(samples[:, None], samples) == number
+            for target, end in zip((low, high), ends, strict=True):
+                np.copyto(target, end[:count, :count], where=pairs)
+    if quantity.metric.better == "lower":
+        low, high = low.T, high.T
+    return pareto.Axis(low, high, float(np.log1p(margin)) if quantity.is_relative else margin)
+
+
+def draw_values(
+    quantity: Quantity, cells: Sequence[str], waves: NDArray[np.intp], generator: np.random.Generator
+) -> Floats:
+    """Draw values of these cells in resampled runs, ``[draws, cells]``, more is better.
+
+    They are on the scale of ``make_axis``: logs where the metric is compared by ratio. ``waves`` are the
+    waves drawn, ``[draws, waves]``, the same for every quantity of a run.
+    """
+    sign = 1.0 if quantity.metric.better == "higher" else -1.0
+    if quantity.metric.samples in OF_ITEMS:
+        rows = [quantity.series(cell) for cell in cells]
+        return sign * on_items.drawn_values(quantity.metric, rows, DRAWS, generator)
+    base = quantity.baseline if quantity.are_comparable(quantity.baseline) else cells[0]
+    ratios = np.array([quantity.by_wave.advantage(cell, base) for cell in cells])
+    has_ratio = ~np.isnan(ratios)
+    # A cell that shares no wave with the baseline is drawn as its equal, for lack of anything better.
+    means = np.where(has_ratio, ratios, 0.0).sum(axis=1) / np.maximum(has_ratio.sum(axis=1), 1)
+    drawn = ratios[:, waves % ratios.shape[1]]
+    present = ~np.isnan(drawn)
+    counts = present.sum(axis=2)
+    sums = np.where(present, drawn, 0.0).sum(axis=2)
+    drawn_means: Floats = sign * np.where(counts > 0, sums / np.maximum(counts, 1), means[:, None]).T
+    return drawn_means
