@@ -18,11 +18,11 @@ from qx.contract.records import Metric
 from qx.report import markdown, terminal, wording
 from qx.report.wording import Markup
 from qx.results import numbers
-from qx.results.columns import Column, with_units
+from qx.results.columns import with_units
 from qx.results.numbers import NOTHING
 from qx.results.records import Comparison
 
-#: Key of a row: cell, options as JSON, threads, metric, parameters as JSON, basis.
+#: Key of a row: cell, options as JSON, threads, metric, point as text, basis.
 Row: TypeAlias = tuple[str, str, int, "str | None", str, "str | None"]
 
 #: Names of the bases that a row states. It states no basis where there is only one.
@@ -83,10 +83,9 @@ class ChangeView:
     def subject(self, row: Row, markup: Markup) -> list[str]:
         """Return the metric, its parameters and the basis of the comparison."""
         change = self._first_change(row)
-        if change.metric is None:
+        if change.figure is None or change.metric is None:
             return ["the whole cell"]
-        parameters = Column.of(change.metric, change.params).parameters
-        details = [markup.text(parameters), BASES.get(change.basis or "", "")]
+        details = [markup.text(change.figure.parameters), BASES.get(change.basis or "", "")]
         return [markup.name(change.metric), *filter(None, details)]
 
     def base(self, row: Row) -> str:
@@ -187,7 +186,7 @@ class ChangeView:
             ascending = sorted(changes, key=lambda change: change.value or 0.0)
             ends = [evolve(change, ci=None) for change in (ascending[0], ascending[-1])]
             figures = [self.delta(change).removesuffix(" ±?") for change in ends]
-        sizes = [Column.of(change.metric or "", change.params).parameters for change in changes]
+        sizes = [change.figure.parameters if change.figure else "" for change in changes]
         sizes_text = (
             f" ({wording.listed([markup.text(size) for size in sizes if size])})" if any(sizes) else ""
         )

@@ -11,9 +11,9 @@ from qx.comparison.causes import cause_of
 from qx.comparison.pairs import NotComparable, Pair
 from qx.comparison.records import FALSE_ALARMS, OUTPUTS, Change, ComparedRun, RunComparison, Verdict, WhySame
 from qx.comparison.sources import Source, machine, refusal, versions
+from qx.contract.figures import Figure
 from qx.contract.records import Metric
 from qx.errors import UsageError
-from qx.results.columns import Column
 from qx.results.records import CellResult
 from qx.statistics import intervals, over_items
 
@@ -47,7 +47,7 @@ def compare(sources: Sequence[Source], *, other_calibration: bool = False) -> Ru
     judged = [_judge(change, adjusted.get(index)) for index, change in enumerate(changes)]
     return RunComparison(
         runs=tuple(_compared_run(source) for source in sources),
-        workloads=dict(base.results.run["workloads"]),
+        workloads=dict(base.results.run.workloads),
         metrics=metrics,
         changes=tuple(
             evolve(change, cause=None if change.metric is None else cause_of(change.metric, metrics))
@@ -67,9 +67,9 @@ def _compared_run(source: Source) -> ComparedRun:
     alarms = [floor for floor in source.results.noise_floor if floor.alarm]
     notes = []
     if alarms:
-        titles = ", ".join(Column.of(floor.metric, floor.params).title for floor in alarms)
+        titles = ", ".join(str(floor.figure) for floor in alarms)
         notes.append(f"its control differs from its baseline by more than chance (99.9 %) in {titles}")
-    if run.get("measuring", {}).get("quick"):
+    if run.is_quick:
         notes.append("it was a quick look, whose intervals claim too much")
     if below := [outputs.cell for outputs in source.results.outputs if outputs.is_below_0_db]:
         notes.append(f"not the same network any more (outputs below 0 dB): {', '.join(below)}")
@@ -77,9 +77,9 @@ def _compared_run(source: Source) -> ComparedRun:
         notes.append("its raw samples are not there")
     return ComparedRun(
         label=source.label,
-        run=str(run.get("id", "unknown")),
-        started=run.get("started"),
-        python=str(environment.get("python", "unknown")),
+        run=run.id,
+        started=run.started,
+        python=environment.python,
         versions=versions(source),
         machine=machine(source),
         fingerprint=source.fingerprint,
@@ -145,26 +145,26 @@ def _changes_of_cell(pair: Pair) -> Iterator[UnjudgedChange]:
         yield UnjudgedChange(_change_of_cell(pair.ours, pair.base_cell, cells[0], verdict, reason))
         return
     blank = _change_of_cell(pair.ours, pair.base_cell, cells[0], "not comparable", "")
-    columns = [
-        column
+    figures = [
+        figure
         for source, name in ((pair.base, pair.base_cell), (pair.ours, pair.our_cell))
-        for cell, column in source.measurements
+        for cell, figure in source.measurements
         if cell == name
     ]
     if (outputs := _change_of_outputs(pair, blank)) is not None:
         yield UnjudgedChange(outputs)
-    for column in dict.fromkeys(columns):
-        yield from _changes_of_metric(pair, column, blank)
+    for figure in dict.fromkeys(figures):
+        yield from _changes_of_metric(pair, figure, blank)
 
 
-def _changes_of_metric(pair: Pair, column: Column, blank: Change) -> Iterator[UnjudgedChange]:
-    before = pair.base.measurements.get((pair.base_cell, column))
-    after = pair.ours.measurements.get((pair.our_cell, column))
-    metric = (pair.ours if after is not None else pair.base).metric(column)
+def _changes_of_metric(pair: Pair, figure: Figure, blank: Change) -> Iterator[UnjudgedChange]:
+    before = pair.base.measurements.get((pair.base_cell, figure))
+    after = pair.ours.measurements.get((pair.our_cell, figure))
+    metric = (pair.ours if after is not None else pair.base).metric(figure)
     row = evolve(
         blank,
-        metric=column.metric,
-        params=dict(column.params),
+        metric=figure.metric,
+        point=figure.point,
         unit=metric.unit,
         better=metric.better,
         reason=None,
@@ -178,15 +178,15 @@ def _changes_of_metric(pair: Pair, column: Column, blank: Change) -> Iterator[Un
         reason = f"not measured in {run.label}" if missing is None else f"{run.label}: {missing.cause}"
         yield UnjudgedChange(evolve(row, verdict=verdict, reason=reason))
         return
-    for basis in list(pair.bases(column)):
-        base, ours = pair.sides(column, basis)
+    for basis in list(pair.bases(figure)):
+        base, ours = pair.sides(figure, basis)
         change = evolve(row, basis=basis, base=base, ours=ours)
         try:
-            difference = pair.compared(column, basis)
+            difference = pair.compared(figure, basis)
         except NotComparable as error:
             yield UnjudgedChange(evolve(change, reason=str(error)))
             continue
-        yield UnjudgedChange(change, difference, pair.floor(column, basis), metric)
+        yield UnjudgedChange(change, difference, pair.floor(figure, basis), metric)
 
 
 def _change_of_outputs(pair: Pair, blank: Change) -> Change | None:
@@ -199,14 +199,21 @@ def _change_of_outputs(pair: Pair, blank: Change) -> Change | None:
     if before is None or after is None:
         return None
     row = evolve(blank, metric=OUTPUTS, basis="outputs", unit="fraction", kind="agreeing")
-    if before.shape != after.shape:
-        return evolve(row, reason=f"their shapes are {before.shape} and {after.shape}")
-    if np.array_equal(before, after):
+    if before.keys() != after.keys():
+        names = " and ".join(", ".join(outputs) for outputs in (before, after))
+        return evolve(row, reason=f"their outputs are called {names}")
+    if differing_name := next((name for name in before if before[name].shape != after[name].shape), None):
+        shapes = f"{before[differing_name].shape} and {after[differing_name].shape}"
+        return evolve(row, reason=f"their shapes are {shapes}")
+    if all(np.array_equal(before[name], after[name]) for name in before):
         return evolve(row, verdict="same", reason="equal bit for bit", value=1.0, ci=(1.0, 1.0))
-    largest = f"the largest difference of an output is {float(np.abs(after - before).max()):.3g}"
-    if before.ndim < 2 or before.shape[-1] < 2:
+    difference = max(float(np.abs(after[name] - before[name]).max()) for name in before)
+    largest = f"the largest difference of an output is {difference:.3g}"
+    # The answers are those of the first output, which of a classifier are its scores.
+    first, second = (next(iter(outputs.values())) for outputs in (before, after))
+    if first.ndim < 2 or first.shape[-1] < 2:
         return evolve(row, verdict="changed", reason=largest, kind=None)
-    agrees = (before.argmax(-1) == after.argmax(-1)).ravel()
+    agrees = (first.argmax(-1) == second.argmax(-1)).ravel()
     differing = int(np.count_nonzero(~agrees))
     return evolve(
         row,
@@ -234,13 +241,13 @@ def _judge(unjudged: UnjudgedChange, adjusted: float | None) -> Change:
         p=difference.p,
         p_adjusted=adjusted,
         method=difference.method,
-        beyond_margin=_size(difference.value, difference.kind) > _margin(metric, difference.kind),
+        beyond_margin=difference.size > intervals.log_margin(metric.margin, difference.kind),
         within_margin=_is_within_margin(difference, metric),
     )
     if difference.ci is None:
         return evolve(change, reason=difference.reason or "too few launches for an interval")
     why_same = _why_same(difference, adjusted, unjudged.floor, metric)
-    if why_same is not None or difference.value == _neutral(difference):
+    if why_same is not None or difference.value == difference.neutral:
         return evolve(change, verdict="same", why_same=why_same)
     return evolve(change, verdict=_direction(difference, metric))
 
@@ -253,48 +260,29 @@ def _why_same(
 ) -> WhySame | None:
     """Return why a difference is no change. None where it is a change, or no difference at all."""
     assert difference.ci is not None
-    if difference.ci[0] == difference.ci[1] == _neutral(difference):
+    if difference.ci[0] == difference.ci[1] == difference.neutral:
         return None
-    if difference.ci[0] <= _neutral(difference) <= difference.ci[1]:
+    if difference.includes_neutral:
         return "interval"
     if adjusted is not None and adjusted > FALSE_ALARMS:
         return "correction"
-    if floor is not None and not _is_larger(difference, floor):
+    if floor is not None and difference.size <= floor.size:
         return "noise floor"
-    is_beyond_margin = _size(difference.value, difference.kind) > _margin(metric, difference.kind)
-    return None if is_beyond_margin else "margin"
+    return None if difference.size > intervals.log_margin(metric.margin, difference.kind) else "margin"
 
 
 def _direction(difference: intervals.Difference, metric: Metric) -> Verdict:
     if metric.better == "neither":
         return "changed"
-    is_higher = difference.value > _neutral(difference)
+    is_higher = difference.value > difference.neutral
     if difference.kind == "speedup":
         is_higher = not is_higher
     return "better" if is_higher == (metric.better == "higher") else "worse"
-
-
-def _neutral(difference: intervals.Difference) -> float:
-    """Return the value that stands for no difference."""
-    return 0.0 if difference.kind == "difference" else 1.0
-
-
-def _is_larger(difference: intervals.Difference, floor: intervals.Difference) -> bool:
-    return _size(difference.value, difference.kind) > _size(floor.value, floor.kind)
-
-
-def _size(value: float, kind: str) -> float:
-    """Return how far a change is from none: of ratios, on the log scale."""
-    return abs(value) if kind == "difference" else float(abs(np.log(value)))
-
-
-def _margin(metric: Metric, kind: str) -> float:
-    return metric.margin if kind == "difference" else float(np.log1p(metric.margin))
 
 
 def _is_within_margin(difference: intervals.Difference, metric: Metric) -> bool | None:
     """Whether the whole interval is within the metric's margin. None without an interval or a margin."""
     if difference.ci is None or not metric.margin:
         return None
-    margin = _margin(metric, difference.kind)
-    return all(_size(end, difference.kind) <= margin for end in difference.ci)
+    margin = intervals.log_margin(metric.margin, difference.kind)
+    return all(intervals.size(end, difference.kind) <= margin for end in difference.ci)

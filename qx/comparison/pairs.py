@@ -11,8 +11,8 @@ from qx.analysis import on_items
 from qx.analysis.quantity import OF_ITEMS
 from qx.comparison.records import Basis, Side
 from qx.comparison.sources import Source
+from qx.contract.figures import Figure
 from qx.contract.records import Metric, as_word
-from qx.results.columns import Column
 from qx.results.recording import Floats
 from qx.statistics import intervals, over_waves
 from qx.statistics.undisturbed import MIN_SAMPLES
@@ -37,9 +37,9 @@ class Pair:
     base_cell: str
     our_cell: str
 
-    def bases(self, column: Column) -> Iterator[Basis]:
+    def bases(self, figure: Figure) -> Iterator[Basis]:
         """Yield the bases by which a metric of this cell is compared."""
-        if (basis := self.basis_without_launches(column)) is not None:
+        if (basis := self.basis_without_launches(figure)) is not None:
             yield basis
         else:
             if not self.is_baseline:
@@ -47,11 +47,11 @@ class Pair:
             if self.is_same_machine or self.is_baseline:
                 yield "direct"
 
-    def basis_without_launches(self, column: Column) -> Basis | None:
+    def basis_without_launches(self, figure: Figure) -> Basis | None:
         """Return the basis for a metric that is not measured in launches. None for one that is."""
-        if self.ours.metric(column).samples not in OF_ITEMS:
+        if self.ours.metric(figure).samples not in OF_ITEMS:
             return None
-        return "exact" if all(source.is_exact(cell, column) for source, cell in self._sides) else "items"
+        return "exact" if all(source.is_exact(cell, figure) for source, cell in self._sides) else "items"
 
     @property
     def is_baseline(self) -> bool:
@@ -63,26 +63,26 @@ class Pair:
     @property
     def is_same_machine(self) -> bool:
         """Whether both runs are known to come from one machine, with launches held to the same CPUs."""
-        cpus = [source.results.run.get("measuring", {}).get("cpus") for source in (self.base, self.ours)]
+        cpus = [source.cpus for source in (self.base, self.ours)]
         return self.base.fingerprint is not None and (
             (self.base.fingerprint, cpus[0]) == (self.ours.fingerprint, cpus[1])
         )
 
-    def compared(self, column: Column, basis: Basis, level: float = 0.95) -> intervals.Difference:
+    def compared(self, figure: Figure, basis: Basis, level: float = 0.95) -> intervals.Difference:
         """Compare ours with the base. Raises ``NotComparable``."""
-        metric = self._metric(column)
+        metric = self._metric(figure)
         for source, cell in self._sides:
             if source.recording is None:
                 raise NotComparable(f"{source.name}: {NO_SAMPLES}")
             # A control has no metrics of outputs.
-            if cell not in source.quantity(cell, column).measured:
+            if cell not in source.quantity(cell, figure).measured:
                 raise NotComparable(f"{source.name}: there are no samples of it")
         if basis in ("exact", "items"):
-            return self._on_items(column, metric, level)
-        first, second = self._waves(column, basis)
+            return self._on_items(figure, metric, level)
+        first, second = self._waves(figure, basis)
         return over_waves.independent(first, second, metric.compare, level)
 
-    def floor(self, column: Column, basis: Basis) -> intervals.Difference | None:
+    def floor(self, figure: Figure, basis: Basis) -> intervals.Difference | None:
         """Return the difference that the noise of the two runs shows, in the same terms.
 
         It is the change of the control against its baseline. For a direct comparison with the same
@@ -99,17 +99,17 @@ class Pair:
         if cells[0] is None or cells[1] is None:
             return None
         try:
-            return Pair(self.base, self.ours, cells[0], cells[1]).compared(column, basis)
+            return Pair(self.base, self.ours, cells[0], cells[1]).compared(figure, basis)
         except NotComparable:
             return None
 
-    def sides(self, column: Column, basis: Basis) -> tuple[Side | None, Side | None]:
+    def sides(self, figure: Figure, basis: Basis) -> tuple[Side | None, Side | None]:
         """Return the figures of the base and of ours."""
-        ours, base = (_side(source, cell, column, basis) for source, cell in self._sides)
+        ours, base = (_side(source, cell, figure, basis) for source, cell in self._sides)
         return base, ours
 
-    def _on_items(self, column: Column, metric: Metric, level: float) -> intervals.Difference:
-        ours, theirs = (source.quantity(cell, column).series(cell) for source, cell in self._sides)
+    def _on_items(self, figure: Figure, metric: Metric, level: float) -> intervals.Difference:
+        ours, theirs = (source.quantity(cell, figure).series(cell) for source, cell in self._sides)
         outputs = [source.outputs(cell) for source, cell in self._sides]
         if on_items.are_identical(metric, ours, theirs, (outputs[0], outputs[1])):
             return intervals.no_difference(metric.compare)
@@ -128,19 +128,19 @@ class Pair:
     def _sides(self) -> tuple[tuple[Source, str], tuple[Source, str]]:
         return (self.ours, self.our_cell), (self.base, self.base_cell)
 
-    def _metric(self, column: Column) -> Metric:
-        ours, base = self.ours.metric(column), self.base.metric(column)
+    def _metric(self, figure: Figure) -> Metric:
+        ours, base = self.ours.metric(figure), self.base.metric(figure)
         for field in ("unit", "better", "samples", "compare", "phase"):
             if getattr(ours, field) != getattr(base, field):
                 raise NotComparable(f"the metric is another one: it has another {field}")
-        if differing := self._differing_options(column):
+        if differing := self._differing_options(figure):
             raise NotComparable(f"it was measured with other options: {', '.join(differing)}")
         return ours
 
-    def _differing_options(self, column: Column) -> list[str]:
+    def _differing_options(self, figure: Figure) -> list[str]:
         """Say which options differ between the runs. One that a run does not know has its default."""
-        defaults = self.ours.default_options(column) | self.base.default_options(column)
-        ours, base = (defaults | source.options(column) for source in (self.ours, self.base))
+        defaults = self.ours.default_options(figure) | self.base.default_options(figure)
+        ours, base = (defaults | source.options(figure) for source in (self.ours, self.base))
         runs = self.ours.name, self.base.name
         return [
             f"{name} is {as_word(ours[name])} in {runs[0]} and {as_word(base[name])} in {runs[1]}"
@@ -148,7 +148,7 @@ class Pair:
             if ours[name] != base[name]
         ]
 
-    def _waves(self, column: Column, basis: Basis) -> list[Floats]:
+    def _waves(self, figure: Figure, basis: Basis) -> list[Floats]:
         """Return one value per wave of ours and of the base, logs for a metric compared by ratio."""
         if basis == "direct":
             if not self.is_same_machine:
@@ -158,25 +158,25 @@ class Pair:
         else:
             groups = [[cell, self._own_baseline(source, cell)] for source, cell in self._sides]
         waves = []
-        min_samples = min(self._min_samples(source, cell, column) for source, cell in self._sides)
+        min_samples = min(self._min_samples(source, cell, figure) for source, cell in self._sides)
         for (source, cell), group in zip(self._sides, groups, strict=True):
-            quantity = source.quantity(cell, column)
+            quantity = source.quantity(cell, figure)
             if not set(group) <= set(quantity.measured):
                 raise NotComparable(f"{source.name}: its baseline has no figures of it")
             if not quantity.are_comparable(*group):
                 raise NotComparable("values that are not positive have no ratio")
             if basis == "direct":
-                waves.append(quantity.wave_values([cell], min_samples)[:, 0])
+                waves.append(quantity.by_wave.values([cell], min_samples)[:, 0])
             else:
-                waves.append(quantity.advantage(group[0], group[1]))
+                waves.append(quantity.by_wave.advantage(group[0], group[1]))
             if np.isnan(waves[-1]).all():
                 raise NotComparable(f"{source.name}: no wave has both it and its baseline")
         return waves
 
-    def _min_samples(self, source: Source, cell: str, column: Column) -> int:
+    def _min_samples(self, source: Source, cell: str, figure: Figure) -> int:
         """Return the smallest number of samples in any wave of a cell."""
-        quantity = source.quantity(cell, column)
-        return quantity.min_samples_per_wave(cell) if quantity.are_comparable(cell) else MIN_SAMPLES
+        quantity = source.quantity(cell, figure)
+        return quantity.by_wave.min_samples(cell) if quantity.are_comparable(cell) else MIN_SAMPLES
 
     def _own_baseline(self, source: Source, cell: str) -> str:
         """Return the baseline of a cell. Raises ``NotComparable`` unless it has one config in both runs."""
@@ -194,8 +194,8 @@ class Pair:
         return own
 
 
-def _side(source: Source, cell: str, column: Column, basis: Basis) -> Side | None:
-    measured = source.measurements.get((cell, column))
+def _side(source: Source, cell: str, figure: Figure, basis: Basis) -> Side | None:
+    measured = source.measurements.get((cell, figure))
     if measured is None or measured.value is None:
         return None
     if basis == "own baseline":

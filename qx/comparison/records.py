@@ -6,13 +6,16 @@ import json
 from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
-from attrs import Factory, frozen
+from attrs import frozen
 
+from qx.contract.figures import Figure, Point
 from qx.contract.records import Metric
+from qx.results.results_file import converter
+from qx.results.run_record import WorkloadRecord
 from qx.results.schema import load_schema
-from qx.values import JsonMapping, JsonObject, OptionValues
+from qx.values import JsonObject, OptionValues
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 #: Largest probability that any verdict of a comparison is a false alarm.
 FALSE_ALARMS = 0.05
 
@@ -55,7 +58,7 @@ class Change:
     threads: int
     #: None for a change of the cell as a whole.
     metric: str | None
-    params: JsonMapping = Factory(dict)
+    point: Point | None = None
     unit: str = ""
     better: str = "neither"
     basis: Basis | None = None
@@ -82,6 +85,11 @@ class Change:
     #: Whether the whole interval is within the margin, so that a change that matters is excluded.
     within_margin: bool | None = None
 
+    @property
+    def figure(self) -> Figure | None:
+        """The metric with its point; None for a change of the cell as a whole."""
+        return None if self.metric is None else Figure(self.metric, self.point)
+
 
 @frozen(kw_only=True)
 class ComparedRun:
@@ -106,7 +114,7 @@ class RunComparison:
     """All changes between several runs and the first of them, the base."""
 
     runs: tuple[ComparedRun, ...]
-    workloads: JsonMapping
+    workloads: Mapping[str, WorkloadRecord]
     metrics: Mapping[str, Metric]
     changes: tuple[Change, ...]
     #: Number of changes that were tested, and of false alarms to expect among them without a correction.
@@ -122,9 +130,7 @@ class RunComparison:
 
     def to_json(self) -> str:
         """Return the JSON that ``qx compare --out FILE.json`` writes."""
-        from cattrs.preconf.json import make_converter
-
-        return json.dumps(make_converter().unstructure(self), indent=1, allow_nan=False) + "\n"
+        return json.dumps(converter().unstructure(self), indent=1, allow_nan=False) + "\n"
 
 
 def schema() -> JsonObject:

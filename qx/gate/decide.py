@@ -14,12 +14,12 @@ from qx.comparison.compare import ending
 from qx.comparison.pairs import NotComparable, NotInBase, Pair
 from qx.comparison.records import Basis
 from qx.comparison.sources import Source, refusal
+from qx.contract.figures import Figure
 from qx.contract.records import Metric
 from qx.errors import UsageError
 from qx.gate.rules import ABSOLUTE, Rule, Rules
 from qx.results import numbers
-from qx.results.columns import Column
-from qx.results.results_file import cell_of
+from qx.results.cells import most_similar
 from qx.statistics import intervals
 
 Verdict: TypeAlias = Literal["met", "breached", "too wide", "not applicable"]
@@ -37,7 +37,7 @@ class Decision:
     workload: str
     config: str
     cell: str
-    column: Column
+    figure: Figure
     verdict: Verdict
     #: Figure that was compared with the limit, with its interval, in words.
     seen: str = ""
@@ -48,7 +48,7 @@ class Decision:
     @property
     def line(self) -> str:
         """The decision in one line."""
-        subject = f"{self.cell}: {self.column.title}"
+        subject = f"{self.cell}: {self.figure}"
         return f"{subject}: {self.reason or self.seen} ({self.rule.text}; rule {self.rule.number})"
 
 
@@ -100,17 +100,17 @@ def decide(
         raise UsageError(f"not comparable: {reason}")
     cases = list(_cases(rules, source))
     preliminary = [
-        _without_runtime_baseline(rule, source, cell, column) or _unmeasured(rule, source, cell, column)
-        for rule, cell, column in cases
+        _without_runtime_baseline(rule, source, cell, figure) or _unmeasured(rule, source, cell, figure)
+        for rule, cell, figure in cases
     ]
     interval_count = sum(
-        decision is None and not source.is_exact(cell, column)
-        for decision, (_, cell, column) in zip(preliminary, cases, strict=True)
+        decision is None and not source.is_exact(cell, figure)
+        for decision, (_, cell, figure) in zip(preliminary, cases, strict=True)
     )
     level = 1 - 2 * rules.false_alarms / max(1, interval_count)
     decisions = [
-        decision or _decide_case(rule, source, base, cell, column, level)
-        for decision, (rule, cell, column) in zip(preliminary, cases, strict=True)
+        decision or _decide_case(rule, source, base, cell, figure, level)
+        for decision, (rule, cell, figure) in zip(preliminary, cases, strict=True)
     ]
     if base is not None:
         decisions += _missing_cells(rules, source, base)
@@ -124,23 +124,22 @@ def decide(
     )
 
 
-def _cases(rules: Rules, source: Source) -> Iterator[tuple[Rule, str, Column]]:
-    """Yield each rule with every cell and column that it selects."""
+def _cases(rules: Rules, source: Source) -> Iterator[tuple[Rule, str, Figure]]:
+    """Yield each rule with every cell and figure that it selects."""
     results = source.results
-    columns = dict.fromkeys(Column.of(measured.metric, measured.params) for measured in results.measurements)
+    figures = dict.fromkeys(measured.figure for measured in results.measurements)
     for rule in rules.rules:
         for name, cell in results.cells.items():
             is_reference = results.configs[cell.config].reference
             if cell.control or not rule.selects(cell.config, cell.workload, is_reference=is_reference):
                 continue
-            for column in columns:
-                size = dict(column.params).get("batch_size")
-                if column.metric == rule.metric and (not rule.batch_sizes or size in rule.batch_sizes):
-                    yield rule, name, column
+            for figure in figures:
+                if figure.metric == rule.metric and rule.is_for(figure.point):
+                    yield rule, name, figure
 
 
 def _without_figure(
-    rule: Rule, source: Source, cell: str, column: Column, verdict: Verdict, reason: str
+    rule: Rule, source: Source, cell: str, figure: Figure, verdict: Verdict, reason: str
 ) -> Decision:
     result = source.results.cells[cell]
     return Decision(
@@ -148,23 +147,23 @@ def _without_figure(
         workload=result.workload,
         config=result.config,
         cell=cell,
-        column=column,
+        figure=figure,
         verdict=verdict,
         reason=reason,
     )
 
 
-def _without_runtime_baseline(rule: Rule, source: Source, cell: str, column: Column) -> Decision | None:
+def _without_runtime_baseline(rule: Rule, source: Source, cell: str, figure: Figure) -> Decision | None:
     """Return the decision on a rule against the runtime baseline for a config without one, else None."""
     config = source.results.configs[source.results.cells[cell].config]
     if not rule.against_runtime_baseline or config.runtime_baseline is not None:
         return None
-    return _without_figure(rule, source, cell, column, "not applicable", "its config has no runtime baseline")
+    return _without_figure(rule, source, cell, figure, "not applicable", "its config has no runtime baseline")
 
 
-def _unmeasured(rule: Rule, source: Source, cell: str, column: Column) -> Decision | None:
+def _unmeasured(rule: Rule, source: Source, cell: str, figure: Figure) -> Decision | None:
     """Return the decision on a cell without a figure, else None. It is a breach if a figure is required."""
-    result, measured = source.results.cells[cell], source.measurements.get((cell, column))
+    result, measured = source.results.cells[cell], source.measurements.get((cell, figure))
     if result.outcome != "ok":
         reason, outcome = ending(result), str(result.outcome)
     elif measured is None:
@@ -175,7 +174,7 @@ def _unmeasured(rule: Rule, source: Source, cell: str, column: Column) -> Decisi
         return None
     is_excused = outcome in EXCUSED and not rule.configs
     verdict: Verdict = "not applicable" if is_excused else "breached"
-    return _without_figure(rule, source, cell, column, verdict, f"no figure: {reason}")
+    return _without_figure(rule, source, cell, figure, verdict, f"no figure: {reason}")
 
 
 def _missing_cells(rules: Rules, source: Source, base: Source) -> Iterator[Decision]:
@@ -192,24 +191,24 @@ def _missing_cells(rules: Rules, source: Source, base: Source) -> Iterator[Decis
                 or not rule.selects(cell.config, cell.workload, is_reference=is_reference)
             ):
                 continue
-            column = Column.of(rule.metric, {})
-            yield _without_figure(rule, base, name, column, "too wide", f"gone: it is in {base.place} only")
+            figure = Figure(rule.metric)
+            yield _without_figure(rule, base, name, figure, "too wide", f"gone: it is in {base.place} only")
 
 
 def _decide_case(
-    rule: Rule, source: Source, base: Source | None, cell: str, column: Column, level: float
+    rule: Rule, source: Source, base: Source | None, cell: str, figure: Figure, level: float
 ) -> Decision:
     """Decide a rule on a cell that has a figure, with an interval at this level."""
-    metric = source.metric(column)
-    decision = _without_figure(rule, source, cell, column, "too wide", "")
+    metric = source.metric(figure)
+    decision = _without_figure(rule, source, cell, figure, "too wide", "")
     try:
         if rule.limit in ABSOLUTE:
-            evidence = _value(source, cell, column, level)
+            evidence = _value(source, cell, figure, level)
         elif rule.against == "base":
             assert base is not None
-            evidence = _against_base(rule, source, base, cell, column, level)
+            evidence = _against_base(rule, source, base, cell, figure, level)
         else:
-            evidence = _within_run(rule, source, cell, column, level)
+            evidence = _within_run(rule, source, cell, figure, level)
     except NotInBase as error:
         verdict: Verdict = "too wide" if rule.configs else "not applicable"
         return evolve(decision, verdict=verdict, reason=f"new: {error}")
@@ -230,30 +229,30 @@ def _decide_case(
 # Figures to compare with limits -------------------------------------------------------------------
 
 
-def _value(source: Source, cell: str, column: Column, level: float) -> Evidence:
+def _value(source: Source, cell: str, figure: Figure, level: float) -> Evidence:
     """Return the value of a cell."""
-    measured = source.measurements[cell, column]
+    measured = source.measurements[cell, figure]
     if source.recording is not None:
-        quantity = source.quantity(cell, column)
+        quantity = source.quantity(cell, figure)
         estimate, floor = quantity.estimate(cell, level), _floor(source, cell, quantity)
         return Evidence("value", estimate.value, estimate.ci, "from the samples", floor, estimate.reason)
     assert measured.value is not None
-    ci = _widened(measured.value, measured.ci, measured.n, source, cell, column, level)
+    ci = _widened(measured.value, measured.ci, measured.n, source, cell, figure, level)
     reason = measured.without_interval or ""
-    return Evidence("value", measured.value, ci, STORED_METHOD, _stored_floor(source, cell, column), reason)
+    return Evidence("value", measured.value, ci, STORED_METHOD, _stored_floor(source, cell, figure), reason)
 
 
-def _within_run(rule: Rule, source: Source, cell: str, column: Column, level: float) -> Evidence:
+def _within_run(rule: Rule, source: Source, cell: str, figure: Figure, level: float) -> Evidence:
     """Compare a cell with its baseline in the run, or with its runtime baseline."""
-    measured, metric = source.measurements[cell, column], source.metric(column)
+    measured, metric = source.measurements[cell, figure], source.metric(figure)
     other = source.baseline(cell) if rule.against == "baseline" else _runtime_baseline(source, cell)
     if other is None:
         raise NotComparable(f"there is no {rule.against.replace('_', ' ')} that ended well")
     if other == cell:
-        neutral = 0.0 if metric.compare == "difference" else 1.0
+        neutral = intervals.neutral(metric.compare)
         return Evidence(metric.compare, neutral, (neutral, neutral), "itself")
     if source.recording is not None:
-        quantity = source.quantity(cell, column)
+        quantity = source.quantity(cell, figure)
         compared = quantity.compare(cell, other, level)
         if compared is None:
             raise NotComparable("it has no comparison with it")
@@ -265,10 +264,10 @@ def _within_run(rule: Rule, source: Source, cell: str, column: Column, level: fl
     for comparison in stored:
         if comparison is not None and comparison.against in (None, other):
             # The comparison rests on the waves of both cells, at most as many as either has.
-            n = min(measured.n, source.measurements[other, column].n)
+            n = min(measured.n, source.measurements[other, figure].n)
             is_relative = comparison.kind != "difference"
             ci = _widened(
-                comparison.value, comparison.ci, n, source, cell, column, level, is_relative=is_relative
+                comparison.value, comparison.ci, n, source, cell, figure, level, is_relative=is_relative
             )
             reason = measured.without_interval or ""
             return Evidence(
@@ -276,7 +275,7 @@ def _within_run(rule: Rule, source: Source, cell: str, column: Column, level: fl
                 comparison.value,
                 ci,
                 STORED_METHOD,
-                _stored_floor(source, cell, column),
+                _stored_floor(source, cell, figure),
                 reason,
             )
     raise NotComparable("it has no comparison with it")
@@ -290,39 +289,39 @@ def _floor(source: Source, cell: str, quantity: Quantity) -> intervals.Differenc
     return quantity.compare(control, quantity.baseline)
 
 
-def _stored_floor(source: Source, cell: str, column: Column) -> intervals.Difference | None:
+def _stored_floor(source: Source, cell: str, figure: Figure) -> intervals.Difference | None:
     """Return the difference that the control shows, from the results alone, for a run without samples."""
     for floor in source.results.noise_floor:
         is_same_workload = floor.workload in (None, source.results.cells[cell].workload)
-        if is_same_workload and Column.of(floor.metric, floor.params) == column:
-            kind = source.metric(column).compare
+        if is_same_workload and floor.figure == figure:
+            kind = source.metric(figure).compare
             return intervals.Difference(kind, floor.value, floor.ci, None)
     return None
 
 
 def _runtime_baseline(source: Source, cell: str) -> str | None:
     cells, own = source.results.cells, source.results.cells[cell]
-    baseline = cell_of(cells, own, source.results.configs[own.config].runtime_baseline)
+    baseline = most_similar(cells, own, source.results.configs[own.config].runtime_baseline)
     return baseline if baseline is not None and cells[baseline].outcome == "ok" else None
 
 
 def _against_base(
-    rule: Rule, source: Source, base: Source, cell: str, column: Column, level: float
+    rule: Rule, source: Source, base: Source, cell: str, figure: Figure, level: float
 ) -> Evidence:
     """Compare a cell with the same cell of the base."""
     partner = base.partner(source, cell)
     if partner is None:
         raise NotInBase(f"it is not in {base.place}")
-    before = base.measurements.get((partner, column))
+    before = base.measurements.get((partner, figure))
     if before is None or before.value is None:
         raise NotInBase(f"{base.place} has no figure of it")
     pair = Pair(base, source, partner, cell)
     launch_basis: Basis = "direct" if rule.directly else "own baseline"
-    basis = pair.basis_without_launches(column) or launch_basis
+    basis = pair.basis_without_launches(figure) or launch_basis
     if basis == "own baseline" and pair.is_baseline:
         raise NotComparable("a baseline has no ratio to itself; directly = true compares it on one machine")
-    compared = pair.compared(column, basis, level)
-    return Evidence(compared.kind, compared.value, compared.ci, compared.method, pair.floor(column, basis))
+    compared = pair.compared(figure, basis, level)
+    return Evidence(compared.kind, compared.value, compared.ci, compared.method, pair.floor(figure, basis))
 
 
 def _widened(
@@ -331,7 +330,7 @@ def _widened(
     n: int,
     source: Source,
     cell: str,
-    column: Column,
+    figure: Figure,
     level: float,
     *,
     is_relative: bool = False,
@@ -341,11 +340,11 @@ def _widened(
     Its ends are taken for quantiles of Student's t with ``n - 1`` degrees of freedom, or for metrics of items
     of the normal distribution. None where no interval follows.
     """
-    if source.is_exact(cell, column):
+    if source.is_exact(cell, figure):
         return ci
-    of_items = source.metric(column).samples in OF_ITEMS
+    of_items = source.metric(figure).samples in OF_ITEMS
     # Earlier versions gave a single value of unknown error an interval of no width.
-    if ci is None or (of_items and source.metric(column).samples == "exact") or (not of_items and n < 2):
+    if ci is None or (of_items and source.metric(figure).samples == "exact") or (not of_items and n < 2):
         return None
 
     def quantile(share: float) -> float:

@@ -63,7 +63,7 @@ def to_markdown(ruling: Ruling, place: str, base: str | None, *, strict: bool) -
             if decision.verdict == "breached"
             else VERDICT_NAMES[decision.verdict],
             markdown.code(decision.cell),
-            markdown.escape(decision.column.title),
+            markdown.escape(str(decision.figure)),
             markdown.escape(decision.rule.text),
             markdown.escape(decision.reason or decision.seen),
             markdown.escape(decision.method),
@@ -101,7 +101,7 @@ def to_junit(ruling: Ruling, *, strict: bool) -> bytes:
     suites = ET.Element("testsuites", totals)
     suite = ET.SubElement(suites, "testsuite", totals)
     for decision in ruling.decisions:
-        name = to_xml(f"{decision.column.title}: {decision.rule.text} (rule {decision.rule.number})")
+        name = to_xml(f"{decision.figure}: {decision.rule.text} (rule {decision.rule.number})")
         attributes = {"classname": to_xml(decision.cell.replace("/", ".")), "name": name, "time": "0"}
         case = ET.SubElement(suite, "testcase", attributes)
         line = to_xml(decision.line)

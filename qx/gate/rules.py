@@ -10,11 +10,11 @@ from typing import TypeVar
 from attrs import frozen
 
 from qx.analysis.quantity import OF_ITEMS
+from qx.contract.figures import Point
 from qx.contract.records import LARGEST, Metric
 from qx.errors import UsageError
 from qx.files import read_bounded
 from qx.foreign import to_line
-from qx.results.columns import Column
 from qx.results.records import Results
 from qx.storage import strict_json
 from qx.storage.strict_json import ROOM
@@ -76,6 +76,10 @@ class Rule:
         """Whether the limit is on how a cell differs from its runtime baseline."""
         return self.against == "runtime_baseline" and self.limit not in ABSOLUTE
 
+    def is_for(self, point: Point | None) -> bool:
+        """Whether the rule is for a metric at this point; None: it is not measured at each point."""
+        return not self.batch_sizes or (point is not None and point.batch_size in self.batch_sizes)
+
     def selects(self, config: str, workload: str, *, is_reference: bool) -> bool:
         """Whether the rule is for a config on a workload. ``is_reference``: the config is the baseline."""
         is_chosen = config in self.configs if self.configs else not is_reference
@@ -99,15 +103,11 @@ class Rules:
             for config in rule.configs:
                 _check_choice(config, results.configs, f"{where}: unknown config")
             for workload in rule.workloads:
-                _check_choice(workload, results.run["workloads"], f"{where}: unknown workload")
+                _check_choice(workload, results.run.workloads, f"{where}: unknown workload")
             _check_runtime_baseline(rule, results, where)
             _check_limit(rule, results.metrics[rule.metric], where)
-            measured_sizes = [
-                dict(Column.of(measured.metric, measured.params).params).get("batch_size")
-                for measured in results.measurements
-                if measured.metric == rule.metric
-            ]
-            sizes = [size for size in dict.fromkeys(measured_sizes) if size]
+            points = [measured.point for measured in results.measurements if measured.metric == rule.metric]
+            sizes = list(dict.fromkeys(point.batch_size for point in points if point is not None))
             for size in rule.batch_sizes:
                 _check_choice(size, sizes, f"{where}: no batch size")
             if rule.against == "base" and not has_base:

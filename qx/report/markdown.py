@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from attrs import evolve
 
+from qx.contract.figures import Figure
 from qx.foreign import to_code, to_code_cell, to_markdown, to_markdown_cell, to_terminal
 from qx.report import picks, summary, wording
 from qx.report.wording import Markup
-from qx.results.columns import Column, View, with_units
+from qx.results.columns import View, with_units
 from qx.results.numbers import NOTHING
 from qx.results.records import Results
 
@@ -118,8 +119,8 @@ def _figures(view: View) -> str:
     return table(header, rows)
 
 
-def _title(column: Column) -> str:
-    lines = [code(column.metric), escape(column.parameters).replace(" ", NO_BREAK)]
+def _title(figure: Figure) -> str:
+    lines = [code(figure.metric), escape(figure.parameters).replace(" ", NO_BREAK)]
     return BREAK.join(filter(None, lines))
 
 
@@ -127,10 +128,10 @@ def _config(view: View, cell: str) -> str:
     return BREAK.join([code(view.name(cell)), *view.remarks(cell)])
 
 
-def _figure(view: View, cell: str, column: Column) -> str:
-    figure = view.figure(cell, column)
-    compared = " ".join(filter(None, (figure.delta, figure.interval)))
-    return BREAK.join(without_breaks(line) for line in (figure.value, compared, figure.runtime) if line)
+def _figure(view: View, cell: str, figure: Figure) -> str:
+    text = view.figure(cell, figure)
+    compared = " ".join(filter(None, (text.delta, text.interval)))
+    return BREAK.join(without_breaks(line) for line in (text.value, compared, text.runtime) if line)
 
 
 def without_breaks(figure: str) -> str:

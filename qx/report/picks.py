@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from qx.contract.records import Metric
 from qx.report.wording import Markup, count, listed, names_in_row
 from qx.results import numbers
-from qx.results.columns import Column, View
+from qx.results.columns import View
 from qx.results.records import PickResult, UndecidedResult
 
 
@@ -29,17 +29,17 @@ def sentences(view: View, markup: Markup) -> Iterator[str]:
 
 
 def _caveats(view: View, markup: Markup) -> Iterator[str]:
-    measuring = view.results.run.get("measuring", {})
-    if measuring.get("quick") and measuring.get("waves"):
+    measuring = view.results.run.measuring
+    if measuring is not None and measuring.quick and measuring.waves:
         stressed = markup.strong("This was a quick look")
-        waves = count(measuring["waves"], "wave")
+        waves = count(measuring.waves, "wave")
         yield (
             f"{stressed} of {waves}, whose intervals claim more than they hold. Take its picks as first "
             f"guesses; a run without {markup.name('--quick')} decides."
         )
-    if not any(_is_quality(view.results.metrics[column.metric]) for column in view.axes):
+    if not any(_is_quality(view.results.metrics[figure.metric]) for figure in view.axes):
         stressed = markup.strong("Nothing is known of quality")
-        axes = listed([markup.text(column.title) for column in view.axes])
+        axes = listed([markup.text(str(figure)) for figure in view.axes])
         yield f"{stressed}: no axis judges what the configs answer. Picks go by {axes} alone."
 
 
@@ -79,7 +79,7 @@ def _no_pick(view: View, undecided: UndecidedResult, markup: Markup) -> str:
     names = names_in_row(view, undecided.contenders, markup)
     stressed = markup.strong("No pick")
     sentence = f"{stressed} for {_aim_in_words(undecided, markup)}: "
-    measured = view.measurement(undecided.contenders[0], Column.of(undecided.metric, undecided.params))
+    measured = view.measurement(undecided.contenders[0], undecided.figure)
     if measured is not None and measured.without_interval:
         return f"{sentence}{markup.text(measured.without_interval)}."
     if undecided.half_width is None:
@@ -95,19 +95,19 @@ def _advice(view: View, undecided: UndecidedResult, markup: Markup) -> str:
         items = undecided.items
         return "More items would." if items is None else f"About {_rounded(items):,} items would."
     quieter = f"a quieter machine (see {markup.name('qx doctor')})"
-    place = undecided.metric, undecided.params
-    if any(floor.alarm and (floor.metric, floor.params) == place for floor in view.results.noise_floor):
+    if any(floor.alarm and floor.figure == undecided.figure for floor in view.results.noise_floor):
         return f"More seconds would not, as even the control is told from the baseline: it takes {quieter}."
     if undecided.seconds is None:
         return f"More seconds ({markup.name('--budget')}) may, or {quieter}."
-    measuring = view.results.run.get("measuring", {})
-    needed, spent = _duration(undecided.seconds), _duration(measuring.get("seconds", 0.0))
+    measuring = view.results.run.measuring
+    needed = _duration(undecided.seconds)
+    spent = _duration(0.0 if measuring is None else measuring.seconds)
     options = [f"--budget {_rounded(undecided.seconds)}"]
-    if measuring.get("ended_by") == "precision":
+    if measuring is not None and measuring.ended_by == "precision":
         # Without it the run would end before the budget is spent.
-        options.append(f"--precision {float(format(measuring['precision'] / 2, '.1g')):g}")
+        options.append(f"--precision {float(format(measuring.precision / 2, '.1g')):g}")
     command = markup.name(" ".join(options))
-    command += f" without {markup.name('--quick')}" if measuring.get("quick") else ""
+    command += f" without {markup.name('--quick')}" if view.results.run.is_quick else ""
     return f"About {needed} of measuring would ({command}; this run: {spent}), or {quieter}."
 
 
@@ -125,7 +125,7 @@ def _rounded(number: float) -> int:
 
 
 def _aim_in_words(pick: PickResult | UndecidedResult, markup: Markup) -> str:
-    parameters = Column.of(pick.metric, pick.params).parameters
+    parameters = pick.figure.parameters
     return markup.strong(markup.text(pick.aim)) + (f" ({markup.text(parameters)})" if parameters else "")
 
 

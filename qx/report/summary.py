@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 
+from qx.contract.figures import Figure
 from qx.results import numbers
-from qx.results.columns import ANOTHER_NETWORK, Column
+from qx.results.columns import ANOTHER_NETWORK
 from qx.results.numbers import NOTHING
 from qx.results.records import Results, SummaryFigure, SummaryResult
 
@@ -16,13 +17,9 @@ EXPLAINED = (
 )
 
 
-def columns(results: Results) -> list[Column]:
+def columns(results: Results) -> list[Figure]:
     """Return the columns that have a mean over the workloads: those of the front's axes."""
-    return list(
-        dict.fromkeys(
-            Column.of(figure.metric, figure.params) for result in results.summary for figure in result.figures
-        )
-    )
+    return list(dict.fromkeys(figure.figure for result in results.summary for figure in result.figures))
 
 
 def rows(results: Results) -> list[tuple[SummaryResult, list[Sequence[str]]]]:
@@ -30,11 +27,12 @@ def rows(results: Results) -> list[tuple[SummaryResult, list[Sequence[str]]]]:
 
     The first cell says on how many fronts it is, the second how often it ended well; figures follow.
     """
-    count = len(results.run["workloads"])
-    below_0_db = {outputs.cell for outputs in results.outputs if outputs.is_below_0_db}
+    count = len(results.run.workloads)
+    cells = (results.cells[outputs.cell] for outputs in results.outputs if outputs.is_below_0_db)
+    below_0_db = {(cell.workload, cell.row) for cell in cells}
     table = []
     for result in results.summary:
-        figures = {Column.of(figure.metric, figure.params): figure for figure in result.figures}
+        figures = {figure.figure: figure for figure in result.figures}
         cells: list[Sequence[str]] = [
             (f"{len(result.on_front)} of {count}",),
             _ended(result, count, below_0_db),
@@ -43,16 +41,18 @@ def rows(results: Results) -> list[tuple[SummaryResult, list[Sequence[str]]]]:
         for column in columns(results):
             figure = figures.get(column)
             cells.append(
-                (NOTHING,) if figure is None or is_reference else _lines(results, figure, len(result.well))
+                (NOTHING,)
+                if figure is None or is_reference
+                else _lines(results, figure, len(result.succeeded))
             )
         table.append((result, cells))
     return table
 
 
-def _ended(result: SummaryResult, count: int, below_0_db: Set[str]) -> tuple[str, ...]:
+def _ended(result: SummaryResult, count: int, below_0_db: Set[tuple[str, str]]) -> tuple[str, ...]:
     """Say on how many workloads a config ended well, and on how many of these it is another network."""
-    others = sum(f"{workload}/{result.row}" in below_0_db for workload in result.well)
-    return f"{len(result.well)} of {count}", *([f"{ANOTHER_NETWORK} on {others}"] if others else [])
+    others = sum((workload, result.row) in below_0_db for workload in result.succeeded)
+    return f"{len(result.succeeded)} of {count}", *([f"{ANOTHER_NETWORK} on {others}"] if others else [])
 
 
 def _lines(results: Results, figure: SummaryFigure, ended_well: int) -> tuple[str, ...]:
@@ -65,7 +65,7 @@ def _lines(results: Results, figure: SummaryFigure, ended_well: int) -> tuple[st
 
     lines = [number(figure.value)]
     if len(figure.workloads) > 1:
-        lines.append(f"{number(figure.least)} to {number(figure.most)}")
+        lines.append(f"{number(figure.smallest)} to {number(figure.largest)}")
     if len(figure.workloads) < ended_well:
         lines.append(f"of {len(figure.workloads)}")
     return tuple(lines)

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from attrs import evolve
 
+from qx.contract.figures import Figure
 from qx.errors import UsageError
 from qx.foreign import to_markdown_cell, to_terminal
 from qx.report import picks, summary, wording
 from qx.report.wording import Markup
-from qx.results.columns import Column, View, with_units
+from qx.results.columns import View, with_units
 from qx.results.numbers import NOTHING
 from qx.results.records import Results
 
@@ -203,8 +204,8 @@ def _titles(view: View, drawing: Drawing) -> list[str]:
     return [_title(column, drawing) for column in view.columns]
 
 
-def _title(column: Column, drawing: Drawing) -> str:
-    return drawing.cell(drawing.text(column.metric), drawing.text(column.parameters))
+def _title(figure: Figure, drawing: Drawing) -> str:
+    return drawing.cell(drawing.text(figure.metric), drawing.text(figure.parameters))
 
 
 def _against_runtime(view: View, drawing: Drawing) -> str:

@@ -7,11 +7,12 @@ from datetime import datetime
 
 from attrs import frozen
 
+from qx.contract.figures import Figure
 from qx.contract.records import as_word
 from qx.results import numbers
-from qx.results.columns import ANOTHER_NETWORK, Column, View
+from qx.results.columns import ANOTHER_NETWORK, View
 from qx.results.records import NOT_APPLICABLE
-from qx.values import JsonMapping, OptionValues
+from qx.values import OptionValues
 
 #: Number of names that a row of a table has room for.
 NAMES_IN_A_ROW = 3
@@ -67,9 +68,9 @@ def count(number: int, word: str, plural: str | None = None) -> str:
 def title(view: View, markup: Markup) -> str:
     """Name the workloads, where their data come from, and how many items they have."""
     parts = []
-    for name, workload in view.results.run["workloads"].items():
-        source = f" on {markup.text(workload['source'])}" if workload.get("source") else ""
-        items = f" ({count(workload['items'], 'item')})" if workload.get("items") else ""
+    for name, workload in view.results.run.workloads.items():
+        source = f" on {markup.text(workload.source)}" if workload.source else ""
+        items = f" ({count(workload.items, 'item')})" if workload.items else ""
         parts.append(markup.name(name) + source + items)
     return listed(parts)
 
@@ -116,10 +117,10 @@ def _decibels(sqnr: float | None) -> str:
 
 def caveat(view: View, markup: Markup) -> str | None:
     """Say that the results show no accuracy, or that nothing was measured. None where neither is so."""
-    ((name, workload),) = view.results.run["workloads"].items()
+    ((name, workload),) = view.results.run.workloads.items()
     if _is_unprepared(view):
         return f"{markup.strong('Nothing was measured')} of {markup.name(name)}: it could not be prepared."
-    if workload.get("random_weights"):
+    if workload.trained is False:
         return (
             f"{markup.strong('Not known to be trained')}: no weights were given, so nothing is said of right "
             f"and wrong answers. Sizes, times and memory are those that trained weights have. Give "
@@ -132,17 +133,13 @@ def caveat(view: View, markup: Markup) -> str | None:
 def provenance(view: View, markup: Markup) -> str:
     """Name the command, the seed, the run's id, when it started and how long it took."""
     run = view.results.run
-    command = " ".join(run.get("command", ())) or "unknown"
-    seconds = run.get("seconds", {}).get("total")
     parts = [
-        f"Command {markup.name(command)}",
-        f"seed {run.get('seed')}",
-        f"run {markup.text(str(run.get('id')))}",
+        f"Command {markup.name(' '.join(run.command) or 'unknown')}",
+        f"seed {run.seed}",
+        f"run {markup.text(run.id)}",
+        f"started {datetime.fromisoformat(run.started):%Y-%m-%d %H:%M} UTC",
+        f"took {run.seconds['total']:.0f} s",
     ]
-    if started := run.get("started"):
-        parts.append(f"started {datetime.fromisoformat(started):%Y-%m-%d %H:%M} UTC")
-    if seconds is not None:
-        parts.append(f"took {seconds:.0f} s")
     return ", ".join(parts) + "."
 
 
@@ -166,8 +163,10 @@ def legend(view: View, markup: Markup) -> str:
         sentences.append("pt: percentage points.")
     sentences += explain_marks(view.unclear, markup)
     sentences += [f"Better: {'; '.join(better)}."] if better else []
-    options = view.results.run.get("metric_options", {})
-    settings = [f"{markup.name(name)} {markup.text(_settings(values))}" for name, values in options.items()]
+    settings = [
+        f"{markup.name(name)} {markup.text(_settings(values))}"
+        for name, values in view.results.run.metric_options.items()
+    ]
     return " ".join([*sentences, f"Options: {'; '.join(settings)}."] if settings else sentences)
 
 
@@ -199,7 +198,7 @@ def explain_place(view: View, cell: str, markup: Markup) -> str:
         return "not judged: not the same network any more"
     front = view.front(cell)
     if front is None:
-        missing = [column.title for column in view.axes if not _has_value(view, cell, column)]
+        missing = [str(figure) for figure in view.axes if not _has_value(view, cell, figure)]
         if missing:
             return f"no figures of {listed([markup.text(title) for title in missing])}"
         return "not judged: samples that are not positive have no ratio" if view.axes else "not judged"
@@ -216,7 +215,7 @@ def front(view: View, markup: Markup) -> str:
     members, perhaps = (
         [cell for cell in view.rows if view.on_front(cell) == word] for word in ("yes", "perhaps")
     )
-    axes = listed([markup.text(column.title) for column in view.axes])
+    axes = listed([markup.text(str(figure)) for figure in view.axes])
     if not members and not perhaps:
         return "There is no front: no config has figures on all axes" + (f" ({axes})." if axes else ".")
     if members:
@@ -279,7 +278,7 @@ def alarm(view: View, markup: Markup) -> str | None:
     alarms = [floor for floor in view.results.noise_floor if floor.alarm]
     if not alarms:
         return None
-    titles = listed([markup.text(Column.of(floor.metric, floor.params).title) for floor in alarms])
+    titles = listed([markup.text(str(floor.figure)) for floor in alarms])
     is_timed = any(view.results.metrics[floor.metric].phase == "block" for floor in alarms)
     stressed = markup.strong(f"The {'timings' if is_timed else 'figures'} of this run are not to be trusted.")
     return (
@@ -299,26 +298,26 @@ def noise_floor(view: View) -> Iterator[tuple[str, str, str, bool]]:
             figure = numbers.difference(floor.value, floor.ci, unit)
         else:
             figure = numbers.ratio_interval(floor.value, floor.ci)
-        yield (Column.of(floor.metric, floor.params).title, *figure, floor.alarm)
+        yield (str(floor.figure), *figure, floor.alarm)
 
 
 def measuring(view: View, markup: Markup) -> str:
     """Say what ended the measuring, how much was measured, and how precise it became."""
-    facts = view.results.run.get("measuring", {})
-    if not facts.get("ended_by"):
+    measuring = view.results.run.measuring
+    if measuring is None:
         return "Nothing was measured."
-    precision, budget = facts.get("precision", 0.0), facts.get("budget", 0.0)
-    is_late = facts.get("seconds", 0.0) > LATE_RATIO * budget
-    over = f" (the least number of waves took {facts['seconds']:.0f} s)" if is_late else ""
+    precision, budget = measuring.precision, measuring.budget
+    is_late = measuring.seconds > LATE_RATIO * budget
+    over = f" (the least number of waves took {measuring.seconds:.0f} s)" if is_late else ""
     reason = {
         "precision": f"Measuring ended with the precision asked for, ±{100 * precision:g} %",
         "budget": f"Measuring ended with its budget of {budget:g} s{over}, before the precision of "
         f"±{100 * precision:g} % was reached",
         "waves": "Measuring ended after the least number of waves, since no speedup was measured in them",
-    }.get(facts["ended_by"], f"Measuring ended: {markup.text(str(facts['ended_by']))}")
+    }.get(measuring.ended_by, f"Measuring ended: {markup.text(measuring.ended_by)}")
     launches = sum(result.launches for result in view.results.cells.values())
-    text = f"{reason}: {count(facts.get('waves', 0), 'wave')}, {count(launches, 'launch', 'launches')}"
-    rounds = [number for sizes in facts.get("rounds", {}).values() for number in sizes.values()]
+    text = f"{reason}: {count(measuring.waves, 'wave')}, {count(launches, 'launch', 'launches')}"
+    rounds = [number for counts in measuring.rounds.values() for number in counts.values()]
     text += f", up to {count(max(rounds), 'round')} a wave" if rounds else ""
     widths = [
         half
@@ -332,11 +331,14 @@ def measuring(view: View, markup: Markup) -> str:
     if widths:
         text += f"; the widest interval of a speedup is ±{numbers.significant(100 * max(widths), 2)} %"
     text += "."
-    if facts.get("quick") and facts.get("waves"):
+    if measuring.quick and measuring.waves:
         stressed = markup.strong("This was a quick look")
         text = f"{stressed}: with so few waves the intervals claim more than they hold. {text}"
-    if unsteady := facts.get("unsteady"):
-        pairs = [f"{markup.name(view.name(cell))} (batch {size})" for cell, size in unsteady]
+    if measuring.unsteady:
+        pairs = [
+            f"{markup.name(view.name(unsteady.cell))} ({unsteady.point.words})"
+            for unsteady in measuring.unsteady
+        ]
         text += f" Calls were not steady yet when warming ended: {listed(pairs)}."
     return text
 
@@ -349,7 +351,7 @@ def differing_in_rounds(view: View, markup: Markup) -> Iterator[str]:
         compared = (measured.details.get("in_rounds") if is_timed else None) or {}
         if measured.vs_baseline is None or not compared.get("differs"):
             continue
-        title = markup.text(Column.of(measured.metric, measured.params).title)
+        title = markup.text(str(measured.figure))
         ratio, interval = numbers.ratio_interval(compared["value"], compared["ci"])
         baseline = measured.vs_baseline
         undisturbed = " ".join(numbers.ratio_interval(baseline.value, baseline.ci))
@@ -363,53 +365,45 @@ def differing_in_rounds(view: View, markup: Markup) -> Iterator[str]:
 
 def deaths(view: View, markup: Markup) -> Iterator[str]:
     """Say which launches died, where and why."""
-    for death in view.results.run.get("measuring", {}).get("deaths", ()):
-        cell, outcome = markup.name(view.name(death["cell"])), death["outcome"].replace("_", " ")
-        stage = f" in {markup.text(death['stage'])}" if death["stage"] else ""
-        cause = markup.text(death["cause"] or "no cause is known")
-        yield f"A launch of {cell} died in wave {death['wave'] + 1} ({outcome}{stage}): {cause}"
+    measuring = view.results.run.measuring
+    for death in () if measuring is None else measuring.deaths:
+        cell, outcome = markup.name(view.name(death.cell)), death.outcome.replace("_", " ")
+        stage = f" in {markup.text(death.stage)}" if death.stage else ""
+        cause = markup.text(death.cause or "no cause is known")
+        yield f"A launch of {cell} died in wave {death.wave + 1} ({outcome}{stage}): {cause}"
 
 
 def environment(view: View, markup: Markup) -> Iterator[tuple[str, str]]:
     """Yield the environment in five lines, each with its topic."""
-    facts, run = view.results.environment, view.results.run
-    memory = facts.get("memory_bytes")
-    threads = f"{count(run.get('threads', 1), 'thread')} serving" if run.get("threads") else None
+    environment, run = view.results.environment, view.results.run
+    memory = environment.memory_bytes
     yield (
         "CPU",
         _facts(
             markup,
-            facts.get("cpu", "unknown"),
-            facts.get("machine"),
-            f"{count(facts['cpus'], 'CPU')} to run on" if facts.get("cpus") else None,
-            threads,
+            environment.cpu,
+            environment.machine,
+            f"{count(environment.cpus, 'CPU')} to run on" if environment.cpus else None,
+            f"{count(run.threads, 'thread')} serving",
             f"{memory / 2**30:.0f} GiB of memory" if memory else None,
         ),
     )
-    yield "Instruction sets", _facts(markup, *(facts.get("cpu_flags") or ["none of those that matter"]))
-    engines = [str(engine) for engine in (facts.get("runtime") or {}).get("engines", ())]
     yield (
-        "Engine",
-        _facts(markup, run.get("engine") or "none", f"of {listed(engines)}" if engines else None),
+        "Instruction sets",
+        _facts(markup, *(environment.cpu_flags or ["none of those that matter"])),
     )
-    versions: JsonMapping = facts.get("distributions") or {}
-    yield (
-        "Software",
-        _facts(
-            markup,
-            f"Python {facts.get('python')}",
-            *(f"{name} {version}" for name, version in versions.items()),
-            facts.get("system"),
-        ),
-    )
-    load = facts.get("load_before")
+    engines = f"of {listed(environment.engines)}" if environment.engines else None
+    yield "Engine", _facts(markup, run.engine or "none", engines)
+    versions = [f"{name} {version}" for name, version in environment.distributions.items()]
+    yield "Software", _facts(markup, f"Python {environment.python}", *versions, environment.system)
+    load = environment.load_before
     yield (
         "Quiet",
         _facts(
             markup,
             None if load is None else f"load {load:.1f}",
-            "under a hypervisor" if facts.get("hypervisor") else "no hypervisor seen",
-            f"frequency governor {facts.get('governor') or 'unknown'}",
+            "under a hypervisor" if environment.hypervisor else "no hypervisor seen",
+            f"frequency governor {environment.governor or 'unknown'}",
         ),
     )
 
@@ -418,8 +412,8 @@ def _facts(markup: Markup, *facts: str | None) -> str:
     return ", ".join(markup.text(fact) for fact in facts if fact)
 
 
-def _has_value(view: View, cell: str, column: Column) -> bool:
-    measured = view.measurement(cell, column)
+def _has_value(view: View, cell: str, figure: Figure) -> bool:
+    measured = view.measurement(cell, figure)
     return measured is not None and measured.value is not None
 
 

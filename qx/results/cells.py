@@ -18,6 +18,8 @@ THIS_MACHINE = "local"
 
 #: Where a cell was measured: workload, threads, device, machine. Only cells of one place are compared.
 Place: TypeAlias = tuple[str, int, str, str]
+#: What identifies a cell in every run: its place, its config, and all options as JSON.
+Identity: TypeAlias = tuple[Place, str, str]
 
 
 @frozen(kw_only=True)
@@ -56,7 +58,7 @@ class CellId:
         return self.workload, self.threads, self.device, self.machine
 
     @property
-    def identity(self) -> tuple[Place, str, str]:
+    def identity(self) -> Identity:
         """What identifies the cell in every run: its place, its config, and all options as JSON."""
         return self.place, self.config, json.dumps(dict(self.options), sort_keys=True)
 

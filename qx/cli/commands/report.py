@@ -67,7 +67,7 @@ def _recompute(stored: Results, folder: Path) -> Results:
     from qx.cli.streams import say
 
     # The samples lie beside the results even where both were moved: only the file's name counts.
-    samples = folder / Path(stored.run["samples"]).name
+    samples = folder / Path(stored.run.samples).name
     if not samples.is_file():
         say(f"qx: {samples} is not there, so the figures are those of the file, not computed again")
         return stored

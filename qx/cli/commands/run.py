@@ -148,7 +148,7 @@ def run(arguments: argparse.Namespace) -> int:
         outcome, recording = run_matrix(host, request, reporter)
     if arguments.out is None:
         # The fallback may have replaced the default workload.
-        out = results_folder(host, list(outcome.run["workloads"]), OUT)
+        out = results_folder(host, list(outcome.run.workloads), OUT)
     try:
         results.write(out, outcome, markdown.render(outcome), recording)
     except OSError as error:
