@@ -8,18 +8,20 @@ import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from attrs import evolve
+from attrs import asdict, evolve
 
 from qx.analysis import measurements as analysis
+from qx.contract.figures import Point
 from qx.contract.records import Outcome
 from qx.processes.workers import MALLOC
 from qx.results.recording import Recording
 from qx.results.records import CellResult, ConfigResult, Results
+from qx.results.run_record import Environment, Measuring, RunRecord, Unsteady, WorkloadRecord
 from qx.runner.evaluation import evaluation_batch_size
 from qx.runner.measure.plan import ENDED_BY, Measured
 from qx.runner.request import Chosen, Request, config, metric
-from qx.runner.workload_run import WorkloadRun, cell_id
-from qx.values import JsonMapping, JsonObject
+from qx.runner.workload_run import WorkloadRun
+from qx.values import JsonObject
 
 #: All outcomes, the worst first.
 WORST: tuple[Outcome, ...] = (
@@ -56,29 +58,31 @@ def assemble(
         if workload_run.prepared
     }
     return analysis.analyse(
-        run={
-            "id": identity,
-            "command": ["qx", *sys.argv[1:]],
-            "started": started.isoformat(timespec="seconds"),
-            "seconds": {phase: round(value, 3) for phase, value in seconds.items()},
-            "seed": request.seed,
-            "baseline": cell_id(first.workload.name, chosen.baseline_row),
-            "batch_sizes": list(request.batch_sizes),
-            "threads": request.threads,
-            "calibration_n": request.calibration_n,
-            "metric_options": {name: dict(options) for name, options in chosen.metric_options.items()},
-            "engine": first.engine,
-            "samples": f"samples-{identity}.npz",
-            "workloads": {
-                workload_run.name: _describe_workload(workload_run, chosen, measuring.get(workload_run.name))
+        run=RunRecord(
+            id=identity,
+            command=("qx", *sys.argv[1:]),
+            started=started.isoformat(timespec="seconds"),
+            seconds={phase: round(value, 3) for phase, value in seconds.items()},
+            seed=request.seed,
+            baseline=chosen.baseline_cell(first.workload.name, request),
+            points=request.points,
+            threads=request.threads,
+            calibration_n=request.calibration_n,
+            metric_options={name: dict(options) for name, options in chosen.metric_options.items()},
+            engine=first.engine,
+            samples=f"samples-{identity}.npz",
+            workloads={
+                workload_run.name: _workload_record(
+                    workload_run, request, chosen, measuring.get(workload_run.name)
+                )
                 for workload_run in workload_runs
             },
-            "measuring": join_measuring(list(measuring.values()), request.budget),
-            "due_failures": [
+            measuring=join_measuring(list(measuring.values()), request.budget),
+            failures=tuple(
                 line for workload_run in workload_runs for line in _failure_lines(workload_run, cells, chosen)
-            ],
-        },
-        environment=environment | {"runtime": first.runtime},
+            ),
+        ),
+        environment=Environment(**environment, runtime=first.runtime),
         metrics={
             entry.name: evolve(metric(entry), axis=entry.name in chosen.axes) for entry in chosen.metrics
         },
@@ -107,85 +111,103 @@ def _failure_lines(workload_run: WorkloadRun, cells: Mapping[str, CellResult], c
     ]
 
 
-def _describe_workload(
-    workload_run: WorkloadRun, chosen: Chosen, measuring: JsonMapping | None
-) -> JsonObject:
+def _workload_record(
+    workload_run: WorkloadRun, request: Request, chosen: Chosen, measuring: Measuring | None
+) -> WorkloadRecord:
     """Return what the results file says of a workload."""
-    description: JsonObject = {"baseline": cell_id(workload_run.name, chosen.baseline_row)}
+    baseline = chosen.baseline_cell(workload_run.name, request)
     prepared = workload_run.prepared
     if prepared is None:
-        return description | {"options": dict(chosen.workload_options[workload_run.name])}
-    if workload_run.is_one_of_several:
-        description["measuring"] = measuring
-    return description | {
-        "source": prepared.source,
-        "items": prepared.items,
-        "classes": list(prepared.classes),
-        "parameters": prepared.parameters,
-        "weights_sha256": prepared.weights_sha256,
-        "random_weights": not prepared.trained,
-        "task": prepared.task.name,
-        "evaluation_sha256": prepared.evaluation.name,
-        "evaluation_batch_size": evaluation_batch_size(prepared),
-        "options": dict(prepared.options),
-        "calibrations": {str(count): place.name for count, place in prepared.calibrations.items()},
-    }
+        options = chosen.workload_options[workload_run.name]
+        return WorkloadRecord(baseline=baseline, options=dict(options))
+    return WorkloadRecord(
+        baseline=baseline,
+        options=dict(prepared.options),
+        source=prepared.source,
+        items=prepared.items,
+        classes=tuple(prepared.classes),
+        parameters=prepared.parameters,
+        weights_sha256=prepared.weights_sha256,
+        trained=prepared.trained,
+        task=prepared.task.name,
+        evaluation_sha256=prepared.evaluation.name,
+        evaluation_batch_size=evaluation_batch_size(prepared),
+        calibrations={str(count): place.name for count, place in prepared.calibrations.items()},
+        measuring=measuring if workload_run.is_one_of_several else None,
+    )
 
 
-def _measuring(request: Request, measured: Measured) -> JsonObject:
+def _measuring(request: Request, measured: Measured) -> Measuring:
     """Return how the launches of a workload were measured, and what ended the waves."""
+    return Measuring(
+        quick=request.quick,
+        cpus=tuple(request.cpus),
+        allocator={name: os.environ.get(name, value) for name, value in MALLOC.items()},
+        precision=request.precision,
+        budget=measured.budget,
+        ended_by=measured.ended_by,
+        waves=measured.waves,
+        rounds=_by_text(measured.rounds),
+        pinned_to=measured.pinned_to,
+        pinned_cpus=tuple(measured.pinned_cpus),
+        garbage_collection="off once warm" if measured.rounds else "on",
+        calls_per_block=_by_text(measured.calls_per_block),
+        seconds=round(measured.seconds, 3),
+        deaths=tuple(measured.deaths),
+        unsteady=tuple(
+            Unsteady(cell=cell, point=point)
+            for cell, point in sorted(measured.unsteady, key=lambda pair: (pair[0], str(pair[1])))
+        ),
+    )
+
+
+def _by_text(counts: Mapping[str, Mapping[Point, int]]) -> dict[str, dict[str, int]]:
+    """Return counts by point with the points as text, as JSON has them."""
     return {
-        "quick": request.quick,
-        "cpus": list(request.cpus),
-        "malloc": {name: os.environ.get(name, value) for name, value in MALLOC.items()},
-        "precision": request.precision,
-        "budget": measured.budget,
-        "ended_by": measured.ended_by,
-        "waves": measured.waves,
-        "rounds": {
-            name: {str(size): count for size, count in sizes.items()}
-            for name, sizes in measured.rounds.items()
-        },
-        "held_to": measured.held_to,
-        "held": [list(cpus) for cpus in measured.held],
-        "garbage_collection": "off once warm" if measured.rounds else "on",
-        "calls": measured.calls,
-        "seconds": round(measured.seconds, 3),
-        "deaths": measured.deaths,
-        "unsteady": sorted(list(pair) for pair in measured.unsteady),
+        name: {str(point): count for point, count in by_point.items()} for name, by_point in counts.items()
     }
 
 
-def join_measuring(measuring: Sequence[JsonMapping], budget: float | None = None) -> JsonObject:
+def join_measuring(measuring: Sequence[Measuring], budget: float | None = None) -> Measuring:
     """Join the descriptions of how the launches of several workloads were measured.
 
     Times and waves are summed; of rounds the largest number is kept, and of the ends the worst. ``budget`` is
     the budget that the user set for all workloads: their shares overlap, since each passes on what it leaves.
     """
-    joined = dict(measuring[0])
+    joined = measuring[0]
     for other in measuring[1:]:
-        for name in ("budget", "waves", "seconds", "deaths", "unsteady", "held"):
-            joined[name] = joined[name] + other[name]
-        joined["rounds"] = {
-            name: {size: max(counts.get(size, 0) for counts in both) for size in {**both[0], **both[1]}}
-            for name in {**joined["rounds"], **other["rounds"]}
-            for both in [(joined["rounds"].get(name, {}), other["rounds"].get(name, {}))]
-        }
-        joined["calls"] = joined["calls"] | other["calls"]
-        joined["ended_by"] = min(joined["ended_by"], other["ended_by"], key=ENDED_BY.index)
-        joined["budget"] = budget or joined["budget"]
-    return joined
+        joined = evolve(
+            joined,
+            budget=joined.budget + other.budget,
+            waves=joined.waves + other.waves,
+            seconds=joined.seconds + other.seconds,
+            deaths=joined.deaths + other.deaths,
+            unsteady=joined.unsteady + other.unsteady,
+            pinned_cpus=joined.pinned_cpus + other.pinned_cpus,
+            rounds=_largest(joined.rounds, other.rounds),
+            calls_per_block={**joined.calls_per_block, **other.calls_per_block},
+            ended_by=min(joined.ended_by, other.ended_by, key=ENDED_BY.index),
+        )
+    return evolve(joined, budget=budget) if budget and len(measuring) > 1 else joined
 
 
-def _cell_result(cell: str, workload_run: WorkloadRun) -> CellResult:
-    planned, measured = workload_run.cells[cell], workload_run.measured
-    build, failure = workload_run.builds.get(cell), workload_run.failures.get(cell)
+def _largest(
+    ours: Mapping[str, Mapping[str, int]], theirs: Mapping[str, Mapping[str, int]]
+) -> dict[str, dict[str, int]]:
+    """Return the larger of two counts, by metric and point."""
+    largest: dict[str, dict[str, int]] = {}
+    for counts in (ours, theirs):
+        for metric_name, by_point in counts.items():
+            own = largest.setdefault(metric_name, {})
+            for point, count in by_point.items():
+                own[point] = max(count, own.get(point, 0))
+    return largest
+
+
+def _cell_result(name: str, workload_run: WorkloadRun) -> CellResult:
+    build, failure = workload_run.builds.get(name), workload_run.failures.get(name)
     return CellResult(
-        workload=planned.workload,
-        config=planned.config,
-        options=dict(planned.options),
-        threads=planned.threads,
-        control=planned.control,
+        **asdict(workload_run.cells[name], recurse=False),
         outcome=failure.outcome if failure else "ok",
         stage=failure.stage if failure else None,
         cause=failure.cause if failure else None,
@@ -194,7 +216,7 @@ def _cell_result(cell: str, workload_run: WorkloadRun) -> CellResult:
         build=build.key if build else None,
         artifact=build.manifest.sizes if build else {},
         loader=build.manifest.loader if build else None,
-        launches=measured.launches[cell],
+        launches=workload_run.measured.launches[name],
         notes=build.manifest.notes if build else (),
     )
 

@@ -20,8 +20,9 @@ from qx.host.host import Entry, Host
 from qx.host.sources import fingerprint, own_fingerprint
 from qx.processes.jobs import BuildJob, StoredArtifact
 from qx.processes.workers import Failure, Processes
+from qx.results.cells import CellId
 from qx.runner.preparation import Prepared
-from qx.runner.request import Cell, Reporter, Request, config, references
+from qx.runner.request import Reporter, Request, config, references
 from qx.runner.settings import calibration_n
 from qx.storage.cache import BUILDS, new_entry, open_cache, read_entry
 from qx.storage.digests import Damaged, FileDigest, read_json
@@ -50,7 +51,7 @@ class Build:
 
 
 def build(
-    host: Host, request: Request, prepared: Prepared, cell: Cell, processes: Processes, reporter: Reporter
+    host: Host, request: Request, prepared: Prepared, cell: CellId, processes: Processes, reporter: Reporter
 ) -> Build:
     """Return the build of one cell, from the cache or carried out now. Raises ``Failure``.
 
@@ -84,7 +85,7 @@ def build(
     return evolve(built, cached=False)
 
 
-def build_job(host: Host, request: Request, prepared: Prepared, cell: Cell, entry: Entry) -> BuildJob:
+def build_job(host: Host, request: Request, prepared: Prepared, cell: CellId, entry: Entry) -> BuildJob:
     """Return the job that builds the artifact of a cell, without the folder that it is to be built in."""
     assert entry.reference is not None
     assert prepared.workload.reference is not None
@@ -199,7 +200,7 @@ def _build_into_cache(
     job: BuildJob,
     place: Path,
     key: str,
-    cell: Cell,
+    cell: CellId,
     processes: Processes,
     timeout: float,
     *,

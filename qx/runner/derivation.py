@@ -17,7 +17,7 @@ from qx.results.recording import Recording, Series
 from qx.runner.blame import Hangs, run_past_metrics
 from qx.runner.evaluation import sample_failure
 from qx.runner.request import metric, references
-from qx.runner.workload_run import Run, WorkloadRun, cell_id
+from qx.runner.workload_run import Run, WorkloadRun
 from qx.values import JsonMapping
 
 
@@ -38,7 +38,7 @@ def derive_metrics(run: Run, workload_run: WorkloadRun) -> None:
 
 def _derive(run: Run, workload_run: WorkloadRun) -> dict[tuple[str, str], MetricFailure]:
     """Record the derived metrics, and return the failures by cell and metric."""
-    baseline = cell_id(workload_run.name, run.chosen.baseline_row)
+    baseline = run.chosen.baseline_cell(workload_run.name, run.request)
     entries = workload_run.metrics_of(run.chosen, "derived")
     cells = list(workload_run.successful_builds())
     recording, failed = run.recording, workload_run.metric_failures
@@ -68,7 +68,7 @@ def _derive(run: Run, workload_run: WorkloadRun) -> dict[tuple[str, str], Metric
                 metric_options=run.chosen.metric_options,
                 finished=str(finished),
             )
-            row = cell.rpartition("/")[2]
+            row = workload_run.cells[cell].row
             try:
                 _, measured, dropped = run_past_metrics(
                     run.processes, job, row, hangs, timeout=request.timeout

@@ -10,9 +10,11 @@ from typing import Protocol
 from attrs import Factory, field, frozen
 
 from qx.contract.fields import to_integers, to_strings
-from qx.contract.records import CONTROL, Config, Metric, Workload
+from qx.contract.figures import Point
+from qx.contract.records import Config, Metric, Workload
 from qx.errors import UsageError
 from qx.host.host import Entry, Host, Reference
+from qx.results.cells import CellId
 from qx.runner import settings
 from qx.runner.settings import Variant
 from qx.values import OptionValues
@@ -75,6 +77,11 @@ class Request:
     #: Whether this is a first look, with fewer waves than intervals need for the coverage that they claim.
     quick: bool = False
 
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """The points that metrics are measured at."""
+        return tuple(map(Point, self.batch_sizes))
+
     def check(self) -> None:
         """Raise ``UsageError`` for a value that no run can have."""
         for option, value in (("--calibration-n", self.calibration_n), ("--threads", self.threads)):
@@ -114,32 +121,14 @@ class Reporter(Protocol):
         """Show a line that stays to be read after the run."""
 
 
-@frozen(kw_only=True)
-class Cell:
-    """One config with its options on one workload, at one thread count."""
-
-    id: str
-    workload: str
-    config: str
-    threads: int
-    options: OptionValues = Factory(dict)
-    #: Whether the cell is the baseline measured a second time.
-    control: bool = False
-
-    @property
-    def row(self) -> str:
-        """The name of the cell in the report."""
-        return CONTROL if self.control else self.id.partition("/")[2]
-
-
-def cell_of(workload: str, variant: Variant, request: Request) -> Cell:
+def cell_of(workload: str, variant: Variant, request: Request) -> CellId:
     """Return the cell of a config with its options on a workload."""
-    return Cell(
-        id=f"{workload}/{variant.row}",
+    return CellId(
         workload=workload,
         config=variant.entry.name,
-        threads=request.threads,
         options=variant.options,
+        label=variant.label,
+        threads=request.threads,
     )
 
 
@@ -166,10 +155,10 @@ class Chosen:
     #: Configs that train, which take minutes each and that the user did not ask for.
     left_out: tuple[str, ...] = ()
 
-    @property
-    def baseline_row(self) -> str:
-        """The row of the baseline's cell."""
-        return next(variant.row for variant in self.variants if variant.entry.name == self.baseline.name)
+    def baseline_cell(self, workload: str, request: Request) -> str:
+        """Return the id of the baseline's cell of a workload."""
+        variant = next(variant for variant in self.variants if variant.entry.name == self.baseline.name)
+        return str(cell_of(workload, variant, request))
 
     def metrics_of(self, phase: str) -> tuple[Entry, ...]:
         """Return the metrics of a phase, in their order."""

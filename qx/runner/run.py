@@ -114,10 +114,10 @@ def _prepare(run: Run) -> list[WorkloadRun]:
 
 def _leave_out_untreatable(workload_run: WorkloadRun, reporter: Reporter) -> None:
     """Mark the cells failed whose configs refuse the model in ``check_model``, before anything is built."""
-    for cell in workload_run.cells.values():
+    for name, cell in workload_run.cells.items():
         failure = workload_run.ready.untreatable.get(cell.config)
-        if failure is not None and cell.id not in workload_run.failures:
-            workload_run.failures[cell.id] = failure
+        if failure is not None and name not in workload_run.failures:
+            workload_run.failures[name] = failure
             reporter.say(f"{workload_run.name}: {cell.row}: {failure}")
 
 
@@ -132,9 +132,9 @@ def _plan(
     cells, failures = {}, {}
     for variant in chosen.variants:
         cell = cell_of(workload, variant, request)
-        cells[cell.id] = cell
+        cells[str(cell)] = cell
         if variant.entry.state != "ready":
-            failures[cell.id] = Failure("unavailable", "plan", variant.entry.reason)
+            failures[str(cell)] = Failure("unavailable", "plan", variant.entry.reason)
         elif error is not None:
-            failures[cell.id] = Failure("failed", "prepare", error)
+            failures[str(cell)] = Failure("failed", "prepare", error)
     return WorkloadRun(workload, prepared, cells, failures=failures)

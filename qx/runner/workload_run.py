@@ -8,12 +8,13 @@ from attrs import Factory, define, frozen
 
 from qx.host.host import Entry, Host
 from qx.processes.workers import Failure, MetricFailure, Processes
+from qx.results.cells import CellId
 from qx.results.recording import Recording
 from qx.runner.builds import Build
 from qx.runner.measure.plan import Measured
 from qx.runner.measure.shares import BudgetShares
 from qx.runner.preparation import Prepared
-from qx.runner.request import Cell, Chosen, Reporter, Request, metric
+from qx.runner.request import Chosen, Reporter, Request, metric
 
 
 @frozen
@@ -38,7 +39,7 @@ class WorkloadRun:
     name: str
     #: None if the workload could not be prepared.
     prepared: Prepared | None
-    cells: dict[str, Cell]
+    cells: dict[str, CellId]
     builds: dict[str, Build] = Factory(dict)
     #: Cells that failed, each with its failure.
     failures: dict[str, Failure] = Factory(dict)
@@ -94,8 +95,3 @@ class WorkloadRun:
         self.metric_failures.update(failures)
         for (cell, name), failure in failures.items():
             reporter.say(f"{self.label(cell)}: metric {name} {failure.outcome}: {failure.cause}")
-
-
-def cell_id(workload: str, row: str) -> str:
-    """Return the id of a cell of a workload."""
-    return f"{workload}/{row}"

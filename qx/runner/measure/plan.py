@@ -7,16 +7,17 @@ from collections.abc import Callable, Collection, Mapping
 
 from attrs import Factory, define, frozen
 
-from qx.contract.records import CONTROL
+from qx.contract.figures import Figure, Point
 from qx.environment import usable_cpus
 from qx.host.host import Entry, Reference
 from qx.processes.jobs import LaunchJob, StoredArtifact
 from qx.processes.workers import Failure, MetricFailure
-from qx.results.recording import Key, Series
+from qx.results.cells import CellId
+from qx.results.recording import Series
+from qx.results.run_record import Death
 from qx.runner.blame import Hangs, fatal_metric
 from qx.runner.measure.rounds import Task
-from qx.runner.request import Cell, metric, references
-from qx.values import JsonObject
+from qx.runner.request import metric, references
 
 #: The least number of waves: intervals over fewer would cover the true value less often than they claim, see
 #: ``qx.statistics.over_waves.enough``.
@@ -33,13 +34,13 @@ class Plan:
 
     #: Cells that share waves; each group holds the baseline and the control.
     groups: tuple[tuple[str, ...], ...]
-    cells: Mapping[str, Cell]
+    cells: Mapping[str, CellId]
     artifacts: Mapping[str, StoredArtifact]
     baseline: str
     #: Metrics of the two phases that are measured in launches.
     fresh: tuple[Entry, ...]
     block: tuple[Entry, ...]
-    batch_sizes: tuple[int, ...]
+    points: tuple[Point, ...]
     precision: float
     #: CPUs that launches may run on; empty: all that this process may use.
     cpus: tuple[int, ...] = ()
@@ -51,7 +52,7 @@ class Plan:
     seed: int
     timeout: float
     #: Makes the job of a launch from a cell, its artifact and the time of the spawn in nanoseconds.
-    job: Callable[[Cell, StoredArtifact, int], LaunchJob]
+    job: Callable[[CellId, StoredArtifact, int], LaunchJob]
 
     @property
     def threads(self) -> int:
@@ -70,15 +71,15 @@ class Plan:
 
     @property
     def tasks(self) -> list[Task]:
-        """The metrics that rounds measure: each at every batch size, or at the first one only."""
+        """The metrics that rounds measure: each at every point, or at the first one only."""
         return [
             Task(
                 metric=entry.name,
-                batch_size=size,
-                key=(entry.name, size if metric(entry).per_point else None),
+                point=point,
+                figure=Figure(entry.name, point if metric(entry).per_point else None),
             )
             for entry in self.block
-            for size in (self.batch_sizes if metric(entry).per_point else self.batch_sizes[:1])
+            for point in (self.points if metric(entry).per_point else self.points[:1])
         ]
 
 
@@ -98,32 +99,32 @@ class Measured:
     needed: float = 0.0
     #: Number of launches, by cell.
     launches: Counter[str] = Factory(Counter)
-    #: Launches that died, each with its cell, wave, outcome, stage and cause.
-    deaths: list[JsonObject] = Factory(list)
+    #: Launches that died.
+    deaths: list[Death] = Factory(list)
     #: Number of launches that died outside of all metrics, by cell.
     own_deaths: Counter[str] = Factory(Counter)
     hangs: Hangs = Factory(Hangs)
     #: Cells that failed, and take no part in further waves.
     failures: dict[str, Failure] = Factory(dict)
     metric_failures: dict[tuple[str, str], MetricFailure] = Factory(dict)
-    #: The largest number of rounds of a wave, by metric and batch size.
-    rounds: dict[str, dict[int, int]] = Factory(dict)
+    #: The largest number of rounds of a wave, by metric and point.
+    rounds: dict[str, dict[Point, int]] = Factory(dict)
     #: Number of CPUs that launches were pinned to during rounds, with the host on the others; 0: not pinned.
-    held_to: int = 0
+    pinned_to: int = 0
     #: The CPUs that launches were pinned to, by wave; empty if they were not pinned.
-    held: list[tuple[int, ...]] = Factory(list)
-    #: Number of calls in a block of a cell, by cell and batch size: of the last wave, since the estimates of
+    pinned_cpus: list[tuple[int, ...]] = Factory(list)
+    #: Number of calls in a block of a cell, by cell and point: of the last wave, since the estimates of
     #: the first waves are worse.
-    calls: dict[str, dict[int, int]] = Factory(dict)
-    #: Number of calls before those of a block, which are not recorded, by cell and batch size.
-    warm_calls: dict[str, dict[int, int]] = Factory(dict)
-    #: Cells and batch sizes whose times had not become steady when the warm-up ended.
-    unsteady: set[tuple[str, int]] = Factory(set)
-    #: Samples of waves that a launch completed, by cell and key. The baseline and the control have samples of
+    calls_per_block: dict[str, dict[Point, int]] = Factory(dict)
+    #: Number of calls before those of a block, which are not recorded, by cell and point.
+    warm_calls: dict[str, dict[Point, int]] = Factory(dict)
+    #: Cells and points whose times had not become steady when the warm-up ended.
+    unsteady: set[tuple[str, Point]] = Factory(set)
+    #: Samples of waves that a launch completed, by cell and figure. The baseline and the control have samples of
     #: all groups.
-    parts: dict[tuple[str, Key], list[Series]] = Factory(dict)
+    parts: dict[tuple[str, Figure], list[Series]] = Factory(dict)
     #: Samples of the current wave, by cell, which count once their launch has completed it.
-    pending: dict[str, list[tuple[Key, Series]]] = Factory(dict)
+    pending: dict[str, list[tuple[Figure, Series]]] = Factory(dict)
     #: Metrics that failed in a cell or do not apply to it: ``(cell, metric)``.
     dropped: set[tuple[str, str]] = Factory(set)
     #: Cells in whose current launch a metric failed, which may have damaged the process.
@@ -145,30 +146,30 @@ class Measured:
             self.drop_metric(cell, name, reason)
         return (cell, name) not in self.dropped
 
-    def record_death(self, cell: str, failure: Failure, metrics: Collection[Reference]) -> None:
+    def record_death(self, cell_id: CellId, failure: Failure, metrics: Collection[Reference]) -> None:
         """Count a launch that failed while these metrics were measured in it, and discard its samples.
 
         If the launch died in one of the metrics, that metric is dropped for the cell. Otherwise it is the
         cell's own fault, unless a metric had failed in that launch before. A cell fails if its launches hang,
         or die too often.
         """
+        cell = str(cell_id)
         self.pending.pop(cell, None)
         self.deaths.append(
-            {
-                "cell": cell,
-                "wave": self.waves - 1,
-                "outcome": failure.outcome,
-                "stage": failure.stage,
-                "cause": failure.cause,
-            }
+            Death(
+                cell=cell,
+                wave=self.waves - 1,
+                outcome=failure.outcome,
+                stage=failure.stage,
+                cause=failure.cause,
+            )
         )
         remaining = [metric for metric in metrics if (cell, metric.name) not in self.dropped]
         if (fatal := fatal_metric(failure, remaining)) is not None:
             self.drop_metric(cell, fatal, MetricFailure(failure.outcome, failure.cause))
-            row = cell.partition("/")[2]
             # The control is the baseline, so its hangs are not counted a second time.
-            if row != CONTROL:
-                self.hangs.note(fatal, row, failure)
+            if not cell_id.control:
+                self.hangs.note(fatal, cell_id.row, failure)
             return
         if cell in self.disturbed:
             return
@@ -179,5 +180,5 @@ class Measured:
 
     def keep_pending(self, cell: str) -> None:
         """Keep the samples of the current wave, which the launch of this cell has completed."""
-        for key, series in self.pending.pop(cell, ()):
-            self.parts.setdefault((cell, key), []).append(series)
+        for figure, series in self.pending.pop(cell, ()):
+            self.parts.setdefault((cell, figure), []).append(series)

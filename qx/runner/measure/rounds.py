@@ -1,4 +1,4 @@
-"""Rounds: the number of rounds of each metric and batch size, the length of blocks, and their order."""
+"""Rounds: the number of rounds of each metric and point, the length of blocks, and their order."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from attrs import frozen
 
-from qx.results.recording import Key
+from qx.contract.figures import Figure, Point
 
 #: Length of a block in seconds, and the limits of its number of calls. Many short blocks give smaller errors
 #: than few long ones, as long as the warm-up before each is the shorter part: `benchmarks/scheduling.py`.
@@ -26,17 +26,18 @@ LONG_SECONDS = 0.05
 LEAST_ROUNDS, MOST_ROUNDS = 5, 40
 
 
-#: Seconds that a call takes, by cell and batch size.
-Times: TypeAlias = Mapping[str, Mapping[int, float]]
+#: Seconds that a call takes, by cell and point.
+Times: TypeAlias = Mapping[str, Mapping[Point, float]]
 
 
 @frozen(kw_only=True)
 class Task:
-    """A metric of phase ``block``, at one batch size."""
+    """A metric of phase ``block``, at one point."""
 
     metric: str
-    batch_size: int
-    key: Key
+    point: Point
+    #: Figure that its samples are recorded under.
+    figure: Figure
 
 
 def block_calls(seconds: float) -> int:
@@ -50,7 +51,7 @@ def warm_calls(seconds: float) -> int:
     return 0 if seconds > LONG_SECONDS else max(1, min(BLOCK_CALLS[1], round(WARM_SECONDS / seconds)))
 
 
-def quantise_times(times: Times, baseline: str) -> dict[str, dict[int, float]]:
+def quantise_times(times: Times, baseline: str) -> dict[str, dict[Point, float]]:
     """Round each time to the baseline's times 2^k, so that cells of similar speed get blocks of equal length.
 
     The time of a call depends by up to 2 % on how many calls come before it in its block. A cell that was
@@ -60,22 +61,22 @@ def quantise_times(times: Times, baseline: str) -> dict[str, dict[int, float]]:
     reference_times = times.get(baseline, {})
     return {
         cell: {
-            size: (reference := reference_times.get(size, seconds))
+            point: (reference := reference_times.get(point, seconds))
             * 2.0 ** round(math.log2(seconds / reference))
-            for size, seconds in cell_times.items()
+            for point, seconds in cell_times.items()
         }
         for cell, cell_times in times.items()
     }
 
 
-def round_seconds(times: Times, block_times: Times, size: int) -> float:
-    """Return how long one round takes at a batch size, in seconds.
+def round_seconds(times: Times, block_times: Times, point: Point) -> float:
+    """Return how long one round takes at a point, in seconds.
 
     ``times`` are the times that calls take. ``block_times`` are those that decide the number of calls of a
     block.
     """
     return sum(
-        (block_calls(block_times[cell][size]) + warm_calls(block_times[cell][size])) * cell_times[size]
+        (block_calls(block_times[cell][point]) + warm_calls(block_times[cell][point])) * cell_times[point]
         for cell, cell_times in times.items()
     )
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from qx.contract.records import CONTROL
+from attrs import evolve
+
 from qx.environment import available_memory, usable_cpus
 from qx.errors import UsageError
 from qx.processes.jobs import LaunchJob, StoredArtifact
 from qx.processes.workers import MetricFailure
+from qx.results.cells import CellId
 from qx.runner.measure.groups import grouped
 from qx.runner.measure.plan import LEAST_WAVES, Measured, Plan
 from qx.runner.measure.waves import BudgetTooShort, measure_in_waves
-from qx.runner.request import QUICK_WAVES, Cell, Chosen, Reporter, budget_of, config, references
-from qx.runner.workload_run import Run, WorkloadRun, cell_id
+from qx.runner.request import QUICK_WAVES, Chosen, Reporter, budget_of, config, references
+from qx.runner.workload_run import Run, WorkloadRun
 
 #: The largest share of the free memory that launches may take together.
 MEMORY_SHARE = 0.7
@@ -58,19 +60,12 @@ def _mark_not_timed(run: Run, workload_run: WorkloadRun, cause: str, measured: M
 def _measure(run: Run, workload_run: WorkloadRun) -> None:
     """Measure the cells of a workload, with its share of the budget. Raises ``BudgetTooShort``."""
     reporter = run.reporter
-    baseline = cell_id(workload_run.name, run.chosen.baseline_row)
+    baseline = run.chosen.baseline_cell(workload_run.name, run.request)
     if baseline in workload_run.failures:
         cause = f"{run.chosen.baseline.name} did not end well, so nothing was timed"
         _mark_not_timed(run, workload_run, cause, Measured(ended_by="the baseline failed"))
         return
-    control = Cell(
-        id=cell_id(workload_run.name, CONTROL),
-        workload=workload_run.ready.workload.name,
-        config=run.chosen.baseline.name,
-        threads=run.request.threads,
-        options=workload_run.cells[baseline].options,
-        control=True,
-    )
+    control = evolve(workload_run.cells[baseline], label="", control=True)
     plan = _plan(run, workload_run, baseline, control)
     cpus = len(run.request.cpus) or usable_cpus()
     if run.request.threads > cpus:
@@ -87,22 +82,22 @@ def _measure(run: Run, workload_run: WorkloadRun) -> None:
                 limit += f", or {plan.max_budget:.0f} s if {plan.least_waves} waves need it"
         reporter.phase("measure", f"{len(plan.cells)} cells{workload} in waves, {limit}")
     workload_run.measured = measure_in_waves(plan, run.processes, run.recording, reporter.step)
-    workload_run.cells[control.id] = control
-    workload_run.builds[control.id] = workload_run.builds[baseline]
+    workload_run.cells[str(control)] = control
+    workload_run.builds[str(control)] = workload_run.builds[baseline]
     for cell, failure in workload_run.measured.failures.items():
         workload_run.mark_failed(cell, failure, reporter)
     workload_run.mark_metrics_failed(workload_run.measured.metric_failures, reporter)
 
 
-def _plan(run: Run, workload_run: WorkloadRun, baseline: str, control: Cell) -> Plan:
+def _plan(run: Run, workload_run: WorkloadRun, baseline: str, control: CellId) -> Plan:
     shares = run.budget_shares
     request, chosen = run.request, run.chosen
     builds = workload_run.successful_builds()
-    cells = {cell: workload_run.cells[cell] for cell in builds} | {control.id: control}
+    cells = {cell: workload_run.cells[cell] for cell in builds} | {str(control): control}
     artifacts = {cell: build.stored for cell, build in builds.items()}
     fresh, block = workload_run.metrics_of(chosen, "fresh"), workload_run.metrics_of(chosen, "block")
 
-    def job(cell: Cell, artifact: StoredArtifact, spawned_ns: int) -> LaunchJob:
+    def job(cell: CellId, artifact: StoredArtifact, spawned_ns: int) -> LaunchJob:
         return LaunchJob(
             seed=request.seed,
             threads=cell.threads,
@@ -110,7 +105,7 @@ def _plan(run: Run, workload_run: WorkloadRun, baseline: str, control: Cell) -> 
             wrappers=references(run.host.wrappers),
             artifact=artifact,
             inputs=str(workload_run.ready.evaluation),
-            batch_sizes=request.batch_sizes,
+            points=request.points,
             metrics=references((*fresh, *block)),
             metric_options=chosen.metric_options,
             spawned_ns=spawned_ns,
@@ -120,17 +115,17 @@ def _plan(run: Run, workload_run: WorkloadRun, baseline: str, control: Cell) -> 
     return Plan(
         groups=grouped(
             baseline,
-            control.id,
+            str(control),
             [cell for cell in builds if cell != baseline],
             _runtime_baselines(chosen, cells),
             _room(workload_run, run.reporter),
         ),
         cells=cells,
-        artifacts=artifacts | {control.id: artifacts[baseline]},
+        artifacts=artifacts | {str(control): artifacts[baseline]},
         baseline=baseline,
         fresh=fresh,
         block=block,
-        batch_sizes=request.batch_sizes,
+        points=request.points,
         precision=request.precision,
         cpus=request.cpus,
         budget=budget_of(request, len(builds)) if shares is None else shares.equal_share,
@@ -142,14 +137,12 @@ def _plan(run: Run, workload_run: WorkloadRun, baseline: str, control: Cell) -> 
     )
 
 
-def _runtime_baselines(chosen: Chosen, cells: Mapping[str, Cell]) -> dict[str, str]:
+def _runtime_baselines(chosen: Chosen, cells: Mapping[str, CellId]) -> dict[str, str]:
     """Return for each cell the cell of its runtime baseline, if that is part of this run."""
     baselines = {entry.name: config(entry).runtime_baseline for entry in chosen.configs}
-    names = {
-        (cell.workload, cell.config, cell.threads): name for name, cell in cells.items() if not cell.control
-    }
+    names = {(cell.place, cell.config): name for name, cell in cells.items() if not cell.control}
     pairs = {
-        name: names.get((cell.workload, baselines[cell.config] or "", cell.threads))
+        name: names.get((cell.place, baselines[cell.config] or ""))
         for name, cell in cells.items()
         if not cell.control
     }

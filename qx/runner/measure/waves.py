@@ -12,9 +12,10 @@ import numpy as np
 from attrs import Factory, define, field
 
 from qx.analysis.quantity import Quantity
+from qx.contract.figures import Figure, Point
 from qx.contract.records import MOST_WAVES
 from qx.processes.workers import Failure, MetricFailure, Processes, Worker
-from qx.results.recording import Floats, Key, Recording, Series, joined
+from qx.results.recording import Floats, Recording, Series, joined
 from qx.runner.evaluation import sample_failure
 from qx.runner.measure.holding import cpus_for, keep_host_off
 from qx.runner.measure.plan import ENDED_BY, Measured, Plan
@@ -88,8 +89,8 @@ class _Group:
     order: random.Random = field(init=False)
     #: Number of rounds of each task in the current wave.
     counts: dict[Task, int] = Factory(dict)
-    #: The shortest time of a call in the warm-ups of all waves so far in seconds, by cell and batch size.
-    fastest: dict[str, dict[int, float]] = Factory(dict)
+    #: The shortest time of a call in the warm-ups of all waves so far in seconds, by cell and point.
+    fastest: dict[str, dict[Point, float]] = Factory(dict)
     #: Number of waves of this group that are done.
     waves: int = 0
     #: Number of waves that the baseline's launch completed: in the others there is nothing to compare with.
@@ -148,8 +149,8 @@ class _Group:
             if self.plan.block:
                 block_times = quantise_times(self.fastest, self.plan.baseline)
                 for cell, cell_times in block_times.items():
-                    self.measured.calls[cell] = _counts_by_size(block_calls, cell_times)
-                    self.measured.warm_calls[cell] = _counts_by_size(warm_calls, cell_times)
+                    self.measured.calls_per_block[cell] = _counts_by_point(block_calls, cell_times)
+                    self.measured.warm_calls[cell] = _counts_by_point(warm_calls, cell_times)
                 self._plan_rounds(times, block_times, began)
                 with keep_host_off(self._hold(launches)):
                     self._rounds(launches)
@@ -160,8 +161,8 @@ class _Group:
             self.measured.keep_pending(cell)
         self.whole_waves += self.plan.baseline in launches
 
-    def _ready(self, cells: Sequence[str]) -> tuple[dict[str, Worker], dict[str, dict[int, float]]]:
-        """Launch every cell and warm it up; return the launches, and seconds per call by cell and batch size.
+    def _ready(self, cells: Sequence[str]) -> tuple[dict[str, Worker], dict[str, dict[Point, float]]]:
+        """Launch every cell and warm it up; return the launches, and seconds per call by cell and point.
 
         As many start in parallel as there are processors, and the first warm up while the last start. Only if
         a metric times the start, one starts after another, and all warm up afterwards.
@@ -178,7 +179,7 @@ class _Group:
                 warm = self._submit_warm_ups(pool, starts)
                 wait(warm.values())
         launches = {cell: worker for cell, start in starts.items() if (worker := start.result()) is not None}
-        times: dict[str, dict[int, float]] = {}
+        times: dict[str, dict[Point, float]] = {}
         for cell, future in warm.items():
             result = future.result()
             if isinstance(result, Failure):
@@ -189,7 +190,7 @@ class _Group:
 
     def _submit_warm_ups(
         self, pool: ThreadPoolExecutor, starts: Mapping[str, Future[Worker | None]]
-    ) -> dict[str, Future[dict[int, float] | Failure | None]]:
+    ) -> dict[str, Future[dict[Point, float] | Failure | None]]:
         """Have every launch warm up once it has started, in the order in which they start."""
         return {cell: pool.submit(self._warm_up, start, cell) for cell, start in starts.items()}
 
@@ -200,7 +201,7 @@ class _Group:
             for reference in job.metrics:
                 if not self.measured.should_measure(cell, reference.name):
                     job = job.without(reference.name)
-            worker = self.processes.start(job, f"launch-{cell.rpartition('/')[2]}")
+            worker = self.processes.start(job, f"launch-{self.plan.cells[cell].row}")
             self.measured.launches[cell] += 1
             self.measured.disturbed.discard(cell)
             try:
@@ -208,27 +209,27 @@ class _Group:
                 self._measure_fresh(worker, cell)
             except Failure as failure:
                 worker.close()
-                self.measured.record_death(cell, failure, self.plan.metrics)
+                self.measured.record_death(self.plan.cells[cell], failure, self.plan.metrics)
             else:
                 return worker
         return None
 
-    def _warm_up(self, start: Future[Worker | None], cell: str) -> dict[int, float] | Failure | None:
-        """Warm up a launch and return the seconds per call by batch size; None without a warm-up."""
+    def _warm_up(self, start: Future[Worker | None], cell: str) -> dict[Point, float] | Failure | None:
+        """Warm up a launch and return the seconds per call by point; None without a warm-up."""
         worker = start.result()
         if worker is None or not self.plan.block:
             return None
         try:
-            return {size: self._warm_up_at(worker, cell, size) for size in self.plan.batch_sizes}
+            return {point: self._warm_up_at(worker, cell, point) for point in self.plan.points}
         except Failure as failure:
             return failure
 
-    def _warm_up_at(self, worker: Worker, cell: str, size: int) -> float:
-        answer = worker.ask("warm", timeout=self.plan.timeout, batch_size=size, seconds=WARM_SECONDS)
+    def _warm_up_at(self, worker: Worker, cell: str, point: Point) -> float:
+        answer = worker.ask("warm", timeout=self.plan.timeout, point=str(point), seconds=WARM_SECONDS)
         if not answer["steady"]:
-            self.measured.unsteady.add((cell, size))
+            self.measured.unsteady.add((cell, point))
         fastest = self.fastest.setdefault(cell, {})
-        fastest[size] = min(fastest.get(size, math.inf), answer["fastest"])
+        fastest[point] = min(fastest.get(point, math.inf), answer["fastest"])
         return float(answer["seconds_per_call"])
 
     def _plan_rounds(self, times: Times, block_times: Times, began: float) -> None:
@@ -237,7 +238,7 @@ class _Group:
         if required_waves <= 0:
             return
         tasks = self.plan.tasks
-        costs = {task: round_seconds(times, block_times, task.batch_size) for task in tasks}
+        costs = {task: round_seconds(times, block_times, task.point) for task in tasks}
         spent = time.monotonic() - began
         least = LEAST_ROUNDS * sum(costs.values())
         self._grant(self.plan.least_waves * len(self.plan.groups) * (spent + least))
@@ -246,7 +247,7 @@ class _Group:
         )
         for task, count in self.counts.items():
             largest = self.measured.rounds.setdefault(task.metric, {})
-            largest[task.batch_size] = max(count, largest.get(task.batch_size, 0))
+            largest[task.point] = max(count, largest.get(task.point, 0))
 
     def _grant(self, seconds: float) -> None:
         """In the first wave of a run, extend the budget to the seconds that the least number of waves takes.
@@ -273,8 +274,8 @@ class _Group:
                 launches[cell].ask("hold", timeout=self.plan.timeout, cpus=cpus)
             except Failure as failure:
                 self._lose(launches, cell, failure)
-        self.measured.held_to = len(cpus)
-        self.measured.held.append(cpus)
+        self.measured.pinned_to = len(cpus)
+        self.measured.pinned_cpus.append(cpus)
         return cpus
 
     def _rounds(self, launches: dict[str, Worker]) -> None:
@@ -294,7 +295,7 @@ class _Group:
     def _lose(self, launches: dict[str, Worker], cell: str, failure: Failure) -> None:
         """Close a launch that failed in the middle of its wave, and record that."""
         launches.pop(cell).close()
-        self.measured.record_death(cell, failure, self.plan.metrics)
+        self.measured.record_death(self.plan.cells[cell], failure, self.plan.metrics)
 
     # What is measured -----------------------------------------------------------------------------
 
@@ -307,7 +308,7 @@ class _Group:
             if failure := sample_failure(metric(entry), answer, items=1):
                 self.measured.drop_metric(cell, entry.name, failure)
             else:
-                self._record(cell, (entry.name, None), answer)
+                self._record(cell, Figure(entry.name), answer)
 
     def _block(self, worker: Worker, cell: str, task: Task, number: int, position: int) -> None:
         """Have a launch measure one block: ``number`` is that of the round, ``position`` the cell's in it."""
@@ -316,12 +317,12 @@ class _Group:
             cell,
             "block",
             task.metric,
-            batch_size=task.batch_size,
-            calls=self.measured.calls[cell][task.batch_size],
-            warm=self.measured.warm_calls[cell][task.batch_size],
+            point=str(task.point),
+            calls=self.measured.calls_per_block[cell][task.point],
+            warm=self.measured.warm_calls[cell][task.point],
         )
         if answer is not None:
-            self._record(cell, task.key, answer, number, position)
+            self._record(cell, task.figure, answer, number, position)
 
     def _ask(self, worker: Worker, cell: str, do: str, name: str, **arguments: object) -> JsonObject | None:
         """Return a metric's answer; None if it failed or does not apply, which drops it for this cell.
@@ -375,7 +376,7 @@ class _Group:
             others = [cell for cell in cells if cell != self.plan.baseline and quantity.are_comparable(cell)]
             if others and quantity.is_relative and quantity.are_comparable(self.plan.baseline):
                 ratios.append(
-                    np.column_stack([quantity.advantage(cell, self.plan.baseline) for cell in others])
+                    np.column_stack([quantity.by_wave.advantage(cell, self.plan.baseline) for cell in others])
                 )
         return ratios
 
@@ -399,6 +400,6 @@ class _Group:
         return f"; speedups to {precision}, wanted ±{self.plan.precision:.1%}"
 
 
-def _counts_by_size(count: Callable[[float], int], times: Mapping[int, float]) -> dict[int, int]:
-    """Return a number of calls for each batch size, from the seconds that a call takes."""
-    return {size: count(seconds) for size, seconds in times.items()}
+def _counts_by_point(count: Callable[[float], int], times: Mapping[Point, float]) -> dict[Point, int]:
+    """Return a number of calls for each point, from the seconds that a call takes."""
+    return {point: count(seconds) for point, seconds in times.items()}
