@@ -69,7 +69,7 @@ def build(
             if (cached := read_entry(place, partial(_read, host, job, key))) is not None:
                 return cached
         except Damaged as error:
-            reporter.say(f"{cell.id}: its build in the cache is damaged ({error}); it is built anew")
+            reporter.say(f"{cell}: its build in the cache is damaged ({error}); it is built anew")
             replace = True
     _build_into_cache(job, place, key, cell, processes, request.timeout, replace=replace)
     try:

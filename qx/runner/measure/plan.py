@@ -120,8 +120,8 @@ class Measured:
     warm_calls: dict[str, dict[Point, int]] = Factory(dict)
     #: Cells and points whose times had not become steady when the warm-up ended.
     unsteady: set[tuple[str, Point]] = Factory(set)
-    #: Samples of waves that a launch completed, by cell and figure. The baseline and the control have samples of
-    #: all groups.
+    #: Samples of waves that a launch completed, by cell and figure. The baseline and the control have samples
+    #: of all groups.
     parts: dict[tuple[str, Figure], list[Series]] = Factory(dict)
     #: Samples of the current wave, by cell, which count once their launch has completed it.
     pending: dict[str, list[tuple[Figure, Series]]] = Factory(dict)

@@ -345,7 +345,9 @@ class _Group:
         self.measured.answered.add((cell, name))
         return answer
 
-    def _record(self, cell: str, key: Key, answer: JsonMapping, number: int = -1, position: int = -1) -> None:
+    def _record(
+        self, cell: str, figure: Figure, answer: JsonMapping, number: int = -1, position: int = -1
+    ) -> None:
         count = len(answer["values"])
         series = Series(
             values=answer["values"],
@@ -354,25 +356,25 @@ class _Group:
             position=np.full(count, position),
             details=(answer["details"],),
         )
-        self.measured.pending.setdefault(cell, []).append((key, series))
+        self.measured.pending.setdefault(cell, []).append((figure, series))
 
     # Precision ------------------------------------------------------------------------------------
 
     def _store_samples(self) -> None:
-        for (cell, key), parts in self.measured.parts.items():
-            self.recording.add(cell, key, joined(parts))
+        for (cell, figure), parts in self.measured.parts.items():
+            self.recording.add(cell, figure, joined(parts))
 
     def _ratios(self) -> list[Floats]:
-        """Return log ratios to the baseline, ``[waves, cells]``, for each metric and batch size."""
+        """Return log ratios to the baseline, ``[waves, cells]``, for each metric and point."""
         ratios = []
         # Without the cells of other workloads, which have other waves.
         recording = self.recording.select(self.plan.cells)
         records = {entry.name: metric(entry) for entry in self.plan.block}
-        for key in sorted({key for _, key in self.measured.parts if key[0] in records}, key=str):
+        for figure in sorted({figure for _, figure in self.measured.parts if figure.metric in records}, key=str):
             # A cell for which the metric was dropped gets no more samples, and must not hold up the others.
-            cells = [cell for cell in self.alive if (cell, key) in self.measured.parts]
-            cells = [cell for cell in cells if (cell, key[0]) not in self.measured.dropped]
-            quantity = Quantity(records[key[0]], key[1], recording, self.plan.baseline)
+            cells = [cell for cell in self.alive if (cell, figure) in self.measured.parts]
+            cells = [cell for cell in cells if (cell, figure.metric) not in self.measured.dropped]
+            quantity = Quantity(records[figure.metric], figure.point, recording, self.plan.baseline)
             others = [cell for cell in cells if cell != self.plan.baseline and quantity.are_comparable(cell)]
             if others and quantity.is_relative and quantity.are_comparable(self.plan.baseline):
                 ratios.append(
