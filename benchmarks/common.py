@@ -65,7 +65,7 @@ def run_configs(
 
 def measurements_of(results: Results, metric: str) -> list[Measurement]:
     """Return the measurements of a metric, without those of the baseline itself."""
-    baseline = results.run["baseline"]
+    baseline = results.run.baseline
     return [
         measurement
         for measurement in results.measurements

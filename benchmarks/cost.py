@@ -45,8 +45,8 @@ def main() -> None:
             "waves": len(logs),
             "qx_over": {name: summarize(ratios) for name, ratios in zip(SCRIPTS, logs.T, strict=True)},
             "matrix": arguments.workload,
-            "matrix_seconds": results.run["seconds"],
-            "matrix_ended_by": results.run["measuring"]["ended_by"],
+            "matrix_seconds": results.run.seconds,
+            "matrix_ended_by": results.run.measuring.ended_by,
         },
     )
 

@@ -21,7 +21,7 @@ from qx.storage.cache import BUILDS, SPLITS, open_cache, read_entry
 def main(arguments: list[str]) -> None:
     """Print a line for builds, one for splits, and one for all."""
     results = read(Path(arguments[0]))
-    total_seconds = float(results.run["seconds"]["total"])
+    total_seconds = float(results.run.seconds["total"])
     entries = _entries(results)
     all_paths = [path for paths in entries.values() for path in paths]
     for title, paths in (*entries.items(), ("all", all_paths)):
@@ -44,7 +44,7 @@ def _entries(results: Results) -> dict[str, list[Path]]:
     cache = open_cache()
     builds = {cell.build for cell in results.cells.values() if cell.build is not None}
     splits = set()
-    for workload in results.run["workloads"].values():
+    for workload in results.run.workloads.values():
         splits |= {workload["evaluation_sha256"], *workload["calibrations"].values()}
     return {
         BUILDS: [cache / BUILDS / name for name in sorted(builds)],

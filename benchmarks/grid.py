@@ -31,8 +31,8 @@ def summarize(results: Results) -> dict[str, Any]:
     built = [cell for cell in cells if cell.build_seconds is not None]
     outcomes = [cell.outcome for cell in cells]
     return {
-        "seconds": results.run["seconds"],
-        "quick": results.run["measuring"]["quick"],
+        "seconds": results.run.seconds,
+        "quick": results.run.measuring.quick,
         "cells": len(cells),
         "outcomes": {outcome: outcomes.count(outcome) for outcome in sorted(set(outcomes))},
         "built": sum(not cell.build_cached for cell in built),

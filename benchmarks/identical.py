@@ -19,15 +19,15 @@ def main() -> None:
         # The control is the fourth copy.
         results, _ = run_configs(arguments, ("copy_a", "copy_b", "copy_c"), ("latency",), seed)
         alarms += any(floor.alarm for floor in results.noise_floor)
-        endings.append(results.run["measuring"]["ended_by"])
-        seconds.append(results.run["seconds"]["measure"])
+        endings.append(results.run.measuring.ended_by)
+        seconds.append(results.run.seconds["measure"])
         for measurement in measurements_of(results, "latency"):
             comparison = measurement.vs_baseline
             assert comparison is not None
             assert comparison.ci is not None
             low, high = comparison.ci
             errors.append(abs(comparison.value - 1))
-            name = f"{measurement.config} {measurement.params['batch_size']}"
+            name = f"{measurement.config} {measurement.point}"
             log_ratios[name].append(math.log(comparison.value))
             held.append(low <= 1 <= high)
             half_widths.append((high - low) / 2)

@@ -26,7 +26,7 @@ def table(arguments: Any, configs: tuple[str, ...], seed: int) -> dict[str, tupl
             continue
         scale = math.log if comparison.kind != "difference" else float
         low, high = (scale(end) for end in comparison.ci)
-        size = measurement.params.get("batch_size", "")
+        size = measurement.point.batch_size if measurement.point else ""
         name = f"{measurement.config} {measurement.metric} {size}".strip()
         rows[name] = (scale(comparison.value), (high - low) / 2)
     return rows

@@ -135,7 +135,7 @@ def main() -> None:
     keep(
         "scheduling",
         {
-            "waves": results.run["measuring"]["waves"],
+            "waves": results.run.measuring.waves,
             "unit": "percent, root mean square of the log ratio of two equal cells in one wave",
             "by_batch_size": {str(size): spreads_of_estimators(recording, size) for size in (1, 32)},
         },

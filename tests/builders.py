@@ -9,9 +9,19 @@ import numpy as np
 from attrs import Factory, evolve, frozen
 
 from qx.analysis.measurements import analyse
-from qx.contract.records import Metric, Option, Outcome
+from qx.contract.figures import Figure, Point
+from qx.contract.records import OUTPUT, Metric, Option, Outcome
+from qx.contract.tasks import CLASSIFICATION
 from qx.results.recording import Recording, Resampled, Series
 from qx.results.records import CellResult, ConfigResult, Results
+from qx.results.run_record import (
+    Death,
+    Environment,
+    Measuring,
+    RunRecord,
+    Unsteady,
+    WorkloadRecord,
+)
 
 BASELINE, CONTROL = "toy/base", "toy/control"
 
@@ -131,8 +141,9 @@ class Run:
     noise: float = 0.002
     seed: int = 0
     failures: Mapping[tuple[str, str], tuple[str, str]] = Factory(dict)
-    #: Entries of ``run``, and of ``run["measuring"]``, that replace the usual ones.
+    #: Fields of the record of the run, of its workload and of its measuring, that replace the usual ones.
     run: Mapping[str, Any] = Factory(dict)
+    workload: Mapping[str, Any] = Factory(dict)
     measuring: Mapping[str, Any] = Factory(dict)
     environment: Mapping[str, Any] = Factory(dict)
 
@@ -155,18 +166,19 @@ class Run:
                 hits = np.arange(self.items) < cell.hits * self.items / 1000
                 recording.add(
                     name,
-                    ("hits", None),
+                    Figure("hits"),
                     Series.plain({"values": hits.astype(float), "details": {"config": name}}),
                 )
-                recording.outputs[name] = np.stack([hits, ~hits], axis=1).astype(np.float32)
+                scores = np.stack([hits, ~hits], axis=1).astype(np.float32)
+                recording.outputs[name] = {OUTPUT: scores}
             if "weight" in metrics and name != CONTROL:
-                recording.add(name, ("weight", None), Series.plain({"values": [cell.weight]}))
+                recording.add(name, Figure("weight"), Series.plain({"values": [cell.weight]}))
             waves = np.array(list(cell.waves))
             if "heap" in metrics:
                 values = cell.heap * np.exp(self.noise * generator.standard_normal(len(waves)))
                 absent = np.full(len(waves), -1)
                 recording.add(
-                    name, ("heap", None), Series(values=values, wave=waves, round=absent, position=absent)
+                    name, Figure("heap"), Series(values=values, wave=waves, round=absent, position=absent)
                 )
             for size in self.batch_sizes if "delay" in metrics else ():
                 rows = []
@@ -181,7 +193,7 @@ class Run:
                 series = Series(
                     values=values, **dict(zip(("wave", "round", "position"), places, strict=True))
                 )
-                recording.add(name, ("delay", size), series)
+                recording.add(name, Figure("delay", Point(size)), series)
         return recording
 
     def results(self, recording: Recording | None = None) -> Results:
@@ -220,8 +232,8 @@ class Run:
             if name != CONTROL
         }
         return analyse(
-            run={**_run(self), **self.run},
-            environment={**ENVIRONMENT, **self.environment},
+            run=_run(self),
+            environment=evolve(ENVIRONMENT, **self.environment),
             metrics={metric.name: metric for metric in self.metrics},
             configs=configs,
             cells=cells,
@@ -230,63 +242,64 @@ class Run:
         )
 
 
-def _run(run: Run) -> dict[str, Any]:
+def _run(run: Run) -> RunRecord:
     sha = "d0a5e0ad"
-    measuring = {
-        "precision": 0.01,
-        "budget": 60.0,
-        "ended_by": "precision",
-        "waves": 6,
-        "rounds": {"latency": {"1": run.rounds}},
-        "held_to": 1,
-        "calls": {cell: {"1": 3} for cell in run.all_cells},
-        "seconds": 41.5,
-        "deaths": [],
-        "unsteady": [],
-    }
-    return {
-        "id": "20260102T030405-abcdef",
-        "command": ["qx", "run", "--data", "here"],
-        "started": "2026-01-02T03:04:05+00:00",
-        "seconds": {"total": 75.25},
-        "seed": run.seed,
-        "baseline": BASELINE,
-        "batch_sizes": list(run.batch_sizes),
-        "threads": 1,
-        "calibration_n": 256,
-        "engine": "x86",
-        "samples": "samples-20260102T030405-abcdef.npz",
-        "workloads": {
-            "toy": {
-                "source": "toy points",
-                "items": run.items,
-                "classes": ["x", "y"],
-                "parameters": 15,
-                "weights_sha256": sha,
-                "evaluation_sha256": sha,
-                "calibrations": {"256": sha},
-            }
-        },
-        "measuring": {**measuring, **run.measuring},
-        "due_failures": [],
-    }
+    measuring = Measuring(
+        precision=0.01,
+        budget=60.0,
+        ended_by="precision",
+        waves=6,
+        rounds={"latency": {"1": run.rounds}},
+        pinned_to=1,
+        calls_per_block={cell: {"1": 3} for cell in run.all_cells},
+        seconds=41.5,
+        deaths=(),
+        unsteady=(),
+    )
+    workload = WorkloadRecord(
+        source="toy points",
+        items=run.items,
+        classes=("x", "y"),
+        parameters=15,
+        weights_sha256=sha,
+        task=CLASSIFICATION,
+        evaluation_sha256=sha,
+        calibrations={"256": sha},
+    )
+    record = RunRecord(
+        id="20260102T030405-abcdef",
+        command=("qx", "run", "--data", "here"),
+        started="2026-01-02T03:04:05+00:00",
+        seconds={"total": 75.25},
+        seed=run.seed,
+        baseline=BASELINE,
+        points=tuple(map(Point, run.batch_sizes)),
+        threads=1,
+        calibration_n=256,
+        engine="x86",
+        samples="samples-20260102T030405-abcdef.npz",
+        workloads={"toy": evolve(workload, **run.workload)},
+        measuring=evolve(measuring, **run.measuring),
+        failures=(),
+    )
+    return evolve(record, **run.run)
 
 
-ENVIRONMENT: dict[str, Any] = {
-    "python": "3.11.7",
-    "implementation": "cpython",
-    "system": "Linux 6.1",
-    "machine": "x86_64",
-    "cpu": "A CPU",
-    "cpus": 2,
-    "cpu_flags": ["avx2", "avx512_vnni"],
-    "hypervisor": True,
-    "governor": None,
-    "memory_bytes": 8 * 2**30,
-    "load_before": 0.25,
-    "distributions": {"torch": "2.14.1"},
-    "runtime": {"engines": ["x86", "qnnpack"]},
-}
+ENVIRONMENT = Environment(
+    python="3.11.7",
+    implementation="cpython",
+    system="Linux 6.1",
+    machine="x86_64",
+    cpu="A CPU",
+    cpus=2,
+    cpu_flags=("avx2", "avx512_vnni"),
+    hypervisor=True,
+    governor=None,
+    memory_bytes=8 * 2**30,
+    load_before=0.25,
+    distributions={"torch": "2.14.1"},
+    runtime={"engines": ["x86", "qnnpack"]},
+)
 
 
 def small(**changes: Any) -> Run:
@@ -335,33 +348,39 @@ def everything(seed: int = 0, items: int = 200) -> tuple[Results, Recording]:
     )
     recorded = run.recording()
     for cell, outputs in recorded.outputs.items():
-        recorded.add(cell, ("score", None), _score(outputs))
-        recorded.add(cell, ("rate", None), Series.plain({"values": [outputs[:, 0].mean() / 1e6]}))
+        scores = outputs[OUTPUT]
+        recorded.add(cell, Figure("score"), _score(scores))
+        recorded.add(cell, Figure("rate"), Series.plain({"values": [scores[:, 0].mean() / 1e6]}))
     recording, simulated = Recording(), run.results(recorded)
     for workload in ("toy", "other"):
         for cell in recorded.series:
             recording.series[_moved(cell, workload)] = recorded.series[cell]
             if cell in recorded.outputs:
                 recording.outputs[_moved(cell, workload)] = recorded.outputs[cell]
-    death = {"cell": "toy/quick", "wave": 2, "outcome": "crashed", "stage": "launch", "cause": "SIGSEGV"}
-    measuring = {**simulated.run["measuring"], "deaths": [death], "unsteady": [["toy/quick", 2]]}
-    measuring |= {"quick": True, "garbage_collection": "on"}
-    workload_entry = {
-        **simulated.run["workloads"]["toy"],
-        "measuring": measuring,
-        "options": {"depth": 3},
-        "task": "guessing",
-    }
-    workloads = {name: {**workload_entry, "baseline": f"{name}/base"} for name in ("toy", "other")}
+    death = Death(cell="toy/quick", wave=2, outcome="crashed", stage="launch", cause="SIGSEGV")
+    assert simulated.run.measuring is not None
+    measuring = evolve(
+        simulated.run.measuring,
+        deaths=(death,),
+        unsteady=(Unsteady(cell="toy/quick", point=Point(2)),),
+        quick=True,
+        garbage_collection="on",
+    )
+    record = evolve(
+        simulated.run.workloads["toy"], measuring=measuring, options={"depth": 3}, task="guessing"
+    )
     results = analyse(
-        run={
-            **simulated.run,
-            "workloads": {**workloads, "other": {**workloads["other"], "random_weights": True}},
-            "measuring": measuring,
-            "metric_options": {"delay": {"mode": "fast"}},
-            "due_failures": ["lost: failed"],
-        },
-        environment={**simulated.environment, "governor": "powersave", "fingerprint": "0123"},
+        run=evolve(
+            simulated.run,
+            workloads={
+                "toy": evolve(record, baseline="toy/base"),
+                "other": evolve(record, baseline="other/base", trained=False),
+            },
+            measuring=measuring,
+            metric_options={"delay": {"mode": "fast"}},
+            failures=("lost: failed",),
+        ),
+        environment=evolve(simulated.environment, governor="powersave", fingerprint="0123"),
         metrics=simulated.metrics,
         configs=simulated.configs,
         cells={

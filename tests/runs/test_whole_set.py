@@ -16,6 +16,7 @@ from attrs import evolve
 from qx.analysis import whole_set
 from qx.analysis.recompute import differences, recompute
 from qx.comparison import Source, compare
+from qx.contract.figures import Figure
 from qx.contract.records import Context, Metric, Predictions
 from qx.contract.references import reference_of
 from qx.errors import QxError
@@ -325,7 +326,7 @@ def run_of(builders: ModuleType, metric: Metric, mistakes: dict[str, Sequence[in
         sample = evolve(resampled(lambda places, hits=hits: hits[places].mean(), 100, 100, 60), step=0.01)
         series = Series.plain({"values": [hits.mean()]})
         series = evolve(series, resampled=(sample,)) if metric.samples == "per_set" else series
-        recording.add(f"toy/{name}", ("figure", None), series)
+        recording.add(f"toy/{name}", Figure("figure"), series)
         recording.outputs[f"toy/{name}"] = np.stack([hits, 1 - hits], axis=1) * (1 + seed)
     return Source(place="run", results=run.results(recording), recording=recording, label=f"run {seed}")
 
@@ -449,7 +450,7 @@ def test_the_metrics_of_the_tutorial_report_no_breach_of_one_answer(
         samples = samples_of_set(host, name, data, context)
         values[name] = samples["values"][0]
         recording = Recording()
-        recording.add("toy/base", ("figure", None), Series.plain(samples))
+        recording.add("toy/base", Figure("figure"), Series.plain(samples))
         metric = evolve(entry.record, name="figure")
         run = builders.Run(cells={}, metrics=(metric,), control=None)
         source = Source(place="run", results=run.results(recording), recording=recording, label="run")

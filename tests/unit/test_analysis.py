@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 from attrs import evolve
 
+from qx.analysis.axes import make_axis
 from qx.analysis.measurements import analyse
 from qx.analysis.quantity import Quantity
+from qx.contract.figures import Figure, Point
+from qx.contract.records import OUTPUT
 from qx.report import markdown
 from qx.results.recording import Series
 from qx.results.records import Comparison, Measurement, Results, UndecidedResult
@@ -23,7 +26,7 @@ def measurement(results: Results, cell: str, metric: str, batch_size: int | None
     (match,) = (
         entry
         for entry in results.measurements
-        if (entry.cell, entry.metric, entry.params.get("batch_size")) == (f"toy/{cell}", metric, batch_size)
+        if (entry.cell, entry.figure) == (f"toy/{cell}", Figure(metric, batch_size and Point(batch_size)))
     )
     return match
 
@@ -51,7 +54,7 @@ def test_ratios_are_those_that_were_built_in(builders: ModuleType) -> None:
     assert hits.p == pytest.approx(2 * 0.5**10)
     times = measurement(results, "base", "delay", 1)
     assert times.n == 6 and times.value == pytest.approx(2.0, rel=0.1)
-    assert times.samples_ref == f"{results.run['samples']}#toy/base|delay|1|values"
+    assert times.samples_ref == f"{results.run.samples}#toy/base|delay|1|values"
     assert times.details["calls"] == 6 * 4 * 3
 
 
@@ -143,10 +146,10 @@ def test_the_control_is_measured_in_launches_and_takes_no_part(builders: ModuleT
     measured = {entry.metric for entry in results.measurements if entry.cell == builders.CONTROL}
     assert measured == {"delay", "heap"}
     assert builders.CONTROL not in results.front
-    assert [(floor.metric, floor.params) for floor in results.noise_floor] == [
-        ("delay", {"batch_size": 1}),
-        ("delay", {"batch_size": 32}),
-        ("heap", {}),
+    assert [floor.figure for floor in results.noise_floor] == [
+        Figure("delay", Point(1)),
+        Figure("delay", Point(32)),
+        Figure("heap"),
     ]
 
 
@@ -222,7 +225,7 @@ def test_a_pick_between_equals_says_so(builders: ModuleType) -> None:
     results = builders.Run(cells=cells).results()
     picks = {pick.metric: pick for pick in results.picks}
     assert picks["delay"].aim == "the quickest"
-    assert picks["delay"].params == {"batch_size": 1}
+    assert picks["delay"].point == Point(1)
     assert (picks["delay"].cell, picks["delay"].tied_with) == ("toy/little", ("toy/large",))
     assert picks["delay"].decided_by == "weight"
     assert (picks["weight"].cell, picks["weight"].tied_with, picks["weight"].decided_by) == (
@@ -291,7 +294,7 @@ def test_derived_samples_of_unequal_number_are_compared(builders: ModuleType) ->
     run = builders.Run(cells={"quick": builders.Cell()}, metrics=(*builders.METRICS, rate))
     recording = run.recording()
     for cell, launches, value in (("toy/base", 6, 100.0), ("toy/quick", 5, 150.0)):
-        recording.add(cell, ("rate", None), Series.plain({"values": np.full(launches, value)}))
+        recording.add(cell, Figure("rate"), Series.plain({"values": np.full(launches, value)}))
     results = run.results(recording)
     assert delta(results, "quick", "rate").value == pytest.approx(1.5)
     assert measurement(results, "quick", "rate").n == 5
@@ -307,7 +310,7 @@ def test_details_of_launches_are_told_by_their_median(builders: ModuleType) -> N
         {"stages": {"load": {"stage": "load", "peak": float(peak), "faults": peak}}, "on": True}
         for peak in (9, 1, 2, 3, 2, 2)
     )
-    recording.add("toy/base", ("heap", None), evolve(series, details=details))
+    recording.add("toy/base", Figure("heap"), evolve(series, details=details))
     figure = measurement(run.results(recording), "base", "heap")
     assert figure.details == {"stages": {"load": {"stage": "load", "peak": 2.0, "faults": 2}}, "on": True}
     assert isinstance(figure.details["stages"]["load"]["faults"], int)
@@ -477,7 +480,7 @@ def test_one_column_of_outputs_shows_no_agreement(builders: ModuleType) -> None:
     run = builders.Run(cells={"ours": builders.Cell(counterpart="theirs"), "theirs": builders.Cell()})
     recording = run.recording()
     column = np.random.default_rng(0).normal(size=(1000, 1)).astype(np.float32)
-    recording.outputs["toy/ours"], recording.outputs["toy/theirs"] = column, -column
+    recording.outputs["toy/ours"], recording.outputs["toy/theirs"] = {OUTPUT: column}, {OUTPUT: -column}
     (pair,) = run.results(recording).pairs
     assert (pair.agreement, pair.n) == (None, 0)
 
@@ -500,9 +503,9 @@ def test_a_slow_cell_changes_no_figure_of_the_others(builders: ModuleType) -> No
     ]
     slow = delta(after, "slow", "delay", 1)
     assert slow.ci[0] < 1 / 30 < slow.ci[1]
-    quantity = Quantity(builders.DELAY, 1, recording, "toy/base")
+    quantity = Quantity(builders.DELAY, Point(1), recording, "toy/base")
     names = ["toy/base", "toy/quick", "toy/slow"]
-    axis = quantity.axis(names)
+    axis = make_axis(quantity, names)
     for i, j in itertools.permutations(range(3), 2):
         # The axis has the same interval as the comparison of the pair by itself.
         ci = quantity.compare(names[i], names[j]).ci
@@ -547,7 +550,7 @@ def test_a_control_is_held_against_what_launches_give_alone(builders: ModuleType
     hits = evolve(builders.HITS, phase="derived")
     run = builders.Run(cells={"less": builders.Cell(hits=430)}, metrics=(hits,))
     recording = run.recording()
-    recording.add("toy/control", ("hits", None), evolve(recording.series["toy/less"]["hits", None]))
+    recording.add("toy/control", Figure("hits"), evolve(recording.series["toy/less"][Figure("hits")]))
     assert delta(run.results(recording), "less", "hits").clear is True
 
 
@@ -570,10 +573,10 @@ def test_noise_that_hides_the_best_allows_no_pick(builders: ModuleType) -> None:
     }
     run = builders.Run(cells=cells, noise=0.1)
     result = undecided(run.results(), "delay")
-    assert (result.aim, result.params) == ("the quickest", {"batch_size": 1})
+    assert (result.aim, result.point) == ("the quickest", Point(1))
     assert result.contenders == ("toy/one", "toy/other")
     assert result.half_width is not None and 0.02 < result.half_width < 0.5
-    assert result.seconds is not None and result.seconds > run.results().run["measuring"]["seconds"]
+    assert result.seconds is not None and result.seconds > run.results().run.measuring.seconds
     assert result.items is None
     still = evolve(run, noise=0.001).results()
     assert still.undecided == ()
@@ -644,8 +647,8 @@ def test_a_cell_below_0_db_is_no_pick(builders: ModuleType, metrics: str) -> Non
     # The evaluation keeps outputs, whichever metrics there are.
     recording.outputs.update(builders.small().recording().outputs)
     assert {pick.metric: pick.cell for pick in run.results(recording).picks}["weight"] == "toy/quick"
-    recording.outputs["toy/quick"] = 1 - recording.outputs["toy/quick"]
-    recording.outputs[builders.CONTROL] = -recording.outputs["toy/base"]
+    recording.outputs["toy/quick"] = {OUTPUT: 1 - recording.outputs["toy/quick"][OUTPUT]}
+    recording.outputs[builders.CONTROL] = {OUTPUT: -recording.outputs["toy/base"][OUTPUT]}
     results = run.results(recording)
     outputs = {entry.cell: entry for entry in results.outputs}
     assert set(outputs) == {"toy/quick", "toy/alike"}
@@ -663,7 +666,7 @@ def test_outputs_that_are_not_finite_are_below_0_db(builders: ModuleType, rubbis
     """A single value that is not finite is enough, and where no outputs are kept nothing is said."""
     run = builders.small()
     recording = run.recording()
-    recording.outputs["toy/alike"][7, 1] = rubbish
+    recording.outputs["toy/alike"][OUTPUT][7, 1] = rubbish
     (copy,) = (entry for entry in run.results(recording).outputs if entry.cell == "toy/alike")
     assert (copy.sqnr_db, copy.is_below_0_db) == (None, True)
     recording.outputs.clear()

@@ -10,6 +10,7 @@ import pytest
 from attrs import evolve
 
 from qx.analysis.in_rounds import log_ratios_in_rounds
+from qx.contract.figures import Figure
 from qx.report import markdown, terminal
 from qx.results.recording import Series
 from qx.results.records import Results
@@ -99,8 +100,8 @@ def test_details_of_other_metrics_are_their_own(builders):
     run = builders.Run(cells={"one": builders.Cell()})
     recording = run.recording()
     for detail in (5, {"differs": True}):
-        hits = recording.series["toy/one"]["hits", None]
-        recording.series["toy/one"]["hits", None] = evolve(hits, details=({"in_rounds": detail},))
+        hits = recording.series["toy/one"][Figure("hits")]
+        recording.series["toy/one"][Figure("hits")] = evolve(hits, details=({"in_rounds": detail},))
         assert "fares" not in markdown.render(run.results(recording))
 
 

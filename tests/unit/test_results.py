@@ -19,6 +19,7 @@ from attrs import evolve, fields
 import qx.files
 from qx.analysis.recompute import differences, read_samples, recompute
 from qx.contract import records
+from qx.contract.figures import Figure
 from qx.errors import UsageError
 from qx.results import records as result_records
 from qx.results import results_file as results
@@ -51,7 +52,7 @@ def test_what_is_written_is_read_back(folder: Path, builders: ModuleType) -> Non
     run = builders.small()
     assert results.read(folder) == results.read(folder / results.RESULTS) == run.results()
     assert (folder / results.TABLE).read_text() == "# the table\n"
-    recording, samples = run.recording(), read_samples(folder / run.results().run["samples"])
+    recording, samples = run.recording(), read_samples(folder / run.results().run.samples)
     assert samples.series.keys() == recording.series.keys()
     for cell, series in recording.series.items():
         assert samples.series[cell].keys() == series.keys()
@@ -79,7 +80,7 @@ def test_figures_computed_again_are_the_same(folder: Path, builders: ModuleType)
     run = builders.small(failures=failures)
     results.write(folder, run.results(), "", run.recording())
     loaded = results.read(folder)
-    assert recompute(loaded, read_samples(folder / loaded.run["samples"])) == loaded
+    assert recompute(loaded, read_samples(folder / loaded.run.samples)) == loaded
 
 
 def test_a_figure_that_is_not_the_same_is_named(folder: Path) -> None:
@@ -99,7 +100,7 @@ def test_a_figure_that_is_not_the_same_is_named(folder: Path) -> None:
 def test_samples_that_are_missing_are_an_error(folder: Path) -> None:
     """Missing samples are an error, and are not taken for a metric that does not apply."""
     loaded = results.read(folder)
-    recording = read_samples(folder / loaded.run["samples"])
+    recording = read_samples(folder / loaded.run.samples)
     del recording.series["toy/quick"]["heap", None]
     with pytest.raises(UsageError, match=r"here\.npz are not whole: there are none of heap of toy/quick"):
         recompute(loaded, recording, Path("here.npz"))
@@ -167,7 +168,7 @@ def test_samples_of_another_form_are_told(folder: Path, damage: Any, message: st
 def test_no_flipped_byte_is_more_than_a_mistake(tmp_path: Path) -> None:
     """Whichever byte of the archive is changed, it is read, or reported as damaged."""
     recording = Recording()
-    recording.add("toy/one", ("heap", None), Series.plain({"values": [1.0, 2.0, 3.0]}))
+    recording.add("toy/one", Figure("heap"), Series.plain({"values": [1.0, 2.0, 3.0]}))
     place, whole = tmp_path / "samples.npz", recording.to_bytes()
     for index in range(len(whole)):
         place.write_bytes(whole[:index] + bytes([whole[index] ^ 0xFF]) + whole[index + 1 :])
@@ -219,7 +220,7 @@ def test_earlier_samples_go_last(folder: Path, builders: ModuleType, monkeypatch
     unlink = Path.unlink
 
     def look() -> None:
-        assert (folder / results.read(folder).run["samples"]).is_file()
+        assert (folder / results.read(folder).run.samples).is_file()
 
     def looking(path: Path, missing_ok: bool = False) -> None:
         look()
@@ -303,13 +304,17 @@ CELL = ("cells", "toy/quick")
         (("run", "started"), "yesterday", "run.started must be a date-time with its time zone"),
         (("run", "started"), "2026-01-02T03:04:05", "run.started must be a date-time with its time zone"),
         (("run", "seed"), -1, "run.seed must be 0 at least, not -1"),
-        (("run", "batch_sizes"), [1.0], "run.batch_sizes[0] must be a whole number, not 1.0"),
+        (
+            ("run", "points"),
+            [{"batch_size": 1.0}],
+            "run.points[0].batch_size must be a whole number, not 1.0",
+        ),
         (("run", "measuring", "budget"), "long", 'run.measuring.budget must be a number, not "long"'),
         (("run", "measuring", "deaths"), [{}], "run.measuring.deaths[0] lacks cell, wave, outcome"),
         (
             ("run", "workloads", "toy", "measuring"),
-            None,
-            "run.workloads.toy.measuring must be an object, not null",
+            5,
+            "run.workloads.toy.measuring must be an object or null, not 5",
         ),
         (
             ("run", "workloads", "toy\n"),
@@ -322,9 +327,9 @@ CELL = ("cells", "toy/quick")
         ((*CELL, "workload"), "other", "run.workloads lacks other"),
         ((*CELL, "strange"), 1, "cells['toy/quick'] has a field that this qx does not know, \"strange\""),
         (
-            ("measurements", 0, "params"),
-            {"size": []},
-            "measurements[0].params.size must be a text or a number or",
+            ("measurements", 0, "point"),
+            {"batch_size": []},
+            "measurements[0].point.batch_size must be a whole number, not a list",
         ),
         (
             ("measurements", 0, "workload"),

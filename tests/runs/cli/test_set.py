@@ -144,7 +144,7 @@ def test_the_results_of_a_sweep_keep_the_schema(swept: Any) -> None:
     import jsonschema
 
     jsonschema.validate(swept.results, schema())
-    assert read(swept.folder).run["metric_options"] == swept.results["run"]["metric_options"]
+    assert read(swept.folder).run.metric_options == swept.results["run"]["metric_options"]
 
 
 def test_a_build_of_a_sweep_is_found_by_itself(swept: Any, qx: Qx, toy: Any, plugins: list[str]) -> None:

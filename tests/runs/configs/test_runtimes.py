@@ -85,7 +85,7 @@ def test_it_is_measured_like_any_other(runtimes: Any, config: str) -> None:
     cell = runtimes.cell(config)
     assert (cell["outcome"], cell["cause"]) == ("ok", None)
     latencies = runtimes.measurements(config, "latency")
-    assert [latency["params"]["batch_size"] for latency in latencies] == [1, 3]
+    assert [latency["point"]["batch_size"] for latency in latencies] == [1, 3]
     assert all(latency["vs_baseline"]["value"] > 0 for latency in latencies)
 
 

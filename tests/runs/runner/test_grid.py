@@ -149,7 +149,7 @@ def test_runs_of_several_workloads_are_compared_and_gated(qx: Callable[..., Any]
 def test_a_part_is_as_if_it_had_been_run_alone(grid: Any) -> None:
     """The part of a workload holds its own cells and baseline, and axes without its name."""
     results = part(read(grid.folder), "second")
-    assert results.run["baseline"] == "second/toy_fp32"
+    assert results.run.baseline == "second/toy_fp32"
     assert {cell.workload for cell in results.cells.values()} == {"second"}
     assert all("workload" not in axis for axis in results.axes)
     assert results.axes

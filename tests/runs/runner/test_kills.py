@@ -141,10 +141,10 @@ def test_a_host_may_be_killed_at_any_moment(runs: Runs, capsys: pytest.CaptureFi
 def check_results(folder: Path) -> None:
     """Check that the results, their samples and their table come from one run."""
     written = results.read(folder)
-    samples = Recording.read(folder / written.run["samples"])
+    samples = Recording.read(folder / written.run.samples)
     assert set(samples.series) == {"toy/toy_fp32", "toy/other", "toy/control"}
     # Where a run was killed while it put its files in place, the next run completes that.
     results.settle(folder)
     written = results.read(folder)
-    assert Recording.read(folder / written.run["samples"]).series.keys() == samples.series.keys()
+    assert Recording.read(folder / written.run.samples).series.keys() == samples.series.keys()
     assert (folder / results.TABLE).read_text() == markdown.render(written)

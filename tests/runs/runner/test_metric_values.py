@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from qx.contract.figures import Figure
 from qx.contract.records import Metric
 from qx.report import markdown, terminal
 from qx.results.recording import Recording, Series
@@ -201,7 +202,7 @@ def extreme_run(builders: ModuleType, random: Random) -> Any:
                 details=({"number": random.choice(extremes)},),
             )
             if metric.phase not in ("artifact", "predictions") or cell != builders.CONTROL:
-                recording.add(cell, (metric.name, None), series)
+                recording.add(cell, Figure(metric.name), series)
     return run.results(recording)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from qx import Metric
+from qx.contract.figures import Figure
 from qx.results.recording import Recording
 from qx.runner.evaluation import sample_failure
 
@@ -228,7 +229,7 @@ def test_what_is_derived_is_exact_only_where_its_sources_are(toys: Any) -> None:
 def test_throughput_is_compared_as_latency_is(toys: Any) -> None:
     """The ratio of throughputs is the speedup of the same calls."""
     comparisons = {
-        (metric, measurement["params"]["batch_size"]): measurement["vs_baseline"]
+        (metric, measurement["point"]["batch_size"]): measurement["vs_baseline"]
         for metric in ("latency", "throughput")
         for measurement in toys.measurements("rounded", metric)
     }
@@ -277,7 +278,7 @@ def test_nothing_is_derived_from_what_failed(
 
         @hookimpl
         def measure(data):
-            key = ("tired", None)
+            key = Figure("tired")
             return Samples(2 * data.samples[key], waves=data.waves[key]) if key in data.samples else None
         """,
     )
@@ -288,7 +289,7 @@ def test_nothing_is_derived_from_what_failed(
     assert done.measurement("toy_fp32", "tired")["outcome"] == "failed"
     assert done.measurement("toy_fp32", "from_tired")["outcome"] == "unsupported"
     recording = Recording.read(done.folder / done.results["run"]["samples"])
-    assert recording.get("toy/toy_fp32", ("tired", None)) is not None
+    assert recording.get("toy/toy_fp32", Figure("tired")) is not None
 
 
 def test_derived_calls_need_their_rounds() -> None:
@@ -326,17 +327,17 @@ def test_each_phase_gets_what_the_contract_says(toys: Any) -> None:
         toys.measurements("rounded", "latency"),
         strict=True,
     ):
-        assert served["params"] == latency["params"]
+        assert served["point"] == latency["point"]
         with np.load(toys.folder / toys.results["run"]["samples"]) as arrays:
             median = np.median(arrays[latency["samples_ref"].partition("#")[2]])
-        assert served["value"] == pytest.approx(served["params"]["batch_size"] / median)
+        assert served["value"] == pytest.approx(served["point"]["batch_size"] / median)
 
 
 def test_latency_is_measured_for_each_batch_size(toys: Any) -> None:
     """Each batch size has a measurement, in the order asked for, and the first one is on the front."""
     assert toys.results["run"]["batch_sizes"] == [3, 1]
     for config in ("toy_fp32", "rounded"):
-        sizes = [measurement["params"]["batch_size"] for measurement in toys.measurements(config, "latency")]
+        sizes = [measurement["point"]["batch_size"] for measurement in toys.measurements(config, "latency")]
         assert sizes == [3, 1]
     (axis,) = (axis for axis in toys.results["axes"] if axis["metric"] == "latency")
     assert axis["batch_size"] == 3

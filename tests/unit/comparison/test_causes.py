@@ -14,6 +14,7 @@ from qx.comparison import RunComparison, Source, changes, compare
 from qx.comparison.causes import Cause, cause_of, causes
 from qx.comparison.changes import ChangeView
 from qx.comparison.records import Change
+from qx.contract.figures import Figure, Point
 from qx.contract.records import Metric
 from qx.report.terminal import MARKUP
 
@@ -32,7 +33,8 @@ def source(run: Any, label: str, metric: Metric, **environment: Any) -> Source:
     recording = run.recording()
     for series in recording.series.values():
         for size in run.batch_sizes:
-            series["rate", size] = evolve(series["delay", size], values=1000 / series["delay", size].values)
+            calls = series[Figure("delay", Point(size))]
+            series[Figure("rate", Point(size))] = evolve(calls, values=1000 / calls.values)
     return Source(place=label, results=run.results(recording), recording=recording, label=label)
 
 
@@ -113,7 +115,7 @@ def test_a_cause_may_be_better_and_worse() -> None:
         cause="delay",
         verdict="better",
     )
-    other = evolve(blank, verdict="worse", params={"batch_size": 32})
+    other = evolve(blank, verdict="worse", point=Point(32))
     same = evolve(blank, verdict="same", within_margin=False)
     assert causes([blank, other, same], {}) == [Cause(verdict="mixed", changes=(blank, other))]
     assert causes([same], {}) == [Cause(verdict="same?", changes=())]

@@ -10,6 +10,7 @@ import pytest
 from attrs import evolve
 
 from qx.comparison import RunComparison, Source, compare, refusal, with_labels
+from qx.contract.figures import Figure, Point
 from qx.contract.records import Option
 from qx.errors import UsageError
 
@@ -25,7 +26,7 @@ def source(run: Any, label: str, **environment: Any) -> Source:
 def verdicts(compared: RunComparison, config: str, run: str = "ours") -> dict[tuple[Any, ...], str]:
     """Return the verdicts of a config by metric, batch size and basis."""
     return {
-        (change.metric, change.params.get("batch_size"), change.basis): change.verdict
+        (change.metric, change.point.batch_size if change.point else None, change.basis): change.verdict
         for change in compared.changes
         if change.config == config and change.run == run
     }
@@ -85,8 +86,7 @@ def test_with_the_same_software_the_baseline_tells_the_drift(base: Source, build
     (change,) = (
         change
         for change in compare([base, source(run, "ours", **ONE)]).changes
-        if (change.config, change.metric, change.params, change.basis)
-        == ("alike", "delay", {"batch_size": 1}, "direct")
+        if (change.config, change.figure, change.basis) == ("alike", Figure("delay", Point(1)), "direct")
     )
     assert change.value is not None and abs(np.log(change.value)) == pytest.approx(drift, rel=0.3)
     assert copy_verdicts["delay", 1, "own baseline"] == "same"

@@ -276,11 +276,11 @@ def test_a_cell_of_a_grid_is_held_to_its_own_workload(builders: ModuleType) -> N
             recording.add(other, key, samples)
         if name in many.outputs:
             recording.outputs[other] = many.outputs[name]
-    about = {**alone.run["workloads"]["toy"], "measuring": alone.run["measuring"]}
-    workloads = {name: {**about, "baseline": f"{name}/base"} for name in ("toy", "other")}
+    record = evolve(alone.run.workloads["toy"], measuring=alone.run.measuring)
+    workloads = {name: evolve(record, baseline=f"{name}/base") for name in ("toy", "other")}
     results = analyse(
-        run={**alone.run, "workloads": workloads},
-        environment=alone.environment | ONE,
+        run=evolve(alone.run, workloads=workloads),
+        environment=evolve(alone.environment, **ONE),
         metrics=alone.metrics,
         configs=alone.configs,
         cells=cells,

@@ -12,6 +12,7 @@ from qx_plugins.loaders import torch_eager
 from qx_plugins.metrics import accuracy, agreement, quantized_share, startup, throughput
 
 from qx import Artifact, Context, Fresh, Mark, Predictions, Recorded
+from qx.contract.figures import Figure, Point
 
 
 def _recorded(outputs: np.ndarray, baseline: np.ndarray) -> Recorded:
@@ -60,7 +61,7 @@ def test_what_derives_from_other_samples_says_so() -> None:
 
 def test_throughput_is_items_over_the_time_of_each_call() -> None:
     """Throughput gives a value for each call that latency timed, in the same wave and round."""
-    key = ("latency", 8)
+    key = Figure("latency", Point(8))
     data = Recorded(
         samples={key: np.array([2.0, 2.0, 9.0, 4.0])},
         waves={key: np.array([0, 0, 0, 2])},

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from attrs import evolve
 
+from qx.contract.figures import Figure
+from qx.contract.records import OUTPUT
 from qx.report import markdown
 
 
@@ -159,8 +161,8 @@ def test_another_network_is_marked_and_told(builders: ModuleType) -> None:
     """A row whose outputs are below 0 dB has a mark under its name, and a line above the table says why."""
     run = builders.small()
     recording = run.recording()
-    recording.outputs["toy/quick"] = -recording.outputs["toy/quick"]
-    recording.outputs["toy/alike"][0, 0] = float("nan")
+    recording.outputs["toy/quick"] = {OUTPUT: -recording.outputs["toy/quick"][OUTPUT]}
+    recording.outputs["toy/alike"][OUTPUT][0, 0] = float("nan")
     text = markdown.render(run.results(recording))
     line = (
         "**Not the same network any more:** `quick` (SQNR -6.0 dB) and `alike` (no SQNR). Against `base` the "
@@ -385,7 +387,7 @@ def test_metrics_are_told_by_their_records_alone(builders: ModuleType) -> None:
     run = builders.Run(cells={"quick": builders.Cell(weight=3)}, metrics=(*builders.METRICS, odd))
     recording = run.recording()
     for series in recording.series.values():
-        if ("weight", None) in series:
+        if Figure("weight") in series:
             series["odd", None] = series["weight", None]
     figures, *_ = tables(markdown.render(run.results(recording)))
     assert figures[1]["odd"] == "3.00 a|b<br>-999,997.00 a|b"

@@ -59,7 +59,7 @@ def test_a_value_shows_how_far_it_can_be_trusted(
         cell="toy/one",
         config="one",
         metric="one",
-        params={},
+        point=None,
         value=value,
         unit=unit,
         better="lower",

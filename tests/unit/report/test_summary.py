@@ -15,19 +15,24 @@ def several(builders: ModuleType, *outputs: OutputsResult) -> Results:
     results = builders.small().results()
     figure = SummaryFigure(
         metric="weight",
-        params={},
+        point=None,
         kind="ratio",
         value=0.2600001,
-        least=0.25,
-        most=0.27,
+        smallest=0.25,
+        largest=0.27,
         workloads=("toy", "game"),
     )
     row = SummaryResult(
-        row="quick", config="quick", well=("toy", "game"), on_front=("toy",), figures=(figure,)
+        row="quick", config="quick", succeeded=("toy", "game"), on_front=("toy",), figures=(figure,)
     )
-    workloads = {**results.run["workloads"], "game": results.run["workloads"]["toy"]}
+    workloads = {**results.run.workloads, "game": results.run.workloads["toy"]}
+    cells = {**results.cells, "game/quick": evolve(results.cells["toy/quick"], workload="game")}
     return evolve(
-        results, run={**results.run, "workloads": workloads}, summary=(row,), outputs=tuple(outputs)
+        results,
+        run=evolve(results.run, workloads=workloads),
+        cells=cells,
+        summary=(row,),
+        outputs=tuple(outputs),
     )
 
 

@@ -9,6 +9,8 @@ import pytest
 from attrs import evolve
 from tabulate import tabulate_formats
 
+from qx.contract.figures import Figure
+from qx.contract.records import OUTPUT
 from qx.errors import UsageError
 from qx.report import terminal
 from qx.results.records import Results
@@ -29,7 +31,7 @@ def wide(builders: ModuleType) -> Results:
     run = builders.Run(cells=cells, metrics=(*builders.METRICS, *extra_metrics), batch_sizes=(1, 32))
     recording = run.recording()
     for series in recording.series.values():
-        if ("weight", None) in series:
+        if Figure("weight") in series:
             series |= {(metric.name, None): series["weight", None] for metric in extra_metrics}
     return run.results(recording)
 
@@ -118,7 +120,7 @@ def test_a_failed_baseline_and_another_network_are_warned_of(builders: ModuleTyp
     assert shown.split("\n\n")[1].startswith("WARNING: The baseline failed, so nothing is compared with it")
     run = builders.small()
     recording = run.recording()
-    recording.outputs["toy/quick"] = -recording.outputs["toy/quick"]
+    recording.outputs["toy/quick"] = {OUTPUT: -recording.outputs["toy/quick"][OUTPUT]}
     shown = terminal.render(run.results(recording), "simple", 100)
     assert (
         -1
