@@ -115,8 +115,11 @@ def run_beside(
         def _block(self, worker: Any, cell: str, task: Any, number: int, position: int) -> None:
             super()._block(worker, cell, task, number, position)
             if cell in self.loops:
-                size, loops = task.batch_size, self.loops[cell]
-                counts = self.measured.warm_calls[cell][size], self.measured.calls[cell][size]
+                point, loops = task.point, self.loops[cell]
+                counts = (
+                    self.measured.warm_calls[cell][point],
+                    self.measured.calls_per_block[cell][point],
+                )
                 times = [list(self.measured.pending[cell][-1][1].values)] * (1 + len(loops))
                 for index in self.order.sample(range(len(loops)), len(loops)):
                     times[1 + index] = loops[index].time_calls(*counts)

@@ -45,7 +45,7 @@ def _entries(results: Results) -> dict[str, list[Path]]:
     builds = {cell.build for cell in results.cells.values() if cell.build is not None}
     splits = set()
     for workload in results.run.workloads.values():
-        splits |= {workload["evaluation_sha256"], *workload["calibrations"].values()}
+        splits |= {*filter(None, [workload.evaluation_sha256]), *workload.calibrations.values()}
     return {
         BUILDS: [cache / BUILDS / name for name in sorted(builds)],
         SPLITS: [cache / SPLITS / name for name in sorted(splits)],

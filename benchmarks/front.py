@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import keep
+from qx.analysis.axes import make_axis
 from qx.analysis.quantity import Quantity
+from qx.contract.figures import Figure
 from qx.contract.records import Metric
 from qx.results.recording import Recording, Series
 from qx.statistics import pareto
@@ -60,7 +62,7 @@ def recorded(cells: int) -> Recording:
                 wave, rounds = np.repeat(waves, 20), np.tile(np.repeat(np.arange(5), 4), len(waves))
                 values = level * np.exp(generator.exponential(0.05, len(wave)))
             recording.add(
-                str(cell), (axis.name, None), Series(values=values, wave=wave, round=rounds, position=rounds)
+                str(cell), Figure(axis.name), Series(values=values, wave=wave, round=rounds, position=rounds)
             )
     return recording
 
@@ -75,7 +77,7 @@ def main() -> None:
     first_start = start = time.perf_counter()
     axes = []
     for axis in METRICS:
-        axes.append(Quantity(axis, None, recording, "0").axis([str(cell) for cell in range(cells)]))
+        axes.append(make_axis(Quantity(axis, None, recording, "0"), [str(cell) for cell in range(cells)]))
         seconds[axis.name], start = time.perf_counter() - start, time.perf_counter()
     front = pareto.front(axes)
     seconds["front"] = time.perf_counter() - start

@@ -22,11 +22,6 @@ def check_consistency(results: Results) -> None:
     for name, metric in results.metrics.items():
         if metric.name != name:
             raise ValueError(f"{place(('metrics', name))} has another name, {metric.name}")
-    for name, cell in results.cells.items():
-        if str(cell) != name:
-            raise ValueError(
-                f"{place(('cells', name))} has the fields of another cell, {to_line(str(cell), ROOM)}"
-            )
     for index, measurement in enumerate(results.measurements):
         workload = results.cells[measurement.cell].workload
         if measurement.workload != workload:

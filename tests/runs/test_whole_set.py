@@ -17,7 +17,7 @@ from qx.analysis import whole_set
 from qx.analysis.recompute import differences, recompute
 from qx.comparison import Source, compare
 from qx.contract.figures import Figure
-from qx.contract.records import Context, Metric, Predictions
+from qx.contract.records import OUTPUT, Context, Metric, Predictions
 from qx.contract.references import reference_of
 from qx.errors import QxError
 from qx.gate import decide, read_rules
@@ -327,7 +327,7 @@ def run_of(builders: ModuleType, metric: Metric, mistakes: dict[str, Sequence[in
         series = Series.plain({"values": [hits.mean()]})
         series = evolve(series, resampled=(sample,)) if metric.samples == "per_set" else series
         recording.add(f"toy/{name}", Figure("figure"), series)
-        recording.outputs[f"toy/{name}"] = np.stack([hits, 1 - hits], axis=1) * (1 + seed)
+        recording.outputs[f"toy/{name}"] = {OUTPUT: np.stack([hits, 1 - hits], axis=1) * (1 + seed)}
     return Source(place="run", results=run.results(recording), recording=recording, label=f"run {seed}")
 
 

@@ -9,18 +9,21 @@ from typing import TYPE_CHECKING, Any
 import qx
 from qx import (
     CONTRACT,
+    OUTPUT,
     Artifact,
     Block,
     Config,
     Context,
     Data,
     DataError,
+    Figure,
     Fresh,
     Loader,
     Mark,
     Metric,
     Option,
     PluginError,
+    Point,
     Predictions,
     QxError,
     Recorded,
@@ -107,8 +110,8 @@ test_conformance: Callable[..., None] = conformance_test("my_package.half", conf
 worse: tuple[object, ...] = (NOISY, SLOW, PADDED, HUNGRY, LATE)
 
 recording = Recording.read(Path("samples.npz"))
-times: NDArray[np.float64] = recording.series["cats/half"]["delay", 1].values
-scores: Any = recording.outputs["cats/half"]
+times: NDArray[np.float64] = recording.series["cats/half"][Figure("delay", Point(1))].values
+scores: Any = recording.outputs["cats/half"][OUTPUT]
 fields: Mapping[str, Any] = schema()["properties"]
 
 

@@ -14,16 +14,18 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
-from attrs import evolve, fields
+from attrs import NOTHING, evolve, fields
 
 import qx.files
 from qx.analysis.recompute import differences, read_samples, recompute
 from qx.contract import records
-from qx.contract.figures import Figure
+from qx.contract.figures import Figure, Point
 from qx.errors import UsageError
 from qx.results import records as result_records
 from qx.results import results_file as results
+from qx.results import run_record
 from qx.results.recording import Recording, Series
+from qx.results.run_record import Death, Unsteady
 
 
 @pytest.fixture
@@ -62,7 +64,8 @@ def test_what_is_written_is_read_back(folder: Path, builders: ModuleType) -> Non
                     getattr(samples.series[cell][key], name), getattr(expected, name)
                 )
     for cell, outputs in recording.outputs.items():
-        np.testing.assert_array_equal(samples.outputs[cell], outputs)
+        for name, array in outputs.items():
+            np.testing.assert_array_equal(samples.outputs[cell][name], array)
 
 
 def test_samples_lie_where_measurements_say(folder: Path) -> None:
@@ -249,9 +252,10 @@ def test_earlier_samples_go_last(folder: Path, builders: ModuleType, monkeypatch
         (b'{"schema_version": 1, ', "is no results file"),
         (b"[1]", "is no results file: it has no schema_version"),
         (b'{"cells": {}}', "is no results file: it has no schema_version"),
-        (b'{"schema_version": 2}', "has schema version 2; this qx reads version 1"),
+        (b'{"schema_version": 3}', "has schema version 3; this qx reads versions 1 and 2"),
         (b'{"schema_version": "1"}', "has schema version '1'"),
         (b'{"schema_version": 1}', "is no whole results file: "),
+        (b'{"schema_version": 2}', "is no whole results file: "),
     ],
 )
 def test_a_damaged_file_is_told(folder: Path, content: bytes | None, message: str) -> None:
@@ -525,8 +529,9 @@ def test_the_schema_holds_for_what_is_written(folder: Path, builders: ModuleType
     jsonschema.Draft202012Validator.check_schema(results.schema())
     validator = jsonschema.Draft202012Validator(results.schema())
     validator.validate(json.loads((folder / results.RESULTS).read_text()))
-    death = {"cell": "toy/quick", "wave": 2, "outcome": "crashed", "stage": "launch", "cause": "SIGSEGV"}
-    measuring = {"deaths": [death], "unsteady": [["toy/quick", 32]], "ended_by": "budget"}
+    death = Death(cell="toy/quick", wave=2, outcome="crashed", stage="launch", cause="SIGSEGV")
+    unsteady = Unsteady(cell="toy/quick", point=Point(32, length=128, call="decode"))
+    measuring = {"deaths": (death,), "unsteady": (unsteady,), "ended_by": "budget"}
     others = (
         builders.small(measuring=measuring, failures={("toy/quick", "heap"): ("failed", "no memory")}),
         builders.Run(cells={}, control=None),
@@ -542,7 +547,7 @@ def test_the_schema_holds_for_what_is_written(folder: Path, builders: ModuleType
 @pytest.mark.parametrize(
     ("place", "value"),
     [
-        (("schema_version",), 2),
+        (("schema_version",), 3),
         (("cells", "toy/quick", "outcome"), "good"),
         (("cells", "toy/lost", "cause"), None),
         (("cells", "toy/quick", "extra"), 1),
@@ -569,12 +574,23 @@ def test_the_schema_rejects(folder: Path, place: tuple[Any, ...], value: object)
 @pytest.mark.parametrize(
     ("definition", "record"),
     [
+        ("run", run_record.RunRecord),
+        ("workload", run_record.WorkloadRecord),
+        ("measuring", run_record.Measuring),
+        ("death", run_record.Death),
+        ("unsteady", run_record.Unsteady),
+        ("environment", run_record.Environment),
         ("cell", result_records.CellResult),
         ("config", result_records.ConfigResult),
         ("comparison", result_records.Comparison),
         ("measurement", result_records.Measurement),
         ("front", result_records.FrontResult),
+        ("axis", result_records.AxisResult),
         ("pick", result_records.PickResult),
+        ("undecided", result_records.UndecidedResult),
+        ("outputs", result_records.OutputsResult),
+        ("summary", result_records.SummaryResult),
+        ("summary_figure", result_records.SummaryFigure),
         ("noise_floor", result_records.NoiseFloor),
         ("pair", result_records.PairResult),
         ("metric", records.Metric),
@@ -583,9 +599,16 @@ def test_the_schema_rejects(folder: Path, place: tuple[Any, ...], value: object)
 )
 def test_the_schema_knows_every_field(definition: str, record: type) -> None:
     """A field that a record gains or loses is one that the schema gains or loses."""
-    assert set(results.schema()["$defs"][definition]["properties"]) == {
-        field.name for field in fields(record)
-    }
+    schema = results.schema()["$defs"][definition]
+    assert set(schema["properties"]) == {field.name for field in fields(record)}
+    # What has no default in the record is always written, and so required of a file.
+    always = {field.name for field in fields(record) if field.default is NOTHING}
+    assert set(schema["required"]) >= always - {"trained"}
+
+
+def test_the_schema_knows_every_part_of_the_results() -> None:
+    """The results themselves are held against their schema in the same way."""
+    assert set(results.schema()["properties"]) == {field.name for field in fields(result_records.Results)}
 
 
 def test_the_schema_is_open_where_results_may_grow(folder: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from qx.contract.records import OUTPUT
 from qx.report import markdown
 from qx.results import results_file as results
 
@@ -124,7 +125,7 @@ def test_another_network_is_never_silent(qx: Qx, builders: ModuleType) -> None:
     """A cell whose outputs are below 0 dB is named in a note, whatever the rules say of it."""
     run = builders.small()
     recording = run.recording()
-    recording.outputs["toy/quick"] = -recording.outputs["toy/quick"]
+    recording.outputs["toy/quick"] = {OUTPUT: -recording.outputs["toy/quick"][OUTPUT]}
     results.write(Path("run"), run.results(recording), "", recording)
     Path("qx-gate.toml").write_text('[[rule]]\nconfig = "quick"\nmetric = "weight"\nlargest = 300_000\n')
     done = qx("gate", "run")
