@@ -13,6 +13,7 @@ from qx.environment import cpu_model, distribution_version
 from qx.host.host import Host
 from qx.results.recording import Recording
 from qx.results.records import Measurement, Results
+from qx.results.run_record import Measuring
 from qx.runner import Request, run
 
 HERE = Path(__file__).parent
@@ -61,6 +62,12 @@ def run_configs(
         **fields,
     )
     return run(host, request, Lines())
+
+
+def measuring_of(results: Results) -> Measuring:
+    """Return how the launches of a run were measured."""
+    assert results.run.measuring is not None
+    return results.run.measuring
 
 
 def measurements_of(results: Results, metric: str) -> list[Measurement]:

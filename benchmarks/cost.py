@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from benchmarks.beside import Script, run_beside, summarize
-from benchmarks.common import Lines, argument_parser, keep
+from benchmarks.common import Lines, argument_parser, keep, measuring_of
 from qx.host.host import Host
 from qx.processes.workers import MALLOC
 from qx.runner import Request, run
@@ -46,7 +46,7 @@ def main() -> None:
             "qx_over": {name: summarize(ratios) for name, ratios in zip(SCRIPTS, logs.T, strict=True)},
             "matrix": arguments.workload,
             "matrix_seconds": results.run.seconds,
-            "matrix_ended_by": results.run.measuring.ended_by,
+            "matrix_ended_by": measuring_of(results).ended_by,
         },
     )
 

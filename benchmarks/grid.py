@@ -15,7 +15,7 @@ from typing import Any
 
 from attrs import evolve
 
-from benchmarks.common import HERE, Lines, command, keep
+from benchmarks.common import HERE, Lines, command, keep, measuring_of
 from qx.host.host import Host
 from qx.report import markdown
 from qx.results.records import Results
@@ -32,7 +32,7 @@ def summarize(results: Results) -> dict[str, Any]:
     outcomes = [cell.outcome for cell in cells]
     return {
         "seconds": results.run.seconds,
-        "quick": results.run.measuring.quick,
+        "quick": measuring_of(results).quick,
         "cells": len(cells),
         "outcomes": {outcome: outcomes.count(outcome) for outcome in sorted(set(outcomes))},
         "built": sum(not cell.build_cached for cell in built),

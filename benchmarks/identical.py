@@ -7,7 +7,7 @@ from collections import defaultdict
 
 import numpy as np
 
-from benchmarks.common import argument_parser, keep, measurements_of, run_configs
+from benchmarks.common import argument_parser, keep, measurements_of, measuring_of, run_configs
 
 
 def main() -> None:
@@ -19,7 +19,7 @@ def main() -> None:
         # The control is the fourth copy.
         results, _ = run_configs(arguments, ("copy_a", "copy_b", "copy_c"), ("latency",), seed)
         alarms += any(floor.alarm for floor in results.noise_floor)
-        endings.append(results.run.measuring.ended_by)
+        endings.append(measuring_of(results).ended_by)
         seconds.append(results.run.seconds["measure"])
         for measurement in measurements_of(results, "latency"):
             comparison = measurement.vs_baseline

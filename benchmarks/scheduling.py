@@ -18,7 +18,7 @@ from unittest.mock import patch
 import numpy as np
 
 from benchmarks.blocks import BlockEstimator, log_blocks, log_ratios, undisturbed
-from benchmarks.common import argument_parser, keep, run_configs
+from benchmarks.common import argument_parser, keep, measuring_of, run_configs
 from qx.processes.workers import Worker
 from qx.results.recording import Recording
 from qx.runner.measure import rounds, waves
@@ -135,7 +135,7 @@ def main() -> None:
     keep(
         "scheduling",
         {
-            "waves": results.run.measuring.waves,
+            "waves": measuring_of(results).waves,
             "unit": "percent, root mean square of the log ratio of two equal cells in one wave",
             "by_batch_size": {str(size): spreads_of_estimators(recording, size) for size in (1, 32)},
         },

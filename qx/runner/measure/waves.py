@@ -370,7 +370,8 @@ class _Group:
         # Without the cells of other workloads, which have other waves.
         recording = self.recording.select(self.plan.cells)
         records = {entry.name: metric(entry) for entry in self.plan.block}
-        for figure in sorted({figure for _, figure in self.measured.parts if figure.metric in records}, key=str):
+        figures = {figure for _, figure in self.measured.parts if figure.metric in records}
+        for figure in sorted(figures, key=str):
             # A cell for which the metric was dropped gets no more samples, and must not hold up the others.
             cells = [cell for cell in self.alive if (cell, figure) in self.measured.parts]
             cells = [cell for cell in cells if (cell, figure.metric) not in self.measured.dropped]

@@ -273,7 +273,7 @@ class Matrix:
             self.complaints.append(f"run: exit code {ended.code} and no results: {last}")
             return {}
         results: dict[str, Any] = json.loads((out / "full_results.json").read_text(encoding="utf-8"))
-        self._expect_code("run", ended, {1 if results["run"]["due_failures"] else 0})
+        self._expect_code("run", ended, {1 if results["run"]["failures"] else 0})
         return results
 
     def _note(self, combination: Combination, outcome: str) -> None:

@@ -71,7 +71,7 @@ def test_a_budget_too_short_for_one_workload_costs_its_own_timings(
         for measurement in done.results["measurements"]
         if measurement["metric"] == "file_size"
     } != {None}
-    assert done.results["run"]["due_failures"] == ["second/toy_fp32: metric latency"]
+    assert done.results["run"]["failures"] == ["second/toy_fp32: metric latency"]
     measuring = done.results["run"]["workloads"]["second"]["measuring"]
     assert measuring["ended_by"] == "too short a budget"
 

@@ -79,7 +79,7 @@ def test_a_workload_that_cannot_be_prepared_costs_its_own_cells(grid: Any) -> No
     assert endings["broken/toy_fp32"] == endings["broken/toy_int8"] == ("failed", "prepare")
     assert "no data here" in grid.results["cells"]["broken/toy_int8"]["cause"]
     assert endings["first/toy_int8"] == endings["second/toy_int8"] == ("ok", None)
-    assert {failure.partition("/")[0] for failure in grid.results["run"]["due_failures"]} == {"broken"}
+    assert {failure.partition("/")[0] for failure in grid.results["run"]["failures"]} == {"broken"}
 
 
 def test_the_summary_is_the_mean_over_workloads(grid: Any) -> None:
@@ -87,7 +87,7 @@ def test_the_summary_is_the_mean_over_workloads(grid: Any) -> None:
     rows = {entry["row"]: entry for entry in grid.results["summary"]}
     assert set(rows) == {"toy_fp32", "toy_int8"}
     row = rows["toy_int8"]
-    assert row["well"] == ["first", "second"]
+    assert row["succeeded"] == ["first", "second"]
     (latency,) = (figure for figure in row["figures"] if figure["metric"] == "latency")
     values = [
         measurement["vs_baseline"]["value"]
@@ -97,7 +97,7 @@ def test_the_summary_is_the_mean_over_workloads(grid: Any) -> None:
         and measurement["vs_baseline"]
     ]
     assert latency["value"] == pytest.approx(math.prod(values) ** (1 / len(values)))
-    assert (latency["least"], latency["most"]) == (min(values), max(values))
+    assert (latency["smallest"], latency["largest"]) == (min(values), max(values))
     on_front = [cell for cell, entry in grid.results["front"].items() if entry["on_front"]]
     assert [f"{name}/toy_int8" for name in row["on_front"]] == [
         cell for cell in on_front if cell.endswith("toy_int8")

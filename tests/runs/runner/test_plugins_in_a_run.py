@@ -185,7 +185,7 @@ def test_a_metric_in_a_short_file_becomes_a_column(toys: Any, source: str) -> No
     """A metric of at most 30 lines, given with ``-p``, has values, deltas and a column as built-in ones."""
     assert len(dedent(source).strip().splitlines()) <= 30
     name = source.partition('name="')[2].partition('"')[0]
-    assert toys.code == 0, (toys.err, toys.results["run"]["due_failures"])
+    assert toys.code == 0, (toys.err, toys.results["run"]["failures"])
     for config in ("toy_fp32", "rounded"):
         for measurement in toys.measurements(config, name):
             assert measurement["outcome"] == "ok"
@@ -335,12 +335,12 @@ def test_each_phase_gets_what_the_contract_says(toys: Any) -> None:
 
 def test_latency_is_measured_for_each_batch_size(toys: Any) -> None:
     """Each batch size has a measurement, in the order asked for, and the first one is on the front."""
-    assert toys.results["run"]["batch_sizes"] == [3, 1]
+    assert toys.results["run"]["points"] == [{"batch_size": 3}, {"batch_size": 1}]
     for config in ("toy_fp32", "rounded"):
         sizes = [measurement["point"]["batch_size"] for measurement in toys.measurements(config, "latency")]
         assert sizes == [3, 1]
     (axis,) = (axis for axis in toys.results["axes"] if axis["metric"] == "latency")
-    assert axis["batch_size"] == 3
+    assert axis["point"]["batch_size"] == 3
 
 
 @pytest.mark.parametrize("phase", PHASES)

@@ -191,7 +191,7 @@ def test_what_the_run_was_is_recorded(digits: Any) -> None:
     run, environment = digits.results["run"], digits.results["environment"]
     assert run["seed"] == 0
     assert run["threads"] == 1
-    assert run["batch_sizes"] == [1]
+    assert run["points"] == [{"batch_size": 1}]
     assert run["calibration_n"] is None
     assert [digits.cell(config)["options"] for config in CONFIGS] == [
         {},

@@ -371,7 +371,7 @@ def test_launches_keep_to_the_cpus_that_are_named(
     assert {measurement["value"] for measurement in done.measurements("toy_fp32", "where")} == {float(cpu)}
     assert "--threads 3 on 1 CPUs: threads wait for each other, so latencies are longer" in done.err
     measuring = done.results["run"]["measuring"]
-    assert (measuring["cpus"], measuring["held_to"]) == ([int(cpu)], 0)
+    assert (measuring["cpus"], measuring["pinned_to"]) == ([int(cpu)], 0)
 
 
 def test_there_are_six_waves_however_soon_precision_is_reached(qx: Callable[..., Any], toy: Any) -> None:
@@ -381,6 +381,6 @@ def test_there_are_six_waves_however_soon_precision_is_reached(qx: Callable[...,
     measuring = done.results["run"]["measuring"]
     assert (measuring["waves"], measuring["ended_by"]) == (6, "precision")
     assert measuring["rounds"] == {"latency": {"1": 40}}
-    assert measuring["held_to"] == (1 if len(cpu_numbers()) > 1 else 0)
-    assert [len(cpus) for cpus in measuring["held"]] == [measuring["held_to"]] * 6
+    assert measuring["pinned_to"] == (1 if len(cpu_numbers()) > 1 else 0)
+    assert [len(cpus) for cpus in measuring["pinned_cpus"]] == [measuring["pinned_to"]] * 6
     assert measuring["garbage_collection"] == "off once warm"
