@@ -107,7 +107,7 @@ def spreads_of_estimators(recording: Recording, size: int) -> dict[str, Any]:
 
 def calls_of(recording: Recording, size: int) -> np.ndarray:
     """Return times of calls ``[waves, rounds, cells, calls]``, as many of each block as the shortest has."""
-    series = [series_of_cell["latency", size] for series_of_cell in recording.series.values()]
+    series = [series_of_cell[Figure("latency", Point(size))] for series_of_cell in recording.series.values()]
     shape = (1 + series[0].wave.max(), 1 + series[0].round.max())
     calls = min(int(np.bincount(cell.wave * shape[1] + cell.round).min()) for cell in series)
     times = np.empty((*shape, len(series), calls))

@@ -222,8 +222,8 @@ class ChangeView:
 
 
 def _row(change: Change) -> Row:
-    options, params = (json.dumps(dict(values), sort_keys=True) for values in (change.options, change.params))
-    return change.cell, options, change.threads, change.metric, params, change.basis
+    options = json.dumps(dict(change.options), sort_keys=True)
+    return change.cell, options, change.threads, change.metric, str(change.point or ""), change.basis
 
 
 def without_same(comparison: RunComparison) -> RunComparison:

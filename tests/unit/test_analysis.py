@@ -125,7 +125,7 @@ def test_an_axis_that_nobody_has_figures_of_is_none(builders: ModuleType) -> Non
     results = builders.Run(
         cells={"quick": evolve(unlabelled, delay=0.5)}, base=unlabelled, control=unlabelled
     ).results()
-    assert [axis["metric"] for axis in results.axes] == ["weight", "delay", "heap"]
+    assert [axis.metric for axis in results.axes] == ["weight", "delay", "heap"]
     assert results.front["toy/quick"].on_front
 
 

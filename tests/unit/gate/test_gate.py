@@ -342,7 +342,7 @@ def test_a_sweep_of_a_runtime_baseline_is_held_to_the_same_options(builders: Mod
     cells["toy/rt256"] = evolve(cells["toy/rt256"], config="rt")
     results = analyse(
         run=plain.run,
-        environment=plain.environment | ONE,
+        environment=evolve(plain.environment, **ONE),
         metrics=plain.metrics,
         configs={name: config for name, config in plain.configs.items() if name != "rt256"},
         cells=cells,

@@ -204,7 +204,8 @@ def test_what_derives_from_another_metric_shows_no_noise_of_its_own(builders: Mo
     run = builders.Run(cells={})
     recording = run.recording()
     for series in recording.series.values():
-        series["rate", 1] = evolve(series["delay", 1], values=1 / series["delay", 1].values)
+        calls = series[Figure("delay", Point(1))]
+        series[Figure("rate", Point(1))] = evolve(calls, values=1 / calls.values)
     derived = {
         "name": "rate",
         "phase": "derived",
@@ -252,21 +253,11 @@ def test_an_alarm_is_seen_before_the_table(builders: ModuleType) -> None:
             "**This was a quick look**: with so few waves the intervals claim more than",
         ),
         (
-            {"unsteady": [["toy/quick", 32]]},
+            {"unsteady": (Unsteady(cell="toy/quick", point=Point(32)),)},
             "Calls were not steady yet when warming ended: `quick` (batch 32).",
         ),
         (
-            {
-                "deaths": [
-                    {
-                        "cell": "toy/quick",
-                        "wave": 2,
-                        "outcome": "crashed",
-                        "stage": "block",
-                        "cause": "SIGSEGV",
-                    }
-                ]
-            },
+            {"deaths": (Death(cell="toy/quick", wave=2, outcome="crashed", stage="block", cause="SIGSEGV"),)},
             "- A launch of `quick` died in wave 3 (crashed in block): SIGSEGV",
         ),
     ],
@@ -388,6 +379,6 @@ def test_metrics_are_told_by_their_records_alone(builders: ModuleType) -> None:
     recording = run.recording()
     for series in recording.series.values():
         if Figure("weight") in series:
-            series["odd", None] = series["weight", None]
+            series[Figure("odd")] = series[Figure("weight")]
     figures, *_ = tables(markdown.render(run.results(recording)))
     assert figures[1]["odd"] == "3.00 a|b<br>-999,997.00 a|b"

@@ -32,7 +32,7 @@ def wide(builders: ModuleType) -> Results:
     recording = run.recording()
     for series in recording.series.values():
         if Figure("weight") in series:
-            series |= {(metric.name, None): series["weight", None] for metric in extra_metrics}
+            series |= {Figure(metric.name): series[Figure("weight")] for metric in extra_metrics}
     return run.results(recording)
 
 
