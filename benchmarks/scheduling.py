@@ -19,6 +19,7 @@ import numpy as np
 
 from benchmarks.blocks import BlockEstimator, log_blocks, log_ratios, undisturbed
 from benchmarks.common import argument_parser, keep, measuring_of, run_configs
+from qx.contract.figures import Figure, Point
 from qx.processes.workers import Worker
 from qx.results.recording import Recording
 from qx.runner.measure import rounds, waves

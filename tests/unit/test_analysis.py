@@ -305,7 +305,7 @@ def test_details_of_launches_are_told_by_their_median(builders: ModuleType) -> N
     """Numbers in the details of launches are shown as their median, and all else as the first has it."""
     run = builders.Run(cells={})
     recording = run.recording()
-    series = recording.series["toy/base"]["heap", None]
+    series = recording.series["toy/base"][Figure("heap")]
     details = tuple(
         {"stages": {"load": {"stage": "load", "peak": float(peak), "faults": peak}}, "on": True}
         for peak in (9, 1, 2, 3, 2, 2)
@@ -333,7 +333,7 @@ def grouped(builders: ModuleType) -> Any:
 def slower_second_group(run: Any) -> Any:
     recording = run.recording()
     for series in recording.series.values():
-        for key in [key for key in series if key[0] in ("delay", "heap")]:
+        for key in [key for key in series if key.metric in ("delay", "heap")]:
             slower = np.where(series[key].wave >= 6, 1.2, 1.0)
             series[key] = evolve(series[key], values=series[key].values * slower)
     return recording
@@ -387,9 +387,9 @@ def test_a_cell_without_logs_changes_nothing_for_the_others(builders: ModuleType
     run = builders.Run(cells=cells, noise=1e-5, metrics=(builders.HITS, builders.HEAP))
     recording = run.recording()
     series = recording.series["toy/nothing"]
-    values = series["heap", None].values.copy()
+    values = series[Figure("heap")].values.copy()
     values[0] = 0
-    series["heap", None] = evolve(series["heap", None], values=values)
+    series[Figure("heap")] = evolve(series[Figure("heap")], values=values)
     results = run.results(recording)
     assert results.front["toy/more"].on_front
     assert "toy/nothing" not in results.front
@@ -539,7 +539,7 @@ def test_who_is_not_judged_for_want_of_a_ratio_is_told_so(builders: ModuleType) 
     run = builders.Run(cells={"nothing": builders.Cell()})
     recording = run.recording()
     series = recording.series["toy/nothing"]
-    series["heap", None] = evolve(series["heap", None], values=series["heap", None].values * 0)
+    series[Figure("heap")] = evolve(series[Figure("heap")], values=series[Figure("heap")].values * 0)
     results = run.results(recording)
     assert "toy/nothing" not in results.front
     assert "not judged: samples that are not positive have no ratio" in markdown.render(results)

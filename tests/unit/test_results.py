@@ -104,7 +104,7 @@ def test_samples_that_are_missing_are_an_error(folder: Path) -> None:
     """Missing samples are an error, and are not taken for a metric that does not apply."""
     loaded = results.read(folder)
     recording = read_samples(folder / loaded.run.samples)
-    del recording.series["toy/quick"]["heap", None]
+    del recording.series["toy/quick"][Figure("heap")]
     with pytest.raises(UsageError, match=r"here\.npz are not whole: there are none of heap of toy/quick"):
         recompute(loaded, recording, Path("here.npz"))
 

@@ -20,6 +20,7 @@ import pytest
 from attrs import evolve
 
 from qx.analysis.recompute import check_whole
+from qx.contract.figures import Figure
 from qx.errors import UsageError
 from qx.host.host import Host
 from qx.results import results_file as results

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from qx.contract.figures import Figure
+from qx.contract.figures import Figure, Point
 from qx.contract.records import OUTPUT
 from qx.report import markdown
+from qx.results.run_record import Death, Unsteady
 
 
 def tables(text: str) -> list[list[dict[str, str]]]:
