@@ -111,7 +111,7 @@ def pairwise(samples: Sequence[Resampled], *, relative: bool, level: float = 0.9
 
 def _why_no_interval(sample: Resampled) -> str:
     """Return why a statistic has no interval; empty where it has one."""
-    return sample.reason or ("" if len(sample.influence) > 1 else "it is of a single item")
+    return sample.reason or ("" if len(sample.influence) > 1 else "it has a single item")
 
 
 def are_identical(ours: Resampled, theirs: Resampled) -> bool:

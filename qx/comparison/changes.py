@@ -33,8 +33,8 @@ BASES = {
 }
 
 LEGEND = (
-    "A change is from the base to the run of the column. same: no change that matters is shown. same?: nor "
-    "is one excluded, since the interval reaches beyond the metric's margin."
+    "A change is from the base to the run of the column. same: no change that matters is shown. same?: none "
+    "is shown, but one is not excluded, since the interval reaches beyond the metric's margin."
 )
 SPEEDUPS = "A speedup is base / other run, so more is faster."
 COUNTING = (

@@ -110,8 +110,7 @@ def _output_shape(job: InspectJob, host: Host, model: nn.Module, size: int) -> l
         raise UsageError(f"{type(model).__name__} rejects an input of shape {shapes}: {cause}") from error
     if not isinstance(outputs, torch.Tensor):
         raise UsageError(
-            f"{type(model).__name__} gives {type(outputs).__name__}, where one tensor [batch, ...] is "
-            f"expected"
+            f"{type(model).__name__} gives {type(outputs).__name__}, expected one tensor [batch, ...]"
         )
     return list(outputs.shape)
 
