@@ -2,48 +2,24 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import shutil
-import sys
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import networks
 import numpy as np
 import pytest
 import torch
+from runtimes import READY, imported_host
 from torch import nn
 
 from qx import Artifact, Context, Unsupported
-from qx.host.host import Host
 from qx.worker.state import complete, save
 
 # The exporters, the observers and torch's quantized tensors warn.
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-
-def _load_module(name: str) -> ModuleType:
-    """Load a module that lies beside this file."""
-    spec = importlib.util.spec_from_file_location(f"qx_tests_{name}", Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-networks = _load_module("networks")
-READY = {entry.name for entry in Host.discover().ready("config")}
-
-
-@cache
-def imported_host() -> Host:
-    """Return a host of qx's own plugins, imported into this process."""
-    entries = Host.discover().entries
-    return Host.of([entry.reference for entry in entries if entry.state == "ready" and entry.reference])
 
 
 #: Signal to noise in dB: at least this much is left after rounding to 8 bits, and to float32.
