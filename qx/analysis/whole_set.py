@@ -206,7 +206,10 @@ def _difference(ours: _Stack, theirs: _Stack) -> tuple[items.Moments, Floats]:
 
 
 def _equal_share(influence: Floats) -> Floats:
-    """Return the share of items in which two cells do not differ, except for a shift of all items."""
+    """Return the share of items in which two cells do not differ, except for a shift of all items.
+
+    ``influence`` is the difference of the influences of each item, ``[..., items]``. The result is ``[...]``.
+    """
     deviations = np.abs(influence - np.median(influence, axis=-1, keepdims=True))
     tolerance = items.EQUALITY_TOLERANCE * deviations.max(axis=-1, keepdims=True)
     return np.asarray((deviations <= tolerance).mean(axis=-1))

@@ -109,7 +109,7 @@ def _machine_error(error: OSError) -> str | None:
 
 
 def _advice(line: str) -> str:
-    """Say what to do about a full disk. Empty where none is full, or qx's folders are not known."""
+    """Say what to do where qx writes to a full disk or ``line`` is about one; else empty."""
     from qx.files import full_disk_advice
 
     try:

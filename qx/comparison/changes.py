@@ -179,7 +179,7 @@ class ChangeView:
         return ", ".join(f"{name} {', '.join(words)}" for name, words in by_metric.items())
 
     def _figures(self, changes: Sequence[Change], markup: Markup) -> str:
-        """Return the figure of one metric by one basis, or the range of several, with their batch sizes."""
+        """Return how much a metric changed, with batch sizes: ``1.2x to 1.4x (batch 1 and batch 32)``."""
         figures = [delta for change in changes if (delta := self.delta(change))]
         if not figures:
             return ""

@@ -192,7 +192,10 @@ def _may_be_same(cell: CellResult, other: CellResult) -> bool:
 
 
 def read(argument: str) -> Source:
-    """Read the results in ``PATH`` or ``LABEL=PATH``, a file or a folder. Raises ``UsageError``."""
+    """Read the results in ``PATH`` or ``LABEL=PATH``, a file or a folder, and the raw samples beside them.
+
+    Samples that are missing are left out. Raises ``UsageError`` for files that are missing or damaged.
+    """
     label, sign, rest = argument.partition("=")
     if not sign or Path(argument).exists():
         label, rest = "", argument

@@ -114,7 +114,7 @@ class Answers:
 
     @property
     def ready(self) -> Answers:
-        """The answers of plugins that are in order."""
+        """The answers about plugins that keep the contract, and leave out those that are broken."""
         descriptions = {
             plugin: description
             for plugin, description in self.descriptions.items()

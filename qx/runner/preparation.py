@@ -115,7 +115,7 @@ def is_offline(request: Request) -> bool:
 
 
 def default_engine() -> str:
-    """Return the fastest quantized engine of torch for this kind of machine."""
+    """Return the fastest quantized engine of torch for this machine. Raises ``UsageError`` for an unknown kind."""
     machine = platform.machine()
     if machine not in ENGINES:
         raise UsageError(f"no quantized engine is known for {machine}: name one with --engine")
@@ -268,8 +268,8 @@ def _run_both(
                 others = [plugin for plugin in job.configs if failure.stage != f"{ASKING}{plugin.name}"]
                 if over.is_set() or len(others) == len(job.configs):
                     raise
-                # A config that ends the process in `check_model` costs no other config anything: its build will
-                # show what is wrong.
+                # A config that ends the process in `check_model` costs no other config anything: its build
+                # will show what is wrong.
                 job = evolve(job, configs=others)
 
     with processes.side_by_side(2) as pool:

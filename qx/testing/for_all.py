@@ -136,7 +136,10 @@ def needs_only(
 
 
 def _to_blame(suspects: dict[str, str], cause: str) -> str:
-    """Return the distributions whose modules the cause names, or all where it names none."""
+    """Return the names of distributions whose modules the cause names, or all where it names none.
+
+    ``suspects`` maps modules to names of distributions.
+    """
     mentioned = {names for module, names in suspects.items() if module in cause}
     return ", ".join(sorted(mentioned or set(suspects.values())))
 

@@ -148,7 +148,7 @@ def _untreatable(
 
 
 def _fingerprint(model: nn.Module) -> str:
-    """Return the SHA-256 of the model's parameters and buffers."""
+    """Return the SHA-256 of the names, types, shapes and values in the model's state dict."""
     digest = hashlib.sha256()
     for name, tensor in model.state_dict().items():
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())

@@ -167,7 +167,10 @@ def resampled_sets(
 
 
 def _resample_groups(statistic: Statistic, indices: Array, count: int) -> list[JsonObject]:
-    """Return the resamples of each group's items, which may take as long as those of the whole set."""
+    """Return the resamples of each of ``count`` groups, which together may take as long as those of the set.
+
+    ``indices`` has the group of each item, ``[items]``. A group is not drawn with replacement.
+    """
     groups = [np.flatnonzero(indices == group) for group in range(count)]
     started = time.perf_counter()
     values = [statistic.over(members) if len(members) else math.nan for members in groups]

@@ -80,7 +80,7 @@ def load_cifar10(
 
 
 def _layout(root: Path) -> str:
-    """Return the layout of the folder: ``BATCHES``, ``ARCHIVE`` or ``"tree"``."""
+    """Return the layout of the folder: ``BATCHES``, ``ARCHIVE`` or ``"tree"``; raises ``DataError``."""
     try:
         names = set(os.listdir(root))
     except OSError as error:

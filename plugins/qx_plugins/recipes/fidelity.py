@@ -114,7 +114,10 @@ def verify_compiled(
 
 
 def _first_differing_layer(program: Callable[..., Any], compiled: Callable[..., Any], inputs: Any) -> str:
-    """Name the first layer whose outputs differ between the two; empty where one of them is no module."""
+    """Return the first layer whose outputs differ by more than rounding, as ``"layer 'name' (Type): "``.
+
+    Empty where no layer differs so much, or where the two are not both modules.
+    """
     if not (isinstance(program, nn.Module) and isinstance(compiled, nn.Module)):
         return ""
     ours, theirs = (_outputs_of_layers(module, inputs) for module in (compiled, program))
