@@ -115,7 +115,7 @@ def is_offline(request: Request) -> bool:
 
 
 def default_engine() -> str:
-    """Return the fastest quantized engine of torch for this machine. Raises ``UsageError`` for an unknown kind."""
+    """Return torch's fastest quantized engine for this machine. Raises ``UsageError`` where none is known."""
     machine = platform.machine()
     if machine not in ENGINES:
         raise UsageError(f"no quantized engine is known for {machine}: name one with --engine")
