@@ -331,7 +331,7 @@ CELL = ("cells", "toy/quick")
             "other",
             "measurements[0].workload is other, but its cell belongs to toy",
         ),
-        (("measurements", 0, "ci"), [2, 1], "measurements[0].ci must have its lower end first, not [2, 1]"),
+        (("measurements", 0, "ci"), [2, 1], "measurements[0].ci must have its lower end first, not [2"),
         (("measurements", 0, "value"), 1e301, "measurements[0].value must be at most 1e+300, not 1e+301"),
         (
             ("measurements", 1, "vs_baseline", "value"),
