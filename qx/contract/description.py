@@ -70,7 +70,7 @@ class Description:
                 fields["record"] = _record_from_json(fields["record"])
             return cls(**fields)
         except (TypeError, ValueError, LookupError, AttributeError) as error:
-            raise ValueError(f"this describes no plugin: {error}") from error
+            raise ValueError(f"this is not the description of a plugin: {error}") from error
 
 
 @frozen
@@ -114,7 +114,7 @@ class Answers:
 
     @property
     def ready(self) -> Answers:
-        """The answers of plugins that are in order."""
+        """The answers about plugins that keep the contract, and leave out those that are broken."""
         descriptions = {
             plugin: description
             for plugin, description in self.descriptions.items()
@@ -203,9 +203,7 @@ def _weights(record: Record | None) -> str | None:
     except ModuleNotFoundError:
         return None
     except Exception as error:
-        raise Breach(
-            f"its weights {record.weights!r} cannot be looked for: {cause(error)}", record
-        ) from error
+        raise Breach(f"its weights {record.weights!r} cannot be looked up: {cause(error)}", record) from error
 
 
 def _conformance(plugin: object) -> JsonMapping | str | None:

@@ -108,7 +108,7 @@ def _ask_process(processes: Processes, group: Group) -> Answers:
     except Failure as failure:
         if failure.outcome == "timeout" and failure.stage != "start":
             advice = f"; -p no:{plugin.name} leaves it out" if group.is_named else ""
-            answers |= _broken(plugin, f"describe did not end within {LIMIT:g} s{advice}")
+            answers |= _broken(plugin, f"describe did not return within {LIMIT:g} s{advice}")
         elif not answers.descriptions:
             answers |= _broken(plugin, f"cannot be described: {failure.cause}")
         # Else a plugin that was asked before this one may have ended the process.

@@ -123,6 +123,6 @@ def _plugins(entry_points: str, distribution: str, version: str | None) -> Itera
             name, sign, value = line.partition("=")
             module, _, attribute = value.partition("[")[0].partition(":")
             if not (sign and name.strip() and module.strip()):
-                raise ValueError(f"{line!r} is no line such as 'name = package.module'")
+                raise ValueError(f"{line!r} is not of the form 'name = package.module'")
             attribute = attribute.strip()
             yield Reference(name.strip(), module.strip(), None, attribute or None, distribution, version)

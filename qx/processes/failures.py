@@ -33,7 +33,7 @@ def outcome_of(error: BaseException) -> tuple[Outcome, str]:
         return _outcome_of(error)
     except BaseException as second:
         # The `__str__` of a plugin's error may raise.
-        cause = f"the text of what was raised cannot be had: asking for it raised {type(second).__name__}"
+        cause = f"its message cannot be read: that raised {type(second).__name__}"
         return "failed", to_line(f"{type(error).__name__}: {cause}", MAX_CAUSE)
 
 

@@ -266,7 +266,7 @@ class Worker:
         return received
 
     def _timeout_failure(self, timeout: float) -> Failure:
-        ending, cause = self.close(), f"no end after {timeout:g} s"
+        ending, cause = self.close(), f"not finished after {timeout:g} s"
         if ending is not None and ending.printed > supervisor.FLOOD:
             cause += f"; it has printed {ending.printed / 1e6:,.0f} MB"
         return Failure("timeout", self._stage, cause)
@@ -277,7 +277,7 @@ class Worker:
         return Failure(
             "crashed",
             self._stage,
-            f"the process wrote something into the channel to its host that is no message ({why}): {start}",
+            f"the process wrote something other than a message to its host ({why}): {start}",
         )
 
     def _failure(self, outcome: str, cause: str) -> Exception:
@@ -295,16 +295,16 @@ class Worker:
         if ending is None:
             cause = "the process that supervises it was killed"
         elif own_ending is None:
-            cause = "the process closed its channel and did not end"
+            cause = "the process closed its channel but did not exit"
         elif ending.status == -signal.SIGKILL and _out_of_memory_kills() > self._kills:
-            cause = "the system killed the process for want of memory"
+            cause = "the system killed the process because memory ran out"
             return Failure("out_of_memory", self._stage, cause)
         else:
             cause = f"the process {describe_status(ending.status)}"
             if last_line := _last_line(self._log):
-                cause += f"; it last said: {last_line}"
+                cause += f"; its last line of output: {last_line}"
             elif ending.log_error:
-                cause += f"; what it said could not be written: {os.strerror(ending.log_error)}: {self._log}"
+                cause += f"; its output could not be written to {self._log}: {os.strerror(ending.log_error)}"
         return Failure("crashed", self._stage, cause + advice)
 
 

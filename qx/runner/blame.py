@@ -45,7 +45,9 @@ class Hangs:
             cells = self._cells.get(metric, [])
         if len(cells) < HANGS:
             return None
-        return MetricFailure("timeout", f"not measured here: it had no end in {' and '.join(cells[:HANGS])}")
+        return MetricFailure(
+            "timeout", f"not measured here, since it timed out in {' and in '.join(cells[:HANGS])}"
+        )
 
 
 def run_past_metrics(

@@ -115,7 +115,7 @@ def is_offline(request: Request) -> bool:
 
 
 def default_engine() -> str:
-    """Return the fastest quantized engine of torch for this kind of machine."""
+    """Return torch's fastest quantized engine for this machine. Raises ``UsageError`` where none is known."""
     machine = platform.machine()
     if machine not in ENGINES:
         raise UsageError(f"no quantized engine is known for {machine}: name one with --engine")
@@ -167,7 +167,7 @@ def _prepare_workload(
             f"--data {request.data} does not exist; workload {entry.name} needs none, leave it out"
         )
     for reason in data["damaged"].values():
-        reporter.say(f"{entry.name}: data in the cache were damaged ({reason}), and are laid down anew")
+        reporter.say(f"{entry.name}: data in the cache were damaged ({reason}), and are written again")
     _check_classes(entry, inspected["outputs"], data)
     if inspected["weights_note"]:
         reporter.say(f"{entry.name}: {inspected['weights_note']}")
@@ -300,9 +300,7 @@ def _check_classes(entry: Entry, outputs: Sequence[int], data: JsonMapping) -> N
         return
     names = ", ".join(classes[:3]) + (", ..." if len(classes) > 3 else "")
     shape = ", ".join(map(str, ("batch", *outputs)))
-    actual = (
-        f"{outputs[0]} outputs" if len(outputs) == 1 else f"[{shape}], where [batch, classes] is expected"
-    )
+    actual = f"{outputs[0]} outputs" if len(outputs) == 1 else f"[{shape}], expected [batch, classes]"
     raise UsageError(
-        f"workload {entry.name}: the data have {len(classes)} classes ({names}), and the model gives {actual}"
+        f"workload {entry.name}: the data have {len(classes)} classes ({names}), but the model gives {actual}"
     )

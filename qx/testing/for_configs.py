@@ -31,7 +31,7 @@ def _require_success(bench: Bench, work: Callable[[], T]) -> T:
     except Failure as failure:
         if failure.outcome == "unsupported":
             raise NotApplicable(
-                f"does not treat the model of {bench.request.workload}: {failure.cause}"
+                f"does not apply to the model of {bench.request.workload}: {failure.cause}"
             ) from None
         raise Failed(str(failure)) from None
 
@@ -57,7 +57,7 @@ def leaves_fp32_model(bench: Bench) -> str:
     afterwards in the same process, must answer as before, bit for bit: its class and torch are everybody's.
     """
     if changed := bench.built.observations["fp32"]:
-        raise Failed(f"changes what the fp32 model is: {' and '.join(changed)}")
+        raise Failed(f"changes the fp32 model: {' and '.join(changed)}")
     return "the same answers before and after"
 
 
@@ -70,11 +70,11 @@ def leaves_shared_model(bench: Bench) -> str:
     untreatable = bench.run(bench.inspect_job(before, bench.reference, after), "inspect")["untreatable"]
     if before.name in untreatable:
         _, reason = untreatable[before.name]
-        raise NotApplicable(f"does not treat the model of {bench.request.workload}: {reason}")
+        raise NotApplicable(f"does not apply to the model of {bench.request.workload}: {reason}")
     if after.name in untreatable:
         _, changed = untreatable[after.name]
-        raise Failed(f"check_model changes what all configs are shown: {changed}")
-    return "check_model only looks"
+        raise Failed(f"check_model changes the model that all configs share: {changed}")
+    return "check_model changes nothing"
 
 
 def leaves_process_state(bench: Bench) -> str:
@@ -153,8 +153,8 @@ def changes_something(bench: Bench) -> str:
     distance, share = _distance(bench, bench.served, fp32=True), _share_of_bytes(bench)
     if distance <= ROUNDING and share >= SMALLER:
         raise Failed(
-            f"its outputs are the fp32 model's to {distance:.1g} and its files are {share:.0%} of the fp32 "
-            f"weights: it changes nothing, or must say keeps_outputs in its record"
+            f"its outputs differ from the fp32 model's by {distance:.1g} at most, and its files are "
+            f"{share:.0%} of the fp32 weights: it changes nothing, or its record must say keeps_outputs"
         )
     return f"outputs differ by up to {distance:.2g} of the largest, files are {share:.0%} of the fp32 weights"
 
@@ -165,7 +165,7 @@ def keeps_outputs(bench: Bench) -> str:
         raise NotApplicable("does not say keeps_outputs")
     distance = _distance(bench, bench.served, fp32=True)
     if distance > ROUNDING:
-        raise Failed(f"{reason}, and its outputs differ by up to {distance:.2g} of the largest")
+        raise Failed(f"{reason}, but its outputs differ by up to {distance:.2g} of the largest")
     return f"{reason}; outputs differ by up to {distance:.1g} of the largest"
 
 

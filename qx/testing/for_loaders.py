@@ -37,7 +37,8 @@ def _built(bench: Bench) -> Built:
                 return built
             attempts.append(f"{config.name} names {built.manifest.loader}")
         raise NotApplicable(
-            f"no artifact names it ({'; '.join(attempts)}): name a config as Conformance(subject=...)"
+            f"no config makes an artifact for it ({'; '.join(attempts)}): name a config as "
+            "Conformance(subject=...)"
         )
 
     built: Built = bench.cached("built", build)
@@ -92,7 +93,7 @@ def serves_batches(bench: Bench) -> str:
     for batch in _served(bench).answer["served"]:
         size = batch["batch_size"]
         if batch["type"] != "ndarray":
-            raise Failed(f"outputs gives a {batch['type']}, and not a numpy array")
+            raise Failed(f"outputs gives a {batch['type']}, expected a numpy array")
         if not batch["shape"] or batch["shape"][0] != size:
             raise Failed(f"at batch size {size} it gives shape {batch['shape']}")
         if not batch["finite"]:
@@ -112,9 +113,9 @@ def deterministic(bench: Bench) -> str:
     """The same inputs give the same outputs: the same prepared ones called twice, and prepared anew."""
     for batch in _served(bench).answer["served"]:
         if not batch["repeats"]:
-            raise Failed("the same prepared inputs give other outputs when they are called again")
+            raise Failed("the same prepared inputs give different outputs when they are called again")
         if not batch["repeats_anew"]:
-            raise Failed("the same inputs give other outputs when they are prepared again")
+            raise Failed("the same inputs give different outputs when they are prepared again")
     return "the same again"
 
 

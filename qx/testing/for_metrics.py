@@ -94,7 +94,7 @@ def worse_for_a_worse_subject(bench: Bench) -> str:
     """A subject that its author supplies as worse is measured to be worse (``Conformance.worse``)."""
     record, measuring = _record(bench), _measuring(bench)
     if record.better == "neither":
-        raise NotApplicable("of it neither more nor less is better")
+        raise NotApplicable("its record names no better direction")
     if bench.conformance.worse is None:
         raise NotApplicable("its author supplies no worse subject")
     usual, worse = measuring.averages(measuring.first), measuring.averages(measuring.measure_worse())

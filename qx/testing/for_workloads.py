@@ -120,7 +120,7 @@ def loads_data(bench: Bench) -> str:
         if split["labels"] is not None:
             low, high, dtype, dimensions = split["labels"]
             if dtype[1] not in "iubf":
-                raise Failed(f"the labels of the {name} split are no numbers, but {dtype}")
+                raise Failed(f"the labels of the {name} split must be numbers, not {dtype}")
             are_classes = split["classes"] and dimensions == 1 and dtype[1] in "iub"
             if are_classes and not 0 <= low <= high < split["classes"]:
                 raise Failed(
@@ -163,7 +163,7 @@ def says_what_data_it_needs(bench: Bench) -> str:
     except DataError as error:
         return f"DataError: {error}"
     except Failure as failure:
-        raise Failed(f"without its data it ends in {failure}, and not in a DataError") from failure
+        raise Failed(f"without its data it fails with {failure}; expected a DataError") from failure
     return "needs none"
 
 
@@ -188,7 +188,7 @@ def model_is_fp32_and_settled(bench: Bench) -> str:
     """The model is fp32, answers the same twice, and answers an item alike alone and in a batch."""
     findings = _findings(bench)
     if findings["types"] != ["torch.float32"]:
-        raise Failed(f"its parameters are {', '.join(findings['types'])}, and not torch.float32")
+        raise Failed(f"its parameters are {', '.join(findings['types'])}, not torch.float32")
     if not findings["repeats"]:
         raise Failed("in eval mode it gives different outputs for the same inputs")
     if (change := findings["company"]) > COMPANY:

@@ -145,7 +145,7 @@ def _save(path: Path, array: Any) -> None:
             file.write(chunk.astype(first.dtype, copy=False).data)
             written += len(chunk)
     if written != len(array):
-        raise DataError(f"{len(array)} items were promised, and there were {written}")
+        raise DataError(f"{len(array)} items were expected, and {written} came")
 
 
 class Batches(Sequence[dict[str, Array]]):

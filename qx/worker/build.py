@@ -107,7 +107,9 @@ def _save_artifact(job: BuildJob, host: Host, result: object, folder: Path) -> A
 
     if isinstance(result, Artifact):
         if MANIFEST in result.files:
-            raise PluginError(f"{job.config.name}: the file name {MANIFEST!r} is taken, by qx's own manifest")
+            raise PluginError(
+                f"{job.config.name}: the file name {MANIFEST!r} is reserved for qx's own manifest"
+            )
         for name in result.files:
             if not is_inside(name):
                 raise PluginError(
@@ -131,7 +133,7 @@ def _save_artifact(job: BuildJob, host: Host, result: object, folder: Path) -> A
     ]
     if len(loaders) != 1:
         raise PluginError(
-            f"{job.config.name} gives a module, and just one loader must rebuild modules; "
+            f"{job.config.name} gives a module, so exactly one loader must rebuild modules; "
             f"there is {', '.join(loaders) or 'none'}"
         )
     result.eval()

@@ -117,7 +117,7 @@ def _write_or_reuse(split: Split, home: Path, damaged: dict[str, str]) -> Path:
 
     def check(folder: Path, digests: Mapping[str, FileDigest]) -> Path:
         if missing := split.files - digests.keys():
-            raise Damaged(f"it has no {min(missing)}")
+            raise Damaged(f"it lacks {min(missing)}")
         return folder
 
     try:
@@ -138,7 +138,7 @@ def _check_room(split: Split, home: Path) -> None:
     free = shutil.disk_usage(home).free
     if size > free:
         raise UsageError(
-            f"laying down {len(split):,} items takes {size / 1e6:,.1f} MB, "
+            f"storing {len(split):,} items takes {size / 1e6:,.1f} MB, "
             f"and {home} has {free / 1e6:,.1f} MB free: "
             f"name a folder with more in QX_CACHE, or choose configs that do not fine-tune"
         )

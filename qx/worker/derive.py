@@ -45,9 +45,9 @@ def _measured(
     items: Split | None,
     channel: Channel,
 ) -> list[JsonObject]:
-    """Return the samples of one metric, for each batch size if it has several.
+    """Return the samples of one metric, or its failure, for each batch size if it has several.
 
-    ``read`` in each names the metrics whose samples were used.
+    Each is an object for JSON, in which ``read`` names the metrics whose samples were used.
     """
     try:
         record = host_for(job, (metric,)).get("metric", metric.name).record
@@ -99,7 +99,10 @@ class TrackedSamples(Mapping[Key, Array]):
 
 
 def _read_recorded(path: Path) -> dict[str, Arrays]:
-    """Read values, waves and rounds by metric and batch size, from keys ``metric|batch size|values``."""
+    """Read recorded samples from a file whose arrays are named ``metric|batch size|values`` (or wave, round).
+
+    Returns ``values``, ``wave`` and ``round``, each a mapping from metric and batch size to an array.
+    """
     recorded: dict[str, Arrays] = {"values": {}, "wave": {}, "round": {}}
     with np.load(path) as arrays:
         for key in arrays.files:

@@ -85,7 +85,7 @@ def _with_last_line(description: Description, printed: _Printed) -> Description:
     last_line = next((line for line in map(str.strip, reversed(lines)) if line), "")
     if description.outcome == "ready" or not last_line:
         return description
-    return evolve(description, reason=f"{description.reason}; it last said: {last_line}")
+    return evolve(description, reason=f"{description.reason}; its last line of output: {last_line}")
 
 
 def _own_files(modules: Iterable[str]) -> list[str]:

@@ -78,7 +78,7 @@ def _predict(job: EvaluateJob, channel: Channel) -> dict[str, float]:
     outputs = _outputs(subject, Split.read(Path(job.inputs)), job.batch_size, channel)
     predicted = marker.mark("predict")
     if outputs.dtype.kind not in "biuf":
-        raise QxError(f"outputs gave values of type {outputs.dtype}, where numbers are expected")
+        raise QxError(f"outputs gave values of type {outputs.dtype}, expected numbers")
     np.save(job.outputs, outputs)
     return {"loaded": loaded.rss, "peak": max(loaded.peak, predicted.peak)}
 

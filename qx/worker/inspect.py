@@ -110,8 +110,7 @@ def _output_shape(job: InspectJob, host: Host, model: nn.Module, size: int) -> l
         raise UsageError(f"{type(model).__name__} rejects an input of shape {shapes}: {cause}") from error
     if not isinstance(outputs, torch.Tensor):
         raise UsageError(
-            f"{type(model).__name__} gives {type(outputs).__name__}, where one tensor [batch, ...] is "
-            f"expected"
+            f"{type(model).__name__} gives {type(outputs).__name__}, expected one tensor [batch, ...]"
         )
     return list(outputs.shape)
 
@@ -149,7 +148,7 @@ def _untreatable(
 
 
 def _fingerprint(model: nn.Module) -> str:
-    """Return the SHA-256 of the model's parameters and buffers."""
+    """Return the SHA-256 of the names, types, shapes and values in the model's state dict."""
     digest = hashlib.sha256()
     for name, tensor in model.state_dict().items():
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())

@@ -61,7 +61,8 @@ def convert_model(
 ) -> Any:
     """Prepare a model, apply ``between`` to it (the calibration, in a build), and convert it.
 
-    Returns what ``convert`` returned. If that is a module, its state dict carries all of its state.
+    ``stage`` is called with the name of each hook before it. Returns what ``convert`` returned. If that is a
+    module, its state dict carries all of its state.
     """
     import torch
 

@@ -132,7 +132,7 @@ def _flaw(record: Metric, values: Sequence[float]) -> str | None:
         return None
     low = min(values)
     if record.compare == "speedup" and (low < 0 or (low == 0 and record.samples != "exact")):
-        return f"the value {low:g}, and is compared by speedup, which takes values above 0"
+        return f"the value {low:g}, but is compared by speedup, which needs values above 0"
     if any(0 < abs(value) < SMALLEST for value in values):
         return f"values too small to compute with, nearer to 0 than {SMALLEST:g}"
     return None

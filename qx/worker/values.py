@@ -36,7 +36,7 @@ def finite_values(metric: str, values: object) -> list[float]:
     if not all(isfinite(value) for value in floats):
         raise QxError(f"{metric}: measure gave values that are not finite")
     if any(abs(value) >= LARGEST for value in floats):
-        raise QxError(f"{metric}: measure gave values too large to compute with, {LARGEST:g} and more")
+        raise QxError(f"{metric}: measure gave values too large to compute with ({LARGEST:g} or more)")
     return floats
 
 
@@ -74,7 +74,7 @@ def as_json(metric: str, details: JsonMapping) -> Json:
         raise QxError(f"{metric}: measure gave details that are not JSON: {error}") from error
     if len(text) > MOST_DETAILS:
         raise QxError(
-            f"{metric}: measure gave details of {len(text):,} characters; {MOST_DETAILS:,} are the most"
+            f"{metric}: measure gave details of {len(text):,} characters; the limit is {MOST_DETAILS:,}"
         )
     try:
         # Numbers that are not finite become null in the results.

@@ -83,7 +83,7 @@ class Statistic:
             return math.nan
         plain = result.item() if hasattr(result, "item") and np.ndim(result) == 0 else result
         if not isinstance(plain, Real) or abs(value := float(plain)) >= LARGEST:
-            raise QxError(f"{self.metric}: statistic gave {result!r:.80}, and a finite number is expected")
+            raise QxError(f"{self.metric}: statistic gave {result!r:.80}, expected a finite number")
         return value
 
     def check(self, value: float) -> None:
@@ -95,9 +95,9 @@ class Statistic:
             same = math.isnan(actual) and math.isnan(expected)
             if not (same or math.isclose(actual, expected, rel_tol=ROUNDING, abs_tol=ROUNDING * abs(value))):
                 raise QxError(
-                    f"{self.metric}: statistic gave {actual:.6g} for items that have {expected:.6g} by "
-                    "themselves: its value must come from outputs[indices] and labels[indices] alone, "
-                    "whatever their order"
+                    f"{self.metric}: statistic gave {actual:.6g} for items among others, and {expected:.6g} "
+                    "for the same items alone: its value must depend only on outputs[indices] and "
+                    "labels[indices], in any order"
                 )
 
     def _alone(self, chosen: NDArray[np.intp]) -> float:
@@ -131,7 +131,7 @@ def samples_of_set(host: Host, metric: str, data: Predictions | Recorded, contex
     if has_measure and samples.values is not None:
         own = finite_values(metric, samples.values)
         if len(own) != 1 or not math.isclose(own[0], value, rel_tol=ROUNDING, abs_tol=ROUNDING**2):
-            raise QxError(f"{metric}: measure gave {own[0]:.6g}, and statistic {value:.6g} for all items")
+            raise QxError(f"{metric}: measure gave {own[0]:.6g}, but statistic {value:.6g} for all items")
     return {
         "values": [value],
         "resampled": resampled,
@@ -167,7 +167,10 @@ def resampled_sets(
 
 
 def _resample_groups(statistic: Statistic, indices: Array, count: int) -> list[JsonObject]:
-    """Return the resamples of each group's items, which may take as long as those of the whole set."""
+    """Return the resamples of each of ``count`` groups, which together may take as long as those of the set.
+
+    ``indices`` has the group of each item, ``[items]``. A group is not drawn with replacement.
+    """
     groups = [np.flatnonzero(indices == group) for group in range(count)]
     started = time.perf_counter()
     values = [statistic.over(members) if len(members) else math.nan for members in groups]

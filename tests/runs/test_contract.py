@@ -191,7 +191,7 @@ CONVERT = "@hookimpl\ndef convert(model): return model\n"
         ("", "implements no hook (is @hookimpl missing?)"),
         (MARK + CONVERT, "'describe' is missing"),
         (MARK + DESCRIBE.replace("@hookimpl\n", "") + CONVERT, "'describe' lacks @hookimpl"),
-        (MARK + "@hookimpl\ndef describe(): return None\n", "'describe' gave None"),
+        (MARK + "@hookimpl\ndef describe(): return None\n", "'describe' returned None"),
         (MARK + "@hookimpl\ndef describe(): return 'acme_x'\n", "gave an object of type 'str'"),
         (
             MARK + "@hookimpl\ndef describe(): 1 / 0\n",
@@ -201,15 +201,15 @@ CONVERT = "@hookimpl\ndef convert(model): return model\n"
         (
             MARK + "@hookimpl\ndef describe(): return Metric(name='acme_x', summary='S', unit='s', "
             "better='lower', samples='exact', compare='ratio', phase='artifact', derived_from=['x'])\n",
-            "a metric of phase 'artifact' is not derived from others",
+            "a metric of phase 'artifact' cannot be derived from others",
         ),
         (
             MARK + DESCRIBE.replace("acme_x", "acme_y") + CONVERT,
-            "record is named 'acme_y', its entry point 'acme_x'",
+            "record is named 'acme_y' and its entry point 'acme_x'",
         ),
         (
             MARK + DESCRIBE + "@hookimpl\ndef convrt(model): return model\n",
-            "'convrt' is no hook of qx; did you mean 'convert'?",
+            "'convrt' is not a hook of qx; did you mean 'convert'?",
         ),
         (
             MARK + DESCRIBE + "@hookimpl\ndef convert(modle): return modle\n",
@@ -236,14 +236,17 @@ CONVERT = "@hookimpl\ndef convert(model): return model\n"
         ),
         (MARK + DESCRIBE.replace("'S'", "'S', calibration=True") + CONVERT, "'calibrate' is missing"),
         (MARK + "@hookimpl(wrapper=True)\ndef describe(): return (yield)\n", "'describe' cannot be wrapped"),
-        (MARK + "@hookimpl(wrapper=True)\ndef convert(): return 1\n", "marked as a wrapper and has no yield"),
+        (
+            MARK + "@hookimpl(wrapper=True)\ndef convert(): return 1\n",
+            "marked as a wrapper, but has no yield",
+        ),
         (
             MARK + DESCRIBE.replace("'S'", "'S', requires=['>>']") + CONVERT,
             "record is wrong: InvalidRequirement",
         ),
         (
             MARK + DESCRIBE.replace("'S'", "'S', requires='onnx'") + CONVERT,
-            "several texts are expected, as in ['onnx'], not the text 'onnx'",
+            "expected a list of texts such as ['onnx'], not the text 'onnx'",
         ),
     ],
 )
@@ -287,8 +290,8 @@ PER_SET = """
         ("per_set", "statistic", None),
         ("per_set", "statistic measure", None),
         ("per_set", "measure", "a metric must implement 'statistic'"),
-        ("per_item", "measure statistic", "its record says samples='per_item', not 'per_set'"),
-        ("exact", "statistic", "its record says samples='exact', not 'per_set'"),
+        ("per_item", "measure statistic", "its record must say samples='per_set', not 'per_item'"),
+        ("exact", "statistic", "its record must say samples='per_set', not 'exact'"),
     ],
 )
 def test_a_metric_of_the_whole_set_has_a_statistic(

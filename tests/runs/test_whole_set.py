@@ -129,10 +129,16 @@ def test_a_slow_statistic_is_resampled_less() -> None:
 @pytest.mark.parametrize(
     ("statistic", "words"),
     [
-        ("return (outputs.argmax(axis=1) == labels).mean()", "alone, whatever their order"),
-        ("return float(right @ np.arange(len(right)))", "alone, whatever their order"),
-        ("return 'good'", "statistic gave 'good', and a finite number is expected"),
-        ("return float('inf')", "statistic gave inf, and a finite number is expected"),
+        (
+            "return (outputs.argmax(axis=1) == labels).mean()",
+            "in any order",
+        ),
+        (
+            "return float(right @ np.arange(len(right)))",
+            "in any order",
+        ),
+        ("return 'good'", "statistic gave 'good', expected a finite number"),
+        ("return float('inf')", "statistic gave inf, expected a finite number"),
     ],
 )
 def test_a_statistic_of_other_items_is_refused(sampled: Any, statistic: str, words: str) -> None:
@@ -164,7 +170,7 @@ def test_measure_beside_a_statistic_gives_details_and_groups(sampled: Any) -> No
     assert [sample["items"] for sample in (whole_set_sample, *groups)] == [60, 40, 20, 0]
     assert [sample["value"] for sample in groups[:2]] == [0.9, 0.9]
     assert sampled(outputs, labels, measure="return None") == {"values": None}
-    with pytest.raises(QxError, match=r"measure gave 0.5, and statistic 0.9 for all items"):
+    with pytest.raises(QxError, match=r"measure gave 0.5, but statistic 0.9 for all items"):
         sampled(outputs, labels, measure="return 0.5")
     with pytest.raises(QxError, match="measure gave 3 groups, and there are 60 items"):
         sampled(outputs, labels, measure=f"return Samples({right}, groups=[0, 0, 1], group_names='ab')")

@@ -80,7 +80,7 @@ def load_cifar10(
 
 
 def _layout(root: Path) -> str:
-    """Return the layout of the folder: ``BATCHES``, ``ARCHIVE`` or ``"tree"``."""
+    """Return the layout of the folder: ``BATCHES``, ``ARCHIVE`` or ``"tree"``; raises ``DataError``."""
     try:
         names = set(os.listdir(root))
     except OSError as error:
@@ -157,13 +157,13 @@ def _download(cache: Path | None, *, offline: bool, progress: Callable[[float, s
     """Return the folder in the cache that holds CIFAR-10, downloaded if it is missing."""
     if cache is None:
         raise DataError(
-            f"no folder was named where CIFAR-10 is, and there is no cache to keep it in; give it {HOW}"
+            f"no folder with CIFAR-10 was given, and there is no cache to download it into; give it {HOW}"
         )
     root = cache / "cifar10"
     if root.is_dir() and any(root.iterdir()):
         return root
     if offline:
-        raise DataError(f"CIFAR-10 is not in {root}, and nothing may be downloaded; give it {HOW}")
+        raise DataError(f"CIFAR-10 is not in {root}, and downloads are turned off; give it {HOW}")
 
     def fetch(folder: str) -> None:
         from torchvision.datasets import CIFAR10
@@ -189,7 +189,9 @@ def _download(cache: Path | None, *, offline: bool, progress: Callable[[float, s
 def _unpack(archive: Path, cache: Path | None, progress: Callable[[float, str], None]) -> Path:
     """Return the folder in the cache with the unpacked archive; the user's own folder is not changed."""
     if cache is None:
-        raise DataError(f"{archive} is packed, and there is no cache to unpack it in; unpack it")
+        raise DataError(
+            f"{archive} must be unpacked, and there is no cache folder to unpack it into: unpack it yourself"
+        )
     root = cache / "cifar10"
     if (root / BATCHES).is_dir():
         return root

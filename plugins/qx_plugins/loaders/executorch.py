@@ -73,7 +73,7 @@ class ExecuTorchSubject:
         # No environment variable sets the threads of XNNPACK. They must not change while a program runs.
         runtime._unsafe_reset_threadpool(threads)
         if (count := runtime._threadpool_get_thread_count()) != threads:
-            raise RuntimeError(f"ExecuTorch keeps {count} threads where {threads} are expected")
+            raise RuntimeError(f"ExecuTorch uses {count} threads, expected {threads}")
         self._module = runtime._load_for_executorch(str(path))
         self._max_batch = max_batch
 

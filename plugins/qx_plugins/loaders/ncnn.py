@@ -85,7 +85,7 @@ class NcnnSubject:
             extractor.input(name, mat)
         code, answer = extractor.extract("out0")
         if code != 0:
-            raise RuntimeError(f"ncnn ended with {code}")
+            raise RuntimeError(f"ncnn failed with code {code}")
         return answer
 
     def outputs(self, native: list[Any]) -> Any:

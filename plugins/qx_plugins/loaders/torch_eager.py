@@ -33,14 +33,16 @@ def load(artifact: Artifact, context: Context) -> ModuleSubject:
     if context.engine is not None:
         torch.backends.quantized.engine = context.engine
     if context.rebuild is None:
-        raise ValueError("this loader serves modules, and was given no way to rebuild one")
+        raise ValueError("this loader serves modules, and got no function that rebuilds the module")
     module = context.rebuild()
     path = artifact.folder / artifact.files[0]
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         # torch's own message advises to switch the safety off.
-        raise QxError(f"{path.name} is damaged, or holds more than a state dict: build it anew") from None
+        raise QxError(
+            f"{path.name} is damaged, or holds more than a state dict: build the artifact again"
+        ) from None
     module.load_state_dict(state, strict=True)
     return ModuleSubject(module.eval())
 

@@ -59,7 +59,7 @@ def fine_tune(
         outputs = _logits(model(*inputs))
         loss = _loss(outputs, inputs, labels, teacher)
         if not torch.isfinite(loss):
-            raise QxError(f"fine-tuning ran away at step {step} of {steps}: try a lower learning_rate")
+            raise QxError(f"fine-tuning diverged at step {step} of {steps}: try a lower learning_rate")
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -98,7 +98,7 @@ def _loss(
 ) -> torch.Tensor:
     if teacher is None:
         if labels is None:
-            raise Unsupported("loss=labels needs a workload with labels; loss=teacher does without")
+            raise Unsupported("loss=labels needs a workload with labels; choose loss=teacher for one without")
         return functional.cross_entropy(outputs, labels)
     with torch.no_grad():
         target = functional.log_softmax(teacher(*inputs) / TEMPERATURE, dim=1)

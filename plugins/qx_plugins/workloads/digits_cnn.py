@@ -82,7 +82,7 @@ def train(model: torch.nn.Module, context: Context) -> torch.nn.Module:
 
 
 def split_indices(labels: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the indices of ``"train"`` and ``"test"`` images in ``labels`` ``[n]``, for every seed."""
+    """Return the indices of ``"train"`` and ``"test"`` in ``labels`` ``[n]``, the same for every seed."""
     import numpy as np
 
     # numpy guarantees that the numbers of RandomState never change.

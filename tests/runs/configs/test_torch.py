@@ -23,6 +23,7 @@ from qx_plugins.configs import (
 from qx_plugins.networks.cifar_cnn import CifarCNN
 from qx_plugins.recipes import finetuning
 from qx_plugins.recipes.calibration import keep_calibration_batches, take_calibration_batches
+from runtimes import check_busy_threads
 from torch import nn
 from torch.ao.quantization import DeQuantStub, QuantStub, fuse_modules
 
@@ -297,3 +298,13 @@ def test_bfloat16_leaves_integers_alone() -> None:
     outputs = model(torch.tensor([[1, 2]]))
     assert outputs.dtype == torch.float32
     assert next(model.parameters()).dtype == torch.bfloat16
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("config", ["fp32_baseline"])
+def test_as_many_threads_work_as_are_asked_for(
+    qx: Callable[..., Any], config: str, threads: int, tmp_path: Path
+) -> None:
+    """In a process like a launch, with two threads both compute, and no third, whatever the build had."""
+    check_busy_threads(qx, config, threads, tmp_path)

@@ -208,7 +208,7 @@ def expect_built_anew(bench: Bench, intact: Build, before: Mapping[str, bytes], 
     assert not any(path.is_symlink() for path in (place, *place.rglob("*")))
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("qx: toy/module: its build in the cache is damaged (")
-    assert line.endswith("); it is built anew")
+    assert line.endswith("); it is built again")
     assert bench.build()[1] == 0
 
 
@@ -563,9 +563,9 @@ def test_a_run_after_damage_gives_what_a_run_before_gave(
     lines = [line for line in second.err.splitlines() if "damaged" in line]
     assert sorted(lines) == [
         "qx: toy/module: its build in the cache is damaged (artifact/model.pt does not have the bytes that "
-        "were written); it is built anew",
+        "were written); it is built again",
         "qx: toy/toy_fp32: its build in the cache is damaged (artifact/manifest.json has "
-        f"{changed} bytes, and was written with {size}); it is built anew",
+        f"{changed} bytes, expected {size}); it is built again",
         "qx: toy: data in the cache were damaged (labels.npy does not have the bytes that were written), and "
-        "are laid down anew",
+        "are written again",
     ]

@@ -37,7 +37,7 @@ FAULTS = {
     "segfault": ("import ctypes; ctypes.string_at(0)", "crashed", "killed by SIGSEGV"),
     "interrupt": ("raise KeyboardInterrupt", "failed", "KeyboardInterrupt"),
     "base": ("raise BaseException('base')", "failed", "BaseException: base"),
-    "wicked": ("raise Wicked", "failed", "Wicked: the text of what was raised cannot be had"),
+    "wicked": ("raise Wicked", "failed", "Wicked: its message cannot be read"),
 }
 #: A loader like the toy's that logs in a file when it loads.
 LOADER = """
@@ -272,16 +272,16 @@ def test_a_metric_that_hangs_costs_its_time_in_two_cells(
     hangs = Hangs()
     _, measured, failures = run_past_metrics(processes, job, "first", hangs, timeout=9)
     assert measured["sound"]["values"] == [1.0]
-    assert (failures["slow"].outcome, failures["slow"].cause) == ("timeout", "no end after 9 s")
+    assert (failures["slow"].outcome, failures["slow"].cause) == ("timeout", "not finished after 9 s")
     assert hangs.skip_reason("slow") is None
-    hangs.note("slow", "second", Failure("timeout", "measure slow", "no end after 9 s"))
+    hangs.note("slow", "second", Failure("timeout", "measure slow", "not finished after 9 s"))
     # Another cell, in which nothing is finished yet.
     job = evaluation("other", slow="import time; time.sleep(1000)", sound="return 1.0")
     _, measured, failures = run_past_metrics(processes, job, "third", hangs, timeout=120)
     assert measured["sound"]["values"] == [1.0]
     assert (failures["slow"].outcome, failures["slow"].cause) == (
         "timeout",
-        "not measured here: it had no end in first and second",
+        "not measured here, since it timed out in first and in second",
     )
     assert Counter(tmp_path.joinpath("log").read_text().split()) == {"slow": 1, "sound": 2}
 
@@ -333,7 +333,7 @@ SLOW = (Reference("slow", "slow"), Reference("brittle", "brittle"))
 def test_a_launch_that_hangs_in_a_metric_drops_it_for_its_cell() -> None:
     """A metric that hung in two cells, the control aside, is measured only where it has had a value."""
     measured = Measured(waves=1)
-    hung = Failure("timeout", "measure slow", "no end after 5 s")
+    hung = Failure("timeout", "measure slow", "not finished after 5 s")
     for cell in ("toy/first", "toy/control"):
         measured.record_death(cell, hung, SLOW)
         assert not measured.should_measure(cell, "slow")
@@ -345,7 +345,7 @@ def test_a_launch_that_hangs_in_a_metric_drops_it_for_its_cell() -> None:
     assert measured.should_measure("toy/fourth", "slow")
     assert measured.metric_failures["toy/third", "slow"].outcome == "timeout"
     assert measured.metric_failures["toy/third", "slow"].cause == (
-        "not measured here: it had no end in first and second"
+        "not measured here, since it timed out in first and in second"
     )
     assert measured.failures == {}
 

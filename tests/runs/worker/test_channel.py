@@ -107,7 +107,7 @@ def test_rubbish_in_the_channel_makes_its_cell_crashed(
     with pytest.raises(Failure) as failed:
         mischief(into_every_descriptor(rubbish))
     assert (failed.value.outcome, failed.value.stage) == ("crashed", "load_data test")
-    assert "is no message" in failed.value.cause
+    assert "something other than a message" in failed.value.cause
     assert shown in failed.value.cause
     assert failed.value.cause.isprintable()
 
@@ -149,7 +149,7 @@ def test_a_plugin_that_closes_every_descriptor_has_crashed(mischief: Callable[..
     with pytest.raises(Failure) as failed:
         mischief("os.closerange(3, 1000); raise ValueError('unheard')")
     assert failed.value.outcome == "crashed"
-    assert "the process ended itself with status 1; it last said: " in failed.value.cause
+    assert "the process ended itself with status 1; its last line of output: " in failed.value.cause
 
 
 def test_a_plugin_that_becomes_another_program_has_crashed(
@@ -161,7 +161,7 @@ def test_a_plugin_that_becomes_another_program_has_crashed(
     with pytest.raises(Failure) as failed:
         mischief("os.execvp('sleep', ['sleep', '1000'])")
     assert failed.value.outcome == "crashed"
-    assert failed.value.cause == "the process closed its channel and did not end"
+    assert failed.value.cause == "the process closed its channel but did not exit"
 
 
 def test_a_forked_child_has_no_part_in_the_conversation(mischief: Callable[..., Any]) -> None:
@@ -187,7 +187,7 @@ def test_programs_of_a_plugin_do_not_inherit_the_channel(
 
 def test_progress_that_is_no_progress_times_out(mischief: Callable[..., Any]) -> None:
     """A plugin that repeats the same progress times out."""
-    with pytest.raises(Failure, match="no end after 3 s"):
+    with pytest.raises(Failure, match="not finished after 3 s"):
         mischief("while True: context.progress(0.5, 'on')", timeout=3.0, progress=lambda *_: time.sleep(0.1))
 
 
@@ -224,7 +224,7 @@ def test_a_plugin_prints_as_much_as_it_likes(mischief: Callable[..., Any], tmp_p
 
 def test_a_flood_that_hangs_is_reported(mischief: Callable[..., Any]) -> None:
     """A plugin that never stops printing times out, and the cause says how much it has printed."""
-    with pytest.raises(Failure, match=r"no end after 5 s; it has printed \d+ MB"):
+    with pytest.raises(Failure, match=r"not finished after 5 s; it has printed \d+ MB"):
         mischief("while True: print('a' * 1_000_000)", timeout=5.0)
 
 

@@ -129,7 +129,7 @@ class Ragged(Lazy):
     ("shape", "last", "words"),
     [
         ((3,), 3000, r"item 0 has shape \(2,\), items from 1024 on have \(3,\)"),
-        ((2,), 2999, "3000 items were promised, and there were 2999"),
+        ((2,), 2999, "3000 items were expected, and 2999 came"),
     ],
 )
 def test_a_split_of_odd_items_is_not_laid_down(
@@ -270,7 +270,7 @@ class Evil:
         ("evil_pickle", "holds more than tensors, and loading it could run code"),
         ("module", "holds more than tensors, and loading it could run code"),
         ("checkpoint", "holds several state dicts (model, average): save the one you mean"),
-        ("one_tensor", "holds no state dict (names to tensors)"),
+        ("one_tensor", "must hold a state dict (names to tensors)"),
         ("shape", "does not fit Linear: weight is [3, 5], expected [3, 4]"),
         ("names", "does not fit Linear: missing weight, bias; unexpected fc.weight, head.bias"),
     ],
@@ -375,11 +375,11 @@ def test_a_job_is_the_same_after_its_travel(kind: type) -> None:
 @pytest.mark.parametrize(
     ("body", "outcome", "cause"),
     [
-        ("time.sleep(1000)", "timeout", "no end after 5 s"),
+        ("time.sleep(1000)", "timeout", "not finished after 5 s"),
         ("os.kill(os.getpid(), 9)", "crashed", "killed by SIGKILL"),
-        ("os.abort()", "crashed", "killed by SIGABRT; it last said: "),
+        ("os.abort()", "crashed", "killed by SIGABRT; its last line of output: "),
         ("os._exit(0)", "crashed", "ended itself with status 0"),
-        ("print('a last word'); os._exit(5)", "crashed", "status 5; it last said: a last word"),
+        ("print('a last word'); os._exit(5)", "crashed", "status 5; its last line of output: a last word"),
         ("raise SystemExit", "failed", "exit status None"),
         ("raise KeyboardInterrupt", "failed", "KeyboardInterrupt"),
         ("raise ValueError('one\\n two')", "failed", "ValueError: one two"),
@@ -400,7 +400,7 @@ def test_however_a_worker_ends_it_is_reported(
 
 @pytest.mark.parametrize(
     ("progress", "cause"),
-    [("(step + 1) / 8", "done"), pytest.param("0.5", "no end after 6 s", marks=pytest.mark.slow)],
+    [("(step + 1) / 8", "done"), pytest.param("0.5", "not finished after 6 s", marks=pytest.mark.slow)],
 )
 def test_a_plugin_that_makes_progress_is_not_timed_out(
     mischief: Callable[..., Any], progress: str, cause: str

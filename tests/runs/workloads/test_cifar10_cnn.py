@@ -440,7 +440,7 @@ def test_offline_nothing_is_downloaded(cache: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(socket, "getaddrinfo", connected)
     message = refusal(None, cache)
     assert str(cache / "cifar10") in message
-    assert "nothing may be downloaded" in message
+    assert "downloads are turned off" in message
     assert "--data DIR or QX_DATA" in message
     assert not cache.exists()
 

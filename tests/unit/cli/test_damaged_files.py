@@ -152,5 +152,5 @@ def test_sets_of_different_numbers_of_items_are_refused(builders: ModuleType) ->
     series = recording.series["other/base"][Figure("score")]
     changed = evolve(series.resampled[0], items=9999)
     recording.series["other/base"][Figure("score")] = evolve(series, resampled=(changed,))
-    with pytest.raises(UsageError, match="score is of 40 and of 9,999 items"):
+    with pytest.raises(UsageError, match="has 40 items in one cell and 9,999 items in another"):
         check_whole(whole, recording, Path("samples.npz"))

@@ -78,7 +78,7 @@ def test_without_samples_the_file_is_believed(folder: Path, qx: Callable[..., An
     done = qx("report")
     assert (done.code, (folder / "pareto.md").read_bytes()) == (0, expected)
     assert done.err.startswith(
-        f"qx: artifacts/results/{SAMPLES} is not there, so the figures are those of the"
+        f"qx: artifacts/results/{SAMPLES} does not exist, so the figures are taken from"
     )
     assert done.err.count("\n") == 1
 
@@ -125,7 +125,7 @@ def test_damaged_samples_are_told(
         (["nowhere"], "there are no results in nowhere"),
         (["--format", "nice"], "unknown format 'nice' (choose from "),
         (["--out", "a_file"], "cannot write into a_file: "),
-        (["artifacts/results/pareto.md"], "artifacts/results/pareto.md is no results file"),
+        (["artifacts/results/pareto.md"], "artifacts/results/pareto.md is not a results file"),
     ],
 )
 def test_mistakes_are_told(folder: Path, qx: Callable[..., Any], arguments: list[str], message: str) -> None:

@@ -178,7 +178,7 @@ def test_without_samples_nothing_is_paired(base: Source, builders: ModuleType) -
     figures = [change for change in compared.changes if change.config == "quick"]
     assert {change.verdict for change in figures} == {"not comparable"}
     assert all("raw samples" in (change.reason or "") for change in figures)
-    assert compared.runs[1].notes == ("its raw samples are not there",)
+    assert compared.runs[1].notes == ("its raw samples are missing",)
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ def test_the_front_is_said_in_words(builders: ModuleType) -> None:
     assert rows[3]["why"] == "dominated by one and other"
     assert rows[1]["why"] == "tied with other"
     assert [row["resampled runs"] for row in rows][::3] == ["0 of 100", "0 of 100"]
-    assert "12 of 100: it is on the front in so many resampled runs" in text
+    assert "12 of 100: it is on the front in 12 of 100 resampled runs" in text
 
 
 def test_many_names_are_cut_short(builders: ModuleType) -> None:
