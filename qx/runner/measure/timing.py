@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from qx.contract.records import CONTROL
 from qx.environment import available_memory, usable_cpus
 from qx.errors import UsageError
+from qx.processes.answers import MetricFailure
 from qx.processes.jobs import LaunchJob, StoredArtifact
-from qx.processes.workers import MetricFailure
 from qx.runner.measure.groups import grouped
 from qx.runner.measure.plan import LEAST_WAVES, Measured, Plan
 from qx.runner.measure.waves import BudgetTooShort, measure_in_waves
