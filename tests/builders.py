@@ -10,6 +10,7 @@ from attrs import Factory, evolve, frozen
 
 from qx.analysis.measurements import analyse
 from qx.contract.records import Metric, Option, Outcome
+from qx.processes.answers import PlainSamples
 from qx.results.recording import Recording, Resampled, Series
 from qx.results.records import CellResult, ConfigResult, Results
 
@@ -156,11 +157,11 @@ class Run:
                 recording.add(
                     name,
                     ("hits", None),
-                    Series.plain({"values": hits.astype(float), "details": {"config": name}}),
+                    Series.plain(PlainSamples(values=hits.astype(float), details={"config": name})),
                 )
                 recording.outputs[name] = np.stack([hits, ~hits], axis=1).astype(np.float32)
             if "weight" in metrics and name != CONTROL:
-                recording.add(name, ("weight", None), Series.plain({"values": [cell.weight]}))
+                recording.add(name, ("weight", None), Series.plain(PlainSamples(values=[cell.weight])))
             waves = np.array(list(cell.waves))
             if "heap" in metrics:
                 values = cell.heap * np.exp(self.noise * generator.standard_normal(len(waves)))
@@ -336,7 +337,7 @@ def everything(seed: int = 0, items: int = 200) -> tuple[Results, Recording]:
     recorded = run.recording()
     for cell, outputs in recorded.outputs.items():
         recorded.add(cell, ("score", None), _score(outputs))
-        recorded.add(cell, ("rate", None), Series.plain({"values": [outputs[:, 0].mean() / 1e6]}))
+        recorded.add(cell, ("rate", None), Series.plain(PlainSamples(values=[outputs[:, 0].mean() / 1e6])))
     recording, simulated = Recording(), run.results(recorded)
     for workload in ("toy", "other"):
         for cell in recorded.series:
@@ -385,7 +386,7 @@ def _score(outputs: Any) -> Series:
         step=1 / len(hits),
         reason="points are not additive",
     )
-    return evolve(Series.plain({"values": [whole.value]}), resampled=(whole,))
+    return evolve(Series.plain(PlainSamples(values=[whole.value])), resampled=(whole,))
 
 
 def _moved(cell: str, workload: str) -> str:

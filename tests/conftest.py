@@ -7,7 +7,6 @@ small, so that a run of it takes seconds.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import io
 import json
 import os
@@ -26,6 +25,7 @@ import psutil
 import pytest
 from attrs import frozen
 
+from qx import import_file
 from qx.cli import main
 from qx.host.host import Host
 
@@ -459,10 +459,4 @@ def damage() -> ModuleType:
 
 def load_module(name: str) -> ModuleType:
     """Load a module that lies beside this file."""
-    spec = importlib.util.spec_from_file_location(f"qx_test_{name}", Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # attrs looks up the module of a class by its name.
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return import_file(f"qx_test_{name}", Path(__file__).with_name(f"{name}.py"))

@@ -61,9 +61,9 @@ class Resampling:
     #: Number of items in the set.
     items: int
     #: For each group of items: the number of groups less one, times how much less the value is without it.
-    influence: Sequence[float] = ()
+    influence: Sequence[float] = Factory(list)
     #: For each draw of ``items`` items with replacement: the value; None where they have none.
-    draws: Sequence[float | None] = ()
+    draws: Sequence[float | None] = Factory(list)
     #: Largest change of the value by one item that changes its answer; None if that was not tried.
     step: float | None = None
     #: Reason why there can be no interval; empty where there can.

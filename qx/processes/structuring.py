@@ -8,7 +8,7 @@ numbers as keys.
 from __future__ import annotations
 
 import collections.abc
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
@@ -17,7 +17,7 @@ import attrs
 
 from qx.foreign import to_line
 from qx.storage.strict_json import ROOM, Path, place
-from qx.values import Json
+from qx.values import Json, JsonMapping
 
 R = TypeVar("R")
 
@@ -50,14 +50,14 @@ class Misfit(ValueError):
 
 def structure(kind: type[R], value: Json) -> R:
     """Return the record of this type that JSON stands for. Raises ``Misfit``."""
-    return cast("R", _reader(kind)(value, ()))
+    return cast("R", _reader(cast("Any", kind))(value, ()))
 
 
 @cache
 def _reader(kind: Any) -> Reader:
     origin, arguments = get_origin(kind), get_args(kind)
     if kind is Any:
-        return lambda value, path: value
+        return _any
     if kind in SCALARS:
         return _scalar_reader(kind)
     if hasattr(kind, "from_json"):
@@ -76,6 +76,10 @@ def _reader(kind: Any) -> Reader:
     if origin is collections.abc.Mapping:
         return _mapping_reader(*arguments)
     raise TypeError(f"no field of an answer can have the type {kind}")
+
+
+def _any(value: Json, _: Path) -> Json:
+    return value
 
 
 def _scalar_reader(kind: type) -> Reader:
@@ -111,13 +115,19 @@ def _record_reader(kind: type, arguments: tuple[Any, ...]) -> Reader:
     def read(value: Json, path: Path) -> Any:
         if type(value) is not dict:
             raise _misfit(dict, value, path)
-        for name in readers.keys() - value.keys():
-            raise Misfit(f"{place((*path, name))} is missing, which must be {_expected(types[name])}")
-        for name in value.keys() - readers.keys():
-            raise Misfit(f"{place((*path, name))} is no field of it (it has {', '.join(readers) or 'none'})")
+        if value.keys() != readers.keys():
+            raise _wrong_fields(types, value, path)
         return kind(**{name: reader(value[name], (*path, name)) for name, reader in readers.items()})
 
     return read
+
+
+def _wrong_fields(types: Mapping[str, Any], value: JsonMapping, path: Path) -> Misfit:
+    for name, kind in types.items():
+        if name not in value:
+            return Misfit(f"{place((*path, name))} is missing, which must be {_expected(kind)}")
+    unknown = next(name for name in value if name not in types)
+    return Misfit(f"{place((*path, unknown))} is no field of it (it has {', '.join(types) or 'none'})")
 
 
 def _union_reader(kinds: tuple[Any, ...]) -> Reader:

@@ -85,11 +85,11 @@ class Series:
 
         For a statistic of the whole set the groups have become ``resampled``.
         """
-        none = np.full(len(samples.values), -1)
+        none = np.full(len(samples.values), -1, dtype=np.int32)
         return cls(
-            values=samples.values,
-            wave=none if samples.waves is None else samples.waves,
-            round=none if samples.rounds is None else samples.rounds,
+            values=np.asarray(samples.values, dtype=np.float64),
+            wave=none if samples.waves is None else np.asarray(samples.waves, dtype=np.int32),
+            round=none if samples.rounds is None else np.asarray(samples.rounds, dtype=np.int32),
             position=none,
             groups=None if samples.groups is None else np.asarray(samples.groups, dtype=np.int32),
             group_names=samples.group_names,

@@ -10,7 +10,7 @@ from attrs import Factory, define, field
 
 from qx.foreign import to_line
 from qx.host.host import Reference
-from qx.processes.answers import DeriveAnswer, EvaluateAnswer, Measurement, MetricFailure
+from qx.processes.answers import Answer, DeriveAnswer, Measurement, MetricFailure
 from qx.processes.failures import MAX_CAUSE
 from qx.processes.jobs import DeriveJob, EvaluateJob
 from qx.processes.workers import Failure, Processes, Progress
@@ -63,7 +63,7 @@ def run_past_metrics(
     *,
     timeout: float,
     progress: Progress | None = None,
-) -> tuple[EvaluateAnswer | DeriveAnswer, dict[str, R], dict[str, MetricFailure]]:
+) -> tuple[Answer, dict[str, R], dict[str, MetricFailure]]:
     """Run a job of a cell; if a metric ends its process, finish the job in a new process without that metric.
 
     The job names a folder for finished steps, ``kind`` is the record that it keeps for each metric, and
@@ -89,7 +89,7 @@ def run_past_metrics(
                 failures[name] = reason
                 job = job.without(name)
         remaining = unfinished()
-        answer: EvaluateAnswer | DeriveAnswer | None = None
+        answer: Answer | None = None
         try:
             answer = processes.run(job, f"{job.do}-{cell}", timeout=timeout, progress=progress)
         except Failure as failure:

@@ -125,7 +125,8 @@ def sample_failure(
     ``waves`` is the number of waves that values can come from; None leaves the waves unchecked.
     """
     if record.phase == "derived" and record.samples == "per_block":
-        if min(min(samples.waves or (-1,)), min(samples.rounds or (-1,))) < 0:
+        indices = [samples.waves or (-1,), samples.rounds or (-1,)]
+        if min(map(min, indices)) < 0:
             cause = (
                 f"{record.name}: its samples are {record.samples!r}, so each value needs a wave and a round: "
                 f"pass on `data.waves` and `data.rounds` of a metric of phase 'block'"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from pathlib import Path
 from threading import Event
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from attrs import Factory, asdict, evolve, frozen
 
@@ -272,15 +272,15 @@ def _run_both(
     with processes.side_by_side(2) as pool:
         inspection = pool.submit(inspect)
         data = pool.submit(run, data_job, request.data_timeout)
-        done = wait([inspection, data], return_when=FIRST_EXCEPTION).done
+        futures: list[Future[Any]] = [data, inspection]
+        done = wait(futures, return_when=FIRST_EXCEPTION).done
         over.set()
         for worker in workers.copy():
             worker.kill()
     # Raise outside the block, which would end all processes: without data another workload may follow.
-    if data in done:
-        data.result()
-    if inspection in done:
-        inspection.result()
+    for future in futures:
+        if future in done:
+            future.result()
     return inspection.result(), data.result()
 
 

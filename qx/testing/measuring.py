@@ -139,6 +139,7 @@ class Measuring:
         raises: bool = False,
     ) -> tuple[Samples, Observations]:
         metric_options = {self.record.name: {**self._bench.defaults, **(options or {})}}
+        measurements: Mapping[int | None, Measurement]
         if self.record.phase in ("fresh", "block"):
             with Processes(self._bench.new_folder("log-launch")) as processes:
                 entries = [self._bench.entry]

@@ -17,7 +17,7 @@ from qx.values import Array
 from qx.worker.arrays import Split
 from qx.worker.channel import Channel
 from qx.worker.finished import Finished
-from qx.worker.plugins import host_for
+from qx.worker.plugins import bind
 from qx.worker.samples import failure, measure_or_fail, stage_of
 
 
@@ -51,7 +51,7 @@ def _measured(
     ``read`` in each names the metrics whose samples were used.
     """
     try:
-        record = host_for(job, (metric,)).get("metric", metric.name).record
+        record = bind(job, metric).record
     except BaseException as error:
         failed = DerivedMeasurement(metric=metric.name, batch_size=None, failure=failure(error))
         return DeriveAnswer(metrics=(failed,))

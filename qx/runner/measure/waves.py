@@ -360,7 +360,7 @@ class _Group:
     ) -> None:
         count = len(samples.values)
         series = Series(
-            values=samples.values,
+            values=np.asarray(samples.values, dtype=np.float64),
             wave=np.full(count, self.measured.waves - 1),
             round=np.full(count, number),
             position=np.full(count, position),

@@ -16,6 +16,7 @@ import pytest
 from attrs import evolve
 
 from qx.comparison.records import schema
+from qx.processes.answers import PlainSamples
 from qx.report import markdown
 from qx.results import results_file as results
 from qx.results.recording import Recording, Series
@@ -151,7 +152,7 @@ def few_samples(place: Path) -> None:
     (samples,) = place.parent.glob("*.npz")
     recording = Recording.read(samples)
     hits = recording.series["toy/base"]["hits", None]
-    recording.add("toy/base", ("hits", None), Series.plain({"values": hits.values[:-1]}))
+    recording.add("toy/base", ("hits", None), Series.plain(PlainSamples(values=hits.values[:-1])))
     samples.write_bytes(recording.to_bytes())
 
 

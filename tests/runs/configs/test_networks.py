@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import shutil
-import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from qx import Artifact, Context, Unsupported
+from qx import Artifact, Context, Unsupported, import_file
 from qx.host.host import Host
 from qx.worker.state import complete, save
 
@@ -25,17 +22,7 @@ from qx.worker.state import complete, save
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 
-def _load_module(name: str) -> ModuleType:
-    """Load a module that lies beside this file."""
-    spec = importlib.util.spec_from_file_location(f"qx_tests_{name}", Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-networks = _load_module("networks")
+networks = import_file("qx_tests_networks", Path(__file__).with_name("networks.py"))
 READY = {entry.name for entry in Host.discover().ready("config")}
 
 

@@ -324,7 +324,7 @@ def test_as_many_threads_work_as_are_asked_for(
         outputs=str(tmp_path / "outputs.npy"),
     )
     with Processes(tmp_path) as processes:
-        busy = np.array(processes.run(job, "serve", timeout=300)["busy_threads"])
+        busy = np.array(processes.run(job, "serve", timeout=300).busy_threads)
     shares = busy / busy.sum()
     assert shares[:threads].min() > 0.08, shares
     assert shares[threads:].sum() < 0.1, shares
