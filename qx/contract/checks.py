@@ -17,12 +17,11 @@ import pluggy
 
 from qx.contract import hookspecs
 from qx.contract.records import CONTROL, Config, Loader, Metric, Record, Workload
-from qx.contract.references import Reference
-from qx.foreign import to_line
+from qx.contract.references import Reference, import_file
+from qx.foreign import one_line
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from types import ModuleType
 
 #: Hooks that a plugin of each kind must implement, and those that it may; see ``qx.contract.hookspecs``.
 REQUIRED: dict[str, tuple[str, ...]] = {
@@ -101,18 +100,6 @@ def new_manager() -> pluggy.PluginManager:
     return manager
 
 
-def cause(error: BaseException, most: int = 500) -> str:
-    """Return the type and the message of an error in one line of at most ``most`` letters."""
-    arguments = error.args
-    # attrs adds the attribute, the limit and the value after the message: only the message is for people.
-    is_from_attrs = len(arguments) > 1 and isinstance(arguments[1], attrs.Attribute)
-    try:
-        message = to_line(str(arguments[0] if is_from_attrs else error), most)
-    except Exception as message_error:
-        message = f"(its message cannot be read: {type(message_error).__name__})"
-    return to_line(f"{type(error).__name__}: {message}" if message else type(error).__name__, most)
-
-
 def import_plugin(reference: Reference) -> object:
     """Import a plugin: a module, or an object in it. Raises ``CannotImport``, whatever the module raises."""
     module, path, attribute = reference.place
@@ -120,11 +107,11 @@ def import_plugin(reference: Reference) -> object:
     try:
         # What a plugin prints must not get into the output of a worker.
         with contextlib.redirect_stdout(sys.stderr):
-            plugin: object = _import_file(module, path) if path else importlib.import_module(module)
+            plugin: object = import_file(module, path) if path else importlib.import_module(module)
             for part in attribute.split(".") if attribute else ():
                 plugin = getattr(plugin, part)
     except (Exception, SystemExit) as error:
-        raise CannotImport(f"cannot be imported: {cause(error)}") from error
+        raise CannotImport(f"cannot be imported: {one_line(error)}") from error
     return plugin
 
 
@@ -177,23 +164,6 @@ def check_contract(version: object) -> None:
     )
 
 
-def _import_file(module: str, path: str | Path) -> ModuleType:
-    if module in sys.modules:
-        return sys.modules[module]
-    spec = importlib.util.spec_from_file_location(module, path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{path} is not a Python file")
-    loaded = importlib.util.module_from_spec(spec)
-    # Before the module runs, as the import system does: its classes may look up their own module.
-    sys.modules[module] = loaded
-    try:
-        spec.loader.exec_module(loaded)
-    except BaseException:
-        del sys.modules[module]
-        raise
-    return loaded
-
-
 def check(specs: pluggy.HookRelay, plugin: object, name: str | None) -> tuple[Record | None, tuple[str, ...]]:
     """Check a plugin against the contract, and return its record and the hooks that it implements.
 
@@ -240,7 +210,7 @@ def _implementations(plugin: object) -> dict[str, pluggy.HookImpl]:
         hash(plugin)  # pluggy keeps plugins in sets
         manager.register(plugin)
     except Exception as error:
-        raise Breach(f"cannot be registered: {cause(error)}") from error
+        raise Breach(f"cannot be registered: {one_line(error)}") from error
     implementations = {}
     for caller in manager.get_hookcallers(plugin) or ():
         hook_implementations = caller.get_hookimpls()
@@ -292,7 +262,7 @@ def _call_describe(implementation: pluggy.HookImpl) -> Record:
         with contextlib.redirect_stdout(sys.stderr):
             record = implementation.function()
     except (Exception, SystemExit) as error:
-        raise Breach(f"hook 'describe' failed: {cause(error)}") from error
+        raise Breach(f"hook 'describe' failed: {one_line(error)}") from error
     if not isinstance(record, (Config, Metric, Workload, Loader)):
         shown = "None" if record is None else f"an object of type {type(record).__name__!r}"
         raise Breach(f"hook 'describe' returned {shown}, expected a Config, Metric, Workload or Loader")

@@ -16,6 +16,7 @@ from attrs import frozen
 
 from qx.contract.hookspecs import PROJECT
 from qx.contract.references import Reference
+from qx.foreign import one_line
 
 #: Name of a distribution whose metadata have none.
 NAMELESS = "a distribution without a name"
@@ -91,7 +92,7 @@ def _distribution(folder: Path) -> Distribution | None:
         name, version = fields.get("name") or NAMELESS, fields.get("version")
         return Distribution(name, version, tuple(dict.fromkeys(_plugins(text.decode(), name, version))))
     except ValueError as error:
-        flaw = f"entry_points.txt or METADATA cannot be read: {type(error).__name__}: {error}"
+        flaw = f"entry_points.txt or METADATA cannot be read: {one_line(error)}"
         return Distribution(name, version, flaw=flaw)
 
 

@@ -39,7 +39,7 @@ class Progress:
 
 @frozen
 class Answer:
-    """A command has succeeded."""
+    """A command has succeeded. The fields are those of its record, see ``qx.processes.answers``."""
 
     fields: JsonObject
 

@@ -10,12 +10,13 @@ from typing import TypeAlias
 from urllib.parse import quote, unquote
 
 import numpy as np
-from attrs import Factory, field, frozen
+from attrs import Factory, asdict, field, frozen
 from numpy.typing import NDArray
 
 from qx.contract.figures import Figure, Point
 from qx.contract.records import LARGEST, MOST_WAVES, OUTPUT
 from qx.foreign import to_line
+from qx.processes.answers import PlainSamples
 from qx.storage.archive import Archive, Header, open_archive
 from qx.storage.strict_json import ROOM
 from qx.values import Array, JsonMapping, JsonObject
@@ -79,23 +80,22 @@ class Series:
     details: tuple[JsonMapping, ...] = ()
 
     @classmethod
-    def plain(cls, answer: JsonMapping) -> Series:
-        """Make a series from what a metric returned: ``values``, and perhaps ``waves``, ``groups`` and so on.
+    def plain(cls, samples: PlainSamples, *, exact: bool = False) -> Series:
+        """Make a series from what a metric returned.
 
         For a statistic of the whole set the groups have become ``resampled``.
         """
-        none = np.full(len(answer["values"]), -1)
-        groups = answer.get("groups")
+        none = np.full(len(samples.values), -1, dtype=np.int32)
         return cls(
-            values=answer["values"],
-            wave=answer.get("waves", none),
-            round=answer.get("rounds", none),
+            values=np.asarray(samples.values, dtype=np.float64),
+            wave=none if samples.waves is None else np.asarray(samples.waves, dtype=np.int32),
+            round=none if samples.rounds is None else np.asarray(samples.rounds, dtype=np.int32),
             position=none,
-            groups=None if groups is None else np.asarray(groups, dtype=np.int32),
-            group_names=tuple(answer.get("group_names", ())),
-            resampled=tuple(Resampled(**fields) for fields in answer.get("resampled", ())),
-            exact=answer.get("exact", False),
-            details=(answer.get("details", {}),),
+            groups=None if samples.groups is None else np.asarray(samples.groups, dtype=np.int32),
+            group_names=samples.group_names,
+            resampled=tuple(Resampled(**asdict(plain, recurse=False)) for plain in samples.resampled),
+            exact=exact,
+            details=(samples.details,),
         )
 
 

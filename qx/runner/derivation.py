@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Collection
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from qx.contract.records import Metric
+from qx.processes.answers import DeriveAnswer, DerivedMeasurement, MetricFailure
 from qx.processes.jobs import DeriveJob
-from qx.processes.workers import Failure, MetricFailure
+from qx.processes.workers import Failure
 from qx.results.recording import Recording, Series
 from qx.runner.blame import Hangs, run_past_metrics
 from qx.runner.evaluation import sample_failure
 from qx.runner.request import metric, references
 from qx.runner.workload_run import Run, WorkloadRun
-from qx.values import JsonMapping
 
 
 def derive_metrics(run: Run, workload_run: WorkloadRun) -> None:
@@ -71,36 +70,37 @@ def _derive(run: Run, workload_run: WorkloadRun) -> dict[tuple[str, str], Metric
             row = workload_run.cells[cell].row
             try:
                 _, measured, dropped = run_past_metrics(
-                    run.processes, job, row, hangs, timeout=request.timeout
+                    run.processes, job, DeriveAnswer, row, hangs, timeout=request.timeout
                 )
             except Failure as failure:
                 # No metric is to blame, so the values that were derived before cannot be trusted either.
                 dropped = dict.fromkeys(records, MetricFailure(failure.outcome, failure.cause))
                 measured = {}
             failures |= {(cell, name): failure for name, failure in dropped.items()}
-            for answer in chain.from_iterable(measured.values()):
+            for measurement in (part for answer in measured.values() for part in answer.metrics):
                 # A derived value is exact if all metrics that it is derived from are.
-                is_exact = set(answer.pop("read", ())) <= exact
-                record = records[answer["metric"]]
-                _record(recording, cell, {**answer, "exact": is_exact}, record, failures)
+                is_exact = exact.issuperset(measurement.read)
+                _record(recording, cell, measurement, records[measurement.metric], failures, is_exact)
     return failures
 
 
 def _record(
     recording: Recording,
     cell: str,
-    answer: JsonMapping,
+    measurement: DerivedMeasurement,
     record: Metric,
     failures: dict[tuple[str, str], MetricFailure],
+    is_exact: bool,
 ) -> None:
-    if "outcome" in answer:
-        failures[cell, record.name] = MetricFailure(answer["outcome"], answer["cause"])
-    elif answer["values"] is not None:
+    if measurement.failure is not None:
+        failures[cell, record.name] = measurement.failure
+    elif (samples := measurement.samples) is not None:
         items = len(recording.outputs.get(cell, ()))
-        if failure := sample_failure(record, answer, items, _waves(recording, cell)):
+        if failure := sample_failure(record, samples, items, _waves(recording, cell)):
             failures[cell, record.name] = failure
         else:
-            recording.add(cell, (record.name, answer["batch_size"]), Series.plain(answer))
+            key = (record.name, measurement.batch_size)
+            recording.add(cell, key, Series.plain(samples, exact=is_exact))
 
 
 def _waves(recording: Recording, cell: str) -> int:

@@ -16,6 +16,7 @@ from qx.contract.conformance import Conformance
 from qx.contract.records import Config, Kind, Record
 from qx.errors import DataError, UsageError
 from qx.host.host import Entry, Host, Reference
+from qx.processes.answers import Answer, DescribeAnswer, Started
 from qx.processes.jobs import BuildJob, DescribeJob, InspectJob, Job, StoredArtifact
 from qx.processes.workers import Processes
 from qx.runner import settings
@@ -24,9 +25,10 @@ from qx.runner.preparation import Prepared, calibration_counts, data_folder, is_
 from qx.runner.request import Request, cell_of
 from qx.storage.cache import open_cache
 from qx.storage.manifest import Manifest
+from qx.testing.answers import BuildObservations, Observations, ServeAnswer, Watched
 from qx.testing.jobs import ServeJob, WatchJob
 from qx.testing.verdicts import Failed, NotApplicable
-from qx.values import Array, JsonMapping, JsonObject, OptionValue, OptionValues
+from qx.values import Array, JsonObject, OptionValue, OptionValues
 
 #: The kit's own workload, as ``-p`` takes it.
 TESTBENCH = "qx.testing.testbench"
@@ -35,6 +37,7 @@ BATCH_SIZES = (1, 3, 64)
 CALIBRATION_N = 128
 
 T = TypeVar("T")
+A = TypeVar("A", bound=Answer)
 
 
 @frozen(kw_only=True)
@@ -43,9 +46,15 @@ class Built:
 
     manifest: Manifest
     stored: StoredArtifact
-    observations: JsonMapping
+    observations: Observations
     #: The fp32 model's outputs for the first evaluation inputs, ``[n, ...]``.
     fp32: Array
+
+    @property
+    def build_observations(self) -> BuildObservations:
+        """What was observed because it is a build."""
+        assert self.observations.build is not None
+        return self.observations.build
 
     @property
     def artifact(self) -> Path:
@@ -57,14 +66,11 @@ class Built:
 class Served:
     """The answer and the outputs of a launch that served an artifact."""
 
-    answer: JsonMapping
+    answer: ServeAnswer
+    #: What was observed while it served.
+    observations: Observations
+    #: Outputs at the last batch size, ``[n, ...]``.
     outputs: Array
-
-    @property
-    def observations(self) -> JsonMapping:
-        """What was observed while it served."""
-        observations: JsonMapping = self.answer["watched"]
-        return observations
 
 
 class Bench:
@@ -134,21 +140,23 @@ class Bench:
         folder.mkdir(parents=True)
         return folder
 
-    def run(self, job: Job, name: str) -> JsonObject:
+    def run(self, job: Job[A], name: str) -> A:
         """Run a job in a process of its own. Raises ``qx.processes.workers.Failure``."""
         with Processes(self.new_folder(f"log-{name}")) as processes:
             return processes.run(job, name, timeout=self.timeout)
 
-    def describe(self, times: int) -> list[JsonObject]:
+    def describe(self, times: int) -> list[DescribeAnswer]:
         """Describe the plugin several times in one process. Raises ``qx.processes.workers.Failure``."""
         with Processes(self.new_folder("log-describe")) as processes:
             worker = processes.start(DescribeJob(), "describe")
-            worker.answer(timeout=self.timeout)
+            worker.answer(Started, timeout=self.timeout)
             question = {"plugin": asdict(self.reference), "named": False}
-            return [worker.ask("describe", timeout=self.timeout, **question) for _ in range(times)]
+            return [
+                worker.ask("describe", DescribeAnswer, timeout=self.timeout, **question) for _ in range(times)
+            ]
 
-    def watch(self, job: Job, name: str, absent: tuple[str, ...] = (), **arguments: Any) -> JsonObject:
-        """Run a job while observing what plugins change beside it; the answer has that as ``watched``.
+    def watch(self, job: Job[A], name: str, absent: tuple[str, ...] = (), **arguments: Any) -> Watched[A]:
+        """Run a job while observing what plugins change beside it.
 
         Raises ``qx.processes.workers.Failure``.
         """
@@ -235,7 +243,7 @@ class Bench:
 
         job = self.build_job(config, options)
         outputs = Path(job.folder) / "fp32.npy"
-        answer = self.watch(
+        watched = self.watch(
             job,
             f"build-{config.name}",
             absent,
@@ -247,7 +255,7 @@ class Bench:
         return Built(
             manifest=manifest,
             stored=stored_artifact(self.host, job, artifact, manifest),
-            observations=answer["watched"],
+            observations=watched.watched,
             fp32=np.load(outputs),
         )
 
@@ -287,8 +295,8 @@ class Bench:
             batch_sizes=BATCH_SIZES,
             outputs=str(outputs),
         )
-        answer = self.watch(job, "serve", absent)
-        return Served(answer=answer, outputs=np.load(outputs))
+        watched = self.watch(job, "serve", absent)
+        return Served(answer=watched.answer, observations=watched.watched, outputs=np.load(outputs))
 
     @cached_property
     def built(self) -> Built:

@@ -56,20 +56,20 @@ def unique_name(bench: Bench) -> str:
 def describes_itself_lightly(bench: Bench) -> str:
     """It is imported and described quickly, without heavy imports or prints, and with one record."""
     first, second = bench.describe(times=2)
-    if first["description"]["outcome"] != "ready":
+    if first.description.outcome != "ready":
         raise NotApplicable("its record is broken, see valid_record")
     problems = []
-    if heavy := sorted(HEAVY & set(first["modules"])):
+    if heavy := sorted(HEAVY & set(first.modules)):
         problems.append(f"imports {', '.join(heavy)}: import it inside the functions that need it")
-    if first["seconds"] > LIGHT_SECONDS and not heavy:
-        problems.append(f"takes {first['seconds']:.1f} s (at most {LIGHT_SECONDS:g} s)")
-    if first["printed"].strip():
-        problems.append(f"prints {first['printed'].strip()[:80]!r}")
-    if second["description"]["record"] != first["description"]["record"]:
+    if first.seconds > LIGHT_SECONDS and not heavy:
+        problems.append(f"takes {first.seconds:.1f} s (at most {LIGHT_SECONDS:g} s)")
+    if first.printed.strip():
+        problems.append(f"prints {first.printed.strip()[:80]!r}")
+    if second.description.record != first.description.record:
         problems.append("describe returns a different record each time")
     if problems:
         raise Failed("; ".join(problems))
-    return f"{1000 * first['seconds']:.0f} ms"
+    return f"{1000 * first.seconds:.0f} ms"
 
 
 def _summary(summary: str) -> Iterable[str]:

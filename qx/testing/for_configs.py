@@ -56,7 +56,7 @@ def leaves_fp32_model(bench: Bench) -> str:
     The model that a config is given is its private copy. An instance that was made before, and one made
     afterwards in the same process, must answer as before, bit for bit: its class and torch are everybody's.
     """
-    if changed := bench.built.observations["fp32"]:
+    if changed := bench.built.build_observations.fp32:
         raise Failed(f"changes the fp32 model: {' and '.join(changed)}")
     return "the same answers before and after"
 
@@ -67,35 +67,37 @@ def leaves_shared_model(bench: Bench) -> str:
     if not bench.host.implements(bench.entry.name, "check_model"):
         raise NotApplicable("has no check_model")
     before, after = onlookers(quantizable=bench.config.quantizable)
-    untreatable = bench.run(bench.inspect_job(before, bench.reference, after), "inspect")["untreatable"]
+    untreatable = bench.run(bench.inspect_job(before, bench.reference, after), "inspect").untreatable
     if before.name in untreatable:
-        _, reason = untreatable[before.name]
+        reason = untreatable[before.name].cause
         raise NotApplicable(f"does not apply to the model of {bench.request.workload}: {reason}")
     if after.name in untreatable:
-        _, changed = untreatable[after.name]
+        changed = untreatable[after.name].cause
         raise Failed(f"check_model changes the model that all configs share: {changed}")
     return "check_model changes nothing"
 
 
 def leaves_process_state(bench: Bench) -> str:
     """Settings of the whole process (torch's default dtype, threads, engine...) stay as they were."""
-    if changed := bench.built.observations["state"]:
+    if changed := bench.built.build_observations.state:
         raise Failed(
-            "; ".join(f"leaves {name} at {now}, it was {was}" for name, (was, now) in changed.items())
+            "; ".join(
+                f"leaves {name} at {change.now}, it was {change.before}" for name, change in changed.items()
+            )
         )
     return "unchanged"
 
 
 def leaves_inputs(bench: Bench) -> str:
     """The batches of calibration or training and the example inputs are not changed in place."""
-    if changed := bench.built.observations["changed"]:
+    if changed := bench.built.observations.changed:
         raise Failed("; ".join(changed))
     return "unchanged"
 
 
 def writes_only_into_its_folder(bench: Bench) -> str:
     """Nothing is written to the current folder: the files of an artifact belong into ``context.folder``."""
-    if strays := bench.built.observations["strays"]:
+    if strays := bench.built.observations.strays:
         raise Failed(f"writes {', '.join(strays[:5])} into the current folder")
     return "nothing in the current folder"
 
@@ -107,7 +109,7 @@ def loads_in_fresh_process(bench: Bench) -> str:
     of files has none to compare with, and is to give the same twice.
     """
     served: Served = _require_success(bench, lambda: bench.served)
-    if not served.answer["probed"]:
+    if not served.answer.probed:
         again = bench.serve(bench.built)
         if not _equal(again.outputs, served.outputs):
             raise Failed("two launches of the same artifact give different outputs")
@@ -117,23 +119,23 @@ def loads_in_fresh_process(bench: Bench) -> str:
 
 def keeps_shape_and_type(bench: Bench) -> str:
     """Outputs have the fp32 model's shape and type, and are finite, at every batch size."""
-    expected, dtype = list(bench.built.fp32.shape[1:]), bench.built.observations["dtype"]
-    for batch in bench.served.answer["served"]:
-        shape, size = batch["shape"], batch["batch_size"]
+    expected, dtype = list(bench.built.fp32.shape[1:]), bench.built.build_observations.dtype
+    for batch in bench.served.answer.served:
+        shape, size = list(batch.shape), batch.batch_size
         if shape != [size, *expected]:
             raise Failed(f"at batch size {size} it gives shape {shape}, the fp32 model {[size, *expected]}")
-        if batch["dtype"] != dtype:
-            raise Failed(f"it gives {_dtype_name(batch['dtype'])}, the fp32 model {_dtype_name(dtype)}")
-        if not batch["finite"]:
+        if batch.dtype != dtype:
+            raise Failed(f"it gives {_dtype_name(batch.dtype)}, the fp32 model {_dtype_name(dtype)}")
+        if not batch.finite:
             raise Failed(f"at batch size {size} it gives values that are not finite")
-    sizes = ", ".join(str(batch["batch_size"]) for batch in bench.served.answer["served"])
+    sizes = ", ".join(str(batch.batch_size) for batch in bench.served.answer.served)
     return f"{_dtype_name(dtype)} {['n', *expected]} at batch sizes {sizes}".replace("'", "")
 
 
 def deterministic(bench: Bench) -> str:
     """Built twice with the same seed, and served twice, it gives the same outputs, bit for bit."""
-    for batch in bench.served.answer["served"]:
-        if not (batch["repeats"] and batch["repeats_anew"]):
+    for batch in bench.served.answer.served:
+        if not (batch.repeats and batch.repeats_anew):
             raise Failed("one launch gives different outputs for the same inputs")
     served = bench.serve(bench.build(bench.entry))
     if not _equal(served.outputs, bench.served.outputs):
@@ -175,7 +177,7 @@ def needs_what_it_says(bench: Bench) -> str:
     def work_without(absent: tuple[str, ...]) -> None:
         bench.serve(bench.build(bench.entry, absent=absent), absent=absent)
 
-    imported = {*bench.built.observations["modules"], *bench.served.observations["modules"]}
+    imported = {*bench.built.observations.modules, *bench.served.observations.modules}
     return needs_only(bench, imported, work_without, companions=_workload_requirements(bench))
 
 

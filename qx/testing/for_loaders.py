@@ -90,38 +90,38 @@ def serves_batches(bench: Bench) -> str:
     """It loads an artifact in a fresh process and serves batches of 1, 3 and 64: finite numpy arrays."""
     if bench.entry.state == "unavailable":
         raise NotApplicable(bench.entry.reason)
-    for batch in _served(bench).answer["served"]:
-        size = batch["batch_size"]
-        if batch["type"] != "ndarray":
-            raise Failed(f"outputs gives a {batch['type']}, expected a numpy array")
-        if not batch["shape"] or batch["shape"][0] != size:
-            raise Failed(f"at batch size {size} it gives shape {batch['shape']}")
-        if not batch["finite"]:
+    for batch in _served(bench).answer.served:
+        size = batch.batch_size
+        if batch.type != "ndarray":
+            raise Failed(f"outputs gives a {batch.type}, expected a numpy array")
+        if not batch.shape or batch.shape[0] != size:
+            raise Failed(f"at batch size {size} it gives shape {list(batch.shape)}")
+        if not batch.finite:
             raise Failed(f"at batch size {size} it gives values that are not finite")
     return f"artifacts of {_built(bench).stored.config.name}"
 
 
 def leaves_inputs(bench: Bench) -> str:
     """The arrays that are prepared and served are not changed in place."""
-    for batch in _served(bench).answer["served"]:
-        if not batch["inputs_kept"]:
-            raise Failed(f"at batch size {batch['batch_size']} it changes the arrays that it was given")
+    for batch in _served(bench).answer.served:
+        if not batch.inputs_kept:
+            raise Failed(f"at batch size {batch.batch_size} it changes the arrays that it was given")
     return "unchanged"
 
 
 def deterministic(bench: Bench) -> str:
     """The same inputs give the same outputs: the same prepared ones called twice, and prepared anew."""
-    for batch in _served(bench).answer["served"]:
-        if not batch["repeats"]:
+    for batch in _served(bench).answer.served:
+        if not batch.repeats:
             raise Failed("the same prepared inputs give different outputs when they are called again")
-        if not batch["repeats_anew"]:
+        if not batch.repeats_anew:
             raise Failed("the same inputs give different outputs when they are prepared again")
     return "the same again"
 
 
 def honours_threads(bench: Bench) -> str:
     """With one thread allowed, one thread computes."""
-    by_thread = _served(bench).answer["busy_threads"]
+    by_thread = _served(bench).answer.busy_threads
     busy = [seconds for seconds in by_thread if seconds > BUSY * by_thread[0] and seconds > 0.05]
     if len(busy) > 1:
         times = ", ".join(f"{seconds:.2f}" for seconds in busy[:4])
@@ -134,7 +134,7 @@ def names_its_imports(bench: Bench) -> str:
     late = [
         (module, text)
         for text in _record(bench).requires
-        for module in modules_of(_distribution(text)) & set(_served(bench).answer["during_load"])
+        for module in modules_of(_distribution(text)) & set(_served(bench).answer.during_load)
     ]
     if late:
         names = ", ".join(sorted(module for module, _ in late))
@@ -148,7 +148,7 @@ def needs_what_it_says(bench: Bench) -> str:
     companions = [*(config.requires if config else ())]
     return needs_only(
         bench,
-        _served(bench).observations["modules"],
+        _served(bench).observations.modules,
         lambda absent: bench.serve(_built(bench), absent=absent),
         companions=companions,
     )

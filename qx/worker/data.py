@@ -8,34 +8,33 @@ from pathlib import Path
 
 from attrs import evolve
 
+from qx.contract.tasks import Labels
 from qx.errors import DataError, UsageError
+from qx.processes.answers import DataAnswer
 from qx.processes.jobs import DataJob
 from qx.storage.cache import SPLITS, new_entry, read_entry
 from qx.storage.digests import Damaged, FileDigest
-from qx.values import JsonObject
 from qx.worker.arrays import Split, drawn_over_classes
 from qx.worker.channel import Channel
-from qx.worker.plugins import host_for, loading_context, seed_everything
+from qx.worker.plugins import loading_workload_of, seed_everything
 
 
 def run(job: DataJob, channel: Channel) -> None:
     """Write the splits into folders named by their fingerprints, unless they are there already."""
-    host = host_for(job, (job.workload,))
-    name = job.workload.name
-    context = loading_context(job, host, progress=channel.progress)
+    workload = loading_workload_of(job, progress=channel.progress)
     splits = {}
     for split in ("test", "train"):
         channel.stage(f"load_data {split}")
         seed_everything(job.seed)
-        splits[split] = _checked(Split.of(host.call(name, "load_data", split=split, context=context)), split)
+        splits[split] = _checked(Split.of(workload.call("load_data", split=split)), split)
     train, test = splits["train"], splits["test"]
     labels = _labels(test)
     if not job.labels:
         test = evolve(test, labels=None)
     if (largest := max(job.calibration_counts, default=0)) > len(train):
         raise UsageError(
-            f"{largest} calibration images are asked for, but {name} has {len(train)} training items: "
-            f"give --calibration-n {len(train)} or fewer"
+            f"{largest} calibration images are asked for, but {workload.name} has {len(train)} training "
+            f"items: give --calibration-n {len(train)} or fewer"
         )
     channel.stage("select")
     home = Path(job.cache) / SPLITS
@@ -53,31 +52,33 @@ def run(job: DataJob, channel: Channel) -> None:
         channel.stage("lay down train")
         training = _write_or_reuse(train, home, damaged).name
     channel.answer(
-        source=test.source,
-        items=len(test),
-        item_bytes=sum(array.nbytes for array in test.rows(0, 1).values()),
-        classes=list(test.classes),
-        labels=labels if job.labels else None,
-        evaluation=evaluation.name,
-        calibrations=calibrations,
-        training=training,
-        damaged=damaged,
-        folder=str(home),
+        DataAnswer(
+            source=test.source,
+            items=len(test),
+            item_bytes=sum(array.nbytes for array in test.rows(0, 1).values()),
+            classes=test.classes,
+            labels=labels if job.labels else None,
+            evaluation=evaluation.name,
+            calibrations=calibrations,
+            training=training,
+            damaged=damaged,
+            folder=str(home),
+        )
     )
 
 
-def _labels(split: Split) -> JsonObject | None:
+def _labels(split: Split) -> Labels | None:
     """Describe the shape, type and range of the labels; None without labels."""
     labels = split.labels
     if labels is None:
         return None
     is_whole = labels.dtype.kind in "iub"
-    return {
-        "shape": list(labels.shape[1:]),
-        "dtype": labels.dtype.name,
-        "lowest": int(labels.min()) if is_whole else None,
-        "highest": int(labels.max()) if is_whole else None,
-    }
+    return Labels(
+        shape=labels.shape[1:],
+        dtype=labels.dtype.name,
+        lowest=int(labels.min()) if is_whole else None,
+        highest=int(labels.max()) if is_whole else None,
+    )
 
 
 def _check_labels(split: Split, name: str) -> None:

@@ -11,13 +11,14 @@ import numpy as np
 
 from qx.contract.records import Metric, Recorded
 from qx.host.host import Reference
+from qx.processes.answers import DeriveAnswer, DerivedMeasurement
 from qx.processes.jobs import DeriveJob
-from qx.values import Array, JsonObject
+from qx.values import Array
 from qx.worker.arrays import Split
 from qx.worker.channel import Channel
 from qx.worker.finished import Finished
-from qx.worker.plugins import host_for
-from qx.worker.samples import failure, samples_or_failure, stage_of
+from qx.worker.plugins import bind
+from qx.worker.samples import failure, measure_or_fail, stage_of
 
 
 def run(job: DeriveJob, channel: Channel) -> None:
@@ -29,12 +30,12 @@ def run(job: DeriveJob, channel: Channel) -> None:
     own, baseline = _read_recorded(Path(job.samples)), _read_recorded(Path(job.baseline))["values"]
     items = Split.read(Path(job.inputs)) if job.inputs else None
     finished = Finished(job.finished)
-    measured = []
+    measured: list[DerivedMeasurement] = []
     for metric in job.metrics:
         channel.stage(stage_of(metric.name))
         step = partial(_measured, job, metric, own, baseline, items, channel)
-        measured += finished.step(stage_of(metric.name), step)
-    channel.answer(**({} if job.finished else {"metrics": measured}))
+        measured += finished.step(stage_of(metric.name), DeriveAnswer, step).metrics
+    channel.answer(DeriveAnswer(metrics=() if job.finished else tuple(measured)))
 
 
 def _measured(
@@ -44,15 +45,16 @@ def _measured(
     baseline: Arrays,
     items: Split | None,
     channel: Channel,
-) -> list[JsonObject]:
+) -> DeriveAnswer:
     """Return the samples of one metric, or its failure, for each batch size if it has several.
 
     Each is an object for JSON, in which ``read`` names the metrics whose samples were used.
     """
     try:
-        record = host_for(job, (metric,)).get("metric", metric.name).record
+        record = bind(job, metric).record
     except BaseException as error:
-        return [{"metric": metric.name, "batch_size": None, **failure(error)}]
+        failed = DerivedMeasurement(metric=metric.name, batch_size=None, failure=failure(error))
+        return DeriveAnswer(metrics=(failed,))
     assert isinstance(record, Metric)
     measured = []
     for batch_size in job.batch_sizes if record.per_point else (None,):
@@ -68,9 +70,17 @@ def _measured(
             labels=None if items is None else items.labels,
             classes=() if items is None else items.classes,
         )
-        answer = samples_or_failure(job, metric, data)
-        measured.append({"metric": metric.name, "batch_size": batch_size, **answer, "read": sorted(read)})
-    return measured
+        answer = measure_or_fail(job, metric, data)
+        measured.append(
+            DerivedMeasurement(
+                metric=metric.name,
+                batch_size=batch_size,
+                samples=answer.samples,
+                failure=answer.failure,
+                read=tuple(sorted(read)),
+            )
+        )
+    return DeriveAnswer(metrics=tuple(measured))
 
 
 Key: TypeAlias = "tuple[str, int | None]"

@@ -13,12 +13,13 @@ from attrs import evolve, frozen
 from numpy.typing import ArrayLike, NDArray
 
 from qx.analysis.whole_set import drawn_items, group_of_items
-from qx.contract.records import LARGEST, Context, Predictions, Recorded, Samples
+from qx.contract.records import LARGEST, Predictions, Recorded, Samples
 from qx.errors import QxError
-from qx.host.host import Host
-from qx.values import Array, JsonObject
+from qx.processes.answers import PlainSamples, Resampling
+from qx.values import Array
 from qx.worker.arrays import drawn_over_classes
-from qx.worker.values import as_json, finite_values
+from qx.worker.plugins import BoundPlugin
+from qx.worker.values import as_json, finite_values, plain_names
 
 #: Time that a metric may take in a cell, in seconds.
 SECONDS = 10.0
@@ -34,16 +35,14 @@ ROUNDING = 1e-5
 class Statistic:
     """A plugin's statistic of the outputs ``[items, ...]`` of one cell."""
 
-    host: Host
-    metric: str
+    plugin: BoundPlugin
     outputs: Array
     labels: Array | None
     classes: tuple[str, ...]
     baseline: Array | None
-    context: Context
 
     @classmethod
-    def of(cls, host: Host, metric: str, data: Predictions | Recorded, context: Context) -> Statistic | None:
+    def of(cls, plugin: BoundPlugin, data: Predictions | Recorded) -> Statistic | None:
         """Return the statistic; None without outputs, or if a derived metric lacks those of the baseline."""
         key = ("outputs", None)
         recorded = isinstance(data, Recorded)
@@ -52,7 +51,12 @@ class Statistic:
         if outputs is None or (recorded and baseline is None):
             return None
         labels, baseline = (None if array is None else _read_only(array) for array in (data.labels, baseline))
-        return cls(host, metric, _read_only(outputs), labels, data.classes, baseline, context)
+        return cls(plugin, _read_only(outputs), labels, data.classes, baseline)
+
+    @property
+    def metric(self) -> str:
+        """The name of the metric."""
+        return self.plugin.name
 
     @cached_property
     def scratch(self) -> Array:
@@ -69,15 +73,13 @@ class Statistic:
 
         ``outputs`` replace those of the cell.
         """
-        result = self.host.call(
-            self.metric,
+        result = self.plugin.call(
             "statistic",
             outputs=self.outputs if outputs is None else outputs,
             labels=self.labels,
             indices=_read_only(indices),
             classes=self.classes,
             baseline=self.baseline,
-            context=self.context,
         )
         if result is None:
             return math.nan
@@ -109,40 +111,39 @@ class Statistic:
         return alone.over(np.arange(len(chosen)))
 
 
-def samples_of_set(host: Host, metric: str, data: Predictions | Recorded, context: Context) -> JsonObject:
-    """Return a statistic with its resamples, and with the details and groups of ``measure``, as JSON.
+def samples_of_set(plugin: BoundPlugin, data: Predictions | Recorded) -> PlainSamples | None:
+    """Return a statistic with its resamples, and with the details and groups of ``measure``.
 
-    ``values`` is None if the metric does not apply.
+    None if the metric does not apply.
     """
-    not_applicable = {"values": None}
-    samples, has_measure = Samples(()), host.implements(metric, "measure")
+    metric, samples, has_measure = plugin.name, Samples(()), plugin.implements("measure")
     if has_measure:
-        result = host.call(metric, "measure", subject=None, data=data, context=context)
+        result = plugin.call("measure", subject=None, data=data)
         if result is None:
-            return not_applicable
+            return None
         samples = result if isinstance(result, Samples) else Samples(result)
-    statistic = Statistic.of(host, metric, data, context)
+    statistic = Statistic.of(plugin, data)
     resampled = (
         [] if statistic is None else resampled_sets(statistic, samples.groups, len(samples.group_names))
     )
     if not resampled:
-        return not_applicable
-    value = resampled[0]["value"]
+        return None
+    value = resampled[0].value
     if has_measure and samples.values is not None:
         own = finite_values(metric, samples.values)
         if len(own) != 1 or not math.isclose(own[0], value, rel_tol=ROUNDING, abs_tol=ROUNDING**2):
             raise QxError(f"{metric}: measure gave {own[0]:.6g}, but statistic {value:.6g} for all items")
-    return {
-        "values": [value],
-        "resampled": resampled,
-        "group_names": list(samples.group_names),
-        "details": as_json(metric, samples.details),
-    }
+    return PlainSamples(
+        values=[value],
+        resampled=tuple(resampled),
+        group_names=tuple(plain_names(metric, samples.group_names)),
+        details=as_json(metric, samples.details),
+    )
 
 
 def resampled_sets(
     statistic: Statistic, groups: Sequence[int] | Array | None, count: int
-) -> list[JsonObject]:
+) -> list[Resampling]:
     """Return the resamples of all items, then of each of ``count`` groups; empty if there is no value.
 
     ``groups`` is the index of each item's group, ``[items]``, or None.
@@ -166,7 +167,7 @@ def resampled_sets(
     return resampled
 
 
-def _resample_groups(statistic: Statistic, indices: Array, count: int) -> list[JsonObject]:
+def _resample_groups(statistic: Statistic, indices: Array, count: int) -> list[Resampling]:
     """Return the resamples of each of ``count`` groups, which together may take as long as those of the set.
 
     ``indices`` has the group of each item, ``[items]``. A group is not drawn with replacement.
@@ -190,25 +191,25 @@ def plan_counts(seconds: float) -> dict[str, int]:
 
 def _resample(
     statistic: Statistic, members: NDArray[np.intp], value: float, counts: Mapping[str, int]
-) -> JsonObject:
-    """Return the record ``qx.results.recording.Resampled`` of these items, as JSON."""
-    record = {"value": value, "items": len(members), "influence": [], "draws": [], "step": None, "reason": ""}
-    if math.isnan(value):
-        return record | {"value": 0.0, "reason": "it has no value for these items"}
+) -> Resampling:
+    """Resample a statistic of these items."""
     size = len(members)
+    if math.isnan(value):
+        return Resampling(value=0.0, items=size, reason="it has no value for these items")
     groups = min(counts["groups"], size) if size > 1 else 0
     indices = group_of_items(size, max(1, groups))
     without = np.array([statistic.over(members[indices != group]) for group in range(groups)])
     if lacking := int(np.isnan(without).sum()):
-        return record | {
-            "reason": f"it has no value without some of its items ({lacking} of {groups} groups)"
-        }
+        reason = f"it has no value without some of its items ({lacking} of {groups} groups)"
+        return Resampling(value=value, items=size, reason=reason)
     draws = [statistic.over(members[drawn_items(size, draw)]) for draw in range(counts["draws"])]
-    return record | {
-        "influence": ((groups - 1) * (value - without)).tolist(),
-        "draws": [None if math.isnan(draw) else draw for draw in draws],
-        "step": _largest_step(statistic, members, value, counts["probes"]),
-    }
+    return Resampling(
+        value=value,
+        items=size,
+        influence=((groups - 1) * (value - without)).tolist(),
+        draws=[None if math.isnan(draw) else draw for draw in draws],
+        step=_largest_step(statistic, members, value, counts["probes"]),
+    )
 
 
 def _largest_step(statistic: Statistic, members: NDArray[np.intp], value: float, probes: int) -> float | None:

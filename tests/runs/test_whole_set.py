@@ -22,10 +22,12 @@ from qx.contract.references import reference_of
 from qx.errors import QxError
 from qx.gate import decide, read_rules
 from qx.host.host import Host
+from qx.processes.answers import PlainSamples
 from qx.report import markdown
 from qx.results.recording import Recording, Resampled, Series
 from qx.statistics import over_items
 from qx.worker import whole_set as resampling
+from qx.worker.plugins import BoundPlugin
 from qx.worker.whole_set import MAX_COUNTS, MIN_COUNTS, SECONDS, plan_counts, samples_of_set
 
 Write = Callable[[str, str], str]
@@ -61,11 +63,11 @@ def scores(answers: Any, classes: int = 3) -> Any:
 
 
 @pytest.fixture
-def sampled(write_plugin: Write) -> Callable[..., dict[str, Any]]:
+def sampled(write_plugin: Write) -> Callable[..., PlainSamples | None]:
     """Resample a metric with this statistic, and with ``measure`` where there is a body for it."""
     hosts: dict[str, Host] = {}
 
-    def sample(outputs: Any, labels: Any, statistic: str = SHARE, measure: str = "") -> dict[str, Any]:
+    def sample(outputs: Any, labels: Any, statistic: str = SHARE, measure: str = "") -> PlainSamples | None:
         source = dedent(PLUGIN.format(statistic=statistic)) + (
             MEASURE.format(body=measure) if measure else ""
         )
@@ -73,7 +75,7 @@ def sampled(write_plugin: Write) -> Callable[..., dict[str, Any]]:
             reference = evolve(reference_of(write_plugin("figure", source)), name="figure")
             hosts[source] = Host.of([reference])
         data = Predictions(outputs=outputs, labels=labels, classes=("a", "b", "c"))
-        return samples_of_set(hosts[source], "figure", data, Context())
+        return samples_of_set(BoundPlugin(hosts[source], "figure", Context()), data)
 
     return sample
 
@@ -110,12 +112,12 @@ def test_a_mean_moves_by_its_items(sampled: Any) -> None:
     labels = np.repeat([0, 1, 2], [50, 30, 20])
     answers = np.where(np.arange(100) < 90, labels, 0)
     samples = sampled(scores(answers), labels)
-    assert samples["values"] == pytest.approx([0.9])
-    (sample,) = samples["resampled"]
-    assert sorted({round(influence, 9) for influence in sample["influence"]}) == pytest.approx([-0.9, 0.1])
-    assert sample["step"] == pytest.approx(0.01)
-    assert sample["items"] == len(sample["influence"]) == 100
-    assert np.std(sample["draws"], ddof=1) == pytest.approx(0.03, rel=0.15)
+    assert samples.values == pytest.approx([0.9])
+    (sample,) = samples.resampled
+    assert sorted({round(influence, 9) for influence in sample.influence}) == pytest.approx([-0.9, 0.1])
+    assert sample.step == pytest.approx(0.01)
+    assert sample.items == len(sample.influence) == 100
+    assert np.std(sample.draws, ddof=1) == pytest.approx(0.03, rel=0.15)
 
 
 def test_a_slow_statistic_is_resampled_less() -> None:
@@ -164,12 +166,12 @@ def test_measure_beside_a_statistic_gives_details_and_groups(sampled: Any) -> No
     samples = sampled(
         outputs, labels, measure=f"return Samples({right}, {{'k': 1}}, groups=data.labels, group_names='abc')"
     )
-    assert samples["details"] == {"k": 1}
-    assert samples["group_names"] == ["a", "b", "c"]
-    whole_set_sample, *groups = samples["resampled"]
-    assert [sample["items"] for sample in (whole_set_sample, *groups)] == [60, 40, 20, 0]
-    assert [sample["value"] for sample in groups[:2]] == [0.9, 0.9]
-    assert sampled(outputs, labels, measure="return None") == {"values": None}
+    assert samples.details == {"k": 1}
+    assert samples.group_names == ("a", "b", "c")
+    whole_set_sample, *groups = samples.resampled
+    assert [sample.items for sample in (whole_set_sample, *groups)] == [60, 40, 20, 0]
+    assert [sample.value for sample in groups[:2]] == [0.9, 0.9]
+    assert sampled(outputs, labels, measure="return None") is None
     with pytest.raises(QxError, match=r"measure gave 0.5, but statistic 0.9 for all items"):
         sampled(outputs, labels, measure="return 0.5")
     with pytest.raises(QxError, match="measure gave 3 groups, and there are 60 items"):
@@ -179,13 +181,13 @@ def test_measure_beside_a_statistic_gives_details_and_groups(sampled: Any) -> No
 def test_a_statistic_that_gives_none_does_not_apply(sampled: Any) -> None:
     """None for all items is 'not applicable', and None without some of the items costs the interval."""
     labels = np.repeat([0, 1, 2], [40, 19, 1])
-    assert sampled(scores(labels), labels, "return None") == {"values": None}
+    assert sampled(scores(labels), labels, "return None") is None
     samples = sampled(scores(labels), labels, "return right.mean() if 2 in labels[indices] else None")
     sample = Series.plain(samples).resampled[0]
     assert whole_set.estimate(sample).ci is None
     assert "no value without some of its items" in whole_set.estimate(sample).reason
     draws_lost = sampled(scores(labels), labels, "return right.mean() if len(set(indices)) > 36 else None")
-    assert None in draws_lost["resampled"][0]["draws"]
+    assert None in draws_lost.resampled[0].draws
     assert whole_set.estimate(Series.plain(draws_lost).resampled[0]).ci is not None
 
 
@@ -330,7 +332,7 @@ def run_of(builders: ModuleType, metric: Metric, mistakes: dict[str, Sequence[in
         hits = np.ones(100)
         hits[list(wrong)] = 0
         sample = evolve(resampled(lambda places, hits=hits: hits[places].mean(), 100, 100, 60), step=0.01)
-        series = Series.plain({"values": [hits.mean()]})
+        series = Series.plain(PlainSamples(values=[hits.mean()]))
         series = evolve(series, resampled=(sample,)) if metric.samples == "per_set" else series
         recording.add(f"toy/{name}", Figure("figure"), series)
         recording.outputs[f"toy/{name}"] = {OUTPUT: np.stack([hits, 1 - hits], axis=1) * (1 + seed)}
@@ -453,8 +455,8 @@ def test_the_metrics_of_the_tutorial_report_no_breach_of_one_answer(
         entry = host.get("metric", name)
         assert isinstance(entry.record, Metric)
         context = Context(options={option.name: option.default for option in entry.record.options})
-        samples = samples_of_set(host, name, data, context)
-        values[name] = samples["values"][0]
+        samples = samples_of_set(BoundPlugin(host, name, context), data)
+        values[name] = samples.values[0]
         recording = Recording()
         recording.add("toy/base", Figure("figure"), Series.plain(samples))
         metric = evolve(entry.record, name="figure")

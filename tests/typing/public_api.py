@@ -39,6 +39,8 @@ from qx import (
     Workload,
     cpu_flags,
     hookimpl,
+    import_file,
+    one_line,
     unfinished_folder,
 )
 from qx.results.recording import Recording
@@ -56,6 +58,8 @@ if TYPE_CHECKING:
 version: str = CONTRACT
 same: str = qx.CONTRACT
 flags: frozenset[str] = frozenset(cpu_flags())
+text: str = one_line(ValueError("bad"))
+name: str = import_file("_name", Path("name.py")).__name__
 errors: tuple[type[QxError], ...] = (DataError, PluginError, Unsupported, UsageError)
 
 option = Option(name="bits", default=8, help="Bits.", choices=[4, 8], minimum=2, maximum=8)

@@ -16,6 +16,7 @@ from qx.analysis.measurements import analyse
 from qx.analysis.quantity import Quantity
 from qx.contract.figures import Figure, Point
 from qx.contract.records import OUTPUT
+from qx.processes.answers import PlainSamples
 from qx.report import markdown
 from qx.results.recording import Series
 from qx.results.records import Comparison, Measurement, Results, UndecidedResult
@@ -294,7 +295,7 @@ def test_derived_samples_of_unequal_number_are_compared(builders: ModuleType) ->
     run = builders.Run(cells={"quick": builders.Cell()}, metrics=(*builders.METRICS, rate))
     recording = run.recording()
     for cell, launches, value in (("toy/base", 6, 100.0), ("toy/quick", 5, 150.0)):
-        recording.add(cell, Figure("rate"), Series.plain({"values": np.full(launches, value)}))
+        recording.add(cell, Figure("rate"), Series.plain(PlainSamples(values=np.full(launches, value))))
     results = run.results(recording)
     assert delta(results, "quick", "rate").value == pytest.approx(1.5)
     assert measurement(results, "quick", "rate").n == 5

@@ -11,6 +11,7 @@ from attrs import evolve
 
 from qx.analysis.in_rounds import log_ratios_in_rounds
 from qx.contract.figures import Figure, Point
+from qx.processes.answers import PlainSamples
 from qx.report import markdown, terminal
 from qx.results.recording import Series
 from qx.results.records import Results
@@ -34,7 +35,7 @@ def test_it_is_the_mean_over_the_rounds_that_both_have():
 
 def test_samples_without_a_round_have_none():
     """Values that a metric derived itself are in no round."""
-    plain = Series.plain({"values": [1.0, 2.0]})
+    plain = Series.plain(PlainSamples(values=[1.0, 2.0]))
     assert np.isnan(log_ratios_in_rounds(plain, plain, 2)).all()
 
 

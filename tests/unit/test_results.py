@@ -21,6 +21,7 @@ from qx.analysis.recompute import differences, read_samples, recompute
 from qx.contract import records
 from qx.contract.figures import Figure, Point
 from qx.errors import UsageError
+from qx.processes.answers import PlainSamples
 from qx.results import records as result_records
 from qx.results import results_file as results
 from qx.results import run_record
@@ -171,7 +172,7 @@ def test_samples_of_another_form_are_told(folder: Path, damage: Any, message: st
 def test_no_flipped_byte_is_more_than_a_mistake(tmp_path: Path) -> None:
     """Whichever byte of the archive is changed, it is read, or reported as damaged."""
     recording = Recording()
-    recording.add("toy/one", Figure("heap"), Series.plain({"values": [1.0, 2.0, 3.0]}))
+    recording.add("toy/one", Figure("heap"), Series.plain(PlainSamples(values=[1.0, 2.0, 3.0])))
     place, whole = tmp_path / "samples.npz", recording.to_bytes()
     for index in range(len(whole)):
         place.write_bytes(whole[:index] + bytes([whole[index] ^ 0xFF]) + whole[index + 1 :])

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import psutil
 
-from qx.values import Array, JsonObject, Native
+from qx.testing.answers import ServeAnswer, ServedBatch
+from qx.values import Array, Native
 from qx.worker.arrays import Split
 from qx.worker.plugins import seed_everything
 from qx.worker.probe import PROBE, hold_to_probe
@@ -29,7 +30,7 @@ OBSERVED_CPU_SECONDS, MAX_SECONDS = 0.4, 10.0
 def run(job: ServeJob, channel: Channel) -> None:
     """Load the artifact, compare it with its probe, serve every batch size, and answer with what was seen."""
     channel.stage("import")
-    newly_imported = [name for name in job.artifact.imports if name not in sys.modules]
+    newly_imported = tuple(name for name in job.artifact.imports if name not in sys.modules)
     import_runtime(job)
     before_load = _top_level()
     channel.stage("load")
@@ -48,11 +49,13 @@ def run(job: ServeJob, channel: Channel) -> None:
     channel.stage("threads")
     busy = _busy_threads(subject, subject.prepare(split.rows(0, max(256, *job.batch_sizes))))
     channel.answer(
-        probed=probe.is_file(),
-        newly_imported=newly_imported,
-        during_load=sorted(_top_level() - before_load),
-        served=served,
-        busy_threads=busy,
+        ServeAnswer(
+            probed=probe.is_file(),
+            newly_imported=newly_imported,
+            during_load=tuple(sorted(_top_level() - before_load)),
+            served=tuple(served),
+            busy_threads=tuple(busy),
+        )
     )
 
 
@@ -60,7 +63,7 @@ def _top_level() -> set[str]:
     return {name.partition(".")[0] for name in sys.modules}
 
 
-def _serve(subject: Subject, split: Split, size: int) -> tuple[JsonObject, Array]:
+def _serve(subject: Subject, split: Split, size: int) -> tuple[ServedBatch, Array]:
     arrays = split.rows(0, size)
     copies = {name: array.copy() for name, array in arrays.items()}
     native = subject.prepare(arrays)
@@ -68,16 +71,16 @@ def _serve(subject: Subject, split: Split, size: int) -> tuple[JsonObject, Array
     outputs = np.array(returned)
     repeated = np.array(subject.outputs(subject.call(native)))
     prepared_again = np.array(subject.outputs(subject.call(subject.prepare(split.rows(0, size)))))
-    behaviour = {
-        "batch_size": size,
-        "type": type(returned).__name__,
-        "dtype": outputs.dtype.str,
-        "shape": list(outputs.shape),
-        "finite": bool(np.isfinite(outputs).all()) if outputs.dtype.kind in "fiub" else False,
-        "inputs_kept": _equal(arrays, copies),
-        "repeats": bool(np.array_equal(outputs, repeated, equal_nan=True)),
-        "repeats_anew": bool(np.array_equal(outputs, prepared_again, equal_nan=True)),
-    }
+    behaviour = ServedBatch(
+        batch_size=size,
+        type=type(returned).__name__,
+        dtype=outputs.dtype.str,
+        shape=outputs.shape,
+        finite=bool(np.isfinite(outputs).all()) if outputs.dtype.kind in "fiub" else False,
+        inputs_kept=_equal(arrays, copies),
+        repeats=bool(np.array_equal(outputs, repeated, equal_nan=True)),
+        repeats_anew=bool(np.array_equal(outputs, prepared_again, equal_nan=True)),
+    )
     return behaviour, outputs
 
 

@@ -17,6 +17,7 @@ from attrs import evolve
 
 from qx.comparison.records import schema
 from qx.contract.figures import Figure
+from qx.processes.answers import PlainSamples
 from qx.report import markdown
 from qx.results import results_file as results
 from qx.results.recording import Recording, Series
@@ -152,7 +153,7 @@ def few_samples(place: Path) -> None:
     (samples,) = place.parent.glob("*.npz")
     recording = Recording.read(samples)
     hits = recording.series["toy/base"][Figure("hits")]
-    recording.add("toy/base", Figure("hits"), Series.plain({"values": hits.values[:-1]}))
+    recording.add("toy/base", Figure("hits"), Series.plain(PlainSamples(values=hits.values[:-1])))
     samples.write_bytes(recording.to_bytes())
 
 

@@ -30,7 +30,7 @@ def test_it_is_measured_like_any_other(run: Any, any_config: str) -> None:
     cell = run.cell(any_config)
     assert (cell["outcome"], cell["cause"]) == ("ok", None)
     latencies = run.measurements(any_config, "latency")
-    assert [latency["params"]["batch_size"] for latency in latencies] == [1, 3]
+    assert [latency["point"]["batch_size"] for latency in latencies] == [1, 3]
     assert all(latency["vs_baseline"]["value"] > 0 for latency in latencies)
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from qx.contract.figures import Figure, Point
 from qx.host.host import Host, Reference
+from qx.processes.answers import LaunchAnswer, Measurement, WarmAnswer
 from qx.processes.jobs import EvaluateJob, LaunchJob, StoredArtifact
 from qx.processes.workers import Failure, Processes
 from qx.results.recording import Recording
@@ -270,15 +271,15 @@ def test_a_metric_that_hangs_costs_its_time_in_two_cells(
     """A metric that hangs costs its timeout in two cells, and is not measured in later ones."""
     job = evaluation("toy_fp32", slow="import time; time.sleep(1000)", sound="return 1.0")
     hangs = Hangs()
-    _, measured, failures = run_past_metrics(processes, job, "first", hangs, timeout=9)
-    assert measured["sound"]["values"] == [1.0]
+    _, measured, failures = run_past_metrics(processes, job, Measurement, "first", hangs, timeout=9)
+    assert measured["sound"].samples.values == [1.0]
     assert (failures["slow"].outcome, failures["slow"].cause) == ("timeout", "not finished after 9 s")
     assert hangs.skip_reason("slow") is None
     hangs.note("slow", "second", Failure("timeout", "measure slow", "not finished after 9 s"))
     # Another cell, in which nothing is finished yet.
     job = evaluation("other", slow="import time; time.sleep(1000)", sound="return 1.0")
-    _, measured, failures = run_past_metrics(processes, job, "third", hangs, timeout=120)
-    assert measured["sound"]["values"] == [1.0]
+    _, measured, failures = run_past_metrics(processes, job, Measurement, "third", hangs, timeout=120)
+    assert measured["sound"].samples.values == [1.0]
     assert (failures["slow"].outcome, failures["slow"].cause) == (
         "timeout",
         "not measured here, since it timed out in first and in second",
@@ -299,9 +300,9 @@ def test_a_metric_that_leaves_its_process_damaged_costs_nothing_else(
 ) -> None:
     """Where an evaluation fails after a metric was measured in its process, a new process goes on."""
     job = evaluation("toy_fp32", harmful="import numpy; numpy.load = numpy.save = None; return 3.0")
-    _, measured, failures = run_past_metrics(processes, job, "toy_fp32", Hangs(), timeout=120)
+    _, measured, failures = run_past_metrics(processes, job, Measurement, "toy_fp32", Hangs(), timeout=120)
     assert failures == {}
-    assert measured["harmful"]["values"] == [3.0]
+    assert measured["harmful"].samples.values == [3.0]
     assert (tmp_path / "toy_fp32" / "outputs.npy").is_file()
     assert tmp_path.joinpath("log").read_text().split() == ["harmful"]
 
@@ -319,7 +320,7 @@ def test_what_dies_outside_of_all_metrics_is_the_cells_own_fault(
     monkeypatch.setenv("DIES_IN_LOAD", "1")
     before = len(home.joinpath("loads").read_text().split())
     with pytest.raises(Failure) as failed:
-        run_past_metrics(processes, evaluation("other", **bodies), "other", Hangs(), timeout=120)
+        run_past_metrics(processes, evaluation("other", **bodies), Measurement, "other", Hangs(), timeout=120)
     assert (failed.value.outcome, failed.value.stage) == ("crashed", "load")
     assert "ended itself with status 5" in failed.value.cause
     assert len(home.joinpath("loads").read_text().split()) == before + loads
@@ -368,12 +369,12 @@ def test_a_launch_that_dies_while_it_waits_did_not_die_of_what_it_was_asked_befo
     job = evaluation("toy_fp32")
     launch = LaunchJob(artifact=job.artifact, inputs=job.inputs, batch_sizes=(1,), spawned_ns=0)
     worker = processes.start(launch, "launch")
-    worker.answer(timeout=120)
-    worker.ask("warm", timeout=120, batch_size=1, seconds=0.1, stage="measure latency")
+    worker.answer(LaunchAnswer, timeout=120)
+    worker.ask("warm", WarmAnswer, timeout=120, batch_size=1, seconds=0.1, stage="measure latency")
     process = psutil.Process(worker.pid)
     worker.kill()
     process.wait(60)
     with pytest.raises(Failure) as failed:
-        worker.ask("warm", timeout=120, batch_size=1, seconds=0.1, stage="measure latency")
+        worker.ask("warm", WarmAnswer, timeout=120, batch_size=1, seconds=0.1, stage="measure latency")
     assert (failed.value.outcome, failed.value.stage) == ("crashed", "wait")
     worker.close()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from importlib import import_module
@@ -171,7 +173,7 @@ def test_a_forked_child_has_no_part_in_the_conversation(mischief: Callable[..., 
             raise ValueError("I am the child")
         os.wait()
         """
-    assert mischief(child + DATA)["items"] == 2
+    assert mischief(child + DATA).items == 2
 
 
 def test_programs_of_a_plugin_do_not_inherit_the_channel(
@@ -194,7 +196,38 @@ def test_progress_that_is_no_progress_times_out(mischief: Callable[..., Any]) ->
 @pytest.mark.parametrize("done", ["float('nan')", "float('inf')", "-1", "7"])
 def test_odd_progress_harms_nobody(mischief: Callable[..., Any], done: str) -> None:
     """Progress that is no share from 0 to 1 does not end the cell."""
-    assert mischief(f"context.progress({done}, 'on'); {DATA}")["items"] == 2
+    assert mischief(f"context.progress({done}, 'on'); {DATA}").items == 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ("items=2", "source is missing, which must be a text"),
+        ("**fields, more=1", "more is no field of it (it has source, items, item_bytes, classes, labels, "),
+        ("**fields | {'items': 'two'}", "items must be a whole number, and is 'two'"),
+        ("**fields | {'damaged': {'a': 5}}", "damaged.a must be a text, and is a whole number"),
+    ],
+)
+def test_an_answer_that_does_not_fit_makes_its_cell_crashed(
+    mischief: Callable[..., Any], fields: str, why: str
+) -> None:
+    """An answer with missing, unknown or wrong fields is no message: the cause names job and field."""
+    replace = f"import qx.worker.data as job; job.DataAnswer = lambda **fields: dict({fields}); "
+    with pytest.raises(Failure) as failed:
+        mischief(replace + DATA)
+    assert failed.value.outcome == "crashed"
+    assert "the process wrote something into the channel to its host that is no message" in failed.value.cause
+    assert f"(as an answer to 'data' it does not fit: {why}" in failed.value.cause
+    assert failed.value.cause.isprintable()
+
+
+def test_the_channel_is_light() -> None:
+    """The channel and the records of all answers import neither numpy, torch nor cattrs."""
+    program = (
+        "import sys, qx.worker.channel; print(*{'numpy', 'torch', 'cattrs', 'cattr'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
 
 
 # What plugins leave -------------------------------------------------------------------------------
@@ -217,7 +250,7 @@ def test_temporary_files_end_with_their_worker(mischief: Callable[..., Any], tmp
 
 def test_a_plugin_prints_as_much_as_it_likes(mischief: Callable[..., Any], tmp_path: Path) -> None:
     """A flood of output gives a log of bounded size, and the cell ends well."""
-    assert mischief(f"[print('a' * 1000) for _ in range(20_000)]; {DATA}")["items"] == 2
+    assert mischief(f"[print('a' * 1000) for _ in range(20_000)]; {DATA}").items == 2
     (log,) = (tmp_path / "logs").glob("*-data.log")
     assert 100_000 < log.stat().st_size < 200_000
 

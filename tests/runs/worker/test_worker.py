@@ -22,6 +22,7 @@ from attrs import asdict
 
 from qx.errors import DataError, UsageError
 from qx.host.host import Host, Reference
+from qx.processes.answers import EvaluateAnswer
 from qx.processes.jobs import (
     BuildJob,
     DataJob,
@@ -213,7 +214,7 @@ def test_an_artifact_gives_what_the_converted_module_gave(digits: Any, cache: Pa
     assert different_outputs > 5
 
 
-def evaluate(processes: Processes, artifact: Path, inputs: Path, outputs: Path) -> dict[str, Any]:
+def evaluate(processes: Processes, artifact: Path, inputs: Path, outputs: Path) -> EvaluateAnswer:
     host = Host.discover()
     stored = StoredArtifact(
         folder=str(artifact),
@@ -441,4 +442,4 @@ def test_a_plugin_in_the_current_folder_stands_in_for_no_module(
     """A worker does not import a file of the current folder that has the name of a module it needs."""
     (tmp_path / "numpy.py").write_text("raise RuntimeError('not this one')")
     data = "import numpy; return Data(inputs={'x': numpy.ones((2, 1))}, labels=numpy.zeros(2, int))"
-    assert mischief(data)["items"] == 2
+    assert mischief(data).items == 2
