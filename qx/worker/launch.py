@@ -9,6 +9,7 @@ from typing import Any
 
 from attrs import asdict
 
+from qx.contract.figures import Point
 from qx.contract.records import Block, Context, Fresh, Mark, MetricData, Subject
 from qx.host.host import Host, Reference
 from qx.processes.jobs import LaunchJob
@@ -37,7 +38,7 @@ def run(job: LaunchJob, channel: Channel) -> None:
 
     channel.stage("first_answer")
     natives = _natives(job, subject)
-    subject.call(natives[job.batch_sizes[0]])
+    subject.call(natives[job.points[0]])
     marks.append(marker.mark("first_answer"))
     channel.answer(marks=[asdict(mark) for mark in marks])
 
@@ -52,12 +53,12 @@ def run(job: LaunchJob, channel: Channel) -> None:
             channel.fail(*outcome_of(error))
 
 
-def _natives(job: LaunchJob, subject: Subject) -> dict[int, Native]:
-    """Return a batch of native inputs for each batch size."""
+def _natives(job: LaunchJob, subject: Subject) -> dict[Point, Native]:
+    """Return a batch of native inputs for each point."""
     from qx.worker.arrays import Split
 
     split = Split.read(Path(job.inputs))
-    return {size: subject.prepare(split.rows(0, size)) for size in job.batch_sizes}
+    return {point: subject.prepare(split.rows(0, point.batch_size)) for point in job.points}
 
 
 class _Launch:
@@ -67,7 +68,7 @@ class _Launch:
         self,
         job: LaunchJob,
         subject: Subject,
-        natives: Mapping[int, Native],
+        natives: Mapping[Point, Native],
         marks: list[Mark],
         marker: MarkTaker,
         channel: Channel,
@@ -99,11 +100,11 @@ class _Launch:
         data = Fresh(marks=tuple(self.marks), natives=self.natives, mark=self._mark)
         return self._measure(metric, data)
 
-    def do_warm(self, batch_size: int, seconds: float) -> JsonObject:
-        """Call until the times are steady, and switch off garbage collection afterwards."""
+    def do_warm(self, point: str, seconds: float) -> JsonObject:
+        """Call at a point until the times are steady, and switch off garbage collection afterwards."""
         import gc
 
-        answer = warm_up(self.subject, self.natives[batch_size], seconds)
+        answer = warm_up(self.subject, self.natives[Point.parse(point)], seconds)
         gc.collect()
         gc.freeze()
         gc.disable()
@@ -119,9 +120,10 @@ class _Launch:
                 os.sched_setaffinity(int(thread), cpus)
         return {}
 
-    def do_block(self, metric: str, batch_size: int, calls: int, warm: int) -> JsonObject:
-        """Measure a metric of phase ``block``, after ``warm`` calls that refill the caches."""
-        native = self.natives[batch_size]
+    def do_block(self, metric: str, point: str, calls: int, warm: int) -> JsonObject:
+        """Measure a metric of phase ``block`` at a point, after ``warm`` calls that refill the caches."""
+        at = Point.parse(point)
+        native = self.natives[at]
         try:
             for _ in range(warm):
                 self.subject.call(native)
@@ -129,7 +131,7 @@ class _Launch:
             # The metric is not to blame. Naming the stage beforehand would wake the host at every block.
             self.channel.stage("warm")
             raise
-        return self._measure(metric, Block(native=native, batch_size=batch_size, calls=calls))
+        return self._measure(metric, Block(native=native, point=at, calls=calls))
 
     def _mark(self, stage: str) -> Mark:
         # Kept for the metrics that follow, since taking a mark resets the high-water mark.
