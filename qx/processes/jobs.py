@@ -93,7 +93,7 @@ class LoadingJob(WorkloadJob):
 
 @frozen(kw_only=True)
 class InspectJob(WorkloadJob):
-    """Describe the runtime, check that weights and inputs fit the model, and call `check_model` of configs."""
+    """Describe the runtime, check that weights and inputs fit the model, and ask configs to check it."""
 
     do: ClassVar[str] = "inspect"
     #: The weights file; None: the model keeps the weights of its factory.

@@ -268,8 +268,8 @@ def _run_both(
                 others = [plugin for plugin in job.configs if failure.stage != f"{ASKING}{plugin.name}"]
                 if over.is_set() or len(others) == len(job.configs):
                     raise
-                # A config that ends the process in `check_model` costs no other config anything: its build will
-                # show what is wrong.
+                # A config that ends the process in `check_model` costs no other config anything: its build
+                # will show what is wrong.
                 job = evolve(job, configs=others)
 
     with processes.side_by_side(2) as pool:

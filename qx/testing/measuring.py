@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from functools import cached_property, partial
 from pathlib import Path
 from statistics import median
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
+from qx.contract.figures import Figure, Point
 from qx.contract.records import Metric
 from qx.host.host import Entry
 from qx.processes.jobs import DeriveJob, EvaluateJob, LaunchJob
@@ -22,10 +23,10 @@ from qx.values import JsonMapping, OptionValues
 
 #: What ``measure`` returned, as JSON: ``values`` and their details.
 Measurement: TypeAlias = JsonMapping
-#: Measurements by batch size, or by None for a metric that has no batch size.
-Measurements: TypeAlias = "dict[int | None, Measurement]"
+#: Measurements by point, or by None for a metric that is not measured at each point.
+Measurements: TypeAlias = "dict[Point | None, Measurement]"
 
-BATCH_SIZES = (1, 32)
+POINTS = (Point(1), Point(32))
 #: Pairs of launches, and blocks and calls in each of a metric of phase ``block``.
 PAIRS = 6
 BLOCKS, CALLS = 4, 20
@@ -78,16 +79,16 @@ class Measuring:
         failure = None if self.record.phase == "block" else sample_failure(self.record, measurement, items)
         return failure.cause if failure else ""
 
-    def averages(self, measurements: Measurements) -> dict[int | None, float]:
-        """Return a value for each batch size: the mean over items, else the median."""
+    def averages(self, measurements: Measurements) -> dict[Point | None, float]:
+        """Return a value for each point: the mean over items, else the median."""
         values_by_key = {key: measurement["values"] for key, measurement in measurements.items()}
         if self.record.samples == "per_item":
             return {key: sum(values) / len(values) for key, values in values_by_key.items()}
         return {key: median(values) for key, values in values_by_key.items()}
 
-    def measure_pairs(self) -> dict[int | None, tuple[list[float], list[float]]]:
-        """Measure pairs of launches. Return by batch size the averages of first and of second launches."""
-        pairs: dict[int | None, tuple[list[float], list[float]]] = {}
+    def measure_pairs(self) -> dict[Point | None, tuple[list[float], list[float]]]:
+        """Measure pairs of launches. Return by point the averages of first and of second launches."""
+        pairs: dict[Point | None, tuple[list[float], list[float]]] = {}
         for _ in range(PAIRS):
             for index, measurements in enumerate(self._measure_pair()):
                 for key, value in self.averages(measurements).items():
@@ -110,7 +111,7 @@ class Measuring:
                 start = partial(self._start_launch, self._built, processes, entries, options)
                 workers = [future.result() for future in (pool.submit(start), pool.submit(start))]
             answers = [self._measure_launch(worker, entries)[0] for worker in workers]
-        return [self._require_values(_by_size(measurements)) for measurements in answers]
+        return [self._require_values(_by_point(measurements)) for measurements in answers]
 
     @cached_property
     def _built(self) -> Built:
@@ -133,7 +134,7 @@ class Measuring:
                 entries = [self._bench.entry]
                 worker = self._start_launch(built, processes, entries, metric_options, absent)
                 by_metric, observations = self._measure_launch(worker, entries)
-            measurements = _by_size(by_metric)
+            measurements = _by_point(by_metric)
         elif self.record.phase == "derived":
             measurements, observations = self._derive(built, absent, metric_options)
         else:
@@ -172,7 +173,7 @@ class Measuring:
     def _evaluate(
         self, built: Built, absent: tuple[str, ...], options: Mapping[str, OptionValues]
     ) -> tuple[Measurements, JsonMapping]:
-        outputs = self._bench.new_folder("outputs") / "outputs.npy"
+        outputs = self._bench.new_folder("outputs") / "outputs.npz"
         job = self._evaluate_job(built, [self._bench.entry], options, outputs)
         answer = self._bench.watch(job, "evaluate", absent)
         return {None: answer["metrics"][self.record.name]}, answer["watched"]
@@ -190,7 +191,7 @@ class Measuring:
             engine=self._bench.prepared.engine,
             artifact=built.stored,
             inputs=str(self._bench.prepared.evaluation),
-            batch_sizes=BATCH_SIZES,
+            points=POINTS,
             metrics=references(entries),
             metric_options=options or {},
             spawned_ns=time.monotonic_ns(),
@@ -202,28 +203,28 @@ class Measuring:
 
     def _measure_launch(
         self, worker: Worker, entries: list[Entry]
-    ) -> tuple[dict[tuple[str, int | None], Measurement], JsonMapping]:
-        """Measure one launch with each metric, and end it. Return measurements by metric and batch size."""
+    ) -> tuple[dict[Figure, Measurement], JsonMapping]:
+        """Measure one launch with each metric, and end it. Return measurements by figure."""
         try:
-            measurements: dict[tuple[str, int | None], Measurement] = {}
+            measurements: dict[Figure, Measurement] = {}
             observations: JsonMapping = {}
             for entry in sorted(entries, key=lambda entry: metric(entry).phase != "fresh"):
-                for size in BATCH_SIZES if metric(entry).per_point else BATCH_SIZES[:1]:
-                    key = size if metric(entry).per_point else None
-                    measurement = self._ask(worker, metric(entry), size)
-                    measurements[entry.name, key] = measurement
+                for point in POINTS if metric(entry).per_point else POINTS[:1]:
+                    figure = Figure(entry.name, point if metric(entry).per_point else None)
+                    measurement = self._ask(worker, metric(entry), point)
+                    measurements[figure] = measurement
                     observations = measurement.get("watched", observations)
             return measurements, observations
         finally:
             worker.close()
 
-    def _ask(self, worker: Worker, record: Metric, size: int) -> Measurement:
+    def _ask(self, worker: Worker, record: Metric, point: Point) -> Measurement:
         timeout = self._bench.timeout
         try:
             if record.phase == "fresh":
                 return worker.ask("fresh", timeout=timeout, metric=record.name)
-            worker.ask("warm", timeout=timeout, batch_size=size, seconds=WARM_SECONDS)
-            question = {"metric": record.name, "batch_size": size, "calls": CALLS, "warm": 2}
+            worker.ask("warm", timeout=timeout, point=str(point), seconds=WARM_SECONDS)
+            question = {"metric": record.name, "point": str(point), "calls": CALLS, "warm": 2}
             blocks = [worker.ask("block", timeout=timeout, **question) for _ in range(BLOCKS)]
         except Failure as failure:
             if failure.gone:
@@ -243,13 +244,16 @@ class Measuring:
         job = DeriveJob(
             samples=str(self._samples_file(built)),
             baseline=str(self._samples_file(self._built_baseline)),
-            batch_sizes=BATCH_SIZES,
+            inputs=str(self._bench.prepared.evaluation),
+            points=POINTS,
             metrics=references([self._bench.entry]),
             metric_options=options,
         )
         answer = self._bench.watch(job, "derive", absent)
-        by_size = {measurement["batch_size"]: measurement for measurement in answer["metrics"]}
-        return by_size, answer["watched"]
+        by_figure = {
+            Figure.parse_key(measurement["figure"]): measurement for measurement in answer["metrics"]
+        }
+        return _by_point(by_figure), answer["watched"]
 
     @cached_property
     def _built_baseline(self) -> Built:
@@ -263,41 +267,46 @@ class Measuring:
     def _record(self, built: Built) -> Path:
         import numpy as np
 
+        from qx.worker.derive import CellRecord
+        from qx.worker.outputs import unpack
+
         folder = self._bench.new_folder("recorded")
-        outputs = folder / "outputs.npy"
+        outputs = folder / "outputs.npz"
         others = [entry for entry in self._bench.host.ready("metric") if entry.name != self.record.name]
         phases = {
             phase: [entry for entry in others if metric(entry).phase == phase]
             for phase in ("artifact", "fresh", "block", "predictions")
         }
         job = self._evaluate_job(built, [*phases["artifact"], *phases["predictions"]], {}, outputs)
-        parts: dict[tuple[str, int | None], list[tuple[int, Measurement]]] = {}
+        parts: dict[Figure, list[tuple[int, Measurement]]] = {}
         for name, measurement in self._bench.run(job, "evaluate")["metrics"].items():
             if measurement.get("values") is not None:
-                parts[name, None] = [(-1, measurement)]
+                parts[Figure(name)] = [(-1, measurement)]
         with Processes(self._bench.new_folder("log-launch")) as processes:
             for wave in range(2):
                 entries = [*phases["fresh"], *phases["block"]]
                 worker = self._start_launch(built, processes, entries)
-                for key, measurement in self._measure_launch(worker, entries)[0].items():
+                for figure, measurement in self._measure_launch(worker, entries)[0].items():
                     if measurement.get("values") is not None:
-                        parts.setdefault(key, []).append((wave, measurement))
-        arrays = {"outputs||values": np.load(outputs)}
-        for (name, size), waves in parts.items():
-            columns = [
-                (
-                    measurement["values"],
-                    np.full(len(measurement["values"]), wave),
-                    measurement.get("rounds", [-1] * len(measurement["values"])),
-                )
-                for wave, measurement in waves
-            ]
-            for column, chunks in zip(("values", "wave", "round"), zip(*columns, strict=True), strict=True):
-                arrays[f"{name}|{size or ''}|{column}"] = np.concatenate(chunks)
+                        parts.setdefault(figure, []).append((wave, measurement))
+        with np.load(outputs) as file:
+            record = CellRecord(outputs=unpack(file))
+        for figure, waves in parts.items():
+            counts = [len(measurement["values"]) for _, measurement in waves]
+            record.values[figure] = np.concatenate([measurement["values"] for _, measurement in waves])
+            record.wave[figure] = np.repeat([wave for wave, _ in waves], counts)
+            record.round[figure] = np.concatenate(
+                [
+                    measurement.get("rounds", np.full(count, -1))
+                    for count, (_, measurement) in zip(counts, waves, strict=True)
+                ]
+            )
+        # Any: `numpy.savez` takes the arrays as keywords, among its own options.
+        arrays: dict[str, Any] = record.to_arrays()
         np.savez(folder / "samples.npz", **arrays)
         return folder / "samples.npz"
 
 
-def _by_size(measurements: Mapping[tuple[str, int | None], Measurement]) -> Measurements:
-    """Return the measurements of one metric by batch size alone."""
-    return {size: measurement for (_, size), measurement in measurements.items()}
+def _by_point(measurements: Mapping[Figure, Measurement]) -> Measurements:
+    """Return the measurements of one metric by point alone."""
+    return {figure.point: measurement for figure, measurement in measurements.items()}

@@ -20,7 +20,7 @@ from qx.worker.arrays import Split
 from qx.worker.channel import Channel
 from qx.worker.finished import Finished
 from qx.worker.memory import MarkTaker
-from qx.worker.outputs import joined_outputs, named_outputs, pack, unpack
+from qx.worker.outputs import checked_outputs, joined_outputs, pack, unpack
 from qx.worker.plugins import host_for, seed_everything
 from qx.worker.probe import PROBE, hold_to_probe
 from qx.worker.samples import samples_or_failure, stage_of
@@ -98,6 +98,6 @@ def predict(
     batches = []
     for start in range(0, len(split), size):
         native = subject.call(subject.prepare(split.rows(start, start + size)))
-        batches.append(named_outputs(subject, native, loader, size))
+        batches.append(checked_outputs(subject.outputs(native), loader, size))
         progress(min(1.0, (start + size) / len(split)), "predictions")
     return {name: array[: len(split)] for name, array in joined_outputs(loader, batches).items()}

@@ -8,9 +8,9 @@ from collections.abc import Collection, Iterable, Mapping
 import numpy as np
 
 from qx.contract.checks import MIGRATION
-from qx.contract.records import OUTPUT, Arrays, Subject
+from qx.contract.records import OUTPUT, Arrays
 from qx.errors import PluginError
-from qx.values import Array, Native
+from qx.values import Array
 
 #: What ``outputs`` of a loader is to give, in messages.
 EXPECTED = f'{{"{OUTPUT}": array}}'
@@ -20,12 +20,11 @@ LONGEST_NAME = 200
 NAMES, ARRAY = "output_names", "output_"
 
 
-def named_outputs(subject: Subject, native: Native, loader: str, items: int) -> dict[str, Array]:
-    """Return the outputs of a call with ``items`` items, by name, each ``[items, ...]`` and of numbers.
+def checked_outputs(outputs: object, loader: str, items: int) -> dict[str, Array]:
+    """Return copies of what ``outputs`` gave for ``items`` items: arrays of numbers ``[items, ...]`` by name.
 
-    Raises ``PluginError``, which names the loader, if ``outputs`` gives anything else.
+    Raises ``PluginError``, which names the loader, if it is anything else.
     """
-    outputs: object = subject.outputs(native)
     if not isinstance(outputs, Mapping):
         raise PluginError(f"{loader}: outputs gave {_not_named(outputs)}")
     if not outputs:
@@ -37,7 +36,7 @@ def named_outputs(subject: Subject, native: Native, loader: str, items: int) -> 
                 f"{loader}: outputs gave an array with the name {name!r:.80}; expected printable text of at "
                 f"most {LONGEST_NAME} characters, without '|'"
             )
-        # A copy, since the next call may overwrite the memory.
+        # The next call may overwrite the memory.
         array = np.array(output)
         if array.dtype.kind not in "biuf":
             raise PluginError(
@@ -71,6 +70,13 @@ def require_names(loader: str, names: Collection[str], outputs: Arrays) -> None:
             f"{loader}: outputs gave {listed(names)} for one batch and {listed(outputs)} for another; "
             f"expected the same names for every batch"
         )
+
+
+def equal_arrays(first: Arrays, second: Arrays) -> bool:
+    """Return whether two mappings have the same arrays of numbers under the same names, NaN equal to NaN."""
+    return first.keys() == second.keys() and all(
+        np.array_equal(first[name], second[name], equal_nan=True) for name in first
+    )
 
 
 def listed(names: Iterable[str]) -> str:

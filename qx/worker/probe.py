@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from qx.contract.records import OUTPUT, Arrays
 from qx.errors import QxError
 from qx.values import Array
-from qx.worker.outputs import listed, named_outputs, pack, unpack
+from qx.worker.outputs import checked_outputs, listed, pack, unpack
 from qx.worker.state import tensors
 
 if TYPE_CHECKING:
@@ -76,7 +76,9 @@ def hold_to_probe(subject: Subject, path: Path, *, loader: str, exact: bool) -> 
         arrays = {name: probe[name] for name in probe.files if name.startswith(INPUT)}
         expected, share = unpack(probe), float(probe[ROUNDING])
     items = len(next(iter(arrays.values())))
-    outputs = named_outputs(subject, subject.call(subject.prepare(arrays)), loader, items)
+    outputs = checked_outputs(
+        subject.outputs(subject.call(subject.prepare(arrays))), loader=loader, items=items
+    )
     if difference := _difference(outputs, expected, 0.0 if exact else share):
         raise QxError(
             f"the loaded artifact does not give the outputs of the converted module: they {difference}"

@@ -45,25 +45,30 @@ def run(job: ExamineJob, channel: Channel) -> None:
 
 
 def _describe_split(split: Split) -> JsonObject:
-    labels = split.labels
     return {
-        "lengths": {name: len(array) for name, array in split.inputs.items()}
-        | ({} if labels is None else {"labels": len(labels)}),
+        "lengths": {
+            **{name: len(array) for name, array in split.inputs.items()},
+            # An input may have the same name.
+            **{
+                f"{name} (target)" if name in split.inputs else name: len(array)
+                for name, array in split.targets.items()
+            },
+        },
         "dtypes": {name: np.asarray(array[0:1]).dtype.str for name, array in split.inputs.items()},
         "shapes": {name: list(np.asarray(array[0:1]).shape[1:]) for name, array in split.inputs.items()},
         "finite": all(bool(np.isfinite(chunk).all()) for chunk in _float_chunks(split)),
-        "labels": None if labels is None else _describe_labels(labels),
+        "targets": {name: _describe_target(array) for name, array in split.targets.items()},
         "classes": len(split.classes),
         "source": split.source,
         "fingerprint": split.fingerprint(),
     }
 
 
-def _describe_labels(labels: Array) -> list[Json]:
-    """Return the lowest and the highest label, their dtype, and the number of dimensions."""
-    is_numeric = labels.dtype.kind in "iubf"
-    low, high = (labels.min().item(), labels.max().item()) if is_numeric else (None, None)
-    return [low, high, labels.dtype.str, labels.ndim]
+def _describe_target(target: Array) -> list[Json]:
+    """Return the lowest and the highest value, their dtype, and the number of dimensions."""
+    is_numeric = target.dtype.kind in "iubf"
+    low, high = (target.min().item(), target.max().item()) if is_numeric else (None, None)
+    return [low, high, target.dtype.str, target.ndim]
 
 
 def _float_chunks(split: Split, size: int = 1024) -> Iterator[Array]:
@@ -140,7 +145,8 @@ def _describe_example(host: Host, job: ExamineJob, model: torch.nn.Module, size:
 
 def _count_correct(model: torch.nn.Module, split: Split, max_items: int = 500) -> list[int] | None:
     """Return how many of the test items tried are right, and how many were tried; None without labels."""
-    if split.labels is None or not split.classes or split.labels.ndim != 1:
+    labels = split.labels
+    if labels is None or not split.classes or labels.ndim != 1:
         return None
     spread = np.unique(np.linspace(0, len(split) - 1, min(max_items, len(split))).astype(int))
     items = split.take(spread)
@@ -152,7 +158,7 @@ def _count_correct(model: torch.nn.Module, split: Split, max_items: int = 500) -
     )
     if outputs.ndim != 2 or outputs.shape[1] != len(split.classes):
         return None
-    return [int((outputs.argmax(axis=1) == items.labels).sum()), len(items)]
+    return [int((outputs.argmax(axis=1) == labels[spread]).sum()), len(items)]
 
 
 def _stubs_problem(job: ExamineJob, host: Host, expected: Array, arrays: Mapping[str, Array]) -> str:

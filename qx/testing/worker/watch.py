@@ -11,10 +11,11 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
+from qx.contract.records import OUTPUT
 from qx.host.host import Reference
 from qx.processes.jobs import BuildJob
 from qx.testing.worker.absence import hide
@@ -78,6 +79,8 @@ class _BuildObserver(_Observer):
         """Return the observations of any job, and in ``fp32`` which fp32 models have changed."""
         import numpy as np
 
+        from qx.worker.outputs import pack
+
         # Before the model is called again, which would fail with some settings of torch.
         now = process_state()
         state = {
@@ -90,9 +93,11 @@ class _BuildObserver(_Observer):
             changed.append("one that is made afterwards")
         if digest(Path(str(self._build.weights))) != self._weights:
             changed.append("the weights file")
-        np.save(self._outputs, self._expected)
+        # Any: `numpy.savez` takes the arrays as keywords, among its own options.
+        arrays: dict[str, Any] = pack({OUTPUT: self._expected})
+        np.savez(self._outputs, **arrays)
         observations = super().observations()
-        observations["watched"] |= {"fp32": changed, "state": state, "dtype": self._expected.dtype.str}
+        observations["watched"] |= {"fp32": changed, "state": state}
         return observations
 
     def _is_unchanged(self, compute_outputs: Callable[[], Array]) -> bool:
