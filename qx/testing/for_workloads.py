@@ -109,7 +109,7 @@ def weights_fit(bench: Bench) -> str:
 
 
 def loads_data(bench: Bench) -> str:
-    """Both splits load: named arrays of one length, finite, with targets of numbers, and labels in classes."""
+    """Both splits load: named arrays of one length, finite; targets are numbers, and labels are classes."""
     if bench.entry.state == "unavailable":
         raise NotApplicable(bench.entry.reason)
     for name, split in _findings(bench)["splits"].items():
