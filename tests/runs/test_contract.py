@@ -306,7 +306,7 @@ def test_what_a_plugin_made_for_1_0_calls_statistic_is_its_own(write_plugin: Wri
     hooks = """
     @hookimpl
     def measure(data):
-        return statistic(data.outputs)
+        return statistic(data.outputs["output"])
     def statistic(values, scale=1):
         return values[:, 0]
     """

@@ -9,18 +9,24 @@ from typing import TYPE_CHECKING, Any
 import qx
 from qx import (
     CONTRACT,
+    LABELS,
+    OUTPUT,
+    Arrays,
     Artifact,
+    Batch,
     Block,
     Config,
     Context,
     Data,
     DataError,
+    Figure,
     Fresh,
     Loader,
     Mark,
     Metric,
     Option,
     PluginError,
+    Point,
     Predictions,
     QxError,
     Recorded,
@@ -107,8 +113,8 @@ test_conformance: Callable[..., None] = conformance_test("my_package.half", conf
 worse: tuple[object, ...] = (NOISY, SLOW, PADDED, HUNGRY, LATE)
 
 recording = Recording.read(Path("samples.npz"))
-times: NDArray[np.float64] = recording.series["cats/half"]["delay", 1].values
-scores: Any = recording.outputs["cats/half"]
+times: NDArray[np.float64] = recording.series["cats/half"][Figure("delay", Point(1))].values
+scores: Any = recording.outputs["cats/half"]["output"]
 fields: Mapping[str, Any] = schema()["properties"]
 
 
@@ -128,7 +134,8 @@ def load_data(split: str, context: Context) -> Data:
         raise DataError(f"{split} is not there")
     with unfinished_folder(context.cache or Path()) as folder:
         (folder / "images").replace(folder.parent / "images")
-    return Data(inputs={"image": [[0.0]]}, labels=[0], classes=["cat"], source=str(context.cache))
+    inputs = {"image": [[0.0]]}
+    return Data(inputs=inputs, targets={LABELS: [0]}, classes=["cat"], source=str(context.cache))
 
 
 @hookimpl
@@ -152,9 +159,9 @@ def prepare_model(
 
 
 @hookimpl
-def calibrate(model: torch.nn.Module, batches: Sequence[Mapping[str, Any]]) -> torch.nn.Module:
+def calibrate(model: torch.nn.Module, batches: Sequence[Batch]) -> torch.nn.Module:
     for batch in batches:
-        model(*batch.values())
+        model(*batch.inputs.values(), batch.targets.get(LABELS))
     return model
 
 
@@ -168,14 +175,14 @@ def convert(model: torch.nn.Module, context: Context) -> Artifact:
 class Served:
     """A subject, by its shape alone."""
 
-    def prepare(self, arrays: Mapping[str, Any]) -> Any:
+    def prepare(self, arrays: Arrays) -> Any:
         return arrays["image"]
 
     def call(self, native: Any) -> Any:
         return native
 
-    def outputs(self, native: Any) -> Any:
-        return native
+    def outputs(self, native: Any) -> Arrays:
+        return {OUTPUT: native}
 
 
 @hookimpl
@@ -191,9 +198,11 @@ def measure(subject: Subject | None, data: Block | Fresh | Predictions | Recorde
         mark: Mark = data.mark("now")
         return Samples([mark.peak - data.marks[0].rss, mark.seconds], details={"stage": mark.stage})
     if isinstance(data, Block) and subject is not None:
-        return Samples([float(subject.call(data.native)) for _ in range(data.calls)])
+        return Samples([float(subject.call(data.native)) / data.point.batch_size for _ in range(data.calls)])
     if isinstance(data, Predictions):
-        return Samples(data.outputs.max(axis=1), groups=data.labels, group_names=data.classes)
+        highest = data.outputs[OUTPUT].max(axis=1)
+        return Samples(highest, groups=data.targets[LABELS], group_names=data.classes)
     if isinstance(data, Recorded):
-        return Samples(data.samples["delay", data.batch_size], waves=data.waves["delay", data.batch_size])
+        delay = Figure("delay", data.point)
+        return Samples(data.samples[delay], waves=data.waves[delay])
     return None

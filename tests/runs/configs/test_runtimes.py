@@ -19,7 +19,7 @@ import torch
 from attrs import evolve
 from torch import nn
 
-from qx import Artifact, Context, Unsupported
+from qx import Artifact, Batch, Context, Unsupported
 from qx.environment import cpu_numbers
 from qx.host.host import Host
 from qx.processes.jobs import StoredArtifact
@@ -76,7 +76,7 @@ def runtimes(qx: Callable[..., Any], loaded_modules: str, tmp_path_factory: pyte
 def outputs(runtimes: Any) -> dict[str, np.ndarray]:
     """Return the outputs of each config for all images."""
     recording = Recording.read(runtimes.folder / runtimes.results["run"]["samples"])
-    return {cell.rpartition("/")[2]: arrays for cell, arrays in recording.outputs.items()}
+    return {cell.rpartition("/")[2]: arrays["output"] for cell, arrays in recording.outputs.items()}
 
 
 @pytest.mark.parametrize("config", ready(*EVERY))
@@ -249,8 +249,9 @@ def convert(name: str, model: nn.Module, folder: Path, images: tuple[torch.Tenso
     """Return the artifact that a config makes of a model, calibrated with noise if it calibrates."""
     host = imported_host()
     if host.implements(name, "calibrate"):
-        noise = [{"image": np.random.default_rng(0).standard_normal((8, 3, 16, 16), dtype=np.float32)}]
-        model = host.call(name, "calibrate", model=model, batches=noise, context=Context())
+        noise = np.random.default_rng(0).standard_normal((8, 3, 16, 16), dtype=np.float32)
+        batches = [Batch(inputs={"image": noise})]
+        model = host.call(name, "calibrate", model=model, batches=batches, context=Context())
     arguments = {"model": model, "example_inputs": images, "context": Context(folder=folder)}
     artifact: Artifact = host.call(name, "convert", **arguments)
     return artifact
@@ -263,7 +264,7 @@ def served(artifact: Artifact, threads: int = 1) -> Any:
 
 
 def answer(subject: Any, images: np.ndarray) -> np.ndarray:
-    return np.array(subject.outputs(subject.call(subject.prepare({"image": images}))))
+    return np.array(subject.outputs(subject.call(subject.prepare({"image": images})))["output"])
 
 
 @pytest.mark.parametrize("config", ready(*FP32))
@@ -304,7 +305,7 @@ def test_as_many_threads_work_as_are_asked_for(
     assert done.code == 0, done.err
     (folder,) = (word for word in done.out.split() if (Path(word) / "manifest.json").is_file())
     noise = np.random.default_rng(0).standard_normal((256, 3, 32, 32), dtype=np.float32)
-    Split({"image": noise}, None, (), "noise").write(tmp_path)
+    Split({"image": noise}, {}, (), "noise").write(tmp_path)
     host, manifest = Host.discover(), Manifest.read(Path(folder))
     loader = host.get("loader", manifest.loader)
     stored = StoredArtifact(
@@ -321,7 +322,7 @@ def test_as_many_threads_work_as_are_asked_for(
         artifact=stored,
         inputs=str(tmp_path),
         batch_sizes=(1,),
-        outputs=str(tmp_path / "outputs.npy"),
+        outputs=str(tmp_path / "outputs.npz"),
     )
     with Processes(tmp_path) as processes:
         busy = np.array(processes.run(job, "serve", timeout=300)["busy_threads"])
@@ -588,7 +589,8 @@ def test_ncnn_takes_rows_and_planes_of_any_size(config: str, tmp_path: Path) -> 
     subject = served(convert(config, net, tmp_path, inputs))
     generator = torch.Generator().manual_seed(0)
     planes, rows = (torch.randn(4, *example.shape[1:], generator=generator) for example in inputs)
-    outputs = subject.outputs(subject.call(subject.prepare({"planes": planes.numpy(), "rows": rows.numpy()})))
+    arrays = {"planes": planes.numpy(), "rows": rows.numpy()}
+    outputs = subject.outputs(subject.call(subject.prepare(arrays)))["output"]
     with torch.no_grad():
         expected = net(planes, rows).numpy()
     assert outputs.shape == expected.shape
@@ -709,7 +711,7 @@ def test_what_ncnn_gets_right_is_taken(config: str, kind: str, tmp_path: Path) -
     with torch.no_grad():
         expected = model(*(torch.from_numpy(array.copy()) for array in values)).numpy()
     arrays = {str(index): np.asfortranarray(array) for index, array in enumerate(values)}
-    answer = subject.outputs(subject.call(subject.prepare(arrays)))
+    answer = subject.outputs(subject.call(subject.prepare(arrays)))["output"]
     np.testing.assert_allclose(answer, expected, atol=1e-4)
     with pytest.raises(ValueError, match="takes items of"):
         subject.prepare({name: array[:, :3] for name, array in arrays.items()})
