@@ -9,6 +9,7 @@ import numpy as np
 from attrs import Factory, evolve, frozen
 
 from qx.analysis.measurements import analyse
+from qx.contract.figures import Figure, Point
 from qx.contract.records import Metric, Option, Outcome
 from qx.results.recording import Recording, Resampled, Series
 from qx.results.records import CellResult, ConfigResult, Results
@@ -155,18 +156,18 @@ class Run:
                 hits = np.arange(self.items) < cell.hits * self.items / 1000
                 recording.add(
                     name,
-                    ("hits", None),
+                    Figure("hits"),
                     Series.plain({"values": hits.astype(float), "details": {"config": name}}),
                 )
-                recording.outputs[name] = np.stack([hits, ~hits], axis=1).astype(np.float32)
+                recording.outputs[name] = {"output": np.stack([hits, ~hits], axis=1).astype(np.float32)}
             if "weight" in metrics and name != CONTROL:
-                recording.add(name, ("weight", None), Series.plain({"values": [cell.weight]}))
+                recording.add(name, Figure("weight"), Series.plain({"values": [cell.weight]}))
             waves = np.array(list(cell.waves))
             if "heap" in metrics:
                 values = cell.heap * np.exp(self.noise * generator.standard_normal(len(waves)))
                 absent = np.full(len(waves), -1)
                 recording.add(
-                    name, ("heap", None), Series(values=values, wave=waves, round=absent, position=absent)
+                    name, Figure("heap"), Series(values=values, wave=waves, round=absent, position=absent)
                 )
             for size in self.batch_sizes if "delay" in metrics else ():
                 rows = []
@@ -181,7 +182,7 @@ class Run:
                 series = Series(
                     values=values, **dict(zip(("wave", "round", "position"), places, strict=True))
                 )
-                recording.add(name, ("delay", size), series)
+                recording.add(name, Figure("delay", Point(size)), series)
         return recording
 
     def results(self, recording: Recording | None = None) -> Results:
@@ -335,8 +336,8 @@ def everything(seed: int = 0, items: int = 200) -> tuple[Results, Recording]:
     )
     recorded = run.recording()
     for cell, outputs in recorded.outputs.items():
-        recorded.add(cell, ("score", None), _score(outputs))
-        recorded.add(cell, ("rate", None), Series.plain({"values": [outputs[:, 0].mean() / 1e6]}))
+        recorded.add(cell, Figure("score"), _score(outputs["output"]))
+        recorded.add(cell, Figure("rate"), Series.plain({"values": [outputs["output"][:, 0].mean() / 1e6]}))
     recording, simulated = Recording(), run.results(recorded)
     for workload in ("toy", "other"):
         for cell in recorded.series:

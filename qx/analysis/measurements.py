@@ -148,7 +148,7 @@ def _task(run: JsonMapping, workload: str) -> str | None:
 
 def _pair(cell: str, counterpart: str, recording: Recording, task: str | None) -> PairResult:
     """Return how often two cells put the same class highest; None where the outputs are no class scores."""
-    ours, theirs = (recording.outputs.get(name) for name in (cell, counterpart))
+    ours, theirs = (recording.single(name) for name in (cell, counterpart))
     # In a single column every item agrees.
     if (
         task != CLASSIFICATION
@@ -165,11 +165,11 @@ def _pair(cell: str, counterpart: str, recording: Recording, task: str | None) -
 
 def _outputs(ok_cells: Sequence[str], baseline: str, recording: Recording) -> tuple[OutputsResult, ...]:
     """Return how far the outputs of each cell are from the baseline's, where both are kept."""
-    theirs = recording.outputs.get(baseline)
+    theirs = recording.single(baseline)
     if theirs is None or baseline not in ok_cells:
         return ()
     errors = {
-        cell: output_error(recording.outputs[cell], theirs)
+        cell: output_error(recording.single(cell), theirs)
         for cell in ok_cells
         if cell != baseline and cell in recording.outputs
     }

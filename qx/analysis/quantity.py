@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from qx.analysis import on_items
 from qx.analysis.in_rounds import log_ratios_in_rounds
+from qx.contract.figures import Point
 from qx.contract.records import Metric
 from qx.results.recording import Floats, Key, Recording, Series
 from qx.results.results_file import without_nan
@@ -41,7 +42,7 @@ class Quantity:
     @property
     def key(self) -> Key:
         """The key of its samples in the recording."""
-        return self.metric.name, self.batch_size
+        return Key(self.metric.name, None if self.batch_size is None else Point(self.batch_size))
 
     @property
     def params(self) -> JsonObject:
@@ -102,7 +103,7 @@ class Quantity:
 
     def are_identical(self, ours: str, theirs: str) -> bool:
         """Return whether two cells are the same on every item that was evaluated."""
-        outputs = self.recording.outputs.get(ours), self.recording.outputs.get(theirs)
+        outputs = self.recording.single(ours), self.recording.single(theirs)
         return on_items.are_identical(self.metric, self.series(ours), self.series(theirs), outputs)
 
     def wave_medians(self, cell: str) -> Floats:

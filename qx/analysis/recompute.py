@@ -11,6 +11,7 @@ import numpy as np
 from attrs import evolve
 
 from qx.analysis.measurements import ITSELF, analyse
+from qx.contract.figures import Point
 from qx.contract.records import SMALLEST, Metric
 from qx.errors import UsageError
 from qx.foreign import to_line
@@ -48,6 +49,10 @@ def read_samples(place: Path) -> Recording:
         raise UsageError(f"the samples in {place} are damaged: {flaw}") from error
 
 
+def _figure(name: str, size: int | None) -> Key:
+    return Key(name, None if size is None else Point(size))
+
+
 def check_whole(results: Results, recording: Recording, place: Path) -> None:
     """Raise ``UsageError`` where a recording does not belong to the results.
 
@@ -58,7 +63,7 @@ def check_whole(results: Results, recording: Recording, place: Path) -> None:
         if measurement.value is None:
             continue
         metric, cell = results.metrics[measurement.metric], measurement.cell
-        series = recording.get(cell, (metric.name, measurement.params.get("batch_size")))
+        series = recording.get(cell, _figure(metric.name, measurement.params.get("batch_size")))
         if series is None or not len(series.values):
             raise UsageError(
                 f"the samples in {place} are not whole: there are none of {metric.name} of {cell}"
@@ -119,7 +124,7 @@ def _check_item_counts(
     counts: dict[Key, set[int]] = {}
     for name, cell in results.cells.items():
         for key, series in recording.series.get(name, {}).items():
-            if cell.workload == workload and key[0] == metric.name:
+            if cell.workload == workload and key.metric == metric.name:
                 count = series.resampled[0].items if series.resampled else len(series.values)
                 counts.setdefault(key, set()).add(count)
     for sizes in counts.values():

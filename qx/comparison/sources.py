@@ -148,7 +148,7 @@ class Source:
 
     def outputs(self, cell: str) -> Array | None:
         """Return the outputs of a cell in the evaluation. None where they are not recorded."""
-        return None if self.recording is None else self.recording.outputs.get(cell)
+        return None if self.recording is None else self.recording.single(cell)
 
     def options(self, column: Column) -> dict[str, OptionValue]:
         """Return the options of a metric with the values that it was measured with."""

@@ -12,14 +12,14 @@ import numpy as np
 from attrs import Factory, field, frozen
 from numpy.typing import NDArray
 
+from qx.contract.figures import Figure
 from qx.contract.records import LARGEST, MOST_WAVES
 from qx.foreign import to_line
 from qx.storage.archive import Archive, Header, open_archive
 from qx.storage.strict_json import ROOM
 from qx.values import Array, JsonMapping, JsonObject
 
-#: Metric, and batch size where the metric is measured for each batch size.
-Key: TypeAlias = tuple[str, "int | None"]
+Key: TypeAlias = Figure
 Floats: TypeAlias = NDArray[np.float64]
 Integers: TypeAlias = NDArray[np.int32]
 
@@ -105,7 +105,11 @@ class Recording:
 
     series: dict[str, dict[Key, Series]] = Factory(dict)
     #: Outputs of the evaluation, ``[n, ...]``, by cell.
-    outputs: dict[str, Array] = Factory(dict)
+    outputs: dict[str, dict[str, Array]] = Factory(dict)
+
+    def single(self, cell: str) -> Array | None:
+        """Return the only output of a cell."""
+        return next(iter(self.outputs.get(cell, {}).values()), None)
 
     def add(self, cell: str, key: Key, series: Series) -> None:
         """Keep a series of a cell."""
@@ -127,8 +131,8 @@ class Recording:
         # Typed as Any, since numpy takes arrays and a switch as keywords; none of these names is the switch.
         arrays: JsonObject = {}
         for cell, series_by_key in self.series.items():
-            for (metric, batch_size), series in series_by_key.items():
-                prefix = "|".join((cell, metric, str(batch_size or "")))
+            for figure, series in series_by_key.items():
+                prefix = f"{cell}|{figure.key}"
                 for part in _PARTS:
                     arrays[f"{prefix}|{part}"] = getattr(series, part)
                 if series.groups is not None:
@@ -140,7 +144,8 @@ class Recording:
                 for part, array in _to_arrays(series.resampled).items():
                     arrays[f"{prefix}|{part}"] = array
         for cell, outputs in self.outputs.items():
-            arrays[f"{cell}|outputs"] = outputs
+            for name, output in outputs.items():
+                arrays[f"{cell}|outputs|{name}"] = output
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **arrays)
         return buffer.getvalue()
@@ -158,11 +163,13 @@ class Recording:
                 _check_header(header)
             recording = cls()
             for name in headers:
-                if name.endswith(OUTPUTS):
-                    recording.outputs[name.removesuffix(OUTPUTS)] = archive.array(name)
+                match = NAMES.fullmatch(name)
+                if match is not None and match["metric"] is None:
+                    named = recording.outputs.setdefault(match["cell"], {})
+                    named[match["name"] or "output"] = archive.array(name)
                 elif name.endswith(VALUES):
                     cell, metric, size, _ = name.rsplit("|", 3)
-                    key = metric, int(size) if size else None
+                    key = Figure.parse_key(f"{metric}|{size}")
                     recording.add(cell, key, _read_series(archive, headers, name.removesuffix(VALUES)))
         return recording
 
@@ -177,7 +184,8 @@ _SET_INTEGERS = ("set_items", *(f"set_{part}_counts" for part in _SET_ARRAYS))
 OUTPUTS, VALUES = "|outputs", "|values"
 #: Pattern of the names of arrays.
 NAMES = re.compile(
-    r"(?P<cell>.+)\|(outputs|(?P<metric>[^|]+)\|([1-9][0-9]{0,8})?\|(?P<part>[a-z_]+))", re.DOTALL
+    r"(?P<cell>.+?)\|(outputs(\|(?P<name>[^|]+))?|(?P<metric>[^|]+)\|([1-9][0-9]{0,8})?\|(?P<part>[a-z_]+))",
+    re.DOTALL,
 )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 
 from attrs import Factory, define, frozen
 
+from qx.contract.figures import Figure, Point
 from qx.contract.records import CONTROL
 from qx.environment import usable_cpus
 from qx.host.host import Entry, Reference
@@ -75,7 +76,7 @@ class Plan:
             Task(
                 metric=entry.name,
                 batch_size=size,
-                key=(entry.name, size if metric(entry).per_point else None),
+                key=Figure(entry.name, Point(size) if metric(entry).per_point else None),
             )
             for entry in self.block
             for size in (self.batch_sizes if metric(entry).per_point else self.batch_sizes[:1])

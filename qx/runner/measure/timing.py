@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
+from qx.contract.figures import Point
 from qx.contract.records import CONTROL
 from qx.environment import available_memory, usable_cpus
 from qx.errors import UsageError
@@ -110,7 +111,7 @@ def _plan(run: Run, workload_run: WorkloadRun, baseline: str, control: Cell) -> 
             wrappers=references(run.host.wrappers),
             artifact=artifact,
             inputs=str(workload_run.ready.evaluation),
-            batch_sizes=request.batch_sizes,
+            points=tuple(map(Point, request.batch_sizes)),
             metrics=references((*fresh, *block)),
             metric_options=chosen.metric_options,
             spawned_ns=spawned_ns,

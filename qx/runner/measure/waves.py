@@ -224,7 +224,7 @@ class _Group:
             return failure
 
     def _warm_up_at(self, worker: Worker, cell: str, size: int) -> float:
-        answer = worker.ask("warm", timeout=self.plan.timeout, batch_size=size, seconds=WARM_SECONDS)
+        answer = worker.ask("warm", timeout=self.plan.timeout, point=str(size), seconds=WARM_SECONDS)
         if not answer["steady"]:
             self.measured.unsteady.add((cell, size))
         fastest = self.fastest.setdefault(cell, {})
@@ -307,7 +307,7 @@ class _Group:
             if failure := sample_failure(metric(entry), answer, items=1):
                 self.measured.drop_metric(cell, entry.name, failure)
             else:
-                self._record(cell, (entry.name, None), answer)
+                self._record(cell, Key(entry.name), answer)
 
     def _block(self, worker: Worker, cell: str, task: Task, number: int, position: int) -> None:
         """Have a launch measure one block: ``number`` is that of the round, ``position`` the cell's in it."""
@@ -316,7 +316,7 @@ class _Group:
             cell,
             "block",
             task.metric,
-            batch_size=task.batch_size,
+            point=str(task.batch_size),
             calls=self.measured.calls[cell][task.batch_size],
             warm=self.measured.warm_calls[cell][task.batch_size],
         )
@@ -367,11 +367,13 @@ class _Group:
         # Without the cells of other workloads, which have other waves.
         recording = self.recording.select(self.plan.cells)
         records = {entry.name: metric(entry) for entry in self.plan.block}
-        for key in sorted({key for _, key in self.measured.parts if key[0] in records}, key=str):
+        for key in sorted({key for _, key in self.measured.parts if key.metric in records}, key=str):
             # A cell for which the metric was dropped gets no more samples, and must not hold up the others.
             cells = [cell for cell in self.alive if (cell, key) in self.measured.parts]
-            cells = [cell for cell in cells if (cell, key[0]) not in self.measured.dropped]
-            quantity = Quantity(records[key[0]], key[1], recording, self.plan.baseline)
+            cells = [cell for cell in cells if (cell, key.metric) not in self.measured.dropped]
+            quantity = Quantity(
+                records[key.metric], key.point and key.point.batch_size, recording, self.plan.baseline
+            )
             others = [cell for cell in cells if cell != self.plan.baseline and quantity.are_comparable(cell)]
             if others and quantity.is_relative and quantity.are_comparable(self.plan.baseline):
                 ratios.append(
