@@ -10,6 +10,7 @@ import numpy as np
 
 from benchmarks.common import keep
 from qx.analysis.quantity import Quantity
+from qx.contract.figures import Figure
 from qx.contract.records import Metric
 from qx.results.recording import Recording, Series
 from qx.statistics import pareto
@@ -60,7 +61,7 @@ def recorded(cells: int) -> Recording:
                 wave, rounds = np.repeat(waves, 20), np.tile(np.repeat(np.arange(5), 4), len(waves))
                 values = level * np.exp(generator.exponential(0.05, len(wave)))
             recording.add(
-                str(cell), (axis.name, None), Series(values=values, wave=wave, round=rounds, position=rounds)
+                str(cell), Figure(axis.name), Series(values=values, wave=wave, round=rounds, position=rounds)
             )
     return recording
 
