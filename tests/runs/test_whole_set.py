@@ -393,9 +393,9 @@ def test_groups_have_values_and_differences(builders: ModuleType) -> None:
     recording = source.recording
     assert recording is not None
     for series in recording.series.values():
-        recorded = series["figure", None]
+        recorded = series[Figure("figure")]
         parts = [evolve(recorded.resampled[0], items=100), evolve(recorded.resampled[0], items=0)]
-        series["figure", None] = evolve(
+        series[Figure("figure")] = evolve(
             recorded, resampled=(recorded.resampled[0], *parts), group_names=("x", "y")
         )
     measurements = recompute(source.results, recording).measurements
@@ -536,7 +536,7 @@ def test_a_derived_value_is_exact_where_its_sources_are(
     source = run_of(builders, derived, {"base": (0,), "ours": range(40)})
     assert source.recording is not None
     for series in source.recording.series.values():
-        series["figure", None] = evolve(series["figure", None], exact=exact)
+        series[Figure("figure")] = evolve(series[Figure("figure")], exact=exact)
     source = evolve(source, results=recompute(source.results, source.recording))
     measurement = figure(source, "ours")
     assert measurement.vs_baseline.clear is clear
