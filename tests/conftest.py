@@ -334,7 +334,8 @@ TOY_WORKLOAD = """
         labels = numpy.repeat(numpy.arange(3), COUNTS[split])
         points = random.randn(len(labels), 4).astype("float32")
         points[numpy.arange(len(labels)), labels] += 2
-        return Data(inputs={"point": points}, labels=labels, classes=("x", "y", "z"), source="toy points")
+        targets, kinds = {"labels": labels}, ("x", "y", "z")
+        return Data(inputs={"point": points}, targets=targets, classes=kinds, source="toy points")
 
     @hookimpl
     def example_inputs(batch_size):
@@ -375,7 +376,7 @@ TOY_LOADER = """
             return native @ self.weight.T + self.bias
 
         def outputs(self, native):
-            return native
+            return {"output": native}
 """
 
 TOY_CONFIG = """

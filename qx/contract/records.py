@@ -467,9 +467,9 @@ class Predictions:
 class Recorded:
     """``data`` of phase ``derived``: the recorded samples of this cell and of the baseline.
 
-    ``samples`` and ``baseline`` map figures, such as ``Figure("accuracy")`` and
-    ``Figure("latency", Point(1))``, to arrays of values. ``waves`` and ``rounds`` hold the wave of each value
-    in ``samples``, and its round in the wave; -1 where it has none.
+    ``samples`` and ``baseline`` map figures, such as ``Figure("share")`` and ``Figure("delay", Point(1))``,
+    to arrays of values. ``waves`` and ``rounds`` hold the wave of each value in ``samples``, and its round in
+    the wave; -1 where it has none.
     """
 
     samples: Mapping[Figure, Array]

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from attrs import Factory, frozen
 
 from qx.contract.description import Description
+from qx.contract.figures import Figure
 from qx.contract.records import Mark, Outcome
 from qx.contract.tasks import Labels
 from qx.values import JsonMapping, JsonObject
@@ -107,13 +108,17 @@ class Measurement(Answer):
 
 @frozen(kw_only=True)
 class DerivedMeasurement(Measurement):
-    """What a derived metric gave at one batch size."""
+    """What a derived metric gave, at one point if it is measured at several."""
 
-    metric: str
-    #: Number of items in a call; None for a metric that is not measured at each point.
-    batch_size: int | None
+    #: Key of the figure: the metric with its point.
+    key: str
     #: Names of the metrics whose samples were used.
     read: tuple[str, ...] = ()
+
+    @property
+    def figure(self) -> Figure:
+        """The metric with its point."""
+        return Figure.parse_key(self.key)
 
 
 # Jobs ---------------------------------------------------------------------------------------------

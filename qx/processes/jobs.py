@@ -15,6 +15,7 @@ from typing import ClassVar, Generic, TypeVar
 from attrs import Factory, asdict, evolve, field, frozen
 
 from qx.contract.fields import to_integers, to_strings
+from qx.contract.figures import Point
 from qx.contract.records import Artifact
 from qx.contract.references import Reference, to_reference
 from qx.processes.answers import (
@@ -39,6 +40,10 @@ def _cpus(values: Iterable[int] | None) -> tuple[int, ...] | None:
 
 def _references(values: Iterable[Reference | JsonMapping]) -> tuple[Reference, ...]:
     return tuple(to_reference(value) for value in values)
+
+
+def _points(values: Iterable[Point | JsonMapping]) -> tuple[Point, ...]:
+    return tuple(Point.from_json(value) for value in values)
 
 
 def _without(references: Iterable[Reference], name: str) -> tuple[Reference, ...]:
@@ -118,12 +123,12 @@ class InspectJob(WorkloadJob[InspectAnswer]):
 
 @frozen(kw_only=True)
 class DataJob(LoadingJob[DataAnswer]):
-    """Write the evaluation inputs, labels and calibration inputs of a workload as plain array files."""
+    """Write the evaluation and calibration splits of a workload as plain array files."""
 
     do: ClassVar[str] = "data"
     answer_type: ClassVar[type[DataAnswer]] = DataAnswer
-    #: Whether to write the labels too.
-    labels: bool = True
+    #: Whether the evaluation split has its targets.
+    targets: bool = True
     #: The sizes of the calibration splits, in images.
     calibration_counts: tuple[int, ...] = field(default=(), converter=to_integers)
     #: Whether to write the training split too, since a config of the run fine-tunes.
@@ -206,7 +211,8 @@ class LaunchJob(ArtifactJob[LaunchAnswer]):
 
     do: ClassVar[str] = "launch"
     answer_type: ClassVar[type[LaunchAnswer]] = LaunchAnswer
-    batch_sizes: tuple[int, ...] = field(converter=to_integers)
+    #: Points that it is called at; the first answer is at the first of them.
+    points: tuple[Point, ...] = field(converter=_points)
     metrics: tuple[Reference, ...] = field(default=(), converter=_references)
     metric_options: Mapping[str, OptionValues] = Factory(dict)
     #: The time of the spawn by the host's monotonic clock, in nanoseconds.
@@ -227,7 +233,7 @@ class EvaluateJob(ArtifactJob[EvaluateAnswer]):
     artifact_metrics: tuple[Reference, ...] = field(default=(), converter=_references)
     prediction_metrics: tuple[Reference, ...] = field(default=(), converter=_references)
     metric_options: Mapping[str, OptionValues] = Factory(dict)
-    #: The ``.npy`` file that the outputs are written into.
+    #: The ``.npz`` file that the outputs are written into, by ``qx.worker.outputs.pack``.
     outputs: str
     #: The folder of finished steps, from which another process continues if one dies; None: nothing is kept.
     finished: str | None = None
@@ -252,14 +258,14 @@ class DeriveJob(Job[DeriveAnswer]):
 
     do: ClassVar[str] = "derive"
     answer_type: ClassVar[type[DeriveAnswer]] = DeriveAnswer
-    #: The ``.npz`` file of the cell's samples with keys ``metric|batch size|values`` and likewise ``wave``
-    #: and ``round``.
+    #: The ``.npz`` file of the cell's samples, as ``qx.worker.derive.read_recorded`` reads it.
     samples: str
     #: The same of the baseline.
     baseline: str
-    #: The folder of the evaluation split, for its labels; None: no labels.
+    #: The folder of the evaluation split, for its targets; None: no targets.
     inputs: str | None = None
-    batch_sizes: tuple[int, ...] = field(converter=to_integers)
+    #: Points at which metrics are derived that are measured at each point.
+    points: tuple[Point, ...] = field(converter=_points)
     metrics: tuple[Reference, ...] = field(default=(), converter=_references)
     metric_options: Mapping[str, OptionValues] = Factory(dict)
     #: The folder of finished steps, from which another process continues if one dies; None: nothing is kept.

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from qx.contract.figures import Point
 from qx.contract.records import Metric
 from qx.processes.answers import DeriveAnswer, DerivedMeasurement, MetricFailure
 from qx.processes.jobs import DeriveJob
@@ -18,6 +19,7 @@ from qx.runner.blame import Hangs, run_past_metrics
 from qx.runner.evaluation import sample_failure
 from qx.runner.request import metric, references
 from qx.runner.workload_run import Run, WorkloadRun
+from qx.worker.derive import CellRecord
 
 
 def derive_metrics(run: Run, workload_run: WorkloadRun) -> None:
@@ -49,7 +51,9 @@ def _derive(run: Run, workload_run: WorkloadRun) -> dict[tuple[str, str], Metric
     with tempfile.TemporaryDirectory(dir=run.processes.folder) as folder:
         paths = {cell: Path(folder) / f"{index}.npz" for index, cell in enumerate(cells)}
         for cell, path in paths.items():
-            np.savez(path, **_arrays(recording, cell, failed))
+            # Any: `numpy.savez` takes the arrays as keywords, among its own options.
+            arrays: dict[str, Any] = _recorded(recording, cell, failed).to_arrays()
+            np.savez(path, **arrays)
         # Stands for the baseline if it failed: then nothing is derived from a baseline.
         empty = Path(folder) / "empty.npz"
         np.savez(empty)
@@ -62,7 +66,7 @@ def _derive(run: Run, workload_run: WorkloadRun) -> dict[tuple[str, str], Metric
                 samples=str(path),
                 baseline=str(paths.get(baseline, empty)),
                 inputs=str(workload_run.ready.evaluation),
-                batch_sizes=request.batch_sizes,
+                points=tuple(map(Point, request.batch_sizes)),
                 metrics=references(entries),
                 metric_options=run.chosen.metric_options,
                 finished=str(finished),
@@ -80,7 +84,8 @@ def _derive(run: Run, workload_run: WorkloadRun) -> dict[tuple[str, str], Metric
             for measurement in (part for answer in measured.values() for part in answer.metrics):
                 # A derived value is exact if all metrics that it is derived from are.
                 is_exact = exact.issuperset(measurement.read)
-                _record(recording, cell, measurement, records[measurement.metric], failures, is_exact)
+                record = records[measurement.figure.metric]
+                _record(recording, cell, measurement, record, failures, is_exact)
     return failures
 
 
@@ -95,12 +100,11 @@ def _record(
     if measurement.failure is not None:
         failures[cell, record.name] = measurement.failure
     elif (samples := measurement.samples) is not None:
-        items = len(recording.outputs.get(cell, ()))
+        items = len(next(iter(recording.outputs.get(cell, {}).values()), ()))
         if failure := sample_failure(record, samples, items, _waves(recording, cell)):
             failures[cell, record.name] = failure
         else:
-            key = (record.name, measurement.batch_size)
-            recording.add(cell, key, Series.plain(samples, exact=is_exact))
+            recording.add(cell, measurement.figure, Series.plain(samples, exact=is_exact))
 
 
 def _waves(recording: Recording, cell: str) -> int:
@@ -109,14 +113,11 @@ def _waves(recording: Recording, cell: str) -> int:
     return max((int(series.wave.max(initial=-1)) + 1 for series in all_series), default=0)
 
 
-def _arrays(recording: Recording, cell: str, failed: Collection[tuple[str, str]]) -> dict[str, Any]:
-    # Any: `numpy.savez` takes the arrays as keywords, among its own options.
-    arrays = {
-        f"{metric}|{size or ''}|{part}": getattr(series, part)
-        for (metric, size), series in recording.series.get(cell, {}).items()
-        if (cell, metric) not in failed
-        for part in ("values", "wave", "round")
-    }
-    if cell in recording.outputs:
-        arrays["outputs||values"] = recording.outputs[cell]
-    return arrays
+def _recorded(recording: Recording, cell: str, failed: Collection[tuple[str, str]]) -> CellRecord:
+    """Return what was recorded of a cell, without the metrics that have failed in it."""
+    record = CellRecord(outputs=recording.outputs.get(cell, {}))
+    for figure, series in recording.series.get(cell, {}).items():
+        if (cell, figure.metric) not in failed:
+            record.values[figure] = series.values
+            record.wave[figure], record.round[figure] = series.wave, series.round
+    return record

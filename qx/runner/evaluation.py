@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from attrs import frozen
 
+from qx.contract.figures import Figure
 from qx.contract.records import Metric
 from qx.environment import usable_cpus
 from qx.processes.answers import EvaluateAnswer, Measurement, MetricFailure, PlainSamples, ServingMemory
@@ -20,6 +21,7 @@ from qx.runner.preparation import Prepared
 from qx.runner.request import Chosen, metric, references
 from qx.runner.workload_run import Run, WorkloadRun
 from qx.worker.memory import MIB
+from qx.worker.outputs import unpack
 
 #: Number of items evaluated in one call, unless their inputs take more than this many bytes: the activations
 #: of a network take many times as much memory as its inputs.
@@ -83,7 +85,8 @@ def _evaluate(run: Run, workload_run: WorkloadRun) -> dict[str, Failure | Evalua
             except Failure as failure:
                 return failure
             assert isinstance(answer, EvaluateAnswer)
-            run.recording.outputs[cell] = np.load(job.outputs)
+            with np.load(job.outputs) as arrays:
+                run.recording.outputs[cell] = unpack(arrays)
         failures |= _record_answers(run.recording, cell, measured, run.chosen, workload_run.ready.items)
         return EvaluationResult(
             failures, _launch_bytes(answer.memory, max(request.batch_sizes) / job.batch_size)
@@ -106,7 +109,7 @@ def _job(run: Run, workload_run: WorkloadRun, cell: str, folder: Path) -> Evalua
         artifact_metrics=references(workload_run.metrics_of(run.chosen, "artifact")),
         prediction_metrics=references(workload_run.metrics_of(run.chosen, "predictions")),
         metric_options=run.chosen.metric_options,
-        outputs=str(folder / "outputs.npy"),
+        outputs=str(folder / "outputs.npz"),
         finished=str(folder),
     )
 
@@ -161,5 +164,5 @@ def _record_answers(
         elif failure := sample_failure(records[name], measurement.samples, items, waves=0):
             failures[name] = failure
         else:
-            recording.add(cell, (name, None), Series.plain(measurement.samples))
+            recording.add(cell, Figure(name), Series.plain(measurement.samples))
     return failures

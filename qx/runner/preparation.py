@@ -229,7 +229,7 @@ def _jobs(
         data=str(folder) if folder else None,
         offline=is_offline(request),
         cache=str(open_cache(request.trust_cache)),
-        labels=weights is not None or request.trained,
+        targets=weights is not None or request.trained,
         calibration_counts=calibration_counts(request, variants),
         training=any(config(entry).training for entry in ready),
     )

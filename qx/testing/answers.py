@@ -21,11 +21,13 @@ class ServedBatch:
 
     #: Number of items.
     batch_size: int
-    #: Name of the type that ``outputs`` returned.
-    type: str
-    #: Type of the outputs' elements, as numpy writes it: ``<f4``.
-    dtype: str
-    shape: tuple[int, ...]
+    #: Names of the outputs of each of three calls.
+    names: tuple[tuple[str, ...], ...]
+    #: Name of the type of each output.
+    types: Mapping[str, str]
+    #: Type of each output's elements, as numpy writes it: ``<f4``.
+    dtypes: Mapping[str, str]
+    shapes: Mapping[str, tuple[int, ...]]
     #: Whether all outputs are finite numbers.
     finite: bool
     #: Whether the arrays that were prepared are unchanged.
@@ -55,13 +57,13 @@ class ServeAnswer(Answer):
 
 
 @frozen(kw_only=True)
-class ExaminedLabels:
-    """The labels of a split."""
+class ExaminedTarget:
+    """One target of a split, such as its labels."""
 
-    #: Smallest and largest label; None if they are no numbers.
+    #: Smallest and largest value; None if they are no numbers.
     lowest: int | float | None
     highest: int | float | None
-    #: Type of the labels, as numpy writes it: ``<i8``.
+    #: Type of the values, as numpy writes it: ``<i8``.
     dtype: str
     #: Number of dimensions.
     dimensions: int
@@ -71,7 +73,7 @@ class ExaminedLabels:
 class ExaminedSplit:
     """One split of a workload's data."""
 
-    #: Number of items of each input, and of the labels under ``labels``.
+    #: Number of items of each input and of each target.
     lengths: Mapping[str, int]
     #: Type of each input, as numpy writes it.
     dtypes: Mapping[str, str]
@@ -79,8 +81,7 @@ class ExaminedSplit:
     shapes: Mapping[str, tuple[int, ...]]
     #: Whether all inputs are finite.
     finite: bool
-    #: None without labels.
-    labels: ExaminedLabels | None
+    targets: Mapping[str, ExaminedTarget]
     #: Number of classes.
     classes: int
     #: Name of the data in results.
@@ -162,8 +163,6 @@ class BuildObservations:
     fp32: tuple[str, ...]
     #: Settings of the whole process that have changed, by name.
     state: Mapping[str, StateChange]
-    #: Type of the fp32 model's outputs, as numpy writes it.
-    dtype: str
 
 
 @frozen(kw_only=True)

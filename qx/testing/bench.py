@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from attrs import asdict, evolve, frozen
 
 from qx.contract.conformance import Conformance
-from qx.contract.records import Config, Kind, Record
+from qx.contract.records import Arrays, Config, Kind, Record
 from qx.errors import DataError, UsageError
 from qx.host.host import Entry, Host, Reference
 from qx.processes.answers import Answer, DescribeAnswer, Started
@@ -28,7 +28,7 @@ from qx.storage.manifest import Manifest
 from qx.testing.answers import BuildObservations, Observations, ServeAnswer, Watched
 from qx.testing.jobs import ServeJob, WatchJob
 from qx.testing.verdicts import Failed, NotApplicable
-from qx.values import Array, JsonObject, OptionValue, OptionValues
+from qx.values import JsonObject, OptionValue, OptionValues
 
 #: The kit's own workload, as ``-p`` takes it.
 TESTBENCH = "qx.testing.testbench"
@@ -47,8 +47,8 @@ class Built:
     manifest: Manifest
     stored: StoredArtifact
     observations: Observations
-    #: The fp32 model's outputs for the first evaluation inputs, ``[n, ...]``.
-    fp32: Array
+    #: The fp32 model's outputs for the first evaluation inputs, ``[n, ...]``, by name.
+    fp32: Arrays
 
     @property
     def build_observations(self) -> BuildObservations:
@@ -64,13 +64,13 @@ class Built:
 
 @frozen(kw_only=True)
 class Served:
-    """The answer and the outputs of a launch that served an artifact."""
+    """The answer of a launch that served an artifact, and its outputs by name."""
 
     answer: ServeAnswer
     #: What was observed while it served.
     observations: Observations
     #: Outputs at the last batch size, ``[n, ...]``.
-    outputs: Array
+    outputs: Arrays
 
 
 class Bench:
@@ -239,10 +239,8 @@ class Bench:
         self, config: Entry, *, absent: tuple[str, ...] = (), options: OptionValues | None = None
     ) -> Built:
         """Build an artifact of a config, and observe the build. Raises ``qx.processes.workers.Failure``."""
-        import numpy as np
-
         job = self.build_job(config, options)
-        outputs = Path(job.folder) / "fp32.npy"
+        outputs = Path(job.folder) / "fp32.npz"
         watched = self.watch(
             job,
             f"build-{config.name}",
@@ -256,7 +254,7 @@ class Bench:
             manifest=manifest,
             stored=stored_artifact(self.host, job, artifact, manifest),
             observations=watched.watched,
-            fp32=np.load(outputs),
+            fp32=_read_outputs(outputs),
         )
 
     def borrow(self, config: Entry) -> Built:
@@ -278,8 +276,6 @@ class Bench:
 
         Raises ``qx.processes.workers.Failure``.
         """
-        import numpy as np
-
         folder = self.new_folder("served")
         artifact = folder / "artifact"
         for name in built.manifest.files:
@@ -287,7 +283,7 @@ class Bench:
             shutil.copyfile(built.artifact / name, artifact / name)
         for path in built.artifact.parent.glob("probe.*"):
             shutil.copyfile(path, folder / path.name)
-        outputs = folder / "outputs.npy"
+        outputs = folder / "outputs.npz"
         job = ServeJob(
             engine=self.prepared.engine,
             artifact=evolve(built.stored, folder=str(artifact)),
@@ -296,7 +292,7 @@ class Bench:
             outputs=str(outputs),
         )
         watched = self.watch(job, "serve", absent)
-        return Served(answer=watched.answer, observations=watched.watched, outputs=np.load(outputs))
+        return Served(answer=watched.answer, observations=watched.watched, outputs=_read_outputs(outputs))
 
     @cached_property
     def built(self) -> Built:
@@ -322,6 +318,15 @@ class Bench:
             return ()
         targets = filter(None, (self.conformance.subject, self.conformance.worse))
         return (self.baseline.name, *(find_plugin(self.host, "config", target).name for target in targets))
+
+
+def _read_outputs(path: Path) -> Arrays:
+    import numpy as np
+
+    from qx.worker.outputs import unpack
+
+    with np.load(path) as arrays:
+        return unpack(arrays)
 
 
 class _SilentReporter:

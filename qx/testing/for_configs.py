@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from qx.processes.workers import Failure
 from qx.testing.bench import Bench, Built, Served
@@ -11,9 +11,6 @@ from qx.testing.check import Check
 from qx.testing.for_all import needs_only, try_bad_options
 from qx.testing.onlooker import onlookers
 from qx.testing.verdicts import Failed, NotApplicable
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
 
 T = TypeVar("T")
 
@@ -111,25 +108,33 @@ def loads_in_fresh_process(bench: Bench) -> str:
     served: Served = _require_success(bench, lambda: bench.served)
     if not served.answer.probed:
         again = bench.serve(bench.built)
-        if not _equal(again.outputs, served.outputs):
+        if not _are_equal(again, served):
             raise Failed("two launches of the same artifact give different outputs")
         return "the same outputs in two launches"
     return "the outputs of the converted module, bit for bit"
 
 
 def keeps_shape_and_type(bench: Bench) -> str:
-    """Outputs have the fp32 model's shape and type, and are finite, at every batch size."""
-    expected, dtype = list(bench.built.fp32.shape[1:]), bench.built.build_observations.dtype
-    for batch in bench.served.answer.served:
-        shape, size = list(batch.shape), batch.batch_size
-        if shape != [size, *expected]:
-            raise Failed(f"at batch size {size} it gives shape {shape}, the fp32 model {[size, *expected]}")
-        if batch.dtype != dtype:
-            raise Failed(f"it gives {_dtype_name(batch.dtype)}, the fp32 model {_dtype_name(dtype)}")
+    """Outputs have the fp32 model's names, shapes and types, and are finite, at every batch size."""
+    fp32, batches = bench.built.fp32, bench.served.answer.served
+    for batch in batches:
+        size = batch.batch_size
+        if list(batch.shapes) != list(fp32):
+            raise Failed(f"it gives {', '.join(batch.shapes)}, the fp32 model {', '.join(fp32)}")
+        for name, expected in fp32.items():
+            shape, dtype = list(batch.shapes[name]), _dtype_name(batch.dtypes[name])
+            if shape != [size, *expected.shape[1:]]:
+                raise Failed(
+                    f"at batch size {size} it gives shape {shape}, the fp32 model "
+                    f"{[size, *expected.shape[1:]]}"
+                )
+            if dtype != expected.dtype.name:
+                raise Failed(f"it gives {dtype}, the fp32 model {expected.dtype.name}")
         if not batch.finite:
             raise Failed(f"at batch size {size} it gives values that are not finite")
-    sizes = ", ".join(str(batch.batch_size) for batch in bench.served.answer.served)
-    return f"{_dtype_name(dtype)} {['n', *expected]} at batch sizes {sizes}".replace("'", "")
+    kinds = ", ".join(f"{array.dtype.name} {['n', *array.shape[1:]]}" for array in fp32.values())
+    sizes = ", ".join(str(batch.batch_size) for batch in batches)
+    return f"{kinds} at batch sizes {sizes}".replace("'", "")
 
 
 def deterministic(bench: Bench) -> str:
@@ -138,7 +143,7 @@ def deterministic(bench: Bench) -> str:
         if not (batch.repeats and batch.repeats_anew):
             raise Failed("one launch gives different outputs for the same inputs")
     served = bench.serve(bench.build(bench.entry))
-    if not _equal(served.outputs, bench.served.outputs):
+    if not _are_equal(served, bench.served):
         raise Failed(
             f"two builds with seed {bench.request.seed} differ by up to {_distance(bench, served):.2g}"
         )
@@ -215,22 +220,26 @@ def _share_of_bytes(bench: Bench) -> float:
 
 
 def _distance(bench: Bench, served: Served, *, fp32: bool = False) -> float:
-    """Return the largest difference of outputs, as a share of the fp32 model's largest output.
+    """Return the largest difference of outputs, as a share of the fp32 model's largest value of that output.
 
     ``served`` is compared with the fp32 model if ``fp32``, else with the first launch of the config.
     """
     import numpy as np
 
     expected = bench.built.fp32 if fp32 else bench.served.outputs
-    count = min(len(expected), len(served.outputs))
-    scale = float(np.abs(bench.built.fp32).max()) or 1.0
-    return float(np.abs(np.asarray(served.outputs[:count], dtype=float) - expected[:count]).max()) / scale
+    shares = []
+    for name, right in expected.items():
+        own = served.outputs[name]
+        count = min(len(right), len(own))
+        scale = float(np.abs(bench.built.fp32[name]).max()) or 1.0
+        shares.append(float(np.abs(np.asarray(own[:count], dtype=float) - right[:count]).max()) / scale)
+    return max(shares)
 
 
-def _equal(first: ArrayLike, second: ArrayLike) -> bool:
-    import numpy as np
+def _are_equal(first: Served, second: Served) -> bool:
+    from qx.worker.outputs import equal_arrays
 
-    return bool(np.array_equal(first, second, equal_nan=True))
+    return equal_arrays(first.outputs, second.outputs)
 
 
 def _dtype_name(dtype: str) -> str:

@@ -87,15 +87,24 @@ def _served(bench: Bench) -> Served:
 
 
 def serves_batches(bench: Bench) -> str:
-    """It loads an artifact in a fresh process and serves batches of 1, 3 and 64: finite numpy arrays."""
+    """It loads an artifact in a fresh process and serves batches of 1, 3 and 64: finite numpy arrays by name.
+
+    The names are the same at every call.
+    """
     if bench.entry.state == "unavailable":
         raise NotApplicable(bench.entry.reason)
-    for batch in _served(bench).answer.served:
+    batches = _served(bench).answer.served
+    expected = batches[0].names[0]
+    for batch in batches:
         size = batch.batch_size
-        if batch.type != "ndarray":
-            raise Failed(f"outputs gives a {batch.type}, expected a numpy array")
-        if not batch.shape or batch.shape[0] != size:
-            raise Failed(f"at batch size {size} it gives shape {list(batch.shape)}")
+        for name, kind in batch.types.items():
+            if kind != "ndarray":
+                raise Failed(f"outputs gives {name!r} as a {kind}, expected a numpy array")
+        for names in batch.names:
+            if names != expected:
+                raise Failed(
+                    f"outputs gives {', '.join(expected)} in one call and {', '.join(names)} in another"
+                )
         if not batch.finite:
             raise Failed(f"at batch size {size} it gives values that are not finite")
     return f"artifacts of {_built(bench).stored.config.name}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
+from qx.contract.figures import Point
 from qx.contract.records import Metric
 from qx.processes.answers import PlainSamples
 from qx.testing.bench import Bench
@@ -128,8 +129,8 @@ def _values(measurements: Mapping[K, PlainSamples]) -> dict[K, Sequence[float]]:
     return {key: measurement.values for key, measurement in measurements.items()}
 
 
-def _prefix(batch_size: int | None) -> str:
-    return "" if batch_size is None else f"batch size {batch_size}: "
+def _prefix(point: Point | None) -> str:
+    return "" if point is None else f"{point.words}: "
 
 
 def _paired(first: Sequence[float], second: Sequence[float]) -> tuple[float, float, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import evolve, frozen
 
-from qx.contract.records import Workload
+from qx.contract.records import LABELS, Workload
 from qx.errors import DataError, UsageError
 from qx.processes.answers import InspectAnswer
 from qx.processes.jobs import InspectJob
@@ -123,7 +123,7 @@ def weights_fit(bench: Bench) -> str:
 
 
 def loads_data(bench: Bench) -> str:
-    """Both splits load: named arrays of one length, finite, with labels that belong to its classes."""
+    """Both splits load: named arrays of one length, finite; targets are numbers, and labels are classes."""
     if bench.entry.state == "unavailable":
         raise NotApplicable(bench.entry.reason)
     for name, split in _findings(bench).splits.items():
@@ -131,11 +131,11 @@ def loads_data(bench: Bench) -> str:
             raise Failed(f"the {name} split is empty, or its arrays differ in length: {split.lengths}")
         if not split.finite:
             raise Failed(f"the {name} split has values that are not finite")
-        if split.labels is not None:
-            low, high, dtype = split.labels.lowest, split.labels.highest, split.labels.dtype
+        for target, values in split.targets.items():
+            low, high, dtype = values.lowest, values.highest, values.dtype
             if low is None or high is None:
-                raise Failed(f"the labels of the {name} split must be numbers, not {dtype}")
-            are_classes = split.classes and split.labels.dimensions == 1 and dtype[1] in "iub"
+                raise Failed(f"the {target} of the {name} split must be numbers, not {dtype}")
+            are_classes = target == LABELS and split.classes and values.dimensions == 1 and dtype[1] in "iub"
             if are_classes and not 0 <= low <= high < split.classes:
                 raise Failed(f"the {name} split has labels from {low} to {high} and {split.classes} classes")
         if not split.source:

@@ -27,7 +27,7 @@ class ServeJob(ArtifactJob[ServeAnswer]):
     answer_type: ClassVar[type[ServeAnswer]] = ServeAnswer
     package: ClassVar[str] = PACKAGE
     batch_sizes: tuple[int, ...] = field(converter=to_integers)
-    #: Where to leave the outputs at the last batch size, as an ``.npy`` file.
+    #: Where to leave the outputs at the last batch size, as an ``.npz`` file of packed outputs.
     outputs: str
 
 
@@ -56,7 +56,7 @@ class WatchJob(Job[Watched[A]], Generic[A]):
     absent: tuple[str, ...] = field(default=(), converter=to_strings)
     #: An empty folder to work in, where files that plugins write into the current folder are detected.
     folder: str
-    #: For a build: evaluation inputs, and where to leave the fp32 model's outputs for them (``.npy``).
+    #: For a build: evaluation inputs, and where to leave the fp32 model's packed outputs for them (``.npz``).
     inputs: str | None = None
     outputs: str | None = None
 

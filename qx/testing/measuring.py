@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from functools import cached_property, partial
 from pathlib import Path
 from statistics import median
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from attrs import evolve
 
+from qx.contract.figures import Figure, Point
 from qx.contract.records import Metric
 from qx.host.host import Entry
 from qx.processes.answers import LaunchAnswer, Measurement, MetricFailure, PlainSamples, WarmAnswer
@@ -24,12 +25,12 @@ from qx.testing.jobs import WatchJob
 from qx.testing.verdicts import Failed
 from qx.values import OptionValues
 
-#: Samples by batch size, or by None for a metric that has no batch size.
-Samples: TypeAlias = "dict[int | None, PlainSamples]"
-#: What the metrics of a launch gave, by metric and batch size.
-Measurements: TypeAlias = "dict[tuple[str, int | None], Measurement]"
+#: Samples by point, or by None for a metric that is not measured at each point.
+Samples: TypeAlias = "dict[Point | None, PlainSamples]"
+#: What the metrics of a launch gave, by figure.
+Measurements: TypeAlias = "dict[Figure, Measurement]"
 
-BATCH_SIZES = (1, 32)
+POINTS = (Point(1), Point(32))
 #: Pairs of launches, and blocks and calls in each of a metric of phase ``block``.
 PAIRS = 6
 BLOCKS, CALLS = 4, 20
@@ -89,16 +90,16 @@ class Measuring:
         failure = None if self.record.phase == "block" else sample_failure(self.record, samples, items)
         return failure.cause if failure else ""
 
-    def averages(self, samples: Samples) -> dict[int | None, float]:
-        """Return a value for each batch size: the mean over items, else the median."""
+    def averages(self, samples: Samples) -> dict[Point | None, float]:
+        """Return a value for each point: the mean over items, else the median."""
         values_by_key = {key: part.values for key, part in samples.items()}
         if self.record.samples == "per_item":
             return {key: sum(values) / len(values) for key, values in values_by_key.items()}
         return {key: median(values) for key, values in values_by_key.items()}
 
-    def measure_pairs(self) -> dict[int | None, tuple[list[float], list[float]]]:
-        """Measure pairs of launches. Return by batch size the averages of first and of second launches."""
-        pairs: dict[int | None, tuple[list[float], list[float]]] = {}
+    def measure_pairs(self) -> dict[Point | None, tuple[list[float], list[float]]]:
+        """Measure pairs of launches. Return by point the averages of first and of second launches."""
+        pairs: dict[Point | None, tuple[list[float], list[float]]] = {}
         for _ in range(PAIRS):
             for index, samples in enumerate(self._measure_pair()):
                 for key, value in self.averages(samples).items():
@@ -121,7 +122,7 @@ class Measuring:
                 start = partial(self._start_launch, self._built, processes, entries, options)
                 workers = [future.result() for future in (pool.submit(start), pool.submit(start))]
             answers = [self._measure_launch(worker, entries)[0] for worker in workers]
-        return [self._require_samples(_by_size(measurements)) for measurements in answers]
+        return [self._require_samples(_by_point(measurements)) for measurements in answers]
 
     @cached_property
     def _built(self) -> Built:
@@ -139,13 +140,13 @@ class Measuring:
         raises: bool = False,
     ) -> tuple[Samples, Observations]:
         metric_options = {self.record.name: {**self._bench.defaults, **(options or {})}}
-        measurements: Mapping[int | None, Measurement]
+        measurements: Mapping[Point | None, Measurement]
         if self.record.phase in ("fresh", "block"):
             with Processes(self._bench.new_folder("log-launch")) as processes:
                 entries = [self._bench.entry]
                 worker = self._start_launch(built, processes, entries, metric_options, absent)
                 by_metric, observations = self._measure_launch(worker, entries)
-            measurements = _by_size(by_metric)
+            measurements = _by_point(by_metric)
         elif self.record.phase == "derived":
             measurements, observations = self._derive(built, absent, metric_options)
         else:
@@ -153,7 +154,7 @@ class Measuring:
         return self._require_samples(measurements, raises), observations
 
     def _require_samples(
-        self, measurements: Mapping[int | None, Measurement], raises: bool = False
+        self, measurements: Mapping[Point | None, Measurement], raises: bool = False
     ) -> Samples:
         """Return the samples of the measurements that have some.
 
@@ -187,8 +188,8 @@ class Measuring:
 
     def _evaluate(
         self, built: Built, absent: tuple[str, ...], options: Mapping[str, OptionValues]
-    ) -> tuple[Mapping[int | None, Measurement], Observations]:
-        outputs = self._bench.new_folder("outputs") / "outputs.npy"
+    ) -> tuple[Mapping[PoPoint | None, Measurement], Observations]:
+        outputs = self._bench.new_folder("outputs") / "outputs.npz"
         job = self._evaluate_job(built, [self._bench.entry], options, outputs)
         watched = self._bench.watch(job, "evaluate", absent)
         return {None: watched.answer.metrics[self.record.name]}, watched.watched
@@ -206,7 +207,7 @@ class Measuring:
             engine=self._bench.prepared.engine,
             artifact=built.stored,
             inputs=str(self._bench.prepared.evaluation),
-            batch_sizes=BATCH_SIZES,
+            points=POINTS,
             metrics=references(entries),
             metric_options=options or {},
             spawned_ns=time.monotonic_ns(),
@@ -217,34 +218,34 @@ class Measuring:
         return worker
 
     def _measure_launch(self, worker: Worker, entries: list[Entry]) -> tuple[Measurements, Observations]:
-        """Measure one launch with each metric, and end it. Return measurements by metric and batch size."""
+        """Measure one launch with each metric, and end it. Return measurements by figure."""
         try:
             measurements: Measurements = {}
             observations = Observations(changed=(), modules=(), strays=())
             for entry in sorted(entries, key=lambda entry: metric(entry).phase != "fresh"):
-                for size in BATCH_SIZES if metric(entry).per_point else BATCH_SIZES[:1]:
-                    key = size if metric(entry).per_point else None
+                for point in POINTS if metric(entry).per_point else POINTS[:1]:
+                    figure = Figure(entry.name, point if metric(entry).per_point else None)
                     try:
-                        watched = self._ask(worker, metric(entry), size)
+                        watched = self._ask(worker, metric(entry), point)
                     except Failure as failure:
                         if failure.gone:
                             raise
                         reason = MetricFailure(failure.outcome, failure.cause)
-                        measurements[entry.name, key] = Measurement(failure=reason)
+                        measurements[figure] = Measurement(failure=reason)
                     else:
-                        measurements[entry.name, key] = watched.answer
+                        measurements[figure] = watched.answer
                         observations = watched.watched
             return measurements, observations
         finally:
             worker.close()
 
-    def _ask(self, worker: Worker, record: Metric, size: int) -> Watched[Measurement]:
+    def _ask(self, worker: Worker, record: Metric, point: Point) -> Watched[Measurement]:
         """Measure a metric in a launch. Raises ``Failure``."""
         timeout, kind = self._bench.timeout, Watched[Measurement]
         if record.phase == "fresh":
             return worker.ask("fresh", kind, timeout=timeout, metric=record.name)
-        worker.ask("warm", Watched[WarmAnswer], timeout=timeout, batch_size=size, seconds=WARM_SECONDS)
-        question = {"metric": record.name, "batch_size": size, "calls": CALLS, "warm": 2}
+        worker.ask("warm", Watched[WarmAnswer], timeout=timeout, point=str(point), seconds=WARM_SECONDS)
+        question = {"metric": record.name, "point": str(point), "calls": CALLS, "warm": 2}
         watched = [worker.ask("block", kind, timeout=timeout, **question) for _ in range(BLOCKS)]
         last = watched[-1]
         blocks = [block.answer.samples for block in watched if block.answer.samples is not None]
@@ -259,17 +260,18 @@ class Measuring:
 
     def _derive(
         self, built: Built, absent: tuple[str, ...], options: Mapping[str, OptionValues]
-    ) -> tuple[Mapping[int | None, Measurement], Observations]:
+    ) -> tuple[Mapping[Point | None, Measurement], Observations]:
         job = DeriveJob(
             samples=str(self._samples_file(built)),
             baseline=str(self._samples_file(self._built_baseline)),
-            batch_sizes=BATCH_SIZES,
+            inputs=str(self._bench.prepared.evaluation),
+            points=POINTS,
             metrics=references([self._bench.entry]),
             metric_options=options,
         )
         watched = self._bench.watch(job, "derive", absent)
-        by_size = {measurement.batch_size: measurement for measurement in watched.answer.metrics}
-        return by_size, watched.watched
+        by_figure: Measurements = {measurement.figure: measurement for measurement in watched.answer.metrics}
+        return _by_point(by_figure), watched.watched
 
     @cached_property
     def _built_baseline(self) -> Built:
@@ -283,41 +285,46 @@ class Measuring:
     def _record(self, built: Built) -> Path:
         import numpy as np
 
+        from qx.worker.derive import CellRecord
+        from qx.worker.outputs import unpack
+
         folder = self._bench.new_folder("recorded")
-        outputs = folder / "outputs.npy"
+        outputs = folder / "outputs.npz"
         others = [entry for entry in self._bench.host.ready("metric") if entry.name != self.record.name]
         phases = {
             phase: [entry for entry in others if metric(entry).phase == phase]
             for phase in ("artifact", "fresh", "block", "predictions")
         }
         job = self._evaluate_job(built, [*phases["artifact"], *phases["predictions"]], {}, outputs)
-        parts: dict[tuple[str, int | None], list[tuple[int, PlainSamples]]] = {}
+        parts: dict[Figure, list[tuple[int, PlainSamples]]] = {}
         for name, measurement in self._bench.run(job, "evaluate").metrics.items():
             if measurement.samples is not None:
-                parts[name, None] = [(-1, measurement.samples)]
+                parts[Figure(name)] = [(-1, measurement.samples)]
         with Processes(self._bench.new_folder("log-launch")) as processes:
             for wave in range(2):
                 entries = [*phases["fresh"], *phases["block"]]
                 worker = self._start_launch(built, processes, entries)
-                for key, measurement in self._measure_launch(worker, entries)[0].items():
+                for figure, measurement in self._measure_launch(worker, entries)[0].items():
                     if measurement.samples is not None:
-                        parts.setdefault(key, []).append((wave, measurement.samples))
-        arrays = {"outputs||values": np.load(outputs)}
-        for (name, size), waves in parts.items():
-            columns = [
-                (
-                    samples.values,
-                    np.full(len(samples.values), wave),
-                    [-1] * len(samples.values) if samples.rounds is None else samples.rounds,
-                )
-                for wave, samples in waves
-            ]
-            for column, chunks in zip(("values", "wave", "round"), zip(*columns, strict=True), strict=True):
-                arrays[f"{name}|{size or ''}|{column}"] = np.concatenate(chunks)
+                        parts.setdefault(figure, []).append((wave, measurement.samples))
+        with np.load(outputs) as file:
+            record = CellRecord(outputs=unpack(file))
+        for figure, waves in parts.items():
+            counts = [len(samples.values) for _, samples in waves]
+            record.values[figure] = np.concatenate([samples.values for _, samples in waves])
+            record.wave[figure] = np.repeat([wave for wave, _ in waves], counts)
+            record.round[figure] = np.concatenate(
+                [
+                    np.full(count, -1) if samples.rounds is None else samples.rounds
+                    for count, (_, samples) in zip(counts, waves, strict=True)
+                ]
+            )
+        # Any: `numpy.savez` takes the arrays as keywords, among its own options.
+        arrays: dict[str, Any] = record.to_arrays()
         np.savez(folder / "samples.npz", **arrays)
         return folder / "samples.npz"
 
 
-def _by_size(measurements: Measurements) -> dict[int | None, Measurement]:
-    """Return the measurements of one metric by batch size alone."""
-    return {size: measurement for (_, size), measurement in measurements.items()}
+def _by_point(measurements: Measurements) -> dict[PoPoint | None, Measurement]:
+    """Return the measurements of one metric by point alone."""
+    return {figure.point: measurement for figure, measurement in measurements.items()}

@@ -8,12 +8,14 @@ from pathlib import Path
 
 from attrs import evolve
 
+from qx.contract.records import LABELS
 from qx.contract.tasks import Labels
 from qx.errors import DataError, UsageError
 from qx.processes.answers import DataAnswer
 from qx.processes.jobs import DataJob
 from qx.storage.cache import SPLITS, new_entry, read_entry
 from qx.storage.digests import Damaged, FileDigest
+from qx.values import Array
 from qx.worker.arrays import Split, drawn_over_classes
 from qx.worker.channel import Channel
 from qx.worker.plugins import loading_workload_of, seed_everything
@@ -28,9 +30,8 @@ def run(job: DataJob, channel: Channel) -> None:
         seed_everything(job.seed)
         splits[split] = _checked(Split.of(workload.call("load_data", split=split)), split)
     train, test = splits["train"], splits["test"]
-    labels = _labels(test)
-    if not job.labels:
-        test = evolve(test, labels=None)
+    if not job.targets:
+        test = evolve(test, targets={})
     if (largest := max(job.calibration_counts, default=0)) > len(train):
         raise UsageError(
             f"{largest} calibration images are asked for, but {workload.name} has {len(train)} training "
@@ -57,7 +58,7 @@ def run(job: DataJob, channel: Channel) -> None:
             items=len(test),
             item_bytes=sum(array.nbytes for array in test.rows(0, 1).values()),
             classes=test.classes,
-            labels=labels if job.labels else None,
+            labels=_describe_labels(test.labels),
             evaluation=evaluation.name,
             calibrations=calibrations,
             training=training,
@@ -67,9 +68,8 @@ def run(job: DataJob, channel: Channel) -> None:
     )
 
 
-def _labels(split: Split) -> Labels | None:
+def _describe_labels(labels: Array | None) -> Labels | None:
     """Describe the shape, type and range of the labels; None without labels."""
-    labels = split.labels
     if labels is None:
         return None
     is_whole = labels.dtype.kind in "iub"
@@ -81,16 +81,17 @@ def _labels(split: Split) -> Labels | None:
     )
 
 
-def _check_labels(split: Split, name: str) -> None:
-    """Raise ``DataError`` for labels that no metric can use."""
+def _check_targets(split: Split, name: str) -> None:
+    """Raise ``DataError`` for targets that no metric can use."""
+    for target, array in split.targets.items():
+        if array.dtype.kind not in "iubf" or not array.ndim:
+            words = "the labels" if target == LABELS else f"the targets {target!r}"
+            raise DataError(
+                f"{words} of the {name} split are {array.dtype} of shape {list(array.shape)}; expected an "
+                f"array of numbers [items, ...], the class of each item or whatever the model is to give"
+            )
     labels = split.labels
-    assert labels is not None
-    if labels.dtype.kind not in "iubf" or not labels.ndim:
-        raise DataError(
-            f"the labels of the {name} split are {labels.dtype} of shape {list(labels.shape)}; expected an "
-            f"array of numbers [items, ...], the class of each item or whatever the model is to give"
-        )
-    if split.classes and labels.ndim == 1 and labels.dtype.kind in "iub":
+    if labels is not None and split.classes and labels.ndim == 1 and labels.dtype.kind in "iub":
         invalid = labels[(labels < 0) | (labels >= len(split.classes))]
         if len(invalid):
             raise DataError(
@@ -101,12 +102,16 @@ def _check_labels(split: Split, name: str) -> None:
 
 def _checked(split: Split, name: str) -> Split:
     """Return a split whose arrays fit each other. Raises ``DataError`` if they do not."""
+    for key in (*split.inputs, *split.targets):
+        if not isinstance(key, str):
+            raise DataError(f"the {name} split has an array with the name {key!r}, and names are text")
     lengths = {key: len(array) for key, array in split.inputs.items()}
     if not lengths or min(lengths.values()) == 0:
         raise DataError(f"the {name} split is empty")
-    if split.labels is not None:
-        _check_labels(split, name)
-        lengths["labels"] = len(split.labels)
+    _check_targets(split, name)
+    for key, array in split.targets.items():
+        # An input may have the same name.
+        lengths[f"{key} (target)" if key in lengths else key] = len(array)
     if len(set(lengths.values())) != 1:
         raise DataError(f"the {name} split has arrays of different lengths: {lengths}")
     return split

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from attrs import evolve
 
 from qx.contract.records import Artifact, MetricData, Predictions, Subject, Weights
-from qx.errors import PluginError, QxError
+from qx.errors import PluginError
 from qx.host.host import Reference
 from qx.processes.answers import EvaluateAnswer, Measurement, ServingMemory
 from qx.processes.jobs import EvaluateJob
@@ -19,6 +21,7 @@ from qx.worker.arrays import Split
 from qx.worker.channel import Channel
 from qx.worker.finished import Finished
 from qx.worker.memory import MarkTaker
+from qx.worker.outputs import checked_outputs, joined_outputs, pack, unpack
 from qx.worker.plugins import bind, seed_everything
 from qx.worker.probe import PROBE, hold_to_probe
 from qx.worker.samples import measure_or_fail, stage_of
@@ -45,7 +48,9 @@ def run(job: EvaluateJob, channel: Channel) -> None:
     memory = finished.step("predict", ServingMemory, partial(_predict, job, channel))
     if job.prediction_metrics:
         split = Split.read(Path(job.inputs))
-        predictions = Predictions(outputs=np.load(job.outputs), labels=split.labels, classes=split.classes)
+        with np.load(job.outputs) as arrays:
+            outputs = unpack(arrays)
+        predictions = Predictions(outputs=outputs, targets=split.targets, classes=split.classes)
         for metric in job.prediction_metrics:
             measure(metric, predictions)
     channel.answer(EvaluateAnswer(memory=memory, metrics={} if job.finished else measured))
@@ -72,21 +77,26 @@ def _predict(job: EvaluateJob, channel: Channel) -> ServingMemory:
     marker = MarkTaker(time.monotonic_ns())
     loaded = marker.mark("load")
     channel.stage("probe")
-    hold_to_probe(subject, Path(job.artifact.folder).parent / PROBE, exact=job.threads == 1)
+    probe = Path(job.artifact.folder).parent / PROBE
+    hold_to_probe(subject, probe, loader=job.artifact.loader.name, exact=job.threads == 1)
     channel.stage("predict")
-    outputs = _outputs(subject, Split.read(Path(job.inputs)), job.batch_size, channel)
+    outputs = predict(
+        subject, Split.read(Path(job.inputs)), job.batch_size, job.artifact.loader.name, channel.progress
+    )
     predicted = marker.mark("predict")
-    if outputs.dtype.kind not in "biuf":
-        raise QxError(f"outputs gave values of type {outputs.dtype}, expected numbers")
-    np.save(job.outputs, outputs)
+    # Any: `numpy.savez` takes the arrays as keywords, among its own options.
+    arrays: dict[str, Any] = pack(outputs)
+    np.savez(job.outputs, **arrays)
     return ServingMemory(loaded=loaded.rss, peak=max(loaded.peak, predicted.peak))
 
 
-def _outputs(subject: Subject, split: Split, size: int, channel: Channel) -> Array:
-    """Return the outputs of all items in order; the last batch is filled up with the first items."""
-    parts = []
+def predict(
+    subject: Subject, split: Split, size: int, loader: str, progress: Callable[[float, str], None]
+) -> dict[str, Array]:
+    """Return the outputs of all items in order, by name; the last batch is filled up with the first items."""
+    batches = []
     for start in range(0, len(split), size):
         native = subject.call(subject.prepare(split.rows(start, start + size)))
-        parts.append(np.array(subject.outputs(native)))
-        channel.progress(min(1.0, (start + size) / len(split)), "predictions")
-    return np.concatenate(parts)[: len(split)]
+        batches.append(checked_outputs(subject.outputs(native), loader, size))
+        progress(min(1.0, (start + size) / len(split)), "predictions")
+    return {name: array[: len(split)] for name, array in joined_outputs(loader, batches).items()}

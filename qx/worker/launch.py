@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from qx.contract.figures import Point
 from qx.contract.records import Block, Fresh, Mark, MetricData, Subject
 from qx.host.host import Reference
 from qx.processes.answers import Answer, HoldAnswer, LaunchAnswer, Measurement, WarmAnswer
@@ -36,7 +37,7 @@ def run(job: LaunchJob, channel: Channel) -> None:
 
     channel.stage("first_answer")
     natives = _natives(job, subject)
-    subject.call(natives[job.batch_sizes[0]])
+    subject.call(natives[job.points[0]])
     marks.append(marker.mark("first_answer"))
     channel.answer(LaunchAnswer(marks=tuple(marks)))
 
@@ -51,12 +52,12 @@ def run(job: LaunchJob, channel: Channel) -> None:
             channel.fail(*outcome_of(error))
 
 
-def _natives(job: LaunchJob, subject: Subject) -> dict[int, Native]:
-    """Return a batch of native inputs for each batch size."""
+def _natives(job: LaunchJob, subject: Subject) -> dict[Point, Native]:
+    """Return a batch of native inputs for each point."""
     from qx.worker.arrays import Split
 
     split = Split.read(Path(job.inputs))
-    return {size: subject.prepare(split.rows(0, size)) for size in job.batch_sizes}
+    return {point: subject.prepare(split.rows(0, point.batch_size)) for point in job.points}
 
 
 class _Launch:
@@ -66,7 +67,7 @@ class _Launch:
         self,
         job: LaunchJob,
         subject: Subject,
-        natives: Mapping[int, Native],
+        natives: Mapping[Point, Native],
         marks: list[Mark],
         marker: MarkTaker,
         channel: Channel,
@@ -96,11 +97,11 @@ class _Launch:
         data = Fresh(marks=tuple(self.marks), natives=self.natives, mark=self._mark)
         return self._measure(metric, data)
 
-    def do_warm(self, batch_size: int, seconds: float) -> WarmAnswer:
-        """Call until the times are steady, and switch off garbage collection afterwards."""
+    def do_warm(self, point: str, seconds: float) -> WarmAnswer:
+        """Call at a point until the times are steady, and switch off garbage collection afterwards."""
         import gc
 
-        answer = warm_up(self.subject, self.natives[batch_size], seconds)
+        answer = warm_up(self.subject, self.natives[Point.parse(point)], seconds)
         gc.collect()
         gc.freeze()
         gc.disable()
@@ -116,9 +117,10 @@ class _Launch:
                 os.sched_setaffinity(int(thread), cpus)
         return HoldAnswer()
 
-    def do_block(self, metric: str, batch_size: int, calls: int, warm: int) -> Measurement:
-        """Measure a metric of phase ``block``, after ``warm`` calls that refill the caches."""
-        native = self.natives[batch_size]
+    def do_block(self, metric: str, point: str, calls: int, warm: int) -> Measurement:
+        """Measure a metric of phase ``block`` at a point, after ``warm`` calls that refill the caches."""
+        at = Point.parse(point)
+        native = self.natives[at]
         try:
             for _ in range(warm):
                 self.subject.call(native)
@@ -126,7 +128,7 @@ class _Launch:
             # The metric is not to blame. Naming the stage beforehand would wake the host at every block.
             self.channel.stage("warm")
             raise
-        return self._measure(metric, Block(native=native, batch_size=batch_size, calls=calls))
+        return self._measure(metric, Block(native=native, point=at, calls=calls))
 
     def _mark(self, stage: str) -> Mark:
         # Kept for the metrics that follow, since taking a mark resets the high-water mark.

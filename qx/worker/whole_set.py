@@ -7,13 +7,14 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from numbers import Real
+from types import MappingProxyType
 
 import numpy as np
 from attrs import evolve, frozen
 from numpy.typing import ArrayLike, NDArray
 
 from qx.analysis.whole_set import drawn_items, group_of_items
-from qx.contract.records import LARGEST, Predictions, Recorded, Samples
+from qx.contract.records import LABELS, LARGEST, Arrays, Predictions, Recorded, Samples
 from qx.errors import QxError
 from qx.processes.answers import PlainSamples, Resampling
 from qx.values import Array
@@ -33,42 +34,54 @@ ROUNDING = 1e-5
 
 @frozen(eq=False, slots=False)
 class Statistic:
-    """A plugin's statistic of the outputs ``[items, ...]`` of one cell."""
+    """A plugin's statistic of the outputs of one cell. All its arrays are ``[items, ...]``, by name."""
 
     plugin: BoundPlugin
-    outputs: Array
-    labels: Array | None
+    outputs: Arrays
+    targets: Arrays
     classes: tuple[str, ...]
-    baseline: Array | None
+    baseline: Arrays | None
 
     @classmethod
     def of(cls, plugin: BoundPlugin, data: Predictions | Recorded) -> Statistic | None:
         """Return the statistic; None without outputs, or if a derived metric lacks those of the baseline."""
-        key = ("outputs", None)
-        recorded = isinstance(data, Recorded)
-        outputs = data.samples.get(key) if isinstance(data, Recorded) else data.outputs
-        baseline = data.baseline.get(key) if isinstance(data, Recorded) else None
-        if outputs is None or (recorded and baseline is None):
+        baseline = data.baseline_outputs if isinstance(data, Recorded) else None
+        if not data.outputs or (isinstance(data, Recorded) and not baseline):
             return None
-        labels, baseline = (None if array is None else _read_only(array) for array in (data.labels, baseline))
-        return cls(plugin, _read_only(outputs), labels, data.classes, baseline)
+        return cls(
+            plugin,
+            _read_only_arrays(data.outputs),
+            _read_only_arrays(data.targets),
+            data.classes,
+            None if baseline is None else _read_only_arrays(baseline),
+        )
 
     @property
     def metric(self) -> str:
         """The name of the metric."""
         return self.plugin.name
 
+    @property
+    def labels(self) -> Array | None:
+        """The targets of a classifier; None without them."""
+        return self.targets.get(LABELS)
+
+    @property
+    def scores(self) -> Array | None:
+        """The only output; None if there are several."""
+        return next(iter(self.outputs.values())) if len(self.outputs) == 1 else None
+
     @cached_property
-    def scratch(self) -> Array:
-        """A copy of the outputs that may be changed."""
-        return np.array(self.outputs)
+    def scratch(self) -> dict[str, Array]:
+        """Copies of the outputs, which may be changed."""
+        return {name: np.array(output) for name, output in self.outputs.items()}
 
     @property
     def count(self) -> int:
         """The number of items."""
-        return len(self.outputs)
+        return len(next(iter(self.outputs.values())))
 
-    def over(self, indices: NDArray[np.intp], outputs: Array | None = None) -> float:
+    def over(self, indices: NDArray[np.intp], outputs: Arrays | None = None) -> float:
         """Return the statistic over the items at ``indices``; NaN if it has no value.
 
         ``outputs`` replace those of the cell.
@@ -76,7 +89,7 @@ class Statistic:
         result = self.plugin.call(
             "statistic",
             outputs=self.outputs if outputs is None else outputs,
-            labels=self.labels,
+            targets=self.targets,
             indices=_read_only(indices),
             classes=self.classes,
             baseline=self.baseline,
@@ -98,16 +111,22 @@ class Statistic:
             if not (same or math.isclose(actual, expected, rel_tol=ROUNDING, abs_tol=ROUNDING * abs(value))):
                 raise QxError(
                     f"{self.metric}: statistic gave {actual:.6g} for items among others, and {expected:.6g} "
-                    "for the same items alone: its value must depend only on outputs[indices] and "
-                    "labels[indices], in any order"
+                    "for the same items alone: its value must depend only on the items at `indices` of "
+                    "outputs and targets, in any order"
                 )
 
     def _alone(self, chosen: NDArray[np.intp]) -> float:
         """Return the statistic of a set that has these items only."""
-        labels, baseline = (
-            None if array is None else _read_only(array[chosen]) for array in (self.labels, self.baseline)
+
+        def take(arrays: Arrays) -> Arrays:
+            return _read_only_arrays({name: array[chosen] for name, array in arrays.items()})
+
+        alone = evolve(
+            self,
+            outputs=take(self.outputs),
+            targets=take(self.targets),
+            baseline=None if self.baseline is None else take(self.baseline),
         )
-        alone = evolve(self, outputs=_read_only(self.outputs[chosen]), labels=labels, baseline=baseline)
         return alone.over(np.arange(len(chosen)))
 
 
@@ -215,43 +234,51 @@ def _resample(
 def _largest_step(statistic: Statistic, members: NDArray[np.intp], value: float, probes: int) -> float | None:
     """Return how far one item that changes its answer moves the value at most; None without such items.
 
-    ``probes`` items are tried. Outputs must be scores of classes, or one number that decides between two
-    classes: of other outputs it is not clear how much an item can change at once.
+    ``probes`` items are tried. The only output must be scores of classes, or one number that decides between
+    two classes: of other outputs it is not clear how much an item can change at once.
     """
-    labels = statistic.labels
+    labels, scores = statistic.labels, statistic.scores
     if (
         labels is None
+        or scores is None
         or labels.ndim != 1
         or labels.dtype.kind not in "iub"
-        or not _are_scores(statistic, labels)
+        or not _are_scores(scores, labels)
     ):
         return None
+    (changed,) = statistic.scratch.values()
+    changed_outputs = _read_only_arrays(statistic.scratch)
     changes = []
     for item in members[drawn_over_classes(labels[members], len(members), probes, seed=0)]:
-        statistic.scratch[item] = _another_answer(statistic, labels, item)
-        changes.append(abs(statistic.over(members, _read_only(statistic.scratch)) - value))
-        statistic.scratch[item] = statistic.outputs[item]
+        changed[item] = _another_answer(scores, labels, item)
+        changes.append(abs(statistic.over(members, changed_outputs) - value))
+        changed[item] = scores[item]
     return max((change for change in changes if not math.isnan(change)), default=None)
 
 
-def _are_scores(statistic: Statistic, labels: Array) -> bool:
-    """Return whether the outputs can be scores of the classes that the labels name."""
-    scores = statistic.outputs.size // statistic.count
-    return statistic.outputs.ndim <= 2 and set(np.unique(labels)) <= set(range(max(2, scores)))
+def _are_scores(outputs: Array, labels: Array) -> bool:
+    """Return whether outputs can be scores of the classes that the labels name."""
+    scores = outputs.size // len(outputs)
+    return outputs.ndim <= 2 and set(np.unique(labels)) <= set(range(max(2, scores)))
 
 
-def _another_answer(statistic: Statistic, labels: Array, item: int) -> Array:
-    """Return the outputs of an item with its highest two scores exchanged, which is another answer.
+def _another_answer(scores: Array, labels: Array, item: int) -> Array:
+    """Return the scores of an item with its highest two exchanged, which is another answer.
 
     Of a single number, it returns that of an item with another label.
     """
-    own = np.array(statistic.outputs[item])
+    own = np.array(scores[item])
     if own.size > 1:
         highest = np.argsort(own)[-2:]
         own[highest] = own[highest[::-1]]
         return own
     others = np.flatnonzero(labels != labels[item])
-    return statistic.outputs[others[item % len(others)]] if len(others) else own
+    return scores[others[item % len(others)]] if len(others) else own
+
+
+def _read_only_arrays(arrays: Arrays) -> Arrays:
+    """Return a mapping of views of arrays; neither it nor the views can be written to."""
+    return MappingProxyType({name: _read_only(array) for name, array in arrays.items()})
 
 
 def _read_only(array: ArrayLike) -> Array:

@@ -50,8 +50,8 @@ def test_what_was_made_for_this_major_is_ready(
 @pytest.mark.parametrize(
     ("version", "todo"),
     [
-        ("1", "upgrade the plugin, or install an earlier quant-explorer"),
-        ("1.9", "upgrade the plugin, or install an earlier quant-explorer"),
+        ("1", "change the plugin as docs/migration.md says"),
+        ("1.9", "change the plugin as docs/migration.md says"),
         ("2.4", "upgrade quant-explorer"),
         ("3", "upgrade quant-explorer"),
     ],
@@ -64,6 +64,24 @@ def test_what_was_made_for_another_is_incompatible(
     description = described(write_plugin("half", HALF.format(first=f"QX_CONTRACT = {version!r}")))
     reason = f"was made for version {version} of qx's contract, and this qx has 2.3: {todo}"
     assert (description.outcome, description.reason, description.record) == ("incompatible", reason, None)
+
+
+@pytest.mark.parametrize(
+    ("hook", "words"),
+    [
+        ("can_treat(model)", "implements 'can_treat', which is now 'check_model'"),
+        ("statistic(outputs, labels)", "its hook 'statistic' takes 'labels', which is now 'targets'"),
+    ],
+)
+def test_what_is_of_the_contract_before_is_named_with_what_replaced_it(
+    write_plugin: Write, hook: str, words: str
+) -> None:
+    """A plugin without a version that has hooks or arguments of contract 1 is incompatible, not broken."""
+    source = f"{HALF.format(first='pass')}    @hookimpl\n    def {hook}:\n        return None\n"
+    description = described(write_plugin("half", source))
+    assert description.outcome == "incompatible"
+    assert words in description.reason
+    assert "docs/migration.md" in description.reason
 
 
 def test_naming_an_incompatible_plugin_is_an_error(write_plugin: Write) -> None:
@@ -100,7 +118,7 @@ def test_an_object_says_it_itself_or_its_module_does(write_plugin: Write) -> Non
             def convert(self, model):
                 return model
         class Explicit(Plugin):
-            QX_CONTRACT = "1"
+            QX_CONTRACT = "2"
         silent, explicit = Plugin(), Explicit()
     """
     path = write_plugin("objects", source)
@@ -309,7 +327,7 @@ def test_what_a_plugin_made_for_1_0_calls_statistic_is_its_own(write_plugin: Wri
     hooks = """
     @hookimpl
     def measure(data):
-        return statistic(data.outputs)
+        return statistic(data.outputs["output"])
     def statistic(values, scale=1):
         return values[:, 0]
     """

@@ -44,8 +44,9 @@ PLUGIN = """
         )
 
     @hookimpl
-    def statistic(outputs, labels, indices):
-        right = outputs[indices].argmax(axis=1) == labels[indices]
+    def statistic(outputs, targets, indices):
+        scores, labels = next(iter(outputs.values())), targets.get("labels")
+        right = labels is not None and scores[indices].argmax(axis=1) == labels[indices]
         {statistic}
 """
 SHARE = "return right.mean()"
@@ -74,7 +75,9 @@ def sampled(write_plugin: Write) -> Callable[..., PlainSamples | None]:
         if source not in hosts:
             reference = evolve(reference_of(write_plugin("figure", source)), name="figure")
             hosts[source] = Host.of([reference])
-        data = Predictions(outputs=outputs, labels=labels, classes=("a", "b", "c"))
+        named = outputs if isinstance(outputs, dict) else {"output": outputs}
+        targets = {} if labels is None else {"labels": labels}
+        data = Predictions(outputs=named, targets=targets, classes=("a", "b", "c"))
         return samples_of_set(BoundPlugin(hosts[source], "figure", Context()), data)
 
     return sample
@@ -132,7 +135,7 @@ def test_a_slow_statistic_is_resampled_less() -> None:
     ("statistic", "words"),
     [
         (
-            "return (outputs.argmax(axis=1) == labels).mean()",
+            "return (scores.argmax(axis=1) == labels).mean()",
             "in any order",
         ),
         (
@@ -153,24 +156,47 @@ def test_a_statistic_of_other_items_is_refused(sampled: Any, statistic: str, wor
 def test_a_statistic_cannot_change_its_arguments(sampled: Any) -> None:
     """Outputs, labels and indices are read-only, since other metrics use them too."""
     labels = np.tile([0, 1, 2], 20)
-    for array in ("outputs", "labels", "indices"):
+    for array in ("scores", "labels", "indices"):
         with pytest.raises(ValueError, match="read-only"):
             sampled(scores(labels), labels, f"{array}[0] = 0; return 1.0")
+    for mapping in ("outputs", "targets"):
+        with pytest.raises(TypeError, match="does not support item assignment"):
+            sampled(scores(labels), labels, f"{mapping}['more'] = scores; return 1.0")
+
+
+def test_a_step_is_tried_where_the_only_output_is_scores(sampled: Any) -> None:
+    """A changed answer is tried with a single output and labels, and not with several outputs or without."""
+    labels = np.tile([0, 1, 2], 20)
+    answers = scores(np.where(np.arange(60) < 41, labels, 0))
+    two = {"first": answers, "second": np.zeros((60, 4))}
+    steps = [sampled(outputs, labels)["resampled"][0]["step"] for outputs in (answers, two)]
+    assert steps[0] == pytest.approx(1 / 60)
+    assert steps[1] is None
+    unlabelled = sampled(answers, None, "return float(scores[indices].max(axis=1).mean())")
+    assert unlabelled["resampled"][0]["step"] is None
+
+
+def test_a_statistic_may_be_of_several_outputs(sampled: Any) -> None:
+    """All outputs and targets are given by name, and resampled by the same items."""
+    labels = np.tile([0, 1], 30)
+    outputs = {"scores": scores(labels), "boxes": np.arange(60.0).reshape(60, 1)}
+    samples = sampled(outputs, labels, "return float(outputs['boxes'][indices].mean())")
+    assert samples["values"] == [29.5]
+    assert len(samples["resampled"][0]["influence"]) == 60
 
 
 def test_measure_beside_a_statistic_gives_details_and_groups(sampled: Any) -> None:
     """The details of ``measure`` are kept, each group is resampled, and its value must be the statistic's."""
     labels = np.repeat([0, 1], [40, 20])
     outputs = scores(np.where(np.arange(60) % 10 == 0, 2, labels))
-    right = "(data.outputs.argmax(axis=1) == data.labels).mean()"
-    samples = sampled(
-        outputs, labels, measure=f"return Samples({right}, {{'k': 1}}, groups=data.labels, group_names='abc')"
-    )
+    right = "(data.outputs['output'].argmax(axis=1) == data.targets['labels']).mean()"
+    groups = "groups=data.targets['labels'], group_names='abc'"
+    samples = sampled(outputs, labels, measure=f"return Samples({right}, {{'k': 1}}, {groups})")
     assert samples.details == {"k": 1}
     assert samples.group_names == ("a", "b", "c")
-    whole_set_sample, *groups = samples.resampled
-    assert [sample.items for sample in (whole_set_sample, *groups)] == [60, 40, 20, 0]
-    assert [sample.value for sample in groups[:2]] == [0.9, 0.9]
+    whole_set_sample, *by_group = samples.resampled
+    assert [sample.items for sample in (whole_set_sample, *by_group)] == [60, 40, 20, 0]
+    assert [sample.value for sample in by_group[:2]] == [0.9, 0.9]
     assert sampled(outputs, labels, measure="return None") is None
     with pytest.raises(QxError, match=r"measure gave 0.5, but statistic 0.9 for all items"):
         sampled(outputs, labels, measure="return 0.5")
@@ -375,9 +401,9 @@ def test_groups_have_values_and_differences(builders: ModuleType) -> None:
     recording = source.recording
     assert recording is not None
     for series in recording.series.values():
-        recorded = series["figure", None]
+        recorded = series[Figure("figure")]
         parts = [evolve(recorded.resampled[0], items=100), evolve(recorded.resampled[0], items=0)]
-        series["figure", None] = evolve(
+        series[Figure("figure")] = evolve(
             recorded, resampled=(recorded.resampled[0], *parts), group_names=("x", "y")
         )
     measurements = recompute(source.results, recording).measurements
@@ -449,7 +475,8 @@ def test_the_metrics_of_the_tutorial_report_no_breach_of_one_answer(
     rng, labels = np.random.default_rng(5), np.repeat(np.arange(10), 50)
     outputs = 8 * np.eye(10)[labels] + rng.standard_normal((500, 10))
     outputs[0] = outputs[60]
-    data = Predictions(outputs=outputs, labels=labels, classes=tuple("abcdefghij"))
+    targets = {"labels": labels}
+    data = Predictions(outputs={"output": outputs}, targets=targets, classes=tuple("abcdefghij"))
     values = {}
     for name, limit in (("worst_class", "smallest = 0.995"), ("calibration_error", "largest = 0.0001")):
         entry = host.get("metric", name)
@@ -517,7 +544,7 @@ def test_a_derived_value_is_exact_where_its_sources_are(
     source = run_of(builders, derived, {"base": (0,), "ours": range(40)})
     assert source.recording is not None
     for series in source.recording.series.values():
-        series["figure", None] = evolve(series["figure", None], exact=exact)
+        series[Figure("figure")] = evolve(series[Figure("figure")], exact=exact)
     source = evolve(source, results=recompute(source.results, source.recording))
     measurement = figure(source, "ours")
     assert measurement.vs_baseline.clear is clear

@@ -142,7 +142,8 @@ def load_data(split: str, context: Context) -> Data:
         raise DataError(f"{split} is not there")
     with unfinished_folder(context.cache or Path()) as folder:
         (folder / "images").replace(folder.parent / "images")
-    return Data(inputs={"image": [[0.0]]}, targets={LABELS: [0]}, classes=["cat"], source=str(context.cache))
+    inputs = {"image": [[0.0]]}
+    return Data(inputs=inputs, targets={LABELS: [0]}, classes=["cat"], source=str(context.cache))
 
 
 @hookimpl
@@ -168,7 +169,7 @@ def prepare_model(
 @hookimpl
 def calibrate(model: torch.nn.Module, batches: Sequence[Batch]) -> torch.nn.Module:
     for batch in batches:
-        model(*batch.inputs.values(), *batch.targets.values())
+        model(*batch.inputs.values(), batch.targets.get(LABELS))
     return model
 
 
@@ -210,12 +211,11 @@ def measure(subject: Subject | None, data: Block | Fresh | Predictions | Recorde
         mark: Mark = data.mark("now")
         return Samples([mark.peak - data.marks[0].rss, mark.seconds], details={"stage": mark.stage})
     if isinstance(data, Block) and subject is not None:
-        return Samples([float(subject.call(data.native)) for _ in range(data.calls)])
+        return Samples([float(subject.call(data.native)) / data.point.batch_size for _ in range(data.calls)])
     if isinstance(data, Predictions):
-        return Samples(
-            data.outputs[OUTPUT].max(axis=1), groups=data.targets[LABELS], group_names=data.classes
-        )
+        highest = data.outputs[OUTPUT].max(axis=1)
+        return Samples(highest, groups=data.targets[LABELS], group_names=data.classes)
     if isinstance(data, Recorded):
-        figure = Figure("delay", data.point or Point(1))
-        return Samples(data.samples[figure], waves=data.waves[figure])
+        delay = Figure("delay", data.point)
+        return Samples(data.samples[delay], waves=data.waves[delay])
     return None

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qx import Data, DataError, unfinished_folder
+from qx import LABELS, Data, DataError, unfinished_folder
 from qx_plugins.datasets import image_folder
 from qx_plugins.datasets.array_cache import cached_array, file_identity
 from qx_plugins.datasets.images import NormalisedImages
@@ -60,7 +60,8 @@ def load_cifar10(
 ) -> Data:
     """Return a split from the folder ``data``, or else from ``cache``, downloaded into it if necessary.
 
-    ``inputs["image"]`` is float32 ``[n, 3, 32, 32]``, normalised as it is indexed; ``labels`` int64 ``[n]``.
+    ``inputs["image"]`` is float32 ``[n, 3, 32, 32]``, normalised as it is indexed; ``targets["labels"]`` is
+    int64 ``[n]``.
     Raises ``DataError`` where the data are missing, incomplete or damaged.
     """
     root = data if data is not None else _download(cache, offline=offline, progress=progress)
@@ -76,7 +77,7 @@ def load_cifar10(
         pixels, labels = tree.pixels, tree.labels
         source = _tree_source(root, classes, tree.suffixes)
     images = NormalisedImages(pixels, mean=MEAN, std=STD)
-    return Data(inputs={"image": images}, labels=labels, classes=classes, source=source)
+    return Data(inputs={"image": images}, targets={LABELS: labels}, classes=classes, source=source)
 
 
 def _layout(root: Path) -> str:

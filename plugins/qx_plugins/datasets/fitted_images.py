@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from qx import Data, DataError
+from qx import LABELS, Data, DataError
 from qx_plugins.datasets import image_folder
 from qx_plugins.datasets.array_cache import cached_array, file_identity
 from qx_plugins.datasets.images import NormalisedImages, Pixels
@@ -74,7 +74,7 @@ def load_fitted(
         )
     return Data(
         inputs={"image": NormalisedImages(pixels, mean=tuple(mean), std=tuple(std))},
-        labels=np.array([label for _, label in chosen], dtype=np.int64),
+        targets={LABELS: np.array([label for _, label in chosen], dtype=np.int64)},
         classes=classes,
         source=root.resolve().name,
     )

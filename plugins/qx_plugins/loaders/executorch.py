@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qx import Artifact, Context, Loader, Weights, hookimpl
+from qx import OUTPUT, Artifact, Context, Loader, Weights, hookimpl
 from qx_plugins.runtimes.executorch import SERVING
 
 if TYPE_CHECKING:
@@ -89,8 +89,8 @@ class ExecuTorchSubject:
         # Outputs may stay in the memory of the program, unless another part overwrites them.
         return [self._module.forward(part, clone_outputs=len(native) > 1) for part in native]
 
-    def outputs(self, native: list[Any]) -> Any:
+    def outputs(self, native: list[Any]) -> Arrays:
         import torch
 
         # Always a copy, because the next call overwrites the memory.
-        return torch.cat([part[0] for part in native]).numpy().copy()
+        return {OUTPUT: torch.cat([part[0] for part in native]).numpy().copy()}

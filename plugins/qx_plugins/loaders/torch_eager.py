@@ -5,10 +5,9 @@ from __future__ import annotations
 import pickle
 from typing import TYPE_CHECKING, Any
 
-from qx import Artifact, Context, Loader, QxError, Weights, hookimpl
+from qx import OUTPUT, Artifact, Context, Loader, QxError, Weights, hookimpl
 
 if TYPE_CHECKING:
-    import numpy
     import torch
 
     from qx import Arrays
@@ -73,5 +72,5 @@ class ModuleSubject:
     def call(self, native: tuple[torch.Tensor, ...]) -> Any:
         return self.module(*native)
 
-    def outputs(self, native: torch.Tensor) -> numpy.ndarray:
-        return native.numpy()
+    def outputs(self, native: torch.Tensor) -> Arrays:
+        return {OUTPUT: native.numpy()}

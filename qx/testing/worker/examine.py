@@ -13,9 +13,9 @@ from qx.testing.answers import (
     CorrectItems,
     ExamineAnswer,
     ExaminedExample,
-    ExaminedLabels,
     ExaminedModel,
     ExaminedSplit,
+    ExaminedTarget,
 )
 from qx.values import Array
 from qx.worker.arrays import Split
@@ -52,24 +52,29 @@ def run(job: ExamineJob, channel: Channel) -> None:
 
 
 def _describe_split(split: Split) -> ExaminedSplit:
-    labels = split.labels
     return ExaminedSplit(
-        lengths={name: len(array) for name, array in split.inputs.items()}
-        | ({} if labels is None else {"labels": len(labels)}),
+        lengths={
+            **{name: len(array) for name, array in split.inputs.items()},
+            # An input may have the same name.
+            **{
+                f"{name} (target)" if name in split.inputs else name: len(array)
+                for name, array in split.targets.items()
+            },
+        },
         dtypes={name: np.asarray(array[0:1]).dtype.str for name, array in split.inputs.items()},
         shapes={name: np.asarray(array[0:1]).shape[1:] for name, array in split.inputs.items()},
         finite=all(bool(np.isfinite(chunk).all()) for chunk in _float_chunks(split)),
-        labels=None if labels is None else _describe_labels(labels),
+        targets={name: _describe_target(array) for name, array in split.targets.items()},
         classes=len(split.classes),
         source=split.source,
         fingerprint=split.fingerprint(),
     )
 
 
-def _describe_labels(labels: Array) -> ExaminedLabels:
-    is_numeric = labels.dtype.kind in "iubf"
-    low, high = (labels.min().item(), labels.max().item()) if is_numeric else (None, None)
-    return ExaminedLabels(lowest=low, highest=high, dtype=labels.dtype.str, dimensions=labels.ndim)
+def _describe_target(target: Array) -> ExaminedTarget:
+    is_numeric = target.dtype.kind in "iubf"
+    low, high = (target.min().item(), target.max().item()) if is_numeric else (None, None)
+    return ExaminedTarget(lowest=low, highest=high, dtype=target.dtype.str, dimensions=target.ndim)
 
 
 def _float_chunks(split: Split, size: int = 1024) -> Iterator[Array]:
@@ -148,7 +153,8 @@ def _describe_example(workload: BoundPlugin, model: torch.nn.Module, size: int) 
 
 def _count_correct(model: torch.nn.Module, split: Split, max_items: int = 500) -> CorrectItems | None:
     """Count the test items that the model is right about; None without labels."""
-    if split.labels is None or not split.classes or split.labels.ndim != 1:
+    labels = split.labels
+    if labels is None or not split.classes or labels.ndim != 1:
         return None
     spread = np.unique(np.linspace(0, len(split) - 1, min(max_items, len(split))).astype(int))
     items = split.take(spread)
@@ -160,7 +166,7 @@ def _count_correct(model: torch.nn.Module, split: Split, max_items: int = 500) -
     )
     if outputs.ndim != 2 or outputs.shape[1] != len(split.classes):
         return None
-    correct = int((outputs.argmax(axis=1) == items.labels).sum())
+    correct = int((outputs.argmax(axis=1) == labels[spread]).sum())
     return CorrectItems(correct=correct, items=len(items))
 
 

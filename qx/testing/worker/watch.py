@@ -11,10 +11,11 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
+from qx.contract.records import OUTPUT
 from qx.host.host import Reference
 from qx.processes.answers import Answer
 from qx.processes.jobs import BuildJob
@@ -82,6 +83,8 @@ class _BuildObserver(_Observer):
         """Return the observations of any job, and those of a build."""
         import numpy as np
 
+        from qx.worker.outputs import pack
+
         # Before the model is called again, which would fail with some settings of torch.
         now = process_state()
         state = {
@@ -96,8 +99,10 @@ class _BuildObserver(_Observer):
             changed.append("one that is made afterwards")
         if digest(Path(str(self._build.weights))) != self._weights:
             changed.append("the weights file")
-        np.save(self._outputs, self._expected)
-        build = BuildObservations(fp32=tuple(changed), state=state, dtype=self._expected.dtype.str)
+        # Any: `numpy.savez` takes the arrays as keywords, among its own options.
+        arrays: dict[str, Any] = pack({OUTPUT: self._expected})
+        np.savez(self._outputs, **arrays)
+        build = BuildObservations(fp32=tuple(changed), state=state)
         return evolve(super().observations(), build=build)
 
     def _is_unchanged(self, compute_outputs: Callable[[], Array]) -> bool:

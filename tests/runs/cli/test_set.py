@@ -30,7 +30,7 @@ RECORDER = """
 
     @hookimpl
     def calibrate(model, batches):
-        model.seen = sum(len(batch["point"]) for batch in batches)
+        model.seen = sum(len(batch.inputs["point"]) for batch in batches)
         return model
 
     @hookimpl

@@ -51,7 +51,7 @@ def run(
 def outputs(run: Any) -> dict[str, np.ndarray]:
     """Return the outputs of each config for all images."""
     recording = Recording.read(run.folder / run.results["run"]["samples"])
-    return {cell.rpartition("/")[2]: arrays for cell, arrays in recording.outputs.items()}
+    return {cell.rpartition("/")[2]: arrays["output"] for cell, arrays in recording.outputs.items()}
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from qx import Artifact, Context
+from qx import Artifact, Batch, Context
 from qx.environment import cpu_numbers
 from qx.host.host import Host
 from qx.processes.jobs import StoredArtifact
@@ -74,8 +74,9 @@ def convert(name: str, model: nn.Module, folder: Path, images: tuple[torch.Tenso
     """Return the artifact that a config makes of a model, calibrated with noise if it calibrates."""
     host = imported_host()
     if host.implements(name, "calibrate"):
-        noise = [{"image": np.random.default_rng(0).standard_normal((8, 3, 16, 16), dtype=np.float32)}]
-        model = host.call(name, "calibrate", model=model, batches=noise, context=Context())
+        noise = np.random.default_rng(0).standard_normal((8, 3, 16, 16), dtype=np.float32)
+        batches = [Batch(inputs={"image": noise})]
+        model = host.call(name, "calibrate", model=model, batches=batches, context=Context())
     arguments = {"model": model, "example_inputs": images, "context": Context(folder=folder)}
     artifact: Artifact = host.call(name, "convert", **arguments)
     return artifact
@@ -88,7 +89,7 @@ def served(artifact: Artifact, threads: int = 1) -> Any:
 
 
 def answer(subject: Any, images: np.ndarray) -> np.ndarray:
-    return np.array(subject.outputs(subject.call(subject.prepare({"image": images}))))
+    return np.array(subject.outputs(subject.call(subject.prepare({"image": images})))["output"])
 
 
 def narrow_weights(artifact: Artifact) -> np.ndarray:
@@ -116,7 +117,7 @@ def check_busy_threads(qx: Callable[..., Any], config: str, threads: int, tmp_pa
     assert done.code == 0, done.err
     (folder,) = (word for word in done.out.split() if (Path(word) / "manifest.json").is_file())
     noise = np.random.default_rng(0).standard_normal((256, 3, 32, 32), dtype=np.float32)
-    Split({"image": noise}, None, (), "noise").write(tmp_path)
+    Split({"image": noise}, {}, (), "noise").write(tmp_path)
     host, manifest = Host.discover(), Manifest.read(Path(folder))
     loader = host.get("loader", manifest.loader)
     stored = StoredArtifact(
@@ -133,10 +134,10 @@ def check_busy_threads(qx: Callable[..., Any], config: str, threads: int, tmp_pa
         artifact=stored,
         inputs=str(tmp_path),
         batch_sizes=(1,),
-        outputs=str(tmp_path / "outputs.npy"),
+        outputs=str(tmp_path / "outputs.npz"),
     )
     with Processes(tmp_path) as processes:
-        busy = np.array(processes.run(job, "serve", timeout=300)["busy_threads"])
+        busy = np.array(processes.run(job, "serve", timeout=300).busy_threads)
     shares = busy / busy.sum()
     assert shares[:threads].min() > 0.08, shares
     assert shares[threads:].sum() < 0.1, shares

@@ -33,7 +33,7 @@ BUILD = """
     import importlib, json, pathlib, sys
     import numpy, torch
     from torch import nn
-    from qx import Context
+    from qx import Batch, Context
     from qx_plugins.loaders import aot_inductor
 
     name, folder, options = sys.argv[1], pathlib.Path(sys.argv[2]), json.loads(sys.argv[3])
@@ -58,14 +58,14 @@ BUILD = """
     context = Context(folder=folder, options=options)
     if hasattr(plugin, "prepare_model"):
         model = plugin.prepare_model(model, examples)
-        batches = [{"image": inputs}] * 4
+        batches = [Batch(inputs={"image": inputs})] * 4
         more = {"context": context} if "qat" in name else {}
         model = plugin.calibrate(model, batches, **more)
     artifact = plugin.convert(model, examples, context)
     subject = aot_inductor.load(artifact, context)
     errors = []
     for size in (1, 5):
-        outputs = subject.outputs(subject.call(subject.prepare({"image": inputs[:size]})))
+        outputs = subject.outputs(subject.call(subject.prepare({"image": inputs[:size]})))["output"]
         assert outputs.dtype == numpy.float32 and outputs.shape == expected[:size].shape
         errors.append(float(abs(outputs - expected[:size]).max() / abs(expected).max()))
     unpacked = [line for line in open("/proc/self/maps") if "wrapper" in line and "(deleted)" not in line]

@@ -98,7 +98,8 @@ def test_ncnn_takes_rows_and_planes_of_any_size(config: str, tmp_path: Path) -> 
     subject = served(convert(config, net, tmp_path, inputs))
     generator = torch.Generator().manual_seed(0)
     planes, rows = (torch.randn(4, *example.shape[1:], generator=generator) for example in inputs)
-    outputs = subject.outputs(subject.call(subject.prepare({"planes": planes.numpy(), "rows": rows.numpy()})))
+    arrays = {"planes": planes.numpy(), "rows": rows.numpy()}
+    outputs = subject.outputs(subject.call(subject.prepare(arrays)))["output"]
     with torch.no_grad():
         expected = net(planes, rows).numpy()
     assert outputs.shape == expected.shape
@@ -222,7 +223,7 @@ def test_what_ncnn_gets_right_is_taken(config: str, kind: str, tmp_path: Path) -
     with torch.no_grad():
         expected = model(*(torch.from_numpy(array.copy()) for array in values)).numpy()
     arrays = {str(index): np.asfortranarray(array) for index, array in enumerate(values)}
-    answer = subject.outputs(subject.call(subject.prepare(arrays)))
+    answer = subject.outputs(subject.call(subject.prepare(arrays)))["output"]
     np.testing.assert_allclose(answer, expected, atol=1e-4)
     with pytest.raises(ValueError, match="takes items of"):
         subject.prepare({name: array[:, :3] for name, array in arrays.items()})

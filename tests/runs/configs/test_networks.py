@@ -15,7 +15,7 @@ import torch
 from runtimes import READY, imported_host
 from torch import nn
 
-from qx import Artifact, Context, Unsupported
+from qx import Artifact, Batch, Context, Unsupported
 from qx.worker.state import complete, save
 
 # The exporters, the observers and torch's quantized tensors warn.
@@ -50,7 +50,7 @@ def _convert(config: str, model: nn.Module, context: Context, *, build: bool) ->
     if imported_host().implements(config, "prepare_model"):
         model = imported_host().call(config, "prepare_model", model=model, **arguments)
     if build and imported_host().implements(config, "calibrate"):
-        batches = [{"image": networks.images(32, seed)} for seed in range(3)]
+        batches = [Batch(inputs={"image": networks.images(32, seed)}) for seed in range(3)]
         model = imported_host().call(config, "calibrate", model=model, batches=batches, context=context)
     return imported_host().call(config, "convert", model=model, **arguments)
 
@@ -109,7 +109,7 @@ def _served(artifact: Artifact) -> Any:
             return self.model.run(native)
 
         def outputs(self, native: Any) -> Any:
-            return native[0].detach().numpy()
+            return {"output": native[0].detach().numpy()}
 
     return Package()
 
@@ -151,7 +151,7 @@ def test_a_compiled_config_gives_what_it_should(config: str, name: str, tmp_path
     model = networks.network(name)
     for count in (1, 40):
         inputs = networks.images(count, seed=9)
-        outputs = np.array(subject.outputs(subject.call(subject.prepare({"image": inputs}))))
+        outputs = np.array(subject.outputs(subject.call(subject.prepare({"image": inputs})))["output"])
         minimum = FLOAT32 if config.endswith("fp32") else EIGHT_BITS
         assert decibels(answers(model, inputs), outputs) > minimum
 

@@ -27,7 +27,7 @@ from runtimes import check_busy_threads
 from torch import nn
 from torch.ao.quantization import DeQuantStub, QuantStub, fuse_modules
 
-from qx import Context, QxError, Unsupported
+from qx import Batch, Context, QxError, Unsupported
 
 INT8 = ("static_int8_histogram", "fx_static_int8", "qat_int8")
 #: Without fine-tuning, which takes as long as all the others.
@@ -108,12 +108,13 @@ def _prepared() -> nn.Module:
     return qat_int8.prepare_model(CifarCNN(quantizable=True).eval(), IMAGES, Context())
 
 
-def _batches(count: int, labels: bool = True) -> list[dict[str, Any]]:
+def _batches(count: int, labels: bool = True) -> list[Batch]:
     random = np.random.default_rng(0)
     batches = []
     for _ in range(count):
         images = random.standard_normal((8, 3, 32, 32), dtype=np.float32)
-        batches.append({"image": images} | ({"labels": random.integers(0, 10, 8)} if labels else {}))
+        targets = {"labels": random.integers(0, 10, 8)} if labels else {}
+        batches.append(Batch(inputs={"image": images}, targets=targets))
     return batches
 
 
@@ -252,10 +253,10 @@ def test_a_model_whose_fusion_fails_is_unsupported(config: Any, fuse: list[str] 
 )
 def test_an_operation_without_a_kernel_for_8_bits_is_unsupported(config: Any) -> None:
     """The build names the layer, its line and the operation; rebuilding the model does not try it."""
-    batch = {"image": np.zeros((4, 3, 8, 8), dtype=np.float32), "labels": np.zeros(4, dtype=np.int64)}
+    images = np.zeros((4, 3, 8, 8), dtype=np.float32)
+    batch = Batch(inputs={"image": images}, targets={"labels": np.zeros(4, dtype=np.int64)})
     prepared = config.prepare_model(Blocks(["conv", "relu"], added=True).eval(), IMAGES, Context())
     if config is not qat_int8:
-        del batch["labels"]
         prepared = config.calibrate(prepared, [batch])
     else:
         prepared = keep_calibration_batches(prepared.eval(), [batch])
@@ -269,7 +270,7 @@ def test_an_operation_without_a_kernel_for_8_bits_is_unsupported(config: Any) ->
 
 def test_a_users_own_attribute_is_left_alone() -> None:
     """A model may have an attribute ``calibration``: batches are kept beside it, and removed again."""
-    model, batches = nn.Linear(2, 2), [{"x": np.zeros((1, 2), dtype=np.float32)}]
+    model, batches = nn.Linear(2, 2), [Batch(inputs={"x": np.zeros((1, 2), dtype=np.float32)})]
     model.calibration = 3
     assert take_calibration_batches(keep_calibration_batches(model, batches)) is batches
     assert (model.calibration, take_calibration_batches(model)) == (3, ())

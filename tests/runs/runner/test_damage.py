@@ -472,7 +472,7 @@ def expect_laid_down_anew(data: Data, place: Path, before: Mapping[str, bytes]) 
     assert data.lay_down().damaged == {}
 
 
-@pytest.mark.parametrize("file", ["input_0.npy", "labels.npy", "split.json", "digests.json"])
+@pytest.mark.parametrize("file", ["input_0.npy", "target_0.npy", "split.json", "digests.json"])
 @pytest.mark.parametrize("kind", FILE_DAMAGE)
 def test_a_split_with_a_damaged_file_is_laid_down_anew(data: Data, file: str, kind: str) -> None:
     """A split with a damaged file is not evaluated with, but laid down anew."""
@@ -514,11 +514,11 @@ def test_other_labels_are_found_out(data: Data, array: Any) -> None:
     """An array that could be read but was not written by qx is not used; a pickle is not even opened."""
     place = data.place
     before = contents(place)
-    np.save(place / "labels.npy", array, allow_pickle=True)
+    np.save(place / "target_0.npy", array, allow_pickle=True)
     expect_laid_down_anew(data, place, before)
 
 
-@pytest.mark.parametrize("missing", ["input_0.npy", "labels.npy", "split.json"])
+@pytest.mark.parametrize("missing", ["input_0.npy", "target_0.npy", "split.json"])
 def test_a_split_without_digests_of_all_files_is_laid_down_anew(data: Data, missing: str) -> None:
     """A file without a digest is not read."""
     place = data.place
@@ -554,7 +554,7 @@ def test_a_run_after_damage_gives_what_a_run_before_gave(
     size = path.stat().st_size
     changed = path.write_text(json.dumps(manifest))
     split = first.results["run"]["workloads"]["toy"]["evaluation_sha256"]
-    labels = tmp_path / "cache" / "splits" / split / "labels.npy"
+    labels = tmp_path / "cache" / "splits" / split / "target_0.npy"
     np.save(labels, np.load(labels)[::-1])
 
     second = qx(*arguments, "--out", "second")
@@ -570,6 +570,6 @@ def test_a_run_after_damage_gives_what_a_run_before_gave(
         "were written); it is built again",
         "qx: toy/toy_fp32: its build in the cache is damaged (artifact/manifest.json has "
         f"{changed} bytes, expected {size}); it is built again",
-        "qx: toy: data in the cache were damaged (labels.npy does not have the bytes that were written), and "
-        "are written again",
+        "qx: toy: data in the cache were damaged (target_0.npy does not have the bytes that were written), "
+        "and are written again",
     ]

@@ -70,7 +70,7 @@ LOADER = """
             return native @ self.weight.T + self.bias
 
         def outputs(self, native):
-            return native
+            return {{"output": native}}
 """
 PHASES = ("artifact", "fresh", "block", "predictions", "derived")
 BAD = [f"{fault}_{phase}" for phase in PHASES for fault in FAULTS]
@@ -258,7 +258,7 @@ def evaluation(
             inputs=str(cache / "splits" / deadly.results["run"]["workloads"]["toy"]["evaluation_sha256"]),
             batch_size=36,
             artifact_metrics=references(metrics),
-            outputs=str(finished / "outputs.npy"),
+            outputs=str(finished / "outputs.npz"),
             finished=str(finished),
         )
 
@@ -299,11 +299,11 @@ def test_a_metric_that_leaves_its_process_damaged_costs_nothing_else(
     processes: Processes, evaluation: Callable[..., EvaluateJob], tmp_path: Path
 ) -> None:
     """Where an evaluation fails after a metric was measured in its process, a new process goes on."""
-    job = evaluation("toy_fp32", harmful="import numpy; numpy.load = numpy.save = None; return 3.0")
+    job = evaluation("toy_fp32", harmful="import numpy; numpy.load = numpy.savez = None; return 3.0")
     _, measured, failures = run_past_metrics(processes, job, Measurement, "toy_fp32", Hangs(), timeout=120)
     assert failures == {}
     assert measured["harmful"].samples.values == [3.0]
-    assert (tmp_path / "toy_fp32" / "outputs.npy").is_file()
+    assert (tmp_path / "toy_fp32" / "outputs.npz").is_file()
     assert tmp_path.joinpath("log").read_text().split() == ["harmful"]
 
 
@@ -367,14 +367,14 @@ def test_a_launch_that_dies_while_it_waits_did_not_die_of_what_it_was_asked_befo
 ) -> None:
     """A launch that dies between two commands does not count against a metric."""
     job = evaluation("toy_fp32")
-    launch = LaunchJob(artifact=job.artifact, inputs=job.inputs, batch_sizes=(1,), spawned_ns=0)
+    launch = LaunchJob(artifact=job.artifact, inputs=job.inputs, points=(Point(1),), spawned_ns=0)
     worker = processes.start(launch, "launch")
     worker.answer(LaunchAnswer, timeout=120)
-    worker.ask("warm", WarmAnswer, timeout=120, batch_size=1, seconds=0.1, stage="measure latency")
+    worker.ask("warm", WarmAnswer, timeout=120, point="1", seconds=0.1, stage="measure latency")
     process = psutil.Process(worker.pid)
     worker.kill()
     process.wait(60)
     with pytest.raises(Failure) as failed:
-        worker.ask("warm", WarmAnswer, timeout=120, batch_size=1, seconds=0.1, stage="measure latency")
+        worker.ask("warm", WarmAnswer, timeout=120, point="1", seconds=0.1, stage="measure latency")
     assert (failed.value.outcome, failed.value.stage) == ("crashed", "wait")
     worker.close()

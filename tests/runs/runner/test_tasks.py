@@ -83,7 +83,9 @@ WORKLOAD = """
     @hookimpl
     def load_data(split):
         points = numpy.random.RandomState(len(split)).randn(12, 4).astype("float32")
-        return Data(inputs={{"point": points}}, labels={labels}, classes={classes}, source="points")
+        labels = {labels}
+        targets = {{}} if labels is None else {{"labels": labels}}
+        return Data(inputs={{"point": points}}, targets=targets, classes={classes}, source="points")
 
     @hookimpl
     def example_inputs(batch_size):

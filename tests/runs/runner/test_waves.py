@@ -90,7 +90,7 @@ MORTAL_LOADER = """
             return native @ self.weight.T + self.bias
 
         def outputs(self, native):
-            return native
+            return {{"output": native}}
 """
 
 

@@ -18,7 +18,7 @@ from qx.processes.messages import Answer, BadEnd, NotAMessage, Progress, Stage, 
 from qx.processes.workers import Failure
 
 #: Statements by which the plugin's hook returns a split of two items.
-DATA = "import numpy; return Data(inputs={'x': numpy.ones((2, 1))}, labels=numpy.zeros(2, int))"
+DATA = "import numpy; return Data(inputs={'x': numpy.ones((2, 1))}, targets={'labels': numpy.zeros(2, int)})"
 
 
 # Messages -----------------------------------------------------------------------------------------

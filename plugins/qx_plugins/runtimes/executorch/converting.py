@@ -18,6 +18,7 @@ from torch import nn
 from torch.export import Dim, ExportedProgram, export
 
 from qx import Artifact, Context, Unsupported
+from qx_plugins.arrays import first_output
 from qx_plugins.recipes.exporting import (
     explain_lowering,
     export_model,
@@ -122,7 +123,8 @@ def _served_program(path: Path, threads: int, program: ExportedProgram) -> Calla
         arrays = {f"input_{index}": tensor.numpy() for index, tensor in enumerate(inputs)}
         with _captured_stderr() as stderr_text:
             try:
-                return torch.from_numpy(subject.outputs(subject.call(subject.prepare(arrays))))
+                native = subject.call(subject.prepare(arrays))
+                return torch.from_numpy(first_output(subject.outputs(native)))
             except RuntimeError as error:
                 failure: Exception = error
         raise _run_error(program, failure, len(inputs[0]), stderr_text()) from failure

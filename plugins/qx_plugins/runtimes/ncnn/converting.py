@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from qx import Artifact, Context, Unsupported
+from qx_plugins.arrays import first_output
 from qx_plugins.loaders.ncnn import NcnnSubject
 from qx_plugins.recipes.exporting import REASON_LENGTH, describe_error
 from qx_plugins.recipes.tracing import UNRELATED_ERRORS, explain_errors
@@ -172,7 +173,7 @@ def _verify_outputs(artifact: Artifact, inputs: tuple[torch.Tensor, ...], expect
     arrays = {str(index): tensor.numpy() for index, tensor in enumerate(inputs)}
     try:
         subject = NcnnSubject(artifact, threads=1)
-        outputs = subject.outputs(subject.call(subject.prepare(arrays)))
+        outputs = first_output(subject.outputs(subject.call(subject.prepare(arrays))))
     except (RuntimeError, ValueError) as error:
         raise Unsupported(f"ncnn cannot run what pnnx made of the model: {error}"[:REASON_LENGTH]) from error
     if outputs.shape != expected.shape:
