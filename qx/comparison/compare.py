@@ -192,7 +192,7 @@ def _changes_of_metric(pair: Pair, figure: Figure, blank: Change) -> Iterator[Un
 def _change_of_outputs(pair: Pair, blank: Change) -> Change | None:
     """Compare the outputs of the evaluation item by item. None where either run kept none."""
     outputs = [
-        None if source.recording is None else source.recording.single(cell)
+        None if source.recording is None else source.recording.outputs.get(cell)
         for source, cell in ((pair.base, pair.base_cell), (pair.ours, pair.our_cell))
     ]
     before, after = outputs

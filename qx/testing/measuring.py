@@ -188,7 +188,7 @@ class Measuring:
 
     def _evaluate(
         self, built: Built, absent: tuple[str, ...], options: Mapping[str, OptionValues]
-    ) -> tuple[Mapping[PoPoint | None, Measurement], Observations]:
+    ) -> tuple[Mapping[Point | None, Measurement], Observations]:
         outputs = self._bench.new_folder("outputs") / "outputs.npz"
         job = self._evaluate_job(built, [self._bench.entry], options, outputs)
         watched = self._bench.watch(job, "evaluate", absent)
@@ -325,6 +325,6 @@ class Measuring:
         return folder / "samples.npz"
 
 
-def _by_point(measurements: Measurements) -> dict[PoPoint | None, Measurement]:
+def _by_point(measurements: Measurements) -> dict[Point | None, Measurement]:
     """Return the measurements of one metric by point alone."""
     return {figure.point: measurement for figure, measurement in measurements.items()}
