@@ -38,13 +38,13 @@ SAMPLES = answers.PlainSamples(
 MEASUREMENT = answers.Measurement(samples=SAMPLES)
 FAILED = answers.Measurement(failure=answers.MetricFailure("out_of_memory", "MemoryError"))
 MEMORY = answers.ServingMemory(loaded=100.5, peak=200.0)
-DERIVED = answers.DerivedMeasurement(metric="rate", batch_size=None, samples=SAMPLES, read=("latency",))
+DERIVED = answers.DerivedMeasurement(key="rate|", samples=SAMPLES, read=("latency",))
 SPLIT = kit.ExaminedSplit(
     lengths={"image": 4, "labels": 4},
     dtypes={"image": "<f4"},
     shapes={"image": (1, 12, 12)},
     finite=True,
-    labels=kit.ExaminedLabels(lowest=0, highest=3.5, dtype="<f8", dimensions=1),
+    targets={"labels": kit.ExaminedTarget(lowest=0, highest=3.5, dtype="<f8", dimensions=1)},
     classes=4,
     source="strokes",
     fingerprint="ab",
@@ -62,9 +62,7 @@ OBSERVATIONS = kit.Observations(
     changed=("convert changed the example inputs",),
     modules=("qx",),
     strays=(),
-    build=kit.BuildObservations(
-        fp32=(), state={"number of threads": kit.StateChange(before="1", now="2")}, dtype="<f4"
-    ),
+    build=kit.BuildObservations(fp32=(), state={"number of threads": kit.StateChange(before="1", now="2")}),
 )
 #: Answers of every kind.
 ANSWERS: tuple[Answer, ...] = (
@@ -125,9 +123,10 @@ ANSWERS: tuple[Answer, ...] = (
         served=(
             kit.ServedBatch(
                 batch_size=3,
-                type="ndarray",
-                dtype="<f4",
-                shape=(3, 4),
+                names=(("output",), ("output",), ("output",)),
+                types={"output": "ndarray"},
+                dtypes={"output": "<f4"},
+                shapes={"output": (3, 4)},
                 finite=True,
                 inputs_kept=True,
                 repeats=True,
