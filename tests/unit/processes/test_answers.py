@@ -225,7 +225,7 @@ def test_what_does_not_fit_is_refused(change: dict[str, Any], message: str) -> N
     [
         (answers.SpinAnswer, {"values": [0.5, "1"]}, "values[1] must be a number, and is '1'"),
         (answers.SpinAnswer, {"values": 0.5}, "values must be a list, and is a number"),
-        (answers.SpinAnswer, [0.5], "the whole must be an object, and is a list"),
+        (answers.SpinAnswer, [0.5], "the top level must be an object, and is a list"),
         (
             answers.Measurement,
             {"samples": None, "failure": {"outcome": "lost", "cause": ""}},
