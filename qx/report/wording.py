@@ -334,7 +334,7 @@ def measuring(view: View, markup: Markup) -> str:
     text += "."
     if facts.get("quick") and facts.get("waves"):
         stressed = markup.strong("This was a quick look")
-        text = f"{stressed}: with so few waves the intervals claim more than they hold. {text}"
+        text = f"{stressed}: with so few waves the intervals are too narrow. {text}"
     if unsteady := facts.get("unsteady"):
         pairs = [f"{markup.name(view.name(cell))} (batch {size})" for cell, size in unsteady]
         text += f" Calls were not steady yet when warming ended: {listed(pairs)}."
