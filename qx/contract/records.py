@@ -468,8 +468,8 @@ class Recorded:
     """``data`` of phase ``derived``: the recorded samples of this cell and of the baseline.
 
     ``samples`` and ``baseline`` map figures, such as ``Figure("my_metric")`` and
-    ``Figure("my_metric", Point(1))``, to arrays of values. ``waves`` and ``rounds`` hold the wave of each value
-    in ``samples``, and its round in the wave; -1 where it has none.
+    ``Figure("my_metric", Point(1))``, to arrays of values. ``waves`` and ``rounds`` hold the wave of each
+    value in ``samples``, and its round in the wave; -1 where it has none.
     """
 
     samples: Mapping[Figure, Array]
