@@ -229,7 +229,10 @@ CONVERT = "@hookimpl\ndef convert(model): return model\n"
         ),
         (MARK + DESCRIBE, "a config must implement 'convert'"),
         (MARK + DESCRIBE + CONVERT.replace("@hookimpl\n", ""), "'convert' lacks @hookimpl"),
-        (MARK + DESCRIBE + "@hookimpl(wrapper=True)\ndef convert(): return (yield)\n", "'convert' is a wrapper"),
+        (
+            MARK + DESCRIBE + "@hookimpl(wrapper=True)\ndef convert(): return (yield)\n",
+            "'convert' is a wrapper",
+        ),
         (
             MARK + DESCRIBE + CONVERT + "@hookimpl\ndef calibrate(model): return model\n",
             "neither calibration nor training",
