@@ -11,7 +11,7 @@ import numpy as np
 
 from qx.contract.records import Metric, Recorded
 from qx.host.host import Reference
-from qx.processes.answers import DeriveAnswer, DerivedMeasurement
+from qx.processes.job_answers import DeriveAnswer, DerivedMeasurement
 from qx.processes.jobs import DeriveJob
 from qx.values import Array
 from qx.worker.arrays import Split
