@@ -16,7 +16,8 @@ from qx.contract.tasks import Task, task_of
 from qx.errors import DataError, UsageError
 from qx.files import folder_of_variable
 from qx.host.host import Entry, Host
-from qx.processes.answers import Answer, DataAnswer, InspectAnswer
+from qx.processes.answers import Answer
+from qx.processes.job_answers import DataAnswer, InspectAnswer
 from qx.processes.jobs import DataJob, InspectJob, Job
 from qx.processes.workers import Failure, Processes, Worker
 from qx.runner.request import Reporter, Request, choose_workload, config, references, workload

@@ -15,8 +15,8 @@ from qx.contract.records import Config
 from qx.environment import distribution_version
 from qx.errors import UsageError
 from qx.foreign import one_line
-from qx.processes.answers import InspectAnswer, Runtime, Untreatable
 from qx.processes.failures import outcome_of
+from qx.processes.job_answers import InspectAnswer, Runtime, Untreatable
 from qx.processes.jobs import InspectJob
 from qx.worker.channel import Channel
 from qx.worker.modules import example_inputs, fp32_model

@@ -12,6 +12,7 @@ import pytest
 
 from qx import Metric
 from qx.contract.figures import Figure
+from qx.processes.answers import PlainSamples
 from qx.results.recording import Recording
 from qx.runner.evaluation import sample_failure
 
@@ -303,11 +304,11 @@ def test_derived_calls_need_their_rounds() -> None:
         samples="per_block", compare="speedup", phase="derived",
     )  # fmt: skip
     complete = {"values": [1.0, 2.0], "waves": [0, 0], "rounds": [0, 1]}
-    assert sample_failure(calls, complete, items=9) is None
+    assert sample_failure(calls, PlainSamples(**complete), items=9) is None
     for key in ("waves", "rounds"):
         incomplete = {name: values for name, values in complete.items() if name != key}
         for samples in (incomplete, {**complete, key: [0, -1]}):
-            failure = sample_failure(calls, samples, items=9)
+            failure = sample_failure(calls, PlainSamples(**samples), items=9)
             assert failure is not None
             assert "`data.waves` and `data.rounds`" in failure.cause
 

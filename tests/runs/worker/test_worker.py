@@ -23,7 +23,7 @@ from attrs import asdict
 from qx.contract.figures import Point
 from qx.errors import DataError, UsageError
 from qx.host.host import Host, Reference
-from qx.processes.answers import EvaluateAnswer
+from qx.processes.job_answers import EvaluateAnswer
 from qx.processes.jobs import (
     BuildJob,
     DataJob,
