@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from qx import Metric
+from qx.contract.figures import Figure
 from qx.results.recording import Recording
 from qx.runner.evaluation import sample_failure
 
@@ -111,7 +112,7 @@ NOT_HERE = """
         return None
 """
 KILOBYTES = """
-    from qx import Metric, hookimpl
+    from qx import Figure, Metric, hookimpl
 
     @hookimpl
     def describe():
@@ -122,7 +123,7 @@ KILOBYTES = """
 
     @hookimpl
     def measure(data):
-        return data.samples["file_size", None][0] / 1000
+        return data.samples[Figure("file_size")][0] / 1000
 """
 WRAPPER = """
     import os
@@ -270,7 +271,7 @@ def test_nothing_is_derived_from_what_failed(
     derived = write_plugin(
         "from_tired",
         """
-        from qx import Metric, Samples, hookimpl
+        from qx import Figure, Metric, Samples, hookimpl
 
         @hookimpl
         def describe():
@@ -281,8 +282,10 @@ def test_nothing_is_derived_from_what_failed(
 
         @hookimpl
         def measure(data):
-            key = ("tired", None)
-            return Samples(2 * data.samples[key], waves=data.waves[key]) if key in data.samples else None
+            tired = Figure("tired")
+            if tired not in data.samples:
+                return None
+            return Samples(2 * data.samples[tired], waves=data.waves[tired])
         """,
     )
     done = qx(
@@ -292,7 +295,7 @@ def test_nothing_is_derived_from_what_failed(
     assert done.measurement("toy_fp32", "tired")["outcome"] == "failed"
     assert done.measurement("toy_fp32", "from_tired")["outcome"] == "unsupported"
     recording = Recording.read(done.folder / done.results["run"]["samples"])
-    assert recording.get("toy/toy_fp32", ("tired", None)) is not None
+    assert recording.get("toy/toy_fp32", Figure("tired")) is not None
 
 
 def test_derived_calls_need_their_rounds() -> None:

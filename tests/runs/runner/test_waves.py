@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from qx.contract.figures import Figure, Point
 from qx.environment import cpu_numbers
 from qx.results.recording import Recording
 
@@ -159,10 +160,10 @@ def deaths_of(run: Any, config: str) -> list[dict[str, Any]]:
     return [death for death in run.results["run"]["measuring"]["deaths"] if death["cell"] == f"toy/{config}"]
 
 
-def waves_of(run: Any, config: str, key: tuple[str, int | None]) -> list[int]:
+def waves_of(run: Any, config: str, figure: Figure) -> list[int]:
     """Return the wave of each sample of a metric in a config."""
     recording = Recording.read(run.folder / run.results["run"]["samples"])
-    waves: list[int] = recording.series[f"toy/{config}"][key].wave.tolist()
+    waves: list[int] = recording.series[f"toy/{config}"][figure].wave.tolist()
     return waves
 
 
@@ -197,9 +198,9 @@ def test_a_launch_that_dies_at_its_start_is_replaced_in_its_wave(
     """A launch that dies before it was timed is started again at once, so that its cell misses no wave."""
     waves = deaths.results["run"]["measuring"]["waves"]
     assert deaths.cell(config)["launches"] == waves + deaths_at_start
-    assert set(waves_of(deaths, config, ("latency", 1))) == set(range(waves))
+    assert set(waves_of(deaths, config, Figure("latency", Point(1)))) == set(range(waves))
     # No value of the launch that died is kept, so each wave has one.
-    assert waves_of(deaths, config, ("reaper_pulse", None)) == list(range(waves))
+    assert waves_of(deaths, config, Figure("reaper_pulse")) == list(range(waves))
 
 
 @pytest.mark.parametrize("config", ["shy", "frail"])
@@ -207,9 +208,9 @@ def test_a_wave_in_which_a_launch_died_is_no_wave_of_its_cell(deaths: Any, confi
     """No sample of such a wave is used for the cell, not even one from before the death."""
     waves = deaths.results["run"]["measuring"]["waves"]
     assert deaths.cell(config)["launches"] == waves
-    for key in (("latency", 1), ("latency", 3), ("reaper_pulse", None)):
-        assert set(waves_of(deaths, config, key)) == set(range(1, waves))
-        assert set(waves_of(deaths, "toy_fp32", key)) == set(range(waves))
+    for figure in (Figure("latency", Point(1)), Figure("latency", Point(3)), Figure("reaper_pulse")):
+        assert set(waves_of(deaths, config, figure)) == set(range(1, waves))
+        assert set(waves_of(deaths, "toy_fp32", figure)) == set(range(waves))
 
 
 @pytest.mark.parametrize(("config", "outcome"), [("frail", "crashed"), ("stillborn", "crashed")])
@@ -228,7 +229,7 @@ def test_a_launch_that_a_metric_has_left_damaged_is_not_held_against_its_cell(de
     assert deaths.cell("bruised")["outcome"] == "ok"
     assert deaths.measurement("bruised", "bruiser")["cause"] == "ValueError: harmed"
     assert {measurement["outcome"] for measurement in deaths.measurements("bruised", "latency")} == {"ok"}
-    assert set(waves_of(deaths, "bruised", ("latency", 1))) == {1, 2}
+    assert set(waves_of(deaths, "bruised", Figure("latency", Point(1)))) == {1, 2}
 
 
 def test_a_cell_that_keeps_dying_is_dropped(deaths: Any) -> None:
@@ -285,7 +286,7 @@ def test_a_metric_that_kills_the_baseline_costs_itself(
     kept = done.measurement("other", "reaper_toy_fp32")
     assert (kept["outcome"], kept["value"], kept["vs_baseline"]) == ("ok", 1.0, None)
     assert done.measurement("other", "latency")["vs_baseline"]["ci"] is not None
-    assert len(set(waves_of(done, "toy_fp32", ("latency", 1)))) == 3
+    assert len(set(waves_of(done, "toy_fp32", Figure("latency", Point(1))))) == 3
     assert done.results["run"]["measuring"]["waves"] == {"fresh": 3, "block": 4}[phase]
 
 
@@ -315,7 +316,7 @@ def test_groups_are_compared_through_the_baseline(grouped: Any) -> None:
     waves = grouped.results["run"]["measuring"]["waves"]
     assert waves == 9
     waves_by_config = {
-        name: set(waves_of(grouped, name, ("latency", 1)))
+        name: set(waves_of(grouped, name, Figure("latency", Point(1))))
         for name in ("toy_fp32", "control", "own_int8", "other", "lonely")
     }
     assert waves_by_config["toy_fp32"] == waves_by_config["control"] == set(range(waves))
@@ -335,7 +336,7 @@ def test_a_named_config_brings_its_runtime_baseline(grouped: Any) -> None:
     """The fp32 config of the same runtime takes part without being named, and shares every wave."""
     assert "own_fp32 takes part, as the runtime baseline of own_int8\n" in grouped.err
     assert list(grouped.results["configs"]) == ["toy_fp32", "own_fp32", "own_int8", "other", "lonely"]
-    waves = [set(waves_of(grouped, name, ("latency", 1))) for name in ("own_fp32", "own_int8")]
+    waves = [set(waves_of(grouped, name, Figure("latency", Point(1)))) for name in ("own_fp32", "own_int8")]
     assert waves[0] == waves[1] != set(range(grouped.results["run"]["measuring"]["waves"]))
     compared = {
         comparison["against"]: comparison
