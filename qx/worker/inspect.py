@@ -1,4 +1,4 @@
-"""Describe the runtime, check that weights and inputs fit the model, and ask configs if they can quantize it."""
+"""Describe the runtime, check weights and inputs against the model, and ask configs to check the model."""
 
 from __future__ import annotations
 
