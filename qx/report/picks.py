@@ -37,13 +37,13 @@ def _caveats(view: View, markup: Markup) -> Iterator[str]:
             f"{stressed} of {waves}, whose intervals claim more than they hold. Take its picks as first "
             f"guesses; a run without {markup.name('--quick')} decides."
         )
-    if not any(_is_quality(view.results.metrics[figure.metric]) for figure in view.axes):
+    if not any(is_quality(view.results.metrics[figure.metric]) for figure in view.axes):
         stressed = markup.strong("Nothing is known of quality")
         axes = listed([markup.text(str(figure)) for figure in view.axes])
         yield f"{stressed}: no axis judges what the configs answer. Picks go by {axes} alone."
 
 
-def _is_quality(metric: Metric) -> bool:
+def is_quality(metric: Metric) -> bool:
     """Whether the metric judges what a model answers, rather than what the answer costs."""
     judges = metric.phase == "predictions" or (metric.phase == "derived" and _is_of_items(metric))
     return judges and metric.better != "neither"
@@ -85,7 +85,7 @@ def _no_pick(view: View, undecided: UndecidedResult, markup: Markup) -> str:
     if undecided.half_width is None:
         return f"{sentence}too few samples to tell {names} apart. {_advice(view, undecided, markup)}"
     cause = "the items are too few" if _is_of_items(metric) else "the noise is too large"
-    half = _amount(undecided.half_width, metric)
+    half = amount(undecided.half_width, metric)
     return f"{sentence}{cause} (±{half}) to tell {names} apart. {_advice(view, undecided, markup)}"
 
 
@@ -93,7 +93,7 @@ def _advice(view: View, undecided: UndecidedResult, markup: Markup) -> str:
     """Say what would allow a pick."""
     if _is_of_items(view.results.metrics[undecided.metric]):
         items = undecided.items
-        return "More items would." if items is None else f"About {_rounded(items):,} items would."
+        return "More items would." if items is None else f"About {rounded(items):,} items would."
     quieter = f"a quieter machine (see {markup.name('qx doctor')})"
     if any(floor.alarm and floor.figure == undecided.figure for floor in view.results.noise_floor):
         return f"More seconds would not, as even the control is told from the baseline: it takes {quieter}."
@@ -102,7 +102,7 @@ def _advice(view: View, undecided: UndecidedResult, markup: Markup) -> str:
     measuring = view.results.run.measuring
     needed = _duration(undecided.seconds)
     spent = _duration(0.0 if measuring is None else measuring.seconds)
-    options = [f"--budget {_rounded(undecided.seconds)}"]
+    options = [f"--budget {rounded(undecided.seconds)}"]
     if measuring is not None and measuring.ended_by == "precision":
         # Without it the run would end before the budget is spent.
         options.append(f"--precision {float(format(measuring.precision / 2, '.1g')):g}")
@@ -115,11 +115,11 @@ def _duration(seconds: float) -> str:
     """Return an estimate in seconds, minutes or hours, in words."""
     for unit, word in ((3600.0, "hours"), (60.0, "minutes")):
         if seconds >= 5 * unit:
-            return f"{_rounded(seconds / unit):,} {word}"
-    return f"{_rounded(seconds):,} s"
+            return f"{rounded(seconds / unit):,} {word}"
+    return f"{rounded(seconds):,} s"
 
 
-def _rounded(number: float) -> int:
+def rounded(number: float) -> int:
     """Round an estimate up to two digits."""
     return math.ceil(float(format(number, ".2g")))
 
@@ -131,10 +131,10 @@ def _aim_in_words(pick: PickResult | UndecidedResult, markup: Markup) -> str:
 
 def _margin(metric: Metric) -> str:
     """Return the largest difference within a tie, the metric's margin, as `` within 0.5 %``."""
-    return f" within {_amount(metric.margin, metric)}" if metric.margin else ""
+    return f" within {amount(metric.margin, metric)}" if metric.margin else ""
 
 
-def _amount(size: float, metric: Metric) -> str:
+def amount(size: float, metric: Metric) -> str:
     """Return the size of a difference: in percent for a metric compared by ratio, else in its unit."""
     scale, unit = (1.0, metric.unit) if metric.compare == "difference" else (100.0, "%")
     if unit == "fraction":

@@ -143,7 +143,7 @@ class Chosen:
     metrics: tuple[Entry, ...]
     #: Names of the metrics that are axes of the front.
     axes: frozenset[str]
-    #: Names of the configs that the user named: one that is unavailable leads to exit code 1.
+    #: Names of the configs that the user named: each that has no figures leads to exit code 1.
     named: frozenset[str]
     #: All options of each metric that has any.
     metric_options: Mapping[str, OptionValues]
