@@ -10,7 +10,7 @@ from attrs import frozen
 from qx.contract.figures import Figure
 from qx.contract.records import as_word
 from qx.foreign import to_terminal
-from qx.report import precision
+from qx.report.precision import budget_in_words, reached
 from qx.results import numbers
 from qx.results.columns import ANOTHER_NETWORK, View
 from qx.results.records import NOT_APPLICABLE
@@ -325,10 +325,10 @@ def measuring(view: View, markup: Markup) -> str:
     text = f"{reason}: {count(measuring.waves, 'wave')}, {count(launches, 'launch', 'launches')}"
     rounds = [number for counts in measuring.rounds.values() for number in counts.values()]
     text += f", up to {count(max(rounds), 'round')} a wave" if rounds else ""
-    if (state := precision.reached(view)) is not None:
+    if (state := reached(view)) is not None:
         text += f"; the widest interval of a speedup is ±{numbers.significant(100 * state.widest, 2)} %"
         if state.seconds is not None and measuring.ended_by == "budget":
-            budget = precision.budget_in_words(state.seconds)
+            budget = budget_in_words(state.seconds)
             text += (
                 f". By the variances seen, about {budget} s of measuring would reach it "
                 f"({markup.name(f'--budget {budget}')})"
