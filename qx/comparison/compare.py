@@ -74,7 +74,7 @@ def _compared_run(source: Source) -> ComparedRun:
     if below := [outputs.cell for outputs in source.results.outputs if outputs.is_below_0_db]:
         notes.append(f"not the same network any more (outputs below 0 dB): {', '.join(below)}")
     if source.recording is None:
-        notes.append("its raw samples are not there")
+        notes.append("its raw samples are missing")
     return ComparedRun(
         label=source.label,
         run=run.id,

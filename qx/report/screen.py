@@ -316,9 +316,9 @@ def _no_pick(view: View, undecided: UndecidedResult, names: Mapping[str, str], r
     )
     remedy = ""
     if undecided.items is not None:
-        remedy = f": about {picks.rounded(undecided.items):,} items would"
+        remedy = f"; needs about {picks.rounded(undecided.items):,} items"
     elif undecided.seconds is not None:
-        remedy = f": --budget {picks.rounded(undecided.seconds)} would"
+        remedy = f"; needs {picks.measuring_options(view, undecided.seconds)}"
     begin = f", {half}does not tell "
     share = left - width_of(begin) - len(" apart") - width_of(remedy)
     listed_names = listed_within([names[cell] for cell in undecided.contenders], share)

@@ -77,7 +77,7 @@ def test_a_wrapper_may_not_answer(write_plugin: Write) -> None:
     answers = WRAPPER + "    @hookimpl\n    def prepare_model(model):\n        return model\n"
     host = Host.discover([write_plugin("trace", answers)])
     assert entry(host, "trace").state == "broken"
-    assert "may only wrap, and 'prepare_model' does not wrap" in entry(host, "trace").reason
+    assert "may lack it, and 'prepare_model' is not a wrapper" in entry(host, "trace").reason
 
 
 def test_none_is_an_error_of_the_plugin(install: Install) -> None:

@@ -70,7 +70,7 @@ def test_the_committed_results_have_points() -> None:
         (lambda fields: fields.update(cells={"toy/x": 1}), "cells['toy/x'] must be an object, not 1"),
         (lambda fields: fields.update(axes={}), "axes must be a list, not an object"),
         (lambda fields: fields["measurements"].append(3), "must be an object, not 3"),
-        (lambda fields: fields["measurements"][0].update(params=3), "has a field that this qx does not know"),
+        (lambda fields: fields["measurements"][0].update(params=3), "measurements[0] lacks point"),
         (lambda fields: fields["summary"][0].update(figures=3), "figures must be a list, not 3"),
     ],
 )

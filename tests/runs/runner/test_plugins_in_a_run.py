@@ -45,12 +45,12 @@ SAME_ANSWER = """
 
     @hookimpl
     def measure(data):
-        ours, theirs = data.samples["outputs", None], data.baseline["outputs", None]
+        ours, theirs = data.outputs["output"], data.baseline_outputs["output"]
         return (ours.argmax(axis=1) == theirs.argmax(axis=1)).astype(float)
 """
 ITEMS_A_MILLISECOND = """
     import numpy
-    from qx import Metric, hookimpl
+    from qx import Figure, Metric, hookimpl
 
     @hookimpl
     def describe():
@@ -61,7 +61,8 @@ ITEMS_A_MILLISECOND = """
 
     @hookimpl
     def measure(data):
-        return data.batch_size / numpy.median(data.samples["latency", data.batch_size])
+        latency = Figure("latency", data.point)
+        return data.point.batch_size / numpy.median(data.samples[latency])
 """
 WORST_KIND = """
     from qx import Metric, hookimpl
@@ -74,8 +75,9 @@ WORST_KIND = """
         )
 
     @hookimpl
-    def statistic(outputs, labels, indices):
-        right = outputs[indices].argmax(axis=1) == labels[indices]
+    def statistic(outputs, targets, indices):
+        labels = targets["labels"]
+        right = outputs["output"][indices].argmax(axis=1) == labels[indices]
         return min(right[labels[indices] == label].mean() for label in set(labels[indices]))
 """
 NEW_ERRORS = """
@@ -89,8 +91,10 @@ NEW_ERRORS = """
         )
 
     @hookimpl
-    def statistic(outputs, labels, indices, baseline):
-        ours, theirs = (scores[indices].argmax(axis=1) == labels[indices] for scores in (outputs, baseline))
+    def statistic(outputs, targets, indices, baseline):
+        labels = targets["labels"][indices]
+        scores = (outputs["output"], baseline["output"])
+        ours, theirs = (values[indices].argmax(axis=1) == labels for values in scores)
         return (theirs & ~ours).sum() / max(1, theirs.sum())
 """
 NOT_HERE = """
