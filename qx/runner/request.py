@@ -122,6 +122,9 @@ class Reporter(Protocol):
     def say(self, text: str) -> None:
         """Show a line that stays to be read after the run."""
 
+    def note(self, text: str) -> None:
+        """Show a line about a cell or a metric, which the results say again."""
+
 
 def cell_of(workload: str, variant: Variant, request: Request) -> CellId:
     """Return the cell of a config with its options on a workload."""

@@ -410,8 +410,8 @@ class _Group:
         widest = max(widths, default=math.inf)
         if not math.isfinite(widest):
             return ""
-        precision = f"±{widest:.1%}" if widest < 1 else "no better than ±100 %"
-        return f"; speedups to {precision}, wanted ±{self.plan.precision:.1%}"
+        precision = f"±{100 * widest:.1f} %" if widest < 1 else "beyond ±100 %"
+        return f"; widest interval {precision}, wanted ±{100 * self.plan.precision:g} %"
 
 
 def _counts_by_point(count: Callable[[float], int], times: Mapping[Point, float]) -> dict[Point, int]:
