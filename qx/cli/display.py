@@ -49,16 +49,16 @@ class Live:
         from rich.live import Live as Drawing
 
         self._console = console
-        # The block is gone at the end: what matters of it is in the results.
-        self._drawing = Drawing(
-            console=console, auto_refresh=False, transient=True, get_renderable=self._block
-        )
         self._drawn = 0.0
         self._phase, self._text, self._done = "", "", 0.0
         self._began = time.monotonic()
         self._finished: list[tuple[str, float]] = []
         self._notes: list[str] = []
         self._stopped = threading.Event()
+        # The block is gone at the end: what matters of it is in the results.
+        self._drawing = Drawing(
+            console=console, auto_refresh=False, transient=True, get_renderable=self._block
+        )
 
     @contextmanager
     def drawn(self) -> Iterator[None]:

@@ -186,15 +186,15 @@ def _legend(view: View, shown: FittedTable, width: int) -> Iterator[Line]:
     marks = [f"{FRONT} on the front"] * ("yes" in places) + [f"{PERHAPS} perhaps"] * ("perhaps" in places)
     parts = [", ".join(marks)] if marks else ["no config is on the front"] * bool(view.axes)
     shown_entries = [column.entries[cell] for column in shown.columns for cell in shown.cells]
-    if any(entry.value.half or entry.comparison.half for entry in shown_entries):
-        parts.append(f"± half of a 95 % interval{_halves_of_values(shown)}")
-    all_marks = {entry.comparison.mark for entry in shown_entries}
-    if numbers.MARKS["interval"] in all_marks:
-        parts.append("? not clear: it includes no change")
-    if numbers.MARKS["noise floor"] in all_marks:
-        parts.append("~ not clear: no larger than noise")
     if view.baseline in shown.cells and any(entry.comparison.number for entry in shown_entries):
         parts.append(f"compared with {shown.names[view.baseline]}")
+    all_marks = {entry.comparison.mark for entry in shown_entries}
+    if numbers.MARKS["interval"] in all_marks:
+        parts.append("? not clear: includes no change")
+    if numbers.MARKS["noise floor"] in all_marks:
+        parts.append("~ not clear: no larger than noise")
+    if any(entry.value.half or entry.comparison.half for entry in shown_entries):
+        parts.append(f"± half of a 95 % interval{_halves_of_values(shown)}")
     moved = [axis for axis in view.axes if not _is_shown(axis, shown) and _is_at_another_point(axis, shown)]
     parts += [f"the front goes by {to_terminal(str(axis))}" for axis in moved]
     if hidden := shown.left_out:
@@ -382,14 +382,17 @@ def _ended(view: View) -> Iterator[str]:
     state = reached(view)
     if measuring.ended_by == "budget" and state is not None:
         widest = f"±{numbers.significant(100 * state.widest, 2)} %"
-        spent = f"{measuring.budget:g} s"
+        spent, cause = f"{measuring.budget:g} s", f"its budget of {measuring.budget:g} s"
+        if measuring.seconds > wording.LATE_RATIO * measuring.budget:
+            spent = f"{measuring.seconds:.0f} s"
+            cause = f"the least number of waves, {spent}"
         if state.seconds is None:
             missing = "" if state.widest <= measuring.precision else f", {wanted} is out of reach"
-            yield f"ended by its budget of {spent}, widest interval {widest}{missing}"
+            yield f"ended by {cause}, widest interval {widest}{missing}"
             yield f"{spent} reached {widest}"
             return
-        budget = f"--budget {budget_in_words(state.seconds)}"
-        yield f"ended by its budget of {spent}, widest interval {widest}; for {wanted}: {budget}"
+        budget = f"--budget {budget_in_words(state.seconds)}{', not --quick' if measuring.quick else ''}"
+        yield f"ended by {cause}, widest interval {widest}; for {wanted}: {budget}"
         yield f"{spent} reached {widest}, for {wanted}: {budget}"
         yield f"{widest} in {spent}, {wanted}: {budget}"
         return
