@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 
 from attrs import evolve
 
@@ -78,7 +78,7 @@ def _run(view: ChangeView, label: str, width: int) -> Iterator[Line]:
     ]
     end = f": {', '.join(counts) or 'nothing to compare'}"
     begin = f"to {fitted(to_terminal(label), max(8, width - width_of(end) - len('to ')))}"
-    worst = next((verdict for verdict in ORDER if verdict in by_verdict), "same")
+    worst = _worst(by_verdict)
     yield line((begin, "strong"), (fitted(end, width - width_of(begin)), STYLES.get(worst, "strong")))
     names = {cell: to_terminal(view.name(cell)) for cell in view.cells}
     shorts = short_names(list(dict.fromkeys(names.values())), max(8, min(NAME_WIDTH, width // 3)))
@@ -102,5 +102,12 @@ def _run(view: ChangeView, label: str, width: int) -> Iterator[Line]:
 def _verdict(view: ChangeView, label: str, cell: Row) -> CauseVerdict:
     """Return the worst verdict on a config; ``same`` where no change is shown."""
     verdicts = {cause.verdict for cause in view.causes(label, cell)}
-    worst = next((verdict for verdict in ORDER if verdict in verdicts), "same")
+    worst = _worst(verdicts)
     return "same" if worst in UNCHANGED else worst
+
+
+def _worst(verdicts: Container[CauseVerdict]) -> CauseVerdict:
+    for verdict in ORDER:
+        if verdict in verdicts:
+            return verdict
+    return "same"

@@ -288,19 +288,20 @@ def _aim(entry: PickResult | UndecidedResult, *, with_point: bool) -> str:
 def _tied(view: View, pick: PickResult, names: Mapping[str, str], room: int) -> str:
     """Return what stands behind the name of a picked config: which others are as good."""
     left = room - width_of(names[pick.cell])
-    text = ""
-    if pick.tied_with:
-        metric = fitted(to_terminal(pick.decided_by), NAME_WIDTH // 2) if pick.decided_by else ""
-        decided = f" ({metric} decides)" if metric else ""
-        others = len("; maybe 9 configs") if pick.not_told_apart else 0
-        share = left - width_of(decided) - len(", tied with ") - others
-        text = (
-            f", tied with {listed_within([names[cell] for cell in pick.tied_with], share, 'other')}{decided}"
-        )
-    if pick.not_told_apart:
-        share = left - width_of(text) - len("; maybe ")
-        text += f"; maybe {listed_within([names[cell] for cell in pick.not_told_apart], share, 'other')}"
-    return fitted(text, left) if left > 8 else ""
+    tied, maybe = ([names[cell] for cell in cells] for cells in (pick.tied_with, pick.not_told_apart))
+    decided = f" ({fitted(to_terminal(pick.decided_by), NAME_WIDTH // 2)} decides)" if pick.decided_by else ""
+    for ending in dict.fromkeys((decided, "")):
+        text = ""
+        if tied:
+            others = len("; maybe 99 others") if maybe else 0
+            share = left - width_of(ending) - len(", tied with ") - others
+            text = f", tied with {listed_within(tied, share, 'other')}{ending}"
+        if maybe:
+            share = left - width_of(text) - len("; maybe ")
+            text += f"; maybe {listed_within(maybe, share, 'other')}"
+        if width_of(text) <= left:
+            return text
+    return ""
 
 
 def _no_pick(view: View, undecided: UndecidedResult, names: Mapping[str, str], room: int) -> str:
@@ -333,8 +334,8 @@ def _no_pick(view: View, undecided: UndecidedResult, names: Mapping[str, str], r
 def _trust(view: View, shown: FittedTable, width: int) -> str:
     """Return one line: the noise floor, what ended the measuring, and what would make it more precise."""
     floors, ends = [*_floors(view, shown)], [*_ended(view)]
-    # Fewer words about the noise first, then fewer about the end.
-    texts = ["; ".join(filter(None, (floor, end))) for end in ends for floor in floors]
+    # Fewer words about the end first, then fewer about the noise.
+    texts = ["; ".join(filter(None, (floor, end))) for floor in floors for end in ends]
     return next((text for text in texts if width_of(text) <= width), fitted(texts[-1], width))
 
 
@@ -389,7 +390,7 @@ def _ended(view: View) -> Iterator[str]:
         if state.seconds is None:
             missing = "" if state.widest <= measuring.precision else f", {wanted} is out of reach"
             yield f"ended by {cause}, widest interval {widest}{missing}"
-            yield f"{spent} reached {widest}"
+            yield f"{spent} reached {widest}{missing}"
             return
         budget = f"--budget {budget_in_words(state.seconds)}{', not --quick' if measuring.quick else ''}"
         yield f"ended by {cause}, widest interval {widest}; for {wanted}: {budget}"

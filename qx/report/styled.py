@@ -7,7 +7,6 @@ little.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Iterable, Sequence
 from typing import Literal, TextIO, TypeAlias
@@ -209,9 +208,10 @@ def _without_middle(name: str, width: int) -> str:
     room = width - len(CUT)
     # The end says more than the begin: `..._per_channel` and `..._per_tensor`.
     tail = _end(name, room - room // 2)
-    # A cut at the end of a word is easier to read.
-    if (match := re.search(r"_", tail)) and match.start() <= 4:
-        tail = tail[match.end() :]
+    # A cut between two words is easier to read.
+    rest_of_word = tail.find("_")
+    if 0 <= rest_of_word <= 4 and not name.removesuffix(tail).endswith("_"):
+        tail = tail[rest_of_word + 1 :]
     head = _start(name, room - width_of(tail))
     return f"{head}{CUT}{tail}"
 

@@ -328,10 +328,10 @@ def measuring(view: View, markup: Markup) -> str:
     if (state := reached(view)) is not None:
         text += f"; the widest interval of a speedup is ±{numbers.significant(100 * state.widest, 2)} %"
         if state.seconds is not None and measuring.ended_by == "budget":
-            budget = budget_in_words(state.seconds)
+            needed = budget_in_words(state.seconds)
             text += (
-                f". By the variances seen, about {budget} s of measuring would reach it "
-                f"({markup.name(f'--budget {budget}')})"
+                f". By the variances seen, about {needed} s of measuring would reach it "
+                f"({markup.name(f'--budget {needed}')})"
             )
     text += "."
     if measuring.quick and measuring.waves:
