@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Phase in which launches are timed, and nothing is drawn but between rounds.
 TIMED_PHASE = "measure"
+#: Width of a terminal below which there is no bar.
+NARROW = 60
 
 
 @contextmanager
@@ -114,19 +116,17 @@ class Live:
         if not self._phase:
             return Text()
         head = Table.grid(padding=(0, 1))
-        head.add_row(
-            Text(f"{self._phase:<9}", style="bold"),
-            ProgressBar(total=1.0, completed=self._done, width=self.BAR),
-            Text(f"{self._done:>4.0%}"),
-            Text(self._clock()),
-        )
+        room = self._console.width
+        parts: list[RenderableType] = [Text(f"{self._done:>4.0%}"), Text(self._clock(), no_wrap=True)]
+        if room >= NARROW:
+            parts.insert(0, ProgressBar(total=1.0, completed=self._done, width=self.BAR))
+        head.add_row(Text(f"{self._phase:<9}", style="bold"), *parts)
         lines = [self._text]
         if self._finished:
             lines.append(", ".join(f"{name} {seconds:.0f} s" for name, seconds in self._finished))
         if self._notes:
             more = f"{len(self._notes)} notes, the last: " if len(self._notes) > 1 else ""
             lines.append(f"{more}{self._notes[-1]}")
-        room = self._console.width
         return Group(
             head, *(Text(f"{'':<10}{line}"[:room], no_wrap=True, overflow="ellipsis") for line in lines)
         )

@@ -21,6 +21,7 @@ from qx.report.styled import (
     short_names,
     to_text,
     width_of,
+    within,
     wrapped,
 )
 from qx.report.wording import PLAIN, count, listed
@@ -44,7 +45,7 @@ def render(
     width = screen_width() if width is None else width
     metrics = with_units(comparison.metrics, to_terminal)
     lines = _lines(ChangeView(evolve(comparison, metrics=metrics)), width)
-    return to_text(lines, colour=colour, encoding=encoding)
+    return to_text((within(spans, width) for spans in lines), colour=colour, encoding=encoding)
 
 
 def _lines(view: ChangeView, width: int) -> Iterator[Line]:

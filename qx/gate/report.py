@@ -47,7 +47,7 @@ def screen(ruling: Ruling, width: int, *, strict: bool) -> list[Line]:
     """Return the lines of a screen: whether the results pass, then what decides that."""
     style: Style = "good" if ruling.passes(strict=strict) else "bad"
     shown = lines(ruling)
-    drawn = [line((summary(ruling, strict=strict), style))]
+    drawn = [line((text, style)) for text in wrapped(summary(ruling, strict=strict), width)]
     drawn += [line(fitted(text, width)) for text in shown[:MOST_LINES]]
     if (rest := len(shown) - MOST_LINES) > 0:
         drawn.append(line(f"and {rest} more (-v)"))

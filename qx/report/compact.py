@@ -11,7 +11,7 @@ from qx.contract.figures import Figure
 from qx.contract.records import Metric
 from qx.foreign import to_terminal
 from qx.report.picks import is_quality
-from qx.report.styled import Line, Span, Style, padded, short_names, width_of
+from qx.report.styled import Line, Span, Style, fitted, padded, short_names, width_of
 from qx.results import numbers
 from qx.results.columns import View
 from qx.results.numbers import NOTHING, NarrowText
@@ -25,6 +25,8 @@ LEAST_GAP, LARGEST_GAP = 2, 4
 LEAST_NAME_WIDTH = 8
 #: Widest heading of a column that is not wider itself.
 HEADING_WIDTH = 22
+#: Widest unit.
+UNIT_WIDTH = 12
 #: Number of columns of a run without axes.
 WITHOUT_AXES = 4
 #: Places of columns by the phase of the metric: what a model answers, its size, its speed, its memory.
@@ -209,14 +211,15 @@ class Table:
         measured = {cell: self.view.measurement(cell, figure) for cell in self.cells}
         values = [entry.value for entry in measured.values() if entry is not None and entry.value is not None]
         scale = numbers.scale_of(metric.unit, values)
+        unit = fitted(scale.unit, UNIT_WIDTH)
         compared = {"speedup": "speedup", "ratio": "ratio"}.get(metric.compare, "")
         if metric.compare == "difference":
-            compared = f"change, {'pt' if metric.unit == 'fraction' else scale.unit}".rstrip(", ")
+            compared = f"change, {'pt' if metric.unit == 'fraction' else unit}".rstrip(", ")
         where = f", {figure.parameters}" if figure.point else ""
         return Column(
             figure=figure,
             heading=f"{to_terminal(figure.metric)}{where}",
-            unit=scale.unit,
+            unit=unit,
             compared=compared,
             entries={cell: self._entry(cell, entry, metric, scale) for cell, entry in measured.items()},
         )
@@ -327,10 +330,11 @@ class FittedTable:
         """Return the heading and the rows. ``mark`` gives the mark before the name of a config."""
         names, gap, name_width = self.names, " " * self.layout.gap, self.layout.name_width
         heads = [gap.join(column) for column in zip(*(head for head, _ in self._drawn), strict=True)]
-        first, second = heads or ("", "")
+        indent = " " * MARKS_WIDTH
+        begins = (indent + " " * name_width, indent + padded("config", name_width))
         lines: list[Line] = [
-            ((" " * (MARKS_WIDTH + name_width) + gap + first, "strong"),),
-            ((" " * MARKS_WIDTH + padded("config", name_width) + gap + second, "strong"),),
+            ((gap.join(filter(None, (begin, *head))), "strong"),)
+            for begin, head in zip(begins, [[text] for text in heads] or [[], []], strict=True)
         ]
         for index, cell in enumerate(self.cells):
             on_front = self.table.view.on_front(cell) != "no"

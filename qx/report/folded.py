@@ -14,6 +14,8 @@ MOST_LINES = 8
 #: What is said of cells without figures, by their outcome; of other outcomes the outcome itself.
 TITLES = {"unsupported": "cannot treat this model", "unavailable": "not usable here"}
 NOT_INSTALLED = "not installed"
+#: Widest name of a stage.
+STAGE_WIDTH = 24
 #: Share of the width of a line that names of configs may take, where a reason follows.
 NAMES_SHARE = 0.5
 
@@ -41,7 +43,7 @@ def _lines(view: View, names: Mapping[str, str], width: int) -> Iterator[Line]:
         if result.outcome == "unavailable" and (arguments := install_arguments(cause)):
             to_install[names[cell]] = arguments
         else:
-            stage = "" if result.outcome in TITLES else to_terminal(result.stage or "")
+            stage = "" if result.outcome in TITLES else fitted(to_terminal(result.stage or ""), STAGE_WIDTH)
             by_reason.setdefault((result.outcome, stage, cause), []).append(names[cell])
     order = ["unsupported", "unavailable"]
     reasons = sorted(by_reason, key=lambda reason: order.index(reason[0]) if reason[0] in order else -1)

@@ -24,6 +24,7 @@ from qx.report.styled import (
     short_names,
     to_text,
     width_of,
+    within,
     wrapped,
     wrapped_parts,
 )
@@ -73,13 +74,15 @@ def render(
     """
     width = screen_width() if width is None else width
     metrics = with_units(results.metrics, to_terminal)
-    lines = [*_lines(View(evolve(results, metrics=metrics)), [*files], width)]
+    # A path is not cut off, so that it can be copied.
+    lines = [within(spans, width) for spans in _lines(View(evolve(results, metrics=metrics)), width)]
+    lines += _files([*files], width)
     if len(lines) > MOST_LINES:
         lines = [spans for spans in lines if spans]
     return to_text(lines, colour=colour, encoding=encoding)
 
 
-def _lines(view: View, files: Sequence[str], width: int) -> Iterator[Line]:
+def _lines(view: View, width: int) -> Iterator[Line]:
     parts = view.parts
     yield from _title(view, width)
     rows = max(LEAST_ROWS, ROWS // len(parts))
@@ -89,7 +92,6 @@ def _lines(view: View, files: Sequence[str], width: int) -> Iterator[Line]:
             yield line((fitted(_subject(part), width), "strong"))
         yield from _workload(part, rows, width)
     yield from _ending(view, width)
-    yield from _files(files, width)
 
 
 def _subject(view: View) -> str:

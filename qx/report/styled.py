@@ -29,13 +29,38 @@ def line(*parts: str | Span) -> Line:
     return tuple((part, "plain") if isinstance(part, str) else part for part in parts)
 
 
+def within(spans: Line, width: int) -> Line:
+    """Return the line, cut off where it is wider than ``width`` columns."""
+    if sum(width_of(text) for text, _ in spans) <= width:
+        return spans
+    kept: list[Span] = []
+    room = width - len(CUT)
+    for text, style in spans:
+        kept.append((_start(text, room), style))
+        room -= width_of(kept[-1][0])
+        if kept[-1][0] != text:
+            break
+    text, style = kept[-1]
+    return (*kept[:-1], (text + CUT, style))
+
+
 def to_text(lines: Iterable[Line], *, colour: bool = False, encoding: str | None = None) -> str:
     """Return lines as text, with the terminal's sequences for the styles if ``colour``.
 
     ``encoding`` is that of the stream. A plus-minus sign that it does not have is written as ``+-``.
     """
-    text = "\n".join("".join(_painted(span, colour=colour) for span in spans).rstrip() for spans in lines)
+    text = "\n".join(
+        "".join(_painted(span, colour=colour) for span in _without_end_spaces(spans)) for spans in lines
+    )
     return text if _has_plus_minus(encoding) else text.replace("±", "+-")
+
+
+def _without_end_spaces(spans: Line) -> Line:
+    if not spans:
+        return spans
+    *others, (text, style) = spans
+    bare = text.rstrip()
+    return (*others, (bare, style)) if bare else _without_end_spaces(tuple(others))
 
 
 def _painted(span: Span, *, colour: bool) -> str:

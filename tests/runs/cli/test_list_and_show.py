@@ -90,6 +90,28 @@ def test_list_fits_the_terminal(
     assert max(map(len, capsys.readouterr().out.splitlines())) <= min(columns, 120)
 
 
+@pytest.mark.parametrize("columns", [60, 100])
+def test_a_terminal_gets_a_short_list(
+    install: Install, qx_on_terminal: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    """On a terminal the list says first what is ready and what is not and why, then the names by kind."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("NO_COLOR", "1")
+    lacking = CONFIG.format(name="acme_half").replace("attrs>=20", "no-such-distribution>=2")
+    install("acme", "acme_half", lacking)
+    install("torn", "torn_plugin", "import no_such_module")
+    done = qx_on_terminal("list", "--kind", "config")
+    assert (done.code, done.err) == (0, "")
+    lines = done.out.splitlines()
+    assert max(map(len, lines)) <= columns
+    assert lines[0].startswith("ready: ") and "1 BROKEN" in lines[0]
+    assert any(line.startswith("BROKEN (1): torn_plugin: ") for line in lines)
+    assert any(line.startswith("not installed (") and "pip install" in line for line in lines)
+    assert "acme_half" not in done.out
+    assert any(line.startswith("configs    fp32_baseline, ") for line in lines)
+    assert "Weights in half precision" in qx_on_terminal("list", "-v").out
+
+
 def test_list_can_be_narrowed_to_a_kind(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
     """``--kind`` leaves the plugins of that kind, and those too broken to have one."""
     install("acme", "acme_half", CONFIG.format(name="acme_half"))
