@@ -142,7 +142,7 @@ def test_a_budget_too_short_for_six_waves_says_how_long_they_take(qx: Qx, toy: A
 
 
 def test_without_a_terminal_it_says_plain_lines(qx: Qx, toy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lines with time and phase go to standard error, not more than one in 30 s; the table to standard output."""
+    """A line with time and phase goes to standard error at most every 30 s, the table to standard output."""
     arguments = ("run", *toy.arguments(), "-m", "latency", "--quick", "--budget", 0.01, "--out", "out")
     done = qx(*arguments)
     assert done.code == 0, done.err
