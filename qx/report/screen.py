@@ -192,7 +192,7 @@ def _legend(view: View, shown: FittedTable, width: int) -> Iterator[Line]:
         parts.append(f"compared with {shown.names[view.baseline]}")
     all_marks = {entry.comparison.mark for entry in shown_entries}
     if numbers.MARKS["interval"] in all_marks:
-        parts.append("? not clear: includes no change")
+        parts.append("? not clear: its interval includes no change")
     if numbers.MARKS["noise floor"] in all_marks:
         parts.append("~ not clear: no larger than noise")
     if any(entry.value.half or entry.comparison.half for entry in shown_entries):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -224,7 +225,7 @@ def test_what_is_not_clear_keeps_its_estimate_and_has_a_mark() -> None:
     """A difference whose interval includes no change is shown with a mark that the legend explains."""
     lines = shown(results_file.read(COMMITTED))
     assert "-0.01 ±0.19?" in row(lines, "static_int8_per_channel")
-    assert any("? not clear: includes no change" in line for line in lines)
+    assert any("? not clear: its interval includes no change" in line for line in lines)
     lines = shown(evolve_run_without_marks())
     assert not any("? not clear" in line for line in lines)
 
@@ -334,6 +335,19 @@ def test_more_seconds_are_not_offered_where_they_do_not_help(builders: ModuleTyp
     hopeless = shown(builders.small(measuring=measuring).results(), 140)
     assert any("±0.0001 % is out of reach" in line for line in hopeless)
     assert not any("--budget" in line for line in hopeless)
+
+
+def test_the_documents_show_what_a_terminal_shows() -> None:
+    """The page on the terminal has the screen of the committed results, in its text and in its picture."""
+    docs = COMMITTED.parents[1] / "docs"
+    text = screen.render(results_file.read(COMMITTED), FILES, 100)
+    indented = "\n".join(f"    {line}".rstrip() for line in text.splitlines())
+    assert indented in (docs / "terminal.md").read_text(encoding="utf-8")
+    picture = (docs / "images" / "terminal.svg").read_text(encoding="utf-8")
+    drawn = "".join(html.unescape(re.sub("<[^>]*>", "", picture)).split())
+    for line in text.splitlines():
+        assert "".join(line.split()) in drawn, line
+    assert "@font-face" not in picture and "url(http" not in picture
 
 
 # When something is wrong --------------------------------------------------------------------------
