@@ -33,6 +33,10 @@ class Lines:
         """Print to standard error."""
         print(text, file=sys.stderr)
 
+    def note(self, text: str) -> None:
+        """Print to standard error."""
+        self.say(text)
+
 
 def argument_parser(description: str | None, runs: int) -> argparse.ArgumentParser:
     """Return a parser with the options that all benchmarks take."""

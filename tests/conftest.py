@@ -128,21 +128,47 @@ class Done:
         return measurement
 
 
+class Terminal(io.StringIO):
+    """A text stream that is a terminal."""
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        return True
+
+
+def run_command(out: io.StringIO, arguments: Sequence[object], cwd: Path | None) -> Done:
+    """Run a command in this process, with this stream as its standard output."""
+    words = [str(argument) for argument in arguments]
+    err, before = io.StringIO(), Path.cwd()
+    try:
+        os.chdir(cwd or before)
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = main(words)
+    finally:
+        os.chdir(before)
+    out_folder = words[words.index("--out") + 1] if "--out" in words else "artifacts/results"
+    return Done(code, out.getvalue(), err.getvalue(), (cwd or before) / out_folder)
+
+
 @pytest.fixture(scope="session")
 def qx() -> Callable[..., Done]:
     """Run a command in this process: ``qx("run", "--seed", 1, cwd=folder)``."""
 
     def run(*arguments: object, cwd: Path | None = None) -> Done:
-        words = [str(argument) for argument in arguments]
-        out, err, before = io.StringIO(), io.StringIO(), Path.cwd()
-        try:
-            os.chdir(cwd or before)
-            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-                code = main(words)
-        finally:
-            os.chdir(before)
-        out_folder = words[words.index("--out") + 1] if "--out" in words else "artifacts/results"
-        return Done(code, out.getvalue(), err.getvalue(), (cwd or before) / out_folder)
+        return run_command(io.StringIO(), arguments, cwd)
+
+    return run
+
+
+@pytest.fixture
+def qx_on_terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
+    """Run a command in this process whose standard output is a terminal of 100 columns with colours."""
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+    def run(*arguments: object, cwd: Path | None = None) -> Done:
+        return run_command(Terminal(), arguments, cwd)
 
     return run
 

@@ -5,8 +5,8 @@ parser to ``commands`` and sets ``func`` to a function that takes the parsed arg
 code. To add a command, add its file and its name to ``COMMANDS``. ``qx --help`` imports all commands, so
 heavy modules are imported inside ``func``.
 
-Exit codes: 0; 1 some cell did not end well, or a gate failed; 2 usage; 3 a bug in qx; 130 interrupted;
-143 terminated.
+Exit codes: 0; 1 a cell that should have figures has none, or a gate failed; 2 usage; 3 a bug in qx; 130
+interrupted; 143 terminated.
 """
 
 from __future__ import annotations

@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from qx.runner.request import Request
+
+
+#: Format of tabulate for what is printed as a whole.
+DEFAULT_FORMAT = "simple"
+
+
+def add_verbose_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that prints everything, also on a terminal."""
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="print everything, not only what fits on one screen"
+    )
+
+
+def wants_screen(arguments: argparse.Namespace) -> bool:
+    """Return whether to print one screen for a person, and not everything for a file or a program."""
+    is_for_program = arguments.verbose or getattr(arguments, "format", None) is not None
+    return sys.stdout.isatty() and not is_for_program
 
 
 def add_workload_options(parser: argparse.ArgumentParser, *, several: bool = False) -> None:

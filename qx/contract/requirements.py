@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
+from collections.abc import Iterable
 
 from qx.contract.records import Record
 from qx.environment import cpu_flags
@@ -21,6 +23,26 @@ def missing_distributions(record: Record, distribution: str | None) -> str:
     extra = f"{distribution}[{record.extra}]" if record.extra and distribution else ""
     arguments = f"'{extra}'" if extra else " ".join(f"'{text}'" for text in record.requires)
     return f"needs {', '.join(missing)}: pip install {arguments}"
+
+
+def install_arguments(reason: str) -> list[str]:
+    """Return what pip is to install by a reason that ``missing_distributions`` gave; empty for another."""
+    match = re.fullmatch(r"needs .+: pip install (.+)", reason, re.DOTALL)
+    try:
+        return shlex.split(match.group(1)) if match else []
+    except ValueError:  # a quotation mark without its counterpart
+        return []
+
+
+def install_command(arguments: Iterable[str]) -> str:
+    """Return one command of pip for all arguments, with the extras of a distribution in one bracket."""
+    extras: dict[str, set[str]] = {}
+    for argument in arguments:
+        match = re.fullmatch(r"([\w.-]+)\[([\w.,-]+)\]", argument)
+        name, names = match.groups() if match else (argument, "")
+        extras.setdefault(name, set()).update(filter(None, names.split(",")))
+    words = [f"{name}[{','.join(sorted(names))}]" if names else name for name, names in extras.items()]
+    return f"pip install {' '.join(map(shlex.quote, words))}"
 
 
 def missing_on_machine(record: Record) -> str:

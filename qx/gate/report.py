@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ET
 from qx.foreign import to_code, to_terminal, to_xml
 from qx.gate.decide import Decision, Ruling, Verdict
 from qx.report import markdown, wording
+from qx.report.styled import Line, Style, fitted, line, wrapped
 
 #: Names of the verdicts, in the order in which they are listed.
 VERDICT_NAMES: dict[Verdict, str] = {
@@ -16,6 +17,8 @@ VERDICT_NAMES: dict[Verdict, str] = {
     "not applicable": "not applicable",
 }
 
+#: Largest number of decisions on a screen.
+MOST_LINES = 24
 #: Verdicts that are printed in a line each.
 PRINTED: tuple[Verdict, ...] = ("breached", "too wide")
 
@@ -38,6 +41,17 @@ def summary(ruling: Ruling, *, strict: bool) -> str:
         if (decisions := ruling.with_verdict(verdict))
     ]
     return f"gate {result}: {', '.join(counts)}{', strictly' if strict else ''}"
+
+
+def screen(ruling: Ruling, width: int, *, strict: bool) -> list[Line]:
+    """Return the lines of a screen: whether the results pass, then what decides that."""
+    style: Style = "good" if ruling.passes(strict=strict) else "bad"
+    shown = lines(ruling)
+    drawn = [line((text, style)) for text in wrapped(summary(ruling, strict=strict), width)]
+    drawn += [line(fitted(text, width)) for text in shown[:MOST_LINES]]
+    if (rest := len(shown) - MOST_LINES) > 0:
+        drawn.append(line(f"and {rest} more (-v)"))
+    return [*drawn, *(line((text, "faint")) for text in wrapped(protection(ruling), width))]
 
 
 def protection(ruling: Ruling) -> str:

@@ -37,13 +37,13 @@ def _caveats(view: View, markup: Markup) -> Iterator[str]:
             f"{stressed} of {waves}, whose intervals are too narrow. Take its picks as first "
             f"guesses; a run without {markup.name('--quick')} decides."
         )
-    if not any(_is_quality(view.results.metrics[figure.metric]) for figure in view.axes):
+    if not any(is_quality(view.results.metrics[figure.metric]) for figure in view.axes):
         stressed = markup.strong("Quality is not judged")
         axes = listed([markup.text(str(figure)) for figure in view.axes])
         yield f"{stressed}: no axis of the front judges the answers of configs. Picks go by {axes} alone."
 
 
-def _is_quality(metric: Metric) -> bool:
+def is_quality(metric: Metric) -> bool:
     """Whether the metric judges what a model answers, rather than what the answer costs."""
     judges = metric.phase == "predictions" or (metric.phase == "derived" and _is_of_items(metric))
     return judges and metric.better != "neither"
@@ -85,7 +85,7 @@ def _no_pick(view: View, undecided: UndecidedResult, markup: Markup) -> str:
     if undecided.half_width is None:
         return f"{sentence}too few samples to tell {names} apart. {_advice(view, undecided, markup)}"
     cause = "the items are too few" if _is_of_items(metric) else "the noise is too large"
-    half = _amount(undecided.half_width, metric)
+    half = amount(undecided.half_width, metric)
     return f"{sentence}{cause} (±{half}) to tell {names} apart. {_advice(view, undecided, markup)}"
 
 
@@ -93,7 +93,7 @@ def _advice(view: View, undecided: UndecidedResult, markup: Markup) -> str:
     """Say what would allow a pick."""
     if _is_of_items(view.results.metrics[undecided.metric]):
         items = undecided.items
-        return "More items are needed." if items is None else f"About {_rounded(items):,} items are needed."
+        return "More items are needed." if items is None else f"About {rounded(items):,} items are needed."
     quieter = f"a quieter machine (see {markup.name('qx doctor')})"
     if any(floor.alarm and floor.figure == undecided.figure for floor in view.results.noise_floor):
         return (
@@ -104,24 +104,30 @@ def _advice(view: View, undecided: UndecidedResult, markup: Markup) -> str:
     measuring = view.results.run.measuring
     needed = _duration(undecided.seconds)
     spent = _duration(0.0 if measuring is None else measuring.seconds)
-    options = [f"--budget {_rounded(undecided.seconds)}"]
+    command = markup.name(measuring_options(view, undecided.seconds))
+    command += f" without {markup.name('--quick')}" if view.results.run.is_quick else ""
+    return f"About {needed} of measuring are needed ({command}; this run: {spent}), or {quieter}."
+
+
+def measuring_options(view: View, seconds: float) -> str:
+    """Return the options of ``qx run`` with which it measures for so many seconds."""
+    measuring = view.results.run.measuring
+    options = [f"--budget {rounded(seconds)}"]
     if measuring is not None and measuring.ended_by == "precision":
         # Without it the run would end before the budget is spent.
         options.append(f"--precision {float(format(measuring.precision / 2, '.1g')):g}")
-    command = markup.name(" ".join(options))
-    command += f" without {markup.name('--quick')}" if view.results.run.is_quick else ""
-    return f"About {needed} of measuring are needed ({command}; this run: {spent}), or {quieter}."
+    return " ".join(options)
 
 
 def _duration(seconds: float) -> str:
     """Return an estimate in seconds, minutes or hours, in words."""
     for unit, word in ((3600.0, "hours"), (60.0, "minutes")):
         if seconds >= 5 * unit:
-            return f"{_rounded(seconds / unit):,} {word}"
-    return f"{_rounded(seconds):,} s"
+            return f"{rounded(seconds / unit):,} {word}"
+    return f"{rounded(seconds):,} s"
 
 
-def _rounded(number: float) -> int:
+def rounded(number: float) -> int:
     """Round an estimate up to two digits."""
     return math.ceil(float(format(number, ".2g")))
 
@@ -133,10 +139,10 @@ def _aim_in_words(pick: PickResult | UndecidedResult, markup: Markup) -> str:
 
 def _margin(metric: Metric) -> str:
     """Return the largest difference within a tie, the metric's margin, as `` within 0.5 %``."""
-    return f" within {_amount(metric.margin, metric)}" if metric.margin else ""
+    return f" within {amount(metric.margin, metric)}" if metric.margin else ""
 
 
-def _amount(size: float, metric: Metric) -> str:
+def amount(size: float, metric: Metric) -> str:
     """Return the size of a difference: in percent for a metric compared by ratio, else in its unit."""
     scale, unit = (1.0, metric.unit) if metric.compare == "difference" else (100.0, "%")
     if unit == "fraction":

@@ -9,6 +9,8 @@ from attrs import frozen
 
 from qx.contract.figures import Figure
 from qx.contract.records import as_word
+from qx.foreign import to_terminal
+from qx.report.precision import budget_in_words, reached
 from qx.results import numbers
 from qx.results.columns import ANOTHER_NETWORK, View
 from qx.results.records import NOT_APPLICABLE
@@ -51,6 +53,10 @@ class Markup:
     name: Callable[[str], str]
     strong: Callable[[str], str]
     text: Callable[[str], str]
+
+
+#: Markup of lines on a terminal, which stress no word.
+PLAIN = Markup(name=to_terminal, strong=str, text=to_terminal)
 
 
 def listed(words: Sequence[str], last: str = "and") -> str:
@@ -319,17 +325,14 @@ def measuring(view: View, markup: Markup) -> str:
     text = f"{reason}: {count(measuring.waves, 'wave')}, {count(launches, 'launch', 'launches')}"
     rounds = [number for counts in measuring.rounds.values() for number in counts.values()]
     text += f", up to {count(max(rounds), 'round')} a wave" if rounds else ""
-    widths = [
-        half
-        for measured in view.results.measurements
-        if view.results.metrics[measured.metric].phase == "block"
-        and measured.vs_baseline is not None
-        and measured.vs_baseline.kind != "difference"
-        and measured.cell != view.baseline
-        and (half := numbers.relative_half(measured.vs_baseline)) is not None
-    ]
-    if widths:
-        text += f"; the widest interval of a speedup is ±{numbers.significant(100 * max(widths), 2)} %"
+    if (state := reached(view)) is not None:
+        text += f"; the widest interval of a speedup is ±{numbers.significant(100 * state.widest, 2)} %"
+        if state.seconds is not None and measuring.ended_by == "budget":
+            needed = budget_in_words(state.seconds)
+            text += (
+                f". By the variances seen, about {needed} s of measuring would reach it "
+                f"({markup.name(f'--budget {needed}')})"
+            )
     text += "."
     if measuring.quick and measuring.waves:
         stressed = markup.strong("This was a quick look")

@@ -20,6 +20,8 @@ MARKS = {"interval": "?", "noise floor": "~", "correction": "^", "margin": "<"}
 ROUNDING = 1e-9
 #: Largest number of decimal places.
 MAX_PLACES = 9
+#: Number from which on a narrow table writes an exponent.
+NARROW_MOST = 1e6
 
 
 @frozen
@@ -232,3 +234,89 @@ def _significant_places(number: float, digits: int = 3) -> int:
     if not number or not math.isfinite(number):
         return 0
     return max(0, digits - 1 - int(f"{number:.{digits - 1}e}".split("e")[1]))
+
+
+# Figures of a narrow table, whose heading has the unit ---------------------------------------------
+
+
+@frozen
+class Scale:
+    """The unit that a column has in its heading, and how many of the metric's own units it is."""
+
+    unit: str
+    factor: float = 1.0
+
+
+@frozen
+class NarrowText:
+    """A figure in words, without its unit: the number, half of its interval, and the mark behind it."""
+
+    number: str = ""
+    #: Such as ``±0.7``, or ``±1.2%`` where it is a share of the number; empty where there is no interval.
+    half: str = ""
+    mark: str = ""
+
+
+def scale_of(unit: str, values: Sequence[float]) -> Scale:
+    """Return the scale for a column of values with this unit: of bytes that of the largest."""
+    if unit == "fraction":
+        return Scale("%", 0.01)
+    if unit == "bytes":
+        largest = max(map(abs, values), default=0.0)
+        for factor, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+            if largest >= 0.9995 * factor:
+                return Scale(name, factor)
+    return Scale(unit)
+
+
+def narrow_value(measurement: Valued, metric: Metric, scale: Scale) -> NarrowText:
+    """Return a value in the unit of ``scale``, with half of its 95 % interval as ``value`` has it."""
+    assert measurement.value is not None
+    scaled = measurement.value / scale.factor
+    if abs(scaled) >= NARROW_MOST:
+        return NarrowText(f"{scaled:.2e}")
+    half = _half(measurement.value, measurement.ci)
+    in_unit = metric.unit == "fraction" or metric.compare == "difference"
+    if half and in_unit:
+        half /= scale.factor
+        places = _places(half)
+        return NarrowText(_fixed(scaled, places), f"±{half:.{places}f}")
+    number = _fixed(scaled, 1) if metric.unit == "fraction" else significant(scaled)
+    return NarrowText(number, _narrow_share(half / abs(measurement.value)) if half and scaled else "")
+
+
+def narrow_comparison(compared: Comparison, metric: Metric, scale: Scale) -> NarrowText:
+    """Return a comparison with half of its interval, the longer one, and the mark if it is not clear."""
+    mark = MARKS.get(unclear(compared) or "", "")
+    half = _half(compared.value, compared.ci)
+    scaled = compared.value / (scale.factor if compared.kind == "difference" else 1.0)
+    if abs(scaled) >= NARROW_MOST:
+        return NarrowText(f"{scaled:.2e}", mark=mark)
+    if compared.kind == "difference":
+        if not half:
+            places = max(2, _distinct_places(scaled, neutral=0.0))
+            return NarrowText(_fixed(scaled, places, sign="+"), "±?" if half is None else "", mark)
+        half /= scale.factor
+        places = _places(half)
+        if metric.unit == "fraction":
+            places = max(2, places)
+        return NarrowText(_fixed(scaled, places, sign="+"), f"±{half:.{places}f}", mark)
+    if not half:
+        if half is None:
+            return NarrowText(f"{significant(compared.value)}x", "±?", mark)
+        return NarrowText(exact_ratio(compared.value), "", mark)
+    places = max(_significant_places(compared.value), min(3, _places(half)))
+    return NarrowText(f"{_fixed(compared.value, places)}x", _narrow_share(half / compared.value), mark)
+
+
+def relative_half_of(measurement: Valued) -> float | None:
+    """Return half of a value's interval as a share of the value; None where there is no interval."""
+    if measurement.value is None:
+        return None
+    half = _half(measurement.value, measurement.ci)
+    return None if half is None or not measurement.value else half / abs(measurement.value)
+
+
+def _narrow_share(half: float) -> str:
+    percentage = max(100 * half, 0.01)
+    return f"±{percentage:.{min(2 if percentage < 0.095 else 1, _places(percentage))}f}%"

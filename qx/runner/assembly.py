@@ -33,6 +33,8 @@ WORST: tuple[Outcome, ...] = (
     "unavailable",
     "ok",
 )
+#: Outcomes of configs that cannot run here or cannot treat the model, which is no failure of the run.
+EXCUSED: tuple[Outcome, ...] = ("unsupported", "unavailable")
 
 
 def assemble(
@@ -98,12 +100,17 @@ def assemble(
 
 
 def _failure_lines(workload_run: WorkloadRun, cells: Mapping[str, CellResult], chosen: Chosen) -> list[str]:
-    """Return a line for each cell and each metric that should have figures and has none."""
+    """Return a line for each cell and each metric that should have figures and has none.
+
+    A config that is not installed, or cannot treat the model, should have figures only if the user named it,
+    or if it is the baseline.
+    """
     results = {cell: cells[cell] for cell in workload_run.cells}
+    required = chosen.named | {chosen.baseline.name}
     return [
         f"{workload_run.label(cell)}: {result.outcome}"
         for cell, result in results.items()
-        if result.outcome != "ok" and (result.outcome != "unavailable" or result.config in chosen.named)
+        if result.outcome != "ok" and (result.outcome not in EXCUSED or result.config in required)
     ] + [
         f"{workload_run.label(cell)}: metric {name}"
         for (cell, name), failure in workload_run.metric_failures.items()

@@ -25,7 +25,7 @@ def build_cells(run: Run, workload_run: WorkloadRun) -> None:
         futures = {name: pool.submit(build_or_failure, cell) for name, cell in cells.items()}
         for number, name in enumerate(cells, start=1):
             results[name] = futures[name].result()
-            run.reporter.step(number / len(cells), cells[name].row)
+            run.reporter.step(number / len(cells), f"{number} of {len(cells)}, {cells[name].row}")
     for name, result in results.items():
         if isinstance(result, Failure):
             workload_run.mark_failed(name, result, run.reporter)

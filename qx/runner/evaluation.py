@@ -69,7 +69,9 @@ def _evaluate(run: Run, workload_run: WorkloadRun) -> dict[str, Failure | Evalua
     def evaluate(cell: str) -> Failure | EvaluationResult:
         def progress(done: float, text: str) -> None:
             shares[cell] = done
-            run.reporter.step(sum(shares.values()) / len(shares), workload_run.cells[cell].row)
+            ready = sum(share >= 1 for share in shares.values())
+            text = f"{ready} of {len(shares)}, {workload_run.cells[cell].row}"
+            run.reporter.step(sum(shares.values()) / len(shares), text)
 
         with tempfile.TemporaryDirectory(dir=run.processes.folder) as folder:
             job = _job(run, workload_run, cell, Path(folder))

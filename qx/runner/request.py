@@ -122,6 +122,9 @@ class Reporter(Protocol):
     def say(self, text: str) -> None:
         """Show a line that stays to be read after the run."""
 
+    def note(self, text: str) -> None:
+        """Show a line about a cell or a metric, which the results say again."""
+
 
 def cell_of(workload: str, variant: Variant, request: Request) -> CellId:
     """Return the cell of a config with its options on a workload."""
@@ -145,7 +148,7 @@ class Chosen:
     metrics: tuple[Entry, ...]
     #: Names of the metrics that are axes of the front.
     axes: frozenset[str]
-    #: Names of the configs that the user named: one that is unavailable leads to exit code 1.
+    #: Names of the configs that the user named: each that has no figures leads to exit code 1.
     named: frozenset[str]
     #: All options of each metric that has any.
     metric_options: Mapping[str, OptionValues]

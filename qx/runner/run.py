@@ -118,7 +118,7 @@ def _leave_out_refused(workload_run: WorkloadRun, reporter: Reporter) -> None:
         failure = workload_run.ready.refusals.get(cell.config)
         if failure is not None and name not in workload_run.failures:
             workload_run.failures[name] = failure
-            reporter.say(f"{workload_run.name}: {cell.row}: {failure}")
+            reporter.note(f"{workload_run.name}: {cell.row}: {failure}")
 
 
 def _plan(

@@ -72,7 +72,7 @@ class WorkloadRun:
             if self._applies(entry):
                 continue
             cause = self.ready.task.reason
-            reporter.say(f"{self.name}: metric {entry.name} does not apply: {cause}")
+            reporter.note(f"{self.name}: metric {entry.name} does not apply: {cause}")
             for cell in self.cells:
                 self.metric_failures[cell, entry.name] = MetricFailure("unsupported", cause)
 
@@ -87,7 +87,7 @@ class WorkloadRun:
     def mark_failed(self, cell: str, failure: Failure, reporter: Reporter) -> None:
         """Note and report that a cell has failed, so that it takes no further part."""
         self.failures[cell] = failure
-        reporter.say(f"{self.label(cell)}: {failure}")
+        reporter.note(f"{self.label(cell)}: {failure}")
 
     def mark_metrics_failed(
         self, failures: Mapping[tuple[str, str], MetricFailure], reporter: Reporter
@@ -95,4 +95,4 @@ class WorkloadRun:
         """Note and report metrics that failed, as ``(cell, metric)`` -> failure; their cells go on."""
         self.metric_failures.update(failures)
         for (cell, name), failure in failures.items():
-            reporter.say(f"{self.label(cell)}: metric {name} {failure.outcome}: {failure.cause}")
+            reporter.note(f"{self.label(cell)}: metric {name} {failure.outcome}: {failure.cause}")

@@ -342,6 +342,9 @@ class _SilentReporter:
     def say(self, text: str) -> None:
         """Do nothing."""
 
+    def note(self, text: str) -> None:
+        """Do nothing."""
+
 
 def workload_name(host: Host, target: str | None) -> str:
     """Return the name of the workload to check with; ``target`` may be a module or a file that is loaded."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from qx.cli.arguments import DEFAULT_FORMAT, add_verbose_option, wants_screen
 
 if TYPE_CHECKING:
     from qx.cli import Commands
@@ -40,9 +43,9 @@ def register(commands: Commands) -> None:
     )
     parser.add_argument(
         "--format",
-        default="simple",
         metavar="FORMAT",
-        help="how the comparison is printed: markdown, json, or any of tabulate's formats (default: simple)",
+        help="print the whole comparison as markdown, json, or in any of tabulate's formats (default: on a "
+        "terminal one screen, else the whole as simple)",
     )
     parser.add_argument(
         "--out",
@@ -52,6 +55,7 @@ def register(commands: Commands) -> None:
         metavar="FILE",
         help="write it to a file too, as .md or .json (repeatable)",
     )
+    add_verbose_option(parser)
     parser.set_defaults(func=run)
 
 
@@ -59,15 +63,17 @@ def run(arguments: argparse.Namespace) -> int:
     """Read the results, compare them, write the files, print the comparison."""
     from qx.cli import OK, warn_of_broken
     from qx.cli.places import check_writable_file
-    from qx.comparison import RunComparison, changes, compare, read, with_labels
+    from qx.comparison import RunComparison, changes, compare, read, screen, with_labels
     from qx.errors import UsageError
     from qx.files import write_together
     from qx.host.host import Host
     from qx.report import terminal
+    from qx.report.styled import has_colour
 
     warn_of_broken(Host.discover(arguments.plugins))
-    if arguments.format not in ("markdown", "json"):
-        terminal.check_format(arguments.format)
+    style = arguments.format or DEFAULT_FORMAT
+    if style not in ("markdown", "json"):
+        terminal.check_format(style)
     for file in arguments.out:
         if file.suffix not in SUFFIXES:
             raise UsageError(f"--out {file}: its suffix must be {' or '.join(SUFFIXES)}")
@@ -94,10 +100,12 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.out:
         # Files come first: the reader of standard output may stop reading.
         write_together({path: writers[path.suffix](shown).encode() for path in arguments.out})
-    if arguments.format == "markdown":
+    if style == "markdown":
         print(changes.to_markdown(shown), end="")
-    elif arguments.format == "json":
+    elif style == "json":
         print(shown.to_json(), end="")
+    elif wants_screen(arguments):
+        print(screen.render(shown, colour=has_colour(sys.stdout), encoding=sys.stdout.encoding))
     else:
-        print(changes.to_terminal(shown, arguments.format))
+        print(changes.to_terminal(shown, style))
     return OK

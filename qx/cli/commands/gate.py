@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from qx.cli.arguments import add_verbose_option, wants_screen
 
 if TYPE_CHECKING:
     from qx.cli import Commands
@@ -35,6 +38,7 @@ def register(commands: Commands) -> None:
         action="store_true",
         help="hold against BASE although it was calibrated on different data",
     )
+    add_verbose_option(parser)
     parser.set_defaults(func=run)
 
 
@@ -47,6 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     from qx.files import write_together
     from qx.gate import decide, read_rules, report
     from qx.host.host import Host
+    from qx.report.styled import has_colour, screen_width, to_text
 
     warn_of_broken(Host.discover(arguments.plugins))
     for file in filter(None, (arguments.junit, arguments.markdown)):
@@ -68,8 +73,12 @@ def run(arguments: argparse.Namespace) -> int:
         files[arguments.markdown] = page.encode()
     if files:
         write_together(files)
-    for line in report.lines(ruling):
-        print(line)
-    print(report.summary(ruling, strict=arguments.strict))
-    print(report.protection(ruling))
+    if wants_screen(arguments):
+        lines = report.screen(ruling, screen_width(), strict=arguments.strict)
+        print(to_text(lines, colour=has_colour(sys.stdout), encoding=sys.stdout.encoding))
+    else:
+        for line in report.lines(ruling):
+            print(line)
+        print(report.summary(ruling, strict=arguments.strict))
+        print(report.protection(ruling))
     return OK if ruling.passes(strict=arguments.strict) else NOT_WELL

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qx.cli.arguments import DEFAULT_FORMAT, add_verbose_option
+
 if TYPE_CHECKING:
     from qx.cli import Commands
     from qx.results.records import Results
@@ -17,7 +19,7 @@ def register(commands: Commands) -> None:
         "report",
         help="show the results of an earlier run again, computed anew from its raw samples",
         description="Read full_results.json, compute every figure again from the raw samples beside it, "
-        "write pareto.md again and print the table.",
+        "write pareto.md again and print what it says.",
     )
     parser.add_argument(
         "path",
@@ -29,13 +31,14 @@ def register(commands: Commands) -> None:
     )
     parser.add_argument(
         "--format",
-        default="simple",
         metavar="FORMAT",
-        help="how the table is printed: any of tabulate's formats (default: simple)",
+        help="print the whole report in any of tabulate's formats (default: on a terminal one screen, else "
+        "the whole as simple)",
     )
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="where to write pareto.md (default: beside the results)"
     )
+    add_verbose_option(parser)
     parser.set_defaults(func=run)
 
 
@@ -43,21 +46,20 @@ def run(arguments: argparse.Namespace) -> int:
     """Read the results, compute the figures again, write the report, print it."""
     from qx.cli import OK, warn_of_broken
     from qx.cli.places import check_writable
+    from qx.cli.results_screen import print_results
     from qx.files import write_whole
-    from qx.foreign import path_to_terminal
     from qx.host.host import Host
     from qx.report import markdown, terminal
     from qx.results import results_file as results
 
-    terminal.check_format(arguments.format)
+    terminal.check_format(arguments.format or DEFAULT_FORMAT)
     warn_of_broken(Host.discover(arguments.plugins))
     stored = results.read(arguments.path)
     folder = arguments.path if arguments.path.is_dir() else arguments.path.parent
     out = check_writable(arguments.out or folder)
     shown = _recompute(stored, folder)
     write_whole(out / results.TABLE, markdown.render(shown).encode())
-    print(terminal.render(shown, arguments.format))
-    print(f"\nwritten: {path_to_terminal(out / results.TABLE)}")
+    print_results(shown, arguments, [out / results.TABLE])
     return OK
 
 

@@ -6,7 +6,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qx.cli.arguments import add_build_options, add_workload_options, build_request
+from qx.cli.arguments import (
+    DEFAULT_FORMAT,
+    add_build_options,
+    add_verbose_option,
+    add_workload_options,
+    build_request,
+)
 
 if TYPE_CHECKING:
     from qx.cli import Commands
@@ -91,10 +97,11 @@ def register(commands: Commands) -> None:
     )
     parser.add_argument(
         "--format",
-        default="simple",
         metavar="FORMAT",
-        help="how the table is printed: any of tabulate's formats (default: simple)",
+        help="print the whole report in any of tabulate's formats (default: on a terminal one screen, else "
+        "the whole as simple)",
     )
+    add_verbose_option(parser)
     parser.set_defaults(func=run)
 
 
@@ -116,16 +123,16 @@ def run(arguments: argparse.Namespace) -> int:
     from qx.cli import NOT_WELL, OK, warn_of_broken
     from qx.cli.display import display
     from qx.cli.places import check_writable, results_folder
+    from qx.cli.results_screen import print_results
     from qx.errors import UsageError
     from qx.files import FULL
-    from qx.foreign import path_to_terminal
     from qx.host.host import Host
     from qx.report import markdown, terminal
     from qx.results import results_file as results
     from qx.runner import run as run_matrix
     from qx.runner.request import choose_workloads
 
-    terminal.check_format(arguments.format)
+    terminal.check_format(arguments.format or DEFAULT_FORMAT)
     host = Host.discover(arguments.plugins, trust_cache=arguments.trust_cache)
     warn_of_broken(host)
     request = build_request(
@@ -156,7 +163,5 @@ def run(arguments: argparse.Namespace) -> int:
     except OSError as error:
         advice = "; free space there, or name another folder with --out" if error.errno in FULL else ""
         raise UsageError(f"cannot write the results into {out}: {error.strerror or error}{advice}") from error
-    print(terminal.render(outcome, arguments.format))
-    files = f"{out / results.RESULTS} and {out / results.TABLE}"
-    print(f"\nwritten: {path_to_terminal(files)}")
+    print_results(outcome, arguments, [out / results.RESULTS, out / results.TABLE])
     return OK if outcome.ended_well else NOT_WELL

@@ -102,6 +102,10 @@ class _Group:
     waves: int = 0
     #: Number of waves that the baseline's launch completed: in the others there is nothing to compare with.
     whole_waves: int = 0
+    #: Mean time of a wave of this group in seconds; 0 before the first has ended.
+    mean_wave: float = 0.0
+    #: When the current wave began, by the monotonic clock in seconds.
+    wave_began: float = 0.0
     #: The precision after the last wave, as text.
     precision_text: str = ""
 
@@ -127,7 +131,7 @@ class _Group:
             self._store_samples()
             self.precision_text = self._describe_precision()
             now = time.monotonic()
-            mean = (now - start) / self.waves
+            mean = self.mean_wave = (now - start) / self.waves
             self._show(f"wave {self.measured.waves} done")
             if self.plan.baseline in self.measured.failures:
                 return "the baseline failed"
@@ -150,7 +154,7 @@ class _Group:
         self.measured.pending.clear()
         cells = self.alive
         self.order.shuffle(cells)
-        began = time.monotonic()
+        began = self.wave_began = time.monotonic()
         launches, times = self._ready(cells)
         try:
             if self.plan.block:
@@ -400,8 +404,12 @@ class _Group:
         )
 
     def _show(self, text: str) -> None:
-        spent, budget = time.monotonic() - self.began, self.measured.budget
-        self.step(spent / budget if spent < budget else 1.0, text + self.precision_text)
+        now = time.monotonic()
+        spent, in_wave = now - self.began, now - self.wave_began
+        # The least number of waves may take longer than the budget.
+        waves_to_come = max(0, self.plan.least_waves - max(1, self.waves))
+        least = spent + waves_to_come * (self.mean_wave or in_wave)
+        self.step(spent / max(self.measured.budget, least, 1e-9), text + self.precision_text)
 
     def _describe_precision(self) -> str:
         widths = [
@@ -410,8 +418,8 @@ class _Group:
         widest = max(widths, default=math.inf)
         if not math.isfinite(widest):
             return ""
-        precision = f"±{widest:.1%}" if widest < 1 else "no better than ±100 %"
-        return f"; speedups to {precision}, wanted ±{self.plan.precision:.1%}"
+        precision = f"±{100 * widest:.1f} %" if widest < 1 else "beyond ±100 %"
+        return f"; widest interval {precision}, wanted ±{100 * self.plan.precision:g} %"
 
 
 def _counts_by_point(count: Callable[[float], int], times: Mapping[Point, float]) -> dict[Point, int]:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import pytest
 
@@ -88,6 +89,28 @@ def test_list_fits_the_terminal(
     install("acme", "acme_static_int8_per_channel", CONFIG.format(name="acme_static_int8_per_channel"))
     assert main(["list", "--kind", "config"]) == 0
     assert max(map(len, capsys.readouterr().out.splitlines())) <= min(columns, 120)
+
+
+@pytest.mark.parametrize("columns", [60, 100])
+def test_a_terminal_gets_a_short_list(
+    install: Install, qx_on_terminal: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    """On a terminal the list says first what is ready and what is not and why, then the names by kind."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("NO_COLOR", "1")
+    lacking = CONFIG.format(name="acme_half").replace("attrs>=20", "no-such-distribution>=2")
+    install("acme", "acme_half", lacking)
+    install("torn", "torn_plugin", "import no_such_module")
+    done = qx_on_terminal("list", "--kind", "config")
+    assert (done.code, done.err) == (0, "")
+    lines = done.out.splitlines()
+    assert max(map(len, lines)) <= columns
+    assert lines[0].startswith("ready: ") and "1 BROKEN" in lines[0]
+    assert any(line.startswith("BROKEN (1): torn_plugin: ") for line in lines)
+    assert any(line.startswith("not installed (") and "pip install" in line for line in lines)
+    assert "acme_half" not in done.out
+    assert any(line.startswith("configs    fp32_baseline, ") for line in lines)
+    assert "The trained model in IEEE" in " ".join(qx_on_terminal("list", "-v").out.split())
 
 
 def test_list_can_be_narrowed_to_a_kind(install: Install, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
+from qx.cli.display import Lines
 from qx.results import results_file as results
 
 Qx = Callable[..., Any]
@@ -140,21 +141,25 @@ def test_a_budget_too_short_for_six_waves_says_how_long_they_take(qx: Qx, toy: A
 # What it says -------------------------------------------------------------------------------------
 
 
-def test_without_a_terminal_it_says_plain_lines(qx: Qx, toy: Any) -> None:
-    """A line with the time when each phase begins goes to standard error, the table to standard output."""
-    done = qx("run", *toy.arguments(), "-m", "latency", "--quick", "--budget", 0.01, "--out", "out")
+def test_without_a_terminal_it_says_plain_lines(qx: Qx, toy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line with time and phase goes to standard error at most every 30 s, the table to standard output."""
+    arguments = ("run", *toy.arguments(), "-m", "latency", "--quick", "--budget", 0.01, "--out", "out")
+    done = qx(*arguments)
     assert done.code == 0, done.err
-    lines = done.err.splitlines()
-    assert all(re.match(r"\[ *\d+\.\d s\] [a-z]+: ", line) for line in lines), lines
-    phases = [line.split("] ")[1].partition(":")[0] for line in lines]
-    assert list(dict.fromkeys(phases)) == ["prepare", "build", "evaluate", "measure", "analyse"]
+    assert re.fullmatch(r"\[ *0\.\d s\] prepare: toy\n", done.err)
     assert "\x1b" not in done.err + done.out
     assert "toy_fp32" in done.out
     assert done.out.splitlines()[-1] == "written: out/full_results.json and out/pareto.md"
+    monkeypatch.setattr(Lines, "PAUSE", 0.0)
+    lines = qx(*arguments).err.splitlines()
+    assert all(re.match(r"\[ *\d+\.\d s\] [a-z]+: ", line) for line in lines), lines
+    phases = [line.split("] ")[1].partition(":")[0] for line in lines]
+    assert list(dict.fromkeys(phases)) == ["prepare", "build", "evaluate", "measure", "analyse"]
+    assert any(re.search(r"build: 100% 1 of 1, toy_fp32$", line) for line in lines)
 
 
-def test_on_a_terminal_it_shows_a_live_line(start: Start, toy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where standard error is a terminal one line is drawn over, and is gone at the end."""
+def test_on_a_terminal_it_shows_a_live_block(start: Start, toy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where standard error is a terminal one block is drawn over, and is gone at the end."""
     monkeypatch.setenv("TERM", "xterm")
     ours, theirs = pty.openpty()
     process = start(
@@ -171,6 +176,34 @@ def test_on_a_terminal_it_shows_a_live_line(start: Start, toy: Any, monkeypatch:
         assert phase in drawn
     assert b"\x1b[2K" in drawn
     assert "| toy_fp32" in out
+
+
+def test_on_a_terminal_all_that_stays_is_a_screen(
+    start: Start, toy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a terminal nothing stays but one screen: what a config could not do is a line of it."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    cannot = toy.config("cannot", first="from qx import Unsupported; raise Unsupported('layer 3 is a loop')")
+    ours, theirs = pty.openpty()
+    process = start(
+        *("run", *toy.arguments(cannot), "-m", "file_size", "--out", "out"), stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    drawn = b""
+    while part := _read(ours):
+        drawn += part
+    process.wait()
+    os.close(ours)
+    assert process.returncode == 0, drawn
+    # What was erased is gone; of the rest the colours are.
+    stays = re.split(r"(?:\x1b\[1A|\x1b\[2K|\x1b\[\?25[lh]|\r)+", drawn.decode().replace("\r\n", "\n"))[-1]
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", stays).splitlines()
+    assert lines[0].startswith("toy on ")
+    assert "cannot treat this model: cannot: layer 3 is a loop" in lines
+    assert lines[-1] == "report: out/pareto.md; all figures: qx report -v"
+    assert len(lines) <= 14
+    assert drawn.count(b"layer 3 is a loop") > 1
 
 
 def _read(handle: int) -> bytes:

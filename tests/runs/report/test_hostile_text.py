@@ -16,6 +16,7 @@ from markdown_it import MarkdownIt
 
 from qx import foreign
 from qx.report import markdown
+from qx.report.styled import width_of
 from qx.results import results_file as results
 from qx.results.recording import Recording, Series
 
@@ -161,6 +162,11 @@ def hostile(builders: ModuleType) -> Filler:
     return filler
 
 
+def plain(text: str) -> str:
+    """Return what a terminal shows of a text, without the colours that qx itself writes."""
+    return re.sub(r"\x1b\[(?:1|2|31|32|1;33|0)m", "", text)
+
+
 # What must hold -----------------------------------------------------------------------------------
 
 
@@ -210,6 +216,28 @@ def test_a_report_only_shows_it(qx: Qx, style: str, samples: bool) -> None:
     assert qx("report", "c").code == 0
     pages = [(Path(folder) / "pareto.md").read_text(encoding="utf-8") for folder in ("a", "c")]
     assert structure(pages[0]) == structure(pages[1])
+
+
+@pytest.mark.usefixtures("hostile")
+@pytest.mark.parametrize("columns", [60, 100, 140])
+def test_a_screen_only_shows_it(qx_on_terminal: Qx, monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    """The screens of ``report``, ``compare`` and ``gate`` show hostile text, in lines that fit, as text."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    Path("rules.toml").write_text(RULES)
+    label = IN_A_LINE.replace("=", "")
+    for words in (
+        ("report", "a"),
+        ("compare", f"{label}=a", "b"),
+        ("gate", "a", "--against", "b", "--rules", "rules.toml"),
+    ):
+        done = qx_on_terminal(*words)
+        assert done.code in (0, 1), done.err
+        shown = plain(done.out)
+        assert_only_shown(shown)
+        assert_only_shown(done.err)
+        for line in shown.splitlines():
+            assert width_of(line) <= columns, line
+        assert "red" in shown
 
 
 @pytest.mark.usefixtures("hostile")

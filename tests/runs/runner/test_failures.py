@@ -160,6 +160,30 @@ def test_an_unavailable_config_counts_only_when_it_was_named(
     assert done.cell("toy_fp32")["outcome"] == "ok"
 
 
+@pytest.mark.parametrize(("named", "code"), [(False, 0), (True, 1)])
+def test_a_config_that_cannot_treat_the_model_counts_only_when_it_was_named(
+    qx: Callable[..., Any], toy: Any, named: bool, code: int
+) -> None:
+    """A run ends well with a config that cannot treat the model, unless the config was asked for by name."""
+    cannot = toy.config("cannot", first="from qx import Unsupported; raise Unsupported('it has a loop')")
+    names = ["-c", "cannot"] if named else []
+    done = qx("run", *toy.arguments(cannot), "-m", "file_size", *names, "--out", "out")
+    assert done.code == code, done.err
+    assert done.cell("cannot")["outcome"] == "unsupported"
+    assert done.results["run"]["failures"] == (["cannot: unsupported"] if named else [])
+
+
+def test_a_baseline_that_cannot_treat_the_model_makes_the_run_fail(qx: Callable[..., Any], toy: Any) -> None:
+    """Nothing can be compared without it, so that counts though nobody named it."""
+    baseline = toy.config(
+        "picky",
+        first="from qx import Unsupported; raise Unsupported('it has a loop')",
+        record="reference=True",
+    )
+    done = qx("run", *toy.arguments(baseline, "no:toy_fp32"), "-m", "file_size", "--out", "out")
+    assert done.code == 1, done.err
+
+
 def test_without_the_baseline_the_rest_is_reported(qx: Callable[..., Any], toy: Any) -> None:
     """Where the baseline cannot be built, the others keep what needs no comparison, and nothing is timed."""
     baseline = toy.config("broken_baseline", first="raise ValueError('torn')", record="reference=True")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from qx.report import markdown, terminal
+from qx.report import markdown, screen, terminal
 from qx.results import results_file as results
 
 SAMPLES = "samples-20260102T030405-abcdef.npz"
@@ -40,6 +40,31 @@ def test_the_table_is_written_and_printed_again(
     assert (folder / "pareto.md").read_bytes() == expected
     assert {path: path.read_bytes() for path in others} == others
     assert len(list(folder.iterdir())) == 3
+
+
+def test_a_terminal_gets_one_screen(
+    folder: Path, qx_on_terminal: Callable[..., Any], builders: ModuleType
+) -> None:
+    """On a terminal the report is one screen, in colour unless NO_COLOR is set; pareto.md is written too."""
+    expected = screen.render(builders.small().results(), ["artifacts/results/pareto.md"], 100, colour=True)
+    (folder / "pareto.md").unlink()
+    done = qx_on_terminal("report")
+    assert (done.code, done.err, done.out) == (0, "", f"{expected}\n")
+    assert (folder / "pareto.md").exists()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NO_COLOR", "1")
+        assert "\x1b" not in qx_on_terminal("report").out
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("words", [["-v"], ["--verbose"], ["--format", "simple"], ["--format", "github"]])
+def test_everything_is_printed_where_that_is_asked_for(
+    qx: Callable[..., Any], qx_on_terminal: Callable[..., Any], words: list[str]
+) -> None:
+    """With ``-v`` or a format a terminal gets what a pipe gets, and a pipe gets the same without ``-v``."""
+    assert qx_on_terminal("report", *words).out == qx("report", *words).out
+    if "-v" in words:
+        assert qx("report").out == qx("report", "-v").out
 
 
 @pytest.mark.parametrize("path", ["artifacts/results", "artifacts/results/full_results.json"])

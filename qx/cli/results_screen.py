@@ -1,0 +1,39 @@
+"""Print the results of a run: one screen on a terminal, everything elsewhere."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qx.cli.arguments import DEFAULT_FORMAT, wants_screen
+from qx.foreign import path_to_terminal
+
+if TYPE_CHECKING:
+    from qx.results.records import Results
+
+
+def print_results(results: Results, arguments: argparse.Namespace, files: Sequence[Path]) -> None:
+    """Print results as the arguments ask for, and the paths of the files that were written.
+
+    The last of ``files`` is the page for people, which a screen names.
+    """
+    if wants_screen(arguments):
+        from qx.report import screen
+        from qx.report.styled import has_colour
+
+        print(
+            screen.render(
+                results,
+                [str(files[-1])],
+                colour=has_colour(sys.stdout),
+                encoding=sys.stdout.encoding,
+            )
+        )
+        return
+    from qx.report import terminal
+
+    print(terminal.render(results, arguments.format or DEFAULT_FORMAT))
+    print(f"\nwritten: {path_to_terminal(' and '.join(map(str, files)))}")
