@@ -74,8 +74,7 @@ function groupChart(board, plotData, subject, width) {
     const mark = group.append("g").datum(index).attr("class", isClear ? "clear" : "");
     if (low[index] !== null) mark.append("line").attr("class", `bar ${board.colour(subject)}`).attr("x1", x(low[index])).attr("x2", x(high[index])).attr("y1", y(index)).attr("y2", y(index));
     mark.append("circle").attr("class", `point ${board.colour(subject)} ${isClear ? "full" : "hollow"}`).attr("cx", x(middle[index])).attr("cy", y(index)).attr("r", 5);
-    chart.svg.append("text").attr("class", "tick").attr("x", chart.width - 4).attr("y", y(index)).attr("dy", "0.32em").attr("text-anchor", "end")
-      .text(`${significant(own.value.middle[index] * valueScale.factor)} ${valueScale.unit}`);
+    drawRowValue(chart, `${significant(own.value.middle[index] * valueScale.factor)} ${valueScale.unit}`, y(index));
   });
   drawRowNames(chart, names, y);
   tipOn(group.selectAll("g"), (index) => names[index], (index) => {
@@ -97,7 +96,7 @@ function groupHeatmap(board, plotData, rows, width) {
   const { factor, unit } = changeScaleOf(column);
   const { names } = plotData;
   const labels = rows.map((cell) => board.workload.cells[cell].name);
-  const chart = plot(width, rows.length * ROW + 130, `${column.title} by group and config`, { left: longestName(labels, 250, width), right: 8, top: 120, bottom: 6 });
+  const chart = plot(width, rows.length * ROW + 104, `${column.title} by group and config`, { left: longestName(labels, 250, width), right: 44, top: 94, bottom: 6 });
   const { inner } = chart;
   const step = (inner.right - inner.left) / names.length;
   const neutral = column.compare === "difference" ? 0 : 1;

@@ -47,8 +47,8 @@ function drawAxes(chart, x, y, labels) {
       axis.append("text").attr("x", inner.left - 8).attr("y", y(tick)).attr("dy", "0.32em").attr("text-anchor", "end").text(tickText(tick));
     }
   }
-  axis.append("text").attr("class", "label").attr("x", inner.right).attr("y", inner.bottom + 36).attr("text-anchor", "end").text(labels[0]);
-  if (labels[1]) axis.append("text").attr("class", "label").attr("x", 2).attr("y", 13).text(labels[1]);
+  axis.append("text").attr("class", "label").attr("x", inner.right).attr("y", inner.bottom + 36).attr("text-anchor", "end").text(shorten(labels[0], Math.floor(inner.right / 6.4)));
+  if (labels[1]) axis.append("text").attr("class", "label").attr("x", 2).attr("y", 13).text(shorten(labels[1], Math.floor(inner.right / 6.4)));
 }
 
 // Names down the left side, one for each row of a plot.
@@ -60,6 +60,11 @@ function drawRowNames(chart, names, y, action) {
     text.append("title").text(name);
     if (action) action(text, index);
   });
+}
+
+// The value of a row, at its right end.
+function drawRowValue(chart, text, y) {
+  chart.svg.append("text").attr("class", "tick").attr("x", chart.width - 4).attr("y", y).attr("dy", "0.32em").attr("text-anchor", "end").text(text);
 }
 
 // Cut a name in its middle, since names of one family differ at their ends.

@@ -80,8 +80,8 @@ function sliderOf(limit, update) {
   const stepAt = (value) => (isLoss ? STEPS * Math.sqrt(Math.max(0, value) / (most * 1.05)) : scale(value));
   const isUpper = isLoss || quantity.direction < 0;
   const open = isUpper ? STEPS : 0;
-  const words = isLoss ? `${quantity.column.title}: at most` : `${quantity.column.title}: at ${isUpper ? "most" : "least"}`;
-  const unit = isLoss ? `${quantity.unit} worse than the baseline` : quantity.unit;
+  const words = isLoss ? `${quantity.column.title}: a loss of at most` : `${quantity.column.title}: at ${isUpper ? "most" : "least"}`;
+  const unit = isLoss ? `${quantity.unit} against the baseline` : quantity.unit;
   const id = newId("limit");
   const range = element("input", { type: "range", min: 0, max: STEPS, value: open, "aria-label": `${words} (${unit})` });
   const field = element("input", { type: "number", step: "any", id, placeholder: "any" });

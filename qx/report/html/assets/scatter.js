@@ -137,19 +137,18 @@ function drawPoints(board, canvas, quantities, state, width) {
     makeScale(cells.flatMap((cell) => [x.middle[cell], ...x.ends(cell)]), [inner.left, inner.right], isLog[0]),
     makeScale(cells.flatMap((cell) => [y.middle[cell], ...y.ends(cell)]), [inner.bottom, inner.top], isLog[1]),
   ];
-  const fits = (label) => shorten(label, Math.floor((inner.right - 10) / 6.4));
-  drawAxes(chart, ...scales, [fits(x.label), fits(y.label)]);
-  if (x.direction && y.direction) drawFront(chart, board, cells, x, y, scales);
+  drawAxes(chart, ...scales, [x.label, y.label]);
+  const line = x.direction && y.direction ? drawFront(chart, board, cells, x, y, scales) : [];
   drawIntervals(chart, board, cells, x, y, scales);
   drawSymbols(chart, board, cells, x, y, scales);
-  if (state.names || board.marked !== null) drawNames(chart, board, cells, x, y, scales, state.names);
+  if (state.names || board.marked !== null) drawNames(chart, board, cells, x, y, scales, state.names, line);
   const focused = canvas.contains(document.activeElement) ? document.activeElement.getAttribute("data-cell") : null;
   canvas.replaceChildren(chart.svg.node());
   if (focused !== null) canvas.querySelector(`[data-cell="${focused}"]`)?.focus();
 }
 
 // The front of these two axes: a line through the middles, and a band between where the intervals at their
-// worst and at their best would put it.
+// worst and at their best would put it. Returns the corners of the line.
 function drawFront(chart, board, cells, x, y, scales) {
   const judged = cells.filter((cell) => board.workload.cells[cell].isJudged);
   const signs = [x.direction, y.direction];
@@ -163,6 +162,7 @@ function drawFront(chart, board, cells, x, y, scales) {
   const least = at(false);
   if (best.length) group.append("path").attr("class", "band").attr("d", `${d3.line()([...best, ...least.reverse()])}Z`);
   if (middle.length) group.append("path").attr("class", "front").attr("d", d3.line()(middle));
+  return middle;
 }
 
 function drawIntervals(chart, board, cells, x, y, scales) {
@@ -244,12 +244,13 @@ function hoverNearest(chart, cells, x, y, nodes, show, choose) {
 }
 
 // Names beside points, where there is room: the marked one first, then the front, the baseline, the others.
-function drawNames(chart, board, cells, x, y, scales, all) {
+function drawNames(chart, board, cells, x, y, scales, all, line) {
   const rows = board.workload.cells;
   const rank = (cell) => (cell === board.marked ? 0 : rows[cell].front === "yes" ? 1 : cell === board.workload.baseline ? 2 : rows[cell].front === "perhaps" ? 3 : 4);
   const { inner } = chart;
   const places = new Map(cells.map((cell) => [cell, [scales[0](x.middle[cell]), scales[1](y.middle[cell])]]));
   const boxes = [...places.values()].map(([px, py]) => [px - 6, py - 6, px + 6, py + 6]);
+  for (const [[ax, ay], [bx, by]] of d3.pairs(line)) boxes.push([Math.min(ax, bx) - 2, Math.min(ay, by) - 2, Math.max(ax, bx) + 2, Math.max(ay, by) + 2]);
   const group = chart.svg.append("g").attr("class", "names").attr("aria-hidden", "true");
   for (const cell of [...cells].sort((a, b) => rank(a) - rank(b))) {
     if (!all && cell !== board.marked) continue;

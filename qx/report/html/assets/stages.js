@@ -28,7 +28,7 @@ function drawStageRows(board, canvas, data, state) {
   const names = rows.map((cell) => board.workload.cells[cell].name);
   const isValue = state.field === data.best || field.isSum;
   const unit = isValue || data.fields.length < 2 ? column.unit : "";
-  const chart = plot(width, rows.length * ROW + 66, `${column.title} by stage`, { left: longestName(names, 250, width), right: 14, top: 6, bottom: 56 });
+  const chart = plot(width, rows.length * ROW + 66, `${column.title} by stage`, { left: longestName(names, 250, width), right: isValue ? 96 : 14, top: 6, bottom: 56 });
   const { inner } = chart;
   const totals = rows.map((cell) => (field.isSum ? d3.sum(field.values[cell]) : d3.max(field.values[cell])));
   const x = d3.scaleLinear([0, (d3.max(totals) || 1) * 1.03], [inner.left, inner.right]);
@@ -39,6 +39,7 @@ function drawStageRows(board, canvas, data, state) {
   rows.forEach((cell, index) => {
     let start = 0;
     const values = field.values[cell];
+    if (isValue) drawRowValue(chart, column.text[cell], y(index));
     if (cell === board.marked) group.append("rect").attr("class", "stripe").attr("x", 0).attr("width", width).attr("y", y(index) - ROW / 2).attr("height", ROW);
     if (!field.isSum) group.append("line").attr("class", "neutral").attr("x1", x(0)).attr("x2", x(d3.max(values))).attr("y1", y(index)).attr("y2", y(index));
     values.forEach((value, stage) => {
@@ -65,13 +66,13 @@ function drawLayers(board) {
   if (!place) return;
   const plots = layers.map((data) => {
     const canvas = element("div", { class: "canvas" });
-    place.append(element("h3", {}, columns[data.column].title), element("p", { class: "quiet" }, "Each row is what one config stores, each box a layer, as wide as its share of the weights. Darker boxes have fewer bits."), canvas);
+    place.append(element("h3", {}, columns[data.column].title), element("p", { class: "quiet" }, "Each row is what one config stores, each box a layer, as wide as its share of the weights. The stronger its colour, the fewer its bits."), canvas);
     return { canvas, redraw: () => drawLayerRows(board, canvas, data) };
   });
   for (const { canvas, redraw } of plots) keepDrawn(board, canvas, ["shown", "mark"], redraw);
 }
 
-// Class of a kind of weight by its bits, so that fewer bits are darker whatever runtime stores them.
+// Class of a kind of weight by its bits, so that fewer bits have a stronger colour whatever runtime stores them.
 function bitsClass(bits) {
   if (bits <= 4) return "b4";
   if (bits <= 8) return "b8";

@@ -6,11 +6,15 @@ function drawWaves(board) {
   const place = board.view("waves");
   const { waves, columns, baselineName } = board.workload;
   if (!place) return;
-  const state = { metric: 0, everything: false };
+  const state = { metric: 0, isAround: true, everything: false };
   const canvas = element("div", { class: "canvas" });
   const controls = element("div", { class: "controls" },
     choice("Metric", waves.map((plot) => columns[plot.column].title), 0, (value) => {
       state.metric = value;
+      redraw();
+    }),
+    choice("Show", ["deviations from the row's mean", "comparisons with the baseline"], 0, (value) => {
+      state.isAround = value === 0;
       redraw();
     }),
     checkbox(`all rows of the table (else ${MOST_ROWS} at most)`, false, (value) => {
@@ -19,46 +23,64 @@ function drawWaves(board) {
     }));
   const redraw = () => drawStrips(board, canvas, state);
   place.append(
-    element("p", { class: "quiet" }, `Each dot is one wave: how a launch compares with the launch of ${baselineName} in the same wave, earlier waves paler. The bar is the 95 % interval. The control is the baseline itself, so the band across all rows is what the noise alone does.`),
+    element("p", { class: "quiet" }, `Each dot is one wave: how a launch compares with the launch of ${baselineName} in the same wave, earlier waves paler. The bar is the 95 % interval over waves, the mean is on the right. The control is the baseline itself, so the band across all rows is what noise alone does.`),
     controls, canvas);
   keepDrawn(board, canvas, ["shown", "mark"], redraw);
+}
+
+// The rows of a plot of waves, in the unit of the comparison, or in percent around the mean of each row.
+function waveLines(board, plotData, state) {
+  const column = board.workload.columns[plotData.column];
+  const { factor, unit } = changeScaleOf(column);
+  const isRatio = plotData.kind !== "difference";
+  const rows = rowsOf(board, (cell) => plotData.cells[cell], state.everything);
+  const line = (name, kind, values, cell, ends) => {
+    const present = values.filter((value) => value !== null);
+    const mean = isRatio ? Math.exp(d3.mean(present, Math.log)) : d3.mean(present);
+    const moved = (value) => {
+      if (value === null) return null;
+      if (!state.isAround) return value * factor;
+      return isRatio ? 100 * (value / mean - 1) : (value - mean) * factor;
+    };
+    const text = `${significant(mean * factor, 4)}${isRatio ? "" : " "}${unit}`;
+    return { name, kind, cell, text, values: values.map(moved), ends: ends.map(moved) };
+  };
+  return [
+    ...(plotData.control ? [line("control", "rx", plotData.control, undefined, [null, null])] : []),
+    ...rows.map((cell) => line(board.workload.cells[cell].name, board.colour(cell), plotData.cells[cell], cell, [column.change.low[cell], column.change.high[cell]])),
+  ];
 }
 
 function drawStrips(board, canvas, state) {
   const plotData = board.workload.waves[state.metric];
   const column = board.workload.columns[plotData.column];
-  const { factor, unit } = changeScaleOf(column);
-  const isLog = plotData.kind !== "difference";
-  const scaled = (values) => (values || []).map((value) => (value === null ? null : value * factor));
-  const rows = rowsOf(board, (cell) => plotData.cells[cell], state.everything);
-  const control = plotData.control ? scaled(plotData.control) : null;
-  const lines = [
-    ...(control ? [{ name: "control", values: control, kind: "rx" }] : []),
-    ...rows.map((cell) => ({ cell, name: board.workload.cells[cell].name, values: scaled(plotData.cells[cell]), ends: [column.change.low[cell], column.change.high[cell]].map((end) => (end === null ? null : end * factor)), kind: board.colour(cell) })),
-  ];
+  const lines = waveLines(board, plotData, state);
+  const isRatio = plotData.kind !== "difference";
+  const unit = state.isAround && isRatio ? "%" : changeScaleOf(column).unit;
   const width = Math.max(280, canvas.clientWidth);
-  const chart = plot(width, lines.length * ROW + 70, `${column.title} by wave, ${plural(lines.length, "row")}`, { left: longestName(lines.map((line) => line.name), 250, width), right: 14, top: 10, bottom: 56 });
+  const chart = plot(width, lines.length * ROW + 70, `${column.title} by wave, ${plural(lines.length, "row")}`, { left: longestName(lines.map((line) => line.name), 250, width), right: 70, top: 10, bottom: 56 });
   const { inner } = chart;
-  const x = makeScale(lines.flatMap((line) => [...line.values, ...(line.ends || [])]).filter((value) => value !== null), [inner.left, inner.right], isLog);
+  const neutral = isRatio && !state.isAround ? 1 : 0;
+  const x = makeScale([...lines.flatMap((line) => [...line.values, ...line.ends]).filter((value) => value !== null), neutral], [inner.left, inner.right], isRatio && !state.isAround);
   const y = (index) => inner.top + ROW / 2 + index * ROW;
-  const how = { speedup: "speedup", ratio: "ratio", difference: "difference" }[plotData.kind];
-  drawAxes(chart, x, null, [`${how} against the baseline [${unit}]`]);
+  drawAxes(chart, x, null, [state.isAround ? `deviation of a wave's ${plotData.kind} from the mean over waves [${unit}]` : `${plotData.kind} against the baseline [${unit}]`]);
   const group = chart.svg.append("g");
-  if (control) drawNoiseBand(group, control.filter((value) => value !== null), x, inner);
-  const neutral = isLog ? 1 : 0;
-  if (x(neutral) >= inner.left && x(neutral) <= inner.right) group.append("line").attr("class", "neutral").attr("x1", x(neutral)).attr("x2", x(neutral)).attr("y1", inner.top).attr("y2", inner.bottom);
+  if (plotData.control) drawNoiseBand(group, lines[0].values.filter((value) => value !== null), x, inner);
+  group.append("line").attr("class", "neutral").attr("x1", x(neutral)).attr("x2", x(neutral)).attr("y1", inner.top).attr("y2", inner.bottom);
   lines.forEach((line, index) => {
     if (line.cell !== undefined && line.cell === board.marked) group.append("rect").attr("class", "stripe").attr("x", 0).attr("width", width).attr("y", y(index) - ROW / 2).attr("height", ROW);
-    if (line.ends && line.ends[0] !== null) group.append("line").attr("class", `bar ${line.kind}`).attr("x1", x(line.ends[0])).attr("x2", x(line.ends[1])).attr("y1", y(index)).attr("y2", y(index));
+    if (line.ends[0] !== null) group.append("line").attr("class", `bar ${line.kind}`).attr("x1", x(line.ends[0])).attr("x2", x(line.ends[1])).attr("y1", y(index)).attr("y2", y(index));
     line.values.forEach((value, wave) => {
       if (value === null) return;
-      group.append("circle").datum([line.name, wave, value]).attr("class", `wave ${line.kind}`).attr("cx", x(value)).attr("cy", y(index)).attr("r", 4)
+      group.append("circle").datum([line, wave, value]).attr("class", `wave ${line.kind}`).attr("cx", x(value)).attr("cy", y(index)).attr("r", 4)
         .attr("fill-opacity", 0.25 + (0.75 * (wave + 1)) / line.values.length);
     });
+    drawRowValue(chart, line.text, y(index));
   });
   drawRowNames(chart, lines.map((line) => line.name), y);
-  tipOn(group.selectAll("circle"), ([name]) => name, ([, wave, value]) => [["wave", String(wave + 1)], [how, `${significant(value, 4)} ${unit}`]]);
-  canvas.replaceChildren(chart.svg.node(), moreRows(board, rows.length, (cell) => plotData.cells[cell]));
+  tipOn(group.selectAll("circle"), ([line]) => line.name, ([line, wave, value]) => [["wave", String(wave + 1)], [state.isAround ? "deviation" : plotData.kind, `${state.isAround ? signed(value, 3) : significant(value, 4)} ${unit}`], ["mean", line.text]]);
+  const hasWaves = (cell) => plotData.cells[cell];
+  canvas.replaceChildren(chart.svg.node(), moreRows(board, lines.filter((line) => line.cell !== undefined).length, hasWaves));
 }
 
 function moreRows(board, shown, hasData) {
