@@ -43,10 +43,10 @@ def summarize(results: Results) -> dict[str, Any]:
 def run_whole(request: Request) -> None:
     """Run with builds in the cache: keep its tables, and print and keep its seconds and every pair."""
     results, _ = run(Host.discover(), request, Lines())
-    report = markdown.render(evolve(results, run={**results.run, "command": [command()]}))
+    report = markdown.render(evolve(results, run=evolve(results.run, command=(command(),))))
     (HERE / "results" / "grid.md").write_text(report, encoding="utf-8")
     pairs = {
-        f"{pair.cell} and {pair.counterpart.rpartition('/')[2]}": {"agreement": pair.agreement, "ci": pair.ci}
+        f"{pair.cell} and {results.cells[pair.counterpart].row}": {"agreement": pair.agreement, "ci": pair.ci}
         for pair in results.pairs
     }
     agreements = [pair["agreement"] for pair in pairs.values() if pair["agreement"] is not None]

@@ -74,7 +74,8 @@ class EqualLayers:
         random = np.random.default_rng(len(split))
         rows = random.normal(size=(96, 32, 96)).astype(np.float32)
         classes = tuple(str(index) for index in range(96))
-        return Data(inputs={"rows": rows}, labels=np.arange(96), classes=classes, source="noise")
+        targets = {"labels": np.arange(96)}
+        return Data(inputs={"rows": rows}, targets=targets, classes=classes, source="noise")
 
     @hookimpl
     def example_inputs(self, batch_size: int) -> Any:

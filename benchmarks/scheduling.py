@@ -19,6 +19,7 @@ import numpy as np
 
 from benchmarks.blocks import BlockEstimator, log_blocks, log_ratios, undisturbed
 from benchmarks.common import argument_parser, keep, measuring_of, run_configs
+from qx.contract.figures import Figure, Point
 from qx.processes.workers import Worker
 from qx.results.recording import Recording
 from qx.runner.measure import rounds, waves
@@ -107,7 +108,7 @@ def spreads_of_estimators(recording: Recording, size: int) -> dict[str, Any]:
 
 def calls_of(recording: Recording, size: int) -> np.ndarray:
     """Return times of calls ``[waves, rounds, cells, calls]``, as many of each block as the shortest has."""
-    series = [series_of_cell["latency", size] for series_of_cell in recording.series.values()]
+    series = [series_of_cell[Figure("latency", Point(size))] for series_of_cell in recording.series.values()]
     shape = (1 + series[0].wave.max(), 1 + series[0].round.max())
     calls = min(int(np.bincount(cell.wave * shape[1] + cell.round).min()) for cell in series)
     times = np.empty((*shape, len(series), calls))

@@ -25,8 +25,10 @@ from qx.contract.records import (
     Weights,
     Workload,
 )
+from qx.contract.references import import_file
 from qx.environment import cpu_flags
 from qx.errors import DataError, PluginError, QxError, Unsupported, UsageError
+from qx.foreign import one_line
 from qx.leftovers import unfinished_folder
 
 __all__ = [
@@ -61,5 +63,7 @@ __all__ = [
     "Workload",
     "cpu_flags",
     "hookimpl",
+    "import_file",
+    "one_line",
     "unfinished_folder",
 ]

@@ -81,7 +81,7 @@ def require_proc() -> None:
     """Raise ``UsageError`` on a Linux without ``/proc``, which qx needs to measure processes and memory."""
     if sys.platform == "linux" and not Path("/proc/self/stat").exists():
         raise UsageError(
-            "/proc is not there, and qx measures processes and memory by it: mount it (mount -t proc)"
+            "/proc is missing, which qx needs to measure processes and memory: mount it (mount -t proc)"
         )
 
 

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from qx.values import Json
 
+from attrs import Attribute
+
 #: Sequences that terminals act on and do not show: colours and the cursor, titles and links, single escapes.
 TERMINAL_SEQUENCES = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
@@ -59,6 +61,20 @@ def to_line(text: str, most: int) -> str:
     """Return the text in one line of at most ``most`` characters, for messages that quote it."""
     line = to_terminal(text)
     return line if len(line) <= most else f"{line[: most - 3].rstrip()}..."
+
+
+def one_line(error: BaseException, most: int = 500) -> str:
+    """Return the type and the message of an error in one line of at most ``most`` characters.
+
+    It never raises, although a plugin's error may do so when it is asked for its message.
+    """
+    try:
+        # attrs adds the attribute, the limit and the value after the message: only the message is for people.
+        is_from_attrs = len(error.args) > 1 and isinstance(error.args[1], Attribute)
+        message = str(error.args[0] if is_from_attrs else error)
+    except BaseException as second:
+        message = f"the text of what was raised cannot be had: asking for it raised {type(second).__name__}"
+    return to_line(f"{type(error).__name__}: {message}".rstrip(": "), most)
 
 
 def to_lines(text: str) -> str:

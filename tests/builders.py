@@ -12,6 +12,7 @@ from qx.analysis.measurements import analyse
 from qx.contract.figures import Figure, Point
 from qx.contract.records import OUTPUT, Metric, Option, Outcome
 from qx.contract.tasks import CLASSIFICATION
+from qx.processes.answers import PlainSamples
 from qx.results.recording import Recording, Resampled, Series
 from qx.results.records import CellResult, ConfigResult, Results
 from qx.results.run_record import (
@@ -167,12 +168,12 @@ class Run:
                 recording.add(
                     name,
                     Figure("hits"),
-                    Series.plain({"values": hits.astype(float), "details": {"config": name}}),
+                    Series.plain(PlainSamples(values=hits.astype(float), details={"config": name})),
                 )
                 scores = np.stack([hits, ~hits], axis=1).astype(np.float32)
                 recording.outputs[name] = {OUTPUT: scores}
             if "weight" in metrics and name != CONTROL:
-                recording.add(name, Figure("weight"), Series.plain({"values": [cell.weight]}))
+                recording.add(name, Figure("weight"), Series.plain(PlainSamples(values=[cell.weight])))
             waves = np.array(list(cell.waves))
             if "heap" in metrics:
                 values = cell.heap * np.exp(self.noise * generator.standard_normal(len(waves)))
@@ -350,7 +351,8 @@ def everything(seed: int = 0, items: int = 200) -> tuple[Results, Recording]:
     for cell, outputs in recorded.outputs.items():
         scores = outputs[OUTPUT]
         recorded.add(cell, Figure("score"), _score(scores))
-        recorded.add(cell, Figure("rate"), Series.plain({"values": [scores[:, 0].mean() / 1e6]}))
+        rates = PlainSamples(values=[scores[:, 0].mean() / 1e6])
+        recorded.add(cell, Figure("rate"), Series.plain(rates))
     recording, simulated = Recording(), run.results(recorded)
     for workload in ("toy", "other"):
         for cell in recorded.series:
@@ -404,7 +406,7 @@ def _score(outputs: Any) -> Series:
         step=1 / len(hits),
         reason="points are not additive",
     )
-    return evolve(Series.plain({"values": [whole.value]}), resampled=(whole,))
+    return evolve(Series.plain(PlainSamples(values=[whole.value])), resampled=(whole,))
 
 
 def _moved(cell: str, workload: str) -> str:

@@ -7,7 +7,6 @@ small, so that a run of it takes seconds.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import io
 import json
 import os
@@ -28,6 +27,9 @@ from attrs import frozen
 
 from qx.cli import main
 from qx.host.host import Host
+
+# Tests and helpers that lie in these modules show what their assertions compare, as test files do.
+pytest.register_assert_rewrite("any_runtime", "runtimes")
 
 #: Configs and metrics of the run that tests share.
 CONFIGS = ["fp32_baseline", "dynamic_int8", "static_int8_per_channel"]
@@ -332,7 +334,8 @@ TOY_WORKLOAD = """
         labels = numpy.repeat(numpy.arange(3), COUNTS[split])
         points = random.randn(len(labels), 4).astype("float32")
         points[numpy.arange(len(labels)), labels] += 2
-        return Data(inputs={"point": points}, labels=labels, classes=("x", "y", "z"), source="toy points")
+        targets, kinds = {"labels": labels}, ("x", "y", "z")
+        return Data(inputs={"point": points}, targets=targets, classes=kinds, source="toy points")
 
     @hookimpl
     def example_inputs(batch_size):
@@ -373,7 +376,7 @@ TOY_LOADER = """
             return native @ self.weight.T + self.bias
 
         def outputs(self, native):
-            return native
+            return {"output": native}
 """
 
 TOY_CONFIG = """
@@ -448,21 +451,14 @@ def toy(write_plugin: Callable[[str, str], str], tmp_path_factory: pytest.TempPa
 @pytest.fixture(scope="session")
 def builders() -> ModuleType:
     """Return ``builders.py``, which lies beside this file: recordings with known ratios and their results."""
-    return load_module("builders")
+    import builders
+
+    return builders
 
 
 @pytest.fixture(scope="session")
 def damage() -> ModuleType:
     """Return ``damage.py``, which lies beside this file: files of a run, damaged at random."""
-    return load_module("damage")
+    import damage
 
-
-def load_module(name: str) -> ModuleType:
-    """Load a module that lies beside this file."""
-    spec = importlib.util.spec_from_file_location(f"qx_test_{name}", Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # attrs looks up the module of a class by its name.
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return damage

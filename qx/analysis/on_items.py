@@ -21,9 +21,9 @@ from qx.values import JsonObject
 DRAWN = 5_000_000
 #: Reason for the lack of an interval of a single value, by the phase of the metric.
 UNKNOWN_ERROR = {
-    "predictions": "one value of all items (samples='exact') does not say how sure it is; the metric must "
+    "predictions": "one value for all items (samples='exact') has no known uncertainty; the metric must "
     "give a value per item, or implement 'statistic' (samples='per_set')",
-    "derived": "one value derived from samples (samples='exact') does not say how sure it is; the metric "
+    "derived": "one value derived from samples (samples='exact') has no known uncertainty; the metric "
     "must give a value per item, launch or call, or implement 'statistic' (samples='per_set')",
 }
 

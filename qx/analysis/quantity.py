@@ -52,7 +52,7 @@ class Quantity:
 
     @cached_property
     def measured(self) -> list[str]:
-        """The cells that have samples of it."""
+        """Names of the cells with samples of this figure, except for cells that failed."""
         return [
             cell
             for cell, series_by_figure in self.recording.series.items()

@@ -61,17 +61,15 @@ def check_whole(results: Results, recording: Recording, place: Path) -> None:
         metric, cell = results.metrics[measurement.metric], measurement.cell
         series = recording.get(cell, measurement.figure)
         if series is None or not len(series.values):
-            raise UsageError(
-                f"the samples in {place} are not whole: there are none of {metric.name} of {cell}"
-            )
+            raise UsageError(f"the samples in {place} are incomplete: they lack {metric.name} of {cell}")
         if metric.samples == "per_set" and not series.resampled:
             raise UsageError(
-                f"the samples in {place} are not whole: {metric.name} of {cell} was not resampled"
+                f"the samples in {place} are incomplete: they lack the resamples of {metric.name} of {cell}"
             )
         if metric.samples == "per_item" and len(series.values) != measurement.n:
             raise UsageError(
-                f"the samples in {place} are not whole: of {metric.name} of {cell} there are "
-                f"{len(series.values):,}, and it was measured of {measurement.n:,} items"
+                f"the samples in {place} are incomplete: {metric.name} of {cell} has "
+                f"{len(series.values):,} values, expected {measurement.n:,}, one for each item"
             )
         if flaw := _flaw(series, metric, compared=_is_compared(measurement)):
             raise UsageError(f"the samples in {place} are damaged: {metric.name} of {cell} {flaw}")
@@ -97,7 +95,7 @@ def _flaw(series: Series, metric: Metric, *, compared: bool) -> str | None:
     """
     values = series.values
     if metric.samples == "exact" and len(values) != 1:
-        return f"has {len(values):,} values, and is one"
+        return f"has {len(values):,} values, expected 1"
     if metric.samples == "per_block" and min(series.wave.min(), series.round.min()) < 0:
         return "has values without a wave or a round"
     if (series.wave < 0).any() and (series.wave >= 0).any():
@@ -107,7 +105,7 @@ def _flaw(series: Series, metric: Metric, *, compared: bool) -> str | None:
     # An exact value may be 0, which is less than any other.
     is_too_low = values < 0 if metric.samples == "exact" else values <= 0
     if (compared or metric.compare == "speedup") and is_too_low.any():
-        return f"has the value {values.min():g}, and is compared by ratio, which takes values above 0"
+        return f"has the value {values.min():g}, but is compared by ratio, which needs values above 0"
     if ((values != 0) & (np.abs(values) < SMALLEST)).any():
         return f"has values too small to compute with, nearer to 0 than {SMALLEST:g}"
     return None
@@ -125,8 +123,8 @@ def _check_item_counts(
                 counts.setdefault(figure, set()).add(count)
     for sizes in counts.values():
         if len(sizes) > 1:
-            items = f"{min(sizes):,} and of {max(sizes):,} items"
-            raise UsageError(f"the samples in {place} are damaged: {metric.name} is of {items} of {workload}")
+            items = f"{min(sizes):,} items in one cell and {max(sizes):,} items in another"
+            raise UsageError(f"the samples in {place} are damaged: {metric.name} of {workload} has {items}")
 
 
 def recompute(results: Results, recording: Recording, place: Path | None = None) -> Results:

@@ -111,7 +111,7 @@ def pairwise(samples: Sequence[Resampled], *, relative: bool, level: float = 0.9
 
 def _why_no_interval(sample: Resampled) -> str:
     """Return why a statistic has no interval; empty where it has one."""
-    return sample.reason or ("" if len(sample.influence) > 1 else "it is of a single item")
+    return sample.reason or ("" if len(sample.influence) > 1 else "it has a single item")
 
 
 def are_identical(ours: Resampled, theirs: Resampled) -> bool:
@@ -206,7 +206,10 @@ def _difference(ours: _Stack, theirs: _Stack) -> tuple[items.Moments, Floats]:
 
 
 def _equal_share(influence: Floats) -> Floats:
-    """Return the share of items in which two cells do not differ, except for a shift of all items."""
+    """Return the share of items in which two cells do not differ, except for a shift of all items.
+
+    ``influence`` is the difference of the influences of each item, ``[..., items]``. The result is ``[...]``.
+    """
     deviations = np.abs(influence - np.median(influence, axis=-1, keepdims=True))
     tolerance = items.EQUALITY_TOLERANCE * deviations.max(axis=-1, keepdims=True)
     return np.asarray((deviations <= tolerance).mean(axis=-1))

@@ -103,13 +103,13 @@ def _machine_error(error: OSError) -> str | None:
     if error.errno != errno.ENOENT:
         return None
     if path is None and not _has_current_folder():
-        return "the current folder is no more: change to one that is there"
+        return "the current folder no longer exists: change to another one"
     # The message is `tempfile`'s, which names the folders that it tried.
     return error.strerror if path is None else None
 
 
 def _advice(line: str) -> str:
-    """Say what to do about a full disk. Empty where none is full, or qx's folders are not known."""
+    """Say what to do where qx writes to a full disk or ``line`` is about one; else empty."""
     from qx.files import full_disk_advice
 
     try:
@@ -199,7 +199,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     parser = _Parser(
         prog="qx",
         description="Run every way to quantize a model side by side, and see which are worth having.",
-        epilog="exit codes: 0; 1 some cell did not end well, or a gate failed; 2 usage; 3 a bug in qx",
+        epilog="exit codes: 0 success; 1 a cell failed, or a gate did; 2 wrong usage; 3 a bug in qx",
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     _add_plugins(parser, "plugins_first")
@@ -221,6 +221,6 @@ def _add_plugins(parser: argparse.ArgumentParser, destination: str) -> None:
         default=[],
         dest=destination,
         metavar="MODULE",
-        help="load a plugin from a module or a .py file, either with :ATTRIBUTE; no:NAME leaves one out "
-        "(repeatable)",
+        help="load a plugin from a module or a .py file, optionally with :ATTRIBUTE; no:NAME leaves a plugin "
+        "out (repeatable)",
     )

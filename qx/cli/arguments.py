@@ -28,7 +28,9 @@ def add_workload_options(parser: argparse.ArgumentParser, *, several: bool = Fal
     )
     add_cache_options(parser)
     parser.add_argument("--offline", action="store_true", help="download nothing (also: QX_OFFLINE=1)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of all that is random (default: 0)")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="seed of everything random (default: 0)"
+    )
     parser.add_argument(
         "--set",
         action="append",
@@ -62,16 +64,18 @@ def add_build_options(parser: argparse.ArgumentParser) -> None:
         type=_argument,
         default=[],
         metavar="NAME=VALUE",
-        help="of --model: a keyword argument of the factory, such as num_classes=10 (repeatable)",
+        help="with --model: a keyword argument of the factory, such as num_classes=10 (repeatable)",
     )
     parser.add_argument(
         "--trained",
         action="store_true",
-        help="of --model: the factory gives trained weights, so accuracy applies without --weights",
+        help="with --model: the factory gives trained weights, so accuracy applies without --weights",
     )
-    parser.add_argument("--input-shape", metavar="C,H,W", help="of --model: channels, height, width")
-    parser.add_argument("--mean", metavar="LIST", help="of --model: inputs' mean (default: its metadata)")
-    parser.add_argument("--std", metavar="LIST", help="of --model: inputs' deviation (default: its metadata)")
+    parser.add_argument("--input-shape", metavar="C,H,W", help="with --model: channels, height, width")
+    parser.add_argument("--mean", metavar="LIST", help="with --model: inputs' mean (default: its metadata)")
+    parser.add_argument(
+        "--std", metavar="LIST", help="with --model: inputs' deviation (default: its metadata)"
+    )
     parser.add_argument("--weights", type=Path, metavar="FILE", help="default: the workload's own")
     parser.add_argument(
         "--calibration-n",

@@ -33,8 +33,8 @@ BASES = {
 }
 
 LEGEND = (
-    "A change is from the base to the run of the column. same: no change that matters is shown. same?: nor "
-    "is one excluded, since the interval reaches beyond the metric's margin."
+    "A change is from the base to the run of the column. same: no change that matters is shown. same?: none "
+    "is shown, but one is not excluded, since the interval reaches beyond the metric's margin."
 )
 SPEEDUPS = "A speedup is base / other run, so more is faster."
 COUNTING = (
@@ -178,7 +178,7 @@ class ChangeView:
         return ", ".join(f"{name} {', '.join(words)}" for name, words in by_metric.items())
 
     def _figures(self, changes: Sequence[Change], markup: Markup) -> str:
-        """Return the figure of one metric by one basis, or the range of several, with their batch sizes."""
+        """Return how much a metric changed, with batch sizes: ``1.2x to 1.4x (batch 1 and batch 32)``."""
         figures = [delta for change in changes if (delta := self.delta(change))]
         if not figures:
             return ""
@@ -222,8 +222,8 @@ class ChangeView:
 
 
 def _row(change: Change) -> Row:
-    options, params = (json.dumps(dict(values), sort_keys=True) for values in (change.options, change.params))
-    return change.cell, options, change.threads, change.metric, params, change.basis
+    options = json.dumps(dict(change.options), sort_keys=True)
+    return change.cell, options, change.threads, change.metric, str(change.point or ""), change.basis
 
 
 def without_same(comparison: RunComparison) -> RunComparison:

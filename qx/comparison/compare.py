@@ -70,11 +70,11 @@ def _compared_run(source: Source) -> ComparedRun:
         titles = ", ".join(str(floor.figure) for floor in alarms)
         notes.append(f"its control differs from its baseline by more than chance (99.9 %) in {titles}")
     if run.is_quick:
-        notes.append("it was a quick look, whose intervals claim too much")
+        notes.append("it was a quick look, whose intervals are too narrow")
     if below := [outputs.cell for outputs in source.results.outputs if outputs.is_below_0_db]:
         notes.append(f"not the same network any more (outputs below 0 dB): {', '.join(below)}")
     if source.recording is None:
-        notes.append("its raw samples are not there")
+        notes.append("its raw samples are missing")
     return ComparedRun(
         label=source.label,
         run=run.id,

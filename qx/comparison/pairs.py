@@ -17,7 +17,7 @@ from qx.results.recording import Floats
 from qx.statistics import intervals, over_waves
 from qx.statistics.undisturbed import MIN_SAMPLES
 
-NO_SAMPLES = "its raw samples do not lie beside the results"
+NO_SAMPLES = "its raw samples are not beside the results"
 
 
 class NotComparable(Exception):
@@ -76,7 +76,7 @@ class Pair:
                 raise NotComparable(f"{source.name}: {NO_SAMPLES}")
             # A control has no metrics of outputs.
             if cell not in source.quantity(cell, figure).measured:
-                raise NotComparable(f"{source.name}: there are no samples of it")
+                raise NotComparable(f"{source.name} has no samples of it")
         if basis in ("exact", "items"):
             return self._on_items(figure, metric, level)
         first, second = self._waves(figure, basis)
@@ -132,7 +132,7 @@ class Pair:
         ours, base = self.ours.metric(figure), self.base.metric(figure)
         for field in ("unit", "better", "samples", "compare", "phase"):
             if getattr(ours, field) != getattr(base, field):
-                raise NotComparable(f"the metric is another one: it has another {field}")
+                raise NotComparable(f"the definition of the metric differs: it has another {field}")
         if differing := self._differing_options(figure):
             raise NotComparable(f"it was measured with other options: {', '.join(differing)}")
         return ours
@@ -162,7 +162,7 @@ class Pair:
         for (source, cell), group in zip(self._sides, groups, strict=True):
             quantity = source.quantity(cell, figure)
             if not set(group) <= set(quantity.measured):
-                raise NotComparable(f"{source.name}: its baseline has no figures of it")
+                raise NotComparable(f"{source.name} has no figures of its baseline")
             if not quantity.are_comparable(*group):
                 raise NotComparable("values that are not positive have no ratio")
             if basis == "direct":

@@ -180,12 +180,15 @@ def _may_be_same(cell: CellResult, other: CellResult) -> bool:
 
 
 def read(argument: str) -> Source:
-    """Read the results in ``PATH`` or ``LABEL=PATH``, a file or a folder. Raises ``UsageError``."""
+    """Read the results in ``PATH`` or ``LABEL=PATH``, a file or a folder, and the raw samples beside them.
+
+    Samples that are missing are left out. Raises ``UsageError`` for files that are missing or damaged.
+    """
     label, sign, rest = argument.partition("=")
     if not sign or Path(argument).exists():
         label, rest = "", argument
     elif not label.strip():
-        raise UsageError(f"{argument} has no label before its =")
+        raise UsageError(f"{argument} has no label before the =")
     path = Path(rest)
     content = results.read(path)
     folder = path if path.is_dir() else path.parent
@@ -217,7 +220,7 @@ def refusal(base: Source, ours: Source, *, other_calibration: bool = False) -> s
             pairs += [(CALIBRATION, first[count], second[count]) for count in first if count in second]
         for subject, before, after in pairs:
             if before is None or before != after:
-                hint = "; --other-calibration compares them all the same" if subject == CALIBRATION else ""
+                hint = "; give --other-calibration to compare them anyway" if subject == CALIBRATION else ""
                 hashes = f"SHA-256 {_short(after)} against {_short(before)}"
                 return f"{pair} have different {subject} of {workload} ({hashes}){hint}"
     return None

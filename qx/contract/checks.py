@@ -17,12 +17,11 @@ import pluggy
 
 from qx.contract import hookspecs
 from qx.contract.records import CONTROL, Config, Loader, Metric, Record, Workload
-from qx.contract.references import Reference
-from qx.foreign import to_line
+from qx.contract.references import Reference, import_file
+from qx.foreign import one_line
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from types import ModuleType
 
 #: Hooks that a plugin of each kind must implement, and those that it may; see ``qx.contract.hookspecs``.
 REQUIRED: dict[str, tuple[str, ...]] = {
@@ -101,18 +100,6 @@ def new_manager() -> pluggy.PluginManager:
     return manager
 
 
-def cause(error: BaseException, most: int = 500) -> str:
-    """Return the type and the message of an error in one line of at most ``most`` letters."""
-    arguments = error.args
-    # attrs adds the attribute, the limit and the value after the message: only the message is for people.
-    is_from_attrs = len(arguments) > 1 and isinstance(arguments[1], attrs.Attribute)
-    try:
-        message = to_line(str(arguments[0] if is_from_attrs else error), most)
-    except Exception as message_error:
-        message = f"(its message cannot be read: {type(message_error).__name__})"
-    return to_line(f"{type(error).__name__}: {message}" if message else type(error).__name__, most)
-
-
 def import_plugin(reference: Reference) -> object:
     """Import a plugin: a module, or an object in it. Raises ``CannotImport``, whatever the module raises."""
     module, path, attribute = reference.place
@@ -120,11 +107,11 @@ def import_plugin(reference: Reference) -> object:
     try:
         # What a plugin prints must not get into the output of a worker.
         with contextlib.redirect_stdout(sys.stderr):
-            plugin: object = _import_file(module, path) if path else importlib.import_module(module)
+            plugin: object = import_file(module, path) if path else importlib.import_module(module)
             for part in attribute.split(".") if attribute else ():
                 plugin = getattr(plugin, part)
     except (Exception, SystemExit) as error:
-        raise CannotImport(f"cannot be imported: {cause(error)}") from error
+        raise CannotImport(f"cannot be imported: {one_line(error)}") from error
     return plugin
 
 
@@ -177,23 +164,6 @@ def check_contract(version: object) -> None:
     )
 
 
-def _import_file(module: str, path: str | Path) -> ModuleType:
-    if module in sys.modules:
-        return sys.modules[module]
-    spec = importlib.util.spec_from_file_location(module, path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{path} is no Python file")
-    loaded = importlib.util.module_from_spec(spec)
-    # Before the module runs, as the import system does: its classes may look up their own module.
-    sys.modules[module] = loaded
-    try:
-        spec.loader.exec_module(loaded)
-    except BaseException:
-        del sys.modules[module]
-        raise
-    return loaded
-
-
 def check(specs: pluggy.HookRelay, plugin: object, name: str | None) -> tuple[Record | None, tuple[str, ...]]:
     """Check a plugin against the contract, and return its record and the hooks that it implements.
 
@@ -210,14 +180,16 @@ def check(specs: pluggy.HookRelay, plugin: object, name: str | None) -> tuple[Re
         elif hook in REPLACED_HOOKS:
             raise _outdated(f"implements {hook!r}, which is now {REPLACED_HOOKS[hook]!r}")
         elif not implementation.optionalhook:
-            raise Breach(f"hook {hook!r} is no hook of qx{_did_you_mean(hook, contract_hooks)}")
+            raise Breach(f"{hook!r} is not a hook of qx{_did_you_mean(hook, contract_hooks)}")
     hooks = tuple(hook for hook in contract_hooks if hook in implementations)
     if "describe" not in hooks:
         _check_wraps_only(plugin, implementations)
         return None, hooks
     record = _call_describe(implementations["describe"])
     if name is not None and record.name != name:
-        raise Breach(f"its record is named {record.name!r}, its entry point {name!r}", record)
+        raise Breach(
+            f"its record is named {record.name!r} and its entry point {name!r}; they must be the same", record
+        )
     try:
         _check_kind(plugin, record, implementations)
     except Breach as breach:
@@ -227,7 +199,7 @@ def check(specs: pluggy.HookRelay, plugin: object, name: str | None) -> tuple[Re
 
 def _outdated(reason: str) -> Incompatible:
     return Incompatible(
-        f"{reason}: it was made for an earlier version of qx's contract, and is changed as {MIGRATION} says"
+        f"{reason}: it was made for an earlier version of qx's contract; change it as {MIGRATION} says"
     )
 
 
@@ -238,7 +210,7 @@ def _implementations(plugin: object) -> dict[str, pluggy.HookImpl]:
         hash(plugin)  # pluggy keeps plugins in sets
         manager.register(plugin)
     except Exception as error:
-        raise Breach(f"cannot be registered: {cause(error)}") from error
+        raise Breach(f"cannot be registered: {one_line(error)}") from error
     implementations = {}
     for caller in manager.get_hookcallers(plugin) or ():
         hook_implementations = caller.get_hookimpls()
@@ -251,7 +223,7 @@ def _implementations(plugin: object) -> dict[str, pluggy.HookImpl]:
 def _check_arguments(caller: pluggy.HookCaller, implementation: pluggy.HookImpl) -> None:
     assert caller.spec is not None
     hook, allowed = caller.name, caller.spec.argnames
-    allowance = f"it may take {', '.join(allowed)}" if allowed else "it takes none"
+    allowance = f"it may take {', '.join(allowed)}" if allowed else "it may take none"
     for parameter in inspect.signature(implementation.function).parameters.values():
         argument = parameter.name
         if argument in implementation.argnames:
@@ -267,7 +239,7 @@ def _check_arguments(caller: pluggy.HookCaller, implementation: pluggy.HookImpl)
             )
     is_wrapper = implementation.wrapper or implementation.hookwrapper
     if is_wrapper and not inspect.isgeneratorfunction(implementation.function):
-        raise Breach(f"hook {hook!r} is marked as a wrapper and has no yield")
+        raise Breach(f"hook {hook!r} is marked as a wrapper, but has no yield")
 
 
 def _check_wraps_only(plugin: object, implementations: dict[str, pluggy.HookImpl]) -> None:
@@ -278,7 +250,8 @@ def _check_wraps_only(plugin: object, implementations: dict[str, pluggy.HookImpl
     for hook, implementation in implementations.items():
         if not (implementation.wrapper or implementation.hookwrapper):
             raise Breach(
-                f"hook 'describe' is missing; without it a plugin may only wrap, and {hook!r} does not wrap"
+                f"hook 'describe' is missing; only plugins that do nothing but wrap may lack it, and "
+                f"{hook!r} is not a wrapper"
             )
 
 
@@ -289,10 +262,10 @@ def _call_describe(implementation: pluggy.HookImpl) -> Record:
         with contextlib.redirect_stdout(sys.stderr):
             record = implementation.function()
     except (Exception, SystemExit) as error:
-        raise Breach(f"hook 'describe' failed: {cause(error)}") from error
+        raise Breach(f"hook 'describe' failed: {one_line(error)}") from error
     if not isinstance(record, (Config, Metric, Workload, Loader)):
         shown = "None" if record is None else f"an object of type {type(record).__name__!r}"
-        raise Breach(f"hook 'describe' gave {shown}, and not a Config, Metric, Workload or Loader")
+        raise Breach(f"hook 'describe' returned {shown}, expected a Config, Metric, Workload or Loader")
     return record
 
 
@@ -301,7 +274,9 @@ def _check_kind(plugin: object, record: Record, implementations: dict[str, plugg
     if isinstance(record, Metric) and record.samples == "per_set":
         required, optional = REQUIRED_PER_SET, OPTIONAL_PER_SET
     elif isinstance(record, Metric) and "statistic" in implementations:
-        raise Breach(f"implements 'statistic', and its record says samples={record.samples!r}, not 'per_set'")
+        raise Breach(
+            f"implements 'statistic', so its record must say samples='per_set', not {record.samples!r}"
+        )
     allowed = (*required, *optional)
     for hook, implementation in implementations.items():
         if hook == "describe" or implementation.optionalhook:
@@ -309,7 +284,7 @@ def _check_kind(plugin: object, record: Record, implementations: dict[str, plugg
         if hook not in allowed:
             raise Breach(f"a {record.kind} has no hook {hook!r} (it may have {', '.join(allowed)})")
         if implementation.wrapper or implementation.hookwrapper:
-            raise Breach(f"a {record.kind} answers, and its hook {hook!r} wraps")
+            raise Breach(f"hook {hook!r} is a wrapper, but a {record.kind} must implement it itself")
     for hook in allowed:
         if hook not in implementations and inspect.isroutine(getattr(plugin, hook, None)):
             raise Breach(f"hook {hook!r} lacks @hookimpl")
@@ -322,12 +297,12 @@ def _check_kind(plugin: object, record: Record, implementations: dict[str, plugg
 
 def _check_config(record: Config, implementations: dict[str, pluggy.HookImpl]) -> None:
     if record.name == CONTROL:
-        raise Breach(f"the name {CONTROL!r} is taken: under it the baseline is measured again")
+        raise Breach(f"the name {CONTROL!r} is reserved for the second measurement of the baseline")
     needs_calibrate = record.calibration or record.training
     if needs_calibrate and "calibrate" not in implementations:
-        raise Breach("its record asks for calibration or training, and 'calibrate' is missing")
+        raise Breach("its record asks for calibration or training, but hook 'calibrate' is missing")
     if not needs_calibrate and "calibrate" in implementations:
-        raise Breach("implements 'calibrate', and its record asks for neither calibration nor training")
+        raise Breach("implements 'calibrate', but its record asks for neither calibration nor training")
 
 
 def _did_you_mean(name: str, choices: Iterable[str]) -> str:

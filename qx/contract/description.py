@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import attrs
@@ -16,6 +16,7 @@ from qx.contract.conformance import ATTRIBUTE, to_json
 from qx.contract.fields import optional_text_field, to_strings
 from qx.contract.records import Config, Kind, Loader, Metric, Option, Record, Workload
 from qx.contract.references import Reference
+from qx.foreign import one_line
 from qx.values import Json, JsonMapping, JsonObject
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Description:
                 fields["record"] = _record_from_json(fields["record"])
             return cls(**fields)
         except (TypeError, ValueError, LookupError, AttributeError) as error:
-            raise ValueError(f"this describes no plugin: {error}") from error
+            raise ValueError(f"this is not the description of a plugin: {error}") from error
 
 
 @frozen
@@ -101,20 +102,18 @@ class Answers:
     files: frozenset[str] = frozenset()
 
     @classmethod
-    def from_message(cls, plugin: Reference, message: JsonMapping, *, is_named: bool) -> Answers:
-        """Read the answer of a process, or of the cache, about one plugin. Raises ``ValueError``."""
-        description = Description.from_json(message.get("description"))
+    def about(
+        cls, plugin: Reference, description: Description, files: Iterable[str] = (), *, is_named: bool
+    ) -> Answers:
+        """Return the answer about one plugin. Raises ``ValueError`` where it describes another."""
         name = description.record.name if description.record is not None else plugin.name
         if is_named and description.outcome == "ready" and name != plugin.name:
             raise ValueError(f"this describes plugin {name!r}, not {plugin.name!r}")
-        files = message.get("files")
-        if not (isinstance(files, list) and all(isinstance(file, str) for file in files)):
-            raise ValueError(f"a description comes with a list of files, not {type(files).__name__}")
         return cls({plugin: description}, frozenset(files))
 
     @property
     def ready(self) -> Answers:
-        """The answers of plugins that are in order."""
+        """The answers about plugins that keep the contract, and leave out those that are broken."""
         descriptions = {
             plugin: description
             for plugin, description in self.descriptions.items()
@@ -181,17 +180,17 @@ def _documentation(reference: Reference) -> str:
 
 
 def _lacking(record: Record | None, distribution: str | None) -> str:
-    from qx.contract.checks import Breach, cause
+    from qx.contract.checks import Breach
     from qx.contract.requirements import missing_distributions
 
     try:
         return missing_distributions(record, distribution) if record is not None else ""
     except ValueError as error:
-        raise Breach(f"its record is wrong: {cause(error)}", record) from error
+        raise Breach(f"its record is wrong: {one_line(error)}", record) from error
 
 
 def _weights(record: Record | None) -> str | None:
-    from qx.contract.checks import Breach, cause
+    from qx.contract.checks import Breach
 
     if not isinstance(record, Workload) or record.weights is None:
         return None
@@ -204,7 +203,7 @@ def _weights(record: Record | None) -> str | None:
         return None
     except Exception as error:
         raise Breach(
-            f"its weights {record.weights!r} cannot be looked for: {cause(error)}", record
+            f"its weights {record.weights!r} cannot be looked up: {one_line(error)}", record
         ) from error
 
 
@@ -213,10 +212,8 @@ def _conformance(plugin: object) -> JsonMapping | str | None:
 
     Wrong hints are no breach of the contract: only the kit uses them.
     """
-    from qx.contract.checks import cause
-
     try:
         conformance = getattr(plugin, ATTRIBUTE, None)
         return None if conformance is None else to_json(conformance)
     except Exception as error:
-        return f"its attribute {ATTRIBUTE!r} cannot be read: {cause(error)}"
+        return f"its attribute {ATTRIBUTE!r} cannot be read: {one_line(error)}"

@@ -14,7 +14,7 @@ NAME = r"[a-z][a-z0-9_]{0,99}"
 def to_strings(values: Iterable[str]) -> tuple[str, ...]:
     """Return strings as a tuple. Raises ``TypeError`` for a single string, which iterates over letters."""
     if isinstance(values, str):
-        raise TypeError(f"several texts are expected, as in [{values!r}], not the text {values!r}")
+        raise TypeError(f"expected a list of texts such as [{values!r}], not the text {values!r}")
     return tuple(values)
 
 

@@ -45,7 +45,7 @@ class Point:
         """Return the point that ``str`` has written. Raises ``ValueError``."""
         match = _POINT.fullmatch(text)
         if match is None:
-            raise ValueError(f"{text!r} is no point, such as '1' or '1x128'")
+            raise ValueError(f"{text!r} is not a point; expected sizes joined by x, such as '1' or '1x128'")
         length = match["length"]
         return cls(int(match["batch_size"]), int(length) if length else None, match["call"] or CALL)
 
@@ -101,5 +101,7 @@ class Figure:
         """Return the figure that ``key`` names. Raises ``ValueError``."""
         metric, bar, point = key.partition("|")
         if not bar or not metric:
-            raise ValueError(f"{key!r} names no figure, such as 'latency|1'")
+            raise ValueError(
+                f"{key!r} is not the name of a figure; expected METRIC|POINT, such as 'latency|1'"
+            )
         return cls(metric, Point.parse(point) if point else None)

@@ -120,7 +120,7 @@ def _options(values: Iterable[Option]) -> tuple[Option, ...]:
     options = tuple(values)
     names = [option.name for option in options]
     if duplicates := [name for name in names if names.count(name) > 1]:
-        raise ValueError(f"option {duplicates[0]!r} is there twice")
+        raise ValueError(f"option {duplicates[0]!r} is declared twice")
     return options
 
 
@@ -229,11 +229,11 @@ class Metric:
                 f"not {self.samples!r}"
             )
         if self.derived_from and self.phase != "derived":
-            raise ValueError(f"a metric of phase {self.phase!r} is not derived from others")
+            raise ValueError(f"a metric of phase {self.phase!r} cannot be derived from others")
         if self.per_point and self.phase not in ("block", "derived"):
-            raise ValueError(f"a metric of phase {self.phase!r} is not measured at each point")
+            raise ValueError(f"a metric of phase {self.phase!r} cannot be measured at each point")
         if self.per_point and self.samples == "per_set":
-            raise ValueError("a statistic of the whole set is not measured at each point")
+            raise ValueError("a statistic of the whole set cannot be measured at each point")
 
 
 @frozen(kw_only=True)
@@ -467,9 +467,9 @@ class Predictions:
 class Recorded:
     """``data`` of phase ``derived``: the recorded samples of this cell and of the baseline.
 
-    ``samples`` and ``baseline`` map figures, such as ``Figure("accuracy")`` and
-    ``Figure("latency", Point(1))``, to arrays of values. ``waves`` and ``rounds`` hold the wave of each value
-    in ``samples``, and its round in the wave; -1 where it has none.
+    ``samples`` and ``baseline`` map figures, such as ``Figure("share")`` and ``Figure("delay", Point(1))``,
+    to arrays of values. ``waves`` and ``rounds`` hold the wave of each value in ``samples``, and its round in
+    the wave; -1 where it has none.
     """
 
     samples: Mapping[Figure, Array]

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from types import ModuleType
 from typing import TypeAlias
 from zlib import crc32
 
@@ -106,6 +107,26 @@ def _current_folder_of(module: str) -> str | None:
     except FileNotFoundError:  # somebody has removed it
         return None
     return folder if PathFinder.find_spec(top, [folder]) is not None else None
+
+
+def import_file(module: str, path: str | Path) -> ModuleType:
+    """Import a Python file as the module of this name, once in a process. Raises what the file raises."""
+    import importlib.util
+
+    if module in sys.modules:
+        return sys.modules[module]
+    spec = importlib.util.spec_from_file_location(module, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is no Python file")
+    loaded = importlib.util.module_from_spec(spec)
+    # Before the module runs, as the import system does: its classes may look up their own module.
+    sys.modules[module] = loaded
+    try:
+        spec.loader.exec_module(loaded)
+    except BaseException:
+        del sys.modules[module]
+        raise
+    return loaded
 
 
 def top_level_paths(plugins: Iterable[Reference]) -> list[Path]:

@@ -42,9 +42,9 @@ def task_of(outputs: Sequence[int], labels: Labels | None, classes: Sequence[str
 def _why_no_scores(outputs: Sequence[int], classes: Sequence[str]) -> str:
     if len(outputs) != 1:
         shape = ", ".join(["batch", *map(str, outputs)])
-        return f"the model's outputs are [{shape}], and scores of classes are [batch, classes]"
+        return f"the model's outputs have shape [{shape}], but scores of classes have shape [batch, classes]"
     if outputs[0] < 2:
-        return "the model gives one number for each item, and scores of classes are two or more"
+        return "the model gives one number for each item, but scores of classes are two or more"
     if classes and len(classes) != outputs[0]:
         return f"the model gives {outputs[0]} outputs and the data have {len(classes)} classes"
     return ""
@@ -52,12 +52,16 @@ def _why_no_scores(outputs: Sequence[int], classes: Sequence[str]) -> str:
 
 def _why_no_classes(outputs: Sequence[int], labels: Labels | None, classes: Sequence[str]) -> str:
     if labels is None:
-        return "" if classes else "the data have neither labels nor classes, so outputs may be no scores"
+        return (
+            ""
+            if classes
+            else "the data have neither labels nor classes, so outputs may not be scores of classes"
+        )
     if labels.shape:
         shape = ", ".join(["items", *map(str, labels.shape)])
-        return f"the labels are [{shape}], and a class for each item is [items]"
+        return f"the labels have shape [{shape}], but classes of items have shape [items]"
     if labels.lowest is None or labels.highest is None:
-        return f"the labels are {labels.dtype}, and classes are whole numbers"
+        return f"the labels are {labels.dtype}, but classes are whole numbers"
     if labels.lowest < 0 or labels.highest >= outputs[0]:
         reach = f"from {labels.lowest} to {labels.highest}"
         return f"the labels go {reach}, and the model gives {outputs[0]} outputs"

@@ -45,7 +45,7 @@ def _governor() -> Finding:
         line for path in CPU.glob("cpu[0-9]*/cpufreq/scaling_governor") if (line := first_line(path))
     }
     if not governors:
-        return Finding("frequency governor", "unknown", "the system does not tell it")
+        return Finding("frequency governor", "unknown", "the system does not report it")
     names = ", ".join(sorted(governors))
     if governors == {"performance"}:
         return Finding("frequency governor", "good", names)
@@ -59,13 +59,13 @@ def _turbo() -> Finding:
                 value = 1 if enabled == "0" else 0
                 return Finding("turbo", "bad", "on: clocks follow heat", f"echo {value} > {path}")
             return Finding("turbo", "good", "off")
-    return Finding("turbo", "unknown", "the system does not tell it")
+    return Finding("turbo", "unknown", "the system does not report it")
 
 
 def _smt() -> Finding:
     active = first_line(CPU / "smt/active")
     if active is None:
-        return Finding("simultaneous multithreading", "unknown", "the system does not tell it")
+        return Finding("simultaneous multithreading", "unknown", "the system does not report it")
     if active == "0":
         return Finding("simultaneous multithreading", "good", "off")
     siblings = sorted(

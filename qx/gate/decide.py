@@ -115,7 +115,7 @@ def decide(
     if base is not None:
         decisions += _missing_cells(rules, source, base)
     if not decisions:
-        raise UsageError(f"{rules.place}: no rule is about any cell of {source.place}")
+        raise UsageError(f"{rules.place}: no rule applies to any cell of {source.place}")
     return Ruling(
         decisions=tuple(decisions),
         false_alarms=rules.false_alarms,
@@ -247,7 +247,7 @@ def _within_run(rule: Rule, source: Source, cell: str, figure: Figure, level: fl
     measured, metric = source.measurements[cell, figure], source.metric(figure)
     other = source.baseline(cell) if rule.against == "baseline" else _runtime_baseline(source, cell)
     if other is None:
-        raise NotComparable(f"there is no {rule.against.replace('_', ' ')} that ended well")
+        raise NotComparable(f"its {rule.against.replace('_', ' ')} is missing or failed")
     if other == cell:
         neutral = intervals.neutral(metric.compare)
         return Evidence(metric.compare, neutral, (neutral, neutral), "itself")
@@ -255,7 +255,7 @@ def _within_run(rule: Rule, source: Source, cell: str, figure: Figure, level: fl
         quantity = source.quantity(cell, figure)
         compared = quantity.compare(cell, other, level)
         if compared is None:
-            raise NotComparable("it has no comparison with it")
+            raise NotComparable("the results do not compare it with that")
         if quantity.are_identical(cell, other):
             compared = intervals.no_difference(metric.compare)
         floor, reason = _floor(source, cell, quantity), compared.reason
@@ -278,7 +278,7 @@ def _within_run(rule: Rule, source: Source, cell: str, figure: Figure, level: fl
                 _stored_floor(source, cell, figure),
                 reason,
             )
-    raise NotComparable("it has no comparison with it")
+    raise NotComparable("the results do not compare it with that")
 
 
 def _floor(source: Source, cell: str, quantity: Quantity) -> intervals.Difference | None:
@@ -314,7 +314,7 @@ def _against_base(
         raise NotInBase(f"it is not in {base.place}")
     before = base.measurements.get((partner, figure))
     if before is None or before.value is None:
-        raise NotInBase(f"{base.place} has no figure of it")
+        raise NotInBase(f"{base.place} has no value of it")
     pair = Pair(base, source, partner, cell)
     launch_basis: Basis = "direct" if rule.directly else "own baseline"
     basis = pair.basis_without_launches(figure) or launch_basis

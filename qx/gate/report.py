@@ -43,7 +43,7 @@ def summary(ruling: Ruling, *, strict: bool) -> str:
 def protection(ruling: Ruling) -> str:
     """Explain how false alarms are kept rare."""
     if not ruling.intervals:
-        return "Every rule is on something that is known exactly."
+        return "Every rule is about values that are known exactly."
     return (
         f"Where nothing breaks a rule, the chance that any breach is reported is at most "
         f"{100 * ruling.false_alarms:g} %: {wording.count(ruling.intervals, 'interval')} of "

@@ -111,7 +111,7 @@ class Rules:
             for size in rule.batch_sizes:
                 _check_choice(size, sizes, f"{where}: no batch size")
             if rule.against == "base" and not has_base:
-                raise UsageError(f"{where} is against base: say which results that is with --against")
+                raise UsageError(f"{where} is against base: name the results to compare with by --against")
 
 
 def read_rules(place: Path) -> Rules:
@@ -123,7 +123,7 @@ def read_rules(place: Path) -> Rules:
     if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
         raise UsageError(f"{place} has no rules: each is a table [[rule]] with a metric and a limit")
     if len(tables) > MAX_RULES:
-        raise UsageError(f"{place} has {len(tables):,} rules, and {MAX_RULES:,} at most are read")
+        raise UsageError(f"{place} has {len(tables):,} rules; at most {MAX_RULES:,} are allowed")
     alarms = fields.get("false_alarms", FALSE_ALARMS)
     if not _is_number(alarms) or not MIN_FALSE_ALARMS <= alarms < 0.5:
         bounds = f"from {MIN_FALSE_ALARMS:f} to below 0.5"
@@ -151,9 +151,9 @@ def _read_toml(place: Path) -> JsonObject:
         # Numbers are checked by the code that knows which range each must be in.
         strict_json.check(fields, MAX_DEPTH, numbers=False)
     except ValueError as error:
-        raise UsageError(f"{place} is no TOML: {to_line(str(error), 3 * ROOM)}") from error
+        raise UsageError(f"{place} is not TOML: {to_line(str(error), 3 * ROOM)}") from error
     except RecursionError as error:
-        raise UsageError(f"{place} is no TOML: it is nested deeper than {MAX_DEPTH} levels") from error
+        raise UsageError(f"{place} is not TOML: it is nested deeper than {MAX_DEPTH} levels") from error
     return fields
 
 
@@ -183,7 +183,7 @@ def _read_rule(number: int, table: JsonMapping, where: str) -> list[Rule]:
     _check_choice(against, AGAINST, f"{where}: unknown against")
     directly = table.get("directly", False)
     if not isinstance(directly, bool) or (directly and against != "base"):
-        raise UsageError(f'{where}: directly must be true or false, and goes with against = "base" only')
+        raise UsageError(f'{where}: directly must be true or false, and needs against = "base"')
     return [
         Rule(
             number=number,
@@ -211,7 +211,7 @@ def _check_runtime_baseline(rule: Rule, results: Results, where: str) -> None:
     choices = [name for name, config in results.configs.items() if config.runtime_baseline is not None]
     for config in rule.configs if rule.against_runtime_baseline else ():
         _check_choice(
-            config, choices, f"{where} is against the runtime baseline, and there is none of config"
+            config, choices, f"{where} is against the runtime baseline, which is not defined for config"
         )
 
 
@@ -223,9 +223,11 @@ def _check_limit(rule: Rule, metric: Metric, where: str) -> None:
             f"{', '.join(name for name in LIMITS if name != rule.limit)}"
         )
     if rule.limit == "largest_drop" and metric.compare != "difference" and rule.amount >= 1:
-        raise UsageError(f"{where}: largest_drop of {rule.metric} is a share, below 1, not {rule.amount:g}")
+        raise UsageError(
+            f"{where}: largest_drop of {rule.metric} must be a share below 1, not {rule.amount:g}"
+        )
     if rule.directly and metric.samples in OF_ITEMS:
-        raise UsageError(f"{where}: directly is for what is measured in launches, and {rule.metric} is not")
+        raise UsageError(f"{where}: directly is only for metrics measured in launches, unlike {rule.metric}")
 
 
 def _check_choice(name: object, choices: Collection[object], complaint: str) -> None:

@@ -91,6 +91,7 @@ def _ask_side_by_side(processes: Processes, groups: Sequence[Group], count: int)
 
 def _ask_process(processes: Processes, group: Group) -> Answers:
     """Ask one plugin after another until the process ends."""
+    from qx.processes.job_answers import DescribeAnswer, Started
     from qx.processes.jobs import DescribeJob
     from qx.processes.workers import Failure
 
@@ -98,17 +99,18 @@ def _ask_process(processes: Processes, group: Group) -> Answers:
     worker = processes.start(DescribeJob(), f"describe-{group.plugins[0].name}")
     try:
         plugin = group.plugins[0]
-        worker.answer(timeout=START_LIMIT)
+        worker.answer(Started, timeout=START_LIMIT)
         for plugin in group.plugins:
-            message = worker.ask("describe", timeout=LIMIT, plugin=asdict(plugin), named=group.is_named)
+            question = {"plugin": asdict(plugin), "named": group.is_named}
+            answer = worker.ask("describe", DescribeAnswer, timeout=LIMIT, **question)
             try:
-                answers |= Answers.from_message(plugin, message, is_named=group.is_named)
+                answers |= Answers.about(plugin, answer.description, answer.files, is_named=group.is_named)
             except ValueError as error:
                 answers |= _broken(plugin, f"cannot be described: {error}")
     except Failure as failure:
         if failure.outcome == "timeout" and failure.stage != "start":
             advice = f"; -p no:{plugin.name} leaves it out" if group.is_named else ""
-            answers |= _broken(plugin, f"describe did not end within {LIMIT:g} s{advice}")
+            answers |= _broken(plugin, f"describe did not return within {LIMIT:g} s{advice}")
         elif not answers.descriptions:
             answers |= _broken(plugin, f"cannot be described: {failure.cause}")
         # Else a plugin that was asked before this one may have ended the process.

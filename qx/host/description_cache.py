@@ -13,7 +13,7 @@ from zlib import crc32
 
 from attrs import asdict, frozen
 
-from qx.contract.description import Answers, Group
+from qx.contract.description import Answers, Description, Group
 from qx.contract.references import Reference, top_level_paths
 from qx.errors import UsageError
 from qx.files import cache_folder, write_whole
@@ -75,8 +75,8 @@ class DescriptionCache:
             answers = Answers(files=frozenset(files))
             for plugin in group.plugins:
                 if (key := _plugin_key(plugin)) in entry["plugins"]:
-                    message = {"description": entry["plugins"][key], "files": []}
-                    answers |= Answers.from_message(plugin, message, is_named=group.is_named)
+                    description = Description.from_json(entry["plugins"][key])
+                    answers |= Answers.about(plugin, description, is_named=group.is_named)
             return answers.ready
         except (OSError, Unstable, ValueError, TypeError, LookupError, AttributeError, RecursionError):
             return Answers()

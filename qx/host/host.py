@@ -124,7 +124,7 @@ class Host:
             hint = f" (or {', '.join(wrappers)}, which wraps it, did)" if wrappers else ""
             provider = self._usable[name].provider
             raise PluginError(
-                f"plugin {name!r} ({provider}): hook {hook!r} gave None where a value is expected{hint}"
+                f"plugin {name!r} ({provider}): hook {hook!r} returned None, expected a value{hint}"
             )
         return result
 

@@ -16,6 +16,7 @@ from attrs import frozen
 
 from qx.contract.hookspecs import PROJECT
 from qx.contract.references import Reference
+from qx.foreign import one_line
 
 #: Name of a distribution whose metadata have none.
 NAMELESS = "a distribution without a name"
@@ -91,7 +92,7 @@ def _distribution(folder: Path) -> Distribution | None:
         name, version = fields.get("name") or NAMELESS, fields.get("version")
         return Distribution(name, version, tuple(dict.fromkeys(_plugins(text.decode(), name, version))))
     except ValueError as error:
-        flaw = f"entry_points.txt or METADATA cannot be read: {type(error).__name__}: {error}"
+        flaw = f"entry_points.txt or METADATA cannot be read: {one_line(error)}"
         return Distribution(name, version, flaw=flaw)
 
 
@@ -123,6 +124,6 @@ def _plugins(entry_points: str, distribution: str, version: str | None) -> Itera
             name, sign, value = line.partition("=")
             module, _, attribute = value.partition("[")[0].partition(":")
             if not (sign and name.strip() and module.strip()):
-                raise ValueError(f"{line!r} is no line such as 'name = package.module'")
+                raise ValueError(f"{line!r} is not of the form 'name = package.module'")
             attribute = attribute.strip()
             yield Reference(name.strip(), module.strip(), None, attribute or None, distribution, version)

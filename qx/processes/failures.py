@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qx.contract.records import Outcome
 from qx.errors import DataError, QxError, Unsupported, UsageError
-from qx.foreign import to_line
+from qx.foreign import one_line, to_line
 
 #: The largest length of a cause, in characters.
 MAX_CAUSE = 500
@@ -31,10 +31,9 @@ def outcome_of(error: BaseException) -> tuple[Outcome, str]:
     """Return the outcome of a cell, or of a metric of a cell, that raised this error, and the cause."""
     try:
         return _outcome_of(error)
-    except BaseException as second:
+    except BaseException:
         # The `__str__` of a plugin's error may raise.
-        cause = f"the text of what was raised cannot be had: asking for it raised {type(second).__name__}"
-        return "failed", to_line(f"{type(error).__name__}: {cause}", MAX_CAUSE)
+        return "failed", one_line(error, MAX_CAUSE)
 
 
 def _outcome_of(error: BaseException) -> tuple[Outcome, str]:
@@ -43,7 +42,7 @@ def _outcome_of(error: BaseException) -> tuple[Outcome, str]:
     if isinstance(error, QxError):
         return "failed", to_line(str(error), MAX_CAUSE)
     if isinstance(error, MemoryError):
-        return "out_of_memory", to_line(f"MemoryError: {error}".rstrip(": "), MAX_CAUSE)
+        return "out_of_memory", one_line(error, MAX_CAUSE)
     if isinstance(error, SystemExit):
         return "failed", to_line(f"the plugin ended the process with exit status {error.code!r}", MAX_CAUSE)
-    return "failed", to_line(f"{type(error).__name__}: {error}".rstrip(": "), MAX_CAUSE)
+    return "failed", one_line(error, MAX_CAUSE)

@@ -10,14 +10,31 @@ import json
 from collections.abc import Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args
 
 from attrs import Factory, asdict, evolve, field, frozen
 
 from qx.contract.fields import to_integers, to_strings
+from qx.contract.figures import Point
 from qx.contract.records import Artifact
 from qx.contract.references import Reference, to_reference
+from qx.processes.answers import Answer
 from qx.values import JsonMapping, JsonObject, OptionValues
+
+if TYPE_CHECKING:
+    # The type checker reads these names in texts.
+    from qx.processes.answers import LaunchAnswer  # noqa: F401
+    from qx.processes.job_answers import (  # noqa: F401
+        BuildAnswer,
+        DataAnswer,
+        DeriveAnswer,
+        EvaluateAnswer,
+        InspectAnswer,
+        Started,
+        TrainAnswer,
+    )
+
+A = TypeVar("A", bound=Answer, covariant=True)
 
 
 def _cpus(values: Iterable[int] | None) -> tuple[int, ...] | None:
@@ -28,18 +45,27 @@ def _references(values: Iterable[Reference | JsonMapping]) -> tuple[Reference, .
     return tuple(to_reference(value) for value in values)
 
 
+def _points(values: Iterable[Point | JsonMapping]) -> tuple[Point, ...]:
+    return tuple(Point.from_json(value) for value in values)
+
+
 def _without(references: Iterable[Reference], name: str) -> tuple[Reference, ...]:
     return tuple(reference for reference in references if reference.name != name)
 
 
 @frozen(kw_only=True)
-class Job:
-    """The fields that all jobs have."""
+class Job(Generic[A]):
+    """The fields that all jobs have. ``A`` is the record of the answer.
+
+    Each job names its record as a text, since a launch imports all jobs, and not the answers to others.
+    """
 
     #: The name of the job in messages, in names of files, and of the module that does it.
     do: ClassVar[str]
     #: The package of the module that does it.
     package: ClassVar[str] = "qx.worker"
+    #: The module of the record of its answer.
+    answers: ClassVar[str] = "qx.processes.job_answers"
     seed: int = 0
     threads: int = 1
     engine: str | None = None
@@ -47,6 +73,14 @@ class Job:
     cpus: tuple[int, ...] | None = field(default=None, converter=_cpus)
     #: Plugins that wrap the hooks of the others.
     wrappers: tuple[Reference, ...] = field(default=(), converter=_references)
+
+    @property
+    def answer_type(self) -> type[A]:
+        """The record of the answer, by which the class is parametrized."""
+        kind: Any = type(self)
+        (reference,) = get_args(kind.__orig_bases__[0])
+        answer_type: type[A] = getattr(import_module(self.answers), reference.__forward_arg__)
+        return answer_type
 
     @property
     def module(self) -> str:
@@ -68,7 +102,7 @@ class Job:
 
 
 @frozen(kw_only=True)
-class WorkloadJob(Job):
+class WorkloadJob(Job[A]):
     """The fields of all jobs that call a workload."""
 
     workload: Reference = field(converter=to_reference)
@@ -76,7 +110,7 @@ class WorkloadJob(Job):
 
 
 @frozen(kw_only=True)
-class LoadingJob(WorkloadJob):
+class LoadingJob(WorkloadJob[A]):
     """The fields of all jobs in which a workload loads its data."""
 
     #: The folder of the data; None if the user named none.
@@ -87,8 +121,8 @@ class LoadingJob(WorkloadJob):
 
 
 @frozen(kw_only=True)
-class InspectJob(WorkloadJob):
-    """Describe the runtime, check weights and inputs against the model, call `check_model` of configs."""
+class InspectJob(WorkloadJob["InspectAnswer"]):
+    """Describe the runtime, check weights and inputs against the model, call ``check_model`` of configs."""
 
     do: ClassVar[str] = "inspect"
     #: The weights file; None: the model keeps the weights of its factory.
@@ -98,12 +132,12 @@ class InspectJob(WorkloadJob):
 
 
 @frozen(kw_only=True)
-class DataJob(LoadingJob):
-    """Write the evaluation inputs, labels and calibration inputs of a workload as plain array files."""
+class DataJob(LoadingJob["DataAnswer"]):
+    """Write the evaluation and calibration splits of a workload as plain array files."""
 
     do: ClassVar[str] = "data"
-    #: Whether to write the labels too.
-    labels: bool = True
+    #: Whether the evaluation split has its targets.
+    targets: bool = True
     #: The sizes of the calibration splits, in images.
     calibration_counts: tuple[int, ...] = field(default=(), converter=to_integers)
     #: Whether to write the training split too, since a config of the run fine-tunes.
@@ -111,7 +145,7 @@ class DataJob(LoadingJob):
 
 
 @frozen(kw_only=True)
-class BuildJob(WorkloadJob):
+class BuildJob(WorkloadJob["BuildAnswer"]):
     """Build one artifact."""
 
     do: ClassVar[str] = "build"
@@ -171,7 +205,7 @@ def _stored(value: StoredArtifact | JsonMapping) -> StoredArtifact:
 
 
 @frozen(kw_only=True)
-class ArtifactJob(Job):
+class ArtifactJob(Job[A]):
     """The fields of all jobs that load an artifact."""
 
     artifact: StoredArtifact = field(converter=_stored)
@@ -180,11 +214,13 @@ class ArtifactJob(Job):
 
 
 @frozen(kw_only=True)
-class LaunchJob(ArtifactJob):
+class LaunchJob(ArtifactJob["LaunchAnswer"]):
     """Load one artifact and serve it: a launch, which obeys the host's commands."""
 
     do: ClassVar[str] = "launch"
-    batch_sizes: tuple[int, ...] = field(converter=to_integers)
+    answers: ClassVar[str] = "qx.processes.answers"
+    #: Points that it is called at; the first answer is at the first of them.
+    points: tuple[Point, ...] = field(converter=_points)
     metrics: tuple[Reference, ...] = field(default=(), converter=_references)
     metric_options: Mapping[str, OptionValues] = Factory(dict)
     #: The time of the spawn by the host's monotonic clock, in nanoseconds.
@@ -196,7 +232,7 @@ class LaunchJob(ArtifactJob):
 
 
 @frozen(kw_only=True)
-class EvaluateJob(ArtifactJob):
+class EvaluateJob(ArtifactJob["EvaluateAnswer"]):
     """Measure the metrics that need no launches: those of the artifact's files, and of its predictions."""
 
     do: ClassVar[str] = "evaluate"
@@ -204,7 +240,7 @@ class EvaluateJob(ArtifactJob):
     artifact_metrics: tuple[Reference, ...] = field(default=(), converter=_references)
     prediction_metrics: tuple[Reference, ...] = field(default=(), converter=_references)
     metric_options: Mapping[str, OptionValues] = Factory(dict)
-    #: The ``.npy`` file that the outputs are written into.
+    #: The ``.npz`` file that the outputs are written into, by ``qx.worker.outputs.pack``.
     outputs: str
     #: The folder of finished steps, from which another process continues if one dies; None: nothing is kept.
     finished: str | None = None
@@ -224,18 +260,18 @@ class EvaluateJob(ArtifactJob):
 
 
 @frozen(kw_only=True)
-class DeriveJob(Job):
+class DeriveJob(Job["DeriveAnswer"]):
     """Measure the metrics that are derived from recorded samples of a cell and of the baseline."""
 
     do: ClassVar[str] = "derive"
-    #: The ``.npz`` file of the cell's samples with keys ``metric|batch size|values`` and likewise ``wave``
-    #: and ``round``.
+    #: The ``.npz`` file of the cell's samples, as ``qx.worker.derive.read_recorded`` reads it.
     samples: str
     #: The same of the baseline.
     baseline: str
-    #: The folder of the evaluation split, for its labels; None: no labels.
+    #: The folder of the evaluation split, for its targets; None: no targets.
     inputs: str | None = None
-    batch_sizes: tuple[int, ...] = field(converter=to_integers)
+    #: Points at which metrics are derived that are measured at each point.
+    points: tuple[Point, ...] = field(converter=_points)
     metrics: tuple[Reference, ...] = field(default=(), converter=_references)
     metric_options: Mapping[str, OptionValues] = Factory(dict)
     #: The folder of finished steps, from which another process continues if one dies; None: nothing is kept.
@@ -247,7 +283,7 @@ class DeriveJob(Job):
 
 
 @frozen(kw_only=True)
-class TrainJob(LoadingJob):
+class TrainJob(LoadingJob["TrainAnswer"]):
     """Train a workload's model and write its weights."""
 
     do: ClassVar[str] = "train"
@@ -256,29 +292,29 @@ class TrainJob(LoadingJob):
 
 
 @frozen(kw_only=True)
-class SpinJob(Job):
+class SpinJob(Job["Started"]):
     """Do a fixed piece of work at each command, and answer with the time that it took."""
 
     do: ClassVar[str] = "spin"
 
 
 @frozen(kw_only=True)
-class DescribeJob(Job):
+class DescribeJob(Job["Started"]):
     """Have plugins describe themselves, each when the host asks for it."""
 
     do: ClassVar[str] = "describe"
 
 
-def to_job(value: Job | JsonMapping) -> Job:
+def to_job(value: Job[Answer] | JsonMapping) -> Job[Answer]:
     """Return the value if it is a job, or the job that has these fields, as ``Job.fields`` returns them."""
     if isinstance(value, Job):
         return value
     fields = dict(value)
     module, _, name = fields.pop("class").partition(":")
-    kind: type[Job] = getattr(import_module(module), name)
+    kind: type[Job[Answer]] = getattr(import_module(module), name)
     return kind(**fields)
 
 
-def from_json(line: str) -> Job:
+def from_json(line: str) -> Job[Answer]:
     """Return the job that ``Job.to_json`` wrote."""
     return to_job(json.loads(line))

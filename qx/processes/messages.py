@@ -39,7 +39,7 @@ class Progress:
 
 @frozen
 class Answer:
-    """A command has succeeded."""
+    """A command has succeeded. The fields are those of its record, see ``qx.processes.answers``."""
 
     fields: JsonObject
 
@@ -73,4 +73,4 @@ def read_message(line: bytes, token: bytes) -> Message:
             return Answer(answer)
         case {"failure": str(outcome), "cause": str(cause)} if outcome in BAD_OUTCOMES:
             return BadEnd(outcome, cause)
-    raise NotAMessage("it has not the fields of any message")
+    raise NotAMessage("it does not have the fields of any message")

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
-from typing import cast
+from typing import TypeVar, cast
 
 from attrs import frozen
 
@@ -25,10 +25,14 @@ from qx.files import full_disk_advice, sweep_cache
 from qx.foreign import to_terminal
 from qx.leftovers import remove_tree, temporary_folder
 from qx.processes import messages, supervisor
+from qx.processes.answers import Answer
 from qx.processes.failures import DATA, USAGE
 from qx.processes.jobs import Job
 from qx.processes.spawning import Ending, Supervisor, describe_status
+from qx.processes.structuring import Misfit, structure
 from qx.values import JsonObject
+
+A = TypeVar("A", bound=Answer)
 
 #: The program of a worker. It takes the host's own search path as arguments, so that a file in the current
 #: folder cannot take the place of a module.
@@ -68,14 +72,6 @@ class Failure(Exception):
         return f"{self.outcome} in {self.stage}: {self.cause}"
 
 
-@frozen
-class MetricFailure:
-    """The reason why a metric of a cell could not be measured."""
-
-    outcome: Outcome
-    cause: str
-
-
 Progress = Callable[[float, str], None]
 
 #: Seconds to wait for the end of a worker that has closed its channel, while its keeper ends the processes
@@ -97,7 +93,7 @@ class Processes:
         self._count = 0
         self._closed = False
 
-    def start(self, job: Job, name: str) -> Worker:
+    def start(self, job: Job[Answer], name: str) -> Worker:
         """Start a process for this job. ``name`` becomes part of the name of its log."""
         with self._lock:
             if self._closed:
@@ -109,11 +105,11 @@ class Processes:
             self._live.add(worker)
         return worker
 
-    def run(self, job: Job, name: str, *, timeout: float, progress: Progress | None = None) -> JsonObject:
+    def run(self, job: Job[A], name: str, *, timeout: float, progress: Progress | None = None) -> A:
         """Start a process, wait for its only answer, and end it."""
         worker = self.start(job, name)
         try:
-            return worker.answer(timeout=timeout, progress=progress)
+            return worker.answer(job.answer_type, timeout=timeout, progress=progress)
         finally:
             worker.close()
 
@@ -166,10 +162,17 @@ class Worker:
     """One worker process, which ends with all processes that it started."""
 
     def __init__(
-        self, job: Job, supervisor: Supervisor, log: Path, scratch: Path, forget: Callable[[Worker], None]
+        self,
+        job: Job[Answer],
+        supervisor: Supervisor,
+        log: Path,
+        scratch: Path,
+        forget: Callable[[Worker], None],
     ) -> None:
         self._log, self._scratch, self._forget = log, scratch, forget
         self._stage = "start"
+        #: The job or the command that the next answer is to.
+        self._task = job.do
         self._received = bytearray()
         self._token = os.urandom(8).hex().encode()
         self._kills = _out_of_memory_kills()
@@ -184,15 +187,17 @@ class Worker:
         """The process id."""
         return self._process.pid
 
-    def ask(self, do: str, *, timeout: float, **arguments: object) -> JsonObject:
-        """Send a command to a launch and wait for its answer. Raises ``Failure``."""
+    def ask(self, do: str, kind: type[A], *, timeout: float, **arguments: object) -> A:
+        """Send a command and wait for its answer, a record of this type. Raises ``Failure``."""
+        self._task = do
         self._send(json.dumps({"do": do, **arguments}))
-        return self.answer(timeout=timeout)
+        return self.answer(kind, timeout=timeout)
 
-    def answer(self, *, timeout: float, progress: Progress | None = None) -> JsonObject:
-        """Wait for the answer. ``timeout`` holds for each stage, in seconds, and starts again with progress.
+    def answer(self, kind: type[A], *, timeout: float, progress: Progress | None = None) -> A:
+        """Wait for the answer, a record of this type.
 
-        Raises ``Failure`` if the cell failed, ``UsageError`` or ``DataError`` if the user has to mend it.
+        ``timeout`` holds for each stage, in seconds, and starts again with progress. Raises ``Failure`` if
+        the cell failed, ``UsageError`` or ``DataError`` if the user has to mend it.
         """
         deadline, furthest = time.monotonic() + timeout, 0.0
         while True:
@@ -210,9 +215,10 @@ class Worker:
                 case messages.BadEnd(outcome, cause):
                     raise self._failure(outcome, _with_advice(cause))
                 case messages.Answer(fields):
+                    answer = self._structure(kind, fields)
                     # If it dies now, while it waits for a command, the last command is not to blame.
                     self._stage = "wait"
-                    return fields
+                    return answer
 
     def kill(self) -> None:
         """End the process and all that it started."""
@@ -242,6 +248,13 @@ class Worker:
         except messages.NotAMessage as error:
             raise self._protocol_failure(line, str(error)) from error
 
+    def _structure(self, kind: type[A], fields: JsonObject) -> A:
+        try:
+            return structure(kind, fields)
+        except Misfit as misfit:
+            why = f"as an answer to {self._task!r} it does not fit: {misfit}"
+            raise self._protocol_failure(json.dumps(fields).encode(), why) from misfit
+
     def _next_line(self, deadline: float, timeout: float) -> bytes:
         """Return the next line of the channel, without its line break."""
         searched = 0
@@ -266,7 +279,7 @@ class Worker:
         return received
 
     def _timeout_failure(self, timeout: float) -> Failure:
-        ending, cause = self.close(), f"no end after {timeout:g} s"
+        ending, cause = self.close(), f"not finished after {timeout:g} s"
         if ending is not None and ending.printed > supervisor.FLOOD:
             cause += f"; it has printed {ending.printed / 1e6:,.0f} MB"
         return Failure("timeout", self._stage, cause)
@@ -277,7 +290,7 @@ class Worker:
         return Failure(
             "crashed",
             self._stage,
-            f"the process wrote something into the channel to its host that is no message ({why}): {start}",
+            f"the process wrote something other than a message to its host ({why}): {start}",
         )
 
     def _failure(self, outcome: str, cause: str) -> Exception:
@@ -295,16 +308,16 @@ class Worker:
         if ending is None:
             cause = "the process that supervises it was killed"
         elif own_ending is None:
-            cause = "the process closed its channel and did not end"
+            cause = "the process closed its channel but did not exit"
         elif ending.status == -signal.SIGKILL and _out_of_memory_kills() > self._kills:
-            cause = "the system killed the process for want of memory"
+            cause = "the system killed the process because memory ran out"
             return Failure("out_of_memory", self._stage, cause)
         else:
             cause = f"the process {describe_status(ending.status)}"
             if last_line := _last_line(self._log):
-                cause += f"; it last said: {last_line}"
+                cause += f"; its last line of output: {last_line}"
             elif ending.log_error:
-                cause += f"; what it said could not be written: {os.strerror(ending.log_error)}: {self._log}"
+                cause += f"; its output could not be written to {self._log}: {os.strerror(ending.log_error)}"
         return Failure("crashed", self._stage, cause + advice)
 
 

@@ -20,7 +20,7 @@ def sentences(view: View, markup: Markup) -> Iterator[str]:
     yield from _caveats(view, markup)
     if len(results.front) == 1:
         (only,) = results.front
-        yield f"Only {markup.name(view.name(only))} is there to pick from."
+        yield f"There is only {markup.name(view.name(only))} to pick from."
         return
     for undecided in results.undecided:
         yield _no_pick(view, undecided, markup)
@@ -34,13 +34,13 @@ def _caveats(view: View, markup: Markup) -> Iterator[str]:
         stressed = markup.strong("This was a quick look")
         waves = count(measuring.waves, "wave")
         yield (
-            f"{stressed} of {waves}, whose intervals claim more than they hold. Take its picks as first "
+            f"{stressed} of {waves}, whose intervals are too narrow. Take its picks as first "
             f"guesses; a run without {markup.name('--quick')} decides."
         )
     if not any(_is_quality(view.results.metrics[figure.metric]) for figure in view.axes):
-        stressed = markup.strong("Nothing is known of quality")
+        stressed = markup.strong("Quality is not judged")
         axes = listed([markup.text(str(figure)) for figure in view.axes])
-        yield f"{stressed}: no axis judges what the configs answer. Picks go by {axes} alone."
+        yield f"{stressed}: no axis of the front judges the answers of configs. Picks go by {axes} alone."
 
 
 def _is_quality(metric: Metric) -> bool:
@@ -93,12 +93,14 @@ def _advice(view: View, undecided: UndecidedResult, markup: Markup) -> str:
     """Say what would allow a pick."""
     if _is_of_items(view.results.metrics[undecided.metric]):
         items = undecided.items
-        return "More items would." if items is None else f"About {_rounded(items):,} items would."
+        return "More items are needed." if items is None else f"About {_rounded(items):,} items are needed."
     quieter = f"a quieter machine (see {markup.name('qx doctor')})"
     if any(floor.alarm and floor.figure == undecided.figure for floor in view.results.noise_floor):
-        return f"More seconds would not, as even the control is told from the baseline: it takes {quieter}."
+        return (
+            f"More seconds would not help, since even the control differs from the baseline: use {quieter}."
+        )
     if undecided.seconds is None:
-        return f"More seconds ({markup.name('--budget')}) may, or {quieter}."
+        return f"More seconds ({markup.name('--budget')}) may help, or {quieter}."
     measuring = view.results.run.measuring
     needed = _duration(undecided.seconds)
     spent = _duration(0.0 if measuring is None else measuring.seconds)
@@ -108,7 +110,7 @@ def _advice(view: View, undecided: UndecidedResult, markup: Markup) -> str:
         options.append(f"--precision {float(format(measuring.precision / 2, '.1g')):g}")
     command = markup.name(" ".join(options))
     command += f" without {markup.name('--quick')}" if view.results.run.is_quick else ""
-    return f"About {needed} of measuring would ({command}; this run: {spent}), or {quieter}."
+    return f"About {needed} of measuring are needed ({command}; this run: {spent}), or {quieter}."
 
 
 def _duration(seconds: float) -> str:

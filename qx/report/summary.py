@@ -28,8 +28,8 @@ def rows(results: Results) -> list[tuple[SummaryResult, list[Sequence[str]]]]:
     The first cell says on how many fronts it is, the second how often it ended well; figures follow.
     """
     count = len(results.run.workloads)
-    cells = (results.cells[outputs.cell] for outputs in results.outputs if outputs.is_below_0_db)
-    below_0_db = {(cell.workload, cell.row) for cell in cells}
+    others = (results.cells[outputs.cell] for outputs in results.outputs if outputs.is_below_0_db)
+    below_0_db = {(cell.workload, cell.row) for cell in others}
     table = []
     for result in results.summary:
         figures = {figure.figure: figure for figure in result.figures}

@@ -23,10 +23,10 @@ LATE_RATIO = 1.2
 #: Headers of the columns that say whether a config is on the front.
 FRONT_COLUMNS = ("on the front", "resampled runs")
 FRONT_EXPLAINED = (
-    "yes: no other config dominates it. no: one does, that is, it is shown to be better on some axis and no "
-    "worse on any, differences within the metrics' margins aside. perhaps: none is shown to, but in most "
-    "resampled runs one does. 12 of 100: it is on the front in so many resampled runs, for which the waves "
-    "and the items of this run are drawn anew."
+    "yes: no other config dominates it. no: one does, that is, it is shown to be better on some axis, and on "
+    "none worse by more than the metric's margin. perhaps: none is shown to dominate it, but in most "
+    "resampled runs one does. 12 of 100: it is on the front in 12 of 100 resampled runs, which draw the "
+    "waves and the items of this run again."
 )
 CONTROL = "The control is the baseline, measured a second time. Whatever it shows is noise (95 % intervals)."
 PAIRS = (
@@ -333,7 +333,7 @@ def measuring(view: View, markup: Markup) -> str:
     text += "."
     if measuring.quick and measuring.waves:
         stressed = markup.strong("This was a quick look")
-        text = f"{stressed}: with so few waves the intervals claim more than they hold. {text}"
+        text = f"{stressed}: with so few waves the intervals are too narrow. {text}"
     if measuring.unsteady:
         pairs = [
             f"{markup.name(view.name(unsteady.cell))} ({unsteady.point.words})"
@@ -358,8 +358,8 @@ def differing_in_rounds(view: View, markup: Markup) -> Iterator[str]:
         cell, direction = markup.name(view.name(measured.cell)), compared["differs"]
         yield (
             f"{cell}, {title}: {ratio} {interval} over all calls, {undisturbed} over those that nothing "
-            f"disturbed, which the table shows. So at times, by itself or for what else the machine does, it "
-            f"fares {direction} against the baseline than the table says."
+            f"disturbed, which the table shows. So at times, by itself or because of what else the machine "
+            f"does, it fares {direction} against the baseline than the table says."
         )
 
 

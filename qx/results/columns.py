@@ -71,7 +71,7 @@ class View:
         return self._measurements.get((cell, figure))
 
     def ended(self, cell: str) -> CellResult:
-        """Return how a cell ended."""
+        """Return the result of a cell: its outcome, with the stage and cause of a failure, and its files."""
         return self.results.cells[cell]
 
     def name(self, cell: str) -> str:

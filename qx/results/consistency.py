@@ -21,13 +21,13 @@ def check_consistency(results: Results) -> None:
     _check_names("run.workloads", _named_workloads(results), results.run.workloads)
     for name, metric in results.metrics.items():
         if metric.name != name:
-            raise ValueError(f"{place(('metrics', name))} has another name, {metric.name}")
+            raise ValueError(f"{place(('metrics', name))} must be named {name}, not {metric.name}")
     for index, measurement in enumerate(results.measurements):
         workload = results.cells[measurement.cell].workload
         if measurement.workload != workload:
             field = place(("measurements", index, "workload"))
             raise ValueError(
-                f"{field} is {to_line(measurement.workload, ROOM)}, and its cell is of {workload}"
+                f"{field} is {to_line(measurement.workload, ROOM)}, but its cell belongs to {workload}"
             )
     _check_figures(results)
     _check_details(results)
@@ -72,7 +72,7 @@ def _named_workloads(results: Results) -> Iterator[str]:
 
 
 def _check_figures(results: Results) -> None:
-    """Check that intervals do not end below their begin, and that ratios are positive."""
+    """Check that intervals have their lower end first, and that ratios are positive."""
     for index, measurement in enumerate(results.measurements):
         field = place(("measurements", index))
         _check_interval(f"{field}.ci", measurement.ci)
@@ -94,7 +94,7 @@ def _check_comparison(field: str, comparison: Comparison | NoiseFloor) -> None:
 
 def _check_interval(field: str, interval: tuple[float, float] | None) -> None:
     if interval is not None and interval[0] > interval[1]:
-        raise ValueError(f"{field} must not end below its begin, as {list(interval)} does")
+        raise ValueError(f"{field} must have its lower end first, not {list(interval)}")
 
 
 def _check_details(results: Results) -> None:

@@ -10,12 +10,13 @@ from typing import TypeAlias
 from urllib.parse import quote, unquote
 
 import numpy as np
-from attrs import Factory, field, frozen
+from attrs import Factory, asdict, field, frozen
 from numpy.typing import NDArray
 
 from qx.contract.figures import Figure, Point
 from qx.contract.records import LARGEST, MOST_WAVES, OUTPUT
 from qx.foreign import to_line
+from qx.processes.answers import PlainSamples
 from qx.storage.archive import Archive, Header, open_archive
 from qx.storage.strict_json import ROOM
 from qx.values import Array, JsonMapping, JsonObject
@@ -79,23 +80,22 @@ class Series:
     details: tuple[JsonMapping, ...] = ()
 
     @classmethod
-    def plain(cls, answer: JsonMapping) -> Series:
-        """Make a series from what a metric returned: ``values``, and perhaps ``waves``, ``groups`` and so on.
+    def plain(cls, samples: PlainSamples, *, exact: bool = False) -> Series:
+        """Make a series from what a metric returned.
 
         For a statistic of the whole set the groups have become ``resampled``.
         """
-        none = np.full(len(answer["values"]), -1)
-        groups = answer.get("groups")
+        none = np.full(len(samples.values), -1, dtype=np.int32)
         return cls(
-            values=answer["values"],
-            wave=answer.get("waves", none),
-            round=answer.get("rounds", none),
+            values=np.asarray(samples.values, dtype=np.float64),
+            wave=none if samples.waves is None else np.asarray(samples.waves, dtype=np.int32),
+            round=none if samples.rounds is None else np.asarray(samples.rounds, dtype=np.int32),
             position=none,
-            groups=None if groups is None else np.asarray(groups, dtype=np.int32),
-            group_names=tuple(answer.get("group_names", ())),
-            resampled=tuple(Resampled(**fields) for fields in answer.get("resampled", ())),
-            exact=answer.get("exact", False),
-            details=(answer.get("details", {}),),
+            groups=None if samples.groups is None else np.asarray(samples.groups, dtype=np.int32),
+            group_names=samples.group_names,
+            resampled=tuple(Resampled(**asdict(plain, recurse=False)) for plain in samples.resampled),
+            exact=exact,
+            details=(samples.details,),
         )
 
 
@@ -196,16 +196,16 @@ def _check_header(header: Header) -> None:
     dtype, shape = header.dtype, header.shape
     if part in ("group_names", "set_reason"):
         if dtype.kind != "U" or len(shape) != 1:
-            raise ValueError(f"{shown} must be a row of texts, and is {dtype} of shape {shape}")
+            raise ValueError(f"{shown} must be a row of texts, not {dtype} of shape {shape}")
     elif not header.holds_numbers:
-        raise ValueError(f"{shown} is no array of numbers, but {dtype} of shape {shape}")
+        raise ValueError(f"{shown} must be an array of numbers, not {dtype} of shape {shape}")
     elif part is not None and part != "values" and len(shape) != 1:
-        raise ValueError(f"{shown} must be a row of numbers, and has shape {shape}")
+        raise ValueError(f"{shown} must be a row of numbers, not of shape {shape}")
     elif part == "exact":
         if dtype.kind != "b" or shape != (1,):
-            raise ValueError(f"{shown} must be true or false, and is {dtype} of shape {shape}")
+            raise ValueError(f"{shown} must be true or false, not {dtype} of shape {shape}")
     elif part in (*_PARTS[1:], "groups", *_SET_INTEGERS) and dtype.kind not in "iu":
-        raise ValueError(f"{shown} must hold whole numbers, and holds {dtype}")
+        raise ValueError(f"{shown} must hold whole numbers, not {dtype}")
 
 
 def _is_point(text: str | None) -> bool:
@@ -224,14 +224,14 @@ def _read_series(archive: Archive, headers: Mapping[str, Header], prefix: str) -
     parts: dict[str, Array] = {}
     for part in (*_PARTS, *(("groups", "group_names") if has_groups else ())):
         if (header := headers.get(f"{prefix}|{part}")) is None:
-            raise ValueError(f"it has {shown}{VALUES}, and no {shown}|{part}")
+            raise ValueError(f"it has {shown}{VALUES}, but not {shown}|{part}")
         if part != "group_names" and (rest or header.shape != (count,)):
-            raise ValueError(f"{shown}|{part} has shape {header.shape}, and ({count},) is expected")
+            raise ValueError(f"{shown}|{part} has shape {header.shape}, expected ({count},)")
         parts[part] = archive.array(header.name)
     if not np.isfinite(parts["values"]).all():
         raise ValueError(f"{shown}|values has values that are not finite")
     if (np.abs(parts["values"].astype(np.float64)) >= LARGEST).any():
-        raise ValueError(f"{shown}|values has values too large to compute with, {LARGEST:g} and more")
+        raise ValueError(f"{shown}|values has values too large to compute with ({LARGEST:g} or more)")
     for part, limit in (("wave", MOST_WAVES), ("round", 2**31), ("position", 2**31)):
         if ((parts[part] < -1) | (parts[part] >= limit)).any():
             raise ValueError(f"{shown}|{part} must be from -1 to {limit - 1:,}")
@@ -278,18 +278,18 @@ def _read_resampled(
     shown = to_line(prefix, ROOM)
     if len(present) != len(_SET_PARTS):
         missing = next(part for part in _SET_PARTS if part not in present)
-        raise ValueError(f"it has {shown}|set_{present[0]}, and no {shown}|set_{missing}")
+        raise ValueError(f"it has {shown}|set_{present[0]}, but not {shown}|set_{missing}")
     arrays = {part: archive.array(f"{prefix}|set_{part}") for part in _SET_PARTS}
     records = len(arrays["value"])
     counts_by_part = {part: arrays[f"{part}_counts"] for part in _SET_ARRAYS}
     have_one_length = all(len(arrays[part]) == records for part in _SET_PARTS if part not in _SET_ARRAYS)
     if records not in (1, 1 + groups) or not have_one_length:
-        raise ValueError(f"the parts of {shown}|set_value do not belong together")
+        raise ValueError(f"the lengths of the arrays {shown}|set_... contradict each other")
     # Each count is checked by itself, since a sum of counts that are too large may overflow.
     for part, counts in counts_by_part.items():
         length = len(arrays[part])
         if ((counts < 0) | (counts > length)).any() or sum(map(int, counts)) != length:
-            raise ValueError(f"the parts of {shown}|set_value do not belong together")
+            raise ValueError(f"the lengths of the arrays {shown}|set_... contradict each other")
     if ((arrays["items"] < 0) | (arrays["items"] >= 2**31)).any():
         raise ValueError(f"{shown}|set_items must be from 0 to {2**31 - 1:,}")
     for part in ("value", "influence"):
@@ -299,7 +299,7 @@ def _read_resampled(
         # An influence is a difference, times the number of groups.
         limit = LARGEST * (MOST_WAVES if part == "influence" else 2 if part == "step" else 1)
         if (np.abs(arrays[part].astype(np.float64)) >= limit).any():
-            raise ValueError(f"{shown}|set_{part} has values too large to compute with, {limit:g} and more")
+            raise ValueError(f"{shown}|set_{part} has values too large to compute with ({limit:g} or more)")
     split = {part: np.split(arrays[part], np.cumsum(counts)[:-1]) for part, counts in counts_by_part.items()}
     return tuple(
         Resampled(

@@ -113,18 +113,18 @@ def read(path: Path) -> Results:
     except FileNotFoundError as error:
         raise UsageError(f"there are no results in {place}; qx run writes them") from error
     except OSError as error:
-        raise UsageError(f"{place} is no results file: {error.strerror or error}") from error
+        raise UsageError(f"{place} is not a results file: {error.strerror or error}") from error
     except ValueError as error:
-        raise UsageError(f"{place} is no results file: {error}") from error
+        raise UsageError(f"{place} is not a results file: {error}") from error
     if not isinstance(fields, dict) or "schema_version" not in fields:
-        raise UsageError(f"{place} is no results file: it has no schema_version")
+        raise UsageError(f"{place} is not a results file: it has no schema_version")
     if fields["schema_version"] not in READABLE_VERSIONS:
         version = to_line(repr(fields["schema_version"]), strict_json.ROOM)
         versions = " and ".join(map(str, READABLE_VERSIONS))
         raise UsageError(f"{place} has schema version {version}; this qx reads versions {versions}")
     fields = upgrade(fields)
     if flaw := find_flaw(fields, "full_results"):
-        raise UsageError(f"{place} is no whole results file: {flaw}")
+        raise UsageError(f"{place} is not a valid results file: {flaw}")
     from cattrs import BaseValidationError, transform_error
 
     try:
@@ -132,7 +132,7 @@ def read(path: Path) -> Results:
         check_consistency(results)
     except (BaseValidationError, ValueError) as error:
         flaws = transform_error(error) if isinstance(error, BaseValidationError) else [str(error)]
-        raise UsageError(f"{place} is no whole results file: {'; '.join(flaws[:3])}") from error
+        raise UsageError(f"{place} is not a valid results file: {'; '.join(flaws[:3])}") from error
     return results
 
 

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from threading import Lock
+from typing import TypeVar
 
 from attrs import Factory, define, field
 
+from qx.foreign import to_line
 from qx.host.host import Reference
+from qx.processes.answers import Answer, Measurement, MetricFailure
+from qx.processes.failures import MAX_CAUSE
+from qx.processes.job_answers import DeriveAnswer
 from qx.processes.jobs import DeriveJob, EvaluateJob
-from qx.processes.workers import Failure, MetricFailure, Processes, Progress
-from qx.values import Json, JsonMapping, JsonObject
+from qx.processes.workers import Failure, Processes, Progress
 from qx.worker.finished import Finished
 from qx.worker.samples import metric_in, stage_of
 
 #: Number of cells of a workload in which a metric may hang. It is not measured in the cells that follow,
 #: where it would cost the whole timeout each time.
 HANGS = 2
+
+#: The result of one metric: of an evaluation, and at each batch size of a derivation.
+R = TypeVar("R", Measurement, DeriveAnswer)
 
 
 def fatal_metric(failure: Failure, metrics: Iterable[Reference]) -> str | None:
@@ -45,22 +52,26 @@ class Hangs:
             cells = self._cells.get(metric, [])
         if len(cells) < HANGS:
             return None
-        return MetricFailure("timeout", f"not measured here: it had no end in {' and '.join(cells[:HANGS])}")
+        return MetricFailure(
+            "timeout", f"not measured here, since it timed out in {' and in '.join(cells[:HANGS])}"
+        )
 
 
 def run_past_metrics(
     processes: Processes,
     job: EvaluateJob | DeriveJob,
+    kind: type[R],
     cell: str,
     hangs: Hangs,
     *,
     timeout: float,
     progress: Progress | None = None,
-) -> tuple[JsonMapping, JsonObject, dict[str, MetricFailure]]:
+) -> tuple[Answer, dict[str, R], dict[str, MetricFailure]]:
     """Run a job of a cell; if a metric ends its process, finish the job in a new process without that metric.
 
-    The job names a folder for finished steps, and ``cell`` is the name of the cell for readers. Returns the
-    answer, the result of each metric, and the failures of the metrics without a result.
+    The job names a folder for finished steps, ``kind`` is the record that it keeps for each metric, and
+    ``cell`` is the name of the cell for readers. Returns the answer, the result of each metric, and the
+    failures of the metrics without a result.
 
     Raises ``Failure`` if a process fails outside of all metrics, which is the cell's own fault. There is an
     exception: metrics that were measured in that process before may have damaged it. Then the remaining steps
@@ -80,7 +91,8 @@ def run_past_metrics(
             if (reason := hangs.skip_reason(name)) is not None:
                 failures[name] = reason
                 job = job.without(name)
-        remaining, answer = unfinished(), None
+        remaining = unfinished()
+        answer: Answer | None = None
         try:
             answer = processes.run(job, f"{job.do}-{cell}", timeout=timeout, progress=progress)
         except Failure as failure:
@@ -93,16 +105,21 @@ def run_past_metrics(
                 raise
         measured = [name for name in remaining if stage_of(name) in finished]
         for name in measured[1:]:
-            if _has_failed(finished[stage_of(name)]):
+            if _read(finished, name, kind).has_failed:
                 suspects.setdefault(name, False)
         if answer is None:
             continue
         if (suspect := next((name for name, tried in suspects.items() if not tried), None)) is None:
-            return answer, {metric.name: finished[stage_of(metric.name)] for metric in job.metrics}, failures
+            results = {metric.name: _read(finished, metric.name, kind) for metric in job.metrics}
+            return answer, results, failures
         suspects[suspect] = True
         finished.forget(stage_of(suspect))
 
 
-def _has_failed(result: Json) -> bool:
-    """Return whether a metric raised an error, at one batch size at least."""
-    return any("outcome" in part for part in (result if isinstance(result, list) else [result]))
+def _read(finished: Finished, metric: str, kind: type[R]) -> R:
+    """Return the result of a metric. Raises ``Failure`` where a plugin has damaged it."""
+    try:
+        return finished.read(stage_of(metric), kind)
+    except (ValueError, RecursionError) as error:
+        cause = f"the process has left a result that cannot be read: {error}"
+        raise Failure("crashed", stage_of(metric), to_line(cause, MAX_CAUSE)) from error

@@ -69,16 +69,16 @@ def build(
             if (cached := read_entry(place, partial(_read, host, job, key))) is not None:
                 return cached
         except Damaged as error:
-            reporter.say(f"{cell}: its build in the cache is damaged ({error}); it is built anew")
+            reporter.say(f"{cell}: its build in the cache is damaged ({error}); it is built again")
             replace = True
     _build_into_cache(job, place, key, cell, processes, request.timeout, replace=replace)
     try:
         built = read_entry(place, partial(_read, host, job, key))
     except Damaged as error:
         # Its process reported success, so nothing that it reported can be trusted.
-        cause = f"the build left no whole artifact in {place} ({error}), and did not notice"
+        cause = f"the build reported success, but left no complete artifact in {place} ({error})"
         raise Failure(
-            "crashed", "save", f"{cause}: does a plugin replace functions, of json or os say?"
+            "crashed", "save", f"{cause}: does a plugin replace functions, such as those of json or os?"
         ) from error
     if built is None:
         raise Failure("failed", "save", f"the build in {place} is gone")
@@ -155,10 +155,10 @@ def _program(name: str) -> str | None:
 def _read(host: Host, job: BuildJob, key: str, place: Path, digests: Mapping[str, FileDigest]) -> Build:
     """Return the build in a folder whose files have these digests. Raises ``Damaged``."""
     if missing := {RECORD, f"artifact/{MANIFEST}"} - digests.keys():
-        raise Damaged(f"it has no {min(missing)}")
+        raise Damaged(f"it lacks {min(missing)}")
     record = read_json(place, RECORD)
     if not isinstance(record, dict) or record.get("key") != key:
-        raise Damaged("it is another build")
+        raise Damaged("it holds another build")
     if not isinstance(seconds := record.get("seconds"), float):
         raise Damaged(f"{RECORD} does not say how long it took")
     artifact = place / "artifact"
@@ -178,7 +178,7 @@ def stored_artifact(host: Host, job: BuildJob, folder: Path, manifest: Manifest)
     loaders = {entry.name: entry for entry in host.ready("loader")}
     loader = loaders.get(manifest.loader)
     if loader is None or loader.reference is None:
-        raise Damaged(f"it is served by the loader {manifest.loader!r}, which there is not")
+        raise Damaged(f"it needs the loader {manifest.loader!r}, which is not available")
     assert isinstance(loader.record, Loader)
     return StoredArtifact(
         folder=str(folder),

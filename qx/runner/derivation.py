@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Collection
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from qx.contract.figures import Point
 from qx.contract.records import Metric
+from qx.processes.answers import MetricFailure
+from qx.processes.job_answers import DeriveAnswer, DerivedMeasurement
 from qx.processes.jobs import DeriveJob
-from qx.processes.workers import Failure, MetricFailure
+from qx.processes.workers import Failure
 from qx.results.recording import Recording, Series
 from qx.runner.blame import Hangs, run_past_metrics
 from qx.runner.evaluation import sample_failure
 from qx.runner.request import metric, references
 from qx.runner.workload_run import Run, WorkloadRun
-from qx.values import JsonMapping
+from qx.worker.derive import CellRecord
 
 
 def derive_metrics(run: Run, workload_run: WorkloadRun) -> None:
@@ -50,7 +52,9 @@ def _derive(run: Run, workload_run: WorkloadRun) -> dict[tuple[str, str], Metric
     with tempfile.TemporaryDirectory(dir=run.processes.folder) as folder:
         paths = {cell: Path(folder) / f"{index}.npz" for index, cell in enumerate(cells)}
         for cell, path in paths.items():
-            np.savez(path, **_arrays(recording, cell, failed))
+            # Any: `numpy.savez` takes the arrays as keywords, among its own options.
+            arrays: dict[str, Any] = _recorded(recording, cell, failed).to_arrays()
+            np.savez(path, **arrays)
         # Stands for the baseline if it failed: then nothing is derived from a baseline.
         empty = Path(folder) / "empty.npz"
         np.savez(empty)
@@ -63,7 +67,7 @@ def _derive(run: Run, workload_run: WorkloadRun) -> dict[tuple[str, str], Metric
                 samples=str(path),
                 baseline=str(paths.get(baseline, empty)),
                 inputs=str(workload_run.ready.evaluation),
-                batch_sizes=request.batch_sizes,
+                points=tuple(map(Point, request.batch_sizes)),
                 metrics=references(entries),
                 metric_options=run.chosen.metric_options,
                 finished=str(finished),
@@ -71,36 +75,37 @@ def _derive(run: Run, workload_run: WorkloadRun) -> dict[tuple[str, str], Metric
             row = workload_run.cells[cell].row
             try:
                 _, measured, dropped = run_past_metrics(
-                    run.processes, job, row, hangs, timeout=request.timeout
+                    run.processes, job, DeriveAnswer, row, hangs, timeout=request.timeout
                 )
             except Failure as failure:
                 # No metric is to blame, so the values that were derived before cannot be trusted either.
                 dropped = dict.fromkeys(records, MetricFailure(failure.outcome, failure.cause))
                 measured = {}
             failures |= {(cell, name): failure for name, failure in dropped.items()}
-            for answer in chain.from_iterable(measured.values()):
+            for measurement in (part for answer in measured.values() for part in answer.metrics):
                 # A derived value is exact if all metrics that it is derived from are.
-                is_exact = set(answer.pop("read", ())) <= exact
-                record = records[answer["metric"]]
-                _record(recording, cell, {**answer, "exact": is_exact}, record, failures)
+                is_exact = exact.issuperset(measurement.read)
+                record = records[measurement.figure.metric]
+                _record(recording, cell, measurement, record, failures, is_exact)
     return failures
 
 
 def _record(
     recording: Recording,
     cell: str,
-    answer: JsonMapping,
+    measurement: DerivedMeasurement,
     record: Metric,
     failures: dict[tuple[str, str], MetricFailure],
+    is_exact: bool,
 ) -> None:
-    if "outcome" in answer:
-        failures[cell, record.name] = MetricFailure(answer["outcome"], answer["cause"])
-    elif answer["values"] is not None:
-        items = len(recording.outputs.get(cell, ()))
-        if failure := sample_failure(record, answer, items, _waves(recording, cell)):
+    if measurement.failure is not None:
+        failures[cell, record.name] = measurement.failure
+    elif (samples := measurement.samples) is not None:
+        items = len(next(iter(recording.outputs.get(cell, {}).values()), ()))
+        if failure := sample_failure(record, samples, items, _waves(recording, cell)):
             failures[cell, record.name] = failure
         else:
-            recording.add(cell, (record.name, answer["batch_size"]), Series.plain(answer))
+            recording.add(cell, measurement.figure, Series.plain(samples, exact=is_exact))
 
 
 def _waves(recording: Recording, cell: str) -> int:
@@ -109,14 +114,11 @@ def _waves(recording: Recording, cell: str) -> int:
     return max((int(series.wave.max(initial=-1)) + 1 for series in all_series), default=0)
 
 
-def _arrays(recording: Recording, cell: str, failed: Collection[tuple[str, str]]) -> dict[str, Any]:
-    # Any: `numpy.savez` takes the arrays as keywords, among its own options.
-    arrays = {
-        f"{metric}|{size or ''}|{part}": getattr(series, part)
-        for (metric, size), series in recording.series.get(cell, {}).items()
-        if (cell, metric) not in failed
-        for part in ("values", "wave", "round")
-    }
-    if cell in recording.outputs:
-        arrays["outputs||values"] = recording.outputs[cell]
-    return arrays
+def _recorded(recording: Recording, cell: str, failed: Collection[tuple[str, str]]) -> CellRecord:
+    """Return what was recorded of a cell, without the metrics that have failed in it."""
+    record = CellRecord(outputs=recording.outputs.get(cell, {}))
+    for figure, series in recording.series.get(cell, {}).items():
+        if (cell, figure.metric) not in failed:
+            record.values[figure] = series.values
+            record.wave[figure], record.round[figure] = series.wave, series.round
+    return record

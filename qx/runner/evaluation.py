@@ -9,17 +9,20 @@ from pathlib import Path
 import numpy as np
 from attrs import frozen
 
+from qx.contract.figures import Figure
 from qx.contract.records import Metric
 from qx.environment import usable_cpus
+from qx.processes.answers import Measurement, MetricFailure, PlainSamples
+from qx.processes.job_answers import EvaluateAnswer, ServingMemory
 from qx.processes.jobs import EvaluateJob
-from qx.processes.workers import Failure, MetricFailure
+from qx.processes.workers import Failure
 from qx.results.recording import Recording, Series
 from qx.runner.blame import Hangs, run_past_metrics
 from qx.runner.preparation import Prepared
 from qx.runner.request import Chosen, metric, references
 from qx.runner.workload_run import Run, WorkloadRun
-from qx.values import JsonMapping
 from qx.worker.memory import MIB
+from qx.worker.outputs import unpack
 
 #: Number of items evaluated in one call, unless their inputs take more than this many bytes: the activations
 #: of a network take many times as much memory as its inputs.
@@ -74,6 +77,7 @@ def _evaluate(run: Run, workload_run: WorkloadRun) -> dict[str, Failure | Evalua
                 answer, measured, failures = run_past_metrics(
                     run.processes,
                     job,
+                    Measurement,
                     workload_run.cells[cell].row,
                     hangs,
                     timeout=request.timeout,
@@ -81,10 +85,12 @@ def _evaluate(run: Run, workload_run: WorkloadRun) -> dict[str, Failure | Evalua
                 )
             except Failure as failure:
                 return failure
-            run.recording.outputs[cell] = np.load(job.outputs)
+            assert isinstance(answer, EvaluateAnswer)
+            with np.load(job.outputs) as arrays:
+                run.recording.outputs[cell] = unpack(arrays)
         failures |= _record_answers(run.recording, cell, measured, run.chosen, workload_run.ready.items)
         return EvaluationResult(
-            failures, _launch_bytes(answer["memory"], max(request.batch_sizes) / job.batch_size)
+            failures, _launch_bytes(answer.memory, max(request.batch_sizes) / job.batch_size)
         )
 
     with run.processes.side_by_side(usable_cpus() // request.threads) as pool:
@@ -104,37 +110,37 @@ def _job(run: Run, workload_run: WorkloadRun, cell: str, folder: Path) -> Evalua
         artifact_metrics=references(workload_run.metrics_of(run.chosen, "artifact")),
         prediction_metrics=references(workload_run.metrics_of(run.chosen, "predictions")),
         metric_options=run.chosen.metric_options,
-        outputs=str(folder / "outputs.npy"),
+        outputs=str(folder / "outputs.npz"),
         finished=str(folder),
     )
 
 
-def _launch_bytes(memory: Mapping[str, float], scale: float) -> float:
+def _launch_bytes(memory: ServingMemory, scale: float) -> float:
     """Return the memory of a launch in bytes: the loaded artifact, and a batch ``scale`` times as large."""
-    working = memory["peak"] - memory["loaded"]
-    return (memory["loaded"] + max(1.0, scale) * working) * MIB
+    working = memory.peak - memory.loaded
+    return (memory.loaded + max(1.0, scale) * working) * MIB
 
 
 def sample_failure(
-    record: Metric, answer: JsonMapping, items: int, waves: int | None = None
+    record: Metric, samples: PlainSamples, items: int, waves: int | None = None
 ) -> MetricFailure | None:
     """Return a failure if the number of a metric's values, or their waves, break the promise of its record.
 
     ``waves`` is the number of waves that values can come from; None leaves the waves unchecked.
     """
     if record.phase == "derived" and record.samples == "per_block":
-        indices = [answer.get(name, (-1,)) for name in ("waves", "rounds")]
+        indices = [samples.waves or (-1,), samples.rounds or (-1,)]
         if min(map(min, indices)) < 0:
             cause = (
                 f"{record.name}: its samples are {record.samples!r}, so each value needs a wave and a round: "
                 f"pass on `data.waves` and `data.rounds` of a metric of phase 'block'"
             )
             return MetricFailure("failed", cause)
-    last = max(answer.get("waves", (-1,)))
+    last = max(samples.waves or (-1,))
     if waves is not None and last >= waves:
         cause = f"{record.name}: it gave samples of wave {last}, counted from 0, and there are {waves} waves"
         return MetricFailure("failed", cause)
-    count = len(answer["values"])
+    count = len(samples.values)
     expected = {"exact": 1, "per_set": 1, "per_item": items}.get(
         record.samples, 1 if record.phase == "fresh" else count
     )
@@ -146,18 +152,18 @@ def sample_failure(
 
 
 def _record_answers(
-    recording: Recording, cell: str, answers: JsonMapping, chosen: Chosen, items: int
+    recording: Recording, cell: str, measurements: Mapping[str, Measurement], chosen: Chosen, items: int
 ) -> dict[str, MetricFailure]:
     """Record the samples that metrics answered with, and return the failures by metric."""
     records = {entry.name: metric(entry) for entry in chosen.metrics}
     failures = {}
-    for name, answer in answers.items():
-        if "outcome" in answer:
-            failures[name] = MetricFailure(answer["outcome"], answer["cause"])
-        elif answer["values"] is None:
+    for name, measurement in measurements.items():
+        if measurement.failure is not None:
+            failures[name] = measurement.failure
+        elif measurement.samples is None:
             continue
-        elif failure := sample_failure(records[name], answer, items, waves=0):
+        elif failure := sample_failure(records[name], measurement.samples, items, waves=0):
             failures[name] = failure
         else:
-            recording.add(cell, (name, None), Series.plain(answer))
+            recording.add(cell, Figure(name), Series.plain(measurement.samples))
     return failures

@@ -5,23 +5,28 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from pathlib import Path
 from threading import Event
+from typing import Any, TypeVar
 
-from attrs import Factory, evolve, frozen
+from attrs import Factory, asdict, evolve, frozen
 
-from qx.contract.tasks import Labels, Task, task_of
+from qx.contract.tasks import Task, task_of
 from qx.errors import DataError, UsageError
 from qx.files import folder_of_variable
 from qx.host.host import Entry, Host
-from qx.processes.jobs import DataJob, InspectJob
+from qx.processes.answers import Answer
+from qx.processes.job_answers import DataAnswer, InspectAnswer
+from qx.processes.jobs import DataJob, InspectJob, Job
 from qx.processes.workers import Failure, Processes, Worker
 from qx.runner.request import Reporter, Request, choose_workload, config, references, workload
 from qx.runner.settings import Variant, all_options
 from qx.storage.cache import open_cache
-from qx.values import JsonMapping, JsonObject, OptionValues
+from qx.values import JsonObject, OptionValues
 from qx.worker.inspect import ASKING
+
+A = TypeVar("A", bound=Answer)
 
 #: The fastest quantized engine of torch on each kind of machine, as ``platform.machine()`` names it.
 ENGINES = {"x86_64": "x86", "AMD64": "x86", "aarch64": "qnnpack", "arm64": "qnnpack"}
@@ -115,7 +120,7 @@ def is_offline(request: Request) -> bool:
 
 
 def default_engine() -> str:
-    """Return the fastest quantized engine of torch for this kind of machine."""
+    """Return torch's fastest quantized engine for this machine. Raises ``UsageError`` where none is known."""
     machine = platform.machine()
     if machine not in ENGINES:
         raise UsageError(f"no quantized engine is known for {machine}: name one with --engine")
@@ -166,44 +171,37 @@ def _prepare_workload(
         raise UsageError(
             f"--data {request.data} does not exist; workload {entry.name} needs none, leave it out"
         )
-    for reason in data["damaged"].values():
-        reporter.say(f"{entry.name}: data in the cache were damaged ({reason}), and are laid down anew")
-    _check_classes(entry, inspected["outputs"], data)
-    if inspected["weights_note"]:
-        reporter.say(f"{entry.name}: {inspected['weights_note']}")
-    home = Path(data["folder"])
+    for reason in data.damaged.values():
+        reporter.say(f"{entry.name}: data in the cache were damaged ({reason}), and are written again")
+    _check_classes(entry, inspected.outputs, data)
+    if inspected.weights_note:
+        reporter.say(f"{entry.name}: {inspected.weights_note}")
+    home = Path(data.folder)
     assert inspect_job.engine is not None
     return Prepared(
         workload=entry,
         options=options,
         weights=weights,
-        weights_sha256=inspected["weights_sha256"],
-        sources_sha256=inspected["sources_sha256"],
-        model_versions=inspected["versions"],
+        weights_sha256=inspected.weights_sha256,
+        sources_sha256=inspected.sources_sha256,
+        model_versions=inspected.versions,
         untreatable={
-            name: Failure("unsupported", stage, cause)
-            for name, (stage, cause) in inspected["untreatable"].items()
+            name: Failure("unsupported", reason.stage, reason.cause)
+            for name, reason in inspected.untreatable.items()
         },
         engine=inspect_job.engine,
-        evaluation=home / data["evaluation"],
-        calibrations={int(count): home / name for count, name in data["calibrations"].items()},
-        training=home / data["training"] if data_job.training else None,
-        source=data["source"],
-        items=data["items"],
-        item_bytes=data["item_bytes"],
-        classes=tuple(data["classes"]),
-        task=_task(inspected["outputs"], data),
+        evaluation=home / data.evaluation,
+        calibrations={count: home / name for count, name in data.calibrations.items()},
+        training=None if data.training is None else home / data.training,
+        source=data.source,
+        items=data.items,
+        item_bytes=data.item_bytes,
+        classes=data.classes,
+        task=task_of(inspected.outputs, data.labels, data.classes),
         trained=weights is not None or request.trained,
-        parameters=inspected["parameters"],
-        runtime=inspected["runtime"],
+        parameters=inspected.parameters,
+        runtime=asdict(inspected.runtime),
     )
-
-
-def _task(outputs: Sequence[int], data: JsonMapping) -> Task:
-    labels = data["labels"]
-    if labels is not None:
-        labels = Labels(**{**labels, "shape": tuple(labels["shape"])})
-    return task_of(outputs, labels, data["classes"])
 
 
 def _jobs(
@@ -232,7 +230,7 @@ def _jobs(
         data=str(folder) if folder else None,
         offline=is_offline(request),
         cache=str(open_cache(request.trust_cache)),
-        labels=weights is not None or request.trained,
+        targets=weights is not None or request.trained,
         calibration_counts=calibration_counts(request, variants),
         training=any(config(entry).training for entry in ready),
     )
@@ -241,25 +239,25 @@ def _jobs(
 
 def _run_both(
     inspect_job: InspectJob, data_job: DataJob, request: Request, processes: Processes, reporter: Reporter
-) -> tuple[JsonObject, JsonObject]:
+) -> tuple[InspectAnswer, DataAnswer]:
     """Run both jobs in parallel and return their answers. The first failure ends the other job.
 
     Raises the first failure: ``Failure``, ``UsageError`` or ``DataError``.
     """
     over, workers = Event(), set[Worker]()
 
-    def run(job: InspectJob | DataJob, timeout: float) -> JsonObject:
+    def run(job: Job[A], timeout: float) -> A:
         worker = processes.start(job, job.do)
         workers.add(worker)
         if over.is_set():
             worker.kill()
         try:
-            return worker.answer(timeout=timeout, progress=reporter.step)
+            return worker.answer(job.answer_type, timeout=timeout, progress=reporter.step)
         finally:
             workers.discard(worker)
             worker.close()
 
-    def inspect() -> JsonObject:
+    def inspect() -> InspectAnswer:
         job = inspect_job
         while True:
             try:
@@ -275,34 +273,33 @@ def _run_both(
     with processes.side_by_side(2) as pool:
         inspection = pool.submit(inspect)
         data = pool.submit(run, data_job, request.data_timeout)
-        done = wait([inspection, data], return_when=FIRST_EXCEPTION).done
+        futures: list[Future[Any]] = [data, inspection]
+        done = wait(futures, return_when=FIRST_EXCEPTION).done
         over.set()
         for worker in workers.copy():
             worker.kill()
     # Raise outside the block, which would end all processes: without data another workload may follow.
-    for future in (data, inspection):
+    for future in futures:
         if future in done:
             future.result()
     return inspection.result(), data.result()
 
 
-def _check_classes(entry: Entry, outputs: Sequence[int], data: JsonMapping) -> None:
+def _check_classes(entry: Entry, outputs: Sequence[int], data: DataAnswer) -> None:
     """Raise ``UsageError`` if a model of the user's own does not give a score for each class of the data.
 
     Its classes are the folders of images. Scores of another number of classes are always a mistake, outputs
     of another shape only if there are labels. A workload plugin may have other outputs on purpose: there each
     metric decides whether it applies.
     """
-    classes = data["classes"]
+    classes = data.classes
     if not workload(entry).takes_model or not classes or list(outputs) == [len(classes)]:
         return
-    if len(outputs) != 1 and data["labels"] is None:
+    if len(outputs) != 1 and data.labels is None:
         return
     names = ", ".join(classes[:3]) + (", ..." if len(classes) > 3 else "")
     shape = ", ".join(map(str, ("batch", *outputs)))
-    actual = (
-        f"{outputs[0]} outputs" if len(outputs) == 1 else f"[{shape}], where [batch, classes] is expected"
-    )
+    actual = f"{outputs[0]} outputs" if len(outputs) == 1 else f"[{shape}], expected [batch, classes]"
     raise UsageError(
-        f"workload {entry.name}: the data have {len(classes)} classes ({names}), and the model gives {actual}"
+        f"workload {entry.name}: the data have {len(classes)} classes ({names}), but the model gives {actual}"
     )

@@ -101,7 +101,9 @@ class Request:
             available = os.sched_getaffinity(0)
             if missing := [cpu for cpu in self.cpus if cpu not in available]:
                 names = ", ".join(map(str, sorted(available)))
-                raise UsageError(f"--cpus names {missing[0]}, which is not there; choose from {names}")
+                raise UsageError(
+                    f"--cpus: there is no CPU {missing[0]} for this process; choose from {names}"
+                )
         elif self.cpus:
             raise UsageError("--cpus: this system cannot hold a process to CPUs")
         if not 0 <= self.seed < 2**63:
@@ -238,13 +240,15 @@ def _metrics(host: Host, request: Request) -> tuple[Entry, ...]:
         if entry.state != "ready":
             raise UsageError(f"metric {entry.name} is {entry.state}: {entry.reason}")
     if not metrics:
-        raise UsageError("there is no metric: the list of plugins (qx list) says why")
+        raise UsageError("no metric is ready: qx list shows the reasons")
     names = [entry.name for entry in metrics]
     for name in request.front:
         if name not in names:
             raise UsageError(f"--front {name} is not among the metrics of this run: {', '.join(names)}")
         if metric(host.get("metric", name)).better == "neither":
-            raise UsageError(f"--front {name}: of this metric neither more nor less is better")
+            raise UsageError(
+                f"--front {name}: this metric has no better direction, so it cannot be an axis; choose others"
+            )
     return _unique(metrics)
 
 
@@ -289,7 +293,9 @@ def _baseline(host: Host) -> Entry:
     if len(references) == 1:
         return references[0]
     names = ", ".join(entry.name for entry in references) or "none"
-    raise UsageError(f"just one config must be the baseline (a record with reference=True); found: {names}")
+    raise UsageError(
+        f"exactly one config must be the baseline (reference=True in its record); found: {names}"
+    )
 
 
 def all_settings(request: Request, workloads: Sequence[Entry]) -> tuple[str, ...]:
@@ -306,13 +312,13 @@ def all_settings(request: Request, workloads: Sequence[Entry]) -> tuple[str, ...
 def _workload_for_model(host: Host, request: Request) -> Entry:
     if "model" not in request.model:
         option = next(iter(request.model)).replace("_", "-")
-        raise UsageError(f"--{option} is of --model, which is missing")
+        raise UsageError(f"--{option} can only be used with --model")
     if request.workload is not None or request.workloads:
         raise UsageError("give --model or --workload, not both")
     candidates = [entry for entry in host.ready("workload") if workload(entry).takes_model]
     if len(candidates) != 1:
         names = ", ".join(entry.name for entry in candidates) or "none"
-        raise UsageError(f"--model: just one workload must take models (takes_model=True); found: {names}")
+        raise UsageError(f"--model: exactly one workload must have takes_model=True; found: {names}")
     return candidates[0]
 
 
@@ -322,7 +328,7 @@ def choose_workloads(host: Host, request: Request) -> tuple[Entry, ...]:
         return (choose_workload(host, request),)
     entries = _unique([_ready_workload(host, name) for name in request.workloads])
     if request.weights is not None:
-        raise UsageError(f"--weights is of one workload, and there are {len(request.workloads)}")
+        raise UsageError(f"--weights can only be used with one workload, not {len(request.workloads)}")
     return entries
 
 
@@ -331,14 +337,16 @@ def choose_workload(host: Host, request: Request) -> Entry:
     if request.model:
         return _workload_for_model(host, request)
     if request.trained:
-        raise UsageError("--trained is of --model: it says that the model's factory gives trained weights")
+        raise UsageError(
+            "--trained can only be used with --model: it says that the factory gives trained weights"
+        )
     for name in (*request.workloads, request.workload):
         if name is not None:
             return _ready_workload(host, name)
     defaults = [entry for entry in host.ready("workload") if workload(entry).default]
     if len(defaults) != 1:
         names = ", ".join(entry.name for entry in host.ready("workload"))
-        raise UsageError(f"name a workload with --workload: {names or 'none is there, see qx list'}")
+        raise UsageError(f"name a workload with --workload: {names or 'none is ready, see qx list'}")
     return defaults[0]
 
 

@@ -28,7 +28,7 @@ def run(host: Host, request: Request, reporter: Reporter) -> tuple[Results, Reco
     request.check()
     chosen = choose(host, request)
     for name, users in chosen.added_baselines.items():
-        reporter.say(f"{name} takes part, as the runtime baseline of {', '.join(users)}")
+        reporter.say(f"{name} is added, as the runtime baseline of {', '.join(users)}")
     started = datetime.now(timezone.utc)
     clock = PhaseClock()
     # Before this run adds to the load of the machine, which is recorded too.

@@ -83,14 +83,14 @@ def _plugin(host: Host, setting: Setting, participants: Sequence[Entry]) -> Entr
         raise UsageError(f"--set {setting.text}: {entry.complaint}")
     if entry.kind not in SETTABLE:
         raise UsageError(
-            f"--set {setting.text}: {entry.name} is a {entry.kind}, and options of a config, metric or "
-            f"workload can be set"
+            f"--set {setting.text}: {entry.name} is a {entry.kind}; only options of configs, metrics and "
+            f"workloads can be set"
         )
     if entry.name not in [participant.name for participant in participants]:
         others = [participant.name for participant in participants if participant.kind == entry.kind]
         raise UsageError(
-            f"--set {setting.text}: {entry.kind} {entry.name} takes no part here "
-            f"(those that do: {', '.join(others) or 'none'})"
+            f"--set {setting.text}: {entry.kind} {entry.name} is not used here "
+            f"(used are: {', '.join(others) or 'none'})"
         )
     return entry
 
@@ -111,7 +111,7 @@ def _values(setting: Setting, option: Option) -> tuple[OptionValue, ...]:
         except ValueError as error:
             raise UsageError(f"--set {setting.text}: {option.name} {error}") from error
         if value in values:
-            raise UsageError(f"--set {setting.text}: the value {text!r} is there twice")
+            raise UsageError(f"--set {setting.text}: the value {text!r} is given twice")
         values.append(value)
     return tuple(values)
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from attrs import Factory, define, frozen
 
 from qx.host.host import Entry, Host
-from qx.processes.workers import Failure, MetricFailure, Processes
+from qx.processes.answers import MetricFailure
+from qx.processes.workers import Failure, Processes
 from qx.results.cells import CellId
 from qx.results.recording import Recording
 from qx.runner.builds import Build

@@ -73,16 +73,18 @@ def check_name(host: Host, name: str) -> None:
     # The distribution is named after the plugin, and its name cannot end with a dash.
     if not re.fullmatch(NAME, name) or name.endswith("_") or keyword.iskeyword(name):
         raise UsageError(
-            f"{name!r} cannot be a plugin's name: a lower-case letter, then lower-case letters, digits and _ "
-            f"within (such as my_recipe), and no word of Python"
+            f"{name!r} cannot be the name of a plugin; expected lower-case letters, digits and _, with a "
+            f"letter first and no _ last (such as my_recipe), and no keyword of Python"
         )
     if name in RESERVED:
-        raise UsageError(f"the name {name!r} is taken, by qx itself")
+        raise UsageError(f"the name {name!r} is taken by qx itself: choose another")
     for entry in host.entries:
         if entry.name == name:
-            raise UsageError(f"the name {name!r} is taken, by {entry.provider}: choose another")
+            raise UsageError(f"the name {name!r} is taken by {entry.provider}: choose another")
     if find_spec(package_of(name)) is not None:
-        raise UsageError(f"the name {name!r} is taken: there is a package {package_of(name)!r} already")
+        raise UsageError(
+            f"the name {name!r} is taken by the installed package {package_of(name)!r}: choose another"
+        )
 
 
 def write(folder: Path, texts: dict[str, str]) -> None:

@@ -112,7 +112,7 @@ def front(axes: Sequence[Axis]) -> Front:
     if not axes or not len(axes[0].low):
         raise ValueError("a front needs an axis and a cell")
     if len(sizes := {len(axis.low) for axis in axes}) > 1:
-        raise ValueError(f"all axes must speak of the same cells, not of {sorted(sizes)}")
+        raise ValueError(f"all axes must have the same number of cells, not {sorted(sizes)}")
     (cells,) = sizes
     no_worse = np.ones((cells, cells), dtype=bool)
     better, different = np.zeros_like(no_worse), np.zeros_like(no_worse)

@@ -66,17 +66,17 @@ class Archive:
             name = member.filename.removesuffix(SUFFIX)
             shown = to_line(name, ROOM)
             if name == member.filename:
-                raise ValueError(f"it holds {shown!r}, which is no array ({SUFFIX})")
+                raise ValueError(f"it holds {shown!r}, which is not an array ({SUFFIX})")
             if name in self._members:
                 raise ValueError(f"it holds the array {shown!r} twice")
             if member.compress_type not in (ZIP_STORED, ZIP_DEFLATED) or member.flag_bits & 1:
-                raise ValueError(f"its array {shown!r} is packed in a way that is not read")
+                raise ValueError(f"its array {shown!r} is compressed in a way that is not supported")
             if member.file_size > DENSEST * member.compress_size + HEADER:
-                raise ValueError(f"its array {shown!r} says that it unpacks to more than it can")
+                raise ValueError(f"its array {shown!r} claims an impossible unpacked size")
             self._members[name] = member
         size = sum(member.file_size for member in self._members.values())
         if size > (most := _most_bytes()):
-            raise ValueError(f"it unpacks to {size:,} bytes, and {most:,} can be read here")
+            raise ValueError(f"it unpacks to {size:,} bytes, more than the {most:,} that can be read here")
 
     @property
     def names(self) -> list[str]:

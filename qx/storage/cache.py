@@ -140,7 +140,7 @@ def read_entry(place: Path, read: Callable[[Path, Digests], Content]) -> Content
     while (before := _status(place)) is not None:
         try:
             if not stat.S_ISDIR(before.st_mode):
-                raise Damaged("it is no folder")
+                raise Damaged("it is not a folder")
             return read(place, check_digests(place))
         except Damaged:
             after = _status(place)

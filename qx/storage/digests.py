@@ -73,7 +73,7 @@ def digest_of(folder: Path, name: str, size: int | None = None) -> FileDigest:
     with os.fdopen(_open_regular(folder, name), "rb", buffering=0) as file:
         actual = os.fstat(file.fileno()).st_size
         if size is not None and actual != size:
-            raise Damaged(f"{name} has {actual:,} bytes, and was written with {size:,}")
+            raise Damaged(f"{name} has {actual:,} bytes, expected {size:,}")
         buffer = bytearray(CHUNK)
         count = 0
         while received := file.readinto(buffer):
@@ -131,18 +131,18 @@ def read_json(folder: Path, name: str) -> Json:
 def _open_regular(folder: Path, name: str) -> int:
     """Open a regular file inside a folder, without waiting for a pipe or a device; return the descriptor."""
     if not is_inside(name):
-        raise Damaged(f"{name!r} is no name of a file inside a folder")
+        raise Damaged(f"{name!r} is not the name of a file inside a folder")
     place = folder
     for part in PurePosixPath(name).parts[:-1]:
         place /= part
         if not stat.S_ISDIR(_status(place, name).st_mode):
             raise Damaged(f"{name} does not lie in a folder of its own")
     if not stat.S_ISREG(_status(folder / name, name).st_mode):
-        raise Damaged(f"{name} is no regular file")
+        raise Damaged(f"{name} is not a regular file")
     handle = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
-        raise Damaged(f"{name} is no regular file")
+        raise Damaged(f"{name} is not a regular file")
     return handle
 
 

@@ -27,7 +27,7 @@ def _to_files(value: object) -> dict[str, FileDigest]:
 
 def _to_object(value: JsonMapping) -> JsonObject:
     if not isinstance(value, Mapping):
-        raise TypeError(f"names with values are expected, not {type(value).__name__}")
+        raise TypeError(f"expected an object with names and values, not {type(value).__name__}")
     return dict(value)
 
 

@@ -65,16 +65,16 @@ def place(path: Sequence[str | int]) -> str:
             words += f".{step}"
         else:
             words += f"[{to_line(step, ROOM)!r}]"
-    return words.removeprefix(".") or "the whole"
+    return words.removeprefix(".") or "the top level"
 
 
 def _no_number(word: str) -> NoReturn:
-    raise ValueError(f"{word} is no number that JSON has")
+    raise ValueError(f"{word} is not a number in JSON")
 
 
 def _object(pairs: list[tuple[str, Json]]) -> JsonObject:
     fields = dict(pairs)
     if len(fields) < len(pairs):
         ((duplicate, _),) = Counter(name for name, _ in pairs).most_common(1)
-        raise ValueError(f"the field {to_line(duplicate, ROOM)!r} is there twice")
+        raise ValueError(f"the field {to_line(duplicate, ROOM)!r} appears twice")
     return fields

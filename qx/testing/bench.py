@@ -13,9 +13,11 @@ from typing import Any, TypeVar
 from attrs import asdict, evolve, frozen
 
 from qx.contract.conformance import Conformance
-from qx.contract.records import Config, Kind, Record
+from qx.contract.records import Arrays, Config, Kind, Record
 from qx.errors import DataError, UsageError
 from qx.host.host import Entry, Host, Reference
+from qx.processes.answers import Answer
+from qx.processes.job_answers import DescribeAnswer, Started
 from qx.processes.jobs import BuildJob, DescribeJob, InspectJob, Job, StoredArtifact
 from qx.processes.workers import Processes
 from qx.runner import settings
@@ -24,9 +26,10 @@ from qx.runner.preparation import Prepared, calibration_counts, data_folder, is_
 from qx.runner.request import Request, cell_of
 from qx.storage.cache import open_cache
 from qx.storage.manifest import Manifest
+from qx.testing.answers import BuildObservations, Observations, ServeAnswer, Watched
 from qx.testing.jobs import ServeJob, WatchJob
 from qx.testing.verdicts import Failed, NotApplicable
-from qx.values import Array, JsonMapping, JsonObject, OptionValue, OptionValues
+from qx.values import JsonObject, OptionValue, OptionValues
 
 #: The kit's own workload, as ``-p`` takes it.
 TESTBENCH = "qx.testing.testbench"
@@ -35,6 +38,7 @@ BATCH_SIZES = (1, 3, 64)
 CALIBRATION_N = 128
 
 T = TypeVar("T")
+A = TypeVar("A", bound=Answer)
 
 
 @frozen(kw_only=True)
@@ -43,9 +47,15 @@ class Built:
 
     manifest: Manifest
     stored: StoredArtifact
-    observations: JsonMapping
-    #: The fp32 model's outputs for the first evaluation inputs, ``[n, ...]``.
-    fp32: Array
+    observations: Observations
+    #: The fp32 model's outputs for the first evaluation inputs, ``[n, ...]``, by name.
+    fp32: Arrays
+
+    @property
+    def build_observations(self) -> BuildObservations:
+        """What was observed because it is a build."""
+        assert self.observations.build is not None
+        return self.observations.build
 
     @property
     def artifact(self) -> Path:
@@ -55,16 +65,13 @@ class Built:
 
 @frozen(kw_only=True)
 class Served:
-    """The answer and the outputs of a launch that served an artifact."""
+    """The answer of a launch that served an artifact, and its outputs by name."""
 
-    answer: JsonMapping
-    outputs: Array
-
-    @property
-    def observations(self) -> JsonMapping:
-        """What was observed while it served."""
-        observations: JsonMapping = self.answer["watched"]
-        return observations
+    answer: ServeAnswer
+    #: What was observed while it served.
+    observations: Observations
+    #: Outputs at the last batch size, ``[n, ...]``.
+    outputs: Arrays
 
 
 class Bench:
@@ -134,21 +141,23 @@ class Bench:
         folder.mkdir(parents=True)
         return folder
 
-    def run(self, job: Job, name: str) -> JsonObject:
+    def run(self, job: Job[A], name: str) -> A:
         """Run a job in a process of its own. Raises ``qx.processes.workers.Failure``."""
         with Processes(self.new_folder(f"log-{name}")) as processes:
             return processes.run(job, name, timeout=self.timeout)
 
-    def describe(self, times: int) -> list[JsonObject]:
+    def describe(self, times: int) -> list[DescribeAnswer]:
         """Describe the plugin several times in one process. Raises ``qx.processes.workers.Failure``."""
         with Processes(self.new_folder("log-describe")) as processes:
             worker = processes.start(DescribeJob(), "describe")
-            worker.answer(timeout=self.timeout)
+            worker.answer(Started, timeout=self.timeout)
             question = {"plugin": asdict(self.reference), "named": False}
-            return [worker.ask("describe", timeout=self.timeout, **question) for _ in range(times)]
+            return [
+                worker.ask("describe", DescribeAnswer, timeout=self.timeout, **question) for _ in range(times)
+            ]
 
-    def watch(self, job: Job, name: str, absent: tuple[str, ...] = (), **arguments: Any) -> JsonObject:
-        """Run a job while observing what plugins change beside it; the answer has that as ``watched``.
+    def watch(self, job: Job[A], name: str, absent: tuple[str, ...] = (), **arguments: Any) -> Watched[A]:
+        """Run a job while observing what plugins change beside it.
 
         Raises ``qx.processes.workers.Failure``.
         """
@@ -231,11 +240,9 @@ class Bench:
         self, config: Entry, *, absent: tuple[str, ...] = (), options: OptionValues | None = None
     ) -> Built:
         """Build an artifact of a config, and observe the build. Raises ``qx.processes.workers.Failure``."""
-        import numpy as np
-
         job = self.build_job(config, options)
-        outputs = Path(job.folder) / "fp32.npy"
-        answer = self.watch(
+        outputs = Path(job.folder) / "fp32.npz"
+        watched = self.watch(
             job,
             f"build-{config.name}",
             absent,
@@ -247,8 +254,8 @@ class Bench:
         return Built(
             manifest=manifest,
             stored=stored_artifact(self.host, job, artifact, manifest),
-            observations=answer["watched"],
-            fp32=np.load(outputs),
+            observations=watched.watched,
+            fp32=_read_outputs(outputs),
         )
 
     def borrow(self, config: Entry) -> Built:
@@ -270,8 +277,6 @@ class Bench:
 
         Raises ``qx.processes.workers.Failure``.
         """
-        import numpy as np
-
         folder = self.new_folder("served")
         artifact = folder / "artifact"
         for name in built.manifest.files:
@@ -279,7 +284,7 @@ class Bench:
             shutil.copyfile(built.artifact / name, artifact / name)
         for path in built.artifact.parent.glob("probe.*"):
             shutil.copyfile(path, folder / path.name)
-        outputs = folder / "outputs.npy"
+        outputs = folder / "outputs.npz"
         job = ServeJob(
             engine=self.prepared.engine,
             artifact=evolve(built.stored, folder=str(artifact)),
@@ -287,8 +292,8 @@ class Bench:
             batch_sizes=BATCH_SIZES,
             outputs=str(outputs),
         )
-        answer = self.watch(job, "serve", absent)
-        return Served(answer=answer, outputs=np.load(outputs))
+        watched = self.watch(job, "serve", absent)
+        return Served(answer=watched.answer, observations=watched.watched, outputs=_read_outputs(outputs))
 
     @cached_property
     def built(self) -> Built:
@@ -314,6 +319,15 @@ class Bench:
             return ()
         targets = filter(None, (self.conformance.subject, self.conformance.worse))
         return (self.baseline.name, *(find_plugin(self.host, "config", target).name for target in targets))
+
+
+def _read_outputs(path: Path) -> Arrays:
+    import numpy as np
+
+    from qx.worker.outputs import unpack
+
+    with np.load(path) as arrays:
+        return unpack(arrays)
 
 
 class _SilentReporter:

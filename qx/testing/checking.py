@@ -65,7 +65,7 @@ class Checking:
         if verdict.state == "failed":
             return evolve(verdict, state="expected", text=f"{reason} ({verdict.text})")
         if verdict.state == "passed":
-            text = f"it passes, and was expected to fail ({reason}): expect it no longer"
+            text = f"it passes, but was expected to fail ({reason}): remove this expectation"
             return evolve(verdict, state="failed", text=text)
         return verdict
 
@@ -111,7 +111,7 @@ def host_with_workload(plugins: Sequence[str], target: str | None, trust_cache: 
         find_plugin(host, "workload", target)
     except UsageError as error:
         if _is_no_module(error, target):
-            raise unknown("--workload: no workload, nor a module,", target, choices) from error
+            raise unknown("--workload: there is no workload or module", target, choices) from error
         message = str(error).removeprefix(f"-p {target}").lstrip(": ")
         raise UsageError(f"--workload {target}: {message} (choose from {', '.join(choices)})") from error
     return host
@@ -160,7 +160,7 @@ def _select(host: Host, plugin: str | Entry) -> Entry:
     if entry.state == "left_out":
         raise UsageError(entry.complaint)
     if entry.kind == "wrapper":
-        raise UsageError(f"{entry.name!r} only wraps the hooks of others: there is no check of that")
+        raise UsageError(f"{entry.name!r} only wraps hooks of other plugins, for which there are no checks")
     return entry
 
 

@@ -56,20 +56,20 @@ def unique_name(bench: Bench) -> str:
 def describes_itself_lightly(bench: Bench) -> str:
     """It is imported and described quickly, without heavy imports or prints, and with one record."""
     first, second = bench.describe(times=2)
-    if first["description"]["outcome"] != "ready":
+    if first.description.outcome != "ready":
         raise NotApplicable("its record is broken, see valid_record")
     problems = []
-    if heavy := sorted(HEAVY & set(first["modules"])):
+    if heavy := sorted(HEAVY & set(first.modules)):
         problems.append(f"imports {', '.join(heavy)}: import it inside the functions that need it")
-    if first["seconds"] > LIGHT_SECONDS and not heavy:
-        problems.append(f"takes {first['seconds']:.1f} s (at most {LIGHT_SECONDS:g} s)")
-    if first["printed"].strip():
-        problems.append(f"prints {first['printed'].strip()[:80]!r}")
-    if second["description"]["record"] != first["description"]["record"]:
-        problems.append("describe gives another record each time")
+    if first.seconds > LIGHT_SECONDS and not heavy:
+        problems.append(f"takes {first.seconds:.1f} s (at most {LIGHT_SECONDS:g} s)")
+    if first.printed.strip():
+        problems.append(f"prints {first.printed.strip()[:80]!r}")
+    if second.description.record != first.description.record:
+        problems.append("describe returns a different record each time")
     if problems:
         raise Failed("; ".join(problems))
-    return f"{1000 * first['seconds']:.0f} ms"
+    return f"{1000 * first.seconds:.0f} ms"
 
 
 def _summary(summary: str) -> Iterable[str]:
@@ -100,7 +100,7 @@ def _requirements(bench: Bench) -> Iterable[str]:
 def _check_name(bench: Bench, kind: Kind, name: str, field: str) -> Iterable[str]:
     names = [entry.name for entry in bench.host.entries if entry.kind == kind]
     if name not in names:
-        yield f"its {field} {name!r} is no {kind} (choose from {', '.join(names)})"
+        yield f"its {field} {name!r} is not a {kind} (choose from {', '.join(names)})"
 
 
 # What it needs ------------------------------------------------------------------------------------
@@ -122,7 +122,7 @@ def needs_only(
     imported = frozenset(imported)
     requires = bench.record.requires
     if unused := [text for text in requires if not _is_used(text, imported)]:
-        raise Failed(f"requires {', '.join(map(repr, unused))} and imports nothing of it")
+        raise Failed(f"requires {', '.join(map(repr, unused))} but imports nothing from it")
     own = [bench.entry.distribution or "", *providers(bench.reference.module.partition(".")[0])]
     allowed = required_by([OWN, *filter(None, own), *requires, *companions])
     suspects = undeclared(imported, allowed)
@@ -136,7 +136,10 @@ def needs_only(
 
 
 def _to_blame(suspects: dict[str, str], cause: str) -> str:
-    """Return the distributions whose modules the cause names, or all where it names none."""
+    """Return the names of distributions whose modules the cause names, or all where it names none.
+
+    ``suspects`` maps modules to names of distributions.
+    """
     mentioned = {names for module, names in suspects.items() if module in cause}
     return ", ".join(sorted(mentioned or set(suspects.values())))
 
@@ -174,7 +177,7 @@ def try_bad_options(bench: Bench, attempt: Callable[[OptionValues], object]) -> 
     if problems:
         raise Failed("; ".join(problems))
     if not tried:
-        raise NotApplicable("what its options' limits and choices let through, it need not refuse")
+        raise NotApplicable("the limits and choices of its options already refuse all values that were tried")
     return f"{tried} values tried of {', '.join(option.name for option in options)}"
 
 
@@ -192,11 +195,11 @@ def _find_problem(
         attempt({option.name: value})
     except Failure as failure:
         if failure.outcome not in ("failed", "unsupported"):
-            return f"{assignment} ends in {failure}"
+            return f"{assignment} fails with: {failure}"
         if option.name not in failure.cause:
             return f"{assignment} is refused by a message that does not name the option: {failure.cause}"
         return ""
-    return f"{assignment} is taken, and its author says that it is bad" if is_bad else ""
+    return f"{assignment} is accepted, but its author declares it bad" if is_bad else ""
 
 
 #: The checks of every plugin, in the order in which they are run.

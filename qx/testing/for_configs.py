@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from qx.processes.workers import Failure
 from qx.testing.bench import Bench, Built, Served
@@ -11,9 +11,6 @@ from qx.testing.check import Check
 from qx.testing.for_all import needs_only, try_bad_options
 from qx.testing.onlooker import onlookers
 from qx.testing.verdicts import Failed, NotApplicable
-
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
 
 T = TypeVar("T")
 
@@ -31,7 +28,7 @@ def _require_success(bench: Bench, work: Callable[[], T]) -> T:
     except Failure as failure:
         if failure.outcome == "unsupported":
             raise NotApplicable(
-                f"does not treat the model of {bench.request.workload}: {failure.cause}"
+                f"does not apply to the model of {bench.request.workload}: {failure.cause}"
             ) from None
         raise Failed(str(failure)) from None
 
@@ -56,8 +53,8 @@ def leaves_fp32_model(bench: Bench) -> str:
     The model that a config is given is its private copy. An instance that was made before, and one made
     afterwards in the same process, must answer as before, bit for bit: its class and torch are everybody's.
     """
-    if changed := bench.built.observations["fp32"]:
-        raise Failed(f"changes what the fp32 model is: {' and '.join(changed)}")
+    if changed := bench.built.build_observations.fp32:
+        raise Failed(f"changes the fp32 model: {' and '.join(changed)}")
     return "the same answers before and after"
 
 
@@ -67,35 +64,37 @@ def leaves_shared_model(bench: Bench) -> str:
     if not bench.host.implements(bench.entry.name, "check_model"):
         raise NotApplicable("has no check_model")
     before, after = onlookers(quantizable=bench.config.quantizable)
-    untreatable = bench.run(bench.inspect_job(before, bench.reference, after), "inspect")["untreatable"]
+    untreatable = bench.run(bench.inspect_job(before, bench.reference, after), "inspect").untreatable
     if before.name in untreatable:
-        _, reason = untreatable[before.name]
-        raise NotApplicable(f"does not treat the model of {bench.request.workload}: {reason}")
+        reason = untreatable[before.name].cause
+        raise NotApplicable(f"does not apply to the model of {bench.request.workload}: {reason}")
     if after.name in untreatable:
-        _, changed = untreatable[after.name]
-        raise Failed(f"check_model changes what all configs are shown: {changed}")
-    return "check_model only looks"
+        changed = untreatable[after.name].cause
+        raise Failed(f"check_model changes the model that all configs share: {changed}")
+    return "check_model changes nothing"
 
 
 def leaves_process_state(bench: Bench) -> str:
     """Settings of the whole process (torch's default dtype, threads, engine...) stay as they were."""
-    if changed := bench.built.observations["state"]:
+    if changed := bench.built.build_observations.state:
         raise Failed(
-            "; ".join(f"leaves {name} at {now}, it was {was}" for name, (was, now) in changed.items())
+            "; ".join(
+                f"leaves {name} at {change.now}, it was {change.before}" for name, change in changed.items()
+            )
         )
     return "unchanged"
 
 
 def leaves_inputs(bench: Bench) -> str:
     """The batches of calibration or training and the example inputs are not changed in place."""
-    if changed := bench.built.observations["changed"]:
+    if changed := bench.built.observations.changed:
         raise Failed("; ".join(changed))
     return "unchanged"
 
 
 def writes_only_into_its_folder(bench: Bench) -> str:
     """Nothing is written to the current folder: the files of an artifact belong into ``context.folder``."""
-    if strays := bench.built.observations["strays"]:
+    if strays := bench.built.observations.strays:
         raise Failed(f"writes {', '.join(strays[:5])} into the current folder")
     return "nothing in the current folder"
 
@@ -107,36 +106,44 @@ def loads_in_fresh_process(bench: Bench) -> str:
     of files has none to compare with, and is to give the same twice.
     """
     served: Served = _require_success(bench, lambda: bench.served)
-    if not served.answer["probed"]:
+    if not served.answer.probed:
         again = bench.serve(bench.built)
-        if not _equal(again.outputs, served.outputs):
+        if not _are_equal(again, served):
             raise Failed("two launches of the same artifact give different outputs")
         return "the same outputs in two launches"
     return "the outputs of the converted module, bit for bit"
 
 
 def keeps_shape_and_type(bench: Bench) -> str:
-    """Outputs have the fp32 model's shape and type, and are finite, at every batch size."""
-    expected, dtype = list(bench.built.fp32.shape[1:]), bench.built.observations["dtype"]
-    for batch in bench.served.answer["served"]:
-        shape, size = batch["shape"], batch["batch_size"]
-        if shape != [size, *expected]:
-            raise Failed(f"at batch size {size} it gives shape {shape}, the fp32 model {[size, *expected]}")
-        if batch["dtype"] != dtype:
-            raise Failed(f"it gives {_dtype_name(batch['dtype'])}, the fp32 model {_dtype_name(dtype)}")
-        if not batch["finite"]:
+    """Outputs have the fp32 model's names, shapes and types, and are finite, at every batch size."""
+    fp32, batches = bench.built.fp32, bench.served.answer.served
+    for batch in batches:
+        size = batch.batch_size
+        if list(batch.shapes) != list(fp32):
+            raise Failed(f"it gives {', '.join(batch.shapes)}, the fp32 model {', '.join(fp32)}")
+        for name, expected in fp32.items():
+            shape, dtype = list(batch.shapes[name]), _dtype_name(batch.dtypes[name])
+            if shape != [size, *expected.shape[1:]]:
+                raise Failed(
+                    f"at batch size {size} it gives shape {shape}, the fp32 model "
+                    f"{[size, *expected.shape[1:]]}"
+                )
+            if dtype != expected.dtype.name:
+                raise Failed(f"it gives {dtype}, the fp32 model {expected.dtype.name}")
+        if not batch.finite:
             raise Failed(f"at batch size {size} it gives values that are not finite")
-    sizes = ", ".join(str(batch["batch_size"]) for batch in bench.served.answer["served"])
-    return f"{_dtype_name(dtype)} {['n', *expected]} at batch sizes {sizes}".replace("'", "")
+    kinds = ", ".join(f"{array.dtype.name} {['n', *array.shape[1:]]}" for array in fp32.values())
+    sizes = ", ".join(str(batch.batch_size) for batch in batches)
+    return f"{kinds} at batch sizes {sizes}".replace("'", "")
 
 
 def deterministic(bench: Bench) -> str:
     """Built twice with the same seed, and served twice, it gives the same outputs, bit for bit."""
-    for batch in bench.served.answer["served"]:
-        if not (batch["repeats"] and batch["repeats_anew"]):
+    for batch in bench.served.answer.served:
+        if not (batch.repeats and batch.repeats_anew):
             raise Failed("one launch gives different outputs for the same inputs")
     served = bench.serve(bench.build(bench.entry))
-    if not _equal(served.outputs, bench.served.outputs):
+    if not _are_equal(served, bench.served):
         raise Failed(
             f"two builds with seed {bench.request.seed} differ by up to {_distance(bench, served):.2g}"
         )
@@ -153,8 +160,8 @@ def changes_something(bench: Bench) -> str:
     distance, share = _distance(bench, bench.served, fp32=True), _share_of_bytes(bench)
     if distance <= ROUNDING and share >= SMALLER:
         raise Failed(
-            f"its outputs are the fp32 model's to {distance:.1g} and its files are {share:.0%} of the fp32 "
-            f"weights: it changes nothing, or must say keeps_outputs in its record"
+            f"its outputs differ from the fp32 model's by {distance:.1g} at most, and its files are "
+            f"{share:.0%} of the fp32 weights: it changes nothing, or its record must say keeps_outputs"
         )
     return f"outputs differ by up to {distance:.2g} of the largest, files are {share:.0%} of the fp32 weights"
 
@@ -165,7 +172,7 @@ def keeps_outputs(bench: Bench) -> str:
         raise NotApplicable("does not say keeps_outputs")
     distance = _distance(bench, bench.served, fp32=True)
     if distance > ROUNDING:
-        raise Failed(f"{reason}, and its outputs differ by up to {distance:.2g} of the largest")
+        raise Failed(f"{reason}, but its outputs differ by up to {distance:.2g} of the largest")
     return f"{reason}; outputs differ by up to {distance:.1g} of the largest"
 
 
@@ -175,7 +182,7 @@ def needs_what_it_says(bench: Bench) -> str:
     def work_without(absent: tuple[str, ...]) -> None:
         bench.serve(bench.build(bench.entry, absent=absent), absent=absent)
 
-    imported = {*bench.built.observations["modules"], *bench.served.observations["modules"]}
+    imported = {*bench.built.observations.modules, *bench.served.observations.modules}
     return needs_only(bench, imported, work_without, companions=_workload_requirements(bench))
 
 
@@ -213,22 +220,26 @@ def _share_of_bytes(bench: Bench) -> float:
 
 
 def _distance(bench: Bench, served: Served, *, fp32: bool = False) -> float:
-    """Return the largest difference of outputs, as a share of the fp32 model's largest output.
+    """Return the largest difference of outputs, as a share of the fp32 model's largest value of that output.
 
     ``served`` is compared with the fp32 model if ``fp32``, else with the first launch of the config.
     """
     import numpy as np
 
     expected = bench.built.fp32 if fp32 else bench.served.outputs
-    count = min(len(expected), len(served.outputs))
-    scale = float(np.abs(bench.built.fp32).max()) or 1.0
-    return float(np.abs(np.asarray(served.outputs[:count], dtype=float) - expected[:count]).max()) / scale
+    shares = []
+    for name, right in expected.items():
+        own = served.outputs[name]
+        count = min(len(right), len(own))
+        scale = float(np.abs(bench.built.fp32[name]).max()) or 1.0
+        shares.append(float(np.abs(np.asarray(own[:count], dtype=float) - right[:count]).max()) / scale)
+    return max(shares)
 
 
-def _equal(first: ArrayLike, second: ArrayLike) -> bool:
-    import numpy as np
+def _are_equal(first: Served, second: Served) -> bool:
+    from qx.worker.outputs import equal_arrays
 
-    return bool(np.array_equal(first, second, equal_nan=True))
+    return equal_arrays(first.outputs, second.outputs)
 
 
 def _dtype_name(dtype: str) -> str:

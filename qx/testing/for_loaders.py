@@ -37,7 +37,8 @@ def _built(bench: Bench) -> Built:
                 return built
             attempts.append(f"{config.name} names {built.manifest.loader}")
         raise NotApplicable(
-            f"no artifact names it ({'; '.join(attempts)}): name a config as Conformance(subject=...)"
+            f"no config makes an artifact for it ({'; '.join(attempts)}): name a config as "
+            "Conformance(subject=...)"
         )
 
     built: Built = bench.cached("built", build)
@@ -86,41 +87,50 @@ def _served(bench: Bench) -> Served:
 
 
 def serves_batches(bench: Bench) -> str:
-    """It loads an artifact in a fresh process and serves batches of 1, 3 and 64: finite numpy arrays."""
+    """It loads an artifact in a fresh process and serves batches of 1, 3 and 64: finite numpy arrays by name.
+
+    The names are the same at every call.
+    """
     if bench.entry.state == "unavailable":
         raise NotApplicable(bench.entry.reason)
-    for batch in _served(bench).answer["served"]:
-        size = batch["batch_size"]
-        if batch["type"] != "ndarray":
-            raise Failed(f"outputs gives a {batch['type']}, and not a numpy array")
-        if not batch["shape"] or batch["shape"][0] != size:
-            raise Failed(f"at batch size {size} it gives shape {batch['shape']}")
-        if not batch["finite"]:
+    batches = _served(bench).answer.served
+    expected = batches[0].names[0]
+    for batch in batches:
+        size = batch.batch_size
+        for name, kind in batch.types.items():
+            if kind != "ndarray":
+                raise Failed(f"outputs gives {name!r} as a {kind}, expected a numpy array")
+        for names in batch.names:
+            if names != expected:
+                raise Failed(
+                    f"outputs gives {', '.join(expected)} in one call and {', '.join(names)} in another"
+                )
+        if not batch.finite:
             raise Failed(f"at batch size {size} it gives values that are not finite")
     return f"artifacts of {_built(bench).stored.config.name}"
 
 
 def leaves_inputs(bench: Bench) -> str:
     """The arrays that are prepared and served are not changed in place."""
-    for batch in _served(bench).answer["served"]:
-        if not batch["inputs_kept"]:
-            raise Failed(f"at batch size {batch['batch_size']} it changes the arrays that it was given")
+    for batch in _served(bench).answer.served:
+        if not batch.inputs_kept:
+            raise Failed(f"at batch size {batch.batch_size} it changes the arrays that it was given")
     return "unchanged"
 
 
 def deterministic(bench: Bench) -> str:
     """The same inputs give the same outputs: the same prepared ones called twice, and prepared anew."""
-    for batch in _served(bench).answer["served"]:
-        if not batch["repeats"]:
-            raise Failed("the same prepared inputs give other outputs when they are called again")
-        if not batch["repeats_anew"]:
-            raise Failed("the same inputs give other outputs when they are prepared again")
+    for batch in _served(bench).answer.served:
+        if not batch.repeats:
+            raise Failed("the same prepared inputs give different outputs when they are called again")
+        if not batch.repeats_anew:
+            raise Failed("the same inputs give different outputs when they are prepared again")
     return "the same again"
 
 
 def honours_threads(bench: Bench) -> str:
     """With one thread allowed, one thread computes."""
-    by_thread = _served(bench).answer["busy_threads"]
+    by_thread = _served(bench).answer.busy_threads
     busy = [seconds for seconds in by_thread if seconds > BUSY * by_thread[0] and seconds > 0.05]
     if len(busy) > 1:
         times = ", ".join(f"{seconds:.2f}" for seconds in busy[:4])
@@ -133,7 +143,7 @@ def names_its_imports(bench: Bench) -> str:
     late = [
         (module, text)
         for text in _record(bench).requires
-        for module in modules_of(_distribution(text)) & set(_served(bench).answer["during_load"])
+        for module in modules_of(_distribution(text)) & set(_served(bench).answer.during_load)
     ]
     if late:
         names = ", ".join(sorted(module for module, _ in late))
@@ -147,7 +157,7 @@ def needs_what_it_says(bench: Bench) -> str:
     companions = [*(config.requires if config else ())]
     return needs_only(
         bench,
-        _served(bench).observations["modules"],
+        _served(bench).observations.modules,
         lambda absent: bench.serve(_built(bench), absent=absent),
         companions=companions,
     )

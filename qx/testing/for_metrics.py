@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
+from qx.contract.figures import Point
 from qx.contract.records import Metric
+from qx.processes.answers import PlainSamples
 from qx.testing.bench import Bench
 from qx.testing.check import Check
 from qx.testing.for_all import needs_only, try_bad_options
-from qx.testing.measuring import PAIRS, Measurement, Measuring
+from qx.testing.measuring import PAIRS, Measuring
 from qx.testing.verdicts import Failed, NotApplicable
 
 K = TypeVar("K")
@@ -44,20 +46,20 @@ def gives_finite_samples(bench: Bench) -> str:
     for measurement in measurements.values():
         if flaw := measuring.flaw(measurement):
             raise Failed(flaw)
-    values = next(iter(measurements.values()))["values"]
+    values = next(iter(measurements.values())).values
     return f"{len(values)} {record.samples}: {values[0]:.4g} {record.unit}"
 
 
 def leaves_inputs(bench: Bench) -> str:
     """What it is given (outputs, recorded samples, inputs, files) is not changed in place."""
-    if changed := _measuring(bench).observations["changed"]:
+    if changed := _measuring(bench).observed.changed:
         raise Failed("; ".join(changed))
     return "unchanged"
 
 
 def writes_nothing(bench: Bench) -> str:
     """Nothing is written to the current folder."""
-    if strays := _measuring(bench).observations["strays"]:
+    if strays := _measuring(bench).observed.strays:
         raise Failed(f"writes {', '.join(strays[:5])} into the current folder")
     return "nothing in the current folder"
 
@@ -94,7 +96,7 @@ def worse_for_a_worse_subject(bench: Bench) -> str:
     """A subject that its author supplies as worse is measured to be worse (``Conformance.worse``)."""
     record, measuring = _record(bench), _measuring(bench)
     if record.better == "neither":
-        raise NotApplicable("of it neither more nor less is better")
+        raise NotApplicable("its record names no better direction")
     if bench.conformance.worse is None:
         raise NotApplicable("its author supplies no worse subject")
     usual, worse = measuring.averages(measuring.first), measuring.averages(measuring.measure_worse())
@@ -115,9 +117,7 @@ def needs_what_it_says(bench: Bench) -> str:
     """It measures with what its record requires, uses that, and imports no other distribution."""
     measuring = _measuring(bench)
     companions = measuring.subject.record.requires if measuring.subject.record else ()
-    return needs_only(
-        bench, measuring.observations["modules"], measuring.measure_without, companions=companions
-    )
+    return needs_only(bench, measuring.observed.modules, measuring.measure_without, companions=companions)
 
 
 def refuses_bad_options(bench: Bench) -> str:
@@ -125,12 +125,12 @@ def refuses_bad_options(bench: Bench) -> str:
     return try_bad_options(bench, _measuring(bench).attempt)
 
 
-def _values(measurements: Mapping[K, Measurement]) -> dict[K, list[float] | None]:
-    return {key: measurement["values"] for key, measurement in measurements.items()}
+def _values(measurements: Mapping[K, PlainSamples]) -> dict[K, Sequence[float]]:
+    return {key: measurement.values for key, measurement in measurements.items()}
 
 
-def _prefix(batch_size: int | None) -> str:
-    return "" if batch_size is None else f"batch size {batch_size}: "
+def _prefix(point: Point | None) -> str:
+    return "" if point is None else f"{point.words}: "
 
 
 def _paired(first: Sequence[float], second: Sequence[float]) -> tuple[float, float, float]:

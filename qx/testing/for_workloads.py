@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from attrs import evolve, frozen
 
-from qx.contract.records import Workload
+from qx.contract.records import LABELS, Workload
 from qx.errors import DataError, UsageError
+from qx.processes.job_answers import InspectAnswer
 from qx.processes.jobs import InspectJob
 from qx.processes.workers import Failure
 from qx.runner.preparation import default_engine, weights_file
 from qx.runner.request import Request
+from qx.testing.answers import ExamineAnswer, ExaminedModel, Watched
 from qx.testing.bench import Bench
 from qx.testing.check import Check
 from qx.testing.for_all import needs_only, try_bad_options
 from qx.testing.jobs import ExamineJob
 from qx.testing.verdicts import Failed, NotApplicable
-from qx.values import JsonMapping, JsonObject, OptionValues
+from qx.values import OptionValues
 
 #: Largest share of test items that may lie in the training split too: large collections have a few doubles.
 SHARED = 0.01
@@ -27,8 +29,8 @@ COMPANY = 1e-4
 class ModelTrial:
     """The result of making the workload's model and loading its weights, where it has any."""
 
-    #: The worker's answer; None where the model could not be made.
-    answer: JsonMapping | None
+    #: The worker's answer, with what was observed; None where the model could not be made.
+    watched: Watched[InspectAnswer] | None
     weights: str | None = None
     #: Why the model could not be made.
     flaw: str = ""
@@ -74,10 +76,10 @@ def _examine_job(bench: Bench, **fields: object) -> ExamineJob:
     return ExamineJob(workload=bench.reference, **{**defaults, **fields})
 
 
-def _findings(bench: Bench) -> JsonObject:
+def _examined(bench: Bench) -> Watched[ExamineAnswer]:
     """Examine data and model, once for each bench. Raises ``NotApplicable`` where there are no data."""
 
-    def examine() -> JsonObject:
+    def examine() -> Watched[ExamineAnswer]:
         try:
             return bench.watch(_examine_job(bench), "examine")
         except DataError as error:
@@ -89,8 +91,20 @@ def _findings(bench: Bench) -> JsonObject:
         except Failure as failure:
             raise Failed(str(failure)) from failure
 
-    findings: JsonObject = bench.cached("findings", examine)
-    return findings
+    examined: Watched[ExamineAnswer] = bench.cached("findings", examine)
+    return examined
+
+
+def _findings(bench: Bench) -> ExamineAnswer:
+    return _examined(bench).answer
+
+
+def _model_findings(bench: Bench) -> ExaminedModel:
+    """Return what was found of the model. Raises ``NotApplicable`` where it has no weights."""
+    model = _findings(bench).model
+    if model is None:
+        raise NotApplicable("brings no weights")
+    return model
 
 
 def weights_fit(bench: Bench) -> str:
@@ -101,42 +115,38 @@ def weights_fit(bench: Bench) -> str:
     if bench.entry.state == "unavailable":
         raise NotApplicable(bench.entry.reason)
     trial, record = _model_trial(bench), _record(bench)
-    if trial.answer is None and not record.takes_model:
+    if trial.watched is None and not record.takes_model:
         raise Failed(trial.flaw)
-    if trial.answer is None or record.weights is None:
+    if trial.watched is None or record.weights is None:
         raise NotApplicable("brings no weights")
-    return f"{trial.answer['parameters']:,} parameters"
+    return f"{trial.watched.answer.parameters:,} parameters"
 
 
 def loads_data(bench: Bench) -> str:
-    """Both splits load: named arrays of one length, finite, with labels that belong to its classes."""
+    """Both splits load: named arrays of one length, finite; targets are numbers, and labels are classes."""
     if bench.entry.state == "unavailable":
         raise NotApplicable(bench.entry.reason)
-    for name, split in _findings(bench)["splits"].items():
-        if len(set(split["lengths"].values())) != 1 or not min(split["lengths"].values()):
-            raise Failed(f"the {name} split is empty, or its arrays differ in length: {split['lengths']}")
-        if not split["finite"]:
+    for name, split in _findings(bench).splits.items():
+        if len(set(split.lengths.values())) != 1 or not min(split.lengths.values()):
+            raise Failed(f"the {name} split is empty, or its arrays differ in length: {split.lengths}")
+        if not split.finite:
             raise Failed(f"the {name} split has values that are not finite")
-        if split["labels"] is not None:
-            low, high, dtype, dimensions = split["labels"]
-            if dtype[1] not in "iubf":
-                raise Failed(f"the labels of the {name} split are no numbers, but {dtype}")
-            are_classes = split["classes"] and dimensions == 1 and dtype[1] in "iub"
-            if are_classes and not 0 <= low <= high < split["classes"]:
-                raise Failed(
-                    f"the {name} split has labels from {low} to {high} and {split['classes']} classes"
-                )
-        if not split["source"]:
+        for target, values in split.targets.items():
+            low, high, dtype = values.lowest, values.highest, values.dtype
+            if low is None or high is None:
+                raise Failed(f"the {target} of the {name} split must be numbers, not {dtype}")
+            are_classes = target == LABELS and split.classes and values.dimensions == 1 and dtype[1] in "iub"
+            if are_classes and not 0 <= low <= high < split.classes:
+                raise Failed(f"the {name} split has labels from {low} to {high} and {split.classes} classes")
+        if not split.source:
             raise Failed(f"the {name} split does not say its source, by which results name it")
-    sizes = {
-        name: next(iter(split["lengths"].values())) for name, split in _findings(bench)["splits"].items()
-    }
+    sizes = {name: next(iter(split.lengths.values())) for name, split in _findings(bench).splits.items()}
     return ", ".join(f"{count:,} {name}" for name, count in sizes.items())
 
 
 def splits_disjoint(bench: Bench) -> str:
     """No item of the test split lies in the training split (up to 1 % of doubles)."""
-    shared = _findings(bench)["shared"]
+    shared = _findings(bench).shared
     if shared > SHARED:
         raise Failed(f"{shared:.1%} of the test items lie in the training split too")
     return f"{shared:.2%} in both"
@@ -145,8 +155,8 @@ def splits_disjoint(bench: Bench) -> str:
 def same_data_again(bench: Bench) -> str:
     """Another process with another seed loads the same items in the same order."""
     again = bench.run(evolve(_examine_job(bench, weights=None), seed=bench.request.seed + 1), "examine")
-    for name, split in _findings(bench)["splits"].items():
-        if again["splits"][name]["fingerprint"] != split["fingerprint"]:
+    for name, split in _findings(bench).splits.items():
+        if again.splits[name].fingerprint != split.fingerprint:
             raise Failed(f"the {name} split differs from one process, or seed, to the next")
     return "equal in two processes with two seeds"
 
@@ -163,42 +173,41 @@ def says_what_data_it_needs(bench: Bench) -> str:
     except DataError as error:
         return f"DataError: {error}"
     except Failure as failure:
-        raise Failed(f"without its data it ends in {failure}, and not in a DataError") from failure
+        raise Failed(f"without its data it fails with {failure}; expected a DataError") from failure
     return "needs none"
 
 
 def example_inputs_accepted(bench: Bench) -> str:
     """Example inputs of any batch size have the shapes and types of the data, and the model takes them."""
-    findings = _findings(bench)
-    test = findings["splits"]["test"]
-    shapes, dtypes = list(test["shapes"].values()), list(test["dtypes"].values())
-    for example in findings["examples"]:
-        size = example["batch_size"]
-        expected = [[size, *shape] for shape in shapes]
-        if example["shapes"] != expected:
-            raise Failed(f"at batch size {size} they have shapes {example['shapes']}, the data {expected}")
-        if example["dtypes"] != dtypes:
-            raise Failed(f"they have types {example['dtypes']}, the data {dtypes}")
-        if example["outputs"][0] != size:
-            raise Failed(f"at batch size {size} the model gives shape {example['outputs']}")
-    return ", ".join(f"{name} {['n', *test['shapes'][name]]}".replace("'", "") for name in test["shapes"])
+    test = _findings(bench).splits["test"]
+    dtypes = list(test.dtypes.values())
+    for example in _model_findings(bench).examples:
+        size = example.batch_size
+        expected = [[size, *shape] for shape in test.shapes.values()]
+        if (shapes := list(map(list, example.shapes))) != expected:
+            raise Failed(f"at batch size {size} they have shapes {shapes}, the data {expected}")
+        if list(example.dtypes) != dtypes:
+            raise Failed(f"they have types {list(example.dtypes)}, the data {dtypes}")
+        if example.outputs[0] != size:
+            raise Failed(f"at batch size {size} the model gives shape {list(example.outputs)}")
+    return ", ".join(f"{name} {['n', *shape]}".replace("'", "") for name, shape in test.shapes.items())
 
 
 def model_is_fp32_and_settled(bench: Bench) -> str:
     """The model is fp32, answers the same twice, and answers an item alike alone and in a batch."""
-    findings = _findings(bench)
-    if findings["types"] != ["torch.float32"]:
-        raise Failed(f"its parameters are {', '.join(findings['types'])}, and not torch.float32")
-    if not findings["repeats"]:
+    model = _model_findings(bench)
+    if model.types != ("torch.float32",):
+        raise Failed(f"its parameters are {', '.join(model.types)}, not torch.float32")
+    if not model.repeats:
         raise Failed("in eval mode it gives different outputs for the same inputs")
-    if (change := findings["company"]) > COMPANY:
+    if (change := model.company) > COMPANY:
         raise Failed(f"an item's outputs depend on the others of its batch, by up to {change:.2g}")
-    return f"outputs {findings['outputs']}"
+    return f"outputs {list(model.outputs)}"
 
 
 def stubs_change_nothing(bench: Bench) -> str:
     """The form with stubs has the same state dict and outputs, or raises ``Unsupported``."""
-    stubs = _findings(bench)["stubs"]
+    stubs = _model_findings(bench).stubs
     if stubs.startswith("unsupported"):
         raise NotApplicable(stubs)
     if stubs:
@@ -210,11 +219,11 @@ def knows_its_data(bench: Bench) -> str:
     """With its weights it does better on the test split than chance, where there are labels and classes."""
     from qx.statistics import over_items
 
-    findings = _findings(bench)
-    if findings["correct"] is None:
+    tried = _model_findings(bench).correct
+    if tried is None:
         raise NotApplicable("no labels of classes")
-    right, count = findings["correct"]
-    chance = 1 / findings["splits"]["test"]["classes"]
+    right, count = tried.correct, tried.items
+    chance = 1 / _findings(bench).splits["test"].classes
     low, _ = over_items.wilson(right, count, 0.999).ci or (0.0, 0.0)
     if low <= chance:
         raise Failed(
@@ -226,14 +235,14 @@ def knows_its_data(bench: Bench) -> str:
 def needs_what_it_says(bench: Bench) -> str:
     """It works with what its record requires, uses that, and imports no other distribution."""
     trial = _model_trial(bench)
-    if trial.answer is None:
+    if trial.watched is None:
         raise NotApplicable(f"its model cannot be made here: {trial.flaw}")
 
     def work_without(absent: tuple[str, ...]) -> None:
         bench.watch(_inspect_job(bench), "inspect", absent)
         bench.watch(_examine_job(bench), "examine", absent)
 
-    imported = {*_findings(bench)["watched"]["modules"], *trial.answer["watched"]["modules"]}
+    imported = {*_examined(bench).watched.modules, *trial.watched.watched.modules}
     return needs_only(bench, imported, work_without)
 
 

@@ -2,52 +2,75 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from types import GenericAlias
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, cast
 
 from attrs import field, frozen
 
 from qx.contract.fields import to_integers, to_strings
+from qx.processes.answers import Answer
 from qx.processes.jobs import ArtifactJob, Job, LoadingJob, to_job
-from qx.values import JsonObject
+from qx.values import JsonMapping, JsonObject
+
+if TYPE_CHECKING:
+    # The type checker reads these names in texts.
+    from qx.testing.answers import ExamineAnswer, ServeAnswer, Watched  # noqa: F401
+
+A = TypeVar("A", bound=Answer)
 
 #: The package of the modules that do these jobs.
 PACKAGE = "qx.testing.worker"
+#: The module of their answers.
+ANSWERS = "qx.testing.answers"
 
 
 @frozen(kw_only=True)
-class ServeJob(ArtifactJob):
+class ServeJob(ArtifactJob["ServeAnswer"]):
     """Serve an artifact's evaluation inputs at several batch sizes, and answer with what the loader did."""
 
     do: ClassVar[str] = "serve"
+    answers: ClassVar[str] = ANSWERS
     package: ClassVar[str] = PACKAGE
     batch_sizes: tuple[int, ...] = field(converter=to_integers)
-    #: Where to leave the outputs at the last batch size, as an ``.npy`` file.
+    #: Where to leave the outputs at the last batch size, as an ``.npz`` file of packed outputs.
     outputs: str
 
 
 @frozen(kw_only=True)
-class ExamineJob(LoadingJob):
+class ExamineJob(LoadingJob["ExamineAnswer"]):
     """Find out whether a workload keeps what its contract promises: its model and its data."""
 
     do: ClassVar[str] = "examine"
+    answers: ClassVar[str] = ANSWERS
     package: ClassVar[str] = PACKAGE
     weights: str | None
 
 
+def _inner(value: Job[A] | JsonMapping) -> Job[A]:
+    return cast("Job[A]", to_job(value))
+
+
 @frozen(kw_only=True)
-class WatchJob(Job):
+class WatchJob(Job["Watched[A]"], Generic[A]):
     """Do another job, and answer too with what the plugins changed: their arguments, the process, files."""
 
     do: ClassVar[str] = "watch"
     package: ClassVar[str] = PACKAGE
-    job: Job = field(converter=to_job)
+    job: Job[A] = field(converter=_inner)
     #: Top-level modules to hide, as if they were not installed.
     absent: tuple[str, ...] = field(default=(), converter=to_strings)
     #: An empty folder to work in, where files that plugins write into the current folder are detected.
     folder: str
-    #: For a build: evaluation inputs, and where to leave the fp32 model's outputs for them (``.npy``).
+    #: For a build: evaluation inputs, and where to leave the fp32 model's packed outputs for them (``.npz``).
     inputs: str | None = None
     outputs: str | None = None
+
+    @property
+    def answer_type(self) -> type[Watched[A]]:
+        """The record of the inner job's answer, with the observations."""
+        from qx.testing.answers import Watched
+
+        return cast("type[Watched[A]]", GenericAlias(Watched, (self.job.answer_type,)))
 
     @property
     def stage(self) -> str:

@@ -7,25 +7,30 @@ from collections.abc import Mapping
 from functools import cached_property, partial
 from pathlib import Path
 from statistics import median
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
+from attrs import evolve
+
+from qx.contract.figures import Figure, Point
 from qx.contract.records import Metric
 from qx.host.host import Entry
+from qx.processes.answers import LaunchAnswer, Measurement, MetricFailure, PlainSamples, WarmAnswer
 from qx.processes.jobs import DeriveJob, EvaluateJob, LaunchJob
 from qx.processes.workers import Failure, Processes, Worker
 from qx.runner.evaluation import sample_failure
 from qx.runner.request import metric, references
+from qx.testing.answers import Observations, Watched
 from qx.testing.bench import Bench, Built, find_plugin
 from qx.testing.jobs import WatchJob
 from qx.testing.verdicts import Failed
-from qx.values import JsonMapping, OptionValues
+from qx.values import OptionValues
 
-#: What ``measure`` returned, as JSON: ``values`` and their details.
-Measurement: TypeAlias = JsonMapping
-#: Measurements by batch size, or by None for a metric that has no batch size.
-Measurements: TypeAlias = "dict[int | None, Measurement]"
+#: Samples by point, or by None for a metric that is not measured at each point.
+Samples: TypeAlias = "dict[Point | None, PlainSamples]"
+#: What the metrics of a launch gave, by figure.
+Measurements: TypeAlias = "dict[Figure, Measurement]"
 
-BATCH_SIZES = (1, 32)
+POINTS = (Point(1), Point(32))
 #: Pairs of launches, and blocks and calls in each of a metric of phase ``block``.
 PAIRS = 6
 BLOCKS, CALLS = 4, 20
@@ -43,19 +48,26 @@ class Measuring:
         subject = bench.conformance.subject
         self.subject = find_plugin(bench.host, "config", subject) if subject else bench.baseline
         #: What was observed in the first measurement.
-        self.observations: JsonMapping = {}
+        self._observations: Observations | None = None
 
     @cached_property
-    def first(self) -> Measurements:
-        """Measurements of the subject that are not None. Raises ``Failed`` where the metric fails."""
-        measurements, self.observations = self._measure(self._built)
-        return measurements
+    def first(self) -> Samples:
+        """Samples of the subject, where the metric applies. Raises ``Failed`` where the metric fails."""
+        samples, self._observations = self._measure(self._built)
+        return samples
 
-    def measure_again(self) -> Measurements:
+    @property
+    def observed(self) -> Observations:
+        """What was observed in the first measurement."""
+        _ = self.first
+        assert self._observations is not None
+        return self._observations
+
+    def measure_again(self) -> Samples:
         """Measure the same artifact in other processes."""
         return self._measure(self._built)[0]
 
-    def measure_worse(self) -> Measurements:
+    def measure_worse(self) -> Samples:
         """Measure the artifact that the metric's author supplies as worse."""
         return self._measure(self._bench.borrow(self.worse_subject))[0]
 
@@ -72,31 +84,31 @@ class Measuring:
         """Measure with these options. Raises ``Failure``."""
         self._measure(self._built, options=options, raises=True)
 
-    def flaw(self, measurement: Measurement) -> str:
+    def flaw(self, samples: PlainSamples) -> str:
         """Return how the number of values differs from what the record promises; empty where it does not."""
         items = self._bench.prepared.items
-        failure = None if self.record.phase == "block" else sample_failure(self.record, measurement, items)
+        failure = None if self.record.phase == "block" else sample_failure(self.record, samples, items)
         return failure.cause if failure else ""
 
-    def averages(self, measurements: Measurements) -> dict[int | None, float]:
-        """Return a value for each batch size: the mean over items, else the median."""
-        values_by_key = {key: measurement["values"] for key, measurement in measurements.items()}
+    def averages(self, samples: Samples) -> dict[Point | None, float]:
+        """Return a value for each point: the mean over items, else the median."""
+        values_by_key = {key: part.values for key, part in samples.items()}
         if self.record.samples == "per_item":
             return {key: sum(values) / len(values) for key, values in values_by_key.items()}
         return {key: median(values) for key, values in values_by_key.items()}
 
-    def measure_pairs(self) -> dict[int | None, tuple[list[float], list[float]]]:
-        """Measure pairs of launches. Return by batch size the averages of first and of second launches."""
-        pairs: dict[int | None, tuple[list[float], list[float]]] = {}
+    def measure_pairs(self) -> dict[Point | None, tuple[list[float], list[float]]]:
+        """Measure pairs of launches. Return by point the averages of first and of second launches."""
+        pairs: dict[Point | None, tuple[list[float], list[float]]] = {}
         for _ in range(PAIRS):
-            for index, measurements in enumerate(self._measure_pair()):
-                for key, value in self.averages(measurements).items():
+            for index, samples in enumerate(self._measure_pair()):
+                for key, value in self.averages(samples).items():
                     pairs.setdefault(key, ([], []))[index].append(value)
         return pairs
 
     # ----------------------------------------------------------------------------------------------
 
-    def _measure_pair(self) -> list[Measurements]:
+    def _measure_pair(self) -> list[Samples]:
         """Measure two launches, one after the other.
 
         They start side by side, as in a wave, unless the metric is measured ``alone``.
@@ -110,7 +122,7 @@ class Measuring:
                 start = partial(self._start_launch, self._built, processes, entries, options)
                 workers = [future.result() for future in (pool.submit(start), pool.submit(start))]
             answers = [self._measure_launch(worker, entries)[0] for worker in workers]
-        return [self._require_values(_by_size(measurements)) for measurements in answers]
+        return [self._require_samples(_by_point(measurements)) for measurements in answers]
 
     @cached_property
     def _built(self) -> Built:
@@ -126,31 +138,36 @@ class Measuring:
         absent: tuple[str, ...] = (),
         options: OptionValues | None = None,
         raises: bool = False,
-    ) -> tuple[Measurements, JsonMapping]:
+    ) -> tuple[Samples, Observations]:
         metric_options = {self.record.name: {**self._bench.defaults, **(options or {})}}
+        measurements: Mapping[Point | None, Measurement]
         if self.record.phase in ("fresh", "block"):
             with Processes(self._bench.new_folder("log-launch")) as processes:
                 entries = [self._bench.entry]
                 worker = self._start_launch(built, processes, entries, metric_options, absent)
                 by_metric, observations = self._measure_launch(worker, entries)
-            measurements = _by_size(by_metric)
+            measurements = _by_point(by_metric)
         elif self.record.phase == "derived":
             measurements, observations = self._derive(built, absent, metric_options)
         else:
             measurements, observations = self._evaluate(built, absent, metric_options)
-        return self._require_values(measurements, raises), observations
+        return self._require_samples(measurements, raises), observations
 
-    def _require_values(self, measurements: Measurements, raises: bool = False) -> Measurements:
-        """Return the measurements that are not None.
+    def _require_samples(
+        self, measurements: Mapping[Point | None, Measurement], raises: bool = False
+    ) -> Samples:
+        """Return the samples of the measurements that have some.
 
         Raises ``Failed`` for a measurement that failed, or ``Failure`` if ``raises``.
         """
         for measurement in measurements.values():
-            if "outcome" in measurement:
-                failure = Failure(measurement["outcome"], f"measure {self.record.name}", measurement["cause"])
+            if (reason := measurement.failure) is not None:
+                failure = Failure(reason.outcome, f"measure {self.record.name}", reason.cause)
                 raise failure if raises else Failed(str(failure))
         return {
-            key: measurement for key, measurement in measurements.items() if measurement["values"] is not None
+            key: measurement.samples
+            for key, measurement in measurements.items()
+            if measurement.samples is not None
         }
 
     def _evaluate_job(
@@ -171,11 +188,11 @@ class Measuring:
 
     def _evaluate(
         self, built: Built, absent: tuple[str, ...], options: Mapping[str, OptionValues]
-    ) -> tuple[Measurements, JsonMapping]:
-        outputs = self._bench.new_folder("outputs") / "outputs.npy"
+    ) -> tuple[Mapping[Point | None, Measurement], Observations]:
+        outputs = self._bench.new_folder("outputs") / "outputs.npz"
         job = self._evaluate_job(built, [self._bench.entry], options, outputs)
-        answer = self._bench.watch(job, "evaluate", absent)
-        return {None: answer["metrics"][self.record.name]}, answer["watched"]
+        watched = self._bench.watch(job, "evaluate", absent)
+        return {None: watched.answer.metrics[self.record.name]}, watched.watched
 
     def _start_launch(
         self,
@@ -190,66 +207,71 @@ class Measuring:
             engine=self._bench.prepared.engine,
             artifact=built.stored,
             inputs=str(self._bench.prepared.evaluation),
-            batch_sizes=BATCH_SIZES,
+            points=POINTS,
             metrics=references(entries),
             metric_options=options or {},
             spawned_ns=time.monotonic_ns(),
         )
         folder = str(self._bench.new_folder("here-launch"))
         worker = processes.start(WatchJob(job=job, absent=absent, folder=folder), "launch")
-        worker.answer(timeout=self._bench.timeout)
+        worker.answer(Watched[LaunchAnswer], timeout=self._bench.timeout)
         return worker
 
-    def _measure_launch(
-        self, worker: Worker, entries: list[Entry]
-    ) -> tuple[dict[tuple[str, int | None], Measurement], JsonMapping]:
-        """Measure one launch with each metric, and end it. Return measurements by metric and batch size."""
+    def _measure_launch(self, worker: Worker, entries: list[Entry]) -> tuple[Measurements, Observations]:
+        """Measure one launch with each metric, and end it. Return measurements by figure."""
         try:
-            measurements: dict[tuple[str, int | None], Measurement] = {}
-            observations: JsonMapping = {}
+            measurements: Measurements = {}
+            observations = Observations(changed=(), modules=(), strays=())
             for entry in sorted(entries, key=lambda entry: metric(entry).phase != "fresh"):
-                for size in BATCH_SIZES if metric(entry).per_point else BATCH_SIZES[:1]:
-                    key = size if metric(entry).per_point else None
-                    measurement = self._ask(worker, metric(entry), size)
-                    measurements[entry.name, key] = measurement
-                    observations = measurement.get("watched", observations)
+                for point in POINTS if metric(entry).per_point else POINTS[:1]:
+                    figure = Figure(entry.name, point if metric(entry).per_point else None)
+                    try:
+                        watched = self._ask(worker, metric(entry), point)
+                    except Failure as failure:
+                        if failure.gone:
+                            raise
+                        reason = MetricFailure(failure.outcome, failure.cause)
+                        measurements[figure] = Measurement(failure=reason)
+                    else:
+                        measurements[figure] = watched.answer
+                        observations = watched.watched
             return measurements, observations
         finally:
             worker.close()
 
-    def _ask(self, worker: Worker, record: Metric, size: int) -> Measurement:
-        timeout = self._bench.timeout
-        try:
-            if record.phase == "fresh":
-                return worker.ask("fresh", timeout=timeout, metric=record.name)
-            worker.ask("warm", timeout=timeout, batch_size=size, seconds=WARM_SECONDS)
-            question = {"metric": record.name, "batch_size": size, "calls": CALLS, "warm": 2}
-            blocks = [worker.ask("block", timeout=timeout, **question) for _ in range(BLOCKS)]
-        except Failure as failure:
-            if failure.gone:
-                raise
-            return {"outcome": failure.outcome, "cause": failure.cause}
-        if any(block["values"] is None for block in blocks):
-            return blocks[-1]
-        return {
-            **blocks[-1],
-            "values": [value for block in blocks for value in block["values"]],
-            "rounds": [number for number, block in enumerate(blocks) for _ in block["values"]],
-        }
+    def _ask(self, worker: Worker, record: Metric, point: Point) -> Watched[Measurement]:
+        """Measure a metric in a launch. Raises ``Failure``."""
+        timeout, kind = self._bench.timeout, Watched[Measurement]
+        if record.phase == "fresh":
+            return worker.ask("fresh", kind, timeout=timeout, metric=record.name)
+        worker.ask("warm", Watched[WarmAnswer], timeout=timeout, point=str(point), seconds=WARM_SECONDS)
+        question = {"metric": record.name, "point": str(point), "calls": CALLS, "warm": 2}
+        watched = [worker.ask("block", kind, timeout=timeout, **question) for _ in range(BLOCKS)]
+        last = watched[-1]
+        blocks = [block.answer.samples for block in watched if block.answer.samples is not None]
+        if len(blocks) < BLOCKS:
+            return evolve(last, answer=Measurement())
+        samples = evolve(
+            blocks[-1],
+            values=[value for block in blocks for value in block.values],
+            rounds=[number for number, block in enumerate(blocks) for _ in block.values],
+        )
+        return evolve(last, answer=Measurement(samples=samples))
 
     def _derive(
         self, built: Built, absent: tuple[str, ...], options: Mapping[str, OptionValues]
-    ) -> tuple[Measurements, JsonMapping]:
+    ) -> tuple[Mapping[Point | None, Measurement], Observations]:
         job = DeriveJob(
             samples=str(self._samples_file(built)),
             baseline=str(self._samples_file(self._built_baseline)),
-            batch_sizes=BATCH_SIZES,
+            inputs=str(self._bench.prepared.evaluation),
+            points=POINTS,
             metrics=references([self._bench.entry]),
             metric_options=options,
         )
-        answer = self._bench.watch(job, "derive", absent)
-        by_size = {measurement["batch_size"]: measurement for measurement in answer["metrics"]}
-        return by_size, answer["watched"]
+        watched = self._bench.watch(job, "derive", absent)
+        by_figure: Measurements = {measurement.figure: measurement for measurement in watched.answer.metrics}
+        return _by_point(by_figure), watched.watched
 
     @cached_property
     def _built_baseline(self) -> Built:
@@ -263,41 +285,46 @@ class Measuring:
     def _record(self, built: Built) -> Path:
         import numpy as np
 
+        from qx.worker.derive import CellRecord
+        from qx.worker.outputs import unpack
+
         folder = self._bench.new_folder("recorded")
-        outputs = folder / "outputs.npy"
+        outputs = folder / "outputs.npz"
         others = [entry for entry in self._bench.host.ready("metric") if entry.name != self.record.name]
         phases = {
             phase: [entry for entry in others if metric(entry).phase == phase]
             for phase in ("artifact", "fresh", "block", "predictions")
         }
         job = self._evaluate_job(built, [*phases["artifact"], *phases["predictions"]], {}, outputs)
-        parts: dict[tuple[str, int | None], list[tuple[int, Measurement]]] = {}
-        for name, measurement in self._bench.run(job, "evaluate")["metrics"].items():
-            if measurement.get("values") is not None:
-                parts[name, None] = [(-1, measurement)]
+        parts: dict[Figure, list[tuple[int, PlainSamples]]] = {}
+        for name, measurement in self._bench.run(job, "evaluate").metrics.items():
+            if measurement.samples is not None:
+                parts[Figure(name)] = [(-1, measurement.samples)]
         with Processes(self._bench.new_folder("log-launch")) as processes:
             for wave in range(2):
                 entries = [*phases["fresh"], *phases["block"]]
                 worker = self._start_launch(built, processes, entries)
-                for key, measurement in self._measure_launch(worker, entries)[0].items():
-                    if measurement.get("values") is not None:
-                        parts.setdefault(key, []).append((wave, measurement))
-        arrays = {"outputs||values": np.load(outputs)}
-        for (name, size), waves in parts.items():
-            columns = [
-                (
-                    measurement["values"],
-                    np.full(len(measurement["values"]), wave),
-                    measurement.get("rounds", [-1] * len(measurement["values"])),
-                )
-                for wave, measurement in waves
-            ]
-            for column, chunks in zip(("values", "wave", "round"), zip(*columns, strict=True), strict=True):
-                arrays[f"{name}|{size or ''}|{column}"] = np.concatenate(chunks)
+                for figure, measurement in self._measure_launch(worker, entries)[0].items():
+                    if measurement.samples is not None:
+                        parts.setdefault(figure, []).append((wave, measurement.samples))
+        with np.load(outputs) as file:
+            record = CellRecord(outputs=unpack(file))
+        for figure, waves in parts.items():
+            counts = [len(samples.values) for _, samples in waves]
+            record.values[figure] = np.concatenate([samples.values for _, samples in waves])
+            record.wave[figure] = np.repeat([wave for wave, _ in waves], counts)
+            record.round[figure] = np.concatenate(
+                [
+                    np.full(count, -1) if samples.rounds is None else samples.rounds
+                    for count, (_, samples) in zip(counts, waves, strict=True)
+                ]
+            )
+        # Any: `numpy.savez` takes the arrays as keywords, among its own options.
+        arrays: dict[str, Any] = record.to_arrays()
         np.savez(folder / "samples.npz", **arrays)
         return folder / "samples.npz"
 
 
-def _by_size(measurements: Mapping[tuple[str, int | None], Measurement]) -> Measurements:
-    """Return the measurements of one metric by batch size alone."""
-    return {size: measurement for (_, size), measurement in measurements.items()}
+def _by_point(measurements: Measurements) -> dict[Point | None, Measurement]:
+    """Return the measurements of one metric by point alone."""
+    return {figure.point: measurement for figure, measurement in measurements.items()}

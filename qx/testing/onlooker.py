@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from qx.contract.hookspecs import hookimpl
 from qx.contract.records import Config
 from qx.errors import Unsupported
+from qx.foreign import one_line
 from qx.host.host import Reference
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def _digest_parts(model: torch.nn.Module, example_inputs: tuple[torch.Tensor, ..
         with torch.inference_mode():
             outputs: object = model(*example_inputs)
     except Exception as error:
-        outputs = f"{type(error).__name__}: {error}"
+        outputs = one_line(error)
     return digests | {"outputs": digest(outputs)}
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from qx.contract.conformance import TESTBENCH
 from qx.contract.hookspecs import hookimpl
-from qx.contract.records import Context, Data, Option, Workload
+from qx.contract.records import LABELS, Context, Data, Option, Workload
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,7 +56,7 @@ def load_data(split: str) -> Data:
     order = random.permutation(len(labels))
     return Data(
         inputs={"image": images[order, np.newaxis]},
-        labels=labels[order].astype(np.int64),
+        targets={LABELS: labels[order].astype(np.int64)},
         classes=("horizontal", "vertical", "falling", "rising"),
         source="generated strokes",
     )
@@ -89,5 +89,5 @@ def train(model: torch.nn.Module, context: Context) -> torch.nn.Module:
     from qx.testing.network import fit
 
     data = load_data("train")
-    images, labels = (torch.from_numpy(array) for array in (data.inputs["image"], data.labels))
+    images, labels = (torch.from_numpy(array) for array in (data.inputs["image"], data.targets[LABELS]))
     return fit(model, images, labels, context.options["epochs"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -12,63 +12,78 @@ import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
-from qx.contract.records import Data
+from qx.contract.records import LABELS, Batch, Data
 from qx.errors import DataError
 from qx.values import Array
 
-META, LABELS = "split.json", "labels.npy"
+META = "split.json"
+#: Version of the files of a split.
+FORM = "qx split 2"
 
 
-def _input_file(index: int) -> str:
-    return f"input_{index}.npy"
+def _file(kind: str, index: int) -> str:
+    """Return the name of an array's file: a number, since the name of an array may be any text."""
+    return f"{kind}_{index}.npy"
 
 
 @frozen
 class Split:
-    """Named inputs ``[items, ...]`` and labels ``[items, ...]`` (or None)."""
+    """Named inputs and targets, each ``[items, ...]``; there are no targets without right answers."""
 
     #: Arrays, or objects that return arrays when they are indexed.
     inputs: dict[str, Any]
-    labels: Array | None
+    targets: dict[str, Array]
     classes: tuple[str, ...]
     source: str
 
     @classmethod
     def of(cls, data: Data) -> Split:
-        """Return the split of a workload's data, with lazy inputs left lazy."""
-        labels = None if data.labels is None else np.asarray(data.labels)
-        return cls(dict(data.inputs), labels, data.classes, data.source)
+        """Return the split of a workload's data, with lazy inputs left lazy. Raises ``DataError``."""
+        if not isinstance(data.targets, Mapping):
+            raise DataError(
+                f"targets is of type {type(data.targets).__name__}, and named arrays are expected, such as "
+                f'{{"{LABELS}": array}}'
+            )
+        targets = {name: np.asarray(array) for name, array in data.targets.items()}
+        return cls(dict(data.inputs), targets, data.classes, data.source)
 
     @classmethod
     def read(cls, folder: Path) -> Split:
-        """Read the split that ``write`` has written, memory-mapped."""
+        """Read the split that ``write`` has written, with its inputs memory-mapped."""
         meta = json.loads((folder / META).read_text(encoding="utf-8"))
         inputs = {
-            name: np.load(folder / _input_file(index), mmap_mode="r")
+            name: np.load(folder / _file("input", index), mmap_mode="r")
             for index, name in enumerate(meta["inputs"])
         }
-        labels = np.load(folder / LABELS) if meta["labels"] else None
-        return cls(inputs, labels, tuple(meta["classes"]), meta["source"])
+        targets = {
+            name: np.load(folder / _file("target", index)) for index, name in enumerate(meta["targets"])
+        }
+        return cls(inputs, targets, tuple(meta["classes"]), meta["source"])
 
     def write(self, folder: Path) -> None:
         """Write the split into an existing folder."""
-        for index, array in enumerate(self.inputs.values()):
-            _save(folder / _input_file(index), array)
-        if self.labels is not None:
-            np.save(folder / LABELS, self.labels)
+        for kind, arrays in (("input", self.inputs), ("target", self.targets)):
+            for index, array in enumerate(arrays.values()):
+                _save(folder / _file(kind, index), array)
         meta = {
             "inputs": list(self.inputs),
-            "labels": self.labels is not None,
+            "targets": list(self.targets),
             "classes": list(self.classes),
             "source": self.source,
         }
         (folder / META).write_text(json.dumps(meta), encoding="utf-8")
 
     @property
+    def labels(self) -> Array | None:
+        """The targets of a classifier; None if the split has no targets of that name."""
+        return self.targets.get(LABELS)
+
+    @property
     def files(self) -> frozenset[str]:
         """The names of the files that ``write`` writes."""
-        labels = [] if self.labels is None else [LABELS]
-        return frozenset([META, *labels, *map(_input_file, range(len(self.inputs)))])
+        inputs = (_file("input", index) for index in range(len(self.inputs)))
+        targets = (_file("target", index) for index in range(len(self.targets)))
+        return frozenset([META, *inputs, *targets])
 
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))
@@ -76,8 +91,8 @@ class Split:
     def take(self, indices: NDArray[np.intp] | slice) -> Split:
         """Return the items at these indices, in memory."""
         inputs = {name: np.ascontiguousarray(array[indices]) for name, array in self.inputs.items()}
-        labels = None if self.labels is None else self.labels[indices]
-        return Split(inputs, labels, self.classes, self.source)
+        targets = {name: array[indices] for name, array in self.targets.items()}
+        return Split(inputs, targets, self.classes, self.source)
 
     def rows(self, start: int, stop: int) -> dict[str, Array]:
         """Return a batch of inputs: items ``start`` to ``stop``, continued with the first after the last."""
@@ -91,23 +106,29 @@ class Split:
         return Batches(self, size)
 
     def shuffled(self, size: int, seed: int) -> Batches:
-        """Return batches in a random order that depends on the seed, with the labels under ``"labels"``."""
+        """Return batches of ``size`` in a random order that depends on the seed."""
         return Batches(self, size, np.random.default_rng(seed).permutation(len(self)))
 
     def nbytes(self) -> int:
-        """Return the size of the inputs as plain arrays, in bytes."""
-        return sum(len(array) * np.asarray(array[0:1]).nbytes for array in self.inputs.values())
+        """Return the size of the inputs and targets as plain arrays, in bytes."""
+        arrays = [*self.inputs.values(), *self.targets.values()]
+        return sum(len(array) * np.asarray(array[0:1]).nbytes for array in arrays)
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 of names, shapes, values and labels."""
-        digest = hashlib.sha256()
-        arrays = dict(self.inputs) if self.labels is None else {**self.inputs, "": self.labels}
-        for name, array in arrays.items():
-            first = np.asarray(array[0:1])
-            digest.update(f"{name} {first.dtype.str} {(len(array), *first.shape[1:])}".encode())
-            for _, chunk in _chunks(array):
-                digest.update(chunk.data)
-        digest.update("\n".join(self.classes).encode())
+        """Return the SHA-256 of inputs, targets (names, types, shapes and values of both) and classes.
+
+        It names the folder of a split. The version of the files is part of it, so that files of another
+        version lie in another folder.
+        """
+        digest = hashlib.sha256(f"{FORM}\n".encode())
+        for kind, arrays in (("input", self.inputs), ("target", self.targets)):
+            for name, array in arrays.items():
+                first = np.asarray(array[0:1])
+                header = [kind, name, first.dtype.str, len(array), *first.shape[1:]]
+                digest.update(f"{json.dumps(header)}\n".encode())
+                for _, chunk in _chunks(array):
+                    digest.update(chunk.data)
+        digest.update(json.dumps(self.classes).encode())
         return digest.hexdigest()
 
 
@@ -145,18 +166,17 @@ def _save(path: Path, array: Any) -> None:
             file.write(chunk.astype(first.dtype, copy=False).data)
             written += len(chunk)
     if written != len(array):
-        raise DataError(f"{len(array)} items were promised, and there were {written}")
+        raise DataError(f"{len(array)} items were expected, and {written} came")
 
 
-class Batches(Sequence[dict[str, Array]]):
-    """A sequence of named batches, which are read anew each time, so that changes to one are not kept.
+class Batches(Sequence[Batch]):
+    """A sequence of batches, which are read anew each time, so that changes to one are not kept.
 
-    With an ``order`` (indices of all items, ``[items]``) they come in that order, and with their labels if
-    there are any.
+    With an ``order`` (indices of all items, ``[items]``) the items come in that order.
     """
 
     #: Called with the index and each batch when it is handed out, to detect changes to it.
-    on_batch: Callable[[int, dict[str, Array]], None] | None = None
+    on_batch: Callable[[int, Batch], None] | None = None
 
     def __init__(self, split: Split, size: int, order: NDArray[np.intp] | None = None) -> None:
         self._split, self._size, self._order = split, size, order
@@ -165,10 +185,10 @@ class Batches(Sequence[dict[str, Array]]):
         return -(-len(self._split) // self._size)
 
     @overload
-    def __getitem__(self, index: int) -> dict[str, Array]: ...
+    def __getitem__(self, index: int) -> Batch: ...
     @overload
-    def __getitem__(self, index: slice) -> list[dict[str, Array]]: ...
-    def __getitem__(self, index: int | slice) -> dict[str, Array] | list[dict[str, Array]]:
+    def __getitem__(self, index: slice) -> list[Batch]: ...
+    def __getitem__(self, index: int | slice) -> Batch | list[Batch]:
         if isinstance(index, slice):
             return [self[position] for position in range(*index.indices(len(self)))]
         index = range(len(self))[index]
@@ -179,13 +199,14 @@ class Batches(Sequence[dict[str, Array]]):
             self.on_batch(index, batch)
         return batch
 
-    def _read(self, start: int, stop: int) -> dict[str, Array]:
-        if self._order is None:
-            return self._split.rows(start, stop)
-        chosen = self._split.take(self._order[start:stop])
-        return chosen.inputs if chosen.labels is None else {**chosen.inputs, "labels": chosen.labels}
+    def _read(self, start: int, stop: int) -> Batch:
+        items = slice(start, stop) if self._order is None else self._order[start:stop]
+        # Copies, whatever the index: a plugin that changes them must change neither the split nor its files.
+        inputs = {name: np.array(array[items]) for name, array in self._split.inputs.items()}
+        targets = {name: np.array(array[items]) for name, array in self._split.targets.items()}
+        return Batch(inputs=inputs, targets=targets)
 
-    def __iter__(self) -> Iterator[dict[str, Array]]:
+    def __iter__(self) -> Iterator[Batch]:
         return (self[index] for index in range(len(self)))
 
 

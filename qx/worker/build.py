@@ -12,6 +12,7 @@ from attrs import evolve
 from qx.contract.records import Artifact, Config, Loader
 from qx.errors import PluginError
 from qx.host.host import Host, Reference
+from qx.processes.job_answers import BuildAnswer
 from qx.processes.jobs import BuildJob
 from qx.storage.digests import Damaged, digest_of, is_inside
 from qx.storage.manifest import FILE as MANIFEST
@@ -20,7 +21,7 @@ from qx.values import Array, JsonObject, OptionValues
 from qx.worker.arrays import Split
 from qx.worker.channel import Channel
 from qx.worker.modules import convert_model, example_inputs, fp32_model
-from qx.worker.plugins import context_for, host_for, options_of, seed_everything
+from qx.worker.plugins import BoundPlugin, bind, host_for, seed_everything, workload_of
 from qx.worker.probe import PROBE, write_probe
 from qx.worker.state import save
 from qx.worker.weights import load_weights
@@ -45,69 +46,66 @@ def run(job: BuildJob, channel: Channel) -> None:
     if job.engine is not None:
         torch.backends.quantized.engine = job.engine
     host = host_for(job, (job.workload, job.config, *job.loaders))
-    config = host.get("config", job.config.name).record
-    assert isinstance(config, Config)
     folder = Path(job.folder) / "artifact"
     folder.mkdir()
+    workload = workload_of(job, host)
+    plugin = bind(job, job.config, job.config_options, host, folder=folder)
+    config = plugin.record
+    assert isinstance(config, Config)
 
     began = time.perf_counter()
     channel.stage("make_model")
-    model = fp32_model(host, job, job.workload.name, job.workload_options, quantizable=config.quantizable)
+    model = fp32_model(workload, quantizable=config.quantizable)
     if job.weights is not None:
         load_weights(model, Path(job.weights))
     elif config.quantizable:
         # The two forms of the model may draw their random numbers in different orders.
-        plain = fp32_model(host, job, job.workload.name, job.workload_options, quantizable=False)
+        plain = fp32_model(workload, quantizable=False)
         model.load_state_dict(plain.state_dict(), strict=True)
     weight_elements = _weight_elements(model)
-    examples = example_inputs(host, job, job.workload.name, job.workload_options, 1)
     result = convert_model(
-        host,
-        job,
-        job.config.name,
-        job.config_options,
+        plugin,
         model,
-        examples,
-        folder=folder,
-        between=lambda prepared: _calibrate(job, host, config, prepared, channel),
+        example_inputs(workload, 1),
+        between=lambda prepared: _calibrate(job, plugin, config, prepared, channel),
         stage=channel.stage,
     )
     channel.stage("save")
-    artifact = _save_artifact(job, host, result, folder)
+    artifact = _save_artifact(job, workload, result, folder)
     manifest = evolve(_manifest(job, host, artifact, folder), weight_elements=weight_elements)
     manifest.write(folder)
     seconds = time.perf_counter() - began
     _flush(Path(job.folder))
-    channel.answer(seconds=seconds)
+    channel.answer(BuildAnswer(seconds=seconds))
 
 
-def _calibrate(job: BuildJob, host: Host, config: Config, model: nn.Module, channel: Channel) -> nn.Module:
+def _calibrate(
+    job: BuildJob, plugin: BoundPlugin, config: Config, model: nn.Module, channel: Channel
+) -> nn.Module:
     """Call ``calibrate`` with the calibration or the training split, if the config needs one."""
     needs_data = config.calibration or config.training
-    if not (needs_data and host.implements(config.name, "calibrate")):
+    if not (needs_data and plugin.implements("calibrate")):
         return model
     channel.stage("calibrate")
     folder = job.training if config.training else job.calibration
     assert folder is not None
     split = Split.read(Path(folder))
     seed_everything(job.seed)
-    context = context_for(
-        job,
-        options=options_of(host, config.name, job.config_options),
-        progress=channel.progress,
-    )
+    calibrating = plugin.with_context(folder=None, progress=channel.progress)
     batches = split.shuffled(BATCH_SIZE, job.seed) if config.training else split.batches(BATCH_SIZE)
-    calibrated: nn.Module = host.call(config.name, "calibrate", model=model, batches=batches, context=context)
+    calibrated: nn.Module = calibrating.call("calibrate", model=model, batches=batches)
     return calibrated
 
 
-def _save_artifact(job: BuildJob, host: Host, result: object, folder: Path) -> Artifact:
+def _save_artifact(job: BuildJob, workload: BoundPlugin, result: object, folder: Path) -> Artifact:
     """Return the artifact that ``convert`` returned, or one with the state dict of the module it returned."""
     import torch
 
     if isinstance(result, Artifact):
         if MANIFEST in result.files:
-            raise PluginError(f"{job.config.name}: the file name {MANIFEST!r} is taken, by qx's own manifest")
+            raise PluginError(
+                f"{job.config.name}: the file name {MANIFEST!r} is reserved for qx's own manifest"
+            )
         for name in result.files:
             if not is_inside(name):
                 raise PluginError(
@@ -126,21 +124,21 @@ def _save_artifact(job: BuildJob, host: Host, result: object, folder: Path) -> A
         )
     loaders = [
         entry.name
-        for entry in host.ready("loader")
+        for entry in workload.host.ready("loader")
         if isinstance(entry.record, Loader) and entry.record.rebuilds
     ]
     if len(loaders) != 1:
         raise PluginError(
-            f"{job.config.name} gives a module, and just one loader must rebuild modules; "
+            f"{job.config.name} gives a module, so exactly one loader must rebuild modules; "
             f"there is {', '.join(loaders) or 'none'}"
         )
     result.eval()
     state = save(result, folder / STATE)
-    write_probe(result, _probe_inputs(job, host), state, Path(job.folder) / PROBE)
+    write_probe(result, _probe_inputs(job, workload), state, Path(job.folder) / PROBE)
     return Artifact(folder=folder, loader=loaders[0], files=(STATE,))
 
 
-def _probe_inputs(job: BuildJob, host: Host) -> list[Array]:
+def _probe_inputs(job: BuildJob, workload: BoundPlugin) -> list[Array]:
     """Return the inputs of the probe as arrays of two items, as launches get them.
 
     They are from the data that the config has seen, or else the example inputs.
@@ -148,8 +146,7 @@ def _probe_inputs(job: BuildJob, host: Host) -> list[Array]:
     folder = job.calibration or job.training
     if folder is not None:
         return list(Split.read(Path(folder)).rows(0, PROBE_ITEMS).values())
-    examples = example_inputs(host, job, job.workload.name, job.workload_options, PROBE_ITEMS)
-    return [example.numpy() for example in examples]
+    return [example.numpy() for example in example_inputs(workload, PROBE_ITEMS)]
 
 
 def _weight_elements(model: nn.Module) -> int:

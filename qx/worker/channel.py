@@ -17,16 +17,17 @@ from json import JSONDecoder, JSONEncoder
 from math import isfinite
 from os import write
 
+from qx.processes.answers import Answer, to_fields
 from qx.values import JsonMapping, JsonObject
 
-_to_json, _from_json = JSONEncoder().encode, JSONDecoder().decode
+_to_json, _from_json = JSONEncoder(default=to_fields).encode, JSONDecoder().decode
 
 
 class Channel:
     """The worker's end of the channel."""
 
-    #: Returns further fields of every answer.
-    besides: Callable[[], JsonMapping] | None = None
+    #: Returns the record that is sent in place of an answer.
+    wrap: Callable[[Answer], Answer] | None = None
 
     def __init__(self) -> None:
         # Programs that a plugin starts do not inherit these duplicates.
@@ -61,13 +62,13 @@ class Channel:
         done = float(done)
         self._send({"progress": min(max(done, 0.0), 1.0) if isfinite(done) else 0.0, "text": str(text)})
 
-    def answer(self, **fields: object) -> None:
-        """Tell the host that a command has succeeded, with the fields of its answer."""
-        self._send({"answer": {**fields, **(self.besides() if self.besides else {})}})
+    def answer(self, answer: Answer) -> None:
+        """Tell the host that the job or a command has succeeded."""
+        self._send({"answer": answer if self.wrap is None else self.wrap(answer)})
 
-    def fail(self, outcome: str, cause: str, **fields: object) -> None:
-        """Tell the host that a command has failed."""
-        self._send({"failure": outcome, "cause": cause, **fields})
+    def fail(self, outcome: str, cause: str) -> None:
+        """Tell the host that the job or a command has failed."""
+        self._send({"failure": outcome, "cause": cause})
 
     def _send(self, message: JsonMapping) -> None:
         line = memoryview(f"{self._token} {_to_json(message)}\n".encode())

@@ -8,34 +8,34 @@ from pathlib import Path
 
 from attrs import evolve
 
+from qx.contract.records import LABELS
+from qx.contract.tasks import Labels
 from qx.errors import DataError, UsageError
+from qx.processes.job_answers import DataAnswer
 from qx.processes.jobs import DataJob
 from qx.storage.cache import SPLITS, new_entry, read_entry
 from qx.storage.digests import Damaged, FileDigest
-from qx.values import JsonObject
+from qx.values import Array
 from qx.worker.arrays import Split, drawn_over_classes
 from qx.worker.channel import Channel
-from qx.worker.plugins import host_for, loading_context, seed_everything
+from qx.worker.plugins import loading_workload_of, seed_everything
 
 
 def run(job: DataJob, channel: Channel) -> None:
     """Write the splits into folders named by their fingerprints, unless they are there already."""
-    host = host_for(job, (job.workload,))
-    name = job.workload.name
-    context = loading_context(job, host, progress=channel.progress)
+    workload = loading_workload_of(job, progress=channel.progress)
     splits = {}
     for split in ("test", "train"):
         channel.stage(f"load_data {split}")
         seed_everything(job.seed)
-        splits[split] = _checked(Split.of(host.call(name, "load_data", split=split, context=context)), split)
+        splits[split] = _checked(Split.of(workload.call("load_data", split=split)), split)
     train, test = splits["train"], splits["test"]
-    labels = _labels(test)
-    if not job.labels:
-        test = evolve(test, labels=None)
+    if not job.targets:
+        test = evolve(test, targets={})
     if (largest := max(job.calibration_counts, default=0)) > len(train):
         raise UsageError(
-            f"{largest} calibration images are asked for, but {name} has {len(train)} training items: "
-            f"give --calibration-n {len(train)} or fewer"
+            f"{largest} calibration images are asked for, but {workload.name} has {len(train)} training "
+            f"items: give --calibration-n {len(train)} or fewer"
         )
     channel.stage("select")
     home = Path(job.cache) / SPLITS
@@ -53,43 +53,45 @@ def run(job: DataJob, channel: Channel) -> None:
         channel.stage("lay down train")
         training = _write_or_reuse(train, home, damaged).name
     channel.answer(
-        source=test.source,
-        items=len(test),
-        item_bytes=sum(array.nbytes for array in test.rows(0, 1).values()),
-        classes=list(test.classes),
-        labels=labels if job.labels else None,
-        evaluation=evaluation.name,
-        calibrations=calibrations,
-        training=training,
-        damaged=damaged,
-        folder=str(home),
+        DataAnswer(
+            source=test.source,
+            items=len(test),
+            item_bytes=sum(array.nbytes for array in test.rows(0, 1).values()),
+            classes=test.classes,
+            labels=_describe_labels(test.labels),
+            evaluation=evaluation.name,
+            calibrations=calibrations,
+            training=training,
+            damaged=damaged,
+            folder=str(home),
+        )
     )
 
 
-def _labels(split: Split) -> JsonObject | None:
+def _describe_labels(labels: Array | None) -> Labels | None:
     """Describe the shape, type and range of the labels; None without labels."""
-    labels = split.labels
     if labels is None:
         return None
     is_whole = labels.dtype.kind in "iub"
-    return {
-        "shape": list(labels.shape[1:]),
-        "dtype": labels.dtype.name,
-        "lowest": int(labels.min()) if is_whole else None,
-        "highest": int(labels.max()) if is_whole else None,
-    }
+    return Labels(
+        shape=labels.shape[1:],
+        dtype=labels.dtype.name,
+        lowest=int(labels.min()) if is_whole else None,
+        highest=int(labels.max()) if is_whole else None,
+    )
 
 
-def _check_labels(split: Split, name: str) -> None:
-    """Raise ``DataError`` for labels that no metric can use."""
+def _check_targets(split: Split, name: str) -> None:
+    """Raise ``DataError`` for targets that no metric can use."""
+    for target, array in split.targets.items():
+        if array.dtype.kind not in "iubf" or not array.ndim:
+            words = "the labels" if target == LABELS else f"the targets {target!r}"
+            raise DataError(
+                f"{words} of the {name} split are {array.dtype} of shape {list(array.shape)}; expected an "
+                f"array of numbers [items, ...], the class of each item or whatever the model is to give"
+            )
     labels = split.labels
-    assert labels is not None
-    if labels.dtype.kind not in "iubf" or not labels.ndim:
-        raise DataError(
-            f"the labels of the {name} split are {labels.dtype} of shape {list(labels.shape)}; expected an "
-            f"array of numbers [items, ...], the class of each item or whatever the model is to give"
-        )
-    if split.classes and labels.ndim == 1 and labels.dtype.kind in "iub":
+    if labels is not None and split.classes and labels.ndim == 1 and labels.dtype.kind in "iub":
         invalid = labels[(labels < 0) | (labels >= len(split.classes))]
         if len(invalid):
             raise DataError(
@@ -100,12 +102,16 @@ def _check_labels(split: Split, name: str) -> None:
 
 def _checked(split: Split, name: str) -> Split:
     """Return a split whose arrays fit each other. Raises ``DataError`` if they do not."""
+    for key in (*split.inputs, *split.targets):
+        if not isinstance(key, str):
+            raise DataError(f"the {name} split has an array with the name {key!r}, and names are text")
     lengths = {key: len(array) for key, array in split.inputs.items()}
     if not lengths or min(lengths.values()) == 0:
         raise DataError(f"the {name} split is empty")
-    if split.labels is not None:
-        _check_labels(split, name)
-        lengths["labels"] = len(split.labels)
+    _check_targets(split, name)
+    for key, array in split.targets.items():
+        # An input may have the same name.
+        lengths[f"{key} (target)" if key in lengths else key] = len(array)
     if len(set(lengths.values())) != 1:
         raise DataError(f"the {name} split has arrays of different lengths: {lengths}")
     return split
@@ -117,7 +123,7 @@ def _write_or_reuse(split: Split, home: Path, damaged: dict[str, str]) -> Path:
 
     def check(folder: Path, digests: Mapping[str, FileDigest]) -> Path:
         if missing := split.files - digests.keys():
-            raise Damaged(f"it has no {min(missing)}")
+            raise Damaged(f"it lacks {min(missing)}")
         return folder
 
     try:
@@ -138,7 +144,7 @@ def _check_room(split: Split, home: Path) -> None:
     free = shutil.disk_usage(home).free
     if size > free:
         raise UsageError(
-            f"laying down {len(split):,} items takes {size / 1e6:,.1f} MB, "
+            f"storing {len(split):,} items takes {size / 1e6:,.1f} MB, "
             f"and {home} has {free / 1e6:,.1f} MB free: "
             f"name a folder with more in QX_CACHE, or choose configs that do not fine-tune"
         )

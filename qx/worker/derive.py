@@ -2,107 +2,149 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeVar
 
 import numpy as np
+from attrs import Factory, frozen
 
+from qx.contract.figures import Figure
 from qx.contract.records import Metric, Recorded
 from qx.host.host import Reference
+from qx.processes.job_answers import DeriveAnswer, DerivedMeasurement
 from qx.processes.jobs import DeriveJob
-from qx.values import Array, JsonObject
+from qx.values import Array
 from qx.worker.arrays import Split
 from qx.worker.channel import Channel
 from qx.worker.finished import Finished
-from qx.worker.plugins import host_for
-from qx.worker.samples import failure, samples_or_failure, stage_of
+from qx.worker.outputs import pack, unpack
+from qx.worker.plugins import bind
+from qx.worker.samples import failure, measure_or_fail, stage_of
+
+K = TypeVar("K")
+
+#: Name that stands for the outputs among the metrics that a value is derived from.
+OUTPUTS = "outputs"
+#: Parts of samples: the values, and the wave and the round of each.
+PARTS = ("values", "wave", "round")
+
+
+@frozen
+class CellRecord:
+    """What was recorded of a cell: samples, the wave and the round of each, and outputs by name."""
+
+    values: dict[Figure, Array] = Factory(dict)
+    wave: dict[Figure, Array] = Factory(dict)
+    round: dict[Figure, Array] = Factory(dict)
+    #: Outputs of the evaluation, ``[items, ...]``; empty where they were not kept.
+    outputs: dict[str, Array] = Factory(dict)
+
+    def to_arrays(self) -> dict[str, Array]:
+        """Return all arrays under keys such as ``latency|1|values``, as ``numpy.savez`` takes them."""
+        arrays = pack(self.outputs) if self.outputs else {}
+        for part in PARTS:
+            samples: dict[Figure, Array] = getattr(self, part)
+            arrays |= {f"{figure.key}|{part}": array for figure, array in samples.items()}
+        return arrays
+
+
+def read_recorded(path: Path) -> CellRecord:
+    """Read the arrays of ``CellRecord.to_arrays`` from an ``.npz`` file."""
+    with np.load(path) as arrays:
+        record = CellRecord(outputs=unpack(arrays))
+        for name in arrays.files:
+            key, bar, part = name.rpartition("|")
+            if bar:
+                getattr(record, part)[Figure.parse_key(key)] = arrays[name]
+    return record
 
 
 def run(job: DeriveJob, channel: Channel) -> None:
-    """Answer with a list of samples for each metric and batch size, or the failure in place of the samples.
+    """Answer with a list of samples for each metric and point, or the failure in place of the samples.
 
     If the job names a folder for finished steps, the samples are written there instead, as a list for each
     metric. Steps that an earlier process has finished are not repeated.
     """
-    own, baseline = _read_recorded(Path(job.samples)), _read_recorded(Path(job.baseline))["values"]
+    own, baseline = read_recorded(Path(job.samples)), read_recorded(Path(job.baseline))
     items = Split.read(Path(job.inputs)) if job.inputs else None
     finished = Finished(job.finished)
-    measured = []
+    measured: list[DerivedMeasurement] = []
     for metric in job.metrics:
         channel.stage(stage_of(metric.name))
         step = partial(_measured, job, metric, own, baseline, items, channel)
-        measured += finished.step(stage_of(metric.name), step)
-    channel.answer(**({} if job.finished else {"metrics": measured}))
+        measured += finished.step(stage_of(metric.name), DeriveAnswer, step).metrics
+    channel.answer(DeriveAnswer(metrics=() if job.finished else tuple(measured)))
 
 
 def _measured(
     job: DeriveJob,
     metric: Reference,
-    own: Mapping[str, Arrays],
-    baseline: Arrays,
+    own: CellRecord,
+    baseline: CellRecord,
     items: Split | None,
     channel: Channel,
-) -> list[JsonObject]:
-    """Return the samples of one metric, for each batch size if it has several.
-
-    ``read`` in each names the metrics whose samples were used.
-    """
+) -> DeriveAnswer:
+    """Return the samples of one metric, or its failure, at each point if it is measured at several."""
     try:
-        record = host_for(job, (metric,)).get("metric", metric.name).record
+        record = bind(job, metric).record
     except BaseException as error:
-        return [{"metric": metric.name, "batch_size": None, **failure(error)}]
+        failed = DerivedMeasurement(key=Figure(metric.name).key, failure=failure(error))
+        return DeriveAnswer(metrics=(failed,))
     assert isinstance(record, Metric)
     measured = []
-    for batch_size in job.batch_sizes if record.per_point else (None,):
-        # The timeout starts again for each batch size.
+    for point in job.points if record.per_point else (None,):
+        # The timeout starts again for each point.
         channel.stage(stage_of(metric.name))
         read: set[str] = set()
         data = Recorded(
-            samples=TrackedSamples(own["values"], read),
-            waves=own["wave"],
-            rounds=own["round"],
-            baseline=TrackedSamples(baseline, read),
-            batch_size=batch_size,
-            labels=None if items is None else items.labels,
+            samples=_samples(own, read),
+            waves=own.wave,
+            rounds=own.round,
+            baseline=_samples(baseline, read),
+            point=point,
+            outputs=_outputs(own, read),
+            baseline_outputs=_outputs(baseline, read),
+            targets={} if items is None else items.targets,
             classes=() if items is None else items.classes,
         )
-        answer = samples_or_failure(job, metric, data)
-        measured.append({"metric": metric.name, "batch_size": batch_size, **answer, "read": sorted(read)})
-    return measured
+        answer = measure_or_fail(job, metric, data)
+        measured.append(
+            DerivedMeasurement(
+                key=Figure(metric.name, point).key,
+                samples=answer.samples,
+                failure=answer.failure,
+                read=tuple(sorted(read)),
+            )
+        )
+    return DeriveAnswer(metrics=tuple(measured))
 
 
-Key: TypeAlias = "tuple[str, int | None]"
-Arrays: TypeAlias = "dict[Key, Array]"
+class TrackedArrays(Mapping[K, Array]):
+    """Recorded arrays, which add to ``read`` what they were recorded of when one is looked up.
 
-
-class TrackedSamples(Mapping[Key, Array]):
-    """Samples by metric and batch size, which add the name of each metric to ``read`` when it is looked up.
-
-    Whether a derived value is exact depends on the metrics that it is derived from.
+    Whether a derived value is exact depends on what it is derived from.
     """
 
-    def __init__(self, samples: Arrays, read: set[str]) -> None:
-        self._samples, self._read = samples, read
+    def __init__(self, arrays: Mapping[K, Array], source: Callable[[K], str], read: set[str]) -> None:
+        self._arrays, self._source, self._read = arrays, source, read
 
-    def __getitem__(self, key: Key) -> Array:
-        value = self._samples[key]
-        self._read.add(key[0])
+    def __getitem__(self, key: K) -> Array:
+        value = self._arrays[key]
+        self._read.add(self._source(key))
         return value
 
-    def __iter__(self) -> Iterator[Key]:
-        return iter(self._samples)
+    def __iter__(self) -> Iterator[K]:
+        return iter(self._arrays)
 
     def __len__(self) -> int:
-        return len(self._samples)
+        return len(self._arrays)
 
 
-def _read_recorded(path: Path) -> dict[str, Arrays]:
-    """Read values, waves and rounds by metric and batch size, from keys ``metric|batch size|values``."""
-    recorded: dict[str, Arrays] = {"values": {}, "wave": {}, "round": {}}
-    with np.load(path) as arrays:
-        for key in arrays.files:
-            name, size, part = key.split("|")
-            recorded[part][name, int(size) if size else None] = arrays[key]
-    return recorded
+def _samples(cell: CellRecord, read: set[str]) -> TrackedArrays[Figure]:
+    return TrackedArrays(cell.values, lambda figure: figure.metric, read)
+
+
+def _outputs(cell: CellRecord, read: set[str]) -> TrackedArrays[str] | None:
+    return TrackedArrays(cell.outputs, lambda _: OUTPUTS, read) if cell.outputs else None

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, TextIO
 
 from attrs import evolve
 
-from qx.contract.checks import cause, new_manager
+from qx.contract.checks import new_manager
 from qx.contract.description import Description, describe
 from qx.contract.references import to_reference
+from qx.foreign import one_line
+from qx.processes.job_answers import DescribeAnswer, Started
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,7 +37,7 @@ SITES = frozenset({"site-packages", "dist-packages"})
 def run(job: DescribeJob, channel: Channel) -> None:
     """Answer once when the process has started, and then with the description of each plugin asked for."""
     specs, process, at_start = new_manager().hook, os.getpid(), set(sys.modules)
-    channel.answer()
+    channel.answer(Started())
     for command in channel.commands():
         reference = to_reference(command["plugin"])
         channel.stage(f"describe {reference.name}")
@@ -45,17 +47,19 @@ def run(job: DescribeJob, channel: Channel) -> None:
             try:
                 description = describe(reference, specs, named=command["named"])
             except BaseException as error:  # KeyboardInterrupt too: here only a plugin raises it
-                description = Description(outcome="broken", reason=f"cannot be described: {cause(error)}")
+                description = Description(outcome="broken", reason=f"cannot be described: {one_line(error)}")
         seconds = perf_counter() - began
         if os.getpid() != process:
             # The plugin has forked, and this is the child: it must not speak for its parent.
             os._exit(0)
         channel.answer(
-            description=_with_last_line(description, printed).to_json(),
-            files=_own_files(set(sys.modules) - at_start),
-            seconds=seconds,
-            modules=sorted({name.partition(".")[0] for name in set(sys.modules) - modules}),
-            printed=printed.text,
+            DescribeAnswer(
+                description=_with_last_line(description, printed),
+                files=tuple(_own_files(set(sys.modules) - at_start)),
+                seconds=seconds,
+                modules=tuple(sorted({name.partition(".")[0] for name in set(sys.modules) - modules})),
+                printed=printed.text,
+            )
         )
 
 
@@ -85,7 +89,7 @@ def _with_last_line(description: Description, printed: _Printed) -> Description:
     last_line = next((line for line in map(str.strip, reversed(lines)) if line), "")
     if description.outcome == "ready" or not last_line:
         return description
-    return evolve(description, reason=f"{description.reason}; it last said: {last_line}")
+    return evolve(description, reason=f"{description.reason}; its last line of output: {last_line}")
 
 
 def _own_files(modules: Iterable[str]) -> list[str]:

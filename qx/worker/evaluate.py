@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from attrs import evolve
 
 from qx.contract.records import Artifact, MetricData, Predictions, Subject, Weights
-from qx.errors import PluginError, QxError
+from qx.errors import PluginError
 from qx.host.host import Reference
+from qx.processes.answers import Measurement
+from qx.processes.job_answers import EvaluateAnswer, ServingMemory
 from qx.processes.jobs import EvaluateJob
-from qx.values import Array, JsonObject
+from qx.values import Array
 from qx.worker.arrays import Split
 from qx.worker.channel import Channel
 from qx.worker.finished import Finished
 from qx.worker.memory import MarkTaker
-from qx.worker.plugins import host_for, seed_everything
+from qx.worker.outputs import checked_outputs, joined_outputs, pack, unpack
+from qx.worker.plugins import bind, seed_everything
 from qx.worker.probe import PROBE, hold_to_probe
-from qx.worker.samples import samples_or_failure, stage_of
+from qx.worker.samples import measure_or_fail, stage_of
 from qx.worker.serving import host_of_artifact, import_runtime, load
 
 
@@ -31,40 +36,40 @@ def run(job: EvaluateJob, channel: Channel) -> None:
     items are long. Steps that an earlier process has finished are not repeated.
     """
     finished = Finished(job.finished)
-    measured: JsonObject = {}
+    measured: dict[str, Measurement] = {}
 
     def measure(metric: Reference, data: MetricData) -> None:
         channel.stage(stage_of(metric.name))
-        measured[metric.name] = finished.step(
-            stage_of(metric.name), partial(samples_or_failure, job, metric, data)
-        )
+        step = partial(measure_or_fail, job, metric, data)
+        measured[metric.name] = finished.step(stage_of(metric.name), Measurement, step)
 
     artifact = evolve(job.artifact.record(), weight_reader=partial(_read_weights, job))
     for metric in job.artifact_metrics:
         measure(metric, artifact)
-    memory = finished.step("predict", partial(_predict, job, channel))
+    memory = finished.step("predict", ServingMemory, partial(_predict, job, channel))
     if job.prediction_metrics:
         split = Split.read(Path(job.inputs))
-        predictions = Predictions(outputs=np.load(job.outputs), labels=split.labels, classes=split.classes)
+        with np.load(job.outputs) as arrays:
+            outputs = unpack(arrays)
+        predictions = Predictions(outputs=outputs, targets=split.targets, classes=split.classes)
         for metric in job.prediction_metrics:
             measure(metric, predictions)
-    channel.answer(memory=memory, **({} if job.finished else {"metrics": measured}))
+    channel.answer(EvaluateAnswer(memory=memory, metrics={} if job.finished else measured))
 
 
 def _read_weights(job: EvaluateJob, artifact: Artifact) -> Weights | None:
     """Have the artifact's loader read which weights it holds. Raises ``PluginError`` for a wrong answer."""
-    loader = job.artifact.loader
-    host = host_for(job, (loader,))
-    if not host.implements(loader.name, "read_weights"):
+    loader = bind(job, job.artifact.loader)
+    if not loader.implements("read_weights"):
         return None
-    weights: object = host.call(loader.name, "read_weights", artifact=artifact)
+    weights: object = loader.call("read_weights", artifact=artifact)
     if weights is not None and not isinstance(weights, Weights):
         raise PluginError(f"{loader.name}: read_weights gave a {type(weights).__name__}, not qx.Weights")
     return weights
 
 
-def _predict(job: EvaluateJob, channel: Channel) -> dict[str, float]:
-    """Write the artifact's outputs to ``job.outputs``, and return the memory that it took in MiB."""
+def _predict(job: EvaluateJob, channel: Channel) -> ServingMemory:
+    """Write the artifact's outputs to ``job.outputs``, and return the memory that it took."""
     channel.stage("import")
     import_runtime(job)
     channel.stage("load")
@@ -73,21 +78,26 @@ def _predict(job: EvaluateJob, channel: Channel) -> dict[str, float]:
     marker = MarkTaker(time.monotonic_ns())
     loaded = marker.mark("load")
     channel.stage("probe")
-    hold_to_probe(subject, Path(job.artifact.folder).parent / PROBE, exact=job.threads == 1)
+    probe = Path(job.artifact.folder).parent / PROBE
+    hold_to_probe(subject, probe, loader=job.artifact.loader.name, exact=job.threads == 1)
     channel.stage("predict")
-    outputs = _outputs(subject, Split.read(Path(job.inputs)), job.batch_size, channel)
+    outputs = predict(
+        subject, Split.read(Path(job.inputs)), job.batch_size, job.artifact.loader.name, channel.progress
+    )
     predicted = marker.mark("predict")
-    if outputs.dtype.kind not in "biuf":
-        raise QxError(f"outputs gave values of type {outputs.dtype}, where numbers are expected")
-    np.save(job.outputs, outputs)
-    return {"loaded": loaded.rss, "peak": max(loaded.peak, predicted.peak)}
+    # Any: `numpy.savez` takes the arrays as keywords, among its own options.
+    arrays: dict[str, Any] = pack(outputs)
+    np.savez(job.outputs, **arrays)
+    return ServingMemory(loaded=loaded.rss, peak=max(loaded.peak, predicted.peak))
 
 
-def _outputs(subject: Subject, split: Split, size: int, channel: Channel) -> Array:
-    """Return the outputs of all items in order; the last batch is filled up with the first items."""
-    parts = []
+def predict(
+    subject: Subject, split: Split, size: int, loader: str, progress: Callable[[float, str], None]
+) -> dict[str, Array]:
+    """Return the outputs of all items in order, by name; the last batch is filled up with the first items."""
+    batches = []
     for start in range(0, len(split), size):
         native = subject.call(subject.prepare(split.rows(start, start + size)))
-        parts.append(np.array(subject.outputs(native)))
-        channel.progress(min(1.0, (start + size) / len(split)), "predictions")
-    return np.concatenate(parts)[: len(split)]
+        batches.append(checked_outputs(subject.outputs(native), loader, size))
+        progress(min(1.0, (start + size) / len(split)), "predictions")
+    return {name: array[: len(split)] for name, array in joined_outputs(loader, batches).items()}

@@ -1,4 +1,7 @@
-"""The finished steps of a job, kept on the disk: if its process dies, another one continues from there."""
+"""The finished steps of a job, kept on the disk: if its process dies, another one continues from there.
+
+The result of a step is a record of ``qx.processes.answers``, written as JSON.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,10 @@ from json import dumps, loads
 from pathlib import Path
 from typing import TypeVar
 
-from qx.values import Json
+from qx.processes.answers import Answer, to_fields
+from qx.processes.structuring import structure
 
-T = TypeVar("T")
+A = TypeVar("A", bound=Answer)
 
 
 class Finished:
@@ -21,25 +25,27 @@ class Finished:
     def __init__(self, folder: str | None) -> None:
         self._folder = None if folder is None else Path(folder)
 
-    def step(self, name: str, work: Callable[[], T]) -> T:
+    def step(self, name: str, kind: type[A], work: Callable[[], A]) -> A:
         """Return the result of a step: the one that is kept under this name, or that of calling ``work``."""
         if self._folder is None:
             return work()
         if name in self:
-            kept: T = self[name]
-            return kept
+            return self.read(name, kind)
         path = self._path(self._folder, name)
         result = work()
         part = path.with_suffix(".part")
-        part.write_text(dumps(result), encoding="ascii")
+        part.write_text(dumps(result, default=to_fields), encoding="ascii")
         part.replace(path)
         return result
 
-    def __getitem__(self, name: str) -> Json:
-        """Return the result of a step. Raises ``LookupError`` if the step is not finished."""
+    def read(self, name: str, kind: type[A]) -> A:
+        """Return the result of a step.
+
+        Raises ``LookupError`` if the step is not finished, and ``ValueError`` if its file was damaged.
+        """
         if self._folder is None or name not in self:
             raise LookupError(name)
-        return loads(self._path(self._folder, name).read_text(encoding="ascii"))
+        return structure(kind, loads(self._path(self._folder, name).read_text(encoding="ascii")))
 
     def __contains__(self, name: str) -> bool:
         return self._folder is not None and self._path(self._folder, name).is_file()

@@ -9,16 +9,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from attrs import evolve
+
 from qx.contract.records import Config
 from qx.environment import distribution_version
 from qx.errors import UsageError
-from qx.host.host import Host
+from qx.foreign import one_line
 from qx.processes.failures import outcome_of
+from qx.processes.job_answers import InspectAnswer, Runtime, Untreatable
 from qx.processes.jobs import InspectJob
-from qx.values import JsonObject
 from qx.worker.channel import Channel
 from qx.worker.modules import example_inputs, fp32_model
-from qx.worker.plugins import context_for, host_for, options_of
+from qx.worker.plugins import BoundPlugin, bind, host_for, workload_of
 from qx.worker.weights import load_weights
 
 if TYPE_CHECKING:
@@ -39,10 +41,10 @@ def run(job: InspectJob, channel: Channel) -> None:
         raise UsageError(
             f"engine {job.engine!r} is not available here; choose one of {', '.join(engines) or 'none'}"
         )
-    host = host_for(job, (job.workload, *job.configs))
+    workload = workload_of(job, host_for(job, (job.workload, *job.configs)))
     before = set(sys.modules)
     channel.stage("make_model")
-    model = fp32_model(host, job, job.workload.name, job.workload_options, quantizable=False)
+    model = fp32_model(workload, quantizable=False)
     channel.stage("weights")
     if job.weights is not None:
         note = load_weights(model, Path(job.weights))
@@ -50,34 +52,34 @@ def run(job: InspectJob, channel: Channel) -> None:
     else:
         note, weights = "", _fingerprint(model)
     channel.stage("example_inputs")
-    outputs = _outputs(job, host, model)
-    description = {
-        "runtime": _runtime(engines),
-        "weights_sha256": weights,
-        "weights_note": note,
-        "sources_sha256": _sources(set(sys.modules) - before),
-        "versions": _versions(model, set(sys.modules) - before),
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "outputs": outputs,
-    }
-    channel.answer(**description, untreatable=_untreatable(job, host, model, channel))
+    outputs = _outputs(workload, model)
+    answer = InspectAnswer(
+        runtime=_runtime(engines),
+        weights_sha256=weights,
+        weights_note=note,
+        sources_sha256=_sources(set(sys.modules) - before),
+        versions=_versions(model, set(sys.modules) - before),
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        outputs=outputs,
+    )
+    channel.answer(evolve(answer, untreatable=_untreatable(job, workload, model, channel)))
 
 
 #: The batch sizes at which the model is tried: the first dimension of its outputs must be the batch.
 BATCH_SIZES = (2, 3)
 
 
-def _outputs(job: InspectJob, host: Host, model: nn.Module) -> list[int]:
+def _outputs(workload: BoundPlugin, model: nn.Module) -> tuple[int, ...]:
     """Return the shape of the model's output for one item: ``[classes]`` for scores.
 
     Raises ``UsageError`` if the model rejects its example inputs, or does not return one tensor
     ``[batch, ...]`` at every batch size.
     """
-    shapes = {size: _output_shape(job, host, model, size) for size in BATCH_SIZES}
+    shapes = {size: _output_shape(workload, model, size) for size in BATCH_SIZES}
     items = {tuple(shape[1:]) for shape in shapes.values()}
     # A further dimension of the size of the batch would be a mistake of the same kind.
     if len(items) == 1 and all(shape[:1] == [size] for size, shape in shapes.items()):
-        return list(*items)
+        return items.pop()
     seen = " and ".join(f"{shape} for a batch of {size}" for size, shape in shapes.items())
     raise UsageError(
         f"{type(model).__name__} gives outputs {seen}; expected [batch, ...], an output for each item: "
@@ -95,53 +97,52 @@ def _batch_hint(shapes: Mapping[int, Sequence[int]]) -> str:
     return f" (dimension {dimensions[0]} seems to be the batch)" if len(dimensions) == 1 else ""
 
 
-def _output_shape(job: InspectJob, host: Host, model: nn.Module, size: int) -> list[int]:
+def _output_shape(workload: BoundPlugin, model: nn.Module, size: int) -> list[int]:
     """Return the shape of the model's output for a batch. Raises ``UsageError`` if it is no tensor."""
     import torch
 
-    examples = example_inputs(host, job, job.workload.name, job.workload_options, size)
+    examples = example_inputs(workload, size)
     try:
         # Not inference mode: tensors that a model keeps from its first call must be usable by the exporters.
         with torch.no_grad():
             outputs = model(*examples)
     except Exception as error:
         shapes = ", ".join(str(list(example.shape)) for example in examples)
-        cause = f"{type(error).__name__}: {error}".rstrip(": ")
+        cause = one_line(error)
         raise UsageError(f"{type(model).__name__} rejects an input of shape {shapes}: {cause}") from error
     if not isinstance(outputs, torch.Tensor):
         raise UsageError(
-            f"{type(model).__name__} gives {type(outputs).__name__}, where one tensor [batch, ...] is "
-            f"expected"
+            f"{type(model).__name__} gives {type(outputs).__name__}, expected one tensor [batch, ...]"
         )
     return list(outputs.shape)
 
 
 def _untreatable(
-    job: InspectJob, host: Host, model: nn.Module, channel: Channel
-) -> dict[str, tuple[str, str]]:
+    job: InspectJob, workload: BoundPlugin, model: nn.Module, channel: Channel
+) -> dict[str, Untreatable]:
     """Return the stage and the reason of each config that cannot treat the model."""
-    untreatable: dict[str, tuple[str, str]] = {}
+    untreatable: dict[str, Untreatable] = {}
     with_stubs: nn.Module | None = None
-    examples = example_inputs(host, job, job.workload.name, job.workload_options, 1)
+    examples = example_inputs(workload, 1)
     for reference in job.configs:
         name = reference.name
-        record = host.get("config", name).record
+        config = bind(job, reference, host=workload.host)
+        record = config.record
         assert isinstance(record, Config)
         stage = "make_model"
         channel.stage(f"{ASKING}{name}")
         try:
             if record.quantizable and with_stubs is None:
-                with_stubs = fp32_model(host, job, job.workload.name, job.workload_options, quantizable=True)
+                with_stubs = fp32_model(workload, quantizable=True)
             stage = "check_model"
-            if host.implements(name, "check_model"):
-                context = context_for(job, options=options_of(host, name, {}))
+            if config.implements("check_model"):
                 form = with_stubs if record.quantizable else model
-                host.call(name, "check_model", model=form, example_inputs=examples, context=context)
+                config.call("check_model", model=form, example_inputs=examples)
         # Any error of a config, also one that its error raises in `__str__`.
         except BaseException as error:
             outcome, cause = outcome_of(error)
             if outcome == "unsupported":
-                untreatable[name] = (stage, cause)
+                untreatable[name] = Untreatable(stage=stage, cause=cause)
             else:
                 # The build will fail too, with a better message.
                 print(f"{name}: {cause}", file=sys.stderr)  # noqa: T201
@@ -149,7 +150,7 @@ def _untreatable(
 
 
 def _fingerprint(model: nn.Module) -> str:
-    """Return the SHA-256 of the model's parameters and buffers."""
+    """Return the SHA-256 of the names, types, shapes and values in the model's state dict."""
     digest = hashlib.sha256()
     for name, tensor in model.state_dict().items():
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
@@ -186,13 +187,14 @@ def _versions(model: nn.Module, modules: set[str]) -> dict[str, str]:
     return {name: str(distribution_version(name)) for name in names}
 
 
-def _runtime(engines: list[str]) -> JsonObject:
+def _runtime(engines: list[str]) -> Runtime:
     """Return the description of torch that results record."""
     import torch
 
-    return {
-        "torch": torch.__version__,
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "engines": engines,
-        "mkldnn": bool(torch.backends.mkldnn.is_available()),
-    }
+    return Runtime(
+        # A subclass of str, which no other process needs.
+        torch=str(torch.__version__),
+        cpu_capability=torch.backends.cpu.get_cpu_capability(),
+        engines=tuple(engines),
+        mkldnn=bool(torch.backends.mkldnn.is_available()),
+    )

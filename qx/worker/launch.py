@@ -7,15 +7,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from attrs import asdict
-
-from qx.contract.records import Block, Context, Fresh, Mark, MetricData, Subject
-from qx.host.host import Host, Reference
+from qx.contract.figures import Point
+from qx.contract.records import Block, Fresh, Mark, MetricData, Subject
+from qx.host.host import Reference
+from qx.processes.answers import Answer, HoldAnswer, LaunchAnswer, Measurement, WarmAnswer
 from qx.processes.jobs import LaunchJob
-from qx.values import JsonObject, Native
+from qx.values import Native
 from qx.worker.channel import Channel
 from qx.worker.memory import MarkTaker
-from qx.worker.plugins import context_for, host_for, options_of, seed_everything
+from qx.worker.plugins import BoundPlugin, bind, seed_everything
 from qx.worker.samples import samples_of, stage_of
 from qx.worker.serving import host_of_artifact, import_runtime, load
 from qx.worker.warming import warm_up
@@ -37,14 +37,14 @@ def run(job: LaunchJob, channel: Channel) -> None:
 
     channel.stage("first_answer")
     natives = _natives(job, subject)
-    subject.call(natives[job.batch_sizes[0]])
+    subject.call(natives[job.points[0]])
     marks.append(marker.mark("first_answer"))
-    channel.answer(marks=[asdict(mark) for mark in marks])
+    channel.answer(LaunchAnswer(marks=tuple(marks)))
 
     launch = _Launch(job, subject, natives, marks, marker, channel)
     for command in channel.commands():
         try:
-            channel.answer(**launch.obey(**command))
+            channel.answer(launch.obey(**command))
         # KeyboardInterrupt too: only plugins raise it here, since Ctrl-C does not reach a worker's session.
         except BaseException as error:
             from qx.processes.failures import outcome_of
@@ -52,12 +52,12 @@ def run(job: LaunchJob, channel: Channel) -> None:
             channel.fail(*outcome_of(error))
 
 
-def _natives(job: LaunchJob, subject: Subject) -> dict[int, Native]:
-    """Return a batch of native inputs for each batch size."""
+def _natives(job: LaunchJob, subject: Subject) -> dict[Point, Native]:
+    """Return a batch of native inputs for each point."""
     from qx.worker.arrays import Split
 
     split = Split.read(Path(job.inputs))
-    return {size: subject.prepare(split.rows(0, size)) for size in job.batch_sizes}
+    return {point: subject.prepare(split.rows(0, point.batch_size)) for point in job.points}
 
 
 class _Launch:
@@ -67,7 +67,7 @@ class _Launch:
         self,
         job: LaunchJob,
         subject: Subject,
-        natives: Mapping[int, Native],
+        natives: Mapping[Point, Native],
         marks: list[Mark],
         marker: MarkTaker,
         channel: Channel,
@@ -77,39 +77,37 @@ class _Launch:
         self.metrics = {metric.name: self._import_metric(metric) for metric in job.metrics}
         channel.stage("ready")
 
-    def _import_metric(self, metric: Reference) -> tuple[Host, Context] | BaseException:
-        """Return a metric's host and context, or the error of its import, which its measurement raises."""
+    def _import_metric(self, metric: Reference) -> BoundPlugin | BaseException:
+        """Return a metric's plugin, or the error of its import, which its measurement raises."""
         self.channel.stage(stage_of(metric.name))
         try:
-            host = host_for(self.job, (metric,))
-            options = options_of(host, metric.name, self.job.metric_options.get(metric.name, {}))
-            return host, context_for(self.job, options=options)
+            return bind(self.job, metric, self.job.metric_options.get(metric.name))
         except BaseException as error:
             return error
 
-    def obey(self, do: str, **arguments: Any) -> JsonObject:
+    def obey(self, do: str, **arguments: Any) -> Answer:
         """Carry out a command and return its answer."""
         self.channel.stage(arguments.get("stage", do))
         arguments.pop("stage", None)
-        answer: JsonObject = getattr(self, f"do_{do}")(**arguments)
+        answer: Answer = getattr(self, f"do_{do}")(**arguments)
         return answer
 
-    def do_fresh(self, metric: str) -> JsonObject:
+    def do_fresh(self, metric: str) -> Measurement:
         """Measure a metric of phase ``fresh``."""
         data = Fresh(marks=tuple(self.marks), natives=self.natives, mark=self._mark)
         return self._measure(metric, data)
 
-    def do_warm(self, batch_size: int, seconds: float) -> JsonObject:
-        """Call until the times are steady, and switch off garbage collection afterwards."""
+    def do_warm(self, point: str, seconds: float) -> WarmAnswer:
+        """Call at a point until the times are steady, and switch off garbage collection afterwards."""
         import gc
 
-        answer = warm_up(self.subject, self.natives[batch_size], seconds)
+        answer = warm_up(self.subject, self.natives[Point.parse(point)], seconds)
         gc.collect()
         gc.freeze()
         gc.disable()
         return answer
 
-    def do_hold(self, cpus: list[int]) -> JsonObject:
+    def do_hold(self, cpus: list[int]) -> HoldAnswer:
         """Pin all threads of the process to these CPUs."""
         import os
 
@@ -117,11 +115,12 @@ class _Launch:
             # A thread that ends meanwhile need not be pinned.
             with suppress(ProcessLookupError):
                 os.sched_setaffinity(int(thread), cpus)
-        return {}
+        return HoldAnswer()
 
-    def do_block(self, metric: str, batch_size: int, calls: int, warm: int) -> JsonObject:
-        """Measure a metric of phase ``block``, after ``warm`` calls that refill the caches."""
-        native = self.natives[batch_size]
+    def do_block(self, metric: str, point: str, calls: int, warm: int) -> Measurement:
+        """Measure a metric of phase ``block`` at a point, after ``warm`` calls that refill the caches."""
+        at = Point.parse(point)
+        native = self.natives[at]
         try:
             for _ in range(warm):
                 self.subject.call(native)
@@ -129,16 +128,15 @@ class _Launch:
             # The metric is not to blame. Naming the stage beforehand would wake the host at every block.
             self.channel.stage("warm")
             raise
-        return self._measure(metric, Block(native=native, batch_size=batch_size, calls=calls))
+        return self._measure(metric, Block(native=native, point=at, calls=calls))
 
     def _mark(self, stage: str) -> Mark:
         # Kept for the metrics that follow, since taking a mark resets the high-water mark.
         self.marks.append(self.marker.mark(stage))
         return self.marks[-1]
 
-    def _measure(self, metric: str, data: MetricData) -> JsonObject:
-        imported = self.metrics[metric]
-        if isinstance(imported, BaseException):
-            raise imported
-        host, context = imported
-        return samples_of(host, metric, self.subject, data, context)
+    def _measure(self, metric: str, data: MetricData) -> Measurement:
+        plugin = self.metrics[metric]
+        if isinstance(plugin, BaseException):
+            raise plugin
+        return Measurement(samples=samples_of(plugin, self.subject, data))

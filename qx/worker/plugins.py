@@ -6,42 +6,83 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from qx.contract.records import Context
+from attrs import evolve, frozen
+
+from qx.contract.records import Context, Record
 from qx.host.host import Host, Reference
-from qx.processes.jobs import Job, LoadingJob
-from qx.values import OptionValue, OptionValues
+from qx.processes.answers import Answer
+from qx.processes.jobs import Job, LoadingJob, WorkloadJob
+from qx.values import OptionValues
 
 
-def host_for(job: Job, references: Iterable[Reference | None]) -> Host:
-    """Return a host of these plugins and of the job's wrappers only, without a look at entry points."""
-    unique = {
-        reference.name: reference for reference in [*references, *job.wrappers] if reference is not None
-    }
-    return Host.of(list(unique.values()))
+@frozen
+class BoundPlugin:
+    """A plugin of a job with its context, in which its hooks are called."""
+
+    host: Host
+    name: str
+    context: Context
+
+    @property
+    def record(self) -> Record:
+        """The plugin's record."""
+        record = next(entry.record for entry in self.host.entries if entry.name == self.name)
+        assert record is not None
+        return record
+
+    def implements(self, hook: str) -> bool:
+        """Return whether the plugin implements a hook."""
+        return self.host.implements(self.name, hook)
+
+    def call(self, hook: str, **arguments: object) -> Any:
+        """Call a hook in the plugin's context and return its result, as ``Host.call`` does."""
+        return self.host.call(self.name, hook, context=self.context, **arguments)
+
+    def with_context(self, **fields: Any) -> BoundPlugin:
+        """Return the plugin with other values of these fields of its context."""
+        return evolve(self, context=evolve(self.context, **fields))
 
 
-def options_of(host: Host, name: str, options: OptionValues) -> dict[str, OptionValue]:
-    """Return all options of a plugin: the defaults, replaced by these options."""
-    record = next(entry.record for entry in host.entries if entry.name == name)
-    defaults = {option.name: option.default for option in record.options} if record else {}
-    return {**defaults, **options}
+def bind(
+    job: Job[Answer],
+    reference: Reference,
+    options: OptionValues | None = None,
+    host: Host | None = None,
+    **fields: Any,
+) -> BoundPlugin:
+    """Return a plugin of a job, with the defaults of its options replaced by these options.
+
+    ``fields`` are further fields of its context. Without a host, the plugin gets one of its own.
+    """
+    if host is None:
+        host = host_for(job, (reference,))
+    context = Context(seed=job.seed, threads=job.threads, engine=job.engine, **fields)
+    plugin = BoundPlugin(host, reference.name, context)
+    defaults = {option.name: option.default for option in plugin.record.options}
+    return plugin.with_context(options={**defaults, **(options or {})})
 
 
-def context_for(job: Job, **fields: Any) -> Context:
-    """Return the context of a job for hooks."""
-    return Context(seed=job.seed, threads=job.threads, engine=job.engine, **fields)
+def workload_of(job: WorkloadJob[Answer], host: Host | None = None) -> BoundPlugin:
+    """Return the workload of a job."""
+    return bind(job, job.workload, job.workload_options, host)
 
 
-def loading_context(job: LoadingJob, host: Host, **fields: Any) -> Context:
-    """Return the context in which a workload loads its data."""
-    return context_for(
-        job,
-        options=options_of(host, job.workload.name, job.workload_options),
+def loading_workload_of(job: LoadingJob[Answer], **fields: Any) -> BoundPlugin:
+    """Return the workload of a job, with the context in which it loads its data."""
+    return workload_of(job).with_context(
         data=Path(job.data) if job.data else None,
         cache=Path(job.cache),
         offline=job.offline,
         **fields,
     )
+
+
+def host_for(job: Job[Answer], references: Iterable[Reference | None]) -> Host:
+    """Return a host of these plugins and of the job's wrappers only, without a look at entry points."""
+    unique = {
+        reference.name: reference for reference in [*references, *job.wrappers] if reference is not None
+    }
+    return Host.of(list(unique.values()))
 
 
 def seed_everything(seed: int) -> None:

@@ -12,8 +12,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qx.contract.records import OUTPUT, Arrays
 from qx.errors import QxError
 from qx.values import Array
+from qx.worker.outputs import checked_outputs, listed, pack, unpack
 from qx.worker.state import tensors
 
 if TYPE_CHECKING:
@@ -23,8 +25,9 @@ if TYPE_CHECKING:
 
 #: The file of the probe, beside the artifact.
 PROBE = "probe.npz"
-#: Names of arrays in that file.
-OUTPUTS, ROUNDING = "outputs", "rounding"
+#: Keys of arrays in that file, beside those of the packed outputs: of the inputs, before their number, and of
+#: the rounding.
+INPUT, ROUNDING = "input_", "rounding"
 #: Standard deviations within which the largest of thousands of errors lies, which add up like random steps.
 DEVIATIONS = 8
 #: Unit roundoff of float32, in which sums are accumulated whatever the type of the weights is.
@@ -34,21 +37,33 @@ EIGHT_BITS = 2.0**-8
 
 
 def write_probe(module: nn.Module, inputs: Sequence[Array], state: Mapping[str, object], path: Path) -> None:
-    """Write the probe of a module for these inputs, unless its output is anything but one tensor."""
+    """Write the probe of a module for these inputs, unless its outputs have no names and are several."""
     import numpy as np
     import torch
 
     # Any: `numpy.savez` takes the arrays as keywords, among its own options.
     arrays: dict[str, Any] = {
-        f"input_{index}": np.ascontiguousarray(array) for index, array in enumerate(inputs)
+        f"{INPUT}{index}": np.ascontiguousarray(array) for index, array in enumerate(inputs)
     }
     with torch.inference_mode():
-        outputs = module(*map(torch.from_numpy, arrays.values()))
+        outputs = _named(module(*map(torch.from_numpy, arrays.values())))
+    if outputs is not None:
+        np.savez(path, **arrays | pack(outputs) | {ROUNDING: rounding(state)})
+
+
+def _named(outputs: object) -> dict[str, Array] | None:
+    """Return what a module gives as named arrays; None if it is neither a tensor nor named tensors."""
+    import torch
+
     if isinstance(outputs, torch.Tensor):
-        np.savez(path, **arrays | {OUTPUTS: outputs.numpy(), ROUNDING: rounding(state)})
+        return {OUTPUT: outputs.numpy()}
+    if not isinstance(outputs, Mapping) or not outputs:
+        return None
+    are_tensors = all(isinstance(output, torch.Tensor) for output in outputs.values())
+    return {name: output.numpy() for name, output in outputs.items()} if are_tensors else None
 
 
-def hold_to_probe(subject: Subject, path: Path, *, exact: bool) -> None:
+def hold_to_probe(subject: Subject, path: Path, *, loader: str, exact: bool) -> None:
     """Raise ``QxError`` if an artifact's outputs differ from those of the converted module in the build.
 
     With ``exact`` they must be equal, otherwise they may differ by the rounding of several threads.
@@ -58,21 +73,33 @@ def hold_to_probe(subject: Subject, path: Path, *, exact: bool) -> None:
     if not path.is_file():
         return
     with np.load(path) as probe:
-        arrays = {name: probe[name] for name in probe.files if name.startswith("input_")}
-        expected, share = probe[OUTPUTS], float(probe[ROUNDING])
-    outputs = np.asarray(subject.outputs(subject.call(subject.prepare(arrays))))
-    if outputs.shape == expected.shape:
-        allowed = 0.0 if exact else share * _largest(expected)
-        same = np.allclose(outputs, expected, rtol=0, atol=allowed, equal_nan=True)
-        difference = f"differ by up to {_largest(outputs.astype(float) - expected):.3g}"
-        difference += f", rounding by several threads explains {allowed:.3g}" if allowed else ""
-    else:
-        same = False
-        difference = f"have the shape {list(outputs.shape)} in place of {list(expected.shape)}"
-    if not same:
+        arrays = {name: probe[name] for name in probe.files if name.startswith(INPUT)}
+        expected, share = unpack(probe), float(probe[ROUNDING])
+    items = len(next(iter(arrays.values())))
+    outputs = checked_outputs(
+        subject.outputs(subject.call(subject.prepare(arrays))), loader=loader, items=items
+    )
+    if difference := _difference(outputs, expected, 0.0 if exact else share):
         raise QxError(
             f"the loaded artifact does not give the outputs of the converted module: they {difference}"
         )
+
+
+def _difference(outputs: Arrays, expected: Arrays, share: float) -> str:
+    """Say how outputs differ from the expected ones, by more than a share of the largest; empty if equal."""
+    import numpy as np
+
+    if outputs.keys() != expected.keys():
+        return f"are called {listed(outputs)} in place of {listed(expected)}"
+    for name, right in expected.items():
+        own, words = outputs[name], "" if len(expected) == 1 else f" in {name!r}"
+        if own.shape != right.shape:
+            return f"have the shape {list(own.shape)} in place of {list(right.shape)}{words}"
+        allowed = share * _largest(right)
+        if not np.allclose(own, right, rtol=0, atol=allowed, equal_nan=True):
+            explained = f", rounding by several threads explains {allowed:.3g}" if allowed else ""
+            return f"differ by up to {_largest(own.astype(float) - right):.3g}{words}{explained}"
+    return ""
 
 
 def rounding(state: Mapping[str, object]) -> float:

@@ -12,7 +12,6 @@ from typing import SupportsInt
 from qx.contract.records import (
     MOST_WAVES,
     SMALLEST,
-    Context,
     Metric,
     MetricData,
     Predictions,
@@ -21,14 +20,12 @@ from qx.contract.records import (
     Subject,
 )
 from qx.errors import QxError
-from qx.host.host import Host, Reference
+from qx.host.host import Reference
+from qx.processes.answers import Measurement, MetricFailure, PlainSamples
 from qx.processes.jobs import DeriveJob, EvaluateJob
-from qx.values import JsonObject
-from qx.worker.plugins import context_for, host_for, options_of
-from qx.worker.values import as_json, finite_values
+from qx.worker.plugins import BoundPlugin, bind
+from qx.worker.values import as_json, finite_values, plain_names
 
-#: The largest number of groups of items.
-MOST_GROUPS = 1 << 16
 #: The largest index of a wave, round or group, which are kept as integers of 32 bits.
 LARGEST_INDEX = (1 << 31) - 1
 #: The beginning of the names of the stages in which metrics are measured.
@@ -45,60 +42,60 @@ def metric_in(stage: str) -> str | None:
     return stage.removeprefix(MEASURING) if stage.startswith(MEASURING) else None
 
 
-def samples_or_failure(job: EvaluateJob | DeriveJob, metric: Reference, data: MetricData) -> JsonObject:
-    """Return the samples of a metric that needs no launch, or ``outcome`` and ``cause`` if it raises.
+def measure_or_fail(job: EvaluateJob | DeriveJob, metric: Reference, data: MetricData) -> Measurement:
+    """Measure a metric that needs no launch; if it raises, the measurement has the failure.
 
     KeyboardInterrupt is no exception: only plugins raise it, since Ctrl-C does not reach a worker's session.
     """
     try:
-        host = host_for(job, (metric,))
-        options = options_of(host, metric.name, job.metric_options.get(metric.name, {}))
-        return samples_of(host, metric.name, None, data, context_for(job, options=options))
+        plugin = bind(job, metric, job.metric_options.get(metric.name))
+        return Measurement(samples=samples_of(plugin, None, data))
     except BaseException as error:
-        return failure(error)
+        return Measurement(failure=failure(error))
 
 
-def failure(error: BaseException) -> JsonObject:
-    """Return the outcome and the cause that replace the samples of a metric that raised."""
+def failure(error: BaseException) -> MetricFailure:
+    """Return the outcome and the cause of a metric that raised."""
     from qx.processes.failures import outcome_of
 
-    outcome, cause = outcome_of(error)
-    return {"outcome": outcome, "cause": cause}
+    return MetricFailure(*outcome_of(error))
 
 
-def samples_of(
-    host: Host, metric: str, subject: Subject | None, data: MetricData, context: Context
-) -> JsonObject:
-    """Measure a metric and return its checked samples as JSON; ``values`` is None if it does not apply."""
-    if host.implements(metric, "statistic"):
+def samples_of(plugin: BoundPlugin, subject: Subject | None, data: MetricData) -> PlainSamples | None:
+    """Measure a metric and return its checked samples; None if it does not apply."""
+    if plugin.implements("statistic"):
         from qx.worker.whole_set import samples_of_set
 
         assert isinstance(data, (Predictions, Recorded))
-        return samples_of_set(host, metric, data, context)
-    result = host.call(metric, "measure", subject=subject, data=data, context=context)
+        return samples_of_set(plugin, data)
+    result = plugin.call("measure", subject=subject, data=data)
     if result is None:
-        return {"values": None}
+        return None
     samples = result if isinstance(result, Samples) else Samples(result)
-    record = host.get("metric", metric).record
+    metric, record = plugin.name, plugin.record
     assert isinstance(record, Metric)
     values = finite_values(metric, samples.values)
     if flaw := _flaw(record, values):
         raise QxError(f"{metric}: measure gave {flaw}")
-    answer: JsonObject = {"values": values, "details": as_json(metric, samples.details)}
-    for field, limit in (("waves", MOST_WAVES), ("rounds", LARGEST_INDEX + 1)):
-        if (indices := getattr(samples, field)) is not None:
-            answer[field] = _plain_indices(metric, field, indices, len(values), -1, limit)
-    if samples.groups is not None:
-        names = _names(metric, samples.group_names)
-        answer["groups"] = _plain_indices(metric, "groups", samples.groups, len(values), 0, len(names))
-        answer["group_names"] = names
-    return answer
+    details, count = as_json(metric, samples.details), len(values)
+    waves = _plain_indices(metric, "waves", samples.waves, count, -1, MOST_WAVES)
+    rounds = _plain_indices(metric, "rounds", samples.rounds, count, -1, LARGEST_INDEX + 1)
+    names = [] if samples.groups is None else plain_names(metric, samples.group_names)
+    groups = _plain_indices(metric, "groups", samples.groups, count, 0, len(names))
+    return PlainSamples(
+        values=values, details=details, waves=waves, rounds=rounds, groups=groups, group_names=tuple(names)
+    )
 
 
 def _plain_indices(
-    metric: str, field: str, indices: Iterable[SupportsInt], count: int, lowest: int, limit: int
-) -> list[int]:
-    """Return waves, rounds or groups as integers, one for each of ``count`` values. Raises ``QxError``."""
+    metric: str, field: str, indices: Iterable[SupportsInt] | None, count: int, lowest: int, limit: int
+) -> list[int] | None:
+    """Return waves, rounds or groups as integers, one for each of ``count`` values; None if there are none.
+
+    Raises ``QxError``.
+    """
+    if indices is None:
+        return None
     try:
         integers = [int(index) for index in islice(indices, count + 1)]
     except (TypeError, ValueError, OverflowError) as error:
@@ -113,16 +110,6 @@ def _plain_indices(
     return integers
 
 
-def _names(metric: str, group_names: Iterable[str]) -> list[str]:
-    """Return the names of the groups as a list of text. Raises ``QxError``."""
-    names = list(islice(group_names, MOST_GROUPS + 1))
-    if len(names) > MOST_GROUPS:
-        raise QxError(f"{metric}: measure gave more than {MOST_GROUPS:,} group names")
-    if not all(isinstance(name, str) for name in names):
-        raise QxError(f"{metric}: measure gave group names that are not text")
-    return [str(name) for name in names]
-
-
 def _flaw(record: Metric, values: Sequence[float]) -> str | None:
     """Describe values of which no ratio can be computed; ``qx.analysis.recompute`` checks the same.
 
@@ -132,7 +119,7 @@ def _flaw(record: Metric, values: Sequence[float]) -> str | None:
         return None
     low = min(values)
     if record.compare == "speedup" and (low < 0 or (low == 0 and record.samples != "exact")):
-        return f"the value {low:g}, and is compared by speedup, which takes values above 0"
+        return f"the value {low:g}, but is compared by speedup, which needs values above 0"
     if any(0 < abs(value) < SMALLEST for value in values):
         return f"values too small to compute with, nearer to 0 than {SMALLEST:g}"
     return None

@@ -10,49 +10,45 @@ from typing import Any
 from qx.contract.records import Subject
 from qx.errors import PluginError
 from qx.host.host import Host, Reference
+from qx.processes.answers import Answer
 from qx.processes.jobs import ArtifactJob
-from qx.worker.plugins import context_for, host_for, options_of
+from qx.worker.plugins import bind, host_for
 
 
-def import_runtime(job: ArtifactJob) -> None:
+def import_runtime(job: ArtifactJob[Answer]) -> None:
     """Import the modules of the runtime, before any plugin."""
     job.artifact.loader.extend_search_path()
     for module in job.artifact.imports:
         import_module(module)
 
 
-def host_of_artifact(job: ArtifactJob, metrics: tuple[Reference, ...] = ()) -> Host:
+def host_of_artifact(job: ArtifactJob[Answer], metrics: tuple[Reference, ...] = ()) -> Host:
     """Return a host of the plugins that may be needed to serve this artifact."""
     stored = job.artifact
     return host_for(job, (stored.loader, stored.config, stored.workload, *metrics))
 
 
-def load(job: ArtifactJob, host: Host) -> Subject:
+def load(job: ArtifactJob[Answer], host: Host) -> Subject:
     """Have the artifact's loader load it, and return the loaded subject."""
-    loader = job.artifact.loader.name
-    context = context_for(
-        job,
-        options=options_of(host, loader, {}),
-        folder=Path(job.artifact.folder),
-        rebuild=_rebuilder(job, host),
-    )
-    subject: Subject = host.call(loader, "load", artifact=job.artifact.record(), context=context)
+    rebuild = _rebuilder(job, host)
+    loader = bind(job, job.artifact.loader, host=host, folder=Path(job.artifact.folder), rebuild=rebuild)
+    subject: Subject = loader.call("load", artifact=job.artifact.record())
     for step in ("prepare", "call", "outputs"):
         if not callable(getattr(subject, step, None)):
-            raise PluginError(f"{loader}: load gave a {type(subject).__name__} without {step}()")
+            raise PluginError(f"{loader.name}: load gave a {type(subject).__name__} without {step}()")
     return subject
 
 
-def _rebuilder(job: ArtifactJob, host: Host) -> Callable[[], Any]:
+def _rebuilder(job: ArtifactJob[Answer], host: Host) -> Callable[[], Any]:
     """Return a function that rebuilds the module of which the artifact is the state dict."""
 
     def rebuild() -> Any:
         from qx.worker.modules import convert_model, example_inputs, fp32_model
 
         stored = job.artifact
-        name, options = stored.workload.name, stored.workload_options
-        model = fp32_model(host, job, name, options, quantizable=stored.quantizable)
-        examples = example_inputs(host, job, name, options, 1)
-        return convert_model(host, job, stored.config.name, stored.config_options, model, examples)
+        workload = bind(job, stored.workload, stored.workload_options, host)
+        config = bind(job, stored.config, stored.config_options, host)
+        model = fp32_model(workload, quantizable=stored.quantizable)
+        return convert_model(config, model, example_inputs(workload, 1))
 
     return rebuild

@@ -5,6 +5,8 @@ from __future__ import annotations
 from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
+from qx.processes.job_answers import SpinAnswer, Started
+
 if TYPE_CHECKING:
     from qx.processes.jobs import SpinJob
     from qx.worker.channel import Channel
@@ -19,7 +21,7 @@ def run(job: SpinJob, channel: Channel) -> None:
 
     matrix = np.random.default_rng(job.seed).standard_normal((SIZE, SIZE)).astype(np.float32)
     out = np.empty_like(matrix)
-    channel.answer()
+    channel.answer(Started())
     for command in channel.commands():
         times = []
         for _ in range(command["calls"]):
@@ -27,4 +29,4 @@ def run(job: SpinJob, channel: Channel) -> None:
             for _ in range(8):
                 np.matmul(matrix, matrix, out=out)
             times.append((perf_counter_ns() - start) / 1e6)
-        channel.answer(values=times)
+        channel.answer(SpinAnswer(values=times))

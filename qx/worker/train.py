@@ -7,10 +7,11 @@ from pathlib import Path
 
 from qx.errors import PluginError
 from qx.files import write_whole
+from qx.processes.job_answers import TrainAnswer
 from qx.processes.jobs import TrainJob
 from qx.worker.channel import Channel
 from qx.worker.modules import fp32_model
-from qx.worker.plugins import host_for, loading_context, seed_everything
+from qx.worker.plugins import loading_workload_of, seed_everything, workload_of
 
 
 def run(job: TrainJob, channel: Channel) -> None:
@@ -19,17 +20,15 @@ def run(job: TrainJob, channel: Channel) -> None:
     import torch
 
     torch.set_num_threads(job.threads)
-    host = host_for(job, (job.workload,))
-    name = job.workload.name
-    context = loading_context(job, host, progress=channel.progress)
+    workload = loading_workload_of(job, progress=channel.progress)
     channel.stage("train")
-    model = fp32_model(host, job, name, job.workload_options, quantizable=False)
+    model = fp32_model(workload_of(job, workload.host), quantizable=False)
     seed_everything(job.seed)
-    trained = host.call(name, "train", model=model, context=context)
+    trained = workload.call("train", model=model)
     if not isinstance(trained, torch.nn.Module):
-        raise PluginError(f"{name}: train must give an nn.Module, not {type(trained).__name__}")
+        raise PluginError(f"{workload.name}: train must give an nn.Module, not {type(trained).__name__}")
     channel.stage("save")
     buffer = io.BytesIO()
     torch.save(trained.state_dict(), buffer)
     write_whole(Path(job.output), buffer.getvalue())
-    channel.answer(output=job.output)
+    channel.answer(TrainAnswer(output=job.output))

@@ -1,8 +1,8 @@
-"""The values and details of metrics, checked and converted to JSON. Light, since every launch imports it."""
+"""Values, group names and details of metrics, checked and converted to JSON; every launch imports this."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from itertools import islice
 
 # Imported before any plugin: one that replaces functions of other modules must not change the samples of
@@ -17,6 +17,8 @@ from qx.values import Json, JsonMapping
 
 #: The largest number of values of a metric, since an endless iterator must not fill the memory.
 MOST_VALUES = 1 << 22
+#: The largest number of groups of items.
+MOST_GROUPS = 1 << 16
 #: The largest size of details as JSON, in characters.
 MOST_DETAILS = 1 << 20
 #: The deepest nesting of details; the results file that they are part of may be nested deeper.
@@ -36,7 +38,7 @@ def finite_values(metric: str, values: object) -> list[float]:
     if not all(isfinite(value) for value in floats):
         raise QxError(f"{metric}: measure gave values that are not finite")
     if any(abs(value) >= LARGEST for value in floats):
-        raise QxError(f"{metric}: measure gave values too large to compute with, {LARGEST:g} and more")
+        raise QxError(f"{metric}: measure gave values too large to compute with ({LARGEST:g} or more)")
     return floats
 
 
@@ -54,6 +56,16 @@ def _number(value: Any) -> float:
     if isinstance(value, (str, bytes, bytearray)) or getattr(value, "ndim", 0) > 0:
         raise TypeError
     return float(value)
+
+
+def plain_names(metric: str, group_names: Iterable[str]) -> list[str]:
+    """Return the names of the groups as a list of text. Raises ``QxError``."""
+    names = list(islice(group_names, MOST_GROUPS + 1))
+    if len(names) > MOST_GROUPS:
+        raise QxError(f"{metric}: measure gave more than {MOST_GROUPS:,} group names")
+    if not all(isinstance(name, str) for name in names):
+        raise QxError(f"{metric}: measure gave group names that are not text")
+    return [str(name) for name in names]
 
 
 def as_json(metric: str, details: JsonMapping) -> Json:
@@ -74,7 +86,7 @@ def as_json(metric: str, details: JsonMapping) -> Json:
         raise QxError(f"{metric}: measure gave details that are not JSON: {error}") from error
     if len(text) > MOST_DETAILS:
         raise QxError(
-            f"{metric}: measure gave details of {len(text):,} characters; {MOST_DETAILS:,} are the most"
+            f"{metric}: measure gave details of {len(text):,} characters; the limit is {MOST_DETAILS:,}"
         )
     try:
         # Numbers that are not finite become null in the results.

@@ -6,7 +6,8 @@ from statistics import median
 from time import perf_counter
 
 from qx.contract.records import Subject
-from qx.values import JsonObject, Native
+from qx.processes.answers import WarmAnswer
+from qx.values import Native
 
 #: Length of a window in seconds: neither the resolution of the clock nor an interruption may dominate it.
 WINDOW_SECONDS = 0.02
@@ -16,12 +17,8 @@ STEADY_WINDOWS = 2
 TOLERANCE = 0.02
 
 
-def warm_up(subject: Subject, native: Native, seconds: float) -> JsonObject:
-    """Call in windows until the calls get no faster, or for ``seconds``, but for at least one window.
-
-    Returns the seconds per call in the last windows, the seconds of the fastest call, the number of calls,
-    and whether the times became steady.
-    """
+def warm_up(subject: Subject, native: Native, seconds: float) -> WarmAnswer:
+    """Call in windows until the calls get no faster, or for ``seconds``, but for at least one window."""
     began = perf_counter()
     medians: list[float] = []
     best, fastest, stalled, calls = float("inf"), float("inf"), 0, 0
@@ -40,9 +37,9 @@ def warm_up(subject: Subject, native: Native, seconds: float) -> JsonObject:
         best = min(best, medians[-1])
         if perf_counter() - began > seconds:
             break
-    return {
-        "seconds_per_call": median(medians[-STEADY_WINDOWS:]),
-        "fastest": fastest,
-        "calls": calls,
-        "steady": stalled >= STEADY_WINDOWS,
-    }
+    return WarmAnswer(
+        seconds_per_call=median(medians[-STEADY_WINDOWS:]),
+        fastest=fastest,
+        calls=calls,
+        steady=stalled >= STEADY_WINDOWS,
+    )

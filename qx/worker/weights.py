@@ -47,7 +47,7 @@ def load_weights(model: torch.nn.Module, path: Path) -> str:
     which says what kind of file it is, or which names do not fit.
     """
     if not path.is_file():
-        what = "is a folder, and no file" if path.is_dir() else "does not exist"
+        what = "is a folder, not a file" if path.is_dir() else "does not exist"
         raise UsageError(f"weights file {path} {what}")
     fitted = _fit(model, _read(path), path)
     model.load_state_dict(fitted.state, strict=True)
@@ -123,7 +123,7 @@ def _safetensors(path: Path) -> object:
         return load_file(path)
     except Exception as error:
         # safetensors raises an error of its own, which has no public name.
-        raise UsageError(f"weights file {path} is damaged, or is no safetensors file: {error}") from error
+        raise UsageError(f"weights file {path} is damaged, or not a safetensors file: {error}") from error
 
 
 def _torch_file(path: Path) -> object:
@@ -194,7 +194,7 @@ def _inner(content: object, path: Path) -> tuple[Mapping[str, torch.Tensor], str
     what = type(content).__name__
     if isinstance(content, Mapping):
         what = f"a dict of {', '.join(map(str, list(content)[:5])) or 'nothing'}"
-    raise UsageError(f"weights file {path} holds no state dict (names to tensors), but {what}; {SAVE}")
+    raise UsageError(f"weights file {path} must hold a state dict (names to tensors), not {what}; {SAVE}")
 
 
 def _shared_prefixes(state: Mapping[str, object]) -> Iterator[str]:

@@ -7,18 +7,20 @@ import time
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from numbers import Real
+from types import MappingProxyType
 
 import numpy as np
 from attrs import evolve, frozen
 from numpy.typing import ArrayLike, NDArray
 
 from qx.analysis.whole_set import drawn_items, group_of_items
-from qx.contract.records import LARGEST, Context, Predictions, Recorded, Samples
+from qx.contract.records import LABELS, LARGEST, Arrays, Predictions, Recorded, Samples
 from qx.errors import QxError
-from qx.host.host import Host
-from qx.values import Array, JsonObject
+from qx.processes.answers import PlainSamples, Resampling
+from qx.values import Array
 from qx.worker.arrays import drawn_over_classes
-from qx.worker.values import as_json, finite_values
+from qx.worker.plugins import BoundPlugin
+from qx.worker.values import as_json, finite_values, plain_names
 
 #: Time that a metric may take in a cell, in seconds.
 SECONDS = 10.0
@@ -32,58 +34,71 @@ ROUNDING = 1e-5
 
 @frozen(eq=False, slots=False)
 class Statistic:
-    """A plugin's statistic of the outputs ``[items, ...]`` of one cell."""
+    """A plugin's statistic of the outputs of one cell. All its arrays are ``[items, ...]``, by name."""
 
-    host: Host
-    metric: str
-    outputs: Array
-    labels: Array | None
+    plugin: BoundPlugin
+    outputs: Arrays
+    targets: Arrays
     classes: tuple[str, ...]
-    baseline: Array | None
-    context: Context
+    baseline: Arrays | None
 
     @classmethod
-    def of(cls, host: Host, metric: str, data: Predictions | Recorded, context: Context) -> Statistic | None:
+    def of(cls, plugin: BoundPlugin, data: Predictions | Recorded) -> Statistic | None:
         """Return the statistic; None without outputs, or if a derived metric lacks those of the baseline."""
-        key = ("outputs", None)
-        recorded = isinstance(data, Recorded)
-        outputs = data.samples.get(key) if isinstance(data, Recorded) else data.outputs
-        baseline = data.baseline.get(key) if isinstance(data, Recorded) else None
-        if outputs is None or (recorded and baseline is None):
+        baseline = data.baseline_outputs if isinstance(data, Recorded) else None
+        if not data.outputs or (isinstance(data, Recorded) and not baseline):
             return None
-        labels, baseline = (None if array is None else _read_only(array) for array in (data.labels, baseline))
-        return cls(host, metric, _read_only(outputs), labels, data.classes, baseline, context)
+        return cls(
+            plugin,
+            _read_only_arrays(data.outputs),
+            _read_only_arrays(data.targets),
+            data.classes,
+            None if baseline is None else _read_only_arrays(baseline),
+        )
+
+    @property
+    def metric(self) -> str:
+        """The name of the metric."""
+        return self.plugin.name
+
+    @property
+    def labels(self) -> Array | None:
+        """The targets of a classifier; None without them."""
+        return self.targets.get(LABELS)
+
+    @property
+    def scores(self) -> Array | None:
+        """The only output; None if there are several."""
+        return next(iter(self.outputs.values())) if len(self.outputs) == 1 else None
 
     @cached_property
-    def scratch(self) -> Array:
-        """A copy of the outputs that may be changed."""
-        return np.array(self.outputs)
+    def scratch(self) -> dict[str, Array]:
+        """Copies of the outputs, which may be changed."""
+        return {name: np.array(output) for name, output in self.outputs.items()}
 
     @property
     def count(self) -> int:
         """The number of items."""
-        return len(self.outputs)
+        return len(next(iter(self.outputs.values())))
 
-    def over(self, indices: NDArray[np.intp], outputs: Array | None = None) -> float:
+    def over(self, indices: NDArray[np.intp], outputs: Arrays | None = None) -> float:
         """Return the statistic over the items at ``indices``; NaN if it has no value.
 
         ``outputs`` replace those of the cell.
         """
-        result = self.host.call(
-            self.metric,
+        result = self.plugin.call(
             "statistic",
             outputs=self.outputs if outputs is None else outputs,
-            labels=self.labels,
+            targets=self.targets,
             indices=_read_only(indices),
             classes=self.classes,
             baseline=self.baseline,
-            context=self.context,
         )
         if result is None:
             return math.nan
         plain = result.item() if hasattr(result, "item") and np.ndim(result) == 0 else result
         if not isinstance(plain, Real) or abs(value := float(plain)) >= LARGEST:
-            raise QxError(f"{self.metric}: statistic gave {result!r:.80}, and a finite number is expected")
+            raise QxError(f"{self.metric}: statistic gave {result!r:.80}, expected a finite number")
         return value
 
     def check(self, value: float) -> None:
@@ -95,54 +110,59 @@ class Statistic:
             same = math.isnan(actual) and math.isnan(expected)
             if not (same or math.isclose(actual, expected, rel_tol=ROUNDING, abs_tol=ROUNDING * abs(value))):
                 raise QxError(
-                    f"{self.metric}: statistic gave {actual:.6g} for items that have {expected:.6g} by "
-                    "themselves: its value must come from outputs[indices] and labels[indices] alone, "
-                    "whatever their order"
+                    f"{self.metric}: statistic gave {actual:.6g} for items among others, and {expected:.6g} "
+                    "for the same items alone: its value must depend only on the items at `indices` of "
+                    "outputs and targets, in any order"
                 )
 
     def _alone(self, chosen: NDArray[np.intp]) -> float:
         """Return the statistic of a set that has these items only."""
-        labels, baseline = (
-            None if array is None else _read_only(array[chosen]) for array in (self.labels, self.baseline)
+
+        def take(arrays: Arrays) -> Arrays:
+            return _read_only_arrays({name: array[chosen] for name, array in arrays.items()})
+
+        alone = evolve(
+            self,
+            outputs=take(self.outputs),
+            targets=take(self.targets),
+            baseline=None if self.baseline is None else take(self.baseline),
         )
-        alone = evolve(self, outputs=_read_only(self.outputs[chosen]), labels=labels, baseline=baseline)
         return alone.over(np.arange(len(chosen)))
 
 
-def samples_of_set(host: Host, metric: str, data: Predictions | Recorded, context: Context) -> JsonObject:
-    """Return a statistic with its resamples, and with the details and groups of ``measure``, as JSON.
+def samples_of_set(plugin: BoundPlugin, data: Predictions | Recorded) -> PlainSamples | None:
+    """Return a statistic with its resamples, and with the details and groups of ``measure``.
 
-    ``values`` is None if the metric does not apply.
+    None if the metric does not apply.
     """
-    not_applicable = {"values": None}
-    samples, has_measure = Samples(()), host.implements(metric, "measure")
+    metric, samples, has_measure = plugin.name, Samples(()), plugin.implements("measure")
     if has_measure:
-        result = host.call(metric, "measure", subject=None, data=data, context=context)
+        result = plugin.call("measure", subject=None, data=data)
         if result is None:
-            return not_applicable
+            return None
         samples = result if isinstance(result, Samples) else Samples(result)
-    statistic = Statistic.of(host, metric, data, context)
+    statistic = Statistic.of(plugin, data)
     resampled = (
         [] if statistic is None else resampled_sets(statistic, samples.groups, len(samples.group_names))
     )
     if not resampled:
-        return not_applicable
-    value = resampled[0]["value"]
+        return None
+    value = resampled[0].value
     if has_measure and samples.values is not None:
         own = finite_values(metric, samples.values)
         if len(own) != 1 or not math.isclose(own[0], value, rel_tol=ROUNDING, abs_tol=ROUNDING**2):
-            raise QxError(f"{metric}: measure gave {own[0]:.6g}, and statistic {value:.6g} for all items")
-    return {
-        "values": [value],
-        "resampled": resampled,
-        "group_names": list(samples.group_names),
-        "details": as_json(metric, samples.details),
-    }
+            raise QxError(f"{metric}: measure gave {own[0]:.6g}, but statistic {value:.6g} for all items")
+    return PlainSamples(
+        values=[value],
+        resampled=tuple(resampled),
+        group_names=tuple(plain_names(metric, samples.group_names)),
+        details=as_json(metric, samples.details),
+    )
 
 
 def resampled_sets(
     statistic: Statistic, groups: Sequence[int] | Array | None, count: int
-) -> list[JsonObject]:
+) -> list[Resampling]:
     """Return the resamples of all items, then of each of ``count`` groups; empty if there is no value.
 
     ``groups`` is the index of each item's group, ``[items]``, or None.
@@ -166,8 +186,11 @@ def resampled_sets(
     return resampled
 
 
-def _resample_groups(statistic: Statistic, indices: Array, count: int) -> list[JsonObject]:
-    """Return the resamples of each group's items, which may take as long as those of the whole set."""
+def _resample_groups(statistic: Statistic, indices: Array, count: int) -> list[Resampling]:
+    """Return the resamples of each of ``count`` groups, which together may take as long as those of the set.
+
+    ``indices`` has the group of each item, ``[items]``. A group is not drawn with replacement.
+    """
     groups = [np.flatnonzero(indices == group) for group in range(count)]
     started = time.perf_counter()
     values = [statistic.over(members) if len(members) else math.nan for members in groups]
@@ -187,67 +210,75 @@ def plan_counts(seconds: float) -> dict[str, int]:
 
 def _resample(
     statistic: Statistic, members: NDArray[np.intp], value: float, counts: Mapping[str, int]
-) -> JsonObject:
-    """Return the record ``qx.results.recording.Resampled`` of these items, as JSON."""
-    record = {"value": value, "items": len(members), "influence": [], "draws": [], "step": None, "reason": ""}
-    if math.isnan(value):
-        return record | {"value": 0.0, "reason": "it has no value for these items"}
+) -> Resampling:
+    """Resample a statistic of these items."""
     size = len(members)
+    if math.isnan(value):
+        return Resampling(value=0.0, items=size, reason="it has no value for these items")
     groups = min(counts["groups"], size) if size > 1 else 0
     indices = group_of_items(size, max(1, groups))
     without = np.array([statistic.over(members[indices != group]) for group in range(groups)])
     if lacking := int(np.isnan(without).sum()):
-        return record | {
-            "reason": f"it has no value without some of its items ({lacking} of {groups} groups)"
-        }
+        reason = f"it has no value without some of its items ({lacking} of {groups} groups)"
+        return Resampling(value=value, items=size, reason=reason)
     draws = [statistic.over(members[drawn_items(size, draw)]) for draw in range(counts["draws"])]
-    return record | {
-        "influence": ((groups - 1) * (value - without)).tolist(),
-        "draws": [None if math.isnan(draw) else draw for draw in draws],
-        "step": _largest_step(statistic, members, value, counts["probes"]),
-    }
+    return Resampling(
+        value=value,
+        items=size,
+        influence=((groups - 1) * (value - without)).tolist(),
+        draws=[None if math.isnan(draw) else draw for draw in draws],
+        step=_largest_step(statistic, members, value, counts["probes"]),
+    )
 
 
 def _largest_step(statistic: Statistic, members: NDArray[np.intp], value: float, probes: int) -> float | None:
     """Return how far one item that changes its answer moves the value at most; None without such items.
 
-    ``probes`` items are tried. Outputs must be scores of classes, or one number that decides between two
-    classes: of other outputs it is not clear how much an item can change at once.
+    ``probes`` items are tried. The only output must be scores of classes, or one number that decides between
+    two classes: of other outputs it is not clear how much an item can change at once.
     """
-    labels = statistic.labels
+    labels, scores = statistic.labels, statistic.scores
     if (
         labels is None
+        or scores is None
         or labels.ndim != 1
         or labels.dtype.kind not in "iub"
-        or not _are_scores(statistic, labels)
+        or not _are_scores(scores, labels)
     ):
         return None
+    (changed,) = statistic.scratch.values()
+    changed_outputs = _read_only_arrays(statistic.scratch)
     changes = []
     for item in members[drawn_over_classes(labels[members], len(members), probes, seed=0)]:
-        statistic.scratch[item] = _another_answer(statistic, labels, item)
-        changes.append(abs(statistic.over(members, _read_only(statistic.scratch)) - value))
-        statistic.scratch[item] = statistic.outputs[item]
+        changed[item] = _another_answer(scores, labels, item)
+        changes.append(abs(statistic.over(members, changed_outputs) - value))
+        changed[item] = scores[item]
     return max((change for change in changes if not math.isnan(change)), default=None)
 
 
-def _are_scores(statistic: Statistic, labels: Array) -> bool:
-    """Return whether the outputs can be scores of the classes that the labels name."""
-    scores = statistic.outputs.size // statistic.count
-    return statistic.outputs.ndim <= 2 and set(np.unique(labels)) <= set(range(max(2, scores)))
+def _are_scores(outputs: Array, labels: Array) -> bool:
+    """Return whether outputs can be scores of the classes that the labels name."""
+    scores = outputs.size // len(outputs)
+    return outputs.ndim <= 2 and set(np.unique(labels)) <= set(range(max(2, scores)))
 
 
-def _another_answer(statistic: Statistic, labels: Array, item: int) -> Array:
-    """Return the outputs of an item with its highest two scores exchanged, which is another answer.
+def _another_answer(scores: Array, labels: Array, item: int) -> Array:
+    """Return the scores of an item with its highest two exchanged, which is another answer.
 
     Of a single number, it returns that of an item with another label.
     """
-    own = np.array(statistic.outputs[item])
+    own = np.array(scores[item])
     if own.size > 1:
         highest = np.argsort(own)[-2:]
         own[highest] = own[highest[::-1]]
         return own
     others = np.flatnonzero(labels != labels[item])
-    return statistic.outputs[others[item % len(others)]] if len(others) else own
+    return scores[others[item % len(others)]] if len(others) else own
+
+
+def _read_only_arrays(arrays: Arrays) -> Arrays:
+    """Return a mapping of views of arrays; neither it nor the views can be written to."""
+    return MappingProxyType({name: _read_only(array) for name, array in arrays.items()})
 
 
 def _read_only(array: ArrayLike) -> Array:

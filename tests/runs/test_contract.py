@@ -50,8 +50,8 @@ def test_what_was_made_for_this_major_is_ready(
 @pytest.mark.parametrize(
     ("version", "todo"),
     [
-        ("1", "upgrade the plugin, or install an earlier quant-explorer"),
-        ("1.9", "upgrade the plugin, or install an earlier quant-explorer"),
+        ("1", "change the plugin as docs/migration.md says"),
+        ("1.9", "change the plugin as docs/migration.md says"),
         ("2.4", "upgrade quant-explorer"),
         ("3", "upgrade quant-explorer"),
     ],
@@ -64,6 +64,24 @@ def test_what_was_made_for_another_is_incompatible(
     description = described(write_plugin("half", HALF.format(first=f"QX_CONTRACT = {version!r}")))
     reason = f"was made for version {version} of qx's contract, and this qx has 2.3: {todo}"
     assert (description.outcome, description.reason, description.record) == ("incompatible", reason, None)
+
+
+@pytest.mark.parametrize(
+    ("hook", "words"),
+    [
+        ("can_treat(model)", "implements 'can_treat', which is now 'check_model'"),
+        ("statistic(outputs, labels)", "its hook 'statistic' takes 'labels', which is now 'targets'"),
+    ],
+)
+def test_what_is_of_the_contract_before_is_named_with_what_replaced_it(
+    write_plugin: Write, hook: str, words: str
+) -> None:
+    """A plugin without a version that has hooks or arguments of contract 1 is incompatible, not broken."""
+    source = f"{HALF.format(first='pass')}    @hookimpl\n    def {hook}:\n        return None\n"
+    description = described(write_plugin("half", source))
+    assert description.outcome == "incompatible"
+    assert words in description.reason
+    assert "docs/migration.md" in description.reason
 
 
 def test_naming_an_incompatible_plugin_is_an_error(write_plugin: Write) -> None:
@@ -100,7 +118,7 @@ def test_an_object_says_it_itself_or_its_module_does(write_plugin: Write) -> Non
             def convert(self, model):
                 return model
         class Explicit(Plugin):
-            QX_CONTRACT = "1"
+            QX_CONTRACT = "2"
         silent, explicit = Plugin(), Explicit()
     """
     path = write_plugin("objects", source)
@@ -191,8 +209,8 @@ CONVERT = "@hookimpl\ndef convert(model): return model\n"
         ("", "implements no hook (is @hookimpl missing?)"),
         (MARK + CONVERT, "'describe' is missing"),
         (MARK + DESCRIBE.replace("@hookimpl\n", "") + CONVERT, "'describe' lacks @hookimpl"),
-        (MARK + "@hookimpl\ndef describe(): return None\n", "'describe' gave None"),
-        (MARK + "@hookimpl\ndef describe(): return 'acme_x'\n", "gave an object of type 'str'"),
+        (MARK + "@hookimpl\ndef describe(): return None\n", "'describe' returned None"),
+        (MARK + "@hookimpl\ndef describe(): return 'acme_x'\n", "returned an object of type 'str'"),
         (
             MARK + "@hookimpl\ndef describe(): 1 / 0\n",
             "'describe' failed: ZeroDivisionError: division by zero",
@@ -201,15 +219,15 @@ CONVERT = "@hookimpl\ndef convert(model): return model\n"
         (
             MARK + "@hookimpl\ndef describe(): return Metric(name='acme_x', summary='S', unit='s', "
             "better='lower', samples='exact', compare='ratio', phase='artifact', derived_from=['x'])\n",
-            "a metric of phase 'artifact' is not derived from others",
+            "a metric of phase 'artifact' cannot be derived from others",
         ),
         (
             MARK + DESCRIBE.replace("acme_x", "acme_y") + CONVERT,
-            "record is named 'acme_y', its entry point 'acme_x'",
+            "record is named 'acme_y' and its entry point 'acme_x'",
         ),
         (
             MARK + DESCRIBE + "@hookimpl\ndef convrt(model): return model\n",
-            "'convrt' is no hook of qx; did you mean 'convert'?",
+            "'convrt' is not a hook of qx; did you mean 'convert'?",
         ),
         (
             MARK + DESCRIBE + "@hookimpl\ndef convert(modle): return modle\n",
@@ -229,21 +247,27 @@ CONVERT = "@hookimpl\ndef convert(model): return model\n"
         ),
         (MARK + DESCRIBE, "a config must implement 'convert'"),
         (MARK + DESCRIBE + CONVERT.replace("@hookimpl\n", ""), "'convert' lacks @hookimpl"),
-        (MARK + DESCRIBE + "@hookimpl(wrapper=True)\ndef convert(): return (yield)\n", "'convert' wraps"),
+        (
+            MARK + DESCRIBE + "@hookimpl(wrapper=True)\ndef convert(): return (yield)\n",
+            "'convert' is a wrapper",
+        ),
         (
             MARK + DESCRIBE + CONVERT + "@hookimpl\ndef calibrate(model): return model\n",
             "neither calibration nor training",
         ),
         (MARK + DESCRIBE.replace("'S'", "'S', calibration=True") + CONVERT, "'calibrate' is missing"),
         (MARK + "@hookimpl(wrapper=True)\ndef describe(): return (yield)\n", "'describe' cannot be wrapped"),
-        (MARK + "@hookimpl(wrapper=True)\ndef convert(): return 1\n", "marked as a wrapper and has no yield"),
+        (
+            MARK + "@hookimpl(wrapper=True)\ndef convert(): return 1\n",
+            "marked as a wrapper, but has no yield",
+        ),
         (
             MARK + DESCRIBE.replace("'S'", "'S', requires=['>>']") + CONVERT,
             "record is wrong: InvalidRequirement",
         ),
         (
             MARK + DESCRIBE.replace("'S'", "'S', requires='onnx'") + CONVERT,
-            "several texts are expected, as in ['onnx'], not the text 'onnx'",
+            "expected a list of texts such as ['onnx'], not the text 'onnx'",
         ),
     ],
 )
@@ -287,8 +311,8 @@ PER_SET = """
         ("per_set", "statistic", None),
         ("per_set", "statistic measure", None),
         ("per_set", "measure", "a metric must implement 'statistic'"),
-        ("per_item", "measure statistic", "its record says samples='per_item', not 'per_set'"),
-        ("exact", "statistic", "its record says samples='exact', not 'per_set'"),
+        ("per_item", "measure statistic", "its record must say samples='per_set', not 'per_item'"),
+        ("exact", "statistic", "its record must say samples='per_set', not 'exact'"),
     ],
 )
 def test_a_metric_of_the_whole_set_has_a_statistic(
@@ -306,7 +330,7 @@ def test_what_a_plugin_made_for_1_0_calls_statistic_is_its_own(write_plugin: Wri
     hooks = """
     @hookimpl
     def measure(data):
-        return statistic(data.outputs)
+        return statistic(data.outputs["output"])
     def statistic(values, scale=1):
         return values[:, 0]
     """

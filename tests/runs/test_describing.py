@@ -79,13 +79,16 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         (config("bad", "import os; os._exit(0)"), "the process ended itself with status 0"),
         (config("bad", "import ctypes; ctypes.string_at(0)"), "the process was killed by SIGSEGV"),
         (config("bad", "import os; os.kill(os.getpid(), 9)"), "the process was killed by SIGKILL"),
-        (config("bad", "print('no licence'); import os; os._exit(3)"), "status 3; it last said: no licence"),
+        (
+            config("bad", "print('no licence'); import os; os._exit(3)"),
+            "status 3; its last line of output: no licence",
+        ),
         (config("bad", "raise KeyboardInterrupt"), "cannot be described: KeyboardInterrupt"),
         (config("bad", "raise SystemExit('why')"), "hook 'describe' failed: SystemExit: why"),
-        (config("bad", "print('see the\\nlog'); 1 / 0"), "division by zero; it last said: log"),
+        (config("bad", "print('see the\\nlog'); 1 / 0"), "division by zero; its last line of output: log"),
         (
             config("bad", "raise type('E', (Exception,), {'__str__': lambda self: 1 / 0})"),
-            "cannot be read: Zer",
+            "E: the text of what was raised cannot be had: asking for it raised ZeroDivisionError",
         ),
         (config("bad", "raise ValueError('x' * 10 ** 6)"), "xxx..."),
         (config("bad", arguments="instruction_sets=['a'], extra=7"), "'extra' must be <class 'str'>"),
@@ -113,7 +116,7 @@ def test_a_plugin_that_hangs_is_broken_in_seconds(install: Install, monkeypatch:
     install("acme", points, {"acme_hangs": hangs, "acme_well": "import acme_hangs\n" + config("acme_well")})
     host = Host.discover()
     assert entry(host, "acme_hangs").reason == (
-        "describe did not end within 3 s; -p no:acme_hangs leaves it out"
+        "describe did not return within 3 s; -p no:acme_hangs leaves it out"
     )
     assert entry(host, "acme_well").state == "ready"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import re
 import textwrap
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from qx import import_file
 from qx.contract import hookspecs
 from qx.contract.checks import MAY_GIVE_NONE, REQUIRED
 from qx.host.host import Host
@@ -31,10 +31,7 @@ def example(hook: str) -> str:
 @pytest.mark.parametrize("name", ["hooks.md", "modules.md"])
 def test_the_page_is_what_the_docstrings_say(name: str) -> None:
     """A page is what ``python docs/generate.py`` makes of the docstrings."""
-    spec = importlib.util.spec_from_file_location("generate_docs", DOCS / "generate.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = import_file("generate_docs", DOCS / "generate.py")
     assert module.PAGES[name]() == (DOCS / name).read_text()
 
 

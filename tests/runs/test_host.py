@@ -77,7 +77,7 @@ def test_a_wrapper_may_not_answer(write_plugin: Write) -> None:
     answers = WRAPPER + "    @hookimpl\n    def prepare_model(model):\n        return model\n"
     host = Host.discover([write_plugin("trace", answers)])
     assert entry(host, "trace").state == "broken"
-    assert "may only wrap, and 'prepare_model' does not wrap" in entry(host, "trace").reason
+    assert "may lack it, and 'prepare_model' is not a wrapper" in entry(host, "trace").reason
 
 
 def test_none_is_an_error_of_the_plugin(install: Install) -> None:
@@ -85,7 +85,7 @@ def test_none_is_an_error_of_the_plugin(install: Install) -> None:
     source = config("acme_x").replace("return model", "pass")
     install("acme", {"acme_x": "acme_x"}, {"acme_x": source})
     host = Host.of(references([entry(Host.discover(), "acme_x")]))
-    with pytest.raises(PluginError, match=r"'acme_x' \(acme 1\.0\): hook 'convert' gave None"):
+    with pytest.raises(PluginError, match=r"'acme_x' \(acme 1\.0\): hook 'convert' returned None"):
         host.call("acme_x", "convert", model=1, example_inputs=(), context=None)
 
 

@@ -108,3 +108,19 @@ def test_a_runtime_is_deleted_with_its_folder_its_configs_and_its_loader(tmp_pat
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert len(removed) == 3
+
+
+@pytest.mark.parametrize(
+    ("sign", "home"),
+    [
+        ("spec_from_file_location(", "qx/contract/references.py"),
+        ("{type(error).__name__}: ", "qx/foreign.py"),
+    ],
+    ids=["import_file", "one_line"],
+)
+def test_an_idea_has_one_home(sign: str, home: str) -> None:
+    """One function imports a file, and one puts an error into a line."""
+    paths = [
+        path for folder in ("qx", "plugins", "benchmarks", "docs") for path in (TOP / folder).rglob("*.py")
+    ]
+    assert [str(path.relative_to(TOP)) for path in paths if sign in path.read_text()] == [home]

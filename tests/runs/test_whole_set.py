@@ -22,10 +22,12 @@ from qx.contract.references import reference_of
 from qx.errors import QxError
 from qx.gate import decide, read_rules
 from qx.host.host import Host
+from qx.processes.answers import PlainSamples
 from qx.report import markdown
 from qx.results.recording import Recording, Resampled, Series
 from qx.statistics import over_items
 from qx.worker import whole_set as resampling
+from qx.worker.plugins import BoundPlugin
 from qx.worker.whole_set import MAX_COUNTS, MIN_COUNTS, SECONDS, plan_counts, samples_of_set
 
 Write = Callable[[str, str], str]
@@ -42,8 +44,9 @@ PLUGIN = """
         )
 
     @hookimpl
-    def statistic(outputs, labels, indices):
-        right = outputs[indices].argmax(axis=1) == labels[indices]
+    def statistic(outputs, targets, indices):
+        scores, labels = next(iter(outputs.values())), targets.get("labels")
+        right = labels is not None and scores[indices].argmax(axis=1) == labels[indices]
         {statistic}
 """
 SHARE = "return right.mean()"
@@ -61,19 +64,21 @@ def scores(answers: Any, classes: int = 3) -> Any:
 
 
 @pytest.fixture
-def sampled(write_plugin: Write) -> Callable[..., dict[str, Any]]:
+def sampled(write_plugin: Write) -> Callable[..., PlainSamples | None]:
     """Resample a metric with this statistic, and with ``measure`` where there is a body for it."""
     hosts: dict[str, Host] = {}
 
-    def sample(outputs: Any, labels: Any, statistic: str = SHARE, measure: str = "") -> dict[str, Any]:
+    def sample(outputs: Any, labels: Any, statistic: str = SHARE, measure: str = "") -> PlainSamples | None:
         source = dedent(PLUGIN.format(statistic=statistic)) + (
             MEASURE.format(body=measure) if measure else ""
         )
         if source not in hosts:
             reference = evolve(reference_of(write_plugin("figure", source)), name="figure")
             hosts[source] = Host.of([reference])
-        data = Predictions(outputs=outputs, labels=labels, classes=("a", "b", "c"))
-        return samples_of_set(hosts[source], "figure", data, Context())
+        named = outputs if isinstance(outputs, dict) else {"output": outputs}
+        targets = {} if labels is None else {"labels": labels}
+        data = Predictions(outputs=named, targets=targets, classes=("a", "b", "c"))
+        return samples_of_set(BoundPlugin(hosts[source], "figure", Context()), data)
 
     return sample
 
@@ -110,12 +115,12 @@ def test_a_mean_moves_by_its_items(sampled: Any) -> None:
     labels = np.repeat([0, 1, 2], [50, 30, 20])
     answers = np.where(np.arange(100) < 90, labels, 0)
     samples = sampled(scores(answers), labels)
-    assert samples["values"] == pytest.approx([0.9])
-    (sample,) = samples["resampled"]
-    assert sorted({round(influence, 9) for influence in sample["influence"]}) == pytest.approx([-0.9, 0.1])
-    assert sample["step"] == pytest.approx(0.01)
-    assert sample["items"] == len(sample["influence"]) == 100
-    assert np.std(sample["draws"], ddof=1) == pytest.approx(0.03, rel=0.15)
+    assert samples.values == pytest.approx([0.9])
+    (sample,) = samples.resampled
+    assert sorted({round(influence, 9) for influence in sample.influence}) == pytest.approx([-0.9, 0.1])
+    assert sample.step == pytest.approx(0.01)
+    assert sample.items == len(sample.influence) == 100
+    assert np.std(sample.draws, ddof=1) == pytest.approx(0.03, rel=0.15)
 
 
 def test_a_slow_statistic_is_resampled_less() -> None:
@@ -129,10 +134,16 @@ def test_a_slow_statistic_is_resampled_less() -> None:
 @pytest.mark.parametrize(
     ("statistic", "words"),
     [
-        ("return (outputs.argmax(axis=1) == labels).mean()", "alone, whatever their order"),
-        ("return float(right @ np.arange(len(right)))", "alone, whatever their order"),
-        ("return 'good'", "statistic gave 'good', and a finite number is expected"),
-        ("return float('inf')", "statistic gave inf, and a finite number is expected"),
+        (
+            "return (scores.argmax(axis=1) == labels).mean()",
+            "in any order",
+        ),
+        (
+            "return float(right @ np.arange(len(right)))",
+            "in any order",
+        ),
+        ("return 'good'", "statistic gave 'good', expected a finite number"),
+        ("return float('inf')", "statistic gave inf, expected a finite number"),
     ],
 )
 def test_a_statistic_of_other_items_is_refused(sampled: Any, statistic: str, words: str) -> None:
@@ -145,26 +156,49 @@ def test_a_statistic_of_other_items_is_refused(sampled: Any, statistic: str, wor
 def test_a_statistic_cannot_change_its_arguments(sampled: Any) -> None:
     """Outputs, labels and indices are read-only, since other metrics use them too."""
     labels = np.tile([0, 1, 2], 20)
-    for array in ("outputs", "labels", "indices"):
+    for array in ("scores", "labels", "indices"):
         with pytest.raises(ValueError, match="read-only"):
             sampled(scores(labels), labels, f"{array}[0] = 0; return 1.0")
+    for mapping in ("outputs", "targets"):
+        with pytest.raises(TypeError, match="does not support item assignment"):
+            sampled(scores(labels), labels, f"{mapping}['more'] = scores; return 1.0")
+
+
+def test_a_step_is_tried_where_the_only_output_is_scores(sampled: Any) -> None:
+    """A changed answer is tried with a single output and labels, and not with several outputs or without."""
+    labels = np.tile([0, 1, 2], 20)
+    answers = scores(np.where(np.arange(60) < 41, labels, 0))
+    two = {"first": answers, "second": np.zeros((60, 4))}
+    steps = [sampled(outputs, labels)["resampled"][0]["step"] for outputs in (answers, two)]
+    assert steps[0] == pytest.approx(1 / 60)
+    assert steps[1] is None
+    unlabelled = sampled(answers, None, "return float(scores[indices].max(axis=1).mean())")
+    assert unlabelled["resampled"][0]["step"] is None
+
+
+def test_a_statistic_may_be_of_several_outputs(sampled: Any) -> None:
+    """All outputs and targets are given by name, and resampled by the same items."""
+    labels = np.tile([0, 1], 30)
+    outputs = {"scores": scores(labels), "boxes": np.arange(60.0).reshape(60, 1)}
+    samples = sampled(outputs, labels, "return float(outputs['boxes'][indices].mean())")
+    assert samples["values"] == [29.5]
+    assert len(samples["resampled"][0]["influence"]) == 60
 
 
 def test_measure_beside_a_statistic_gives_details_and_groups(sampled: Any) -> None:
     """The details of ``measure`` are kept, each group is resampled, and its value must be the statistic's."""
     labels = np.repeat([0, 1], [40, 20])
     outputs = scores(np.where(np.arange(60) % 10 == 0, 2, labels))
-    right = "(data.outputs.argmax(axis=1) == data.labels).mean()"
-    samples = sampled(
-        outputs, labels, measure=f"return Samples({right}, {{'k': 1}}, groups=data.labels, group_names='abc')"
-    )
-    assert samples["details"] == {"k": 1}
-    assert samples["group_names"] == ["a", "b", "c"]
-    whole_set_sample, *groups = samples["resampled"]
-    assert [sample["items"] for sample in (whole_set_sample, *groups)] == [60, 40, 20, 0]
-    assert [sample["value"] for sample in groups[:2]] == [0.9, 0.9]
-    assert sampled(outputs, labels, measure="return None") == {"values": None}
-    with pytest.raises(QxError, match=r"measure gave 0.5, and statistic 0.9 for all items"):
+    right = "(data.outputs['output'].argmax(axis=1) == data.targets['labels']).mean()"
+    groups = "groups=data.targets['labels'], group_names='abc'"
+    samples = sampled(outputs, labels, measure=f"return Samples({right}, {{'k': 1}}, {groups})")
+    assert samples.details == {"k": 1}
+    assert samples.group_names == ("a", "b", "c")
+    whole_set_sample, *by_group = samples.resampled
+    assert [sample.items for sample in (whole_set_sample, *by_group)] == [60, 40, 20, 0]
+    assert [sample.value for sample in by_group[:2]] == [0.9, 0.9]
+    assert sampled(outputs, labels, measure="return None") is None
+    with pytest.raises(QxError, match=r"measure gave 0.5, but statistic 0.9 for all items"):
         sampled(outputs, labels, measure="return 0.5")
     with pytest.raises(QxError, match="measure gave 3 groups, and there are 60 items"):
         sampled(outputs, labels, measure=f"return Samples({right}, groups=[0, 0, 1], group_names='ab')")
@@ -173,13 +207,13 @@ def test_measure_beside_a_statistic_gives_details_and_groups(sampled: Any) -> No
 def test_a_statistic_that_gives_none_does_not_apply(sampled: Any) -> None:
     """None for all items is 'not applicable', and None without some of the items costs the interval."""
     labels = np.repeat([0, 1, 2], [40, 19, 1])
-    assert sampled(scores(labels), labels, "return None") == {"values": None}
+    assert sampled(scores(labels), labels, "return None") is None
     samples = sampled(scores(labels), labels, "return right.mean() if 2 in labels[indices] else None")
     sample = Series.plain(samples).resampled[0]
     assert whole_set.estimate(sample).ci is None
     assert "no value without some of its items" in whole_set.estimate(sample).reason
     draws_lost = sampled(scores(labels), labels, "return right.mean() if len(set(indices)) > 36 else None")
-    assert None in draws_lost["resampled"][0]["draws"]
+    assert None in draws_lost.resampled[0].draws
     assert whole_set.estimate(Series.plain(draws_lost).resampled[0]).ci is not None
 
 
@@ -324,7 +358,7 @@ def run_of(builders: ModuleType, metric: Metric, mistakes: dict[str, Sequence[in
         hits = np.ones(100)
         hits[list(wrong)] = 0
         sample = evolve(resampled(lambda places, hits=hits: hits[places].mean(), 100, 100, 60), step=0.01)
-        series = Series.plain({"values": [hits.mean()]})
+        series = Series.plain(PlainSamples(values=[hits.mean()]))
         series = evolve(series, resampled=(sample,)) if metric.samples == "per_set" else series
         recording.add(f"toy/{name}", Figure("figure"), series)
         recording.outputs[f"toy/{name}"] = {OUTPUT: np.stack([hits, 1 - hits], axis=1) * (1 + seed)}
@@ -367,9 +401,9 @@ def test_groups_have_values_and_differences(builders: ModuleType) -> None:
     recording = source.recording
     assert recording is not None
     for series in recording.series.values():
-        recorded = series["figure", None]
+        recorded = series[Figure("figure")]
         parts = [evolve(recorded.resampled[0], items=100), evolve(recorded.resampled[0], items=0)]
-        series["figure", None] = evolve(
+        series[Figure("figure")] = evolve(
             recorded, resampled=(recorded.resampled[0], *parts), group_names=("x", "y")
         )
     measurements = recompute(source.results, recording).measurements
@@ -441,14 +475,15 @@ def test_the_metrics_of_the_tutorial_report_no_breach_of_one_answer(
     rng, labels = np.random.default_rng(5), np.repeat(np.arange(10), 50)
     outputs = 8 * np.eye(10)[labels] + rng.standard_normal((500, 10))
     outputs[0] = outputs[60]
-    data = Predictions(outputs=outputs, labels=labels, classes=tuple("abcdefghij"))
+    targets = {"labels": labels}
+    data = Predictions(outputs={"output": outputs}, targets=targets, classes=tuple("abcdefghij"))
     values = {}
     for name, limit in (("worst_class", "smallest = 0.995"), ("calibration_error", "largest = 0.0001")):
         entry = host.get("metric", name)
         assert isinstance(entry.record, Metric)
         context = Context(options={option.name: option.default for option in entry.record.options})
-        samples = samples_of_set(host, name, data, context)
-        values[name] = samples["values"][0]
+        samples = samples_of_set(BoundPlugin(host, name, context), data)
+        values[name] = samples.values[0]
         recording = Recording()
         recording.add("toy/base", Figure("figure"), Series.plain(samples))
         metric = evolve(entry.record, name="figure")
@@ -509,7 +544,7 @@ def test_a_derived_value_is_exact_where_its_sources_are(
     source = run_of(builders, derived, {"base": (0,), "ours": range(40)})
     assert source.recording is not None
     for series in source.recording.series.values():
-        series["figure", None] = evolve(series["figure", None], exact=exact)
+        series[Figure("figure")] = evolve(series[Figure("figure")], exact=exact)
     source = evolve(source, results=recompute(source.results, source.recording))
     measurement = figure(source, "ours")
     assert measurement.vs_baseline.clear is clear

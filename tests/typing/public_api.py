@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 import qx
 from qx import (
     CONTRACT,
+    LABELS,
     OUTPUT,
+    Arrays,
     Artifact,
+    Batch,
     Block,
     Config,
     Context,
@@ -28,17 +31,21 @@ from qx import (
     QxError,
     Recorded,
     Samples,
+    StoredWeight,
     Subject,
     Unsupported,
     UsageError,
+    Weights,
     Workload,
     cpu_flags,
     hookimpl,
+    import_file,
+    one_line,
     unfinished_folder,
 )
 from qx.results.recording import Recording
 from qx.results.results_file import schema
-from qx.testing import Conformance, conformance_test
+from qx.testing import Conformance, Failed, NotApplicable, Verdict, conformance_test
 from qx.testing.worse import HUNGRY, LATE, NOISY, PADDED, SLOW
 
 if TYPE_CHECKING:
@@ -51,6 +58,8 @@ if TYPE_CHECKING:
 version: str = CONTRACT
 same: str = qx.CONTRACT
 flags: frozenset[str] = frozenset(cpu_flags())
+text: str = one_line(ValueError("bad"))
+name: str = import_file("_name", Path("name.py")).__name__
 errors: tuple[type[QxError], ...] = (DataError, PluginError, Unsupported, UsageError)
 
 option = Option(name="bits", default=8, help="Bits.", choices=[4, 8], minimum=2, maximum=8)
@@ -107,6 +116,8 @@ conformance = Conformance(
     bad_options={"bits": [5]},
 )
 test_conformance: Callable[..., None] = conformance_test("my_package.half", conformance)
+reasons: tuple[type[Exception], ...] = (Failed, NotApplicable)
+verdict = Verdict("deterministic", "failed", "two builds differ")
 worse: tuple[object, ...] = (NOISY, SLOW, PADDED, HUNGRY, LATE)
 
 recording = Recording.read(Path("samples.npz"))
@@ -131,7 +142,8 @@ def load_data(split: str, context: Context) -> Data:
         raise DataError(f"{split} is not there")
     with unfinished_folder(context.cache or Path()) as folder:
         (folder / "images").replace(folder.parent / "images")
-    return Data(inputs={"image": [[0.0]]}, labels=[0], classes=["cat"], source=str(context.cache))
+    inputs = {"image": [[0.0]]}
+    return Data(inputs=inputs, targets={LABELS: [0]}, classes=["cat"], source=str(context.cache))
 
 
 @hookimpl
@@ -155,9 +167,9 @@ def prepare_model(
 
 
 @hookimpl
-def calibrate(model: torch.nn.Module, batches: Sequence[Mapping[str, Any]]) -> torch.nn.Module:
+def calibrate(model: torch.nn.Module, batches: Sequence[Batch]) -> torch.nn.Module:
     for batch in batches:
-        model(*batch.values())
+        model(*batch.inputs.values(), batch.targets.get(LABELS))
     return model
 
 
@@ -171,14 +183,14 @@ def convert(model: torch.nn.Module, context: Context) -> Artifact:
 class Served:
     """A subject, by its shape alone."""
 
-    def prepare(self, arrays: Mapping[str, Any]) -> Any:
+    def prepare(self, arrays: Arrays) -> Any:
         return arrays["image"]
 
     def call(self, native: Any) -> Any:
         return native
 
-    def outputs(self, native: Any) -> Any:
-        return native
+    def outputs(self, native: Any) -> Arrays:
+        return {OUTPUT: native}
 
 
 @hookimpl
@@ -189,14 +201,21 @@ def load(artifact: Artifact, context: Context) -> Subject:
 
 
 @hookimpl
+def read_weights(artifact: Artifact) -> Weights:
+    return Weights(layers={"fc": StoredWeight(elements=10, bits=8, type="int8")}, kernels={"fc": 1})
+
+
+@hookimpl
 def measure(subject: Subject | None, data: Block | Fresh | Predictions | Recorded) -> Samples | None:
     if isinstance(data, Fresh):
         mark: Mark = data.mark("now")
         return Samples([mark.peak - data.marks[0].rss, mark.seconds], details={"stage": mark.stage})
     if isinstance(data, Block) and subject is not None:
-        return Samples([float(subject.call(data.native)) for _ in range(data.calls)])
+        return Samples([float(subject.call(data.native)) / data.point.batch_size for _ in range(data.calls)])
     if isinstance(data, Predictions):
-        return Samples(data.outputs.max(axis=1), groups=data.labels, group_names=data.classes)
+        highest = data.outputs[OUTPUT].max(axis=1)
+        return Samples(highest, groups=data.targets[LABELS], group_names=data.classes)
     if isinstance(data, Recorded):
-        return Samples(data.samples["delay", data.batch_size], waves=data.waves["delay", data.batch_size])
+        delay = Figure("delay", data.point)
+        return Samples(data.samples[delay], waves=data.waves[delay])
     return None

@@ -16,6 +16,7 @@ from qx.analysis.measurements import analyse
 from qx.analysis.quantity import Quantity
 from qx.contract.figures import Figure, Point
 from qx.contract.records import OUTPUT
+from qx.processes.answers import PlainSamples
 from qx.report import markdown
 from qx.results.recording import Series
 from qx.results.records import Comparison, Measurement, Results, UndecidedResult
@@ -125,7 +126,7 @@ def test_an_axis_that_nobody_has_figures_of_is_none(builders: ModuleType) -> Non
     results = builders.Run(
         cells={"quick": evolve(unlabelled, delay=0.5)}, base=unlabelled, control=unlabelled
     ).results()
-    assert [axis["metric"] for axis in results.axes] == ["weight", "delay", "heap"]
+    assert [axis.metric for axis in results.axes] == ["weight", "delay", "heap"]
     assert results.front["toy/quick"].on_front
 
 
@@ -294,7 +295,7 @@ def test_derived_samples_of_unequal_number_are_compared(builders: ModuleType) ->
     run = builders.Run(cells={"quick": builders.Cell()}, metrics=(*builders.METRICS, rate))
     recording = run.recording()
     for cell, launches, value in (("toy/base", 6, 100.0), ("toy/quick", 5, 150.0)):
-        recording.add(cell, Figure("rate"), Series.plain({"values": np.full(launches, value)}))
+        recording.add(cell, Figure("rate"), Series.plain(PlainSamples(values=np.full(launches, value))))
     results = run.results(recording)
     assert delta(results, "quick", "rate").value == pytest.approx(1.5)
     assert measurement(results, "quick", "rate").n == 5
@@ -305,7 +306,7 @@ def test_details_of_launches_are_told_by_their_median(builders: ModuleType) -> N
     """Numbers in the details of launches are shown as their median, and all else as the first has it."""
     run = builders.Run(cells={})
     recording = run.recording()
-    series = recording.series["toy/base"]["heap", None]
+    series = recording.series["toy/base"][Figure("heap")]
     details = tuple(
         {"stages": {"load": {"stage": "load", "peak": float(peak), "faults": peak}}, "on": True}
         for peak in (9, 1, 2, 3, 2, 2)
@@ -333,7 +334,7 @@ def grouped(builders: ModuleType) -> Any:
 def slower_second_group(run: Any) -> Any:
     recording = run.recording()
     for series in recording.series.values():
-        for key in [key for key in series if key[0] in ("delay", "heap")]:
+        for key in [key for key in series if key.metric in ("delay", "heap")]:
             slower = np.where(series[key].wave >= 6, 1.2, 1.0)
             series[key] = evolve(series[key], values=series[key].values * slower)
     return recording
@@ -387,9 +388,9 @@ def test_a_cell_without_logs_changes_nothing_for_the_others(builders: ModuleType
     run = builders.Run(cells=cells, noise=1e-5, metrics=(builders.HITS, builders.HEAP))
     recording = run.recording()
     series = recording.series["toy/nothing"]
-    values = series["heap", None].values.copy()
+    values = series[Figure("heap")].values.copy()
     values[0] = 0
-    series["heap", None] = evolve(series["heap", None], values=values)
+    series[Figure("heap")] = evolve(series[Figure("heap")], values=values)
     results = run.results(recording)
     assert results.front["toy/more"].on_front
     assert "toy/nothing" not in results.front
@@ -539,7 +540,7 @@ def test_who_is_not_judged_for_want_of_a_ratio_is_told_so(builders: ModuleType) 
     run = builders.Run(cells={"nothing": builders.Cell()})
     recording = run.recording()
     series = recording.series["toy/nothing"]
-    series["heap", None] = evolve(series["heap", None], values=series["heap", None].values * 0)
+    series[Figure("heap")] = evolve(series[Figure("heap")], values=series[Figure("heap")].values * 0)
     results = run.results(recording)
     assert "toy/nothing" not in results.front
     assert "not judged: samples that are not positive have no ratio" in markdown.render(results)

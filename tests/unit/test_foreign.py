@@ -5,6 +5,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 
+import attrs
 import pytest
 from markdown_it import MarkdownIt
 
@@ -171,3 +172,45 @@ def test_it_takes_no_longer_than_the_text_is_long(make: Callable[[str], str]) ->
     for part in ("\x1b]", "\x1b[", "\x9d", "_", "`", "@", "*"):
         assert make(part * (400_000 // len(part)))
     assert make("\x1b[" + "0" * 400_000)
+
+
+class Wicked(Exception):
+    """An error that raises another when it is asked for its text."""
+
+    def __str__(self) -> str:
+        raise KeyboardInterrupt
+
+
+@attrs.frozen
+class Limited:
+    """A record that refuses most numbers."""
+
+    number: int = attrs.field(validator=attrs.validators.le(3))
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("bad"), "ValueError: bad"),
+        (ValueError(), "ValueError"),
+        (ValueError("two\n  lines: "), "ValueError: two lines"),
+        (KeyError("name"), "KeyError: 'name'"),
+        (ValueError("\x1b[31mred\x1b[0m\u202e"), r"ValueError: red\u202e"),
+        (ValueError("x" * 1000), f"ValueError: {'x' * 485}..."),
+        (
+            Wicked(),
+            "Wicked: the text of what was raised cannot be had: asking for it raised KeyboardInterrupt",
+        ),
+    ],
+    ids=lambda value: str(value)[:20] if isinstance(value, str) else type(value).__name__,
+)
+def test_an_error_is_said_in_one_line(error: Exception, line: str) -> None:
+    """An error becomes its type and its message in one line, whatever it does when it is asked."""
+    assert foreign.one_line(error) == line
+
+
+def test_the_error_of_a_record_is_its_message_alone() -> None:
+    """Of what attrs adds to a message for programs, people see nothing."""
+    with pytest.raises(ValueError, match="number") as caught:
+        Limited(5)
+    assert foreign.one_line(caught.value) == "ValueError: 'number' must be <= 3: 5"

@@ -10,7 +10,8 @@ import pytest
 from attrs import evolve
 
 from qx.analysis.in_rounds import log_ratios_in_rounds
-from qx.contract.figures import Figure
+from qx.contract.figures import Figure, Point
+from qx.processes.answers import PlainSamples
 from qx.report import markdown, terminal
 from qx.results.recording import Series
 from qx.results.records import Results
@@ -34,7 +35,7 @@ def test_it_is_the_mean_over_the_rounds_that_both_have():
 
 def test_samples_without_a_round_have_none():
     """Values that a metric derived itself are in no round."""
-    plain = Series.plain({"values": [1.0, 2.0]})
+    plain = Series.plain(PlainSamples(values=[1.0, 2.0]))
     assert np.isnan(log_ratios_in_rounds(plain, plain, 2)).all()
 
 
@@ -85,11 +86,11 @@ def test_a_wave_that_a_cell_did_not_see_to_its_end_is_left_out(builders):
     """An unfinished wave is left out of both answers, or one round would weigh as much as a wave."""
     run = builders.Run(cells={"short": builders.Cell(delay=1.0)}, metrics=(builders.DELAY,), rounds=20)
     recording = run.recording()
-    series = recording.series["toy/short"]["delay", 1]
+    series = recording.series["toy/short"][Figure("delay", Point(1))]
     kept = (series.wave < 5) | (series.round < 1)
     values = np.where(series.wave == 5, 8 * series.values, series.values)
     places = {name: getattr(series, name)[kept] for name in ("wave", "round", "position")}
-    recording.series["toy/short"]["delay", 1] = Series(values=values[kept], **places)
+    recording.series["toy/short"][Figure("delay", Point(1))] = Series(values=values[kept], **places)
     delays = {entry.cell: entry for entry in run.results(recording).measurements}
     in_rounds = delays["toy/short"].details["in_rounds"]
     assert in_rounds["value"] == pytest.approx(2.0, rel=0.01) and in_rounds["differs"] is None

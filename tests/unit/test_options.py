@@ -83,7 +83,7 @@ def test_an_option_that_contradicts_itself_is_refused(fields: dict[str, Any], me
 
 def test_a_record_has_an_option_once() -> None:
     """Two options of one name are refused."""
-    with pytest.raises(ValueError, match="option 'bits' is there twice"):
+    with pytest.raises(ValueError, match="option 'bits' is declared twice"):
         Config(name="twice", summary="Twice.", options=[BITS, BITS])
 
 

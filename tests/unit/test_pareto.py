@@ -127,7 +127,7 @@ def test_front_refuses():
         Axis(np.zeros((2, 3)), np.zeros((2, 3)))
     with pytest.raises(ValueError, match="margin"):
         axis([1, 2], margin=-0.1)
-    with pytest.raises(ValueError, match="same cells"):
+    with pytest.raises(ValueError, match="same number of cells"):
         pareto.front([axis([1, 2]), axis([1, 2, 3])])
     with pytest.raises(ValueError, match="an axis and a cell"):
         pareto.front([])

@@ -7,16 +7,16 @@ calibration images (Nagel et al., 'Data-free quantization through weight equaliz
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from qx import Config, Unsupported, hookimpl
+from qx import Batch, Config, Unsupported, hookimpl
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-QX_CONTRACT = "1.0"
+QX_CONTRACT = "2.0"
 
 
 @hookimpl
@@ -42,7 +42,7 @@ def prepare_model(model: nn.Module) -> nn.Module:
 
 
 @hookimpl
-def calibrate(model: nn.Module, batches: Sequence[Mapping[str, Any]]) -> nn.Module:
+def calibrate(model: nn.Module, batches: Sequence[Batch]) -> nn.Module:
     import torch
 
     layers = [layer for layer in model.modules() if isinstance(layer, (torch.nn.Conv2d, torch.nn.Linear))]
@@ -50,7 +50,7 @@ def calibrate(model: nn.Module, batches: Sequence[Mapping[str, Any]]) -> nn.Modu
     handles = [layer.register_forward_pre_hook(means[layer]) for layer in layers]
     with torch.no_grad():
         for batch in batches:
-            model(*(torch.from_numpy(array) for array in batch.values()))
+            model(*(torch.from_numpy(array) for array in batch.inputs.values()))
         for handle in handles:
             handle.remove()
         for layer in layers:

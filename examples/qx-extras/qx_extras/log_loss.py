@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qx import Metric, Predictions, hookimpl
+from qx import LABELS, OUTPUT, Metric, Predictions, hookimpl
 
 if TYPE_CHECKING:
     import numpy as np
 
-QX_CONTRACT = "1.0"
+QX_CONTRACT = "2.0"
 
 
 @hookimpl
@@ -30,9 +30,10 @@ def describe() -> Metric:
 def measure(data: Predictions) -> np.ndarray | None:
     import numpy as np
 
-    if data.labels is None or data.outputs.ndim != 2:
+    labels, outputs = data.targets.get(LABELS), data.outputs.get(OUTPUT)
+    if labels is None or outputs is None or outputs.ndim != 2:
         return None
-    scores = data.outputs.astype(float)
+    scores = outputs.astype(float)
     highest = scores.max(axis=1, keepdims=True)
     total = highest[:, 0] + np.log(np.exp(scores - highest).sum(axis=1))
-    return total - scores[np.arange(len(scores)), np.asarray(data.labels)]
+    return total - scores[np.arange(len(scores)), np.asarray(labels)]

@@ -53,10 +53,11 @@ def test_the_shift_is_what_rounding_does_to_the_mean(layer: torch.nn.Module) -> 
 
 def test_the_log_loss_is_that_of_the_softmax() -> None:
     """The loss is right for odds of three to one, and for scores whose exponentials are not finite."""
-    outputs = np.array([[np.log(3), 0], [np.log(3), 0], [2000, 0]], dtype=np.float32)
-    losses = log_loss.measure(Predictions(outputs=outputs, labels=np.array([0, 1, 0]), classes=()))
+    outputs = {"output": np.array([[np.log(3), 0], [np.log(3), 0], [2000, 0]], dtype=np.float32)}
+    targets = {"labels": np.array([0, 1, 0])}
+    losses = log_loss.measure(Predictions(outputs=outputs, targets=targets, classes=()))
     np.testing.assert_allclose(losses, [np.log(4 / 3), np.log(4), 0], rtol=1e-6)
-    assert log_loss.measure(Predictions(outputs=outputs, labels=None, classes=())) is None
+    assert log_loss.measure(Predictions(outputs=outputs, targets={}, classes=())) is None
 
 
 def test_qx_lists_them_under_this_distribution(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.export import ExportedProgram
 
-    from qx import Arrays
+    from qx import Batch
     from qx_plugins.recipes.fidelity import Reference
 
 
@@ -35,7 +35,7 @@ check_model = prechecks.check_export
 
 
 @hookimpl
-def calibrate(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
+def calibrate(model: nn.Module, batches: Sequence[Batch]) -> nn.Module:
     return keep_calibration_batches(model, batches)
 
 

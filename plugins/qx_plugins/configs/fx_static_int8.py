@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
     from torch import fx, nn
 
-    from qx import Arrays
+    from qx import Batch
 
 
 @hookimpl
@@ -71,7 +71,7 @@ def prepare_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], co
 
 
 @hookimpl
-def calibrate(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
+def calibrate(model: nn.Module, batches: Sequence[Batch]) -> nn.Module:
     return keep_calibration_batches(observe(model, batches), batches)
 
 
@@ -91,12 +91,12 @@ def convert(model: fx.GraphModule) -> nn.Module:
     return result
 
 
-def _verify_against_reference(observed: fx.GraphModule, result: nn.Module, batch: Arrays) -> None:
+def _verify_against_reference(observed: fx.GraphModule, result: nn.Module, batch: Batch) -> None:
     """Raise ``Unsupported`` where 8-bit kernels differ from the same steps in floats."""
     from torch.ao.quantization.quantize_fx import convert_to_reference_fx
 
     from qx_plugins.recipes.fidelity import ITEMS, Reference, run_model, verify_compiled
 
-    inputs = to_tensors({name: array[:ITEMS] for name, array in batch.items()})
+    inputs = to_tensors({name: array[:ITEMS] for name, array in batch.inputs.items()})
     expected = Reference(inputs, run_model(observed, inputs))
     verify_compiled(expected, convert_to_reference_fx(observed), result, "converted by torch.fx, the model")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from qx import Arrays
+    from qx import Batch
 
 
 @hookimpl
@@ -40,7 +40,7 @@ def prepare_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) ->
 
 
 @hookimpl
-def calibrate(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
+def calibrate(model: nn.Module, batches: Sequence[Batch]) -> nn.Module:
     return observe(model, batches)
 
 

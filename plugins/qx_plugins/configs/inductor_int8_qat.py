@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from qx import Arrays
+    from qx import Batch
 
 
 @hookimpl
@@ -41,7 +41,7 @@ def prepare_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) ->
 
 
 @hookimpl
-def calibrate(model: nn.Module, batches: Sequence[Arrays], context: Context) -> nn.Module:
+def calibrate(model: nn.Module, batches: Sequence[Batch], context: Context) -> nn.Module:
     from qx_plugins.recipes.finetuning import fine_tune
 
     modes = pt2e.library()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from qx import Arrays
+    from qx import Batch
 
 
 @hookimpl
@@ -34,7 +34,7 @@ check_model = prechecks.check_export
 
 
 @hookimpl
-def calibrate(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
+def calibrate(model: nn.Module, batches: Sequence[Batch]) -> nn.Module:
     return keep_calibration_batches(model, batches)
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from qx import Arrays
+    from qx import Batch
 
 
 @hookimpl
@@ -33,7 +33,7 @@ check_model = prechecks.check_export
 
 
 @hookimpl
-def calibrate(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
+def calibrate(model: nn.Module, batches: Sequence[Batch]) -> nn.Module:
     return keep_calibration_batches(model, batches)
 
 
@@ -45,9 +45,9 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
 
     # One image at a time: NNCF takes statistics of each sample, whatever its batch size.
     images = [
-        [array[index : index + 1] for array in batch.values()]
+        [array[index : index + 1] for array in batch.inputs.values()]
         for batch in take_calibration_batches(model)
-        for index in range(len(next(iter(batch.values()))))
+        for index in range(len(next(iter(batch.inputs.values()))))
     ]
 
     def quantize(converted: Any) -> Any:

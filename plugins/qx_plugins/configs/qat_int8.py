@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from qx import Arrays
+    from qx import Batch
 
 
 @hookimpl
@@ -35,7 +35,7 @@ def prepare_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], co
 
 
 @hookimpl
-def calibrate(model: nn.Module, batches: Sequence[Arrays], context: Context) -> nn.Module:
+def calibrate(model: nn.Module, batches: Sequence[Batch], context: Context) -> nn.Module:
     from qx_plugins.recipes.finetuning import fine_tune
 
     return keep_calibration_batches(fine_tune(model, batches, context), batches)

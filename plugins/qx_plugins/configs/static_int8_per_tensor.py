@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from qx import Arrays
+    from qx import Batch
 
 
 @hookimpl
@@ -35,7 +35,7 @@ def prepare_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], co
 
 
 @hookimpl
-def calibrate(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
+def calibrate(model: nn.Module, batches: Sequence[Batch]) -> nn.Module:
     return keep_calibration_batches(observe(model, batches), batches)
 
 

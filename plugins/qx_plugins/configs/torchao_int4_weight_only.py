@@ -70,5 +70,5 @@ def _kernel(size: int) -> Kernel:
 
     return Kernel(
         lambda layer: layer.in_features % size == 0 and layer.out_features % OUTPUTS == 0,
-        f"whose inputs are a multiple of {size} and whose outputs are one of {OUTPUTS}",
+        f"with inputs in multiples of {size} and outputs in multiples of {OUTPUTS}",
     )

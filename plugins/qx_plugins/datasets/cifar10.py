@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qx import Data, DataError, unfinished_folder
+from qx import LABELS, Data, DataError, unfinished_folder
 from qx_plugins.datasets import image_folder
 from qx_plugins.datasets.array_cache import cached_array, file_identity
 from qx_plugins.datasets.images import NormalisedImages
@@ -60,7 +60,8 @@ def load_cifar10(
 ) -> Data:
     """Return a split from the folder ``data``, or else from ``cache``, downloaded into it if necessary.
 
-    ``inputs["image"]`` is float32 ``[n, 3, 32, 32]``, normalised as it is indexed; ``labels`` int64 ``[n]``.
+    ``inputs["image"]`` is float32 ``[n, 3, 32, 32]``, normalised as it is indexed; ``targets["labels"]`` is
+    int64 ``[n]``.
     Raises ``DataError`` where the data are missing, incomplete or damaged.
     """
     root = data if data is not None else _download(cache, offline=offline, progress=progress)
@@ -76,11 +77,11 @@ def load_cifar10(
         pixels, labels = tree.pixels, tree.labels
         source = _tree_source(root, classes, tree.suffixes)
     images = NormalisedImages(pixels, mean=MEAN, std=STD)
-    return Data(inputs={"image": images}, labels=labels, classes=classes, source=source)
+    return Data(inputs={"image": images}, targets={LABELS: labels}, classes=classes, source=source)
 
 
 def _layout(root: Path) -> str:
-    """Return the layout of the folder: ``BATCHES``, ``ARCHIVE`` or ``"tree"``."""
+    """Return the layout of the folder: ``BATCHES``, ``ARCHIVE`` or ``"tree"``; raises ``DataError``."""
     try:
         names = set(os.listdir(root))
     except OSError as error:
@@ -157,13 +158,13 @@ def _download(cache: Path | None, *, offline: bool, progress: Callable[[float, s
     """Return the folder in the cache that holds CIFAR-10, downloaded if it is missing."""
     if cache is None:
         raise DataError(
-            f"no folder was named where CIFAR-10 is, and there is no cache to keep it in; give it {HOW}"
+            f"no folder with CIFAR-10 was given, and there is no cache to download it into; give it {HOW}"
         )
     root = cache / "cifar10"
     if root.is_dir() and any(root.iterdir()):
         return root
     if offline:
-        raise DataError(f"CIFAR-10 is not in {root}, and nothing may be downloaded; give it {HOW}")
+        raise DataError(f"CIFAR-10 is not in {root}, and downloads are turned off; give it {HOW}")
 
     def fetch(folder: str) -> None:
         from torchvision.datasets import CIFAR10
@@ -189,7 +190,9 @@ def _download(cache: Path | None, *, offline: bool, progress: Callable[[float, s
 def _unpack(archive: Path, cache: Path | None, progress: Callable[[float, str], None]) -> Path:
     """Return the folder in the cache with the unpacked archive; the user's own folder is not changed."""
     if cache is None:
-        raise DataError(f"{archive} is packed, and there is no cache to unpack it in; unpack it")
+        raise DataError(
+            f"{archive} must be unpacked, and there is no cache folder to unpack it into: unpack it yourself"
+        )
     root = cache / "cifar10"
     if (root / BATCHES).is_dir():
         return root

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from qx import Data, DataError
+from qx import LABELS, Data, DataError
 from qx_plugins.datasets import image_folder
 from qx_plugins.datasets.array_cache import cached_array, file_identity
 from qx_plugins.datasets.images import NormalisedImages, Pixels
@@ -50,7 +50,7 @@ def load_fitted(
     other = _folder(root, "test" if split == "train" else "train")
     if unmatched := sorted({*classes} ^ {*image_folder.classes_of(other)}):
         raise DataError(
-            f"{root}: class folder {unmatched[0]!r} is in one of {folder.name} and {other.name} only; "
+            f"{root}: class folder {unmatched[0]!r} is in only one of {folder.name} and {other.name}; "
             f"expected {LAYOUT}"
         )
     files = [sorted(image_folder.images_of(folder / name)) for name in classes]
@@ -74,7 +74,7 @@ def load_fitted(
         )
     return Data(
         inputs={"image": NormalisedImages(pixels, mean=tuple(mean), std=tuple(std))},
-        labels=np.array([label for _, label in chosen], dtype=np.int64),
+        targets={LABELS: np.array([label for _, label in chosen], dtype=np.int64)},
         classes=classes,
         source=root.resolve().name,
     )
@@ -124,7 +124,7 @@ def fit_image(image: Image.Image, shape: tuple[int, int, int], crop: float) -> n
 
 def _folder(root: Path, split: str) -> Path:
     if not root.is_dir():
-        raise DataError(f"{root} is no folder; give one that holds {LAYOUT}")
+        raise DataError(f"{root} is not a folder; give one that holds {LAYOUT}")
     for name in FOLDERS[split]:
         if (root / name).is_dir():
             return root / name

@@ -7,10 +7,9 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qx import Artifact, Context, Loader, Unsupported, Weights, hookimpl
+from qx import OUTPUT, Artifact, Context, Loader, Unsupported, Weights, hookimpl
 
 if TYPE_CHECKING:
-    import numpy
     import torch
 
     from qx import Arrays
@@ -82,9 +81,9 @@ class PackageSubject:
     def call(self, native: list[torch.Tensor]) -> Any:
         return self.model.run(native)
 
-    def outputs(self, native: list[torch.Tensor]) -> numpy.ndarray:
+    def outputs(self, native: list[torch.Tensor]) -> Arrays:
         (output,) = native
-        return output.numpy()
+        return {OUTPUT: output.numpy()}
 
 
 def _tidy(package: Path) -> None:

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qx import Artifact, Context, Loader, Weights, hookimpl
+from qx import OUTPUT, Artifact, Context, Loader, Weights, hookimpl
 from qx_plugins.runtimes.executorch import SERVING
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class ExecuTorchSubject:
         # No environment variable sets the threads of XNNPACK. They must not change while a program runs.
         runtime._unsafe_reset_threadpool(threads)
         if (count := runtime._threadpool_get_thread_count()) != threads:
-            raise RuntimeError(f"ExecuTorch keeps {count} threads where {threads} are expected")
+            raise RuntimeError(f"ExecuTorch uses {count} threads, expected {threads}")
         self._module = runtime._load_for_executorch(str(path))
         self._max_batch = max_batch
 
@@ -89,8 +89,8 @@ class ExecuTorchSubject:
         # Outputs may stay in the memory of the program, unless another part overwrites them.
         return [self._module.forward(part, clone_outputs=len(native) > 1) for part in native]
 
-    def outputs(self, native: list[Any]) -> Any:
+    def outputs(self, native: list[Any]) -> Arrays:
         import torch
 
         # Always a copy, because the next call overwrites the memory.
-        return torch.cat([part[0] for part in native]).numpy().copy()
+        return {OUTPUT: torch.cat([part[0] for part in native]).numpy().copy()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qx import Artifact, Context, Loader, Weights, hookimpl
+from qx import OUTPUT, Artifact, Context, Loader, Weights, hookimpl
 from qx_plugins.runtimes.ncnn import SERVING
 
 if TYPE_CHECKING:
@@ -85,10 +85,10 @@ class NcnnSubject:
             extractor.input(name, mat)
         code, answer = extractor.extract("out0")
         if code != 0:
-            raise RuntimeError(f"ncnn ended with {code}")
+            raise RuntimeError(f"ncnn failed with code {code}")
         return answer
 
-    def outputs(self, native: list[Any]) -> Any:
+    def outputs(self, native: list[Any]) -> Arrays:
         import numpy
 
-        return numpy.stack([numpy.array(output).reshape(self._output) for output in native])
+        return {OUTPUT: numpy.stack([numpy.array(output).reshape(self._output) for output in native])}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qx import Artifact, Context, Loader, Weights, hookimpl
+from qx import OUTPUT, Artifact, Context, Loader, Weights, hookimpl
 from qx_plugins.runtimes.onnxruntime import SERVING
 
 if TYPE_CHECKING:
@@ -62,5 +62,5 @@ class OnnxSubject:
     def call(self, native: dict[str, Any]) -> Any:
         return self.session.run(self._outputs, native)
 
-    def outputs(self, native: Any) -> Any:
-        return native[0]
+    def outputs(self, native: Any) -> Arrays:
+        return {OUTPUT: native[0]}

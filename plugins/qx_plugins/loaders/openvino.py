@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qx import Artifact, Context, Loader, Weights, hookimpl
+from qx import OUTPUT, Artifact, Context, Loader, Weights, hookimpl
 from qx_plugins.runtimes.openvino import SERVING
 
 if TYPE_CHECKING:
@@ -67,6 +67,6 @@ class OpenVinoSubject:
     def call(self, native: dict[int, Any]) -> Any:
         return self._request.infer(native, share_inputs=True, share_outputs=True)
 
-    def outputs(self, native: Any) -> Any:
+    def outputs(self, native: Any) -> Arrays:
         # A copy, because the next call overwrites the request's memory.
-        return native[0].copy()
+        return {OUTPUT: native[0].copy()}

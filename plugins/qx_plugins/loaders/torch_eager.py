@@ -5,10 +5,9 @@ from __future__ import annotations
 import pickle
 from typing import TYPE_CHECKING, Any
 
-from qx import Artifact, Context, Loader, QxError, Weights, hookimpl
+from qx import OUTPUT, Artifact, Context, Loader, QxError, Weights, hookimpl
 
 if TYPE_CHECKING:
-    import numpy
     import torch
 
     from qx import Arrays
@@ -33,14 +32,16 @@ def load(artifact: Artifact, context: Context) -> ModuleSubject:
     if context.engine is not None:
         torch.backends.quantized.engine = context.engine
     if context.rebuild is None:
-        raise ValueError("this loader serves modules, and was given no way to rebuild one")
+        raise ValueError("this loader serves modules, and got no function that rebuilds the module")
     module = context.rebuild()
     path = artifact.folder / artifact.files[0]
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         # torch's own message advises to switch the safety off.
-        raise QxError(f"{path.name} is damaged, or holds more than a state dict: build it anew") from None
+        raise QxError(
+            f"{path.name} is damaged, or holds more than a state dict: build the artifact again"
+        ) from None
     module.load_state_dict(state, strict=True)
     return ModuleSubject(module.eval())
 
@@ -71,5 +72,5 @@ class ModuleSubject:
     def call(self, native: tuple[torch.Tensor, ...]) -> Any:
         return self.module(*native)
 
-    def outputs(self, native: torch.Tensor) -> numpy.ndarray:
-        return native.numpy()
+    def outputs(self, native: torch.Tensor) -> Arrays:
+        return {OUTPUT: native.numpy()}

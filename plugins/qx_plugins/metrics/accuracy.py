@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from qx import Metric, Predictions, Samples, hookimpl
+from qx import LABELS, Metric, Predictions, Samples, hookimpl
 from qx.testing import Conformance
+from qx_plugins.arrays import first_output
 
 conformance = Conformance(worse="qx.testing.worse:NOISY")
 
@@ -29,11 +30,10 @@ def describe() -> Metric:
 def measure(data: Predictions) -> Samples | None:
     import numpy as np
 
-    if data.labels is None:
+    if LABELS not in data.targets:
         return None
-    labels = np.asarray(data.labels)
-    predicted = data.outputs.argmax(axis=1)
-    correct = predicted == labels
+    labels, scores = np.asarray(data.targets[LABELS]), first_output(data.outputs)
+    correct = scores.argmax(axis=1) == labels
     details: dict[str, object] = {
         "per_class": {
             name: float(correct[labels == index].mean())
@@ -41,8 +41,8 @@ def measure(data: Predictions) -> Samples | None:
             if (labels == index).any()
         }
     }
-    if data.outputs.shape[1] > 5:
+    if scores.shape[1] > 5:
         # Ties are broken by class order, as argmax does.
-        highest = np.argsort(-data.outputs, axis=1, kind="stable")[:, :5]
+        highest = np.argsort(-scores, axis=1, kind="stable")[:, :5]
         details["top5"] = float((highest == labels[:, None]).any(axis=1).mean())
     return Samples(correct.astype(float), details=details, groups=labels, group_names=data.classes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from qx import Metric, Recorded, Samples, hookimpl
 from qx.testing import Conformance
+from qx_plugins.arrays import first_output
 
 conformance = Conformance(worse="qx.testing.worse:NOISY")
 
@@ -33,9 +34,9 @@ def measure(data: Recorded) -> Samples | None:
     """
     import numpy as np
 
-    outputs, baseline = data.samples.get(("outputs", None)), data.baseline.get(("outputs", None))
-    if outputs is None or baseline is None:
+    if data.outputs is None or data.baseline_outputs is None:
         return None
+    outputs, baseline = first_output(data.outputs), first_output(data.baseline_outputs)
     same = outputs.argmax(axis=1) == baseline.argmax(axis=1)
     noise = float(np.square(outputs.astype(float) - baseline).sum())
     signal = float(np.square(baseline.astype(float)).sum())

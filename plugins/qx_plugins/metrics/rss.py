@@ -33,10 +33,10 @@ def describe() -> Metric:
 def measure(subject: Subject, data: Fresh) -> Samples:
     marks = list(data.marks)
     # The largest batch first: after small ones the heap is fragmented, and its growth is random.
-    for batch_size, native in sorted(data.natives.items(), reverse=True):
+    for point in sorted(data.natives, key=lambda point: point.batch_size, reverse=True):
         for _ in range(CALLS):
-            subject.call(native)
-        marks.append(data.mark(f"served batches of {batch_size}"))
+            subject.call(data.natives[point])
+        marks.append(data.mark(f"served batches of {point.batch_size}"))
     peak = max(mark.peak for mark in marks)
     stages = {mark.stage: _as_json(mark) for mark in marks}
     return Samples(peak, details={"stages": stages, "steady": marks[-1].rss, "peak": peak})

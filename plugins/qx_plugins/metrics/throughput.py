@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qx import Metric, Recorded, Samples, hookimpl
+from qx import Figure, Metric, Recorded, Samples, hookimpl
 from qx.testing import Conformance
 
 conformance = Conformance(worse="qx.testing.worse:SLOW")
@@ -26,10 +26,12 @@ def describe() -> Metric:
 
 @hookimpl
 def measure(data: Recorded) -> Samples | None:
-    key = ("latency", data.batch_size)
-    if key not in data.samples or data.batch_size is None:
+    latency = Figure("latency", data.point)
+    if latency not in data.samples or data.point is None:
         return None
     # A value for each call, with its wave and round, so that it is compared like latency.
     return Samples(
-        1000.0 * data.batch_size / data.samples[key], waves=data.waves[key], rounds=data.rounds[key]
+        1000.0 * data.point.batch_size / data.samples[latency],
+        waves=data.waves[latency],
+        rounds=data.rounds[latency],
     )

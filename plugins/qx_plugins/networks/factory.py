@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -15,7 +14,7 @@ from zlib import crc32
 from torch import nn
 from torch.ao.quantization import QuantStub
 
-from qx import Unsupported, UsageError
+from qx import Unsupported, UsageError, import_file, one_line
 from qx_plugins.recipes.tracing import check_python
 
 #: Attributes of a model that describe its inputs, in timm and libraries like it.
@@ -60,9 +59,7 @@ def find_factory(target: str) -> Callable[..., Any]:
     except UsageError:
         raise
     except (Exception, SystemExit) as error:
-        raise UsageError(
-            f"--model {target}: {source} cannot be imported: {_describe_error(error)}"
-        ) from error
+        raise UsageError(f"--model {target}: {source} cannot be imported: {one_line(error)}") from error
     value: Any = module
     for part in name.split("."):
         if not hasattr(value, part):
@@ -106,14 +103,7 @@ def _import_file(source: str) -> Any:
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))
     name = f"_qx_model_{path.stem}_{crc32(os.fsencode(path)):08x}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # Registered before it runs, as in any import: classes may look up their own module.
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+    return import_file(name, path)
 
 
 def read_arguments(text: str) -> dict[str, Any]:
@@ -166,7 +156,7 @@ def _call(target: str, factory: Callable[..., Any], **arguments: Any) -> nn.Modu
     except Unsupported:
         raise
     except (Exception, SystemExit) as error:
-        raise UsageError(f"--model {target}: the factory raised {_describe_error(error)}") from error
+        raise UsageError(f"--model {target}: the factory raised {one_line(error)}") from error
     if not isinstance(model, nn.Module):
         raise UsageError(
             f"--model {target}: the factory gave {type(model).__name__}; expected a torch.nn.Module"
@@ -192,7 +182,3 @@ def _choices(module: Any) -> str:
         and getattr(value, "__module__", None) == module.__name__
     ]
     return f" (it has {', '.join(names[:8])}{' and more' if len(names) > 8 else ''})" if names else ""
-
-
-def _describe_error(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".rstrip(": ")

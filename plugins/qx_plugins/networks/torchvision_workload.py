@@ -77,8 +77,8 @@ class TorchvisionWorkload:
             )
             if len(data.classes) != (classes := context.options["num_classes"]):
                 raise DataError(
-                    f"{context.data} has {len(data.classes)} class folders, and {self.name} is made for "
-                    f"{classes} classes: --set {self.name}.num_classes={len(data.classes)} makes it for these"
+                    f"{context.data} has {len(data.classes)} class folders, but {self.name} has "
+                    f"{classes} classes: --set {self.name}.num_classes={len(data.classes)} makes it fit"
                 )
             return data
         from qx_plugins.datasets.generated_images import GeneratedImages

@@ -12,36 +12,36 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from qx import Arrays
+    from qx import Arrays, Batch
 
 #: Attribute of a model that holds its calibration batches: no identifier, so the user's class cannot have it.
 _ATTRIBUTE = "calibration batches of qx"
 
 
-def to_tensors(batch: Arrays) -> tuple[torch.Tensor, ...]:
-    """Return the arrays of a batch as tensors, in the order of the model's arguments."""
+def to_tensors(inputs: Arrays) -> tuple[torch.Tensor, ...]:
+    """Return the inputs of a batch as tensors, in the order of the model's arguments."""
     import torch
 
-    return tuple(torch.from_numpy(array) for array in batch.values())
+    return tuple(torch.from_numpy(array) for array in inputs.values())
 
 
-def observe(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
+def observe(model: nn.Module, batches: Sequence[Batch]) -> nn.Module:
     """Run the batches through a prepared model, whose observers record them, and return the model."""
     import torch
 
     with torch.no_grad():
         for batch in batches:
-            model(*to_tensors(batch))
+            model(*to_tensors(batch.inputs))
     return model
 
 
-def keep_calibration_batches(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
+def keep_calibration_batches(model: nn.Module, batches: Sequence[Batch]) -> nn.Module:
     """Attach the batches to the model and return it; ``take_calibration_batches`` removes them again."""
     setattr(model, _ATTRIBUTE, batches)
     return model
 
 
-def take_calibration_batches(model: nn.Module) -> Sequence[Arrays]:
+def take_calibration_batches(model: nn.Module) -> Sequence[Batch]:
     """Remove the batches from the model and return them: none in a launch, where nothing is calibrated."""
-    batches: Sequence[Arrays] = model.__dict__.pop(_ATTRIBUTE, ())
+    batches: Sequence[Batch] = model.__dict__.pop(_ATTRIBUTE, ())
     return batches

@@ -90,7 +90,7 @@ def verify_outputs(expected: Reference, model: nn.Module, step: str) -> None:
     if ratio < SAME_DB and expected.outputs.isfinite().all():
         names = ", ".join(repr(name) for name, calls in calls_of.items() if calls > 1)
         hint = f"; layers that are called more than once: {names}" if names else ""
-        raise Unsupported(f"{step} changes what the model gives, to {ratio:.1f} dB of it{hint}")
+        raise Unsupported(f"{step} changes the outputs of the model (SQNR {ratio:.1f} dB){hint}")
 
 
 def verify_compiled(
@@ -108,13 +108,16 @@ def verify_compiled(
         outputs = run_model(program, inputs)
         ratio = signal_to_noise_db(outputs, run_model(compiled, inputs))
         if ratio < least and outputs.isfinite().all():
-            hint = f", where quantizing leaves {quantization:.1f}" if quantization < SAME_DB else ""
+            hint = f", where quantizing alone leaves {quantization:.1f} dB" if quantization < SAME_DB else ""
             layer = _first_differing_layer(program, compiled, inputs)
-            raise Unsupported(f"{layer}{subject} gives other numbers than it should: {ratio:.1f} dB{hint}")
+            raise Unsupported(f"{layer}{subject} gives wrong outputs: SQNR {ratio:.1f} dB{hint}")
 
 
 def _first_differing_layer(program: Callable[..., Any], compiled: Callable[..., Any], inputs: Any) -> str:
-    """Name the first layer whose outputs differ between the two; empty where one of them is no module."""
+    """Return the first layer whose outputs differ by more than rounding, as ``"layer 'name' (Type): "``.
+
+    Empty where no layer differs so much, or where the two are not both modules.
+    """
     if not (isinstance(program, nn.Module) and isinstance(compiled, nn.Module)):
         return ""
     ours, theirs = (_outputs_of_layers(module, inputs) for module in (compiled, program))

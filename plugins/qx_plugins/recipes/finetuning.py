@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from qx import Arrays, Context, QxError, Unsupported, UsageError
+from qx import LABELS, Batch, Context, QxError, Unsupported, UsageError
 from qx_plugins.recipes.calibration import to_tensors
 
 #: Fractions of the training after which the statistics of batch normalisation and the ranges of activations
@@ -26,7 +26,7 @@ TEMPERATURE = 2.0
 
 def fine_tune(
     model: nn.Module,
-    batches: Sequence[Arrays],
+    batches: Sequence[Batch],
     context: Context,
     *,
     to_eval: Callable[[nn.Module], object] = nn.Module.eval,
@@ -59,7 +59,7 @@ def fine_tune(
         outputs = _logits(model(*inputs))
         loss = _loss(outputs, inputs, labels, teacher)
         if not torch.isfinite(loss):
-            raise QxError(f"fine-tuning ran away at step {step} of {steps}: try a lower learning_rate")
+            raise QxError(f"fine-tuning diverged at step {step} of {steps}: try a lower learning_rate")
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -79,15 +79,15 @@ def unquantized_copy(model: nn.Module, to_eval: Callable[[nn.Module], object]) -
 
 
 def _in_epochs(
-    batches: Sequence[Arrays], epochs: int, seed: int
+    batches: Sequence[Batch], epochs: int, seed: int
 ) -> Iterator[tuple[tuple[torch.Tensor, ...], torch.Tensor | None]]:
     """Yield inputs and labels of each batch, in a new random order in each epoch."""
     generator = torch.Generator().manual_seed(seed)
     for _ in range(epochs):
         for place in torch.randperm(len(batches), generator=generator).tolist():
-            batch = dict(batches[place])
-            labels = batch.pop("labels", None)
-            yield to_tensors(batch), None if labels is None else torch.from_numpy(labels).long()
+            batch = batches[place]
+            labels = batch.targets.get(LABELS)
+            yield to_tensors(batch.inputs), None if labels is None else torch.from_numpy(labels).long()
 
 
 def _loss(
@@ -98,7 +98,7 @@ def _loss(
 ) -> torch.Tensor:
     if teacher is None:
         if labels is None:
-            raise Unsupported("loss=labels needs a workload with labels; loss=teacher does without")
+            raise Unsupported("loss=labels needs a workload with labels; choose loss=teacher for one without")
         return functional.cross_entropy(outputs, labels)
     with torch.no_grad():
         target = functional.log_softmax(teacher(*inputs) / TEMPERATURE, dim=1)

@@ -48,7 +48,10 @@ def check_linears_and_export(model: nn.Module, example_inputs: tuple[torch.Tenso
 
 
 def check_once(name: str, model: nn.Module, attempt: Callable[[], None]) -> None:
-    """Run an attempt with this model once, and raise ``Unsupported`` each time if it did."""
+    """Run an attempt the first time that it is asked for, and raise its ``Unsupported`` again at later times.
+
+    An attempt is known by its ``name``, such as that of a runtime, and by the model.
+    """
     reasons = _reasons(name)
     if model not in reasons:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qx import Context, Data, Option, Workload, hookimpl
+from qx import LABELS, Context, Data, Option, Workload, hookimpl
 
 if TYPE_CHECKING:
     import torch
@@ -58,7 +58,7 @@ def train(model: torch.nn.Module, context: Context) -> torch.nn.Module:
     return train_classifier(
         model,
         data.inputs["image"],
-        data.labels,
+        data.targets[LABELS],
         epochs=context.options["epochs"],
         seed=context.seed,
         progress=context.progress,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qx import Context, Data, Option, Workload, hookimpl
+from qx import LABELS, Context, Data, Option, Workload, hookimpl
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,7 +47,7 @@ def load_data(split: str, context: Context) -> Data:
     images = (enlarge(digits.images[chosen]) / 16 - MEAN) / STD
     return Data(
         inputs={"image": np.repeat(images[:, np.newaxis], 3, axis=1)},
-        labels=digits.target[chosen].astype(np.int64),
+        targets={LABELS: digits.target[chosen].astype(np.int64)},
         classes=tuple(str(digit) for digit in digits.target_names),
         source="scikit-learn digits",
     )
@@ -69,7 +69,7 @@ def train(model: torch.nn.Module, context: Context) -> torch.nn.Module:
     return train_classifier(
         model,
         data.inputs["image"],
-        data.labels,
+        data.targets[LABELS],
         epochs=context.options["epochs"],
         seed=context.seed,
         progress=context.progress,
@@ -82,7 +82,7 @@ def train(model: torch.nn.Module, context: Context) -> torch.nn.Module:
 
 
 def split_indices(labels: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the indices of ``"train"`` and ``"test"`` images in ``labels`` ``[n]``, for every seed."""
+    """Return the indices of ``"train"`` and ``"test"`` in ``labels`` ``[n]``, the same for every seed."""
     import numpy as np
 
     # numpy guarantees that the numbers of RandomState never change.

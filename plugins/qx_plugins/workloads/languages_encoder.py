@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qx import Context, Data, Option, Unsupported, Workload, hookimpl
+from qx import LABELS, Context, Data, Option, Unsupported, Workload, hookimpl
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,7 +49,7 @@ def load_data(split: str, context: Context) -> Data:
     tokens, labels = generate_sentences()[split]
     return Data(
         inputs={"tokens": tokens},
-        labels=labels,
+        targets={LABELS: labels},
         classes=tuple(f"language {number}" for number in range(LANGUAGES)),
         source="generated sentences",
     )
@@ -71,7 +71,7 @@ def train(model: torch.nn.Module, context: Context) -> torch.nn.Module:
     return train_token_classifier(
         model,
         data.inputs["tokens"],
-        data.labels,
+        data.targets[LABELS],
         epochs=context.options["epochs"],
         seed=context.seed,
         progress=context.progress,

@@ -70,7 +70,7 @@ def load_data(split: str, context: Context) -> Data:
 
     shape = _shape(context)
     if context.data is None:
-        raise DataError(f"no data were named; give --data DIR, a folder that holds {LAYOUT}")
+        raise DataError(f"no data were given; give --data DIR, a folder that holds {LAYOUT}")
     statistics = {name: _numbers(context, name, shape[0]) for name in ("mean", "std")}
     metadata = {}
     if not (context.options["crop"] and all(statistics.values())):
@@ -102,7 +102,7 @@ def example_inputs(batch_size: int, context: Context) -> tuple[torch.Tensor, ...
 def _required_option(context: Context, name: str) -> str:
     text = str(context.options[name])
     if not text:
-        raise UsageError(f"--{name.replace('_', '-')} is missing, and a model of your own needs it")
+        raise UsageError(f"--{name.replace('_', '-')} is missing: a model of your own needs it")
     return text
 
 
@@ -136,7 +136,7 @@ def _numbers(context: Context, name: str, channels: int) -> list[float]:
 def _crop(context: Context, metadata: Mapping[str, Any]) -> float:
     crop = float(context.options["crop"] or metadata.get("crop_pct") or CROP)
     if crop < SMALLEST_CROP:
-        raise UsageError(f"crop {crop:g}: expected a share of {SMALLEST_CROP} to 1")
+        raise UsageError(f"crop {crop:g}: expected a share from {SMALLEST_CROP} to 1")
     return crop
 
 

@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
         matches = [source for source in sources if arguments.base in (source.label, source.place)]
         if not matches:
             raise UsageError(
-                f"--base {arguments.base} is none of the runs; choose from "
+                f"--base {arguments.base} is not one of the runs; choose from "
                 f"{', '.join(repr(source.label) for source in sources)}"
             )
         base = matches[0]

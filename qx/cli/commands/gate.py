@@ -55,12 +55,10 @@ def run(arguments: argparse.Namespace) -> int:
     source = read(arguments.path)
     base = None if arguments.against is None else read(arguments.against)
     if base is not None and not any(rule.against_base for rule in rules.rules):
-        note = (
-            f'note: no rule of {rules.place} has a limit with against = "base": {base.place} decides nothing'
-        )
+        note = f'note: no rule of {rules.place} has a limit with against = "base": {base.place} is not used'
         say(f"qx: {note}")
     for cell in (outputs.cell for outputs in source.results.outputs if outputs.is_below_0_db):
-        say(f"qx: note: {cell} is not the same network any more: its outputs are below 0 dB")
+        say(f"qx: note: {cell} is not the same network any more: the SQNR of its outputs is below 0 dB")
     ruling = decide(rules, source, base, other_calibration=arguments.other_calibration)
     files = {}
     if arguments.junit is not None:

@@ -44,7 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_name(host, name)
     target = arguments.dir if arguments.dir is not None else Path(f"qx-{name.replace('_', '-')}")
     if target.exists() or target.is_symlink():
-        raise UsageError(f"{target} is there already: give --dir a folder that is to be made")
+        raise UsageError(f"{target} exists already: give --dir a folder that does not exist yet")
     check_writable(target)
     with new_folder(target.absolute()) as folder:
         write(folder, contents(kind, name))

@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"config {entry.name} is {entry.state}: {entry.reason}")
     if arguments.to is not None:
         if arguments.to.exists():
-            raise UsageError(f"{arguments.to} is there already: give --to a folder that is to be made")
+            raise UsageError(f"{arguments.to} exists already: give --to a folder that does not exist yet")
         check_writable(arguments.to)
     with display() as reporter:
         try:
@@ -65,7 +65,9 @@ def run(arguments: argparse.Namespace) -> int:
             try:
                 build.manifest.copy(artifact, folder)
             except Damaged as error:
-                raise QxError(f"the artifact in {artifact} changed meanwhile: {error}; try again") from error
+                raise QxError(
+                    f"the artifact in {artifact} changed while it was copied: {error}; try again"
+                ) from error
         artifact = arguments.to
     total = sum(build.manifest.sizes.values())
     origin = "found in the cache, built" if build.cached else "built"

@@ -69,12 +69,15 @@ def _recompute(stored: Results, folder: Path) -> Results:
     # The samples lie beside the results even where both were moved: only the file's name counts.
     samples = folder / Path(stored.run.samples).name
     if not samples.is_file():
-        say(f"qx: {samples} is not there, so the figures are those of the file, not computed again")
+        say(
+            f"qx: {samples} does not exist, so the figures are taken from the results file and not "
+            "computed again"
+        )
         return stored
     computed = recompute(stored, read_samples(samples), samples)
     if differing := differences(stored, computed):
         say(
             f"qx: {len(differing)} figures computed from {samples} differ from those in the file, which "
-            f"another version of qx may have computed (first: {differing[0]}); shown are the computed ones"
+            f"another version of qx may have computed (first: {differing[0]}); the computed ones are shown"
         )
     return computed

@@ -70,7 +70,7 @@ def register(commands: Commands) -> None:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="a first look: three waves and 15 s; its intervals claim too much",
+        help="a first look: three waves and 15 s, with intervals that are too narrow",
     )
     parser.add_argument(
         "--cpus", type=_cpus, default=(), metavar="LIST", help="hold launches to these CPUs (0,2 or 0-3)"
@@ -104,7 +104,9 @@ def _cpus(text: str) -> tuple[int, ...]:
     for part in text.split(","):
         first, dash, last = part.partition("-")
         if not first.isdigit() or (dash and not (last.isdigit() and int(first) <= int(last))):
-            raise argparse.ArgumentTypeError(f"{text!r} is no list of CPUs such as 0,2 or 0-3")
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is not a list of CPUs; expected numbers and ranges, such as 0,2 or 0-3"
+            )
         cpus += range(int(first), int(last or first) + 1)
     return tuple(dict.fromkeys(cpus))
 

@@ -81,14 +81,14 @@ WORDS: Mapping[str, Callable[[Json, Json], str]] = {
     "enum": lambda expected, value: f"must be one of {', '.join(map(str, expected))}, not {_shown(value)}",
     "exclusiveMinimum": lambda expected, value: f"must be above {expected}, not {_shown(value)}",
     "format": lambda expected, value: f"must be a {expected} with its time zone, not {_shown(value)}",
-    "maximum": lambda expected, value: f"must be {expected:g} at most, not {_shown(value)}",
-    "maxItems": lambda expected, value: f"must have {expected:,} items at most, not {len(value):,}",
-    "maxLength": lambda expected, value: f"must have {expected:,} letters at most, not {len(value):,}",
-    "minimum": lambda expected, value: f"must be {expected:g} at least, not {_shown(value)}",
-    "minItems": lambda expected, value: f"must have {expected:,} items at least, not {len(value):,}",
-    "minLength": lambda expected, value: f"must have {expected:,} letters at least, not {len(value):,}",
-    "minProperties": lambda expected, value: f"must have {expected:,} fields at least, not {len(value):,}",
-    "pattern": lambda expected, value: f"must match {expected}, and {_shown(value)} does not",
+    "maximum": lambda expected, value: f"must be at most {expected:g}, not {_shown(value)}",
+    "maxItems": lambda expected, value: f"must have at most {expected:,} items, not {len(value):,}",
+    "maxLength": lambda expected, value: f"must have at most {expected:,} letters, not {len(value):,}",
+    "minimum": lambda expected, value: f"must be at least {expected:g}, not {_shown(value)}",
+    "minItems": lambda expected, value: f"must have at least {expected:,} items, not {len(value):,}",
+    "minLength": lambda expected, value: f"must have at least {expected:,} letters, not {len(value):,}",
+    "minProperties": lambda expected, value: f"must have at least {expected:,} fields, not {len(value):,}",
+    "pattern": lambda expected, value: f"must match {expected}, not {_shown(value)}",
     "required": lambda expected, value: f"lacks {', '.join(name for name in expected if name not in value)}",
     "type": lambda expected, value: f"must be {_types(expected)}, not {_shown(value)}",
 }
@@ -107,7 +107,7 @@ def _in_words(error: ValidationError) -> str:
     keyword = str(error.validator)
     if keyword == "additionalProperties":
         strange = next(name for name in error.instance if name not in error.schema["properties"])
-        return f"has a field that this qx does not know, {_shown(strange)}"
+        return f"has an unknown field, {_shown(strange)}"
     words = WORDS.get(keyword)
     return to_line(error.message, 3 * ROOM) if words is None else words(error.validator_value, error.instance)
 

@@ -25,7 +25,7 @@ def cpus_for(threads: int, allowed: Sequence[int], order: random.Random) -> tupl
 
 @contextmanager
 def keep_host_off(cpus: Sequence[int]) -> Iterator[None]:
-    """Keep the host thread off the CPUs that launches are pinned to."""
+    """Keep the host thread off these CPUs, to which launches are pinned, while the context lasts."""
     if not cpus:
         yield
         return

@@ -11,6 +11,7 @@ import numpy as np
 from attrs import frozen
 
 from qx.environment import cpu_numbers
+from qx.processes.job_answers import SpinAnswer, Started
 from qx.processes.jobs import SpinJob
 from qx.processes.workers import Worker, processes_of_a_run
 from qx.runner.measure.holding import cpus_for, keep_host_off
@@ -47,13 +48,13 @@ def noise_floor(seconds: float, seed: int = 0) -> Noise:
         for pair in range(PAIRS):
             workers = [processes.start(SpinJob(), f"spin-{index}") for index in range(2)]
             for worker in workers:
-                worker.answer(timeout=60)
+                worker.answer(Started, timeout=60)
                 _block(worker)
             end = time.monotonic() + (deadline - time.monotonic()) / (PAIRS - pair)
             cpus = cpus_for(1, (), order)
             for worker in workers:
                 os.sched_setaffinity(worker.pid, cpus or host_cpus)
-            blocks: list[tuple[int, int, list[float]]] = []
+            blocks: list[tuple[int, int, Sequence[float]]] = []
             with keep_host_off(cpus):
                 while time.monotonic() < end or not blocks:
                     for index in order.sample(range(2), 2):
@@ -72,7 +73,7 @@ def noise_floor(seconds: float, seed: int = 0) -> Noise:
     )
 
 
-def _log_ratio(blocks: Sequence[tuple[int, int, list[float]]]) -> float:
+def _log_ratio(blocks: Sequence[tuple[int, int, Sequence[float]]]) -> float:
     """Return the log ratio of two processes, as a run compares two cells in a wave.
 
     ``blocks`` are ``(process, round, milliseconds)``.
@@ -85,6 +86,5 @@ def _log_ratio(blocks: Sequence[tuple[int, int, list[float]]]) -> float:
     return float(first - second)
 
 
-def _block(worker: Worker) -> list[float]:
-    values: list[float] = worker.ask("spin", timeout=60, calls=CALLS)["values"]
-    return values
+def _block(worker: Worker) -> Sequence[float]:
+    return worker.ask("spin", SpinAnswer, timeout=60, calls=CALLS).values

@@ -10,8 +10,9 @@ from attrs import Factory, define, frozen
 from qx.contract.figures import Figure, Point
 from qx.environment import usable_cpus
 from qx.host.host import Entry, Reference
+from qx.processes.answers import MetricFailure
 from qx.processes.jobs import LaunchJob, StoredArtifact
-from qx.processes.workers import Failure, MetricFailure
+from qx.processes.workers import Failure
 from qx.results.cells import CellId
 from qx.results.recording import Series
 from qx.results.run_record import Death

@@ -82,9 +82,10 @@ def round_seconds(times: Times, block_times: Times, point: Point) -> float:
 
 
 def count_rounds(tasks: Sequence[Task], costs: Mapping[Task, float], seconds: float) -> dict[Task, int]:
-    """Return how many rounds of each task fit into this time, which the tasks share equally.
+    """Return how many rounds of each task fit into ``seconds``, which the tasks share equally.
 
-    ``costs`` are the seconds of one round of a task. Time that a task does not need goes to the others.
+    ``costs`` are the seconds of one round of a task. Time that a task does not need goes to the others. Each
+    task has at least ``LEAST_ROUNDS``, even where they do not fit, and at most ``MOST_ROUNDS``.
     """
     counts: dict[Task, int] = {}
     for done, task in enumerate(sorted(tasks, key=costs.__getitem__)):

@@ -9,8 +9,8 @@ from attrs import evolve
 
 from qx.environment import available_memory, usable_cpus
 from qx.errors import UsageError
+from qx.processes.answers import MetricFailure
 from qx.processes.jobs import LaunchJob, StoredArtifact
-from qx.processes.workers import MetricFailure
 from qx.results.cells import CellId
 from qx.runner.measure.groups import grouped
 from qx.runner.measure.plan import LEAST_WAVES, Measured, Plan

@@ -14,7 +14,15 @@ from attrs import Factory, define, field
 from qx.analysis.quantity import Quantity
 from qx.contract.figures import Figure, Point
 from qx.contract.records import MOST_WAVES
-from qx.processes.workers import Failure, MetricFailure, Processes, Worker
+from qx.processes.answers import (
+    HoldAnswer,
+    LaunchAnswer,
+    Measurement,
+    MetricFailure,
+    PlainSamples,
+    WarmAnswer,
+)
+from qx.processes.workers import Failure, Processes, Worker
 from qx.results.recording import Floats, Recording, Series, joined
 from qx.runner.evaluation import sample_failure
 from qx.runner.measure.holding import cpus_for, keep_host_off
@@ -32,7 +40,6 @@ from qx.runner.measure.rounds import (
 )
 from qx.runner.request import metric
 from qx.statistics import over_waves
-from qx.values import JsonMapping, JsonObject
 from qx.worker.samples import metric_in, stage_of
 
 #: Share of the remaining time of a wave that is planned for rounds, whose length is only an estimate.
@@ -205,7 +212,7 @@ class _Group:
             self.measured.launches[cell] += 1
             self.measured.disturbed.discard(cell)
             try:
-                worker.answer(timeout=self.plan.timeout)
+                worker.answer(LaunchAnswer, timeout=self.plan.timeout)
                 self._measure_fresh(worker, cell)
             except Failure as failure:
                 worker.close()
@@ -225,12 +232,14 @@ class _Group:
             return failure
 
     def _warm_up_at(self, worker: Worker, cell: str, point: Point) -> float:
-        answer = worker.ask("warm", timeout=self.plan.timeout, point=str(point), seconds=WARM_SECONDS)
-        if not answer["steady"]:
+        answer = worker.ask(
+            "warm", WarmAnswer, timeout=self.plan.timeout, point=str(point), seconds=WARM_SECONDS
+        )
+        if not answer.steady:
             self.measured.unsteady.add((cell, point))
         fastest = self.fastest.setdefault(cell, {})
-        fastest[point] = min(fastest.get(point, math.inf), answer["fastest"])
-        return float(answer["seconds_per_call"])
+        fastest[point] = min(fastest.get(point, math.inf), answer.fastest)
+        return answer.seconds_per_call
 
     def _plan_rounds(self, times: Times, block_times: Times, began: float) -> None:
         """Set the rounds of this wave so that it and the waves that must follow fit into the budget."""
@@ -271,7 +280,7 @@ class _Group:
         cpus = cpus_for(self.plan.threads, self.plan.cpus, self.order)
         for cell in list(launches) if cpus else ():
             try:
-                launches[cell].ask("hold", timeout=self.plan.timeout, cpus=cpus)
+                launches[cell].ask("hold", HoldAnswer, timeout=self.plan.timeout, cpus=cpus)
             except Failure as failure:
                 self._lose(launches, cell, failure)
         self.measured.pinned_to = len(cpus)
@@ -302,17 +311,17 @@ class _Group:
     def _measure_fresh(self, worker: Worker, cell: str) -> None:
         """Have a launch measure every metric of phase ``fresh``."""
         for entry in self.plan.fresh:
-            answer = self._ask(worker, cell, "fresh", entry.name)
-            if answer is None:
+            samples = self._ask(worker, cell, "fresh", entry.name)
+            if samples is None:
                 continue
-            if failure := sample_failure(metric(entry), answer, items=1):
+            if failure := sample_failure(metric(entry), samples, items=1):
                 self.measured.drop_metric(cell, entry.name, failure)
             else:
-                self._record(cell, Figure(entry.name), answer)
+                self._record(cell, Figure(entry.name), samples)
 
     def _block(self, worker: Worker, cell: str, task: Task, number: int, position: int) -> None:
         """Have a launch measure one block: ``number`` is that of the round, ``position`` the cell's in it."""
-        answer = self._ask(
+        samples = self._ask(
             worker,
             cell,
             "block",
@@ -321,40 +330,42 @@ class _Group:
             calls=self.measured.calls_per_block[cell][task.point],
             warm=self.measured.warm_calls[cell][task.point],
         )
-        if answer is not None:
-            self._record(cell, task.figure, answer, number, position)
+        if samples is not None:
+            self._record(cell, task.figure, samples, number, position)
 
-    def _ask(self, worker: Worker, cell: str, do: str, name: str, **arguments: object) -> JsonObject | None:
-        """Return a metric's answer; None if it failed or does not apply, which drops it for this cell.
+    def _ask(self, worker: Worker, cell: str, do: str, name: str, **arguments: object) -> PlainSamples | None:
+        """Return a metric's samples; None if it failed or does not apply, which drops it for this cell.
 
         Raises ``Failure`` if the launch has died, or if the error was not the metric's.
         """
         if not self.measured.should_measure(cell, name):
             return None
         try:
-            answer = worker.ask(do, timeout=self.plan.timeout, metric=name, stage=stage_of(name), **arguments)
+            answer = worker.ask(
+                do, Measurement, timeout=self.plan.timeout, metric=name, stage=stage_of(name), **arguments
+            )
         except Failure as failure:
             if failure.gone or metric_in(failure.stage) != name:
                 raise
             self.measured.drop_metric(cell, name, MetricFailure(failure.outcome, failure.cause))
             self.measured.disturbed.add(cell)
             return None
-        if answer["values"] is None:
+        if answer.samples is None:
             self.measured.drop_metric(cell, name)
             return None
         self.measured.answered.add((cell, name))
-        return answer
+        return answer.samples
 
     def _record(
-        self, cell: str, figure: Figure, answer: JsonMapping, number: int = -1, position: int = -1
+        self, cell: str, figure: Figure, samples: PlainSamples, number: int = -1, position: int = -1
     ) -> None:
-        count = len(answer["values"])
+        count = len(samples.values)
         series = Series(
-            values=answer["values"],
+            values=np.asarray(samples.values, dtype=np.float64),
             wave=np.full(count, self.measured.waves - 1),
             round=np.full(count, number),
             position=np.full(count, position),
-            details=(answer["details"],),
+            details=(samples.details,),
         )
         self.measured.pending.setdefault(cell, []).append((figure, series))
 

@@ -9,16 +9,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qx.errors import Unsupported
-from qx.values import Array, Json, JsonObject
+from qx.testing.answers import (
+    CorrectItems,
+    ExamineAnswer,
+    ExaminedExample,
+    ExaminedModel,
+    ExaminedSplit,
+    ExaminedTarget,
+)
+from qx.values import Array
 from qx.worker.arrays import Split
 from qx.worker.modules import example_inputs, fp32_model
-from qx.worker.plugins import host_for, loading_context, seed_everything
+from qx.worker.plugins import BoundPlugin, loading_workload_of, seed_everything, workload_of
 from qx.worker.weights import load_weights
 
 if TYPE_CHECKING:
     import torch
 
-    from qx.host.host import Host
     from qx.testing.jobs import ExamineJob
     from qx.worker.channel import Channel
 
@@ -29,41 +36,45 @@ BATCH_SIZES = (1, 2, 5)
 
 def run(job: ExamineJob, channel: Channel) -> None:
     """Answer with what the data show and, where there are weights, the model."""
-    host = host_for(job, (job.workload,))
+    workload = loading_workload_of(job)
     splits = {}
     for name in ("train", "test"):
         channel.stage(f"load_data {name}")
         seed_everything(job.seed)
-        context = loading_context(job, host)
-        splits[name] = Split.of(host.call(job.workload.name, "load_data", split=name, context=context))
+        splits[name] = Split.of(workload.call("load_data", split=name))
     channel.stage("data")
-    answer: JsonObject = {"splits": {name: _describe_split(split) for name, split in splits.items()}}
-    answer["shared"] = _shared_items(splits["train"], splits["test"])
+    described = {name: _describe_split(split) for name, split in splits.items()}
+    shared = _shared_items(splits["train"], splits["test"])
+    model = None
     if job.weights is not None:
-        answer |= _examine_model(job, host, splits["test"], channel)
-    channel.answer(**answer)
+        model = _examine_model(job, workload_of(job, workload.host), splits["test"], channel)
+    channel.answer(ExamineAnswer(splits=described, shared=shared, model=model))
 
 
-def _describe_split(split: Split) -> JsonObject:
-    labels = split.labels
-    return {
-        "lengths": {name: len(array) for name, array in split.inputs.items()}
-        | ({} if labels is None else {"labels": len(labels)}),
-        "dtypes": {name: np.asarray(array[0:1]).dtype.str for name, array in split.inputs.items()},
-        "shapes": {name: list(np.asarray(array[0:1]).shape[1:]) for name, array in split.inputs.items()},
-        "finite": all(bool(np.isfinite(chunk).all()) for chunk in _float_chunks(split)),
-        "labels": None if labels is None else _describe_labels(labels),
-        "classes": len(split.classes),
-        "source": split.source,
-        "fingerprint": split.fingerprint(),
-    }
+def _describe_split(split: Split) -> ExaminedSplit:
+    return ExaminedSplit(
+        lengths={
+            **{name: len(array) for name, array in split.inputs.items()},
+            # An input may have the same name.
+            **{
+                f"{name} (target)" if name in split.inputs else name: len(array)
+                for name, array in split.targets.items()
+            },
+        },
+        dtypes={name: np.asarray(array[0:1]).dtype.str for name, array in split.inputs.items()},
+        shapes={name: np.asarray(array[0:1]).shape[1:] for name, array in split.inputs.items()},
+        finite=all(bool(np.isfinite(chunk).all()) for chunk in _float_chunks(split)),
+        targets={name: _describe_target(array) for name, array in split.targets.items()},
+        classes=len(split.classes),
+        source=split.source,
+        fingerprint=split.fingerprint(),
+    )
 
 
-def _describe_labels(labels: Array) -> list[Json]:
-    """Return the lowest and the highest label, their dtype, and the number of dimensions."""
-    is_numeric = labels.dtype.kind in "iubf"
-    low, high = (labels.min().item(), labels.max().item()) if is_numeric else (None, None)
-    return [low, high, labels.dtype.str, labels.ndim]
+def _describe_target(target: Array) -> ExaminedTarget:
+    is_numeric = target.dtype.kind in "iubf"
+    low, high = (target.min().item(), target.max().item()) if is_numeric else (None, None)
+    return ExaminedTarget(lowest=low, highest=high, dtype=target.dtype.str, dimensions=target.ndim)
 
 
 def _float_chunks(split: Split, size: int = 1024) -> Iterator[Array]:
@@ -89,16 +100,15 @@ def _item_digest(split: Split, index: int) -> bytes:
     return digest.digest()
 
 
-def _examine_model(job: ExamineJob, host: Host, split: Split, channel: Channel) -> JsonObject:
+def _examine_model(job: ExamineJob, workload: BoundPlugin, split: Split, channel: Channel) -> ExaminedModel:
     import torch
 
-    name, options = job.workload.name, job.workload_options
     channel.stage("make_model")
-    model = fp32_model(host, job, name, options, quantizable=False)
-    answer: JsonObject = {"types": sorted({str(value.dtype) for value in model.parameters()})}
+    model = fp32_model(workload, quantizable=False)
+    types = sorted({str(value.dtype) for value in model.parameters()})
     load_weights(model, Path(str(job.weights)))
     channel.stage("example_inputs")
-    answer["examples"] = [_describe_example(host, job, model, size) for size in BATCH_SIZES]
+    examples = [_describe_example(workload, model, size) for size in BATCH_SIZES]
     channel.stage("predict")
     arrays = split.rows(0, min(ITEMS, len(split)))
     with torch.inference_mode():
@@ -107,13 +117,16 @@ def _examine_model(job: ExamineJob, host: Host, split: Split, channel: Channel) 
             _outputs(model, {key: array[index : index + 1] for key, array in arrays.items()})
             for index in range(len(together))
         ]
-        answer["repeats"] = bool(np.array_equal(together, _outputs(model, arrays)))
-        answer["outputs"] = list(together.shape)
         scale = float(np.abs(together).max()) or 1.0
-        answer["company"] = float(np.abs(np.concatenate(alone) - together).max()) / scale
-        answer["correct"] = _count_correct(model, split)
-        answer["stubs"] = _stubs_problem(job, host, together, arrays)
-    return answer
+        return ExaminedModel(
+            types=tuple(types),
+            examples=tuple(examples),
+            repeats=bool(np.array_equal(together, _outputs(model, arrays))),
+            outputs=together.shape,
+            company=float(np.abs(np.concatenate(alone) - together).max()) / scale,
+            correct=_count_correct(model, split),
+            stubs=_stubs_problem(job, workload, together, arrays),
+        )
 
 
 def _outputs(model: torch.nn.Module, arrays: Mapping[str, Array]) -> Array:
@@ -124,23 +137,24 @@ def _outputs(model: torch.nn.Module, arrays: Mapping[str, Array]) -> Array:
     return outputs.numpy()
 
 
-def _describe_example(host: Host, job: ExamineJob, model: torch.nn.Module, size: int) -> JsonObject:
+def _describe_example(workload: BoundPlugin, model: torch.nn.Module, size: int) -> ExaminedExample:
     import torch
 
-    inputs = example_inputs(host, job, job.workload.name, job.workload_options, size)
+    inputs = example_inputs(workload, size)
     with torch.inference_mode():
         outputs = model(*inputs)
-    return {
-        "batch_size": size,
-        "shapes": [list(tensor.shape) for tensor in inputs],
-        "dtypes": [tensor.numpy().dtype.str for tensor in inputs],
-        "outputs": list(outputs.shape),
-    }
+    return ExaminedExample(
+        batch_size=size,
+        shapes=tuple(tuple(tensor.shape) for tensor in inputs),
+        dtypes=tuple(tensor.numpy().dtype.str for tensor in inputs),
+        outputs=tuple(outputs.shape),
+    )
 
 
-def _count_correct(model: torch.nn.Module, split: Split, max_items: int = 500) -> list[int] | None:
-    """Return how many of the test items tried are right, and how many were tried; None without labels."""
-    if split.labels is None or not split.classes or split.labels.ndim != 1:
+def _count_correct(model: torch.nn.Module, split: Split, max_items: int = 500) -> CorrectItems | None:
+    """Count the test items that the model is right about; None without labels."""
+    labels = split.labels
+    if labels is None or not split.classes or labels.ndim != 1:
         return None
     spread = np.unique(np.linspace(0, len(split) - 1, min(max_items, len(split))).astype(int))
     items = split.take(spread)
@@ -152,13 +166,16 @@ def _count_correct(model: torch.nn.Module, split: Split, max_items: int = 500) -
     )
     if outputs.ndim != 2 or outputs.shape[1] != len(split.classes):
         return None
-    return [int((outputs.argmax(axis=1) == items.labels).sum()), len(items)]
+    correct = int((outputs.argmax(axis=1) == labels[spread]).sum())
+    return CorrectItems(correct=correct, items=len(items))
 
 
-def _stubs_problem(job: ExamineJob, host: Host, expected: Array, arrays: Mapping[str, Array]) -> str:
+def _stubs_problem(
+    job: ExamineJob, workload: BoundPlugin, expected: Array, arrays: Mapping[str, Array]
+) -> str:
     """Return what is wrong with the form of the model that has stubs; empty where nothing is."""
     try:
-        model = fp32_model(host, job, job.workload.name, job.workload_options, quantizable=True)
+        model = fp32_model(workload, quantizable=True)
     except Unsupported as error:
         return f"unsupported: {error}"
     load_weights(model, Path(str(job.weights)))

@@ -6,13 +6,15 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
 
-from qx.values import Array, JsonObject, Native
+from qx.testing.answers import ServeAnswer, ServedBatch
+from qx.values import Array, Native
 from qx.worker.arrays import Split
+from qx.worker.outputs import checked_outputs, equal_arrays, pack
 from qx.worker.plugins import seed_everything
 from qx.worker.probe import PROBE, hold_to_probe
 from qx.worker.serving import host_of_artifact, import_runtime, load
@@ -29,7 +31,7 @@ OBSERVED_CPU_SECONDS, MAX_SECONDS = 0.4, 10.0
 def run(job: ServeJob, channel: Channel) -> None:
     """Load the artifact, compare it with its probe, serve every batch size, and answer with what was seen."""
     channel.stage("import")
-    newly_imported = [name for name in job.artifact.imports if name not in sys.modules]
+    newly_imported = tuple(name for name in job.artifact.imports if name not in sys.modules)
     import_runtime(job)
     before_load = _top_level()
     channel.stage("load")
@@ -37,22 +39,27 @@ def run(job: ServeJob, channel: Channel) -> None:
     subject = load(job, host_of_artifact(job))
     channel.stage("probe")
     probe = Path(job.artifact.folder).parent / PROBE
-    hold_to_probe(subject, probe, exact=job.threads == 1)
+    loader = job.artifact.loader.name
+    hold_to_probe(subject, probe, loader=loader, exact=job.threads == 1)
     channel.stage("serve")
     split = Split.read(Path(job.inputs))
     served = []
     for size in job.batch_sizes:
-        behaviour, outputs = _serve(subject, split, size)
+        behaviour, outputs = _serve(subject, split, size, loader)
         served.append(behaviour)
-    np.save(job.outputs, outputs)
+    # Any: `numpy.savez` takes the arrays as keywords, among its own options.
+    arrays: dict[str, Any] = pack(outputs)
+    np.savez(job.outputs, **arrays)
     channel.stage("threads")
     busy = _busy_threads(subject, subject.prepare(split.rows(0, max(256, *job.batch_sizes))))
     channel.answer(
-        probed=probe.is_file(),
-        newly_imported=newly_imported,
-        during_load=sorted(_top_level() - before_load),
-        served=served,
-        busy_threads=busy,
+        ServeAnswer(
+            probed=probe.is_file(),
+            newly_imported=newly_imported,
+            during_load=tuple(sorted(_top_level() - before_load)),
+            served=tuple(served),
+            busy_threads=tuple(busy),
+        )
     )
 
 
@@ -60,29 +67,29 @@ def _top_level() -> set[str]:
     return {name.partition(".")[0] for name in sys.modules}
 
 
-def _serve(subject: Subject, split: Split, size: int) -> tuple[JsonObject, Array]:
+def _serve(subject: Subject, split: Split, size: int, loader: str) -> tuple[ServedBatch, dict[str, Array]]:
     arrays = split.rows(0, size)
     copies = {name: array.copy() for name, array in arrays.items()}
     native = subject.prepare(arrays)
-    returned = subject.outputs(subject.call(native))
-    outputs = np.array(returned)
-    repeated = np.array(subject.outputs(subject.call(native)))
-    prepared_again = np.array(subject.outputs(subject.call(subject.prepare(split.rows(0, size)))))
-    behaviour = {
-        "batch_size": size,
-        "type": type(returned).__name__,
-        "dtype": outputs.dtype.str,
-        "shape": list(outputs.shape),
-        "finite": bool(np.isfinite(outputs).all()) if outputs.dtype.kind in "fiub" else False,
-        "inputs_kept": _equal(arrays, copies),
-        "repeats": bool(np.array_equal(outputs, repeated, equal_nan=True)),
-        "repeats_anew": bool(np.array_equal(outputs, prepared_again, equal_nan=True)),
-    }
+    returned: object = subject.outputs(subject.call(native))
+    outputs = checked_outputs(returned, loader, size)
+    assert isinstance(returned, Mapping)
+    types = {name: type(returned[name]).__name__ for name in outputs}
+    repeated = checked_outputs(subject.outputs(subject.call(native)), loader, size)
+    native = subject.prepare(split.rows(0, size))
+    prepared_again = checked_outputs(subject.outputs(subject.call(native)), loader, size)
+    behaviour = ServedBatch(
+        batch_size=size,
+        names=tuple(tuple(call) for call in (outputs, repeated, prepared_again)),
+        types=types,
+        dtypes={name: output.dtype.str for name, output in outputs.items()},
+        shapes={name: output.shape for name, output in outputs.items()},
+        finite=all(bool(np.isfinite(output).all()) for output in outputs.values()),
+        inputs_kept=equal_arrays(arrays, copies),
+        repeats=equal_arrays(outputs, repeated),
+        repeats_anew=equal_arrays(outputs, prepared_again),
+    )
     return behaviour, outputs
-
-
-def _equal(first: Mapping[str, Array], second: Mapping[str, Array]) -> bool:
-    return first.keys() == second.keys() and all(np.array_equal(first[name], second[name]) for name in first)
 
 
 def _busy_threads(subject: Subject, native: Native) -> list[float]:

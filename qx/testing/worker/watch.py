@@ -11,12 +11,15 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
+from qx.contract.records import OUTPUT
 from qx.host.host import Reference
+from qx.processes.answers import Answer
 from qx.processes.jobs import BuildJob
+from qx.testing.answers import BuildObservations, Observations, StateChange, Watched
 from qx.testing.worker.absence import hide
 from qx.testing.worker.digest import digest
 from qx.testing.worker.watcher import WATCHER
@@ -32,35 +35,37 @@ if TYPE_CHECKING:
 REFERENCE = Reference(name="qx_watcher", module="qx.testing.worker.watcher", attribute="WATCHER")
 
 
-def run(job: WatchJob, channel: Channel) -> None:
-    """Do the inner job. Each of its answers also has ``watched``: what was observed until then."""
+def run(job: WatchJob[Answer], channel: Channel) -> None:
+    """Do the inner job. Each of its answers comes with what was observed until then."""
     hide(job.absent)
     inner = evolve(job.job, wrappers=(*job.job.wrappers, REFERENCE))
     # Files that plugins write into the current folder are written here, and are reported.
     os.chdir(job.folder)
     observer = _BuildObserver(job, inner) if isinstance(inner, BuildJob) else _Observer()
-    channel.besides = observer.observations
+
+    def wrap(answer: Answer) -> Watched[Answer]:
+        return Watched(answer=answer, watched=observer.observations())
+
+    channel.wrap = wrap
     import_module(inner.module).run(inner, channel)
 
 
 class _Observer:
     """What is observed in any job: changed arguments, imported modules, files in the current folder."""
 
-    def observations(self) -> JsonObject:
+    def observations(self) -> Observations:
         folder = Path.cwd()
-        return {
-            "watched": {
-                "changed": WATCHER.changed,
-                "modules": sorted({name.partition(".")[0] for name in sys.modules}),
-                "strays": sorted(str(path.relative_to(folder)) for path in folder.rglob("*")),
-            }
-        }
+        return Observations(
+            changed=tuple(WATCHER.changed),
+            modules=tuple(sorted({name.partition(".")[0] for name in sys.modules})),
+            strays=tuple(sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))),
+        )
 
 
 class _BuildObserver(_Observer):
     """What is observed in a build: also whether the fp32 model and torch's settings stay as they are."""
 
-    def __init__(self, job: WatchJob, build: BuildJob) -> None:
+    def __init__(self, job: WatchJob[Answer], build: BuildJob) -> None:
         import torch
 
         assert job.inputs is not None
@@ -74,14 +79,18 @@ class _BuildObserver(_Observer):
         self._expected = self._call(self._model)
         self._state = process_state()
 
-    def observations(self) -> JsonObject:
-        """Return the observations of any job, and in ``fp32`` which fp32 models have changed."""
+    def observations(self) -> Observations:
+        """Return the observations of any job, and those of a build."""
         import numpy as np
+
+        from qx.worker.outputs import pack
 
         # Before the model is called again, which would fail with some settings of torch.
         now = process_state()
         state = {
-            name: [str(before), str(now[name])] for name, before in self._state.items() if now[name] != before
+            name: StateChange(before=str(before), now=str(now[name]))
+            for name, before in self._state.items()
+            if now[name] != before
         }
         changed = []
         if not self._is_unchanged(lambda: self._call(self._model)):
@@ -90,10 +99,11 @@ class _BuildObserver(_Observer):
             changed.append("one that is made afterwards")
         if digest(Path(str(self._build.weights))) != self._weights:
             changed.append("the weights file")
-        np.save(self._outputs, self._expected)
-        observations = super().observations()
-        observations["watched"] |= {"fp32": changed, "state": state, "dtype": self._expected.dtype.str}
-        return observations
+        # Any: `numpy.savez` takes the arrays as keywords, among its own options.
+        arrays: dict[str, Any] = pack({OUTPUT: self._expected})
+        np.savez(self._outputs, **arrays)
+        build = BuildObservations(fp32=tuple(changed), state=state)
+        return evolve(super().observations(), build=build)
 
     def _is_unchanged(self, compute_outputs: Callable[[], Array]) -> bool:
         import numpy as np
@@ -105,12 +115,11 @@ class _BuildObserver(_Observer):
 
     def _make_model(self) -> torch.nn.Module:
         from qx.worker.modules import fp32_model
-        from qx.worker.plugins import host_for
+        from qx.worker.plugins import workload_of
         from qx.worker.weights import load_weights
 
         build = self._build
-        host = host_for(evolve(build, wrappers=()), (build.workload,))
-        model = fp32_model(host, build, build.workload.name, build.workload_options, quantizable=False)
+        model = fp32_model(workload_of(evolve(build, wrappers=())), quantizable=False)
         if build.weights is not None:
             load_weights(model, Path(build.weights))
         return model

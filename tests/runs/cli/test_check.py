@@ -136,7 +136,7 @@ def test_a_damaged_distribution_fails_its_check(
         (("no_such",), "unknown plugin 'no_such'"),
         (
             ("latency", "--workload", "digits_cn"),
-            "--workload: no workload, nor a module, 'digits_cn' (choose",
+            "--workload: there is no workload or module 'digits_cn' (choose",
         ),
         (
             ("latency", "--workload", "latency"),

@@ -17,6 +17,7 @@ from attrs import evolve
 
 from qx.comparison.records import schema
 from qx.contract.figures import Figure
+from qx.processes.answers import PlainSamples
 from qx.report import markdown
 from qx.results import results_file as results
 from qx.results.recording import Recording, Series
@@ -152,7 +153,7 @@ def few_samples(place: Path) -> None:
     (samples,) = place.parent.glob("*.npz")
     recording = Recording.read(samples)
     hits = recording.series["toy/base"][Figure("hits")]
-    recording.add("toy/base", Figure("hits"), Series.plain({"values": hits.values[:-1]}))
+    recording.add("toy/base", Figure("hits"), Series.plain(PlainSamples(values=hits.values[:-1])))
     samples.write_bytes(recording.to_bytes())
 
 
@@ -160,21 +161,21 @@ def few_samples(place: Path) -> None:
     ("damage", "words"),
     [
         (newer, "b/full_results.json has schema version 2; this qx reads version 1"),
-        (cut, "b/full_results.json is no results file"),
+        (cut, "b/full_results.json is not a results file"),
         (other_data, "not comparable: b and a have different evaluation data of toy"),
         (nothing, "there are no results in b/full_results.json"),
         (
             without_a_workload,
-            "results.json is no whole results file: run.workloads must be an object, not a list",
+            "results.json is not a valid results file: run.workloads must be an object, not a list",
         ),
         (
             without_metric_options,
-            "is no whole results file: run.metric_options.hits must be an object, not 1",
+            "is not a valid results file: run.metric_options.hits must be an object, not 1",
         ),
         (bad_samples, "the samples in b/samples-"),
         (
             few_samples,
-            "the samples in b/samples-20260102T030405-abcdef.npz are not whole: of hits of toy/base",
+            "the samples in b/samples-20260102T030405-abcdef.npz are incomplete: hits of toy/base has",
         ),
     ],
 )
@@ -191,11 +192,14 @@ def test_bad_results_are_told_in_a_line(qx: Qx, damage: Callable[[Path], None], 
     ("arguments", "words"),
     [
         (["a"], "needs the results of two runs or more"),
-        (["a", "b", "--base", "d"], "--base d is none of the runs; choose from 'Python 3.11, torch 2.14.1'"),
+        (
+            ["a", "b", "--base", "d"],
+            "--base d is not one of the runs; choose from 'Python 3.11, torch 2.14.1'",
+        ),
         (["a", "b", "--format", "nice"], "unknown format 'nice'"),
         (["a", "b", "--out", "m.txt"], "--out m.txt: its suffix must be .md or .json"),
         (["x=a", "x=b"], "the label 'x' is given twice"),
-        (["=a", "b"], "=a has no label before its ="),
+        (["=a", "b"], "=a has no label before the ="),
     ],
 )
 def test_mistakes_are_told(qx: Qx, arguments: list[str], words: str) -> None:

@@ -55,7 +55,7 @@ def test_doctor_refuses_no_time(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("fields", "named"),
     [
-        ({"cpus": (99_999,)}, "--cpus names 99999"),
+        ({"cpus": (99_999,)}, "--cpus: there is no CPU 99999"),
         ({"precision": 0.0}, "--precision"),
         ({"precision": float("inf")}, "--precision"),
         ({"budget": -1.0}, "--budget"),

@@ -130,7 +130,10 @@ def test_another_network_is_never_silent(qx: Qx, builders: ModuleType) -> None:
     Path("qx-gate.toml").write_text('[[rule]]\nconfig = "quick"\nmetric = "weight"\nlargest = 300_000\n')
     done = qx("gate", "run")
     assert done.code == 0
-    assert done.err == "qx: note: toy/quick is not the same network any more: its outputs are below 0 dB\n"
+    assert (
+        done.err
+        == "qx: note: toy/quick is not the same network any more: the SQNR of its outputs is below 0 dB\n"
+    )
 
 
 @pytest.mark.usefixtures("toy")
@@ -138,7 +141,7 @@ def test_a_base_that_decides_nothing_is_told(qx: Qx) -> None:
     """With ``--against`` and no rule against base a note says so; the exit code stays what it is."""
     done = qx("gate", "run", "--against", "run")
     assert (done.code, done.err.count("\n")) == (0, 1)
-    assert 'qx: note: no rule of qx-gate.toml has a limit with against = "base": run decides' in done.err
+    assert 'qx: note: no rule of qx-gate.toml has a limit with against = "base": run is not used' in done.err
 
 
 @pytest.mark.usefixtures("toy")

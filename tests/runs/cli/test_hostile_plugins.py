@@ -250,7 +250,7 @@ METRIC = """
     @hookimpl
     def measure(data):
         {first}
-        count = len(data.outputs)
+        count = len(data.outputs["output"])
         names, details = [{text!r}, "b|c"], {{"d": {text!r}}}
         return Samples([0.5] * count, groups=[0] * count, group_names=names, details=details)
 """

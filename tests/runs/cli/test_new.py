@@ -131,15 +131,15 @@ def test_its_readme_says_what_works_at_once(distribution: NewDistribution) -> No
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("config", "latency"), "the name 'latency' is taken, by quant-explorer"),
+        (("config", "latency"), "the name 'latency' is taken by quant-explorer"),
         (("config", "control"), "the name 'control' is taken"),
-        (("config", "plugins"), "there is a package 'qx_plugins' already"),
-        (("config", "My-Recipe"), "'My-Recipe' cannot be a plugin's name"),
-        (("config", "class"), "'class' cannot be a plugin's name"),
-        (("config", "my_"), "'my_' cannot be a plugin's name"),
-        (("workload", "testbench"), "the name 'testbench' is taken, by qx itself"),
+        (("config", "plugins"), "is taken by the installed package 'qx_plugins'"),
+        (("config", "My-Recipe"), "'My-Recipe' cannot be the name of a plugin"),
+        (("config", "class"), "'class' cannot be the name of a plugin"),
+        (("config", "my_"), "'my_' cannot be the name of a plugin"),
+        (("workload", "testbench"), "the name 'testbench' is taken by qx itself"),
         (("loader", "mine"), "invalid choice: 'loader'"),
-        (("metric", "mine", "--dir", "."), ". is there already"),
+        (("metric", "mine", "--dir", "."), ". exists already"),
     ],
 )
 def test_what_cannot_be_is_refused(qx: Callable[..., Any], words: tuple[str, ...], message: str) -> None:

@@ -55,7 +55,7 @@ def test_it_never_writes_over_anything(qx: Qx, toy: Any, tmp_path: Path) -> None
     (tmp_path / "mine" / "notes").write_text("mine")
     done = qx("quantize", "-c", "toy_fp32", *toy.arguments(), "--to", "mine")
     assert done.code == 2
-    assert done.err == "qx: error: mine is there already: give --to a folder that is to be made\n"
+    assert done.err == "qx: error: mine exists already: give --to a folder that does not exist yet\n"
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes"]
 
 

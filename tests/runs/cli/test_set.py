@@ -30,7 +30,7 @@ RECORDER = """
 
     @hookimpl
     def calibrate(model, batches):
-        model.seen = sum(len(batch["point"]) for batch in batches)
+        model.seen = sum(len(batch.inputs["point"]) for batch in batches)
         return model
 
     @hookimpl
@@ -210,16 +210,16 @@ def test_the_baseline_may_have_options(qx: Qx, toy: Any, plugins: list[str], wri
         (["recorder.scale=-1"], ["scale must be at least 0, not '-1'"]),
         (["recorder.calibration_n=0"], ["calibration_n must be at least 1, not '0'"]),
         (["recorder.calibration_n=8.5"], ["calibration_n must be a whole number, not '8.5'"]),
-        (["recorder.bits=4,8,4"], ["the value '4' is there twice"]),
-        (["recorder.scale=1,1.0"], ["the value '1.0' is there twice"]),
+        (["recorder.bits=4,8,4"], ["the value '4' is given twice"]),
+        (["recorder.scale=1,1.0"], ["the value '1.0' is given twice"]),
         (["recorder.bits=4", "recorder.bits=8"], ["--set recorder.bits=8: recorder.bits was set before"]),
         (["echo_block.times=1,2"], ["a metric takes one value; only options of configs can have several"]),
         (["toy.epochs=1,2"], ["a workload takes one value"]),
         (["based.bits=4,8"], ["others are compared with based, so it takes one value"]),
-        (["digits_cnn.epochs=2"], ["workload digits_cnn takes no part here (those that do: toy)"]),
-        (["accuracy.times=2"], ["metric accuracy takes no part here (those that do: echo_block)"]),
+        (["digits_cnn.epochs=2"], ["workload digits_cnn is not used here (used are: toy)"]),
+        (["accuracy.times=2"], ["metric accuracy is not used here (used are: echo_block)"]),
         (["fp32_baseline.bits=2"], ["plugin 'fp32_baseline'", "is left out"]),
-        (["torch_eager.bits=2"], ["torch_eager is a loader, and options of a config, metric or workload"]),
+        (["torch_eager.bits=2"], ["torch_eager is a loader; only options of configs, metrics and workloads"]),
         (["recorder.calibration_n=301"], ["301 calibration images are asked for, but toy has 300"]),
         (
             [f"recorder.scale={','.join(map(str, range(501)))}", "recorder.bits=4,8"],

@@ -266,5 +266,5 @@ def test_there_may_be_no_proc(folder: Path, start: Callable[..., Any]) -> None:
     ):
         done = subprocess.run([*script, *words], capture_output=True, text=True, check=False)
         assert done.returncode == code, done.stderr
-        assert code == 0 or done.stderr.startswith("qx: error: /proc is not there"), done.stderr
+        assert code == 0 or done.stderr.startswith("qx: error: /proc is missing"), done.stderr
         assert done.stderr.count("\n") == (1 if code else 0), done.stderr

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -16,6 +17,7 @@ import torch
 from qx_plugins.runtimes.aot_inductor import compiling as inductor
 from qx_plugins.runtimes.aot_inductor import pt2e
 from qx_plugins.runtimes.aot_inductor import weights as aot_inductor
+from runtimes import check_busy_threads
 from torch import nn
 
 from qx import Artifact, Unsupported
@@ -31,7 +33,7 @@ BUILD = """
     import importlib, json, pathlib, sys
     import numpy, torch
     from torch import nn
-    from qx import Context
+    from qx import Batch, Context
     from qx_plugins.loaders import aot_inductor
 
     name, folder, options = sys.argv[1], pathlib.Path(sys.argv[2]), json.loads(sys.argv[3])
@@ -56,14 +58,14 @@ BUILD = """
     context = Context(folder=folder, options=options)
     if hasattr(plugin, "prepare_model"):
         model = plugin.prepare_model(model, examples)
-        batches = [{"image": inputs}] * 4
+        batches = [Batch(inputs={"image": inputs})] * 4
         more = {"context": context} if "qat" in name else {}
         model = plugin.calibrate(model, batches, **more)
     artifact = plugin.convert(model, examples, context)
     subject = aot_inductor.load(artifact, context)
     errors = []
     for size in (1, 5):
-        outputs = subject.outputs(subject.call(subject.prepare({"image": inputs[:size]})))
+        outputs = subject.outputs(subject.call(subject.prepare({"image": inputs[:size]})))["output"]
         assert outputs.dtype == numpy.float32 and outputs.shape == expected[:size].shape
         errors.append(float(abs(outputs - expected[:size]).max() / abs(expected).max()))
     unpacked = [line for line in open("/proc/self/maps") if "wrapper" in line and "(deleted)" not in line]
@@ -265,12 +267,24 @@ def test_torchao_says_which_layers_it_cannot_take() -> None:
     from qx_plugins.recipes.bfloat16 import Bfloat16
     from qx_plugins.runtimes.aot_inductor.linears import Kernel, quantize_linears
 
-    with pytest.raises(Unsupported, match=r"nn\.Linear alone, and Conv2d has none"):
+    with pytest.raises(Unsupported, match=r"only nn\.Linear, and Conv2d has none"):
         quantize_linears(nn.Conv2d(1, 1, 1), None)
     model = nn.Module()
     model.head = nn.Linear(8, 10)
     kernel = Kernel(lambda layer: layer.out_features % 16 == 0, "of 16")
     # The layer has its author's name also where the model was put into bfloat16.
     for form in (model, Bfloat16(model)):
-        with pytest.raises(Unsupported, match=r"no nn\.Linear of 16: layer 'head' .* takes 8 and gives 10"):
+        with pytest.raises(
+            Unsupported, match=r"no nn\.Linear of 16: the first of \d+, 'head', has 8 inputs and 10 outputs"
+        ):
             quantize_linears(form, None, kernel)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("config", [pytest.param("inductor_fp32", marks=pytest.mark.slow)])
+def test_as_many_threads_work_as_are_asked_for(
+    qx: Callable[..., Any], config: str, threads: int, tmp_path: Path
+) -> None:
+    """In a process like a launch, with two threads both compute, and no third, whatever the build had."""
+    check_busy_threads(qx, config, threads, tmp_path)

@@ -2,48 +2,24 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import shutil
-import sys
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import networks
 import numpy as np
 import pytest
 import torch
+from runtimes import READY, imported_host
 from torch import nn
 
-from qx import Artifact, Context, Unsupported
-from qx.host.host import Host
+from qx import Artifact, Batch, Context, Unsupported
 from qx.worker.state import complete, save
 
 # The exporters, the observers and torch's quantized tensors warn.
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-
-def _load_module(name: str) -> ModuleType:
-    """Load a module that lies beside this file."""
-    spec = importlib.util.spec_from_file_location(f"qx_tests_{name}", Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-networks = _load_module("networks")
-READY = {entry.name for entry in Host.discover().ready("config")}
-
-
-@cache
-def imported_host() -> Host:
-    """Return a host of qx's own plugins, imported into this process."""
-    entries = Host.discover().entries
-    return Host.of([entry.reference for entry in entries if entry.state == "ready" and entry.reference])
 
 
 #: Signal to noise in dB: at least this much is left after rounding to 8 bits, and to float32.
@@ -74,7 +50,7 @@ def _convert(config: str, model: nn.Module, context: Context, *, build: bool) ->
     if imported_host().implements(config, "prepare_model"):
         model = imported_host().call(config, "prepare_model", model=model, **arguments)
     if build and imported_host().implements(config, "calibrate"):
-        batches = [{"image": networks.images(32, seed)} for seed in range(3)]
+        batches = [Batch(inputs={"image": networks.images(32, seed)}) for seed in range(3)]
         model = imported_host().call(config, "calibrate", model=model, batches=batches, context=context)
     return imported_host().call(config, "convert", model=model, **arguments)
 
@@ -133,7 +109,7 @@ def _served(artifact: Artifact) -> Any:
             return self.model.run(native)
 
         def outputs(self, native: Any) -> Any:
-            return native[0].detach().numpy()
+            return {"output": native[0].detach().numpy()}
 
     return Package()
 
@@ -175,7 +151,7 @@ def test_a_compiled_config_gives_what_it_should(config: str, name: str, tmp_path
     model = networks.network(name)
     for count in (1, 40):
         inputs = networks.images(count, seed=9)
-        outputs = np.array(subject.outputs(subject.call(subject.prepare({"image": inputs}))))
+        outputs = np.array(subject.outputs(subject.call(subject.prepare({"image": inputs})))["output"])
         minimum = FLOAT32 if config.endswith("fp32") else EIGHT_BITS
         assert decibels(answers(model, inputs), outputs) > minimum
 
@@ -205,7 +181,7 @@ class Circular(nn.Sequential):
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        (Recurrent, r"layer 'rows' \(GRU\): ExecuTorch lowers it for one batch size alone"),
+        (Recurrent, r"layer 'rows' \(GRU\): ExecuTorch can lower it for a single batch size only"),
         (Circular, r"layer '0': torch.export fixes the batch size where padding is circular"),
     ],
 )
@@ -230,7 +206,7 @@ def test_a_fusion_that_changes_the_model_is_unsupported(config: str, tmp_path: P
     """A model's own ``fuse_model`` is tried in the build, and layers called more than once are named."""
     torch.manual_seed(0)
     context = Context(folder=tmp_path, engine="x86")
-    words = r"fuse_model\(\) changes what the model gives, to .* dB of it; .* more than once: 'first'"
+    words = r"fuse_model\(\) changes the outputs of the model \(SQNR .* dB\); .* more than once: 'first'"
     with pytest.raises(Unsupported, match=words):
         imported_host().call(
             config,
@@ -248,5 +224,5 @@ def test_a_package_with_other_numbers_is_unsupported(tmp_path: Path) -> None:
     model = networks.network("NormAndBranch")
     expected = compute_reference(model, EXAMPLES)
     verify_compiled(expected, model, model, "compiled, it")
-    with pytest.raises(Unsupported, match=r"compiled, it gives other numbers than it should: 20\.0 dB"):
+    with pytest.raises(Unsupported, match=r"compiled, it gives wrong outputs: SQNR 20\.0 dB"):
         verify_compiled(expected, model, lambda *inputs: 1.1 * model(*inputs), "compiled, it")

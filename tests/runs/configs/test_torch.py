@@ -23,10 +23,11 @@ from qx_plugins.configs import (
 from qx_plugins.networks.cifar_cnn import CifarCNN
 from qx_plugins.recipes import finetuning
 from qx_plugins.recipes.calibration import keep_calibration_batches, take_calibration_batches
+from runtimes import check_busy_threads
 from torch import nn
 from torch.ao.quantization import DeQuantStub, QuantStub, fuse_modules
 
-from qx import Context, QxError, Unsupported
+from qx import Batch, Context, QxError, Unsupported
 
 INT8 = ("static_int8_histogram", "fx_static_int8", "qat_int8")
 #: Without fine-tuning, which takes as long as all the others.
@@ -107,12 +108,13 @@ def _prepared() -> nn.Module:
     return qat_int8.prepare_model(CifarCNN(quantizable=True).eval(), IMAGES, Context())
 
 
-def _batches(count: int, labels: bool = True) -> list[dict[str, Any]]:
+def _batches(count: int, labels: bool = True) -> list[Batch]:
     random = np.random.default_rng(0)
     batches = []
     for _ in range(count):
         images = random.standard_normal((8, 3, 32, 32), dtype=np.float32)
-        batches.append({"image": images} | ({"labels": random.integers(0, 10, 8)} if labels else {}))
+        targets = {"labels": random.integers(0, 10, 8)} if labels else {}
+        batches.append(Batch(inputs={"image": images}, targets=targets))
     return batches
 
 
@@ -251,10 +253,10 @@ def test_a_model_whose_fusion_fails_is_unsupported(config: Any, fuse: list[str] 
 )
 def test_an_operation_without_a_kernel_for_8_bits_is_unsupported(config: Any) -> None:
     """The build names the layer, its line and the operation; rebuilding the model does not try it."""
-    batch = {"image": np.zeros((4, 3, 8, 8), dtype=np.float32), "labels": np.zeros(4, dtype=np.int64)}
+    images = np.zeros((4, 3, 8, 8), dtype=np.float32)
+    batch = Batch(inputs={"image": images}, targets={"labels": np.zeros(4, dtype=np.int64)})
     prepared = config.prepare_model(Blocks(["conv", "relu"], added=True).eval(), IMAGES, Context())
     if config is not qat_int8:
-        del batch["labels"]
         prepared = config.calibrate(prepared, [batch])
     else:
         prepared = keep_calibration_batches(prepared.eval(), [batch])
@@ -268,7 +270,7 @@ def test_an_operation_without_a_kernel_for_8_bits_is_unsupported(config: Any) ->
 
 def test_a_users_own_attribute_is_left_alone() -> None:
     """A model may have an attribute ``calibration``: batches are kept beside it, and removed again."""
-    model, batches = nn.Linear(2, 2), [{"x": np.zeros((1, 2), dtype=np.float32)}]
+    model, batches = nn.Linear(2, 2), [Batch(inputs={"x": np.zeros((1, 2), dtype=np.float32)})]
     model.calibration = 3
     assert take_calibration_batches(keep_calibration_batches(model, batches)) is batches
     assert (model.calibration, take_calibration_batches(model)) == (3, ())
@@ -297,3 +299,13 @@ def test_bfloat16_leaves_integers_alone() -> None:
     outputs = model(torch.tensor([[1, 2]]))
     assert outputs.dtype == torch.float32
     assert next(model.parameters()).dtype == torch.bfloat16
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("config", ["fp32_baseline"])
+def test_as_many_threads_work_as_are_asked_for(
+    qx: Callable[..., Any], config: str, threads: int, tmp_path: Path
+) -> None:
+    """In a process like a launch, with two threads both compute, and no third, whatever the build had."""
+    check_busy_threads(qx, config, threads, tmp_path)

@@ -17,7 +17,7 @@ from qx_plugins.metrics import quantized_share
 from torch import nn
 from torch.nn import functional
 
-from qx import Artifact, Context
+from qx import Artifact, Batch, Context
 from qx.worker.state import complete, save
 
 # The exporters warn of recurrent layers and of their own insides; in a build it goes to the log.
@@ -117,7 +117,7 @@ def measured(config: str, network: str, folder: Path) -> tuple[float, dict[str, 
     context = Context(folder=folder, engine=torch.backends.quantized.engine, options={})
     noise = np.random.default_rng(0).standard_normal((8, *example.shape[1:]), dtype=np.float32)
     model = call(config, "prepare_model", model=model, example_inputs=(example,), context=context)
-    model = call(config, "calibrate", model=model, batches=[{"x": noise}], context=context)
+    model = call(config, "calibrate", model=model, batches=[Batch(inputs={"x": noise})], context=context)
     artifact = call(config, "convert", model=model, example_inputs=(example,), context=context)
     if isinstance(artifact, nn.Module):
         save(complete(artifact), folder / "model.pt")

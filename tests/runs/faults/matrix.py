@@ -8,7 +8,6 @@ of such files.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import re
@@ -22,10 +21,11 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from attrs import Factory, define, frozen
+
+from qx import import_file
 
 FILE = Path(__file__).with_name("plugins.py")
 #: The environment variable by which a process of a run is recognized, whatever became of its parents.
@@ -42,16 +42,7 @@ PROCESS_LEFT, FOLDER_LEFT, LOST = "a process is left by ", "a folder is left by 
 Combination = tuple[str, str]
 
 
-def _plugins() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("qx_faulty_plugins", FILE)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-faulty = _plugins()
+faulty = import_file("qx_faulty_plugins", FILE)
 
 # What is expected ---------------------------------------------------------------------------------
 

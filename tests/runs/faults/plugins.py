@@ -23,7 +23,20 @@ from os import _exit, kill, write
 from pathlib import Path
 from typing import Any
 
-from qx import Artifact, Config, Data, Loader, Metric, Samples, StoredWeight, Weights, Workload, hookimpl
+from qx import (
+    LABELS,
+    OUTPUT,
+    Artifact,
+    Config,
+    Data,
+    Loader,
+    Metric,
+    Samples,
+    StoredWeight,
+    Weights,
+    Workload,
+    hookimpl,
+)
 
 #: Returned by a fault that leaves the hook to do its work as if nothing had happened.
 GO_ON = object()
@@ -243,7 +256,7 @@ class Subject(Faulty):
         return self.run_hook(hook, lambda: native @ self.weight.T + self.bias)
 
     def outputs(self, native: Any) -> Any:
-        return self.run_hook("outputs", lambda: native)
+        return self.run_hook("outputs", lambda: {OUTPUT: native})
 
 
 class FaultyMetric(Faulty):
@@ -287,7 +300,8 @@ class FaultyWorkload(Faulty):
         labels = numpy.repeat(numpy.arange(3), 12 if split == "test" else 120)
         points = random.randn(len(labels), 4).astype("float32")
         points[numpy.arange(len(labels)), labels] += 2
-        return Data(inputs={"point": points}, labels=labels, classes=("x", "y", "z"), source="points")
+        targets = {LABELS: labels}
+        return Data(inputs={"point": points}, targets=targets, classes=("x", "y", "z"), source="points")
 
     @hookimpl
     def example_inputs(self, batch_size: int) -> Any:
@@ -315,7 +329,7 @@ class FaultySetMetric(Faulty):
 
     @hookimpl
     def statistic(self, outputs: Any, indices: Any) -> Any:
-        return self.run_hook(self.hook, lambda: float(outputs[indices].mean()))
+        return self.run_hook(self.hook, lambda: float(outputs[OUTPUT][indices].mean()))
 
 
 class WeightsMetric(Faulty):

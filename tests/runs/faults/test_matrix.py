@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from qx import import_file
 from qx.contract import hookspecs
 
 PLACE = Path(__file__).with_name("matrix.py")
 
 
-def _matrix() -> Any:
-    spec = importlib.util.spec_from_file_location("qx_fault_matrix", PLACE)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # attrs looks up the module of a class by its name.
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-matrix = _matrix()
+matrix: Any = import_file("qx_fault_matrix", PLACE)
 
 #: One or two faults of each kind, in hooks of configs and loaders and in every phase of metrics.
 FEW = [

@@ -31,7 +31,7 @@ CALIBRATED = """
 
     @hookimpl
     def calibrate(model, batches):
-        model.seen = [batch["point"] for batch in batches]
+        model.seen = [batch.inputs["point"] for batch in batches]
         return model
 
     @hookimpl

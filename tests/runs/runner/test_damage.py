@@ -9,15 +9,17 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
-from attrs import define, field
+from attrs import define
 
 from qx.cli.display import Lines
 from qx.errors import PluginError
 from qx.host.host import Host, Reference
+from qx.processes.answers import Answer
+from qx.processes.job_answers import DataAnswer
 from qx.processes.jobs import DataJob, Job
 from qx.processes.workers import Processes
 from qx.runner.builds import Build, build
@@ -25,6 +27,8 @@ from qx.runner.preparation import Prepared, prepare
 from qx.runner.request import Request, cell_of
 from qx.runner.settings import variants
 from qx.storage.digests import write_digests
+
+A = TypeVar("A", bound=Answer)
 
 MODULE = """
     from qx import Config, hookimpl
@@ -44,13 +48,14 @@ class InThisProcess:
     """Does jobs in this process by the code that workers run, so that each takes milliseconds."""
 
     jobs: int = 0
-    answers: dict[str, Any] = field(factory=dict)
+    last: Any = None
 
-    def run(self, job: Job, name: str = "", *, timeout: float = 0.0) -> dict[str, Any]:
+    def run(self, job: Job[A], name: str = "", *, timeout: float = 0.0) -> A:
         """Do the job and return its answer."""
         self.jobs += 1
         import_module(job.module).run(job, self)
-        return self.answers
+        assert isinstance(self.last, job.answer_type)
+        return self.last
 
     def stage(self, name: str) -> None:
         """Ignore the stage, which a channel sends."""
@@ -58,9 +63,9 @@ class InThisProcess:
     def progress(self, done: float, text: str) -> None:
         """Ignore the progress, which a channel sends."""
 
-    def answer(self, **fields: Any) -> None:
-        """Keep the fields of the answer, as a channel sends them."""
-        self.answers = fields
+    def answer(self, answer: Answer) -> None:
+        """Keep the answer, which a channel sends."""
+        self.last = answer
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -208,7 +213,7 @@ def expect_built_anew(bench: Bench, intact: Build, before: Mapping[str, bytes], 
     assert not any(path.is_symlink() for path in (place, *place.rglob("*")))
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("qx: toy/module: its build in the cache is damaged (")
-    assert line.endswith("); it is built anew")
+    assert line.endswith("); it is built again")
     assert bench.build()[1] == 0
 
 
@@ -420,7 +425,7 @@ def test_of_two_runs_that_build_the_same_the_first_to_end_is_kept(bench: Bench, 
     inner: list[Build] = []
 
     class Meanwhile(InThisProcess):
-        def run(self, job: Job, name: str = "", *, timeout: float = 0.0) -> dict[str, Any]:
+        def run(self, job: Job[A], name: str = "", *, timeout: float = 0.0) -> A:
             answer = super().run(job, name, timeout=timeout)
             inner.append(bench.build()[0])
             return answer
@@ -440,7 +445,7 @@ class Data:
 
     job: DataJob
 
-    def lay_down(self) -> dict[str, Any]:
+    def lay_down(self) -> DataAnswer:
         """Return the answer of the job."""
         return InThisProcess().run(self.job)
 
@@ -448,7 +453,7 @@ class Data:
     def place(self) -> Path:
         """Folder of the evaluation split."""
         answer = self.lay_down()
-        return Path(answer["folder"]) / answer["evaluation"]
+        return Path(answer.folder) / answer.evaluation
 
 
 @pytest.fixture(scope="module")
@@ -462,13 +467,13 @@ def data(toy: Any, tmp_path_factory: pytest.TempPathFactory) -> Data:
 def expect_laid_down_anew(data: Data, place: Path, before: Mapping[str, bytes]) -> None:
     """Check that the next job writes the split anew and reports it, and that the one after finds it."""
     answer = data.lay_down()
-    assert answer["damaged"].keys() == {place.name} == {answer["evaluation"]}
+    assert answer.damaged.keys() == {place.name} == {answer.evaluation}
     assert contents(place) == before
     assert not any(path.is_symlink() for path in (place, *place.rglob("*")))
-    assert data.lay_down()["damaged"] == {}
+    assert data.lay_down().damaged == {}
 
 
-@pytest.mark.parametrize("file", ["input_0.npy", "labels.npy", "split.json", "digests.json"])
+@pytest.mark.parametrize("file", ["input_0.npy", "target_0.npy", "split.json", "digests.json"])
 @pytest.mark.parametrize("kind", FILE_DAMAGE)
 def test_a_split_with_a_damaged_file_is_laid_down_anew(data: Data, file: str, kind: str) -> None:
     """A split with a damaged file is not evaluated with, but laid down anew."""
@@ -510,11 +515,11 @@ def test_other_labels_are_found_out(data: Data, array: Any) -> None:
     """An array that could be read but was not written by qx is not used; a pickle is not even opened."""
     place = data.place
     before = contents(place)
-    np.save(place / "labels.npy", array, allow_pickle=True)
+    np.save(place / "target_0.npy", array, allow_pickle=True)
     expect_laid_down_anew(data, place, before)
 
 
-@pytest.mark.parametrize("missing", ["input_0.npy", "labels.npy", "split.json"])
+@pytest.mark.parametrize("missing", ["input_0.npy", "target_0.npy", "split.json"])
 def test_a_split_without_digests_of_all_files_is_laid_down_anew(data: Data, missing: str) -> None:
     """A file without a digest is not read."""
     place = data.place
@@ -550,7 +555,7 @@ def test_a_run_after_damage_gives_what_a_run_before_gave(
     size = path.stat().st_size
     changed = path.write_text(json.dumps(manifest))
     split = first.results["run"]["workloads"]["toy"]["evaluation_sha256"]
-    labels = tmp_path / "cache" / "splits" / split / "labels.npy"
+    labels = tmp_path / "cache" / "splits" / split / "target_0.npy"
     np.save(labels, np.load(labels)[::-1])
 
     second = qx(*arguments, "--out", "second")
@@ -563,9 +568,9 @@ def test_a_run_after_damage_gives_what_a_run_before_gave(
     lines = [line for line in second.err.splitlines() if "damaged" in line]
     assert sorted(lines) == [
         "qx: toy/module: its build in the cache is damaged (artifact/model.pt does not have the bytes that "
-        "were written); it is built anew",
+        "were written); it is built again",
         "qx: toy/toy_fp32: its build in the cache is damaged (artifact/manifest.json has "
-        f"{changed} bytes, and was written with {size}); it is built anew",
-        "qx: toy: data in the cache were damaged (labels.npy does not have the bytes that were written), and "
-        "are laid down anew",
+        f"{changed} bytes, expected {size}); it is built again",
+        "qx: toy: data in the cache were damaged (target_0.npy does not have the bytes that were written), "
+        "and are written again",
     ]

@@ -23,7 +23,7 @@ from qx.runner.request import Request
 #: What the ``convert`` of a config does, and how its row ends: outcome, stage, and a part of the cause.
 BAD_CONFIGS = {
     "raises": ("raise ValueError('no such layer')", "failed", "convert", "ValueError: no such layer"),
-    "hangs": ("import time; time.sleep(1000)", "timeout", "convert", "no end after 60 s"),
+    "hangs": ("import time; time.sleep(1000)", "timeout", "convert", "not finished after 60 s"),
     "segfaults": ("import os; os.kill(os.getpid(), 11)", "crashed", "convert", "killed by SIGSEGV"),
     "vanishes": ("import os; os._exit(7)", "crashed", "convert", "ended itself with status 7"),
     "exits": ("import sys; sys.exit(3)", "failed", "convert", "exit status 3"),
@@ -39,7 +39,7 @@ BAD_CONFIGS = {
         "return None",
         "failed",
         "convert",
-        "hook 'convert' gave None where a value is expected",
+        "hook 'convert' returned None, expected a value",
     ),
     "forgets_its_file": (
         "return Artifact(folder=context.folder, files=['lost.npz'], loader='toy_numpy')",
@@ -56,13 +56,13 @@ BAD_CONFIGS = {
         "            pass",
         "crashed",
         "convert",
-        "is no message (it lacks the token of this worker): 'rubbish",
+        "other than a message to its host (it lacks the token of this worker): 'rubbish",
     ),
     "replaces_json": (
         "import json; json.dumps = lambda *words, **named: 'junk'",
         "crashed",
         "save",
-        "left no whole artifact in ",
+        "left no complete artifact in ",
     ),
     "serves_nonsense": ("model = __import__('torch').nn.Linear(9, 3)", "failed", "predict", "ValueError"),
 }
@@ -277,7 +277,7 @@ SLOW_DATA = """
 @pytest.mark.parametrize(
     ("progress", "error"),
     [
-        ("0.5", "workload slow: load_data test: no end after 6 s"),
+        ("0.5", "workload slow: load_data test: not finished after 6 s"),
         pytest.param("(step + 1) / 8", "here at last", marks=pytest.mark.slow),
     ],
 )

@@ -162,7 +162,7 @@ def test_a_part_is_as_if_it_had_been_run_alone(grid: Any) -> None:
         (("--workload", "digits_cnn", "--workload", "nonsense"), "nonsense"),
         (
             ("--workload", "digits_cnn", "--workload", "languages_encoder", "--weights", "x.pt"),
-            "--weights is of one workload",
+            "--weights can only be used with one workload",
         ),
     ],
 )

@@ -12,6 +12,7 @@ import pytest
 
 from qx.contract.figures import Figure, Point
 from qx.host.host import Host, Reference
+from qx.processes.answers import LaunchAnswer, Measurement, WarmAnswer
 from qx.processes.jobs import EvaluateJob, LaunchJob, StoredArtifact
 from qx.processes.workers import Failure, Processes
 from qx.results.recording import Recording
@@ -37,7 +38,7 @@ FAULTS = {
     "segfault": ("import ctypes; ctypes.string_at(0)", "crashed", "killed by SIGSEGV"),
     "interrupt": ("raise KeyboardInterrupt", "failed", "KeyboardInterrupt"),
     "base": ("raise BaseException('base')", "failed", "BaseException: base"),
-    "wicked": ("raise Wicked", "failed", "Wicked: the text of what was raised cannot be had"),
+    "wicked": ("raise Wicked", "failed", "Wicked: its message cannot be read"),
 }
 #: A loader like the toy's that logs in a file when it loads.
 LOADER = """
@@ -69,7 +70,7 @@ LOADER = """
             return native @ self.weight.T + self.bias
 
         def outputs(self, native):
-            return native
+            return {{"output": native}}
 """
 PHASES = ("artifact", "fresh", "block", "predictions", "derived")
 BAD = [f"{fault}_{phase}" for phase in PHASES for fault in FAULTS]
@@ -257,7 +258,7 @@ def evaluation(
             inputs=str(cache / "splits" / deadly.results["run"]["workloads"]["toy"]["evaluation_sha256"]),
             batch_size=36,
             artifact_metrics=references(metrics),
-            outputs=str(finished / "outputs.npy"),
+            outputs=str(finished / "outputs.npz"),
             finished=str(finished),
         )
 
@@ -270,18 +271,18 @@ def test_a_metric_that_hangs_costs_its_time_in_two_cells(
     """A metric that hangs costs its timeout in two cells, and is not measured in later ones."""
     job = evaluation("toy_fp32", slow="import time; time.sleep(1000)", sound="return 1.0")
     hangs = Hangs()
-    _, measured, failures = run_past_metrics(processes, job, "first", hangs, timeout=9)
-    assert measured["sound"]["values"] == [1.0]
-    assert (failures["slow"].outcome, failures["slow"].cause) == ("timeout", "no end after 9 s")
+    _, measured, failures = run_past_metrics(processes, job, Measurement, "first", hangs, timeout=9)
+    assert measured["sound"].samples.values == [1.0]
+    assert (failures["slow"].outcome, failures["slow"].cause) == ("timeout", "not finished after 9 s")
     assert hangs.skip_reason("slow") is None
-    hangs.note("slow", "second", Failure("timeout", "measure slow", "no end after 9 s"))
+    hangs.note("slow", "second", Failure("timeout", "measure slow", "not finished after 9 s"))
     # Another cell, in which nothing is finished yet.
     job = evaluation("other", slow="import time; time.sleep(1000)", sound="return 1.0")
-    _, measured, failures = run_past_metrics(processes, job, "third", hangs, timeout=120)
-    assert measured["sound"]["values"] == [1.0]
+    _, measured, failures = run_past_metrics(processes, job, Measurement, "third", hangs, timeout=120)
+    assert measured["sound"].samples.values == [1.0]
     assert (failures["slow"].outcome, failures["slow"].cause) == (
         "timeout",
-        "not measured here: it had no end in first and second",
+        "not measured here, since it timed out in first and in second",
     )
     assert Counter(tmp_path.joinpath("log").read_text().split()) == {"slow": 1, "sound": 2}
 
@@ -298,11 +299,11 @@ def test_a_metric_that_leaves_its_process_damaged_costs_nothing_else(
     processes: Processes, evaluation: Callable[..., EvaluateJob], tmp_path: Path
 ) -> None:
     """Where an evaluation fails after a metric was measured in its process, a new process goes on."""
-    job = evaluation("toy_fp32", harmful="import numpy; numpy.load = numpy.save = None; return 3.0")
-    _, measured, failures = run_past_metrics(processes, job, "toy_fp32", Hangs(), timeout=120)
+    job = evaluation("toy_fp32", harmful="import numpy; numpy.load = numpy.savez = None; return 3.0")
+    _, measured, failures = run_past_metrics(processes, job, Measurement, "toy_fp32", Hangs(), timeout=120)
     assert failures == {}
-    assert measured["harmful"]["values"] == [3.0]
-    assert (tmp_path / "toy_fp32" / "outputs.npy").is_file()
+    assert measured["harmful"].samples.values == [3.0]
+    assert (tmp_path / "toy_fp32" / "outputs.npz").is_file()
     assert tmp_path.joinpath("log").read_text().split() == ["harmful"]
 
 
@@ -319,7 +320,7 @@ def test_what_dies_outside_of_all_metrics_is_the_cells_own_fault(
     monkeypatch.setenv("DIES_IN_LOAD", "1")
     before = len(home.joinpath("loads").read_text().split())
     with pytest.raises(Failure) as failed:
-        run_past_metrics(processes, evaluation("other", **bodies), "other", Hangs(), timeout=120)
+        run_past_metrics(processes, evaluation("other", **bodies), Measurement, "other", Hangs(), timeout=120)
     assert (failed.value.outcome, failed.value.stage) == ("crashed", "load")
     assert "ended itself with status 5" in failed.value.cause
     assert len(home.joinpath("loads").read_text().split()) == before + loads
@@ -333,7 +334,7 @@ SLOW = (Reference("slow", "slow"), Reference("brittle", "brittle"))
 def test_a_launch_that_hangs_in_a_metric_drops_it_for_its_cell() -> None:
     """A metric that hung in two cells, the control aside, is measured only where it has had a value."""
     measured = Measured(waves=1)
-    hung = Failure("timeout", "measure slow", "no end after 5 s")
+    hung = Failure("timeout", "measure slow", "not finished after 5 s")
     for cell in ("toy/first", "toy/control"):
         measured.record_death(cell, hung, SLOW)
         assert not measured.should_measure(cell, "slow")
@@ -345,7 +346,7 @@ def test_a_launch_that_hangs_in_a_metric_drops_it_for_its_cell() -> None:
     assert measured.should_measure("toy/fourth", "slow")
     assert measured.metric_failures["toy/third", "slow"].outcome == "timeout"
     assert measured.metric_failures["toy/third", "slow"].cause == (
-        "not measured here: it had no end in first and second"
+        "not measured here, since it timed out in first and in second"
     )
     assert measured.failures == {}
 
@@ -366,14 +367,14 @@ def test_a_launch_that_dies_while_it_waits_did_not_die_of_what_it_was_asked_befo
 ) -> None:
     """A launch that dies between two commands does not count against a metric."""
     job = evaluation("toy_fp32")
-    launch = LaunchJob(artifact=job.artifact, inputs=job.inputs, batch_sizes=(1,), spawned_ns=0)
+    launch = LaunchJob(artifact=job.artifact, inputs=job.inputs, points=(Point(1),), spawned_ns=0)
     worker = processes.start(launch, "launch")
-    worker.answer(timeout=120)
-    worker.ask("warm", timeout=120, batch_size=1, seconds=0.1, stage="measure latency")
+    worker.answer(LaunchAnswer, timeout=120)
+    worker.ask("warm", WarmAnswer, timeout=120, point="1", seconds=0.1, stage="measure latency")
     process = psutil.Process(worker.pid)
     worker.kill()
     process.wait(60)
     with pytest.raises(Failure) as failed:
-        worker.ask("warm", timeout=120, batch_size=1, seconds=0.1, stage="measure latency")
+        worker.ask("warm", WarmAnswer, timeout=120, point="1", seconds=0.1, stage="measure latency")
     assert (failed.value.outcome, failed.value.stage) == ("crashed", "wait")
     worker.close()

@@ -12,6 +12,7 @@ import pytest
 
 from qx import Metric
 from qx.contract.figures import Figure
+from qx.processes.answers import PlainSamples
 from qx.results.recording import Recording
 from qx.runner.evaluation import sample_failure
 
@@ -45,12 +46,12 @@ SAME_ANSWER = """
 
     @hookimpl
     def measure(data):
-        ours, theirs = data.samples["outputs", None], data.baseline["outputs", None]
+        ours, theirs = data.outputs["output"], data.baseline_outputs["output"]
         return (ours.argmax(axis=1) == theirs.argmax(axis=1)).astype(float)
 """
 ITEMS_A_MILLISECOND = """
     import numpy
-    from qx import Metric, hookimpl
+    from qx import Figure, Metric, hookimpl
 
     @hookimpl
     def describe():
@@ -61,7 +62,8 @@ ITEMS_A_MILLISECOND = """
 
     @hookimpl
     def measure(data):
-        return data.batch_size / numpy.median(data.samples["latency", data.batch_size])
+        latency = Figure("latency", data.point)
+        return data.point.batch_size / numpy.median(data.samples[latency])
 """
 WORST_KIND = """
     from qx import Metric, hookimpl
@@ -74,8 +76,9 @@ WORST_KIND = """
         )
 
     @hookimpl
-    def statistic(outputs, labels, indices):
-        right = outputs[indices].argmax(axis=1) == labels[indices]
+    def statistic(outputs, targets, indices):
+        labels = targets["labels"]
+        right = outputs["output"][indices].argmax(axis=1) == labels[indices]
         return min(right[labels[indices] == label].mean() for label in set(labels[indices]))
 """
 NEW_ERRORS = """
@@ -89,8 +92,10 @@ NEW_ERRORS = """
         )
 
     @hookimpl
-    def statistic(outputs, labels, indices, baseline):
-        ours, theirs = (scores[indices].argmax(axis=1) == labels[indices] for scores in (outputs, baseline))
+    def statistic(outputs, targets, indices, baseline):
+        labels = targets["labels"][indices]
+        scores = (outputs["output"], baseline["output"])
+        ours, theirs = (values[indices].argmax(axis=1) == labels for values in scores)
         return (theirs & ~ours).sum() / max(1, theirs.sum())
 """
 NOT_HERE = """
@@ -299,11 +304,11 @@ def test_derived_calls_need_their_rounds() -> None:
         samples="per_block", compare="speedup", phase="derived",
     )  # fmt: skip
     complete = {"values": [1.0, 2.0], "waves": [0, 0], "rounds": [0, 1]}
-    assert sample_failure(calls, complete, items=9) is None
+    assert sample_failure(calls, PlainSamples(**complete), items=9) is None
     for key in ("waves", "rounds"):
         incomplete = {name: values for name, values in complete.items() if name != key}
         for samples in (incomplete, {**complete, key: [0, -1]}):
-            failure = sample_failure(calls, samples, items=9)
+            failure = sample_failure(calls, PlainSamples(**samples), items=9)
             assert failure is not None
             assert "`data.waves` and `data.rounds`" in failure.cause
 

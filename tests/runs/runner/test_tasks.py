@@ -35,11 +35,21 @@ def test_scores_of_classes_are_recognized(outputs: Any, labels: Any, classes: An
     ("outputs", "labels", "classes", "words"),
     [
         ([1], Labels(shape=(), dtype="float32", lowest=None, highest=None), (), "one number for each item"),
-        ([8, 3], CLASSES, (), "outputs are [batch, 8, 3], and scores of classes are [batch, classes]"),
-        ([], CLASSES, (), "outputs are [batch], and scores of classes are [batch, classes]"),
+        (
+            [8, 3],
+            CLASSES,
+            (),
+            "outputs have shape [batch, 8, 3], but scores of classes have shape [batch, classes]",
+        ),
+        ([], CLASSES, (), "outputs have shape [batch], but scores of classes have shape [batch, classes]"),
         ([128], CLASSES, ("x", "y", "z"), "gives 128 outputs and the data have 3 classes"),
         ([128], None, (), "neither labels nor classes"),
-        ([3], Labels(shape=(32, 32), dtype="int64", lowest=0, highest=2), (), "labels are [items, 32, 32]"),
+        (
+            [3],
+            Labels(shape=(32, 32), dtype="int64", lowest=0, highest=2),
+            (),
+            "labels have shape [items, 32, 32]",
+        ),
         ([3], Labels(shape=(), dtype="float32", lowest=None, highest=None), (), "labels are float32"),
         ([3], Labels(shape=(), dtype="int64", lowest=1, highest=3), (), "labels go from 1 to 3"),
     ],
@@ -73,7 +83,9 @@ WORKLOAD = """
     @hookimpl
     def load_data(split):
         points = numpy.random.RandomState(len(split)).randn(12, 4).astype("float32")
-        return Data(inputs={{"point": points}}, labels={labels}, classes={classes}, source="points")
+        labels = {labels}
+        targets = {{}} if labels is None else {{"labels": labels}}
+        return Data(inputs={{"point": points}}, targets=targets, classes={classes}, source="points")
 
     @hookimpl
     def example_inputs(batch_size):
@@ -112,7 +124,8 @@ def shaped(qx: Callable[..., Any], toy: Any, tmp_path_factory: pytest.TempPathFa
             marks=pytest.mark.slow,
         ),
         pytest.param(
-            *(3, "numpy.zeros((12, 5), int)", "()", "the labels are [items, 5]"), marks=pytest.mark.slow
+            *(3, "numpy.zeros((12, 5), int)", "()", "the labels have shape [items, 5]"),
+            marks=pytest.mark.slow,
         ),
     ],
     ids=["regression", "embedding", "labels-of-two-dimensions"],

@@ -90,7 +90,7 @@ MORTAL_LOADER = """
             return native @ self.weight.T + self.bias
 
         def outputs(self, native):
-            return native
+            return {{"output": native}}
 """
 
 
@@ -334,7 +334,7 @@ def test_groups_are_compared_through_the_baseline(grouped: Any) -> None:
 
 def test_a_named_config_brings_its_runtime_baseline(grouped: Any) -> None:
     """The fp32 config of the same runtime takes part without being named, and shares every wave."""
-    assert "own_fp32 takes part, as the runtime baseline of own_int8\n" in grouped.err
+    assert "own_fp32 is added, as the runtime baseline of own_int8\n" in grouped.err
     assert list(grouped.results["configs"]) == ["toy_fp32", "own_fp32", "own_int8", "other", "lonely"]
     waves = [set(waves_of(grouped, name, Figure("latency", Point(1)))) for name in ("own_fp32", "own_int8")]
     assert waves[0] == waves[1] != set(range(grouped.results["run"]["measuring"]["waves"]))
@@ -353,7 +353,7 @@ def test_a_runtime_baseline_brings_nothing_else(qx: Callable[..., Any], toy: Any
     plugins = [toy.config("own_fp32"), toy.config("own_int8", record='runtime_baseline="own_fp32"')]
     done = qx("run", *toy.arguments(*plugins), "-m", "accuracy", "--out", "out")
     assert done.code == 0, done.err
-    assert "takes part" not in done.err
+    assert "is added" not in done.err
     assert list(done.results["configs"]) == ["toy_fp32", "own_fp32", "own_int8"]
 
 

@@ -6,26 +6,11 @@ must pass before it. With ``QX_SLOW=1`` all checks of all plugins are run.
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
-
-
-def _beside(name: str) -> ModuleType:
-    """Import a module that lies beside this file."""
-    spec = importlib.util.spec_from_file_location(f"qx_tests_{name}", Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-wrong = _beside("wrong")
+import wrong
 
 
 @pytest.fixture(scope="module")

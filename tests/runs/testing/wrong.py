@@ -81,7 +81,20 @@ CONFIGS: dict[str, tuple[str, dict[str, str]]] = {
             @hookimpl
             def calibrate(model, batches):
                 for batch in batches:
-                    batch["image"] += 1
+                    batch.inputs["image"] += 1
+                return model
+            """,
+        },
+    ),
+    "spoils_targets": (
+        "leaves_inputs",
+        {
+            "record": ", calibration=True",
+            "more": """
+            @hookimpl
+            def calibrate(model, batches):
+                for batch in batches:
+                    batch.targets["labels"][:] = 0
                 return model
             """,
         },
@@ -94,7 +107,7 @@ CONFIGS: dict[str, tuple[str, dict[str, str]]] = {
             "more": """
             @hookimpl
             def calibrate(model, batches):
-                model.shift = float(batches[0]["image"].max())
+                model.shift = float(batches[0].inputs["image"].max())
                 return model
             """,
             "body": """
@@ -138,28 +151,40 @@ def describe():
 def {hook}:
     import os
 {body}
-    return data.outputs.max(axis=1)
+    return data.outputs['output'].max(axis=1)
 """
 
 METRICS: dict[str, tuple[str, dict[str, str]]] = {
-    "no_number": ("gives_finite_samples", {"body": "return data.outputs.max(axis=1) * float('nan')"}),
-    "too_few": ("gives_finite_samples", {"body": "return data.outputs.max(axis=1)[1:]"}),
+    "no_number": (
+        "gives_finite_samples",
+        {"body": "return data.outputs['output'].max(axis=1) * float('nan')"},
+    ),
+    "too_few": ("gives_finite_samples", {"body": "return data.outputs['output'].max(axis=1)[1:]"}),
     "ignores_indices": (
         "gives_finite_samples",
         {
             "samples": "per_set",
-            "hook": "statistic(outputs, labels, indices)",
-            "body": "return (outputs.argmax(axis=1) == labels)[: len(labels) // 2].mean()",
+            "hook": "statistic(outputs, targets, indices)",
+            "body": """
+            right = outputs["output"].argmax(axis=1) == targets["labels"]
+            return right[: len(right) // 2].mean()
+            """,
         },
     ),
     "spoils": (
         "leaves_inputs",
-        {"body": "highest = data.outputs.max(axis=1); data.outputs[:] = 0; return highest"},
+        {
+            "body": """
+            highest = data.outputs["output"].max(axis=1)
+            data.outputs["output"][:] = 0
+            return highest
+            """
+        },
     ),
     "drops": ("writes_nothing", {"body": "open('left.txt', 'w').close()"}),
     "never_alike": (
         "equal_again",
-        {"body": "return data.outputs.max(axis=1) + int.from_bytes(os.urandom(6), 'big') / 7"},
+        {"body": "return data.outputs['output'].max(axis=1) + int.from_bytes(os.urandom(6), 'big') / 7"},
     ),
     "counts": (
         "equal_again",
@@ -221,10 +246,13 @@ WORKLOADS: dict[str, tuple[str, dict[str, str]]] = {
         "weights_fit",
         {"weights": "None", "record": ", random_weights=True", "model": "raise ValueError('no such layer')"},
     ),
-    "mislabelled": ("loads_data", {"data": "data = evolve(data, labels=data.labels + 1)"}),
+    "mislabelled": (
+        "loads_data",
+        {"data": "data = evolve(data, targets={'labels': data.targets['labels'] + 1})"},
+    ),
     "mislabelled_without_weights": (
         "loads_data",
-        {"weights": "None", "data": "data = evolve(data, labels=data.labels + 1)"},
+        {"weights": "None", "data": "data = evolve(data, targets={'labels': data.targets['labels'] + 1})"},
     ),
     "scolds": ("loads_data", {"data": "raise UsageError('give --data')"}),
     "has_moods": ("same_data_again", {"data": "if context.seed: raise DataError('not today')"}),
@@ -233,8 +261,9 @@ WORKLOADS: dict[str, tuple[str, dict[str, str]]] = {
         "same_data_again",
         {
             "data": """
-            order = numpy.random.permutation(len(data.labels))
-            data = evolve(data, inputs={"image": data.inputs["image"][order]}, labels=data.labels[order])
+            images, labels = data.inputs["image"], data.targets["labels"]
+            order = numpy.random.permutation(len(labels))
+            data = evolve(data, inputs={"image": images[order]}, targets={"labels": labels[order]})
             """
         },
     ),
@@ -256,7 +285,10 @@ WORKLOADS: dict[str, tuple[str, dict[str, str]]] = {
             """
         },
     ),
-    "knows_nothing": ("knows_its_data", {"data": "data = evolve(data, labels=(data.labels + 1) % 4)"}),
+    "knows_nothing": (
+        "knows_its_data",
+        {"data": "data = evolve(data, targets={'labels': (data.targets['labels'] + 1) % 4})"},
+    ),
     "borrows_w": ("needs_what_it_says", {"model": "import pytest"}),
     "mumbles_w": ("refuses_bad_options", {"record": f", {OPTION}", "model": REFUSAL}),
 }
@@ -294,7 +326,7 @@ class Subject:
 
     def outputs(self, native):
 {outputs}
-        return native.numpy()
+        return {{"output": native.numpy()}}
 """
 
 LOADED = """
@@ -312,7 +344,17 @@ def convert(model, context):
 """
 
 LOADERS: dict[str, tuple[str, dict[str, str]]] = {
-    "gives_lists": ("serves_batches", {"outputs": "return native.tolist()"}),
+    "gives_lists": ("serves_batches", {"outputs": "return {'output': native.tolist()}"}),
+    "gives_no_names": ("serves_batches", {"outputs": "return native.numpy()"}),
+    "renames": (
+        "serves_batches",
+        {
+            "outputs": """
+            self.calls = getattr(self, "calls", 0) + 1
+            return {f"output_{self.calls}": native.numpy()}
+            """
+        },
+    ),
     "overwrites": ("leaves_inputs", {"prepare": "arrays['image'] *= 2"}),
     "noisy": ("deterministic", {"call": "return self.model(native) + torch.rand(1)"}),
     "greedy": ("honours_threads", {"load": "torch.set_num_threads(2)"}),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from importlib import import_module
@@ -16,7 +18,7 @@ from qx.processes.messages import Answer, BadEnd, NotAMessage, Progress, Stage, 
 from qx.processes.workers import Failure
 
 #: Statements by which the plugin's hook returns a split of two items.
-DATA = "import numpy; return Data(inputs={'x': numpy.ones((2, 1))}, labels=numpy.zeros(2, int))"
+DATA = "import numpy; return Data(inputs={'x': numpy.ones((2, 1))}, targets={'labels': numpy.zeros(2, int)})"
 
 
 # Messages -----------------------------------------------------------------------------------------
@@ -107,7 +109,7 @@ def test_rubbish_in_the_channel_makes_its_cell_crashed(
     with pytest.raises(Failure) as failed:
         mischief(into_every_descriptor(rubbish))
     assert (failed.value.outcome, failed.value.stage) == ("crashed", "load_data test")
-    assert "is no message" in failed.value.cause
+    assert "something other than a message" in failed.value.cause
     assert shown in failed.value.cause
     assert failed.value.cause.isprintable()
 
@@ -149,7 +151,7 @@ def test_a_plugin_that_closes_every_descriptor_has_crashed(mischief: Callable[..
     with pytest.raises(Failure) as failed:
         mischief("os.closerange(3, 1000); raise ValueError('unheard')")
     assert failed.value.outcome == "crashed"
-    assert "the process ended itself with status 1; it last said: " in failed.value.cause
+    assert "the process ended itself with status 1; its last line of output: " in failed.value.cause
 
 
 def test_a_plugin_that_becomes_another_program_has_crashed(
@@ -161,7 +163,7 @@ def test_a_plugin_that_becomes_another_program_has_crashed(
     with pytest.raises(Failure) as failed:
         mischief("os.execvp('sleep', ['sleep', '1000'])")
     assert failed.value.outcome == "crashed"
-    assert failed.value.cause == "the process closed its channel and did not end"
+    assert failed.value.cause == "the process closed its channel but did not exit"
 
 
 def test_a_forked_child_has_no_part_in_the_conversation(mischief: Callable[..., Any]) -> None:
@@ -171,7 +173,7 @@ def test_a_forked_child_has_no_part_in_the_conversation(mischief: Callable[..., 
             raise ValueError("I am the child")
         os.wait()
         """
-    assert mischief(child + DATA)["items"] == 2
+    assert mischief(child + DATA).items == 2
 
 
 def test_programs_of_a_plugin_do_not_inherit_the_channel(
@@ -187,14 +189,45 @@ def test_programs_of_a_plugin_do_not_inherit_the_channel(
 
 def test_progress_that_is_no_progress_times_out(mischief: Callable[..., Any]) -> None:
     """A plugin that repeats the same progress times out."""
-    with pytest.raises(Failure, match="no end after 3 s"):
+    with pytest.raises(Failure, match="not finished after 3 s"):
         mischief("while True: context.progress(0.5, 'on')", timeout=3.0, progress=lambda *_: time.sleep(0.1))
 
 
 @pytest.mark.parametrize("done", ["float('nan')", "float('inf')", "-1", "7"])
 def test_odd_progress_harms_nobody(mischief: Callable[..., Any], done: str) -> None:
     """Progress that is no share from 0 to 1 does not end the cell."""
-    assert mischief(f"context.progress({done}, 'on'); {DATA}")["items"] == 2
+    assert mischief(f"context.progress({done}, 'on'); {DATA}").items == 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ("items=2", "source is missing, which must be a text"),
+        ("**fields, more=1", "more is no field of it (it has source, items, item_bytes, classes, labels, "),
+        ("**fields | {'items': 'two'}", "items must be a whole number, and is 'two'"),
+        ("**fields | {'damaged': {'a': 5}}", "damaged.a must be a text, and is a whole number"),
+    ],
+)
+def test_an_answer_that_does_not_fit_makes_its_cell_crashed(
+    mischief: Callable[..., Any], fields: str, why: str
+) -> None:
+    """An answer with missing, unknown or wrong fields is no message: the cause names job and field."""
+    replace = f"import qx.worker.data as job; job.DataAnswer = lambda **fields: dict({fields}); "
+    with pytest.raises(Failure) as failed:
+        mischief(replace + DATA)
+    assert failed.value.outcome == "crashed"
+    assert "the process wrote something into the channel to its host that is no message" in failed.value.cause
+    assert f"(as an answer to 'data' it does not fit: {why}" in failed.value.cause
+    assert failed.value.cause.isprintable()
+
+
+def test_the_channel_is_light() -> None:
+    """The channel and the records of all answers import neither numpy, torch nor cattrs."""
+    program = (
+        "import sys, qx.worker.channel; print(*{'numpy', 'torch', 'cattrs', 'cattr'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
 
 
 # What plugins leave -------------------------------------------------------------------------------
@@ -217,14 +250,14 @@ def test_temporary_files_end_with_their_worker(mischief: Callable[..., Any], tmp
 
 def test_a_plugin_prints_as_much_as_it_likes(mischief: Callable[..., Any], tmp_path: Path) -> None:
     """A flood of output gives a log of bounded size, and the cell ends well."""
-    assert mischief(f"[print('a' * 1000) for _ in range(20_000)]; {DATA}")["items"] == 2
+    assert mischief(f"[print('a' * 1000) for _ in range(20_000)]; {DATA}").items == 2
     (log,) = (tmp_path / "logs").glob("*-data.log")
     assert 100_000 < log.stat().st_size < 200_000
 
 
 def test_a_flood_that_hangs_is_reported(mischief: Callable[..., Any]) -> None:
     """A plugin that never stops printing times out, and the cause says how much it has printed."""
-    with pytest.raises(Failure, match=r"no end after 5 s; it has printed \d+ MB"):
+    with pytest.raises(Failure, match=r"not finished after 5 s; it has printed \d+ MB"):
         mischief("while True: print('a' * 1_000_000)", timeout=5.0)
 
 

@@ -10,6 +10,8 @@ import pytest
 from qx.contract.records import Context
 from qx.errors import QxError
 from qx.host.host import Host
+from qx.processes.answers import PlainSamples
+from qx.worker.plugins import BoundPlugin
 from qx.worker.samples import samples_of
 
 METRIC = """
@@ -31,13 +33,13 @@ METRIC = """
 """
 
 
-def measured(write_plugin: Callable[[str, str], str], result: str, **fields: Any) -> dict[str, Any]:
+def measured(write_plugin: Callable[[str, str], str], result: str, **fields: Any) -> PlainSamples | None:
     """Return the samples that the host gets from a metric whose ``measure`` returns this."""
     record = {"samples": "per_launch", "compare": "ratio", "phase": "derived", "depth": 1, **fields}
     plugin = write_plugin("odd", METRIC.format(result=result, **record))
     # A worker's host, which has imported the plugin.
     host = Host.of([Host.discover([plugin]).get("metric", "odd").reference])
-    return samples_of(host, "odd", None, None, Context())
+    return samples_of(BoundPlugin(host, "odd", Context()), None, None)
 
 
 @pytest.mark.parametrize(
@@ -46,8 +48,8 @@ def measured(write_plugin: Callable[[str, str], str], result: str, **fields: Any
         ("[1.0, 1e75]", {}, "values too large to compute with"),
         ("[1.0, -1e80]", {"compare": "difference"}, "values too large to compute with"),
         ("[1.0, 1e-80]", {}, "values too small to compute with"),
-        ("[1.0, 0.0]", {"compare": "speedup"}, "the value 0, and is compared by speedup"),
-        ("[1.0, -2.5]", {"compare": "speedup"}, "the value -2.5, and is compared by speedup"),
+        ("[1.0, 0.0]", {"compare": "speedup"}, "the value 0, but is compared by speedup"),
+        ("[1.0, -2.5]", {"compare": "speedup"}, "the value -2.5, but is compared by speedup"),
         ("Samples([1.0, 2.0], waves=[0, -5])", {}, "waves that are not from -1 to 9,999"),
         ("Samples([1.0, 2.0], waves=[0, 2**40])", {}, "waves that are not from -1 to 9,999"),
         ("Samples([1.0, 2.0], waves=[0, -1])", {}, "a wave for some values and none for others"),
@@ -101,4 +103,5 @@ def test_what_can_be_kept_is(
     write_plugin: Callable[[str, str], str], result: str, fields: dict[str, Any]
 ) -> None:
     """Values and details at the limits are accepted."""
-    assert measured(write_plugin, result, **fields)["values"]
+    samples = measured(write_plugin, result, **fields)
+    assert samples is not None and samples.values

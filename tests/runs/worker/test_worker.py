@@ -20,8 +20,10 @@ import psutil
 import pytest
 from attrs import asdict
 
+from qx.contract.figures import Point
 from qx.errors import DataError, UsageError
 from qx.host.host import Host, Reference
+from qx.processes.job_answers import EvaluateAnswer
 from qx.processes.jobs import (
     BuildJob,
     DataJob,
@@ -70,27 +72,39 @@ def test_calibration_images_go_by_the_seed() -> None:
 
 def test_batches_cannot_be_spoilt_for_the_next_config() -> None:
     """A batch that a config has changed is as before when it is read again."""
-    split = Split({"image": np.arange(10.0)}, np.arange(10), ("a",), "ten")
+    split = Split({"image": np.arange(10.0)}, {"labels": np.arange(10)}, ("a",), "ten")
     for batches in (split.batches(4), split.shuffled(4, seed=0)):
-        assert [len(batch["image"]) for batch in batches] == [4, 4, 2]
-        before = batches[0]["image"].tolist()
-        for array in batches[0].values():
+        assert [len(batch.inputs["image"]) for batch in batches] == [4, 4, 2]
+        before = batches[0].inputs["image"].tolist()
+        for array in (*batches[0].inputs.values(), *batches[0].targets.values()):
             array[:] = -1
-        assert batches[0]["image"].tolist() == before
-    assert "labels" not in split.batches(4)[0]
+        assert batches[0].inputs["image"].tolist() == batches[0].targets["labels"].tolist() == before
+
+
+def test_calibration_batches_come_with_their_targets() -> None:
+    """The batches of a split hold the targets of their items, in the order of the items."""
+    targets = {"labels": np.arange(10), "weight": np.arange(10.0)}
+    batches = Split({"image": np.arange(10.0)}, targets, ("a",), "ten").batches(4)
+    assert [batch.targets["labels"].tolist() for batch in batches] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert all(list(batch.targets) == ["labels", "weight"] for batch in batches)
+    assert all((batch.targets["weight"] == batch.inputs["image"]).all() for batch in batches)
 
 
 def test_training_batches_are_the_whole_split_shuffled_with_labels() -> None:
     """Training batches hold every item once with its label, in an order that the seed decides."""
-    split = Split({"image": np.arange(10.0)}, np.arange(10), ("a",), "ten")
+    split = Split({"image": np.arange(10.0)}, {"labels": np.arange(10)}, ("a",), "ten")
     first, repeated, other = (
-        np.concatenate([batch["image"] for batch in split.shuffled(4, seed)]).tolist() for seed in (0, 0, 1)
+        np.concatenate([batch.inputs["image"] for batch in split.shuffled(4, seed)]).tolist()
+        for seed in (0, 0, 1)
     )
     assert sorted(first) == list(range(10)) != first
     assert first == repeated != other
-    assert all((batch["image"] == batch["labels"]).all() for batch in split.shuffled(4, 0))
-    unlabelled = Split({"image": np.arange(10.0)}, None, (), "ten")
-    assert [list(batch) for batch in unlabelled.shuffled(4, 0)] == [["image"]] * 3
+    for batch in split.shuffled(4, 0):
+        assert (batch.inputs["image"] == batch.targets["labels"]).all()
+    unlabelled = Split({"image": np.arange(10.0)}, {}, (), "ten")
+    assert [(list(batch.inputs), batch.targets) for batch in unlabelled.shuffled(4, 0)] == [
+        (["image"], {})
+    ] * 3
 
 
 class Lazy:
@@ -105,14 +119,50 @@ class Lazy:
 
 def test_a_split_is_laid_down_as_it_is(tmp_path: Path) -> None:
     """A split that is computed in chunks is read back unchanged, with the fingerprint of plain arrays."""
-    lazy = Split({"x": Lazy()}, np.arange(3000), ("a", "b"), "squares")
+    lazy = Split({"x": Lazy()}, {"labels": np.arange(3000)}, ("a", "b"), "squares")
     plain = lazy.take(slice(None))
     lazy.write(tmp_path)
     read = Split.read(tmp_path)
     assert np.array_equal(read.inputs["x"], plain.inputs["x"])
     assert read.inputs["x"].dtype == np.float32
     assert lazy.fingerprint() == plain.fingerprint() == read.fingerprint()
-    assert lazy.nbytes() == plain.inputs["x"].nbytes
+    assert lazy.nbytes() == plain.inputs["x"].nbytes + plain.targets["labels"].nbytes
+
+
+#: Names that are no names of files.
+NAMES = ("../image", "a/b", "ünï|code\x00", "")
+
+
+def test_a_split_may_have_several_targets_of_any_name(tmp_path: Path) -> None:
+    """Inputs and targets are read back under their names, in their order, whatever the names are."""
+    inputs = {name: np.full((3, 2), index, dtype=np.float32) for index, name in enumerate(NAMES)}
+    targets = {name: np.full((3, 1 + index), index) for index, name in enumerate(reversed(NAMES))}
+    split = Split(inputs, targets, (), "several")
+    split.write(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == split.files
+    read = Split.read(tmp_path)
+    assert list(read.inputs) == list(inputs)
+    assert list(read.targets) == list(targets)
+    for arrays, expected in ((read.inputs, inputs), (read.targets, targets)):
+        for name, array in arrays.items():
+            assert array.dtype == expected[name].dtype
+            assert np.array_equal(array, expected[name])
+    assert read.fingerprint() == split.fingerprint()
+    part = split.take(np.array([2, 0]))
+    assert [array.shape for array in part.targets.values()] == [(2, 1), (2, 2), (2, 3), (2, 4)]
+
+
+def test_the_fingerprint_goes_by_names_and_by_what_is_input_or_target() -> None:
+    """Other names, another order, and a target in place of an input give another fingerprint."""
+    one, two = np.zeros((3, 1)), np.ones((3, 1))
+    splits = [
+        Split({"a": one}, {"b": two}, (), "s"),
+        Split({"a": one}, {"c": two}, (), "s"),
+        Split({"a": one, "b": two}, {}, (), "s"),
+        Split({"b": two, "a": one}, {}, (), "s"),
+        Split({"a": one}, {"b": two}, ("b",), "s"),
+    ]
+    assert len({split.fingerprint() for split in splits}) == len(splits)
 
 
 class Ragged(Lazy):
@@ -129,7 +179,7 @@ class Ragged(Lazy):
     ("shape", "last", "words"),
     [
         ((3,), 3000, r"item 0 has shape \(2,\), items from 1024 on have \(3,\)"),
-        ((2,), 2999, "3000 items were promised, and there were 2999"),
+        ((2,), 2999, "3000 items were expected, and 2999 came"),
     ],
 )
 def test_a_split_of_odd_items_is_not_laid_down(
@@ -137,12 +187,12 @@ def test_a_split_of_odd_items_is_not_laid_down(
 ) -> None:
     """Items of different shapes, or fewer than promised, are an error of the data."""
     with pytest.raises(DataError, match=words):
-        Split({"x": Ragged(shape, last)}, None, (), "odd").write(tmp_path)
+        Split({"x": Ragged(shape, last)}, {}, (), "odd").write(tmp_path)
 
 
 def test_a_batch_larger_than_the_data_begins_again() -> None:
     """A batch that is larger than the number of items repeats them."""
-    split = Split({"image": np.arange(3.0)}, None, (), "three")
+    split = Split({"image": np.arange(3.0)}, {}, (), "three")
     assert split.rows(0, 7)["image"].tolist() == [0, 1, 2, 0, 1, 2, 0]
 
 
@@ -165,6 +215,7 @@ COMPARE = """
     from qx_plugins.loaders import torch_eager
     from qx_plugins.networks.cifar_cnn import CifarCNN
     from qx.worker.arrays import Split
+    from qx.worker.outputs import unpack
 
     weights, calibration, engine, build = sys.argv[1:]
     build = pathlib.Path(build)
@@ -186,8 +237,8 @@ COMPARE = """
     context = Context(engine=engine, rebuild=lambda: converted(build=False))
     subject = torch_eager.load(artifact, context)
     with numpy.load(build / "probe.npz") as probe:
-        inputs, expected = probe["input_0"], probe["outputs"]
-    served = subject.outputs(subject.call(subject.prepare({"image": inputs})))
+        inputs, expected = probe["input_0"], unpack(probe)["output"]
+    served = subject.outputs(subject.call(subject.prepare({"image": inputs})))["output"]
     ours = converted(build=True)(torch.from_numpy(inputs)).numpy()
     same = [served.tobytes() == other.tobytes() for other in (expected, ours)]
     print(json.dumps([*same, len(set(expected.flat))]))
@@ -213,7 +264,7 @@ def test_an_artifact_gives_what_the_converted_module_gave(digits: Any, cache: Pa
     assert different_outputs > 5
 
 
-def evaluate(processes: Processes, artifact: Path, inputs: Path, outputs: Path) -> dict[str, Any]:
+def evaluate(processes: Processes, artifact: Path, inputs: Path, outputs: Path) -> EvaluateAnswer:
     host = Host.discover()
     stored = StoredArtifact(
         folder=str(artifact),
@@ -240,7 +291,7 @@ def test_an_artifact_that_was_tampered_with_is_detected(
     tensors["classifier.bias"][3] += 1e-3
     torch.save(tensors, state)
     with pytest.raises(Failure) as failed:
-        evaluate(processes, build / "artifact", inputs, tmp_path / "outputs.npy")
+        evaluate(processes, build / "artifact", inputs, tmp_path / "outputs.npz")
     assert (failed.value.outcome, failed.value.stage) == ("failed", "probe")
     words = "does not give the outputs of the converted module: they differ by up to 0.001"
     assert words in failed.value.cause
@@ -270,7 +321,7 @@ class Evil:
         ("evil_pickle", "holds more than tensors, and loading it could run code"),
         ("module", "holds more than tensors, and loading it could run code"),
         ("checkpoint", "holds several state dicts (model, average): save the one you mean"),
-        ("one_tensor", "holds no state dict (names to tensors)"),
+        ("one_tensor", "must hold a state dict (names to tensors)"),
         ("shape", "does not fit Linear: weight is [3, 5], expected [3, 4]"),
         ("names", "does not fit Linear: missing weight, bias; unexpected fc.weight, head.bias"),
     ],
@@ -347,14 +398,14 @@ def test_a_job_is_the_same_after_its_travel(kind: type) -> None:
         LaunchJob: {
             "artifact": stored,
             "inputs": "i",
-            "batch_sizes": [1, 32],
+            "points": [Point(1), Point(32, length=128, call="decode")],
             "metrics": [second],
             "spawned_ns": 7,
             "cpus": [0, 1],
             "wrappers": [first],
         },
         EvaluateJob: {"artifact": stored, "inputs": "i", "batch_size": 5, "outputs": "o"},
-        DeriveJob: {"samples": "s", "baseline": "b", "batch_sizes": (1,), "metrics": (first,)},
+        DeriveJob: {"samples": "s", "baseline": "b", "points": (Point(1),), "metrics": (first,)},
         TrainJob: {"workload": first, "cache": "c", "output": "o", "workload_options": {"epochs": 2}},
         SpinJob: {},
         DescribeJob: {},
@@ -375,11 +426,11 @@ def test_a_job_is_the_same_after_its_travel(kind: type) -> None:
 @pytest.mark.parametrize(
     ("body", "outcome", "cause"),
     [
-        ("time.sleep(1000)", "timeout", "no end after 5 s"),
+        ("time.sleep(1000)", "timeout", "not finished after 5 s"),
         ("os.kill(os.getpid(), 9)", "crashed", "killed by SIGKILL"),
-        ("os.abort()", "crashed", "killed by SIGABRT; it last said: "),
+        ("os.abort()", "crashed", "killed by SIGABRT; its last line of output: "),
         ("os._exit(0)", "crashed", "ended itself with status 0"),
-        ("print('a last word'); os._exit(5)", "crashed", "status 5; it last said: a last word"),
+        ("print('a last word'); os._exit(5)", "crashed", "status 5; its last line of output: a last word"),
         ("raise SystemExit", "failed", "exit status None"),
         ("raise KeyboardInterrupt", "failed", "KeyboardInterrupt"),
         ("raise ValueError('one\\n two')", "failed", "ValueError: one two"),
@@ -400,7 +451,7 @@ def test_however_a_worker_ends_it_is_reported(
 
 @pytest.mark.parametrize(
     ("progress", "cause"),
-    [("(step + 1) / 8", "done"), pytest.param("0.5", "no end after 6 s", marks=pytest.mark.slow)],
+    [("(step + 1) / 8", "done"), pytest.param("0.5", "not finished after 6 s", marks=pytest.mark.slow)],
 )
 def test_a_plugin_that_makes_progress_is_not_timed_out(
     mischief: Callable[..., Any], progress: str, cause: str
@@ -440,5 +491,6 @@ def test_a_plugin_in_the_current_folder_stands_in_for_no_module(
 ) -> None:
     """A worker does not import a file of the current folder that has the name of a module it needs."""
     (tmp_path / "numpy.py").write_text("raise RuntimeError('not this one')")
-    data = "import numpy; return Data(inputs={'x': numpy.ones((2, 1))}, labels=numpy.zeros(2, int))"
-    assert mischief(data)["items"] == 2
+    targets = "{'labels': numpy.zeros(2, int)}"
+    data = f"import numpy; return Data(inputs={{'x': numpy.ones((2, 1))}}, targets={targets})"
+    assert mischief(data).items == 2

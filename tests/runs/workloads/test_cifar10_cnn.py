@@ -138,8 +138,8 @@ def test_a_tree_gives_its_images_by_class_and_name(tree: Path, cache: Path, spli
     images = np.asarray(data.inputs["image"])
     assert images.dtype == np.float32
     assert np.array_equal(images.view(np.int32), np.ascontiguousarray(reference(expected)).view(np.int32))
-    assert np.array_equal(data.labels, np.repeat(np.arange(10), PER_CLASS))
-    assert data.labels.dtype == np.int64
+    assert np.array_equal(data.targets["labels"], np.repeat(np.arange(10), PER_CLASS))
+    assert data.targets["labels"].dtype == np.int64
     assert data.classes == CLASSES
 
 
@@ -421,7 +421,7 @@ def test_a_link_to_nowhere_is_named(tree: Path, cache: Path) -> None:
 def test_without_a_folder_the_cache_is_looked_at(tmp_path: Path, cache: Path) -> None:
     """Data in ``cifar10`` in the cache folder are used when no folder was named."""
     write_tree(cache / "cifar10")
-    assert len(load(None, cache).labels) == 10 * PER_CLASS
+    assert len(load(None, cache).targets["labels"]) == 10 * PER_CLASS
 
 
 def test_a_named_folder_is_not_replaced_by_the_cache(tmp_path: Path, cache: Path) -> None:
@@ -440,7 +440,7 @@ def test_offline_nothing_is_downloaded(cache: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(socket, "getaddrinfo", connected)
     message = refusal(None, cache)
     assert str(cache / "cifar10") in message
-    assert "nothing may be downloaded" in message
+    assert "downloads are turned off" in message
     assert "--data DIR or QX_DATA" in message
     assert not cache.exists()
 
@@ -510,8 +510,10 @@ def test_torchvisions_layout_is_read(batches: Path, cache: Path) -> None:
         pixels = np.concatenate([content["data"] for content in contents]).reshape(-1, 3, 32, 32)
         expected = reference(pixels.transpose(0, 2, 3, 1))
         assert np.array_equal(np.asarray(data.inputs["image"]), expected)
-        assert data.labels.tolist() == [label for content in contents for label in content["labels"]]
-        assert data.labels.dtype == np.int64
+        assert data.targets["labels"].tolist() == [
+            label for content in contents for label in content["labels"]
+        ]
+        assert data.targets["labels"].dtype == np.int64
         assert data.classes == CLASSES
         assert data.source == "CIFAR-10"
 
@@ -528,7 +530,7 @@ def test_torchvisions_layout_is_unpickled_once(
     monkeypatch.setattr(pickle, "load", unpickled)
     second = load(batches, cache)
     assert np.array_equal(np.asarray(first.inputs["image"]), np.asarray(second.inputs["image"]))
-    assert np.array_equal(first.labels, second.labels)
+    assert np.array_equal(first.targets["labels"], second.targets["labels"])
 
 
 def test_missing_batches_are_named(batches: Path, cache: Path) -> None:

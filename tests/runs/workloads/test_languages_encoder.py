@@ -48,17 +48,17 @@ def test_the_committed_weights_come_near_what_can_be_known(model: Any, test: Dat
 
     with torch.inference_mode():
         answers = model(torch.from_numpy(test.inputs["tokens"])).argmax(1).numpy()
-    possible = (best_possible(test) == test.labels).mean()
+    possible = (best_possible(test) == test.targets["labels"]).mean()
     assert 0.97 < possible < 0.99
-    assert 0.89 <= (answers == test.labels).mean() < possible
+    assert 0.89 <= (answers == test.targets["labels"]).mean() < possible
 
 
 def test_the_sentences_stay_what_they_were(test: Data) -> None:
     """The sentences are the same on every machine and for every seed of a run."""
     tokens = test.inputs["tokens"]
     assert tokens.shape == (5000, languages_encoder.LENGTH)
-    assert tokens.dtype == test.labels.dtype == np.int64
-    digest = hashlib.sha256(tokens.astype("<i8").tobytes() + test.labels.astype("<i8").tobytes())
+    assert tokens.dtype == test.targets["labels"].dtype == np.int64
+    digest = hashlib.sha256(tokens.astype("<i8").tobytes() + test.targets["labels"].astype("<i8").tobytes())
     assert digest.hexdigest()[:16] == "251dd37717087320"
     other = languages_encoder.load_data("test", Context(seed=99))
     assert np.array_equal(tokens, other.inputs["tokens"])
@@ -68,7 +68,7 @@ def test_no_test_sentence_is_a_training_sentence(test: Data) -> None:
     """The splits share no sentence."""
     train = languages_encoder.load_data("train", OFFLINE)
     seen = {sentence.tobytes() for sentence in train.inputs["tokens"]}
-    assert len(seen) == len(train.labels) == 36_000
+    assert len(seen) == len(train.targets["labels"]) == 36_000
     assert not any(sentence.tobytes() in seen for sentence in test.inputs["tokens"])
 
 
@@ -156,14 +156,16 @@ def test_one_epoch_of_training_learns(test: Data) -> None:
     import torch
 
     shares: list[float] = []
-    few = Data(inputs={"tokens": test.inputs["tokens"][:2560]}, labels=test.labels[:2560])
+    few = Data(
+        inputs={"tokens": test.inputs["tokens"][:2560]}, targets={"labels": test.targets["labels"][:2560]}
+    )
     from qx_plugins.networks.training import train_token_classifier
 
     torch.manual_seed(0)
     model = train_token_classifier(
         languages_encoder.make_model(OFFLINE),
         few.inputs["tokens"],
-        few.labels,
+        few.targets["labels"],
         epochs=1,
         seed=0,
         progress=lambda done, text: shares.append(done),
@@ -172,4 +174,4 @@ def test_one_epoch_of_training_learns(test: Data) -> None:
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float16}
     with torch.inference_mode():
         answers = model.float()(torch.from_numpy(test.inputs["tokens"][2560:])).argmax(1).numpy()
-    assert (answers == test.labels[2560:]).mean() > 0.2
+    assert (answers == test.targets["labels"][2560:]).mean() > 0.2

@@ -138,7 +138,7 @@ def test_it_runs_and_configs_that_cannot_treat_it_say_why(qx: Callable[..., Any]
         pytest.param(*(("--model", "./nets.py:three"), ("2 classes", "3 outputs")), marks=pytest.mark.slow),
         (
             ("--model", "./nets.py:maps", "--weights", "maps.pt"),
-            ("2 classes (dark, light)", "[batch, 2, 14, 14], where [batch, classes] is expected"),
+            ("2 classes (dark, light)", "[batch, 2, 14, 14], expected [batch, classes]"),
         ),
         pytest.param(
             *(("--model", "./nets.py:net", "--set", "own_model.crop=0.01"), ("crop 0.01", "0.1 to 1")),
@@ -210,8 +210,8 @@ def test_torchscript_cannot_be_quantized_and_the_way_out_is_named(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--workload", "digits_cnn", "--trained"), "--trained is of --model"),
-        (("--model-args", "classes=3"), "--model-args is of --model, which is missing"),
+        (("--workload", "digits_cnn", "--trained"), "--trained can only be used with --model"),
+        (("--model-args", "classes=3"), "--model-args can only be used with --model"),
     ],
 )
 def test_options_of_a_model_are_refused_without_one(
@@ -271,7 +271,9 @@ def test_configs_for_linear_layers_refuse_what_they_cannot_take_at_once() -> Non
     with pytest.raises(Unsupported, match="Conv2d has no linear layer"):
         onnxruntime_dynamic_int8.check_model(nn.Conv2d(3, 2, 1), examples)
     ten = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, 10))
-    words = r"multiple of 32 and whose outputs are one of 16: layer '2' and 0 more; the first takes 48 and"
+    words = (
+        r"inputs in multiples of 32 and outputs in multiples of 16: the first of 1, '2', has 48 inputs and"
+    )
     with pytest.raises(Unsupported, match=words):
         torchao_int4_weight_only.check_model(ten, examples)
 
@@ -293,7 +295,7 @@ def test_what_a_model_keeps_of_its_first_call_does_not_have_it_refused(place: Pa
     job = InspectJob(workload=workload, workload_options=options, weights=None, configs=(config,))
     with Processes(tmp_path) as processes:
         findings = processes.run(job, "inspect", timeout=300)
-    assert (findings["untreatable"], findings["outputs"]) == ({}, [2])
+    assert (findings.untreatable, findings.outputs) == ({}, (2,))
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ import pytest
 from attrs import evolve
 
 from qx.analysis.recompute import check_whole
+from qx.contract.figures import Figure
 from qx.errors import UsageError
 from qx.host.host import Host
 from qx.results import results_file as results
@@ -148,8 +149,8 @@ def test_sets_of_different_numbers_of_items_are_refused(builders: ModuleType) ->
     """Statistics of the whole set are compared over the same items, so their number is the same."""
     whole, recording = builders.everything(items=40)
     check_whole(whole, recording, Path("samples.npz"))
-    series = recording.series["other/base"]["score", None]
+    series = recording.series["other/base"][Figure("score")]
     changed = evolve(series.resampled[0], items=9999)
-    recording.series["other/base"]["score", None] = evolve(series, resampled=(changed,))
-    with pytest.raises(UsageError, match="score is of 40 and of 9,999 items"):
+    recording.series["other/base"][Figure("score")] = evolve(series, resampled=(changed,))
+    with pytest.raises(UsageError, match="has 40 items in one cell and 9,999 items in another"):
         check_whole(whole, recording, Path("samples.npz"))

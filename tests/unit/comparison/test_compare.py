@@ -178,7 +178,7 @@ def test_without_samples_nothing_is_paired(base: Source, builders: ModuleType) -
     figures = [change for change in compared.changes if change.config == "quick"]
     assert {change.verdict for change in figures} == {"not comparable"}
     assert all("raw samples" in (change.reason or "") for change in figures)
-    assert compared.runs[1].notes == ("its raw samples are not there",)
+    assert compared.runs[1].notes == ("its raw samples are missing",)
 
 
 @pytest.mark.parametrize(
@@ -193,8 +193,8 @@ def test_other_weights_and_data_are_refused(
     base: Source, builders: ModuleType, changed: dict[str, Any], word: str
 ) -> None:
     """Runs of other weights or data are refused with the reason."""
-    run = dict(base.results.run)
-    run["workloads"] = {"toy": {**run["workloads"]["toy"], **changed}}
+    workloads = {"toy": evolve(base.results.run.workloads["toy"], **changed)}
+    run = evolve(base.results.run, workloads=workloads)
     ours = evolve(base, label="ours", place="ours.json", results=evolve(base.results, run=run))
     with pytest.raises(UsageError, match=word) as caught:
         compare([base, ours])
@@ -206,8 +206,7 @@ def test_other_weights_and_data_are_refused(
 
 def test_other_workloads_are_refused(base: Source) -> None:
     """Runs without a workload in common are refused, with the names of both."""
-    run = dict(base.results.run)
-    run["workloads"] = {"game": run["workloads"]["toy"]}
+    run = evolve(base.results.run, workloads={"game": base.results.run.workloads["toy"]})
     ours = evolve(base, label="ours", results=evolve(base.results, run=run))
     assert "of different workloads, game and toy" in (refusal(base, ours) or "")
 

@@ -174,9 +174,7 @@ def test_a_rule_against_the_runtime_baseline(builders: ModuleType) -> None:
     assert verdicts == {"quick": "met", "alike": "not applicable", "lost": "not applicable"}
     assert ruling.passes(strict=True)
     assert only_verdict(gate(f'{rule}config = "quick"\n', run)) == "met"
-    words = (
-        r"rule 1 is against the runtime baseline, and there is none of config 'alike' \(choose from quick\)"
-    )
+    words = r"the runtime baseline, which is not defined for config 'alike' \(choose from quick\)"
     with pytest.raises(UsageError, match=words):
         gate(f'{rule}config = ["quick", "alike"]\n', run)
 
@@ -186,7 +184,7 @@ def test_a_run_without_a_label_is_called_by_its_place(run: Source) -> None:
     rule = '[[rule]]\nconfig = "quick"\nmetric = "hits"\nagainst = "base"\nlargest_drop = 0.1'
     nameless = evolve(run, label="", place="now/full_results.json", recording=None)
     (decision,) = gate(rule, nameless, evolve(run, label="")).decisions
-    assert "cannot be decided: now/full_results.json: its raw samples do not lie beside" in decision.line
+    assert "cannot be decided: now/full_results.json: its raw samples are not beside" in decision.line
 
 
 def test_a_metric_with_other_options_cannot_be_told(builders: ModuleType) -> None:
@@ -234,14 +232,17 @@ def test_without_samples_stored_intervals_are_widened(run: Source) -> None:
         ('[[rule]]\nmetric = "hits"\nlargest = true', "largest must be a number, not True"),
         ('[[rule]]\nmetric = "hits"\nlargest = nan', "largest must be a number, not nan"),
         ('[[rule]]\nmetric = "hits"\nsmallest_speedup = 1', "hits is not compared by speedup"),
-        ('[[rule]]\nmetric = "heap"\nlargest_drop = 5', "largest_drop of heap is a share, below 1, not 5"),
+        (
+            '[[rule]]\nmetric = "heap"\nlargest_drop = 5',
+            "largest_drop of heap must be a share below 1, not 5",
+        ),
         (
             '[[rule]]\nmetric = "hits"\nlargest = 1\nagainst = "me"',
             "unknown against 'me' (choose from baseline",
         ),
         (
             '[[rule]]\nmetric = "hits"\nlargest_drop = 1\nagainst = "base"',
-            "is against base: say which results",
+            "is against base: name the results",
         ),
         (
             '[[rule]]\nmetric = "hits"\nlargest = 1\nconfig = 3',
@@ -252,7 +253,7 @@ def test_without_samples_stored_intervals_are_widened(run: Source) -> None:
         ("rule = 1", "has no rules"),
         ("rules = []", "unknown key 'rules' (choose from rule, false_alarms)"),
         ("false_alarms = 2\n[[rule]]\nmetric = 'hits'\nlargest = 1", "false_alarms must be a number from"),
-        ("[[rule", "is no TOML"),
+        ("[[rule", "is not TOML"),
     ],
 )
 def test_mistakes_in_rules_are_told(run: Source, rules: str, words: str) -> None:
@@ -342,7 +343,7 @@ def test_a_sweep_of_a_runtime_baseline_is_held_to_the_same_options(builders: Mod
     cells["toy/rt256"] = evolve(cells["toy/rt256"], config="rt")
     results = analyse(
         run=plain.run,
-        environment=plain.environment | ONE,
+        environment=evolve(plain.environment, **ONE),
         metrics=plain.metrics,
         configs={name: config for name, config in plain.configs.items() if name != "rt256"},
         cells=cells,
@@ -383,4 +384,4 @@ def test_a_metric_that_failed_is_compared_with_nothing(builders: ModuleType) -> 
     )
     (decision,) = gate(rule, run).decisions
     assert decision.verdict == "too wide"
-    assert decision.reason == "cannot be decided: it has no comparison with it"
+    assert decision.reason == "cannot be decided: the results do not compare it with that"

@@ -11,20 +11,25 @@ import torch
 from qx_plugins.loaders import torch_eager
 from qx_plugins.metrics import accuracy, agreement, quantized_share, startup, throughput
 
-from qx import Artifact, Context, Fresh, Mark, Predictions, Recorded
-from qx.contract.figures import Figure, Point
+from qx import Artifact, Context, Figure, Fresh, Mark, Point, Predictions, Recorded
 
 
-def _recorded(outputs: np.ndarray, baseline: np.ndarray) -> Recorded:
-    key = ("outputs", None)
-    return Recorded(samples={key: outputs}, waves={}, baseline={key: baseline})
+def _recorded(outputs: np.ndarray, baseline: np.ndarray | None) -> Recorded:
+    return Recorded(
+        samples={},
+        waves={},
+        baseline={},
+        outputs={"output": outputs},
+        baseline_outputs=None if baseline is None else {"output": baseline},
+    )
 
 
 def test_accuracy_tells_every_item_and_its_class() -> None:
     """Accuracy is 1 for a right answer and 0 for a wrong one; top-5 counts a right one among five."""
     outputs = np.eye(6, dtype=np.float32)[[0, 1, 2, 2]]
     outputs[3, 3] = 0.5
-    data = Predictions(outputs=outputs, labels=np.array([0, 1, 2, 3]), classes=tuple("abcdef"))
+    targets = {"labels": np.array([0, 1, 2, 3])}
+    data = Predictions(outputs={"output": outputs}, targets=targets, classes=tuple("abcdef"))
     samples = accuracy.measure(data)
     assert samples.values.tolist() == [1, 1, 1, 0]
     assert samples.details["top5"] == 1.0
@@ -33,8 +38,10 @@ def test_accuracy_tells_every_item_and_its_class() -> None:
 
 
 def test_accuracy_does_not_apply_without_labels() -> None:
-    """Where there are no right answers accuracy gives None."""
-    assert accuracy.measure(Predictions(outputs=np.zeros((2, 3)), labels=None, classes=())) is None
+    """Where there are no right answers, or others than labels, accuracy gives None."""
+    outputs = {"output": np.zeros((2, 3))}
+    for targets in ({}, {"boxes": np.zeros((2, 4))}):
+        assert accuracy.measure(Predictions(outputs=outputs, targets=targets, classes=())) is None
 
 
 def test_agreement_counts_equal_predictions_right_or_wrong() -> None:
@@ -49,8 +56,7 @@ def test_agreement_counts_equal_predictions_right_or_wrong() -> None:
 
 def test_agreement_without_a_baseline_gives_nothing() -> None:
     """Where the baseline has no outputs, agreement gives None, and not the agreement with itself."""
-    data = Recorded(samples={("outputs", None): np.eye(2)}, waves={}, baseline={})
-    assert agreement.measure(data) is None
+    assert agreement.measure(_recorded(np.eye(2), None)) is None
 
 
 def test_what_derives_from_other_samples_says_so() -> None:
@@ -67,7 +73,7 @@ def test_throughput_is_items_over_the_time_of_each_call() -> None:
         waves={key: np.array([0, 0, 0, 2])},
         rounds={key: np.array([0, 0, 1, 1])},
         baseline={},
-        batch_size=8,
+        point=Point(8),
     )
     samples = throughput.measure(data)
     assert samples.values == pytest.approx([4000.0, 4000.0, 8000 / 9, 2000.0])

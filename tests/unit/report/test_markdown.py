@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from qx.contract.figures import Figure
+from qx.contract.figures import Figure, Point
 from qx.contract.records import OUTPUT
 from qx.report import markdown
+from qx.results.run_record import Death, Unsteady
 
 
 def tables(text: str) -> list[list[dict[str, str]]]:
@@ -125,7 +126,7 @@ def test_the_front_is_said_in_words(builders: ModuleType) -> None:
     assert rows[3]["why"] == "dominated by one and other"
     assert rows[1]["why"] == "tied with other"
     assert [row["resampled runs"] for row in rows][::3] == ["0 of 100", "0 of 100"]
-    assert "12 of 100: it is on the front in so many resampled runs" in text
+    assert "12 of 100: it is on the front in 12 of 100 resampled runs" in text
 
 
 def test_many_names_are_cut_short(builders: ModuleType) -> None:
@@ -204,7 +205,8 @@ def test_what_derives_from_another_metric_shows_no_noise_of_its_own(builders: Mo
     run = builders.Run(cells={})
     recording = run.recording()
     for series in recording.series.values():
-        series["rate", 1] = evolve(series["delay", 1], values=1 / series["delay", 1].values)
+        calls = series[Figure("delay", Point(1))]
+        series[Figure("rate", Point(1))] = evolve(calls, values=1 / calls.values)
     derived = {
         "name": "rate",
         "phase": "derived",
@@ -249,24 +251,14 @@ def test_an_alarm_is_seen_before_the_table(builders: ModuleType) -> None:
         ),
         (
             {"quick": True},
-            "**This was a quick look**: with so few waves the intervals claim more than",
+            "**This was a quick look**: with so few waves the intervals are too narrow.",
         ),
         (
-            {"unsteady": [["toy/quick", 32]]},
+            {"unsteady": (Unsteady(cell="toy/quick", point=Point(32)),)},
             "Calls were not steady yet when warming ended: `quick` (batch 32).",
         ),
         (
-            {
-                "deaths": [
-                    {
-                        "cell": "toy/quick",
-                        "wave": 2,
-                        "outcome": "crashed",
-                        "stage": "block",
-                        "cause": "SIGSEGV",
-                    }
-                ]
-            },
+            {"deaths": (Death(cell="toy/quick", wave=2, outcome="crashed", stage="block", cause="SIGSEGV"),)},
             "- A launch of `quick` died in wave 3 (crashed in block): SIGSEGV",
         ),
     ],
@@ -388,6 +380,6 @@ def test_metrics_are_told_by_their_records_alone(builders: ModuleType) -> None:
     recording = run.recording()
     for series in recording.series.values():
         if Figure("weight") in series:
-            series["odd", None] = series["weight", None]
+            series[Figure("odd")] = series[Figure("weight")]
     figures, *_ = tables(markdown.render(run.results(recording)))
     assert figures[1]["odd"] == "3.00 a|b<br>-999,997.00 a|b"

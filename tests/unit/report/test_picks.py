@@ -38,12 +38,12 @@ def test_what_the_noise_hides_comes_first(builders: ModuleType) -> None:
 @pytest.mark.parametrize(
     ("seconds", "measuring", "words"),
     [
-        (239.6, {}, "About 240 s of measuring would (`--budget 240`; this run: 42 s)"),
-        (1500.0, {}, "About 25 minutes of measuring would (`--budget 1500`; this run: 42 s)"),
-        (36000.0, {}, "About 10 hours of measuring would (`--budget 36000`; this run: 42 s)"),
+        (239.6, {}, "About 240 s of measuring are needed (`--budget 240`; this run: 42 s)"),
+        (1500.0, {}, "About 25 minutes of measuring are needed (`--budget 1500`; this run: 42 s)"),
+        (36000.0, {}, "About 10 hours of measuring are needed (`--budget 36000`; this run: 42 s)"),
         (99.0, {"ended_by": "precision"}, "(`--budget 99 --precision 0.005`; this run: 42 s)"),
         (99.0, {"quick": True}, "(`--budget 99` without `--quick`; this run: 42 s)"),
-        (None, {}, "More seconds (`--budget`) may, or a quieter machine"),
+        (None, {}, "More seconds (`--budget`) may help, or a quieter machine"),
     ],
 )
 def test_what_would_be_enough(
@@ -73,7 +73,7 @@ def test_too_few_items_are_told(builders: ModuleType) -> None:
     first, *_ = sentences_of(builders.Run(cells=cells, items=100).results())
     assert first.startswith("**No pick** for **the most hits**: the items are too few (±")
     assert " pt) to tell `base` and `less` apart. About " in first
-    assert first.endswith(" items would.")
+    assert first.endswith(" items are needed.")
 
 
 def test_a_loud_control_asks_for_a_quieter_machine(builders: ModuleType) -> None:
@@ -82,7 +82,7 @@ def test_a_loud_control_asks_for_a_quieter_machine(builders: ModuleType) -> None
     sentences = sentences_of(builders.Run(cells=cells, control=builders.Cell(delay=2.4)).results())
     (sentence,) = (sentence for sentence in sentences if "the quickest" in sentence)
     assert (
-        "More seconds would not" in sentence and "it takes a quieter machine (see `qx doctor`)." in sentence
+        "More seconds would not help" in sentence and "use a quieter machine (see `qx doctor`)." in sentence
     )
 
 
@@ -90,7 +90,7 @@ def test_a_quick_look_says_so_before_its_picks(builders: ModuleType) -> None:
     """Picks of three waves are called first guesses, and the text says what decides."""
     first, *others = sentences_of(builders.small(measuring={"quick": True, "waves": 3}).results())
     assert first == (
-        "**This was a quick look** of 3 waves, whose intervals claim more than they hold. Take its picks as "
+        "**This was a quick look** of 3 waves, whose intervals are too narrow. Take its picks as "
         "first guesses; a run without `--quick` decides."
     )
     assert others
@@ -103,8 +103,8 @@ def test_without_a_quality_axis_nothing_is_known_of_quality(builders: ModuleType
     hits = evolve(builders.HITS, axis=False)
     first, *_ = sentences_of(builders.small(metrics=(hits, builders.WEIGHT, builders.DELAY)).results())
     assert first == (
-        "**Nothing is known of quality**: no axis judges what the configs answer. Picks go by weight and "
-        "delay (batch 1) alone."
+        "**Quality is not judged**: no axis of the front judges the answers of configs. Picks go by weight "
+        "and delay (batch 1) alone."
     )
     for judge in (builders.HITS, evolve(builders.HITS, phase="derived")):
         sentences = sentences_of(builders.small(metrics=(judge, builders.WEIGHT)).results())
@@ -120,7 +120,7 @@ def test_what_may_be_as_good_is_named(builders: ModuleType) -> None:
 
 def test_one_config_is_no_choice(builders: ModuleType) -> None:
     """Where only one config has figures on all axes, it is not picked four times."""
-    assert sentences_of(builders.Run(cells={}).results()) == ["Only `base` is there to pick from."]
+    assert sentences_of(builders.Run(cells={}).results()) == ["There is only `base` to pick from."]
 
 
 def test_nothing_is_said_where_nothing_can_be_picked(builders: ModuleType) -> None:

@@ -14,6 +14,7 @@ from qx.contract.records import OUTPUT
 from qx.errors import UsageError
 from qx.report import terminal
 from qx.results.records import Results
+from qx.results.run_record import Death
 
 
 def wide(builders: ModuleType) -> Results:
@@ -32,7 +33,7 @@ def wide(builders: ModuleType) -> Results:
     recording = run.recording()
     for series in recording.series.values():
         if Figure("weight") in series:
-            series |= {(metric.name, None): series["weight", None] for metric in extra_metrics}
+            series |= {Figure(metric.name): series[Figure("weight")] for metric in extra_metrics}
     return run.results(recording)
 
 
@@ -142,9 +143,9 @@ def test_an_alarm_is_seen_before_the_table(builders: ModuleType) -> None:
 
 def test_it_says_what_the_page_says(builders: ModuleType) -> None:
     """Title, command, front, picks, noise floor, deaths and environment are all printed."""
-    death = {"cell": "toy/quick", "wave": 2, "outcome": "crashed", "stage": "block", "cause": "SIGSEGV"}
+    death = Death(cell="toy/quick", wave=2, outcome="crashed", stage="block", cause="SIGSEGV")
     failures = {("toy/alike", "heap"): ("failed", "no memory")}
-    run = builders.small(measuring={"deaths": [death]}, failures=failures)
+    run = builders.small(measuring={"deaths": (death,)}, failures=failures)
     shown = " ".join(terminal.render(run.results(), "simple", 100).split())
     for words in (
         "toy on toy points (1,000 items) Command qx run --data here, seed 0, run 20260102T030405-abcdef",

@@ -8,6 +8,7 @@ import random
 
 import pytest
 
+from qx.contract.figures import Figure, Point
 from qx.environment import cpu_numbers
 from qx.runner.measure import holding, rounds
 from qx.runner.measure.rounds import (
@@ -19,8 +20,9 @@ from qx.runner.measure.rounds import (
     warm_calls,
 )
 
-SMALL, LARGE = (Task(metric="latency", batch_size=size, key=("latency", size)) for size in (1, 32))
-TIMES = {"toy/a": {1: 0.001, 32: 0.03}, "toy/b": {1: 0.002, 32: 0.06}}
+ONE, MANY = Point(1), Point(32)
+SMALL, LARGE = (Task(metric="latency", point=point, figure=Figure("latency", point)) for point in (ONE, MANY))
+TIMES = {"toy/a": {ONE: 0.001, MANY: 0.03}, "toy/b": {ONE: 0.002, MANY: 0.06}}
 
 
 def test_a_block_is_as_many_calls_as_fit_its_time() -> None:
@@ -31,11 +33,11 @@ def test_a_block_is_as_many_calls_as_fit_its_time() -> None:
 
 def test_tasks_share_the_time_and_give_on_what_they_do_not_need() -> None:
     """Short and long calls get equal seconds, up to the largest useful number of rounds."""
-    costs = {task: round_seconds(TIMES, TIMES, task.batch_size) for task in (SMALL, LARGE)}
+    costs = {task: round_seconds(TIMES, TIMES, task.point) for task in (SMALL, LARGE)}
     assert costs[SMALL] == pytest.approx((12 + 5) * 0.001 + (6 + 2) * 0.002)
     assert costs[LARGE] == pytest.approx(3 * 0.03 + 0.06)
     halved = {cell: {size: seconds / 2 for size, seconds in times.items()} for cell, times in TIMES.items()}
-    assert round_seconds(TIMES, halved, 1) == pytest.approx((24 + 10) * 0.001 + (12 + 5) * 0.002)
+    assert round_seconds(TIMES, halved, ONE) == pytest.approx((24 + 10) * 0.001 + (12 + 5) * 0.002)
     counts = count_rounds([LARGE, SMALL], costs, 1.6)
     assert counts[SMALL] * costs[SMALL] == pytest.approx(0.8, abs=costs[SMALL])
     assert counts[LARGE] * costs[LARGE] == pytest.approx(0.8, abs=costs[LARGE])

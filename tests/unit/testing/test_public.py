@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from qx import testing
 from qx.testing import worse
 
 TOP = Path(__file__).parents[3]
@@ -21,6 +22,11 @@ def test_what_is_listed_is_there_and_used(name: str) -> None:
     assert hasattr(import_module(module), attribute)
     used = (TOP / "tests" / "typing" / "public_api.py").read_text()
     assert len(re.findall(rf"\b{attribute}\b", used)) > 1
+
+
+def test_every_name_of_the_kit_is_listed() -> None:
+    """Everything in ``qx.testing.__all__`` is in docs/api.md."""
+    assert {f"qx.testing.{name}" for name in testing.__all__} <= {*NAMES}
 
 
 def test_every_worse_config_is_listed() -> None:

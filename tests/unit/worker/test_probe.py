@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from qx import QxError
+from qx import PluginError, QxError
 from qx.worker.probe import hold_to_probe, rounding, write_probe
 
 
@@ -25,12 +25,13 @@ class Served:
         assert all(array.flags.c_contiguous for array in arrays.values())
         return [torch.from_numpy(array) for array in arrays.values()]
 
-    def call(self, native: list[torch.Tensor]) -> torch.Tensor:
+    def call(self, native: list[torch.Tensor]) -> Any:
         with torch.inference_mode():
             return self.module(*native)
 
-    def outputs(self, native: torch.Tensor) -> Any:
-        return self.change(native.numpy().copy())
+    def outputs(self, native: Any) -> dict[str, Any]:
+        named = native if isinstance(native, dict) else {"output": native}
+        return {name: self.change(output.numpy().copy()) for name, output in named.items()}
 
 
 def _network() -> nn.Module:
@@ -56,7 +57,7 @@ def test_a_probe_has_the_memory_layout_of_a_launch(layout: str, tmp_path: Path) 
     """However its inputs lay in memory, the same module gives its probe's outputs again, bit for bit."""
     module = _network()
     write_probe(module, [LAYOUTS[layout]], module.state_dict(), tmp_path / "probe.npz")
-    hold_to_probe(Served(module), tmp_path / "probe.npz", exact=True)
+    hold_to_probe(Served(module), tmp_path / "probe.npz", loader="served", exact=True)
 
 
 def _rounded(outputs: Any) -> Any:
@@ -68,19 +69,66 @@ def test_rounding_is_allowed_where_several_threads_bring_it(tmp_path: Path) -> N
     """One thread must give the same bits; with several, outputs may differ by rounding."""
     module, probe = _network(), tmp_path / "probe.npz"
     write_probe(module, [LAYOUTS["transposed"]], module.state_dict(), probe)
-    hold_to_probe(Served(module, _rounded), probe, exact=False)
+    hold_to_probe(Served(module, _rounded), probe, loader="served", exact=False)
     with pytest.raises(QxError, match="they differ by up to"):
-        hold_to_probe(Served(module, _rounded), probe, exact=True)
+        hold_to_probe(Served(module, _rounded), probe, loader="served", exact=True)
     with pytest.raises(QxError, match=r"they differ by up to .* rounding by several threads explains"):
-        hold_to_probe(Served(module, lambda outputs: 1.001 * outputs), probe, exact=False)
+        hold_to_probe(Served(module, lambda outputs: 1.001 * outputs), probe, loader="served", exact=False)
 
 
 def test_outputs_of_another_shape_are_told_by_their_shapes(tmp_path: Path) -> None:
     """Outputs that could be broadcast to the expected ones are not the expected ones."""
     module, probe = _network(), tmp_path / "probe.npz"
     write_probe(module, [LAYOUTS["transposed"]], module.state_dict(), probe)
-    with pytest.raises(QxError, match=r"they have the shape \[1, 10\] in place of \[2, 10\]"):
-        hold_to_probe(Served(module, lambda outputs: outputs[:1]), probe, exact=False)
+    with pytest.raises(QxError, match=r"they have the shape \[2, 1\] in place of \[2, 10\]"):
+        hold_to_probe(Served(module, lambda outputs: outputs[:, :1]), probe, loader="served", exact=False)
+    with pytest.raises(
+        PluginError, match=r"gave 'output' of shape \[1, 10\] for 2 items; expected \[2, ...\]"
+    ):
+        hold_to_probe(Served(module, lambda outputs: outputs[:1]), probe, loader="served", exact=False)
+
+
+class TwoHeads(nn.Module):
+    """A network that gives scores and boxes, by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.boxes = _network(), nn.Linear(10, 4)
+
+    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        scores = self.body(images)
+        return {"scores": scores, "boxes": self.boxes(scores)}
+
+
+def test_every_output_is_held_by_its_name(tmp_path: Path) -> None:
+    """A probe holds all named outputs of a module; another name or another value is told with the name."""
+    module, probe = TwoHeads(), tmp_path / "probe.npz"
+    write_probe(module, [LAYOUTS["transposed"]], module.state_dict(), probe)
+    hold_to_probe(Served(module), probe, loader="served", exact=True)
+
+    class Changed(Served):
+        """Serves the module with the boxes changed."""
+
+        def __init__(self, boxes: str, more: float) -> None:
+            super().__init__(module)
+            self.boxes, self.more = boxes, more
+
+        def outputs(self, native: Any) -> dict[str, Any]:
+            named = super().outputs(native)
+            return {"scores": named["scores"], self.boxes: named["boxes"] + self.more}
+
+    with pytest.raises(QxError, match=r"they differ by up to 0\.5 in 'boxes'"):
+        hold_to_probe(Changed("boxes", 0.5), probe, loader="served", exact=True)
+    words = "they are called 'scores', 'places' in place of 'scores', 'boxes'"
+    with pytest.raises(QxError, match=words):
+        hold_to_probe(Changed("places", 0), probe, loader="served", exact=True)
+
+
+def test_outputs_without_names_have_no_probe(tmp_path: Path) -> None:
+    """Of a module that gives several tensors without names no probe is written."""
+    module = nn.LSTM(3, 4)
+    write_probe(module, [np.zeros((2, 3), dtype=np.float32)], module.state_dict(), tmp_path / "probe.npz")
+    assert not (tmp_path / "probe.npz").exists()
 
 
 @pytest.mark.parametrize(("width", "depth"), [(8, 1), (64, 12), (512, 6)])

@@ -57,10 +57,10 @@ def _bytes(content: bytes) -> Callable[[Path], object]:
         (_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"), "is a Git LFS pointer"),
         (_bytes(b"<!DOCTYPE html><title>Sign in</title>"), "is a web page: the download went wrong"),
         (_bytes(b"\x1f\x8b\x08\x00"), "is a gzip archive: unpack it first"),
-        (lambda path: path.mkdir(), "is a folder, and no file"),
+        (lambda path: path.mkdir(), "is a folder, not a file"),
         (
             lambda path: torch.save({"epoch": 3}, path),
-            "holds no state dict (names to tensors), but a dict of",
+            "must hold a state dict (names to tensors), not a dict of",
         ),
         (
             lambda path: torch.save({"state_dict": {"fc.w": torch.ones(1)}}, path),

@@ -34,7 +34,7 @@ def test_the_committed_weights_reach_98_percent(test: Data) -> None:
         model.load_state_dict(torch.load(path, weights_only=True), strict=True)
     with torch.inference_mode():
         answers = model.eval()(torch.from_numpy(test.inputs["image"])).argmax(1).numpy()
-    assert (answers == test.labels).mean() >= 0.98
+    assert (answers == test.targets["labels"]).mean() >= 0.98
 
 
 def test_both_forms_of_the_model_share_a_state_dict() -> None:
@@ -51,9 +51,9 @@ def test_every_digit_is_in_one_split(train: Data, test: Data) -> None:
     labels = load_digits().target
     indices = digits_cnn.split_indices(labels)
     assert np.array_equal(np.sort(np.concatenate([indices["train"], indices["test"]])), np.arange(1797))
-    assert (len(train.labels), len(test.labels)) == (1297, 500)
-    assert np.bincount(test.labels).tolist() == [50] * 10
-    assert np.array_equal(test.labels, labels[indices["test"]])
+    assert (len(train.targets["labels"]), len(test.targets["labels"])) == (1297, 500)
+    assert np.bincount(test.targets["labels"]).tolist() == [50] * 10
+    assert np.array_equal(test.targets["labels"], labels[indices["test"]])
 
 
 def test_the_split_stays_what_it_was() -> None:
@@ -69,7 +69,7 @@ def test_images_are_as_the_network_takes_them(train: Data, test: Data) -> None:
     """Images are contiguous float32 ``[n, 3, 32, 32]`` of three equal channels, about normalised."""
     for data in (train, test):
         images = data.inputs["image"]
-        assert images.shape == (len(data.labels), 3, 32, 32)
+        assert images.shape == (len(data.targets["labels"]), 3, 32, 32)
         assert images.dtype == np.float32
         assert images.flags.c_contiguous
         assert np.array_equal(images, np.repeat(images[:, :1], 3, axis=1))
@@ -82,14 +82,14 @@ def test_the_data_say_what_they_are(train: Data, test: Data) -> None:
     for data in (train, test):
         assert data.source == "scikit-learn digits"
         assert data.classes == tuple("0123456789")
-        assert data.labels.dtype == np.int64
+        assert data.targets["labels"].dtype == np.int64
 
 
 def test_the_data_do_not_depend_on_the_seed(test: Data) -> None:
     """Another seed of the run gives the same images in the same order."""
     other = digits_cnn.load_data("test", Context(offline=True, seed=99))
     assert np.array_equal(test.inputs["image"], other.inputs["image"])
-    assert np.array_equal(test.labels, other.labels)
+    assert np.array_equal(test.targets["labels"], other.targets["labels"])
 
 
 def test_enlarging_is_bilinear_and_exact() -> None:
@@ -117,4 +117,4 @@ def test_one_epoch_of_training_learns(test: Data, tmp_path: Path) -> None:
     with torch.inference_mode():
         answers = model(torch.from_numpy(test.inputs["image"])).argmax(1).numpy()
     assert shares[-1] == 1.0
-    assert (answers == test.labels).mean() > 0.3
+    assert (answers == test.targets["labels"]).mean() > 0.3

@@ -35,12 +35,12 @@ def check_linears(model: nn.Module, kernel: Kernel = ANY) -> None:
     linears = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Linear)}
     if not linears:
         check_python(model)
-        raise Unsupported(f"torchao quantizes nn.Linear alone, and {type(model).__name__} has none")
+        raise Unsupported(f"torchao quantizes only nn.Linear, and {type(model).__name__} has none")
     if not any(map(kernel.supports, linears.values())):
         name, layer = next(iter(linears.items()))
         raise Unsupported(
-            f"no nn.Linear {kernel.condition}: layer {name!r} and {len(linears) - 1} more; "
-            f"the first takes {layer.in_features} and gives {layer.out_features}"
+            f"the model has no nn.Linear {kernel.condition}: the first of {len(linears)}, {name!r}, "
+            f"has {layer.in_features} inputs and {layer.out_features} outputs"
         )
 
 

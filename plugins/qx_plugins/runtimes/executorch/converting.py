@@ -18,6 +18,7 @@ from torch import nn
 from torch.export import Dim, ExportedProgram, export
 
 from qx import Artifact, Context, Unsupported
+from qx_plugins.arrays import first_output
 from qx_plugins.recipes.exporting import (
     explain_lowering,
     export_model,
@@ -70,7 +71,7 @@ def build_artifact(
         in_torch = _program_in_torch(program, original)
         lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
         if not _takes_any_batch(lowered.exported_program()):
-            raise Unsupported(f"ExecuTorch lowers it for batches of {MAX_BATCH} alone")
+            raise Unsupported(f"ExecuTorch can lower it only for batches of exactly {MAX_BATCH}")
         # Use the caller's tensors in place of copies in planned memory.
         planning = MemoryPlanningPass(alloc_graph_input=False)
         executable = lowered.to_executorch(ExecutorchBackendConfig(memory_planning_pass=planning))
@@ -103,7 +104,7 @@ def _program_in_torch(program: ExportedProgram, original: ExportedProgram) -> Ca
                 raise
             recurrent = [node for node in original.graph.nodes if node.target is torch.ops.aten.gru.input]
             layer = f"layer {layer_of(recurrent[0])!r} (GRU): " if recurrent else ""
-            raise Unsupported(f"{layer}ExecuTorch lowers it for one batch size alone") from error
+            raise Unsupported(f"{layer}ExecuTorch can lower it for a single batch size only") from error
         return outputs
 
     return call
@@ -122,7 +123,8 @@ def _served_program(path: Path, threads: int, program: ExportedProgram) -> Calla
         arrays = {f"input_{index}": tensor.numpy() for index, tensor in enumerate(inputs)}
         with _captured_stderr() as stderr_text:
             try:
-                return torch.from_numpy(subject.outputs(subject.call(subject.prepare(arrays))))
+                native = subject.call(subject.prepare(arrays))
+                return torch.from_numpy(first_output(subject.outputs(native)))
             except RuntimeError as error:
                 failure: Exception = error
         raise _run_error(program, failure, len(inputs[0]), stderr_text()) from failure
@@ -176,7 +178,7 @@ def _check_batch(program: ExportedProgram) -> None:
         if node.target is torch.ops.aten.pad.default and "circular" in node.args:
             raise Unsupported(f"{layer}: torch.export fixes the batch size where padding is circular")
         if node.target is torch.ops.aten.gru.input and _gru_fixes_batch():
-            raise Unsupported(f"{layer} (GRU): ExecuTorch lowers it for one batch size alone")
+            raise Unsupported(f"{layer} (GRU): ExecuTorch can lower it for a single batch size only")
 
 
 @cache

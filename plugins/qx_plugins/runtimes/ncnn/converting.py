@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from qx import Artifact, Context, Unsupported
+from qx_plugins.arrays import first_output
 from qx_plugins.loaders.ncnn import NcnnSubject
 from qx_plugins.recipes.exporting import REASON_LENGTH, describe_error
 from qx_plugins.recipes.tracing import UNRELATED_ERRORS, explain_errors
@@ -92,7 +93,7 @@ def run_two_items(
         else:
             if numpy.isfinite(expected).all():
                 return inputs, expected
-    raise Unsupported(f"neither with noise nor with its example can the model be held against ncnn: {reason}")
+    raise Unsupported(f"cannot compare the model with ncnn, on noise or on its example inputs: {reason}")
 
 
 def _candidates(example_inputs: tuple[torch.Tensor, ...]) -> Iterator[tuple[torch.Tensor, ...]]:
@@ -145,10 +146,12 @@ def convert_with_pnnx(
         raise MemoryError("pnnx was killed")
     if process.returncode or not layers.is_file() or not weights.is_file():
         last_line = (process.stdout.strip().splitlines() or ["nothing"])[-1].strip()[:REASON_LENGTH]
-        status = f"ended with {process.returncode}"
+        status = f"ended with exit status {process.returncode}"
         if process.returncode < 0:
-            status = f"was ended by {signal.Signals(-process.returncode).name}"
-        raise Unsupported(f"cannot be converted for ncnn: pnnx {status}; it last said: {last_line}")
+            status = f"was killed by {signal.Signals(-process.returncode).name}"
+        raise Unsupported(
+            f"cannot be converted for ncnn: pnnx {status}; its last line of output: {last_line}"
+        )
     lines = layers.read_text(errors="replace").splitlines()[2:]
     missing = sorted(
         {kind for line in lines if line.strip() and not _LAYER.fullmatch(kind := line.split()[0])}
@@ -170,17 +173,19 @@ def _verify_outputs(artifact: Artifact, inputs: tuple[torch.Tensor, ...], expect
     arrays = {str(index): tensor.numpy() for index, tensor in enumerate(inputs)}
     try:
         subject = NcnnSubject(artifact, threads=1)
-        outputs = subject.outputs(subject.call(subject.prepare(arrays)))
+        outputs = first_output(subject.outputs(subject.call(subject.prepare(arrays))))
     except (RuntimeError, ValueError) as error:
         raise Unsupported(f"ncnn cannot run what pnnx made of the model: {error}"[:REASON_LENGTH]) from error
     if outputs.shape != expected.shape:
-        raise Unsupported(f"ncnn answers with {outputs.shape} where the model does with {expected.shape}")
+        raise Unsupported(
+            f"the outputs of ncnn have shape {outputs.shape}, those of the model {expected.shape}"
+        )
     largest, error_size = float(numpy.abs(expected).max()), float(numpy.abs(outputs - expected).max())
     # Equal outputs for both items have no difference: their size is the scale then.
     scale = float(numpy.abs(expected[0] - expected[1]).max()) or largest
     rounding = HALF_ROUNDING if artifact.details["half"] else ROUNDING
     if not error_size <= MAX_ERROR_SHARE * scale + rounding * largest:
         raise Unsupported(
-            f"what ncnn computes is not what the model does: outputs up to {largest:.2g}, which are up to "
-            f"{scale:.2g} apart, are off by {error_size:.2g}"
+            f"the outputs of ncnn differ from the model's by up to {error_size:.2g}: the model's are up to "
+            f"{largest:.2g}, and differ between two items by up to {scale:.2g}"
         )

@@ -17,7 +17,7 @@ from attrs import evolve
 from torch import nn
 from torch.export import ExportedProgram
 
-from qx import Arrays, Artifact, Context
+from qx import Artifact, Batch, Context
 from qx_plugins.recipes.calibration import take_calibration_batches
 from qx_plugins.recipes.exporting import QUANTIZER_FAULTS, explain_lowering, export_model
 from qx_plugins.recipes.saturation import SEVEN_BITS, saturates
@@ -184,8 +184,8 @@ def _input_names(path: Path) -> list[str]:
 class _CalibrationReader:
     """Calibration batches behind the interface ``CalibrationDataReader`` of ONNX Runtime."""
 
-    def __init__(self, names: Sequence[str], batches: Sequence[Arrays]) -> None:
-        self._batches = (dict(zip(names, batch.values(), strict=True)) for batch in batches)
+    def __init__(self, names: Sequence[str], batches: Sequence[Batch]) -> None:
+        self._batches = (dict(zip(names, batch.inputs.values(), strict=True)) for batch in batches)
 
     def get_next(self) -> Any:
         return next(self._batches, None)

@@ -20,7 +20,7 @@ from torch.ao.quantization import (
     prepare_qat,
 )
 
-from qx import Arrays, Context, Unsupported
+from qx import Batch, Context, Unsupported
 from qx_plugins.recipes.calibration import take_calibration_batches, to_tensors
 from qx_plugins.recipes.fidelity import compute_reference_in_build, verify_outputs
 from qx_plugins.recipes.finetuning import unquantized_copy
@@ -80,14 +80,14 @@ def convert_to_int8(model: nn.Module) -> nn.Module:
     return replace_and_verify_kernels(result, batches)
 
 
-def replace_and_verify_kernels(model: nn.Module, batches: Sequence[Arrays]) -> nn.Module:
+def replace_and_verify_kernels(model: nn.Module, batches: Sequence[Batch]) -> nn.Module:
     """Replace wrong kernels of a converted model, run it on the first calibration item, and return it.
 
     torch notices a missing kernel only when it is called. Raises ``Unsupported`` with the layer.
     """
     replace_wrong_kernels(model)
     for batch in batches[:1]:
-        first = {name: array[:1] for name, array in batch.items() if name != "labels"}
+        first = {name: array[:1] for name, array in batch.inputs.items()}
         with torch.no_grad(), explain_errors(model, "does not run in 8 bits"):
             model(*to_tensors(first))
     return model

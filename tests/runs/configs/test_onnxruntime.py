@@ -1,0 +1,93 @@
+"""The configs of ONNX Runtime: served by it alone, in 8 bits, with the predictions of torch.
+
+Without the runtime the tests are skipped.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from any_runtime import (  # noqa: F401
+    test_a_forward_may_take_any_number_of_inputs,
+    test_a_launch_imports_the_runtime_and_not_torch,
+    test_a_model_that_cannot_be_exported_is_told_by_layer,
+    test_as_many_threads_work_as_are_asked_for,
+    test_it_is_measured_like_any_other,
+    test_one_artifact_serves_every_batch_size,
+    test_quantized_models_keep_the_predictions,
+    test_static_int8_stores_all_weights_in_8_bits,
+    test_tables_are_weights_and_what_is_added_is_none,
+    test_the_runtime_baselines_are_the_model,
+    test_the_versions_of_a_runtime_are_recorded,
+    test_threads_are_held,
+    test_unquantized_weights_count_as_such,
+    test_what_is_quantized_runs_in_8_bits,
+)
+from runtimes import Net, check_7_bits_without_vnni, convert, ready
+from torch import nn
+
+from qx import Unsupported
+
+# The exporters warn of their own insides.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+CONFIGS = (
+    "onnxruntime_fp32",
+    "onnxruntime_dynamic_int8",
+    "onnxruntime_static_int8_per_tensor",
+    "onnxruntime_static_int8_per_channel",
+)
+
+
+@pytest.mark.parametrize("config", ready(CONFIGS[1]))
+def test_dynamic_int8_treats_linear_layers_only(run: Any, config: str) -> None:
+    """As in torch, the 1,280 weights of the only linear layer are quantized, with an integer kernel."""
+    share = run.measurement(config, "quantized_share")
+    assert share["value"] == pytest.approx(1280 / 287_840)
+    kernels = share["details"]["kernels"]
+    assert sum(count for name, count in kernels.items() if "Quantize" in name or "Integer" in name) == 1
+    assert kernels["Conv"] == 6
+
+
+@pytest.mark.parametrize("config", ready(*CONFIGS[1:]))
+def test_a_recipe_in_two_runtimes_is_a_pair_where_both_run(run: Any, config: str) -> None:
+    """Only counterparts that take part make pairs: here that of fp32, and none of the others."""
+    pairs = {pair["cell"].rpartition("/")[2]: pair for pair in run.results["pairs"]}
+    assert pairs[CONFIGS[0]]["counterpart"] == "digits_cnn/fp32_baseline"
+    assert pairs[CONFIGS[0]]["agreement"] == 1.0
+    assert config not in pairs
+
+
+@pytest.mark.parametrize("config", ready("onnxruntime_fp32"))
+def test_an_operator_that_the_runtime_lacks_is_told_by_layer(config: str, tmp_path: Path) -> None:
+    """A layer that ONNX has no operator for is named, with the operator."""
+
+    class Bessel(nn.Module):
+        def forward(self, values: torch.Tensor) -> torch.Tensor:
+            return torch.special.bessel_j0(values)
+
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), Bessel()).eval()
+    with pytest.raises(Unsupported, match=r"^cannot be exported to ONNX: layer '1': .*bessel_j0"):
+        convert(config, model, tmp_path)
+
+
+@pytest.mark.parametrize("config", ready("onnxruntime_fp32"))
+def test_nothing_of_this_machine_is_shipped(built: Callable[..., Any], config: str) -> None:
+    """The exporter's notes for debugging, with paths of the sources, are not in the file."""
+    artifact, _ = built(config)
+    content = (artifact.folder / artifact.files[0]).read_bytes()
+    assert str(Path(torch.__file__).parent).encode() not in content
+    assert Path(inspect.getfile(Net)).name.encode() not in content
+
+
+@pytest.mark.parametrize("config", ready("onnxruntime_static_int8_per_channel"))
+def test_without_vnni_weights_have_7_bits_and_it_is_told(
+    config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without VNNI, 8-bit products are added in 16 bits: the range is halved, and the notes say so."""
+    check_7_bits_without_vnni(config, tmp_path, monkeypatch)
