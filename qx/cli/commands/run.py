@@ -121,6 +121,7 @@ def run(arguments: argparse.Namespace) -> int:
     from qx.foreign import path_to_terminal
     from qx.host.host import Host
     from qx.report import markdown, terminal
+    from qx.report.written import pictures
     from qx.results import results_file as results
     from qx.runner import run as run_matrix
     from qx.runner.request import choose_workloads
@@ -152,11 +153,11 @@ def run(arguments: argparse.Namespace) -> int:
         # The fallback may have replaced the default workload.
         out = results_folder(host, list(outcome.run.workloads), OUT)
     try:
-        results.write(out, outcome, markdown.render(outcome), recording)
+        results.write(out, outcome, markdown.render(outcome), recording, pictures(outcome, recording))
     except OSError as error:
         advice = "; free space there, or name another folder with --out" if error.errno in FULL else ""
         raise UsageError(f"cannot write the results into {out}: {error.strerror or error}{advice}") from error
     print(terminal.render(outcome, arguments.format))
-    files = f"{out / results.RESULTS} and {out / results.TABLE}"
+    files = f"{out / results.RESULTS}, {out / results.TABLE} and {out / results.PAGE}"
     print(f"\nwritten: {path_to_terminal(files)}")
     return OK if outcome.ended_well else NOT_WELL

@@ -15,9 +15,10 @@ from qx.results.recording import Recording
 from qx.results.records import Results
 from qx.values import JsonObject
 
-ASSETS = files("qx.report.html.assets")
+PACKAGE = files("qx.report.html")
+ASSETS = PACKAGE.joinpath("assets")
 #: The plotting library, unchanged as its authors publish it.
-LIBRARY = files("qx.report.html.vendor").joinpath("d3.min.js")
+LIBRARY = PACKAGE.joinpath("vendor", "d3.min.js")
 #: The parts of the script in the order in which they build on each other. They share one scope.
 SCRIPTS = (
     *("elements.js", "numbers.js", "board.js", "chart.js", "scatter.js", "table.js", "copying.js"),

@@ -56,7 +56,7 @@ def _run(view: View, content: JsonObject) -> Iterator[str]:
 
 def _choice(names: Sequence[str]) -> str:
     options = "".join(f'<option value="{index}">{to_html(name)}</option>' for index, name in enumerate(names))
-    return f'<p class="controls"><label>Workload <select id="workload">{options}</select></label></p>'
+    return f'<p class="controls"><span class="field"><label for="workload">Workload</label><select id="workload">{options}</select></span></p>'
 
 
 def _workload(view: View, content: JsonObject, index: int) -> Iterator[str]:
@@ -68,22 +68,22 @@ def _workload(view: View, content: JsonObject, index: int) -> Iterator[str]:
     ):
         if text:
             yield warning(text)
+    # Name of the anchor, word in the navigation, heading, content.
     parts = [
-        ("front", "What is worth having", _front(view)),
-        ("limits", "Within your limits", _limits(view)),
-        ("table", "All figures", _table(view)),
-        ("trust", "Can it be believed?", _trust(view, content)),
-        ("quality", "What the configs answer", _quality(content)),
-        ("stages", "Stage by stage", _stages(content)),
-        ("layers", "Layer by layer", _layers(content)),
-        ("missing", "What was not built, and why", _missing(view)),
+        ("front", "Front", "What is worth having", _front(view)),
+        ("limits", "Limits", "Within your limits", _limits(view)),
+        ("table", "Figures", "All figures", _table(view)),
+        ("trust", "Trust", "Can it be believed?", _trust(view, content)),
+        ("answers", "Answers", "What the configs answer", _answers(content)),
+        ("stages", "Stages", "Stage by stage", _stages(content)),
+        ("layers", "Layers", "Layer by layer", _layers(content)),
+        ("missing", "Not built", "What was not built, and why", _missing(view)),
     ]
-    present = [(name, heading, blocks) for name, heading, blocks in parts if blocks]
-    links = "".join(
-        f'<li><a href="#{name}-{index}">{heading}</a></li>' for name, heading, _ in present
-    ) + '<li><a href="#environment">Environment</a></li>'
-    yield f'<nav aria-label="Sections of the report"><ul>{links}</ul></nav>'
-    for name, heading, blocks in present:
+    present = [part for part in parts if part[3]]
+    links = [f'<li><a href="#{name}-{index}">{word}</a></li>' for name, word, _, _ in present]
+    links.append('<li><a href="#environment">Environment</a></li>')
+    yield f'<nav aria-label="Sections of the report"><ul>{"".join(links)}</ul></nav>'
+    for name, _, heading, blocks in present:
         yield section(f"{name}-{index}", heading, blocks)
 
 
@@ -149,7 +149,7 @@ def _trust(view: View, content: JsonObject) -> list[str]:
     return blocks
 
 
-def _quality(content: JsonObject) -> list[str]:
+def _answers(content: JsonObject) -> list[str]:
     blocks = []
     if content["groups"]:
         blocks += ["<h3>Group by group</h3>", place("groups")]

@@ -78,20 +78,34 @@ function longestName(names, most, width) {
   return Math.min(Math.max(60, 6.9 * d3.max(names, (name) => name.length) + 18), most, width * 0.42);
 }
 
-// Draw a view now, whenever what it depends on changes, and whenever its width changes.
+// Draw a view now, whenever its width changes, and when what it depends on has changed: soon after where it
+// is in sight, else when it comes into sight or is printed, so that the table answers at once.
 function keepDrawn(board, place, events, draw) {
-  let width = 0;
+  let width = place.clientWidth;
+  let isInSight = false;
+  let isStale = false;
   const redraw = () => {
+    isStale = false;
     if (place.clientWidth) draw(Math.max(280, place.clientWidth));
   };
-  for (const event of events) board.on(event, redraw);
+  const redrawSoon = later(() => {
+    if (isInSight) redraw();
+    else isStale = true;
+  });
+  for (const event of events) board.on(event, redrawSoon);
   new ResizeObserver(later(() => {
     if (place.clientWidth !== width) {
       width = place.clientWidth;
       redraw();
     }
   })).observe(place);
-  width = place.clientWidth;
+  new IntersectionObserver(([entry]) => {
+    isInSight = entry.isIntersecting;
+    if (isInSight && isStale) redraw();
+  }, { rootMargin: "200px" }).observe(place);
+  addEventListener("beforeprint", () => {
+    if (isStale) redraw();
+  });
   redraw();
 }
 

@@ -47,19 +47,20 @@ function comparisonFilters(data, table) {
     wanted[key] = index ? options[index - 1] : "";
     apply();
   });
-  const search = element("input", { type: "search", autocomplete: "off", spellcheck: "false" });
-  search.addEventListener("input", () => {
-    wanted.text = search.value.trim().toLowerCase();
+  const search = searchField((text) => {
+    wanted.text = text;
     apply();
   });
   const present = VERDICTS.filter((verdict) => data.rows.some((row) => row.runs.some((run) => run?.verdict === verdict)));
-  return element("div", { class: "controls" }, element("label", {}, "Name ", search), filter("Metric", "metric", metrics), filter("Verdict", "verdict", present));
+  return element("div", { class: "controls" }, search, filter("Metric", "metric", metrics), filter("Verdict", "verdict", present));
 }
 
 // Changes with their intervals, of one run and one unit at a time.
 function drawForest(board, data, state) {
   const place = board.root.querySelector('[data-view="forest"]');
-  const kinds = [...new Set(data.rows.flatMap((row) => row.runs.filter((run) => run?.kind).map((run) => `${run.kind}\n${run.unit}`)))];
+  const order = ["speedup", "ratio", "difference", "agreeing"];
+  const kinds = [...new Set(data.rows.flatMap((row) => row.runs.filter((run) => run?.kind).map((run) => `${run.kind}\n${run.unit}`)))]
+    .sort((a, b) => order.indexOf(a.split("\n")[0]) - order.indexOf(b.split("\n")[0]));
   if (!place || !kinds.length) return;
   state.kind = 0;
   const canvas = element("div", { class: "canvas" });
@@ -70,7 +71,7 @@ function drawForest(board, data, state) {
       state.run = value;
       redraw();
     }) : null,
-    choice("Changes by", kinds.map((kind) => kind.replace("\n", " in ")), 0, (value) => {
+    choice("Changes by", kinds.map((kind) => kind.replace("agreeing", "equal answers").replace("\n", " in ")), 0, (value) => {
       state.kind = value;
       redraw();
     })), canvas);
@@ -87,11 +88,13 @@ function drawForestRows(board, canvas, data, state, [kind, unit]) {
   const chart = plot(width, rows.length * ROW + 66, `Changes by ${kind}`, { left: longestName(names, 380, width), right: 14, top: 6, bottom: 56 });
   const { inner } = chart;
   const changes = rows.map((row) => data.rows[row].runs[state.run]);
-  const neutral = kind === "difference" ? 0 : 1;
+  // The value of no change.
+  const neutral = { difference: 0, agreeing: 100 }[kind] ?? 1;
+  const isRatio = kind === "ratio" || kind === "speedup";
   const values = changes.flatMap((change) => [change.value, change.low, change.high]).filter((value) => value !== null);
-  const x = makeScale([...values, neutral], [inner.left, inner.right], kind !== "difference" && Math.min(...values) > 0);
+  const x = makeScale([...values, neutral], [inner.left, inner.right], isRatio && Math.min(...values) > 0);
   const y = (index) => inner.top + ROW / 2 + index * ROW;
-  drawAxes(chart, x, null, [`${kind} from ${data.labels[0]} to ${data.labels[state.run + 1]} [${unit}]`]);
+  drawAxes(chart, x, null, [`${kind.replace("agreeing", "equal answers")} from ${data.labels[0]} to ${data.labels[state.run + 1]} [${unit}]`]);
   const group = chart.svg.append("g");
   group.append("line").attr("class", "neutral").attr("x1", x(neutral)).attr("x2", x(neutral)).attr("y1", inner.top).attr("y2", inner.bottom);
   changes.forEach((change, index) => {

@@ -18,11 +18,24 @@ function button(text, action, attributes = {}) {
 
 // A labelled choice. `options` are texts; `action` gets the position that was chosen.
 function choice(label, options, chosen, action) {
-  const select = element("select", {});
+  const id = newId("choice");
+  const select = element("select", { id });
   options.forEach((text, index) => select.append(element("option", { value: index, selected: index === chosen }, text)));
   select.value = String(chosen);
   select.addEventListener("change", () => action(Number(select.value)));
-  return element("label", {}, label + " ", select);
+  return labelled(label, select, id);
+}
+
+// A field with its label before it.
+function labelled(label, field, id) {
+  return element("span", { class: "field" }, element("label", { for: id }, label), field);
+}
+
+function searchField(action) {
+  const id = newId("search");
+  const field = element("input", { id, type: "search", autocomplete: "off", spellcheck: "false" });
+  field.addEventListener("input", () => action(field.value.trim().toLowerCase()));
+  return labelled("Name", field, id);
 }
 
 function checkbox(label, checked, action) {

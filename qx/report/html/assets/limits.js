@@ -54,7 +54,7 @@ function drawLimits(board) {
   const sliders = limits.map((limit) => ({ limit, ...sliderOf(limit, update) }));
   const list = (chosen) => element("div", { class: "sliders" }, ...chosen.map((slider) => slider.node));
   const others = sliders.filter((slider) => !slider.limit.isAxis);
-  place.append(
+  place.append(...[
     list(sliders.filter((slider) => slider.limit.isAxis)),
     others.length ? element("details", {}, element("summary", {}, "More limits"), list(others)) : null,
     element("p", { class: "controls" }, button("No limits", () => {
@@ -62,7 +62,7 @@ function drawLimits(board) {
       update();
     })),
     result,
-  );
+  ].filter(Boolean));
   result.replaceChildren(...verdictLists(board, limits));
 }
 

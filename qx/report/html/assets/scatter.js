@@ -75,7 +75,9 @@ function drawScatter(board) {
     if (focused >= 0) controls.querySelectorAll("select, input")[focused].focus();
   };
   drawControls();
-  keepDrawn(board, place, ["mark", "limits"], redraw);
+  keepDrawn(board, place, [], redraw);
+  board.on("mark", redraw);
+  board.on("limits", redraw);
   board.on("shown", () => {
     if (state.range === 2) redraw();
   });

@@ -198,13 +198,12 @@ function filtersOf(board, table) {
     wanted[key] = index ? options[index - 1] : "";
     apply();
   });
-  const search = element("input", { type: "search", autocomplete: "off", spellcheck: "false" });
-  search.addEventListener("input", () => {
-    wanted.text = search.value.trim().toLowerCase();
+  const search = searchField((text) => {
+    wanted.text = text;
     apply();
   });
   const node = element("div", { class: "controls" },
-    element("label", {}, "Name ", search),
+    search,
     filter("Runtime", "runtime", values("runtime")),
     filter("Outcome", "outcome", values("outcome")),
     filter("Front", "front", ["yes", "perhaps", "no", "not judged"]),
