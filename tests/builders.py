@@ -424,7 +424,9 @@ def many(count: int, items: int = 200, text: str = "") -> tuple[Results, Recordi
         )
         for number in range(count - 1)
     }
-    run = Run(cells=cells, items=items, rounds=2, workload={"classes": tuple(name + text for name in CLASSES)})
+    run = Run(
+        cells=cells, items=items, rounds=2, workload={"classes": tuple(name + text for name in CLASSES)}
+    )
     recording, generator = run.recording(), np.random.default_rng(1)
     expected = generator.integers(0, len(CLASSES), items)
     for cell, series in recording.series.items():
@@ -434,7 +436,9 @@ def many(count: int, items: int = 200, text: str = "") -> tuple[Results, Recordi
         hits = series[Figure("hits")]
         names = tuple(f"group {number}{text}" for number in range(len(CLASSES)))
         series[Figure("hits")] = evolve(hits, groups=expected.astype(np.int32), group_names=names)
-        series[Figure("weight")] = evolve(series[Figure("weight")], details=({"layers": _layers(cell, text)},))
+        series[Figure("weight")] = evolve(
+            series[Figure("weight")], details=({"layers": _layers(cell, text)},)
+        )
         answers = np.where(hits.values > 0, expected, (expected + 1) % len(CLASSES))
         recording.outputs[cell] = {OUTPUT: np.eye(len(CLASSES), dtype=np.float32)[answers]}
     results = run.results(recording)
@@ -452,7 +456,9 @@ def many(count: int, items: int = 200, text: str = "") -> tuple[Results, Recordi
 def _copied(results: Results, recording: Recording, count: int) -> tuple[Results, Recording]:
     """Return a run in which the configs are copied, under other names, until there are so many."""
     firsts = [name for name in results.cells if name not in (BASELINE, CONTROL)]
-    copies = {f"toy/copy_{number:03}": firsts[number % len(firsts)] for number in range(count - len(firsts) - 1)}
+    copies = {
+        f"toy/copy_{number:03}": firsts[number % len(firsts)] for number in range(count - len(firsts) - 1)
+    }
     cells = {
         name: evolve(results.cells[first], config=name.partition("/")[2]) for name, first in copies.items()
     }
@@ -461,20 +467,27 @@ def _copied(results: Results, recording: Recording, count: int) -> tuple[Results
         figures.setdefault(measurement.cell, []).append(measurement)
     for name, first in copies.items():
         if first in recording.series:
-            recording.series[name], recording.outputs[name] = recording.series[first], recording.outputs[first]
+            recording.series[name], recording.outputs[name] = (
+                recording.series[first],
+                recording.outputs[first],
+            )
     return (
         evolve(
             results,
             cells=results.cells | cells,
             configs=results.configs
-            | {cell.config: results.configs[results.cells[copies[name]].config] for name, cell in cells.items()},
+            | {
+                cell.config: results.configs[results.cells[copies[name]].config]
+                for name, cell in cells.items()
+            },
             measurements=results.measurements
             + tuple(
                 evolve(measurement, cell=name, config=cells[name].config)
                 for name, first in copies.items()
                 for measurement in figures[first]
             ),
-            front=results.front | {name: results.front[first] for name, first in copies.items() if first in results.front},
+            front=results.front
+            | {name: results.front[first] for name, first in copies.items() if first in results.front},
         ),
         recording,
     )
@@ -487,7 +500,11 @@ def _levels(text: str) -> dict[str, dict[str, float]]:
 def _layers(cell: str, text: str) -> dict[str, dict[str, Any]]:
     bits = 32 if cell == BASELINE else 8
     return {
-        f"layer.{number}{text}": {"elements": 100 * number, "bits": bits if number > 1 else 32, "type": f"int{text}"}
+        f"layer.{number}{text}": {
+            "elements": 100 * number,
+            "bits": bits if number > 1 else 32,
+            "type": f"int{text}",
+        }
         for number in range(1, 5)
     }
 

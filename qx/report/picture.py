@@ -115,7 +115,9 @@ class Scale:
             candidates = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
         else:
             step = _nice_step((self.high - self.low) / count)
-            candidates = [step * number for number in range(math.ceil(self.low / step), math.ceil(self.high / step) + 1)]
+            candidates = [
+                step * number for number in range(math.ceil(self.low / step), math.ceil(self.high / step) + 1)
+            ]
         return [tick for tick in candidates if self.low <= tick <= self.high]
 
 
@@ -178,7 +180,9 @@ def _plot(view: View, cells: Sequence[str], across: Axis, up: Axis) -> Iterator[
             f'd="{shape}"><title>{to_html(view.name(cell))}</title></path>'
         )
     corners = [corner for _, points in line for corner in points]
-    yield from _names(view, cells, {cell: (x(across.ends[cell][0]), y(up.ends[cell][0])) for cell in cells}, corners)
+    yield from _names(
+        view, cells, {cell: (x(across.ends[cell][0]), y(up.ends[cell][0])) for cell in cells}, corners
+    )
 
 
 def _number(view: View, cell: str, runtimes: Sequence[str]) -> int:
@@ -221,7 +225,9 @@ def _axis(view: View, figure: Figure) -> Axis:
     factor = 100.0 if metric.unit == "fraction" and (metric.compare == "difference" or not is_change) else 1.0
     if is_change:
         how = {"speedup": "speedup over", "ratio": "ratio to"}.get(metric.compare, "difference from")
-        unit = "×" if metric.compare != "difference" else "points" if metric.unit == "fraction" else metric.unit
+        unit = (
+            "×" if metric.compare != "difference" else "points" if metric.unit == "fraction" else metric.unit
+        )
         title = f"{figure}: {how} {view.name(view.baseline)} [{unit}]"
     else:
         title = f"{figure} [{'%' if metric.unit == 'fraction' else metric.unit}]"
@@ -274,9 +280,7 @@ def _front_line(
     judged = [cell for cell in cells if view.front(cell) is not None]
     if not judged:
         return
-    worst = tuple(
-        scale.low if axis.direction > 0 else scale.high for axis, scale in ((across, x), (up, y))
-    )
+    worst = tuple(scale.low if axis.direction > 0 else scale.high for axis, scale in ((across, x), (up, y)))
 
     def corners(choose: Callable[[Axis, str], float]) -> list[Point]:
         points = [(choose(across, cell), choose(up, cell)) for cell in judged]
@@ -336,7 +340,10 @@ def _legend(runtimes: Sequence[str]) -> Iterator[str]:
     """Yield the runtimes with their shapes, and what a filled shape means."""
     x = LEFT - 38.0
     entries = [
-        *((f"r{index % len(SHAPES)} full", SHAPES[index % len(SHAPES)], name) for index, name in enumerate(runtimes)),
+        *(
+            (f"r{index % len(SHAPES)} full", SHAPES[index % len(SHAPES)], name)
+            for index, name in enumerate(runtimes)
+        ),
         ("rx full", SHAPES[0], "filled: on the front"),
         ("rx hollow", SHAPES[0], "hollow: not on it"),
     ]
@@ -347,7 +354,9 @@ def _legend(runtimes: Sequence[str]) -> Iterator[str]:
             x += 32 + CHARACTER * len(name)
 
 
-def _names(view: View, cells: Sequence[str], places: dict[str, Point], corners: Sequence[Point]) -> Iterator[str]:
+def _names(
+    view: View, cells: Sequence[str], places: dict[str, Point], corners: Sequence[Point]
+) -> Iterator[str]:
     """Yield the names of cells beside their points where there is room, those on the front first."""
     taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in places.values()]
     for (ax, ay), (bx, by) in zip(corners, corners[1:]):

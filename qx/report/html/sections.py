@@ -145,7 +145,9 @@ def _trust(view: View, content: JsonObject) -> list[str]:
     if content["rounds"]:
         blocks += ["<h3>What disturbed the rounds</h3>", place("rounds")]
     if not content["waves"]:
-        blocks.append(paragraph("The raw samples are not there, so waves and rounds cannot be shown.", "quiet"))
+        blocks.append(
+            paragraph("The raw samples are not there, so waves and rounds cannot be shown.", "quiet")
+        )
     return blocks
 
 
@@ -178,9 +180,7 @@ def _missing(view: View) -> list[str]:
 
 
 def _environment(view: View) -> list[str]:
-    rows = "".join(
-        f"<dt>{topic}</dt><dd>{facts}</dd>" for topic, facts in wording.environment(view, MARKUP)
-    )
+    rows = "".join(f"<dt>{topic}</dt><dd>{facts}</dd>" for topic, facts in wording.environment(view, MARKUP))
     run, fingerprint = view.results.run, view.results.environment.fingerprint
     seconds = ", ".join(f"{to_html(phase)} {value:.0f} s" for phase, value in run.seconds.items())
     rows += f"<dt>Time taken</dt><dd>{seconds}</dd>"
@@ -245,7 +245,8 @@ def table(label: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> s
     """Return a small table that scrolls by itself where the page is narrow."""
     heads = "".join(f'<th scope="col">{title}</th>' for title in header)
     lines = "".join(
-        f'<tr><th scope="row">{row[0]}</th>{"".join(f"<td>{cell}</td>" for cell in row[1:])}</tr>' for row in rows
+        f'<tr><th scope="row">{row[0]}</th>{"".join(f"<td>{cell}</td>" for cell in row[1:])}</tr>'
+        for row in rows
     )
     return (
         f'<div class="scrolls" tabindex="0" role="region" aria-label="{label}">'

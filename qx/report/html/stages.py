@@ -40,10 +40,11 @@ def _stages(measurement: Measurement) -> dict[str, dict[str, float]]:
     if not isinstance(entries, Mapping):
         return {}
     numbers = {name: entry if isinstance(entry, Mapping) else {"": entry} for name, entry in entries.items()}
-    return {
+    kept = {
         name: {field: value for field, value in entry.items() if _is_number(value)}
         for name, entry in numbers.items()
     }
+    return {name: entry for name, entry in kept.items() if entry}
 
 
 def _is_number(value: object) -> bool:
@@ -54,7 +55,9 @@ def _stage_plot(view: View, measured: Mapping[str, Measurement]) -> JsonObject:
     by_cell = {cell: _stages(measurement) for cell, measurement in measured.items()}
     names = list(dict.fromkeys(stage for entries in by_cell.values() for stage in entries))
     fields = list(
-        dict.fromkeys(field for entries in by_cell.values() for numbers in entries.values() for field in numbers)
+        dict.fromkeys(
+            field for entries in by_cell.values() for numbers in entries.values() for field in numbers
+        )
     )
     reference = next(iter(measured))
     value, entries = measured[reference].value or 0.0, by_cell[reference]

@@ -57,7 +57,10 @@ class Opened:
         return self.page.locator(f'[data-view="{name}"]').first
 
     def names(self) -> list[str]:
-        """Return the configs of the table, in order."""
+        """Return the configs of the table, in order, all of them."""
+        rest = self.view("table").locator("button.rest")
+        if rest.is_visible():
+            rest.click()
         names: list[str] = self.view("table").locator("tbody th button").all_inner_texts()
         return names
 
@@ -69,6 +72,15 @@ class Opened:
         """Return the names of the configs of the run."""
         assert self.results is not None
         return [cell.row for cell in self.results.cells.values() if not cell.control]
+
+    def copied(self, button: str) -> str:
+        """Press a button of the table that copies it, and return what was copied."""
+        says = self.page.locator("#says")
+        says.evaluate("node => { node.textContent = ''; }")
+        self.view("table").get_by_role("button", name=button).click()
+        playwright.expect(says).to_contain_text("copied")
+        text: str = self.page.evaluate("navigator.clipboard.readText()")
+        return text
 
     def quiet(self) -> None:
         """Assert that nothing was asked for besides the file, and that the console is empty."""
@@ -155,12 +167,16 @@ def test_any_two_figures_can_be_plotted(opened: Opened) -> None:
     assert scatter.locator("svg .front").count() == scatter.locator("svg .band").count() == 2
     for label, choice in (("Across", "heap"), ("Up", "weight: ratio to base")):
         opened.control("scatter", label).select_option(label=choice)
-    labels = scatter.locator(".axis .label").all_inner_texts()
+    labels = scatter.locator(".axis .label").all_text_contents()
     assert labels == ["heap [MiB], less is better", "weight: ratio to base [×], less is better"]
     assert opened.control("scatter", "log up").is_checked()
-    linear = scatter.locator(".points path").first.get_attribute("transform")
+    points, places = (
+        scatter.locator(".points path"),
+        "nodes => nodes.map(node => node.getAttribute('transform'))",
+    )
+    logarithmic = points.evaluate_all(places)
     opened.control("scatter", "log up").uncheck()
-    assert scatter.locator(".points path").first.get_attribute("transform") != linear
+    assert points.evaluate_all(places) != logarithmic
     opened.quiet()
 
 
@@ -267,20 +283,16 @@ def test_the_table_is_filtered(opened: Opened) -> None:
 
 def test_columns_are_chosen_and_the_table_is_copied(opened: Opened) -> None:
     """What is copied has the columns and rows that are shown, as Markdown or with numbers as CSV."""
-    page, table = opened.page, opened.view("table")
+    table = opened.view("table")
     table.locator("details.chooser summary").click()
     opened.control("table", "heap").uncheck()
     assert table.locator("thead th", has_text="heap").is_hidden()
     opened.control("table", "Name").fill("base")
-    table.get_by_role("button", name="Copy as Markdown").click()
-    page.wait_for_function("document.getElementById('says').textContent.includes('copied')")
-    markdown = page.evaluate("navigator.clipboard.readText()").splitlines()
+    markdown = opened.copied("Copy as Markdown").splitlines()
     assert markdown[0] == "| config | front | hits | weight | delay (batch 1) | runtime | outcome |"
     assert markdown[2].startswith("| `base, baseline` | ")
     assert len(markdown) == 3
-    table.get_by_role("button", name="Copy as CSV").click()
-    page.wait_for_function("navigator.clipboard.readText().then(text => text.startsWith('config,'))")
-    lines = list(csv.DictReader(io.StringIO(page.evaluate("navigator.clipboard.readText()"))))
+    lines = list(csv.DictReader(io.StringIO(opened.copied("Copy as CSV"))))
     assert [line["config"] for line in lines] == ["base"]
     assert float(lines[0]["weight [bytes]"]) == 1_000_000
     assert "heap [MiB]" not in lines[0]
@@ -337,7 +349,10 @@ def test_every_launch_is_shown_beside_the_control(opened: Opened) -> None:
     ok = [cell for cell in results.cells.values() if not cell.control and cell.outcome == "ok"]
     shown = min(40, len(ok)) + 1
     assert waves.locator("circle.wave").count() == 6 * shown
-    assert waves.locator(".rows text").first.evaluate("node => node.textContent.replace(/(.+)\\1/, '$1')") == "control"
+    assert (
+        waves.locator(".rows text").first.evaluate("node => node.textContent.replace(/(.+)\\1/, '$1')")
+        == "control"
+    )
     waves.get_by_label("all rows of the table").check()
     assert waves.locator("circle.wave").count() == 6 * (len(ok) + 1)
     opened.control("waves", "Metric").select_option(label="heap")
@@ -351,7 +366,7 @@ def test_answers_that_moved_are_counted(opened: Opened) -> None:
     answers = opened.view("answers")
     sentence = answers.locator("p").first.inner_text()
     changed = int(re.search(r"answers ([\d,]+) items?", sentence).group(1).replace(",", ""))
-    counts = answers.locator("svg text.count").all_inner_texts()
+    counts = answers.locator("svg text.count").all_text_contents()
     assert sum(map(int, counts)) == changed > 0
     assert "became wrong" in sentence
     assert opened.view("groups").locator("figure").count() == 2
@@ -362,7 +377,9 @@ def test_stages_and_layers_are_shown(opened: Opened) -> None:
     """Each stage and each layer of a row has a mark; the box beside it names it."""
     results = opened.results
     assert results is not None
-    rows = min(40, len([cell for cell in results.cells.values() if not cell.control and cell.outcome == "ok"]))
+    rows = min(
+        40, len([cell for cell in results.cells.values() if not cell.control and cell.outcome == "ok"])
+    )
     assert opened.view("stages").locator("svg.plot circle.stage").count() == 3 * rows
     layers = opened.view("layers").locator("rect.layer")
     assert layers.count() == 4 * rows
@@ -398,7 +415,11 @@ def test_nothing_bars_anybody(
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-core is not installed")
     results, text = written(count)
     # Axe-core is run in a copy whose policy lets it in.
-    opened = show(text.replace("require-trusted-types-for 'script'; trusted-types 'none'", ""), results, color_scheme=scheme)
+    opened = show(
+        text.replace("require-trusted-types-for 'script'; trusted-types 'none'", ""),
+        results,
+        color_scheme=scheme,
+    )
     for summary in opened.page.locator("summary").all():
         summary.click()
     opened.control("limits", "delay (batch 1): at most").fill("1.2")
@@ -412,7 +433,9 @@ def test_nothing_bars_anybody(
     assert serious == []
 
 
-def test_the_theme_follows_the_system_and_a_button(written: Callable[..., Any], show: Callable[..., Opened]) -> None:
+def test_the_theme_follows_the_system_and_a_button(
+    written: Callable[..., Any], show: Callable[..., Opened]
+) -> None:
     """The page is dark where the system is, and light or dark where the reader says so."""
     results, text = written(4)
     opened = show(text, results, color_scheme="dark")
@@ -431,7 +454,9 @@ def test_a_phone_is_wide_enough(written: Callable[..., Any], show: Callable[...,
     """At 390 pixels nothing but tables and the navigation scrolls sideways."""
     results, text = written(count)
     opened = show(text, results, viewport={"width": 390, "height": 844})
-    widths = opened.page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
+    widths = opened.page.evaluate(
+        "[document.documentElement.scrollWidth, document.documentElement.clientWidth]"
+    )
     assert widths[0] <= widths[1]
     opened.quiet()
 
@@ -469,16 +494,16 @@ def test_hostile_text_is_only_shown(show: Callable[..., Opened], builders: Modul
     assert page.evaluate("window.hacked") is None
     assert page.locator("img, b, iframe, a[href^='http']").count() == 0
     assert page.locator("script").count() == 2
-    opened.view("table").get_by_role("button", name="Copy as Markdown").click()
-    page.wait_for_function("document.getElementById('says').textContent.includes('copied')")
-    assert "\\<img src=x onerror" in page.evaluate("navigator.clipboard.readText()")
+    assert "\\<img src=x onerror" in opened.copied("Copy as Markdown")
     opened.quiet()
 
 
 def test_a_script_that_gets_in_is_not_run(written: Callable[..., Any], show: Callable[..., Opened]) -> None:
     """The policy of the page refuses every script but its own, and every request."""
     _, text = written(4)
-    added = "<script>window.hacked = 1</script><img src='http://127.0.0.1:9/x.png' onerror='window.hacked = 2'>"
+    added = (
+        "<script>window.hacked = 1</script><img src='http://127.0.0.1:9/x.png' onerror='window.hacked = 2'>"
+    )
     opened = show(text.replace("</main>", f"{added}</main>"))
     assert opened.page.evaluate("window.hacked") is None
     assert len(opened.complaints) >= 2
@@ -489,12 +514,11 @@ def test_no_formula_is_copied(show: Callable[..., Opened], builders: ModuleType)
     """A name that a spreadsheet would take for a formula is copied as text."""
     results, recording = builders.many(4)
     cells = {
-        name: evolve(cell, loader="=HYPERLINK(1)" if cell.loader else None) for name, cell in results.cells.items()
+        name: evolve(cell, loader="=HYPERLINK(1)" if cell.loader else None)
+        for name, cell in results.cells.items()
     }
     opened = show(html.render(evolve(results, cells=cells), recording), results)
-    opened.view("table").get_by_role("button", name="Copy as CSV").click()
-    opened.page.wait_for_function("navigator.clipboard.readText().then(text => text.startsWith('config,'))")
-    lines = csv.DictReader(io.StringIO(opened.page.evaluate("navigator.clipboard.readText()")))
+    lines = csv.DictReader(io.StringIO(opened.copied("Copy as CSV")))
     assert {line["runtime"] for line in lines} == {"'=HYPERLINK(1)"}
 
 
@@ -506,7 +530,7 @@ def test_several_workloads_are_shown_one_at_a_time(show: Callable[..., Opened], 
     results, recording = builders.everything()
     opened = show(html.render(results, recording), results)
     page = opened.page
-    assert page.locator("#summary table tbody tr").count() == 6
+    assert page.locator("#summary table tbody tr").count() == 7
     shown = page.locator(".workload:visible")
     assert shown.count() == 1
     page.locator("#workload").select_option(label="other")
@@ -525,7 +549,9 @@ def test_without_samples_the_page_says_so(show: Callable[..., Opened], builders:
     opened.quiet()
 
 
-def test_a_comparison_has_a_page(qx: Callable[..., Any], show: Callable[..., Opened], builders: ModuleType) -> None:
+def test_a_comparison_has_a_page(
+    qx: Callable[..., Any], show: Callable[..., Opened], builders: ModuleType
+) -> None:
     """``qx compare --out FILE.html`` plots the changes, and its table is sorted, filtered and copied."""
     for folder, seed, quick in (("a", 0, 0.5), ("b", 1, 0.9)):
         run = builders.small(seed=seed)
@@ -563,4 +589,8 @@ def test_the_page_of_a_run_says_what_its_results_say(qx: Callable[..., Any], bui
         if row in names:
             column = next(own for own in workload["columns"] if own["metric"] == measured["metric"])
             value = column["value"]["middle"][names.index(row)]
-            assert value == pytest.approx(measured["value"], rel=1e-5) if measured["value"] is not None else value is None
+            assert (
+                value == pytest.approx(measured["value"], rel=1e-5)
+                if measured["value"] is not None
+                else value is None
+            )

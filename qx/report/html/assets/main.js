@@ -46,4 +46,5 @@ startCommand();
 if (data.kind === "run") startWorkloads(data);
 else drawComparison(data);
 document.documentElement.dataset.ready = "yes";
-addEventListener("scroll", hideTip, { passive: true });
+// A point that has the focus was perhaps scrolled to: its box stays.
+addEventListener("scroll", () => document.activeElement?.closest(".points") || hideTip(), { passive: true });

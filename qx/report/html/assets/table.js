@@ -10,6 +10,9 @@ function compareValues(a, b, direction) {
   return direction * (a - b);
 }
 
+// Rows that are drawn at first, so that a table of hundreds is sorted at once.
+const FIRST_ROWS = 100;
+
 // A column: `title`, `key(row)` to sort by, `lines(row)` to show, and whether larger values come first.
 // `rows` are positions. `options` may have `action(row)` for the button in the first column.
 class Table {
@@ -21,12 +24,16 @@ class Table {
     this.isDescending = false;
     this.onChange = options.onChange || (() => {});
     this.body = element("tbody");
+    this.drawsAll = rows.length <= FIRST_ROWS * 1.2;
+    this.rest = button("", () => this.drawAll(), { class: "rest" });
     this.lines = new Map(rows.map((row) => [row, this.makeLine(row, options.action)]));
     this.heads = columns.map((column, index) => this.makeHead(column, index));
-    this.node = element("div", { class: "scrolls", tabindex: "0", role: "region", "aria-label": label },
+    this.box = element("div", { class: "scrolls", tabindex: "0", role: "region", "aria-label": label },
       element("table", { class: "figures" },
         element("caption", { class: "unseen" }, label),
         element("thead", {}, element("tr", {}, ...this.heads)), this.body));
+    this.node = element("div", {}, this.box, this.rest);
+    addEventListener("beforeprint", () => this.drawAll());
     columns.forEach((column, index) => {
       if (column.isHidden) this.toggle(index, false);
     });
@@ -86,8 +93,21 @@ class Table {
       rows = rows.sort((a, b) => compareValues(keys.get(a), keys.get(b), direction));
     }
     this.shown = rows;
-    this.body.replaceChildren(...rows.map((row) => this.lines.get(row)));
+    this.draw();
     this.onChange(rows);
+  }
+
+  draw() {
+    const drawn = this.drawsAll ? this.shown : this.shown.slice(0, FIRST_ROWS);
+    this.body.replaceChildren(...drawn.map((row) => this.lines.get(row)));
+    this.rest.hidden = drawn.length === this.shown.length;
+    this.rest.textContent = `Show all ${this.shown.length} rows`;
+  }
+
+  drawAll() {
+    if (this.drawsAll) return;
+    this.drawsAll = true;
+    this.draw();
   }
 
   toggle(index, isShown) {
@@ -104,7 +124,8 @@ class Table {
     }
     // Only the table's own box is scrolled: the reader may be looking at a plot.
     const line = this.lines.get(row);
-    if (line?.isConnected) this.node.scrollTop = line.offsetTop - this.node.clientHeight / 2;
+    if (line && !line.isConnected && this.shown.includes(row)) this.drawAll();
+    if (line?.isConnected) this.box.scrollTop = line.offsetTop - this.box.clientHeight / 2;
   }
 
   // Header and rows as texts, for copying.
