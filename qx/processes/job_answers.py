@@ -27,8 +27,8 @@ class Runtime:
 
 
 @frozen(kw_only=True)
-class Untreatable:
-    """The reason why a config cannot treat the model, and the stage in which it said so."""
+class Refusal:
+    """The reason why a config cannot quantize the model, and the stage in which it said so."""
 
     stage: str
     cause: str
@@ -36,7 +36,7 @@ class Untreatable:
 
 @frozen(kw_only=True)
 class InspectAnswer(Answer):
-    """The model of a workload, the runtime, and the configs that cannot treat the model."""
+    """The model of a workload, the runtime, and the configs that cannot quantize the model."""
 
     runtime: Runtime
     #: SHA-256 of the weights file, or of the model's own weights where there is no file.
@@ -51,8 +51,8 @@ class InspectAnswer(Answer):
     parameters: int
     #: Shape of the model's output for one item.
     outputs: tuple[int, ...]
-    #: Configs that cannot treat the model, by name.
-    untreatable: Mapping[str, Untreatable] = Factory(dict)
+    #: Configs that cannot quantize the model, by name.
+    refusals: Mapping[str, Refusal] = Factory(dict)
 
 
 @frozen(kw_only=True)

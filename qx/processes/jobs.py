@@ -127,7 +127,7 @@ class InspectJob(WorkloadJob["InspectAnswer"]):
     do: ClassVar[str] = "inspect"
     #: The weights file; None: the model keeps the weights of its factory.
     weights: str | None
-    #: Configs that are asked whether they can treat the model.
+    #: Configs that are asked whether they can quantize the model.
     configs: tuple[Reference, ...] = field(default=(), converter=_references)
 
 

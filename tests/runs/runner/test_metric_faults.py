@@ -181,10 +181,10 @@ def test_a_wave_in_which_a_launch_died_is_no_wave_of_its_cell(deadly: Any) -> No
         assert len(lost_waves) == 2
         complete_waves = set(range(measuring["waves"])) - lost_waves
         assert len(complete_waves) == 3
-        for key in (Figure("latency", Point(1)), Figure("rss")):
-            assert set(recording.series[cell][key].wave) == complete_waves
+        for figure in (Figure("latency", Point(1)), Figure("rss")):
+            assert set(recording.series[cell][figure].wave) == complete_waves
         # A launch that died at its start was replaced in its wave, and nothing of it is kept.
-        assert len(recording.series[cell]["rss", None].values) == len(complete_waves)
+        assert len(recording.series[cell][Figure("rss")].values) == len(complete_waves)
 
 
 def test_a_metric_that_damages_modules_costs_no_other(

@@ -113,7 +113,7 @@ NOT_HERE = """
         return None
 """
 KILOBYTES = """
-    from qx import Metric, hookimpl
+    from qx import Figure, Metric, hookimpl
 
     @hookimpl
     def describe():
@@ -124,7 +124,7 @@ KILOBYTES = """
 
     @hookimpl
     def measure(data):
-        return data.samples["file_size", None][0] / 1000
+        return data.samples[Figure("file_size")][0] / 1000
 """
 WRAPPER = """
     import os
@@ -272,7 +272,7 @@ def test_nothing_is_derived_from_what_failed(
     derived = write_plugin(
         "from_tired",
         """
-        from qx import Metric, Samples, hookimpl
+        from qx import Figure, Metric, Samples, hookimpl
 
         @hookimpl
         def describe():
@@ -283,8 +283,10 @@ def test_nothing_is_derived_from_what_failed(
 
         @hookimpl
         def measure(data):
-            key = Figure("tired")
-            return Samples(2 * data.samples[key], waves=data.waves[key]) if key in data.samples else None
+            tired = Figure("tired")
+            if tired not in data.samples:
+                return None
+            return Samples(2 * data.samples[tired], waves=data.waves[tired])
         """,
     )
     done = qx(

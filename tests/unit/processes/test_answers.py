@@ -79,7 +79,7 @@ ANSWERS: tuple[Answer, ...] = (
         versions={"torch": "2.9"},
         parameters=5,
         outputs=(10,),
-        untreatable={"int8": job_answers.Untreatable(stage="check_model", cause="no kernel")},
+        refusals={"int8": job_answers.Refusal(stage="check_model", cause="no kernel")},
     ),
     job_answers.DataAnswer(
         source="toy",
