@@ -45,9 +45,9 @@ def render(results: Results) -> str:
 
 def _blocks(view: View) -> Iterator[str]:
     yield f"# {wording.title(view, MARKUP)}"
-    yield PICTURE
     yield wording.provenance(view, MARKUP)
     yield from wording.failed_baselines(view, MARKUP)
+    yield PICTURE
     parts = view.parts
     if len(parts) > 1:
         yield "## Summary"

@@ -1,4 +1,4 @@
-"""Draw ``pareto.svg``: for each workload the two axes that say most, with intervals and the front between them.
+"""Draw ``pareto.svg``: two axes of each workload, with intervals and the front between the configs.
 
 A picture that Markdown shows: without a script, in light and dark, and written without a plotting library.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import TypeAlias
 
 from attrs import frozen
@@ -132,13 +133,14 @@ def render(results: Results) -> str:
     views = View(results).parts
     height = HEIGHT * len(views)
     title = to_html(wording.title(View(results), PLAIN))
+    description = to_html(" ".join(wording.front(view, PLAIN) for view in views))
     parts = [part for index, view in enumerate(views) for part in _part(view, HEIGHT * index)]
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" '
             f'viewBox="0 0 {WIDTH} {height}" role="img" aria-labelledby="title description">',
             f'<title id="title">{title}</title>',
-            f'<desc id="description">{to_html(" ".join(wording.front(view, PLAIN) for view in views))}</desc>',
+            f'<desc id="description">{description}</desc>',
             f"<style>{_style()}</style>",
             f'<rect class="paper" width="{WIDTH}" height="{height}"/>',
             *parts,
@@ -226,7 +228,7 @@ def _axis(view: View, figure: Figure) -> Axis:
     if is_change:
         how = {"speedup": "speedup over", "ratio": "ratio to"}.get(metric.compare, "difference from")
         unit = (
-            "×" if metric.compare != "difference" else "points" if metric.unit == "fraction" else metric.unit
+            "x" if metric.compare != "difference" else "points" if metric.unit == "fraction" else metric.unit
         )
         title = f"{figure}: {how} {view.name(view.baseline)} [{unit}]"
     else:
@@ -333,7 +335,8 @@ def _interval(
 def _text(x: float, y: float, text: str, kind: str = "", anchor: str = "start") -> str:
     """Return a text, cut where the picture ends; it may be foreign."""
     name = f' class="{kind}"' if kind else ""
-    return f'<text{name} x="{x}" y="{y}" text-anchor="{anchor}">{to_html(shortened(text, MOST[kind == "title"]))}</text>'
+    written = to_html(shortened(text, MOST[kind == "title"]))
+    return f'<text{name} x="{x}" y="{y}" text-anchor="{anchor}">{written}</text>'
 
 
 def _legend(runtimes: Sequence[str]) -> Iterator[str]:
@@ -359,7 +362,7 @@ def _names(
 ) -> Iterator[str]:
     """Yield the names of cells beside their points where there is room, those on the front first."""
     taken = [(x - 6, y - 6, x + 6, y + 6) for x, y in places.values()]
-    for (ax, ay), (bx, by) in zip(corners, corners[1:]):
+    for (ax, ay), (bx, by) in pairwise(corners):
         taken.append((min(ax, bx) - 2, min(ay, by) - 2, max(ax, bx) + 2, max(ay, by) + 2))
     ranks = {"yes": 0, "perhaps": 2}
     order = sorted(cells, key=lambda cell: 1 if cell == view.baseline else ranks.get(view.on_front(cell), 3))

@@ -163,11 +163,11 @@ def _moves(
     differs = ours != theirs
     keys = theirs[differs] * classes + ours[differs]
     distinct, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
-    gained = lost = np.zeros(len(distinct))
+    gained = lost = np.zeros(len(distinct), dtype=np.intp)
     if correct is not None:
         change = correct[0][differs] - correct[1][differs]
-        gained = np.bincount(inverse, change > 0, len(distinct))
-        lost = np.bincount(inverse, change < 0, len(distinct))
+        gained = np.bincount(inverse[change > 0], minlength=len(distinct))
+        lost = np.bincount(inverse[change < 0], minlength=len(distinct))
     order = np.argsort(-counts, kind="stable")[:MAX_MOVES]
     return {
         "changed": int(differs.sum()),

@@ -1,4 +1,4 @@
-"""Put a page together: one file with its style, its script and its data, that loads nothing from elsewhere."""
+"""Put a page together: one file with its style, script and data, that loads nothing from elsewhere."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def _run(view: View, content: JsonObject) -> Iterator[str]:
     parts = view.parts
     if len(parts) > 1:
         yield section("summary", "Over all workloads", [paragraph(summary.EXPLAINED), _summary(view)])
-        yield _choice([name for name in view.results.run.workloads])
+        yield _choice(list(view.results.run.workloads))
     for index, (part, own) in enumerate(zip(parts, content["workloads"], strict=True)):
         blocks = list(_workload(part, own, index))
         label = to_html(own["name"])
@@ -56,7 +56,8 @@ def _run(view: View, content: JsonObject) -> Iterator[str]:
 
 def _choice(names: Sequence[str]) -> str:
     options = "".join(f'<option value="{index}">{to_html(name)}</option>' for index, name in enumerate(names))
-    return f'<p class="controls"><span class="field"><label for="workload">Workload</label><select id="workload">{options}</select></span></p>'
+    field = f'<label for="workload">Workload</label><select id="workload">{options}</select>'
+    return f'<p class="controls"><span class="field">{field}</span></p>'
 
 
 def _workload(view: View, content: JsonObject, index: int) -> Iterator[str]:
@@ -212,8 +213,8 @@ def _summary(view: View) -> str:
 
 def section(name: str, heading: str, blocks: Iterable[str]) -> str:
     """Return a section with its heading. ``name`` is its anchor."""
-    inner = "\n".join(blocks)
-    return f'<section id="{name}" aria-labelledby="{name}-h"><h2 id="{name}-h">{heading}</h2>\n{inner}\n</section>'
+    inner = "\n".join([f'<h2 id="{name}-h">{heading}</h2>', *blocks])
+    return f'<section id="{name}" aria-labelledby="{name}-h">\n{inner}\n</section>'
 
 
 def place(view: str) -> str:

@@ -124,7 +124,7 @@ def _rounds_plot(
     names, control = list(blocks), _control(view)
 
     def row(cell: str | None) -> Json:
-        return _short(table[names.index(cell)]) if cell in blocks else None
+        return None if cell is None or cell not in blocks else _short(table[names.index(cell)])
 
     return {
         "column": view.columns.index(quantity.figure),

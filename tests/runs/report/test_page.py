@@ -1,4 +1,4 @@
-"""The page in a real browser: what a reader can do with it, at 4, 26 and 500 configs, and what it never does."""
+"""The page in a real browser: what a reader can do with it, with 4, 26 and 500 configs."""
 
 from __future__ import annotations
 
@@ -168,7 +168,10 @@ def test_any_two_figures_can_be_plotted(opened: Opened) -> None:
     for label, choice in (("Across", "heap"), ("Up", "weight: ratio to base")):
         opened.control("scatter", label).select_option(label=choice)
     labels = scatter.locator(".axis .label").all_text_contents()
-    assert labels == ["heap [MiB], less is better", "weight: ratio to base [×], less is better"]
+    assert labels == [
+        "heap [MiB], less is better",
+        "weight: ratio to base [x], less is better",
+    ]
     assert opened.control("scatter", "log up").is_checked()
     points, places = (
         scatter.locator(".points path"),
@@ -218,7 +221,8 @@ MEASURE = """async (node, kind) => {
         sort: () => node.click(),
         hover: () => {
             const box = node.getBoundingClientRect();
-            const place = {clientX: box.x + 1 + box.width / 2, clientY: box.y + box.height / 2, bubbles: true};
+            const [x, y] = [box.x + 1 + box.width / 2, box.y + box.height / 2];
+            const place = {clientX: x, clientY: y, bubbles: true};
             node.dispatchEvent(new PointerEvent("pointermove", place));
         },
     }[kind];
@@ -300,7 +304,7 @@ def test_columns_are_chosen_and_the_table_is_copied(opened: Opened) -> None:
 
 
 def test_limits_leave_what_surely_meets_them(opened: Opened) -> None:
-    """A config whose whole interval meets the limit does so surely, one whose interval reaches over perhaps."""
+    """A config meets a limit surely with its whole interval, and perhaps with a part of it."""
     results = opened.results
     assert results is not None
     limits = {"delay": 1.2, "hits": 0.05}

@@ -63,7 +63,7 @@ def test_waves_compare_with_the_baseline_of_the_same_wave(builders: ModuleType) 
 
 
 def test_a_round_shows_what_held_it_up(builders: ModuleType) -> None:
-    """A config whose calls take half as long again in every other round shows that, and the median does not."""
+    """A config whose calls take longer in every other round shows that, and the median does not."""
     run = builders.small(noise=0.0)
     cells = {"held": builders.Cell(held_up=1.5), **{f"free{n}": builders.Cell() for n in range(4)}}
     run = evolve(run, cells=cells, batch_sizes=(1,))

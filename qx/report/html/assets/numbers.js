@@ -14,7 +14,7 @@ function scaleOf(column) {
 
 // Factor and unit that a comparison with the baseline is shown in.
 function changeScaleOf(column) {
-  if (column.compare !== "difference") return { factor: 1, unit: "×" };
+  if (column.compare !== "difference") return { factor: 1, unit: "x" };
   if (column.unit === "fraction") return { factor: 100, unit: "pt" };
   return scaleOf(column);
 }
