@@ -18,7 +18,7 @@ TOLERANCE = 0.02
 def stages(view: View) -> list[JsonObject]:
     """Return for each metric whose details have ``stages`` its numbers by cell and stage.
 
-    A stage is a number, or a mapping of numbers such as ``{"rss": 24.8, "private": 14.4}``: each of these
+    A stage is a number, or a mapping of numbers such as ``{"peak": 24.8, "private": 14.4}``: each of these
     names is a field. ``isSum`` says that the stages of a field add up to the metric's value, so that they can
     be stacked. ``best`` is the field that the metric's value is taken from.
     """

@@ -150,7 +150,7 @@ def test_without_a_terminal_it_says_plain_lines(qx: Qx, toy: Any) -> None:
     assert list(dict.fromkeys(phases)) == ["prepare", "build", "evaluate", "measure", "analyse"]
     assert "\x1b" not in done.err + done.out
     assert "toy_fp32" in done.out
-    assert done.out.splitlines()[-1] == "written: out/full_results.json and out/pareto.md"
+    assert done.out.splitlines()[-1] == "written: out/full_results.json, out/pareto.md and out/report.html"
 
 
 def test_on_a_terminal_it_shows_a_live_line(start: Start, toy: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,7 +125,8 @@ function drawTimeline(board, canvas, data) {
   const starts = data.rounds.map(([wave], index) => (index === 0 || data.rounds[index - 1][0] !== wave ? index : -1)).filter((index) => index >= 0);
   starts.forEach((start, index) => {
     const end = starts[index + 1] ?? data.rounds.length;
-    if (index % 2) group.append("rect").attr("class", "stripe").attr("x", x(start - 0.5)).attr("width", x(end - 0.5) - x(start - 0.5)).attr("y", inner.top).attr("height", inner.bottom - inner.top);
+    const [left, right] = [Math.max(inner.left, x(start - 0.5)), Math.min(inner.right, x(end - 0.5))];
+    if (index % 2) group.append("rect").attr("class", "stripe").attr("x", left).attr("width", right - left).attr("y", inner.top).attr("height", inner.bottom - inner.top);
     if (x(end) - x(start) > 14 || starts.length < 30) group.append("text").attr("class", "tick").attr("x", (x(start) + x(end - 1)) / 2).attr("y", inner.bottom + 16).attr("text-anchor", "middle").text(data.rounds[start][0] + 1);
   });
   for (const [name, values, kind] of shown) {
