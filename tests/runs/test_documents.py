@@ -13,6 +13,8 @@ import pytest
 from qx.contract import hookspecs
 from qx.environment import SPEED_FLAGS
 from qx.host.host import Host
+from qx.report import markdown, picture
+from qx.results import results_file
 
 TOP = Path(__file__).parents[2]
 DOCUMENTS = [
@@ -46,6 +48,15 @@ def test_the_readme_shows_the_committed_table() -> None:
             break
         table.append(line)
     assert match["rows"].splitlines() == table
+
+
+def test_the_picture_is_that_of_the_committed_results() -> None:
+    """The picture at the top of the README and of the table is drawn from the committed results."""
+    folder = TOP / "artifacts" / "results"
+    drawn = picture.render(results_file.read(folder))
+    assert (folder / results_file.PICTURE).read_text(encoding="utf-8") == drawn
+    assert markdown.PICTURE in (folder / results_file.TABLE).read_text(encoding="utf-8")
+    assert "(artifacts/results/pareto.svg)" in (TOP / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("document", ["README.md", "docs/plugins.md", "docs/tutorial-metric.md"])
