@@ -94,7 +94,9 @@ class Done:
     @cached_property
     def results(self) -> dict[str, Any]:
         """Return the content of ``full_results.json``."""
-        content: dict[str, Any] = json.loads((self.folder / "full_results.json").read_text(encoding="utf-8"))
+        place = self.folder / "full_results.json"
+        assert place.is_file(), f"exit code {self.code}, and no results: {self.err[-3000:]}"
+        content: dict[str, Any] = json.loads(place.read_text(encoding="utf-8"))
         return content
 
     @property
