@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from attrs import fields
 from rich.console import Console
-from rich.progress import Progress, TextColumn
 
 from qx import Config, Loader, Metric, Option, Workload
 from qx.cli.display import Lines, Live
@@ -206,20 +205,18 @@ def test_progress_is_only_shown(capsys: pytest.CaptureFixture[str]) -> None:
     lines.phase("build", HOSTILE)
     lines.step(0.5, HOSTILE)
     lines.say(HOSTILE)
+    lines.note(HOSTILE)
     err = capsys.readouterr().err
-    assert err.count("\n") == 3
+    assert err.count("\n") == 4
     assert_only_shown(err)
     drawn = io.StringIO()
-    with Progress(
-        TextColumn("{task.description}", markup=False),
-        console=Console(file=drawn, force_terminal=True, width=400),
-        auto_refresh=False,
-    ) as progress:
-        live = Live(progress)
-        live.PAUSE = -1.0
+    live = Live(Console(file=drawn, force_terminal=True, width=400))
+    live.PAUSE = -1.0
+    with live.drawn():
         live.phase("build", HOSTILE)
         live.step(0.5, HOSTILE)
         live.say(HOSTILE)
+        live.note(HOSTILE)
     for sign in ("\x1b]", "\x1b[31m", "\x9b", "\u202e", "\u200b", "\x07", "\nqx: error: forged"):
         assert sign not in drawn.getvalue()
 
