@@ -366,6 +366,7 @@ def everything(seed: int = 0, items: int = 200) -> tuple[Results, Recording]:
         deaths=(death,),
         unsteady=(Unsteady(cell="toy/quick", point=Point(2)),),
         quick=True,
+        allocator={"MALLOC_TRIM_THRESHOLD_": "1"},
         garbage_collection="on",
     )
     record = evolve(

@@ -70,7 +70,7 @@ def _compared_run(source: Source) -> ComparedRun:
         titles = ", ".join(str(floor.figure) for floor in alarms)
         notes.append(f"its control differs from its baseline by more than chance (99.9 %) in {titles}")
     if run.is_quick:
-        notes.append("it was a quick look, whose intervals claim too much")
+        notes.append("it was a quick look, whose intervals are too narrow")
     if below := [outputs.cell for outputs in source.results.outputs if outputs.is_below_0_db]:
         notes.append(f"not the same network any more (outputs below 0 dB): {', '.join(below)}")
     if source.recording is None:

@@ -91,7 +91,7 @@ def _ask_side_by_side(processes: Processes, groups: Sequence[Group], count: int)
 
 def _ask_process(processes: Processes, group: Group) -> Answers:
     """Ask one plugin after another until the process ends."""
-    from qx.processes.answers import DescribeAnswer, Started
+    from qx.processes.job_answers import DescribeAnswer, Started
     from qx.processes.jobs import DescribeJob
     from qx.processes.workers import Failure
 

@@ -1,19 +1,17 @@
-"""The answers of workers: a record for the answer to each job, and to each command of a running job.
+"""The answers of launches, and what all answers of workers share; see ``qx.processes.job_answers``.
 
-An answer travels as JSON: ``to_fields`` writes it, and ``qx.processes.structuring`` reads it. Every launch
-imports this module, so it imports little.
+There is a record for the answer to each job, and to each command of a running job. An answer travels as JSON:
+``to_fields`` writes it, and ``qx.processes.structuring`` reads it. Every launch imports this module, so it
+holds no more than launches need.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from attrs import Factory, frozen
 
-from qx.contract.description import Description
-from qx.contract.figures import Figure
 from qx.contract.records import Mark, Outcome
-from qx.contract.tasks import Labels
 from qx.values import JsonMapping, JsonObject
 
 
@@ -37,12 +35,7 @@ def to_fields(record: object) -> JsonObject:
     return {attribute.name: getattr(record, attribute.name) for attribute in attributes}
 
 
-@frozen(kw_only=True)
-class Started(Answer):
-    """The process has started and takes commands."""
-
-
-# Metrics ------------------------------------------------------------------------------------------
+# Metrics -----------------------------------------------------------------------------------------
 
 
 @frozen
@@ -106,139 +99,7 @@ class Measurement(Answer):
         return self.failure is not None
 
 
-@frozen(kw_only=True)
-class DerivedMeasurement(Measurement):
-    """What a derived metric gave, at one point if it is measured at several."""
-
-    #: Key of the figure: the metric with its point.
-    key: str
-    #: Names of the metrics whose samples were used.
-    read: tuple[str, ...] = ()
-
-    @property
-    def figure(self) -> Figure:
-        """The metric with its point."""
-        return Figure.parse_key(self.key)
-
-
-# Jobs ---------------------------------------------------------------------------------------------
-
-
-@frozen(kw_only=True)
-class Runtime:
-    """The torch of a worker, as results record it."""
-
-    #: Version of torch.
-    torch: str
-    #: Widest vector instructions that torch uses, such as ``AVX512``.
-    cpu_capability: str
-    #: Quantized engines that are available.
-    engines: tuple[str, ...]
-    #: Whether oneDNN is available.
-    mkldnn: bool
-
-
-@frozen(kw_only=True)
-class Untreatable:
-    """The reason why a config cannot treat the model, and the stage in which it said so."""
-
-    stage: str
-    cause: str
-
-
-@frozen(kw_only=True)
-class InspectAnswer(Answer):
-    """The model of a workload, the runtime, and the configs that cannot treat the model."""
-
-    runtime: Runtime
-    #: SHA-256 of the weights file, or of the model's own weights where there is no file.
-    weights_sha256: str
-    #: How the weights were adapted to the model, as a phrase; empty if they were not.
-    weights_note: str
-    #: SHA-256 of the user's own source files that make the model.
-    sources_sha256: str
-    #: Versions of the distributions that make the model, by name.
-    versions: Mapping[str, str]
-    #: Number of elements of all parameters.
-    parameters: int
-    #: Shape of the model's output for one item.
-    outputs: tuple[int, ...]
-    #: Configs that cannot treat the model, by name.
-    untreatable: Mapping[str, Untreatable] = Factory(dict)
-
-
-@frozen(kw_only=True)
-class DataAnswer(Answer):
-    """The data of a workload, and where they lie as array files."""
-
-    #: Name of the data in results.
-    source: str
-    #: Number of items in the evaluation split.
-    items: int
-    #: Size of the inputs of one item, in bytes.
-    item_bytes: int
-    #: Names of the classes; empty where there are none.
-    classes: tuple[str, ...]
-    #: Labels of the evaluation split; None without labels, and if the job asks for none.
-    labels: Labels | None
-    #: Name of the folder of the evaluation split.
-    evaluation: str
-    #: Names of the folders of the calibration splits, by the number of images.
-    calibrations: Mapping[int, str]
-    #: Name of the folder of the training split; None if the job does not ask for it.
-    training: str | None
-    #: Splits that were damaged in the cache and are written anew: the reason by the name of the folder.
-    damaged: Mapping[str, str]
-    #: The folder that holds the folders of all splits.
-    folder: str
-
-
-@frozen(kw_only=True)
-class BuildAnswer(Answer):
-    """An artifact was built."""
-
-    #: Time from making the model to writing the manifest, in seconds.
-    seconds: float
-
-
-@frozen(kw_only=True)
-class ServingMemory(Answer):
-    """The memory of a process that evaluates an artifact, in MiB."""
-
-    #: Resident memory once the artifact is loaded.
-    loaded: float
-    #: Largest resident memory while the artifact was loaded and evaluated.
-    peak: float
-
-
-@frozen(kw_only=True)
-class EvaluateAnswer(Answer):
-    """What was measured of an artifact without launches."""
-
-    memory: ServingMemory
-    #: Measurements by metric; empty if the job keeps them in its folder of finished steps.
-    metrics: Mapping[str, Measurement] = Factory(dict)
-
-
-@frozen(kw_only=True)
-class DeriveAnswer(Answer):
-    """What was derived from recorded samples."""
-
-    #: Measurements of each metric, at each batch size; empty if the job keeps them as finished steps.
-    metrics: tuple[DerivedMeasurement, ...] = ()
-
-    @property
-    def has_failed(self) -> bool:
-        """Whether a metric raised an error, at one batch size at least."""
-        return any(measurement.has_failed for measurement in self.metrics)
-
-
-@frozen(kw_only=True)
-class TrainAnswer(Answer):
-    """A model was trained."""
-
-    #: The file of its weights.
-    output: str
+# Launches ----------------------------------------------------------------------------------------
 
 
 @frozen(kw_only=True)
@@ -247,9 +108,6 @@ class LaunchAnswer(Answer):
 
     #: Marks of the stages of its start, in their order.
     marks: tuple[Mark, ...]
-
-
-# Commands -----------------------------------------------------------------------------------------
 
 
 @frozen(kw_only=True)
@@ -269,26 +127,3 @@ class WarmAnswer(Answer):
 @frozen(kw_only=True)
 class HoldAnswer(Answer):
     """The threads of a launch are pinned to the CPUs that the command names."""
-
-
-@frozen(kw_only=True)
-class SpinAnswer(Answer):
-    """The fixed piece of work was repeated."""
-
-    #: Time of each repetition, in milliseconds.
-    values: Sequence[float]
-
-
-@frozen(kw_only=True)
-class DescribeAnswer(Answer):
-    """A plugin has described itself."""
-
-    description: Description
-    #: Files that were imported and that belong to neither Python, qx nor an installed distribution.
-    files: tuple[str, ...]
-    #: Time that the import and the description took, in seconds.
-    seconds: float
-    #: Top-level modules that were imported for it.
-    modules: tuple[str, ...]
-    #: The end of what it printed.
-    printed: str

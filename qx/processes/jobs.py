@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args
 
 from attrs import Factory, asdict, evolve, field, frozen
 
@@ -18,18 +18,21 @@ from qx.contract.fields import to_integers, to_strings
 from qx.contract.figures import Point
 from qx.contract.records import Artifact
 from qx.contract.references import Reference, to_reference
-from qx.processes.answers import (
-    Answer,
-    BuildAnswer,
-    DataAnswer,
-    DeriveAnswer,
-    EvaluateAnswer,
-    InspectAnswer,
-    LaunchAnswer,
-    Started,
-    TrainAnswer,
-)
+from qx.processes.answers import Answer
 from qx.values import JsonMapping, JsonObject, OptionValues
+
+if TYPE_CHECKING:
+    # The type checker reads these names in texts.
+    from qx.processes.answers import LaunchAnswer  # noqa: F401
+    from qx.processes.job_answers import (  # noqa: F401
+        BuildAnswer,
+        DataAnswer,
+        DeriveAnswer,
+        EvaluateAnswer,
+        InspectAnswer,
+        Started,
+        TrainAnswer,
+    )
 
 A = TypeVar("A", bound=Answer, covariant=True)
 
@@ -52,12 +55,17 @@ def _without(references: Iterable[Reference], name: str) -> tuple[Reference, ...
 
 @frozen(kw_only=True)
 class Job(Generic[A]):
-    """The fields that all jobs have. ``A`` is the record of the answer."""
+    """The fields that all jobs have. ``A`` is the record of the answer.
+
+    Each job names its record as a text, since a launch imports all jobs, and not the answers to others.
+    """
 
     #: The name of the job in messages, in names of files, and of the module that does it.
     do: ClassVar[str]
     #: The package of the module that does it.
     package: ClassVar[str] = "qx.worker"
+    #: The module of the record of its answer.
+    answers: ClassVar[str] = "qx.processes.job_answers"
     seed: int = 0
     threads: int = 1
     engine: str | None = None
@@ -68,8 +76,11 @@ class Job(Generic[A]):
 
     @property
     def answer_type(self) -> type[A]:
-        """The record of the answer."""
-        raise NotImplementedError
+        """The record of the answer, by which the class is parametrized."""
+        kind: Any = type(self)
+        (reference,) = get_args(kind.__orig_bases__[0])
+        answer_type: type[A] = getattr(import_module(self.answers), reference.__forward_arg__)
+        return answer_type
 
     @property
     def module(self) -> str:
@@ -110,23 +121,21 @@ class LoadingJob(WorkloadJob[A]):
 
 
 @frozen(kw_only=True)
-class InspectJob(WorkloadJob[InspectAnswer]):
+class InspectJob(WorkloadJob["InspectAnswer"]):
     """Describe the runtime, check weights and inputs against the model, call ``check_model`` of configs."""
 
     do: ClassVar[str] = "inspect"
-    answer_type: ClassVar[type[InspectAnswer]] = InspectAnswer
     #: The weights file; None: the model keeps the weights of its factory.
     weights: str | None
-    #: Configs that are asked whether they can treat the model.
+    #: Configs that are asked whether they can quantize the model.
     configs: tuple[Reference, ...] = field(default=(), converter=_references)
 
 
 @frozen(kw_only=True)
-class DataJob(LoadingJob[DataAnswer]):
+class DataJob(LoadingJob["DataAnswer"]):
     """Write the evaluation and calibration splits of a workload as plain array files."""
 
     do: ClassVar[str] = "data"
-    answer_type: ClassVar[type[DataAnswer]] = DataAnswer
     #: Whether the evaluation split has its targets.
     targets: bool = True
     #: The sizes of the calibration splits, in images.
@@ -136,11 +145,10 @@ class DataJob(LoadingJob[DataAnswer]):
 
 
 @frozen(kw_only=True)
-class BuildJob(WorkloadJob[BuildAnswer]):
+class BuildJob(WorkloadJob["BuildAnswer"]):
     """Build one artifact."""
 
     do: ClassVar[str] = "build"
-    answer_type: ClassVar[type[BuildAnswer]] = BuildAnswer
     config: Reference = field(converter=to_reference)
     config_options: OptionValues = Factory(dict)
     #: The loaders of this host, one of which may serve the artifact.
@@ -206,11 +214,11 @@ class ArtifactJob(Job[A]):
 
 
 @frozen(kw_only=True)
-class LaunchJob(ArtifactJob[LaunchAnswer]):
+class LaunchJob(ArtifactJob["LaunchAnswer"]):
     """Load one artifact and serve it: a launch, which obeys the host's commands."""
 
     do: ClassVar[str] = "launch"
-    answer_type: ClassVar[type[LaunchAnswer]] = LaunchAnswer
+    answers: ClassVar[str] = "qx.processes.answers"
     #: Points that it is called at; the first answer is at the first of them.
     points: tuple[Point, ...] = field(converter=_points)
     metrics: tuple[Reference, ...] = field(default=(), converter=_references)
@@ -224,11 +232,10 @@ class LaunchJob(ArtifactJob[LaunchAnswer]):
 
 
 @frozen(kw_only=True)
-class EvaluateJob(ArtifactJob[EvaluateAnswer]):
+class EvaluateJob(ArtifactJob["EvaluateAnswer"]):
     """Measure the metrics that need no launches: those of the artifact's files, and of its predictions."""
 
     do: ClassVar[str] = "evaluate"
-    answer_type: ClassVar[type[EvaluateAnswer]] = EvaluateAnswer
     batch_size: int
     artifact_metrics: tuple[Reference, ...] = field(default=(), converter=_references)
     prediction_metrics: tuple[Reference, ...] = field(default=(), converter=_references)
@@ -253,11 +260,10 @@ class EvaluateJob(ArtifactJob[EvaluateAnswer]):
 
 
 @frozen(kw_only=True)
-class DeriveJob(Job[DeriveAnswer]):
+class DeriveJob(Job["DeriveAnswer"]):
     """Measure the metrics that are derived from recorded samples of a cell and of the baseline."""
 
     do: ClassVar[str] = "derive"
-    answer_type: ClassVar[type[DeriveAnswer]] = DeriveAnswer
     #: The ``.npz`` file of the cell's samples, as ``qx.worker.derive.read_recorded`` reads it.
     samples: str
     #: The same of the baseline.
@@ -277,29 +283,26 @@ class DeriveJob(Job[DeriveAnswer]):
 
 
 @frozen(kw_only=True)
-class TrainJob(LoadingJob[TrainAnswer]):
+class TrainJob(LoadingJob["TrainAnswer"]):
     """Train a workload's model and write its weights."""
 
     do: ClassVar[str] = "train"
-    answer_type: ClassVar[type[TrainAnswer]] = TrainAnswer
     #: The file that the weights are written into.
     output: str
 
 
 @frozen(kw_only=True)
-class SpinJob(Job[Started]):
+class SpinJob(Job["Started"]):
     """Do a fixed piece of work at each command, and answer with the time that it took."""
 
     do: ClassVar[str] = "spin"
-    answer_type: ClassVar[type[Started]] = Started
 
 
 @frozen(kw_only=True)
-class DescribeJob(Job[Started]):
+class DescribeJob(Job["Started"]):
     """Have plugins describe themselves, each when the host asks for it."""
 
     do: ClassVar[str] = "describe"
-    answer_type: ClassVar[type[Started]] = Started
 
 
 def to_job(value: Job[Answer] | JsonMapping) -> Job[Answer]:

@@ -30,6 +30,7 @@ from qx.processes.failures import DATA, USAGE
 from qx.processes.jobs import Job
 from qx.processes.spawning import Ending, Supervisor, describe_status
 from qx.processes.structuring import Misfit, structure
+from qx.values import JsonObject
 
 A = TypeVar("A", bound=Answer)
 
@@ -200,8 +201,7 @@ class Worker:
         """
         deadline, furthest = time.monotonic() + timeout, 0.0
         while True:
-            line = self._next_line(deadline, timeout)
-            match self._read(line):
+            match self._next_message(deadline, timeout):
                 case messages.Stage(name):
                     self._stage = name
                     deadline, furthest = time.monotonic() + timeout, 0.0
@@ -215,11 +215,7 @@ class Worker:
                 case messages.BadEnd(outcome, cause):
                     raise self._failure(outcome, _with_advice(cause))
                 case messages.Answer(fields):
-                    try:
-                        answer = structure(kind, fields)
-                    except Misfit as misfit:
-                        why = f"as an answer to {self._task!r} it does not fit: {misfit}"
-                        raise self._protocol_failure(line, why) from misfit
+                    answer = self._structure(kind, fields)
                     # If it dies now, while it waits for a command, the last command is not to blame.
                     self._stage = "wait"
                     return answer
@@ -245,11 +241,19 @@ class Worker:
             while content:
                 content = content[os.write(self._process.commands, content) :]
 
-    def _read(self, line: bytes) -> messages.Message:
+    def _next_message(self, deadline: float, timeout: float) -> messages.Message:
+        line = self._next_line(deadline, timeout)
         try:
             return messages.read_message(line, self._token)
         except messages.NotAMessage as error:
             raise self._protocol_failure(line, str(error)) from error
+
+    def _structure(self, kind: type[A], fields: JsonObject) -> A:
+        try:
+            return structure(kind, fields)
+        except Misfit as misfit:
+            why = f"as an answer to {self._task!r} it does not fit: {misfit}"
+            raise self._protocol_failure(json.dumps(fields).encode(), why) from misfit
 
     def _next_line(self, deadline: float, timeout: float) -> bytes:
         """Return the next line of the channel, without its line break."""

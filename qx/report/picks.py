@@ -34,7 +34,7 @@ def _caveats(view: View, markup: Markup) -> Iterator[str]:
         stressed = markup.strong("This was a quick look")
         waves = count(measuring.waves, "wave")
         yield (
-            f"{stressed} of {waves}, whose intervals claim more than they hold. Take its picks as first "
+            f"{stressed} of {waves}, whose intervals are too narrow. Take its picks as first "
             f"guesses; a run without {markup.name('--quick')} decides."
         )
     if not any(is_quality(view.results.metrics[figure.metric]) for figure in view.axes):

@@ -336,7 +336,7 @@ def measuring(view: View, markup: Markup) -> str:
     text += "."
     if measuring.quick and measuring.waves:
         stressed = markup.strong("This was a quick look")
-        text = f"{stressed}: with so few waves the intervals claim more than they hold. {text}"
+        text = f"{stressed}: with so few waves the intervals are too narrow. {text}"
     if measuring.unsteady:
         pairs = [
             f"{markup.name(view.name(unsteady.cell))} ({unsteady.point.words})"

@@ -10,8 +10,9 @@ from attrs import Factory, define, field
 
 from qx.foreign import to_line
 from qx.host.host import Reference
-from qx.processes.answers import Answer, DeriveAnswer, Measurement, MetricFailure
+from qx.processes.answers import Answer, Measurement, MetricFailure
 from qx.processes.failures import MAX_CAUSE
+from qx.processes.job_answers import DeriveAnswer
 from qx.processes.jobs import DeriveJob, EvaluateJob
 from qx.processes.workers import Failure, Processes, Progress
 from qx.worker.finished import Finished

@@ -11,7 +11,8 @@ import numpy as np
 
 from qx.contract.figures import Point
 from qx.contract.records import Metric
-from qx.processes.answers import DeriveAnswer, DerivedMeasurement, MetricFailure
+from qx.processes.answers import MetricFailure
+from qx.processes.job_answers import DeriveAnswer, DerivedMeasurement
 from qx.processes.jobs import DeriveJob
 from qx.processes.workers import Failure
 from qx.results.recording import Recording, Series

@@ -12,7 +12,8 @@ from attrs import frozen
 from qx.contract.figures import Figure
 from qx.contract.records import Metric
 from qx.environment import usable_cpus
-from qx.processes.answers import EvaluateAnswer, Measurement, MetricFailure, PlainSamples, ServingMemory
+from qx.processes.answers import Measurement, MetricFailure, PlainSamples
+from qx.processes.job_answers import EvaluateAnswer, ServingMemory
 from qx.processes.jobs import EvaluateJob
 from qx.processes.workers import Failure
 from qx.results.recording import Recording, Series

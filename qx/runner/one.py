@@ -27,8 +27,8 @@ def quantize(host: Host, request: Request, name: str, reporter: Reporter) -> Bui
             host, request, workload, processes, reporter, settings.all_options(workload, values), [variant]
         )
         cell = cell_of(prepared.workload.name, variant, request)
-        if name in prepared.untreatable:
-            raise prepared.untreatable[name]
+        if name in prepared.refusals:
+            raise prepared.refusals[name]
         reporter.phase("build", cell.row)
         return build(host, request, prepared, cell, processes, reporter)
 

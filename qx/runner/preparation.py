@@ -16,7 +16,8 @@ from qx.contract.tasks import Task, task_of
 from qx.errors import DataError, UsageError
 from qx.files import folder_of_variable
 from qx.host.host import Entry, Host
-from qx.processes.answers import Answer, DataAnswer, InspectAnswer
+from qx.processes.answers import Answer
+from qx.processes.job_answers import DataAnswer, InspectAnswer
 from qx.processes.jobs import DataJob, InspectJob, Job
 from qx.processes.workers import Failure, Processes, Worker
 from qx.runner.request import Reporter, Request, choose_workload, config, references, workload
@@ -45,8 +46,8 @@ class Prepared:
     sources_sha256: str
     #: Versions of the distributions that make the model.
     model_versions: Mapping[str, str] = Factory(dict)
-    #: Configs that say that they cannot treat the model.
-    untreatable: Mapping[str, Failure]
+    #: Configs that say that they cannot quantize the model.
+    refusals: Mapping[str, Failure]
     engine: str
     #: Folders of the splits as plain arrays, each named by its fingerprint.
     evaluation: Path
@@ -184,9 +185,9 @@ def _prepare_workload(
         weights_sha256=inspected.weights_sha256,
         sources_sha256=inspected.sources_sha256,
         model_versions=inspected.versions,
-        untreatable={
+        refusals={
             name: Failure("unsupported", reason.stage, reason.cause)
-            for name, reason in inspected.untreatable.items()
+            for name, reason in inspected.refusals.items()
         },
         engine=inspect_job.engine,
         evaluation=home / data.evaluation,

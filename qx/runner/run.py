@@ -106,16 +106,16 @@ def _prepare(run: Run) -> list[WorkloadRun]:
         else:
             workload_runs.append(_plan(chosen, request, prepared.workload.name, prepared))
             workload_runs[-1].leave_out_metrics(chosen, reporter)
-            _leave_out_untreatable(workload_runs[-1], reporter)
+            _leave_out_refused(workload_runs[-1], reporter)
     for workload_run in workload_runs:
         workload_run.is_one_of_several = len(workload_runs) > 1
     return workload_runs
 
 
-def _leave_out_untreatable(workload_run: WorkloadRun, reporter: Reporter) -> None:
+def _leave_out_refused(workload_run: WorkloadRun, reporter: Reporter) -> None:
     """Mark the cells failed whose configs refuse the model in ``check_model``, before anything is built."""
     for name, cell in workload_run.cells.items():
-        failure = workload_run.ready.untreatable.get(cell.config)
+        failure = workload_run.ready.refusals.get(cell.config)
         if failure is not None and name not in workload_run.failures:
             workload_run.failures[name] = failure
             reporter.note(f"{workload_run.name}: {cell.row}: {failure}")

@@ -16,7 +16,8 @@ from qx.contract.conformance import Conformance
 from qx.contract.records import Arrays, Config, Kind, Record
 from qx.errors import DataError, UsageError
 from qx.host.host import Entry, Host, Reference
-from qx.processes.answers import Answer, DescribeAnswer, Started
+from qx.processes.answers import Answer
+from qx.processes.job_answers import DescribeAnswer, Started
 from qx.processes.jobs import BuildJob, DescribeJob, InspectJob, Job, StoredArtifact
 from qx.processes.workers import Processes
 from qx.runner import settings

@@ -64,12 +64,12 @@ def leaves_shared_model(bench: Bench) -> str:
     if not bench.host.implements(bench.entry.name, "check_model"):
         raise NotApplicable("has no check_model")
     before, after = onlookers(quantizable=bench.config.quantizable)
-    untreatable = bench.run(bench.inspect_job(before, bench.reference, after), "inspect").untreatable
-    if before.name in untreatable:
-        reason = untreatable[before.name].cause
+    refusals = bench.run(bench.inspect_job(before, bench.reference, after), "inspect").refusals
+    if before.name in refusals:
+        reason = refusals[before.name].cause
         raise NotApplicable(f"does not apply to the model of {bench.request.workload}: {reason}")
-    if after.name in untreatable:
-        changed = untreatable[after.name].cause
+    if after.name in refusals:
+        changed = refusals[after.name].cause
         raise Failed(f"check_model changes the model that all configs share: {changed}")
     return "check_model changes nothing"
 

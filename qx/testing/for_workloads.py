@@ -6,7 +6,7 @@ from attrs import evolve, frozen
 
 from qx.contract.records import LABELS, Workload
 from qx.errors import DataError, UsageError
-from qx.processes.answers import InspectAnswer
+from qx.processes.job_answers import InspectAnswer
 from qx.processes.jobs import InspectJob
 from qx.processes.workers import Failure
 from qx.runner.preparation import default_engine, weights_file

@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 from types import GenericAlias
-from typing import ClassVar, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, cast
 
 from attrs import field, frozen
 
 from qx.contract.fields import to_integers, to_strings
 from qx.processes.answers import Answer
 from qx.processes.jobs import ArtifactJob, Job, LoadingJob, to_job
-from qx.testing.answers import ExamineAnswer, ServeAnswer, Watched
 from qx.values import JsonMapping, JsonObject
+
+if TYPE_CHECKING:
+    # The type checker reads these names in texts.
+    from qx.testing.answers import ExamineAnswer, ServeAnswer, Watched  # noqa: F401
 
 A = TypeVar("A", bound=Answer)
 
 #: The package of the modules that do these jobs.
 PACKAGE = "qx.testing.worker"
+#: The module of their answers.
+ANSWERS = "qx.testing.answers"
 
 
 @frozen(kw_only=True)
-class ServeJob(ArtifactJob[ServeAnswer]):
+class ServeJob(ArtifactJob["ServeAnswer"]):
     """Serve an artifact's evaluation inputs at several batch sizes, and answer with what the loader did."""
 
     do: ClassVar[str] = "serve"
-    answer_type: ClassVar[type[ServeAnswer]] = ServeAnswer
+    answers: ClassVar[str] = ANSWERS
     package: ClassVar[str] = PACKAGE
     batch_sizes: tuple[int, ...] = field(converter=to_integers)
     #: Where to leave the outputs at the last batch size, as an ``.npz`` file of packed outputs.
@@ -32,11 +37,11 @@ class ServeJob(ArtifactJob[ServeAnswer]):
 
 
 @frozen(kw_only=True)
-class ExamineJob(LoadingJob[ExamineAnswer]):
+class ExamineJob(LoadingJob["ExamineAnswer"]):
     """Find out whether a workload keeps what its contract promises: its model and its data."""
 
     do: ClassVar[str] = "examine"
-    answer_type: ClassVar[type[ExamineAnswer]] = ExamineAnswer
+    answers: ClassVar[str] = ANSWERS
     package: ClassVar[str] = PACKAGE
     weights: str | None
 
@@ -46,7 +51,7 @@ def _inner(value: Job[A] | JsonMapping) -> Job[A]:
 
 
 @frozen(kw_only=True)
-class WatchJob(Job[Watched[A]], Generic[A]):
+class WatchJob(Job["Watched[A]"], Generic[A]):
     """Do another job, and answer too with what the plugins changed: their arguments, the process, files."""
 
     do: ClassVar[str] = "watch"
@@ -63,6 +68,8 @@ class WatchJob(Job[Watched[A]], Generic[A]):
     @property
     def answer_type(self) -> type[Watched[A]]:
         """The record of the inner job's answer, with the observations."""
+        from qx.testing.answers import Watched
+
         return cast("type[Watched[A]]", GenericAlias(Watched, (self.job.answer_type,)))
 
     @property

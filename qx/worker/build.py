@@ -12,7 +12,7 @@ from attrs import evolve
 from qx.contract.records import Artifact, Config, Loader
 from qx.errors import PluginError
 from qx.host.host import Host, Reference
-from qx.processes.answers import BuildAnswer
+from qx.processes.job_answers import BuildAnswer
 from qx.processes.jobs import BuildJob
 from qx.storage.digests import Damaged, digest_of, is_inside
 from qx.storage.manifest import FILE as MANIFEST

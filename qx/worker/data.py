@@ -11,7 +11,7 @@ from attrs import evolve
 from qx.contract.records import LABELS
 from qx.contract.tasks import Labels
 from qx.errors import DataError, UsageError
-from qx.processes.answers import DataAnswer
+from qx.processes.job_answers import DataAnswer
 from qx.processes.jobs import DataJob
 from qx.storage.cache import SPLITS, new_entry, read_entry
 from qx.storage.digests import Damaged, FileDigest

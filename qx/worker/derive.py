@@ -13,7 +13,7 @@ from attrs import Factory, frozen
 from qx.contract.figures import Figure
 from qx.contract.records import Metric, Recorded
 from qx.host.host import Reference
-from qx.processes.answers import DeriveAnswer, DerivedMeasurement
+from qx.processes.job_answers import DeriveAnswer, DerivedMeasurement
 from qx.processes.jobs import DeriveJob
 from qx.values import Array
 from qx.worker.arrays import Split

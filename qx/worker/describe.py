@@ -18,7 +18,7 @@ from qx.contract.checks import new_manager
 from qx.contract.description import Description, describe
 from qx.contract.references import to_reference
 from qx.foreign import one_line
-from qx.processes.answers import DescribeAnswer, Started
+from qx.processes.job_answers import DescribeAnswer, Started
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

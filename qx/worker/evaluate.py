@@ -14,7 +14,8 @@ from attrs import evolve
 from qx.contract.records import Artifact, MetricData, Predictions, Subject, Weights
 from qx.errors import PluginError
 from qx.host.host import Reference
-from qx.processes.answers import EvaluateAnswer, Measurement, ServingMemory
+from qx.processes.answers import Measurement
+from qx.processes.job_answers import EvaluateAnswer, ServingMemory
 from qx.processes.jobs import EvaluateJob
 from qx.values import Array
 from qx.worker.arrays import Split

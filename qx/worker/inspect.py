@@ -1,4 +1,4 @@
-"""Describe the runtime, check that weights and inputs fit the model, and ask configs if they can treat it."""
+"""Describe the runtime, check weights and inputs against the model, and ask configs to check the model."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from qx.contract.records import Config
 from qx.environment import distribution_version
 from qx.errors import UsageError
 from qx.foreign import one_line
-from qx.processes.answers import InspectAnswer, Runtime, Untreatable
 from qx.processes.failures import outcome_of
+from qx.processes.job_answers import InspectAnswer, Refusal, Runtime
 from qx.processes.jobs import InspectJob
 from qx.worker.channel import Channel
 from qx.worker.modules import example_inputs, fp32_model
@@ -32,7 +32,7 @@ ASKING = "check_model "
 
 
 def run(job: InspectJob, channel: Channel) -> None:
-    """Answer with the runtime, the model's fingerprints, and the configs that cannot treat it."""
+    """Answer with the runtime, the model's fingerprints, and the configs that cannot quantize it."""
     channel.stage("import")
     import torch
 
@@ -62,7 +62,7 @@ def run(job: InspectJob, channel: Channel) -> None:
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         outputs=outputs,
     )
-    channel.answer(evolve(answer, untreatable=_untreatable(job, workload, model, channel)))
+    channel.answer(evolve(answer, refusals=_refusals(job, workload, model, channel)))
 
 
 #: The batch sizes at which the model is tried: the first dimension of its outputs must be the batch.
@@ -117,11 +117,11 @@ def _output_shape(workload: BoundPlugin, model: nn.Module, size: int) -> list[in
     return list(outputs.shape)
 
 
-def _untreatable(
+def _refusals(
     job: InspectJob, workload: BoundPlugin, model: nn.Module, channel: Channel
-) -> dict[str, Untreatable]:
-    """Return the stage and the reason of each config that cannot treat the model."""
-    untreatable: dict[str, Untreatable] = {}
+) -> dict[str, Refusal]:
+    """Return the stage and the reason of each config that cannot quantize the model."""
+    refusals: dict[str, Refusal] = {}
     with_stubs: nn.Module | None = None
     examples = example_inputs(workload, 1)
     for reference in job.configs:
@@ -142,11 +142,11 @@ def _untreatable(
         except BaseException as error:
             outcome, cause = outcome_of(error)
             if outcome == "unsupported":
-                untreatable[name] = Untreatable(stage=stage, cause=cause)
+                refusals[name] = Refusal(stage=stage, cause=cause)
             else:
                 # The build will fail too, with a better message.
                 print(f"{name}: {cause}", file=sys.stderr)  # noqa: T201
-    return untreatable
+    return refusals
 
 
 def _fingerprint(model: nn.Module) -> str:

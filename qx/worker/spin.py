@@ -5,7 +5,7 @@ from __future__ import annotations
 from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
-from qx.processes.answers import SpinAnswer, Started
+from qx.processes.job_answers import SpinAnswer, Started
 
 if TYPE_CHECKING:
     from qx.processes.jobs import SpinJob

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from qx.errors import PluginError
 from qx.files import write_whole
-from qx.processes.answers import TrainAnswer
+from qx.processes.job_answers import TrainAnswer
 from qx.processes.jobs import TrainJob
 from qx.worker.channel import Channel
 from qx.worker.modules import fp32_model

@@ -210,7 +210,7 @@ CONVERT = "@hookimpl\ndef convert(model): return model\n"
         (MARK + CONVERT, "'describe' is missing"),
         (MARK + DESCRIBE.replace("@hookimpl\n", "") + CONVERT, "'describe' lacks @hookimpl"),
         (MARK + "@hookimpl\ndef describe(): return None\n", "'describe' returned None"),
-        (MARK + "@hookimpl\ndef describe(): return 'acme_x'\n", "gave an object of type 'str'"),
+        (MARK + "@hookimpl\ndef describe(): return 'acme_x'\n", "returned an object of type 'str'"),
         (
             MARK + "@hookimpl\ndef describe(): 1 / 0\n",
             "'describe' failed: ZeroDivisionError: division by zero",
@@ -247,7 +247,10 @@ CONVERT = "@hookimpl\ndef convert(model): return model\n"
         ),
         (MARK + DESCRIBE, "a config must implement 'convert'"),
         (MARK + DESCRIBE + CONVERT.replace("@hookimpl\n", ""), "'convert' lacks @hookimpl"),
-        (MARK + DESCRIBE + "@hookimpl(wrapper=True)\ndef convert(): return (yield)\n", "'convert' wraps"),
+        (
+            MARK + DESCRIBE + "@hookimpl(wrapper=True)\ndef convert(): return (yield)\n",
+            "'convert' is a wrapper",
+        ),
         (
             MARK + DESCRIBE + CONVERT + "@hookimpl\ndef calibrate(model): return model\n",
             "neither calibration nor training",

@@ -88,7 +88,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         (config("bad", "print('see the\\nlog'); 1 / 0"), "division by zero; its last line of output: log"),
         (
             config("bad", "raise type('E', (Exception,), {'__str__': lambda self: 1 / 0})"),
-            "cannot be read: Zer",
+            "E: the text of what was raised cannot be had: asking for it raised ZeroDivisionError",
         ),
         (config("bad", "raise ValueError('x' * 10 ** 6)"), "xxx..."),
         (config("bad", arguments="instruction_sets=['a'], extra=7"), "'extra' must be <class 'str'>"),

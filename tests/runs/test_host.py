@@ -85,7 +85,7 @@ def test_none_is_an_error_of_the_plugin(install: Install) -> None:
     source = config("acme_x").replace("return model", "pass")
     install("acme", {"acme_x": "acme_x"}, {"acme_x": source})
     host = Host.of(references([entry(Host.discover(), "acme_x")]))
-    with pytest.raises(PluginError, match=r"'acme_x' \(acme 1\.0\): hook 'convert' gave None"):
+    with pytest.raises(PluginError, match=r"'acme_x' \(acme 1\.0\): hook 'convert' returned None"):
         host.call("acme_x", "convert", model=1, example_inputs=(), context=None)
 
 

@@ -169,11 +169,11 @@ def test_a_step_is_tried_where_the_only_output_is_scores(sampled: Any) -> None:
     labels = np.tile([0, 1, 2], 20)
     answers = scores(np.where(np.arange(60) < 41, labels, 0))
     two = {"first": answers, "second": np.zeros((60, 4))}
-    steps = [sampled(outputs, labels)["resampled"][0]["step"] for outputs in (answers, two)]
+    steps = [sampled(outputs, labels).resampled[0].step for outputs in (answers, two)]
     assert steps[0] == pytest.approx(1 / 60)
     assert steps[1] is None
     unlabelled = sampled(answers, None, "return float(scores[indices].max(axis=1).mean())")
-    assert unlabelled["resampled"][0]["step"] is None
+    assert unlabelled.resampled[0].step is None
 
 
 def test_a_statistic_may_be_of_several_outputs(sampled: Any) -> None:
@@ -181,8 +181,8 @@ def test_a_statistic_may_be_of_several_outputs(sampled: Any) -> None:
     labels = np.tile([0, 1], 30)
     outputs = {"scores": scores(labels), "boxes": np.arange(60.0).reshape(60, 1)}
     samples = sampled(outputs, labels, "return float(outputs['boxes'][indices].mean())")
-    assert samples["values"] == [29.5]
-    assert len(samples["resampled"][0]["influence"]) == 60
+    assert samples.values == [29.5]
+    assert len(samples.resampled[0].influence) == 60
 
 
 def test_measure_beside_a_statistic_gives_details_and_groups(sampled: Any) -> None:

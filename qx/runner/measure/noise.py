@@ -11,7 +11,7 @@ import numpy as np
 from attrs import frozen
 
 from qx.environment import cpu_numbers
-from qx.processes.answers import SpinAnswer, Started
+from qx.processes.job_answers import SpinAnswer, Started
 from qx.processes.jobs import SpinJob
 from qx.processes.workers import Worker, processes_of_a_run
 from qx.runner.measure.holding import cpus_for, keep_host_off

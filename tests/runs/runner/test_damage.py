@@ -18,7 +18,8 @@ from attrs import define
 from qx.cli.display import Lines
 from qx.errors import PluginError
 from qx.host.host import Host, Reference
-from qx.processes.answers import Answer, DataAnswer
+from qx.processes.answers import Answer
+from qx.processes.job_answers import DataAnswer
 from qx.processes.jobs import DataJob, Job
 from qx.processes.workers import Processes
 from qx.runner.builds import Build, build

@@ -9,12 +9,14 @@ from typing import Any
 
 import psutil
 import pytest
+from attrs import evolve
 
 from qx.contract.figures import Figure, Point
 from qx.host.host import Host, Reference
 from qx.processes.answers import LaunchAnswer, Measurement, WarmAnswer
 from qx.processes.jobs import EvaluateJob, LaunchJob, StoredArtifact
 from qx.processes.workers import Failure, Processes
+from qx.results.cells import CellId
 from qx.results.recording import Recording
 from qx.runner.blame import Hangs, run_past_metrics
 from qx.runner.measure.plan import Measured
@@ -38,7 +40,7 @@ FAULTS = {
     "segfault": ("import ctypes; ctypes.string_at(0)", "crashed", "killed by SIGSEGV"),
     "interrupt": ("raise KeyboardInterrupt", "failed", "KeyboardInterrupt"),
     "base": ("raise BaseException('base')", "failed", "BaseException: base"),
-    "wicked": ("raise Wicked", "failed", "Wicked: its message cannot be read"),
+    "wicked": ("raise Wicked", "failed", "Wicked: the text of what was raised cannot be had"),
 }
 #: A loader like the toy's that logs in a file when it loads.
 LOADER = """
@@ -181,10 +183,10 @@ def test_a_wave_in_which_a_launch_died_is_no_wave_of_its_cell(deadly: Any) -> No
         assert len(lost_waves) == 2
         complete_waves = set(range(measuring["waves"])) - lost_waves
         assert len(complete_waves) == 3
-        for key in (Figure("latency", Point(1)), Figure("rss")):
-            assert set(recording.series[cell][key].wave) == complete_waves
+        for figure in (Figure("latency", Point(1)), Figure("rss")):
+            assert set(recording.series[cell][figure].wave) == complete_waves
         # A launch that died at its start was replaced in its wave, and nothing of it is kept.
-        assert len(recording.series[cell]["rss", None].values) == len(complete_waves)
+        assert len(recording.series[cell][Figure("rss")].values) == len(complete_waves)
 
 
 def test_a_metric_that_damages_modules_costs_no_other(
@@ -335,13 +337,14 @@ def test_a_launch_that_hangs_in_a_metric_drops_it_for_its_cell() -> None:
     """A metric that hung in two cells, the control aside, is measured only where it has had a value."""
     measured = Measured(waves=1)
     hung = Failure("timeout", "measure slow", "not finished after 5 s")
-    for cell in ("toy/first", "toy/control"):
+    first = CellId(workload="toy", config="first")
+    for cell in (first, evolve(first, control=True)):
         measured.record_death(cell, hung, SLOW)
-        assert not measured.should_measure(cell, "slow")
-        assert measured.should_measure(cell, "brittle")
+        assert not measured.should_measure(str(cell), "slow")
+        assert measured.should_measure(str(cell), "brittle")
         assert measured.should_measure("toy/third", "slow")
     measured.answered.add(("toy/fourth", "slow"))
-    measured.record_death("toy/second", hung, SLOW)
+    measured.record_death(CellId(workload="toy", config="second"), hung, SLOW)
     assert not measured.should_measure("toy/third", "slow")
     assert measured.should_measure("toy/fourth", "slow")
     assert measured.metric_failures["toy/third", "slow"].outcome == "timeout"
@@ -355,10 +358,10 @@ def test_a_launch_that_dies_in_a_metric_twice_was_not_in_it() -> None:
     """A launch cannot die of a metric that has been dropped: the cell itself has failed."""
     measured = Measured(waves=1)
     died = Failure("crashed", "measure brittle", "killed by SIGSEGV")
-    measured.record_death("toy/first", died, SLOW)
+    measured.record_death(CellId(workload="toy", config="first"), died, SLOW)
     assert measured.failures == {}
     for _ in range(3):
-        measured.record_death("toy/first", died, SLOW)
+        measured.record_death(CellId(workload="toy", config="first"), died, SLOW)
     assert measured.failures == {"toy/first": died}
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from qx import Metric
 from qx.contract.figures import Figure
+from qx.processes.answers import PlainSamples
 from qx.results.recording import Recording
 from qx.runner.evaluation import sample_failure
 
@@ -112,7 +113,7 @@ NOT_HERE = """
         return None
 """
 KILOBYTES = """
-    from qx import Metric, hookimpl
+    from qx import Figure, Metric, hookimpl
 
     @hookimpl
     def describe():
@@ -123,7 +124,7 @@ KILOBYTES = """
 
     @hookimpl
     def measure(data):
-        return data.samples["file_size", None][0] / 1000
+        return data.samples[Figure("file_size")][0] / 1000
 """
 WRAPPER = """
     import os
@@ -271,7 +272,7 @@ def test_nothing_is_derived_from_what_failed(
     derived = write_plugin(
         "from_tired",
         """
-        from qx import Metric, Samples, hookimpl
+        from qx import Figure, Metric, Samples, hookimpl
 
         @hookimpl
         def describe():
@@ -282,8 +283,10 @@ def test_nothing_is_derived_from_what_failed(
 
         @hookimpl
         def measure(data):
-            key = Figure("tired")
-            return Samples(2 * data.samples[key], waves=data.waves[key]) if key in data.samples else None
+            tired = Figure("tired")
+            if tired not in data.samples:
+                return None
+            return Samples(2 * data.samples[tired], waves=data.waves[tired])
         """,
     )
     done = qx(
@@ -303,11 +306,11 @@ def test_derived_calls_need_their_rounds() -> None:
         samples="per_block", compare="speedup", phase="derived",
     )  # fmt: skip
     complete = {"values": [1.0, 2.0], "waves": [0, 0], "rounds": [0, 1]}
-    assert sample_failure(calls, complete, items=9) is None
+    assert sample_failure(calls, PlainSamples(**complete), items=9) is None
     for key in ("waves", "rounds"):
         incomplete = {name: values for name, values in complete.items() if name != key}
         for samples in (incomplete, {**complete, key: [0, -1]}):
-            failure = sample_failure(calls, samples, items=9)
+            failure = sample_failure(calls, PlainSamples(**samples), items=9)
             assert failure is not None
             assert "`data.waves` and `data.rounds`" in failure.cause
 

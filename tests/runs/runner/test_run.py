@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from qx.analysis.recompute import differences, recompute
+from qx.contract.figures import Figure, Point
 from qx.results.recording import Recording
 from qx.results.results_file import read, to_json
 from qx.worker.arrays import Split
@@ -139,7 +140,7 @@ def test_the_samples_are_where_the_results_say(digits: Any, recording: Recording
             file, _, key = measurement["samples_ref"].partition("#")
             assert file == digits.results["run"]["samples"]
             assert len(arrays[key]) >= measurement["n"]
-    latency = recording.series["digits_cnn/fp32_baseline"]["latency", 1]
+    latency = recording.series["digits_cnn/fp32_baseline"][Figure("latency", Point(1))]
     medians = [np.median(latency.values[latency.wave == wave]) for wave in np.unique(latency.wave)]
     assert digits.measurement("fp32_baseline", "latency")["value"] == pytest.approx(np.median(medians))
 
@@ -148,7 +149,7 @@ def test_rounds_go_in_an_order_that_changes_and_is_recorded(digits: Any, recordi
     """Each round has the cells in an order of its own, which the samples record."""
     cells = [f"digits_cnn/{config}" for config in (*CONFIGS, "control")]
     orders = []
-    series = {cell: recording.series[cell]["latency", 1] for cell in cells}
+    series = {cell: recording.series[cell][Figure("latency", Point(1))] for cell in cells}
     measuring = digits.results["run"]["measuring"]
     most_rounds, counts = measuring["rounds"]["latency"]["1"], []
     baseline = series["digits_cnn/fp32_baseline"]

@@ -160,10 +160,10 @@ def deaths_of(run: Any, config: str) -> list[dict[str, Any]]:
     return [death for death in run.results["run"]["measuring"]["deaths"] if death["cell"] == f"toy/{config}"]
 
 
-def waves_of(run: Any, config: str, key: tuple[str, int | None]) -> list[int]:
+def waves_of(run: Any, config: str, figure: Figure) -> list[int]:
     """Return the wave of each sample of a metric in a config."""
     recording = Recording.read(run.folder / run.results["run"]["samples"])
-    waves: list[int] = recording.series[f"toy/{config}"][key].wave.tolist()
+    waves: list[int] = recording.series[f"toy/{config}"][figure].wave.tolist()
     return waves
 
 
@@ -208,9 +208,9 @@ def test_a_wave_in_which_a_launch_died_is_no_wave_of_its_cell(deaths: Any, confi
     """No sample of such a wave is used for the cell, not even one from before the death."""
     waves = deaths.results["run"]["measuring"]["waves"]
     assert deaths.cell(config)["launches"] == waves
-    for key in (Figure("latency", Point(1)), Figure("latency", Point(3)), Figure("reaper_pulse")):
-        assert set(waves_of(deaths, config, key)) == set(range(1, waves))
-        assert set(waves_of(deaths, "toy_fp32", key)) == set(range(waves))
+    for figure in (Figure("latency", Point(1)), Figure("latency", Point(3)), Figure("reaper_pulse")):
+        assert set(waves_of(deaths, config, figure)) == set(range(1, waves))
+        assert set(waves_of(deaths, "toy_fp32", figure)) == set(range(waves))
 
 
 @pytest.mark.parametrize(("config", "outcome"), [("frail", "crashed"), ("stillborn", "crashed")])

@@ -216,7 +216,7 @@ def test_an_answer_that_does_not_fit_makes_its_cell_crashed(
     with pytest.raises(Failure) as failed:
         mischief(replace + DATA)
     assert failed.value.outcome == "crashed"
-    assert "the process wrote something into the channel to its host that is no message" in failed.value.cause
+    assert "the process wrote something other than a message to its host" in failed.value.cause
     assert f"(as an answer to 'data' it does not fit: {why}" in failed.value.cause
     assert failed.value.cause.isprintable()
 

@@ -23,7 +23,7 @@ from attrs import asdict
 from qx.contract.figures import Point
 from qx.errors import DataError, UsageError
 from qx.host.host import Host, Reference
-from qx.processes.answers import EvaluateAnswer
+from qx.processes.job_answers import EvaluateAnswer
 from qx.processes.jobs import (
     BuildJob,
     DataJob,
@@ -494,3 +494,35 @@ def test_a_plugin_in_the_current_folder_stands_in_for_no_module(
     targets = "{'labels': numpy.zeros(2, int)}"
     data = f"import numpy; return Data(inputs={{'x': numpy.ones((2, 1))}}, targets={targets})"
     assert mischief(data).items == 2
+
+
+@pytest.mark.parametrize(
+    ("targets", "words"),
+    [
+        ("{'boxes': numpy.array(['a', 'b'])}", "the targets 'boxes' of the test split are <U1 of shape [2]"),
+        ("{'labels': numpy.zeros(2), 'boxes': numpy.zeros((3, 4))}", "'labels': 2, 'boxes': 3}"),
+        ("{'x': numpy.zeros(3)}", "'x': 2, 'x (target)': 3}"),
+        ("{3: numpy.zeros(2)}", "has an array with the name 3, and names are text"),
+        ("numpy.zeros(2)", 'named arrays are expected, such as {"labels": array}'),
+    ],
+)
+def test_targets_that_fit_nothing_are_an_error_of_the_data(
+    mischief: Callable[..., Any], targets: str, words: str
+) -> None:
+    """Targets must be arrays of numbers by name, with as many items as the inputs, whatever their names."""
+    body = f"import numpy; return Data(inputs={{'x': numpy.ones((2, 1))}}, targets={targets})"
+    with pytest.raises(DataError) as caught:
+        mischief(body)
+    assert words in str(caught.value)
+
+
+def test_a_split_with_two_targets_is_laid_down(mischief: Callable[..., Any], tmp_path: Path) -> None:
+    """Evaluation and calibration splits keep all targets; the labels are described in the answer."""
+    targets = "{'boxes': numpy.ones((2, 4)), 'labels': numpy.arange(2)}"
+    answer = mischief(f"import numpy; return Data(inputs={{'x': numpy.ones((2, 1))}}, targets={targets})")
+    assert answer.labels is not None
+    assert (answer.labels.lowest, answer.labels.highest) == (0, 1)
+    for name in (answer.evaluation, *answer.calibrations.values()):
+        split = Split.read(Path(answer.folder) / name)
+        assert list(split.targets) == ["boxes", "labels"]
+        assert split.targets["boxes"].shape == (len(split), 4)

@@ -295,7 +295,7 @@ def test_what_a_model_keeps_of_its_first_call_does_not_have_it_refused(place: Pa
     job = InspectJob(workload=workload, workload_options=options, weights=None, configs=(config,))
     with Processes(tmp_path) as processes:
         findings = processes.run(job, "inspect", timeout=300)
-    assert (findings.untreatable, findings.outputs) == ({}, (2,))
+    assert (findings.refusals, findings.outputs) == ({}, (2,))
 
 
 @pytest.mark.parametrize(

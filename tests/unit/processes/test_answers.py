@@ -15,12 +15,12 @@ import pytest
 from qx.contract.description import Description
 from qx.contract.records import Config, Mark
 from qx.contract.tasks import Labels
-from qx.processes import answers
+from qx.processes import answers, job_answers
 from qx.processes.answers import Answer, to_fields
-from qx.processes.jobs import BuildJob, EvaluateJob, Job, SpinJob
+from qx.processes.jobs import Job, SpinJob
 from qx.processes.structuring import Misfit, structure
 from qx.testing import answers as kit
-from qx.testing.jobs import ServeJob, WatchJob
+from qx.testing.jobs import WatchJob
 
 QX = Path(answers.__file__).parents[1]
 SAMPLES = answers.PlainSamples(
@@ -37,14 +37,14 @@ SAMPLES = answers.PlainSamples(
 )
 MEASUREMENT = answers.Measurement(samples=SAMPLES)
 FAILED = answers.Measurement(failure=answers.MetricFailure("out_of_memory", "MemoryError"))
-MEMORY = answers.ServingMemory(loaded=100.5, peak=200.0)
-DERIVED = answers.DerivedMeasurement(metric="rate", batch_size=None, samples=SAMPLES, read=("latency",))
+MEMORY = job_answers.ServingMemory(loaded=100.5, peak=200.0)
+DERIVED = job_answers.DerivedMeasurement(key="rate|", samples=SAMPLES, read=("latency",))
 SPLIT = kit.ExaminedSplit(
     lengths={"image": 4, "labels": 4},
     dtypes={"image": "<f4"},
     shapes={"image": (1, 12, 12)},
     finite=True,
-    labels=kit.ExaminedLabels(lowest=0, highest=3.5, dtype="<f8", dimensions=1),
+    targets={"labels": kit.ExaminedTarget(lowest=0, highest=3.5, dtype="<f8", dimensions=1)},
     classes=4,
     source="strokes",
     fingerprint="ab",
@@ -62,28 +62,26 @@ OBSERVATIONS = kit.Observations(
     changed=("convert changed the example inputs",),
     modules=("qx",),
     strays=(),
-    build=kit.BuildObservations(
-        fp32=(), state={"number of threads": kit.StateChange(before="1", now="2")}, dtype="<f4"
-    ),
+    build=kit.BuildObservations(fp32=(), state={"number of threads": kit.StateChange(before="1", now="2")}),
 )
 #: Answers of every kind.
 ANSWERS: tuple[Answer, ...] = (
-    answers.Started(),
+    job_answers.Started(),
     MEASUREMENT,
     FAILED,
     answers.Measurement(),
     DERIVED,
-    answers.InspectAnswer(
-        runtime=answers.Runtime(torch="2.9", cpu_capability="AVX2", engines=("x86",), mkldnn=True),
+    job_answers.InspectAnswer(
+        runtime=job_answers.Runtime(torch="2.9", cpu_capability="AVX2", engines=("x86",), mkldnn=True),
         weights_sha256="ab",
         weights_note="",
         sources_sha256="cd",
         versions={"torch": "2.9"},
         parameters=5,
         outputs=(10,),
-        untreatable={"int8": answers.Untreatable(stage="check_model", cause="no kernel")},
+        refusals={"int8": job_answers.Refusal(stage="check_model", cause="no kernel")},
     ),
-    answers.DataAnswer(
+    job_answers.DataAnswer(
         source="toy",
         items=2,
         item_bytes=8,
@@ -95,11 +93,11 @@ ANSWERS: tuple[Answer, ...] = (
         damaged={"ab": "it has no digests.json"},
         folder="/cache",
     ),
-    answers.BuildAnswer(seconds=1.5),
+    job_answers.BuildAnswer(seconds=1.5),
     MEMORY,
-    answers.EvaluateAnswer(memory=MEMORY, metrics={"accuracy": MEASUREMENT, "rate": FAILED}),
-    answers.DeriveAnswer(metrics=(DERIVED,)),
-    answers.TrainAnswer(output="weights.pt"),
+    job_answers.EvaluateAnswer(memory=MEMORY, metrics={"accuracy": MEASUREMENT, "rate": FAILED}),
+    job_answers.DeriveAnswer(metrics=(DERIVED,)),
+    job_answers.TrainAnswer(output="weights.pt"),
     answers.LaunchAnswer(
         marks=(
             Mark(stage="spawn", seconds=0.5, rss=10.0, peak=11.0),
@@ -108,8 +106,8 @@ ANSWERS: tuple[Answer, ...] = (
     ),
     answers.WarmAnswer(seconds_per_call=0.5, fastest=0.25, calls=7, steady=False),
     answers.HoldAnswer(),
-    answers.SpinAnswer(values=[0.25, 0.5]),
-    answers.DescribeAnswer(
+    job_answers.SpinAnswer(values=[0.25, 0.5]),
+    job_answers.DescribeAnswer(
         description=Description(
             outcome="ready", record=Config(name="int8", summary="Int8."), hooks=["convert"]
         ),
@@ -125,9 +123,10 @@ ANSWERS: tuple[Answer, ...] = (
         served=(
             kit.ServedBatch(
                 batch_size=3,
-                type="ndarray",
-                dtype="<f4",
-                shape=(3, 4),
+                names=(("output",), ("output",), ("output",)),
+                types={"output": "ndarray"},
+                dtypes={"output": "<f4"},
+                shapes={"output": (3, 4)},
                 finite=True,
                 inputs_kept=True,
                 repeats=True,
@@ -163,23 +162,24 @@ def test_every_job_has_an_answer(job: type[Job[Answer]]) -> None:
     """Every job names the record of its answer, the same to the type checker and to the host."""
     (declared,) = get_args(job.__orig_bases__[0])
     if job is WatchJob:
-        inner = WatchJob(job=SpinJob(), folder="f")
-        assert get_origin(inner.answer_type) is get_origin(declared) is kit.Watched
-        assert get_args(inner.answer_type) == (answers.Started,)
+        answer_type = WatchJob(job=SpinJob(), folder="f").answer_type
+        assert get_origin(answer_type) is kit.Watched
+        assert get_args(answer_type) == (job_answers.Started,)
         return
-    assert job.answer_type is declared
-    assert issubclass(declared, Answer) and attrs.has(declared)
+    # Without its fields, on which the answer does not depend.
+    answer_type = object.__new__(job).answer_type
+    assert answer_type.__name__ == declared.__forward_arg__
+    assert issubclass(answer_type, Answer) and attrs.has(answer_type)
 
 
 def test_a_watched_job_answers_with_what_the_inner_job_answers() -> None:
     """The answer of a job that is watched is read as the record of the inner job's answer."""
     served = next(answer for answer in ANSWERS if isinstance(answer, kit.ServeAnswer))
-    assert ServeJob.answer_type is kit.ServeAnswer
     kind = kit.Watched[kit.ServeAnswer]
     watched = kit.Watched(answer=served, watched=OBSERVATIONS)
     assert structure(kind, travel(watched)) == watched
     with pytest.raises(Misfit, match=r"answer\.memory is missing"):
-        structure(kit.Watched[EvaluateJob.answer_type], travel(watched) | {"answer": {"metrics": {}}})
+        structure(kit.Watched[job_answers.EvaluateAnswer], travel(watched) | {"answer": {"metrics": {}}})
 
 
 # Travel -------------------------------------------------------------------------------------------
@@ -224,9 +224,9 @@ def test_what_does_not_fit_is_refused(change: dict[str, Any], message: str) -> N
 @pytest.mark.parametrize(
     ("kind", "fields", "message"),
     [
-        (answers.SpinAnswer, {"values": [0.5, "1"]}, "values[1] must be a number, and is '1'"),
-        (answers.SpinAnswer, {"values": 0.5}, "values must be a list, and is a number"),
-        (answers.SpinAnswer, [0.5], "the whole must be an object, and is a list"),
+        (job_answers.SpinAnswer, {"values": [0.5, "1"]}, "values[1] must be a number, and is '1'"),
+        (job_answers.SpinAnswer, {"values": 0.5}, "values must be a list, and is a number"),
+        (job_answers.SpinAnswer, [0.5], "the top level must be an object, and is a list"),
         (
             answers.Measurement,
             {"samples": None, "failure": {"outcome": "lost", "cause": ""}},
@@ -240,7 +240,7 @@ def test_what_does_not_fit_is_refused(change: dict[str, Any], message: str) -> N
         ),
         (answers.LaunchAnswer, {"marks": [{}]}, "marks[0].stage is missing, which must be a text"),
         (
-            answers.EvaluateAnswer,
+            job_answers.EvaluateAnswer,
             {"memory": {"loaded": 1.0, "peak": 2.0}, "metrics": {"a\nb": 5}},
             "metrics['a b'] must be an object, and is a whole number",
         ),
@@ -255,17 +255,17 @@ def test_the_place_of_what_does_not_fit_is_named(kind: type[Answer], fields: Any
 
 def test_keys_are_whole_numbers_where_the_record_says_so() -> None:
     """JSON has texts for keys; numbers are read from them, and nothing else is."""
-    data = next(answer for answer in ANSWERS if isinstance(answer, answers.DataAnswer))
-    assert structure(answers.DataAnswer, travel(data)).calibrations == {100: "cd", 5: "ef"}
+    data = next(answer for answer in ANSWERS if isinstance(answer, job_answers.DataAnswer))
+    assert structure(job_answers.DataAnswer, travel(data)).calibrations == {100: "cd", 5: "ef"}
     for key in ("", "5.0", "-5", "many", "\N{SUPERSCRIPT TWO}", "9" * 5000):
         with pytest.raises(Misfit, match="has a key that is no whole number"):
-            structure(answers.DataAnswer, travel(data) | {"calibrations": {key: "cd"}})
+            structure(job_answers.DataAnswer, travel(data) | {"calibrations": {key: "cd"}})
 
 
 def test_an_object_that_is_no_record_is_not_sent() -> None:
     """A worker that answers with a value that JSON cannot hold gets an error, as of ``json``."""
     with pytest.raises(TypeError, match="Object of type complex is not JSON serializable"):
-        travel(answers.SpinAnswer(values=[1j]))
+        travel(job_answers.SpinAnswer(values=[1j]))
 
 
 # How answers are used -----------------------------------------------------------------------------
@@ -309,8 +309,3 @@ def test_no_answer_is_looked_up_by_a_text(room: str) -> None:
     """Fields of answers are attributes, which a type checker knows."""
     for path in (QX / room).rglob("*.py"):
         assert list(looked_up(ast.parse(path.read_text()))) == [], path
-
-
-def test_the_answer_of_a_build_is_typed() -> None:
-    """The record of a job is known from its class, without a job."""
-    assert BuildJob.answer_type is answers.BuildAnswer

@@ -251,7 +251,7 @@ def test_an_alarm_is_seen_before_the_table(builders: ModuleType) -> None:
         ),
         (
             {"quick": True},
-            "**This was a quick look**: with so few waves the intervals claim more than",
+            "**This was a quick look**: with so few waves the intervals are too narrow.",
         ),
         (
             {"unsteady": (Unsteady(cell="toy/quick", point=Point(32)),)},

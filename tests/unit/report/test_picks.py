@@ -90,7 +90,7 @@ def test_a_quick_look_says_so_before_its_picks(builders: ModuleType) -> None:
     """Picks of three waves are called first guesses, and the text says what decides."""
     first, *others = sentences_of(builders.small(measuring={"quick": True, "waves": 3}).results())
     assert first == (
-        "**This was a quick look** of 3 waves, whose intervals claim more than they hold. Take its picks as "
+        "**This was a quick look** of 3 waves, whose intervals are too narrow. Take its picks as "
         "first guesses; a run without `--quick` decides."
     )
     assert others
