@@ -1,4 +1,4 @@
-"""Show the list of plugins on one screen of a terminal: what is ready, what is not and why, then the names."""
+"""Show the list of plugins on one screen of a terminal: what is ready, what is not and why, the names."""
 
 from __future__ import annotations
 
@@ -62,7 +62,8 @@ def _not_ready(entries: Sequence[Entry], width: int) -> Iterator[Line]:
         for (reason_state, reason), names in by_reason.items():
             if reason_state == state:
                 begin = f"{word} ({len(names)}): "
-                named = listed_within(names, width // 3, "plugin")
+                room = width // 3
+                named = fitted(names[0], room) if len(names) == 1 else listed_within(names, room, "plugin")
                 yield line((begin, style), fitted(f"{named}: {reason}", max(8, width - width_of(begin))))
     if to_install:
         yield from (
