@@ -28,6 +28,9 @@ MODELS = {
     "read_weights": "runtimes/torch_eager/weights.py",
     "measure": "metrics/file_size.py",
 }
+#: Folders of built-in plugins, and the folder of runtimes. ``modules.md`` has their sentence alone, so that a
+#: plugin or a runtime comes and goes with its own files.
+KINDS, RUNTIMES = ("configs", "loaders", "metrics", "workloads"), "runtimes"
 #: Where no built-in plugin implements a hook: an example that does.
 EXAMPLES = {"statistic": "metrics.md"}
 # ruff: noqa: E501
@@ -112,12 +115,13 @@ def model(name: str) -> str:
 def modules() -> str:
     """Return the text of ``modules.md``: every module with the first sentence or two of its docstring."""
     parts = [
-        "# The modules\n\nEvery module in a line, from its docstring; written by `python docs/generate.py`. How "
-        "they hang together: [architecture](architecture.md).\n"
+        "# The modules\n\nEvery module in a line, from its docstring; written by `python docs/generate.py`. Of "
+        "plugins and runtimes there is the folder: `qx list` has a line for each plugin. How they hang together: "
+        "[architecture](architecture.md).\n"
     ]
     for package in (TOP / "qx", TOP / "plugins" / "qx_plugins"):
         folders: dict[str, list[str]] = {}
-        for path in sorted(package.rglob("*.py")):
+        for path in filter(is_listed, sorted(package.rglob("*.py"))):
             text = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").partition("\n\n")[0]
             text = " ".join(text.split()).replace("``", "`")
             folder = path.parent.relative_to(package.parent).as_posix()
@@ -130,6 +134,13 @@ def modules() -> str:
         for folder, lines in folders.items():
             parts += [f"## {folder}", "", *lines, ""]
     return "\n".join(parts)
+
+
+def is_listed(path: Path) -> bool:
+    """Whether a module has a line in ``modules.md``: all but the files of single plugins and runtimes."""
+    package, *inner = path.relative_to(TOP).parts
+    is_plugin = len(inner) == 3 and inner[1] in KINDS and path.name != "__init__.py"
+    return package == "qx" or not (is_plugin or (len(inner) > 3 and inner[1] == RUNTIMES))
 
 
 PAGES = {"hooks.md": hooks, "modules.md": modules}

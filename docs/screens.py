@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 DOCS = Path(__file__).parent
 RESULTS = DOCS.parent / "artifacts" / "results"
 #: Path that the last line of the screen names.
-REPORT = "artifacts/results/pareto.md"
+REPORT = "artifacts/results/report.html"
 WIDTH = 100
 #: Number of lines of a terminal's window.
 LINES = 40

@@ -1,4 +1,4 @@
-"""Make foreign text safe for each medium that qx writes: a terminal, Markdown, XML.
+"""Make foreign text safe for each medium that qx writes: a terminal, Markdown, XML, HTML and its scripts.
 
 Foreign text comes from plugins, files, the command line and the environment: names, units, summaries, causes.
 All of it passes through the function of its medium before it is written. Workers and ``qx --help`` import
@@ -7,9 +7,15 @@ this module, so it imports little.
 
 from __future__ import annotations
 
+import html
+import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from qx.values import Json
 
 from attrs import Attribute
 
@@ -105,6 +111,36 @@ def to_xml(text: str) -> str:
     """Return the text in one line of characters that XML allows; the caller escapes its markup."""
     # XML forbids controls, halves of surrogate pairs, U+FFFE and U+FFFF, and none of them is printable.
     return to_terminal(text)
+
+
+def to_html(text: str) -> str:
+    """Return the text in one line as HTML that shows it unchanged, in an element or in a quoted attribute."""
+    return html.escape(to_terminal(text))
+
+
+#: Characters that are escaped in JSON within a page: those that end a script or begin a comment in HTML.
+IN_SCRIPT = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026"}
+
+
+def to_script_json(value: Json) -> str:
+    """Return a value as JSON that can stand within a ``<script>`` element of a page.
+
+    Every text in it passes through ``to_terminal``, so that whatever the script shows is one line without
+    controls. Keys of objects are qx's own, never foreign.
+    """
+    text = json.dumps(_shown(value), allow_nan=False, separators=(",", ":"), ensure_ascii=True)
+    return text.translate(IN_SCRIPT)
+
+
+def _shown(value: Json) -> Json:
+    """Return a copy of a JSON value in which ``to_terminal`` was applied to every text."""
+    if isinstance(value, str):
+        return to_terminal(value)
+    if isinstance(value, Mapping):
+        return {key: _shown(member) for key, member in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_shown(member) for member in value]
+    return value
 
 
 def _inline(text: str, code: Callable[[str], str]) -> str:

@@ -14,7 +14,7 @@ from qx.contract.records import OUTPUT, Metric, Option, Outcome
 from qx.contract.tasks import CLASSIFICATION
 from qx.processes.answers import PlainSamples
 from qx.results.recording import Recording, Resampled, Series
-from qx.results.records import CellResult, ConfigResult, Results
+from qx.results.records import CellResult, ConfigResult, Measurement, Results
 from qx.results.run_record import (
     Death,
     Environment,
@@ -395,6 +395,119 @@ def everything(seed: int = 0, items: int = 200) -> tuple[Results, Recording]:
         failures={("toy/few", "hits"): ("crashed", "the process was killed")},
     )
     return results, recording
+
+
+#: Runtimes, stages and classes of the runs that ``many`` returns.
+RUNTIMES = ("eager", "compiled", "graph", "portable")
+STAGES = ("spawn", "imports", "load")
+CLASSES = tuple(f"class {number}" for number in range(10))
+
+
+def many(count: int, items: int = 200, text: str = "") -> tuple[Results, Recording]:
+    """Return a run of so many configs in which a page has all its parts, and its raw samples.
+
+    Configs differ in every metric; each eighth of them, from the fourth on, could not be built. ``text`` is
+    appended to names of runtimes, stages, layers, groups and classes. Of a hundred configs or more only the
+    first 25 are analysed, and the others are copies of these.
+    """
+    if count >= 100:
+        return _copied(*many(26, items, text), count)
+    cells = {
+        f"config_{number:03}": Cell(
+            hits=860 - 7 * (number % 13),
+            weight=1_000_000 / (1 + number % 4),
+            delay=2.0 / (1 + 0.13 * (number % 29)),
+            heap=500.0 - number % 17,
+            outcome="unavailable" if number % 8 == 3 else "ok",
+            stage="plan" if number % 8 == 3 else None,
+            cause=f"its packages are not installed{text}" if number % 8 == 3 else None,
+            calls=2,
+        )
+        for number in range(count - 1)
+    }
+    run = Run(
+        cells=cells, items=items, rounds=2, workload={"classes": tuple(name + text for name in CLASSES)}
+    )
+    recording, generator = run.recording(), np.random.default_rng(1)
+    expected = generator.integers(0, len(CLASSES), items)
+    for cell, series in recording.series.items():
+        series[Figure("heap")] = evolve(series[Figure("heap")], details=({"stages": _levels(text)},))
+        if cell == CONTROL:
+            continue
+        hits = series[Figure("hits")]
+        names = tuple(f"group {number}{text}" for number in range(len(CLASSES)))
+        series[Figure("hits")] = evolve(hits, groups=expected.astype(np.int32), group_names=names)
+        series[Figure("weight")] = evolve(
+            series[Figure("weight")], details=({"layers": _layers(cell, text)},)
+        )
+        answers = np.where(hits.values > 0, expected, (expected + 1) % len(CLASSES))
+        recording.outputs[cell] = {OUTPUT: np.eye(len(CLASSES), dtype=np.float32)[answers]}
+    results = run.results(recording)
+    loaders = {
+        name: RUNTIMES[index % len(RUNTIMES)] + text
+        for index, (name, cell) in enumerate(results.cells.items())
+        if cell.outcome == "ok"
+    }
+    cells_with_runtimes = {
+        name: evolve(cell, loader=loaders.get(name)) for name, cell in results.cells.items()
+    }
+    return evolve(results, cells=cells_with_runtimes), recording
+
+
+def _copied(results: Results, recording: Recording, count: int) -> tuple[Results, Recording]:
+    """Return a run in which the configs are copied, under other names, until there are so many."""
+    firsts = [name for name in results.cells if name not in (BASELINE, CONTROL)]
+    copies = {
+        f"toy/copy_{number:03}": firsts[number % len(firsts)] for number in range(count - len(firsts) - 1)
+    }
+    cells = {
+        name: evolve(results.cells[first], config=name.partition("/")[2]) for name, first in copies.items()
+    }
+    figures: dict[str, list[Measurement]] = {}
+    for measurement in results.measurements:
+        figures.setdefault(measurement.cell, []).append(measurement)
+    for name, first in copies.items():
+        if first in recording.series:
+            recording.series[name], recording.outputs[name] = (
+                recording.series[first],
+                recording.outputs[first],
+            )
+    return (
+        evolve(
+            results,
+            cells=results.cells | cells,
+            configs=results.configs
+            | {
+                cell.config: results.configs[results.cells[copies[name]].config]
+                for name, cell in cells.items()
+            },
+            measurements=results.measurements
+            + tuple(
+                evolve(measurement, cell=name, config=cells[name].config)
+                for name, first in copies.items()
+                for measurement in figures[first]
+            ),
+            front=results.front
+            | {name: results.front[first] for name, first in copies.items() if first in results.front},
+        ),
+        recording,
+    )
+
+
+def _levels(text: str) -> dict[str, dict[str, float]]:
+    return {f"{name}{text}": {"rss": 40.0 * place, "own": 30.0} for place, name in enumerate(STAGES, 1)}
+
+
+def _layers(cell: str, text: str) -> dict[str, dict[str, Any]]:
+    bits = 32 if cell == BASELINE else 8
+    return {
+        f"layer.{number}{text}": {
+            "elements": 100 * number,
+            "bits": bits if number > 1 else 32,
+            "type": f"int{text}",
+        }
+        for number in range(1, 5)
+    }
 
 
 def _score(outputs: Any) -> Series:

@@ -34,6 +34,7 @@ def print_results(results: Results, arguments: argparse.Namespace, files: Sequen
         )
         return
     from qx.report import terminal
+    from qx.report.wording import listed
 
     print(terminal.render(results, arguments.format or DEFAULT_FORMAT))
-    print(f"\nwritten: {path_to_terminal(' and '.join(map(str, files)))}")
+    print(f"\nwritten: {path_to_terminal(listed(list(map(str, files))))}")

@@ -262,7 +262,7 @@ def legend(comparison: RunComparison, markup: Markup) -> str:
     return " ".join([LEGEND, *faster, *marks, METHODS])
 
 
-def _environments(view: ChangeView, text: Callable[[str], str]) -> tuple[list[str], list[list[str]]]:
+def environments(view: ChangeView, text: Callable[[str], str]) -> tuple[list[str], list[list[str]]]:
     """Return the header and the rows of the table of runs."""
     header = ["run", "Python", "torch", "qx", "machine", "fingerprint", "started", "id"]
     rows = [
@@ -281,7 +281,8 @@ def _environments(view: ChangeView, text: Callable[[str], str]) -> tuple[list[st
     return header, rows
 
 
-def _notes(comparison: RunComparison, text: Callable[[str], str]) -> list[str]:
+def notes_on_runs(comparison: RunComparison, text: Callable[[str], str]) -> list[str]:
+    """Return what a reader should know of the runs before trusting their figures."""
     return [f"{text(run.label)}: {text(note)}" for run in comparison.runs for note in run.notes]
 
 
@@ -298,7 +299,7 @@ def _page(view: ChangeView) -> Iterator[str]:
     yield f"# What changed: {names}"
     totals = [f"{markup.text(label)}: {counts(view, label)}." for label in labels]
     yield f"From {markup.text(comparison.base.label)} to {' To '.join(totals)} {COUNTING}"
-    if notes := _notes(comparison, markup.text):
+    if notes := notes_on_runs(comparison, markup.text):
         yield markdown.bullets(notes)
     yield markdown.table(
         ["config", *map(markdown.escape, labels)],
@@ -327,7 +328,7 @@ def _page(view: ChangeView) -> Iterator[str]:
         yield "## Reasons"
         yield markdown.bullets(reasons)
     yield "## Runs"
-    yield markdown.table(*_environments(view, markdown.escape))
+    yield markdown.table(*environments(view, markdown.escape))
 
 
 def to_terminal(comparison: RunComparison, style: str, width: int | None = None) -> str:
@@ -343,7 +344,7 @@ def _screens(view: ChangeView, drawing: terminal.Drawing) -> Iterator[str]:
     labels = [run.label for run in comparison.runs[1:]]
     workloads = wording.listed([markup.name(name) for name in comparison.workloads])
     yield f"What changed: {workloads}, from {markup.text(comparison.base.label)}"
-    if notes := _notes(comparison, markup.text):
+    if notes := notes_on_runs(comparison, markup.text):
         yield "\n".join(drawing.sentence(note, "- ") for note in notes)
     for label in labels:
         yield "\n".join(_headlines(view, label, drawing))
@@ -363,7 +364,7 @@ def _screens(view: ChangeView, drawing: terminal.Drawing) -> Iterator[str]:
         yield "\n".join(["Reasons:", *(drawing.sentence(reason, "- ") for reason in reasons)])
     yield drawing.sentence(correction(comparison))
     yield drawing.sentence(legend(comparison, markup))
-    header, rows = _environments(view, cell_markup.text)
+    header, rows = environments(view, cell_markup.text)
     yield drawing.tables(header, rows)
 
 

@@ -313,8 +313,3 @@ def to_job(value: Job[Answer] | JsonMapping) -> Job[Answer]:
     module, _, name = fields.pop("class").partition(":")
     kind: type[Job[Answer]] = getattr(import_module(module), name)
     return kind(**fields)
-
-
-def from_json(line: str) -> Job[Answer]:
-    """Return the job that ``Job.to_json`` wrote."""
-    return to_job(json.loads(line))

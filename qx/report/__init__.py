@@ -1,1 +1,1 @@
-"""Show results: on a terminal and as Markdown."""
+"""Show results: on a terminal, as Markdown, as a picture and as a page."""

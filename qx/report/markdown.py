@@ -12,11 +12,14 @@ from qx.contract.figures import Figure
 from qx.foreign import to_code, to_code_cell, to_markdown, to_markdown_cell, to_terminal
 from qx.report import picks, summary, wording
 from qx.report.wording import Markup
+from qx.results import results_file
 from qx.results.columns import View, with_units
 from qx.results.numbers import NOTHING
 from qx.results.records import Results
 
 BREAK = "<br>"
+#: The picture beside the table.
+PICTURE = f"![The front: two axes with their intervals]({results_file.PICTURE})"
 #: Longest cause, in characters, that a row of the table shows. The table of the front shows all of it.
 MAX_CAUSE = 100
 #: Space at which no line is broken, so that a figure stays in one line on a narrow page.
@@ -44,6 +47,7 @@ def _blocks(view: View) -> Iterator[str]:
     yield f"# {wording.title(view, MARKUP)}"
     yield wording.provenance(view, MARKUP)
     yield from wording.failed_baselines(view, MARKUP)
+    yield PICTURE
     parts = view.parts
     if len(parts) > 1:
         yield "## Summary"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import cached_property
 
@@ -79,8 +80,12 @@ class View:
         if cell not in self.results.cells:
             return cell
         row = self.ended(cell).row
-        same_row = [other for other in self.rows if self.ended(other).row == row]
-        return row if len(same_row) <= 1 else cell
+        return row if self._row_counts[row] <= 1 else cell
+
+    @cached_property
+    def _row_counts(self) -> Counter[str]:
+        """How many cells have the same name without their workload."""
+        return Counter(self.ended(cell).row for cell in self.rows)
 
     def figure(self, cell: str, figure: Figure) -> FigureText:
         """Return a figure of a cell in words; a dash where the metric does not apply."""

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 RESULTS = "full_results.json"
 TABLE = "pareto.md"
+#: Names of the page and of the picture that are written beside them.
+PAGE, PICTURE = "report.html", "pareto.svg"
 #: The largest results file that is read: a run of a thousand cells writes some tens of megabytes.
 MOST_BYTES = 128 << 20
 
@@ -55,8 +57,16 @@ def without_nan(value: object) -> Json:
     return value
 
 
-def write(folder: Path, results: Results, table: str, recording: Recording) -> None:
-    """Write the raw samples, the results and the table into a folder: all of them or none.
+def write(
+    folder: Path,
+    results: Results,
+    table: str,
+    recording: Recording,
+    pictures: Mapping[str, str] | None = None,
+) -> None:
+    """Write the raw samples, the results and the reports into a folder: all of them or none.
+
+    ``table`` is the text of ``pareto.md``. ``pictures`` are further reports by the names of their files.
 
     The samples are put in place first, under a name of their own, so that a reader who sees the results finds
     the samples that they name. The samples of replaced results are removed last.
@@ -69,6 +79,7 @@ def write(folder: Path, results: Results, table: str, recording: Recording) -> N
                 folder / own: recording.to_bytes(),
                 folder / RESULTS: to_json(results).encode(),
                 folder / TABLE: table.encode(),
+                **{folder / name: text.encode() for name, text in (pictures or {}).items()},
             }
         )
     except BaseException:

@@ -16,9 +16,9 @@ def main() -> None:
     # Looked up before any plugin can replace them.
     end, streams, print_traceback = os._exit, (sys.stdout, sys.stderr), _print_traceback
     from qx.processes.failures import failure_of
-    from qx.processes.jobs import from_json
+    from qx.processes.jobs import to_job
 
-    job = from_json(channel.job())
+    job = to_job(channel.job())
     if job.cpus is not None:
         os.sched_setaffinity(0, job.cpus)
     status = 1

@@ -44,9 +44,10 @@ class Channel:
         sys.stdout = open(1, "w", buffering=1, encoding="utf-8", closefd=False)  # noqa: SIM115
         self._token = self._commands.readline().strip()
 
-    def job(self) -> str:
-        """Read the job, which is the line after the token."""
-        return self._commands.readline()
+    def job(self) -> JsonObject:
+        """Read the fields of the job, which are the line after the token."""
+        fields: JsonObject = _from_json(self._commands.readline())
+        return fields
 
     def commands(self) -> Iterator[JsonObject]:
         """Yield the host's commands until it hangs up."""

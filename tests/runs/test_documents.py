@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import configparser
 import inspect
 import re
@@ -13,6 +14,8 @@ import pytest
 from qx.contract import hookspecs
 from qx.environment import SPEED_FLAGS
 from qx.host.host import Host
+from qx.report import markdown, picture
+from qx.results import results_file
 
 TOP = Path(__file__).parents[2]
 DOCUMENTS = [
@@ -48,6 +51,15 @@ def test_the_readme_shows_the_committed_table() -> None:
     assert match["rows"].splitlines() == table
 
 
+def test_the_picture_is_that_of_the_committed_results() -> None:
+    """The picture at the top of the README and of the table is drawn from the committed results."""
+    folder = TOP / "artifacts" / "results"
+    drawn = picture.render(results_file.read(folder))
+    assert (folder / results_file.PICTURE).read_text(encoding="utf-8") == drawn
+    assert markdown.PICTURE in (folder / results_file.TABLE).read_text(encoding="utf-8")
+    assert "(artifacts/results/pareto.svg)" in (TOP / "README.md").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("document", ["README.md", "docs/plugins.md", "docs/tutorial-metric.md"])
 def test_the_plugins_in_the_documents_keep_the_contract(document: str, tmp_path: Path) -> None:
     """Every complete plugin that a document shows is ready."""
@@ -59,6 +71,42 @@ def test_the_plugins_in_the_documents_keep_the_contract(document: str, tmp_path:
         path.write_text(source)
         added = [entry for entry in Host.discover([str(path)]).entries if entry.distribution is None]
         assert [entry.state for entry in added] == ["ready"], added[0].reason
+
+
+def _definitions(path: Path) -> dict[str, type]:
+    """Return the classes and functions of a file by name, methods as ``Class.method`` too."""
+    definitions: dict[str, type] = {}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
+            definitions[node.name] = type(node)
+        if isinstance(node, ast.ClassDef):
+            methods = (inner for inner in node.body if isinstance(inner, ast.FunctionDef))
+            definitions |= {f"{node.name}.{method.name}": ast.FunctionDef for method in methods}
+    return definitions
+
+
+def test_the_two_walks_are_true_to_the_code() -> None:
+    """The walks name functions and records that exist, in the files beside them; the first is counted."""
+    text = (TOP / "docs" / "architecture.md").read_text()
+    section = " ".join(text.partition("## Two walks\n")[2].partition("A test and a lint rule")[0].split())
+    everywhere: dict[str, type] = {}
+    for path in (TOP / "qx").rglob("*.py"):
+        everywhere |= _definitions(path)
+    walks = re.split(r"(?=\*\*A sample)", section)
+    functions = []
+    for walk in walks:
+        names = set(re.findall(r"`([A-Za-z_][A-Za-z_.]*)`", walk)) - {
+            "latency",
+            "context.options",
+            "full_results.json",
+        }
+        assert names <= everywhere.keys(), names - everywhere.keys()
+        functions.append({name for name in names if everywhere[name] is ast.FunctionDef})
+        for name, file in re.findall(r"`([A-Za-z_.]+)`,? \(`(qx/[a-z_/]+\.py)`\)", walk):
+            assert name in _definitions(TOP / file), (name, file)
+    folders = {file.split("/")[1] for file in re.findall(r"`(qx/[a-z_/]+\.py)`", walks[0])}
+    assert (len(functions[0]), len(folders)) == (14, 5)
+    assert "fourteen functions in five folders" in walks[0]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(TOP).as_posix())

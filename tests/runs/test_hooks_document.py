@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import shutil
 import textwrap
 from pathlib import Path
 
@@ -33,6 +34,21 @@ def test_the_page_is_what_the_docstrings_say(name: str) -> None:
     """A page is what ``python docs/generate.py`` makes of the docstrings."""
     module = import_file("generate_docs", DOCS / "generate.py")
     assert module.PAGES[name]() == (DOCS / name).read_text()
+
+
+def test_a_runtime_comes_without_a_change_of_the_pages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new runtime, its loader and its config leave the page of modules as it is."""
+    for folder in ("qx", "plugins"):
+        shutil.copytree(DOCS.parent / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    plugins = tmp_path / "plugins" / "qx_plugins"
+    (plugins / "runtimes" / "new").mkdir()
+    for name in ("runtimes/new/__init__", "runtimes/new/weights", "loaders/new", "configs/new_int8"):
+        (plugins / f"{name}.py").write_text('"""A new runtime."""\n')
+    module = import_file("generate_docs", DOCS / "generate.py")
+    monkeypatch.setattr(module, "TOP", tmp_path)
+    assert module.modules() == (DOCS / "modules.md").read_text()
 
 
 def test_every_hook_has_its_section() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import configparser
 import os
 import re
 import shutil
@@ -22,6 +23,15 @@ ORDER = (
     *("report", "comparison", "gate", "doctor", "scaffold", "testing", "cli"),
 )
 RUNTIMES = sorted(path.name for path in (PLUGINS / "runtimes").iterdir() if (path / "__init__.py").exists())
+#: The runtime of the baseline, which every run needs.
+BASELINE = "torch_eager"
+#: Runtimes that can be deleted: to try the first of them is quick enough.
+OTHERS = [
+    pytest.param(name, marks=[pytest.mark.slow] if number else [])
+    for number, name in enumerate(name for name in RUNTIMES if name != BASELINE)
+]
+#: Folders of built-in plugins, one for each kind.
+KINDS = ("configs", "loaders", "metrics", "workloads")
 
 
 def modules(folder: Path) -> dict[str, Path]:
@@ -80,14 +90,53 @@ def test_a_runtime_is_named_by_its_own_modules_alone(runtime: str) -> None:
             assert not [other for other in imports(path, names) if other.startswith(package)], name
 
 
-def test_a_runtime_is_deleted_with_its_folder_its_configs_and_its_loader(tmp_path: Path) -> None:
+def setup(section: str, option: str) -> list[str]:
+    """Return the lines of an option in ``setup.cfg``."""
+    parser = configparser.ConfigParser()
+    parser.read(TOP / "setup.cfg")
+    return [line.strip() for line in parser[section][option].split("\n") if line.strip()]
+
+
+def test_every_package_is_shipped() -> None:
+    """``setup.cfg`` names every package that there is, so that a wheel lacks no runtime."""
+    folders = (("qx", TOP), ("qx_plugins", TOP / "plugins"))
+    files = [path for name, top in folders for path in (top / name).rglob("__init__.py")]
+    packages = {".".join(path.parent.relative_to(TOP).parts).removeprefix("plugins.") for path in files} | {
+        "qx_weights"
+    }
+    assert set(setup("options", "packages")) == packages
+
+
+def test_every_built_in_plugin_has_its_entry_point_and_its_file() -> None:
+    """The files in the folders of the four kinds are those that the entry points name, under their names."""
+    entry_points = dict(re.split(r"\s*=\s*", line) for line in setup("options.entry_points", "qx"))
+    files = {
+        path.stem: f"qx_plugins.{kind}.{path.stem}"
+        for kind in KINDS
+        for path in (PLUGINS / kind).glob("*.py")
+        if path.name != "__init__.py"
+    }
+    assert {name: module.partition(":")[0] for name, module in entry_points.items()} == files
+
+
+@pytest.mark.parametrize("runtime", OTHERS)
+def test_a_runtime_is_deleted_with_its_folder_its_configs_and_its_loader(
+    runtime: str, tmp_path: Path
+) -> None:
     """Without the files of a runtime every other module can still be imported."""
     copy = tmp_path / "qx_plugins"
     shutil.copytree(PLUGINS, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.rmtree(copy / "runtimes" / "ncnn")
-    removed = [*(copy / "configs").glob("ncnn_*.py"), copy / "loaders" / "ncnn.py"]
+    names, package = modules(copy), f"qx_plugins.runtimes.{runtime}"
+    removed = {
+        path
+        for name, path in names.items()
+        if name == f"qx_plugins.loaders.{runtime}"
+        or (path.parent.name in KINDS and any(other.startswith(package) for other in imports(path, names)))
+    }
+    shutil.rmtree(copy / "runtimes" / runtime)
     for path in removed:
         path.unlink()
+    assert {path.parent.name for path in removed} == {"configs", "loaders"}
     rest = [name for name in modules(copy) if not re.search(r"\.networks\.|\.datasets\.", name)]
     program = """if True:
         import importlib, sys
@@ -107,7 +156,6 @@ def test_a_runtime_is_deleted_with_its_folder_its_configs_and_its_loader(tmp_pat
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert len(removed) == 3
 
 
 @pytest.mark.parametrize(

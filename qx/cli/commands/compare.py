@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from qx.cli import Commands
 
 #: Suffixes of the files that can be written.
-SUFFIXES = (".md", ".json")
+SUFFIXES = (".md", ".json", ".html")
 
 
 def register(commands: Commands) -> None:
@@ -53,7 +53,7 @@ def register(commands: Commands) -> None:
         default=[],
         type=Path,
         metavar="FILE",
-        help="write it to a file too, as .md or .json (repeatable)",
+        help="write it to a file too, as .md, .json or .html (repeatable)",
     )
     add_verbose_option(parser)
     parser.set_defaults(func=run)
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Read the results, compare them, write the files, print the comparison."""
     from qx.cli import OK, warn_of_broken
     from qx.cli.places import check_writable_file
-    from qx.comparison import RunComparison, changes, compare, read, screen, with_labels
+    from qx.comparison import RunComparison, changes, compare, page, read, screen, with_labels
     from qx.errors import UsageError
     from qx.files import write_together
     from qx.host.host import Host
@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
         terminal.check_format(style)
     for file in arguments.out:
         if file.suffix not in SUFFIXES:
-            raise UsageError(f"--out {file}: its suffix must be {' or '.join(SUFFIXES)}")
+            raise UsageError(f"--out {file}: its suffix must be {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
         check_writable_file(file)
     sources = [read(path) for path in arguments.paths]
     if len(sources) < 2:
@@ -96,6 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
     writers: dict[str, Callable[[RunComparison], str]] = {
         ".md": changes.to_markdown,
         ".json": RunComparison.to_json,
+        ".html": page.to_html,
     }
     if arguments.out:
         # Files come first: the reader of standard output may stop reading.

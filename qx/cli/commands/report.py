@@ -10,6 +10,7 @@ from qx.cli.arguments import DEFAULT_FORMAT, add_verbose_option
 
 if TYPE_CHECKING:
     from qx.cli import Commands
+    from qx.results.recording import Recording
     from qx.results.records import Results
 
 
@@ -19,7 +20,7 @@ def register(commands: Commands) -> None:
         "report",
         help="show the results of an earlier run again, computed anew from its raw samples",
         description="Read full_results.json, compute every figure again from the raw samples beside it, "
-        "write pareto.md again and print what it says.",
+        "write pareto.md, pareto.svg and report.html again and print the table.",
     )
     parser.add_argument(
         "path",
@@ -36,7 +37,7 @@ def register(commands: Commands) -> None:
         "the whole as simple)",
     )
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="where to write pareto.md (default: beside the results)"
+        "--out", type=Path, metavar="DIR", help="where to write the reports (default: beside the results)"
     )
     add_verbose_option(parser)
     parser.set_defaults(func=run)
@@ -47,9 +48,10 @@ def run(arguments: argparse.Namespace) -> int:
     from qx.cli import OK, warn_of_broken
     from qx.cli.places import check_writable
     from qx.cli.results_screen import print_results
-    from qx.files import write_whole
+    from qx.files import write_together
     from qx.host.host import Host
     from qx.report import markdown, terminal
+    from qx.report.written import pictures
     from qx.results import results_file as results
 
     terminal.check_format(arguments.format or DEFAULT_FORMAT)
@@ -57,14 +59,15 @@ def run(arguments: argparse.Namespace) -> int:
     stored = results.read(arguments.path)
     folder = arguments.path if arguments.path.is_dir() else arguments.path.parent
     out = check_writable(arguments.out or folder)
-    shown = _recompute(stored, folder)
-    write_whole(out / results.TABLE, markdown.render(shown).encode())
-    print_results(shown, arguments, [out / results.TABLE])
+    shown, recording = _recompute(stored, folder)
+    written = {results.TABLE: markdown.render(shown), **pictures(shown, recording)}
+    write_together({out / name: text.encode() for name, text in written.items()})
+    print_results(shown, arguments, [out / results.TABLE, out / results.PAGE])
     return OK
 
 
-def _recompute(stored: Results, folder: Path) -> Results:
-    """Return results with figures computed again from the samples, or unchanged without samples."""
+def _recompute(stored: Results, folder: Path) -> tuple[Results, Recording | None]:
+    """Return results with figures computed again from the samples, and these; unchanged without samples."""
     from qx.analysis.recompute import differences, read_samples, recompute
     from qx.cli.streams import say
 
@@ -75,11 +78,12 @@ def _recompute(stored: Results, folder: Path) -> Results:
             f"qx: {samples} does not exist, so the figures are taken from the results file and not "
             "computed again"
         )
-        return stored
-    computed = recompute(stored, read_samples(samples), samples)
+        return stored, None
+    recording = read_samples(samples)
+    computed = recompute(stored, recording, samples)
     if differing := differences(stored, computed):
         say(
             f"qx: {len(differing)} figures computed from {samples} differ from those in the file, which "
             f"another version of qx may have computed (first: {differing[0]}); the computed ones are shown"
         )
-    return computed
+    return computed, recording

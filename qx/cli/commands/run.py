@@ -128,6 +128,7 @@ def run(arguments: argparse.Namespace) -> int:
     from qx.files import FULL
     from qx.host.host import Host
     from qx.report import markdown, terminal
+    from qx.report.written import pictures
     from qx.results import results_file as results
     from qx.runner import run as run_matrix
     from qx.runner.request import choose_workloads
@@ -159,9 +160,9 @@ def run(arguments: argparse.Namespace) -> int:
         # The fallback may have replaced the default workload.
         out = results_folder(host, list(outcome.run.workloads), OUT)
     try:
-        results.write(out, outcome, markdown.render(outcome), recording)
+        results.write(out, outcome, markdown.render(outcome), recording, pictures(outcome, recording))
     except OSError as error:
         advice = "; free space there, or name another folder with --out" if error.errno in FULL else ""
         raise UsageError(f"cannot write the results into {out}: {error.strerror or error}{advice}") from error
-    print_results(outcome, arguments, [out / results.RESULTS, out / results.TABLE])
+    print_results(outcome, arguments, [out / results.RESULTS, out / results.TABLE, out / results.PAGE])
     return OK if outcome.ended_well else NOT_WELL

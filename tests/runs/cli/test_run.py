@@ -149,7 +149,7 @@ def test_without_a_terminal_it_says_plain_lines(qx: Qx, toy: Any, monkeypatch: p
     assert re.fullmatch(r"\[ *0\.\d s\] prepare: toy\n", done.err)
     assert "\x1b" not in done.err + done.out
     assert "toy_fp32" in done.out
-    assert done.out.splitlines()[-1] == "written: out/full_results.json and out/pareto.md"
+    assert done.out.splitlines()[-1] == "written: out/full_results.json, out/pareto.md and out/report.html"
     monkeypatch.setattr(Lines, "PAUSE", 0.0)
     lines = qx(*arguments).err.splitlines()
     assert all(re.match(r"\[ *\d+\.\d s\] [a-z]+: ", line) for line in lines), lines

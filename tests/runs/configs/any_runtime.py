@@ -15,14 +15,18 @@ import numpy as np
 import pytest
 import torch
 from attrs import evolve
-from runtimes import answer, check_any_number_of_inputs, check_busy_threads, convert, served
+from runtimes import (
+    BUILDERS,
+    RUNTIMES,
+    answer,
+    check_any_number_of_inputs,
+    check_busy_threads,
+    convert,
+    served,
+)
 from torch import nn
 
 from qx import Context, Unsupported
-
-#: Packages that build artifacts, and packages that serve them.
-BUILDERS = ("nncf", "onnx", "onnxscript", "pnnx", "torchao")
-RUNTIMES = ("onnxruntime", "openvino", "executorch", "ncnn")
 
 
 def test_it_is_measured_like_any_other(run: Any, any_config: str) -> None:

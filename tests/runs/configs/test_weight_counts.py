@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
-from importlib.util import find_spec
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 import torch
 from attrs import evolve
 from qx_plugins.metrics import quantized_share
+from runtimes import READY
 from torch import nn
 from torch.nn import functional
 
@@ -81,12 +81,6 @@ NETWORKS: dict[str, tuple[type[nn.Module], torch.Tensor]] = {
     "functions": (Functions, torch.zeros(1, 4, 9)),
     "words": (Words, torch.arange(12).reshape(1, 12)),
 }
-PACKAGES = {
-    "onnxruntime": ("onnxruntime", "onnxscript"),
-    "openvino": ("openvino",),
-    "executorch": ("executorch",),
-    "ncnn": ("ncnn", "pnnx"),
-}
 
 
 def call(config: str, hook: str, **arguments: Any) -> Any:
@@ -107,9 +101,8 @@ def read_by_its_loader(artifact: Artifact) -> Artifact:
 
 def measured(config: str, network: str, folder: Path) -> tuple[float, dict[str, Any]]:
     """Return the share of the artifact that a config makes of a network, and its details."""
-    packages = PACKAGES.get(config.partition("_")[0], ())
-    if not all(map(find_spec, packages)):
-        pytest.skip(f"{' or '.join(packages)} is not installed")
+    if config not in READY:
+        pytest.skip(f"{config} cannot be used here")
     kind, example = NETWORKS[network]
     torch.manual_seed(0)
     model = kind().eval()

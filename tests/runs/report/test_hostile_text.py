@@ -6,6 +6,7 @@ import json
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator, Mapping
+from html.parser import HTMLParser
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -183,12 +184,49 @@ def structure(page: str) -> list[str]:
     for block in MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(page):
         kinds.append(block.type)
         for part in block.children or ():
-            assert part.type in PARTS, (part.type, block.content)
+            # The only image is the picture that lies beside the page.
+            is_picture = part.type == "image" and part.attrs["src"] == results.PICTURE
+            assert part.type in PARTS or is_picture, (part.type, block.content)
             assert part.type != "html_inline" or part.content == markdown.BREAK, part.content
             kinds += [part.type] * part.type.startswith("strong")
         text = "".join(part.content if "text" in part.type else "\0" for part in block.children or ())
         assert not foreign.LIVE.search(text), text
     return kinds
+
+
+def elements(page: str) -> list[str]:
+    """Return the elements of a page of HTML with their classes, and assert that no text in it acts."""
+    reader = Elements()
+    reader.feed(page)
+    assert_only_shown(" ".join(reader.texts))
+    return reader.found
+
+
+class Elements(HTMLParser):
+    """Collects the elements of a page, and the texts in them that are no script or style."""
+
+    def __init__(self) -> None:
+        """Begin with no element."""
+        super().__init__()
+        self.found: list[str] = []
+        self.texts: list[str] = []
+        self._is_shown = True
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Keep an element with the names of its attributes and its class."""
+        names = dict(attrs)
+        assert not {name for name in names if name.startswith("on") or name == "src"}
+        assert not (names.get("href") or "#").startswith(("http", "javascript"))
+        self.found.append(f"{tag} {' '.join(names)} {names.get('class', '')}")
+        self._is_shown = tag not in ("script", "style")
+
+    def handle_endtag(self, tag: str) -> None:
+        """Read on as text what follows a script or style."""
+        self._is_shown = True
+
+    def handle_data(self, data: str) -> None:
+        """Keep the words of a text."""
+        self.texts += data.split() if self._is_shown else []
 
 
 def test_every_text_of_the_results_is_filled(hostile: Filler) -> None:
@@ -216,6 +254,13 @@ def test_a_report_only_shows_it(qx: Qx, style: str, samples: bool) -> None:
     assert qx("report", "c").code == 0
     pages = [(Path(folder) / "pareto.md").read_text(encoding="utf-8") for folder in ("a", "c")]
     assert structure(pages[0]) == structure(pages[1])
+    pages = [(Path(folder) / "report.html").read_text(encoding="utf-8") for folder in ("a", "c")]
+    assert elements(pages[0]) == elements(pages[1])
+    for folder in ("a", "c"):
+        picture = ET.parse(Path(folder) / "pareto.svg")
+        assert_only_shown(
+            " ".join(element.text or "" for element in picture.iter() if "style" not in element.tag)
+        )
 
 
 @pytest.mark.usefixtures("hostile")
@@ -245,12 +290,14 @@ def test_a_comparison_only_shows_it(qx: Qx) -> None:
     """``compare`` has the same structure as for harmless text, in labels too, and nothing acts."""
     label = IN_A_LINE.replace("=", "")
     for style in ("simple", "github", "markdown", "json"):
-        done = qx("compare", f"{label}=a", "b", "--out", "a.md", "--format", style)
+        done = qx("compare", f"{label}=a", "b", "--out", "a.md", "--out", "a.html", "--format", style)
         assert done.code == 0, done.err
         assert_only_shown(done.out + done.err)
-    assert qx("compare", "x=c", "d", "--out", "c.md").code == 0
+    assert qx("compare", "x=c", "d", "--out", "c.md", "--out", "c.html").code == 0
     pages = [Path(name).read_text(encoding="utf-8") for name in ("a.md", "c.md")]
     assert structure(pages[0]) == structure(pages[1])
+    pages = [Path(name).read_text(encoding="utf-8") for name in ("a.html", "c.html")]
+    assert elements(pages[0]) == elements(pages[1])
 
 
 RULES = """

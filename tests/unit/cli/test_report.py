@@ -17,6 +17,10 @@ from qx.results import results_file as results
 SAMPLES = "samples-20260102T030405-abcdef.npz"
 
 
+#: The files that ``qx report`` writes.
+REPORTS = {"pareto.md", "pareto.svg", "report.html"}
+
+
 @pytest.fixture
 def folder(tmp_path: Path, builders: ModuleType) -> Path:
     """Write the results of a run into a folder."""
@@ -31,22 +35,22 @@ def test_the_table_is_written_and_printed_again(
 ) -> None:
     """Without arguments it reads artifacts/results, writes the same pareto.md there and prints the table."""
     expected = (folder / "pareto.md").read_bytes()
-    others = {path: path.read_bytes() for path in folder.iterdir() if path.name != "pareto.md"}
+    others = {path: path.read_bytes() for path in folder.iterdir() if path.name not in REPORTS}
     (folder / "pareto.md").write_text("gone")
     done = qx("report")
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith(terminal.render(builders.small().results(), "simple"))
-    assert done.out.endswith("\nwritten: artifacts/results/pareto.md\n")
+    assert done.out.endswith("\nwritten: artifacts/results/pareto.md and artifacts/results/report.html\n")
     assert (folder / "pareto.md").read_bytes() == expected
     assert {path: path.read_bytes() for path in others} == others
-    assert len(list(folder.iterdir())) == 3
+    assert {path.name for path in folder.iterdir()} - {path.name for path in others} == REPORTS
 
 
 def test_a_terminal_gets_one_screen(
     folder: Path, qx_on_terminal: Callable[..., Any], builders: ModuleType
 ) -> None:
     """On a terminal the report is one screen, in colour unless NO_COLOR is set; pareto.md is written too."""
-    expected = screen.render(builders.small().results(), ["artifacts/results/pareto.md"], 100, colour=True)
+    expected = screen.render(builders.small().results(), ["artifacts/results/report.html"], 100, colour=True)
     (folder / "pareto.md").unlink()
     done = qx_on_terminal("report")
     assert (done.code, done.err, done.out) == (0, "", f"{expected}\n")
