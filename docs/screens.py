@@ -10,13 +10,14 @@ import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
-
-from rich.console import Console
-from rich.text import Text
+from typing import TYPE_CHECKING
 
 from qx.report import screen, terminal
 from qx.results import results_file
 from qx.results.records import Results
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 DOCS = Path(__file__).parent
 RESULTS = DOCS.parent / "artifacts" / "results"
@@ -40,6 +41,8 @@ def before(results: Results) -> str:
 
 def picture(lines: Sequence[Text], title: str, name: str) -> str:
     """Return a picture of a terminal as SVG, which loads nothing from elsewhere."""
+    from rich.console import Console
+
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
     for line in lines:
         console.print(line, highlight=False, no_wrap=True, crop=True)
@@ -51,6 +54,8 @@ def picture(lines: Sequence[Text], title: str, name: str) -> str:
 
 def pictures() -> dict[str, str]:
     """Return the pictures by the names of their files."""
+    from rich.text import Text
+
     results = results_file.read(RESULTS)
     drawn = {"terminal": after(results, colour=True), "terminal-before": before(results)}
     return {

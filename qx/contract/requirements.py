@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import shutil
 from collections.abc import Iterable
 
@@ -27,6 +26,8 @@ def missing_distributions(record: Record, distribution: str | None) -> str:
 
 def install_arguments(reason: str) -> list[str]:
     """Return what pip is to install by a reason that ``missing_distributions`` gave; empty for another."""
+    import shlex
+
     match = re.fullmatch(r"needs .+: pip install (.+)", reason, re.DOTALL)
     try:
         return shlex.split(match.group(1)) if match else []
@@ -36,6 +37,8 @@ def install_arguments(reason: str) -> list[str]:
 
 def install_command(arguments: Iterable[str]) -> str:
     """Return one command of pip for all arguments, with the extras of a distribution in one bracket."""
+    import shlex
+
     extras: dict[str, set[str]] = {}
     for argument in arguments:
         match = re.fullmatch(r"([\w.-]+)\[([\w.,-]+)\]", argument)

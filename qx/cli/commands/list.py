@@ -7,46 +7,23 @@ import json
 import shutil
 import sys
 import textwrap
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from qx.cli.arguments import add_cache_options, add_verbose_option, wants_screen
 from qx.foreign import to_terminal
-from qx.report.styled import (
-    Line,
-    Style,
-    fitted,
-    has_colour,
-    line,
-    listed_within,
-    screen_width,
-    to_text,
-    width_of,
-    wrapped,
-)
 from qx.values import JsonObject
 
 if TYPE_CHECKING:
     from qx.cli import Commands
-    from qx.host.catalogue import Entry, State
+    from qx.host.catalogue import Entry
 
 
 #: Least width, in characters, of a summary beside the names.
 MIN_SUMMARY_WIDTH = 30
-#: Indent, in characters, of the names on a screen.
-NAMES_INDENT = 11
 #: Longest line, in characters.
 MAX_WIDTH = 120
-#: States of plugins in words, in the order in which a screen lists them.
-STATES: dict[State, str] = {
-    "broken": "BROKEN",
-    "conflict": "CONFLICT",
-    "incompatible": "INCOMPATIBLE",
-    "left_out": "left out",
-    "unavailable": "not usable here",
-}
 #: Indent, in characters, of a summary below the names.
 SUMMARY_INDENT = 12
 
@@ -77,8 +54,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps([as_json(entry) for entry in shown], indent=2))
     elif shown and wants_screen(arguments):
-        text = to_text(_screen(shown, min(screen_width(), MAX_WIDTH)), colour=has_colour(sys.stdout))
-        print(text)
+        from qx.cli.list_screen import screen
+        from qx.report.styled import has_colour, screen_width, to_text
+
+        print(to_text(screen(shown, min(screen_width(), MAX_WIDTH)), colour=has_colour(sys.stdout)))
     elif shown:
         # Summaries fit beside the names from 80 columns, and lines beyond 120 are hard to read.
         width = min(max(shutil.get_terminal_size((100, 24)).columns, 80), MAX_WIDTH)
@@ -124,57 +103,6 @@ def _lines(entries: Sequence[Entry], width: int) -> Iterator[str]:
             first, *rest = textwrap.wrap(text, width - indent, break_on_hyphens=False) or [""]
             yield (start + first if is_beside else start).rstrip()
             yield from (" " * indent + line for line in (rest if is_beside else (first, *rest)))
-
-
-def _screen(entries: Sequence[Entry], width: int) -> Iterator[Line]:
-    """Yield what is ready, what is not and why, and the names of what is ready by kind."""
-    ready = [entry for entry in entries if entry.state == "ready"]
-    states = Counter(entry.state for entry in entries)
-    kinds = Counter(entry.kind or "plugin" for entry in ready)
-    counts = [f"{number} {kind}{'s' * (number > 1)}" for kind, number in kinds.items()]
-    rest = [f"{states[state]} {word}" for state, word in STATES.items() if states[state]]
-    text = "; ".join([f"ready: {', '.join(counts) or 'nothing'}", *rest])
-    yield line((fitted(text, width), "strong"))
-    yield from _not_ready(entries, width)
-    for kind in kinds:
-        names = ", ".join(to_terminal(entry.name) for entry in ready if (entry.kind or "plugin") == kind)
-        yield line()
-        begin = f"{kind}s"
-        first, *more = wrapped(names, width - NAMES_INDENT)
-        yield line((f"{begin:<{NAMES_INDENT}}", "strong"), first)
-        yield from (line(" " * NAMES_INDENT + text) for text in more)
-    yield line()
-    yield line(("qx list -v says what each is, qx show NAME all about one", "faint"))
-
-
-def _not_ready(entries: Sequence[Entry], width: int) -> Iterator[Line]:
-    """Yield a line for each reason why plugins are not ready, and one for all that pip can install."""
-    from qx.contract.requirements import install_arguments, install_command
-
-    by_reason: dict[tuple[State, str], list[str]] = {}
-    arguments: list[str] = []
-    to_install: list[str] = []
-    for entry in entries:
-        if entry.state == "ready":
-            continue
-        name, reason = to_terminal(entry.name), to_terminal(entry.reason)
-        if entry.state == "unavailable" and (required := install_arguments(reason)):
-            to_install.append(name)
-            arguments += required
-        else:
-            by_reason.setdefault((entry.state, reason), []).append(name)
-    for state, word in STATES.items():
-        style: Style = "bad" if word.isupper() else "plain"
-        for (reason_state, reason), names in by_reason.items():
-            if reason_state == state:
-                begin = f"{word} ({len(names)}): "
-                named = listed_within(names, width // 3, "plugin")
-                yield line((begin, style), fitted(f"{named}: {reason}", max(8, width - width_of(begin))))
-    if to_install:
-        yield from (
-            line((text, "plain"))
-            for text in wrapped(f"not installed ({len(to_install)}): {install_command(arguments)}", width)
-        )
 
 
 def _wraps(entry: Entry) -> str:

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from attrs import fields
 from rich.console import Console
-from rich.progress import Progress, TextColumn
 
 from qx import Config, Loader, Metric, Option, Workload
 from qx.cli.display import Lines, Live
@@ -119,6 +118,13 @@ def assert_only_shown(text: str) -> None:
         assert not line.startswith("qx: error: forged"), text
 
 
+@pytest.fixture
+def qx_on_screen(qx_on_terminal: Qx, monkeypatch: pytest.MonkeyPatch) -> Qx:
+    """Run a command on a terminal without colours."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    return qx_on_terminal
+
+
 def test_records_are_only_shown(qx: Qx, plugins: dict[str, str]) -> None:
     """``list`` prints every field that a plugin fills, also where it names the plugin as broken."""
     plugin_arguments = [word for place in plugins.values() for word in ("-p", place)]
@@ -162,7 +168,11 @@ def test_each_record_is_only_shown(qx: Qx, plugins: dict[str, str], more: tuple[
     ],
 )
 def test_what_is_broken_is_only_shown(
-    qx: Qx, install: Callable[..., None], write_plugin: Callable[[str, str], str], source: str
+    qx: Qx,
+    qx_on_screen: Qx,
+    install: Callable[..., None],
+    write_plugin: Callable[[str, str], str],
+    source: str,
 ) -> None:
     """An error of a plugin is shown in one line, for an installed plugin and for one added with ``-p``."""
     install("torn", {"torn": "torn_module"}, {"torn_module": source})
@@ -175,10 +185,13 @@ def test_what_is_broken_is_only_shown(
         done = qx(*words)
         assert done.code in (0, 2)
         assert_only_shown(done.out + done.err)
+    assert_only_shown(qx_on_screen("list").out)
     assert qx("report", "nowhere").err.count("\n") == 2
 
 
-def test_what_a_distribution_says_is_only_shown(qx: Qx, install: Callable[..., None]) -> None:
+def test_what_a_distribution_says_is_only_shown(
+    qx: Qx, qx_on_screen: Qx, install: Callable[..., None]
+) -> None:
     """The name of a distribution, its version and the names of its entry points are only shown as well."""
     line = (
         HOSTILE.replace("\r", " ")
@@ -197,6 +210,8 @@ def test_what_a_distribution_says_is_only_shown(qx: Qx, install: Callable[..., N
         assert done.code == 0
         assert_only_shown(done.out + done.err)
     assert "red" in qx("list").out
+    assert_only_shown(qx_on_screen("list").out)
+    assert "red" in qx_on_screen("list").out
 
 
 def test_progress_is_only_shown(capsys: pytest.CaptureFixture[str]) -> None:
@@ -206,20 +221,18 @@ def test_progress_is_only_shown(capsys: pytest.CaptureFixture[str]) -> None:
     lines.phase("build", HOSTILE)
     lines.step(0.5, HOSTILE)
     lines.say(HOSTILE)
+    lines.note(HOSTILE)
     err = capsys.readouterr().err
-    assert err.count("\n") == 3
+    assert err.count("\n") == 4
     assert_only_shown(err)
     drawn = io.StringIO()
-    with Progress(
-        TextColumn("{task.description}", markup=False),
-        console=Console(file=drawn, force_terminal=True, width=400),
-        auto_refresh=False,
-    ) as progress:
-        live = Live(progress)
-        live.PAUSE = -1.0
+    live = Live(Console(file=drawn, force_terminal=True, width=400))
+    live.PAUSE = -1.0
+    with live.drawn():
         live.phase("build", HOSTILE)
         live.step(0.5, HOSTILE)
         live.say(HOSTILE)
+        live.note(HOSTILE)
     for sign in ("\x1b]", "\x1b[31m", "\x9b", "\u202e", "\u200b", "\x07", "\nqx: error: forged"):
         assert sign not in drawn.getvalue()
 
@@ -256,7 +269,9 @@ METRIC = """
 """
 
 
-def test_a_run_only_shows_it(qx: Qx, toy: Any, write_plugin: Callable[[str, str], str]) -> None:
+def test_a_run_only_shows_it(
+    qx: Qx, qx_on_screen: Qx, toy: Any, write_plugin: Callable[[str, str], str]
+) -> None:
     """Units, summaries, picks and causes reach no page and no terminal as they are."""
     metric = write_plugin("hostile_metric", METRIC.format(text=WRITABLE, first="pass"))
     bad = toy.config("bad", first=f"raise ValueError({WRITABLE!r})")
@@ -266,6 +281,9 @@ def test_a_run_only_shows_it(qx: Qx, toy: Any, write_plugin: Callable[[str, str]
     assert done.code == 1, done.err
     assert_only_shown(done.out + done.err + done.table.replace("\N{NO-BREAK SPACE}", " "))
     assert "red" in done.out and "red" in done.table
+    shown = qx_on_screen("report", "out").out
+    assert_only_shown(shown)
+    assert "red" in shown
     assert done.cell("loud")["cause"].isprintable() and done.cell("bad")["cause"].isprintable()
 
 

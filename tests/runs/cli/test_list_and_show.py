@@ -152,6 +152,7 @@ def test_starting_up_imports_nothing_heavy() -> None:
         "for command in (['--help'], ['list'], ['list', '--json'], ['show', 'no_such_plugin']):\n"
         "    main(command)\n"
         "heavy = {'torch', 'torchvision', 'numpy', 'scipy', 'sklearn', 'pandas', 'tabulate', 'psutil'}\n"
+        "heavy |= {'rich', 'matplotlib', 'plotly'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
     done = python("-X", "utf8", "-c", program)
