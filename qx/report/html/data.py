@@ -82,7 +82,7 @@ def _column(view: View, figure: Figure) -> JsonObject:
         "compare": metric.compare,
         "phase": metric.phase,
         "isDerived": any(name in view.results.metrics for name in metric.derived_from),
-        "margin": metric.margin,
+        "margin": rounded(metric.margin),
         "text": [text.value for text in texts],
         "changeText": [" ".join(filter(None, (text.delta, text.interval))) for text in texts],
         "runtimeText": [text.runtime for text in texts],
