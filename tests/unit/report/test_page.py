@@ -182,7 +182,7 @@ def test_a_metric_without_samples_of_waves_has_no_plot(builders: ModuleType) -> 
             values=-own.values, wave=own.wave, round=own.round, position=own.position
         )
     titles = [plot["column"] for plot in workload(results, recording)["waves"]]
-    assert [column["metric"] for column in data.of_run(results, recording)["workloads"][0]["columns"]][
+    assert [column["metric"] for column in data.run_content(results, recording)["workloads"][0]["columns"]][
         titles[0]
     ] == "delay"
     assert len(titles) == 1
