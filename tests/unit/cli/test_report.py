@@ -50,7 +50,7 @@ def test_a_terminal_gets_one_screen(
     folder: Path, qx_on_terminal: Callable[..., Any], builders: ModuleType
 ) -> None:
     """On a terminal the report is one screen, in colour unless NO_COLOR is set; pareto.md is written too."""
-    expected = screen.render(builders.small().results(), ["artifacts/results/pareto.md"], 100, colour=True)
+    expected = screen.render(builders.small().results(), ["artifacts/results/report.html"], 100, colour=True)
     (folder / "pareto.md").unlink()
     done = qx_on_terminal("report")
     assert (done.code, done.err, done.out) == (0, "", f"{expected}\n")

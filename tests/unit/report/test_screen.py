@@ -20,7 +20,7 @@ from qx.results import results_file
 from qx.results.records import Results
 
 COMMITTED = Path(__file__).parents[3] / "artifacts" / "results"
-FILES = ("artifacts/results/pareto.md",)
+FILES = ("artifacts/results/report.html",)
 #: Names of the configs that come with qx, and how many of them a plain install has.
 NAMES = (
     *("bf16", "dynamic_int8", "static_int8_per_tensor", "static_int8_per_channel", "static_int8_histogram"),
@@ -98,7 +98,7 @@ def test_the_committed_results_fit(width: int) -> None:
     assert sum(line.startswith("  config") for line in lines) == 1
     assert sum(line[2:].startswith(("static_", "fp32_", "dynamic_")) for line in lines) == 4
     assert lines[0].startswith("cifar10_cnn on CIFAR-10")
-    assert lines[-1].startswith("report: artifacts/results/pareto.md")
+    assert lines[-1].startswith("report: artifacts/results/report.html")
 
 
 def test_the_committed_results_show_all_axes_at_100_columns() -> None:
