@@ -167,9 +167,7 @@ def differences(ours: Results, theirs: Results) -> list[str]:
     Sentences about figures are left out, since their words may change between versions of qx.
     """
     our_fields, their_fields = (json.loads(to_json(results)) for results in (ours, theirs))
-    places = (
-        place for name in COMPUTED for place in _differing(our_fields[name], their_fields[name], name)
-    )
+    places = (place for name in COMPUTED for place in _differing(our_fields[name], their_fields[name], name))
     return [place for place in places if not place.endswith(SENTENCES)]
 
 

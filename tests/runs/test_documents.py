@@ -15,7 +15,9 @@ from qx.contract import hookspecs
 from qx.environment import SPEED_FLAGS
 from qx.host.host import Host
 from qx.report import markdown, picture
+from qx.report.html import page
 from qx.results import results_file
+from qx.results.recording import Recording
 
 TOP = Path(__file__).parents[2]
 DOCUMENTS = [
@@ -58,6 +60,19 @@ def test_the_picture_is_that_of_the_committed_results() -> None:
     assert (folder / results_file.PICTURE).read_text(encoding="utf-8") == drawn
     assert markdown.PICTURE in (folder / results_file.TABLE).read_text(encoding="utf-8")
     assert "(artifacts/results/pareto.svg)" in (TOP / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_page_is_that_of_the_committed_results() -> None:
+    """The committed page is what ``qx report artifacts/results`` writes, but for the last digits."""
+    folder = TOP / "artifacts" / "results"
+    stored = results_file.read(folder)
+    drawn = page.render(stored, Recording.read(folder / stored.run.samples))
+    data = re.compile(r'(<script type="application/json" id="data">)(.*?)(?=</script>)')
+    committed = (folder / results_file.PAGE).read_text(encoding="utf-8")
+    assert data.sub(r"\1", committed) == data.sub(r"\1", drawn), "write it again: qx report artifacts/results"
+    numbers = re.compile(r"-?\d+(\.\d+)?(e-?\d+)?")
+    texts = [numbers.sub("", match[2]) for text in (committed, drawn) if (match := data.search(text))]
+    assert len(texts) == 2 and texts[0] == texts[1]
 
 
 @pytest.mark.parametrize("document", ["README.md", "docs/plugins.md", "docs/tutorial-metric.md"])

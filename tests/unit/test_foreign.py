@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 
@@ -214,3 +215,27 @@ def test_the_error_of_a_record_is_its_message_alone() -> None:
     with pytest.raises(ValueError, match="number") as caught:
         Limited(5)
     assert foreign.one_line(caught.value) == "ValueError: 'number' must be <= 3: 5"
+
+
+@pytest.mark.parametrize("text", [*TERMINAL, *MARKDOWN])
+def test_html_shows_the_text_and_nothing_else(text: str) -> None:
+    """In an element and in an attribute of a page the text is what a terminal shows, and no markup."""
+    written = foreign.to_html(text)
+    tree = ET.fromstring(f'<p title="{written}">{written}</p>')
+    assert not list(tree)
+    assert tree.text == tree.get("title") == foreign.to_terminal(text) or not foreign.to_terminal(text)
+
+
+@pytest.mark.parametrize("text", [*TERMINAL, *MARKDOWN, "</script>", "<!--", "<script>", "]]>"])
+def test_json_in_a_script_cannot_end_it(text: str) -> None:
+    """JSON within a script has no character that HTML acts on, and reads as what a terminal shows."""
+    written = foreign.to_script_json({"texts": [text, {"inner": (text, 1.5, None, True)}]})
+    assert not set(written) & set("<>&\u2028\u2029") and written.isascii()
+    shown = foreign.to_terminal(text)
+    assert json.loads(written) == {"texts": [shown, {"inner": [shown, 1.5, None, True]}]}
+
+
+def test_json_in_a_script_has_no_number_that_json_lacks() -> None:
+    """A number that is not finite is a mistake of the caller, not text that a browser cannot read."""
+    with pytest.raises(ValueError, match="JSON"):
+        foreign.to_script_json([float("nan")])

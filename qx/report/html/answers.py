@@ -31,17 +31,17 @@ def groups(view: View) -> list[JsonObject]:
     """
     plots = []
     for index, figure in enumerate(view.columns):
-        found = {cell: groups for cell in view.rows if (groups := _groups(view.measurement(cell, figure)))}
-        if found:
-            names = list(dict.fromkeys(name for groups in found.values() for name in groups))
-            is_whole = len(found) * len(names) <= MAX_GROUPS
+        by_cell = {cell: groups for cell in view.rows if (groups := _groups(view.measurement(cell, figure)))}
+        if by_cell:
+            names = list(dict.fromkeys(name for groups in by_cell.values() for name in groups))
+            is_whole = len(by_cell) * len(names) <= MAX_GROUPS
             plots.append(
                 {
                     "column": index,
                     "names": names,
                     "isWhole": is_whole,
                     "cells": [
-                        None if cell not in found else _groups_of_cell(found[cell], names, is_whole)
+                        None if cell not in by_cell else _groups_of_cell(by_cell[cell], names, is_whole)
                         for cell in view.rows
                     ],
                 }

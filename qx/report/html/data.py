@@ -17,15 +17,15 @@ from qx.values import JsonObject
 PLAIN = Markup(name=str, strong=str, text=str)
 
 
-def of_run(results: Results, recording: Recording | None) -> JsonObject:
+def run_content(results: Results, recording: Recording | None) -> JsonObject:
     """Return the data of a page about a run, workload by workload.
 
     Without a recording the page has no plots of waves and of changed answers.
     """
-    return {"kind": "run", "workloads": [_of_workload(view, recording) for view in View(results).parts]}
+    return {"kind": "run", "workloads": [_workload_content(view, recording) for view in View(results).parts]}
 
 
-def _of_workload(view: View, recording: Recording | None) -> JsonObject:
+def _workload_content(view: View, recording: Recording | None) -> JsonObject:
     ((name, _),) = view.results.run.workloads.items()
     rows, columns = view.rows, view.columns
     data: JsonObject = {
@@ -82,7 +82,7 @@ def _column(view: View, figure: Figure) -> JsonObject:
         "compare": metric.compare,
         "phase": metric.phase,
         "isDerived": any(name in view.results.metrics for name in metric.derived_from),
-        "margin": metric.margin,
+        "margin": rounded(metric.margin),
         "text": [text.value for text in texts],
         "changeText": [" ".join(filter(None, (text.delta, text.interval))) for text in texts],
         "runtimeText": [text.runtime for text in texts],

@@ -39,9 +39,9 @@ def render(results: Results, recording: Recording | None) -> str:
     """
     from attrs import evolve
 
-    content = data.of_run(results, recording)
+    content = data.run_content(results, recording)
     shown = evolve(results, metrics=with_units(results.metrics, to_html))
-    return document(*sections.of_run(View(shown), content), content)
+    return document(*sections.run_page(View(shown), content), content)
 
 
 def document(title: str, body: Iterable[str], content: JsonObject) -> str:

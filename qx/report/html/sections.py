@@ -23,10 +23,12 @@ def code(text: str) -> str:
     return f"<code>{to_html(text)}</code>"
 
 
+#: Number of configs on the front of which each is named in the first sentence.
+MAX_NAMES = 16
 MARKUP = Markup(name=code, strong=strong, text=to_html)
 
 
-def of_run(view: View, content: JsonObject) -> tuple[str, list[str]]:
+def run_page(view: View, content: JsonObject) -> tuple[str, list[str]]:
     """Return the title of the page as plain text, and its blocks."""
     return f"{wording.title(view, _PLAIN)} - qx", list(_run(view, content))
 
@@ -93,8 +95,19 @@ def _workload(view: View, content: JsonObject, index: int) -> Iterator[str]:
 
 def _front(view: View) -> list[str]:
     sentences = list(picks.sentences(view, MARKUP))
+    members, perhaps = (sum(view.on_front(cell) == word for cell in view.rows) for word in ("yes", "perhaps"))
+    front = [paragraph(wording.front(view, MARKUP))]
+    if members + perhaps > MAX_NAMES:
+        axes = wording.listed([to_html(str(figure)) for figure in view.axes])
+        front = [
+            paragraph(
+                f"By {axes} {wording.count(members, 'config')} of {len(view.rows):,} are on the front, and "
+                f"{perhaps:,} perhaps."
+            ),
+            details("Which they are", front),
+        ]
     return [
-        paragraph(wording.front(view, MARKUP)),
+        *front,
         place("scatter"),
         *(["<h3>Picks</h3>", bullets(sentences)] if sentences else []),
         details("What the front means", [paragraph(wording.FRONT_EXPLAINED)]),

@@ -52,7 +52,7 @@ def by_round(view: View, recording: Recording) -> list[JsonObject]:
     for quantity in _launched(view, recording):
         if quantity.metric.phase == "block" and quantity.is_relative:
             blocks = {cell: _blocks(quantity, cell) for cell in quantity.measured}
-            comparable = {cell: found for cell, found in blocks.items() if found}
+            comparable = {cell: shares for cell, shares in blocks.items() if shares}
             if comparable:
                 plots.append(_rounds_plot(view, quantity, comparable))
     return plots
@@ -119,8 +119,8 @@ def _blocks(quantity: Quantity, cell: str) -> dict[tuple[int, int], float]:
 def _rounds_plot(
     view: View, quantity: Quantity, blocks: Mapping[str, Mapping[tuple[int, int], float]]
 ) -> JsonObject:
-    places = sorted({place for found in blocks.values() for place in found})
-    table = np.array([[found.get(place, np.nan) for place in places] for found in blocks.values()])
+    places = sorted({place for shares in blocks.values() for place in shares})
+    table = np.array([[shares.get(place, np.nan) for place in places] for shares in blocks.values()])
     names, control = list(blocks), _control(view)
 
     def row(cell: str | None) -> Json:

@@ -199,7 +199,7 @@ def elements(page: str) -> list[str]:
     reader = Elements()
     reader.feed(page)
     assert_only_shown(" ".join(reader.texts))
-    return reader.found
+    return reader.elements
 
 
 class Elements(HTMLParser):
@@ -208,7 +208,7 @@ class Elements(HTMLParser):
     def __init__(self) -> None:
         """Begin with no element."""
         super().__init__()
-        self.found: list[str] = []
+        self.elements: list[str] = []
         self.texts: list[str] = []
         self._is_shown = True
 
@@ -217,7 +217,7 @@ class Elements(HTMLParser):
         names = dict(attrs)
         assert not {name for name in names if name.startswith("on") or name == "src"}
         assert not (names.get("href") or "#").startswith(("http", "javascript"))
-        self.found.append(f"{tag} {' '.join(names)} {names.get('class', '')}")
+        self.elements.append(f"{tag} {' '.join(names)} {names.get('class', '')}")
         self._is_shown = tag not in ("script", "style")
 
     def handle_endtag(self, tag: str) -> None:

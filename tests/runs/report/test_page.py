@@ -34,11 +34,11 @@ HOSTILE = (
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """Start the system's Chromium; skip where there is none."""
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
+    executable = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if executable is None:
         pytest.skip(f"no Chromium on the PATH (looked for {', '.join(BROWSERS)})")
     with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=found)
+        started = driver.chromium.launch(executable_path=executable)
         yield started
         started.close()
 
@@ -156,6 +156,13 @@ def test_it_opens_from_a_disk_whole_and_asks_for_nothing(opened: Opened) -> None
     assert drawn == dict.fromkeys(names, True)
     assert sorted(opened.names()) == sorted(opened.rows())
     opened.quiet()
+
+
+def test_a_long_front_is_counted_and_not_listed(written: Callable[..., Any]) -> None:
+    """Of hundreds of configs the first sentence says how many are on the front; their names are folded."""
+    sentence = re.compile(r"<p>By [^<]* are on the front, and [\d,]+ perhaps.</p>")
+    assert sentence.search(written(500)[1])
+    assert not sentence.search(written(4)[1])
 
 
 def test_any_two_figures_can_be_plotted(opened: Opened) -> None:
@@ -427,10 +434,10 @@ def test_nothing_bars_anybody(
     for summary in opened.page.locator("summary").all():
         summary.click()
     opened.control("limits", "delay (batch 1): at most").fill("1.2")
-    found = axe.Axe().run(opened.page).response["violations"]
+    violations = axe.Axe().run(opened.page).response["violations"]
     serious = [
         (flaw["id"], node["html"][:200], node["failureSummary"][:300])
-        for flaw in found
+        for flaw in violations
         if flaw["impact"] in ("serious", "critical")
         for node in flaw["nodes"][:3]
     ]

@@ -182,7 +182,7 @@ def test_a_metric_without_samples_of_waves_has_no_plot(builders: ModuleType) -> 
             values=-own.values, wave=own.wave, round=own.round, position=own.position
         )
     titles = [plot["column"] for plot in workload(results, recording)["waves"]]
-    assert [column["metric"] for column in data.of_run(results, recording)["workloads"][0]["columns"]][
+    assert [column["metric"] for column in data.run_content(results, recording)["workloads"][0]["columns"]][
         titles[0]
     ] == "delay"
     assert len(titles) == 1
@@ -207,3 +207,36 @@ def test_data_cannot_end_their_script(builders: ModuleType) -> None:
     text = page.render(results, recording)
     assert text.count("<script") == text.count("</script>") == 2
     assert workload(results, recording)["cells"][0]["runtime"].endswith("</script><!--<script> &amp;")
+
+
+def test_the_library_is_the_one_that_is_named() -> None:
+    """The vendored library has the version and the digest that stand beside it, and its licence."""
+    folder = page.PACKAGE.joinpath("vendor")
+    named = folder.joinpath("README.md").read_text(encoding="utf-8")
+    assert hashlib.sha256(page.LIBRARY.read_bytes()).hexdigest() in named
+    version = re.search(r"v(\d+\.\d+\.\d+)", page.LIBRARY.read_text(encoding="utf-8").splitlines()[0])
+    assert version is not None and f"D3](https://d3js.org) {version.group(1)}" in named
+    assert "Permission to use, copy, modify" in folder.joinpath("d3.LICENSE").read_text(encoding="utf-8")
+
+
+def test_every_script_is_part_of_the_page() -> None:
+    """The parts of the script are those in the folder, each once."""
+    scripts = [entry.name for entry in page.ASSETS.iterdir() if entry.name.endswith(".js")]
+    assert sorted(scripts) == sorted(page.SCRIPTS)
+
+
+def test_the_scripts_name_no_metric() -> None:
+    """What the script knows of a metric is its record: neither it nor the modules here name one."""
+    names = {
+        "accuracy",
+        "agreement",
+        "file_size",
+        "latency",
+        "quantized_share",
+        "rss",
+        "startup",
+        "throughput",
+    }
+    for name in page.SCRIPTS:
+        words = re.findall(r"[a-z_]+", page.ASSETS.joinpath(name).read_text(encoding="utf-8"))
+        assert not names & set(words), name

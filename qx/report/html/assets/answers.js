@@ -43,10 +43,12 @@ function drawGroups(board) {
 function groupPlots(board, plotData, subject, width) {
   const nodes = [];
   const own = plotData.cells[subject];
+  const neutral = board.workload.columns[plotData.column].compare === "difference" ? 0 : 1;
   if (own) nodes.push(groupChart(board, plotData, subject, Math.max(280, width)));
   if (!plotData.isWhole) nodes.push(element("p", { class: "quiet" }, "There are too many groups to show all: those that differ most from the baseline are shown."));
   const rows = rowsOf(board, (cell) => plotData.cells[cell] && cell !== board.workload.baseline, false);
-  if (rows.length > 1 && plotData.isWhole && plotData.names.length <= 60) nodes.push(groupHeatmap(board, plotData, rows, Math.max(280, width)));
+  const differs = (cell) => plotData.cells[cell].change.middle.some((value) => value !== null && value !== neutral);
+  if (rows.length > 1 && plotData.isWhole && plotData.names.length <= 60 && rows.some(differs)) nodes.push(groupHeatmap(board, plotData, rows, Math.max(280, width)));
   return nodes;
 }
 
@@ -158,7 +160,7 @@ function drawAnswers(board) {
 function answerPlots(board, subject, width) {
   const { answers, cells } = board.workload;
   const own = answers.cells[subject];
-  const judged = own.gained === null ? "" : ` By ${answers.judge}, ${plural(own.gained, "of them became right", "")} and ${own.lost.toLocaleString("en-US")} became wrong.`.replace("rights", "right");
+  const judged = own.gained === null || !own.changed ? "" : ` By ${answers.judge}, ${own.gained.toLocaleString("en-US")} of them became right and ${own.lost.toLocaleString("en-US")} became wrong.`;
   const sentence = element("p", {}, `${cells[subject].name} answers ${plural(own.changed, "item")} of ${answers.items.toLocaleString("en-US")} differently (${percent(own.changed / answers.items)}).${judged}`);
   if (!own.changed) return [sentence];
   return [sentence, answers.classes.length <= 30 ? moveMatrix(board, own, width) : null, moveTable(answers, own)].filter(Boolean);
