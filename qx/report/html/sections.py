@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 
+from qx.contract.figures import Figure
 from qx.foreign import to_html
 from qx.report import picks, summary, wording
 from qx.report.wording import Markup
@@ -132,9 +133,23 @@ def _table(view: View) -> list[str]:
         blocks.append(bullets(inapplicable))
     if failures := list(wording.failures(view, MARKUP)):
         blocks += ["<h3>Metrics that could not be measured</h3>", bullets(failures)]
+    if view.results.pairs:
+        blocks.append(details("One recipe in two runtimes", [paragraph(wording.PAIRS), _pairs(view)]))
     if notes := list(wording.notes(view, MARKUP)):
         blocks.append(details("Notes of configs on their artifacts", [bullets(notes)]))
     return blocks
+
+
+def _pairs(view: View) -> str:
+    rows = []
+    for pair in view.results.pairs:
+        cell, counterpart, *figures = view.pair(pair)
+        rows.append([code(cell), code(counterpart), *figures])
+    return table("One recipe in two runtimes", [*wording.PAIR_COLUMNS, *map(_title, view.pair_columns)], rows)
+
+
+def _title(figure: Figure) -> str:
+    return to_html(str(figure))
 
 
 def _trust(view: View, content: JsonObject) -> list[str]:
@@ -210,9 +225,7 @@ def _environment(view: View) -> list[str]:
 
 
 def _summary(view: View) -> str:
-    titles = [
-        f"{to_html(column.metric)} {to_html(column.parameters)}" for column in summary.columns(view.results)
-    ]
+    titles = list(map(_title, summary.columns(view.results)))
     rows = [
         [code(result.row), *("<br>".join(lines) for lines in cells)]
         for result, cells in summary.rows(view.results)

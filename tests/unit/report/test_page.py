@@ -240,3 +240,11 @@ def test_the_scripts_name_no_metric() -> None:
     for name in page.SCRIPTS:
         words = re.findall(r"[a-z_]+", page.ASSETS.joinpath(name).read_text(encoding="utf-8"))
         assert not names & set(words), name
+
+
+def test_a_recipe_in_two_runtimes_has_its_row(builders: ModuleType) -> None:
+    """Pairs are in the page as they are in the table, and only where there are any."""
+    results, recording = builders.everything()
+    heading = "<summary>One recipe in two runtimes</summary>"
+    assert page.render(results, recording).count(heading) == 2
+    assert heading not in page.render(*builders.many(4))
