@@ -77,7 +77,7 @@ def test_markdown_and_json_say_the_same(qx: Qx) -> None:
     assert (hits["verdict"], hits["basis"]) == ("worse", "items")
     assert hits["value"] == pytest.approx(-0.15)
     assert "-15.00\N{NO-BREAK SPACE}pt" in Path("m.md").read_text()
-    assert whole["schema_version"] == 1 and whole["tests"] > 0
+    assert whole["schema_version"] == 2 and whole["tests"] > 0
 
 
 def test_the_json_keeps_its_schema(qx: Qx) -> None:
@@ -115,7 +115,7 @@ def test_what_is_the_same_can_be_left_out(qx: Qx) -> None:
 
 
 def newer(place: Path) -> None:
-    place.write_text(json.dumps({**json.loads(place.read_text()), "schema_version": 2}))
+    place.write_text(json.dumps({**json.loads(place.read_text()), "schema_version": 3}))
 
 
 def cut(place: Path) -> None:
@@ -160,7 +160,7 @@ def few_samples(place: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (newer, "b/full_results.json has schema version 2; this qx reads version 1"),
+        (newer, "b/full_results.json has schema version 3; this qx reads versions 1 and 2"),
         (cut, "b/full_results.json is not a results file"),
         (other_data, "not comparable: b and a have different evaluation data of toy"),
         (nothing, "there are no results in b/full_results.json"),
