@@ -1,4 +1,4 @@
-"""Write the pages that follow from docstrings, ``hooks.md`` and ``modules.md``: ``python docs/generate.py``."""
+"""Write the pages that follow from docstrings: ``python docs/generate.py``."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import ast
 import inspect
 import re
 import textwrap
+from functools import cached_property
 from pathlib import Path
 
+import qx
+from qx.api.plots import Plots
+from qx.api.tables import Pick, Table
 from qx.contract import hookspecs
 
 DOCS = Path(__file__).parent
@@ -136,6 +140,75 @@ def modules() -> str:
     return "\n".join(parts)
 
 
+#: What the page of the public API takes from docstrings: each name with its object, and how it is written.
+PYTHON = {
+    "qx.run": qx.run,
+    "qx.load": qx.load,
+    "qx.Result": qx.Result,
+    "Result.table, Result.front": Table,
+    "Result.picks": Pick,
+    "Result.plot": Plots,
+}
+#: The marks around that part of the page.
+BEGIN, END = "<!-- from docstrings -->\n", "<!-- end of docstrings -->"
+
+
+def api() -> str:
+    """Return the text of ``api.md``, with the part that follows from docstrings written anew."""
+    before, _, rest = (DOCS / "api.md").read_text(encoding="utf-8").partition(BEGIN)
+    parts = "\n\n".join(documented(name, value) for name, value in PYTHON.items())
+    return f"{before}{BEGIN}\n{parts}\n\n{END}{rest.partition(END)[2]}"
+
+
+def documented(name: str, value: object) -> str:
+    """Return the section of a function, or of a class with its public members."""
+    text = docstring(value)
+    if inspect.isclass(value):
+        members = [
+            f"- `{title(member, function)}`: {summary(function)}"
+            for member, function in vars(value).items()
+            if not member.startswith("_") and inspect.getdoc(function)
+            if isinstance(function, (property, cached_property)) or inspect.isfunction(function)
+        ]
+        return "\n\n".join([f"### {name}", text, *(["\n".join(members)] if members else [])])
+    return f"### {name}\n\n{text}"
+
+
+def title(name: str, function: object) -> str:
+    """Return the name of a member, with the names of its arguments where it is called."""
+    if not inspect.isfunction(function):
+        return name
+    arguments = [argument for argument in inspect.signature(function).parameters if argument != "self"]
+    return f"{name}({', '.join(arguments)})"
+
+
+def summary(function: object) -> str:
+    """Return the docstring of a member up to its first section, as one paragraph."""
+    text = re.split(r"\n\n\w+\n-+\n", inspect.getdoc(function) or "")[0]
+    return " ".join(paragraph(text).split())
+
+
+def docstring(value: object) -> str:
+    """Return a docstring of numpy's form as Markdown: paragraphs, and a list for each section."""
+    text, *sections = re.split(r"\n\n(\w+)\n-+\n", inspect.getdoc(value) or "")
+    blocks = [paragraph(part) for part in text.split("\n\n")]
+    for heading, body in zip(sections[::2], sections[1::2], strict=True):
+        if heading == "Notes":
+            blocks += [paragraph(part) for part in body.split("\n\n")]
+            continue
+        entries = re.findall(r"^(\S[^\n]*)\n((?:[ ]{4}[^\n]*\n?)+)", body, re.M)
+        lines = [f"- {entry(head)}: {' '.join(paragraph(rest).split())}" for head, rest in entries]
+        blocks.append(f"{heading}:\n\n" + "\n".join(lines))
+    return "\n\n".join(blocks)
+
+
+def entry(head: str) -> str:
+    """Return the head of an entry, ``name : type`` or a type alone, as Markdown."""
+    names, colon, kind = head.partition(" : ")
+    marked = ", ".join(f"`{name.strip()}`" for name in names.split(","))
+    return f"{marked} ({kind})" if colon else marked
+
+
 def is_listed(path: Path) -> bool:
     """Whether a module has a line in ``modules.md``: all but the files of single plugins and runtimes."""
     package, *inner = path.relative_to(TOP).parts
@@ -143,7 +216,7 @@ def is_listed(path: Path) -> bool:
     return package == "qx" or not (is_plugin or (len(inner) > 3 and inner[1] == RUNTIMES))
 
 
-PAGES = {"hooks.md": hooks, "modules.md": modules}
+PAGES = {"hooks.md": hooks, "modules.md": modules, "api.md": api}
 
 if __name__ == "__main__":
     for name, make in PAGES.items():

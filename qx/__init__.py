@@ -1,5 +1,7 @@
 """qx: every way to quantize a PyTorch model, side by side, in numbers that survive being measured again."""
 
+from typing import TYPE_CHECKING, Any
+
 from qx.contract.figures import Figure, Point
 from qx.contract.hookspecs import CONTRACT, hookimpl
 from qx.contract.records import (
@@ -31,6 +33,20 @@ from qx.errors import DataError, PluginError, QxError, Unsupported, UsageError
 from qx.foreign import one_line
 from qx.leftovers import unfinished_folder
 
+if TYPE_CHECKING:
+    from qx.api.result import Result, load
+    from qx.api.run import run
+    from qx.storage.session_objects import session_object
+
+#: Names that are imported when they are first used, each with its module: a launch, which imports ``qx`` too,
+#: is to import nothing that it does not need.
+_LAZY = {
+    "Result": "qx.api.result",
+    "load": "qx.api.result",
+    "run": "qx.api.run",
+    "session_object": "qx.storage.session_objects",
+}
+
 __all__ = [
     "CONTRACT",
     "LABELS",
@@ -54,6 +70,7 @@ __all__ = [
     "Predictions",
     "QxError",
     "Recorded",
+    "Result",
     "Samples",
     "StoredWeight",
     "Subject",
@@ -64,6 +81,23 @@ __all__ = [
     "cpu_flags",
     "hookimpl",
     "import_file",
+    "load",
     "one_line",
+    "run",
+    "session_object",
     "unfinished_folder",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(_LAZY[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_LAZY]

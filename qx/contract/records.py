@@ -249,7 +249,8 @@ class Workload:
     #: out, since such a model has no accuracy.
     random_weights: bool = flag_field()
     #: Whether it runs a model that the user names: ``--model``, ``--input-shape``, ``--mean`` and ``--std``
-    #: set its options ``model``, ``input_shape``, ``mean`` and ``std``.
+    #: set its options ``model``, ``input_shape``, ``mean`` and ``std``. ``qx.run`` sets ``model``, ``data``
+    #: and ``examples`` (inputs by name) to references of a session's objects: see ``qx.session_object``.
     takes_model: bool = flag_field()
     #: Whether ``qx run`` uses it when no workload is named.
     default: bool = flag_field()

@@ -9,7 +9,7 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -30,6 +30,7 @@ from qx.processes.failures import DATA, USAGE
 from qx.processes.jobs import Job
 from qx.processes.spawning import Ending, Supervisor, describe_status
 from qx.processes.structuring import Misfit, structure
+from qx.storage.session_objects import SESSION
 from qx.values import JsonObject
 
 A = TypeVar("A", bound=Answer)
@@ -82,11 +83,13 @@ _KEEPER_PATIENCE = supervisor.PATIENCE + 5
 class Processes:
     """All workers of a run. Leaving the context ends those that are still alive, with all that they started.
 
-    ``folder`` holds their logs, and their temporary files while they are alive.
+    ``folder`` holds their logs, and their temporary files while they are alive. ``session`` is the folder of
+    the objects of a Python session that they may load, if there are any.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, session: Path | None = None) -> None:
         self.folder = folder.absolute()
+        self._session = session
         self._supervisor = Supervisor(self.folder / "supervisor.log")
         self._live: set[Worker] = set()
         self._lock = Lock()
@@ -101,7 +104,9 @@ class Processes:
             self._count += 1
             number = f"{self._count:04d}"
             log = self.folder / f"{number}-{name.replace('/', '-')[:MAX_NAME]}.log"
-            worker = Worker(job, self._supervisor, log, self.folder / number, self._forget)
+            scratch = self.folder / number
+            environment = _environment(job.threads, scratch, self._session)
+            worker = Worker(job, self._supervisor, log, scratch, environment, self._forget)
             self._live.add(worker)
         return worker
 
@@ -151,10 +156,13 @@ class Processes:
 
 
 @contextmanager
-def processes_of_a_run() -> Iterator[Processes]:
-    """Yield processes with a temporary folder. First remove the leftovers of runs that were killed."""
+def processes_of_a_run(session: Path | None = None) -> Iterator[Processes]:
+    """Yield processes with a temporary folder. First remove the leftovers of runs that were killed.
+
+    ``session`` is the folder of the objects of a Python session that they may load, if there are any.
+    """
     sweep_cache()
-    with temporary_folder() as folder, Processes(folder) as processes:
+    with temporary_folder() as folder, Processes(folder, session) as processes:
         yield processes
 
 
@@ -167,6 +175,7 @@ class Worker:
         supervisor: Supervisor,
         log: Path,
         scratch: Path,
+        environment: Mapping[str, str],
         forget: Callable[[Worker], None],
     ) -> None:
         self._log, self._scratch, self._forget = log, scratch, forget
@@ -178,7 +187,7 @@ class Worker:
         self._kills = _out_of_memory_kills()
         scratch.mkdir()
         command = [sys.executable, "-c", _PROGRAM, *sys.path]
-        self._process = supervisor.spawn(command, _environment(job.threads, scratch), log)
+        self._process = supervisor.spawn(command, environment, log)
         self._send(self._token.decode())
         self._send(job.to_json())
 
@@ -321,11 +330,13 @@ class Worker:
         return Failure("crashed", self._stage, cause + advice)
 
 
-def _environment(threads: int, scratch: Path) -> dict[str, str]:
+def _environment(threads: int, scratch: Path, session: Path | None) -> dict[str, str]:
     count = str(threads)
     return {
         **MALLOC,
         **os.environ,
+        # Set in any case, so that only a run decides which objects are loaded.
+        SESSION: str(session) if session else "",
         # Removed with the worker.
         "TMPDIR": str(scratch),
         **dict.fromkeys(THREAD_VARIABLES, count),

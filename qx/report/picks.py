@@ -28,6 +28,11 @@ def sentences(view: View, markup: Markup) -> Iterator[str]:
         yield _pick(view, pick, markup)
 
 
+def sentence(view: View, pick: PickResult | UndecidedResult, markup: Markup) -> str:
+    """Return the sentence of one pick, or of an aim without one."""
+    return _pick(view, pick, markup) if isinstance(pick, PickResult) else _no_pick(view, pick, markup)
+
+
 def _caveats(view: View, markup: Markup) -> Iterator[str]:
     measuring = view.results.run.measuring
     if measuring is not None and measuring.quick and measuring.waves:

@@ -135,7 +135,10 @@ def _workload(view: View, rows: int, width: int) -> Iterator[Line]:
     names = _names_in_sentences(view, width)
     yield from folded.lines(view, names, width)
     yield from _failed_metrics(view, names, width)
-    yield from _picks(view, shown, names, width)
+    picked = [*_picks(view, shown, names, width)]
+    if picked and any(view.ended(cell).outcome != "ok" for cell in view.rows):
+        yield line()
+    yield from picked
     if trust := _trust(view, shown, width):
         yield line(trust)
 
@@ -380,7 +383,7 @@ def _ended(view: View) -> Iterator[str]:
         finer = f"--precision {measuring.precision / 2:g}"
         yield f"ended with every speedup within {wanted}; more precise: {finer}"
         yield f"ended with every speedup within {wanted}"
-        yield f"within {wanted}"
+        yield f"every speedup within {wanted}"
         return
     state = reached(view)
     if measuring.ended_by == "budget" and state is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -62,7 +61,7 @@ def assemble(
     return analysis.analyse(
         run=RunRecord(
             id=identity,
-            command=("qx", *sys.argv[1:]),
+            command=request.command,
             started=started.isoformat(timespec="seconds"),
             seconds={phase: round(value, 3) for phase, value in seconds.items()},
             seed=request.seed,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Protocol
@@ -76,6 +77,11 @@ class Request:
     front: tuple[str, ...] = field(default=(), converter=to_strings)
     #: Whether this is a first look, with fewer waves than intervals need for the coverage that they claim.
     quick: bool = False
+    #: Folder with the objects of a Python session that workers may load, see ``qx.storage.session_objects``;
+    #: None: there are none.
+    session: Path | None = None
+    #: The command line, or the call, that results record.
+    command: tuple[str, ...] = field(factory=lambda: ("qx", *sys.argv[1:]), converter=to_strings)
 
     @property
     def points(self) -> tuple[Point, ...]:

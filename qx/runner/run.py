@@ -36,7 +36,7 @@ def run(host: Host, request: Request, reporter: Reporter) -> tuple[Results, Reco
         requirement for entry in chosen.configs for requirement in config(entry).requires
     )
     recording = Recording()
-    with processes_of_a_run() as processes:
+    with processes_of_a_run(request.session) as processes:
         shares = BudgetShares.of(request.budget, len(chosen.workloads))
         this_run = Run(host, request, chosen, processes, reporter, recording, shares)
         workload_runs = _prepare(this_run)

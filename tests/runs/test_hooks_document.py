@@ -29,7 +29,7 @@ def example(hook: str) -> str:
     return textwrap.dedent(SECTIONS[hook].partition("Example:\n")[2].partition("\nRead first: ")[0])
 
 
-@pytest.mark.parametrize("name", ["hooks.md", "modules.md"])
+@pytest.mark.parametrize("name", ["hooks.md", "modules.md", "api.md"])
 def test_the_page_is_what_the_docstrings_say(name: str) -> None:
     """A page is what ``python docs/generate.py`` makes of the docstrings."""
     module = import_file("generate_docs", DOCS / "generate.py")

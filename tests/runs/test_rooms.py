@@ -20,7 +20,7 @@ PLUGINS = TOP / "plugins" / "qx_plugins"
 ORDER = (
     *("values", "errors", "environment", "leftovers", "foreign", "files"),
     *("contract", "storage", "processes", "host", "statistics", "results", "analysis", "worker", "runner"),
-    *("report", "comparison", "gate", "doctor", "scaffold", "testing", "cli"),
+    *("report", "comparison", "gate", "doctor", "scaffold", "testing", "cli", "api"),
 )
 RUNTIMES = sorted(path.name for path in (PLUGINS / "runtimes").iterdir() if (path / "__init__.py").exists())
 #: The runtime of the baseline, which every run needs.

@@ -1,4 +1,4 @@
-"""The public API as plugins use it: read by the type checker, run by nobody."""
+"""The public API as plugins and programs use it: read by the type checker, run by nobody."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from qx import (
     Predictions,
     QxError,
     Recorded,
+    Result,
     Samples,
     StoredWeight,
     Subject,
@@ -41,6 +42,7 @@ from qx import (
     hookimpl,
     import_file,
     one_line,
+    session_object,
     unfinished_folder,
 )
 from qx.results.recording import Recording
@@ -53,7 +55,10 @@ if TYPE_CHECKING:
 
     import numpy as np
     import torch
+    from matplotlib.axes import Axes
     from numpy.typing import NDArray
+    from pandas import DataFrame
+    from torch.utils.data import Dataset
 
 version: str = CONTRACT
 same: str = qx.CONTRACT
@@ -219,3 +224,30 @@ def measure(subject: Subject | None, data: Block | Fresh | Predictions | Recorde
         delay = Figure("delay", data.point)
         return Samples(data.samples[delay], waves=data.waves[delay])
     return None
+
+
+def compare(net: torch.nn.Module, images: torch.Tensor, labels: NDArray[np.int64]) -> Result:
+    """Compare configs on a model and on data of a session, in every form that they may have."""
+    first: Result = qx.run(model=net, data=(images, labels), configs=["half"], budget=60, quick=False)
+    data: Dataset[Any] = torch.utils.data.TensorDataset(images)
+    qx.run(model=torch.nn.Flatten, model_args={"start_dim": 1}, data=data, trained=True, batch_sizes=1)
+    qx.run(model="nets.py:make", data=Path("images"), input_shape=(3, 32, 32), mean=[0.5] * 3, std="1,1,1")
+    test = Data(inputs={"image": images})
+    qx.run(model=net, data={"train": images, "test": test}, metrics="delay", settings={"half.bits": [4, 8]})
+    qx.run(workloads=["cats"], all=True, plugins=["cats.py"], out="here", progress=False, cpus=[0])
+    qx.run(model=net, data=({"left": images, "right": images}, labels), seed=1, yes=True, timeout=60.0)
+    return first
+
+
+result: Result = qx.load("artifacts/results")
+rows: list[dict[str, Any]] = [dict(row) for row in result.table]
+on_front: list[str] = result.front.names
+picked: dict[str, str | None] = {pick.aim: pick.config for pick in result.picks}
+sentences: list[str] = [str(pick) for pick in result.picks if not pick.tied_with and pick.batch_size == 1]
+records: list[dict[str, Any]] = result.to_records()
+frames: list[DataFrame] = [result.to_pandas(), result.comparisons_to_pandas(), result.samples_to_pandas()]
+raw: Recording = result.samples
+plots: list[Axes] = [result.plot.pareto("delay", "hits"), result.plot.waves("delay", 1)]
+saved: Path | None = result.save(Path("there")).folder
+whole: bool = result.ended_well or not result.failures
+handed: object = session_object("session:Net:0123")

@@ -45,4 +45,6 @@ def measure(data: Predictions) -> Samples | None:
         # Ties are broken by class order, as argmax does.
         highest = np.argsort(-scores, axis=1, kind="stable")[:, :5]
         details["top5"] = float((highest == labels[:, None]).any(axis=1).mean())
-    return Samples(correct.astype(float), details=details, groups=labels, group_names=data.classes)
+    # Without classes the labels are known as numbers alone, and there are no groups to name.
+    groups = labels if data.classes else None
+    return Samples(correct.astype(float), details=details, groups=groups, group_names=data.classes)

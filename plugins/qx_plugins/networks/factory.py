@@ -14,11 +14,13 @@ from zlib import crc32
 from torch import nn
 from torch.ao.quantization import QuantStub
 
-from qx import Unsupported, UsageError, import_file, one_line
+from qx import Unsupported, UsageError, import_file, one_line, session_object
 from qx_plugins.recipes.tracing import check_python
 
 #: Attributes of a model that describe its inputs, in timm and libraries like it.
 METADATA = ("pretrained_cfg", "default_cfg")
+#: How references to objects of a session begin.
+SESSION = "session:"
 
 
 def make_from_factory(
@@ -26,6 +28,7 @@ def make_from_factory(
 ) -> nn.Module:
     """Make the model by calling a factory: ``package.module:factory`` or ``path/file.py:factory``.
 
+    ``target`` may also refer to a model or a factory of the Python session that has called ``qx.run``.
     ``arguments`` are the keyword arguments of the call. A factory that takes an argument ``quantizable`` is
     called with it to make the quantizable form. Raises ``UsageError`` where there is no such factory, where
     its arguments do not fit or where it fails, and ``Unsupported`` where it has no quantizable form.
@@ -51,6 +54,8 @@ def make_from_factory(
 
 def find_factory(target: str) -> Callable[..., Any]:
     """Import and return the factory. Raises ``UsageError``."""
+    if target.startswith(SESSION):
+        return _session_factory(target)
     source, colon, name = target.rpartition(":")
     if not (source and colon and name):
         raise UsageError(f"--model {target}: expected MODULE:FACTORY or FILE.py:FACTORY")
@@ -72,6 +77,15 @@ def find_factory(target: str) -> Callable[..., Any]:
         )
     factory: Callable[..., Any] = value
     return factory
+
+
+def _session_factory(reference: str) -> Callable[..., Any]:
+    """Return the factory of a session; for a model, a factory that gives the copy that was just loaded."""
+    value = session_object(reference)
+    if isinstance(value, nn.Module):
+        return lambda: value
+    assert callable(value), "qx.run has checked it"
+    return value
 
 
 def read_metadata(target: str, arguments: Mapping[str, Any] | None = None) -> Mapping[str, Any]:

@@ -1,7 +1,8 @@
 """The user's own model, without a plugin: ``--model``, ``--weights``, ``--data``, ``--input-shape``.
 
 The model comes from a factory, the images from a tree of class folders. Without ``--weights`` the weights are
-those from the factory, and accuracy is reported only if ``--trained`` says that they are trained.
+those from the factory, and accuracy is reported only if ``--trained`` says that they are trained. Model and
+data may also be objects of a Python session that has called ``qx.run``.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ def describe() -> Workload:
         random_weights=True,
         options=(
             Option(name="model", default="", help="What makes the model: MODULE:FACTORY or FILE.py:FACTORY."),
+            Option(name="data", default="", help="Set by `qx.run`: the arrays of a session, not --data."),
+            Option(name="examples", default="", help="Set by `qx.run`: inputs out of these arrays."),
             Option(
                 name="model_args",
                 default="",
@@ -68,6 +71,10 @@ def load_data(split: str, context: Context) -> Data:
     from qx_plugins.datasets.fitted_images import LAYOUT, load_fitted
     from qx_plugins.networks.factory import read_metadata
 
+    if reference := context.options.get("data"):
+        from qx_plugins.datasets.session_data import load_session_data
+
+        return load_session_data(reference, split, context)
     shape = _shape(context)
     if context.data is None:
         raise DataError(f"no data were given; give --data DIR, a folder that holds {LAYOUT}")
@@ -95,6 +102,10 @@ def load_data(split: str, context: Context) -> Data:
 def example_inputs(batch_size: int, context: Context) -> tuple[torch.Tensor, ...]:
     import torch
 
+    if reference := context.options.get("examples"):
+        from qx_plugins.datasets.session_data import example_arrays
+
+        return tuple(map(torch.from_numpy, example_arrays(reference, batch_size)))
     generator = torch.Generator().manual_seed(context.seed)
     return (torch.randn(batch_size, *_shape(context), generator=generator),)
 

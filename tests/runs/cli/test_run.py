@@ -201,7 +201,7 @@ def test_on_a_terminal_all_that_stays_is_a_screen(
     lines = re.sub(r"\x1b\[[0-9;]*m", "", stays).splitlines()
     assert lines[0].startswith("toy on ")
     assert "cannot treat this model: cannot: layer 3 is a loop" in lines
-    assert lines[-1] == "report: out/pareto.md; all figures: qx report -v"
+    assert lines[-1] == "report: out/report.html; all figures: qx report -v"
     assert len(lines) <= 14
     assert drawn.count(b"layer 3 is a loop") > 1
 

@@ -1,0 +1,312 @@
+"""``qx.run``: what the command line does, as a function that also takes a session's own model and data."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from argparse import Namespace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import evolve
+
+from qx.api.progress import reporting
+from qx.api.result import Result
+from qx.api.session import hand_over_data, hand_over_model, is_module
+from qx.cli import UNUSABLE_STATES
+from qx.cli.arguments import build_request
+from qx.cli.places import check_writable
+from qx.contract.records import as_word
+from qx.errors import DataError, UsageError
+from qx.foreign import to_line
+from qx.host.host import Host
+from qx.leftovers import temporary_folder
+from qx.results import results_file
+from qx.runner import run as run_request
+from qx.runner.request import Request
+from qx.storage.session_objects import REFERENCE
+from qx.values import OptionValue
+
+if TYPE_CHECKING:
+    from qx.api.session import Model, Split
+
+#: Options of the command line whose arguments here have other names.
+RENAMED = {
+    "workload": "workloads",
+    "config": "configs",
+    "metric": "metrics",
+    "batch-size": "batch_sizes",
+    "plugin": "plugins",
+    "set": "settings",
+}
+#: Longest value, in characters, in the call that results record.
+MAX_SHOWN = 60
+
+
+def run(
+    *,
+    model: Model | None = None,
+    data: str | Path | Split | Mapping[str, Split] | None = None,
+    configs: str | Sequence[str] = (),
+    all: bool = False,  # noqa: A002 - as on the command line
+    metrics: str | Sequence[str] = (),
+    batch_sizes: int | Sequence[int] = (1, 32),
+    workloads: str | Sequence[str] = (),
+    settings: Mapping[str, OptionValue | Sequence[OptionValue]] | Sequence[str] = (),
+    threads: int = 1,
+    precision: float = 0.01,
+    budget: float | None = None,
+    quick: bool = False,
+    cpus: Sequence[int] = (),
+    front: str | Sequence[str] = (),
+    model_args: Mapping[str, object] | None = None,
+    trained: bool | None = None,
+    input_shape: str | Sequence[int] | None = None,
+    mean: str | Sequence[float] | None = None,
+    std: str | Sequence[float] | None = None,
+    weights: str | Path | None = None,
+    calibration_n: int | None = None,
+    engine: str | None = None,
+    seed: int = 0,
+    timeout: float | None = None,
+    rebuild: bool = False,
+    offline: bool = False,
+    trust_cache: str | Path | None = None,
+    yes: bool = False,
+    plugins: str | Sequence[str] = (),
+    out: str | Path | None = None,
+    progress: bool = True,
+) -> Result:
+    """Compare configs on a model, as ``qx run`` does, and return the result.
+
+    The arguments are the options of the command line, with the same defaults. Those that can be repeated
+    there are plurals here, and take one value or several. Unlike the command line it writes no files, unless
+    ``out`` names a folder. Ctrl-C, or interrupting the kernel, ends all processes of the run and raises
+    ``KeyboardInterrupt``. No ``if __name__ == "__main__"`` is needed: workers do not run the calling script.
+
+    Parameters
+    ----------
+    model : str, nn.Module or callable, optional
+        ``"FILE.py:FACTORY"`` or ``"package.module:FACTORY"``, as ``--model``; or an ``nn.Module`` of this
+        session; or a function or class that makes one. One that takes an argument ``quantizable`` is called
+        with it for the form with quantize and dequantize stubs, which eager-mode static configs need.
+    data : path, arrays, Dataset or qx.Data, optional
+        A folder, as ``--data``; or, with ``model``, items of this session: inputs ``[items, ...]``, a pair of
+        inputs and labels ``[items]``, a torch Dataset of such items, or ``qx.Data``. Inputs are an array, a
+        tensor, or a dict of them where a model has several. A dict ``{"train": ..., "test": ...}`` gives the
+        items that calibrate and those that are evaluated; of items that are given together some are set aside
+        for calibration: a fifth, or 256 where that is more, at most half. Float64 inputs become float32.
+    configs : str or sequence of str
+        Configs to compare beside the baseline; by default all but those that train.
+    all : bool
+        Whether configs that train for minutes take part too, where none is named.
+    metrics : str or sequence of str
+        Metrics to measure; by default all.
+    batch_sizes : int or sequence of int
+        Batch sizes that are timed. The first is the front's.
+    workloads : str or sequence of str
+        Workloads to run in place of a model of one's own.
+    settings : mapping or sequence of str
+        Options of plugins, as ``--set``: ``{"my_config.bits": [4, 8]}``, where a list makes a cell for each
+        value, or ``["my_config.bits=4,8"]``.
+    threads : int
+        Threads that serve.
+    precision : float
+        Relative half-width that the 95 % interval of every speedup is to reach.
+    budget : float, optional
+        Seconds of all launches.
+    quick : bool
+        Whether to take a first look: three waves and 15 s, whose intervals claim too much.
+    cpus : sequence of int
+        CPUs that launches are held to.
+    front : str or sequence of str
+        Metrics that are the axes of the front; by default those that say they are.
+    model_args : mapping, optional
+        Keyword arguments of what makes the model.
+    trained : bool, optional
+        Whether the model is trained, so that its answers can be right or wrong. By default that holds for an
+        ``nn.Module``, and for what makes a model only with ``weights``.
+    input_shape, mean, std : str or sequence of numbers, optional
+        Of a model on a folder of images: channels, height and width, and how pixels are normalised.
+    weights : path, optional
+        File of the weights; by default the workload's own, or those that the model has.
+    calibration_n : int, optional
+        Number of calibration items of every config.
+    engine : str, optional
+        Quantized engine of torch.
+    seed : int
+        Seed of all that is random.
+    timeout : float, optional
+        Seconds for each stage of a cell.
+    rebuild : bool
+        Whether to build anew what is in the cache.
+    offline : bool
+        Whether nothing may be downloaded.
+    trust_cache : path, optional
+        A cache folder that is used although others can write it.
+    yes : bool
+        Whether more than 1,000 cells are meant.
+    plugins : str or sequence of str
+        Plugins to load from modules or files; ``"no:NAME"`` leaves one out.
+    out : path, optional
+        Folder that the results are written into, as by ``Result.save``.
+    progress : bool
+        Whether progress is shown: in a notebook as one line that is rewritten.
+
+    Returns
+    -------
+    Result
+        The figures of all cells, the front, the picks and the raw samples.
+
+    Raises
+    ------
+    qx.UsageError
+        An argument does not fit, a plugin is not known, or an object cannot be handed to the workers. A cell
+        that fails raises nothing: its row has the outcome and the cause.
+
+    Notes
+    -----
+    The processes of the run get the session's objects pickled by cloudpickle, in a folder that only its user
+    can read, and that is removed when the run ends. Classes and functions of a notebook go along; those of a
+    module are imported again, as the module's file is by then.
+    """
+    # First, so that it holds the arguments and nothing else.
+    arguments = dict(locals())
+    with _errors_in_python_words(), ExitStack() as stack:
+        has_own_model = not (model is None or isinstance(model, str))
+        has_own_data = not (data is None or isinstance(data, (str, Path)))
+        if has_own_data and model is None:
+            raise UsageError("data of a session go with a model: give model=..., or a folder of data")
+        request = _request(arguments, has_own_model=has_own_model, has_own_data=has_own_data)
+        request.check()
+        out_folder = None if out is None else check_writable(Path(out))
+        if has_own_model or has_own_data:
+            session = stack.enter_context(temporary_folder())
+            own: dict[str, str] = {}
+            if has_own_model:
+                assert model is not None
+                own["model"] = hand_over_model(model, model_args or {}, session)
+            if has_own_data:
+                own |= hand_over_data(data, session)  # type: ignore[arg-type]
+            request = evolve(request, session=session, model={**request.model, **own})
+        reporter = stack.enter_context(reporting(is_shown=progress))
+        host = Host.discover(_strings(plugins), trust_cache=request.trust_cache)
+        for complaint in sorted(
+            {entry.complaint for entry in host.entries if entry.state in UNUSABLE_STATES}
+        ):
+            reporter.say(f"warning: {complaint}")
+        if out_folder is not None:
+            results_file.settle(out_folder)
+        results, recording = run_request(host, request, reporter)
+        result = Result(results, recording)
+        return result if out_folder is None else result.save(out_folder)
+
+
+def _request(arguments: Mapping[str, Any], *, has_own_model: bool, has_own_data: bool) -> Request:
+    """Return the request that the arguments of ``run`` make, without the objects of the session."""
+    model_args = dict(arguments["model_args"] or {})
+    model, trained = arguments["model"], arguments["trained"]
+    namespace = Namespace(
+        **{
+            name: arguments[name]
+            for name in ("offline", "seed", "calibration_n", "engine", "timeout", "rebuild")
+        },
+        workloads=_strings(arguments["workloads"]),
+        data=None if has_own_data else _path(arguments["data"]),
+        weights=_path(arguments["weights"]),
+        trust_cache=_path(arguments["trust_cache"]),
+        settings=_settings(arguments["settings"]),
+        model=None if has_own_model else model,
+        # What makes a model of the session takes its arguments along.
+        model_args=() if has_own_model else tuple(model_args.items()),
+        **{name: _listed(arguments[name]) for name in ("input_shape", "mean", "std")},
+        trained=is_module(model) if trained is None else trained,
+    )
+    return build_request(
+        namespace,
+        configs=_strings(arguments["configs"]),
+        every=arguments["all"],
+        metrics=_strings(arguments["metrics"]),
+        batch_sizes=tuple(dict.fromkeys(_integers(arguments["batch_sizes"]) or (1, 32))),
+        threads=arguments["threads"],
+        precision=arguments["precision"],
+        budget=arguments["budget"],
+        quick=arguments["quick"],
+        cpus=tuple(arguments["cpus"]),
+        front=_strings(arguments["front"]),
+        yes=arguments["yes"],
+        command=(_call(arguments),),
+    )
+
+
+def _strings(value: str | Sequence[str]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+def _integers(value: int | Sequence[int]) -> tuple[int, ...]:
+    return (value,) if isinstance(value, int) else tuple(value)
+
+
+def _path(value: str | Path | None) -> Path | None:
+    return None if value is None else Path(value)
+
+
+def _listed(value: str | Sequence[float] | None) -> str | None:
+    """Return numbers as the command line takes them: ``3,32,32``."""
+    return value if value is None or isinstance(value, str) else ",".join(map(str, value))
+
+
+def _settings(settings: Mapping[str, Any] | Sequence[str]) -> tuple[str, ...]:
+    """Return options of plugins as the command line takes them: ``NAME.OPTION=VALUE,VALUE``."""
+    if not isinstance(settings, Mapping):
+        return _strings(settings)
+    return tuple(
+        f"{name}={','.join(map(_quoted, value if isinstance(value, (list, tuple)) else [value]))}"
+        for name, value in settings.items()
+    )
+
+
+def _quoted(value: OptionValue) -> str:
+    text = as_word(value)
+    return '"' + text.replace('"', '""') + '"' if isinstance(value, str) else text
+
+
+def _call(arguments: Mapping[str, Any]) -> str:
+    """Return the call in one line, as results record it, with types in place of a session's objects."""
+    defaults = inspect.signature(run).parameters
+    parts = []
+    for name, value in arguments.items():
+        if value is defaults[name].default or (
+            isinstance(value, (str, int, float)) and value == defaults[name].default
+        ):
+            continue
+        is_plain = isinstance(value, (str, int, float, Path)) or (
+            name not in ("model", "data") and isinstance(value, (list, tuple, dict))
+        )
+        shown = repr(str(value) if isinstance(value, Path) else value)
+        parts.append(f"{name}={to_line(shown, MAX_SHOWN) if is_plain else f'<{type(value).__name__}>'}")
+    return f"qx.run({', '.join(parts)})"
+
+
+@contextmanager
+def _errors_in_python_words() -> Iterator[None]:
+    """Name arguments in errors as they are named here, and objects of the session by their own names."""
+    try:
+        yield
+    except (UsageError, DataError) as error:
+        text = _in_python_words(str(error))
+        if text == str(error):
+            raise
+        raise type(error)(text) from error
+
+
+def _in_python_words(text: str) -> str:
+    parameters = inspect.signature(run).parameters
+
+    def renamed(match: re.Match[str]) -> str:
+        name = RENAMED.get(match[1], match[1].replace("-", "_"))
+        return name if name in parameters else match[0]
+
+    return re.sub(r"(?<![\w-])--([a-z][a-z-]*)", renamed, REFERENCE.sub(r"\g<name>", text))
