@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import threading
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -98,6 +99,10 @@ class _Package:
         return None
 
 
+#: Held while a file is parsed.
+_PARSER = threading.Lock()
+
+
 @lru_cache(maxsize=4096)
 def _imports(path: Path, name: str, changed: int, size: int) -> tuple[tuple[str, ...], bool]:
     """Return the names that a file may import, and whether it may import others by a computed name.
@@ -105,7 +110,10 @@ def _imports(path: Path, name: str, changed: int, size: int) -> tuple[tuple[str,
     ``changed`` and ``size`` are part of the key of the cache, so that a changed file is read again.
     """
     try:
-        tree = ast.parse(path.read_bytes())
+        # CPython before 3.13 counts the depth of recursion in one place for all threads (gh-106905), and
+        # raises a SystemError where two of them parse at a time.
+        with _PARSER:
+            tree = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError):
         return (), True
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
