@@ -64,6 +64,8 @@ PROJECT = "qx"
 CONTRACT = "2.0"
 
 hookspec = pluggy.HookspecMarker(PROJECT)
+#: Mark of a function of a plugin that implements the hook of its name; ``@hookimpl(wrapper=True)`` marks one
+#: that is called around a hook.
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
