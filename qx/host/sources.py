@@ -117,9 +117,10 @@ def _imports(path: Path, name: str, changed: int, size: int) -> tuple[tuple[str,
     except (SyntaxError, ValueError):
         return (), True
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and _called(node) in DYNAMIC]
+    nodes = list(_run_nodes(tree))
+    calls = [node for node in nodes if isinstance(node, ast.Call) and _called(node) in DYNAMIC]
     literal = [node.args[0].value for node in calls if node.args and isinstance(node.args[0], ast.Constant)]
-    names = [*_imported(tree, package), *map(str, literal)]
+    names = [*_imported(nodes, package), *map(str, literal)]
     return tuple(dict.fromkeys(names)), len(literal) < len(calls)
 
 
@@ -132,8 +133,25 @@ def _called(call: ast.Call) -> str | None:
     return None
 
 
-def _imported(tree: ast.AST, package: str) -> Iterator[str]:
-    for node in ast.walk(tree):
+def _run_nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    """Yield the nodes of a module without those that only a type checker reads."""
+    pending = [tree]
+    while pending:
+        node = pending.pop()
+        yield node
+        if isinstance(node, ast.If) and _is_for_type_checkers(node.test):
+            pending += node.orelse
+        else:
+            pending += ast.iter_child_nodes(node)
+
+
+def _is_for_type_checkers(condition: ast.expr) -> bool:
+    name = condition.attr if isinstance(condition, ast.Attribute) else getattr(condition, "id", None)
+    return name == "TYPE_CHECKING"
+
+
+def _imported(nodes: Iterable[ast.AST], package: str) -> Iterator[str]:
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

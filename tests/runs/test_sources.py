@@ -71,6 +71,15 @@ def test_the_fingerprint_changes_with_what_decides_alone(package: Path) -> None:
     assert fingerprint([reference]) != first
 
 
+def test_what_only_a_type_checker_imports_decides_nothing(package: Path) -> None:
+    """Imports under ``if TYPE_CHECKING`` are never run; those of its ``else`` are."""
+    (package / "plugin.py").write_text(
+        "from typing import TYPE_CHECKING\n"
+        "if TYPE_CHECKING:\n    from . import late\nelse:\n    from . import other\n"
+    )
+    assert names(package, "plugin") == {"__init__.py", "plugin.py", "other.py"}
+
+
 def test_all_files_beside_a_file_of_the_users_count(tmp_path: Path) -> None:
     """Every file beside a plugin given with ``-p`` counts, since the plugin can import it."""
     for name in ("mine.py", "beside.py"):

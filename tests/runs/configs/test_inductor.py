@@ -288,3 +288,30 @@ def test_as_many_threads_work_as_are_asked_for(
 ) -> None:
     """In a process like a launch, with two threads both compute, and no third, whatever the build had."""
     check_busy_threads(qx, config, threads, tmp_path)
+
+
+class Layers(nn.Module):
+    """A network of three layers, with operators between them that belong to none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.body, self.head = nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 3), nn.Linear(4, 3)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        features = torch.relu(self.body(torch.sigmoid(self.stem(images))))
+        return self.head(features.mean((2, 3)))
+
+
+@pytest.mark.parametrize("wrong", ["stem", "body", "head", ""])
+def test_the_first_layer_that_is_wrong_once_compiled_is_found(wrong: str) -> None:
+    """The layer is named whose outputs are the first wrong ones, and none where no part of the graph is."""
+    operators = {"stem": "conv2d", "body": "conv2d_1", "head": "linear"}
+    images = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    program = inductor.export_for_inductor(Layers().eval(), (images[:1],))
+
+    def compile_wrongly(part: Any) -> Callable[..., torch.Tensor]:
+        module = part.module()
+        is_wrong = any(node.name == operators.get(wrong) for node in part.graph.nodes)
+        return lambda *inputs: -module(*inputs) if is_wrong else module(*inputs)
+
+    assert inductor.first_wrong_layer(program, compile_wrongly, (images,)) == wrong

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from qx.cli.display import Lines
 from qx.runner.measure.plan import LEAST_WAVES, Measured
 from qx.runner.measure.shares import BudgetShares
 from qx.runner.measure.waves import BudgetTooShort
@@ -91,6 +92,7 @@ def test_a_workload_may_take_of_what_those_to_come_would_have(
     waves = import_module("qx.runner.measure.waves")
     seconds = needed / LEAST_WAVES / waves.LEAST_ROUNDS
     monkeypatch.setattr(waves, "round_seconds", lambda *arguments: seconds)
+    monkeypatch.setattr(Lines, "PAUSE", 0.0)
     plugins = two_workloads(toy, write_plugin)
     done = qx(
         *("run", "--workload", "first", "--workload", "second", *toy.plugin_arguments(*plugins)),

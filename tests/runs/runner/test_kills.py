@@ -135,7 +135,7 @@ def test_a_host_may_be_killed_at_any_moment(runs: Runs, capsys: pytest.CaptureFi
     assert runs.running() == []
     written = json.loads((runs.out / results.RESULTS).read_text())
     assert {cell["build_cached"] for cell in written["cells"].values() if not cell["control"]} == {True}
-    assert len(list(runs.out.iterdir())) == 3
+    assert len(list(runs.out.iterdir())) == 5
 
 
 def check_results(folder: Path) -> None:

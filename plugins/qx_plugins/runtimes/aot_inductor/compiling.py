@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,29 +85,103 @@ def compile_package(
     ``Unsupported`` without a C++ compiler, for an operation that Inductor cannot lower, with its layer, and
     for a package whose outputs differ from those of its program.
     """
-    import torch
-
     from qx_plugins.recipes.fidelity import verify_compiled
 
     assert folder is not None
     with _own_folders(folder):
-        import torch._inductor
-
-        settings = {**SETTINGS, "freezing": freezing, "cpp.cxx": (None, _compiler())}
-        supported = {name: value for name, value in settings.items() if _has_setting(name)}
-        with torch.no_grad(), _explain_lowering(program):
-            torch._inductor.aoti_compile_and_package(
-                program, package_path=str(folder / PACKAGE), inductor_configs=supported
-            )
-        package = open_package(folder / PACKAGE)
-
-        def served(*inputs: torch.Tensor) -> torch.Tensor:
-            outputs: torch.Tensor
-            (outputs,) = package.run(list(inputs))
-            return outputs
-
-        verify_compiled(expected, program.module(), served, "compiled by Inductor, it")
+        served = _compile(program, folder / PACKAGE, freezing=freezing)
+        try:
+            verify_compiled(expected, program.module(), served, "compiled by Inductor, it")
+        except Unsupported as error:
+            with tempfile.TemporaryDirectory() as parts:
+                compile_part = partial(_compile, place=Path(parts) / PACKAGE, freezing=freezing)
+                layer = first_wrong_layer(program, compile_part, expected.inputs)
+            raise Unsupported(f"layer {layer!r}: {error}" if layer else str(error)) from None
     return Artifact(folder=folder, files=[PACKAGE], loader=LOADER, notes=notes)
+
+
+def _compile(
+    program: torch.export.ExportedProgram, place: Path, *, freezing: bool
+) -> Callable[..., torch.Tensor]:
+    """Compile a program into a package, and return a function that runs the package."""
+    import torch
+    import torch._inductor
+
+    settings = {**SETTINGS, "freezing": freezing, "cpp.cxx": (None, _compiler())}
+    supported = {name: value for name, value in settings.items() if _has_setting(name)}
+    with torch.no_grad(), _explain_lowering(program):
+        torch._inductor.aoti_compile_and_package(program, package_path=str(place), inductor_configs=supported)
+    package = open_package(place)
+
+    def served(*inputs: torch.Tensor) -> torch.Tensor:
+        outputs: torch.Tensor
+        (outputs,) = package.run(list(inputs))
+        return outputs
+
+    return served
+
+
+def first_wrong_layer(
+    program: torch.export.ExportedProgram,
+    compile_program: Callable[[torch.export.ExportedProgram], Callable[..., torch.Tensor]],
+    inputs: tuple[torch.Tensor, ...],
+) -> str:
+    """Return the layer of the first operator whose outputs are wrong once compiled; empty if there is none.
+
+    The graph is cut after an operator, compiled and run, and the operator is found by halving, since what
+    follows a wrong one is wrong too.
+    """
+    from qx_plugins.recipes.exporting import layer_of
+
+    nodes = [node for node in program.graph.nodes if node.op == "call_function" and _gives_floats(node)]
+    low, high = 0, len(nodes)
+    while low < high:
+        middle = (low + high) // 2
+        if _is_wrong(_cut_after(program, nodes[middle].name, inputs), compile_program, inputs):
+            high = middle
+        else:
+            low = middle + 1
+    return layer_of(nodes[low]) if low < len(nodes) else ""
+
+
+def _gives_floats(node: torch.fx.Node) -> bool:
+    """Return whether a node belongs to a layer and gives one tensor of floats, as the outputs of a graph."""
+    import torch
+
+    from qx_plugins.recipes.exporting import layer_of
+
+    value = node.meta.get("val")
+    return isinstance(value, torch.Tensor) and value.is_floating_point() and bool(layer_of(node))
+
+
+def _cut_after(
+    program: torch.export.ExportedProgram, name: str, inputs: tuple[torch.Tensor, ...]
+) -> torch.export.ExportedProgram:
+    """Return the program that ends with a node, for any batch size."""
+    import torch
+
+    from qx_plugins.recipes.exporting import dynamic_shapes_of
+
+    module = program.module()
+    graph = module.graph
+    (last,) = (node for node in graph.nodes if node.name == name)
+    output = next(iter(reversed(graph.nodes)))
+    output.args = ((last,),)
+    graph.eliminate_dead_code()
+    module.recompile()
+    shapes = dynamic_shapes_of(module, len(inputs), torch.export.Dim("batch", min=1, max=MAX_BATCH))
+    return torch.export.export(module, inputs, dynamic_shapes=shapes)
+
+
+def _is_wrong(
+    program: torch.export.ExportedProgram,
+    compile_program: Callable[[torch.export.ExportedProgram], Callable[..., torch.Tensor]],
+    inputs: tuple[torch.Tensor, ...],
+) -> bool:
+    from qx_plugins.recipes.fidelity import WRONG_DB, run_model, signal_to_noise_db
+
+    expected, outputs = run_model(program.module(), inputs), run_model(compile_program(program), inputs)
+    return signal_to_noise_db(expected, outputs) < WRONG_DB
 
 
 @contextmanager
