@@ -81,6 +81,7 @@ def in_session() -> Any:
     return space
 
 
+@pytest.mark.slow
 def test_a_sessions_model_is_treated_as_one_from_a_file(
     qx: Callable[..., Any],
     images: tuple[np.ndarray, np.ndarray],

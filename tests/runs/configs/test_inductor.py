@@ -112,7 +112,9 @@ def test_a_package_serves_any_batch_and_leaves_nothing(tmp_path: Path) -> None:
 @pytest.mark.skipif(
     bool(pt2e.requires()) and importlib.util.find_spec("torchao") is None, reason="needs torchao"
 )
-@pytest.mark.parametrize("config", ["inductor_int8", "inductor_int8_qat"])
+@pytest.mark.parametrize(
+    "config", ["inductor_int8", pytest.param("inductor_int8_qat", marks=pytest.mark.slow)]
+)
 def test_inductor_runs_every_layer_in_8_bits(tmp_path: Path, config: str) -> None:
     """The generated code holds int8 weights alone, and calls the int8 convolution and the int8 product."""
     options = {"epochs": 1, "learning_rate": 1e-4, "loss": "teacher"}
@@ -130,7 +132,9 @@ def test_inductor_runs_every_layer_in_8_bits(tmp_path: Path, config: str) -> Non
 @pytest.mark.skipif(
     bool(pt2e.requires()) and importlib.util.find_spec("torchao") is None, reason="needs torchao"
 )
-@pytest.mark.parametrize("config", ["inductor_int8", "inductor_int8_qat"])
+@pytest.mark.parametrize(
+    "config", ["inductor_int8", pytest.param("inductor_int8_qat", marks=pytest.mark.slow)]
+)
 def test_without_vnni_activations_have_7_bits_and_it_is_told(tmp_path: Path, config: str) -> None:
     """Without VNNI, 8-bit products are added in 16 bits: the range is halved, and the notes say so."""
     options = {"epochs": 1, "learning_rate": 1e-4, "loss": "teacher", "cpu_flags": ["avx2"]}

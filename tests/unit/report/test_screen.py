@@ -146,7 +146,7 @@ def test_a_plain_install_takes_30_lines(builders: ModuleType) -> None:
     )
 
 
-@pytest.mark.parametrize("count", [1, 5, 24, 500])
+@pytest.mark.parametrize("count", [1, 5, 24, pytest.param(500, marks=pytest.mark.slow)])
 def test_any_number_of_cells_fits(builders: ModuleType, count: int) -> None:
     """Whatever the number of cells, one table is shown that fits, with the baseline in it."""
     names = tuple(f"config_of_number_{number}" for number in range(count - 1))

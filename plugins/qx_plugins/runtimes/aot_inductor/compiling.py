@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,7 +95,10 @@ def compile_package(
         except Unsupported as error:
             with tempfile.TemporaryDirectory() as parts:
                 compile_part = partial(_compile, place=Path(parts) / PACKAGE, freezing=freezing)
-                layer = first_wrong_layer(program, compile_part, expected.inputs)
+                # A part of a graph may be one that Inductor cannot compile, or not run.
+                layer = ""
+                with suppress(Exception):
+                    layer = first_wrong_layer(program, compile_part, expected.inputs)
             raise Unsupported(f"layer {layer!r}: {error}" if layer else str(error)) from None
     return Artifact(folder=folder, files=[PACKAGE], loader=LOADER, notes=notes)
 
