@@ -7,7 +7,6 @@ this module, so it imports little.
 
 from __future__ import annotations
 
-import html
 import json
 import os
 import re
@@ -115,7 +114,10 @@ def to_xml(text: str) -> str:
 
 def to_html(text: str) -> str:
     """Return the text in one line as HTML that shows it unchanged, in an element or in a quoted attribute."""
-    return html.escape(to_terminal(text))
+    # Imported here, since every command imports this module, and this one has a table of all entities.
+    from html import escape
+
+    return escape(to_terminal(text))
 
 
 #: Characters that are escaped in JSON within a page: those that end a script or begin a comment in HTML.
