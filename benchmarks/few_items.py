@@ -367,7 +367,7 @@ def values(name: str, count: int, sets: int, level: float) -> dict[str, float]:
     results = [over_items.item_mean(draw(generator, count), level).ci for _ in range(sets)]
     bounds = np.array([ci for ci in results if ci is not None]).reshape(-1, 2)
     return {
-        "given": len(bounds) / sets,
+        "with_interval": len(bounds) / sets,
         "covered": float(np.mean((bounds[:, 0] <= truth) & (truth <= bounds[:, 1]))) if len(bounds) else 1.0,
         "missed": float(np.sum((bounds[:, 0] > truth) | (truth > bounds[:, 1])) / sets),
     }

@@ -93,8 +93,8 @@ def section(full: str, module: ModuleType) -> list[str]:
     if inspect.isfunction(inspect.unwrap(value)):
         return [*heading, f".. autofunction:: {full}", ""]
     text = [f"   {line}" for line in comment(module, name)]
-    given = [f"   :value: {value!r}"] if isinstance(value, str) else []
-    return [*heading, f".. py:data:: {full}", *given, "", *text, ""]
+    value_option = [f"   :value: {value!r}"] if isinstance(value, str) else []
+    return [*heading, f".. py:data:: {full}", *value_option, "", *text, ""]
 
 
 def comment(package: ModuleType, name: str) -> list[str]:

@@ -309,14 +309,6 @@ def narrow_comparison(compared: Comparison, metric: Metric, scale: Scale) -> Nar
     return NarrowText(f"{_fixed(compared.value, places)}x", _narrow_share(half / compared.value), mark)
 
 
-def relative_half_of(measurement: Valued) -> float | None:
-    """Return half of a value's interval as a share of the value; None where there is no interval."""
-    if measurement.value is None:
-        return None
-    half = _half(measurement.value, measurement.ci)
-    return None if half is None or not measurement.value else half / abs(measurement.value)
-
-
 def _narrow_share(half: float) -> str:
     percentage = max(100 * half, 0.01)
     return f"±{percentage:.{min(2 if percentage < 0.095 else 1, _places(percentage))}f}%"

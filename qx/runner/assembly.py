@@ -32,7 +32,7 @@ WORST: tuple[Outcome, ...] = (
     "unavailable",
     "ok",
 )
-#: Outcomes of configs that cannot run here or cannot treat the model, which is no failure of the run.
+#: Outcomes of configs that cannot run here or cannot quantize the model, which is no failure of the run.
 EXCUSED: tuple[Outcome, ...] = ("unsupported", "unavailable")
 
 
@@ -101,7 +101,7 @@ def assemble(
 def _failure_lines(workload_run: WorkloadRun, cells: Mapping[str, CellResult], chosen: Chosen) -> list[str]:
     """Return a line for each cell and each metric that should have figures and has none.
 
-    A config that is not installed, or cannot treat the model, should have figures only if the user named it,
+    A config that is not installed, or cannot quantize the model, should have figures only if the user named it,
     or if it is the baseline.
     """
     results = {cell: cells[cell] for cell in workload_run.cells}
