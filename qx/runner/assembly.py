@@ -101,8 +101,8 @@ def assemble(
 def _failure_lines(workload_run: WorkloadRun, cells: Mapping[str, CellResult], chosen: Chosen) -> list[str]:
     """Return a line for each cell and each metric that should have figures and has none.
 
-    A config that is not installed, or cannot quantize the model, should have figures only if the user named it,
-    or if it is the baseline.
+    A config that is not installed, or cannot quantize the model, should have figures only if the user named
+    it, or if it is the baseline.
     """
     results = {cell: cells[cell] for cell in workload_run.cells}
     required = chosen.named | {chosen.baseline.name}
