@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from any_runtime import (  # noqa: F401
     BUILDERS,
     RUNTIMES,
@@ -24,7 +25,10 @@ from any_runtime import (  # noqa: F401
     test_unquantized_weights_count_as_such,
     test_what_is_quantized_runs_in_8_bits,
 )
-from runtimes import check_any_number_of_inputs, ready
+from runtimes import check_any_number_of_inputs, convert, ready
+from torch import nn
+
+from qx import Unsupported
 
 # The exporters warn of their own insides.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -44,3 +48,23 @@ def test_executorch_imports_torch_and_no_exporter(run: Any, config: str) -> None
 def test_a_forward_may_take_any_number_of_inputs(config: str, tmp_path: Path) -> None:
     """``forward(self, *inputs)`` is exported as any other, and the batch is left open."""
     check_any_number_of_inputs(config, tmp_path)
+
+
+class Pooled(nn.Module):
+    """A network over series, which pools before it normalises."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.MaxPool1d(2), nn.BatchNorm1d(48), nn.Conv1d(48, 8, 3))
+        self.head = nn.Linear(48, 2)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.head(self.body(images.flatten(1, 2)).flatten(1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", ready("executorch_int8"))
+def test_a_program_that_does_not_run_is_reported_with_its_first_layer(config: str, tmp_path: Path) -> None:
+    """The runtime says 'internal error' and no more; the layer is found by lowering parts of the program."""
+    with pytest.raises(Unsupported, match=r"^layer '(body\.\d|head)': ExecuTorch cannot run"):
+        convert(config, Pooled().eval(), tmp_path)

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from qx_plugins.recipes.bisecting import first_wrong_layer
 from qx_plugins.runtimes.aot_inductor import compiling as inductor
 from qx_plugins.runtimes.aot_inductor import pt2e
 from qx_plugins.runtimes.aot_inductor import weights as aot_inductor
@@ -318,4 +319,4 @@ def test_the_first_layer_that_is_wrong_once_compiled_is_found(wrong: str) -> Non
         is_wrong = any(node.name == operators.get(wrong) for node in part.graph.nodes)
         return lambda *inputs: -module(*inputs) if is_wrong else module(*inputs)
 
-    assert inductor.first_wrong_layer(program, compile_wrongly, (images,)) == wrong
+    assert first_wrong_layer(program, compile_wrongly, (images,), max_batch=64) == wrong

@@ -85,6 +85,7 @@ def compile_package(
     ``Unsupported`` without a C++ compiler, for an operation that Inductor cannot lower, with its layer, and
     for a package whose outputs differ from those of its program.
     """
+    from qx_plugins.recipes.bisecting import first_wrong_layer
     from qx_plugins.recipes.fidelity import verify_compiled
 
     assert folder is not None
@@ -98,7 +99,7 @@ def compile_package(
                 # A part of a graph may be one that torch cannot export.
                 layer = ""
                 with suppress(Exception):
-                    layer = first_wrong_layer(program, compile_part, expected.inputs)
+                    layer = first_wrong_layer(program, compile_part, expected.inputs, MAX_BATCH)
             raise Unsupported(f"layer {layer!r}: {error}" if layer else str(error)) from None
     return Artifact(folder=folder, files=[PACKAGE], loader=LOADER, notes=notes)
 
@@ -122,74 +123,6 @@ def _compile(
         return outputs
 
     return served
-
-
-def first_wrong_layer(
-    program: torch.export.ExportedProgram,
-    compile_program: Callable[[torch.export.ExportedProgram], Callable[..., torch.Tensor]],
-    inputs: tuple[torch.Tensor, ...],
-) -> str:
-    """Return the layer of the first operator whose outputs are wrong once compiled; empty if there is none.
-
-    The graph is cut after an operator, compiled and run, and the operator is found by halving, since what
-    follows a wrong one is wrong too.
-    """
-    from qx_plugins.recipes.exporting import layer_of
-
-    nodes = [node for node in program.graph.nodes if node.op == "call_function" and _gives_floats(node)]
-    low, high = 0, len(nodes)
-    while low < high:
-        middle = (low + high) // 2
-        if _is_wrong(_cut_after(program, nodes[middle].name, inputs), compile_program, inputs):
-            high = middle
-        else:
-            low = middle + 1
-    return layer_of(nodes[low]) if low < len(nodes) else ""
-
-
-def _gives_floats(node: torch.fx.Node) -> bool:
-    """Return whether a node belongs to a layer and gives one tensor of floats, as the outputs of a graph."""
-    import torch
-
-    from qx_plugins.recipes.exporting import layer_of
-
-    value = node.meta.get("val")
-    return isinstance(value, torch.Tensor) and value.is_floating_point() and bool(layer_of(node))
-
-
-def _cut_after(
-    program: torch.export.ExportedProgram, name: str, inputs: tuple[torch.Tensor, ...]
-) -> torch.export.ExportedProgram:
-    """Return the program that ends with a node, for any batch size."""
-    import torch
-
-    from qx_plugins.recipes.exporting import dynamic_shapes_of
-
-    module = program.module()
-    graph = module.graph
-    (last,) = (node for node in graph.nodes if node.name == name)
-    output = next(iter(reversed(graph.nodes)))
-    output.args = ((last,),)
-    graph.eliminate_dead_code()
-    module.recompile()
-    shapes = dynamic_shapes_of(module, len(inputs), torch.export.Dim("batch", min=1, max=MAX_BATCH))
-    return torch.export.export(module, inputs, dynamic_shapes=shapes)
-
-
-def _is_wrong(
-    program: torch.export.ExportedProgram,
-    compile_program: Callable[[torch.export.ExportedProgram], Callable[..., torch.Tensor]],
-    inputs: tuple[torch.Tensor, ...],
-) -> bool:
-    """Return whether a program gives other outputs once compiled, or cannot be compiled or run."""
-    from qx_plugins.recipes.fidelity import WRONG_DB, run_model, signal_to_noise_db
-
-    expected = run_model(program.module(), inputs)
-    try:
-        outputs = run_model(compile_program(program), inputs)
-    except Exception:
-        return True
-    return signal_to_noise_db(expected, outputs) < WRONG_DB
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from torch.export import Dim, ExportedProgram, export
 
 from qx import Artifact, Context, Unsupported
 from qx_plugins.arrays import first_output
+from qx_plugins.recipes.bisecting import first_wrong_layer
 from qx_plugins.recipes.exporting import (
     explain_lowering,
     export_model,
@@ -55,10 +56,6 @@ def build_artifact(
     ``quantize`` receives the exported model and outputs of the model, and returns the quantized model. Raises
     ``Unsupported``, also where the program does not run or its outputs are wrong.
     """
-    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-    from executorch.exir import ExecutorchBackendConfig, to_edge_transform_and_lower
-    from executorch.exir.passes import MemoryPlanningPass
-
     assert context.folder is not None
     expected = compute_reference(model.eval(), example_inputs)
     program, original = prepare_program(model, example_inputs, MAX_BATCH)
@@ -69,17 +66,16 @@ def build_artifact(
         if quantize is not None:
             program = export_model(quantize(program, expected), example_inputs, MAX_BATCH)
         in_torch = _program_in_torch(program, original)
-        lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
-        if not _takes_any_batch(lowered.exported_program()):
-            raise Unsupported(f"ExecuTorch can lower it only for batches of exactly {MAX_BATCH}")
-        # Use the caller's tensors in place of copies in planned memory.
-        planning = MemoryPlanningPass(alloc_graph_input=False)
-        executable = lowered.to_executorch(ExecutorchBackendConfig(memory_planning_pass=planning))
-    path = context.folder / FILE
-    with path.open("wb") as file:
-        executable.write_to_file(file)
+        path = context.folder / FILE
+        _lower(program, path)
     served = _served_program(path, context.threads, original)
-    verify_compiled(expected, in_torch, served, "lowered to XNNPACK, it")
+    try:
+        verify_compiled(expected, in_torch, served, "lowered to XNNPACK, it")
+    except Unsupported as error:
+        if "layer '" in str(error):
+            raise
+        layer = _first_wrong_layer(program, expected.inputs, context.threads)
+        raise Unsupported(f"layer {layer!r}: {error}" if layer else str(error)) from error
     return Artifact(
         folder=context.folder,
         loader="executorch",
@@ -87,6 +83,37 @@ def build_artifact(
         details={"most": MAX_BATCH},
         notes=[BATCHES],
     )
+
+
+def _lower(program: ExportedProgram, path: Path) -> None:
+    """Lower a program to XNNPACK, and write what ExecuTorch runs to ``path``."""
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import ExecutorchBackendConfig, to_edge_transform_and_lower
+    from executorch.exir.passes import MemoryPlanningPass
+
+    lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
+    if not _takes_any_batch(lowered.exported_program()):
+        raise Unsupported(f"ExecuTorch can lower it only for batches of exactly {MAX_BATCH}")
+    # Use the caller's tensors in place of copies in planned memory.
+    planning = MemoryPlanningPass(alloc_graph_input=False)
+    executable = lowered.to_executorch(ExecutorchBackendConfig(memory_planning_pass=planning))
+    with path.open("wb") as file:
+        executable.write_to_file(file)
+
+
+def _first_wrong_layer(program: ExportedProgram, inputs: tuple[torch.Tensor, ...], threads: int) -> str:
+    """Return the layer from which on a lowered program is wrong or does not run; empty if it is not found."""
+    with tempfile.TemporaryDirectory() as folder:
+
+        def lower_part(part: ExportedProgram) -> Callable[..., torch.Tensor]:
+            path = Path(folder) / FILE
+            _lower(part, path)
+            return _served_program(path, threads, part)
+
+        # A part of a graph may be one that torch cannot export.
+        with suppress(Exception):
+            return first_wrong_layer(program, lower_part, inputs, MAX_BATCH)
+    return ""
 
 
 def _program_in_torch(program: ExportedProgram, original: ExportedProgram) -> Callable[..., torch.Tensor]:
