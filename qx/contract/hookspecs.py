@@ -38,7 +38,7 @@ with stage and cause. The other cells go on.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -106,6 +106,11 @@ def make_model(context: Context) -> torch.nn.Module | None:
     weights into it, strictly, and puts it in eval mode. With ``context.quantizable`` return the form with
     quantize and dequantize stubs, with the same state dict, or raise ``Unsupported``. None is an error.
 
+    What ``forward`` returns may be a tensor, or tensors in tuples, lists, mappings and records, also nested:
+    each is an output with a name (``"logits"``, ``"boxes.0"``, ``"output_1"``; a single tensor is
+    ``"output"``), and must begin with the batch. Whatever else is in it is left out. All other hooks get a
+    model whose ``forward`` takes tensors one after another, and returns one tensor or a tuple of them.
+
     On error: ``Unsupported`` gives the cell the outcome ``unsupported``, any other error ``failed``, each
     with stage and cause. Before there are cells (when the weights are checked) it ends the run with exit
     2 and one line. ::
@@ -140,10 +145,14 @@ def load_data(split: str, context: Context) -> Data | None:
 
 
 @hookspec(firstresult=True)
-def example_inputs(batch_size: int, context: Context) -> tuple[torch.Tensor, ...] | None:
+def example_inputs(
+    batch_size: int, context: Context
+) -> torch.Tensor | tuple[torch.Tensor, ...] | Mapping[str, torch.Tensor] | None:
     """Return the tensors to trace or export the model with, each ``[batch_size, ...]``.
 
-    Called in build processes, and in a launch only where the loader rebuilds a module. None is an error.
+    Called in build processes, and in a launch only where the loader rebuilds a module. A mapping gives the
+    model its inputs by name: the parameters of its ``forward``, in the order of the inputs of the data. All
+    other hooks get the tensors as a tuple. None is an error.
 
     On error: The cell is ``failed``, with the stage that called this hook, and the cause. ::
 

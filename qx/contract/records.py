@@ -356,6 +356,9 @@ class Artifact:
     details: JsonMapping = Factory(dict)
     #: Sentences for readers of the results, such as about a reduced range.
     notes: tuple[str, ...] = field(default=(), converter=to_strings)
+    #: Names of the model's outputs in their order, under which ``Subject.outputs`` gives them. qx sets them,
+    #: and ``convert`` leaves them out.
+    outputs: tuple[str, ...] = field(default=(OUTPUT,), converter=to_strings)
     #: Number of elements of the fp32 model's parameters with two or more dimensions longer than 1. qx sets it
     #: for metrics, and ``convert`` leaves it out. None where it is not known.
     weight_elements: int | None = None

@@ -8,6 +8,7 @@ from attrs import Factory, frozen
 
 from qx.contract.description import Description
 from qx.contract.figures import Figure
+from qx.contract.structure import Structure
 from qx.contract.tasks import Labels
 from qx.processes.answers import Answer, Measurement
 
@@ -49,8 +50,10 @@ class InspectAnswer(Answer):
     versions: Mapping[str, str]
     #: Number of elements of all parameters.
     parameters: int
-    #: Shape of the model's output for one item.
-    outputs: tuple[int, ...]
+    #: Shape of each of the model's outputs for one item, by name.
+    outputs: Mapping[str, tuple[int, ...]]
+    #: How the model takes inputs and returns outputs.
+    structure: Structure
     #: Configs that cannot quantize the model, by name.
     refusals: Mapping[str, Refusal] = Factory(dict)
 
@@ -65,6 +68,8 @@ class DataAnswer(Answer):
     items: int
     #: Size of the inputs of one item, in bytes.
     item_bytes: int
+    #: Names of the inputs, in their order.
+    inputs: tuple[str, ...]
     #: Names of the classes; empty where there are none.
     classes: tuple[str, ...]
     #: Labels of the evaluation split; None without labels, and if the job asks for none.

@@ -18,6 +18,7 @@ from qx.contract.fields import to_integers, to_strings
 from qx.contract.figures import Point
 from qx.contract.records import Artifact
 from qx.contract.references import Reference, to_reference
+from qx.contract.structure import Structure, to_structure
 from qx.processes.answers import Answer
 from qx.values import JsonMapping, JsonObject, OptionValues
 
@@ -155,6 +156,8 @@ class BuildJob(WorkloadJob["BuildAnswer"]):
     loaders: tuple[Reference, ...] = field(default=(), converter=_references)
     #: The weights file; None: the model keeps the weights of its factory.
     weights: str | None
+    #: How the model takes inputs and returns outputs; None: a tensor for each input, and one as its output.
+    structure: Structure | None = field(default=None, converter=to_structure)
     #: The folder of the calibration split; None: the config does not calibrate.
     calibration: str | None
     #: The folder of the training split; None: the config does not fine-tune.
@@ -187,6 +190,8 @@ class StoredArtifact:
     quantizable: bool = False
     workload: Reference = field(converter=to_reference)
     workload_options: OptionValues = Factory(dict)
+    #: How the model takes inputs and returns outputs; None: a tensor for each input, and one as its output.
+    structure: Structure | None = field(default=None, converter=to_structure)
 
     def record(self) -> Artifact:
         """Return the artifact as the record that loaders take."""
@@ -197,6 +202,7 @@ class StoredArtifact:
             details=self.details,
             notes=self.notes,
             weight_elements=self.weight_elements,
+            **({} if self.structure is None else {"outputs": self.structure.outputs}),
         )
 
 

@@ -100,6 +100,7 @@ def build_job(host: Host, request: Request, prepared: Prepared, cell: CellId, en
         loaders=references(host.ready("loader")),
         wrappers=references(host.wrappers),
         weights=str(prepared.weights) if prepared.weights else None,
+        structure=prepared.structure,
         calibration=str(prepared.calibrations[count]) if count is not None else None,
         training=str(prepared.training) if config(entry).training else None,
         folder="",
@@ -193,6 +194,7 @@ def stored_artifact(host: Host, job: BuildJob, folder: Path, manifest: Manifest)
         quantizable=config(host.get("config", job.config.name)).quantizable,
         workload=job.workload,
         workload_options=job.workload_options,
+        structure=job.structure,
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from attrs import Factory, asdict, evolve, frozen
 
+from qx.contract.structure import Structure
 from qx.contract.tasks import Task, task_of
 from qx.errors import DataError, UsageError
 from qx.files import folder_of_variable
@@ -60,6 +61,8 @@ class Prepared:
     #: Size of the inputs of one item, in bytes.
     item_bytes: int
     classes: tuple[str, ...]
+    #: How the model takes inputs and returns outputs; None: a tensor for each input, and one as its output.
+    structure: Structure | None = None
     #: What the model's outputs mean, as far as the data show it.
     task: Task
     #: Whether the user named weights, or said that the factory gives trained ones.
@@ -173,7 +176,9 @@ def _prepare_workload(
         )
     for reason in data.damaged.values():
         reporter.say(f"{entry.name}: data in the cache were damaged ({reason}), and are written again")
-    _check_classes(entry, inspected.outputs, data)
+    _check_inputs(entry, inspected.structure.inputs, data.inputs)
+    main_output = next(iter(inspected.outputs.values()))
+    _check_classes(entry, main_output, data)
     if inspected.weights_note:
         reporter.say(f"{entry.name}: {inspected.weights_note}")
     home = Path(data.folder)
@@ -197,7 +202,8 @@ def _prepare_workload(
         items=data.items,
         item_bytes=data.item_bytes,
         classes=data.classes,
-        task=task_of(inspected.outputs, data.labels, data.classes),
+        structure=None if inspected.structure.is_plain else inspected.structure,
+        task=task_of(main_output, data.labels, data.classes),
         trained=weights is not None or request.trained,
         parameters=inspected.parameters,
         runtime=asdict(inspected.runtime),
@@ -283,6 +289,15 @@ def _run_both(
         if future in done:
             future.result()
     return inspection.result(), data.result()
+
+
+def _check_inputs(entry: Entry, expected: tuple[str, ...], inputs: tuple[str, ...]) -> None:
+    """Raise ``UsageError`` if a model that takes inputs by name is given others, or in another order."""
+    if expected and inputs != expected:
+        raise UsageError(
+            f"workload {entry.name}: the data have the inputs {', '.join(inputs)}, and the example inputs "
+            f"are {', '.join(expected)}: give both the same names in the same order"
+        )
 
 
 def _check_classes(entry: Entry, outputs: Sequence[int], data: DataAnswer) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from qx.contract.records import Artifact, Config, Loader
+from qx.contract.records import OUTPUT, Artifact, Config, Loader
 from qx.errors import PluginError
 from qx.host.host import Host, Reference
 from qx.processes.job_answers import BuildAnswer
@@ -55,7 +55,7 @@ def run(job: BuildJob, channel: Channel) -> None:
 
     began = time.perf_counter()
     channel.stage("make_model")
-    model = fp32_model(workload, quantizable=config.quantizable)
+    model = fp32_model(workload, quantizable=config.quantizable, structure=job.structure)
     if job.weights is not None:
         load_weights(model, Path(job.weights))
     elif config.quantizable:
@@ -134,7 +134,8 @@ def _save_artifact(job: BuildJob, workload: BoundPlugin, result: object, folder:
         )
     result.eval()
     state = save(result, folder / STATE)
-    write_probe(result, _probe_inputs(job, workload), state, Path(job.folder) / PROBE)
+    names = (OUTPUT,) if job.structure is None else job.structure.outputs
+    write_probe(result, _probe_inputs(job, workload), names, state, Path(job.folder) / PROBE)
     return Artifact(folder=folder, loader=loaders[0], files=(STATE,))
 
 

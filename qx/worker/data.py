@@ -57,6 +57,7 @@ def run(job: DataJob, channel: Channel) -> None:
             source=test.source,
             items=len(test),
             item_bytes=sum(array.nbytes for array in test.rows(0, 1).values()),
+            inputs=tuple(test.inputs),
             classes=test.classes,
             labels=_describe_labels(test.labels),
             evaluation=evaluation.name,

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from qx.contract.records import Config
+from qx.contract.records import OUTPUT, Config
+from qx.contract.structure import Structure
 from qx.environment import distribution_version
 from qx.errors import UsageError
 from qx.foreign import one_line
@@ -19,8 +20,9 @@ from qx.processes.failures import outcome_of
 from qx.processes.job_answers import InspectAnswer, Refusal, Runtime
 from qx.processes.jobs import InspectJob
 from qx.worker.channel import Channel
-from qx.worker.modules import example_inputs, fp32_model
+from qx.worker.modules import example_inputs, fp32_model, named_example_inputs
 from qx.worker.plugins import BoundPlugin, bind, host_for, workload_of
+from qx.worker.structure import adapt, find_structure
 from qx.worker.weights import load_weights
 
 if TYPE_CHECKING:
@@ -52,7 +54,9 @@ def run(job: InspectJob, channel: Channel) -> None:
     else:
         note, weights = "", _fingerprint(model)
     channel.stage("example_inputs")
-    outputs = _outputs(workload, model)
+    structure = structure_of(workload, model)
+    model = adapt(model, structure)
+    outputs = _outputs(workload, model, structure)
     answer = InspectAnswer(
         runtime=_runtime(engines),
         weights_sha256=weights,
@@ -61,28 +65,50 @@ def run(job: InspectJob, channel: Channel) -> None:
         versions=_versions(model, set(sys.modules) - before),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         outputs=outputs,
+        structure=structure,
     )
-    channel.answer(evolve(answer, refusals=_refusals(job, workload, model, channel)))
+    channel.answer(evolve(answer, refusals=_refusals(job, workload, model, structure, channel)))
 
 
 #: The batch sizes at which the model is tried: the first dimension of its outputs must be the batch.
 BATCH_SIZES = (2, 3)
 
 
-def _outputs(workload: BoundPlugin, model: nn.Module) -> tuple[int, ...]:
-    """Return the shape of the model's output for one item: ``[classes]`` for scores.
+def structure_of(workload: BoundPlugin, model: nn.Module) -> Structure:
+    """Return how the model takes inputs and returns outputs.
 
-    Raises ``UsageError`` if the model rejects its example inputs, or does not return one tensor
-    ``[batch, ...]`` at every batch size.
+    Raises ``UsageError`` if it rejects its example inputs, or gives no tensor.
     """
-    shapes = {size: _output_shape(workload, model, size) for size in BATCH_SIZES}
+    names, examples = named_example_inputs(workload, BATCH_SIZES[0])
+    named = dict(zip(names, examples, strict=True)) if names else {}
+    return find_structure(model, names, _call(model, *(() if names else examples), **named))
+
+
+def _outputs(workload: BoundPlugin, model: nn.Module, structure: Structure) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each of the model's outputs for one item: ``[classes]`` for scores.
+
+    Raises ``UsageError`` if the model rejects its example inputs, or does not return ``[batch, ...]`` at
+    every batch size.
+    """
+    shapes_of: dict[str, dict[int, list[int]]] = {name: {} for name in structure.outputs}
+    for size in BATCH_SIZES:
+        returned = _call(model, *example_inputs(workload, size))
+        outputs = returned if isinstance(returned, tuple) else (returned,)
+        for shapes, output in zip(shapes_of.values(), outputs, strict=True):
+            shapes[size] = list(output.shape)
+    return {name: _item_shape(model, name, shapes) for name, shapes in shapes_of.items()}
+
+
+def _item_shape(model: nn.Module, name: str, shapes: Mapping[int, list[int]]) -> tuple[int, ...]:
+    """Return the shape of an output for one item, from its shapes by batch size. Raises ``UsageError``."""
     items = {tuple(shape[1:]) for shape in shapes.values()}
     # A further dimension of the size of the batch would be a mistake of the same kind.
     if len(items) == 1 and all(shape[:1] == [size] for size, shape in shapes.items()):
         return items.pop()
     seen = " and ".join(f"{shape} for a batch of {size}" for size, shape in shapes.items())
+    words = "outputs" if name == OUTPUT else f"the output {name!r} as"
     raise UsageError(
-        f"{type(model).__name__} gives outputs {seen}; expected [batch, ...], an output for each item: "
+        f"{type(model).__name__} gives {words} {seen}; expected [batch, ...], an output for each item: "
         f"have forward() put the batch first{_batch_hint(shapes)}"
     )
 
@@ -97,28 +123,24 @@ def _batch_hint(shapes: Mapping[int, Sequence[int]]) -> str:
     return f" (dimension {dimensions[0]} seems to be the batch)" if len(dimensions) == 1 else ""
 
 
-def _output_shape(workload: BoundPlugin, model: nn.Module, size: int) -> list[int]:
-    """Return the shape of the model's output for a batch. Raises ``UsageError`` if it is no tensor."""
+def _call(model: nn.Module, *inputs: torch.Tensor, **named: torch.Tensor) -> object:
+    """Return what the model returns for these inputs. Raises ``UsageError`` if it rejects them."""
     import torch
 
-    examples = example_inputs(workload, size)
     try:
         # Not inference mode: tensors that a model keeps from its first call must be usable by the exporters.
         with torch.no_grad():
-            outputs = model(*examples)
+            return model(*inputs, **named)
     except Exception as error:
-        shapes = ", ".join(str(list(example.shape)) for example in examples)
-        cause = one_line(error)
-        raise UsageError(f"{type(model).__name__} rejects an input of shape {shapes}: {cause}") from error
-    if not isinstance(outputs, torch.Tensor):
+        shapes = [str(list(value.shape)) for value in inputs]
+        shapes += [f"{name} {list(value.shape)}" for name, value in named.items()]
         raise UsageError(
-            f"{type(model).__name__} gives {type(outputs).__name__}, expected one tensor [batch, ...]"
-        )
-    return list(outputs.shape)
+            f"{type(model).__name__} rejects an input of shape {', '.join(shapes)}: {one_line(error)}"
+        ) from error
 
 
 def _refusals(
-    job: InspectJob, workload: BoundPlugin, model: nn.Module, channel: Channel
+    job: InspectJob, workload: BoundPlugin, model: nn.Module, structure: Structure, channel: Channel
 ) -> dict[str, Refusal]:
     """Return the stage and the reason of each config that cannot quantize the model."""
     refusals: dict[str, Refusal] = {}
@@ -133,7 +155,7 @@ def _refusals(
         channel.stage(f"{ASKING}{name}")
         try:
             if record.quantizable and with_stubs is None:
-                with_stubs = fp32_model(workload, quantizable=True)
+                with_stubs = fp32_model(workload, quantizable=True, structure=structure)
             stage = "check_model"
             if config.implements("check_model"):
                 form = with_stubs if record.quantizable else model

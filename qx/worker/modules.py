@@ -2,32 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from qx.contract.structure import Structure
 from qx.worker.plugins import BoundPlugin, seed_everything
 from qx.worker.state import complete
+from qx.worker.structure import adapt
 
 if TYPE_CHECKING:
     import torch
 
 
-def fp32_model(workload: BoundPlugin, *, quantizable: bool) -> torch.nn.Module:
-    """Return the workload's model in eval mode, before weights are loaded."""
+def fp32_model(
+    workload: BoundPlugin, *, quantizable: bool, structure: Structure | None = None
+) -> torch.nn.Module:
+    """Return the workload's model in eval mode, before weights are loaded.
+
+    With its structure it takes tensors one after another, and returns one tensor or a tuple of them.
+    """
     seed_everything(workload.context.seed)
     model: torch.nn.Module = workload.with_context(quantizable=quantizable).call("make_model")
-    return model.eval()
+    return adapt(model.eval(), structure)
 
 
 def example_inputs(workload: BoundPlugin, batch_size: int) -> tuple[torch.Tensor, ...]:
-    """Return the workload's example inputs, with the memory layout that the inputs of launches have.
+    """Return the workload's example inputs in order, with the memory layout that the inputs of launches have.
 
     Programs are exported and compiled for the strides of their examples, which also decide the kernels. With
     images that are transposed views (``[height, width, channels]`` read as ``[channels, height, width]``), a
     launch would use other kernels than the build, or a program that reads its inputs in the wrong order.
     """
+    return named_example_inputs(workload, batch_size)[1]
+
+
+def named_example_inputs(
+    workload: BoundPlugin, batch_size: int
+) -> tuple[tuple[str, ...], tuple[torch.Tensor, ...]]:
+    """Return the names of the inputs, empty where they have none, and :func:`example_inputs`."""
+    import torch
+
     examples = workload.call("example_inputs", batch_size=batch_size)
-    return tuple(map(_row_major, examples))
+    names = tuple(examples) if isinstance(examples, Mapping) else ()
+    if isinstance(examples, torch.Tensor):
+        examples = (examples,)
+    values = examples.values() if isinstance(examples, Mapping) else examples
+    return names, tuple(map(_row_major, values))
 
 
 def _row_major(example: torch.Tensor) -> torch.Tensor:

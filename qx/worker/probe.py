@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qx.contract.records import OUTPUT, Arrays
+from qx.contract.records import Arrays
 from qx.errors import QxError
 from qx.values import Array
 from qx.worker.outputs import checked_outputs, listed, pack, unpack
@@ -36,8 +36,17 @@ ACCUMULATION = 2.0**-24
 EIGHT_BITS = 2.0**-8
 
 
-def write_probe(module: nn.Module, inputs: Sequence[Array], state: Mapping[str, object], path: Path) -> None:
-    """Write the probe of a module for these inputs, unless its outputs have no names and are several."""
+def write_probe(
+    module: nn.Module,
+    inputs: Sequence[Array],
+    names: Sequence[str],
+    state: Mapping[str, object],
+    path: Path,
+) -> None:
+    """Write the probe of a module for these inputs. ``names`` are those of its outputs, in their order.
+
+    A module of a config that returns something else than as many tensors has none.
+    """
     import numpy as np
     import torch
 
@@ -46,17 +55,19 @@ def write_probe(module: nn.Module, inputs: Sequence[Array], state: Mapping[str, 
         f"{INPUT}{index}": np.ascontiguousarray(array) for index, array in enumerate(inputs)
     }
     with torch.inference_mode():
-        outputs = _named(module(*map(torch.from_numpy, arrays.values())))
+        outputs = _named(module(*map(torch.from_numpy, arrays.values())), names)
     if outputs is not None:
         np.savez(path, **arrays | pack(outputs) | {ROUNDING: rounding(state)})
 
 
-def _named(outputs: object) -> dict[str, Array] | None:
-    """Return what a module gives as named arrays; None if it is neither a tensor nor named tensors."""
+def _named(outputs: object, names: Sequence[str]) -> dict[str, Array] | None:
+    """Return what a module gives as named arrays; None if it gives neither named tensors nor one a name."""
     import torch
 
     if isinstance(outputs, torch.Tensor):
-        return {OUTPUT: outputs.numpy()}
+        outputs = (outputs,)
+    if isinstance(outputs, (tuple, list)) and len(outputs) == len(names):
+        outputs = dict(zip(names, outputs, strict=True))
     if not isinstance(outputs, Mapping) or not outputs:
         return None
     are_tensors = all(isinstance(output, torch.Tensor) for output in outputs.values())

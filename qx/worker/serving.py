@@ -48,7 +48,7 @@ def _rebuilder(job: ArtifactJob[Answer], host: Host) -> Callable[[], Any]:
         stored = job.artifact
         workload = bind(job, stored.workload, stored.workload_options, host)
         config = bind(job, stored.config, stored.config_options, host)
-        model = fp32_model(workload, quantizable=stored.quantizable)
+        model = fp32_model(workload, quantizable=stored.quantizable, structure=stored.structure)
         return convert_model(config, model, example_inputs(workload, 1))
 
     return rebuild

@@ -36,7 +36,7 @@ def load(artifact: Artifact, context: Context) -> PackageSubject:
     package = artifact.folder / artifact.files[0]
     model = open_package(package)
     _tidy(package)
-    return PackageSubject(model)
+    return PackageSubject(model, artifact.outputs)
 
 
 @hookimpl
@@ -65,10 +65,10 @@ def open_package(package: Path) -> Any:
 class PackageSubject:
     """A compiled model, served without gradients."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, names: tuple[str, ...] = (OUTPUT,)) -> None:
         import torch
 
-        self.model = model
+        self.model, self._names = model, names
         # Entered once for the whole process, as a server would: entering takes microseconds.
         self._guard = torch.inference_mode()
         self._guard.__enter__()
@@ -82,8 +82,7 @@ class PackageSubject:
         return self.model.run(native)
 
     def outputs(self, native: list[torch.Tensor]) -> Arrays:
-        (output,) = native
-        return {OUTPUT: output.numpy()}
+        return {name: tensor.numpy() for name, tensor in zip(self._names, native, strict=True)}
 
 
 def _tidy(package: Path) -> None:

@@ -29,7 +29,8 @@ def describe() -> Loader:
 
 @hookimpl
 def load(artifact: Artifact, context: Context) -> ExecuTorchSubject:
-    return ExecuTorchSubject(artifact.folder / artifact.files[0], context.threads, artifact.details["most"])
+    path = artifact.folder / artifact.files[0]
+    return ExecuTorchSubject(path, context.threads, artifact.details["most"], artifact.outputs)
 
 
 @hookimpl
@@ -65,7 +66,7 @@ def _runtime() -> Any:
 class ExecuTorchSubject:
     """A loaded program that runs on ``threads`` threads, in batches of ``max_batch`` items or fewer."""
 
-    def __init__(self, path: Path, threads: int, max_batch: int) -> None:
+    def __init__(self, path: Path, threads: int, max_batch: int, names: tuple[str, ...] = (OUTPUT,)) -> None:
         import torch
 
         runtime = _runtime()
@@ -75,7 +76,7 @@ class ExecuTorchSubject:
         if (count := runtime._threadpool_get_thread_count()) != threads:
             raise RuntimeError(f"ExecuTorch uses {count} threads, expected {threads}")
         self._module = runtime._load_for_executorch(str(path))
-        self._max_batch = max_batch
+        self._max_batch, self._names = max_batch, names
 
     def prepare(self, arrays: Arrays) -> list[tuple[torch.Tensor, ...]]:
         """Split the batch into parts that the program takes: one part for all but the largest batches."""
@@ -93,4 +94,5 @@ class ExecuTorchSubject:
         import torch
 
         # Always a copy, because the next call overwrites the memory.
-        return {OUTPUT: torch.cat([part[0] for part in native]).numpy().copy()}
+        columns = zip(self._names, zip(*native, strict=True), strict=True)
+        return {name: torch.cat(parts).numpy().copy() for name, parts in columns}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qx import OUTPUT, Artifact, Context, Loader, Weights, hookimpl
+from qx import Artifact, Context, Loader, Weights, hookimpl
 from qx_plugins.runtimes.ncnn import SERVING
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ class NcnnSubject:
 
         self._mat = ncnn.Mat
         self._inputs = [tuple(shape) for shape in artifact.details["inputs"]]
-        self._output = tuple(artifact.details["output"])
+        shapes = map(tuple, artifact.details["outputs"])
+        self._outputs = dict(zip(artifact.outputs, shapes, strict=True))
         self._net = ncnn.Net()
         options = self._net.opt
         options.num_threads = threads
@@ -79,16 +80,22 @@ class NcnnSubject:
     def call(self, native: list[list[Any]]) -> list[Any]:
         return [self._answer(item) for item in native]
 
-    def _answer(self, item: list[Any]) -> Any:
+    def _answer(self, item: list[Any]) -> list[Any]:
         extractor = self._net.create_extractor()
         for (_, name), mat in zip(self._used_inputs, item, strict=True):
             extractor.input(name, mat)
-        code, answer = extractor.extract("out0")
-        if code != 0:
-            raise RuntimeError(f"ncnn failed with code {code}")
-        return answer
+        answers = []
+        for index in range(len(self._outputs)):
+            code, answer = extractor.extract(f"out{index}")
+            if code != 0:
+                raise RuntimeError(f"ncnn failed with code {code}")
+            answers.append(answer)
+        return answers
 
     def outputs(self, native: list[Any]) -> Arrays:
         import numpy
 
-        return {OUTPUT: numpy.stack([numpy.array(output).reshape(self._output) for output in native])}
+        return {
+            name: numpy.stack([numpy.array(item[index]).reshape(shape) for item in native])
+            for index, (name, shape) in enumerate(self._outputs.items())
+        }

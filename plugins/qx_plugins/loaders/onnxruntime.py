@@ -26,7 +26,7 @@ def describe() -> Loader:
 
 @hookimpl
 def load(artifact: Artifact, context: Context) -> OnnxSubject:
-    return OnnxSubject(artifact.folder / artifact.files[0], context.threads)
+    return OnnxSubject(artifact.folder / artifact.files[0], context.threads, artifact.outputs)
 
 
 @hookimpl
@@ -39,7 +39,7 @@ def read_weights(artifact: Artifact) -> Weights | None:
 class OnnxSubject:
     """A session that takes numpy arrays."""
 
-    def __init__(self, path: Path, threads: int) -> None:
+    def __init__(self, path: Path, threads: int, names: tuple[str, ...] = (OUTPUT,)) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -51,7 +51,8 @@ class OnnxSubject:
         options.add_session_config_entry("session.force_spinning_stop", "1")
         self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         self._inputs = [entry.name for entry in self.session.get_inputs()]
-        self._outputs = [self.session.get_outputs()[0].name]
+        self._outputs = [entry.name for entry in self.session.get_outputs()]
+        self._names = names
 
     def prepare(self, arrays: Arrays) -> dict[str, Any]:
         import numpy
@@ -63,4 +64,4 @@ class OnnxSubject:
         return self.session.run(self._outputs, native)
 
     def outputs(self, native: Any) -> Arrays:
-        return {OUTPUT: native[0]}
+        return dict(zip(self._names, native, strict=True))

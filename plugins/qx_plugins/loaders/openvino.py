@@ -27,7 +27,7 @@ def describe() -> Loader:
 @hookimpl
 def load(artifact: Artifact, context: Context) -> OpenVinoSubject:
     path = artifact.folder / artifact.files[0]
-    return OpenVinoSubject(path, context.threads, artifact.details["precision"])
+    return OpenVinoSubject(path, context.threads, artifact.details["precision"], artifact.outputs)
 
 
 @hookimpl
@@ -40,8 +40,10 @@ def read_weights(artifact: Artifact) -> Weights | None:
 class OpenVinoSubject:
     """A compiled model with one request that serves all calls."""
 
-    def __init__(self, path: Path, threads: int, precision: str) -> None:
+    def __init__(self, path: Path, threads: int, precision: str, names: tuple[str, ...] = (OUTPUT,)) -> None:
         import openvino
+
+        self._names = names
 
         self._tensor = openvino.Tensor
         properties = {
@@ -69,4 +71,4 @@ class OpenVinoSubject:
 
     def outputs(self, native: Any) -> Arrays:
         # A copy, because the next call overwrites the request's memory.
-        return {OUTPUT: native[0].copy()}
+        return {name: native[index].copy() for index, name in enumerate(self._names)}

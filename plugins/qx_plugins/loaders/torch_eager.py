@@ -43,7 +43,7 @@ def load(artifact: Artifact, context: Context) -> ModuleSubject:
             f"{path.name} is damaged, or holds more than a state dict: build the artifact again"
         ) from None
     module.load_state_dict(state, strict=True)
-    return ModuleSubject(module.eval())
+    return ModuleSubject(module.eval(), artifact.outputs)
 
 
 @hookimpl
@@ -56,10 +56,10 @@ def read_weights(artifact: Artifact) -> Weights | None:
 class ModuleSubject:
     """A module in eval mode, served without gradients."""
 
-    def __init__(self, module: torch.nn.Module) -> None:
+    def __init__(self, module: torch.nn.Module, names: tuple[str, ...] = (OUTPUT,)) -> None:
         import torch
 
-        self.module = module
+        self.module, self._names = module, names
         # Entered once for the whole process, as a server would: entering takes microseconds.
         self._guard = torch.inference_mode()
         self._guard.__enter__()
@@ -72,5 +72,6 @@ class ModuleSubject:
     def call(self, native: tuple[torch.Tensor, ...]) -> Any:
         return self.module(*native)
 
-    def outputs(self, native: torch.Tensor) -> Arrays:
-        return {OUTPUT: native.numpy()}
+    def outputs(self, native: torch.Tensor | tuple[torch.Tensor, ...]) -> Arrays:
+        tensors = native if isinstance(native, (tuple, list)) else (native,)
+        return {name: tensor.numpy() for name, tensor in zip(self._names, tensors, strict=True)}

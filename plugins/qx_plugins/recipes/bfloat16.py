@@ -30,4 +30,8 @@ class Bfloat16(nn.Module):
         """Return the outputs of the model, in float32."""
         cast = (tensor.to(torch.bfloat16) if tensor.is_floating_point() else tensor for tensor in inputs)
         outputs = self.model(*cast)
-        return outputs.float() if isinstance(outputs, torch.Tensor) else outputs
+        return _to_float32(outputs) if isinstance(outputs, torch.Tensor) else tuple(map(_to_float32, outputs))
+
+
+def _to_float32(output: torch.Tensor) -> torch.Tensor:
+    return output.float() if output.dtype == torch.bfloat16 else output

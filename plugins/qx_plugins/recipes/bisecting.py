@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch.export import Dim, ExportedProgram, export
@@ -11,7 +12,7 @@ from qx_plugins.recipes.exporting import dynamic_shapes_of, layer_of
 from qx_plugins.recipes.fidelity import WRONG_DB, run_model, signal_to_noise_db
 
 #: Compile a program, and return a function that runs what came out.
-Compiler = Callable[[ExportedProgram], Callable[..., torch.Tensor]]
+Compiler = Callable[[ExportedProgram], Callable[..., Any]]
 
 
 def first_wrong_layer(

@@ -35,7 +35,7 @@ class Reference:
     """Inputs and the outputs of a network for them."""
 
     inputs: tuple[torch.Tensor, ...]
-    outputs: torch.Tensor
+    outputs: tuple[torch.Tensor, ...]
 
 
 def compute_reference(model: Callable[..., Any], example_inputs: Sequence[torch.Tensor]) -> Reference:
@@ -60,15 +60,29 @@ def compute_reference_in_build(
     return None if context.folder is None else compute_reference(model, example_inputs)
 
 
-def run_model(model: Callable[..., Any], inputs: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Return the output of a model, computed without gradients."""
+def run_model(model: Callable[..., Any], inputs: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    """Return the outputs of a model in their order, computed without gradients; a single one as well."""
     with torch.no_grad():
-        outputs: torch.Tensor = model(*inputs)
-    return outputs
+        outputs = model(*inputs)
+    return (outputs,) if isinstance(outputs, torch.Tensor) else tuple(outputs)
 
 
-def signal_to_noise_db(expected: torch.Tensor, outputs: torch.Tensor) -> float:
-    """Return the signal-to-noise ratio of outputs, in dB: infinite where they equal the expected ones."""
+def signal_to_noise_db(expected: Sequence[torch.Tensor], outputs: Sequence[torch.Tensor]) -> float:
+    """Return the smallest signal-to-noise ratio of all outputs, in dB: infinite where all equal the expected.
+
+    Outputs that are no floats, such as positions, follow from others and do not count. Raises ``ValueError``
+    if there are not as many outputs as expected.
+    """
+    pairs = zip(expected, outputs, strict=True)
+    return min((_ratio_db(*pair) for pair in pairs if pair[0].is_floating_point()), default=math.inf)
+
+
+def all_finite(outputs: Sequence[torch.Tensor]) -> bool:
+    """Return whether all elements of all outputs are finite."""
+    return all(bool(output.isfinite().all()) for output in outputs)
+
+
+def _ratio_db(expected: torch.Tensor, outputs: torch.Tensor) -> float:
     signal = expected.double().square().sum().item()
     noise = (outputs.double() - expected.double()).square().sum().item()
     if noise == 0:
@@ -87,7 +101,7 @@ def verify_outputs(expected: Reference, model: nn.Module, step: str) -> None:
         if isinstance(getattr(layer, "weight", None), torch.Tensor):
             layer.register_forward_hook(lambda *_, name=name: calls_of.update([name]))
     ratio = signal_to_noise_db(expected.outputs, run_model(model, expected.inputs))
-    if ratio < SAME_DB and expected.outputs.isfinite().all():
+    if ratio < SAME_DB and all_finite(expected.outputs):
         names = ", ".join(repr(name) for name, calls in calls_of.items() if calls > 1)
         hint = f"; layers that are called more than once: {names}" if names else ""
         raise Unsupported(f"{step} changes the outputs of the model (SQNR {ratio:.1f} dB){hint}")
@@ -107,7 +121,7 @@ def verify_compiled(
     for inputs in (first, expected.inputs):
         outputs = run_model(program, inputs)
         ratio = signal_to_noise_db(outputs, run_model(compiled, inputs))
-        if ratio < least and outputs.isfinite().all():
+        if ratio < least and all_finite(outputs):
             hint = f", where quantizing alone leaves {quantization:.1f} dB" if quantization < SAME_DB else ""
             layer = _first_differing_layer(program, compiled, inputs)
             raise Unsupported(f"{layer}{subject} gives wrong outputs: SQNR {ratio:.1f} dB{hint}")
@@ -122,7 +136,7 @@ def _first_differing_layer(program: Callable[..., Any], compiled: Callable[..., 
         return ""
     ours, theirs = (_outputs_of_layers(module, inputs) for module in (compiled, program))
     for name, (layer, outputs) in ours.items():
-        if name in theirs and signal_to_noise_db(theirs[name][1], outputs) < WRONG_DB:
+        if name in theirs and _ratio_db(theirs[name][1], outputs) < WRONG_DB:
             return f"layer {name!r} ({type(layer).__name__}): "
     return ""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qx.contract.structure import Structure
 from qx.errors import Unsupported
 from qx.testing.answers import (
     CorrectItems,
@@ -19,8 +20,10 @@ from qx.testing.answers import (
 )
 from qx.values import Array
 from qx.worker.arrays import Split
+from qx.worker.inspect import structure_of
 from qx.worker.modules import example_inputs, fp32_model
 from qx.worker.plugins import BoundPlugin, loading_workload_of, seed_everything, workload_of
+from qx.worker.structure import adapt
 from qx.worker.weights import load_weights
 
 if TYPE_CHECKING:
@@ -105,6 +108,8 @@ def _examine_model(job: ExamineJob, workload: BoundPlugin, split: Split, channel
 
     channel.stage("make_model")
     model = fp32_model(workload, quantizable=False)
+    structure = structure_of(workload, model)
+    adapt(model, structure)
     types = sorted({str(value.dtype) for value in model.parameters()})
     load_weights(model, Path(str(job.weights)))
     channel.stage("example_inputs")
@@ -125,16 +130,24 @@ def _examine_model(job: ExamineJob, workload: BoundPlugin, split: Split, channel
             outputs=together.shape,
             company=float(np.abs(np.concatenate(alone) - together).max()) / scale,
             correct=_count_correct(model, split),
-            stubs=_stubs_problem(job, workload, together, arrays),
+            stubs=_stubs_problem(job, workload, structure, together, arrays),
         )
 
 
 def _outputs(model: torch.nn.Module, arrays: Mapping[str, Array]) -> Array:
+    """Return the output of the model, ``[n, ...]``, or all of several side by side, ``[n, elements]``."""
+    outputs = _all_outputs(model, arrays)
+    if len(outputs) == 1:
+        return outputs[0]
+    return np.concatenate([output.reshape(len(output), -1) for output in outputs], axis=1)
+
+
+def _all_outputs(model: torch.nn.Module, arrays: Mapping[str, Array]) -> list[Array]:
     import torch
 
-    tensors = (torch.from_numpy(np.ascontiguousarray(array)) for array in arrays.values())
-    outputs: torch.Tensor = model(*tensors)
-    return outputs.numpy()
+    returned = model(*(torch.from_numpy(np.ascontiguousarray(array)) for array in arrays.values()))
+    outputs: tuple[torch.Tensor, ...] = returned if isinstance(returned, tuple) else (returned,)
+    return [output.numpy() for output in outputs]
 
 
 def _describe_example(workload: BoundPlugin, model: torch.nn.Module, size: int) -> ExaminedExample:
@@ -142,7 +155,8 @@ def _describe_example(workload: BoundPlugin, model: torch.nn.Module, size: int) 
 
     inputs = example_inputs(workload, size)
     with torch.inference_mode():
-        outputs = model(*inputs)
+        returned = model(*inputs)
+    outputs = returned[0] if isinstance(returned, tuple) else returned
     return ExaminedExample(
         batch_size=size,
         shapes=tuple(tuple(tensor.shape) for tensor in inputs),
@@ -160,7 +174,7 @@ def _count_correct(model: torch.nn.Module, split: Split, max_items: int = 500) -
     items = split.take(spread)
     outputs = np.concatenate(
         [
-            _outputs(model, items.rows(start, min(start + 50, len(items))))
+            _all_outputs(model, items.rows(start, min(start + 50, len(items))))[0]
             for start in range(0, len(items), 50)
         ]
     )
@@ -171,11 +185,15 @@ def _count_correct(model: torch.nn.Module, split: Split, max_items: int = 500) -
 
 
 def _stubs_problem(
-    job: ExamineJob, workload: BoundPlugin, expected: Array, arrays: Mapping[str, Array]
+    job: ExamineJob,
+    workload: BoundPlugin,
+    structure: Structure,
+    expected: Array,
+    arrays: Mapping[str, Array],
 ) -> str:
     """Return what is wrong with the form of the model that has stubs; empty where nothing is."""
     try:
-        model = fp32_model(workload, quantizable=True)
+        model = fp32_model(workload, quantizable=True, structure=structure)
     except Unsupported as error:
         return f"unsupported: {error}"
     load_weights(model, Path(str(job.weights)))

@@ -100,16 +100,16 @@ class _BuildObserver(_Observer):
         if digest(Path(str(self._build.weights))) != self._weights:
             changed.append("the weights file")
         # Any: `numpy.savez` takes the arrays as keywords, among its own options.
-        arrays: dict[str, Any] = pack({OUTPUT: self._expected})
+        arrays: dict[str, Any] = pack(self._expected)
         np.savez(self._outputs, **arrays)
         build = BuildObservations(fp32=tuple(changed), state=state)
         return evolve(super().observations(), build=build)
 
-    def _is_unchanged(self, compute_outputs: Callable[[], Array]) -> bool:
-        import numpy as np
+    def _is_unchanged(self, compute_outputs: Callable[[], dict[str, Array]]) -> bool:
+        from qx.worker.outputs import equal_arrays
 
         try:
-            return bool(np.array_equal(compute_outputs(), self._expected, equal_nan=True))
+            return equal_arrays(compute_outputs(), self._expected)
         except Exception:
             return False
 
@@ -119,12 +119,14 @@ class _BuildObserver(_Observer):
         from qx.worker.weights import load_weights
 
         build = self._build
-        model = fp32_model(workload_of(evolve(build, wrappers=())), quantizable=False)
+        model = fp32_model(
+            workload_of(evolve(build, wrappers=())), quantizable=False, structure=build.structure
+        )
         if build.weights is not None:
             load_weights(model, Path(build.weights))
         return model
 
-    def _call(self, model: torch.nn.Module) -> Array:
+    def _call(self, model: torch.nn.Module) -> dict[str, Array]:
         import torch
 
         from qx.worker.arrays import Split
@@ -132,8 +134,11 @@ class _BuildObserver(_Observer):
         split = Split.read(self._inputs)
         arrays = list(split.rows(0, min(64, len(split))).values())
         with torch.inference_mode():
-            outputs: torch.Tensor = model(*(torch.from_numpy(array) for array in arrays))
-        return outputs.numpy()
+            returned = model(*(torch.from_numpy(array) for array in arrays))
+        outputs = returned if isinstance(returned, tuple) else (returned,)
+        structure = self._build.structure
+        names = (OUTPUT,) if structure is None else structure.outputs
+        return {name: output.numpy() for name, output in zip(names, outputs, strict=True)}
 
 
 def process_state() -> JsonObject:

@@ -14,6 +14,7 @@ import pytest
 
 from qx.contract.description import Description
 from qx.contract.records import Config, Mark
+from qx.contract.structure import Structure
 from qx.contract.tasks import Labels
 from qx.processes import answers, job_answers
 from qx.processes.answers import Answer, to_fields
@@ -78,13 +79,15 @@ ANSWERS: tuple[Answer, ...] = (
         sources_sha256="cd",
         versions={"torch": "2.9"},
         parameters=5,
-        outputs=(10,),
+        outputs={"output": (10,), "boxes": (4, 2)},
+        structure=Structure(outputs=("output", "boxes"), paths=((0,), (1, "boxes"))),
         refusals={"int8": job_answers.Refusal(stage="check_model", cause="no kernel")},
     ),
     job_answers.DataAnswer(
         source="toy",
         items=2,
         item_bytes=8,
+        inputs=("words", "mask"),
         classes=("a", "b"),
         labels=Labels(shape=(3,), dtype="int64", lowest=0, highest=1),
         evaluation="ab",

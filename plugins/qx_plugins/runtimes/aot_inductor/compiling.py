@@ -106,7 +106,7 @@ def compile_package(
 
 def _compile(
     program: torch.export.ExportedProgram, place: Path, *, freezing: bool
-) -> Callable[..., torch.Tensor]:
+) -> Callable[..., tuple[torch.Tensor, ...]]:
     """Compile a program into a package, and return a function that runs the package."""
     import torch
     import torch._inductor
@@ -117,10 +117,8 @@ def _compile(
         torch._inductor.aoti_compile_and_package(program, package_path=str(place), inductor_configs=supported)
     package = open_package(place)
 
-    def served(*inputs: torch.Tensor) -> torch.Tensor:
-        outputs: torch.Tensor
-        (outputs,) = package.run(list(inputs))
-        return outputs
+    def served(*inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(package.run(list(inputs)))
 
     return served
 

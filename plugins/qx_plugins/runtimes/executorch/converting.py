@@ -18,7 +18,6 @@ from torch import nn
 from torch.export import Dim, ExportedProgram, export
 
 from qx import Artifact, Context, Unsupported
-from qx_plugins.arrays import first_output
 from qx_plugins.recipes.bisecting import first_wrong_layer
 from qx_plugins.recipes.exporting import (
     explain_lowering,
@@ -105,7 +104,7 @@ def _first_wrong_layer(program: ExportedProgram, inputs: tuple[torch.Tensor, ...
     """Return the layer from which on a lowered program is wrong or does not run; empty if it is not found."""
     with tempfile.TemporaryDirectory() as folder:
 
-        def lower_part(part: ExportedProgram) -> Callable[..., torch.Tensor]:
+        def lower_part(part: ExportedProgram) -> Callable[..., Any]:
             path = Path(folder) / FILE
             _lower(part, path)
             return _served_program(path, threads, part)
@@ -116,42 +115,42 @@ def _first_wrong_layer(program: ExportedProgram, inputs: tuple[torch.Tensor, ...
     return ""
 
 
-def _program_in_torch(program: ExportedProgram, original: ExportedProgram) -> Callable[..., torch.Tensor]:
+def _program_in_torch(program: ExportedProgram, original: ExportedProgram) -> Callable[..., Any]:
     """Return a function that runs the program in torch.
 
     It raises ``Unsupported`` where lowering has fixed the batch size.
     """
     module = program.module()
 
-    def call(*inputs: torch.Tensor) -> torch.Tensor:
+    def call(*inputs: torch.Tensor) -> Any:
         try:
-            outputs: torch.Tensor = module(*inputs)
+            return module(*inputs)
         except RuntimeError as error:
             if "to be equal to" not in str(error):
                 raise
             recurrent = [node for node in original.graph.nodes if node.target is torch.ops.aten.gru.input]
             layer = f"layer {layer_of(recurrent[0])!r} (GRU): " if recurrent else ""
             raise Unsupported(f"{layer}ExecuTorch can lower it for a single batch size only") from error
-        return outputs
 
     return call
 
 
-def _served_program(path: Path, threads: int, program: ExportedProgram) -> Callable[..., torch.Tensor]:
+def _served_program(path: Path, threads: int, program: ExportedProgram) -> Callable[..., Any]:
     """Return a function that runs the program by its loader.
 
     It raises ``Unsupported``, with the layer where the runtime names it.
     """
     from qx_plugins.loaders.executorch import ExecuTorchSubject
 
-    subject = ExecuTorchSubject(path, threads, MAX_BATCH)
+    names = tuple(map(str, range(len(program.graph_signature.user_outputs))))
+    subject = ExecuTorchSubject(path, threads, MAX_BATCH, names)
 
-    def call(*inputs: torch.Tensor) -> torch.Tensor:
+    def call(*inputs: torch.Tensor) -> Any:
         arrays = {f"input_{index}": tensor.numpy() for index, tensor in enumerate(inputs)}
         with _captured_stderr() as stderr_text:
             try:
                 native = subject.call(subject.prepare(arrays))
-                return torch.from_numpy(first_output(subject.outputs(native)))
+                return tuple(map(torch.from_numpy, subject.outputs(native).values()))
             except RuntimeError as error:
                 failure: Exception = error
         raise _run_error(program, failure, len(inputs[0]), stderr_text()) from failure

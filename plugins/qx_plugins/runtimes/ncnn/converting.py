@@ -18,9 +18,9 @@ import torch
 from torch import nn
 
 from qx import Artifact, Context, Unsupported
-from qx_plugins.arrays import first_output
 from qx_plugins.loaders.ncnn import NcnnSubject
 from qx_plugins.recipes.exporting import REASON_LENGTH, describe_error
+from qx_plugins.recipes.fidelity import all_finite, run_model
 from qx_plugins.recipes.tracing import UNRELATED_ERRORS, explain_errors
 
 FILES = ("model.param", "model.bin")
@@ -64,10 +64,11 @@ def build_artifact(
         files=FILES,
         details={
             "inputs": [list(tensor.shape[1:]) for tensor in inputs],
-            "output": list(expected.shape[1:]),
+            "outputs": [list(output.shape[1:]) for output in expected],
             "half": half,
         },
         notes=(ONE_BY_ONE,),
+        outputs=tuple(map(str, range(len(expected)))),
     )
     _verify_outputs(artifact, inputs, expected)
     return artifact
@@ -75,24 +76,23 @@ def build_artifact(
 
 def run_two_items(
     model: nn.Module, example_inputs: tuple[torch.Tensor, ...]
-) -> tuple[tuple[torch.Tensor, ...], numpy.ndarray]:
-    """Return inputs of two items for which the model's outputs are finite, and the outputs ``[2, ...]``.
+) -> tuple[tuple[torch.Tensor, ...], tuple[numpy.ndarray, ...]]:
+    """Return inputs of two items for which all outputs are finite, and the outputs, each ``[2, ...]``.
 
     A copy of the model is run. Raises ``Unsupported`` where no tried inputs give finite outputs.
     """
     model, reason = copy.deepcopy(model), "its answers are not finite"
     for inputs in _candidates(example_inputs):
         try:
-            with torch.no_grad():
-                expected = model(*(tensor.clone() for tensor in inputs)).numpy()
+            outputs = run_model(model, [tensor.clone() for tensor in inputs])
         except UNRELATED_ERRORS:
             raise
         except Exception as error:
             # The next candidate may work.
             reason = describe_error(error)
         else:
-            if numpy.isfinite(expected).all():
-                return inputs, expected
+            if all_finite(outputs):
+                return inputs, tuple(output.numpy() for output in outputs)
     raise Unsupported(f"cannot compare the model with ncnn, on noise or on its example inputs: {reason}")
 
 
@@ -168,22 +168,29 @@ def _layer_names(kinds: Sequence[str]) -> str:
     return ", ".join(re.sub(r"^(nn|F|torch|Tensor|aten|pnnx)(\.|::)", "", kind) for kind in kinds)
 
 
-def _verify_outputs(artifact: Artifact, inputs: tuple[torch.Tensor, ...], expected: numpy.ndarray) -> None:
+def _verify_outputs(
+    artifact: Artifact, inputs: tuple[torch.Tensor, ...], expected: tuple[numpy.ndarray, ...]
+) -> None:
     """Raise ``Unsupported`` where the outputs of ncnn differ from those of the model."""
     arrays = {str(index): tensor.numpy() for index, tensor in enumerate(inputs)}
     try:
         subject = NcnnSubject(artifact, threads=1)
-        outputs = first_output(subject.outputs(subject.call(subject.prepare(arrays))))
+        outputs = subject.outputs(subject.call(subject.prepare(arrays)))
     except (RuntimeError, ValueError) as error:
         raise Unsupported(f"ncnn cannot run what pnnx made of the model: {error}"[:REASON_LENGTH]) from error
-    if outputs.shape != expected.shape:
+    for own, output in zip(outputs.values(), expected, strict=True):
+        _verify_output(own, output, HALF_ROUNDING if artifact.details["half"] else ROUNDING)
+
+
+def _verify_output(output: numpy.ndarray, expected: numpy.ndarray, rounding: float) -> None:
+    """Raise ``Unsupported`` where an output of ncnn differs from that of the model by more than rounding."""
+    if output.shape != expected.shape:
         raise Unsupported(
-            f"the outputs of ncnn have shape {outputs.shape}, those of the model {expected.shape}"
+            f"the outputs of ncnn have shape {output.shape}, those of the model {expected.shape}"
         )
-    largest, error_size = float(numpy.abs(expected).max()), float(numpy.abs(outputs - expected).max())
+    largest, error_size = float(numpy.abs(expected).max()), float(numpy.abs(output - expected).max())
     # Equal outputs for both items have no difference: their size is the scale then.
     scale = float(numpy.abs(expected[0] - expected[1]).max()) or largest
-    rounding = HALF_ROUNDING if artifact.details["half"] else ROUNDING
     if not error_size <= MAX_ERROR_SHARE * scale + rounding * largest:
         raise Unsupported(
             f"the outputs of ncnn differ from the model's by up to {error_size:.2g}: the model's are up to "

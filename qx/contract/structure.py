@@ -1,0 +1,44 @@
+"""How a model takes its inputs and returns its outputs, where that is not one tensor for one tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TypeAlias
+
+from attrs import field, frozen
+
+from qx.contract.fields import to_strings
+
+#: Keys that lead from what a model returns to one tensor: names in mappings and records, else positions.
+Path: TypeAlias = tuple[str | int, ...]
+
+
+def _to_paths(values: Iterable[Iterable[str | int]]) -> tuple[Path, ...]:
+    return tuple(map(tuple, values))
+
+
+@frozen(kw_only=True)
+class Structure:
+    """The inputs that a model takes by name, and the names and places of its outputs.
+
+    Whatever converts a model sees one that takes tensors one after another and returns a tensor, or a tuple
+    of them: the outputs in the order of ``outputs``.
+    """
+
+    #: Names of the inputs, in the order of their arrays, where ``forward`` takes them by name; empty where it
+    #: takes them one after another.
+    inputs: tuple[str, ...] = field(default=(), converter=to_strings)
+    #: Names of the outputs.
+    outputs: tuple[str, ...] = field(converter=to_strings)
+    #: Where each output lies in what ``forward`` returns.
+    paths: tuple[Path, ...] = field(converter=_to_paths)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the model takes its inputs one after another and returns one tensor."""
+        return not self.inputs and self.paths == ((),)
+
+
+def to_structure(value: Structure | Mapping[str, object] | None) -> Structure | None:
+    """Return a structure that may have come as JSON."""
+    return Structure(**value) if isinstance(value, Mapping) else value  # type: ignore[arg-type]
