@@ -10,7 +10,7 @@ from attrs import Factory, evolve, frozen
 
 from qx.analysis.measurements import analyse
 from qx.contract.figures import Figure, Point
-from qx.contract.records import OUTPUT, Metric, Option, Outcome
+from qx.contract.records import OUTPUT, LayerRow, Metric, Option, Outcome
 from qx.contract.tasks import CLASSIFICATION
 from qx.processes.answers import PlainSamples
 from qx.results.recording import Recording, Resampled, Series
@@ -120,6 +120,7 @@ class Cell:
     runtime_baseline: str | None = None
     counterpart: str | None = None
     notes: tuple[str, ...] = ()
+    layers: tuple[LayerRow, ...] = ()
     cached: bool = False
     #: Number of calls in a round.
     calls: int = 3
@@ -216,6 +217,7 @@ class Run:
                 loader="toy_loader",
                 launches=len(list(cell.waves)),
                 notes=cell.notes,
+                layers=cell.layers,
             )
             for name, cell in self.all_cells.items()
         }
@@ -324,7 +326,13 @@ def everything(seed: int = 0, items: int = 200) -> tuple[Results, Recording]:
     mode = Option(name="mode", default="fast", choices=("fast", "slow"), help="How.")
     cells = {
         "quick": Cell(
-            hits=850, weight=260_000, delay=0.5, heap=400, runtime_baseline="own", notes=("a note",)
+            hits=850,
+            weight=260_000,
+            delay=0.5,
+            heap=400,
+            runtime_baseline="own",
+            notes=("a note",),
+            layers=(LayerRow(name="fc", bits=8.0, error=0.01),),
         ),
         "own": Cell(delay=1.5, counterpart="alike"),
         "alike": Cell(cached=True, held_up=1.5, counterpart="own"),

@@ -27,6 +27,8 @@ def details(quantity: Quantity, cell: str) -> JsonObject:
             "calls": len(values),
         }
         entries |= {"in_rounds": _in_rounds(quantity, cell)} if quantity.metric.phase == "block" else {}
+    if quantity.metric.samples == "per_round":
+        entries |= {"blocks": len(quantity.values(cell))}
     series = quantity.series(cell)
     if series.resampled:
         whole_set = series.resampled[0]

@@ -88,7 +88,7 @@ def _analyse_workload(
             not_ok | {cell for cell, metric in failures if metric == name},
         )
         for name in metrics
-        for point in (run.points if metrics[name].per_point else (None,))
+        for point in metrics[name].points(run.points) or (None,)
     ]
     control = next((cell for cell, result in cells.items() if result.control), None)
     ok_cells = [cell for cell, result in cells.items() if result.outcome == "ok" and not result.control]

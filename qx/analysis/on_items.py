@@ -21,6 +21,7 @@ from qx.values import JsonObject
 DRAWN = 5_000_000
 #: Reason for the lack of an interval of a single value, by the phase of the metric.
 UNKNOWN_ERROR = {
+    "build": "one build does not say how much builds differ",
     "predictions": "one value for all items (samples='exact') has no known uncertainty; the metric must "
     "give a value per item, or implement 'statistic' (samples='per_set')",
     "derived": "one value derived from samples (samples='exact') has no known uncertainty; the metric "

@@ -17,6 +17,8 @@ from qx.statistics import intervals, over_waves
 
 #: Kinds of samples that are not taken in launches.
 OF_ITEMS = ("exact", "per_item", "per_set")
+#: Kinds of samples that are taken in launches, or derived from such.
+OF_LAUNCHES = ("per_launch", "per_block", "per_round")
 #: Ignores overflow: values of a plugin's metric may be 1e149 and 1e-300, and infinite ratios are handled.
 ignore_overflow = partial(np.errstate, over="ignore", divide="ignore", invalid="ignore")
 
@@ -42,7 +44,7 @@ class Quantity:
     @property
     def is_from_launches(self) -> bool:
         """Whether it is measured in launches or derived from them, and so measured of the control too."""
-        is_derived = self.metric.phase == "derived" and self.metric.samples in ("per_launch", "per_block")
+        is_derived = self.metric.phase == "derived" and self.metric.samples in OF_LAUNCHES
         return self.metric.phase in ("fresh", "block") or is_derived
 
     @property
@@ -138,7 +140,7 @@ class Quantity:
             return None
         if kind == "difference":
             return over_waves.difference_interval(advantage, level)
-        if self.metric.samples == "per_launch":
+        if self.metric.samples in ("per_launch", "per_round"):
             return over_waves.launch_ratio(
                 self.by_wave.medians(ours), self.by_wave.medians(theirs), kind, level
             )

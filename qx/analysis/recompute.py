@@ -99,7 +99,7 @@ def _flaw(series: Series, metric: Metric, *, compared: bool) -> str | None:
     values = series.values
     if metric.samples == "exact" and len(values) != 1:
         return f"has {len(values):,} values, expected 1"
-    if metric.samples == "per_block" and min(series.wave.min(), series.round.min()) < 0:
+    if metric.samples in ("per_block", "per_round") and min(series.wave.min(), series.round.min()) < 0:
         return "has values without a wave or a round"
     if (series.wave < 0).any() and (series.wave >= 0).any():
         return "has values with a wave and values without one"

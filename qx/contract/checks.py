@@ -31,7 +31,7 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "loader": ("load",),
 }
 OPTIONAL: dict[str, tuple[str, ...]] = {
-    "config": ("check_model", "prepare_model", "calibrate"),
+    "config": ("check_model", "prepare_model", "calibrate", "read_weights"),
     "workload": ("train",),
     "loader": ("read_weights",),
 }

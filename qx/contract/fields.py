@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
+from typing import SupportsFloat
 
 from attrs import field
-from attrs.validators import deep_iterable, instance_of, matches_re, optional
+from attrs.validators import deep_iterable, ge, instance_of, lt, matches_re, optional
 
 #: Pattern of the names of plugins, options and a distribution's module, which also name files and folders.
 NAME = r"[a-z][a-z0-9_]{0,99}"
@@ -50,6 +52,24 @@ def flag_field() -> bool:
     """Return a field for a boolean, by default false."""
     flag: bool = field(default=False, validator=instance_of(bool))
     return flag
+
+
+def number_field() -> float:
+    """Return a field for a required number of at least 0, finite."""
+    number: float = field(converter=float, validator=[ge(0), lt(math.inf)])
+    return number
+
+
+def optional_number_field() -> float | None:
+    """Return a field for a number of at least 0, finite, by default None."""
+    number: float | None = field(
+        default=None, converter=_float_or_none, validator=optional([ge(0), lt(math.inf)])
+    )
+    return number
+
+
+def _float_or_none(value: SupportsFloat | None) -> float | None:
+    return None if value is None else float(value)
 
 
 #: Validates fields that hold strings.

@@ -6,7 +6,7 @@ A plugin is a module (or an object) of one of four kinds, which the record that 
 kind       must implement                              may implement
 =========  ==========================================  ===============================================
 config     ``convert``                                 ``check_model``, ``prepare_model``,
-                                                       ``calibrate``
+                                                       ``calibrate``, ``read_weights``
 metric     ``measure``; ``statistic`` in its place    ``measure`` beside ``statistic``
            where samples are ``per_set``
 workload   ``make_model``, ``load_data``,              ``train``
@@ -31,6 +31,9 @@ a new major version may break plugins. A plugin declares in its module the versi
 another major version, or for a later minor version, is listed as incompatible, with what to do, and is never
 called.
 
+A config may be composed of others: its record names them (``recipes``), and its hooks call theirs by
+``context.recipe("static_int8_per_channel").prepare_model(model, example_inputs)``, see ``qx.Recipe``.
+
 Raise :class:`qx.Unsupported` with the layer and the reason where a model cannot be quantized, and
 :class:`qx.DataError` where data are missing or cannot be used. Any other error makes the cell ``failed``,
 with stage and cause. The other cells go on.
@@ -52,6 +55,7 @@ if TYPE_CHECKING:
         Artifact,
         Batch,
         Context,
+        Converted,
         Data,
         Record,
         Samples,
@@ -221,14 +225,21 @@ def prepare_model(
 
 
 @hookspec(firstresult=True)
-def calibrate(model: torch.nn.Module, batches: Sequence[Batch], context: Context) -> torch.nn.Module | None:
+def calibrate(
+    model: torch.nn.Module, batches: Sequence[Batch], float_model: torch.nn.Module, context: Context
+) -> torch.nn.Module | None:
     """Run the prepared model on the calibration batches. Second step of a build.
 
     Called where the record says ``calibration`` or ``training``. Each batch has ``inputs`` and ``targets``,
-    arrays ``[batch, ...]`` by name; ``targets`` is empty where the workload has no right answers. The
-    training batches together are the training split, in a random order that depends on the seed alone.
-    Report the progress of a long training through ``context.progress``, which also shows that it does not
-    hang. The batches are the same for every config: do not change them. None is an error.
+    arrays ``[batch, ...]`` by name. The targets of calibration batches are those of the calibration images
+    alone, and empty where the workload has no right answers. The training batches together are the training
+    split, in a random order that depends on the seed alone. Report the progress of a long training through
+    ``context.progress``, which also shows that it does not hang. The batches are the same for every config:
+    do not change them. None is an error.
+
+    ``float_model`` is what ``prepare_model`` was given: the workload's model in fp32, with weights and in
+    eval mode, but another copy, so that what the prepared model computes can be held against it. It is made
+    only for a hook that takes it, once for ``calibrate`` and ``convert`` together; change it as you like.
 
     On error: ``Unsupported`` makes the cell ``unsupported``, anything else ``failed``, in stage
     ``calibrate``. ::
@@ -243,17 +254,29 @@ def calibrate(model: torch.nn.Module, batches: Sequence[Batch], context: Context
 
 @hookspec(firstresult=True)
 def convert(
-    model: torch.nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context
-) -> torch.nn.Module | Artifact | None:
+    model: torch.nn.Module,
+    example_inputs: tuple[torch.Tensor, ...],
+    float_model: torch.nn.Module,
+    context: Context,
+) -> torch.nn.Module | Converted | Artifact | None:
     """Make the artifact that is deployed. Last step of a build.
 
     Return a module, or write files into ``context.folder`` and return an ``Artifact`` that names them and
     their loader. qx saves the state dict of a module; the loader that rebuilds modules calls
     ``prepare_model`` and ``convert`` again in a launch and loads the state dict strictly. None is an error.
 
+    A ``Converted`` is a module with notes for readers and a table by layer (bits, error), which an
+    ``Artifact`` may have, too; both are kept with the build and in the results. In a launch nobody reads
+    them, and errors of a model without weights mean nothing: work them out in ``calibrate``, or where
+    ``context.folder`` is not None.
+
+    ``float_model`` is the fp32 model beside the prepared one, as in ``calibrate``. In a launch both are
+    without weights, and a hook that takes it there has it made there, in memory that the launch is measured
+    by: what needs its values belongs into ``calibrate``.
+
     On error: ``Unsupported`` makes the cell ``unsupported``, anything else ``failed``, in stage
     ``convert``. The cell also fails if a file of the artifact is missing or is no regular file inside the
-    folder (a link, a path with ``..``), and if the result is neither a module nor an ``Artifact``.
+    folder (a link, a path with ``..``), and if the result is no module, ``Converted`` or ``Artifact``.
     Nothing is kept of a build that failed. ::
 
         @hookimpl
@@ -283,11 +306,15 @@ def load(artifact: Artifact, context: Context) -> Subject | None:
 
 
 @hookspec(firstresult=True)
-def read_weights(artifact: Artifact) -> Weights | None:
+def read_weights(artifact: Artifact, context: Context) -> Weights | None:
     """Return which weights an artifact's files hold, in how many bits, and which kernels multiply by them.
 
     Called in the evaluation of a cell, where a metric calls ``artifact.read_weights()``; nothing is loaded
     then. None means that the weights are not known, as for a loader that does not implement this hook.
+
+    A config may implement it as well, for weights that the loader cannot know, such as two numbers that its
+    own layer packs into a byte. Its answer goes first, and None leaves the answer to the loader; in the
+    config's hook, ``artifact.read_weights()`` gives what the loader reads, of which it may replace a part.
 
     On error: The metric that asked for it is ``failed`` in that cell, with the cause; no other is lost. ::
 
@@ -313,20 +340,30 @@ def measure(subject: Subject | None, data: Any, context: Context) -> Samples | S
     ===============  ===========================================  ==================  ======================
     phase            called                                       ``data``            returns
     ===============  ===========================================  ==================  ======================
+    ``build``        once per cell, of what its build recorded    ``qx.Building``     one value
     ``artifact``     once per cell, nothing loaded                ``qx.Artifact``     one value
     ``fresh``        first thing in each launch                   ``qx.Fresh``        one value
-    ``block``        once a round in each launch                  ``qx.Block``        a value per call
+    ``block``        once a round in each launch                  ``qx.Block``        a value per call, or one
+                                                                                      for the block
     ``predictions``  once per cell, after the evaluation          ``qx.Predictions``  a value per item, or one
     ``derived``      after all launches, in a process of its own  ``qx.Recorded``     a value per item,
                                                                                       launch or call, or one
     ===============  ===========================================  ==================  ======================
 
-    ``subject`` is the loaded artifact in phases ``fresh`` and ``block``, else None. Derived values of calls
-    (``per_block``) need ``Samples`` with the ``waves`` and ``rounds`` of ``data``. Values must be finite and
-    below 1e75, with either sign; those compared by speedup must be above 0 (``exact``: or 0). None means that
-    the metric does not apply here, and the cell shows no value. Raise ``Unsupported`` to give the reason,
-    which the report then shows. A metric whose record names ``tasks`` is only called for workloads that have
-    one of them. An error costs this metric of this cell, nothing else.
+    ``subject`` is the loaded artifact in phases ``fresh`` and ``block``, else None. A metric of phase
+    ``block`` makes the calls itself, ``data.calls`` of them. What a single call does not show, such as its
+    energy, is one value for all of them where the record says ``samples="per_round"``; the number of calls
+    differs between cells, so give it for one call or one item. Derived values of calls and blocks
+    (``per_block``, ``per_round``) need ``Samples`` with the ``waves`` and ``rounds`` of ``data``. Values must
+    be finite and below 1e75, with either sign; those compared by speedup must be above 0 (``exact``: or 0).
+    None means that the metric does not apply here, and the cell shows no value. Raise ``Unsupported`` to give
+    the reason, which the report then shows. A metric whose record names ``tasks`` is only called for
+    workloads that have one of them. An error costs this metric of this cell, nothing else.
+
+    In phase ``build`` no code of a metric runs in the build's process, which it would disturb and, being part
+    of it, decide: qx itself records the steps of every build and keeps them with it, so that the metric has
+    them of a build from the cache as well, as they were when it was made. One build does not say how much
+    builds differ, so the value has no interval and no verdict.
 
     A single value of phase ``predictions`` says nothing about its sampling error, so it has no interval and
     no verdict. Return a value per item, or implement ``statistic``. A single value of phase ``derived`` is

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, get_args
 
 from attrs import Factory, field, frozen
 from attrs.validators import ge, in_
@@ -17,21 +17,28 @@ from qx.contract.fields import (
     STRINGS,
     flag_field,
     name_field,
+    number_field,
+    optional_number_field,
     optional_text_field,
     text_field,
     to_strings,
     to_values,
 )
 from qx.contract.figures import Figure, Point
+from qx.errors import PluginError
 from qx.values import Array, JsonMapping, Native, OptionValue, OptionValues
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 Kind: TypeAlias = Literal["config", "metric", "workload", "loader", "wrapper"]
 Outcome: TypeAlias = Literal[
     "ok", "unsupported", "unavailable", "failed", "crashed", "timeout", "out_of_memory"
 ]
+#: When a metric is measured.
+Phase: TypeAlias = Literal["build", "artifact", "fresh", "block", "predictions", "derived"]
+#: What one value of a metric stands for.
+SampleKind: TypeAlias = Literal["exact", "per_item", "per_set", "per_launch", "per_block", "per_round"]
 #: Named arrays with one item along the first dimension for each item of the data, ``[items, ...]``: the
 #: inputs of a model in the order in which it takes them, its outputs in the order in which it gives them, or
 #: the targets that outputs are compared with.
@@ -47,6 +54,11 @@ LABELS = "labels"
 LARGEST, SMALLEST = 1e75, 1e-75
 #: Largest number of waves, since the analysis holds an array of them for each cell.
 MOST_WAVES = 10_000
+
+#: Largest batch size that a metric may ask for.
+MOST_BATCH = 1 << 16
+#: Largest number of rows of a table by layer.
+MOST_LAYERS = 10_000
 
 #: Name of the cell in which the baseline is measured a second time.
 CONTROL = "control"
@@ -157,6 +169,8 @@ class Config:
     reference: bool = flag_field()
     #: Whether its outputs are those of the fp32 model except for rounding: another layout, or a runtime.
     keeps_outputs: bool = flag_field()
+    #: Names of configs whose hooks its own call through ``context.recipe``: those that it is composed of.
+    recipes: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
     #: Name of the fp32 config of the same runtime, a second baseline that is run wherever this config is.
     runtime_baseline: str | None = optional_text_field()
     #: Name of the config with the same recipe in another runtime: the two should behave the same.
@@ -172,6 +186,16 @@ class Config:
             raise ValueError("option 'calibration_n' must be a whole number with a minimum of at least 1")
 
 
+def _to_batch_sizes(values: Iterable[int]) -> tuple[int, ...]:
+    sizes = tuple(values)
+    for size in sizes:
+        if type(size) is not int or not 1 <= size <= MOST_BATCH:
+            raise ValueError(f"'batch_sizes' must be whole numbers from 1 to {MOST_BATCH:,}, not {size!r}")
+    if len(set(sizes)) < len(sizes):
+        raise ValueError(f"'batch_sizes' has a size twice: {', '.join(map(str, sizes))}")
+    return sizes
+
+
 @frozen(kw_only=True)
 class Metric:
     """A metric: one named quantity, and how its samples are interpreted."""
@@ -183,22 +207,22 @@ class Metric:
     unit: str = text_field()
     better: Literal["lower", "higher", "neither"] = field(validator=in_(("lower", "higher", "neither")))
     #: What one value stands for: an exact quantity, one item of the data, the whole set of items, one launch,
-    #: or one call in a block. ``exact`` is for values without sampling error, such as the size of a file.
-    samples: Literal["exact", "per_item", "per_set", "per_launch", "per_block"] = field(
-        validator=in_(("exact", "per_item", "per_set", "per_launch", "per_block"))
-    )
+    #: one call in a block (``per_block``), or all calls of a block together (``per_round``), such as the
+    #: energy that they took. ``exact`` is for values without sampling error, such as the size of a file.
+    samples: SampleKind = field(validator=in_(get_args(SampleKind)))
     #: Comparison with the baseline: ``value / baseline``, ``baseline / value``, or ``value - baseline``.
     compare: Literal["ratio", "speedup", "difference"] = field(
         validator=in_(("ratio", "speedup", "difference"))
     )
     #: Phase in which ``measure`` is called; see ``qx.contract.hookspecs.measure``.
-    phase: Literal["artifact", "fresh", "block", "predictions", "derived"] = field(
-        validator=in_(("artifact", "fresh", "block", "predictions", "derived"))
-    )
+    phase: Phase = field(validator=in_(get_args(Phase)))
     #: Smallest difference that matters: a share of the value, or in the unit for ``compare="difference"``.
     margin: float = field(default=0.0, converter=float, validator=ge(0))
     #: Whether it is measured at each point: today at each batch size.
     per_point: bool = flag_field()
+    #: Batch sizes at which a metric of phase ``block`` is measured whatever the run asks for, beside those of
+    #: the run. No other metric is measured at them.
+    batch_sizes: tuple[int, ...] = field(default=(), converter=_to_batch_sizes)
     #: Whether it is an axis of the front.
     axis: bool = flag_field()
     #: Aim of a user who picks by this metric, such as ``"the smallest artifact"``.
@@ -217,11 +241,12 @@ class Metric:
 
     def __attrs_post_init__(self) -> None:
         allowed = {
+            "build": {"exact"},
             "artifact": {"exact"},
             "fresh": {"per_launch"},
-            "block": {"per_block"},
+            "block": {"per_block", "per_round"},
             "predictions": {"per_item", "per_set", "exact"},
-            "derived": {"per_item", "per_set", "per_launch", "per_block", "exact"},
+            "derived": {"per_item", "per_set", "per_launch", "per_block", "per_round", "exact"},
         }[self.phase]
         if self.samples not in allowed:
             raise ValueError(
@@ -232,8 +257,18 @@ class Metric:
             raise ValueError(f"a metric of phase {self.phase!r} cannot be derived from others")
         if self.per_point and self.phase not in ("block", "derived"):
             raise ValueError(f"a metric of phase {self.phase!r} cannot be measured at each point")
+        if self.batch_sizes and not (self.per_point and self.phase == "block"):
+            raise ValueError("batch_sizes are for a metric of phase 'block' with per_point=True")
         if self.per_point and self.samples == "per_set":
             raise ValueError("a statistic of the whole set cannot be measured at each point")
+
+    def points(self, asked: Sequence[Point]) -> tuple[Point, ...]:
+        """Return where it is measured: at the points of a run, and then at those that it asks for itself.
+
+        It is empty for a metric that is not measured at each point.
+        """
+        own = map(Point, self.batch_sizes)
+        return tuple(dict.fromkeys([*asked, *own])) if self.per_point else ()
 
 
 @frozen(kw_only=True)
@@ -287,6 +322,46 @@ def _silent(done: float, text: str) -> None:
     """Ignore progress."""
 
 
+def _no_recipe(name: str, /, **options: OptionValue) -> Recipe:
+    """Refuse recipes outside of the hooks of a config that names some."""
+    raise PluginError(f"there is no recipe {name!r} here: a config names those it calls in its record")
+
+
+class Recipe(Protocol):
+    """A config, as another one calls its hooks: ``context.recipe("static_int8_per_channel")``.
+
+    Its hooks get the caller's context, with options of their own: the defaults, but for those that were
+    given, and the caller's ``calibration_n``. The generators of random numbers are seeded before each, as qx
+    does. A hook that the config does not implement gives the model back.
+    """
+
+    @property
+    def options(self) -> OptionValues:
+        """Values of its options, by name."""
+
+    def check_model(self, model: nn.Module, example_inputs: tuple[Tensor, ...]) -> None:
+        """Raise ``Unsupported`` where the config cannot quantize the model."""
+
+    def prepare_model(self, model: nn.Module, example_inputs: tuple[Tensor, ...]) -> nn.Module:
+        """Return the prepared model."""
+
+    def calibrate(
+        self, model: nn.Module, batches: Sequence[Batch], float_model: nn.Module | None = None
+    ) -> nn.Module:
+        """Return the calibrated model. ``float_model`` must be passed on where the config takes it."""
+
+    def convert(
+        self,
+        model: nn.Module,
+        example_inputs: tuple[Tensor, ...],
+        float_model: nn.Module | None = None,
+    ) -> nn.Module | Converted | Artifact:
+        """Return what the config makes of the model, to be returned, or changed first."""
+
+    def read_weights(self, artifact: Artifact) -> Weights | None:
+        """Return the weights that the config reads; else what the artifact's loader reads."""
+
+
 @frozen(kw_only=True)
 class Context:
     """Facts about the run, for hooks."""
@@ -311,6 +386,8 @@ class Context:
     offline: bool = False
     #: For loaders: returns the module that a config makes of the workload's model, without weights.
     rebuild: Callable[[], nn.Module] | None = None
+    #: For configs: ``recipe(name, **options)`` returns a config that the record names in ``recipes``.
+    recipe: Callable[..., Recipe] = _no_recipe
     #: Function to call with the progress of a long step, from 0 to 1, and a line of text.
     progress: Callable[[float, str], None] = _silent
 
@@ -344,6 +421,39 @@ class Batch:
 
 
 @frozen(kw_only=True)
+class LayerRow:
+    """One row of the table by layer that a config gives with what it made: what it did to the layer."""
+
+    #: Name of the layer in the fp32 model, such as ``"features.0"``.
+    name: str = text_field()
+    #: Bits of an element of its weights, on average; None where the config does not say.
+    bits: float | None = optional_number_field()
+    #: Relative error of the layer: the root of the sum of squares of the differences from fp32, over that of
+    #: the fp32 values. A note says of what, such as its outputs for the calibration images; None where the
+    #: config does not know.
+    error: float | None = optional_number_field()
+
+
+def to_rows(rows: Iterable[LayerRow | JsonMapping]) -> tuple[LayerRow, ...]:
+    """Return a table by layer as records, from records or from their fields. Raises ``ValueError``."""
+    layers = tuple(row if isinstance(row, LayerRow) else LayerRow(**row) for row in rows)
+    if len(layers) > MOST_LAYERS:
+        raise ValueError(f"a table by layer has {MOST_LAYERS:,} rows at most, not {len(layers):,}")
+    return layers
+
+
+@frozen(kw_only=True)
+class Converted:
+    """A module that ``convert`` returns, with what readers of the results should know of it."""
+
+    module: nn.Module
+    #: Sentences for readers of the results, such as about layers that stay in fp32.
+    notes: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
+    #: Table by layer, in the model's order.
+    layers: tuple[LayerRow, ...] = field(default=(), converter=to_rows)
+
+
+@frozen(kw_only=True)
 class Artifact:
     """Files that ``convert`` wrote into ``context.folder`` (or that lie in a build), and their loader."""
 
@@ -359,14 +469,20 @@ class Artifact:
     #: Names of the model's outputs in their order, under which ``Subject.outputs`` gives them. qx sets them,
     #: and ``convert`` leaves them out.
     outputs: tuple[str, ...] = field(default=(OUTPUT,), converter=to_strings)
+    #: Table by layer, in the model's order, for readers of the results.
+    layers: tuple[LayerRow, ...] = field(default=(), converter=to_rows)
     #: Number of elements of the fp32 model's parameters with two or more dimensions longer than 1. qx sets it
     #: for metrics, and ``convert`` leaves it out. None where it is not known.
     weight_elements: int | None = None
-    #: Hook ``read_weights`` of the loader; qx sets it for metrics, and ``convert`` leaves it out.
+    #: Hook ``read_weights`` of the config or the loader. qx sets it for metrics and for the config's hook,
+    #: and ``convert`` leaves it out.
     weight_reader: Callable[[Artifact], Weights | None] | None = field(default=None, repr=False, eq=False)
 
     def read_weights(self) -> Weights | None:
-        """Return the weights in its files, as its loader reads them; None where the loader does not say."""
+        """Return the weights in its files, as its config or its loader reads them.
+
+        None where neither says.
+        """
         return None if self.weight_reader is None else self.weight_reader(self)
 
 
@@ -418,6 +534,38 @@ class Subject(Protocol):
 
         A model that gives a single tensor has one output, ``qx.OUTPUT``.
         """
+
+
+def to_steps(steps: Iterable[BuildStep | JsonMapping]) -> tuple[BuildStep, ...]:
+    """Return the steps of a build as records, from records or from their fields."""
+    return tuple(step if isinstance(step, BuildStep) else BuildStep(**step) for step in steps)
+
+
+@frozen(kw_only=True)
+class BuildStep:
+    """One step of a build: ``import``, ``make_model``, a hook of the config, or ``save``."""
+
+    name: str = text_field()
+    #: Time that it took, in seconds. Builds go side by side, so others may have taken of the processors.
+    seconds: float = number_field()
+    #: Most resident memory of the build's process in this step, MiB: the kernel's high-water mark where the
+    #: system has one.
+    peak: float = number_field()
+    #: Most resident memory of that process and of all that it has started (a compiler, say) together, MiB.
+    #: The sum is looked at every 0.05 s at most, so a short peak of others is missed; memory that processes
+    #: share is counted in each. ``peak`` where no other process was seen.
+    peak_of_all: float = number_field()
+
+
+@frozen(kw_only=True)
+class Building:
+    """``data`` of phase ``build``: what was recorded when the artifact was built.
+
+    qx records it with every build, whatever metrics are asked for, and keeps it with the build.
+    """
+
+    #: Steps in their order.
+    steps: tuple[BuildStep, ...] = field(converter=to_steps)
 
 
 @frozen(kw_only=True)
@@ -492,7 +640,7 @@ class Recorded:
 
 
 #: Types of the argument ``data`` of ``measure``, by the phase of the metric.
-MetricData: TypeAlias = Artifact | Fresh | Block | Predictions | Recorded
+MetricData: TypeAlias = Building | Artifact | Fresh | Block | Predictions | Recorded
 
 
 @frozen

@@ -15,6 +15,7 @@ from qx.errors import UsageError
 from qx.host.catalogue import Entry, State, entry_of, unknown
 from qx.host.describing import describe_all
 from qx.host.installed import Distribution, installation
+from qx.host.recipes import with_recipes
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -69,7 +70,7 @@ def discover(
             else _described(reference, descriptions[reference])
         )
     entries = [_with_availability(entry) for entry in _with_conflicts(_with_doubles(entries))]
-    return sorted(entries, key=_order)
+    return sorted(with_recipes(entries), key=_order)
 
 
 def _named_by_user(plugins: Sequence[str], installed: Container[Place]) -> dict[Reference, str]:

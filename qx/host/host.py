@@ -109,6 +109,14 @@ class Host:
         """Return whether a usable plugin implements a hook. Raises ``LookupError`` for an unknown name."""
         return hook in self._usable[name].hooks
 
+    def takes(self, name: str, hook: str, argument: str) -> bool:
+        """Return whether a hook of a plugin takes an argument, or a plugin that wraps it does.
+
+        Raises ``LookupError`` as ``call`` does.
+        """
+        implementations = self._caller(name, hook).get_hookimpls()
+        return any(argument in implementation.argnames for implementation in implementations)
+
     def call(self, name: str, hook: str, /, **arguments: object) -> Any:
         """Call a hook of one plugin, inside the plugins that wrap it, and return its result.
 

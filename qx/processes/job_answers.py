@@ -8,6 +8,7 @@ from attrs import Factory, frozen
 
 from qx.contract.description import Description
 from qx.contract.figures import Figure
+from qx.contract.records import BuildStep
 from qx.contract.structure import Structure
 from qx.contract.tasks import Labels
 from qx.processes.answers import Answer, Measurement
@@ -92,6 +93,7 @@ class BuildAnswer(Answer):
 
     #: Time from making the model to writing the manifest, in seconds.
     seconds: float
+    steps: tuple[BuildStep, ...]
 
 
 @frozen(kw_only=True)

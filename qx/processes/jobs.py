@@ -16,7 +16,7 @@ from attrs import Factory, asdict, evolve, field, frozen
 
 from qx.contract.fields import to_integers, to_strings
 from qx.contract.figures import Point
-from qx.contract.records import Artifact
+from qx.contract.records import Artifact, BuildStep, LayerRow, to_rows, to_steps
 from qx.contract.references import Reference, to_reference
 from qx.contract.structure import Structure, to_structure
 from qx.processes.answers import Answer
@@ -130,6 +130,8 @@ class InspectJob(WorkloadJob["InspectAnswer"]):
     weights: str | None
     #: Configs that are asked whether they can quantize the model.
     configs: tuple[Reference, ...] = field(default=(), converter=_references)
+    #: Configs that those are composed of.
+    recipes: tuple[Reference, ...] = field(default=(), converter=_references)
 
 
 @frozen(kw_only=True)
@@ -152,6 +154,8 @@ class BuildJob(WorkloadJob["BuildAnswer"]):
     do: ClassVar[str] = "build"
     config: Reference = field(converter=to_reference)
     config_options: OptionValues = Factory(dict)
+    #: Configs that it is composed of.
+    recipes: tuple[Reference, ...] = field(default=(), converter=_references)
     #: The loaders of this host, one of which may serve the artifact.
     loaders: tuple[Reference, ...] = field(default=(), converter=_references)
     #: The weights file; None: the model keeps the weights of its factory.
@@ -186,6 +190,8 @@ class StoredArtifact:
     #: The config that made the artifact, for a loader that rebuilds the module.
     config: Reference = field(converter=to_reference)
     config_options: OptionValues = Factory(dict)
+    #: Configs that it is composed of.
+    recipes: tuple[Reference, ...] = field(default=(), converter=_references)
     #: Whether the model was made with quantize and dequantize stubs.
     quantizable: bool = False
     workload: Reference = field(converter=to_reference)
@@ -239,10 +245,15 @@ class LaunchJob(ArtifactJob["LaunchAnswer"]):
 
 @frozen(kw_only=True)
 class EvaluateJob(ArtifactJob["EvaluateAnswer"]):
-    """Measure the metrics that need no launches: those of the artifact's files, and of its predictions."""
+    """Measure the metrics that need no launches: of the build, the artifact's files, and its predictions."""
 
     do: ClassVar[str] = "evaluate"
     batch_size: int
+    #: What was recorded of the build, for metrics of the build.
+    steps: tuple[BuildStep, ...] = field(default=(), converter=to_steps)
+    build_metrics: tuple[Reference, ...] = field(default=(), converter=_references)
+    #: Table by layer of the artifact's config, for metrics of the artifact.
+    layers: tuple[LayerRow, ...] = field(default=(), converter=to_rows)
     artifact_metrics: tuple[Reference, ...] = field(default=(), converter=_references)
     prediction_metrics: tuple[Reference, ...] = field(default=(), converter=_references)
     metric_options: Mapping[str, OptionValues] = Factory(dict)
@@ -253,13 +264,14 @@ class EvaluateJob(ArtifactJob["EvaluateAnswer"]):
 
     @property
     def metrics(self) -> tuple[Reference, ...]:
-        """The metrics of both phases, in the order in which they are measured."""
-        return (*self.artifact_metrics, *self.prediction_metrics)
+        """The metrics of all phases, in the order in which they are measured."""
+        return (*self.build_metrics, *self.artifact_metrics, *self.prediction_metrics)
 
     def without(self, metric: str) -> EvaluateJob:
         """Return the same job without a metric."""
         return evolve(
             self,
+            build_metrics=_without(self.build_metrics, metric),
             artifact_metrics=_without(self.artifact_metrics, metric),
             prediction_metrics=_without(self.prediction_metrics, metric),
         )

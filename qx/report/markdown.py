@@ -79,6 +79,9 @@ def _workload(view: View, level: str) -> Iterator[str]:
     if notes := list(wording.notes(view, MARKUP)):
         yield "Notes:"
         yield bullets(notes)
+    if layers := list(wording.layers(view, MARKUP)):
+        yield "By layer:"
+        yield bullets(layers)
     if any(map(view.has_runtime_baseline, view.rows)):
         yield f"{level} Against the runtime's own baseline"
         yield _against_runtime(view)

@@ -161,6 +161,8 @@ def _workload(view: View, drawing: Drawing) -> Iterator[str]:
         yield "\n".join(["Metrics that could not be measured:", *(sentence(line, "- ") for line in failures)])
     if notes := list(wording.notes(view, MARKUP)):
         yield "\n".join(["Notes:", *(sentence(note, "- ") for note in notes)])
+    if layers := list(wording.layers(view, MARKUP)):
+        yield "\n".join(["By layer:", *(sentence(line, "- ") for line in layers)])
     if any(map(view.has_runtime_baseline, view.rows)):
         yield "Against the runtime's own baseline:\n\n" + _against_runtime(view, drawing)
     if view.results.pairs:

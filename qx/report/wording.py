@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 
 from attrs import frozen
 
 from qx.contract.figures import Figure
-from qx.contract.records import as_word
+from qx.contract.records import LayerRow, as_word
 from qx.foreign import to_terminal
 from qx.report.precision import budget_in_words, reached
 from qx.results import numbers
@@ -18,6 +19,9 @@ from qx.values import OptionValues
 
 #: Number of names that a row of a table has room for.
 NAMES_IN_A_ROW = 3
+
+#: Number of layers, and of numbers of bits, that a sentence about a table by layer names.
+LAYERS_IN_A_SENTENCE, BITS_IN_A_SENTENCE = 5, 6
 
 #: Ratio of measuring time to budget above which measuring is said to have taken longer.
 LATE_RATIO = 1.2
@@ -274,6 +278,36 @@ def notes(view: View, markup: Markup) -> Iterator[str]:
     for cell in view.rows:
         for note in view.ended(cell).notes:
             yield f"{markup.name(view.name(cell))}: {markup.text(note)}"
+
+
+def layers(view: View, markup: Markup) -> Iterator[str]:
+    """Yield a sentence about each table by layer, with the layers of the largest errors."""
+    for cell in view.rows:
+        if rows := view.ended(cell).layers:
+            sentences = [f"{count(len(rows), 'layer')}{_bits(rows)}.", *_worst_layers(rows, markup)]
+            yield f"{markup.name(view.name(cell))}: {' '.join(sentences)}"
+
+
+def _bits(rows: Sequence[LayerRow]) -> str:
+    """Say how many layers have weights of how many bits; empty where that is not known of any."""
+    by_bits = Counter(row.bits for row in rows if row.bits is not None)
+    ascending = sorted(by_bits.items())
+    shown = [f"{number:,} in {bits:g} bits" for bits, number in ascending[:BITS_IN_A_SENTENCE]]
+    if rest := sum(number for _, number in ascending[BITS_IN_A_SENTENCE:]):
+        shown.append(f"{rest:,} in more")
+    return f", {listed(shown)}" if shown else ""
+
+
+def _worst_layers(rows: Sequence[LayerRow], markup: Markup) -> Iterator[str]:
+    errors = [(row.error, row) for row in rows if row.error is not None]
+    worst = sorted(errors, key=lambda pair: pair[0], reverse=True)[:LAYERS_IN_A_SENTENCE]
+    if worst:
+        shown = [
+            f"{markup.name(row.name)} {numbers.significant(100 * error)} %"
+            + ("" if row.bits is None else f" ({row.bits:g} bits)")
+            for error, row in worst
+        ]
+        yield f"Largest relative errors: {', '.join(shown)}."
 
 
 # How far it can be trusted ------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from attrs import Factory, frozen
 
 from qx.contract.figures import Figure, Point
-from qx.contract.records import OUTPUT, Metric, Outcome
+from qx.contract.records import OUTPUT, LayerRow, Metric, Outcome
 from qx.results.cells import CellId
 from qx.results.run_record import Environment, RunRecord
 from qx.values import JsonMapping
@@ -36,6 +36,8 @@ class CellResult(CellId):
     launches: int = 0
     #: Sentences of its config about the artifact, for readers.
     notes: tuple[str, ...] = ()
+    #: Table by layer of its config, in the model's order; empty where the config gives none.
+    layers: tuple[LayerRow, ...] = ()
 
 
 @frozen(kw_only=True)

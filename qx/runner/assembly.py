@@ -224,6 +224,7 @@ def _cell_result(name: str, workload_run: WorkloadRun) -> CellResult:
         loader=build.manifest.loader if build else None,
         launches=workload_run.measured.launches[name],
         notes=build.manifest.notes if build else (),
+        layers=build.manifest.layers if build else (),
     )
 
 

@@ -13,7 +13,7 @@ from shutil import which
 
 from attrs import asdict, evolve, frozen
 
-from qx.contract.records import Loader
+from qx.contract.records import BuildStep, Loader, to_steps
 from qx.environment import cpu_flags, distribution_version
 from qx.files import write_whole
 from qx.host.host import Entry, Host
@@ -22,7 +22,7 @@ from qx.processes.jobs import BuildJob, StoredArtifact
 from qx.processes.workers import Failure, Processes
 from qx.results.cells import CellId
 from qx.runner.preparation import Prepared
-from qx.runner.request import Reporter, Request, config, references
+from qx.runner.request import Reporter, Request, config, recipes_of, references
 from qx.runner.settings import calibration_n
 from qx.storage.cache import BUILDS, new_entry, open_cache, read_entry
 from qx.storage.digests import Damaged, FileDigest, read_json
@@ -39,6 +39,8 @@ class Build:
     key: str
     #: Time that the build took when it was carried out, in seconds.
     seconds: float
+    #: What was recorded of its steps when it was carried out.
+    steps: tuple[BuildStep, ...]
     #: Whether the build comes from the cache.
     cached: bool
     manifest: Manifest
@@ -97,6 +99,7 @@ def build_job(host: Host, request: Request, prepared: Prepared, cell: CellId, en
         workload_options=prepared.options,
         config=entry.reference,
         config_options=cell.options,
+        recipes=references(recipes_of(host, entry)),
         loaders=references(host.ready("loader")),
         wrappers=references(host.wrappers),
         weights=str(prepared.weights) if prepared.weights else None,
@@ -109,9 +112,10 @@ def build_job(host: Host, request: Request, prepared: Prepared, cell: CellId, en
 
 def _key(host: Host, job: BuildJob, prepared: Prepared, entry: Entry) -> str:
     """Return a hash of everything that decides the result of the build."""
-    record = config(entry)
+    configs = [entry, *recipes_of(host, entry)]
+    records = [config(entry) for entry in configs]
     rebuilding = [loader.reference for loader in host.ready("loader") if _rebuilds(loader)]
-    sources = [job.config, job.workload, *filter(None, rebuilding), *job.wrappers]
+    sources = [job.config, *job.recipes, job.workload, *filter(None, rebuilding), *job.wrappers]
     deciding = {
         "job": {
             name: value
@@ -129,11 +133,11 @@ def _key(host: Host, job: BuildJob, prepared: Prepared, entry: Entry) -> str:
             distribution_version("quant-explorer"),
             own_fingerprint("qx", "qx.worker.__main__", "qx.worker.build"),
         ],
-        "config": [entry.distribution, entry.version],
+        "configs": [[entry.distribution, entry.version] for entry in configs],
         "model_versions": prepared.model_versions,
         "runtime": prepared.runtime,
-        "requires": {name: distribution_version(name) for name in record.requires},
-        "programs": {name: _program(name) for name in record.programs},
+        "requires": {name: distribution_version(name) for record in records for name in record.requires},
+        "programs": {name: _program(name) for record in records for name in record.programs},
         "cpu": sorted(cpu_flags()),
     }
     return hashlib.sha256(json.dumps(deciding, sort_keys=True, default=str).encode()).hexdigest()[:32]
@@ -162,13 +166,17 @@ def _read(host: Host, job: BuildJob, key: str, place: Path, digests: Mapping[str
         raise Damaged("it holds another build")
     if not isinstance(seconds := record.get("seconds"), float):
         raise Damaged(f"{RECORD} does not say how long it took")
+    try:
+        steps = to_steps(record.get("steps"))
+    except (TypeError, ValueError) as error:
+        raise Damaged(f"{RECORD} does not say what its steps took") from error
     artifact = place / "artifact"
     manifest = Manifest.read(artifact)
     for name, digest in manifest.files.items():
         if digests.get(f"artifact/{name}") != digest:
             raise Damaged(f"{MANIFEST} names another {name}")
     stored = stored_artifact(host, job, artifact, manifest)
-    return Build(key=key, seconds=seconds, cached=True, manifest=manifest, stored=stored)
+    return Build(key=key, seconds=seconds, steps=steps, cached=True, manifest=manifest, stored=stored)
 
 
 def stored_artifact(host: Host, job: BuildJob, folder: Path, manifest: Manifest) -> StoredArtifact:
@@ -191,6 +199,7 @@ def stored_artifact(host: Host, job: BuildJob, folder: Path, manifest: Manifest)
         imports=loader.record.imports,
         config=job.config,
         config_options=job.config_options,
+        recipes=job.recipes,
         quantizable=config(host.get("config", job.config.name)).quantizable,
         workload=job.workload,
         workload_options=job.workload_options,
@@ -211,6 +220,7 @@ def _build_into_cache(
     """Run the build job, and move its result to its place in the cache once it is complete."""
     with new_entry(place, replace=replace) as folder:
         began = time.perf_counter()
-        processes.run(evolve(job, folder=str(folder)), f"build-{cell.row}", timeout=timeout)
+        answer = processes.run(evolve(job, folder=str(folder)), f"build-{cell.row}", timeout=timeout)
         seconds = time.perf_counter() - began
-        write_whole(folder / RECORD, json.dumps({"seconds": seconds, "key": key}).encode())
+        steps = [asdict(step) for step in answer.steps]
+        write_whole(folder / RECORD, json.dumps({"seconds": seconds, "key": key, "steps": steps}).encode())

@@ -1,4 +1,4 @@
-"""Evaluation: the metrics of artifacts and of predictions, one process per cell."""
+"""Evaluation: the metrics of builds, artifacts and predictions, one process per cell."""
 
 from __future__ import annotations
 
@@ -91,9 +91,9 @@ def _evaluate(run: Run, workload_run: WorkloadRun) -> dict[str, Failure | Evalua
             with np.load(job.outputs) as arrays:
                 run.recording.outputs[cell] = unpack(arrays)
         failures |= _record_answers(run.recording, cell, measured, run.chosen, workload_run.ready.items)
-        return EvaluationResult(
-            failures, _launch_bytes(answer.memory, max(request.batch_sizes) / job.batch_size)
-        )
+        own = [size for entry in run.chosen.metrics for size in metric(entry).batch_sizes]
+        largest = max(*request.batch_sizes, *own) if own else max(request.batch_sizes)
+        return EvaluationResult(failures, _launch_bytes(answer.memory, largest / job.batch_size))
 
     with run.processes.side_by_side(usable_cpus() // request.threads) as pool:
         futures = {cell: pool.submit(evaluate, cell) for cell in cells}
@@ -109,6 +109,9 @@ def _job(run: Run, workload_run: WorkloadRun, cell: str, folder: Path) -> Evalua
         artifact=workload_run.builds[cell].stored,
         inputs=str(workload_run.ready.evaluation),
         batch_size=evaluation_batch_size(workload_run.ready),
+        steps=workload_run.builds[cell].steps,
+        build_metrics=references(workload_run.metrics_of(run.chosen, "build")),
+        layers=workload_run.builds[cell].manifest.layers,
         artifact_metrics=references(workload_run.metrics_of(run.chosen, "artifact")),
         prediction_metrics=references(workload_run.metrics_of(run.chosen, "predictions")),
         metric_options=run.chosen.metric_options,
@@ -130,7 +133,7 @@ def sample_failure(
 
     ``waves`` is the number of waves that values can come from; None leaves the waves unchecked.
     """
-    if record.phase == "derived" and record.samples == "per_block":
+    if record.phase == "derived" and record.samples in ("per_block", "per_round"):
         indices = [samples.waves or (-1,), samples.rounds or (-1,)]
         if min(map(min, indices)) < 0:
             cause = (
@@ -143,12 +146,12 @@ def sample_failure(
         cause = f"{record.name}: it gave samples of wave {last}, counted from 0, and there are {waves} waves"
         return MetricFailure("failed", cause)
     count = len(samples.values)
-    expected = {"exact": 1, "per_set": 1, "per_item": items}.get(
-        record.samples, 1 if record.phase == "fresh" else count
-    )
+    is_single = record.phase == "fresh" or (record.phase == "block" and record.samples == "per_round")
+    expected = {"exact": 1, "per_set": 1, "per_item": items}.get(record.samples, 1 if is_single else count)
     if count == expected:
         return None
-    promise = f"its samples are {record.samples!r}, so {expected} values are expected"
+    values = "value is" if expected == 1 else "values are"
+    promise = f"its samples are {record.samples!r}, so {expected} {values} expected"
     cause = f"{record.name}: {promise}, and it gave {count}"
     return MetricFailure("failed", cause)
 

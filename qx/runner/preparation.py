@@ -21,7 +21,7 @@ from qx.processes.answers import Answer
 from qx.processes.job_answers import DataAnswer, InspectAnswer
 from qx.processes.jobs import DataJob, InspectJob, Job
 from qx.processes.workers import Failure, Processes, Worker
-from qx.runner.request import Reporter, Request, choose_workload, config, references, workload
+from qx.runner.request import Reporter, Request, choose_workload, config, recipes_of, references, workload
 from qx.runner.settings import Variant, all_options
 from qx.storage.cache import open_cache
 from qx.values import JsonObject, OptionValues
@@ -87,7 +87,7 @@ def prepare(
     """
     fallback = workload(entry).fallback
     try:
-        return _prepare_workload(entry, options, variants, request, processes, reporter)
+        return _prepare_workload(host, entry, options, variants, request, processes, reporter)
     except DataError as error:
         workload_named = request.workload or request.workloads or request.model
         is_users_choice = workload_named or data_folder(request) or request.weights
@@ -98,7 +98,7 @@ def prepare(
         try:
             entry = choose_workload(host, fallback_request)
             return _prepare_workload(
-                entry, all_options(entry, {}), variants, fallback_request, processes, reporter
+                host, entry, all_options(entry, {}), variants, fallback_request, processes, reporter
             )
         except DataError as second:
             raise UsageError(f"{fallback}: {second}") from second
@@ -155,6 +155,7 @@ def weights_file(entry: Entry, request: Request) -> Path | None:
 
 
 def _prepare_workload(
+    host: Host,
     entry: Entry,
     options: OptionValues,
     variants: Sequence[Variant],
@@ -163,7 +164,7 @@ def _prepare_workload(
     reporter: Reporter,
 ) -> Prepared:
     weights = weights_file(entry, request)
-    inspect_job, data_job = _jobs(entry, options, variants, request, weights)
+    inspect_job, data_job = _jobs(host, entry, options, variants, request, weights)
     reporter.phase("prepare", entry.name)
     try:
         inspected, data = _run_both(inspect_job, data_job, request, processes, reporter)
@@ -211,6 +212,7 @@ def _prepare_workload(
 
 
 def _jobs(
+    host: Host,
     entry: Entry,
     options: OptionValues,
     variants: Sequence[Variant],
@@ -227,6 +229,7 @@ def _jobs(
         weights=str(weights) if weights else None,
         engine=request.engine or default_engine(),
         configs=references(ready),
+        recipes=references(recipes_of(host, *ready)),
     )
     folder = data_folder(request)
     data_job = DataJob(

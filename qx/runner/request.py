@@ -199,6 +199,18 @@ def references(entries: Sequence[Entry]) -> tuple[Reference, ...]:
     return tuple(entry.reference for entry in entries if entry.reference is not None)
 
 
+def recipes_of(host: Host, *configs: Entry) -> tuple[Entry, ...]:
+    """Return the configs that these are composed of, directly or indirectly, each once."""
+    found: dict[str, Entry] = {}
+    pending = [name for entry in configs for name in config(entry).recipes]
+    while pending:
+        name = pending.pop(0)
+        if name not in found:
+            found[name] = host.get("config", name)
+            pending += config(found[name]).recipes
+    return tuple(found.values())
+
+
 def choose(host: Host, request: Request) -> Chosen:
     """Choose the plugins of a run: those that the user named, or all but the configs that train.
 

@@ -11,6 +11,7 @@ from attrs import asdict, field, frozen
 from attrs.validators import instance_of, optional
 
 from qx.contract.fields import STRINGS, text_field, to_strings
+from qx.contract.records import LayerRow, to_rows
 from qx.storage.digests import Damaged, FileDigest, digest_of, is_inside, read_json, to_digest
 from qx.values import JsonMapping, JsonObject
 
@@ -45,6 +46,8 @@ class Manifest:
     files: Mapping[str, FileDigest] = field(converter=_to_files)
     details: JsonMapping = field(factory=dict, converter=_to_object)
     notes: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
+    #: Table by layer, as in ``Artifact``.
+    layers: tuple[LayerRow, ...] = field(default=(), converter=to_rows)
     #: Number of elements of the fp32 model's weights, as in ``Artifact``.
     weight_elements: int | None = field(default=None, validator=optional(instance_of(int)))
     #: Origin, for people who receive the artifact: config and workload with their versions and options, the

@@ -163,6 +163,8 @@ class BuildObservations:
     fp32: tuple[str, ...]
     #: Settings of the whole process that have changed, by name.
     state: Mapping[str, StateChange]
+    #: Names of the fp32 model's modules and parameters.
+    names: tuple[str, ...]
 
 
 @frozen(kw_only=True)

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from attrs import asdict, evolve, frozen
 
 from qx.contract.conformance import Conformance
-from qx.contract.records import Arrays, Config, Kind, Record
+from qx.contract.records import Arrays, BuildStep, Config, Kind, Record
 from qx.errors import DataError, UsageError
 from qx.host.host import Entry, Host, Reference
 from qx.processes.answers import Answer
@@ -23,7 +23,7 @@ from qx.processes.workers import Processes
 from qx.runner import settings
 from qx.runner.builds import build_job, stored_artifact
 from qx.runner.preparation import Prepared, calibration_counts, data_folder, is_offline, prepare
-from qx.runner.request import Request, cell_of
+from qx.runner.request import Request, cell_of, recipes_of, references
 from qx.storage.cache import open_cache
 from qx.storage.manifest import Manifest
 from qx.testing.answers import BuildObservations, Observations, ServeAnswer, Watched
@@ -46,6 +46,8 @@ class Built:
     """An artifact, and what was observed while it was built."""
 
     manifest: Manifest
+    #: What was recorded of the build's steps.
+    steps: tuple[BuildStep, ...]
     stored: StoredArtifact
     observations: Observations
     #: The fp32 model's outputs for the first evaluation inputs, ``[n, ...]``, by name.
@@ -222,6 +224,7 @@ class Bench:
             weights=str(prepared.weights) if prepared.weights else None,
             engine=prepared.engine,
             configs=configs,
+            recipes=references(recipes_of(self.host, self.entry) if self.entry.kind == "config" else ()),
         )
 
     # Builds and launches --------------------------------------------------------------------------
@@ -253,6 +256,7 @@ class Bench:
         manifest = Manifest.read(artifact)
         return Built(
             manifest=manifest,
+            steps=watched.answer.steps,
             stored=stored_artifact(self.host, job, artifact, manifest),
             observations=watched.watched,
             fp32=_read_outputs(outputs),

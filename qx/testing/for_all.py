@@ -36,6 +36,8 @@ def valid_record(bench: Bench) -> str:
         problems += _check_name(bench, "workload", record.fallback, "fallback")
     if isinstance(record, Config) and record.runtime_baseline is not None:
         problems += _check_name(bench, "config", record.runtime_baseline, "runtime_baseline")
+    if isinstance(record, Config):
+        problems += [text for name in record.recipes for text in _check_name(bench, "config", name, "recipe")]
     problems += [
         f"its Conformance names option {name!r}, which it does not have"
         for name in bench.conformance.bad_options

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import TypeVar
 
+from qx.host.host import Entry
+from qx.processes.answers import PlainSamples
+from qx.processes.jobs import EvaluateJob
 from qx.processes.workers import Failure
+from qx.runner.request import recipes_of
+from qx.testing import weighing
 from qx.testing.bench import Bench, Built, Served
 from qx.testing.check import Check
 from qx.testing.for_all import needs_only, try_bad_options
@@ -150,6 +156,58 @@ def deterministic(bench: Bench) -> str:
     return f"two builds with seed {bench.request.seed} are equal"
 
 
+def names_layers_of_the_model(bench: Bench) -> str:
+    """Each row of its table by layer has the name of a module or parameter of the fp32 model, and once.
+
+    Not asked of a config that gives no table.
+    """
+    names = [row.name for row in bench.built.manifest.layers]
+    if not names:
+        raise NotApplicable("gives no table by layer")
+    if unknown := sorted({*names} - {*bench.built.build_observations.names}):
+        raise Failed(f"its table by layer names {', '.join(unknown[:5])}, and the fp32 model has none such")
+    if repeated := [name for name, number in Counter(names).items() if number > 1]:
+        raise Failed(f"its table by layer has {', '.join(repeated[:5])} more than once")
+    return f"{len(names)} layers"
+
+
+def reads_its_weights(bench: Bench) -> str:
+    """Where it has ``read_weights``: the weights fit into its files, and all of the model are among them.
+
+    None from the hook leaves the answer to the loader, and that is checked in its place.
+    """
+    if not bench.host.implements(bench.entry.name, "read_weights"):
+        raise NotApplicable("has no read_weights")
+    samples = _weigh(bench)
+    if samples is None:
+        return "the weights are not known"
+    (size,), details = samples.values, samples.details
+    if wrong := details["wrong"]:
+        raise Failed(f"it reads weights of less than one element or bit: {', '.join(wrong[:5])}")
+    files, model = sum(bench.built.manifest.sizes.values()), bench.built.manifest.weight_elements or 0
+    if size > files:
+        raise Failed(f"the weights that it reads take {size:,.0f} bytes, and its files have {files:,}")
+    if details["elements"] < model:
+        raise Failed(f"it reads {details['elements']:,} elements, and the fp32 model has {model:,}")
+    return f"{details['weights']} weights take {size:,.0f} of {files:,} bytes"
+
+
+def _weigh(bench: Bench) -> PlainSamples | None:
+    """Return the bytes of the weights that the config reads; None where they are not known."""
+    job = EvaluateJob(
+        engine=bench.prepared.engine,
+        artifact=bench.built.stored,
+        inputs=str(bench.prepared.evaluation),
+        batch_size=50,
+        artifact_metrics=(weighing.REFERENCE,),
+        outputs=str(bench.new_folder("weighed") / "outputs.npz"),
+    )
+    measurement = bench.run(job, "weigh").metrics[weighing.REFERENCE.name]
+    if measurement.failure is not None:
+        raise Failed(measurement.failure.cause)
+    return measurement.samples
+
+
 def changes_something(bench: Bench) -> str:
     """Its outputs differ from the fp32 model's by more than rounding, or its artifact is smaller.
 
@@ -183,7 +241,7 @@ def needs_what_it_says(bench: Bench) -> str:
         bench.serve(bench.build(bench.entry, absent=absent), absent=absent)
 
     imported = {*bench.built.observations.modules, *bench.served.observations.modules}
-    return needs_only(bench, imported, work_without, companions=_workload_requirements(bench))
+    return needs_only(bench, imported, work_without, companions=_companions(bench))
 
 
 def refuses_bad_options(bench: Bench) -> str:
@@ -191,8 +249,13 @@ def refuses_bad_options(bench: Bench) -> str:
     return try_bad_options(bench, lambda options: bench.build(bench.entry, options=options))
 
 
-def _workload_requirements(bench: Bench) -> tuple[str, ...]:
-    entry = bench.prepared.workload
+def _companions(bench: Bench) -> tuple[str, ...]:
+    """Return the requirements of the workload, and of the configs that it is composed of."""
+    beside = (bench.prepared.workload, *recipes_of(bench.host, bench.entry))
+    return tuple(text for entry in beside for text in _requirements(entry))
+
+
+def _requirements(entry: Entry) -> tuple[str, ...]:
     own = (entry.distribution,) if entry.distribution else ()
     return (*own, *(entry.record.requires if entry.record else ()))
 
@@ -259,6 +322,8 @@ CHECKS = (
     Check(loads_in_fresh_process, after=("builds",)),
     Check(keeps_shape_and_type, after=("loads_in_fresh_process",)),
     Check(deterministic, after=("keeps_shape_and_type",)),
+    Check(names_layers_of_the_model, after=("builds",)),
+    Check(reads_its_weights, after=("loads_in_fresh_process",)),
     Check(changes_something, after=("keeps_shape_and_type",)),
     Check(keeps_outputs, after=("keeps_shape_and_type",)),
     Check(needs_what_it_says, after=("loads_in_fresh_process",)),

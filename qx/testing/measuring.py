@@ -86,8 +86,11 @@ class Measuring:
 
     def flaw(self, samples: PlainSamples) -> str:
         """Return how the number of values differs from what the record promises; empty where it does not."""
-        items = self._bench.prepared.items
-        failure = None if self.record.phase == "block" else sample_failure(self.record, samples, items)
+        if self.record.phase == "block":
+            count = len(samples.values)
+            is_short = self.record.samples == "per_round" and count != BLOCKS
+            return f"it gave {count} values for {BLOCKS} blocks, expected one for each" if is_short else ""
+        failure = sample_failure(self.record, samples, self._bench.prepared.items)
         return failure.cause if failure else ""
 
     def averages(self, samples: Samples) -> dict[Point | None, float]:
@@ -173,15 +176,21 @@ class Measuring:
     def _evaluate_job(
         self, built: Built, entries: list[Entry], options: Mapping[str, OptionValues], outputs: Path
     ) -> EvaluateJob:
-        artifact_metrics = [entry for entry in entries if metric(entry).phase == "artifact"]
+        phases = [
+            references([entry for entry in entries if metric(entry).phase == phase])
+            for phase in ("build", "artifact", "predictions")
+        ]
         prepared = self._bench.prepared
         return EvaluateJob(
             engine=prepared.engine,
             artifact=built.stored,
             inputs=str(prepared.evaluation),
             batch_size=50,
-            artifact_metrics=references(artifact_metrics),
-            prediction_metrics=references([entry for entry in entries if entry not in artifact_metrics]),
+            layers=built.manifest.layers,
+            steps=built.steps,
+            build_metrics=phases[0],
+            artifact_metrics=phases[1],
+            prediction_metrics=phases[2],
             metric_options=options,
             outputs=str(outputs),
         )
@@ -223,7 +232,7 @@ class Measuring:
             measurements: Measurements = {}
             observations = Observations(changed=(), modules=(), strays=())
             for entry in sorted(entries, key=lambda entry: metric(entry).phase != "fresh"):
-                for point in POINTS if metric(entry).per_point else POINTS[:1]:
+                for point in metric(entry).points(POINTS) or POINTS[:1]:
                     figure = Figure(entry.name, point if metric(entry).per_point else None)
                     try:
                         watched = self._ask(worker, metric(entry), point)
@@ -293,9 +302,10 @@ class Measuring:
         others = [entry for entry in self._bench.host.ready("metric") if entry.name != self.record.name]
         phases = {
             phase: [entry for entry in others if metric(entry).phase == phase]
-            for phase in ("artifact", "fresh", "block", "predictions")
+            for phase in ("build", "artifact", "fresh", "block", "predictions")
         }
-        job = self._evaluate_job(built, [*phases["artifact"], *phases["predictions"]], {}, outputs)
+        of_evaluation = [*phases["build"], *phases["artifact"], *phases["predictions"]]
+        job = self._evaluate_job(built, of_evaluation, {}, outputs)
         parts: dict[Figure, list[tuple[int, PlainSamples]]] = {}
         for name, measurement in self._bench.run(job, "evaluate").metrics.items():
             if measurement.samples is not None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from qx.contract.records import OUTPUT, Artifact, Config, Loader
+from qx.contract.records import OUTPUT, Artifact, Config, Converted, Loader
 from qx.errors import PluginError
 from qx.host.host import Host, Reference
 from qx.processes.job_answers import BuildAnswer
@@ -20,10 +21,12 @@ from qx.storage.manifest import Manifest
 from qx.values import Array, JsonObject, OptionValues
 from qx.worker.arrays import Split
 from qx.worker.channel import Channel
-from qx.worker.modules import convert_model, example_inputs, fp32_model
-from qx.worker.plugins import BoundPlugin, bind, host_for, seed_everything, workload_of
+from qx.worker.modules import FloatModel, convert_model, example_inputs, fp32_model
+from qx.worker.plugins import BoundPlugin, host_for, seed_everything, workload_of
 from qx.worker.probe import PROBE, write_probe
+from qx.worker.recipes import bind_config
 from qx.worker.state import save
+from qx.worker.steps import Steps
 from qx.worker.weights import load_weights
 
 if TYPE_CHECKING:
@@ -39,22 +42,45 @@ PROBE_ITEMS = 2
 
 def run(job: BuildJob, channel: Channel) -> None:
     """Build into ``job.folder``: the artifact in ``artifact/``, the probe beside it."""
-    channel.stage("import")
+    steps = Steps(channel)
+    steps.stage("import")
     import torch
 
     torch.set_num_threads(job.threads)
     if job.engine is not None:
         torch.backends.quantized.engine = job.engine
-    host = host_for(job, (job.workload, job.config, *job.loaders))
+    host = host_for(job, (job.workload, job.config, *job.recipes, *job.loaders))
     folder = Path(job.folder) / "artifact"
     folder.mkdir()
     workload = workload_of(job, host)
-    plugin = bind(job, job.config, job.config_options, host, folder=folder)
+    plugin = bind_config(job, job.config, job.config_options, host, folder=folder)
     config = plugin.record
     assert isinstance(config, Config)
 
     began = time.perf_counter()
-    channel.stage("make_model")
+    steps.stage("make_model")
+    model = _model_with_weights(job, workload, config)
+    weight_elements = _weight_elements(model)
+    float_model = FloatModel(partial(_model_with_weights, job, workload, config))
+    result = convert_model(
+        plugin,
+        model,
+        example_inputs(workload, 1),
+        float_model,
+        between=lambda prepared: _calibrate(job, plugin, config, prepared, float_model, steps),
+        stage=steps.stage,
+    )
+    steps.stage("save")
+    artifact = _save_artifact(job, workload, result, folder)
+    manifest = evolve(_manifest(job, host, artifact, folder), weight_elements=weight_elements)
+    manifest.write(folder)
+    seconds = time.perf_counter() - began
+    _flush(Path(job.folder))
+    channel.answer(BuildAnswer(seconds=seconds, steps=steps.finish()))
+
+
+def _model_with_weights(job: BuildJob, workload: BoundPlugin, config: Config) -> nn.Module:
+    """Return the model that a config is given: in fp32, with weights, and with stubs if it wants them."""
     model = fp32_model(workload, quantizable=config.quantizable, structure=job.structure)
     if job.weights is not None:
         load_weights(model, Path(job.weights))
@@ -62,45 +88,35 @@ def run(job: BuildJob, channel: Channel) -> None:
         # The two forms of the model may draw their random numbers in different orders.
         plain = fp32_model(workload, quantizable=False)
         model.load_state_dict(plain.state_dict(), strict=True)
-    weight_elements = _weight_elements(model)
-    result = convert_model(
-        plugin,
-        model,
-        example_inputs(workload, 1),
-        between=lambda prepared: _calibrate(job, plugin, config, prepared, channel),
-        stage=channel.stage,
-    )
-    channel.stage("save")
-    artifact = _save_artifact(job, workload, result, folder)
-    manifest = evolve(_manifest(job, host, artifact, folder), weight_elements=weight_elements)
-    manifest.write(folder)
-    seconds = time.perf_counter() - began
-    _flush(Path(job.folder))
-    channel.answer(BuildAnswer(seconds=seconds))
+    return model
 
 
 def _calibrate(
-    job: BuildJob, plugin: BoundPlugin, config: Config, model: nn.Module, channel: Channel
+    job: BuildJob,
+    plugin: BoundPlugin,
+    config: Config,
+    model: nn.Module,
+    float_model: FloatModel,
+    steps: Steps,
 ) -> nn.Module:
     """Call ``calibrate`` with the calibration or the training split, if the config needs one."""
     needs_data = config.calibration or config.training
     if not (needs_data and plugin.implements("calibrate")):
         return model
-    channel.stage("calibrate")
+    steps.stage("calibrate")
     folder = job.training if config.training else job.calibration
     assert folder is not None
     split = Split.read(Path(folder))
+    beside = float_model.argument_of(plugin, "calibrate")
     seed_everything(job.seed)
-    calibrating = plugin.with_context(folder=None, progress=channel.progress)
+    calibrating = plugin.with_context(folder=None, progress=steps.progress)
     batches = split.shuffled(BATCH_SIZE, job.seed) if config.training else split.batches(BATCH_SIZE)
-    calibrated: nn.Module = calibrating.call("calibrate", model=model, batches=batches)
+    calibrated: nn.Module = calibrating.call("calibrate", model=model, batches=batches, float_model=beside)
     return calibrated
 
 
 def _save_artifact(job: BuildJob, workload: BoundPlugin, result: object, folder: Path) -> Artifact:
     """Return the artifact that ``convert`` returned, or one with the state dict of the module it returned."""
-    import torch
-
     if isinstance(result, Artifact):
         if MANIFEST in result.files:
             raise PluginError(
@@ -118,10 +134,9 @@ def _save_artifact(job: BuildJob, workload: BoundPlugin, result: object, folder:
                     f"it must lie in context.folder"
                 )
         return result
-    if not isinstance(result, torch.nn.Module):
-        raise PluginError(
-            f"{job.config.name}: convert must give an nn.Module or an Artifact, not {type(result).__name__}"
-        )
+    if not isinstance(result, Converted):
+        kind = type(result).__name__
+        raise PluginError(f"{job.config.name}: convert must give an nn.Module or an Artifact, not {kind}")
     loaders = [
         entry.name
         for entry in workload.host.ready("loader")
@@ -132,11 +147,13 @@ def _save_artifact(job: BuildJob, workload: BoundPlugin, result: object, folder:
             f"{job.config.name} gives a module, so exactly one loader must rebuild modules; "
             f"there is {', '.join(loaders) or 'none'}"
         )
-    result.eval()
-    state = save(result, folder / STATE)
+    module = result.module.eval()
+    state = save(module, folder / STATE)
     names = (OUTPUT,) if job.structure is None else job.structure.outputs
-    write_probe(result, _probe_inputs(job, workload), names, state, Path(job.folder) / PROBE)
-    return Artifact(folder=folder, loader=loaders[0], files=(STATE,))
+    write_probe(module, _probe_inputs(job, workload), names, state, Path(job.folder) / PROBE)
+    return Artifact(
+        folder=folder, loader=loaders[0], files=(STATE,), notes=result.notes, layers=result.layers
+    )
 
 
 def _probe_inputs(job: BuildJob, workload: BoundPlugin) -> list[Array]:
@@ -168,6 +185,7 @@ def _manifest(job: BuildJob, host: Host, artifact: Artifact, folder: Path) -> Ma
         files=files,
         details=artifact.details,
         notes=artifact.notes,
+        layers=artifact.layers,
         origin={
             "config": _origin(job.config, job.config_options),
             "workload": _origin(job.workload, job.workload_options),

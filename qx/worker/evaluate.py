@@ -1,4 +1,4 @@
-"""Measure the metrics that need no launches: of the artifact's files, and of its outputs for all items."""
+"""Measure the metrics that need no launches: of the build, the artifact's files, and all its outputs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from attrs import evolve
 
-from qx.contract.records import Artifact, MetricData, Predictions, Subject, Weights
+from qx.contract.records import Artifact, Building, MetricData, Predictions, Subject, Weights
 from qx.errors import PluginError
 from qx.host.host import Reference
 from qx.processes.answers import Measurement
@@ -23,8 +23,9 @@ from qx.worker.channel import Channel
 from qx.worker.finished import Finished
 from qx.worker.memory import MarkTaker
 from qx.worker.outputs import checked_outputs, joined_outputs, pack, unpack
-from qx.worker.plugins import bind, seed_everything
+from qx.worker.plugins import BoundPlugin, bind, host_for, seed_everything
 from qx.worker.probe import PROBE, hold_to_probe
+from qx.worker.recipes import bind_config
 from qx.worker.samples import measure_or_fail, stage_of
 from qx.worker.serving import host_of_artifact, import_runtime, load
 
@@ -43,7 +44,9 @@ def run(job: EvaluateJob, channel: Channel) -> None:
         step = partial(measure_or_fail, job, metric, data)
         measured[metric.name] = finished.step(stage_of(metric.name), Measurement, step)
 
-    artifact = evolve(job.artifact.record(), weight_reader=partial(_read_weights, job))
+    artifact = evolve(job.artifact.record(), layers=job.layers, weight_reader=partial(_read_weights, job))
+    for metric in job.build_metrics:
+        measure(metric, Building(steps=job.steps))
     for metric in job.artifact_metrics:
         measure(metric, artifact)
     memory = finished.step("predict", ServingMemory, partial(_predict, job, channel))
@@ -58,13 +61,27 @@ def run(job: EvaluateJob, channel: Channel) -> None:
 
 
 def _read_weights(job: EvaluateJob, artifact: Artifact) -> Weights | None:
-    """Have the artifact's loader read which weights it holds. Raises ``PluginError`` for a wrong answer."""
-    loader = bind(job, job.artifact.loader)
-    if not loader.implements("read_weights"):
+    """Have the artifact's config read which weights it holds, or its loader where the config does not say.
+
+    Raises ``PluginError`` for a wrong answer.
+    """
+
+    def read_by_loader(artifact: Artifact) -> Weights | None:
+        return _weights_of(bind(job, job.artifact.loader), evolve(artifact, weight_reader=None))
+
+    stored = job.artifact
+    host = host_for(job, (stored.config, *stored.recipes))
+    config = bind_config(job, stored.config, stored.config_options, host)
+    weights = _weights_of(config, evolve(artifact, weight_reader=read_by_loader))
+    return read_by_loader(artifact) if weights is None else weights
+
+
+def _weights_of(plugin: BoundPlugin, artifact: Artifact) -> Weights | None:
+    if not plugin.implements("read_weights"):
         return None
-    weights: object = loader.call("read_weights", artifact=artifact)
+    weights: object = plugin.call("read_weights", artifact=artifact)
     if weights is not None and not isinstance(weights, Weights):
-        raise PluginError(f"{loader.name}: read_weights gave a {type(weights).__name__}, not qx.Weights")
+        raise PluginError(f"{plugin.name}: read_weights gave a {type(weights).__name__}, not qx.Weights")
     return weights
 
 

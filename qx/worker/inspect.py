@@ -21,7 +21,8 @@ from qx.processes.job_answers import InspectAnswer, Refusal, Runtime
 from qx.processes.jobs import InspectJob
 from qx.worker.channel import Channel
 from qx.worker.modules import example_inputs, fp32_model, named_example_inputs
-from qx.worker.plugins import BoundPlugin, bind, host_for, workload_of
+from qx.worker.plugins import BoundPlugin, host_for, workload_of
+from qx.worker.recipes import bind_config
 from qx.worker.structure import adapt, find_structure
 from qx.worker.weights import load_weights
 
@@ -43,7 +44,7 @@ def run(job: InspectJob, channel: Channel) -> None:
         raise UsageError(
             f"engine {job.engine!r} is not available here; choose one of {', '.join(engines) or 'none'}"
         )
-    workload = workload_of(job, host_for(job, (job.workload, *job.configs)))
+    workload = workload_of(job, host_for(job, (job.workload, *job.configs, *job.recipes)))
     before = set(sys.modules)
     channel.stage("make_model")
     model = fp32_model(workload, quantizable=False)
@@ -148,7 +149,7 @@ def _refusals(
     examples = example_inputs(workload, 1)
     for reference in job.configs:
         name = reference.name
-        config = bind(job, reference, host=workload.host)
+        config = bind_config(job, reference, {}, workload.host)
         record = config.record
         assert isinstance(record, Config)
         stage = "make_model"

@@ -36,8 +36,8 @@ def run(job: LaunchJob, channel: Channel) -> None:
     marks.append(marker.mark("load"))
 
     channel.stage("first_answer")
-    natives = _natives(job, subject)
-    subject.call(natives[job.points[0]])
+    natives = _Natives(job, subject)
+    subject.call(natives.at(job.points[0]))
     marks.append(marker.mark("first_answer"))
     channel.answer(LaunchAnswer(marks=tuple(marks)))
 
@@ -52,12 +52,25 @@ def run(job: LaunchJob, channel: Channel) -> None:
             channel.fail(*outcome_of(error))
 
 
-def _natives(job: LaunchJob, subject: Subject) -> dict[Point, Native]:
-    """Return a batch of native inputs for each point."""
-    from qx.worker.arrays import Split
+class _Natives:
+    """A batch of native inputs for each point.
 
-    split = Split.read(Path(job.inputs))
-    return {point: subject.prepare(split.rows(0, point.batch_size)) for point in job.points}
+    Those of the run are prepared at once. Those that only a metric asks for are prepared when they are first
+    used, so that they change nothing for the metrics before it.
+    """
+
+    def __init__(self, job: LaunchJob, subject: Subject) -> None:
+        from qx.worker.arrays import Split
+
+        self._subject, self._split = subject, Split.read(Path(job.inputs))
+        self._by_point: dict[Point, Native] = {}
+        self.of_run: Mapping[Point, Native] = {point: self.at(point) for point in job.points}
+
+    def at(self, point: Point) -> Native:
+        """Return the batch of a point."""
+        if point not in self._by_point:
+            self._by_point[point] = self._subject.prepare(self._split.rows(0, point.batch_size))
+        return self._by_point[point]
 
 
 class _Launch:
@@ -67,7 +80,7 @@ class _Launch:
         self,
         job: LaunchJob,
         subject: Subject,
-        natives: Mapping[Point, Native],
+        natives: _Natives,
         marks: list[Mark],
         marker: MarkTaker,
         channel: Channel,
@@ -94,14 +107,14 @@ class _Launch:
 
     def do_fresh(self, metric: str) -> Measurement:
         """Measure a metric of phase ``fresh``."""
-        data = Fresh(marks=tuple(self.marks), natives=self.natives, mark=self._mark)
+        data = Fresh(marks=tuple(self.marks), natives=self.natives.of_run, mark=self._mark)
         return self._measure(metric, data)
 
     def do_warm(self, point: str, seconds: float) -> WarmAnswer:
         """Call at a point until the times are steady, and switch off garbage collection afterwards."""
         import gc
 
-        answer = warm_up(self.subject, self.natives[Point.parse(point)], seconds)
+        answer = warm_up(self.subject, self.natives.at(Point.parse(point)), seconds)
         gc.collect()
         gc.freeze()
         gc.disable()
@@ -120,7 +133,7 @@ class _Launch:
     def do_block(self, metric: str, point: str, calls: int, warm: int) -> Measurement:
         """Measure a metric of phase ``block`` at a point, after ``warm`` calls that refill the caches."""
         at = Point.parse(point)
-        native = self.natives[at]
+        native = self.natives.at(at)
         try:
             for _ in range(warm):
                 self.subject.call(native)

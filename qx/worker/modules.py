@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from qx.contract.records import Converted
 from qx.contract.structure import Structure
+from qx.errors import PluginError
 from qx.worker.plugins import BoundPlugin, seed_everything
 from qx.worker.state import complete
 from qx.worker.structure import adapt
@@ -57,18 +60,30 @@ def _row_major(example: torch.Tensor) -> torch.Tensor:
     return example.detach().clone(memory_format=torch.contiguous_format)
 
 
+class FloatModel:
+    """The fp32 model beside the prepared one, made when the first hook takes it."""
+
+    def __init__(self, make: Callable[[], torch.nn.Module]) -> None:
+        self._make = cache(make)
+
+    def argument_of(self, config: BoundPlugin, hook: str) -> torch.nn.Module | None:
+        """Return the argument ``float_model`` of a hook: None if the hook does not take it."""
+        return self._make() if config.takes(hook, "float_model") else None
+
+
 def convert_model(
     config: BoundPlugin,
     model: torch.nn.Module,
     examples: tuple[torch.Tensor, ...],
+    float_model: FloatModel,
     *,
     between: Callable[[torch.nn.Module], torch.nn.Module] | None = None,
     stage: Callable[[str], object] = str,
 ) -> Any:
     """Prepare a model, apply ``between`` to it (the calibration, in a build), and convert it.
 
-    ``stage`` is called with the name of each hook before it. Returns what ``convert`` returned. If that is a
-    module, its state dict carries all of its state.
+    ``stage`` is called with the name of each hook before it. Returns what ``convert`` returned; a module in a
+    ``Converted``, and with a state dict that carries all of its state.
     """
     import torch
 
@@ -80,6 +95,14 @@ def convert_model(
     if between is not None:
         model = between(model)
     stage("convert")
+    beside = float_model.argument_of(config, "convert")
     seed_everything(seed)
-    result = config.call("convert", model=model, example_inputs=examples)
-    return complete(result) if isinstance(result, torch.nn.Module) else result
+    result = config.call("convert", model=model, example_inputs=examples, float_model=beside)
+    if isinstance(result, torch.nn.Module):
+        result = Converted(module=result)
+    if isinstance(result, Converted):
+        if not isinstance(result.module, torch.nn.Module):
+            kind = type(result.module).__name__
+            raise PluginError(f"{config.name}: convert gave a Converted whose module is a {kind}")
+        complete(result.module)
+    return result

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from attrs import evolve, frozen
 
-from qx.contract.records import Context, Record
+from qx.contract.records import Context, Recipe, Record
 from qx.host.host import Host, Reference
 from qx.processes.answers import Answer
 from qx.processes.jobs import Job, LoadingJob, WorkloadJob
@@ -22,6 +23,8 @@ class BoundPlugin:
     host: Host
     name: str
     context: Context
+    #: Binds a recipe that the plugin's hooks call, by the plugin and the recipe's name; only configs have it.
+    bind_recipe: Callable[..., Recipe] | None = None
 
     @property
     def record(self) -> Record:
@@ -34,9 +37,16 @@ class BoundPlugin:
         """Return whether the plugin implements a hook."""
         return self.host.implements(self.name, hook)
 
+    def takes(self, hook: str, argument: str) -> bool:
+        """Return whether the plugin's hook, or a plugin that wraps it, takes an argument."""
+        return self.host.takes(self.name, hook, argument)
+
     def call(self, hook: str, **arguments: object) -> Any:
         """Call a hook in the plugin's context and return its result, as ``Host.call`` does."""
-        return self.host.call(self.name, hook, context=self.context, **arguments)
+        context = self.context
+        if self.bind_recipe is not None:
+            context = evolve(context, recipe=partial(self.bind_recipe, self))
+        return self.host.call(self.name, hook, context=context, **arguments)
 
     def with_context(self, **fields: Any) -> BoundPlugin:
         """Return the plugin with other values of these fields of its context."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from qx.contract.records import Subject
+from qx.contract.records import Converted, Subject
 from qx.errors import PluginError
 from qx.host.host import Host, Reference
 from qx.processes.answers import Answer
@@ -25,7 +26,7 @@ def import_runtime(job: ArtifactJob[Answer]) -> None:
 def host_of_artifact(job: ArtifactJob[Answer], metrics: tuple[Reference, ...] = ()) -> Host:
     """Return a host of the plugins that may be needed to serve this artifact."""
     stored = job.artifact
-    return host_for(job, (stored.loader, stored.config, stored.workload, *metrics))
+    return host_for(job, (stored.loader, stored.config, *stored.recipes, stored.workload, *metrics))
 
 
 def load(job: ArtifactJob[Answer], host: Host) -> Subject:
@@ -43,12 +44,14 @@ def _rebuilder(job: ArtifactJob[Answer], host: Host) -> Callable[[], Any]:
     """Return a function that rebuilds the module of which the artifact is the state dict."""
 
     def rebuild() -> Any:
-        from qx.worker.modules import convert_model, example_inputs, fp32_model
+        from qx.worker.modules import FloatModel, convert_model, example_inputs, fp32_model
+        from qx.worker.recipes import bind_config
 
         stored = job.artifact
         workload = bind(job, stored.workload, stored.workload_options, host)
-        config = bind(job, stored.config, stored.config_options, host)
-        model = fp32_model(workload, quantizable=stored.quantizable, structure=stored.structure)
-        return convert_model(config, model, example_inputs(workload, 1))
+        config = bind_config(job, stored.config, stored.config_options, host)
+        make = partial(fp32_model, workload, quantizable=stored.quantizable, structure=stored.structure)
+        result = convert_model(config, make(), example_inputs(workload, 1), FloatModel(make))
+        return result.module if isinstance(result, Converted) else result
 
     return rebuild

@@ -15,12 +15,16 @@ from qx import (
     Artifact,
     Batch,
     Block,
+    Building,
+    BuildStep,
     Config,
     Context,
+    Converted,
     Data,
     DataError,
     Figure,
     Fresh,
+    LayerRow,
     Loader,
     Mark,
     Metric,
@@ -29,6 +33,7 @@ from qx import (
     Point,
     Predictions,
     QxError,
+    Recipe,
     Recorded,
     Result,
     Samples,
@@ -179,8 +184,13 @@ def calibrate(model: torch.nn.Module, batches: Sequence[Batch]) -> torch.nn.Modu
 
 
 @hookimpl
-def convert(model: torch.nn.Module, context: Context) -> Artifact:
+def convert(model: torch.nn.Module, float_model: torch.nn.Module, context: Context) -> Artifact | Converted:
     folder: Path | None = context.folder
+    rows = [LayerRow(name=name, bits=8, error=0.1) for name, _ in float_model.named_modules()]
+    recipe: Recipe = context.recipe("half", bits=4)
+    assert recipe.options
+    if folder is None:
+        return Converted(module=model, notes=["a note"], layers=rows)
     assert folder is not None
     return Artifact(folder=folder, loader="there", files=["model.npz"], details={"threads": context.threads})
 
@@ -211,7 +221,9 @@ def read_weights(artifact: Artifact) -> Weights:
 
 
 @hookimpl
-def measure(subject: Subject | None, data: Block | Fresh | Predictions | Recorded) -> Samples | None:
+def measure(
+    subject: Subject | None, data: Building | Block | Fresh | Predictions | Recorded
+) -> Samples | None:
     if isinstance(data, Fresh):
         mark: Mark = data.mark("now")
         return Samples([mark.peak - data.marks[0].rss, mark.seconds], details={"stage": mark.stage})
@@ -220,6 +232,9 @@ def measure(subject: Subject | None, data: Block | Fresh | Predictions | Recorde
     if isinstance(data, Predictions):
         highest = data.outputs[OUTPUT].max(axis=1)
         return Samples(highest, groups=data.targets[LABELS], group_names=data.classes)
+    if isinstance(data, Building):
+        steps: tuple[BuildStep, ...] = data.steps
+        return Samples(max(step.peak_of_all - step.peak + step.seconds for step in steps))
     if isinstance(data, Recorded):
         delay = Figure("delay", data.point)
         return Samples(data.samples[delay], waves=data.waves[delay])

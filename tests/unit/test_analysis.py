@@ -71,6 +71,26 @@ def test_the_interval_holds_the_truth(builders: ModuleType) -> None:
     assert held >= 34
 
 
+def test_a_value_for_a_block_is_compared_in_the_same_waves(builders: ModuleType) -> None:
+    """One value for a block gives the median over launches, and the ratio of two cells in the same waves."""
+    energy = evolve(builders.DELAY, name="energy", samples="per_round", compare="ratio", unit="mJ")
+    cells = {"quick": builders.Cell(delay=1.0, calls=1)}
+    single = builders.Cell(calls=1)
+    run = builders.Run(cells=cells, base=single, control=single, noise=0.001, metrics=(builders.DELAY,))
+    recording = run.recording()
+    for series in recording.series.values():
+        series[Figure("energy", Point(1))] = series[Figure("delay", Point(1))]
+    results = evolve(run, metrics=(energy,)).results(recording)
+    compared = delta(results, "quick", "energy", 1)
+    assert compared.kind == "ratio" and compared.value == pytest.approx(0.5, rel=0.002)
+    assert compared.ci is not None and compared.ci[0] < 0.5 < compared.ci[1] and compared.clear
+    assert compared.ci[1] - compared.ci[0] < 0.005  # in pairs: the machine drifts by a tenth
+    value = measurement(results, "quick", "energy", 1)
+    assert value.n == 6 and value.details["blocks"] == 6 * 4
+    assert "p95" not in value.details and "in_rounds" not in value.details
+    assert [floor.metric for floor in results.noise_floor] == ["energy"]
+
+
 def test_a_lost_launch_costs_its_wave(builders: ModuleType) -> None:
     """A cell without a launch in a wave is compared over the waves that it shares with the baseline."""
     lossy = builders.Cell(delay=1.0, waves=(0, 1, 3, 5))

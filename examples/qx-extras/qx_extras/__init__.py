@@ -1,1 +1,1 @@
-"""A recipe and a metric for quant-explorer."""
+"""Recipes and a metric for quant-explorer."""

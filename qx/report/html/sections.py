@@ -137,6 +137,8 @@ def _table(view: View) -> list[str]:
         blocks.append(details("One recipe in two runtimes", [paragraph(wording.PAIRS), _pairs(view)]))
     if notes := list(wording.notes(view, MARKUP)):
         blocks.append(details("Notes of configs on their artifacts", [bullets(notes)]))
+    if layers := list(wording.layers(view, MARKUP)):
+        blocks.append(details("Tables of configs by layer, in short", [bullets(layers)]))
     return blocks
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from attrs import Factory, define, frozen
 
 from qx.contract.figures import Figure, Point
+from qx.contract.records import Metric
 from qx.environment import usable_cpus
 from qx.host.host import Entry, Reference
 from qx.processes.answers import MetricFailure
@@ -41,6 +42,7 @@ class Plan:
     #: Metrics of the two phases that are measured in launches.
     fresh: tuple[Entry, ...]
     block: tuple[Entry, ...]
+    #: Points of the run; a metric may ask for further ones.
     points: tuple[Point, ...]
     precision: float
     #: CPUs that launches may run on; empty: all that this process may use.
@@ -70,9 +72,13 @@ class Plan:
         """The number of launches that can work in parallel without sharing a CPU."""
         return (len(self.cpus) or usable_cpus()) // self.threads
 
+    def record(self, name: str) -> Metric:
+        """Return the record of a metric of phase ``block``."""
+        return next(metric(entry) for entry in self.block if entry.name == name)
+
     @property
     def tasks(self) -> list[Task]:
-        """The metrics that rounds measure: each at every point, or at the first one only."""
+        """The metrics that rounds measure: each at all of its points, or at the first of the run only."""
         return [
             Task(
                 metric=entry.name,
@@ -80,8 +86,13 @@ class Plan:
                 figure=Figure(entry.name, point if metric(entry).per_point else None),
             )
             for entry in self.block
-            for point in (self.points if metric(entry).per_point else self.points[:1])
+            for point in metric(entry).points(self.points) or self.points[:1]
         ]
+
+    @property
+    def all_points(self) -> list[Point]:
+        """The points of the run and those that only a metric asks for, at which launches are warmed up."""
+        return list(dict.fromkeys([*self.points, *(task.point for task in self.tasks)]))
 
 
 @define

@@ -231,7 +231,7 @@ class _Group:
         if worker is None or not self.plan.block:
             return None
         try:
-            return {point: self._warm_up_at(worker, cell, point) for point in self.plan.points}
+            return {point: self._warm_up_at(worker, cell, point) for point in self.plan.all_points}
         except Failure as failure:
             return failure
 
@@ -334,7 +334,11 @@ class _Group:
             calls=self.measured.calls_per_block[cell][task.point],
             warm=self.measured.warm_calls[cell][task.point],
         )
-        if samples is not None:
+        if samples is None:
+            return
+        if failure := sample_failure(self.plan.record(task.metric), samples, items=1):
+            self.measured.drop_metric(cell, task.metric, failure)
+        else:
             self._record(cell, task.figure, samples, number, position)
 
     def _ask(self, worker: Worker, cell: str, do: str, name: str, **arguments: object) -> PlainSamples | None:

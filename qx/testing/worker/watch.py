@@ -102,7 +102,9 @@ class _BuildObserver(_Observer):
         # Any: `numpy.savez` takes the arrays as keywords, among its own options.
         arrays: dict[str, Any] = pack(self._expected)
         np.savez(self._outputs, **arrays)
-        build = BuildObservations(fp32=tuple(changed), state=state)
+        modules = [name for name, _ in self._model.named_modules()]
+        parameters = [name for name, _ in self._model.named_parameters()]
+        build = BuildObservations(fp32=tuple(changed), state=state, names=(*modules, *parameters))
         return evolve(super().observations(), build=build)
 
     def _is_unchanged(self, compute_outputs: Callable[[], dict[str, Array]]) -> bool:

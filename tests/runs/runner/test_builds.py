@@ -117,6 +117,27 @@ def test_a_build_is_found_again(bench: Bench, cache: Path) -> None:
     assert sorted(path.name for path in first.artifact.iterdir()) == ["manifest.json", "model.npz"]
 
 
+def test_what_the_steps_of_a_build_took_is_kept_with_it(bench: Bench) -> None:
+    """A build knows seconds and memory of its steps, and one from the cache knows the same."""
+    first, _ = bench.build("calibrated", rebuild=True)
+    names = ["import", "make_model", "calibrate", "convert", "save"]
+    assert [step.name for step in first.steps] == names
+    assert 0 < sum(step.seconds for step in first.steps) < first.seconds
+    assert all(20 < step.peak <= step.peak_of_all for step in first.steps)
+    cached, started = bench.build("calibrated")
+    assert (started, cached.cached, cached.steps) == (0, True, first.steps)
+
+
+def test_memory_of_a_build_holds_that_of_processes_that_it_starts(bench: Bench, toy: Any) -> None:
+    """What a started program takes counts in the step that started it, and only there."""
+    program = "import time; held = bytearray(150 << 20); time.sleep(1.5)"
+    first = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {program!r}])"
+    built, _ = bench.build("compiles", None, toy.config("compiles", first=first))
+    steps = {step.name: step for step in built.steps}
+    assert steps["convert"].peak_of_all - steps["convert"].peak > 140
+    assert steps["import"].peak_of_all == steps["import"].peak
+
+
 def test_rebuild_builds_anew(bench: Bench) -> None:
     """``--rebuild`` builds even where there is a build, and replaces that."""
     first, _ = bench.build("kept")
@@ -193,6 +214,41 @@ def test_a_changed_plugin_is_another_build(bench: Bench) -> None:
     assert (started, third.key) == (0, first.key)
 
 
+COMPOSED = """
+    from qx import Config, hookimpl
+
+    @hookimpl
+    def describe():
+        return Config(name="composed", summary="Doubles, then as kept.", recipes=["kept"])
+
+    @hookimpl
+    def convert(model, example_inputs, context):
+        model.weight.data *= 2
+        return context.recipe("kept").convert(model, example_inputs)
+"""
+
+
+def test_a_changed_recipe_is_another_build_of_what_is_composed_of_it(
+    bench: Bench, write_plugin: Callable[[str, str], str]
+) -> None:
+    """A config that calls another is built anew when the source of that changes, and computes both."""
+    composed = write_plugin("composed", COMPOSED)
+    kept, (first, _) = bench.build("kept")[0], bench.build("composed", None, composed)
+    assert bench.build("composed", None, composed)[1] == 0
+    with np.load(kept.artifact / "model.npz") as once, np.load(first.artifact / "model.npz") as twice:
+        assert (twice["weight"] == 2 * once["weight"]).all() and once["weight"].any()
+    path = Path(next(plugin for plugin in bench.plugins if plugin.endswith("kept.py")))
+    source = path.read_text()
+    try:
+        path.write_text(source + "\n# another thought\n")
+        other, started = bench.build("composed", None, composed)
+    finally:
+        path.write_text(source)
+    assert started == 1
+    assert other.key != first.key
+    assert bench.build("composed", None, composed)[1] == 0
+
+
 def test_another_compiler_is_another_build(
     bench: Bench, toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -256,6 +312,7 @@ def test_a_wrapper_is_another_build(bench: Bench, write_plugin: Callable[[str, s
         pytest.param("artifact/manifest.json", b"{", marks=pytest.mark.slow),
         pytest.param("artifact/manifest.json", None, marks=pytest.mark.slow),
         ("build.json", b""),
+        pytest.param("build.json", b'{"seconds": 1.0, "key": "?"}', marks=pytest.mark.slow),
     ],
 )
 def test_a_damaged_build_is_made_anew(bench: Bench, file: str, content: bytes | None) -> None:
@@ -285,6 +342,7 @@ def test_the_manifest_says_what_the_artifact_is(bench: Bench) -> None:
         "files": {"model.npz": {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}},
         "details": {"config": "kept"},
         "notes": [],
+        "layers": [],
         "weight_elements": 12,
         "origin": {
             "config": {"name": "kept", "distribution": None, "version": None, "options": {}},

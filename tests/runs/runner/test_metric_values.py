@@ -164,7 +164,7 @@ KINDS = {
     "artifact": ("exact",),
     "predictions": ("per_item",),
     "fresh": ("per_launch",),
-    "block": ("per_block",),
+    "block": ("per_block", "per_round"),
     "derived": ("exact", "per_item", "per_launch"),
 }
 
@@ -186,14 +186,16 @@ def extreme_run(builders: ModuleType, random: Random) -> Any:
     extremes = random.choices([value for value in EXTREMES if value > 0 or random.random() < 0.5], k=3)
     for cell in run.all_cells:
         for metric in metrics:
-            count = {"exact": 1, "per_item": 50, "per_launch": 6, "per_block": 60}[metric.samples]
+            count = {"exact": 1, "per_item": 50, "per_launch": 6, "per_block": 60, "per_round": 60}[
+                metric.samples
+            ]
             values = (
                 random.choices(extremes, k=count)
                 if random.random() < 0.5
                 else [random.choice(extremes)] * count
             )
-            places = range(count) if metric.samples in ("per_launch", "per_block") else [-60] * count
-            blocks = metric.samples == "per_block"
+            blocks = metric.samples in ("per_block", "per_round")
+            places = range(count) if blocks or metric.samples == "per_launch" else [-60] * count
             series = Series(
                 values=values,
                 wave=[place // 10 if blocks else max(place, -1) for place in places],

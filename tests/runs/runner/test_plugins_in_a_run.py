@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from textwrap import dedent
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from qx import Metric
-from qx.contract.figures import Figure
+from qx.contract.figures import Figure, Point
 from qx.processes.answers import PlainSamples
 from qx.results.recording import Recording
 from qx.runner.evaluation import sample_failure
@@ -64,6 +65,38 @@ ITEMS_A_MILLISECOND = """
     def measure(data):
         latency = Figure("latency", data.point)
         return data.point.batch_size / numpy.median(data.samples[latency])
+"""
+BUILD_SECONDS = """
+    from qx import Metric, hookimpl
+
+    @hookimpl
+    def describe():
+        return Metric(
+            name="build_seconds", summary="Time of the hooks.", unit="s", better="lower",
+            samples="exact", compare="ratio", phase="build",
+        )
+
+    @hookimpl
+    def measure(data):
+        return sum(step.seconds for step in data.steps if step.name not in ("import", "save"))
+"""
+CPU_TIME = """
+    import time
+    from qx import Metric, hookimpl
+
+    @hookimpl
+    def describe():
+        return Metric(
+            name="cpu_time", summary="CPU time of an item.", unit="ms", better="lower",
+            samples="per_round", compare="ratio", phase="block", per_point=True, batch_sizes=[3, 5],
+        )
+
+    @hookimpl
+    def measure(subject, data):
+        before = time.process_time_ns()
+        for _ in range(data.calls):
+            subject.call(data.native)
+        return (time.process_time_ns() - before) / 1e6 / data.calls / data.point.batch_size
 """
 WORST_KIND = """
     from qx import Metric, hookimpl
@@ -169,6 +202,8 @@ def toys(
         write_plugin("share_of_zeros", SHARE_OF_ZEROS),
         write_plugin("same_answer", SAME_ANSWER),
         write_plugin("items_a_millisecond", ITEMS_A_MILLISECOND),
+        write_plugin("cpu_time", CPU_TIME),
+        write_plugin("build_seconds", BUILD_SECONDS),
         write_plugin("worst_kind", WORST_KIND),
         write_plugin("new_errors", NEW_ERRORS),
         write_plugin("kilobytes", KILOBYTES),
@@ -185,7 +220,10 @@ def toys(
     )
 
 
-@pytest.mark.parametrize("source", [SHARE_OF_ZEROS, SAME_ANSWER, ITEMS_A_MILLISECOND, WORST_KIND, NEW_ERRORS])
+SHORT = [SHARE_OF_ZEROS, SAME_ANSWER, ITEMS_A_MILLISECOND, CPU_TIME, BUILD_SECONDS, WORST_KIND, NEW_ERRORS]
+
+
+@pytest.mark.parametrize("source", SHORT)
 def test_a_metric_in_a_short_file_becomes_a_column(toys: Any, source: str) -> None:
     """A metric of at most 30 lines, given with ``-p``, has values, deltas and a column as built-in ones."""
     assert len(dedent(source).strip().splitlines()) <= 30
@@ -410,3 +448,87 @@ def test_memory_and_start_up_are_marked_stage_by_stage(toys: Any) -> None:
     seconds = [mark["seconds"] for mark in stages.values()]
     assert seconds == sorted(seconds)
     assert rss["details"]["peak"] >= max(mark["rss"] for mark in stages.values())
+
+
+def test_a_metric_may_give_a_value_for_a_block(toys: Any) -> None:
+    """Of ``per_round`` there is one sample for each block, at each batch size, of the control as well."""
+    recording = Recording.read(next(toys.folder.glob("samples-*.npz")))
+    for batch_size in (1, 3, 5):
+        figure = Figure("cpu_time", Point(batch_size))
+        for cell in ("toy/toy_fp32", "toy/rounded", "toy/control"):
+            series = recording.series[cell][figure]
+            places = list(zip(series.wave.tolist(), series.round.tolist(), strict=True))
+            assert len(places) == len(set(places)) >= 3 * 5
+            assert (series.values > 0).all()
+    (measured,) = [
+        entry for entry in toys.measurements("rounded", "cpu_time") if entry["point"] == {"batch_size": 3}
+    ]
+    assert measured["details"]["blocks"] == len(
+        recording.series["toy/rounded"][Figure("cpu_time", Point(3))].values
+    )
+    assert measured["n"] == 3
+    assert measured["ci"] is not None
+
+
+@pytest.mark.parametrize(
+    ("samples", "count", "is_right"),
+    [("per_round", 1, True), ("per_round", 3, False), ("per_block", 3, True)],
+)
+def test_a_value_for_a_block_is_one(samples: Any, count: int, is_right: bool) -> None:
+    """More values than one for a block are refused, with the number that is expected."""
+    record = Metric(
+        name="joules", summary="S", unit="mJ", better="lower", samples=samples, compare="ratio", phase="block"
+    )
+    failure = sample_failure(record, PlainSamples(values=[1.0] * count), items=1)
+    assert (failure is None) == is_right
+    assert failure is None or "'per_round', so 1 value is expected, and it gave 3" in failure.cause
+
+
+def test_a_metric_may_ask_for_batch_sizes(toys: Any) -> None:
+    """It is measured at those of the run and at its own, once each, and no other metric is."""
+    points: dict[str, set[int]] = {}
+    for entry in toys.measurements("rounded"):
+        if entry["point"] is not None:
+            points.setdefault(entry["metric"], set()).add(entry["point"]["batch_size"])
+    assert points.pop("cpu_time") == {1, 3, 5}
+    assert "latency" in points and set(map(tuple, points.values())) == {(1, 3)}
+    assert toys.results["run"]["points"] == [{"batch_size": 3}, {"batch_size": 1}]
+    assert toys.results["metrics"]["cpu_time"]["batch_sizes"] == [3, 5]
+    assert "batch 5" in toys.table
+    rounds = toys.results["run"]["measuring"]["rounds"]
+    assert set(rounds["cpu_time"]) == {"1", "3", "5"} and set(rounds["latency"]) == {"1", "3"}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "fields", "message"),
+    [
+        ([0], {}, "whole numbers from 1 to 65,536, not 0"),
+        ([True], {}, "not True"),
+        (["8"], {}, "not '8'"),
+        ([100_000], {}, "not 100000"),
+        ([8, 8], {}, "has a size twice: 8, 8"),
+        ([8], {"per_point": False}, "phase 'block' with per_point=True"),
+        ([8], {"phase": "derived"}, "phase 'block' with per_point=True"),
+    ],
+)
+def test_batch_sizes_that_cannot_be_measured_are_refused(
+    sizes: Any, fields: dict[str, Any], message: str
+) -> None:
+    """A record says in one line which batch sizes a metric may ask for."""
+    usual: dict[str, Any] = {"phase": "block", "per_point": True, "compare": "ratio", "samples": "per_block"}
+    with pytest.raises(ValueError, match=re.escape(message)):
+        Metric(name="m", summary="S", unit="ms", better="lower", batch_sizes=sizes, **(usual | fields))
+
+
+def test_a_metric_of_the_build_has_a_value_and_no_verdict(toys: Any) -> None:
+    """Of one build there is a value and a ratio, without an interval, and the reason why."""
+    for name in ("build_seconds", "build_memory"):
+        measured = toys.measurement("rounded", name)
+        assert measured["outcome"] == "ok" and measured["value"] > 0
+        assert (measured["ci"], measured["vs_baseline"]["ci"], measured["vs_baseline"]["clear"]) == (
+            None, None, None,
+        )  # fmt: skip
+        assert measured["without_interval"] == "one build does not say how much builds differ"
+    memory = toys.measurement("rounded", "build_memory")
+    assert memory["details"]["stages"]["convert"] <= memory["value"]
+    assert memory["unit"] == "MiB" and 50 < memory["value"] < 20_000

@@ -24,12 +24,12 @@ def describe():
 {more}
 
 @hookimpl
-def convert(model, context):
+def convert(model, {arguments}context):
     import os, torch
 {body}
     for parameter in model.parameters():
         parameter.data = parameter.data.bfloat16().float()
-    return model
+    return {result}
 """
 
 OPTION = 'options=[Option(name="bits", default=8, help="Bits.")]'
@@ -116,6 +116,10 @@ CONFIGS: dict[str, tuple[str, dict[str, str]]] = {
             """,
         },
     ),
+    "ships_the_fp32_model": (
+        "changes_something",
+        {"arguments": "float_model, ", "body": "return float_model"},
+    ),
     "gives_halves": (
         "keeps_shape_and_type",
         {"body": "model.register_forward_hook(lambda module, inputs, outputs: outputs.half())"},
@@ -123,6 +127,24 @@ CONFIGS: dict[str, tuple[str, dict[str, str]]] = {
     "rolls_dice": (
         "deterministic",
         {"body": "model.classifier.bias.data += int.from_bytes(os.urandom(3), 'big') / 2**20"},
+    ),
+    "names_no_layer": (
+        "names_layers_of_the_model",
+        {
+            "top": "from qx import Converted, LayerRow",
+            "result": "Converted(module=model, layers=[LayerRow(name='features.99', bits=16)])",
+        },
+    ),
+    "counts_too_few": (
+        "reads_its_weights",
+        {
+            "more": """
+            @hookimpl
+            def read_weights():
+                from qx import StoredWeight, Weights
+                return Weights(layers={"classifier": StoredWeight(elements=10, bits=16, type="bfloat16")})
+            """,
+        },
     ),
     "does_nothing": ("changes_something", {"body": "return model"}),
     "claims_to_keep": ("keeps_outputs", {"record": ", keeps_outputs=True"}),
@@ -374,6 +396,7 @@ WRONG = {
 QUICK = {
     *("no_line", "dynamic_int8", "talks", "raises", "patches_the_class", "treats_at_once", "sets_torch"),
     *("spoils_batches", "litters", "keeps_it_to_itself", "gives_halves", "does_nothing", "claims_to_keep"),
+    *("names_no_layer", "counts_too_few"),
     *("asks_too_much", "mumbles"),
     *("ignores_indices", "drops", "never_alike", "upside_down"),
     *("grown", "mislabelled_without_weights", "leaks", "shuffles", "stumbles", "other_shapes", "gregarious"),
@@ -386,6 +409,7 @@ DEFAULTS = {
     "phase": "predictions",
     "hook": "measure(data, context)",
     "requires": "[]",
+    "result": "model",
     "weights": '"qx.testing:testbench.pt"',
 }
 
@@ -403,7 +427,7 @@ def _source(template: str, name: str, parts: dict[str, str]) -> str:
         "call": 8,
         "outputs": 8,
     }
-    filled = dict.fromkeys(("top", "record", "more", *blocks), "") | DEFAULTS | {"name": name}
+    filled = dict.fromkeys(("top", "record", "more", "arguments", *blocks), "") | DEFAULTS | {"name": name}
     for part, text in parts.items():
         filled[part] = indent(dedent(text).strip("\n"), " " * depth.get(part, 0))
     return template.format(**filled)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 from qx_plugins.loaders import torch_eager
-from qx_plugins.metrics import accuracy, agreement, quantized_share, startup, throughput
+from qx_plugins.metrics import accuracy, agreement, build_memory, quantized_share, startup, throughput
 
-from qx import Artifact, Context, Figure, Fresh, Mark, Point, Predictions, Recorded
+from qx import Artifact, Building, BuildStep, Context, Figure, Fresh, Mark, Point, Predictions, Recorded
 
 
 def _recorded(outputs: np.ndarray, baseline: np.ndarray | None) -> Recorded:
@@ -111,6 +111,17 @@ def test_kernels_in_8_bits_are_known_by_their_names(kernel: str, narrow: bool) -
 
 
 @pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor", "ignore:TypedStorage is deprecated")
+def test_build_memory_is_the_most_of_any_step() -> None:
+    """The value is the largest sum of all processes, and the details have it by step."""
+    steps = [
+        BuildStep(name="import", seconds=2.0, peak=400, peak_of_all=400),
+        BuildStep(name="convert", seconds=9.0, peak=500, peak_of_all=1250),
+    ]
+    samples = build_memory.measure(Building(steps=steps))
+    assert samples.values == 1250
+    assert samples.details == {"stages": {"import": 400, "convert": 1250}, "build_process": 500}
+
+
 def test_quantized_share_counts_elements_in_8_bits(tmp_path: Path) -> None:
     """The share of weight elements in 8 bits counts no biases, and no files without tensors."""
     weight = torch.quantize_per_tensor(torch.ones(3, 4), 0.1, 0, torch.qint8)

@@ -13,7 +13,7 @@ import attrs
 import pytest
 
 from qx.contract.description import Description
-from qx.contract.records import Config, Mark
+from qx.contract.records import BuildStep, Config, Mark
 from qx.contract.structure import Structure
 from qx.contract.tasks import Labels
 from qx.processes import answers, job_answers
@@ -63,7 +63,9 @@ OBSERVATIONS = kit.Observations(
     changed=("convert changed the example inputs",),
     modules=("qx",),
     strays=(),
-    build=kit.BuildObservations(fp32=(), state={"number of threads": kit.StateChange(before="1", now="2")}),
+    build=kit.BuildObservations(
+        fp32=(), state={"number of threads": kit.StateChange(before="1", now="2")}, names=("", "head.weight")
+    ),
 )
 #: Answers of every kind.
 ANSWERS: tuple[Answer, ...] = (
@@ -96,7 +98,9 @@ ANSWERS: tuple[Answer, ...] = (
         damaged={"ab": "it has no digests.json"},
         folder="/cache",
     ),
-    job_answers.BuildAnswer(seconds=1.5),
+    job_answers.BuildAnswer(
+        seconds=1.5, steps=(BuildStep(name="convert", seconds=1.5, peak=400.0, peak_of_all=812.5),)
+    ),
     MEMORY,
     job_answers.EvaluateAnswer(memory=MEMORY, metrics={"accuracy": MEASUREMENT, "rate": FAILED}),
     job_answers.DeriveAnswer(metrics=(DERIVED,)),

@@ -10,7 +10,7 @@ import pytest
 from attrs import evolve
 
 from qx.contract.figures import Figure, Point
-from qx.contract.records import OUTPUT
+from qx.contract.records import OUTPUT, LayerRow
 from qx.report import markdown
 from qx.results.run_record import Death, Unsteady
 
@@ -371,6 +371,23 @@ def test_notes_of_an_artifact_are_told(builders: ModuleType) -> None:
     text = markdown.render(builders.Run(cells=cells).results())
     assert "Notes:\n\n- `narrow`: weights in 7 bits: no VNNI\n" in text
     assert "Notes:" not in markdown.render(builders.small().results())
+
+
+def test_a_table_by_layer_is_told_in_short(builders: ModuleType) -> None:
+    """Of a table by layer the report says how many layers have how many bits, and the largest errors."""
+    rows = [LayerRow(name=f"conv{index}", bits=4 if index < 3 else 8, error=index / 10) for index in range(9)]
+    rows += [LayerRow(name="head|", bits=32), LayerRow(name="norm")]
+    text = markdown.render(builders.Run(cells={"mixed": builders.Cell(layers=rows)}).results())
+    (line,) = [line for line in text.splitlines() if line.startswith("- `mixed`: 11 layers")]
+    assert "11 layers, 3 in 4 bits, 6 in 8 bits and 1 in 32 bits." in line
+    assert "Largest relative errors: `conv8` 80.0 % (8 bits), `conv7` 70.0 % (8 bits), `conv6`" in line
+    assert "conv3" not in line
+    bare = builders.Cell(layers=(LayerRow(name="norm"),))
+    assert "- `mixed`: 1 layer.\n" in markdown.render(builders.Run(cells={"mixed": bare}).results())
+    many = [LayerRow(name=f"l{bits}", bits=bits / 10) for bits in range(10)]
+    text = markdown.render(builders.Run(cells={"mixed": builders.Cell(layers=many)}).results())
+    assert "1 in 0.5 bits and 4 in more." in text
+    assert "By layer:" not in markdown.render(builders.small().results())
 
 
 def test_metrics_are_told_by_their_records_alone(builders: ModuleType) -> None:

@@ -10,7 +10,7 @@ from attrs import evolve
 from tabulate import tabulate_formats
 
 from qx.contract.figures import Figure
-from qx.contract.records import OUTPUT
+from qx.contract.records import OUTPUT, LayerRow
 from qx.errors import UsageError
 from qx.report import terminal
 from qx.results.records import Results
@@ -183,12 +183,15 @@ def test_a_runtime_baseline_has_its_own_table(builders: ModuleType) -> None:
 
 def test_pairs_and_notes_are_shown(builders: ModuleType) -> None:
     """The terminal shows pairs of one recipe in two runtimes, and notes of artifacts, as the page does."""
-    cells = {"here": builders.Cell(hits=850, counterpart="base", notes=("a note",))}
+    rows = (LayerRow(name="fc\x1b", bits=4, error=0.5),)
+    cells = {"here": builders.Cell(hits=850, counterpart="base", notes=("a note",), layers=rows)}
     shown = terminal.render(builders.Run(cells=cells, noise=0.0).results(), "simple", 100)
     row = next(line for line in shown.split("two runtimes.")[1].splitlines() if line.startswith("here"))
     assert re.split(r" {2,}", row)[:2] == ["here", "base"]
     assert "99.0 %" in row
     assert "- here: a note" in shown
+    assert "- here: 1 layer, 1 in 4 bits. Largest relative errors: fc" in shown
+    assert "\x1b" not in shown
 
 
 def test_digits_are_printed_as_they_are_meant(builders: ModuleType) -> None:
