@@ -14,7 +14,7 @@ from qx.contract.records import OUTPUT, LayerRow, Metric, Option, Outcome
 from qx.contract.tasks import CLASSIFICATION
 from qx.processes.answers import PlainSamples
 from qx.results.recording import Recording, Resampled, Series
-from qx.results.records import CellResult, ConfigResult, Measurement, Results
+from qx.results.records import CellResult, ConfigResult, FurtherBuild, Measurement, Results
 from qx.results.run_record import (
     Death,
     Environment,
@@ -319,6 +319,44 @@ def small(**changes: Any) -> Run:
         batch_sizes=(1, 32),
     )
     return evolve(run, **changes)
+
+
+def with_builds(
+    hits: Iterable[int] = (855, 838, 861, 846), failed: int = 0, **changes: Any
+) -> tuple[Results, Recording]:
+    """Return ``small`` with further builds, and its raw samples.
+
+    The further builds of ``quick`` have so many hits each, and after them so many failed. Those of the other
+    cells are equal to their first builds.
+    """
+    run = small(**changes)
+    recording = run.recording()
+    further = [FurtherBuild(seed=run.seed + 1, outcome="ok", same_as=run.seed)]
+    own = [FurtherBuild(seed=run.seed + 1 + place, outcome="ok") for place, _ in enumerate(hits)]
+    for build, count in zip(own, hits, strict=True):
+        row = PlainSamples(values=(np.arange(run.items) < count * run.items / 1000).astype(float))
+        recording.add_further("toy/quick", build.seed, Figure("hits"), Series.plain(row))
+        weight = PlainSamples(values=[run.cells["quick"].weight])
+        recording.add_further("toy/quick", build.seed, Figure("weight"), Series.plain(weight))
+    own += [
+        FurtherBuild(seed=own[-1].seed + 1 + place, outcome="crashed", stage="convert", cause="SIGSEGV")
+        for place in range(failed)
+    ]
+    results = run.results(recording)
+    builds = {"toy/quick": tuple(own), CONTROL: (), "toy/lost": ()}
+    cells = {
+        name: evolve(cell, further_builds=builds.get(name, tuple(further)))
+        for name, cell in results.cells.items()
+    }
+    return analyse(
+        run=evolve(results.run, build_seeds=1 + len(own)),
+        environment=results.environment,
+        metrics=results.metrics,
+        configs=results.configs,
+        cells=cells,
+        recording=recording,
+        failures=run.failures,
+    ), recording
 
 
 def everything(seed: int = 0, items: int = 200) -> tuple[Results, Recording]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from attrs import evolve
 
+from qx.analysis import builds
 from qx.analysis.axes import DRAWS, draw_values, make_axis
 from qx.analysis.details import details
 from qx.analysis.picks import picks_by_aim
@@ -18,6 +19,7 @@ from qx.results.recording import Recording
 from qx.results.records import (
     NOT_APPLICABLE,
     AxisResult,
+    BuildSpread,
     CellResult,
     Comparison,
     ConfigResult,
@@ -117,6 +119,7 @@ def _analyse_workload(
             failures.get((cell, quantity.metric.name)),
             samples=run.samples,
             control=control,
+            seed=run.seed,
             against=[
                 *filter(None, [runtime_baselines[cell], counterparts[cell]]),
                 *(other for other in on_front if other != cell),
@@ -193,6 +196,7 @@ def _measurement(
     *,
     samples: str,
     control: str | None,
+    seed: int,
     against: Sequence[str],
 ) -> Measurement:
     metric = quantity.metric
@@ -233,8 +237,19 @@ def _measurement(
         comparisons=tuple(
             evolve(comparison, against=other) for other, comparison in compared.items() if other in against
         ),
+        builds=_spread(quantity, cell, result, seed),
         details=details(quantity, cell),
     )
+
+
+def _spread(quantity: Quantity, cell: str, result: CellResult, seed: int) -> BuildSpread | None:
+    """Return how a figure differs between the builds of a cell; None where it was measured in one build."""
+    if quantity.metric.phase not in builds.PHASES or not result.further_builds:
+        return None
+    by_seed = builds.series_of_builds(quantity.recording, cell, result, quantity.figure, seed)
+    has_baseline = cell != quantity.baseline and quantity.baseline in quantity.measured
+    baseline = quantity.series(quantity.baseline) if has_baseline else None
+    return builds.spread(quantity.metric, by_seed, baseline)
 
 
 def _comparison(

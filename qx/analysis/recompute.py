@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from attrs import evolve
 
+from qx.analysis.builds import series_of_builds
 from qx.analysis.measurements import ITSELF, analyse
 from qx.contract.figures import Figure
 from qx.contract.records import SMALLEST, Metric
@@ -74,12 +75,36 @@ def check_whole(results: Results, recording: Recording, place: Path) -> None:
                 f"the samples in {place} are incomplete: {metric.name} of {cell} has "
                 f"{len(series.values):,} values, expected {measurement.n:,}, one for each item"
             )
+        _check_builds(results, recording, measurement, place)
         if flaw := _flaw(series, metric, compared=_is_compared(measurement)):
             raise UsageError(f"the samples in {place} are damaged: {metric.name} of {cell} {flaw}")
     for workload in results.run.workloads:
         for metric in results.metrics.values():
             if metric.samples in ("per_item", "per_set"):
                 _check_item_counts(results, recording, workload, metric, place)
+
+
+def _check_builds(results: Results, recording: Recording, measurement: Measurement, place: Path) -> None:
+    """Raise ``UsageError`` where the samples of a further build are missing, or are those of other items."""
+    if measurement.builds is None:
+        return
+    metric, cell = results.metrics[measurement.metric], measurement.cell
+    result, seed = results.cells[cell], results.run.seed
+    by_seed = series_of_builds(recording, cell, result, measurement.figure, seed)
+    own = by_seed[seed]
+    for name in measurement.builds.values:
+        series = by_seed.get(int(name))
+        subject = f"{metric.name} of {cell}, build with seed {name}"
+        if series is None or (metric.samples == "per_set" and not series.resampled):
+            raise UsageError(f"the samples in {place} are incomplete: they lack {subject}")
+        if len(series.values) != len(own.values) or _items(series) != _items(own):
+            raise UsageError(f"the samples in {place} are damaged: {subject} is of other items")
+        if flaw := _flaw(series, metric, compared=False):
+            raise UsageError(f"the samples in {place} are damaged: {subject} {flaw}")
+
+
+def _items(series: Series) -> int | None:
+    return series.resampled[0].items if series.resampled else None
 
 
 def _is_compared(measurement: Measurement) -> bool:

@@ -27,7 +27,8 @@ from attrs import evolve, frozen
 from numpy.typing import NDArray
 
 from qx.results.recording import Resampled
-from qx.statistics import intervals, items
+from qx.statistics import intervals, items, over_builds
+from qx.statistics.over_builds import BuildsMean
 from qx.statistics.student_t import Floats
 
 #: Seed of groups and draws; with another seed, runs could not be compared with earlier ones.
@@ -107,6 +108,32 @@ def pairwise(samples: Sequence[Resampled], *, relative: bool, level: float = 0.9
         for row, cell in enumerate(cells):
             low[cell, cells], high[cell, cells] = items.ends(*_difference(stack.row(row), stack), level)
     return low, high
+
+
+def mean_over_builds(
+    builds: Sequence[Resampled], baseline: Resampled | None, *, relative: bool
+) -> BuildsMean:
+    """Estimate the mean over builds of one cell, or of their differences from the baseline.
+
+    With ``relative`` it is the mean of logs.
+    """
+    samples = [*builds, *([] if baseline is None else [baseline])]
+    stack = _Stack.from_samples(samples, relative=relative)
+    ours, count = slice(len(builds)), len(builds)
+    influence, draws = stack.influence[ours], stack.draws[ours]
+    joined = influence.mean(axis=0), draws.mean(axis=0)
+    if baseline is not None:
+        joined = joined[0] - stack.influence[count], joined[1] - stack.draws[count]
+    over_items = _with_draws(items.moments(joined[0]), joined[1])
+    probed = stack.steps.max() if np.isfinite(stack.steps).all() else np.nan
+    step = np.fmax(probed, over_items.largest)
+    if baseline is not None and np.isnan(probed):
+        extent, spread = stack.scale.extent, stack.scale.deviation
+        largest = items.Scale(extent[ours].max(), spread[ours].max())
+        theirs = items.Scale(extent[count], spread[count])
+        step = items.step_between(largest, theirs, over_items, _equal_share(joined[0]))
+    values = stack.values[ours] - (0.0 if baseline is None else stack.values[count])
+    return over_builds.mean_over_builds(values, over_items, float(step))
 
 
 def _why_no_interval(sample: Resampled) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from qx.errors import UsageError
 from qx.results.recording import Recording
-from qx.results.records import Comparison, Measurement, Results
+from qx.results.records import BuildSpread, Comparison, Measurement, Results
 from qx.values import JsonObject
 
 if TYPE_CHECKING:
@@ -25,15 +25,18 @@ COMPARED = (
     "comparison_p",
     "comparison_clear",
 )
+BUILDS = ("builds", "builds_deviation", "builds_smallest", "builds_largest")
 COMPARISON = ("against", "kind", "value", "low", "high", "p", "clear", "method")
 SAMPLE = ("value", "unit", "wave", "round", "position", "group")
 #: Types of columns that pandas would not choose itself: integers and truth values that may be missing.
 TYPES = {
     "batch_size": "Int64",
     "n": "Int64",
+    "builds": "Int64",
     "comparison_clear": "boolean",
     "clear": "boolean",
     **dict.fromkeys(("value", "low", "high", "p"), "float64"),
+    **dict.fromkeys(BUILDS[1:], "float64"),
     **dict.fromkeys((f"comparison_{name}" for name in ("value", "low", "high", "p")), "float64"),
 }
 
@@ -41,7 +44,12 @@ TYPES = {
 def measurement_records(results: Results) -> list[JsonObject]:
     """Return a record for each measurement, with its comparison with the baseline where it has one."""
     return [
-        {**_place(measurement), **_value(measurement), **_compared(measurement.vs_baseline)}
+        {
+            **_place(measurement),
+            **_value(measurement),
+            **_compared(measurement.vs_baseline),
+            **_builds(measurement.builds),
+        }
         for measurement in results.measurements
     ]
 
@@ -101,6 +109,13 @@ def _compared(comparison: Comparison | None) -> JsonObject:
     return dict(zip(COMPARED, values, strict=True))
 
 
+def _builds(built: BuildSpread | None) -> JsonObject:
+    if built is None:
+        return dict.fromkeys(BUILDS)
+    values = (len(built.values), built.deviation, built.smallest, built.largest)
+    return dict(zip(BUILDS, values, strict=True))
+
+
 def _interval(ci: tuple[float, float] | None) -> JsonObject:
     low, high = (None, None) if ci is None else ci
     return {"low": low, "high": high}
@@ -111,7 +126,7 @@ def _interval(ci: tuple[float, float] | None) -> JsonObject:
 
 def measurement_frame(results: Results) -> DataFrame:
     """Return ``measurement_records`` as a frame."""
-    return _frame(measurement_records(results), (*PLACE, *VALUE, *COMPARED))
+    return _frame(measurement_records(results), (*PLACE, *VALUE, *COMPARED, *BUILDS))
 
 
 def comparison_frame(results: Results) -> DataFrame:

@@ -90,7 +90,9 @@ class Result:
         The keys are ``workload``, ``config``, ``cell``, ``metric``, ``batch_size``; ``value``, ``unit``,
         ``better``, ``low`` and ``high`` (95 % interval), ``n``, ``outcome``, ``cause``; ``comparison``
         (``"ratio"``, ``"speedup"`` or ``"difference"``), ``comparison_value``, ``comparison_low``,
-        ``comparison_high``, ``comparison_p``, ``comparison_clear``. What does not apply is None.
+        ``comparison_high``, ``comparison_p``, ``comparison_clear``; and with ``build_seeds`` the number of
+        ``builds``, and ``builds_deviation``, ``builds_smallest`` and ``builds_largest`` of the values
+        between them. What does not apply is None.
         """
         return frames.measurement_records(self.results)
 

@@ -70,6 +70,7 @@ def run(
     calibration_n: int | None = None,
     engine: str | None = None,
     seed: int = 0,
+    build_seeds: int = 1,
     timeout: float | None = None,
     rebuild: bool = False,
     offline: bool = False,
@@ -138,6 +139,9 @@ def run(
         Quantized engine of torch.
     seed : int
         Seed of all that is random.
+    build_seeds : int
+        Number of builds of each config that calibrates or trains, with the seeds ``seed``, ``seed + 1`` and
+        so on, each with calibration items of its own. All are evaluated, and the first is timed.
     timeout : float, optional
         Seconds for each stage of a cell.
     rebuild : bool
@@ -236,6 +240,7 @@ def _request(arguments: Mapping[str, Any], *, has_own_model: bool, has_own_data:
         quick=arguments["quick"],
         cpus=tuple(arguments["cpus"]),
         front=_strings(arguments["front"]),
+        build_seeds=arguments["build_seeds"],
         yes=arguments["yes"],
         command=(_call(arguments),),
     )

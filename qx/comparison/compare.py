@@ -27,6 +27,8 @@ class UnjudgedChange:
     #: Difference that the noise of the two runs shows in the same terms.
     floor: intervals.Difference | None = None
     metric: Metric | None = None
+    #: The same difference, with an interval that other builds of both runs would not leave.
+    over_builds: intervals.Difference | None = None
 
 
 def compare(sources: Sequence[Source], *, other_calibration: bool = False) -> RunComparison:
@@ -186,7 +188,8 @@ def _changes_of_metric(pair: Pair, figure: Figure, blank: Change) -> Iterator[Un
         except NotComparable as error:
             yield UnjudgedChange(evolve(change, reason=str(error)))
             continue
-        yield UnjudgedChange(change, difference, pair.floor(figure, basis), metric)
+        floor, widened = pair.floor(figure, basis), pair.widened(figure, difference)
+        yield UnjudgedChange(change, difference, floor, metric, widened)
 
 
 def _change_of_outputs(pair: Pair, blank: Change) -> Change | None:
@@ -246,7 +249,9 @@ def _judge(unjudged: UnjudgedChange, adjusted: float | None) -> Change:
     )
     if difference.ci is None:
         return evolve(change, reason=difference.reason or "too few launches for an interval")
-    why_same = _why_same(difference, adjusted, unjudged.floor, metric)
+    why_same = _why_same(difference, adjusted, unjudged, metric)
+    if unjudged.over_builds is not None:
+        change = evolve(change, ci_over_builds=unjudged.over_builds.ci)
     if why_same is not None or difference.value == difference.neutral:
         return evolve(change, verdict="same", why_same=why_same)
     return evolve(change, verdict=_direction(difference, metric))
@@ -255,17 +260,20 @@ def _judge(unjudged: UnjudgedChange, adjusted: float | None) -> Change:
 def _why_same(
     difference: intervals.Difference,
     adjusted: float | None,
-    floor: intervals.Difference | None,
+    unjudged: UnjudgedChange,
     metric: Metric,
 ) -> WhySame | None:
     """Return why a difference is no change. None where it is a change, or no difference at all."""
     assert difference.ci is not None
+    floor, widened = unjudged.floor, unjudged.over_builds
     if difference.ci[0] == difference.ci[1] == difference.neutral:
         return None
     if difference.includes_neutral:
         return "interval"
     if adjusted is not None and adjusted > FALSE_ALARMS:
         return "correction"
+    if widened is not None and widened.includes_neutral:
+        return "builds"
     if floor is not None and difference.size <= floor.size:
         return "noise floor"
     return None if difference.size > intervals.log_margin(metric.margin, difference.kind) else "margin"

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 import numpy as np
 from attrs import frozen
 
-from qx.analysis import on_items
+from qx.analysis import builds, on_items
 from qx.analysis.quantity import OF_ITEMS
 from qx.comparison.records import Basis, Side
 from qx.comparison.sources import Source
 from qx.contract.figures import Figure
 from qx.contract.records import Metric, as_word
 from qx.results.recording import Floats
-from qx.statistics import intervals, over_waves
+from qx.statistics import intervals, over_builds, over_waves
 from qx.statistics.undisturbed import MIN_SAMPLES
 
 NO_SAMPLES = "its raw samples are not beside the results"
@@ -102,6 +102,30 @@ class Pair:
             return Pair(self.base, self.ours, cells[0], cells[1]).compared(figure, basis)
         except NotComparable:
             return None
+
+    def deviations(self, figure: Figure) -> tuple[over_builds.Deviation, ...]:
+        """Return the spread between builds of ours and of the base, on the scale of comparisons.
+
+        That of the other run stands for a run with one build. Empty where both have one.
+        """
+        metric = self.ours.metric(figure)
+        spreads = [source.measurements[cell, figure].builds for source, cell in self._sides]
+        known = [builds.deviation(metric, spread) for spread in spreads if spread is not None]
+        deviations = [deviation for deviation in known if deviation is not None]
+        if len(deviations) == 1:
+            return (over_builds.between_two(deviations[0]),)
+        return tuple(deviations)
+
+    def widened(
+        self, figure: Figure, difference: intervals.Difference, level: float = 0.95
+    ) -> intervals.Difference | None:
+        """Return a difference with an interval that holds for any two builds; None where that is not known.
+
+        It is not known where both runs have one build, and does not matter where there is no difference.
+        """
+        is_equal = difference.ci is not None and set(difference.ci) == {difference.neutral}
+        deviations = () if is_equal else self.deviations(figure)
+        return over_builds.widened(difference, deviations, level) if deviations else None
 
     def sides(self, figure: Figure, basis: Basis) -> tuple[Side | None, Side | None]:
         """Return the figures of the base and of ours."""

@@ -28,8 +28,9 @@ Verdict: TypeAlias = Literal["same", "better", "worse", "changed", "not comparab
 #: the values of launches of one machine, the outputs of the evaluation.
 Basis: TypeAlias = Literal["exact", "items", "own baseline", "direct", "outputs"]
 #: Why a difference is no change: its interval includes "no change"; it is not significant once it is
-#: corrected for the number of tests; it is no larger than what the controls show; it is within the margin.
-WhySame: TypeAlias = Literal["interval", "correction", "noise floor", "margin"]
+#: corrected for the number of tests; it is no larger than what other builds may differ by; it is no larger
+#: than what the controls show; it is within the margin.
+WhySame: TypeAlias = Literal["interval", "correction", "builds", "noise floor", "margin"]
 
 
 @frozen(kw_only=True)
@@ -76,6 +77,9 @@ class Change:
     value: float | None = None
     #: Interval of 95 % for this change by itself.
     ci: tuple[float, float] | None = None
+    #: The same interval, widened by what other builds of both runs would change. None where the spread
+    #: between builds is not known, or does not matter.
+    ci_over_builds: tuple[float, float] | None = None
     p: float | None = None
     #: ``p`` corrected by Holm's method for all tests of the comparison.
     p_adjusted: float | None = None

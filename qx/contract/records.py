@@ -366,7 +366,8 @@ class Recipe(Protocol):
 class Context:
     """Facts about the run, for hooks."""
 
-    #: Seed of everything random; Python's, numpy's and torch's generators were seeded with it.
+    #: Seed of everything random; Python's, numpy's and torch's generators were seeded with it. A config gets
+    #: another one in each further build (``--build-seeds``).
     seed: int = 0
     #: Number of threads that the runtime may use in this process.
     threads: int = 1

@@ -214,7 +214,7 @@ def _decide_case(
         return evolve(decision, verdict=verdict, reason=f"new: {error}")
     except NotComparable as error:
         return evolve(decision, reason=f"cannot be decided: {error}")
-    words = _in_words(evidence, metric)
+    words = _in_words(evidence, metric) + _spread_in_words(source, cell, figure)
     decision = evolve(decision, reason=None, seen=words, method=evidence.method)
     if evidence.ci is None:
         parts = filter(None, (f"{words}, without an interval", evidence.reason))
@@ -321,6 +321,8 @@ def _against_base(
     if basis == "own baseline" and pair.is_baseline:
         raise NotComparable("a baseline has no ratio to itself; directly = true compares it on one machine")
     compared = pair.compared(figure, basis, level)
+    # What another draw of calibration images changes is no change of the recipe.
+    compared = pair.widened(figure, compared, level) or compared
     return Evidence(compared.kind, compared.value, compared.ci, compared.method, pair.floor(figure, basis))
 
 
@@ -403,6 +405,15 @@ def _is_beyond_noise(evidence: Evidence, limit: float) -> bool:
     if min(evidence.value, limit) <= 0:
         return True
     return bool(abs(np.log(evidence.value / limit)) > abs(np.log(evidence.floor.value)))
+
+
+def _spread_in_words(source: Source, cell: str, figure: Figure) -> str:
+    """Return how much builds of a cell differ, behind its figure; empty where that is not known."""
+    built = source.measurements[cell, figure].builds
+    if built is None or not built.deviation:
+        return ""
+    deviation = numbers.deviation(built.deviation, source.metric(figure).unit)
+    return f", sd between {len(built.values)} builds {deviation}"
 
 
 def _in_words(evidence: Evidence, metric: Metric) -> str:

@@ -81,6 +81,8 @@ class DataAnswer(Answer):
     calibrations: Mapping[int, str]
     #: Name of the folder of the training split; None if the job does not ask for it.
     training: str | None
+    #: Names of the folders of further draws of calibration images, by seed and by the number of images.
+    further: Mapping[int, Mapping[int, str]] = Factory(dict)
     #: Splits that were damaged in the cache and are written anew: the reason by the name of the folder.
     damaged: Mapping[str, str]
     #: The folder that holds the folders of all splits.

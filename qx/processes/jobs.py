@@ -145,6 +145,10 @@ class DataJob(LoadingJob["DataAnswer"]):
     calibration_counts: tuple[int, ...] = field(default=(), converter=to_integers)
     #: Whether to write the training split too, since a config of the run fine-tunes.
     training: bool = False
+    #: Seeds of further draws of calibration images, one for each further build of a config.
+    further_seeds: tuple[int, ...] = field(default=(), converter=to_integers)
+    #: The sizes of the calibration splits of further draws.
+    further_counts: tuple[int, ...] = field(default=(), converter=to_integers)
 
 
 @frozen(kw_only=True)
@@ -152,6 +156,9 @@ class BuildJob(WorkloadJob["BuildAnswer"]):
     """Build one artifact."""
 
     do: ClassVar[str] = "build"
+    #: Seed of the config's hooks and of the order of training batches; None: that of the job, which is also
+    #: the seed of the model. A further build has another one, and the same model.
+    build_seed: int | None = None
     config: Reference = field(converter=to_reference)
     config_options: OptionValues = Factory(dict)
     #: Configs that it is composed of.
@@ -192,6 +199,8 @@ class StoredArtifact:
     config_options: OptionValues = Factory(dict)
     #: Configs that it is composed of.
     recipes: tuple[Reference, ...] = field(default=(), converter=_references)
+    #: Seed of the config's hooks, as in ``BuildJob``.
+    build_seed: int | None = None
     #: Whether the model was made with quantize and dequantize stubs.
     quantizable: bool = False
     workload: Reference = field(converter=to_reference)

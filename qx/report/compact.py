@@ -78,6 +78,8 @@ class Column:
     unit: str
     compared: str
     entries: Mapping[str, Entry]
+    #: Whether it is the spread of the figure between builds, beside the figure itself.
+    is_spread: bool = False
 
     def texts(self, cell: str, *, whole: bool) -> tuple[tuple[str, str], tuple[str, str]]:
         """Return value and comparison of a config, each as a number and what stands behind it.
@@ -204,7 +206,37 @@ class Table:
     @cached_property
     def columns(self) -> list[Column]:
         """The columns for all figures, whether a terminal has room for them or not."""
-        return [self._column(figure) for figure in self.figures]
+        columns = []
+        for figure in self.figures:
+            columns.append(self._column(figure))
+            if is_quality(self._metric(figure)) and (spread := self._spread_column(figure)) is not None:
+                columns.append(spread)
+        return columns
+
+    def _spread_column(self, figure: Figure) -> Column | None:
+        """Return the standard deviations between builds; None where each config has one build."""
+        metric = self._metric(figure)
+        spreads = {
+            cell: measured.builds
+            for cell in self.cells
+            if (measured := self.view.measurement(cell, figure)) is not None and measured.builds is not None
+        }
+        if not spreads:
+            return None
+        scale = numbers.scale_of(metric.unit, [spread.mean for spread in spreads.values()])
+        unit = "pt" if metric.unit == "fraction" else fitted(scale.unit, UNIT_WIDTH)
+        entries = {cell: Entry(NarrowText(NOTHING), style="faint") for cell in self.cells}
+        for cell, spread in spreads.items():
+            if self.view.ended(cell).depends_on_seed:
+                entries[cell] = Entry(NarrowText(numbers.significant(spread.deviation / scale.factor, 2)))
+        return Column(
+            figure=figure,
+            heading=f"{self.view.results.run.build_seeds} builds",
+            unit=f"sd, {unit}",
+            compared="",
+            entries=entries,
+            is_spread=True,
+        )
 
     def _column(self, figure: Figure) -> Column:
         metric = self._metric(figure)
@@ -249,6 +281,7 @@ class Table:
         """
         cells = self._shown(rows)
         natural = max(map(width_of, ("config", *(self.names[cell] for cell in cells))))
+        # The spread between builds, which was asked for, comes right after its figure.
         order = sorted(self.columns, key=lambda column: self._place(column.figure, STAYING))
         for count in range(len(order), 0, -1):
             columns = [column for column in self.columns if column in order[:count]]

@@ -10,7 +10,7 @@ from attrs import evolve
 
 from qx.contract.figures import Figure
 from qx.foreign import to_code, to_code_cell, to_markdown, to_markdown_cell, to_terminal
-from qx.report import picks, summary, wording
+from qx.report import builds, picks, summary, wording
 from qx.report.wording import Markup
 from qx.results import results_file
 from qx.results.columns import View, with_units
@@ -71,17 +71,17 @@ def _workload(view: View, level: str) -> Iterator[str]:
         yield warning
     yield _figures(view)
     yield wording.legend(view, MARKUP)
+    yield from builds.single(view, MARKUP)
     if inapplicable := list(wording.inapplicable(view, MARKUP)):
         yield bullets(inapplicable)
-    if failures := list(wording.failures(view, MARKUP)):
-        yield "Metrics that could not be measured:"
-        yield bullets(failures)
-    if notes := list(wording.notes(view, MARKUP)):
-        yield "Notes:"
-        yield bullets(notes)
-    if layers := list(wording.layers(view, MARKUP)):
-        yield "By layer:"
-        yield bullets(layers)
+    for title, lines in (
+        ("Metrics that could not be measured:", wording.failures(view, MARKUP)),
+        ("Notes:", wording.notes(view, MARKUP)),
+        ("By layer:", wording.layers(view, MARKUP)),
+    ):
+        if items := list(lines):
+            yield title
+            yield bullets(items)
     if any(map(view.has_runtime_baseline, view.rows)):
         yield f"{level} Against the runtime's own baseline"
         yield _against_runtime(view)
@@ -89,6 +89,9 @@ def _workload(view: View, level: str) -> Iterator[str]:
         yield f"{level} One recipe in two runtimes"
         yield wording.PAIRS
         yield _pairs(view)
+    if builds.has_spread(view):
+        yield f"{level} Builds"
+        yield from _builds(view)
     yield f"{level} Front"
     yield wording.front(view, MARKUP)
     yield _front(view)
@@ -163,6 +166,18 @@ def _pairs(view: View) -> str:
         cell, counterpart, *figures = view.pair(pair)
         rows.append([code(cell), code(counterpart), *map(without_breaks, figures)])
     return table([*wording.PAIR_COLUMNS, *(_title(column) for column in view.pair_columns)], rows)
+
+
+def _builds(view: View) -> Iterator[str]:
+    yield builds.explained(view)
+    columns = builds.columns(view)
+    rows = []
+    for cell in builds.rows(view):
+        cells = [builds.count_builds(view, cell), *(builds.figure(view, cell, column) for column in columns)]
+        rows.append([code(view.name(cell)), *(BREAK.join(map(without_breaks, lines)) for lines in cells)])
+    yield table([*builds.COLUMNS, *map(_title, columns)], rows)
+    if remarks := list(builds.remarks(view, MARKUP)):
+        yield bullets(remarks)
 
 
 def _front(view: View) -> str:

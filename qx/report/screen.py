@@ -11,7 +11,7 @@ from attrs import evolve
 
 from qx.contract.figures import Figure
 from qx.foreign import path_to_terminal, to_terminal
-from qx.report import folded, picks, wording
+from qx.report import builds, folded, picks, wording
 from qx.report.compact import FittedTable, Table
 from qx.report.precision import budget_in_words, reached
 from qx.report.styled import (
@@ -199,7 +199,10 @@ def _legend(view: View, shown: FittedTable, width: int) -> Iterator[Line]:
     if numbers.MARKS["noise floor"] in all_marks:
         parts.append("~ not clear: no larger than noise")
     if any(entry.value.half or entry.comparison.half for entry in shown_entries):
-        parts.append(f"± half of a 95 % interval{_halves_of_values(shown)}")
+        which = " of one build" if builds.are_single(view) else ""
+        parts.append(f"± half of a 95 % interval{which}{_halves_of_values(shown)}")
+    if any(column.is_spread for column in shown.columns):
+        parts.append("sd: between builds with other calibration images; all else is of the first build")
     moved = [axis for axis in view.axes if not _is_shown(axis, shown) and _is_at_another_point(axis, shown)]
     parts += [f"the front goes by {to_terminal(str(axis))}" for axis in moved]
     if hidden := shown.left_out:

@@ -12,7 +12,7 @@ from attrs import evolve
 from qx.contract.figures import Figure
 from qx.errors import UsageError
 from qx.foreign import to_markdown_cell, to_terminal
-from qx.report import picks, summary, wording
+from qx.report import builds, picks, summary, wording
 from qx.report.wording import Markup
 from qx.results.columns import View, with_units
 from qx.results.numbers import NOTHING
@@ -155,6 +155,7 @@ def _workload(view: View, drawing: Drawing) -> Iterator[str]:
         yield sentence(f"WARNING: {warning}")
     yield _figures(view, drawing)
     yield sentence(wording.legend(view, MARKUP))
+    yield from map(sentence, builds.single(view, MARKUP))
     if inapplicable := list(wording.inapplicable(view, MARKUP)):
         yield "\n".join(sentence(reason) for reason in inapplicable)
     if failures := list(wording.failures(view, MARKUP)):
@@ -167,6 +168,8 @@ def _workload(view: View, drawing: Drawing) -> Iterator[str]:
         yield "Against the runtime's own baseline:\n\n" + _against_runtime(view, drawing)
     if view.results.pairs:
         yield sentence(f"One recipe in two runtimes. {wording.PAIRS}") + "\n\n" + _pairs(view, drawing)
+    if builds.has_spread(view):
+        yield from _builds(view, drawing)
     yield _front(view, drawing)
     yield sentence(wording.front(view, MARKUP)) + "\n" + sentence(wording.FRONT_EXPLAINED)
     if sentences := list(picks.sentences(view, MARKUP)):
@@ -228,6 +231,22 @@ def _pairs(view: View, drawing: Drawing) -> str:
         cell, counterpart, *figures = view.pair(pair)
         rows.append([drawing.text(cell), drawing.text(counterpart), *figures])
     return drawing.tables(header, rows, keys=2)
+
+
+def _builds(view: View, drawing: Drawing) -> Iterator[str]:
+    yield drawing.sentence(f"Builds. {builds.explained(view)}")
+    columns = builds.columns(view)
+    rows = [
+        [
+            drawing.text(view.name(cell)),
+            drawing.cell(*builds.count_builds(view, cell)),
+            *(drawing.cell(*builds.figure(view, cell, column)) for column in columns),
+        ]
+        for cell in builds.rows(view)
+    ]
+    yield drawing.tables([*builds.COLUMNS, *(_title(column, drawing) for column in columns)], rows, keys=2)
+    if remarks := list(builds.remarks(view, MARKUP)):
+        yield "\n".join(drawing.sentence(remark, "- ") for remark in remarks)
 
 
 def _front(view: View, drawing: Drawing) -> str:

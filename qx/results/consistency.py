@@ -10,7 +10,7 @@ from qx.results.schema import find_flaw
 from qx.storage.strict_json import ROOM, place
 
 if TYPE_CHECKING:
-    from qx.results.records import Comparison, NoiseFloor, Results
+    from qx.results.records import BuildSpread, Comparison, Measurement, NoiseFloor, Results
 
 
 def check_consistency(results: Results) -> None:
@@ -76,13 +76,31 @@ def _check_figures(results: Results) -> None:
     for index, measurement in enumerate(results.measurements):
         field = place(("measurements", index))
         _check_interval(f"{field}.ci", measurement.ci)
-        for comparison in (measurement.vs_baseline, *measurement.comparisons):
+        built = measurement.builds
+        over_builds = [] if built is None else [built.vs_baseline]
+        for comparison in (measurement.vs_baseline, *measurement.comparisons, *over_builds):
             if comparison is not None:
                 _check_comparison(f"a comparison of {field}", comparison)
+        if built is not None:
+            _check_builds(results, measurement, built, f"{field}.builds")
     for index, floor in enumerate(results.noise_floor):
         _check_comparison(place(("noise_floor", index)), floor)
     for index, pair in enumerate(results.pairs):
         _check_interval(place(("pairs", index, "ci")), pair.ci)
+
+
+def _check_builds(results: Results, measurement: Measurement, built: BuildSpread, field: str) -> None:
+    """Check that the builds are those of the cell, and that their ends are those of their values."""
+    _check_interval(f"{field}.ci", built.ci)
+    cell = results.cells[measurement.cell]
+    seeds = [str(results.run.seed), *(str(build.seed) for build in cell.further_builds)]
+    if strange := sorted(built.values.keys() - set(seeds)):
+        raise ValueError(f"{field}.values has the seed {strange[0]}, and the seeds are {', '.join(seeds)}")
+    if seeds[0] not in built.values:
+        raise ValueError(f"{field}.values lacks the seed of the run, {seeds[0]}")
+    values = list(built.values.values())
+    if [built.smallest, built.largest] != [min(values), max(values)]:
+        raise ValueError(f"{field}: smallest and largest must be those of its values")
 
 
 def _check_comparison(field: str, comparison: Comparison | NoiseFloor) -> None:

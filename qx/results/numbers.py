@@ -15,7 +15,7 @@ Interval = tuple[float, float]
 
 NOTHING = "-"
 #: Marks behind differences that are not called clear, by the reason.
-MARKS = {"interval": "?", "noise floor": "~", "correction": "^", "margin": "<"}
+MARKS = {"interval": "?", "noise floor": "~", "correction": "^", "builds": "#", "margin": "<"}
 #: Relative width of an interval below which a figure counts as one without spread.
 ROUNDING = 1e-9
 #: Largest number of decimal places.
@@ -145,6 +145,21 @@ def difference(number: float, ci: Sequence[float] | None, unit: str) -> tuple[st
     if ends is None:
         return f"{text} ±?", ""
     return text, _bracket(ends, places, sign="+") if half else ""
+
+
+def deviation(number: float, unit: str) -> str:
+    """Return a standard deviation with its unit, to two digits; fractions in percentage points."""
+    if unit == "fraction":
+        return f"{significant(100 * number, 2)} pt"
+    return quantity(number, unit) if unit == "bytes" else with_unit(significant(number, 2), unit)
+
+
+def span(smallest: float, largest: float, spread: float, unit: str) -> str:
+    """Return the smallest and the largest of several values, with digits that their spread leaves."""
+    if unit == "fraction":
+        places = max(1, _places(100 * spread))
+        return f"{_fixed(100 * smallest, places)} to {_fixed(100 * largest, places)} %"
+    return f"{quantity(smallest, unit)} to {quantity(largest, unit)}"
 
 
 def of_100(share: float) -> str:

@@ -106,10 +106,16 @@ class Recording:
     series: dict[str, dict[Figure, Series]] = Factory(dict)
     #: Outputs of the evaluation, arrays ``[n, ...]`` by name, by cell.
     outputs: dict[str, dict[str, Array]] = Factory(dict)
+    #: Series of further builds, by cell and by the seed of the build.
+    further: dict[tuple[str, int], dict[Figure, Series]] = Factory(dict)
 
     def add(self, cell: str, figure: Figure, series: Series) -> None:
         """Keep a series of a cell."""
         self.series.setdefault(cell, {})[figure] = series
+
+    def add_further(self, cell: str, seed: int, figure: Figure, series: Series) -> None:
+        """Keep a series of a further build of a cell."""
+        self.further.setdefault((cell, seed), {})[figure] = series
 
     def get(self, cell: str, figure: Figure) -> Series | None:
         """Return a series of a cell; None where it has none."""
@@ -120,13 +126,18 @@ class Recording:
         return Recording(
             {cell: series for cell, series in self.series.items() if cell in cells},
             {cell: outputs for cell, outputs in self.outputs.items() if cell in cells},
+            {(cell, seed): series for (cell, seed), series in self.further.items() if cell in cells},
         )
 
     def to_bytes(self) -> bytes:
-        """Return a compressed ``.npz``; its keys are ``cell|metric|point|part`` and ``cell|outputs|name``."""
+        """Return a compressed ``.npz``; its keys are ``cell|metric|point|part`` and ``cell|outputs|name``.
+
+        Those of a further build have ``cell|build=seed`` in place of the cell.
+        """
         # Typed as Any, since numpy takes arrays and a switch as keywords; none of these names is the switch.
         arrays: JsonObject = {}
-        for cell, series_by_figure in self.series.items():
+        further = {f"{cell}|build={seed}": series for (cell, seed), series in self.further.items()}
+        for cell, series_by_figure in {**self.series, **further}.items():
             for figure, series in series_by_figure.items():
                 prefix = f"{cell}|{figure.key}"
                 for part in _PARTS:
@@ -167,7 +178,11 @@ class Recording:
                     outputs[unquote(match["output"] or OUTPUT)] = archive.array(name)
                 elif match["part"] == "values":
                     series = _read_series(archive, headers, f"{cell}|{match['figure']}")
-                    recording.add(cell, Figure.parse_key(match["figure"]), series)
+                    figure = Figure.parse_key(match["figure"])
+                    if (build := FURTHER.fullmatch(cell)) is None:
+                        recording.add(cell, figure, series)
+                    else:
+                        recording.add_further(build["cell"], int(build["seed"]), figure, series)
         return recording
 
 
@@ -184,6 +199,9 @@ NAMES = re.compile(
     r"(?P<cell>.+)\|(outputs(\|(?P<output>[^|]+))?|(?P<figure>[^|]+\|(?P<point>[^|]*))\|(?P<part>[a-z_]+))",
     re.DOTALL,
 )
+
+#: Pattern of the name of a cell with the seed of a further build.
+FURTHER = re.compile(r"(?P<cell>.+)\|build=(?P<seed>[0-9]{1,19})", re.DOTALL)
 
 
 def _check_header(header: Header) -> None:

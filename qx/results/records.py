@@ -18,6 +18,29 @@ NOT_APPLICABLE = "not applicable here"
 
 
 @frozen(kw_only=True)
+class FurtherBuild:
+    """A build of a cell with another seed, and so with another draw of calibration images.
+
+    Its metrics of artifacts and of predictions are measured. It is not timed.
+    """
+
+    seed: int
+    outcome: Outcome
+    #: Stage and cause of the failure; None where it ended well.
+    stage: str | None = None
+    cause: str | None = None
+    build_seconds: float | None = None
+    #: Whether the build came from the cache.
+    build_cached: bool = False
+    #: Key of the build in the cache.
+    build: str | None = None
+    #: Seed of an earlier build whose artifact is equal, so that this one was not evaluated again.
+    same_as: int | None = None
+    #: Metrics that could not be measured, each with the cause.
+    metric_failures: Mapping[str, str] = Factory(dict)
+
+
+@frozen(kw_only=True)
 class CellResult(CellId):
     """One cell, and how it ended."""
 
@@ -38,6 +61,14 @@ class CellResult(CellId):
     notes: tuple[str, ...] = ()
     #: Table by layer of its config, in the model's order; empty where the config gives none.
     layers: tuple[LayerRow, ...] = ()
+    #: Builds with other seeds (``--build-seeds``); empty where there is one build.
+    further_builds: tuple[FurtherBuild, ...] = ()
+
+    @property
+    def depends_on_seed(self) -> bool | None:
+        """Whether builds with other seeds gave other artifacts; None where no other was built."""
+        built = [build for build in self.further_builds if build.outcome == "ok"]
+        return any(build.same_as is None for build in built) if built else None
 
 
 @frozen(kw_only=True)
@@ -52,6 +83,8 @@ class ConfigResult:
     reference: bool = False
     #: Name of the config with the same recipe in another runtime.
     counterpart: str | None = None
+    #: Whether it calibrates or trains, so that other seeds draw other data; None where that was not recorded.
+    draws_data: bool | None = None
 
 
 @frozen(kw_only=True)
@@ -71,6 +104,27 @@ class Comparison:
     #: Whether the interval excludes 'no difference', and the difference is larger than the control's, where
     #: there is a control; None where there is neither control nor interval.
     clear: bool | None = None
+    method: str = ""
+
+
+@frozen(kw_only=True)
+class BuildSpread:
+    """How one figure of a cell differs between builds, which were all evaluated on the same items."""
+
+    #: Value of each build in the metric's unit, by its seed as text. That of the run's own seed is the value
+    #: of the measurement.
+    values: Mapping[str, float]
+    #: Standard deviation of the values.
+    deviation: float
+    smallest: float
+    largest: float
+    #: Mean of the values, and its 95 % interval over both the items and the builds that might be drawn; None
+    #: where the figure has no interval in one build.
+    mean: float
+    ci: tuple[float, float] | None
+    #: The same of the comparison with the baseline's own build: the mean of differences, the geometric mean
+    #: of ratios. None for the baseline, and where a build cannot be compared.
+    vs_baseline: Comparison | None = None
     method: str = ""
 
 
@@ -109,6 +163,8 @@ class Measurement(OfFigure):
     samples_ref: str | None = None
     vs_baseline: Comparison | None = None
     comparisons: tuple[Comparison, ...] = ()
+    #: How it differs between builds, where several were evaluated.
+    builds: BuildSpread | None = None
     details: JsonMapping = Factory(dict)
 
 

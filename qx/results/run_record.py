@@ -90,6 +90,8 @@ class WorkloadRecord:
     evaluation_batch_size: int | None = None
     #: SHA-256 of the calibration data, by their number of items.
     calibrations: Mapping[str, str] = Factory(dict)
+    #: The same of further draws (``--build-seeds``), by the seed and by their number of items.
+    further_calibrations: Mapping[str, Mapping[str, str]] = Factory(dict)
     #: How its launches were measured, where the run has several workloads.
     measuring: Measuring | None = None
 
@@ -124,6 +126,8 @@ class RunRecord:
     failures: tuple[str, ...]
     #: Values of all options of each metric that has any.
     metric_options: Mapping[str, OptionValues] = Factory(dict)
+    #: Number of builds that were asked for of each config whose build depends on the seed.
+    build_seeds: int = 1
 
     def baseline_of(self, workload: str) -> str:
         """Return the id of the baseline's cell of a workload."""

@@ -12,9 +12,9 @@ from attrs import asdict, evolve
 from qx.analysis import measurements as analysis
 from qx.contract.figures import Point
 from qx.contract.records import Outcome
-from qx.processes.workers import MALLOC
+from qx.processes.workers import MALLOC, Failure
 from qx.results.recording import Recording
-from qx.results.records import CellResult, ConfigResult, Results
+from qx.results.records import CellResult, ConfigResult, FurtherBuild, Results
 from qx.results.run_record import Environment, Measuring, RunRecord, Unsteady, WorkloadRecord
 from qx.runner.evaluation import evaluation_batch_size
 from qx.runner.measure.plan import ENDED_BY, Measured
@@ -70,6 +70,7 @@ def assemble(
             threads=request.threads,
             calibration_n=request.calibration_n,
             metric_options={name: dict(options) for name, options in chosen.metric_options.items()},
+            build_seeds=request.build_seeds,
             engine=first.engine,
             samples=f"samples-{identity}.npz",
             workloads={
@@ -99,22 +100,31 @@ def assemble(
 
 
 def _failure_lines(workload_run: WorkloadRun, cells: Mapping[str, CellResult], chosen: Chosen) -> list[str]:
-    """Return a line for each cell and each metric that should have figures and has none.
+    """Return a line for each cell, each metric and each further build that should have figures and has none.
 
     A config that is not installed, or cannot quantize the model, should have figures only if the user named
     it, or if it is the baseline.
     """
     results = {cell: cells[cell] for cell in workload_run.cells}
     required = chosen.named | {chosen.baseline.name}
-    return [
-        f"{workload_run.label(cell)}: {result.outcome}"
-        for cell, result in results.items()
-        if result.outcome != "ok" and (result.outcome not in EXCUSED or result.config in required)
-    ] + [
-        f"{workload_run.label(cell)}: metric {name}"
-        for (cell, name), failure in workload_run.metric_failures.items()
-        if cell in results and failure.outcome != "unsupported"
-    ]
+    return (
+        [
+            f"{workload_run.label(cell)}: {result.outcome}"
+            for cell, result in results.items()
+            if result.outcome != "ok" and (result.outcome not in EXCUSED or result.config in required)
+        ]
+        + [
+            f"{workload_run.label(cell)}: metric {name}"
+            for (cell, name), failure in workload_run.metric_failures.items()
+            if cell in results and failure.outcome != "unsupported"
+        ]
+        + [
+            f"{workload_run.label(cell)}: the build with seed {build.seed}: {build.outcome}"
+            for cell, result in results.items()
+            for build in result.further_builds
+            if build.outcome != "ok"
+        ]
+    )
 
 
 def _workload_record(
@@ -139,6 +149,11 @@ def _workload_record(
         evaluation_sha256=prepared.evaluation.name,
         evaluation_batch_size=evaluation_batch_size(prepared),
         calibrations={str(count): place.name for count, place in prepared.calibrations.items()},
+        further_calibrations={
+            str(seed): {str(count): place.name for count, place in places.items()}
+            for seed, places in prepared.further.items()
+            if places
+        },
         measuring=measuring if workload_run.is_one_of_several else None,
     )
 
@@ -225,6 +240,25 @@ def _cell_result(name: str, workload_run: WorkloadRun) -> CellResult:
         launches=workload_run.measured.launches[name],
         notes=build.manifest.notes if build else (),
         layers=build.manifest.layers if build else (),
+        further_builds=tuple(
+            _further_build(workload_run, name, seed) for cell, seed in workload_run.further if cell == name
+        ),
+    )
+
+
+def _further_build(workload_run: WorkloadRun, cell: str, seed: int) -> FurtherBuild:
+    result = workload_run.further[cell, seed]
+    if isinstance(result, Failure):
+        return FurtherBuild(seed=seed, outcome=result.outcome, stage=result.stage, cause=result.cause)
+    failures = workload_run.further_metric_failures.get((cell, seed), {})
+    return FurtherBuild(
+        seed=seed,
+        outcome="ok",
+        build_seconds=round(result.seconds, 3),
+        build_cached=result.cached,
+        build=result.key,
+        same_as=workload_run.same_as(cell, seed),
+        metric_failures={name: f"{failure.outcome}: {failure.cause}" for name, failure in failures.items()},
     )
 
 
@@ -242,5 +276,6 @@ def _config_results(chosen: Chosen, cells: Mapping[str, CellResult]) -> dict[str
             runtime_baseline=record.runtime_baseline,
             reference=record.reference,
             counterpart=record.counterpart,
+            draws_data=record.calibration or record.training,
         )
     return results

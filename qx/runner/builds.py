@@ -53,17 +53,24 @@ class Build:
 
 
 def build(
-    host: Host, request: Request, prepared: Prepared, cell: CellId, processes: Processes, reporter: Reporter
+    host: Host,
+    request: Request,
+    prepared: Prepared,
+    cell: CellId,
+    processes: Processes,
+    reporter: Reporter,
+    seed: int | None = None,
 ) -> Build:
     """Return the build of one cell, from the cache or carried out now. Raises ``Failure``.
 
     A build from the cache is read whole and checked against its digests, once in a run and before anything is
-    timed.
+    timed. ``seed`` is that of a further build; None for the build of the run's own seed.
     """
     entry = host.get("config", cell.config)
-    job = build_job(host, request, prepared, cell, entry)
+    job = build_job(host, request, prepared, cell, entry, seed)
     key = _key(host, job, prepared, entry)
     place = open_cache(request.trust_cache) / BUILDS / key
+    label = cell.row if seed is None else f"{cell.row} seed {seed}"
 
     replace = request.rebuild
     if not replace:
@@ -71,9 +78,11 @@ def build(
             if (cached := read_entry(place, partial(_read, host, job, key))) is not None:
                 return cached
         except Damaged as error:
-            reporter.say(f"{cell}: its build in the cache is damaged ({error}); it is built again")
+            reporter.say(
+                f"{cell.workload}/{label}: its build in the cache is damaged ({error}); it is built again"
+            )
             replace = True
-    _build_into_cache(job, place, key, cell, processes, request.timeout, replace=replace)
+    _build_into_cache(job, place, key, label, processes, request.timeout, replace=replace)
     try:
         built = read_entry(place, partial(_read, host, job, key))
     except Damaged as error:
@@ -87,13 +96,22 @@ def build(
     return evolve(built, cached=False)
 
 
-def build_job(host: Host, request: Request, prepared: Prepared, cell: CellId, entry: Entry) -> BuildJob:
+def build_job(
+    host: Host,
+    request: Request,
+    prepared: Prepared,
+    cell: CellId,
+    entry: Entry,
+    build_seed: int | None = None,
+) -> BuildJob:
     """Return the job that builds the artifact of a cell, without the folder that it is to be built in."""
+    calibrations = prepared.calibrations if build_seed is None else prepared.further[build_seed]
     assert entry.reference is not None
     assert prepared.workload.reference is not None
     count = calibration_n(config(entry), cell.options)
     return BuildJob(
         seed=request.seed,
+        build_seed=build_seed,
         engine=prepared.engine,
         workload=prepared.workload.reference,
         workload_options=prepared.options,
@@ -104,7 +122,7 @@ def build_job(host: Host, request: Request, prepared: Prepared, cell: CellId, en
         wrappers=references(host.wrappers),
         weights=str(prepared.weights) if prepared.weights else None,
         structure=prepared.structure,
-        calibration=str(prepared.calibrations[count]) if count is not None else None,
+        calibration=str(calibrations[count]) if count is not None else None,
         training=str(prepared.training) if config(entry).training else None,
         folder="",
     )
@@ -200,6 +218,7 @@ def stored_artifact(host: Host, job: BuildJob, folder: Path, manifest: Manifest)
         config=job.config,
         config_options=job.config_options,
         recipes=job.recipes,
+        build_seed=job.build_seed,
         quantizable=config(host.get("config", job.config.name)).quantizable,
         workload=job.workload,
         workload_options=job.workload_options,
@@ -211,7 +230,7 @@ def _build_into_cache(
     job: BuildJob,
     place: Path,
     key: str,
-    cell: CellId,
+    label: str,
     processes: Processes,
     timeout: float,
     *,
@@ -220,7 +239,7 @@ def _build_into_cache(
     """Run the build job, and move its result to its place in the cache once it is complete."""
     with new_entry(place, replace=replace) as folder:
         began = time.perf_counter()
-        answer = processes.run(evolve(job, folder=str(folder)), f"build-{cell.row}", timeout=timeout)
+        answer = processes.run(evolve(job, folder=str(folder)), f"build-{label}", timeout=timeout)
         seconds = time.perf_counter() - began
         steps = [asdict(step) for step in answer.steps]
         write_whole(folder / RECORD, json.dumps({"seconds": seconds, "key": key, "steps": steps}).encode())

@@ -15,12 +15,14 @@ from qx.environment import usable_cpus
 from qx.processes.answers import Measurement, MetricFailure, PlainSamples
 from qx.processes.job_answers import EvaluateAnswer, ServingMemory
 from qx.processes.jobs import EvaluateJob
-from qx.processes.workers import Failure
-from qx.results.recording import Recording, Series
+from qx.processes.workers import Failure, Progress
+from qx.results.recording import Series
 from qx.runner.blame import Hangs, run_past_metrics
+from qx.runner.builds import Build
 from qx.runner.preparation import Prepared
 from qx.runner.request import Chosen, metric, references
 from qx.runner.workload_run import Run, WorkloadRun
+from qx.values import Array
 from qx.worker.memory import MIB
 from qx.worker.outputs import unpack
 
@@ -73,45 +75,74 @@ def _evaluate(run: Run, workload_run: WorkloadRun) -> dict[str, Failure | Evalua
             text = f"{ready} of {len(shares)}, {workload_run.cells[cell].row}"
             run.reporter.step(sum(shares.values()) / len(shares), text)
 
-        with tempfile.TemporaryDirectory(dir=run.processes.folder) as folder:
-            job = _job(run, workload_run, cell, Path(folder))
-            try:
-                answer, measured, failures = run_past_metrics(
-                    run.processes,
-                    job,
-                    Measurement,
-                    workload_run.cells[cell].row,
-                    hangs,
-                    timeout=request.timeout,
-                    progress=progress,
-                )
-            except Failure as failure:
-                return failure
-            assert isinstance(answer, EvaluateAnswer)
-            with np.load(job.outputs) as arrays:
-                run.recording.outputs[cell] = unpack(arrays)
-        failures |= _record_answers(run.recording, cell, measured, run.chosen, workload_run.ready.items)
+        build = workload_run.builds[cell]
+        try:
+            evaluation = evaluate_artifact(run, workload_run, cell, build, hangs, progress)
+        except Failure as failure:
+            return failure
+        run.recording.outputs[cell] = evaluation.outputs
+        for name, samples in evaluation.samples.items():
+            run.recording.add(cell, Figure(name), Series.plain(samples))
         own = [size for entry in run.chosen.metrics for size in metric(entry).batch_sizes]
-        largest = max(*request.batch_sizes, *own) if own else max(request.batch_sizes)
-        return EvaluationResult(failures, _launch_bytes(answer.memory, largest / job.batch_size))
+        scale = max((*request.batch_sizes, *own)) / evaluation_batch_size(workload_run.ready)
+        return EvaluationResult(evaluation.failures, _launch_bytes(evaluation.memory, scale))
 
     with run.processes.side_by_side(usable_cpus() // request.threads) as pool:
         futures = {cell: pool.submit(evaluate, cell) for cell in cells}
         return {cell: future.result() for cell, future in futures.items()}
 
 
-def _job(run: Run, workload_run: WorkloadRun, cell: str, folder: Path) -> EvaluateJob:
+@frozen
+class Evaluation:
+    """What the evaluation of one artifact gave."""
+
+    #: Samples by the name of the metric.
+    samples: dict[str, PlainSamples]
+    #: The metrics that could not be measured, by name.
+    failures: dict[str, MetricFailure]
+    outputs: dict[str, Array]
+    memory: ServingMemory
+
+
+def evaluate_artifact(
+    run: Run,
+    workload_run: WorkloadRun,
+    cell: str,
+    build: Build,
+    hangs: Hangs,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Evaluate the artifact of a build of a cell in a process. Raises ``Failure``."""
+    with tempfile.TemporaryDirectory(dir=run.processes.folder) as folder:
+        job = _job(run, workload_run, cell, build, Path(folder))
+        answer, measured, failures = run_past_metrics(
+            run.processes,
+            job,
+            Measurement,
+            workload_run.cells[cell].row,
+            hangs,
+            timeout=run.request.timeout,
+            progress=progress,
+        )
+        assert isinstance(answer, EvaluateAnswer)
+        with np.load(job.outputs) as arrays:
+            outputs = unpack(arrays)
+    samples, more_failures = _checked_samples(measured, run.chosen, workload_run.ready.items)
+    return Evaluation(samples, failures | more_failures, outputs, answer.memory)
+
+
+def _job(run: Run, workload_run: WorkloadRun, cell: str, build: Build, folder: Path) -> EvaluateJob:
     return EvaluateJob(
         seed=run.request.seed,
         threads=workload_run.cells[cell].threads,
         engine=workload_run.ready.engine,
         wrappers=references(run.host.wrappers),
-        artifact=workload_run.builds[cell].stored,
+        artifact=build.stored,
         inputs=str(workload_run.ready.evaluation),
         batch_size=evaluation_batch_size(workload_run.ready),
-        steps=workload_run.builds[cell].steps,
+        steps=build.steps,
         build_metrics=references(workload_run.metrics_of(run.chosen, "build")),
-        layers=workload_run.builds[cell].manifest.layers,
+        layers=build.manifest.layers,
         artifact_metrics=references(workload_run.metrics_of(run.chosen, "artifact")),
         prediction_metrics=references(workload_run.metrics_of(run.chosen, "predictions")),
         metric_options=run.chosen.metric_options,
@@ -156,12 +187,12 @@ def sample_failure(
     return MetricFailure("failed", cause)
 
 
-def _record_answers(
-    recording: Recording, cell: str, measurements: Mapping[str, Measurement], chosen: Chosen, items: int
-) -> dict[str, MetricFailure]:
-    """Record the samples that metrics answered with, and return the failures by metric."""
+def _checked_samples(
+    measurements: Mapping[str, Measurement], chosen: Chosen, items: int
+) -> tuple[dict[str, PlainSamples], dict[str, MetricFailure]]:
+    """Return the samples that metrics answered with, and the failures, each by metric."""
     records = {entry.name: metric(entry) for entry in chosen.metrics}
-    failures = {}
+    checked, failures = {}, {}
     for name, measurement in measurements.items():
         if measurement.failure is not None:
             failures[name] = measurement.failure
@@ -170,5 +201,5 @@ def _record_answers(
         elif failure := sample_failure(records[name], measurement.samples, items, waves=0):
             failures[name] = failure
         else:
-            recording.add(cell, Figure(name), Series.plain(measurement.samples))
-    return failures
+            checked[name] = measurement.samples
+    return checked, failures

@@ -54,6 +54,8 @@ class Prepared:
     evaluation: Path
     #: The calibration splits, by the number of images.
     calibrations: Mapping[int, Path]
+    #: Further draws of calibration images, by seed and by the number of images.
+    further: Mapping[int, Mapping[int, Path]] = Factory(dict)
     #: The training split; None if no config of the run fine-tunes.
     training: Path | None
     source: str
@@ -106,8 +108,14 @@ def prepare(
 
 def calibration_counts(request: Request, variants: Sequence[Variant]) -> tuple[int, ...]:
     """Return the sizes of the calibration splits: those that variants need, and ``--calibration-n``."""
-    required = {variant.calibration_n for variant in variants if variant.entry.state == "ready"}
-    return tuple(sorted(count for count in required | {request.calibration_n} if count is not None))
+    extra = () if request.calibration_n is None else (request.calibration_n,)
+    return tuple(sorted({*required_counts(variants), *extra}))
+
+
+def required_counts(variants: Sequence[Variant]) -> tuple[int, ...]:
+    """Return the numbers of calibration images that variants need."""
+    counts = {variant.calibration_n for variant in variants if variant.entry.state == "ready"}
+    return tuple(sorted(count for count in counts if count is not None))
 
 
 def data_folder(request: Request) -> Path | None:
@@ -198,6 +206,10 @@ def _prepare_workload(
         engine=inspect_job.engine,
         evaluation=home / data.evaluation,
         calibrations={count: home / name for count, name in data.calibrations.items()},
+        further={
+            seed: {count: home / name for count, name in names.items()}
+            for seed, names in data.further.items()
+        },
         training=None if data.training is None else home / data.training,
         source=data.source,
         items=data.items,
@@ -242,6 +254,8 @@ def _jobs(
         targets=weights is not None or request.trained,
         calibration_counts=calibration_counts(request, variants),
         training=any(config(entry).training for entry in ready),
+        further_seeds=request.further_seeds,
+        further_counts=required_counts(variants) if request.further_seeds else (),
     )
     return inspect_job, data_job
 

@@ -28,6 +28,8 @@ BUDGET, BUDGET_CONFIGS, BUDGET_MORE = 60.0, 5, 12.0
 DATA_TIMEOUT = 3600.0
 #: Budget in seconds and number of waves of a first look.
 QUICK_BUDGET, QUICK_WAVES = 15.0, 3
+#: The largest number of builds of a cell.
+MOST_BUILDS = 50
 #: The largest number of cells that a run has without ``--yes``.
 MANY_CELLS = 1000
 
@@ -63,6 +65,8 @@ class Request:
     timeout: float = 600.0
     #: Timeout of a stage that loads data, which may have to be downloaded, in seconds.
     data_timeout: float = DATA_TIMEOUT
+    #: Number of builds of each config whose build depends on the seed: ``seed``, ``seed + 1`` and so on.
+    build_seeds: int = 1
     rebuild: bool = False
     offline: bool = False
     #: A cache folder that is used although other users can write to it.
@@ -88,6 +92,11 @@ class Request:
         """The points that metrics are measured at."""
         return tuple(map(Point, self.batch_sizes))
 
+    @property
+    def further_seeds(self) -> tuple[int, ...]:
+        """The seeds of further builds, each with a draw of calibration images of its own."""
+        return tuple(range(self.seed + 1, self.seed + self.build_seeds))
+
     def check(self) -> None:
         """Raise ``UsageError`` for a value that no run can have."""
         for option, value in (("--calibration-n", self.calibration_n), ("--threads", self.threads)):
@@ -112,8 +121,15 @@ class Request:
                 )
         elif self.cpus:
             raise UsageError("--cpus: this system cannot hold a process to CPUs")
+        self._check_seeds()
+
+    def _check_seeds(self) -> None:
         if not 0 <= self.seed < 2**63:
             raise UsageError(f"--seed must be from 0 to 2**63 - 1, not {self.seed}")
+        if not 1 <= self.build_seeds <= MOST_BUILDS:
+            raise UsageError(f"--build-seeds must be from 1 to {MOST_BUILDS}, not {self.build_seeds}")
+        if self.seed + self.build_seeds > 2**63:
+            raise UsageError(f"--build-seeds {self.build_seeds}: the last seed must be at most 2**63 - 1")
 
 
 class Reporter(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 
 from qx.environment import describe_environment
@@ -16,6 +16,7 @@ from qx.runner.assembly import assemble
 from qx.runner.building import build_cells
 from qx.runner.derivation import derive_metrics
 from qx.runner.evaluation import evaluate_cells
+from qx.runner.further import build_further, evaluate_further
 from qx.runner.measure.shares import BudgetShares
 from qx.runner.measure.timing import measure_cells
 from qx.runner.preparation import Prepared, prepare
@@ -47,23 +48,24 @@ def run(host: Host, request: Request, reporter: Reporter) -> tuple[Results, Reco
         prepared = [workload_run for workload_run in workload_runs if workload_run.prepared is not None]
         if shares is not None:
             shares.workloads = shares.to_come = len(prepared)
-        for phase, work in PHASES.items():
+        for phase, steps in PHASES.items():
             if phase == "derive" and not chosen.metrics_of("derived"):
                 continue
             for workload_run in prepared:
-                work(this_run, workload_run)
+                for step in steps:
+                    step(this_run, workload_run)
             clock.end_phase(phase)
     reporter.phase("analyse", "intervals, front, picks")
     results = assemble(request, chosen, workload_runs, recording, started, clock.seconds, environment)
     return results, recording
 
 
-#: The phases that follow the preparation of the workloads, in this order.
-PHASES: Mapping[str, Callable[[Run, WorkloadRun], None]] = {
-    "build": build_cells,
-    "evaluate": evaluate_cells,
-    "measure": measure_cells,
-    "derive": derive_metrics,
+#: The phases that follow the preparation of the workloads in this order, each with its steps.
+PHASES: Mapping[str, Sequence[Callable[[Run, WorkloadRun], None]]] = {
+    "build": (build_cells, build_further),
+    "evaluate": (evaluate_cells, evaluate_further),
+    "measure": (measure_cells,),
+    "derive": (derive_metrics,),
 }
 
 
@@ -137,4 +139,4 @@ def _plan(
             failures[str(cell)] = Failure("unavailable", "plan", variant.entry.reason)
         elif error is not None:
             failures[str(cell)] = Failure("failed", "prepare", error)
-    return WorkloadRun(workload, prepared, cells, failures=failures)
+    return WorkloadRun(workload, prepared, cells, request.seed, failures=failures)

@@ -41,7 +41,13 @@ class WorkloadRun:
     #: None if the workload could not be prepared.
     prepared: Prepared | None
     cells: dict[str, CellId]
+    #: Seed of the run.
+    seed: int = 0
     builds: dict[str, Build] = Factory(dict)
+    #: Builds with further seeds, by cell and seed, in the order of the seeds.
+    further: dict[tuple[str, int], Build | Failure] = Factory(dict)
+    #: Metrics of further builds that could not be measured, by cell and seed.
+    further_metric_failures: dict[tuple[str, int], dict[str, MetricFailure]] = Factory(dict)
     #: Cells that failed, each with its failure.
     failures: dict[str, Failure] = Factory(dict)
     #: Metrics that could not be measured: ``(cell, metric)`` -> failure.
@@ -61,6 +67,22 @@ class WorkloadRun:
     def successful_builds(self) -> dict[str, Build]:
         """Return the builds of the cells that have not failed so far."""
         return {cell: build for cell, build in self.builds.items() if cell not in self.failures}
+
+    def same_as(self, cell: str, seed: int) -> int | None:
+        """Return the seed of the first earlier build of a cell whose artifact is equal to this one's.
+
+        None where there is none. The build of the run's own seed is the first.
+        """
+        build = self.further[cell, seed]
+        if isinstance(build, Failure):
+            return None
+        earlier = {self.seed: self.builds[cell]} | {
+            other_seed: other
+            for (name, other_seed), other in self.further.items()
+            if name == cell and other_seed < seed and not isinstance(other, Failure)
+        }
+        contents = build.manifest.content
+        return next((other for other, entry in earlier.items() if entry.manifest.content == contents), None)
 
     def metrics_of(self, chosen: Chosen, phase: str) -> tuple[Entry, ...]:
         """Return the metrics of a phase that apply to the workload's task, in their order."""

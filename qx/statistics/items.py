@@ -137,7 +137,7 @@ def ends(over_items: Moments, step: ArrayLike, level: float) -> tuple[Floats, Fl
     low, high : arrays of float, shape [...]
         NaN where there are fewer than two items.
     """
-    error = _padded_error(over_items.error, step, level)
+    error = padded_error(over_items.error, step, level)
     half = stdtrit(max(over_items.count - 1, 1), 0.5 + level / 2) * error
     below, above = skewness_shifts(over_items.skew, level)
     return over_items.mean - half + below, over_items.mean + half + above
@@ -158,15 +158,29 @@ def p_value(over_items: Moments, step: ArrayLike) -> Floats:
     array of float, shape [...]
         Two-sided p; NaN where there are fewer than two items.
     """
-    error = _padded_error(over_items.error, step, JOINT_LEVEL)
+    error = padded_error(over_items.error, step, JOINT_LEVEL)
     without_error = np.where(over_items.mean == 0, 0.0, np.inf)
     steps = np.where(error > 0, np.abs(quotient(over_items.mean, error)), without_error)
     freedom = max(over_items.count - 1, 1)
     return np.asarray(np.where(np.isnan(error), np.nan, 2 * stdtr(freedom, -steps)), dtype=float)
 
 
-def _padded_error(error: Floats, step: ArrayLike, level: float) -> Floats:
-    """Return the standard error of a mean with the pseudo-items added."""
+def padded_error(error: Floats, step: ArrayLike, level: float) -> Floats:
+    """Compute the standard error of a mean with the pseudo-items added.
+
+    Parameters
+    ----------
+    error : array of float, shape [...]
+        Standard error without them.
+    step : array-like of float, shape [...]
+        How far one more item may move the mean.
+    level : float
+        Confidence level, on which the number of pseudo-items depends.
+
+    Returns
+    -------
+    array of float, shape [...]
+    """
     return np.sqrt(error**2 + 2 * pseudo_items(level) * np.asarray(step, dtype=float) ** 2)
 
 

@@ -59,6 +59,11 @@ class Manifest:
         """Size of each shipped file in bytes."""
         return {name: digest.size for name, digest in self.files.items()}
 
+    @property
+    def content(self) -> tuple[object, ...]:
+        """What makes two artifacts equal for whoever serves them: loader, files and details."""
+        return self.loader, dict(self.files), dict(self.details)
+
     def copy(self, artifact: Path, folder: Path) -> None:
         """Copy the files of an artifact and this manifest into another folder.
 

@@ -53,7 +53,7 @@ def run(job: BuildJob, channel: Channel) -> None:
     folder = Path(job.folder) / "artifact"
     folder.mkdir()
     workload = workload_of(job, host)
-    plugin = bind_config(job, job.config, job.config_options, host, folder=folder)
+    plugin = bind_config(job, job.config, job.config_options, host, folder=folder, seed=job.build_seed)
     config = plugin.record
     assert isinstance(config, Config)
 
@@ -108,9 +108,10 @@ def _calibrate(
     assert folder is not None
     split = Split.read(Path(folder))
     beside = float_model.argument_of(plugin, "calibrate")
-    seed_everything(job.seed)
+    seed = plugin.context.seed
+    seed_everything(seed)
     calibrating = plugin.with_context(folder=None, progress=steps.progress)
-    batches = split.shuffled(BATCH_SIZE, job.seed) if config.training else split.batches(BATCH_SIZE)
+    batches = split.shuffled(BATCH_SIZE, seed) if config.training else split.batches(BATCH_SIZE)
     calibrated: nn.Module = calibrating.call("calibrate", model=model, batches=batches, float_model=beside)
     return calibrated
 
@@ -190,6 +191,7 @@ def _manifest(job: BuildJob, host: Host, artifact: Artifact, folder: Path) -> Ma
             "config": _origin(job.config, job.config_options),
             "workload": _origin(job.workload, job.workload_options),
             "seed": job.seed,
+            "build_seed": job.seed if job.build_seed is None else job.build_seed,
             "engine": job.engine,
         },
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from attrs import evolve
@@ -42,12 +42,10 @@ def run(job: DataJob, channel: Channel) -> None:
     #: Damaged splits in the cache, each with the reason.
     damaged: dict[str, str] = {}
     evaluation = _write_or_reuse(test, home, damaged)
-    calibrations = {}
-    if largest:
-        # The first items do not depend on how many are drawn, so smaller splits are heads of the largest.
-        drawn = train.take(drawn_over_classes(train.labels, len(train), largest, job.seed))
-        for count in job.calibration_counts:
-            calibrations[count] = _write_or_reuse(drawn.take(slice(count)), home, damaged).name
+    calibrations = _write_draw(train, job.calibration_counts, job.seed, home, damaged)
+    further = {
+        seed: _write_draw(train, job.further_counts, seed, home, damaged) for seed in job.further_seeds
+    }
     training = None
     if job.training:
         channel.stage("lay down train")
@@ -63,10 +61,22 @@ def run(job: DataJob, channel: Channel) -> None:
             evaluation=evaluation.name,
             calibrations=calibrations,
             training=training,
+            further=further,
             damaged=damaged,
             folder=str(home),
         )
     )
+
+
+def _write_draw(
+    train: Split, counts: Sequence[int], seed: int, home: Path, damaged: dict[str, str]
+) -> dict[int, str]:
+    """Draw calibration images, and return the name of the folder of a split for each number of them."""
+    if not counts:
+        return {}
+    # The first items do not depend on how many are drawn, so smaller splits are heads of the largest.
+    drawn = train.take(drawn_over_classes(train.labels, len(train), max(counts), seed))
+    return {count: _write_or_reuse(drawn.take(slice(count)), home, damaged).name for count in counts}
 
 
 def _describe_labels(labels: Array | None) -> Labels | None:

@@ -58,15 +58,19 @@ def bind(
     reference: Reference,
     options: OptionValues | None = None,
     host: Host | None = None,
+    seed: int | None = None,
     **fields: Any,
 ) -> BoundPlugin:
     """Return a plugin of a job, with the defaults of its options replaced by these options.
 
-    ``fields`` are further fields of its context. Without a host, the plugin gets one of its own.
+    ``seed`` is that of its context, by default that of the job; ``fields`` are further fields. Without a
+    host, the plugin gets one of its own.
     """
     if host is None:
         host = host_for(job, (reference,))
-    context = Context(seed=job.seed, threads=job.threads, engine=job.engine, **fields)
+    context = Context(
+        seed=job.seed if seed is None else seed, threads=job.threads, engine=job.engine, **fields
+    )
     plugin = BoundPlugin(host, reference.name, context)
     defaults = {option.name: option.default for option in plugin.record.options}
     return plugin.with_context(options={**defaults, **(options or {})})

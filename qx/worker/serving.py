@@ -49,7 +49,7 @@ def _rebuilder(job: ArtifactJob[Answer], host: Host) -> Callable[[], Any]:
 
         stored = job.artifact
         workload = bind(job, stored.workload, stored.workload_options, host)
-        config = bind_config(job, stored.config, stored.config_options, host)
+        config = bind_config(job, stored.config, stored.config_options, host, seed=stored.build_seed)
         make = partial(fp32_model, workload, quantizable=stored.quantizable, structure=stored.structure)
         result = convert_model(config, make(), example_inputs(workload, 1), FloatModel(make))
         return result.module if isinstance(result, Converted) else result

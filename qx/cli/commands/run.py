@@ -57,6 +57,14 @@ def register(commands: Commands) -> None:
         dest="batch_sizes",
         help="a batch size to time (repeatable; default: 1 and 32; the first is the front's)",
     )
+    parser.add_argument(
+        "--build-seeds",
+        type=int,
+        default=1,
+        metavar="N",
+        help="build each config that draws data N times, with other calibration images and seeds, and show "
+        "how much that changes; latency and memory stay those of the first (default: 1)",
+    )
     parser.add_argument("--yes", action="store_true", help="run, even if it is more than 1,000 cells")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads that serve (default: 1)")
     parser.add_argument(
@@ -148,6 +156,7 @@ def run(arguments: argparse.Namespace) -> int:
         quick=arguments.quick,
         cpus=arguments.cpus,
         front=arguments.front,
+        build_seeds=arguments.build_seeds,
         yes=arguments.yes,
     )
     request.check()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qx.contract.figures import Figure
 from qx.contract.records import as_word
-from qx.report import wording
+from qx.report import builds, wording
 from qx.report.html import answers, stages, waves
 from qx.report.html.compact import Ends, ends, rounded
 from qx.report.wording import Markup
@@ -86,6 +86,7 @@ def _column(view: View, figure: Figure) -> JsonObject:
         "text": [text.value for text in texts],
         "changeText": [" ".join(filter(None, (text.delta, text.interval))) for text in texts],
         "runtimeText": [text.runtime for text in texts],
+        "buildsText": [builds.in_line(view, cell, figure) for cell in view.rows],
         "value": ends([_own(measurement) for measurement in measured]),
         "change": ends([_change(measurement) for measurement in measured]),
         "isClear": [_is_clear(measurement) for measurement in measured],

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from qx.contract.figures import Figure
 from qx.foreign import to_html
-from qx.report import picks, summary, wording
+from qx.report import builds, picks, summary, wording
 from qx.report.wording import Markup
 from qx.results.columns import View
 from qx.results.numbers import NOTHING
@@ -129,10 +129,15 @@ def _limits(view: View) -> list[str]:
 
 def _table(view: View) -> list[str]:
     blocks = [place("table"), paragraph(wording.legend(view, MARKUP), "quiet")]
+    blocks += [paragraph(text, "quiet") for text in builds.single(view, MARKUP)]
     if inapplicable := list(wording.inapplicable(view, MARKUP)):
         blocks.append(bullets(inapplicable))
     if failures := list(wording.failures(view, MARKUP)):
         blocks += ["<h3>Metrics that could not be measured</h3>", bullets(failures)]
+    if builds.has_spread(view):
+        blocks += ["<h3>Builds</h3>", paragraph(builds.explained(view)), _builds(view)]
+        if remarks := list(builds.remarks(view, MARKUP)):
+            blocks.append(bullets(remarks))
     if view.results.pairs:
         blocks.append(details("One recipe in two runtimes", [paragraph(wording.PAIRS), _pairs(view)]))
     if notes := list(wording.notes(view, MARKUP)):
@@ -140,6 +145,15 @@ def _table(view: View) -> list[str]:
     if layers := list(wording.layers(view, MARKUP)):
         blocks.append(details("Tables of configs by layer, in short", [bullets(layers)]))
     return blocks
+
+
+def _builds(view: View) -> str:
+    columns = builds.columns(view)
+    rows = []
+    for cell in builds.rows(view):
+        cells = [builds.count_builds(view, cell), *(builds.figure(view, cell, column) for column in columns)]
+        rows.append([code(view.name(cell)), *map("<br>".join, cells)])
+    return table("Builds", [*builds.COLUMNS, *map(_title, columns)], rows)
 
 
 def _pairs(view: View) -> str:

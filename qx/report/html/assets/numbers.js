@@ -46,7 +46,7 @@ function plural(count, word) {
 
 // A figure as the tables of qx print it, with its comparison.
 function figureText(column, cell) {
-  return [column.text[cell], column.changeText[cell]].filter((text) => text && text !== "-").join("  ") || "-";
+  return [column.text[cell], column.changeText[cell], column.buildsText?.[cell]].filter((text) => text && text !== "-").join("  ") || "-";
 }
 
 // A series of values in one form: the values of a column, or their comparisons with the baseline.

@@ -188,7 +188,7 @@ function figureColumn(column) {
     isHidden: column.isDerived,
     isLargestFirst: direction > 0,
     key: (row) => column.value.middle[row],
-    lines: (row) => [column.text[row], column.changeText[row], column.runtimeText[row]],
+    lines: (row) => [column.text[row], column.changeText[row], column.runtimeText[row], column.buildsText[row]],
     kind: (row) => (column.isClear[row] === false ? "unclear" : ""),
   };
 }
