@@ -35,8 +35,8 @@ MODELS = {
 #: Folders of built-in plugins, and the folder of runtimes. ``modules.md`` has their sentence alone, so that a
 #: plugin or a runtime comes and goes with its own files.
 KINDS, RUNTIMES = ("configs", "loaders", "metrics", "workloads"), "runtimes"
-#: Where no built-in plugin implements a hook: an example that does.
-EXAMPLES = {"statistic": "metrics.md"}
+#: Pages to read before any built-in plugin: they build up an example, or no built-in plugin has the hook.
+EXAMPLES = {"statistic": "metrics.md", "load": "tutorial-loader.md"}
 # ruff: noqa: E501
 HEAD = """\
 # The hooks
@@ -110,10 +110,11 @@ def table(text: str) -> str:
 
 
 def model(name: str) -> str:
-    """Return the link to what is to be read first."""
-    if name in EXAMPLES:
-        return f"Read first: [{EXAMPLES[name]}]({EXAMPLES[name]})"
-    return f"Read first: [`{MODELS[name]}`](../plugins/qx_plugins/{MODELS[name]})"
+    """Return the links to what is to be read first."""
+    links = [f"[{EXAMPLES[name]}]({EXAMPLES[name]})"] if name in EXAMPLES else []
+    if name in MODELS:
+        links.append(f"[`{MODELS[name]}`](../plugins/qx_plugins/{MODELS[name]})")
+    return f"Read first: {', then '.join(links)}"
 
 
 def modules() -> str:

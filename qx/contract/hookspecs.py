@@ -106,9 +106,10 @@ def describe() -> Record | None:
 def make_model(context: Context) -> torch.nn.Module | None:
     """Make the model, in fp32 and without its weights.
 
-    Called in build processes, and in a launch only where the loader rebuilds a module. qx loads the
-    weights into it, strictly, and puts it in eval mode. With ``context.quantizable`` return the form with
-    quantize and dequantize stubs, with the same state dict, or raise ``Unsupported``. None is an error.
+    Called in build processes, and in a launch only where the loader asks for the model or rebuilds a module.
+    qx loads the weights into it, strictly, and puts it in eval mode. With ``context.quantizable`` return the
+    form with quantize and dequantize stubs, with the same state dict, or raise ``Unsupported``. None is an
+    error.
 
     What ``forward`` returns may be a tensor, or tensors in tuples, lists, mappings and records, also nested:
     each is an output with a name (``"logits"``, ``"boxes.0"``, ``"output_1"``; a single tensor is
@@ -263,7 +264,8 @@ def convert(
 
     Return a module, or write files into ``context.folder`` and return an ``Artifact`` that names them and
     their loader. qx saves the state dict of a module; the loader that rebuilds modules calls
-    ``prepare_model`` and ``convert`` again in a launch and loads the state dict strictly. None is an error.
+    ``prepare_model`` and ``convert`` again in a launch and loads the state dict strictly. There
+    ``context.folder`` is None: what only a build needs is left out where it is None. None is an error.
 
     A ``Converted`` is a module with notes for readers and a table by layer (bits, error), which an
     ``Artifact`` may have, too; both are kept with the build and in the results. In a launch nobody reads
@@ -296,6 +298,13 @@ def load(artifact: Artifact, context: Context) -> Subject | None:
     Called once in every launch, after the modules in the record's ``imports`` were imported. Import only what
     serving needs: memory and start-up of the launch are measured. The environment already limits threads;
     limit the runtime's own threads to ``context.threads``. None is an error.
+
+    All weights must come from the artifact's files. For a module to put them into there are two functions,
+    and neither loads weights. ``context.make_model()`` gives the workload's fp32 model, as the hook
+    ``make_model`` makes it: call it where ``convert`` writes files of its own. ``context.rebuild()`` gives
+    the module that ``convert`` returned, by calling ``prepare_model`` and ``convert`` again with a
+    ``context.folder`` of None: it is for state dicts that qx saved, and a ``convert`` that writes files fails
+    there.
 
     On error: The cell is ``failed`` in stage ``load``, and is not launched again. ::
 

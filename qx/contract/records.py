@@ -377,7 +377,8 @@ class Context:
     options: OptionValues = Factory(dict)
     #: Whether ``make_model`` must return the form with quantize and dequantize stubs.
     quantizable: bool = False
-    #: Folder in which ``convert`` writes the files of an artifact.
+    #: Folder of the artifact's files, which ``prepare_model`` and ``convert`` of a build write and ``load``
+    #: reads. None for all other hooks, and where a launch calls ``convert`` again to rebuild a module.
     folder: Path | None = None
     #: Folder in which a workload looks for its data first: the user's ``--data``, or ``QX_DATA``.
     data: Path | None = None
@@ -385,10 +386,14 @@ class Context:
     cache: Path | None = None
     #: Whether downloads are forbidden.
     offline: bool = False
-    #: For loaders: returns the module that a config makes of the workload's model, without weights.
+    #: For ``load``: function that makes the module which ``convert`` returned in the build, without its
+    #: weights, by calling ``make_model``, ``prepare_model`` and ``convert`` again, with a ``folder`` of None.
     rebuild: Callable[[], nn.Module] | None = None
     #: For configs: ``recipe(name, **options)`` returns a config that the record names in ``recipes``.
     recipe: Callable[..., Recipe] = _no_recipe
+    #: For ``load``: function that makes the workload's fp32 model, in eval mode, without its weights, and
+    #: untouched by the config. For configs that write files of their own.
+    make_model: Callable[[], nn.Module] | None = None
     #: Function to call with the progress of a long step, from 0 to 1, and a line of text.
     progress: Callable[[float, str], None] = _silent
 

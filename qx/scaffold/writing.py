@@ -1,4 +1,4 @@
-"""Writing a new distribution with one plugin, from the templates."""
+"""Writing a new distribution, with one plugin or with a loader and its config, from the templates."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from qx.contract.records import CONTROL
 from qx.errors import UsageError
 from qx.host.host import Host
 
-#: Path of the file that each template becomes; the plugin and its test have templates for each kind.
+#: Path of the file that each template becomes; plugins and their tests have templates for each kind.
 COMMON = {
     "setup.cfg": "setup.cfg",
     "pyproject.toml": "pyproject.toml",
@@ -30,30 +30,47 @@ COMMON = {
 RESERVED = (CONTROL, ATTRIBUTE, TESTBENCH)
 
 
-def contents(kind: str, name: str) -> dict[str, str]:
-    """Return the text of every file, by its path in the new folder."""
+def contents(kind: str, name: str, config: str = "") -> dict[str, str]:
+    """Return the text of every file, by its path in the new folder.
+
+    A loader comes with the config of the name ``config``, which makes the artifacts that it serves.
+    """
+    package = package_of(name)
+    plugins = {name: kind, **({config: "config"} if config else {})}
     words = {
         "kind": kind,
         "name": name,
-        "package": package_of(name),
+        "config": config,
+        "package": package,
         "distribution": f"qx-{name.replace('_', '-')}",
+        "what": " and ".join(plugins.values()),
+        "names": " ".join(plugins),
+        "title": "The " + " and the ".join(f"{kind} `{plugin}`" for plugin, kind in plugins.items()),
+        "entry_points": "\n".join(f"    {plugin} = {package}.{plugin}" for plugin in plugins),
+        "rows": "\n".join(
+            f"| `src/{package}/{plugin}.py` | the {kind} |" for plugin, kind in plugins.items()
+        ),
         # The weights of a workload; the others bring nothing but code.
-        "package_data": f"\n[options.package_data]\n{package_of(name)} = *.pt\n"
-        if kind == "workload"
-        else "",
+        "package_data": f"\n[options.package_data]\n{package} = *.pt\n" if kind == "workload" else "",
     }
-    words["run"] = run_command(kind, name)
+    words["run"] = run_command(kind, name, config)
     paths = {
         **COMMON,
         f"{kind}.py": "src/$package/$name.py",
         f"test_{kind}.py": "tests/test_$name.py",
     }
+    if config:
+        del paths["test_conformance.py"]
+        paths |= {
+            "loader_config.py": "src/$package/$config.py",
+            "test_conformance_loader.py": COMMON["test_conformance.py"],
+        }
     return {Template(path).substitute(words): _fill(template, words) for template, path in paths.items()}
 
 
-def run_command(kind: str, name: str) -> str:
+def run_command(kind: str, name: str, config: str = "") -> str:
     """Return the command of a run that uses the new plugin."""
-    return _fill(f"run_{kind}", {"name": name}).strip()
+    return _fill(f"run_{kind}", {"name": name, "config": config}).strip()
 
 
 def _fill(template: str, words: Mapping[str, str]) -> str:

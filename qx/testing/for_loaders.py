@@ -128,6 +128,32 @@ def deterministic(bench: Bench) -> str:
     return "the same again"
 
 
+def serves_the_model(bench: Bench) -> str:
+    """Its outputs are the fp32 model's, with an error that is smaller than they are.
+
+    A loader that loads no weights, or puts them in the wrong place, serves another network.
+    """
+    import numpy as np
+
+    from qx.statistics.output_error import output_error
+
+    served, fp32 = _served(bench).outputs, _built(bench).fp32
+    texts = []
+    for name, expected in fp32.items():
+        if name not in served:
+            raise Failed(f"it gives {', '.join(served)}, the fp32 model {', '.join(fp32)}")
+        count = min(len(expected), len(served[name]))
+        error = output_error(np.asarray(served[name][:count]), np.asarray(expected[:count]))
+        ratio = "" if error.sqnr_db is None else f", {error.sqnr_db:.1f} dB"
+        if error.is_below_0_db:
+            raise Failed(
+                f"output {name!r} is another network's: the error against the fp32 model is larger than its "
+                f"outputs{ratio}; are the artifact's weights loaded, each in its place?"
+            )
+        texts.append(f"{name}{ratio or ', no error'}")
+    return f"{'; '.join(texts)} against the fp32 model"
+
+
 def honours_threads(bench: Bench) -> str:
     """With one thread allowed, one thread computes."""
     by_thread = _served(bench).answer.busy_threads
@@ -174,6 +200,7 @@ CHECKS = (
     Check(serves_batches, after=("valid_record", "unique_name")),
     Check(leaves_inputs, after=("serves_batches",)),
     Check(deterministic, after=("serves_batches",)),
+    Check(serves_the_model, after=("leaves_inputs", "deterministic")),
     Check(honours_threads, after=("serves_batches",)),
     Check(names_its_imports, after=("serves_batches",)),
     Check(needs_what_it_says, after=("serves_batches",)),

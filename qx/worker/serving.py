@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from qx.contract.records import Converted, Subject
-from qx.errors import PluginError
+from qx.contract.records import Converted, Loader, Subject
+from qx.errors import PluginError, QxError
+from qx.foreign import one_line
 from qx.host.host import Host, Reference
 from qx.processes.answers import Answer
 from qx.processes.jobs import ArtifactJob
@@ -31,8 +31,14 @@ def host_of_artifact(job: ArtifactJob[Answer], metrics: tuple[Reference, ...] = 
 
 def load(job: ArtifactJob[Answer], host: Host) -> Subject:
     """Have the artifact's loader load it, and return the loaded subject."""
-    rebuild = _rebuilder(job, host)
-    loader = bind(job, job.artifact.loader, host=host, folder=Path(job.artifact.folder), rebuild=rebuild)
+    loader = bind(
+        job,
+        job.artifact.loader,
+        host=host,
+        folder=Path(job.artifact.folder),
+        rebuild=partial(_rebuild, job, host),
+        make_model=partial(_make_model, job, host),
+    )
     subject: Subject = loader.call("load", artifact=job.artifact.record())
     for step in ("prepare", "call", "outputs"):
         if not callable(getattr(subject, step, None)):
@@ -40,18 +46,46 @@ def load(job: ArtifactJob[Answer], host: Host) -> Subject:
     return subject
 
 
-def _rebuilder(job: ArtifactJob[Answer], host: Host) -> Callable[[], Any]:
-    """Return a function that rebuilds the module of which the artifact is the state dict."""
+def _make_model(job: ArtifactJob[Answer], host: Host) -> Any:
+    """Return the workload's fp32 model, without its weights."""
+    from qx.worker.modules import fp32_model
 
-    def rebuild() -> Any:
-        from qx.worker.modules import FloatModel, convert_model, example_inputs, fp32_model
-        from qx.worker.recipes import bind_config
+    stored = job.artifact
+    workload = bind(job, stored.workload, stored.workload_options, host)
+    return fp32_model(workload, quantizable=False, structure=stored.structure)
 
-        stored = job.artifact
-        workload = bind(job, stored.workload, stored.workload_options, host)
-        config = bind_config(job, stored.config, stored.config_options, host, seed=stored.build_seed)
-        make = partial(fp32_model, workload, quantizable=stored.quantizable, structure=stored.structure)
-        result = convert_model(config, make(), example_inputs(workload, 1), FloatModel(make))
-        return result.module if isinstance(result, Converted) else result
 
-    return rebuild
+def _rebuild(job: ArtifactJob[Answer], host: Host) -> Any:
+    """Return the module of which the artifact is the state dict."""
+    from qx.worker.modules import FloatModel, convert_model, example_inputs, fp32_model
+    from qx.worker.recipes import bind_config
+
+    stored = job.artifact
+    workload = bind(job, stored.workload, stored.workload_options, host)
+    config = bind_config(job, stored.config, stored.config_options, host, seed=stored.build_seed)
+    make = partial(fp32_model, workload, quantizable=stored.quantizable, structure=stored.structure)
+    examples = example_inputs(workload, 1)
+    hooks: list[str] = []
+    try:
+        result = convert_model(config, make(), examples, FloatModel(make), stage=hooks.append)
+    except (QxError, MemoryError):
+        raise
+    except Exception as error:
+        raise _rebuild_error(job, host, hooks[-1], f"raised {one_line(error, 200)}") from error
+    if not isinstance(result, Converted):
+        problem = f"gave {type(result).__name__}, expected a module"
+        raise _rebuild_error(job, host, hooks[-1], problem)
+    return result.module
+
+
+def _rebuild_error(job: ArtifactJob[Answer], host: Host, hook: str, problem: str) -> PluginError:
+    """Return the error of a hook that was called again in a launch, which says what differs from a build."""
+    config, loader = job.artifact.config.name, job.artifact.loader.name
+    record = bind(job, job.artifact.loader, host=host).record
+    text = f"{hook} of {config}, which context.rebuild() calls again with a context.folder of None, {problem}"
+    if isinstance(record, Loader) and record.rebuilds:
+        return PluginError(text)
+    return PluginError(
+        f"{text}. rebuild() is for configs whose convert returns a module, and {config} wrote files: have "
+        f"loader {loader} take the workload's plain fp32 model from context.make_model()"
+    )

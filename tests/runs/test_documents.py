@@ -18,6 +18,7 @@ from qx.report import markdown, picture
 from qx.report.html import page
 from qx.results import results_file
 from qx.results.recording import Recording
+from qx.scaffold.writing import contents
 
 TOP = Path(__file__).parents[2]
 DOCUMENTS = [
@@ -75,7 +76,9 @@ def test_the_page_is_that_of_the_committed_results() -> None:
     assert len(texts) == 2 and texts[0] == texts[1]
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/plugins.md", "docs/tutorial-metric.md"])
+@pytest.mark.parametrize(
+    "document", ["README.md", "docs/plugins.md", "docs/tutorial-metric.md", "docs/tutorial-loader.md"]
+)
 def test_the_plugins_in_the_documents_keep_the_contract(document: str, tmp_path: Path) -> None:
     """Every complete plugin that a document shows is ready."""
     blocks = re.findall(r"(?:^    .*\n|^\n)+", (TOP / document).read_text(), re.MULTILINE)
@@ -86,6 +89,16 @@ def test_the_plugins_in_the_documents_keep_the_contract(document: str, tmp_path:
         path.write_text(source)
         added = [entry for entry in Host.discover([str(path)]).entries if entry.distribution is None]
         assert [entry.state for entry in added] == ["ready"], added[0].reason
+
+
+def test_the_tutorial_shows_the_loader_that_is_made() -> None:
+    """The loader and the config of the tutorial are those that ``qx new loader packed`` makes."""
+    text = (TOP / "docs" / "tutorial-loader.md").read_text()
+    blocks = map(textwrap.dedent, re.findall(r"(?:^    .*\n|^\n)+", text, re.MULTILINE))
+    shown = {first: rest for first, _, rest in (block.strip("\n").partition("\n") for block in blocks)}
+    for path, source in contents("loader", "packed", "packed_int8").items():
+        if path.startswith("src/qx_packed/packed"):
+            assert shown[f"# {Path(path).name}"] == source.strip("\n")
 
 
 def _definitions(path: Path) -> dict[str, type]:

@@ -9,8 +9,6 @@ from qx_plugins.recipes import prechecks
 from qx_plugins.runtimes.onnxruntime import CONVERTING
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import torch
     from torch import nn
 
@@ -32,19 +30,7 @@ check_model = prechecks.check_linears_and_export
 
 @hookimpl
 def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
-    from onnxruntime.quantization import QuantType, quantize_dynamic
+    from qx_plugins.runtimes.onnxruntime.converting import build_dynamic_artifact
 
-    from qx_plugins.recipes.saturation import saturates
-    from qx_plugins.runtimes.onnxruntime.converting import build_artifact
-
-    def quantize(source: Path, target: Path) -> None:
-        quantize_dynamic(
-            str(source),
-            str(target),
-            # As in torch, convolutions are not quantized.
-            op_types_to_quantize=["MatMul", "Gemm"],
-            weight_type=QuantType.QInt8,
-            reduce_range=saturates(),
-        )
-
-    return build_artifact(model, example_inputs, context, quantize)
+    # As in torch, convolutions are not quantized.
+    return build_dynamic_artifact(model, example_inputs, context, ("MatMul", "Gemm"))

@@ -1,4 +1,4 @@
-"""``qx new``: create a distribution with a plugin of the user's own, to start from."""
+"""``qx new``: create a distribution with plugins of the user's own, to start from."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from qx.cli import Commands
+    from qx.host.host import Host
+
+#: Kinds of plugins that can be made.
+KINDS = ("config", "metric", "workload", "loader")
 
 
 def register(commands: Commands) -> None:
@@ -16,14 +20,16 @@ def register(commands: Commands) -> None:
         "new",
         help="make a distribution with a plugin of your own",
         description="Make a small distribution with one plugin that does something, its entry point, tests "
-        "that use the conformance kit, a README and a tox.ini. It installs and passes as it is.",
+        "that use the conformance kit, a README and a tox.ini. It installs and passes as it is. A loader "
+        "comes with a config, whose artifacts it serves.",
     )
-    parser.add_argument(
-        "kind", choices=("config", "metric", "workload"), metavar="KIND", help="config, metric or workload"
-    )
+    parser.add_argument("kind", choices=KINDS, metavar="KIND", help="config, metric, workload or loader")
     parser.add_argument("name", metavar="NAME", help="what the plugin is to be called: my_recipe")
     parser.add_argument(
         "--dir", type=Path, metavar="DIR", help="the folder, to be made (default: qx-NAME in the current one)"
+    )
+    parser.add_argument(
+        "--config", metavar="NAME", help="for a loader: what its config is to be called (default: NAME_int8)"
     )
     parser.set_defaults(func=run)
 
@@ -42,20 +48,45 @@ def run(arguments: argparse.Namespace) -> int:
     warn_of_broken(host)
     kind, name = arguments.kind, arguments.name
     check_name(host, name)
+    config = _config_of(host, arguments)
     target = arguments.dir if arguments.dir is not None else Path(f"qx-{name.replace('_', '-')}")
     if target.exists() or target.is_symlink():
         raise UsageError(f"{target} exists already: give --dir a folder that does not exist yet")
     check_writable(target)
     with new_folder(target.absolute()) as folder:
-        write(folder, contents(kind, name))
+        write(folder, contents(kind, name, config))
         if kind == "workload":
             source = folder / "src" / package_of(name)
             _train(name, source / f"{name}.py", source / "weights.pt")
     place = path_to_terminal(target)
-    print(f"made the {kind} {name} in {place}; next:")
-    print(f"    cd {place}\n    pip install -e '.[test]'\n    pytest\n    qx check {name}")
-    print(f"    {run_command(kind, name)}")
+    companion = f" and the config {config}" if config else ""
+    print(f"made the {kind} {name}{companion} in {place}; next:")
+    print(f"    cd {place}\n    pip install -e '.[test]'\n    pytest\n    qx check {name} {config}".rstrip())
+    print(f"    {run_command(kind, name, config)}")
     return OK
+
+
+def _config_of(host: Host, arguments: argparse.Namespace) -> str:
+    """Return the name of the config that comes with a loader; empty for other kinds.
+
+    Raises ``UsageError``.
+    """
+    from qx.errors import UsageError
+    from qx.scaffold.writing import check_name
+
+    kind, name, config = arguments.kind, arguments.name, arguments.config
+    if kind != "loader":
+        if config is not None:
+            raise UsageError(f"--config {config}: only a loader comes with a config, not a {kind}")
+        return ""
+    if config is None:
+        config = f"{name}_int8"
+    check_name(host, config)
+    if config == name:
+        raise UsageError(
+            f"--config {config}: the loader has this name, and no two plugins may: choose another"
+        )
+    return str(config)
 
 
 def _train(name: str, plugin: Path, weights: Path) -> None:

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from attrs import frozen
 
+from qx.host.host import Host
+
 
 def _installed(folder: Path) -> Path:
     """Make the distribution importable with its metadata, without an installer, and return its ``src``."""
@@ -49,6 +51,7 @@ class NewDistribution:
         pytest.param("config", marks=pytest.mark.slow),
         "metric",
         pytest.param("workload", marks=pytest.mark.slow),
+        pytest.param("loader", marks=pytest.mark.slow),
     ],
 )
 def distribution(
@@ -67,6 +70,7 @@ def distribution(
         "config": ("--workload", "digits_cnn", "-c", name, "-m", "file_size"),
         "metric": ("--workload", "digits_cnn", "-c", "fp32_baseline", "-m", name),
         "workload": ("--workload", name, "-c", "fp32_baseline", "-m", "accuracy"),
+        "loader": ("--workload", "digits_cnn", "-c", f"{name}_int8", "-m", "file_size"),
     }[kind]
     with (
         _started(folder, environment, "pytest", "-q", "-p", "no:cacheprovider") as tests,
@@ -106,6 +110,7 @@ def test_it_shows_up(distribution: NewDistribution) -> None:
         pytest.param("config", "torch", marks=pytest.mark.slow),
         ("metric", "np"),
         pytest.param("workload", "numpy", marks=pytest.mark.slow),
+        pytest.param("loader", "torch", marks=pytest.mark.slow),
     ],
 )
 def test_any_name_will_do(qx: Callable[..., Any], kind: str, name: str) -> None:
@@ -117,6 +122,23 @@ def test_any_name_will_do(qx: Callable[..., Any], kind: str, name: str) -> None:
     with _started(folder, environment, *words) as tests:
         output, errors = tests.communicate()
     assert tests.returncode == 0, output + errors
+
+
+def test_a_loader_comes_with_its_config(qx: Callable[..., Any]) -> None:
+    """Both are in one distribution, each with its entry point; ``--config`` gives the config its name."""
+    done = qx("new", "loader", "boxed", "--config", "boxed_bytes")
+    assert done.code == 0, done.err
+    assert "made the loader boxed and the config boxed_bytes in qx-boxed" in done.out
+    assert "qx check boxed boxed_bytes" in done.out
+    assert "qx run --config boxed_bytes " in done.out
+    setup = configparser.ConfigParser()
+    setup.read("qx-boxed/setup.cfg")
+    points = setup["options.entry_points"]["qx"].split("\n")
+    assert points[1:] == ["boxed = qx_boxed.boxed", "boxed_bytes = qx_boxed.boxed_bytes"]
+    sources = Path("qx-boxed", "src", "qx_boxed")
+    assert 'loader="boxed"' in (sources / "boxed_bytes.py").read_text()
+    host = Host.discover([str(sources / "boxed.py"), str(sources / "boxed_bytes.py")])
+    assert host.get("loader", "boxed").state == host.get("config", "boxed_bytes").state == "ready"
 
 
 def test_its_readme_says_what_works_at_once(distribution: NewDistribution) -> None:
@@ -138,7 +160,10 @@ def test_its_readme_says_what_works_at_once(distribution: NewDistribution) -> No
         (("config", "class"), "'class' cannot be the name of a plugin"),
         (("config", "my_"), "'my_' cannot be the name of a plugin"),
         (("workload", "testbench"), "the name 'testbench' is taken by qx itself"),
-        (("loader", "mine"), "invalid choice: 'loader'"),
+        (("wrapper", "mine"), "invalid choice: 'wrapper'"),
+        (("loader", "mine", "--config", "mine"), "--config mine: the loader has this name already"),
+        (("loader", "mine", "--config", "latency"), "the name 'latency' is taken by quant-explorer"),
+        (("metric", "mine", "--config", "my_int8"), "only a loader comes with a config, not a metric"),
         (("metric", "mine", "--dir", "."), ". exists already"),
     ],
 )

@@ -151,6 +151,25 @@ def test_a_recurrent_layer_in_float_is_not_called_quantized(tmp_path: Path) -> N
     assert share == pytest.approx(head / details["elements_of_model"])
 
 
+def test_packed_weights_of_recurrent_layers_are_counted(tmp_path: Path) -> None:
+    """Both matrices of a direction are in one C++ object of torch: each of them is counted once."""
+    share, details = measured("dynamic_int8_recurrent", "recurrent", tmp_path)
+    assert share == 1
+    assert details["elements"] == details["elements_of_model"]
+    # Two of the LSTM's directions, two of the GRU, and the head.
+    assert len(details["layers"]) == 2 * 2 + 2 + 1
+
+
+def test_scales_of_recurrent_layers_are_no_weights(tmp_path: Path) -> None:
+    """ONNX Runtime's LSTM has its weights in 8 bits beside biases and scales; its GRU stays in float."""
+    share, details = measured("onnxruntime_dynamic_int8_recurrent", "recurrent", tmp_path)
+    gru = 3 * 5 * (16 + 5)
+    assert share == pytest.approx(1 - gru / details["elements_of_model"])
+    assert details["elements"] == details["elements_of_model"]
+    assert details["kernels"]["DynamicQuantizeLSTM"] == 1
+    assert not any("operator" in layer for layer in details["layers"].values())
+
+
 def test_packed_weights_of_functions_are_counted(tmp_path: Path) -> None:
     """torch.fx packs weights of functions into C++ objects, which are stored as nested tuples and counted."""
     share, details = measured("fx_static_int8", "functions", tmp_path)

@@ -379,6 +379,8 @@ LOADERS: dict[str, tuple[str, dict[str, str]]] = {
     ),
     "overwrites": ("leaves_inputs", {"prepare": "arrays['image'] *= 2"}),
     "noisy": ("deterministic", {"call": "return self.model(native) + torch.rand(1)"}),
+    "forgets": ("serves_the_model", {"outputs": "return {'output': -native.numpy()}"}),
+    "rebuilds_files": ("serves_batches", {"load": "context.rebuild()"}),
     "greedy": ("honours_threads", {"load": "torch.set_num_threads(2)"}),
     "late": ("names_its_imports", {"record": ", requires=['scikit-learn']", "load": "import sklearn"}),
     "borrows_l": ("needs_what_it_says", {"load": "import pytest"}),
@@ -401,7 +403,7 @@ QUICK = {
     *("ignores_indices", "drops", "never_alike", "upside_down"),
     *("grown", "mislabelled_without_weights", "leaks", "shuffles", "stumbles", "other_shapes", "gregarious"),
     *("two_minds", "knows_nothing"),
-    *("gives_lists", "noisy", "greedy", "late"),
+    *("gives_lists", "noisy", "forgets", "greedy", "late"),
 }
 DEFAULTS = {
     "better": "higher",

@@ -143,6 +143,25 @@ def _per_tensor_weights(path: Path) -> dict[str, str]:
     return {node.input[1]: node.name for node in grouped if node.input[1] in constants}
 
 
+def build_dynamic_artifact(
+    model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context, operators: Sequence[str]
+) -> Artifact:
+    """Quantize the weights of these operators to int8, and their inputs at each call by the batch's range."""
+
+    def quantize(source: Path, target: Path) -> None:
+        from onnxruntime.quantization import QuantType, quantize_dynamic
+
+        quantize_dynamic(
+            str(source),
+            str(target),
+            op_types_to_quantize=list(operators),
+            weight_type=QuantType.QInt8,
+            reduce_range=saturates(),
+        )
+
+    return build_artifact(model, example_inputs, context, quantize)
+
+
 def build_static_artifact(
     model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context, *, per_channel: bool
 ) -> Artifact:

@@ -24,8 +24,9 @@ NARROW = re.compile(r"QLinear|DynamicQuantize|Q?(Gemm|MatMul)Integer|ConvInteger
 TABLES = re.compile(r"(Gather|GatherND|GatherBlockQuantized|Q?EmbedLayerNormalization)")
 #: Types of constants that are indices or masks, not weights.
 INDICES = ("INT32", "INT64", "UINT32", "UINT64", "BOOL", "STRING")
-#: Recurrent operators, and the index of their input that holds the biases of both directions, ``[2, n]``.
-RECURRENT, BIAS = ("LSTM", "GRU", "RNN"), 3
+#: Recurrent operators, and the indices of their inputs that hold weights, of all directions ``[d, m, n]``.
+#: Their other inputs are ``[d, n]`` and no weights, such as biases and scales.
+RECURRENT, RECURRENT_WEIGHTS = ("LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"), (1, 2)
 
 
 def read(artifact: Artifact) -> Weights:
@@ -81,7 +82,7 @@ def _users(graph: Any) -> dict[str, set[str]]:
 
 def _use(operator: str, index: int) -> str:
     """Return the operator that an input is used by: ``Add`` where this input of the operator is no weight."""
-    is_bias = operator in RECURRENT and index == BIAS
+    is_bias = operator in RECURRENT and index not in RECURRENT_WEIGHTS
     is_index = bool(TABLES.fullmatch(operator)) and index > 0
     return "Add" if is_bias or is_index else operator
 

@@ -34,12 +34,15 @@ def _state_dict_weights(path: Path) -> dict[str, StoredWeight] | None:
         return None
     if not isinstance(state, Mapping):
         return None
-    return {
-        name: StoredWeight(elements=tensor.numel(), bits=8 * tensor.element_size(), type=str(tensor.dtype))
-        for name, value in state.items()
-        for tensor in _tensors(value)
-        if tensor.dim() >= 2
-    }
+    layers = {}
+    for name, value in state.items():
+        matrices = [tensor for tensor in _tensors(value) if tensor.dim() >= 2]
+        for index, tensor in enumerate(matrices):
+            # A recurrent layer packs two matrices, for the input and for the hidden state.
+            key = name if len(matrices) == 1 else f"{name}.{index}"
+            bits = 8 * tensor.element_size()
+            layers[key] = StoredWeight(elements=tensor.numel(), bits=bits, type=str(tensor.dtype))
+    return layers
 
 
 def _tensors(value: Any) -> Iterator[torch.Tensor]:
