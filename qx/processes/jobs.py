@@ -16,7 +16,7 @@ from attrs import Factory, asdict, evolve, field, frozen
 
 from qx.contract.fields import to_integers, to_strings
 from qx.contract.figures import Point
-from qx.contract.records import Artifact, BuildStep, LayerRow, to_rows, to_steps
+from qx.contract.records import OUTPUT, Artifact, BuildStep, LayerRow, to_rows, to_steps
 from qx.contract.references import Reference, to_reference
 from qx.contract.structure import Structure, to_structure
 from qx.processes.answers import Answer
@@ -217,7 +217,7 @@ class StoredArtifact:
             details=self.details,
             notes=self.notes,
             weight_elements=self.weight_elements,
-            **({} if self.structure is None else {"outputs": self.structure.outputs}),
+            outputs=(OUTPUT,) if self.structure is None else self.structure.outputs,
         )
 
 

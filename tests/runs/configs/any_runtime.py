@@ -5,6 +5,7 @@ What an argument such as ``fp32_config`` stands for is in ``conftest.py``.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -102,6 +103,34 @@ def test_one_artifact_serves_every_batch_size(built: Callable[..., Any], fp32_co
         with torch.no_grad():
             expected = net(torch.from_numpy(images)).numpy()
         np.testing.assert_allclose(answer(subject, images), expected, atol=1e-4)
+
+
+class TwoHeads(nn.Module):
+    """Scores of classes, and a map; in this order in its outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(4, 5)
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        maps = torch.relu(self.body(images))
+        return self.head(maps.mean((2, 3))), maps
+
+
+def test_several_outputs_have_their_names(fp32_config: str, tmp_path: Path) -> None:
+    """Outputs come in the model's order, under the names that qx gave them, at every batch size."""
+    torch.manual_seed(0)
+    net = TwoHeads().eval()
+    artifact = evolve(convert(fp32_config, copy.deepcopy(net), tmp_path), outputs=("scores", "maps"))
+    subject = served(artifact)
+    for size in (3, 1):
+        images = np.random.default_rng(size).standard_normal((size, 3, 16, 16), dtype=np.float32)
+        with torch.no_grad():
+            expected = net(torch.from_numpy(images))
+        outputs = subject.outputs(subject.call(subject.prepare({"image": images})))
+        assert list(outputs) == ["scores", "maps"]
+        for own, right in zip(outputs.values(), expected, strict=True):
+            np.testing.assert_allclose(own, right.numpy(), atol=1e-4)
 
 
 def test_threads_are_held(built: Callable[..., Any], fp32_config: str) -> None:
