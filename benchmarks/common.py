@@ -37,6 +37,10 @@ class Lines:
         """Print to standard error."""
         self.say(text)
 
+    def show(self, text: str) -> None:
+        """Print to standard error."""
+        self.say(text)
+
 
 def argument_parser(description: str | None, runs: int) -> argparse.ArgumentParser:
     """Return a parser with the options that all benchmarks take."""

@@ -6,6 +6,9 @@ from __future__ import annotations
 class QxError(Exception):
     """Base of the errors below."""
 
+    #: Traceback of a plugin's error that is the reason and that has not been shown; empty if there is none.
+    traceback = ""
+
 
 class UsageError(QxError):
     """The user asked for something impossible: qx reports it in one line and exits with 2."""

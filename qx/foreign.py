@@ -82,6 +82,18 @@ def to_lines(text: str) -> str:
     return "\n".join(" " * (len(line) - len(bare)) + to_terminal(bare) for line, bare in lines)
 
 
+def to_printed(text: str) -> str:
+    """Return what a program printed as a terminal shows it: lines with all their spaces, and no controls.
+
+    Of a line that was written over, such as a bar of progress, the last text is kept.
+    """
+    lines = (line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
+    return "\n".join(
+        _escape(TERMINAL_SEQUENCES.sub("", line).expandtabs().rstrip(" ")) if not line.isprintable() else line
+        for line in lines
+    )
+
+
 def to_markdown(text: str) -> str:
     """Return the text as Markdown that shows it unchanged outside of tables, even at the start of a block."""
     return MARKDOWN_START.sub(r"\1\\\2\3", _inline(text, to_code))

@@ -58,6 +58,25 @@ def unfinished_folder(parent: Path, prefix: str = ".") -> Iterator[Path]:
         os.close(lock)
 
 
+def lock_folder(folder: Path) -> int:
+    """Lock a folder while the descriptor that this returns is open, so that others can tell it is in use."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    _lock(descriptor)
+    return descriptor
+
+
+def is_abandoned(folder: Path) -> bool:
+    """Return whether a folder of this user's is locked by no living process."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        return os.fstat(descriptor).st_uid == os.geteuid() and _lock(descriptor) is True
+    finally:
+        os.close(descriptor)
+
+
 def move_out(folder: Path) -> None:
     """Move the files of an unfinished folder into its parent, in the order of their names ``NUMBER-NAME``.
 

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from importlib import import_module
 
 from qx.cli.display import display
-from qx.foreign import to_terminal
+from qx.cli.streams import say_printed
+from qx.foreign import to_printed, to_terminal
 from qx.runner.request import Reporter
 
 #: Number of characters of the bar.
@@ -50,6 +51,10 @@ class Silent:
 
     def note(self, text: str) -> None:
         """Show nothing."""
+
+    def show(self, text: str) -> None:
+        """Print lines, for which the user asked."""
+        say_printed(text)
 
 
 class Notebook:
@@ -97,6 +102,11 @@ class Notebook:
 
     def note(self, text: str) -> None:
         """Leave it to the results, which say it again."""
+
+    def show(self, text: str) -> None:
+        """Show lines that stay."""
+        self._lines += to_printed(text).split("\n")
+        self._draw()
 
     def _draw(self) -> None:
         self._handle.update(self._content(), raw=True)

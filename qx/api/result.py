@@ -16,6 +16,7 @@ from qx.api.tables import HTML, Pick, Table
 from qx.cli.places import check_writable
 from qx.errors import UsageError
 from qx.files import FULL
+from qx.processes.logs import copy_logs
 from qx.report import markdown, screen, wording
 from qx.report.written import pictures
 from qx.results import results_file
@@ -41,6 +42,7 @@ class Result:
     _recording: Recording | None = None
     #: Folder of the files that it was read from, or written into; None: it is in memory only.
     folder: Path | None = None
+    _logs_folder: Path | None = None
 
     @property
     def ended_well(self) -> bool:
@@ -51,6 +53,17 @@ class Result:
     def failures(self) -> tuple[str, ...]:
         """A line for each cell and each metric that should have figures and has none."""
         return self.results.run.failures
+
+    @property
+    def logs(self) -> dict[str, Path]:
+        """The log of each cell that has one: what plugins printed for it, and tracebacks of their errors.
+
+        Those of a result that was not saved lie in the cache, which keeps those of the last 50 runs.
+        """
+        home = self._logs_folder or self.folder
+        logs = {name: cell.log for name, cell in self.results.cells.items() if cell.log is not None}
+        files = {} if home is None else {name: home / log for name, log in logs.items()}
+        return {name: file for name, file in files.items() if file.is_file()}
 
     @cached_property
     def table(self) -> Table:
@@ -127,11 +140,12 @@ class Result:
     def save(self, folder: str | Path) -> Result:
         """Write the files of a run into a folder, as ``qx run --out``; return the result with its folder.
 
-        They are ``full_results.json``, ``pareto.md``, ``report.html`` and the raw samples. Raises
+        They are ``full_results.json``, ``pareto.md``, ``report.html``, the raw samples and the logs. Raises
         ``UsageError`` where they cannot be written.
         """
         place = check_writable(Path(folder))
         try:
+            copy_logs(self.logs.values(), place)
             results_file.write(
                 place,
                 self.results,
@@ -142,7 +156,7 @@ class Result:
         except OSError as error:
             advice = "; free space there, or name another folder" if error.errno in FULL else ""
             raise UsageError(f"cannot write into {place}: {error.strerror or error}{advice}") from error
-        return evolve(self, folder=place)
+        return evolve(self, folder=place, logs_folder=place)
 
     def __repr__(self) -> str:
         names = ", ".join(self.results.run.workloads)

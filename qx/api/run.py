@@ -23,6 +23,7 @@ from qx.errors import DataError, UsageError
 from qx.foreign import to_line
 from qx.host.host import Host
 from qx.leftovers import temporary_folder
+from qx.processes.logs import logs_in_cache
 from qx.results import results_file
 from qx.runner import run as run_request
 from qx.runner.request import Request
@@ -79,13 +80,15 @@ def run(
     plugins: str | Sequence[str] = (),
     out: str | Path | None = None,
     progress: bool = True,
+    debug: bool = False,
 ) -> Result:
     """Compare configs on a model, as ``qx run`` does, and return the result.
 
     The arguments are the options of the command line, with the same defaults. Those that can be repeated
     there are plurals here, and take one value or several. Unlike the command line it writes no files, unless
-    ``out`` names a folder. Ctrl-C, or interrupting the kernel, ends all processes of the run and raises
-    ``KeyboardInterrupt``. No ``if __name__ == "__main__"`` is needed: workers do not run the calling script.
+    ``out`` names a folder, but for logs in the cache. Ctrl-C, or interrupting the kernel, ends all processes
+    of the run and raises ``KeyboardInterrupt``. No ``if __name__ == "__main__"`` is needed: workers do not
+    run the calling script.
 
     Parameters
     ----------
@@ -158,6 +161,9 @@ def run(
         Folder that the results are written into, as by ``Result.save``.
     progress : bool
         Whether progress is shown: in a notebook as one line that is rewritten.
+    debug : bool
+        Whether what plugins print, and tracebacks of their errors, are shown at once. They are in
+        ``Result.logs`` in any case.
 
     Returns
     -------
@@ -168,7 +174,7 @@ def run(
     ------
     qx.UsageError
         An argument does not fit, a plugin is not known, or an object cannot be handed to the workers. A cell
-        that fails raises nothing: its row has the outcome and the cause.
+        that fails raises nothing: its row has the outcome and the cause, and ``Result.logs`` the traceback.
 
     Notes
     -----
@@ -197,14 +203,18 @@ def run(
             request = evolve(request, session=session, model={**request.model, **own})
         reporter = stack.enter_context(reporting(is_shown=progress))
         host = Host.discover(_strings(plugins), trust_cache=request.trust_cache)
-        for complaint in sorted(
-            {entry.complaint for entry in host.entries if entry.state in UNUSABLE_STATES}
-        ):
+        unusable = {
+            entry.complaint: entry.traceback for entry in host.entries if entry.state in UNUSABLE_STATES
+        }
+        for complaint, traceback in sorted(unusable.items()):
             reporter.say(f"warning: {complaint}")
+            if debug and traceback:
+                reporter.show(traceback)
         if out_folder is not None:
             results_file.settle(out_folder)
-        results, recording = run_request(host, request, reporter)
-        result = Result(results, recording)
+        logs = logs_in_cache(request.trust_cache) if out_folder is None else out_folder
+        results, recording = run_request(host, request, reporter, lambda _: logs)
+        result = Result(results, recording, logs_folder=logs)
         return result if out_folder is None else result.save(out_folder)
 
 
@@ -215,7 +225,7 @@ def _request(arguments: Mapping[str, Any], *, has_own_model: bool, has_own_data:
     namespace = Namespace(
         **{
             name: arguments[name]
-            for name in ("offline", "seed", "calibration_n", "engine", "timeout", "rebuild")
+            for name in ("offline", "seed", "calibration_n", "engine", "timeout", "rebuild", "debug")
         },
         workloads=_strings(arguments["workloads"]),
         data=None if has_own_data else _path(arguments["data"]),

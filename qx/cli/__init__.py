@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
-from qx.cli.streams import OutputError, discard, say, say_lines, usable_streams
+from qx.cli.streams import OutputError, discard, say, say_lines, say_printed, usable_streams
 from qx.errors import DataError, QxError, UsageError
 from qx.foreign import to_line, to_terminal
 
@@ -63,6 +63,8 @@ def _main(argv: Sequence[str] | None) -> int:
         return code
     except (UsageError, DataError) as error:
         say(f"qx: error: {error}")
+        if error.traceback:
+            say("qx: --debug shows the traceback")
         return USAGE
     except QxError as error:
         say(f"qx: error: {error}")
@@ -156,11 +158,18 @@ def _unwind_on_termination() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL if former is None else former)
 
 
-def warn_of_broken(host: Host) -> None:
-    """Print a line for each plugin that cannot be used. Every command but ``list`` does so."""
-    complaints = {entry.complaint for entry in host.entries if entry.state in UNUSABLE_STATES}
-    for complaint in sorted(complaints):
+def warn_of_broken(host: Host, *, debug: bool = False) -> None:
+    """Print a line for each plugin that cannot be used, and with ``debug`` the traceback of its error.
+
+    Every command but ``list`` does so.
+    """
+    complaints = {
+        entry.complaint: entry.traceback for entry in host.entries if entry.state in UNUSABLE_STATES
+    }
+    for complaint, traceback in sorted(complaints.items()):
         say(f"qx: warning: {complaint}")
+        if debug and traceback:
+            say_printed(traceback)
 
 
 def _run(argv: Sequence[str] | None) -> int:
@@ -172,7 +181,14 @@ def _run(argv: Sequence[str] | None) -> int:
     except SystemExit as exit_request:  # --help, --version
         return int(exit_request.code or 0)
     arguments.plugins = [*arguments.plugins_first, *arguments.plugins]
-    code: int = arguments.func(arguments)
+    arguments.debug = arguments.debug_first or arguments.debug
+    try:
+        code: int = arguments.func(arguments)
+    except UsageError as error:
+        if arguments.debug and error.traceback:
+            say_printed(error.traceback)
+            error.traceback = ""
+        raise
     return code
 
 
@@ -203,6 +219,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     _add_plugins(parser, "plugins_first")
+    _add_debug(parser, "debug_first")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, dest="command")
     # A command named first needs no other parser: to build all takes a tenth of the time of `qx list`.
     for name in words[:1] if words and words[0] in COMMANDS else COMMANDS:
@@ -210,7 +227,17 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     for command in commands.choices.values():
         # A name of its own, because a command's parser overwrites what was parsed before it.
         _add_plugins(command, "plugins")
+        _add_debug(command, "debug")
     return parser
+
+
+def _add_debug(parser: argparse.ArgumentParser, destination: str) -> None:
+    parser.add_argument(
+        "--debug",
+        action="store_true",
+        dest=destination,
+        help="show what plugins print, and the tracebacks of their errors, at once",
+    )
 
 
 def _add_plugins(parser: argparse.ArgumentParser, destination: str) -> None:

@@ -154,5 +154,6 @@ def build_request(arguments: argparse.Namespace, **fields: Any) -> Request:
         **({} if timeout is None else {"timeout": timeout, "data_timeout": timeout}),
         rebuild=arguments.rebuild,
         trust_cache=arguments.trust_cache,
+        debug=arguments.debug,
         **fields,
     )

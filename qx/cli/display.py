@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from qx.cli.streams import say
-from qx.foreign import to_terminal
+from qx.cli.streams import say, say_printed
+from qx.foreign import to_printed, to_terminal
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -96,6 +96,10 @@ class Live:
         """Print a line that stays."""
         self._console.print(f"qx: {to_terminal(text)}", markup=False, highlight=False, soft_wrap=True)
 
+    def show(self, text: str) -> None:
+        """Print lines that stay, as they are."""
+        self._console.print(to_printed(text), markup=False, highlight=False, soft_wrap=True)
+
     def note(self, text: str) -> None:
         """Show a line in the block until the results say it."""
         self._notes.append(to_terminal(text))
@@ -169,6 +173,10 @@ class Lines:
     def note(self, text: str) -> None:
         """Print a message that the results say again."""
         self.say(text)
+
+    def show(self, text: str) -> None:
+        """Print lines as they are."""
+        say_printed(text)
 
     def _print(self, text: str) -> None:
         now = time.monotonic()

@@ -15,10 +15,13 @@ if TYPE_CHECKING:
     from qx.results.records import Results
 
 
-def print_results(results: Results, arguments: argparse.Namespace, files: Sequence[Path]) -> None:
+def print_results(
+    results: Results, arguments: argparse.Namespace, files: Sequence[Path], logs: Path | None = None
+) -> None:
     """Print results as the arguments ask for, and the paths of the files that were written.
 
-    The last of ``files`` is the page for people, which a screen names.
+    The last of ``files`` is the page for people, which a screen names. ``logs`` is the folder of the logs, if
+    there are any.
     """
     if wants_screen(arguments):
         from qx.report import screen
@@ -28,6 +31,8 @@ def print_results(results: Results, arguments: argparse.Namespace, files: Sequen
             screen.render(
                 results,
                 [str(files[-1])],
+                # Libraries print warnings in most runs, which nobody looks for where all went well.
+                logs=None if logs is None or results.ended_well else str(logs),
                 colour=has_colour(sys.stdout),
                 encoding=sys.stdout.encoding,
             )
@@ -37,4 +42,5 @@ def print_results(results: Results, arguments: argparse.Namespace, files: Sequen
     from qx.report.wording import listed
 
     print(terminal.render(results, arguments.format or DEFAULT_FORMAT))
-    print(f"\nwritten: {path_to_terminal(listed(list(map(str, files))))}")
+    written = [*map(str, files), *([f"{logs}/"] if logs is not None else [])]
+    print(f"\nwritten: {path_to_terminal(listed(written))}")

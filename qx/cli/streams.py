@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any, TextIO, cast
 
-from qx.foreign import to_lines, to_terminal
+from qx.foreign import to_lines, to_printed, to_terminal
 
 #: Error handler for characters that the encoding of a stream does not have.
 ERRORS = "backslashreplace"
@@ -26,6 +26,11 @@ def say(line: str, start: str = "") -> None:
 def say_lines(text: str) -> None:
     """Print several lines on standard error, as ``say`` does."""
     _write(to_lines(text))
+
+
+def say_printed(text: str) -> None:
+    """Print what a plugin printed, or a traceback, on standard error: lines with all their spaces."""
+    _write(to_printed(text))
 
 
 class OutputError(Exception):

@@ -17,6 +17,7 @@ from qx.contract.fields import optional_text_field, to_strings
 from qx.contract.records import Config, Kind, Loader, Metric, Option, Record, Workload
 from qx.contract.references import Reference
 from qx.foreign import one_line
+from qx.tracebacks import traceback_of
 from qx.values import Json, JsonMapping, JsonObject
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ class Description:
     weights: str | None = optional_text_field()
     #: Its author's hints to the conformance kit, or why they cannot be read; None where there are none.
     conformance: JsonMapping | str | None = field(default=None, validator=optional(instance_of((dict, str))))
+    #: Traceback of the error for which it is not ready, or the end of what its process printed as it died.
+    traceback: str = field(default="", validator=instance_of(str))
     #: Name of the missing module, where that is why the plugin cannot be imported.
     missing_module: str | None = optional_text_field()
 
@@ -164,12 +167,22 @@ def describe(reference: Reference, specs: pluggy.HookRelay, *, named: bool = Tru
         )
     except CannotImport as breach:
         module = breach.__cause__.name if isinstance(breach.__cause__, ModuleNotFoundError) else None
-        return Description(outcome="not_imported", reason=breach.reason, missing_module=module)
+        return Description(
+            outcome="not_imported",
+            reason=breach.reason,
+            missing_module=module,
+            traceback=traceback_of(breach).shown,
+        )
     except Breach as breach:
         outcome: Outcome = "incompatible" if isinstance(breach, Incompatible) else "broken"
         documentation = _documentation(reference)
         return Description(
-            outcome=outcome, reason=breach.reason, record=breach.record, documentation=documentation
+            outcome=outcome,
+            reason=breach.reason,
+            record=breach.record,
+            documentation=documentation,
+            # Without another error, the reason says all.
+            traceback=traceback_of(breach).shown if breach.__cause__ is not None else "",
         )
 
 

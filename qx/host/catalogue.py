@@ -44,6 +44,11 @@ class Entry:
         return " ".join(filter(None, (self.distribution, self.version)))
 
     @property
+    def traceback(self) -> str:
+        """The traceback of the error for which it is not ready; empty if there is none."""
+        return self.description.traceback if self.description is not None else ""
+
+    @property
     def usable(self) -> bool:
         """Whether it has a row in tables, even where it cannot run on this machine."""
         return self.state in ("ready", "unavailable")

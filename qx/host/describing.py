@@ -22,10 +22,12 @@ from qx.host.description_cache import DescriptionCache
 
 if TYPE_CHECKING:
     from qx.host.installed import Installation
-    from qx.processes.workers import Processes
+    from qx.processes.workers import Processes, Worker
 
 #: Seconds that a plugin may take to be imported and to describe itself.
 LIMIT = 10.0
+#: Size of the end of the output of a process that died that is kept, in bytes.
+MOST_PRINTED = 4096
 #: Seconds that the process may take to start; a busy machine is not the plugin's fault.
 START_LIMIT = 120.0
 
@@ -110,14 +112,22 @@ def _ask_process(processes: Processes, group: Group) -> Answers:
     except Failure as failure:
         if failure.outcome == "timeout" and failure.stage != "start":
             advice = f"; -p no:{plugin.name} leaves it out" if group.is_named else ""
-            answers |= _broken(plugin, f"describe did not return within {LIMIT:g} s{advice}")
+            reason = f"describe did not return within {LIMIT:g} s{advice}"
+            answers |= _broken(plugin, reason, _end_of_output(worker))
         elif not answers.descriptions:
-            answers |= _broken(plugin, f"cannot be described: {failure.cause}")
+            answers |= _broken(plugin, f"cannot be described: {failure.cause}", _end_of_output(worker))
         # Else a plugin that was asked before this one may have ended the process.
     finally:
         worker.close()
     return answers
 
 
-def _broken(plugin: Reference, reason: str) -> Answers:
-    return Answers({plugin: Description(outcome="broken", reason=reason)})
+def _broken(plugin: Reference, reason: str, traceback: str = "") -> Answers:
+    return Answers({plugin: Description(outcome="broken", reason=reason, traceback=traceback)})
+
+
+def _end_of_output(worker: Worker) -> str:
+    """Return the end of what a process that has ended printed: the stacks of its threads, if it died."""
+    from qx.processes.logs import printed_text
+
+    return printed_text(worker.printed()[-MOST_PRINTED:])

@@ -23,10 +23,11 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 class NotImported(UsageError):
     """A plugin that the user names cannot be imported."""
 
-    def __init__(self, message: str, missing_module: str | None) -> None:
+    def __init__(self, message: str, missing_module: str | None, traceback: str = "") -> None:
         super().__init__(message)
         #: Name of the missing module, where that is the cause.
         self.missing_module = missing_module
+        self.traceback = traceback
 
 
 def discover(
@@ -94,7 +95,9 @@ def _described(reference: Reference, description: Description) -> Entry:
 
 def _entry_named_by_user(argument: str, reference: Reference, description: Description) -> Entry:
     if description.outcome == "not_imported":
-        raise NotImported(f"-p {argument} {description.reason}", description.missing_module)
+        raise NotImported(
+            f"-p {argument} {description.reason}", description.missing_module, description.traceback
+        )
     return _described(reference, description)
 
 

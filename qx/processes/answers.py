@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from attrs import Factory, frozen
 
 from qx.contract.records import Mark, Outcome
+from qx.tracebacks import NO_TRACEBACK, Traceback
 from qx.values import JsonMapping, JsonObject
 
 
@@ -44,6 +45,7 @@ class MetricFailure:
 
     outcome: Outcome
     cause: str
+    traceback: Traceback = NO_TRACEBACK
 
 
 @frozen(kw_only=True)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import signal
+
 from qx.contract.records import Outcome
 from qx.errors import DataError, QxError, Unsupported, UsageError
 from qx.foreign import one_line, to_line
 
 #: The largest length of a cause, in characters.
 MAX_CAUSE = 500
+#: Signal at which a worker writes the stacks of all its threads into its log.
+STACKS_SIGNAL = signal.SIGUSR1
 #: Outcomes that stand for a ``UsageError`` or ``DataError``, which the host raises again.
 USAGE = "usage"
 DATA = "data"

@@ -12,6 +12,7 @@ from qx.contract.records import BuildStep
 from qx.contract.structure import Structure
 from qx.contract.tasks import Labels
 from qx.processes.answers import Answer, Measurement
+from qx.tracebacks import NO_TRACEBACK, Traceback
 
 
 @frozen(kw_only=True)
@@ -34,6 +35,7 @@ class Refusal:
 
     stage: str
     cause: str
+    traceback: Traceback = NO_TRACEBACK
 
 
 @frozen(kw_only=True)

@@ -10,6 +10,7 @@ from attrs import frozen
 
 from qx.contract.records import Outcome
 from qx.processes.failures import DATA, USAGE
+from qx.tracebacks import Traceback, cut
 from qx.values import JsonObject
 
 #: The largest size of a message in bytes: a plugin may write a line without end.
@@ -50,6 +51,7 @@ class BadEnd:
 
     outcome: str
     cause: str
+    traceback: Traceback
 
 
 Message: TypeAlias = "Stage | Progress | Answer | BadEnd"
@@ -71,6 +73,10 @@ def read_message(line: bytes, token: bytes) -> Message:
             return Progress(done, words)
         case {"answer": dict(answer)}:
             return Answer(answer)
-        case {"failure": str(outcome), "cause": str(cause)} if outcome in BAD_OUTCOMES:
-            return BadEnd(outcome, cause)
+        case {
+            "failure": str(outcome),
+            "cause": str(cause),
+            "traceback": {"full": str(full), "shown": str(shown)},
+        } if outcome in BAD_OUTCOMES:
+            return BadEnd(outcome, cause, cut(Traceback(full=full, shown=shown)))
     raise NotAMessage("it does not have the fields of any message")

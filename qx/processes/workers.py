@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 from typing import TypeVar, cast
@@ -25,12 +25,14 @@ from qx.files import full_disk_advice, sweep_cache
 from qx.foreign import to_terminal
 from qx.leftovers import remove_tree, temporary_folder
 from qx.processes import messages, supervisor
-from qx.processes.answers import Answer
-from qx.processes.failures import DATA, USAGE
+from qx.processes.answers import Answer, MetricFailure
+from qx.processes.failures import DATA, STACKS_SIGNAL, USAGE
 from qx.processes.jobs import Job
+from qx.processes.logs import Logs, Output, Subject
 from qx.processes.spawning import Ending, Supervisor, describe_status
 from qx.processes.structuring import Misfit, structure
 from qx.storage.session_objects import SESSION
+from qx.tracebacks import NO_TRACEBACK, Traceback
 from qx.values import JsonObject
 
 A = TypeVar("A", bound=Answer)
@@ -68,9 +70,24 @@ class Failure(Exception):
     cause: str
     #: Whether the process has ended; if not, it takes further commands.
     gone: bool = True
+    traceback: Traceback = NO_TRACEBACK
 
     def __str__(self) -> str:
         return f"{self.outcome} in {self.stage}: {self.cause}"
+
+    def of_metric(self) -> MetricFailure:
+        """Return the same failure as that of a metric, where its process was measuring the metric."""
+        return MetricFailure(self.outcome, self.cause, self.traceback)
+
+
+def traceback_behind(error: BaseException) -> Traceback:
+    """Return the traceback of the failure of a process that an error was raised for, if there is one."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, Failure):
+            return cause.traceback
+        cause = cause.__cause__
+    return NO_TRACEBACK
 
 
 Progress = Callable[[float, str], None]
@@ -80,15 +97,20 @@ Progress = Callable[[float, str], None]
 _KEEPER_PATIENCE = supervisor.PATIENCE + 5
 
 
+#: Seconds that a process has to write the stacks of its threads.
+STACKS_PATIENCE = 0.3
+
+
 class Processes:
     """All workers of a run. Leaving the context ends those that are still alive, with all that they started.
 
-    ``folder`` holds their logs, and their temporary files while they are alive. ``session`` is the folder of
-    the objects of a Python session that they may load, if there are any.
+    ``folder`` holds their outputs, and their temporary files while they are alive. ``session`` is the folder
+    of the objects of a Python session that they may load, if there are any. ``logs`` keeps what they print.
     """
 
-    def __init__(self, folder: Path, session: Path | None = None) -> None:
+    def __init__(self, folder: Path, session: Path | None = None, logs: Logs | None = None) -> None:
         self.folder = folder.absolute()
+        self.logs = Logs() if logs is None else logs
         self._session = session
         self._supervisor = Supervisor(self.folder / "supervisor.log")
         self._live: set[Worker] = set()
@@ -96,8 +118,11 @@ class Processes:
         self._count = 0
         self._closed = False
 
-    def start(self, job: Job[Answer], name: str) -> Worker:
-        """Start a process for this job. ``name`` becomes part of the name of its log."""
+    def start(self, job: Job[Answer], name: str, subject: Subject | None = None) -> Worker:
+        """Start a process for this job. ``name`` becomes part of the name of the file of its output.
+
+        ``subject`` is what it works for, in whose log its output is kept; None: its output is not kept.
+        """
         with self._lock:
             if self._closed:
                 raise QxError("the run is over")
@@ -108,11 +133,22 @@ class Processes:
             environment = _environment(job.threads, scratch, self._session)
             worker = Worker(job, self._supervisor, log, scratch, environment, self._forget)
             self._live.add(worker)
+            if subject is not None:
+                worker.output = Output(subject, job.stage, log)
+                self.logs.started(worker.output)
         return worker
 
-    def run(self, job: Job[A], name: str, *, timeout: float, progress: Progress | None = None) -> A:
+    def run(
+        self,
+        job: Job[A],
+        name: str,
+        subject: Subject | None = None,
+        *,
+        timeout: float,
+        progress: Progress | None = None,
+    ) -> A:
         """Start a process, wait for its only answer, and end it."""
-        worker = self.start(job, name)
+        worker = self.start(job, name, subject)
         try:
             return worker.answer(job.answer_type, timeout=timeout, progress=progress)
         finally:
@@ -141,9 +177,12 @@ class Processes:
         for worker in live:
             worker.kill()
 
-    def _forget(self, worker: Worker) -> None:
+    def _forget(self, worker: Worker, ending: Ending | None) -> None:
         with self._lock:
+            was_live = worker in self._live
             self._live.discard(worker)
+        if was_live and worker.output is not None:
+            self.logs.ended(worker.output, ending.printed if ending is not None else 0)
 
     def __enter__(self) -> Processes:
         return self
@@ -156,14 +195,18 @@ class Processes:
 
 
 @contextmanager
-def processes_of_a_run(session: Path | None = None) -> Iterator[Processes]:
+def processes_of_a_run(session: Path | None = None, logs: Logs | None = None) -> Iterator[Processes]:
     """Yield processes with a temporary folder. First remove the leftovers of runs that were killed.
 
-    ``session`` is the folder of the objects of a Python session that they may load, if there are any.
+    ``session`` is the folder of the objects of a Python session that they may load, if there are any. The
+    ``logs`` are closed at the end.
     """
     sweep_cache()
-    with temporary_folder() as folder, Processes(folder, session) as processes:
-        yield processes
+    with ExitStack() as stack:
+        if logs is not None:
+            stack.enter_context(logs)
+        folder = stack.enter_context(temporary_folder())
+        yield stack.enter_context(Processes(folder, session, logs))
 
 
 class Worker:
@@ -176,9 +219,11 @@ class Worker:
         log: Path,
         scratch: Path,
         environment: Mapping[str, str],
-        forget: Callable[[Worker], None],
+        forget: Callable[[Worker, Ending | None], None],
     ) -> None:
         self._log, self._scratch, self._forget = log, scratch, forget
+        #: Where its output is kept; None: it is not kept.
+        self.output: Output | None = None
         self._stage = "start"
         #: The job or the command that the next answer is to.
         self._task = job.do
@@ -221,8 +266,8 @@ class Worker:
                         raise self._timeout_failure(timeout)
                     if progress is not None:
                         progress(done, text)
-                case messages.BadEnd(outcome, cause):
-                    raise self._failure(outcome, _with_advice(cause))
+                case messages.BadEnd(outcome, cause, traceback):
+                    raise self._failure(outcome, _with_advice(cause), traceback)
                 case messages.Answer(fields):
                     answer = self._structure(kind, fields)
                     # If it dies now, while it waits for a command, the last command is not to blame.
@@ -233,6 +278,12 @@ class Worker:
         """End the process and all that it started."""
         self._process.kill()
 
+    def printed(self) -> bytes:
+        """Return what it has printed: the beginning, and once it has ended the end as well."""
+        with suppress(OSError):
+            return self._log.read_bytes()
+        return b""
+
     def close(self) -> Ending | None:
         """End the process and all that it started, hang up, and remove its temporary files.
 
@@ -240,7 +291,7 @@ class Worker:
         """
         ending = self._process.close()
         remove_tree(self._scratch)
-        self._forget(self)
+        self._forget(self, ending)
         return ending
 
     def _send(self, line: str) -> None:
@@ -288,6 +339,7 @@ class Worker:
         return received
 
     def _timeout_failure(self, timeout: float) -> Failure:
+        self._ask_for_stacks()
         ending, cause = self.close(), f"not finished after {timeout:g} s"
         if ending is not None and ending.printed > supervisor.FLOOD:
             cause += f"; it has printed {ending.printed / 1e6:,.0f} MB"
@@ -302,12 +354,26 @@ class Worker:
             f"the process wrote something other than a message to its host ({why}): {start}",
         )
 
-    def _failure(self, outcome: str, cause: str) -> Exception:
-        if outcome == USAGE:
-            return UsageError(cause)
-        if outcome == DATA:
-            return DataError(cause)
-        return Failure(cast("Outcome", outcome), self._stage, cause, gone=False)
+    def _ask_for_stacks(self) -> None:
+        """Have the process write the stacks of its threads into its log, so that it shows where it hung."""
+        if self._process.wait(0) is not None:
+            return
+        with suppress(QxError, OSError):
+            os.kill(self._process.pid, STACKS_SIGNAL)
+            # The handler writes them at once, whatever the process is doing.
+            self._process.wait(STACKS_PATIENCE)
+
+    def _failure(self, outcome: str, cause: str, traceback: Traceback) -> Exception:
+        kinds: dict[str, type[QxError]] = {USAGE: UsageError, DATA: DataError}
+        is_failure = outcome not in kinds
+        kind = cast("Outcome", outcome if is_failure else "failed")
+        failure = Failure(kind, self._stage, cause, gone=False, traceback=traceback)
+        if is_failure:
+            return failure
+        error = kinds[outcome](cause)
+        # For whoever shows its traceback, see `traceback_behind`.
+        error.__cause__ = failure
+        return error
 
     def _death_failure(self) -> Failure:
         own_ending = self._process.wait(_KEEPER_PATIENCE)

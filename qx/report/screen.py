@@ -54,6 +54,7 @@ def render(
     files: Iterable[str] = (),
     width: int | None = None,
     *,
+    logs: str | None = None,
     colour: bool = False,
     encoding: str | None = None,
 ) -> str:
@@ -67,6 +68,8 @@ def render(
         Paths of the report that was written; the last line names them.
     width : int, optional
         Width in columns, by default that of the terminal.
+    logs : str, optional
+        Path of the folder of the logs, if there are any; the line before the last names it.
     colour : bool
         Whether to write the terminal's sequences for colours.
     encoding : str, optional
@@ -76,6 +79,8 @@ def render(
     metrics = with_units(results.metrics, to_terminal)
     # A path is not cut off, so that it can be copied.
     lines = [within(spans, width) for spans in _lines(View(evolve(results, metrics=metrics)), width)]
+    if logs is not None:
+        lines.append(line("logs: ", (path_to_terminal(logs), "strong")))
     lines += _files([*files], width)
     if len(lines) > MOST_LINES:
         lines = [spans for spans in lines if spans]

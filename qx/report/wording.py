@@ -201,10 +201,16 @@ def ending(view: View, cell: str, markup: Markup, cause: str | None = None) -> s
     return f"{markup.strong(result.outcome.replace('_', ' '))}{place}: {reason}"
 
 
+def log_of(view: View, cell: str, markup: Markup) -> str:
+    """Name the file with the tracebacks of a cell and what plugins printed for it; empty if there is none."""
+    log = view.ended(cell).log
+    return f" (log: {markup.name(log)})" if log else ""
+
+
 def explain_place(view: View, cell: str, markup: Markup) -> str:
     """Say why a cell is on the front or not: what dominates it, what it is tied with, how it ended."""
     if view.ended(cell).outcome != "ok":
-        return ending(view, cell, markup)
+        return ending(view, cell, markup) + log_of(view, cell, markup)
     if any(outputs.cell == cell for outputs in view.another_network):
         return "not judged: not the same network any more"
     front = view.front(cell)
@@ -259,7 +265,8 @@ def failures(view: View, markup: Markup) -> Iterator[str]:
     for measured in failed.values():
         cell, metric = markup.name(view.name(measured.cell)), markup.name(measured.metric)
         cause = markup.text(measured.cause or "no cause is known")
-        yield f"{cell}: {metric} {markup.strong(measured.outcome.replace('_', ' '))}: {cause}"
+        log = log_of(view, measured.cell, markup)
+        yield f"{cell}: {metric} {markup.strong(measured.outcome.replace('_', ' '))}: {cause}{log}"
 
 
 def inapplicable(view: View, markup: Markup) -> Iterator[str]:
@@ -408,7 +415,8 @@ def deaths(view: View, markup: Markup) -> Iterator[str]:
         cell, outcome = markup.name(view.name(death.cell)), death.outcome.replace("_", " ")
         stage = f" in {markup.text(death.stage)}" if death.stage else ""
         cause = markup.text(death.cause or "no cause is known")
-        yield f"A launch of {cell} died in wave {death.wave + 1} ({outcome}{stage}): {cause}"
+        log = log_of(view, death.cell, markup)
+        yield f"A launch of {cell} died in wave {death.wave + 1} ({outcome}{stage}): {cause}{log}"
 
 
 def environment(view: View, markup: Markup) -> Iterator[tuple[str, str]]:

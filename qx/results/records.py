@@ -70,6 +70,10 @@ class CellResult(CellId):
         built = [build for build in self.further_builds if build.outcome == "ok"]
         return any(build.same_as is None for build in built) if built else None
 
+    #: File with what plugins printed for it and the tracebacks of their errors, relative to the folder of the
+    #: results; None if there is none.
+    log: str | None = None
+
 
 @frozen(kw_only=True)
 class ConfigResult:
@@ -319,3 +323,9 @@ class Results:
     def ended_well(self) -> bool:
         """Whether every cell and every metric that was expected has its figures."""
         return not self.run.failures
+
+    @property
+    def logs(self) -> str | None:
+        """Name of the folder of logs within that of the results; None if no cell has a log."""
+        logs = (cell.log for cell in self.cells.values() if cell.log is not None)
+        return next((log.partition("/")[0] for log in logs), None)

@@ -13,6 +13,7 @@ from qx.errors import UsageError
 from qx.files import read_bounded, write_together
 from qx.foreign import to_line
 from qx.leftovers import sweep
+from qx.processes.logs import logs_name, remove_logs
 from qx.results.consistency import check_consistency
 from qx.results.recording import Recording
 from qx.results.records import Results
@@ -30,6 +31,15 @@ TABLE = "pareto.md"
 PAGE, PICTURE = "report.html", "pareto.svg"
 #: The largest results file that is read: a run of a thousand cells writes some tens of megabytes.
 MOST_BYTES = 128 << 20
+
+
+#: Seconds after which the logs of a run that has left no results are removed by the next run.
+LEAST_AGE = 60.0
+
+
+def samples_name(identity: str) -> str:
+    """Return the name of the file of the samples of a run."""
+    return f"samples-{identity}.npz"
 
 
 def to_json(results: Results) -> str:
@@ -69,7 +79,7 @@ def write(
     ``table`` is the text of ``pareto.md``. ``pictures`` are further reports by the names of their files.
 
     The samples are put in place first, under a name of their own, so that a reader who sees the results finds
-    the samples that they name. The samples of replaced results are removed last.
+    the samples that they name. The samples and the logs of replaced results are removed last.
     """
     settle(folder)
     former, own = _samples_name(folder / RESULTS), results.run.samples
@@ -86,20 +96,31 @@ def write(
         if _samples_name(folder / RESULTS) != own:
             (folder / own).unlink(missing_ok=True)
         raise
-    _drop_samples(folder, former)
+    _drop_former(folder, former)
 
 
 def settle(folder: Path) -> None:
     """Put in place, or remove, what a killed run left half written in a folder of results."""
     former = _samples_name(folder / RESULTS)
     sweep(folder)
-    _drop_samples(folder, former)
+    _drop_former(folder, former)
+    current = _logs_beside(_samples_name(folder / RESULTS))
+    for place in sorted(folder.glob("logs-*")):
+        if place.name != current:
+            # Those of a run that ended without results. One that is about to write its own is younger.
+            remove_logs(place, least_age=LEAST_AGE)
 
 
-def _drop_samples(folder: Path, former: str | None) -> None:
-    """Remove the samples of results that have been replaced."""
+def _drop_former(folder: Path, former: str | None) -> None:
+    """Remove the samples and the logs of results that have been replaced."""
     if former is not None and former != _samples_name(folder / RESULTS):
         (folder / former).unlink(missing_ok=True)
+        remove_logs(folder / _logs_beside(former))
+
+
+def _logs_beside(samples: str | None) -> str:
+    """Return the name of the logs of a run whose samples have this name."""
+    return logs_name((samples or "").removeprefix("samples-").removesuffix(".npz"))
 
 
 def _samples_name(place: Path) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
@@ -15,6 +14,7 @@ from qx.contract.records import Outcome
 from qx.processes.workers import MALLOC, Failure
 from qx.results.recording import Recording
 from qx.results.records import CellResult, ConfigResult, FurtherBuild, Results
+from qx.results.results_file import samples_name
 from qx.results.run_record import Environment, Measuring, RunRecord, Unsteady, WorkloadRecord
 from qx.runner.evaluation import evaluation_batch_size
 from qx.runner.measure.plan import ENDED_BY, Measured
@@ -41,12 +41,15 @@ def assemble(
     chosen: Chosen,
     workload_runs: Sequence[WorkloadRun],
     recording: Recording,
+    identity: str,
     started: datetime,
     seconds: dict[str, float],
     environment: JsonObject,
 ) -> Results:
-    """Return the results of a run that began at ``started``; ``seconds`` is how long each phase took."""
-    identity = f"{started:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
+    """Return the results of a run that began at ``started``; ``seconds`` is how long each phase took.
+
+    ``identity`` is the run's id, from which the names of its samples and logs follow.
+    """
     cells = {
         cell: _cell_result(cell, workload_run)
         for workload_run in workload_runs
@@ -72,7 +75,7 @@ def assemble(
             metric_options={name: dict(options) for name, options in chosen.metric_options.items()},
             build_seeds=request.build_seeds,
             engine=first.engine,
-            samples=f"samples-{identity}.npz",
+            samples=samples_name(identity),
             workloads={
                 workload_run.name: _workload_record(
                     workload_run, request, chosen, measuring.get(workload_run.name)
@@ -243,6 +246,7 @@ def _cell_result(name: str, workload_run: WorkloadRun) -> CellResult:
         further_builds=tuple(
             _further_build(workload_run, name, seed) for cell, seed in workload_run.further if cell == name
         ),
+        log=_log_name(name, workload_run),
     )
 
 
@@ -260,6 +264,15 @@ def _further_build(workload_run: WorkloadRun, cell: str, seed: int) -> FurtherBu
         same_as=workload_run.same_as(cell, seed),
         metric_failures={name: f"{failure.outcome}: {failure.cause}" for name, failure in failures.items()},
     )
+
+
+def _log_name(cell: str, workload_run: WorkloadRun) -> str | None:
+    """Return the name of the log of a cell within the folder of results; None if there is none."""
+    file = workload_run.logs.file(cell)
+    if file is None and workload_run.prepared is None:
+        # The workload has failed, and with it all of its cells.
+        file = workload_run.logs.file(workload_run.name)
+    return None if file is None else f"{file.parent.name}/{file.name}"
 
 
 def _config_results(chosen: Chosen, cells: Mapping[str, CellResult]) -> dict[str, ConfigResult]:

@@ -14,6 +14,7 @@ from qx.processes.answers import Answer, Measurement, MetricFailure
 from qx.processes.failures import MAX_CAUSE
 from qx.processes.job_answers import DeriveAnswer
 from qx.processes.jobs import DeriveJob, EvaluateJob
+from qx.processes.logs import Subject
 from qx.processes.workers import Failure, Processes, Progress
 from qx.worker.finished import Finished
 from qx.worker.samples import metric_in, stage_of
@@ -66,11 +67,13 @@ def run_past_metrics(
     *,
     timeout: float,
     progress: Progress | None = None,
+    subject: Subject | None = None,
 ) -> tuple[Answer, dict[str, R], dict[str, MetricFailure]]:
     """Run a job of a cell; if a metric ends its process, finish the job in a new process without that metric.
 
     The job names a folder for finished steps, ``kind`` is the record that it keeps for each metric, and
-    ``cell`` is the name of the cell for readers. Returns the answer, the result of each metric, and the
+    ``cell`` is the name of the cell for readers, and ``subject`` what the output of the processes is kept
+    for. Returns the answer, the result of each metric, and the
     failures of the metrics without a result.
 
     Raises ``Failure`` if a process fails outside of all metrics, which is the cell's own fault. There is an
@@ -94,11 +97,11 @@ def run_past_metrics(
         remaining = unfinished()
         answer: Answer | None = None
         try:
-            answer = processes.run(job, f"{job.do}-{cell}", timeout=timeout, progress=progress)
+            answer = processes.run(job, f"{job.do}-{cell}", subject, timeout=timeout, progress=progress)
         except Failure as failure:
             fatal = fatal_metric(failure, job.metrics)
             if fatal is not None:
-                failures[fatal] = MetricFailure(failure.outcome, failure.cause)
+                failures[fatal] = failure.of_metric()
                 hangs.note(fatal, cell, failure)
                 job = job.without(fatal)
             elif failure.outcome == "timeout" or len(unfinished()) == len(remaining):

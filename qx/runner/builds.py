@@ -19,6 +19,7 @@ from qx.files import write_whole
 from qx.host.host import Entry, Host
 from qx.host.sources import fingerprint, own_fingerprint
 from qx.processes.jobs import BuildJob, StoredArtifact
+from qx.processes.logs import Subject
 from qx.processes.workers import Failure, Processes
 from qx.results.cells import CellId
 from qx.runner.preparation import Prepared
@@ -82,7 +83,9 @@ def build(
                 f"{cell.workload}/{label}: its build in the cache is damaged ({error}); it is built again"
             )
             replace = True
-    _build_into_cache(job, place, key, label, processes, request.timeout, replace=replace)
+    _build_into_cache(
+        job, place, key, label, Subject(str(cell), cell.row), processes, request.timeout, replace=replace
+    )
     try:
         built = read_entry(place, partial(_read, host, job, key))
     except Damaged as error:
@@ -231,6 +234,7 @@ def _build_into_cache(
     place: Path,
     key: str,
     label: str,
+    subject: Subject,
     processes: Processes,
     timeout: float,
     *,
@@ -239,7 +243,7 @@ def _build_into_cache(
     """Run the build job, and move its result to its place in the cache once it is complete."""
     with new_entry(place, replace=replace) as folder:
         began = time.perf_counter()
-        answer = processes.run(evolve(job, folder=str(folder)), f"build-{label}", timeout=timeout)
+        answer = processes.run(evolve(job, folder=str(folder)), f"build-{label}", subject, timeout=timeout)
         seconds = time.perf_counter() - began
         steps = [asdict(step) for step in answer.steps]
         write_whole(folder / RECORD, json.dumps({"seconds": seconds, "key": key, "steps": steps}).encode())

@@ -75,11 +75,17 @@ def _derive(run: Run, workload_run: WorkloadRun) -> dict[tuple[str, str], Metric
             row = workload_run.cells[cell].row
             try:
                 _, measured, dropped = run_past_metrics(
-                    run.processes, job, DeriveAnswer, row, hangs, timeout=request.timeout
+                    run.processes,
+                    job,
+                    DeriveAnswer,
+                    row,
+                    hangs,
+                    timeout=request.timeout,
+                    subject=workload_run.subject(cell),
                 )
             except Failure as failure:
                 # No metric is to blame, so the values that were derived before cannot be trusted either.
-                dropped = dict.fromkeys(records, MetricFailure(failure.outcome, failure.cause))
+                dropped = dict.fromkeys(records, failure.of_metric())
                 measured = {}
             failures |= {(cell, name): failure for name, failure in dropped.items()}
             for measurement in (part for answer in measured.values() for part in answer.metrics):

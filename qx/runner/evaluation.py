@@ -123,6 +123,7 @@ def evaluate_artifact(
             hangs,
             timeout=run.request.timeout,
             progress=progress,
+            subject=workload_run.subject(cell),
         )
         assert isinstance(answer, EvaluateAnswer)
         with np.load(job.outputs) as arrays:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from pathlib import Path
+
+from attrs import evolve
 
 from qx.contract.options import Setting
 from qx.environment import usable_cpus
 from qx.errors import DataError, QxError, UsageError
 from qx.host.host import Entry, Host
 from qx.processes.jobs import TrainJob
-from qx.processes.workers import Failure, processes_of_a_run
+from qx.processes.logs import Logs, Subject, log_hint, logs_in_cache, logs_name, new_identity
+from qx.processes.workers import Failure, processes_of_a_run, traceback_behind
 from qx.runner import settings
 from qx.runner.builds import Build, build
 from qx.runner.preparation import data_folder, is_offline, prepare
@@ -22,15 +26,34 @@ def quantize(host: Host, request: Request, name: str, reporter: Reporter) -> Bui
     entry, workload = host.get("config", name), choose_workload(host, request)
     values = settings.read(host, all_settings(request, [workload]), (entry, workload))
     (variant,) = settings.variants(entry, values, request.calibration_n)
-    with processes_of_a_run() as processes:
+    logs = _logs(request, reporter)
+    with processes_of_a_run(logs=logs) as processes:
         prepared = prepare(
             host, request, workload, processes, reporter, settings.all_options(workload, values), [variant]
         )
         cell = cell_of(prepared.workload.name, variant, request)
-        if name in prepared.refusals:
-            raise prepared.refusals[name]
-        reporter.phase("build", cell.row)
-        return build(host, request, prepared, cell, processes, reporter)
+        subject = Subject(str(cell), cell.row)
+        try:
+            if name in prepared.refusals:
+                raise prepared.refusals[name]
+            reporter.phase("build", cell.row)
+            built = build(host, request, prepared, cell, processes, reporter)
+        except Failure as failure:
+            file = logs.failed(subject, str(failure), failure.traceback)
+            raise evolve(failure, cause=f"{failure.cause}{log_hint(file)}") from failure
+    if (file := logs.file(subject.id)) is not None and not request.debug:
+        reporter.say(f"{cell.row}: what it printed is in {file}")
+    return built
+
+
+def _logs(request: Request, reporter: Reporter) -> Logs:
+    """Return logs that are written into the cache, for a command that leaves no folder of results."""
+    name = logs_name(new_identity(datetime.now(timezone.utc)))
+    return Logs(
+        lambda: logs_in_cache(request.trust_cache) / name,
+        reporter.show if request.debug else None,
+        reporter.say,
+    )
 
 
 def train(
@@ -59,10 +82,17 @@ def train(
         output=str(output.absolute()),
     )
     reporter.phase("train", entry.name)
-    with processes_of_a_run() as processes:
+    logs, subject = _logs(request, reporter), Subject(entry.name, entry.name)
+    with processes_of_a_run(logs=logs) as processes:
         try:
-            processes.run(job, f"train-{entry.name}", timeout=request.timeout, progress=reporter.step)
-        except DataError as error:
-            raise UsageError(str(error)) from error
+            name = f"train-{entry.name}"
+            processes.run(job, name, subject, timeout=request.timeout, progress=reporter.step)
+        except (UsageError, DataError) as error:
+            traceback = traceback_behind(error)
+            file = logs.failed(subject, str(error), traceback) if traceback.full else None
+            raise UsageError(f"{error}{log_hint(file)}") from error
         except Failure as failure:
-            raise QxError(f"training {entry.name}: {failure}") from failure
+            file = logs.failed(subject, str(failure), failure.traceback)
+            raise QxError(f"training {entry.name}: {failure}{log_hint(file)}") from failure
+    if (file := logs.file(subject.id)) is not None and not request.debug:
+        reporter.say(f"{entry.name}: what it printed is in {file}")

@@ -20,7 +20,8 @@ from qx.host.host import Entry, Host
 from qx.processes.answers import Answer
 from qx.processes.job_answers import DataAnswer, InspectAnswer
 from qx.processes.jobs import DataJob, InspectJob, Job
-from qx.processes.workers import Failure, Processes, Worker
+from qx.processes.logs import Subject, log_hint
+from qx.processes.workers import Failure, Processes, Worker, traceback_behind
 from qx.runner.request import Reporter, Request, choose_workload, config, recipes_of, references, workload
 from qx.runner.settings import Variant, all_options
 from qx.storage.cache import open_cache
@@ -87,6 +88,26 @@ def prepare(
     ``options`` are those of the workload. The calibration splits that the ``variants`` need are written as
     arrays, and the training split if one of them fine-tunes. Raises ``UsageError``.
     """
+    try:
+        return _prepare_or_fallback(host, request, entry, processes, reporter, options, variants)
+    except UsageError as error:
+        subject = Subject(entry.name, entry.name)
+        traceback = traceback_behind(error)
+        if not traceback.full:
+            raise
+        file = processes.logs.failed(subject, str(error), traceback)
+        raise UsageError(f"{error}{log_hint(file)}") from error
+
+
+def _prepare_or_fallback(
+    host: Host,
+    request: Request,
+    entry: Entry,
+    processes: Processes,
+    reporter: Reporter,
+    options: OptionValues,
+    variants: Sequence[Variant],
+) -> Prepared:
     fallback = workload(entry).fallback
     try:
         return _prepare_workload(host, entry, options, variants, request, processes, reporter)
@@ -200,7 +221,7 @@ def _prepare_workload(
         sources_sha256=inspected.sources_sha256,
         model_versions=inspected.versions,
         refusals={
-            name: Failure("unsupported", reason.stage, reason.cause)
+            name: Failure("unsupported", reason.stage, reason.cause, traceback=reason.traceback)
             for name, reason in inspected.refusals.items()
         },
         engine=inspect_job.engine,
@@ -270,7 +291,8 @@ def _run_both(
     over, workers = Event(), set[Worker]()
 
     def run(job: Job[A], timeout: float) -> A:
-        worker = processes.start(job, job.do)
+        name = inspect_job.workload.name
+        worker = processes.start(job, job.do, Subject(name, name))
         workers.add(worker)
         if over.is_set():
             worker.kill()

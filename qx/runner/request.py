@@ -79,6 +79,8 @@ class Request:
     cpus: tuple[int, ...] = field(default=(), converter=to_integers)
     #: Metrics that are the axes of the front; empty: those whose records say so.
     front: tuple[str, ...] = field(default=(), converter=to_strings)
+    #: Whether what plugins print, and tracebacks of their errors, are shown at once.
+    debug: bool = False
     #: Whether this is a first look, with fewer waves than intervals need for the coverage that they claim.
     quick: bool = False
     #: Folder with the objects of a Python session that workers may load, see ``qx.storage.session_objects``;
@@ -146,6 +148,9 @@ class Reporter(Protocol):
 
     def note(self, text: str) -> None:
         """Show a line about a cell or a metric, which the results say again."""
+
+    def show(self, text: str) -> None:
+        """Show lines that stay, as they are: what a plugin printed, or a traceback."""
 
 
 def cell_of(workload: str, variant: Variant, request: Request) -> CellId:

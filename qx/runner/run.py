@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
+from pathlib import Path
 
 from qx.environment import describe_environment
 from qx.errors import UsageError
 from qx.host.host import Host
+from qx.processes.logs import Logs, logs_name, new_identity
 from qx.processes.workers import Failure, processes_of_a_run
 from qx.results.recording import Recording
 from qx.results.records import Results
@@ -20,27 +22,45 @@ from qx.runner.further import build_further, evaluate_further
 from qx.runner.measure.shares import BudgetShares
 from qx.runner.measure.timing import measure_cells
 from qx.runner.preparation import Prepared, prepare
-from qx.runner.request import Chosen, Reporter, Request, cell_of, choose, config
+from qx.runner.request import Reporter, Request, cell_of, choose, config
 from qx.runner.workload_run import Run, WorkloadRun
 
 
-def run(host: Host, request: Request, reporter: Reporter) -> tuple[Results, Recording]:
-    """Carry out a request and return its results. Raises ``UsageError`` before anything is written."""
+def run(
+    host: Host, request: Request, reporter: Reporter, folder: Callable[[Sequence[str]], Path] | None = None
+) -> tuple[Results, Recording]:
+    """Carry out a request and return its results. Raises ``UsageError`` before anything is written.
+
+    Only the logs of plugins' errors and outputs are written, and while the run goes on: ``folder`` returns
+    the folder that they are written into, from the names of the workloads. Without it none are written.
+    """
     request.check()
     chosen = choose(host, request)
     for name, users in chosen.added_baselines.items():
         reporter.say(f"{name} is added, as the runtime baseline of {', '.join(users)}")
     started = datetime.now(timezone.utc)
+    identity = new_identity(started)
+    workloads = [entry.name for entry in chosen.workloads]
+
+    def logs_folder() -> Path:
+        assert folder is not None
+        return folder(workloads) / logs_name(identity)
+
+    logs = Logs(
+        None if folder is None else logs_folder, reporter.show if request.debug else None, reporter.say
+    )
     clock = PhaseClock()
     # Before this run adds to the load of the machine, which is recorded too.
     environment = describe_environment(
         requirement for entry in chosen.configs for requirement in config(entry).requires
     )
     recording = Recording()
-    with processes_of_a_run(request.session) as processes:
+    with processes_of_a_run(request.session, logs) as processes:
         shares = BudgetShares.of(request.budget, len(chosen.workloads))
         this_run = Run(host, request, chosen, processes, reporter, recording, shares)
         workload_runs = _prepare(this_run)
+        # The fallback may have replaced the default workload.
+        workloads[:] = [workload_run.name for workload_run in workload_runs]
         clock.end_phase("prepare")
         if chosen.left_out:
             names = ", ".join(chosen.left_out)
@@ -56,7 +76,9 @@ def run(host: Host, request: Request, reporter: Reporter) -> tuple[Results, Reco
                     step(this_run, workload_run)
             clock.end_phase(phase)
     reporter.phase("analyse", "intervals, front, picks")
-    results = assemble(request, chosen, workload_runs, recording, started, clock.seconds, environment)
+    results = assemble(
+        request, chosen, workload_runs, recording, identity, started, clock.seconds, environment
+    )
     return results, recording
 
 
@@ -104,13 +126,11 @@ def _prepare(run: Run) -> list[WorkloadRun]:
                 raise errors[0] from error
             if len(chosen.workloads) > 1:
                 reporter.say(f"{entry.name}: {error}")
-            workload_runs.append(_plan(chosen, request, entry.name, error=str(error)))
+            workload_runs.append(_plan(run, entry.name, error=str(error)))
         else:
-            workload_runs.append(_plan(chosen, request, prepared.workload.name, prepared))
+            workload_runs.append(_plan(run, prepared.workload.name, prepared))
             workload_runs[-1].leave_out_metrics(chosen, reporter)
             _leave_out_refused(workload_runs[-1], reporter)
-    for workload_run in workload_runs:
-        workload_run.is_one_of_several = len(workload_runs) > 1
     return workload_runs
 
 
@@ -119,24 +139,25 @@ def _leave_out_refused(workload_run: WorkloadRun, reporter: Reporter) -> None:
     for name, cell in workload_run.cells.items():
         failure = workload_run.ready.refusals.get(cell.config)
         if failure is not None and name not in workload_run.failures:
-            workload_run.failures[name] = failure
-            reporter.note(f"{workload_run.name}: {cell.row}: {failure}")
+            workload_run.mark_failed(name, failure, reporter)
 
 
-def _plan(
-    chosen: Chosen,
-    request: Request,
-    workload: str,
-    prepared: Prepared | None = None,
-    error: str | None = None,
-) -> WorkloadRun:
+def _plan(run: Run, workload: str, prepared: Prepared | None = None, error: str | None = None) -> WorkloadRun:
     """Plan the cells of a workload. If it could not be prepared, ``error`` says why."""
     cells, failures = {}, {}
-    for variant in chosen.variants:
-        cell = cell_of(workload, variant, request)
+    for variant in run.chosen.variants:
+        cell = cell_of(workload, variant, run.request)
         cells[str(cell)] = cell
         if variant.entry.state != "ready":
             failures[str(cell)] = Failure("unavailable", "plan", variant.entry.reason)
         elif error is not None:
             failures[str(cell)] = Failure("failed", "prepare", error)
-    return WorkloadRun(workload, prepared, cells, request.seed, failures=failures)
+    return WorkloadRun(
+        workload,
+        prepared,
+        cells,
+        run.request.seed,
+        failures=failures,
+        is_one_of_several=len(run.chosen.workloads) > 1,
+        logs=run.processes.logs,
+    )

@@ -8,6 +8,7 @@ from attrs import Factory, define, frozen
 
 from qx.host.host import Entry, Host
 from qx.processes.answers import MetricFailure
+from qx.processes.logs import Logs, Subject, log_hint
 from qx.processes.workers import Failure, Processes
 from qx.results.cells import CellId
 from qx.results.recording import Recording
@@ -57,6 +58,7 @@ class WorkloadRun:
     launch_bytes: float = 2.0**29
     #: Whether the run has other workloads too.
     is_one_of_several: bool = False
+    logs: Logs = Factory(Logs)
 
     @property
     def ready(self) -> Prepared:
@@ -106,10 +108,19 @@ class WorkloadRun:
         """Return the name of a cell in messages: with the workload only if the run has several."""
         return cell if self.is_one_of_several else self.cells[cell].row
 
+    def subject(self, cell: str) -> Subject:
+        """Return what processes work for that work for a cell."""
+        return Subject(cell, self.label(cell))
+
     def mark_failed(self, cell: str, failure: Failure, reporter: Reporter) -> None:
         """Note and report that a cell has failed, so that it takes no further part."""
         self.failures[cell] = failure
-        reporter.note(f"{self.label(cell)}: {failure}")
+        self._report(cell, str(failure), failure, reporter)
+
+    def _report(self, cell: str, text: str, failure: Failure | MetricFailure, reporter: Reporter) -> None:
+        """Report a failure of a cell, with the file of its log where there is more to read."""
+        file = self.logs.failed(self.subject(cell), text, failure.traceback)
+        reporter.note(f"{self.label(cell)}: {text}{log_hint(file)}")
 
     def mark_metrics_failed(
         self, failures: Mapping[tuple[str, str], MetricFailure], reporter: Reporter
@@ -117,4 +128,5 @@ class WorkloadRun:
         """Note and report metrics that failed, as ``(cell, metric)`` -> failure; their cells go on."""
         self.metric_failures.update(failures)
         for (cell, name), failure in failures.items():
-            reporter.note(f"{self.label(cell)}: metric {name} {failure.outcome}: {failure.cause}")
+            text = f"metric {name} {failure.outcome}: {failure.cause}"
+            self._report(cell, text, failure, reporter)

@@ -19,6 +19,7 @@ from qx.host.host import Entry, Host, Reference
 from qx.processes.answers import Answer
 from qx.processes.job_answers import DescribeAnswer, Started
 from qx.processes.jobs import BuildJob, DescribeJob, InspectJob, Job, StoredArtifact
+from qx.processes.logs import Logs, Subject
 from qx.processes.workers import Processes
 from qx.runner import settings
 from qx.runner.builds import build_job, stored_artifact
@@ -89,8 +90,13 @@ class Bench:
         timeout: float = 300.0,
         shared: dict[str, Any] | None = None,
         trust_cache: Path | None = None,
+        logs: Logs | None = None,
     ) -> None:
+        """``logs`` keep what the plugin prints and its errors, by default in the folder of the bench."""
         self.host, self.entry, self.conformance = host, entry, conformance
+        #: What the log of the plugin is kept for.
+        self.subject = Subject(entry.name, entry.name)
+        self.logs = Logs(lambda: folder / "logs") if logs is None else logs
         #: Seconds for each stage of a job.
         self.timeout = timeout
         self._folder = folder
@@ -145,13 +151,17 @@ class Bench:
 
     def run(self, job: Job[A], name: str) -> A:
         """Run a job in a process of its own. Raises ``qx.processes.workers.Failure``."""
-        with Processes(self.new_folder(f"log-{name}")) as processes:
-            return processes.run(job, name, timeout=self.timeout)
+        with self.processes(name) as processes:
+            return processes.run(job, name, self.subject, timeout=self.timeout)
+
+    def processes(self, name: str) -> Processes:
+        """Return processes whose outputs lie in a new folder and are kept in the logs of the bench."""
+        return Processes(self.new_folder(f"log-{name}"), logs=self.logs)
 
     def describe(self, times: int) -> list[DescribeAnswer]:
         """Describe the plugin several times in one process. Raises ``qx.processes.workers.Failure``."""
-        with Processes(self.new_folder("log-describe")) as processes:
-            worker = processes.start(DescribeJob(), "describe")
+        with self.processes("describe") as processes:
+            worker = processes.start(DescribeJob(), "describe", self.subject)
             worker.answer(Started, timeout=self.timeout)
             question = {"plugin": asdict(self.reference), "named": False}
             return [
@@ -193,7 +203,7 @@ class Bench:
         training = any(getattr(config.record, "training", False) for config in configs)
         key = f"{model.reference} {calibration_counts(self.request, variants)} {training}"
         if key not in self._shared:
-            with Processes(self.new_folder("log-prepare")) as processes:
+            with self.processes("prepare") as processes:
                 try:
                     options = settings.all_options(model, {})
                     self._shared[key] = prepare(
@@ -347,6 +357,9 @@ class _SilentReporter:
         """Do nothing."""
 
     def note(self, text: str) -> None:
+        """Do nothing."""
+
+    def show(self, text: str) -> None:
         """Do nothing."""
 
 

@@ -11,14 +11,17 @@ from attrs import evolve
 from qx.contract.conformance import Conformance
 from qx.contract.records import Kind
 from qx.errors import DataError, UsageError
+from qx.foreign import to_printed
 from qx.host.catalogue import unknown
 from qx.host.discovery import NotImported
 from qx.host.host import Entry, Host
-from qx.processes.workers import Failure
+from qx.processes.logs import Logs, printed_text
+from qx.processes.workers import Failure, traceback_behind
 from qx.testing.bench import TESTBENCH, Bench, conformance_of, find_plugin
 from qx.testing.check import Check
 from qx.testing.checks import checks_of
 from qx.testing.verdicts import KINDS, Failed, NotApplicable, Verdict
+from qx.tracebacks import Traceback
 
 
 class Checking:
@@ -51,12 +54,31 @@ class Checking:
                 return Verdict(check.name, "not_applicable", required.text)
             if required.state != "passed":
                 return Verdict(check.name, "not_run", f"{name} did not pass")
+        logs = self.bench.logs
+        logs.last_printed = b""
         try:
             return Verdict(check.name, "passed", check.run(self.bench) or "")
         except NotApplicable as error:
             return Verdict(check.name, "not_applicable", str(error))
         except (Failed, Failure, UsageError, DataError) as error:
-            return Verdict(check.name, "failed", str(error))
+            return self._failed(check.name, error)
+        finally:
+            logs.flush()
+
+    def _failed(self, check: str, error: Exception) -> Verdict:
+        """Return the verdict of a check that failed, with the plugin's traceback and what it printed."""
+        bench, traceback = self.bench, traceback_behind(error)
+        if not traceback.full and bench.entry.state in ("broken", "incompatible"):
+            traceback = Traceback(full=bench.entry.traceback, shown=bench.entry.traceback)
+        file = bench.logs.failed(bench.subject, f"{check}: {error}", traceback, is_shown=False)
+        return Verdict(
+            check,
+            "failed",
+            str(error),
+            traceback=to_printed(traceback.shown),
+            printed=printed_text(bench.logs.last_printed),
+            log=None if file is None else str(file),
+        )
 
     def _apply_expectation(self, verdict: Verdict) -> Verdict:
         reason = self.bench.conformance.expected_failures.get(verdict.check)
@@ -131,6 +153,7 @@ def open_bench(
     shared: dict[str, Any] | None = None,
     known: Host | None = None,
     trust_cache: Path | None = None,
+    logs: Logs | None = None,
 ) -> Bench:
     """Return a bench for one plugin, which is a name or an entry. Raises ``UsageError``.
 
@@ -147,7 +170,7 @@ def open_bench(
     if any(targets):
         host = host_with(plugins, *targets, known=host, trust_cache=trust_cache)
         entry = _select(host, plugin)
-    return Bench(host, entry, folder, declared, shared=shared, trust_cache=trust_cache)
+    return Bench(host, entry, folder, declared, shared=shared, trust_cache=trust_cache, logs=logs)
 
 
 def _select(host: Host, plugin: str | Entry) -> Entry:

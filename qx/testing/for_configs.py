@@ -35,8 +35,8 @@ def _require_success(bench: Bench, work: Callable[[], T]) -> T:
         if failure.outcome == "unsupported":
             raise NotApplicable(
                 f"does not apply to the model of {bench.request.workload}: {failure.cause}"
-            ) from None
-        raise Failed(str(failure)) from None
+            ) from failure
+        raise Failed(str(failure)) from failure
 
 
 def builds(bench: Bench) -> str:

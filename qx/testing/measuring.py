@@ -14,7 +14,7 @@ from attrs import evolve
 from qx.contract.figures import Figure, Point
 from qx.contract.records import Metric
 from qx.host.host import Entry
-from qx.processes.answers import LaunchAnswer, Measurement, MetricFailure, PlainSamples, WarmAnswer
+from qx.processes.answers import LaunchAnswer, Measurement, PlainSamples, WarmAnswer
 from qx.processes.jobs import DeriveJob, EvaluateJob, LaunchJob
 from qx.processes.workers import Failure, Processes, Worker
 from qx.runner.evaluation import sample_failure
@@ -120,7 +120,7 @@ class Measuring:
             return [self.measure_again(), self.measure_again()]
         entries = [self._bench.entry]
         options = {self.record.name: self._bench.defaults}
-        with Processes(self._bench.new_folder("log-launch")) as processes:
+        with self._bench.processes("launch") as processes:
             with processes.side_by_side(2) as pool:
                 start = partial(self._start_launch, self._built, processes, entries, options)
                 workers = [future.result() for future in (pool.submit(start), pool.submit(start))]
@@ -145,7 +145,7 @@ class Measuring:
         metric_options = {self.record.name: {**self._bench.defaults, **(options or {})}}
         measurements: Mapping[Point | None, Measurement]
         if self.record.phase in ("fresh", "block"):
-            with Processes(self._bench.new_folder("log-launch")) as processes:
+            with self._bench.processes("launch") as processes:
                 entries = [self._bench.entry]
                 worker = self._start_launch(built, processes, entries, metric_options, absent)
                 by_metric, observations = self._measure_launch(worker, entries)
@@ -165,8 +165,11 @@ class Measuring:
         """
         for measurement in measurements.values():
             if (reason := measurement.failure) is not None:
-                failure = Failure(reason.outcome, f"measure {self.record.name}", reason.cause)
-                raise failure if raises else Failed(str(failure))
+                stage = f"measure {self.record.name}"
+                failure = Failure(reason.outcome, stage, reason.cause, traceback=reason.traceback)
+                if raises:
+                    raise failure
+                raise Failed(str(failure)) from failure
         return {
             key: measurement.samples
             for key, measurement in measurements.items()
@@ -222,7 +225,8 @@ class Measuring:
             spawned_ns=time.monotonic_ns(),
         )
         folder = str(self._bench.new_folder("here-launch"))
-        worker = processes.start(WatchJob(job=job, absent=absent, folder=folder), "launch")
+        watching = WatchJob(job=job, absent=absent, folder=folder)
+        worker = processes.start(watching, "launch", self._bench.subject)
         worker.answer(Watched[LaunchAnswer], timeout=self._bench.timeout)
         return worker
 
@@ -239,8 +243,7 @@ class Measuring:
                     except Failure as failure:
                         if failure.gone:
                             raise
-                        reason = MetricFailure(failure.outcome, failure.cause)
-                        measurements[figure] = Measurement(failure=reason)
+                        measurements[figure] = Measurement(failure=failure.of_metric())
                     else:
                         measurements[figure] = watched.answer
                         observations = watched.watched
@@ -310,7 +313,7 @@ class Measuring:
         for name, measurement in self._bench.run(job, "evaluate").metrics.items():
             if measurement.samples is not None:
                 parts[Figure(name)] = [(-1, measurement.samples)]
-        with Processes(self._bench.new_folder("log-launch")) as processes:
+        with self._bench.processes("launch") as processes:
             for wave in range(2):
                 entries = [*phases["fresh"], *phases["block"]]
                 worker = self._start_launch(built, processes, entries)

@@ -40,7 +40,7 @@ def conformance_test(plugin: str | ModuleType, conformance: Conformance | None =
             checkings.append(_checking(target, conformance, tmp_path_factory))
         verdict = checkings[0].verdict(check)
         if verdict.state == "failed":
-            pytest.fail(f"{check}: {verdict.text}", pytrace=False)
+            pytest.fail(f"{check}: {verdict.text}\n\n{verdict.excerpts}".rstrip(), pytrace=False)
         if verdict.state == "expected":
             pytest.xfail(verdict.text)
         if verdict.state != "passed":

@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
-from typing import TextIO
 
 
 def main() -> None:
-    """Run the job. The host gets an error of it in one line, and standard error gets the traceback."""
+    """Run the job. The host gets an error of it in one line, and its traceback."""
     from qx.worker.channel import Channel
 
     channel = Channel()
     # Looked up before any plugin can replace them.
-    end, streams, print_traceback = os._exit, (sys.stdout, sys.stderr), _print_traceback
+    end, streams = os._exit, (sys.stdout, sys.stderr)
     from qx.processes.failures import failure_of
     from qx.processes.jobs import to_job
+    from qx.tracebacks import traceback_of
+
+    _show_stacks_on_request(streams[1].fileno())
 
     job = to_job(channel.job())
     if job.cpus is not None:
@@ -28,9 +30,14 @@ def main() -> None:
         import_module(job.module).run(job, channel)
         status = 0
     except BaseException as error:
-        print_traceback(error, streams[1])
-        channel.fail(*failure_of(error, job.stage))
-        status = 0
+        traceback = traceback_of(error)
+        try:
+            channel.fail(*failure_of(error, job.stage), traceback)
+            status = 0
+        except OSError:
+            # A plugin has closed the channel: the host shows the last line of the log.
+            with suppress(OSError, ValueError):
+                streams[1].write(f"{traceback.full}\n")
     finally:
         for stream in streams:
             # A plugin may have closed it.
@@ -40,12 +47,13 @@ def main() -> None:
         end(status)
 
 
-def _print_traceback(error: BaseException, log: TextIO) -> None:
-    # The failure must reach the host even if a plugin has broken the log or `print`.
-    with suppress(Exception):
-        import traceback
+def _show_stacks_on_request(log: int) -> None:
+    """Have the signal of a host whose patience has ended write the stacks of all threads into the log."""
+    import faulthandler
 
-        traceback.print_exception(error, file=log)
+    from qx.processes.failures import STACKS_SIGNAL
+
+    faulthandler.register(STACKS_SIGNAL, file=log, all_threads=True)
 
 
 if __name__ == "__main__":

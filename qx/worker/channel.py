@@ -18,6 +18,7 @@ from math import isfinite
 from os import write
 
 from qx.processes.answers import Answer, to_fields
+from qx.tracebacks import Traceback
 from qx.values import JsonMapping, JsonObject
 
 _to_json, _from_json = JSONEncoder(default=to_fields).encode, JSONDecoder().decode
@@ -67,9 +68,9 @@ class Channel:
         """Tell the host that the job or a command has succeeded."""
         self._send({"answer": answer if self.wrap is None else self.wrap(answer)})
 
-    def fail(self, outcome: str, cause: str) -> None:
+    def fail(self, outcome: str, cause: str, traceback: Traceback) -> None:
         """Tell the host that the job or a command has failed."""
-        self._send({"failure": outcome, "cause": cause})
+        self._send({"failure": outcome, "cause": cause, "traceback": traceback})
 
     def _send(self, message: JsonMapping) -> None:
         line = memoryview(f"{self._token} {_to_json(message)}\n".encode())

@@ -19,6 +19,7 @@ from qx.contract.description import Description, describe
 from qx.contract.references import to_reference
 from qx.foreign import one_line
 from qx.processes.job_answers import DescribeAnswer, Started
+from qx.tracebacks import traceback_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,7 +48,11 @@ def run(job: DescribeJob, channel: Channel) -> None:
             try:
                 description = describe(reference, specs, named=command["named"])
             except BaseException as error:  # KeyboardInterrupt too: here only a plugin raises it
-                description = Description(outcome="broken", reason=f"cannot be described: {one_line(error)}")
+                description = Description(
+                    outcome="broken",
+                    reason=f"cannot be described: {one_line(error)}",
+                    traceback=traceback_of(error).shown,
+                )
         seconds = perf_counter() - began
         if os.getpid() != process:
             # The plugin has forked, and this is the child: it must not speak for its parent.

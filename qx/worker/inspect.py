@@ -19,6 +19,7 @@ from qx.foreign import one_line
 from qx.processes.failures import outcome_of
 from qx.processes.job_answers import InspectAnswer, Refusal, Runtime
 from qx.processes.jobs import InspectJob
+from qx.tracebacks import traceback_of
 from qx.worker.channel import Channel
 from qx.worker.modules import example_inputs, fp32_model, named_example_inputs
 from qx.worker.plugins import BoundPlugin, host_for, workload_of
@@ -165,7 +166,7 @@ def _refusals(
         except BaseException as error:
             outcome, cause = outcome_of(error)
             if outcome == "unsupported":
-                refusals[name] = Refusal(stage=stage, cause=cause)
+                refusals[name] = Refusal(stage=stage, cause=cause, traceback=traceback_of(error))
             else:
                 # The build will fail too, with a better message.
                 print(f"{name}: {cause}", file=sys.stderr)  # noqa: T201

@@ -48,8 +48,9 @@ def run(job: LaunchJob, channel: Channel) -> None:
         # KeyboardInterrupt too: only plugins raise it here, since Ctrl-C does not reach a worker's session.
         except BaseException as error:
             from qx.processes.failures import outcome_of
+            from qx.tracebacks import traceback_of
 
-            channel.fail(*outcome_of(error))
+            channel.fail(*outcome_of(error), traceback_of(error))
 
 
 class _Natives:

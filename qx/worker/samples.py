@@ -55,10 +55,11 @@ def measure_or_fail(job: EvaluateJob | DeriveJob, metric: Reference, data: Metri
 
 
 def failure(error: BaseException) -> MetricFailure:
-    """Return the outcome and the cause of a metric that raised."""
+    """Return the outcome, the cause and the traceback of a metric that raised."""
     from qx.processes.failures import outcome_of
+    from qx.tracebacks import traceback_of
 
-    return MetricFailure(*outcome_of(error))
+    return MetricFailure(*outcome_of(error), traceback_of(error))
 
 
 def samples_of(plugin: BoundPlugin, subject: Subject | None, data: MetricData) -> PlainSamples | None:

@@ -22,6 +22,7 @@ from qx.contract import records
 from qx.contract.figures import Figure, Point
 from qx.errors import UsageError
 from qx.processes.answers import PlainSamples
+from qx.processes.logs import logs_name
 from qx.results import records as result_records
 from qx.results import results_file as results
 from qx.results import run_record
@@ -242,6 +243,38 @@ def test_earlier_samples_go_last(folder: Path, builders: ModuleType, monkeypatch
     results.write(folder, run.results(), "# another table\n", run.recording())
     assert sorted(contents(folder)) == ["full_results.json", "pareto.md", "samples-later.npz"]
     assert results.read(folder) == run.results()
+
+
+def test_logs_go_with_the_results_that_name_them(tmp_path: Path, builders: ModuleType) -> None:
+    """Logs of results that are replaced are removed; so are those of a run without any, once it is over."""
+    first, second, dead, young = (f"20260{number}01T000000-abcdef" for number in range(1, 5))
+    for identity in (first, second, dead, young):
+        (tmp_path / logs_name(identity)).mkdir()
+        (tmp_path / logs_name(identity) / "toy-deep.log").write_text("deep")
+    (tmp_path / "logs-mine").mkdir()
+    os.utime(tmp_path / logs_name(dead), (0, 0))
+    for identity in (first, second):
+        run = builders.small(run={"samples": results.samples_name(identity)})
+        results.write(tmp_path, run.results(), "# a table\n", run.recording())
+        folders = {path.name for path in tmp_path.iterdir() if path.is_dir()}
+        assert logs_name(identity) in folders and logs_name(dead) not in folders
+    assert folders == {logs_name(second), logs_name(young), "logs-mine"}
+
+
+def test_a_log_of_a_cell_is_read_back(tmp_path: Path, builders: ModuleType) -> None:
+    """The name of a cell's log is in the results, which need none: earlier ones have no such field."""
+    run = builders.small()
+    written = run.results()
+    cell = evolve(written.cells["toy/quick"], log="logs-20260101T000000-abcdef/toy-quick.log")
+    written = evolve(written, cells={**written.cells, "toy/quick": cell})
+    results.write(tmp_path, written, "", run.recording())
+    assert results.read(tmp_path) == written
+    assert written.logs == "logs-20260101T000000-abcdef"
+    assert run.results().logs is None
+    whole = json.loads((tmp_path / results.RESULTS).read_text())
+    for fields_of_cell in whole["cells"].values():
+        del fields_of_cell["log"]
+    assert results.read(changed(tmp_path, cells=whole["cells"])) == run.results()
 
 
 @pytest.mark.parametrize(
@@ -554,6 +587,9 @@ def test_the_schema_holds_for_what_is_written(folder: Path, builders: ModuleType
         (("cells", "toy/quick", "outcome"), "good"),
         (("cells", "toy/lost", "cause"), None),
         (("cells", "toy/quick", "extra"), 1),
+        (("cells", "toy/quick", "log"), "/etc/passwd.log"),
+        (("cells", "toy/quick", "log"), "logs-a/../../secret.log"),
+        (("cells", "toy/quick", "log"), "logs-a/<img>.log"),
         (("measurements", 0, "ci"), [1.0]),
         (("measurements", 0, "ci"), [1.0, 2.0, 3.0]),
         (("measurements", 0, "value"), None),

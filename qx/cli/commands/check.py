@@ -9,6 +9,8 @@ import textwrap
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import closing
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from qx.cli.arguments import add_cache_options
@@ -60,8 +62,10 @@ def register(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Check each plugin and print the verdicts."""
     from qx.cli import NOT_WELL, OK, warn_of_broken
+    from qx.cli.streams import say, say_printed
     from qx.errors import UsageError
     from qx.leftovers import temporary_folder
+    from qx.processes.logs import Logs, logs_in_cache, logs_name, new_identity
     from qx.storage.cache import open_cache
     from qx.testing.checking import Checking, host_with_workload, open_bench
 
@@ -72,13 +76,19 @@ def run(arguments: argparse.Namespace) -> int:
     entries = _choose_entries(host.entries, arguments.names, arguments.plugins)
     if not entries:
         raise UsageError("name the plugins to check (see qx list), or give one with -p")
-    warn_of_broken(host)
+    warn_of_broken(host, debug=arguments.debug)
     # A cache that cannot be used is an error here. Later it would only make checks not applicable.
     open_cache(arguments.trust_cache)
     all_well, reports = True, []
     shared: dict[str, Any] = {}
+    name = logs_name(new_identity(datetime.now(timezone.utc)))
+    logs = Logs(
+        lambda: logs_in_cache(arguments.trust_cache) / name,
+        say_printed if arguments.debug else None,
+        lambda text: say(f"qx: {text}"),
+    )
     # All benches share one folder, so that one takes what another has built.
-    with temporary_folder() as folder:
+    with closing(logs), temporary_folder() as folder:
         for number, entry in enumerate(entries, 1):
             start = time.monotonic()
             place = folder.resolve() / str(number)
@@ -90,6 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
                 shared=shared,
                 known=host,
                 trust_cache=arguments.trust_cache,
+                logs=logs,
             )
             checking = Checking(bench)
             if not arguments.json:
@@ -129,6 +140,8 @@ def _print_verdict(verdict: Verdict) -> None:
     start, text = f"  {STATE_NAMES[verdict.state]:<18}{verdict.check:<30}", to_terminal(verdict.text)
     filled = textwrap.fill(text, 118, initial_indent=start, subsequent_indent=" " * len(start))
     print(filled if text else start.rstrip(), flush=True)
+    if verdict.state == "failed" and verdict.excerpts:
+        print(f"\n{textwrap.indent(verdict.excerpts, ' ' * 6)}\n", flush=True)
 
 
 def _summary(verdicts: Sequence[Verdict]) -> str:

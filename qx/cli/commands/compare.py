@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     from qx.report import terminal
     from qx.report.styled import has_colour
 
-    warn_of_broken(Host.discover(arguments.plugins))
+    warn_of_broken(Host.discover(arguments.plugins), debug=arguments.debug)
     style = arguments.format or DEFAULT_FORMAT
     if style not in ("markdown", "json"):
         terminal.check_format(style)

@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     if not arguments.seconds > 0:
         raise UsageError(f"--seconds must be above 0, not {arguments.seconds:g}")
-    warn_of_broken(Host.discover(arguments.plugins))
+    warn_of_broken(Host.discover(arguments.plugins), debug=arguments.debug)
     findings = []
     for finding in examine():
         findings.append(finding)

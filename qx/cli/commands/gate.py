@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     from qx.host.host import Host
     from qx.report.styled import has_colour, screen_width, to_text
 
-    warn_of_broken(Host.discover(arguments.plugins))
+    warn_of_broken(Host.discover(arguments.plugins), debug=arguments.debug)
     for file in filter(None, (arguments.junit, arguments.markdown)):
         check_writable_file(file)
     rules = read_rules(arguments.rules)

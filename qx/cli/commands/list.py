@@ -64,7 +64,18 @@ def run(arguments: argparse.Namespace) -> int:
         print("\n".join(_lines(shown, width)))
     else:
         print("There are no plugins.")
+    _show_tracebacks(shown, debug=arguments.debug)
     return 0
+
+
+def _show_tracebacks(entries: Sequence[Entry], *, debug: bool) -> None:
+    """With ``debug``, print the tracebacks of plugins that are broken on standard error."""
+    from qx.cli.streams import say, say_printed
+
+    for entry in entries if debug else ():
+        if entry.traceback:
+            say(f"qx: {entry.complaint}")
+            say_printed(entry.traceback)
 
 
 def as_json(entry: Entry) -> JsonObject:

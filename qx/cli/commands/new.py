@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     from qx.scaffold.writing import check_name, contents, package_of, run_command, write
 
     host = Host.discover(arguments.plugins)
-    warn_of_broken(host)
+    warn_of_broken(host, debug=arguments.debug)
     kind, name = arguments.kind, arguments.name
     check_name(host, name)
     config = _config_of(host, arguments)

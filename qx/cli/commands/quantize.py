@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     from qx.storage.digests import Damaged
 
     host = Host.discover(arguments.plugins, trust_cache=arguments.trust_cache)
-    warn_of_broken(host)
+    warn_of_broken(host, debug=arguments.debug)
     request = build_request(arguments, configs=[arguments.config])
     request.check()
     entry = host.get("config", arguments.config)

@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     from qx.results import results_file as results
 
     terminal.check_format(arguments.format or DEFAULT_FORMAT)
-    warn_of_broken(Host.discover(arguments.plugins))
+    warn_of_broken(Host.discover(arguments.plugins), debug=arguments.debug)
     stored = results.read(arguments.path)
     folder = arguments.path if arguments.path.is_dir() else arguments.path.parent
     out = check_writable(arguments.out or folder)

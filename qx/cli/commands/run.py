@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -143,7 +144,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     terminal.check_format(arguments.format or DEFAULT_FORMAT)
     host = Host.discover(arguments.plugins, trust_cache=arguments.trust_cache)
-    warn_of_broken(host)
+    warn_of_broken(host, debug=arguments.debug)
     request = build_request(
         arguments,
         configs=arguments.configs,
@@ -163,8 +164,12 @@ def run(arguments: argparse.Namespace) -> int:
     names = [entry.name for entry in choose_workloads(host, request)]
     out = check_writable(arguments.out or results_folder(host, names, OUT))
     results.settle(out)
+
+    def folder(names: Sequence[str]) -> Path:
+        return out if arguments.out is not None else results_folder(host, names, OUT)
+
     with display() as reporter:
-        outcome, recording = run_matrix(host, request, reporter)
+        outcome, recording = run_matrix(host, request, reporter, folder)
     if arguments.out is None:
         # The fallback may have replaced the default workload.
         out = results_folder(host, list(outcome.run.workloads), OUT)
@@ -173,5 +178,6 @@ def run(arguments: argparse.Namespace) -> int:
     except OSError as error:
         advice = "; free space there, or name another folder with --out" if error.errno in FULL else ""
         raise UsageError(f"cannot write the results into {out}: {error.strerror or error}{advice}") from error
-    print_results(outcome, arguments, [out / results.RESULTS, out / results.TABLE, out / results.PAGE])
+    files = [out / results.RESULTS, out / results.TABLE, out / results.PAGE]
+    print_results(outcome, arguments, files, out / outcome.logs if outcome.logs else None)
     return OK if outcome.ended_well else NOT_WELL

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from qx.cli.arguments import add_cache_options
-from qx.foreign import to_lines, to_terminal
+from qx.foreign import to_lines, to_printed, to_terminal
 from qx.values import JsonObject
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     from qx.host.host import Host
 
     host = Host.discover(arguments.plugins, trust_cache=arguments.trust_cache)
-    warn_of_broken(host)
+    warn_of_broken(host, debug=arguments.debug)
     entries = host.named(arguments.name)
     if arguments.json:
         print(json.dumps([_as_json(entry) for entry in entries], indent=2))
@@ -56,6 +56,7 @@ def _as_json(entry: Entry) -> JsonObject:
         "hooks": entry.hooks,
         "record": asdict(entry.record) if entry.record else None,
         "documentation": _documentation(entry),
+        "traceback": entry.traceback,
     }
 
 
@@ -81,6 +82,8 @@ def _lines(entry: Entry) -> Iterator[str]:
         yield f"\n  options, set with --set {name}.OPTION=VALUE"
         for option in options:
             yield from _option_lines(option)
+    if entry.traceback:
+        yield "\n" + textwrap.indent(to_printed(entry.traceback), "  ")
     if documentation := _documentation(entry):
         yield "\n" + textwrap.indent(to_lines(documentation), "  ")
 

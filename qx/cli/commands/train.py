@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     from qx.runner.request import Request, choose_workload, workload
 
     host = Host.discover(arguments.plugins, trust_cache=arguments.trust_cache)
-    warn_of_broken(host)
+    warn_of_broken(host, debug=arguments.debug)
     if arguments.epochs is not None and arguments.epochs < 1:
         raise UsageError(f"--epochs must be at least 1, not {arguments.epochs}")
     request = Request(
@@ -55,6 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         settings=arguments.settings,
         trust_cache=arguments.trust_cache,
+        debug=arguments.debug,
         # The whole training is one stage.
         timeout=7 * 24 * 3600.0,
     )

@@ -218,7 +218,8 @@ def _missing(view: View) -> list[str]:
     names_by_ending: dict[str, list[str]] = {}
     for cell in view.rows:
         if view.ended(cell).outcome != "ok":
-            names_by_ending.setdefault(wording.ending(view, cell, MARKUP), []).append(code(view.name(cell)))
+            name = code(view.name(cell)) + wording.log_of(view, cell, MARKUP)
+            names_by_ending.setdefault(wording.ending(view, cell, MARKUP), []).append(name)
     if not names_by_ending:
         return []
     return [bullets(f"{ending}<br>{', '.join(names)}" for ending, names in names_by_ending.items())]

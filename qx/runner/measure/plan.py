@@ -178,7 +178,7 @@ class Measured:
         )
         remaining = [metric for metric in metrics if (cell, metric.name) not in self.dropped]
         if (fatal := fatal_metric(failure, remaining)) is not None:
-            self.drop_metric(cell, fatal, MetricFailure(failure.outcome, failure.cause))
+            self.drop_metric(cell, fatal, failure.of_metric())
             # The control is the baseline, so its hangs are not counted a second time.
             if not cell_id.control:
                 self.hangs.note(fatal, cell_id.row, failure)

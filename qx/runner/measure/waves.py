@@ -18,10 +18,10 @@ from qx.processes.answers import (
     HoldAnswer,
     LaunchAnswer,
     Measurement,
-    MetricFailure,
     PlainSamples,
     WarmAnswer,
 )
+from qx.processes.logs import Subject
 from qx.processes.workers import Failure, Processes, Worker
 from qx.results.recording import Floats, Recording, Series, joined
 from qx.runner.evaluation import sample_failure
@@ -127,6 +127,7 @@ class _Group:
         start = time.monotonic()
         while True:
             self._wave()
+            self.processes.logs.flush()
             self.waves += 1
             self._store_samples()
             self.precision_text = self._describe_precision()
@@ -212,7 +213,8 @@ class _Group:
             for reference in job.metrics:
                 if not self.measured.should_measure(cell, reference.name):
                     job = job.without(reference.name)
-            worker = self.processes.start(job, f"launch-{self.plan.cells[cell].row}")
+            row = self.plan.cells[cell].row
+            worker = self.processes.start(job, f"launch-{row}", Subject(cell, row))
             self.measured.launches[cell] += 1
             self.measured.disturbed.discard(cell)
             try:
@@ -355,7 +357,7 @@ class _Group:
         except Failure as failure:
             if failure.gone or metric_in(failure.stage) != name:
                 raise
-            self.measured.drop_metric(cell, name, MetricFailure(failure.outcome, failure.cause))
+            self.measured.drop_metric(cell, name, failure.of_metric())
             self.measured.disturbed.add(cell)
             return None
         if answer.samples is None:

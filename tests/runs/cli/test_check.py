@@ -12,6 +12,7 @@ import pytest
 
 from qx.errors import UsageError
 from qx.host.host import Host
+from qx.testing import conformance_test
 from qx.testing.bench import find_plugin
 from qx.testing.checks import checks_of
 from qx.testing.verdicts import KINDS
@@ -181,3 +182,28 @@ def test_the_checks_are_listed(qx: Callable[..., Any]) -> None:
     summaries = {check["name"]: check["summary"] for check in json.loads(done.out)}
     assert summaries.keys() == {check.name for kind in KINDS for check in checks_of(kind)}
     assert all(summary.endswith(".") for summary in summaries.values())
+
+
+def test_a_failed_check_shows_traceback_and_output(
+    qx: Callable[..., Any], size: Callable[..., str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Without ``--debug`` the plugin's part of the traceback, what it printed, and the file of both."""
+    path = size("torn_size", "[][(print('looking at', data.files), 5)[1]]")
+    done = qx("check", "-p", path)
+    assert done.code == 1
+    after = done.out[done.out.index("FAILED") :]
+    assert re.search(r'^ +File ".*torn_size\.py", line \d+, in measure$', after, re.MULTILINE)
+    assert re.search(r"^ +IndexError: list index out of range$", after, re.MULTILINE)
+    assert re.search(r"^ +printed:\n +looking at \('model.pt',\)$", after, re.MULTILINE)
+    assert "qx/worker/" not in done.out
+    (log,) = set(re.findall(r"^ +log: (.*)$", after, re.MULTILINE))
+    assert "qx/worker/samples.py" in Path(log).read_text()
+    (report,) = json.loads(qx("check", "-p", path, "--json").out)
+    failed = next(check for check in report["checks"] if check["state"] == "failed")
+    assert "IndexError" in failed["traceback"] and "looking at" in failed["printed"]
+    assert Path(failed["log"]).is_file()
+    passed = next(check for check in report["checks"] if check["state"] == "passed")
+    assert (passed["traceback"], passed["printed"], passed["log"]) == ("", "", None)
+    with pytest.raises(pytest.fail.Exception, match="IndexError: list index out of range") as caught:
+        conformance_test(path)(failed["check"], tmp_path_factory)
+    assert "printed:\nlooking at" in str(caught.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,9 @@ def test_a_build_that_fails_is_told_with_stage_and_cause(qx: Qx, toy: Any, tmp_p
     torn = toy.config("torn", first="raise ValueError('no such layer')")
     done = qx("quantize", "-c", "torn", *toy.arguments(torn), "--to", "place")
     assert done.code == 1
-    assert done.err.splitlines()[-1] == "qx: torn: failed in convert: ValueError: no such layer"
+    message, _, log = done.err.splitlines()[-1].partition("; log: ")
+    assert message == "qx: torn: failed in convert: ValueError: no such layer"
+    assert re.search(r"torn\.py\", line \d+, in convert\n", Path(log).read_text())
     assert done.out == ""
     assert list(tmp_path.iterdir()) == []
 

@@ -16,6 +16,7 @@ import pytest
 
 from qx.processes.messages import Answer, BadEnd, NotAMessage, Progress, Stage, read_message
 from qx.processes.workers import Failure
+from qx.tracebacks import NO_TRACEBACK, Traceback
 
 #: Statements by which the plugin's hook returns a split of two items.
 DATA = "import numpy; return Data(inputs={'x': numpy.ones((2, 1))}, targets={'labels': numpy.zeros(2, int)})"
@@ -30,8 +31,14 @@ DATA = "import numpy; return Data(inputs={'x': numpy.ones((2, 1))}, targets={'la
         ({"stage": "convert"}, Stage("convert")),
         ({"progress": 0.5, "text": "half"}, Progress(0.5, "half")),
         ({"answer": {"items": 3}}, Answer({"items": 3})),
-        ({"failure": "failed", "cause": "torn"}, BadEnd("failed", "torn")),
-        ({"failure": "usage", "cause": "torn", "more": 1}, BadEnd("usage", "torn")),
+        (
+            {"failure": "failed", "cause": "torn", "traceback": {"full": "a\nb", "shown": "b"}},
+            BadEnd("failed", "torn", Traceback(full="a\nb", shown="b")),
+        ),
+        (
+            {"failure": "usage", "cause": "torn", "traceback": {"full": "", "shown": ""}, "more": 1},
+            BadEnd("usage", "torn", NO_TRACEBACK),
+        ),
     ],
 )
 def test_a_message_is_read(fields: dict[str, Any], message: object) -> None:
@@ -60,8 +67,10 @@ def test_a_message_is_read(fields: dict[str, Any], message: object) -> None:
         'token {"progress": Infinity, "text": ""}',
         'token {"progress": 0.5}',
         'token {"failure": "failed"}',
-        'token {"failure": "lost", "cause": "torn"}',
-        'token {"failure": ["failed"], "cause": "torn"}',
+        'token {"failure": "failed", "cause": "torn"}',
+        'token {"failure": "failed", "cause": "torn", "traceback": {"full": 5, "shown": ""}}',
+        'token {"failure": "lost", "cause": "torn", "traceback": {"full": "", "shown": ""}}',
+        'token {"failure": ["failed"], "cause": "torn", "traceback": {"full": "", "shown": ""}}',
         "token " + "[" * 100_000,
         "token \N{LATIN SMALL LETTER E WITH ACUTE}".encode("latin-1"),
         "token " + "9" * 10_000,

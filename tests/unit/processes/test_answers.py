@@ -236,7 +236,7 @@ def test_what_does_not_fit_is_refused(change: dict[str, Any], message: str) -> N
         (job_answers.SpinAnswer, [0.5], "the top level must be an object, and is a list"),
         (
             answers.Measurement,
-            {"samples": None, "failure": {"outcome": "lost", "cause": ""}},
+            {"samples": None, "failure": travel(FAILED)["failure"] | {"outcome": "lost"}},
             "failure.outcome must be one of ok, unsupported, unavailable, failed, crashed, timeout, "
             "out_of_memory, and is 'lost'",
         ),
