@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import time
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve
 
+from qx.amounts import to_seconds
 from qx.api.progress import reporting
 from qx.api.result import Result
 from qx.api.session import hand_over_data, hand_over_model, is_module
@@ -59,6 +61,7 @@ def run(
     threads: int = 1,
     precision: float = 0.01,
     budget: float | None = None,
+    max_time: float | str | None = None,
     quick: bool = False,
     cpus: Sequence[int] = (),
     front: str | Sequence[str] = (),
@@ -121,6 +124,8 @@ def run(
         Relative half-width that the 95 % interval of every speedup is to reach.
     budget : float, optional
         Seconds of all launches.
+    max_time : float or str, optional
+        Limit of the whole run: seconds, or a text such as ``"10m"``. What it is too short for is left out.
     quick : bool
         Whether to take a first look: three waves and 15 s, whose intervals claim too much.
     cpus : sequence of int
@@ -184,6 +189,7 @@ def run(
     """
     # First, so that it holds the arguments and nothing else.
     arguments = dict(locals())
+    began = time.monotonic()
     with _errors_in_python_words(), ExitStack() as stack:
         has_own_model = not (model is None or isinstance(model, str))
         has_own_data = not (data is None or isinstance(data, (str, Path)))
@@ -213,7 +219,7 @@ def run(
         if out_folder is not None:
             results_file.settle(out_folder)
         logs = logs_in_cache(request.trust_cache) if out_folder is None else out_folder
-        results, recording = run_request(host, request, reporter, lambda _: logs)
+        results, recording = run_request(host, request, reporter, lambda _: logs, began)
         result = Result(results, recording, logs_folder=logs)
         return result if out_folder is None else result.save(out_folder)
 
@@ -247,6 +253,7 @@ def _request(arguments: Mapping[str, Any], *, has_own_model: bool, has_own_data:
         threads=arguments["threads"],
         precision=arguments["precision"],
         budget=arguments["budget"],
+        max_time=None if arguments["max_time"] is None else to_seconds(arguments["max_time"], "--max-time"),
         quick=arguments["quick"],
         cpus=tuple(arguments["cpus"]),
         front=_strings(arguments["front"]),

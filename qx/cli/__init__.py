@@ -31,7 +31,10 @@ if TYPE_CHECKING:
     Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
 
 #: Names of the commands, in the order in which the help lists them.
-COMMANDS = ("run", "report", "compare", "gate", "quantize", "list", "show", "train", "check", "new", "doctor")
+COMMANDS = (
+    *("run", "report", "compare", "gate", "quantize", "list", "show", "train", "check", "new", "doctor"),
+    "cache",
+)
 
 #: States of plugins that a mistake causes, in the plugin or in the installation.
 UNUSABLE_STATES = ("broken", "conflict", "incompatible")
@@ -161,7 +164,7 @@ def _unwind_on_termination() -> Iterator[None]:
 def warn_of_broken(host: Host, *, debug: bool = False) -> None:
     """Print a line for each plugin that cannot be used, and with ``debug`` the traceback of its error.
 
-    Every command but ``list`` does so.
+    Every command but ``list`` and ``cache`` does so.
     """
     complaints = {
         entry.complaint: entry.traceback for entry in host.entries if entry.state in UNUSABLE_STATES

@@ -264,7 +264,7 @@ def legend(comparison: RunComparison, markup: Markup) -> str:
 
 def environments(view: ChangeView, text: Callable[[str], str]) -> tuple[list[str], list[list[str]]]:
     """Return the header and the rows of the table of runs."""
-    header = ["run", "Python", "torch", "qx", "machine", "fingerprint", "started", "id"]
+    header = ["run", "Python", "torch", "qx", "machine", "fingerprint", "commit", "started", "id"]
     rows = [
         [
             text(run.label) + (" (base)" if run is view.comparison.base else ""),
@@ -273,6 +273,7 @@ def environments(view: ChangeView, text: Callable[[str], str]) -> tuple[list[str
             text(run.versions.get("quant-explorer", "unknown")),
             text(run.machine),
             text(run.fingerprint or "not recorded"),
+            text(run.commit or "not recorded"),
             text((run.started or "unknown").replace("T", " ")[:16]),
             text(run.run),
         ]

@@ -48,7 +48,7 @@ def compare(sources: Sequence[Source], *, other_calibration: bool = False) -> Ru
     }
     judged = [_judge(change, adjusted.get(index)) for index, change in enumerate(changes)]
     return RunComparison(
-        runs=tuple(_compared_run(source) for source in sources),
+        runs=_compared_runs(sources),
         workloads=dict(base.results.run.workloads),
         metrics=metrics,
         changes=tuple(
@@ -64,6 +64,14 @@ def _p(change: UnjudgedChange) -> float | None:
     return None if change.difference is None else change.difference.p
 
 
+def _compared_runs(sources: Sequence[Source]) -> tuple[ComparedRun, ...]:
+    """Describe the runs, each with its commit among its notes where they were made of different ones."""
+    runs = tuple(map(_compared_run, sources))
+    if len({run.commit for run in runs}) == 1:
+        return runs
+    return tuple(evolve(run, notes=(f"commit {run.commit or 'not recorded'}", *run.notes)) for run in runs)
+
+
 def _compared_run(source: Source) -> ComparedRun:
     run, environment = source.results.run, source.results.environment
     alarms = [floor for floor in source.results.noise_floor if floor.alarm]
@@ -73,6 +81,8 @@ def _compared_run(source: Source) -> ComparedRun:
         notes.append(f"its control differs from its baseline by more than chance (99.9 %) in {titles}")
     if run.is_quick:
         notes.append("it was a quick look, whose intervals are too narrow")
+    if run.measuring is not None and run.measuring.cut_short:
+        notes.append("its time (--max-time) was over before enough waves, so its intervals are too narrow")
     if below := [outputs.cell for outputs in source.results.outputs if outputs.is_below_0_db]:
         notes.append(f"not the same network any more (outputs below 0 dB): {', '.join(below)}")
     if source.recording is None:
@@ -85,6 +95,7 @@ def _compared_run(source: Source) -> ComparedRun:
         versions=versions(source),
         machine=machine(source),
         fingerprint=source.fingerprint,
+        commit=environment.commit,
         samples=source.recording is not None,
         notes=tuple(notes),
     )

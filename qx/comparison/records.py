@@ -107,6 +107,8 @@ class ComparedRun:
     machine: str
     #: Fingerprint of the machine. None where the run recorded none: then no other machine counts as the same.
     fingerprint: str | None
+    #: Commits of the repositories that the run was made in, in words. None where it recorded none.
+    commit: str | None = None
     #: Whether the run's raw samples are available.
     samples: bool
     #: Reservations that a reader should know of before trusting the run's figures.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -44,6 +46,8 @@ class Decision:
     #: Reason why there is no figure.
     reason: str | None = None
     method: str = ""
+    #: Time that the decision took in seconds, most of which goes into intervals.
+    seconds: float = 0.0
 
     @property
     def line(self) -> str:
@@ -109,7 +113,7 @@ def decide(
     )
     level = 1 - 2 * rules.false_alarms / max(1, interval_count)
     decisions = [
-        decision or _decide_case(rule, source, base, cell, figure, level)
+        decision or _timed(partial(_decide_case, rule, source, base, cell, figure, level))
         for decision, (rule, cell, figure) in zip(preliminary, cases, strict=True)
     ]
     if base is not None:
@@ -193,6 +197,13 @@ def _missing_cells(rules: Rules, source: Source, base: Source) -> Iterator[Decis
                 continue
             figure = Figure(rule.metric)
             yield _without_figure(rule, base, name, figure, "too wide", f"gone: it is in {base.place} only")
+
+
+def _timed(decide_case: Callable[[], Decision]) -> Decision:
+    """Return a decision with the time that it takes."""
+    began = time.perf_counter()
+    decision = decide_case()
+    return evolve(decision, seconds=time.perf_counter() - began)
 
 
 def _decide_case(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from datetime import datetime
 
+from qx.comparison.sources import Source, machine, versions
 from qx.foreign import to_code, to_terminal, to_xml
 from qx.gate.decide import Decision, Ruling, Verdict
 from qx.report import markdown, wording
@@ -93,10 +96,12 @@ def to_markdown(ruling: Ruling, place: str, base: str | None, *, strict: bool) -
     return "\n\n".join(blocks) + "\n"
 
 
-def to_junit(ruling: Ruling, *, strict: bool) -> bytes:
-    """Return JUnit XML with a test case for each decision.
+def to_junit(ruling: Ruling, source: Source, base: Source | None, rules: str, *, strict: bool) -> bytes:
+    """Return JUnit XML with a test case for each decision, and with properties that say what was decided on.
 
-    A decision for which an interval is too wide is a skipped test case, or a failure if ``strict``.
+    A decision for which an interval is too wide is a skipped test case, or a failure if ``strict``. The time
+    of a test case is how long its decision took, and how long the run took is among the properties. Elements
+    and attributes are those of the schema of Jenkins (``junit-10.xsd``). ``rules`` is the path of the rules.
     """
     failed = [decision for decision in ruling.decisions if _fails(decision, strict=strict)]
     skipped = [
@@ -109,27 +114,73 @@ def to_junit(ruling: Ruling, *, strict: bool) -> bytes:
         "tests": str(len(ruling.decisions)),
         "failures": str(len(failed)),
         "errors": "0",
-        "skipped": str(len(skipped)),
-        "time": "0",
+        "time": _seconds(sum(decision.seconds for decision in ruling.decisions)),
     }
     suites = ET.Element("testsuites", totals)
-    suite = ET.SubElement(suites, "testsuite", totals)
+    about_run = {
+        "skipped": str(len(skipped)),
+        "timestamp": datetime.fromisoformat(source.results.run.started).strftime("%Y-%m-%dT%H:%M:%S"),
+        # The name of the machine is nobody's business, and its fingerprint tells it from others as well.
+        "hostname": to_xml(source.fingerprint or "unknown"),
+    }
+    suite = ET.SubElement(suites, "testsuite", totals | about_run)
+    properties = ET.SubElement(suite, "properties")
+    for name, value in _properties(ruling, source, base, rules, strict=strict):
+        ET.SubElement(properties, "property", {"name": to_xml(name), "value": to_xml(value)})
     for decision in ruling.decisions:
-        name = to_xml(f"{decision.figure}: {decision.rule.text} (rule {decision.rule.number})")
-        attributes = {"classname": to_xml(decision.cell.replace("/", ".")), "name": name, "time": "0"}
-        case = ET.SubElement(suite, "testcase", attributes)
+        case = ET.SubElement(suite, "testcase", _identity(decision))
         line = to_xml(decision.line)
         if decision in failed:
-            ET.SubElement(
-                case, "failure", {"message": line, "type": VERDICT_NAMES[decision.verdict]}
-            ).text = line
+            verdict = VERDICT_NAMES[decision.verdict]
+            ET.SubElement(case, "failure", {"message": line, "type": verdict}).text = line
         elif decision in skipped:
             ET.SubElement(case, "skipped", {"message": line})
         else:
             ET.SubElement(case, "system-out").text = line
+    ET.SubElement(suite, "system-out").text = to_xml(summary(ruling, strict=strict))
     ET.indent(suites)
     document: str = ET.tostring(suites, encoding="unicode")
     return f'<?xml version="1.0" encoding="utf-8"?>\n{document}\n'.encode()
+
+
+def _identity(decision: Decision) -> dict[str, str]:
+    """Return the attributes of the test case of a decision."""
+    return {
+        "classname": to_xml(decision.cell.replace("/", ".")),
+        "name": to_xml(f"{decision.figure}: {decision.rule.text} (rule {decision.rule.number})"),
+        "time": _seconds(decision.seconds),
+    }
+
+
+def _properties(
+    ruling: Ruling, source: Source, base: Source | None, rules: str, *, strict: bool
+) -> Iterator[tuple[str, str]]:
+    """Yield name and value of what was decided on: the rules, the run and the base."""
+    yield "rules", rules
+    yield "strict", "true" if strict else "false"
+    yield "false_alarms", f"{ruling.false_alarms:g}"
+    yield from _properties_of(source, "")
+    if base is not None:
+        yield from _properties_of(base, "base.")
+
+
+def _properties_of(source: Source, prefix: str) -> Iterator[tuple[str, str]]:
+    run, environment = source.results.run, source.results.environment
+    yield f"{prefix}results", source.place
+    yield f"{prefix}run", run.id
+    yield f"{prefix}started", run.started
+    yield f"{prefix}workload", ", ".join(run.workloads)
+    yield f"{prefix}baseline", run.baseline
+    yield f"{prefix}commit", environment.commit or "not recorded"
+    yield f"{prefix}machine", machine(source)
+    yield f"{prefix}fingerprint", source.fingerprint or "not recorded"
+    yield f"{prefix}python", environment.python
+    yield from ((f"{prefix}version.{name}", version) for name, version in versions(source).items())
+    yield from ((f"{prefix}seconds.{phase}", _seconds(value)) for phase, value in run.seconds.items())
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.3f}"
 
 
 def _fails(decision: Decision, *, strict: bool) -> bool:

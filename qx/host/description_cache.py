@@ -8,6 +8,7 @@ import stat
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from zlib import crc32
 
@@ -25,6 +26,8 @@ FOLDER = "descriptions"
 FORMAT = 1
 #: Largest number of files, each for a group of plugins; the oldest are removed first.
 MOST_KEPT = 500
+#: Seconds of a day.
+DAY = 86400
 #: Largest size of a file that is read, in bytes.
 LARGEST = 4 << 20
 #: Largest number of files of a package; descriptions of plugins in a larger one are not kept.
@@ -77,6 +80,7 @@ class DescriptionCache:
                 if (key := _plugin_key(plugin)) in entry["plugins"]:
                     description = Description.from_json(entry["plugins"][key])
                     answers |= Answers.about(plugin, description, is_named=group.is_named)
+            _touch(self._file(group))
             return answers.ready
         except (OSError, Unstable, ValueError, TypeError, LookupError, AttributeError, RecursionError):
             return Answers()
@@ -188,6 +192,13 @@ def _read(path: Path, trust_cache: Path | None) -> bytes:
         if is_untrusted or not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST:
             raise Unstable
         return file.read(LARGEST)
+
+
+def _touch(path: Path) -> None:
+    """Mark a kept description as used, once a day: the cache drops what was not used for long."""
+    with suppress(OSError):
+        if time.time() - path.stat().st_mtime > DAY:
+            os.utime(path)
 
 
 def _remove_oldest(folder: Path) -> None:

@@ -31,7 +31,9 @@ from qx.processes.jobs import Job
 from qx.processes.logs import Logs, Output, Subject
 from qx.processes.spawning import Ending, Supervisor, describe_status
 from qx.processes.structuring import Misfit, structure
+from qx.processes.time_limit import TimeLimit
 from qx.storage.session_objects import SESSION
+from qx.storage.uses import Uses
 from qx.tracebacks import NO_TRACEBACK, Traceback
 from qx.values import JsonObject
 
@@ -71,6 +73,8 @@ class Failure(Exception):
     #: Whether the process has ended; if not, it takes further commands.
     gone: bool = True
     traceback: Traceback = NO_TRACEBACK
+    #: Whether the run's time was over, so that neither the job nor the command is to blame.
+    out_of_time: bool = False
 
     def __str__(self) -> str:
         return f"{self.outcome} in {self.stage}: {self.cause}"
@@ -106,11 +110,21 @@ class Processes:
 
     ``folder`` holds their outputs, and their temporary files while they are alive. ``session`` is the folder
     of the objects of a Python session that they may load, if there are any. ``logs`` keeps what they print.
+    No worker is waited for, and none is started, after ``limit.end``. ``uses`` keeps the entries of the cache
+    that they work with from being pruned.
     """
 
-    def __init__(self, folder: Path, session: Path | None = None, logs: Logs | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        session: Path | None = None,
+        logs: Logs | None = None,
+        limit: TimeLimit | None = None,
+    ) -> None:
         self.folder = folder.absolute()
         self.logs = Logs() if logs is None else logs
+        self.uses = Uses()
+        self.limit = limit or TimeLimit()
         self._session = session
         self._supervisor = Supervisor(self.folder / "supervisor.log")
         self._live: set[Worker] = set()
@@ -122,7 +136,10 @@ class Processes:
         """Start a process for this job. ``name`` becomes part of the name of the file of its output.
 
         ``subject`` is what it works for, in whose log its output is kept; None: its output is not kept.
+        Raises ``Failure`` if the time for it is over.
         """
+        if self.limit.is_over:
+            raise Failure("timeout", job.do, self.limit.cause("not begun"), out_of_time=True)
         with self._lock:
             if self._closed:
                 raise QxError("the run is over")
@@ -131,7 +148,7 @@ class Processes:
             log = self.folder / f"{number}-{name.replace('/', '-')[:MAX_NAME]}.log"
             scratch = self.folder / number
             environment = _environment(job.threads, scratch, self._session)
-            worker = Worker(job, self._supervisor, log, scratch, environment, self._forget)
+            worker = Worker(job, self._supervisor, log, scratch, environment, self._forget, self.limit)
             self._live.add(worker)
             if subject is not None:
                 worker.output = Output(subject, job.stage, log)
@@ -192,21 +209,24 @@ class Processes:
         for worker in list(self._live):
             worker.close()
         self._supervisor.close()
+        self.uses.close()
 
 
 @contextmanager
-def processes_of_a_run(session: Path | None = None, logs: Logs | None = None) -> Iterator[Processes]:
+def processes_of_a_run(
+    session: Path | None = None, logs: Logs | None = None, limit: TimeLimit | None = None
+) -> Iterator[Processes]:
     """Yield processes with a temporary folder. First remove the leftovers of runs that were killed.
 
-    ``session`` is the folder of the objects of a Python session that they may load, if there are any. The
-    ``logs`` are closed at the end.
+    ``session`` is the folder of the objects of a Python session that they may load, if there are any, and
+    ``limit`` the time that they may take. The ``logs`` are closed at the end.
     """
     sweep_cache()
     with ExitStack() as stack:
         if logs is not None:
             stack.enter_context(logs)
         folder = stack.enter_context(temporary_folder())
-        yield stack.enter_context(Processes(folder, session, logs))
+        yield stack.enter_context(Processes(folder, session, logs, limit))
 
 
 class Worker:
@@ -220,8 +240,9 @@ class Worker:
         scratch: Path,
         environment: Mapping[str, str],
         forget: Callable[[Worker, Ending | None], None],
+        limit: TimeLimit,
     ) -> None:
-        self._log, self._scratch, self._forget = log, scratch, forget
+        self._log, self._scratch, self._forget, self._limit = log, scratch, forget, limit
         #: Where its output is kept; None: it is not kept.
         self.output: Output | None = None
         self._stage = "start"
@@ -328,10 +349,13 @@ class Worker:
         return line
 
     def _receive(self, deadline: float, timeout: float) -> bytes:
-        remaining = deadline - time.monotonic()
+        remaining = min(deadline, self._limit.end) - time.monotonic()
         poll = select.poll()
         poll.register(self._process.answers, select.POLLIN)
         if remaining <= 0 or not poll.poll(math.ceil(1000 * remaining)):
+            if self._limit.end < deadline:
+                self.close()
+                raise Failure("timeout", self._stage, self._limit.cause("not finished"), out_of_time=True)
             raise self._timeout_failure(timeout)
         received = os.read(self._process.answers, 1 << 16)
         if not received:

@@ -46,6 +46,8 @@ def render(results: Results) -> str:
 def _blocks(view: View) -> Iterator[str]:
     yield f"# {wording.title(view, MARKUP)}"
     yield wording.provenance(view, MARKUP)
+    if time_over := wording.time_over(view, MARKUP):
+        yield time_over
     yield from wording.failed_baselines(view, MARKUP)
     yield PICTURE
     parts = view.parts

@@ -42,6 +42,13 @@ def _caveats(view: View, markup: Markup) -> Iterator[str]:
             f"{stressed} of {waves}, whose intervals are too narrow. Take its picks as first "
             f"guesses; a run without {markup.name('--quick')} decides."
         )
+    elif measuring is not None and measuring.cut_short and measuring.waves:
+        stressed = markup.strong("The time of the run was over")
+        waves = count(measuring.waves, "wave")
+        yield (
+            f"{stressed} after {waves}, whose intervals are too narrow. Take its picks as first guesses; a "
+            f"longer {markup.name('--max-time')} decides."
+        )
     if not any(is_quality(view.results.metrics[figure.metric]) for figure in view.axes):
         stressed = markup.strong("Quality is not judged")
         axes = listed([markup.text(str(figure)) for figure in view.axes])

@@ -90,6 +90,8 @@ def render(
 def _lines(view: View, width: int) -> Iterator[Line]:
     parts = view.parts
     yield from _title(view, width)
+    if time_over := wording.time_over(view, wording.PLAIN):
+        yield from _warning(time_over, width)
     rows = max(LEAST_ROWS, ROWS // len(parts))
     for part in parts:
         if len(parts) > 1:
@@ -164,9 +166,7 @@ def _names_in_sentences(view: View, width: int) -> Mapping[str, str]:
 def _warnings(view: View, width: int) -> Iterator[Line]:
     """Yield what must be known before the figures are read, in at most two lines each."""
     for text in _warning_texts(view):
-        first, *rest = wrapped(f"WARNING: {text}", min(width, SENTENCE_WIDTH), indent="  ", most=2)
-        yield line((first, "warning"))
-        yield from (line((more, "warning")) for more in rest)
+        yield from _warning(text, width)
     markup = wording.PLAIN
     if caveat := wording.caveat(view, markup):
         yield from (line(text) for text in wrapped(caveat, min(width, SENTENCE_WIDTH), indent="  ", most=2))
@@ -174,6 +174,12 @@ def _warnings(view: View, width: int) -> Iterator[Line]:
     if measuring is not None and measuring.quick and measuring.waves:
         text = f"A quick look of {count(measuring.waves, 'wave')}: intervals claim more than they hold."
         yield line(fitted(text, width))
+
+
+def _warning(text: str, width: int) -> Iterator[Line]:
+    """Yield a warning in at most two lines."""
+    for drawn in wrapped(f"WARNING: {text}", min(width, SENTENCE_WIDTH), indent="  ", most=2):
+        yield line((drawn, "warning"))
 
 
 def _warning_texts(view: View) -> Iterator[str]:

@@ -131,6 +131,8 @@ def _part(
 def _blocks(view: View, drawing: Drawing) -> Iterator[str]:
     sentence = drawing.sentence
     yield sentence(wording.title(view, MARKUP)) + "\n" + sentence(wording.provenance(view, MARKUP))
+    if time_over := wording.time_over(view, MARKUP):
+        yield sentence(f"WARNING: {time_over}")
     for failed in wording.failed_baselines(view, MARKUP):
         yield sentence(f"WARNING: {failed}")
     parts = view.parts

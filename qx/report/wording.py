@@ -8,6 +8,7 @@ from datetime import datetime
 
 from attrs import frozen
 
+from qx.amounts import duration_in_words
 from qx.contract.figures import Figure
 from qx.contract.records import LayerRow, as_word
 from qx.foreign import to_terminal
@@ -139,6 +140,28 @@ def caveat(view: View, markup: Markup) -> str | None:
             f"{markup.name('--model')} loads trained weights itself."
         )
     return None
+
+
+#: What was not done for cells for which a run's time was too short, by the phase.
+UNDONE = {"build": "not built", "evaluate": "not evaluated", "measure": "not timed", "derive": "not derived"}
+
+
+def time_over(view: View, markup: Markup) -> str | None:
+    """Say what the run's time was too short for. None where everything was done."""
+    run = view.results.run
+    limit, measuring = run.time_limit, run.measuring
+    if limit is None:
+        return None
+    missing = [
+        f"{UNDONE.get(part.phase, part.phase)}: {_names(view, part.cells, markup)}" for part in limit.left_out
+    ]
+    if measuring is not None and measuring.cut_short:
+        waves = count(measuring.waves, "wave")
+        missing.append(f"{waves} in all, which are too few: the intervals are too narrow, if there are any")
+    if not missing:
+        return None
+    option = markup.name(f"--max-time {duration_in_words(limit.seconds)}")
+    return f"{markup.strong('The time of the run was over')} ({option}): {'; '.join(missing)}."
 
 
 def provenance(view: View, markup: Markup) -> str:
@@ -361,6 +384,8 @@ def measuring(view: View, markup: Markup) -> str:
         "precision": f"Measuring ended with the precision asked for, ±{100 * precision:g} %",
         "budget": f"Measuring ended with its budget of {budget:g} s{over}, before the precision of "
         f"±{100 * precision:g} % was reached",
+        "time limit": "Measuring ended with the time of the run, before the precision of "
+        f"±{100 * precision:g} % was reached",
         "waves": "Measuring ended after the least number of waves, since no speedup was measured in them",
     }.get(measuring.ended_by, f"Measuring ended: {markup.text(measuring.ended_by)}")
     launches = sum(result.launches for result in view.results.cells.values())
@@ -420,7 +445,7 @@ def deaths(view: View, markup: Markup) -> Iterator[str]:
 
 
 def environment(view: View, markup: Markup) -> Iterator[tuple[str, str]]:
-    """Yield the environment in five lines, each with its topic."""
+    """Yield the environment in lines, each with its topic."""
     environment, run = view.results.environment, view.results.run
     memory = environment.memory_bytes
     yield (
@@ -439,6 +464,8 @@ def environment(view: View, markup: Markup) -> Iterator[tuple[str, str]]:
         _facts(markup, *(environment.cpu_flags or ["none of those that matter"])),
     )
     engines = f"of {listed(environment.engines)}" if environment.engines else None
+    if environment.commit:
+        yield "Commit", _facts(markup, environment.commit)
     yield "Engine", _facts(markup, run.engine or "none", engines)
     versions = [f"{name} {version}" for name, version in environment.distributions.items()]
     yield "Software", _facts(markup, f"Python {environment.python}", *versions, environment.system)

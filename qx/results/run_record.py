@@ -57,6 +57,8 @@ class Measuring:
     unsteady: tuple[Unsteady, ...]
     #: Whether it was a first look (``--quick``).
     quick: bool = False
+    #: Whether the run's time was over before the least number of waves.
+    cut_short: bool = False
     #: CPUs of ``--cpus``; empty: all.
     cpus: tuple[int, ...] = ()
     #: Settings of the C library's allocator in launches, by environment variable.
@@ -97,6 +99,26 @@ class WorkloadRecord:
 
 
 @frozen(kw_only=True)
+class LeftOut:
+    """Cells of a workload for which the run's time was too short."""
+
+    workload: str
+    #: Phase that was not done for them: ``build``, ``evaluate``, ``measure`` or ``derive``.
+    phase: str
+    #: Ids of the cells.
+    cells: tuple[str, ...]
+
+
+@frozen(kw_only=True)
+class TimeLimitRecord:
+    """The limit that the user set for the time of the run, and what it was too short for."""
+
+    #: Seconds of ``--max-time``.
+    seconds: float
+    left_out: tuple[LeftOut, ...] = ()
+
+
+@frozen(kw_only=True)
 class RunRecord:
     """What was asked for, and what became of it."""
 
@@ -128,6 +150,8 @@ class RunRecord:
     metric_options: Mapping[str, OptionValues] = Factory(dict)
     #: Number of builds that were asked for of each config whose build depends on the seed.
     build_seeds: int = 1
+    #: Limit of the run's time (``--max-time``); None where there was none.
+    time_limit: TimeLimitRecord | None = None
 
     def baseline_of(self, workload: str) -> str:
         """Return the id of the baseline's cell of a workload."""
@@ -137,6 +161,25 @@ class RunRecord:
     def is_quick(self) -> bool:
         """Whether the run was a first look."""
         return self.measuring is not None and self.measuring.quick
+
+
+@frozen(kw_only=True)
+class Repository:
+    """A git repository that a run was made in."""
+
+    #: ``command``: of the folder that the command was given in; ``model``: of the file of ``--model``.
+    role: str
+    #: Name of the commit that was checked out, in hexadecimal digits.
+    commit: str
+    #: Whether tracked files differed from the commit, or the model's file was not tracked; None where git
+    #: did not say.
+    dirty: bool | None = None
+
+    @property
+    def words(self) -> str:
+        """The commit in words, with whether files differed from it."""
+        words = f"{self.commit[:12]} with changes" if self.dirty else self.commit[:12]
+        return words if self.role == "command" else f"{words} (of the model)"
 
 
 @frozen(kw_only=True)
@@ -161,8 +204,15 @@ class Environment:
     load_before: float | None
     #: Versions of the distributions that may affect figures.
     distributions: Mapping[str, str]
+    #: Git repositories that the run was made in; empty where it was made in none.
+    repositories: tuple[Repository, ...] = ()
     #: What torch says of itself.
     runtime: JsonMapping = Factory(dict)
+
+    @property
+    def commit(self) -> str | None:
+        """The commits of the repositories, in words; None where the run was made in none."""
+        return ", ".join(repository.words for repository in self.repositories) or None
 
     @property
     def engines(self) -> tuple[str, ...]:

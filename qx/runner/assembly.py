@@ -15,7 +15,15 @@ from qx.processes.workers import MALLOC, Failure
 from qx.results.recording import Recording
 from qx.results.records import CellResult, ConfigResult, FurtherBuild, Results
 from qx.results.results_file import samples_name
-from qx.results.run_record import Environment, Measuring, RunRecord, Unsteady, WorkloadRecord
+from qx.results.run_record import (
+    Environment,
+    LeftOut,
+    Measuring,
+    RunRecord,
+    TimeLimitRecord,
+    Unsteady,
+    WorkloadRecord,
+)
 from qx.runner.evaluation import evaluation_batch_size
 from qx.runner.measure.plan import ENDED_BY, Measured
 from qx.runner.request import Chosen, Request, config, metric
@@ -83,6 +91,7 @@ def assemble(
                 for workload_run in workload_runs
             },
             measuring=join_measuring(list(measuring.values()), request.budget),
+            time_limit=_time_limit(request, workload_runs),
             failures=tuple(
                 line for workload_run in workload_runs for line in _failure_lines(workload_run, cells, chosen)
             ),
@@ -100,6 +109,18 @@ def assemble(
             for key, failure in workload_run.metric_failures.items()
         },
     )
+
+
+def _time_limit(request: Request, workload_runs: Sequence[WorkloadRun]) -> TimeLimitRecord | None:
+    """Return the limit of the run's time, and what it was too short for."""
+    if request.max_time is None:
+        return None
+    left_out = tuple(
+        LeftOut(workload=workload_run.name, phase=phase, cells=tuple(cells))
+        for workload_run in workload_runs
+        for phase, cells in workload_run.left_out.items()
+    )
+    return TimeLimitRecord(seconds=request.max_time, left_out=left_out)
 
 
 def _failure_lines(workload_run: WorkloadRun, cells: Mapping[str, CellResult], chosen: Chosen) -> list[str]:
@@ -165,6 +186,7 @@ def _measuring(request: Request, measured: Measured) -> Measuring:
     """Return how the launches of a workload were measured, and what ended the waves."""
     return Measuring(
         quick=request.quick,
+        cut_short=measured.has_too_few_waves,
         cpus=tuple(request.cpus),
         allocator={name: os.environ.get(name, value) for name, value in MALLOC.items()},
         precision=request.precision,
@@ -211,6 +233,7 @@ def join_measuring(measuring: Sequence[Measuring], budget: float | None = None) 
             rounds=_largest(joined.rounds, other.rounds),
             calls_per_block={**joined.calls_per_block, **other.calls_per_block},
             ended_by=min(joined.ended_by, other.ended_by, key=ENDED_BY.index),
+            cut_short=joined.cut_short or other.cut_short,
         )
     return evolve(joined, budget=budget) if budget and len(measuring) > 1 else joined
 

@@ -28,8 +28,11 @@ R = TypeVar("R", Measurement, DeriveAnswer)
 
 
 def fatal_metric(failure: Failure, metrics: Iterable[Reference]) -> str | None:
-    """Return which of these metrics a process was measuring when it failed; None if it was none of them."""
-    name = metric_in(failure.stage)
+    """Return which of these metrics a process was measuring when it failed; None if it was none of them.
+
+    None too where the run's time was over, for which no metric is to blame.
+    """
+    name = None if failure.out_of_time else metric_in(failure.stage)
     return name if any(metric.name == name for metric in metrics) else None
 
 

@@ -28,6 +28,6 @@ def build_cells(run: Run, workload_run: WorkloadRun) -> None:
             run.reporter.step(number / len(cells), f"{number} of {len(cells)}, {cells[name].row}")
     for name, result in results.items():
         if isinstance(result, Failure):
-            workload_run.mark_failed(name, result, run.reporter)
+            workload_run.mark_failed(name, result, run.reporter, "build")
         else:
             workload_run.builds[name] = result

@@ -70,7 +70,9 @@ def build(
     entry = host.get("config", cell.config)
     job = build_job(host, request, prepared, cell, entry, seed)
     key = _key(host, job, prepared, entry)
-    place = open_cache(request.trust_cache) / BUILDS / key
+    cache = open_cache(request.trust_cache)
+    processes.uses.hold(cache, BUILDS, key)
+    place = cache / BUILDS / key
     label = cell.row if seed is None else f"{cell.row} seed {seed}"
 
     replace = request.rebuild

@@ -86,6 +86,8 @@ def _derive(run: Run, workload_run: WorkloadRun) -> dict[tuple[str, str], Metric
             except Failure as failure:
                 # No metric is to blame, so the values that were derived before cannot be trusted either.
                 dropped = dict.fromkeys(records, failure.of_metric())
+                if failure.out_of_time and not workload_run.cells[cell].control:
+                    workload_run.leave_out("derive", cell)
                 measured = {}
             failures |= {(cell, name): failure for name, failure in dropped.items()}
             for measurement in (part for answer in measured.values() for part in answer.metrics):

@@ -54,7 +54,7 @@ def evaluate_cells(run: Run, workload_run: WorkloadRun) -> None:
     """
     for cell, result in _evaluate(run, workload_run).items():
         if isinstance(result, Failure):
-            workload_run.mark_failed(cell, result, run.reporter)
+            workload_run.mark_failed(cell, result, run.reporter, "evaluate")
             continue
         workload_run.launch_bytes = max(workload_run.launch_bytes, result.launch_bytes)
         failures = {(cell, name): failure for name, failure in result.failures.items()}

@@ -84,6 +84,7 @@ def train(
     reporter.phase("train", entry.name)
     logs, subject = _logs(request, reporter), Subject(entry.name, entry.name)
     with processes_of_a_run(logs=logs) as processes:
+        processes.uses.hold(Path(job.cache))
         try:
             name = f"train-{entry.name}"
             processes.run(job, name, subject, timeout=request.timeout, progress=reporter.step)

@@ -24,7 +24,8 @@ from qx.processes.logs import Subject, log_hint
 from qx.processes.workers import Failure, Processes, Worker, traceback_behind
 from qx.runner.request import Reporter, Request, choose_workload, config, recipes_of, references, workload
 from qx.runner.settings import Variant, all_options
-from qx.storage.cache import open_cache
+from qx.storage.cache import SPLITS, open_cache
+from qx.storage.uses import Uses
 from qx.values import JsonObject, OptionValues
 from qx.worker.inspect import ASKING
 
@@ -196,7 +197,12 @@ def _prepare_workload(
     inspect_job, data_job = _jobs(host, entry, options, variants, request, weights)
     reporter.phase("prepare", entry.name)
     try:
+        processes.uses.hold(Path(data_job.cache))
         inspected, data = _run_both(inspect_job, data_job, request, processes, reporter)
+        if not _hold(data, processes.uses):
+            # The cache was pruned meanwhile.
+            inspected, data = _run_both(inspect_job, data_job, request, processes, reporter)
+            _hold(data, processes.uses)
     except Failure as failure:
         raise UsageError(f"workload {entry.name}: {failure.stage}: {failure.cause}") from failure
     # A workload that reads the folder has already failed by itself, and said which files it looks for.
@@ -242,6 +248,15 @@ def _prepare_workload(
         parameters=inspected.parameters,
         runtime=asdict(inspected.runtime),
     )
+
+
+def _hold(data: DataAnswer, uses: Uses) -> bool:
+    """Keep the splits from being pruned. False where one of them is gone already."""
+    names = [data.evaluation, *data.calibrations.values(), *filter(None, [data.training])]
+    home = Path(data.folder)
+    for name in names:
+        uses.hold(home.parent, SPLITS, name)
+    return all((home / name).is_dir() for name in names)
 
 
 def _jobs(

@@ -22,6 +22,8 @@ from qx.values import OptionValues
 
 #: The longest time that can be asked for, in seconds: more than any run takes, and few enough for the system.
 MOST_SECONDS = 1_000_000
+#: The shortest limit of a whole run, in seconds: in less no workload is prepared.
+LEAST_TIME = 5.0
 #: Default budget of all launches in seconds, for up to ``BUDGET_CONFIGS`` configs and for each further one.
 BUDGET, BUDGET_CONFIGS, BUDGET_MORE = 60.0, 5, 12.0
 #: Default timeout for loading a split of the data, in seconds.
@@ -75,6 +77,8 @@ class Request:
     precision: float = 0.01
     #: Budget of all launches in seconds; None: by the number of configs.
     budget: float | None = None
+    #: Limit of the whole run in seconds; None: as long as it takes.
+    max_time: float | None = None
     #: CPUs that launches may run on; empty: all.
     cpus: tuple[int, ...] = field(default=(), converter=to_integers)
     #: Metrics that are the axes of the front; empty: those whose records say so.
@@ -110,10 +114,7 @@ class Request:
         for option, amount in (("--timeout", self.timeout), ("--precision", self.precision)):
             if not 0 < amount <= MOST_SECONDS:
                 raise UsageError(f"{option} must be above 0 and at most {MOST_SECONDS:,}, not {amount:g}")
-        if self.budget is not None and not 0 < self.budget <= MOST_SECONDS:
-            raise UsageError(
-                f"--budget must be above 0 and at most {MOST_SECONDS:,} seconds, not {self.budget:g}"
-            )
+        self._check_times()
         if hasattr(os, "sched_getaffinity"):
             available = os.sched_getaffinity(0)
             if missing := [cpu for cpu in self.cpus if cpu not in available]:
@@ -132,6 +133,16 @@ class Request:
             raise UsageError(f"--build-seeds must be from 1 to {MOST_BUILDS}, not {self.build_seeds}")
         if self.seed + self.build_seeds > 2**63:
             raise UsageError(f"--build-seeds {self.build_seeds}: the last seed must be at most 2**63 - 1")
+
+    def _check_times(self) -> None:
+        if self.budget is not None and not 0 < self.budget <= MOST_SECONDS:
+            raise UsageError(
+                f"--budget must be above 0 and at most {MOST_SECONDS:,} seconds, not {self.budget:g}"
+            )
+        if self.max_time is not None and not LEAST_TIME <= self.max_time <= MOST_SECONDS:
+            raise UsageError(
+                f"--max-time must be from {LEAST_TIME:g} to {MOST_SECONDS:,} seconds, not {self.max_time:g}"
+            )
 
 
 class Reporter(Protocol):

@@ -11,9 +11,12 @@ from qx.environment import describe_environment
 from qx.errors import UsageError
 from qx.host.host import Host
 from qx.processes.logs import Logs, logs_name, new_identity
+from qx.processes.time_limit import TimeLimit
 from qx.processes.workers import Failure, processes_of_a_run
+from qx.repositories import describe_repositories
 from qx.results.recording import Recording
 from qx.results.records import Results
+from qx.results.run_record import Repository
 from qx.runner.assembly import assemble
 from qx.runner.building import build_cells
 from qx.runner.derivation import derive_metrics
@@ -21,18 +24,24 @@ from qx.runner.evaluation import evaluate_cells
 from qx.runner.further import build_further, evaluate_further
 from qx.runner.measure.shares import BudgetShares
 from qx.runner.measure.timing import measure_cells
+from qx.runner.phase_limits import PREPARATION, PhaseLimit
 from qx.runner.preparation import Prepared, prepare
 from qx.runner.request import Reporter, Request, cell_of, choose, config
 from qx.runner.workload_run import Run, WorkloadRun
 
 
 def run(
-    host: Host, request: Request, reporter: Reporter, folder: Callable[[Sequence[str]], Path] | None = None
+    host: Host,
+    request: Request,
+    reporter: Reporter,
+    folder: Callable[[Sequence[str]], Path] | None = None,
+    began: float | None = None,
 ) -> tuple[Results, Recording]:
     """Carry out a request and return its results. Raises ``UsageError`` before anything is written.
 
     Only the logs of plugins' errors and outputs are written, and while the run goes on: ``folder`` returns
     the folder that they are written into, from the names of the workloads. Without it none are written.
+    ``began`` is when its time began, by the monotonic clock in seconds; by default that is now.
     """
     request.check()
     chosen = choose(host, request)
@@ -54,8 +63,11 @@ def run(
     environment = describe_environment(
         requirement for entry in chosen.configs for requirement in config(entry).requires
     )
+    repositories = describe_repositories(_model_file(request))
+    environment["repositories"] = tuple(Repository(**fields) for fields in repositories)
     recording = Recording()
-    with processes_of_a_run(request.session, logs) as processes:
+    limit = TimeLimit(request.max_time, time.monotonic() if began is None else began)
+    with processes_of_a_run(request.session, logs, limit) as processes:
         shares = BudgetShares.of(request.budget, len(chosen.workloads))
         this_run = Run(host, request, chosen, processes, reporter, recording, shares)
         workload_runs = _prepare(this_run)
@@ -71,9 +83,12 @@ def run(
         for phase, steps in PHASES.items():
             if phase == "derive" and not chosen.metrics_of("derived"):
                 continue
+            phase_limit = PhaseLimit(limit, phase, chosen, len(prepared))
             for workload_run in prepared:
+                phase_limit.begin(workload_run)
                 for step in steps:
                     step(this_run, workload_run)
+                phase_limit.end()
             clock.end_phase(phase)
     reporter.phase("analyse", "intervals, front, picks")
     results = assemble(
@@ -108,6 +123,12 @@ class PhaseClock:
         self._since = now
 
 
+def _model_file(request: Request) -> Path | None:
+    """Return the file of ``--model``; None where it names a module, or is not given."""
+    file = Path(request.model.get("model", "").rpartition(":")[0])
+    return file.absolute() if file.suffix == ".py" and file.is_file() else None
+
+
 def _prepare(run: Run) -> list[WorkloadRun]:
     """Prepare every workload and plan its cells.
 
@@ -116,8 +137,10 @@ def _prepare(run: Run) -> list[WorkloadRun]:
     chosen, request, reporter = run.chosen, run.request, run.reporter
     workload_runs: list[WorkloadRun] = []
     errors: list[UsageError] = []
-    for entry in chosen.workloads:
+    for number, entry in enumerate(chosen.workloads):
         options = chosen.workload_options[entry.name]
+        limit = run.processes.limit
+        limit.allow(PREPARATION * limit.left / (len(chosen.workloads) - number), "the preparation")
         try:
             prepared = prepare(run.host, request, entry, run.processes, reporter, options, chosen.variants)
         except UsageError as error:

@@ -56,6 +56,8 @@ class WorkloadRun:
     measured: Measured = Factory(Measured)
     #: Memory that a launch is expected to take, in bytes.
     launch_bytes: float = 2.0**29
+    #: Cells for which the run's time was too short, by the phase that was not done.
+    left_out: dict[str, list[str]] = Factory(dict)
     #: Whether the run has other workloads too.
     is_one_of_several: bool = False
     logs: Logs = Factory(Logs)
@@ -112,15 +114,23 @@ class WorkloadRun:
         """Return what processes work for that work for a cell."""
         return Subject(cell, self.label(cell))
 
-    def mark_failed(self, cell: str, failure: Failure, reporter: Reporter) -> None:
+    def mark_failed(self, cell: str, failure: Failure, reporter: Reporter, phase: str = "") -> None:
         """Note and report that a cell has failed, so that it takes no further part."""
         self.failures[cell] = failure
+        if failure.out_of_time:
+            self.leave_out(phase, cell)
         self._report(cell, str(failure), failure, reporter)
 
     def _report(self, cell: str, text: str, failure: Failure | MetricFailure, reporter: Reporter) -> None:
         """Report a failure of a cell, with the file of its log where there is more to read."""
         file = self.logs.failed(self.subject(cell), text, failure.traceback)
         reporter.note(f"{self.label(cell)}: {text}{log_hint(file)}")
+
+    def leave_out(self, phase: str, cell: str) -> None:
+        """Note that the run's time was too short for a phase of a cell."""
+        cells = self.left_out.setdefault(phase, [])
+        if cell not in cells:
+            cells.append(cell)
 
     def mark_metrics_failed(
         self, failures: Mapping[tuple[str, str], MetricFailure], reporter: Reporter

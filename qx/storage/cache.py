@@ -13,7 +13,7 @@ from typing import TypeAlias, TypeVar
 from qx.errors import UsageError
 from qx.files import cache_folder, new_folder
 from qx.leftovers import sweep
-from qx.storage.digests import Damaged, FileDigest, check_digests, write_digests
+from qx.storage.digests import FILE, Damaged, FileDigest, check_digests, write_digests
 
 #: Names of the folders with entries: builds, and splits of data as plain arrays.
 BUILDS, SPLITS = "builds", "splits"
@@ -141,12 +141,20 @@ def read_entry(place: Path, read: Callable[[Path, Digests], Content]) -> Content
         try:
             if not stat.S_ISDIR(before.st_mode):
                 raise Damaged("it is not a folder")
-            return read(place, check_digests(place))
+            content = read(place, check_digests(place))
+            _touch(place)
+            return content
         except Damaged:
             after = _status(place)
             if after is not None and _is_same_folder(before, after):
                 raise
     return None
+
+
+def _touch(place: Path) -> None:
+    """Mark an entry as used now, where its user can write it: ``qx cache prune`` goes by that."""
+    with suppress(OSError):
+        os.utime(place / FILE, follow_symlinks=False)
 
 
 def _is_same_folder(before: os.stat_result, after: os.stat_result) -> bool:

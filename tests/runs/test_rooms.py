@@ -18,7 +18,8 @@ TOP = Path(__file__).parents[2]
 PLUGINS = TOP / "plugins" / "qx_plugins"
 #: Every module and folder of ``qx/`` in an order in which each imports only from those before it.
 ORDER = (
-    *("values", "errors", "tracebacks", "environment", "leftovers", "foreign", "files"),
+    *("values", "errors", "tracebacks", "amounts", "environment", "leftovers", "foreign", "files"),
+    "repositories",
     *("contract", "storage", "processes", "host", "statistics", "results", "analysis", "worker", "runner"),
     *("report", "comparison", "gate", "doctor", "scaffold", "testing", "cli", "api"),
 )

@@ -67,7 +67,9 @@ def run(arguments: argparse.Namespace) -> int:
     ruling = decide(rules, source, base, other_calibration=arguments.other_calibration)
     files = {}
     if arguments.junit is not None:
-        files[arguments.junit] = report.to_junit(ruling, strict=arguments.strict)
+        files[arguments.junit] = report.to_junit(
+            ruling, source, base, str(arguments.rules), strict=arguments.strict
+        )
     if arguments.markdown is not None:
         page = report.to_markdown(ruling, source.place, base.place if base else None, strict=arguments.strict)
         files[arguments.markdown] = page.encode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -83,6 +84,12 @@ def register(commands: Commands) -> None:
         "configs, 12 more for each further one)",
     )
     parser.add_argument(
+        "--max-time",
+        metavar="TIME",
+        help="limit of the whole run, such as 600, 10m or 1h: what it is too short for is left out, and the "
+        "results are written (default: as long as it takes)",
+    )
+    parser.add_argument(
         "--quick",
         action="store_true",
         help="a first look: three waves and 15 s, with intervals that are too narrow",
@@ -129,6 +136,7 @@ def _cpus(text: str) -> tuple[int, ...]:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the comparison, write the results, print the report."""
+    from qx.amounts import to_seconds
     from qx.cli import NOT_WELL, OK, warn_of_broken
     from qx.cli.display import display
     from qx.cli.places import check_writable, results_folder
@@ -142,7 +150,9 @@ def run(arguments: argparse.Namespace) -> int:
     from qx.runner import run as run_matrix
     from qx.runner.request import choose_workloads
 
+    began = time.monotonic()
     terminal.check_format(arguments.format or DEFAULT_FORMAT)
+    max_time = None if arguments.max_time is None else to_seconds(arguments.max_time, "--max-time")
     host = Host.discover(arguments.plugins, trust_cache=arguments.trust_cache)
     warn_of_broken(host, debug=arguments.debug)
     request = build_request(
@@ -154,6 +164,7 @@ def run(arguments: argparse.Namespace) -> int:
         threads=arguments.threads,
         precision=arguments.precision,
         budget=arguments.budget,
+        max_time=max_time,
         quick=arguments.quick,
         cpus=arguments.cpus,
         front=arguments.front,
@@ -169,7 +180,7 @@ def run(arguments: argparse.Namespace) -> int:
         return out if arguments.out is not None else results_folder(host, names, OUT)
 
     with display() as reporter:
-        outcome, recording = run_matrix(host, request, reporter, folder)
+        outcome, recording = run_matrix(host, request, reporter, folder, began)
     if arguments.out is None:
         # The fallback may have replaced the default workload.
         out = results_folder(host, list(outcome.run.workloads), OUT)

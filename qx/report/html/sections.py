@@ -40,6 +40,8 @@ _PLAIN = Markup(name=str, strong=str, text=str)
 def _run(view: View, content: JsonObject) -> Iterator[str]:
     yield f"<h1>{wording.title(view, MARKUP)}</h1>"
     yield f'<p class="quiet">{wording.provenance(view, MARKUP)}</p>'
+    if time_over := wording.time_over(view, MARKUP):
+        yield warning(time_over)
     for failed in wording.failed_baselines(view, MARKUP):
         yield warning(failed)
     parts = view.parts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 
@@ -26,8 +27,18 @@ from qx.runner.request import metric, references
 LEAST_WAVES = 6
 #: Number of times that a launch of a cell may die before the cell fails.
 RETRIES = 2
+#: Reason for which waves end: the run's time is over (``--max-time``).
+TIME_LIMIT = "time limit"
 #: The reasons for which waves end, the worst first.
-ENDED_BY = ("the baseline failed", "too short a budget", "budget", "precision", "waves", "nothing to repeat")
+ENDED_BY = (
+    "the baseline failed",
+    TIME_LIMIT,
+    "too short a budget",
+    "budget",
+    "precision",
+    "waves",
+    "nothing to repeat",
+)
 
 
 @frozen(kw_only=True)
@@ -52,6 +63,8 @@ class Plan:
     #: The longest budget in seconds that may be taken if the least number of waves needs it; None: any.
     max_budget: float | None = None
     least_waves: int = LEAST_WAVES
+    #: When all launches must have ended, by the monotonic clock in seconds.
+    end: float = math.inf
     seed: int
     timeout: float
     #: Makes the job of a launch from a cell, its artifact and the time of the spawn in nanoseconds.
@@ -143,6 +156,10 @@ class Measured:
     disturbed: set[str] = Factory(set)
     #: Metrics that have values of a cell: ``(cell, metric)``.
     answered: set[tuple[str, str]] = Factory(set)
+    #: Whether the run's time was over during the current wave, which does not count then.
+    is_cut_off: bool = False
+    #: Whether a group has fewer than the least number of waves, since the run's time was over.
+    has_too_few_waves: bool = False
 
     def drop_metric(self, cell: str, name: str, failure: MetricFailure | None = None) -> None:
         """Stop measuring a metric of a cell, since it has failed or does not apply."""
@@ -163,10 +180,13 @@ class Measured:
 
         If the launch died in one of the metrics, that metric is dropped for the cell. Otherwise it is the
         cell's own fault, unless a metric had failed in that launch before. A cell fails if its launches hang,
-        or die too often.
+        or die too often. Where the run's time was over, nobody is to blame.
         """
         cell = str(cell_id)
         self.pending.pop(cell, None)
+        if failure.out_of_time:
+            self.is_cut_off = True
+            return
         self.deaths.append(
             Death(
                 cell=cell,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
+from itertools import product
 
 from attrs import evolve
 
@@ -13,7 +15,7 @@ from qx.processes.answers import MetricFailure
 from qx.processes.jobs import LaunchJob, StoredArtifact
 from qx.results.cells import CellId
 from qx.runner.measure.groups import grouped
-from qx.runner.measure.plan import LEAST_WAVES, Measured, Plan
+from qx.runner.measure.plan import LEAST_WAVES, TIME_LIMIT, Measured, Plan
 from qx.runner.measure.waves import BudgetTooShort, measure_in_waves
 from qx.runner.request import QUICK_WAVES, Chosen, Reporter, budget_of, config, references
 from qx.runner.workload_run import Run, WorkloadRun
@@ -80,13 +82,30 @@ def _measure(run: Run, workload_run: WorkloadRun) -> None:
             limit = f"at most {plan.budget:.0f} s"
             if plan.max_budget > plan.budget:
                 limit += f", or {plan.max_budget:.0f} s if {plan.least_waves} waves need it"
+        if math.isfinite(left := plan.end - time.monotonic()):
+            limit += f"; {max(0.0, left):.0f} s are left of --max-time"
         reporter.phase("measure", f"{len(plan.cells)} cells{workload} in waves, {limit}")
     workload_run.measured = measure_in_waves(plan, run.processes, run.recording, reporter.step)
     workload_run.cells[str(control)] = control
     workload_run.builds[str(control)] = workload_run.builds[baseline]
+    _note_time_limit(run, workload_run, plan)
     for cell, failure in workload_run.measured.failures.items():
         workload_run.mark_failed(cell, failure, reporter)
     workload_run.mark_metrics_failed(workload_run.measured.metric_failures, reporter)
+
+
+def _note_time_limit(run: Run, workload_run: WorkloadRun, plan: Plan) -> None:
+    """Note the metrics of cells that the run's time was too short for: those without a complete wave."""
+    measured = workload_run.measured
+    if measured.ended_by != TIME_LIMIT:
+        return
+    failure = MetricFailure("timeout", run.processes.limit.cause("not measured"))
+    measured_pairs = {(cell, figure.metric) for cell, figure in measured.parts}
+    for cell, name in product(plan.cells, [entry.name for entry in (*plan.fresh, *plan.block)]):
+        is_missing = (cell, name) not in measured_pairs | measured.dropped
+        if is_missing and not plan.cells[cell].control and cell not in measured.failures:
+            measured.drop_metric(cell, name, failure)
+            workload_run.leave_out("measure", cell)
 
 
 def _plan(run: Run, workload_run: WorkloadRun, baseline: str, control: CellId) -> Plan:
@@ -131,6 +150,7 @@ def _plan(run: Run, workload_run: WorkloadRun, baseline: str, control: CellId) -
         budget=budget_of(request, len(builds)) if shares is None else shares.equal_share,
         max_budget=None if shares is None or request.quick else shares.largest_share,
         least_waves=QUICK_WAVES if request.quick else LEAST_WAVES,
+        end=run.processes.limit.end,
         seed=request.seed,
         timeout=request.timeout,
         job=job,

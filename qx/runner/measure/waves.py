@@ -26,7 +26,7 @@ from qx.processes.workers import Failure, Processes, Worker
 from qx.results.recording import Floats, Recording, Series, joined
 from qx.runner.evaluation import sample_failure
 from qx.runner.measure.holding import cpus_for, keep_host_off
-from qx.runner.measure.plan import ENDED_BY, Measured, Plan
+from qx.runner.measure.plan import ENDED_BY, TIME_LIMIT, Measured, Plan
 from qx.runner.measure.rounds import (
     LEAST_ROUNDS,
     Task,
@@ -44,6 +44,9 @@ from qx.worker.samples import metric_in, stage_of
 
 #: Share of the remaining time of a wave that is planned for rounds, whose length is only an estimate.
 HEADROOM = 0.95
+#: Share of the time until the end of the run's time that waves are planned for: a wave that is longer than
+#: estimated would be cut off, with nothing left of it.
+BEFORE_END = 0.9
 #: The longest warm-up in seconds, whether the times have become steady or not.
 WARM_SECONDS = 1.0
 
@@ -61,7 +64,7 @@ Step = Callable[[float, str], None]
 
 
 def measure_in_waves(plan: Plan, processes: Processes, recording: Recording, step: Step) -> Measured:
-    """Run waves of each group until the ratios are precise enough or the budget is spent.
+    """Run waves of each group until the ratios are precise enough, or the budget or the run's time is over.
 
     Raises ``BudgetTooShort`` in the first wave if even ``plan.max_budget`` is too short.
     """
@@ -69,8 +72,12 @@ def measure_in_waves(plan: Plan, processes: Processes, recording: Recording, ste
     if not plan.fresh and not plan.block:
         return measured
     began = time.monotonic()
-    reasons = []
+    reasons: list[str] = []
     for index, group in enumerate(plan.groups):
+        if time.monotonic() >= plan.end:
+            measured.has_too_few_waves = True
+            reasons.append(TIME_LIMIT)
+            break
         share = (index + 1) / len(plan.groups)
         runner = _Group(plan, group, processes, recording, measured, step, began=began, share=share)
         reasons.append(runner.run())
@@ -120,14 +127,36 @@ class _Group:
     @property
     def deadline(self) -> float:
         """When the waves of this group should end, by the monotonic clock in seconds."""
-        return self.began + self.measured.budget * self.share
+        budgeted = self.began + self.measured.budget * self.share
+        return min(budgeted, self.began + BEFORE_END * (self.end - self.began))
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether the run's time is over before the budget is spent."""
+        return self.deadline < self.began + self.measured.budget * self.share
+
+    @property
+    def end(self) -> float:
+        """When the waves of this group must end, by the monotonic clock in seconds."""
+        return self.began + (self.plan.end - self.began) * self.share
 
     def run(self) -> str:
-        """Run waves until the ratios are precise enough or the budget is spent; return what ended them."""
+        """Run waves until the ratios are precise enough, or the budget or the run's time is over.
+
+        Returns what ended them.
+        """
+        reason = self._run()
+        if reason == TIME_LIMIT and self.whole_waves < self.plan.least_waves:
+            self.measured.has_too_few_waves = True
+        return reason
+
+    def _run(self) -> str:
         start = time.monotonic()
         while True:
             self._wave()
             self.processes.logs.flush()
+            if self.measured.is_cut_off:
+                return TIME_LIMIT
             self.waves += 1
             self._store_samples()
             self.precision_text = self._describe_precision()
@@ -138,15 +167,18 @@ class _Group:
                 return "the baseline failed"
             if self.waves == 1 and not self.plan.block:
                 self._grant(self.plan.least_waves * len(self.plan.groups) * mean)
+            if self.whole_waves >= self.plan.least_waves:
+                ratios = self._ratios()
+                if not ratios:
+                    return "waves"
+                if self._are_precise(ratios):
+                    return "precision"
+            if now + mean > self.end:
+                return TIME_LIMIT
             if self.whole_waves < self.plan.least_waves:
                 continue
-            ratios = self._ratios()
-            if not ratios:
-                return "waves"
-            if self._are_precise(ratios):
-                return "precision"
             if now + mean > self.deadline or self.measured.waves >= MOST_WAVES * self.share:
-                return "budget"
+                return TIME_LIMIT if self.is_limited else "budget"
 
     # One wave -------------------------------------------------------------------------------------
 
@@ -169,9 +201,18 @@ class _Group:
         finally:
             for worker in launches.values():
                 worker.close()
+        if self.measured.is_cut_off:
+            self._forget_wave()
+            return
         for cell in launches:
             self.measured.keep_pending(cell)
         self.whole_waves += self.plan.baseline in launches
+
+    def _forget_wave(self) -> None:
+        """Forget the current wave, which the end of the run's time has cut off."""
+        self.measured.waves -= 1
+        self.measured.pending.clear()
+        del self.measured.pinned_cpus[self.measured.waves :]
 
     def _ready(self, cells: Sequence[str]) -> tuple[dict[str, Worker], dict[str, dict[Point, float]]]:
         """Launch every cell and warm it up; return the launches, and seconds per call by cell and point.
@@ -208,13 +249,17 @@ class _Group:
 
     def _start(self, cell: str) -> Worker | None:
         """Start a launch of a cell and measure its metrics of phase ``fresh``; None if the cell fails."""
-        while cell not in self.measured.failures:
+        while cell not in self.measured.failures and not self.measured.is_cut_off:
             job = self.plan.job(self.plan.cells[cell], self.plan.artifacts[cell], time.monotonic_ns())
             for reference in job.metrics:
                 if not self.measured.should_measure(cell, reference.name):
                     job = job.without(reference.name)
             row = self.plan.cells[cell].row
-            worker = self.processes.start(job, f"launch-{row}", Subject(cell, row))
+            try:
+                worker = self.processes.start(job, f"launch-{row}", Subject(cell, row))
+            except Failure as failure:
+                self.measured.record_death(self.plan.cells[cell], failure, self.plan.metrics)
+                return None
             self.measured.launches[cell] += 1
             self.measured.disturbed.discard(cell)
             try:

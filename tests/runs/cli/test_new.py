@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -174,3 +175,35 @@ def test_what_cannot_be_is_refused(qx: Callable[..., Any], words: tuple[str, ...
     assert message in done.err
     assert len(done.err.splitlines()) == 1
     assert list(Path.cwd().iterdir()) == []
+
+
+def test_its_tox_has_the_torch_versions_that_qx_is_tested_with(qx: Callable[..., Any]) -> None:
+    """The factors are those of qx's own tox.ini; each environment runs the tests, and the plugin."""
+    assert qx("new", "metric", "fresh").code == 0
+    lines = [
+        set(re.findall(r"^ +(torch\d+: torch.*)$", path.read_text(), re.MULTILINE))
+        for path in (Path("qx-fresh/tox.ini"), Path(__file__).parents[3] / "tox.ini")
+    ]
+    assert lines[0] == lines[1] and len(lines[0]) > 10
+
+
+def test_its_tox_has_environments_and_a_matrix(qx: Callable[..., Any]) -> None:
+    """Tox reads it: environments for each Python and torch, with a run in each, and a table over two."""
+    pytest.importorskip("tox", reason="pip install tox brings it")
+    assert qx("new", "metric", "fresh").code == 0
+
+    def tox(*words: str) -> str:
+        command = [sys.executable, "-m", "tox", *words]
+        environment = {**os.environ, "QUANT_EXPLORER": "/a/checkout"}
+        done = subprocess.run(
+            command, cwd="qx-fresh", env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    names = {line.split()[0] for line in tox("list", "--no-desc").splitlines() if line.strip()}
+    assert {"py310", "py313", "torch26", "torch215", "matrix"} <= names
+    shown = tox("config", "-e", "py312-torch29,matrix", "-k", "deps", "commands", "depends")
+    assert "/a/checkout" in shown and "torch==2.9.*" in shown and "torchvision==0.24.*" in shown
+    assert re.search(r"qx compare \S+torch26 \S+torch215 --out matrix.md", shown)
+    assert re.search(r"qx run .*fresh.* --out \S+results\S+py312-torch29", shown)
