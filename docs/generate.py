@@ -30,6 +30,7 @@ MODELS = {
     "convert": "configs/static_int8_per_channel.py",
     "load": "loaders/onnxruntime.py",
     "read_weights": "runtimes/torch_eager/weights.py",
+    "serving_code": "loaders/onnxruntime.py",
     "measure": "metrics/file_size.py",
 }
 #: Folders of built-in plugins, and the folder of runtimes. ``modules.md`` has their sentence alone, so that a

@@ -31,6 +31,18 @@ SPEED_FLAGS = (
     "bf16",
     "sve",
 )
+#: File in which Linux describes the processors.
+CPUINFO = Path("/proc/cpuinfo")
+#: Designs of cores in servers and boards, by implementer and part as Linux gives them (MIDR_EL1).
+ARM_CORES = {
+    ("0x41", "0xd08"): "Arm Cortex-A72",
+    ("0x41", "0xd0b"): "Arm Cortex-A76",
+    ("0x41", "0xd0c"): "Arm Neoverse-N1",
+    ("0x41", "0xd40"): "Arm Neoverse-V1",
+    ("0x41", "0xd49"): "Arm Neoverse-N2",
+    ("0x41", "0xd4f"): "Arm Neoverse-V2",
+    ("0xc0", "0xac3"): "Ampere-1",
+}
 
 
 @cache
@@ -53,9 +65,14 @@ def cpu_numbers() -> tuple[int, ...]:
 
 
 def cpu_model() -> str:
-    """Return the model name of the CPU."""
-    names = [value for name, value in _cpu_fields() if name == "model name"]
-    return names[0] if names else platform.processor() or platform.machine()
+    """Return the model name of the CPU; on Arm, where Linux has no name, that of the core's design."""
+    fields = dict(reversed(_cpu_fields()))
+    if name := fields.get("model name"):
+        return name
+    if part := fields.get("CPU part"):
+        implementer = fields.get("CPU implementer", "?")
+        return ARM_CORES.get((implementer, part), f"Arm, implementer {implementer}, part {part}")
+    return platform.processor() or platform.machine()
 
 
 def distribution_version(name: str) -> str | None:
@@ -166,9 +183,9 @@ def control_group() -> Path:
 
 @cache
 def _cpu_fields() -> list[tuple[str, str]]:
-    """Return the fields of the first processor in ``/proc/cpuinfo`` (Linux)."""
+    """Return the fields of the first processor in ``/proc/cpuinfo`` (Linux): names and values."""
     try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        text = CPUINFO.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return []
     first = text.partition("\n\n")[0]

@@ -175,6 +175,30 @@ def qx_on_terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
     return run
 
 
+#: Program that runs another where neither qx nor its plugins can be imported.
+WITHOUT_QX = """
+import runpy, sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0].startswith("qx"):
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Absent())
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.fixture(scope="session")
+def without_qx() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Return a function that runs a program with arguments in a process that cannot import qx."""
+
+    def run(*words: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-I", "-c", WITHOUT_QX, *map(str, words)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    return run
+
+
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Start a command as a process of its own, with a folder ``temporary`` for temporary files."""

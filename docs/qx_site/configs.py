@@ -33,7 +33,7 @@ def record(name: str) -> Config:
 
 def rows(config: Config) -> Iterator[tuple[str, str]]:
     """Yield what the record says, a heading and a text in Markdown for each row."""
-    yield "install", f"`pip install 'quant-explorer[{config.extra}]'`" if config.extra else "comes with qx"
+    yield "install", f"`pip install '.[{config.extra}]'`" if config.extra else "comes with qx"
     if config.requires:
         yield "requires", ", ".join(f"`{requirement}`" for requirement in config.requires)
     if config.programs:
@@ -84,7 +84,7 @@ def overview() -> str:
         parts.setdefault(config.extra, []).append(row)
     lines: list[str] = []
     for extra, found in parts.items():
-        title = f"With `pip install 'quant-explorer[{extra}]'`" if extra else "With qx alone"
+        title = f"With `pip install '.[{extra}]'`" if extra else "With qx alone"
         lines += ["", f"## {title}", "", "| config | does | data |", "| --- | --- | --- |", *found]
     return "\n".join([*lines, ""])
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from qx.contract.installation import extra_command
 from qx.errors import UsageError
 from qx.results.recording import Recording
 from qx.results.records import BuildSpread, Comparison, Measurement, Results
@@ -181,7 +182,7 @@ def _pandas() -> ModuleType:
         import pandas
     except ImportError as error:
         raise UsageError(
-            "frames need pandas, which is not installed: pip install 'quant-explorer[notebook]'"
+            f"frames need pandas, which is not installed: {extra_command('notebook')}"
         ) from error
     module: ModuleType = pandas
     return module

@@ -10,6 +10,7 @@ from attrs import frozen
 
 from qx.analysis.quantity import Quantity
 from qx.contract.figures import Figure
+from qx.contract.installation import extra_command
 from qx.contract.records import Metric
 from qx.errors import UsageError
 from qx.foreign import to_terminal
@@ -293,8 +294,6 @@ def _new_axes() -> Axes:
     try:
         from matplotlib import pyplot
     except ImportError as error:
-        raise UsageError(
-            "plots need matplotlib, which is not installed: pip install 'quant-explorer[plot]'"
-        ) from error
+        raise UsageError(f"plots need matplotlib, which is not installed: {extra_command('plot')}") from error
     axes: Axes = pyplot.subplots(figsize=(8, 5), layout="constrained")[1]
     return axes

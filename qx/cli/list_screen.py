@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from qx.contract.requirements import install_arguments, install_command
+from qx.contract.installation import install_command
+from qx.contract.requirements import install_arguments
 from qx.foreign import to_terminal
 from qx.host.catalogue import Entry, State
 from qx.report.styled import Line, Style, fitted, line, listed_within, width_of, wrapped
@@ -47,13 +48,13 @@ def _not_ready(entries: Sequence[Entry], width: int) -> Iterator[Line]:
     """Yield a line for each reason why plugins are not ready, and one for all that pip can install."""
     by_reason: dict[tuple[State, str], list[str]] = {}
     arguments: list[str] = []
-    to_install: list[str] = []
+    to_install: list[Entry] = []
     for entry in entries:
         if entry.state == "ready":
             continue
         name, reason = to_terminal(entry.name), to_terminal(entry.reason)
         if entry.state == "unavailable" and (required := install_arguments(reason)):
-            to_install.append(name)
+            to_install.append(entry)
             arguments += required
         else:
             by_reason.setdefault((entry.state, reason), []).append(name)
@@ -66,7 +67,8 @@ def _not_ready(entries: Sequence[Entry], width: int) -> Iterator[Line]:
                 named = fitted(names[0], room) if len(names) == 1 else listed_within(names, room, "plugin")
                 yield line((begin, style), fitted(f"{named}: {reason}", max(8, width - width_of(begin))))
     if to_install:
+        distributions = (entry.distribution for entry in to_install if entry.distribution)
+        command = to_terminal(install_command(arguments, distributions))
         yield from (
-            line((text, "plain"))
-            for text in wrapped(f"not installed ({len(to_install)}): {install_command(arguments)}", width)
+            line((text, "plain")) for text in wrapped(f"not installed ({len(to_install)}): {command}", width)
         )

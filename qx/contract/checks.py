@@ -33,7 +33,7 @@ REQUIRED: dict[str, tuple[str, ...]] = {
 OPTIONAL: dict[str, tuple[str, ...]] = {
     "config": ("check_model", "prepare_model", "calibrate", "read_weights"),
     "workload": ("train",),
-    "loader": ("read_weights",),
+    "loader": ("read_weights", "serving_code"),
 }
 #: Required and optional hooks of a metric of a whole set, whose samples are ``per_set``.
 REQUIRED_PER_SET, OPTIONAL_PER_SET = ("statistic",), ("measure",)
@@ -43,7 +43,7 @@ REPLACED_ARGUMENTS = {("statistic", "labels"): "targets"}
 #: Page that says how a plugin for an earlier version of the contract is changed.
 MIGRATION = "docs/migration.md"
 #: Hooks that may return None ('not applicable here', 'no objection', 'not known'); elsewhere it is an error.
-MAY_GIVE_NONE = frozenset({"measure", "statistic", "check_model", "read_weights"})
+MAY_GIVE_NONE = frozenset({"measure", "statistic", "check_model", "read_weights", "serving_code"})
 
 
 class Breach(Exception):

@@ -161,7 +161,7 @@ def describe(reference: Reference, specs: pluggy.HookRelay, *, named: bool = Tru
             record=loaded.record,
             hooks=loaded.hooks,
             documentation=_documentation(reference),
-            lacking=_lacking(loaded.record, reference.distribution),
+            lacking=_lacking(loaded.record),
             weights=_weights(loaded.record),
             conformance=_conformance(loaded.plugin),
         )
@@ -192,12 +192,12 @@ def _documentation(reference: Reference) -> str:
     return inspect.cleandoc(documentation)[:LONGEST] if isinstance(documentation, str) else ""
 
 
-def _lacking(record: Record | None, distribution: str | None) -> str:
+def _lacking(record: Record | None) -> str:
     from qx.contract.checks import Breach
     from qx.contract.requirements import missing_distributions
 
     try:
-        return missing_distributions(record, distribution) if record is not None else ""
+        return missing_distributions(record) if record is not None else ""
     except ValueError as error:
         raise Breach(f"its record is wrong: {one_line(error)}", record) from error
 

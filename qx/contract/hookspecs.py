@@ -11,7 +11,7 @@ metric     ``measure``; ``statistic`` in its place    ``measure`` beside ``stati
            where samples are ``per_set``
 workload   ``make_model``, ``load_data``,              ``train``
            ``example_inputs``
-loader     ``load``                                    ``read_weights``
+loader     ``load``                                    ``read_weights``, ``serving_code``
 =========  ==========================================  ===============================================
 
 It is found through an entry point of the group ``qx``, or named with ``qx -p MODULE``. The entry point's
@@ -59,6 +59,7 @@ if TYPE_CHECKING:
         Data,
         Record,
         Samples,
+        ServingCode,
         Subject,
         Weights,
     )
@@ -334,6 +335,34 @@ def read_weights(artifact: Artifact, context: Context) -> Weights | None:
                 name: StoredWeight(elements=array.size, bits=8 * array.itemsize, type=str(array.dtype))
                 for name, array in arrays.items() if array.ndim >= 2
             })
+    """
+
+
+@hookspec(firstresult=True)
+def serving_code(artifact: Artifact, context: Context) -> ServingCode | None:
+    """Return source code that serves an artifact with its runtime alone, for people who do not have qx.
+
+    Called by ``qx quantize --to``, in a process of its own in which the artifact was loaded before. The
+    artifact's folder, which is ``context.folder`` too, is the one that the user gets. In it lie
+    ``example_inputs.npz`` and ``example_outputs.npz``: two items by name, and what the loaded artifact gave
+    for them. Write further files that serving needs into it, such as an exported program of a module
+    (``context.rebuild`` is as for ``load``). qx writes ``serve.py`` around the source and runs it once in a
+    process that can import neither qx nor its plugins. Its outputs must be those of the loaded artifact bit
+    for bit. None means that only qx serves the artifact, as for a loader that does not implement this hook.
+
+    On error: The artifact is left without ``serve.py``. Its ``README.md`` says why, and so does a line on
+    standard error. The same happens where the outputs differ, or a file has a name that qx writes itself. ::
+
+        @hookimpl
+        def serving_code(artifact):
+            def load(files, details, threads):
+                import onnxruntime
+                return onnxruntime.InferenceSession(files[0])
+
+            def run(model, inputs):
+                return {"output": model.run(None, inputs)[0]}
+
+            return ServingCode.from_functions(load, run, requires=["onnxruntime"])
     """
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, get_args
 
 from attrs import Factory, field, frozen
-from attrs.validators import ge, in_
+from attrs.validators import ge, in_, instance_of
 
 from qx.contract.fields import (
     STRINGS,
@@ -414,6 +414,9 @@ class Data:
     classes: tuple[str, ...] = field(default=(), converter=to_strings)
     #: Name of the data in every result (``"CIFAR-10, JPEG copy"``).
     source: str = ""
+    #: How the inputs follow from what a user has, in one sentence for those who serve the model: the order of
+    #: axes and channels, the range, mean and standard deviation. Empty where the workload does not say.
+    preprocessing: str = field(default="", validator=instance_of(str))
 
 
 @frozen(kw_only=True)
@@ -521,6 +524,42 @@ class Weights:
     other_elements: int = 0
     #: Runtime and library of kernels that multiply by the weights, in words; None for torch's own engine.
     engine: str | None = None
+
+
+@frozen(kw_only=True)
+class ServingCode:
+    """Source code that serves an artifact without qx, for the ``serve.py`` that ``qx quantize --to`` leaves.
+
+    ``source`` defines two functions. ``load(files, details, threads)`` gets paths (``list[Path]``), a mapping
+    and the number of threads that the runtime may use, and returns a loaded model of any type.
+    ``run(model, inputs)`` gets that model and the inputs, arrays ``[batch, ...]`` by name in the model's
+    order, and returns the outputs in the same form. The source may use the names ``np``, ``Path`` and
+    ``Any``; it imports whatever else it needs, and nothing of qx or of a plugin.
+    """
+
+    source: str = text_field()
+    #: Names of the files that ``load`` gets, of the artifact or written into ``context.folder`` by the hook;
+    #: empty for all files of the artifact in their order.
+    files: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
+    #: Mapping that ``load`` gets, as JSON: what it must know of this artifact.
+    details: JsonMapping = Factory(dict)
+    #: Distributions that the source imports beside numpy, as requirement strings; empty for those that the
+    #: loader's record requires. ``README.md`` names them in the versions that are installed here.
+    requires: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
+    #: Sentences for those who serve the artifact.
+    notes: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
+
+    @classmethod
+    def from_functions(cls, load: Callable[..., Any], run: Callable[..., Any], **fields: Any) -> ServingCode:
+        """Return the serving code whose source is that of two functions, with these other fields.
+
+        They may be defined within another function, and use nothing of it.
+        """
+        import inspect
+        import textwrap
+
+        sources = (textwrap.dedent(inspect.getsource(function)) for function in (load, run))
+        return cls(source="\n\n".join(sources), **fields)
 
 
 class Subject(Protocol):

@@ -5,47 +5,37 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterable
 
 from qx.contract.records import Record
 from qx.environment import cpu_flags
 
+#: Between what is missing and the requirements, in a reason.
+INSTALL = ": pip install "
 
-def missing_distributions(record: Record, distribution: str | None) -> str:
+
+def missing_distributions(record: Record) -> str:
     """Return what must be installed, and by which command; empty where nothing is missing.
 
-    Raises ``ValueError`` for a string that is no requirement.
+    The command names the requirements themselves, so that it is the same on every machine: results carry it.
+    A screen shows the one for its machine, see ``qx.contract.installation``. Raises ``ValueError`` for a
+    string that is no requirement.
     """
     missing = [text for requirement in record.requires if (text := _unmet(requirement))]
     if not missing:
         return ""
-    extra = f"{distribution}[{record.extra}]" if record.extra and distribution else ""
-    arguments = f"'{extra}'" if extra else " ".join(f"'{text}'" for text in record.requires)
-    return f"needs {', '.join(missing)}: pip install {arguments}"
+    arguments = " ".join(f"'{text}'" for text in record.requires)
+    return f"needs {', '.join(missing)}{INSTALL}{arguments}"
 
 
 def install_arguments(reason: str) -> list[str]:
     """Return what pip is to install by a reason that ``missing_distributions`` gave; empty for another."""
     import shlex
 
-    match = re.fullmatch(r"needs .+: pip install (.+)", reason, re.DOTALL)
+    match = re.fullmatch(rf"needs .+{INSTALL}(.+)", reason, re.DOTALL)
     try:
         return shlex.split(match.group(1)) if match else []
     except ValueError:  # a quotation mark without its counterpart
         return []
-
-
-def install_command(arguments: Iterable[str]) -> str:
-    """Return one command of pip for all arguments, with the extras of a distribution in one bracket."""
-    import shlex
-
-    extras: dict[str, set[str]] = {}
-    for argument in arguments:
-        match = re.fullmatch(r"([\w.-]+)\[([\w.,-]+)\]", argument)
-        name, names = match.groups() if match else (argument, "")
-        extras.setdefault(name, set()).update(filter(None, names.split(",")))
-    words = [f"{name}[{','.join(sorted(names))}]" if names else name for name, names in extras.items()]
-    return f"pip install {' '.join(map(shlex.quote, words))}"
 
 
 def missing_on_machine(record: Record) -> str:

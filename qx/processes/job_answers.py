@@ -67,6 +67,8 @@ class DataAnswer(Answer):
 
     #: Name of the data in results.
     source: str
+    #: How the inputs follow from what a user has, in a sentence of the workload; empty if it does not say.
+    preprocessing: str = ""
     #: Number of items in the evaluation split.
     items: int
     #: Size of the inputs of one item, in bytes.
@@ -117,6 +119,32 @@ class EvaluateAnswer(Answer):
     memory: ServingMemory
     #: Measurements by metric; empty if the job keeps them in its folder of finished steps.
     metrics: Mapping[str, Measurement] = Factory(dict)
+
+
+@frozen(kw_only=True)
+class Arrangement(Answer):
+    """Type and shape of a named array, without the dimension of its items."""
+
+    name: str
+    #: Name of the type, such as ``float32``.
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@frozen(kw_only=True)
+class ShipAnswer(Answer):
+    """What lies beside an artifact that is to be served without qx."""
+
+    inputs: tuple[Arrangement, ...]
+    outputs: tuple[Arrangement, ...]
+    #: Files that ``serve.py`` loads; empty where there is no ``serve.py``.
+    files: tuple[str, ...] = ()
+    #: What ``serve.py`` needs, as requirement lines with the versions that are installed here.
+    requires: tuple[str, ...] = ()
+    #: Sentences of the loader for those who serve the artifact.
+    notes: tuple[str, ...] = ()
+    #: Why there is no ``serve.py``; empty where there is.
+    refusal: str = ""
 
 
 @frozen(kw_only=True)

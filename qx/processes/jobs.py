@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         DeriveAnswer,
         EvaluateAnswer,
         InspectAnswer,
+        ShipAnswer,
         Started,
         TrainAnswer,
     )
@@ -284,6 +285,13 @@ class EvaluateJob(ArtifactJob["EvaluateAnswer"]):
             artifact_metrics=_without(self.artifact_metrics, metric),
             prediction_metrics=_without(self.prediction_metrics, metric),
         )
+
+
+@frozen(kw_only=True)
+class ShipJob(ArtifactJob["ShipAnswer"]):
+    """Write ``serve.py`` beside an artifact, which serves it without qx, and run it in such a process."""
+
+    do: ClassVar[str] = "ship"
 
 
 @frozen(kw_only=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from qx.contract.requirements import install_arguments, install_command
+from qx.contract.installation import install_command
+from qx.contract.requirements import install_arguments
 from qx.foreign import to_terminal
 from qx.report.styled import Line, Style, fitted, line, listed_within, width_of
 from qx.results.columns import View

@@ -18,11 +18,18 @@ from qx.runner import settings
 from qx.runner.builds import Build, build
 from qx.runner.preparation import data_folder, is_offline, prepare
 from qx.runner.request import Reporter, Request, all_settings, cell_of, choose_workload
+from qx.runner.shipping import deliver
 from qx.storage.cache import open_cache
 
 
-def quantize(host: Host, request: Request, name: str, reporter: Reporter) -> Build:
-    """Build the artifact of one config. Raises ``UsageError``, or ``Failure`` where the build ends badly."""
+def quantize(
+    host: Host, request: Request, name: str, reporter: Reporter, place: Path | None = None
+) -> tuple[Build, str]:
+    """Build the artifact of one config, and deliver it into a new folder if there is a place for it.
+
+    Returns the build, and why no ``serve.py`` was left there. Raises ``UsageError``, or ``Failure`` where the
+    build ends badly.
+    """
     entry, workload = host.get("config", name), choose_workload(host, request)
     values = settings.read(host, all_settings(request, [workload]), (entry, workload))
     (variant,) = settings.variants(entry, values, request.calibration_n)
@@ -41,9 +48,13 @@ def quantize(host: Host, request: Request, name: str, reporter: Reporter) -> Bui
         except Failure as failure:
             file = logs.failed(subject, str(failure), failure.traceback)
             raise evolve(failure, cause=f"{failure.cause}{log_hint(file)}") from failure
+        words = ""
+        if place is not None:
+            reporter.phase("deliver", str(place))
+            words = deliver(host, request, prepared, built, place, processes)
     if (file := logs.file(subject.id)) is not None and not request.debug:
         reporter.say(f"{cell.row}: what it printed is in {file}")
-    return built
+    return built, words
 
 
 def _logs(request: Request, reporter: Reporter) -> Logs:

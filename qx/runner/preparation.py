@@ -61,6 +61,8 @@ class Prepared:
     #: The training split; None if no config of the run fine-tunes.
     training: Path | None
     source: str
+    #: How the inputs follow from what a user has, as the workload says.
+    preprocessing: str = ""
     items: int
     #: Size of the inputs of one item, in bytes.
     item_bytes: int
@@ -239,6 +241,7 @@ def _prepare_workload(
         },
         training=None if data.training is None else home / data.training,
         source=data.source,
+        preprocessing=data.preprocessing,
         items=data.items,
         item_bytes=data.item_bytes,
         classes=data.classes,

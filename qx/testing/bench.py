@@ -17,8 +17,8 @@ from qx.contract.records import Arrays, BuildStep, Config, Kind, Record
 from qx.errors import DataError, UsageError
 from qx.host.host import Entry, Host, Reference
 from qx.processes.answers import Answer
-from qx.processes.job_answers import DescribeAnswer, Started
-from qx.processes.jobs import BuildJob, DescribeJob, InspectJob, Job, StoredArtifact
+from qx.processes.job_answers import DescribeAnswer, ShipAnswer, Started
+from qx.processes.jobs import BuildJob, DescribeJob, InspectJob, Job, ShipJob, StoredArtifact
 from qx.processes.logs import Logs, Subject
 from qx.processes.workers import Processes
 from qx.runner import settings
@@ -292,10 +292,7 @@ class Bench:
         Raises ``qx.processes.workers.Failure``.
         """
         folder = self.new_folder("served")
-        artifact = folder / "artifact"
-        for name in built.manifest.files:
-            (artifact / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(built.artifact / name, artifact / name)
+        artifact = _copy_files(built, folder / "artifact")
         for path in built.artifact.parent.glob("probe.*"):
             shutil.copyfile(path, folder / path.name)
         outputs = folder / "outputs.npz"
@@ -308,6 +305,18 @@ class Bench:
         )
         watched = self.watch(job, "serve", absent)
         return Served(answer=watched.answer, observations=watched.watched, outputs=_read_outputs(outputs))
+
+    def ship(self, built: Built) -> ShipAnswer:
+        """Write ``serve.py`` beside a copy of an artifact, and try it in a process without qx.
+
+        Raises ``qx.processes.workers.Failure``.
+        """
+        job = ShipJob(
+            engine=self.prepared.engine,
+            artifact=evolve(built.stored, folder=str(_copy_files(built, self.new_folder("shipped")))),
+            inputs=str(self.prepared.evaluation),
+        )
+        return self.run(job, "ship")
 
     @cached_property
     def built(self) -> Built:
@@ -333,6 +342,14 @@ class Bench:
             return ()
         targets = filter(None, (self.conformance.subject, self.conformance.worse))
         return (self.baseline.name, *(find_plugin(self.host, "config", target).name for target in targets))
+
+
+def _copy_files(built: Built, folder: Path) -> Path:
+    """Copy the files that an artifact's manifest names into a folder, and return it."""
+    for name in built.manifest.files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(built.artifact / name, folder / name)
+    return folder
 
 
 def _read_outputs(path: Path) -> Arrays:

@@ -177,6 +177,19 @@ def names_its_imports(bench: Bench) -> str:
     return ", ".join(_record(bench).imports) or "nothing to import"
 
 
+def serves_without_qx(bench: Bench) -> str:
+    """Its serving code, if it has any, gives the same outputs bit for bit where qx cannot be imported."""
+    if "serving_code" not in bench.entry.hooks:
+        raise NotApplicable("it implements no serving_code: qx alone serves its artifacts")
+    try:
+        answer = bench.ship(_built(bench))
+    except Failure as failure:
+        raise Failed(str(failure)) from failure
+    if answer.refusal:
+        raise Failed(answer.refusal)
+    return f"serve.py with {', '.join(answer.requires)}"
+
+
 def needs_what_it_says(bench: Bench) -> str:
     """It serves with what its record requires, uses that, and imports no other distribution."""
     config = bench.host.get("config", _built(bench).stored.config.name).record
@@ -204,4 +217,5 @@ CHECKS = (
     Check(honours_threads, after=("serves_batches",)),
     Check(names_its_imports, after=("serves_batches",)),
     Check(needs_what_it_says, after=("serves_batches",)),
+    Check(serves_without_qx, after=("serves_batches",)),
 )

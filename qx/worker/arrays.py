@@ -35,6 +35,8 @@ class Split:
     targets: dict[str, Array]
     classes: tuple[str, ...]
     source: str
+    #: How the inputs were computed, as the workload says; not written, since it is no part of the data.
+    preprocessing: str = ""
 
     @classmethod
     def of(cls, data: Data) -> Split:
@@ -45,7 +47,7 @@ class Split:
                 f'{{"{LABELS}": array}}'
             )
         targets = {name: np.asarray(array) for name, array in data.targets.items()}
-        return cls(dict(data.inputs), targets, data.classes, data.source)
+        return cls(dict(data.inputs), targets, data.classes, data.source, data.preprocessing)
 
     @classmethod
     def read(cls, folder: Path) -> Split:

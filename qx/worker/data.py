@@ -53,6 +53,7 @@ def run(job: DataJob, channel: Channel) -> None:
     channel.answer(
         DataAnswer(
             source=test.source,
+            preprocessing=test.preprocessing,
             items=len(test),
             item_bytes=sum(array.nbytes for array in test.rows(0, 1).values()),
             inputs=tuple(test.inputs),

@@ -90,13 +90,11 @@ def hold_to_probe(subject: Subject, path: Path, *, loader: str, exact: bool) -> 
     outputs = checked_outputs(
         subject.outputs(subject.call(subject.prepare(arrays))), loader=loader, items=items
     )
-    if difference := _difference(outputs, expected, 0.0 if exact else share):
-        raise QxError(
-            f"the loaded artifact does not give the outputs of the converted module: they {difference}"
-        )
+    if text := difference(outputs, expected, 0.0 if exact else share):
+        raise QxError(f"the loaded artifact does not give the outputs of the converted module: they {text}")
 
 
-def _difference(outputs: Arrays, expected: Arrays, share: float) -> str:
+def difference(outputs: Arrays, expected: Arrays, share: float) -> str:
     """Say how outputs differ from the expected ones, by more than a share of the largest; empty if equal."""
     import numpy as np
 

@@ -13,7 +13,7 @@ from qx.foreign import one_line
 from qx.host.host import Host, Reference
 from qx.processes.answers import Answer
 from qx.processes.jobs import ArtifactJob
-from qx.worker.plugins import bind, host_for
+from qx.worker.plugins import BoundPlugin, bind, host_for
 
 
 def import_runtime(job: ArtifactJob[Answer]) -> None:
@@ -31,7 +31,17 @@ def host_of_artifact(job: ArtifactJob[Answer], metrics: tuple[Reference, ...] = 
 
 def load(job: ArtifactJob[Answer], host: Host) -> Subject:
     """Have the artifact's loader load it, and return the loaded subject."""
-    loader = bind(
+    loader = bind_loader(job, host)
+    subject: Subject = loader.call("load", artifact=job.artifact.record())
+    for step in ("prepare", "call", "outputs"):
+        if not callable(getattr(subject, step, None)):
+            raise PluginError(f"{loader.name}: load gave a {type(subject).__name__} without {step}()")
+    return subject
+
+
+def bind_loader(job: ArtifactJob[Answer], host: Host) -> BoundPlugin:
+    """Return the artifact's loader, with the artifact's folder and the functions that make its module."""
+    return bind(
         job,
         job.artifact.loader,
         host=host,
@@ -39,11 +49,6 @@ def load(job: ArtifactJob[Answer], host: Host) -> Subject:
         rebuild=partial(_rebuild, job, host),
         make_model=partial(_make_model, job, host),
     )
-    subject: Subject = loader.call("load", artifact=job.artifact.record())
-    for step in ("prepare", "call", "outputs"):
-        if not callable(getattr(subject, step, None)):
-            raise PluginError(f"{loader.name}: load gave a {type(subject).__name__} without {step}()")
-    return subject
 
 
 def _make_model(job: ArtifactJob[Answer], host: Host) -> Any:

@@ -244,7 +244,10 @@ def test_an_unknown_name_lists_the_choices(write: Callable[[str, str], str]) -> 
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ("requires=['no_such_dist>=2'], extra='fast'", "needs no_such_dist>=2: pip install 'acme[fast]'"),
+        (
+            "requires=['no_such_dist>=2'], extra='fast'",
+            "needs no_such_dist>=2: pip install 'no_such_dist>=2'",
+        ),
         ("requires=['attrs', 'no_such_dist']", "needs no_such_dist: pip install 'attrs' 'no_such_dist'"),
         ("requires=['pluggy>=99']", "needs pluggy>=99 ("),
         ("instruction_sets=['no_such_flag']", "needs a CPU with no_such_flag"),

@@ -152,7 +152,7 @@ def test_a_hook_with_fewer_arguments_is_served(hook: str, tmp_path: Path) -> Non
         "config": ("check_model", "prepare_model", "calibrate", "convert"),
         "workload": ("make_model", "load_data", "example_inputs", "train"),
         "metric": ("measure", "statistic"),
-        "loader": ("load", "read_weights"),
+        "loader": ("load", "read_weights", "serving_code"),
     }
     kind = next(kind for kind, hooks in kinds.items() if hook in hooks)
     record = {

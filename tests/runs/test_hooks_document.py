@@ -89,7 +89,7 @@ def test_the_example_keeps_the_contract(hook: str, tmp_path: Path) -> None:
     metric = ("statistic",) if hook == "statistic" else REQUIRED["metric"]
     kinds = {**REQUIRED, "metric": metric, "config": ("prepare_model", "calibrate", "convert")}
     kind = next((kind for kind, hooks in kinds.items() if hook in (*hooks, "train")), "config")
-    kind = {"train": "workload", "read_weights": "loader"}.get(hook, kind)
+    kind = {"train": "workload", "read_weights": "loader", "serving_code": "loader"}.get(hook, kind)
     required = () if hook == "describe" else ("describe", *kinds[kind])
     required = ("convert",) if hook == "describe" else required
     rest = "".join(

@@ -20,7 +20,8 @@ PLUGINS = TOP / "plugins" / "qx_plugins"
 ORDER = (
     *("values", "errors", "tracebacks", "amounts", "environment", "leftovers", "foreign", "files"),
     "repositories",
-    *("contract", "storage", "processes", "host", "statistics", "results", "analysis", "worker", "runner"),
+    *("contract", "storage", "processes", "host", "statistics", "results", "analysis", "shipping"),
+    *("worker", "runner"),
     *("report", "comparison", "gate", "doctor", "scaffold", "testing", "cli", "api"),
 )
 RUNTIMES = sorted(path.name for path in (PLUGINS / "runtimes").iterdir() if (path / "__init__.py").exists())

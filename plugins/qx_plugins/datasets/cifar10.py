@@ -20,7 +20,7 @@ import numpy as np
 from qx import LABELS, Data, DataError, unfinished_folder
 from qx_plugins.datasets import image_folder
 from qx_plugins.datasets.array_cache import cached_array, file_identity
-from qx_plugins.datasets.images import NormalisedImages
+from qx_plugins.datasets.images import NormalisedImages, describe_normalisation
 
 #: Names of the classes in the order of the labels, which is alphabetical.
 CLASSES: tuple[str, ...] = (
@@ -77,7 +77,13 @@ def load_cifar10(
         pixels, labels = tree.pixels, tree.labels
         source = _tree_source(root, classes, tree.suffixes)
     images = NormalisedImages(pixels, mean=MEAN, std=STD)
-    return Data(inputs={"image": images}, targets={LABELS: labels}, classes=classes, source=source)
+    return Data(
+        inputs={"image": images},
+        targets={LABELS: labels},
+        classes=classes,
+        source=source,
+        preprocessing=describe_normalisation(MEAN, STD),
+    )
 
 
 def _layout(root: Path) -> str:

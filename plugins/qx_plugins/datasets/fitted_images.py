@@ -16,7 +16,7 @@ from PIL import Image
 from qx import LABELS, Data, DataError
 from qx_plugins.datasets import image_folder
 from qx_plugins.datasets.array_cache import cached_array, file_identity
-from qx_plugins.datasets.images import NormalisedImages, Pixels
+from qx_plugins.datasets.images import NormalisedImages, Pixels, describe_normalisation
 
 #: Folders of each split; ImageNet has ``val``.
 FOLDERS = {"train": ("train",), "test": ("test", "val")}
@@ -77,6 +77,18 @@ def load_fitted(
         targets={LABELS: np.array([label for _, label in chosen], dtype=np.int64)},
         classes=classes,
         source=root.resolve().name,
+        preprocessing=describe_fitting(shape, mean, std, crop),
+    )
+
+
+def describe_fitting(
+    shape: tuple[int, int, int], mean: Sequence[float], std: Sequence[float], crop: float
+) -> str:
+    """Say how an image becomes an input, as ``Data.preprocessing`` does."""
+    _, height, width = shape
+    return (
+        f"the image is scaled (bilinear, with antialiasing) until {height} rows of {width} pixels are its "
+        f"centre crop of {crop:g}, and cropped; {describe_normalisation(mean, std)}"
     )
 
 

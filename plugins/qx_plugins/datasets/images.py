@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,6 +21,20 @@ class Pixels(Protocol):
 
     def __getitem__(self, key: Any) -> np.ndarray:
         """Return one image for an integer, ``[k, ...]`` for a slice or an array of integers."""
+
+
+#: Order of the axes of images, as what a workload says of its preprocessing names it.
+LAYOUT = "axes (batch, channels, height, width)"
+
+
+def describe_normalisation(mean: Sequence[float], std: Sequence[float]) -> str:
+    """Say how pixels become inputs, as ``Data.preprocessing`` does."""
+    values = [", ".join(f"{value:g}" for value in numbers) for numbers in (mean, std)]
+    colours = "RGB pixels" if len(mean) == 3 else "grey pixels"
+    return (
+        f"{colours} from 0 to 255 in float32, divided by 255, less the mean ({values[0]}), divided by the "
+        f"standard deviation ({values[1]}) of each channel; {LAYOUT}"
+    )
 
 
 class NormalisedImages:

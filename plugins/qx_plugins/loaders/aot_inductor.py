@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qx import OUTPUT, Artifact, Context, Loader, Unsupported, Weights, hookimpl
+from qx import OUTPUT, Artifact, Context, Loader, ServingCode, Unsupported, Weights, hookimpl
 
 if TYPE_CHECKING:
     import torch
@@ -44,6 +44,14 @@ def read_weights(artifact: Artifact) -> Weights | None:
     from qx_plugins.runtimes.aot_inductor.weights import read
 
     return read(artifact)
+
+
+@hookimpl
+def serving_code(artifact: Artifact) -> ServingCode:
+    from qx_plugins.runtimes.aot_inductor import serving
+
+    details = {**artifact.details, "outputs": list(artifact.outputs)}
+    return ServingCode.from_functions(serving.load, serving.run, details=details, requires=["torch"])
 
 
 def open_package(package: Path) -> Any:

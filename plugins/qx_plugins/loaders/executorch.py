@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qx import OUTPUT, Artifact, Context, Loader, Weights, hookimpl
+from qx import OUTPUT, Artifact, Context, Loader, ServingCode, Weights, hookimpl
 from qx_plugins.runtimes.executorch import SERVING
 
 if TYPE_CHECKING:
@@ -38,6 +38,16 @@ def read_weights(artifact: Artifact) -> Weights | None:
     from qx_plugins.runtimes.executorch.weights import read
 
     return read(artifact)
+
+
+@hookimpl
+def serving_code(artifact: Artifact) -> ServingCode:
+    from qx_plugins.runtimes.executorch import serving
+
+    details = {**artifact.details, "outputs": list(artifact.outputs)}
+    return ServingCode.from_functions(
+        serving.load, serving.run, details=details, requires=["executorch", "torch"]
+    )
 
 
 def _binding() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qx import Artifact, Context, Loader, Weights, hookimpl
+from qx import Artifact, Context, Loader, ServingCode, Weights, hookimpl
 from qx_plugins.runtimes.ncnn import SERVING
 
 if TYPE_CHECKING:
@@ -34,25 +34,27 @@ def read_weights(artifact: Artifact) -> Weights | None:
     return read(artifact)
 
 
+@hookimpl
+def serving_code(artifact: Artifact) -> ServingCode:
+    from qx_plugins.runtimes.ncnn import serving
+
+    return ServingCode.from_functions(
+        serving.load, serving.run, details=serving.details_of(artifact), requires=SERVING
+    )
+
+
 class NcnnSubject:
     """A loaded network that serves the items of a batch one after another."""
 
     def __init__(self, artifact: Artifact, threads: int) -> None:
         import ncnn
 
+        from qx_plugins.runtimes.ncnn import serving
+
         self._mat = ncnn.Mat
         self._inputs = [tuple(shape) for shape in artifact.details["inputs"]]
-        shapes = map(tuple, artifact.details["outputs"])
-        self._outputs = dict(zip(artifact.outputs, shapes, strict=True))
-        self._net = ncnn.Net()
-        options = self._net.opt
-        options.num_threads = threads
-        # Otherwise a CPU with such instructions would compute in fewer bits than the config says.
-        options.use_fp16_packed = options.use_fp16_storage = options.use_fp16_arithmetic = False
-        options.use_bf16_storage = False
-        for load, file in zip((self._net.load_param, self._net.load_model), artifact.files, strict=True):
-            if load(str(artifact.folder / file)) != 0:
-                raise RuntimeError(f"ncnn cannot read {file}")
+        files = [artifact.folder / file for file in artifact.files]
+        self._net, self._outputs = serving.load(files, serving.details_of(artifact), threads)
         # Inputs that no layer uses are missing.
         input_names = set(self._net.input_names())
         self._used_inputs = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qx import OUTPUT, Artifact, Context, Loader, Weights, hookimpl
+from qx import OUTPUT, Artifact, Context, Loader, ServingCode, Weights, hookimpl
 from qx_plugins.runtimes.onnxruntime import SERVING
 
 if TYPE_CHECKING:
@@ -36,23 +36,23 @@ def read_weights(artifact: Artifact) -> Weights | None:
     return read(artifact)
 
 
+@hookimpl
+def serving_code(artifact: Artifact) -> ServingCode:
+    from qx_plugins.runtimes.onnxruntime import serving
+
+    details = {**artifact.details, "outputs": list(artifact.outputs)}
+    return ServingCode.from_functions(serving.load, serving.run, details=details, requires=SERVING)
+
+
 class OnnxSubject:
     """A session that takes numpy arrays."""
 
     def __init__(self, path: Path, threads: int, names: tuple[str, ...] = (OUTPUT,)) -> None:
-        import onnxruntime
+        from qx_plugins.runtimes.onnxruntime import serving
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-        options.log_severity_level = 3
-        # Threads spin within a call, as in a server, and sleep between calls, when other launches are timed.
-        options.add_session_config_entry("session.force_spinning_stop", "1")
-        self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self.session, self._names = serving.load([path], {"outputs": names}, threads)
         self._inputs = [entry.name for entry in self.session.get_inputs()]
         self._outputs = [entry.name for entry in self.session.get_outputs()]
-        self._names = names
 
     def prepare(self, arrays: Arrays) -> dict[str, Any]:
         import numpy

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qx import OUTPUT, Artifact, Context, Loader, Weights, hookimpl
+from qx import OUTPUT, Artifact, Context, Loader, ServingCode, Weights, hookimpl
 from qx_plugins.runtimes.openvino import SERVING
 
 if TYPE_CHECKING:
@@ -37,26 +37,25 @@ def read_weights(artifact: Artifact) -> Weights | None:
     return read(artifact)
 
 
+@hookimpl
+def serving_code(artifact: Artifact) -> ServingCode:
+    from qx_plugins.runtimes.openvino import serving
+
+    details = {**artifact.details, "outputs": list(artifact.outputs)}
+    return ServingCode.from_functions(serving.load, serving.run, details=details, requires=SERVING)
+
+
 class OpenVinoSubject:
     """A compiled model with one request that serves all calls."""
 
     def __init__(self, path: Path, threads: int, precision: str, names: tuple[str, ...] = (OUTPUT,)) -> None:
         import openvino
 
-        self._names = names
+        from qx_plugins.runtimes.openvino import serving
 
         self._tensor = openvino.Tensor
-        properties = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": threads,
-            "NUM_STREAMS": 1,
-            # Otherwise OpenVINO would pin all launches to the same processor.
-            "ENABLE_CPU_PINNING": False,
-            # Otherwise layers that are not quantized would run in the type that is fastest on this CPU.
-            "INFERENCE_PRECISION_HINT": precision,
-        }
-        self.compiled = openvino.Core().compile_model(path, "CPU", properties)
-        self._request = self.compiled.create_infer_request()
+        details = {"precision": precision, "outputs": names}
+        self._request, self._names = serving.load([path], details, threads)
 
     def prepare(self, arrays: Arrays) -> dict[int, Any]:
         import numpy

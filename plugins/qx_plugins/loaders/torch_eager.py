@@ -5,10 +5,11 @@ from __future__ import annotations
 import pickle
 from typing import TYPE_CHECKING, Any
 
-from qx import OUTPUT, Artifact, Context, Loader, QxError, Weights, hookimpl
+from qx import OUTPUT, Artifact, Context, Loader, QxError, ServingCode, Weights, hookimpl
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
     from qx import Arrays
 
@@ -29,6 +30,13 @@ def load(artifact: Artifact, context: Context) -> ModuleSubject:
 
     torch.set_num_threads(context.threads)
     torch.set_num_interop_threads(1)
+    return ModuleSubject(_load_module(artifact, context), artifact.outputs)
+
+
+def _load_module(artifact: Artifact, context: Context) -> nn.Module:
+    """Rebuild the module of an artifact, and fill it from its state dict."""
+    import torch
+
     if context.engine is not None:
         torch.backends.quantized.engine = context.engine
     if context.rebuild is None:
@@ -43,7 +51,7 @@ def load(artifact: Artifact, context: Context) -> ModuleSubject:
             f"{path.name} is damaged, or holds more than a state dict: build the artifact again"
         ) from None
     module.load_state_dict(state, strict=True)
-    return ModuleSubject(module.eval(), artifact.outputs)
+    return module.eval()
 
 
 @hookimpl
@@ -51,6 +59,18 @@ def read_weights(artifact: Artifact) -> Weights | None:
     from qx_plugins.runtimes.torch_eager.weights import read
 
     return read(artifact)
+
+
+@hookimpl
+def serving_code(artifact: Artifact, context: Context) -> ServingCode:
+    import numpy
+
+    from qx_plugins.runtimes.torch_eager.serving import write_program
+
+    with numpy.load(artifact.folder / "example_inputs.npz", allow_pickle=False) as arrays:
+        inputs = {name: arrays[name] for name in arrays.files}
+    module = _load_module(artifact, context)
+    return write_program(module, inputs, artifact.outputs, artifact.folder, context.engine)
 
 
 class ModuleSubject:

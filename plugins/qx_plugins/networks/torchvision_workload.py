@@ -81,12 +81,18 @@ class TorchvisionWorkload:
                     f"{classes} classes: --set {self.name}.num_classes={len(data.classes)} makes it fit"
                 )
             return data
+        from qx_plugins.datasets.fitted_images import describe_fitting
         from qx_plugins.datasets.generated_images import GeneratedImages
 
         images = GeneratedImages(GENERATED[split], SHAPE, seed=list(GENERATED).index(split))
         # Generated images have no labels. Names of classes say that outputs are scores.
         classes = tuple(map(str, range(context.options["num_classes"])))
-        return Data(inputs={"image": images}, classes=classes, source="generated images")
+        return Data(
+            inputs={"image": images},
+            classes=classes,
+            source="generated images",
+            preprocessing=f"generated noise here; {describe_fitting(SHAPE, MEAN, STD, CROP)}",
+        )
 
     @hookimpl
     def example_inputs(self, batch_size: int, context: Context) -> tuple[torch.Tensor, ...]:

@@ -50,6 +50,11 @@ def load_data(split: str, context: Context) -> Data:
         targets={LABELS: digits.target[chosen].astype(np.int64)},
         classes=tuple(str(digit) for digit in digits.target_names),
         source="scikit-learn digits",
+        preprocessing=(
+            "grey pixels from 0 to 16, 8x8, enlarged bilinearly to 32x32 in float32, divided by 16, less the "
+            f"mean {MEAN:g}, divided by the standard deviation {STD:g}, and the same in each of the three "
+            "channels; axes (batch, channels, height, width)"
+        ),
     )
 
 

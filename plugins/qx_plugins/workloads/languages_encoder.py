@@ -52,6 +52,7 @@ def load_data(split: str, context: Context) -> Data:
         targets={LABELS: labels},
         classes=tuple(f"language {number}" for number in range(LANGUAGES)),
         source="generated sentences",
+        preprocessing=f"numbers of the {LENGTH} syllables of a sentence, from 0 to {SYLLABLES - 1}",
     )
 
 

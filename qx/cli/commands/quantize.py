@@ -23,7 +23,10 @@ def register(commands: Commands) -> None:
     add_workload_options(parser)
     add_build_options(parser)
     parser.add_argument(
-        "--to", type=Path, metavar="DIR", help="copy the artifact into this folder, to be made"
+        "--to",
+        type=Path,
+        metavar="DIR",
+        help="copy the artifact into this folder, to be made, with a program that serves it without qx",
     )
     parser.set_defaults(func=run)
 
@@ -34,13 +37,11 @@ def run(arguments: argparse.Namespace) -> int:
     from qx.cli.display import display
     from qx.cli.places import check_writable
     from qx.cli.streams import say
-    from qx.errors import QxError, UsageError
-    from qx.files import new_folder
-    from qx.foreign import path_to_terminal
+    from qx.errors import UsageError
+    from qx.foreign import path_to_terminal, to_terminal
     from qx.host.host import Host
     from qx.processes.workers import Failure
     from qx.runner.one import quantize
-    from qx.storage.digests import Damaged
 
     host = Host.discover(arguments.plugins, trust_cache=arguments.trust_cache)
     warn_of_broken(host, debug=arguments.debug)
@@ -55,22 +56,15 @@ def run(arguments: argparse.Namespace) -> int:
         check_writable(arguments.to)
     with display() as reporter:
         try:
-            build = quantize(host, request, entry.name, reporter)
+            build, refusal = quantize(host, request, entry.name, reporter, arguments.to)
         except Failure as failure:
             say(f"qx: {entry.name}: {failure}")
             return NOT_WELL
-    artifact = build.artifact
-    if arguments.to is not None:
-        with new_folder(arguments.to.absolute()) as folder:
-            try:
-                build.manifest.copy(artifact, folder)
-            except Damaged as error:
-                raise QxError(
-                    f"the artifact in {artifact} changed while it was copied: {error}; try again"
-                ) from error
-        artifact = arguments.to
+    artifact = build.artifact if arguments.to is None else arguments.to
     total = sum(build.manifest.sizes.values())
     origin = "found in the cache, built" if build.cached else "built"
     say(f"qx: {', '.join(build.manifest.files)}: {total:,} bytes, {origin} in {build.seconds:.1f} s")
+    if refusal:
+        say(f"qx: no serve.py, which would serve it without qx: {to_terminal(refusal)}")
     print(path_to_terminal(artifact))
     return OK

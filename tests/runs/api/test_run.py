@@ -22,6 +22,7 @@ from PIL import Image
 
 import qx as api
 from qx.api import run as run_module
+from qx.contract.installation import extra_command
 from qx.leftovers import TEMPORARY
 
 NETS = """
@@ -299,6 +300,7 @@ def test_optional_libraries_are_named_where_they_are_missing(tmp_path: Path) -> 
                 print(error)
     """)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    frames = "frames need pandas, which is not installed: pip install 'quant-explorer[notebook]'"
-    plots = "plots need matplotlib, which is not installed: pip install 'quant-explorer[plot]'"
+    frames = f"frames need pandas, which is not installed: {extra_command('notebook')}"
+    plots = f"plots need matplotlib, which is not installed: {extra_command('plot')}"
+    assert "quant-explorer[" not in frames.replace("quant-explorer[notebook] @", "")
     assert done.stdout.splitlines() == ["4 True True", frames, frames, plots, plots], done.stderr

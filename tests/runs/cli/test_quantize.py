@@ -29,12 +29,22 @@ def test_it_gives_the_artifact_that_a_run_built(qx: Qx, toy: Any, cache: Path) -
 
 
 def test_it_copies_the_artifact_where_it_is_wanted(qx: Qx, toy: Any, tmp_path: Path) -> None:
-    """``--to`` makes a folder with the shipped files and the manifest, the same as in the cache."""
+    """``--to`` makes a folder with the files and the manifest of the cache, a README and examples.
+
+    The toy's loader does not say how it is served without qx, which a line and the README say.
+    """
     done = qx("quantize", "-c", "toy_fp32", *toy.arguments(), "--to", "new/place")
     assert done.code == 0, done.err
     assert done.out == "new/place\n"
     files = {path.name: path.read_bytes() for path in (tmp_path / "new" / "place").iterdir()}
-    assert sorted(files) == ["manifest.json", "model.npz"]
+    added = {"README.md", "example_inputs.npz", "example_outputs.npz"}
+    assert files.keys() == {"manifest.json", "model.npz"} | added
+    assert "no serve.py, which would serve it without qx: its loader does not say" in done.err
+    assert (
+        "from toy_numpy import load" in files.pop("README.md").decode() or "The loader is a file" in done.out
+    )
+    for name in added & files.keys():
+        del files[name]
     assert json.loads(files["manifest.json"])["origin"]["config"]["name"] == "toy_fp32"
     again = qx("quantize", "-c", "toy_fp32", *toy.arguments())
     assert "found in the cache" in again.err

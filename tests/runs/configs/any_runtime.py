@@ -6,6 +6,7 @@ What an argument such as ``fp32_config`` stands for is in ``conftest.py``.
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -22,12 +23,16 @@ from runtimes import (
     answer,
     check_any_number_of_inputs,
     check_busy_threads,
+    check_serving,
     convert,
     served,
 )
 from torch import nn
 
 from qx import Context, Unsupported
+
+#: Configs whose serving is tried in the fast tier, one for each runtime.
+FIRST = ("onnxruntime_static_int8_per_channel", "openvino_int8", "executorch_int8", "ncnn_fp32")
 
 
 def test_it_is_measured_like_any_other(run: Any, any_config: str) -> None:
@@ -48,6 +53,18 @@ def test_the_runtime_baselines_are_the_model(outputs: dict[str, np.ndarray], fp3
     """In single precision every runtime gives torch's outputs, up to rounding, and the same predictions."""
     np.testing.assert_allclose(outputs[fp32_config], outputs["fp32_baseline"], atol=1e-4)
     assert (outputs[fp32_config].argmax(axis=1) == outputs["fp32_baseline"].argmax(axis=1)).all()
+
+
+def test_serve_py_gives_the_recorded_outputs_without_qx(
+    qx: Callable[..., Any],
+    without_qx: Callable[..., Any],
+    outputs: dict[str, np.ndarray],
+    any_config: str,
+) -> None:
+    """``serve.py`` gives the recorded outputs bit for bit where qx cannot be imported."""
+    if any_config not in FIRST and not os.environ.get("QX_SLOW"):
+        pytest.skip("QX_SLOW=1 runs it for every config")
+    check_serving(qx, without_qx, any_config, outputs[any_config])
 
 
 def test_quantized_models_keep_the_predictions(run: Any, reduced_config: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from qx_plugins.workloads import digits_cnn
 from torch import nn
 
 from qx import Artifact, Batch, Context
@@ -17,6 +18,8 @@ from qx.environment import cpu_numbers
 from qx.host.host import Host
 from qx.processes.jobs import StoredArtifact
 from qx.processes.workers import Processes
+from qx.runner.evaluation import BATCH_SIZE
+from qx.shipping.npz import write_arrays
 from qx.storage.manifest import Manifest
 from qx.testing.jobs import ServeJob
 from qx.worker.arrays import Split
@@ -141,6 +144,21 @@ def check_busy_threads(qx: Callable[..., Any], config: str, threads: int, tmp_pa
     shares = busy / busy.sum()
     assert shares[:threads].min() > 0.08, shares
     assert shares[threads:].sum() < 0.1, shares
+
+
+def check_serving(
+    qx: Callable[..., Any], without_qx: Callable[..., Any], config: str, recorded: np.ndarray
+) -> None:
+    """Assert that ``serve.py`` gives the recorded outputs of the first digits where there is no qx."""
+    done = qx("quantize", "-c", config, "--workload", "digits_cnn", "--to", "shipped")
+    assert done.code == 0, done.err
+    assert "no serve.py" not in done.err
+    # As many as the evaluation serves at once: other batches may take other kernels.
+    digits = digits_cnn.load_data("test", Context()).inputs["image"][:BATCH_SIZE]
+    write_arrays(Path("in.npz"), {"image": digits})
+    served = without_qx("shipped/serve.py", "in.npz", "out.npz")
+    assert served.returncode == 0, served.stderr
+    np.testing.assert_array_equal(np.load("out.npz")["output"], recorded[: len(digits)])
 
 
 def check_any_number_of_inputs(config: str, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from any_runtime import (  # noqa: F401
     test_it_is_measured_like_any_other,
     test_one_artifact_serves_every_batch_size,
     test_quantized_models_keep_the_predictions,
+    test_serve_py_gives_the_recorded_outputs_without_qx,
     test_several_outputs_have_their_names,
     test_the_runtime_baselines_are_the_model,
     test_the_versions_of_a_runtime_are_recorded,

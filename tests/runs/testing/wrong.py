@@ -349,6 +349,8 @@ class Subject:
     def outputs(self, native):
 {outputs}
         return {{"output": native.numpy()}}
+
+{more}
 """
 
 LOADED = """
@@ -384,6 +386,25 @@ LOADERS: dict[str, tuple[str, dict[str, str]]] = {
     "greedy": ("honours_threads", {"load": "torch.set_num_threads(2)"}),
     "late": ("names_its_imports", {"record": ", requires=['scikit-learn']", "load": "import sklearn"}),
     "borrows_l": ("needs_what_it_says", {"load": "import pytest"}),
+    "clings": (
+        "serves_without_qx",
+        {
+            "more": """
+            @hookimpl
+            def serving_code():
+                from qx import ServingCode
+
+                def load(files, details, threads):
+                    from qx.testing.network import BenchNet
+                    return BenchNet()
+
+                def run(model, inputs):
+                    return inputs
+
+                return ServingCode.from_functions(load, run)
+            """
+        },
+    ),
 }
 
 #: Wrong plugins by kind.
@@ -403,7 +424,7 @@ QUICK = {
     *("ignores_indices", "drops", "never_alike", "upside_down"),
     *("grown", "mislabelled_without_weights", "leaks", "shuffles", "stumbles", "other_shapes", "gregarious"),
     *("two_minds", "knows_nothing"),
-    *("gives_lists", "noisy", "forgets", "greedy", "late"),
+    *("gives_lists", "noisy", "forgets", "greedy", "late", "clings"),
 }
 DEFAULTS = {
     "better": "higher",

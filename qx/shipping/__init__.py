@@ -1,0 +1,1 @@
+"""What is left beside an artifact for people without qx: ``serve.py``, examples and ``README.md``."""
