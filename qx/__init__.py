@@ -42,6 +42,7 @@ from qx.leftovers import unfinished_folder
 if TYPE_CHECKING:
     from qx.api.result import Result, load
     from qx.api.run import run
+    from qx.statistics.output_error import signal_and_noise
     from qx.storage.session_objects import session_object
 
 #: Names that are imported when they are first used, each with its module: a launch, which imports ``qx`` too,
@@ -51,6 +52,7 @@ _LAZY = {
     "load": "qx.api.result",
     "run": "qx.api.run",
     "session_object": "qx.storage.session_objects",
+    "signal_and_noise": "qx.statistics.output_error",
 }
 
 __all__ = [
@@ -97,6 +99,7 @@ __all__ = [
     "one_line",
     "run",
     "session_object",
+    "signal_and_noise",
     "unfinished_folder",
 ]
 

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 
 import numpy as np
 from attrs import evolve, frozen
 
 from qx.comparison.causes import cause_of
 from qx.comparison.pairs import NotComparable, Pair
-from qx.comparison.records import FALSE_ALARMS, OUTPUTS, Change, ComparedRun, RunComparison, Verdict, WhySame
-from qx.comparison.sources import Source, machine, refusal, versions
+from qx.comparison.records import (
+    FALSE_ALARMS,
+    OUTPUTS,
+    OWN_OUTPUTS,
+    Change,
+    ComparedRun,
+    RunComparison,
+    Verdict,
+    WhySame,
+)
+from qx.comparison.sources import (
+    Source,
+    differing_weights,
+    machine,
+    note_on_weights,
+    refusal,
+    versions,
+)
 from qx.contract.figures import Figure
 from qx.contract.records import Metric
 from qx.errors import UsageError
@@ -31,14 +47,17 @@ class UnjudgedChange:
     over_builds: intervals.Difference | None = None
 
 
-def compare(sources: Sequence[Source], *, other_calibration: bool = False) -> RunComparison:
+def compare(
+    sources: Sequence[Source], *, other_calibration: bool = False, other_weights: bool = False
+) -> RunComparison:
     """Return what changed from the first run to each of the others.
 
-    Raises ``UsageError`` for runs that cannot be compared.
+    Raises ``UsageError`` for runs that cannot be compared. Runs of other weights, or with other calibration
+    data, can be where that is allowed.
     """
     base, *others = sources
     for ours in others:
-        if reason := refusal(base, ours, other_calibration=other_calibration):
+        if reason := refusal(base, ours, other_calibration=other_calibration, other_weights=other_weights):
             raise UsageError(f"not comparable: {reason}")
     changes = [change for ours in others for change in _changes(base, ours)]
     p_values = {index: p for index, change in enumerate(changes) if (p := _p(change)) is not None}
@@ -46,18 +65,33 @@ def compare(sources: Sequence[Source], *, other_calibration: bool = False) -> Ru
     metrics = {
         name: metric for source in reversed(sources) for name, metric in source.results.metrics.items()
     }
+    with_other_weights = {(ours.label, name) for ours in others for name in differing_weights(base, ours)}
     judged = [_judge(change, adjusted.get(index)) for index, change in enumerate(changes)]
     return RunComparison(
         runs=_compared_runs(sources),
         workloads=dict(base.results.run.workloads),
         metrics=metrics,
-        changes=tuple(
-            evolve(change, cause=None if change.metric is None else cause_of(change.metric, metrics))
-            for change in judged
-        ),
+        changes=tuple(evolve(change, cause=_cause(change, metrics, with_other_weights)) for change in judged),
         tests=len(p_values),
         expected_false_alarms=FALSE_ALARMS * len(p_values),
     )
+
+
+def _cause(
+    change: Change, metrics: Mapping[str, Metric], with_other_weights: Set[tuple[str, str]]
+) -> str | None:
+    """Return the name that a change is counted under.
+
+    Where a run, named first, has other weights for a workload, what its cells have against their own baseline
+    is no effect of the other outputs.
+    """
+    if change.metric is None:
+        return None
+    cause = cause_of(change.metric, metrics)
+    metric = metrics.get(change.metric)
+    is_relative = metric is not None and metric.phase == "derived" and cause == OUTPUTS
+    is_other = (change.run, change.workload) in with_other_weights
+    return OWN_OUTPUTS if is_relative and is_other else cause
 
 
 def _p(change: UnjudgedChange) -> float | None:
@@ -66,16 +100,17 @@ def _p(change: UnjudgedChange) -> float | None:
 
 def _compared_runs(sources: Sequence[Source]) -> tuple[ComparedRun, ...]:
     """Describe the runs, each with its commit among its notes where they were made of different ones."""
-    runs = tuple(map(_compared_run, sources))
+    runs = tuple(_compared_run(source, sources[0]) for source in sources)
     if len({run.commit for run in runs}) == 1:
         return runs
     return tuple(evolve(run, notes=(f"commit {run.commit or 'not recorded'}", *run.notes)) for run in runs)
 
 
-def _compared_run(source: Source) -> ComparedRun:
+def _compared_run(source: Source, base: Source) -> ComparedRun:
     run, environment = source.results.run, source.results.environment
     alarms = [floor for floor in source.results.noise_floor if floor.alarm]
-    notes = []
+    note = None if source is base else note_on_weights(base, source)
+    notes = [] if note is None else [note]
     if alarms:
         titles = ", ".join(str(floor.figure) for floor in alarms)
         notes.append(f"its control differs from its baseline by more than chance (99.9 %) in {titles}")
@@ -98,6 +133,7 @@ def _compared_run(source: Source) -> ComparedRun:
         commit=environment.commit,
         samples=source.recording is not None,
         notes=tuple(notes),
+        other_weights=() if source is base else differing_weights(base, source),
     )
 
 

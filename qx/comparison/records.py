@@ -21,6 +21,8 @@ FALSE_ALARMS = 0.05
 
 #: Name of the row that compares the outputs of the evaluation, which is no plugin's metric.
 OUTPUTS = "outputs"
+#: Cause of changes in how far outputs are from each run's own baseline, where the two have other weights.
+OWN_OUTPUTS = "outputs against own baseline"
 
 #: Verdict on a change. ``changed`` is for metrics without a better direction.
 Verdict: TypeAlias = Literal["same", "better", "worse", "changed", "not comparable", "gone", "new"]
@@ -113,6 +115,8 @@ class ComparedRun:
     samples: bool
     #: Reservations that a reader should know of before trusting the run's figures.
     notes: tuple[str, ...] = ()
+    #: Names of the workloads that had other weights in the base.
+    other_weights: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)

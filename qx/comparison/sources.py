@@ -10,6 +10,7 @@ from attrs import evolve, frozen
 
 from qx.analysis.quantity import Quantity
 from qx.analysis.recompute import check_whole, read_samples
+from qx.comparison.records import OUTPUTS
 from qx.contract.figures import Figure
 from qx.contract.records import Arrays, Metric
 from qx.errors import UsageError
@@ -17,11 +18,15 @@ from qx.results import results_file as results
 from qx.results.cells import Identity
 from qx.results.recording import Recording
 from qx.results.records import CellResult, Measurement, Results
+from qx.results.run_record import WorkloadRecord
 from qx.values import OptionValue
 
-#: Fields of a workload that must be the same in both runs, and their names in messages.
-SAME_FIELDS = {"weights_sha256": "weights", "evaluation_sha256": "evaluation data"}
-CALIBRATION = "calibration data"
+#: What runs that are compared have in common, as messages name it.
+WEIGHTS, EVALUATION, CALIBRATION = "weights", "evaluation data", "calibration data"
+#: Fields of a workload that must be the same in both runs, and what they are.
+SAME_FIELDS = {"weights_sha256": WEIGHTS, "evaluation_sha256": EVALUATION}
+#: Options of ``qx compare`` and ``qx gate`` that allow a difference, by what differs.
+ALLOWING = {WEIGHTS: "--other-weights", CALIBRATION: "--other-calibration"}
 
 
 @frozen(kw_only=True, eq=False, slots=False)
@@ -200,7 +205,9 @@ def read(argument: str) -> Source:
     return Source(place=rest, results=content, recording=recording, label=label.strip())
 
 
-def refusal(base: Source, ours: Source, *, other_calibration: bool = False) -> str | None:
+def refusal(
+    base: Source, ours: Source, *, other_calibration: bool = False, other_weights: bool = False
+) -> str | None:
     """Return why two runs cannot be compared at all. None where they can."""
     theirs, own = base.results.run.workloads, ours.results.run.workloads
     pair = f"{ours.place} and {base.place}"
@@ -209,21 +216,79 @@ def refusal(base: Source, ours: Source, *, other_calibration: bool = False) -> s
         return (
             f"{pair} are of different workloads, {', '.join(own) or 'none'} and {', '.join(theirs) or 'none'}"
         )
-    # A workload that could not be prepared has nothing to compare, and no hash.
-    for workload in (name for name in shared if base.has_results_of(name) and ours.has_results_of(name)):
+    for workload in _with_results(base, ours):
         pairs = [
             (subject, getattr(theirs[workload], field), getattr(own[workload], field))
             for field, subject in SAME_FIELDS.items()
+            if not (other_weights and subject == WEIGHTS)
         ]
         if not other_calibration:
             first, second = (run[workload].calibrations for run in (theirs, own))
             pairs += [(CALIBRATION, first[count], second[count]) for count in first if count in second]
         for subject, before, after in pairs:
             if before is None or before != after:
-                hint = "; give --other-calibration to compare them anyway" if subject == CALIBRATION else ""
-                hashes = f"SHA-256 {_short(after)} against {_short(before)}"
-                return f"{pair} have different {subject} of {workload} ({hashes}){hint}"
+                hint = f"; give {ALLOWING[subject]} to compare them anyway" if subject in ALLOWING else ""
+                facts = f"SHA-256 {_short(after)} against {_short(before)}"
+                if subject == EVALUATION:
+                    facts = f"{_counts(own[workload], theirs[workload])}{facts}"
+                return f"{pair} have different {subject} of {workload} ({facts}){hint}"
     return None
+
+
+def _counts(ours: WorkloadRecord, base: WorkloadRecord) -> str:
+    """Return the numbers of items that were evaluated, where both are known and differ; else nothing."""
+    if ours.items is None or base.items is None or ours.items == base.items:
+        return ""
+    return f"{ours.items:,} items against {base.items:,}; "
+
+
+def _with_results(base: Source, ours: Source) -> list[str]:
+    """Return the workloads that both runs have results of.
+
+    A workload that could not be prepared has nothing to compare, and no hash.
+    """
+    return [
+        name
+        for name in base.results.run.workloads
+        if name in ours.results.run.workloads and base.has_results_of(name) and ours.has_results_of(name)
+    ]
+
+
+def differing_weights(base: Source, ours: Source) -> tuple[str, ...]:
+    """Return the workloads that had other weights in the base, or weights of which a run knows no hash."""
+    theirs, own = base.results.run.workloads, ours.results.run.workloads
+    return tuple(
+        name
+        for name in _with_results(base, ours)
+        if own[name].weights_sha256 is None or own[name].weights_sha256 != theirs[name].weights_sha256
+    )
+
+
+def note_on_weights(base: Source, ours: Source) -> str | None:
+    """Say which workloads had other weights in the base, and what that means for the figures; else None."""
+    theirs, own = base.results.run.workloads, ours.results.run.workloads
+    hashes = [
+        f"{name} (SHA-256 {_short(own[name].weights_sha256)} against {_short(theirs[name].weights_sha256)})"
+        for name in differing_weights(base, ours)
+    ]
+    if not hashes:
+        return None
+    metrics = ours.results.metrics.items()
+    judging = [
+        name
+        for name, metric in metrics
+        if metric.phase == "predictions" and metric.samples in ("per_item", "per_set")
+    ]
+    relative = [
+        name for name, metric in metrics if metric.phase == "derived" and OUTPUTS in metric.derived_from
+    ]
+    parts = [
+        f"other weights than {base.name} of {', '.join(hashes)}",
+        *([f"{', '.join(judging)} on the same items in pairs"] if judging else []),
+        *([f"{', '.join(relative)} of each run against its own baseline"] if relative else []),
+        "all else as usual",
+    ]
+    return "; ".join(parts)
 
 
 def _short(sha: object) -> str:

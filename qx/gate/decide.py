@@ -15,7 +15,7 @@ from qx.analysis.quantity import OF_ITEMS, Quantity
 from qx.comparison.compare import ending
 from qx.comparison.pairs import NotComparable, NotInBase, Pair
 from qx.comparison.records import Basis
-from qx.comparison.sources import Source, refusal
+from qx.comparison.sources import Source, note_on_weights, refusal
 from qx.contract.figures import Figure
 from qx.contract.records import Metric
 from qx.errors import UsageError
@@ -65,6 +65,8 @@ class Ruling:
     #: Number of decisions that rest on an interval, and the level of each interval.
     intervals: int
     level: float
+    #: What a reader should know of BASE before trusting the decisions.
+    notes: tuple[str, ...] = ()
 
     def with_verdict(self, verdict: Verdict) -> list[Decision]:
         """Return the decisions with this verdict."""
@@ -91,7 +93,12 @@ class Evidence:
 
 
 def decide(
-    rules: Rules, source: Source, base: Source | None = None, *, other_calibration: bool = False
+    rules: Rules,
+    source: Source,
+    base: Source | None = None,
+    *,
+    other_calibration: bool = False,
+    other_weights: bool = False,
 ) -> Ruling:
     """Decide every rule on every cell that it selects. Raises ``UsageError``.
 
@@ -100,8 +107,12 @@ def decide(
     in launches must also be beyond the limit by more than the control shows.
     """
     rules.check(source.results, has_base=base is not None)
-    if base is not None and (reason := refusal(base, source, other_calibration=other_calibration)):
-        raise UsageError(f"not comparable: {reason}")
+    note = None
+    if base is not None:
+        if reason := refusal(base, source, other_calibration=other_calibration, other_weights=other_weights):
+            raise UsageError(f"not comparable: {reason}")
+        if any(rule.against_base for rule in rules.rules):
+            note = note_on_weights(base, source)
     cases = list(_cases(rules, source))
     preliminary = [
         _without_runtime_baseline(rule, source, cell, figure) or _unmeasured(rule, source, cell, figure)
@@ -125,6 +136,7 @@ def decide(
         false_alarms=rules.false_alarms,
         intervals=interval_count,
         level=level,
+        notes=() if note is None else (note,),
     )
 
 

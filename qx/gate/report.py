@@ -26,6 +26,11 @@ MOST_LINES = 24
 PRINTED: tuple[Verdict, ...] = ("breached", "too wide")
 
 
+def notes(ruling: Ruling) -> list[str]:
+    """Return a line for each thing to know of BASE, such as that its model had other weights."""
+    return [f"note: {to_terminal(note)}" for note in ruling.notes]
+
+
 def lines(ruling: Ruling) -> list[str]:
     """Return a line for each breach, and for each decision for which an interval is too wide."""
     return [
@@ -51,6 +56,7 @@ def screen(ruling: Ruling, width: int, *, strict: bool) -> list[Line]:
     style: Style = "good" if ruling.passes(strict=strict) else "bad"
     shown = lines(ruling)
     drawn = [line((text, style)) for text in wrapped(summary(ruling, strict=strict), width)]
+    drawn += [line(part) for note in notes(ruling) for part in wrapped(note, width, indent="  ")]
     drawn += [line(fitted(text, width)) for text in shown[:MOST_LINES]]
     if (rest := len(shown) - MOST_LINES) > 0:
         drawn.append(line(f"and {rest} more (-v)"))
@@ -91,6 +97,7 @@ def to_markdown(ruling: Ruling, place: str, base: str | None, *, strict: bool) -
     blocks = [
         f"# {summary(ruling, strict=strict).capitalize()}",
         f"Results {to_code(place)}{against}. {protection(ruling)}",
+        *([markdown.bullets([markdown.escape(note) for note in ruling.notes])] if ruling.notes else []),
         markdown.table(["", "cell", "metric", "rule", "seen", "how"], rows),
     ]
     return "\n\n".join(blocks) + "\n"
@@ -127,6 +134,8 @@ def to_junit(ruling: Ruling, source: Source, base: Source | None, rules: str, *,
     properties = ET.SubElement(suite, "properties")
     for name, value in _properties(ruling, source, base, rules, strict=strict):
         ET.SubElement(properties, "property", {"name": to_xml(name), "value": to_xml(value)})
+    for note in ruling.notes:
+        ET.SubElement(properties, "property", {"name": "note", "value": to_xml(note)})
     for decision in ruling.decisions:
         case = ET.SubElement(suite, "testcase", _identity(decision))
         line = to_xml(decision.line)

@@ -177,6 +177,14 @@ class Table:
             axes += self._with_values(others)[:1]
         return sorted(axes, key=lambda figure: self._place(figure, PHASES))
 
+    @cached_property
+    def others(self) -> list[Figure]:
+        """The figures of quality that are no columns, which get one where a terminal has room to spare."""
+        if not self.view.axes:
+            return []
+        quality = [figure for figure in self.view.columns if is_quality(self._metric(figure))]
+        return [figure for figure in self._with_values(quality) if figure not in self.figures]
+
     def _with_values(self, figures: Sequence[Figure]) -> list[Figure]:
         return [
             figure
@@ -277,15 +285,21 @@ class Table:
     def fitted(self, width: int, rows: int) -> FittedTable:
         """Return the table as it fits ``width`` columns of a terminal, with at most so many rows.
 
-        Intervals of values go first, then the ends of long names, then the last axes.
+        Columns beside the axes go first, then intervals of values, then the ends of long names, then the last
+        axes.
         """
         cells = self._shown(rows)
         natural = max(map(width_of, ("config", *(self.names[cell] for cell in cells))))
         # The spread between builds, which was asked for, comes right after its figure.
         order = sorted(self.columns, key=lambda column: self._place(column.figure, STAYING))
-        for count in range(len(order), 0, -1):
-            columns = [column for column in self.columns if column in order[:count]]
-            for layout in LAYOUTS:
+        others = [self._column(figure) for figure in self.others]
+        for count in range(len(order) + len(others), 0, -1):
+            shown = [*order, *others][:count]
+            columns = [column for column in (*self.columns, *others) if column in shown]
+            columns = sorted(columns, key=lambda column: self._place(column.figure, PHASES))
+            # Columns beside the axes cost neither intervals nor ends of names.
+            whole = (evolve(LAYOUTS[0], name_width=natural),)
+            for layout in LAYOUTS if count <= len(order) else whole:
                 layout = evolve(layout, name_width=min(natural, layout.name_width))
                 table = FittedTable(self, cells, columns, layout)
                 if (room := width - table.width) < 0:

@@ -198,8 +198,9 @@ def legend(view: View, markup: Markup) -> str:
     sentences += explain_marks(view.unclear, markup)
     sentences += [f"Better: {'; '.join(better)}."] if better else []
     settings = [
-        f"{markup.name(name)} {markup.text(_settings(values))}"
+        f"{markup.name(name)} {markup.text(text)}"
         for name, values in view.results.run.metric_options.items()
+        if (text := _settings(values))
     ]
     return " ".join([*sentences, f"Options: {'; '.join(settings)}."] if settings else sentences)
 
@@ -210,7 +211,8 @@ def explain_marks(reasons: Iterable[str], markup: Markup) -> list[str]:
 
 
 def _settings(options: OptionValues) -> str:
-    return ", ".join(f"{name}={as_word(value)}" for name, value in options.items())
+    """Return the options with their values, without texts that are empty."""
+    return ", ".join(f"{name}={as_word(value)}" for name, value in options.items() if value != "")
 
 
 # How cells ended, and the front -------------------------------------------------------------------

@@ -8,6 +8,8 @@ import numpy as np
 from attrs import frozen
 from numpy.typing import NDArray
 
+from qx.statistics.student_t import Floats
+
 #: Numbers that are compared at a time, so that memory stays at some tens of MiB.
 CHUNK = 1_000_000
 
@@ -23,11 +25,7 @@ class OutputError:
 
 
 def output_error(ours: NDArray[np.generic], baseline: NDArray[np.generic]) -> OutputError:
-    """Compare the outputs of a cell with the baseline's.
-
-    Signal and noise are sums of squares over all elements: of the baseline's outputs, and of the differences.
-    Elements that are not finite in the baseline are left out; a cell that is not finite elsewhere is below
-    0 dB.
+    """Compare the outputs of a cell with the baseline's, by the ratio of ``signal_and_noise`` of all items.
 
     Parameters
     ----------
@@ -40,20 +38,47 @@ def output_error(ours: NDArray[np.generic], baseline: NDArray[np.generic]) -> Ou
     """
     if ours.shape != baseline.shape:
         return OutputError(None, is_below_0_db=True)
-    signal, noise = _sums_of_squares(ours.reshape(-1), baseline.reshape(-1))
+    signal, noise = (float(squares.sum()) for squares in signal_and_noise(ours, baseline))
     if not math.isfinite(noise):
         return OutputError(None, is_below_0_db=True)
     decibels = 10 * math.log10(signal / noise) if signal > 0 and noise > 0 else None
     return OutputError(decibels, is_below_0_db=noise > signal)
 
 
-def _sums_of_squares(ours: NDArray[np.generic], baseline: NDArray[np.generic]) -> tuple[float, float]:
-    signal = noise = 0.0
-    for start in range(0, len(baseline), CHUNK):
-        part = np.s_[start : start + CHUNK]
-        theirs = baseline[part].astype(float)
-        finite = np.isfinite(theirs)
-        with np.errstate(over="ignore"):
-            signal += float(np.square(theirs[finite]).sum())
-            noise += float(np.square(ours[part].astype(float)[finite] - theirs[finite]).sum())
+def signal_and_noise(ours: NDArray[np.generic], baseline: NDArray[np.generic]) -> tuple[Floats, Floats]:
+    """Compute the signal and the noise of each item in the outputs of a cell.
+
+    They are sums of squares: of the baseline's outputs, and of what the outputs of the cell differ from them
+    by. Elements that are not finite in the baseline are left out of both.
+
+    Parameters
+    ----------
+    ours, baseline : arrays of numbers, shape [items, ...]
+        Outputs on the same items, of one shape.
+
+    Returns
+    -------
+    signal, noise : arrays of float, shape [items]
+        The noise is infinite where an output of the cell is not finite.
+
+    Raises
+    ------
+    ValueError
+        The shapes differ.
+    """
+    if ours.shape != baseline.shape:
+        raise ValueError(f"outputs to compare need one shape, not {ours.shape} and {baseline.shape}")
+    count = len(baseline)
+    signal, noise = np.zeros(count), np.zeros(count)
+    at_once = max(1, CHUNK * count // max(1, baseline.size))
+    for start in range(0, count, at_once):
+        part = np.s_[start : start + at_once]
+        theirs = baseline[part].reshape(len(baseline[part]), -1).astype(float)
+        is_finite = np.isfinite(theirs)
+        theirs[~is_finite] = 0.0
+        with np.errstate(over="ignore", invalid="ignore"):
+            differences = ours[part].reshape(theirs.shape).astype(float) - theirs
+            signal[part] = np.square(theirs).sum(axis=1)
+            noise[part] = np.square(np.where(is_finite, differences, 0.0)).sum(axis=1)
+    noise[np.isnan(noise)] = np.inf
     return signal, noise

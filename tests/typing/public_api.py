@@ -48,6 +48,7 @@ from qx import (
     import_file,
     one_line,
     session_object,
+    signal_and_noise,
     unfinished_folder,
 )
 from qx.results.recording import Recording
@@ -265,4 +266,7 @@ raw: Recording = result.samples
 plots: list[Axes] = [result.plot.pareto("delay", "hits"), result.plot.waves("delay", 1)]
 saved: Path | None = result.save(Path("there")).folder
 whole: bool = result.ended_well or not result.failures
+squares: tuple[NDArray[np.float64], NDArray[np.float64]] = signal_and_noise(
+    raw.outputs["cats/half"]["output"], raw.outputs["cats/base"]["output"]
+)
 handed: object = session_object("session:Net:0123")

@@ -30,15 +30,17 @@ def measure(data: Recorded) -> Samples | None:
     """Return for each input whether the prediction is the baseline's.
 
     The details hold the signal-to-quantization-noise ratio of all logits together, in decibels. It is None
-    where there is no noise.
+    where there is no noise, and where it is not finite.
     """
     import numpy as np
+
+    from qx import signal_and_noise
 
     if data.outputs is None or data.baseline_outputs is None:
         return None
     outputs, baseline = first_output(data.outputs), first_output(data.baseline_outputs)
     same = outputs.argmax(axis=1) == baseline.argmax(axis=1)
-    noise = float(np.square(outputs.astype(float) - baseline).sum())
-    signal = float(np.square(baseline.astype(float)).sum())
-    decibels = 10 * float(np.log10(signal / noise)) if noise > 0 and signal > 0 else None
+    signal, noise = (float(squares.sum()) for squares in signal_and_noise(outputs, baseline))
+    is_finite = signal > 0 and 0 < noise < np.inf
+    decibels = 10 * float(np.log10(signal / noise)) if is_finite else None
     return Samples(same.astype(float), details={"sqnr_db": decibels})

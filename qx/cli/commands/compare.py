@@ -24,7 +24,8 @@ def register(commands: Commands) -> None:
         help="tell what changed between runs, environments or machines, and whether that is more than noise",
         description="Compare the results of runs with those of the first: values of items in pairs on the "
         "same items, sizes exactly, latency by each run's ratio to its own baseline, and directly where "
-        "both come from one machine. Other workloads, weights or data are refused.",
+        "both come from one machine. Other workloads or data are refused, and so are other weights, such as "
+        "those of a model that was trained again, without --other-weights.",
     )
     parser.add_argument(
         "paths",
@@ -40,6 +41,11 @@ def register(commands: Commands) -> None:
         "--other-calibration",
         action="store_true",
         help="compare runs although they were calibrated on different data",
+    )
+    parser.add_argument(
+        "--other-weights",
+        action="store_true",
+        help="compare runs although their models have other weights, answer by answer on the same items",
     )
     parser.add_argument(
         "--format",
@@ -91,7 +97,9 @@ def run(arguments: argparse.Namespace) -> int:
             )
         base = matches[0]
         sources = [base, *(source for source in sources if source is not base)]
-    comparison = compare(sources, other_calibration=arguments.other_calibration)
+    comparison = compare(
+        sources, other_calibration=arguments.other_calibration, other_weights=arguments.other_weights
+    )
     shown = changes.without_same(comparison) if arguments.changed else comparison
     writers: dict[str, Callable[[RunComparison], str]] = {
         ".md": changes.to_markdown,

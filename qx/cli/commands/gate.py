@@ -38,6 +38,11 @@ def register(commands: Commands) -> None:
         action="store_true",
         help="hold against BASE although it was calibrated on different data",
     )
+    parser.add_argument(
+        "--other-weights",
+        action="store_true",
+        help="hold against BASE although its model has other weights, as a model that was trained again has",
+    )
     add_verbose_option(parser)
     parser.set_defaults(func=run)
 
@@ -64,7 +69,13 @@ def run(arguments: argparse.Namespace) -> int:
         say(f"qx: {note}")
     for cell in (outputs.cell for outputs in source.results.outputs if outputs.is_below_0_db):
         say(f"qx: note: {cell} is not the same network any more: the SQNR of its outputs is below 0 dB")
-    ruling = decide(rules, source, base, other_calibration=arguments.other_calibration)
+    ruling = decide(
+        rules,
+        source,
+        base,
+        other_calibration=arguments.other_calibration,
+        other_weights=arguments.other_weights,
+    )
     files = {}
     if arguments.junit is not None:
         files[arguments.junit] = report.to_junit(
@@ -79,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
         lines = report.screen(ruling, screen_width(), strict=arguments.strict)
         print(to_text(lines, colour=has_colour(sys.stdout), encoding=sys.stdout.encoding))
     else:
-        for line in report.lines(ruling):
+        for line in (*report.notes(ruling), *report.lines(ruling)):
             print(line)
         print(report.summary(ruling, strict=arguments.strict))
         print(report.protection(ruling))

@@ -144,6 +144,104 @@ def test_a_base_that_decides_nothing_is_told(qx: Qx) -> None:
     assert 'qx: note: no rule of qx-gate.toml has a limit with against = "base": run is not used' in done.err
 
 
+def assert_valid_junit(file: Path, decisions: int) -> ET.Element:
+    """Check a JUnit file against what its readers rely on, and return its only suite."""
+    allowed = {
+        "testsuites": {"name", "tests", "failures", "errors", "skipped", "time"},
+        "testsuite": {"name", "tests", "failures", "errors", "skipped", "time", "timestamp", "hostname"},
+        "properties": set(),
+        "property": {"name", "value"},
+        "testcase": {"name", "classname", "time"},
+        "failure": {"message", "type"},
+        "skipped": {"message"},
+        "system-out": set(),
+    }
+    root = ET.parse(file).getroot()
+    (suite,) = root
+    assert (root.tag, suite.tag) == ("testsuites", "testsuite")
+    for element in root.iter():
+        assert set(element.attrib) <= allowed[element.tag], element.tag
+    order = [child.tag for child in suite]
+    assert order == sorted(order, key=["properties", "testcase"].index) and order.count("properties") <= 1
+    cases = suite.findall("testcase")
+    counts = [len(cases), *(len(suite.findall(f"testcase/{tag}")) for tag in ("failure", "error", "skipped"))]
+    for element in (root, suite):
+        stated = [element.get(name) for name in ("tests", "failures", "errors", "skipped")]
+        assert stated == [str(count) for count in counts]
+    assert len(cases) == decisions
+    return suite
+
+
+def test_a_retrained_model_is_held_against_its_predecessor(qx: Qx, builders: ModuleType) -> None:
+    """Other weights are refused with the option that allows them; with it they are named in every file."""
+    cells = {**builders.small().cells, "quick": builders.Cell(hits=700, weight=260_000, delay=0.5, heap=400)}
+    runs = {
+        "old": builders.small(),
+        "new": builders.small(seed=1, workload={"weights_sha256": "ffff0000"}),
+        "bad": builders.small(cells=cells, workload={"weights_sha256": "ffff0000"}),
+    }
+    for name, run in runs.items():
+        results.write(Path(name), run.results(), markdown.render(run.results()), run.recording())
+    rule = 'metric = "hits"\nconfig = ["base", "quick"]\nagainst = "base"\nlargest_drop = 0.01'
+    Path("qx-gate.toml").write_text(f"[[rule]]\n{rule}\n")
+    refused = qx("gate", "new", "--against", "old")
+    assert (refused.code, refused.out) == (2, "") and refused.err.count("\n") == 1
+    assert "different weights of toy (SHA-256 ffff0000 against d0a5e0ad); give --other-weights" in refused.err
+    for name, code, verdict in (("new", 0, "gate passed: 2 met"), ("bad", 1, "gate failed: 1 breach, 1 met")):
+        done = qx(
+            *("gate", name, "--against", "old", "--other-weights"),
+            *("--junit", "gate.xml", "--markdown", "gate.md"),
+        )
+        assert (done.code, done.err) == (code, "")
+        assert verdict in done.out
+        suite = assert_valid_junit(Path("gate.xml"), decisions=2)
+        words = "other weights than old of toy (SHA-256 ffff0000 against d0a5e0ad)"
+        values = [entry.get("value") or "" for entry in suite.iter("property")]
+        assert any(value.startswith(words) for value in values)
+        assert done.out.startswith(f"note: {words}") and words in Path("gate.md").read_text()
+    assert qx("compare", "old", "new").code == 2
+    compared = qx("compare", "old", "new", "--other-weights", "--out", "m.md", "--out", "m.html")
+    assert (compared.code, compared.err) == (0, "")
+    assert all("other weights than" in text for text in (compared.out, Path("m.html").read_text()))
+
+
+@pytest.mark.slow
+def test_digits_trained_again_are_gated(qx: Qx, tmp_path: Path) -> None:
+    """``digits_cnn`` trained with another seed passes against the committed one; one epoch alone fails."""
+    rules = """
+        [[rule]]
+        metric = "accuracy"
+        config = ["fp32_baseline", "static_int8_per_channel"]
+        against = "base"
+        largest_drop = 0.03
+
+        [[rule]]
+        metric = "file_size"
+        against = "base"
+        largest_increase = 0.01
+    """
+    (tmp_path / "rules.toml").write_text("\n".join(line.strip() for line in rules.splitlines()))
+    workload = ("--workload", "digits_cnn", "--offline")
+    for name, arguments in (("again", ()), ("hasty", ("--epochs", 1))):
+        trained = qx("train", *workload, "--seed", 1, *arguments, "--out", tmp_path / f"{name}.pt")
+        assert trained.code == 0, trained.err
+    for name in ("committed", "again", "hasty"):
+        weights = () if name == "committed" else ("--weights", tmp_path / f"{name}.pt")
+        done = qx(
+            *("run", *workload, *weights, "-c", "static_int8_per_channel", "-m", "accuracy"),
+            *("-m", "sqnr", "-m", "file_size", "--out", tmp_path / name),
+        )
+        assert done.code == 0, done.err
+    for name, code in (("again", 0), ("hasty", 1)):
+        done = qx(
+            *("gate", tmp_path / name, "--against", tmp_path / "committed", "--other-weights"),
+            *("--rules", tmp_path / "rules.toml", "--junit", tmp_path / "gate.xml"),
+        )
+        assert done.code == code, done.out + done.err
+        suite = assert_valid_junit(tmp_path / "gate.xml", decisions=3)
+        assert suite.get("failures") == str(2 * code)
+
+
 @pytest.mark.usefixtures("toy")
 @pytest.mark.parametrize(
     ("arguments", "words"),

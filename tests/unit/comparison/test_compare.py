@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 from attrs import evolve
 
-from qx.comparison import RunComparison, Source, compare, refusal, with_labels
+from qx.analysis.measurements import analyse
+from qx.comparison import RunComparison, Source, changes, compare, page, refusal, screen, with_labels
 from qx.contract.figures import Figure, Point
-from qx.contract.records import Option
+from qx.contract.records import Metric, Option
 from qx.errors import UsageError
+from qx.processes.answers import PlainSamples
+from qx.results.recording import Series
 
 ONE, OTHER = {"fingerprint": "one"}, {"fingerprint": "other", "cpu": "Another CPU"}
 
@@ -199,9 +202,107 @@ def test_other_weights_and_data_are_refused(
     with pytest.raises(UsageError, match=word) as caught:
         compare([base, ours])
     assert "ffff0000 against d0a5e0ad" in str(caught.value)
-    calibration = "calibrations" in changed
+    calibration, weights = "calibrations" in changed, "weights_sha256" in changed
     assert ("--other-calibration" in str(caught.value)) == calibration
     assert (refusal(base, ours, other_calibration=True) is None) == calibration
+    assert ("give --other-weights to compare them anyway" in str(caught.value)) == weights
+    assert (refusal(base, ours, other_weights=True) is None) == weights
+
+
+def with_weights(run: Source, sha256: str | None) -> Source:
+    """Return the run as of weights with another hash; None: no hash is known."""
+    workloads = {"toy": evolve(run.results.run.workloads["toy"], weights_sha256=sha256)}
+    return evolve(run, results=evolve(run.results, run=evolve(run.results.run, workloads=workloads)))
+
+
+@pytest.mark.parametrize("sha256", ["ffff0000ff", None])
+def test_other_weights_can_be_allowed(base: Source, builders: ModuleType, sha256: str | None) -> None:
+    """A retrained model is compared on the same items in pairs, and every medium says that it is another."""
+    cells = {**builders.small().cells, "quick": builders.Cell(hits=790, weight=260_000, delay=0.5, heap=400)}
+    ours = with_weights(source(builders.small(cells=cells, seed=1), "ours", **OTHER), sha256)
+    compared = compare([base, ours], other_weights=True)
+    (hits,) = (c for c in compared.changes if (c.config, c.metric) == ("quick", "hits"))
+    assert (hits.verdict, hits.basis) == ("worse", "items")
+    assert hits.value == pytest.approx(-0.06)
+    assert [run.other_weights for run in compared.runs] == [(), ("toy",)]
+    words = f"other weights than base of toy (SHA-256 {'ffff0000' if sha256 else 'unknown'} against d0a5e0ad)"
+    assert compared.runs[1].notes == (f"{words}; hits on the same items in pairs; all else as usual",)
+    media = (
+        changes.to_markdown(compared),
+        changes.to_terminal(compared, "simple", 200),
+        screen.render(compared, 200),
+        page.to_html(compared),
+        compared.to_json(),
+    )
+    assert all(words in medium for medium in media)
+
+
+@pytest.mark.parametrize(
+    ("sha256", "cause"), [("ffff0000ff", "outputs against own baseline"), ("d0a5e0ad", "outputs")]
+)
+def test_nearness_to_other_baselines_is_a_cause_of_its_own(
+    base: Source, builders: ModuleType, sha256: str, cause: str
+) -> None:
+    """With other weights a model that answers worse, and a recipe that keeps more of it, are two findings."""
+    nearness = Metric(
+        name="nearness",
+        summary="How near the outputs are to the baseline's.",
+        unit="dB",
+        better="higher",
+        samples="per_item",
+        compare="difference",
+        phase="derived",
+        derived_from=("outputs",),
+    )
+
+    def with_nearness(run: Source, decibels: float) -> Source:
+        assert run.recording is not None
+        values = decibels + np.random.default_rng(0).normal(size=1000)
+        for cell in run.recording.outputs:
+            run.recording.add(cell, Figure("nearness"), Series.plain(PlainSamples(values=values)))
+        old = run.results
+        results = analyse(
+            run=old.run,
+            environment=old.environment,
+            metrics={**old.metrics, "nearness": nearness},
+            configs=old.configs,
+            cells=old.cells,
+            recording=run.recording,
+            failures={},
+        )
+        return evolve(run, results=results)
+
+    cells = {**builders.small().cells, "quick": builders.Cell(hits=700, weight=260_000, delay=0.5, heap=400)}
+    ours = source(builders.small(cells=cells, seed=1), "ours", **OTHER)
+    compared = compare(
+        [with_nearness(base, 30), with_nearness(with_weights(ours, sha256), 33)], other_weights=True
+    )
+    (change,) = (c for c in compared.changes if (c.config, c.metric) == ("quick", "nearness"))
+    assert (change.verdict, change.cause) == ("better", cause)
+    assert change.value == pytest.approx(3)
+    judged = {each.verdict for each in changes.ChangeView(compared).causes("ours") if each.changes}
+    assert ("mixed" in judged) == (cause == "outputs")
+    assert {"worse", "better"} <= judged or cause == "outputs"
+    note = "".join(compared.runs[1].notes)
+    assert ("nearness of each run against its own baseline" in note) == (cause != "outputs")
+
+
+def test_equal_weights_are_no_other_weights(base: Source, builders: ModuleType) -> None:
+    """Where the weights are the same, allowing others says nothing."""
+    ours = source(builders.small(seed=1), "ours", **OTHER)
+    compared = compare([base, ours], other_weights=True)
+    assert (compared.runs[1].other_weights, compared.runs[1].notes) == ((), ())
+
+
+def test_other_weights_do_not_excuse_other_items(base: Source) -> None:
+    """Without the same evaluation data nothing can be paired, so runs of other weights are refused too."""
+    record = evolve(
+        base.results.run.workloads["toy"], weights_sha256="ffff0000ff", evaluation_sha256="00ff", items=900
+    )
+    run = evolve(base.results.run, workloads={"toy": record})
+    ours = evolve(base, label="ours", results=evolve(base.results, run=run))
+    with pytest.raises(UsageError, match=r"different evaluation data of toy \(900 items against 1,000; SHA"):
+        compare([base, ours], other_weights=True)
 
 
 def test_other_workloads_are_refused(base: Source) -> None:

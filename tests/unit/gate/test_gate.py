@@ -12,7 +12,7 @@ from attrs import evolve
 from qx.analysis.measurements import analyse
 from qx.comparison import Source, compare
 from qx.errors import UsageError
-from qx.gate import Ruling, decide, read_rules
+from qx.gate import Ruling, decide, read_rules, report
 
 ONE = {"fingerprint": "one"}
 
@@ -23,10 +23,10 @@ def source(run: Any, label: str = "run") -> Source:
     return Source(place=label, results=run.results(), recording=run.recording(), label=label)
 
 
-def gate(rules: str, run: Source, base: Source | None = None) -> Ruling:
+def gate(rules: str, run: Source, base: Source | None = None, *, other_weights: bool = False) -> Ruling:
     """Return the decisions of these rules."""
     Path("rules.toml").write_text(rules)
-    return decide(read_rules(Path("rules.toml")), run, base)
+    return decide(read_rules(Path("rules.toml")), run, base, other_weights=other_weights)
 
 
 def only_verdict(ruling: Ruling) -> str:
@@ -98,6 +98,36 @@ def test_an_unchanged_run_keeps_the_strictest_rules(run: Source) -> None:
     ruling = gate(rules, run, run)
     assert {decision.verdict for decision in ruling.decisions} == {"met"}
     assert ruling.passes(strict=True)
+
+
+def test_other_weights_can_be_allowed(run: Source, builders: ModuleType) -> None:
+    """A retrained model is held against its predecessor on the same items, and every medium says so."""
+    cells = {**builders.small().cells, "quick": builders.Cell(hits=790, weight=260_000, delay=0.5, heap=400)}
+    worse = source(builders.small(cells=cells, seed=5, workload={"weights_sha256": "ffff0000ff"}))
+    rule = '[[rule]]\nconfig = ["quick", "alike"]\nmetric = "hits"\nagainst = "base"\nlargest_drop = 0.03\n'
+    with pytest.raises(UsageError, match="give --other-weights to compare them anyway"):
+        gate(rule, worse, run)
+    ruling = gate(rule, worse, run, other_weights=True)
+    assert [decision.cell for decision in ruling.with_verdict("breached")] == ["toy/quick"]
+    assert [decision.cell for decision in ruling.with_verdict("met")] == ["toy/alike"]
+    words = "other weights than run of toy (SHA-256 ffff0000 against d0a5e0ad)"
+    assert report.notes(ruling) == [f"note: {words}; hits on the same items in pairs; all else as usual"]
+    lines = report.screen(ruling, 200, strict=False)
+    media = (
+        "\n".join(text for spans in lines for text, _ in spans),
+        report.to_markdown(ruling, "now", "base", strict=False),
+        report.to_junit(ruling, strict=False).decode(),
+    )
+    assert all(words in medium for medium in media)
+
+
+def test_weights_that_decide_nothing_are_not_mentioned(run: Source) -> None:
+    """Where weights are the same, or no rule is against BASE, there is no note on other weights."""
+    rule = '[[rule]]\nconfig = "quick"\nmetric = "hits"\nlargest_drop = 0\n'
+    assert not gate(f'{rule}against = "base"\n', run, run, other_weights=True).notes
+    record = evolve(run.results.run.workloads["toy"], weights_sha256="ffff0000ff")
+    results = evolve(run.results, run=evolve(run.results.run, workloads={"toy": record}))
+    assert not gate(rule, run, evolve(run, results=results), other_weights=True).notes
 
 
 def test_noise_is_told_apart_from_a_wide_interval(builders: ModuleType) -> None:

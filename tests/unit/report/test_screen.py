@@ -87,6 +87,22 @@ def row(lines: list[str], name: str) -> str:
     return found
 
 
+def test_other_metrics_of_quality_have_columns_where_there_is_room(builders: ModuleType) -> None:
+    """Beside the axes stands what else judges the answers, but costs neither an interval nor an axis."""
+    likeness = evolve(builders.HITS, name="likeness", axis=False, pick=None)
+    run = builders.small(metrics=(*builders.METRICS, likeness))
+    recording = run.recording()
+    for cell in recording.outputs:
+        recording.add(cell, Figure("likeness"), recording.series[cell][Figure("hits")])
+    results = run.results(recording)
+    wide, narrow = shown(results, 200), shown(results, 100)
+    assert re.search(r"hits +likeness +weight +delay, batch 1 +heap", wide[2])
+    assert "likeness" not in "".join(narrow)
+    assert not any("no room" in line for line in (*wide, *narrow))
+    few = evolve(results, axes=results.axes[:1])
+    assert re.search(r"hits +likeness", shown(few, 80)[2])
+
+
 # How long it is -----------------------------------------------------------------------------------
 
 
