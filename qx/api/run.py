@@ -43,6 +43,7 @@ RENAMED = {
     "batch-size": "batch_sizes",
     "plugin": "plugins",
     "set": "settings",
+    "example": "examples",
 }
 #: Longest value, in characters, in the call that results record.
 MAX_SHOWN = 60
@@ -67,6 +68,7 @@ def run(
     front: str | Sequence[str] = (),
     model_args: Mapping[str, object] | None = None,
     trained: bool | None = None,
+    examples: str | Sequence[str] = (),
     input_shape: str | Sequence[int] | None = None,
     mean: str | Sequence[float] | None = None,
     std: str | Sequence[float] | None = None,
@@ -96,7 +98,8 @@ def run(
     Parameters
     ----------
     model : str, nn.Module or callable, optional
-        ``"FILE.py:FACTORY"`` or ``"package.module:FACTORY"``, as ``--model``; or an ``nn.Module`` of this
+        What the command line takes as MODEL: ``"FILE.py"``, ``"FILE.py:FACTORY"``,
+        ``"package.module:FACTORY"``, ``"timm:NAME"``, ``"torchvision:NAME"``; or an ``nn.Module`` of this
         session; or a function or class that makes one. One that takes an argument ``quantizable`` is called
         with it for the form with quantize and dequantize stubs, which eager-mode static configs need.
     data : path, arrays, Dataset or qx.Data, optional
@@ -137,6 +140,8 @@ def run(
     trained : bool, optional
         Whether the model is trained, so that its answers can be right or wrong. By default that holds for an
         ``nn.Module``, and for what makes a model only with ``weights``.
+    examples : str or sequence of str
+        Inputs of the model, in its order, where nothing else says them: ``"images:float32[1,3,32,32]"``.
     input_shape, mean, std : str or sequence of numbers, optional
         Of a model on a folder of images: channels, height and width, and how pixels are normalised.
     weights : path, optional
@@ -206,7 +211,8 @@ def run(
                 own["model"] = hand_over_model(model, model_args or {}, session)
             if has_own_data:
                 own |= hand_over_data(data, session)  # type: ignore[arg-type]
-            request = evolve(request, session=session, model={**request.model, **own})
+            models = (own.pop("model"),) if has_own_model else request.models
+            request = evolve(request, session=session, models=models, model={**request.model, **own})
         reporter = stack.enter_context(reporting(is_shown=progress))
         host = Host.discover(_strings(plugins), trust_cache=request.trust_cache)
         unusable = {
@@ -238,7 +244,9 @@ def _request(arguments: Mapping[str, Any], *, has_own_model: bool, has_own_data:
         weights=_path(arguments["weights"]),
         trust_cache=_path(arguments["trust_cache"]),
         settings=_settings(arguments["settings"]),
-        model=None if has_own_model else model,
+        models=[] if model is None or has_own_model else [model],
+        model_words=[],
+        examples=_strings(arguments["examples"]),
         # What makes a model of the session takes its arguments along.
         model_args=() if has_own_model else tuple(model_args.items()),
         **{name: _listed(arguments[name]) for name in ("input_shape", "mean", "std")},

@@ -199,6 +199,18 @@ class _Parser(argparse.ArgumentParser):
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments, allow_abbrev=False)
 
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Take models between and after options too, where argparse takes those at one place only."""
+        parsed, extras = super().parse_known_args(args, namespace)
+        assert parsed is not None
+        takes_models = isinstance(getattr(parsed, "models", None), list)
+        if takes_models and not any(word.startswith("-") for word in extras):
+            parsed.models += extras
+            extras = []
+        return parsed, extras
+
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (see {self.prog} --help)")
 

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qx.errors import UsageError
+
 if TYPE_CHECKING:
     from qx.runner.request import Request
 
@@ -28,15 +30,52 @@ def wants_screen(arguments: argparse.Namespace) -> bool:
     return sys.stdout.isatty() and not is_for_program
 
 
+#: Options of models of the user's own, as their workload and the command line name them.
+MODEL_OPTIONS = ("input_shape", "mean", "std")
+
+
 def add_workload_options(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
-    """Add the options that choose model and data. With ``several``, more than one workload may be named."""
+    """Add MODEL and the options that choose data. With ``several``, more than one model may be named."""
+    parser.add_argument(
+        "models",
+        metavar="MODEL",
+        nargs="*",
+        help="a workload by its name, FILE.py, FILE.py:FACTORY, package.module:FACTORY, timm:NAME or "
+        "torchvision:NAME (default: the default workload, or its fallback where its data cannot be had"
+        + ("; repeatable: the grid of models by configs)" if several else ")"),
+    )
     parser.add_argument(
         "--workload",
         metavar="NAME",
-        action="append" if several else "store",
-        dest="workloads" if several else "workload",
-        help="default: the default one, or its fallback where its data cannot be had"
-        + (" (repeatable: the grid of workloads by configs)" if several else ""),
+        action="append",
+        default=[],
+        dest="workloads",
+        help="a workload by its name: the same as MODEL" + (" (repeatable)" if several else ""),
+    )
+    parser.add_argument(
+        "--model",
+        action="append",
+        default=[],
+        dest="model_words",
+        metavar="MODEL",
+        help="the same as MODEL" + (" (repeatable)" if several else ""),
+    )
+    parser.add_argument(
+        "--model-args",
+        action="append",
+        type=_argument,
+        default=[],
+        metavar="NAME=VALUE",
+        help="a keyword argument of what makes the model, such as num_classes=10 (repeatable)",
+    )
+    parser.add_argument(
+        "--example",
+        action="append",
+        default=[],
+        dest="examples",
+        metavar="NAME:TYPE[SHAPE]",
+        help="an input of a model of your own, where nothing else says it: 'images:float32[1,3,32,32]', "
+        "'ids:int64[1,128]=0..999' (repeatable, in the model's order)",
     )
     parser.add_argument(
         "--data",
@@ -72,27 +111,18 @@ def add_cache_options(parser: argparse.ArgumentParser) -> None:
 def add_build_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that decide how a config is built."""
     parser.add_argument(
-        "--model",
-        metavar="MODULE:FACTORY",
-        help="a model of your own: its factory, in a module or a FILE.py (with --data and --input-shape)",
-    )
-    parser.add_argument(
-        "--model-args",
-        action="append",
-        type=_argument,
-        default=[],
-        metavar="NAME=VALUE",
-        help="with --model: a keyword argument of the factory, such as num_classes=10 (repeatable)",
-    )
-    parser.add_argument(
         "--trained",
         action="store_true",
-        help="with --model: the factory gives trained weights, so accuracy applies without --weights",
+        help="what makes a model of your own gives trained weights, so accuracy applies without --weights",
     )
-    parser.add_argument("--input-shape", metavar="C,H,W", help="with --model: channels, height, width")
-    parser.add_argument("--mean", metavar="LIST", help="with --model: inputs' mean (default: its metadata)")
     parser.add_argument(
-        "--std", metavar="LIST", help="with --model: inputs' deviation (default: its metadata)"
+        "--input-shape", metavar="C,H,W", help="of a model of your own on images: channels, height, width"
+    )
+    parser.add_argument(
+        "--mean", metavar="LIST", help="of a model of your own on images: of each channel (default: its own)"
+    )
+    parser.add_argument(
+        "--std", metavar="LIST", help="of a model of your own on images: of each channel (default: its own)"
     )
     parser.add_argument("--weights", type=Path, metavar="FILE", help="default: the workload's own")
     parser.add_argument(
@@ -129,26 +159,45 @@ def _argument(text: str) -> tuple[str, Any]:
         return name, value
 
 
+def models_of(arguments: argparse.Namespace) -> tuple[str, ...]:
+    """Return the models that the user named, each once. Raises ``UsageError`` where two options name them."""
+    named = {
+        "MODEL": arguments.models,
+        "--model": arguments.model_words,
+        "--workload": arguments.workloads,
+    }
+    if len(used := [option for option, words in named.items() if words]) > 1:
+        raise UsageError(f"give {' or '.join(used)}, not both: they mean the same")
+    return tuple(dict.fromkeys((*arguments.models, *arguments.model_words)))
+
+
+def model_options(arguments: argparse.Namespace) -> dict[str, str]:
+    """Return the options of models of the user's own, by the names that their workload has for them."""
+    options = {
+        name: str(value) for name in MODEL_OPTIONS if (value := getattr(arguments, name, None)) is not None
+    }
+    if arguments.model_args:
+        options["model_args"] = repr(dict(arguments.model_args))
+    if arguments.examples:
+        options["example"] = "; ".join(arguments.examples)
+    return options
+
+
 def build_request(arguments: argparse.Namespace, **fields: Any) -> Request:
     """Return the request that the shared options make. ``fields`` are its other fields."""
     from qx.runner.request import Request
 
     timeout = arguments.timeout
     return Request(
-        workload=getattr(arguments, "workload", None),
-        workloads=tuple(dict.fromkeys(getattr(arguments, "workloads", None) or ())),
+        workloads=tuple(dict.fromkeys(arguments.workloads)),
+        models=models_of(arguments),
         data=arguments.data,
         offline=arguments.offline,
         seed=arguments.seed,
         weights=arguments.weights,
         calibration_n=arguments.calibration_n,
         settings=arguments.settings,
-        model={
-            name: value
-            for name in ("model", "input_shape", "mean", "std")
-            if (value := getattr(arguments, name)) is not None
-        }
-        | ({"model_args": repr(dict(arguments.model_args))} if arguments.model_args else {}),
+        model=model_options(arguments),
         trained=arguments.trained,
         engine=arguments.engine,
         **({} if timeout is None else {"timeout": timeout, "data_timeout": timeout}),

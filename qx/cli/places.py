@@ -21,7 +21,8 @@ def results_folder(host: Host, workloads: Sequence[str], root: Path) -> Path:
     """
     from qx.runner.request import workload as record_of
 
-    if len(workloads) == 1 and record_of(host.get("workload", workloads[0])).default:
+    defaults = [entry.name for entry in host.ready("workload") if record_of(entry).default]
+    if len(workloads) == 1 and workloads[0] in defaults:
         return root
     return root / "+".join(workloads)
 

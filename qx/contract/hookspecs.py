@@ -158,7 +158,9 @@ def example_inputs(
 
     Called in build processes, and in a launch only where the loader rebuilds a module. A mapping gives the
     model its inputs by name: the parameters of its ``forward``, in the order of the inputs of the data. All
-    other hooks get the tensors as a tuple. None is an error.
+    other hooks get the tensors as a tuple. None is an error. A workload with ``takes_model`` may return no
+    tensors, where the data have to say what inputs are: qx then sets its option ``example`` to inputs like
+    those of the data, and asks again.
 
     On error: The cell is ``failed``, with the stage that called this hook, and the cause. ::
 

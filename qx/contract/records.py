@@ -283,9 +283,11 @@ class Workload:
     #: Whether it may run without weights, with the seeded model of ``make_model``. Its labels are then left
     #: out, since such a model has no accuracy.
     random_weights: bool = flag_field()
-    #: Whether it runs a model that the user names: ``--model``, ``--input-shape``, ``--mean`` and ``--std``
-    #: set its options ``model``, ``input_shape``, ``mean`` and ``std``. ``qx.run`` sets ``model``, ``data``
-    #: and ``examples`` (inputs by name) to references of a session's objects: see ``qx.session_object``.
+    #: Whether it runs models that the user names: MODEL, ``--model-args``, ``--example``, ``--input-shape``,
+    #: ``--mean`` and ``--std`` set its options ``model``, ``model_args``, ``example``, ``input_shape``,
+    #: ``mean`` and ``std``. ``qx.run`` sets ``model``, ``data`` and ``examples`` (inputs by name) to
+    #: references of a session's objects: see ``qx.session_object``. Where its ``example_inputs`` gives no
+    #: tensors, qx sets ``example`` to inputs like those of the data.
     takes_model: bool = flag_field()
     #: Whether ``qx run`` uses it when no workload is named.
     default: bool = flag_field()
@@ -417,6 +419,9 @@ class Data:
     #: How the inputs follow from what a user has, in one sentence for those who serve the model: the order of
     #: axes and channels, the range, mean and standard deviation. Empty where the workload does not say.
     preprocessing: str = field(default="", validator=instance_of(str))
+    #: Task of the workload, such as ``"classification"`` or ``"regression"``; None where outputs, labels and
+    #: classes show it.
+    task: str | None = optional_text_field()
 
 
 @frozen(kw_only=True)

@@ -33,9 +33,16 @@ class Task:
     reason: str = ""
 
 
-def task_of(outputs: Sequence[int], labels: Labels | None, classes: Sequence[str]) -> Task:
-    """Infer the task from the shape of an item's outputs, and from the labels and classes of the data."""
-    reason = _why_no_scores(outputs, classes) or _why_no_classes(outputs, labels, classes)
+def task_of(
+    outputs: Sequence[int], labels: Labels | None, classes: Sequence[str], stated: str | None = None
+) -> Task:
+    """Return the task that the workload states, or infer it from the outputs of an item and the data."""
+    if stated not in (None, CLASSIFICATION):
+        return Task(name=stated, reason=f"the task is {stated}, and it is for {CLASSIFICATION}")
+    without = stated is not None and labels is None
+    reason = _why_no_scores(outputs, classes) or (
+        "" if without else _why_no_classes(outputs, labels, classes)
+    )
     return Task(name=None if reason else CLASSIFICATION, reason=reason)
 
 

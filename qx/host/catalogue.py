@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias
 
-from attrs import frozen
+from attrs import Factory, frozen
 
 from qx.contract.description import Description
 from qx.contract.records import Kind, Record
@@ -35,6 +35,13 @@ class Entry:
     hooks: tuple[str, ...] = ()
     #: Answer of the process that imported it; None where there was none.
     description: Description | None = None
+    #: Options that the run itself sets: those that say which model a workload runs that takes models.
+    fixed_options: Mapping[str, str] = Factory(dict)
+
+    @property
+    def plugin(self) -> str:
+        """The name of the plugin: that of the entry, but where the run has a plugin under several names."""
+        return self.name if self.reference is None else self.reference.name
 
     @property
     def provider(self) -> str:

@@ -39,6 +39,23 @@ class Refusal:
 
 
 @frozen(kw_only=True)
+class ItemInput:
+    """An input of the model, as one item has it."""
+
+    name: str
+    #: Name of the numpy type, such as ``int64``.
+    dtype: str
+    #: Shape without the first dimension, which is the items.
+    shape: tuple[int, ...]
+    #: Smallest and largest value of the first items; None where they are not known.
+    lowest: float | None = None
+    highest: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.dtype} [{', '.join(map(str, ('items', *self.shape)))}]"
+
+
+@frozen(kw_only=True)
 class InspectAnswer(Answer):
     """The model of a workload, the runtime, and the configs that cannot quantize the model."""
 
@@ -53,10 +70,14 @@ class InspectAnswer(Answer):
     versions: Mapping[str, str]
     #: Number of elements of all parameters.
     parameters: int
-    #: Shape of each of the model's outputs for one item, by name.
+    #: Shape of each of the model's outputs for one item, by name; empty where the example inputs are missing.
     outputs: Mapping[str, tuple[int, ...]]
-    #: How the model takes inputs and returns outputs.
-    structure: Structure
+    #: How the model takes inputs and returns outputs; None where the example inputs are missing.
+    structure: Structure | None
+    #: Shapes and types of the example inputs for one item; None where the data have to say them.
+    inputs: tuple[ItemInput, ...] | None = None
+    #: Inputs like those of the data, as ``--example`` has them; empty where the workload knows its inputs.
+    example: str = ""
     #: Configs that cannot quantize the model, by name.
     refusals: Mapping[str, Refusal] = Factory(dict)
 
@@ -73,12 +94,18 @@ class DataAnswer(Answer):
     items: int
     #: Size of the inputs of one item, in bytes.
     item_bytes: int
-    #: Names of the inputs, in their order.
-    inputs: tuple[str, ...]
     #: Names of the classes; empty where there are none.
     classes: tuple[str, ...]
     #: Labels of the evaluation split; None without labels, and if the job asks for none.
     labels: Labels | None
+    #: Task that the workload states; None where it states none.
+    task: str | None = None
+    #: Whether the evaluation split has targets of any name, and the job asks for them.
+    has_targets: bool = False
+    #: Shapes and types of the inputs of one item.
+    inputs: tuple[ItemInput, ...] = ()
+    #: Number of items in the training split.
+    training_items: int = 0
     #: Name of the folder of the evaluation split.
     evaluation: str
     #: Names of the folders of the calibration splits, by the number of images.

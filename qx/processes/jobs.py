@@ -144,6 +144,8 @@ class DataJob(LoadingJob["DataAnswer"]):
     targets: bool = True
     #: The sizes of the calibration splits, in images.
     calibration_counts: tuple[int, ...] = field(default=(), converter=to_integers)
+    #: Those of them that the user asked for: of others, data with fewer items give all that they have.
+    named_counts: tuple[int, ...] = field(default=(), converter=to_integers)
     #: Whether to write the training split too, since a config of the run fine-tunes.
     training: bool = False
     #: Seeds of further draws of calibration images, one for each further build of a config.

@@ -136,8 +136,8 @@ def caveat(view: View, markup: Markup) -> str | None:
         return (
             f"{markup.strong('Not known to be trained')}: no weights were given, so nothing is said of right "
             f"and wrong answers. Sizes, times and memory are those that trained weights have. Give "
-            f"{markup.name('--weights FILE')}, or {markup.name('--trained')} where the factory of "
-            f"{markup.name('--model')} loads trained weights itself."
+            f"{markup.name('--weights FILE')}, or {markup.name('--trained')} where what makes the model "
+            f"loads trained weights itself."
         )
     return None
 

@@ -172,7 +172,10 @@ def _workload_record(
         task=prepared.task.name,
         evaluation_sha256=prepared.evaluation.name,
         evaluation_batch_size=evaluation_batch_size(prepared),
-        calibrations={str(count): place.name for count, place in prepared.calibrations.items()},
+        calibrations={
+            str(prepared.calibration_sizes.get(count, count)): place.name
+            for count, place in prepared.calibrations.items()
+        },
         further_calibrations={
             str(seed): {str(count): place.name for count, place in places.items()}
             for seed, places in prepared.further.items()

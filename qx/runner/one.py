@@ -17,7 +17,7 @@ from qx.processes.workers import Failure, processes_of_a_run, traceback_behind
 from qx.runner import settings
 from qx.runner.builds import Build, build
 from qx.runner.preparation import data_folder, is_offline, prepare
-from qx.runner.request import Reporter, Request, all_settings, cell_of, choose_workload
+from qx.runner.request import Reporter, Request, cell_of, choose_workload
 from qx.runner.shipping import deliver
 from qx.storage.cache import open_cache
 
@@ -31,7 +31,7 @@ def quantize(
     build ends badly.
     """
     entry, workload = host.get("config", name), choose_workload(host, request)
-    values = settings.read(host, all_settings(request, [workload]), (entry, workload))
+    values = settings.read(host, request.settings, (entry, workload))
     (variant,) = settings.variants(entry, values, request.calibration_n)
     logs = _logs(request, reporter)
     with processes_of_a_run(logs=logs) as processes:
@@ -72,7 +72,7 @@ def train(
 ) -> None:
     """Train a workload's model on all processors and write its weights. Raises ``UsageError``."""
     assert entry.reference is not None
-    if not host.implements(entry.name, "train"):
+    if "train" not in entry.hooks:
         raise UsageError(f"workload {entry.name} cannot be trained: it implements no 'train'")
     options = settings.all_options(entry, settings.read(host, request.settings, [entry]))
     if epochs is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from pathlib import Path
@@ -13,12 +14,12 @@ from typing import Any, TypeVar
 from attrs import Factory, asdict, evolve, frozen
 
 from qx.contract.structure import Structure
-from qx.contract.tasks import Task, task_of
+from qx.contract.tasks import CLASSIFICATION, Task, task_of
 from qx.errors import DataError, UsageError
 from qx.files import folder_of_variable
 from qx.host.host import Entry, Host
 from qx.processes.answers import Answer
-from qx.processes.job_answers import DataAnswer, InspectAnswer
+from qx.processes.job_answers import DataAnswer, InspectAnswer, ItemInput
 from qx.processes.jobs import DataJob, InspectJob, Job
 from qx.processes.logs import Subject, log_hint
 from qx.processes.workers import Failure, Processes, Worker, traceback_behind
@@ -58,6 +59,8 @@ class Prepared:
     calibrations: Mapping[int, Path]
     #: Further draws of calibration images, by seed and by the number of images.
     further: Mapping[int, Mapping[int, Path]] = Factory(dict)
+    #: Numbers of images in them, where the data have fewer than that.
+    calibration_sizes: Mapping[int, int] = Factory(dict)
     #: The training split; None if no config of the run fine-tunes.
     training: Path | None
     source: str
@@ -115,7 +118,7 @@ def _prepare_or_fallback(
     try:
         return _prepare_workload(host, entry, options, variants, request, processes, reporter)
     except DataError as error:
-        workload_named = request.workload or request.workloads or request.model
+        workload_named = request.workload or request.workloads or request.models
         is_users_choice = workload_named or data_folder(request) or request.weights
         if is_users_choice or options != all_options(entry, {}) or fallback is None:
             raise UsageError(str(error)) from error
@@ -128,6 +131,16 @@ def _prepare_or_fallback(
             )
         except DataError as second:
             raise UsageError(f"{fallback}: {second}") from second
+
+
+def named_counts(request: Request, variants: Sequence[Variant]) -> tuple[int, ...]:
+    """Return the sizes of calibration splits that the user asked for; others are defaults of the configs."""
+    named = {
+        variant.calibration_n
+        for variant in variants
+        if variant.is_calibration_n_set and variant.entry.state == "ready"
+    }
+    return tuple(sorted(count for count in named | {request.calibration_n} if count is not None))
 
 
 def calibration_counts(request: Request, variants: Sequence[Variant]) -> tuple[int, ...]:
@@ -214,16 +227,25 @@ def _prepare_workload(
         )
     for reason in data.damaged.values():
         reporter.say(f"{entry.name}: data in the cache were damaged ({reason}), and are written again")
-    _check_inputs(entry, inspected.structure.inputs, data.inputs)
-    main_output = next(iter(inspected.outputs.values()))
+    main_output = next(iter(inspected.outputs.values()), ())
     _check_classes(entry, main_output, data)
+    _check_names(entry, inspected, data)
+    _check_inputs(entry, inspected, data)
+    task = task_of(main_output, data.labels, data.classes, data.task)
+    _check_task(entry, task, main_output, data)
+    for count in data.calibrations:
+        if count > data.training_items:
+            reporter.say(
+                f"{entry.name}: configs calibrate on {count} items by default, and the data have "
+                f"{data.training_items} to calibrate with: all of them are used"
+            )
     if inspected.weights_note:
         reporter.say(f"{entry.name}: {inspected.weights_note}")
     home = Path(data.folder)
     assert inspect_job.engine is not None
     return Prepared(
         workload=entry,
-        options=options,
+        options={**options, "example": inspected.example} if inspected.example else options,
         weights=weights,
         weights_sha256=inspected.weights_sha256,
         sources_sha256=inspected.sources_sha256,
@@ -245,9 +267,10 @@ def _prepare_workload(
         items=data.items,
         item_bytes=data.item_bytes,
         classes=data.classes,
-        structure=None if inspected.structure.is_plain else inspected.structure,
-        task=task_of(main_output, data.labels, data.classes),
-        trained=weights is not None or request.trained,
+        structure=_needed_structure(inspected),
+        task=task,
+        trained=weights is not None or request.trained or _is_judged_by_itself(entry, data),
+        calibration_sizes={count: min(count, data.training_items) for count in data.calibrations},
         parameters=inspected.parameters,
         runtime=asdict(inspected.runtime),
     )
@@ -290,8 +313,9 @@ def _jobs(
         data=str(folder) if folder else None,
         offline=is_offline(request),
         cache=str(open_cache(request.trust_cache)),
-        targets=weights is not None or request.trained,
+        targets=weights is not None or request.trained or _is_model_file(entry),
         calibration_counts=calibration_counts(request, variants),
+        named_counts=named_counts(request, variants),
         training=any(config(entry).training for entry in ready),
         further_seeds=request.further_seeds,
         further_counts=required_counts(variants) if request.further_seeds else (),
@@ -321,10 +345,15 @@ def _run_both(
             worker.close()
 
     def inspect() -> InspectAnswer:
-        job = inspect_job
+        job, example = inspect_job, ""
         while True:
             try:
-                return run(job, request.timeout)
+                answer = run(job, request.timeout)
+                if answer.inputs is not None or example:
+                    return evolve(answer, example=example)
+                # The data say what inputs are.
+                example = like_data(data.result())
+                job = evolve(job, workload_options={**job.workload_options, "example": example})
             except Failure as failure:
                 others = [plugin for plugin in job.configs if failure.stage != f"{ASKING}{plugin.name}"]
                 if over.is_set() or len(others) == len(job.configs):
@@ -334,8 +363,8 @@ def _run_both(
                 job = evolve(job, configs=others)
 
     with processes.side_by_side(2) as pool:
-        inspection = pool.submit(inspect)
         data = pool.submit(run, data_job, request.data_timeout)
+        inspection = pool.submit(inspect)
         futures: list[Future[Any]] = [data, inspection]
         done = wait(futures, return_when=FIRST_EXCEPTION).done
         over.set()
@@ -348,13 +377,72 @@ def _run_both(
     return inspection.result(), data.result()
 
 
-def _check_inputs(entry: Entry, expected: tuple[str, ...], inputs: tuple[str, ...]) -> None:
+def _needed_structure(inspected: InspectAnswer) -> Structure | None:
+    """Return the structure of a model that is not plain; None for one that is."""
+    structure = inspected.structure
+    return None if structure is None or structure.is_plain else structure
+
+
+def _check_names(entry: Entry, inspected: InspectAnswer, data: DataAnswer) -> None:
     """Raise ``UsageError`` if a model that takes inputs by name is given others, or in another order."""
+    expected = () if inspected.structure is None else inspected.structure.inputs
+    inputs = tuple(item.name for item in data.inputs)
     if expected and inputs != expected:
         raise UsageError(
             f"workload {entry.name}: the data have the inputs {', '.join(inputs)}, and the example inputs "
             f"are {', '.join(expected)}: give both the same names in the same order"
         )
+
+
+def _is_model_file(entry: Entry) -> bool:
+    """Whether the model is a file of functions, one of which may give data with right answers."""
+    return entry.fixed_options.get("model", "").endswith(".py")
+
+
+def _is_judged_by_itself(entry: Entry, data: DataAnswer) -> bool:
+    """Whether the file that makes the model gives right answers too, and so says that it is trained."""
+    return _is_model_file(entry) and data.has_targets
+
+
+def like_data(data: DataAnswer) -> str:
+    """Return inputs like those of the data, as ``--example`` has them."""
+    return "; ".join(_example(item, number) for number, item in enumerate(data.inputs))
+
+
+def _example(item: ItemInput, number: int) -> str:
+    name = item.name if re.fullmatch(r"[A-Za-z_]\w*", item.name) else f"input_{number}"
+    extent = ""
+    if item.lowest is not None and item.highest is not None:
+        digits = ".7g" if "float" in item.dtype else ".0f"
+        low, high = f"{item.lowest:{digits}}", f"{item.highest:{digits}}"
+        extent = f"={low}" if low == high else f"={low}..{high}"
+    return f"{name}:{item.dtype}[{','.join(map(str, (1, *item.shape)))}]{extent}"
+
+
+def _check_inputs(entry: Entry, inspected: InspectAnswer, data: DataAnswer) -> None:
+    """Raise ``UsageError`` if the data of a model of the user's own have other inputs than its examples."""
+    if not workload(entry).takes_model or inspected.inputs is None:
+        return
+    examples, items = ([str(item) for item in inputs] for inputs in (inspected.inputs, data.inputs))
+    if examples != items:
+        raise UsageError(
+            f"workload {entry.name}: the data have inputs {', '.join(items)}, and the model's example inputs "
+            f"are {', '.join(examples)}"
+        )
+
+
+def _check_task(entry: Entry, task: Task, outputs: Sequence[int], data: DataAnswer) -> None:
+    """Raise ``UsageError`` if the workload says that it classifies, and outputs or labels do not fit."""
+    if data.task != CLASSIFICATION or task.name is not None:
+        return
+    shapes = f"outputs {_shown_shape('batch', outputs)}"
+    if data.labels is not None:
+        shapes += f", labels {_shown_shape('items', data.labels.shape)}"
+    raise UsageError(f"workload {entry.name}: its task is {data.task}, but {task.reason} ({shapes})")
+
+
+def _shown_shape(first: str, shape: Sequence[int]) -> str:
+    return f"[{', '.join(map(str, (first, *shape)))}]"
 
 
 def _check_classes(entry: Entry, outputs: Sequence[int], data: DataAnswer) -> None:

@@ -14,9 +14,11 @@ from qx.contract.fields import to_integers, to_strings
 from qx.contract.figures import Point
 from qx.contract.records import Config, Metric, Workload
 from qx.errors import UsageError
+from qx.host.catalogue import unknown
 from qx.host.host import Entry, Host, Reference
 from qx.results.cells import CellId
 from qx.runner import settings
+from qx.runner.models import FORMS, entry_of_model, own_model
 from qx.runner.settings import Variant
 from qx.values import OptionValues
 
@@ -41,10 +43,12 @@ class Request:
     """The options of a run; the defaults are those of ``qx run``."""
 
     workload: str | None = None
-    #: Options of the workload that takes a model of the user's own.
-    model: Mapping[str, str] = Factory(dict)
     #: Several workloads, in place of ``workload``: the run is then the grid of workloads by configs.
     workloads: tuple[str, ...] = field(default=(), converter=to_strings)
+    #: Models as the user names them, in place of both: workloads, and what makes models of the user's own.
+    models: tuple[str, ...] = field(default=(), converter=to_strings)
+    #: Options of the models of the user's own, by the name of the option of their workload.
+    model: Mapping[str, str] = Factory(dict)
     configs: tuple[str, ...] = field(default=(), converter=to_strings)
     #: Whether configs that train take part too, if no config is named.
     every: bool = False
@@ -263,7 +267,7 @@ def choose(host: Host, request: Request) -> Chosen:
     # A config that others are compared with has one cell, so its options have one value each.
     compared_with = {baseline.name, *(config(entry).runtime_baseline for entry in configs)}
     swept = [entry for entry in configs if entry.name not in compared_with]
-    values = settings.read(host, all_settings(request, workloads), (*configs, *metrics, *workloads), swept)
+    values = settings.read(host, request.settings, (*configs, *metrics, *workloads), swept)
     _check_number(len(workloads) * sum(settings.count_variants(entry, values) for entry in configs), request)
     return Chosen(
         axes=frozenset(request.front or (entry.name for entry in metrics if metric(entry).axis)),
@@ -351,56 +355,72 @@ def _baseline(host: Host) -> Entry:
     )
 
 
-def all_settings(request: Request, workloads: Sequence[Entry]) -> tuple[str, ...]:
-    """Return the values of ``--set``, and those of ``--model`` and its like as options of the workload."""
-    model_workloads = [entry.name for entry in workloads if workload(entry).takes_model]
-    return request.settings + tuple(
-        f'{name}.{option}="{quoted}"'
-        for name in model_workloads
-        for option, value in request.model.items()
-        for quoted in [value.replace('"', '""')]
-    )
-
-
-def _workload_for_model(host: Host, request: Request) -> Entry:
-    if "model" not in request.model:
-        option = next(iter(request.model)).replace("_", "-")
-        raise UsageError(f"--{option} can only be used with --model")
-    if request.workload is not None or request.workloads:
-        raise UsageError("give --model or --workload, not both")
-    candidates = [entry for entry in host.ready("workload") if workload(entry).takes_model]
-    if len(candidates) != 1:
-        names = ", ".join(entry.name for entry in candidates) or "none"
-        raise UsageError(f"--model: exactly one workload must have takes_model=True; found: {names}")
-    return candidates[0]
-
-
 def choose_workloads(host: Host, request: Request) -> tuple[Entry, ...]:
-    """Return the workloads that the user named, each once, or the default one. Raises ``UsageError``."""
-    if len(request.workloads) < 2 or request.trained:
-        return (choose_workload(host, request),)
-    entries = _unique([_ready_workload(host, name) for name in request.workloads])
-    if request.weights is not None:
-        raise UsageError(f"--weights can only be used with one workload, not {len(request.workloads)}")
+    """Return the workloads that the user named, each once, or the default one. Raises ``UsageError``.
+
+    Each model of the user's own has an entry of its own.
+    """
+    if request.models and (request.workloads or request.workload is not None):
+        raise UsageError("give MODEL or --workload, not both")
+    if request.models:
+        entries = _entries_of_models(host, request)
+    else:
+        names = (*request.workloads, *filter(None, [request.workload]))
+        entries = _unique([_ready_workload(host, name) for name in names]) or (_default_workload(host),)
+    if not any(entry.fixed_options for entry in entries):
+        _check_no_model_options(request)
+    if request.weights is not None and len(entries) > 1:
+        raise UsageError(f"--weights can only be used with one workload, not {len(entries)}")
     return entries
 
 
 def choose_workload(host: Host, request: Request) -> Entry:
-    """Return the workload that the user named, or the default one. Raises ``UsageError``."""
-    if request.model:
-        return _workload_for_model(host, request)
-    if request.trained:
-        raise UsageError(
-            "--trained can only be used with --model: it says that the factory gives trained weights"
-        )
-    for name in (*request.workloads, request.workload):
-        if name is not None:
-            return _ready_workload(host, name)
+    """Return the only workload that the user named, or the default one. Raises ``UsageError``."""
+    entries = choose_workloads(host, request)
+    if len(entries) > 1:
+        names = ", ".join(entry.name for entry in entries)
+        raise UsageError(f"one MODEL is expected here, not {len(entries)}: {names}")
+    return entries[0]
+
+
+def _entries_of_models(host: Host, request: Request) -> tuple[Entry, ...]:
+    entries: list[Entry] = []
+    for word in dict.fromkeys(request.models):
+        model = own_model(word)
+        if model is None:
+            entries.append(_workload_of_word(host, word))
+        else:
+            taken = [entry.name for entry in entries]
+            entries.append(entry_of_model(host, model, request.model, taken))
+    return _unique(entries)
+
+
+def _workload_of_word(host: Host, word: str) -> Entry:
+    """Return the workload of that name. Raises ``UsageError`` that names the other forms of a model too."""
+    ready = [entry.name for entry in host.ready("workload")]
+    if any(entry.name == word for entry in host.entries):
+        return _ready_workload(host, word)
+    raise unknown("MODEL: no workload", word, [*ready, *FORMS.split(", ")[:-1]])
+
+
+def _default_workload(host: Host) -> Entry:
     defaults = [entry for entry in host.ready("workload") if workload(entry).default]
     if len(defaults) != 1:
         names = ", ".join(entry.name for entry in host.ready("workload"))
         raise UsageError(f"name a workload with --workload: {names or 'none is ready, see qx list'}")
     return defaults[0]
+
+
+def _check_no_model_options(request: Request) -> None:
+    """Raise ``UsageError`` for an option that only models of the user's own have."""
+    if request.model:
+        option = next(iter(request.model)).replace("_", "-")
+        raise UsageError(f"--{option} can only be used with a MODEL of your own, such as FILE.py:FACTORY")
+    if request.trained:
+        raise UsageError(
+            "--trained can only be used with a MODEL of your own: it says that what makes the model gives "
+            "trained weights"
+        )
 
 
 def _ready_workload(host: Host, name: str) -> Entry:

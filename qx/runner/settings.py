@@ -32,6 +32,8 @@ class Variant:
     options: OptionValues
     #: The options that the user set, as text: ``[bits=4]``.
     label: str = ""
+    #: Whether the user said how many images calibrate it.
+    is_calibration_n_set: bool = False
 
     @property
     def row(self) -> str:
@@ -62,6 +64,7 @@ def read(
     for setting in map(Setting.of, settings):
         entry = _plugin(host, setting, participants)
         option = _option(entry, setting)
+        _check_free(option, setting, participants)
         if option.name in values.setdefault(entry.name, {}):
             raise UsageError(
                 f"--set {setting.text}: {entry.name}.{option.name} was set before; "
@@ -74,7 +77,7 @@ def read(
 
 
 def _plugin(host: Host, setting: Setting, participants: Sequence[Entry]) -> Entry:
-    entries = [entry for entry in host.entries if entry.name == setting.plugin]
+    entries = [entry for entry in (*participants, *host.entries) if entry.name == setting.plugin]
     if not entries:
         names = {entry.name for entry in participants}
         raise unknown(f"--set {setting.text}: unknown plugin", setting.plugin, sorted(names))
@@ -86,7 +89,7 @@ def _plugin(host: Host, setting: Setting, participants: Sequence[Entry]) -> Entr
             f"--set {setting.text}: {entry.name} is a {entry.kind}; only options of configs, metrics and "
             f"workloads can be set"
         )
-    if entry.name not in [participant.name for participant in participants]:
+    if not any(entry.name in (participant.name, participant.plugin) for participant in participants):
         others = [participant.name for participant in participants if participant.kind == entry.kind]
         raise UsageError(
             f"--set {setting.text}: {entry.kind} {entry.name} is not used here "
@@ -101,6 +104,14 @@ def _option(entry: Entry, setting: Setting) -> Option:
         what = f"--set {setting.text}: {entry.kind} {entry.name} has no option"
         raise unknown(what, setting.option, list(options))
     return options[setting.option]
+
+
+def _check_free(option: Option, setting: Setting, participants: Sequence[Entry]) -> None:
+    """Raise ``UsageError`` for an option that the run itself sets, from MODEL or an option beside it."""
+    for entry in participants:
+        if setting.plugin in (entry.name, entry.plugin) and option.name in entry.fixed_options:
+            source = "MODEL" if option.name == "model" else f"--{option.name.replace('_', '-')}"
+            raise UsageError(f"--set {setting.text}: {source} has set {option.name} already")
 
 
 def _values(setting: Setting, option: Option) -> tuple[OptionValue, ...]:
@@ -125,9 +136,17 @@ def _why_single_value(entry: Entry, swept: Sequence[Entry]) -> str:
 
 
 def all_options(entry: Entry, values: Values) -> dict[str, OptionValue]:
-    """Return all options of a metric or a workload: the defaults, replaced by the values that were set."""
-    set_values = {name: value for name, (value, *_) in values.get(entry.name, {}).items()}
-    return {option.name: option.default for option in _options(entry)} | set_values
+    """Return all options of a metric or a workload: the defaults, replaced by the values that were set.
+
+    Values that were set for the plugin hold for each entry of it.
+    """
+    set_values = {
+        name: value
+        for owner in dict.fromkeys((entry.plugin, entry.name))
+        for name, (value, *_) in values.get(owner, {}).items()
+    }
+    defaults = {option.name: option.default for option in _options(entry)}
+    return {**defaults, **set_values, **entry.fixed_options}
 
 
 def count_variants(entry: Entry, values: Values) -> int:
@@ -149,8 +168,14 @@ def variants(entry: Entry, values: Values, calibration_n: int | None = None) -> 
         dict(zip(names, combination, strict=True))
         for combination in product(*(set_values[name] for name in names))
     )
+    is_set = calibration_n is not None or CALIBRATION_N.name in set_values
     return tuple(
-        Variant(entry=entry, options=options | combination, label=label(combination))
+        Variant(
+            entry=entry,
+            options=options | combination,
+            label=label(combination),
+            is_calibration_n_set=is_set,
+        )
         for combination in combinations
     )
 

@@ -68,6 +68,11 @@ def contents(kind: str, name: str, config: str = "") -> dict[str, str]:
     return {Template(path).substitute(words): _fill(template, words) for template, path in paths.items()}
 
 
+def model_file(name: str) -> str:
+    """Return the text of a file with a model of the user's own, which ``qx run NAME.py`` runs as it is."""
+    return _fill("model.py", {"name": name})
+
+
 def run_command(kind: str, name: str, config: str = "") -> str:
     """Return the command of a run that uses the new plugin."""
     return _fill(f"run_{kind}", {"name": name, "config": config}).strip()

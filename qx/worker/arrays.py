@@ -37,6 +37,8 @@ class Split:
     source: str
     #: How the inputs were computed, as the workload says; not written, since it is no part of the data.
     preprocessing: str = ""
+    #: Task that the workload states; None where it states none. The files of a split do not hold it.
+    task: str | None = None
 
     @classmethod
     def of(cls, data: Data) -> Split:
@@ -47,7 +49,8 @@ class Split:
                 f'{{"{LABELS}": array}}'
             )
         targets = {name: np.asarray(array) for name, array in data.targets.items()}
-        return cls(dict(data.inputs), targets, data.classes, data.source, data.preprocessing)
+        inputs = dict(data.inputs)
+        return cls(inputs, targets, data.classes, data.source, data.preprocessing, data.task)
 
     @classmethod
     def read(cls, folder: Path) -> Split:

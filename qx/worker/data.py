@@ -6,12 +6,13 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 from attrs import evolve
 
 from qx.contract.records import LABELS
 from qx.contract.tasks import Labels
 from qx.errors import DataError, UsageError
-from qx.processes.job_answers import DataAnswer
+from qx.processes.job_answers import DataAnswer, ItemInput
 from qx.processes.jobs import DataJob
 from qx.storage.cache import SPLITS, new_entry, read_entry
 from qx.storage.digests import Damaged, FileDigest
@@ -32,9 +33,9 @@ def run(job: DataJob, channel: Channel) -> None:
     train, test = splits["train"], splits["test"]
     if not job.targets:
         test = evolve(test, targets={})
-    if (largest := max(job.calibration_counts, default=0)) > len(train):
+    if (named := max(job.named_counts, default=0)) > len(train):
         raise UsageError(
-            f"{largest} calibration images are asked for, but {workload.name} has {len(train)} training "
+            f"{named} calibration images are asked for, but {workload.name} has {len(train)} training "
             f"items: give --calibration-n {len(train)} or fewer"
         )
     channel.stage("select")
@@ -42,9 +43,9 @@ def run(job: DataJob, channel: Channel) -> None:
     #: Damaged splits in the cache, each with the reason.
     damaged: dict[str, str] = {}
     evaluation = _write_or_reuse(test, home, damaged)
-    calibrations = _write_draw(train, job.calibration_counts, job.seed, home, damaged)
+    calibrations = _write_draw(train, test, job.calibration_counts, job.seed, home, damaged)
     further = {
-        seed: _write_draw(train, job.further_counts, seed, home, damaged) for seed in job.further_seeds
+        seed: _write_draw(train, test, job.further_counts, seed, home, damaged) for seed in job.further_seeds
     }
     training = None
     if job.training:
@@ -56,9 +57,12 @@ def run(job: DataJob, channel: Channel) -> None:
             preprocessing=test.preprocessing,
             items=len(test),
             item_bytes=sum(array.nbytes for array in test.rows(0, 1).values()),
-            inputs=tuple(test.inputs),
             classes=test.classes,
             labels=_describe_labels(test.labels),
+            task=test.task,
+            has_targets=bool(test.targets),
+            inputs=_describe_inputs(test),
+            training_items=len(train),
             evaluation=evaluation.name,
             calibrations=calibrations,
             training=training,
@@ -70,14 +74,46 @@ def run(job: DataJob, channel: Channel) -> None:
 
 
 def _write_draw(
-    train: Split, counts: Sequence[int], seed: int, home: Path, damaged: dict[str, str]
+    train: Split, test: Split, counts: Sequence[int], seed: int, home: Path, damaged: dict[str, str]
 ) -> dict[int, str]:
     """Draw calibration images, and return the name of the folder of a split for each number of them."""
     if not counts:
         return {}
     # The first items do not depend on how many are drawn, so smaller splits are heads of the largest.
-    drawn = train.take(drawn_over_classes(train.labels, len(train), max(counts), seed))
+    largest = min(max(counts), len(train))
+    drawn = train.take(drawn_over_classes(train.labels, len(train), largest, seed))
+    _check_alike(drawn, test)
     return {count: _write_or_reuse(drawn.take(slice(count)), home, damaged).name for count in counts}
+
+
+#: Number of items whose values say in which range inputs lie.
+RANGE_ITEMS = 32
+
+
+def _describe_inputs(split: Split) -> tuple[ItemInput, ...]:
+    """Describe the inputs of one item, with the range of the values of the first items."""
+    described = []
+    for name, array in split.rows(0, min(RANGE_ITEMS, len(split))).items():
+        values = array.astype(float) if array.dtype.kind in "biuf" and array.size else None
+        is_finite = values is not None and bool(np.isfinite(values).all())
+        described.append(
+            ItemInput(
+                name=name,
+                dtype=array.dtype.name,
+                shape=array.shape[1:],
+                lowest=float(values.min()) if values is not None and is_finite else None,
+                highest=float(values.max()) if values is not None and is_finite else None,
+            )
+        )
+    return tuple(described)
+
+
+def _check_alike(train: Split, test: Split) -> None:
+    """Raise ``DataError`` where items of the two splits have other inputs."""
+    kinds = [[(item.name, str(item)) for item in _describe_inputs(split)] for split in (train, test)]
+    if kinds[0] != kinds[1]:
+        shown = [", ".join(f"{name} {kind}" for name, kind in inputs) for inputs in kinds]
+        raise DataError(f"the inputs of the train split are {shown[0]}, and of the test split {shown[1]}")
 
 
 def _describe_labels(labels: Array | None) -> Labels | None:

@@ -17,7 +17,7 @@ from qx.environment import distribution_version
 from qx.errors import UsageError
 from qx.foreign import one_line
 from qx.processes.failures import outcome_of
-from qx.processes.job_answers import InspectAnswer, Refusal, Runtime
+from qx.processes.job_answers import InspectAnswer, ItemInput, Refusal, Runtime
 from qx.processes.jobs import InspectJob
 from qx.tracebacks import traceback_of
 from qx.worker.channel import Channel
@@ -56,9 +56,9 @@ def run(job: InspectJob, channel: Channel) -> None:
     else:
         note, weights = "", _fingerprint(model)
     channel.stage("example_inputs")
-    structure = structure_of(workload, model)
-    model = adapt(model, structure)
-    outputs = _outputs(workload, model, structure)
+    examples = example_inputs(workload, 1)
+    structure = structure_of(workload, model) if examples else None
+    adapt(model, structure)
     answer = InspectAnswer(
         runtime=_runtime(engines),
         weights_sha256=weights,
@@ -66,10 +66,18 @@ def run(job: InspectJob, channel: Channel) -> None:
         sources_sha256=_sources(set(sys.modules) - before),
         versions=_versions(model, set(sys.modules) - before),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
-        outputs=outputs,
+        outputs=_outputs(workload, model, structure) if structure else {},
         structure=structure,
+        inputs=tuple(map(_item_input, examples)) if examples else None,
     )
-    channel.answer(evolve(answer, refusals=_refusals(job, workload, model, structure, channel)))
+    if structure:
+        answer = evolve(answer, refusals=_refusals(job, workload, model, structure, channel))
+    channel.answer(answer)
+
+
+def _item_input(example: torch.Tensor) -> ItemInput:
+    dtype = str(example.dtype).removeprefix("torch.")
+    return ItemInput(name="", dtype=dtype, shape=tuple(example.shape[1:]))
 
 
 #: The batch sizes at which the model is tried: the first dimension of its outputs must be the batch.

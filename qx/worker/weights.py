@@ -10,24 +10,13 @@ from typing import TYPE_CHECKING, TypeGuard
 from attrs import frozen
 
 from qx.errors import UsageError
+from qx.worker.file_kinds import is_safetensors, other_kind, read_head
 
 if TYPE_CHECKING:
     import torch
 
 #: The advice how to save a file that holds only weights.
 SAVE = "save it with torch.save(model.state_dict(), FILE)"
-#: The first bytes of files of other kinds, and what these are.
-BEGINNINGS = {
-    b"GGUF": "a GGUF file (llama.cpp)",
-    b"\x89HDF": "an HDF5 file (Keras)",
-    b"\x93NUMPY": "a NumPy array",
-    b"version https://git-lfs": "a Git LFS pointer, and the file itself was not fetched (git lfs pull)",
-    b"<!DOCTYPE": "a web page: the download went wrong",
-    b"<html": "a web page: the download went wrong",
-    b"<?xml": "an XML file (of an OpenVINO model, perhaps)",
-    b"\x1f\x8b": "a gzip archive: unpack it first",
-    b"\xfd7zXZ": "an xz archive: unpack it first",
-}
 
 
 @frozen
@@ -59,56 +48,12 @@ def load_weights(model: torch.nn.Module, path: Path) -> str:
 
 def _read(path: Path) -> object:
     """Return the content of a weights file. Raises ``UsageError``."""
-    with path.open("rb") as file:
-        start = file.read(64)
-    if path.suffix == ".safetensors" or _is_safetensors(start, path):
+    head = read_head(path)
+    if path.suffix == ".safetensors" or is_safetensors(head, path):
         return _safetensors(path)
-    if kind := _other_kind(start, path):
+    if kind := other_kind(head, path):
         raise UsageError(f"weights file {path} is {kind}; give the model's state dict: {SAVE}")
     return _torch_file(path)
-
-
-def _is_safetensors(start: bytes, path: Path) -> bool:
-    header = int.from_bytes(start[:8], "little")
-    return start[8:9] == b"{" and 2 <= header <= path.stat().st_size - 8
-
-
-def _other_kind(start: bytes, path: Path) -> str:
-    """Name the kind of a file that holds no state dict; empty if it may hold one."""
-    if not start:
-        return "empty"
-    if start[4:8] == b"TFL3":
-        return "a TensorFlow Lite model"
-    if kind := next((kind for prefix, kind in BEGINNINGS.items() if start.startswith(prefix)), ""):
-        return kind
-    if zipfile.is_zipfile(path):
-        return _kind_of_archive(path)
-    return "an ONNX model" if _is_onnx(start, path) else ""
-
-
-def _kind_of_archive(path: Path) -> str:
-    """Name the content of a zip archive by the names of its files; empty if it may be that of torch.save."""
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-    inner = {name.partition("/")[2] or name for name in names}
-    if any(name.startswith("code/") or name == "constants.pkl" for name in inner):
-        return "a TorchScript program (torch.jit.save), which holds code"
-    if any("exported_program" in name or name.startswith("models/") for name in inner):
-        return "an exported program (torch.export.save), which holds a graph"
-    if any(name.startswith("data/aotinductor") for name in inner):
-        return "an AOTInductor package, which holds compiled code"
-    if names and all(name.endswith(".npy") for name in names):
-        return "an archive of NumPy arrays (.npz)"
-    return "" if "data.pkl" in inner else "a zip archive that torch.save did not write"
-
-
-def _is_onnx(start: bytes, path: Path) -> bool:
-    """Return whether a file is a serialized ``onnx.ModelProto``, which has no magic number."""
-    # Field 1 (ir_version), a small number, and then field 2 (producer_name) or another of its first fields.
-    has_fields = (
-        start[:1] == b"\x08" and start[1] < 64 and start[2:3] in (b"\x12", b"\x1a", b"\x22", b"\x3a", b"B")
-    )
-    return has_fields or path.suffix == ".onnx"
 
 
 def _safetensors(path: Path) -> object:

@@ -27,7 +27,7 @@ def load_session_data(reference: str, split: str, context: Context) -> Data:
     parts = _parts(reference, _Progress(context.progress))
     if split in parts:
         return parts[split]
-    return _set_aside(parts["all"], context.seed)[split]
+    return set_aside(parts["all"], context.seed)[split]
 
 
 def example_arrays(reference: str, batch_size: int) -> tuple[np.ndarray, ...]:
@@ -59,7 +59,7 @@ def _parts(reference: str, progress: _Progress) -> dict[str, Data]:
     }
 
 
-def _set_aside(data: Data, seed: int) -> dict[str, Data]:
+def set_aside(data: Data, seed: int) -> dict[str, Data]:
     """Divide items into those that calibrate (``train``) and those that are evaluated (``test``).
 
     They are drawn evenly over the classes, where each item has one. No item is in both.

@@ -6,15 +6,14 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Mapping
-from functools import cache
-from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 from torch import nn
 from torch.ao.quantization import QuantStub
 
-from qx import Unsupported, UsageError, import_file, one_line, session_object
+from qx import Context, Unsupported, UsageError, one_line, session_object
+from qx_plugins.networks.libraries import factory_in_library, metadata_of_torchvision
+from qx_plugins.networks.model_file import arguments_of, import_source, is_model_file, shown_names
 from qx_plugins.recipes.tracing import check_python
 
 #: Attributes of a model that describe its inputs, in timm and libraries like it.
@@ -24,20 +23,31 @@ SESSION = "session:"
 
 
 def make_from_factory(
-    target: str, arguments: Mapping[str, Any] | None = None, *, quantizable: bool = False
+    target: str,
+    arguments: Mapping[str, Any] | None = None,
+    *,
+    quantizable: bool = False,
+    context: Context | None = None,
 ) -> nn.Module:
     """Make the model by calling a factory: ``package.module:factory`` or ``path/file.py:factory``.
 
-    ``target`` may also refer to a model or a factory of the Python session that has called ``qx.run``.
-    ``arguments`` are the keyword arguments of the call. A factory that takes an argument ``quantizable`` is
-    called with it to make the quantizable form. Raises ``UsageError`` where there is no such factory, where
-    its arguments do not fit or where it fails, and ``Unsupported`` where it has no quantizable form.
+    ``target`` may also be a file alone, whose function ``make_model`` is called, ``timm:NAME``,
+    ``torchvision:NAME``, or refer to a model or a factory of the Python session that has called ``qx.run``.
+    ``arguments`` are the keyword arguments of the call. A factory that takes an argument ``context`` gets it,
+    and one that takes ``quantizable`` is called with it to make the quantizable form. Raises ``UsageError``
+    where there is no such factory, where its arguments do not fit or where it fails, and ``Unsupported``
+    where it has no quantizable form.
     """
     factory, keywords = find_factory(target), dict(arguments or {})
+    takes = arguments_of(factory)
+    if "context" in takes:
+        keywords.setdefault("context", context or Context())
+    if takes.get("quantizable"):
+        keywords["quantizable"] = quantizable
     _check_arguments(target, factory, keywords)
     if not quantizable:
         return _call(target, factory, **keywords)
-    if _takes_quantizable(factory):
+    if "quantizable" in takes:
         keywords["quantizable"] = True
     model = _call(target, factory, **keywords)
     kind = type(model).__name__
@@ -56,23 +66,29 @@ def find_factory(target: str) -> Callable[..., Any]:
     """Import and return the factory. Raises ``UsageError``."""
     if target.startswith(SESSION):
         return _session_factory(target)
-    source, colon, name = target.rpartition(":")
-    if not (source and colon and name):
-        raise UsageError(f"--model {target}: expected MODULE:FACTORY or FILE.py:FACTORY")
-    try:
-        module = _import_file(source) if source.endswith(".py") else _import_module(source)
-    except UsageError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise UsageError(f"--model {target}: {source} cannot be imported: {one_line(error)}") from error
+    if (in_library := factory_in_library(target)) is not None:
+        return in_library
+    if is_model_file(target):
+        source, name = target, "make_model"
+        module = import_source(source)
+        if not hasattr(module, name):
+            raise UsageError(
+                f"MODEL {target}: {source} has no make_model(){shown_names(module)}; name what makes the "
+                f"model: {source}:FACTORY"
+            )
+    else:
+        source, colon, name = target.rpartition(":")
+        if not (source and colon and name):
+            raise UsageError(f"MODEL {target}: expected MODULE:FACTORY or FILE.py:FACTORY")
+        module = import_source(source) if source.endswith(".py") else _import_module(target, source)
     value: Any = module
     for part in name.split("."):
         if not hasattr(value, part):
-            raise UsageError(f"--model {target}: {source} has no {name!r}{_choices(module)}")
+            raise UsageError(f"MODEL {target}: {source} has no {name!r}{shown_names(module)}")
         value = getattr(value, part)
     if not callable(value) or isinstance(value, nn.Module):
         raise UsageError(
-            f"--model {target}: {name} is an object of type {type(value).__name__}; expected a function or "
+            f"MODEL {target}: {name} is an object of type {type(value).__name__}; expected a function or "
             f"class that makes the model"
         )
     factory: Callable[..., Any] = value
@@ -89,7 +105,12 @@ def _session_factory(reference: str) -> Callable[..., Any]:
 
 
 def read_metadata(target: str, arguments: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
-    """Return the model's description of its inputs (``mean``, ``std``, ``crop_pct``); empty without one."""
+    """Return the model's description of its inputs, by timm's names; empty without one.
+
+    These are ``mean``, ``std``, ``crop_pct``, ``input_size`` and ``num_classes``.
+    """
+    if metadata := metadata_of_torchvision(target, arguments or {}):
+        return metadata
     model = make_from_factory(target, arguments)
     for name in METADATA:
         description = getattr(model, name, None)
@@ -101,23 +122,14 @@ def read_metadata(target: str, arguments: Mapping[str, Any] | None = None) -> Ma
     return {}
 
 
-def _import_module(name: str) -> Any:
+def _import_module(target: str, name: str) -> Any:
     # The current folder comes last, so that its files replace no installed module.
     if (here := os.getcwd()) not in sys.path:
         sys.path.append(here)
-    return importlib.import_module(name)
-
-
-@cache
-def _import_file(source: str) -> Any:
-    path = Path(source).resolve()
-    if not path.is_file():
-        raise UsageError(f"--model {source}: there is no such file")
-    # The file may import modules beside it, as if it were run by itself.
-    if str(path.parent) not in sys.path:
-        sys.path.append(str(path.parent))
-    name = f"_qx_model_{path.stem}_{crc32(os.fsencode(path)):08x}"
-    return import_file(name, path)
+    try:
+        return importlib.import_module(name)
+    except (Exception, SystemExit) as error:
+        raise UsageError(f"MODEL {target}: {name} cannot be imported: {one_line(error)}") from error
 
 
 def read_arguments(text: str) -> dict[str, Any]:
@@ -160,7 +172,7 @@ def _check_arguments(target: str, factory: Callable[..., Any], arguments: Mappin
     ]
     if missing := [name for name in required if name not in arguments]:
         raise UsageError(
-            f"--model {target}: the factory needs {', '.join(missing)}; add --model-args {missing[0]}=VALUE"
+            f"MODEL {target}: the factory needs {', '.join(missing)}; add --model-args {missing[0]}=VALUE"
         )
 
 
@@ -170,29 +182,9 @@ def _call(target: str, factory: Callable[..., Any], **arguments: Any) -> nn.Modu
     except Unsupported:
         raise
     except (Exception, SystemExit) as error:
-        raise UsageError(f"--model {target}: the factory raised {one_line(error)}") from error
+        raise UsageError(f"MODEL {target}: the factory raised {one_line(error)}") from error
     if not isinstance(model, nn.Module):
         raise UsageError(
-            f"--model {target}: the factory gave {type(model).__name__}; expected a torch.nn.Module"
+            f"MODEL {target}: the factory gave {type(model).__name__}; expected a torch.nn.Module"
         )
     return model
-
-
-def _takes_quantizable(factory: Callable[..., Any]) -> bool:
-    import inspect
-
-    try:
-        return "quantizable" in inspect.signature(factory).parameters
-    except (TypeError, ValueError):
-        return False
-
-
-def _choices(module: Any) -> str:
-    names = [
-        name
-        for name, value in vars(module).items()
-        if callable(value)
-        and not name.startswith("_")
-        and getattr(value, "__module__", None) == module.__name__
-    ]
-    return f" (it has {', '.join(names[:8])}{' and more' if len(names) > 8 else ''})" if names else ""

@@ -18,15 +18,24 @@ def register(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "new",
-        help="make a distribution with a plugin of your own",
+        help="make a file with a model of your own, or a distribution with a plugin",
         description="Make a small distribution with one plugin that does something, its entry point, tests "
         "that use the conformance kit, a README and a tox.ini. It installs and passes as it is. A loader "
-        "comes with a config, whose artifacts it serves.",
+        "comes with a config, whose artifacts it serves. A model is no plugin but one file, NAME.py, which "
+        "runs as it is.",
     )
-    parser.add_argument("kind", choices=KINDS, metavar="KIND", help="config, metric, workload or loader")
-    parser.add_argument("name", metavar="NAME", help="what the plugin is to be called: my_recipe")
     parser.add_argument(
-        "--dir", type=Path, metavar="DIR", help="the folder, to be made (default: qx-NAME in the current one)"
+        "kind",
+        choices=("model", *KINDS),
+        metavar="KIND",
+        help="model, config, metric, workload or loader",
+    )
+    parser.add_argument("name", metavar="NAME", help="what the plugin or the file is to be called: my_recipe")
+    parser.add_argument(
+        "--dir",
+        type=Path,
+        metavar="DIR",
+        help="the folder, to be made (default: qx-NAME in the current one; for a model the current one)",
     )
     parser.add_argument(
         "--config", metavar="NAME", help="for a loader: what its config is to be called (default: NAME_int8)"
@@ -49,6 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
     kind, name = arguments.kind, arguments.name
     check_name(host, name)
     config = _config_of(host, arguments)
+    if kind == "model":
+        return _write_model(name, arguments.dir or Path())
     target = arguments.dir if arguments.dir is not None else Path(f"qx-{name.replace('_', '-')}")
     if target.exists() or target.is_symlink():
         raise UsageError(f"{target} exists already: give --dir a folder that does not exist yet")
@@ -87,6 +98,27 @@ def _config_of(host: Host, arguments: argparse.Namespace) -> str:
             f"--config {config}: the loader has this name, and no two plugins may: choose another"
         )
     return str(config)
+
+
+def _write_model(name: str, folder: Path) -> int:
+    """Write the file of a model into a folder and print what to do next."""
+    from qx.cli import OK
+    from qx.cli.places import check_writable
+    from qx.errors import UsageError
+    from qx.files import write_whole
+    from qx.foreign import path_to_terminal
+    from qx.scaffold.writing import model_file
+
+    target = folder / f"{name}.py"
+    if target.exists() or target.is_symlink():
+        raise UsageError(f"{target} exists already: choose another name, or another folder with --dir")
+    check_writable(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(target, model_file(name).encode())
+    place = path_to_terminal(target)
+    print(f"made the model {name} in {place}; next:")
+    print(f"    qx run {place} -c fx_static_int8 --quick")
+    return OK
 
 
 def _train(name: str, plugin: Path, weights: Path) -> None:

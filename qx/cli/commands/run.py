@@ -27,7 +27,7 @@ def register(commands: Commands) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "run",
-        help="compare configs on a workload: the whole matrix, the table, the front",
+        help="compare configs on a model: the whole matrix, the table, the front",
         description="Build every config, measure every metric, and write full_results.json and pareto.md.",
     )
     add_workload_options(parser, several=True)
@@ -108,8 +108,8 @@ def register(commands: Commands) -> None:
         "--out",
         type=Path,
         metavar="DIR",
-        help="where to write (default: artifacts/results; within it a folder for a workload other than the "
-        "default one, or NAME+NAME for several)",
+        help="where to write (default: artifacts/results; within it a folder for a model other than the "
+        "default workload, or NAME+NAME for several)",
     )
     parser.add_argument(
         "--format",

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qx.cli.arguments import add_workload_options
+from qx.cli.arguments import add_workload_options, model_options, models_of
 
 if TYPE_CHECKING:
     from qx.cli import Commands
@@ -49,7 +49,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.epochs is not None and arguments.epochs < 1:
         raise UsageError(f"--epochs must be at least 1, not {arguments.epochs}")
     request = Request(
-        workload=arguments.workload,
+        workloads=tuple(dict.fromkeys(arguments.workloads)),
+        models=models_of(arguments),
+        model=model_options(arguments),
         data=arguments.data,
         offline=arguments.offline,
         seed=arguments.seed,

@@ -127,7 +127,7 @@ def test_it_runs_and_configs_that_cannot_treat_it_say_why(qx: Callable[..., Any]
         ),
         pytest.param(*(("--model", "./nets.py:breaks"), ("breaks", "no such size")), marks=pytest.mark.slow),
         pytest.param(*(("--model", "./nowhere.py:net"), ("nowhere.py",)), marks=pytest.mark.slow),
-        (("--model", "nets"), ("expected MODULE:FACTORY",)),
+        (("--model", "nets"), ("no workload 'nets'", "FILE.py:FACTORY")),
         (("--model", "./nets.py:net", "--weights", "three.pt"), ("4.weight",)),
         (("--model", "./nets.py:net", "--input-shape", "3,1,1"), ("rejects an input of shape", "3, 1, 1")),
         pytest.param(
@@ -210,8 +210,8 @@ def test_torchscript_cannot_be_quantized_and_the_way_out_is_named(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--workload", "digits_cnn", "--trained"), "--trained can only be used with --model"),
-        (("--model-args", "classes=3"), "--model-args can only be used with --model"),
+        (("--workload", "digits_cnn", "--trained"), "--trained can only be used with a MODEL of your own"),
+        (("--model-args", "classes=3"), "--model-args can only be used with a MODEL"),
     ],
 )
 def test_options_of_a_model_are_refused_without_one(
@@ -313,7 +313,7 @@ def test_a_crop_that_is_given_stands_before_that_of_the_metadata(
 
     numbers = {"mean": "0.5,0.5,0.5", "std": "0.25,0.25,0.25"}
     options = {"model": f"{place}/nets.py:{target}", "input_shape": "3,8,8", "images": 0, "crop": option}
-    options["model_args"] = ""
+    options |= {"model_args": "", "example": ""}
     data = own_model.load_data("test", Context(options=options | numbers, data=place / "images"))
     expected = load_fitted(
         *("test",),

@@ -89,7 +89,7 @@ ANSWERS: tuple[Answer, ...] = (
         source="toy",
         items=2,
         item_bytes=8,
-        inputs=("words", "mask"),
+        inputs=(job_answers.ItemInput(name="words", dtype="int64", shape=(8,), lowest=0.0, highest=9.0),),
         classes=("a", "b"),
         labels=Labels(shape=(3,), dtype="int64", lowest=0, highest=1),
         evaluation="ab",

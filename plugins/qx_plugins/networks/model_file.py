@@ -1,0 +1,121 @@
+"""A model as a Python file: a module whose functions are named as the hooks of a workload."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from zlib import crc32
+
+from attrs import frozen
+
+from qx import UsageError, import_file, one_line
+
+#: Functions of a file that are called, and the variable that names the task.
+FUNCTIONS = ("make_model", "load_data", "example_inputs", "train")
+TASK = "TASK"
+#: Functions that a file may have and that are not called yet.
+NOT_YET = ("score", "postprocess")
+
+
+def is_model_file(target: str) -> bool:
+    """Return whether a model is a file of functions, and not a factory in one."""
+    return target.endswith(".py")
+
+
+@frozen
+class ModelFile:
+    """The functions of a model's file. They take the arguments that they name, in any order."""
+
+    source: str
+    module: ModuleType
+
+    @classmethod
+    def of(cls, target: str) -> ModelFile | None:
+        """Import the file of a model; None where a factory alone is named. Raises ``UsageError``."""
+        return cls(target, import_source(target)) if is_model_file(target) else None
+
+    def has(self, name: str) -> bool:
+        """Whether the file has this function."""
+        return callable(getattr(self.module, name, None))
+
+    def takes(self, name: str, argument: str) -> bool:
+        """Whether a function takes an argument of this name."""
+        return argument in arguments_of(getattr(self.module, name))
+
+    def call(self, name: str, **available: Any) -> Any:
+        """Call a function with those of the available arguments that it takes. Raises ``UsageError``."""
+        if not self.has(name):
+            raise UsageError(f"{self.source} has no {name}(){shown_names(self.module)}")
+        function: Callable[..., Any] = getattr(self.module, name)
+        arguments = arguments_of(function)
+        required = [key for key, is_required in arguments.items() if is_required]
+        if missing := [key for key in required if key not in available]:
+            raise UsageError(
+                f"{self.source}: {name}() needs {', '.join(missing)}, and qx calls it with no more than "
+                f"{', '.join(available)}"
+            )
+        return function(**{key: value for key, value in available.items() if key in arguments})
+
+    @property
+    def task(self) -> str | None:
+        """The task that the file states. Raises ``UsageError`` where it is no text."""
+        task = getattr(self.module, TASK, None)
+        if task is not None and not isinstance(task, str):
+            raise UsageError(f"{self.source}: {TASK} is of type {type(task).__name__}; expected a text")
+        return task
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """Functions of the file that are not called yet."""
+        return tuple(name for name in NOT_YET if self.has(name))
+
+
+def arguments_of(function: Callable[..., Any]) -> Mapping[str, bool]:
+    """Return the names of the arguments of a function, and whether each has to be given."""
+    import inspect
+
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return {}
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {
+        parameter.name: parameter.default is parameter.empty
+        for parameter in parameters
+        if parameter.kind in kinds
+    }
+
+
+@cache
+def import_source(source: str) -> ModuleType:
+    """Import a Python file, once in a process. Raises ``UsageError``."""
+    path = Path(source).resolve()
+    if not path.is_file():
+        raise UsageError(f"MODEL {source}: there is no such file")
+    # The file may import modules beside it, as if it were run by itself.
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
+    name = f"_qx_model_{path.stem}_{crc32(os.fsencode(path)):08x}"
+    try:
+        return import_file(name, path)
+    except UsageError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise UsageError(f"MODEL {source}: {source} cannot be imported: {one_line(error)}") from error
+
+
+def shown_names(module: ModuleType) -> str:
+    """Return the functions and classes that a module defines itself, in words for a message."""
+    names = [
+        name
+        for name, value in vars(module).items()
+        if callable(value)
+        and not name.startswith("_")
+        and getattr(value, "__module__", None) == module.__name__
+    ]
+    return f" (it has {', '.join(names[:8])}{' and more' if len(names) > 8 else ''})" if names else ""
