@@ -11,7 +11,8 @@ import pytest
 import torch
 from torch import nn
 
-from qx import PluginError, QxError
+from qx import OUTPUT, PluginError, QxError
+from qx.worker.outputs import unpack
 from qx.worker.probe import hold_to_probe, rounding, write_probe
 
 
@@ -56,7 +57,7 @@ LAYOUTS = {
 def test_a_probe_has_the_memory_layout_of_a_launch(layout: str, tmp_path: Path) -> None:
     """However its inputs lay in memory, the same module gives its probe's outputs again, bit for bit."""
     module = _network()
-    write_probe(module, [LAYOUTS[layout]], module.state_dict(), tmp_path / "probe.npz")
+    write_probe(module, [LAYOUTS[layout]], (OUTPUT,), module.state_dict(), tmp_path / "probe.npz")
     hold_to_probe(Served(module), tmp_path / "probe.npz", loader="served", exact=True)
 
 
@@ -68,7 +69,7 @@ def _rounded(outputs: Any) -> Any:
 def test_rounding_is_allowed_where_several_threads_bring_it(tmp_path: Path) -> None:
     """One thread must give the same bits; with several, outputs may differ by rounding."""
     module, probe = _network(), tmp_path / "probe.npz"
-    write_probe(module, [LAYOUTS["transposed"]], module.state_dict(), probe)
+    write_probe(module, [LAYOUTS["transposed"]], (OUTPUT,), module.state_dict(), probe)
     hold_to_probe(Served(module, _rounded), probe, loader="served", exact=False)
     with pytest.raises(QxError, match="they differ by up to"):
         hold_to_probe(Served(module, _rounded), probe, loader="served", exact=True)
@@ -79,7 +80,7 @@ def test_rounding_is_allowed_where_several_threads_bring_it(tmp_path: Path) -> N
 def test_outputs_of_another_shape_are_told_by_their_shapes(tmp_path: Path) -> None:
     """Outputs that could be broadcast to the expected ones are not the expected ones."""
     module, probe = _network(), tmp_path / "probe.npz"
-    write_probe(module, [LAYOUTS["transposed"]], module.state_dict(), probe)
+    write_probe(module, [LAYOUTS["transposed"]], (OUTPUT,), module.state_dict(), probe)
     with pytest.raises(QxError, match=r"they have the shape \[2, 1\] in place of \[2, 10\]"):
         hold_to_probe(Served(module, lambda outputs: outputs[:, :1]), probe, loader="served", exact=False)
     with pytest.raises(
@@ -103,7 +104,7 @@ class TwoHeads(nn.Module):
 def test_every_output_is_held_by_its_name(tmp_path: Path) -> None:
     """A probe holds all named outputs of a module; another name or another value is told with the name."""
     module, probe = TwoHeads(), tmp_path / "probe.npz"
-    write_probe(module, [LAYOUTS["transposed"]], module.state_dict(), probe)
+    write_probe(module, [LAYOUTS["transposed"]], (OUTPUT,), module.state_dict(), probe)
     hold_to_probe(Served(module), probe, loader="served", exact=True)
 
     class Changed(Served):
@@ -127,8 +128,23 @@ def test_every_output_is_held_by_its_name(tmp_path: Path) -> None:
 def test_outputs_without_names_have_no_probe(tmp_path: Path) -> None:
     """Of a module that gives several tensors without names no probe is written."""
     module = nn.LSTM(3, 4)
-    write_probe(module, [np.zeros((2, 3), dtype=np.float32)], module.state_dict(), tmp_path / "probe.npz")
+    inputs = [np.zeros((2, 3), dtype=np.float32)]
+    write_probe(module, inputs, (OUTPUT,), module.state_dict(), tmp_path / "probe.npz")
     assert not (tmp_path / "probe.npz").exists()
+
+
+def test_outputs_in_order_are_held_by_the_names_that_they_are_given(tmp_path: Path) -> None:
+    """Of a module that gives a tuple each output is held under its name."""
+
+    class Pair(nn.Module):
+        def forward(self, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return values + 1, values * 2
+
+    probe = tmp_path / "probe.npz"
+    write_probe(Pair(), [np.ones((2, 3), dtype=np.float32)], ("sums", "products"), {}, probe)
+    with np.load(probe) as arrays:
+        outputs = unpack(arrays)
+    assert {name: float(array.max()) for name, array in outputs.items()} == {"sums": 2.0, "products": 2.0}
 
 
 @pytest.mark.parametrize(("width", "depth"), [(8, 1), (64, 12), (512, 6)])
