@@ -155,9 +155,9 @@ def time_over(view: View, markup: Markup) -> str | None:
     missing = [
         f"{UNDONE.get(part.phase, part.phase)}: {_names(view, part.cells, markup)}" for part in limit.left_out
     ]
-    if measuring is not None and measuring.cut_short:
+    if measuring is not None and measuring.cut_short and measuring.waves:
         waves = count(measuring.waves, "wave")
-        missing.append(f"{waves} in all, which are too few: the intervals are too narrow, if there are any")
+        missing.append(f"{waves} in all, which is too few: the intervals are too narrow, if there are any")
     if not missing:
         return None
     option = markup.name(f"--max-time {duration_in_words(limit.seconds)}")

@@ -72,7 +72,7 @@ def test_what_was_too_long_is_left_out_and_the_rest_is_whole(
     assert run["failures"] == ["sleeper: timeout", "toy_fp32: metric doubled"]
     shown = done.table.replace("\N{NO-BREAK SPACE}", " ")
     assert "**The time of the run was over** (`--max-time 1h`): not built: `sleeper`; not derived: " in shown
-    assert "2 waves in all, which are too few" in shown
+    assert "2 waves in all, which is too few" in shown
     left = {process.pid for process in psutil.Process().children(recursive=True)} - before
     assert not left
 

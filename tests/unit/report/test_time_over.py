@@ -47,7 +47,7 @@ def flat(text: str) -> str:
 
 def test_every_report_says_first_what_the_time_was_too_short_for(limited: Results) -> None:
     """The option, the cells by what was not done for them, and how few waves there are."""
-    words = "not built: slow; not derived: base and quick; 2 waves in all, which are too few"
+    words = "not built: slow; not derived: base and quick; 2 waves in all, which is too few"
     text = flat(terminal.render(limited, "simple"))
     assert f"WARNING: The time of the run was over (--max-time 15m): {words}" in text
     assert f"WARNING: The time of the run was over (--max-time 15m): {words[:60]}" in flat(
