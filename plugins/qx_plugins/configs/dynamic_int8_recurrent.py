@@ -30,7 +30,12 @@ def check_model(model: nn.Module) -> None:
     check_recurrent(model, lambda layer: type(layer) in quantized, limit)
     for name, layer in recurrent_layers(model).items():
         (words,) = name_layers({name: layer})
-        if type(layer) in quantized and not layer.bias:
+        if not isinstance(layer, quantized):
+            # nn.RNN stays in float32.
+            continue
+        if type(layer) not in quantized:
+            raise Unsupported(f"{words}: {limit}")
+        if not layer.bias:
             raise Unsupported(f"{words} has no biases, which torch's int8 kernel needs")
         if getattr(layer, "proj_size", 0):
             raise Unsupported(f"{words} has proj_size={layer.proj_size}, which torch's int8 kernel ignores")

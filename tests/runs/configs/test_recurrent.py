@@ -84,8 +84,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _run(qx: Callable[..., Any], place: Path, network: str) -> Any:
-    configs = [word for name in ("dynamic_int8", TORCH, ONNX) if name in READY for word in ("-c", name)]
+def _run(qx: Callable[..., Any], place: Path, network: str, *names: str) -> Any:
+    configs = [word for name in names if name in READY for word in ("-c", name)]
     metrics = [word for name in ("accuracy", "file_size", "quantized_share") for word in ("-m", name)]
     return qx(
         *("run", "--model", f"./nets.py:{network}", "--weights", f"{network}.pt", "--data", "images"),
@@ -98,7 +98,7 @@ def _run(qx: Callable[..., Any], place: Path, network: str) -> Any:
 @pytest.fixture(scope="module")
 def runs(qx: Callable[..., Any], place: Path) -> Any:
     """Run these configs on both networks, without launches."""
-    return SimpleNamespace(lstm=_run(qx, place, "lstm"), gru=_run(qx, place, "gru"))
+    return SimpleNamespace(lstm=_run(qx, place, "lstm", TORCH, ONNX), gru=_run(qx, place, "gru", TORCH))
 
 
 @pytest.mark.parametrize("config", [TORCH, *ready(ONNX)])
@@ -112,12 +112,6 @@ def test_an_lstm_is_small_and_as_accurate_as_before(runs: Any, config: str) -> N
     assert run.measurement(config, "file_size")["vs_baseline"]["value"] < 0.36
 
 
-def test_linear_layers_alone_leave_it_as_large_as_it_was(runs: Any) -> None:
-    """The config for linear layers quantizes the head only."""
-    assert runs.lstm.measurement("dynamic_int8", "quantized_share")["value"] < 0.02
-    assert runs.lstm.measurement("dynamic_int8", "file_size")["vs_baseline"]["value"] > 0.9
-
-
 def test_a_gru_is_quantized_in_torch(runs: Any) -> None:
     """A GRU is as an LSTM."""
     run = runs.gru
@@ -126,14 +120,6 @@ def test_a_gru_is_quantized_in_torch(runs: Any) -> None:
     assert abs(run.measurement(TORCH, "accuracy")["vs_baseline"]["value"]) <= 0.01
     assert run.measurement(TORCH, "quantized_share")["value"] == 1.0
     assert run.measurement(TORCH, "file_size")["vs_baseline"]["value"] < 0.38
-
-
-@pytest.mark.parametrize("config", ready(ONNX))
-def test_a_gru_is_unsupported_where_there_is_no_kernel(runs: Any, config: str) -> None:
-    """ONNX Runtime has none for GRU, which is said with the layer before anything is built."""
-    cell = runs.gru.cell(config)
-    assert (cell["outcome"], cell["stage"]) == ("unsupported", "check_model")
-    assert cell["cause"] == "layer 'body' (GRU): of recurrent layers ONNX Runtime quantizes LSTM alone"
 
 
 @pytest.mark.parametrize("config", ready(ONNX))
@@ -152,7 +138,7 @@ class Tagger(nn.Module):
 
     def __init__(self, body: nn.Module, features: int) -> None:
         super().__init__()
-        self.body, self.head = body, nn.Linear(features, 16)
+        self.body, self.head = body, nn.Linear(features, 64)
 
     def forward(self, series: torch.Tensor) -> torch.Tensor:
         return self.head(self.body(series)[0][:, -1])
@@ -213,7 +199,7 @@ def test_the_default_set_makes_a_quarter_of_it(tmp_path: Path) -> None:
         save(complete(model), tmp_path / "model.pt")
         sizes[config] = (tmp_path / "model.pt").stat().st_size
     assert sizes[dynamic_int8_recurrent] / sizes[None] == pytest.approx(0.26, abs=0.01)
-    assert sizes[dynamic_int8] / sizes[None] == pytest.approx(0.97, abs=0.02)
+    assert 0.97 < sizes[dynamic_int8] / sizes[None] < 1
 
 
 @pytest.mark.parametrize("config", [dynamic_int8_recurrent, onnxruntime_dynamic_int8_recurrent])
@@ -229,6 +215,13 @@ def test_a_model_without_such_a_layer_is_unsupported(config: Any, body: nn.Modul
     arguments = {} if config is dynamic_int8_recurrent else {"example_inputs": SERIES}
     with pytest.raises(Unsupported, match=words):
         config.check_model(Tagger(body, 24), **arguments)
+
+
+def test_a_gru_is_unsupported_where_there_is_no_kernel() -> None:
+    """ONNX Runtime has none for GRU, which is said with the layer before anything is built."""
+    words = r"^layer 'body' \(GRU\): of recurrent layers ONNX Runtime quantizes LSTM alone$"
+    with pytest.raises(Unsupported, match=words):
+        onnxruntime_dynamic_int8_recurrent.check_model(Tagger(nn.GRU(12, 24), 24), SERIES)
 
 
 class Own(nn.LSTM):
