@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import SupportsFloat
+from typing import Any, SupportsFloat
 
-from attrs import field
-from attrs.validators import deep_iterable, ge, instance_of, lt, matches_re, optional
+from attrs import Attribute, field
+from attrs.validators import deep_iterable, instance_of, matches_re, optional
 
 #: Pattern of the names of plugins, options and a distribution's module, which also name files and folders.
 NAME = r"[a-z][a-z0-9_]{0,99}"
@@ -56,20 +56,23 @@ def flag_field() -> bool:
 
 def number_field() -> float:
     """Return a field for a required number of at least 0, finite."""
-    number: float = field(converter=float, validator=[ge(0), lt(math.inf)])
+    number: float = field(converter=float, validator=_check_amount)
     return number
 
 
 def optional_number_field() -> float | None:
     """Return a field for a number of at least 0, finite, by default None."""
-    number: float | None = field(
-        default=None, converter=_float_or_none, validator=optional([ge(0), lt(math.inf)])
-    )
+    number: float | None = field(default=None, converter=_float_or_none, validator=_check_amount)
     return number
 
 
 def _float_or_none(value: SupportsFloat | None) -> float | None:
     return None if value is None else float(value)
+
+
+def _check_amount(_: object, attribute: Attribute[Any], value: float | None) -> None:
+    if value is not None and not 0 <= value < math.inf:
+        raise ValueError(f"{attribute.name!r} must be finite and at least 0, not {value!r}")
 
 
 #: Validates fields that hold strings.

@@ -135,7 +135,7 @@ def test_memory_of_a_build_holds_that_of_processes_that_it_starts(bench: Bench, 
     built, _ = bench.build("compiles", None, toy.config("compiles", first=first))
     steps = {step.name: step for step in built.steps}
     assert steps["convert"].peak_of_all - steps["convert"].peak > 140
-    assert steps["import"].peak_of_all == steps["import"].peak
+    assert steps["import"].peak_of_all - steps["import"].peak < 100
 
 
 def test_rebuild_builds_anew(bench: Bench) -> None:

@@ -76,20 +76,8 @@ TABLED = """
 FILED = """layers=[LayerRow(name="weight", bits=4.5, error=0.25)], files=["model.npz"]"""
 #: A config whose layer packs two numbers of 4 bits into a byte.
 PACKED = """
-    import attrs, torch
+    import attrs
     from qx import Config, StoredWeight, hookimpl
-
-    class Packed(torch.nn.Module):
-        def __init__(self, layer):
-            super().__init__()
-            numbers = (layer.weight.detach() * 7).round().clamp(-8, 7).to(torch.int8) + 8
-            pairs = numbers.flatten().view(-1, 2).to(torch.uint8)
-            self.register_buffer("pairs", (pairs[:, :1] * 16 + pairs[:, 1:]))
-            self.register_buffer("bias", layer.bias.detach().clone())
-
-        def forward(self, points):
-            numbers = torch.cat([self.pairs // 16, self.pairs % 16], dim=1).float() - 8
-            return torch.nn.functional.linear(points, numbers.view(3, 4) / 7, self.bias)
 
     @hookimpl
     def describe():
@@ -97,6 +85,20 @@ PACKED = """
 
     @hookimpl
     def convert(model):
+        import torch
+
+        class Packed(torch.nn.Module):
+            def __init__(self, layer):
+                super().__init__()
+                numbers = (layer.weight.detach() * 7).round().clamp(-8, 7).to(torch.int8) + 8
+                pairs = numbers.flatten().view(-1, 2).to(torch.uint8)
+                self.register_buffer("pairs", (pairs[:, :1] * 16 + pairs[:, 1:]))
+                self.register_buffer("bias", layer.bias.detach().clone())
+
+            def forward(self, points):
+                numbers = torch.cat([self.pairs // 16, self.pairs % 16], dim=1).float() - 8
+                return torch.nn.functional.linear(points, numbers.view(3, 4) / 7, self.bias)
+
         return Packed(model)
 
     @hookimpl
@@ -166,11 +168,11 @@ def beside(
     plugins += [write_plugin(name, COMPOSED.format(name=name)) for name in ("composed",)]
     refusing = COMPOSED.replace('name="composed"', 'name="refusing"').format(name="refusing")
     plugins.append(write_plugin("refusing", refusing))
-    names = ("accuracy", "startup", "largest", "quantized_share")
+    names = ("accuracy", "largest", "quantized_share")
     metrics = [word for name in names for word in ("-m", name)]
     run = qx(
         *("run", *toy.arguments(*plugins), *metrics, "--calibration-n", 40),
-        *("--quick", "--budget", 0.01, "--batch-size", 1, "--out", home / "out"),
+        *("--out", home / "out"),
     )
     return run, json.loads(Path(path).with_suffix(".json").read_text())
 
@@ -196,11 +198,11 @@ def test_the_fp32_model_stands_beside_the_prepared_one(beside: Any) -> None:
     assert run.cell("beside")["outcome"] == "ok", run.cell("beside")["cause"]
 
 
-def test_a_launch_has_the_fp32_model_too(beside: Any) -> None:
-    """A launch that rebuilds the module gives ``convert`` the argument, and serves what was built."""
+def test_a_module_that_is_made_anew_has_the_fp32_model_too(beside: Any) -> None:
+    """A process that rebuilds the module gives ``convert`` the argument, and answers as the build did."""
     run, _ = beside
-    assert run.cell("beside")["launches"] == 3
-    assert run.measurement("beside", "startup")["outcome"] == "ok"
+    # The evaluation holds it to the probe of the build.
+    assert run.measurement("beside", "accuracy")["outcome"] == "ok"
 
 
 def test_the_fp32_model_is_made_only_where_a_hook_takes_it(write_plugin: Callable[[str, str], str]) -> None:
@@ -222,7 +224,7 @@ def test_notes_and_a_table_by_layer_are_kept_in_the_results(beside: Any) -> None
     """A module in a ``Converted``, and an ``Artifact``, have a row for each layer, and the table is told."""
     run, _ = beside
     tabled, filed = run.cell("tabled"), run.cell("filed")
-    assert (tabled["outcome"], tabled["launches"], tabled["notes"]) == ("ok", 3, ["halves"])
+    assert (tabled["outcome"], tabled["notes"]) == ("ok", ["halves"])
     rows = [{"name": "weight", "bits": 16, "error": 0.0}, {"name": "bias", "bits": 32, "error": None}]
     assert tabled["layers"] == rows
     assert filed["layers"] == [{"name": "weight", "bits": 4.5, "error": 0.25}]
@@ -242,9 +244,9 @@ def test_a_metric_of_artifacts_finds_the_table(beside: Any) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"name": "fc", "bits": -1}, "'bits' must be >= 0"),
-        ({"name": "fc", "error": float("nan")}, "'error' must be >= 0"),
-        ({"name": "fc", "error": float("inf")}, "'error' must be < inf"),
+        ({"name": "fc", "bits": -1}, "'bits' must be finite and at least 0, not -1.0"),
+        ({"name": "fc", "error": float("nan")}, "'error' must be finite and at least 0, not nan"),
+        ({"name": "fc", "error": float("inf")}, "'error' must be finite and at least 0, not inf"),
         ({"name": 3}, "'name' must be"),
     ],
 )
@@ -274,10 +276,10 @@ def test_a_config_says_what_its_own_layers_store(beside: Any) -> None:
 
 
 def test_a_config_may_be_composed_of_others(beside: Any) -> None:
-    """What two configs do one after the other is built, made anew in launches, and read by the second."""
+    """What two configs do one after the other is built, made anew to be served, and read by the second."""
     run, _ = beside
     composed = run.cell("composed")
-    assert (composed["outcome"], composed["launches"]) == ("ok", 3), composed["cause"]
+    assert composed["outcome"] == "ok", composed["cause"]
     weights = run.measurement("composed", "quantized_share")
     assert weights["value"] == 1 and weights["details"]["elements_missing"] == 0
     accuracies = [run.measurement(name, "accuracy")["value"] for name in ("composed", "packed")]
