@@ -59,8 +59,10 @@ class Case:
 def cases(counts: tuple[int, ...]) -> list[Case]:
     """Return all cases that are simulated, with sets of so many items."""
     return [
-        Case(*values)
-        for values in product(counts, (2, 3, 5, 10), (0.004, 0.02), (0.0, 0.3, 1.0), (0, 0.5, 0.9))
+        Case(count, builds, changed, effect, is_skewed, shared)
+        for count, builds, changed, (effect, is_skewed), shared in product(
+            counts, (2, 3, 5, 10), (0.004, 0.02), EFFECTS, (0.0, 0.5, 0.9)
+        )
     ]
 
 
@@ -77,7 +79,7 @@ def draw(case: Case, generator: np.random.Generator) -> Rows:
     else:
         rates = case.changed * np.maximum(0, 1 + case.effect * normal)
     lost, won = is_right & (luck < rates), ~is_right & (luck < rates / 2)
-    return won.astype(float) - lost
+    return np.asarray(won.astype(float) - lost)
 
 
 def halves(differences: Rows) -> dict[str, tuple[float, float]]:
@@ -139,23 +141,27 @@ def simulation(arguments: argparse.Namespace) -> None:
         )
         by_case[key] = simulate(case, sets)
         print(key, by_case[key], flush=True)
+    figures = {"draws": arguments.draws, "coverage": coverage(by_case), "cases": by_case}
+    keep("build_seeds_simulation", figures)
+
+
+def coverage(by_case: dict[str, dict[str, tuple[float, float]]]) -> dict[str, dict[str, dict[str, float]]]:
+    """Return how often intervals hold the truth by method, number of builds and kind of effect."""
     methods = list(next(iter(by_case.values())))
-    keep(
-        "build_seeds_simulation",
-        {
-            "draws": arguments.draws,
-            "coverage": {
-                method: {
-                    f"{builds} builds": summary(
-                        [figures[method][0] for key, figures in by_case.items() if f" {builds} builds" in key]
-                    )
-                    for builds in (2, 3, 5, 10)
-                }
-                for method in methods
-            },
-            "cases": by_case,
-        },
-    )
+    return {
+        method: {
+            f"{builds} builds, {kind}": summary(
+                [
+                    figures[method][0]
+                    for key, figures in by_case.items()
+                    if f" {builds} builds" in key and ("effect 1 skewed" in key) == is_large
+                ]
+            )
+            for builds in (2, 3, 5, 10)
+            for kind, is_large in (("effects up to 0.8", False), ("skewed effect of 1", True))
+        }
+        for method in methods
+    }
 
 
 def summary(shares: list[float]) -> dict[str, float]:
@@ -174,9 +180,10 @@ def spread(arguments: argparse.Namespace) -> None:
     request = Request(
         workload=arguments.workload,
         data=arguments.data,
-        configs=tuple(name for name in CONFIGS if name in ready),
+        configs=tuple(arguments.configs or (name for name in CONFIGS if name in ready)),
         metrics=("accuracy",),
         build_seeds=arguments.runs,
+        calibration_n=arguments.calibration_n,
         offline=True,
     )
     results, _ = run(host, request, Lines())
@@ -203,7 +210,10 @@ def spread(arguments: argparse.Namespace) -> None:
             if mean is None or mean.ci is None
             else [round(100 * value, 3) for value in (mean.value, *mean.ci)],
         }
-    keep(f"build_seeds_{arguments.workload}", {"builds": arguments.runs, "accuracy, in points": figures})
+    count = "" if arguments.calibration_n is None else f"_{arguments.calibration_n}"
+    keep(
+        f"build_seeds_{arguments.workload}{count}", {"builds": arguments.runs, "accuracy, in points": figures}
+    )
 
 
 def main() -> None:
@@ -212,6 +222,10 @@ def main() -> None:
     parser.add_argument("what", choices=("simulation", "spread"))
     parser.add_argument("--draws", type=int, default=4000, help="sets of 500 items; fewer of larger ones")
     parser.add_argument("--items", type=int, nargs="+", default=[500, 10_000])
+    parser.add_argument(
+        "--configs", nargs="+", help="with spread: configs to build (default: all static ones)"
+    )
+    parser.add_argument("--calibration-n", type=int, help="with spread: calibration images of every config")
     arguments = parser.parse_args()
     {"simulation": simulation, "spread": spread}[arguments.what](arguments)
 

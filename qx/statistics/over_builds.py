@@ -162,4 +162,4 @@ def reach_of(deviations: Sequence[Deviation], level: float = 0.95) -> float:
     if not variance:
         return 0.0
     spent = sum((deviation.value**2 / variance) ** 2 / (deviation.count - 1) for deviation in deviations)
-    return float(stdtrit(1 / spent, 0.5 + level / 2)) * variance**0.5
+    return float(stdtrit(1 / spent, 0.5 + level / 2) * np.sqrt(variance))
