@@ -109,7 +109,7 @@ def read_metadata(target: str, arguments: Mapping[str, Any] | None = None) -> Ma
 
     These are ``mean``, ``std``, ``crop_pct``, ``input_size`` and ``num_classes``.
     """
-    if metadata := metadata_of_torchvision(target, arguments or {}):
+    if metadata := metadata_of_torchvision(target):
         return metadata
     model = make_from_factory(target, arguments)
     for name in METADATA:

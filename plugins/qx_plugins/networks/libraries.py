@@ -82,7 +82,7 @@ def _unknown(target: str, name: str, names: list[str]) -> UsageError:
     return UsageError(f"MODEL {target}: {library} has no model of this name{hint}")
 
 
-def metadata_of_torchvision(target: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+def metadata_of_torchvision(target: str) -> dict[str, Any]:
     """Return what torchvision says of a model's inputs; empty for models of other libraries.
 
     The names are timm's: ``mean``, ``std``, ``crop_pct``, ``input_size`` (channels, height, width) and
@@ -106,5 +106,5 @@ def metadata_of_torchvision(target: str, arguments: Mapping[str, Any]) -> dict[s
         metadata["input_size"] = (3, crop[0], crop[-1])
         metadata["crop_pct"] = crop[0] / resize[0] if resize else 1.0
     if categories := published.meta.get("categories"):
-        metadata["num_classes"] = int(arguments.get("num_classes", len(categories)))
+        metadata["num_classes"] = len(categories)
     return metadata

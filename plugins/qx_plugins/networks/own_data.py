@@ -18,6 +18,7 @@ from qx_plugins.networks.libraries import is_in_library
 from qx_plugins.networks.model_file import ModelFile
 from qx_plugins.networks.own_inputs import (
     IMAGE,
+    arguments,
     described_inputs,
     examples_of_file,
     image_size,
@@ -199,5 +200,5 @@ def _classes(context: Context) -> tuple[str, ...]:
     """Return names of the classes of a library's classifier, which say that outputs are scores; else none."""
     if not is_in_library(target_of(context)):
         return ()
-    count = metadata_of(context).get("num_classes") or 0
+    count = arguments(context).get("num_classes", metadata_of(context).get("num_classes")) or 0
     return tuple(map(str, range(int(count))))

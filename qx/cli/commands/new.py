@@ -107,7 +107,7 @@ def _write_model(name: str, folder: Path) -> int:
     from qx.errors import UsageError
     from qx.files import write_whole
     from qx.foreign import path_to_terminal
-    from qx.scaffold.writing import model_file
+    from qx.scaffold.writing import model_file, run_command
 
     target = folder / f"{name}.py"
     if target.exists() or target.is_symlink():
@@ -117,7 +117,7 @@ def _write_model(name: str, folder: Path) -> int:
     write_whole(target, model_file(name).encode())
     place = path_to_terminal(target)
     print(f"made the model {name} in {place}; next:")
-    print(f"    qx run {place} -c fx_static_int8 --quick")
+    print(f"    {run_command('model', place)}")
     return OK
 
 
