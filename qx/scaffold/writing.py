@@ -73,15 +73,9 @@ def model_file(name: str) -> str:
     return _fill("model.py", {"name": name})
 
 
-<<<<<<< ours
 def run_command(kind: str, name: str, config: str = "") -> str:
-    """Return the command of a run that uses the new plugin."""
-    return _fill(f"run_{kind}", {"name": name, "config": config}).strip()
-=======
-def run_command(kind: str, name: str) -> str:
     """Return the command of a run that uses the new plugin, or the new file of a model."""
-    return _fill(f"run_{kind}", {"name": name}).strip()
->>>>>>> theirs
+    return _fill(f"run_{kind}", {"name": name, "config": config}).strip()
 
 
 def _fill(template: str, words: Mapping[str, str]) -> str:
