@@ -190,8 +190,8 @@ def _read(host: Host, job: BuildJob, key: str, place: Path, digests: Mapping[str
     if not isinstance(seconds := record.get("seconds"), float):
         raise Damaged(f"{RECORD} does not say how long it took")
     try:
-        steps = to_steps(record.get("steps"))
-    except (TypeError, ValueError) as error:
+        steps = to_steps(record["steps"])
+    except (KeyError, TypeError, ValueError) as error:
         raise Damaged(f"{RECORD} does not say what its steps took") from error
     artifact = place / "artifact"
     manifest = Manifest.read(artifact)

@@ -7,6 +7,7 @@ names in every runtime.
 from __future__ import annotations
 
 import inspect
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -61,9 +62,9 @@ def _members(value: object) -> Iterator[tuple[str | int, object]]:
     elif isinstance(value, (tuple, list)):
         yield from enumerate(value)
     elif not isinstance(value, type):
-        names = getattr(value, "__dataclass_fields__", None) or getattr(value, "__attrs_attrs__", ())
-        for name in (getattr(name, "name", name) for name in names):
-            yield name, getattr(value, name, None)
+        declared: Mapping[str, object] = getattr(value, "__dataclass_fields__", {})
+        names = list(declared) or [field.name for field in getattr(value, "__attrs_attrs__", ())]
+        yield from ((name, getattr(value, name, None)) for name in names)
 
 
 def _name(path: Path) -> str:
@@ -85,7 +86,8 @@ def outputs_of(structure: Structure, returned: object) -> dict[str, torch.Tensor
 
 def _at(value: Any, path: Path) -> Any:
     for key in path:
-        value = value[key] if isinstance(value, (Mapping, tuple, list)) else getattr(value, str(key))
+        has_keys = isinstance(value, (Mapping, tuple, list))
+        value = operator.getitem(value, key) if has_keys else getattr(value, str(key))
     return value
 
 
@@ -122,7 +124,8 @@ def _adapted_forward(model: nn.Module, structure: Structure) -> Any:
         if wrong := [name for name in structure.inputs if not name.isidentifier()]:
             raise UsageError(f"{kind.__name__}: an input is called {wrong[0]!r}; expected a parameter's name")
         parameters = list(structure.inputs)
-        values, defaults = [f"{name}={name}" for name in parameters], {}
+        values = [f"{name}={name}" for name in parameters]
+        defaults: dict[str, object] = {}
     else:
         parameters, values, defaults = _positional_parameters(model)
     single = len(paths) == 1

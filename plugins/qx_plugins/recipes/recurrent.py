@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from qx import Unsupported
@@ -34,7 +34,7 @@ def check_recurrent(model: nn.Module, is_quantized: Callable[[nn.Module], bool],
         raise Unsupported(f"{', '.join(name_layers(layers))}: {limit}")
 
 
-def name_layers(layers: dict[str, nn.Module]) -> Iterator[str]:
+def name_layers(layers: Mapping[str, nn.Module]) -> Iterator[str]:
     """Yield a few words for each layer: ``layer 'body.0' (GRU)``."""
     for name, layer in layers.items():
         kind = type(layer).__name__
