@@ -7,7 +7,6 @@ rows, and are run in float32 and by the configs of dynamic quantization that are
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -31,7 +30,7 @@ UNITS, LAYERS, EPOCHS, LEARNING_RATE = 64, 2, 12, 0.01
 class Rows(nn.Module):
     """A recurrent network that reads the rows of an image, and names the digit after the last one."""
 
-    def __init__(self, kind: Callable[..., nn.RNNBase]) -> None:
+    def __init__(self, kind: type[nn.LSTM] | type[nn.GRU]) -> None:
         super().__init__()
         self.body = kind(8, UNITS, num_layers=LAYERS, batch_first=True)
         self.head = nn.Linear(UNITS, 10)
@@ -42,7 +41,7 @@ class Rows(nn.Module):
         return logits
 
 
-def train(kind: Callable[..., nn.RNNBase], rows: torch.Tensor, labels: torch.Tensor) -> nn.Module:
+def train(kind: type[nn.LSTM] | type[nn.GRU], rows: torch.Tensor, labels: torch.Tensor) -> nn.Module:
     """Return a trained network, the same each time."""
     torch.manual_seed(0)
     model = Rows(kind)

@@ -162,7 +162,10 @@ def test_its_readme_says_what_works_at_once(distribution: NewDistribution) -> No
         (("config", "my_"), "'my_' cannot be the name of a plugin"),
         (("workload", "testbench"), "the name 'testbench' is taken by qx itself"),
         (("wrapper", "mine"), "invalid choice: 'wrapper'"),
-        (("loader", "mine", "--config", "mine"), "--config mine: the loader has this name already"),
+        (
+            ("loader", "mine", "--config", "mine"),
+            "--config mine: the loader has this name, and no two plugins may",
+        ),
         (("loader", "mine", "--config", "latency"), "the name 'latency' is taken by quant-explorer"),
         (("metric", "mine", "--config", "my_int8"), "only a loader comes with a config, not a metric"),
         (("metric", "mine", "--dir", "."), ". exists already"),
