@@ -230,7 +230,7 @@ def install(folder: Path, wheel: Path, python: str, constraint: Path | None, *, 
 def check_plugins(program: str, folder: Path, environment: Mapping[str, str]) -> None:
     """Raise ``Wrong`` where a built-in plugin is broken in a fresh installation."""
     done = subprocess.run(
-        [program, "list", "--format", "json"],
+        [program, "list", "--json"],
         cwd=folder,
         env=environment,
         capture_output=True,

@@ -32,7 +32,7 @@ another major version, or for a later minor version, is listed as incompatible, 
 called.
 
 A config may be composed of others: its record names them (``recipes``), and its hooks call theirs by
-``context.recipe("static_int8_per_channel").prepare_model(model, example_inputs)``, see ``qx.Recipe``.
+``context.recipe("other").prepare_model(model, example_inputs)``, see ``qx.Recipe``.
 
 Raise :class:`qx.Unsupported` with the layer and the reason where a model cannot be quantized, and
 :class:`qx.DataError` where data are missing or cannot be used. Any other error makes the cell ``failed``,

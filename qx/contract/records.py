@@ -330,7 +330,7 @@ def _no_recipe(name: str, /, **options: OptionValue) -> Recipe:
 
 
 class Recipe(Protocol):
-    """A config, as another one calls its hooks: ``context.recipe("static_int8_per_channel")``.
+    """A config, as another one calls its hooks: ``context.recipe("other")``.
 
     Its hooks get the caller's context, with options of their own: the defaults, but for those that were
     given, and the caller's ``calibration_n``. The generators of random numbers are seeded before each, as qx

@@ -101,8 +101,7 @@ class Package:
         yield ""
         yield (
             f"Install quant-explorer {self.version} from a checkout of it (`pip install CHECKOUT`), and the "
-            f"loader `{self.loader.name}`, which comes from {to_markdown(self.loader.provider)}. "
-            + self._advice()
+            f"loader `{self.loader.name}`, which comes from {_provider(self.loader)}. " + self._advice()
         )
         yield ""
         if (snippet := self._snippet()) is not None:
@@ -178,7 +177,7 @@ class Package:
         options = _options(origin)
         yield ""
         yield (
-            f"Built by {to_markdown(self.config.provider)}"
+            f"Built by {_provider(self.config)}"
             + (f" with the options {to_code(json.dumps(options))}" if options else "")
             + f", seed {origin.get('seed')}"
             + (f", torch's engine {to_code(str(origin['engine']))}" if origin.get("engine") else "")
@@ -190,6 +189,11 @@ def _options(origin: object) -> dict[str, object]:
     config = origin.get("config") if hasattr(origin, "get") else None
     options = config.get("options") if isinstance(config, dict) else None
     return dict(options) if isinstance(options, dict) else {}
+
+
+def _provider(entry: Entry) -> str:
+    """Return where a plugin comes from, without the path of a file on the machine that made the artifact."""
+    return to_markdown(entry.provider) if entry.distribution is not None else "a file of its author's"
 
 
 def _summary(entry: Entry) -> str:

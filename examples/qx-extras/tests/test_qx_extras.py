@@ -64,7 +64,7 @@ class Net(torch.nn.Module):
             torch.nn.Conv2d(8, 6, 3),
             torch.nn.ReLU(),
             torch.nn.Flatten(),
-            torch.nn.Linear(6 * 4, 5),
+            torch.nn.Linear(6 * 9, 5),
         )
         with torch.no_grad():
             self.body[1].weight.copy_(torch.logspace(-2, 1, 8))
