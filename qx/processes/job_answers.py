@@ -149,7 +149,7 @@ class EvaluateAnswer(Answer):
 
 
 @frozen(kw_only=True)
-class Arrangement(Answer):
+class Arrangement:
     """Type and shape of a named array, without the dimension of its items."""
 
     name: str

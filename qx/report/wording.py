@@ -439,6 +439,8 @@ def deaths(view: View, markup: Markup) -> Iterator[str]:
     """Say which launches died, where and why."""
     measuring = view.results.run.measuring
     for death in () if measuring is None else measuring.deaths:
+        if death.cell not in view.results.cells:
+            continue
         cell, outcome = markup.name(view.name(death.cell)), death.outcome.replace("_", " ")
         stage = f" in {markup.text(death.stage)}" if death.stage else ""
         cause = markup.text(death.cause or "no cause is known")

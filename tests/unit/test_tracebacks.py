@@ -47,7 +47,7 @@ def test_it_begins_at_the_first_frame_of_the_plugin(tmp_path: Path) -> None:
     file = tmp_path / "deep.py"
     file.write_text(CONFIG, encoding="utf-8")
     host = Host.of([reference_of(str(file))])
-    arguments = {"model": None, "example_inputs": None, "context": None}
+    arguments = {"model": None, "example_inputs": None, "float_model": None, "context": None}
     traceback = traceback_of(raised(lambda: host.call(host.entries[0].name, "convert", **arguments)))
     # Newer versions of Python mark a part of a line below it.
     assert [line for line in traceback.shown.splitlines() if line.strip("~^ ")] == [

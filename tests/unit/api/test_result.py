@@ -248,12 +248,18 @@ def test_foreign_text_does_nothing_in_a_notebook(builders: ModuleType) -> None:
     assert "\x1b" not in str(hostile)
 
 
-def test_the_plots_show_cells_waves_and_the_control(everything: Result) -> None:
-    """The front has a name for each cell with both figures; waves have a line for each, and the control."""
+@pytest.fixture(scope="module")
+def pyplot() -> Any:
+    """Return matplotlib's module, imported before tests are kept from processes: it asks for fonts."""
     matplotlib = pytest.importorskip("matplotlib", reason="the extra plot installs matplotlib")
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
+    return pyplot
+
+
+def test_the_plots_show_cells_waves_and_the_control(everything: Result, pyplot: Any) -> None:
+    """The front has a name for each cell with both figures; waves have a line for each, and the control."""
     axes = everything.plot.pareto()
     names = {text.get_text() for text in axes.texts}
     assert {"quick", "alike"} <= names
@@ -275,12 +281,8 @@ def test_the_plots_show_cells_waves_and_the_control(everything: Result) -> None:
     pyplot.close("all")
 
 
-def test_hostile_names_are_no_formula_in_a_plot(builders: ModuleType) -> None:
+def test_hostile_names_are_no_formula_in_a_plot(builders: ModuleType, pyplot: Any) -> None:
     """Dollar signs in names and units are drawn as they are."""
-    matplotlib = pytest.importorskip("matplotlib", reason="the extra plot installs matplotlib")
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
     run = builders.Run(cells={"$\\frac{$": builders.Cell(delay=0.5)})
     metrics = tuple(evolve(metric, unit="$\\frac{$") for metric in builders.METRICS)
     hostile = result(builders, evolve(run, metrics=metrics))

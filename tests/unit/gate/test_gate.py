@@ -116,7 +116,7 @@ def test_other_weights_can_be_allowed(run: Source, builders: ModuleType) -> None
     media = (
         "\n".join(text for spans in lines for text, _ in spans),
         report.to_markdown(ruling, "now", "base", strict=False),
-        report.to_junit(ruling, strict=False).decode(),
+        report.to_junit(ruling, worse, run, "rules.toml", strict=False).decode(),
     )
     assert all(words in medium for medium in media)
 

@@ -122,6 +122,8 @@ def test_build_memory_is_the_most_of_any_step() -> None:
     assert samples.details == {"stages": {"import": 400, "convert": 1250}, "build_process": 500}
 
 
+# torch announces that its 8-bit tensors are to go.
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_quantized_share_counts_elements_in_8_bits(tmp_path: Path) -> None:
     """The share of weight elements in 8 bits counts no biases, and no files without tensors."""
     weight = torch.quantize_per_tensor(torch.ones(3, 4), 0.1, 0, torch.qint8)

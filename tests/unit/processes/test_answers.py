@@ -105,6 +105,13 @@ ANSWERS: tuple[Answer, ...] = (
     job_answers.EvaluateAnswer(memory=MEMORY, metrics={"accuracy": MEASUREMENT, "rate": FAILED}),
     job_answers.DeriveAnswer(metrics=(DERIVED,)),
     job_answers.TrainAnswer(output="weights.pt"),
+    job_answers.ShipAnswer(
+        inputs=(job_answers.Arrangement(name="image", dtype="float32", shape=(3, 8, 8)),),
+        outputs=(job_answers.Arrangement(name="scores", dtype="float32", shape=(10,)),),
+        files=("model.onnx",),
+        requires=("numpy==2.0",),
+        notes=("a note",),
+    ),
     answers.LaunchAnswer(
         marks=(
             Mark(stage="spawn", seconds=0.5, rss=10.0, peak=11.0),
