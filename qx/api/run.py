@@ -339,4 +339,5 @@ def _in_python_words(text: str) -> str:
         name = RENAMED.get(match[1], match[1].replace("-", "_"))
         return name if name in parameters else match[0]
 
-    return re.sub(r"(?<![\w-])--([a-z][a-z-]*)", renamed, REFERENCE.sub(r"\g<name>", text))
+    text = re.sub(r"\bMODEL\b", "model", REFERENCE.sub(r"\g<name>", text))
+    return re.sub(r"(?<![\w-])--([a-z][a-z-]*)", renamed, text)

@@ -47,7 +47,7 @@ class OwnModel:
     name: str
 
 
-def own_model(word: str) -> OwnModel | None:
+def to_model(word: str) -> OwnModel | None:
     """Return the model of the user's own that a word names; None where the word can only name a workload.
 
     Raises ``UsageError`` for a word that names neither, and for a file that holds no Python source.

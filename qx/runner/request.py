@@ -18,7 +18,7 @@ from qx.host.catalogue import unknown
 from qx.host.host import Entry, Host, Reference
 from qx.results.cells import CellId
 from qx.runner import settings
-from qx.runner.models import FORMS, entry_of_model, own_model
+from qx.runner.models import FORMS, entry_of_model, to_model
 from qx.runner.settings import Variant
 from qx.values import OptionValues
 
@@ -386,7 +386,7 @@ def choose_workload(host: Host, request: Request) -> Entry:
 def _entries_of_models(host: Host, request: Request) -> tuple[Entry, ...]:
     entries: list[Entry] = []
     for word in dict.fromkeys(request.models):
-        model = own_model(word)
+        model = to_model(word)
         if model is None:
             entries.append(_workload_of_word(host, word))
         else:
@@ -400,6 +400,8 @@ def _workload_of_word(host: Host, word: str) -> Entry:
     ready = [entry.name for entry in host.ready("workload")]
     if any(entry.name == word for entry in host.entries):
         return _ready_workload(host, word)
+    if Path(f"{word}.py").is_file():
+        raise UsageError(f"MODEL: no workload {word!r}; the file is named with its suffix: {word}.py")
     raise unknown("MODEL: no workload", word, [*ready, *FORMS.split(", ")[:-1]])
 
 

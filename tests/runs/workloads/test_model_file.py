@@ -104,23 +104,34 @@ def test_several_inputs_are_described_and_generated(qx: Callable[..., Any], plac
     for text in (done.out, done.table):
         assert "generated inputs, since no data were given" in text
         assert "Not known to be trained" in text
-    built = {name: done.cell("fp32_baseline")[name] for name in ("build",)}
-    # What the file imports decides the build as well.
+
+
+@pytest.mark.slow
+def test_what_a_file_imports_decides_its_builds(qx: Callable[..., Any], place: Path) -> None:
+    """A build of the cache is found again until a file beside the model's changes."""
+    words = ("quantize", "tokens.py:make", *EXAMPLES, "-c", "fp32_baseline")
+    folders = [qx(*words, cwd=place).out for _ in range(2)]
     (place / "parts.py").write_text("WIDTH = 8\n")
-    again = qx(*run, *QUICK, "--out", "again", cwd=place)
-    assert again.cell("fp32_baseline")["build"] != built["build"]
+    folders.append(qx(*words, cwd=place).out)
+    assert folders[0] == folders[1] != folders[2]
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (("tokens.py",), "tokens.py has no make_model() (it has Encoder, make, needs)"),
-        (("tokens.py:needs", *EXAMPLES), "the factory needs depth; add --model-args depth=VALUE"),
+        pytest.param(
+            *(("tokens.py:needs", *EXAMPLES), "the factory needs depth; add --model-args depth=VALUE"),
+            marks=pytest.mark.slow,
+        ),
         (
             ("tokens.py:make", "--example", "input_ids:float32[1,16]", "--example", "mask:int64[1,16]=1"),
             "Encoder rejects an input of shape [2, 16], [2, 16]: ",
         ),
-        (("series.py", "--calibration-n", 81), "81 calibration images are asked for"),
+        pytest.param(
+            *(("series.py", "--calibration-n", 81), "81 calibration images are asked for"),
+            marks=pytest.mark.slow,
+        ),
         (("series.py", "tokens.py:make", "--model", "series.py"), "give MODEL or --model, not both"),
         (("missing.py:make",), "MODEL missing.py:make: there is no such file"),
     ],
@@ -155,6 +166,7 @@ def test_data_that_do_not_fit_are_refused(qx: Callable[..., Any], place: Path, f
     assert all(word in done.err for word in words), done.err
 
 
+@pytest.mark.slow
 def test_a_model_of_a_library_runs_by_its_name(qx: Callable[..., Any], tmp_path: Path) -> None:
     """Without data and options there are sizes, and the share of answers that stay the baseline's."""
     done = qx(

@@ -12,7 +12,7 @@ from qx.errors import UsageError
 from qx.host.catalogue import Entry
 from qx.host.host import Host, Reference
 from qx.runner import settings
-from qx.runner.models import OwnModel, own_model
+from qx.runner.models import OwnModel, to_model
 from qx.runner.request import Request, choose_workload, choose_workloads
 
 
@@ -58,11 +58,14 @@ def test_a_model_is_named_after_its_file_and_factory(host: Host, word: str, name
 def test_a_bare_word_is_a_workload(host: Host) -> None:
     """A word without a dot or a colon is the name of a workload, also where a file is called so."""
     Path("digits").write_text("")
-    assert own_model("digits") is None
+    assert to_model("digits") is None
     assert choose_workload(host, Request(models=("digits",))).name == "digits"
     with pytest.raises(UsageError, match=r"no workload 'digit' \(choose from digits, .*FILE.py"):
         choose_workload(host, Request(models=("digit",)))
-    assert own_model("timm:resnet18") == OwnModel("timm:resnet18", "timm_resnet18")
+    Path("digit.py").write_text("def make_model(): ...")
+    with pytest.raises(UsageError, match=r"no workload 'digit'; .* suffix: digit.py"):
+        choose_workload(host, Request(models=("digit",)))
+    assert to_model("timm:resnet18") == OwnModel("timm:resnet18", "timm_resnet18")
 
 
 def test_models_of_one_name_are_told_apart(host: Host) -> None:
@@ -117,7 +120,7 @@ def test_what_makes_no_model_is_called_what_it_is(word: str, words: str) -> None
     archive(Path("weights.pt"), "weights/data.pkl")
     Path("notes.txt").write_text("hello")
     with pytest.raises(UsageError, match=words):
-        own_model(word)
+        to_model(word)
 
 
 @pytest.mark.parametrize(
