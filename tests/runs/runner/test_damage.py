@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pytest
-from attrs import define
+from attrs import Factory, define
 
 from qx.cli.display import Lines
 from qx.errors import PluginError
@@ -21,12 +21,14 @@ from qx.host.host import Host, Reference
 from qx.processes.answers import Answer
 from qx.processes.job_answers import DataAnswer
 from qx.processes.jobs import DataJob, Job
+from qx.processes.logs import Subject
 from qx.processes.workers import Processes
 from qx.runner.builds import Build, build
 from qx.runner.preparation import Prepared, prepare
 from qx.runner.request import Request, cell_of
 from qx.runner.settings import variants
 from qx.storage.digests import write_digests
+from qx.storage.uses import Uses
 
 A = TypeVar("A", bound=Answer)
 
@@ -49,8 +51,9 @@ class InThisProcess:
 
     jobs: int = 0
     last: Any = None
+    uses: Uses = Factory(Uses)
 
-    def run(self, job: Job[A], name: str = "", *, timeout: float = 0.0) -> A:
+    def run(self, job: Job[A], name: str = "", subject: Subject | None = None, *, timeout: float = 0.0) -> A:
         """Do the job and return its answer."""
         self.jobs += 1
         import_module(job.module).run(job, self)
@@ -425,7 +428,9 @@ def test_of_two_runs_that_build_the_same_the_first_to_end_is_kept(bench: Bench, 
     inner: list[Build] = []
 
     class Meanwhile(InThisProcess):
-        def run(self, job: Job[A], name: str = "", *, timeout: float = 0.0) -> A:
+        def run(
+            self, job: Job[A], name: str = "", subject: Subject | None = None, *, timeout: float = 0.0
+        ) -> A:
             answer = super().run(job, name, timeout=timeout)
             inner.append(bench.build()[0])
             return answer
