@@ -65,9 +65,8 @@ def _main(argv: Sequence[str] | None) -> int:
         sys.stdout.flush()
         return code
     except (UsageError, DataError) as error:
-        say(f"qx: error: {error}")
-        if error.traceback:
-            say("qx: --debug shows the traceback")
+        hint = " (--debug shows the traceback)" if error.traceback else ""
+        say(f"qx: error: {error}{hint}")
         return USAGE
     except QxError as error:
         say(f"qx: error: {error}")

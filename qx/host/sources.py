@@ -9,7 +9,7 @@ import ast
 import hashlib
 import threading
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from qx.contract.references import Reference, top_level_paths
@@ -23,6 +23,7 @@ def fingerprint(references: Iterable[Reference]) -> str:
     return _fingerprint(path for reference in references for path in source_files(reference))
 
 
+@cache
 def own_fingerprint(*modules: str) -> str:
     """Return the SHA-256 of modules of qx and all their imports, except for imports by a computed name."""
     package = _Package("qx", Path(__file__).parents[1])

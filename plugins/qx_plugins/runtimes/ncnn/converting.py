@@ -17,7 +17,7 @@ import numpy
 import torch
 from torch import nn
 
-from qx import Artifact, Context, Unsupported
+from qx import OUTPUT, Artifact, Context, Unsupported
 from qx_plugins.loaders.ncnn import NcnnSubject
 from qx_plugins.recipes.exporting import REASON_LENGTH, describe_error
 from qx_plugins.recipes.fidelity import all_finite, run_model
@@ -68,7 +68,7 @@ def build_artifact(
             "half": half,
         },
         notes=(ONE_BY_ONE,),
-        outputs=tuple(map(str, range(len(expected)))),
+        outputs=[OUTPUT, *(f"{OUTPUT}_{index}" for index in range(1, len(expected)))],
     )
     _verify_outputs(artifact, inputs, expected)
     return artifact
