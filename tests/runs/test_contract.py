@@ -231,7 +231,7 @@ CONVERT = "@hookimpl\ndef convert(model): return model\n"
         ),
         (
             MARK + DESCRIBE + "@hookimpl\ndef convert(modle): return modle\n",
-            "argument 'modle'; did you mean 'model'? (it may take model, example_inputs, float_model, context)",
+            "argument 'modle'; did you mean 'model'? (it may take model, example_inputs, float_model, ",
         ),
         (
             MARK + DESCRIBE + "@hookimpl\ndef convert(model, context=None): return model\n",
