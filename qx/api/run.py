@@ -245,7 +245,7 @@ def _request(arguments: Mapping[str, Any], *, has_own_model: bool, has_own_data:
         trust_cache=_path(arguments["trust_cache"]),
         settings=_settings(arguments["settings"]),
         models=[] if model is None or has_own_model else [model],
-        model_words=[],
+        model=[],
         examples=_strings(arguments["examples"]),
         # What makes a model of the session takes its arguments along.
         model_args=() if has_own_model else tuple(model_args.items()),

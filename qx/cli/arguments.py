@@ -36,6 +36,8 @@ MODEL_OPTIONS = ("input_shape", "mean", "std")
 
 def add_workload_options(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
     """Add MODEL and the options that choose data. With ``several``, more than one model may be named."""
+    # Of an option that may be given once, the last one counts.
+    repeated: dict[str, Any] = {"action": "append"} if several else {"nargs": 1}
     parser.add_argument(
         "models",
         metavar="MODEL",
@@ -47,16 +49,15 @@ def add_workload_options(parser: argparse.ArgumentParser, *, several: bool = Fal
     parser.add_argument(
         "--workload",
         metavar="NAME",
-        action="append",
+        **repeated,
         default=[],
         dest="workloads",
         help="a workload by its name: the same as MODEL" + (" (repeatable)" if several else ""),
     )
     parser.add_argument(
         "--model",
-        action="append",
+        **repeated,
         default=[],
-        dest="model_words",
         metavar="MODEL",
         help="the same as MODEL" + (" (repeatable)" if several else ""),
     )
@@ -163,12 +164,12 @@ def models_of(arguments: argparse.Namespace) -> tuple[str, ...]:
     """Return the models that the user named, each once. Raises ``UsageError`` where two options name them."""
     named = {
         "MODEL": arguments.models,
-        "--model": arguments.model_words,
+        "--model": arguments.model,
         "--workload": arguments.workloads,
     }
     if len(used := [option for option, words in named.items() if words]) > 1:
         raise UsageError(f"give {' or '.join(used)}, not both: they mean the same")
-    return tuple(dict.fromkeys((*arguments.models, *arguments.model_words)))
+    return tuple(dict.fromkeys((*arguments.models, *arguments.model)))
 
 
 def model_options(arguments: argparse.Namespace) -> dict[str, str]:

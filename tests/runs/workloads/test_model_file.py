@@ -77,16 +77,19 @@ def test_what_qx_new_writes_runs_as_it_is(qx: Callable[..., Any], tmp_path: Path
     assert done.measurement("fx_static_int8", "file_size")["value"] > 0
 
 
-def test_models_of_several_kinds_are_rows_of_one_run(qx: Callable[..., Any], place: Path) -> None:
-    """Each has its own name; generated inputs and what does not apply are said; few items calibrate all."""
+@pytest.mark.parametrize("others", [(), pytest.param(("digits_cnn",), marks=pytest.mark.slow)])
+def test_a_file_alone_and_beside_a_workload(
+    qx: Callable[..., Any], place: Path, others: tuple[str, ...]
+) -> None:
+    """Each has its own name; what does not apply is said; where there are few items, all calibrate."""
     done = qx(
-        *("run", "series.py", "digits_cnn", "-c", "fx_static_int8", "-m", "accuracy", "-m", "file_size"),
+        *("run", "series.py", *others, "-c", "fx_static_int8", "-m", "accuracy", "-m", "file_size"),
         *(*QUICK, "--out", "out"),
         cwd=place,
     )
     assert done.code == 0, done.err
     workloads = done.results["run"]["workloads"]
-    assert list(workloads) == ["series", "digits_cnn"]
+    assert list(workloads) == ["series", *others]
     assert "calibrate on 256 items by default, and the data have 80" in done.err
     assert list(workloads["series"]["calibrations"]) == ["80"]
     assert workloads["series"]["task"] == "regression"
@@ -96,11 +99,11 @@ def test_models_of_several_kinds_are_rows_of_one_run(qx: Callable[..., Any], pla
 
 def test_several_inputs_are_described_and_generated(qx: Callable[..., Any], place: Path) -> None:
     """No data and no shape of an image are asked for; reports say that the inputs were generated."""
-    run = ("run", "tokens.py:make", *EXAMPLES, "-c", "onnxruntime_fp32", "-m", "file_size", "-m", "accuracy")
+    run = ("run", "tokens.py:make", *EXAMPLES, "-c", "dynamic_int8", "-m", "file_size", "-m", "accuracy")
     done = qx(*run, *QUICK, "--out", "out", cwd=place)
     assert done.code == 0, done.err
     assert list(done.results["run"]["workloads"]) == ["tokens_make"]
-    assert done.measurement("onnxruntime_fp32", "file_size")["value"] > 1000 * 16 * 4
+    assert done.measurement("dynamic_int8", "file_size")["value"] > 1000 * 16 * 4
     for text in (done.out, done.table):
         assert "generated inputs, since no data were given" in text
         assert "Not known to be trained" in text
@@ -179,6 +182,7 @@ def test_a_model_of_a_library_runs_by_its_name(qx: Callable[..., Any], tmp_path:
     assert done.measurement("fx_static_int8", "agreement")["n"] == 128
 
 
+@pytest.mark.slow
 def test_the_file_in_the_documents_is_trained_and_runs(qx: Callable[..., Any], tmp_path: Path) -> None:
     """``qx train FILE.py`` calls its ``train``; with the weights it is right more often than by chance."""
     text = (Path(__file__).parents[3] / "docs" / "workloads.md").read_text()
