@@ -213,10 +213,10 @@ def _prepare_workload(
     reporter.phase("prepare", entry.name)
     try:
         processes.uses.hold(Path(data_job.cache))
-        inspected, data = _run_both(inspect_job, data_job, request, processes, reporter)
+        inspected, data = _run_both(entry.name, inspect_job, data_job, request, processes, reporter)
         if not _hold(data, processes.uses):
             # The cache was pruned meanwhile.
-            inspected, data = _run_both(inspect_job, data_job, request, processes, reporter)
+            inspected, data = _run_both(entry.name, inspect_job, data_job, request, processes, reporter)
             _hold(data, processes.uses)
     except Failure as failure:
         raise UsageError(f"workload {entry.name}: {failure.stage}: {failure.cause}") from failure
@@ -324,16 +324,20 @@ def _jobs(
 
 
 def _run_both(
-    inspect_job: InspectJob, data_job: DataJob, request: Request, processes: Processes, reporter: Reporter
+    name: str,
+    inspect_job: InspectJob,
+    data_job: DataJob,
+    request: Request,
+    processes: Processes,
+    reporter: Reporter,
 ) -> tuple[InspectAnswer, DataAnswer]:
-    """Run both jobs in parallel and return their answers. The first failure ends the other job.
+    """Run both jobs of a workload in parallel and return their answers. The first failure ends the other job.
 
     Raises the first failure: ``Failure``, ``UsageError`` or ``DataError``.
     """
     over, workers = Event(), set[Worker]()
 
     def run(job: Job[A], timeout: float) -> A:
-        name = inspect_job.workload.name
         worker = processes.start(job, job.do, Subject(name, name))
         workers.add(worker)
         if over.is_set():
