@@ -19,7 +19,7 @@ def install_command(requirements: Iterable[str], distributions: Iterable[str] = 
 
     Where a distribution was installed from a folder, a file or a repository, and its extras have what is
     required, the command names that place with these extras. Otherwise it names the requirements, which any
-    index has: nobody is told to install a distribution that cannot be had.
+    index has: no message says to install a distribution that cannot be had.
     """
     words: list[str] = []
     rest = list(dict.fromkeys(requirements))

@@ -388,7 +388,7 @@ def _needed_structure(inspected: InspectAnswer) -> Structure | None:
 
 
 def _check_names(entry: Entry, inspected: InspectAnswer, data: DataAnswer) -> None:
-    """Raise ``UsageError`` if a model that takes inputs by name is given others, or in another order."""
+    """Raise ``UsageError`` if a model that takes inputs by name gets others, or in another order."""
     expected = () if inspected.structure is None else inspected.structure.inputs
     inputs = tuple(item.name for item in data.inputs)
     if expected and inputs != expected:

@@ -80,7 +80,7 @@ def run(job: BuildJob, channel: Channel) -> None:
 
 
 def _model_with_weights(job: BuildJob, workload: BoundPlugin, config: Config) -> nn.Module:
-    """Return the model that a config is given: in fp32, with weights, and with stubs if it wants them."""
+    """Return the model that a config gets: in fp32, with weights, and with stubs if it wants them."""
     model = fp32_model(workload, quantizable=config.quantizable, structure=job.structure)
     if job.weights is not None:
         load_weights(model, Path(job.weights))

@@ -1,4 +1,4 @@
-"""The kind of a file, told by its first bytes and, in an archive, by the names of its files."""
+"""The kind of a file, recognised by its first bytes and, in an archive, by the names of its files."""
 
 from __future__ import annotations
 

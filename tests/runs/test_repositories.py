@@ -44,7 +44,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_commit_of_the_current_folder_is_recorded(repository: Path) -> None:
-    """The commit is that which is checked out, also from a folder within, and nothing else is told."""
+    """The commit is that which is checked out, also from a folder within, and nothing else is recorded."""
     commit = git(repository, "rev-parse", "HEAD")
     assert describe_repositories() == [{"role": "command", "commit": commit, "dirty": False}]
 
@@ -108,7 +108,7 @@ def test_without_git_its_files_are_read(
 def test_a_git_that_hangs_costs_little(
     repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A git that never answers is given up, and the commit is read from the files."""
+    """A git that never answers is ended, and the commit is read from the files."""
     program = tmp_path / "bin" / "git"
     program.parent.mkdir()
     program.write_text("#!/bin/sh\nexec sleep 600\n")

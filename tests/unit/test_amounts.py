@@ -62,7 +62,7 @@ def test_a_duration_is_finite(value: float) -> None:
     ],
 )
 def test_a_size_is_read_in_each_unit(text: str, size: float) -> None:
-    """A number is in bytes; units of 1,000 and of 1,024 are told apart as usual."""
+    """A number is in bytes; units of 1,000 and of 1,024 differ as usual."""
     assert to_bytes(text, "--max-size") == size
 
 

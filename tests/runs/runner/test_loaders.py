@@ -1,4 +1,4 @@
-"""Loaders of somebody's own: how they get a module to put their weights into, and what they are told."""
+"""Loaders of somebody's own: how they get a module to put their weights into, and which errors they get."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def run(
 
 
 def test_a_loader_puts_its_weights_into_the_plain_model(run: Any) -> None:
-    """In 4 bits the digits are still told apart, by a model that has its weights from the file alone."""
+    """In 4 bits a model still tells the digits apart, one that has its weights from the file alone."""
     assert run.cell("plain")["outcome"] == "ok", run.cell("plain")["cause"]
     assert run.measurement("plain", "accuracy")["value"] > 0.9
     assert run.measurement("plain", "file_size")["vs_baseline"]["value"] < 0.2

@@ -1,4 +1,4 @@
-"""What a config is given in a build and in a launch: batches with labels, the fp32 model, other recipes."""
+"""What a config gets in a build and in a launch: batches with labels, the fp32 model, other recipes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BESIDE = """
     import json, pathlib
     from qx import Config, hookimpl
 
-    GIVEN = pathlib.Path(__file__).with_suffix(".json")
+    RECEIVED = pathlib.Path(__file__).with_suffix(".json")
 
     @hookimpl
     def describe():
@@ -40,7 +40,7 @@ BESIDE = """
         with torch.no_grad():
             rounded, exact = (each(torch.from_numpy(points)) for each in (model, float_model))
             model.bias -= (rounded - exact).mean(dim=0)
-        model.given = {
+        model.received = {
             "points": points.tolist(), "labels": labels.tolist(), "float_model": id(float_model),
             "weight": float_model.weight.tolist(), "training": float_model.training,
         }
@@ -48,10 +48,10 @@ BESIDE = """
 
     @hookimpl
     def convert(model, float_model):
-        if hasattr(model, "given"):  # in the build
-            model.given["again"] = id(float_model) == model.given["float_model"]
-            GIVEN.write_text(json.dumps(model.given))
-            del model.given
+        if hasattr(model, "received"):  # in the build
+            model.received["again"] = id(float_model) == model.received["float_model"]
+            RECEIVED.write_text(json.dumps(model.received))
+            del model.received
         float_model.weight.data.zero_()  # a copy of its own, with which it may do as it likes
         return model
 """
@@ -178,23 +178,23 @@ def beside(
 
 
 def test_calibration_batches_have_the_labels_of_their_items(beside: Any, toy: Any) -> None:
-    """A config that calibrates is given the labels of the calibration items, and no more items than these."""
-    _, given = beside
+    """A config that calibrates gets the labels of the calibration items, and no more items than these."""
+    _, received = beside
     train = runpy.run_path(toy.plugins[0])["load_data"]("train")
     labels = {
         tuple(point.tolist()): label
         for point, label in zip(train.inputs["point"], train.targets["labels"], strict=True)
     }
-    assert len(given["points"]) == 40 < len(labels)
-    assert [labels[tuple(np.float32(point).tolist())] for point in given["points"]] == given["labels"]
-    assert sorted(np.bincount(given["labels"])) == [13, 13, 14]
+    assert len(received["points"]) == 40 < len(labels)
+    assert [labels[tuple(np.float32(point).tolist())] for point in received["points"]] == received["labels"]
+    assert sorted(np.bincount(received["labels"])) == [13, 13, 14]
 
 
 def test_the_fp32_model_stands_beside_the_prepared_one(beside: Any) -> None:
     """``float_model`` has the weights that ``prepare_model`` was given, is in eval mode, and is made once."""
-    run, given = beside
-    assert given["weight"] == np.eye(3, 4).tolist()
-    assert (given["training"], given["again"]) == (False, True)
+    run, received = beside
+    assert received["weight"] == np.eye(3, 4).tolist()
+    assert (received["training"], received["again"]) == (False, True)
     assert run.cell("beside")["outcome"] == "ok", run.cell("beside")["cause"]
 
 
@@ -221,7 +221,7 @@ def test_the_fp32_model_is_made_only_where_a_hook_takes_it(write_plugin: Callabl
 
 
 def test_notes_and_a_table_by_layer_are_kept_in_the_results(beside: Any) -> None:
-    """A module in a ``Converted``, and an ``Artifact``, have a row for each layer, and the table is told."""
+    """A module in a ``Converted``, and an ``Artifact``, have a row for each layer, and the table is shown."""
     run, _ = beside
     tabled, filed = run.cell("tabled"), run.cell("filed")
     assert (tabled["outcome"], tabled["notes"]) == ("ok", ["halves"])

@@ -109,7 +109,7 @@ def archive(path: Path, *names: str) -> None:
     ],
 )
 def test_what_makes_no_model_is_called_what_it_is(word: str, words: str) -> None:
-    """A file is told by its content, whatever its suffix, and the way out is named."""
+    """A file is recognised by its content, whatever its suffix, and the way out is named."""
     Path("folder.py").mkdir()
     Path("empty.py").touch()
     for name in ("script.py", "script.bin"):

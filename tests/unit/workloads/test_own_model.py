@@ -163,7 +163,7 @@ def test_a_mistake_is_named(source: str, options: dict[str, Any], words: str) ->
 
 
 def test_a_file_is_trained_by_its_own_function() -> None:
-    """It gets ``epochs`` where it takes them; a file without ``train`` is told what it has."""
+    """It gets ``epochs`` where it takes them; of a file without ``train`` the message says what it has."""
     source = (
         TWO_INPUTS + "\n    def train(model, epochs=1):\n        model.epochs = epochs\n        return model"
     )

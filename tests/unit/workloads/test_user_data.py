@@ -123,6 +123,6 @@ def test_of_a_large_dataset_some_items_are_drawn() -> None:
     ],
 )
 def test_a_mistake_is_named(value: Any, words: str) -> None:
-    """One line says what was given, with both shapes where two do not fit."""
+    """One line says what was wrong, with both shapes where two do not fit."""
     with pytest.raises(DataError, match=words):
         read(value)
