@@ -364,7 +364,7 @@ def serving_code(artifact: Artifact, context: Context) -> ServingCode | None:
             def run(model, inputs):
                 return {"output": model.run(None, inputs)[0]}
 
-            return ServingCode.from_functions(load, run, requires=["onnxruntime"])
+            return ServingCode.from_functions(load, run, requires=["acme-runtime"])
     """
 
 

@@ -30,8 +30,8 @@ from qx.worker.serving import bind_loader, host_of_artifact, import_runtime, loa
 
 #: Number of items of the examples, and the batches of evaluation items that ``serve.py`` is tried with, too.
 EXAMPLES, SIZES = 2, (1, 3, 32)
-#: Packages that the program cannot import.
-ABSENT = ("qx", "qx_plugins", "qx_weights")
+#: The package that the program cannot import, nor any whose name begins with it and an underscore.
+ABSENT = "qx"
 #: Program that serves files of inputs by the ``serve.py`` of the current folder. Its arguments are these
 #: files, each followed by the file for the outputs.
 _PROGRAM = f"""\
@@ -39,7 +39,7 @@ import sys
 
 class Absent:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {ABSENT}:
+        if name.partition(".")[0].partition("_")[0] == {ABSENT!r}:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 
 sys.meta_path.insert(0, Absent())
