@@ -230,6 +230,12 @@ class Logs:
                 self._write(subject.id)
             return self.file(subject.id)
 
+    def write_into(self, folder: Callable[[], Path]) -> None:
+        """Write logs into another folder from now on, unless some are written already."""
+        with self._changed:
+            if self._folder is None and self._name_folder is not None:
+                self._name_folder = folder
+
     def flush(self) -> None:
         """Show what timed processes have printed. Call it while nothing is timed."""
         with self._changed:

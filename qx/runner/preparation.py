@@ -7,6 +7,7 @@ import platform
 import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from datetime import datetime, timezone
 from pathlib import Path
 from threading import Event
 from typing import Any, TypeVar
@@ -21,7 +22,7 @@ from qx.host.host import Entry, Host
 from qx.processes.answers import Answer
 from qx.processes.job_answers import DataAnswer, InspectAnswer, ItemInput
 from qx.processes.jobs import DataJob, InspectJob, Job
-from qx.processes.logs import Subject, log_hint
+from qx.processes.logs import Subject, log_hint, logs_in_cache, logs_name, new_identity
 from qx.processes.workers import Failure, Processes, Worker, traceback_behind
 from qx.runner.request import Reporter, Request, choose_workload, config, recipes_of, references, workload
 from qx.runner.settings import Variant, all_options
@@ -101,6 +102,10 @@ def prepare(
         traceback = traceback_behind(error)
         if not traceback.full:
             raise
+        if len(request.workloads) + len(request.models) < 2:
+            # The run ends here, and leaves nothing in the folder for its results.
+            name = logs_name(new_identity(datetime.now(timezone.utc)))
+            processes.logs.write_into(lambda: logs_in_cache(request.trust_cache) / name)
         file = processes.logs.failed(subject, str(error), traceback)
         raise UsageError(f"{error}{log_hint(file)}") from error
 

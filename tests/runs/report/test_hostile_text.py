@@ -141,7 +141,47 @@ def complete(document: Any) -> Any:
     for measurement in document["measurements"]:
         if measurement["vs_baseline"] is not None:
             measurement["vs_baseline"]["against"] = "toy/base"
+    run = document["run"]
+    run["time_limit"] = {
+        "seconds": 60.0,
+        "left_out": [{"workload": "toy", "phase": "measure", "cells": ["toy/own"]}],
+    }
+    run["workloads"]["toy"]["further_calibrations"] = {"1": {"8": "splits"}}
+    document["environment"]["repositories"] = [{"role": "command", "commit": "ab" * 20, "dirty": True}]
+    complete_builds(document)
     return document
+
+
+def complete_builds(document: Any) -> None:
+    """Add a log, builds with other seeds and what these gave to a cell."""
+    document["cells"]["toy/quick"] |= {
+        "log": "logs-20260102T030405-abcdef/toy-quick.log",
+        "further_builds": [
+            {"seed": 1, "outcome": "failed", "stage": "convert", "cause": "no layer"},
+            {
+                "seed": 2,
+                "outcome": "ok",
+                "stage": None,
+                "cause": None,
+                "build": "ab",
+                "metric_failures": {"weight": "failed: no file"},
+            },
+        ],
+    }
+    measurement = next(
+        row for row in document["measurements"] if (row["cell"], row["metric"]) == ("toy/quick", "hits")
+    )
+    value = measurement["value"]
+    measurement["builds"] = {
+        "values": {"0": value, "2": value},
+        "deviation": 0.0,
+        "smallest": value,
+        "largest": value,
+        "mean": value,
+        "ci": None,
+        "vs_baseline": dict(measurement["vs_baseline"]),
+        "method": "over builds",
+    }
 
 
 def with_reasons(series: Series, filler: Filler) -> Series:

@@ -127,7 +127,7 @@ def test_it_runs_and_configs_that_cannot_treat_it_say_why(qx: Callable[..., Any]
         ),
         pytest.param(*(("--model", "./nets.py:breaks"), ("breaks", "no such size")), marks=pytest.mark.slow),
         pytest.param(*(("--model", "./nowhere.py:net"), ("nowhere.py",)), marks=pytest.mark.slow),
-        (("--model", "nets"), ("no workload 'nets'", "FILE.py:FACTORY")),
+        (("--model", "nets"), ("no workload 'nets'", "nets.py")),
         (("--model", "./nets.py:net", "--weights", "three.pt"), ("4.weight",)),
         (("--model", "./nets.py:net", "--input-shape", "3,1,1"), ("rejects an input of shape", "3, 1, 1")),
         pytest.param(
@@ -232,7 +232,9 @@ def configs_that_export() -> list[str]:
 
     from qx_plugins import configs
 
-    return [module.name for module in iter_modules(configs.__path__) if module.name.startswith(EXPORTING)]
+    names = [module.name for module in iter_modules(configs.__path__) if module.name.startswith(EXPORTING)]
+    # It refuses these networks first, which have no recurrent layer.
+    return [name for name in names if not name.endswith("_recurrent")]
 
 
 @pytest.mark.parametrize("config", configs_that_export())
