@@ -15,7 +15,7 @@ import pytest
 from attrs import evolve
 from markdown_it import MarkdownIt
 
-from qx import foreign
+from qx import Figure, foreign
 from qx.report import markdown
 from qx.report.styled import width_of
 from qx.results import results_file as results
@@ -32,6 +32,8 @@ HOSTILE = (
 #: The same text for fields of one line.
 IN_A_LINE = re.sub("[\r\n\u2028\x00]", " ", HOSTILE)
 HARMLESS = " harmless"
+#: The figure of which a further build has a value, too.
+HITS = Figure("hits")
 #: The kinds of inline tokens that a page of Markdown may have.
 PARTS = {"text", "text_special", "code_inline", "strong_open", "strong_close", "softbreak", "html_inline"}
 
@@ -127,6 +129,8 @@ def fill(builders: ModuleType, filler: Filler, folder: str, **changes: Any) -> N
             for cell, series in recording.series.items()
         },
         {cells[cell]: outputs for cell, outputs in recording.outputs.items()},
+        # What complete_builds says of a further build.
+        further={(cells["toy/quick"], 9): {HITS: recording.series["toy/quick"][HITS]}},
     )
     place = Path(folder)
     place.mkdir()
@@ -157,9 +161,9 @@ def complete_builds(document: Any) -> None:
     document["cells"]["toy/quick"] |= {
         "log": "logs-20260102T030405-abcdef/toy-quick.log",
         "further_builds": [
-            {"seed": 1, "outcome": "failed", "stage": "convert", "cause": "no layer"},
+            {"seed": 8, "outcome": "failed", "stage": "convert", "cause": "no layer"},
             {
-                "seed": 2,
+                "seed": 9,
                 "outcome": "ok",
                 "stage": None,
                 "cause": None,
@@ -173,7 +177,7 @@ def complete_builds(document: Any) -> None:
     )
     value = measurement["value"]
     measurement["builds"] = {
-        "values": {"0": value, "2": value},
+        "values": {str(document["run"]["seed"]): value, "9": value},
         "deviation": 0.0,
         "smallest": value,
         "largest": value,

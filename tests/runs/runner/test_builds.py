@@ -348,6 +348,7 @@ def test_the_manifest_says_what_the_artifact_is(bench: Bench) -> None:
             "config": {"name": "kept", "distribution": None, "version": None, "options": {}},
             "workload": {"name": "toy", "distribution": None, "version": None, "options": {}},
             "seed": 5,
+            "build_seed": 5,
             "engine": bench.prepared.engine,
         },
     }
