@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -124,7 +125,7 @@ def test_no_more_is_taken_than_is_needed_or_allowed(
 ) -> None:
     """Seconds that fit leave the budget as it is; more are rounded up, but never above the most allowed."""
     waves = import_module("qx.runner.measure.waves")
-    plan = SimpleNamespace(max_budget=most, seed=0)
+    plan = SimpleNamespace(max_budget=most, seed=0, end=math.inf)
     measured = Measured(budget=budget, waves=1)
     group = waves._Group(plan, (), None, None, measured, None, began=0.0, share=0.5)
     group._grant(seconds)
