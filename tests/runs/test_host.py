@@ -66,7 +66,10 @@ def test_a_plugin_is_called_inside_the_wrappers(write_plugin: Write) -> None:
     assert [(entry.name, entry.kind, entry.state) for entry in host.wrappers] == [
         ("trace", "wrapper", "ready")
     ]
-    assert host.call("mine", "convert", model="model", example_inputs=(), context=None) == "model"
+    assert (
+        host.call("mine", "convert", model="model", example_inputs=(), float_model=None, context=None)
+        == "model"
+    )
     reference = host.wrappers[0].reference
     assert reference is not None
     assert sys.modules[reference.module].calls == ["before", "model"]
@@ -86,7 +89,7 @@ def test_none_is_an_error_of_the_plugin(install: Install) -> None:
     install("acme", {"acme_x": "acme_x"}, {"acme_x": source})
     host = Host.of(references([entry(Host.discover(), "acme_x")]))
     with pytest.raises(PluginError, match=r"'acme_x' \(acme 1\.0\): hook 'convert' returned None"):
-        host.call("acme_x", "convert", model=1, example_inputs=(), context=None)
+        host.call("acme_x", "convert", model=1, example_inputs=(), float_model=None, context=None)
 
 
 def test_none_of_measure_says_not_applicable(write_plugin: Write) -> None:
@@ -109,7 +112,7 @@ def test_what_a_plugin_raises_comes_through(write_plugin: Write) -> None:
     """An error of a hook reaches the caller as it was raised."""
     host = imported(write_plugin("mine", config("mine").replace("return model", "raise OSError('full')")))
     with pytest.raises(OSError, match="full"):
-        host.call("mine", "convert", model=1, example_inputs=(), context=None)
+        host.call("mine", "convert", model=1, example_inputs=(), float_model=None, context=None)
 
 
 def test_a_hook_that_is_not_implemented_can_be_asked_for(write_plugin: Write) -> None:
@@ -126,7 +129,7 @@ def test_the_host_process_calls_no_plugin(write_plugin: Write) -> None:
     host = Host.discover([write_plugin("mine", config("mine"))])
     assert host.implements("mine", "convert")
     with pytest.raises(LookupError, match="'mine' is not imported here"):
-        host.call("mine", "convert", model=1, example_inputs=(), context=None)
+        host.call("mine", "convert", model=1, example_inputs=(), float_model=None, context=None)
 
 
 def test_a_reference_leads_another_process_to_the_plugin(
