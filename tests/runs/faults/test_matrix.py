@@ -46,7 +46,9 @@ def test_there_are_enough_combinations() -> None:
     assert len(matrix.faulty.FAULTS) >= 21
     assert len(matrix.every()) >= 250
     places = {"measure" if hook.startswith("measure_") else hook for hook in matrix.faulty.HOOKS}
-    assert places >= {name for name, value in vars(hookspecs).items() if hasattr(value, "qx_spec")}
+    hooks = {name for name, value in vars(hookspecs).items() if hasattr(value, "qx_spec")}
+    # ``qx quantize --to`` alone asks for serving code: tests/runs/cli/test_serve.py has its faults.
+    assert places >= hooks - {"serving_code"}
 
 
 def test_parts_are_joined_into_one_page(tmp_path: Path) -> None:
