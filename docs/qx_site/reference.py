@@ -38,15 +38,15 @@ GROUPS: dict[str, tuple[str, str, ModuleType, str]] = {
         "What hooks get and return",
         "The arguments and the results of the hooks.",
         qx,
-        "Context Arrays OUTPUT LABELS Data Batch Artifact Subject Weights StoredWeight Samples Figure Point "
-        "Mark Fresh Block Predictions Recorded",
+        "Context Recipe Arrays OUTPUT LABELS Data Batch Converted LayerRow Artifact Subject ServingCode Weights "
+        "StoredWeight Samples Figure Point Building BuildStep Mark Fresh Block Predictions Recorded",
     ),
     "helpers": (
         "Helpers and errors",
         "What plugins and programs call, and what is raised.",
         qx,
-        "cpu_flags import_file one_line session_object unfinished_folder QxError UsageError DataError "
-        "Unsupported PluginError",
+        "cpu_flags import_file one_line session_object signal_and_noise unfinished_folder QxError UsageError "
+        "DataError Unsupported PluginError",
     ),
     "testing": (
         "qx.testing",
