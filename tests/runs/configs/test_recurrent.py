@@ -106,6 +106,7 @@ def gru(qx: Callable[..., Any], place: Path) -> Any:
     return _run(qx, place, "gru", TORCH)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", [TORCH, *ready(ONNX)])
 def test_an_lstm_is_small_and_as_accurate_as_before(lstm: Any, config: str) -> None:
     """All weights are in 8 bits, the file takes a third, and accuracy stays within a point."""
@@ -126,6 +127,7 @@ def test_a_gru_is_quantized_in_torch(gru: Any) -> None:
     assert gru.measurement(TORCH, "file_size")["vs_baseline"]["value"] < 0.38
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("config", ready(ONNX))
 def test_both_runtimes_are_a_pair(lstm: Any, config: str) -> None:
     """The same recipe in two runtimes gives the same answers to nearly all images."""
