@@ -94,6 +94,9 @@ def make_environment(folder: Path) -> dict[str, str]:
     """
     venv.create(folder / "venv", with_pip=True)
     (site,) = (folder / "venv" / "lib").glob("python*/site-packages")
+    # Python 3.11 brings a setuptools that is too old to build qx, and would be found before this one's.
+    for old in site.glob("setuptools*"):
+        shutil.rmtree(old)
     (site / "rest.pth").write_text("\n".join(path for path in sys.path if "site-packages" in path))
     names = ("PYTHONPATH", "QX_CACHE")
     return {name: value for name, value in os.environ.items() if name not in names} | {
