@@ -39,7 +39,10 @@ def find_structure(model: nn.Module, inputs: Sequence[str], returned: object) ->
         )
     if len(paths) > MOST_OUTPUTS:
         raise UsageError(f"{name} gives {len(paths)} tensors, expected at most {MOST_OUTPUTS}")
-    return Structure(inputs=tuple(inputs), outputs=tuple(map(_name, paths)), paths=tuple(paths))
+    names = tuple(map(_name, paths))
+    if twice := next((output for output in names if names.count(output) > 1), None):
+        raise UsageError(f"{name} gives two tensors that are both called {twice!r}: rename a key")
+    return Structure(inputs=tuple(inputs), outputs=names, paths=tuple(paths))
 
 
 def _paths(value: object, path: Path) -> Iterator[Path]:

@@ -177,6 +177,7 @@ def test_what_a_run_is_using_stays(qx: Qx, cache: Path) -> None:
     assert qx("cache", "prune", "--older-than", "0").out.startswith("removed: 1 build")
 
 
+@pytest.mark.slow
 def test_a_run_holds_what_it_uses(qx: Qx, toy: Any, cache: Path, write_metric: Any) -> None:
     """While a launch is measured, its build and the data cannot be pruned, nor what workloads keep."""
     metric = write_metric(

@@ -172,7 +172,7 @@ def test_the_artifact_s_own_files_are_left_alone(qx: Qx, toy: Any, write_plugin:
         pytest.param("bf16", "serve_model.pt2", marks=pytest.mark.slow),
         pytest.param("dynamic_int8", "serve_model.ts", marks=pytest.mark.slow),
         pytest.param("static_int8_per_tensor", "serve_model.ts", marks=pytest.mark.slow),
-        ("static_int8_per_channel", "serve_model.ts"),
+        pytest.param("static_int8_per_channel", "serve_model.ts", marks=pytest.mark.slow),
         pytest.param("static_int8_histogram", "serve_model.ts", marks=pytest.mark.slow),
         pytest.param("fx_static_int8", "serve_model.ts", marks=pytest.mark.slow),
     ],

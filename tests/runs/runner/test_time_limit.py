@@ -77,6 +77,7 @@ def test_what_was_too_long_is_left_out_and_the_rest_is_whole(
     assert not left
 
 
+@pytest.mark.slow
 def test_a_wave_that_the_time_ends_in_does_not_count(
     qx: Qx, toy: Any, write_metric: Any, allow: Callable[..., None]
 ) -> None:

@@ -62,6 +62,7 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_what_qx_new_writes_runs_as_it_is(qx: Callable[..., Any], tmp_path: Path) -> None:
     """The file that is to be filled in classifies series, and its quantized form is measured."""
     made = qx("new", "model", "waves", cwd=tmp_path)
@@ -97,6 +98,7 @@ def test_a_file_alone_and_beside_a_workload(
     assert "metric accuracy does not apply: the task is regression" in done.err
 
 
+@pytest.mark.slow
 def test_several_inputs_are_described_and_generated(qx: Callable[..., Any], place: Path) -> None:
     """No data and no shape of an image are asked for; reports say that the inputs were generated."""
     run = ("run", "tokens.py:make", *EXAMPLES, "-c", "dynamic_int8", "-m", "file_size", "-m", "accuracy")

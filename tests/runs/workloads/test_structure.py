@@ -54,7 +54,7 @@ def example_inputs(batch_size, context):
 """
 IN_ORDER = '{"tokens": torch.ones(batch_size, 8, dtype=torch.int64), "mask": torch.ones(batch_size, 8)}'
 OTHER_ORDER = '{"mask": torch.ones(batch_size, 8), "tokens": torch.ones(batch_size, 8, dtype=torch.int64)}'
-CONFIGS = ("fp32_baseline", "dynamic_int8", "fx_static_int8")
+CONFIGS = ("fp32_baseline", "dynamic_int8")
 
 
 def _plugin(folder: Path, inputs: str) -> str:

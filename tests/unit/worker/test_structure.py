@@ -65,6 +65,12 @@ def test_a_model_without_an_output_is_refused(returned: Any) -> None:
         find_structure(nn.Identity(), (), returned)
 
 
+def test_two_outputs_of_one_name_are_refused() -> None:
+    """Keys with dots may collide with nested ones."""
+    with pytest.raises(UsageError, match=r"gives two tensors that are both called 'a\.b'"):
+        find_structure(nn.Identity(), (), {"a.b": ONE, "a": {"b": TWO}})
+
+
 class Encoder(nn.Module):
     """Takes inputs by name, and gives a mapping."""
 
