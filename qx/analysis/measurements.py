@@ -328,7 +328,12 @@ def _front(
         # A metric that no cell has figures of (a workload without labels) would empty the front.
         and cells_with_figures
     }
-    on_axes = [quantity for quantity in cells_by_quantity if quantity.metric.axis]
+    highest = max((quantity.metric.quality for quantity in cells_by_quantity), default=0)
+    on_axes = [
+        quantity
+        for quantity in cells_by_quantity
+        if quantity.metric.axis and quantity.metric.quality in (0, highest)
+    ]
     cells = [cell for cell in candidates if all(cell in cells_by_quantity[quantity] for quantity in on_axes)]
     names = [AxisResult(metric=quantity.metric.name, point=quantity.point) for quantity in on_axes]
     if not cells or not on_axes:

@@ -9,7 +9,7 @@ import inspect
 import pathlib
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import attrs
@@ -32,18 +32,21 @@ REQUIRED: dict[str, tuple[str, ...]] = {
 }
 OPTIONAL: dict[str, tuple[str, ...]] = {
     "config": ("check_model", "prepare_model", "calibrate", "read_weights"),
-    "workload": ("train",),
+    "workload": ("train", "postprocess", "score"),
     "loader": ("read_weights", "serving_code"),
 }
-#: Required and optional hooks of a metric of a whole set, whose samples are ``per_set``.
-REQUIRED_PER_SET, OPTIONAL_PER_SET = ("statistic",), ("measure",)
+#: Hooks of a metric of a whole set, whose samples are ``per_set``: those that belong together, of which it
+#: must implement one row at least.
+PER_SET = (("statistic",), ("measure", "combine"))
 #: Hooks and arguments of version 1 of the contract, each with what stands in its place.
 REPLACED_HOOKS = {"can_treat": "check_model"}
 REPLACED_ARGUMENTS = {("statistic", "labels"): "targets"}
 #: Page that says how a plugin for an earlier version of the contract is changed.
 MIGRATION = "docs/migration.md"
 #: Hooks that may return None ('not applicable here', 'no objection', 'not known'); elsewhere it is an error.
-MAY_GIVE_NONE = frozenset({"measure", "statistic", "check_model", "read_weights", "serving_code"})
+MAY_GIVE_NONE = frozenset(
+    {"measure", "statistic", "check_model", "postprocess", "score", "read_weights", "serving_code"}
+)
 
 
 class Breach(Exception):
@@ -271,12 +274,8 @@ def _call_describe(implementation: pluggy.HookImpl) -> Record:
 
 def _check_kind(plugin: object, record: Record, implementations: dict[str, pluggy.HookImpl]) -> None:
     required, optional = REQUIRED[record.kind], OPTIONAL.get(record.kind, ())
-    if isinstance(record, Metric) and record.samples == "per_set":
-        required, optional = REQUIRED_PER_SET, OPTIONAL_PER_SET
-    elif isinstance(record, Metric) and "statistic" in implementations:
-        raise Breach(
-            f"implements 'statistic', so its record must say samples='per_set', not {record.samples!r}"
-        )
+    if isinstance(record, Metric):
+        required, optional = _hooks_of_metric(record, implementations)
     allowed = (*required, *optional)
     for hook, implementation in implementations.items():
         if hook == "describe" or implementation.optionalhook:
@@ -293,6 +292,23 @@ def _check_kind(plugin: object, record: Record, implementations: dict[str, plugg
             raise Breach(f"a {record.kind} must implement {hook!r}")
     if isinstance(record, Config):
         _check_config(record, implementations)
+
+
+def _hooks_of_metric(
+    record: Metric, implementations: Mapping[str, pluggy.HookImpl]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the hooks that a metric must implement, and those that it may. Raises ``Breach``."""
+    of_sets = [hook for hook in ("statistic", "combine") if hook in implementations]
+    if record.samples != "per_set":
+        if of_sets:
+            raise Breach(
+                f"implements {of_sets[0]!r}, so its record must say samples='per_set', not {record.samples!r}"
+            )
+        return REQUIRED["metric"], ()
+    if not any(implementations.keys() >= set(hooks) for hooks in PER_SET):
+        choices = ", or ".join(" and ".join(map(repr, hooks)) for hooks in PER_SET)
+        raise Breach(f"its record says samples='per_set', so it must implement {choices}")
+    return (), ("measure", "statistic", "combine")
 
 
 def _check_config(record: Config, implementations: dict[str, pluggy.HookImpl]) -> None:

@@ -7,9 +7,10 @@ kind       must implement                              may implement
 =========  ==========================================  ===============================================
 config     ``convert``                                 ``check_model``, ``prepare_model``,
                                                        ``calibrate``, ``read_weights``
-metric     ``measure``; ``statistic`` in its place    ``measure`` beside ``statistic``
-           where samples are ``per_set``
-workload   ``make_model``, ``load_data``,              ``train``
+metric     ``measure``; where samples are             ``measure`` beside ``statistic``
+           ``per_set``: ``statistic``, or
+           ``measure`` and ``combine``
+workload   ``make_model``, ``load_data``,              ``train``, ``postprocess``, ``score``
            ``example_inputs``
 loader     ``load``                                    ``read_weights``, ``serving_code``
 =========  ==========================================  ===============================================
@@ -41,7 +42,7 @@ with stage and cause. The other cells go on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -183,6 +184,46 @@ def train(model: torch.nn.Module, context: Context) -> torch.nn.Module | None:
         def train(model, context):
             data = load_data("train", context)
             return fit(model, data, seed=context.seed, progress=context.progress)
+    """
+
+
+@hookspec(firstresult=True)
+def postprocess(outputs: Arrays, context: Context) -> Arrays | None:
+    """Turn outputs of the model into what its answers are judged by, such as boxes after suppression.
+
+    Called in evaluations, with the outputs of one batch after another, outside of all timed calls.
+    ``outputs`` are arrays ``[batch, ...]`` by name, as the model gives them; return arrays of numbers
+    ``[batch, ...]`` by name, of one shape for all batches but for their first dimension (pad where there are
+    more of something in one item than in another). Metrics of phase ``predictions`` and the hook ``score``
+    get these. How near the outputs are to the baseline's is computed from the model's own, and these are what
+    launches give. None means that this model needs no such step.
+
+    On error: The cell is ``failed`` in stage ``postprocess``, with the cause. ::
+
+        @hookimpl
+        def postprocess(outputs):
+            boxes, scores = decoded(outputs["heads"])
+            return suppressed(boxes, scores, most=20)
+    """
+
+
+@hookspec(firstresult=True)
+def score(outputs: Arrays, targets: Arrays, context: Context) -> Sequence[float] | float | np.ndarray | None:
+    """Say how good the answers to some items are: a value for each item, or one for all of them together.
+
+    Called in evaluations, for the metric that takes such a function (``Metric.takes_score``). ``outputs`` are
+    those of the evaluation after ``postprocess``, arrays ``[n, ...]`` by name; ``targets`` are the right
+    answers by name, and empty where there are none. Return finite numbers: an array or a list of ``n`` of
+    them, of which qx takes the mean, or a single one. A single one is computed again and again for items that
+    are left out or drawn anew, as often as ten seconds a cell allow, for its interval; so it must depend on
+    these items alone, in whatever order, and not on how many there are. None means that this workload has no
+    score of its own.
+
+    On error: The metric is ``failed`` in that cell, with the cause; nothing else is lost. ::
+
+        @hookimpl
+        def score(outputs, targets):
+            return -abs(outputs["output"][:, 0] - targets["labels"])
     """
 
 
@@ -406,8 +447,8 @@ def measure(subject: Subject | None, data: Any, context: Context) -> Samples | S
     builds differ, so the value has no interval and no verdict.
 
     A single value of phase ``predictions`` says nothing about its sampling error, so it has no interval and
-    no verdict. Return a value per item, or implement ``statistic``. A single value of phase ``derived`` is
-    exact only where all values that it was derived from are exact.
+    no verdict. Return a value per item, or implement ``combine`` or ``statistic``. A single value of phase
+    ``derived`` is exact only where all values that it was derived from are exact.
 
     On error: That metric of that cell is ``failed``, with the cause, and the exit code is 1; the cell and
     its other metrics go on. The same happens for values that are not finite, or not as many as the record's
@@ -423,12 +464,40 @@ def measure(subject: Subject | None, data: Any, context: Context) -> Samples | S
 
 
 @hookspec(firstresult=True)
+def combine(statistics: np.ndarray, context: Context) -> np.ndarray | None:
+    """Compute a metric of a whole set, such as F1, from the mean of statistics of its items.
+
+    For metrics whose record says ``samples="per_set"``. Their ``measure`` gives statistics of each item, an
+    array of finite numbers ``[n, k]``, as the values of ``Samples``: of F1 whether the item is a true
+    positive, predicted, and a member, for each class. Each row must follow from its own item alone.
+    ``statistics`` are means of such rows over sets of items, ``[..., k]``; return the value of each set,
+    ``[...]``, and NaN for sets that have none. (Means and not sums, so that the value does not depend on the
+    number of items.)
+
+    From this qx computes the influence of every single item exactly, and the value of items drawn with
+    replacement, in a few calls; so it is to be preferred over ``statistic``, which is called thousands of
+    times. A metric may implement both: ``combine`` is used where ``measure`` gave ``[n, k]``, and
+    ``statistic`` where it gave a single value.
+
+    On error: That metric of that cell is ``failed``, with the cause. The same happens for a result of another
+    shape than ``[...]``, or that depends on the other sets beside one, and for rows that depend on other
+    items. ::
+
+        @hookimpl
+        def combine(statistics):
+            hits, predicted, members = numpy.moveaxis(statistics, -1, 0)
+            return 2 * hits / (predicted + members)
+    """
+
+
+@hookspec(firstresult=True)
 def statistic(
     outputs: Arrays,
     targets: Arrays,
     indices: np.ndarray,
     classes: tuple[str, ...],
     baseline: Arrays | None,
+    score: Callable[[Arrays, Arrays], Any] | None,
     context: Context,
 ) -> float | None:
     """Compute a metric of a whole set, such as F1, over the items in ``indices``.
@@ -439,13 +508,15 @@ def statistic(
     and with the outputs of a single item changed. From all this qx computes the interval, and that of the
     difference of two cells.
 
-    ``outputs`` maps names to the arrays ``[n, ...]`` of all outputs, which may differ between calls.
-    ``targets`` maps names to the right answers ``[n, ...]``, and is empty where there are none. ``indices``
-    is an integer array ``[m]``. The value must come from the items at ``indices`` of these arrays alone,
-    whatever their order. ``baseline`` has the baseline's outputs in phase ``derived``, and is None else. All
-    are read-only. Return a finite number for any items that may be drawn, and leave out a class of which none
-    was drawn. None for all items means that the metric does not apply here; None for other items means that
-    these have no value. An error costs this metric of this cell, nothing else.
+    ``outputs`` maps names to the arrays ``[n, ...]`` of all outputs, after the workload's ``postprocess`` in
+    phase ``predictions``; they may differ between calls. ``targets`` maps names to the right answers
+    ``[n, ...]``, and is empty where there are none. ``indices`` is an integer array ``[m]``. The value must
+    come from the items at ``indices`` of these arrays alone, whatever their order. ``baseline`` has the
+    baseline's outputs in phase ``derived``, and is None else; ``score`` is that of ``qx.Predictions`` in
+    phase ``predictions``. All arrays are read-only. Return a finite number for any items that may be drawn,
+    and leave out a class of which none was drawn. None for all items means that the metric does not apply
+    here; None for other items means that these have no value. An error costs this metric of this cell,
+    nothing else.
 
     A metric that has details or groups implements ``measure`` as well, which must return the same value.
 

@@ -225,6 +225,15 @@ class Metric:
     batch_sizes: tuple[int, ...] = field(default=(), converter=_to_batch_sizes)
     #: Whether it is an axis of the front.
     axis: bool = flag_field()
+    #: Rank of an axis that judges the answers of a model: of those with a rank that have values for a
+    #: workload, only those of the highest rank are axes of its front. 1: how near to the baseline, 2: a metric
+    #: of a task, 3: the user's own. 0: an axis whatever others there are.
+    quality: int = field(default=0, converter=int, validator=ge(0))
+    #: Whether it is measured only where it is named (``-m``, ``--front``), and not by default.
+    on_request: bool = flag_field()
+    #: Whether it takes a function of the user's own that judges answers: ``--score`` sets its option
+    #: ``function``, and ``--score-better`` its ``better``.
+    takes_score: bool = flag_field()
     #: Aim of a user who picks by this metric, such as ``"the smallest artifact"``.
     pick: str | None = optional_text_field()
     #: Names of the metrics whose samples it is computed from, for phase ``derived``. A change in these
@@ -253,6 +262,10 @@ class Metric:
                 f"a metric of phase {self.phase!r} gives samples {' or '.join(sorted(allowed))}, "
                 f"not {self.samples!r}"
             )
+        if self.quality and not self.axis:
+            raise ValueError("a metric with a rank of quality must be an axis (axis=True)")
+        if self.takes_score and self.phase != "predictions":
+            raise ValueError("a metric that takes a score must be of phase 'predictions'")
         if self.derived_from and self.phase != "derived":
             raise ValueError(f"a metric of phase {self.phase!r} cannot be derived from others")
         if self.per_point and self.phase not in ("block", "derived"):
@@ -658,11 +671,14 @@ class Block:
 class Predictions:
     """``data`` of phase ``predictions``: every output of the evaluation, in the data's order."""
 
-    #: Outputs of the model, by name: arrays of numbers ``[n, ...]``.
+    #: Outputs of the model, by name: arrays of numbers ``[n, ...]``, after the workload's ``postprocess``
+    #: where it has one.
     outputs: Arrays
     #: Right answers, ``[n, ...]``, by name; empty where there are none.
     targets: Arrays
     classes: tuple[str, ...]
+    #: The workload's hook ``score``, as a function of outputs and targets; None where it has none.
+    score: Callable[[Arrays, Arrays], Any] | None = field(default=None, repr=False, eq=False)
 
 
 @frozen(kw_only=True)
@@ -697,6 +713,7 @@ MetricData: TypeAlias = Building | Artifact | Fresh | Block | Predictions | Reco
 class Samples:
     """Result of ``measure`` with more than values: details are kept in the results, as JSON."""
 
+    #: Values in the metric's unit; for a metric with ``combine`` the statistics of the items, ``[n, k]``.
     values: Sequence[float] | float | Array
     details: JsonMapping = Factory(dict)
     #: Wave of each value, for derived samples per launch or block.

@@ -8,6 +8,26 @@ from attrs import frozen
 
 #: Task of a model that returns a score for each class, where each item belongs to one class.
 CLASSIFICATION = "classification"
+#: Task of a model that returns amounts: as many for each item as its labels have.
+REGRESSION = "regression"
+#: Task of a model that returns a score for each class of each token: outputs ``[batch, tokens, classes]``.
+TOKEN_CLASSIFICATION = "token_classification"
+#: Task of a model that returns a score for each class of each pixel: outputs ``[batch, classes, height,
+#: width]``.
+SEGMENTATION = "segmentation"
+#: Tasks that outputs and labels do not show, so that a workload has to state them: boxes with classes; a
+#: vector for each item, near to those of items that belong with it; the next token.
+DETECTION, EMBEDDING, LANGUAGE_MODELLING = "detection", "embedding", "language_modelling"
+#: All tasks that metrics come for with qx. A workload may state another one.
+TASKS = (
+    CLASSIFICATION,
+    REGRESSION,
+    TOKEN_CLASSIFICATION,
+    SEGMENTATION,
+    DETECTION,
+    EMBEDDING,
+    LANGUAGE_MODELLING,
+)
 
 
 @frozen(kw_only=True)
@@ -36,14 +56,30 @@ class Task:
 def task_of(
     outputs: Sequence[int], labels: Labels | None, classes: Sequence[str], stated: str | None = None
 ) -> Task:
-    """Return the task that the workload states, or infer it from the outputs of an item and the data."""
-    if stated not in (None, CLASSIFICATION):
-        return Task(name=stated, reason=f"the task is {stated}, and it is for {CLASSIFICATION}")
+    """Return the task that the workload states, or infer it from the outputs of an item and the data.
+
+    ``outputs`` is the shape of the first output of an item.
+    """
+    name = stated or (None if labels is None else _task_of_labels(tuple(outputs), labels))
+    if name not in (None, CLASSIFICATION):
+        return Task(name=name, reason=f"the task is {name}, and it is for another one")
     without = stated is not None and labels is None
     reason = _why_no_scores(outputs, classes) or (
         "" if without else _why_no_classes(outputs, labels, classes)
     )
     return Task(name=None if reason else CLASSIFICATION, reason=reason)
+
+
+def _task_of_labels(outputs: tuple[int, ...], labels: Labels) -> str | None:
+    """Return the task that the shapes of outputs and labels show; None where they show none of these."""
+    shape = labels.shape
+    if labels.lowest is None or labels.highest is None:
+        return REGRESSION if shape == outputs or (shape, outputs) == ((), (1,)) else None
+    tokens, pixels = len(outputs) == 2 and outputs[:1] == shape, len(outputs) == 3 and outputs[1:] == shape
+    classes = outputs[-1] if tokens else outputs[0] if outputs else 0
+    if not (tokens or pixels) or labels.highest >= classes:
+        return None
+    return TOKEN_CLASSIFICATION if tokens else SEGMENTATION
 
 
 def _why_no_scores(outputs: Sequence[int], classes: Sequence[str]) -> str:

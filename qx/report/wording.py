@@ -296,14 +296,15 @@ def failures(view: View, markup: Markup) -> Iterator[str]:
 
 def inapplicable(view: View, markup: Markup) -> Iterator[str]:
     """Say which metrics do not apply to this workload, and why."""
-    reasons = {
-        (measured.metric, measured.cause): None
-        for measured in view.results.measurements
-        if (measured.outcome, view.ended(measured.cell).outcome) == ("unsupported", "ok")
-        and measured.cause != NOT_APPLICABLE
-    }
-    for name, cause in reasons:
-        yield f"{markup.name(name)} does not apply: {markup.text(cause or 'no reason is known')}."
+    names_by_cause: dict[str | None, dict[str, None]] = {}
+    for measured in view.results.measurements:
+        if (measured.outcome, view.ended(measured.cell).outcome) == ("unsupported", "ok"):
+            if measured.cause != NOT_APPLICABLE:
+                names_by_cause.setdefault(measured.cause, {})[measured.metric] = None
+    for cause, names in names_by_cause.items():
+        shown = listed([markup.name(name) for name in names])
+        verb = "does" if len(names) == 1 else "do"
+        yield f"{shown} {verb} not apply: {markup.text(cause or 'no reason is known')}."
 
 
 def notes(view: View, markup: Markup) -> Iterator[str]:

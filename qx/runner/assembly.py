@@ -10,7 +10,7 @@ from attrs import asdict, evolve
 
 from qx.analysis import measurements as analysis
 from qx.contract.figures import Point
-from qx.contract.records import Outcome
+from qx.contract.records import Metric, Outcome
 from qx.processes.workers import MALLOC, Failure
 from qx.results.recording import Recording
 from qx.results.records import CellResult, ConfigResult, FurtherBuild, Results
@@ -97,9 +97,7 @@ def assemble(
             ),
         ),
         environment=Environment(**environment, runtime=first.runtime),
-        metrics={
-            entry.name: evolve(metric(entry), axis=entry.name in chosen.axes) for entry in chosen.metrics
-        },
+        metrics={entry.name: _with_axis(metric(entry), chosen, request) for entry in chosen.metrics},
         configs=_config_results(chosen, cells),
         cells=cells,
         recording=recording,
@@ -109,6 +107,15 @@ def assemble(
             for key, failure in workload_run.metric_failures.items()
         },
     )
+
+
+def _with_axis(record: Metric, chosen: Chosen, request: Request) -> Metric:
+    """Return the record of a metric as a run uses it: as an axis of the front or not.
+
+    Axes that the user has named count without regard to their ranks.
+    """
+    is_axis = record.name in chosen.axes
+    return evolve(record, axis=is_axis, quality=record.quality if is_axis and not request.front else 0)
 
 
 def _time_limit(request: Request, workload_runs: Sequence[WorkloadRun]) -> TimeLimitRecord | None:

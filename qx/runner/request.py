@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Protocol
 
-from attrs import Factory, field, frozen
+from attrs import Factory, evolve, field, frozen
 
 from qx.contract.fields import to_integers, to_strings
 from qx.contract.figures import Point
 from qx.contract.records import Config, Metric, Workload
 from qx.errors import UsageError
+from qx.foreign import to_line
 from qx.host.catalogue import unknown
 from qx.host.host import Entry, Host, Reference
 from qx.results.cells import CellId
@@ -87,6 +88,10 @@ class Request:
     cpus: tuple[int, ...] = field(default=(), converter=to_integers)
     #: Metrics that are the axes of the front; empty: those whose records say so.
     front: tuple[str, ...] = field(default=(), converter=to_strings)
+    #: Function of the user's own that judges answers, as ``FILE.py:FUNCTION``; None: that of the workload.
+    score: str | None = None
+    #: Which way values of the score are better, ``higher`` or ``lower``; None: as the metric says.
+    score_better: str | None = None
     #: Whether what plugins print, and tracebacks of their errors, are shown at once.
     debug: bool = False
     #: Whether this is a first look, with fewer waves than intervals need for the coverage that they claim.
@@ -190,6 +195,8 @@ class Chosen:
     metrics: tuple[Entry, ...]
     #: Names of the metrics that are axes of the front.
     axes: frozenset[str]
+    #: Names of the metrics that the user named.
+    named_metrics: frozenset[str]
     #: Names of the configs that the user named: each that has no figures leads to exit code 1.
     named: frozenset[str]
     #: All options of each metric that has any.
@@ -271,6 +278,7 @@ def choose(host: Host, request: Request) -> Chosen:
     _check_number(len(workloads) * sum(settings.count_variants(entry, values) for entry in configs), request)
     return Chosen(
         axes=frozenset(request.front or (entry.name for entry in metrics if metric(entry).axis)),
+        named_metrics=frozenset(name.removeprefix("+") for name in (*request.metrics, *request.front)),
         baseline=baseline,
         configs=configs,
         variants=tuple(
@@ -291,8 +299,16 @@ def choose(host: Host, request: Request) -> Chosen:
 
 
 def _metrics(host: Host, request: Request) -> tuple[Entry, ...]:
-    """Return the metrics that the user named, or all that are ready; those of ``--front`` are among them."""
-    metrics = [host.get("metric", name) for name in request.metrics] or list(host.ready("metric"))
+    """Return the metrics that the user named, or all that are ready; those of ``--front`` are among them.
+
+    Names with a plus before them are measured beside those that are measured by default.
+    """
+    added = [name[1:] for name in request.metrics if name.startswith("+")]
+    own = [name for name in request.metrics if not name.startswith("+")]
+    default = [entry for entry in host.ready("metric") if not metric(entry).on_request]
+    metrics = [host.get("metric", name) for name in own] or default
+    metrics += [host.get("metric", name) for name in added]
+    metrics = _with_score(host, metrics, request)
     for entry in metrics:
         if entry.state != "ready":
             raise UsageError(f"metric {entry.name} is {entry.state}: {entry.reason}")
@@ -307,6 +323,35 @@ def _metrics(host: Host, request: Request) -> tuple[Entry, ...]:
                 f"--front {name}: this metric has no better direction, so it cannot be an axis; choose others"
             )
     return _unique(metrics)
+
+
+def _with_score(host: Host, metrics: Sequence[Entry], request: Request) -> list[Entry]:
+    """Return the metrics, with the user's function for the one that takes a score. Raises ``UsageError``."""
+    if request.score is None and request.score_better is None:
+        return list(metrics)
+    if request.score_better not in (None, "higher", "lower"):
+        raise UsageError(f"--score-better {request.score_better}: expected higher or lower")
+    takers = [entry for entry in host.ready("metric") if metric(entry).takes_score]
+    if len(takers) != 1:
+        names = ", ".join(entry.name for entry in takers) or "none"
+        raise UsageError(f"--score: exactly one metric must have takes_score=True; found: {names}")
+    (taker,) = takers
+    if request.score is not None:
+        taker = evolve(taker, fixed_options={"function": _function_in_file(request.score)})
+    if request.score_better is not None:
+        taker = evolve(taker, record=evolve(metric(taker), better=request.score_better))
+    others = [entry for entry in metrics if entry.name != taker.name]
+    return [taker, *others]
+
+
+def _function_in_file(text: str) -> str:
+    """Return ``FILE.py:FUNCTION`` with an absolute path. Raises ``UsageError`` where that is not its form."""
+    file, colon, function = text.rpartition(":")
+    if not colon or not file.endswith(".py") or not function.isidentifier():
+        raise UsageError(f"--score {to_line(text, 200)}: expected FILE.py:FUNCTION")
+    if not Path(file).is_file():
+        raise UsageError(f"--score {to_line(text, 200)}: there is no file {to_line(file, 200)}")
+    return f"{Path(file).absolute()}:{function}"
 
 
 def _check_number(cells: int, request: Request) -> None:

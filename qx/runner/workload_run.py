@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from attrs import Factory, define, frozen
 
+from qx.contract.tasks import CLASSIFICATION
 from qx.host.host import Entry, Host
 from qx.processes.answers import MetricFailure
 from qx.processes.logs import Logs, Subject, log_hint
@@ -93,14 +94,26 @@ class WorkloadRun:
         return tuple(entry for entry in chosen.metrics_of(phase) if self._applies(entry))
 
     def leave_out_metrics(self, chosen: Chosen, reporter: Reporter) -> None:
-        """Say once of each metric that is for another task that it does not apply, and why."""
-        for entry in chosen.metrics:
-            if self._applies(entry):
-                continue
-            cause = self.ready.task.reason
-            reporter.note(f"{self.name}: metric {entry.name} does not apply: {cause}")
+        """Say once of metrics that are for other tasks that they do not apply, and why.
+
+        Nothing is said of metrics that nobody has named: unless no task is known, of those by which a
+        classifier would be judged.
+        """
+        task = self.ready.task
+        others = [
+            entry
+            for entry in chosen.metrics
+            if not self._applies(entry)
+            and (entry.name in chosen.named_metrics or (task.name is None and _is_for_classes(entry)))
+        ]
+        if not others:
+            return
+        names = ", ".join(entry.name for entry in others)
+        do = "do" if len(others) > 1 else "does"
+        reporter.note(f"{self.name}: metric{'s' * (len(others) > 1)} {names} {do} not apply: {task.reason}")
+        for entry in others:
             for cell in self.cells:
-                self.metric_failures[cell, entry.name] = MetricFailure("unsupported", cause)
+                self.metric_failures[cell, entry.name] = MetricFailure("unsupported", task.reason)
 
     def _applies(self, entry: Entry) -> bool:
         tasks = metric(entry).tasks
@@ -140,3 +153,7 @@ class WorkloadRun:
         for (cell, name), failure in failures.items():
             text = f"metric {name} {failure.outcome}: {failure.cause}"
             self._report(cell, text, failure, reporter)
+
+
+def _is_for_classes(entry: Entry) -> bool:
+    return CLASSIFICATION in metric(entry).tasks

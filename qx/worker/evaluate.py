@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from attrs import evolve
 
-from qx.contract.records import Artifact, Building, MetricData, Predictions, Subject, Weights
+from qx.contract.records import Arrays, Artifact, Building, MetricData, Predictions, Subject, Weights
 from qx.errors import PluginError
 from qx.host.host import Reference
 from qx.processes.answers import Measurement
@@ -51,13 +51,65 @@ def run(job: EvaluateJob, channel: Channel) -> None:
         measure(metric, artifact)
     memory = finished.step("predict", ServingMemory, partial(_predict, job, channel))
     if job.prediction_metrics:
-        split = Split.read(Path(job.inputs))
-        with np.load(job.outputs) as arrays:
-            outputs = unpack(arrays)
-        predictions = Predictions(outputs=outputs, targets=split.targets, classes=split.classes)
+        predictions = _predictions(job, channel)
         for metric in job.prediction_metrics:
             measure(metric, predictions)
     channel.answer(EvaluateAnswer(memory=memory, metrics={} if job.finished else measured))
+
+
+def _predictions(job: EvaluateJob, channel: Channel) -> Predictions:
+    """Return what metrics judge: the outputs, after the workload's ``postprocess``, beside the targets."""
+    split = Split.read(Path(job.inputs))
+    with np.load(job.outputs) as arrays:
+        outputs = unpack(arrays)
+    stored = job.artifact
+    host = host_for(job, (stored.workload,))
+    workload = bind(job, stored.workload, stored.workload_options, host)
+    if workload.implements("postprocess"):
+        channel.stage("postprocess")
+        seed_everything(job.seed)
+        outputs = postprocessed(workload, outputs, job.batch_size, channel.progress)
+
+    def score(outputs: Arrays, targets: Arrays) -> Any:
+        return workload.call("score", outputs=outputs, targets=targets)
+
+    return Predictions(
+        outputs=outputs,
+        targets=split.targets,
+        classes=split.classes,
+        score=score if workload.implements("score") else None,
+    )
+
+
+def postprocessed(
+    workload: BoundPlugin, outputs: dict[str, Array], size: int, progress: Callable[[float, str], None]
+) -> dict[str, Array]:
+    """Return what the workload's ``postprocess`` makes of outputs; they themselves where it gives None.
+
+    Raises ``PluginError`` if it gives anything else than arrays of numbers by name, ``[batch, ...]``.
+    """
+    batches: list[dict[str, Array]] = []
+    count = len(next(iter(outputs.values())))
+    for start in range(0, count, size):
+        batch = {name: array[start : start + size] for name, array in outputs.items()}
+        result: object = workload.call("postprocess", outputs=batch)
+        if result is None and not batches:
+            return outputs
+        length = len(next(iter(batch.values())))
+        batches.append(checked_outputs(result, workload.name, length, "postprocess"))
+        if batches[-1].keys() != batches[0].keys() or any(
+            array.shape[1:] != batches[0][name].shape[1:] for name, array in batches[-1].items()
+        ):
+            shapes = " and ".join(
+                ", ".join(f"{name} {list(array.shape)}" for name, array in batch.items())
+                for batch in (batches[0], batches[-1])
+            )
+            raise PluginError(
+                f"{workload.name}: postprocess gave {shapes}; expected the same for every batch but for the "
+                f"first dimension: pad where items have more of something than others"
+            )
+        progress(min(1.0, (start + size) / count), "answers")
+    return joined_outputs(workload.name, batches)
 
 
 def _read_weights(job: EvaluateJob, artifact: Artifact) -> Weights | None:

@@ -20,32 +20,33 @@ LONGEST_NAME = 200
 NAMES, ARRAY = "output_names", "output_"
 
 
-def checked_outputs(outputs: object, loader: str, items: int) -> dict[str, Array]:
+def checked_outputs(outputs: object, plugin: str, items: int, hook: str = "outputs") -> dict[str, Array]:
     """Return copies of what ``outputs`` gave for ``items`` items: arrays of numbers ``[items, ...]`` by name.
 
-    Raises ``PluginError``, which names the loader, if it is anything else.
+    Raises ``PluginError``, which names the plugin and ``hook`` in place of ``outputs``, if it is anything
+    else.
     """
     if not isinstance(outputs, Mapping):
-        raise PluginError(f"{loader}: outputs gave {_not_named(outputs)}")
+        raise PluginError(f"{plugin}: {hook} gave {_not_named(outputs)}")
     if not outputs:
-        raise PluginError(f"{loader}: outputs gave no arrays; expected named arrays, {EXPECTED}")
+        raise PluginError(f"{plugin}: {hook} gave no arrays; expected named arrays, {EXPECTED}")
     checked = {}
     for name, output in outputs.items():
         if not _is_name(name):
             raise PluginError(
-                f"{loader}: outputs gave an array with the name {name!r:.80}; expected printable text of at "
+                f"{plugin}: {hook} gave an array with the name {name!r:.80}; expected printable text of at "
                 f"most {LONGEST_NAME} characters, without '|'"
             )
         # The next call may overwrite the memory.
         array = np.array(output)
         if array.dtype.kind not in "biuf":
             raise PluginError(
-                f"{loader}: outputs gave {name!r} with values of type {array.dtype}, where numbers are "
+                f"{plugin}: {hook} gave {name!r} with values of type {array.dtype}, where numbers are "
                 f"expected"
             )
         if array.shape[:1] != (items,):
             raise PluginError(
-                f"{loader}: outputs gave {name!r} of shape {list(array.shape)} for {items} items; "
+                f"{plugin}: {hook} gave {name!r} of shape {list(array.shape)} for {items} items; "
                 f"expected [{items}, ...]"
             )
         checked[name] = array

@@ -64,7 +64,7 @@ def failure(error: BaseException) -> MetricFailure:
 
 def samples_of(plugin: BoundPlugin, subject: Subject | None, data: MetricData) -> PlainSamples | None:
     """Measure a metric and return its checked samples; None if it does not apply."""
-    if plugin.implements("statistic"):
+    if plugin.implements("statistic") or plugin.implements("combine"):
         from qx.worker.whole_set import samples_of_set
 
         assert isinstance(data, (Predictions, Recorded))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from numbers import Real
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from attrs import evolve, frozen
@@ -18,6 +19,7 @@ from qx.contract.records import LABELS, LARGEST, Arrays, Predictions, Recorded, 
 from qx.errors import QxError
 from qx.processes.answers import PlainSamples, Resampling
 from qx.values import Array
+from qx.worker import combined
 from qx.worker.arrays import drawn_over_classes
 from qx.worker.plugins import BoundPlugin
 from qx.worker.values import as_json, finite_values, plain_names
@@ -30,6 +32,8 @@ MAX_COUNTS = {"groups": 2048, "draws": 512, "probes": 128}
 MIN_COUNTS = {"groups": 64, "draws": 64, "probes": 32}
 #: The largest relative difference of two ways to compute one value: most outputs have single precision.
 ROUNDING = 1e-5
+#: Number of items whose statistics are computed again by themselves.
+ROWS_CHECKED = 32
 
 
 @frozen(eq=False, slots=False)
@@ -41,6 +45,8 @@ class Statistic:
     targets: Arrays
     classes: tuple[str, ...]
     baseline: Arrays | None
+    #: The workload's own judgement of outputs and targets; None where it has none.
+    score: Callable[[Arrays, Arrays], Any] | None = None
 
     @classmethod
     def of(cls, plugin: BoundPlugin, data: Predictions | Recorded) -> Statistic | None:
@@ -54,6 +60,7 @@ class Statistic:
             _read_only_arrays(data.targets),
             data.classes,
             None if baseline is None else _read_only_arrays(baseline),
+            data.score if isinstance(data, Predictions) else None,
         )
 
     @property
@@ -93,6 +100,7 @@ class Statistic:
             indices=_read_only(indices),
             classes=self.classes,
             baseline=self.baseline,
+            score=self.score,
         )
         if result is None:
             return math.nan
@@ -141,14 +149,14 @@ def samples_of_set(plugin: BoundPlugin, data: Predictions | Recorded) -> PlainSa
         if result is None:
             return None
         samples = result if isinstance(result, Samples) else Samples(result)
-    statistic = Statistic.of(plugin, data)
-    resampled = (
-        [] if statistic is None else resampled_sets(statistic, samples.groups, len(samples.group_names))
-    )
+    if plugin.implements("combine") and np.ndim(samples.values) == 2:
+        resampled = _combined(plugin, data, samples)
+    else:
+        resampled = _resampled(plugin, data, samples)
     if not resampled:
         return None
     value = resampled[0].value
-    if has_measure and samples.values is not None:
+    if has_measure and samples.values is not None and np.ndim(samples.values) < 2:
         own = finite_values(metric, samples.values)
         if len(own) != 1 or not math.isclose(own[0], value, rel_tol=ROUNDING, abs_tol=ROUNDING**2):
             raise QxError(f"{metric}: measure gave {own[0]:.6g}, but statistic {value:.6g} for all items")
@@ -158,6 +166,81 @@ def samples_of_set(plugin: BoundPlugin, data: Predictions | Recorded) -> PlainSa
         group_names=tuple(plain_names(metric, samples.group_names)),
         details=as_json(metric, samples.details),
     )
+
+
+def _resampled(plugin: BoundPlugin, data: Predictions | Recorded, samples: Samples) -> list[Resampling]:
+    """Return the resamples of a metric with the hook ``statistic``."""
+    if not plugin.implements("statistic"):
+        raise QxError(
+            f"{plugin.name}: measure gave {np.ndim(samples.values)}-dimensional values; expected statistics "
+            f"of items, numbers [n, k], for combine"
+        )
+    statistic = Statistic.of(plugin, data)
+    return [] if statistic is None else resampled_sets(statistic, samples.groups, len(samples.group_names))
+
+
+def _combined(plugin: BoundPlugin, data: Predictions | Recorded, samples: Samples) -> list[Resampling]:
+    """Return the resamples of a metric with the hook ``combine``, whose ``measure`` gave these samples."""
+    combination = combined.Combination.of(plugin, samples.values)
+    outputs = data.outputs or {}
+    items = len(next(iter(outputs.values()), ()))
+    if combination.count != items or (samples.groups is not None and len(samples.groups) != items):
+        groups = "" if samples.groups is None else f" and {len(samples.groups)} groups"
+        raise QxError(
+            f"{plugin.name}: measure gave statistics of {combination.count} items{groups}, and there are "
+            f"{items} items"
+        )
+
+    def rows(changed: Predictions | Recorded) -> Array:
+        result = plugin.call("measure", subject=None, data=changed)
+        values = result.values if isinstance(result, Samples) else result
+        return combined.Combination.of(plugin, () if values is None else values).rows
+
+    first = np.arange(min(ROWS_CHECKED, items))
+    alone = rows(_taken(data, first))
+    if alone.shape != combination.rows[first].shape or not np.allclose(
+        alone, combination.rows[first], rtol=ROUNDING, atol=ROUNDING
+    ):
+        raise QxError(
+            f"{plugin.name}: measure gave other statistics of {len(first)} items alone than of them among "
+            f"all: each row must follow from its own item"
+        )
+    changed = _with_other_answers(data)
+    return combined.resampled_sets(
+        combination,
+        None if changed is None else rows(changed),
+        samples.groups,
+        len(samples.group_names),
+    )
+
+
+def _taken(data: Predictions | Recorded, chosen: NDArray[np.intp]) -> Predictions | Recorded:
+    """Return the outputs and targets of these items alone."""
+
+    def take(arrays: Arrays) -> Arrays:
+        return _read_only_arrays({name: array[chosen] for name, array in arrays.items()})
+
+    own = {"outputs": take(data.outputs or {}), "targets": take(data.targets)}
+    if isinstance(data, Recorded) and data.baseline_outputs is not None:
+        return evolve(data, baseline_outputs=take(data.baseline_outputs), **own)
+    return evolve(data, **own)
+
+
+def _with_other_answers(data: Predictions | Recorded) -> Predictions | Recorded | None:
+    """Return the outputs with another answer for each item; None where they are no scores of classes."""
+    labels, outputs = data.targets.get(LABELS), data.outputs or {}
+    if labels is None or len(outputs) != 1 or not _are_classes(labels):
+        return None
+    ((name, scores),) = outputs.items()
+    if not _are_scores(scores, labels):
+        return None
+    others = np.stack([_another_answer(scores, labels, item) for item in range(len(scores))])
+    return evolve(data, outputs=_read_only_arrays({name: others}))
+
+
+def _are_classes(labels: Array) -> bool:
+    """Return whether labels can be classes of items, a whole number for each."""
+    return labels.ndim == 1 and labels.dtype.kind in "iub"
 
 
 def resampled_sets(
@@ -238,13 +321,7 @@ def _largest_step(statistic: Statistic, members: NDArray[np.intp], value: float,
     two classes: of other outputs it is not clear how much an item can change at once.
     """
     labels, scores = statistic.labels, statistic.scores
-    if (
-        labels is None
-        or scores is None
-        or labels.ndim != 1
-        or labels.dtype.kind not in "iub"
-        or not _are_scores(scores, labels)
-    ):
+    if labels is None or scores is None or not _are_classes(labels) or not _are_scores(scores, labels):
         return None
     (changed,) = statistic.scratch.values()
     changed_outputs = _read_only_arrays(statistic.scratch)

@@ -21,6 +21,7 @@ def describe() -> Metric:
         phase="predictions",
         margin=0.005,
         axis=True,
+        quality=2,
         tasks=("classification",),
         pick="the best accuracy",
     )

@@ -30,6 +30,8 @@ def describe() -> Metric:
         phase="derived",
         derived_from=("outputs",),
         margin=0.5,
+        axis=True,
+        quality=1,
         options=(
             Option(
                 name="output",

@@ -16,10 +16,8 @@ from attrs import frozen
 from qx import UsageError, import_file, one_line
 
 #: Functions of a file that are called, and the variable that names the task.
-FUNCTIONS = ("make_model", "load_data", "example_inputs", "train")
+FUNCTIONS = ("make_model", "load_data", "example_inputs", "train", "postprocess", "score")
 TASK = "TASK"
-#: Functions that a file may have and that are not called yet.
-NOT_YET = ("score", "postprocess")
 
 
 def is_model_file(target: str) -> bool:
@@ -69,10 +67,35 @@ class ModelFile:
             raise UsageError(f"{self.source}: {TASK} is of type {type(task).__name__}; expected a text")
         return task
 
-    @property
-    def ignored(self) -> tuple[str, ...]:
-        """Functions of the file that are not called yet."""
-        return tuple(name for name in NOT_YET if self.has(name))
+
+def defines(target: str, name: str) -> bool:
+    """Return whether a model's file may define a function, without importing the file."""
+    import ast
+
+    if not is_model_file(target):
+        return False
+    try:
+        nodes = ast.parse(Path(target).read_bytes()).body
+    except (OSError, SyntaxError, ValueError):
+        # Importing it says what is wrong.
+        return True
+    return any(name in _names_bound_by(node) for node in nodes)
+
+
+def _names_bound_by(node: Any) -> set[str]:
+    """Return the names that a statement of a module binds; all that are asked for where that is not clear."""
+    import ast
+
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        return {node.name}
+    if isinstance(node, ast.Import):
+        return {alias.asname or alias.name for alias in node.names}
+    if isinstance(node, ast.ImportFrom):
+        names = {alias.asname or alias.name for alias in node.names}
+        return set(FUNCTIONS) if "*" in names else names
+    # Assignments, and definitions within `if` or `try`.
+    own = {child.id for child in ast.walk(node) if isinstance(child, ast.Name)}
+    return own | {child.name for child in ast.walk(node) if isinstance(child, ast.FunctionDef)}
 
 
 def arguments_of(function: Callable[..., Any]) -> Mapping[str, bool]:

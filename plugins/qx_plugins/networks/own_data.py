@@ -43,10 +43,7 @@ def load_own_data(split: str, context: Context) -> Data:
         data = _load_images(file, split, context)
     else:
         data = _generate(file, split, context)
-    if file is None:
-        return data
-    ignored = "".join(f", {name}() is not called yet" for name in file.ignored)
-    return evolve(data, task=file.task or data.task, source=f"{data.source}{ignored}")
+    return data if file is None else evolve(data, task=file.task or data.task)
 
 
 # From the file ------------------------------------------------------------------------------------

@@ -9,12 +9,14 @@ where the file gives right answers. Model and data may also be objects of a Pyth
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qx import Context, Data, Option, UsageError, Workload, hookimpl
 
 if TYPE_CHECKING:
     import torch
+
+    from qx import Arrays
 
 
 @hookimpl
@@ -101,6 +103,27 @@ def example_inputs(batch_size: int, context: Context) -> tuple[torch.Tensor, ...
     from qx_plugins.networks.own_inputs import make_examples
 
     return make_examples(batch_size, context)
+
+
+@hookimpl
+def postprocess(outputs: Arrays, context: Context) -> Arrays | None:
+    result: Arrays | None = _call_of_file("postprocess", context, outputs=outputs)
+    return result
+
+
+@hookimpl
+def score(outputs: Arrays, targets: Arrays, context: Context) -> Any:
+    return _call_of_file("score", context, outputs=outputs, targets=targets)
+
+
+def _call_of_file(name: str, context: Context, **arguments: Any) -> Any:
+    """Call a function of the model's file where it has it; the file is imported only then."""
+    from qx_plugins.networks.model_file import ModelFile, defines
+
+    target = str(context.options["model"])
+    # Processes that evaluate a runtime without torch should not import it for nothing.
+    file = ModelFile.of(target) if defines(target, name) else None
+    return file.call(name, context=context, **arguments) if file is not None and file.has(name) else None
 
 
 @hookimpl

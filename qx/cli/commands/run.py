@@ -49,7 +49,18 @@ def register(commands: Commands) -> None:
         default=[],
         metavar="NAME",
         dest="metrics",
-        help="a metric to measure (repeatable; default: all)",
+        help="a metric to measure (repeatable; default: all but those for special questions; +NAME: beside "
+        "the default ones)",
+    )
+    parser.add_argument(
+        "--score",
+        metavar="FILE.py:FUNCTION",
+        help="judge answers by FUNCTION(outputs, targets), which gives a value for each item or one for all",
+    )
+    parser.add_argument(
+        "--score-better",
+        choices=("higher", "lower"),
+        help="which way values of the score are better (default: higher)",
     )
     parser.add_argument(
         "--batch-size",
@@ -169,6 +180,8 @@ def run(arguments: argparse.Namespace) -> int:
         cpus=arguments.cpus,
         front=arguments.front,
         build_seeds=arguments.build_seeds,
+        score=arguments.score,
+        score_better=arguments.score_better,
         yes=arguments.yes,
     )
     request.check()
