@@ -27,7 +27,7 @@ def describe() -> Metric:
         axis=True,
         quality=2,
         tasks=("detection",),
-        requires=("pycocotools",),
+        requires=("pycocotools>=2.0.8",),
         extra="detection",
         pick="the best mean average precision",
     )
