@@ -32,6 +32,8 @@ MODELS = {
     "read_weights": "runtimes/torch_eager/weights.py",
     "serving_code": "loaders/onnxruntime.py",
     "measure": "metrics/file_size.py",
+    "combine": "metrics/f1.py",
+    "statistic": "metrics/mean_average_precision.py",
 }
 #: Folders of built-in plugins, and the folder of runtimes. ``modules.md`` has their sentence alone, so that a
 #: plugin or a runtime comes and goes with its own files.

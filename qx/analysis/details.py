@@ -9,6 +9,7 @@ import numpy as np
 from qx.analysis import on_items
 from qx.analysis.in_rounds import log_ratios_in_rounds
 from qx.analysis.quantity import Quantity, ignore_overflow
+from qx.analysis.whole_set import tail_weight
 from qx.results.results_file import without_nan
 from qx.statistics import intervals, over_waves
 from qx.values import JsonMapping, JsonObject
@@ -37,6 +38,7 @@ def details(quantity: Quantity, cell: str) -> JsonObject:
             "groups": len(whole_set.influence),
             "draws": len(whole_set.draws),
             "step": whole_set.step,
+            "heavy_tail": tail_weight(whole_set),
         }
     if series.groups is not None or len(series.resampled) > 1:
         has_baseline = cell != quantity.baseline and quantity.are_comparable(quantity.baseline)

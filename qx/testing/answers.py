@@ -144,6 +144,16 @@ class ExamineAnswer(Answer):
     model: ExaminedModel | None
 
 
+# Metrics ------------------------------------------------------------------------------------------
+
+
+@frozen(kw_only=True)
+class CombineAnswer(Answer):
+    """The shapes of the sets that a metric combined as it combines each of them; empty if it has no rows."""
+
+    shapes: tuple[tuple[int, ...], ...]
+
+
 # Watching -----------------------------------------------------------------------------------------
 
 

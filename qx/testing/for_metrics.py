@@ -8,6 +8,7 @@ from typing import TypeVar
 from qx.contract.figures import Point
 from qx.contract.records import Metric
 from qx.processes.answers import PlainSamples
+from qx.processes.workers import Failure
 from qx.testing.bench import Bench
 from qx.testing.check import Check
 from qx.testing.for_all import needs_only, try_bad_options
@@ -37,6 +38,11 @@ def gives_finite_samples(bench: Bench) -> str:
     record, measuring = _record(bench), _measuring(bench)
     if not record.unit.strip():
         raise Failed("its record names no unit")
+    if record.tasks and (task := bench.prepared.task.name) not in record.tasks:
+        raise NotApplicable(
+            f"it is for {' or '.join(record.tasks)}, and the task of {bench.prepared.workload.name} is "
+            f"{task or 'not known'}: name a workload that it is for, as Conformance(workload=...)"
+        )
     measurements = measuring.first
     if not measurements:
         raise NotApplicable(
@@ -48,6 +54,19 @@ def gives_finite_samples(bench: Bench) -> str:
             raise Failed(flaw)
     values = next(iter(measurements.values())).values
     return f"{len(values)} {record.samples}: {values[0]:.4g} {record.unit}"
+
+
+def combines_over_the_last_axis(bench: Bench) -> str:
+    """``combine`` gives each of several sets, in arrays of several dimensions, the value it has alone."""
+    if _record(bench).samples != "per_set":
+        raise NotApplicable("it is no metric of a whole set")
+    try:
+        shapes = _measuring(bench).combine()
+    except Failure as failure:
+        raise Failed(str(failure)) from failure
+    if not shapes:
+        raise NotApplicable("it does not implement combine, or measure gives a single value here")
+    return f"sets in arrays of shape {', '.join(str(list(shape)) for shape in shapes)}"
 
 
 def leaves_inputs(bench: Bench) -> str:
@@ -147,6 +166,7 @@ def _paired(first: Sequence[float], second: Sequence[float]) -> tuple[float, flo
 #: The checks of a metric, in the order in which they are run.
 CHECKS = (
     Check(gives_finite_samples, after=("valid_record", "unique_name")),
+    Check(combines_over_the_last_axis, after=("gives_finite_samples",)),
     Check(leaves_inputs, after=("gives_finite_samples",)),
     Check(writes_nothing, after=("gives_finite_samples",)),
     Check(equal_again, after=("gives_finite_samples",)),

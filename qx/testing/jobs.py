@@ -1,4 +1,4 @@
-"""Jobs that only the conformance kit asks for: serve an artifact, examine a workload, watch another job."""
+"""Jobs that only the conformance kit asks for: serve, examine a workload, combine statistics, watch a job."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, cast
 from attrs import field, frozen
 
 from qx.contract.fields import to_integers, to_strings
+from qx.contract.references import to_reference
+from qx.host.host import Reference
 from qx.processes.answers import Answer
-from qx.processes.jobs import ArtifactJob, Job, LoadingJob, to_job
-from qx.values import JsonMapping, JsonObject
+from qx.processes.jobs import ArtifactJob, DeriveJob, EvaluateJob, Job, LoadingJob, to_job
+from qx.values import JsonMapping, JsonObject, OptionValues
 
 if TYPE_CHECKING:
     # The type checker reads these names in texts.
-    from qx.testing.answers import ExamineAnswer, ServeAnswer, Watched  # noqa: F401
+    from qx.testing.answers import CombineAnswer, ExamineAnswer, ServeAnswer, Watched  # noqa: F401
 
 A = TypeVar("A", bound=Answer)
 
@@ -44,6 +46,27 @@ class ExamineJob(LoadingJob["ExamineAnswer"]):
     answers: ClassVar[str] = ANSWERS
     package: ClassVar[str] = PACKAGE
     weights: str | None
+
+
+def _measuring(value: EvaluateJob | DeriveJob | JsonMapping) -> EvaluateJob | DeriveJob:
+    return cast("EvaluateJob | DeriveJob", to_job(value))
+
+
+@frozen(kw_only=True)
+class CombineJob(Job["CombineAnswer"]):
+    """Combine a metric's statistics of items in sets of several shapes, and compare with each set alone."""
+
+    do: ClassVar[str] = "combine"
+    answers: ClassVar[str] = ANSWERS
+    package: ClassVar[str] = PACKAGE
+    metric: Reference = field(converter=to_reference)
+    options: OptionValues
+    #: The job that has measured the metric; of an evaluation the outputs are written already.
+    job: EvaluateJob | DeriveJob = field(converter=_measuring)
+
+    def fields(self) -> JsonObject:
+        """Return the fields of the job, with those of the job that has measured as ``job``."""
+        return {**super().fields(), "job": self.job.fields()}
 
 
 def _inner(value: Job[A] | JsonMapping) -> Job[A]:

@@ -21,7 +21,7 @@ from qx.runner.evaluation import sample_failure
 from qx.runner.request import metric, references
 from qx.testing.answers import Observations, Watched
 from qx.testing.bench import Bench, Built, find_plugin
-from qx.testing.jobs import WatchJob
+from qx.testing.jobs import CombineJob, WatchJob
 from qx.testing.verdicts import Failed
 from qx.values import OptionValues
 
@@ -49,6 +49,8 @@ class Measuring:
         self.subject = find_plugin(bench.host, "config", subject) if subject else bench.baseline
         #: What was observed in the first measurement.
         self._observations: Observations | None = None
+        #: The last job that measured the metric, if that took no launch.
+        self._job: EvaluateJob | DeriveJob | None = None
 
     @cached_property
     def first(self) -> Samples:
@@ -62,6 +64,17 @@ class Measuring:
         _ = self.first
         assert self._observations is not None
         return self._observations
+
+    def combine(self) -> tuple[tuple[int, ...], ...]:
+        """Combine statistics of items in arrays of several shapes, which are returned. Raises ``Failure``."""
+        assert self._job is not None
+        job = CombineJob(
+            engine=self._job.engine,
+            metric=self._bench.reference,
+            options=self._bench.defaults,
+            job=self._job,
+        )
+        return self._bench.run(job, "combine").shapes
 
     def measure_again(self) -> Samples:
         """Measure the same artifact in other processes."""
@@ -202,7 +215,7 @@ class Measuring:
         self, built: Built, absent: tuple[str, ...], options: Mapping[str, OptionValues]
     ) -> tuple[Mapping[Point | None, Measurement], Observations]:
         outputs = self._bench.new_folder("outputs") / "outputs.npz"
-        job = self._evaluate_job(built, [self._bench.entry], options, outputs)
+        job = self._job = self._evaluate_job(built, [self._bench.entry], options, outputs)
         watched = self._bench.watch(job, "evaluate", absent)
         return {None: watched.answer.metrics[self.record.name]}, watched.watched
 
@@ -273,7 +286,7 @@ class Measuring:
     def _derive(
         self, built: Built, absent: tuple[str, ...], options: Mapping[str, OptionValues]
     ) -> tuple[Mapping[Point | None, Measurement], Observations]:
-        job = DeriveJob(
+        job = self._job = DeriveJob(
             samples=str(self._samples_file(built)),
             baseline=str(self._samples_file(self._built_baseline)),
             inputs=str(self._bench.prepared.evaluation),

@@ -52,7 +52,7 @@ class Combination:
         if rows.size > MOST_STATISTICS:
             raise QxError(f"{name}: measure gave {rows.size:,} statistics; the limit is {MOST_STATISTICS:,}")
         for start, part in _parts(rows):
-            is_usable = (np.abs(part) < LARGEST).all(axis=1)
+            is_usable = (np.abs(part.astype(float)) < LARGEST).all(axis=1)
             if not is_usable.all():
                 item = start + int(np.flatnonzero(~is_usable)[0])
                 raise QxError(f"{name}: measure gave statistics of item {item} that are not finite")

@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 from attrs import Factory, frozen
 
-from qx.contract.figures import Figure
+from qx.contract.figures import Figure, Point
 from qx.contract.records import Metric, Recorded
 from qx.host.host import Reference
 from qx.processes.job_answers import DeriveAnswer, DerivedMeasurement
@@ -98,18 +98,7 @@ def _measured(
         # The timeout starts again for each point.
         channel.stage(stage_of(metric.name))
         read: set[str] = set()
-        data = Recorded(
-            samples=_samples(own, read),
-            waves=own.wave,
-            rounds=own.round,
-            baseline=_samples(baseline, read),
-            point=point,
-            outputs=_outputs(own, read),
-            baseline_outputs=_outputs(baseline, read),
-            targets={} if items is None else items.targets,
-            classes=() if items is None else items.classes,
-        )
-        answer = measure_or_fail(job, metric, data)
+        answer = measure_or_fail(job, metric, recorded_of(own, baseline, items, point, read))
         measured.append(
             DerivedMeasurement(
                 key=Figure(metric.name, point).key,
@@ -119,6 +108,23 @@ def _measured(
             )
         )
     return DeriveAnswer(metrics=tuple(measured))
+
+
+def recorded_of(
+    own: CellRecord, baseline: CellRecord, items: Split | None, point: Point | None, read: set[str]
+) -> Recorded:
+    """Return what derived metrics are derived from; ``read`` gets the names of what they look at."""
+    return Recorded(
+        samples=_samples(own, read),
+        waves=own.wave,
+        rounds=own.round,
+        baseline=_samples(baseline, read),
+        point=point,
+        outputs=_outputs(own, read),
+        baseline_outputs=_outputs(baseline, read),
+        targets={} if items is None else items.targets,
+        classes=() if items is None else items.classes,
+    )
 
 
 class TrackedArrays(Mapping[K, Array]):

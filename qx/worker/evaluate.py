@@ -51,14 +51,17 @@ def run(job: EvaluateJob, channel: Channel) -> None:
         measure(metric, artifact)
     memory = finished.step("predict", ServingMemory, partial(_predict, job, channel))
     if job.prediction_metrics:
-        predictions = _predictions(job, channel)
+        predictions = predictions_of(job, channel)
         for metric in job.prediction_metrics:
             measure(metric, predictions)
     channel.answer(EvaluateAnswer(memory=memory, metrics={} if job.finished else measured))
 
 
-def _predictions(job: EvaluateJob, channel: Channel) -> Predictions:
-    """Return what metrics judge: the outputs, after the workload's ``postprocess``, beside the targets."""
+def predictions_of(job: EvaluateJob, channel: Channel) -> Predictions:
+    """Return what metrics judge, from the file of outputs that an evaluation has written.
+
+    These are the outputs, after the workload's ``postprocess``, beside the targets.
+    """
     split = Split.read(Path(job.inputs))
     with np.load(job.outputs) as arrays:
         outputs = unpack(arrays)

@@ -470,7 +470,7 @@ def test_the_metrics_of_the_tutorial_report_no_breach_of_one_answer(
     sources = [dedent(block) for block in blocks if re.match(r"\n*    # \w+\.py\n", block)]
     paths = [write_plugin(f"taught{index}", source) for index, source in enumerate(sources)]
     catalogue = Host.discover(paths)
-    references = [catalogue.get("metric", name).reference for name in ("worst_class", "calibration_error")]
+    references = [catalogue.get("metric", name).reference for name in ("worst_class", "confidence_gap")]
     host = Host.of([reference for reference in references if reference is not None])
     rng, labels = np.random.default_rng(5), np.repeat(np.arange(10), 50)
     outputs = 8 * np.eye(10)[labels] + rng.standard_normal((500, 10))
@@ -478,7 +478,7 @@ def test_the_metrics_of_the_tutorial_report_no_breach_of_one_answer(
     targets = {"labels": labels}
     data = Predictions(outputs={"output": outputs}, targets=targets, classes=tuple("abcdefghij"))
     values = {}
-    for name, limit in (("worst_class", "smallest = 0.995"), ("calibration_error", "largest = 0.0001")):
+    for name, limit in (("worst_class", "smallest = 0.995"), ("confidence_gap", "largest = 0.0001")):
         entry = host.get("metric", name)
         assert isinstance(entry.record, Metric)
         context = Context(options={option.name: option.default for option in entry.record.options})
@@ -490,7 +490,7 @@ def test_the_metrics_of_the_tutorial_report_no_breach_of_one_answer(
         run = builders.Run(cells={}, metrics=(metric,), control=None)
         source = Source(place="run", results=run.results(recording), recording=recording, label="run")
         assert ruling(source, f'config = "base"\n{limit}')[0][0] == "too wide"
-    assert values["worst_class"] == 0.98 and 0.001 < values["calibration_error"] < 0.01
+    assert values["worst_class"] == 0.98 and 0.001 < values["confidence_gap"] < 0.01
 
 
 # One value of all items ---------------------------------------------------------------------------

@@ -193,6 +193,18 @@ METRICS: dict[str, tuple[str, dict[str, str]]] = {
             """,
         },
     ),
+    "transposes": (
+        "combines_over_the_last_axis",
+        {
+            "samples": "per_set",
+            "top": """
+            @hookimpl
+            def combine(statistics):
+                return statistics.T[0]
+            """,
+            "body": "return data.outputs['output']",
+        },
+    ),
     "spoils": (
         "leaves_inputs",
         {
@@ -421,7 +433,7 @@ QUICK = {
     *("spoils_batches", "litters", "keeps_it_to_itself", "gives_halves", "does_nothing", "claims_to_keep"),
     *("names_no_layer", "counts_too_few"),
     *("asks_too_much", "mumbles"),
-    *("ignores_indices", "drops", "never_alike", "upside_down"),
+    *("ignores_indices", "transposes", "drops", "never_alike", "upside_down"),
     *("grown", "mislabelled_without_weights", "leaks", "shuffles", "stumbles", "other_shapes", "gregarious"),
     *("two_minds", "knows_nothing"),
     *("gives_lists", "noisy", "forgets", "greedy", "late", "clings"),
