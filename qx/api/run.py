@@ -100,10 +100,11 @@ def run(
     Parameters
     ----------
     model : str, nn.Module or callable, optional
-        What the command line takes as MODEL: ``"FILE.py"``, ``"FILE.py:FACTORY"``,
-        ``"package.module:FACTORY"``, ``"timm:NAME"``, ``"torchvision:NAME"``; or an ``nn.Module`` of this
-        session; or a function or class that makes one. One that takes an argument ``quantizable`` is called
-        with it for the form with quantize and dequantize stubs, which eager-mode static configs need.
+        What the command line takes as MODEL: ``"FILE.py"``, ``"FILE.py:FACTORY"``, ``"FILE.pt2"``,
+        ``"FILE.onnx"``, ``"package.module:FACTORY"``, ``"timm:NAME"``, ``"torchvision:NAME"``; or an
+        ``nn.Module`` of this session; or a function or class that makes one. One that takes an argument
+        ``quantizable`` is called with it for the form with quantize and dequantize stubs, which eager-mode
+        static configs need.
     data : path, arrays, Dataset or qx.Data, optional
         A folder, as ``--data``; or, with ``model``, items of this session: inputs ``[items, ...]``, a pair of
         inputs and labels ``[items]``, a torch Dataset of such items, or ``qx.Data``. Inputs are an array, a

@@ -19,7 +19,12 @@ from qx.storage.session_objects import REFERENCE
 from qx.worker.file_kinds import EXPORTED_PROGRAM, ONNX, TORCHSCRIPT, is_safetensors, other_kind, read_head
 
 #: What a model may be, in words for messages.
-FORMS = "FILE.py, FILE.py:FACTORY, package.module:FACTORY, timm:NAME, torchvision:NAME, or a workload's name"
+FORMS = (
+    "FILE.py, FILE.py:FACTORY, FILE.pt2, FILE.onnx, package.module:FACTORY, timm:NAME, torchvision:NAME, "
+    "or a workload's name"
+)
+#: Suffixes of files that hold a graph and its weights, and what such a file is.
+GRAPHS = {".pt2": EXPORTED_PROGRAM, ".onnx": ONNX}
 #: Libraries whose models are named without a factory. A module of the same name comes after them.
 LIBRARIES = ("timm", "torchvision")
 #: Longest part, in characters, of the name of a model in results that comes from the user's word.
@@ -30,10 +35,8 @@ MAX_SHOWN = 200
 ADVICE = {
     TORCHSCRIPT: "TorchScript cannot be quantized: give the Python module that it was made from, as "
     "FILE.py or FILE.py:FACTORY",
-    EXPORTED_PROGRAM: "this form is not taken yet: give the Python module that was exported, as FILE.py or "
-    "FILE.py:FACTORY",
-    ONNX: "this form is not taken yet: give the Python module that was exported, as FILE.py or "
-    "FILE.py:FACTORY",
+    EXPORTED_PROGRAM: "rename it to FILE.pt2",
+    ONNX: "rename it to FILE.onnx",
 }
 
 
@@ -67,6 +70,9 @@ def to_model(word: str) -> OwnModel | None:
     if match := re.fullmatch(r"(?P<file>.*\.py)(:(?P<factory>[\w.]+))?", word, re.DOTALL):
         _check_source(Path(match["file"]), shown)
         return OwnModel(word, "_".join(filter(None, (Path(match["file"]).stem, match["factory"]))))
+    if holds_graph(word) and Path(word).exists():
+        _check_graph(Path(word), shown)
+        return OwnModel(word, Path(word).stem)
     if re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", word):
         module, _, factory = word.partition(":")
         return OwnModel(word, f"{module.rpartition('.')[2]}_{factory}")
@@ -84,6 +90,23 @@ def _check_source(file: Path, shown: str) -> None:
             raise UsageError(f"MODEL {shown}: {file} is a folder, not a file")
         if kind := _kind(file):
             raise UsageError(f"MODEL {shown}: {file} is {kind}, no Python source{_advice(kind)}")
+    except OSError as error:
+        raise UsageError(f"MODEL {shown}: {error.strerror}") from error
+
+
+def holds_graph(target: str) -> bool:
+    """Return whether a model is named as a file that holds a graph and its weights."""
+    return Path(target).suffix in GRAPHS
+
+
+def _check_graph(file: Path, shown: str) -> None:
+    """Raise ``UsageError`` unless a file holds what its suffix says."""
+    expected = GRAPHS[file.suffix]
+    try:
+        if not file.is_file():
+            raise UsageError(f"MODEL {shown}: {file} is a folder, not a file")
+        if (kind := _kind(file) or "something else") != expected:
+            raise UsageError(f"MODEL {shown} is {kind}, not {expected}{_advice(kind)}")
     except OSError as error:
         raise UsageError(f"MODEL {shown}: {error.strerror}") from error
 

@@ -24,6 +24,7 @@ from qx.processes.job_answers import DataAnswer, InspectAnswer, ItemInput
 from qx.processes.jobs import DataJob, InspectJob, Job
 from qx.processes.logs import Subject, log_hint, logs_in_cache, logs_name, new_identity
 from qx.processes.workers import Failure, Processes, Worker, traceback_behind
+from qx.runner.models import holds_graph
 from qx.runner.request import Reporter, Request, choose_workload, config, recipes_of, references, workload
 from qx.runner.settings import Variant, all_options
 from qx.storage.cache import SPLITS, open_cache
@@ -185,6 +186,9 @@ def weights_file(entry: Entry, request: Request) -> Path | None:
     if request.weights is not None:
         if not request.weights.is_file():
             raise UsageError(f"weights file {request.weights} does not exist")
+        if _holds_weights(entry):
+            model = entry.fixed_options["model"]
+            raise UsageError(f"--weights: MODEL {model} holds its weights itself: leave --weights out")
         return request.weights.absolute()
     source = workload(entry).weights
     if source is None and workload(entry).random_weights:
@@ -274,7 +278,10 @@ def _prepare_workload(
         classes=data.classes,
         structure=_needed_structure(inspected),
         task=task,
-        trained=weights is not None or request.trained or _is_judged_by_itself(entry, data),
+        trained=weights is not None
+        or request.trained
+        or _holds_weights(entry)
+        or _is_judged_by_itself(entry, data),
         calibration_sizes={count: min(count, data.training_items) for count in data.calibrations},
         parameters=inspected.parameters,
         runtime=asdict(inspected.runtime),
@@ -318,7 +325,7 @@ def _jobs(
         data=str(folder) if folder else None,
         offline=is_offline(request),
         cache=str(open_cache(request.trust_cache)),
-        targets=weights is not None or request.trained or _is_model_file(entry),
+        targets=weights is not None or request.trained or _holds_weights(entry) or _is_model_file(entry),
         calibration_counts=calibration_counts(request, variants),
         named_counts=named_counts(request, variants),
         training=any(config(entry).training for entry in ready),
@@ -406,6 +413,11 @@ def _check_names(entry: Entry, inspected: InspectAnswer, data: DataAnswer) -> No
 def _is_model_file(entry: Entry) -> bool:
     """Whether the model is a file of functions, one of which may give data with right answers."""
     return entry.fixed_options.get("model", "").endswith(".py")
+
+
+def _holds_weights(entry: Entry) -> bool:
+    """Whether the model is a file that holds weights too: those that its user ships, so they are trained."""
+    return holds_graph(entry.fixed_options.get("model", ""))
 
 
 def _is_judged_by_itself(entry: Entry, data: DataAnswer) -> bool:

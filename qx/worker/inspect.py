@@ -6,12 +6,13 @@ import hashlib
 import sys
 import sysconfig
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from qx.contract.records import OUTPUT, Config
+from qx.contract.records import OUTPUT, Config, Workload
 from qx.contract.structure import Structure
 from qx.environment import distribution_version
 from qx.errors import UsageError
@@ -63,7 +64,7 @@ def run(job: InspectJob, channel: Channel) -> None:
         runtime=_runtime(engines),
         weights_sha256=weights,
         weights_note=note,
-        sources_sha256=_sources(set(sys.modules) - before),
+        sources_sha256=sources_of(set(sys.modules) - before, model_file(workload)),
         versions=_versions(model, set(sys.modules) - before),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         outputs=_outputs(workload, model, structure) if structure else {},
@@ -196,8 +197,21 @@ def _bytes() -> torch.dtype:
     return torch.uint8
 
 
-def _sources(modules: set[str]) -> str:
-    """Return the SHA-256 of the files of these modules, without those of installed packages."""
+def model_file(workload: BoundPlugin) -> Path | None:
+    """Return the file that a model of the user's own is named by; None where it is named otherwise."""
+    record = workload.record
+    target = workload.context.options.get("model")
+    if not (isinstance(record, Workload) and record.takes_model and target):
+        return None
+    path = Path(str(target))
+    return path if path.is_file() else None
+
+
+def sources_of(modules: set[str], model: Path | None) -> str:
+    """Return the SHA-256 of the files of these modules, without those of installed packages.
+
+    ``model`` is the file of the model, which may be no Python source.
+    """
     installed = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib"))
     digest = hashlib.sha256()
     for name in sorted(modules):
@@ -205,6 +219,10 @@ def _sources(modules: set[str]) -> str:
         if file and file.endswith(".py") and not file.startswith(installed) and Path(file).is_file():
             digest.update(name.encode())
             digest.update(Path(file).read_bytes())
+    if model is not None:
+        with model.open("rb") as file_of_model:
+            for block in iter(partial(file_of_model.read, 1 << 20), b""):
+                digest.update(block)
     return digest.hexdigest()
 
 

@@ -19,6 +19,13 @@ def describe() -> Config:
 
 
 @hookimpl
+def check_model(model: nn.Module) -> None:
+    from qx_plugins.recipes.graphs import check_not_onnx
+
+    check_not_onnx(model)
+
+
+@hookimpl
 def convert(model: nn.Module) -> nn.Module:
     from qx_plugins.recipes.bfloat16 import Bfloat16
 

@@ -22,10 +22,10 @@ def describe() -> Config:
 def check_model(model: nn.Module) -> None:
     import torch
 
-    from qx_plugins.recipes.tracing import check_python
+    from qx_plugins.recipes.tracing import check_layers
 
     if not any(type(layer) is torch.nn.Linear for layer in model.modules()):
-        check_python(model)
+        check_layers(model)
         raise Unsupported(f"{type(model).__name__} has no linear layer, and this config quantizes no other")
 
 

@@ -34,9 +34,9 @@ def describe() -> Config:
 def check_model(model: nn.Module) -> None:
     import torch
 
-    from qx_plugins.recipes.tracing import check_python, explain_errors
+    from qx_plugins.recipes.tracing import check_layers, explain_errors
 
-    check_python(model)
+    check_layers(model)
     with explain_errors(model, "torch.fx"):
         torch.fx.symbolic_trace(model)
 

@@ -32,7 +32,12 @@ def describe() -> Config:
     )
 
 
-check_model = prechecks.check_export
+@hookimpl
+def check_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> None:
+    from qx_plugins.recipes.graphs import check_not_a_graph
+
+    check_not_a_graph(model)
+    prechecks.check_export(model, example_inputs)
 
 
 @hookimpl

@@ -25,7 +25,7 @@ def describe() -> Config:
     )
 
 
-check_model = prechecks.check_linears_and_export
+check_model = prechecks.check_products
 
 
 @hookimpl

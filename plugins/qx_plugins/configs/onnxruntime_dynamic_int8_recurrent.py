@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from qx import Artifact, Config, Context, hookimpl
+from qx import Artifact, Config, Context, Unsupported, hookimpl
 from qx_plugins.recipes import prechecks
 from qx_plugins.runtimes.onnxruntime import CONVERTING
 
@@ -31,8 +31,13 @@ def describe() -> Config:
 def check_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> None:
     from torch import nn
 
+    from qx_plugins.recipes.graphs import OnnxModel
     from qx_plugins.recipes.recurrent import check_recurrent
 
+    if isinstance(model, OnnxModel):
+        if "LSTM" not in model.operators():
+            raise Unsupported(f"{model.form} without an LSTM, and this config is for it")
+        return
     # Cells are exported as the products that they are made of.
     quantized = (nn.LSTM, nn.RNNCellBase)
     limit = "of recurrent layers ONNX Runtime quantizes LSTM alone"

@@ -25,7 +25,7 @@ def describe() -> Config:
     )
 
 
-check_model = prechecks.check_export
+check_model = prechecks.check_onnx_or_export
 
 
 @hookimpl

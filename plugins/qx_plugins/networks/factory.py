@@ -12,9 +12,10 @@ from torch import nn
 from torch.ao.quantization import QuantStub
 
 from qx import Context, Unsupported, UsageError, one_line, session_object
+from qx_plugins.networks.graph_files import factory_in_graph_file
 from qx_plugins.networks.libraries import factory_in_library, metadata_of_torchvision
 from qx_plugins.networks.model_file import arguments_of, import_source, is_model_file, shown_names
-from qx_plugins.recipes.tracing import check_python
+from qx_plugins.recipes.tracing import check_layers
 
 #: Attributes of a model that describe its inputs, in timm and libraries like it.
 METADATA = ("pretrained_cfg", "default_cfg")
@@ -32,7 +33,8 @@ def make_from_factory(
     """Make the model by calling a factory: ``package.module:factory`` or ``path/file.py:factory``.
 
     ``target`` may also be a file alone, whose function ``make_model`` is called, ``timm:NAME``,
-    ``torchvision:NAME``, or refer to a model or a factory of the Python session that has called ``qx.run``.
+    ``torchvision:NAME``, ``FILE.pt2``, ``FILE.onnx``, or refer to a model or a factory of the Python session
+    that has called ``qx.run``.
     ``arguments`` are the keyword arguments of the call. A factory that takes an argument ``context`` gets it,
     and one that takes ``quantizable`` is called with it to make the quantizable form. Raises ``UsageError``
     where there is no such factory, where its arguments do not fit or where it fails, and ``Unsupported``
@@ -52,7 +54,7 @@ def make_from_factory(
     model = _call(target, factory, **keywords)
     kind = type(model).__name__
     if not any(isinstance(module, QuantStub) for module in model.modules()):
-        check_python(model)
+        check_layers(model)
         raise Unsupported(
             f"{kind} has no QuantStub, which tells eager-mode quantization where 8 bits begin; give a "
             f"factory that takes quantizable=True and then puts the stubs in"
@@ -68,6 +70,8 @@ def find_factory(target: str) -> Callable[..., Any]:
         return _session_factory(target)
     if (in_library := factory_in_library(target)) is not None:
         return in_library
+    if (in_file := factory_in_graph_file(target)) is not None:
+        return in_file
     if is_model_file(target):
         source, name = target, "make_model"
         module = import_source(source)
@@ -179,7 +183,7 @@ def _check_arguments(target: str, factory: Callable[..., Any], arguments: Mappin
 def _call(target: str, factory: Callable[..., Any], **arguments: Any) -> nn.Module:
     try:
         model = factory(**arguments)
-    except Unsupported:
+    except (Unsupported, UsageError):
         raise
     except (Exception, SystemExit) as error:
         raise UsageError(f"MODEL {target}: the factory raised {one_line(error)}") from error

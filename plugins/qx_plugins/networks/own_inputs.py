@@ -15,6 +15,7 @@ from qx import Context, UsageError
 from qx_plugins.datasets.described_inputs import DescribedInput, draw_examples, parse_inputs
 from qx_plugins.datasets.session_data import INPUT
 from qx_plugins.networks.factory import make_from_factory, read_arguments, read_metadata
+from qx_plugins.networks.graph_files import described_by_graph, inputs_of_graph, is_graph_file
 from qx_plugins.networks.libraries import is_in_library
 from qx_plugins.networks.model_file import ModelFile, arguments_of
 
@@ -134,9 +135,12 @@ def in_order_of_forward(names: Sequence[str], context: Context) -> list[str]:
     """
     if len(names) < 2:
         return list(names)
-    if _key(context) not in _forward_arguments:
-        make_own_model(context)
-    parameters = _forward_arguments[_key(context)]
+    if is_graph_file(target_of(context)):
+        parameters = tuple(entry.name for entry in inputs_of_graph(target_of(context)))
+    else:
+        if _key(context) not in _forward_arguments:
+            make_own_model(context)
+        parameters = _forward_arguments[_key(context)]
     if not set(names) & set(parameters):
         return list(names)
     if unknown := [name for name in names if name not in parameters]:
@@ -163,9 +167,11 @@ def described_inputs(context: Context) -> tuple[DescribedInput, ...]:
         if context.options["input_shape"]:
             raise UsageError("give --example or --input-shape, not both")
         return parse_inputs(text)
+    target = target_of(context)
+    if is_graph_file(target) and not context.options["input_shape"]:
+        return described_by_graph(target)
     if shape := image_size(context):
         return (DescribedInput(IMAGE, "float32", shape),)
-    target = target_of(context)
     hint = "" if is_in_library(target) else ", or a FILE.py that has example_inputs() or load_data()"
     raise UsageError(
         f"nothing says what inputs {target} takes: give --example, such as 'images:float32[1,3,32,32]', "
@@ -177,6 +183,8 @@ def image_size(context: Context) -> tuple[int, int, int] | None:
     """Return channels, height and width of ``--input-shape``, or else of the model's metadata, if any."""
     if text := str(context.options["input_shape"]):
         return _parse_shape(text)
+    if is_graph_file(target_of(context)):
+        return None
     size = metadata_of(context).get("input_size")
     if size is None or len(size) != 3:
         return None

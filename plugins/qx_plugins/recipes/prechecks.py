@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def check_export(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> None:
     """Raise ``Unsupported``, with the layer, where the model cannot be exported.
 
-    A model is exported once for all configs that ask.
+    A model is exported once for all configs that ask. An ONNX model cannot be exported.
     """
 
     def export() -> None:
@@ -35,16 +35,42 @@ def check_export(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> 
 
 
 @hookimpl(specname="check_model")
+def check_onnx_or_export(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> None:
+    """Raise ``Unsupported``, with the layer, where the model is not ONNX already and cannot be exported."""
+    from qx_plugins.recipes.graphs import OnnxModel
+
+    if not isinstance(model, OnnxModel):
+        check_export(model, example_inputs)
+
+
+@hookimpl(specname="check_model")
 def check_linears_and_export(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> None:
     """Raise ``Unsupported`` where the model has no linear layer or cannot be exported."""
     import torch
 
-    from qx_plugins.recipes.tracing import check_python
+    from qx_plugins.recipes.tracing import check_layers
 
     if not any(isinstance(layer, torch.nn.Linear) for layer in model.modules()):
-        check_python(model)
+        check_layers(model)
         raise Unsupported(f"{type(model).__name__} has no linear layer, and this config quantizes no other")
     check_export(model, example_inputs)
+
+
+@hookimpl(specname="check_model")
+def check_products(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> None:
+    """Raise ``Unsupported`` where the model has no linear layer, or is not ONNX and cannot be exported.
+
+    In a graph the linear layers are the operators that multiply matrices.
+    """
+    from qx_plugins.recipes.graphs import GraphModel, OnnxModel, ProgramModel
+
+    if not isinstance(model, GraphModel):
+        check_linears_and_export(model, example_inputs)
+        return
+    products = {"MatMul", "Gemm", "linear", "addmm", "mm", "matmul", "bmm"}
+    if isinstance(model, (OnnxModel, ProgramModel)) and not model.operators() & products:
+        raise Unsupported(f"{model.form} without a product of matrices, and this config quantizes no other")
+    check_onnx_or_export(model, example_inputs)
 
 
 def check_once(name: str, model: nn.Module, attempt: Callable[[], None]) -> None:

@@ -24,11 +24,11 @@ def check_recurrent(model: nn.Module, is_quantized: Callable[[nn.Module], bool],
 
     ``limit`` says which recurrent layers the runtime quantizes.
     """
-    from qx_plugins.recipes.tracing import check_python
+    from qx_plugins.recipes.tracing import check_layers
 
     layers = recurrent_layers(model)
     if not layers:
-        check_python(model)
+        check_layers(model)
         raise Unsupported(f"{type(model).__name__} has no recurrent layer, which this config is for")
     if not any(map(is_quantized, layers.values())):
         raise Unsupported(f"{', '.join(name_layers(layers))}: {limit}")

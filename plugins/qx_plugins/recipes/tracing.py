@@ -33,10 +33,24 @@ def explain_errors(model: nn.Module, problem: str) -> Iterator[None]:
         raise Unsupported(f"{problem}: {name_layer(error, model)}") from error
 
 
+def check_layers(model: nn.Module) -> None:
+    """Raise ``Unsupported`` where the model is a graph from a file, or a layer is TorchScript.
+
+    It is for configs that replace layers, which neither has.
+    """
+    from qx_plugins.recipes import graphs
+
+    graphs.check_layers(model)
+    check_python(model)
+
+
 def check_python(model: nn.Module) -> None:
-    """Raise ``Unsupported`` where a layer is TorchScript, which is compiled and cannot be changed."""
+    """Raise ``Unsupported`` where torch cannot trace the model: an ONNX model, or a layer in TorchScript."""
     import torch
 
+    from qx_plugins.recipes.graphs import check_not_onnx
+
+    check_not_onnx(model)
     for name, layer in model.named_modules():
         if isinstance(layer, torch.jit.ScriptModule):
             subject = f"layer {name!r}" if name else "the model"

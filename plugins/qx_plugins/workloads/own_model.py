@@ -1,9 +1,10 @@
 """The user's own model, without a plugin: MODEL on the command line.
 
-The model comes from a factory, a library, or a file of functions named as the hooks of a workload. Its data
-come from that file, from a tree of class folders (``--data``), or are generated. Without ``--weights`` it has
-the weights that it is made with; accuracy is reported where ``--trained`` says that they are trained, or
-where the file gives right answers. Model and data may also be objects of a Python session that has called
+The model comes from a factory, a library, a file of functions named as the hooks of a workload, or a file of
+a graph with its weights. Its data come from the file of functions, from a tree of class folders (``--data``),
+or are generated. Without ``--weights`` it has the weights that it is made with; accuracy is reported where
+``--trained`` says that they are trained, where they are in a graph's file, or where the file of functions
+gives right answers. Model and data may also be objects of a Python session that has called
 ``qx.run``.
 """
 
@@ -83,6 +84,10 @@ def make_model(context: Context) -> torch.nn.Module:
 
 @hookimpl
 def load_data(split: str, context: Context) -> Data:
+    if str(context.options["model"]).endswith(".pt2"):
+        from qx_plugins.networks.graph_files import check_batches
+
+        check_batches(str(context.options["model"]))
     if reference := context.options.get("data"):
         from qx_plugins.datasets.session_data import load_session_data
 

@@ -13,6 +13,7 @@ from qx.host.catalogue import Entry
 from qx.host.host import Host, Reference
 from qx.runner import settings
 from qx.runner.models import OwnModel, to_model
+from qx.runner.preparation import weights_file
 from qx.runner.request import Request, choose_workload, choose_workloads
 
 
@@ -55,6 +56,18 @@ def test_a_model_is_named_after_its_file_and_factory(host: Host, word: str, name
     assert model.fixed_options == {"model": word}
 
 
+def test_a_file_of_a_graph_is_a_model_by_its_content(host: Host) -> None:
+    """A program of torch.export and an ONNX model are called by their files, and hold their weights."""
+    archive(Path("program.pt2"), "program/models/model.json")
+    Path("graph.onnx").write_bytes(b"\x08\x08\x12\x07pytorch")
+    entries = choose_workloads(host, Request(models=("program.pt2", "./graph.onnx")))
+    assert [entry.name for entry in entries] == ["program", "graph"]
+    assert [entry.fixed_options["model"] for entry in entries] == ["program.pt2", "./graph.onnx"]
+    Path("weights.pt").touch()
+    with pytest.raises(UsageError, match=r"--weights: MODEL program.pt2 holds its weights itself"):
+        weights_file(entries[0], Request(weights=Path("weights.pt")))
+
+
 def test_a_bare_word_is_a_workload(host: Host) -> None:
     """A word without a dot or a colon is the name of a workload, also where a file is called so."""
     Path("digits").write_text("")
@@ -95,9 +108,14 @@ def archive(path: Path, *names: str) -> None:
         ("folder.py", "folder.py is a folder, not a file"),
         ("script.py", "TorchScript cannot be quantized: give the Python module"),
         ("script.bin", "a TorchScript program .* TorchScript cannot be quantized"),
-        ("program.pt2", "an exported program .* this form is not taken yet"),
-        ("graph.onnx", "an ONNX model; this form is not taken yet"),
-        ("graph.model", "an ONNX model; this form is not taken yet"),
+        ("program.zip", "an exported program .* rename it to FILE.pt2"),
+        (
+            "script.pt2",
+            "script.pt2 is a TorchScript program .* not an exported program .* give the Python module",
+        ),
+        ("notes.onnx", "notes.onnx is something else, not an ONNX model"),
+        ("folder.onnx", "folder.onnx is a folder, not a file"),
+        ("graph.model", "an ONNX model; rename it to FILE.onnx"),
         ("weights.pt", r"a file of weights \(torch.save\); give weights with --weights"),
         ("notes.txt", r"no Python file \(.py\); expected FILE.py"),
         ("nothing.pt2", "is no file that exists"),
@@ -110,15 +128,16 @@ def archive(path: Path, *names: str) -> None:
 )
 def test_what_makes_no_model_is_called_what_it_is(word: str, words: str) -> None:
     """A file is recognised by its content, whatever its suffix, and the way out is named."""
-    Path("folder.py").mkdir()
+    for name in ("folder.py", "folder.onnx"):
+        Path(name).mkdir()
     Path("empty.py").touch()
-    for name in ("script.py", "script.bin"):
+    for name in ("script.py", "script.bin", "script.pt2"):
         archive(Path(name), "net/data.pkl", "net/code/net.py", "net/constants.pkl")
-    archive(Path("program.pt2"), "program/models/model.json")
-    for name in ("graph.onnx", "graph.model"):
-        Path(name).write_bytes(b"\x08\x08\x12\x07pytorch")
+    archive(Path("program.zip"), "program/models/model.json")
+    Path("graph.model").write_bytes(b"\x08\x08\x12\x07pytorch")
     archive(Path("weights.pt"), "weights/data.pkl")
-    Path("notes.txt").write_text("hello")
+    for name in ("notes.txt", "notes.onnx"):
+        Path(name).write_text("hello")
     with pytest.raises(UsageError, match=words):
         to_model(word)
 

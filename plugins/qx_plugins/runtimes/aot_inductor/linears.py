@@ -10,7 +10,7 @@ from torch import nn
 
 from qx import Unsupported
 from qx_plugins.recipes.bfloat16 import unwrap
-from qx_plugins.recipes.tracing import check_python
+from qx_plugins.recipes.tracing import check_layers
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -34,7 +34,7 @@ def check_linears(model: nn.Module, kernel: Kernel = ANY) -> None:
     model = unwrap(model)
     linears = {name: layer for name, layer in model.named_modules() if isinstance(layer, nn.Linear)}
     if not linears:
-        check_python(model)
+        check_layers(model)
         raise Unsupported(f"torchao quantizes only nn.Linear, and {type(model).__name__} has none")
     if not any(map(kernel.supports, linears.values())):
         name, layer = next(iter(linears.items()))

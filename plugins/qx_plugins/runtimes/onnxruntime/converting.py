@@ -20,6 +20,7 @@ from torch.export import ExportedProgram
 from qx import Artifact, Batch, Context
 from qx_plugins.recipes.calibration import take_calibration_batches
 from qx_plugins.recipes.exporting import QUANTIZER_FAULTS, explain_lowering, export_model
+from qx_plugins.recipes.graphs import OnnxModel
 from qx_plugins.recipes.saturation import SEVEN_BITS, saturates
 
 FILE = "model.onnx"
@@ -56,7 +57,11 @@ def build_artifact(
     )
 
 
-def _export(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], path: Path) -> ExportedProgram:
+def _export(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], path: Path) -> ExportedProgram | None:
+    """Write the model as ONNX, and return the program that it comes from; None if it is ONNX already."""
+    if isinstance(model, OnnxModel):
+        model.write(path)
+        return None
     program = export_model(model, example_inputs)
     # The exporter prints its progress, which its errors repeat.
     with explain_lowering(program, "cannot be exported to ONNX"), contextlib.redirect_stdout(io.StringIO()):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,6 +14,7 @@ from torch import nn
 
 from qx import Artifact, Context
 from qx_plugins.recipes.exporting import explain_lowering, export_model
+from qx_plugins.recipes.graphs import OnnxModel
 
 if TYPE_CHECKING:
     import numpy
@@ -59,12 +62,21 @@ def build_artifact(
 def _convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> openvino.Model:
     import openvino
 
-    program = export_model(model, example_inputs)
+    program = None if isinstance(model, OnnxModel) else export_model(model, example_inputs)
     with explain_lowering(program, "cannot be converted for OpenVINO"):
-        converted = openvino.convert_model(program)
+        converted = _read_onnx(model) if isinstance(model, OnnxModel) else openvino.convert_model(program)
         # Only the batch size stays open: layers are prepared for the other dimensions.
         converted.reshape({index: [-1, *tensor.shape[1:]] for index, tensor in enumerate(example_inputs)})
     return converted
+
+
+def _read_onnx(model: OnnxModel) -> openvino.Model:
+    import openvino
+
+    with TemporaryDirectory(prefix="qx-") as folder:
+        path = Path(folder) / "model.onnx"
+        model.write(path)
+        return openvino.convert_model(path)
 
 
 def bfloat16_bits(values: numpy.ndarray) -> numpy.ndarray:
