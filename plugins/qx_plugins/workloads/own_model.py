@@ -1,7 +1,7 @@
 """The user's own model, without a plugin: MODEL on the command line.
 
 The model comes from a factory, a library, or a file of functions named as the hooks of a workload. Its data
-come from that file, from a tree of class folders (``--data``), or are generated. Without ``--weights`` it has
+come from that file, from ``--data``, or are generated. Without ``--weights`` it has
 the weights that it is made with; accuracy is reported where ``--trained`` says that they are trained, or
 where the file gives right answers. Model and data may also be objects of a Python session that has called
 ``qx.run``.
@@ -23,6 +23,7 @@ def describe() -> Workload:
         name="own_model",
         summary="Your own model, from a file, a factory or a library, on its data; see MODEL of qx run.",
         takes_model=True,
+        reads_any_data=True,
         random_weights=True,
         options=(
             Option(name="model", default="", help="What makes the model, as MODEL on the command line."),
@@ -51,18 +52,6 @@ def describe() -> Workload:
                 help="Share of the shorter side that is cut out; 0 for what the metadata say, else 0.875.",
             ),
             Option(
-                name="images",
-                default=1000,
-                minimum=0,
-                help="Test images that are evaluated, drawn evenly over the classes; 0 for all.",
-            ),
-            Option(
-                name="items",
-                default=10_000,
-                minimum=0,
-                help="Most items that are read of a Dataset, a DataLoader or an iterable; 0 for all.",
-            ),
-            Option(
                 name="epochs",
                 default=0,
                 minimum=0,
@@ -81,13 +70,15 @@ def make_model(context: Context) -> torch.nn.Module:
 
 @hookimpl
 def load_data(split: str, context: Context) -> Data:
-    if reference := context.options.get("data"):
-        from qx_plugins.datasets.session_data import load_session_data
+    from qx_plugins.networks.own_data import load_own_calibration, load_own_data
 
-        return load_session_data(reference, split, context)
-    from qx_plugins.networks.own_data import load_own_data
+    if not (reference := context.options.get("data")):
+        return load_own_data(split, context)
+    if split == "train" and context.calibration_data is not None:
+        return load_own_calibration(context)
+    from qx_plugins.datasets.session_data import load_session_data
 
-    return load_own_data(split, context)
+    return load_session_data(reference, split, context)
 
 
 @hookimpl
