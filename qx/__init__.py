@@ -44,11 +44,13 @@ if TYPE_CHECKING:
     from qx.api.run import run
     from qx.statistics.output_error import signal_and_noise
     from qx.storage.session_objects import session_object
+    from qx.worker.arrays import draw_items
 
 #: Names that are imported when they are first used, each with its module: a launch, which imports ``qx`` too,
 #: is to import nothing that it does not need.
 _LAZY = {
     "Result": "qx.api.result",
+    "draw_items": "qx.worker.arrays",
     "load": "qx.api.result",
     "run": "qx.api.run",
     "session_object": "qx.storage.session_objects",
@@ -93,6 +95,7 @@ __all__ = [
     "Weights",
     "Workload",
     "cpu_flags",
+    "draw_items",
     "hookimpl",
     "import_file",
     "load",

@@ -45,8 +45,8 @@ GROUPS: dict[str, tuple[str, str, ModuleType, str]] = {
         "Helpers and errors",
         "What plugins and programs call, and what is raised.",
         qx,
-        "cpu_flags import_file one_line session_object signal_and_noise unfinished_folder QxError UsageError "
-        "DataError Unsupported PluginError",
+        "cpu_flags draw_items import_file one_line session_object signal_and_noise unfinished_folder QxError "
+        "UsageError DataError Unsupported PluginError",
     ),
     "testing": (
         "qx.testing",

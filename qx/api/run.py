@@ -73,7 +73,9 @@ def run(
     mean: str | Sequence[float] | None = None,
     std: str | Sequence[float] | None = None,
     weights: str | Path | None = None,
+    calibration_data: str | Path | None = None,
     calibration_n: int | None = None,
+    eval_n: int | None = None,
     engine: str | None = None,
     seed: int = 0,
     build_seeds: int = 1,
@@ -106,8 +108,9 @@ def run(
         ``quantizable`` is called with it for the form with quantize and dequantize stubs, which eager-mode
         static configs need.
     data : path, arrays, Dataset or qx.Data, optional
-        A folder, as ``--data``; or, with ``model``, items of this session: inputs ``[items, ...]``, a pair of
-        inputs and labels ``[items]``, a torch Dataset of such items, or ``qx.Data``. Inputs are an array, a
+        What the command line takes as ``--data``; or, with ``model``, items of this session: inputs
+        ``[items, ...]``, a pair of inputs and labels ``[items]``, a torch Dataset of such items, or
+        ``qx.Data``. Inputs are an array, a
         tensor, or a dict of them where a model has several. A dict ``{"train": ..., "test": ...}`` gives the
         items that calibrate and those that are evaluated; of items that are given together some are set aside
         for calibration: a fifth, or 256 where that is more, at most half. Float64 inputs become float32.
@@ -149,8 +152,14 @@ def run(
         Of a model on a folder of images: channels, height and width, and how pixels are normalised.
     weights : path, optional
         File of the weights; by default the workload's own, or those that the model has.
+    calibration_data : path, optional
+        Data that calibrate, in the forms of ``--data``; by default those that the data call ``"train"``, else
+        items of theirs, which are set aside.
     calibration_n : int, optional
         Number of calibration items of every config.
+    eval_n : int, optional
+        Number of items that are evaluated, of each class by its share, always the same ones; 0 for all. By
+        default all, but of a folder of images 1,000 and of a Dataset 10,000.
     engine : str, optional
         Quantized engine of torch.
     seed : int
@@ -248,10 +257,14 @@ def _request(arguments: Mapping[str, Any], *, has_own_model: bool, has_own_data:
     namespace = Namespace(
         **{
             name: arguments[name]
-            for name in ("offline", "seed", "calibration_n", "engine", "timeout", "rebuild", "debug")
+            for name in (
+                *("offline", "seed", "calibration_n", "eval_n", "engine"),
+                *("timeout", "rebuild", "debug"),
+            )
         },
         workloads=_strings(arguments["workloads"]),
         data=None if has_own_data else _path(arguments["data"]),
+        calibration_data=_path(arguments["calibration_data"]),
         weights=_path(arguments["weights"]),
         trust_cache=_path(arguments["trust_cache"]),
         settings=_settings(arguments["settings"]),

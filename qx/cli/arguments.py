@@ -81,8 +81,9 @@ def add_workload_options(parser: argparse.ArgumentParser, *, several: bool = Fal
     parser.add_argument(
         "--data",
         type=Path,
-        metavar="DIR",
-        help="where the workload's data lie (default: QX_DATA, else a cache)",
+        metavar="DATA",
+        help="where the data lie: class folders; of a model of your own and of networks on images also an "
+        ".npz of named arrays, or FILE.py:FUNCTION, which gives them (default: QX_DATA, else a cache)",
     )
     add_cache_options(parser)
     parser.add_argument("--offline", action="store_true", help="download nothing (also: QX_OFFLINE=1)")
@@ -131,6 +132,20 @@ def add_build_options(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         help="calibration images of every config (default: each config's own, 256 unless it says otherwise)",
+    )
+    parser.add_argument(
+        "--calibration-data",
+        type=Path,
+        metavar="DATA",
+        help="what calibrates, in the forms of --data (default: the split that the data call train, else "
+        "some of their items, which are set aside)",
+    )
+    parser.add_argument(
+        "--eval-n",
+        type=int,
+        metavar="N",
+        help="items that are evaluated, each class by its share, always the same; 0 for all (default: all, "
+        "but for images of a model of your own 1,000, and 10,000 of what a function gives one by one)",
     )
     parser.add_argument(
         "--engine",
@@ -193,6 +208,8 @@ def build_request(arguments: argparse.Namespace, **fields: Any) -> Request:
         workloads=tuple(dict.fromkeys(arguments.workloads)),
         models=models_of(arguments),
         data=arguments.data,
+        calibration_data=arguments.calibration_data,
+        eval_n=arguments.eval_n,
         offline=arguments.offline,
         seed=arguments.seed,
         weights=arguments.weights,

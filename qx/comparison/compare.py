@@ -24,6 +24,7 @@ from qx.comparison.sources import (
     differing_weights,
     machine,
     note_on_weights,
+    notes_on_items,
     refusal,
     versions,
 )
@@ -110,7 +111,7 @@ def _compared_run(source: Source, base: Source) -> ComparedRun:
     run, environment = source.results.run, source.results.environment
     alarms = [floor for floor in source.results.noise_floor if floor.alarm]
     note = None if source is base else note_on_weights(base, source)
-    notes = [] if note is None else [note]
+    notes = [*notes_on_items(source), *([] if note is None else [note])]
     if alarms:
         titles = ", ".join(str(floor.figure) for floor in alarms)
         notes.append(f"its control differs from its baseline by more than chance (99.9 %) in {titles}")

@@ -14,6 +14,7 @@ from qx.comparison.records import OUTPUTS
 from qx.contract.figures import Figure
 from qx.contract.records import Arrays, Metric
 from qx.errors import UsageError
+from qx.report.wording import evaluated_items
 from qx.results import results_file as results
 from qx.results.cells import Identity
 from qx.results.recording import Recording
@@ -239,7 +240,9 @@ def _counts(ours: WorkloadRecord, base: WorkloadRecord) -> str:
     """Return the numbers of items that were evaluated, where both are known and differ; else nothing."""
     if ours.items is None or base.items is None or ours.items == base.items:
         return ""
-    return f"{ours.items:,} items against {base.items:,}; "
+    advice = ", --eval-n draws as many" if ours.total_items == base.total_items is not None else ""
+    numbers = evaluated_items(ours), evaluated_items(base).removesuffix(" items")
+    return f"{' against '.join(numbers)}{advice}; "
 
 
 def _with_results(base: Source, ours: Source) -> list[str]:
@@ -252,6 +255,15 @@ def _with_results(base: Source, ours: Source) -> list[str]:
         for name in base.results.run.workloads
         if name in ours.results.run.workloads and base.has_results_of(name) and ours.has_results_of(name)
     ]
+
+
+def notes_on_items(source: Source) -> tuple[str, ...]:
+    """Say of each workload of which not all items were evaluated how many of how many were."""
+    return tuple(
+        f"{name} was evaluated on {evaluated_items(workload)}"
+        for name, workload in source.results.run.workloads.items()
+        if workload.items is not None and (workload.total_items or 0) > workload.items
+    )
 
 
 def differing_weights(base: Source, ours: Source) -> tuple[str, ...]:

@@ -137,7 +137,8 @@ def load_data(split: str, context: Context) -> Data | None:
     in ``context.cache``, and download nothing when ``context.offline``. Raise ``DataError`` where the data
     are missing or damaged: say which, and how to repair them. Report long steps, such as a download, through
     ``context.progress``: each split may take ``--timeout`` seconds without progress, or an hour without that
-    option. None is an error.
+    option. Of the test split no more than ``context.eval_n`` items are evaluated, where that is set: qx draws
+    them, so only a workload for which loading more is costly has to look at it. None is an error.
 
     On error: ``DataError`` and ``UsageError`` end the run with their message and exit 2; the default
     workload is replaced by its fallback on ``DataError``. Anything else ends the run in the same way, with

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, get_args
 
 from attrs import Factory, field, frozen
-from attrs.validators import ge, in_, instance_of
+from attrs.validators import ge, in_, instance_of, optional
 
 from qx.contract.fields import (
     STRINGS,
@@ -302,6 +302,9 @@ class Workload:
     #: references of a session's objects: see ``qx.session_object``. Where its ``example_inputs`` gives no
     #: tensors, qx sets ``example`` to inputs like those of the data.
     takes_model: bool = flag_field()
+    #: Whether its ``load_data`` follows ``context.calibration_data``, and takes whatever ``--data`` may be: a
+    #: tree of class folders, a file of arrays, a function. Of other workloads ``--data`` is a folder.
+    reads_any_data: bool = flag_field()
     #: Whether ``qx run`` uses it when no workload is named.
     default: bool = flag_field()
     #: Name of the workload to use instead, where this one is the default and its data are not available.
@@ -395,8 +398,18 @@ class Context:
     #: Folder of the artifact's files, which ``prepare_model`` and ``convert`` of a build write and ``load``
     #: reads. None for all other hooks, and where a launch calls ``convert`` again to rebuild a module.
     folder: Path | None = None
-    #: Folder in which a workload looks for its data first: the user's ``--data``, or ``QX_DATA``.
+    #: Folder in which a workload looks for its data first: the user's ``--data``, or ``QX_DATA``. Where the
+    #: record says ``reads_any_data``, it may also be a file, or ``FILE.py:FUNCTION``.
     data: Path | None = None
+    #: The user's ``--calibration-data``, in the forms of ``--data``: the train split is then what it has, and
+    #: no item of the other data is set aside. Only where the record says ``reads_any_data``.
+    calibration_data: Path | None = None
+    #: Number of evaluation items that the user asked for (``--eval-n``); 0 for all, None where the workload
+    #: decides. qx draws them out of the test split. A workload for which loading more is costly draws them
+    #: itself, by ``qx.draw_items``, and says in ``Data.total`` how many there were.
+    eval_n: int | None = None
+    #: Largest number of items of the train split that this run calibrates with; None where it uses all.
+    calibration_n: int | None = None
     #: Folder for what a plugin wants to keep between runs, such as decoded images.
     cache: Path | None = None
     #: Whether downloads are forbidden.
@@ -435,6 +448,8 @@ class Data:
     #: Task of the workload, such as ``"classification"`` or ``"regression"``; None where outputs, labels and
     #: classes show it.
     task: str | None = optional_text_field()
+    #: Number of items of the split that these were drawn from; None where these are all.
+    total: int | None = field(default=None, validator=optional(instance_of(int)))
 
 
 @frozen(kw_only=True)

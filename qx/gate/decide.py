@@ -15,7 +15,7 @@ from qx.analysis.quantity import OF_ITEMS, Quantity
 from qx.comparison.compare import ending
 from qx.comparison.pairs import NotComparable, NotInBase, Pair
 from qx.comparison.records import Basis
-from qx.comparison.sources import Source, note_on_weights, refusal
+from qx.comparison.sources import Source, note_on_weights, notes_on_items, refusal
 from qx.contract.figures import Figure
 from qx.contract.records import Metric
 from qx.errors import UsageError
@@ -65,7 +65,7 @@ class Ruling:
     #: Number of decisions that rest on an interval, and the level of each interval.
     intervals: int
     level: float
-    #: What a reader should know of BASE before trusting the decisions.
+    #: What a reader should know of the results and of BASE before trusting the decisions.
     notes: tuple[str, ...] = ()
 
     def with_verdict(self, verdict: Verdict) -> list[Decision]:
@@ -136,7 +136,7 @@ def decide(
         false_alarms=rules.false_alarms,
         intervals=interval_count,
         level=level,
-        notes=() if note is None else (note,),
+        notes=(*notes_on_items(source), *(() if note is None else (note,))),
     )
 
 

@@ -92,6 +92,8 @@ class DataAnswer(Answer):
     preprocessing: str = ""
     #: Number of items in the evaluation split.
     items: int
+    #: Number of items that these were drawn from: as many where all are evaluated.
+    total_items: int
     #: Size of the inputs of one item, in bytes.
     item_bytes: int
     #: Names of the classes; empty where there are none.
@@ -106,6 +108,9 @@ class DataAnswer(Answer):
     inputs: tuple[ItemInput, ...] = ()
     #: Number of items in the training split.
     training_items: int = 0
+    #: Number of items of the largest calibration split that are evaluation items too, where the data that
+    #: calibrate are the user's; 0 where that was not looked at.
+    shared_items: int = 0
     #: Name of the folder of the evaluation split.
     evaluation: str
     #: Names of the folders of the calibration splits, by the number of images.

@@ -115,7 +115,7 @@ class WorkloadJob(Job[A]):
 class LoadingJob(WorkloadJob[A]):
     """The fields of all jobs in which a workload loads its data."""
 
-    #: The folder of the data; None if the user named none.
+    #: The folder of the data, or another form that they have; None if the user named none.
     data: str | None = None
     offline: bool = False
     #: The folder of the cache, for prepared data.
@@ -129,6 +129,8 @@ class InspectJob(WorkloadJob["InspectAnswer"]):
     do: ClassVar[str] = "inspect"
     #: The weights file; None: the model keeps the weights of its factory.
     weights: str | None
+    #: Where the data lie that the user named, since they may say what inputs are; None: the user named none.
+    data: str | None = None
     #: Configs that are asked whether they can quantize the model.
     configs: tuple[Reference, ...] = field(default=(), converter=_references)
     #: Configs that those are composed of.
@@ -140,6 +142,10 @@ class DataJob(LoadingJob["DataAnswer"]):
     """Write the evaluation and calibration splits of a workload as plain array files."""
 
     do: ClassVar[str] = "data"
+    #: The data that calibrate, in the same forms; None where the workload's own do.
+    calibration_data: str | None = None
+    #: Number of evaluation items that are drawn; 0 for all, None where the workload decides.
+    eval_n: int | None = None
     #: Whether the evaluation split has its targets.
     targets: bool = True
     #: The sizes of the calibration splits, in images.

@@ -104,8 +104,8 @@ def _lines(view: View, width: int) -> Iterator[Line]:
 def _subject(view: View) -> str:
     ((name, workload),) = view.results.run.workloads.items()
     source = f" on {to_terminal(workload.source)}" if workload.source else ""
-    items = f": {count(workload.items, 'item')}" if workload.items else ""
-    return f"{to_terminal(name)}{source}{items}"
+    items = wording.evaluated_items(workload)
+    return f"{to_terminal(name)}{source}{f': {items}' if items else ''}"
 
 
 def _title(view: View, width: int) -> Iterator[Line]:

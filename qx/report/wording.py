@@ -16,6 +16,7 @@ from qx.report.precision import budget_in_words, reached
 from qx.results import numbers
 from qx.results.columns import ANOTHER_NETWORK, View
 from qx.results.records import NOT_APPLICABLE
+from qx.results.run_record import WorkloadRecord
 from qx.values import OptionValues
 
 #: Number of names that a row of a table has room for.
@@ -77,13 +78,22 @@ def count(number: int, word: str, plural: str | None = None) -> str:
     return f"{number:,} {word if number == 1 else plural or word + 's'}"
 
 
+def evaluated_items(workload: WorkloadRecord) -> str:
+    """Return how many items were evaluated, and of how many: ``200 of 1,000 items``; empty if not known."""
+    if workload.items is None:
+        return ""
+    if workload.total_items is None or workload.total_items <= workload.items:
+        return count(workload.items, "item")
+    return f"{workload.items:,} of {count(workload.total_items, 'item')}"
+
+
 def title(view: View, markup: Markup) -> str:
     """Name the workloads, where their data come from, and how many items they have."""
     parts = []
     for name, workload in view.results.run.workloads.items():
         source = f" on {markup.text(workload.source)}" if workload.source else ""
-        items = f" ({count(workload.items, 'item')})" if workload.items else ""
-        parts.append(markup.name(name) + source + items)
+        items = evaluated_items(workload)
+        parts.append(markup.name(name) + source + (f" ({items})" if items else ""))
     return listed(parts)
 
 

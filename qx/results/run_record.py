@@ -79,6 +79,10 @@ class WorkloadRecord:
     source: str | None = None
     #: Number of items that were evaluated.
     items: int | None = None
+    #: Number of items that they were drawn from; None where that was not recorded.
+    total_items: int | None = None
+    #: Number of items that there were to calibrate with; None where that was not recorded.
+    training_items: int | None = None
     classes: tuple[str, ...] = ()
     #: Number of parameters of the model.
     parameters: int | None = None

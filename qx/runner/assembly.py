@@ -172,6 +172,8 @@ def _workload_record(
         options=dict(prepared.options),
         source=prepared.source,
         items=prepared.items,
+        total_items=prepared.total_items,
+        training_items=prepared.training_items,
         classes=tuple(prepared.classes),
         parameters=prepared.parameters,
         weights_sha256=prepared.weights_sha256,

@@ -68,7 +68,11 @@ class Prepared:
     source: str
     #: How the inputs follow from what a user has, as the workload says.
     preprocessing: str = ""
+    #: Number of items that are evaluated, and of those that they were drawn from.
     items: int
+    total_items: int
+    #: Number of items to calibrate with.
+    training_items: int
     #: Size of the inputs of one item, in bytes.
     item_bytes: int
     classes: tuple[str, ...]
@@ -126,6 +130,7 @@ def _prepare_or_fallback(
     except DataError as error:
         workload_named = request.workload or request.workloads or request.models
         is_users_choice = workload_named or data_folder(request) or request.weights
+        is_users_choice = is_users_choice or request.calibration_data
         if is_users_choice or options != all_options(entry, {}) or fallback is None:
             raise UsageError(str(error)) from error
         reporter.say(f"{entry.name}: {error}; running {fallback} instead")
@@ -217,6 +222,7 @@ def _prepare_workload(
     processes: Processes,
     reporter: Reporter,
 ) -> Prepared:
+    _check_data_options(entry, request)
     weights = weights_file(entry, request)
     inspect_job, data_job = _jobs(host, entry, options, variants, request, weights)
     reporter.phase("prepare", entry.name)
@@ -230,7 +236,7 @@ def _prepare_workload(
     except Failure as failure:
         raise UsageError(f"workload {entry.name}: {failure.stage}: {failure.cause}") from failure
     # A workload that reads the folder has already failed by itself, and said which files it looks for.
-    if request.data is not None and not request.data.exists():
+    if request.data is not None and not _file_of(request.data).exists():
         raise UsageError(
             f"--data {request.data} does not exist; workload {entry.name} needs none, leave it out"
         )
@@ -248,6 +254,13 @@ def _prepare_workload(
                 f"{entry.name}: configs calibrate on {count} items by default, and the data have "
                 f"{data.training_items} to calibrate with: all of them are used"
             )
+    if data.items < (request.eval_n or 0):
+        reporter.say(
+            f"{entry.name}: --eval-n {request.eval_n}: the data have {data.items} items to evaluate with: "
+            f"all of them are used"
+        )
+    if shared := _check_shared(entry, data):
+        reporter.say(shared)
     if inspected.weights_note:
         reporter.say(f"{entry.name}: {inspected.weights_note}")
     home = Path(data.folder)
@@ -274,6 +287,8 @@ def _prepare_workload(
         source=data.source,
         preprocessing=data.preprocessing,
         items=data.items,
+        total_items=data.total_items,
+        training_items=data.training_items,
         item_bytes=data.item_bytes,
         classes=data.classes,
         structure=_needed_structure(inspected),
@@ -286,6 +301,36 @@ def _prepare_workload(
         parameters=inspected.parameters,
         runtime=asdict(inspected.runtime),
     )
+
+
+def _file_of(data: Path) -> Path:
+    """Return the file or folder that ``--data`` names: of ``FILE.py:FUNCTION`` the file."""
+    match = re.fullmatch(r"(.*\.py):[\w.]*", str(data), re.DOTALL)
+    return Path(match[1]) if match else data
+
+
+def _check_data_options(entry: Entry, request: Request) -> None:
+    """Raise ``UsageError`` for an option that names data in a form that the workload does not take."""
+    if workload(entry).reads_any_data:
+        return
+    if request.calibration_data is not None:
+        raise UsageError(
+            f"workload {entry.name} brings what calibrates and takes no --calibration-data: leave it out"
+        )
+    if request.data is not None and _file_of(request.data).is_file():
+        raise UsageError(f"--data {request.data} is a file, and workload {entry.name} takes none")
+
+
+def _check_shared(entry: Entry, data: DataAnswer) -> str:
+    """Say how many calibration items are evaluated too. Raises ``UsageError`` where most of them are."""
+    calibrating = min(max(data.calibrations, default=0), data.training_items)
+    shown = f"{data.shared_items:,} of the {calibrating:,} items that calibrate are evaluated too"
+    if 2 * data.shared_items > calibrating:
+        raise UsageError(
+            f"workload {entry.name}: {shown}: give --calibration-data that share none with --data, or leave "
+            f"it out: some of the data are then set aside"
+        )
+    return f"{entry.name}: {shown}" if data.shared_items else ""
 
 
 def _hold(data: DataAnswer, uses: Uses) -> bool:
@@ -308,21 +353,24 @@ def _jobs(
     """Return the job that inspects the model, and the job that writes the data as arrays."""
     assert entry.reference is not None
     ready = [variant.entry for variant in variants if variant.entry.state == "ready"]
+    folder = data_folder(request)
     inspect_job = InspectJob(
         seed=request.seed,
         workload=entry.reference,
         workload_options=options,
         weights=str(weights) if weights else None,
+        data=str(folder) if folder else None,
         engine=request.engine or default_engine(),
         configs=references(ready),
         recipes=references(recipes_of(host, *ready)),
     )
-    folder = data_folder(request)
     data_job = DataJob(
         seed=request.seed,
         workload=entry.reference,
         workload_options=options,
         data=str(folder) if folder else None,
+        calibration_data=str(request.calibration_data.absolute()) if request.calibration_data else None,
+        eval_n=request.eval_n,
         offline=is_offline(request),
         cache=str(open_cache(request.trust_cache)),
         targets=weights is not None or request.trained or _holds_weights(entry) or _is_model_file(entry),
@@ -441,8 +489,9 @@ def _example(item: ItemInput, number: int) -> str:
 
 
 def _check_inputs(entry: Entry, inspected: InspectAnswer, data: DataAnswer) -> None:
-    """Raise ``UsageError`` if the data of a model of the user's own have other inputs than its examples."""
-    if not workload(entry).takes_model or inspected.inputs is None:
+    """Raise ``UsageError`` if data that the user may name have other inputs than the model's examples."""
+    record = workload(entry)
+    if not (record.takes_model or record.reads_any_data) or inspected.inputs is None:
         return
     examples, items = ([str(item) for item in inputs] for inputs in (inspected.inputs, data.inputs))
     if examples != items:

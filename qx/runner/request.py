@@ -64,7 +64,12 @@ class Request:
     #: Whether more than ``MANY_CELLS`` cells are intended.
     yes: bool = False
     engine: str | None = None
+    #: Where the workload's data lie: a folder or a file, or a function of a file as ``FILE.py:FUNCTION``.
     data: Path | None = None
+    #: The data that calibrate, in the same forms; None: the workload's own.
+    calibration_data: Path | None = None
+    #: Number of evaluation items that are drawn; 0 for all, None where the workload decides.
+    eval_n: int | None = None
     weights: Path | None = None
     #: Whether the model's factory gives trained weights, so that its answers can be right or wrong.
     trained: bool = False
@@ -118,6 +123,8 @@ class Request:
         for option, value in (("--calibration-n", self.calibration_n), ("--threads", self.threads)):
             if value is not None and value < 1:
                 raise UsageError(f"{option} must be at least 1, not {value}")
+        if self.eval_n is not None and self.eval_n < 0:
+            raise UsageError(f"--eval-n must be at least 1, or 0 for all items, not {self.eval_n}")
         for size in self.batch_sizes:
             if size < 1:
                 raise UsageError(f"--batch-size must be at least 1, not {size}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
-from attrs import frozen
+from attrs import evolve, frozen
 from numpy.typing import NDArray
 
 from qx.contract.records import LABELS, Batch, Data
@@ -39,6 +39,8 @@ class Split:
     preprocessing: str = ""
     #: Task that the workload states; None where it states none. The files of a split do not hold it.
     task: str | None = None
+    #: Number of items that these were drawn from; None where these are all. The files do not hold it.
+    total: int | None = None
 
     @classmethod
     def of(cls, data: Data) -> Split:
@@ -50,7 +52,7 @@ class Split:
             )
         targets = {name: np.asarray(array) for name, array in data.targets.items()}
         inputs = dict(data.inputs)
-        return cls(inputs, targets, data.classes, data.source, data.preprocessing, data.task)
+        return cls(inputs, targets, data.classes, data.source, data.preprocessing, data.task, data.total)
 
     @classmethod
     def read(cls, folder: Path) -> Split:
@@ -97,7 +99,7 @@ class Split:
         """Return the items at these indices, in memory."""
         inputs = {name: np.ascontiguousarray(array[indices]) for name, array in self.inputs.items()}
         targets = {name: array[indices] for name, array in self.targets.items()}
-        return Split(inputs, targets, self.classes, self.source)
+        return evolve(self, inputs=inputs, targets=targets)
 
     def rows(self, start: int, stop: int) -> dict[str, Array]:
         """Return a batch of inputs: items ``start`` to ``stop``, continued with the first after the last."""
@@ -232,3 +234,28 @@ def drawn_over_classes(labels: Array | None, total: int, count: int, seed: int) 
             turn[members] = np.arange(len(members))
         order = order[np.argsort(turn, kind="stable")]
     return order[:count]
+
+
+def draw_items(labels: Any, total: int, count: int) -> NDArray[np.intp]:
+    """Draw ``count`` of ``total`` items, and return their indices in order: the same ones each time.
+
+    Each class keeps its share of the items, to within one item, so that a figure of the items drawn is an
+    estimate of that of all. Every item has the same chance. ``labels`` are those of all items, ``[total]``;
+    with None, or with labels that are no classes (floats, or several for an item), items are drawn at random.
+    A ``count`` of ``total`` or more takes all.
+    """
+    if count >= total:
+        return np.arange(total)
+    # numpy guarantees that the numbers of RandomState never change.
+    random = np.random.RandomState(0)
+    order = random.permutation(total)
+    classes = None if labels is None else np.asarray(labels)
+    if classes is None or classes.ndim != 1 or classes.dtype.kind not in "iub":
+        return np.sort(order[:count])
+    # Systematic sampling (Madow and Madow, 1944): every so many items of the list, which is sorted by class.
+    # The classes come in a random order, so that none is always the one that is rounded up.
+    names, of_item = np.unique(classes, return_inverse=True)
+    ranks = random.permutation(len(names))[of_item.reshape(-1)]
+    ordered = order[np.argsort(ranks[order], kind="stable")]
+    places = ((np.arange(count) + random.uniform()) * total / count).astype(np.intp)
+    return np.sort(ordered[places])

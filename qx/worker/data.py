@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,20 +18,33 @@ from qx.processes.jobs import DataJob
 from qx.storage.cache import SPLITS, new_entry, read_entry
 from qx.storage.digests import Damaged, FileDigest
 from qx.values import Array
-from qx.worker.arrays import Split, drawn_over_classes
+from qx.worker.arrays import Split, draw_items, drawn_over_classes
 from qx.worker.channel import Channel
 from qx.worker.plugins import loading_workload_of, seed_everything
 
 
 def run(job: DataJob, channel: Channel) -> None:
     """Write the splits into folders named by their fingerprints, unless they are there already."""
-    workload = loading_workload_of(job, progress=channel.progress)
+    counts = (*job.calibration_counts, *job.further_counts)
+    workload = loading_workload_of(
+        job,
+        progress=channel.progress,
+        calibration_data=Path(job.calibration_data) if job.calibration_data else None,
+        eval_n=job.eval_n,
+        calibration_n=None if job.training else max(counts, default=0),
+    )
     splits = {}
     for split in ("test", "train"):
         channel.stage(f"load_data {split}")
         seed_everything(job.seed)
         splits[split] = _checked(Split.of(workload.call("load_data", split=split)), split)
-    train, test = splits["train"], splits["test"]
+    test = _drawn(splits["test"], job.eval_n)
+    train = _named_alike(splits["train"], test)
+    if job.calibration_data and train.classes and test.classes and train.classes != test.classes:
+        shown = [", ".join(split.classes[:5]) for split in (train, test)]
+        raise DataError(
+            f"the data that calibrate have the classes {shown[0]}, and those that are evaluated {shown[1]}"
+        )
     if not job.targets:
         test = evolve(test, targets={})
     if (named := max(job.named_counts, default=0)) > len(train):
@@ -56,6 +70,7 @@ def run(job: DataJob, channel: Channel) -> None:
             source=test.source,
             preprocessing=test.preprocessing,
             items=len(test),
+            total_items=max(len(test), test.total or 0),
             item_bytes=sum(array.nbytes for array in test.rows(0, 1).values()),
             classes=test.classes,
             labels=_describe_labels(test.labels),
@@ -63,6 +78,7 @@ def run(job: DataJob, channel: Channel) -> None:
             has_targets=bool(test.targets),
             inputs=_describe_inputs(test),
             training_items=len(train),
+            shared_items=_count_shared(home, calibrations, test) if job.calibration_data else 0,
             evaluation=evaluation.name,
             calibrations=calibrations,
             training=training,
@@ -86,6 +102,41 @@ def _write_draw(
     return {count: _write_or_reuse(drawn.take(slice(count)), home, damaged).name for count in counts}
 
 
+def _drawn(test: Split, count: int | None) -> Split:
+    """Return the items that are evaluated: ``count`` of the test split, or all of it for 0 and None."""
+    if not count or count >= len(test):
+        return test
+    return evolve(test.take(draw_items(test.labels, len(test), count)), total=test.total or len(test))
+
+
+def _named_alike(train: Split, test: Split) -> Split:
+    """Return the training split with the name of the evaluation split's only input, where both have one."""
+    if len(train.inputs) != 1 or len(test.inputs) != 1:
+        return train
+    return evolve(train, inputs=dict(zip(test.inputs, train.inputs.values(), strict=True)))
+
+
+def _count_shared(home: Path, calibrations: Mapping[int, str], test: Split) -> int:
+    """Return how many items of the largest calibration split are evaluation items too, value by value."""
+    if not calibrations:
+        return 0
+    calibration = Split.read(home / calibrations[max(calibrations)])
+    evaluated = set(_item_digests(test))
+    return sum(digest in evaluated for digest in _item_digests(calibration))
+
+
+def _item_digests(split: Split) -> Iterator[bytes]:
+    """Yield a digest of the inputs of each item."""
+    for batch in split.batches(BATCH):
+        for item in zip(*batch.inputs.values(), strict=True):
+            digest = hashlib.sha256()
+            for array in item:
+                digest.update(np.ascontiguousarray(array).data)
+            yield digest.digest()
+
+
+#: Number of items that are read at once to compare them.
+BATCH = 256
 #: Number of items whose values say in which range inputs lie.
 RANGE_ITEMS = 32
 

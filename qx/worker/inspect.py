@@ -47,6 +47,7 @@ def run(job: InspectJob, channel: Channel) -> None:
             f"engine {job.engine!r} is not available here; choose one of {', '.join(engines) or 'none'}"
         )
     workload = workload_of(job, host_for(job, (job.workload, *job.configs, *job.recipes)))
+    workload = workload.with_context(data=Path(job.data) if job.data else None)
     before = set(sys.modules)
     channel.stage("make_model")
     model = fp32_model(workload, quantizable=False)

@@ -44,6 +44,7 @@ from qx import (
     Weights,
     Workload,
     cpu_flags,
+    draw_items,
     hookimpl,
     import_file,
     one_line,
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
 version: str = CONTRACT
 same: str = qx.CONTRACT
 flags: frozenset[str] = frozenset(cpu_flags())
+drawn: int = int(draw_items([0, 1], 2, 1)[0])
 text: str = one_line(ValueError("bad"))
 name: str = import_file("_name", Path("name.py")).__name__
 errors: tuple[type[QxError], ...] = (DataError, PluginError, Unsupported, UsageError)

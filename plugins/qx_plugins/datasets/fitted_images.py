@@ -13,16 +13,26 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from qx import LABELS, Data, DataError
+from qx import LABELS, Context, Data, DataError, draw_items
 from qx_plugins.datasets import image_folder
 from qx_plugins.datasets.array_cache import cached_array, file_identity
 from qx_plugins.datasets.images import NormalisedImages, Pixels, describe_normalisation
+from qx_plugins.datasets.splits import indices_aside
 
 #: Folders of each split; ImageNet has ``val``.
 FOLDERS = {"train": ("train",), "test": ("test", "val")}
 LAYOUT = "{train,test}/<class>/<image>"
+#: Test images that are evaluated where the user asks for no number.
+IMAGES = 1000
 #: Modes of PIL by number of channels.
 MODES = {1: "L", 3: "RGB"}
+
+
+def image_count(split: str, context: Context) -> int:
+    """Return how many images of a split a run takes; 0 for all, which are decoded when they are drawn."""
+    if split == "train":
+        return 0
+    return IMAGES if context.eval_n is None else context.eval_n
 
 
 def load_fitted(
@@ -36,8 +46,12 @@ def load_fitted(
     count: int,
     cache: Path | None,
     progress: Callable[[float, str], None],
+    sets_aside: bool = True,
 ) -> Data:
-    """Return ``count`` images of a split (0: all), drawn evenly over its classes, always the same ones.
+    """Return ``count`` images of a split (0: all), of each class by its share, always the same ones.
+
+    Where the tree has no folder for training, some of the images are set aside for it, and none of those is
+    in the other split; without ``sets_aside`` all images there are make up either split.
 
     ``inputs["image"]`` is float32 ``[n, *shape]`` (channels, height, width), normalised as it is indexed;
     ``labels`` int64 ``[n]``. Classes are numbered in the alphabetical order of their folders. Test images are
@@ -45,18 +59,19 @@ def load_fitted(
     calibration needs a few hundred of what may exceed the memory. Raises ``DataError``, for a damaged image
     when it is decoded.
     """
-    folder = _folder(root, split)
+    folder, is_together = _folder_of(root, split)
     classes = image_folder.classes_of(folder)
-    other = _folder(root, "test" if split == "train" else "train")
-    if unmatched := sorted({*classes} ^ {*image_folder.classes_of(other)}):
-        raise DataError(
-            f"{root}: class folder {unmatched[0]!r} is in only one of {folder.name} and {other.name}; "
-            f"expected {LAYOUT}"
-        )
     files = [sorted(image_folder.images_of(folder / name)) for name in classes]
     if empty := [name for name, paths in zip(classes, files, strict=True) if not paths]:
         raise DataError(f"{folder} has no images in class folder {empty[0]!r}; expected {LAYOUT}")
-    chosen = [(path, label) for label, paths in enumerate(_draw_evenly(files, count)) for path in paths]
+    images = [(path, label) for label, paths in enumerate(files) for path in paths]
+    source = root.resolve().name
+    if is_together and sets_aside:
+        parts = indices_aside(np.array([label for _, label in images]), len(images))
+        source = f"{source}, {len(parts[0]):,} of {len(images):,} items set aside for calibration"
+        images = [images[index] for index in parts[0 if split == "train" else 1]]
+    labels = np.array([label for _, label in images], dtype=np.int64)
+    chosen = [images[index] for index in draw_items(labels, len(images), count or len(images))]
     lazy = LazyPixels(
         [path for path, _ in chosen],
         (*shape[1:], shape[0]),
@@ -69,15 +84,16 @@ def load_fitted(
             cache,
             f"fitted-{split}-{'x'.join(map(str, shape))}-{crop:g}-{count}",
             origin=root,
-            identities=[file_identity(str(path.relative_to(folder)), path.stat()) for path, _ in chosen],
+            identities=[file_identity(str(path.relative_to(root)), path.stat()) for path, _ in chosen],
             make=lambda: lazy[:],
         )
     return Data(
         inputs={"image": NormalisedImages(pixels, mean=tuple(mean), std=tuple(std))},
         targets={LABELS: np.array([label for _, label in chosen], dtype=np.int64)},
         classes=classes,
-        source=root.resolve().name,
+        source=source,
         preprocessing=describe_fitting(shape, mean, std, crop),
+        total=len(images),
     )
 
 
@@ -134,31 +150,39 @@ def fit_image(image: Image.Image, shape: tuple[int, int, int], crop: float) -> n
     return pixels.reshape(height, width, channels)
 
 
-def _folder(root: Path, split: str) -> Path:
+def _folder_of(root: Path, split: str) -> tuple[Path, bool]:
+    """Return the folder of class folders that has a split, and whether it has the other one too.
+
+    Raises ``DataError``.
+    """
     if not root.is_dir():
         raise DataError(f"{root} is not a folder; give one that holds {LAYOUT}")
-    for name in FOLDERS[split]:
-        if (root / name).is_dir():
-            return root / name
-    raise DataError(f"{root} has no folder {' or '.join(map(repr, FOLDERS[split]))}; expected {LAYOUT}")
+    folders = {name: _named_folder(root, names) for name, names in FOLDERS.items()}
+    train, test = folders["train"], folders["test"]
+    if train is not None and test is not None:
+        _check_same_classes(root, train, test)
+    if (own := folders[split]) is not None:
+        return own, split == "test" and train is None
+    if test is not None:
+        return test, True
+    if train is not None:
+        raise DataError(f"{root} has no folder 'test' or 'val'; expected {LAYOUT}")
+    classes = set(image_folder.classes_of(root))
+    if not classes - set(sum(FOLDERS.values(), ())):
+        raise DataError(f"{root} has no class folders; expected {LAYOUT}, or <class>/<image>")
+    return root, True
 
 
-def _draw_evenly(files: Sequence[Sequence[Path]], count: int) -> list[list[Path]]:
-    """Draw ``count`` files in total, of each class the same number or one more; 0 for all.
+def _check_same_classes(root: Path, train: Path, test: Path) -> None:
+    unmatched = sorted({*image_folder.classes_of(train)} ^ {*image_folder.classes_of(test)})
+    if unmatched:
+        raise DataError(
+            f"{root}: class folder {unmatched[0]!r} is in only one of {train.name} and {test.name}; expected "
+            f"{LAYOUT}"
+        )
 
-    A class with too few files contributes all of them.
-    """
-    shares = [0] * len(files)
-    remaining = count or sum(map(len, files))
-    while remaining and any(share < len(paths) for share, paths in zip(shares, files, strict=True)):
-        for label, paths in enumerate(files):
-            if remaining and shares[label] < len(paths):
-                shares[label] += 1
-                remaining -= 1
-    # numpy guarantees that the numbers of RandomState never change.
-    random = np.random.RandomState(0)
-    orders = [random.permutation(len(paths)) for paths in files]
-    return [
-        [paths[index] for index in sorted(order[:share])]
-        for paths, order, share in zip(files, orders, shares, strict=True)
-    ]
+
+def _named_folder(root: Path, names: Sequence[str]) -> Path | None:
+    """Return the first folder of these names that has class folders in it; None without one."""
+    folders = [root / name for name in names if (root / name).is_dir()]
+    return next((folder for folder in folders if image_folder.classes_of(folder)), None)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from attrs import evolve
 
-from qx import LABELS, Data, DataError
-from qx_plugins.datasets.session_data import INPUT
+from qx import LABELS, Data, DataError, draw_items
 
+#: Name of the only input of a model, where nothing names it.
+INPUT = "input"
 #: What a function may give, in words for messages.
 EXPECTED = (
     "qx.Data, (inputs, targets) of arrays, tensors or dicts of them, a torch Dataset, a DataLoader, or an "
@@ -31,24 +32,33 @@ def to_data(
 ) -> Data:
     """Return what a function gave as ``Data`` with arrays ``[items, ...]``. Raises ``DataError``.
 
-    ``where`` names the function. Of a Dataset at most ``limit`` items are read, drawn with a fixed seed; of
-    an iterable the first ones, which ends those that never end; 0 reads all.
+    ``where`` names the function. Of a Dataset at most ``limit`` items are read, drawn by ``qx.draw_items``;
+    of an iterable the first ones, which ends those that never end; 0 reads all. Arrays stay whole.
     """
+    if (data := whole_data(value, where, source)) is not None:
+        return data
+    if is_dataset(value):
+        total = len(value)
+        chosen = draw_items(labels_of(value), total, limit or total)
+        return read_dataset(value, chosen, where=where, source=source, progress=progress)
+    return read_first(value, limit, where=where, source=source, progress=progress)
+
+
+def whole_data(value: Any, where: str, source: str) -> Data | None:
+    """Return data whose items all come at once; None where they come one by one."""
     if value is None:
         raise DataError(f"{where} gives None; expected {EXPECTED}")
     if isinstance(value, Data):
         inputs = {name: _array(array, f"{where}, {name}") for name, array in value.inputs.items()}
         targets = {name: _array(array, f"{where}, {name}") for name, array in dict(value.targets).items()}
+        _check_lengths(inputs, targets, where)
         return evolve(value, inputs=inputs, targets=targets, source=value.source or source)
     if _is_whole(value):
         return _from_whole(value, None, where, source)
     # A list holds items, one by one.
     if isinstance(value, tuple) and len(value) == 2 and _is_inputs(value[0]):
         return _from_whole(value[0], value[1], where, source)
-    classes = tuple(map(str, getattr(_dataset_of(value), "classes", ())))
-    items, note = _items(value, where, limit)
-    inputs, targets = _collect(items, where, progress)
-    return Data(inputs=inputs, targets=targets, classes=classes, source=f"{source}{note}")
+    return None
 
 
 def _is_whole(value: Any) -> bool:
@@ -70,19 +80,30 @@ def _from_whole(inputs: Any, targets: Any, where: str, source: str) -> Data:
     answers = {}
     if targets is not None:
         answers = {name: _array(array, f"{where}, {name}") for name, array in _named(targets, LABELS).items()}
-    lengths = {name: len(array) for name, array in named.items()}
-    for name, array in answers.items():
-        if len(array) != next(iter(lengths.values())):
-            first, size = next(iter(named.items()))
-            raise DataError(
-                f"{where}: the targets {name!r} have shape {list(array.shape)} and the inputs {first!r} "
-                f"{list(size.shape)}: expected as many items in both"
-            )
-    if len(set(lengths.values())) > 1:
-        raise DataError(f"{where}: the inputs have different numbers of items: {lengths}")
-    if not next(iter(lengths.values())):
-        raise DataError(f"{where} gives no items")
+    _check_lengths(named, answers, where)
     return Data(inputs=named, targets=answers, source=source)
+
+
+def _check_lengths(inputs: Mapping[str, Any], targets: Mapping[str, Any], where: str) -> None:
+    """Raise ``DataError`` unless all arrays have the same number of items, and some."""
+    if not inputs:
+        raise DataError(f"{where} gives no inputs")
+    first, *others = inputs
+    size = len(inputs[first])
+    kinds = [("inputs", name, inputs[name]) for name in others]
+    kinds += [("targets", name, array) for name, array in targets.items()]
+    for kind, name, array in kinds:
+        if len(array) != size:
+            raise DataError(
+                f"{where}: the {kind} {name!r} have shape {_shape(array)} and the inputs {first!r} "
+                f"{_shape(inputs[first])}: expected as many items in both"
+            )
+    if not size:
+        raise DataError(f"{where} gives no items")
+
+
+def _shape(array: Any) -> list[int]:
+    return list(getattr(array, "shape", (len(array),)))
 
 
 def _named(value: Any, name: str) -> dict[str, Any]:
@@ -124,32 +145,81 @@ def _as_input(value: Any, where: str) -> Any:
 # Items one by one ---------------------------------------------------------------------------------
 
 
-def _dataset_of(value: Any) -> Any:
-    """Return the Dataset of a DataLoader; another value as it is."""
-    return getattr(value, "dataset", value)
+def is_dataset(value: Any) -> bool:
+    """Whether a value gives items one by one, by their numbers."""
+    has_items = hasattr(value, "__getitem__") and hasattr(value, "__len__")
+    return has_items and not (isinstance(value, (str, bytes, Mapping)) or _is_loader(value))
 
 
-def _items(value: Any, where: str, limit: int) -> tuple[Iterator[Any], str]:
-    """Return the items, each ``inputs`` or ``(inputs, targets)``, and which of them they are, in words."""
-    if _is_loader(value):
-        batches = value if value.batch_size is not None or value.batch_sampler is not None else None
-        items = iter(value) if batches is None else _items_of_batches(batches, where)
-        return _first(items, limit)
-    if hasattr(value, "__getitem__") and hasattr(value, "__len__") and not isinstance(value, (str, bytes)):
-        total = len(value)
-        if limit and total > limit:
-            chosen = np.sort(np.random.RandomState(0).permutation(total)[:limit])
-            return (value[int(index)] for index in chosen), f", {limit:,} of {total:,} items"
-        return (value[index] for index in range(total)), ""
-    if isinstance(value, Iterable) and not isinstance(value, (str, bytes)):
-        return _first(iter(value), limit)
-    raise DataError(f"{where} gives {type(value).__name__}; expected {EXPECTED}")
+def labels_of(dataset: Any) -> np.ndarray | None:
+    """Return the labels of a Dataset where it says them without reading its items; else None.
+
+    torchvision's have ``targets`` or ``labels``, a TensorDataset its tensors, a Subset those of its Dataset.
+    """
+    if hasattr(dataset, "dataset") and hasattr(dataset, "indices"):
+        labels = labels_of(dataset.dataset)
+        return None if labels is None else labels[np.asarray(dataset.indices)]
+    if isinstance(dataset, (list, tuple)):
+        candidates: list[Any] = [[_pair(item)[1] for item in dataset]]
+    else:
+        candidates = [getattr(dataset, name, None) for name in ("targets", "labels")]
+        tensors = getattr(dataset, "tensors", ())
+        candidates += tensors[1:] if len(tensors) == 2 else ()
+    for candidate in candidates:
+        try:
+            labels = np.asarray(candidate)
+        except (TypeError, ValueError):
+            continue
+        if labels.shape == (len(dataset),) and labels.dtype.kind in "iu":
+            return labels
+    return None
 
 
-def _first(items: Iterator[Any], limit: int) -> tuple[Iterator[Any], str]:
-    if not limit:
-        return items, ""
-    return itertools.islice(items, limit), f", at most the first {limit:,} items"
+def read_dataset(
+    dataset: Any,
+    chosen: np.ndarray,
+    *,
+    where: str,
+    source: str,
+    progress: Callable[[float, str], None],
+    total: int | None = None,
+) -> Data:
+    """Read the chosen items of a Dataset, of which ``total`` might have been chosen (default: all)."""
+    items = ((int(index), dataset[int(index)]) for index in chosen)
+    inputs, targets = _collect(items, where, progress, len(chosen))
+    classes = _classes(dataset)
+    total = len(dataset) if total is None else total
+    return Data(inputs=inputs, targets=targets, classes=classes, source=source, total=total)
+
+
+def read_first(
+    value: Any, limit: int, *, where: str, source: str, progress: Callable[[float, str], None]
+) -> Data:
+    """Read the first items of an iterable or a DataLoader, at most ``limit``; 0 reads all."""
+    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+        raise DataError(f"{where} gives {type(value).__name__}; expected {EXPECTED}")
+    is_batched = _is_loader(value) and (value.batch_size is not None or value.batch_sampler is not None)
+    items = _items_of_batches(value, where) if is_batched else iter(value)
+    dataset = value.dataset if _is_loader(value) else value
+    inputs, targets = _collect(enumerate(itertools.islice(items, limit or None)), where, progress, limit)
+    size = len(next(iter(inputs.values())))
+    total = _length_of_loader(value) if _is_loader(value) else None
+    note = f", the first {size:,} items" if limit and size == limit and total is None else ""
+    return Data(
+        inputs=inputs, targets=targets, classes=_classes(dataset), source=f"{source}{note}", total=total
+    )
+
+
+def _length_of_loader(loader: Any) -> int | None:
+    """Return the number of items that a DataLoader gives; None where it does not say."""
+    try:
+        return len(loader.sampler)
+    except TypeError:
+        return None
+
+
+def _classes(dataset: Any) -> tuple[str, ...]:
+    return tuple(map(str, getattr(dataset, "classes", ())))
 
 
 def _is_loader(value: Any) -> bool:
@@ -183,26 +253,37 @@ def _pair(item: Any) -> tuple[Any, Any]:
 
 
 def _collect(
-    items: Iterator[Any], where: str, progress: Callable[[float, str], None]
+    items: Iterator[tuple[int, Any]], where: str, progress: Callable[[float, str], None], expected: int
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Return inputs and targets by name, arrays ``[items, ...]``. Raises ``DataError``."""
+    """Return inputs and targets by name, arrays ``[items, ...]``. Raises ``DataError``.
+
+    Each item comes with its number, for messages; ``expected`` items come at most, 0 where that is not known.
+    """
     columns: dict[bool, dict[str, list[np.ndarray]]] = {False: {}, True: {}}
-    count = size = 0
-    for count, item in enumerate(items, 1):
+    count = size = first = 0
+    for count, (number, item) in enumerate(items, 1):
+        first = number if count == 1 else first
         inputs, targets = _pair(item)
         parts = {False: _named(inputs, INPUT), True: {} if targets is None else _named(targets, LABELS)}
         for is_target, named in parts.items():
             for name, part in named.items():
-                array = _number(part, f"{where}, item {count - 1:,}, {name}", is_target=is_target)
-                _append(columns[is_target], name, array, count, where)
+                array = _number(part, f"{where}, item {number:,}, {name}", is_target=is_target)
+                arrays = columns[is_target].setdefault(name, [])
+                if arrays and (array.shape, array.dtype) != (arrays[0].shape, arrays[0].dtype):
+                    raise DataError(
+                        f"{where}: {name!r} of item {number:,} is {_kind(array)}, and of item {first:,} "
+                        f"{_kind(arrays[0])}: all items must have one shape"
+                    )
+                arrays.append(array)
                 size += array.nbytes
         if size > MOST_BYTES:
             raise DataError(
                 f"{where} gives more than {MOST_BYTES >> 30} GB in its first {count:,} items: read fewer "
-                f"with --set own_model.items=N, or give arrays that are read lazily, as qx.Data"
+                f"with --eval-n N, or give arrays that are read lazily, as qx.Data"
             )
         if count % 100 == 1:
-            progress(min(0.99, count / 10_000), f"reading item {count:,}")
+            of_all = f" of {expected:,}" if expected else ""
+            progress(min(0.99, count / (expected or count + 1)), f"reading item {count:,}{of_all}")
     if not count:
         raise DataError(f"{where} gives no items")
     for named in columns.values():
@@ -213,14 +294,8 @@ def _collect(
     return stacked[0], stacked[1]
 
 
-def _append(named: dict[str, list[np.ndarray]], name: str, array: np.ndarray, count: int, where: str) -> None:
-    arrays = named.setdefault(name, [])
-    if arrays and (array.shape, array.dtype) != (arrays[0].shape, arrays[0].dtype):
-        raise DataError(
-            f"{where}: {name!r} of item {count - 1:,} is {array.dtype} {list(array.shape)}, and of the first "
-            f"item {arrays[0].dtype} {list(arrays[0].shape)}: all items must have one shape"
-        )
-    arrays.append(array)
+def _kind(array: np.ndarray) -> str:
+    return f"{array.dtype} {list(array.shape)}"
 
 
 def _number(value: Any, where: str, *, is_target: bool) -> np.ndarray:
@@ -233,12 +308,3 @@ def _number(value: Any, where: str, *, is_target: bool) -> np.ndarray:
     if array.dtype.kind not in "biuf":
         raise DataError(f"{where} is of type {type(value).__name__}; expected numbers, an array or a tensor")
     return array.astype(np.float32) if array.dtype == np.float64 and not is_target else array
-
-
-def set_names(data: Data, names: Sequence[str]) -> Data:
-    """Return data with its inputs in this order. Raises ``DataError`` where they have other names."""
-    if set(names) != set(data.inputs):
-        raise DataError(
-            f"the data have the inputs {', '.join(data.inputs)}, and the model {', '.join(names)}"
-        )
-    return evolve(data, inputs={name: data.inputs[name] for name in names})

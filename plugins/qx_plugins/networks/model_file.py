@@ -114,22 +114,25 @@ def arguments_of(function: Callable[..., Any]) -> Mapping[str, bool]:
     }
 
 
-@cache
-def import_source(source: str) -> ModuleType:
-    """Import a Python file, once in a process. Raises ``UsageError``."""
+def import_source(source: str, option: str = "MODEL") -> ModuleType:
+    """Import a Python file, once in a process. Raises ``UsageError``, which names the option."""
     path = Path(source).resolve()
     if not path.is_file():
-        raise UsageError(f"MODEL {source}: there is no such file")
-    # The file may import modules beside it, as if it were run by itself.
-    if str(path.parent) not in sys.path:
-        sys.path.append(str(path.parent))
-    name = f"_qx_model_{path.stem}_{crc32(os.fsencode(path)):08x}"
+        raise UsageError(f"{option} {source}: there is no such file")
     try:
-        return import_file(name, path)
+        return _import_once(path)
     except UsageError:
         raise
     except (Exception, SystemExit) as error:
-        raise UsageError(f"MODEL {source}: {source} cannot be imported: {one_line(error)}") from error
+        raise UsageError(f"{option} {source}: {source} cannot be imported: {one_line(error)}") from error
+
+
+@cache
+def _import_once(path: Path) -> ModuleType:
+    # The file may import modules beside it, as if it were run by itself.
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
+    return import_file(f"_qx_model_{path.stem}_{crc32(os.fsencode(path)):08x}", path)
 
 
 def shown_names(module: ModuleType) -> str:

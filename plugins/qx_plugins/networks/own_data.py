@@ -1,4 +1,4 @@
-"""The data of a model of the user's own: from its file, from class folders, or generated."""
+"""The data of a model of the user's own: from its file, from a folder or a file of data, or generated."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import numpy as np
 from attrs import evolve
 
 from qx import Context, Data, UsageError
+from qx_plugins.datasets.data_files import content_of_function, is_folder, load_calibration, load_file
 from qx_plugins.datasets.described_inputs import GENERATED, GENERATED_ITEMS, draw_split, draw_with
-from qx_plugins.datasets.session_data import set_aside
+from qx_plugins.datasets.splits import load_split
 from qx_plugins.networks.factory import find_factory
 from qx_plugins.networks.libraries import is_in_library
 from qx_plugins.networks.model_file import ModelFile
@@ -37,67 +38,72 @@ def load_own_data(split: str, context: Context) -> Data:
     # First, so that a model that cannot be found is said before what is missing beside it.
     find_factory(target)
     file = ModelFile.of(target)
-    if file is not None and file.has("load_data"):
-        data = _load_of_file(file, split, context)
-    elif context.data is not None:
-        data = _load_images(file, split, context)
-    else:
-        data = _generate(file, split, context)
+    data = _load(file, split, context)
     return data if file is None else evolve(data, task=file.task or data.task)
 
 
-# From the file ------------------------------------------------------------------------------------
+def _load(file: ModelFile | None, split: str, context: Context) -> Data:
+    if split == "train" and context.calibration_data is not None:
+        return load_own_calibration(context)
+    if file is not None and file.has("load_data") and not _replaces_function(file, context):
+        _check_no_statistics(f"{file.source} has load_data()", context)
+        return _ordered(
+            load_split(
+                split,
+                context,
+                file.source,
+                lambda: content_of_function(
+                    file, "load_data", split, context, f"load_data() of {Path(file.source).name}"
+                ),
+            ),
+            context,
+        )
+    if context.data is None:
+        return _generate(file, split, context)
+    if is_folder(context.data):
+        sets_aside = context.calibration_data is None
+        return _load_images(file, split, context.data, context, sets_aside=sets_aside)
+    _check_no_statistics(f"--data {context.data.name} has inputs as the model takes them", context)
+    return _ordered(load_file(split, context), context)
 
 
-def _load_of_file(file: ModelFile, split: str, context: Context) -> Data:
-    for option in ("mean", "std"):
-        if context.options[option]:
-            raise UsageError(f"{file.source} has load_data(), so --{option} has no effect: leave it out")
+def load_own_calibration(context: Context) -> Data:
+    """Return what ``--calibration-data`` has. Raises ``DataError`` or ``UsageError``."""
+    place = context.calibration_data
+    assert place is not None
+    if is_folder(place, "--calibration-data"):
+        return _load_images(ModelFile.of(target_of(context)), "train", place, context, sets_aside=False)
+    return _ordered(load_calibration(context), context)
+
+
+def _replaces_function(file: ModelFile, context: Context) -> bool:
+    """Whether ``--data`` takes the place of ``load_data``, since that does not take it as its context's."""
     variable = os.environ.get("QX_DATA")
     is_from_variable = variable is not None and Path(variable).absolute() == context.data
-    if context.data is not None and not is_from_variable and not file.takes("load_data", "context"):
-        raise UsageError(
-            f"{file.source}: load_data() takes no context, whose data is the folder of --data: leave --data "
-            f"out, or have it take context"
-        )
-    data = _whole(file, split, context) if file.takes("load_data", "split") else _part(file, split, context)
+    return context.data is not None and not is_from_variable and not file.takes("load_data", "context")
+
+
+def _check_no_statistics(reason: str, context: Context) -> None:
+    """Raise ``UsageError`` for options that say how images are normalised, where there are none."""
+    for option in ("mean", "std"):
+        if context.options[option]:
+            raise UsageError(f"{reason}, so --{option} has no effect: leave it out")
+
+
+def _ordered(data: Data, context: Context) -> Data:
+    """Return data with its inputs in the order of the arguments of ``forward``."""
     names = in_order_of_forward(list(data.inputs), context)
     return evolve(data, inputs={name: data.inputs[name] for name in names})
-
-
-def _whole(file: ModelFile, split: str, context: Context) -> Data:
-    """Return what ``load_data`` gives for a split."""
-    from qx_plugins.datasets.user_data import to_data
-
-    takes_split = file.takes("load_data", "split")
-    value = file.call("load_data", split=split, context=context)
-    return to_data(
-        value,
-        where=f"{file.source}: load_data({repr(split) if takes_split else ''})",
-        source=f"load_data() of {Path(file.source).name}",
-        limit=int(context.options["items"]),
-        progress=context.progress,
-    )
-
-
-#: Items that a file gives together, by file: of one call for both splits.
-_together: dict[str, Mapping[str, Data]] = {}
-
-
-def _part(file: ModelFile, split: str, context: Context) -> Data:
-    """Return a split of items that ``load_data`` gives together: some are set aside for calibration."""
-    if file.source not in _together:
-        _together[file.source] = set_aside(_whole(file, split, context), 0)
-    return _together[file.source][split]
 
 
 # Class folders ------------------------------------------------------------------------------------
 
 
-def _load_images(file: ModelFile | None, split: str, context: Context) -> Data:
-    from qx_plugins.datasets.fitted_images import load_fitted
+def _load_images(
+    file: ModelFile | None, split: str, root: Path, context: Context, *, sets_aside: bool
+) -> Data:
+    from qx_plugins.datasets.fitted_images import image_count, load_fitted
 
-    assert context.data is not None
     shape = _image_shape(file, context)
     statistics = {name: _numbers(context, name, shape[0]) for name in ("mean", "std")}
     metadata: Mapping[str, Any] = {}
@@ -108,14 +114,15 @@ def _load_images(file: ModelFile | None, split: str, context: Context) -> Data:
             statistics[name] = _numbers_of_metadata(metadata, name, shape[0])
     return load_fitted(
         split,
-        root=context.data,
+        root=root,
         shape=shape,
         mean=statistics["mean"],
         std=statistics["std"],
         crop=_crop(context, metadata),
-        count=context.options["images"] if split == "test" else 0,
+        count=image_count(split, context),
         cache=context.cache,
         progress=context.progress,
+        sets_aside=sets_aside,
     )
 
 
@@ -130,7 +137,7 @@ def _image_shape(file: ModelFile | None, context: Context) -> tuple[int, int, in
     listed = ", ".join(str(["batch", *shape]).replace("'", "") for shape in shapes)
     raise UsageError(
         f"--data (or QX_DATA): a folder of images gives one input [batch, 1 or 3, height, width], and "
-        f"{target_of(context)} takes {listed}: have load_data() in a FILE.py give the data"
+        f"{target_of(context)} takes {listed}: give an .npz, or FILE.py:FUNCTION"
     )
 
 

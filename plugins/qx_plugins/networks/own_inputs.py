@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from qx import Context, UsageError
+from qx_plugins.datasets.data_files import is_file
 from qx_plugins.datasets.described_inputs import DescribedInput, draw_examples, parse_inputs
-from qx_plugins.datasets.session_data import INPUT
+from qx_plugins.datasets.user_data import INPUT
 from qx_plugins.networks.factory import make_from_factory, read_arguments, read_metadata
 from qx_plugins.networks.graph_files import described_by_graph, inputs_of_graph, is_graph_file
 from qx_plugins.networks.libraries import is_in_library
@@ -64,7 +65,8 @@ def make_examples(batch_size: int, context: Context) -> tuple[torch.Tensor, ...]
     file = ModelFile.of(target_of(context))
     if file is not None and file.has("example_inputs"):
         return tuple(examples_of_file(file, batch_size, context).values())
-    if file is not None and file.has("load_data") and not says_inputs(context):
+    has_data = file is not None and file.has("load_data")
+    if (has_data or (context.data is not None and is_file(context.data))) and not says_inputs(context):
         return ()
     drawn = draw_examples(described_inputs(context), batch_size)
     return tuple(map(torch.from_numpy, drawn))

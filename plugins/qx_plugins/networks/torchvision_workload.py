@@ -14,6 +14,8 @@ from attrs import frozen
 from qx import Context, Data, DataError, Option, Workload, hookimpl
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
     from torch import nn
 
@@ -42,15 +44,8 @@ class TorchvisionWorkload:
             name=self.name,
             summary=self.summary,
             random_weights=True,
-            options=(
-                Option(name="num_classes", default=1000, minimum=2, help="Classes of the weights."),
-                Option(
-                    name="images",
-                    default=1000,
-                    minimum=0,
-                    help="Test images of --data, drawn evenly over the classes; 0 for all.",
-                ),
-            ),
+            reads_any_data=True,
+            options=(Option(name="num_classes", default=1000, minimum=2, help="Classes of the weights."),),
         )
 
     @hookimpl
@@ -61,26 +56,10 @@ class TorchvisionWorkload:
     @hookimpl
     def load_data(self, split: str, context: Context) -> Data:
         """Return the user's images, or generated ones without labels."""
+        if split == "train" and context.calibration_data is not None:
+            return self._load(split, context.calibration_data, context)
         if context.data is not None:
-            from qx_plugins.datasets.fitted_images import load_fitted
-
-            data = load_fitted(
-                split,
-                root=context.data,
-                shape=SHAPE,
-                mean=MEAN,
-                std=STD,
-                crop=CROP,
-                count=context.options["images"] if split == "test" else 0,
-                cache=context.cache,
-                progress=context.progress,
-            )
-            if len(data.classes) != (classes := context.options["num_classes"]):
-                raise DataError(
-                    f"{context.data} has {len(data.classes)} class folders, but {self.name} has "
-                    f"{classes} classes: --set {self.name}.num_classes={len(data.classes)} makes it fit"
-                )
-            return data
+            return self._load(split, context.data, context)
         from qx_plugins.datasets.fitted_images import describe_fitting
         from qx_plugins.datasets.generated_images import GeneratedImages
 
@@ -93,6 +72,33 @@ class TorchvisionWorkload:
             source="generated images",
             preprocessing=f"generated noise here; {describe_fitting(SHAPE, MEAN, STD, CROP)}",
         )
+
+    def _load(self, split: str, place: Path, context: Context) -> Data:
+        """Return a split of the user's data, images or arrays. Raises ``DataError`` and ``UsageError``."""
+        from qx_plugins.datasets.data_files import is_folder, load_calibration, load_file
+        from qx_plugins.datasets.fitted_images import image_count, load_fitted
+
+        calibrates = place is context.calibration_data
+        if not is_folder(place, "--calibration-data" if calibrates else "--data"):
+            return load_calibration(context) if calibrates else load_file(split, context)
+        data = load_fitted(
+            split,
+            root=place,
+            shape=SHAPE,
+            mean=MEAN,
+            std=STD,
+            crop=CROP,
+            count=image_count(split, context),
+            cache=context.cache,
+            progress=context.progress,
+            sets_aside=context.calibration_data is None,
+        )
+        if len(data.classes) != (classes := context.options["num_classes"]):
+            raise DataError(
+                f"{place} has {len(data.classes)} class folders, but {self.name} has {classes} classes: "
+                f"--set {self.name}.num_classes={len(data.classes)} makes it fit"
+            )
+        return data
 
     @hookimpl
     def example_inputs(self, batch_size: int, context: Context) -> tuple[torch.Tensor, ...]:

@@ -17,6 +17,7 @@ def describe() -> Workload:
         summary="A convolutional network of 288,746 parameters on the 10,000 test images of CIFAR-10.",
         weights="qx_weights:fp32_baseline.pt",
         default=True,
+        reads_any_data=True,
         fallback="digits_cnn",
         options=(Option(name="epochs", default=45, help="Passes over the training images, for `qx train`."),),
     )
@@ -32,10 +33,15 @@ def make_model(context: Context) -> torch.nn.Module:
 @hookimpl
 def load_data(split: str, context: Context) -> Data:
     from qx_plugins.datasets.cifar10 import load_cifar10
+    from qx_plugins.datasets.data_files import is_file, load_calibration, load_file
 
+    calibrates = split == "train" and context.calibration_data is not None
+    place = context.calibration_data if calibrates else context.data
+    if place is not None and is_file(place):
+        return load_calibration(context) if calibrates else load_file(split, context)
     return load_cifar10(
         split,
-        data=context.data,
+        data=place,
         cache=context.cache,
         offline=context.offline,
         progress=context.progress,

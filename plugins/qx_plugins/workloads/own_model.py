@@ -1,7 +1,7 @@
 """The user's own model, without a plugin: MODEL on the command line.
 
 The model comes from a factory, a library, a file of functions named as the hooks of a workload, or a file of
-a graph with its weights. Its data come from the file of functions, from a tree of class folders (``--data``),
+a graph with its weights. Its data come from the file of functions, from ``--data``,
 or are generated. Without ``--weights`` it has the weights that it is made with; accuracy is reported where
 ``--trained`` says that they are trained, where they are in a graph's file, or where the file of functions
 gives right answers. Model and data may also be objects of a Python session that has called
@@ -26,6 +26,7 @@ def describe() -> Workload:
         name="own_model",
         summary="Your own model, from a file, a factory or a library, on its data; see MODEL of qx run.",
         takes_model=True,
+        reads_any_data=True,
         random_weights=True,
         options=(
             Option(name="model", default="", help="What makes the model, as MODEL on the command line."),
@@ -54,18 +55,6 @@ def describe() -> Workload:
                 help="Share of the shorter side that is cut out; 0 for what the metadata say, else 0.875.",
             ),
             Option(
-                name="images",
-                default=1000,
-                minimum=0,
-                help="Test images that are evaluated, drawn evenly over the classes; 0 for all.",
-            ),
-            Option(
-                name="items",
-                default=10_000,
-                minimum=0,
-                help="Most items that are read of a Dataset, a DataLoader or an iterable; 0 for all.",
-            ),
-            Option(
                 name="epochs",
                 default=0,
                 minimum=0,
@@ -88,13 +77,15 @@ def load_data(split: str, context: Context) -> Data:
         from qx_plugins.networks.graph_files import check_batches
 
         check_batches(str(context.options["model"]))
-    if reference := context.options.get("data"):
-        from qx_plugins.datasets.session_data import load_session_data
+    from qx_plugins.networks.own_data import load_own_calibration, load_own_data
 
-        return load_session_data(reference, split, context)
-    from qx_plugins.networks.own_data import load_own_data
+    if not (reference := context.options.get("data")):
+        return load_own_data(split, context)
+    if split == "train" and context.calibration_data is not None:
+        return load_own_calibration(context)
+    from qx_plugins.datasets.session_data import load_session_data
 
-    return load_own_data(split, context)
+    return load_session_data(reference, split, context)
 
 
 @hookimpl

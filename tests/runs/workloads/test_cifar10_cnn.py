@@ -315,11 +315,10 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path, cache: Path) -> Non
 
 
 def test_a_file_in_place_of_a_folder_is_refused(tmp_path: Path, cache: Path) -> None:
-    """A file where a folder is expected is refused by name."""
+    """A file of a kind that is not taken is refused by name."""
     (tmp_path / "images.zip").write_bytes(b"PK")
-    assert f"{tmp_path / 'images.zip'} cannot be read: Not a directory" in refusal(
-        tmp_path / "images.zip", cache
-    )
+    message = refusal(tmp_path / "images.zip", cache)
+    assert f"{tmp_path / 'images.zip'}: a file of this kind is not taken; expected a folder" in message
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path, cache: Path) -> None:

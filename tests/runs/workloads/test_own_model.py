@@ -314,7 +314,7 @@ def test_a_crop_that_is_given_stands_before_that_of_the_metadata(
     from qx import Context
 
     numbers = {"mean": "0.5,0.5,0.5", "std": "0.25,0.25,0.25"}
-    options = {"model": f"{place}/nets.py:{target}", "input_shape": "3,8,8", "images": 0, "crop": option}
+    options = {"model": f"{place}/nets.py:{target}", "input_shape": "3,8,8", "crop": option}
     options |= {"model_args": "", "example": ""}
     data = own_model.load_data("test", Context(options=options | numbers, data=place / "images"))
     expected = load_fitted(

@@ -182,7 +182,7 @@ def test_data_of_another_form_is_one_error(folder: Path, data: Any, message: str
 
 
 def test_the_workload_reads_datasets_and_sets_items_aside(folder: Path) -> None:
-    """A Dataset is read with labels and classes; of items together some calibrate, as many of each class.
+    """A Dataset is read with labels and classes; of items together some calibrate, of each class its share.
 
     No item is in both splits.
     """
@@ -195,7 +195,7 @@ def test_the_workload_reads_datasets_and_sets_items_aside(folder: Path) -> None:
     assert {name: len(split.inputs["input"]) for name, split in splits.items()} == {"train": 1, "test": 2}
     assert splits["test"].classes == ("even", "odd") and splits["test"].inputs["input"].dtype == np.float32
     assert "1 of 3 items set aside for calibration" in splits["test"].source
-    assert seen[-1] == "reading item 3 of 3 (all)"
+    assert seen == ["reading item 1 of 3"]
     (examples,) = example_arrays(references["examples"], 5)
     assert examples[:, 0].tolist() == [0, 1, 2, 0, 1]
 
@@ -206,7 +206,7 @@ def test_the_workload_reads_datasets_and_sets_items_aside(folder: Path) -> None:
     values = {name: set(split.inputs["input"][:, 0].tolist()) for name, split in splits.items()}
     assert len(values["train"]) == 256 and values["train"] | values["test"] == set(range(1200))
     assert not values["train"] & values["test"]
-    assert np.bincount(splits["train"].targets[LABELS]).tolist() == [136, 120]
+    assert np.bincount(splits["train"].targets[LABELS]).tolist() == [231, 25]
     again = load_session_data(data, "train", context)
     assert np.array_equal(again.inputs["input"], splits["train"].inputs["input"])
 
@@ -223,5 +223,5 @@ def test_items_of_different_shapes_are_an_error(folder: Path) -> None:
             return torch.zeros(3 if index == 15 else 2)
 
     reference = hand_over_data(Varied(), folder)["data"]
-    with pytest.raises(qx.DataError, match=r"item 15 .* shape \(3,\).* \(2,\)"):
+    with pytest.raises(qx.DataError, match=r"item 15 is float32 \[3\], and of item \d+ float32 \[2\]"):
         load_session_data(reference, "test", qx.Context())

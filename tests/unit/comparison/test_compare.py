@@ -305,6 +305,23 @@ def test_other_weights_do_not_excuse_other_items(base: Source) -> None:
         compare([base, ours], other_weights=True)
 
 
+def test_other_numbers_of_drawn_items_are_said(base: Source) -> None:
+    """A refusal says how many of how many each run has; of a run with drawn items a note does."""
+
+    def drawn(items: int, sha: str) -> Source:
+        record = base.results.run.workloads["toy"]
+        record = evolve(record, items=items, total_items=5000, evaluation_sha256=sha)
+        run = evolve(base.results.run, workloads={"toy": record})
+        return evolve(base, label=sha, results=evolve(base.results, run=run))
+
+    with pytest.raises(
+        UsageError, match=r"\(900 of 5,000 items against 1,000 of 5,000, --eval-n draws as many;"
+    ):
+        compare([drawn(1000, "00ff"), drawn(900, "ff00")])
+    compared = compare([drawn(1000, "00ff"), evolve(drawn(1000, "00ff"), label="ours")])
+    assert compared.runs[1].notes == ("toy was evaluated on 1,000 of 5,000 items",)
+
+
 def test_other_workloads_are_refused(base: Source) -> None:
     """Runs without a workload in common are refused, with the names of both."""
     run = evolve(base.results.run, workloads={"game": base.results.run.workloads["toy"]})

@@ -88,6 +88,7 @@ ANSWERS: tuple[Answer, ...] = (
     job_answers.DataAnswer(
         source="toy",
         items=2,
+        total_items=5,
         item_bytes=8,
         inputs=(job_answers.ItemInput(name="words", dtype="int64", shape=(8,), lowest=0.0, highest=9.0),),
         classes=("a", "b"),

@@ -141,7 +141,6 @@ def test_data_that_are_given_together_are_divided() -> None:
             r"has example_inputs\(\): leave --example out",
         ),
         ("def load_data(split): ...", {"mean": "0.5"}, r"has load_data\(\), so --mean has no effect"),
-        ("def load_data(split): ...", {"data": Path()}, r"load_data\(\) takes no context"),
         (
             "TASK = 5\n    def load_data(split): return torch.zeros(2, 3)",
             {},

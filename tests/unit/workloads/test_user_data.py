@@ -91,19 +91,38 @@ def test_several_inputs_keep_their_names() -> None:
 
 
 def test_what_never_ends_is_ended() -> None:
-    """At most so many items are read, and results say it."""
+    """At most so many items are read, and results say it, unless there are no more."""
     for value in (Endless(), DataLoader(Endless(), batch_size=8)):
         data = read(value, limit=20)
-        assert data.inputs["input"].shape == (20, 4)
-        assert data.source == "net.py, at most the first 20 items"
+        assert data.inputs["input"].shape == (20, 4) and data.total is None
+        assert data.source == "net.py, the first 20 items"
+    assert read(pairs(), limit=20).source == "net.py"
 
 
 def test_of_a_large_dataset_some_items_are_drawn() -> None:
-    """They are spread over it, the same each time, and results say how many of how many they are."""
-    data = read(TensorDataset(torch.arange(1000.0).reshape(-1, 1), torch.arange(1000)), limit=50)
+    """They are spread over it, the same each time, and results can say how many of how many they are."""
+    dataset = TensorDataset(torch.arange(1000.0).reshape(-1, 1), torch.arange(1000))
+    data = read(dataset, limit=50)
     labels = data.targets[LABELS]
-    assert len(labels) == 50 and labels.max() > 800 and data.source == "net.py, 50 of 1,000 items"
+    assert len(labels) == 50 and labels.max() > 800 and data.total == 1000
     assert np.array_equal(data.inputs["input"][:, 0], labels)
+    assert np.array_equal(read(dataset, limit=50).inputs["input"], data.inputs["input"])
+    assert read(DataLoader(dataset, batch_size=9), limit=50).total == 1000
+
+
+def test_of_a_dataset_that_has_its_labels_each_class_keeps_its_share() -> None:
+    """Those of torchvision have them in ``targets``, so that no item has to be read to draw."""
+
+    class Rare(Named):
+        targets = tuple(int(index % 50 == 0) for index in range(1000))
+
+        def __len__(self) -> int:
+            return 1000
+
+        def __getitem__(self, index: int) -> Any:
+            return np.zeros(2), self.targets[index]
+
+    assert np.bincount(read(Rare(), limit=100).targets[LABELS]).tolist() == [98, 2]
 
 
 @pytest.mark.parametrize(
@@ -115,9 +134,11 @@ def test_of_a_large_dataset_some_items_are_drawn() -> None:
         (iter(()), "gives no items"),
         ((X[:0], Y[:0]), "gives no items"),
         ((X, Y[:5]), r"targets 'labels' have shape \[5\] and the inputs 'input' \[6, 4\]"),
-        (({"a": X, "b": X[:3]}, Y), "different numbers of items"),
+        (({"a": X, "b": X[:3]}, Y), r"inputs 'b' have shape \[3, 4\] and the inputs 'a' \[6, 4\]"),
         (([X, X], ["a"] * 6), "expected an array or a tensor of numbers"),
-        ([(X[0], 0), (X[0, :2], 1)], r"item 1 is float32 \[2\], and of the first item float32 \[4\]"),
+        ([(X[0], 0), (X[0, :2], 1)], r"item 1 is float32 \[2\], and of item 0 float32 \[4\]"),
+        (Data(inputs={"a": X}, targets={"labels": Y[:5]}), r"'labels' have shape \[5\] and the inputs 'a'"),
+        (Data(inputs={}), "gives no inputs"),
         ([(X[0], 0), X[0]], r"1 of 2 items have 'labels'"),
         ([("text", 0)], "is of type str; expected numbers"),
     ],
