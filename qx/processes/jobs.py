@@ -129,6 +129,7 @@ class InspectJob(WorkloadJob["InspectAnswer"]):
     do: ClassVar[str] = "inspect"
     #: The weights file; None: the model keeps the weights of its factory.
     weights: str | None
+    offline: bool = False
     #: Configs that are asked whether they can quantize the model.
     configs: tuple[Reference, ...] = field(default=(), converter=_references)
     #: Configs that those are composed of.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from qx.contract.records import OUTPUT, Config
+from qx.contract.records import OUTPUT, Config, ModelFacts
 from qx.contract.structure import Structure
 from qx.environment import distribution_version
 from qx.errors import UsageError
@@ -46,15 +46,17 @@ def run(job: InspectJob, channel: Channel) -> None:
             f"engine {job.engine!r} is not available here; choose one of {', '.join(engines) or 'none'}"
         )
     workload = workload_of(job, host_for(job, (job.workload, *job.configs, *job.recipes)))
+    workload = workload.with_context(offline=job.offline)
     before = set(sys.modules)
     channel.stage("make_model")
     model = fp32_model(workload, quantizable=False)
+    facts = facts_of(model)
     channel.stage("weights")
     if job.weights is not None:
         note = load_weights(model, Path(job.weights))
         weights = hashlib.sha256(Path(job.weights).read_bytes()).hexdigest()
     else:
-        note, weights = "", _fingerprint(model)
+        note, weights = facts.note, _fingerprint(model)
     channel.stage("example_inputs")
     examples = example_inputs(workload, 1)
     structure = structure_of(workload, model) if examples else None
@@ -63,7 +65,8 @@ def run(job: InspectJob, channel: Channel) -> None:
         runtime=_runtime(engines),
         weights_sha256=weights,
         weights_note=note,
-        sources_sha256=_sources(set(sys.modules) - before),
+        trained=facts.trained,
+        sources_sha256=_sources(set(sys.modules) - before, facts.identity),
         versions=_versions(model, set(sys.modules) - before),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         outputs=_outputs(workload, model, structure) if structure else {},
@@ -196,10 +199,20 @@ def _bytes() -> torch.dtype:
     return torch.uint8
 
 
-def _sources(modules: set[str]) -> str:
-    """Return the SHA-256 of the files of these modules, without those of installed packages."""
+def facts_of(model: nn.Module) -> ModelFacts:
+    """Return what a model says of itself. Raises ``UsageError`` where that is no ``ModelFacts``."""
+    facts = getattr(model, "qx_facts", ModelFacts())
+    if not isinstance(facts, ModelFacts):
+        raise UsageError(
+            f"{type(model).__name__}: qx_facts is of type {type(facts).__name__}; expected qx.ModelFacts"
+        )
+    return facts
+
+
+def _sources(modules: set[str], identity: str) -> str:
+    """Return the SHA-256 of a text and of the files of these modules, without those of installed packages."""
     installed = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib"))
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(identity.encode())
     for name in sorted(modules):
         file = getattr(sys.modules.get(name), "__file__", None)
         if file and file.endswith(".py") and not file.startswith(installed) and Path(file).is_file():

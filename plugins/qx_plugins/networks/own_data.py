@@ -14,6 +14,7 @@ from qx import Context, Data, UsageError
 from qx_plugins.datasets.described_inputs import GENERATED, GENERATED_ITEMS, draw_split, draw_with
 from qx_plugins.datasets.session_data import set_aside
 from qx_plugins.networks.factory import find_factory
+from qx_plugins.networks.hf_models import find_source, is_transformers
 from qx_plugins.networks.libraries import is_in_library
 from qx_plugins.networks.model_file import ModelFile
 from qx_plugins.networks.own_inputs import (
@@ -34,6 +35,8 @@ CROP, SMALLEST_CROP = 0.875, 0.1
 def load_own_data(split: str, context: Context) -> Data:
     """Return a split of the data. Raises ``DataError`` or ``UsageError``."""
     target = target_of(context)
+    if is_transformers(target):
+        return _load_for_transformers(split, context)
     # First, so that a model that cannot be found is said before what is missing beside it.
     find_factory(target)
     file = ModelFile.of(target)
@@ -47,6 +50,17 @@ def load_own_data(split: str, context: Context) -> Data:
         return data
     ignored = "".join(f", {name}() is not called yet" for name in file.ignored)
     return evolve(data, task=file.task or data.task, source=f"{data.source}{ignored}")
+
+
+def _load_for_transformers(split: str, context: Context) -> Data:
+    """Return a split of the data of a model of transformers: the path decides who reads it."""
+    from qx_plugins.networks.hf_data import load_transformers_data, reads
+
+    if reads(context.data):
+        return load_transformers_data(split, context)
+    source = find_source(target_of(context), context)
+    data = _load_images(None, split, context)
+    return evolve(data, task=data.task or source.task)
 
 
 # From the file ------------------------------------------------------------------------------------

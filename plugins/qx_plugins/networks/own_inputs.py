@@ -15,6 +15,7 @@ from qx import Context, UsageError
 from qx_plugins.datasets.described_inputs import DescribedInput, draw_examples, parse_inputs
 from qx_plugins.datasets.session_data import INPUT
 from qx_plugins.networks.factory import make_from_factory, read_arguments, read_metadata
+from qx_plugins.networks.hf_models import find_source, is_transformers
 from qx_plugins.networks.libraries import is_in_library
 from qx_plugins.networks.model_file import ModelFile, arguments_of
 
@@ -134,6 +135,10 @@ def in_order_of_forward(names: Sequence[str], context: Context) -> list[str]:
     """
     if len(names) < 2:
         return list(names)
+    if is_transformers(target_of(context)):
+        # These get their inputs by name, so gaps do not matter.
+        parameters = find_source(target_of(context), context).forward
+        return sorted(names, key=lambda name: parameters.index(name) if name in parameters else len(names))
     if _key(context) not in _forward_arguments:
         make_own_model(context)
     parameters = _forward_arguments[_key(context)]
