@@ -116,7 +116,9 @@ def make_model(context: Context) -> torch.nn.Module | None:
     What ``forward`` returns may be a tensor, or tensors in tuples, lists, mappings and records, also nested:
     each is an output with a name (``"logits"``, ``"boxes.0"``, ``"output_1"``; a single tensor is
     ``"output"``), and must begin with the batch. Whatever else is in it is left out. All other hooks get a
-    model whose ``forward`` takes tensors one after another, and returns one tensor or a tuple of them.
+    model whose ``forward`` takes tensors one after another, and returns one tensor or a tuple of them. A
+    model that brings trained weights, or that settings in a file decide, says so by its attribute
+    ``qx_facts``, a ``qx.ModelFacts``.
 
     On error: ``Unsupported`` gives the cell the outcome ``unsupported``, any other error ``failed``, each
     with stage and cause. Before there are cells (when the weights are checked) it ends the run with exit

@@ -453,6 +453,18 @@ class Data:
 
 
 @frozen(kw_only=True)
+class ModelFacts:
+    """What a model says of itself, where ``make_model`` gives it the attribute ``qx_facts``."""
+
+    #: Whether its weights are trained, so that its answers can be right or wrong.
+    trained: bool = flag_field()
+    #: Text that changes with whatever decides the model beside weights and source, such as its settings.
+    identity: str = field(default="", validator=instance_of(str))
+    #: Phrase for the user about its weights, such as which of them are random; empty for none.
+    note: str = field(default="", validator=instance_of(str))
+
+
+@frozen(kw_only=True)
 class Batch:
     """One batch of data, as ``calibrate`` gets it."""
 

@@ -64,7 +64,9 @@ class InspectAnswer(Answer):
     weights_sha256: str
     #: How the weights were adapted to the model, as a phrase; empty if they were not.
     weights_note: str
-    #: SHA-256 of the user's own source files that make the model.
+    #: Whether what makes the model says that its weights are trained.
+    trained: bool
+    #: SHA-256 of the user's own source files that make the model, and of what the model says decides it.
     sources_sha256: str
     #: Versions of the distributions that make the model, by name.
     versions: Mapping[str, str]

@@ -131,6 +131,7 @@ class InspectJob(WorkloadJob["InspectAnswer"]):
     weights: str | None
     #: Where the data lie that the user named, since they may say what inputs are; None: the user named none.
     data: str | None = None
+    offline: bool = False
     #: Configs that are asked whether they can quantize the model.
     configs: tuple[Reference, ...] = field(default=(), converter=_references)
     #: Configs that those are composed of.

@@ -144,8 +144,8 @@ def caveat(view: View, markup: Markup) -> str | None:
         return f"{markup.strong('Nothing was measured')} of {markup.name(name)}: it could not be prepared."
     if workload.trained is False:
         return (
-            f"{markup.strong('Not known to be trained')}: no weights were given, so nothing is said of right "
-            f"and wrong answers. Sizes, times and memory are those that trained weights have. Give "
+            f"{markup.strong('Not known to be trained')}: no trained weights were given, so nothing is said "
+            f"of right and wrong answers. Sizes, times and memory are those that trained weights have. Give "
             f"{markup.name('--weights FILE')}, or {markup.name('--trained')} where what makes the model "
             f"loads trained weights itself."
         )

@@ -13,7 +13,7 @@ from attrs import evolve, frozen
 
 from qx.contract.records import Workload
 from qx.errors import UsageError
-from qx.foreign import to_line
+from qx.foreign import one_line, to_line
 from qx.host.host import Entry, Host
 from qx.storage.session_objects import REFERENCE
 from qx.worker.file_kinds import EXPORTED_PROGRAM, ONNX, TORCHSCRIPT, is_safetensors, other_kind, read_head
@@ -21,12 +21,14 @@ from qx.worker.file_kinds import EXPORTED_PROGRAM, ONNX, TORCHSCRIPT, is_safeten
 #: What a model may be, in words for messages.
 FORMS = (
     "FILE.py, FILE.py:FACTORY, FILE.pt2, FILE.onnx, package.module:FACTORY, timm:NAME, torchvision:NAME, "
-    "or a workload's name"
+    "hf:FOLDER_OR_ID, or a workload's name"
 )
 #: Suffixes of files that hold a graph and its weights, and what such a file is.
 GRAPHS = {".pt2": EXPORTED_PROGRAM, ".onnx": ONNX}
 #: Libraries whose models are named without a factory. A module of the same name comes after them.
 LIBRARIES = ("timm", "torchvision")
+#: The beginning of models of the library transformers.
+HF = "hf:"
 #: Longest part, in characters, of the name of a model in results that comes from the user's word.
 MAX_NAME = 60
 #: Longest word, in characters, that a message quotes.
@@ -63,10 +65,8 @@ def to_model(word: str) -> OwnModel | None:
         if re.fullmatch(r"[\w.\-]+", name) is None:
             raise UsageError(f"MODEL {shown}: expected a name of {library}, such as {library}:resnet18")
         return OwnModel(word, f"{library}_{name}")
-    if library == "hf" and ":" in word:
-        raise UsageError(
-            f"MODEL {shown}: this form is not taken yet: write a FILE.py whose make_model() gives the model"
-        )
+    if word.startswith(HF):
+        return OwnModel(word, _name_of_transformers(name, shown))
     if match := re.fullmatch(r"(?P<file>.*\.py)(:(?P<factory>[\w.]+))?", word, re.DOTALL):
         _check_source(Path(match["file"]), shown)
         return OwnModel(word, "_".join(filter(None, (Path(match["file"]).stem, match["factory"]))))
@@ -79,6 +79,30 @@ def to_model(word: str) -> OwnModel | None:
     if re.fullmatch(r"[\w-]+", word):
         return None
     raise UsageError(f"MODEL {shown} {_what_it_is(Path(word))}")
+
+
+def may_be_trained(target: str) -> bool:
+    """Return whether what makes a model may give it trained weights without an option that says so."""
+    return target.endswith(".py") or target.startswith(HF) or holds_graph(target)
+
+
+def _name_of_transformers(name: str, shown: str) -> str:
+    """Return the name in results of a model of transformers, a folder or an id of the hub.
+
+    Raises ``UsageError`` for what is neither.
+    """
+    try:
+        folder = Path(name).expanduser()
+        if name and folder.is_dir():
+            return f"hf_{folder.resolve().name}"
+        if folder.exists():
+            raise UsageError(f"MODEL {shown}: {name} is a file; expected the folder that it lies in")
+    # The home folder of a user who does not exist is a RuntimeError.
+    except (OSError, RuntimeError) as error:
+        raise UsageError(f"MODEL {shown}: {one_line(error)}") from error
+    if re.fullmatch(r"\w[\w.\-]*(/\w[\w.\-]*)?", name):
+        return f"hf_{name.rpartition('/')[2]}"
+    raise UsageError(f"MODEL {shown}: there is no such folder; expected a folder, or an id of the hub")
 
 
 def _check_source(file: Path, shown: str) -> None:

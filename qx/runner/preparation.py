@@ -24,7 +24,7 @@ from qx.processes.job_answers import DataAnswer, InspectAnswer, ItemInput
 from qx.processes.jobs import DataJob, InspectJob, Job
 from qx.processes.logs import Subject, log_hint, logs_in_cache, logs_name, new_identity
 from qx.processes.workers import Failure, Processes, Worker, traceback_behind
-from qx.runner.models import holds_graph
+from qx.runner.models import holds_graph, may_be_trained
 from qx.runner.request import Reporter, Request, choose_workload, config, recipes_of, references, workload
 from qx.runner.settings import Variant, all_options
 from qx.storage.cache import SPLITS, open_cache
@@ -233,6 +233,17 @@ def _prepare_workload(
             # The cache was pruned meanwhile.
             inspected, data = _run_both(entry.name, inspect_job, data_job, request, processes, reporter)
             _hold(data, processes.uses)
+        is_trained = (
+            weights is not None
+            or request.trained
+            or inspected.trained
+            or _holds_weights(entry)
+            or _is_judged_by_itself(entry, data)
+        )
+        if data.has_targets and not is_trained:
+            # Answers of a model that is not trained are neither right nor wrong.
+            data = _load_anew(entry.name, evolve(data_job, targets=False), request, processes, reporter)
+            _hold(data, processes.uses)
     except Failure as failure:
         raise UsageError(f"workload {entry.name}: {failure.stage}: {failure.cause}") from failure
     # A workload that reads the folder has already failed by itself, and said which files it looks for.
@@ -293,10 +304,7 @@ def _prepare_workload(
         classes=data.classes,
         structure=_needed_structure(inspected),
         task=task,
-        trained=weights is not None
-        or request.trained
-        or _holds_weights(entry)
-        or _is_judged_by_itself(entry, data),
+        trained=is_trained,
         calibration_sizes={count: min(count, data.training_items) for count in data.calibrations},
         parameters=inspected.parameters,
         runtime=asdict(inspected.runtime),
@@ -363,6 +371,7 @@ def _jobs(
         engine=request.engine or default_engine(),
         configs=references(ready),
         recipes=references(recipes_of(host, *ready)),
+        offline=is_offline(request),
     )
     data_job = DataJob(
         seed=request.seed,
@@ -371,9 +380,11 @@ def _jobs(
         data=str(folder) if folder else None,
         calibration_data=str(request.calibration_data.absolute()) if request.calibration_data else None,
         eval_n=request.eval_n,
-        offline=is_offline(request),
+        offline=inspect_job.offline,
         cache=str(open_cache(request.trust_cache)),
-        targets=weights is not None or request.trained or _holds_weights(entry) or _is_model_file(entry),
+        targets=weights is not None
+        or request.trained
+        or may_be_trained(entry.fixed_options.get("model", "")),
         calibration_counts=calibration_counts(request, variants),
         named_counts=named_counts(request, variants),
         training=any(config(entry).training for entry in ready),
@@ -439,6 +450,17 @@ def _run_both(
         if future in done:
             future.result()
     return inspection.result(), data.result()
+
+
+def _load_anew(
+    name: str, job: DataJob, request: Request, processes: Processes, reporter: Reporter
+) -> DataAnswer:
+    """Run a job that loads data by itself. Raises what ``_run_both`` raises."""
+    worker = processes.start(job, job.do, Subject(name, name))
+    try:
+        return worker.answer(job.answer_type, timeout=request.data_timeout, progress=reporter.step)
+    finally:
+        worker.close()
 
 
 def _needed_structure(inspected: InspectAnswer) -> Structure | None:
@@ -524,6 +546,9 @@ def _check_classes(entry: Entry, outputs: Sequence[int], data: DataAnswer) -> No
     """
     classes = data.classes
     if not workload(entry).takes_model or not classes or list(outputs) == [len(classes)]:
+        return
+    if data.task not in (None, CLASSIFICATION):
+        # Of other tasks, such as one class for each token, outputs have other shapes.
         return
     if len(outputs) != 1 and data.labels is None:
         return

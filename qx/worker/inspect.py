@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from qx.contract.records import OUTPUT, Config, Workload
+from qx.contract.records import OUTPUT, Config, ModelFacts, Workload
 from qx.contract.structure import Structure
 from qx.environment import distribution_version
 from qx.errors import UsageError
@@ -47,16 +47,17 @@ def run(job: InspectJob, channel: Channel) -> None:
             f"engine {job.engine!r} is not available here; choose one of {', '.join(engines) or 'none'}"
         )
     workload = workload_of(job, host_for(job, (job.workload, *job.configs, *job.recipes)))
-    workload = workload.with_context(data=Path(job.data) if job.data else None)
+    workload = workload.with_context(data=Path(job.data) if job.data else None, offline=job.offline)
     before = set(sys.modules)
     channel.stage("make_model")
     model = fp32_model(workload, quantizable=False)
+    facts = facts_of(model)
     channel.stage("weights")
     if job.weights is not None:
         note = load_weights(model, Path(job.weights))
         weights = hashlib.sha256(Path(job.weights).read_bytes()).hexdigest()
     else:
-        note, weights = "", _fingerprint(model)
+        note, weights = facts.note, _fingerprint(model)
     channel.stage("example_inputs")
     examples = example_inputs(workload, 1)
     structure = structure_of(workload, model) if examples else None
@@ -65,7 +66,8 @@ def run(job: InspectJob, channel: Channel) -> None:
         runtime=_runtime(engines),
         weights_sha256=weights,
         weights_note=note,
-        sources_sha256=sources_of(set(sys.modules) - before, model_file(workload)),
+        trained=facts.trained,
+        sources_sha256=sources_of(set(sys.modules) - before, model_file(workload), facts.identity),
         versions=_versions(model, set(sys.modules) - before),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         outputs=_outputs(workload, model, structure) if structure else {},
@@ -198,6 +200,16 @@ def _bytes() -> torch.dtype:
     return torch.uint8
 
 
+def facts_of(model: nn.Module) -> ModelFacts:
+    """Return what a model says of itself. Raises ``UsageError`` where that is no ``ModelFacts``."""
+    facts = getattr(model, "qx_facts", ModelFacts())
+    if not isinstance(facts, ModelFacts):
+        raise UsageError(
+            f"{type(model).__name__}: qx_facts is of type {type(facts).__name__}; expected qx.ModelFacts"
+        )
+    return facts
+
+
 def model_file(workload: BoundPlugin) -> Path | None:
     """Return the file that a model of the user's own is named by; None where it is named otherwise."""
     record = workload.record
@@ -208,13 +220,14 @@ def model_file(workload: BoundPlugin) -> Path | None:
     return path if path.is_file() else None
 
 
-def sources_of(modules: set[str], model: Path | None) -> str:
+def sources_of(modules: set[str], model: Path | None, identity: str = "") -> str:
     """Return the SHA-256 of the files of these modules, without those of installed packages.
 
-    ``model`` is the file of the model, which may be no Python source.
+    ``model`` is the file of the model, which may be no Python source, and ``identity`` a text that goes with
+    them.
     """
     installed = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib"))
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(identity.encode())
     for name in sorted(modules):
         file = getattr(sys.modules.get(name), "__file__", None)
         if file and file.endswith(".py") and not file.startswith(installed) and Path(file).is_file():

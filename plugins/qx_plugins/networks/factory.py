@@ -13,6 +13,7 @@ from torch.ao.quantization import QuantStub
 
 from qx import Context, Unsupported, UsageError, one_line, session_object
 from qx_plugins.networks.graph_files import factory_in_graph_file
+from qx_plugins.networks.hf_models import factory_of_transformers
 from qx_plugins.networks.libraries import factory_in_library, metadata_of_torchvision
 from qx_plugins.networks.model_file import arguments_of, import_source, is_model_file, shown_names
 from qx_plugins.recipes.tracing import check_layers
@@ -33,12 +34,11 @@ def make_from_factory(
     """Make the model by calling a factory: ``package.module:factory`` or ``path/file.py:factory``.
 
     ``target`` may also be a file alone, whose function ``make_model`` is called, ``timm:NAME``,
-    ``torchvision:NAME``, ``FILE.pt2``, ``FILE.onnx``, or refer to a model or a factory of the Python session
-    that has called ``qx.run``.
-    ``arguments`` are the keyword arguments of the call. A factory that takes an argument ``context`` gets it,
-    and one that takes ``quantizable`` is called with it to make the quantizable form. Raises ``UsageError``
-    where there is no such factory, where its arguments do not fit or where it fails, and ``Unsupported``
-    where it has no quantizable form.
+    ``torchvision:NAME``, ``hf:FOLDER_OR_ID``, ``FILE.pt2``, ``FILE.onnx``, or refer to a model or a factory
+    of the Python session that has called ``qx.run``. ``arguments`` are the keyword arguments of the call. A
+    factory that takes an argument ``context`` gets it, and one that takes ``quantizable`` is called with it
+    to make the quantizable form. Raises ``UsageError`` where there is no such factory, where its arguments do
+    not fit or where it fails, and ``Unsupported`` where it has no quantizable form.
     """
     factory, keywords = find_factory(target), dict(arguments or {})
     takes = arguments_of(factory)
@@ -68,7 +68,7 @@ def find_factory(target: str) -> Callable[..., Any]:
     """Import and return the factory. Raises ``UsageError``."""
     if target.startswith(SESSION):
         return _session_factory(target)
-    if (in_library := factory_in_library(target)) is not None:
+    if (in_library := factory_in_library(target) or factory_of_transformers(target)) is not None:
         return in_library
     if (in_file := factory_in_graph_file(target)) is not None:
         return in_file

@@ -15,6 +15,7 @@ from qx_plugins.datasets.data_files import content_of_function, is_folder, load_
 from qx_plugins.datasets.described_inputs import GENERATED, GENERATED_ITEMS, draw_split, draw_with
 from qx_plugins.datasets.splits import load_split
 from qx_plugins.networks.factory import find_factory
+from qx_plugins.networks.hf_models import find_source, is_transformers
 from qx_plugins.networks.libraries import is_in_library
 from qx_plugins.networks.model_file import ModelFile
 from qx_plugins.networks.own_inputs import (
@@ -35,11 +36,24 @@ CROP, SMALLEST_CROP = 0.875, 0.1
 def load_own_data(split: str, context: Context) -> Data:
     """Return a split of the data. Raises ``DataError`` or ``UsageError``."""
     target = target_of(context)
+    if is_transformers(target):
+        return _load_for_transformers(split, context)
     # First, so that a model that cannot be found is said before what is missing beside it.
     find_factory(target)
     file = ModelFile.of(target)
     data = _load(file, split, context)
     return data if file is None else evolve(data, task=file.task or data.task)
+
+
+def _load_for_transformers(split: str, context: Context) -> Data:
+    """Return a split of the data of a model of transformers: the path decides who reads it."""
+    from qx_plugins.networks.hf_data import load_transformers_data, reads
+
+    if reads(context.data):
+        return load_transformers_data(split, context)
+    source = find_source(target_of(context), context)
+    data = _load(None, split, context)
+    return evolve(data, task=data.task or source.task)
 
 
 def _load(file: ModelFile | None, split: str, context: Context) -> Data:

@@ -17,6 +17,7 @@ from qx_plugins.datasets.described_inputs import DescribedInput, draw_examples, 
 from qx_plugins.datasets.user_data import INPUT
 from qx_plugins.networks.factory import make_from_factory, read_arguments, read_metadata
 from qx_plugins.networks.graph_files import described_by_graph, inputs_of_graph, is_graph_file
+from qx_plugins.networks.hf_models import find_source, is_transformers
 from qx_plugins.networks.libraries import is_in_library
 from qx_plugins.networks.model_file import ModelFile, arguments_of
 
@@ -137,6 +138,10 @@ def in_order_of_forward(names: Sequence[str], context: Context) -> list[str]:
     """
     if len(names) < 2:
         return list(names)
+    if is_transformers(target_of(context)):
+        # These get their inputs by name, so gaps do not matter.
+        parameters = find_source(target_of(context), context).forward
+        return sorted(names, key=lambda name: parameters.index(name) if name in parameters else len(names))
     if is_graph_file(target_of(context)):
         parameters = tuple(entry.name for entry in inputs_of_graph(target_of(context)))
     else:

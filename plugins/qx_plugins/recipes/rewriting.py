@@ -27,6 +27,11 @@ PADDED_BY_NAME: Mapping[Any, Callable[..., Any]] = {
 TRANSPOSED = (aten.conv_transpose1d.default, aten.conv_transpose2d.input, aten.conv_transpose3d.input)
 LAYERS = (*PADDED_BY_NAME, *PADDED_BY_NAME.values(), *TRANSPOSED, aten.linear.default)
 NORMALIZATIONS = (aten.batch_norm.default, aten._native_batch_norm_legit_no_training.default)
+#: Sums and products of tensors, and the same operators with a number in place of the second tensor.
+WITH_NUMBER: Mapping[Any, Callable[..., Any]] = {
+    aten.add.Tensor: aten.add.Scalar,
+    aten.mul.Tensor: aten.mul.Scalar,
+}
 CHANNELS_LAST = (torch.channels_last, torch.channels_last_3d)
 
 
@@ -53,6 +58,7 @@ def rewrite_program(program: ExportedProgram) -> fx.GraphModule | None:
         _normalize_by_numbers,
         _keep_unfolded,
         _fold_into_grouped_transposed,
+        _keep_whole_numbers,
     )
     if sum(step(module) for step in steps) == 0:
         return None
@@ -235,4 +241,19 @@ def _fold_into_grouped_transposed(module: fx.GraphModule) -> bool:
         node.replace_all_uses_with(layer)
         module.graph.erase_node(node)
         changed = True
+    return changed
+
+
+def _keep_whole_numbers(module: fx.GraphModule) -> bool:
+    """Write sums and products of whole numbers with a number as such.
+
+    The quantizer for XNNPACK makes tensors of floats of such numbers, and then positions and masks, which
+    index other tensors, are floats as well.
+    """
+    changed = False
+    for node, values in _calls(module, WITH_NUMBER):
+        is_whole = not (node.meta["val"].is_floating_point() or node.meta["val"].is_complex())
+        if is_whole and isinstance(values["other"], int) and isinstance(values["self"], fx.Node):
+            node.target = WITH_NUMBER[node.target]
+            changed = True
     return changed

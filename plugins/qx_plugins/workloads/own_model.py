@@ -10,6 +10,7 @@ gives right answers. Model and data may also be objects of a Python session that
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from qx import Context, Data, Option, UsageError, Workload, hookimpl
@@ -55,6 +56,18 @@ def describe() -> Workload:
                 help="Share of the shorter side that is cut out; 0 for what the metadata say, else 0.875.",
             ),
             Option(
+                name="text",
+                default="",
+                help="Of hf: models, the column of --data with texts, or two with a plus between them.",
+            ),
+            Option(name="label", default="", help="Of hf: models, the column of --data with labels."),
+            Option(
+                name="tokens",
+                default=0,
+                minimum=0,
+                help="Of hf: models, the most tokens of a text; 0 for what tokenizer and model take.",
+            ),
+            Option(
                 name="epochs",
                 default=0,
                 minimum=0,
@@ -89,14 +102,23 @@ def load_data(split: str, context: Context) -> Data:
 
 
 @hookimpl
-def example_inputs(batch_size: int, context: Context) -> tuple[torch.Tensor, ...]:
+def example_inputs(
+    batch_size: int, context: Context
+) -> tuple[torch.Tensor, ...] | Mapping[str, torch.Tensor]:
     if reference := context.options.get("examples"):
         import torch
 
         from qx_plugins.datasets.session_data import example_arrays
 
         return tuple(map(torch.from_numpy, example_arrays(reference, batch_size)))
+    from qx_plugins.networks.hf_models import is_transformers
     from qx_plugins.networks.own_inputs import make_examples
+
+    if is_transformers(str(context.options["model"])):
+        from qx_plugins.networks.hf_data import make_transformers_examples
+
+        # A mapping without tensors says, as an empty tuple does, that the data have to say what inputs are.
+        return make_transformers_examples(batch_size, context)
 
     return make_examples(batch_size, context)
 

@@ -91,6 +91,28 @@ def test_a_rewritten_program_gives_the_same_and_has_nothing_to_fold_wrongly(name
     assert decibels(answers(model, inputs), answers(program.module(), inputs)) > FLOAT32
 
 
+class Positions(torch.nn.Module):
+    """A model that picks columns by positions that it computes, as masks of attention do."""
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """Return all columns but the first, doubled."""
+        return 2.0 * values[:, torch.arange(values.shape[1] - 1) + 1]
+
+
+def test_whole_numbers_stay_whole_where_a_quantizer_makes_floats_of_numbers() -> None:
+    """XNNPACK's quantizer makes float tensors of the numbers in sums, and then nothing can be picked."""
+    xnnpack = pytest.importorskip("executorch.backends.xnnpack.quantizer.xnnpack_quantizer")
+    from qx_plugins.recipes.exporting import prepare_program
+    from torchao.quantization.pt2e.quantize_pt2e import prepare_pt2e
+
+    values = torch.randn(4, 6)
+    program, original = prepare_program(Positions(), (values,))
+    quantizer = xnnpack.XNNPACKQuantizer().set_global(xnnpack.get_symmetric_quantization_config())
+    assert torch.equal(prepare_pt2e(program.module(), quantizer)(values), Positions()(values))
+    with pytest.raises(IndexError, match="must be long"):
+        prepare_pt2e(original.module(), quantizer)(values)
+
+
 def _served(artifact: Artifact) -> Any:
     """Return the subject that serves an artifact, without what a process does once in its life."""
     if artifact.loader == "executorch":

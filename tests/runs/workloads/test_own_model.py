@@ -187,7 +187,7 @@ def test_a_factory_that_gives_trained_weights_is_judged(qx: Callable[..., Any], 
     silent = qx(*arguments, cwd=place)
     assert silent.measurement("fp32_baseline", "accuracy")["value"] is None
     shown = " ".join(silent.out.split())
-    assert "Not known to be trained: no weights were given" in shown
+    assert "Not known to be trained: no trained weights were given" in shown
     assert "Give --weights FILE, or --trained" in shown
 
 

@@ -78,6 +78,7 @@ ANSWERS: tuple[Answer, ...] = (
         runtime=job_answers.Runtime(torch="2.9", cpu_capability="AVX2", engines=("x86",), mkldnn=True),
         weights_sha256="ab",
         weights_note="",
+        trained=True,
         sources_sha256="cd",
         versions={"torch": "2.9"},
         parameters=5,

@@ -45,12 +45,15 @@ def host() -> Host:
         ("torchvision:vit_b_16", "torchvision_vit_b_16"),
         ("torchvision.models:resnet18", "models_resnet18"),
         ("5nets.py", "model_5nets"),
+        ("hf:./models/tiny.bert", "hf_tiny_bert"),
+        ("hf:them/tiny-bert", "hf_tiny_bert"),
     ],
 )
 def test_a_model_is_named_after_its_file_and_factory(host: Host, word: str, name: str) -> None:
     """Results call it by its file, its factory or its library's name, in letters that a name may have."""
     for file in ("net.py", "5nets.py"):
         Path(file).write_text("def make(): ...")
+    Path("models/tiny.bert").mkdir(parents=True)
     model = choose_workload(host, Request(models=(word,)))
     assert (model.name, model.plugin) == (name, "own_model")
     assert model.fixed_options == {"model": word}
@@ -121,7 +124,9 @@ def archive(path: Path, *names: str) -> None:
         ("nothing.pt2", "is no file that exists"),
         ("./folder.py/", "is a folder; expected FILE.py"),
         ("timm:", "expected a name of timm, such as timm:resnet18"),
-        ("hf:bert", "this form is not taken yet: write a FILE.py"),
+        ("hf:", "there is no such folder; expected a folder, or an id of the hub"),
+        ("hf:./bert", "there is no such folder; expected a folder"),
+        ("hf:notes.txt", "notes.txt is a file; expected the folder that it lies in"),
         ("a b", "nothing that makes a model; expected FILE.py"),
         ("net.py:", "is no file that exists"),
     ],
