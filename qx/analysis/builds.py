@@ -54,7 +54,7 @@ def spread(metric: Metric, by_seed: dict[int, Series], baseline: Series | None) 
     ci = None if first.ci is None else mean.ci
     if ci is not None and metric.unit == "fraction" and values.min() >= 0 and values.max() <= 1:
         ci = max(0.0, ci[0]), min(1.0, ci[1])
-    are_equal = all(on_items.are_identical(metric, builds[0], other, (None, None)) for other in builds[1:])
+    are_equal = all(on_items.are_identical(metric, builds[0], other, lambda: False) for other in builds[1:])
     are_equal = are_equal or (metric.samples == "exact" and np.ptp(values) == 0)
     if are_equal:
         ci = first.ci

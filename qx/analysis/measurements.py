@@ -50,11 +50,12 @@ def analyse(
     cells: Mapping[str, CellResult],
     recording: Recording,
     failures: Mapping[tuple[str, str], tuple[Outcome, str]],
+    errors: Sequence[OutputsResult] = (),
 ) -> Results:
     """Compute the results of a run from its samples, for each workload by itself and across workloads.
 
     ``failures`` maps ``(cell, metric)`` to outcome and cause, for metrics that could not be measured in a
-    cell that ended well otherwise.
+    cell that ended well otherwise. ``errors`` are those of the outputs that are not kept whole.
     """
     whole = Results(
         run=run,
@@ -68,7 +69,9 @@ def analyse(
         picks=(),
         noise_floor=(),
     )
-    parts = {name: _analyse_workload(part(whole, name), recording, failures) for name in run.workloads}
+    parts = {
+        name: _analyse_workload(part(whole, name), recording, failures, errors) for name in run.workloads
+    }
     return joined(whole, parts) if len(parts) > 1 else next(iter(parts.values()))
 
 
@@ -76,6 +79,7 @@ def _analyse_workload(
     results: Results,
     recording: Recording,
     failures: Mapping[tuple[str, str], tuple[Outcome, str]],
+    errors: Sequence[OutputsResult],
 ) -> Results:
     """Return the results of one workload with all figures computed."""
     run, metrics, configs, cells = results.run, results.metrics, results.configs, results.cells
@@ -94,7 +98,9 @@ def _analyse_workload(
     ]
     control = next((cell for cell, result in cells.items() if result.control), None)
     ok_cells = [cell for cell, result in cells.items() if result.outcome == "ok" and not result.control]
-    outputs = _outputs(ok_cells, baseline, recording)
+    outputs = _outputs(ok_cells, baseline, recording) or tuple(
+        error for error in errors if error.cell in ok_cells
+    )
     below_0_db = {output.cell for output in outputs if output.is_below_0_db}
     floors = tuple(_noise_floors(quantities, control)) if control else ()
     candidates = [cell for cell in ok_cells if cell not in below_0_db]
@@ -149,16 +155,13 @@ def _analyse_workload(
 def _pair(cell: str, counterpart: str, recording: Recording, task: str | None) -> PairResult:
     """Return how often two cells put the same class highest; None where the outputs are no class scores."""
     blank = PairResult(cell=cell, counterpart=counterpart, agreement=None, ci=None, n=0)
-    ours, theirs = (recording.outputs.get(name) for name in (cell, counterpart))
-    if task != CLASSIFICATION or not ours or not theirs:
+    ours, theirs = (recording.answers(name) for name in (cell, counterpart))
+    if task != CLASSIFICATION or ours is None or theirs is None:
         return blank
-    # A classifier's scores are its first output.
-    our_scores, their_scores = (next(iter(outputs.values())) for outputs in (ours, theirs))
-    # In a single column every item agrees.
-    if our_scores.ndim != 2 or our_scores.shape[1] < 2 or our_scores.shape != their_scores.shape:
+    (our_answers, our_classes), (their_answers, their_classes) = ours, theirs
+    if (len(our_answers), our_classes) != (len(their_answers), their_classes):
         return blank
-    agrees = our_scores.argmax(axis=1) == their_scores.argmax(axis=1)
-    share = over_items.item_mean(agrees.astype(float))
+    share = over_items.item_mean((our_answers == their_answers).astype(float))
     return evolve(blank, agreement=share.value, ci=share.ci, n=share.n)
 
 

@@ -6,13 +6,13 @@ not say how it depends on the items.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from attrs import evolve
 
 from qx.analysis import whole_set
-from qx.contract.records import Arrays, Metric
+from qx.contract.records import Metric
 from qx.results.recording import Floats, Series
 from qx.statistics import intervals, over_items
 from qx.values import JsonObject
@@ -69,11 +69,12 @@ def compare(metric: Metric, ours: Series, theirs: Series, level: float = 0.95) -
 
 
 def are_identical(
-    metric: Metric, ours: Series, theirs: Series, outputs: tuple[Arrays | None, Arrays | None]
+    metric: Metric, ours: Series, theirs: Series, have_equal_outputs: Callable[[], bool]
 ) -> bool:
     """Return whether two cells are the same on every item, so that no choice of items shows a difference.
 
-    ``outputs`` are the outputs of both cells, or None. They decide for a metric with a single value.
+    ``have_equal_outputs`` says whether both are known to have the same outputs, which decides for a metric
+    with a single value.
     """
     match metric.samples:
         case "per_item":
@@ -81,19 +82,8 @@ def are_identical(
         case "per_set":
             return whole_set.are_identical(ours.resampled[0], theirs.resampled[0])
         case "exact" if metric.phase == "predictions":
-            first, second = outputs
-            if first is None or second is None:
-                return False
-            is_same_value = np.array_equal(ours.values, theirs.values)
-            return is_same_value and are_equal(first, second)
+            return np.array_equal(ours.values, theirs.values) and have_equal_outputs()
     return False
-
-
-def are_equal(ours: Arrays, theirs: Arrays) -> bool:
-    """Return whether two cells have the same outputs by name, bit for bit."""
-    return ours.keys() == theirs.keys() and all(
-        np.array_equal(ours[name], theirs[name], equal_nan=True) for name in ours
-    )
 
 
 def pairwise(metric: Metric, rows: Sequence[Series]) -> tuple[Floats, Floats]:

@@ -12,7 +12,7 @@ from qx.analysis import on_items
 from qx.analysis.wave_values import WaveValues, is_relative
 from qx.contract.figures import Figure, Point
 from qx.contract.records import Metric
-from qx.results.recording import Floats, Recording, Series
+from qx.results.recording import Floats, Recording, Series, have_equal_outputs
 from qx.statistics import intervals, over_waves
 
 #: Kinds of samples that are not taken in launches.
@@ -95,8 +95,8 @@ class Quantity:
 
     def are_identical(self, ours: str, theirs: str) -> bool:
         """Return whether two cells are the same on every item that was evaluated."""
-        outputs = self.recording.outputs.get(ours), self.recording.outputs.get(theirs)
-        return on_items.are_identical(self.metric, self.series(ours), self.series(theirs), outputs)
+        have_equal = partial(have_equal_outputs, self.recording, ours, self.recording, theirs)
+        return on_items.are_identical(self.metric, self.series(ours), self.series(theirs), have_equal)
 
     @cached_property
     def by_wave(self) -> WaveValues:

@@ -159,7 +159,7 @@ def recompute(results: Results, recording: Recording, place: Path | None = None)
     """Return the same run with its figures computed anew; details that metrics reported are kept.
 
     ``place`` is the file that the recording was read from. Raises ``UsageError`` where it lacks samples that
-    the results refer to.
+    the results refer to. Errors of outputs that were too large to be kept stay as they are.
     """
     check_whole(results, recording, place or Path(results.run.samples))
     failures = {
@@ -175,6 +175,7 @@ def recompute(results: Results, recording: Recording, place: Path | None = None)
         cells=results.cells,
         recording=recording,
         failures=failures,
+        errors=[error for error in results.outputs if error.cell in results.cells_without_outputs],
     )
     details = {_key(measurement): measurement.details for measurement in results.measurements}
     return evolve(

@@ -43,8 +43,8 @@ def add_workload_options(parser: argparse.ArgumentParser, *, several: bool = Fal
         metavar="MODEL",
         nargs="*",
         help="a workload by its name, FILE.py, FILE.py:FACTORY, FILE.pt2, FILE.onnx, package.module:FACTORY, "
-        "timm:NAME, torchvision:NAME or hf:FOLDER_OR_ID (default: the default workload, or its fallback where "
-        "its data cannot be had" + ("; repeatable: the grid of models by configs)" if several else ")"),
+        "timm:NAME, torchvision:NAME or hf:FOLDER_OR_ID (default: the default workload, or its fallback "
+        "where its data cannot be had" + ("; repeatable: the grid of models by configs)" if several else ")"),
     )
     parser.add_argument(
         "--workload",

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 
 import numpy as np
 from attrs import evolve, frozen
+from numpy.typing import NDArray
 
 from qx.comparison.causes import cause_of
 from qx.comparison.pairs import NotComparable, Pair
@@ -31,6 +32,7 @@ from qx.comparison.sources import (
 from qx.contract.figures import Figure
 from qx.contract.records import Metric
 from qx.errors import UsageError
+from qx.results.recording import Recording
 from qx.results.records import CellResult
 from qx.statistics import intervals, over_items
 
@@ -241,39 +243,71 @@ def _changes_of_metric(pair: Pair, figure: Figure, blank: Change) -> Iterator[Un
 
 
 def _change_of_outputs(pair: Pair, blank: Change) -> Change | None:
-    """Compare the outputs of the evaluation item by item. None where either run kept none."""
-    outputs = [
-        None if source.recording is None else source.recording.outputs.get(cell)
-        for source, cell in ((pair.base, pair.base_cell), (pair.ours, pair.our_cell))
-    ]
-    before, after = outputs
+    """Compare the outputs of the evaluation item by item. None where either run kept nothing of them.
+
+    Of outputs that are too large to be kept whole, their digests and the answers of classifiers are compared.
+    """
+    sides = ((pair.base, pair.base_cell), (pair.ours, pair.our_cell))
+    before, after = (_shapes(source, cell) for source, cell in sides)
     if before is None or after is None:
         return None
     row = evolve(blank, metric=OUTPUTS, basis="outputs", unit="fraction", kind="agreeing")
     if before.keys() != after.keys():
-        names = " and ".join(", ".join(outputs) for outputs in (before, after))
+        names = " and ".join(", ".join(shapes) for shapes in (before, after))
         return evolve(row, reason=f"their outputs are called {names}")
-    if differing_name := next((name for name in before if before[name].shape != after[name].shape), None):
-        shapes = f"{before[differing_name].shape} and {after[differing_name].shape}"
+    if differing_name := next((name for name in before if before[name] != after[name]), None):
+        shapes = f"{before[differing_name]} and {after[differing_name]}"
         return evolve(row, reason=f"their shapes are {shapes}")
-    if all(np.array_equal(before[name], after[name]) for name in before):
+    if pair.have_equal_outputs():
         return evolve(row, verdict="same", reason="equal bit for bit", value=1.0, ci=(1.0, 1.0))
-    difference = max(float(np.abs(after[name] - before[name]).max()) for name in before)
-    largest = f"the largest difference of an output is {difference:.3g}"
-    # The answers are those of the first output, which of a classifier are its scores.
-    first, second = (next(iter(outputs.values())) for outputs in (before, after))
-    if first.ndim < 2 or first.shape[-1] < 2:
-        return evolve(row, verdict="changed", reason=largest, kind=None)
-    agrees = (first.argmax(-1) == second.argmax(-1)).ravel()
+    agrees, distance = _agreement(*((source.recording, cell) for source, cell in sides))
+    if agrees is None:
+        return evolve(row, verdict="changed", reason=distance, kind=None)
     differing = int(np.count_nonzero(~agrees))
     return evolve(
         row,
         verdict="changed" if differing else "same",
-        reason=f"{differing:,} of {len(agrees):,} answers differ; {largest}",
+        reason=f"{differing:,} of {len(agrees):,} answers differ; {distance}",
         value=float(agrees.mean()),
         ci=over_items.wilson(len(agrees) - differing, len(agrees)).ci,
         method="Wilson over items",
     )
+
+
+def _agreement(
+    base: tuple[Recording | None, str], ours: tuple[Recording | None, str]
+) -> tuple[NDArray[np.bool_] | None, str]:
+    """Return for each item whether the answers are the same, and how far the outputs are apart, in words.
+
+    None in the place of the first where outputs have no answers, which are the positions of highest values.
+    """
+    (before, base_cell), (after, our_cell) = base, ours
+    assert before is not None
+    assert after is not None
+    theirs, own = before.outputs.get(base_cell), after.outputs.get(our_cell)
+    if theirs is None or own is None:
+        distance = "how far they are apart is not known, since they were too large to be kept"
+        answers = before.answers(base_cell), after.answers(our_cell)
+        if answers[0] is None or answers[1] is None:
+            return None, distance
+        return answers[0][0] == answers[1][0], distance
+    difference = max(float(np.abs(own[name] - theirs[name]).max()) for name in theirs)
+    distance = f"the largest difference of an output is {difference:.3g}"
+    # The answers are those of the first output, which of a classifier are its scores.
+    first, second = next(iter(theirs.values())), next(iter(own.values()))
+    if first.ndim < 2 or first.shape[-1] < 2:
+        return None, distance
+    return (first.argmax(-1) == second.argmax(-1)).ravel(), distance
+
+
+def _shapes(source: Source, cell: str) -> dict[str, tuple[int, ...]] | None:
+    """Return the shapes of a cell's outputs by name; None where nothing was kept of them."""
+    if source.recording is None:
+        return None
+    if (outputs := source.recording.outputs.get(cell)) is not None:
+        return {name: array.shape for name, array in outputs.items()}
+    traces = source.recording.traces.get(cell)
+    return None if traces is None else {name: trace.shape for name, trace in traces.items()}
 
 
 # Verdicts -----------------------------------------------------------------------------------------

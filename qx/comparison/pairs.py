@@ -13,7 +13,7 @@ from qx.comparison.records import Basis, Side
 from qx.comparison.sources import Source
 from qx.contract.figures import Figure
 from qx.contract.records import Metric, as_word
-from qx.results.recording import Floats
+from qx.results.recording import Floats, have_equal_outputs
 from qx.statistics import intervals, over_builds, over_waves
 from qx.statistics.undisturbed import MIN_SAMPLES
 
@@ -132,10 +132,16 @@ class Pair:
         ours, base = (_side(source, cell, figure, basis) for source, cell in self._sides)
         return base, ours
 
+    def have_equal_outputs(self) -> bool:
+        """Return whether the cell is known to have the same outputs in both runs, number by number."""
+        ours, base = self.ours.recording, self.base.recording
+        if ours is None or base is None:
+            return False
+        return have_equal_outputs(ours, self.our_cell, base, self.base_cell)
+
     def _on_items(self, figure: Figure, metric: Metric, level: float) -> intervals.Difference:
         ours, theirs = (source.quantity(cell, figure).series(cell) for source, cell in self._sides)
-        outputs = [source.outputs(cell) for source, cell in self._sides]
-        if on_items.are_identical(metric, ours, theirs, (outputs[0], outputs[1])):
+        if on_items.are_identical(metric, ours, theirs, self.have_equal_outputs):
             return intervals.no_difference(metric.compare)
         try:
             compared = on_items.compare(metric, ours, theirs, level)

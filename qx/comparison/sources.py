@@ -12,7 +12,7 @@ from qx.analysis.quantity import Quantity
 from qx.analysis.recompute import check_whole, read_samples
 from qx.comparison.records import OUTPUTS
 from qx.contract.figures import Figure
-from qx.contract.records import Arrays, Metric
+from qx.contract.records import Metric
 from qx.errors import UsageError
 from qx.report.wording import evaluated_items
 from qx.results import results_file as results
@@ -143,10 +143,6 @@ class Source:
         # Without samples, a derived value is exact if the results give an interval with it.
         measured = self.measurements.get((cell, figure))
         return metric.phase == "derived" and measured is not None and measured.ci is not None
-
-    def outputs(self, cell: str) -> Arrays | None:
-        """Return the outputs of a cell in the evaluation, by name. None where they are not recorded."""
-        return None if self.recording is None else self.recording.outputs.get(cell)
 
     def options(self, figure: Figure) -> dict[str, OptionValue]:
         """Return the options of a metric with the values that it was measured with."""

@@ -308,6 +308,8 @@ def _hooks_of_metric(
     if not any(implementations.keys() >= set(hooks) for hooks in PER_SET):
         choices = ", or ".join(" and ".join(map(repr, hooks)) for hooks in PER_SET)
         raise Breach(f"its record says samples='per_set', so it must implement {choices}")
+    if record.by_parts and "combine" not in implementations:
+        raise Breach("its record says by_parts, so it must implement 'measure' and 'combine'")
     return (), ("measure", "statistic", "combine")
 
 

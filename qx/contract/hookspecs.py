@@ -444,6 +444,10 @@ def measure(subject: Subject | None, data: Any, context: Context) -> Samples | S
     the reason, which the report then shows. A metric whose record names ``tasks`` is only called for
     workloads that have one of them. An error costs this metric of this cell, nothing else.
 
+    Outputs may be larger than memory: they are memory-mapped, and cannot be written to. A metric of outputs
+    whose record says ``by_parts`` is called with some of the items at a time, and what it gives is joined; it
+    is also called with a few items alone, and must give the same for them.
+
     In phase ``build`` no code of a metric runs in the build's process, which it would disturb and, being part
     of it, decide: qx itself records the steps of every build and keeps them with it, so that the metric has
     them of a build from the cache as well, as they were when it was made. One build does not say how much

@@ -6,11 +6,11 @@ They are frozen, and importing this module imports neither numpy nor torch.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, get_args
 
-from attrs import Factory, field, frozen
+from attrs import Factory, evolve, field, frozen
 from attrs.validators import ge, in_, instance_of, optional
 
 from qx.contract.fields import (
@@ -55,6 +55,8 @@ LARGEST, SMALLEST = 1e75, 1e-75
 #: Largest number of waves, since the analysis holds an array of them for each cell.
 MOST_WAVES = 10_000
 
+#: Largest size of the outputs and targets of a part of the items, in bytes, unless a single item has more.
+PART_BYTES = 32 << 20
 #: Largest batch size that a metric may ask for.
 MOST_BATCH = 1 << 16
 #: Largest number of rows of a table by layer.
@@ -242,6 +244,11 @@ class Metric:
     #: Tasks of workloads that it is for (``"classification"``); empty where it is for any. For a workload
     #: with another or an unknown task it is not measured, and the report says why.
     tasks: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
+    #: Whether ``measure`` may be called with some of the items at a time, for a metric of outputs: what it
+    #: gives for an item follows from that item alone, and its details and the names of its groups are the
+    #: same whatever the items. qx then joins values (or statistics ``[n, k]``) and groups of such parts, of
+    #: which each fits into memory.
+    by_parts: bool = flag_field()
     #: Whether a metric of phase ``fresh`` times, so that launches must not start side by side.
     alone: bool = flag_field()
     requires: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
@@ -272,6 +279,13 @@ class Metric:
             raise ValueError(f"a metric of phase {self.phase!r} cannot be measured at each point")
         if self.batch_sizes and not (self.per_point and self.phase == "block"):
             raise ValueError("batch_sizes are for a metric of phase 'block' with per_point=True")
+        if self.by_parts and self.phase not in ("predictions", "derived"):
+            raise ValueError(f"a metric of phase {self.phase!r} has no items to be measured in parts")
+        if self.by_parts and (self.per_point or self.samples not in ("per_item", "per_set")):
+            raise ValueError(
+                "a metric that is measured in parts gives samples 'per_item', or 'per_set' by combining "
+                "statistics of items"
+            )
         if self.per_point and self.samples == "per_set":
             raise ValueError("a statistic of the whole set cannot be measured at each point")
 
@@ -694,9 +708,25 @@ class Block:
     calls: int
 
 
+def _slices(mappings: Iterable[Arrays]) -> list[slice]:
+    """Return where parts of the items of named arrays begin and end, of ``PART_BYTES`` each at most."""
+    arrays = [array for arrays in mappings for array in arrays.values()]
+    count = max((len(array) for array in arrays), default=0)
+    size = max(1, PART_BYTES * count // max(1, sum(array.nbytes for array in arrays)))
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+
+
+def taken(arrays: Arrays, items: Any) -> dict[str, Array]:
+    """Return named arrays with these items alone: a slice or indices of the first dimension."""
+    return {name: array[items] for name, array in arrays.items()}
+
+
 @frozen(kw_only=True)
 class Predictions:
-    """``data`` of phase ``predictions``: every output of the evaluation, in the data's order."""
+    """``data`` of phase ``predictions``: every output of the evaluation, in the data's order.
+
+    The arrays may be larger than memory: they are memory-mapped, and cannot be written to.
+    """
 
     #: Outputs of the model, by name: arrays of numbers ``[n, ...]``, after the workload's ``postprocess``
     #: where it has one.
@@ -706,6 +736,18 @@ class Predictions:
     classes: tuple[str, ...]
     #: The workload's hook ``score``, as a function of outputs and targets; None where it has none.
     score: Callable[[Arrays, Arrays], Any] | None = field(default=None, repr=False, eq=False)
+
+    def take(self, items: Any) -> Predictions:
+        """Return the same of some items alone, which a slice or an array of indices chooses."""
+        return evolve(self, outputs=taken(self.outputs, items), targets=taken(self.targets, items))
+
+    def parts(self) -> Iterator[Predictions]:
+        """Yield all items in their order, as many at a time as take some tens of MiB.
+
+        For metrics that compute with whole outputs, such as a sort of them: what they compute of a part may
+        fit into memory where that of all items does not.
+        """
+        return (self.take(items) for items in _slices((self.outputs, self.targets)))
 
 
 @frozen(kw_only=True)
@@ -723,13 +765,30 @@ class Recorded:
     #: Point at which the metric is asked for; None where it is not measured at each point.
     point: Point | None = None
     rounds: Mapping[Figure, Array] = Factory(dict)
-    #: Outputs of the evaluation ``[n, ...]`` by name, of this cell and of the baseline; None where they were
-    #: not kept.
+    #: Outputs of the evaluation ``[n, ...]`` by name, of this cell and of the baseline; None where there are
+    #: none. They may be larger than memory: they are memory-mapped, and cannot be written to.
     outputs: Arrays | None = None
     baseline_outputs: Arrays | None = None
     #: Right answers of the evaluated items, by name, and the classes; empty where there are none.
     targets: Arrays = Factory(dict)
     classes: tuple[str, ...] = ()
+
+    def take(self, items: Any) -> Recorded:
+        """Return the same with the outputs and targets of some items alone: a slice or an array of indices.
+
+        The recorded samples stay those of all items.
+        """
+        return evolve(
+            self,
+            outputs=None if self.outputs is None else taken(self.outputs, items),
+            baseline_outputs=None if self.baseline_outputs is None else taken(self.baseline_outputs, items),
+            targets=taken(self.targets, items),
+        )
+
+    def parts(self) -> Iterator[Recorded]:
+        """Yield the outputs and targets of all items in their order, some tens of MiB at a time."""
+        slices = _slices((self.outputs or {}, self.baseline_outputs or {}, self.targets))
+        return (self.take(items) for items in slices)
 
 
 #: Types of the argument ``data`` of ``measure``, by the phase of the metric.

@@ -276,7 +276,7 @@ class EvaluateJob(ArtifactJob["EvaluateAnswer"]):
     artifact_metrics: tuple[Reference, ...] = field(default=(), converter=_references)
     prediction_metrics: tuple[Reference, ...] = field(default=(), converter=_references)
     metric_options: Mapping[str, OptionValues] = Factory(dict)
-    #: The ``.npz`` file that the outputs are written into, by ``qx.worker.outputs.pack``.
+    #: The folder that the outputs are written into, by ``qx.worker.output_files``.
     outputs: str
     #: The folder of finished steps, from which another process continues if one dies; None: nothing is kept.
     finished: str | None = None
@@ -312,6 +312,9 @@ class DeriveJob(Job["DeriveAnswer"]):
     samples: str
     #: The same of the baseline.
     baseline: str
+    #: The folders of the outputs of the cell and of the baseline; None: they have none.
+    outputs: str | None = None
+    baseline_outputs: str | None = None
     #: The folder of the evaluation split, for its targets; None: no targets.
     inputs: str | None = None
     #: Points at which metrics are derived that are measured at each point.

@@ -103,7 +103,11 @@ def _workload(view: View, level: str) -> Iterator[str]:
     yield f"{level} Noise floor"
     yield from _noise_floor(view)
     yield wording.measuring(view, MARKUP)
-    if remarks := [*wording.differing_in_rounds(view, MARKUP), *wording.deaths(view, MARKUP)]:
+    if remarks := [
+        *wording.differing_in_rounds(view, MARKUP),
+        *wording.deaths(view, MARKUP),
+        *wording.unkept_outputs(view),
+    ]:
         yield bullets(remarks)
 
 

@@ -287,5 +287,6 @@ def _noise_floor(view: View, drawing: Drawing) -> Iterator[str]:
 
 def _measuring(view: View, drawing: Drawing) -> Iterator[str]:
     yield drawing.sentence(wording.measuring(view, MARKUP))
-    for remark in (*wording.differing_in_rounds(view, MARKUP), *wording.deaths(view, MARKUP)):
+    remarks = (*wording.differing_in_rounds(view, MARKUP), *wording.deaths(view, MARKUP))
+    for remark in (*remarks, *wording.unkept_outputs(view)):
         yield drawing.sentence(remark, "- ")

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from attrs import frozen
 
-from qx.amounts import duration_in_words
+from qx.amounts import duration_in_words, size_in_words
 from qx.contract.figures import Figure
 from qx.contract.records import LayerRow, as_word
 from qx.foreign import to_terminal
@@ -424,6 +424,17 @@ def measuring(view: View, markup: Markup) -> str:
         ]
         text += f" Calls were not steady yet when warming ended: {listed(pairs)}."
     return text
+
+
+def unkept_outputs(view: View) -> Iterator[str]:
+    """Say that the outputs are too large to be kept, and which figures cannot be computed anew without."""
+    for workload in view.results.run.workloads.values():
+        if workload.outputs_not_kept is not None:
+            yield (
+                f"The outputs ({size_in_words(workload.outputs_not_kept)}) are too large to be kept with the "
+                f"samples. How far they are from the baseline's was computed in the run, and is not computed "
+                f"anew by qx report; all else is."
+            )
 
 
 def differing_in_rounds(view: View, markup: Markup) -> Iterator[str]:

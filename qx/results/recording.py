@@ -10,13 +10,14 @@ from typing import TypeAlias
 from urllib.parse import quote, unquote
 
 import numpy as np
-from attrs import Factory, asdict, field, frozen
+from attrs import Factory, asdict, evolve, field, frozen
 from numpy.typing import NDArray
 
 from qx.contract.figures import Figure, Point
 from qx.contract.records import LARGEST, MOST_WAVES, OUTPUT
 from qx.foreign import to_line
 from qx.processes.answers import PlainSamples
+from qx.results.output_traces import OutputTrace, equal_outputs, traces_of
 from qx.storage.archive import Archive, Header, open_archive
 from qx.storage.strict_json import ROOM
 from qx.values import Array, JsonMapping, JsonObject
@@ -104,10 +105,13 @@ class Recording:
     """Everything that was recorded in a run, by cell."""
 
     series: dict[str, dict[Figure, Series]] = Factory(dict)
-    #: Outputs of the evaluation, arrays ``[n, ...]`` by name, by cell.
+    #: Outputs of the evaluation, arrays ``[n, ...]`` by name, by cell. Those of a run in progress are
+    #: memory-mapped, and may be larger than memory.
     outputs: dict[str, dict[str, Array]] = Factory(dict)
     #: Series of further builds, by cell and by the seed of the build.
     further: dict[tuple[str, int], dict[Figure, Series]] = Factory(dict)
+    #: What was kept of outputs that are too large to be kept whole, by cell and by name.
+    traces: dict[str, dict[str, OutputTrace]] = Factory(dict)
 
     def add(self, cell: str, figure: Figure, series: Series) -> None:
         """Keep a series of a cell."""
@@ -127,12 +131,50 @@ class Recording:
             {cell: series for cell, series in self.series.items() if cell in cells},
             {cell: outputs for cell, outputs in self.outputs.items() if cell in cells},
             {(cell, seed): series for (cell, seed), series in self.further.items() if cell in cells},
+            {cell: traces for cell, traces in self.traces.items() if cell in cells},
         )
+
+    def output_bytes(self, cells: Collection[str]) -> int:
+        """Return the size of the outputs of these cells, in bytes."""
+        return sum(
+            array.nbytes
+            for cell, outputs in self.outputs.items()
+            if cell in cells
+            for array in outputs.values()
+        )
+
+    def without_outputs(self, cells: Collection[str]) -> Recording:
+        """Return the same with traces in place of the outputs of these cells."""
+        traces = {cell: self.traces_of(cell) for cell in self.outputs if cell in cells}
+        return evolve(
+            self,
+            outputs={cell: outputs for cell, outputs in self.outputs.items() if cell not in cells},
+            traces=self.traces | {cell: own for cell, own in traces.items() if own is not None},
+        )
+
+    def traces_of(self, cell: str) -> dict[str, OutputTrace] | None:
+        """Return the traces of a cell's outputs by name; None where nothing was kept of them."""
+        outputs = self.outputs.get(cell)
+        return self.traces.get(cell) if outputs is None else traces_of(outputs)
+
+    def answers(self, cell: str) -> tuple[NDArray[np.integer], int] | None:
+        """Return the class that a cell puts highest for each item, ``[n]``, and the number of classes.
+
+        They are those of its first output, which of a classifier are its scores. None where that is not
+        ``[n, 2 or more]``, or was not recorded.
+        """
+        if outputs := self.outputs.get(cell):
+            scores = next(iter(outputs.values()))
+            is_of_classes = scores.ndim == 2 and scores.shape[1] > 1
+            return (scores.argmax(axis=1), scores.shape[1]) if is_of_classes else None
+        trace = next(iter(self.traces.get(cell, {}).values()), None)
+        return None if trace is None or trace.highest is None else (trace.highest, trace.shape[1])
 
     def to_bytes(self) -> bytes:
         """Return a compressed ``.npz``; its keys are ``cell|metric|point|part`` and ``cell|outputs|name``.
 
-        Those of a further build have ``cell|build=seed`` in place of the cell.
+        What is kept in place of outputs has keys such as ``cell|outputs_sha256|name``. Those of a further
+        build have ``cell|build=seed`` in place of the cell.
         """
         # Typed as Any, since numpy takes arrays and a switch as keywords; none of these names is the switch.
         arrays: JsonObject = {}
@@ -151,8 +193,9 @@ class Recording:
                 for part, array in _to_arrays(series.resampled).items():
                     arrays[f"{prefix}|{part}"] = array
         for cell, outputs in self.outputs.items():
-            for name, array in outputs.items():
-                arrays[f"{cell}{OUTPUTS}|{quote(name, safe='')}"] = array
+            arrays |= {f"{cell}{OUTPUTS}|{_quoted(name)}": array for name, array in outputs.items()}
+        for cell, traces in self.traces.items():
+            arrays |= _trace_arrays(cell, traces)
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **arrays)
         return buffer.getvalue()
@@ -173,7 +216,11 @@ class Recording:
                 match = NAMES.fullmatch(name)
                 assert match is not None, "the headers were checked"
                 cell = match["cell"]
-                if match["figure"] is None:
+                if match["trace"] is not None:
+                    if match["trace"] == "sha256":
+                        trace = _read_trace(archive, headers, cell, match["traced"])
+                        recording.traces.setdefault(cell, {})[unquote(match["traced"])] = trace
+                elif match["figure"] is None:
                     outputs = recording.outputs.setdefault(cell, {})
                     outputs[unquote(match["output"] or OUTPUT)] = archive.array(name)
                 elif match["part"] == "values":
@@ -192,16 +239,39 @@ _SET_NUMBERS, _SET_ARRAYS = ("value", "items", "step"), ("influence", "draws")
 #: Names of all arrays of resampled sets, after ``set_``; and of those that hold whole numbers.
 _SET_PARTS = (*_SET_NUMBERS, "reason", *_SET_ARRAYS, *(f"{part}_counts" for part in _SET_ARRAYS))
 _SET_INTEGERS = ("set_items", *(f"set_{part}_counts" for part in _SET_ARRAYS))
+#: Largest size of a digest in bytes: 64 characters of 4 bytes.
+MOST_DIGEST = 256
+#: Largest size of the outputs of all cells of a workload that are kept whole with the samples, in bytes.
+MOST_OUTPUT_BYTES = 64 << 20
 #: Parts of the names of arrays.
 OUTPUTS, VALUES = "|outputs", "|values"
 #: Pattern of the names of arrays. The only output of early versions has no name.
 NAMES = re.compile(
-    r"(?P<cell>.+)\|(outputs(\|(?P<output>[^|]+))?|(?P<figure>[^|]+\|(?P<point>[^|]*))\|(?P<part>[a-z_]+))",
+    r"(?P<cell>.+)\|(outputs_(?P<trace>sha256|shape|highest)\|(?P<traced>[^|]+)|outputs(\|(?P<output>[^|]+))?"
+    r"|(?P<figure>[^|]+\|(?P<point>[^|]*))\|(?P<part>[a-z_]+))",
     re.DOTALL,
 )
 
 #: Pattern of the name of a cell with the seed of a further build.
 FURTHER = re.compile(r"(?P<cell>.+)\|build=(?P<seed>[0-9]{1,19})", re.DOTALL)
+
+
+def _quoted(name: str) -> str:
+    """Return the name of an output as part of the name of an array, from which ``unquote`` restores it."""
+    # After a cell's name this word stands for its outputs.
+    return f"%6F{name[1:]}" if name == OUTPUTS[1:] else quote(name, safe="")
+
+
+def _trace_arrays(cell: str, traces: Mapping[str, OutputTrace]) -> dict[str, Array]:
+    """Return what is kept of a cell's outputs as arrays."""
+    arrays: dict[str, Array] = {}
+    for name, trace in traces.items():
+        key = _quoted(name)
+        arrays[f"{cell}{OUTPUTS}_sha256|{key}"] = np.array([trace.sha256])
+        arrays[f"{cell}{OUTPUTS}_shape|{key}"] = np.array(trace.shape, dtype=np.int64)
+        if trace.highest is not None:
+            arrays[f"{cell}{OUTPUTS}_highest|{key}"] = trace.highest
+    return arrays
 
 
 def _check_header(header: Header) -> None:
@@ -212,7 +282,12 @@ def _check_header(header: Header) -> None:
     if name is None or part not in parts or not _is_point(name["point"]):
         raise ValueError(f"its array {shown!r} is not called CELL|METRIC|POINT|WHAT or CELL|outputs|NAME")
     dtype, shape = header.dtype, header.shape
-    if part in ("group_names", "set_reason"):
+    if name["trace"] is not None:
+        kind = "U" if name["trace"] == "sha256" else "iu"
+        if dtype.kind not in kind or dtype.itemsize > MOST_DIGEST or len(shape) != 1:
+            words = "texts" if kind == "U" else "whole numbers"
+            raise ValueError(f"{shown} must be a row of {words}, not {dtype} of shape {shape}")
+    elif part in ("group_names", "set_reason"):
         if dtype.kind != "U" or len(shape) != 1:
             raise ValueError(f"{shown} must be a row of texts, not {dtype} of shape {shape}")
     elif not header.holds_numbers:
@@ -232,6 +307,25 @@ def _is_point(text: str | None) -> bool:
         return not text or bool(Point.parse(text))
     except ValueError:
         return False
+
+
+def _read_trace(archive: Archive, headers: Mapping[str, Header], cell: str, name: str) -> OutputTrace:
+    """Read what is kept of an output. Raises ``ValueError``."""
+    prefix = f"{cell}{OUTPUTS}"
+    shown = to_line(f"{prefix}_sha256|{name}", ROOM)
+    if f"{prefix}_shape|{name}" not in headers:
+        raise ValueError(f"it has {shown}, but not the shape of that output")
+    digests = archive.array(f"{prefix}_sha256|{name}")
+    shape = tuple(map(int, archive.array(f"{prefix}_shape|{name}")))
+    if len(digests) != 1 or not shape or min(shape) < 0:
+        raise ValueError(f"{shown} and the shape of that output contradict each other")
+    highest = None
+    if (key := f"{prefix}_highest|{name}") in headers:
+        highest = archive.array(key)
+        is_of_classes = len(shape) == 2 and len(highest) == shape[0]
+        if not is_of_classes or ((highest < 0) | (highest >= shape[1])).any():
+            raise ValueError(f"{to_line(key, ROOM)} must be a position for each of the {shape[0]:,} items")
+    return OutputTrace(str(digests[0]), shape, highest)
 
 
 def _read_series(archive: Archive, headers: Mapping[str, Header], prefix: str) -> Series:
@@ -330,6 +424,15 @@ def _read_resampled(
         )
         for index in range(records)
     )
+
+
+def have_equal_outputs(first: Recording, cell: str, second: Recording, other: str) -> bool:
+    """Return whether two cells are known to have the same outputs, number by number."""
+    ours, theirs = first.outputs.get(cell), second.outputs.get(other)
+    if ours is not None and theirs is not None:
+        return equal_outputs(ours, theirs)
+    traces = first.traces_of(cell)
+    return traces is not None and traces == second.traces_of(other)
 
 
 def joined(parts: Iterable[Series]) -> Series:

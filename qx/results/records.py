@@ -315,7 +315,7 @@ class Results:
     summary: tuple[SummaryResult, ...] = ()
     #: Aims for which the noise allows no pick.
     undecided: tuple[UndecidedResult, ...] = ()
-    #: Errors of the outputs of each cell whose outputs are kept, without the baseline and the control.
+    #: Errors of the outputs of each cell that was evaluated, without the baseline and the control.
     outputs: tuple[OutputsResult, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
@@ -323,6 +323,15 @@ class Results:
     def ended_well(self) -> bool:
         """Whether every cell and every metric that was expected has its figures."""
         return not self.run.failures
+
+    @property
+    def cells_without_outputs(self) -> frozenset[str]:
+        """The ids of the cells whose outputs are too large to be kept with the samples."""
+        return frozenset(
+            name
+            for name, cell in self.cells.items()
+            if self.run.workloads[cell.workload].outputs_not_kept is not None
+        )
 
     @property
     def logs(self) -> str | None:

@@ -76,7 +76,8 @@ def write(
 ) -> None:
     """Write the raw samples, the results and the reports into a folder: all of them or none.
 
-    ``table`` is the text of ``pareto.md``. ``pictures`` are further reports by the names of their files.
+    Of outputs that are too large to be kept the samples have traces. ``table`` is the text of ``pareto.md``.
+    ``pictures`` are further reports by the names of their files.
 
     The samples are put in place first, under a name of their own, so that a reader who sees the results finds
     the samples that they name. The samples and the logs of replaced results are removed last.
@@ -86,7 +87,7 @@ def write(
     try:
         write_together(
             {
-                folder / own: recording.to_bytes(),
+                folder / own: recording.without_outputs(results.cells_without_outputs).to_bytes(),
                 folder / RESULTS: to_json(results).encode(),
                 folder / TABLE: table.encode(),
                 **{folder / name: text.encode() for name, text in (pictures or {}).items()},

@@ -94,6 +94,9 @@ class WorkloadRecord:
     evaluation_sha256: str | None = None
     #: Number of items that were evaluated in one call.
     evaluation_batch_size: int | None = None
+    #: Size of the outputs of all its cells in bytes, where that is too large for them to be kept with the
+    #: samples; None where they are kept.
+    outputs_not_kept: int | None = None
     #: SHA-256 of the calibration data, by their number of items.
     calibrations: Mapping[str, str] = Factory(dict)
     #: The same of further draws (``--build-seeds``), by the seed and by their number of items.

@@ -12,7 +12,7 @@ from qx.analysis import measurements as analysis
 from qx.contract.figures import Point
 from qx.contract.records import Metric, Outcome
 from qx.processes.workers import MALLOC, Failure
-from qx.results.recording import Recording
+from qx.results.recording import MOST_OUTPUT_BYTES, Recording
 from qx.results.records import CellResult, ConfigResult, FurtherBuild, Results
 from qx.results.results_file import samples_name
 from qx.results.run_record import (
@@ -86,7 +86,7 @@ def assemble(
             samples=samples_name(identity),
             workloads={
                 workload_run.name: _workload_record(
-                    workload_run, request, chosen, measuring.get(workload_run.name)
+                    workload_run, request, chosen, measuring.get(workload_run.name), recording
                 )
                 for workload_run in workload_runs
             },
@@ -159,11 +159,16 @@ def _failure_lines(workload_run: WorkloadRun, cells: Mapping[str, CellResult], c
 
 
 def _workload_record(
-    workload_run: WorkloadRun, request: Request, chosen: Chosen, measuring: Measuring | None
+    workload_run: WorkloadRun,
+    request: Request,
+    chosen: Chosen,
+    measuring: Measuring | None,
+    recording: Recording,
 ) -> WorkloadRecord:
     """Return what the results file says of a workload."""
     baseline = chosen.baseline_cell(workload_run.name, request)
     prepared = workload_run.prepared
+    size = recording.output_bytes(workload_run.cells)
     if prepared is None:
         options = chosen.workload_options[workload_run.name]
         return WorkloadRecord(baseline=baseline, options=dict(options))
@@ -181,6 +186,7 @@ def _workload_record(
         task=prepared.task.name,
         evaluation_sha256=prepared.evaluation.name,
         evaluation_batch_size=evaluation_batch_size(prepared),
+        outputs_not_kept=size if size > MOST_OUTPUT_BYTES else None,
         calibrations={
             str(prepared.calibration_sizes.get(count, count)): place.name
             for count, place in prepared.calibrations.items()

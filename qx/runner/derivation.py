@@ -66,6 +66,8 @@ def _derive(run: Run, workload_run: WorkloadRun) -> dict[tuple[str, str], Metric
                 wrappers=references(run.host.wrappers),
                 samples=str(path),
                 baseline=str(paths.get(baseline, empty)),
+                outputs=_outputs(workload_run, cell),
+                baseline_outputs=_outputs(workload_run, baseline) if baseline in paths else None,
                 inputs=str(workload_run.ready.evaluation),
                 points=tuple(map(Point, request.batch_sizes)),
                 metrics=references(entries),
@@ -98,6 +100,11 @@ def _derive(run: Run, workload_run: WorkloadRun) -> dict[tuple[str, str], Metric
     return failures
 
 
+def _outputs(workload_run: WorkloadRun, cell: str) -> str | None:
+    """Return the folder of the outputs of a cell; None where it has none."""
+    return str(workload_run.outputs[cell]) if cell in workload_run.outputs else None
+
+
 def _record(
     recording: Recording,
     cell: str,
@@ -123,8 +130,8 @@ def _waves(recording: Recording, cell: str) -> int:
 
 
 def _recorded(recording: Recording, cell: str, failed: Collection[tuple[str, str]]) -> CellRecord:
-    """Return what was recorded of a cell, without the metrics that have failed in it."""
-    record = CellRecord(outputs=recording.outputs.get(cell, {}))
+    """Return the samples of a cell, without those of the metrics that have failed in it."""
+    record = CellRecord()
     for figure, series in recording.series.get(cell, {}).items():
         if (cell, figure.metric) not in failed:
             record.values[figure] = series.values

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 from attrs import frozen
 
 from qx.contract.figures import Figure
 from qx.contract.records import Metric
 from qx.environment import usable_cpus
+from qx.errors import UsageError
+from qx.leftovers import remove_tree
 from qx.processes.answers import Measurement, MetricFailure, PlainSamples
 from qx.processes.job_answers import EvaluateAnswer, ServingMemory
 from qx.processes.jobs import EvaluateJob
@@ -22,9 +24,8 @@ from qx.runner.builds import Build
 from qx.runner.preparation import Prepared
 from qx.runner.request import Chosen, metric, references
 from qx.runner.workload_run import Run, WorkloadRun
-from qx.values import Array
 from qx.worker.memory import MIB
-from qx.worker.outputs import unpack
+from qx.worker.output_files import ANSWERS, read_outputs, room_needed
 
 #: Number of items evaluated in one call, unless their inputs take more than this many bytes: the activations
 #: of a network take many times as much memory as its inputs.
@@ -80,7 +81,8 @@ def _evaluate(run: Run, workload_run: WorkloadRun) -> dict[str, Failure | Evalua
             evaluation = evaluate_artifact(run, workload_run, cell, build, hangs, progress)
         except Failure as failure:
             return failure
-        run.recording.outputs[cell] = evaluation.outputs
+        run.recording.outputs[cell] = read_outputs(evaluation.outputs)
+        workload_run.outputs[cell] = evaluation.outputs
         for name, samples in evaluation.samples.items():
             run.recording.add(cell, Figure(name), Series.plain(samples))
         own = [size for entry in run.chosen.metrics for size in metric(entry).batch_sizes]
@@ -100,7 +102,8 @@ class Evaluation:
     samples: dict[str, PlainSamples]
     #: The metrics that could not be measured, by name.
     failures: dict[str, MetricFailure]
-    outputs: dict[str, Array]
+    #: Folder of the outputs, as ``read_outputs`` reads it.
+    outputs: Path
     memory: ServingMemory
 
 
@@ -112,27 +115,55 @@ def evaluate_artifact(
     hangs: Hangs,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Evaluate the artifact of a build of a cell in a process. Raises ``Failure``."""
+    """Evaluate the artifact of a build of a cell in a process. Raises ``Failure``.
+
+    The outputs lie in a folder of their own, which stays until the run ends or the caller removes it.
+    """
+    outputs = Path(tempfile.mkdtemp(dir=run.outputs))
     with tempfile.TemporaryDirectory(dir=run.processes.folder) as folder:
-        job = _job(run, workload_run, cell, build, Path(folder))
-        answer, measured, failures = run_past_metrics(
-            run.processes,
-            job,
-            Measurement,
-            workload_run.cells[cell].row,
-            hangs,
-            timeout=run.request.timeout,
-            progress=progress,
-            subject=workload_run.subject(cell),
-        )
+        job = _job(run, workload_run, cell, build, Path(folder), outputs / "model")
+        try:
+            answer, measured, failures = run_past_metrics(
+                run.processes,
+                job,
+                Measurement,
+                workload_run.cells[cell].row,
+                hangs,
+                timeout=run.request.timeout,
+                progress=progress,
+                subject=workload_run.subject(cell),
+            )
+        except Failure:
+            remove_tree(outputs)
+            raise
+        # What `postprocess` made of them is used by metrics of the evaluation alone.
+        remove_tree(outputs / "model" / ANSWERS)
         assert isinstance(answer, EvaluateAnswer)
-        with np.load(job.outputs) as arrays:
-            outputs = unpack(arrays)
     samples, more_failures = _checked_samples(measured, run.chosen, workload_run.ready.items)
-    return Evaluation(samples, failures | more_failures, outputs, answer.memory)
+    return Evaluation(samples, failures | more_failures, outputs / "model", answer.memory)
 
 
-def _job(run: Run, workload_run: WorkloadRun, cell: str, build: Build, folder: Path) -> EvaluateJob:
+def check_room(run: Run, workload_runs: Sequence[WorkloadRun]) -> None:
+    """Raise ``UsageError`` where the disk has too little room for the outputs of all cells.
+
+    Their size is estimated from the example inputs, as that of 4 bytes for each element.
+    """
+    counts = [len(workload_run.cells.keys() - workload_run.failures) for workload_run in workload_runs]
+    needed = sum(
+        workload_run.ready.items * workload_run.ready.output_bytes * count
+        for workload_run, count in zip(workload_runs, counts, strict=True)
+    )
+    free = shutil.disk_usage(run.outputs).free
+    if needed > free:
+        items = " and ".join(f"{workload_run.ready.items:,}" for workload_run in workload_runs)
+        raise UsageError(
+            room_needed(f"the outputs of {sum(counts)} cells with {items} items each", needed, free)
+        )
+
+
+def _job(
+    run: Run, workload_run: WorkloadRun, cell: str, build: Build, folder: Path, outputs: Path
+) -> EvaluateJob:
     return EvaluateJob(
         seed=run.request.seed,
         threads=workload_run.cells[cell].threads,
@@ -147,7 +178,7 @@ def _job(run: Run, workload_run: WorkloadRun, cell: str, build: Build, folder: P
         artifact_metrics=references(workload_run.metrics_of(run.chosen, "artifact")),
         prediction_metrics=references(workload_run.metrics_of(run.chosen, "predictions")),
         metric_options=run.chosen.metric_options,
-        outputs=str(folder / "outputs.npz"),
+        outputs=str(outputs),
         finished=str(folder),
     )
 

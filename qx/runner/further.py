@@ -12,6 +12,7 @@ from typing import TypeAlias, TypeVar
 
 from qx.contract.figures import Figure
 from qx.environment import usable_cpus
+from qx.leftovers import remove_tree
 from qx.processes.workers import Failure
 from qx.results.recording import Series
 from qx.runner.blame import Hangs
@@ -93,6 +94,7 @@ def evaluate_further(run: Run, workload_run: WorkloadRun) -> None:
             workload_run.further[cell, seed] = result
             _report(run, workload_run, cell, seed, result)
             continue
+        remove_tree(result.outputs)
         for name, samples in result.samples.items():
             run.recording.add_further(cell, seed, Figure(name), Series.plain(samples))
         workload_run.further_metric_failures[cell, seed] = result.failures

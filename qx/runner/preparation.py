@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import re
@@ -75,6 +76,8 @@ class Prepared:
     training_items: int
     #: Size of the inputs of one item, in bytes.
     item_bytes: int
+    #: Size of the outputs of one item in bytes, at 4 for each element; 0 where their shapes are not known.
+    output_bytes: int = 0
     classes: tuple[str, ...]
     #: How the model takes inputs and returns outputs; None: a tensor for each input, and one as its output.
     structure: Structure | None = None
@@ -301,6 +304,7 @@ def _prepare_workload(
         total_items=data.total_items,
         training_items=data.training_items,
         item_bytes=data.item_bytes,
+        output_bytes=4 * sum(map(math.prod, inspected.outputs.values())),
         classes=data.classes,
         structure=_needed_structure(inspected),
         task=task,

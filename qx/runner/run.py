@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 
 from qx.environment import describe_environment
 from qx.errors import UsageError
 from qx.host.host import Host
+from qx.leftovers import unfinished_folder
 from qx.processes.logs import Logs, logs_name, new_identity
 from qx.processes.time_limit import TimeLimit
 from qx.processes.workers import Failure, processes_of_a_run
@@ -20,7 +22,7 @@ from qx.results.run_record import Repository
 from qx.runner.assembly import assemble
 from qx.runner.building import build_cells
 from qx.runner.derivation import derive_metrics
-from qx.runner.evaluation import evaluate_cells
+from qx.runner.evaluation import check_room, evaluate_cells
 from qx.runner.further import build_further, evaluate_further
 from qx.runner.measure.shares import BudgetShares
 from qx.runner.measure.timing import measure_cells
@@ -28,6 +30,10 @@ from qx.runner.phase_limits import PREPARATION, PhaseLimit
 from qx.runner.preparation import Prepared, prepare
 from qx.runner.request import Reporter, Request, cell_of, choose, config
 from qx.runner.workload_run import Run, WorkloadRun
+from qx.storage.cache import open_cache
+
+#: Beginning of the name of the folder of outputs in the cache.
+OUTPUTS = ".outputs-"
 
 
 def run(
@@ -67,9 +73,9 @@ def run(
     environment["repositories"] = tuple(Repository(**fields) for fields in repositories)
     recording = Recording()
     limit = TimeLimit(request.max_time, time.monotonic() if began is None else began)
-    with processes_of_a_run(request.session, logs, limit) as processes:
+    with processes_of_a_run(request.session, logs, limit) as processes, _outputs_folder(request) as outputs:
         shares = BudgetShares.of(request.budget, len(chosen.workloads))
-        this_run = Run(host, request, chosen, processes, reporter, recording, shares)
+        this_run = Run(host, request, chosen, processes, reporter, recording, shares, outputs)
         workload_runs = _prepare(this_run)
         # The fallback may have replaced the default workload.
         workloads[:] = [workload_run.name for workload_run in workload_runs]
@@ -78,6 +84,7 @@ def run(
             names = ", ".join(chosen.left_out)
             reporter.say(f"left out, because they train for minutes: {names} (--all takes every config)")
         prepared = [workload_run for workload_run in workload_runs if workload_run.prepared is not None]
+        check_room(this_run, prepared)
         if shares is not None:
             shares.workloads = shares.to_come = len(prepared)
         for phase, steps in PHASES.items():
@@ -95,6 +102,16 @@ def run(
         request, chosen, workload_runs, recording, identity, started, clock.seconds, environment
     )
     return results, recording
+
+
+@contextmanager
+def _outputs_folder(request: Request) -> Iterator[Path]:
+    """Yield a folder for the outputs of all cells, which is removed at the end.
+
+    It lies in the cache, since the system's folder for temporary files may be one in memory.
+    """
+    with unfinished_folder(open_cache(request.trust_cache), OUTPUTS) as folder:
+        yield folder
 
 
 #: The phases that follow the preparation of the workloads in this order, each with its steps.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import product
+from pathlib import Path
 
 from attrs import Factory, define, frozen
 
@@ -34,6 +35,8 @@ class Run:
     recording: Recording
     #: The seconds of ``--budget``; None if the user set no budget.
     budget_shares: BudgetShares | None
+    #: Folder of the outputs of all cells, which is removed at the end.
+    outputs: Path
 
 
 @define
@@ -58,6 +61,8 @@ class WorkloadRun:
     measured: Measured = Factory(Measured)
     #: Memory that a launch is expected to take, in bytes.
     launch_bytes: float = 2.0**29
+    #: Folders of the outputs of the cells that were evaluated.
+    outputs: dict[str, Path] = Factory(dict)
     #: Cells for which the run's time was too short, by the phase that was not done.
     left_out: dict[str, list[str]] = Factory(dict)
     #: Whether the run has other workloads too.

@@ -200,7 +200,7 @@ def _weigh(bench: Bench) -> PlainSamples | None:
         inputs=str(bench.prepared.evaluation),
         batch_size=50,
         artifact_metrics=(weighing.REFERENCE,),
-        outputs=str(bench.new_folder("weighed") / "outputs.npz"),
+        outputs=str(bench.new_folder("weighed")),
     )
     measurement = bench.run(job, "weigh").metrics[weighing.REFERENCE.name]
     if measurement.failure is not None:

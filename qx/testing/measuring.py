@@ -34,6 +34,8 @@ POINTS = (Point(1), Point(32))
 #: Pairs of launches, and blocks and calls in each of a metric of phase ``block``.
 PAIRS = 6
 BLOCKS, CALLS = 4, 20
+#: Names of the file of samples, and of the folder of outputs beside it.
+SAMPLES, OUTPUTS = "samples.npz", "outputs"
 #: Seconds for which a launch is warmed up.
 WARM_SECONDS = 0.3
 
@@ -214,7 +216,7 @@ class Measuring:
     def _evaluate(
         self, built: Built, absent: tuple[str, ...], options: Mapping[str, OptionValues]
     ) -> tuple[Mapping[Point | None, Measurement], Observations]:
-        outputs = self._bench.new_folder("outputs") / "outputs.npz"
+        outputs = self._bench.new_folder("outputs")
         job = self._job = self._evaluate_job(built, [self._bench.entry], options, outputs)
         watched = self._bench.watch(job, "evaluate", absent)
         return {None: watched.answer.metrics[self.record.name]}, watched.watched
@@ -287,8 +289,10 @@ class Measuring:
         self, built: Built, absent: tuple[str, ...], options: Mapping[str, OptionValues]
     ) -> tuple[Mapping[Point | None, Measurement], Observations]:
         job = self._job = DeriveJob(
-            samples=str(self._samples_file(built)),
-            baseline=str(self._samples_file(self._built_baseline)),
+            samples=str(self._recorded(built) / SAMPLES),
+            baseline=str(self._recorded(self._built_baseline) / SAMPLES),
+            outputs=str(self._recorded(built) / OUTPUTS),
+            baseline_outputs=str(self._recorded(self._built_baseline) / OUTPUTS),
             inputs=str(self._bench.prepared.evaluation),
             points=POINTS,
             metrics=references([self._bench.entry]),
@@ -303,25 +307,23 @@ class Measuring:
         is_subject = self.subject.name == self._bench.baseline.name
         return self._built if is_subject else self._bench.borrow(self._bench.baseline)
 
-    def _samples_file(self, built: Built) -> Path:
-        """Return the file of samples that every other metric records of an artifact in two launches."""
+    def _recorded(self, built: Built) -> Path:
+        """Return the folder of outputs, and of samples that every other metric records in two launches."""
         return self._bench.cached(f"recorded {built.artifact}", lambda: self._record(built))
 
     def _record(self, built: Built) -> Path:
         import numpy as np
 
         from qx.worker.derive import CellRecord
-        from qx.worker.outputs import unpack
 
         folder = self._bench.new_folder("recorded")
-        outputs = folder / "outputs.npz"
         others = [entry for entry in self._bench.host.ready("metric") if entry.name != self.record.name]
         phases = {
             phase: [entry for entry in others if metric(entry).phase == phase]
             for phase in ("build", "artifact", "fresh", "block", "predictions")
         }
         of_evaluation = [*phases["build"], *phases["artifact"], *phases["predictions"]]
-        job = self._evaluate_job(built, of_evaluation, {}, outputs)
+        job = self._evaluate_job(built, of_evaluation, {}, folder / OUTPUTS)
         parts: dict[Figure, list[tuple[int, PlainSamples]]] = {}
         for name, measurement in self._bench.run(job, "evaluate").metrics.items():
             if measurement.samples is not None:
@@ -333,8 +335,7 @@ class Measuring:
                 for figure, measurement in self._measure_launch(worker, entries)[0].items():
                     if measurement.samples is not None:
                         parts.setdefault(figure, []).append((wave, measurement.samples))
-        with np.load(outputs) as file:
-            record = CellRecord(outputs=unpack(file))
+        record = CellRecord()
         for figure, waves in parts.items():
             counts = [len(samples.values) for _, samples in waves]
             record.values[figure] = np.concatenate([samples.values for _, samples in waves])
@@ -347,8 +348,8 @@ class Measuring:
             )
         # Any: `numpy.savez` takes the arrays as keywords, among its own options.
         arrays: dict[str, Any] = record.to_arrays()
-        np.savez(folder / "samples.npz", **arrays)
-        return folder / "samples.npz"
+        np.savez(folder / SAMPLES, **arrays)
+        return folder
 
 
 def _by_point(measurements: Measurements) -> dict[Point | None, Measurement]:

@@ -19,7 +19,7 @@ from qx.values import Array
 from qx.worker.arrays import Split
 from qx.worker.channel import Channel
 from qx.worker.finished import Finished
-from qx.worker.outputs import pack, unpack
+from qx.worker.output_files import read_outputs
 from qx.worker.plugins import bind
 from qx.worker.samples import failure, measure_or_fail, stage_of
 
@@ -42,22 +42,21 @@ class CellRecord:
     outputs: dict[str, Array] = Factory(dict)
 
     def to_arrays(self) -> dict[str, Array]:
-        """Return all arrays under keys such as ``latency|1|values``, as ``numpy.savez`` takes them."""
-        arrays = pack(self.outputs) if self.outputs else {}
+        """Return all samples under keys such as ``latency|1|values``, as ``numpy.savez`` takes them."""
+        arrays: dict[str, Array] = {}
         for part in PARTS:
             samples: dict[Figure, Array] = getattr(self, part)
             arrays |= {f"{figure.key}|{part}": array for figure, array in samples.items()}
         return arrays
 
 
-def read_recorded(path: Path) -> CellRecord:
-    """Read the arrays of ``CellRecord.to_arrays`` from an ``.npz`` file."""
+def read_recorded(path: Path, outputs: str | None = None) -> CellRecord:
+    """Read the arrays of ``CellRecord.to_arrays`` from an ``.npz`` file, and outputs from a folder."""
+    record = CellRecord(outputs={} if outputs is None else read_outputs(Path(outputs)))
     with np.load(path) as arrays:
-        record = CellRecord(outputs=unpack(arrays))
         for name in arrays.files:
-            key, bar, part = name.rpartition("|")
-            if bar:
-                getattr(record, part)[Figure.parse_key(key)] = arrays[name]
+            key, _, part = name.rpartition("|")
+            getattr(record, part)[Figure.parse_key(key)] = arrays[name]
     return record
 
 
@@ -67,7 +66,8 @@ def run(job: DeriveJob, channel: Channel) -> None:
     If the job names a folder for finished steps, the samples are written there instead, as a list for each
     metric. Steps that an earlier process has finished are not repeated.
     """
-    own, baseline = read_recorded(Path(job.samples)), read_recorded(Path(job.baseline))
+    own = read_recorded(Path(job.samples), job.outputs)
+    baseline = read_recorded(Path(job.baseline), job.baseline_outputs)
     items = Split.read(Path(job.inputs)) if job.inputs else None
     finished = Finished(job.finished)
     measured: list[DerivedMeasurement] = []

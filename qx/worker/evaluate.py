@@ -22,7 +22,8 @@ from qx.worker.arrays import Split
 from qx.worker.channel import Channel
 from qx.worker.finished import Finished
 from qx.worker.memory import MarkTaker
-from qx.worker.outputs import checked_outputs, joined_outputs, pack, unpack
+from qx.worker.output_files import ANSWERS, OutputWriter, read_outputs
+from qx.worker.outputs import checked_outputs
 from qx.worker.plugins import BoundPlugin, bind, host_for, seed_everything
 from qx.worker.probe import PROBE, hold_to_probe
 from qx.worker.recipes import bind_config
@@ -58,20 +59,19 @@ def run(job: EvaluateJob, channel: Channel) -> None:
 
 
 def predictions_of(job: EvaluateJob, channel: Channel) -> Predictions:
-    """Return what metrics judge, from the file of outputs that an evaluation has written.
+    """Return what metrics judge, from the files of outputs that an evaluation has written.
 
     These are the outputs, after the workload's ``postprocess``, beside the targets.
     """
-    split = Split.read(Path(job.inputs))
-    with np.load(job.outputs) as arrays:
-        outputs = unpack(arrays)
+    split, folder = Split.read(Path(job.inputs)), Path(job.outputs)
+    outputs = read_outputs(folder)
     stored = job.artifact
     host = host_for(job, (stored.workload,))
     workload = bind(job, stored.workload, stored.workload_options, host)
     if workload.implements("postprocess"):
         channel.stage("postprocess")
         seed_everything(job.seed)
-        outputs = postprocessed(workload, outputs, job.batch_size, channel.progress)
+        outputs = postprocessed(workload, outputs, job.batch_size, channel.progress, folder / ANSWERS)
 
     def score(outputs: Arrays, targets: Arrays) -> Any:
         return workload.call("score", outputs=outputs, targets=targets)
@@ -85,34 +85,29 @@ def predictions_of(job: EvaluateJob, channel: Channel) -> Predictions:
 
 
 def postprocessed(
-    workload: BoundPlugin, outputs: dict[str, Array], size: int, progress: Callable[[float, str], None]
+    workload: BoundPlugin,
+    outputs: dict[str, Array],
+    size: int,
+    progress: Callable[[float, str], None],
+    folder: Path,
 ) -> dict[str, Array]:
     """Return what the workload's ``postprocess`` makes of outputs; they themselves where it gives None.
 
-    Raises ``PluginError`` if it gives anything else than arrays of numbers by name, ``[batch, ...]``.
+    It is written into the ``folder`` batch by batch, and memory-mapped. Raises ``PluginError`` if it is
+    anything else than arrays of numbers by name, ``[batch, ...]``.
     """
-    batches: list[dict[str, Array]] = []
     count = len(next(iter(outputs.values())))
-    for start in range(0, count, size):
-        batch = {name: array[start : start + size] for name, array in outputs.items()}
-        result: object = workload.call("postprocess", outputs=batch)
-        if result is None and not batches:
-            return outputs
-        length = len(next(iter(batch.values())))
-        batches.append(checked_outputs(result, workload.name, length, "postprocess"))
-        if batches[-1].keys() != batches[0].keys() or any(
-            array.shape[1:] != batches[0][name].shape[1:] for name, array in batches[-1].items()
-        ):
-            shapes = " and ".join(
-                ", ".join(f"{name} {list(array.shape)}" for name, array in batch.items())
-                for batch in (batches[0], batches[-1])
-            )
-            raise PluginError(
-                f"{workload.name}: postprocess gave {shapes}; expected the same for every batch but for the "
-                f"first dimension: pad where items have more of something than others"
-            )
-        progress(min(1.0, (start + size) / count), "answers")
-    return joined_outputs(workload.name, batches)
+    with OutputWriter(folder, count, workload.name, "postprocess") as writer:
+        for start in range(0, count, size):
+            # Copies, which are the plugin's to change.
+            batch = {name: np.array(array[start : start + size]) for name, array in outputs.items()}
+            length = len(next(iter(batch.values())))
+            result: object = workload.call("postprocess", outputs=batch)
+            if result is None and not start:
+                return outputs
+            writer.add(checked_outputs(result, workload.name, length, "postprocess"))
+            progress(min(1.0, (start + size) / count), "answers")
+    return read_outputs(folder)
 
 
 def _read_weights(job: EvaluateJob, artifact: Artifact) -> Weights | None:
@@ -153,23 +148,26 @@ def _predict(job: EvaluateJob, channel: Channel) -> ServingMemory:
     probe = Path(job.artifact.folder).parent / PROBE
     hold_to_probe(subject, probe, loader=job.artifact.loader.name, exact=job.threads == 1)
     channel.stage("predict")
-    outputs = predict(
-        subject, Split.read(Path(job.inputs)), job.batch_size, job.artifact.loader.name, channel.progress
-    )
+    split = Split.read(Path(job.inputs))
+    predict(subject, split, job.batch_size, job.artifact.loader.name, channel.progress, Path(job.outputs))
     predicted = marker.mark("predict")
-    # Any: `numpy.savez` takes the arrays as keywords, among its own options.
-    arrays: dict[str, Any] = pack(outputs)
-    np.savez(job.outputs, **arrays)
     return ServingMemory(loaded=loaded.rss, peak=max(loaded.peak, predicted.peak))
 
 
 def predict(
-    subject: Subject, split: Split, size: int, loader: str, progress: Callable[[float, str], None]
-) -> dict[str, Array]:
-    """Return the outputs of all items in order, by name; the last batch is filled up with the first items."""
-    batches = []
-    for start in range(0, len(split), size):
-        native = subject.call(subject.prepare(split.rows(start, start + size)))
-        batches.append(checked_outputs(subject.outputs(native), loader, size))
-        progress(min(1.0, (start + size) / len(split)), "predictions")
-    return {name: array[: len(split)] for name, array in joined_outputs(loader, batches).items()}
+    subject: Subject,
+    split: Split,
+    size: int,
+    loader: str,
+    progress: Callable[[float, str], None],
+    folder: Path,
+) -> None:
+    """Write the outputs of all items into a folder in their order, for ``read_outputs``.
+
+    The last batch is filled up with the first items.
+    """
+    with OutputWriter(folder, len(split), loader) as writer:
+        for start in range(0, len(split), size):
+            native = subject.call(subject.prepare(split.rows(start, start + size)))
+            writer.add(checked_outputs(subject.outputs(native), loader, size))
+            progress(min(1.0, (start + size) / len(split)), "predictions")

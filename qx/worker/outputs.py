@@ -53,17 +53,6 @@ def checked_outputs(outputs: object, plugin: str, items: int, hook: str = "outpu
     return checked
 
 
-def joined_outputs(loader: str, batches: list[dict[str, Array]]) -> dict[str, Array]:
-    """Return the outputs of several calls one after another, by name, in the order of the first call.
-
-    Raises ``PluginError`` if the calls do not give the same names.
-    """
-    names = list(batches[0])
-    for batch in batches:
-        require_names(loader, names, batch)
-    return {name: np.concatenate([batch[name] for batch in batches]) for name in names}
-
-
 def require_names(loader: str, names: Collection[str], outputs: Arrays) -> None:
     """Raise ``PluginError`` unless a later call gives outputs of the same names, in whatever order."""
     if outputs.keys() != set(names):

@@ -7,7 +7,7 @@ from itertools import islice
 
 # Imported before any plugin: one that replaces functions of other modules must not change the samples of
 # other metrics.
-from typing import SupportsInt
+from typing import Any, SupportsInt
 
 from qx.contract.records import (
     MOST_WAVES,
@@ -69,12 +69,17 @@ def samples_of(plugin: BoundPlugin, subject: Subject | None, data: MetricData) -
 
         assert isinstance(data, (Predictions, Recorded))
         return samples_of_set(plugin, data)
-    result = plugin.call("measure", subject=subject, data=data)
+    metric, record = plugin.name, plugin.record
+    assert isinstance(record, Metric)
+    if record.by_parts and isinstance(data, (Predictions, Recorded)):
+        from qx.worker import parts
+
+        result: Any = parts.measure(plugin, data)
+    else:
+        result = plugin.call("measure", subject=subject, data=data)
     if result is None:
         return None
     samples = result if isinstance(result, Samples) else Samples(result)
-    metric, record = plugin.name, plugin.record
-    assert isinstance(record, Metric)
     values = finite_values(metric, samples.values)
     if flaw := _flaw(record, values):
         raise QxError(f"{metric}: measure gave {flaw}")

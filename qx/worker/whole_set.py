@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from numbers import Real
 from types import MappingProxyType
@@ -19,8 +19,9 @@ from qx.contract.records import LABELS, LARGEST, Arrays, Predictions, Recorded, 
 from qx.errors import QxError
 from qx.processes.answers import PlainSamples, Resampling
 from qx.values import Array
-from qx.worker import combined
+from qx.worker import combined, parts
 from qx.worker.arrays import drawn_over_classes
+from qx.worker.parts import ITEMS_CHECKED, ROUNDING
 from qx.worker.plugins import BoundPlugin
 from qx.worker.values import as_json, finite_values, plain_names
 
@@ -30,10 +31,6 @@ SECONDS = 10.0
 #: stays within its time, but never below the smallest.
 MAX_COUNTS = {"groups": 2048, "draws": 512, "probes": 128}
 MIN_COUNTS = {"groups": 64, "draws": 64, "probes": 32}
-#: The largest relative difference of two ways to compute one value: most outputs have single precision.
-ROUNDING = 1e-5
-#: Number of items whose statistics are computed again by themselves.
-ROWS_CHECKED = 32
 
 
 @frozen(eq=False, slots=False)
@@ -145,7 +142,7 @@ def samples_of_set(plugin: BoundPlugin, data: Predictions | Recorded) -> PlainSa
     """
     metric, samples, has_measure = plugin.name, Samples(()), plugin.implements("measure")
     if has_measure:
-        result = plugin.call("measure", subject=None, data=data)
+        result: Any = parts.measure(plugin, data)
         if result is None:
             return None
         samples = result if isinstance(result, Samples) else Samples(result)
@@ -196,7 +193,7 @@ def _combined(plugin: BoundPlugin, data: Predictions | Recorded, samples: Sample
         values = result.values if isinstance(result, Samples) else result
         return combined.Combination.of(plugin, () if values is None else values).rows
 
-    first = np.arange(min(ROWS_CHECKED, items))
+    first = np.arange(min(ITEMS_CHECKED, items))
     alone = rows(_taken(data, first))
     if alone.shape != combination.rows[first].shape or not np.allclose(
         alone, combination.rows[first], rtol=ROUNDING, atol=ROUNDING
@@ -205,10 +202,10 @@ def _combined(plugin: BoundPlugin, data: Predictions | Recorded, samples: Sample
             f"{plugin.name}: measure gave other statistics of {len(first)} items alone than of them among "
             f"all: each row must follow from its own item"
         )
-    changed = _with_other_answers(data)
+    changed = [rows(part) for part in _with_other_answers(data)]
     return combined.resampled_sets(
         combination,
-        None if changed is None else rows(changed),
+        np.concatenate(changed) if changed else None,
         samples.groups,
         len(samples.group_names),
     )
@@ -227,16 +224,20 @@ def _taken(data: Predictions | Recorded, chosen: NDArray[np.intp]) -> Prediction
     return evolve(data, outputs=outputs, targets=targets, baseline_outputs=baseline)
 
 
-def _with_other_answers(data: Predictions | Recorded) -> Predictions | Recorded | None:
-    """Return the outputs with another answer for each item; None where they are no scores of classes."""
+def _with_other_answers(data: Predictions | Recorded) -> Iterator[Predictions | Recorded]:
+    """Yield all outputs in parts, with another answer for each item; none where they are no class scores."""
     labels, outputs = data.targets.get(LABELS), data.outputs or {}
     if labels is None or len(outputs) != 1 or not _are_classes(labels):
-        return None
+        return
     ((name, scores),) = outputs.items()
     if not _are_scores(scores, labels):
-        return None
-    others = np.stack([_another_answer(scores, labels, item) for item in range(len(scores))])
-    return evolve(data, outputs=_read_only_arrays({name: others}))
+        return
+    first = 0
+    for part in data.parts():
+        items = range(first, first + len((part.outputs or {})[name]))
+        others = np.stack([_another_answer(scores, labels, item) for item in items])
+        yield evolve(part, outputs=_read_only_arrays({name: others}))
+        first = items.stop
 
 
 def _are_classes(labels: Array) -> bool:

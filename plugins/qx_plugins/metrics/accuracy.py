@@ -33,8 +33,16 @@ def measure(data: Predictions) -> Samples | None:
 
     if LABELS not in data.targets:
         return None
-    labels, scores = np.asarray(data.targets[LABELS]), first_output(data.outputs)
-    correct = scores.argmax(axis=1) == labels
+    # Part by part, since sorting the scores takes several times their size.
+    correct_parts, top5_parts = [], []
+    for part in data.parts():
+        answers, scores = part.targets[LABELS], first_output(part.outputs)
+        correct_parts.append(scores.argmax(axis=1) == answers)
+        if scores.shape[1] > 5:
+            # Ties are broken by class order, as argmax does.
+            highest = np.argsort(-scores, axis=1, kind="stable")[:, :5]
+            top5_parts.append((highest == answers[:, None]).any(axis=1))
+    labels, correct = np.asarray(data.targets[LABELS]), np.concatenate(correct_parts)
     details: dict[str, object] = {
         "per_class": {
             name: float(correct[labels == index].mean())
@@ -42,10 +50,8 @@ def measure(data: Predictions) -> Samples | None:
             if (labels == index).any()
         }
     }
-    if scores.shape[1] > 5:
-        # Ties are broken by class order, as argmax does.
-        highest = np.argsort(-scores, axis=1, kind="stable")[:, :5]
-        details["top5"] = float((highest == labels[:, None]).any(axis=1).mean())
+    if top5_parts:
+        details["top5"] = float(np.concatenate(top5_parts).mean())
     # Without classes the labels are known as numbers alone, and there are no groups to name.
     groups = labels if data.classes else None
     return Samples(correct.astype(float), details=details, groups=groups, group_names=data.classes)

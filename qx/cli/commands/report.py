@@ -68,6 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _recompute(stored: Results, folder: Path) -> tuple[Results, Recording | None]:
     """Return results with figures computed again from the samples, and these; unchanged without samples."""
+    from qx.amounts import size_in_words
     from qx.analysis.recompute import differences, read_samples, recompute
     from qx.cli.streams import say
 
@@ -79,6 +80,13 @@ def _recompute(stored: Results, folder: Path) -> tuple[Results, Recording | None
             "computed again"
         )
         return stored, None
+    for name, workload in stored.run.workloads.items():
+        if workload.outputs_not_kept is not None:
+            say(
+                f"qx: {name}: the outputs ({size_in_words(workload.outputs_not_kept)}) were too large to be "
+                f"kept with the samples, so their errors against the baseline's (SQNR, below 0 dB) are "
+                f"those of the results file; all other figures are computed again"
+            )
     recording = read_samples(samples)
     computed = recompute(stored, recording, samples)
     if differing := differences(stored, computed):

@@ -93,7 +93,7 @@ def changed(view: View, recording: Recording) -> JsonObject | None:
     these items became right and wrong by the metric in ``judge``, where there is such a metric.
     """
     ((_, workload),) = view.results.run.workloads.items()
-    theirs = _answers(recording, view.baseline)
+    theirs = recording.answers(view.baseline)
     if workload.task != CLASSIFICATION or theirs is None:
         return None
     expected, count = theirs
@@ -101,7 +101,7 @@ def changed(view: View, recording: Recording) -> JsonObject | None:
     classes = list(workload.classes) if len(workload.classes) == count else [str(n) for n in range(count)]
     cells: list[Json] = []
     for cell in view.rows:
-        ours = _answers(recording, cell)
+        ours = recording.answers(cell)
         is_comparable = ours is not None and ours[1] == count and len(ours[0]) == len(expected)
         if cell == view.baseline or ours is None or not is_comparable:
             cells.append(None)
@@ -113,18 +113,6 @@ def changed(view: View, recording: Recording) -> JsonObject | None:
         "judge": None if judge is None else judge[0].metric,
         "cells": cells,
     }
-
-
-def _answers(recording: Recording, cell: str) -> tuple[NDArray[np.intp], int] | None:
-    """Return the class that a cell puts highest for each item, and the number of classes."""
-    outputs = recording.outputs.get(cell)
-    if not outputs:
-        return None
-    # A classifier's scores are its first output.
-    scores = next(iter(outputs.values()))
-    if scores.ndim != 2 or scores.shape[1] < 2:
-        return None
-    return scores.argmax(axis=1), scores.shape[1]
 
 
 def _judge(view: View, recording: Recording, items: int) -> tuple[Figure, NDArray[np.float64]] | None:
@@ -154,14 +142,14 @@ def _correct(
 
 
 def _moves(
-    ours: NDArray[np.intp],
-    theirs: NDArray[np.intp],
+    ours: NDArray[np.integer],
+    theirs: NDArray[np.integer],
     classes: int,
     correct: tuple[NDArray[np.float64], NDArray[np.float64]] | None,
 ) -> JsonObject:
     """Count the answers of a cell that differ from the baseline's, by the two classes."""
     differs = ours != theirs
-    keys = theirs[differs] * classes + ours[differs]
+    keys = theirs[differs].astype(np.int64) * classes + ours[differs]
     distinct, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
     gained = lost = np.zeros(len(distinct), dtype=np.intp)
     if correct is not None:

@@ -173,7 +173,11 @@ def _title(figure: Figure) -> str:
 def _trust(view: View, content: JsonObject) -> list[str]:
     floors = list(wording.noise_floor(view))
     blocks = [paragraph(wording.measuring(view, MARKUP))]
-    remarks = [*wording.differing_in_rounds(view, MARKUP), *wording.deaths(view, MARKUP)]
+    remarks = [
+        *wording.differing_in_rounds(view, MARKUP),
+        *wording.deaths(view, MARKUP),
+        *wording.unkept_outputs(view),
+    ]
     blocks += [bullets(remarks)] if remarks else []
     blocks.append("<h3>Noise floor</h3>")
     if floors:

@@ -261,7 +261,7 @@ def evaluation(
             inputs=str(cache / "splits" / deadly.results["run"]["workloads"]["toy"]["evaluation_sha256"]),
             batch_size=36,
             artifact_metrics=references(metrics),
-            outputs=str(finished / "outputs.npz"),
+            outputs=str(finished / "outputs"),
             finished=str(finished),
         )
 
@@ -306,7 +306,7 @@ def test_a_metric_that_leaves_its_process_damaged_costs_nothing_else(
     _, measured, failures = run_past_metrics(processes, job, Measurement, "toy_fp32", Hangs(), timeout=120)
     assert failures == {}
     assert measured["harmful"].samples.values == [3.0]
-    assert (tmp_path / "toy_fp32" / "outputs.npz").is_file()
+    assert (tmp_path / "toy_fp32" / "outputs").is_dir()
     assert tmp_path.joinpath("log").read_text().split() == ["harmful"]
 
 

@@ -291,7 +291,7 @@ def test_an_artifact_that_was_tampered_with_is_detected(
     tensors["classifier.bias"][3] += 1e-3
     torch.save(tensors, state)
     with pytest.raises(Failure) as failed:
-        evaluate(processes, build / "artifact", inputs, tmp_path / "outputs.npz")
+        evaluate(processes, build / "artifact", inputs, tmp_path / "outputs")
     assert (failed.value.outcome, failed.value.stage) == ("failed", "probe")
     words = "does not give the outputs of the converted module: they differ by up to 0.001"
     assert words in failed.value.cause

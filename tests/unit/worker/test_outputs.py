@@ -12,6 +12,7 @@ from qx import Arrays, Figure, PluginError, Point
 from qx.worker.arrays import Split
 from qx.worker.derive import CellRecord, TrackedArrays, read_recorded
 from qx.worker.evaluate import predict
+from qx.worker.output_files import OutputWriter, read_outputs
 from qx.worker.outputs import checked_outputs, pack, unpack
 
 ARRAY = np.zeros((2, 3), dtype=np.float32)
@@ -82,10 +83,11 @@ def _split(items: int) -> Split:
     return Split({"point": np.arange(items, dtype=np.float32)}, {}, (), "points")
 
 
-def test_all_outputs_of_all_items_are_kept_by_name() -> None:
+def test_all_outputs_of_all_items_are_kept_by_name(tmp_path: Path) -> None:
     """Two outputs are evaluated in batches, in the order of the first call; the last batch is cut."""
     done: list[float] = []
-    outputs = predict(Detector(), _split(7), 3, "detector", lambda share, _: done.append(share))
+    predict(Detector(), _split(7), 3, "detector", lambda share, _: done.append(share), tmp_path / "outputs")
+    outputs = read_outputs(tmp_path / "outputs")
     assert list(outputs) == ["scores", "boxes"]
     assert outputs["scores"].tolist() == [0, 2, 4, 6, 8, 10, 12]
     assert outputs["boxes"].tolist() == [[value, -value] for value in range(7)]
@@ -93,12 +95,12 @@ def test_all_outputs_of_all_items_are_kept_by_name() -> None:
     assert done[-1] == 1.0
 
 
-def test_outputs_must_keep_their_names() -> None:
+def test_outputs_must_keep_their_names(tmp_path: Path) -> None:
     """A loader that gives other names in another batch is refused with both."""
     subject = Detector((("scores", "boxes"), ("scores", "places")))
     words = r"detector: outputs gave 'scores', 'boxes' for one batch and 'places', 'scores' for another"
     with pytest.raises(PluginError, match=words):
-        predict(subject, _split(7), 3, "detector", lambda share, text: None)
+        predict(subject, _split(7), 3, "detector", lambda share, text: None, tmp_path / "outputs")
 
 
 NAMED = {
@@ -130,12 +132,13 @@ def test_what_was_recorded_of_a_cell_is_read_back(tmp_path: Path) -> None:
         values={latency: np.array([1.5, 2.5]), accuracy: np.array([1.0])},
         wave={latency: np.array([0, 1]), accuracy: np.array([-1])},
         round={latency: np.array([3, 4]), accuracy: np.array([-1])},
-        outputs=NAMED,
     )
+    with OutputWriter(tmp_path / "outputs", 3, "loader") as writer:
+        writer.add(NAMED)
     arrays: dict[str, Any] = record.to_arrays()
     assert {"latency|32|values", "accuracy||wave"} <= arrays.keys()
     np.savez(tmp_path / "samples.npz", **arrays)
-    read = read_recorded(tmp_path / "samples.npz")
+    read = read_recorded(tmp_path / "samples.npz", str(tmp_path / "outputs"))
     assert list(read.values) == [latency, accuracy]
     assert read.values[latency].tolist() == [1.5, 2.5]
     assert (read.wave[latency].tolist(), read.round[latency].tolist()) == ([0, 1], [3, 4])

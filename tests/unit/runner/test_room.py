@@ -1,0 +1,34 @@
+"""Whether the disk has room for the outputs of a run is checked before anything is built."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from qx.errors import UsageError
+from qx.runner.evaluation import check_room
+
+
+def test_a_disk_that_is_too_small_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line says how much the outputs of all cells take, and how much there is."""
+    monkeypatch.setattr(
+        shutil, "disk_usage", lambda path: SimpleNamespace(free=2_000_000_000 if path == tmp_path else 0)
+    )
+    run: Any = SimpleNamespace(outputs=tmp_path)
+    workload_run: Any = SimpleNamespace(
+        cells=dict.fromkeys(["toy/a", "toy/b", "toy/c", "toy/not_installed"]),
+        failures={"toy/not_installed": None},
+        ready=SimpleNamespace(items=5000, output_bytes=100_000),
+    )
+    check_room(run, [workload_run])
+    workload_run.ready.output_bytes = 200_000
+    words = (
+        "the outputs of 3 cells with 5,000 items each take 3.00 GB on the disk, and 2.00 GB are free: name a "
+        "folder on a larger disk in QX_CACHE, or evaluate fewer items"
+    )
+    with pytest.raises(UsageError, match=words):
+        check_room(run, [workload_run])
