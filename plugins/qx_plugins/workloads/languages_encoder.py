@@ -83,28 +83,26 @@ def transition_counts() -> np.ndarray:
     """Return counts of pairs of syllables, int64 ``[LANGUAGES, SYLLABLES, SYLLABLES]``: first, then next."""
     import numpy as np
 
-    # The sentences are the same on every machine: numpy guarantees the numbers of RandomState, and all
-    # arithmetic is on integers.
-    random = np.random.RandomState(0)
-    common = 1000 // np.arange(4, SYLLABLES + 4)
-    favoured = random.randint(1, FAVOURED + 1, (LANGUAGES, 1, SYLLABLES))
-    return common * favoured * random.randint(1, FAVOURED_AFTER + 1, (LANGUAGES, SYLLABLES, SYLLABLES))
+    from qx_plugins.datasets.made_up_languages import draw_transitions
+
+    return draw_transitions(
+        np.random.RandomState(0),
+        languages=LANGUAGES,
+        syllables=SYLLABLES,
+        favoured=FAVOURED,
+        favoured_after=FAVOURED_AFTER,
+    )
 
 
 def generate_sentences() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Return tokens int64 ``[n, LENGTH]`` and languages int64 ``[n]`` by split, the same for every seed."""
     import numpy as np
 
-    bounds = transition_counts().cumsum(axis=-1)
+    from qx_plugins.datasets.made_up_languages import draw_sentences
+
     random = np.random.RandomState(1)
-    count = sum(SENTENCES.values())
-    languages = random.randint(LANGUAGES, size=count)
-    tokens = np.empty((count, LENGTH), dtype=np.int64)
-    tokens[:, 0] = random.randint(SYLLABLES, size=count)
-    for position in range(1, LENGTH):
-        rows = bounds[languages, tokens[:, position - 1]]
-        drawn = random.randint(2**31 - 1, size=count) % rows[:, -1]
-        tokens[:, position] = (rows <= drawn[:, np.newaxis]).sum(axis=1)
+    languages = random.randint(LANGUAGES, size=sum(SENTENCES.values()))
+    tokens = draw_sentences(random, transition_counts(), languages, LENGTH)
     ends = np.cumsum([0, *SENTENCES.values()])
     return {
         split: (tokens[start:end], languages[start:end].astype(np.int64))

@@ -14,7 +14,9 @@ from torch.ao.quantization import (
     QConfig,
     convert,
     default_fused_per_channel_wt_fake_quant,
+    default_fused_wt_fake_quant,
     default_observer,
+    default_weight_observer,
     fuse_modules,
     prepare,
     prepare_qat,
@@ -29,6 +31,8 @@ from qx_plugins.runtimes.torch_eager.kernels import replace_wrong_kernels
 
 #: Attribute of a model in which torch expects the configuration of its quantization.
 _QCONFIG = "qconfig"
+#: Layers of which torch quantizes weights only with one scale for all channels.
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
 def prepare_static(
@@ -44,7 +48,7 @@ def prepare_static(
     _fuse(model)
     if expected is not None:
         verify_outputs(expected, model, "fuse_model()")
-    setattr(model, _QCONFIG, QConfig(activation=activation_observer, weight=weight_observer))
+    _configure(model, activation_observer, weight_observer, default_weight_observer)
     prepared: nn.Module = prepare(model, inplace=True)
     return prepared
 
@@ -65,11 +69,22 @@ def prepare_for_training(
     else:
         _fuse(model)
     activation = FusedMovingAvgObsFakeQuantize.with_args(quant_min=0, quant_max=127, dtype=torch.quint8)
-    setattr(model, _QCONFIG, QConfig(activation=activation, weight=default_fused_per_channel_wt_fake_quant))
+    _configure(model, activation, default_fused_per_channel_wt_fake_quant, default_fused_wt_fake_quant)
     prepared: nn.Module = prepare_qat(model.train(), inplace=True)
     if expected is not None:
         verify_outputs(expected, unquantized_copy(prepared, nn.Module.eval), "fuse_model()")
     return prepared
+
+
+def _configure(model: nn.Module, activation: Any, weight: Any, weight_per_tensor: Any) -> None:
+    """Say how a model is observed; ``weight_per_tensor`` is for weights of transposed convolutions.
+
+    torch refuses them one scale for each channel, or puts it along the wrong dimension.
+    """
+    setattr(model, _QCONFIG, QConfig(activation=activation, weight=weight))
+    for layer in model.modules():
+        if isinstance(layer, _TRANSPOSED):
+            setattr(layer, _QCONFIG, QConfig(activation=activation, weight=weight_per_tensor))
 
 
 def convert_to_int8(model: nn.Module) -> nn.Module:

@@ -1,0 +1,175 @@
+"""The small workloads of several tasks: their data, their networks, their committed weights."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module, resources
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from attrs import frozen
+from qx_plugins.workloads import friedman_regressor, sensor_series
+
+from qx import Context, Data, Unsupported
+
+#: Most parameters of a network, and most bytes of its weights.
+PARAMETERS, BYTES = 300_000, 400_000
+
+
+@frozen
+class Expected:
+    """What a workload promises."""
+
+    task: str
+    #: Beginning of the SHA-256 of its test split.
+    digest: str
+    #: Shapes of its outputs by name, without the batch.
+    outputs: Mapping[str, tuple[int, ...]]
+
+
+EXPECTED = {
+    "digits_embedding": Expected("embedding", "ef06094fa7cf0a2f", {"output": (32,)}),
+    "friedman_regressor": Expected("regression", "4664bc513ece7860", {"output": ()}),
+    "sensor_series": Expected("classification", "447586807e6cea6f", {"output": (8,)}),
+}
+every_workload = pytest.mark.parametrize("name", EXPECTED)
+
+
+def workload(name: str) -> Any:
+    return import_module(f"qx_plugins.workloads.{name}")
+
+
+@cache
+def data_of(name: str) -> Data:
+    """Return the test split, as a run with another seed than the default has it."""
+    data: Data = workload(name).load_data("test", Context(seed=99))
+    return data
+
+
+@cache
+def trained(name: str) -> Any:
+    """Return the network with its committed weights."""
+    package, _, file = str(workload(name).describe().weights).partition(":")
+    model = workload(name).make_model(Context())
+    with resources.as_file(resources.files(package) / file) as path:
+        assert path.stat().st_size < BYTES
+        state = torch.load(path, weights_only=True)
+    assert {tensor.dtype for tensor in state.values() if tensor.is_floating_point()} == {torch.float16}
+    model.load_state_dict(state, strict=True)
+    return model.eval()
+
+
+def answers(name: str, items: int) -> dict[str, np.ndarray]:
+    """Return the outputs of the trained network for the first items of the test split, by name."""
+    inputs = [torch.from_numpy(np.array(array[:items])) for array in data_of(name).inputs.values()]
+    with torch.inference_mode():
+        outputs = trained(name)(*inputs)
+    named = {"output": outputs} if isinstance(outputs, torch.Tensor) else outputs
+    return {key: tensor.numpy() for key, tensor in named.items()}
+
+
+@every_workload
+def test_the_data_stay_what_they_were(name: str) -> None:
+    """The test split is the same on every machine and for every seed of a run, and says what it is."""
+    data = data_of(name)
+    digest = hashlib.sha256()
+    for array in (*data.inputs.values(), *data.targets.values()):
+        digest.update(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes())
+    assert digest.hexdigest()[:16] == EXPECTED[name].digest
+    assert data.task == EXPECTED[name].task
+    assert 500 <= len(next(iter(data.inputs.values()))) <= 2000
+    assert data.source and data.preprocessing
+
+
+@every_workload
+def test_the_network_is_as_its_summary_says(name: str) -> None:
+    """It is small, takes its example inputs at any batch size, and its summary has its parameters."""
+    module = workload(name)
+    model = trained(name)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    assert f"{parameters:,} parameters" in module.describe().summary
+    assert f"{len(next(iter(data_of(name).inputs.values()))):,} " in module.describe().summary
+    assert parameters < PARAMETERS
+    for size in (1, 3):
+        examples = module.example_inputs(size, Context())
+        assert size == 1 or _equal(examples, module.example_inputs(size, Context()))
+        with torch.inference_mode():
+            outputs = model(**examples) if isinstance(examples, dict) else model(*examples)
+        named = {"output": outputs} if isinstance(outputs, torch.Tensor) else outputs
+        assert {key: tensor.shape for key, tensor in named.items()} == {
+            key: (size, *shape) for key, shape in EXPECTED[name].outputs.items()
+        }
+
+
+def _equal(first: Any, second: Any) -> bool:
+    tensors = [list(item.values()) if isinstance(item, dict) else item for item in (first, second)]
+    return all(map(torch.equal, *tensors))
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_it_says_why_it_has_no_form_with_stubs(name: str) -> None:
+    """The error names a layer of the network, and its type."""
+    with pytest.raises(Unsupported, match="no form with quantize and dequantize stubs") as error:
+        workload(name).make_model(Context(quantizable=True))
+    layer, kind = str(error.value).rpartition("(")[2].rstrip(")").split(", ")
+    assert type(trained(name).get_submodule(layer)).__name__ == kind
+
+
+def test_gestures_are_classified_nearly_as_well_as_can_be() -> None:
+    """The most probable gesture is the right one in 95 % of the series; the network comes near it."""
+    data = data_of("sensor_series")
+    labels = data.targets["labels"][:400]
+    readings = (data.inputs["readings"][:400] * 64).astype(np.int64)
+    possible = (sensor_series.most_probable(readings) == labels).mean()
+    share = (answers("sensor_series", 400)["output"].argmax(axis=1) == labels).mean()
+    assert 0.93 < possible < 0.98
+    assert 0.88 < share < possible
+
+
+def test_the_regression_leaves_little_but_the_noise() -> None:
+    """The committed weights explain nearly as much of the targets as the function that they were made by."""
+    _, targets, exact = friedman_regressor.generate_items()["test"]
+    outputs = answers("friedman_regressor", len(targets))["output"]
+    noise, error = (np.square(values - targets).mean() for values in (exact, outputs))
+    assert 0.9 < noise < 1.1
+    assert noise < error < 1.1 * noise
+
+
+def test_no_sine_is_near_where_rounding_turns() -> None:
+    """No library's sine is so wrong that a target would be another on another machine."""
+    values = friedman_regressor.sines()
+    assert (np.abs(values - np.floor(values) - 0.5)).min() > 1e-6
+
+
+def test_neighbours_are_of_the_same_digit() -> None:
+    """The nearest other vector is of the same digit for 97 % of the items, and all have length 1."""
+    labels = data_of("digits_embedding").targets["labels"]
+    vectors = answers("digits_embedding", len(labels))["output"]
+    np.testing.assert_allclose(np.square(vectors).sum(axis=1), 1, rtol=1e-4)
+    similarities = vectors @ vectors.T - 2 * np.eye(len(vectors))
+    assert (labels[similarities.argmax(axis=1)] == labels).mean() > 0.97
+
+
+# Training -----------------------------------------------------------------------------------------
+
+
+@every_workload
+@pytest.mark.slow
+def test_one_epoch_of_training_learns(name: str) -> None:
+    """The train hook reports its progress to the end, the loss falls, and weights are in half precision."""
+    shares, losses = [], []
+
+    def progress(done: float, text: str) -> None:
+        shares.append(done)
+        losses.append(float(text.rpartition(" ")[2]))
+
+    torch.manual_seed(0)
+    context = Context(options={"epochs": 1}, progress=progress)
+    model = workload(name).train(workload(name).make_model(context), context)
+    assert shares[-1] == 1.0
+    assert losses[-1] < losses[0]
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float16}
