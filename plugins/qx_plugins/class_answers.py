@@ -83,7 +83,8 @@ def class_answers(data: Predictions, *, axis: int, metric: str, ignored: int = -
             wrong = counting.min() if counting.min() < 0 else counting.max()
             raise QxError(f"{metric}: {shapes}: {what} have a class {wrong}, and there are {classes} classes")
     items = len(labels)
-    return ClassAnswers(*(array.reshape(items, -1) for array in (chosen, labels, counted)), classes=classes)
+    chosen, labels, counted = (array.reshape(items, -1) for array in (chosen, labels, counted))
+    return ClassAnswers(chosen, labels, counted, classes)
 
 
 def f1(statistics: np.ndarray) -> np.ndarray:

@@ -133,7 +133,7 @@ def _coco(arrays: Arrays, count: int, classes: list[int]) -> Any:
     """Return boxes as pycocotools takes them."""
     from pycocotools.coco import COCO
 
-    annotations = []
+    annotations: list[dict[str, Any]] = []
     scores = arrays.get("scores")
     for image, labels in enumerate(arrays["labels"].tolist()):
         for place, label in enumerate(labels):
@@ -141,8 +141,8 @@ def _coco(arrays: Arrays, count: int, classes: list[int]) -> Any:
                 continue
             left, top, right, bottom = (float(edge) for edge in arrays["boxes"][image, place])
             # An identifier of 0 would count as no match.
-            box = {"id": len(annotations) + 1, "image_id": image, "category_id": int(label), "iscrowd": 0}
-            box["bbox"] = [left, top, right - left, bottom - top]
+            box: dict[str, Any] = {"id": len(annotations) + 1, "image_id": image, "category_id": int(label)}
+            box |= {"bbox": [left, top, right - left, bottom - top], "iscrowd": 0}
             box["area"] = (right - left) * (bottom - top)
             if scores is not None:
                 box["score"] = float(scores[image, place])

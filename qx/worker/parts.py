@@ -128,7 +128,7 @@ def _are_same(ours: Joined, theirs: Joined) -> bool:
         and np.allclose(ours.values, theirs.values, rtol=ROUNDING, atol=ROUNDING, equal_nan=True)
         and ours.group_names == theirs.group_names
         and (ours.groups is None) is (theirs.groups is None)
-        and (ours.groups is None or np.array_equal(ours.groups, theirs.groups))
+        and (ours.groups is None or theirs.groups is None or np.array_equal(ours.groups, theirs.groups))
         and _is_same_json(ours.details, theirs.details)
     )
 

@@ -198,9 +198,11 @@ def read_first(
     """Read the first items of an iterable or a DataLoader, at most ``limit``; 0 reads all."""
     if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
         raise DataError(f"{where} gives {type(value).__name__}; expected {EXPECTED}")
-    is_batched = _is_loader(value) and (value.batch_size is not None or value.batch_sampler is not None)
+    # A DataLoader, of which torch alone knows the type.
+    loader: Any = value if _is_loader(value) else None
+    is_batched = loader is not None and (loader.batch_size is not None or loader.batch_sampler is not None)
     items = _items_of_batches(value, where) if is_batched else iter(value)
-    dataset = value.dataset if _is_loader(value) else value
+    dataset = value if loader is None else loader.dataset
     inputs, targets = _collect(enumerate(itertools.islice(items, limit or None)), where, progress, limit)
     size = len(next(iter(inputs.values())))
     total = _length_of_loader(value) if _is_loader(value) else None

@@ -64,4 +64,4 @@ def _deviations(name: str, pair: OutputPair) -> np.ndarray:
             f"too large to add, so that no deviation is large or small"
         )
     deviations = largest / np.sqrt(total / number)
-    return np.minimum(np.nan_to_num(deviations, nan=LARGEST, posinf=LARGEST), LARGEST)
+    return np.asarray(np.minimum(np.nan_to_num(deviations, nan=LARGEST, posinf=LARGEST), LARGEST))

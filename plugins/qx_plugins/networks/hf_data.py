@@ -20,7 +20,7 @@ from qx_plugins.datasets.described_inputs import (
     draw_split,
     parse_inputs,
 )
-from qx_plugins.datasets.session_data import set_aside
+from qx_plugins.datasets.splits import set_aside
 from qx_plugins.datasets.tables import SUFFIXES, Table, find_columns, is_tables, read_tables
 from qx_plugins.networks.hf_models import Source, find_source, import_transformers
 
@@ -134,7 +134,7 @@ def _load_tables(source: Source, kind: str, place: Path, context: Context) -> di
             preprocessing=texts.preprocessing,
             task=source.task,
         )
-    return set_aside(parts["all"], seed=0) if "all" in parts else parts
+    return set_aside(parts["all"]) if "all" in parts else parts
 
 
 def _rows(table: Table) -> zip[tuple[Mapping[str, Any], str]]:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,7 @@ class Source:
     @property
     def architecture(self) -> str:
         """Name of the class of the model. Raises ``UsageError`` where the settings have none."""
-        names = self.settings.get("architectures") or ()
+        names: Sequence[Any] = self.settings.get("architectures") or ()
         if len(names) != 1 or not isinstance(names[0], str):
             shown = ", ".join(map(str, names)) or "none"
             raise UsageError(f"MODEL {self.target}: config.json must name one architecture; it names {shown}")
@@ -111,7 +111,7 @@ class Source:
         if suffix == "ForSequenceClassification":
             problem = self.settings.get("problem_type")
             if problem == "multi_label_classification":
-                return problem
+                return str(problem)
             if problem == "regression" or len(self.labels) == 1:
                 return "regression"
         return TASKS[suffix]
@@ -130,7 +130,8 @@ class Source:
         """Names of the arguments of ``forward``, in their order."""
         import inspect
 
-        return tuple(inspect.signature(_class_of(self).forward).parameters)
+        model_class: Any = _class_of(self)
+        return tuple(inspect.signature(model_class.forward).parameters)
 
 
 def find_source(target: str, context: Context) -> Source:
@@ -160,11 +161,10 @@ def import_transformers(target: str) -> Any:
 @cache
 def _fetch(target: str, name: str, *, offline: bool) -> Path:
     """Return the folder in the hub's cache, fetched where it is not there. Raises ``UsageError``."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub import snapshot_download, utils
 
-    disable_progress_bars()
-    problem: BaseException | None = None
+    utils.disable_progress_bars()  # type: ignore[attr-defined]
+    problem: Exception = OSError("nothing was tried")
     # What is there is used as it is, so that all processes of a run, and later runs, have one version.
     for is_local in (True,) if offline else (True, False):
         try:
@@ -261,12 +261,14 @@ def make_transformers_model(target: str, context: Context, arguments: Mapping[st
         # A pooler that is not asked adds nothing to the vector.
         missing = [name for name in missing if not name.startswith("pooler.")]
         note = note if missing or file is None else ""
-    model.qx_facts = ModelFacts(  # type: ignore[assignment]
+    facts = ModelFacts(
         identity=hashlib.sha256(identity.encode()).hexdigest(),
         trained=file is not None and not missing,
         note=note,
     )
-    return model
+    made: nn.Module = model
+    made.qx_facts = facts  # type: ignore[assignment]
+    return made
 
 
 def _text_of(config: Any) -> str:

@@ -331,7 +331,7 @@ def _states(graph: fx.GraphModule) -> list[fx.Node]:
 
 def _operator(node: fx.Node) -> str:
     assert isinstance(node.target, torch._ops.OpOverload)
-    return node.target.overloadpacket.__name__
+    return str(node.target.overloadpacket.__name__)
 
 
 def _read_sizes(graph: fx.GraphModule, size: int) -> fx.GraphModule | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.ao.nn.quantized import FloatFunctional
@@ -73,4 +75,5 @@ class SmallUNet(nn.Module):
         """Fold every Conv-BN-ReLU into one module; with ``is_qat`` the normalisation is kept and trained."""
         triples = [["0", "1", "2"], ["3", "4", "5"]]
         for block in (self.block_full, self.block_half, self.block_quarter, self.join_half, self.join_full):
-            (fuse_modules_qat if is_qat else fuse_modules)(block, triples, inplace=True)
+            fuse: Any = fuse_modules_qat if is_qat else fuse_modules
+            fuse(block, triples, inplace=True)
