@@ -46,7 +46,7 @@ def load_processor(target: str, folder: Path, *, is_image: bool) -> Any | None:
 
     if not any((folder / name).is_file() for name in ("preprocessor_config.json", "processor_config.json")):
         return None
-    kind = AutoImageProcessor if is_image else AutoFeatureExtractor
+    kind: Any = AutoImageProcessor if is_image else AutoFeatureExtractor
     try:
         return kind.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:
