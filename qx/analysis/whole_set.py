@@ -136,7 +136,7 @@ def compare(
     value, ci, p, method = float(stack.values[0] - stack.values[1]), None, None, ""
     reason = _why_no_interval(ours) or _why_no_interval(theirs)
     if not reason:
-        over_items, step = _difference(stack.rows(0, 1), stack.rows(1, 2))
+        over_items, step = _difference(stack.rows(0, 1), stack.rows(1, 2), level)
         (low,), (high,) = items.ends(over_items, step, level)
         ci, p = (float(low), float(high)), float(items.p_value(over_items, step)[0])
         method = _method(ours.items, over_items.count, stack.draws.shape[1])
@@ -156,7 +156,9 @@ def pairwise(samples: Sequence[Resampled], *, relative: bool, level: float = 0.9
         stack = _Stack.from_samples([samples[cell] for cell in cells], relative=relative)
         for row, cell in enumerate(cells):
             others = cells[row:]
-            ends = items.ends(*_difference(stack.rows(row, row + 1), stack.rows(row, len(cells))), level)
+            ends = items.ends(
+                *_difference(stack.rows(row, row + 1), stack.rows(row, len(cells)), level), level
+            )
             low[cell, others], high[cell, others] = ends
             low[others, cell], high[others, cell] = -ends[1], -ends[0]
     return low, high
@@ -276,11 +278,12 @@ def _scale_of_items(influence: Floats, count: int) -> items.Scale:
     return items.Scale(scale.extent / factor, scale.deviation / factor)
 
 
-def _difference(ours: _Stack, theirs: _Stack) -> tuple[items.Moments, Floats]:
+def _difference(ours: _Stack, theirs: _Stack, level: float) -> tuple[items.Moments, Floats]:
     """Return moments and step of the differences of one cell to others, ``[cells]``."""
     values = ours.values - theirs.values
     influence = ours.influence - theirs.influence
-    over_items = _with_draws(items.moments(influence), ours.draws - theirs.draws)
+    moments = items.moments(influence, with_skew=level > items.JOINT_LEVEL)
+    over_items = _with_draws(moments, ours.draws - theirs.draws)
     probed = np.maximum(ours.steps, theirs.steps)
     step = np.fmax(probed, over_items.largest)
     if np.isnan(probed).any():
