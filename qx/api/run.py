@@ -6,17 +6,17 @@ import inspect
 import re
 import time
 from argparse import Namespace
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import evolve
 
 from qx.amounts import to_seconds
 from qx.api.progress import reporting
 from qx.api.result import Result
-from qx.api.session import hand_over_data, hand_over_model, is_module
+from qx.api.session import hand_over_data, hand_over_model, hand_over_score, is_module
 from qx.cli import UNUSABLE_STATES
 from qx.cli.arguments import build_request
 from qx.cli.places import check_writable
@@ -77,6 +77,8 @@ def run(
     engine: str | None = None,
     seed: int = 0,
     build_seeds: int = 1,
+    score: str | Callable[..., Any] | None = None,
+    score_better: Literal["higher", "lower"] | None = None,
     timeout: float | None = None,
     rebuild: bool = False,
     offline: bool = False,
@@ -155,6 +157,11 @@ def run(
     build_seeds : int
         Number of builds of each config that calibrates or trains, with the seeds ``seed``, ``seed + 1`` and
         so on, each with calibration items of its own. All are evaluated, and the first is timed.
+    score : str or callable, optional
+        Function that judges answers, ``"FILE.py:FUNCTION"`` or one of this session. It gets outputs and
+        targets, arrays ``[n, ...]`` by name, and gives a value for each item or one for all of them.
+    score_better : {"higher", "lower"}, optional
+        Which way its values are better; by default higher.
     timeout : float, optional
         Seconds for each stage of a cell.
     rebuild : bool
@@ -197,13 +204,14 @@ def run(
     began = time.monotonic()
     with _errors_in_python_words(), ExitStack() as stack:
         has_own_model = not (model is None or isinstance(model, str))
+        has_own_score = not (score is None or isinstance(score, str))
         has_own_data = not (data is None or isinstance(data, (str, Path)))
         if has_own_data and model is None:
             raise UsageError("data of a session go with a model: give model=..., or a folder of data")
         request = _request(arguments, has_own_model=has_own_model, has_own_data=has_own_data)
         request.check()
         out_folder = None if out is None else check_writable(Path(out))
-        if has_own_model or has_own_data:
+        if has_own_model or has_own_data or has_own_score:
             session = stack.enter_context(temporary_folder())
             own: dict[str, str] = {}
             if has_own_model:
@@ -211,6 +219,8 @@ def run(
                 own["model"] = hand_over_model(model, model_args or {}, session)
             if has_own_data:
                 own |= hand_over_data(data, session)  # type: ignore[arg-type]
+            if has_own_score:
+                request = evolve(request, score=hand_over_score(score, session))
             models = (own.pop("model"),) if has_own_model else request.models
             request = evolve(request, session=session, models=models, model={**request.model, **own})
         reporter = stack.enter_context(reporting(is_shown=progress))
@@ -266,6 +276,8 @@ def _request(arguments: Mapping[str, Any], *, has_own_model: bool, has_own_data:
         cpus=tuple(arguments["cpus"]),
         front=_strings(arguments["front"]),
         build_seeds=arguments["build_seeds"],
+        score=arguments["score"] if isinstance(arguments["score"], str) else None,
+        score_better=arguments["score_better"],
         yes=arguments["yes"],
         command=(_call(arguments),),
     )

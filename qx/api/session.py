@@ -36,6 +36,7 @@ EXAMPLES = 8
 #: The advice where something cannot be pickled.
 INTO_A_FILE = {
     "model": "put what makes it into a file, and give model='FILE.py:FACTORY'",
+    "score": "put it into a file, and give score='FILE.py:FUNCTION'",
     "data": "give arrays or tensors, or put the data into a folder of images, {train,test}/<class>/<image>",
 }
 
@@ -54,6 +55,16 @@ def hand_over_model(model: Model, arguments: Mapping[str, object], folder: Path)
         raise UsageError("model_args are for what makes a model, and model is a model already")
     name = type(model).__name__ if is_module(model) else getattr(model, "__name__", "factory")
     return _write(folder, "model", name, partial(model, **arguments) if arguments else model)
+
+
+def hand_over_score(score: object, folder: Path) -> str:
+    """Write a function that judges answers for workers; return the reference to it. Raises ``UsageError``."""
+    if not callable(score):
+        raise UsageError(
+            f"score is of type {type(score).__name__}; expected a function of outputs and targets, or the "
+            f"name of one, such as 'judge.py:score'"
+        )
+    return _write(folder, "score", getattr(score, "__name__", "score"), score)
 
 
 def is_module(model: object) -> bool:

@@ -225,9 +225,9 @@ class Metric:
     batch_sizes: tuple[int, ...] = field(default=(), converter=_to_batch_sizes)
     #: Whether it is an axis of the front.
     axis: bool = flag_field()
-    #: Rank of an axis that judges the answers of a model: of those with a rank that have values for a
-    #: workload, only those of the highest rank are axes of its front. 1: how near to the baseline, 2: a metric
-    #: of a task, 3: the user's own. 0: an axis whatever others there are.
+    #: Rank of an axis that judges the answers of a model. Of the metrics with a rank that have values for a
+    #: workload, only those of the highest are axes of its front: 1 for how near answers are to the
+    #: baseline's, 2 for the metric of a task, 3 for the user's own. 0: an axis whatever others there are.
     quality: int = field(default=0, converter=int, validator=ge(0))
     #: Whether it is measured only where it is named (``-m``, ``--front``), and not by default.
     on_request: bool = flag_field()

@@ -11,7 +11,7 @@ CLASSIFICATION = "classification"
 #: Task of a model that returns amounts: as many for each item as its labels have.
 REGRESSION = "regression"
 #: Task of a model that returns a score for each class of each token: outputs ``[batch, tokens, classes]``.
-TOKEN_CLASSIFICATION = "token_classification"
+TOKEN_CLASSIFICATION = "token_classification"  # noqa: S105 (no secret)
 #: Task of a model that returns a score for each class of each pixel: outputs ``[batch, classes, height,
 #: width]``.
 SEGMENTATION = "segmentation"
@@ -49,7 +49,8 @@ class Task:
 
     #: Name of the task; None where it is not known.
     name: str | None
-    #: Reason in words why it is not ``CLASSIFICATION``; empty where it is.
+    #: Reason in words why it is not ``CLASSIFICATION``; empty where it is. Where no task is known, that of
+    #: outputs and labels.
     reason: str = ""
 
 
@@ -62,7 +63,7 @@ def task_of(
     """
     name = stated or (None if labels is None else _task_of_labels(tuple(outputs), labels))
     if name not in (None, CLASSIFICATION):
-        return Task(name=name, reason=f"the task is {name}, and it is for another one")
+        return Task(name=name, reason=f"the task is {name}")
     without = stated is not None and labels is None
     reason = _why_no_scores(outputs, classes) or (
         "" if without else _why_no_classes(outputs, labels, classes)

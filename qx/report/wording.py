@@ -298,9 +298,9 @@ def inapplicable(view: View, markup: Markup) -> Iterator[str]:
     """Say which metrics do not apply to this workload, and why."""
     names_by_cause: dict[str | None, dict[str, None]] = {}
     for measured in view.results.measurements:
-        if (measured.outcome, view.ended(measured.cell).outcome) == ("unsupported", "ok"):
-            if measured.cause != NOT_APPLICABLE:
-                names_by_cause.setdefault(measured.cause, {})[measured.metric] = None
+        outcomes = measured.outcome, view.ended(measured.cell).outcome
+        if outcomes == ("unsupported", "ok") and measured.cause != NOT_APPLICABLE:
+            names_by_cause.setdefault(measured.cause, {})[measured.metric] = None
     for cause, names in names_by_cause.items():
         shown = listed([markup.name(name) for name in names])
         verb = "does" if len(names) == 1 else "do"

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from attrs import Factory, evolve, field, frozen
 
@@ -21,6 +21,7 @@ from qx.results.cells import CellId
 from qx.runner import settings
 from qx.runner.models import FORMS, entry_of_model, to_model
 from qx.runner.settings import Variant
+from qx.storage.session_objects import is_reference
 from qx.values import OptionValues
 
 #: The longest time that can be asked for, in seconds: more than any run takes, and few enough for the system.
@@ -91,7 +92,7 @@ class Request:
     #: Function of the user's own that judges answers, as ``FILE.py:FUNCTION``; None: that of the workload.
     score: str | None = None
     #: Which way values of the score are better, ``higher`` or ``lower``; None: as the metric says.
-    score_better: str | None = None
+    score_better: Literal["higher", "lower"] | None = None
     #: Whether what plugins print, and tracebacks of their errors, are shown at once.
     debug: bool = False
     #: Whether this is a first look, with fewer waves than intervals need for the coverage that they claim.
@@ -345,7 +346,12 @@ def _with_score(host: Host, metrics: Sequence[Entry], request: Request) -> list[
 
 
 def _function_in_file(text: str) -> str:
-    """Return ``FILE.py:FUNCTION`` with an absolute path. Raises ``UsageError`` where that is not its form."""
+    """Return ``FILE.py:FUNCTION`` with an absolute path; a session's object as it is.
+
+    Raises ``UsageError``.
+    """
+    if is_reference(text):
+        return text
     file, colon, function = text.rpartition(":")
     if not colon or not file.endswith(".py") or not function.isidentifier():
         raise UsageError(f"--score {to_line(text, 200)}: expected FILE.py:FUNCTION")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import product
 
 from attrs import Factory, define, frozen
 
@@ -106,14 +107,15 @@ class WorkloadRun:
             if not self._applies(entry)
             and (entry.name in chosen.named_metrics or (task.name is None and _is_for_classes(entry)))
         ]
-        if not others:
-            return
-        names = ", ".join(entry.name for entry in others)
-        do = "do" if len(others) > 1 else "does"
-        reporter.note(f"{self.name}: metric{'s' * (len(others) > 1)} {names} {do} not apply: {task.reason}")
+        causes: dict[str, list[str]] = {}
         for entry in others:
-            for cell in self.cells:
-                self.metric_failures[cell, entry.name] = MetricFailure("unsupported", task.reason)
+            own = "" if task.name is None else f", and it is for {' and '.join(metric(entry).tasks)}"
+            causes.setdefault(f"{task.reason}{own}", []).append(entry.name)
+        for cause, names in causes.items():
+            words = "metrics {} do" if len(names) > 1 else "metric {} does"
+            reporter.note(f"{self.name}: {words.format(', '.join(names))} not apply: {cause}")
+            for cell, name in product(self.cells, names):
+                self.metric_failures[cell, name] = MetricFailure("unsupported", cause)
 
     def _applies(self, entry: Entry) -> bool:
         tasks = metric(entry).tasks

@@ -19,12 +19,17 @@ from qx import (
     hookimpl,
     import_file,
     one_line,
+    session_object,
 )
 
 if TYPE_CHECKING:
     import numpy as np
 
     from qx import Arrays
+
+
+#: The beginning of references to objects of a Python session.
+SESSION = "session:"
 
 
 @hookimpl
@@ -76,10 +81,10 @@ def statistic(
     """Return the value of some items, of a function that gives one for all of them together."""
     import numpy as np
 
-    chosen = [
+    own, right = (
         {name: np.array(array[indices]) for name, array in arrays.items()} for arrays in (outputs, targets)
-    ]
-    value = _value(*chosen, score, context)
+    )
+    value = _value(own, right, score, context)
     return None if value is None else float(value)
 
 
@@ -119,6 +124,9 @@ def _value(
 @cache
 def _function(target: str) -> Callable[[Arrays, Arrays], Any]:
     """Import ``FILE.py:FUNCTION``, once in a process. Raises ``UsageError``."""
+    if target.startswith(SESSION):
+        own: Any = session_object(target)
+        return own  # type: ignore[no-any-return]
     path, _, name = target.rpartition(":")
     # The file may import modules beside it, as if it were run by itself.
     if (folder := str(Path(path).parent)) not in sys.path:
@@ -141,5 +149,8 @@ def _function(target: str) -> Callable[[Arrays, Arrays], Any]:
 
 
 def _shown(target: str) -> str:
+    """Return the function as messages name it, without the folders of its file."""
     path, _, name = target.rpartition(":")
+    if target.startswith(SESSION):
+        return f"{target.split(':')[1]}()"
     return f"{Path(path).name}:{name}"

@@ -34,7 +34,7 @@ def test_scores_of_classes_are_recognized(outputs: Any, labels: Any, classes: An
 @pytest.mark.parametrize(
     ("outputs", "labels", "classes", "words"),
     [
-        ([1], Labels(shape=(), dtype="float32", lowest=None, highest=None), (), "one number for each item"),
+        ([1], CLASSES, (), "one number for each item"),
         (
             [8, 3],
             CLASSES,
@@ -59,6 +59,32 @@ def test_what_is_no_classification_has_a_reason(outputs: Any, labels: Any, class
     task = task_of(outputs, labels, classes)
     assert task.name is None
     assert words in task.reason
+
+
+@pytest.mark.parametrize(
+    ("outputs", "shape", "highest", "expected"),
+    [
+        ([1], (), None, "regression"),
+        ([3], (3,), None, "regression"),
+        ([16, 9], (16,), 8, "token_classification"),
+        ([16, 9], (16,), 9, None),
+        ([4, 32, 48], (32, 48), 3, "segmentation"),
+        ([4, 32, 48], (48, 32), 3, None),
+    ],
+)
+def test_shapes_of_outputs_and_labels_show_other_tasks(
+    outputs: Any, shape: Any, highest: int | None, expected: str | None
+) -> None:
+    """Floats are amounts; whole numbers are classes of items, of tokens or of pixels."""
+    kind, lowest = ("float32", None) if highest is None else ("int64", 0)
+    labels = Labels(shape=shape, dtype=kind, lowest=lowest, highest=highest)
+    assert task_of(outputs, labels, ()).name == expected
+
+
+def test_what_a_workload_states_goes_before_what_shapes_show() -> None:
+    """An embedding has the shapes of a classifier."""
+    task = task_of([64], CLASSES, (), "embedding")
+    assert (task.name, task.reason) == ("embedding", "the task is embedding")
 
 
 WORKLOAD = """
@@ -118,7 +144,7 @@ def shaped(qx: Callable[..., Any], toy: Any, tmp_path_factory: pytest.TempPathFa
 @pytest.mark.parametrize(
     ("width", "labels", "classes", "words"),
     [
-        (1, "points.sum(axis=1)", "()", "one number for each item"),
+        (1, "numpy.arange(12) % 2", "()", "one number for each item"),
         pytest.param(
             *(8, "numpy.arange(12) % 3", "('x', 'y', 'z')", "8 outputs and the data have 3 classes"),
             marks=pytest.mark.slow,
@@ -144,7 +170,7 @@ def test_accuracy_and_agreement_do_not_apply_to_other_tasks(
         for shown in (done.out, done.table.replace("\\", "")):
             # Line breaks of the terminal are not part of the text.
             text = " ".join(shown.split()).replace("`", "")
-            assert f"{name} does not apply: " in text
+            assert "accuracy and agreement do not apply: " in text
             assert words in text
     assert [axis["metric"] for axis in done.results["axes"]] == ["file_size"]
     assert not any(pick["metric"] == "accuracy" for pick in done.results["picks"])
@@ -154,11 +180,11 @@ def test_figures_without_a_task_are_the_same_when_computed_again(
     shaped: Callable[..., Any], qx: Callable[..., Any]
 ) -> None:
     """``qx report`` reads from the results that a metric did not apply, and why."""
-    done = shaped(1, labels="points.sum(axis=1)", classes="()")
+    done = shaped(1, labels="numpy.arange(12) % 2", classes="()")
     report = qx("report", done.folder)
     assert report.code == 0, report.err
     assert "differ from those" not in report.err
-    assert "accuracy does not apply: the model gives one number" in " ".join(report.out.split())
+    assert "accuracy and agreement do not apply: the model gives one number" in " ".join(report.out.split())
 
 
 def test_outputs_must_begin_with_the_batch(shaped: Callable[..., Any]) -> None:
