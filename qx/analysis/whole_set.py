@@ -45,7 +45,7 @@ MIN_DRAWS = 30
 #: Two cells are nearly equal where half of the items differ by no more than this share of the root mean
 #: square of all differences; then an unseen item may differ by so many standard deviations of the items.
 NEARLY_EQUAL, NEARLY_EQUAL_STEP = 0.1, 3.5
-#: Share of the items, and smallest number, from which the index of their tail is estimated.
+#: Share of the items from which the index of their tail is estimated, and the smallest number of them.
 TAIL_SHARE, MIN_TAIL = 0.05, 10
 #: Index of a tail from which it is heavy, and at which an interval is lengthened in full: below 2 there is no
 #: variance.
@@ -105,12 +105,12 @@ def tail_weight(sample: Resampled) -> float:
 
     The index of the tail is that of Hill (1975), over the twentieth of the items that are farthest from the
     median. It is not asked where an item was seen to change the value at most by so much: such a value has no
-    tail.
+    tail, and 200 items are the least that show one.
     """
     count = len(sample.influence)
-    if not np.isnan(sample.step) or count < 2 * MIN_TAIL:
+    size = int(TAIL_SHARE * count)
+    if not np.isnan(sample.step) or size < MIN_TAIL:
         return 0.0
-    size = max(MIN_TAIL, int(TAIL_SHARE * count))
     distances = np.abs(sample.influence - np.median(sample.influence))
     if np.square(distances.max()) <= TAIL_DOMINANCE * np.square(distances).sum():
         return 0.0
