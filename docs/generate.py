@@ -24,6 +24,8 @@ MODELS = {
     "load_data": "workloads/digits_cnn.py",
     "example_inputs": "workloads/digits_cnn.py",
     "train": "workloads/digits_cnn.py",
+    "postprocess": "workloads/own_model.py",
+    "score": "workloads/own_model.py",
     "check_model": "configs/dynamic_int8.py",
     "prepare_model": "configs/static_int8_per_channel.py",
     "calibrate": "configs/static_int8_per_channel.py",

@@ -45,7 +45,7 @@ MIN_DRAWS = 30
 #: Two cells are nearly equal where half of the items differ by no more than this share of the root mean
 #: square of all differences; then an unseen item may differ by so many standard deviations of the items.
 NEARLY_EQUAL, NEARLY_EQUAL_STEP = 0.1, 3.5
-#: Share of the items, and smallest number, from which the index of their tail is estimated.
+#: Share of the items from which the index of their tail is estimated, and the smallest number of them.
 TAIL_SHARE, MIN_TAIL = 0.05, 10
 #: Index of a tail from which it is heavy, and at which an interval is lengthened in full: below 2 there is no
 #: variance.
@@ -105,12 +105,12 @@ def tail_weight(sample: Resampled) -> float:
 
     The index of the tail is that of Hill (1975), over the twentieth of the items that are farthest from the
     median. It is not asked where an item was seen to change the value at most by so much: such a value has no
-    tail.
+    tail, and 200 items are the least that show one.
     """
     count = len(sample.influence)
-    if not np.isnan(sample.step) or count < 2 * MIN_TAIL:
+    size = int(TAIL_SHARE * count)
+    if not np.isnan(sample.step) or size < MIN_TAIL:
         return 0.0
-    size = max(MIN_TAIL, int(TAIL_SHARE * count))
     distances = np.abs(sample.influence - np.median(sample.influence))
     if np.square(distances.max()) <= TAIL_DOMINANCE * np.square(distances).sum():
         return 0.0
@@ -136,7 +136,7 @@ def compare(
     value, ci, p, method = float(stack.values[0] - stack.values[1]), None, None, ""
     reason = _why_no_interval(ours) or _why_no_interval(theirs)
     if not reason:
-        over_items, step = _difference(stack.rows(0, 1), stack.rows(1, 2))
+        over_items, step = _difference(stack.rows(0, 1), stack.rows(1, 2), level)
         (low,), (high,) = items.ends(over_items, step, level)
         ci, p = (float(low), float(high)), float(items.p_value(over_items, step)[0])
         method = _method(ours.items, over_items.count, stack.draws.shape[1])
@@ -156,7 +156,9 @@ def pairwise(samples: Sequence[Resampled], *, relative: bool, level: float = 0.9
         stack = _Stack.from_samples([samples[cell] for cell in cells], relative=relative)
         for row, cell in enumerate(cells):
             others = cells[row:]
-            ends = items.ends(*_difference(stack.rows(row, row + 1), stack.rows(row, len(cells))), level)
+            ends = items.ends(
+                *_difference(stack.rows(row, row + 1), stack.rows(row, len(cells)), level), level
+            )
             low[cell, others], high[cell, others] = ends
             low[others, cell], high[others, cell] = -ends[1], -ends[0]
     return low, high
@@ -276,11 +278,12 @@ def _scale_of_items(influence: Floats, count: int) -> items.Scale:
     return items.Scale(scale.extent / factor, scale.deviation / factor)
 
 
-def _difference(ours: _Stack, theirs: _Stack) -> tuple[items.Moments, Floats]:
+def _difference(ours: _Stack, theirs: _Stack, level: float) -> tuple[items.Moments, Floats]:
     """Return moments and step of the differences of one cell to others, ``[cells]``."""
     values = ours.values - theirs.values
     influence = ours.influence - theirs.influence
-    over_items = _with_draws(items.moments(influence), ours.draws - theirs.draws)
+    moments = items.moments(influence, with_skew=level > items.JOINT_LEVEL)
+    over_items = _with_draws(moments, ours.draws - theirs.draws)
     probed = np.maximum(ours.steps, theirs.steps)
     step = np.fmax(probed, over_items.largest)
     if np.isnan(probed).any():

@@ -81,5 +81,5 @@ def test_a_tail_is_no_matter_of_few_items_or_of_answers() -> None:
     for influence, step in ((heavy.influence, 0.1), (few, None), (np.tile([0.0, 1.0], 200), None)):
         sample = Resampled(value=0.5, items=400, influence=influence, draws=(), step=step)
         assert whole_set.tail_weight(sample) == 0.0
-    tiny = Resampled(value=0.5, items=19, influence=heavy.influence[:19], draws=(), step=None)
+    tiny = Resampled(value=0.5, items=199, influence=heavy.influence[:199], draws=(), step=None)
     assert whole_set.tail_weight(tiny) == 0.0
