@@ -34,10 +34,8 @@ def save_tokenizer(folder: Path) -> None:
     """Save a tokenizer of these words."""
     from transformers import BertTokenizerFast
 
-    words = folder / "words.txt"
-    words.write_text("\n".join(WORDS))
-    BertTokenizerFast(vocab_file=str(words), model_max_length=32).save_pretrained(folder)
-    words.unlink()
+    vocabulary = {word: place for place, word in enumerate(WORDS)}
+    BertTokenizerFast(vocab=vocabulary, model_max_length=32).save_pretrained(folder)
 
 
 def vit(folder: Path, **settings: Any) -> Path:

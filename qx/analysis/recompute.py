@@ -198,8 +198,10 @@ def differences(ours: Results, theirs: Results) -> list[str]:
 
 
 def _differing(ours: object, theirs: object, place: str) -> Iterator[str]:
-    if isinstance(ours, dict) and isinstance(theirs, dict) and ours.keys() == theirs.keys():
-        for name in ours:
+    # Details may have gained fields since the results were written.
+    is_detail = ".details" in place
+    if isinstance(ours, dict) and isinstance(theirs, dict) and (is_detail or ours.keys() == theirs.keys()):
+        for name in ours.keys() & theirs.keys():
             yield from _differing(ours[name], theirs[name], f"{place}.{name}")
     elif isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
         for index, (our_value, their_value) in enumerate(zip(ours, theirs, strict=True)):

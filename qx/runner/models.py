@@ -95,7 +95,7 @@ def _name_of_transformers(name: str, shown: str) -> str:
         folder = Path(name).expanduser()
         if name and folder.is_dir():
             return f"hf_{folder.resolve().name}"
-        if folder.exists():
+        if name and folder.exists():
             raise UsageError(f"MODEL {shown}: {name} is a file; expected the folder that it lies in")
     # The home folder of a user who does not exist is a RuntimeError.
     except (OSError, RuntimeError) as error:

@@ -122,6 +122,7 @@ ANSWERS: tuple[Answer, ...] = (
     ),
     answers.WarmAnswer(seconds_per_call=0.5, fastest=0.25, calls=7, steady=False),
     answers.HoldAnswer(),
+    kit.CombineAnswer(shapes=((2,), (3, 4))),
     job_answers.SpinAnswer(values=[0.25, 0.5]),
     job_answers.DescribeAnswer(
         description=Description(
