@@ -12,6 +12,7 @@ from qx.analysis.axes import DRAWS, draw_values, make_axis
 from qx.analysis.details import details
 from qx.analysis.picks import picks_by_aim
 from qx.analysis.quantity import Quantity
+from qx.contract.figures import CALL
 from qx.contract.records import Arrays, Metric, Outcome
 from qx.contract.tasks import CLASSIFICATION
 from qx.results.cells import most_similar
@@ -84,6 +85,9 @@ def _analyse_workload(
     """Return the results of one workload with all figures computed."""
     run, metrics, configs, cells = results.run, results.metrics, results.configs, results.cells
     baseline, recording = run.baseline, recording.select(cells)
+    # Another workload of the run may have further kinds of call.
+    recorded = {figure.point for series in recording.series.values() for figure in series}
+    points = [point for point in run.points if point.call == CALL or point in recorded]
     not_ok = {cell for cell, result in cells.items() if result.outcome != "ok"}
     quantities = [
         Quantity(
@@ -94,7 +98,7 @@ def _analyse_workload(
             not_ok | {cell for cell, metric in failures if metric == name},
         )
         for name in metrics
-        for point in metrics[name].points(run.points) or (None,)
+        for point in metrics[name].points(points) or (None,)
     ]
     control = next((cell for cell, result in cells.items() if result.control), None)
     ok_cells = [cell for cell, result in cells.items() if result.outcome == "ok" and not result.control]

@@ -353,6 +353,9 @@ def load(artifact: Artifact, context: Context) -> Subject | None:
     ``context.folder`` of None: it is for state dicts that qx saved, and a ``convert`` that writes files fails
     there.
 
+    A subject whose calls change a state, such as a cache that grows, has ``reset(native, kind)``, and one
+    with several kinds of call names the others in ``kinds``: see ``qx.Subject``.
+
     On error: The cell is ``failed`` in stage ``load``, and is not launched again. ::
 
         @hookimpl
@@ -435,14 +438,15 @@ def measure(subject: Subject | None, data: Any, context: Context) -> Samples | S
     ===============  ===========================================  ==================  ======================
 
     ``subject`` is the loaded artifact in phases ``fresh`` and ``block``, else None. A metric of phase
-    ``block`` makes the calls itself, ``data.calls`` of them. What a single call does not show, such as its
-    energy, is one value for all of them where the record says ``samples="per_round"``; the number of calls
-    differs between cells, so give it for one call or one item. Derived values of calls and blocks
-    (``per_block``, ``per_round``) need ``Samples`` with the ``waves`` and ``rounds`` of ``data``. Values must
-    be finite and below 1e75, with either sign; those compared by speedup must be above 0 (``exact``: or 0).
-    None means that the metric does not apply here, and the cell shows no value. Raise ``Unsupported`` to give
-    the reason, which the report then shows. A metric whose record names ``tasks`` is only called for
-    workloads that have one of them. An error costs this metric of this cell, nothing else.
+    ``block`` makes the calls itself, ``data.calls`` of them, by ``subject.call(data.native)``, or by
+    ``data.reset()`` and ``data.call(data.native)`` where only the latter counts. What a single call does not
+    show, such as its energy, is one value for all of them where the record says ``samples="per_round"``; the
+    number of calls differs between cells, so give it for one call or one item. Derived values of calls and
+    blocks (``per_block``, ``per_round``) need ``Samples`` with the ``waves`` and ``rounds`` of ``data``.
+    Values must be finite and below 1e75, with either sign; those compared by speedup must be above 0
+    (``exact``: or 0). None means that the metric does not apply here, and the cell shows no value. Raise
+    ``Unsupported`` to give the reason, which the report then shows. A metric whose record names ``tasks`` is
+    only called for workloads that have one of them. An error costs this metric of this cell, nothing else.
 
     Outputs may be larger than memory: they are memory-mapped, and cannot be written to. A metric of outputs
     whose record says ``by_parts`` is called with some of the items at a time, and what it gives is joined; it

@@ -625,6 +625,21 @@ class Subject(Protocol):
     """A loaded artifact, ready to serve.
 
     Three steps, so that conversion between numpy and the runtime stays out of the timing.
+
+    A subject may have two members more. ``reset(native, kind)`` is called before each call, untimed, with
+    the call's input: it puts everything that calls change, such as a cache that grows, into the state that a
+    call of that kind begins from, so that all calls of one input are the same measurement. ``kinds`` maps
+    names of further kinds of call (``"decode"``) to functions ``(native) -> native``, which run the model
+    once as ``call`` does, whose own kind is ``"call"``; ``outputs`` must take what they return. They are
+    timed at each point too, and shown as ``latency (batch 1, decode)``; everything else is done by ``call``:
+    the first answer, the evaluation, the memory. ::
+
+        class Decoder:
+            def __init__(self, model):
+                self.model, self.cache, self.kinds = model, [], {"decode": self.decode}
+
+            def reset(self, native, kind):
+                self.cache = self.model.fill(native) if kind == "decode" else []
     """
 
     def prepare(self, arrays: Arrays) -> Native:
@@ -706,6 +721,13 @@ class Block:
     point: Point
     #: Number of calls in the block.
     calls: int
+    #: What a call is timed by: the subject's function for the point's kind of call, to be called with
+    #: ``native`` after ``reset()``.
+    call: Callable[[Native], Native]
+    #: Function to call before each call, untimed, which brings back the state that the call begins from;
+    #: None where there is none. ``subject.call`` is both in one: a metric that times it, since it does not
+    #: know of ``reset``, has the reset in what it measures, and never a state left by the call before.
+    reset: Callable[[], object] | None = None
 
 
 def _slices(mappings: Iterable[Arrays]) -> list[slice]:

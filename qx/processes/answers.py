@@ -124,6 +124,8 @@ class WarmAnswer(Answer):
     calls: int
     #: Whether the times became steady.
     steady: bool
+    #: Median time of the reset before a call, in seconds; 0 where there is none.
+    reset: float = 0.0
 
 
 @frozen(kw_only=True)

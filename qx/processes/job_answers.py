@@ -137,20 +137,22 @@ class BuildAnswer(Answer):
 
 
 @frozen(kw_only=True)
-class ServingMemory(Answer):
-    """The memory of a process that evaluates an artifact, in MiB."""
+class Serving(Answer):
+    """What a process that evaluates an artifact shows of serving it."""
 
-    #: Resident memory once the artifact is loaded.
+    #: Resident memory once the artifact is loaded, in MiB.
     loaded: float
-    #: Largest resident memory while the artifact was loaded and evaluated.
+    #: Largest resident memory while the artifact was loaded and evaluated, in MiB.
     peak: float
+    #: Kinds of call of the loaded subject, beside the one that every subject has.
+    kinds: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)
 class EvaluateAnswer(Answer):
     """What was measured of an artifact without launches."""
 
-    memory: ServingMemory
+    serving: Serving
     #: Measurements by metric; empty if the job keeps them in its folder of finished steps.
     metrics: Mapping[str, Measurement] = Factory(dict)
 

@@ -77,7 +77,11 @@ def assemble(
             seconds={phase: round(value, 3) for phase, value in seconds.items()},
             seed=request.seed,
             baseline=chosen.baseline_cell(first.workload.name, request),
-            points=request.points,
+            points=tuple(
+                dict.fromkeys(
+                    point for workload_run in workload_runs for point in workload_run.points(request.points)
+                )
+            ),
             threads=request.threads,
             calibration_n=request.calibration_n,
             metric_options={name: dict(options) for name, options in chosen.metric_options.items()},

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from qx.contract.figures import Point
 from qx.contract.records import Metric
 from qx.processes.answers import MetricFailure
 from qx.processes.job_answers import DeriveAnswer, DerivedMeasurement
@@ -69,7 +68,7 @@ def _derive(run: Run, workload_run: WorkloadRun) -> dict[tuple[str, str], Metric
                 outputs=_outputs(workload_run, cell),
                 baseline_outputs=_outputs(workload_run, baseline) if baseline in paths else None,
                 inputs=str(workload_run.ready.evaluation),
-                points=tuple(map(Point, request.batch_sizes)),
+                points=workload_run.points(request.points),
                 metrics=references(entries),
                 metric_options=run.chosen.metric_options,
                 finished=str(finished),

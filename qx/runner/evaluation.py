@@ -15,7 +15,7 @@ from qx.environment import usable_cpus
 from qx.errors import UsageError
 from qx.leftovers import remove_tree
 from qx.processes.answers import Measurement, MetricFailure, PlainSamples
-from qx.processes.job_answers import EvaluateAnswer, ServingMemory
+from qx.processes.job_answers import EvaluateAnswer, Serving
 from qx.processes.jobs import EvaluateJob
 from qx.processes.workers import Failure, Progress
 from qx.results.recording import Series
@@ -40,6 +40,8 @@ class EvaluationResult:
     failures: dict[str, MetricFailure]
     #: Memory that a launch of the cell is expected to take, in bytes.
     launch_bytes: float
+    #: Kinds of call of the loaded artifact, beside the one that all have.
+    kinds: tuple[str, ...]
 
 
 def evaluation_batch_size(prepared: Prepared) -> int:
@@ -58,6 +60,7 @@ def evaluate_cells(run: Run, workload_run: WorkloadRun) -> None:
             workload_run.mark_failed(cell, result, run.reporter, "evaluate")
             continue
         workload_run.launch_bytes = max(workload_run.launch_bytes, result.launch_bytes)
+        workload_run.kinds[cell] = result.kinds
         failures = {(cell, name): failure for name, failure in result.failures.items()}
         workload_run.mark_metrics_failed(failures, run.reporter)
 
@@ -87,7 +90,8 @@ def _evaluate(run: Run, workload_run: WorkloadRun) -> dict[str, Failure | Evalua
             run.recording.add(cell, Figure(name), Series.plain(samples))
         own = [size for entry in run.chosen.metrics for size in metric(entry).batch_sizes]
         scale = max((*request.batch_sizes, *own)) / evaluation_batch_size(workload_run.ready)
-        return EvaluationResult(evaluation.failures, _launch_bytes(evaluation.memory, scale))
+        serving = evaluation.serving
+        return EvaluationResult(evaluation.failures, _launch_bytes(serving, scale), serving.kinds)
 
     with run.processes.side_by_side(usable_cpus() // request.threads) as pool:
         futures = {cell: pool.submit(evaluate, cell) for cell in cells}
@@ -104,7 +108,7 @@ class Evaluation:
     failures: dict[str, MetricFailure]
     #: Folder of the outputs, as ``read_outputs`` reads it.
     outputs: Path
-    memory: ServingMemory
+    serving: Serving
 
 
 def evaluate_artifact(
@@ -140,7 +144,7 @@ def evaluate_artifact(
         remove_tree(outputs / "model" / ANSWERS)
         assert isinstance(answer, EvaluateAnswer)
     samples, more_failures = _checked_samples(measured, run.chosen, workload_run.ready.items)
-    return Evaluation(samples, failures | more_failures, outputs / "model", answer.memory)
+    return Evaluation(samples, failures | more_failures, outputs / "model", answer.serving)
 
 
 def check_room(run: Run, workload_runs: Sequence[WorkloadRun]) -> None:
@@ -183,7 +187,7 @@ def _job(
     )
 
 
-def _launch_bytes(memory: ServingMemory, scale: float) -> float:
+def _launch_bytes(memory: Serving, scale: float) -> float:
     """Return the memory of a launch in bytes: the loaded artifact, and a batch ``scale`` times as large."""
     working = memory.peak - memory.loaded
     return (memory.loaded + max(1.0, scale) * working) * MIB

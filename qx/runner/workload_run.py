@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
 
-from attrs import Factory, define, frozen
+from attrs import Factory, define, evolve, frozen
 
+from qx.contract.figures import Point
 from qx.contract.tasks import CLASSIFICATION
 from qx.host.host import Entry, Host
 from qx.processes.answers import MetricFailure
@@ -63,6 +64,8 @@ class WorkloadRun:
     launch_bytes: float = 2.0**29
     #: Folders of the outputs of the cells that were evaluated.
     outputs: dict[str, Path] = Factory(dict)
+    #: Kinds of call of the loaded artifact beside the one that all have, by cell.
+    kinds: dict[str, tuple[str, ...]] = Factory(dict)
     #: Cells for which the run's time was too short, by the phase that was not done.
     left_out: dict[str, list[str]] = Factory(dict)
     #: Whether the run has other workloads too.
@@ -74,6 +77,11 @@ class WorkloadRun:
         """The prepared workload."""
         assert self.prepared is not None
         return self.prepared
+
+    def points(self, points: tuple[Point, ...]) -> tuple[Point, ...]:
+        """Return these points, and after them the same ones for each further kind of call that a cell has."""
+        kinds = dict.fromkeys(kind for kinds in self.kinds.values() for kind in kinds)
+        return (*points, *(evolve(point, call=kind) for kind in kinds for point in points))
 
     def successful_builds(self) -> dict[str, Build]:
         """Return the builds of the cells that have not failed so far."""

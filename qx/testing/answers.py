@@ -49,6 +49,8 @@ class ServeAnswer(Answer):
     #: Top-level modules that were imported while the artifact was loaded.
     during_load: tuple[str, ...]
     served: tuple[ServedBatch, ...]
+    #: Whether the same inputs gave the same outputs again, by further kind of call.
+    repeated_kinds: Mapping[str, bool]
     #: CPU time that each thread took while the artifact was called, in seconds, the largest first.
     busy_threads: tuple[float, ...]
 

@@ -15,6 +15,8 @@ from qx.testing.verdicts import Failed, NotApplicable
 
 #: Share of the busiest thread's CPU time above which another thread counts as busy.
 BUSY = 0.2
+#: What to do about calls that differ.
+STATE = "if calls change a state, such as a cache, give the subject a reset(native, kind) that brings it back"
 #: Least signal-to-noise ratio of outputs against the fp32 model's, in dB. A network with other weights has
 #: about 0 dB or less, since its outputs are as far from these as zeros are.
 LEAST_DB = 3.0
@@ -122,13 +124,22 @@ def leaves_inputs(bench: Bench) -> str:
 
 
 def deterministic(bench: Bench) -> str:
-    """The same inputs give the same outputs: the same prepared ones called twice, and prepared anew."""
+    """The same inputs give the same outputs: the same prepared ones called twice, and prepared anew.
+
+    So do calls of each further kind. Where calls change a state, the subject's ``reset`` brings it back.
+    """
     for batch in _served(bench).answer.served:
         if not batch.repeats:
-            raise Failed("the same prepared inputs give different outputs when they are called again")
+            raise Failed(
+                f"the same prepared inputs give different outputs when they are called again: {STATE}"
+            )
         if not batch.repeats_anew:
             raise Failed("the same inputs give different outputs when they are prepared again")
-    return "the same again"
+    repeated_kinds = _served(bench).answer.repeated_kinds
+    for kind, repeats in repeated_kinds.items():
+        if not repeats:
+            raise Failed(f"calls of kind {kind!r} give different outputs for the same inputs: {STATE}")
+    return ", ".join(["the same again", *repeated_kinds])
 
 
 def serves_the_model(bench: Bench) -> str:

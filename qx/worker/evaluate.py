@@ -15,7 +15,7 @@ from qx.contract.records import Arrays, Artifact, Building, MetricData, Predicti
 from qx.errors import PluginError
 from qx.host.host import Reference
 from qx.processes.answers import Measurement
-from qx.processes.job_answers import EvaluateAnswer, ServingMemory
+from qx.processes.job_answers import EvaluateAnswer, Serving
 from qx.processes.jobs import EvaluateJob
 from qx.values import Array
 from qx.worker.arrays import Split
@@ -50,12 +50,12 @@ def run(job: EvaluateJob, channel: Channel) -> None:
         measure(metric, Building(steps=job.steps))
     for metric in job.artifact_metrics:
         measure(metric, artifact)
-    memory = finished.step("predict", ServingMemory, partial(_predict, job, channel))
+    serving = finished.step("predict", Serving, partial(_predict, job, channel))
     if job.prediction_metrics:
         predictions = predictions_of(job, channel)
         for metric in job.prediction_metrics:
             measure(metric, predictions)
-    channel.answer(EvaluateAnswer(memory=memory, metrics={} if job.finished else measured))
+    channel.answer(EvaluateAnswer(serving=serving, metrics={} if job.finished else measured))
 
 
 def predictions_of(job: EvaluateJob, channel: Channel) -> Predictions:
@@ -135,13 +135,14 @@ def _weights_of(plugin: BoundPlugin, artifact: Artifact) -> Weights | None:
     return weights
 
 
-def _predict(job: EvaluateJob, channel: Channel) -> ServingMemory:
-    """Write the artifact's outputs to ``job.outputs``, and return the memory that it took."""
+def _predict(job: EvaluateJob, channel: Channel) -> Serving:
+    """Write the artifact's outputs to ``job.outputs``, and return what serving it showed."""
     channel.stage("import")
     import_runtime(job)
     channel.stage("load")
     seed_everything(job.seed)
-    subject = load(job, host_of_artifact(job))
+    calls = load(job, host_of_artifact(job))
+    subject = calls.subject()
     marker = MarkTaker(time.monotonic_ns())
     loaded = marker.mark("load")
     channel.stage("probe")
@@ -151,7 +152,7 @@ def _predict(job: EvaluateJob, channel: Channel) -> ServingMemory:
     split = Split.read(Path(job.inputs))
     predict(subject, split, job.batch_size, job.artifact.loader.name, channel.progress, Path(job.outputs))
     predicted = marker.mark("predict")
-    return ServingMemory(loaded=loaded.rss, peak=max(loaded.peak, predicted.peak))
+    return Serving(loaded=loaded.rss, peak=max(loaded.peak, predicted.peak), kinds=calls.kinds)
 
 
 def predict(

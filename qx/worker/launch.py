@@ -7,12 +7,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from qx.contract.figures import Point
+from attrs import evolve
+
+from qx.contract.figures import CALL, Point
 from qx.contract.records import Block, Fresh, Mark, MetricData, Subject
 from qx.host.host import Reference
 from qx.processes.answers import Answer, HoldAnswer, LaunchAnswer, Measurement, WarmAnswer
 from qx.processes.jobs import LaunchJob
 from qx.values import Native
+from qx.worker.calls import Calls
 from qx.worker.channel import Channel
 from qx.worker.memory import MarkTaker
 from qx.worker.plugins import BoundPlugin, bind, seed_everything
@@ -32,7 +35,8 @@ def run(job: LaunchJob, channel: Channel) -> None:
 
     channel.stage("load")
     seed_everything(job.seed)
-    subject = load(job, host_of_artifact(job))
+    calls = load(job, host_of_artifact(job))
+    subject = calls.subject()
     marks.append(marker.mark("load"))
 
     channel.stage("first_answer")
@@ -41,7 +45,7 @@ def run(job: LaunchJob, channel: Channel) -> None:
     marks.append(marker.mark("first_answer"))
     channel.answer(LaunchAnswer(marks=tuple(marks)))
 
-    launch = _Launch(job, subject, natives, marks, marker, channel)
+    launch = _Launch(job, calls, natives, marks, marker, channel)
     for command in channel.commands():
         try:
             channel.answer(launch.obey(**command))
@@ -68,7 +72,8 @@ class _Natives:
         self.of_run: Mapping[Point, Native] = {point: self.at(point) for point in job.points}
 
     def at(self, point: Point) -> Native:
-        """Return the batch of a point."""
+        """Return the batch of a point, whatever the kind of call."""
+        point = evolve(point, call=CALL)
         if point not in self._by_point:
             self._by_point[point] = self._subject.prepare(self._split.rows(0, point.batch_size))
         return self._by_point[point]
@@ -80,13 +85,13 @@ class _Launch:
     def __init__(
         self,
         job: LaunchJob,
-        subject: Subject,
+        calls: Calls,
         natives: _Natives,
         marks: list[Mark],
         marker: MarkTaker,
         channel: Channel,
     ) -> None:
-        self.job, self.subject, self.natives, self.marks = job, subject, natives, marks
+        self.job, self.calls, self.natives, self.marks = job, calls, natives, marks
         self.marker, self.channel = marker, channel
         self.metrics = {metric.name: self._import_metric(metric) for metric in job.metrics}
         channel.stage("ready")
@@ -109,13 +114,15 @@ class _Launch:
     def do_fresh(self, metric: str) -> Measurement:
         """Measure a metric of phase ``fresh``."""
         data = Fresh(marks=tuple(self.marks), natives=self.natives.of_run, mark=self._mark)
-        return self._measure(metric, data)
+        return self._measure(metric, self.calls.subject(), data)
 
     def do_warm(self, point: str, seconds: float) -> WarmAnswer:
         """Call at a point until the times are steady, and switch off garbage collection afterwards."""
         import gc
 
-        answer = warm_up(self.subject, self.natives.at(Point.parse(point)), seconds)
+        at = Point.parse(point)
+        native = self.natives.at(at)
+        answer = warm_up(self.calls.call(at.call), native, seconds, self.calls.reset(native, at.call))
         gc.collect()
         gc.freeze()
         gc.disable()
@@ -136,21 +143,29 @@ class _Launch:
         at = Point.parse(point)
         native = self.natives.at(at)
         try:
+            subject = self.calls.subject(at.call)
             for _ in range(warm):
-                self.subject.call(native)
+                subject.call(native)
         except BaseException:
             # The metric is not to blame. Naming the stage beforehand would wake the host at every block.
             self.channel.stage("warm")
             raise
-        return self._measure(metric, Block(native=native, point=at, calls=calls))
+        data = Block(
+            native=native,
+            point=at,
+            calls=calls,
+            call=self.calls.call(at.call),
+            reset=self.calls.reset(native, at.call),
+        )
+        return self._measure(metric, subject, data)
 
     def _mark(self, stage: str) -> Mark:
         # Kept for the metrics that follow, since taking a mark resets the high-water mark.
         self.marks.append(self.marker.mark(stage))
         return self.marks[-1]
 
-    def _measure(self, metric: str, data: MetricData) -> Measurement:
+    def _measure(self, metric: str, subject: Subject, data: MetricData) -> Measurement:
         plugin = self.metrics[metric]
         if isinstance(plugin, BaseException):
             raise plugin
-        return Measurement(samples=samples_of(plugin, self.subject, data))
+        return Measurement(samples=samples_of(plugin, subject, data))

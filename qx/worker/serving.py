@@ -7,12 +7,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from qx.contract.records import Converted, Loader, Subject
+from qx.contract.records import Converted, Loader
 from qx.errors import PluginError, QxError
 from qx.foreign import one_line
 from qx.host.host import Host, Reference
 from qx.processes.answers import Answer
 from qx.processes.jobs import ArtifactJob
+from qx.worker.calls import Calls
 from qx.worker.plugins import BoundPlugin, bind, host_for
 
 
@@ -29,14 +30,10 @@ def host_of_artifact(job: ArtifactJob[Answer], metrics: tuple[Reference, ...] = 
     return host_for(job, (stored.loader, stored.config, *stored.recipes, stored.workload, *metrics))
 
 
-def load(job: ArtifactJob[Answer], host: Host) -> Subject:
-    """Have the artifact's loader load it, and return the loaded subject."""
+def load(job: ArtifactJob[Answer], host: Host) -> Calls:
+    """Have the artifact's loader load it, and return the calls of the loaded subject."""
     loader = bind_loader(job, host)
-    subject: Subject = loader.call("load", artifact=job.artifact.record())
-    for step in ("prepare", "call", "outputs"):
-        if not callable(getattr(subject, step, None)):
-            raise PluginError(f"{loader.name}: load gave a {type(subject).__name__} without {step}()")
-    return subject
+    return Calls(loader.call("load", artifact=job.artifact.record()), loader.name)
 
 
 def bind_loader(job: ArtifactJob[Answer], host: Host) -> BoundPlugin:

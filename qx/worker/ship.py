@@ -59,7 +59,7 @@ def run(job: ShipJob, channel: Channel) -> None:
     channel.stage("load")
     seed_everything(job.seed)
     host = host_of_artifact(job)
-    subject = load(job, host)
+    subject = load(job, host).subject()
     channel.stage("example_inputs")
     workload = bind(job, job.artifact.workload, job.artifact.workload_options, host)
     split = Split.read(Path(job.inputs))

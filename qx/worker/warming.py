@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from statistics import median
 from time import perf_counter
 
-from qx.contract.records import Subject
 from qx.processes.answers import WarmAnswer
 from qx.values import Native
 
@@ -17,17 +17,31 @@ STEADY_WINDOWS = 2
 TOLERANCE = 0.02
 
 
-def warm_up(subject: Subject, native: Native, seconds: float) -> WarmAnswer:
-    """Call in windows until the calls get no faster, or for ``seconds``, but for at least one window."""
+def warm_up(
+    call: Callable[[Native], Native],
+    native: Native,
+    seconds: float,
+    reset: Callable[[], object] | None = None,
+) -> WarmAnswer:
+    """Call in windows until the calls get no faster, or for ``seconds``, but for at least one window.
+
+    ``reset`` is called before each call, and not counted into its time.
+    """
     began = perf_counter()
     medians: list[float] = []
     best, fastest, stalled, calls = float("inf"), float("inf"), 0, 0
+    resets = [0.0]
     while stalled < STEADY_WINDOWS:
         times: list[float] = []
         spent = 0.0
         while spent < WINDOW_SECONDS:
+            if reset is not None:
+                start = perf_counter()
+                reset()
+                resets.append(perf_counter() - start)
+                spent += resets[-1]
             start = perf_counter()
-            subject.call(native)
+            call(native)
             times.append(perf_counter() - start)
             spent += times[-1]
         calls += len(times)
@@ -42,4 +56,5 @@ def warm_up(subject: Subject, native: Native, seconds: float) -> WarmAnswer:
         fastest=fastest,
         calls=calls,
         steady=stalled >= STEADY_WINDOWS,
+        reset=median(resets[1:] or resets),
     )

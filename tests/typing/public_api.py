@@ -230,6 +230,9 @@ def measure(
     if isinstance(data, Fresh):
         mark: Mark = data.mark("now")
         return Samples([mark.peak - data.marks[0].rss, mark.seconds], details={"stage": mark.stage})
+    if isinstance(data, Block) and data.reset is not None:
+        data.reset()
+        return Samples([float(data.call(data.native))])
     if isinstance(data, Block) and subject is not None:
         return Samples([float(subject.call(data.native)) / data.point.batch_size for _ in range(data.calls)])
     if isinstance(data, Predictions):

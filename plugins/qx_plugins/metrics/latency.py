@@ -1,10 +1,10 @@
-"""Milliseconds for one call of the model, at each batch size."""
+"""Milliseconds for one call of the model, at each batch size, length of inputs and kind of call."""
 
 from __future__ import annotations
 
 from time import perf_counter_ns
 
-from qx import Block, Metric, Subject, hookimpl
+from qx import Block, Metric, hookimpl
 from qx.testing import Conformance
 
 conformance = Conformance(worse="qx.testing.worse:SLOW")
@@ -28,10 +28,12 @@ def describe() -> Metric:
 
 
 @hookimpl
-def measure(subject: Subject, data: Block) -> list[float]:
-    call, native = subject.call, data.native
+def measure(data: Block) -> list[float]:
+    call, native, reset = data.call, data.native, data.reset
     nanoseconds = []
     for _ in range(data.calls):
+        if reset is not None:
+            reset()
         start = perf_counter_ns()
         call(native)
         nanoseconds.append(perf_counter_ns() - start)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 
 from attrs import Factory, define, frozen
 
-from qx.contract.figures import Figure, Point
+from qx.contract.figures import CALL, Figure, Point
 from qx.contract.records import Metric
 from qx.environment import usable_cpus
 from qx.host.host import Entry, Reference
@@ -53,8 +53,10 @@ class Plan:
     #: Metrics of the two phases that are measured in launches.
     fresh: tuple[Entry, ...]
     block: tuple[Entry, ...]
-    #: Points of the run; a metric may ask for further ones.
+    #: Points of the run, those of further kinds of call last; a metric may ask for further ones.
     points: tuple[Point, ...]
+    #: Kinds of call of a cell's subject beside the one that all have, by cell.
+    kinds: Mapping[str, tuple[str, ...]] = Factory(dict)
     precision: float
     #: CPUs that launches may run on; empty: all that this process may use.
     cpus: tuple[int, ...] = ()
@@ -101,6 +103,10 @@ class Plan:
             for entry in self.block
             for point in metric(entry).points(self.points) or self.points[:1]
         ]
+
+    def has(self, cell: str, point: Point) -> bool:
+        """Return whether the subject of a cell has calls of a point's kind."""
+        return point.call == CALL or point.call in self.kinds.get(cell, ())
 
     @property
     def all_points(self) -> list[Point]:

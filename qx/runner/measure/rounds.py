@@ -26,7 +26,7 @@ LONG_SECONDS = 0.05
 LEAST_ROUNDS, MOST_ROUNDS = 5, 40
 
 
-#: Seconds that a call takes, by cell and point.
+#: Seconds that a call takes with its reset, by cell and point.
 Times: TypeAlias = Mapping[str, Mapping[Point, float]]
 
 
@@ -70,7 +70,7 @@ def quantise_times(times: Times, baseline: str) -> dict[str, dict[Point, float]]
 
 
 def round_seconds(times: Times, block_times: Times, point: Point) -> float:
-    """Return how long one round takes at a point, in seconds.
+    """Return how long one round takes at a point, in seconds, of the cells that are called there.
 
     ``times`` are the times that calls take. ``block_times`` are those that decide the number of calls of a
     block.
@@ -78,6 +78,7 @@ def round_seconds(times: Times, block_times: Times, point: Point) -> float:
     return sum(
         (block_calls(block_times[cell][point]) + warm_calls(block_times[cell][point])) * cell_times[point]
         for cell, cell_times in times.items()
+        if point in cell_times
     )
 
 

@@ -114,6 +114,7 @@ def _plan(run: Run, workload_run: WorkloadRun, baseline: str, control: CellId) -
     builds = workload_run.successful_builds()
     cells = {cell: workload_run.cells[cell] for cell in builds} | {str(control): control}
     artifacts = {cell: build.stored for cell, build in builds.items()}
+    kinds = workload_run.kinds
     fresh, block = workload_run.metrics_of(chosen, "fresh"), workload_run.metrics_of(chosen, "block")
 
     def job(cell: CellId, artifact: StoredArtifact, spawned_ns: int) -> LaunchJob:
@@ -144,7 +145,8 @@ def _plan(run: Run, workload_run: WorkloadRun, baseline: str, control: CellId) -
         baseline=baseline,
         fresh=fresh,
         block=block,
-        points=request.points,
+        points=workload_run.points(request.points),
+        kinds=kinds | {str(control): kinds.get(baseline, ())},
         precision=request.precision,
         cpus=request.cpus,
         budget=budget_of(request, len(builds)) if shares is None else shares.equal_share,

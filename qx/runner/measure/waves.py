@@ -278,19 +278,24 @@ class _Group:
         if worker is None or not self.plan.block:
             return None
         try:
-            return {point: self._warm_up_at(worker, cell, point) for point in self.plan.all_points}
+            return {
+                point: self._warm_up_at(worker, cell, point)
+                for point in self.plan.all_points
+                if self.plan.has(cell, point)
+            }
         except Failure as failure:
             return failure
 
     def _warm_up_at(self, worker: Worker, cell: str, point: Point) -> float:
+        """Warm up a launch at a point, and return the seconds that a call takes, with its reset."""
         answer = worker.ask(
             "warm", WarmAnswer, timeout=self.plan.timeout, point=str(point), seconds=WARM_SECONDS
         )
         if not answer.steady:
             self.measured.unsteady.add((cell, point))
         fastest = self.fastest.setdefault(cell, {})
-        fastest[point] = min(fastest.get(point, math.inf), answer.fastest)
-        return answer.seconds_per_call
+        fastest[point] = min(fastest.get(point, math.inf), answer.fastest + answer.reset)
+        return answer.seconds_per_call + answer.reset
 
     def _plan_rounds(self, times: Times, block_times: Times, began: float) -> None:
         """Set the rounds of this wave so that it and the waves that must follow fit into the budget."""
@@ -342,7 +347,7 @@ class _Group:
         """Run the rounds of a wave: in each, every launch has one block, in a random order."""
         passes = schedule_rounds(self.counts, self.order)
         for done, (task, number) in enumerate(passes):
-            cells = list(launches)
+            cells = [cell for cell in launches if self.plan.has(cell, task.point)]
             self.order.shuffle(cells)
             for position, cell in enumerate(cells):
                 try:

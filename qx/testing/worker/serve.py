@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from qx.testing.jobs import ServeJob
     from qx.worker.channel import Channel
 
+#: Number of items in calls of further kinds.
+ITEMS = 3
 #: How long a loader's threads are observed: seconds of CPU time, and the most seconds of wall time.
 OBSERVED_CPU_SECONDS, MAX_SECONDS = 0.4, 10.0
 
@@ -36,7 +38,8 @@ def run(job: ServeJob, channel: Channel) -> None:
     before_load = _top_level()
     channel.stage("load")
     seed_everything(job.seed)
-    subject = load(job, host_of_artifact(job))
+    calls = load(job, host_of_artifact(job))
+    subject = calls.subject()
     channel.stage("probe")
     probe = Path(job.artifact.folder).parent / PROBE
     loader = job.artifact.loader.name
@@ -58,6 +61,7 @@ def run(job: ServeJob, channel: Channel) -> None:
             newly_imported=newly_imported,
             during_load=tuple(sorted(_top_level() - before_load)),
             served=tuple(served),
+            repeated_kinds={kind: _repeats(calls.subject(kind), split, loader) for kind in calls.kinds},
             busy_threads=tuple(busy),
         )
     )
@@ -90,6 +94,14 @@ def _serve(subject: Subject, split: Split, size: int, loader: str) -> tuple[Serv
         repeats_anew=equal_arrays(outputs, prepared_again),
     )
     return behaviour, outputs
+
+
+def _repeats(subject: Subject, split: Split, loader: str) -> bool:
+    """Return whether calls of the same inputs give the same outputs, one after the other."""
+    arrays = split.rows(0, ITEMS)
+    native = subject.prepare(arrays)
+    first, *others = [checked_outputs(subject.outputs(subject.call(native)), loader, ITEMS) for _ in range(3)]
+    return all(equal_arrays(first, other) for other in others)
 
 
 def _busy_threads(subject: Subject, native: Native) -> list[float]:

@@ -38,7 +38,7 @@ SAMPLES = answers.PlainSamples(
 )
 MEASUREMENT = answers.Measurement(samples=SAMPLES)
 FAILED = answers.Measurement(failure=answers.MetricFailure("out_of_memory", "MemoryError"))
-MEMORY = job_answers.ServingMemory(loaded=100.5, peak=200.0)
+SERVING = job_answers.Serving(loaded=100.5, peak=200.0, kinds=("decode",))
 DERIVED = job_answers.DerivedMeasurement(key="rate|", samples=SAMPLES, read=("latency",))
 SPLIT = kit.ExaminedSplit(
     lengths={"image": 4, "labels": 4},
@@ -103,8 +103,8 @@ ANSWERS: tuple[Answer, ...] = (
     job_answers.BuildAnswer(
         seconds=1.5, steps=(BuildStep(name="convert", seconds=1.5, peak=400.0, peak_of_all=812.5),)
     ),
-    MEMORY,
-    job_answers.EvaluateAnswer(memory=MEMORY, metrics={"accuracy": MEASUREMENT, "rate": FAILED}),
+    SERVING,
+    job_answers.EvaluateAnswer(serving=SERVING, metrics={"accuracy": MEASUREMENT, "rate": FAILED}),
     job_answers.DeriveAnswer(metrics=(DERIVED,)),
     job_answers.TrainAnswer(output="weights.pt"),
     job_answers.ShipAnswer(
@@ -150,6 +150,7 @@ ANSWERS: tuple[Answer, ...] = (
                 repeats_anew=False,
             ),
         ),
+        repeated_kinds={"decode": True},
         busy_threads=(0.5, 0.0),
     ),
     kit.ExamineAnswer(splits={"train": SPLIT, "test": SPLIT}, shared=0.0, model=MODEL),
@@ -195,7 +196,7 @@ def test_a_watched_job_answers_with_what_the_inner_job_answers() -> None:
     kind = kit.Watched[kit.ServeAnswer]
     watched = kit.Watched(answer=served, watched=OBSERVATIONS)
     assert structure(kind, travel(watched)) == watched
-    with pytest.raises(Misfit, match=r"answer\.memory is missing"):
+    with pytest.raises(Misfit, match=r"answer\.serving is missing"):
         structure(kit.Watched[job_answers.EvaluateAnswer], travel(watched) | {"answer": {"metrics": {}}})
 
 
@@ -258,7 +259,7 @@ def test_what_does_not_fit_is_refused(change: dict[str, Any], message: str) -> N
         (answers.LaunchAnswer, {"marks": [{}]}, "marks[0].stage is missing, which must be a text"),
         (
             job_answers.EvaluateAnswer,
-            {"memory": {"loaded": 1.0, "peak": 2.0}, "metrics": {"a\nb": 5}},
+            {"serving": {"loaded": 1.0, "peak": 2.0}, "metrics": {"a\nb": 5}},
             "metrics['a b'] must be an object, and is a whole number",
         ),
     ],

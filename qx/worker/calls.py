@@ -1,0 +1,106 @@
+"""The calls of a loaded subject, by kind, each from the state that its ``reset`` makes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, TypeAlias, cast
+
+from qx.contract.figures import CALL, CALL_NAME
+from qx.contract.records import Subject
+from qx.errors import PluginError, QxError
+from qx.values import Native
+
+#: What is timed of a call.
+Call: TypeAlias = Callable[[Native], Native]
+
+
+class Calls:
+    """The calls of a subject, by kind.
+
+    Of a subject with neither ``kinds`` nor ``reset`` everything is passed on as it is, so that nothing is
+    added to its calls.
+    """
+
+    def __init__(self, subject: Subject, loader: str) -> None:
+        """Raise ``PluginError`` for a subject that lacks a step, or whose further members are wrong."""
+        for step in ("prepare", "call", "outputs"):
+            if not callable(getattr(subject, step, None)):
+                raise PluginError(f"{loader}: load gave a {type(subject).__name__} without {step}()")
+        self._reset: Callable[[Native, str], object] | None = getattr(subject, "reset", None)
+        if self._reset is not None and not callable(self._reset):
+            raise PluginError(f"{loader}: reset of the subject must be a function reset(native, kind)")
+        further: object = getattr(subject, "kinds", {})
+        if not isinstance(further, Mapping):
+            raise PluginError(
+                f"{loader}: kinds of the subject must map names to functions, not be a "
+                f"{type(further).__name__}"
+            )
+        for kind, call in further.items():
+            if kind == CALL or not isinstance(kind, str) or not re.fullmatch(CALL_NAME, kind):
+                raise PluginError(
+                    f"{loader}: {kind!r} is no name of a further kind of call; expected small letters, "
+                    f"digits and underscores, and not {CALL!r}"
+                )
+            if not callable(call):
+                raise PluginError(
+                    f"{loader}: the call of kind {kind!r} must be a function, not of type "
+                    f"{type(call).__name__}"
+                )
+        self._calls: dict[str, Call] = {CALL: subject.call, **further}
+        self._subjects = {kind: self._subject(subject, kind) for kind in self._calls}
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of call beside ``CALL``."""
+        return tuple(kind for kind in self._calls if kind != CALL)
+
+    def subject(self, kind: str = CALL) -> Subject:
+        """Return a subject whose ``call`` is of that kind, and resets the state first.
+
+        Raises ``QxError`` for a kind that the subject does not have.
+        """
+        self._check(kind)
+        return self._subjects[kind]
+
+    def call(self, kind: str) -> Call:
+        """Return what is timed of a call of that kind: the call alone, which follows a reset."""
+        self._check(kind)
+        return self._calls[kind]
+
+    def reset(self, native: Native, kind: str) -> Callable[[], object] | None:
+        """Return the function that is called before each call of that kind; None where there is none."""
+        return None if self._reset is None else partial(self._reset, native, kind)
+
+    def _check(self, kind: str) -> None:
+        if kind not in self._calls:
+            raise QxError(
+                f"the subject has no calls of kind {kind!r}, which it had in the evaluation; it has "
+                f"{', '.join(self._calls)}"
+            )
+
+    def _subject(self, subject: Subject, kind: str) -> Subject:
+        if self._reset is None:
+            return subject if kind == CALL else _with_call(subject, self._calls[kind])
+        reset, call = self._reset, self._calls[kind]
+
+        def call_anew(native: Native) -> Native:
+            reset(native, kind)
+            return call(native)
+
+        return _with_call(subject, call_anew)
+
+
+class _WithCall:
+    """A subject with another ``call``."""
+
+    def __init__(self, subject: Subject, call: Call) -> None:
+        self._subject, self.call = subject, call
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._subject, name)
+
+
+def _with_call(subject: Subject, call: Call) -> Subject:
+    return cast("Subject", _WithCall(subject, call))
