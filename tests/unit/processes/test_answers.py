@@ -218,7 +218,7 @@ WRONG = {
     "a field is missing": ({"calls": ...}, "calls is missing, which must be a whole number"),
     "a field is unknown": (
         {"more": 1},
-        "more is no field of it (it has seconds_per_call, fastest, calls, steady)",
+        "more is no field of it (it has seconds_per_call, fastest, calls, steady, reset)",
     ),
     "a text for a number": ({"fastest": "0.5"}, "fastest must be a number, and is '0.5'"),
     "a fraction for a count": ({"calls": 1.5}, "calls must be a whole number, and is a number"),
@@ -259,7 +259,7 @@ def test_what_does_not_fit_is_refused(change: dict[str, Any], message: str) -> N
         (answers.LaunchAnswer, {"marks": [{}]}, "marks[0].stage is missing, which must be a text"),
         (
             job_answers.EvaluateAnswer,
-            {"serving": {"loaded": 1.0, "peak": 2.0}, "metrics": {"a\nb": 5}},
+            {"serving": {"loaded": 1.0, "peak": 2.0, "kinds": []}, "metrics": {"a\nb": 5}},
             "metrics['a b'] must be an object, and is a whole number",
         ),
     ],
