@@ -23,6 +23,7 @@ MODELS = {
     "make_model": "workloads/digits_cnn.py",
     "load_data": "workloads/digits_cnn.py",
     "example_inputs": "workloads/digits_cnn.py",
+    "input_lengths": "workloads/own_model.py",
     "train": "workloads/digits_cnn.py",
     "postprocess": "workloads/own_model.py",
     "score": "workloads/own_model.py",

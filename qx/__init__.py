@@ -35,6 +35,7 @@ from qx.contract.records import (
     Workload,
 )
 from qx.contract.references import import_file
+from qx.contract.structure import Lengths
 from qx.environment import cpu_flags
 from qx.errors import DataError, PluginError, QxError, Unsupported, UsageError
 from qx.foreign import one_line
@@ -76,6 +77,7 @@ __all__ = [
     "Figure",
     "Fresh",
     "LayerRow",
+    "Lengths",
     "Loader",
     "Mark",
     "Metric",

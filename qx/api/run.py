@@ -41,6 +41,7 @@ RENAMED = {
     "config": "configs",
     "metric": "metrics",
     "batch-size": "batch_sizes",
+    "length": "lengths",
     "plugin": "plugins",
     "set": "settings",
     "example": "examples",
@@ -57,6 +58,7 @@ def run(
     all: bool = False,  # noqa: A002 - as on the command line
     metrics: str | Sequence[str] = (),
     batch_sizes: int | Sequence[int] = (1, 32),
+    lengths: int | Sequence[int] = (),
     workloads: str | Sequence[str] = (),
     settings: Mapping[str, OptionValue | Sequence[OptionValue]] | Sequence[str] = (),
     threads: int = 1,
@@ -122,6 +124,9 @@ def run(
         Metrics to measure; by default all.
     batch_sizes : int or sequence of int
         Batch sizes that are timed. The first is the front's.
+    lengths : int or sequence of int
+        Lengths of inputs that are timed at each batch size, where a dimension of the inputs is free; by
+        default inputs as the data have them.
     workloads : str or sequence of str
         Workloads to run in place of a model of one's own.
     settings : mapping or sequence of str
@@ -282,6 +287,7 @@ def _request(arguments: Mapping[str, Any], *, has_own_model: bool, has_own_data:
         every=arguments["all"],
         metrics=_strings(arguments["metrics"]),
         batch_sizes=tuple(dict.fromkeys(_integers(arguments["batch_sizes"]) or (1, 32))),
+        lengths=tuple(dict.fromkeys(_integers(arguments["lengths"]))),
         threads=arguments["threads"],
         precision=arguments["precision"],
         budget=arguments["budget"],

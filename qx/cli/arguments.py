@@ -76,7 +76,8 @@ def add_workload_options(parser: argparse.ArgumentParser, *, several: bool = Fal
         dest="examples",
         metavar="NAME:TYPE[SHAPE]",
         help="an input of a model of your own, where nothing else says it: 'images:float32[1,3,32,32]', "
-        "'ids:int64[1,128]=0..999' (repeatable, in the model's order)",
+        "'ids:int64[1,128]=0..999', or 'ids:int64[1,16..512]=0..999' where it varies in length (repeatable, "
+        "in the model's order)",
     )
     parser.add_argument(
         "--data",

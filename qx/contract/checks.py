@@ -32,7 +32,7 @@ REQUIRED: dict[str, tuple[str, ...]] = {
 }
 OPTIONAL: dict[str, tuple[str, ...]] = {
     "config": ("check_model", "prepare_model", "calibrate", "read_weights"),
-    "workload": ("train", "postprocess", "score"),
+    "workload": ("train", "postprocess", "score", "input_lengths"),
     "loader": ("read_weights", "serving_code"),
 }
 #: Hooks of a metric of a whole set, whose samples are ``per_set``: those that belong together, of which it
@@ -45,7 +45,10 @@ REPLACED_ARGUMENTS = {("statistic", "labels"): "targets"}
 MIGRATION = "docs/migration.md"
 #: Hooks that may return None ('not applicable here', 'no objection', 'not known'); elsewhere it is an error.
 MAY_GIVE_NONE = frozenset(
-    {"measure", "statistic", "check_model", "postprocess", "score", "read_weights", "serving_code"}
+    {
+        *("measure", "statistic", "check_model", "postprocess", "score", "input_lengths"),
+        *("read_weights", "serving_code"),
+    }
 )
 
 

@@ -25,8 +25,7 @@ class Point:
     """What one timed call is: its number of items, the length of its inputs, and its kind.
 
     As text, ``"1"`` is batch size 1, ``"1x128"`` has inputs of length 128, and ``"1x128:decode"`` is a call
-    of another kind. Today every point is a batch size: lengths and kinds of call come with the models that
-    have them.
+    of another kind.
     """
 
     #: Number of items in a call.

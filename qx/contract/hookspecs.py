@@ -10,8 +10,8 @@ config     ``convert``                                 ``check_model``, ``prepar
 metric     ``measure``; where samples are             ``measure`` beside ``statistic``
            ``per_set``: ``statistic``, or
            ``measure`` and ``combine``
-workload   ``make_model``, ``load_data``,              ``train``, ``postprocess``, ``score``
-           ``example_inputs``
+workload   ``make_model``, ``load_data``,              ``train``, ``postprocess``, ``score``,
+           ``example_inputs``                          ``input_lengths``
 loader     ``load``                                    ``read_weights``, ``serving_code``
 =========  ==========================================  ===============================================
 
@@ -156,7 +156,7 @@ def load_data(split: str, context: Context) -> Data | None:
 
 @hookspec(firstresult=True)
 def example_inputs(
-    batch_size: int, context: Context
+    batch_size: int, length: int | None, context: Context
 ) -> torch.Tensor | tuple[torch.Tensor, ...] | Mapping[str, torch.Tensor] | None:
     """Return the tensors to trace or export the model with, each ``[batch_size, ...]``.
 
@@ -166,11 +166,36 @@ def example_inputs(
     tensors, where the data have to say what inputs are: qx then sets its option ``example`` to inputs like
     those of the data, and asks again.
 
+    ``length`` is that of the inputs along their free dimension, in the range that ``input_lengths`` gives;
+    None for one of the workload's choice, best the largest. Only workloads with ``input_lengths`` need it.
+
     On error: The cell is ``failed``, with the stage that called this hook, and the cause. ::
 
         @hookimpl
         def example_inputs(batch_size, context):
             return (torch.zeros(batch_size, 3, 32, 32),)
+    """
+
+
+@hookspec(firstresult=True)
+def input_lengths(context: Context) -> tuple[int, int] | None:
+    """Return the smallest and the largest length of the inputs, where one dimension beside the batch is free.
+
+    Called before anything is built. ``example_inputs`` then gives inputs of any length between; where their
+    shapes for the two ends differ is the free dimension, at most one in each input, whose size is the length.
+    Configs find it in ``context.lengths`` and export it as free. ``--length N`` then times inputs of N: those
+    of the data, cut, or example inputs where the data are shorter. None means that shapes are fixed but for
+    the batch, as for a workload that does not implement this hook.
+
+    On error: The workload cannot be prepared; the run ends with one line and exit code 2. ::
+
+        @hookimpl
+        def input_lengths():
+            return 16, 512
+
+        @hookimpl
+        def example_inputs(batch_size, length):
+            return {"ids": torch.randint(1000, (batch_size, length or 512))}
     """
 
 

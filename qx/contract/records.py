@@ -25,6 +25,7 @@ from qx.contract.fields import (
     to_values,
 )
 from qx.contract.figures import Figure, Point
+from qx.contract.structure import Lengths
 from qx.errors import PluginError
 from qx.values import Array, JsonMapping, Native, OptionValue, OptionValues
 
@@ -220,7 +221,7 @@ class Metric:
     phase: Phase = field(validator=in_(get_args(Phase)))
     #: Smallest difference that matters: a share of the value, or in the unit for ``compare="difference"``.
     margin: float = field(default=0.0, converter=float, validator=ge(0))
-    #: Whether it is measured at each point: today at each batch size.
+    #: Whether it is measured at each point: each batch size, at each length and for each kind of call.
     per_point: bool = flag_field()
     #: Batch sizes at which a metric of phase ``block`` is measured whatever the run asks for, beside those of
     #: the run. No other metric is measured at them.
@@ -436,6 +437,10 @@ class Context:
     #: For ``load``: function that makes the workload's fp32 model, in eval mode, without its weights, and
     #: untouched by the config. For configs that write files of their own.
     make_model: Callable[[], nn.Module] | None = None
+    #: For configs and loaders: lengths that the inputs of launches may have; None where only the batch is
+    #: free. What ``convert`` leaves must take all of them, or ``check_model`` raises
+    #: ``Unsupported``.
+    lengths: Lengths | None = None
     #: Function to call with the progress of a long step, from 0 to 1, and a line of text.
     progress: Callable[[float, str], None] = _silent
 

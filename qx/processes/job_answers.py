@@ -121,6 +121,8 @@ class DataAnswer(Answer):
     training: str | None
     #: Names of the folders of further draws of calibration images, by seed and by the number of images.
     further: Mapping[int, Mapping[int, str]] = Factory(dict)
+    #: Names of the folders of inputs of the lengths that the user named, by length.
+    lengths: Mapping[int, str] = Factory(dict)
     #: Splits that were damaged in the cache and are written anew: the reason by the name of the folder.
     damaged: Mapping[str, str]
     #: The folder that holds the folders of all splits.
@@ -146,6 +148,8 @@ class Serving(Answer):
     peak: float
     #: Kinds of call of the loaded subject, beside the one that every subject has.
     kinds: tuple[str, ...] = ()
+    #: Reasons why it does not serve inputs of some of the lengths that the user named, by length.
+    refused_lengths: Mapping[int, str] = Factory(dict)
 
 
 @frozen(kw_only=True)
@@ -164,7 +168,8 @@ class Arrangement:
     name: str
     #: Name of the type, such as ``float32``.
     dtype: str
-    shape: tuple[int, ...]
+    #: None stands for a dimension of any length.
+    shape: tuple[int | None, ...]
 
 
 @frozen(kw_only=True)

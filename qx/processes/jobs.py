@@ -51,6 +51,11 @@ def _points(values: Iterable[Point | JsonMapping]) -> tuple[Point, ...]:
     return tuple(Point.from_json(value) for value in values)
 
 
+def _by_length(folders: Mapping[int, str] | JsonMapping) -> dict[int, str]:
+    # JSON has no numbers as keys.
+    return {int(length): str(folder) for length, folder in folders.items()}
+
+
 def _without(references: Iterable[Reference], name: str) -> tuple[Reference, ...]:
     return tuple(reference for reference in references if reference.name != name)
 
@@ -155,6 +160,8 @@ class DataJob(LoadingJob["DataAnswer"]):
     named_counts: tuple[int, ...] = field(default=(), converter=to_integers)
     #: Whether to write the training split too, since a config of the run fine-tunes.
     training: bool = False
+    #: Lengths that the user named, of which inputs are to be written.
+    lengths: tuple[int, ...] = field(default=(), converter=to_integers)
     #: Seeds of further draws of calibration images, one for each further build of a config.
     further_seeds: tuple[int, ...] = field(default=(), converter=to_integers)
     #: The sizes of the calibration splits of further draws.
@@ -242,6 +249,8 @@ class ArtifactJob(Job[A]):
     artifact: StoredArtifact = field(converter=_stored)
     #: The folder of the evaluation inputs.
     inputs: str
+    #: Folders of inputs of the lengths that the user named, by length.
+    lengths: Mapping[int, str] = field(factory=dict, converter=_by_length)
 
 
 @frozen(kw_only=True)

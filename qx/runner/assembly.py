@@ -286,7 +286,7 @@ def _cell_result(name: str, workload_run: WorkloadRun) -> CellResult:
         artifact=build.manifest.sizes if build else {},
         loader=build.manifest.loader if build else None,
         launches=workload_run.measured.launches[name],
-        notes=build.manifest.notes if build else (),
+        notes=(*build.manifest.notes, *workload_run.notes(name)) if build else (),
         layers=build.manifest.layers if build else (),
         further_builds=tuple(
             _further_build(workload_run, name, seed) for cell, seed in workload_run.further if cell == name

@@ -42,6 +42,8 @@ class EvaluationResult:
     launch_bytes: float
     #: Kinds of call of the loaded artifact, beside the one that all have.
     kinds: tuple[str, ...]
+    #: Reasons why it is not served at lengths that the user named, by length.
+    refused_lengths: Mapping[int, str]
 
 
 def evaluation_batch_size(prepared: Prepared) -> int:
@@ -61,6 +63,7 @@ def evaluate_cells(run: Run, workload_run: WorkloadRun) -> None:
             continue
         workload_run.launch_bytes = max(workload_run.launch_bytes, result.launch_bytes)
         workload_run.kinds[cell] = result.kinds
+        workload_run.refuse_lengths(cell, result.refused_lengths, run.reporter)
         failures = {(cell, name): failure for name, failure in result.failures.items()}
         workload_run.mark_metrics_failed(failures, run.reporter)
 
@@ -91,7 +94,8 @@ def _evaluate(run: Run, workload_run: WorkloadRun) -> dict[str, Failure | Evalua
         own = [size for entry in run.chosen.metrics for size in metric(entry).batch_sizes]
         scale = max((*request.batch_sizes, *own)) / evaluation_batch_size(workload_run.ready)
         serving = evaluation.serving
-        return EvaluationResult(evaluation.failures, _launch_bytes(serving, scale), serving.kinds)
+        launch_bytes = _launch_bytes(serving, scale)
+        return EvaluationResult(evaluation.failures, launch_bytes, serving.kinds, serving.refused_lengths)
 
     with run.processes.side_by_side(usable_cpus() // request.threads) as pool:
         futures = {cell: pool.submit(evaluate, cell) for cell in cells}
@@ -175,6 +179,7 @@ def _job(
         wrappers=references(run.host.wrappers),
         artifact=build.stored,
         inputs=str(workload_run.ready.evaluation),
+        lengths={length: str(folder) for length, folder in workload_run.ready.lengths.items()},
         batch_size=evaluation_batch_size(workload_run.ready),
         steps=build.steps,
         build_metrics=references(workload_run.metrics_of(run.chosen, "build")),

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from attrs import Factory, asdict, evolve, frozen
 
-from qx.contract.structure import Structure
+from qx.contract.structure import Lengths, Structure, lengths_of
 from qx.contract.tasks import CLASSIFICATION, Task, task_of
 from qx.errors import DataError, UsageError
 from qx.files import folder_of_variable
@@ -64,6 +64,8 @@ class Prepared:
     further: Mapping[int, Mapping[int, Path]] = Factory(dict)
     #: Numbers of images in them, where the data have fewer than that.
     calibration_sizes: Mapping[int, int] = Factory(dict)
+    #: Inputs of the lengths that the user named, by length.
+    lengths: Mapping[int, Path] = Factory(dict)
     #: The training split; None if no config of the run fine-tunes.
     training: Path | None
     source: str
@@ -297,6 +299,7 @@ def _prepare_workload(
             seed: {count: home / name for count, name in names.items()}
             for seed, names in data.further.items()
         },
+        lengths={length: home / name for length, name in data.lengths.items()},
         training=None if data.training is None else home / data.training,
         source=data.source,
         preprocessing=data.preprocessing,
@@ -347,7 +350,8 @@ def _check_shared(entry: Entry, data: DataAnswer) -> str:
 
 def _hold(data: DataAnswer, uses: Uses) -> bool:
     """Keep the splits from being pruned. False where one of them is gone already."""
-    names = [data.evaluation, *data.calibrations.values(), *filter(None, [data.training])]
+    names = [data.evaluation, *data.calibrations.values(), *data.lengths.values()]
+    names += filter(None, [data.training])
     home = Path(data.folder)
     for name in names:
         uses.hold(home.parent, SPLITS, name)
@@ -392,6 +396,7 @@ def _jobs(
         calibration_counts=calibration_counts(request, variants),
         named_counts=named_counts(request, variants),
         training=any(config(entry).training for entry in ready),
+        lengths=request.lengths,
         further_seeds=request.further_seeds,
         further_counts=required_counts(variants) if request.further_seeds else (),
     )
@@ -468,9 +473,10 @@ def _load_anew(
 
 
 def _needed_structure(inspected: InspectAnswer) -> Structure | None:
-    """Return the structure of a model that is not plain; None for one that is."""
+    """Return the structure of a model that is not plain, or whose inputs vary in length; else None."""
     structure = inspected.structure
-    return None if structure is None or structure.is_plain else structure
+    is_needed = structure is not None and not (structure.is_plain and structure.lengths is None)
+    return structure if is_needed else None
 
 
 def _check_names(entry: Entry, inspected: InspectAnswer, data: DataAnswer) -> None:
@@ -515,16 +521,33 @@ def _example(item: ItemInput, number: int) -> str:
 
 
 def _check_inputs(entry: Entry, inspected: InspectAnswer, data: DataAnswer) -> None:
-    """Raise ``UsageError`` if data that the user may name have other inputs than the model's examples."""
+    """Raise ``UsageError`` if data that the user may name have other inputs than the model's examples.
+
+    Along a free dimension they may have any of its lengths.
+    """
     record = workload(entry)
     if not (record.takes_model or record.reads_any_data) or inspected.inputs is None:
         return
-    examples, items = ([str(item) for item in inputs] for inputs in (inspected.inputs, data.inputs))
+    lengths = lengths_of(inspected.structure)
+    examples, items = (
+        [_shown_input(*pair, lengths) for pair in enumerate(inputs)]
+        for inputs in (inspected.inputs, data.inputs)
+    )
     if examples != items:
         raise UsageError(
             f"workload {entry.name}: the data have inputs {', '.join(items)}, and the model's example inputs "
             f"are {', '.join(examples)}"
         )
+
+
+def _shown_input(position: int, item: ItemInput, lengths: Lengths | None) -> str:
+    """Return type and shape of an input, with the range of the lengths in place of a length out of it."""
+    place = lengths.dimensions[position] if lengths and position < len(lengths.dimensions) else None
+    if lengths is None or place is None or place > len(item.shape) or item.shape[place - 1] not in lengths:
+        return str(item)
+    shape = [*map(str, item.shape)]
+    shape[place - 1] = f"{lengths.lowest}..{lengths.highest}"
+    return f"{item.dtype} [{', '.join(['items', *shape])}]"
 
 
 def _check_task(entry: Entry, task: Task, outputs: Sequence[int], data: DataAnswer) -> None:

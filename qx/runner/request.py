@@ -56,6 +56,8 @@ class Request:
     every: bool = False
     metrics: tuple[str, ...] = field(default=(), converter=to_strings)
     batch_sizes: tuple[int, ...] = field(default=(1, 32), converter=to_integers)
+    #: Lengths of inputs that are timed at each batch size; empty: inputs as the data have them.
+    lengths: tuple[int, ...] = field(default=(), converter=to_integers)
     threads: int = 1
     #: Number of calibration images of configs whose own option is not set; None: the default of each.
     calibration_n: int | None = None
@@ -110,8 +112,9 @@ class Request:
 
     @property
     def points(self) -> tuple[Point, ...]:
-        """The points that metrics are measured at."""
-        return tuple(map(Point, self.batch_sizes))
+        """The points that metrics are measured at: every batch size at the first length, and so on."""
+        lengths: tuple[int | None, ...] = self.lengths or (None,)
+        return tuple(Point(size, length) for length in lengths for size in self.batch_sizes)
 
     @property
     def further_seeds(self) -> tuple[int, ...]:
@@ -128,6 +131,9 @@ class Request:
         for size in self.batch_sizes:
             if size < 1:
                 raise UsageError(f"--batch-size must be at least 1, not {size}")
+        for length in self.lengths:
+            if length < 1:
+                raise UsageError(f"--length must be at least 1, not {length}")
         for option, amount in (("--timeout", self.timeout), ("--precision", self.precision)):
             if not 0 < amount <= MOST_SECONDS:
                 raise UsageError(f"{option} must be above 0 and at most {MOST_SECONDS:,}, not {amount:g}")

@@ -66,6 +66,8 @@ class WorkloadRun:
     outputs: dict[str, Path] = Factory(dict)
     #: Kinds of call of the loaded artifact beside the one that all have, by cell.
     kinds: dict[str, tuple[str, ...]] = Factory(dict)
+    #: Reasons why cells are not served at lengths that the user named, by cell and length.
+    refused_lengths: dict[str, Mapping[int, str]] = Factory(dict)
     #: Cells for which the run's time was too short, by the phase that was not done.
     left_out: dict[str, list[str]] = Factory(dict)
     #: Whether the run has other workloads too.
@@ -82,6 +84,17 @@ class WorkloadRun:
         """Return these points, and after them the same ones for each further kind of call that a cell has."""
         kinds = dict.fromkeys(kind for kinds in self.kinds.values() for kind in kinds)
         return (*points, *(evolve(point, call=kind) for kind in kinds for point in points))
+
+    def refuse_lengths(self, cell: str, reasons: Mapping[int, str], reporter: Reporter) -> None:
+        """Note and report the lengths at which a cell is not measured, with the reasons."""
+        self.refused_lengths[cell] = reasons
+        for note in self.notes(cell):
+            reporter.note(f"{self.label(cell)}: {note}")
+
+    def notes(self, cell: str) -> tuple[str, ...]:
+        """Return the sentences about lengths at which a cell is not measured."""
+        reasons = self.refused_lengths.get(cell, {})
+        return tuple(f"not measured at length {length}: {reason}" for length, reason in reasons.items())
 
     def successful_builds(self) -> dict[str, Build]:
         """Return the builds of the cells that have not failed so far."""

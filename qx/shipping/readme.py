@@ -143,7 +143,8 @@ class Package:
         yield "| --- | --- | --- |"
         for word, arrays in (("input", self.shipped.inputs), ("output", self.shipped.outputs)):
             for entry in arrays:
-                shape = ", ".join(map(str, ("batch", *entry.shape)))
+                sizes = ("length" if size is None else str(size) for size in entry.shape)
+                shape = ", ".join(("batch", *sizes))
                 yield f"| {word} {to_code_cell(entry.name)} | {entry.dtype} | [{shape}] |"
         yield ""
         yield "Arrays are in row-major order (C order of numpy), the items of a batch along the first axis."

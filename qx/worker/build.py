@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 
 from qx.contract.records import OUTPUT, Artifact, Config, Converted, Loader
+from qx.contract.structure import lengths_of
 from qx.errors import PluginError
 from qx.host.host import Host, Reference
 from qx.processes.job_answers import BuildAnswer
@@ -23,7 +26,7 @@ from qx.worker.arrays import Split
 from qx.worker.channel import Channel
 from qx.worker.modules import FloatModel, convert_model, example_inputs, fp32_model
 from qx.worker.plugins import BoundPlugin, host_for, seed_everything, workload_of
-from qx.worker.probe import PROBE, write_probe
+from qx.worker.probe import PROBE, PROBE_AT, REFERENCE, write_probe
 from qx.worker.recipes import bind_config
 from qx.worker.state import save
 from qx.worker.steps import Steps
@@ -53,7 +56,15 @@ def run(job: BuildJob, channel: Channel) -> None:
     folder = Path(job.folder) / "artifact"
     folder.mkdir()
     workload = workload_of(job, host)
-    plugin = bind_config(job, job.config, job.config_options, host, folder=folder, seed=job.build_seed)
+    plugin = bind_config(
+        job,
+        job.config,
+        job.config_options,
+        host,
+        folder=folder,
+        seed=job.build_seed,
+        lengths=lengths_of(job.structure),
+    )
     config = plugin.record
     assert isinstance(config, Config)
 
@@ -62,6 +73,7 @@ def run(job: BuildJob, channel: Channel) -> None:
     model = _model_with_weights(job, workload, config)
     weight_elements = _weight_elements(model)
     float_model = FloatModel(partial(_model_with_weights, job, workload, config))
+    _write_references(job, workload, model)
     result = convert_model(
         plugin,
         model,
@@ -150,11 +162,33 @@ def _save_artifact(job: BuildJob, workload: BoundPlugin, result: object, folder:
         )
     module = result.module.eval()
     state = save(module, folder / STATE)
-    names = (OUTPUT,) if job.structure is None else job.structure.outputs
+    names = _output_names(job)
     write_probe(module, _probe_inputs(job, workload), names, state, Path(job.folder) / PROBE)
+    for length, inputs in _inputs_of_lengths(job, workload):
+        # A module may take inputs of other lengths only, which the evaluation finds out.
+        with suppress(Exception):
+            write_probe(module, inputs, names, state, Path(job.folder) / PROBE_AT.format(length=length))
     return Artifact(
         folder=folder, loader=loaders[0], files=(STATE,), notes=result.notes, layers=result.layers
     )
+
+
+def _output_names(job: BuildJob) -> tuple[str, ...]:
+    return (OUTPUT,) if job.structure is None else job.structure.outputs
+
+
+def _write_references(job: BuildJob, workload: BoundPlugin, model: nn.Module) -> None:
+    """Write what the fp32 model gives for inputs of the smallest and the largest length, if these vary."""
+    for length, inputs in _inputs_of_lengths(job, workload):
+        path = Path(job.folder) / REFERENCE.format(length=length)
+        write_probe(model, inputs, _output_names(job), model.state_dict(), path, is_finished=False)
+
+
+def _inputs_of_lengths(job: BuildJob, workload: BoundPlugin) -> Iterator[tuple[int, list[Array]]]:
+    """Yield the smallest and the largest length that inputs have, each with inputs; none if it is fixed."""
+    lengths = lengths_of(job.structure)
+    for length in () if lengths is None else (lengths.lowest, lengths.highest):
+        yield length, [example.numpy() for example in example_inputs(workload, PROBE_ITEMS, length)]
 
 
 def _probe_inputs(job: BuildJob, workload: BoundPlugin) -> list[Array]:

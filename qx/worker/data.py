@@ -65,8 +65,20 @@ def run(job: DataJob, channel: Channel) -> None:
     if job.training:
         channel.stage("lay down train")
         training = _write_or_reuse(train, home, damaged).name
+    at_lengths = {}
+    if job.lengths:
+        # It imports torch.
+        from qx.worker.lengths import check_lengths, find_lengths, of_length
+
+        channel.stage("example_inputs")
+        lengths = check_lengths(find_lengths(workload), job.lengths)
+        for length in job.lengths:
+            seed_everything(job.seed)
+            at_length = of_length(workload, test, lengths, length)
+            at_lengths[length] = _write_or_reuse(at_length, home, damaged).name
     channel.answer(
         DataAnswer(
+            lengths=at_lengths,
             source=test.source,
             preprocessing=test.preprocessing,
             items=len(test),

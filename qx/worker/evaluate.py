@@ -12,6 +12,7 @@ import numpy as np
 from attrs import evolve
 
 from qx.contract.records import Arrays, Artifact, Building, MetricData, Predictions, Subject, Weights
+from qx.contract.structure import lengths_of
 from qx.errors import PluginError
 from qx.host.host import Reference
 from qx.processes.answers import Measurement
@@ -21,11 +22,12 @@ from qx.values import Array
 from qx.worker.arrays import Split
 from qx.worker.channel import Channel
 from qx.worker.finished import Finished
+from qx.worker.lengths import refused_lengths
 from qx.worker.memory import MarkTaker
 from qx.worker.output_files import ANSWERS, OutputWriter, read_outputs
 from qx.worker.outputs import checked_outputs
 from qx.worker.plugins import BoundPlugin, bind, host_for, seed_everything
-from qx.worker.probe import PROBE, hold_to_probe
+from qx.worker.probe import PROBE, hold_to_probe, probes_at_lengths
 from qx.worker.recipes import bind_config
 from qx.worker.samples import measure_or_fail, stage_of
 from qx.worker.serving import host_of_artifact, import_runtime, load
@@ -147,12 +149,27 @@ def _predict(job: EvaluateJob, channel: Channel) -> Serving:
     loaded = marker.mark("load")
     channel.stage("probe")
     probe = Path(job.artifact.folder).parent / PROBE
-    hold_to_probe(subject, probe, loader=job.artifact.loader.name, exact=job.threads == 1)
+    for path in (probe, *probes_at_lengths(probe.parent, job.artifact.structure)):
+        hold_to_probe(subject, path, loader=job.artifact.loader.name, exact=job.threads == 1)
     channel.stage("predict")
     split = Split.read(Path(job.inputs))
     predict(subject, split, job.batch_size, job.artifact.loader.name, channel.progress, Path(job.outputs))
     predicted = marker.mark("predict")
-    return Serving(loaded=loaded.rss, peak=max(loaded.peak, predicted.peak), kinds=calls.kinds)
+    channel.stage("lengths")
+    refused = refused_lengths(
+        subject,
+        lengths_of(job.artifact.structure),
+        job.lengths,
+        home=probe.parent,
+        data=split,
+        loader=job.artifact.loader.name,
+    )
+    return Serving(
+        loaded=loaded.rss,
+        peak=max(loaded.peak, predicted.peak),
+        kinds=calls.kinds,
+        refused_lengths=refused,
+    )
 
 
 def predict(

@@ -22,6 +22,7 @@ from qx.processes.job_answers import InspectAnswer, ItemInput, Refusal, Runtime
 from qx.processes.jobs import InspectJob
 from qx.tracebacks import traceback_of
 from qx.worker.channel import Channel
+from qx.worker.lengths import find_lengths
 from qx.worker.modules import example_inputs, fp32_model, named_example_inputs
 from qx.worker.plugins import BoundPlugin, host_for, workload_of
 from qx.worker.recipes import bind_config
@@ -62,6 +63,9 @@ def run(job: InspectJob, channel: Channel) -> None:
     examples = example_inputs(workload, 1)
     structure = structure_of(workload, model) if examples else None
     adapt(model, structure)
+    if structure is not None and structure.lengths is not None:
+        for end in (structure.lengths.lowest, structure.lengths.highest):
+            _outputs(workload, model, structure, end)
     answer = InspectAnswer(
         runtime=_runtime(engines),
         weights_sha256=weights,
@@ -95,10 +99,13 @@ def structure_of(workload: BoundPlugin, model: nn.Module) -> Structure:
     """
     names, examples = named_example_inputs(workload, BATCH_SIZES[0])
     named = dict(zip(names, examples, strict=True)) if names else {}
-    return find_structure(model, names, _call(model, *(() if names else examples), **named))
+    structure = find_structure(model, names, _call(model, *(() if names else examples), **named))
+    return evolve(structure, lengths=find_lengths(workload))
 
 
-def _outputs(workload: BoundPlugin, model: nn.Module, structure: Structure) -> dict[str, tuple[int, ...]]:
+def _outputs(
+    workload: BoundPlugin, model: nn.Module, structure: Structure, length: int | None = None
+) -> dict[str, tuple[int, ...]]:
     """Return the shape of each of the model's outputs for one item: ``[classes]`` for scores.
 
     Raises ``UsageError`` if the model rejects its example inputs, or does not return ``[batch, ...]`` at
@@ -106,7 +113,7 @@ def _outputs(workload: BoundPlugin, model: nn.Module, structure: Structure) -> d
     """
     shapes_of: dict[str, dict[int, list[int]]] = {name: {} for name in structure.outputs}
     for size in BATCH_SIZES:
-        returned = _call(model, *example_inputs(workload, size))
+        returned = _call(model, *example_inputs(workload, size, length))
         outputs = returned if isinstance(returned, tuple) else (returned,)
         for shapes, output in zip(shapes_of.values(), outputs, strict=True):
             shapes[size] = list(output.shape)
@@ -162,7 +169,7 @@ def _refusals(
     examples = example_inputs(workload, 1)
     for reference in job.configs:
         name = reference.name
-        config = bind_config(job, reference, {}, workload.host)
+        config = bind_config(job, reference, {}, workload.host, lengths=structure.lengths)
         record = config.record
         assert isinstance(record, Config)
         stage = "make_model"

@@ -67,7 +67,9 @@ class _Natives:
     def __init__(self, job: LaunchJob, subject: Subject) -> None:
         from qx.worker.arrays import Split
 
-        self._subject, self._split = subject, Split.read(Path(job.inputs))
+        self._subject = subject
+        folders: Mapping[int | None, str] = {None: job.inputs, **job.lengths}
+        self._splits = {length: Split.read(Path(folder)) for length, folder in folders.items()}
         self._by_point: dict[Point, Native] = {}
         self.of_run: Mapping[Point, Native] = {point: self.at(point) for point in job.points}
 
@@ -75,7 +77,8 @@ class _Natives:
         """Return the batch of a point, whatever the kind of call."""
         point = evolve(point, call=CALL)
         if point not in self._by_point:
-            self._by_point[point] = self._subject.prepare(self._split.rows(0, point.batch_size))
+            rows = self._splits[point.length].rows(0, point.batch_size)
+            self._by_point[point] = self._subject.prepare(rows)
         return self._by_point[point]
 
 

@@ -29,23 +29,25 @@ def fp32_model(
     return adapt(model.eval(), structure)
 
 
-def example_inputs(workload: BoundPlugin, batch_size: int) -> tuple[torch.Tensor, ...]:
+def example_inputs(
+    workload: BoundPlugin, batch_size: int, length: int | None = None
+) -> tuple[torch.Tensor, ...]:
     """Return the workload's example inputs in order, with the memory layout that the inputs of launches have.
 
     Programs are exported and compiled for the strides of their examples, which also decide the kernels. With
     images that are transposed views (``[height, width, channels]`` read as ``[channels, height, width]``), a
     launch would use other kernels than the build, or a program that reads its inputs in the wrong order.
     """
-    return named_example_inputs(workload, batch_size)[1]
+    return named_example_inputs(workload, batch_size, length)[1]
 
 
 def named_example_inputs(
-    workload: BoundPlugin, batch_size: int
+    workload: BoundPlugin, batch_size: int, length: int | None = None
 ) -> tuple[tuple[str, ...], tuple[torch.Tensor, ...]]:
     """Return the names of the inputs, empty where they have none, and :func:`example_inputs`."""
     import torch
 
-    examples = workload.call("example_inputs", batch_size=batch_size)
+    examples = workload.call("example_inputs", batch_size=batch_size, length=length)
     names = tuple(examples) if isinstance(examples, Mapping) else ()
     if isinstance(examples, torch.Tensor):
         examples = (examples,)

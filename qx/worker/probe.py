@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qx.contract.records import Arrays
+from qx.contract.structure import Structure, lengths_of
 from qx.errors import QxError
 from qx.values import Array
 from qx.worker.outputs import checked_outputs, listed, pack, unpack
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 #: The file of the probe, beside the artifact.
 PROBE = "probe.npz"
+#: The files of what the fp32 model gives for inputs of a length, beside the artifact, where lengths vary.
+REFERENCE = "reference-{length}.npz"
+#: The files of further probes, of inputs of a length.
+PROBE_AT = "probe-{length}.npz"
 #: Keys of arrays in that file, beside those of the packed outputs: of the inputs, before their number, and of
 #: the rounding.
 INPUT, ROUNDING = "input_", "rounding"
@@ -42,10 +47,13 @@ def write_probe(
     names: Sequence[str],
     state: Mapping[str, object],
     path: Path,
+    *,
+    is_finished: bool = True,
 ) -> None:
     """Write the probe of a module for these inputs. ``names`` are those of its outputs, in their order.
 
-    A module of a config that returns something else than as many tensors has none.
+    A module of a config that returns something else than as many tensors has none. One that is not finished
+    is exported or trained later: tensors that it keeps from this call must be usable for that.
     """
     import numpy as np
     import torch
@@ -54,7 +62,7 @@ def write_probe(
     arrays: dict[str, Any] = {
         f"{INPUT}{index}": np.ascontiguousarray(array) for index, array in enumerate(inputs)
     }
-    with torch.inference_mode():
+    with torch.no_grad(), torch.inference_mode(is_finished):
         outputs = _named(module(*map(torch.from_numpy, arrays.values())), names)
     if outputs is not None:
         np.savez(path, **arrays | pack(outputs) | {ROUNDING: rounding(state)})
@@ -74,22 +82,58 @@ def _named(outputs: object, names: Sequence[str]) -> dict[str, Array] | None:
     return {name: output.numpy() for name, output in outputs.items()} if are_tensors else None
 
 
+def probes_at_lengths(home: Path, structure: Structure | None) -> tuple[Path, ...]:
+    """Return the places of the further probes of an artifact: of the smallest and of the largest length."""
+    lengths = lengths_of(structure)
+    ends = () if lengths is None else (lengths.lowest, lengths.highest)
+    return tuple(home / PROBE_AT.format(length=end) for end in ends)
+
+
 def hold_to_probe(subject: Subject, path: Path, *, loader: str, exact: bool) -> None:
     """Raise ``QxError`` if an artifact's outputs differ from those of the converted module in the build.
 
     With ``exact`` they must be equal, otherwise they may differ by the rounding of several threads.
     """
-    import numpy as np
-
     if not path.is_file():
         return
-    with np.load(path) as probe:
-        arrays = {name: probe[name] for name in probe.files if name.startswith(INPUT)}
-        expected, share = unpack(probe), float(probe[ROUNDING])
-    items = len(next(iter(arrays.values())))
-    outputs = checked_outputs(subject.outputs(subject.call(subject.prepare(arrays))), loader, items)
+    arrays, expected, share = _read_probe(path)
+    returned = subject.outputs(subject.call(subject.prepare(arrays)))
+    outputs = checked_outputs(returned, loader, _items(arrays))
     if text := difference(outputs, expected, 0.0 if exact else share):
         raise QxError(f"the loaded artifact does not give the outputs of the converted module: they {text}")
+
+
+def is_another_network(subject: Subject, path: Path, loader: str) -> bool:
+    """Return whether a subject gives other outputs than the fp32 model did, by more than these are large.
+
+    False where it refuses the inputs by an error, and without the file of what the fp32 model gave.
+    """
+    from qx.statistics.output_error import output_error
+
+    if not path.is_file():
+        return False
+    arrays, expected, _ = _read_probe(path)
+    try:
+        returned = subject.outputs(subject.call(subject.prepare(arrays)))
+    except Exception:
+        return False
+    outputs = checked_outputs(returned, loader, _items(arrays))
+    if outputs.keys() != expected.keys():
+        return True
+    return any(output_error(outputs[name], right).is_below_0_db for name, right in expected.items())
+
+
+def _read_probe(path: Path) -> tuple[dict[str, Array], dict[str, Array], float]:
+    """Return the inputs in a probe, the outputs, and the rounding."""
+    import numpy as np
+
+    with np.load(path) as probe:
+        arrays = {name: probe[name] for name in probe.files if name.startswith(INPUT)}
+        return arrays, unpack(probe), float(probe[ROUNDING])
+
+
+def _items(arrays: Arrays) -> int:
+    return len(next(iter(arrays.values())))
 
 
 def difference(outputs: Arrays, expected: Arrays, share: float) -> str:

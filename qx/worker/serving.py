@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qx.contract.records import Converted, Loader
+from qx.contract.structure import lengths_of
 from qx.errors import PluginError, QxError
 from qx.foreign import one_line
 from qx.host.host import Host, Reference
@@ -45,6 +46,7 @@ def bind_loader(job: ArtifactJob[Answer], host: Host) -> BoundPlugin:
         folder=Path(job.artifact.folder),
         rebuild=partial(_rebuild, job, host),
         make_model=partial(_make_model, job, host),
+        lengths=lengths_of(job.artifact.structure),
     )
 
 
@@ -64,7 +66,14 @@ def _rebuild(job: ArtifactJob[Answer], host: Host) -> Any:
 
     stored = job.artifact
     workload = bind(job, stored.workload, stored.workload_options, host)
-    config = bind_config(job, stored.config, stored.config_options, host, seed=stored.build_seed)
+    config = bind_config(
+        job,
+        stored.config,
+        stored.config_options,
+        host,
+        seed=stored.build_seed,
+        lengths=lengths_of(stored.structure),
+    )
     make = partial(fp32_model, workload, quantizable=stored.quantizable, structure=stored.structure)
     examples = example_inputs(workload, 1)
     hooks: list[str] = []

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from qx.contract.records import Artifact, ServingCode, Subject
+from qx.contract.structure import lengths_of
 from qx.environment import distribution_name, distribution_version
 from qx.errors import PluginError, QxError, Unsupported
 from qx.foreign import one_line, to_line
@@ -22,6 +23,7 @@ from qx.storage.digests import Damaged, digest_of, is_inside
 from qx.values import Array
 from qx.worker.arrays import Split
 from qx.worker.channel import Channel
+from qx.worker.lengths import cut
 from qx.worker.modules import example_inputs
 from qx.worker.outputs import checked_outputs
 from qx.worker.plugins import BoundPlugin, bind, seed_everything
@@ -63,17 +65,23 @@ def run(job: ShipJob, channel: Channel) -> None:
     channel.stage("example_inputs")
     workload = bind(job, job.artifact.workload, job.artifact.workload_options, host)
     split = Split.read(Path(job.inputs))
-    examples = example_inputs(workload, EXAMPLES)
+    lengths = lengths_of(job.artifact.structure)
+    examples = example_inputs(workload, EXAMPLES, None if lengths is None else lengths.highest)
     inputs = [
         {name: tensor.numpy() for name, tensor in zip(split.inputs, examples, strict=True)},
         *(split.rows(0, size) for size in SIZES),
     ]
+    if lengths is not None:
+        inputs += [cut(inputs[0], lengths, lengths.lowest)]
     channel.stage("outputs")
     loader, folder = job.artifact.loader.name, Path(job.artifact.folder)
     outputs = [_answer(subject, arrays, loader) for arrays in inputs]
     write_arrays(folder / EXAMPLE_INPUTS, inputs[0])
     write_arrays(folder / EXAMPLE_OUTPUTS, outputs[0])
-    answer = ShipAnswer(inputs=_arrangements(inputs[0]), outputs=_arrangements(outputs[0]))
+    # The last ones are the shortest where lengths vary; only the number of items differs where they do not.
+    answer = ShipAnswer(
+        inputs=_arrangements(inputs[0], inputs[-1]), outputs=_arrangements(outputs[0], outputs[-1])
+    )
     channel.stage("serving_code")
     try:
         code = _serving_code(bind_loader(job, host), job.artifact.record())
@@ -103,11 +111,17 @@ def _answer(subject: Subject, arrays: Mapping[str, Array], loader: str) -> dict[
     return checked_outputs(subject.outputs(subject.call(subject.prepare(arrays))), loader, items)
 
 
-def _arrangements(arrays: Mapping[str, Array]) -> tuple[Arrangement, ...]:
+def _arrangements(arrays: Mapping[str, Array], shortest: Mapping[str, Array]) -> tuple[Arrangement, ...]:
+    """Return types and shapes; the sizes that differ between both are of any length."""
     return tuple(
-        Arrangement(name=name, dtype=array.dtype.name, shape=array.shape[1:])
+        Arrangement(name=name, dtype=array.dtype.name, shape=_shape(array, shortest[name]))
         for name, array in arrays.items()
     )
+
+
+def _shape(array: Array, shortest: Array) -> tuple[int | None, ...]:
+    pairs = zip(array.shape[1:], shortest.shape[1:], strict=True)
+    return tuple(size if size == other else None for size, other in pairs)
 
 
 def _serving_code(loader: BoundPlugin, artifact: Artifact) -> ServingCode:

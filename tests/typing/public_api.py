@@ -25,6 +25,7 @@ from qx import (
     Figure,
     Fresh,
     LayerRow,
+    Lengths,
     Loader,
     Mark,
     Metric,
@@ -164,6 +165,12 @@ def example_inputs(batch_size: int) -> tuple[torch.Tensor, ...]:
     import torch
 
     return (torch.zeros(batch_size, 1),)
+
+
+@hookimpl
+def input_lengths(context: Context) -> tuple[int, int] | None:
+    lengths: Lengths | None = context.lengths
+    return None if lengths is None else (lengths.lowest, lengths.highest)
 
 
 @hookimpl

@@ -32,4 +32,5 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
     from qx_plugins.recipes.fidelity import compute_reference
 
     expected = compute_reference(model, example_inputs)
-    return compile_package(export_for_inductor(Bfloat16(model), example_inputs), context.folder, expected)
+    program = export_for_inductor(Bfloat16(model), example_inputs, context.lengths)
+    return compile_package(program, context.folder, expected)

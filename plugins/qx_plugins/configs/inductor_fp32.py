@@ -30,4 +30,6 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
     from qx_plugins.recipes.fidelity import compute_reference
 
     expected = compute_reference(model, example_inputs)
-    return compile_package(export_for_inductor(model, example_inputs), context.folder, expected)
+    return compile_package(
+        export_for_inductor(model, example_inputs, context.lengths), context.folder, expected
+    )

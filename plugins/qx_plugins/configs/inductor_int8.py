@@ -35,8 +35,8 @@ check_model = prechecks.check_export
 
 
 @hookimpl
-def prepare_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> nn.Module:
-    return pt2e.prepare_graph(model, example_inputs)
+def prepare_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> nn.Module:
+    return pt2e.prepare_graph(model, example_inputs, context.lengths)
 
 
 @hookimpl
@@ -46,4 +46,4 @@ def calibrate(model: nn.Module, batches: Sequence[Batch]) -> nn.Module:
 
 @hookimpl
 def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
-    return pt2e.build_artifact(model, example_inputs, context.folder)
+    return pt2e.build_artifact(model, example_inputs, context)

@@ -41,8 +41,8 @@ def check_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> N
 
 
 @hookimpl
-def prepare_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> nn.Module:
-    return pt2e.prepare_graph(model, example_inputs, training=True)
+def prepare_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> nn.Module:
+    return pt2e.prepare_graph(model, example_inputs, context.lengths, training=True)
 
 
 @hookimpl
@@ -55,4 +55,4 @@ def calibrate(model: nn.Module, batches: Sequence[Batch], context: Context) -> n
 
 @hookimpl
 def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
-    return pt2e.build_artifact(model, example_inputs, context.folder)
+    return pt2e.build_artifact(model, example_inputs, context)

@@ -28,7 +28,7 @@ def describe() -> Config:
 
 
 @hookimpl
-def check_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> None:
+def check_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> None:
     from torch import nn
 
     from qx_plugins.recipes.graphs import OnnxModel
@@ -42,7 +42,7 @@ def check_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> N
     quantized = (nn.LSTM, nn.RNNCellBase)
     limit = "of recurrent layers ONNX Runtime quantizes LSTM alone"
     check_recurrent(model, lambda layer: isinstance(layer, quantized), limit)
-    prechecks.check_export(model, example_inputs)
+    prechecks.check_export(model, example_inputs, context)
 
 
 @hookimpl

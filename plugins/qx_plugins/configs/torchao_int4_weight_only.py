@@ -42,11 +42,11 @@ def describe() -> Config:
 
 
 @hookimpl
-def check_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> None:
+def check_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> None:
     from qx_plugins.runtimes.aot_inductor.linears import check_linears
 
     check_linears(model, _kernel(GROUP_SIZES[0]))
-    prechecks.check_export(model, example_inputs)
+    prechecks.check_export(model, example_inputs, context)
 
 
 @hookimpl
@@ -62,7 +62,9 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
         raise Unsupported(f"this version of torchao has no 4-bit weights for CPUs: {error}") from error
     size = context.options["group_size"]
     model = quantize_linears(Bfloat16(model), PrototypeInt4WeightOnlyConfig(group_size=size), _kernel(size))
-    return compile_package(export_for_inductor(model, example_inputs), context.folder, expected)
+    return compile_package(
+        export_for_inductor(model, example_inputs, context.lengths), context.folder, expected
+    )
 
 
 def _kernel(size: int) -> Kernel:

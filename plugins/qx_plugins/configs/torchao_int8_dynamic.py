@@ -38,4 +38,6 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
 
     expected = compute_reference(model, example_inputs)
     model = quantize_linears(model, Int8DynamicActivationInt8WeightConfig())
-    return compile_package(export_for_inductor(model, example_inputs), context.folder, expected)
+    return compile_package(
+        export_for_inductor(model, example_inputs, context.lengths), context.folder, expected
+    )

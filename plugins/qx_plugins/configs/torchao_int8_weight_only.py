@@ -41,5 +41,5 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
     # torch's kernel for int8 weights takes bfloat16 inputs: with fp32 it would unpack weights at each call.
     model = quantize_linears(Bfloat16(model), Int8WeightOnlyConfig())
     return compile_package(
-        export_for_inductor(model, example_inputs), context.folder, expected, freezing=False
+        export_for_inductor(model, example_inputs, context.lengths), context.folder, expected, freezing=False
     )

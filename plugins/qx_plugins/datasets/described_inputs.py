@@ -1,5 +1,7 @@
 """Inputs of a model as text, ``NAME:TYPE[BATCH,...]=LOW..HIGH``, and arrays that are drawn from that.
 
+One size of an input may be a range, ``ids:int64[1,16..512]``: the length, which is the same for all inputs.
+
 Light: torch is not imported.
 """
 
@@ -10,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from attrs import frozen
+from attrs import evolve, frozen
 
 from qx import UsageError
 
@@ -36,10 +38,19 @@ class DescribedInput:
     name: str
     #: Name of the numpy type.
     dtype: str
-    #: Shape of one item.
+    #: Shape of one item; the largest one, where a dimension is free.
     shape: tuple[int, ...]
     #: Smallest and largest value; None where floats are drawn from the standard normal distribution.
     extent: tuple[float, float] | None = None
+    #: Position of the free dimension in ``shape``, and the smallest and largest length; None without one.
+    free: int | None = None
+    lengths: tuple[int, int] | None = None
+
+    def of_length(self, length: int | None) -> DescribedInput:
+        """Return the input with a length along its free dimension; itself where there is none."""
+        if self.free is None or length is None:
+            return self
+        return evolve(self, shape=(*self.shape[: self.free], length, *self.shape[self.free + 1 :]))
 
     def draw(self, items: int, random: np.random.Generator) -> np.ndarray:
         """Return values ``[items, *shape]``."""
@@ -58,7 +69,15 @@ def parse_inputs(text: str) -> tuple[DescribedInput, ...]:
     names = [described.name for described in inputs]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise UsageError(f"--example {twice}: this input is given twice")
+    if len(ranges := {described.lengths for described in inputs} - {None}) > 1:
+        shown = " and ".join(f"{low}..{high}" for low, high in sorted(filter(None, ranges)))
+        raise UsageError(f"--example: inputs have lengths of {shown}; expected one range for all of them")
     return inputs
+
+
+def lengths_of(inputs: Sequence[DescribedInput]) -> tuple[int, int] | None:
+    """Return the smallest and largest length of inputs; None where none has a free dimension."""
+    return next((described.lengths for described in inputs if described.lengths), None)
 
 
 def _parse(text: str) -> DescribedInput:
@@ -71,14 +90,30 @@ def _parse(text: str) -> DescribedInput:
     name, dtype, shape, extent = match.groups()
     if dtype not in TYPES:
         raise UsageError(f"--example {text}: no type {dtype!r}; choose from {', '.join(TYPES)}")
-    sizes = _sizes(shape, text)
-    return DescribedInput(name, dtype, sizes[1:], _extent(dtype, extent, text))
-
-
-def _sizes(shape: str, text: str) -> tuple[int, ...]:
     parts = [part.strip() for part in shape.split(",")]
-    if any(".." in part for part in parts):
-        raise UsageError(f"--example {text}: sizes that vary are not taken yet; give one number for each")
+    free, lengths = _free_dimension(parts, text)
+    sizes = _sizes(parts, text)
+    place = None if free is None else free - 1
+    return DescribedInput(name, dtype, sizes[1:], _extent(dtype, extent, text), place, lengths)
+
+
+def _free_dimension(parts: list[str], text: str) -> tuple[int | None, tuple[int, int] | None]:
+    """Return the position of the size that is a range, and the range, in whose place its end is put."""
+    free = [place for place, part in enumerate(parts) if ".." in part]
+    if not free:
+        return None, None
+    match = re.fullmatch(r"([1-9][0-9]{0,8})\.\.([1-9][0-9]{0,8})", parts[free[0]])
+    if len(free) > 1 or free[0] == 0 or match is None or int(match[1]) >= int(match[2]):
+        raise UsageError(
+            f"--example {text}: expected one size after the batch to be a range from a smaller to a larger "
+            f"length, such as [1,16..512]; the batch is free whatever its number is"
+        )
+    parts[free[0]] = match[2]
+    return free[0], (int(match[1]), int(match[2]))
+
+
+def _sizes(parts: Sequence[str], text: str) -> tuple[int, ...]:
+    shape = ",".join(parts)
     if not all(re.fullmatch(r"[0-9]{1,10}", part) and int(part) for part in parts):
         raise UsageError(f"--example {text}: expected whole numbers above 0 in [{shape}], the batch first")
     sizes = tuple(map(int, parts))
@@ -164,11 +199,17 @@ def draw_split(inputs: Sequence[DescribedInput], split: str) -> Mapping[str, Dra
     }
 
 
-def draw_examples(inputs: Sequence[DescribedInput], batch_size: int) -> tuple[np.ndarray, ...]:
-    """Return example inputs, each ``[batch_size, ...]``: a draw that neither split has."""
+def draw_examples(
+    inputs: Sequence[DescribedInput], batch_size: int, length: int | None = None
+) -> tuple[np.ndarray, ...]:
+    """Return example inputs, each ``[batch_size, ...]``: a draw that neither split has.
+
+    ``length`` is that of their free dimensions; None for the largest.
+    """
     number = len(GENERATED_ITEMS)
     return tuple(
-        DrawnItems(described, batch_size, (number, place))[:] for place, described in enumerate(inputs)
+        DrawnItems(described.of_length(length), batch_size, (number, place))[:]
+        for place, described in enumerate(inputs)
     )
 
 

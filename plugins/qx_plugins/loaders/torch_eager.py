@@ -70,7 +70,7 @@ def serving_code(artifact: Artifact, context: Context) -> ServingCode:
     with numpy.load(artifact.folder / "example_inputs.npz", allow_pickle=False) as arrays:
         inputs = {name: arrays[name] for name in arrays.files}
     module = _load_module(artifact, context)
-    return write_program(module, inputs, artifact.outputs, artifact.folder, context.engine)
+    return write_program(module, inputs, artifact.outputs, artifact.folder, context.engine, context.lengths)
 
 
 class ModuleSubject:

@@ -32,11 +32,12 @@ def describe() -> Metric:
 @hookimpl
 def measure(subject: Subject, data: Fresh) -> Samples:
     marks = list(data.marks)
-    # The largest batch first: after small ones the heap is fragmented, and its growth is random.
-    for point in sorted(data.natives, key=lambda point: point.batch_size, reverse=True):
+    # The largest inputs first: after small ones the heap is fragmented, and its growth is random.
+    for point in sorted(data.natives, key=lambda point: (point.batch_size, point.length or 0), reverse=True):
         for _ in range(CALLS):
             subject.call(data.natives[point])
-        marks.append(data.mark(f"served batches of {point.batch_size}"))
+        length = "" if point.length is None else f", length {point.length}"
+        marks.append(data.mark(f"served batches of {point.batch_size}{length}"))
     peak = max(mark.peak for mark in marks)
     stages = {mark.stage: _as_json(mark) for mark in marks}
     return Samples(peak, details={"stages": stages, "steady": marks[-1].rss, "peak": peak})

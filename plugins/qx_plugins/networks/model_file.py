@@ -15,9 +15,9 @@ from attrs import frozen
 
 from qx import UsageError, import_file, one_line
 
-#: Functions of a file that are called, and the variable that names the task.
+#: Functions of a file that are called, and the variables that name the task and the lengths of inputs.
 FUNCTIONS = ("make_model", "load_data", "example_inputs", "train", "postprocess", "score")
-TASK = "TASK"
+TASK, LENGTHS = "TASK", "LENGTHS"
 
 
 def is_model_file(target: str) -> bool:
@@ -66,6 +66,25 @@ class ModelFile:
         if task is not None and not isinstance(task, str):
             raise UsageError(f"{self.source}: {TASK} is of type {type(task).__name__}; expected a text")
         return task
+
+    @property
+    def lengths(self) -> tuple[int, int] | None:
+        """The smallest and the largest length of the inputs, where the file states them.
+
+        Raises ``UsageError`` where they are none, or ``example_inputs`` takes no length.
+        """
+        lengths = getattr(self.module, LENGTHS, None)
+        if lengths is None:
+            return None
+        is_pair = isinstance(lengths, (tuple, list)) and len(lengths) == 2
+        if not is_pair or not all(type(end) is int for end in lengths) or not 1 <= lengths[0] < lengths[1]:
+            raise UsageError(
+                f"{self.source}: {LENGTHS} is {lengths!r}; expected the smallest and the largest length, "
+                f"such as (16, 512)"
+            )
+        if not self.has("example_inputs") or not self.takes("example_inputs", "length"):
+            raise UsageError(f"{self.source} has {LENGTHS}, and so needs example_inputs(batch_size, length)")
+        return lengths[0], lengths[1]
 
 
 def defines(target: str, name: str) -> bool:

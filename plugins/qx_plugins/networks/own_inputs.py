@@ -13,7 +13,7 @@ from torch import nn
 
 from qx import Context, UsageError
 from qx_plugins.datasets.data_files import is_file
-from qx_plugins.datasets.described_inputs import DescribedInput, draw_examples, parse_inputs
+from qx_plugins.datasets.described_inputs import DescribedInput, draw_examples, lengths_of, parse_inputs
 from qx_plugins.datasets.user_data import INPUT
 from qx_plugins.networks.factory import make_from_factory, read_arguments, read_metadata
 from qx_plugins.networks.graph_files import described_by_graph, inputs_of_graph, is_graph_file
@@ -61,16 +61,28 @@ def metadata_of(context: Context) -> Mapping[str, Any]:
 # Example inputs -----------------------------------------------------------------------------------
 
 
-def make_examples(batch_size: int, context: Context) -> tuple[torch.Tensor, ...]:
-    """Return example inputs in the model's order; none where only the data can say what inputs are."""
+def make_examples(batch_size: int, context: Context, length: int | None = None) -> tuple[torch.Tensor, ...]:
+    """Return example inputs in the model's order; none where only the data can say what inputs are.
+
+    ``length`` is that of their free dimension; None for the largest.
+    """
     file = ModelFile.of(target_of(context))
     if file is not None and file.has("example_inputs"):
-        return tuple(examples_of_file(file, batch_size, context).values())
+        return tuple(examples_of_file(file, batch_size, context, length=length).values())
     has_data = file is not None and file.has("load_data")
     if (has_data or (context.data is not None and is_file(context.data))) and not says_inputs(context):
         return ()
-    drawn = draw_examples(described_inputs(context), batch_size)
+    drawn = draw_examples(described_inputs(context), batch_size, length)
     return tuple(map(torch.from_numpy, drawn))
+
+
+def find_input_lengths(context: Context) -> tuple[int, int] | None:
+    """Return the smallest and the largest length of the inputs, as the file or ``--example`` says them."""
+    file = ModelFile.of(target_of(context))
+    if file is not None and (file.lengths is not None or file.has("example_inputs")):
+        return file.lengths
+    text = str(context.options["example"])
+    return lengths_of(parse_inputs(text)) if text else None
 
 
 def says_inputs(context: Context) -> bool:
@@ -79,14 +91,19 @@ def says_inputs(context: Context) -> bool:
 
 
 def examples_of_file(
-    file: ModelFile, batch_size: int, context: Context, seed: int | None = None
+    file: ModelFile,
+    batch_size: int,
+    context: Context,
+    seed: int | None = None,
+    length: int | None = None,
 ) -> dict[str, torch.Tensor]:
     """Return what ``example_inputs`` of a file gives, by name in the model's order. Raises ``UsageError``."""
     if says_inputs(context):
         option = "--example" if context.options["example"] else "--input-shape"
         raise UsageError(f"{file.source} has example_inputs(): leave {option} out")
+    lengths = {} if file.lengths is None else {"length": length or file.lengths[1]}
     with _seeded(context.seed if seed is None else seed):
-        value = file.call("example_inputs", batch_size=batch_size, context=context)
+        value = file.call("example_inputs", batch_size=batch_size, context=context, **lengths)
     where = f"{file.source}: example_inputs({batch_size})"
     named = _named_tensors(value, where)
     for name, tensor in named.items():

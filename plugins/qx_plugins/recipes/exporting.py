@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.export import Dim, ExportedProgram, export
 
-from qx import Unsupported
+from qx import Lengths, Unsupported
 from qx_plugins.recipes.bfloat16 import Bfloat16
 from qx_plugins.recipes.rewriting import make_row_major, rewrite_program
 from qx_plugins.recipes.tracing import UNRELATED_ERRORS, explain_errors
@@ -27,23 +27,29 @@ _ROOT = re.compile(r"^L\['\w+'\]\.?")
 
 
 def export_model(
-    model: nn.Module, example_inputs: tuple[torch.Tensor, ...], max_batch: int | None = None
+    model: nn.Module,
+    example_inputs: tuple[torch.Tensor, ...],
+    max_batch: int | None = None,
+    lengths: Lengths | None = None,
 ) -> ExportedProgram:
     """Export the model as a graph that takes any batch size, or any up to ``max_batch``.
 
-    Raises ``Unsupported`` with the layer and the reason.
+    Inputs may have all of ``lengths``. Raises ``Unsupported`` with the layer and the reason.
     """
     # torch.export takes a dimension of size 1 as fixed. Conditions that lowering checks on the example must
     # hold for the largest batch, where there is one.
     inputs = tuple(torch.cat([tensor] * (max_batch or 2)) for tensor in example_inputs)
-    shapes = dynamic_shapes_of(model, len(inputs), Dim("batch", min=1, max=max_batch))
+    shapes = dynamic_shapes_of(model, len(inputs), Dim("batch", min=1, max=max_batch), lengths)
     with torch.no_grad(), explain_errors(model, "cannot be exported"):
         # Not strict: the model runs as plain Python, so that an error is where it is raised.
         return export(model, inputs, dynamic_shapes=shapes, strict=False)
 
 
 def prepare_program(
-    model: nn.Module, example_inputs: tuple[torch.Tensor, ...], max_batch: int | None = None
+    model: nn.Module,
+    example_inputs: tuple[torch.Tensor, ...],
+    max_batch: int | None = None,
+    lengths: Lengths | None = None,
 ) -> tuple[ExportedProgram, ExportedProgram]:
     """Export the model in a form that backends fold and quantize correctly.
 
@@ -51,17 +57,27 @@ def prepare_program(
     are laid out in row-major order, in place.
     """
     make_row_major(model)
-    original = export_model(model, example_inputs, max_batch)
+    original = export_model(model, example_inputs, max_batch, lengths)
     module = rewrite_program(original)
-    return (original if module is None else export_model(module, example_inputs, max_batch)), original
+    if module is None:
+        return original, original
+    return export_model(module, example_inputs, max_batch, lengths), original
 
 
-def dynamic_shapes_of(model: nn.Module, inputs: int, batch: Any) -> tuple[Any, ...]:
+def dynamic_shapes_of(
+    model: nn.Module, inputs: int, batch: Any, lengths: Lengths | None = None
+) -> tuple[Any, ...]:
     """Return ``dynamic_shapes`` for ``torch.export``: the first dimension of each input is ``batch``.
 
-    They are nested like the signature of ``forward``.
+    The free dimension of each input, if there is any, has all of ``lengths``. They are nested like the
+    signature of ``forward``.
     """
     shapes: tuple[Any, ...] = tuple({0: batch} for _ in range(inputs))
+    if lengths is not None:
+        length = Dim("length", min=lengths.lowest, max=lengths.highest)
+        for shape, place in zip(shapes, lengths.dimensions, strict=True):
+            if place is not None:
+                shape[place] = length
     kinds = [parameter.kind for parameter in inspect.signature(model.forward).parameters.values()]
     if inspect.Parameter.VAR_POSITIONAL in kinds:
         named = kinds.index(inspect.Parameter.VAR_POSITIONAL)

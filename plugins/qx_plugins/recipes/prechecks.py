@@ -10,7 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from qx import Unsupported, hookimpl
+from qx import Context, Unsupported, hookimpl
 
 if TYPE_CHECKING:
     import torch
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @hookimpl(specname="check_model")
-def check_export(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> None:
+def check_export(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> None:
     """Raise ``Unsupported``, with the layer, where the model cannot be exported.
 
     A model is exported once for all configs that ask. An ONNX model cannot be exported.
@@ -29,22 +29,26 @@ def check_export(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> 
         from qx_plugins.recipes.tracing import check_python
 
         check_python(model)
-        export_model(model, example_inputs)
+        export_model(model, example_inputs, lengths=context.lengths)
 
     check_once("export", model, export)
 
 
 @hookimpl(specname="check_model")
-def check_onnx_or_export(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> None:
+def check_onnx_or_export(
+    model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context
+) -> None:
     """Raise ``Unsupported``, with the layer, where the model is not ONNX already and cannot be exported."""
     from qx_plugins.recipes.graphs import OnnxModel
 
     if not isinstance(model, OnnxModel):
-        check_export(model, example_inputs)
+        check_export(model, example_inputs, context)
 
 
 @hookimpl(specname="check_model")
-def check_linears_and_export(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> None:
+def check_linears_and_export(
+    model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context
+) -> None:
     """Raise ``Unsupported`` where the model has no linear layer or cannot be exported."""
     import torch
 
@@ -53,7 +57,7 @@ def check_linears_and_export(model: nn.Module, example_inputs: tuple[torch.Tenso
     if not any(isinstance(layer, torch.nn.Linear) for layer in model.modules()):
         check_layers(model)
         raise Unsupported(f"{type(model).__name__} has no linear layer, and this config quantizes no other")
-    check_export(model, example_inputs)
+    check_export(model, example_inputs, context)
 
 
 @hookimpl(specname="check_model")

@@ -103,7 +103,7 @@ def load_data(split: str, context: Context) -> Data:
 
 @hookimpl
 def example_inputs(
-    batch_size: int, context: Context
+    batch_size: int, length: int | None, context: Context
 ) -> tuple[torch.Tensor, ...] | Mapping[str, torch.Tensor]:
     if reference := context.options.get("examples"):
         import torch
@@ -120,7 +120,16 @@ def example_inputs(
         # A mapping without tensors says, as an empty tuple does, that the data have to say what inputs are.
         return make_transformers_examples(batch_size, context)
 
-    return make_examples(batch_size, context)
+    return make_examples(batch_size, context, length)
+
+
+@hookimpl
+def input_lengths(context: Context) -> tuple[int, int] | None:
+    if context.options.get("examples"):
+        return None
+    from qx_plugins.networks.own_inputs import find_input_lengths
+
+    return find_input_lengths(context)
 
 
 @hookimpl

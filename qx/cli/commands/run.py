@@ -71,6 +71,16 @@ def register(commands: Commands) -> None:
         help="a batch size to time (repeatable; default: 1 and 32; the first is the front's)",
     )
     parser.add_argument(
+        "--length",
+        action="append",
+        default=[],
+        type=int,
+        metavar="N",
+        dest="lengths",
+        help="a length of inputs to time at each batch size, where a dimension is free (repeatable; default: "
+        "inputs as the data have them)",
+    )
+    parser.add_argument(
         "--build-seeds",
         type=int,
         default=1,
@@ -172,6 +182,7 @@ def run(arguments: argparse.Namespace) -> int:
         every=arguments.all,
         metrics=arguments.metrics,
         batch_sizes=tuple(dict.fromkeys(arguments.batch_sizes or (1, 32))),
+        lengths=tuple(dict.fromkeys(arguments.lengths)),
         threads=arguments.threads,
         precision=arguments.precision,
         budget=arguments.budget,

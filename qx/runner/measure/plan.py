@@ -57,6 +57,8 @@ class Plan:
     points: tuple[Point, ...]
     #: Kinds of call of a cell's subject beside the one that all have, by cell.
     kinds: Mapping[str, tuple[str, ...]] = Factory(dict)
+    #: Lengths at which a cell is not served, by cell.
+    refused_lengths: Mapping[str, Collection[int]] = Factory(dict)
     precision: float
     #: CPUs that launches may run on; empty: all that this process may use.
     cpus: tuple[int, ...] = ()
@@ -105,8 +107,9 @@ class Plan:
         ]
 
     def has(self, cell: str, point: Point) -> bool:
-        """Return whether the subject of a cell has calls of a point's kind."""
-        return point.call == CALL or point.call in self.kinds.get(cell, ())
+        """Return whether the subject of a cell has calls of a point's kind, and serves its length."""
+        has_kind = point.call == CALL or point.call in self.kinds.get(cell, ())
+        return has_kind and point.length not in self.refused_lengths.get(cell, ())
 
     @property
     def all_points(self) -> list[Point]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from itertools import product
 
 from attrs import evolve
 
+from qx.contract.figures import Point
 from qx.environment import available_memory, usable_cpus
 from qx.errors import UsageError
 from qx.processes.answers import MetricFailure
@@ -17,7 +18,7 @@ from qx.results.cells import CellId
 from qx.runner.measure.groups import grouped
 from qx.runner.measure.plan import LEAST_WAVES, TIME_LIMIT, Measured, Plan
 from qx.runner.measure.waves import BudgetTooShort, measure_in_waves
-from qx.runner.request import QUICK_WAVES, Chosen, Reporter, budget_of, config, references
+from qx.runner.request import QUICK_WAVES, Chosen, Reporter, Request, budget_of, config, references
 from qx.runner.workload_run import Run, WorkloadRun
 
 #: The largest share of the free memory that launches may take together.
@@ -114,7 +115,7 @@ def _plan(run: Run, workload_run: WorkloadRun, baseline: str, control: CellId) -
     builds = workload_run.successful_builds()
     cells = {cell: workload_run.cells[cell] for cell in builds} | {str(control): control}
     artifacts = {cell: build.stored for cell, build in builds.items()}
-    kinds = workload_run.kinds
+    kinds, refused = workload_run.kinds, workload_run.refused_lengths
     fresh, block = workload_run.metrics_of(chosen, "fresh"), workload_run.metrics_of(chosen, "block")
 
     def job(cell: CellId, artifact: StoredArtifact, spawned_ns: int) -> LaunchJob:
@@ -125,7 +126,8 @@ def _plan(run: Run, workload_run: WorkloadRun, baseline: str, control: CellId) -
             wrappers=references(run.host.wrappers),
             artifact=artifact,
             inputs=str(workload_run.ready.evaluation),
-            points=request.points,
+            lengths={length: str(folder) for length, folder in workload_run.ready.lengths.items()},
+            points=_points_of_launch(request, refused.get(baseline if cell.control else str(cell), {})),
             metrics=references((*fresh, *block)),
             metric_options=chosen.metric_options,
             spawned_ns=spawned_ns,
@@ -147,6 +149,7 @@ def _plan(run: Run, workload_run: WorkloadRun, baseline: str, control: CellId) -
         block=block,
         points=workload_run.points(request.points),
         kinds=kinds | {str(control): kinds.get(baseline, ())},
+        refused_lengths=refused | {str(control): refused.get(baseline, {})},
         precision=request.precision,
         cpus=request.cpus,
         budget=budget_of(request, len(builds)) if shares is None else shares.equal_share,
@@ -157,6 +160,12 @@ def _plan(run: Run, workload_run: WorkloadRun, baseline: str, control: CellId) -
         timeout=request.timeout,
         job=job,
     )
+
+
+def _points_of_launch(request: Request, refused: Collection[int]) -> tuple[Point, ...]:
+    """Return the points at which a launch serves the run; with inputs as the data have them if at none."""
+    points = tuple(point for point in request.points if point.length not in refused)
+    return points or tuple(map(Point, request.batch_sizes))
 
 
 def _runtime_baselines(chosen: Chosen, cells: Mapping[str, CellId]) -> dict[str, str]:

@@ -218,7 +218,9 @@ def test_the_default_set_makes_a_quarter_of_it(tmp_path: Path) -> None:
 )
 def test_a_model_without_such_a_layer_is_unsupported(config: Any, body: nn.Module, words: str) -> None:
     """The layers that are there are named, with those that are quantized."""
-    arguments = {} if config is dynamic_int8_recurrent else {"example_inputs": SERIES}
+    arguments = {"example_inputs": SERIES, "context": Context()}
+    if config is dynamic_int8_recurrent:
+        arguments = {}
     with pytest.raises(Unsupported, match=words):
         config.check_model(Tagger(body, 24), **arguments)
 
@@ -227,7 +229,7 @@ def test_a_gru_is_unsupported_where_there_is_no_kernel() -> None:
     """ONNX Runtime has none for GRU, which is said with the layer before anything is built."""
     words = r"^layer 'body' \(GRU\): of recurrent layers ONNX Runtime quantizes LSTM alone$"
     with pytest.raises(Unsupported, match=words):
-        onnxruntime_dynamic_int8_recurrent.check_model(Tagger(nn.GRU(12, 24), 24), SERIES)
+        onnxruntime_dynamic_int8_recurrent.check_model(Tagger(nn.GRU(12, 24), 24), SERIES, Context())
 
 
 class Own(nn.LSTM):

@@ -244,7 +244,7 @@ def test_what_cannot_be_exported_is_refused_at_once(config: str) -> None:
 
     import torch
 
-    from qx import Unsupported
+    from qx import Context, Unsupported
 
     space: dict[str, Any] = {"__name__": "nets"}
     source = textwrap.dedent(NETS)
@@ -253,11 +253,11 @@ def test_what_cannot_be_exported_is_refused_at_once(config: str) -> None:
     examples = (torch.zeros(1, 3, 16, 16),)
     # Sixteen outputs, which every kernel for linear layers takes.
     plain, varied, swayed = (space[name](16).eval() for name in ("net", "Varied", "Swayed"))
-    module.check_model(plain, examples)
-    module.check_model(varied, examples)
+    module.check_model(plain, examples, Context())
+    module.check_model(varied, examples, Context())
     line = 1 + source.splitlines().index(next(text for text in source.splitlines() if "sum() > 0" in text))
     with pytest.raises(Unsupported, match=rf"cannot be exported: Swayed, nets.py:{line}: "):
-        module.check_model(swayed, examples)
+        module.check_model(swayed, examples, Context())
     assert not plain.training and not swayed.training
 
 
@@ -267,17 +267,17 @@ def test_configs_for_linear_layers_refuse_what_they_cannot_take_at_once() -> Non
     from qx_plugins.configs import onnxruntime_dynamic_int8, torchao_int4_weight_only
     from torch import nn
 
-    from qx import Unsupported
+    from qx import Context, Unsupported
 
     examples = (torch.zeros(1, 3, 16, 16),)
     with pytest.raises(Unsupported, match="Conv2d has no linear layer"):
-        onnxruntime_dynamic_int8.check_model(nn.Conv2d(3, 2, 1), examples)
+        onnxruntime_dynamic_int8.check_model(nn.Conv2d(3, 2, 1), examples, Context())
     ten = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, 10))
     words = (
         r"inputs in multiples of 32 and outputs in multiples of 16: the first of 1, '2', has 48 inputs and"
     )
     with pytest.raises(Unsupported, match=words):
-        torchao_int4_weight_only.check_model(ten, examples)
+        torchao_int4_weight_only.check_model(ten, examples, Context())
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from qx_plugins.datasets.described_inputs import (
     draw_examples,
     draw_split,
     draw_with,
+    lengths_of,
     parse_inputs,
 )
 
@@ -37,6 +38,17 @@ def test_integers_without_a_range_are_positions_that_any_table_has() -> None:
     """They are 0 or 1."""
     (ids,) = draw_examples(parse_inputs("ids:int32[1,64]"), 2)
     assert set(ids.reshape(-1).tolist()) == {0, 1}
+
+
+def test_a_size_that_is_a_range_is_drawn_at_every_length() -> None:
+    """Inputs have the length that is asked for, all the same one, and the largest where none is."""
+    inputs = parse_inputs("ids:int64[1,16..512]=0..999; image:float32[1,3,16..512,4]; level:float32[1]")
+    assert lengths_of(inputs) == (16, 512)
+    assert lengths_of(inputs[2:]) is None
+    for length, size in ((16, 16), (33, 33), (None, 512)):
+        shapes = [array.shape for array in draw_examples(inputs, 2, length)]
+        assert shapes == [(2, size), (2, 3, size, 4), (2,)]
+    assert draw_split(inputs, "test")["ids"].shape[1:] == (512,)
 
 
 def test_the_splits_are_two_draws() -> None:
@@ -77,7 +89,11 @@ def test_a_function_that_draws_is_called_for_the_items() -> None:
         ("x:float32[]", "whole numbers above 0"),
         ("x:float32[1,0]", "whole numbers above 0"),
         ("x:float32[1,-3]", "whole numbers above 0"),
-        ("x:float32[1,16..512]", "sizes that vary are not taken yet"),
+        ("x:float32[1..8,16]", "the batch is free whatever its number is"),
+        ("x:float32[1,16..512,1..2]", "expected one size after the batch to be a range"),
+        ("x:float32[1,512..16]", "a range from a smaller to a larger length, such as"),
+        ("x:float32[1,0..16]", "a range from a smaller to a larger length"),
+        ("x:int64[1,2..8];y:int64[1,2..9]", r"lengths of 2\.\.8 and 2\.\.9; expected one range"),
         ("x:int64[1]=a", "expected LOW..HIGH or one value of int64"),
         ("x:int64[1]=9..0", "expected LOW..HIGH or one value of int64"),
         ("x:int64[1]=0.5..1", "expected LOW..HIGH or one value of int64"),

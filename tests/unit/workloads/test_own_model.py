@@ -70,19 +70,19 @@ def test_inputs_by_name_come_in_the_order_of_forward() -> None:
     """
     )
     own = context(source)
-    assert [tuple(example.shape) for example in own_model.example_inputs(4, own)] == [(4, 3), (4, 2)]
+    assert [tuple(example.shape) for example in own_model.example_inputs(4, None, own)] == [(4, 3), (4, 2)]
     assert list(own_model.load_data("test", own).inputs) == ["left", "right"]
     for name, words in (("middle", "has no argument 'middle'"), ("scale", "leave out right")):
         with pytest.raises(UsageError, match=words):
-            own_model.example_inputs(4, context(source.replace('"right"', f'"{name}"')))
+            own_model.example_inputs(4, None, context(source.replace('"right"', f'"{name}"')))
 
 
 def test_inputs_come_from_the_data_where_nothing_else_says_them() -> None:
     """Then the file gives no examples, and the option that qx sets from the data does."""
     own = context(TWO_INPUTS + "\n    def load_data(split):\n        return torch.zeros(3, 2), [0, 1, 0]")
-    assert own_model.example_inputs(1, own) == ()
+    assert own_model.example_inputs(1, None, own) == ()
     options = {**own.options, "example": "left:int64[1,3]=0..5;right:float32[1,2]"}
-    examples = own_model.example_inputs(2, Context(options=options))
+    examples = own_model.example_inputs(2, None, Context(options=options))
     assert [(str(example.dtype), tuple(example.shape)) for example in examples] == [
         ("torch.int64", (2, 3)),
         ("torch.float32", (2, 2)),
@@ -103,7 +103,7 @@ def test_without_data_inputs_are_generated_and_results_say_so() -> None:
     assert np.array_equal(first.inputs["input_0"], again.inputs["input_0"])
     torch.manual_seed(5)
     state = torch.random.get_rng_state()
-    own_model.example_inputs(2, own)
+    own_model.example_inputs(2, None, own)
     assert torch.equal(state, torch.random.get_rng_state())
 
 
@@ -155,7 +155,7 @@ def test_a_mistake_is_named(source: str, options: dict[str, Any], words: str) ->
 
     def call_hooks() -> None:
         own_model.load_data("test", own)
-        own_model.example_inputs(2, own)
+        own_model.example_inputs(2, None, own)
 
     with pytest.raises(UsageError, match=words):
         call_hooks()
@@ -182,7 +182,7 @@ def test_models_of_a_library_are_known_by_their_names() -> None:
     name = "torchvision:squeezenet1_1"
     own = Context(options={**DEFAULTS, "model": name, "model_args": "{'num_classes': 7}"})
     assert own_model.make_model(own).num_classes == 7
-    assert [tuple(example.shape) for example in own_model.example_inputs(2, own)] == [(2, 3, 224, 224)]
+    assert [tuple(example.shape) for example in own_model.example_inputs(2, None, own)] == [(2, 3, 224, 224)]
     data = own_model.load_data("test", own)
     assert len(data.classes) == 7 and not data.targets
     with pytest.raises(
@@ -201,3 +201,43 @@ def test_a_quantizable_form_of_torchvision_is_found() -> None:
     other = Context(options={**DEFAULTS, "model": "torchvision:squeezenet1_1"}, quantizable=True)
     with pytest.raises(Unsupported, match="no form of squeezenet1_1"):
         own_model.make_model(other)
+
+
+def test_a_file_states_the_lengths_of_its_inputs() -> None:
+    """``LENGTHS`` is the range, and ``example_inputs`` gives inputs of any length in it, else the longest."""
+    source = """
+        import torch
+
+        LENGTHS = (4, 32)
+
+        def make_model():
+            return torch.nn.Identity()
+
+        def example_inputs(batch_size, length):
+            return torch.zeros(batch_size, length)
+    """
+    own = context(source)
+    assert own_model.input_lengths(own) == (4, 32)
+    shapes = [tuple(own_model.example_inputs(2, length, own)[0].shape) for length in (7, None)]
+    assert shapes == [(2, 7), (2, 32)]
+    with pytest.raises(UsageError, match=r"has LENGTHS, and so needs example_inputs\(batch_size, length\)"):
+        own_model.input_lengths(context(source.replace(", length)", ", size=3)")))
+    with pytest.raises(UsageError, match=r"LENGTHS is \(32, 4\); expected the smallest and the largest"):
+        own_model.input_lengths(context(source.replace("(4, 32)", "(32, 4)")))
+
+
+def test_an_example_on_the_command_line_states_the_lengths() -> None:
+    """``--example`` with a range does, with data of the file's own too; without one nothing is free."""
+    source = """
+        import torch
+
+        def make_model():
+            return torch.nn.Identity()
+
+        def load_data():
+            return torch.zeros(9, 16)
+    """
+    assert own_model.input_lengths(context(source)) is None
+    own = context(source, example="x:float32[1,4..32]")
+    assert own_model.input_lengths(own) == (4, 32)
+    assert tuple(own_model.example_inputs(2, 5, own)[0].shape) == (2, 5)

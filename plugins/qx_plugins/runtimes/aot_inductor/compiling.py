@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qx import Artifact, Unsupported
+from qx import Artifact, Lengths, Unsupported
 from qx_plugins.loaders.aot_inductor import open_package
 
 if TYPE_CHECKING:
@@ -43,9 +43,13 @@ SETTINGS: Mapping[str, Any] = {
 
 
 def export_for_inductor(
-    model: nn.Module, example_inputs: tuple[torch.Tensor, ...], *, training: bool = False
+    model: nn.Module,
+    example_inputs: tuple[torch.Tensor, ...],
+    lengths: Lengths | None = None,
+    *,
+    training: bool = False,
 ) -> torch.export.ExportedProgram:
-    """Export the model's graph, for any batch size.
+    """Export the model's graph, for any batch size, and inputs of all of ``lengths``.
 
     Raises ``Unsupported`` with the reason where ``torch.export`` fails.
     """
@@ -59,14 +63,15 @@ def export_for_inductor(
     export = getattr(torch.export, "export_for_training", None) or torch.export.export
     # A batch of one item would fix the batch size at one.
     examples = tuple(torch.cat([tensor, tensor]) for tensor in example_inputs)
-    shapes = dynamic_shapes_of(model, len(examples), torch.export.Dim("batch", min=1, max=MAX_BATCH))
+    shapes = dynamic_shapes_of(model, len(examples), torch.export.Dim("batch", min=1, max=MAX_BATCH), lengths)
     (model.train if training else model.eval)()
     make_row_major(model)
     with explain_errors(model, "torch.export"):
         program = export(model, examples, dynamic_shapes=shapes)
     if (module := rewrite_program(program)) is None:
         return program
-    shapes = dynamic_shapes_of(module, len(examples), torch.export.Dim("batch", min=1, max=MAX_BATCH))
+    batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
+    shapes = dynamic_shapes_of(module, len(examples), batch, lengths)
     return export(module, examples, dynamic_shapes=shapes)
 
 

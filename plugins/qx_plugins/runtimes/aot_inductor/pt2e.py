@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from qx import Artifact, Unsupported
+from qx import Artifact, Context, Lengths, Unsupported
 
 if TYPE_CHECKING:
     import torch
@@ -47,7 +47,11 @@ def library() -> Any:
 
 
 def prepare_graph(
-    model: nn.Module, example_inputs: tuple[torch.Tensor, ...], *, training: bool = False
+    model: nn.Module,
+    example_inputs: tuple[torch.Tensor, ...],
+    lengths: Lengths | None = None,
+    *,
+    training: bool = False,
 ) -> nn.Module:
     """Export the model and insert observers, or fake quantization for ``training``.
 
@@ -63,7 +67,8 @@ def prepare_graph(
     pt2e = library()
     _check_statistics(model)
     expected = compute_reference(model.eval(), example_inputs)
-    graph: fx.GraphModule = export_for_inductor(model, example_inputs, training=training).module()
+    program = export_for_inductor(model, example_inputs, lengths, training=training)
+    graph: fx.GraphModule = program.module()
     repeated = name_calls_separately(graph)
     recipe = pt2e.x86.get_default_x86_inductor_quantization_config(is_qat=training, reduce_range=saturates())
     quantizer = pt2e.x86.X86InductorQuantizer().set_global(recipe)
@@ -94,18 +99,15 @@ def _quantizer_cause(repeated: list[str]) -> str:
     return f"the quantizer for Inductor{more if names else ''}"
 
 
-def build_artifact(
-    model: nn.Module, example_inputs: tuple[torch.Tensor, ...], folder: Path | None
-) -> Artifact:
+def build_artifact(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
     """Quantize and compile a model that was calibrated or trained; its notes mention a reduced range."""
     from qx_plugins.recipes.saturation import SEVEN_BIT_ACTIVATIONS, saturates
     from qx_plugins.runtimes.aot_inductor.compiling import compile_package, export_for_inductor
 
     notes = (SEVEN_BIT_ACTIVATIONS,) if saturates() else ()
     expected = model.__dict__.pop(_EXPECTED)
-    return compile_package(
-        export_for_inductor(convert_graph(model), example_inputs), folder, expected, notes=notes
-    )
+    program = export_for_inductor(convert_graph(model), example_inputs, context.lengths)
+    return compile_package(program, context.folder, expected, notes=notes)
 
 
 def convert_graph(model: nn.Module) -> nn.Module:

@@ -57,13 +57,13 @@ def build_artifact(
     """
     assert context.folder is not None
     expected = compute_reference(model.eval(), example_inputs)
-    program, original = prepare_program(model, example_inputs, MAX_BATCH)
+    program, original = prepare_program(model, example_inputs, MAX_BATCH, context.lengths)
     _check_batch(original)
     # ExecuTorch logs every node that it does not delegate.
     logging.getLogger("executorch").setLevel(logging.ERROR)
     with explain_lowering(original, "cannot be lowered to XNNPACK"):
         if quantize is not None:
-            program = export_model(quantize(program, expected), example_inputs, MAX_BATCH)
+            program = export_model(quantize(program, expected), example_inputs, MAX_BATCH, context.lengths)
         in_torch = _program_in_torch(program, original)
         path = context.folder / FILE
         _lower(program, path)

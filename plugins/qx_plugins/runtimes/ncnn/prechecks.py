@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from qx import hookimpl
+from qx import Context, Unsupported, hookimpl
 from qx_plugins.recipes import prechecks
 
 if TYPE_CHECKING:
@@ -15,12 +15,16 @@ if TYPE_CHECKING:
 
 
 @hookimpl(specname="check_model")
-def check_conversion(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> None:
+def check_conversion(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> None:
     """Raise ``Unsupported`` where pnnx cannot convert the model for ncnn.
 
     A model is converted once for all configs that ask.
     """
-    prechecks.check_export(model, example_inputs)
+    if context.lengths is not None:
+        raise Unsupported(
+            f"pnnx converts a model for inputs of one shape, and these have lengths from {context.lengths}"
+        )
+    prechecks.check_export(model, example_inputs, context)
 
     def convert() -> None:
         from qx_plugins.runtimes.ncnn.converting import convert_with_pnnx, run_two_items

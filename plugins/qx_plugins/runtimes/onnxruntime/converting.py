@@ -17,7 +17,7 @@ from attrs import evolve
 from torch import nn
 from torch.export import ExportedProgram
 
-from qx import Artifact, Batch, Context
+from qx import Artifact, Batch, Context, Lengths
 from qx_plugins.recipes.calibration import take_calibration_batches
 from qx_plugins.recipes.exporting import QUANTIZER_FAULTS, explain_lowering, export_model
 from qx_plugins.recipes.graphs import OnnxModel
@@ -41,7 +41,7 @@ def build_artifact(
     assert context.folder is not None
     with tempfile.TemporaryDirectory(prefix="qx-") as name:
         plain, target = Path(name) / "exported.onnx", context.folder / FILE
-        program = _export(model, example_inputs, plain)
+        program = _export(model, example_inputs, plain, context.lengths)
         if quantize is None:
             shutil.copyfile(plain, target)
         else:
@@ -57,12 +57,14 @@ def build_artifact(
     )
 
 
-def _export(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], path: Path) -> ExportedProgram | None:
+def _export(
+    model: nn.Module, example_inputs: tuple[torch.Tensor, ...], path: Path, lengths: Lengths | None
+) -> ExportedProgram | None:
     """Write the model as ONNX, and return the program that it comes from; None if it is ONNX already."""
     if isinstance(model, OnnxModel):
         model.write(path)
         return None
-    program = export_model(model, example_inputs)
+    program = export_model(model, example_inputs, lengths=lengths)
     # The exporter prints its progress, which its errors repeat.
     with explain_lowering(program, "cannot be exported to ONNX"), contextlib.redirect_stdout(io.StringIO()):
         exported = torch.onnx.export(program, dynamo=True, verbose=False)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from qx import Artifact, Context
+from qx import Artifact, Context, Lengths
 from qx_plugins.recipes.exporting import explain_lowering, export_model
 from qx_plugins.recipes.graphs import OnnxModel
 
@@ -46,7 +46,7 @@ def build_artifact(
     import openvino
 
     assert context.folder is not None
-    converted = _convert(model, example_inputs)
+    converted = _convert(model, example_inputs, context.lengths)
     if transform is not None:
         converted = transform(converted)
     openvino.save_model(converted, context.folder / FILES[0], compress_to_fp16=False)
@@ -59,14 +59,21 @@ def build_artifact(
     )
 
 
-def _convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> openvino.Model:
+def _convert(
+    model: nn.Module, example_inputs: tuple[torch.Tensor, ...], lengths: Lengths | None
+) -> openvino.Model:
     import openvino
 
-    program = None if isinstance(model, OnnxModel) else export_model(model, example_inputs)
+    is_onnx = isinstance(model, OnnxModel)
+    program = None if is_onnx else export_model(model, example_inputs, lengths=lengths)
     with explain_lowering(program, "cannot be converted for OpenVINO"):
         converted = _read_onnx(model) if isinstance(model, OnnxModel) else openvino.convert_model(program)
-        # Only the batch size stays open: layers are prepared for the other dimensions.
-        converted.reshape({index: [-1, *tensor.shape[1:]] for index, tensor in enumerate(example_inputs)})
+        # Only the batch size and the length stay open: layers are prepared for the other dimensions.
+        shapes: list[list[Any]] = [[-1, *tensor.shape[1:]] for tensor in example_inputs]
+        for shape, place in zip(shapes, lengths.dimensions if lengths else (), strict=False):
+            if lengths is not None and place is not None:
+                shape[place] = openvino.Dimension(lengths.lowest, lengths.highest)
+        converted.reshape({index: openvino.PartialShape(shape) for index, shape in enumerate(shapes)})
     return converted
 
 

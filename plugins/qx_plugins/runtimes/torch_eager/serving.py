@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qx import ServingCode, Unsupported, one_line
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
     from torch import nn
+
+    from qx import Lengths
 
 #: Files of the programs.
 EXPORTED, TRACED = "serve_model.pt2", "serve_model.ts"
@@ -66,6 +69,7 @@ def write_program(
     names: Sequence[str],
     folder: Path,
     engine: str | None,
+    lengths: Lengths | None = None,
 ) -> ServingCode:
     """Write a module as a program into a folder, and return how it is served. Raises ``Unsupported``.
 
@@ -76,7 +80,8 @@ def write_program(
     arrays = tuple(torch.from_numpy(array) for array in inputs.values())
     details = {"engine": engine, "outputs": list(names)}
     reasons = []
-    for name, write, notes in ((EXPORTED, _export, ()), (TRACED, _trace, (TRACED_NOTE,))):
+    export = partial(_export, lengths=lengths)
+    for name, write, notes in ((EXPORTED, export, ()), (TRACED, _trace, (TRACED_NOTE,))):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -94,12 +99,12 @@ def write_program(
     raise Unsupported(f"the module cannot be written as a program of torch alone ({'; '.join(reasons)})")
 
 
-def _export(module: nn.Module, inputs: tuple[torch.Tensor, ...], path: Path) -> None:
+def _export(module: nn.Module, inputs: tuple[torch.Tensor, ...], path: Path, lengths: Lengths | None) -> None:
     import torch
 
     from qx_plugins.recipes.exporting import dynamic_shapes_of
 
-    shapes = dynamic_shapes_of(module, len(inputs), torch.export.Dim("batch", min=1))
+    shapes = dynamic_shapes_of(module, len(inputs), torch.export.Dim("batch", min=1), lengths)
     with torch.no_grad():
         program = torch.export.export(module, inputs, dynamic_shapes=shapes, strict=False)
     torch.export.save(program, str(path))
