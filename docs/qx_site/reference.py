@@ -38,8 +38,8 @@ GROUPS: dict[str, tuple[str, str, ModuleType, str]] = {
         "What hooks get and return",
         "The arguments and the results of the hooks.",
         qx,
-        "Context Recipe Arrays OUTPUT LABELS Data ModelFacts Batch Converted LayerRow Lengths Artifact Subject "
-        "ServingCode Weights StoredWeight Samples Figure Point Building BuildStep Mark Fresh Block "
+        "Context Recipe Arrays OUTPUT LABELS Data ModelFacts Batch Converted LayerRow Lengths Artifact "
+        "Subject ServingCode Weights StoredWeight Samples Figure Point Building BuildStep Mark Fresh Block "
         "Predictions Recorded",
     ),
     "helpers": (

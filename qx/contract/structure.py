@@ -17,6 +17,10 @@ def _to_paths(values: Iterable[Iterable[str | int]]) -> tuple[Path, ...]:
     return tuple(map(tuple, values))
 
 
+def _to_places(values: Iterable[int | None]) -> tuple[int | None, ...]:
+    return tuple(values)
+
+
 @frozen(kw_only=True)
 class Lengths:
     """The lengths that the inputs of a model may have along their free dimension, such as numbers of tokens.
@@ -29,7 +33,7 @@ class Lengths:
     highest: int
     #: Position of the free dimension in the shape of each input, ``[batch, ...]``, in the model's order; None
     #: for an input that has none.
-    dimensions: tuple[int | None, ...] = field(converter=tuple)
+    dimensions: tuple[int | None, ...] = field(converter=_to_places)
 
     def __contains__(self, length: int) -> bool:
         return self.lowest <= length <= self.highest

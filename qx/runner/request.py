@@ -128,12 +128,9 @@ class Request:
                 raise UsageError(f"{option} must be at least 1, not {value}")
         if self.eval_n is not None and self.eval_n < 0:
             raise UsageError(f"--eval-n must be at least 1, or 0 for all items, not {self.eval_n}")
-        for size in self.batch_sizes:
-            if size < 1:
-                raise UsageError(f"--batch-size must be at least 1, not {size}")
-        for length in self.lengths:
-            if length < 1:
-                raise UsageError(f"--length must be at least 1, not {length}")
+        for option, sizes in (("--batch-size", self.batch_sizes), ("--length", self.lengths)):
+            if min(sizes, default=1) < 1:
+                raise UsageError(f"{option} must be at least 1, not {min(sizes)}")
         for option, amount in (("--timeout", self.timeout), ("--precision", self.precision)):
             if not 0 < amount <= MOST_SECONDS:
                 raise UsageError(f"{option} must be above 0 and at most {MOST_SECONDS:,}, not {amount:g}")

@@ -68,7 +68,7 @@ class _Natives:
         from qx.worker.arrays import Split
 
         self._subject = subject
-        folders: Mapping[int | None, str] = {None: job.inputs, **job.lengths}
+        folders: Mapping[int | None, str] = {None: job.inputs} | dict(job.lengths)
         self._splits = {length: Split.read(Path(folder)) for length, folder in folders.items()}
         self._by_point: dict[Point, Native] = {}
         self.of_run: Mapping[Point, Native] = {point: self.at(point) for point in job.points}

@@ -47,7 +47,9 @@ def find_lengths(workload: BoundPlugin) -> Lengths | None:
             f"the largest one, such as (16, 512)"
         )
     shapes = [[tuple(example.shape) for example in example_inputs(workload, ITEMS, end)] for end in extent]
-    dimensions = tuple(_free_dimension(workload, *pair, extent) for pair in zip(*shapes, strict=True))
+    dimensions = tuple(
+        _free_dimension(workload, short, long, extent) for short, long in zip(*shapes, strict=True)
+    )
     if set(dimensions) <= {None}:
         raise UsageError(
             f"workload {workload.name}: no example input has another shape at length {extent[0]} than at "

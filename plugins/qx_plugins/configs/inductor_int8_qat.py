@@ -33,11 +33,11 @@ def describe() -> Config:
 
 
 @hookimpl
-def check_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> None:
+def check_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> None:
     from qx_plugins.recipes.graphs import check_not_a_graph
 
     check_not_a_graph(model)
-    prechecks.check_export(model, example_inputs)
+    prechecks.check_export(model, example_inputs, context)
 
 
 @hookimpl

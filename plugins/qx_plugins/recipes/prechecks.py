@@ -61,7 +61,7 @@ def check_linears_and_export(
 
 
 @hookimpl(specname="check_model")
-def check_products(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> None:
+def check_products(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> None:
     """Raise ``Unsupported`` where the model has no linear layer, or is not ONNX and cannot be exported.
 
     In a graph the linear layers are the operators that multiply matrices.
@@ -69,12 +69,12 @@ def check_products(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -
     from qx_plugins.recipes.graphs import GraphModel, OnnxModel, ProgramModel
 
     if not isinstance(model, GraphModel):
-        check_linears_and_export(model, example_inputs)
+        check_linears_and_export(model, example_inputs, context)
         return
     products = {"MatMul", "Gemm", "linear", "addmm", "mm", "matmul", "bmm"}
     if isinstance(model, (OnnxModel, ProgramModel)) and not model.operators() & products:
         raise Unsupported(f"{model.form} without a product of matrices, and this config quantizes no other")
-    check_onnx_or_export(model, example_inputs)
+    check_onnx_or_export(model, example_inputs, context)
 
 
 def check_once(name: str, model: nn.Module, attempt: Callable[[], None]) -> None:
