@@ -62,7 +62,8 @@ def write_probe(
     arrays: dict[str, Any] = {
         f"{INPUT}{index}": np.ascontiguousarray(array) for index, array in enumerate(inputs)
     }
-    with torch.no_grad(), torch.inference_mode(is_finished):
+    # In this order: leaving inference mode switches gradients on.
+    with torch.inference_mode(is_finished), torch.no_grad():
         outputs = _named(module(*map(torch.from_numpy, arrays.values())), names)
     if outputs is not None:
         np.savez(path, **arrays | pack(outputs) | {ROUNDING: rounding(state)})

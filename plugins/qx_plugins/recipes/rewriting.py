@@ -252,7 +252,8 @@ def _keep_whole_numbers(module: fx.GraphModule) -> bool:
     """
     changed = False
     for node, values in _calls(module, WITH_NUMBER):
-        is_whole = not (node.meta["val"].is_floating_point() or node.meta["val"].is_complex())
+        value = node.meta.get("val")
+        is_whole = isinstance(value, torch.Tensor) and not (value.is_floating_point() or value.is_complex())
         if is_whole and isinstance(values["other"], int) and isinstance(values["self"], fx.Node):
             node.target = WITH_NUMBER[node.target]
             changed = True

@@ -170,7 +170,7 @@ def test_a_length_out_of_range_is_one_line(
 ) -> None:
     """It says what lengths there are, and ends with exit code 2."""
     done = qx(*arguments, *words)
-    assert (done.code, re.findall(r"^qx: (.*)$", done.err, re.MULTILINE)[-1]) == (2, message)
+    assert (done.code, re.findall(r"^qx: error: (.*)$", done.err, re.MULTILINE)[-1]) == (2, message)
 
 
 def test_a_length_of_inputs_that_have_none_is_one_line(qx: Callable[..., Any], toy: Any) -> None:

@@ -259,7 +259,10 @@ def test_what_does_not_fit_is_refused(change: dict[str, Any], message: str) -> N
         (answers.LaunchAnswer, {"marks": [{}]}, "marks[0].stage is missing, which must be a text"),
         (
             job_answers.EvaluateAnswer,
-            {"serving": {"loaded": 1.0, "peak": 2.0, "kinds": []}, "metrics": {"a\nb": 5}},
+            {
+                "serving": {"loaded": 1.0, "peak": 2.0, "kinds": [], "refused_lengths": {}},
+                "metrics": {"a\nb": 5},
+            },
             "metrics['a b'] must be an object, and is a whole number",
         ),
     ],

@@ -268,7 +268,7 @@ TORCH = ("bf16", "inductor_int8", "executorch_int8", "ncnn_fp32")
 def refusal(config: str, model: GraphModel, *example: torch.Tensor) -> str:
     """Return why a config says at once that it cannot quantize a model; empty where it does not."""
     plugin = import_module(f"qx_plugins.configs.{config}")
-    arguments = {"model": model, "example_inputs": example}
+    arguments = {"model": model, "example_inputs": example, "context": Context()}
     names = plugin.check_model.__code__.co_varnames[: plugin.check_model.__code__.co_argcount]
     try:
         plugin.check_model(**{name: arguments[name] for name in names})

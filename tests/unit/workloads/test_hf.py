@@ -402,7 +402,7 @@ def test_examples_are_like_the_data_with_padding(folder: Path) -> None:
     """Without data yet there are none; a mask has ones first, and zeros."""
     assert not make_transformers_examples(2, context(folder))
     text = "input_ids:int64[1,8]=0..11; attention_mask:int64[1,8]=1"
-    examples = own_model.example_inputs(2, context(folder, example=text))
+    examples = own_model.example_inputs(2, None, context(folder, example=text))
     assert isinstance(examples, dict)
     assert examples["attention_mask"].tolist() == [[1, 1, 1, 1, 1, 1, 0, 0]] * 2
     assert examples["input_ids"].shape == (2, 8)
@@ -421,7 +421,7 @@ def test_vectors_are_pooled_as_the_folder_says(tmp_path: Path) -> None:
     """The mean over tokens that are not padding, unless sentence-transformers left another way."""
     folder = hf_folders.bert(tmp_path / "vectors", "BertModel")
     text = "input_ids:int64[1,8]=0..11; attention_mask:int64[1,8]=1"
-    inputs = own_model.example_inputs(2, context(folder, example=text))
+    inputs = own_model.example_inputs(2, None, context(folder, example=text))
     assert isinstance(inputs, dict)
     model = own_model.make_model(context(folder)).eval()
     tokens = model.model(**inputs).last_hidden_state
@@ -461,7 +461,7 @@ def test_images_go_through_the_processor_of_the_model(tmp_path: Path) -> None:
     assert test.targets["labels"].tolist() == [0, 0, 1, 1]
     assert [array.mean().round() for array in pixels[:]] == [1, 1, -1, -1]
     assert "ViTImageProcessor" in test.preprocessing
-    examples = own_model.example_inputs(2, context(folder))
+    examples = own_model.example_inputs(2, None, context(folder))
     assert isinstance(examples, dict)
     assert own_model.make_model(context(folder)).eval()(**examples).logits.shape == (2, 2)
     _, test = load(folder, images(tmp_path / "others", ("n01", "n02")))
