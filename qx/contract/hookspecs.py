@@ -472,7 +472,7 @@ def combine(statistics: np.ndarray, context: Context) -> np.ndarray | None:
     positive, predicted, and a member, for each class. Each row must follow from its own item alone.
     ``statistics`` are means of such rows over sets of items, ``[..., k]``; return the value of each set,
     ``[...]``, and NaN for sets that have none. (Means and not sums, so that the value does not depend on the
-    number of items.)
+    number of items.) None is an error.
 
     From this qx computes the influence of every single item exactly, and the value of items drawn with
     replacement, in a few calls; so it is to be preferred over ``statistic``, which is called thousands of

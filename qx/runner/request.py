@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from attrs import Factory, evolve, field, frozen
 
@@ -92,7 +92,7 @@ class Request:
     #: Function of the user's own that judges answers, as ``FILE.py:FUNCTION``; None: that of the workload.
     score: str | None = None
     #: Which way values of the score are better, ``higher`` or ``lower``; None: as the metric says.
-    score_better: str | None = None
+    score_better: Literal["higher", "lower"] | None = None
     #: Whether what plugins print, and tracebacks of their errors, are shown at once.
     debug: bool = False
     #: Whether this is a first look, with fewer waves than intervals need for the coverage that they claim.

@@ -87,9 +87,7 @@ def hold_to_probe(subject: Subject, path: Path, *, loader: str, exact: bool) -> 
         arrays = {name: probe[name] for name in probe.files if name.startswith(INPUT)}
         expected, share = unpack(probe), float(probe[ROUNDING])
     items = len(next(iter(arrays.values())))
-    outputs = checked_outputs(
-        subject.outputs(subject.call(subject.prepare(arrays))), loader=loader, items=items
-    )
+    outputs = checked_outputs(subject.outputs(subject.call(subject.prepare(arrays))), loader, items)
     if text := difference(outputs, expected, 0.0 if exact else share):
         raise QxError(f"the loaded artifact does not give the outputs of the converted module: they {text}")
 

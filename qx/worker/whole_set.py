@@ -220,10 +220,11 @@ def _taken(data: Predictions | Recorded, chosen: NDArray[np.intp]) -> Prediction
     def take(arrays: Arrays) -> Arrays:
         return _read_only_arrays({name: array[chosen] for name, array in arrays.items()})
 
-    own = {"outputs": take(data.outputs or {}), "targets": take(data.targets)}
-    if isinstance(data, Recorded) and data.baseline_outputs is not None:
-        return evolve(data, baseline_outputs=take(data.baseline_outputs), **own)
-    return evolve(data, **own)
+    outputs, targets = take(data.outputs or {}), take(data.targets)
+    if isinstance(data, Predictions):
+        return evolve(data, outputs=outputs, targets=targets)
+    baseline = None if data.baseline_outputs is None else take(data.baseline_outputs)
+    return evolve(data, outputs=outputs, targets=targets, baseline_outputs=baseline)
 
 
 def _with_other_answers(data: Predictions | Recorded) -> Predictions | Recorded | None:

@@ -150,8 +150,8 @@ def test_a_hook_with_fewer_arguments_is_served(hook: str, tmp_path: Path) -> Non
     """A hook that has no parameters, as if all had been added after it was written, is called."""
     kinds = {
         "config": ("check_model", "prepare_model", "calibrate", "convert"),
-        "workload": ("make_model", "load_data", "example_inputs", "train"),
-        "metric": ("measure", "statistic"),
+        "workload": ("make_model", "load_data", "example_inputs", "train", "postprocess", "score"),
+        "metric": ("measure", "statistic", "combine"),
         "loader": ("load", "read_weights", "serving_code"),
     }
     kind = next(kind for kind, hooks in kinds.items() if hook in hooks)
@@ -310,7 +310,10 @@ PER_SET = """
     [
         ("per_set", "statistic", None),
         ("per_set", "statistic measure", None),
-        ("per_set", "measure", "a metric must implement 'statistic'"),
+        ("per_set", "measure combine", None),
+        ("per_set", "measure", "so it must implement 'statistic', or 'measure' and 'combine'"),
+        ("per_set", "combine", "so it must implement 'statistic', or 'measure' and 'combine'"),
+        ("per_item", "measure combine", "its record must say samples='per_set', not 'per_item'"),
         ("per_item", "measure statistic", "its record must say samples='per_set', not 'per_item'"),
         ("exact", "statistic", "its record must say samples='per_set', not 'exact'"),
     ],

@@ -84,12 +84,14 @@ def test_the_example_keeps_the_contract(hook: str, tmp_path: Path) -> None:
         "workload": "Workload(name='half', summary='Half.')",
         "loader": "Loader(name='half', summary='Half.')",
     }
-    if hook == "statistic":
+    of_sets = {"statistic": ("statistic",), "combine": ("measure", "combine")}
+    if hook in of_sets:
         records["metric"] = records["metric"].replace("exact", "per_set").replace("artifact", "predictions")
-    metric = ("statistic",) if hook == "statistic" else REQUIRED["metric"]
+    metric = of_sets.get(hook, REQUIRED["metric"])
     kinds = {**REQUIRED, "metric": metric, "config": ("prepare_model", "calibrate", "convert")}
     kind = next((kind for kind, hooks in kinds.items() if hook in (*hooks, "train")), "config")
-    kind = {"train": "workload", "read_weights": "loader", "serving_code": "loader"}.get(hook, kind)
+    others = {"workload": ("train", "postprocess", "score"), "loader": ("read_weights", "serving_code")}
+    kind = next((own for own, hooks in others.items() if hook in hooks), kind)
     required = () if hook == "describe" else ("describe", *kinds[kind])
     required = ("convert",) if hook == "describe" else required
     rest = "".join(

@@ -81,10 +81,10 @@ def statistic(
     """Return the value of some items, of a function that gives one for all of them together."""
     import numpy as np
 
-    chosen = [
+    own, right = (
         {name: np.array(array[indices]) for name, array in arrays.items()} for arrays in (outputs, targets)
-    ]
-    value = _value(*chosen, score, context)
+    )
+    value = _value(own, right, score, context)
     return None if value is None else float(value)
 
 
