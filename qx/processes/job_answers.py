@@ -74,8 +74,10 @@ class InspectAnswer(Answer):
     parameters: int
     #: Shape of each of the model's outputs for one item, by name; empty where the example inputs are missing.
     outputs: Mapping[str, tuple[int, ...]]
+    #: The same of what the workload's ``postprocess`` makes of them; empty where it has none, or fails.
+    answers: Mapping[str, tuple[int, ...]] = Factory(dict)
     #: How the model takes inputs and returns outputs; None where the example inputs are missing.
-    structure: Structure | None
+    structure: Structure | None = None
     #: Shapes and types of the example inputs for one item; None where the data have to say them.
     inputs: tuple[ItemInput, ...] | None = None
     #: Inputs like those of the data, as ``--example`` has them; empty where the workload knows its inputs.

@@ -144,12 +144,23 @@ def caveat(view: View, markup: Markup) -> str | None:
         return f"{markup.strong('Nothing was measured')} of {markup.name(name)}: it could not be prepared."
     if workload.trained is False:
         return (
-            f"{markup.strong('Not known to be trained')}: no trained weights were given, so nothing is said "
-            f"of right and wrong answers. Sizes, times and memory are those that trained weights have. Give "
+            f"{markup.strong('Not known to be trained')}: no trained weights were given, so nothing is said of "
+            f"right and wrong answers{_nearness(view, markup)}. Sizes, times and memory are those that trained "
+            f"weights have. Give "
             f"{markup.name('--weights FILE')}, or {markup.name('--trained')} where what makes the model "
             f"loads trained weights itself."
         )
     return None
+
+
+def _nearness(view: View, markup: Markup) -> str:
+    """Say which axes of the front compare outputs with the baseline's; empty where none does."""
+    metrics = view.results.metrics
+    names = [markup.name(axis.metric) for axis in view.axes if "outputs" in metrics[axis.metric].derived_from]
+    if not names:
+        return ""
+    baseline = markup.name(view.name(view.baseline))
+    return f"; quality is how near outputs are to those of {baseline} ({listed(names)})"
 
 
 #: What was not done for cells for which a run's time was too short, by the phase.

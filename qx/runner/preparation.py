@@ -258,7 +258,8 @@ def _prepare_workload(
         )
     for reason in data.damaged.values():
         reporter.say(f"{entry.name}: data in the cache were damaged ({reason}), and are written again")
-    main_output = next(iter(inspected.outputs.values()), ())
+    # What is judged: the outputs, after `postprocess` where there is one.
+    main_output = next(iter((inspected.answers or inspected.outputs).values()), ())
     _check_classes(entry, main_output, data)
     _check_names(entry, inspected, data)
     _check_inputs(entry, inspected, data)

@@ -24,6 +24,7 @@ from qx.tracebacks import traceback_of
 from qx.worker.channel import Channel
 from qx.worker.lengths import find_lengths
 from qx.worker.modules import example_inputs, fp32_model, named_example_inputs
+from qx.worker.outputs import checked_outputs
 from qx.worker.plugins import BoundPlugin, host_for, workload_of
 from qx.worker.recipes import bind_config
 from qx.worker.structure import adapt, find_structure
@@ -75,6 +76,7 @@ def run(job: InspectJob, channel: Channel) -> None:
         versions=_versions(model, set(sys.modules) - before),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         outputs=_outputs(workload, model, structure) if structure else {},
+        answers=_answers(workload, model, structure, channel) if structure else {},
         structure=structure,
         inputs=tuple(map(_item_input, examples)) if examples else None,
     )
@@ -118,6 +120,31 @@ def _outputs(
         for shapes, output in zip(shapes_of.values(), outputs, strict=True):
             shapes[size] = list(output.shape)
     return {name: _item_shape(model, name, shapes) for name, shapes in shapes_of.items()}
+
+
+def _answers(
+    workload: BoundPlugin, model: nn.Module, structure: Structure, channel: Channel
+) -> dict[str, tuple[int, ...]]:
+    """Return the shape for one item of each answer that ``postprocess`` makes of the example's outputs.
+
+    Nothing where the workload has no ``postprocess``, and where it fails: that costs the evaluation, with a
+    message of its own.
+    """
+    if not workload.implements("postprocess"):
+        return {}
+    channel.stage("postprocess")
+    size = BATCH_SIZES[0]
+    returned = _call(model, *example_inputs(workload, size))
+    tensors = returned if isinstance(returned, tuple) else (returned,)
+    try:
+        outputs = {name: tensor.numpy() for name, tensor in zip(structure.outputs, tensors, strict=True)}
+        result: object = workload.call("postprocess", outputs=outputs)
+        answers = {} if result is None else checked_outputs(result, workload.name, size, "postprocess")
+    # Of whatever class, from a plugin.
+    except Exception as error:
+        print(f"postprocess of the example inputs: {one_line(error)}", file=sys.stderr)  # noqa: T201
+        return {}
+    return {name: answer.shape[1:] for name, answer in answers.items()}
 
 
 def _item_shape(model: nn.Module, name: str, shapes: Mapping[int, list[int]]) -> tuple[int, ...]:

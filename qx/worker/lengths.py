@@ -130,7 +130,11 @@ def refused_lengths(
     if lengths is None or not folders:
         return {}
     ends = (lengths.lowest, lengths.highest)
-    wrong = [end for end in ends if is_another_network(subject, home / REFERENCE.format(length=end), loader)]
+    wrong = [
+        end
+        for end in ends
+        if is_another_network(subject, home / REFERENCE.format(length=end), data.inputs, loader)
+    ]
     right = {*ends, *_lengths_of_data(data, lengths)} - {*wrong}
     reasons = {}
     for length, folder in folders.items():

@@ -8,7 +8,7 @@ from the layers of the network, see :func:`rounding`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,10 +104,11 @@ def hold_to_probe(subject: Subject, path: Path, *, loader: str, exact: bool) -> 
         raise QxError(f"the loaded artifact does not give the outputs of the converted module: they {text}")
 
 
-def is_another_network(subject: Subject, path: Path, loader: str) -> bool:
+def is_another_network(subject: Subject, path: Path, names: Iterable[str], loader: str) -> bool:
     """Return whether a subject gives other outputs than the fp32 model did, by more than these are large.
 
-    False where it refuses the inputs by an error, and without the file of what the fp32 model gave.
+    ``names`` are those of its inputs. False where it refuses the inputs by an error, and without the file of
+    what the fp32 model gave.
     """
     from qx.statistics.output_error import output_error
 
@@ -115,7 +116,8 @@ def is_another_network(subject: Subject, path: Path, loader: str) -> bool:
         return False
     arrays, expected, _ = _read_probe(path)
     try:
-        returned = subject.outputs(subject.call(subject.prepare(arrays)))
+        named = dict(zip(names, arrays.values(), strict=True))
+        returned = subject.outputs(subject.call(subject.prepare(named)))
     except Exception:
         return False
     outputs = checked_outputs(returned, loader, _items(arrays))

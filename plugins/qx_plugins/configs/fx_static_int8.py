@@ -31,13 +31,13 @@ def describe() -> Config:
 
 
 @hookimpl
-def check_model(model: nn.Module) -> None:
+def check_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> None:
     import torch
 
-    from qx_plugins.recipes.tracing import check_layers, explain_errors
+    from qx_plugins.recipes.tracing import check_layers, explain_errors, required_arguments_only
 
     check_layers(model)
-    with explain_errors(model, "torch.fx"):
+    with explain_errors(model, "torch.fx"), required_arguments_only(model, len(example_inputs)):
         torch.fx.symbolic_trace(model)
 
 
@@ -53,7 +53,7 @@ def prepare_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], co
 
     from qx_plugins.recipes.fidelity import compute_reference_in_build, verify_outputs
     from qx_plugins.recipes.fusing import make_fusible
-    from qx_plugins.recipes.tracing import explain_errors
+    from qx_plugins.recipes.tracing import explain_errors, required_arguments_only
     from qx_plugins.runtimes.torch_eager.kernels import WRONG_KERNELS
 
     # The mapping has the operators of a fixed range (sigmoid, softmax). All others are observed as in
@@ -63,7 +63,7 @@ def prepare_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], co
     for operation in WRONG_KERNELS:
         mapping.set_object_type(operation, None)
     expected = compute_reference_in_build(model.eval(), example_inputs, context)
-    with explain_errors(model, "torch.fx"):
+    with explain_errors(model, "torch.fx"), required_arguments_only(model, len(example_inputs)):
         prepared = prepare_fx(make_fusible(model, example_inputs), mapping, example_inputs)
     if expected is not None:
         verify_outputs(expected, prepared, "torch.fx: fusing layers")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qx import QxError, Unsupported
 
@@ -42,6 +43,38 @@ def check_layers(model: nn.Module) -> None:
 
     graphs.check_layers(model)
     check_python(model)
+
+
+@contextmanager
+def required_arguments_only(model: nn.Module, count: int) -> Iterator[None]:
+    """Give a model a ``forward`` with no more than its first ``count`` arguments while it is traced.
+
+    Further arguments keep their defaults (``forward(x, return_features=False)``). ``torch.fx`` would trace
+    them as inputs, and fail where the model branches on them. The model's class is the old one afterwards.
+    """
+    kind = type(model)
+    parameters = list(inspect.signature(model.forward).parameters.values())
+    surplus = parameters[count:]
+    if not surplus or any(
+        parameter.kind is not parameter.POSITIONAL_OR_KEYWORD or parameter.default is parameter.empty
+        for parameter in surplus
+    ):
+        yield
+        return
+    names = ", ".join(["self", *(parameter.name for parameter in parameters[:count])])
+    scope: dict[str, Any] = {"kind": kind}
+    # Only identifiers are put into this text: tracers read the signature of what they trace.
+    exec(f"def forward({names}):\n    return kind.forward({names})\n", scope)  # noqa: S102
+    namespace = {
+        "forward": scope["forward"],
+        "__module__": kind.__module__,
+        "__qualname__": kind.__qualname__,
+    }
+    model.__class__ = type(kind.__name__, (kind,), namespace)
+    try:
+        yield
+    finally:
+        model.__class__ = kind
 
 
 def check_python(model: nn.Module) -> None:

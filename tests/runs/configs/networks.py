@@ -226,6 +226,16 @@ class NormFirst(Network):
         return values
 
 
+class Flag(Network):
+    """Its ``forward`` branches on an argument that has a default and is no input."""
+
+    def forward(self, images: torch.Tensor, return_features: bool = False) -> torch.Tensor:
+        features = self.first(self.stem(images).relu())
+        if return_features:
+            return features
+        return self.head(features.relu().mean((2, 3)))
+
+
 NETWORKS: dict[str, Callable[[], Network]] = {kind.__name__: kind for kind in Network.__subclasses__()}
 
 

@@ -176,11 +176,12 @@ def test_a_model_of_a_library_runs_by_its_name(qx: Callable[..., Any], tmp_path:
     """Without data and options there are sizes, and the share of answers that stay the baseline's."""
     done = qx(
         *("run", "torchvision:shufflenet_v2_x0_5", "-c", "fx_static_int8", "-m", "file_size"),
-        *("-m", "agreement", *QUICK, "--calibration-n", 8, "--out", "out"),
+        *("-m", "agreement", "-m", "sqnr", *QUICK, "--calibration-n", 8, "--out", "out"),
         cwd=tmp_path,
     )
     assert done.code == 0, done.err
     assert "torchvision_shufflenet_v2_x0_5 on generated inputs" in done.out
+    assert [axis["metric"] for axis in done.results["axes"]] == ["sqnr", "file_size"]
     assert done.measurement("fx_static_int8", "agreement")["n"] == 128
 
 

@@ -178,7 +178,8 @@ def test_a_factory_that_gives_trained_weights_is_judged(qx: Callable[..., Any], 
     """With ``--trained`` there is an accuracy; without it the report says what to add, and claims nothing."""
     arguments = (
         *("run", "--model", "./nets.py:sized", "--model-args", "classes=2", "--model-args", "scale=2.5"),
-        *("--data", "images", *SHAPE, *QUICK, "-c", "dynamic_int8", "-m", "accuracy", "--out", "out"),
+        *("--data", "images", *SHAPE, *QUICK, "-c", "dynamic_int8", "-m", "accuracy", "-m", "sqnr"),
+        *("--out", "out"),
     )
     trained = qx(*arguments, "--trained", cwd=place)
     assert trained.code == 0, trained.err
@@ -188,6 +189,7 @@ def test_a_factory_that_gives_trained_weights_is_judged(qx: Callable[..., Any], 
     assert silent.measurement("fp32_baseline", "accuracy")["value"] is None
     shown = " ".join(silent.out.split())
     assert "Not known to be trained: no trained weights were given" in shown
+    assert "; quality is how near outputs are to those of fp32_baseline (sqnr)." in shown
     assert "Give --weights FILE, or --trained" in shown
 
 

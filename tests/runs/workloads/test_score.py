@@ -78,6 +78,8 @@ def test_a_model_is_judged_by_its_own_score(qx: Callable[..., Any], place: Path)
     # Nearness to the baseline is of the outputs as the model gives them.
     assert set(done.measurement("dynamic_int8", "sqnr")["details"]["outputs"]) == {"fine", "coarse"}
     assert [axis["metric"] for axis in done.results["axes"]] == ["score", "file_size"]
+    # The outputs are scores of classes, and the answers are not: what is judged decides the task.
+    assert done.results["run"]["workloads"]["finder"]["task"] is None
 
 
 @pytest.mark.slow

@@ -83,6 +83,7 @@ ANSWERS: tuple[Answer, ...] = (
         versions={"torch": "2.9"},
         parameters=5,
         outputs={"output": (10,), "boxes": (4, 2)},
+        answers={"place": ()},
         structure=Structure(outputs=("output", "boxes"), paths=((0,), (1, "boxes"))),
         refusals={"int8": job_answers.Refusal(stage="check_model", cause="no kernel")},
     ),
