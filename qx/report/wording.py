@@ -144,10 +144,9 @@ def caveat(view: View, markup: Markup) -> str | None:
         return f"{markup.strong('Nothing was measured')} of {markup.name(name)}: it could not be prepared."
     if workload.trained is False:
         return (
-            f"{markup.strong('Not known to be trained')}: no trained weights were given, so nothing is said of "
-            f"right and wrong answers{_nearness(view, markup)}. Sizes, times and memory are those that trained "
-            f"weights have. Give "
-            f"{markup.name('--weights FILE')}, or {markup.name('--trained')} where what makes the model "
+            f"{markup.strong('Not known to be trained')}: no trained weights were given, so nothing is said "
+            f"of right and wrong answers{_nearness(view, markup)}. Sizes, times and memory are those that "
+            f"trained weights have. Give {markup.name('--weights FILE')}, or {markup.name('--trained')} where what makes the model "
             f"loads trained weights itself."
         )
     return None

@@ -90,7 +90,10 @@ def test_the_example_keeps_the_contract(hook: str, tmp_path: Path) -> None:
     metric = of_sets.get(hook, REQUIRED["metric"])
     kinds = {**REQUIRED, "metric": metric, "config": ("prepare_model", "calibrate", "convert")}
     kind = next((kind for kind, hooks in kinds.items() if hook in (*hooks, "train")), "config")
-    others = {"workload": ("train", "postprocess", "score"), "loader": ("read_weights", "serving_code")}
+    others = {
+        "workload": ("train", "postprocess", "score", "input_lengths"),
+        "loader": ("read_weights", "serving_code"),
+    }
     kind = next((own for own, hooks in others.items() if hook in hooks), kind)
     required = () if hook == "describe" else ("describe", *kinds[kind])
     required = ("convert",) if hook == "describe" else required
