@@ -146,8 +146,8 @@ def caveat(view: View, markup: Markup) -> str | None:
         return (
             f"{markup.strong('Not known to be trained')}: no trained weights were given, so nothing is said "
             f"of right and wrong answers{_nearness(view, markup)}. Sizes, times and memory are those that "
-            f"trained weights have. Give {markup.name('--weights FILE')}, or {markup.name('--trained')} where what makes the model "
-            f"loads trained weights itself."
+            f"trained weights have. Give {markup.name('--weights FILE')}, or {markup.name('--trained')} where "
+            f"what makes the model loads trained weights itself."
         )
     return None
 
