@@ -144,8 +144,8 @@ def caveat(view: View, markup: Markup) -> str | None:
         return f"{markup.strong('Nothing was measured')} of {markup.name(name)}: it could not be prepared."
     if workload.trained is False:
         return (
-            f"{markup.strong('Not known to be trained')}: no trained weights were given, so nothing is said "
-            f"of right and wrong answers{_nearness(view, markup)}. Sizes, times and memory are those that "
+            f"{markup.strong('Not known to be trained')}: no trained weights were given, so nothing is "
+            f"said of right and wrong answers{_nearness(view, markup)}. Sizes, times and memory are those that "
             f"trained weights have. Give {markup.name('--weights FILE')}, or {markup.name('--trained')} where "
             f"what makes the model loads trained weights itself."
         )

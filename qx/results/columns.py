@@ -14,6 +14,7 @@ from qx.results import numbers
 from qx.results.cells import most_similar
 from qx.results.numbers import NOTHING, FigureText
 from qx.results.records import (
+    NOT_APPLICABLE,
     CellResult,
     Comparison,
     FrontResult,
@@ -48,8 +49,23 @@ class View:
 
     @cached_property
     def columns(self) -> list[Figure]:
-        """The columns of the table, in the order in which the metrics were measured."""
-        return list(dict.fromkeys(measurement.figure for measurement in self.results.measurements))
+        """The columns of the table, in the order in which the metrics were measured.
+
+        Metrics of other tasks than the workload's, and a score that it does not have, are left out.
+        """
+        metrics = self.results.metrics
+        measurements = self.results.measurements
+        measured = {
+            entry.metric
+            for entry in measurements
+            if entry.cause != NOT_APPLICABLE and self.ended(entry.cell).outcome == "ok"
+        }
+        shown = {
+            name
+            for name, metric in metrics.items()
+            if name in measured or not (metric.tasks or metric.takes_score)
+        }
+        return list(dict.fromkeys(entry.figure for entry in measurements if entry.metric in shown))
 
     @cached_property
     def _measurements(self) -> dict[tuple[str, Figure], Measurement]:
