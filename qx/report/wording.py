@@ -145,9 +145,9 @@ def caveat(view: View, markup: Markup) -> str | None:
     if workload.trained is False:
         return (
             f"{markup.strong('Not known to be trained')}: no trained weights were given, so nothing is "
-            f"said of right and wrong answers{_nearness(view, markup)}. Sizes, times and memory are those that "
-            f"trained weights have. Give {markup.name('--weights FILE')}, or {markup.name('--trained')} where "
-            f"what makes the model loads trained weights itself."
+            f"said of right and wrong answers{_nearness(view, markup)}. Sizes, times and memory are those "
+            f"that trained weights have. Give {markup.name('--weights FILE')}, or "
+            f"{markup.name('--trained')} where what makes the model loads trained weights itself."
         )
     return None
 
