@@ -57,7 +57,9 @@ def describe() -> Metric:
 @hookimpl
 def measure(data: Predictions, context: Context) -> Samples | None:
     """Return the value of each item, ``[n, 1]``, whose mean is the score, or that of all items together."""
-    value = _value(data.outputs, data.targets, data.score, context)
+    # Copies, which a function may change; the arrays of the evaluation lie in files.
+    outputs, targets = _copies(data.outputs), _copies(data.targets)
+    value = _value(outputs, targets, data.score, context)
     if value is None:
         return None
     if value.ndim == 0:
@@ -79,13 +81,15 @@ def statistic(
     context: Context,
 ) -> float | None:
     """Return the value of some items, of a function that gives one for all of them together."""
+    value = _value(_copies(outputs, indices), _copies(targets, indices), score, context)
+    return None if value is None else float(value)
+
+
+def _copies(arrays: Arrays, indices: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """Return copies of arrays by name, of the items at these indices or of all."""
     import numpy as np
 
-    own, right = (
-        {name: np.array(array[indices]) for name, array in arrays.items()} for arrays in (outputs, targets)
-    )
-    value = _value(own, right, score, context)
-    return None if value is None else float(value)
+    return {name: np.array(array if indices is None else array[indices]) for name, array in arrays.items()}
 
 
 def _value(
