@@ -209,7 +209,7 @@ def digits(qx: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> 
 
 #: A program that compares an artifact's outputs bit for bit with those of a build without qx's workers.
 COMPARE = """
-    import importlib, json, pathlib, sys
+    import importlib, inspect, json, pathlib, sys
     import numpy, torch
     from qx import Artifact, Context
     from qx_plugins.loaders import torch_eager
@@ -231,7 +231,8 @@ COMPARE = """
             model = plugin.prepare_model(model, (torch.zeros(1, 3, 32, 32),), Context(engine=engine))
         if build and record.calibration:
             model = plugin.calibrate(model, Split.read(pathlib.Path(calibration)).batches(32))
-        return plugin.convert(model)
+        takes_context = "context" in inspect.signature(plugin.convert).parameters
+        return plugin.convert(model, **({"context": Context(engine=engine)} if takes_context else {}))
 
     artifact = Artifact(folder=build / "artifact", loader="torch_eager", files=list(manifest["files"]))
     context = Context(engine=engine, rebuild=lambda: converted(build=False))

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from qx_plugins.metrics import score
 
 from qx import Context, Predictions, UsageError
@@ -34,6 +35,7 @@ def test_a_function_gives_a_value_for_each_item() -> None:
     for form in ("{}", "list({})", "__import__('torch').from_numpy({})"):
         values = form.format("(outputs['output'][:, 0] - targets['labels'])")
         samples = measured(f"def judge(outputs, targets):\n    return {values}")
+        assert not torch.is_tensor(samples.values)
         np.testing.assert_array_equal(samples.values[:, 0], OUTPUTS["output"][:, 0] - TARGETS["labels"])
     combined = score.combine(samples.values.mean(axis=0))
     assert combined == samples.values.mean()
