@@ -150,7 +150,15 @@ def test_a_hook_with_fewer_arguments_is_served(hook: str, tmp_path: Path) -> Non
     """A hook that has no parameters, as if all had been added after it was written, is called."""
     kinds = {
         "config": ("check_model", "prepare_model", "calibrate", "convert"),
-        "workload": ("make_model", "load_data", "example_inputs", "train", "postprocess", "score", "input_lengths"),
+        "workload": (
+            "make_model",
+            "load_data",
+            "example_inputs",
+            "train",
+            "postprocess",
+            "score",
+            "input_lengths",
+        ),
         "metric": ("measure", "statistic", "combine"),
         "loader": ("load", "read_weights", "serving_code"),
     }

@@ -147,6 +147,7 @@ def test_the_results_of_a_sweep_keep_the_schema(swept: Any) -> None:
     assert read(swept.folder).run.metric_options == swept.results["run"]["metric_options"]
 
 
+@pytest.mark.slow
 def test_a_build_of_a_sweep_is_found_by_itself(swept: Any, qx: Qx, toy: Any, plugins: list[str]) -> None:
     """The first 32 images, and the build, are the same whether 40 are drawn as well or not."""
     cell = next(cell for name, cell in swept.results["cells"].items() if "scale=2.0" in name)

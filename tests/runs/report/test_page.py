@@ -418,7 +418,7 @@ def test_the_plot_is_walked_by_keys(opened: Opened) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("count", [4, 26])
+@pytest.mark.parametrize("count", [4, pytest.param(26, marks=pytest.mark.slow)])
 def test_nothing_bars_anybody(
     written: Callable[..., Any], show: Callable[..., Opened], count: int, scheme: str
 ) -> None:

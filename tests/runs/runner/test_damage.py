@@ -538,6 +538,7 @@ def test_a_split_without_digests_of_all_files_is_laid_down_anew(data: Data, miss
 # Whole runs ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_run_after_damage_gives_what_a_run_before_gave(
     qx: Callable[..., Any], toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

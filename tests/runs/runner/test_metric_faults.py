@@ -268,6 +268,7 @@ def evaluation(
     return job
 
 
+@pytest.mark.slow
 def test_a_metric_that_hangs_costs_its_time_in_two_cells(
     processes: Processes, evaluation: Callable[..., EvaluateJob], tmp_path: Path
 ) -> None:

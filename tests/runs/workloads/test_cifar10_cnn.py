@@ -576,6 +576,7 @@ def test_a_damaged_archive_is_named(tmp_path: Path, cache: Path) -> None:
 # Training -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_training_is_decided_by_the_seed(tree: Path, cache: Path) -> None:
     """Two trainings with one seed give the same weights, in eval mode; another seed gives others."""
     import torch

@@ -174,6 +174,7 @@ def test_what_is_wrong_is_said_in_one_line(
     assert not (place / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_factory_that_gives_trained_weights_is_judged(qx: Callable[..., Any], place: Path) -> None:
     """With ``--trained`` there is an accuracy; without it the report says what to add, and claims nothing."""
     arguments = (
@@ -193,6 +194,7 @@ def test_a_factory_that_gives_trained_weights_is_judged(qx: Callable[..., Any], 
     assert "Give --weights FILE, or --trained" in shown
 
 
+@pytest.mark.slow
 def test_torchscript_cannot_be_quantized_and_the_way_out_is_named(
     qx: Callable[..., Any], place: Path
 ) -> None:
