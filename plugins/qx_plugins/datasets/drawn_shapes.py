@@ -76,13 +76,13 @@ def _covered(kind: np.ndarray, radius: np.ndarray, right: np.ndarray, below: np.
     disc = right**2 + below**2 <= radius**2
     square = np.maximum(np.abs(right), np.abs(below)) < radius
     triangle = (2 * np.abs(right) <= below + radius) & (below <= radius)
-    return np.where(kind == 0, disc, np.where(kind == 1, square, triangle))
+    return np.asarray(np.where(kind == 0, disc, np.where(kind == 1, square, triangle)))
 
 
 def _boxes(covered: np.ndarray) -> np.ndarray:
     """Return the box around the covered pixels ``[n, side, side]`` of each picture, ``[n, 4]``."""
     side = covered.shape[-1]
-    in_column, in_row = covered.any(axis=1), covered.any(axis=2)
+    in_column, in_row = np.asarray(covered.any(axis=1)), np.asarray(covered.any(axis=2))
     ends = [
         in_column.argmax(axis=1),
         in_row.argmax(axis=1),
