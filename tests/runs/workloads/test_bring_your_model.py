@@ -22,7 +22,6 @@ PACKAGES = {
     "convnet": ("timm",),
     "bert": ("transformers",),
     "pitch": ("torchcrepe",),
-    "voices": ("resemblyzer",),
     "faces": ("facenet_pytorch", "skimage"),
 }
 #: The file that the fast tier runs, with one config.
@@ -31,14 +30,12 @@ FAST = "regressor"
 LEAST = {
     "bert": 0.7,
     "convnet": 0.7,
-    "detector": 0.4,
     "embedding": 0.9,
     "faces": 0.9,
     "lstm": 0.7,
     "pitch": 0.8,
     "regressor": 0.4,
     "unet": 0.6,
-    "voices": 0.3,
 }
 
 
