@@ -744,8 +744,14 @@ def _slices(mappings: Iterable[Arrays]) -> list[slice]:
 
 
 def taken(arrays: Arrays, items: Any) -> dict[str, Array]:
-    """Return named arrays with these items alone: a slice or indices of the first dimension."""
-    return {name: array[items] for name, array in arrays.items()}
+    """Return named arrays, which cannot be written to, with these items alone.
+
+    ``items`` is a slice or indices of the first dimension.
+    """
+    chosen = {name: array[items] for name, array in arrays.items()}
+    for array in chosen.values():
+        array.setflags(write=False)
+    return chosen
 
 
 @frozen(kw_only=True)

@@ -48,6 +48,7 @@ def done(
         return qx(
             *("run", *toy.arguments(*plugins), "--quick", "--budget", 0.01, "--batch-size", 1),
             *("-m", "top", "-m", "sqnr", "-m", "agreement", "-m", "accuracy"),
+            *("--out", "out"),
             cwd=tmp_path_factory.mktemp("large"),
         )
 
