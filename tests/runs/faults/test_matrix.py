@@ -47,8 +47,8 @@ def test_there_are_enough_combinations() -> None:
     assert len(matrix.every()) >= 250
     places = {"measure" if hook.startswith("measure_") else hook for hook in matrix.faulty.HOOKS}
     hooks = {name for name, value in vars(hookspecs).items() if hasattr(value, "qx_spec")}
-    # ``qx quantize --to`` alone asks for serving code: tests/runs/cli/test_serve.py has its faults. Those of the
-    # others here are not tried in every way yet.
+    # ``qx quantize --to`` alone asks for serving code: tests/runs/cli/test_serve.py has its faults.
+    # Those of the others here are not tried in every way yet.
     others = {"combine", "input_lengths", "postprocess", "score"}
     assert places >= hooks - {"serving_code", *others}
 
