@@ -1,4 +1,7 @@
-"""The task of a workload, inferred from its outputs and labels, which decides which metrics apply."""
+"""The task of a workload, inferred from its outputs and labels, which decides which metrics apply.
+
+Other tasks (detection, embedding, language modelling) show in no shape, so a workload states them by name.
+"""
 
 from __future__ import annotations
 
@@ -15,19 +18,6 @@ TOKEN_CLASSIFICATION = "token_classification"  # noqa: S105 (no secret)
 #: Task of a model that returns a score for each class of each pixel: outputs ``[batch, classes, height,
 #: width]``.
 SEGMENTATION = "segmentation"
-#: Tasks that outputs and labels do not show, so that a workload has to state them: boxes with classes; a
-#: vector for each item, near to those of items that belong with it; the next token.
-DETECTION, EMBEDDING, LANGUAGE_MODELLING = "detection", "embedding", "language_modelling"
-#: All tasks that metrics come for with qx. A workload may state another one.
-TASKS = (
-    CLASSIFICATION,
-    REGRESSION,
-    TOKEN_CLASSIFICATION,
-    SEGMENTATION,
-    DETECTION,
-    EMBEDDING,
-    LANGUAGE_MODELLING,
-)
 
 
 @frozen(kw_only=True)

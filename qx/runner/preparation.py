@@ -196,8 +196,8 @@ def weights_file(entry: Entry, request: Request) -> Path | None:
     if request.weights is not None:
         if not request.weights.is_file():
             raise UsageError(f"weights file {request.weights} does not exist")
-        if _holds_weights(entry):
-            model = entry.fixed_options["model"]
+        model = entry.fixed_options.get("model", "")
+        if holds_graph(model):
             raise UsageError(f"--weights: MODEL {model} holds its weights itself: leave --weights out")
         return request.weights.absolute()
     source = workload(entry).weights
@@ -239,11 +239,7 @@ def _prepare_workload(
             inspected, data = _run_both(entry.name, inspect_job, data_job, request, processes, reporter)
             _hold(data, processes.uses)
         is_trained = (
-            weights is not None
-            or request.trained
-            or inspected.trained
-            or _holds_weights(entry)
-            or _is_judged_by_itself(entry, data)
+            weights is not None or request.trained or inspected.trained or _is_judged_by_itself(entry, data)
         )
         if data.has_targets and not is_trained:
             # Answers of a model that is not trained are neither right nor wrong.
@@ -494,11 +490,6 @@ def _check_names(entry: Entry, inspected: InspectAnswer, data: DataAnswer) -> No
 def _is_model_file(entry: Entry) -> bool:
     """Whether the model is a file of functions, one of which may give data with right answers."""
     return entry.fixed_options.get("model", "").endswith(".py")
-
-
-def _holds_weights(entry: Entry) -> bool:
-    """Whether the model is a file that holds weights too: those that its user ships, so they are trained."""
-    return holds_graph(entry.fixed_options.get("model", ""))
 
 
 def _is_judged_by_itself(entry: Entry, data: DataAnswer) -> bool:

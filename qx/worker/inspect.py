@@ -6,13 +6,12 @@ import hashlib
 import sys
 import sysconfig
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from qx.contract.records import OUTPUT, Config, ModelFacts, Workload
+from qx.contract.records import OUTPUT, Config, ModelFacts
 from qx.contract.structure import Structure
 from qx.environment import distribution_version
 from qx.errors import UsageError
@@ -72,7 +71,7 @@ def run(job: InspectJob, channel: Channel) -> None:
         weights_sha256=weights,
         weights_note=note,
         trained=facts.trained,
-        sources_sha256=sources_of(set(sys.modules) - before, model_file(workload), facts.identity),
+        sources_sha256=_sources(set(sys.modules) - before, facts.identity),
         versions=_versions(model, set(sys.modules) - before),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         outputs=_outputs(workload, model, structure) if structure else {},
@@ -244,22 +243,8 @@ def facts_of(model: nn.Module) -> ModelFacts:
     return facts
 
 
-def model_file(workload: BoundPlugin) -> Path | None:
-    """Return the file that a model of the user's own is named by; None where it is named otherwise."""
-    record = workload.record
-    target = workload.context.options.get("model")
-    if not (isinstance(record, Workload) and record.takes_model and target):
-        return None
-    path = Path(str(target))
-    return path if path.is_file() else None
-
-
-def sources_of(modules: set[str], model: Path | None, identity: str = "") -> str:
-    """Return the SHA-256 of the files of these modules, without those of installed packages.
-
-    ``model`` is the file of the model, which may be no Python source, and ``identity`` a text that goes with
-    them.
-    """
+def _sources(modules: set[str], identity: str) -> str:
+    """Return the SHA-256 of a text and of the files of these modules, without those of installed packages."""
     installed = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib"))
     digest = hashlib.sha256(identity.encode())
     for name in sorted(modules):
@@ -267,10 +252,6 @@ def sources_of(modules: set[str], model: Path | None, identity: str = "") -> str
         if file and file.endswith(".py") and not file.startswith(installed) and Path(file).is_file():
             digest.update(name.encode())
             digest.update(Path(file).read_bytes())
-    if model is not None:
-        with model.open("rb") as file_of_model:
-            for block in iter(partial(file_of_model.read, 1 << 20), b""):
-                digest.update(block)
     return digest.hexdigest()
 
 

@@ -6,8 +6,16 @@ integers: the pictures are the same on every machine.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 from attrs import frozen
+
+from qx import Data
+
+if TYPE_CHECKING:
+    import torch
 
 #: The classes of shapes.
 KINDS = ("disc", "square", "triangle")
@@ -69,6 +77,28 @@ def draw_pictures(count: int, side: int, seed: int) -> Pictures:
 def normalize(images: np.ndarray) -> np.ndarray:
     """Return grey levels uint8 as float32 from about -2 to 2, exactly."""
     return (images.astype(np.float32) - 128) / 64
+
+
+def load_pictures(
+    count: int, side: int, seed: int, targets: Callable[[Pictures], Mapping[str, np.ndarray]], **fields: Any
+) -> Data:
+    """Return drawn pictures as the data of a workload, with what it has of them as targets."""
+    pictures = draw_pictures(count, side, seed)
+    return Data(
+        inputs={"image": normalize(pictures.images)},
+        targets=targets(pictures),
+        source="generated pictures of shapes",
+        preprocessing="pixels from 0 to 255, less 128, divided by 64; axes (batch, channels, height, width)",
+        **fields,
+    )
+
+
+def random_pictures(batch_size: int, side: int, seed: int) -> torch.Tensor:
+    """Return noise of the shape of pictures, ``[batch_size, 3, side, side]``, to trace a model with."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(batch_size, 3, side, side, generator=generator)
 
 
 def _covered(kind: np.ndarray, radius: np.ndarray, right: np.ndarray, below: np.ndarray) -> np.ndarray:

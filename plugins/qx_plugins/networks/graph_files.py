@@ -48,15 +48,20 @@ def inputs_of_graph(target: str) -> tuple[GraphInput, ...]:
 
 
 def _read(target: str) -> GraphModel:
-    if not Path(target).is_file():
+    file = Path(target)
+    if not file.is_file():
         raise UsageError(f"MODEL {target}: there is no such file")
-    if Path(target).suffix == ONNX:
+    model: GraphModel
+    if file.suffix == ONNX:
         from qx_plugins.networks.onnx_files import read_onnx
 
-        return read_onnx(target)
-    from qx_plugins.networks.program_files import read_program
+        model = read_onnx(target)
+    else:
+        from qx_plugins.networks.program_files import read_program
 
-    return read_program(target)
+        model = read_program(target)
+    model.file = file
+    return model
 
 
 def check_batches(target: str) -> None:

@@ -7,6 +7,7 @@ import it inside functions.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -16,7 +17,7 @@ from attrs import frozen
 from torch import fx, nn
 from torch.utils import _pytree as pytree
 
-from qx import Artifact, Unsupported
+from qx import Artifact, ModelFacts, Unsupported
 
 Model = TypeVar("Model", bound="GraphModel")
 
@@ -50,6 +51,15 @@ class GraphModel(nn.Module):
         self.inputs = tuple(inputs)
         #: What was changed of the graph in the file, in sentences for readers.
         self.notes = tuple(notes)
+        #: The file that it was read from; None for one that was not.
+        self.file: Path | None = None
+
+    @property
+    def qx_facts(self) -> ModelFacts:
+        """What qx asks of a model: the weights are those that its owner ships, and the file decides it."""
+        if self.file is None:
+            return ModelFacts(trained=True)
+        return ModelFacts(trained=True, identity=hashlib.sha256(self.file.read_bytes()).hexdigest())
 
     def train(self: Model, mode: bool = True) -> Model:  # noqa: ARG002
         """Return the model unchanged: its graph is that of inference."""

@@ -57,26 +57,24 @@ def make_model(context: Context) -> torch.nn.Module:
 
 @hookimpl
 def load_data(split: str, context: Context) -> Data:
-    from qx_plugins.datasets.drawn_shapes import KINDS, draw_pictures, normalize
+    from qx_plugins.datasets.drawn_shapes import KINDS, load_pictures
 
     count, seed = PICTURES[split]
-    pictures = draw_pictures(count, SIDE, seed)
-    return Data(
-        inputs={"image": normalize(pictures.images)},
-        targets={BOXES: pictures.boxes, LABELS: pictures.kinds},
+    return load_pictures(
+        count,
+        SIDE,
+        seed,
+        lambda pictures: {BOXES: pictures.boxes, LABELS: pictures.kinds},
         classes=KINDS,
-        source="generated pictures of shapes",
-        preprocessing="pixels from 0 to 255, less 128, divided by 64; axes (batch, channels, height, width)",
         task="detection",
     )
 
 
 @hookimpl
 def example_inputs(batch_size: int, context: Context) -> tuple[torch.Tensor, ...]:
-    import torch
+    from qx_plugins.datasets.drawn_shapes import random_pictures
 
-    generator = torch.Generator().manual_seed(context.seed)
-    return (torch.randn(batch_size, 3, SIDE, SIDE, generator=generator),)
+    return (random_pictures(batch_size, SIDE, context.seed),)
 
 
 @hookimpl
