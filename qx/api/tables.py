@@ -83,7 +83,7 @@ class Table(Sequence[Row]):
             "outcome": ended.outcome,
             "cause": ended.cause,
         }
-        for figure in view.columns:
+        for figure in view.figures:
             measured = view.measurement(cell, figure)
             compared = None if measured is None else measured.vs_baseline
             row[str(figure)] = None if measured is None else measured.value

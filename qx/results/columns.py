@@ -68,6 +68,11 @@ class View:
         return list(dict.fromkeys(entry.figure for entry in measurements if entry.metric in shown))
 
     @cached_property
+    def figures(self) -> list[Figure]:
+        """All figures that were asked for, those as well that apply to no cell and are no column."""
+        return list(dict.fromkeys(entry.figure for entry in self.results.measurements))
+
+    @cached_property
     def _measurements(self) -> dict[tuple[str, Figure], Measurement]:
         return {
             (measurement.cell, measurement.figure): measurement for measurement in self.results.measurements

@@ -91,7 +91,8 @@ class ProgramModel(GraphModel):
         of them that are no tensors, by their positions among all.
         """
         super().__init__(inputs, notes)
-        self.graph = graph
+        # Not "graph": programs that torch exports of a module are stored in a class with that attribute.
+        self.body = graph
         self._arguments = arguments
         self._constants = dict(constants)
 
@@ -103,11 +104,11 @@ class ProgramModel(GraphModel):
             self._constants[place] if place in self._constants else next(tensors) for place in range(count)
         ]
         positional, named = pytree.tree_unflatten(flat, self._arguments)
-        return self.graph(*positional, **named)
+        return self.body(*positional, **named)
 
     def operators(self) -> set[str]:
         """Return the names of the operators of the graph, such as ``linear``."""
-        targets = (node.target for node in self.graph.graph.nodes if node.op == "call_function")
+        targets = (node.target for node in self.body.graph.nodes if node.op == "call_function")
         return {target.__name__.partition(".")[0] for target in targets if callable(target)}
 
 

@@ -496,9 +496,10 @@ def test_hostile_text_is_only_shown(show: Callable[..., Opened], builders: Modul
     page = opened.page
     page.locator(".points path").nth(5).scroll_into_view_if_needed()
     page.locator(".points path").nth(5).click(force=True)
-    for summary in page.locator("summary").all():
-        summary.click()
+    # Clicks would toggle those that another click has opened by then.
+    page.evaluate("document.querySelectorAll('details').forEach((details) => { details.open = true; })")
     for mark in ("circle.stage", "rect.layer", "circle.wave", "[data-view=answers] svg g"):
+        page.locator(mark).first.wait_for(state="visible")
         page.locator(mark).first.scroll_into_view_if_needed()
         page.locator(mark).first.hover(force=True)
     assert "<img src=x" in page.locator("body").inner_text()

@@ -132,7 +132,7 @@ def test_a_changed_file_is_built_anew(qx: Qx, tmp_path: Path) -> None:
     """The content of the file decides about a build: its weights, and its operators."""
     quantize = ("quantize", "net.onnx", "-c", "onnxruntime_fp32")
     outputs = []
-    for arguments in ((0, "Relu"), (1, "Relu"), (1, "Sigmoid")):
+    for arguments in ((10, "Relu"), (11, "Relu"), (11, "Sigmoid")):
         save_onnx(tmp_path / "net.onnx", *arguments)
         done = qx(*quantize, cwd=tmp_path)
         assert ", built in " in done.err and "found in the cache" not in done.err
