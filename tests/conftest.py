@@ -27,6 +27,7 @@ from attrs import frozen
 
 from qx.cli import main
 from qx.host.host import Host
+from qx.processes.fork_servers import share_fork_servers
 
 # Tests and helpers that lie in these modules show what their assertions compare, as test files do.
 pytest.register_assert_rewrite("any_runtime", "runtimes")
@@ -71,6 +72,13 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("QX_OFFLINE", "1")
         patch.delenv("QX_DATA", raising=False)
         yield folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fork_servers() -> Iterator[None]:
+    """Import torch once for all workers of this process of tests."""
+    with share_fork_servers():
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -95,6 +95,11 @@ class Job(Generic[A]):
         return f"{self.package}.{self.do}"
 
     @property
+    def preloads(self) -> tuple[str, ...]:
+        """Modules that a fork server imports for such jobs; none: their processes are started fresh."""
+        return "numpy", "torch"
+
+    @property
     def stage(self) -> str:
         """The stage in which the job fails if the worker names no other."""
         return self.do
@@ -252,6 +257,11 @@ class ArtifactJob(Job[A]):
     #: Folders of inputs of the lengths that the user named, by length.
     lengths: Mapping[int, str] = field(factory=dict, converter=_by_length)
 
+    @property
+    def preloads(self) -> tuple[str, ...]:
+        """Of the runtime's modules only torch: others are imported quickly, and may start threads."""
+        return ("numpy", "torch") if "torch" in self.artifact.imports else ("numpy",)
+
 
 @frozen(kw_only=True)
 class LaunchJob(ArtifactJob["LaunchAnswer"]):
@@ -353,12 +363,22 @@ class SpinJob(Job["Started"]):
 
     do: ClassVar[str] = "spin"
 
+    @property
+    def preloads(self) -> tuple[str, ...]:
+        """None, since it needs neither of them."""
+        return ()
+
 
 @frozen(kw_only=True)
 class DescribeJob(Job["Started"]):
     """Have plugins describe themselves, each when the host asks for it."""
 
     do: ClassVar[str] = "describe"
+
+    @property
+    def preloads(self) -> tuple[str, ...]:
+        """None, since it needs neither of them."""
+        return ()
 
 
 def to_job(value: Job[Answer] | JsonMapping) -> Job[Answer]:

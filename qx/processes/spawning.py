@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
+from typing import ClassVar
 
 from attrs import frozen
 
@@ -35,51 +36,106 @@ class Ending:
     log_error: int = 0
 
 
-class Supervisor:
+class _Spawner:
+    """A program that starts processes for requests from a socket, see ``qx/processes/supervisor.py``."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        #: This end of the socket, and the one of the program.
+        self._control, self._theirs = socket.socketpair()
+
+    def _request(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        log: Path,
+        control: socket.socket | None = None,
+    ) -> Process:
+        """Have a process started. Its standard input is ``control``, if that is not None, else a pipe."""
+        ours, theirs = socket.socketpair()
+        commands_end, commands = os.pipe() if control is None else (-1, -1)
+        answers, answers_end = os.pipe()
+        request = supervisor.Request(
+            os.fsencode(log),
+            os.fsencode(_working_folder()),
+            [os.fsencode(word) for word in command],
+            [os.fsencode(f"{name}={value}") for name, value in environment.items()],
+        )
+        pipes = supervisor.Pipes(
+            commands=commands_end if control is None else control.fileno(),
+            answers=answers_end,
+            lease=theirs.fileno(),
+        )
+        try:
+            self._send(request.to_bytes(), pipes)
+        except BaseException:
+            ours.close()
+            _close(commands, answers)
+            raise
+        finally:
+            theirs.close()
+            _close(commands_end, answers_end)
+        return Process(ours, commands, answers)
+
+    def _send(self, request: bytes, pipes: supervisor.Pipes) -> None:
+        try:
+            with self._lock:
+                sent = socket.send_fds(self._control, [request], pipes)
+                self._control.sendall(request[sent:])
+        except OSError as error:
+            raise QxError(self._gone_message()) from error
+
+    def _receive_ready(self, patience: float) -> None:
+        """Wait until the program is ready for requests. Raises ``QxError``."""
+        self._control.settimeout(patience)
+        try:
+            received = self._control.recv(len(supervisor.READY))
+        except OSError as error:
+            raise QxError(f"{self._name} did not start: {error}") from error
+        if received != supervisor.READY:
+            raise QxError(self._gone_message())
+
+    #: What messages call the program.
+    _name: ClassVar[str]
+
+    def _gone_message(self) -> str:
+        return f"{self._name} hung up: without it no process can be started"
+
+
+class Supervisor(_Spawner):
     """The running program ``qx/processes/supervisor.py``, which ends when this is closed."""
 
+    _name = "the supervisor of the workers"
+
     def __init__(self, log: Path) -> None:
-        self._lock = Lock()
-        self._control, theirs = socket.socketpair()
-        with theirs, log.open("wb") as stream:
+        super().__init__()
+        with self._theirs, log.open("wb") as stream:
             self._program = subprocess.Popen(
                 [sys.executable, "-I", "-S", supervisor.__file__],
-                stdin=theirs.fileno(),
+                stdin=self._theirs.fileno(),
                 stdout=stream,
                 stderr=stream,
                 # Ctrl-C is for the host, which ends all workers itself.
                 start_new_session=True,
             )
-        self._control.settimeout(PATIENCE)
         try:
-            self._receive_ready()
+            self._receive_ready(PATIENCE)
         except BaseException:
             self.close()
             raise
 
-    def spawn(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> Process:
-        """Start a process. Raises ``QxError`` if the supervisor is gone."""
-        ours, theirs = socket.socketpair()
-        commands_end, commands = os.pipe()
-        answers, answers_end = os.pipe()
-        request = supervisor.Request(
-            os.fsencode(log),
-            [os.fsencode(word) for word in command],
-            [os.fsencode(f"{name}={value}") for name, value in environment.items()],
-        )
-        pipes = supervisor.Pipes(commands=commands_end, answers=answers_end, lease=theirs.fileno())
-        try:
-            self._send(request.to_bytes(), pipes)
-        except BaseException:
-            ours.close()
-            os.close(commands)
-            os.close(answers)
-            raise
-        finally:
-            theirs.close()
-            os.close(commands_end)
-            os.close(answers_end)
-        return Process(ours, commands, answers)
+    def spawn(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        log: Path,
+        control: socket.socket | None = None,
+    ) -> Process:
+        """Start a program as a process. Raises ``QxError`` if the supervisor is gone.
+
+        Its standard input is ``control``, if that is not None, else a pipe.
+        """
+        return self._request(command, environment, log, control)
 
     def close(self) -> None:
         """Hang up, and wait for the program to end, which it does after the last process that it started."""
@@ -90,28 +146,66 @@ class Supervisor:
             self._program.kill()
             self._program.wait()
 
-    def _send(self, request: bytes, pipes: supervisor.Pipes) -> None:
-        try:
-            with self._lock:
-                sent = socket.send_fds(self._control, [request], pipes)
-                self._control.sendall(request[sent:])
-        except OSError as error:
-            raise QxError(self._gone_message()) from error
-
-    def _receive_ready(self) -> None:
-        try:
-            received = self._control.recv(len(supervisor.READY))
-        except OSError as error:
-            raise QxError(f"the supervisor of the workers did not start: {error}") from error
-        if received != supervisor.READY:
-            raise QxError(self._gone_message())
-
     def _gone_message(self) -> str:
         with suppress(subprocess.TimeoutExpired):
             self._program.wait(1)
         status = self._program.returncode
         how = "hung up" if status is None else describe_status(status)
-        return f"the supervisor of the workers {how}: without it no process can be started"
+        return f"{self._name} {how}: without it no process can be started"
+
+
+class ForkServer(_Spawner):
+    """The running program ``qx/worker/fork_server.py``: it has imported modules, and forks workers.
+
+    ``command`` runs it, in an ``environment`` that differs from those of its workers at most in ``TMPDIR``.
+    Raises ``QxError`` if it cannot import the modules, or cannot be forked after that.
+    """
+
+    _name = "the fork server"
+
+    def __init__(
+        self, supervisor: Supervisor, command: Sequence[str], environment: Mapping[str, str], log: Path
+    ) -> None:
+        super().__init__()
+        with self._theirs:
+            self._process = supervisor.spawn(command, environment, log, self._theirs)
+
+    def wait(self, patience: float) -> None:
+        """Wait until it can fork workers. Raises ``QxError`` if it cannot, or not in so many seconds."""
+        self._receive_ready(patience)
+        self._control.settimeout(PATIENCE)
+
+    def fork(self, environment: Mapping[str, str], log: Path) -> Process:
+        """Fork a worker. Raises ``QxError`` if the server is gone."""
+        return self._request([], environment, log)
+
+    def hang_up(self) -> None:
+        """Take no more requests: it ends with the last worker that it has forked."""
+        with self._lock:
+            self._control.close()
+
+    def kill(self) -> None:
+        """End it with the workers that it forked, without waiting for that."""
+        self._process.kill()
+
+    def close(self) -> None:
+        """End it, and what is left of the workers that it forked."""
+        self._control.close()
+        self._process.close()
+
+
+def _working_folder() -> str:
+    """Return the folder that this process works in; an empty text if it has been removed."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""
+
+
+def _close(*descriptors: int) -> None:
+    for descriptor in descriptors:
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 class Process:
@@ -119,7 +213,7 @@ class Process:
 
     def __init__(self, lease: socket.socket, commands: int, answers: int) -> None:
         self._lease = lease
-        #: Descriptors that write to its standard input, and read from its standard output.
+        #: Descriptors that write to its standard input (-1 where that is a socket), and read from its output.
         self.commands, self.answers = commands, answers
         self._reports = b""
         self._pid: int | None = None
@@ -165,8 +259,7 @@ class Process:
             if not self._closed:
                 self._closed = True
                 self._lease.close()
-                os.close(self.commands)
-                os.close(self.answers)
+                _close(self.commands, self.answers)
                 # Their numbers will be those of other pipes.
                 self.commands = self.answers = -1
         return ending

@@ -1,7 +1,8 @@
 """The program that starts workers, and ends each with all that it started, even if the host is killed.
 
 The host runs this file by its path, with nothing but the standard library, and sends it requests through a
-socket. For each request it forks a *keeper*, which is the parent of one worker. Through
+socket. A fork server (``qx/worker/fork_server.py``) serves requests in the same way, and forks workers where
+this program starts them. For each request it forks a *keeper*, which is the parent of one worker. Through
 ``PR_SET_CHILD_SUBREAPER`` the keeper also becomes the parent of every process that the worker leaves behind,
 in any session. A keeper sleeps until its worker dies or prints, or the host hangs up, on purpose or because
 it is gone. Then it kills its children until none is left. It needs no list of them: the kernel keeps it.
@@ -14,6 +15,7 @@ import select
 import signal
 import socket
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from typing import Any, NamedTuple, NoReturn
@@ -40,19 +42,24 @@ class Request(NamedTuple):
     """The host's request to start a process, with the log for its output."""
 
     log: bytes
+    #: The folder that the process works in; empty: that of the supervisor.
+    folder: bytes
+    #: The program and its arguments; empty where a fork server starts the worker.
     command: list[bytes]
     environment: list[bytes]
 
     def to_bytes(self) -> bytes:
         """Return the length of the request and the request. The system allows no zero byte in its parts."""
-        body = b"\0".join([self.log, b"%d" % len(self.command), *self.command, *self.environment])
+        body = b"\0".join(
+            [self.log, self.folder, b"%d" % len(self.command), *self.command, *self.environment]
+        )
         return len(body).to_bytes(8, "little") + body
 
     @classmethod
     def from_bytes(cls, body: bytes) -> Request:
         """Return the request from the result of ``to_bytes`` without the length."""
-        log, count, *parts = body.split(b"\0")
-        return cls(log, parts[: int(count)], parts[int(count) :])
+        log, folder, count, *parts = body.split(b"\0")
+        return cls(log, folder, parts[: int(count)], parts[int(count) :])
 
 
 class Pipes(NamedTuple):
@@ -66,30 +73,44 @@ class Pipes(NamedTuple):
     lease: int
 
 
+#: Starts a worker, as ``start_program`` does, and returns its process id.
+Start = Callable[[Request, Pipes, int], int]
+
+
 def main() -> None:
-    """Fork a keeper for each request from standard input, a socket, until the host hangs up."""
+    """Start a worker for each request from standard input, a socket, until the host hangs up."""
+    serve(control_of_standard_input(), start_program)
+
+
+def control_of_standard_input() -> socket.socket:
+    """Return the socket that is the standard input, which then has nothing more to read."""
     control = socket.socket(fileno=os.dup(0))
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
+    return control
+
+
+def serve(control: socket.socket, start: Start) -> None:
+    """Fork a keeper for each request from a socket, which starts a worker, until the host hangs up."""
     # The system reaps keepers that have ended.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     # Load the library here, so that no keeper has to.
     _library()
     control.sendall(READY)
-    while _handle_request(control):
+    while _handle_request(control, start):
         pass
     with suppress(ChildProcessError):
         # Wait for the last keeper: the end of this process tells the host that all have ended.
         os.wait()
 
 
-def _handle_request(control: socket.socket) -> bool:
+def _handle_request(control: socket.socket, start: Start) -> bool:
     """Fork a keeper in advance and return when it has received a request; False if the host has hung up."""
     readable, writable = os.pipe()
     if os.fork() == 0:
         os.close(readable)
-        _keep(control, writable)
+        _keep(control, writable, start)
     os.close(writable)
     answer = os.read(readable, 1)
     os.close(readable)
@@ -99,7 +120,7 @@ def _handle_request(control: socket.socket) -> bool:
 # One worker ---------------------------------------------------------------------------------------
 
 
-def _keep(control: socket.socket, accepted: int) -> NoReturn:
+def _keep(control: socket.socket, accepted: int, start: Start) -> NoReturn:
     """Start the next worker, wait until it or the host is gone, end its processes and report how it ended.
 
     ``accepted`` is the descriptor that a byte is written to once the keeper has received its request.
@@ -109,7 +130,9 @@ def _keep(control: socket.socket, accepted: int) -> NoReturn:
         died = _watch_children()
         output, workers_end = os.pipe()
         request, pipes = _next_request(control)
-        worker = _start(request, pipes, workers_end)
+        with suppress(OSError):  # the folder is gone
+            os.chdir(request.folder or b".")
+        worker = start(request, pipes, workers_end)
         _report(accepted, b"\n")
         for descriptor in (accepted, pipes.commands, pipes.answers, workers_end):
             os.close(descriptor)
@@ -147,8 +170,8 @@ def _received(control: socket.socket, size: int) -> bytes:
     return bytes(parts)
 
 
-def _start(request: Request, pipes: Pipes, error_stream: int) -> int:
-    """Start the worker in a session of its own, and return its process id. Raises ``OSError``."""
+def start_program(request: Request, pipes: Pipes, error_stream: int) -> int:
+    """Start the worker as a program in a session of its own; return its process id. Raises ``OSError``."""
     streams = (pipes.commands, pipes.answers, error_stream)
     return os.posix_spawn(
         request.command[0],

@@ -9,7 +9,7 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -27,9 +27,10 @@ from qx.leftovers import remove_tree, temporary_folder
 from qx.processes import messages, supervisor
 from qx.processes.answers import Answer, MetricFailure
 from qx.processes.failures import DATA, STACKS_SIGNAL, USAGE
+from qx.processes.fork_servers import ForkServers, shared_servers
 from qx.processes.jobs import Job
 from qx.processes.logs import Logs, Output, Subject
-from qx.processes.spawning import Ending, Supervisor, describe_status
+from qx.processes.spawning import Ending, Process, Supervisor, describe_status
 from qx.processes.structuring import Misfit, structure
 from qx.processes.time_limit import TimeLimit
 from qx.storage.session_objects import SESSION
@@ -127,28 +128,47 @@ class Processes:
         self.limit = limit or TimeLimit()
         self._session = session
         self._supervisor = Supervisor(self.folder / "supervisor.log")
+        self._own_servers = ForkServers(self._supervisor, self.folder)
+        self._further_servers: set[ForkServers] = set()
         self._live: set[Worker] = set()
         self._lock = Lock()
         self._count = 0
         self._closed = False
 
-    def start(self, job: Job[Answer], name: str, subject: Subject | None = None) -> Worker:
+    def start(
+        self,
+        job: Job[Answer],
+        name: str,
+        subject: Subject | None = None,
+        *,
+        fresh: bool = False,
+        servers: ForkServers | None = None,
+    ) -> Worker:
         """Start a process for this job. ``name`` becomes part of the name of the file of its output.
 
         ``subject`` is what it works for, in whose log its output is kept; None: its output is not kept.
-        Raises ``Failure`` if the time for it is over.
+        It is forked from one of ``servers``, by default those of the run, unless it is to be ``fresh``: a
+        program that imports all that it needs itself. Raises ``Failure`` if the time for it is over.
         """
         if self.limit.is_over:
             raise Failure("timeout", job.do, self.limit.cause("not begun"), out_of_time=True)
         with self._lock:
-            if self._closed:
-                raise QxError("the run is over")
+            self._check_open()
             self._count += 1
             number = f"{self._count:04d}"
-            log = self.folder / f"{number}-{name.replace('/', '-')[:MAX_NAME]}.log"
-            scratch = self.folder / number
-            environment = _environment(job.threads, scratch, self._session)
-            worker = Worker(job, self._supervisor, log, scratch, environment, self._forget, self.limit)
+        log = self.folder / f"{number}-{name.replace('/', '-')[:MAX_NAME]}.log"
+        scratch = self.folder / number
+        environment = _environment(job.threads, scratch, self._session)
+        servers = servers or shared_servers() or self._own_servers
+        server = servers.prepare(job.preloads, environment) if job.preloads and not fresh else None
+        with self._lock:
+            self._check_open()
+            scratch.mkdir()
+            process = servers.fork(server, environment, log)
+            if process is None:
+                command = [sys.executable, "-c", _PROGRAM, *sys.path]
+                process = self._supervisor.spawn(command, environment, log)
+            worker = Worker(job, process, log, scratch, self._forget, self.limit)
             self._live.add(worker)
             if subject is not None:
                 worker.output = Output(subject, job.stage, log)
@@ -193,6 +213,22 @@ class Processes:
             live = list(self._live)
         for worker in live:
             worker.kill()
+        for servers in (self._own_servers, *self._further_servers):
+            servers.kill()
+
+    @contextmanager
+    def fork_servers(self) -> Iterator[ForkServers]:
+        """Yield fork servers that are not those of the run, and end them."""
+        with ForkServers(self._supervisor, self.folder) as servers:
+            self._further_servers.add(servers)
+            try:
+                yield servers
+            finally:
+                self._further_servers.discard(servers)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise QxError("the run is over")
 
     def _forget(self, worker: Worker, ending: Ending | None) -> None:
         with self._lock:
@@ -208,6 +244,7 @@ class Processes:
         self.end()
         for worker in list(self._live):
             worker.close()
+        self._own_servers.close()
         self._supervisor.close()
         self.uses.close()
 
@@ -235,10 +272,9 @@ class Worker:
     def __init__(
         self,
         job: Job[Answer],
-        supervisor: Supervisor,
+        process: Process,
         log: Path,
         scratch: Path,
-        environment: Mapping[str, str],
         forget: Callable[[Worker, Ending | None], None],
         limit: TimeLimit,
     ) -> None:
@@ -251,9 +287,7 @@ class Worker:
         self._received = bytearray()
         self._token = os.urandom(8).hex().encode()
         self._kills = _out_of_memory_kills()
-        scratch.mkdir()
-        command = [sys.executable, "-c", _PROGRAM, *sys.path]
-        self._process = supervisor.spawn(command, environment, log)
+        self._process = process
         self._send(self._token.decode())
         self._send(job.to_json())
 

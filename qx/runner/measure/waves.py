@@ -255,8 +255,10 @@ class _Group:
                 if not self.measured.should_measure(cell, reference.name):
                     job = job.without(reference.name)
             row = self.plan.cells[cell].row
+            # The memory and the start of a forked process are not those of a process that users start.
+            is_fresh = any(self.measured.should_measure(cell, entry.name) for entry in self.plan.fresh)
             try:
-                worker = self.processes.start(job, f"launch-{row}", Subject(cell, row))
+                worker = self.processes.start(job, f"launch-{row}", Subject(cell, row), fresh=is_fresh)
             except Failure as failure:
                 self.measured.record_death(self.plan.cells[cell], failure, self.plan.metrics)
                 return None

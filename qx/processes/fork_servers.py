@@ -1,0 +1,161 @@
+"""Fork servers of a run, of a wave or of a whole process: which worker is forked from which server."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import Lock
+from typing import TypeAlias
+
+from attrs import Factory, define
+
+from qx.environment import cpu_numbers
+from qx.errors import QxError
+from qx.leftovers import temporary_folder
+from qx.processes.spawning import PATIENCE, ForkServer, Process, Supervisor
+
+#: Environment variables that decide nothing about the import of numpy or torch, and the beginnings of others.
+#: Each worker has its own values of them all the same.
+_WITHOUT_EFFECT = frozenset({"TMPDIR", "PWD", "OLDPWD", "COLUMNS", "LINES", "TERM", "NO_COLOR", "SHLVL", "_"})
+_PREFIXES_WITHOUT_EFFECT = ("QX_", "PYTEST_")
+#: The largest number of servers that wait for requests.
+_MAX_SERVERS = 4
+#: The program of a fork server. It takes the host's own search path as arguments, as a worker does.
+_PROGRAM = "import sys; sys.path[:] = sys.argv[1:]; from qx.worker.fork_server import main; main({modules!r})"
+
+#: What decides about a server: its modules, its environment as far as imports may read it, the search path,
+#: and the CPUs that it may run on, which its workers inherit.
+_Key: TypeAlias = tuple[tuple[str, ...], frozenset[tuple[str, str]], tuple[str, ...], frozenset[int]]
+
+
+@define(eq=False)
+class _Slot:
+    """The place of a server, which whoever needs it first starts; None after that: it cannot be forked."""
+
+    lock: Lock = Factory(Lock)
+    server: ForkServer | None = None
+    is_tried: bool = False
+
+
+class ForkServers:
+    """Fork servers, each started when it is first needed. Workers of one server share one import.
+
+    ``folder`` takes their logs. All end when this is closed, with the workers that they forked.
+    """
+
+    def __init__(self, supervisor: Supervisor, folder: Path) -> None:
+        self._supervisor, self._folder = supervisor, folder
+        self._slots: dict[_Key, _Slot] = {}
+        #: Servers that take no more requests, and end with their last worker.
+        self._retired: list[_Slot] = []
+        self._lock = Lock()
+        self._closed = False
+
+    def prepare(self, modules: tuple[str, ...], environment: Mapping[str, str]) -> ForkServer | None:
+        """Return a server that has imported modules, once it is ready; None if there can be none."""
+        shared = {name: value for name, value in environment.items() if _has_effect(name)}
+        key = modules, frozenset(shared.items()), tuple(sys.path), frozenset(cpu_numbers())
+        with self._lock:
+            if self._closed:
+                return None
+            slot = self._slots.pop(key, None) or _Slot()
+            # The one that was used last comes last.
+            self._slots[key] = slot
+            self._retire()
+        with slot.lock:
+            if not slot.is_tried:
+                slot.is_tried = True
+                self._start(slot, modules, shared)
+            return slot.server
+
+    def fork(self, server: ForkServer | None, environment: Mapping[str, str], log: Path) -> Process | None:
+        """Fork a worker; None if the server is gone, so that the worker has to be started fresh."""
+        if server is None:
+            return None
+        with suppress(QxError):
+            return server.fork(environment, log)
+        return None
+
+    def kill(self) -> None:
+        """End all servers, and start no more, without waiting for that."""
+        with self._lock:
+            self._closed = True
+            slots = [*self._slots.values(), *self._retired]
+        for slot in slots:
+            if (server := slot.server) is not None:
+                server.kill()
+
+    def close(self) -> None:
+        """End all servers, and what is left of the workers that they forked."""
+        self.kill()
+        for slot in (*self._slots.values(), *self._retired):
+            with slot.lock:
+                if slot.server is not None:
+                    slot.server.close()
+                    slot.server = None
+
+    def __enter__(self) -> ForkServers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _retire(self) -> None:
+        """Have the servers that were used the longest time ago end with their last worker."""
+        idle = [key for key, slot in self._slots.items() if slot.server is not None and slot.is_tried]
+        for key in idle[: max(0, len(self._slots) - _MAX_SERVERS)]:
+            slot = self._slots.pop(key)
+            self._retired.append(slot)
+            if slot.server is not None:
+                slot.server.hang_up()
+
+    def _start(self, slot: _Slot, modules: tuple[str, ...], environment: Mapping[str, str]) -> None:
+        command = [sys.executable, "-c", _PROGRAM.format(modules=modules), *sys.path]
+        log = self._folder / f"fork-server-{id(slot):x}.log"
+        with suppress(QxError, OSError):
+            # In the slot at once, so that whoever ends all servers ends one that still imports.
+            slot.server = server = ForkServer(self._supervisor, command, environment, log)
+            try:
+                with self._lock:
+                    if self._closed:
+                        raise QxError("the run is over")
+                server.wait(PATIENCE)
+            except BaseException:
+                slot.server = None
+                server.close()
+                raise
+
+
+def _has_effect(variable: str) -> bool:
+    return variable not in _WITHOUT_EFFECT and not variable.startswith(_PREFIXES_WITHOUT_EFFECT)
+
+
+#: The servers that all runs of this process share, if any.
+_shared: ForkServers | None = None
+
+
+def shared_servers() -> ForkServers | None:
+    """Return the servers that all runs of this process share; None where each has its own."""
+    return _shared
+
+
+@contextmanager
+def share_fork_servers() -> Iterator[None]:
+    """Have all runs of this process share fork servers: what follows the first need not wait for imports.
+
+    A session of tests has many short runs. The servers end with the context.
+    """
+    global _shared
+    if _shared is not None:
+        yield
+        return
+    with temporary_folder() as folder:
+        supervisor = Supervisor(folder / "supervisor.log")
+        try:
+            with ForkServers(supervisor, folder) as _shared:
+                yield
+        finally:
+            _shared = None
+            supervisor.close()
