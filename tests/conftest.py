@@ -27,6 +27,7 @@ from attrs import frozen
 
 from qx.cli import main
 from qx.host.host import Host
+from qx.processes import fork_servers as fork_servers_module
 from qx.processes.fork_servers import share_fork_servers
 
 # Tests and helpers that lie in these modules show what their assertions compare, as test files do.
@@ -79,6 +80,12 @@ def fork_servers() -> Iterator[None]:
     """Import torch once for all workers of this process of tests."""
     with share_fork_servers():
         yield
+
+
+@pytest.fixture
+def own_fork_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each run of a test fork servers of its own, which end with it, as those of a command do."""
+    monkeypatch.setattr(fork_servers_module, "_shared", None)
 
 
 @pytest.fixture(autouse=True)

@@ -167,8 +167,12 @@ class ForkServer(_Spawner):
         self, supervisor: Supervisor, command: Sequence[str], environment: Mapping[str, str], log: Path
     ) -> None:
         super().__init__()
-        with self._theirs:
-            self._process = supervisor.spawn(command, environment, log, self._theirs)
+        try:
+            with self._theirs:
+                self._process = supervisor.spawn(command, environment, log, self._theirs)
+        except BaseException:
+            self._control.close()
+            raise
 
     def wait(self, patience: float) -> None:
         """Wait until it can fork workers. Raises ``QxError`` if it cannot, or not in so many seconds."""

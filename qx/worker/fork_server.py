@@ -57,7 +57,16 @@ def main(modules: Iterable[str]) -> None:
 
 
 def _descriptors() -> list[int]:
-    return [int(name) for name in os.listdir("/proc/self/fd")]
+    """Return the open descriptors, without that of the folder that is listed."""
+    return [number for name in os.listdir("/proc/self/fd") if _is_open(number := int(name))]
+
+
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
 
 
 def _be_worker(
@@ -75,11 +84,7 @@ def _be_worker(
             os.dup2(stream, number)
         for descriptor in _descriptors():
             if descriptor > 2 and descriptor not in inherited:
-                try:
-                    os.close(descriptor)
-                except OSError:
-                    # That of the folder that was listed.
-                    continue
+                os.close(descriptor)
         _set_environment(request.environment)
         import_module("qx.worker.__main__").main()
     finally:

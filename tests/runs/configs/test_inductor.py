@@ -58,7 +58,7 @@ BUILD = """
     examples = (torch.from_numpy(inputs[:1]),)
     context = Context(folder=folder, options=options)
     if hasattr(plugin, "prepare_model"):
-        model = plugin.prepare_model(model, examples)
+        model = plugin.prepare_model(model, examples, context)
         batches = [Batch(inputs={"image": inputs})] * 4
         more = {"context": context} if "qat" in name else {}
         model = plugin.calibrate(model, batches, **more)

@@ -89,10 +89,18 @@ def expected(hook: str, fault: str) -> set[str]:
     if hook == "check_model":
         # The build decides, whatever happens here.
         return OK
+    if fault == "gives_none" and hook in ("input_lengths", "postprocess"):
+        # The workload has nothing of the kind.
+        return OK
+    if fault == "gives_none" and hook == "score":
+        return {"unsupported"}
+    if hook == "postprocess":
+        # It is first called where the model is looked at, before there are cells.
+        return EXPECTED[fault] | FAILED
     if hook in faulty.WORKLOAD_HOOKS:
         # The run says in one line what was wrong.
         return OK | FAILED if fault in harmless else FAILED
-    if fault == "gives_none" and hook in faulty.METRIC_HOOKS:
+    if fault == "gives_none" and hook in faulty.METRIC_HOOKS and hook != "combine":
         return {"unsupported"}
     if fault.startswith("gives") and hook == "call_in_launch":
         # The result of a call is timed, and not looked at.
@@ -203,6 +211,31 @@ class Matrix:
             cell = cells.get(f"{name}/{faulty.BASELINE}", {"outcome": MISSING})
             self._note(combination, cell["outcome"])
         self._expect_figures(results, faulty.WORKLOAD, [faulty.BASELINE, faulty.SOUND], ["file_size"])
+
+    def answers(self, combinations: Sequence[Combination]) -> None:
+        """Run workloads that go wrong where their answers are judged, beside a sound one."""
+        if not combinations:
+            return
+        names = [f"{hook}__{fault}" for hook, fault in combinations]
+        results = self._run(
+            [*names, faulty.WORKLOAD],
+            *(word for name in (*names, faulty.WORKLOAD) for word in ("--workload", name)),
+            *("-m", "file_size", "-m", "score", "-m", "agreement"),
+        )
+        cells = results.get("cells", {})
+        scores = {
+            entry["workload"]: entry["outcome"]
+            for entry in results.get("measurements", ())
+            if (entry["config"], entry["metric"]) == (faulty.BASELINE, "score")
+        }
+        for (hook, fault), name in zip(combinations, names, strict=True):
+            cell = cells.get(f"{name}/{faulty.BASELINE}", {"outcome": MISSING})
+            self._note((hook, fault), scores.get(name, MISSING) if hook == "score" else cell["outcome"])
+        rows = [faulty.BASELINE, faulty.SOUND]
+        self._expect_figures(results, faulty.WORKLOAD, rows, ["file_size", "agreement"])
+        for (hook, _), name in zip(combinations, names, strict=True):
+            if hook == "score":
+                self._expect_figures(results, name, rows, ["file_size"])
 
     def train(self, combinations: Sequence[Combination]) -> None:
         """Train each workload by itself, and interrupt a training that hangs, as its user would."""
@@ -324,6 +357,7 @@ def fill(matrix: Matrix, combinations: Iterable[Combination]) -> None:
 
     matrix.describe(combinations_of("describe"))
     matrix.workloads(combinations_of(*faulty.WORKLOAD_HOOKS))
+    matrix.answers(combinations_of(*faulty.ANSWER_HOOKS))
     matrix.train(combinations_of("train"))
     for hooks, metrics in (
         (faulty.CONFIG_HOOKS, ["file_size", "agreement"]),
@@ -342,7 +376,12 @@ def every(hooks: Sequence[str] = (), faults: Sequence[str] = ()) -> list[Combina
 def tables(matrix: Matrix) -> str:
     """Return the tables of ``docs/faults.md``, with the outcomes that are known."""
     kinds = {
-        "Workloads, and every plugin's description": ("describe", *faulty.WORKLOAD_HOOKS, "train"),
+        "Workloads, and every plugin's description": (
+            "describe",
+            *faulty.WORKLOAD_HOOKS,
+            *faulty.ANSWER_HOOKS,
+            "train",
+        ),
         "Configs": faulty.CONFIG_HOOKS,
         "Loaders, and the steps of what they load": faulty.LOADER_HOOKS,
         "Metrics, by phase": faulty.METRIC_HOOKS,

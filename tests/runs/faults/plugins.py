@@ -152,14 +152,16 @@ FAULTS: dict[str, Callable[[], Any]] = {
 
 # Where it goes wrong ------------------------------------------------------------------------------
 
-WORKLOAD_HOOKS = ("make_model", "load_data", "example_inputs")
+WORKLOAD_HOOKS = ("make_model", "load_data", "example_inputs", "input_lengths")
+#: Hooks of a workload that evaluations call.
+ANSWER_HOOKS = ("postprocess", "score")
 CONFIG_HOOKS = ("check_model", "prepare_model", "calibrate", "convert")
 #: Steps of a subject in the evaluation, and ``call`` in a launch.
 LOADER_HOOKS = ("load", "prepare", "call", "outputs", "call_in_launch")
 PHASES = ("artifact", "fresh", "block", "predictions", "derived")
 #: ``read_weights`` is a loader's hook, which only a metric calls, so that its fault costs the metric.
-METRIC_HOOKS = (*(f"measure_{phase}" for phase in PHASES), "statistic", "read_weights")
-HOOKS = ("describe", *WORKLOAD_HOOKS, "train", *CONFIG_HOOKS, *LOADER_HOOKS, *METRIC_HOOKS)
+METRIC_HOOKS = (*(f"measure_{phase}" for phase in PHASES), "statistic", "combine", "read_weights")
+HOOKS = ("describe", *WORKLOAD_HOOKS, *ANSWER_HOOKS, "train", *CONFIG_HOOKS, *LOADER_HOOKS, *METRIC_HOOKS)
 SAMPLES = {
     "artifact": "exact",
     "fresh": "per_launch",
@@ -310,8 +312,24 @@ class FaultyWorkload(Faulty):
         return self.run_hook("example_inputs", lambda: (torch.zeros(batch_size, 4),))
 
     @hookimpl
+    def input_lengths(self) -> Any:
+        return self.run_hook("input_lengths", lambda: None)
+
+    @hookimpl
     def train(self, model: Any) -> Any:
         return self.run_hook("train", lambda: model)
+
+
+class ScoredWorkload(FaultyWorkload):
+    """A workload with a score of its own, of what it makes of the outputs."""
+
+    @hookimpl
+    def postprocess(self, outputs: Any) -> Any:
+        return self.run_hook("postprocess", lambda: {"kinds": outputs[OUTPUT].argmax(1)})
+
+    @hookimpl
+    def score(self, outputs: Any, targets: Any) -> Any:
+        return self.run_hook("score", lambda: (outputs["kinds"] == targets[LABELS]).astype(float))
 
 
 class FaultySetMetric(Faulty):
@@ -330,6 +348,33 @@ class FaultySetMetric(Faulty):
     @hookimpl
     def statistic(self, outputs: Any, indices: Any) -> Any:
         return self.run_hook(self.hook, lambda: float(outputs[OUTPUT][indices].mean()))
+
+
+class FaultyCombinedMetric(Faulty):
+    """A metric of the whole set from statistics of its items."""
+
+    @hookimpl
+    def describe(self) -> Metric:
+        return Metric(
+            name=self.name,
+            summary="A ratio of two means over the whole set.",
+            unit="things",
+            better="lower",
+            samples="per_set",
+            compare="difference",
+            phase="predictions",
+        )
+
+    @hookimpl
+    def measure(self, data: Any) -> Any:
+        import numpy
+
+        values = data.outputs[OUTPUT][:, 0].astype(float)
+        return Samples(numpy.stack([values, numpy.ones(len(values))], axis=1))
+
+    @hookimpl
+    def combine(self, statistics: Any) -> Any:
+        return self.run_hook(self.hook, lambda: statistics[..., 0] / statistics[..., 1])
 
 
 class WeightsMetric(Faulty):
@@ -355,7 +400,11 @@ class WeightsMetric(Faulty):
 
 
 def _metric(hook: str, fault: str = "", name: str = "") -> Faulty:
-    kinds: dict[str, type[Faulty]] = {"statistic": FaultySetMetric, "read_weights": WeightsMetric}
+    kinds: dict[str, type[Faulty]] = {
+        "statistic": FaultySetMetric,
+        "combine": FaultyCombinedMetric,
+        "read_weights": WeightsMetric,
+    }
     return kinds.get(hook, FaultyMetric)(hook, fault, name)
 
 
@@ -367,10 +416,16 @@ METRICS = tuple(f"sound_{hook.removeprefix('measure_')}" for hook in METRIC_HOOK
 def _plugin(hook: str, fault: str) -> Faulty:
     kinds: dict[str, tuple[str, ...]] = {
         "workload": (*WORKLOAD_HOOKS, "train"),
+        "scored": ANSWER_HOOKS,
         "metric": METRIC_HOOKS,
         "calibrated": ("calibrate",),
     }
-    classes = {"workload": FaultyWorkload, "metric": _metric, "calibrated": CalibratedConfig}
+    classes = {
+        "workload": FaultyWorkload,
+        "scored": ScoredWorkload,
+        "metric": _metric,
+        "calibrated": CalibratedConfig,
+    }
     kind = next((kind for kind, hooks in kinds.items() if hook in hooks), "config")
     return classes.get(kind, FaultyConfig)(hook, fault)
 

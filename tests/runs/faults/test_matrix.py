@@ -48,9 +48,7 @@ def test_there_are_enough_combinations() -> None:
     places = {"measure" if hook.startswith("measure_") else hook for hook in matrix.faulty.HOOKS}
     hooks = {name for name, value in vars(hookspecs).items() if hasattr(value, "qx_spec")}
     # ``qx quantize --to`` alone asks for serving code: tests/runs/cli/test_serve.py has its faults.
-    # Those of the others here are not tried in every way yet.
-    others = {"combine", "input_lengths", "postprocess", "score"}
-    assert places >= hooks - {"serving_code", *others}
+    assert places >= hooks - {"serving_code"}
 
 
 def test_parts_are_joined_into_one_page(tmp_path: Path) -> None:
@@ -79,6 +77,7 @@ def test_parts_are_joined_into_one_page(tmp_path: Path) -> None:
     [
         ("describe",),
         matrix.faulty.WORKLOAD_HOOKS,
+        matrix.faulty.ANSWER_HOOKS,
         ("train",),
         matrix.faulty.CONFIG_HOOKS,
         matrix.faulty.LOADER_HOOKS,

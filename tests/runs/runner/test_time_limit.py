@@ -33,6 +33,7 @@ def allow(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return allow
 
 
+@pytest.mark.usefixtures("own_fork_servers")
 def test_what_was_too_long_is_left_out_and_the_rest_is_whole(
     qx: Qx, toy: Any, write_metric: Any, monkeypatch: pytest.MonkeyPatch, allow: Callable[..., None]
 ) -> None:
