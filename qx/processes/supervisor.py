@@ -214,6 +214,8 @@ def _end(worker: int, status: int | None) -> int:
     with suppress(OSError):
         os.killpg(worker, signal.SIGKILL)
     if status is None:
+        # One that was forked just now may not lead its group yet.
+        os.kill(worker, signal.SIGKILL)
         status = os.waitpid(worker, 0)[1]
     until = time.monotonic() + PATIENCE
     with suppress(ChildProcessError):  # raised when no child is left
