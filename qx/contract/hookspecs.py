@@ -447,9 +447,9 @@ def profile(artifact: Artifact, inputs: Arrays, calls: int, context: Context) ->
 
     Called by ``qx profile``, in a process of its own in which nothing is timed for a table. ``inputs`` is one
     batch, as ``prepare`` takes it. Load the artifact as ``load`` does, with the same threads and settings,
-    but watched; call it until it is warm; then call it ``calls`` times, and return the median over these of
-    what every operator takes. Name the modules of the fp32 model where the runtime keeps their names. qx has
-    called the artifact without a profiler before, and shows both times of a call.
+    but watched; call it until it is warm; then call it ``calls`` times, and return what every operator takes
+    in a typical one. Name the modules of the fp32 model where the runtime keeps their names. qx has called
+    the artifact without a profiler before, and shows both times of a call.
 
     None means that this runtime has no profiler, as for a loader that does not implement this hook; raise
     ``Unsupported`` to say what there is to know instead. A config whose files hold the names of operators

@@ -655,7 +655,7 @@ class Profile:
     """Where the time of a call goes, by a profiler of the runtime."""
 
     operators: tuple[ProfiledOperator, ...] = field(converter=_to_operators)
-    #: Median time of a call while the profiler watched, in seconds: longer than without it.
+    #: Time of a typical call while the profiler watched, in seconds: longer than without it.
     seconds: float = number_field()
     #: Sentences for readers, such as on what the profiler does not see.
     notes: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)

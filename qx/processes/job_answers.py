@@ -255,7 +255,7 @@ class ProfileAnswer(Answer):
 
     #: Median time of a call without a profiler, in seconds.
     seconds: float
-    #: Median time of a call with the profiler, in seconds; 0 where there is none.
+    #: Time of a typical call with the profiler, in seconds; 0 where there is none.
     profiled_seconds: float = 0.0
     #: Number of calls that the profiler watched.
     calls: int = 0

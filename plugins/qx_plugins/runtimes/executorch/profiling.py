@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qx import Profile, ProfiledOperator, Unsupported
-from qx_plugins.recipes.profiling import per_call, time_calls
+from qx_plugins.recipes.profiling import WatchedCalls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,14 +33,14 @@ def profile_program(module: Any, call: Callable[[], object], calls: int) -> Prof
         raise Unsupported("this build of ExecuTorch has no event tracer")
     for _ in range(WARM_CALLS):
         call()
-    seconds = time_calls(call, calls)
+    made = WatchedCalls.make(call, calls)
     with tempfile.TemporaryDirectory(prefix="qx-") as folder:
         trace = Path(folder, "trace.etdp")
         module.write_etdump_result_to_file(str(trace), str(Path(folder, "buffers")))
         events = _read(trace)
     return Profile(
-        operators=_operators(events, calls),
-        seconds=seconds,
+        operators=_operators(events, made),
+        seconds=made.seconds,
         notes=["the tracer of ExecuTorch names no modules of the model"],
     )
 
@@ -58,14 +58,14 @@ def _read(trace: Path) -> Sequence[Any]:
     return [event for block in blocks if block.name == "Execute" for event in block.events]
 
 
-def _operators(events: Sequence[Any], calls: int) -> list[ProfiledOperator]:
+def _operators(events: Sequence[Any], made: WatchedCalls) -> list[ProfiledOperator]:
     operators = []
     delegates = delegated = 0.0
     for event in events:
         if event.perf_data is None:
             continue
         # In milliseconds; the last ones are those after the warm-up.
-        seconds = per_call([time / 1e3 for time in event.perf_data.raw[-calls:]], calls)
+        seconds = made.share([time / 1e3 for time in event.perf_data.raw[-len(made.times) :]])
         if event.name == DELEGATE:
             delegates += seconds
         elif event.is_delegated_op or event.name == OPERATOR:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from statistics import median
 from time import perf_counter
 from typing import Any
 
 from qx import Profile, ProfiledOperator
-from qx_plugins.recipes.profiling import per_call
+from qx_plugins.recipes.profiling import WatchedCalls
 
 WARM_CALLS = 3
 #: Types of layers that convert between types, or pass data on.
@@ -42,14 +41,15 @@ def profile_net(net: Any, inputs: list[tuple[str, Any]], calls: int, items: int)
                     times[layer.name].append(perf_counter() - start)
         if number >= WARM_CALLS:
             seconds.append(perf_counter() - began)
+    made = WatchedCalls(tuple(seconds))
     operators = [
         ProfiledOperator(
             name=layer.name,
             type=layer.type,
-            seconds=items * per_call(times[layer.name], calls),
+            seconds=items * made.share(times[layer.name]),
             count=items,
             converts=layer.type in CONVERSIONS,
         )
         for layer in layers
     ]
-    return Profile(operators=operators, seconds=items * median(seconds), notes=[NOTE])
+    return Profile(operators=operators, seconds=items * made.seconds, notes=[NOTE])

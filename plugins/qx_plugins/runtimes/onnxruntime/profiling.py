@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 from qx import Profile, ProfiledOperator
-from qx_plugins.recipes.profiling import per_call, time_calls
+from qx_plugins.recipes.profiling import WatchedCalls
 from qx_plugins.runtimes.onnxruntime import serving
 
 if TYPE_CHECKING:
@@ -49,18 +49,18 @@ def profile_session(path: Path, threads: int, inputs: Arrays, calls: int) -> Pro
         feed = dict(zip(names, inputs.values(), strict=True))
         for _ in range(WARM_CALLS):
             session.run(None, feed)
-        seconds = time_calls(partial(session.run, None, feed), calls)
+        made = WatchedCalls.make(partial(session.run, None, feed), calls)
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-    return Profile(operators=_operators(events, calls), seconds=seconds)
+    return Profile(operators=_operators(events, made), seconds=made.seconds)
 
 
-def _operators(events: list[dict[str, Any]], calls: int) -> list[ProfiledOperator]:
+def _operators(events: list[dict[str, Any]], made: WatchedCalls) -> list[ProfiledOperator]:
     """Return the nodes of the graph that ran, from the events of all calls but the first ones."""
     runs: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for event in events:
         if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
             runs[event["name"].removesuffix("_kernel_time")].append(event)
-    operators = []
+    operators, calls = [], len(made.times)
     for name, all_runs in runs.items():
         # In a loop a node runs several times in a call, as often in each.
         watched = all_runs[len(all_runs) * WARM_CALLS // (calls + WARM_CALLS) :]
@@ -70,7 +70,7 @@ def _operators(events: list[dict[str, Any]], calls: int) -> list[ProfiledOperato
             ProfiledOperator(
                 name=name,
                 type=kind,
-                seconds=per_call([event["dur"] / 1e6 for event in watched], calls),
+                seconds=made.share([event["dur"] / 1e6 for event in watched]),
                 count=len(watched) / calls,
                 precision=_precision(kind, arguments),
                 converts=kind in CONVERSIONS,

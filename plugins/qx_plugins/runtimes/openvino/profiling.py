@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from pathlib import Path
-from statistics import median
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 from qx import Profile, ProfiledOperator
-from qx_plugins.recipes.profiling import per_call
+from qx_plugins.recipes.profiling import WatchedCalls
 from qx_plugins.runtimes.openvino import serving
 
 if TYPE_CHECKING:
@@ -52,15 +51,16 @@ def profile_request(path: Path, details: dict[str, Any], threads: int, inputs: A
             if info.status == info.Status.EXECUTED:
                 times[info.node_name].append(info.real_time.total_seconds())
                 last[info.node_name] = info
+    made = WatchedCalls(tuple(seconds))
     operators = [
         ProfiledOperator(
             name=name,
             type=info.node_type,
-            seconds=per_call(times[name], calls),
+            seconds=made.share(times[name]),
             count=1,
             precision=TYPES.get(info.exec_type.rpartition("_")[2], ""),
             converts=info.node_type in CONVERSIONS,
         )
         for name, info in last.items()
     ]
-    return Profile(operators=operators, seconds=median(seconds))
+    return Profile(operators=operators, seconds=made.seconds)
