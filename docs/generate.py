@@ -34,6 +34,7 @@ MODELS = {
     "load": "loaders/onnxruntime.py",
     "read_weights": "runtimes/torch_eager/weights.py",
     "serving_code": "loaders/onnxruntime.py",
+    "profile": "loaders/onnxruntime.py",
     "measure": "metrics/file_size.py",
     "combine": "metrics/f1.py",
     "statistic": "metrics/mean_average_precision.py",

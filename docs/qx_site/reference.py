@@ -39,8 +39,8 @@ GROUPS: dict[str, tuple[str, str, ModuleType, str]] = {
         "The arguments and the results of the hooks.",
         qx,
         "Context Recipe Arrays OUTPUT LABELS Data ModelFacts Batch Converted LayerRow Lengths Artifact "
-        "Subject ServingCode Weights StoredWeight Samples Figure Point Building BuildStep Mark Fresh Block "
-        "Predictions Recorded",
+        "Subject ServingCode Profile ProfiledOperator Weights StoredWeight Samples Figure Point Building "
+        "BuildStep Mark Fresh Block Predictions Recorded",
     ),
     "helpers": (
         "Helpers and errors",

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
         Context,
         Converted,
         Data,
+        Profile,
         Record,
         Samples,
         ServingCode,
@@ -437,6 +438,30 @@ def serving_code(artifact: Artifact, context: Context) -> ServingCode | None:
                 return {"output": model.run(None, inputs)[0]}
 
             return ServingCode.from_functions(load, run, requires=["acme-runtime"])
+    """
+
+
+@hookspec(firstresult=True)
+def profile(artifact: Artifact, inputs: Arrays, calls: int, context: Context) -> Profile | None:
+    """Load an artifact with a profiler of its runtime, and return where the time of its calls goes.
+
+    Called by ``qx profile``, in a process of its own in which nothing is timed for a table. ``inputs`` is one
+    batch, as ``prepare`` takes it. Load the artifact as ``load`` does, with the same threads and settings,
+    but watched; call it until it is warm; then call it ``calls`` times, and return what every operator takes
+    in a typical one. Name the modules of the fp32 model where the runtime keeps their names. qx has called
+    the artifact without a profiler before, and shows both times of a call.
+
+    None means that this runtime has no profiler, as for a loader that does not implement this hook; raise
+    ``Unsupported`` to say what there is to know instead. A config whose files hold the names of operators
+    only if it is built for that has an option ``kernel_profile``, which ``qx profile`` sets to true.
+
+    On error: That config has no profile, with the cause, and the exit code is 1; others have theirs. ::
+
+        @hookimpl
+        def profile(artifact, inputs, calls, context):
+            session = open_session(artifact, context.threads, profiling=True)
+            rows, seconds = run(session, inputs, calls)
+            return Profile(operators=[ProfiledOperator(**row) for row in rows], seconds=seconds)
     """
 
 

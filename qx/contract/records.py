@@ -626,6 +626,41 @@ class ServingCode:
         return cls(source="\n\n".join(sources), **fields)
 
 
+@frozen(kw_only=True)
+class ProfiledOperator:
+    """An operator of a loaded model, as a profiler of its runtime saw it."""
+
+    #: Name of the operator in the runtime's own graph, or of its kernel where it has none.
+    name: str = text_field()
+    #: Type of the operator, such as ``Conv`` or ``quantized::conv2d``.
+    type: str = text_field()
+    #: Time that it takes in a typical call of the model, in seconds, without that of operators that it calls.
+    seconds: float = number_field()
+    #: How often it runs in one call of the model.
+    count: float = number_field()
+    #: Path of the module of the fp32 model that it belongs to; empty where that is not known.
+    module: str = ""
+    #: What it computes in: ``int8``, ``float``, or as the runtime calls it; empty where that is not known.
+    precision: str = ""
+    #: Whether it only converts between types or layouts, so that the model itself has no such operator.
+    converts: bool = False
+
+
+def _to_operators(values: Iterable[ProfiledOperator]) -> tuple[ProfiledOperator, ...]:
+    return tuple(values)
+
+
+@frozen(kw_only=True)
+class Profile:
+    """Where the time of a call goes, by a profiler of the runtime."""
+
+    operators: tuple[ProfiledOperator, ...] = field(converter=_to_operators)
+    #: Time of a typical call while the profiler watched, in seconds: longer than without it.
+    seconds: float = number_field()
+    #: Sentences for readers, such as on what the profiler does not see.
+    notes: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
+
+
 class Subject(Protocol):
     """A loaded artifact, ready to serve.
 

@@ -235,6 +235,37 @@ class Started(Answer):
 
 
 @frozen(kw_only=True)
+class OperatorRow:
+    """An operator of a profile, with the fields of ``qx.ProfiledOperator``."""
+
+    name: str
+    type: str
+    #: Time in one call of the model, in seconds.
+    seconds: float
+    #: Number of runs in one call of the model.
+    count: float
+    module: str
+    precision: str
+    converts: bool
+
+
+@frozen(kw_only=True)
+class ProfileAnswer(Answer):
+    """Where the time of a call of an artifact goes."""
+
+    #: Median time of a call without a profiler, in seconds.
+    seconds: float
+    #: Time of a typical call with the profiler, in seconds; 0 where there is none.
+    profiled_seconds: float = 0.0
+    #: Number of calls that the profiler watched.
+    calls: int = 0
+    operators: tuple[OperatorRow, ...] = ()
+    notes: tuple[str, ...] = ()
+    #: Reason why there is no profile; empty where there is one.
+    refusal: str = ""
+
+
+@frozen(kw_only=True)
 class SpinAnswer(Answer):
     """The fixed piece of work was repeated."""
 

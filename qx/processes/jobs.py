@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         DeriveAnswer,
         EvaluateAnswer,
         InspectAnswer,
+        ProfileAnswer,
         ShipAnswer,
         Started,
         TrainAnswer,
@@ -320,6 +321,14 @@ class ShipJob(ArtifactJob["ShipAnswer"]):
     """Write ``serve.py`` beside an artifact, which serves it without qx, and run it in such a process."""
 
     do: ClassVar[str] = "ship"
+
+
+@frozen(kw_only=True)
+class ProfileJob(ArtifactJob["ProfileAnswer"]):
+    """Time calls of an artifact, and have a profiler of its runtime say where that time goes."""
+
+    do: ClassVar[str] = "profile"
+    batch_size: int
 
 
 @frozen(kw_only=True)

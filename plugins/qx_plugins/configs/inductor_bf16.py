@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING
 
 from qx import Artifact, Config, Context, hookimpl
 from qx_plugins.recipes import prechecks
-from qx_plugins.runtimes.aot_inductor.compiling import COMPILERS, compile_package, export_for_inductor
+from qx_plugins.runtimes.aot_inductor.compiling import (
+    COMPILERS,
+    KERNEL_PROFILE,
+    compile_package,
+    export_for_inductor,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -19,6 +24,7 @@ def describe() -> Config:
         name="inductor_bf16",
         summary="bfloat16, compiled by Inductor; no calibration. Slow without avx512_bf16 or amx_bf16.",
         programs=COMPILERS,
+        options=(KERNEL_PROFILE,),
         runtime_baseline="inductor_fp32",
     )
 
@@ -33,4 +39,4 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
 
     expected = compute_reference(model, example_inputs)
     program = export_for_inductor(Bfloat16(model), example_inputs, context.lengths)
-    return compile_package(program, context.folder, expected)
+    return compile_package(program, context, expected)

@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING
 
 from qx import Artifact, Config, Context, hookimpl
 from qx_plugins.recipes import prechecks
-from qx_plugins.runtimes.aot_inductor.compiling import COMPILERS, compile_package, export_for_inductor
+from qx_plugins.runtimes.aot_inductor.compiling import (
+    COMPILERS,
+    KERNEL_PROFILE,
+    compile_package,
+    export_for_inductor,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -19,6 +24,7 @@ def describe() -> Config:
         name="inductor_fp32",
         summary="The trained model in fp32, compiled ahead of time by Inductor.",
         programs=COMPILERS,
+        options=(KERNEL_PROFILE,),
     )
 
 
@@ -30,6 +36,4 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
     from qx_plugins.recipes.fidelity import compute_reference
 
     expected = compute_reference(model, example_inputs)
-    return compile_package(
-        export_for_inductor(model, example_inputs, context.lengths), context.folder, expected
-    )
+    return compile_package(export_for_inductor(model, example_inputs, context.lengths), context, expected)

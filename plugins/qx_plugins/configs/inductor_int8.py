@@ -9,7 +9,7 @@ from qx import Artifact, Config, Context, hookimpl
 from qx_plugins.recipes import prechecks
 from qx_plugins.recipes.calibration import observe
 from qx_plugins.runtimes.aot_inductor import pt2e
-from qx_plugins.runtimes.aot_inductor.compiling import COMPILERS
+from qx_plugins.runtimes.aot_inductor.compiling import COMPILERS, KERNEL_PROFILE
 
 if TYPE_CHECKING:
     import torch
@@ -26,6 +26,7 @@ def describe() -> Config:
         requires=pt2e.requires(),
         extra="torchao",
         programs=COMPILERS,
+        options=(KERNEL_PROFILE,),
         calibration=True,
         runtime_baseline="inductor_fp32",
     )

@@ -9,7 +9,7 @@ from qx import Artifact, Config, Context, hookimpl
 from qx_plugins.recipes import prechecks
 from qx_plugins.recipes.training_options import OPTIONS
 from qx_plugins.runtimes.aot_inductor import pt2e
-from qx_plugins.runtimes.aot_inductor.compiling import COMPILERS
+from qx_plugins.runtimes.aot_inductor.compiling import COMPILERS, KERNEL_PROFILE
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +27,7 @@ def describe() -> Config:
         extra="torchao",
         programs=COMPILERS,
         training=True,
-        options=OPTIONS,
+        options=(*OPTIONS, KERNEL_PROFILE),
         runtime_baseline="inductor_fp32",
     )
 

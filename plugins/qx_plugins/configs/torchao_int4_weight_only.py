@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING
 
 from qx import Artifact, Config, Context, Option, Unsupported, hookimpl
 from qx_plugins.recipes import prechecks
-from qx_plugins.runtimes.aot_inductor.compiling import COMPILERS, compile_package, export_for_inductor
+from qx_plugins.runtimes.aot_inductor.compiling import (
+    COMPILERS,
+    KERNEL_PROFILE,
+    compile_package,
+    export_for_inductor,
+)
 from qx_plugins.runtimes.aot_inductor.pt2e import TORCHAO
 
 if TYPE_CHECKING:
@@ -36,6 +41,7 @@ def describe() -> Config:
                 choices=GROUP_SIZES,
                 help="Weights of a row that share a scale and a zero point.",
             ),
+            KERNEL_PROFILE,
         ),
         runtime_baseline="inductor_fp32",
     )
@@ -62,9 +68,7 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
         raise Unsupported(f"this version of torchao has no 4-bit weights for CPUs: {error}") from error
     size = context.options["group_size"]
     model = quantize_linears(Bfloat16(model), PrototypeInt4WeightOnlyConfig(group_size=size), _kernel(size))
-    return compile_package(
-        export_for_inductor(model, example_inputs, context.lengths), context.folder, expected
-    )
+    return compile_package(export_for_inductor(model, example_inputs, context.lengths), context, expected)
 
 
 def _kernel(size: int) -> Kernel:

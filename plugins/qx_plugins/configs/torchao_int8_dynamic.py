@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING
 
 from qx import Artifact, Config, Context, hookimpl
 from qx_plugins.recipes import prechecks
-from qx_plugins.runtimes.aot_inductor.compiling import COMPILERS, compile_package, export_for_inductor
+from qx_plugins.runtimes.aot_inductor.compiling import (
+    COMPILERS,
+    KERNEL_PROFILE,
+    compile_package,
+    export_for_inductor,
+)
 from qx_plugins.runtimes.aot_inductor.pt2e import TORCHAO
 
 if TYPE_CHECKING:
@@ -22,6 +27,7 @@ def describe() -> Config:
         requires=TORCHAO,
         extra="torchao",
         programs=COMPILERS,
+        options=(KERNEL_PROFILE,),
         runtime_baseline="inductor_fp32",
     )
 
@@ -38,6 +44,4 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
 
     expected = compute_reference(model, example_inputs)
     model = quantize_linears(model, Int8DynamicActivationInt8WeightConfig())
-    return compile_package(
-        export_for_inductor(model, example_inputs, context.lengths), context.folder, expected
-    )
+    return compile_package(export_for_inductor(model, example_inputs, context.lengths), context, expected)

@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING
 
 from qx import Artifact, Config, Context, hookimpl
 from qx_plugins.recipes import prechecks
-from qx_plugins.runtimes.aot_inductor.compiling import COMPILERS, compile_package, export_for_inductor
+from qx_plugins.runtimes.aot_inductor.compiling import (
+    COMPILERS,
+    KERNEL_PROFILE,
+    compile_package,
+    export_for_inductor,
+)
 from qx_plugins.runtimes.aot_inductor.pt2e import TORCHAO
 
 if TYPE_CHECKING:
@@ -22,6 +27,7 @@ def describe() -> Config:
         requires=TORCHAO,
         extra="torchao",
         programs=COMPILERS,
+        options=(KERNEL_PROFILE,),
         runtime_baseline="inductor_fp32",
     )
 
@@ -41,5 +47,5 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
     # torch's kernel for int8 weights takes bfloat16 inputs: with fp32 it would unpack weights at each call.
     model = quantize_linears(Bfloat16(model), Int8WeightOnlyConfig())
     return compile_package(
-        export_for_inductor(model, example_inputs, context.lengths), context.folder, expected, freezing=False
+        export_for_inductor(model, example_inputs, context.lengths), context, expected, freezing=False
     )

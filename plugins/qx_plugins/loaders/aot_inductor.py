@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shutil
 import zipfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qx import OUTPUT, Artifact, Context, Loader, ServingCode, Unsupported, Weights, hookimpl
+from qx import OUTPUT, Artifact, Context, Loader, Profile, ServingCode, Unsupported, Weights, hookimpl
 
 if TYPE_CHECKING:
     import torch
@@ -32,7 +33,9 @@ def load(artifact: Artifact, context: Context) -> PackageSubject:
     import torch
 
     torch.set_num_threads(context.threads)
-    torch.set_num_interop_threads(1)
+    if torch.get_num_interop_threads() != 1:
+        # Possible once in a process.
+        torch.set_num_interop_threads(1)
     package = artifact.folder / artifact.files[0]
     model = open_package(package)
     _tidy(package)
@@ -52,6 +55,15 @@ def serving_code(artifact: Artifact) -> ServingCode:
 
     details = {**artifact.details, "outputs": list(artifact.outputs)}
     return ServingCode.from_functions(serving.load, serving.run, details=details, requires=["torch"])
+
+
+@hookimpl
+def profile(artifact: Artifact, inputs: Arrays, calls: int, context: Context) -> Profile:
+    from qx_plugins.runtimes.aot_inductor.profiling import profile_package
+
+    subject = load(artifact, context)
+    native = subject.prepare(inputs)
+    return profile_package(partial(subject.call, native), calls)
 
 
 def open_package(package: Path) -> Any:

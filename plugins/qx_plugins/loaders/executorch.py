@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qx import OUTPUT, Artifact, Context, Loader, ServingCode, Weights, hookimpl
+from qx import OUTPUT, Artifact, Context, Loader, Profile, ServingCode, Weights, hookimpl
 from qx_plugins.runtimes.executorch import SERVING
 
 if TYPE_CHECKING:
@@ -50,6 +51,15 @@ def serving_code(artifact: Artifact) -> ServingCode:
     )
 
 
+@hookimpl
+def profile(artifact: Artifact, inputs: Arrays, calls: int, context: Context) -> Profile:
+    from qx_plugins.runtimes.executorch.profiling import profile_program
+
+    subject = load(artifact, context)
+    native = subject.prepare(inputs)
+    return profile_program(subject.watch(), partial(subject.call, native), calls)
+
+
 def _binding() -> str:
     """Return the module of the binding itself if there is one, and else of ``portable_lib``.
 
@@ -85,8 +95,13 @@ class ExecuTorchSubject:
         runtime._unsafe_reset_threadpool(threads)
         if (count := runtime._threadpool_get_thread_count()) != threads:
             raise RuntimeError(f"ExecuTorch uses {count} threads, expected {threads}")
-        self._module = runtime._load_for_executorch(str(path))
+        self._path, self._module = path, runtime._load_for_executorch(str(path))
         self._max_batch, self._names = max_batch, names
+
+    def watch(self) -> Any:
+        """Load the program anew with an event tracer, if the runtime has one, and return the module."""
+        self._module = _runtime()._load_for_executorch(str(self._path), enable_etdump=True)
+        return self._module
 
     def prepare(self, arrays: Arrays) -> list[tuple[torch.Tensor, ...]]:
         """Split the batch into parts that the program takes: one part for all but the largest batches."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qx import Artifact, Context, Loader, ServingCode, Weights, hookimpl
+from qx import Artifact, Context, Loader, Profile, ServingCode, Weights, hookimpl
 from qx_plugins.runtimes.ncnn import SERVING
 
 if TYPE_CHECKING:
@@ -43,6 +43,15 @@ def serving_code(artifact: Artifact) -> ServingCode:
     )
 
 
+@hookimpl
+def profile(artifact: Artifact, inputs: Arrays, calls: int, context: Context) -> Profile:
+    from qx_plugins.runtimes.ncnn.profiling import profile_net
+
+    subject = NcnnSubject(artifact, context.threads)
+    items = subject.prepare(inputs)
+    return profile_net(subject.net, subject.named(items[0]), calls, len(items))
+
+
 class NcnnSubject:
     """A loaded network that serves the items of a batch one after another."""
 
@@ -54,9 +63,9 @@ class NcnnSubject:
         self._mat = ncnn.Mat
         self._inputs = [tuple(shape) for shape in artifact.details["inputs"]]
         files = [artifact.folder / file for file in artifact.files]
-        self._net, self._outputs = serving.load(files, serving.details_of(artifact), threads)
+        self.net, self._outputs = serving.load(files, serving.details_of(artifact), threads)
         # Inputs that no layer uses are missing.
-        input_names = set(self._net.input_names())
+        input_names = set(self.net.input_names())
         self._used_inputs = [
             (index, name) for index in range(len(self._inputs)) if (name := f"in{index}") in input_names
         ]
@@ -79,12 +88,16 @@ class NcnnSubject:
             for item in range(len(rows[0]))
         ]
 
+    def named(self, item: list[Any]) -> list[tuple[str, Any]]:
+        """Return the inputs of an item with their names in the network."""
+        return [(name, mat) for (_, name), mat in zip(self._used_inputs, item, strict=True)]
+
     def call(self, native: list[list[Any]]) -> list[Any]:
         return [self._answer(item) for item in native]
 
     def _answer(self, item: list[Any]) -> list[Any]:
-        extractor = self._net.create_extractor()
-        for (_, name), mat in zip(self._used_inputs, item, strict=True):
+        extractor = self.net.create_extractor()
+        for name, mat in self.named(item):
             extractor.input(name, mat)
         answers = []
         for index in range(len(self._outputs)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qx import OUTPUT, Artifact, Context, Loader, ServingCode, Weights, hookimpl
+from qx import OUTPUT, Artifact, Context, Loader, Profile, ServingCode, Weights, hookimpl
 from qx_plugins.runtimes.openvino import SERVING
 
 if TYPE_CHECKING:
@@ -43,6 +43,15 @@ def serving_code(artifact: Artifact) -> ServingCode:
 
     details = {**artifact.details, "outputs": list(artifact.outputs)}
     return ServingCode.from_functions(serving.load, serving.run, details=details, requires=SERVING)
+
+
+@hookimpl
+def profile(artifact: Artifact, inputs: Arrays, calls: int, context: Context) -> Profile:
+    from qx_plugins.runtimes.openvino.profiling import profile_request
+
+    details = {**artifact.details, "outputs": artifact.outputs}
+    path = artifact.folder / artifact.files[0]
+    return profile_request(path, details, context.threads, inputs, calls)
 
 
 class OpenVinoSubject:

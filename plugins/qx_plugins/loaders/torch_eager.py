@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pickle
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qx import OUTPUT, Artifact, Context, Loader, QxError, ServingCode, Weights, hookimpl
+from qx import OUTPUT, Artifact, Context, Loader, Profile, QxError, ServingCode, Weights, hookimpl
 
 if TYPE_CHECKING:
     import torch
@@ -71,6 +72,18 @@ def serving_code(artifact: Artifact, context: Context) -> ServingCode:
         inputs = {name: arrays[name] for name in arrays.files}
     module = _load_module(artifact, context)
     return write_program(module, inputs, artifact.outputs, artifact.folder, context.engine, context.lengths)
+
+
+@hookimpl
+def profile(artifact: Artifact, inputs: Arrays, calls: int, context: Context) -> Profile:
+    import torch
+
+    from qx_plugins.runtimes.torch_eager.profiling import profile_module
+
+    torch.set_num_threads(context.threads)
+    subject = ModuleSubject(_load_module(artifact, context), artifact.outputs)
+    native = subject.prepare(inputs)
+    return profile_module(subject.module, partial(subject.call, native), calls)
 
 
 class ModuleSubject:

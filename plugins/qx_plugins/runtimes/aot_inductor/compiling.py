@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qx import Artifact, Lengths, Unsupported
+from qx import Artifact, Context, Lengths, Option, Unsupported
 from qx_plugins.loaders.aot_inductor import open_package
 
 if TYPE_CHECKING:
@@ -40,6 +40,14 @@ SETTINGS: Mapping[str, Any] = {
     "aot_inductor.precompile_headers": False,
     "cpp_cache_precompile_headers": False,
 }
+
+
+#: Option of all configs whose artifacts Inductor compiles.
+KERNEL_PROFILE = Option(
+    name="kernel_profile",
+    default=False,
+    help="have the profiler see each kernel, for qx profile; not for what is deployed, which it slows down",
+)
 
 
 def export_for_inductor(
@@ -77,7 +85,7 @@ def export_for_inductor(
 
 def compile_package(
     program: torch.export.ExportedProgram,
-    folder: Path | None,
+    context: Context,
     expected: Reference,
     *,
     freezing: bool = True,
@@ -93,9 +101,11 @@ def compile_package(
     from qx_plugins.recipes.bisecting import first_wrong_layer
     from qx_plugins.recipes.fidelity import verify_compiled
 
+    folder = context.folder
     assert folder is not None
+    watched = bool(context.options.get(KERNEL_PROFILE.name))
     with _own_folders(folder):
-        served = _compile(program, folder / PACKAGE, freezing=freezing)
+        served = _compile(program, folder / PACKAGE, freezing=freezing, watched=watched)
         try:
             verify_compiled(expected, program.module(), served, "compiled by Inductor, it")
         except Unsupported as error:
@@ -110,13 +120,17 @@ def compile_package(
 
 
 def _compile(
-    program: torch.export.ExportedProgram, place: Path, *, freezing: bool
+    program: torch.export.ExportedProgram, place: Path, *, freezing: bool, watched: bool = False
 ) -> Callable[..., tuple[torch.Tensor, ...]]:
-    """Compile a program into a package, and return a function that runs the package."""
+    """Compile a program into a package, and return a function that runs the package.
+
+    A profiler sees each kernel where the package is to be ``watched``.
+    """
     import torch
     import torch._inductor
 
     settings = {**SETTINGS, "freezing": freezing, "cpp.cxx": (None, _compiler())}
+    settings["cpp.enable_kernel_profile"] = watched
     supported = {name: value for name, value in settings.items() if _has_setting(name)}
     with torch.no_grad(), _explain_lowering(program):
         torch._inductor.aoti_compile_and_package(program, package_path=str(place), inductor_configs=supported)

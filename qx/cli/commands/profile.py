@@ -1,0 +1,113 @@
+"""``qx profile``: where the time of a call goes, by operator and by module."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qx.cli.arguments import DEFAULT_FORMAT, add_build_options, add_workload_options, build_request
+
+if TYPE_CHECKING:
+    from qx.cli import Commands
+    from qx.runner.profiling import Profiles
+
+#: Suffixes of the files that can be written.
+SUFFIXES = (".md", ".json")
+
+
+def register(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "profile",
+        help="say where the time of a call goes, by operator and by module",
+        description="Build configs, or find them in the cache, and have the profiler of each runtime watch "
+        "calls: operators by time, in 8 bits or in float, conversions that were inserted, and modules where "
+        "the runtime keeps their names. A profiled call takes longer, so these times are in no other table.",
+    )
+    parser.add_argument(
+        "-c",
+        "--config",
+        action="append",
+        required=True,
+        dest="configs",
+        metavar="NAME",
+        help="a config to profile (repeatable: modules are then shown side by side)",
+    )
+    add_workload_options(parser)
+    add_build_options(parser)
+    parser.add_argument("--batch-size", type=int, default=1, metavar="N", help="items in a call (default: 1)")
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads of a call (default: 1)")
+    parser.add_argument("--top", type=int, default=15, metavar="N", help="rows of a table (default: 15)")
+    parser.add_argument(
+        "--format",
+        metavar="FORMAT",
+        help="print it as markdown, json, or in any of tabulate's formats (default: simple)",
+    )
+    parser.add_argument(
+        "--out",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="write it to a file too, as .md or .json (repeatable)",
+    )
+    parser.set_defaults(func=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Profile the configs, write the files and print what was found."""
+    from qx.cli import NOT_WELL, OK, warn_of_broken
+    from qx.cli.display import display
+    from qx.cli.places import check_writable_file
+    from qx.errors import UsageError
+    from qx.files import write_together
+    from qx.host.host import Host
+    from qx.processes.logs import Logs, logs_in_cache, logs_name, new_identity
+    from qx.report import profiles as report
+    from qx.report import terminal
+    from qx.runner.profiling import profile
+
+    style = arguments.format or DEFAULT_FORMAT
+    if style not in ("markdown", "json"):
+        terminal.check_format(style)
+    for option, value in (("--batch-size", arguments.batch_size), ("--top", arguments.top)):
+        if value < 1:
+            raise UsageError(f"{option} must be 1 or more, not {value}")
+    for file in arguments.out:
+        if file.suffix not in SUFFIXES:
+            raise UsageError(f"--out {file}: its suffix must be {' or '.join(SUFFIXES)}")
+        check_writable_file(file)
+    host = Host.discover(arguments.plugins, trust_cache=arguments.trust_cache)
+    warn_of_broken(host, debug=arguments.debug)
+    names = tuple(dict.fromkeys(arguments.configs))
+    request = build_request(arguments, configs=list(names), threads=arguments.threads)
+    request.check()
+    for name in names:
+        entry = host.get("config", name)
+        if entry.state != "ready":
+            raise UsageError(f"config {entry.name} is {entry.state}: {entry.reason}")
+    with display() as reporter:
+        identity = logs_name(new_identity(datetime.now(timezone.utc)))
+        logs = Logs(
+            lambda: logs_in_cache(request.trust_cache) / identity,
+            reporter.show if request.debug else None,
+            reporter.say,
+        )
+        profiles = profile(host, request, names, arguments.batch_size, logs, reporter)
+    writers: dict[str, Callable[[Profiles], str]] = {
+        ".md": lambda found: report.to_page(found, arguments.top),
+        ".json": report.to_json,
+    }
+    if arguments.out:
+        # Files come first: the reader of standard output may stop reading.
+        write_together({path: writers[path.suffix](profiles).encode() for path in arguments.out})
+    if style == "json":
+        print(report.to_json(profiles), end="")
+    elif style == "markdown":
+        print(report.to_page(profiles, arguments.top), end="")
+    else:
+        print(report.to_screen(profiles, arguments.top, style))
+    return NOT_WELL if any(config.failure for config in profiles.configs) else OK
