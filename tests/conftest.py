@@ -77,7 +77,10 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session", autouse=True)
 def fork_servers() -> Iterator[None]:
-    """Import torch once for all workers of this process of tests."""
+    """Import torch once for all workers of this process of tests, launches that are timed included.
+
+    What tests hold is what becomes of times, and not how long something takes.
+    """
     with share_fork_servers():
         yield
 

@@ -1,4 +1,4 @@
-"""Fork servers of a run, of a wave or of a whole process: which worker is forked from which server."""
+"""Fork servers of a run, or of a whole process: which worker is forked from which server."""
 
 from __future__ import annotations
 

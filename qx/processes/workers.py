@@ -129,7 +129,6 @@ class Processes:
         self._session = session
         self._supervisor = Supervisor(self.folder / "supervisor.log")
         self._own_servers = ForkServers(self._supervisor, self.folder)
-        self._further_servers: set[ForkServers] = set()
         self._live: set[Worker] = set()
         self._lock = Lock()
         self._count = 0
@@ -142,13 +141,12 @@ class Processes:
         subject: Subject | None = None,
         *,
         fresh: bool = False,
-        servers: ForkServers | None = None,
     ) -> Worker:
         """Start a process for this job. ``name`` becomes part of the name of the file of its output.
 
         ``subject`` is what it works for, in whose log its output is kept; None: its output is not kept.
-        It is forked from one of ``servers``, by default those of the run, unless it is to be ``fresh``: a
-        program that imports all that it needs itself. Raises ``Failure`` if the time for it is over.
+        It is forked from a server that has imported torch, unless it is to be ``fresh``: a program that
+        imports all that it needs itself. Raises ``Failure`` if the time for it is over.
         """
         if self.limit.is_over:
             raise Failure("timeout", job.do, self.limit.cause("not begun"), out_of_time=True)
@@ -159,7 +157,7 @@ class Processes:
         log = self.folder / f"{number}-{name.replace('/', '-')[:MAX_NAME]}.log"
         scratch = self.folder / number
         environment = _environment(job.threads, scratch, self._session)
-        servers = servers or shared_servers() or self._own_servers
+        servers = shared_servers() or self._own_servers
         server = servers.prepare(job.preloads, environment) if job.preloads and not fresh else None
         with self._lock:
             self._check_open()
@@ -213,18 +211,12 @@ class Processes:
             live = list(self._live)
         for worker in live:
             worker.kill()
-        for servers in (self._own_servers, *self._further_servers):
-            servers.kill()
+        self._own_servers.kill()
 
-    @contextmanager
-    def fork_servers(self) -> Iterator[ForkServers]:
-        """Yield fork servers that are not those of the run, and end them."""
-        with ForkServers(self._supervisor, self.folder) as servers:
-            self._further_servers.add(servers)
-            try:
-                yield servers
-            finally:
-                self._further_servers.discard(servers)
+    @property
+    def shares_servers(self) -> bool:
+        """Whether workers are forked from servers that other runs of this process use too, as in tests."""
+        return shared_servers() is not None
 
     def _check_open(self) -> None:
         if self._closed:

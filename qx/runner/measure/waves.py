@@ -255,8 +255,10 @@ class _Group:
                 if not self.measured.should_measure(cell, reference.name):
                     job = job.without(reference.name)
             row = self.plan.cells[cell].row
-            # The memory and the start of a forked process are not those of a process that users start.
-            is_fresh = any(self.measured.should_measure(cell, entry.name) for entry in self.plan.fresh)
+            measures_start = any(self.measured.should_measure(cell, entry.name) for entry in self.plan.fresh)
+            # The memory and the start of a forked process are not those of a process that users start. Nor is
+            # it shown that its times are: forked ones share what an import has laid out in memory.
+            is_fresh = measures_start or not self.processes.shares_servers
             try:
                 worker = self.processes.start(job, f"launch-{row}", Subject(cell, row), fresh=is_fresh)
             except Failure as failure:
