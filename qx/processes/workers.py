@@ -158,7 +158,9 @@ class Processes:
         scratch = self.folder / number
         environment = _environment(job.threads, scratch, self._session)
         servers = shared_servers() or self._own_servers
-        server = servers.prepare(job.preloads, environment) if job.preloads and not fresh else None
+        # With several threads numpy's library starts them at once, and a fork would lose them.
+        is_forked = bool(job.preloads) and job.threads == 1 and not fresh
+        server = servers.prepare(job.preloads, environment) if is_forked else None
         with self._lock:
             self._check_open()
             scratch.mkdir()
