@@ -96,26 +96,29 @@ def _lines(view: View, width: int) -> Iterator[Line]:
     for part in parts:
         if len(parts) > 1:
             yield line()
-            yield line((fitted(_subject(part), width), "strong"))
+            yield line((_subject(part, width), "strong"))
         yield from _workload(part, rows, width)
     yield from _ending(view, width)
 
 
-def _subject(view: View) -> str:
+def _subject(view: View, width: int) -> str:
+    """Return the model, its data and its items; where they are too long the number of items stays."""
     ((name, workload),) = view.results.run.workloads.items()
     source = f" on {to_terminal(workload.source)}" if workload.source else ""
     items = wording.evaluated_items(workload)
-    return f"{to_terminal(name)}{source}{f': {items}' if items else ''}"
+    end = f": {items}" if items else ""
+    return fitted(f"{to_terminal(name)}{source}", max(8, width - width_of(end))) + end
 
 
 def _title(view: View, width: int) -> Iterator[Line]:
     """Yield the title: model, data, items, threads, and the time that the run took."""
     run = view.results.run
-    names = [*run.workloads]
-    subject = _subject(view) if len(names) == 1 else count(len(names), "workload")
     facts = [count(run.threads, "thread"), f"in {duration(run.seconds['total'])}"]
     end = f", {', '.join(facts)}"
-    yield line((fitted(subject, max(8, width - width_of(end))), "strong"), end)
+    room = max(8, width - width_of(end))
+    names = [*run.workloads]
+    subject = _subject(view, room) if len(names) == 1 else count(len(names), "workload")
+    yield line((fitted(subject, room), "strong"), end)
 
 
 def duration(seconds: float) -> str:

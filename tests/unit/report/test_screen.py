@@ -211,6 +211,18 @@ def test_the_title_says_model_data_items_threads_and_time(builders: ModuleType) 
     assert shown(slow)[0].endswith(", 2 threads, in 14 min 22 s")
 
 
+def test_a_long_name_of_the_data_leaves_the_number_of_items(builders: ModuleType) -> None:
+    """It is shortened itself, also above the table of one of several workloads."""
+    for results in (builders.small().results(), builders.everything()[0]):
+        workloads = {
+            name: evolve(workload, source="word " * 40) for name, workload in results.run.workloads.items()
+        }
+        lines = shown(evolve(results, run=evolve(results.run, workloads=workloads)))
+        titles = [line for line in lines if " on word word" in line]
+        assert len(titles) == len(workloads)
+        assert all(re.search(r": (1,000|200) items", title) for title in titles)
+
+
 def test_a_value_has_its_comparison_beside_it(builders: ModuleType) -> None:
     """A row has value and difference, size and ratio, time and speedup, memory and ratio, with intervals."""
     lines = shown(builders.small().results(), 140)
