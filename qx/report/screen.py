@@ -167,12 +167,12 @@ def _names_in_sentences(view: View, width: int) -> Mapping[str, str]:
 
 
 def _warnings(view: View, width: int) -> Iterator[Line]:
-    """Yield what must be known before the figures are read, in at most two lines each."""
+    """Yield what must be known before the figures are read, in a few lines each."""
     for text in _warning_texts(view):
         yield from _warning(text, width)
     markup = wording.PLAIN
     if caveat := wording.caveat(view, markup):
-        yield from (line(text) for text in wrapped(caveat, min(width, SENTENCE_WIDTH), indent="  ", most=2))
+        yield from (line(text) for text in wrapped(caveat, min(width, SENTENCE_WIDTH), indent="  ", most=3))
     measuring = view.results.run.measuring
     if measuring is not None and measuring.quick and measuring.waves:
         text = f"A quick look of {count(measuring.waves, 'wave')}: intervals claim more than they hold."

@@ -223,6 +223,17 @@ def test_a_long_name_of_the_data_leaves_the_number_of_items(builders: ModuleType
         assert all(re.search(r": (1,000|200) items", title) for title in titles)
 
 
+@pytest.mark.parametrize("width", [80, 100, 140])
+def test_what_makes_a_model_count_as_trained_is_not_cut_off(builders: ModuleType, width: int) -> None:
+    """Where nothing is said of right and wrong answers, three lines have room for what to do about it."""
+    results = builders.small().results()
+    workloads = {name: evolve(record, trained=False) for name, record in results.run.workloads.items()}
+    text = " ".join(shown(evolve(results, run=evolve(results.run, workloads=workloads)), width)[1:4])
+    words = " ".join(text.split())
+    assert "Not known to be trained: no trained weights were given" in words
+    assert "Give --weights FILE, or --trained where the model is made with trained weights." in words
+
+
 def test_a_value_has_its_comparison_beside_it(builders: ModuleType) -> None:
     """A row has value and difference, size and ratio, time and speedup, memory and ratio, with intervals."""
     lines = shown(builders.small().results(), 140)
