@@ -12,7 +12,7 @@ from attrs import evolve
 from qx.contract.figures import Figure
 from qx.foreign import path_to_terminal, to_terminal
 from qx.report import builds, folded, picks, wording
-from qx.report.compact import FittedTable, Table
+from qx.report.compact import FittedTable, Table, is_nearness
 from qx.report.precision import budget_in_words, reached
 from qx.report.styled import (
     Line,
@@ -205,7 +205,10 @@ def _legend(view: View, shown: FittedTable, width: int) -> Iterator[Line]:
     marks = [f"{FRONT} on the front"] * ("yes" in places) + [f"{PERHAPS} perhaps"] * ("perhaps" in places)
     parts = [", ".join(marks)] if marks else ["no config is on the front"] * bool(view.axes)
     shown_entries = [column.entries[cell] for column in shown.columns for cell in shown.cells]
-    if view.baseline in shown.cells and any(entry.comparison.number for entry in shown_entries):
+    is_compared = any(entry.comparison.number for entry in shown_entries) or any(
+        is_nearness(view.results.metrics[column.figure.metric]) for column in shown.columns
+    )
+    if view.baseline in shown.cells and is_compared:
         parts.append(f"compared with {shown.names[view.baseline]}")
     all_marks = {entry.comparison.mark for entry in shown_entries}
     if numbers.MARKS["interval"] in all_marks:

@@ -103,6 +103,23 @@ def test_other_metrics_of_quality_have_columns_where_there_is_room(builders: Mod
     assert re.search(r"hits +likeness", shown(few, 80)[2])
 
 
+def test_how_near_outputs_are_is_not_compared_once_more(builders: ModuleType) -> None:
+    """Such a value is a comparison with the baseline, which is near to itself: neither has a difference."""
+    derived = {"phase": "derived", "derived_from": ("outputs",)}
+    near = evolve(builders.HITS, name="nearness", axis=False, pick=None, **derived)
+    run = builders.small(metrics=(*builders.METRICS, near))
+    recording = run.recording()
+    for cell in recording.outputs:
+        recording.add(cell, Figure("nearness"), recording.series[cell][Figure("hits")])
+    results = run.results(recording)
+    lines = shown(evolve(results, axes=(evolve(results.axes[0], metric="nearness"),)), 60)
+    table = "\n".join(lines)
+    assert re.search(r"^ +nearness +hits\n  config +% +% +change, pt$", table, re.MULTILINE)
+    assert re.search(r"^\* base +- +86 ±2$", table, re.MULTILINE)
+    assert re.search(r"^\* quick +85 ±2 +85 ±2 +-1\.00 ±", table, re.MULTILINE)
+    assert "compared with base" in table
+
+
 # How long it is -----------------------------------------------------------------------------------
 
 
