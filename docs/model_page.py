@@ -39,24 +39,26 @@ def run(name: str, commands: Sequence[str]) -> str:
     return "".join(f"    {line}".rstrip() + "\n" for line in lines)
 
 
-def fill(section: str, name: str, *, anew: bool) -> str:
-    """Return a section with its file as it is, and with what its commands show if they are run anew."""
+def fill(section: str, name: str, shown: str | None) -> str:
+    """Return a section with its file as it is, and with what its commands show where they were run anew."""
     source = (FILES / f"{name}.py").read_text(encoding="utf-8")
     section = CODE.sub(lambda _: source, section)
-    if anew:
-        commands = [line.strip() for line in section.splitlines() if line.startswith("    $ qx ")]
-        shown = run(name, commands)
+    if shown is not None:
         section = SHOWN.sub(lambda match: match[1] + shown, section)
     return section
 
 
 def main(names: Sequence[str]) -> None:
-    """Fill the page, and write it after each section."""
-    text = PAGE.read_text(encoding="utf-8")
-    for match in SECTION.finditer(text):
-        filled = fill(match[0], match[1], anew=match[1] in names)
-        page = PAGE.read_text(encoding="utf-8").replace(match[0], filled)
-        PAGE.write_text(page, encoding="utf-8")
+    """Fill the page, and write it after each section, with what was edited meanwhile."""
+    for name, section in {
+        match[1]: match[0] for match in SECTION.finditer(PAGE.read_text(encoding="utf-8"))
+    }.items():
+        commands = [line.strip() for line in section.splitlines() if line.startswith("    $ qx ")]
+        shown = run(name, commands) if name in names else None
+        page = PAGE.read_text(encoding="utf-8")
+        for match in SECTION.finditer(page):
+            if match[1] == name:
+                PAGE.write_text(page.replace(match[0], fill(match[0], name, shown)), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -64,8 +64,8 @@ class InspectAnswer(Answer):
     weights_sha256: str
     #: How the weights were adapted to the model, as a phrase; empty if they were not.
     weights_note: str
-    #: Whether what makes the model says that its weights are trained.
-    trained: bool
+    #: Whether what makes the model says that its weights are trained; None where it says nothing.
+    trained: bool | None
     #: SHA-256 of the user's own source files that make the model, and of what the model says decides it.
     sources_sha256: str
     #: Versions of the distributions that make the model, by name.

@@ -35,6 +35,11 @@ PHASES = ("artifact", "block", "fresh")
 STAYING = ("block", "artifact", "fresh")
 
 
+def is_nearness(metric: Metric) -> bool:
+    """Whether values say how near outputs are to the baseline's: then they are comparisons themselves."""
+    return "outputs" in metric.derived_from
+
+
 @frozen
 class Entry:
     """What a table says of one figure of one config."""
@@ -253,7 +258,9 @@ class Table:
         scale = numbers.scale_of(metric.unit, values)
         unit = fitted(scale.unit, UNIT_WIDTH)
         compared = {"speedup": "speedup", "ratio": "ratio"}.get(metric.compare, "")
-        if metric.compare == "difference":
+        if is_nearness(metric):
+            compared = ""
+        elif metric.compare == "difference":
             compared = f"change, {'pt' if metric.unit == 'fraction' else unit}".rstrip(", ")
         where = f", {figure.parameters}" if figure.point else ""
         return Column(
@@ -271,8 +278,10 @@ class Table:
             failed = measured.outcome != "unsupported"
             word = measured.outcome.replace("_", " ") if failed else "n/a"
             return Entry(NarrowText(word), style="bad" if failed else "faint")
+        if is_nearness(metric) and cell == self.view.baseline:
+            return Entry(NarrowText(NOTHING))
         value = numbers.narrow_value(measured, metric, scale)
-        compared = measured.vs_baseline
+        compared = None if is_nearness(metric) else measured.vs_baseline
         if compared is None or cell == self.view.baseline:
             return Entry(value)
         return Entry(value, numbers.narrow_comparison(compared, metric, scale), _style(compared, metric))

@@ -12,7 +12,7 @@ from attrs import evolve
 from qx.contract.figures import Figure
 from qx.foreign import path_to_terminal, to_terminal
 from qx.report import builds, folded, picks, wording
-from qx.report.compact import FittedTable, Table
+from qx.report.compact import FittedTable, Table, is_nearness
 from qx.report.precision import budget_in_words, reached
 from qx.report.styled import (
     Line,
@@ -96,26 +96,29 @@ def _lines(view: View, width: int) -> Iterator[Line]:
     for part in parts:
         if len(parts) > 1:
             yield line()
-            yield line((fitted(_subject(part), width), "strong"))
+            yield line((_subject(part, width), "strong"))
         yield from _workload(part, rows, width)
     yield from _ending(view, width)
 
 
-def _subject(view: View) -> str:
+def _subject(view: View, width: int) -> str:
+    """Return the model, its data and its items; where they are too long the number of items stays."""
     ((name, workload),) = view.results.run.workloads.items()
     source = f" on {to_terminal(workload.source)}" if workload.source else ""
     items = wording.evaluated_items(workload)
-    return f"{to_terminal(name)}{source}{f': {items}' if items else ''}"
+    end = f": {items}" if items else ""
+    return fitted(f"{to_terminal(name)}{source}", max(8, width - width_of(end))) + end
 
 
 def _title(view: View, width: int) -> Iterator[Line]:
     """Yield the title: model, data, items, threads, and the time that the run took."""
     run = view.results.run
-    names = [*run.workloads]
-    subject = _subject(view) if len(names) == 1 else count(len(names), "workload")
     facts = [count(run.threads, "thread"), f"in {duration(run.seconds['total'])}"]
     end = f", {', '.join(facts)}"
-    yield line((fitted(subject, max(8, width - width_of(end))), "strong"), end)
+    room = max(8, width - width_of(end))
+    names = [*run.workloads]
+    subject = _subject(view, room) if len(names) == 1 else count(len(names), "workload")
+    yield line((fitted(subject, room), "strong"), end)
 
 
 def duration(seconds: float) -> str:
@@ -164,12 +167,12 @@ def _names_in_sentences(view: View, width: int) -> Mapping[str, str]:
 
 
 def _warnings(view: View, width: int) -> Iterator[Line]:
-    """Yield what must be known before the figures are read, in at most two lines each."""
+    """Yield what must be known before the figures are read, in a few lines each."""
     for text in _warning_texts(view):
         yield from _warning(text, width)
     markup = wording.PLAIN
     if caveat := wording.caveat(view, markup):
-        yield from (line(text) for text in wrapped(caveat, min(width, SENTENCE_WIDTH), indent="  ", most=2))
+        yield from (line(text) for text in wrapped(caveat, min(width, SENTENCE_WIDTH), indent="  ", most=3))
     measuring = view.results.run.measuring
     if measuring is not None and measuring.quick and measuring.waves:
         text = f"A quick look of {count(measuring.waves, 'wave')}: intervals claim more than they hold."
@@ -202,7 +205,10 @@ def _legend(view: View, shown: FittedTable, width: int) -> Iterator[Line]:
     marks = [f"{FRONT} on the front"] * ("yes" in places) + [f"{PERHAPS} perhaps"] * ("perhaps" in places)
     parts = [", ".join(marks)] if marks else ["no config is on the front"] * bool(view.axes)
     shown_entries = [column.entries[cell] for column in shown.columns for cell in shown.cells]
-    if view.baseline in shown.cells and any(entry.comparison.number for entry in shown_entries):
+    is_compared = any(entry.comparison.number for entry in shown_entries) or any(
+        is_nearness(view.results.metrics[column.figure.metric]) for column in shown.columns
+    )
+    if view.baseline in shown.cells and is_compared:
         parts.append(f"compared with {shown.names[view.baseline]}")
     all_marks = {entry.comparison.mark for entry in shown_entries}
     if numbers.MARKS["interval"] in all_marks:

@@ -145,9 +145,9 @@ def caveat(view: View, markup: Markup) -> str | None:
     if workload.trained is False:
         return (
             f"{markup.strong('Not known to be trained')}: no trained weights were given, so nothing is "
-            f"said of right and wrong answers{_nearness(view, markup)}. Sizes, times and memory are those "
-            f"that trained weights have. Give {markup.name('--weights FILE')}, or "
-            f"{markup.name('--trained')} where what makes the model loads trained weights itself."
+            f"said of right and wrong answers. Give {markup.name('--weights FILE')}, or "
+            f"{markup.name('--trained')} where the model is made with trained weights. "
+            f"{_nearness(view, markup)}Sizes, times and memory are those that trained weights have."
         )
     return None
 
@@ -159,7 +159,7 @@ def _nearness(view: View, markup: Markup) -> str:
     if not names:
         return ""
     baseline = markup.name(view.name(view.baseline))
-    return f"; quality is how near outputs are to those of {baseline} ({listed(names)})"
+    return f"Quality is how near outputs are to those of {baseline} ({listed(names)}). "
 
 
 #: What was not done for cells for which a run's time was too short, by the phase.

@@ -238,9 +238,7 @@ def _prepare_workload(
             # The cache was pruned meanwhile.
             inspected, data = _run_both(entry.name, inspect_job, data_job, request, processes, reporter)
             _hold(data, processes.uses)
-        is_trained = (
-            weights is not None or request.trained or inspected.trained or _is_judged_by_itself(entry, data)
-        )
+        is_trained = weights is not None or request.trained or _is_trained_by_itself(entry, inspected, data)
         if data.has_targets and not is_trained:
             # Answers of a model that is not trained are neither right nor wrong.
             data = _load_anew(entry.name, evolve(data_job, targets=False), request, processes, reporter)
@@ -492,8 +490,13 @@ def _is_model_file(entry: Entry) -> bool:
     return entry.fixed_options.get("model", "").endswith(".py")
 
 
-def _is_judged_by_itself(entry: Entry, data: DataAnswer) -> bool:
-    """Whether the file that makes the model gives right answers too, and so says that it is trained."""
+def _is_trained_by_itself(entry: Entry, inspected: InspectAnswer, data: DataAnswer) -> bool:
+    """Whether what makes the model gives it trained weights.
+
+    The model says so itself; of one that says nothing, a file of functions does by its right answers.
+    """
+    if inspected.trained is not None:
+        return inspected.trained
     return _is_model_file(entry) and data.has_targets
 
 

@@ -70,7 +70,7 @@ def run(job: InspectJob, channel: Channel) -> None:
         runtime=_runtime(engines),
         weights_sha256=weights,
         weights_note=note,
-        trained=facts.trained,
+        trained=facts.trained if hasattr(model, "qx_facts") else None,
         sources_sha256=_sources(set(sys.modules) - before, facts.identity),
         versions=_versions(model, set(sys.modules) - before),
         parameters=sum(parameter.numel() for parameter in model.parameters()),

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from qx import Context, UsageError
+from qx import Context, ModelFacts, UsageError
 from qx_plugins.datasets.data_files import is_file
 from qx_plugins.datasets.described_inputs import DescribedInput, draw_examples, lengths_of, parse_inputs
 from qx_plugins.datasets.user_data import INPUT
@@ -33,6 +33,10 @@ def make_own_model(context: Context) -> nn.Module:
         target_of(context), arguments(context), quantizable=context.quantizable, context=context
     )
     _forward_arguments[_key(context)] = tuple(arguments_of(model.forward))
+    file = ModelFile.of(target_of(context))
+    if file is not None and file.has("train") and not hasattr(model, "qx_facts"):
+        # Whoever writes down how to train starts from weights that are not trained.
+        model.qx_facts = ModelFacts(trained=False)  # type: ignore[assignment]
     return model
 
 

@@ -3,9 +3,9 @@
 The model comes from a factory, a library, a file of functions named as the hooks of a workload, or a file of
 a graph with its weights. Its data come from the file of functions, from ``--data``,
 or are generated. Without ``--weights`` it has the weights that it is made with; accuracy is reported where
-``--trained`` says that they are trained, where they are in a graph's file, or where the file of functions
-gives right answers. Model and data may also be objects of a Python session that has called
-``qx.run``.
+``--trained`` or the model itself says that they are trained, where they are in a graph's file, or where the
+file of functions gives right answers and has no ``train``. Model and data may also be objects of a Python
+session that has called ``qx.run``.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ def test_a_new_head_and_no_data_give_sizes_and_fidelity(qx: Callable[..., Any], 
             cwd=tmp_path,
         )
         assert done.code == 0, done.err
-        assert not done.measurements("fp32_baseline", "accuracy")
+        assert done.measurement("fp32_baseline", "accuracy")["value"] is None
         assert done.measurement("dynamic_int8", "sqnr")["value"] > 10
         assert "random: classifier.bias, classifier.weight" in done.err
         assert "Not known to be trained" in done.out
@@ -95,6 +95,6 @@ def test_a_folder_that_makes_no_model_ends_the_run_in_one_line(
     (tmp_path / "bert").mkdir()
     done = qx("run", "hf:bert", "-c", "dynamic_int8", *QUICK, cwd=tmp_path)
     assert done.code == 2
-    assert "no config.json in this folder (it is empty)" in done.err
-    assert len(done.err.strip().splitlines()) == 1
+    (error,) = [line for line in done.err.splitlines() if not line.startswith("[")]
+    assert "no config.json in this folder (it is empty)" in error
     assert not (tmp_path / "out").exists()

@@ -8,6 +8,8 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
 QUICK = ("--quick", "--budget", 0.01, "--batch-size", 1)
 
@@ -197,3 +199,53 @@ def test_the_file_in_the_documents_is_trained_and_runs(qx: Callable[..., Any], t
     done = qx("run", "louder.py", *weights, *QUICK, "--out", "out", cwd=tmp_path)
     assert done.code == 0, done.err
     assert done.measurement("fx_static_int8", "accuracy")["value"] > 0.7
+
+
+#: A file that gives right answers. Its weights are random, unless they are given.
+JUDGED = """
+    import torch
+    from torch import nn
+    from qx import ModelFacts
+
+    def make_model():
+        return nn.Sequential(nn.Flatten(), nn.Linear(8, 3))
+
+    def load_data(split):
+        return torch.randn(60, 2, 4), torch.arange(60) % 3
+"""
+TRAIN = """
+    def train(model):
+        return model
+"""
+#: The same, whose model says itself whether it is trained.
+SAYS = """
+    def make_model():
+        model = nn.Sequential(nn.Flatten(), nn.Linear(8, 3))
+        model.qx_facts = ModelFacts(trained={})
+        return model
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "trained"),
+    [
+        (JUDGED + TRAIN, (), False),
+        pytest.param(JUDGED, (), True, marks=pytest.mark.slow),
+        pytest.param(JUDGED + TRAIN, ("--trained",), True, marks=pytest.mark.slow),
+        pytest.param(JUDGED + TRAIN, ("--weights", "net.pt"), True, marks=pytest.mark.slow),
+        pytest.param(JUDGED + TRAIN + SAYS.format(True), (), True, marks=pytest.mark.slow),
+        pytest.param(JUDGED + SAYS.format(False), (), False, marks=pytest.mark.slow),
+    ],
+)
+def test_a_file_that_trains_needs_weights_to_be_judged(
+    qx: Callable[..., Any], tmp_path: Path, source: str, options: tuple[str, ...], trained: bool
+) -> None:
+    """Chance is not shown as an accuracy; options and the model itself say otherwise."""
+    (tmp_path / "net.py").write_text(dedent(source))
+    torch.save(nn.Sequential(nn.Flatten(), nn.Linear(8, 3)).state_dict(), tmp_path / "net.pt")
+    run = ("run", "net.py", "-c", "fp32_baseline", "-m", "accuracy", "-m", "file_size")
+    done = qx(*run, *options, *QUICK, "--out", "out", cwd=tmp_path)
+    assert done.code == 0, done.err
+    assert done.results["run"]["workloads"]["net"]["trained"] is trained
+    assert ("Not known to be trained" in done.out) is not trained
+    assert (done.measurement("fp32_baseline", "accuracy")["value"] is not None) is trained

@@ -190,7 +190,7 @@ def test_a_factory_that_gives_trained_weights_is_judged(qx: Callable[..., Any], 
     assert silent.measurement("fp32_baseline", "accuracy")["value"] is None
     shown = " ".join(silent.out.split())
     assert "Not known to be trained: no trained weights were given" in shown
-    assert "; quality is how near outputs are to those of fp32_baseline (sqnr)." in shown
+    assert "Quality is how near outputs are to those of fp32_baseline (sqnr)." in shown
     assert "Give --weights FILE, or --trained" in shown
 
 

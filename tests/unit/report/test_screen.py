@@ -103,6 +103,23 @@ def test_other_metrics_of_quality_have_columns_where_there_is_room(builders: Mod
     assert re.search(r"hits +likeness", shown(few, 80)[2])
 
 
+def test_how_near_outputs_are_is_not_compared_once_more(builders: ModuleType) -> None:
+    """Such a value is a comparison with the baseline, which is near to itself: neither has a difference."""
+    derived = {"phase": "derived", "derived_from": ("outputs",)}
+    near = evolve(builders.HITS, name="nearness", axis=False, pick=None, **derived)
+    run = builders.small(metrics=(*builders.METRICS, near))
+    recording = run.recording()
+    for cell in recording.outputs:
+        recording.add(cell, Figure("nearness"), recording.series[cell][Figure("hits")])
+    results = run.results(recording)
+    lines = shown(evolve(results, axes=(evolve(results.axes[0], metric="nearness"),)), 60)
+    table = "\n".join(lines)
+    assert re.search(r"^ +nearness +hits\n  config +% +% +change, pt$", table, re.MULTILINE)
+    assert re.search(r"^\* base +- +86 ±2$", table, re.MULTILINE)
+    assert re.search(r"^\* quick +85 ±2 +85 ±2 +-1\.00 ±", table, re.MULTILINE)
+    assert "compared with base" in table
+
+
 # How long it is -----------------------------------------------------------------------------------
 
 
@@ -209,6 +226,29 @@ def test_the_title_says_model_data_items_threads_and_time(builders: ModuleType) 
     assert shown(builders.small().results())[0] == "toy on toy points: 1,000 items, 1 thread, in 75 s"
     slow = builders.small(run={"seconds": {"total": 862.0}, "threads": 2}).results()
     assert shown(slow)[0].endswith(", 2 threads, in 14 min 22 s")
+
+
+def test_a_long_name_of_the_data_leaves_the_number_of_items(builders: ModuleType) -> None:
+    """It is shortened itself, also above the table of one of several workloads."""
+    for results in (builders.small().results(), builders.everything()[0]):
+        workloads = {
+            name: evolve(workload, source="word " * 40) for name, workload in results.run.workloads.items()
+        }
+        lines = shown(evolve(results, run=evolve(results.run, workloads=workloads)))
+        titles = [line for line in lines if " on word word" in line]
+        assert len(titles) == len(workloads)
+        assert all(re.search(r": (1,000|200) items", title) for title in titles)
+
+
+@pytest.mark.parametrize("width", [80, 100, 140])
+def test_what_makes_a_model_count_as_trained_is_not_cut_off(builders: ModuleType, width: int) -> None:
+    """Where nothing is said of right and wrong answers, three lines have room for what to do about it."""
+    results = builders.small().results()
+    workloads = {name: evolve(record, trained=False) for name, record in results.run.workloads.items()}
+    text = " ".join(shown(evolve(results, run=evolve(results.run, workloads=workloads)), width)[1:4])
+    words = " ".join(text.split())
+    assert "Not known to be trained: no trained weights were given" in words
+    assert "Give --weights FILE, or --trained where the model is made with trained weights." in words
 
 
 def test_a_value_has_its_comparison_beside_it(builders: ModuleType) -> None:

@@ -13,6 +13,7 @@ import torch
 from qx_plugins.workloads import own_model
 
 from qx import Context, UsageError
+from qx.worker.inspect import facts_of
 
 DEFAULTS = {option.name: option.default for option in own_model.describe().options}
 NUMBERS = count()
@@ -241,3 +242,29 @@ def test_an_example_on_the_command_line_states_the_lengths() -> None:
     own = context(source, example="x:float32[1,4..32]")
     assert own_model.input_lengths(own) == (4, 32)
     assert tuple(own_model.example_inputs(2, 5, own)[0].shape) == (2, 5)
+
+
+def test_a_file_that_trains_makes_an_untrained_model() -> None:
+    """Unless its model says otherwise; a file without ``train`` says nothing."""
+    source = """
+        from torch import nn
+        from qx import ModelFacts
+
+        def make_model():
+            return nn.Linear(2, 2)
+    """
+    train = """
+        def train(model):
+            return model
+    """
+    says = """
+        def make_model():
+            model = nn.Linear(2, 2)
+            model.qx_facts = ModelFacts(trained=True)
+            return model
+    """
+    assert not hasattr(own_model.make_model(context(source)), "qx_facts")
+    untrained = own_model.make_model(context(source + train))
+    assert hasattr(untrained, "qx_facts")
+    assert not facts_of(untrained).trained
+    assert facts_of(own_model.make_model(context(source + train + says))).trained
