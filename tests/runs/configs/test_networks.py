@@ -216,6 +216,58 @@ def test_a_layer_that_fixes_the_batch_size_is_named_in_the_build(
         _convert("executorch_fp32", model().eval(), context, build=True)
 
 
+class Stubbed(nn.Module):
+    """A layer on the rows of an image, between stubs, with nothing to fuse."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.rows = layer
+        self.quant, self.dequant = torch.ao.quantization.QuantStub(), torch.ao.quantization.DeQuantStub()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        rows = self.rows(self.quant(images.permute(0, 2, 1, 3).flatten(2)))
+        return self.dequant((rows[0] if isinstance(rows, tuple) else rows)[:, -1])
+
+    def fuse_model(self) -> None:
+        """Fuse nothing."""
+
+
+def encoder_layer() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.TransformerEncoderLayer(36, 4, 48, batch_first=True)
+
+
+@pytest.mark.parametrize(
+    ("config", "layer", "words"),
+    [
+        ("static_int8_per_channel", nn.GRU(36, 4), r"cannot be calibrated: layer 'rows' \(GRU\), .*tuple"),
+        ("qat_int8", nn.GRU(36, 4), r"does not run: layer 'rows' \(GRU\), .*must be Tensor"),
+        ("qat_int8", encoder_layer(), r"cannot be prepared .*: layer 'rows.self_attn.out_proj'"),
+    ],
+    ids=["gru", "gru-qat", "attention-qat"],
+)
+def test_a_layer_that_cannot_be_observed_is_named(
+    config: str, layer: nn.Module, words: str, tmp_path: Path
+) -> None:
+    """What eager mode has no observers for is unsupported, with the layer, and no error of torch's own."""
+    context = Context(folder=tmp_path, engine="x86", options={"epochs": 1, "learning_rate": 1e-3})
+    with pytest.raises(Unsupported, match=words):
+        _convert(config, Stubbed(layer).eval(), context, build=True)
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["layer", "encoder"])
+def test_the_layers_of_a_transformer_are_the_ones_that_run(whole: bool, tmp_path: Path) -> None:
+    """torch's fused kernel, which would take no int8 weights, is not used where these are quantized."""
+    layer = nn.TransformerEncoder(encoder_layer(), 2) if whole else encoder_layer()
+    model = Stubbed(layer).eval()
+    inputs = networks.images(40, seed=9)
+    expected = answers(model, inputs)
+    quantized = _convert("dynamic_int8", model, Context(folder=tmp_path), build=True)
+    kinds = {type(part) for part in quantized.modules()}
+    assert torch.ao.nn.quantized.dynamic.Linear in kinds
+    assert FLOAT32 > decibels(expected, answers(quantized, inputs)) > EIGHT_BITS
+
+
 class FusedByItself(networks.SharedByTwoNorms):
     """Fuses a convolution that it calls twice with one of the normalizations."""
 
