@@ -837,8 +837,8 @@ class Recorded:
     #: none. They may be larger than memory: they are memory-mapped, and cannot be written to.
     outputs: Arrays | None = None
     baseline_outputs: Arrays | None = None
-    #: What the workload's ``postprocess`` made of both, which metrics of phase ``predictions`` get in place of
-    #: outputs; None where it made nothing, so that the outputs are the answers.
+    #: What the workload's ``postprocess`` made of both, which metrics of phase ``predictions`` get in their
+    #: place; None where it made nothing, so that the outputs are the answers.
     answers: Arrays | None = None
     baseline_answers: Arrays | None = None
     #: Right answers of the evaluated items, by name, and the classes; empty where there are none.
