@@ -220,15 +220,18 @@ def _taken(data: Predictions | Recorded, chosen: NDArray[np.intp]) -> Prediction
     outputs, targets = take(data.outputs or {}), take(data.targets)
     if isinstance(data, Predictions):
         return evolve(data, outputs=outputs, targets=targets)
-    others = {
-        name: None if arrays is None else take(arrays)
-        for name, arrays in (
-            ("baseline_outputs", data.baseline_outputs),
-            ("answers", data.answers),
-            ("baseline_answers", data.baseline_answers),
-        )
-    }
-    return evolve(data, outputs=outputs, targets=targets, **others)
+
+    def take_optional(arrays: Arrays | None) -> Arrays | None:
+        return None if arrays is None else take(arrays)
+
+    return evolve(
+        data,
+        outputs=outputs,
+        targets=targets,
+        baseline_outputs=take_optional(data.baseline_outputs),
+        answers=take_optional(data.answers),
+        baseline_answers=take_optional(data.baseline_answers),
+    )
 
 
 def _with_other_answers(data: Predictions | Recorded) -> Iterator[Predictions | Recorded]:

@@ -61,7 +61,8 @@ def measure(data: Recorded) -> Samples | None:
 def _choices(answers: np.ndarray) -> np.ndarray:
     """Return the class of each item ``[n]``."""
     if answers.ndim == 2:
-        return answers.argmax(axis=1)
+        chosen: np.ndarray = answers.argmax(axis=1)
+        return chosen
     if answers.ndim == 1 and answers.dtype.kind in "iub":
         return answers
     raise Unsupported(

@@ -94,7 +94,8 @@ def _ratio_db(expected: torch.Tensor, outputs: torch.Tensor) -> float:
 def verify_outputs(expected: Reference, model: nn.Module, step: str) -> None:
     """Raise ``Unsupported`` where a rewritten model does not compute the outputs of the original.
 
-    Where it does not run at all the reason has the layer. A copy of the model is run, so that its observers record nothing.
+    Where it does not run at all the reason has the layer. A copy of the model is run, so that its observers
+    record nothing.
     """
     model = copy.deepcopy(model)
     calls_of: Counter[str] = Counter()

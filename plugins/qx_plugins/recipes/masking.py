@@ -1,7 +1,8 @@
 """Find the operators of a graph that put a mask into the scores of attention.
 
 A mask is added to the scores as 0 or as a large negative number, or infinity. A scale for such a range makes
-one number of all scores, and steps count alike then. So these sums, and the softmax after them, stay in float.
+one number of all scores, and steps count alike then. So these sums, and the softmax after them, stay in
+float.
 It imports torch: import it inside functions.
 """
 
@@ -19,8 +20,9 @@ SOFTMAX = ("softmax", "_softmax", "_safe_softmax")
 
 
 def operator_name(node: fx.Node) -> str:
-    """Return the name of what a node calls: ``add`` for ``torch.add``, ``operator.add``, a method of tensors
-    and ``aten.add.Tensor``; empty for a module, an input and a constant.
+    """Return the name of what a node calls, empty for a module, an input and a constant.
+
+    It is ``add`` for ``torch.add``, ``operator.add``, a method of tensors and ``aten.add.Tensor``.
     """
     if node.op == "call_method":
         return str(node.target)

@@ -174,7 +174,7 @@ def _input_name(model: nn.Module, index: int) -> str:
 
 
 def _with_weights_of_their_own(model: nn.Module) -> nn.Module:
-    """Return a copy of a model in which no two layers share a parameter: pnnx leaves such layers as they are."""
+    """Return a copy of a model in which no two layers share a parameter: pnnx converts no such layer."""
     model, seen = copy.deepcopy(model), set[int]()
     for layer in model.modules():
         for name, parameter in layer.named_parameters(recurse=False):
