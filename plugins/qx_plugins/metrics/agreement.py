@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from qx import Metric, Recorded, Samples, Unsupported, hookimpl
 from qx.testing import Conformance
 from qx_plugins.arrays import first_output
+from qx_plugins.class_answers import highest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,8 +62,7 @@ def measure(data: Recorded) -> Samples | None:
 def _choices(answers: np.ndarray) -> np.ndarray:
     """Return the class of each item ``[n]``."""
     if answers.ndim == 2:
-        chosen: np.ndarray = answers.argmax(axis=1)
-        return chosen
+        return highest(answers, 1)
     if answers.ndim == 1 and answers.dtype.kind in "iub":
         return answers
     raise Unsupported(
