@@ -68,7 +68,7 @@ def class_answers(data: Predictions, *, axis: int, metric: str, ignored: int = -
     if labels.dtype.kind not in "iub":
         raise QxError(f"{metric}: labels are {labels.dtype}; expected classes, which are whole numbers")
     if outputs.ndim == labels.ndim + 1 and _without(outputs.shape, axis) == labels.shape:
-        classes, chosen = outputs.shape[axis], _highest(outputs, axis)
+        classes, chosen = outputs.shape[axis], highest(outputs, axis)
     elif outputs.shape == labels.shape and outputs.dtype.kind in "iub":
         if not data.classes:
             raise QxError(f"{metric}: outputs are classes, of which the data do not say how many there are")
@@ -136,7 +136,7 @@ def _without(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
     return tuple(rest)
 
 
-def _highest(scores: np.ndarray, axis: int) -> np.ndarray:
+def highest(scores: np.ndarray, axis: int) -> np.ndarray:
     """Return the class of the highest score, of equal ones the first."""
     import numpy as np
 

@@ -837,6 +837,10 @@ class Recorded:
     #: none. They may be larger than memory: they are memory-mapped, and cannot be written to.
     outputs: Arrays | None = None
     baseline_outputs: Arrays | None = None
+    #: What the workload's ``postprocess`` made of both, which metrics of phase ``predictions`` get in their
+    #: place; None where it made nothing, so that the outputs are the answers.
+    answers: Arrays | None = None
+    baseline_answers: Arrays | None = None
     #: Right answers of the evaluated items, by name, and the classes; empty where there are none.
     targets: Arrays = Factory(dict)
     classes: tuple[str, ...] = ()
@@ -846,16 +850,23 @@ class Recorded:
 
         The recorded samples stay those of all items.
         """
+
+        def take_optional(arrays: Arrays | None) -> Arrays | None:
+            return None if arrays is None else taken(arrays, items)
+
         return evolve(
             self,
-            outputs=None if self.outputs is None else taken(self.outputs, items),
-            baseline_outputs=None if self.baseline_outputs is None else taken(self.baseline_outputs, items),
+            outputs=take_optional(self.outputs),
+            baseline_outputs=take_optional(self.baseline_outputs),
+            answers=take_optional(self.answers),
+            baseline_answers=take_optional(self.baseline_answers),
             targets=taken(self.targets, items),
         )
 
     def parts(self) -> Iterator[Recorded]:
         """Yield the outputs and targets of all items in their order, some tens of MiB at a time."""
-        slices = _slices((self.outputs or {}, self.baseline_outputs or {}, self.targets))
+        arrays = (self.outputs, self.baseline_outputs, self.answers, self.baseline_answers)
+        slices = _slices((*(part or {} for part in arrays), self.targets))
         return (self.take(items) for items in slices)
 
 

@@ -44,6 +44,16 @@ def equal_outputs(ours: Arrays, theirs: Arrays) -> bool:
     )
 
 
+def highest(scores: Array) -> Array:
+    """Return the class with the highest score of each item, ``[n]``, of scores ``[n, classes]``.
+
+    It goes over the items in parts, since numpy copies an array that cannot be written to, as a
+    memory-mapped one.
+    """
+    parts = [scores[items].argmax(axis=1) for items in _slices(scores)]
+    return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
+
+
 def _slices(array: Array) -> Iterator[slice]:
     count = len(array)
     size = max(1, AT_ONCE * count // max(1, array.nbytes))

@@ -17,7 +17,7 @@ from qx.contract.figures import Figure, Point
 from qx.contract.records import LARGEST, MOST_WAVES, OUTPUT
 from qx.foreign import to_line
 from qx.processes.answers import PlainSamples
-from qx.results.output_traces import OutputTrace, equal_outputs, traces_of
+from qx.results.output_traces import OutputTrace, equal_outputs, highest, traces_of
 from qx.storage.archive import Archive, Header, open_archive
 from qx.storage.strict_json import ROOM
 from qx.values import Array, JsonMapping, JsonObject
@@ -166,7 +166,7 @@ class Recording:
         if outputs := self.outputs.get(cell):
             scores = next(iter(outputs.values()))
             is_of_classes = scores.ndim == 2 and scores.shape[1] > 1
-            return (scores.argmax(axis=1), scores.shape[1]) if is_of_classes else None
+            return (highest(scores), scores.shape[1]) if is_of_classes else None
         trace = next(iter(self.traces.get(cell, {}).values()), None)
         return None if trace is None or trace.highest is None else (trace.highest, trace.shape[1])
 

@@ -24,6 +24,7 @@ from qx.runner.builds import Build
 from qx.runner.preparation import Prepared
 from qx.runner.request import Chosen, metric, references
 from qx.runner.workload_run import Run, WorkloadRun
+from qx.worker.derive import OUTPUTS
 from qx.worker.memory import MIB
 from qx.worker.output_files import ANSWERS, read_outputs, room_needed
 
@@ -144,8 +145,8 @@ def evaluate_artifact(
         except Failure:
             remove_tree(outputs)
             raise
-        # What `postprocess` made of them is used by metrics of the evaluation alone.
-        remove_tree(outputs / "model" / ANSWERS)
+        if not job.keeps_answers:
+            remove_tree(outputs / "model" / ANSWERS)
         assert isinstance(answer, EvaluateAnswer)
     samples, more_failures = _checked_samples(measured, run.chosen, workload_run.ready.items)
     return Evaluation(samples, failures | more_failures, outputs / "model", answer.serving)
@@ -187,6 +188,9 @@ def _job(
         artifact_metrics=references(workload_run.metrics_of(run.chosen, "artifact")),
         prediction_metrics=references(workload_run.metrics_of(run.chosen, "predictions")),
         metric_options=run.chosen.metric_options,
+        keeps_answers=any(
+            OUTPUTS in metric(entry).derived_from for entry in workload_run.metrics_of(run.chosen, "derived")
+        ),
         outputs=str(outputs),
         finished=str(folder),
     )

@@ -19,7 +19,7 @@ from qx.values import Array
 from qx.worker.arrays import Split
 from qx.worker.channel import Channel
 from qx.worker.finished import Finished
-from qx.worker.output_files import read_outputs
+from qx.worker.output_files import ANSWERS, read_outputs
 from qx.worker.plugins import bind
 from qx.worker.samples import failure, measure_or_fail, stage_of
 
@@ -40,6 +40,8 @@ class CellRecord:
     round: dict[Figure, Array] = Factory(dict)
     #: Outputs of the evaluation, ``[items, ...]``; empty where they were not kept.
     outputs: dict[str, Array] = Factory(dict)
+    #: What ``postprocess`` made of them; empty where it made nothing.
+    answers: dict[str, Array] = Factory(dict)
 
     def to_arrays(self) -> dict[str, Array]:
         """Return all samples under keys such as ``latency|1|values``, as ``numpy.savez`` takes them."""
@@ -52,7 +54,12 @@ class CellRecord:
 
 def read_recorded(path: Path, outputs: str | None = None) -> CellRecord:
     """Read the arrays of ``CellRecord.to_arrays`` from an ``.npz`` file, and outputs from a folder."""
-    record = CellRecord(outputs={} if outputs is None else read_outputs(Path(outputs)))
+    record = CellRecord()
+    if outputs is not None:
+        answers = Path(outputs) / ANSWERS
+        record = CellRecord(
+            outputs=read_outputs(Path(outputs)), answers=read_outputs(answers) if answers.exists() else {}
+        )
     with np.load(path) as arrays:
         for name in arrays.files:
             key, _, part = name.rpartition("|")
@@ -120,8 +127,10 @@ def recorded_of(
         rounds=own.round,
         baseline=_samples(baseline, read),
         point=point,
-        outputs=_outputs(own, read),
-        baseline_outputs=_outputs(baseline, read),
+        outputs=_outputs(own.outputs, read),
+        baseline_outputs=_outputs(baseline.outputs, read),
+        answers=_outputs(own.answers, read),
+        baseline_answers=_outputs(baseline.answers, read),
         targets={} if items is None else items.targets,
         classes=() if items is None else items.classes,
     )
@@ -152,5 +161,5 @@ def _samples(cell: CellRecord, read: set[str]) -> TrackedArrays[Figure]:
     return TrackedArrays(cell.values, lambda figure: figure.metric, read)
 
 
-def _outputs(cell: CellRecord, read: set[str]) -> TrackedArrays[str] | None:
-    return TrackedArrays(cell.outputs, lambda _: OUTPUTS, read) if cell.outputs else None
+def _outputs(arrays: dict[str, Array], read: set[str]) -> TrackedArrays[str] | None:
+    return TrackedArrays(arrays, lambda _: OUTPUTS, read) if arrays else None

@@ -220,13 +220,28 @@ def _taken(data: Predictions | Recorded, chosen: NDArray[np.intp]) -> Prediction
     outputs, targets = take(data.outputs or {}), take(data.targets)
     if isinstance(data, Predictions):
         return evolve(data, outputs=outputs, targets=targets)
-    baseline = None if data.baseline_outputs is None else take(data.baseline_outputs)
-    return evolve(data, outputs=outputs, targets=targets, baseline_outputs=baseline)
+
+    def take_optional(arrays: Arrays | None) -> Arrays | None:
+        return None if arrays is None else take(arrays)
+
+    return evolve(
+        data,
+        outputs=outputs,
+        targets=targets,
+        baseline_outputs=take_optional(data.baseline_outputs),
+        answers=take_optional(data.answers),
+        baseline_answers=take_optional(data.baseline_answers),
+    )
 
 
 def _with_other_answers(data: Predictions | Recorded) -> Iterator[Predictions | Recorded]:
-    """Yield all outputs in parts, with another answer for each item; none where they are no class scores."""
+    """Yield all outputs in parts, with another answer for each item; none where they are no class scores.
+
+    Nor are there any where `postprocess` makes the answers, which would be others too.
+    """
     labels, outputs = data.targets.get(LABELS), data.outputs or {}
+    if isinstance(data, Recorded) and data.answers is not None:
+        return
     if labels is None or len(outputs) != 1 or not _are_classes(labels):
         return
     ((name, scores),) = outputs.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -16,8 +17,9 @@ from qx.comparison.compare import compare
 from qx.comparison.sources import read
 from qx.errors import UsageError
 from qx.report import markdown
-from qx.results import results_file
+from qx.results import output_traces, results_file
 from qx.results.output_traces import equal_outputs, traces_of
+from qx.results.recording import Recording
 from qx.results.records import Results
 
 SCORES = np.array([[0.5, 0.25], [-0.0, np.nan], [1, 2]], dtype=np.float32)
@@ -87,6 +89,22 @@ def test_runs_are_compared_by_digests_and_answers(
     if seed:
         assert rows["quick"].verdict == "changed"
         assert "answers differ; how far they are apart is not known" in str(rows["quick"].reason)
+
+
+def test_answers_of_outputs_that_cannot_be_written_to_take_no_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The highest scores of memory-mapped outputs are found part by part: numpy would copy all of them."""
+    scores = np.zeros((4096, 256), dtype=np.float32)
+    scores[np.arange(4096), np.arange(4096) % 256] = 1
+    scores.flags.writeable = False
+    monkeypatch.setattr(output_traces, "AT_ONCE", 1 << 16)
+    recording = Recording(outputs={"toy/fp32": {"output": scores}})
+    tracemalloc.start()
+    answers = recording.answers("toy/fp32")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert answers is not None and answers[1] == 256
+    assert np.array_equal(answers[0], np.arange(4096) % 256)
+    assert peak < scores.nbytes / 4
 
 
 def test_equal_numbers_have_one_digest() -> None:

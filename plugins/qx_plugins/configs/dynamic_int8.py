@@ -34,5 +34,8 @@ def convert(model: nn.Module) -> nn.Module:
     import torch
     from torch.ao.quantization import quantize_dynamic
 
+    from qx_plugins.recipes.transformers import avoid_fused_kernels
+
+    avoid_fused_kernels(model)
     quantized: nn.Module = quantize_dynamic(model, {torch.nn.Linear}, dtype=torch.qint8, inplace=True)
     return quantized

@@ -47,7 +47,9 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
     from torch.ao.quantization import quantize_dynamic
 
     from qx_plugins.recipes.tracing import explain_errors
+    from qx_plugins.recipes.transformers import avoid_fused_kernels
 
+    avoid_fused_kernels(model)
     with explain_errors(model, "cannot be quantized"):
         # The default set of modules: linear and recurrent layers.
         quantized: nn.Module = quantize_dynamic(model, dtype=torch.qint8, inplace=True)

@@ -42,6 +42,7 @@ def calibrate(model: nn.Module, batches: Sequence[Batch]) -> nn.Module:
 @hookimpl
 def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
     from qx_plugins.recipes.fidelity import verify_outputs
+    from qx_plugins.recipes.masking import is_adding, is_masked
     from qx_plugins.runtimes.executorch.converting import build_artifact
 
     batches = take_calibration_batches(model)
@@ -54,6 +55,7 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
         from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
         quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
+        quantizer.set_filter_function(lambda node: not (is_adding(node) or is_masked(node)))
         prepared = prepare_pt2e(program.module(), quantizer)
         verify_outputs(expected, prepared, "folding normalization into weights")
         quantized: nn.Module = convert_pt2e(observe(prepared, batches))

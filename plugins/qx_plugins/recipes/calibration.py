@@ -26,10 +26,15 @@ def to_tensors(inputs: Arrays) -> tuple[torch.Tensor, ...]:
 
 
 def observe(model: nn.Module, batches: Sequence[Batch]) -> nn.Module:
-    """Run the batches through a prepared model, whose observers record them, and return the model."""
+    """Run the batches through a prepared model, whose observers record them, and return the model.
+
+    Raises ``Unsupported`` with the layer whose values cannot be observed.
+    """
     import torch
 
-    with torch.no_grad():
+    from qx_plugins.recipes.tracing import explain_errors
+
+    with torch.no_grad(), explain_errors(model, "cannot be calibrated"):
         for batch in batches:
             model(*to_tensors(batch.inputs))
     return model

@@ -16,6 +16,7 @@ from attrs import frozen
 from torch import nn
 
 from qx import Context, Unsupported
+from qx_plugins.recipes.tracing import explain_errors
 
 #: Least signal-to-noise ratio of a network that was fused, folded or compiled in float32, in dB. Rounding
 #: alone leaves more than 100, weights folded twice or along the wrong dimension less than 30.
@@ -93,14 +94,17 @@ def _ratio_db(expected: torch.Tensor, outputs: torch.Tensor) -> float:
 def verify_outputs(expected: Reference, model: nn.Module, step: str) -> None:
     """Raise ``Unsupported`` where a rewritten model does not compute the outputs of the original.
 
-    A copy of the model is run, so that its observers record nothing.
+    Where it does not run at all the reason has the layer. A copy of the model is run, so that its observers
+    record nothing.
     """
     model = copy.deepcopy(model)
     calls_of: Counter[str] = Counter()
     for name, layer in model.named_modules():
         if isinstance(getattr(layer, "weight", None), torch.Tensor):
             layer.register_forward_hook(lambda *_, name=name: calls_of.update([name]))
-    ratio = signal_to_noise_db(expected.outputs, run_model(model, expected.inputs))
+    with explain_errors(model, f"after {step} the model does not run"):
+        outputs = run_model(model, expected.inputs)
+    ratio = signal_to_noise_db(expected.outputs, outputs)
     if ratio < SAME_DB and all_finite(expected.outputs):
         names = ", ".join(repr(name) for name, calls in calls_of.items() if calls > 1)
         hint = f"; layers that are called more than once: {names}" if names else ""

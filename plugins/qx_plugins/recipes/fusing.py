@@ -21,6 +21,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from qx_plugins.recipes.folding import fold_into_transposed
+from qx_plugins.recipes.masking import (
+    add_in_float,
+    is_adding,
+    is_masked,
+    operator_name,
+    softmax_in_float,
+)
 from qx_plugins.recipes.padding import same_padding, symmetric_padding
 
 #: Padding modes that quantized convolutions have themselves.
@@ -52,6 +59,7 @@ def make_fusible(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> 
         partial(_normalize_by_function, other_channels=other_channels),
         _separate_shared_layers,
         _fold_into_grouped_transposed,
+        _mask_in_float,
     )
     if sum(step(graph_module) for step in steps) == 0:
         return model
@@ -241,3 +249,17 @@ def _fold_into_grouped_transposed(graph_module: fx.GraphModule) -> bool:
         node.replace_all_uses_with(layer_node)
         graph_module.graph.erase_node(node)
     return bool(folded)
+
+
+def _mask_in_float(graph_module: fx.GraphModule) -> bool:
+    """Keep masks of attention, and the softmax of what they are added to, out of quantization."""
+    nodes = list(graph_module.graph.nodes)
+    softmaxes = [node for node in nodes if is_masked(node)]
+    sums = [node for node in nodes if operator_name(node) in ("add", "add_", "iadd") and is_adding(node)]
+    for node in softmaxes:
+        if node.op == "call_module":
+            node.args = (*node.args, graph_module.get_submodule(str(node.target)).dim)
+        node.op, node.target = "call_function", softmax_in_float
+    for node in sums:
+        node.op, node.target = "call_function", add_in_float
+    return bool(softmaxes)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Errors that say nothing about the model, and are passed on unchanged.
 UNRELATED_ERRORS = (QxError, MemoryError, OSError, ImportError)
+#: Name, within its layer, of an observer or of fake quantization.
+_OBSERVER = "activation_post_process"
 #: Start of torch's message that an operation has no kernel for tensors of a kind.
 _NO_KERNEL = re.compile(r"Could not run '(\S+)' with arguments from the '(\w+)' backend")
 
@@ -101,8 +103,11 @@ def name_layer(error: BaseException, model: nn.Module) -> str:
     from qx_plugins.recipes.bfloat16 import unwrap
 
     model = unwrap(model)
-    names = {id(module): name for name, module in model.named_modules()}
-    modules = {id(module): module for module in model.modules()}
+    # An observer, which torch has put into a layer, is passed over for the layer itself.
+    names = {
+        id(module): name for name, module in model.named_modules() if name.rpartition(".")[2] != _OBSERVER
+    }
+    modules = {id(module): module for module in model.modules() if id(module) in names}
     text = _line(error)
 
     def describe(layer: nn.Module, file: str, line: int) -> str:

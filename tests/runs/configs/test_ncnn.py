@@ -64,6 +64,47 @@ def test_what_ncnn_has_no_layer_for_is_refused_at_once(config: str) -> None:
             imported_host().call(config, "check_model", **arguments)
 
 
+class Tied(nn.Module):
+    """Two linear layers with one weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.head = nn.Linear(16, 16), nn.Linear(16, 16), nn.Linear(16, 3)
+        self.second.weight = self.first.weight
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return self.head(self.second(self.first(rows).relu()).relu())
+
+
+@pytest.mark.parametrize("config", ready(CONFIGS[0]))
+def test_layers_with_one_weight_are_converted(config: str, tmp_path: Path) -> None:
+    """Each layer has the weight in ncnn, and the user's model keeps it shared."""
+    torch.manual_seed(0)
+    model, rows = Tied().eval(), torch.randn(5, 16)
+    subject = served(convert(config, model, tmp_path, (rows[:1],)))
+    outputs = subject.outputs(subject.call(subject.prepare({"rows": rows.numpy()})))["output"]
+    assert np.allclose(outputs, model(rows).detach().numpy(), atol=1e-4)
+    assert model.second.weight is model.first.weight
+
+
+@pytest.mark.parametrize("config", ready(CONFIGS[0]))
+def test_an_input_or_a_layer_that_ncnn_lacks_is_named(config: str) -> None:
+    """The reason has the name of the argument, or of the layer in the user's model."""
+
+    class Choosing(nn.Module):
+        def forward(self, rows: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+            return rows * mask
+
+    examples = (torch.zeros(1, 8), torch.ones(1, 8, dtype=torch.bool))
+    arguments = {"model": Choosing().eval(), "example_inputs": examples, "context": Context()}
+    with pytest.raises(Unsupported, match=r"input 'mask' is torch\.bool"):
+        imported_host().call(config, "check_model", **arguments)
+    from qx_plugins.runtimes.ncnn.converting import _layer_names
+
+    model = nn.Sequential(nn.Linear(2, 2), nn.Threshold(0.0, 0.0))
+    assert _layer_names(["nn.Threshold", "aten::roll"], model) == "Threshold (layer '1'), roll"
+
+
 @pytest.mark.parametrize("config", ready(CONFIGS[0]))
 def test_a_network_that_ncnn_computes_wrongly_is_refused(
     config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -216,6 +216,107 @@ def test_a_layer_that_fixes_the_batch_size_is_named_in_the_build(
         _convert("executorch_fp32", model().eval(), context, build=True)
 
 
+class Stubbed(nn.Module):
+    """A layer on the rows of an image, between stubs, with nothing to fuse."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.rows = layer
+        self.quant, self.dequant = torch.ao.quantization.QuantStub(), torch.ao.quantization.DeQuantStub()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        rows = self.rows(self.quant(images.permute(0, 2, 1, 3).flatten(2)))
+        return self.dequant((rows[0] if isinstance(rows, tuple) else rows)[:, -1])
+
+    def fuse_model(self) -> None:
+        """Fuse nothing."""
+
+
+def encoder_layer() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.TransformerEncoderLayer(36, 4, 48, batch_first=True)
+
+
+@pytest.mark.parametrize(
+    ("config", "layer", "words"),
+    [
+        ("static_int8_per_channel", nn.GRU(36, 4), r"cannot be calibrated: layer 'rows' \(GRU\), .*tuple"),
+        ("qat_int8", nn.GRU(36, 4), r"does not run: layer 'rows' \(GRU\), .*must be Tensor"),
+        ("qat_int8", encoder_layer(), r"cannot be prepared .*: layer 'rows.self_attn.out_proj'"),
+    ],
+    ids=["gru", "gru-qat", "attention-qat"],
+)
+def test_a_layer_that_cannot_be_observed_is_named(
+    config: str, layer: nn.Module, words: str, tmp_path: Path
+) -> None:
+    """What eager mode has no observers for is unsupported, with the layer, and no error of torch's own."""
+    context = Context(folder=tmp_path, engine="x86", options={"epochs": 1, "learning_rate": 1e-3})
+    with pytest.raises(Unsupported, match=words):
+        _convert(config, Stubbed(layer).eval(), context, build=True)
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["layer", "encoder"])
+def test_the_layers_of_a_transformer_are_the_ones_that_run(whole: bool, tmp_path: Path) -> None:
+    """The fused kernel of torch, which would take no int8 weights, is not used where these are quantized."""
+    layer = nn.TransformerEncoder(encoder_layer(), 2) if whole else encoder_layer()
+    model = Stubbed(layer).eval()
+    inputs = networks.images(40, seed=9)
+    expected = answers(model, inputs)
+    quantized = _convert("dynamic_int8", model, Context(folder=tmp_path), build=True)
+    kinds = {type(part) for part in quantized.modules()}
+    assert torch.ao.nn.quantized.dynamic.Linear in kinds
+    assert FLOAT32 > decibels(expected, answers(quantized, inputs)) > EIGHT_BITS
+
+
+class Causal(nn.Module):
+    """Attention of each row of an image to the rows before it, by a mask that is added to sharp scores."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query, self.key, self.value = (nn.Linear(36, 16) for _ in range(3))
+        nn.init.normal_(self.query.weight, std=0.5)
+        nn.init.normal_(self.key.weight, std=0.5)
+        self.register_buffer("mask", -1e4 * torch.ones(12, 12).triu(1))
+        self.head, self.softmax = nn.Linear(16, 5), nn.Softmax(-1)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        rows = images.permute(0, 2, 1, 3).flatten(2)
+        scores = self.query(rows) @ self.key(rows).transpose(1, 2)
+        return self.head((self.softmax(scores / 4 + self.mask) @ self.value(rows)).mean(1))
+
+
+def _masking_configs() -> list[Any]:
+    configs = {"fx_static_int8": (), "onnxruntime_static_int8_per_channel": (), "executorch_int8": ("slow",)}
+    return [
+        pytest.param(
+            config,
+            marks=[
+                pytest.mark.skipif(config not in READY, reason=f"what {config} needs is missing"),
+                *(getattr(pytest.mark, mark) for mark in marks),
+            ],
+        )
+        for config, marks in configs.items()
+    ]
+
+
+@pytest.mark.parametrize("config", _masking_configs())
+def test_a_mask_leaves_the_scores_their_bits(config: str, tmp_path: Path) -> None:
+    """Scores are not rounded by a scale for the range of the mask, which would make all steps count alike."""
+    torch.manual_seed(0)
+    model = Causal().eval()
+    inputs = networks.images(40, seed=9)
+    expected = answers(model, inputs)
+    result = _convert(config, model, Context(folder=tmp_path, engine="x86"), build=True)
+    if isinstance(result, nn.Module):
+        outputs = answers(result, inputs)
+    else:
+        subject = imported_host().call(
+            result.loader, "load", artifact=result, context=Context(folder=result.folder)
+        )
+        outputs = subject.outputs(subject.call(subject.prepare({"image": inputs})))["output"]
+    assert decibels(expected, np.array(outputs)) > EIGHT_BITS
+
+
 class FusedByItself(networks.SharedByTwoNorms):
     """Fuses a convolution that it calls twice with one of the normalizations."""
 

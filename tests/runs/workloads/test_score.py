@@ -44,6 +44,11 @@ FINDER = """
     def score(outputs, targets):
         return 1.0 * (outputs["place"] == targets["labels"])
 """
+#: The same with scores as answers, and with a first output that 8 bits make nothing but zeros of.
+SUMMED = FINDER.replace("[torch.eye(16), 3 *", "[1e-4 * torch.eye(16),").replace(
+    '{"place": (outputs["fine"] + outputs["coarse"]).argmax(1)}',
+    '{"scores": outputs["fine"] + outputs["coarse"]}',
+)
 JUDGE = """
     def worst(outputs, targets):
         right = outputs["place"] == targets["labels"]
@@ -59,6 +64,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a folder with the model and with functions that judge it."""
     folder = tmp_path_factory.mktemp("score")
     (folder / "finder.py").write_text(dedent(FINDER))
+    (folder / "summed.py").write_text(dedent(SUMMED))
     (folder / "judge.py").write_text(dedent(JUDGE))
     return folder
 
@@ -80,6 +86,16 @@ def test_a_model_is_judged_by_its_own_score(qx: Callable[..., Any], place: Path)
     assert [axis["metric"] for axis in done.results["axes"]] == ["score", "file_size"]
     # The outputs are scores of classes, and the answers are not: what is judged decides the task.
     assert done.results["run"]["workloads"]["finder"]["task"] is None
+
+
+def test_agreement_is_of_the_answers(qx: Callable[..., Any], place: Path) -> None:
+    """Where ``postprocess`` makes the answers, these are held against the baseline's, and no raw output."""
+    done = qx("run", "summed.py", *QUICK, "-m", "agreement", "-m", "file_size", cwd=place)
+    assert done.code == 0, done.err
+    assert done.results["run"]["workloads"]["summed"]["task"] == "classification"
+    assert done.measurement("dynamic_int8", "agreement")["value"] > 0.9
+    # The largest of the first output is another one in most items.
+    assert done.measurement("dynamic_int8", "agreement")["details"]["sqnr_db"] < 3
 
 
 @pytest.mark.slow

@@ -8,10 +8,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from attrs import evolve
 from qx_plugins.loaders import torch_eager
 from qx_plugins.metrics import accuracy, agreement, build_memory, quantized_share, startup, throughput
 
-from qx import Artifact, Building, BuildStep, Context, Figure, Fresh, Mark, Point, Predictions, Recorded
+from qx import (
+    Artifact,
+    Building,
+    BuildStep,
+    Context,
+    Figure,
+    Fresh,
+    Mark,
+    Point,
+    Predictions,
+    Recorded,
+    Unsupported,
+)
 
 
 def _recorded(outputs: np.ndarray, baseline: np.ndarray | None) -> Recorded:
@@ -52,6 +65,19 @@ def test_agreement_counts_equal_predictions_right_or_wrong() -> None:
     assert same.values.tolist() == [1, 1]
     assert same.details["sqnr_db"] == pytest.approx(20)
     assert agreement.measure(_recorded(baseline[::-1], baseline)).values.tolist() == [0, 0]
+
+
+def test_agreement_is_of_the_answers_that_postprocess_makes() -> None:
+    """Scores or classes that ``postprocess`` made of the outputs are compared in place of the outputs."""
+    baseline = np.array([[10.0, 0.0], [0.0, 10.0]])
+    other = _recorded(baseline[::-1], baseline)
+    scores = evolve(other, answers={"sum": baseline}, baseline_answers={"sum": baseline})
+    assert agreement.measure(scores).values.tolist() == [1, 1]
+    classes = evolve(other, answers={"of": np.array([4, 7])}, baseline_answers={"of": np.array([4, 8])})
+    assert agreement.measure(classes).values.tolist() == [1, 0]
+    boxes = {"boxes": np.zeros((2, 3, 4))}
+    with pytest.raises(Unsupported, match=r"answers have shape \[2, 3, 4\] .* expected scores"):
+        agreement.measure(evolve(other, answers=boxes, baseline_answers=boxes))
 
 
 def test_agreement_without_a_baseline_gives_nothing() -> None:

@@ -147,6 +147,11 @@ def test_derived_metrics_get_parts_of_both_cells(small_parts: None) -> None:
         samples={}, waves={}, baseline={}, outputs=DATA.outputs, baseline_outputs={"output": SCORES + 1}
     )
     assert agreement.measure(data) is not None
+    answered = evolve(data, answers={"sum": SCORES}, baseline_answers={"sum": SCORES * 2})
+    part = list(answered.parts())[1]
+    assert part.answers is not None and part.baseline_answers is not None
+    assert np.array_equal(part.baseline_answers["sum"], 2 * part.answers["sum"])
+    assert len(part.answers["sum"]) == len((part.outputs or {})["output"]) < ITEMS
     plugin = Plugin(
         lambda part: part.baseline_outputs["output"][:, 0] - part.outputs["output"][:, 0],
         record=evolve(RECORD, phase="derived"),

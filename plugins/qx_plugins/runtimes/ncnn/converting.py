@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import io
 import re
 import shutil
@@ -122,16 +123,17 @@ def convert_with_pnnx(
 
     # One item: ncnn has no batches, and pnnx removes the first dimension.
     items = tuple(tensor[:1].clone() for tensor in inputs)
-    for tensor in items:
+    for index, tensor in enumerate(items):
+        named = f"cannot be converted for ncnn: input {_input_name(model, index)}"
         if tensor.dtype not in TYPES:
-            raise Unsupported(f"cannot be converted for ncnn: it has no {tensor.dtype}")
+            raise Unsupported(f"{named} is {tensor.dtype}, which it has none of")
         if tensor.dim() - 1 > MAX_DIMENSIONS:
-            raise Unsupported(f"cannot be converted for ncnn: items of {tensor.dim() - 1} dimensions")
+            raise Unsupported(f"{named} has items of {tensor.dim() - 1} dimensions")
     traced = io.BytesIO()
     with warnings.catch_warnings(), torch.no_grad(), explain_errors(model, "cannot be traced"):
         # Warnings of tracing: models that depend on their input have failed to export before.
         warnings.simplefilter("ignore")
-        torch.jit.save(torch.jit.trace(copy.deepcopy(model), items, check_trace=False), traced)
+        torch.jit.save(torch.jit.trace(_with_weights_of_their_own(model), items, check_trace=False), traced)
     (folder / "model.pt").write_bytes(traced.getbuffer())
     shapes = ",".join(f"[{','.join(map(str, item.shape))}]{TYPES[item.dtype]}" for item in items)
     layers, weights = (folder / name for name in FILES)
@@ -158,14 +160,42 @@ def convert_with_pnnx(
     )
     if missing:
         raise Unsupported(
-            f"cannot be converted for ncnn, which has no {_layer_names(missing)}"[:REASON_LENGTH]
+            f"cannot be converted for ncnn, which has no {_layer_names(missing, model)}"[:REASON_LENGTH]
         )
     return layers, weights
 
 
-def _layer_names(kinds: Sequence[str]) -> str:
-    """Return layers by the names that users know: pnnx writes ``nn.GroupNorm``, ``F.pad``, ``aten::roll``."""
-    return ", ".join(re.sub(r"^(nn|F|torch|Tensor|aten|pnnx)(\.|::)", "", kind) for kind in kinds)
+def _input_name(model: nn.Module, index: int) -> str:
+    """Return the name of the argument that an input is, or its place where ``forward`` takes any number."""
+    parameters = list(inspect.signature(model.forward).parameters.values())
+    if index < len(parameters) and parameters[index].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:
+        return repr(parameters[index].name)
+    return str(index)
+
+
+def _with_weights_of_their_own(model: nn.Module) -> nn.Module:
+    """Return a copy of a model in which no two layers share a parameter: pnnx converts no such layer."""
+    model, seen = copy.deepcopy(model), set[int]()
+    for layer in model.modules():
+        for name, parameter in layer.named_parameters(recurse=False):
+            if id(parameter) in seen:
+                setattr(layer, name, nn.Parameter(parameter.detach().clone(), parameter.requires_grad))
+            seen.add(id(parameter))
+    return model
+
+
+def _layer_names(kinds: Sequence[str], model: nn.Module) -> str:
+    """Return layers by the names that users know: pnnx writes ``nn.GroupNorm``, ``F.pad``, ``aten::roll``.
+
+    Beside the kind of a layer is the name of the first one of that kind in the model.
+    """
+    words = []
+    for kind in kinds:
+        word = re.sub(r"^(nn|F|torch|Tensor|aten|pnnx)(\.|::)", "", kind)
+        layers = (name for name, layer in model.named_modules() if name and type(layer).__name__ == word)
+        first = next(layers, None)
+        words.append(f"{word} (layer {first!r})" if first else word)
+    return ", ".join(words)
 
 
 def _verify_outputs(

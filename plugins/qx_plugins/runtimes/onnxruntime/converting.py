@@ -7,7 +7,7 @@ import io
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,10 @@ from qx_plugins.recipes.graphs import OnnxModel
 from qx_plugins.recipes.saturation import SEVEN_BITS, saturates
 
 FILE = "model.onnx"
+#: Operators that put a mask into scores; that compute it or scale scores; that change only shapes and types.
+MASKING = ("Add", "Sub", "Where")
+COMBINING = (*MASKING, "Mul", "Div")
+RESHAPING = ("Reshape", "Expand", "Unsqueeze", "Squeeze", "Transpose", "Cast", "Identity", "Slice")
 #: Note about weights with one scale in a config that has a scale for each output channel.
 PER_TENSOR = "one scale for all channels of grouped transposed convolutions, which ONNX Runtime cannot split"
 
@@ -133,6 +137,35 @@ def _average_pools(path: Path) -> list[str]:
     return [node.name for node in graph.node if node.op_type in ("AveragePool", "GlobalAveragePool")]
 
 
+def _masked_softmaxes(path: Path) -> list[str]:
+    """Return the names of the softmaxes of scores with a mask, and of what puts the mask in.
+
+    A mask is added as 0 or as a large negative number: a scale for that range makes one number of all scores.
+    """
+    graph = onnx.load(path, load_external_data=False).graph
+    producers = {output: node for node in graph.node for output in node.output}
+    vectors = {constant.name for constant in graph.initializer if len(constant.dims) < 2}
+
+    def found(name: str) -> Iterator[Any]:
+        """Yield the operators that a tensor comes from, as far back as the layer that computes the scores."""
+        node = producers.get(name)
+        # A sum with a vector is the bias of a layer.
+        if node is None or (node.op_type == "Add" and vectors & set(node.input)):
+            return
+        if node.op_type in COMBINING or node.op_type in RESHAPING:
+            yield node
+            for source in node.input:
+                yield from found(source)
+
+    names: list[str] = []
+    for softmax in graph.node:
+        if softmax.op_type == "Softmax":
+            sources = list(found(softmax.input[0]))
+            if any(node.op_type in MASKING for node in sources):
+                names += [softmax.name, *(node.name for node in sources)]
+    return list(dict.fromkeys(names))
+
+
 def _per_tensor_weights(path: Path) -> dict[str, str]:
     """Return weights for which the quantizer has no scale per output channel, with the names of their layers.
 
@@ -191,7 +224,7 @@ def build_static_artifact(
             weight_type=QuantType.QInt8,
             per_channel=per_channel,
             reduce_range=saturates(),
-            nodes_to_exclude=_average_pools(source),
+            nodes_to_exclude=[*_average_pools(source), *_masked_softmaxes(source)],
             extra_options={
                 "TensorQuantOverrides": {name: [{"quant_type": QuantType.QInt8}] for name in per_tensor}
             },

@@ -49,7 +49,8 @@ def prepare_static(
     if expected is not None:
         verify_outputs(expected, model, "fuse_model()")
     _configure(model, activation_observer, weight_observer, default_weight_observer)
-    prepared: nn.Module = prepare(model, inplace=True)
+    with explain_errors(model, "cannot be prepared for calibration"):
+        prepared: nn.Module = prepare(model, inplace=True)
     return prepared
 
 
@@ -70,7 +71,8 @@ def prepare_for_training(
         _fuse(model)
     activation = FusedMovingAvgObsFakeQuantize.with_args(quant_min=0, quant_max=127, dtype=torch.quint8)
     _configure(model, activation, default_fused_per_channel_wt_fake_quant, default_fused_wt_fake_quant)
-    prepared: nn.Module = prepare_qat(model.train(), inplace=True)
+    with explain_errors(model, "cannot be prepared for training in 8 bits"):
+        prepared: nn.Module = prepare_qat(model.train(), inplace=True)
     if expected is not None:
         verify_outputs(expected, unquantized_copy(prepared, nn.Module.eval), "fuse_model()")
     return prepared
