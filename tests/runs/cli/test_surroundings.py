@@ -49,6 +49,7 @@ PATHS = [
     ("run", "--workload", "{path}"),
     ("quantize", "--workload", "digits_cnn", "-c", "dynamic_int8", "--to", "{path}"),
     ("quantize", "--workload", "digits_cnn", "-c", "dynamic_int8", "--weights", "{path}"),
+    ("profile", "digits_cnn", "-c", "dynamic_int8", "--out", "{path}.md"),
     ("train", "--workload", "digits_cnn", "--out", "{path}"),
     ("new", "config", "mine", "--dir", "{path}"),
     ("check", "file_size", "--workload", "{path}.py"),

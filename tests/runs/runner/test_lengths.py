@@ -210,7 +210,6 @@ RUNTIMES = {
     "onnxruntime_fp32": "onnxruntime",
     "onnxruntime_static_int8_per_channel": "onnxruntime",
     "openvino_int8": "nncf",
-    "executorch_int8": "executorch",
     "inductor_fp32": "torch",
 }
 
@@ -229,3 +228,19 @@ def test_every_runtime_serves_what_varies_in_length(qx: Callable[..., Any], conf
     assert done.code == 0, done.err
     assert done.cell(config)["notes"] == [] or "not measured" not in str(done.cell(config)["notes"])
     assert _measured(done, config) == [(1, 4), (1, 9), (1, 24)]
+
+
+@pytest.mark.slow
+def test_what_a_runtime_cannot_leave_free_is_said(qx: Callable[..., Any]) -> None:
+    """XNNPACK cannot reshape where batch and length are both free, as attention does: the config says so."""
+    pytest.importorskip("executorch")
+    with open("tagger.py", "w", encoding="utf-8") as file:
+        file.write(dedent(TAGGER))
+    done = qx(
+        *("run", "tagger.py", "-c", "executorch_int8", "-m", "sqnr", "--length", 4, "--quick"),
+        *("--budget", 0.01, "--out", "out"),
+    )
+    cell = done.cell("executorch_int8")
+    assert cell["outcome"] == "unsupported"
+    assert "cannot be lowered to XNNPACK" in cell["cause"]
+    assert "only supports 1 dynamic dimension" in cell["cause"]
