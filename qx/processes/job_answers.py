@@ -84,6 +84,9 @@ class InspectAnswer(Answer):
     example: str = ""
     #: Configs that cannot quantize the model, by name.
     refusals: Mapping[str, Refusal] = Factory(dict)
+    #: Layers that the configs of ``InspectJob.float_layers`` quantize and can leave in float, by config, each
+    #: with the number of elements of its weights.
+    layers: Mapping[str, Mapping[str, int]] = Factory(dict)
 
 
 @frozen(kw_only=True)

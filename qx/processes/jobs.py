@@ -7,7 +7,7 @@ the module whose function ``run(job, channel)`` does it there: ``qx.worker`` has
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args
@@ -147,6 +147,8 @@ class InspectJob(WorkloadJob["InspectAnswer"]):
     configs: tuple[Reference, ...] = field(default=(), converter=_references)
     #: Configs that those are composed of.
     recipes: tuple[Reference, ...] = field(default=(), converter=_references)
+    #: Configs whose layers are listed, by name, each with the values of ``float_layers`` to be checked.
+    float_layers: Mapping[str, Sequence[str]] = Factory(dict)
 
 
 @frozen(kw_only=True)

@@ -86,6 +86,7 @@ ANSWERS: tuple[Answer, ...] = (
         answers={"place": ()},
         structure=Structure(outputs=("output", "boxes"), paths=((0,), (1, "boxes"))),
         refusals={"int8": job_answers.Refusal(stage="check_model", cause="no kernel")},
+        layers={"dynamic": {"head": 40}},
     ),
     job_answers.DataAnswer(
         source="toy",
