@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         DeriveAnswer,
         EvaluateAnswer,
         InspectAnswer,
+        LayersAnswer,
         ProfileAnswer,
         ShipAnswer,
         Started,
@@ -200,6 +201,24 @@ class BuildJob(WorkloadJob["BuildAnswer"]):
     training: str | None = None
     #: The folder that the artifact and its probe are written into.
     folder: str
+
+
+def _build_job(value: BuildJob | JsonMapping) -> BuildJob:
+    return value if isinstance(value, BuildJob) else BuildJob(**value)
+
+
+@frozen(kw_only=True)
+class LayersJob(Job["LayersAnswer"]):
+    """Compare the layers of a config's module with those of the fp32 model."""
+
+    do: ClassVar[str] = "layers"
+    #: The build of the config; its folder is not used.
+    build: BuildJob = field(converter=_build_job)
+    #: Whether the artifact is a module, which is then built again; else 8 bits are simulated.
+    is_module: bool
+    #: The folder of the items that are looked at, and their number.
+    inputs: str
+    items: int
 
 
 @frozen(kw_only=True)

@@ -50,7 +50,7 @@ def serving_code(artifact: Artifact) -> ServingCode:
 def profile(artifact: Artifact, inputs: Arrays, calls: int, context: Context) -> Profile:
     from qx_plugins.runtimes.onnxruntime.profiling import profile_session
 
-    return profile_session(artifact.folder / artifact.files[0], context.threads, inputs, calls)
+    return profile_session(artifact, context.threads, inputs, calls)
 
 
 class OnnxSubject:
