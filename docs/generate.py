@@ -28,6 +28,7 @@ MODELS = {
     "postprocess": "workloads/own_model.py",
     "score": "workloads/own_model.py",
     "check_model": "configs/dynamic_int8.py",
+    "quantized_layers": "recipes/layer_names.py",
     "prepare_model": "configs/static_int8_per_channel.py",
     "calibrate": "configs/static_int8_per_channel.py",
     "convert": "configs/static_int8_per_channel.py",

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from qx.contract.figures import Figure, Point
+from qx.contract.float_layers import FloatLayers, float_layers
 from qx.contract.hookspecs import CONTRACT, hookimpl
 from qx.contract.records import (
     LABELS,
@@ -77,6 +78,7 @@ __all__ = [
     "Data",
     "DataError",
     "Figure",
+    "FloatLayers",
     "Fresh",
     "LayerRow",
     "Lengths",
@@ -104,6 +106,7 @@ __all__ = [
     "Workload",
     "cpu_flags",
     "draw_items",
+    "float_layers",
     "hookimpl",
     "import_file",
     "load",

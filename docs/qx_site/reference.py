@@ -40,14 +40,14 @@ GROUPS: dict[str, tuple[str, str, ModuleType, str]] = {
         qx,
         "Context Recipe Arrays OUTPUT LABELS Data ModelFacts Batch Converted LayerRow Lengths Artifact "
         "Subject ServingCode Profile ProfiledOperator Weights StoredWeight Samples Figure Point Building "
-        "BuildStep Mark Fresh Block Predictions Recorded",
+        "BuildStep Mark Fresh Block Predictions Recorded FloatLayers",
     ),
     "helpers": (
         "Helpers and errors",
         "What plugins and programs call, and what is raised.",
         qx,
-        "cpu_flags draw_items import_file one_line session_object signal_and_noise unfinished_folder QxError "
-        "UsageError DataError Unsupported PluginError",
+        "cpu_flags draw_items float_layers import_file one_line session_object signal_and_noise "
+        "unfinished_folder QxError UsageError DataError Unsupported PluginError",
     ),
     "testing": (
         "qx.testing",

@@ -6,7 +6,8 @@ A plugin is a module (or an object) of one of four kinds, which the record that 
 kind       must implement                              may implement
 =========  ==========================================  ===============================================
 config     ``convert``                                 ``check_model``, ``prepare_model``,
-                                                       ``calibrate``, ``read_weights``
+                                                       ``calibrate``, ``read_weights``,
+                                                       ``quantized_layers``
 metric     ``measure``; where samples are             ``measure`` beside ``statistic``
            ``per_set``: ``statistic``, or
            ``measure`` and ``combine``
@@ -275,6 +276,27 @@ def check_model(model: torch.nn.Module, example_inputs: tuple[torch.Tensor, ...]
         def check_model(model):
             if not any(isinstance(layer, torch.nn.Linear) for layer in model.modules()):
                 raise Unsupported(f"{type(model).__name__} has no linear layer")
+    """
+
+
+@hookspec(firstresult=True)
+def quantized_layers(
+    model: torch.nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context
+) -> Sequence[str] | None:
+    """Return the names of the layers that the config quantizes, each of which it can leave in float.
+
+    Only for configs whose record says ``float_layers``. Names are those of the model's ``named_modules``.
+    Called before anything is built, where the user sets the option ``float_layers`` or asks for the names
+    (``qx layers --list``): a pattern that names none of these layers, nor a module around one, ends the run.
+    Leave out what the config cannot leave in float, and what it never quantizes. ``model`` is that of
+    ``check_model``: do not change it, and be quick. None, also where the hook is not implemented, stands for
+    all layers that have a parameter of two or more dimensions themselves.
+
+    On error: The run ends with exit 2 and one line. ::
+
+        @hookimpl
+        def quantized_layers(model):
+            return [name for name, layer in model.named_modules() if type(layer) is torch.nn.Linear]
     """
 
 

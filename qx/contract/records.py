@@ -143,6 +143,12 @@ def _options(values: Iterable[Option]) -> tuple[Option, ...]:
 CALIBRATION_N = Option(
     name="calibration_n", default=256, minimum=1, help="Calibration images, drawn evenly over the classes."
 )
+#: Option of every config whose record says ``float_layers``.
+FLOAT_LAYERS = Option(
+    name="float_layers",
+    default="",
+    help="Layers that stay in float: names of the model's modules, or shell patterns, with + between them.",
+)
 
 
 @frozen(kw_only=True)
@@ -172,6 +178,9 @@ class Config:
     reference: bool = flag_field()
     #: Whether its outputs are those of the fp32 model except for rounding: another layout, or a runtime.
     keeps_outputs: bool = flag_field()
+    #: Whether it leaves layers in float that the user names. Such a config has an option ``float_layers``,
+    #: which ``qx.float_layers`` reads, and may implement ``quantized_layers``.
+    float_layers: bool = flag_field()
     #: Names of configs whose hooks its own call through ``context.recipe``: those that it is composed of.
     recipes: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
     #: Name of the fp32 config of the same runtime, a second baseline that is run wherever this config is.
@@ -180,6 +189,10 @@ class Config:
     counterpart: str | None = optional_text_field()
 
     def __attrs_post_init__(self) -> None:
+        if self.float_layers and FLOAT_LAYERS not in self.options:
+            if any(option.name == FLOAT_LAYERS.name for option in self.options):
+                raise ValueError("option 'float_layers' comes with float_layers=True: do not declare it")
+            object.__setattr__(self, "options", (*self.options, FLOAT_LAYERS))
         if not self.calibration:
             return
         own = [option for option in self.options if option.name == CALIBRATION_N.name]
@@ -364,8 +377,8 @@ class Recipe(Protocol):
     """A config, as another one calls its hooks: ``context.recipe("other")``.
 
     Its hooks get the caller's context, with options of their own: the defaults, but for those that were
-    given, and the caller's ``calibration_n``. The generators of random numbers are seeded before each, as qx
-    does. A hook that the config does not implement gives the model back.
+    given, and the caller's ``calibration_n`` and ``float_layers``. The generators of random numbers are
+    seeded before each, as qx does. A hook that the config does not implement gives the model back.
     """
 
     @property

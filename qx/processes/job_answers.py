@@ -84,6 +84,9 @@ class InspectAnswer(Answer):
     example: str = ""
     #: Configs that cannot quantize the model, by name.
     refusals: Mapping[str, Refusal] = Factory(dict)
+    #: Layers that the configs of ``InspectJob.float_layers`` quantize and can leave in float, by config, each
+    #: with the number of elements of its weights.
+    layers: Mapping[str, Mapping[str, int]] = Factory(dict)
 
 
 @frozen(kw_only=True)
@@ -216,6 +219,69 @@ class DeriveAnswer(Answer):
     def has_failed(self) -> bool:
         """Whether a metric raised an error, at one batch size at least."""
         return any(measurement.has_failed for measurement in self.metrics)
+
+
+@frozen(kw_only=True)
+class WeightRange:
+    """The weights of a layer of the fp32 model, by output channel."""
+
+    low: float
+    high: float
+    channels: int
+    #: Number of channels whose weights are all 0, or next to it.
+    dead_channels: int
+    #: Largest absolute value of a channel over its median between channels: what one scale for all of them
+    #: costs. None where the median is 0.
+    spread: float | None
+    #: Largest absolute value over the median of all absolute values; None where the median is 0.
+    peak: float | None = None
+
+
+@frozen(kw_only=True)
+class OutputRange:
+    """What a layer of the fp32 model gives for the items that were looked at, by channel."""
+
+    #: Smallest and largest value; None where values are not finite.
+    low: float | None
+    high: float | None
+    channels: int
+    #: Number of channels with the same value for all items.
+    constant_channels: int
+    #: Largest absolute value over the root of the mean square: large where few values set the range.
+    peak: float | None
+    is_finite: bool
+    #: Share of the values outside of the range that the layer in 8 bits can give; None where it has none.
+    clipped: float | None
+
+
+@frozen(kw_only=True)
+class LayerFigures:
+    """How a layer in 8 bits differs from the same layer of the fp32 model; signal over noise in dB."""
+
+    name: str
+    #: Number of elements of its weights.
+    elements: int
+    #: Of its outputs, with the inputs of the fp32 model: the error that it makes.
+    made: float | None
+    #: Of its outputs at its place in the network in 8 bits: the error that has arrived.
+    arrived: float | None
+    #: Of the outputs of the fp32 model in which this layer alone is in 8 bits.
+    alone: float | None
+    #: Its weights in the fp32 model; None where it has none of its own.
+    weights: WeightRange | None = None
+    #: What it gives in the fp32 model; None where it was never called.
+    outputs: OutputRange | None = None
+
+
+@frozen(kw_only=True)
+class LayersAnswer(Answer):
+    """The layers that a config quantizes in a model, in the model's order."""
+
+    #: Number of items that were looked at.
+    items: int
+    #: Whether 8 bits are simulated, since the artifact is no module whose layers could be called.
+    is_simulated: bool
+    layers: tuple[LayerFigures, ...]
 
 
 @frozen(kw_only=True)

@@ -7,7 +7,7 @@ the module whose function ``run(job, channel)`` does it there: ``qx.worker`` has
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         DeriveAnswer,
         EvaluateAnswer,
         InspectAnswer,
+        LayersAnswer,
         ProfileAnswer,
         ShipAnswer,
         Started,
@@ -147,6 +148,8 @@ class InspectJob(WorkloadJob["InspectAnswer"]):
     configs: tuple[Reference, ...] = field(default=(), converter=_references)
     #: Configs that those are composed of.
     recipes: tuple[Reference, ...] = field(default=(), converter=_references)
+    #: Configs whose layers are listed, by name, each with the values of ``float_layers`` to be checked.
+    float_layers: Mapping[str, Sequence[str]] = Factory(dict)
 
 
 @frozen(kw_only=True)
@@ -198,6 +201,24 @@ class BuildJob(WorkloadJob["BuildAnswer"]):
     training: str | None = None
     #: The folder that the artifact and its probe are written into.
     folder: str
+
+
+def _build_job(value: BuildJob | JsonMapping) -> BuildJob:
+    return value if isinstance(value, BuildJob) else BuildJob(**value)
+
+
+@frozen(kw_only=True)
+class LayersJob(Job["LayersAnswer"]):
+    """Compare the layers of a config's module with those of the fp32 model."""
+
+    do: ClassVar[str] = "layers"
+    #: The build of the config; its folder is not used.
+    build: BuildJob = field(converter=_build_job)
+    #: Whether the artifact is a module, which is then built again; else 8 bits are simulated.
+    is_module: bool
+    #: The folder of the items that are looked at, and their number.
+    inputs: str
+    items: int
 
 
 @frozen(kw_only=True)

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from attrs import Factory, asdict, evolve, frozen
 
+from qx.contract.records import FLOAT_LAYERS
 from qx.contract.structure import Lengths, Structure, lengths_of
 from qx.contract.tasks import CLASSIFICATION, Task, task_of
 from qx.errors import DataError, UsageError
@@ -353,6 +354,15 @@ def _hold(data: DataAnswer, uses: Uses) -> bool:
     return all((home / name).is_dir() for name in names)
 
 
+def _float_layers(variants: Sequence[Variant]) -> dict[str, list[str]]:
+    """Return the values of ``float_layers`` that the user set, by the name of the config."""
+    texts: dict[str, list[str]] = {}
+    for variant in variants:
+        if text := variant.options.get(FLOAT_LAYERS.name):
+            texts.setdefault(variant.entry.name, []).append(str(text))
+    return {name: list(dict.fromkeys(values)) for name, values in texts.items()}
+
+
 def _jobs(
     host: Host,
     entry: Entry,
@@ -375,6 +385,7 @@ def _jobs(
         configs=references(ready),
         recipes=references(recipes_of(host, *ready)),
         offline=is_offline(request),
+        float_layers=_float_layers(variants),
     )
     data_job = DataJob(
         seed=request.seed,

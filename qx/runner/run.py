@@ -73,7 +73,7 @@ def run(
     environment["repositories"] = tuple(Repository(**fields) for fields in repositories)
     recording = Recording()
     limit = TimeLimit(request.max_time, time.monotonic() if began is None else began)
-    with processes_of_a_run(request.session, logs, limit) as processes, _outputs_folder(request) as outputs:
+    with processes_of_a_run(request.session, logs, limit) as processes, outputs_folder(request) as outputs:
         shares = BudgetShares.of(request.budget, len(chosen.workloads))
         this_run = Run(host, request, chosen, processes, reporter, recording, shares, outputs)
         workload_runs = _prepare(this_run)
@@ -105,7 +105,7 @@ def run(
 
 
 @contextmanager
-def _outputs_folder(request: Request) -> Iterator[Path]:
+def outputs_folder(request: Request) -> Iterator[Path]:
     """Yield a folder for the outputs of all cells, which is removed at the end.
 
     It lies in the cache, since the system's folder for temporary files may be one in memory.

@@ -235,6 +235,7 @@ class Bench:
             engine=prepared.engine,
             configs=configs,
             recipes=references(recipes_of(self.host, self.entry) if self.entry.kind == "config" else ()),
+            float_layers={config.name: () for config in configs},
         )
 
     # Builds and launches --------------------------------------------------------------------------

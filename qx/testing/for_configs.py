@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TypeVar
 
+from qx.contract.records import FLOAT_LAYERS
 from qx.host.host import Entry
 from qx.processes.answers import PlainSamples
 from qx.processes.jobs import EvaluateJob
@@ -25,6 +26,8 @@ T = TypeVar("T")
 ROUNDING = 1e-4
 #: An artifact smaller than this share of the fp32 state dict counts as changed, whatever its outputs.
 SMALLER = 0.9
+#: Fewest bits of a weight in float.
+LEAST_FLOAT_BITS = 16
 
 
 def _require_success(bench: Bench, work: Callable[[], T]) -> T:
@@ -178,7 +181,7 @@ def reads_its_weights(bench: Bench) -> str:
     """
     if not bench.host.implements(bench.entry.name, "read_weights"):
         raise NotApplicable("has no read_weights")
-    samples = _weigh(bench)
+    samples = _weigh(bench, bench.built)
     if samples is None:
         return "the weights are not known"
     (size,), details = samples.values, samples.details
@@ -192,11 +195,49 @@ def reads_its_weights(bench: Bench) -> str:
     return f"{details['weights']} weights take {size:,.0f} of {files:,} bytes"
 
 
-def _weigh(bench: Bench) -> PlainSamples | None:
+def leaves_layers_in_float(bench: Bench) -> str:
+    """With ``float_layers``: the weights of the layer that is named are in float, and all others as before.
+
+    It is built once more, with the last of the layers that it quantizes in float. Weights are distinguished
+    by their numbers of elements, since runtimes give them names of their own.
+    """
+    if not bench.config.float_layers:
+        raise NotApplicable("has no option float_layers")
+    layers = bench.run(bench.inspect_job(bench.reference), "layers").layers.get(bench.entry.name)
+    if not layers:
+        raise NotApplicable("quantizes no layer of the model that it can leave in float")
+    before, (name, elements) = _stored(bench, bench.built), list(layers.items())[-1]
+    if before is None:
+        raise NotApplicable("its weights are not known")
+    built = _require_success(bench, lambda: bench.build(bench.entry, options={FLOAT_LAYERS.name: name}))
+    _require_success(bench, lambda: bench.serve(built))
+    after = _stored(bench, built)
+    assert after is not None
+    removed, added = before - after, after - before
+    if not removed and not added:
+        raise Failed(f"with float_layers={name} its weights are in the same numbers of bits as without")
+    if narrow := [bits for _, bits in added if bits < LEAST_FLOAT_BITS]:
+        raise Failed(f"with float_layers={name} it stores other weights in {min(narrow)} bits than without")
+    counts = [sum(size for size, _ in weights.elements()) for weights in (removed, added)]
+    if counts != [elements, elements]:
+        raise Failed(
+            f"with float_layers={name}, which has {elements:,} weights, {counts[0]:,} are no longer in few "
+            f"bits, and {counts[1]:,} are in float instead"
+        )
+    return f"the {elements:,} weights of {name} are in float, all others as without"
+
+
+def _stored(bench: Bench, built: Built) -> Counter[tuple[int, int]] | None:
+    """Return how many weights have these numbers of elements and bits; None where they are not known."""
+    samples = _weigh(bench, built)
+    return None if samples is None else Counter(tuple(pair) for pair in samples.details["stored"])
+
+
+def _weigh(bench: Bench, built: Built) -> PlainSamples | None:
     """Return the bytes of the weights that the config reads; None where they are not known."""
     job = EvaluateJob(
         engine=bench.prepared.engine,
-        artifact=bench.built.stored,
+        artifact=built.stored,
         inputs=str(bench.prepared.evaluation),
         batch_size=50,
         artifact_metrics=(weighing.REFERENCE,),
@@ -324,6 +365,7 @@ CHECKS = (
     Check(deterministic, after=("keeps_shape_and_type",)),
     Check(names_layers_of_the_model, after=("builds",)),
     Check(reads_its_weights, after=("loads_in_fresh_process",)),
+    Check(leaves_layers_in_float, after=("loads_in_fresh_process",)),
     Check(changes_something, after=("keeps_shape_and_type",)),
     Check(keeps_outputs, after=("keeps_shape_and_type",)),
     Check(needs_what_it_says, after=("loads_in_fresh_process",)),

@@ -32,7 +32,12 @@ class Weighing:
         layers = weights.layers.values()
         elements = sum(layer.elements for layer in layers)
         wrong = [name for name, layer in weights.layers.items() if layer.bits < 1 or layer.elements < 1]
-        details = {"weights": len(layers), "elements": elements + weights.other_elements, "wrong": wrong}
+        details = {
+            "weights": len(layers),
+            "elements": elements + weights.other_elements,
+            "wrong": wrong,
+            "stored": [[layer.elements, layer.bits] for layer in layers],
+        }
         return Samples(sum(layer.elements * layer.bits for layer in layers) / 8, details=details)
 
 

@@ -70,16 +70,16 @@ def run(job: BuildJob, channel: Channel) -> None:
 
     began = time.perf_counter()
     steps.stage("make_model")
-    model = _model_with_weights(job, workload, config)
+    model = model_with_weights(job, workload, config)
     weight_elements = _weight_elements(model)
-    float_model = FloatModel(partial(_model_with_weights, job, workload, config))
+    float_model = FloatModel(partial(model_with_weights, job, workload, config))
     _write_references(job, workload, model)
     result = convert_model(
         plugin,
         model,
         example_inputs(workload, 1),
         float_model,
-        between=lambda prepared: _calibrate(job, plugin, config, prepared, float_model, steps),
+        between=lambda prepared: calibrate(job, plugin, config, prepared, float_model, steps),
         stage=steps.stage,
     )
     steps.stage("save")
@@ -91,7 +91,7 @@ def run(job: BuildJob, channel: Channel) -> None:
     channel.answer(BuildAnswer(seconds=seconds, steps=steps.finish()))
 
 
-def _model_with_weights(job: BuildJob, workload: BoundPlugin, config: Config) -> nn.Module:
+def model_with_weights(job: BuildJob, workload: BoundPlugin, config: Config) -> nn.Module:
     """Return the model that a config gets: in fp32, with weights, and with stubs if it wants them."""
     model = fp32_model(workload, quantizable=config.quantizable, structure=job.structure)
     if job.weights is not None:
@@ -103,7 +103,7 @@ def _model_with_weights(job: BuildJob, workload: BoundPlugin, config: Config) ->
     return model
 
 
-def _calibrate(
+def calibrate(
     job: BuildJob,
     plugin: BoundPlugin,
     config: Config,

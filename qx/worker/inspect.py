@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
-from qx.contract.records import OUTPUT, Config, ModelFacts
+from qx.contract.float_layers import check_layers, layers_with_weights, weight_elements
+from qx.contract.records import FLOAT_LAYERS, OUTPUT, Config, ModelFacts
 from qx.contract.structure import Structure
 from qx.environment import distribution_version
 from qx.errors import UsageError
@@ -80,7 +81,9 @@ def run(job: InspectJob, channel: Channel) -> None:
         inputs=tuple(map(_item_input, examples)) if examples else None,
     )
     if structure:
-        answer = evolve(answer, refusals=_refusals(job, workload, model, structure, channel))
+        refusals = _refusals(job, workload, model, structure, channel)
+        layers = _layers(job, workload, model, structure, refusals)
+        answer = evolve(answer, refusals=refusals, layers=layers)
     channel.answer(answer)
 
 
@@ -216,6 +219,49 @@ def _refusals(
                 # The build will fail too, with a better message.
                 print(f"{name}: {cause}", file=sys.stderr)  # noqa: T201
     return refusals
+
+
+def _layers(
+    job: InspectJob,
+    workload: BoundPlugin,
+    model: nn.Module,
+    structure: Structure,
+    refusals: Mapping[str, Refusal],
+) -> dict[str, dict[str, int]]:
+    """Return the layers that configs quantize and can leave in float, of the configs that the job names.
+
+    Each has the number of elements of its weights. Raises ``UsageError`` for a value of ``float_layers`` that
+    names none of them.
+    """
+    layers: dict[str, dict[str, int]] = {}
+    for reference in job.configs:
+        name = reference.name
+        if name not in job.float_layers or name in refusals:
+            continue
+        config = bind_config(job, reference, {}, workload.host, lengths=structure.lengths)
+        record = config.record
+        assert isinstance(record, Config)
+        form = model
+        if record.quantizable:
+            form = fp32_model(workload, quantizable=True, structure=structure)
+        quantized = quantized_layers(config, form, example_inputs(workload, 1))
+        layers[name] = {layer: weight_elements(form, layer) for layer in quantized}
+        for text in job.float_layers[name]:
+            try:
+                check_layers(form, text, quantized)
+            except UsageError as error:
+                raise UsageError(f"--set {name}.{FLOAT_LAYERS.name}={text}: {error}") from None
+    return layers
+
+
+def quantized_layers(
+    config: BoundPlugin, model: nn.Module, examples: tuple[torch.Tensor, ...]
+) -> tuple[str, ...]:
+    """Return the layers that a config quantizes in a model and can leave in float."""
+    own = None
+    if config.implements("quantized_layers"):
+        own = config.call("quantized_layers", model=model, example_inputs=examples)
+    return layers_with_weights(model) if own is None else tuple(own)
 
 
 def _fingerprint(model: nn.Module) -> str:

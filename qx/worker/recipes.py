@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, frozen
 
-from qx.contract.records import CALIBRATION_N, Artifact, Config, Converted, Weights
+from qx.contract.records import CALIBRATION_N, FLOAT_LAYERS, Artifact, Config, Converted, Weights
 from qx.errors import PluginError
 from qx.host.host import Host, Reference
 from qx.processes.answers import Answer
@@ -101,7 +101,8 @@ def bind_recipe(caller: BoundPlugin, name: str, /, **options: OptionValue) -> Bo
     """Return a recipe that a config calls, in the config's context but for its own options.
 
     Options that are not given have their defaults; ``calibration_n`` that of the caller, whose batches it
-    gets. Raises ``PluginError`` for a recipe that the caller's record does not name, and for wrong options.
+    gets, and so ``float_layers``. Raises ``PluginError`` for a recipe that the caller's record does not
+    name, and for wrong options.
     """
     record = caller.record
     assert isinstance(record, Config)
@@ -122,6 +123,6 @@ def bind_recipe(caller: BoundPlugin, name: str, /, **options: OptionValue) -> Bo
                 f"{caller.name}: option {option!r} of recipe {name!r} must be {flaw}, not {value!r}"
             )
     values = {option.name: option.default for option in known.values()}
-    shared = {CALIBRATION_N.name} & known.keys() & context.options.keys()
+    shared = {CALIBRATION_N.name, FLOAT_LAYERS.name} & known.keys() & context.options.keys()
     values |= {option: context.options[option] for option in shared} | options
     return BoundRecipe(evolve(recipe, context=evolve(context, options=values)), caller.name)

@@ -23,6 +23,7 @@ from qx import (
     Data,
     DataError,
     Figure,
+    FloatLayers,
     Fresh,
     LayerRow,
     Lengths,
@@ -46,6 +47,7 @@ from qx import (
     Workload,
     cpu_flags,
     draw_items,
+    float_layers,
     hookimpl,
     import_file,
     one_line,
@@ -196,6 +198,8 @@ def calibrate(model: torch.nn.Module, batches: Sequence[Batch]) -> torch.nn.Modu
 @hookimpl
 def convert(model: torch.nn.Module, float_model: torch.nn.Module, context: Context) -> Artifact | Converted:
     folder: Path | None = context.folder
+    in_float: FloatLayers = float_layers(model, context)
+    assert in_float.names or "fc" not in in_float
     rows = [LayerRow(name=name, bits=8, error=0.1) for name, _ in float_model.named_modules()]
     recipe: Recipe = context.recipe("half", bits=4)
     assert recipe.options

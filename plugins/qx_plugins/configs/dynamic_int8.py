@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qx import Config, Unsupported, hookimpl
+from qx import Config, Context, Unsupported, hookimpl
+from qx_plugins.recipes import layer_names
 
 if TYPE_CHECKING:
     from torch import nn
@@ -15,6 +16,7 @@ def describe() -> Config:
     return Config(
         name="dynamic_int8",
         summary="Linear layers with int8 weights, activations quantized at run time; no calibration.",
+        float_layers=True,
     )
 
 
@@ -29,13 +31,15 @@ def check_model(model: nn.Module) -> None:
         raise Unsupported(f"{type(model).__name__} has no linear layer, and this config quantizes no other")
 
 
+quantized_layers = layer_names.linear_layers
+
+
 @hookimpl
-def convert(model: nn.Module) -> nn.Module:
+def convert(model: nn.Module, context: Context) -> nn.Module:
     import torch
-    from torch.ao.quantization import quantize_dynamic
 
     from qx_plugins.recipes.transformers import avoid_fused_kernels
+    from qx_plugins.runtimes.torch_eager.dynamic import quantize_weights
 
     avoid_fused_kernels(model)
-    quantized: nn.Module = quantize_dynamic(model, {torch.nn.Linear}, dtype=torch.qint8, inplace=True)
-    return quantized
+    return quantize_weights(model, context, {torch.nn.Linear})

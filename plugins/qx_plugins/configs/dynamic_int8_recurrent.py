@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qx import Config, Context, Unsupported, hookimpl
+from qx_plugins.recipes import layer_names
 
 if TYPE_CHECKING:
     import torch
@@ -16,6 +17,7 @@ def describe() -> Config:
     return Config(
         name="dynamic_int8_recurrent",
         summary="Recurrent and linear layers with int8 weights, activations quantized at run time.",
+        float_layers=True,
     )
 
 
@@ -41,18 +43,21 @@ def check_model(model: nn.Module) -> None:
             raise Unsupported(f"{words} has proj_size={layer.proj_size}, which torch's int8 kernel ignores")
 
 
+quantized_layers = layer_names.recurrent_and_linear_layers
+
+
 @hookimpl
 def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> nn.Module:
     import torch
-    from torch.ao.quantization import quantize_dynamic
 
     from qx_plugins.recipes.tracing import explain_errors
     from qx_plugins.recipes.transformers import avoid_fused_kernels
+    from qx_plugins.runtimes.torch_eager.dynamic import quantize_weights
 
     avoid_fused_kernels(model)
     with explain_errors(model, "cannot be quantized"):
         # The default set of modules: linear and recurrent layers.
-        quantized: nn.Module = quantize_dynamic(model, dtype=torch.qint8, inplace=True)
+        quantized = quantize_weights(model, context, None)
     if context.folder is not None:
         # A build, and no launch, which is timed: torch notices what a kernel does not take when it is called.
         with torch.no_grad(), explain_errors(quantized, "does not run in 8 bits"):

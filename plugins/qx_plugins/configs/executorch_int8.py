@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from qx import Artifact, Config, Context, hookimpl
-from qx_plugins.recipes import prechecks
+from qx import Artifact, Config, Context, float_layers, hookimpl
+from qx_plugins.recipes import layer_names, prechecks
 from qx_plugins.recipes.calibration import keep_calibration_batches, observe, take_calibration_batches
 from qx_plugins.runtimes.executorch import CONVERTING
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
+    from torch import fx, nn
     from torch.export import ExportedProgram
 
     from qx import Batch
@@ -27,11 +27,13 @@ def describe() -> Config:
         requires=(*CONVERTING, "torchao>=0.14"),
         extra="executorch",
         calibration=True,
+        float_layers=True,
         runtime_baseline="executorch_fp32",
     )
 
 
 check_model = prechecks.check_export
+quantized_layers = layer_names.static_layers
 
 
 @hookimpl
@@ -42,10 +44,11 @@ def calibrate(model: nn.Module, batches: Sequence[Batch]) -> nn.Module:
 @hookimpl
 def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
     from qx_plugins.recipes.fidelity import verify_outputs
+    from qx_plugins.recipes.float_nodes import leave_in_float
     from qx_plugins.recipes.masking import is_adding, is_masked
     from qx_plugins.runtimes.executorch.converting import build_artifact
 
-    batches = take_calibration_batches(model)
+    batches, in_float = take_calibration_batches(model), float_layers(model, context)
 
     def quantize(program: ExportedProgram, expected: Reference) -> nn.Module:
         from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
@@ -53,8 +56,15 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
             get_symmetric_quantization_config,
         )
         from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+        from torchao.quantization.pt2e.quantizer import QuantizationAnnotation
 
-        quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
+        class Quantizer(XNNPACKQuantizer):  # type: ignore[misc, unused-ignore]
+            def annotate(self, model: fx.GraphModule) -> fx.GraphModule:
+                leave_in_float(model, in_float, QuantizationAnnotation)
+                annotated: fx.GraphModule = super().annotate(model)
+                return annotated
+
+        quantizer = Quantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
         quantizer.set_filter_function(lambda node: not (is_adding(node) or is_masked(node)))
         prepared = prepare_pt2e(program.module(), quantizer)
         verify_outputs(expected, prepared, "folding normalization into weights")

@@ -6,7 +6,8 @@ import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from qx import Config, Context, hookimpl
+from qx import Config, Context, float_layers, hookimpl
+from qx_plugins.recipes import layer_names
 from qx_plugins.recipes.calibration import (
     keep_calibration_batches,
     observe,
@@ -27,6 +28,7 @@ def describe() -> Config:
         name="fx_static_int8",
         summary="Static int8 by torch.fx, calibrated; needs no stubs; weights per channel.",
         calibration=True,
+        float_layers=True,
     )
 
 
@@ -41,6 +43,9 @@ def check_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> N
         torch.fx.symbolic_trace(model)
 
 
+quantized_layers = layer_names.traced_layers
+
+
 @hookimpl
 def prepare_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> nn.Module:
     from torch.ao.quantization import (
@@ -52,7 +57,7 @@ def prepare_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], co
     from torch.ao.quantization.quantize_fx import prepare_fx
 
     from qx_plugins.recipes.fidelity import compute_reference_in_build, verify_outputs
-    from qx_plugins.recipes.fusing import make_fusible
+    from qx_plugins.recipes.fusing import make_fusible, original_name
     from qx_plugins.recipes.tracing import explain_errors, required_arguments_only
     from qx_plugins.runtimes.torch_eager.kernels import WRONG_KERNELS
 
@@ -62,9 +67,14 @@ def prepare_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], co
     mapping = get_default_qconfig_mapping(context.engine).set_global(recipe)
     for operation in WRONG_KERNELS:
         mapping.set_object_type(operation, None)
+    in_float = float_layers(model, context)
     expected = compute_reference_in_build(model.eval(), example_inputs, context)
     with explain_errors(model, "torch.fx"), required_arguments_only(model, len(example_inputs)):
-        prepared = prepare_fx(make_fusible(model, example_inputs), mapping, example_inputs)
+        fusible = make_fusible(model, example_inputs)
+        for name, _ in fusible.named_modules():
+            if original_name(name) in in_float:
+                mapping.set_module_name(name, None)
+        prepared = prepare_fx(fusible, mapping, example_inputs)
     if expected is not None:
         verify_outputs(expected, prepared, "torch.fx: fusing layers")
     return prepared

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from qx import Artifact, Config, Context, hookimpl
-from qx_plugins.recipes import prechecks
+from qx import Artifact, Config, Context, float_layers, hookimpl
+from qx_plugins.recipes import layer_names, prechecks
 from qx_plugins.recipes.calibration import observe
 from qx_plugins.runtimes.aot_inductor import pt2e
 from qx_plugins.runtimes.aot_inductor.compiling import COMPILERS, KERNEL_PROFILE
@@ -27,6 +27,7 @@ def describe() -> Config:
         extra="torchao",
         programs=COMPILERS,
         options=(KERNEL_PROFILE,),
+        float_layers=True,
         calibration=True,
         runtime_baseline="inductor_fp32",
     )
@@ -35,9 +36,13 @@ def describe() -> Config:
 check_model = prechecks.check_export
 
 
+quantized_layers = layer_names.static_layers
+
+
 @hookimpl
 def prepare_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> nn.Module:
-    return pt2e.prepare_graph(model, example_inputs, context.lengths)
+    in_float = float_layers(model, context)
+    return pt2e.prepare_graph(model, example_inputs, context.lengths, in_float=in_float)
 
 
 @hookimpl

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from qx import Artifact, Config, Context, hookimpl
-from qx_plugins.recipes import prechecks
+from qx import Artifact, Config, Context, float_layers, hookimpl
+from qx_plugins.recipes import layer_names, prechecks
 from qx_plugins.recipes.training_options import OPTIONS
 from qx_plugins.runtimes.aot_inductor import pt2e
 from qx_plugins.runtimes.aot_inductor.compiling import COMPILERS, KERNEL_PROFILE
@@ -26,6 +26,7 @@ def describe() -> Config:
         requires=pt2e.requires(),
         extra="torchao",
         programs=COMPILERS,
+        float_layers=True,
         training=True,
         options=(*OPTIONS, KERNEL_PROFILE),
         runtime_baseline="inductor_fp32",
@@ -40,9 +41,13 @@ def check_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], cont
     prechecks.check_export(model, example_inputs, context)
 
 
+quantized_layers = layer_names.static_layers
+
+
 @hookimpl
 def prepare_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> nn.Module:
-    return pt2e.prepare_graph(model, example_inputs, context.lengths, training=True)
+    in_float = float_layers(model, context)
+    return pt2e.prepare_graph(model, example_inputs, context.lengths, in_float=in_float, training=True)
 
 
 @hookimpl

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qx import Artifact, Config, Context, hookimpl
-from qx_plugins.recipes import prechecks
+from qx_plugins.recipes import layer_names, prechecks
 from qx_plugins.runtimes.onnxruntime import CONVERTING
 
 if TYPE_CHECKING:
@@ -20,12 +20,14 @@ def describe() -> Config:
         summary="Linear layers with int8 weights, activations quantized at run time, in ONNX Runtime.",
         requires=CONVERTING,
         extra="onnxruntime",
+        float_layers=True,
         runtime_baseline="onnxruntime_fp32",
         counterpart="dynamic_int8",
     )
 
 
 check_model = prechecks.check_products
+quantized_layers = layer_names.products
 
 
 @hookimpl

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from attrs import evolve
 
 from qx import Artifact, Config, Context, Unsupported, hookimpl
-from qx_plugins.recipes import prechecks
+from qx_plugins.recipes import layer_names, prechecks
 from qx_plugins.runtimes.onnxruntime import CONVERTING
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ def describe() -> Config:
         summary="LSTM and linear layers with int8 weights, activations quantized at run time; ONNX Runtime.",
         requires=CONVERTING,
         extra="onnxruntime",
+        float_layers=True,
         runtime_baseline="onnxruntime_fp32",
         counterpart="dynamic_int8_recurrent",
     )
@@ -43,6 +44,9 @@ def check_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], cont
     limit = "of recurrent layers ONNX Runtime quantizes LSTM alone"
     check_recurrent(model, lambda layer: isinstance(layer, quantized), limit)
     prechecks.check_export(model, example_inputs, context)
+
+
+quantized_layers = layer_names.products_and_lstm
 
 
 @hookimpl

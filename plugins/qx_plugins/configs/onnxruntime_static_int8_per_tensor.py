@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from qx import Artifact, Config, Context, hookimpl
-from qx_plugins.recipes import prechecks
+from qx_plugins.recipes import layer_names, prechecks
 from qx_plugins.recipes.calibration import keep_calibration_batches
 from qx_plugins.runtimes.onnxruntime import CONVERTING
 
@@ -24,6 +24,7 @@ def describe() -> Config:
         summary="Static int8, calibrated, in ONNX Runtime; one scale for each weight tensor.",
         requires=CONVERTING,
         extra="onnxruntime",
+        float_layers=True,
         calibration=True,
         runtime_baseline="onnxruntime_fp32",
         counterpart="static_int8_per_tensor",
@@ -31,6 +32,7 @@ def describe() -> Config:
 
 
 check_model = prechecks.check_onnx_or_export
+quantized_layers = layer_names.layers_of_graphs
 
 
 @hookimpl

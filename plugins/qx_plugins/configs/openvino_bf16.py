@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qx import Artifact, Config, Context, cpu_flags, hookimpl
 from qx_plugins.recipes import prechecks
@@ -32,4 +32,7 @@ check_model = prechecks.check_onnx_or_export
 def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
     from qx_plugins.runtimes.openvino.converting import build_artifact, store_weights_in_bfloat16
 
-    return build_artifact(model, example_inputs, context, store_weights_in_bfloat16, precision="bf16")
+    def transform(converted: Any, _: list[str]) -> Any:
+        return store_weights_in_bfloat16(converted)
+
+    return build_artifact(model, example_inputs, context, transform, precision="bf16")

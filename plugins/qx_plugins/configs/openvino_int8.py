@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from qx import Artifact, Config, Context, hookimpl
-from qx_plugins.recipes import prechecks
+from qx_plugins.recipes import layer_names, prechecks
 from qx_plugins.recipes.calibration import keep_calibration_batches, take_calibration_batches
 from qx_plugins.runtimes.openvino import CONVERTING
 
@@ -24,12 +24,14 @@ def describe() -> Config:
         summary="Static int8 by NNCF, calibrated, biases corrected, in OpenVINO.",
         requires=(*CONVERTING, "nncf>=2.14"),
         extra="openvino",
+        float_layers=True,
         calibration=True,
         runtime_baseline="openvino_fp32",
     )
 
 
 check_model = prechecks.check_onnx_or_export
+quantized_layers = layer_names.layers_of_graphs
 
 
 @hookimpl
@@ -50,7 +52,7 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
         for index in range(len(next(iter(batch.inputs.values()))))
     ]
 
-    def quantize(converted: Any) -> Any:
+    def quantize(converted: Any, in_float: list[str]) -> Any:
         import nncf
         from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
 
@@ -60,6 +62,7 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
                 nncf.Dataset(images),
                 subset_size=len(images),
                 fast_bias_correction=True,
+                ignored_scope=nncf.IgnoredScope(names=in_float) if in_float else None,
                 advanced_parameters=AdvancedQuantizationParameters(
                     overflow_fix=OverflowFix.ENABLE if saturates() else OverflowFix.DISABLE
                 ),

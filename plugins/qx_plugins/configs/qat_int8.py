@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from qx import Config, Context, hookimpl
+from qx_plugins.recipes import layer_names
 from qx_plugins.recipes.calibration import keep_calibration_batches
 from qx_plugins.recipes.training_options import OPTIONS
 
@@ -23,8 +24,12 @@ def describe() -> Config:
         summary="Static int8, fine-tuned for an epoch with fake quantization; weights per channel.",
         training=True,
         quantizable=True,
+        float_layers=True,
         options=OPTIONS,
     )
+
+
+quantized_layers = layer_names.static_layers
 
 
 @hookimpl

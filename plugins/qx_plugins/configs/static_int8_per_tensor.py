@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from qx import Config, Context, hookimpl
+from qx_plugins.recipes import layer_names
 from qx_plugins.recipes.calibration import keep_calibration_batches, observe
 
 if TYPE_CHECKING:
@@ -22,7 +23,11 @@ def describe() -> Config:
         summary="Static int8, calibrated; one scale for each weight tensor.",
         calibration=True,
         quantizable=True,
+        float_layers=True,
     )
+
+
+quantized_layers = layer_names.static_layers
 
 
 @hookimpl

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qx import Artifact, Config, Context, Option, Unsupported, hookimpl
+from qx import Artifact, Config, Context, Option, Unsupported, float_layers, hookimpl
 from qx_plugins.recipes import prechecks
 from qx_plugins.runtimes.aot_inductor.compiling import (
     COMPILERS,
@@ -34,6 +34,7 @@ def describe() -> Config:
         requires=TORCHAO,
         extra="torchao",
         programs=COMPILERS,
+        float_layers=True,
         options=(
             Option(
                 name="group_size",
@@ -56,18 +57,27 @@ def check_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], cont
 
 
 @hookimpl
+def quantized_layers(model: nn.Module, context: Context) -> list[str]:
+    from qx_plugins.runtimes.aot_inductor.linears import supported_linears
+
+    return supported_linears(model, _kernel(context.options["group_size"]))
+
+
+@hookimpl
 def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
     from qx_plugins.recipes.bfloat16 import Bfloat16
     from qx_plugins.recipes.fidelity import compute_reference
     from qx_plugins.runtimes.aot_inductor.linears import quantize_linears
 
+    in_float = float_layers(model, context)
     expected = compute_reference(model, example_inputs)
     try:
         from torchao.prototype.quantization.int4 import PrototypeInt4WeightOnlyConfig
     except ImportError as error:
         raise Unsupported(f"this version of torchao has no 4-bit weights for CPUs: {error}") from error
     size = context.options["group_size"]
-    model = quantize_linears(Bfloat16(model), PrototypeInt4WeightOnlyConfig(group_size=size), _kernel(size))
+    recipe = PrototypeInt4WeightOnlyConfig(group_size=size)
+    model = quantize_linears(Bfloat16(model), recipe, in_float, _kernel(size))
     return compile_package(export_for_inductor(model, example_inputs, context.lengths), context, expected)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qx import Artifact, Config, Context, hookimpl
-from qx_plugins.recipes import prechecks
+from qx import Artifact, Config, Context, float_layers, hookimpl
+from qx_plugins.recipes import layer_names, prechecks
 from qx_plugins.runtimes.aot_inductor.compiling import (
     COMPILERS,
     KERNEL_PROFILE,
@@ -28,11 +28,13 @@ def describe() -> Config:
         extra="torchao",
         programs=COMPILERS,
         options=(KERNEL_PROFILE,),
+        float_layers=True,
         runtime_baseline="inductor_fp32",
     )
 
 
 check_model = prechecks.check_linears_and_export
+quantized_layers = layer_names.linears_and_their_kinds
 
 
 @hookimpl
@@ -43,9 +45,10 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
     from qx_plugins.recipes.fidelity import compute_reference
     from qx_plugins.runtimes.aot_inductor.linears import quantize_linears
 
+    in_float = float_layers(model, context)
     expected = compute_reference(model, example_inputs)
     # torch's kernel for int8 weights takes bfloat16 inputs: with fp32 it would unpack weights at each call.
-    model = quantize_linears(Bfloat16(model), Int8WeightOnlyConfig())
+    model = quantize_linears(Bfloat16(model), Int8WeightOnlyConfig(), in_float)
     return compile_package(
         export_for_inductor(model, example_inputs, context.lengths), context, expected, freezing=False
     )

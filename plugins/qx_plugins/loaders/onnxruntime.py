@@ -8,6 +8,7 @@ from qx import OUTPUT, Artifact, Context, Loader, Profile, ServingCode, Weights,
 from qx_plugins.runtimes.onnxruntime import SERVING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from qx import Arrays
@@ -26,7 +27,8 @@ def describe() -> Loader:
 
 @hookimpl
 def load(artifact: Artifact, context: Context) -> OnnxSubject:
-    return OnnxSubject(artifact.folder / artifact.files[0], context.threads, artifact.outputs)
+    path = artifact.folder / artifact.files[0]
+    return OnnxSubject(path, context.threads, artifact.outputs, artifact.details)
 
 
 @hookimpl
@@ -48,16 +50,22 @@ def serving_code(artifact: Artifact) -> ServingCode:
 def profile(artifact: Artifact, inputs: Arrays, calls: int, context: Context) -> Profile:
     from qx_plugins.runtimes.onnxruntime.profiling import profile_session
 
-    return profile_session(artifact.folder / artifact.files[0], context.threads, inputs, calls)
+    return profile_session(artifact, context.threads, inputs, calls)
 
 
 class OnnxSubject:
     """A session that takes numpy arrays."""
 
-    def __init__(self, path: Path, threads: int, names: tuple[str, ...] = (OUTPUT,)) -> None:
+    def __init__(
+        self,
+        path: Path,
+        threads: int,
+        names: tuple[str, ...] = (OUTPUT,),
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
         from qx_plugins.runtimes.onnxruntime import serving
 
-        self.session, self._names = serving.load([path], {"outputs": names}, threads)
+        self.session, self._names = serving.load([path], {**(details or {}), "outputs": names}, threads)
         self._inputs = [entry.name for entry in self.session.get_inputs()]
         self._outputs = [entry.name for entry in self.session.get_outputs()]
 

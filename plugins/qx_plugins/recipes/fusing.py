@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import operator
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -32,6 +33,8 @@ from qx_plugins.recipes.padding import same_padding, symmetric_padding
 
 #: Padding modes that quantized convolutions have themselves.
 PADDING_MODES = ("zeros", "reflect")
+#: What stands between the name of a layer and the number of a call that has a copy of it.
+CALL = "_call_"
 #: Functions that convolve, with the number of dimensions of their images.
 CONVOLUTIONS = {functional.conv1d: 1, functional.conv2d: 2, functional.conv3d: 3}
 #: Names and default values of the arguments of these functions.
@@ -67,6 +70,11 @@ def make_fusible(model: nn.Module, example_inputs: tuple[torch.Tensor, ...]) -> 
     graph_module.graph.lint()
     graph_module.recompile()
     return graph_module
+
+
+def original_name(name: str) -> str:
+    """Return the name in the model of a layer of the graph that ``make_fusible`` gives."""
+    return re.sub(rf"{CALL}\d+$", "", name)
 
 
 def _calls(graph_module: fx.GraphModule, kind: Any) -> Iterator[tuple[fx.Node, Any]]:
@@ -206,7 +214,7 @@ def _separate_shared_layers(graph_module: fx.GraphModule) -> bool:
         if len({_follower(graph_module, node) for node, _ in shared}) == 1:
             continue
         for count, (node, layer) in enumerate(shared[1:], start=2):
-            name = f"{node.target}_call_{count}"
+            name = f"{node.target}{CALL}{count}"
             _replace(graph_module, name, copy.deepcopy(layer))
             node.target = name
         changed = True

@@ -33,9 +33,11 @@ def test_every_command_works_and_names_it(qx: Qx, toy: Any) -> None:
     """Every command warns of the plugin in one line on standard error, and ``list`` shows it in its table."""
     Path("rules.toml").write_text('[[rule]]\nmetric = "file_size"\nlargest = 1_000_000\n')
     ran = qx("run", *toy.arguments(toy.config("plain")), "-m", "file_size", "--out", "out")
+    listed = toy.config("listed", record="float_layers=True")
     commands = {
         "run": ran,
         "report": qx("report", "out"),
+        "layers": qx("layers", *toy.arguments(listed), "-c", "listed", "--list"),
         "quantize": qx("quantize", *toy.arguments(), "-c", "toy_fp32"),
         "train": qx("train", "--workload", "toy", *toy.plugin_arguments()),
         "show": qx("show", "latency"),

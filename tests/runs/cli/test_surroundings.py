@@ -47,6 +47,8 @@ PATHS = [
     ("run", "--workload", "digits_cnn", "--out", "{path}"),
     ("run", "--workload", "digits_cnn", "--weights", "{path}"),
     ("run", "--workload", "{path}"),
+    ("layers", "--workload", "{path}", "-c", "dynamic_int8"),
+    ("layers", "--workload", "digits_cnn", "-c", "dynamic_int8", "--out", "{path}.md"),
     ("quantize", "--workload", "digits_cnn", "-c", "dynamic_int8", "--to", "{path}"),
     ("quantize", "--workload", "digits_cnn", "-c", "dynamic_int8", "--weights", "{path}"),
     ("profile", "digits_cnn", "-c", "dynamic_int8", "--out", "{path}.md"),

@@ -201,7 +201,7 @@ def test_a_weight_of_an_unknown_operator_is_counted_and_named(
     artifact = onnx_graph("SomebodysOwn", "example.org", tmp_path)
     reader = import_module("qx_plugins.runtimes.onnxruntime.weights")
     # ONNX Runtime does not know the operator, so it cannot say which kernels it would run.
-    monkeypatch.setattr(reader, "_kernels", lambda path: {})
+    monkeypatch.setattr(reader, "_kernels", lambda path, disabled_optimizers: {})
     samples = quantized_share.measure(read_by_its_loader(artifact), Context())
     assert samples is not None
     assert samples.details["layers"] == {

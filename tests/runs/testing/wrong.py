@@ -35,6 +35,12 @@ def convert(model, {arguments}context):
 OPTION = 'options=[Option(name="bits", default=8, help="Bits.")]'
 REFUSAL = 'if context.options["bits"] < 1: raise ValueError("cannot do that")'
 
+LINEAR_LAYERS = """
+@hookimpl
+def quantized_layers():
+    return ["hidden", "classifier"]
+"""
+
 #: For each name, the check that catches it, and the lines that are wrong by their field of the template.
 CONFIGS: dict[str, tuple[str, dict[str, str]]] = {
     "no_line": ("valid_record", {"record": ', options=[Option(name="a", default=1, help=" ")]'}),
@@ -143,6 +149,30 @@ CONFIGS: dict[str, tuple[str, dict[str, str]]] = {
             def read_weights():
                 from qx import StoredWeight, Weights
                 return Weights(layers={"classifier": StoredWeight(elements=10, bits=16, type="bfloat16")})
+            """,
+        },
+    ),
+    "quantizes_what_is_named": (
+        "leaves_layers_in_float",
+        {
+            "top": "import qx",
+            "record": ", float_layers=True",
+            "more": LINEAR_LAYERS,
+            "body": """
+            qx.float_layers(model, context)
+            torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, inplace=True)
+            """,
+        },
+    ),
+    "leaves_all_in_float": (
+        "leaves_layers_in_float",
+        {
+            "top": "import qx",
+            "record": ", float_layers=True",
+            "more": LINEAR_LAYERS,
+            "body": """
+            if not qx.float_layers(model, context):
+                torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, inplace=True)
             """,
         },
     ),
@@ -431,7 +461,7 @@ WRONG = {
 QUICK = {
     *("no_line", "dynamic_int8", "talks", "raises", "patches_the_class", "treats_at_once", "sets_torch"),
     *("spoils_batches", "litters", "keeps_it_to_itself", "gives_halves", "does_nothing", "claims_to_keep"),
-    *("names_no_layer", "counts_too_few"),
+    *("names_no_layer", "counts_too_few", "quantizes_what_is_named"),
     *("asks_too_much", "mumbles"),
     *("ignores_indices", "transposes", "drops", "never_alike", "upside_down"),
     *("grown", "mislabelled_without_weights", "leaks", "shuffles", "stumbles", "other_shapes", "gregarious"),

@@ -86,6 +86,7 @@ ANSWERS: tuple[Answer, ...] = (
         answers={"place": ()},
         structure=Structure(outputs=("output", "boxes"), paths=((0,), (1, "boxes"))),
         refusals={"int8": job_answers.Refusal(stage="check_model", cause="no kernel")},
+        layers={"dynamic": {"head": 40}},
     ),
     job_answers.DataAnswer(
         source="toy",
@@ -107,6 +108,24 @@ ANSWERS: tuple[Answer, ...] = (
     SERVING,
     job_answers.EvaluateAnswer(serving=SERVING, metrics={"accuracy": MEASUREMENT, "rate": FAILED}),
     job_answers.DeriveAnswer(metrics=(DERIVED,)),
+    job_answers.LayersAnswer(
+        items=64,
+        is_simulated=False,
+        layers=(
+            job_answers.LayerFigures(
+                name="head",
+                elements=40,
+                made=31.5,
+                arrived=None,
+                alone=35.0,
+                weights=job_answers.WeightRange(low=-1.0, high=0.5, channels=4, dead_channels=0, spread=2.5),
+                outputs=job_answers.OutputRange(
+                    low=0.0, high=8.5, channels=4, constant_channels=1, peak=3.5, is_finite=True, clipped=None
+                ),
+            ),
+            job_answers.LayerFigures(name="tail", elements=0, made=None, arrived=None, alone=None),
+        ),
+    ),
     job_answers.TrainAnswer(output="weights.pt"),
     job_answers.ShipAnswer(
         inputs=(job_answers.Arrangement(name="image", dtype="float32", shape=(3, 8, 8)),),

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from attrs import frozen
 from torch import nn
 
-from qx import Unsupported
+from qx import FloatLayers, Unsupported
 from qx_plugins.recipes.bfloat16 import unwrap
 from qx_plugins.recipes.tracing import check_layers
 
@@ -44,15 +44,21 @@ def check_linears(model: nn.Module, kernel: Kernel = ANY) -> None:
         )
 
 
-def quantize_linears(model: Model, recipe: Any, kernel: Kernel = ANY) -> Model:
+def supported_linears(model: nn.Module, kernel: Kernel = ANY) -> list[str]:
+    """Return the names of the linear layers that the kernel supports."""
+    layers = unwrap(model).named_modules()
+    return [name for name, layer in layers if isinstance(layer, nn.Linear) and kernel.supports(layer)]
+
+
+def quantize_linears(model: Model, recipe: Any, in_float: FloatLayers, kernel: Kernel = ANY) -> Model:
     """Quantize the linear layers that the kernel supports, in place, and return the model.
 
-    Raises ``Unsupported`` where there is no such layer.
+    Those of ``in_float`` stay as they are. Raises ``Unsupported`` where the kernel supports no layer.
     """
     from torchao.quantization import quantize_
 
     check_linears(model, kernel)
-    quantize_(
-        model, recipe, filter_fn=lambda layer, _: isinstance(layer, nn.Linear) and kernel.supports(layer)
-    )
+    names = [name for name in supported_linears(model, kernel) if name not in in_float]
+    chosen = {id(unwrap(model).get_submodule(name)) for name in names}
+    quantize_(model, recipe, filter_fn=lambda layer, _: id(layer) in chosen)
     return model

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from qx import Artifact, Context, Lengths, Unsupported
+from qx import Artifact, Context, FloatLayers, Lengths, Unsupported
 
 if TYPE_CHECKING:
     import torch
@@ -51,9 +51,10 @@ def prepare_graph(
     example_inputs: tuple[torch.Tensor, ...],
     lengths: Lengths | None = None,
     *,
+    in_float: FloatLayers,
     training: bool = False,
 ) -> nn.Module:
-    """Export the model and insert observers, or fake quantization for ``training``.
+    """Export the model and insert observers, or fake quantization for ``training``; none into ``in_float``.
 
     Activations are uint8 per tensor (128 levels on CPUs where 256 could saturate), weights int8 per channel.
     """
@@ -71,13 +72,26 @@ def prepare_graph(
     graph: fx.GraphModule = program.module()
     repeated = name_calls_separately(graph)
     recipe = pt2e.x86.get_default_x86_inductor_quantization_config(is_qat=training, reduce_range=saturates())
-    quantizer = pt2e.x86.X86InductorQuantizer().set_global(recipe)
+    quantizer = _quantizer(pt2e.x86, in_float).set_global(recipe)
     with explain_errors(model, _quantizer_cause(repeated)):
         graph = (pt2e.prepare_qat if training else pt2e.prepare)(graph, quantizer)
     plain = unquantized_copy(graph, pt2e.to_eval) if training else graph
     verify_outputs(expected, plain, "folding normalization into weights")
     setattr(graph, _EXPECTED, expected)
     return graph
+
+
+def _quantizer(x86: Any, in_float: FloatLayers) -> Any:
+    """Return the quantizer for Inductor, which leaves these layers in float."""
+    from qx_plugins.recipes.float_nodes import leave_in_float
+
+    class Quantizer(x86.X86InductorQuantizer):  # type: ignore[misc, unused-ignore]
+        def annotate(self, model: fx.GraphModule) -> fx.GraphModule:
+            leave_in_float(model, in_float, x86._X86InductorQuantizationAnnotation)
+            annotated: fx.GraphModule = super().annotate(model)
+            return annotated
+
+    return Quantizer()
 
 
 def _check_statistics(model: nn.Module) -> None:

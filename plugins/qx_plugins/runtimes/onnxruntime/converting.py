@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import io
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from attrs import evolve
 from torch import nn
 from torch.export import ExportedProgram
 
-from qx import Artifact, Batch, Context, Lengths
+from qx import Artifact, Batch, Context, FloatLayers, Lengths, Unsupported, float_layers
 from qx_plugins.recipes.calibration import take_calibration_batches
 from qx_plugins.recipes.exporting import QUANTIZER_FAULTS, explain_lowering, export_model
 from qx_plugins.recipes.graphs import OnnxModel
@@ -28,6 +29,16 @@ FILE = "model.onnx"
 MASKING = ("Add", "Sub", "Where")
 COMBINING = (*MASKING, "Mul", "Div")
 RESHAPING = ("Reshape", "Expand", "Unsqueeze", "Squeeze", "Transpose", "Cast", "Identity", "Slice")
+#: Key in the metadata of a node under which the exporter writes the modules that it is in, outermost first.
+SCOPES = "pkg.torch.onnx.name_scopes"
+#: Optimizer of ONNX Runtime that quantizes weights in float as it loads a graph, in one scale for each layer,
+#: where they lie between layers in 8 bits.
+REQUANTIZING = "WeightBiasQuantization"
+#: Note for those who load an artifact with layers in float.
+REQUANTIZED = (
+    f"ONNX Runtime quantizes layers in float as it loads the graph, unless it is opened with "
+    f"disabled_optimizers=[{REQUANTIZING!r}], as the loader and serve.py do"
+)
 #: Note about weights with one scale in a config that has a scale for each output channel.
 PER_TENSOR = "one scale for all channels of grouped transposed convolutions, which ONNX Runtime cannot split"
 
@@ -36,46 +47,90 @@ def build_artifact(
     model: nn.Module,
     example_inputs: tuple[torch.Tensor, ...],
     context: Context,
-    quantize: Callable[[Path, Path], None] | None = None,
+    quantize: Callable[[Path, Path, list[str]], None] | None = None,
 ) -> Artifact:
     """Export the model to ONNX, and preprocess and quantize the graph.
 
-    ``quantize`` receives the file to read and the file to write. Raises ``Unsupported``.
+    ``quantize`` receives the file to read, the file to write, and the names of the nodes of layers that the
+    option ``float_layers`` leaves in float. Raises ``Unsupported``.
     """
     assert context.folder is not None
+    in_float = float_layers(model, context)
     with tempfile.TemporaryDirectory(prefix="qx-") as name:
         plain, target = Path(name) / "exported.onnx", context.folder / FILE
-        program = _export(model, example_inputs, plain, context.lengths)
+        program, layers = _export(model, example_inputs, plain, context.lengths)
         if quantize is None:
             shutil.copyfile(plain, target)
         else:
             with explain_lowering(program, "cannot be quantized by ONNX Runtime", unrelated=QUANTIZER_FAULTS):
-                quantize(preprocess(plain), target)
+                source = preprocess(plain)
+                quantize(source, target, _nodes_of(source, layers, in_float))
     reduced = quantize is not None and saturates()
     return Artifact(
         folder=context.folder,
         loader="onnxruntime",
         files=[FILE],
-        details={"reduced_range": reduced},
-        notes=[SEVEN_BITS] if reduced else [],
+        details={"reduced_range": reduced, **({"disabled_optimizers": [REQUANTIZING]} if in_float else {})},
+        notes=[*([SEVEN_BITS] if reduced else []), *([REQUANTIZED] if in_float else [])],
     )
 
 
 def _export(
     model: nn.Module, example_inputs: tuple[torch.Tensor, ...], path: Path, lengths: Lengths | None
-) -> ExportedProgram | None:
-    """Write the model as ONNX, and return the program that it comes from; None if it is ONNX already."""
+) -> tuple[ExportedProgram | None, dict[str, str]]:
+    """Write the model as ONNX, and return the program that it comes from; None if it is ONNX already.
+
+    Beside it are the layers in which values of the graph are computed, by the names of the values.
+    """
     if isinstance(model, OnnxModel):
         model.write(path)
-        return None
+        return None, {}
     program = export_model(model, example_inputs, lengths=lengths)
     # The exporter prints its progress, which its errors repeat.
     with explain_lowering(program, "cannot be exported to ONNX"), contextlib.redirect_stdout(io.StringIO()):
         exported = torch.onnx.export(program, dynamo=True, verbose=False)
         assert exported is not None
         exported.save(str(path), external_data=False)
+    layers = _layers_of_values(path, model)
     _strip(path)
-    return program
+    return program, layers
+
+
+def _layers_of_values(path: Path, model: nn.Module) -> dict[str, str]:
+    """Return the layer that computes each value, by the scope that the exporter writes beside each node.
+
+    Where batch normalization was folded into a layer the node has the scope of the normalization, and where a
+    module computes with the weights of another one (as attention does) that of the former: there the name of
+    the weight says which layer it is.
+    """
+    modules = dict(model.named_modules())
+    layers: dict[str, str] = {}
+    for node in onnx.load(path, load_external_data=False).graph.node:
+        metadata = {entry.key: entry.value for entry in node.metadata_props}
+        scopes = ast.literal_eval(metadata.get(SCOPES, "[]"))
+        layer = next((name for name in reversed(scopes) if name and name in modules), "")
+        owners = [name.rpartition(".")[0] for name in node.input[1:2]]
+        for owner in owners:
+            is_folded = isinstance(modules.get(layer), nn.modules.batchnorm._BatchNorm)
+            if owner in modules and (is_folded or owner.startswith(f"{layer}.")):
+                layer = owner
+        layers |= dict.fromkeys(node.output, layer)
+    return layers
+
+
+def _nodes_of(path: Path, layers: Mapping[str, str], in_float: FloatLayers) -> list[str]:
+    """Return the names of the nodes of layers that stay in float; values keep their names in preprocessing.
+
+    Raises ``Unsupported`` where a layer has no node.
+    """
+    nodes: dict[str, str] = {}
+    for node in onnx.load(path, load_external_data=False).graph.node:
+        found = [layers[value] for value in node.output if layers.get(value, "") in in_float]
+        nodes |= dict.fromkeys([node.name] if found else [], found[0] if found else "")
+    for name in in_float.names:
+        if not any(layer in FloatLayers([name]) for layer in nodes.values()):
+            raise Unsupported(f"float_layers: the ONNX graph has no node of layer {name!r}")
+    return list(nodes)
 
 
 def _strip(path: Path) -> None:
@@ -188,13 +243,15 @@ def build_dynamic_artifact(
 ) -> Artifact:
     """Quantize the weights of these operators to int8, and their inputs at each call by the batch's range."""
 
-    def quantize(source: Path, target: Path) -> None:
+    def quantize(source: Path, target: Path, in_float: list[str]) -> None:
         from onnxruntime.quantization import QuantType, quantize_dynamic
 
         quantize_dynamic(
             str(source),
             str(target),
             op_types_to_quantize=list(operators),
+            # A Gemm is first replaced by a product and a sum.
+            nodes_to_exclude=[*in_float, *(f"{name}_MatMul" for name in in_float)],
             weight_type=QuantType.QInt8,
             reduce_range=saturates(),
         )
@@ -209,7 +266,7 @@ def build_static_artifact(
     batches = take_calibration_batches(model)
     notes: list[str] = []
 
-    def quantize(source: Path, target: Path) -> None:
+    def quantize(source: Path, target: Path, in_float: list[str]) -> None:
         from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
         per_tensor = _per_tensor_weights(source) if per_channel else {}
@@ -224,7 +281,7 @@ def build_static_artifact(
             weight_type=QuantType.QInt8,
             per_channel=per_channel,
             reduce_range=saturates(),
-            nodes_to_exclude=[*_average_pools(source), *_masked_softmaxes(source)],
+            nodes_to_exclude=[*_average_pools(source), *_masked_softmaxes(source), *in_float],
             extra_options={
                 "TensorQuantOverrides": {name: [{"quant_type": QuantType.QInt8}] for name in per_tensor}
             },

@@ -15,7 +15,7 @@ from qx_plugins.recipes.profiling import WatchedCalls
 from qx_plugins.runtimes.onnxruntime import serving
 
 if TYPE_CHECKING:
-    from qx import Arrays
+    from qx import Arrays, Artifact
 
 #: Calls before those that count. The profiler sees them too, and they are left out.
 WARM_CALLS = 5
@@ -30,10 +30,11 @@ CONVERSIONS = frozenset(
 NARROW = ("int8", "uint8")
 
 
-def profile_session(path: Path, threads: int, inputs: Arrays, calls: int) -> Profile:
+def profile_session(artifact: Artifact, threads: int, inputs: Arrays, calls: int) -> Profile:
     """Watch calls of a session that is opened as a launch opens it, but for the profiler."""
     import onnxruntime
 
+    path = artifact.folder / artifact.files[0]
     with tempfile.TemporaryDirectory(prefix="qx-") as folder:
 
         class Watched(onnxruntime.SessionOptions):  # type: ignore[misc]
@@ -44,7 +45,7 @@ def profile_session(path: Path, threads: int, inputs: Arrays, calls: int) -> Pro
 
         # The options of a launch are made where its session is.
         with patch.object(onnxruntime, "SessionOptions", Watched):
-            session, _ = serving.load([path], {"outputs": ()}, threads)
+            session, _ = serving.load([path], {**artifact.details, "outputs": ()}, threads)
         names = [entry.name for entry in session.get_inputs()]
         feed = dict(zip(names, inputs.values(), strict=True))
         for _ in range(WARM_CALLS):

@@ -21,7 +21,13 @@ def load(files: list[Path], details: dict[str, Any], threads: int) -> Any:
     options.log_severity_level = 3
     # Threads spin within a call, as in a server, and sleep between calls, when others compute.
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    session = onnxruntime.InferenceSession(str(files[0]), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        str(files[0]),
+        options,
+        providers=["CPUExecutionProvider"],
+        # An optimizer that quantizes the weights of layers that are in float between layers in 8 bits.
+        disabled_optimizers=details.get("disabled_optimizers", []),
+    )
     return session, details["outputs"]
 
 

@@ -54,7 +54,7 @@ def read(artifact: Artifact) -> Weights:
         layers[name] = StoredWeight(
             elements=prod(shape), bits=_bits(kind), type=kind.lower(), operator=unknown
         )
-    kernels = _kernels(path)
+    kernels = _kernels(path, list(artifact.details.get("disabled_optimizers", [])))
     return Weights(
         layers=layers,
         kernels=kernels,
@@ -97,7 +97,7 @@ def _bits(kind: str) -> int:
     return int(digits[0]) if digits else {"FLOAT": 32, "DOUBLE": 64}[kind]
 
 
-def _kernels(path: Path) -> dict[str, int]:
+def _kernels(path: Path, disabled_optimizers: list[str]) -> dict[str, int]:
     """Count the operators that multiply, in the graph that ONNX Runtime has fused for this CPU."""
     import onnx
     import onnxruntime
@@ -106,6 +106,11 @@ def _kernels(path: Path) -> dict[str, int]:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.optimized_model_filepath = str(Path(folder) / "optimized.onnx")
-        onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        onnxruntime.InferenceSession(
+            str(path),
+            options,
+            providers=["CPUExecutionProvider"],
+            disabled_optimizers=disabled_optimizers,
+        )
         optimized = onnx.load(options.optimized_model_filepath)
     return dict(Counter(node.op_type for node in optimized.graph.node if WEIGHTED.fullmatch(node.op_type)))

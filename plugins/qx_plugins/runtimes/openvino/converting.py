@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from qx import Artifact, Context, Lengths
+from qx import Artifact, Context, Lengths, float_layers
 from qx_plugins.recipes.exporting import explain_lowering, export_model
 from qx_plugins.recipes.graphs import OnnxModel
+from qx_plugins.runtimes.openvino.float_nodes import names_of
 
 if TYPE_CHECKING:
     import numpy
     import openvino
+    from torch.export import ExportedProgram
 
 FILES = ("model.xml", "model.bin")
 
@@ -32,23 +34,25 @@ def build_artifact(
     model: nn.Module,
     example_inputs: tuple[torch.Tensor, ...],
     context: Context,
-    transform: Callable[[Any], Any] | None = None,
+    transform: Callable[[Any, list[str]], Any] | None = None,
     *,
     precision: str = "f32",
     notes: tuple[str, ...] = (),
 ) -> Artifact:
     """Convert the model, transform it, and write it.
 
-    ``transform`` maps an ``openvino.Model`` to another, such as a quantized one. ``precision`` is the type of
-    arithmetic in layers that are not quantized. Raises ``Unsupported``.
+    ``transform`` maps an ``openvino.Model`` to another, such as a quantized one, and receives the names of
+    the operators of layers that the option ``float_layers`` leaves in float, too. ``precision`` is the type
+    of arithmetic in layers that are not quantized. Raises ``Unsupported``.
     """
     silence_telemetry()
     import openvino
 
     assert context.folder is not None
-    converted = _convert(model, example_inputs, context.lengths)
+    in_float = float_layers(model, context)
+    converted, program = _convert(model, example_inputs, context.lengths)
     if transform is not None:
-        converted = transform(converted)
+        converted = transform(converted, names_of(converted, program, in_float))
     openvino.save_model(converted, context.folder / FILES[0], compress_to_fp16=False)
     return Artifact(
         folder=context.folder,
@@ -61,7 +65,8 @@ def build_artifact(
 
 def _convert(
     model: nn.Module, example_inputs: tuple[torch.Tensor, ...], lengths: Lengths | None
-) -> openvino.Model:
+) -> tuple[openvino.Model, ExportedProgram | None]:
+    """Return the converted model, and the program that it comes from; None for an ONNX model."""
     import openvino
 
     is_onnx = isinstance(model, OnnxModel)
@@ -74,7 +79,7 @@ def _convert(
             if lengths is not None and place is not None:
                 shape[place] = openvino.Dimension(lengths.lowest, lengths.highest)
         converted.reshape({index: openvino.PartialShape(shape) for index, shape in enumerate(shapes)})
-    return converted
+    return converted, program
 
 
 def _read_onnx(model: OnnxModel) -> openvino.Model:

@@ -22,11 +22,12 @@ from torch.ao.quantization import (
     prepare_qat,
 )
 
-from qx import Batch, Context, Unsupported
+from qx import Batch, Context, Unsupported, float_layers
 from qx_plugins.recipes.calibration import take_calibration_batches, to_tensors
 from qx_plugins.recipes.fidelity import compute_reference_in_build, verify_outputs
 from qx_plugins.recipes.finetuning import unquantized_copy
 from qx_plugins.recipes.tracing import UNRELATED_ERRORS, explain_errors, name_layer
+from qx_plugins.runtimes.torch_eager.float_layers import close_borders, keep_in_float
 from qx_plugins.runtimes.torch_eager.kernels import replace_wrong_kernels
 
 #: Attribute of a model in which torch expects the configuration of its quantization.
@@ -42,13 +43,18 @@ def prepare_static(
     weight_observer: Any,
     activation_observer: Any = default_observer,
 ) -> nn.Module:
-    """Fuse the model in eval mode and insert observers; activations are observed per tensor, for uint8."""
+    """Fuse the model in eval mode and insert observers; activations are observed per tensor, for uint8.
+
+    The layers of the option ``float_layers`` get none.
+    """
     _check_fusible(model)
+    in_float = float_layers(model, context)
     expected = compute_reference_in_build(model.eval(), example_inputs, context)
     _fuse(model)
     if expected is not None:
         verify_outputs(expected, model, "fuse_model()")
     _configure(model, activation_observer, weight_observer, default_weight_observer)
+    keep_in_float(model, in_float, activation_observer)
     with explain_errors(model, "cannot be prepared for calibration"):
         prepared: nn.Module = prepare(model, inplace=True)
     return prepared
@@ -61,9 +67,11 @@ def prepare_for_training(
 
     Activations are quantized per tensor to 128 levels, as in the static configs, weights per channel. If the
     model's ``fuse_model`` takes ``is_qat`` (as torchvision's do), batch normalisation is kept and trained.
-    Otherwise it is folded into the weights first.
+    Otherwise it is folded into the weights first. The layers of the option ``float_layers`` are trained in
+    float.
     """
     _check_fusible(model)
+    in_float = float_layers(model, context)
     expected = compute_reference_in_build(model.eval(), example_inputs, context)
     if "is_qat" in inspect.signature(_fuse_model_of(model)).parameters:
         _fuse(model.train(), is_qat=True)
@@ -71,6 +79,7 @@ def prepare_for_training(
         _fuse(model)
     activation = FusedMovingAvgObsFakeQuantize.with_args(quant_min=0, quant_max=127, dtype=torch.quint8)
     _configure(model, activation, default_fused_per_channel_wt_fake_quant, default_fused_wt_fake_quant)
+    keep_in_float(model, in_float, default_observer)
     with explain_errors(model, "cannot be prepared for training in 8 bits"):
         prepared: nn.Module = prepare_qat(model.train(), inplace=True)
     if expected is not None:
@@ -94,6 +103,7 @@ def convert_to_int8(model: nn.Module) -> nn.Module:
     batches = take_calibration_batches(model)
     with explain_errors(model, "cannot be converted to 8 bits"):
         result = convert(model.eval(), inplace=True)
+    close_borders(result)
     return replace_and_verify_kernels(result, batches)
 
 

@@ -1,0 +1,87 @@
+"""Find the operators of converted models that belong to layers, to leave them in float.
+
+It imports torch: import it inside functions.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from torch import fx
+from torch.utils import _pytree as pytree
+
+from qx import FloatLayers, Unsupported
+from qx_plugins.recipes.exporting import layer_of
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+#: Operators that have weights, whose layer must be known.
+WEIGHTED = (
+    *("Convolution", "ConvolutionBackpropData", "GroupConvolution", "GroupConvolutionBackpropData"),
+    "MatMul",
+)
+
+
+def names_of(model: Any, program: ExportedProgram | None, in_float: FloatLayers) -> list[str]:
+    """Return the names of the operators of layers in a model that was converted from a program.
+
+    Raises ``Unsupported`` where a layer has no operator, or it is not known of which layer one is.
+    """
+    if not in_float:
+        return []
+    if program is None:
+        raise Unsupported("float_layers: an ONNX model has no layers that OpenVINO knows by name")
+    nodes = _decomposed(program)
+    layers: dict[str, str] = {}
+    for node in model.get_ordered_ops():
+        if node.get_type_name() in ("Constant", "Parameter", "Result"):
+            continue
+        name = node.get_friendly_name()
+        layer = _layer_of(node, nodes)
+        if layer is None and node.get_type_name() in WEIGHTED:
+            raise Unsupported(f"float_layers: it is not known of which layer {name!r} is in OpenVINO's graph")
+        if layer is not None and layer in in_float:
+            layers[name] = layer
+    for name in in_float.names:
+        if not any(layer in FloatLayers([name]) for layer in layers.values()):
+            raise Unsupported(f"float_layers: OpenVINO's graph has no operator of layer {name!r}")
+    return list(layers)
+
+
+def _decomposed(program: ExportedProgram) -> dict[str, fx.Node]:
+    """Return the nodes that OpenVINO converts, by the names with which those of its operators begin."""
+    from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
+
+    graph: fx.GraphModule = TorchFXPythonDecoder.from_exported_program(program).fx_gm
+    return {node.name: node for node in graph.graph.nodes}
+
+
+def _layer_of(node: Any, nodes: Mapping[str, fx.Node]) -> str | None:
+    """Return the layer of an operator; None if that is not known.
+
+    Where normalization was folded into a layer, its operator has lost its name: it is what computes an input
+    of the operator that comes after it.
+    """
+    own = nodes.get(node.get_friendly_name().partition("/")[0])
+    if own is not None:
+        return layer_of(own)
+    for target in node.output(0).get_target_inputs():
+        user = nodes.get(target.get_node().get_friendly_name().partition("/")[0])
+        inputs = [] if user is None else _tensors_of(user)
+        if target.get_index() < len(inputs):
+            return layer_of(_before_normalization(inputs[target.get_index()]))
+    return None
+
+
+def _tensors_of(node: fx.Node) -> list[fx.Node]:
+    return [value for value in pytree.tree_leaves((node.args, node.kwargs)) if isinstance(value, fx.Node)]
+
+
+def _before_normalization(node: fx.Node) -> fx.Node:
+    """Return the node whose output is normalized, where a node normalizes; else the node itself."""
+    while node.target is operator.getitem or "batch_norm" in str(node.target):
+        node = _tensors_of(node)[0]
+    return node

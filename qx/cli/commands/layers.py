@@ -1,0 +1,158 @@
+"""``qx layers``: find the layers that cost a config quality."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qx.cli.arguments import add_build_options, add_workload_options, build_request
+
+if TYPE_CHECKING:
+    from qx.cli import Commands
+    from qx.runner.layers import LayersReport
+
+#: Suffixes of the files that can be written.
+SUFFIXES = (".md", ".json")
+#: Formats of what is printed.
+FORMATS = ("simple", "markdown", "json")
+#: Options that ``qx run`` has too and that decide what it runs, by the name of their value.
+SHARED_OPTIONS = {
+    "workloads": "--workload",
+    "model": "--model",
+    "model_args": "--model-args",
+    "examples": "--example",
+    "input_shape": "--input-shape",
+    "mean": "--mean",
+    "std": "--std",
+    "weights": "--weights",
+    "trained": "--trained",
+    "data": "--data",
+    "calibration_data": "--calibration-data",
+    "calibration_n": "--calibration-n",
+    "eval_n": "--eval-n",
+    "engine": "--engine",
+    "seed": "--seed",
+    "offline": "--offline",
+    "settings": "--set",
+}
+
+
+def register(commands: Commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "layers",
+        help="find the layers that cost a config quality",
+        description="Compare every layer that a config quantizes with the same layer in fp32, then build the "
+        "config anew with each of the worst in float, and tell what that gives back.",
+    )
+    parser.add_argument("-c", "--config", required=True, metavar="NAME", help="the config to look into")
+    add_workload_options(parser)
+    add_build_options(parser)
+    parser.add_argument(
+        "--list", action="store_true", help="print the names of the layers that float_layers takes, and stop"
+    )
+    parser.add_argument("--quick", action="store_true", help="compare layers only, and build nothing anew")
+    parser.add_argument(
+        "--top", type=int, default=10, metavar="K", help="layers that are tried in float (default: 10)"
+    )
+    parser.add_argument(
+        "--items", type=int, default=64, metavar="N", help="items on which layers are compared (default: 64)"
+    )
+    parser.add_argument(
+        "--format", choices=FORMATS, default=FORMATS[0], help="how it is printed (default: simple)"
+    )
+    parser.add_argument(
+        "--out",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="write it to a file too, as .md or .json (repeatable)",
+    )
+    parser.set_defaults(func=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Compare the layers, and print what was found on standard output."""
+    from qx.cli import NOT_WELL, OK, warn_of_broken
+    from qx.cli.display import display
+    from qx.cli.places import check_writable_file
+    from qx.cli.streams import say
+    from qx.errors import UsageError
+    from qx.files import write_together
+    from qx.foreign import to_terminal
+    from qx.host.host import Host
+    from qx.processes.workers import Failure
+    from qx.report import layers as shown
+    from qx.runner.layers import find_costly_layers, list_layers
+
+    for option, value in (("--top", arguments.top), ("--items", arguments.items)):
+        if value < 1:
+            raise UsageError(f"{option} must be at least 1, not {value}")
+    for file in arguments.out:
+        if file.suffix not in SUFFIXES:
+            raise UsageError(f"--out {file}: its suffix must be {' or '.join(SUFFIXES)}")
+        check_writable_file(file)
+    host = Host.discover(arguments.plugins, trust_cache=arguments.trust_cache)
+    warn_of_broken(host, debug=arguments.debug)
+    request = build_request(arguments)
+    with display() as reporter:
+        if arguments.list:
+            names = list_layers(host, request, arguments.config, reporter)
+        else:
+            try:
+                report = find_costly_layers(
+                    host,
+                    request,
+                    arguments.config,
+                    reporter,
+                    items=arguments.items,
+                    top=0 if arguments.quick else arguments.top,
+                )
+            except Failure as failure:
+                say(f"qx: {arguments.config}: {failure}")
+                return NOT_WELL
+    if arguments.list:
+        for name in names:
+            print(to_terminal(name))
+        return OK
+    command = run_command(arguments)
+    writers: dict[str, Callable[[LayersReport], str]] = {
+        ".md": lambda one: shown.to_markdown(one, command),
+        ".json": shown.to_json,
+        "markdown": lambda one: shown.to_markdown(one, command),
+        "json": shown.to_json,
+        "simple": lambda one: shown.to_terminal_text(one, command) + "\n",
+    }
+    if arguments.out:
+        write_together({path: writers[path.suffix](report).encode() for path in arguments.out})
+    print(writers[arguments.format](report), end="")
+    return OK
+
+
+def run_command(arguments: argparse.Namespace) -> list[str]:
+    """Return the command line of ``qx run`` for the same model, data and options, without the config.
+
+    It lacks what is for this command alone, and the config's own ``float_layers``.
+    """
+    words = ["qx", *(f"--plugin={name}" for name in arguments.plugins), "run", *arguments.models]
+    for name, option in SHARED_OPTIONS.items():
+        value = getattr(arguments, name)
+        if value is True:
+            words.append(option)
+        elif isinstance(value, list):
+            words += [f"{option}={_text(one)}" for one in value if not _is_own(arguments.config, one)]
+        elif value:
+            words.append(f"{option}={value}")
+    return words
+
+
+def _text(value: object) -> str:
+    """Return a value of an option as it is written: of ``--model-args`` a name and a literal."""
+    return f"{value[0]}={value[1]!r}" if isinstance(value, tuple) else str(value)
+
+
+def _is_own(config: str, value: object) -> bool:
+    return isinstance(value, str) and value.startswith(f"{config}.float_layers=")

@@ -1,0 +1,196 @@
+"""Show which layers cost a config quality: on a terminal, as Markdown, and as JSON."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator, Sequence
+
+from attrs import asdict
+
+from qx.contract.records import FLOAT_LAYERS, Metric
+from qx.foreign import to_terminal
+from qx.processes.job_answers import LayerFigures
+from qx.results import numbers
+from qx.runner.layers import Gain, LayersReport
+
+#: Ratio of the largest channel of weights to the median, and of the largest output to the root of the mean
+#: square, from which on it is pointed out.
+WIDE, PEAKED = 8.0, 16.0
+#: Ratio of the largest weight to the median from which on it is pointed out.
+LARGE = 100.0
+#: Share of outputs out of range from which on it is pointed out.
+CLIPPED = 0.001
+
+
+def to_json(report: LayersReport) -> str:
+    """Return everything as JSON."""
+    fields = asdict(report)
+    fields["metric"] = None if report.metric is None else report.metric.name
+    fields["recipe"] = report.recipe
+    return json.dumps(fields, indent=2) + "\n"
+
+
+def to_terminal_text(report: LayersReport, command: Sequence[str]) -> str:
+    """Return the tables and sentences in plain text; ``command`` is the
+    command line of a run of the same model, without the config.
+    """
+    return "\n".join(_lines(report, command, "simple"))
+
+
+def to_markdown(report: LayersReport, command: Sequence[str]) -> str:
+    """Return the same as Markdown."""
+    return "\n".join(_lines(report, command, "github")) + "\n"
+
+
+def _lines(report: LayersReport, command: Sequence[str], style: str) -> Iterator[str]:
+    is_markdown = style == "github"
+    title = f"{report.workload}: layers of {to_terminal(report.row)}"
+    yield f"# {title}" if is_markdown else title
+    yield ""
+    if not report.layers:
+        yield "This config quantizes no layer of the model that it can leave in float."
+        return
+    if report.gains:
+        yield from _gain_lines(report, style)
+        yield ""
+    yield from _error_lines(report, style)
+    yield ""
+    yield from _conclusion(report)
+    if not report.recipe:
+        return
+    setting = f"{report.config}.{FLOAT_LAYERS.name}={report.recipe}"
+    yield ""
+    yield f"    {to_terminal(shlex.join([*command, '-c', report.config, '--set', setting]))}"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]], style: str) -> str:
+    from tabulate import tabulate
+
+    return tabulate(
+        [list(map(to_terminal, row)) for row in rows], list(header), tablefmt=style, disable_numparse=True
+    )
+
+
+# What was tried -----------------------------------------------------------------------------------
+
+
+def _gain_lines(report: LayersReport, style: str) -> Iterator[str]:
+    metric = report.metric
+    if metric is None:
+        yield next(iter(report.gains.values())).cause
+        return
+    quality = metric.name
+    for name, value in (("fp32", report.baseline), (report.row, report.quantized)):
+        if value is not None:
+            yield f"{to_terminal(name)}: {quality} {numbers.value(value, metric)}"
+    yield ""
+    rows = [[name, *_gain_cells(report.gains[name], metric)] for name in report.tried]
+    yield _table(("layer in float", quality, "gives back", "95 %, corrected", "p"), rows, style)
+    yield ""
+    yield (
+        f"The layers with the largest errors, each alone in float. Differences are paired on the same "
+        f"{report.evaluated:,} items; intervals and p hold for all {len(rows)} together."
+    )
+
+
+def _gain_cells(gain: Gain, metric: Metric) -> list[str]:
+    value = numbers.NOTHING if gain.value is None else numbers.value(gain.value, metric)
+    if gain.difference is None:
+        return [value, gain.cause, numbers.NOTHING, numbers.NOTHING]
+    interval = numbers.NOTHING
+    if gain.ci is not None:
+        interval = " to ".join(_difference(end, metric, unit=False) for end in gain.ci)
+    return [
+        value,
+        _difference(gain.difference, metric),
+        interval,
+        numbers.NOTHING if gain.p is None else f"{gain.p:.2g}",
+    ]
+
+
+def _difference(value: float, metric: Metric, *, unit: bool = True) -> str:
+    """Return a difference: of fractions in percentage points."""
+    if metric.unit == "fraction":
+        return f"{100 * value:+.2f}{' points' if unit else ''}"
+    return f"{value:+.3g}{f' {metric.unit}' if unit else ''}"
+
+
+# What was seen ------------------------------------------------------------------------------------
+
+
+def _error_lines(report: LayersReport, style: str) -> Iterator[str]:
+    unknown = [layer for layer in report.layers if layer not in report.worst()]
+    header = ["layer", "weights", "alone", "made here"]
+    if not report.is_simulated:
+        header.append("so far")
+    rows = []
+    for layer in (*report.worst(), *unknown):
+        row = [layer.name, f"{layer.elements:,}", _decibels(layer.alone), _decibels(layer.made)]
+        if not report.is_simulated:
+            row.append(_decibels(layer.arrived))
+        rows.append([*row, *_range_cells(layer), ", ".join(_remarks(layer))])
+    yield _table([*header, "weights from", "outputs from", "remarks"], rows, style)
+    yield ""
+    alone = "of the outputs where this layer alone is in 8 bits"
+    made = "of the layer's outputs with fp32 inputs"
+    arrived = "" if report.is_simulated else "; so far: at its place in the network in 8 bits"
+    yield f"Signal over noise, on {report.items:,} items. alone: {alone}; made here: {made}{arrived}."
+    if report.is_simulated:
+        yield (
+            "The artifact is no module whose layers can be called, so that 8 bits are simulated in torch: "
+            "weights by output channel, inputs by their range."
+        )
+
+
+def _decibels(value: float | None) -> str:
+    return numbers.NOTHING if value is None else f"{value:.1f} dB"
+
+
+def _range_cells(layer: LayerFigures) -> list[str]:
+    cells = []
+    for values in (layer.weights, layer.outputs):
+        if values is None or values.low is None or values.high is None:
+            cells.append(numbers.NOTHING)
+        else:
+            cells.append(f"{values.low:.3g} to {values.high:.3g}")
+    return cells
+
+
+def _remarks(layer: LayerFigures) -> Iterator[str]:
+    """Yield what is unusual of a layer."""
+    weights, outputs = layer.weights, layer.outputs
+    if weights is not None:
+        if weights.spread is not None and weights.spread >= WIDE:
+            yield f"a channel of weights {weights.spread:.0f} times the median"
+        if weights.peak is not None and weights.peak >= LARGE:
+            yield f"largest weight {weights.peak:,.0f} times the median"
+        if weights.dead_channels:
+            yield f"{weights.dead_channels} of {weights.channels} channels of weights are 0"
+    if outputs is None:
+        yield "never called"
+        return
+    if not outputs.is_finite:
+        yield "outputs are not finite"
+    if outputs.peak is not None and outputs.peak >= PEAKED:
+        yield f"largest output {outputs.peak:.0f} times the root mean square"
+    if outputs.constant_channels:
+        yield f"{outputs.constant_channels} of {outputs.channels} channels of outputs are constant"
+    if outputs.clipped is not None and outputs.clipped >= CLIPPED:
+        yield f"{outputs.clipped:.1%} of the outputs are clipped"
+
+
+def _conclusion(report: LayersReport) -> Iterator[str]:
+    if not report.gains:
+        worst = report.worst(1)
+        if worst:
+            name = to_terminal(worst[0].name)
+            yield f"{name} has the largest error. Without --quick qx finds what it costs; in float it is by:"
+        return
+    helpful = report.helpful
+    if helpful:
+        names = ", ".join(map(to_terminal, helpful))
+        these = "each of these layers" if len(helpful) > 1 else "this layer"
+        yield f"Quality comes back with {these} in float: {names}."
+    elif report.recipe:
+        yield f"On {report.evaluated:,} items no layer alone is shown to give quality back. The likeliest:"

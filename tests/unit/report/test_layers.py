@@ -1,0 +1,157 @@
+"""What ``qx layers`` prints: the order of layers, what is called sure, and the command that acts on it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from attrs import evolve
+
+from qx.cli.commands.layers import register, run_command
+from qx.contract.records import Metric
+from qx.processes.job_answers import LayerFigures, OutputRange, WeightRange
+from qx.report.layers import to_json, to_markdown, to_terminal_text
+from qx.runner.layers import Gain, LayersReport, Value
+
+ACCURACY = Metric(
+    name="accuracy",
+    summary="Share of right answers.",
+    unit="fraction",
+    better="higher",
+    samples="per_item",
+    compare="difference",
+    phase="predictions",
+    axis=True,
+    quality=2,
+)
+WEIGHTS = WeightRange(low=-1.0, high=2.0, channels=8, dead_channels=2, spread=40.0, peak=1500.0)
+OUTPUTS = OutputRange(
+    low=0.0, high=9.0, channels=8, constant_channels=3, peak=20.0, is_finite=True, clipped=0.25
+)
+
+
+def layer(name: str, alone: float | None, **fields: object) -> LayerFigures:
+    """Return the figures of a layer with this error."""
+    made = None if alone is None else alone - 1
+    figures = LayerFigures(name=name, elements=1200, made=made, arrived=alone, alone=alone)
+    return evolve(figures, **fields)
+
+
+REPORT = LayersReport(
+    workload="digits",
+    config="mine",
+    row="mine",
+    float_layers="",
+    items=64,
+    is_simulated=False,
+    layers=(layer("a", 40.0), layer("b", 2.0, weights=WEIGHTS, outputs=OUTPUTS), layer("c", None)),
+    gains={},
+)
+GAINS = {
+    "a": Gain(value=Value(value=0.81, ci=(0.78, 0.84)), difference=0.01, ci=(-0.01, 0.03), p=0.4),
+    "b": Gain(value=Value(value=0.9, ci=(0.88, 0.92)), difference=0.1, ci=(0.07, 0.13), p=1e-9),
+    "c": Gain(cause="failed in convert: no kernel"),
+}
+TRIED = evolve(
+    REPORT,
+    metric=ACCURACY,
+    evaluated=800,
+    baseline=Value(value=0.92, ci=(0.9, 0.94)),
+    quantized=Value(value=0.8, ci=(0.77, 0.83)),
+    gains=GAINS,
+)
+COMMAND = ["qx", "run", "net.py"]
+
+
+def test_layers_come_by_what_they_cost() -> None:
+    """Those that give back most come first, those without a result last; errors in their order below."""
+    assert TRIED.tried == ["b", "a", "c"]
+    assert [figures.name for figures in TRIED.worst()] == ["b", "a"]
+    worse = evolve(TRIED, metric=evolve(ACCURACY, better="lower"))
+    assert worse.tried == ["a", "b", "c"]
+    assert worse.helpful == []
+
+
+def test_only_what_is_shown_to_help_is_recommended() -> None:
+    """The command names the layers whose interval excludes 0, beside those that were in float before."""
+    assert (TRIED.helpful, TRIED.recipe) == (["b"], "b")
+    assert evolve(TRIED, float_layers="x.*").recipe == "x.*+b"
+    text = to_terminal_text(TRIED, COMMAND)
+    assert text.endswith("\n    qx run net.py -c mine --set mine.float_layers=b")
+    assert "Quality comes back with this layer in float: b." in text
+    assert "+10.00 points" in text
+    assert "+7.00 to +13.00" in text
+
+
+def test_what_is_not_shown_is_not_called_sure() -> None:
+    """Where no interval excludes 0 that is said, and the command has the layer that looks best."""
+    unsure = evolve(TRIED, gains={"a": GAINS["a"], "c": GAINS["c"]})
+    text = to_terminal_text(unsure, COMMAND)
+    assert unsure.helpful == []
+    assert "On 800 items no layer alone is shown to give quality back." in text
+    assert text.endswith("mine.float_layers=a")
+    assert "failed in convert: no kernel" in text
+
+
+def test_without_tries_the_layer_with_the_largest_error_is_named() -> None:
+    """``--quick`` ends with a command too, and says what it does not know."""
+    text = to_terminal_text(REPORT, COMMAND)
+    assert "b has the largest error. Without --quick qx finds what it costs" in text
+    assert text.endswith("--set mine.float_layers=b")
+
+
+def test_what_is_unusual_is_said_in_words() -> None:
+    """Wide weights, dead and constant channels, peaks and clipping each have a remark."""
+    text = to_terminal_text(REPORT, COMMAND)
+    for remark in (
+        "a channel of weights 40 times the median",
+        "largest weight 1,500 times the median",
+        "2 of 8 channels of weights are 0",
+        "3 of 8 channels of outputs are constant",
+        "largest output 20 times the root mean square",
+        "25.0% of the outputs are clipped",
+        "never called",
+    ):
+        assert remark in text
+
+
+def test_a_simulation_is_called_one() -> None:
+    """Where the artifact's own layers cannot be called, that is said, and no error at their place shown."""
+    text = to_terminal_text(evolve(REPORT, is_simulated=True), COMMAND)
+    assert "so that 8 bits are simulated in torch" in text
+    assert "so far" not in text
+
+
+def test_nothing_to_leave_in_float_is_one_sentence() -> None:
+    """A model without a layer that the config quantizes gives no empty tables."""
+    text = to_terminal_text(evolve(REPORT, layers=()), COMMAND)
+    assert text.endswith("quantizes no layer of the model that it can leave in float.")
+
+
+def test_markdown_and_json_say_the_same() -> None:
+    """Markdown has tables, and JSON all figures with the recipe."""
+    assert "| b " in to_markdown(TRIED, COMMAND)
+    fields = json.loads(to_json(TRIED))
+    assert fields["recipe"] == "b"
+    assert fields["metric"] == "accuracy"
+    assert fields["gains"]["b"]["ci"] == [0.07, 0.13]
+    assert fields["layers"][1]["outputs"]["clipped"] == 0.25
+
+
+def test_foreign_names_cannot_reach_the_terminal() -> None:
+    """Names of layers come from the user's model: control characters are shown as text."""
+    text = to_terminal_text(evolve(REPORT, layers=(layer("a\x1b[31m", 2.0),)), COMMAND)
+    assert "\x1b" not in text
+
+
+def test_the_command_asks_for_the_same_model() -> None:
+    """Options of this command go, all others stay, but for the config's own ``float_layers``."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("-p", "--plugin", action="append", dest="plugins")
+    register(parser.add_subparsers())
+    words = ["-p", "mine.py", "layers", "net.py", "--weights", "w.pt", "-c", "mine", "--top", "3", "--quick"]
+    words += ["--out=x.md", "--format", "json", "--set", "mine.float_layers=a", "--set", "mine.bits=4,8"]
+    words += ["--model-args", "width=2", "--eval-n", "50", "--trained"]
+    expected = ["qx", "--plugin=mine.py", "run", "net.py", "--model-args=width=2", "--weights=w.pt"]
+    expected += ["--trained", "--eval-n=50", "--set=mine.bits=4,8"]
+    assert run_command(parser.parse_args(words)) == expected
