@@ -23,6 +23,7 @@ from torch import nn
 
 import qx
 from benchmarks.common import HERE, keep
+from qx.foreign import one_line
 from qx.storage.cache import SPLITS, open_cache
 from qx.worker.arrays import Split
 
@@ -200,7 +201,7 @@ def compare(workload: str) -> dict[str, Any]:
                 answer = SCRIPTS[cell.config](network(workload), calibration, chosen)
             except Exception as error:
                 # Whatever a tool raises is the result.
-                figures[words] = f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
+                figures[words] = one_line(error, 200)
                 continue
             outputs = np.concatenate(
                 [answer(list(map(np.array, batch.inputs.values()))) for batch in evaluated.batches(BATCH)]

@@ -39,7 +39,8 @@ def test_each_runtime_says_where_the_time_goes(qx: Qx, config: str, package: str
     # In torch's eager mode a convolution passes through several operators.
     if config != "fp32_baseline":
         assert sum(operator["count"] for operator in operators if slowest in operator["type"]) == 6
-    assert sum(operator["seconds"] for operator in operators) < 1.5 * answer["profiled_seconds"]
+    # OpenVINO's clock counts microseconds, and other programs stop some operators.
+    assert sum(operator["seconds"] for operator in operators) < 4 * answer["profiled_seconds"]
     assert min(operator["seconds"] for operator in operators) >= 0
     narrow = any(operator["precision"] == "int8" for operator in operators)
     assert narrow == ("int8" in config)

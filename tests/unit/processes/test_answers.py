@@ -126,6 +126,17 @@ ANSWERS: tuple[Answer, ...] = (
             job_answers.LayerFigures(name="tail", elements=0, made=None, arrived=None, alone=None),
         ),
     ),
+    job_answers.ProfileAnswer(
+        seconds=0.002,
+        profiled_seconds=0.0025,
+        calls=100,
+        operators=(
+            job_answers.OperatorRow(
+                name="conv", type="Conv", seconds=0.001, count=2.5, module="a.b", precision="", converts=False
+            ),
+        ),
+        notes=("a note",),
+    ),
     job_answers.TrainAnswer(output="weights.pt"),
     job_answers.ShipAnswer(
         inputs=(job_answers.Arrangement(name="image", dtype="float32", shape=(3, 8, 8)),),
