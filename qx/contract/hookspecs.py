@@ -289,8 +289,8 @@ def quantized_layers(
     Called before anything is built, where the user sets the option ``float_layers`` or asks for the names
     (``qx layers --list``): a pattern that names none of these layers, nor a module around one, ends the run.
     Leave out what the config cannot leave in float, and what it never quantizes. ``model`` is that of
-    ``check_model``: do not change it, and be quick. None, also where the hook is not implemented, stands for
-    all layers that have a parameter of two or more dimensions themselves.
+    ``check_model``: do not change it, and be quick. None, as for a config that does not implement this hook,
+    means all layers that have a parameter of two or more dimensions themselves.
 
     On error: The run ends with exit 2 and one line. ::
 
