@@ -37,6 +37,7 @@ def test_every_command_works_and_names_it(qx: Qx, toy: Any) -> None:
     commands = {
         "run": ran,
         "report": qx("report", "out"),
+        "profile": qx("profile", *toy.arguments(), "-c", "toy_fp32"),
         "layers": qx("layers", *toy.arguments(listed), "-c", "listed", "--list"),
         "quantize": qx("quantize", *toy.arguments(), "-c", "toy_fp32"),
         "train": qx("train", "--workload", "toy", *toy.plugin_arguments()),
