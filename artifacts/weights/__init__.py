@@ -7,8 +7,8 @@
 ``digits_cnn.pt``
     of ``digits_cnn``, trained on the 1,297 training images of scikit-learn's digits, in 15 epochs by
     ``qx train --workload digits_cnn``. Top-1 on the 500 test images: 99.8 %.
-``sensor_series.pt``, ``friedman_regressor.pt``, ``shapes_segmenter.pt``, ``shapes_detector.pt``,
-``digits_embedding.pt``
+``sensor_series.pt``, ``sentence_pairs.pt``, ``friedman_regressor.pt``, ``shapes_segmenter.pt``,
+``shapes_detector.pt``, ``digits_embedding.pt``
     of the workloads of these names, in half precision, on one thread, by the hook that ``qx train --workload
     NAME`` calls. What they reach: see ``docs/workloads.md``.
 

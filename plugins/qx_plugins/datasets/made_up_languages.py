@@ -39,3 +39,16 @@ def draw_sentences(
         drawn = random.randint(2**31 - 1, size=count) % rows[:, -1]
         sentences[:, position] = (rows <= drawn[:, np.newaxis]).sum(axis=1)
     return sentences
+
+
+def log_likelihoods(transitions: np.ndarray, sentences: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Return the logarithm of the probability of each sentence in each language, ``[languages, n]``.
+
+    ``lengths`` ``[n]`` says how many syllables of ``sentences`` ``[n, length]`` count. The first syllable is
+    left out, which is equally probable in all languages.
+    """
+    logarithms = np.log(transitions / transitions.sum(axis=-1, keepdims=True))
+    steps = logarithms[:, sentences[:, :-1], sentences[:, 1:]]
+    counts = np.arange(1, sentences.shape[1]) < lengths[:, np.newaxis]
+    totals: np.ndarray = (steps * counts).sum(axis=-1)
+    return totals

@@ -13,6 +13,7 @@ WORKLOADS = (
     "digits_embedding",
     "friedman_regressor",
     "sensor_series",
+    "sentence_pairs",
     "shapes_detector",
     "shapes_segmenter",
 )

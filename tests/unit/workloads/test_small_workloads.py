@@ -13,7 +13,7 @@ import pytest
 import torch
 from attrs import frozen
 from qx_plugins.datasets import drawn_shapes
-from qx_plugins.workloads import friedman_regressor, sensor_series, shapes_detector
+from qx_plugins.workloads import friedman_regressor, sensor_series, sentence_pairs, shapes_detector
 
 from qx import Context, Data, Unsupported
 
@@ -40,6 +40,7 @@ EXPECTED = {
     "shapes_detector": Expected(
         "detection", "7431454b5de457ab", {"scores": (3, 12, 12), "distances": (4, 12, 12)}
     ),
+    "sentence_pairs": Expected("classification", "1e35ef1aa79a583d", {"output": (2,)}),
 }
 every_workload = pytest.mark.parametrize("name", EXPECTED)
 
@@ -265,6 +266,16 @@ def test_outputs_that_are_no_numbers_make_no_boxes() -> None:
     outputs = {name: np.full_like(array, np.nan) for name, array in heads({}).items()}
     results = shapes_detector.postprocess(outputs, Context())
     assert all((array == -1).all() for array in results.values())
+
+
+def test_pairs_are_judged_nearly_as_well_as_can_be() -> None:
+    """No model can be right on more than 96 % of the pairs, and the committed weights come near it."""
+    data = data_of("sentence_pairs")
+    labels = data.targets["labels"]
+    possible = (sentence_pairs.most_probable(*data.inputs.values()) == labels).mean()
+    share = (answers("sentence_pairs", len(labels))["output"].argmax(axis=1) == labels).mean()
+    assert 0.955 < possible < 0.965
+    assert 0.85 < share < possible
 
 
 # Training -----------------------------------------------------------------------------------------
