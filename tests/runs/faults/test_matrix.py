@@ -47,9 +47,10 @@ def test_there_are_enough_combinations() -> None:
     assert len(matrix.every()) >= 250
     places = {"measure" if hook.startswith("measure_") else hook for hook in matrix.faulty.HOOKS}
     hooks = {name for name, value in vars(hookspecs).items() if hasattr(value, "qx_spec")}
-    # ``qx quantize --to`` alone asks for serving code, and ``qx profile`` for profiles: the faults of these
-    # are in tests/runs/cli, in test_serve.py and test_profile.py.
-    assert places >= hooks - {"serving_code", "profile"}
+    # ``qx quantize --to`` alone asks for serving code, ``qx profile`` for profiles, and ``float_layers`` for
+    # layers: the faults of these are in tests/runs/cli (test_serve.py, test_profile.py), and in
+    # tests/runs/configs/test_float_layers.py.
+    assert places >= hooks - {"serving_code", "profile", "quantized_layers"}
 
 
 def test_parts_are_joined_into_one_page(tmp_path: Path) -> None:
