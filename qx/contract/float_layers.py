@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 #: The sign between two patterns.
 SEPARATOR = "+"
+#: The same between patterns, but in ``[+]``, which is the letter itself.
+_SEPARATORS = re.compile(r"(?<!\[)\+|\+(?!\])")
 #: Largest number of names that a message lists.
 MOST_NAMES = 5
 
@@ -60,7 +63,7 @@ def match_layers(model: nn.Module, text: str) -> FloatLayers:
         return FloatLayers()
     names = [name for name, _ in model.named_modules() if name]
     matched: list[str] = []
-    for pattern in text.split(SEPARATOR):
+    for pattern in _SEPARATORS.split(text):
         found = _matching(pattern, names)
         if not found:
             raise UsageError(_why_none(model, pattern, names))
@@ -73,7 +76,7 @@ def check_layers(model: nn.Module, text: str, quantized: Sequence[str]) -> None:
 
     ``quantized`` are the names of the layers that the config quantizes, and can leave in float.
     """
-    for pattern in text.split(SEPARATOR) if text else ():
+    for pattern in _SEPARATORS.split(text) if text else ():
         layers = match_layers(model, pattern)
         if not any(name in layers for name in quantized):
             raise UsageError(
@@ -103,8 +106,14 @@ def chosen_names(names: Mapping[str, object] | Iterable[str]) -> str:
 
 
 def _escaped(name: str) -> str:
-    """Return a pattern that matches one name: signs of patterns are in brackets."""
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
+    """Return a pattern that matches one name: signs of patterns are in brackets.
+
+    For letters that a terminal cannot show stands ``?``, so that the pattern can be typed.
+    """
+    return "".join(
+        f"[{letter}]" if letter in f"*?[{SEPARATOR}" else letter if letter.isprintable() else "?"
+        for letter in name
+    )
 
 
 def _matching(pattern: str, names: Iterable[str]) -> list[str]:

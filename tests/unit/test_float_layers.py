@@ -111,8 +111,20 @@ def test_layers_are_those_with_weights() -> None:
 
 def test_names_become_a_text_that_matches_them_alone() -> None:
     """Signs of patterns in a name are taken as letters."""
-    net = nn.ModuleDict({"a*": nn.Linear(1, 1), "ab": nn.Linear(1, 1), "a[0]": nn.Linear(1, 1)})
-    assert match_layers(net, chosen_names(["a*", "a[0]"])).names == ("a*", "a[0]")
+    names = ("a*", "a[0]", "a+b", "+", "[+]", "a]", "[", "a,b", "a b")
+    net = nn.ModuleDict({name: nn.Linear(1, 1) for name in (*names, "ab", "a", "b", "a0")})
+    assert match_layers(net, chosen_names(names)).names == names
+    for name in names:
+        assert match_layers(net, chosen_names([name])).names == (name,)
+        check_layers(net, chosen_names([name]), [name])
+
+
+def test_a_name_that_no_terminal_shows_becomes_a_pattern_that_can_be_typed() -> None:
+    """Control characters of a name are matched by ``?``, so that what is printed is what is meant."""
+    net = nn.ModuleDict({"\x1b[31mred": nn.Linear(1, 1), "blue": nn.Linear(1, 1)})
+    text = chosen_names(["\x1b[31mred"])
+    assert text.isprintable()
+    assert match_layers(net, text).names == ("\x1b[31mred",)
 
 
 def test_patterns_survive_the_command_line() -> None:
