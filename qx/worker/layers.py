@@ -296,7 +296,7 @@ class _Ratio:
 
     @property
     def decibels(self) -> float | None:
-        """The ratio in dB; None where it is not known, and the smallest one where only the noise is not finite."""
+        """The ratio in dB; None where it is not known, the smallest where the noise alone is not finite."""
         if not math.isfinite(self.signal) or self.signal <= 0:
             return None
         if not math.isfinite(self.noise):
