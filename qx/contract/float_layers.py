@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
@@ -20,23 +21,40 @@ if TYPE_CHECKING:
 
 #: The sign between two patterns.
 SEPARATOR = "+"
+#: The same between patterns, but in ``[+]``, which is the letter itself.
+_SEPARATORS = re.compile(r"(?<!\[)\+|\+(?!\])")
 #: Largest number of names that a message lists.
 MOST_NAMES = 5
 
 
 @frozen
 class FloatLayers:
-    """The layers of a model that stay in float, whole: those with these names, and all that is in them."""
+    """The layers of a model that stay in float, whole: those with these names, and all that is in them.
+
+    A layer that is in the model twice is one layer, whichever of its names it is asked for by.
+    """
 
     names: tuple[str, ...] = field(default=(), converter=to_strings)
+    #: The first name of each module by its others, of all modules of the model that have several.
+    aliases: Mapping[str, str] = field(factory=dict, eq=False, repr=False)
 
     def __bool__(self) -> bool:
         return bool(self.names)
 
     def __contains__(self, name: object) -> bool:
         """Return whether a layer stays in float: it is named, or one is that contains it."""
-        parts = str(name).split(".")
-        return any(".".join(parts[:end]) in self.names for end in range(1, len(parts) + 1))
+        return self._owner(str(name)) is not None
+
+    def without_any(self, layers: Iterable[str]) -> tuple[str, ...]:
+        """Return the names of which no layer is among these: those that a runtime's graph has lost."""
+        found = {self._owner(layer) for layer in layers}
+        return tuple(name for name in self.names if name not in found)
+
+    def _owner(self, layer: str) -> str | None:
+        """Return the name that keeps a layer in float: its own, or that of a module that contains it."""
+        parts = self.aliases.get(layer, layer).split(".")
+        paths = (".".join(parts[:end]) for end in range(1, len(parts) + 1))
+        return next((path for path in paths if path in self.names), None)
 
 
 def float_layers(model: nn.Module, context: Context) -> FloatLayers:
@@ -60,12 +78,12 @@ def match_layers(model: nn.Module, text: str) -> FloatLayers:
         return FloatLayers()
     names = [name for name, _ in model.named_modules() if name]
     matched: list[str] = []
-    for pattern in text.split(SEPARATOR):
+    for pattern in _SEPARATORS.split(text):
         found = _matching(pattern, names)
         if not found:
             raise UsageError(_why_none(model, pattern, names))
         matched += found
-    return FloatLayers(_outermost(matched))
+    return FloatLayers(_outermost(matched), _aliases(model))
 
 
 def check_layers(model: nn.Module, text: str, quantized: Sequence[str]) -> None:
@@ -73,7 +91,7 @@ def check_layers(model: nn.Module, text: str, quantized: Sequence[str]) -> None:
 
     ``quantized`` are the names of the layers that the config quantizes, and can leave in float.
     """
-    for pattern in text.split(SEPARATOR) if text else ():
+    for pattern in _SEPARATORS.split(text) if text else ():
         layers = match_layers(model, pattern)
         if not any(name in layers for name in quantized):
             raise UsageError(
@@ -103,8 +121,21 @@ def chosen_names(names: Mapping[str, object] | Iterable[str]) -> str:
 
 
 def _escaped(name: str) -> str:
-    """Return a pattern that matches one name: signs of patterns are in brackets."""
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
+    """Return a pattern that matches one name: signs of patterns are in brackets.
+
+    For letters that a terminal cannot show stands ``?``, so that the pattern can be typed.
+    """
+    return "".join(
+        f"[{letter}]" if letter in f"*?[{SEPARATOR}" else letter if letter.isprintable() else "?"
+        for letter in name
+    )
+
+
+def _aliases(model: nn.Module) -> dict[str, str]:
+    """Return the first name of each module by its other names."""
+    first = {id(module): name for name, module in model.named_modules()}
+    modules = model.named_modules(remove_duplicate=False)
+    return {name: first[id(module)] for name, module in modules if name != first[id(module)]}
 
 
 def _matching(pattern: str, names: Iterable[str]) -> list[str]:

@@ -225,8 +225,9 @@ class DeriveAnswer(Answer):
 class WeightRange:
     """The weights of a layer of the fp32 model, by output channel."""
 
-    low: float
-    high: float
+    #: Smallest and largest value; None where values are not finite.
+    low: float | None
+    high: float | None
     channels: int
     #: Number of channels whose weights are all 0, or next to it.
     dead_channels: int
@@ -279,6 +280,8 @@ class LayersAnswer(Answer):
 
     #: Number of items that were looked at.
     items: int
+    #: Number of those on which the effect of each layer alone was computed.
+    items_alone: int
     #: Whether 8 bits are simulated, since the artifact is no module whose layers could be called.
     is_simulated: bool
     layers: tuple[LayerFigures, ...]

@@ -59,9 +59,16 @@ def _lines(report: LayersReport, command: Sequence[str], style: str) -> Iterator
     yield from _conclusion(report)
     if not report.recipe:
         return
-    setting = f"{report.config}.{FLOAT_LAYERS.name}={report.recipe}"
+    setting = f"{report.config}.{FLOAT_LAYERS.name}={_as_value(report.recipe)}"
     yield ""
     yield f"    {to_terminal(shlex.join([*command, '-c', report.config, '--set', setting]))}"
+
+
+def _as_value(text: str) -> str:
+    """Return a text as one value of ``--set``, in which commas stand between values."""
+    if not any(sign in text for sign in ',"'):
+        return text
+    return '"{}"'.format(text.replace('"', '""'))
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], style: str) -> str:
@@ -135,6 +142,8 @@ def _error_lines(report: LayersReport, style: str) -> Iterator[str]:
     alone = "of the outputs where this layer alone is in 8 bits"
     made = "of the layer's outputs with fp32 inputs"
     arrived = "" if report.is_simulated else "; so far: at its place in the network in 8 bits"
+    if report.items_alone < report.items:
+        alone = f"{alone}, on {report.items_alone} of them"
     yield f"Signal over noise, on {report.items:,} items. alone: {alone}; made here: {made}{arrived}."
     if report.is_simulated:
         yield (
@@ -161,6 +170,8 @@ def _remarks(layer: LayerFigures) -> Iterator[str]:
     """Yield what is unusual of a layer."""
     weights, outputs = layer.weights, layer.outputs
     if weights is not None:
+        if weights.low is None:
+            yield "weights are not finite"
         if weights.spread is not None and weights.spread >= WIDE:
             yield f"a channel of weights {weights.spread:.0f} times the median"
         if weights.peak is not None and weights.peak >= LARGE:
@@ -186,6 +197,10 @@ def _conclusion(report: LayersReport) -> Iterator[str]:
         if worst:
             name = to_terminal(worst[0].name)
             yield f"{name} has the largest error. Without --quick qx finds what it costs; in float it is by:"
+        else:
+            yield "No layer has an error that is known, so none was tried in float."
+        return
+    if report.metric is None:
         return
     helpful = report.helpful
     if helpful:
@@ -194,3 +209,5 @@ def _conclusion(report: LayersReport) -> Iterator[str]:
         yield f"Quality comes back with {these} in float: {names}."
     elif report.recipe:
         yield f"On {report.evaluated:,} items no layer alone is shown to give quality back. The likeliest:"
+    else:
+        yield f"On {report.evaluated:,} items no layer alone gives quality back, not even apparently."

@@ -69,6 +69,8 @@ class LayersReport:
     float_layers: str
     #: Number of items on which layers were compared.
     items: int
+    #: Number of those on which the effect of each layer alone was computed.
+    items_alone: int
     is_simulated: bool
     #: Layers that the config quantizes, in the model's order.
     layers: Sequence[LayerFigures]
@@ -89,7 +91,6 @@ class LayersReport:
     @property
     def tried(self) -> list[str]:
         """The layers that were tried in float, those first that give back most; without a result last."""
-        assert self.metric is not None or not self.gains
         sign = -1 if self.metric is not None and self.metric.better == "higher" else 1
 
         def rank(name: str) -> tuple[bool, float]:
@@ -102,10 +103,10 @@ class LayersReport:
     def recipe(self) -> str:
         """The value of ``float_layers`` that acts on what was found; empty where nothing was.
 
-        It names the layers that surely give something back, else the one that seems to, or that was the worst
-        of all where none was tried.
+        It names the layers that surely give something back, else the one that seems to give most, or that was
+        the worst of all where none was tried.
         """
-        apparent = [name for name in self.tried if self.gains[name].difference][:1]
+        apparent = [name for name in self.tried if self._seems_better(self.gains[name])][:1]
         if not self.gains:
             apparent = [layer.name for layer in self.worst(1)]
         names = self.helpful or apparent
@@ -115,6 +116,11 @@ class LayersReport:
     def helpful(self) -> list[str]:
         """The layers in float that surely give something back: the interval excludes 0."""
         return [name for name in self.tried if self._is_better(self.gains[name])]
+
+    def _seems_better(self, gain: Gain) -> bool:
+        if gain.difference is None or self.metric is None:
+            return False
+        return gain.difference > 0 if self.metric.better == "higher" else gain.difference < 0
 
     def _is_better(self, gain: Gain) -> bool:
         if gain.ci is None or self.metric is None:
@@ -181,6 +187,7 @@ def find_costly_layers(
             row=own.row,
             float_layers=str(variant.options[FLOAT_LAYERS.name]),
             items=answer.items,
+            items_alone=answer.items_alone,
             is_simulated=answer.is_simulated,
             layers=answer.layers,
             gains={},
@@ -192,6 +199,8 @@ def find_costly_layers(
         check_room(run, [workload_run])
         for step in (build_cells, evaluate_cells, derive_metrics):
             step(run, workload_run)
+        if str(own) in workload_run.failures:
+            raise workload_run.failures[str(own)]
     return _with_gains(
         report,
         run,

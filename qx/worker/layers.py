@@ -80,6 +80,7 @@ def run(job: LayersJob, channel: Channel) -> None:
     channel.answer(
         LayersAnswer(
             items=len(chosen),
+            items_alone=min(len(chosen), BATCH_SIZE),
             is_simulated=not job.is_module,
             layers=tuple(
                 figures.get(name, _Figures()).record(name, sizes[name], weights[name]) for name in names
@@ -93,17 +94,22 @@ def _has(model: nn.Module, name: str) -> bool:
 
 
 def _weight_range(layer: nn.Module) -> WeightRange | None:
-    """Return the ranges of the weights of a layer by output channel; None where it has none itself."""
+    """Return the ranges of the weights of a layer by output channel; None where it has none itself.
+
+    Of weights that are not finite only the number of channels is known.
+    """
     import torch
     from torch import nn
 
     own = [parameter for parameter in layer.parameters(recurse=False) if parameter.dim() >= 2]
-    if not own:
+    if not own or not own[0].numel():
         return None
     weight = own[0].detach().float()
     if isinstance(layer, (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)):
         weight = weight.transpose(0, 1)
     largest = weight.flatten(1).abs().amax(dim=1)
+    if not torch.isfinite(largest).all():
+        return WeightRange(low=None, high=None, channels=len(largest), dead_channels=0, spread=None)
     median, middle = float(torch.median(largest)), float(torch.median(weight.abs()))
     return WeightRange(
         low=float(weight.min()),
@@ -290,12 +296,15 @@ class _Ratio:
 
     @property
     def decibels(self) -> float | None:
-        """The ratio in dB; None where it is not known or not finite."""
-        if not (math.isfinite(self.signal) and math.isfinite(self.noise)) or self.signal <= 0:
+        """The ratio in dB; None where it is not known, the smallest where the noise alone is not finite."""
+        if not math.isfinite(self.signal) or self.signal <= 0:
             return None
+        if not math.isfinite(self.noise):
+            return -MOST_DECIBELS
         if self.noise <= 0:
             return MOST_DECIBELS
-        return min(10 * math.log10(self.signal / self.noise), MOST_DECIBELS)
+        decibels = 10 * (math.log10(self.signal) - math.log10(self.noise))
+        return max(-MOST_DECIBELS, min(decibels, MOST_DECIBELS))
 
 
 @define

@@ -109,10 +109,38 @@ def test_layers_are_those_with_weights() -> None:
     assert layers_with_weights(BenchNet()) == ("features.0", "features.4", "hidden", "classifier")
 
 
+def test_a_layer_with_two_names_is_in_float_by_both() -> None:
+    """A runtime may know a layer, or what is in a container, by its second name: it is the same layer."""
+    net = nn.Module()
+    net.box = nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1))
+    net.again = net.box
+    layers = match_layers(net, "box")
+    assert layers.names == ("box",)
+    assert "again.0" in layers
+    assert "again" in layers
+    assert layers.without_any(["again.1"]) == ()
+    first = match_layers(net, "box.0")
+    assert "again.0" in first
+    assert "again.1" not in first
+    assert first.without_any(["again.1", "other"]) == ("box.0",)
+
+
 def test_names_become_a_text_that_matches_them_alone() -> None:
     """Signs of patterns in a name are taken as letters."""
-    net = nn.ModuleDict({"a*": nn.Linear(1, 1), "ab": nn.Linear(1, 1), "a[0]": nn.Linear(1, 1)})
-    assert match_layers(net, chosen_names(["a*", "a[0]"])).names == ("a*", "a[0]")
+    names = ("a*", "a[0]", "a+b", "+", "[+]", "a]", "[", "a,b", "a b")
+    net = nn.ModuleDict({name: nn.Linear(1, 1) for name in (*names, "ab", "a", "b", "a0")})
+    assert match_layers(net, chosen_names(names)).names == names
+    for name in names:
+        assert match_layers(net, chosen_names([name])).names == (name,)
+        check_layers(net, chosen_names([name]), [name])
+
+
+def test_a_name_that_no_terminal_shows_becomes_a_pattern_that_can_be_typed() -> None:
+    """Control characters of a name are matched by ``?``, so that what is printed is what is meant."""
+    net = nn.ModuleDict({"\x1b[31mred": nn.Linear(1, 1), "blue": nn.Linear(1, 1)})
+    text = chosen_names(["\x1b[31mred"])
+    assert text.isprintable()
+    assert match_layers(net, text).names == ("\x1b[31mred",)
 
 
 def test_patterns_survive_the_command_line() -> None:

@@ -34,9 +34,8 @@ def leave_in_float(graph: fx.GraphModule, layers: FloatLayers, annotation: Any) 
         if names:
             node.meta[ANNOTATION] = annotation(_annotated=True)
             seen += names
-    for name in layers.names:
-        if not any(other in FloatLayers([name]) for other in seen):
-            raise Unsupported(f"float_layers: the exported graph has no node of layer {name!r}")
+    for name in layers.without_any(seen):
+        raise Unsupported(f"float_layers: the exported graph has no node of layer {name!r}")
 
 
 def layers_of(node: fx.Node) -> list[str]:

@@ -80,6 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
     from qx.cli.display import display
     from qx.cli.places import check_writable_file
     from qx.cli.streams import say
+    from qx.contract.float_layers import chosen_names
     from qx.errors import UsageError
     from qx.files import write_together
     from qx.foreign import to_terminal
@@ -116,7 +117,8 @@ def run(arguments: argparse.Namespace) -> int:
                 return NOT_WELL
     if arguments.list:
         for name in names:
-            print(to_terminal(name))
+            # As a pattern: a name may have signs of patterns in it.
+            print(to_terminal(chosen_names([name])))
         return OK
     command = run_command(arguments)
     writers: dict[str, Callable[[LayersReport], str]] = {
@@ -144,7 +146,8 @@ def run_command(arguments: argparse.Namespace) -> list[str]:
             words.append(option)
         elif isinstance(value, list):
             words += [f"{option}={_text(one)}" for one in value if not _is_own(arguments.config, one)]
-        elif value:
+        elif value or (value == 0 and name == "eval_n"):
+            # Of what is evaluated 0 means all; of everything else it is the default.
             words.append(f"{option}={value}")
     return words
 

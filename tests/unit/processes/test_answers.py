@@ -110,6 +110,7 @@ ANSWERS: tuple[Answer, ...] = (
     job_answers.DeriveAnswer(metrics=(DERIVED,)),
     job_answers.LayersAnswer(
         items=64,
+        items_alone=16,
         is_simulated=False,
         layers=(
             job_answers.LayerFigures(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 
 from attrs import evolve
 
 from qx.cli.commands.layers import register, run_command
+from qx.contract.options import Setting
 from qx.contract.records import Metric
 from qx.processes.job_answers import LayerFigures, OutputRange, WeightRange
 from qx.report.layers import to_json, to_markdown, to_terminal_text
@@ -43,6 +45,7 @@ REPORT = LayersReport(
     row="mine",
     float_layers="",
     items=64,
+    items_alone=16,
     is_simulated=False,
     layers=(layer("a", 40.0), layer("b", 2.0, weights=WEIGHTS, outputs=OUTPUTS), layer("c", None)),
     gains={},
@@ -91,6 +94,47 @@ def test_what_is_not_shown_is_not_called_sure() -> None:
     assert "On 800 items no layer alone is shown to give quality back." in text
     assert text.endswith("mine.float_layers=a")
     assert "failed in convert: no kernel" in text
+
+
+def test_what_makes_it_worse_is_not_called_the_likeliest() -> None:
+    """Where no layer in float gives anything back that is said, and no command follows."""
+    for difference in (-0.01, 0.0):
+        gain = Gain(value=GAINS["a"].value, difference=difference, ci=(-0.03, 0.01), p=0.4)
+        nothing = evolve(TRIED, gains={"a": gain})
+        assert nothing.recipe == ""
+        text = to_terminal_text(nothing, COMMAND)
+        assert text.endswith("On 800 items no layer alone gives quality back, not even apparently.")
+    lower = evolve(TRIED, metric=evolve(ACCURACY, better="lower"), gains={"a": gain, "b": GAINS["b"]})
+    assert lower.recipe == ""
+
+
+def test_without_a_metric_that_is_all_that_is_said() -> None:
+    """Where no quality is known the errors are shown all the same, with the reason and no command."""
+    cause = "no metric of quality has a value for this config"
+    unknown = evolve(REPORT, gains={name: Gain(cause=cause) for name in "ab"})
+    text = to_terminal_text(unknown, COMMAND)
+    assert cause in text
+    assert "qx run" not in text
+    assert json.loads(to_json(unknown))["recipe"] == ""
+
+
+def test_the_command_names_a_layer_with_a_comma_as_one_value() -> None:
+    """What is printed, split as a shell and ``--set`` do, is the recipe again."""
+    named = evolve(REPORT, layers=(layer('a,b "c" $(d)', 2.0),))
+    words = shlex.split(to_terminal_text(named, COMMAND).splitlines()[-1])
+    assert Setting.of(words[-1]).values == (named.recipe,) == ('a,b "c" $(d)',)
+
+
+def test_the_items_of_each_column_are_said() -> None:
+    """Layers alone in 8 bits are looked at on fewer items, which the sentence below the table says."""
+    assert "is in 8 bits, on 16 of them; made here" in to_terminal_text(REPORT, COMMAND)
+    assert "of them" not in to_terminal_text(evolve(REPORT, items=16), COMMAND)
+
+
+def test_errors_that_are_all_unknown_are_said_to_be() -> None:
+    """A report never ends without a word on what follows."""
+    text = to_terminal_text(evolve(REPORT, layers=(layer("c", None),)), COMMAND)
+    assert text.endswith("No layer has an error that is known, so none was tried in float.")
 
 
 def test_without_tries_the_layer_with_the_largest_error_is_named() -> None:
@@ -151,7 +195,7 @@ def test_the_command_asks_for_the_same_model() -> None:
     register(parser.add_subparsers())
     words = ["-p", "mine.py", "layers", "net.py", "--weights", "w.pt", "-c", "mine", "--top", "3", "--quick"]
     words += ["--out=x.md", "--format", "json", "--set", "mine.float_layers=a", "--set", "mine.bits=4,8"]
-    words += ["--model-args", "width=2", "--eval-n", "50", "--trained"]
+    words += ["--model-args", "width=2", "--eval-n", "0", "--trained"]
     expected = ["qx", "--plugin=mine.py", "run", "net.py", "--model-args=width=2", "--weights=w.pt"]
-    expected += ["--trained", "--eval-n=50", "--set=mine.bits=4,8"]
+    expected += ["--trained", "--eval-n=0", "--set=mine.bits=4,8"]
     assert run_command(parser.parse_args(words)) == expected

@@ -146,3 +146,31 @@ def test_errors_grow_along_the_network_and_clipping_is_seen() -> None:
     assert second.clipped is not None
     assert second.clipped > 0.1
     assert third.clipped == 0
+
+
+def test_an_error_that_is_not_finite_is_the_largest() -> None:
+    """A layer that overflows in 8 bits alone comes first, instead of having no error."""
+    ratio = layers._Ratio()
+    ratio.add(torch.ones(2, 2), torch.full((2, 2), torch.inf))
+    assert ratio.decibels == -layers.MOST_DECIBELS
+    unknown = layers._Ratio()
+    unknown.add(torch.full((2, 2), torch.nan), torch.ones(2, 2))
+    assert unknown.decibels is None
+
+
+@pytest.mark.parametrize("value", [torch.inf, torch.nan])
+def test_weights_that_are_not_finite_have_no_range(value: float) -> None:
+    """Weights of infinity or NaN leave ranges unknown, since JSON has no number for them."""
+    layer = nn.Linear(8, 4)
+    with torch.no_grad():
+        layer.weight[1, 1] = value
+    weights = layers._weight_range(layer)
+    assert weights is not None
+    assert (weights.low, weights.high, weights.channels, weights.spread) == (None, None, 4, None)
+
+
+def test_a_layer_without_a_weight_has_no_range() -> None:
+    """A layer of no inputs has a weight of no elements."""
+    layer = nn.Linear(8, 4)
+    layer.weight = nn.Parameter(torch.empty(4, 0))
+    assert layers._weight_range(layer) is None

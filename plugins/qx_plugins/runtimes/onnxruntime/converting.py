@@ -103,7 +103,7 @@ def _layers_of_values(path: Path, model: nn.Module) -> dict[str, str]:
     module computes with the weights of another one (as attention does) that of the former: there the name of
     the weight says which layer it is.
     """
-    modules = dict(model.named_modules())
+    modules = dict(model.named_modules(remove_duplicate=False))
     layers: dict[str, str] = {}
     for node in onnx.load(path, load_external_data=False).graph.node:
         metadata = {entry.key: entry.value for entry in node.metadata_props}
@@ -127,9 +127,8 @@ def _nodes_of(path: Path, layers: Mapping[str, str], in_float: FloatLayers) -> l
     for node in onnx.load(path, load_external_data=False).graph.node:
         found = [layers[value] for value in node.output if layers.get(value, "") in in_float]
         nodes |= dict.fromkeys([node.name] if found else [], found[0] if found else "")
-    for name in in_float.names:
-        if not any(layer in FloatLayers([name]) for layer in nodes.values()):
-            raise Unsupported(f"float_layers: the ONNX graph has no node of layer {name!r}")
+    for name in in_float.without_any(nodes.values()):
+        raise Unsupported(f"float_layers: the ONNX graph has no node of layer {name!r}")
     return list(nodes)
 
 

@@ -45,9 +45,8 @@ def names_of(model: Any, program: ExportedProgram | None, in_float: FloatLayers)
             raise Unsupported(f"float_layers: it is not known of which layer {name!r} is in OpenVINO's graph")
         if layer is not None and layer in in_float:
             layers[name] = layer
-    for name in in_float.names:
-        if not any(layer in FloatLayers([name]) for layer in layers.values()):
-            raise Unsupported(f"float_layers: OpenVINO's graph has no operator of layer {name!r}")
+    for name in in_float.without_any(layers.values()):
+        raise Unsupported(f"float_layers: OpenVINO's graph has no operator of layer {name!r}")
     return list(layers)
 
 
