@@ -49,8 +49,8 @@ class PairEncoder(nn.Module):
         """Return the logits ``[batch, 2]`` of token numbers ``[batch, length]``."""
         features = (self._encoded(first), self._encoded(second))
         pooled = (
-            self._pooled(first, *features, second),
-            self._pooled(second, *reversed(features), first),
+            self._pooled(first, features[0], features[1], second),
+            self._pooled(second, features[1], features[0], first),
         )
         # The order of the sentences means nothing.
         likeness = torch.cat([pooled[0] * pooled[1], (pooled[0] - pooled[1]).abs()], dim=-1)
