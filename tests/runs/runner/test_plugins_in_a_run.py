@@ -246,6 +246,7 @@ def test_a_statistic_of_the_whole_set_is_resampled_where_it_is_evaluated(toys: A
         assert measurement["ci"][0] <= measurement["value"] <= measurement["ci"][1]
         assert measurement["vs_baseline"]["ci"][0] < measurement["vs_baseline"]["ci"][1]
         assert measurement["details"]["resampled"] == {
+            "heavy_tail": 0.0,
             "items": 36,
             "groups": 36,
             "draws": 512,
