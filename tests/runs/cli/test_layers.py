@@ -14,7 +14,7 @@ from qx.host.host import Host
 
 Qx = Callable[..., Any]
 
-INJURED = Path(__file__).parents[3] / "examples" / "models" / "injured.py"
+INJURED = Path(__file__).parents[3] / "examples" / "layers" / "injured.py"
 READY = {entry.name for entry in Host.discover().ready("config")}
 
 

@@ -199,7 +199,7 @@ def test_the_default_set_makes_a_quarter_of_it(tmp_path: Path) -> None:
     for config in (None, dynamic_int8, dynamic_int8_recurrent):
         model: nn.Module = Tagger(nn.LSTM(40, 256, num_layers=3, batch_first=True), 256).eval()
         if config is dynamic_int8:
-            model = dynamic_int8.convert(model)
+            model = dynamic_int8.convert(model, Context())
         elif config is dynamic_int8_recurrent:
             model = dynamic_int8_recurrent.convert(model, (torch.zeros(1, 4, 40),), Context())
         save(complete(model), tmp_path / "model.pt")

@@ -198,8 +198,8 @@ def test_what_the_run_was_is_recorded(digits: Any) -> None:
     assert run["calibration_n"] is None
     assert [digits.cell(config)["options"] for config in CONFIGS] == [
         {},
-        {},
-        *[{"calibration_n": 256}] * len(STATIC),
+        {"float_layers": ""},
+        *[{"calibration_n": 256, "float_layers": ""}] * len(STATIC),
     ]
     assert run["baseline"] == "digits_cnn/fp32_baseline"
     assert run["engine"] in environment["runtime"]["engines"]
