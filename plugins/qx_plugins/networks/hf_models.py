@@ -163,7 +163,8 @@ def _fetch(target: str, name: str, *, offline: bool) -> Path:
     """Return the folder in the hub's cache, fetched where it is not there. Raises ``UsageError``."""
     from huggingface_hub import snapshot_download, utils
 
-    utils.disable_progress_bars()  # type: ignore[attr-defined]
+    quiet: Any = utils
+    quiet.disable_progress_bars()
     problem: Exception = OSError("nothing was tried")
     # What is there is used as it is, so that all processes of a run, and later runs, have one version.
     for is_local in (True,) if offline else (True, False):

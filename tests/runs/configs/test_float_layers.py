@@ -156,6 +156,29 @@ def test_an_empty_choice_is_false() -> None:
     assert "head" not in FloatLayers()
 
 
+class Shared(nn.Module):
+    """A container that is in the model under two names, and is called by both."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Linear(24, 16)
+        self.box = nn.Sequential(nn.Linear(16, 16), nn.ReLU())
+        self.again = self.box
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return self.box(self.again(self.stem(values.flatten(1)[:, :24])))
+
+
+@pytest.mark.parametrize(
+    "config", ["onnxruntime_static_int8_per_channel", pytest.param("openvino_int8", marks=pytest.mark.slow)]
+)
+def test_a_shared_layer_is_in_float_at_each_of_its_calls(config: str, tmp_path: Path) -> None:
+    """A graph may know a shared layer by its second name: no call of it stays in 8 bits."""
+    network = Shared().eval()
+    assert narrow_elements(stored(made(config, "", tmp_path / "plain", network))) == 24 * 16 + 16 * 16
+    assert narrow_elements(stored(made(config, "box", tmp_path / "box", network))) == 24 * 16
+
+
 @pytest.mark.parametrize(
     "config", ["onnxruntime_static_int8_per_channel", pytest.param("openvino_int8", marks=pytest.mark.slow)]
 )
