@@ -26,7 +26,7 @@ RUNTIMES = [
 
 @pytest.mark.parametrize(("config", "package", "slowest"), RUNTIMES, ids=[row[0] for row in RUNTIMES])
 def test_each_runtime_says_where_the_time_goes(qx: Qx, config: str, package: str, slowest: str) -> None:
-    """Convolutions take most of a convolutional network; integers are told from floating point."""
+    """Convolutions take most of a convolutional network; integers are kept apart from floating point."""
     if find_spec(package) is None:
         pytest.skip(f"needs {package}")
     done = qx("profile", "digits_cnn", "-c", config, "--format", "json")

@@ -16,7 +16,7 @@ from qx import Converted, LayerRow
 from qx.contract.references import reference_of
 from qx.host.host import Host
 
-#: A config that ships a module, and prints into its file what it was given.
+#: A config that ships a module, and prints into its file what it got.
 BESIDE = """
     import json, pathlib
     from qx import Config, hookimpl
@@ -155,7 +155,7 @@ def beside(
     write_plugin: Callable[[str, str], str],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Any:
-    """A run of the toy with these plugins, and what the config ``beside`` was given."""
+    """A run of the toy with these plugins, and what the config ``beside`` got."""
     home, path = tmp_path_factory.mktemp("beside"), write_plugin("beside", BESIDE)
     filed = Path(toy.config("filed")).read_text().replace('files=["model.npz"]', FILED)
     plugins = [
