@@ -13,7 +13,6 @@ from typing import Any
 from benchmarks.common import keep
 from qx.cli.display import Lines
 from qx.host.host import Host
-from qx.processes.logs import Logs
 from qx.report import profiles as report
 from qx.runner.profiling import profile
 from qx.runner.request import Request
@@ -45,8 +44,7 @@ def main() -> None:
         file = Path(folder) / "resnet18.py"
         file.write_text(MODEL, encoding="utf-8")
         request = Request(models=(str(file),), configs=list(CONFIGS))
-        logs = Logs(None, None, print)
-        profiles = profile(Host.discover(), request, CONFIGS, 1, logs, Lines())
+        profiles = profile(Host.discover(), request, CONFIGS, 1, Lines())
     for config in profiles.configs:
         answer = config.answer
         if answer is None or answer.refusal:

@@ -487,6 +487,11 @@ class Toy:
         """Write a config for the toy and return its path; ``first`` is what its ``convert`` does first."""
         return self._write(name, toy_config(name, first, record, loader))
 
+    def loader(self, name: str, hook: str) -> str:
+        """Write a loader that serves as the toy's does and implements one hook more; return its path."""
+        source = dedent(TOY_LOADER).replace('"toy_numpy"', repr(name))
+        return self._write(name, f"{source}\n{dedent(hook)}")
+
     def arguments(self, *plugins: str) -> list[str]:
         """Return the command-line arguments that choose the toy and add plugins."""
         return ["--workload", "toy", "--weights", str(self.weights), *self.plugin_arguments(*plugins)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,19 @@ def add_verbose_option(parser: argparse.ArgumentParser) -> None:
     """Add the option that prints everything, also on a terminal."""
     parser.add_argument(
         "-v", "--verbose", action="store_true", help="print everything, not only what fits on one screen"
+    )
+
+
+def add_files_option(parser: argparse.ArgumentParser, suffixes: Sequence[str]) -> None:
+    """Add ``--out``, for files in the forms that their suffixes say."""
+    forms = " or ".join([", ".join(suffixes[:-1]), suffixes[-1]])
+    parser.add_argument(
+        "--out",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help=f"write it to a file too, as {forms} (repeatable)",
     )
 
 

@@ -43,6 +43,15 @@ def check_writable(folder: Path) -> Path:
     return folder
 
 
+def check_written_files(files: Sequence[Path], suffixes: Sequence[str]) -> None:
+    """Raise ``UsageError`` unless each file of ``--out`` can be written and has one of these suffixes."""
+    for file in files:
+        if file.suffix not in suffixes:
+            expected = " or ".join([", ".join(suffixes[:-1]), suffixes[-1]])
+            raise UsageError(f"--out {file}: its suffix must be {expected}")
+        check_writable_file(file)
+
+
 def check_writable_file(file: Path) -> None:
     """Raise ``UsageError`` unless this file can be written."""
     if file.is_dir():

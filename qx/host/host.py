@@ -98,6 +98,13 @@ class Host:
         choices = [entry.name for entry in self.entries if entry.usable and entry.kind == kind]
         raise unknown(f"unknown {kind}", name, choices)
 
+    def get_ready(self, kind: Kind, name: str) -> Entry:
+        """Return the plugin of that kind and name, which is ready. Raises ``UsageError`` with the reason."""
+        entry = self.get(kind, name)
+        if entry.state != "ready":
+            raise UsageError(f"{kind} {entry.name} is {entry.state}: {entry.reason}")
+        return entry
+
     def named(self, name: str) -> tuple[Entry, ...]:
         """Return all plugins of that name, in any state. Raises ``UsageError`` with the choices."""
         entries = tuple(entry for entry in self.entries if entry.name == name)

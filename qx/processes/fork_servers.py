@@ -32,7 +32,7 @@ _Key: TypeAlias = tuple[tuple[str, ...], frozenset[tuple[str, str]], tuple[str, 
 
 @define(eq=False)
 class _Slot:
-    """The place of a server, which whoever needs it first starts; None after that: it cannot be forked."""
+    """The place of a server: whoever needs it first starts it. Tried and None: there can be none."""
 
     lock: Lock = Factory(Lock)
     server: ForkServer | None = None
@@ -61,9 +61,9 @@ class ForkServers:
             if self._closed:
                 return None
             slot = self._slots.pop(key, None) or _Slot()
+            self._retire()
             # The one that was used last comes last.
             self._slots[key] = slot
-            self._retire()
         with slot.lock:
             if not slot.is_tried:
                 slot.is_tried = True
@@ -103,13 +103,11 @@ class ForkServers:
         self.close()
 
     def _retire(self) -> None:
-        """Have the servers that were used the longest time ago end with their last worker."""
-        idle = [key for key, slot in self._slots.items() if slot.server is not None and slot.is_tried]
-        for key in idle[: max(0, len(self._slots) - _MAX_SERVERS)]:
-            slot = self._slots.pop(key)
-            self._retired.append(slot)
-            if slot.server is not None:
-                slot.server.hang_up()
+        """Make room for one more: the servers not used for longest end with their last worker."""
+        running = [(key, slot.server) for key, slot in self._slots.items() if slot.server is not None]
+        for key, server in running[: max(0, len(running) + 1 - _MAX_SERVERS)]:
+            self._retired.append(self._slots.pop(key))
+            server.hang_up()
 
     def _start(self, slot: _Slot, modules: tuple[str, ...], environment: Mapping[str, str]) -> None:
         command = [sys.executable, "-c", _PROGRAM.format(modules=modules), *sys.path]

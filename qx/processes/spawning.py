@@ -44,14 +44,18 @@ class _Spawner:
         #: This end of the socket, and the one of the program.
         self._control, self._theirs = socket.socketpair()
 
-    def _request(
+    def spawn(
         self,
         command: Sequence[str],
         environment: Mapping[str, str],
         log: Path,
         control: socket.socket | None = None,
     ) -> Process:
-        """Have a process started. Its standard input is ``control``, if that is not None, else a pipe."""
+        """Have a process started: a program, or a worker that is forked where the ``command`` is empty.
+
+        Its standard input is ``control``, if that is not None, else a pipe. Raises ``QxError`` if the program
+        that starts it is gone.
+        """
         ours, theirs = socket.socketpair()
         commands_end, commands = os.pipe() if control is None else (-1, -1)
         answers, answers_end = os.pipe()
@@ -124,19 +128,6 @@ class Supervisor(_Spawner):
             self.close()
             raise
 
-    def spawn(
-        self,
-        command: Sequence[str],
-        environment: Mapping[str, str],
-        log: Path,
-        control: socket.socket | None = None,
-    ) -> Process:
-        """Start a program as a process. Raises ``QxError`` if the supervisor is gone.
-
-        Its standard input is ``control``, if that is not None, else a pipe.
-        """
-        return self._request(command, environment, log, control)
-
     def close(self) -> None:
         """Hang up, and wait for the program to end, which it does after the last process that it started."""
         self._control.close()
@@ -181,7 +172,7 @@ class ForkServer(_Spawner):
 
     def fork(self, environment: Mapping[str, str], log: Path) -> Process:
         """Fork a worker. Raises ``QxError`` if the server is gone."""
-        return self._request([], environment, log)
+        return self.spawn([], environment, log)
 
     def hang_up(self) -> None:
         """Take no more requests: it ends with the last worker that it has forked."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
 
 from attrs import evolve, frozen
 
@@ -16,13 +15,14 @@ from qx.errors import UsageError
 from qx.host.host import Entry, Host
 from qx.processes.job_answers import LayerFigures
 from qx.processes.jobs import InspectJob, LayersJob
-from qx.processes.logs import Logs, Subject, logs_in_cache, logs_name, new_identity
+from qx.processes.logs import Subject
 from qx.processes.workers import Failure, Processes, processes_of_a_run
 from qx.results.recording import Recording
 from qx.runner.building import build_cells
 from qx.runner.builds import build_job
 from qx.runner.derivation import derive_metrics
 from qx.runner.evaluation import check_room, evaluate_cells
+from qx.runner.one import logs_of_command
 from qx.runner.preparation import Prepared, prepare
 from qx.runner.request import Chosen, Reporter, Request, cell_of, choose, config, metric, references
 from qx.runner.run import outputs_folder
@@ -138,7 +138,7 @@ def list_layers(host: Host, request: Request, name: str, reporter: Reporter) -> 
     Raises ``UsageError``.
     """
     chosen, variant = _choose(host, request, name)
-    with processes_of_a_run(logs=_logs(request, reporter)) as processes:
+    with processes_of_a_run(logs=logs_of_command(request, reporter)) as processes:
         prepared = _prepared(host, request, chosen, processes, reporter, [variant])
         if name in prepared.refusals:
             raise UsageError(f"{name}: {prepared.refusals[name]}")
@@ -154,7 +154,7 @@ def find_costly_layers(
     where the config itself cannot be built.
     """
     chosen, variant = _choose(host, request, name)
-    logs = _logs(request, reporter)
+    logs = logs_of_command(request, reporter)
     with processes_of_a_run(request.session, logs) as processes, outputs_folder(request) as outputs:
         prepared = _prepared(host, request, chosen, processes, reporter, chosen.variants)
         if name in prepared.refusals:
@@ -213,9 +213,7 @@ def find_costly_layers(
 def _choose(host: Host, request: Request, name: str) -> tuple[Chosen, Variant]:
     """Return the plugins that are needed, and the config with its options. Raises ``UsageError``."""
     request.check()
-    entry = host.get("config", name)
-    if entry.state != "ready":
-        raise UsageError(f"config {name} is {entry.state}: {entry.reason}")
+    entry = host.get_ready("config", name)
     if not config(entry).float_layers:
         raise UsageError(f"config {name} leaves no layers in float: it has no option {FLOAT_LAYERS.name!r}")
     chosen = choose(host, evolve(request, configs=(name,)))
@@ -231,12 +229,6 @@ def _quality_metrics(chosen: Chosen) -> tuple[Entry, ...]:
     judging = [entry for entry in chosen.metrics if metric(entry).quality]
     sources = {name for entry in judging for name in metric(entry).derived_from}
     return tuple(entry for entry in chosen.metrics if entry in judging or entry.name in sources)
-
-
-def _logs(request: Request, reporter: Reporter) -> Logs:
-    name = logs_name(new_identity(datetime.now(timezone.utc)))
-    show = reporter.show if request.debug else None
-    return Logs(lambda: logs_in_cache(request.trust_cache) / name, show, reporter.say)
 
 
 def _prepared(

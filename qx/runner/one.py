@@ -33,7 +33,7 @@ def quantize(
     entry, workload = host.get("config", name), choose_workload(host, request)
     values = settings.read(host, request.settings, (entry, workload))
     (variant,) = settings.variants(entry, values, request.calibration_n)
-    logs = _logs(request, reporter)
+    logs = logs_of_command(request, reporter)
     with processes_of_a_run(logs=logs) as processes:
         prepared = prepare(
             host, request, workload, processes, reporter, settings.all_options(workload, values), [variant]
@@ -57,7 +57,7 @@ def quantize(
     return built, words
 
 
-def _logs(request: Request, reporter: Reporter) -> Logs:
+def logs_of_command(request: Request, reporter: Reporter) -> Logs:
     """Return logs that are written into the cache, for a command that leaves no folder of results."""
     name = logs_name(new_identity(datetime.now(timezone.utc)))
     return Logs(
@@ -93,7 +93,7 @@ def train(
         output=str(output.absolute()),
     )
     reporter.phase("train", entry.name)
-    logs, subject = _logs(request, reporter), Subject(entry.name, entry.name)
+    logs, subject = logs_of_command(request, reporter), Subject(entry.name, entry.name)
     with processes_of_a_run(logs=logs) as processes:
         processes.uses.hold(Path(job.cache))
         try:

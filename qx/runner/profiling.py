@@ -10,10 +10,11 @@ from qx.errors import UsageError
 from qx.host.host import Host
 from qx.processes.job_answers import ProfileAnswer
 from qx.processes.jobs import ProfileJob
-from qx.processes.logs import Logs, Subject, log_hint
+from qx.processes.logs import Subject, log_hint
 from qx.processes.workers import Failure, Processes, processes_of_a_run
 from qx.runner import settings
 from qx.runner.builds import build
+from qx.runner.one import logs_of_command
 from qx.runner.preparation import Prepared, prepare
 from qx.runner.request import Reporter, Request, cell_of, choose_workload, references
 from qx.runner.settings import Variant
@@ -49,14 +50,14 @@ class Profiles:
 
 
 def profile(
-    host: Host, request: Request, names: Sequence[str], batch_size: int, logs: Logs, reporter: Reporter
+    host: Host, request: Request, names: Sequence[str], batch_size: int, reporter: Reporter
 ) -> Profiles:
     """Build configs, or take them from the cache, and profile each in a process of its own.
 
     Raises ``UsageError``.
     """
     workload = choose_workload(host, request)
-    entries = [host.get("config", name) for name in names]
+    entries = [host.get_ready("config", name) for name in names]
     values = settings.read(host, request.settings, (*entries, workload))
     variants = []
     for entry in entries:
@@ -65,7 +66,7 @@ def profile(
             if KERNEL_PROFILE in options:
                 variant = evolve(variant, options={**variant.options, KERNEL_PROFILE: True})
             variants.append(variant)
-    with processes_of_a_run(logs=logs) as processes:
+    with processes_of_a_run(logs=logs_of_command(request, reporter)) as processes:
         prepared = prepare(
             host, request, workload, processes, reporter, settings.all_options(workload, values), variants
         )
@@ -74,7 +75,7 @@ def profile(
                 f"--batch-size {batch_size}: the data have {prepared.items} items, so at most that many"
             )
         profiles = tuple(
-            _profile(host, request, prepared, variant, batch_size, processes, reporter, logs)
+            _profile(host, request, prepared, variant, batch_size, processes, reporter)
             for variant in variants
         )
         return Profiles(
@@ -93,7 +94,6 @@ def _profile(
     batch_size: int,
     processes: Processes,
     reporter: Reporter,
-    logs: Logs,
 ) -> ConfigProfile:
     """Build and profile one config; what ends badly is kept as the failure of its profile."""
     cell = cell_of(prepared.workload.name, variant, request)
@@ -115,7 +115,7 @@ def _profile(
         )
         answer = processes.run(job, f"profile-{cell.row}", subject, timeout=request.timeout)
     except Failure as failure:
-        file = logs.failed(subject, str(failure), failure.traceback)
+        file = processes.logs.failed(subject, str(failure), failure.traceback)
         return ConfigProfile(row=cell.row, failure=f"{failure}{log_hint(file)}")
     return ConfigProfile(
         row=cell.row,

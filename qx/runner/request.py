@@ -317,12 +317,9 @@ def _metrics(host: Host, request: Request) -> tuple[Entry, ...]:
     added = [name[1:] for name in request.metrics if name.startswith("+")]
     own = [name for name in request.metrics if not name.startswith("+")]
     default = [entry for entry in host.ready("metric") if not metric(entry).on_request]
-    metrics = [host.get("metric", name) for name in own] or default
-    metrics += [host.get("metric", name) for name in added]
+    metrics = [host.get_ready("metric", name) for name in own] or default
+    metrics += [host.get_ready("metric", name) for name in added]
     metrics = _with_score(host, metrics, request)
-    for entry in metrics:
-        if entry.state != "ready":
-            raise UsageError(f"metric {entry.name} is {entry.state}: {entry.reason}")
     if not metrics:
         raise UsageError("no metric is ready: qx list shows the reasons")
     names = [entry.name for entry in metrics]
@@ -427,7 +424,7 @@ def choose_workloads(host: Host, request: Request) -> tuple[Entry, ...]:
         entries = _entries_of_models(host, request)
     else:
         names = (*request.workloads, *filter(None, [request.workload]))
-        entries = _unique([_ready_workload(host, name) for name in names]) or (_default_workload(host),)
+        entries = _unique([host.get_ready("workload", name) for name in names]) or (_default_workload(host),)
     if not any(entry.fixed_options for entry in entries):
         _check_no_model_options(request)
     if request.weights is not None and len(entries) > 1:
@@ -460,7 +457,7 @@ def _workload_of_word(host: Host, word: str) -> Entry:
     """Return the workload of that name. Raises ``UsageError`` that names the other forms of a model too."""
     ready = [entry.name for entry in host.ready("workload")]
     if any(entry.name == word for entry in host.entries):
-        return _ready_workload(host, word)
+        return host.get_ready("workload", word)
     if Path(f"{word}.py").is_file():
         raise UsageError(f"MODEL: no workload {word!r}; the file is named with its suffix: {word}.py")
     raise unknown("MODEL: no workload", word, [*ready, *FORMS.split(", ")[:-1]])
@@ -484,13 +481,6 @@ def _check_no_model_options(request: Request) -> None:
             "--trained can only be used with a MODEL of your own: it says that what makes the model gives "
             "trained weights"
         )
-
-
-def _ready_workload(host: Host, name: str) -> Entry:
-    entry = host.get("workload", name)
-    if entry.state != "ready":
-        raise UsageError(f"workload {entry.name} is {entry.state}: {entry.reason}")
-    return entry
 
 
 def budget_of(request: Request, configs: int) -> float:

@@ -14,8 +14,7 @@ from qx.processes.jobs import ProfileJob
 from qx.values import Native
 from qx.worker.arrays import Split
 from qx.worker.channel import Channel
-from qx.worker.plugins import seed_everything
-from qx.worker.serving import bind_loader, host_of_artifact, import_runtime, load
+from qx.worker.serving import bind_loader, load_subject
 from qx.worker.warming import warm_up
 
 #: The longest warm-up, and the time for the calls that are timed, in seconds.
@@ -28,12 +27,7 @@ MAX_TEXT = 300
 
 def run(job: ProfileJob, channel: Channel) -> None:
     """Time calls without a profiler, then with it, and answer with the operators."""
-    channel.stage("import")
-    import_runtime(job)
-    channel.stage("load")
-    seed_everything(job.seed)
-    host = host_of_artifact(job)
-    subject = load(job, host).subject()
+    host, subject = load_subject(job, channel)
     inputs = Split.read(Path(job.inputs)).rows(0, job.batch_size)
     channel.stage("call")
     seconds = _time_calls(subject, subject.prepare(inputs))

@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from qx.contract.records import Converted, Loader
+from qx.contract.records import Converted, Loader, Subject
 from qx.contract.structure import lengths_of
 from qx.errors import PluginError, QxError
 from qx.foreign import one_line
@@ -15,7 +15,8 @@ from qx.host.host import Host, Reference
 from qx.processes.answers import Answer
 from qx.processes.jobs import ArtifactJob
 from qx.worker.calls import Calls
-from qx.worker.plugins import BoundPlugin, bind, host_for
+from qx.worker.channel import Channel
+from qx.worker.plugins import BoundPlugin, bind, host_for, seed_everything
 
 
 def import_runtime(job: ArtifactJob[Answer]) -> None:
@@ -35,6 +36,16 @@ def load(job: ArtifactJob[Answer], host: Host) -> Calls:
     """Have the artifact's loader load it, and return the calls of the loaded subject."""
     loader = bind_loader(job, host)
     return Calls(loader.call("load", artifact=job.artifact.record()), loader.name)
+
+
+def load_subject(job: ArtifactJob[Answer], channel: Channel) -> tuple[Host, Subject]:
+    """Import the runtime and load the artifact, naming both stages; return the host and the subject."""
+    channel.stage("import")
+    import_runtime(job)
+    channel.stage("load")
+    seed_everything(job.seed)
+    host = host_of_artifact(job)
+    return host, load(job, host).subject()
 
 
 def bind_loader(job: ArtifactJob[Answer], host: Host) -> BoundPlugin:

@@ -26,9 +26,9 @@ from qx.worker.channel import Channel
 from qx.worker.lengths import cut
 from qx.worker.modules import example_inputs
 from qx.worker.outputs import checked_outputs
-from qx.worker.plugins import BoundPlugin, bind, seed_everything
+from qx.worker.plugins import BoundPlugin, bind
 from qx.worker.probe import difference
-from qx.worker.serving import bind_loader, host_of_artifact, import_runtime, load
+from qx.worker.serving import bind_loader, load_subject
 
 #: Number of items of the examples, and the batches of evaluation items that ``serve.py`` is tried with, too.
 EXAMPLES, SIZES = 2, (1, 3, 32)
@@ -56,12 +56,7 @@ for inputs, outputs in zip(sys.argv[1::2], sys.argv[2::2]):
 
 def run(job: ShipJob, channel: Channel) -> None:
     """Load the artifact, record examples, and write and try the program that its loader's code makes."""
-    channel.stage("import")
-    import_runtime(job)
-    channel.stage("load")
-    seed_everything(job.seed)
-    host = host_of_artifact(job)
-    subject = load(job, host).subject()
+    host, subject = load_subject(job, channel)
     channel.stage("example_inputs")
     workload = bind(job, job.artifact.workload, job.artifact.workload_options, host)
     split = Split.read(Path(job.inputs))

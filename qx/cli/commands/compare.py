@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qx.cli.arguments import DEFAULT_FORMAT, add_verbose_option, wants_screen
+from qx.cli.arguments import DEFAULT_FORMAT, add_files_option, add_verbose_option, wants_screen
 
 if TYPE_CHECKING:
     from qx.cli import Commands
@@ -53,14 +52,7 @@ def register(commands: Commands) -> None:
         help="print the whole comparison as markdown, json, or in any of tabulate's formats (default: on a "
         "terminal one screen, else the whole as simple)",
     )
-    parser.add_argument(
-        "--out",
-        action="append",
-        default=[],
-        type=Path,
-        metavar="FILE",
-        help="write it to a file too, as .md, .json or .html (repeatable)",
-    )
+    add_files_option(parser, SUFFIXES)
     add_verbose_option(parser)
     parser.set_defaults(func=run)
 
@@ -68,7 +60,7 @@ def register(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Read the results, compare them, write the files, print the comparison."""
     from qx.cli import OK, warn_of_broken
-    from qx.cli.places import check_writable_file
+    from qx.cli.places import check_written_files
     from qx.comparison import RunComparison, changes, compare, page, read, screen, with_labels
     from qx.errors import UsageError
     from qx.files import write_together
@@ -80,10 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     style = arguments.format or DEFAULT_FORMAT
     if style not in ("markdown", "json"):
         terminal.check_format(style)
-    for file in arguments.out:
-        if file.suffix not in SUFFIXES:
-            raise UsageError(f"--out {file}: its suffix must be {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
-        check_writable_file(file)
+    check_written_files(arguments.out, SUFFIXES)
     sources = [read(path) for path in arguments.paths]
     if len(sources) < 2:
         raise UsageError("a comparison needs the results of two runs or more")

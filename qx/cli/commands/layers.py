@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qx.cli.arguments import add_build_options, add_workload_options, build_request
+from qx.cli.arguments import add_build_options, add_files_option, add_workload_options, build_request
 
 if TYPE_CHECKING:
     from qx.cli import Commands
@@ -63,14 +62,7 @@ def register(commands: Commands) -> None:
     parser.add_argument(
         "--format", choices=FORMATS, default=FORMATS[0], help="how it is printed (default: simple)"
     )
-    parser.add_argument(
-        "--out",
-        action="append",
-        default=[],
-        type=Path,
-        metavar="FILE",
-        help="write it to a file too, as .md or .json (repeatable)",
-    )
+    add_files_option(parser, SUFFIXES)
     parser.set_defaults(func=run)
 
 
@@ -78,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Compare the layers, and print what was found on standard output."""
     from qx.cli import NOT_WELL, OK, warn_of_broken
     from qx.cli.display import display
-    from qx.cli.places import check_writable_file
+    from qx.cli.places import check_written_files
     from qx.cli.streams import say
     from qx.contract.float_layers import chosen_names
     from qx.errors import UsageError
@@ -92,10 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
     for option, value in (("--top", arguments.top), ("--items", arguments.items)):
         if value < 1:
             raise UsageError(f"{option} must be at least 1, not {value}")
-    for file in arguments.out:
-        if file.suffix not in SUFFIXES:
-            raise UsageError(f"--out {file}: its suffix must be {' or '.join(SUFFIXES)}")
-        check_writable_file(file)
+    check_written_files(arguments.out, SUFFIXES)
     host = Host.discover(arguments.plugins, trust_cache=arguments.trust_cache)
     warn_of_broken(host, debug=arguments.debug)
     request = build_request(arguments)

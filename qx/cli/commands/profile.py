@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from datetime import datetime, timezone
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qx.cli.arguments import DEFAULT_FORMAT, add_build_options, add_workload_options, build_request
+from qx.cli.arguments import (
+    DEFAULT_FORMAT,
+    add_build_options,
+    add_files_option,
+    add_workload_options,
+    build_request,
+)
 
 if TYPE_CHECKING:
     from qx.cli import Commands
@@ -46,14 +50,7 @@ def register(commands: Commands) -> None:
         metavar="FORMAT",
         help="print it as markdown, json, or in any of tabulate's formats (default: simple)",
     )
-    parser.add_argument(
-        "--out",
-        action="append",
-        default=[],
-        type=Path,
-        metavar="FILE",
-        help="write it to a file too, as .md or .json (repeatable)",
-    )
+    add_files_option(parser, SUFFIXES)
     parser.set_defaults(func=run)
 
 
@@ -61,11 +58,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Profile the configs, write the files and print what was found."""
     from qx.cli import NOT_WELL, OK, warn_of_broken
     from qx.cli.display import display
-    from qx.cli.places import check_writable_file
+    from qx.cli.places import check_written_files
     from qx.errors import UsageError
     from qx.files import write_together
     from qx.host.host import Host
-    from qx.processes.logs import Logs, logs_in_cache, logs_name, new_identity
     from qx.report import profiles as report
     from qx.report import terminal
     from qx.runner.profiling import profile
@@ -76,27 +72,14 @@ def run(arguments: argparse.Namespace) -> int:
     for option, value in (("--batch-size", arguments.batch_size), ("--top", arguments.top)):
         if value < 1:
             raise UsageError(f"{option} must be 1 or more, not {value}")
-    for file in arguments.out:
-        if file.suffix not in SUFFIXES:
-            raise UsageError(f"--out {file}: its suffix must be {' or '.join(SUFFIXES)}")
-        check_writable_file(file)
+    check_written_files(arguments.out, SUFFIXES)
     host = Host.discover(arguments.plugins, trust_cache=arguments.trust_cache)
     warn_of_broken(host, debug=arguments.debug)
     names = tuple(dict.fromkeys(arguments.configs))
     request = build_request(arguments, configs=list(names), threads=arguments.threads)
     request.check()
-    for name in names:
-        entry = host.get("config", name)
-        if entry.state != "ready":
-            raise UsageError(f"config {entry.name} is {entry.state}: {entry.reason}")
     with display() as reporter:
-        identity = logs_name(new_identity(datetime.now(timezone.utc)))
-        logs = Logs(
-            lambda: logs_in_cache(request.trust_cache) / identity,
-            reporter.show if request.debug else None,
-            reporter.say,
-        )
-        profiles = profile(host, request, names, arguments.batch_size, logs, reporter)
+        profiles = profile(host, request, names, arguments.batch_size, reporter)
     writers: dict[str, Callable[[Profiles], str]] = {
         ".md": lambda found: report.to_page(found, arguments.top),
         ".json": report.to_json,

@@ -47,9 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     warn_of_broken(host, debug=arguments.debug)
     request = build_request(arguments, configs=[arguments.config])
     request.check()
-    entry = host.get("config", arguments.config)
-    if entry.state != "ready":
-        raise UsageError(f"config {entry.name} is {entry.state}: {entry.reason}")
+    entry = host.get_ready("config", arguments.config)
     if arguments.to is not None:
         if arguments.to.exists():
             raise UsageError(f"{arguments.to} exists already: give --to a folder that does not exist yet")

@@ -100,34 +100,10 @@ def test_bad_input_is_one_line(qx: Qx, words: str, message: str) -> None:
     assert message in lines[0]
 
 
-LOADER = """
-    from qx import Loader, Profile, ProfiledOperator, Unsupported, hookimpl
-
-    @hookimpl
-    def describe():
-        return Loader(name="{name}", summary="A matrix product in numpy.", imports=["numpy"])
-
-    @hookimpl
-    def load(artifact):
-        import numpy
-        with numpy.load(artifact.folder / artifact.files[0]) as arrays:
-            return Subject(arrays["weight"], arrays["bias"])
-
-    class Subject:
-        def __init__(self, weight, bias):
-            self.weight, self.bias = weight, bias
-
-        def prepare(self, arrays):
-            return arrays["point"]
-
-        def call(self, native):
-            return native @ self.weight.T + self.bias
-
-        def outputs(self, native):
-            return {{"output": native}}
-
+HOOK = """
     @hookimpl
     def profile(artifact, inputs, calls, context):
+        from qx import Profile, ProfiledOperator, Unsupported
         {body}
 """
 GOOD = 'ProfiledOperator(name="product", type="matmul", seconds=1e-6, count=1, module="layer")'
@@ -152,11 +128,11 @@ GOOD = 'ProfiledOperator(name="product", type="matmul", seconds=1e-6, count=1, m
     ],
 )
 def test_a_loader_costs_its_own_profile(
-    qx: Qx, toy: Any, write_plugin: Any, name: str, body: str, code: int, words: str
+    qx: Qx, toy: Any, name: str, body: str, code: int, words: str
 ) -> None:
     """What goes wrong in the hook is said of that config; the one beside it has its answer."""
     plugins = (
-        write_plugin(name, LOADER.format(name=name, body=body)),
+        toy.loader(name, HOOK.format(body=body)),
         toy.config(f"by_{name}", loader=name),
     )
     done = qx("profile", "-c", f"by_{name}", "-c", "toy_fp32", *toy.arguments(*plugins))

@@ -333,7 +333,9 @@ class ScoredWorkload(FaultyWorkload):
         return self.run_hook("score", lambda: (outputs["kinds"] == 0).astype(float))
 
 
-class FaultySetMetric(Faulty):
+class SetMetric(Faulty):
+    """What metrics of the whole set say of themselves."""
+
     @hookimpl
     def describe(self) -> Metric:
         return Metric(
@@ -346,25 +348,17 @@ class FaultySetMetric(Faulty):
             phase="predictions",
         )
 
+
+class FaultySetMetric(SetMetric):
+    """A metric of the whole set from its items."""
+
     @hookimpl
     def statistic(self, outputs: Any, indices: Any) -> Any:
         return self.run_hook(self.hook, lambda: float(outputs[OUTPUT][indices].mean()))
 
 
-class FaultyCombinedMetric(Faulty):
+class FaultyCombinedMetric(SetMetric):
     """A metric of the whole set from statistics of its items."""
-
-    @hookimpl
-    def describe(self) -> Metric:
-        return Metric(
-            name=self.name,
-            summary="A ratio of two means over the whole set.",
-            unit="things",
-            better="lower",
-            samples="per_set",
-            compare="difference",
-            phase="predictions",
-        )
 
     @hookimpl
     def measure(self, data: Any) -> Any:
