@@ -208,6 +208,9 @@ def _conclusion(report: LayersReport) -> Iterator[str]:
         these = "each of these layers" if len(helpful) > 1 else "this layer"
         yield f"Quality comes back with {these} in float: {names}."
     elif report.recipe:
-        yield f"On {report.evaluated:,} items no layer alone is shown to give quality back. The likeliest:"
+        yield (
+            f"On {report.evaluated:,} items no layer alone is shown to give quality back. Two may have to be "
+            f"in float together, which was not tried; those with the largest errors are by:"
+        )
     else:
-        yield f"On {report.evaluated:,} items no layer alone gives quality back, not even apparently."
+        yield f"On {report.evaluated:,} items no layer alone gives quality back, and none is lost."

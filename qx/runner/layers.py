@@ -103,24 +103,26 @@ class LayersReport:
     def recipe(self) -> str:
         """The value of ``float_layers`` that acts on what was found; empty where nothing was.
 
-        It names the layers that surely give something back, else the one that seems to give most, or that was
-        the worst of all where none was tried.
+        It names the layers that surely give something back. Where none does and quality is lost, it names the
+        two with the largest errors, which may have to be in float together; where none was tried, the worst.
         """
-        apparent = [name for name in self.tried if self._seems_better(self.gains[name])][:1]
-        if not self.gains:
-            apparent = [layer.name for layer in self.worst(1)]
-        names = self.helpful or apparent
+        names = self.helpful
+        if not names and (self.has_lost or not self.gains):
+            names = [layer.name for layer in self.worst(2 if self.gains else 1)]
         return SEPARATOR.join([*filter(None, [self.float_layers]), chosen_names(names)]) if names else ""
+
+    @property
+    def has_lost(self) -> bool:
+        """Whether the config's quality is worse than that of the fp32 model, as far as both are known."""
+        if self.metric is None or self.baseline is None or self.quantized is None:
+            return False
+        lost = self.baseline.value - self.quantized.value
+        return lost > 0 if self.metric.better == "higher" else lost < 0
 
     @property
     def helpful(self) -> list[str]:
         """The layers in float that surely give something back: the interval excludes 0."""
         return [name for name in self.tried if self._is_better(self.gains[name])]
-
-    def _seems_better(self, gain: Gain) -> bool:
-        if gain.difference is None or self.metric is None:
-            return False
-        return gain.difference > 0 if self.metric.better == "higher" else gain.difference < 0
 
     def _is_better(self, gain: Gain) -> bool:
         if gain.ci is None or self.metric is None:

@@ -200,21 +200,23 @@ def _masked_softmaxes(path: Path) -> list[str]:
     producers = {output: node for node in graph.node for output in node.output}
     vectors = {constant.name for constant in graph.initializer if len(constant.dims) < 2}
 
-    def found(name: str) -> Iterator[Any]:
+    def found(name: str, seen: set[str]) -> Iterator[Any]:
         """Yield the operators that a tensor comes from, as far back as the layer that computes the scores."""
         node = producers.get(name)
         # A sum with a vector is the bias of a layer.
-        if node is None or (node.op_type == "Add" and vectors & set(node.input)):
+        if name in seen or node is None or (node.op_type == "Add" and vectors & set(node.input)):
             return
+        # What several operators use is looked at once.
+        seen.add(name)
         if node.op_type in COMBINING or node.op_type in RESHAPING:
             yield node
             for source in node.input:
-                yield from found(source)
+                yield from found(source, seen)
 
     names: list[str] = []
     for softmax in graph.node:
         if softmax.op_type == "Softmax":
-            sources = list(found(softmax.input[0]))
+            sources = list(found(softmax.input[0], set()))
             if any(node.op_type in MASKING for node in sources):
                 names += [softmax.name, *(node.name for node in sources)]
     return list(dict.fromkeys(names))

@@ -8,7 +8,6 @@ from collections import defaultdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from unittest.mock import patch
 
 from qx import Profile, ProfiledOperator
 from qx_plugins.recipes.profiling import WatchedCalls
@@ -32,20 +31,10 @@ NARROW = ("int8", "uint8")
 
 def profile_session(artifact: Artifact, threads: int, inputs: Arrays, calls: int) -> Profile:
     """Watch calls of a session that is opened as a launch opens it, but for the profiler."""
-    import onnxruntime
-
     path = artifact.folder / artifact.files[0]
     with tempfile.TemporaryDirectory(prefix="qx-") as folder:
-
-        class Watched(onnxruntime.SessionOptions):  # type: ignore[misc]
-            def __init__(self) -> None:
-                super().__init__()
-                self.enable_profiling = True
-                self.profile_file_prefix = str(Path(folder) / "profile")
-
-        # The options of a launch are made where its session is.
-        with patch.object(onnxruntime, "SessionOptions", Watched):
-            session, _ = serving.load([path], {**artifact.details, "outputs": ()}, threads)
+        details = {**artifact.details, "outputs": (), "profile": str(Path(folder) / "profile")}
+        session, _ = serving.load([path], details, threads)
         names = [entry.name for entry in session.get_inputs()]
         feed = dict(zip(names, inputs.values(), strict=True))
         for _ in range(WARM_CALLS):

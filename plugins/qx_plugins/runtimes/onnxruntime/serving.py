@@ -21,6 +21,8 @@ def load(files: list[Path], details: dict[str, Any], threads: int) -> Any:
     options.log_severity_level = 3
     # Threads spin within a call, as in a server, and sleep between calls, when others compute.
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    if "profile" in details:
+        options.enable_profiling, options.profile_file_prefix = True, details["profile"]
     session = onnxruntime.InferenceSession(
         str(files[0]),
         options,

@@ -6,7 +6,6 @@ from collections import defaultdict
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
-from unittest.mock import patch
 
 from qx import Profile, ProfiledOperator
 from qx_plugins.recipes.profiling import WatchedCalls
@@ -27,13 +26,7 @@ def profile_request(path: Path, details: dict[str, Any], threads: int, inputs: A
     import numpy
     import openvino
 
-    class Watched(openvino.Core):  # type: ignore[misc]
-        def compile_model(self, model: Any, device: str, properties: dict[str, Any]) -> Any:
-            return super().compile_model(model, device, {**properties, "PERF_COUNT": True})
-
-    # The properties of a launch are made where its model is compiled.
-    with patch.object(openvino, "Core", Watched):
-        request, _ = serving.load([path], details, threads)
+    request, _ = serving.load([path], {**details, "profile": True}, threads)
     feed = {
         index: openvino.Tensor(numpy.ascontiguousarray(array), shared_memory=True)
         for index, array in enumerate(inputs.values())

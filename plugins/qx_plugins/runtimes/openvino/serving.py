@@ -22,6 +22,7 @@ def load(files: list[Path], details: dict[str, Any], threads: int) -> Any:
         "ENABLE_CPU_PINNING": False,
         # Otherwise layers that are not quantized would run in the type that is fastest on this CPU.
         "INFERENCE_PRECISION_HINT": details["precision"],
+        "PERF_COUNT": details.get("profile", False),
     }
     request = openvino.Core().compile_model(files[0], "CPU", properties).create_infer_request()
     return request, details["outputs"]
