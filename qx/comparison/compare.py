@@ -287,17 +287,23 @@ def _agreement(
     theirs, own = before.outputs.get(base_cell), after.outputs.get(our_cell)
     if theirs is None or own is None:
         distance = "how far they are apart is not known, since they were too large to be kept"
-        answers = before.answers(base_cell), after.answers(our_cell)
-        if answers[0] is None or answers[1] is None:
-            return None, distance
-        return answers[0][0] == answers[1][0], distance
+        return _equal_answers(before.answers(base_cell), after.answers(our_cell)), distance
     difference = max(float(np.abs(own[name] - theirs[name]).max()) for name in theirs)
     distance = f"the largest difference of an output is {difference:.3g}"
+    if base_cell in before.answer_traces or our_cell in after.answer_traces:
+        return _equal_answers(before.answers(base_cell), after.answers(our_cell)), distance
     # The answers are those of the first output, which of a classifier are its scores.
     first, second = next(iter(theirs.values())), next(iter(own.values()))
     if first.ndim < 2 or first.shape[-1] < 2:
         return None, distance
     return (first.argmax(-1) == second.argmax(-1)).ravel(), distance
+
+
+def _equal_answers(
+    theirs: tuple[NDArray[np.integer], int] | None, ours: tuple[NDArray[np.integer], int] | None
+) -> NDArray[np.bool_] | None:
+    """Return for each item whether two cells put the same class highest; None where that is not known."""
+    return None if theirs is None or ours is None else theirs[0] == ours[0]
 
 
 def _shapes(source: Source, cell: str) -> dict[str, tuple[int, ...]] | None:

@@ -317,8 +317,8 @@ class EvaluateJob(ArtifactJob["EvaluateAnswer"]):
     artifact_metrics: tuple[Reference, ...] = field(default=(), converter=_references)
     prediction_metrics: tuple[Reference, ...] = field(default=(), converter=_references)
     metric_options: Mapping[str, OptionValues] = Factory(dict)
-    #: Whether metrics that are derived later need what the workload's ``postprocess`` makes of the outputs.
-    keeps_answers: bool = False
+    #: Whether to make the answers, the workload's ``postprocess`` of the outputs, where no metric needs them.
+    makes_answers: bool = False
     #: The folder that the outputs are written into, by ``qx.worker.output_files``.
     outputs: str
     #: The folder of finished steps, from which another process continues if one dies; None: nothing is kept.

@@ -112,6 +112,8 @@ class Recording:
     further: dict[tuple[str, int], dict[Figure, Series]] = Factory(dict)
     #: What was kept of outputs that are too large to be kept whole, by cell and by name.
     traces: dict[str, dict[str, OutputTrace]] = Factory(dict)
+    #: What was kept of the answers that a classifier's ``postprocess`` makes of outputs, by cell and by name.
+    answer_traces: dict[str, dict[str, OutputTrace]] = Factory(dict)
 
     def add(self, cell: str, figure: Figure, series: Series) -> None:
         """Keep a series of a cell."""
@@ -132,6 +134,7 @@ class Recording:
             {cell: outputs for cell, outputs in self.outputs.items() if cell in cells},
             {(cell, seed): series for (cell, seed), series in self.further.items() if cell in cells},
             {cell: traces for cell, traces in self.traces.items() if cell in cells},
+            {cell: traces for cell, traces in self.answer_traces.items() if cell in cells},
         )
 
     def output_bytes(self, cells: Collection[str]) -> int:
@@ -160,21 +163,22 @@ class Recording:
     def answers(self, cell: str) -> tuple[NDArray[np.integer], int] | None:
         """Return the class that a cell puts highest for each item, ``[n]``, and the number of classes.
 
-        They are those of its first output, which of a classifier are its scores. None where that is not
-        ``[n, 2 or more]``, or was not recorded.
+        They are those of the first output, or of the first array that the workload's ``postprocess`` makes:
+        of a classifier these are its scores. None where they are not ``[n, 2 or more]``, or not recorded.
         """
-        if outputs := self.outputs.get(cell):
+        traces = self.answer_traces.get(cell)
+        if traces is None and (outputs := self.outputs.get(cell)):
             scores = next(iter(outputs.values()))
             is_of_classes = scores.ndim == 2 and scores.shape[1] > 1
             return (highest(scores), scores.shape[1]) if is_of_classes else None
-        trace = next(iter(self.traces.get(cell, {}).values()), None)
+        trace = next(iter((traces or self.traces.get(cell, {})).values()), None)
         return None if trace is None or trace.highest is None else (trace.highest, trace.shape[1])
 
     def to_bytes(self) -> bytes:
         """Return a compressed ``.npz``; its keys are ``cell|metric|point|part`` and ``cell|outputs|name``.
 
-        What is kept in place of outputs has keys such as ``cell|outputs_sha256|name``. Those of a further
-        build have ``cell|build=seed`` in place of the cell.
+        What is kept in place of outputs has keys such as ``cell|outputs_sha256|name``, and of answers such as
+        ``cell|answers_sha256|name``. Those of a further build have ``cell|build=seed`` in place of the cell.
         """
         # Typed as Any, since numpy takes arrays and a switch as keywords; none of these names is the switch.
         arrays: JsonObject = {}
@@ -194,8 +198,9 @@ class Recording:
                     arrays[f"{prefix}|{part}"] = array
         for cell, outputs in self.outputs.items():
             arrays |= {f"{cell}{OUTPUTS}|{_quoted(name)}": array for name, array in outputs.items()}
-        for cell, traces in self.traces.items():
-            arrays |= _trace_arrays(cell, traces)
+        for kind, traces_by_cell in ((OUTPUTS, self.traces), (ANSWERS, self.answer_traces)):
+            for cell, traces in traces_by_cell.items():
+                arrays |= _trace_arrays(f"{cell}{kind}", traces)
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **arrays)
         return buffer.getvalue()
@@ -218,8 +223,10 @@ class Recording:
                 cell = match["cell"]
                 if match["trace"] is not None:
                     if match["trace"] == "sha256":
-                        trace = _read_trace(archive, headers, cell, match["traced"])
-                        recording.traces.setdefault(cell, {})[unquote(match["traced"])] = trace
+                        kind, name = f"|{match['kind']}", match["traced"]
+                        trace = _read_trace(archive, headers, f"{cell}{kind}", name)
+                        traces = recording.traces if kind == OUTPUTS else recording.answer_traces
+                        traces.setdefault(cell, {})[unquote(name)] = trace
                 elif match["figure"] is None:
                     outputs = recording.outputs.setdefault(cell, {})
                     outputs[unquote(match["output"] or OUTPUT)] = archive.array(name)
@@ -244,11 +251,11 @@ MOST_DIGEST = 256
 #: Largest size of the outputs of all cells of a workload that are kept whole with the samples, in bytes.
 MOST_OUTPUT_BYTES = 64 << 20
 #: Parts of the names of arrays.
-OUTPUTS, VALUES = "|outputs", "|values"
+OUTPUTS, ANSWERS, VALUES = "|outputs", "|answers", "|values"
 #: Pattern of the names of arrays. The only output of early versions has no name.
 NAMES = re.compile(
-    r"(?P<cell>.+)\|(outputs_(?P<trace>sha256|shape|highest)\|(?P<traced>[^|]+)|outputs(\|(?P<output>[^|]+))?"
-    r"|(?P<figure>[^|]+\|(?P<point>[^|]*))\|(?P<part>[a-z_]+))",
+    r"(?P<cell>.+)\|((?P<kind>outputs|answers)_(?P<trace>sha256|shape|highest)\|(?P<traced>[^|]+)"
+    r"|outputs(\|(?P<output>[^|]+))?|(?P<figure>[^|]+\|(?P<point>[^|]*))\|(?P<part>[a-z_]+))",
     re.DOTALL,
 )
 
@@ -262,15 +269,15 @@ def _quoted(name: str) -> str:
     return f"%6F{name[1:]}" if name == OUTPUTS[1:] else quote(name, safe="")
 
 
-def _trace_arrays(cell: str, traces: Mapping[str, OutputTrace]) -> dict[str, Array]:
-    """Return what is kept of a cell's outputs as arrays."""
+def _trace_arrays(prefix: str, traces: Mapping[str, OutputTrace]) -> dict[str, Array]:
+    """Return what is kept of a cell's outputs or answers as arrays, whose names begin with ``prefix``."""
     arrays: dict[str, Array] = {}
     for name, trace in traces.items():
         key = _quoted(name)
-        arrays[f"{cell}{OUTPUTS}_sha256|{key}"] = np.array([trace.sha256])
-        arrays[f"{cell}{OUTPUTS}_shape|{key}"] = np.array(trace.shape, dtype=np.int64)
+        arrays[f"{prefix}_sha256|{key}"] = np.array([trace.sha256])
+        arrays[f"{prefix}_shape|{key}"] = np.array(trace.shape, dtype=np.int64)
         if trace.highest is not None:
-            arrays[f"{cell}{OUTPUTS}_highest|{key}"] = trace.highest
+            arrays[f"{prefix}_highest|{key}"] = trace.highest
     return arrays
 
 
@@ -309,9 +316,8 @@ def _is_point(text: str | None) -> bool:
         return False
 
 
-def _read_trace(archive: Archive, headers: Mapping[str, Header], cell: str, name: str) -> OutputTrace:
-    """Read what is kept of an output. Raises ``ValueError``."""
-    prefix = f"{cell}{OUTPUTS}"
+def _read_trace(archive: Archive, headers: Mapping[str, Header], prefix: str, name: str) -> OutputTrace:
+    """Read what is kept of an output or of answers. Raises ``ValueError``."""
     shown = to_line(f"{prefix}_sha256|{name}", ROOM)
     if f"{prefix}_shape|{name}" not in headers:
         raise ValueError(f"it has {shown}, but not the shape of that output")

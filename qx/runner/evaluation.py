@@ -11,6 +11,7 @@ from attrs import frozen
 
 from qx.contract.figures import Figure
 from qx.contract.records import Metric
+from qx.contract.tasks import CLASSIFICATION
 from qx.environment import usable_cpus
 from qx.errors import UsageError
 from qx.leftovers import remove_tree
@@ -18,6 +19,7 @@ from qx.processes.answers import Measurement, MetricFailure, PlainSamples
 from qx.processes.job_answers import EvaluateAnswer, Serving
 from qx.processes.jobs import EvaluateJob
 from qx.processes.workers import Failure, Progress
+from qx.results.output_traces import OutputTrace, traces_of
 from qx.results.recording import Series
 from qx.runner.blame import Hangs, run_past_metrics
 from qx.runner.builds import Build
@@ -89,6 +91,8 @@ def _evaluate(run: Run, workload_run: WorkloadRun) -> dict[str, Failure | Evalua
         except Failure as failure:
             return failure
         run.recording.outputs[cell] = read_outputs(evaluation.outputs)
+        if evaluation.answers:
+            run.recording.answer_traces[cell] = evaluation.answers
         workload_run.outputs[cell] = evaluation.outputs
         for name, samples in evaluation.samples.items():
             run.recording.add(cell, Figure(name), Series.plain(samples))
@@ -113,6 +117,8 @@ class Evaluation:
     failures: dict[str, MetricFailure]
     #: Folder of the outputs, as ``read_outputs`` reads it.
     outputs: Path
+    #: What is kept of the answers that the ``postprocess`` of a classifier made of the outputs, by name.
+    answers: dict[str, OutputTrace]
     serving: Serving
 
 
@@ -145,11 +151,26 @@ def evaluate_artifact(
         except Failure:
             remove_tree(outputs)
             raise
-        if not job.keeps_answers:
-            remove_tree(outputs / "model" / ANSWERS)
+        folder_of_answers = outputs / "model" / ANSWERS
+        answers = _traces_of_answers(workload_run, folder_of_answers)
+        if not _are_answers_derived_from(run, workload_run):
+            remove_tree(folder_of_answers)
         assert isinstance(answer, EvaluateAnswer)
     samples, more_failures = _checked_samples(measured, run.chosen, workload_run.ready.items)
-    return Evaluation(samples, failures | more_failures, outputs / "model", answer.serving)
+    return Evaluation(samples, failures | more_failures, outputs / "model", answers, answer.serving)
+
+
+def _traces_of_answers(workload_run: WorkloadRun, folder: Path) -> dict[str, OutputTrace]:
+    """Return what is kept of a classifier's answers; empty where its outputs are its answers."""
+    if workload_run.ready.task.name != CLASSIFICATION or not folder.exists():
+        return {}
+    return traces_of(read_outputs(folder))
+
+
+def _are_answers_derived_from(run: Run, workload_run: WorkloadRun) -> bool:
+    """Return whether a derived metric compares the answers of cells."""
+    derived = workload_run.metrics_of(run.chosen, "derived")
+    return any(OUTPUTS in metric(entry).derived_from for entry in derived)
 
 
 def check_room(run: Run, workload_runs: Sequence[WorkloadRun]) -> None:
@@ -188,9 +209,8 @@ def _job(
         artifact_metrics=references(workload_run.metrics_of(run.chosen, "artifact")),
         prediction_metrics=references(workload_run.metrics_of(run.chosen, "predictions")),
         metric_options=run.chosen.metric_options,
-        keeps_answers=any(
-            OUTPUTS in metric(entry).derived_from for entry in workload_run.metrics_of(run.chosen, "derived")
-        ),
+        makes_answers=workload_run.ready.task.name == CLASSIFICATION
+        or _are_answers_derived_from(run, workload_run),
         outputs=str(outputs),
         finished=str(folder),
     )

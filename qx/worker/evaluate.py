@@ -53,7 +53,7 @@ def run(job: EvaluateJob, channel: Channel) -> None:
     for metric in job.artifact_metrics:
         measure(metric, artifact)
     serving = finished.step("predict", Serving, partial(_predict, job, channel))
-    if job.prediction_metrics or job.keeps_answers:
+    if job.prediction_metrics or job.makes_answers:
         predictions = predictions_of(job, channel)
         for metric in job.prediction_metrics:
             measure(metric, predictions)

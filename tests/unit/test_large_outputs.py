@@ -130,6 +130,19 @@ def test_an_output_may_have_any_name(builders: ModuleType, tmp_path: Path, name:
     assert list(read_samples(tmp_path / "traces.npz").traces[cell]) == [name]
 
 
+def test_answers_are_those_of_postprocess_where_there_is_one(builders: ModuleType, tmp_path: Path) -> None:
+    """Classes that ``postprocess`` puts highest are kept, and the first output is not taken for scores."""
+    recording = builders.small().recording()
+    cell = next(iter(recording.outputs))
+    recording.outputs[cell] = {"boxes": SCORES, "scores": -SCORES}
+    recording.answer_traces[cell] = traces_of({"scores": -SCORES})
+    (tmp_path / "samples.npz").write_bytes(recording.to_bytes())
+    answers = read_samples(tmp_path / "samples.npz").answers(cell)
+    assert answers is not None
+    assert answers[0].tolist() == (-SCORES).argmax(1).tolist()
+    assert answers[1] == SCORES.shape[1]
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [

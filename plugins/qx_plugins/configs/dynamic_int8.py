@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from qx import Config, Context, Unsupported, hookimpl
 from qx_plugins.recipes import layer_names
+from qx_plugins.recipes.weight_scales import WEIGHT_SCALES
 
 if TYPE_CHECKING:
     from torch import nn
@@ -17,6 +18,7 @@ def describe() -> Config:
         name="dynamic_int8",
         summary="Linear layers with int8 weights, activations quantized at run time; no calibration.",
         float_layers=True,
+        options=(WEIGHT_SCALES,),
     )
 
 
@@ -42,4 +44,4 @@ def convert(model: nn.Module, context: Context) -> nn.Module:
     from qx_plugins.runtimes.torch_eager.dynamic import quantize_weights
 
     avoid_fused_kernels(model)
-    return quantize_weights(model, context, {torch.nn.Linear})
+    return quantize_weights(model, context, frozenset({torch.nn.Linear}))

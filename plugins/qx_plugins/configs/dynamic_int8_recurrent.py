@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from qx import Config, Context, Unsupported, hookimpl
 from qx_plugins.recipes import layer_names
+from qx_plugins.recipes.weight_scales import WEIGHT_SCALES
 
 if TYPE_CHECKING:
     import torch
@@ -18,6 +19,7 @@ def describe() -> Config:
         name="dynamic_int8_recurrent",
         summary="Recurrent and linear layers with int8 weights, activations quantized at run time.",
         float_layers=True,
+        options=(WEIGHT_SCALES,),
     )
 
 
@@ -52,12 +54,11 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
 
     from qx_plugins.recipes.tracing import explain_errors
     from qx_plugins.recipes.transformers import avoid_fused_kernels
-    from qx_plugins.runtimes.torch_eager.dynamic import quantize_weights
+    from qx_plugins.runtimes.torch_eager.dynamic import LINEAR_AND_RECURRENT, quantize_weights
 
     avoid_fused_kernels(model)
     with explain_errors(model, "cannot be quantized"):
-        # The default set of modules: linear and recurrent layers.
-        quantized = quantize_weights(model, context, None)
+        quantized = quantize_weights(model, context, LINEAR_AND_RECURRENT)
     if context.folder is not None:
         # A build, and no launch, which is timed: torch notices what a kernel does not take when it is called.
         with torch.no_grad(), explain_errors(quantized, "does not run in 8 bits"):

@@ -8,6 +8,7 @@ from attrs import evolve
 
 from qx import Artifact, Config, Context, Unsupported, hookimpl
 from qx_plugins.recipes import layer_names, prechecks
+from qx_plugins.recipes.weight_scales import WEIGHT_SCALES
 from qx_plugins.runtimes.onnxruntime import CONVERTING
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ def describe() -> Config:
         requires=CONVERTING,
         extra="onnxruntime",
         float_layers=True,
+        options=(WEIGHT_SCALES,),
         runtime_baseline="onnxruntime_fp32",
         counterpart="dynamic_int8_recurrent",
     )

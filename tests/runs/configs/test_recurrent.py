@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from attrs import evolve
 from PIL import Image
 from qx_plugins.configs import dynamic_int8, dynamic_int8_recurrent, onnxruntime_dynamic_int8_recurrent
+from qx_plugins.recipes.weight_scales import WEIGHT_SCALES
 from qx_plugins.workloads.digits_cnn import split_indices
 from runtimes import READY, ready
 from sklearn.datasets import load_digits
@@ -175,22 +177,50 @@ LAYERS: dict[str, Callable[[], nn.Module]] = {
 SERIES = (torch.randn(3, 7, 12, generator=torch.Generator().manual_seed(0)),)
 
 
+@pytest.mark.parametrize("weight_scales", WEIGHT_SCALES.choices)
 @pytest.mark.parametrize("layer", LAYERS)
-def test_every_layer_of_the_default_set_is_served_as_it_was_built(layer: str, tmp_path: Path) -> None:
+def test_every_layer_of_the_default_set_is_served_as_it_was_built(
+    layer: str, weight_scales: str, tmp_path: Path
+) -> None:
     """Outputs are within 5 % of the fp32 model's, and those of a module with the saved state bit for bit."""
     torch.manual_seed(0)
     model = LAYERS[layer]().eval()
     dynamic_int8_recurrent.check_model(model)
+    context = Context(folder=tmp_path, options={"weight_scales": weight_scales})
     with torch.no_grad():
         expected = model(*SERIES)
-        built = complete(dynamic_int8_recurrent.convert(model, SERIES, Context(folder=tmp_path)))
+        built = complete(dynamic_int8_recurrent.convert(model, SERIES, context))
         outputs = built(*SERIES)
         save(built, tmp_path / "model.pt")
-        rebuilt = complete(dynamic_int8_recurrent.convert(LAYERS[layer]().eval(), SERIES, Context()))
+        again = evolve(context, folder=None)
+        rebuilt = complete(dynamic_int8_recurrent.convert(LAYERS[layer]().eval(), SERIES, again))
         rebuilt.load_state_dict(torch.load(tmp_path / "model.pt", weights_only=True), strict=True)
         assert torch.equal(rebuilt(*SERIES), outputs)
     assert not torch.equal(outputs, expected)
     assert (outputs - expected).abs().max() < 0.05 * expected.abs().max()
+
+
+@pytest.mark.parametrize("layer", ["lstm", "gru", "lstm_cell"])
+def test_a_scale_for_each_channel_withstands_channels_of_different_sizes(layer: str) -> None:
+    """Where rows of weights differ by powers of ten, the error is at most a third of that of one scale."""
+    errors = {}
+    for weight_scales in WEIGHT_SCALES.choices:
+        model = _with_uneven_channels(LAYERS[layer]().eval())
+        with torch.no_grad():
+            expected = model(*SERIES)
+            context = Context(options={"weight_scales": weight_scales})
+            outputs = dynamic_int8_recurrent.convert(model, SERIES, context)(*SERIES)
+        errors[weight_scales] = float((outputs - expected).square().mean().sqrt())
+    assert errors["per_channel"] < errors["per_tensor"] / 3
+
+
+def _with_uneven_channels(model: nn.Module) -> nn.Module:
+    """Scale the rows of all weight matrices by factors between 0.01 and 1."""
+    random = torch.Generator().manual_seed(0)
+    for weights in model.parameters():
+        if weights.dim() == 2:
+            weights.data *= 10 ** (-2 * torch.rand(len(weights), 1, generator=random))
+    return model
 
 
 def test_the_default_set_makes_a_quarter_of_it(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from qx.results.recording import Recording
+
 QUICK = ("--quick", "--budget", 0.01, "--batch-size", 1, "-c", "dynamic_int8", "--out", "out")
 
 #: Finds the place of the largest of 16 numbers: as one number, out of two heads.
@@ -96,6 +98,11 @@ def test_agreement_is_of_the_answers(qx: Callable[..., Any], place: Path) -> Non
     assert done.measurement("dynamic_int8", "agreement")["value"] > 0.9
     # The largest of the first output is another one in most items.
     assert done.measurement("dynamic_int8", "agreement")["details"]["sqnr_db"] < 3
+    # What is kept for reports and comparisons are the answers too.
+    recording = Recording.read(place / "out" / done.results["run"]["samples"])
+    ours, theirs = (recording.answers(name) for name in ("summed/dynamic_int8", "summed/fp32_baseline"))
+    assert ours is not None and theirs is not None
+    assert (ours[0] == theirs[0]).mean() == done.measurement("dynamic_int8", "agreement")["value"]
 
 
 @pytest.mark.slow

@@ -23,6 +23,7 @@ from qx_plugins.recipes.calibration import take_calibration_batches
 from qx_plugins.recipes.exporting import QUANTIZER_FAULTS, explain_lowering, export_model
 from qx_plugins.recipes.graphs import OnnxModel
 from qx_plugins.recipes.saturation import SEVEN_BITS, saturates
+from qx_plugins.recipes.weight_scales import is_per_channel
 
 FILE = "model.onnx"
 #: Operators that put a mask into scores; that compute it or scale scores; that change only shapes and types.
@@ -254,6 +255,7 @@ def build_dynamic_artifact(
             # A Gemm is first replaced by a product and a sum.
             nodes_to_exclude=[*in_float, *(f"{name}_MatMul" for name in in_float)],
             weight_type=QuantType.QInt8,
+            per_channel=is_per_channel(context),
             reduce_range=saturates(),
         )
 
