@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from qx.contract.devices import CallTimes, Device, DeviceMemory, DeviceProcess, DeviceReading
 from qx.contract.figures import Figure, Point
 from qx.contract.float_layers import FloatLayers, float_layers
 from qx.contract.hookspecs import CONTRACT, hookimpl
@@ -72,11 +73,16 @@ __all__ = [
     "Block",
     "BuildStep",
     "Building",
+    "CallTimes",
     "Config",
     "Context",
     "Converted",
     "Data",
     "DataError",
+    "Device",
+    "DeviceMemory",
+    "DeviceProcess",
+    "DeviceReading",
     "Figure",
     "FloatLayers",
     "Fresh",

@@ -40,6 +40,10 @@ def rows(config: Config) -> Iterator[tuple[str, str]]:
         yield "programs", "one of " + ", ".join(f"`{program}`" for program in config.programs)
     if config.instruction_sets:
         yield "CPU", ", ".join(f"`{flag}`" for flag in config.instruction_sets)
+    if config.devices != ("cpu",):
+        yield "devices", ", ".join(f"`{kind}`" for kind in config.devices)
+    if config.compute_capability:
+        yield "compute capability", f"{config.compute_capability} or higher"
     yield "data", data(config)
     if config.reference:
         yield "compared with", "nothing: it is the baseline"

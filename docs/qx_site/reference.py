@@ -40,7 +40,8 @@ GROUPS: dict[str, tuple[str, str, ModuleType, str]] = {
         qx,
         "Context Recipe Arrays OUTPUT LABELS Data ModelFacts Batch Converted LayerRow Lengths Artifact "
         "Subject ServingCode Profile ProfiledOperator Weights StoredWeight Samples Figure Point Building "
-        "BuildStep Mark Fresh Block Predictions Recorded FloatLayers",
+        "BuildStep Mark Fresh Block CallTimes Device DeviceMemory DeviceReading DeviceProcess Predictions "
+        "Recorded FloatLayers",
     ),
     "helpers": (
         "Helpers and errors",

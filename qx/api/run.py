@@ -62,6 +62,7 @@ def run(
     workloads: str | Sequence[str] = (),
     settings: Mapping[str, OptionValue | Sequence[OptionValue]] | Sequence[str] = (),
     threads: int = 1,
+    device: str = "cpu",
     precision: float = 0.01,
     budget: float | None = None,
     max_time: float | str | None = None,
@@ -134,6 +135,8 @@ def run(
         value, or ``["my_config.bits=4,8"]``.
     threads : int
         Threads that serve.
+    device : str
+        Device that serves: ``"cpu"``, ``"cuda"`` or ``"cuda:1"``. The configs that are for it take part.
     precision : float
         Relative half-width that the 95 % interval of every speedup is to reach.
     budget : float, optional
@@ -289,6 +292,7 @@ def _request(arguments: Mapping[str, Any], *, has_own_model: bool, has_own_data:
         batch_sizes=tuple(dict.fromkeys(_integers(arguments["batch_sizes"]) or (1, 32))),
         lengths=tuple(dict.fromkeys(_integers(arguments["lengths"]))),
         threads=arguments["threads"],
+        device=arguments["device"],
         precision=arguments["precision"],
         budget=arguments["budget"],
         max_time=None if arguments["max_time"] is None else to_seconds(arguments["max_time"], "--max-time"),

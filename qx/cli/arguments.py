@@ -125,6 +125,16 @@ def add_cache_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_device_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names the device."""
+    parser.add_argument(
+        "--device",
+        default="cpu",
+        metavar="DEVICE",
+        help="serve on cpu, cuda or cuda:N: the configs that are for it take part (default: cpu)",
+    )
+
+
 def add_build_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that decide how a config is built."""
     parser.add_argument(

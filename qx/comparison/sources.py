@@ -362,4 +362,5 @@ def machine(source: Source) -> str:
     environment = source.results.environment
     memory = f"{environment.memory_bytes / 2**30:.0f} GiB" if environment.memory_bytes else ""
     cpus = "?" if environment.cpus is None else environment.cpus
-    return ", ".join(filter(None, [environment.cpu, f"{cpus} CPUs", memory]))
+    devices = [facts.product for facts in environment.devices.values()]
+    return ", ".join(filter(None, [environment.cpu, f"{cpus} CPUs", memory, *devices]))

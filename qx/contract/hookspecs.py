@@ -404,6 +404,11 @@ def load(artifact: Artifact, context: Context) -> Subject | None:
     A subject whose calls change a state, such as a cache that grows, has ``reset(native, kind)``, and one
     with several kinds of call names the others in ``kinds``: see ``qx.Subject``.
 
+    A loader whose record names devices beside the CPU finds the one of the run in ``context.device``, puts
+    what it serves there, and may keep what it compiles in ``context.cache``. Calls may return before the
+    device has done their work. Where a device, or a library for it, cannot be used, raise ``Unsupported``: to
+    serve by something else would be measured as if it were what was asked for.
+
     On error: The cell is ``failed`` in stage ``load``, and is not launched again. ::
 
         @hookimpl

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, g
 from attrs import Factory, evolve, field, frozen
 from attrs.validators import ge, in_, instance_of, optional
 
+from qx.contract.devices import ANY_KINDS, CPU, SOME_KINDS, CallTimes, Device, check_capability
 from qx.contract.fields import (
     STRINGS,
     flag_field,
@@ -164,6 +165,11 @@ class Config:
     extra: str | None = optional_text_field()
     #: CPU flags without which the config cannot run (``"avx512_vnni"``).
     instruction_sets: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
+    #: Kinds of devices that its artifacts are served on: ``"cpu"``, ``"cuda"``. A run has one device, and by
+    #: default takes the configs that are for it.
+    devices: tuple[str, ...] = field(default=(CPU,), converter=to_strings, validator=SOME_KINDS)
+    #: Least compute capability of a CUDA device that it runs on (``"8.9"``).
+    compute_capability: str | None = field(default=None, validator=check_capability)
     #: Commands of which one must be on the PATH (``"g++", "clang++"``); ``"$CXX"`` stands for its value.
     programs: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
     options: tuple[Option, ...] = field(default=(), converter=_options)
@@ -193,6 +199,8 @@ class Config:
             if any(option.name == FLOAT_LAYERS.name for option in self.options):
                 raise ValueError("option 'float_layers' comes with float_layers=True: do not declare it")
             object.__setattr__(self, "options", (*self.options, FLOAT_LAYERS))
+        if self.compute_capability is not None and "cuda" not in self.devices:
+            raise ValueError("a compute capability is that of a CUDA device: 'devices' must have 'cuda'")
         if not self.calibration:
             return
         own = [option for option in self.options if option.name == CALIBRATION_N.name]
@@ -265,6 +273,8 @@ class Metric:
     by_parts: bool = flag_field()
     #: Whether a metric of phase ``fresh`` times, so that launches must not start side by side.
     alone: bool = flag_field()
+    #: Kinds of devices on which it is measured; empty where that is any.
+    devices: tuple[str, ...] = field(default=(), converter=to_strings, validator=ANY_KINDS)
     requires: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
     extra: str | None = optional_text_field()
     options: tuple[Option, ...] = field(default=(), converter=_options)
@@ -353,6 +363,8 @@ class Loader:
     imports: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
     #: Whether it serves modules, which it rebuilds by prepare and convert, and then loads the state dict.
     rebuilds: bool = flag_field()
+    #: Kinds of devices that it serves on. ``load`` finds the one of this process in ``context.device``.
+    devices: tuple[str, ...] = field(default=(CPU,), converter=to_strings, validator=SOME_KINDS)
     requires: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
     extra: str | None = optional_text_field()
     options: tuple[Option, ...] = field(default=(), converter=_options)
@@ -419,6 +431,9 @@ class Context:
     threads: int = 1
     #: Quantized engine of torch (``"x86"``, ``"qnnpack"``, ...), already set in this process.
     engine: str | None = None
+    #: Device of the run: ``"cpu"``, or ``"cuda:0"``, which is a name of torch too. qx moves nothing: models
+    #: and example inputs are on the CPU in all hooks, and ``load`` puts what it serves onto the device.
+    device: str = CPU
     #: Values of all options of the plugin, by name.
     options: OptionValues = Factory(dict)
     #: Whether ``make_model`` must return the form with quantize and dequantize stubs.
@@ -438,7 +453,9 @@ class Context:
     eval_n: int | None = None
     #: Largest number of items of the train split that this run calibrates with; None where it uses all.
     calibration_n: int | None = None
-    #: Folder for what a plugin wants to keep between runs, such as decoded images.
+    #: Folder for what a plugin wants to keep between runs, such as decoded images. For ``load`` on a device
+    #: other than the CPU it is one of this run, for what is compiled when an artifact is loaded or called:
+    #: all launches of the run find it there.
     cache: Path | None = None
     #: Whether downloads are forbidden.
     offline: bool = False
@@ -699,7 +716,10 @@ class Subject(Protocol):
         """Convert named numpy arrays to the inputs of the runtime. Not timed."""
 
     def call(self, native: Native) -> Native:
-        """Run the model once. Only this is timed."""
+        """Run the model once. Only this is timed.
+
+        On a device with a queue it may return before the device has done its work: qx waits for that.
+        """
 
     def outputs(self, native: Native) -> Arrays:
         """Convert the result of ``call`` to named numpy arrays ``[batch, ...]``. Not timed.
@@ -764,6 +784,8 @@ class Fresh:
     natives: Mapping[Point, Native]
     #: Function that takes a mark now, and then resets the high-water mark.
     mark: Callable[[str], Mark]
+    #: Device that the launch serves on; None for the CPU.
+    device: Device | None = None
 
 
 @frozen(kw_only=True)
@@ -781,6 +803,11 @@ class Block:
     #: None where there is none. ``subject.call`` is both in one: a metric that times it, since it does not
     #: know of ``reset``, has the reset in what it measures, and never a state left by the call before.
     reset: Callable[[], object] | None = None
+    #: Device that the launch serves on; None for the CPU. ``call`` returns when the device has done its work.
+    device: Device | None = None
+    #: Function that times the calls of the block on the device by both clocks, see ``qx.CallTimes``; None for
+    #: the CPU.
+    time_calls: Callable[[], CallTimes] | None = None
 
 
 def _slices(mappings: Iterable[Arrays]) -> list[slice]:

@@ -6,11 +6,11 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
 
 import psutil
-from attrs import frozen
 
+from qx.doctor.devices import examine_devices
+from qx.doctor.findings import Finding
 from qx.environment import control_group, cpu_flags, first_line, require_proc, usable_cpus
 from qx.processes.workers import THREAD_VARIABLES
 
@@ -22,22 +22,11 @@ OBSERVED_SECONDS = 1.0
 NEGLIGIBLE_LOAD = 0.05
 
 
-@frozen
-class Finding:
-    """What the machine shows in one aspect, such as its frequency governor."""
-
-    name: str
-    state: Literal["good", "bad", "unknown"]
-    #: What was seen, in words.
-    found: str
-    #: What to do about it; empty where nothing is wrong.
-    advice: str = ""
-
-
 def examine() -> Iterator[Finding]:
     """Look at every aspect, which takes one or two seconds. Raises ``UsageError`` where none can be seen."""
     require_proc()
     yield from (look() for look in LOOKS)
+    yield from examine_devices()
 
 
 def _governor() -> Finding:

@@ -158,9 +158,11 @@ def _with_availability(entry: Entry) -> Entry:
     if entry.state != "ready" or entry.record is None or entry.description is None:
         return entry
     from qx.contract.requirements import missing_on_machine
+    from qx.devices.finding import missing_device
 
     try:
-        reason = entry.description.lacking or missing_on_machine(entry.record)
+        # A device first: who has none need not install anything.
+        reason = missing_device(entry.record) or entry.description.lacking or missing_on_machine(entry.record)
     except ValueError as error:
         return evolve(entry, state="broken", reason=f"its record is wrong: {error}", hooks=())
     return evolve(entry, state="unavailable", reason=reason) if reason else entry

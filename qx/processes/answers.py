@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from attrs import Factory, frozen
 
+from qx.contract.devices import DeviceReading
 from qx.contract.records import Mark, Outcome
 from qx.tracebacks import NO_TRACEBACK, Traceback
 from qx.values import JsonMapping, JsonObject
@@ -126,6 +127,10 @@ class WarmAnswer(Answer):
     steady: bool
     #: Median time of the reset before a call, in seconds; 0 where there is none.
     reset: float = 0.0
+    #: Time of the first call, in seconds; None where it was not looked at.
+    first: float | None = None
+    #: State of the device at the end of the warm-up; None on the CPU.
+    reading: DeviceReading | None = None
 
 
 @frozen(kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 
 from qx.contract.records import Outcome
 from qx.errors import DataError, QxError, Unsupported, UsageError
@@ -17,7 +18,7 @@ USAGE = "usage"
 DATA = "data"
 #: Jobs that run before there are cells, or without any. In every other job an exception is a failure of its
 #: cell: a config that raises ``DataError`` must not end the run.
-JOBS_WITHOUT_CELL = frozenset({"inspect", "data", "train", "examine"})
+JOBS_WITHOUT_CELL = frozenset({"inspect", "data", "train", "examine", "device"})
 
 
 def failure_of(error: BaseException, do: str) -> tuple[Outcome | str, str]:
@@ -45,8 +46,14 @@ def _outcome_of(error: BaseException) -> tuple[Outcome, str]:
         return "unsupported", to_line(str(error), MAX_CAUSE)
     if isinstance(error, QxError):
         return "failed", to_line(str(error), MAX_CAUSE)
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or _is_of_device_memory(error):
         return "out_of_memory", one_line(error, MAX_CAUSE)
     if isinstance(error, SystemExit):
         return "failed", to_line(f"the plugin ended the process with exit status {error.code!r}", MAX_CAUSE)
     return "failed", one_line(error, MAX_CAUSE)
+
+
+def _is_of_device_memory(error: BaseException) -> bool:
+    """Return whether torch raised an error for want of memory on a device; it is no ``MemoryError``."""
+    kind = getattr(sys.modules.get("torch"), "OutOfMemoryError", None)
+    return kind is not None and isinstance(error, kind)

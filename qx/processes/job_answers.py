@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from attrs import Factory, frozen
 
 from qx.contract.description import Description
+from qx.contract.devices import DeviceFacts, DeviceMemory, DeviceReading
 from qx.contract.figures import Figure
 from qx.contract.records import BuildStep
 from qx.contract.structure import Structure
@@ -135,6 +136,17 @@ class DataAnswer(Answer):
 
 
 @frozen(kw_only=True)
+class DeviceAnswer(Answer):
+    """A device was opened, and can be used."""
+
+    facts: DeviceFacts
+    #: Its state before anything is done on it.
+    reading: DeviceReading
+    #: Memory that a process uses that has only opened it.
+    memory: DeviceMemory
+
+
+@frozen(kw_only=True)
 class BuildAnswer(Answer):
     """An artifact was built."""
 
@@ -155,6 +167,10 @@ class Serving(Answer):
     kinds: tuple[str, ...] = ()
     #: Reasons why it does not serve inputs of some of the lengths that the user named, by length.
     refused_lengths: Mapping[int, str] = Factory(dict)
+    #: Memory of the device that it used once the artifact was loaded, and after the evaluation; None on the
+    #: CPU.
+    device_loaded: DeviceMemory | None = None
+    device_peak: DeviceMemory | None = None
 
 
 @frozen(kw_only=True)

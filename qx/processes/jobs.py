@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args
 
 from attrs import Factory, asdict, evolve, field, frozen
 
+from qx.contract.devices import CPU
 from qx.contract.fields import to_integers, to_strings
 from qx.contract.figures import Point
 from qx.contract.records import OUTPUT, Artifact, BuildStep, LayerRow, to_rows, to_steps
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         BuildAnswer,
         DataAnswer,
         DeriveAnswer,
+        DeviceAnswer,
         EvaluateAnswer,
         InspectAnswer,
         LayersAnswer,
@@ -78,6 +80,8 @@ class Job(Generic[A]):
     seed: int = 0
     threads: int = 1
     engine: str | None = None
+    #: Device of the run, as its cells have it.
+    device: str = CPU
     #: CPUs that the process may run on; None: those of the host.
     cpus: tuple[int, ...] | None = field(default=None, converter=_cpus)
     #: Plugins that wrap the hooks of the others.
@@ -278,6 +282,8 @@ class ArtifactJob(Job[A]):
     inputs: str
     #: Folders of inputs of the lengths that the user named, by length.
     lengths: Mapping[int, str] = field(factory=dict, converter=_by_length)
+    #: Folder of the run for what is compiled when an artifact is loaded, on a device; None on the CPU.
+    compiled: str | None = None
 
     @property
     def preloads(self) -> tuple[str, ...]:
@@ -387,6 +393,13 @@ class TrainJob(LoadingJob["TrainAnswer"]):
     do: ClassVar[str] = "train"
     #: The file that the weights are written into.
     output: str
+
+
+@frozen(kw_only=True)
+class DeviceJob(Job["DeviceAnswer"]):
+    """Open the job's device, and describe it."""
+
+    do: ClassVar[str] = "device"
 
 
 @frozen(kw_only=True)

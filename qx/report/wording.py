@@ -9,6 +9,7 @@ from datetime import datetime
 from attrs import frozen
 
 from qx.amounts import duration_in_words, size_in_words
+from qx.contract.devices import DeviceFacts
 from qx.contract.figures import Figure
 from qx.contract.records import LayerRow, as_word
 from qx.foreign import to_terminal
@@ -16,7 +17,7 @@ from qx.report.precision import budget_in_words, reached
 from qx.results import numbers
 from qx.results.columns import ANOTHER_NETWORK, View
 from qx.results.records import NOT_APPLICABLE
-from qx.results.run_record import WorkloadRecord
+from qx.results.run_record import Measuring, WorkloadRecord
 from qx.values import OptionValues
 
 #: Number of names that a row of a table has room for.
@@ -499,6 +500,10 @@ def environment(view: View, markup: Markup) -> Iterator[tuple[str, str]]:
         "Instruction sets",
         _facts(markup, *(environment.cpu_flags or ["none of those that matter"])),
     )
+    for name, facts in environment.devices.items():
+        yield f"Device {name}", _facts(markup, *_device(facts))
+    if environment.devices and run.measuring is not None:
+        yield "State of the device", _facts(markup, *_device_state(run.measuring))
     engines = f"of {listed(environment.engines)}" if environment.engines else None
     if environment.commit:
         yield "Commit", _facts(markup, environment.commit)
@@ -515,6 +520,40 @@ def environment(view: View, markup: Markup) -> Iterator[tuple[str, str]]:
             f"frequency governor {environment.governor or 'unknown'}",
         ),
     )
+
+
+def _device(facts: DeviceFacts) -> Iterator[str | None]:
+    """Yield what a device is."""
+    yield facts.product
+    yield f"{facts.memory / 2**30:.0f} GiB" if facts.memory else None
+    yield f"compute capability {facts.capability}" if facts.capability else None
+    yield f"driver {facts.driver}" if facts.driver else None
+    yield f"CUDA {facts.torch_cuda} in torch" if facts.torch_cuda else None
+    yield f"clocks up to {facts.max_clock:,.0f} MHz" if facts.max_clock else None
+    if facts.power_limit:
+        is_default = facts.default_power_limit in (None, facts.power_limit)
+        own = "" if is_default else f" of {facts.default_power_limit:.0f} W"
+        yield f"power limit {facts.power_limit:.0f} W{own}"
+    if facts.module_loading:
+        yield f"kernels loaded {'at their first call' if facts.module_loading == 'LAZY' else 'at the start'}"
+
+
+def _device_state(measuring: Measuring) -> Iterator[str | None]:
+    """Yield what launches read of the device when they had warmed up."""
+    readings = measuring.readings
+    units = {"clock": "clocks {} MHz", "temperature": "{} °C", "power": "{} W"}
+    for name, words in units.items():
+        values = [value for reading in readings if (value := getattr(reading, name)) is not None]
+        if values:
+            ends = dict.fromkeys(f"{value:,.0f}" for value in (min(values), max(values)))
+            yield words.format(" to ".join(ends))
+    if not any(reading.clock is not None for reading in readings):
+        yield "clocks, power and other processes not read"
+    limits = Counter(limit for reading in readings for limit in reading.limits)
+    for limit, times in limits.items():
+        yield f"clocks held down in {times} of {len(readings)} readings ({limit})"
+    if others := dict.fromkeys(other for reading in readings for other in reading.others):
+        yield f"other processes used it: {'; '.join(list(others)[:3])}"
 
 
 def _facts(markup: Markup, *facts: str | None) -> str:

@@ -8,11 +8,10 @@ from typing import TypeAlias
 
 from attrs import Factory, frozen
 
+from qx.contract.devices import CPU
 from qx.contract.records import CONTROL
 from qx.values import OptionValues
 
-#: Device of a cell that runs on the processor.
-CPU = "cpu"
 #: Name of the machine that a run was started on, for cells that were measured there.
 THIS_MACHINE = "local"
 

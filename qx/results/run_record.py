@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from attrs import Factory, frozen
 
+from qx.contract.devices import DeviceFacts
 from qx.contract.figures import Point
 from qx.contract.records import Outcome
 from qx.values import JsonMapping, OptionValues
@@ -29,6 +30,26 @@ class Unsteady:
 
     cell: str
     point: Point
+
+
+@frozen(kw_only=True)
+class WaveReading:
+    """The state of the device when a launch had warmed up; None where the driver does not say."""
+
+    #: Number of the wave, from 0.
+    wave: int
+    cell: str
+    #: Clocks of the multiprocessors and of the memory, in MHz.
+    clock: float | None = None
+    memory_clock: float | None = None
+    #: Temperature in degrees Celsius.
+    temperature: float | None = None
+    #: Power that was drawn, in watts.
+    power: float | None = None
+    #: What held the clocks down, in words.
+    limits: tuple[str, ...] = ()
+    #: Other processes that used the device, in words.
+    others: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)
@@ -63,6 +84,11 @@ class Measuring:
     cpus: tuple[int, ...] = ()
     #: Settings of the C library's allocator in launches, by environment variable.
     allocator: Mapping[str, str] = Factory(dict)
+    #: States of the device, in the order of the warm-ups; empty on the CPU.
+    readings: tuple[WaveReading, ...] = ()
+    #: Seconds of the slowest first call of a cell, by cell and point as text; empty on the CPU. It loads
+    #: kernels and compiles, where a runtime does so when it is called.
+    first_calls: Mapping[str, Mapping[str, float]] = Factory(dict)
     #: When Python's garbage collection is off in launches, in words.
     garbage_collection: str = ""
 
@@ -215,6 +241,8 @@ class Environment:
     repositories: tuple[Repository, ...] = ()
     #: What torch says of itself.
     runtime: JsonMapping = Factory(dict)
+    #: Devices that cells ran on, other than the CPU, by name.
+    devices: Mapping[str, DeviceFacts] = Factory(dict)
 
     @property
     def commit(self) -> str | None:

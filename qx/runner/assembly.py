@@ -9,6 +9,7 @@ from datetime import datetime
 from attrs import asdict, evolve
 
 from qx.analysis import measurements as analysis
+from qx.contract.devices import DeviceFacts
 from qx.contract.figures import Point
 from qx.contract.records import Metric, Outcome
 from qx.processes.workers import MALLOC, Failure
@@ -53,10 +54,12 @@ def assemble(
     started: datetime,
     seconds: dict[str, float],
     environment: JsonObject,
+    devices: Mapping[str, DeviceFacts] | None = None,
 ) -> Results:
     """Return the results of a run that began at ``started``; ``seconds`` is how long each phase took.
 
-    ``identity`` is the run's id, from which the names of its samples and logs follow.
+    ``identity`` is the run's id, from which the names of its samples and logs follow. ``devices`` are those
+    that cells ran on, other than the CPU.
     """
     cells = {
         cell: _cell_result(cell, workload_run)
@@ -100,7 +103,7 @@ def assemble(
                 line for workload_run in workload_runs for line in _failure_lines(workload_run, cells, chosen)
             ),
         ),
-        environment=Environment(**environment, runtime=first.runtime),
+        environment=Environment(**environment, runtime=first.runtime, devices=devices or {}),
         metrics={entry.name: _with_axis(metric(entry), chosen, request) for entry in chosen.metrics},
         configs=_config_results(chosen, cells),
         cells=cells,
@@ -222,6 +225,11 @@ def _measuring(request: Request, measured: Measured) -> Measuring:
         calls_per_block=_by_text(measured.calls_per_block),
         seconds=round(measured.seconds, 3),
         deaths=tuple(measured.deaths),
+        readings=tuple(measured.readings),
+        first_calls={
+            cell: {str(point): seconds for point, seconds in first.items()}
+            for cell, first in measured.first_calls.items()
+        },
         unsteady=tuple(
             Unsteady(cell=cell, point=point)
             for cell, point in sorted(measured.unsteady, key=lambda pair: (pair[0], str(pair[1])))
@@ -251,6 +259,8 @@ def join_measuring(measuring: Sequence[Measuring], budget: float | None = None) 
             seconds=joined.seconds + other.seconds,
             deaths=joined.deaths + other.deaths,
             unsteady=joined.unsteady + other.unsteady,
+            readings=joined.readings + other.readings,
+            first_calls={**joined.first_calls, **other.first_calls},
             pinned_cpus=joined.pinned_cpus + other.pinned_cpus,
             rounds=_largest(joined.rounds, other.rounds),
             calls_per_block={**joined.calls_per_block, **other.calls_per_block},

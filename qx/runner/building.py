@@ -16,12 +16,21 @@ def build_cells(run: Run, workload_run: WorkloadRun) -> None:
 
     def build_or_failure(cell: CellId) -> Build | Failure:
         try:
-            return build(run.host, run.request, workload_run.ready, cell, run.processes, run.reporter)
+            return build(
+                run.host,
+                run.request,
+                workload_run.ready,
+                cell,
+                run.processes,
+                run.reporter,
+                device=None if run.device is None else run.device.answer.facts,
+            )
         except Failure as failure:
             return failure
 
     results: dict[str, Build | Failure] = {}
-    with run.processes.side_by_side(min(len(cells), usable_cpus())) as pool:
+    processes = run.most_side_by_side(usable_cpus())
+    with run.processes.side_by_side(min(len(cells), processes)) as pool:
         futures = {name: pool.submit(build_or_failure, cell) for name, cell in cells.items()}
         for number, name in enumerate(cells, start=1):
             results[name] = futures[name].result()

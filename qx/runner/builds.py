@@ -13,6 +13,7 @@ from shutil import which
 
 from attrs import asdict, evolve, frozen
 
+from qx.contract.devices import DeviceFacts, kind_of
 from qx.contract.records import BuildStep, Loader, to_steps
 from qx.environment import cpu_flags, distribution_version
 from qx.files import write_whole
@@ -29,6 +30,7 @@ from qx.storage.cache import BUILDS, new_entry, open_cache, read_entry
 from qx.storage.digests import Damaged, FileDigest, read_json
 from qx.storage.manifest import FILE as MANIFEST
 from qx.storage.manifest import Manifest
+from qx.values import JsonObject
 
 RECORD = "build.json"
 
@@ -61,15 +63,17 @@ def build(
     processes: Processes,
     reporter: Reporter,
     seed: int | None = None,
+    device: DeviceFacts | None = None,
 ) -> Build:
     """Return the build of one cell, from the cache or carried out now. Raises ``Failure``.
 
     A build from the cache is read whole and checked against its digests, once in a run and before anything is
-    timed. ``seed`` is that of a further build; None for the build of the run's own seed.
+    timed. ``seed`` is that of a further build; None for the build of the run's own seed. ``device`` is the
+    device of the run; None for the CPU.
     """
     entry = host.get("config", cell.config)
     job = build_job(host, request, prepared, cell, entry, seed)
-    key = _key(host, job, prepared, entry)
+    key = _key(host, job, prepared, entry, device)
     cache = open_cache(request.trust_cache)
     processes.uses.hold(cache, BUILDS, key)
     place = cache / BUILDS / key
@@ -118,6 +122,7 @@ def build_job(
         seed=request.seed,
         build_seed=build_seed,
         engine=prepared.engine,
+        device=cell.device,
         workload=prepared.workload.reference,
         workload_options=prepared.options,
         config=entry.reference,
@@ -133,7 +138,9 @@ def build_job(
     )
 
 
-def _key(host: Host, job: BuildJob, prepared: Prepared, entry: Entry) -> str:
+def _key(
+    host: Host, job: BuildJob, prepared: Prepared, entry: Entry, device: DeviceFacts | None = None
+) -> str:
     """Return a hash of everything that decides the result of the build."""
     configs = [entry, *recipes_of(host, entry)]
     records = [config(entry) for entry in configs]
@@ -143,8 +150,10 @@ def _key(host: Host, job: BuildJob, prepared: Prepared, entry: Entry) -> str:
         "job": {
             name: value
             for name, value in asdict(job).items()
-            if name not in ("weights", "calibration", "training", "folder")
+            # What the device is decides the build, and not its number.
+            if name not in ("weights", "calibration", "training", "folder", "device")
         },
+        "device": None if device is None else _kind_of_device(job.device, device),
         "weights": prepared.weights_sha256,
         "model": prepared.sources_sha256,
         # The splits are named by their content.
@@ -164,6 +173,17 @@ def _key(host: Host, job: BuildJob, prepared: Prepared, entry: Entry) -> str:
         "cpu": sorted(cpu_flags()),
     }
     return hashlib.sha256(json.dumps(deciding, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+def _kind_of_device(name: str, device: DeviceFacts) -> JsonObject:
+    """Return what decides which code is compiled, and which kernels are chosen, for a device."""
+    return {
+        "kind": kind_of(name),
+        "product": device.product,
+        "capability": device.capability,
+        "driver": device.driver,
+        "torch_cuda": device.torch_cuda,
+    }
 
 
 def _rebuilds(entry: Entry) -> bool:

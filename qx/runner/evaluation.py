@@ -21,6 +21,7 @@ from qx.processes.jobs import EvaluateJob
 from qx.processes.workers import Failure, Progress
 from qx.results.output_traces import OutputTrace, traces_of
 from qx.results.recording import Series
+from qx.runner import devices
 from qx.runner.blame import Hangs, run_past_metrics
 from qx.runner.builds import Build
 from qx.runner.preparation import Prepared
@@ -43,6 +44,8 @@ class EvaluationResult:
     failures: dict[str, MetricFailure]
     #: Memory that a launch of the cell is expected to take, in bytes.
     launch_bytes: float
+    #: Memory of the device that it is expected to take, in bytes; 0 on the CPU.
+    device_bytes: float
     #: Kinds of call of the loaded artifact, beside the one that all have.
     kinds: tuple[str, ...]
     #: Reasons why it is not served at lengths that the user named, by length.
@@ -65,6 +68,7 @@ def evaluate_cells(run: Run, workload_run: WorkloadRun) -> None:
             workload_run.mark_failed(cell, result, run.reporter, "evaluate")
             continue
         workload_run.launch_bytes = max(workload_run.launch_bytes, result.launch_bytes)
+        workload_run.device_bytes = max(workload_run.device_bytes, result.device_bytes)
         workload_run.kinds[cell] = result.kinds
         workload_run.refuse_lengths(cell, result.refused_lengths, run.reporter)
         failures = {(cell, name): failure for name, failure in result.failures.items()}
@@ -100,9 +104,14 @@ def _evaluate(run: Run, workload_run: WorkloadRun) -> dict[str, Failure | Evalua
         scale = max((*request.batch_sizes, *own)) / evaluation_batch_size(workload_run.ready)
         serving = evaluation.serving
         launch_bytes = _launch_bytes(serving, scale)
-        return EvaluationResult(evaluation.failures, launch_bytes, serving.kinds, serving.refused_lengths)
+        device_bytes = 0.0
+        if run.device is not None:
+            device_bytes = devices.launch_bytes(serving, scale, run.device.answer.memory)
+        return EvaluationResult(
+            evaluation.failures, launch_bytes, device_bytes, serving.kinds, serving.refused_lengths
+        )
 
-    with run.processes.side_by_side(usable_cpus() // request.threads) as pool:
+    with run.processes.side_by_side(run.most_side_by_side(usable_cpus() // request.threads)) as pool:
         futures = {cell: pool.submit(evaluate, cell) for cell in cells}
         return {cell: future.result() for cell, future in futures.items()}
 
@@ -199,6 +208,8 @@ def _job(
         threads=workload_run.cells[cell].threads,
         engine=workload_run.ready.engine,
         wrappers=references(run.host.wrappers),
+        device=workload_run.cells[cell].device,
+        compiled=run.compiled,
         artifact=build.stored,
         inputs=str(workload_run.ready.evaluation),
         lengths={length: str(folder) for length, folder in workload_run.ready.lengths.items()},

@@ -62,6 +62,7 @@ def _build(run: Run, workload_run: WorkloadRun, pairs: Sequence[CellSeed]) -> No
             run.processes,
             run.reporter,
             seed,
+            device=None if run.device is None else run.device.answer.facts,
         )
 
     results = _side_by_side(run, workload_run, pairs, carry_out, usable_cpus())
@@ -121,7 +122,7 @@ def _side_by_side(
     results: dict[CellSeed, T | Failure] = {}
     if not pairs:
         return results
-    with run.processes.side_by_side(min(len(pairs), max(1, processes))) as pool:
+    with run.processes.side_by_side(min(len(pairs), run.most_side_by_side(max(1, processes)))) as pool:
         futures = {pair: pool.submit(result_or_failure, *pair) for pair in pairs}
         for number, (cell, seed) in enumerate(pairs, start=1):
             results[cell, seed] = futures[cell, seed].result()

@@ -17,7 +17,7 @@ from qx.processes.workers import Failure, processes_of_a_run, traceback_behind
 from qx.runner import settings
 from qx.runner.builds import Build, build
 from qx.runner.preparation import data_folder, is_offline, prepare
-from qx.runner.request import Reporter, Request, cell_of, choose_workload
+from qx.runner.request import Reporter, Request, cell_of, check_devices, choose_workload
 from qx.runner.shipping import deliver
 from qx.storage.cache import open_cache
 
@@ -31,6 +31,7 @@ def quantize(
     build ends badly.
     """
     entry, workload = host.get("config", name), choose_workload(host, request)
+    check_devices([entry], request.device)
     values = settings.read(host, request.settings, (entry, workload))
     (variant,) = settings.variants(entry, values, request.calibration_n)
     logs = logs_of_command(request, reporter)

@@ -382,6 +382,7 @@ def _jobs(
         weights=str(weights) if weights else None,
         data=str(folder) if folder else None,
         engine=request.engine or default_engine(),
+        device=request.device,
         configs=references(ready),
         recipes=references(recipes_of(host, *ready)),
         offline=is_offline(request),

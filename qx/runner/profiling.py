@@ -16,7 +16,7 @@ from qx.runner import settings
 from qx.runner.builds import build
 from qx.runner.one import logs_of_command
 from qx.runner.preparation import Prepared, prepare
-from qx.runner.request import Reporter, Request, cell_of, choose_workload, references
+from qx.runner.request import Reporter, Request, cell_of, check_devices, choose_workload, references
 from qx.runner.settings import Variant
 
 #: Option of configs whose artifacts name their kernels only if they are built for a profiler.
@@ -58,6 +58,7 @@ def profile(
     """
     workload = choose_workload(host, request)
     entries = [host.get_ready("config", name) for name in names]
+    check_devices(entries, request.device)
     values = settings.read(host, request.settings, (*entries, workload))
     variants = []
     for entry in entries:

@@ -10,9 +10,11 @@ from typing import Literal, Protocol
 
 from attrs import Factory, evolve, field, frozen
 
+from qx.contract.devices import CPU, kind_of, to_device
 from qx.contract.fields import to_integers, to_strings
 from qx.contract.figures import Point
 from qx.contract.records import Config, Metric, Workload
+from qx.devices.finding import require_device
 from qx.errors import UsageError
 from qx.foreign import to_line
 from qx.host.catalogue import unknown
@@ -59,6 +61,8 @@ class Request:
     #: Lengths of inputs that are timed at each batch size; empty: inputs as the data have them.
     lengths: tuple[int, ...] = field(default=(), converter=to_integers)
     threads: int = 1
+    #: Device that the configs are served on: ``cpu``, ``cuda`` or ``cuda:N``.
+    device: str = field(default=CPU, converter=to_device)
     #: Number of calibration images of configs whose own option is not set; None: the default of each.
     calibration_n: int | None = None
     #: Options of plugins, each as ``NAME.OPTION=VALUE[,VALUE...]``.
@@ -122,7 +126,7 @@ class Request:
         return tuple(range(self.seed + 1, self.seed + self.build_seeds))
 
     def check(self) -> None:
-        """Raise ``UsageError`` for a value that no run can have."""
+        """Raise ``UsageError`` for a value that no run can have, and for a device that is not there."""
         for option, value in (("--calibration-n", self.calibration_n), ("--threads", self.threads)):
             if value is not None and value < 1:
                 raise UsageError(f"{option} must be at least 1, not {value}")
@@ -145,6 +149,7 @@ class Request:
         elif self.cpus:
             raise UsageError("--cpus: this system cannot hold a process to CPUs")
         self._check_seeds()
+        require_device(self.device)
 
     def _check_seeds(self) -> None:
         if not 0 <= self.seed < 2**63:
@@ -192,6 +197,7 @@ def cell_of(workload: str, variant: Variant, request: Request) -> CellId:
         options=variant.options,
         label=variant.label,
         threads=request.threads,
+        device=request.device,
     )
 
 
@@ -271,8 +277,13 @@ def choose(host: Host, request: Request) -> Chosen:
     The baseline is always among them, and so is the runtime baseline of each config. Configs that are
     unavailable keep their row. Raises ``UsageError`` for unknown names.
     """
+    kind = kind_of(request.device)
     baseline = _baseline(host)
-    usable = [entry for entry in host.entries if entry.kind == "config" and entry.usable]
+    usable = [
+        entry
+        for entry in host.entries
+        if entry.kind == "config" and entry.usable and kind in config(entry).devices
+    ]
     left_out = (
         [] if request.configs or request.every else [entry for entry in usable if config(entry).training]
     )
@@ -280,6 +291,7 @@ def choose(host: Host, request: Request) -> Chosen:
         entry for entry in usable if entry not in left_out
     ]
     configs = _with_runtime_baselines(host, _unique([baseline, *requested]))
+    check_devices(configs, request.device)
     named = frozenset(request.configs)
     metrics, workloads = _metrics(host, request), choose_workloads(host, request)
     # A config that others are compared with has one cell, so its options have one value each.
@@ -309,6 +321,17 @@ def choose(host: Host, request: Request) -> Chosen:
     )
 
 
+def check_devices(configs: Sequence[Entry], device: str) -> None:
+    """Raise ``UsageError`` for a config that is not for the device of the run."""
+    for entry in configs:
+        devices = config(entry).devices
+        if kind_of(device) not in devices:
+            advice = "leave --device out" if CPU in devices else f"qx run --device {devices[0]} takes it"
+            raise UsageError(
+                f"config {entry.name} is for {' and '.join(devices)}, and this is on {device}: {advice}"
+            )
+
+
 def _metrics(host: Host, request: Request) -> tuple[Entry, ...]:
     """Return the metrics that the user named, or all that are ready; those of ``--front`` are among them.
 
@@ -316,10 +339,21 @@ def _metrics(host: Host, request: Request) -> tuple[Entry, ...]:
     """
     added = [name[1:] for name in request.metrics if name.startswith("+")]
     own = [name for name in request.metrics if not name.startswith("+")]
-    default = [entry for entry in host.ready("metric") if not metric(entry).on_request]
+    kind = kind_of(request.device)
+    default = [
+        entry
+        for entry in host.ready("metric")
+        if not metric(entry).on_request and kind in (metric(entry).devices or (kind,))
+    ]
     metrics = [host.get_ready("metric", name) for name in own] or default
     metrics += [host.get_ready("metric", name) for name in added]
     metrics = _with_score(host, metrics, request)
+    for entry in metrics:
+        if (devices := metric(entry).devices) and kind not in devices:
+            raise UsageError(
+                f"metric {entry.name} is measured on {' and '.join(devices)}, and this run is on "
+                f"{request.device}"
+            )
     if not metrics:
         raise UsageError("no metric is ready: qx list shows the reasons")
     names = [entry.name for entry in metrics]

@@ -22,6 +22,7 @@ from qx.results.run_record import Repository
 from qx.runner.assembly import assemble
 from qx.runner.building import build_cells
 from qx.runner.derivation import derive_metrics
+from qx.runner.devices import open_run_device
 from qx.runner.evaluation import check_room, evaluate_cells
 from qx.runner.further import build_further, evaluate_further
 from qx.runner.measure.shares import BudgetShares
@@ -75,7 +76,8 @@ def run(
     limit = TimeLimit(request.max_time, time.monotonic() if began is None else began)
     with processes_of_a_run(request.session, logs, limit) as processes, outputs_folder(request) as outputs:
         shares = BudgetShares.of(request.budget, len(chosen.workloads))
-        this_run = Run(host, request, chosen, processes, reporter, recording, shares, outputs)
+        device = open_run_device(request, processes, reporter)
+        this_run = Run(host, request, chosen, processes, reporter, recording, shares, outputs, device)
         workload_runs = _prepare(this_run)
         # The fallback may have replaced the default workload.
         workloads[:] = [workload_run.name for workload_run in workload_runs]
@@ -99,7 +101,15 @@ def run(
             clock.end_phase(phase)
     reporter.phase("analyse", "intervals, front, picks")
     results = assemble(
-        request, chosen, workload_runs, recording, identity, started, clock.seconds, environment
+        request,
+        chosen,
+        workload_runs,
+        recording,
+        identity,
+        started,
+        clock.seconds,
+        environment,
+        {} if device is None else {device.name: device.answer.facts},
     )
     return results, recording
 

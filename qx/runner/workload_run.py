@@ -17,6 +17,7 @@ from qx.processes.workers import Failure, Processes
 from qx.results.cells import CellId
 from qx.results.recording import Recording
 from qx.runner.builds import Build
+from qx.runner.devices import RunDevice
 from qx.runner.measure.plan import Measured
 from qx.runner.measure.shares import BudgetShares
 from qx.runner.preparation import Prepared
@@ -38,6 +39,24 @@ class Run:
     budget_shares: BudgetShares | None
     #: Folder of the outputs of all cells, which is removed at the end.
     outputs: Path
+    #: Device that the cells are served on; None for the CPU.
+    device: RunDevice | None = None
+
+    @property
+    def compiled(self) -> str | None:
+        """Folder for what is compiled when an artifact is loaded, on a device; None on the CPU.
+
+        It goes with the run, so that nothing is run that another run has left.
+        """
+        if self.device is None:
+            return None
+        folder = self.processes.folder / "compiled"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return str(folder)
+
+    def most_side_by_side(self, processes: int) -> int:
+        """Return how many processes may work at once: one on a device, whose memory all would share."""
+        return processes if self.device is None else 1
 
 
 @define
@@ -62,6 +81,8 @@ class WorkloadRun:
     measured: Measured = Factory(Measured)
     #: Memory that a launch is expected to take, in bytes.
     launch_bytes: float = 2.0**29
+    #: Memory of the device that a launch is expected to take, in bytes; 0 on the CPU.
+    device_bytes: float = 0.0
     #: Folders of the outputs of the cells that were evaluated.
     outputs: dict[str, Path] = Factory(dict)
     #: Kinds of call of the loaded artifact beside the one that all have, by cell.

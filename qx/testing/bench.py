@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from attrs import asdict, evolve, frozen
 
 from qx.contract.conformance import Conformance
+from qx.contract.devices import CPU
 from qx.contract.records import Arrays, BuildStep, Config, Kind, Record
 from qx.errors import DataError, UsageError
 from qx.host.host import Entry, Host, Reference
@@ -191,7 +192,20 @@ class Bench:
             workload=workload_name(self.host, self.conformance.workload),
             calibration_n=CALIBRATION_N,
             trust_cache=self._trust_cache,
+            device=self.device,
         )
+
+    @property
+    def device(self) -> str:
+        """The device that the plugin is tried on: the CPU, unless its record is for others only."""
+        devices: tuple[str, ...] = getattr(self.entry.record, "devices", ())
+        return CPU if not devices or CPU in devices else devices[0]
+
+    def device_fields(self) -> JsonObject:
+        """Return the fields of a job that say on which device it serves an artifact."""
+        if self.request.device == CPU:
+            return {}
+        return {"device": self.request.device, "compiled": str(self.new_folder("compiled"))}
 
     @cached_property
     def prepared(self) -> Prepared:
@@ -301,6 +315,7 @@ class Bench:
             engine=self.prepared.engine,
             artifact=evolve(built.stored, folder=str(artifact)),
             inputs=str(self.prepared.evaluation),
+            **self.device_fields(),
             batch_sizes=BATCH_SIZES,
             outputs=str(outputs),
         )

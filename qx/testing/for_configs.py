@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TypeVar
 
-from qx.contract.records import FLOAT_LAYERS
+from qx.contract.records import FLOAT_LAYERS, Loader
 from qx.host.host import Entry
 from qx.processes.answers import PlainSamples
 from qx.processes.jobs import EvaluateJob
@@ -54,6 +54,18 @@ def _require_workload(bench: Bench) -> None:
     if bench.entry.state == "unavailable":
         raise NotApplicable(bench.entry.reason)
     bench.prepared  # noqa: B018 - raises where the workload is not available
+
+
+def serves_on_its_devices(bench: Bench) -> str:
+    """The loader that its artifact names serves on every kind of device that its record names."""
+    loader = bench.host.get("loader", bench.built.manifest.loader)
+    assert isinstance(loader.record, Loader)
+    if missing := [kind for kind in bench.config.devices if kind not in loader.record.devices]:
+        raise Failed(
+            f"its record says devices {', '.join(bench.config.devices)}, and its artifact is for loader "
+            f"{loader.name}, which does not serve on {', '.join(missing)}"
+        )
+    return ", ".join(bench.config.devices)
 
 
 def leaves_fp32_model(bench: Bench) -> str:
@@ -242,6 +254,7 @@ def _weigh(bench: Bench, built: Built) -> PlainSamples | None:
         batch_size=50,
         artifact_metrics=(weighing.REFERENCE,),
         outputs=str(bench.new_folder("weighed")),
+        **bench.device_fields(),
     )
     measurement = bench.run(job, "weigh").metrics[weighing.REFERENCE.name]
     if measurement.failure is not None:
@@ -355,6 +368,7 @@ def _dtype_name(dtype: str) -> str:
 #: The checks of a config, in the order in which they are run.
 CHECKS = (
     Check(builds, after=("valid_record", "unique_name")),
+    Check(serves_on_its_devices, after=("builds",)),
     Check(leaves_fp32_model, after=("builds",)),
     Check(leaves_shared_model, after=("valid_record", "unique_name")),
     Check(leaves_process_state, after=("builds",)),

@@ -211,6 +211,7 @@ class Measuring:
             prediction_metrics=phases[2],
             metric_options=options,
             outputs=str(outputs),
+            **self._bench.device_fields(),
         )
 
     def _evaluate(
@@ -238,6 +239,7 @@ class Measuring:
             metrics=references(entries),
             metric_options=options or {},
             spawned_ns=time.monotonic_ns(),
+            **self._bench.device_fields(),
         )
         folder = str(self._bench.new_folder("here-launch"))
         watching = WatchJob(job=job, absent=absent, folder=folder)

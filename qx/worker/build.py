@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve
 
+from qx.contract.devices import CPU, kind_of
 from qx.contract.records import OUTPUT, Artifact, Config, Converted, Loader
 from qx.contract.structure import lengths_of
 from qx.errors import PluginError
@@ -215,8 +216,15 @@ def _manifest(job: BuildJob, host: Host, artifact: Artifact, folder: Path) -> Ma
         raise PluginError(
             f"{job.config.name}: convert gave an artifact with a wrong file: {error}"
         ) from error
+    loader = host.get("loader", artifact.loader)
+    assert isinstance(loader.record, Loader)
+    if (kind := kind_of(job.device)) not in loader.record.devices:
+        raise PluginError(
+            f"{job.config.name}: convert gave an artifact for loader {loader.name}, which serves on "
+            f"{', '.join(loader.record.devices)}, and the record of {job.config.name} says {kind}"
+        )
     return Manifest(
-        loader=host.get("loader", artifact.loader).name,
+        loader=loader.name,
         files=files,
         details=artifact.details,
         notes=artifact.notes,
@@ -227,6 +235,7 @@ def _manifest(job: BuildJob, host: Host, artifact: Artifact, folder: Path) -> Ma
             "seed": job.seed,
             "build_seed": job.seed if job.build_seed is None else job.build_seed,
             "engine": job.engine,
+            **({} if job.device == CPU else {"device": kind_of(job.device)}),
         },
     )
 

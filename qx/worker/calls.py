@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeAlias, cast
 
+from qx.contract.devices import CallTimes, Device
 from qx.contract.figures import CALL, CALL_NAME
 from qx.contract.records import Subject
+from qx.devices.timing import WarmUp, synchronised, time_calls, warm_up
 from qx.errors import PluginError, QxError
 from qx.values import Native
 
@@ -19,11 +21,11 @@ Call: TypeAlias = Callable[[Native], Native]
 class Calls:
     """The calls of a subject, by kind.
 
-    Of a subject with neither ``kinds`` nor ``reset`` everything is passed on as it is, so that nothing is
-    added to its calls.
+    Of a subject on the CPU with neither ``kinds`` nor ``reset`` everything is passed on as it is, so that
+    nothing is added to its calls. On a device with a queue every call returns when the queue is empty.
     """
 
-    def __init__(self, subject: Subject, loader: str) -> None:
+    def __init__(self, subject: Subject, loader: str, device: Device | None = None) -> None:
         """Raise ``PluginError`` for a subject that lacks a step, or whose further members are wrong."""
         for step in ("prepare", "call", "outputs"):
             if not callable(getattr(subject, step, None)):
@@ -48,7 +50,13 @@ class Calls:
                     f"{loader}: the call of kind {kind!r} must be a function, not of type "
                     f"{type(call).__name__}"
                 )
-        self._calls: dict[str, Call] = {CALL: subject.call, **further}
+        self.device = device
+        #: The calls that return when their work is in the device's queue; on the CPU when it is done.
+        self._enqueued: dict[str, Call] = {CALL: subject.call, **further}
+        self._calls = self._enqueued
+        if device is not None:
+            self._calls = {kind: synchronised(device, call) for kind, call in self._enqueued.items()}
+            self._reset = None if self._reset is None else synchronised(device, self._reset)
         self._subjects = {kind: self._subject(subject, kind) for kind in self._calls}
 
     @property
@@ -73,6 +81,19 @@ class Calls:
         """Return the function that is called before each call of that kind; None where there is none."""
         return None if self._reset is None else partial(self._reset, native, kind)
 
+    def warm_up_on_device(self, native: Native, kind: str) -> WarmUp:
+        """Call until the times and the clocks of the device are steady."""
+        assert self.device is not None
+        return warm_up(self.device, self._enqueued[kind], native, reset=self.reset(native, kind))
+
+    def timer(self, native: Native, kind: str, calls: int) -> Callable[[], CallTimes] | None:
+        """Return the function that times so many calls by both clocks; None on the CPU."""
+        if self.device is None:
+            return None
+        self._check(kind)
+        reset = self.reset(native, kind)
+        return partial(time_calls, self.device, self._enqueued[kind], native, calls, reset)
+
     def _check(self, kind: str) -> None:
         if kind not in self._calls:
             raise QxError(
@@ -82,7 +103,8 @@ class Calls:
 
     def _subject(self, subject: Subject, kind: str) -> Subject:
         if self._reset is None:
-            return subject if kind == CALL else _with_call(subject, self._calls[kind])
+            is_plain = kind == CALL and self.device is None
+            return subject if is_plain else _with_call(subject, self._calls[kind])
         reset, call = self._reset, self._calls[kind]
 
         def call_anew(native: Native) -> Native:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from attrs import evolve
 
+from qx.contract.devices import CPU
 from qx.contract.records import Arrays, Artifact, Building, MetricData, Predictions, Subject, Weights
 from qx.contract.structure import lengths_of
 from qx.errors import PluginError
@@ -27,7 +28,7 @@ from qx.worker.memory import MarkTaker
 from qx.worker.output_files import ANSWERS, OutputWriter, read_outputs
 from qx.worker.outputs import checked_outputs
 from qx.worker.plugins import BoundPlugin, bind, host_for, seed_everything
-from qx.worker.probe import PROBE, hold_to_probe, probes_at_lengths
+from qx.worker.probe import PROBE, SEVERAL_THREADS, hold_to_probe, probes_at_lengths
 from qx.worker.recipes import bind_config
 from qx.worker.samples import measure_or_fail, stage_of
 from qx.worker.serving import host_of_artifact, import_runtime, load
@@ -145,12 +146,20 @@ def _predict(job: EvaluateJob, channel: Channel) -> Serving:
     seed_everything(job.seed)
     calls = load(job, host_of_artifact(job))
     subject = calls.subject()
+    device = calls.device
     marker = MarkTaker(time.monotonic_ns())
     loaded = marker.mark("load")
+    device_loaded = None if device is None else device.memory()
     channel.stage("probe")
     probe = Path(job.artifact.folder).parent / PROBE
     for path in (probe, *probes_at_lengths(probe.parent, job.artifact.structure)):
-        hold_to_probe(subject, path, loader=job.artifact.loader.name, exact=job.threads == 1)
+        hold_to_probe(
+            subject,
+            path,
+            loader=job.artifact.loader.name,
+            exact=_is_exact(job),
+            rounded_by=SEVERAL_THREADS if job.device == CPU else job.device,
+        )
     channel.stage("predict")
     split = Split.read(Path(job.inputs))
     predict(subject, split, job.batch_size, job.artifact.loader.name, channel.progress, Path(job.outputs))
@@ -169,7 +178,17 @@ def _predict(job: EvaluateJob, channel: Channel) -> Serving:
         peak=max(loaded.peak, predicted.peak),
         kinds=calls.kinds,
         refused_lengths=refused,
+        device_loaded=device_loaded,
+        device_peak=None if device is None else device.memory(),
     )
+
+
+def _is_exact(job: EvaluateJob) -> bool:
+    """Return whether outputs must be those of the build bit for bit: by one thread on the CPU alone.
+
+    The build computed them there, and a device adds in another order.
+    """
+    return job.threads == 1 and job.device == CPU
 
 
 def predict(

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from attrs import evolve
+from attrs import asdict, evolve
 
 from qx.contract.figures import CALL, Point
 from qx.contract.records import Block, Fresh, Mark, MetricData, Subject
@@ -116,7 +116,12 @@ class _Launch:
 
     def do_fresh(self, metric: str) -> Measurement:
         """Measure a metric of phase ``fresh``."""
-        data = Fresh(marks=tuple(self.marks), natives=self.natives.of_run, mark=self._mark)
+        data = Fresh(
+            marks=tuple(self.marks),
+            natives=self.natives.of_run,
+            mark=self._mark,
+            device=self.calls.device,
+        )
         return self._measure(metric, self.calls.subject(), data)
 
     def do_warm(self, point: str, seconds: float) -> WarmAnswer:
@@ -125,7 +130,10 @@ class _Launch:
 
         at = Point.parse(point)
         native = self.natives.at(at)
-        answer = warm_up(self.calls.call(at.call), native, seconds, self.calls.reset(native, at.call))
+        if self.calls.device is None:
+            answer = warm_up(self.calls.call(at.call), native, seconds, self.calls.reset(native, at.call))
+        else:
+            answer = WarmAnswer(**asdict(self.calls.warm_up_on_device(native, at.call), recurse=False))
         gc.collect()
         gc.freeze()
         gc.disable()
@@ -159,6 +167,8 @@ class _Launch:
             calls=calls,
             call=self.calls.call(at.call),
             reset=self.calls.reset(native, at.call),
+            device=self.calls.device,
+            time_calls=self.calls.timer(native, at.call, calls),
         )
         return self._measure(metric, subject, data)
 

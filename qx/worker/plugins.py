@@ -69,7 +69,11 @@ def bind(
     if host is None:
         host = host_for(job, (reference,))
     context = Context(
-        seed=job.seed if seed is None else seed, threads=job.threads, engine=job.engine, **fields
+        seed=job.seed if seed is None else seed,
+        threads=job.threads,
+        engine=job.engine,
+        device=job.device,
+        **fields,
     )
     plugin = BoundPlugin(host, reference.name, context)
     defaults = {option.name: option.default for option in plugin.record.options}

@@ -1,9 +1,9 @@
 """The probe: inputs and the outputs of the converted module for them, with which loaded artifacts must agree.
 
 The probe is computed by one thread on arrays in row-major order, as launches get them. If a loaded module has
-one thread too, the same kernels do the same work in the same order, and its outputs must be equal. With
-several threads sums are divided and rounded differently. How far apart that may take the outputs is derived
-from the layers of the network, see :func:`rounding`.
+one thread on the CPU too, the same kernels do the same work in the same order, and its outputs must be equal.
+With several threads, and on a device, sums are divided and rounded differently. How far apart that may take
+the outputs is derived from the layers of the network, see :func:`rounding`.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ PROBE_AT = "probe-{length}.npz"
 #: Keys of arrays in that file, beside those of the packed outputs: of the inputs, before their number, and of
 #: the rounding.
 INPUT, ROUNDING = "input_", "rounding"
+#: What rounds differently from one thread on the CPU, in words.
+SEVERAL_THREADS = "several threads"
 #: Standard deviations within which the largest of thousands of errors lies, which add up like random steps.
 DEVIATIONS = 8
 #: Unit roundoff of float32, in which sums are accumulated whatever the type of the weights is.
@@ -90,17 +92,19 @@ def probes_at_lengths(home: Path, structure: Structure | None) -> tuple[Path, ..
     return tuple(home / PROBE_AT.format(length=end) for end in ends)
 
 
-def hold_to_probe(subject: Subject, path: Path, *, loader: str, exact: bool) -> None:
+def hold_to_probe(
+    subject: Subject, path: Path, *, loader: str, exact: bool, rounded_by: str = SEVERAL_THREADS
+) -> None:
     """Raise ``QxError`` if an artifact's outputs differ from those of the converted module in the build.
 
-    With ``exact`` they must be equal, otherwise they may differ by the rounding of several threads.
+    With ``exact`` they must be equal, otherwise they may differ by rounding, which ``rounded_by`` does.
     """
     if not path.is_file():
         return
     arrays, expected, share = _read_probe(path)
     returned = subject.outputs(subject.call(subject.prepare(arrays)))
     outputs = checked_outputs(returned, loader, _items(arrays))
-    if text := difference(outputs, expected, 0.0 if exact else share):
+    if text := difference(outputs, expected, 0.0 if exact else share, rounded_by):
         raise QxError(f"the loaded artifact does not give the outputs of the converted module: they {text}")
 
 
@@ -139,7 +143,7 @@ def _items(arrays: Arrays) -> int:
     return len(next(iter(arrays.values())))
 
 
-def difference(outputs: Arrays, expected: Arrays, share: float) -> str:
+def difference(outputs: Arrays, expected: Arrays, share: float, rounded_by: str = SEVERAL_THREADS) -> str:
     """Say how outputs differ from the expected ones, by more than a share of the largest; empty if equal."""
     import numpy as np
 
@@ -151,7 +155,7 @@ def difference(outputs: Arrays, expected: Arrays, share: float) -> str:
             return f"have the shape {list(own.shape)} in place of {list(right.shape)}{words}"
         allowed = share * _largest(right)
         if not np.allclose(own, right, rtol=0, atol=allowed, equal_nan=True):
-            explained = f", rounding by several threads explains {allowed:.3g}" if allowed else ""
+            explained = f", rounding by {rounded_by} explains {allowed:.3g}" if allowed else ""
             return f"differ by up to {_largest(own.astype(float) - right):.3g}{words}{explained}"
     return ""
 

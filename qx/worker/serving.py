@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from qx.contract.devices import CPU, Device
 from qx.contract.records import Converted, Loader, Subject
 from qx.contract.structure import lengths_of
 from qx.errors import PluginError, QxError
@@ -33,9 +34,25 @@ def host_of_artifact(job: ArtifactJob[Answer], metrics: tuple[Reference, ...] = 
 
 
 def load(job: ArtifactJob[Answer], host: Host) -> Calls:
-    """Have the artifact's loader load it, and return the calls of the loaded subject."""
+    """Open the job's device, have the artifact's loader load it, and return the calls of the subject.
+
+    Raises ``QxError`` for a device that cannot be opened, and ``DeviceOutOfMemory`` for one that is full.
+    """
+    device = _open_device(job.device)
     loader = bind_loader(job, host)
-    return Calls(loader.call("load", artifact=job.artifact.record()), loader.name)
+    subject = loader.call("load", artifact=job.artifact.record())
+    if device is not None:
+        device.synchronize()
+    return Calls(subject, loader.name, device)
+
+
+def _open_device(name: str) -> Device | None:
+    """Open a device in this process; None for the CPU, for which nothing is imported."""
+    if name == CPU:
+        return None
+    from qx.devices.cuda import CudaDevice
+
+    return CudaDevice(name)
 
 
 def load_subject(job: ArtifactJob[Answer], channel: Channel) -> tuple[Host, Subject]:
@@ -58,6 +75,7 @@ def bind_loader(job: ArtifactJob[Answer], host: Host) -> BoundPlugin:
         rebuild=partial(_rebuild, job, host),
         make_model=partial(_make_model, job, host),
         lengths=lengths_of(job.artifact.structure),
+        cache=Path(job.compiled) if job.compiled else None,
     )
 
 

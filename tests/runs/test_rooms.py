@@ -20,7 +20,7 @@ PLUGINS = TOP / "plugins" / "qx_plugins"
 ORDER = (
     *("values", "errors", "tracebacks", "amounts", "environment", "leftovers", "foreign", "files"),
     "repositories",
-    *("contract", "storage", "processes", "host", "statistics", "results", "analysis", "shipping"),
+    *("contract", "devices", "storage", "processes", "host", "statistics", "results", "analysis", "shipping"),
     *("worker", "runner"),
     *("report", "comparison", "gate", "doctor", "scaffold", "testing", "cli", "api"),
 )
@@ -50,6 +50,11 @@ def imports(path: Path, names: dict[str, Path]) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom) and node.module in names:
             members = [f"{node.module}.{alias.name}" for alias in node.names]
             yield from (member if member in names else node.module for member in members)
+
+
+def is_of(name: str, package: str) -> bool:
+    """Return whether a module is a package or lies in it."""
+    return name == package or name.startswith(f"{package}.")
 
 
 QX = modules(TOP / "qx")
@@ -87,9 +92,9 @@ def test_a_runtime_is_named_by_its_own_modules_alone(runtime: str) -> None:
     package = f"qx_plugins.runtimes.{runtime}"
     names = modules(PLUGINS)
     for name, path in names.items():
-        own = name.startswith((package, "qx_plugins.configs.")) or name == f"qx_plugins.loaders.{runtime}"
-        if not own:
-            assert not [other for other in imports(path, names) if other.startswith(package)], name
+        own = is_of(name, package) or is_of(name, "qx_plugins.configs")
+        if not (own or name == f"qx_plugins.loaders.{runtime}"):
+            assert not [other for other in imports(path, names) if is_of(other, package)], name
 
 
 def setup(section: str, option: str) -> list[str]:
@@ -133,7 +138,7 @@ def test_a_runtime_is_deleted_with_its_folder_its_configs_and_its_loader(
         path
         for name, path in names.items()
         if name == f"qx_plugins.loaders.{runtime}"
-        or (path.parent.name in KINDS and any(other.startswith(package) for other in imports(path, names)))
+        or (path.parent.name in KINDS and any(is_of(other, package) for other in imports(path, names)))
     }
     shutil.rmtree(copy / "runtimes" / runtime)
     for path in removed:

@@ -88,6 +88,8 @@ config = Config(
     requires=["torchao>=0.5"],
     extra="torchao",
     instruction_sets=["avx512_vnni"],
+    devices=["cpu", "cuda"],
+    compute_capability="8.9",
     options=[option],
     calibration=True,
     training=False,

@@ -15,6 +15,7 @@ def describe() -> Config:
     return Config(
         name="bf16",
         summary="Weights and arithmetic in bfloat16; no calibration. Slow without avx512_bf16 or amx_bf16.",
+        devices=("cpu", "cuda"),
     )
 
 

@@ -19,6 +19,7 @@ def describe() -> Config:
         name="fp32_baseline",
         summary="The trained model in IEEE single precision, untouched.",
         reference=True,
+        devices=("cpu", "cuda"),
     )
 
 

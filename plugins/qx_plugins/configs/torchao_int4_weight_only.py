@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from qx_plugins.runtimes.aot_inductor.linears import Kernel
+    from qx_plugins.recipes.linears import Kernel
 
 #: Number of outputs that the kernel computes at once.
 OUTPUTS = 16
@@ -50,7 +50,7 @@ def describe() -> Config:
 
 @hookimpl
 def check_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> None:
-    from qx_plugins.runtimes.aot_inductor.linears import check_linears
+    from qx_plugins.recipes.linears import check_linears
 
     check_linears(model, _kernel(GROUP_SIZES[0]))
     prechecks.check_export(model, example_inputs, context)
@@ -58,7 +58,7 @@ def check_model(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], cont
 
 @hookimpl
 def quantized_layers(model: nn.Module, context: Context) -> list[str]:
-    from qx_plugins.runtimes.aot_inductor.linears import supported_linears
+    from qx_plugins.recipes.linears import supported_linears
 
     return supported_linears(model, _kernel(context.options["group_size"]))
 
@@ -67,7 +67,7 @@ def quantized_layers(model: nn.Module, context: Context) -> list[str]:
 def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
     from qx_plugins.recipes.bfloat16 import Bfloat16
     from qx_plugins.recipes.fidelity import compute_reference
-    from qx_plugins.runtimes.aot_inductor.linears import quantize_linears
+    from qx_plugins.recipes.linears import quantize_linears
 
     in_float = float_layers(model, context)
     expected = compute_reference(model, example_inputs)
@@ -82,7 +82,7 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
 
 
 def _kernel(size: int) -> Kernel:
-    from qx_plugins.runtimes.aot_inductor.linears import Kernel
+    from qx_plugins.recipes.linears import Kernel
 
     return Kernel(
         lambda layer: layer.in_features % size == 0 and layer.out_features % OUTPUTS == 0,

@@ -42,7 +42,7 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
     from torchao.quantization import Int8DynamicActivationInt8WeightConfig
 
     from qx_plugins.recipes.fidelity import compute_reference
-    from qx_plugins.runtimes.aot_inductor.linears import quantize_linears
+    from qx_plugins.recipes.linears import quantize_linears
 
     in_float = float_layers(model, context)
     expected = compute_reference(model, example_inputs)

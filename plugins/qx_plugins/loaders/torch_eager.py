@@ -22,6 +22,7 @@ def describe() -> Loader:
         summary="torch in eager mode; rebuilds the module and loads its state dict strictly.",
         imports=("torch",),
         rebuilds=True,
+        devices=("cpu", "cuda"),
     )
 
 
@@ -31,7 +32,7 @@ def load(artifact: Artifact, context: Context) -> ModuleSubject:
 
     torch.set_num_threads(context.threads)
     torch.set_num_interop_threads(1)
-    return ModuleSubject(_load_module(artifact, context), artifact.outputs)
+    return ModuleSubject(_load_module(artifact, context), artifact.outputs, context.device)
 
 
 def _load_module(artifact: Artifact, context: Context) -> nn.Module:
@@ -87,12 +88,19 @@ def profile(artifact: Artifact, inputs: Arrays, calls: int, context: Context) ->
 
 
 class ModuleSubject:
-    """A module in eval mode, served without gradients."""
+    """A module in eval mode, served without gradients on the CPU or on another device of torch."""
 
-    def __init__(self, module: torch.nn.Module, names: tuple[str, ...] = (OUTPUT,)) -> None:
+    def __init__(
+        self, module: torch.nn.Module, names: tuple[str, ...] = (OUTPUT,), device: str = "cpu"
+    ) -> None:
         import torch
 
-        self.module, self._names = module, names
+        if device != "cpu":
+            from qx_plugins.recipes.cuda import use_ieee_precision
+
+            use_ieee_precision()
+            module = module.to(device)
+        self.module, self._names, self._device = module, names, device
         # Entered once for the whole process, as a server would: entering takes microseconds.
         self._guard = torch.inference_mode()
         self._guard.__enter__()
@@ -100,11 +108,14 @@ class ModuleSubject:
     def prepare(self, arrays: Arrays) -> tuple[torch.Tensor, ...]:
         import torch
 
-        return tuple(torch.from_numpy(array) for array in arrays.values())
+        tensors = (torch.from_numpy(array) for array in arrays.values())
+        if self._device == "cpu":
+            return tuple(tensors)
+        return tuple(tensor.to(self._device) for tensor in tensors)
 
     def call(self, native: tuple[torch.Tensor, ...]) -> Any:
         return self.module(*native)
 
     def outputs(self, native: torch.Tensor | tuple[torch.Tensor, ...]) -> Arrays:
         tensors = native if isinstance(native, (tuple, list)) else (native,)
-        return {name: tensor.numpy() for name, tensor in zip(self._names, tensors, strict=True)}
+        return {name: tensor.cpu().numpy() for name, tensor in zip(self._names, tensors, strict=True)}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from qx.cli.arguments import (
     DEFAULT_FORMAT,
     add_build_options,
+    add_device_option,
     add_verbose_option,
     add_workload_options,
     build_request,
@@ -90,6 +91,7 @@ def register(commands: Commands) -> None:
     )
     parser.add_argument("--yes", action="store_true", help="run, even if it is more than 1,000 cells")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="threads that serve (default: 1)")
+    add_device_option(parser)
     parser.add_argument(
         "--precision",
         type=float,
@@ -184,6 +186,7 @@ def run(arguments: argparse.Namespace) -> int:
         batch_sizes=tuple(dict.fromkeys(arguments.batch_sizes or (1, 32))),
         lengths=tuple(dict.fromkeys(arguments.lengths)),
         threads=arguments.threads,
+        device=arguments.device,
         precision=arguments.precision,
         budget=arguments.budget,
         max_time=max_time,

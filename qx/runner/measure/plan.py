@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 
 from attrs import Factory, define, frozen
 
+from qx.contract.devices import CPU
 from qx.contract.figures import CALL, Figure, Point
 from qx.contract.records import Metric
 from qx.environment import usable_cpus
@@ -17,7 +18,7 @@ from qx.processes.jobs import LaunchJob, StoredArtifact
 from qx.processes.workers import Failure
 from qx.results.cells import CellId
 from qx.results.recording import Series
-from qx.results.run_record import Death
+from qx.results.run_record import Death, WaveReading
 from qx.runner.blame import Hangs, fatal_metric
 from qx.runner.measure.rounds import Task
 from qx.runner.request import metric, references
@@ -71,6 +72,8 @@ class Plan:
     end: float = math.inf
     seed: int
     timeout: float
+    #: Device that launches are served on.
+    device: str = CPU
     #: Makes the job of a launch from a cell, its artifact and the time of the spawn in nanoseconds.
     job: Callable[[CellId, StoredArtifact, int], LaunchJob]
 
@@ -88,6 +91,11 @@ class Plan:
     def parallel_launches(self) -> int:
         """The number of launches that can work in parallel without sharing a CPU."""
         return (len(self.cpus) or usable_cpus()) // self.threads
+
+    @property
+    def parallel_warm_ups(self) -> int:
+        """The number of launches that can warm up in parallel: one on a device, which it has alone."""
+        return self.parallel_launches if self.device == CPU else 1
 
     def record(self, name: str) -> Metric:
         """Return the record of a metric of phase ``block``."""
@@ -165,6 +173,10 @@ class Measured:
     disturbed: set[str] = Factory(set)
     #: Metrics that have values of a cell: ``(cell, metric)``.
     answered: set[tuple[str, str]] = Factory(set)
+    #: States of the device at the end of warm-ups.
+    readings: list[WaveReading] = Factory(list)
+    #: Seconds of the slowest first call, by cell and point; only on a device.
+    first_calls: dict[str, dict[Point, float]] = Factory(dict)
     #: Whether the run's time was over during the current wave, which does not count then.
     is_cut_off: bool = False
     #: Whether a group has fewer than the least number of waves, since the run's time was over.

@@ -15,11 +15,14 @@ from qx.errors import UsageError
 from qx.processes.answers import MetricFailure
 from qx.processes.jobs import LaunchJob, StoredArtifact
 from qx.results.cells import CellId
+from qx.runner import devices
+from qx.runner.devices import RunDevice, hold_device
 from qx.runner.measure.groups import grouped
 from qx.runner.measure.plan import LEAST_WAVES, TIME_LIMIT, Measured, Plan
 from qx.runner.measure.waves import BudgetTooShort, measure_in_waves
 from qx.runner.request import QUICK_WAVES, Chosen, Reporter, Request, budget_of, config, references
 from qx.runner.workload_run import Run, WorkloadRun
+from qx.storage.cache import open_cache
 
 #: The largest share of the free memory that launches may take together.
 MEMORY_SHARE = 0.7
@@ -86,7 +89,8 @@ def _measure(run: Run, workload_run: WorkloadRun) -> None:
         if math.isfinite(left := plan.end - time.monotonic()):
             limit += f"; {max(0.0, left):.0f} s are left of --max-time"
         reporter.phase("measure", f"{len(plan.cells)} cells{workload} in waves, {limit}")
-    workload_run.measured = measure_in_waves(plan, run.processes, run.recording, reporter.step)
+    with hold_device(open_cache(run.request.trust_cache), run.request.device, reporter):
+        workload_run.measured = measure_in_waves(plan, run.processes, run.recording, reporter.step)
     workload_run.cells[str(control)] = control
     workload_run.builds[str(control)] = workload_run.builds[baseline]
     _note_time_limit(run, workload_run, plan)
@@ -124,6 +128,8 @@ def _plan(run: Run, workload_run: WorkloadRun, baseline: str, control: CellId) -
             threads=cell.threads,
             engine=workload_run.ready.engine,
             wrappers=references(run.host.wrappers),
+            device=cell.device,
+            compiled=run.compiled,
             artifact=artifact,
             inputs=str(workload_run.ready.evaluation),
             lengths={length: str(folder) for length, folder in workload_run.ready.lengths.items()},
@@ -140,7 +146,7 @@ def _plan(run: Run, workload_run: WorkloadRun, baseline: str, control: CellId) -
             str(control),
             [cell for cell in builds if cell != baseline],
             _runtime_baselines(chosen, cells),
-            _room(workload_run, run.reporter),
+            _room(workload_run, run.reporter, run.device),
         ),
         cells=cells,
         artifacts=artifacts | {str(control): artifacts[baseline]},
@@ -158,6 +164,7 @@ def _plan(run: Run, workload_run: WorkloadRun, baseline: str, control: CellId) -
         end=run.processes.limit.end,
         seed=request.seed,
         timeout=request.timeout,
+        device=request.device,
         job=job,
     )
 
@@ -180,12 +187,22 @@ def _runtime_baselines(chosen: Chosen, cells: Mapping[str, CellId]) -> dict[str,
     return {name: baseline for name, baseline in pairs.items() if baseline is not None}
 
 
-def _room(workload_run: WorkloadRun, reporter: Reporter) -> int:
-    """Return how many cells memory holds at once, besides the baseline and the control."""
-    launches = int(MEMORY_SHARE * available_memory() / workload_run.launch_bytes)
-    if launches < 3:
-        reporter.say(
-            f"{workload_run.name}: a launch takes about {workload_run.launch_bytes / 2**30:.1f} GiB, so "
-            f"memory may not hold the baseline, the control and a config at once"
+def _room(workload_run: WorkloadRun, reporter: Reporter, device: RunDevice | None = None) -> int:
+    """Return how many cells memory holds at once, besides the baseline and the control.
+
+    That is the memory of the machine, and that of the device where there is one.
+    """
+    rooms = {"memory": (MEMORY_SHARE * available_memory(), workload_run.launch_bytes)}
+    if device is not None and workload_run.device_bytes:
+        rooms[f"the memory of {device.name}"] = (
+            devices.MEMORY_SHARE * device.free_bytes,
+            workload_run.device_bytes,
         )
-    return launches - 2
+    launches = {name: int(room / needed) for name, (room, needed) in rooms.items()}
+    for name, number in launches.items():
+        if number < 3:
+            reporter.say(
+                f"{workload_run.name}: a launch takes about {rooms[name][1] / 2**30:.1f} GiB, so "
+                f"{name} may not hold the baseline, the control and a config at once"
+            )
+    return min(launches.values()) - 2

@@ -12,6 +12,7 @@ import numpy as np
 from attrs import Factory, define, field
 
 from qx.analysis.quantity import Quantity
+from qx.contract.devices import CPU
 from qx.contract.figures import Figure, Point
 from qx.contract.records import MOST_WAVES
 from qx.processes.answers import (
@@ -24,6 +25,7 @@ from qx.processes.answers import (
 from qx.processes.logs import Subject
 from qx.processes.workers import Failure, Processes, Worker
 from qx.results.recording import Floats, Recording, Series, joined
+from qx.runner.devices import wave_reading
 from qx.runner.evaluation import sample_failure
 from qx.runner.measure.holding import cpus_for, keep_host_off
 from qx.runner.measure.plan import ENDED_BY, TIME_LIMIT, Measured, Plan
@@ -223,12 +225,14 @@ class _Group:
         alone = any(metric(entry).alone for entry in self.plan.fresh)
         with self.processes.side_by_side(1 if alone else self.plan.parallel_launches) as pool:
             starts = {cell: pool.submit(self._start, cell) for cell in cells}
-            warm = {} if alone else self._submit_warm_ups(pool, starts)
+            # On a device no other launch may work while one warms up.
+            warms_up_later = alone or self.plan.device != CPU
+            warm = {} if warms_up_later else self._submit_warm_ups(pool, starts)
             # Wait inside the block: there Ctrl-C ends the workers.
             wait(starts.values())
             wait(warm.values())
-        if alone:
-            with self.processes.side_by_side(self.plan.parallel_launches) as pool:
+        if warms_up_later:
+            with self.processes.side_by_side(self.plan.parallel_warm_ups) as pool:
                 warm = self._submit_warm_ups(pool, starts)
                 wait(warm.values())
         launches = {cell: worker for cell, start in starts.items() if (worker := start.result()) is not None}
@@ -297,9 +301,19 @@ class _Group:
         )
         if not answer.steady:
             self.measured.unsteady.add((cell, point))
+        self._note_device(cell, point, answer)
         fastest = self.fastest.setdefault(cell, {})
         fastest[point] = min(fastest.get(point, math.inf), answer.fastest + answer.reset)
         return answer.seconds_per_call + answer.reset
+
+    def _note_device(self, cell: str, point: Point, answer: WarmAnswer) -> None:
+        """Note the state of the device and the first call, which only warm-ups on a device have."""
+        if answer.reading is not None:
+            wave = self.measured.waves - 1
+            self.measured.readings.append(wave_reading(wave, cell, answer.reading))
+        if answer.first is not None:
+            first = self.measured.first_calls.setdefault(cell, {})
+            first[point] = max(answer.first, first.get(point, 0.0))
 
     def _plan_rounds(self, times: Times, block_times: Times, began: float) -> None:
         """Set the rounds of this wave so that it and the waves that must follow fit into the budget."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import psutil
 
+from qx.contract.devices import CPU
 from qx.testing.answers import ServeAnswer, ServedBatch
 from qx.values import Array, Native
 from qx.worker.arrays import Split
@@ -43,7 +44,7 @@ def run(job: ServeJob, channel: Channel) -> None:
     channel.stage("probe")
     probe = Path(job.artifact.folder).parent / PROBE
     loader = job.artifact.loader.name
-    hold_to_probe(subject, probe, loader=loader, exact=job.threads == 1)
+    hold_to_probe(subject, probe, loader=loader, exact=job.threads == 1 and job.device == CPU)
     channel.stage("serve")
     split = Split.read(Path(job.inputs))
     served = []

@@ -270,7 +270,7 @@ def test_torchao_says_which_layers_it_cannot_take() -> None:
     if pt2e.requires() == ():
         pytest.skip("torchao of this age needs a later torch")
     from qx_plugins.recipes.bfloat16 import Bfloat16
-    from qx_plugins.runtimes.aot_inductor.linears import Kernel, quantize_linears
+    from qx_plugins.recipes.linears import Kernel, quantize_linears
 
     with pytest.raises(Unsupported, match=r"only nn\.Linear, and Conv2d has none"):
         quantize_linears(nn.Conv2d(1, 1, 1), None)

@@ -48,6 +48,21 @@ CONFIGS: dict[str, tuple[str, dict[str, str]]] = {
     "heavy": ("describes_itself_lightly", {"top": "import numpy"}),
     "talks": ("describes_itself_lightly", {"top": "print('hello')"}),
     "raises": ("builds", {"body": "raise ValueError('no such layer')"}),
+    "claims_a_device": (
+        "serves_on_its_devices",
+        {
+            "top": """
+            from qx import Artifact
+
+            def save(model, folder):
+                import torch
+                torch.save(model.state_dict(), folder / "weights.pt")
+                return Artifact(folder=folder, files=["weights.pt"], loader="claims_a_device_loader")
+            """,
+            "record": ', devices=["cpu", "cuda"]',
+            "result": "save(model, context.folder)",
+        },
+    ),
     "patches_the_class": (
         "leaves_fp32_model",
         {
@@ -459,7 +474,16 @@ WRONG = {
 }
 #: Wrong plugins of the fast tier: the quickest one for each check.
 QUICK = {
-    *("no_line", "dynamic_int8", "talks", "raises", "patches_the_class", "treats_at_once", "sets_torch"),
+    *(
+        "no_line",
+        "dynamic_int8",
+        "talks",
+        "raises",
+        "claims_a_device",
+        "patches_the_class",
+        "treats_at_once",
+        "sets_torch",
+    ),
     *("spoils_batches", "litters", "keeps_it_to_itself", "gives_halves", "does_nothing", "claims_to_keep"),
     *("names_no_layer", "counts_too_few", "quantizes_what_is_named"),
     *("asks_too_much", "mumbles"),
@@ -520,6 +544,9 @@ def failed_checks(name: str, folder: Path, shared: dict[str, Any]) -> dict[str, 
     template, meant, parts = WRONG[name]
     paths = [folder / f"{name}.py"]
     paths[0].write_text(_source(template, name, parts))
+    if (loader := f"{name}_loader") in paths[0].read_text():
+        paths.append(folder / f"{loader}.py")
+        paths[1].write_text(_source(LOADER, loader, {}))
     if template is LOADER:
         paths.append(folder / f"{name}_config.py")
         requires = "['scikit-learn']" if "requires" in parts.get("record", "") else "[]"

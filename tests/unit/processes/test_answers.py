@@ -13,6 +13,7 @@ import attrs
 import pytest
 
 from qx.contract.description import Description
+from qx.contract.devices import DeviceFacts, DeviceMemory, DeviceProcess, DeviceReading
 from qx.contract.records import BuildStep, Config, Mark
 from qx.contract.structure import Structure
 from qx.contract.tasks import Labels
@@ -38,7 +39,14 @@ SAMPLES = answers.PlainSamples(
 )
 MEASUREMENT = answers.Measurement(samples=SAMPLES)
 FAILED = answers.Measurement(failure=answers.MetricFailure("out_of_memory", "MemoryError"))
-SERVING = job_answers.Serving(loaded=100.5, peak=200.0, kinds=("decode",))
+READING = DeviceReading(
+    clock=1980.0,
+    temperature=61.0,
+    limits=("power limit",),
+    processes=(DeviceProcess(pid=7, name="python", memory=1 << 30), DeviceProcess(pid=8)),
+)
+MEMORY = DeviceMemory(reserved_peak=20.0, of_process=420.5, free=1000.0, total=2000.0)
+SERVING = job_answers.Serving(loaded=100.5, peak=200.0, kinds=("decode",), device_peak=MEMORY)
 DERIVED = job_answers.DerivedMeasurement(key="rate|", samples=SAMPLES, read=("latency",))
 SPLIT = kit.ExaminedSplit(
     lengths={"image": 4, "labels": 4},
@@ -105,6 +113,12 @@ ANSWERS: tuple[Answer, ...] = (
     job_answers.BuildAnswer(
         seconds=1.5, steps=(BuildStep(name="convert", seconds=1.5, peak=400.0, peak_of_all=812.5),)
     ),
+    job_answers.DeviceAnswer(
+        facts=DeviceFacts(product="NVIDIA H100", driver="580.1", memory=80 << 30, persistence=True),
+        reading=READING,
+        memory=MEMORY,
+    ),
+    answers.WarmAnswer(seconds_per_call=1e-3, fastest=9e-4, calls=7, steady=True, first=0.5, reading=READING),
     SERVING,
     job_answers.EvaluateAnswer(serving=SERVING, metrics={"accuracy": MEASUREMENT, "rate": FAILED}),
     job_answers.DeriveAnswer(metrics=(DERIVED,)),
@@ -250,7 +264,7 @@ WRONG = {
     "a field is missing": ({"calls": ...}, "calls is missing, which must be a whole number"),
     "a field is unknown": (
         {"more": 1},
-        "more is no field of it (it has seconds_per_call, fastest, calls, steady, reset)",
+        "more is no field of it (it has seconds_per_call, fastest, calls, steady, reset, first, reading)",
     ),
     "a text for a number": ({"fastest": "0.5"}, "fastest must be a number, and is '0.5'"),
     "a fraction for a count": ({"calls": 1.5}, "calls must be a whole number, and is a number"),
@@ -292,7 +306,7 @@ def test_what_does_not_fit_is_refused(change: dict[str, Any], message: str) -> N
         (
             job_answers.EvaluateAnswer,
             {
-                "serving": {"loaded": 1.0, "peak": 2.0, "kinds": [], "refused_lengths": {}},
+                "serving": travel(SERVING),
                 "metrics": {"a\nb": 5},
             },
             "metrics['a b'] must be an object, and is a whole number",

@@ -77,6 +77,16 @@ def test_rounding_is_allowed_where_several_threads_bring_it(tmp_path: Path) -> N
         hold_to_probe(Served(module, lambda outputs: 1.001 * outputs), probe, loader="served", exact=False)
 
 
+def test_a_device_may_round_and_no_more(tmp_path: Path) -> None:
+    """On a device outputs may differ from the build's by rounding too; the message names the device."""
+    module, probe = _network(), tmp_path / "probe.npz"
+    write_probe(module, [LAYOUTS["transposed"]], (OUTPUT,), module.state_dict(), probe)
+    on_device = {"loader": "served", "exact": False, "rounded_by": "cuda:0"}
+    hold_to_probe(Served(module, _rounded), probe, **on_device)
+    with pytest.raises(QxError, match=r"they differ by up to .* rounding by cuda:0 explains"):
+        hold_to_probe(Served(module, lambda outputs: 1.001 * outputs), probe, **on_device)
+
+
 def test_outputs_of_another_shape_are_told_by_their_shapes(tmp_path: Path) -> None:
     """Outputs that could be broadcast to the expected ones are not the expected ones."""
     module, probe = _network(), tmp_path / "probe.npz"

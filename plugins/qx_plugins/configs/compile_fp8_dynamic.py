@@ -1,0 +1,72 @@
+"""Linear layers in 8-bit floats by torchao on a GPU, activations scaled row by row at each call."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from qx import Artifact, Config, Context, float_layers, hookimpl
+from qx_plugins.runtimes.torch_compile import COMPILERS, MODE, TORCHAO
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from qx_plugins.recipes.linears import Kernel
+
+#: Numbers of inputs and outputs that the product of 8-bit floats takes are multiples of it.
+SIZE = 16
+
+
+@hookimpl
+def describe() -> Config:
+    return Config(
+        name="compile_fp8_dynamic",
+        summary="torchao on a GPU: linear layers in 8-bit floats, activations scaled at run time; compiled.",
+        requires=TORCHAO,
+        extra="torchao",
+        programs=COMPILERS,
+        devices=("cuda",),
+        compute_capability="8.9",
+        float_layers=True,
+        options=(MODE,),
+        runtime_baseline="compile_fp32",
+    )
+
+
+@hookimpl
+def check_model(model: nn.Module) -> None:
+    from qx_plugins.recipes.graphs import check_not_onnx
+    from qx_plugins.recipes.linears import check_linears
+
+    check_not_onnx(model)
+    check_linears(model, _kernel())
+
+
+@hookimpl
+def quantized_layers(model: nn.Module) -> list[str]:
+    from qx_plugins.recipes.linears import supported_linears
+
+    return supported_linears(model, _kernel())
+
+
+@hookimpl
+def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
+    from torchao.quantization import Float8DynamicActivationFloat8WeightConfig, PerRow
+
+    from qx_plugins.recipes.linears import quantize_linears
+    from qx_plugins.runtimes.torch_compile.compiling import build_artifact
+
+    in_float = float_layers(model, context)
+    recipe = Float8DynamicActivationFloat8WeightConfig(granularity=PerRow())
+    quantize = partial(quantize_linears, recipe=recipe, in_float=in_float, kernel=_kernel())
+    return build_artifact(model, example_inputs, context, dtype="bfloat16", quantize=quantize)
+
+
+def _kernel() -> Kernel:
+    from qx_plugins.recipes.linears import Kernel
+
+    return Kernel(
+        lambda layer: layer.in_features % SIZE == 0 and layer.out_features % SIZE == 0,
+        f"with inputs and outputs in multiples of {SIZE}",
+    )

@@ -1,0 +1,88 @@
+"""Weights of linear layers in 4 bits by torchao on a GPU, all arithmetic in bfloat16; by torch.compile."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from qx import Artifact, Config, Context, Option, float_layers, hookimpl
+from qx_plugins.runtimes.torch_compile import COMPILERS, MODE, TORCHAO
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from qx_plugins.recipes.linears import Kernel
+
+#: Number of outputs that the kernel computes at once.
+OUTPUTS = 8
+#: Group sizes, all multiples of the first: a row that it does not divide is not divided by any other.
+GROUP_SIZES = (32, 64, 128, 256)
+
+
+@hookimpl
+def describe() -> Config:
+    return Config(
+        name="compile_int4_weight_only",
+        summary="torchao on a GPU: weights of linear layers in 4 bits, arithmetic in bfloat16; compiled.",
+        requires=TORCHAO,
+        extra="torchao",
+        programs=COMPILERS,
+        devices=("cuda",),
+        compute_capability="8.0",
+        float_layers=True,
+        options=(
+            Option(
+                name="group_size",
+                default=128,
+                choices=GROUP_SIZES,
+                help="Weights of a row that share a scale and a zero point.",
+            ),
+            MODE,
+        ),
+        runtime_baseline="compile_fp32",
+    )
+
+
+@hookimpl
+def check_model(model: nn.Module) -> None:
+    from qx_plugins.recipes.graphs import check_not_onnx
+    from qx_plugins.recipes.linears import check_linears
+
+    check_not_onnx(model)
+    check_linears(model, _kernel(GROUP_SIZES[0]))
+
+
+@hookimpl
+def quantized_layers(model: nn.Module, context: Context) -> list[str]:
+    from qx_plugins.recipes.linears import supported_linears
+
+    return supported_linears(model, _kernel(context.options["group_size"]))
+
+
+@hookimpl
+def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
+    from torchao.quantization import Int4WeightOnlyConfig
+    from torchao.quantization.quantize_.workflows import Int4PackingFormat
+
+    from qx_plugins.recipes.linears import quantize_linears
+    from qx_plugins.runtimes.torch_compile.compiling import build_artifact
+
+    in_float = float_layers(model, context)
+    size = int(context.options["group_size"])
+    recipe = Int4WeightOnlyConfig(
+        # The kernel that torch itself has: other formats need further packages.
+        group_size=size,
+        int4_packing_format=Int4PackingFormat.TILE_PACKED_TO_4D,
+    )
+    quantize = partial(quantize_linears, recipe=recipe, in_float=in_float, kernel=_kernel(size))
+    return build_artifact(model, example_inputs, context, dtype="bfloat16", quantize=quantize)
+
+
+def _kernel(size: int) -> Kernel:
+    from qx_plugins.recipes.linears import Kernel
+
+    return Kernel(
+        lambda layer: layer.in_features % size == 0 and layer.out_features % OUTPUTS == 0,
+        f"with inputs in multiples of {size} and outputs in multiples of {OUTPUTS}",
+    )

@@ -1,0 +1,72 @@
+"""Linear layers in int8 by torchao on a GPU, activations quantized at each call; by torch.compile."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from qx import Artifact, Config, Context, float_layers, hookimpl
+from qx_plugins.runtimes.torch_compile import COMPILERS, MODE, TORCHAO
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from qx_plugins.recipes.linears import Kernel
+
+#: Numbers of inputs and outputs that the product of int8 matrices takes are multiples of it.
+SIZE = 8
+
+
+@hookimpl
+def describe() -> Config:
+    return Config(
+        name="compile_int8_dynamic",
+        summary="torchao on a GPU: linear layers in int8, activations quantized at run time; compiled.",
+        requires=TORCHAO,
+        extra="torchao",
+        programs=COMPILERS,
+        devices=("cuda",),
+        compute_capability="8.0",
+        float_layers=True,
+        options=(MODE,),
+        runtime_baseline="compile_fp32",
+    )
+
+
+@hookimpl
+def check_model(model: nn.Module) -> None:
+    from qx_plugins.recipes.graphs import check_not_onnx
+    from qx_plugins.recipes.linears import check_linears
+
+    check_not_onnx(model)
+    check_linears(model, _kernel())
+
+
+@hookimpl
+def quantized_layers(model: nn.Module) -> list[str]:
+    from qx_plugins.recipes.linears import supported_linears
+
+    return supported_linears(model, _kernel())
+
+
+@hookimpl
+def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context: Context) -> Artifact:
+    from torchao.quantization import Int8DynamicActivationInt8WeightConfig
+
+    from qx_plugins.recipes.linears import quantize_linears
+    from qx_plugins.runtimes.torch_compile.compiling import build_artifact
+
+    in_float = float_layers(model, context)
+    recipe = Int8DynamicActivationInt8WeightConfig()
+    quantize = partial(quantize_linears, recipe=recipe, in_float=in_float, kernel=_kernel())
+    return build_artifact(model, example_inputs, context, dtype="bfloat16", quantize=quantize)
+
+
+def _kernel() -> Kernel:
+    from qx_plugins.recipes.linears import Kernel
+
+    return Kernel(
+        lambda layer: layer.in_features % SIZE == 0 and layer.out_features % SIZE == 0,
+        f"with inputs and outputs in multiples of {SIZE}",
+    )

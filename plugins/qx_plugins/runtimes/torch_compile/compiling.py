@@ -1,0 +1,65 @@
+"""Quantize a model on its device, verify it compiled, and write its state dict. It imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from qx import Artifact, Context, Unsupported, one_line
+from qx_plugins.recipes.cuda import use_ieee_precision
+from qx_plugins.recipes.fidelity import compute_reference, verify_compiled
+from qx_plugins.runtimes.torch_compile.serving import compile_model, to_type
+
+#: File of the state dict.
+FILE = "model.pt"
+
+
+def build_artifact(
+    model: nn.Module,
+    example_inputs: tuple[torch.Tensor, ...],
+    context: Context,
+    *,
+    dtype: str = "float32",
+    quantize: Callable[[nn.Module], nn.Module] | None = None,
+) -> Artifact:
+    """Convert a model to a type, quantize it on ``context.device``, and write its state dict.
+
+    ``quantize`` gets the model on the device and returns it. The compiled model must give the outputs of the
+    same one in eager mode. Raises ``Unsupported`` where it does not, or cannot be compiled.
+    """
+    assert context.folder is not None
+    use_ieee_precision()
+    expected = compute_reference(model, example_inputs)
+    served = to_type(model, dtype).to(context.device).eval()
+    if quantize is not None:
+        served = quantize(served)
+    mode = str(context.options["mode"])
+    try:
+        compiled = compile_model(served, mode)
+        eager, fast = (_on_device(function, context.device) for function in (served, compiled))
+        verify_compiled(expected, eager, fast, "the compiled model")
+    except (Unsupported, MemoryError, torch.OutOfMemoryError):
+        raise
+    # What torch.compile raises for a model that it cannot compile is of any type.
+    except Exception as error:
+        raise Unsupported(f"torch.compile cannot compile the model: {one_line(error, 300)}") from error
+    torch.save(served.state_dict(), context.folder / FILE)
+    return Artifact(
+        folder=context.folder,
+        loader="torch_compile",
+        files=[FILE],
+        details={"dtype": dtype, "mode": mode, "torchao": quantize is not None},
+    )
+
+
+def _on_device(function: Callable[..., Any], device: str) -> Callable[..., Any]:
+    """Return a function that computes on a device what it gets from the CPU, and gives it back there."""
+
+    def compute(*inputs: torch.Tensor) -> Any:
+        outputs = function(*(tensor.to(device) for tensor in inputs))
+        return outputs.cpu() if isinstance(outputs, torch.Tensor) else tuple(map(torch.Tensor.cpu, outputs))
+
+    return compute
