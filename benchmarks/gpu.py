@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,9 +47,9 @@ PARTS: dict[str, Part] = {
     "device": Part("open the device; what it is, what the driver shows, what doctor says", 20),
     "clocks": Part("kernels of known length by both clocks; draining; warm-up", 30),
     "peak": Part("the fastest product of matrices in each type, and the fastest copy", 30),
-    "cnn": Part("every config on digits_cnn", 120, "digits_cnn", 512),
-    "resnet18": Part("every config on resnet18", 120, "resnet18", 32),
-    "vit_b_16": Part("every config on vit_b_16", 145, "vit_b_16", 16),
+    "cnn": Part("every config on digits_cnn", 85, "digits_cnn", 512),
+    "resnet18": Part("every config on resnet18", 130, "resnet18", 32),
+    "vit_b_16": Part("every config on vit_b_16", 165, "vit_b_16", 16),
     "stdlib_lm": Part("every config on stdlib_lm, where there is such a workload", 10, "stdlib_lm", 8),
 }
 #: Type of arithmetic of each config's products, for its share of the device's peak.
@@ -196,10 +197,9 @@ def _products(torch: Any, size: int) -> dict[str, Callable[[], Callable[[Any], A
     }
 
 
-def check_workload(name: str) -> dict[str, Any]:
+def check_workload(name: str, report: Report) -> dict[str, Any]:
     """Run every config for the device on a workload, and check what comes out."""
     from benchmarks.common import Lines
-    from qx.contract.devices import kind_of
     from qx.host.host import Host
     from qx.runner import Request, run
 
@@ -215,11 +215,10 @@ def check_workload(name: str) -> dict[str, Any]:
         max_time=part.limit - RESERVE,
     )
     results, _ = run(host, request, Lines())
-    assert kind_of(request.device) == "cuda"
-    return _findings(results, part)
+    return _findings(results, part, report.parts.get("peak", {}).get("operations_a_second", {}))
 
 
-def _findings(results: Any, part: Part) -> dict[str, Any]:
+def _findings(results: Any, part: Part, peak: dict[str, Any]) -> dict[str, Any]:
     """Return what a run shows of each config, with the checks."""
     figures = _figures(results)
     cells = {
@@ -228,7 +227,7 @@ def _findings(results: Any, part: Part) -> dict[str, Any]:
             "cause": cell.cause,
             "build_seconds": cell.build_seconds,
             **figures.get(name, {}),
-            **_share_of_peak(cell.config, figures.get(name, {}), part),
+            **_share_of_peak(cell.config, figures.get(name, {}), part, peak),
         }
         for name, cell in results.cells.items()
     }
@@ -267,18 +266,17 @@ def _figures(results: Any) -> dict[str, dict[str, Any]]:
     return {cell: {name: own[name] for name in names if name in own} for cell, own in figures.items()}
 
 
-def _share_of_peak(config: str, figures: dict[str, Any], part: Part) -> dict[str, Any]:
+def _share_of_peak(config: str, figures: dict[str, Any], part: Part, peak: dict[str, Any]) -> dict[str, Any]:
     """Return the operations of a call, and which share of the peak of their type the config reaches."""
-    peak = read().get("parts", {}).get("peak", {}).get("operations_a_second", {}).get(TYPES.get(config, ""))
-    if "device_latency" not in figures or not isinstance(peak, float):
+    most = peak.get(TYPES.get(config, ""))
+    if "device_latency" not in figures or not isinstance(most, float):
         return {}
     operations = _operations(str(part.workload)) * part.batch_size
-    return {
-        "operations": operations,
-        "share_of_peak": operations / (figures["device_latency"] / 1e3) / peak,
-    }
+    seconds = figures["device_latency"] / 1e3
+    return {"operations": operations, "share_of_peak": operations / seconds / most}
 
 
+@cache
 def _operations(workload: str) -> float:
     """Return the floating-point operations that the model of a workload takes for an item."""
     import torch
@@ -331,40 +329,62 @@ CHECKS: dict[str, Callable[[], dict[str, Any]]] = {
 # Running ----------------------------------------------------------------------------------------------
 
 
-def read() -> dict[str, Any]:
-    """Return what earlier parts have found; empty where there is no file."""
-    return dict(json.loads(RESULTS.read_text(encoding="utf-8"))) if RESULTS.is_file() else {}
+class Report:
+    """The file of results, which every part writes what it finds into."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """What earlier parts have written; empty where there is no file."""
+        return dict(json.loads(self.path.read_text(encoding="utf-8"))) if self.path.is_file() else {}
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """What each part has found so far."""
+        return dict(self.fields.get("parts", {}))
+
+    def write(self, **fields: Any) -> None:
+        """Put fields into the file, beside what it has."""
+        self.path.parent.mkdir(exist_ok=True)
+        self.path.write_text(json.dumps({**self.fields, **fields}, indent=1) + "\n", encoding="utf-8")
+
+    def add(self, name: str, found: dict[str, Any]) -> None:
+        """Put what a part has found into the file."""
+        self.write(parts={**self.parts, name: found})
 
 
-def write(**fields: Any) -> None:
-    """Put fields into the file of results, beside what it has."""
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps({**read(), **fields}, indent=1) + "\n", encoding="utf-8")
-
-
-def run_part(name: str) -> int:
+def run_part(name: str, report: Report) -> int:
     """Run one part in this process, and write what it finds. Returns 1 where a check fails."""
     began = time.monotonic()
-    found = CHECKS[name]() if name in CHECKS else check_workload(name)
+    found = CHECKS[name]() if name in CHECKS else check_workload(name, report)
     found["seconds"] = round(time.monotonic() - began, 1)
-    write(parts={**read().get("parts", {}), name: found})
+    report.add(name, found)
     failed = [check for check, holds in found["checks"].items() if holds is False]
     print(f"{name}: {found.get('skipped') or (f'FAILED: {failed}' if failed else 'all checks hold')}")
     return 1 if failed else 0
 
 
-def run_all(names: list[str]) -> int:
-    """Run parts one after another, each in a process that is ended at its limit."""
+def run_all(names: list[str], report: Report) -> int:
+    """Run parts one after another, each in a process that is ended at its limit.
+
+    Returns 1 where one of them fails, which costs no other.
+    """
     worst = 0
     for name in names:
-        command = [sys.executable, "-m", "benchmarks.gpu", "--part", name, "--here"]
+        options = ["--out", str(report.path), "--part", name, "--here"]
+        command = [sys.executable, "-m", "benchmarks.gpu", *options]
         try:
-            status = subprocess.run(command, timeout=PARTS[name].limit, check=False).returncode
-            cause = f"ended with status {status}"
+            done = subprocess.run(
+                command, timeout=PARTS[name].limit, check=False, stderr=subprocess.PIPE, text=True
+            )
+            last = (done.stderr.strip().splitlines() or [""])[-1]
+            status, cause = done.returncode, f"ended with status {done.returncode}: {last}"
         except subprocess.TimeoutExpired:
             status, cause = 1, f"took longer than {PARTS[name].limit:.0f} s"
-        if status and "checks" not in read().get("parts", {}).get(name, {}):
-            write(parts={**read().get("parts", {}), name: {"failed": cause}})
+        if status and "checks" not in report.parts.get(name, {}):
+            report.add(name, {"failed": cause})
             print(f"{name}: FAILED: {cause}")
         worst = max(worst, int(status != 0))
     return worst
@@ -375,24 +395,30 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--plan", action="store_true", help="print the parts and their limits, and run none")
     parser.add_argument("--part", choices=list(PARTS), action="append", help="run this part (repeatable)")
+    parser.add_argument(
+        "--out", type=Path, default=RESULTS, metavar="FILE", help=f"default: {RESULTS.name} in results/"
+    )
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.plan:
         show_plan()
         return 0
-    names = arguments.part or list(PARTS)
+    names, report = arguments.part or list(PARTS), Report(arguments.out)
     if arguments.here:
-        return run_part(names[0])
+        return run_part(names[0], report)
     when = datetime.now(timezone.utc).isoformat(timespec="seconds")
     if reason := no_device():
-        RESULTS.unlink(missing_ok=True)
-        write(when=when, device=None, reason=reason, parts={})
+        report.path.unlink(missing_ok=True)
+        report.write(when=when, device=None, reason=reason, parts={})
         print(f"no device: {reason}")
         return 0
     # What other parts have found before stays where single parts are run again.
-    kept = read().get("parts", {}) if arguments.part else {}
-    write(when=when, command="python -m benchmarks.gpu", parts={**kept, **{name: {} for name in names}})
-    return run_all(names)
+    kept = report.parts if arguments.part else {}
+    report.path.unlink(missing_ok=True)
+    report.write(
+        when=when, command="python -m benchmarks.gpu", parts={**kept, **{name: {} for name in names}}
+    )
+    return run_all(names, report)
 
 
 def no_device() -> str:

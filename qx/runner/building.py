@@ -29,7 +29,7 @@ def build_cells(run: Run, workload_run: WorkloadRun) -> None:
             return failure
 
     results: dict[str, Build | Failure] = {}
-    processes = run.most_side_by_side(usable_cpus())
+    processes = run.most_side_by_side(usable_cpus(), workload_run.ready.parameters)
     with run.processes.side_by_side(min(len(cells), processes)) as pool:
         futures = {name: pool.submit(build_or_failure, cell) for name, cell in cells.items()}
         for number, name in enumerate(cells, start=1):

@@ -25,6 +25,9 @@ LOCK = ".{device}.qx-device"
 #: Largest share of the free memory of a device that launches may take together.
 MEMORY_SHARE = 0.9
 MIB = 2**20
+#: What a process that builds or evaluates probably takes of a device, in bytes: its context and activations,
+#: and for each parameter of the model.
+PROCESS_BYTES, BYTES_A_PARAMETER = 2 << 30, 16
 
 
 @frozen
@@ -39,6 +42,15 @@ class RunDevice:
         """Memory that was free on the device, in bytes, with what the process that looked at it used."""
         memory = self.answer.memory
         return (memory.free + (memory.of_process or 0.0)) * MIB
+
+    def room_for(self, parameters: int) -> int:
+        """Return how many processes that build or evaluate a model its memory probably holds, at least one.
+
+        What they take is not known yet. It is estimated from the number of the model's parameters: in
+        float32, once before and once after it was converted, and as much for what is made meanwhile.
+        """
+        needed = PROCESS_BYTES + BYTES_A_PARAMETER * parameters
+        return max(1, int(MEMORY_SHARE * self.free_bytes / needed))
 
 
 def open_run_device(request: Request, processes: Processes, reporter: Reporter) -> RunDevice | None:

@@ -111,7 +111,8 @@ def _evaluate(run: Run, workload_run: WorkloadRun) -> dict[str, Failure | Evalua
             evaluation.failures, launch_bytes, device_bytes, serving.kinds, serving.refused_lengths
         )
 
-    with run.processes.side_by_side(run.most_side_by_side(usable_cpus() // request.threads)) as pool:
+    most = run.most_side_by_side(usable_cpus() // request.threads, workload_run.ready.parameters)
+    with run.processes.side_by_side(most) as pool:
         futures = {cell: pool.submit(evaluate, cell) for cell in cells}
         return {cell: future.result() for cell, future in futures.items()}
 

@@ -122,7 +122,8 @@ def _side_by_side(
     results: dict[CellSeed, T | Failure] = {}
     if not pairs:
         return results
-    with run.processes.side_by_side(min(len(pairs), run.most_side_by_side(max(1, processes)))) as pool:
+    most = run.most_side_by_side(max(1, processes), workload_run.ready.parameters)
+    with run.processes.side_by_side(min(len(pairs), most)) as pool:
         futures = {pair: pool.submit(result_or_failure, *pair) for pair in pairs}
         for number, (cell, seed) in enumerate(pairs, start=1):
             results[cell, seed] = futures[cell, seed].result()

@@ -54,9 +54,12 @@ class Run:
         folder.mkdir(mode=0o700, exist_ok=True)
         return str(folder)
 
-    def most_side_by_side(self, processes: int) -> int:
-        """Return how many processes may work at once: one on a device, whose memory all would share."""
-        return processes if self.device is None else 1
+    def most_side_by_side(self, processes: int, parameters: int) -> int:
+        """Return how many of so many processes may build or evaluate a model at once.
+
+        On a device that is as many as its memory probably holds of a model with so many parameters.
+        """
+        return processes if self.device is None else min(processes, self.device.room_for(parameters))
 
 
 @define

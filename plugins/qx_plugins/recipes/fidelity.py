@@ -112,17 +112,23 @@ def verify_outputs(expected: Reference, model: nn.Module, step: str) -> None:
 
 
 def verify_compiled(
-    expected: Reference, program: Callable[..., Any], compiled: Callable[..., Any], subject: str
+    expected: Reference,
+    program: Callable[..., Any],
+    compiled: Callable[..., Any],
+    subject: str,
+    *,
+    any_batch: bool = True,
 ) -> None:
     """Raise ``Unsupported`` where a compiled network does not compute the outputs of its program.
 
     ``program`` is the same network in torch, quantized where ``compiled`` is. Both are run on the inputs of
-    ``expected`` and on the first item alone, because the compiled network must take any batch size.
+    ``expected``, and with ``any_batch`` on the first item alone, because what was compiled once must take any
+    batch size.
     """
     quantization = signal_to_noise_db(expected.outputs, run_model(program, expected.inputs))
     least = SAME_DB if quantization > SAME_DB else min(WRONG_DB, quantization - CHANCE_DB)
     first = tuple(tensor[:1] for tensor in expected.inputs)
-    for inputs in (first, expected.inputs):
+    for inputs in (first, expected.inputs) if any_batch else (expected.inputs,):
         outputs = run_model(program, inputs)
         ratio = signal_to_noise_db(outputs, run_model(compiled, inputs))
         if ratio < least and all_finite(outputs):

@@ -8,20 +8,28 @@ from pathlib import Path
 import pytest
 
 from qx.cli import main
+from qx.devices import finding
 from qx.doctor import checks as doctor
 from qx.errors import UsageError
 from qx.runner import Request
 
 
-def test_doctor_examines_and_measures(capsys: pytest.CaptureFixture[str]) -> None:
+def test_doctor_examines_and_measures(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Doctor names what it looked at, each with a state, and ends with the noise floor and its interval."""
+    # A machine without a device, whatever this one has.
+    monkeypatch.setattr(finding, "DRIVER_FILES", ())
+    finding.find_cuda.cache_clear()
     assert main(["doctor", "--seconds", "1", "--json"]) == 0
+    finding.find_cuda.cache_clear()
     report = json.loads(capsys.readouterr().out)
     assert {finding["state"] for finding in report["findings"]} <= {"good", "bad", "unknown"}
     assert [finding["name"] for finding in report["findings"]] == [
         "frequency governor", "turbo", "simultaneous multithreading", "other load", "hypervisor",
-        "control group", "swap", "threads",
+        "control group", "swap", "threads", "device",
     ]  # fmt: skip
+    assert report["findings"][-1]["found"] == "no device: no NVIDIA driver is loaded on this machine"
     assert all(finding["advice"] for finding in report["findings"] if finding["state"] == "bad")
     low, high = report["noise"]["ratio"]["ci"]
     assert low <= report["noise"]["ratio"]["value"] <= high

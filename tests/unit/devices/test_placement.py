@@ -73,6 +73,12 @@ def test_the_smaller_memory_makes_the_groups(
     assert timing._room(run, reporter, None) == int(0.7 * 64 * GIB / host_launch) - 2
 
 
+def test_builds_share_a_device_as_far_as_its_memory_goes() -> None:
+    """As many build or evaluate at once as the memory holds by the model's parameters, and one at least."""
+    device = RunDevice("cuda:0", answer())
+    assert [device.room_for(number) for number in (0, 10**8, 10**9, 10**11)] == [7, 4, 1, 1]
+
+
 def test_a_device_that_is_too_small_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where not even three launches fit, a line says which memory it is."""
     monkeypatch.setattr(timing, "available_memory", lambda: 64 * GIB)
