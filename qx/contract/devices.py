@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 from attrs import Attribute, Factory, field, frozen
-from attrs.validators import deep_iterable, instance_of
 
 from qx.contract.fields import to_strings
 from qx.errors import UsageError
@@ -46,7 +45,7 @@ def index_of(device: str) -> int:
 
 
 def check_kinds(_: object, attribute: Attribute[Any], kinds: tuple[str, ...]) -> None:
-    """Raise ``ValueError`` for a field that names something else than kinds of devices, or one twice."""
+    """Raise ``ValueError`` for a field that holds something else than kinds of devices, or one twice."""
     for kind in kinds:
         if kind not in KINDS:
             raise ValueError(f"{attribute.name!r} must be of {', '.join(KINDS)}, not {kind!r}")
@@ -54,15 +53,11 @@ def check_kinds(_: object, attribute: Attribute[Any], kinds: tuple[str, ...]) ->
         raise ValueError(f"{attribute.name!r} has a device twice: {', '.join(kinds)}")
 
 
-def check_some_kind(_: object, attribute: Attribute[Any], kinds: tuple[str, ...]) -> None:
-    """Raise ``ValueError`` for a field that names no kind of device."""
+def check_some_kinds(instance: object, attribute: Attribute[Any], kinds: tuple[str, ...]) -> None:
+    """Raise ``ValueError`` as ``check_kinds`` does, and for a field that holds no kind of device."""
+    check_kinds(instance, attribute, kinds)
     if not kinds:
         raise ValueError(f"{attribute.name!r} must name a device at least: {', '.join(KINDS)}")
-
-
-#: Validators of fields that hold kinds of devices, and of those that must hold one.
-ANY_KINDS = [deep_iterable(instance_of(str)), check_kinds]
-SOME_KINDS = [*ANY_KINDS, check_some_kind]
 
 
 def to_capability(text: str) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, g
 from attrs import Factory, evolve, field, frozen
 from attrs.validators import ge, in_, instance_of, optional
 
-from qx.contract.devices import ANY_KINDS, CPU, SOME_KINDS, CallTimes, Device, check_capability
+from qx.contract.devices import CPU, CallTimes, Device, check_capability, check_kinds, check_some_kinds
 from qx.contract.fields import (
     STRINGS,
     flag_field,
@@ -167,7 +167,7 @@ class Config:
     instruction_sets: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
     #: Kinds of devices that its artifacts are served on: ``"cpu"``, ``"cuda"``. A run has one device, and by
     #: default takes the configs that are for it.
-    devices: tuple[str, ...] = field(default=(CPU,), converter=to_strings, validator=SOME_KINDS)
+    devices: tuple[str, ...] = field(default=(CPU,), converter=to_strings, validator=check_some_kinds)
     #: Least compute capability of a CUDA device that it runs on (``"8.9"``).
     compute_capability: str | None = field(default=None, validator=check_capability)
     #: Commands of which one must be on the PATH (``"g++", "clang++"``); ``"$CXX"`` stands for its value.
@@ -274,7 +274,7 @@ class Metric:
     #: Whether a metric of phase ``fresh`` times, so that launches must not start side by side.
     alone: bool = flag_field()
     #: Kinds of devices on which it is measured; empty where that is any.
-    devices: tuple[str, ...] = field(default=(), converter=to_strings, validator=ANY_KINDS)
+    devices: tuple[str, ...] = field(default=(), converter=to_strings, validator=check_kinds)
     requires: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
     extra: str | None = optional_text_field()
     options: tuple[Option, ...] = field(default=(), converter=_options)
@@ -364,7 +364,7 @@ class Loader:
     #: Whether it serves modules, which it rebuilds by prepare and convert, and then loads the state dict.
     rebuilds: bool = flag_field()
     #: Kinds of devices that it serves on. ``load`` finds the one of this process in ``context.device``.
-    devices: tuple[str, ...] = field(default=(CPU,), converter=to_strings, validator=SOME_KINDS)
+    devices: tuple[str, ...] = field(default=(CPU,), converter=to_strings, validator=check_some_kinds)
     requires: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
     extra: str | None = optional_text_field()
     options: tuple[Option, ...] = field(default=(), converter=_options)
