@@ -45,6 +45,14 @@ def test_a_device_that_is_not_there_is_one_line(device: str, capsys: pytest.Capt
     assert one_line(capsys) == f"qx: error: --device {name}: {REASON}"
 
 
+@pytest.mark.skipif(finding.find_cuda().reason == "", reason="there is a device")
+@pytest.mark.usefixtures("one_device")
+def test_a_device_that_torch_cannot_open_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """A process opens the device before anything is prepared, and what torch says of it ends the run."""
+    assert main(["run", "digits_cnn", "--device", "cuda", "-c", "bf16"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("qx: error: --device cuda:0: ")
+
+
 @pytest.mark.usefixtures("no_device")
 def test_a_wrong_device_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     """What is no device is refused with the forms that there are."""
