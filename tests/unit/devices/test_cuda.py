@@ -1,4 +1,4 @@
-"""Opening a CUDA device: what is missing is told apart, by a torch that answers as torch does."""
+"""Opening a CUDA device: what is missing is distinguished, by a torch that answers as torch does."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_what_torch_cannot_use_is_told(
 
 
 def test_a_full_device_is_told_with_who_fills_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Out of memory is told apart, with what is free and which processes have the rest."""
+    """Out of memory is a reason of its own, with what is free and which processes have the rest."""
     others = (DeviceProcess(pid=7, name="train", memory=22 << 30),)
     view = SimpleNamespace(read=lambda: DeviceReading(processes=others))
     monkeypatch.setattr(cuda, "DriverView", lambda uuid: view)

@@ -1,4 +1,4 @@
-"""Finding devices: what is missing is told apart, and each plugin says what it needs."""
+"""Finding devices: what is missing is distinguished, and each plugin says what it needs."""
 
 from __future__ import annotations
 

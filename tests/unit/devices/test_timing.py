@@ -79,7 +79,7 @@ def test_the_warm_up_lasts_until_clocks_are_steady(seconds: float, is_readable: 
 
 
 def test_a_steady_device_is_not_warmed_up_for_long() -> None:
-    """Without a ramp the least number of windows is enough, and the first call is told apart."""
+    """Without a ramp the least number of windows is enough, and the first call has a time of its own."""
     device = PretendDevice()
     call = network(device, [1e-3])
     slow = iter([0.8])

@@ -31,6 +31,9 @@ def build_artifact(
     same one in eager mode. Raises ``Unsupported`` where it does not, or cannot be compiled.
     """
     assert context.folder is not None
+    if context.device != "cpu":
+        # torchao asks the current device for its compute capability.
+        torch.cuda.set_device(context.device)
     use_ieee_precision()
     expected = compute_reference(model, example_inputs)
     served = to_type(model, dtype).to(context.device).eval()

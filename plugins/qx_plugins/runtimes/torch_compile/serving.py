@@ -38,10 +38,13 @@ def compile_model(model: nn.Module, mode: str) -> Any:
 def load_model(artifact: Artifact, context: Context) -> nn.Module:
     """Return the model of an artifact on ``context.device``, in eager mode."""
     assert context.make_model is not None
-    use_ieee_precision()
     if artifact.details["torchao"]:
-        # It tells torch which of its classes are safe to load.
-        import torchao.quantization  # noqa: F401
+        # It tells torch which of its classes are safe to load, and here Inductor what its recipes are best
+        # compiled with, as quantizing does in the build.
+        from torchao.quantization.utils import recommended_inductor_config_setter
+
+        recommended_inductor_config_setter()
+    use_ieee_precision()
     model = to_type(context.make_model(), str(artifact.details["dtype"]))
     path = artifact.folder / artifact.files[0]
     state = torch.load(path, map_location=context.device, weights_only=True)
