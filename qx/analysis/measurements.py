@@ -9,6 +9,7 @@ from attrs import evolve
 
 from qx.analysis import builds
 from qx.analysis.axes import DRAWS, draw_values, make_axis
+from qx.analysis.constraints import judge
 from qx.analysis.details import details
 from qx.analysis.picks import picks_by_aim
 from qx.analysis.quantity import Quantity
@@ -139,7 +140,7 @@ def _analyse_workload(
         for quantity in quantities
         if not result.control or quantity.is_from_launches
     )
-    return evolve(
+    analysed = evolve(
         results,
         measurements=measurements,
         axes=tuple(axes),
@@ -154,6 +155,7 @@ def _analyse_workload(
             if other is not None and {cell, other} <= set(ok_cells)
         ),
     )
+    return evolve(analysed, limits=judge(analysed, run.constraints))
 
 
 def _pair(cell: str, counterpart: str, recording: Recording, task: str | None) -> PairResult:

@@ -35,6 +35,7 @@ COMPUTED = (
     "summary",
     "undecided",
     "outputs",
+    "limits",
 )
 
 #: Fields that explain a figure in words.

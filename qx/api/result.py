@@ -21,6 +21,7 @@ from qx.report import markdown, screen, wording
 from qx.report.written import pictures
 from qx.results import results_file
 from qx.results.columns import View, with_units
+from qx.results.constraints import Verdict
 from qx.results.recording import Recording
 from qx.results.records import Results
 from qx.values import JsonObject
@@ -79,6 +80,15 @@ class Result:
     def picks(self) -> tuple[Pick, ...]:
         """The best config for each aim; those between which the noise does not decide come last."""
         return tables.picks_of(self.results)
+
+    @property
+    def within(self) -> dict[str, Verdict | None]:
+        """Whether each cell meets the constraints of the run: ``"surely"``, ``"perhaps"`` or ``"no"``.
+
+        By the name of the cell; None where that cannot be judged, and where there are no constraints.
+        """
+        parts = View(self.results).parts
+        return {part.name(cell): part.meets(cell) for part in parts for cell in part.rows}
 
     @cached_property
     def samples(self) -> Recording:

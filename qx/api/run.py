@@ -18,7 +18,7 @@ from qx.api.progress import reporting
 from qx.api.result import Result
 from qx.api.session import hand_over_data, hand_over_model, hand_over_score, is_module
 from qx.cli import UNUSABLE_STATES
-from qx.cli.arguments import build_request
+from qx.cli.arguments import build_request, take_recipe
 from qx.cli.places import check_writable
 from qx.contract.records import as_word
 from qx.errors import DataError, UsageError
@@ -27,6 +27,7 @@ from qx.host.host import Host
 from qx.leftovers import temporary_folder
 from qx.processes.logs import logs_in_cache
 from qx.results import results_file
+from qx.results.constraints import OPTIONS, read_constraints
 from qx.runner import run as run_request
 from qx.runner.request import Request
 from qx.storage.session_objects import REFERENCE
@@ -69,6 +70,11 @@ def run(
     quick: bool = False,
     cpus: Sequence[int] = (),
     front: str | Sequence[str] = (),
+    max_drop: str | Sequence[str] = (),
+    max_latency: str | Sequence[str] = (),
+    max_size: str | Sequence[str] = (),
+    max_memory: str | Sequence[str] = (),
+    recipe: str | Path | None = None,
     model_args: Mapping[str, object] | None = None,
     trained: bool | None = None,
     examples: str | Sequence[str] = (),
@@ -149,6 +155,11 @@ def run(
         CPUs that launches are held to.
     front : str or sequence of str
         Metrics that are the axes of the front; by default those that say they are.
+    max_drop, max_latency, max_size, max_memory : str or sequence of str
+        What is accepted of a config, such as ``"0.5pt"``, ``"2ms"``, ``"10MB"``, or as a share of the
+        baseline's ``"0.3x"``. ``Result.within`` says which configs meet it.
+    recipe : path, optional
+        A file that ``qx search`` wrote, whose config takes part with its options.
     model_args : mapping, optional
         Keyword arguments of what makes the model.
     trained : bool, optional
@@ -284,9 +295,12 @@ def _request(arguments: Mapping[str, Any], *, has_own_model: bool, has_own_data:
         **{name: _listed(arguments[name]) for name in ("input_shape", "mean", "std")},
         trained=is_module(model) if trained is None else trained,
     )
+    namespace.configs, namespace.recipe = [*_strings(arguments["configs"])], _path(arguments["recipe"])
+    namespace.settings = [*namespace.settings]
+    take_recipe(namespace)
     return build_request(
         namespace,
-        configs=_strings(arguments["configs"]),
+        configs=namespace.configs,
         every=arguments["all"],
         metrics=_strings(arguments["metrics"]),
         batch_sizes=tuple(dict.fromkeys(_integers(arguments["batch_sizes"]) or (1, 32))),
@@ -299,6 +313,7 @@ def _request(arguments: Mapping[str, Any], *, has_own_model: bool, has_own_data:
         quick=arguments["quick"],
         cpus=tuple(arguments["cpus"]),
         front=_strings(arguments["front"]),
+        constraints=read_constraints({aim: _strings(arguments[f"max_{aim}"]) for aim in OPTIONS}),
         build_seeds=arguments["build_seeds"],
         score=arguments["score"] if isinstance(arguments["score"], str) else None,
         score_better=arguments["score_better"],

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from qx.errors import UsageError
 
 if TYPE_CHECKING:
+    from qx.results.constraints import Constraint
     from qx.runner.request import Request
 
 
@@ -113,6 +114,66 @@ def add_workload_options(parser: argparse.ArgumentParser, *, several: bool = Fal
         metavar="NAME.OPTION=VALUE",
         help="an option of a plugin, see qx show NAME (repeatable); VALUE,VALUE for a config makes two cells",
     )
+
+
+def add_score_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a function of the user's own that judges answers."""
+    parser.add_argument(
+        "--score",
+        metavar="FILE.py:FUNCTION",
+        help="judge answers by FUNCTION(outputs, targets), which gives a value for each item or one for all",
+    )
+    parser.add_argument(
+        "--score-better",
+        choices=("higher", "lower"),
+        help="which way values of the score are better (default: higher)",
+    )
+
+
+def add_recipe_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that takes a recipe as ``qx search`` writes it."""
+    parser.add_argument(
+        "--recipe",
+        type=Path,
+        metavar="FILE",
+        help="a config and its options from a file that qx search wrote, in place of -c and --set",
+    )
+
+
+def take_recipe(arguments: argparse.Namespace) -> None:
+    """Add the config and the options of ``--recipe`` to those that are named. Raises ``UsageError``."""
+    if arguments.recipe is None:
+        return
+    from qx.search.recipe import read_recipe
+
+    recipe = read_recipe(arguments.recipe)
+    if recipe.config not in arguments.configs:
+        arguments.configs.append(recipe.config)
+    arguments.settings += recipe.settings
+
+
+#: What is limited by each option ``--max-...``, with its help.
+LIMITS = {
+    "drop": "the quality that may be lost against fp32: 0.5pt (points), or 2%% where it is compared by ratio",
+    "latency": "the longest call that is accepted: 2ms, or 0.5x (half of fp32's)",
+    "size": "the largest artifact that is accepted: 10MB, or 0.3x (0.3 of fp32's)",
+    "memory": "the most memory that is accepted: 200MB, or 0.5x (half of fp32's)",
+}
+
+
+def add_limit_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that limit what is accepted of a config."""
+    for aim, text in LIMITS.items():
+        parser.add_argument(
+            f"--max-{aim}", action="append", default=[], metavar="AMOUNT", help=text, dest=f"max_{aim}"
+        )
+
+
+def constraints_of(arguments: argparse.Namespace) -> tuple[Constraint, ...]:
+    """Return the constraints that the options set. Raises ``UsageError``."""
+    from qx.results.constraints import read_constraints
+
+    return read_constraints({aim: getattr(arguments, f"max_{aim}") for aim in LIMITS})
 
 
 def add_cache_options(parser: argparse.ArgumentParser) -> None:
@@ -249,3 +310,54 @@ def build_request(arguments: argparse.Namespace, **fields: Any) -> Request:
         debug=arguments.debug,
         **fields,
     )
+
+
+#: Options that ``qx run`` has too and that decide what it runs, by the name of their value.
+SHARED_OPTIONS = {
+    "workloads": "--workload",
+    "model": "--model",
+    "model_args": "--model-args",
+    "examples": "--example",
+    "input_shape": "--input-shape",
+    "mean": "--mean",
+    "std": "--std",
+    "weights": "--weights",
+    "trained": "--trained",
+    "data": "--data",
+    "calibration_data": "--calibration-data",
+    "calibration_n": "--calibration-n",
+    "eval_n": "--eval-n",
+    "engine": "--engine",
+    "seed": "--seed",
+    "offline": "--offline",
+    "score": "--score",
+    "score_better": "--score-better",
+    "settings": "--set",
+}
+
+
+def shared_words(arguments: argparse.Namespace, but: str | None = None) -> list[str]:
+    """Return the command line of ``qx run`` for the same model, data and options, without the config.
+
+    It lacks what is for the command alone, and the option ``float_layers`` of the config ``but``.
+    """
+    words = ["qx", *(f"--plugin={name}" for name in arguments.plugins), "run", *arguments.models]
+    for name, option in SHARED_OPTIONS.items():
+        value = getattr(arguments, name, None)
+        if value is True:
+            words.append(option)
+        elif isinstance(value, list):
+            words += [f"{option}={_text(one)}" for one in value if not _is_of(but, one)]
+        elif value or (value == 0 and name == "eval_n"):
+            # Of what is evaluated 0 means all; of everything else it is the default.
+            words.append(f"{option}={value}")
+    return words
+
+
+def _text(value: object) -> str:
+    """Return a value of an option as it is written: of ``--model-args`` a name and a literal."""
+    return f"{value[0]}={value[1]!r}" if isinstance(value, tuple) else str(value)
+
+
+def _is_of(config: str | None, value: object) -> bool:
+    return config is not None and isinstance(value, str) and value.startswith(f"{config}.float_layers=")

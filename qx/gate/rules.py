@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Collection
 from pathlib import Path
 from typing import TypeVar
@@ -13,12 +12,11 @@ from qx.analysis.quantity import OF_ITEMS
 from qx.contract.figures import Point
 from qx.contract.records import LARGEST, Metric
 from qx.errors import UsageError
-from qx.files import read_bounded
 from qx.foreign import to_line
 from qx.results.records import Results
-from qx.storage import strict_json
 from qx.storage.strict_json import ROOM
-from qx.values import JsonMapping, JsonObject
+from qx.storage.toml import read_toml
+from qx.values import JsonMapping
 
 T = TypeVar("T")
 
@@ -114,10 +112,13 @@ class Rules:
                 raise UsageError(f"{where} is against base: name the results to compare with by --against")
 
 
-def read_rules(place: Path) -> Rules:
-    """Read the rules in a file. Raises ``UsageError``."""
-    fields = _read_toml(place)
-    for name in fields:
+def read_rules(place: Path, other_keys: Collection[str] = ()) -> Rules:
+    """Read the rules in a file. Raises ``UsageError``.
+
+    ``other_keys`` are those that a file of another kind has beside its rules, as a recipe has.
+    """
+    fields = read_toml(place, "rules file", "docs/gate.md shows one", MAX_BYTES, MAX_DEPTH)
+    for name in [name for name in fields if name not in other_keys]:
         _check_choice(name, ("rule", "false_alarms"), f"{place}: unknown key")
     tables = fields.get("rule")
     if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
@@ -134,35 +135,6 @@ def read_rules(place: Path) -> Rules:
         for rule in _read_rule(number, table, f"{place}: rule {number}")
     ]
     return Rules(place=str(place), rules=tuple(rules), false_alarms=float(alarms))
-
-
-def _read_toml(place: Path) -> JsonObject:
-    """Read the tables in a file. Raises ``UsageError``, also for tables nested too deep."""
-    try:
-        text = read_bounded(place, MAX_BYTES).decode("utf-8")
-    except FileNotFoundError as error:
-        raise UsageError(f"there is no rules file {place}; docs/gate.md shows one") from error
-    except OSError as error:
-        raise UsageError(f"the rules file {place} cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise UsageError(f"the rules file {place} cannot be read: {error}") from error
-    try:
-        fields = _parse_toml(text)
-        # Numbers are checked by the code that knows which range each must be in.
-        strict_json.check(fields, MAX_DEPTH, numbers=False)
-    except ValueError as error:
-        raise UsageError(f"{place} is not TOML: {to_line(str(error), 3 * ROOM)}") from error
-    except RecursionError as error:
-        raise UsageError(f"{place} is not TOML: it is nested deeper than {MAX_DEPTH} levels") from error
-    return fields
-
-
-def _parse_toml(text: str) -> JsonObject:
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    return tomllib.loads(text)
 
 
 def _read_rule(number: int, table: JsonMapping, where: str) -> list[Rule]:

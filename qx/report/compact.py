@@ -10,10 +10,10 @@ from attrs import evolve, frozen
 from qx.contract.figures import Figure
 from qx.contract.records import Metric
 from qx.foreign import to_terminal
-from qx.report.picks import is_quality
 from qx.report.styled import Line, Span, Style, fitted, padded, short_names, width_of
 from qx.results import numbers
 from qx.results.columns import View
+from qx.results.constraints import judges_answers
 from qx.results.numbers import NOTHING, NarrowText
 from qx.results.records import Comparison, Measurement
 
@@ -177,8 +177,8 @@ class Table:
         axes = list(dict.fromkeys(self._at_smallest(axis) for axis in self.view.axes))
         if not axes:
             return self._with_values(self.view.columns)[:WITHOUT_AXES]
-        if not any(is_quality(self._metric(figure)) for figure in axes):
-            others = [figure for figure in self.view.columns if is_quality(self._metric(figure))]
+        if not any(judges_answers(self._metric(figure)) for figure in axes):
+            others = [figure for figure in self.view.columns if judges_answers(self._metric(figure))]
             axes += self._with_values(others)[:1]
         return sorted(axes, key=lambda figure: self._place(figure, PHASES))
 
@@ -187,7 +187,7 @@ class Table:
         """The figures of quality that are no columns, which get one where a terminal has room to spare."""
         if not self.view.axes:
             return []
-        quality = [figure for figure in self.view.columns if is_quality(self._metric(figure))]
+        quality = [figure for figure in self.view.columns if judges_answers(self._metric(figure))]
         return [figure for figure in self._with_values(quality) if figure not in self.figures]
 
     def _with_values(self, figures: Sequence[Figure]) -> list[Figure]:
@@ -209,7 +209,7 @@ class Table:
 
     def _place(self, figure: Figure, phases: Sequence[str]) -> int:
         metric = self._metric(figure)
-        if is_quality(metric):
+        if judges_answers(metric):
             return 0
         return 1 + phases.index(metric.phase) if metric.phase in phases else 1 + len(phases)
 
@@ -222,7 +222,7 @@ class Table:
         columns = []
         for figure in self.figures:
             columns.append(self._column(figure))
-            if is_quality(self._metric(figure)) and (spread := self._spread_column(figure)) is not None:
+            if judges_answers(self._metric(figure)) and (spread := self._spread_column(figure)) is not None:
                 columns.append(spread)
         return columns
 

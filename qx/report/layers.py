@@ -56,12 +56,16 @@ def _lines(report: LayersReport, command: Sequence[str], style: str) -> Iterator
         yield ""
     yield from _error_lines(report, style)
     yield ""
-    yield from _conclusion(report)
-    if not report.recipe:
-        return
+    yield from map(to_terminal, conclusion(report))
+    if report.recipe:
+        yield ""
+        yield f"    {to_terminal(command_of(report, command))}"
+
+
+def command_of(report: LayersReport, command: Sequence[str]) -> str:
+    """Return the command that runs the config with the layers of the recipe in float."""
     setting = f"{report.config}.{FLOAT_LAYERS.name}={_as_value(report.recipe)}"
-    yield ""
-    yield f"    {to_terminal(shlex.join([*command, '-c', report.config, '--set', setting]))}"
+    return shlex.join([*command, "-c", report.config, "--set", setting])
 
 
 def _as_value(text: str) -> str:
@@ -87,17 +91,32 @@ def _gain_lines(report: LayersReport, style: str) -> Iterator[str]:
     if metric is None:
         yield next(iter(report.gains.values())).cause
         return
-    quality = metric.name
-    for name, value in (("fp32", report.baseline), (report.row, report.quantized)):
-        if value is not None:
-            yield f"{to_terminal(name)}: {quality} {numbers.value(value, metric)}"
+    yield from map(to_terminal, qualities(report, metric))
     yield ""
+    yield _table(*gain_table(report, metric), style)
+    yield ""
+    yield gains_explained(report)
+
+
+def qualities(report: LayersReport, metric: Metric) -> list[str]:
+    """Return the quality of the fp32 model and of the config, a line each."""
+    values = (("fp32", report.baseline), (report.row, report.quantized))
+    return [
+        f"{name}: {metric.name} {numbers.value(value, metric)}" for name, value in values if value is not None
+    ]
+
+
+def gain_table(report: LayersReport, metric: Metric) -> tuple[list[str], list[list[str]]]:
+    """Return head and rows of the table of what each layer in float gives back."""
     rows = [[name, *_gain_cells(report.gains[name], metric)] for name in report.tried]
-    yield _table(("layer in float", quality, "gives back", "95 %, corrected", "p"), rows, style)
-    yield ""
-    yield (
+    return ["layer in float", metric.name, "gives back", "95 %, corrected", "p"], rows
+
+
+def gains_explained(report: LayersReport) -> str:
+    """Return what the differences of that table rest on."""
+    return (
         f"The layers with the largest errors, each alone in float. Differences are paired on the same "
-        f"{report.evaluated:,} items; intervals and p hold for all {len(rows)} together."
+        f"{report.evaluated:,} items; intervals and p hold for all {len(report.gains)} together."
     )
 
 
@@ -127,6 +146,13 @@ def _difference(value: float, metric: Metric, *, unit: bool = True) -> str:
 
 
 def _error_lines(report: LayersReport, style: str) -> Iterator[str]:
+    yield _table(*error_table(report), style)
+    yield ""
+    yield from errors_explained(report)
+
+
+def error_table(report: LayersReport) -> tuple[list[str], list[list[str]]]:
+    """Return head and rows of the table of the errors and ranges of all layers, the largest error first."""
     unknown = [layer for layer in report.layers if layer not in report.worst()]
     header = ["layer", "weights", "alone", "made here"]
     if not report.is_simulated:
@@ -137,8 +163,11 @@ def _error_lines(report: LayersReport, style: str) -> Iterator[str]:
         if not report.is_simulated:
             row.append(_decibels(layer.arrived))
         rows.append([*row, *_range_cells(layer), ", ".join(_remarks(layer))])
-    yield _table([*header, "weights from", "outputs from", "remarks"], rows, style)
-    yield ""
+    return [*header, "weights from", "outputs from", "remarks"], rows
+
+
+def errors_explained(report: LayersReport) -> Iterator[str]:
+    """Yield what the errors are of, and whether they are simulated."""
     alone = "of the outputs where this layer alone is in 8 bits"
     made = "of the layer's outputs with fp32 inputs"
     arrived = "" if report.is_simulated else "; so far: at its place in the network in 8 bits"
@@ -191,11 +220,12 @@ def _remarks(layer: LayerFigures) -> Iterator[str]:
         yield f"{outputs.clipped:.1%} of the outputs are clipped"
 
 
-def _conclusion(report: LayersReport) -> Iterator[str]:
+def conclusion(report: LayersReport) -> Iterator[str]:
+    """Yield what was found, in a sentence before the command that acts on it."""
     if not report.gains:
         worst = report.worst(1)
         if worst:
-            name = to_terminal(worst[0].name)
+            name = worst[0].name
             yield f"{name} has the largest error. Without --quick qx finds what it costs; in float it is by:"
         else:
             yield "No layer has an error that is known, so none was tried in float."
@@ -204,7 +234,7 @@ def _conclusion(report: LayersReport) -> Iterator[str]:
         return
     helpful = report.helpful
     if helpful:
-        names = ", ".join(map(to_terminal, helpful))
+        names = ", ".join(helpful)
         these = "each of these layers" if len(helpful) > 1 else "this layer"
         yield f"Quality comes back with {these} in float: {names}."
     elif report.recipe:

@@ -10,7 +10,7 @@ from attrs import evolve
 
 from qx.contract.figures import Figure
 from qx.foreign import to_code, to_code_cell, to_markdown, to_markdown_cell, to_terminal
-from qx.report import builds, picks, summary, wording
+from qx.report import builds, limits, picks, summary, wording
 from qx.report.wording import Markup
 from qx.results import results_file
 from qx.results.columns import View, with_units
@@ -97,9 +97,8 @@ def _workload(view: View, level: str) -> Iterator[str]:
     yield f"{level} Front"
     yield wording.front(view, MARKUP)
     yield _front(view)
-    if sentences := list(picks.sentences(view, MARKUP)):
-        yield f"{level} Picks"
-        yield bullets(sentences)
+    for heading, source in (("Picks", picks), ("Within your limits", limits)):
+        yield from _sentences(f"{level} {heading}", source.sentences(view, MARKUP))
     yield f"{level} Noise floor"
     yield from _noise_floor(view)
     yield wording.measuring(view, MARKUP)
@@ -109,6 +108,13 @@ def _workload(view: View, level: str) -> Iterator[str]:
         *wording.unkept_outputs(view),
     ]:
         yield bullets(remarks)
+
+
+def _sentences(heading: str, sentences: Iterable[str]) -> Iterator[str]:
+    """Yield a heading and a list of sentences; nothing where there is no sentence."""
+    if items := list(sentences):
+        yield heading
+        yield bullets(items)
 
 
 def _summary(view: View) -> str:

@@ -9,6 +9,7 @@ from qx.contract.records import Metric
 from qx.report.wording import Markup, count, listed, names_in_row
 from qx.results import numbers
 from qx.results.columns import View
+from qx.results.constraints import judges_answers
 from qx.results.records import PickResult, UndecidedResult
 
 
@@ -49,16 +50,10 @@ def _caveats(view: View, markup: Markup) -> Iterator[str]:
             f"{stressed} after {waves}, whose intervals are too narrow. Take its picks as first guesses; a "
             f"longer {markup.name('--max-time')} decides."
         )
-    if not any(is_quality(view.results.metrics[figure.metric]) for figure in view.axes):
+    if not any(judges_answers(view.results.metrics[figure.metric]) for figure in view.axes):
         stressed = markup.strong("Quality is not judged")
         axes = listed([markup.text(str(figure)) for figure in view.axes])
         yield f"{stressed}: no axis of the front judges the answers of configs. Picks go by {axes} alone."
-
-
-def is_quality(metric: Metric) -> bool:
-    """Whether the metric judges what a model answers, rather than what the answer costs."""
-    judges = metric.phase == "predictions" or (metric.phase == "derived" and _is_of_items(metric))
-    return judges and metric.better != "neither"
 
 
 def _is_of_items(metric: Metric) -> bool:

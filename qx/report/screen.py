@@ -11,7 +11,7 @@ from attrs import evolve
 
 from qx.contract.figures import Figure
 from qx.foreign import path_to_terminal, to_terminal
-from qx.report import builds, folded, picks, wording
+from qx.report import builds, folded, limits, picks, wording
 from qx.report.compact import FittedTable, Table, is_nearness
 from qx.report.precision import budget_in_words, reached
 from qx.report.styled import (
@@ -31,6 +31,7 @@ from qx.report.styled import (
 from qx.report.wording import count, listed
 from qx.results import numbers
 from qx.results.columns import View, with_units
+from qx.results.constraints import judges_answers
 from qx.results.records import NoiseFloor, PickResult, Results, UndecidedResult
 
 #: Largest number of rows of a table, shared by the workloads, and the least that each of them has.
@@ -145,7 +146,7 @@ def _workload(view: View, rows: int, width: int) -> Iterator[Line]:
     names = _names_in_sentences(view, width)
     yield from folded.lines(view, names, width)
     yield from _failed_metrics(view, names, width)
-    picked = [*_picks(view, shown, names, width)]
+    picked = [*_picks(view, shown, names, width), *_limits(view, names, width)]
     if picked and any(view.ended(cell).outcome != "ok" for cell in view.rows):
         yield line()
     yield from picked
@@ -283,7 +284,7 @@ def _picks(view: View, shown: FittedTable, names: Mapping[str, str], width: int)
     if len(results.front) < 2:
         return
     if (results.picks or results.undecided) and not any(
-        picks.is_quality(results.metrics[figure.metric]) for figure in view.axes
+        judges_answers(results.metrics[figure.metric]) for figure in view.axes
     ):
         yield line(
             (fitted("Nothing is known of quality: no axis judges what the configs answer.", width), "strong")
@@ -301,6 +302,26 @@ def _picks(view: View, shown: FittedTable, names: Mapping[str, str], width: int)
             yield line(begin, (name, "strong"), rest)
         else:
             yield line(begin, ("no pick", "warning"), _no_pick(view, entry, names, room))
+
+
+def _limits(view: View, names: Mapping[str, str], width: int) -> Iterator[Line]:
+    """Yield what is within the limits that the user set, and a line for each limit that judges nothing."""
+    for limit in view.results.limits:
+        if not limit.verdicts:
+            yield line((fitted(to_terminal(limit.reason), width), "warning"))
+    if not view.limits:
+        return
+    begin = f"{limits.names_of_limits(view)}: "
+    begin = begin if width_of(begin) <= width // 2 else "within your limits: "
+    surely, maybe = (
+        [names[cell] for cell in limits.cells(view, verdict)] for verdict in ("surely", "perhaps")
+    )
+    rest = f"; maybe {listed_within(maybe, width // 4)}" if maybe else ""
+    room = max(8, width - width_of(begin) - width_of(rest))
+    if surely:
+        yield line(begin, (listed_within(surely, room), "strong"), rest)
+    else:
+        yield line(begin, ("none surely", "warning"), rest)
 
 
 def _aim(entry: PickResult | UndecidedResult, *, with_point: bool) -> str:

@@ -12,7 +12,7 @@ from attrs import evolve
 from qx.contract.figures import Figure
 from qx.errors import UsageError
 from qx.foreign import to_markdown_cell, to_terminal
-from qx.report import builds, picks, summary, wording
+from qx.report import builds, limits, picks, summary, wording
 from qx.report.wording import Markup
 from qx.results.columns import View, with_units
 from qx.results.numbers import NOTHING
@@ -174,10 +174,15 @@ def _workload(view: View, drawing: Drawing) -> Iterator[str]:
         yield from _builds(view, drawing)
     yield _front(view, drawing)
     yield sentence(wording.front(view, MARKUP)) + "\n" + sentence(wording.FRONT_EXPLAINED)
-    if sentences := list(picks.sentences(view, MARKUP)):
-        yield "\n".join(["Picks:", *(sentence(line, "- ") for line in sentences)])
+    yield from _picks(view, drawing)
     yield "\n".join(_noise_floor(view, drawing))
     yield "\n".join(_measuring(view, drawing))
+
+
+def _picks(view: View, drawing: Drawing) -> Iterator[str]:
+    for title, source in (("Picks", picks), ("Limits", limits)):
+        if lines := list(source.sentences(view, MARKUP)):
+            yield "\n".join([f"{title}:", *(drawing.sentence(line, "- ") for line in lines)])
 
 
 def _summary(view: View, drawing: Drawing) -> str:

@@ -12,12 +12,14 @@ from qx.contract.figures import Figure
 from qx.contract.records import Metric
 from qx.results import numbers
 from qx.results.cells import most_similar
+from qx.results.constraints import VERDICTS, Verdict
 from qx.results.numbers import NOTHING, FigureText
 from qx.results.records import (
     NOT_APPLICABLE,
     CellResult,
     Comparison,
     FrontResult,
+    LimitResult,
     Measurement,
     OutputsResult,
     PairResult,
@@ -91,6 +93,22 @@ class View:
     def measurement(self, cell: str, figure: Figure) -> Measurement | None:
         """Return the measurement of a figure of a cell; None where there is none."""
         return self._measurements.get((cell, figure))
+
+    def meets(self, cell: str) -> Verdict | None:
+        """Return whether a cell meets all constraints that the user set; None where that cannot be judged.
+
+        It is not judged where it failed, where it lacks a figure, or where it computes something else.
+        """
+        verdicts = [limit.verdicts.get(cell) for limit in self.limits]
+        is_other = any(outputs.cell == cell for outputs in self.another_network)
+        if not verdicts or None in verdicts or is_other or self.ended(cell).outcome != "ok":
+            return None
+        return min((verdict for verdict in verdicts if verdict is not None), key=VERDICTS.index)
+
+    @property
+    def limits(self) -> list[LimitResult]:
+        """The constraints by which cells can be judged."""
+        return [limit for limit in self.results.limits if limit.verdicts]
 
     def ended(self, cell: str) -> CellResult:
         """Return the result of a cell: its outcome, with the stage and cause of a failure, and its files."""

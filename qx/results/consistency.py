@@ -49,6 +49,7 @@ def _named_cells(results: Results) -> Iterator[str]:
         yield from (pick.cell, *pick.tied_with)
     for pair in results.pairs:
         yield from (pair.cell, pair.counterpart)
+    yield from (cell for limit in results.limits for cell in limit.verdicts)
 
 
 def _named_configs(results: Results) -> Iterator[str]:

@@ -9,6 +9,7 @@ from attrs import Factory, frozen
 from qx.contract.figures import Figure, Point
 from qx.contract.records import OUTPUT, LayerRow, Metric, Outcome
 from qx.results.cells import CellId
+from qx.results.constraints import Constraint, Verdict
 from qx.results.run_record import Environment, RunRecord
 from qx.values import JsonMapping
 
@@ -267,6 +268,22 @@ class PairResult:
 
 
 @frozen(kw_only=True)
+class LimitResult:
+    """A constraint that the user set, and which cells of a workload meet it."""
+
+    constraint: Constraint
+    #: Metric that the constraint limits, and the point that it was measured at; None where there is none.
+    metric: str | None = None
+    point: Point | None = None
+    #: Verdict by the id of each cell that has a figure.
+    verdicts: Mapping[str, Verdict] = Factory(dict)
+    #: Why no cell can be judged; empty where cells can.
+    reason: str = ""
+    #: Workload of the cells, where there are several.
+    workload: str | None = None
+
+
+@frozen(kw_only=True)
 class SummaryFigure(OfFigure):
     """How a config compares with the baseline in one metric, over several workloads."""
 
@@ -317,6 +334,8 @@ class Results:
     undecided: tuple[UndecidedResult, ...] = ()
     #: Errors of the outputs of each cell that was evaluated, without the baseline and the control.
     outputs: tuple[OutputsResult, ...] = ()
+    #: Constraints that the user set, with the cells that meet them.
+    limits: tuple[LimitResult, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
     @property

@@ -9,6 +9,7 @@ from attrs import Factory, frozen
 from qx.contract.devices import DeviceFacts
 from qx.contract.figures import Point
 from qx.contract.records import Outcome
+from qx.results.constraints import Constraint
 from qx.values import JsonMapping, OptionValues
 
 
@@ -185,6 +186,8 @@ class RunRecord:
     build_seeds: int = 1
     #: Limit of the run's time (``--max-time``); None where there was none.
     time_limit: TimeLimitRecord | None = None
+    #: What the user accepts of a config (``--max-drop`` and the like).
+    constraints: tuple[Constraint, ...] = ()
 
     def baseline_of(self, workload: str) -> str:
         """Return the id of the baseline's cell of a workload."""

@@ -39,6 +39,7 @@ def part(results: Results, workload: str) -> Results:
             undecided for undecided in results.undecided if cells.keys() >= {*undecided.contenders}
         ),
         outputs=tuple(outputs for outputs in results.outputs if outputs.cell in cells),
+        limits=tuple(evolve(limit, workload=None) for limit in results.limits if limit.workload == workload),
     )
 
 
@@ -60,6 +61,9 @@ def joined(whole: Results, parts: Mapping[str, Results]) -> Results:
         pairs=concatenate("pairs"),
         undecided=concatenate("undecided"),
         outputs=concatenate("outputs"),
+        limits=tuple(
+            evolve(limit, workload=name) for name, results in parts.items() for limit in results.limits
+        ),
     )
     return evolve(combined, summary=tuple(_summary(combined)))
 

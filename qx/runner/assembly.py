@@ -99,6 +99,7 @@ def assemble(
             },
             measuring=join_measuring(list(measuring.values()), request.budget),
             time_limit=_time_limit(request, workload_runs),
+            constraints=request.constraints,
             failures=tuple(
                 line for workload_run in workload_runs for line in _failure_lines(workload_run, cells, chosen)
             ),

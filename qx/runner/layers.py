@@ -13,10 +13,11 @@ from qx.contract.options import label
 from qx.contract.records import FLOAT_LAYERS, Loader, Metric
 from qx.errors import UsageError
 from qx.host.host import Entry, Host
-from qx.processes.job_answers import LayerFigures
+from qx.processes.job_answers import LayerFigures, LayersAnswer
 from qx.processes.jobs import InspectJob, LayersJob
 from qx.processes.logs import Subject
 from qx.processes.workers import Failure, Processes, processes_of_a_run
+from qx.results.cells import CellId
 from qx.results.recording import Recording
 from qx.runner.building import build_cells
 from qx.runner.builds import build_job
@@ -85,8 +86,7 @@ class LayersReport:
 
     def worst(self, count: int | None = None) -> list[LayerFigures]:
         """Return the layers with an error, those first that alone cost the outputs most."""
-        known = [layer for layer in self.layers if _error_of(layer) is not None]
-        return sorted(known, key=lambda layer: _error_of(layer) or 0.0)[:count]
+        return worst_layers(self.layers, count)
 
     @property
     def tried(self) -> list[str]:
@@ -170,19 +170,7 @@ def find_costly_layers(
         build_cells(run, workload_run)
         if str(own) in workload_run.failures:
             raise workload_run.failures[str(own)]
-        reporter.phase("layers", f"{min(items, prepared.items)} items")
-        loader = host.get("loader", workload_run.builds[str(own)].manifest.loader).record
-        assert isinstance(loader, Loader)
-        job = LayersJob(
-            seed=request.seed,
-            engine=prepared.engine,
-            build=build_job(host, request, prepared, own, variant.entry),
-            is_module=loader.rebuilds,
-            inputs=str(prepared.evaluation),
-            items=items,
-        )
-        subject = workload_run.subject(str(own))
-        answer = processes.run(job, "layers", subject, timeout=request.timeout, progress=reporter.step)
+        answer = compare_layers(run, workload_run, own, items)
         report = LayersReport(
             workload=workload,
             config=name,
@@ -196,7 +184,7 @@ def find_costly_layers(
         )
         if not top:
             return report
-        variants = {layer.name: _with_layer_in_float(variant, layer.name) for layer in report.worst(top)}
+        variants = {layer.name: with_layers_in_float(variant, [layer.name]) for layer in report.worst(top)}
         cells |= {str(cell): cell for cell in (cell_of(workload, one, request) for one in variants.values())}
         check_room(run, [workload_run])
         for step in (build_cells, evaluate_cells, derive_metrics):
@@ -210,6 +198,38 @@ def find_costly_layers(
         str(own),
         {layer: str(cell_of(workload, one, request)) for layer, one in variants.items()},
     )
+
+
+def compare_layers(run: Run, workload_run: WorkloadRun, cell: CellId, items: int) -> LayersAnswer:
+    """Compare the layers of a cell that is built with those of the fp32 model. Raises ``Failure``."""
+    prepared, request = workload_run.ready, run.request
+    run.reporter.phase("layers", f"{cell.row}, {min(items, prepared.items)} items")
+    loader = run.host.get("loader", workload_run.builds[str(cell)].manifest.loader).record
+    assert isinstance(loader, Loader)
+    job = LayersJob(
+        seed=request.seed,
+        engine=prepared.engine,
+        build=build_job(run.host, request, prepared, cell, run.host.get("config", cell.config)),
+        is_module=loader.rebuilds,
+        inputs=str(prepared.evaluation),
+        items=items,
+    )
+    subject = workload_run.subject(str(cell))
+    return run.processes.run(job, "layers", subject, timeout=request.timeout, progress=run.reporter.step)
+
+
+def worst_layers(layers: Sequence[LayerFigures], count: int | None = None) -> list[LayerFigures]:
+    """Return the layers with an error, those first that alone cost the outputs most."""
+    known = [layer for layer in layers if _error_of(layer) is not None]
+    return sorted(known, key=lambda layer: _error_of(layer) or 0.0)[:count]
+
+
+def with_layers_in_float(variant: Variant, layers: Sequence[str]) -> Variant:
+    """Return a config with these layers in float too, beside those that are already."""
+    own = str(variant.options[FLOAT_LAYERS.name])
+    text = SEPARATOR.join(filter(None, [own, chosen_names(layers)]))
+    options = {**variant.options, FLOAT_LAYERS.name: text}
+    return evolve(variant, options=options, label=label({FLOAT_LAYERS.name: text}))
 
 
 def _choose(host: Host, request: Request, name: str) -> tuple[Chosen, Variant]:
@@ -265,14 +285,6 @@ def _listed(prepared: Prepared, request: Request, entry: Entry, processes: Proce
     except Failure as failure:
         raise UsageError(f"{entry.name}: {failure}") from failure
     return answer.layers.get(entry.name, {})
-
-
-def _with_layer_in_float(variant: Variant, layer: str) -> Variant:
-    """Return the config with one more layer in float."""
-    own = str(variant.options[FLOAT_LAYERS.name])
-    text = SEPARATOR.join(filter(None, [own, chosen_names([layer])]))
-    options = {**variant.options, FLOAT_LAYERS.name: text}
-    return evolve(variant, options=options, label=label({FLOAT_LAYERS.name: text}))
 
 
 # Gains --------------------------------------------------------------------------------------------

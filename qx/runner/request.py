@@ -20,6 +20,7 @@ from qx.foreign import to_line
 from qx.host.catalogue import unknown
 from qx.host.host import Entry, Host, Reference
 from qx.results.cells import CellId
+from qx.results.constraints import Constraint, check_constraints
 from qx.runner import settings
 from qx.runner.models import FORMS, entry_of_model, to_model
 from qx.runner.settings import Variant
@@ -100,6 +101,8 @@ class Request:
     cpus: tuple[int, ...] = field(default=(), converter=to_integers)
     #: Metrics that are the axes of the front; empty: those whose records say so.
     front: tuple[str, ...] = field(default=(), converter=to_strings)
+    #: What the user accepts of a config; reports say which configs meet it.
+    constraints: tuple[Constraint, ...] = field(default=(), converter=tuple)
     #: Function of the user's own that judges answers, as ``FILE.py:FUNCTION``; None: that of the workload.
     score: str | None = None
     #: Which way values of the score are better, ``higher`` or ``lower``; None: as the metric says.
@@ -294,6 +297,7 @@ def choose(host: Host, request: Request) -> Chosen:
     check_devices(configs, request.device)
     named = frozenset(request.configs)
     metrics, workloads = _metrics(host, request), choose_workloads(host, request)
+    check_constraints(request.constraints, _with_axes(metrics, request))
     # A config that others are compared with has one cell, so its options have one value each.
     compared_with = {baseline.name, *(config(entry).runtime_baseline for entry in configs)}
     swept = [entry for entry in configs if entry.name not in compared_with]
@@ -365,6 +369,14 @@ def _metrics(host: Host, request: Request) -> tuple[Entry, ...]:
                 f"--front {name}: this metric has no better direction, so it cannot be an axis; choose others"
             )
     return _unique(metrics)
+
+
+def _with_axes(metrics: Sequence[Entry], request: Request) -> list[Metric]:
+    """Return the records of metrics, of which those are axes that the user named, if any was named."""
+    records = [metric(entry) for entry in metrics]
+    if not request.front:
+        return records
+    return [evolve(record, axis=record.name in request.front) for record in records]
 
 
 def _with_score(host: Host, metrics: Sequence[Entry], request: Request) -> list[Entry]:

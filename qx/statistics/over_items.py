@@ -148,14 +148,34 @@ def paired_difference(ours: ArrayLike, theirs: ArrayLike, level: float = 0.95) -
     if not (_is_binary(first) and _is_binary(second)):
         return _mean_difference(first, second, level)
     wins, losses = int(np.sum(first > second)), int(np.sum(first < second))
-    low, high = _bonett_price(np.array(float(wins)), np.array(float(losses)), len(first), level)
     return Difference(
         kind="difference",
         value=(wins - losses) / len(first),
-        ci=(max(-1.0, float(low)), min(1.0, float(high))),
+        ci=ends_of_pairs(wins, losses, len(first), level),
         p=min(1.0, 2 * float(bdtr(min(wins, losses), wins + losses, 0.5))),
         method="Bonett-Price over items, exact McNemar",
     )
+
+
+def ends_of_pairs(wins: int, losses: int, items: int, level: float = 0.95) -> tuple[float, float]:
+    """Compute the interval of ``paired_difference`` for values of 0 and 1 from counts.
+
+    Parameters
+    ----------
+    wins, losses : int
+        Items that only the first cell has right, and those that only the second has.
+    items : int
+        Number of all items.
+    level : float
+        Confidence level, such as 0.95.
+
+    Returns
+    -------
+    tuple of float
+        Ends of the difference of the means, within -1 and 1.
+    """
+    low, high = _bonett_price(np.array(float(wins)), np.array(float(losses)), items, level)
+    return max(-1.0, float(low)), min(1.0, float(high))
 
 
 def _mean_difference(first: Floats, second: Floats, level: float) -> Difference:

@@ -11,6 +11,12 @@ from qx.cli.arguments import add_verbose_option, wants_screen
 
 if TYPE_CHECKING:
     from qx.cli import Commands
+    from qx.gate.rules import Rules
+
+#: The rules where none are named.
+RULES = Path("qx-gate.toml")
+#: Keys of a recipe that hold rules.
+RULE_KEYS = ("rule", "false_alarms")
 
 
 def register(commands: Commands) -> None:
@@ -26,9 +32,14 @@ def register(commands: Commands) -> None:
     parser.add_argument(
         "--rules",
         type=Path,
-        default=Path("qx-gate.toml"),
         metavar="FILE",
-        help="the rules, TOML (default: qx-gate.toml)",
+        help="the rules, TOML (default: qx-gate.toml, or those of --recipe)",
+    )
+    parser.add_argument(
+        "--recipe",
+        type=Path,
+        metavar="FILE",
+        help="a recipe that qx search wrote: its constraints are the rules",
     )
     parser.add_argument("--strict", action="store_true", help="fail also where the data are too wide to tell")
     parser.add_argument("--junit", type=Path, metavar="FILE", help="write JUnit XML")
@@ -54,14 +65,14 @@ def run(arguments: argparse.Namespace) -> int:
     from qx.cli.streams import say
     from qx.comparison import read
     from qx.files import write_together
-    from qx.gate import decide, read_rules, report
+    from qx.gate import decide, report
     from qx.host.host import Host
     from qx.report.styled import has_colour, screen_width, to_text
 
     warn_of_broken(Host.discover(arguments.plugins), debug=arguments.debug)
     for file in filter(None, (arguments.junit, arguments.markdown)):
         check_writable_file(file)
-    rules = read_rules(arguments.rules)
+    rules = _rules(arguments)
     source = read(arguments.path)
     base = None if arguments.against is None else read(arguments.against)
     if base is not None and not any(rule.against_base for rule in rules.rules):
@@ -78,9 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     files = {}
     if arguments.junit is not None:
-        files[arguments.junit] = report.to_junit(
-            ruling, source, base, str(arguments.rules), strict=arguments.strict
-        )
+        files[arguments.junit] = report.to_junit(ruling, source, base, rules.place, strict=arguments.strict)
     if arguments.markdown is not None:
         page = report.to_markdown(ruling, source.place, base.place if base else None, strict=arguments.strict)
         files[arguments.markdown] = page.encode()
@@ -95,3 +104,17 @@ def run(arguments: argparse.Namespace) -> int:
         print(report.summary(ruling, strict=arguments.strict))
         print(report.protection(ruling))
     return OK if ruling.passes(strict=arguments.strict) else NOT_WELL
+
+
+def _rules(arguments: argparse.Namespace) -> Rules:
+    """Return the rules of ``--rules`` or of ``--recipe``. Raises ``UsageError``."""
+    from qx.errors import UsageError
+    from qx.gate import read_rules
+    from qx.search.recipe import KEYS, read_recipe
+
+    if arguments.recipe is None:
+        return read_rules(arguments.rules or RULES)
+    if arguments.rules is not None:
+        raise UsageError("give --rules or --recipe, not both: a recipe has rules of its own")
+    read_recipe(arguments.recipe)
+    return read_rules(arguments.recipe, other_keys=[name for name in KEYS if name not in RULE_KEYS])

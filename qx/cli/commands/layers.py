@@ -6,36 +6,22 @@ import argparse
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from qx.cli.arguments import add_build_options, add_files_option, add_workload_options, build_request
+from qx.cli.arguments import (
+    add_build_options,
+    add_files_option,
+    add_workload_options,
+    build_request,
+    shared_words,
+)
 
 if TYPE_CHECKING:
     from qx.cli import Commands
     from qx.runner.layers import LayersReport
 
 #: Suffixes of the files that can be written.
-SUFFIXES = (".md", ".json")
+SUFFIXES = (".html", ".md", ".json")
 #: Formats of what is printed.
 FORMATS = ("simple", "markdown", "json")
-#: Options that ``qx run`` has too and that decide what it runs, by the name of their value.
-SHARED_OPTIONS = {
-    "workloads": "--workload",
-    "model": "--model",
-    "model_args": "--model-args",
-    "examples": "--example",
-    "input_shape": "--input-shape",
-    "mean": "--mean",
-    "std": "--std",
-    "weights": "--weights",
-    "trained": "--trained",
-    "data": "--data",
-    "calibration_data": "--calibration-data",
-    "calibration_n": "--calibration-n",
-    "eval_n": "--eval-n",
-    "engine": "--engine",
-    "seed": "--seed",
-    "offline": "--offline",
-    "settings": "--set",
-}
 
 
 def register(commands: Commands) -> None:
@@ -79,6 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     from qx.host.host import Host
     from qx.processes.workers import Failure
     from qx.report import layers as shown
+    from qx.report.html.layers import to_html
     from qx.runner.layers import find_costly_layers, list_layers
 
     for option, value in (("--top", arguments.top), ("--items", arguments.items)):
@@ -109,8 +96,9 @@ def run(arguments: argparse.Namespace) -> int:
             # As a pattern: a name may have signs of patterns in it.
             print(to_terminal(chosen_names([name])))
         return OK
-    command = run_command(arguments)
+    command = shared_words(arguments, but=arguments.config)
     writers: dict[str, Callable[[LayersReport], str]] = {
+        ".html": lambda one: to_html(one, command),
         ".md": lambda one: shown.to_markdown(one, command),
         ".json": shown.to_json,
         "markdown": lambda one: shown.to_markdown(one, command),
@@ -121,30 +109,3 @@ def run(arguments: argparse.Namespace) -> int:
         write_together({path: writers[path.suffix](report).encode() for path in arguments.out})
     print(writers[arguments.format](report), end="")
     return OK
-
-
-def run_command(arguments: argparse.Namespace) -> list[str]:
-    """Return the command line of ``qx run`` for the same model, data and options, without the config.
-
-    It lacks what is for this command alone, and the config's own ``float_layers``.
-    """
-    words = ["qx", *(f"--plugin={name}" for name in arguments.plugins), "run", *arguments.models]
-    for name, option in SHARED_OPTIONS.items():
-        value = getattr(arguments, name)
-        if value is True:
-            words.append(option)
-        elif isinstance(value, list):
-            words += [f"{option}={_text(one)}" for one in value if not _is_own(arguments.config, one)]
-        elif value or (value == 0 and name == "eval_n"):
-            # Of what is evaluated 0 means all; of everything else it is the default.
-            words.append(f"{option}={value}")
-    return words
-
-
-def _text(value: object) -> str:
-    """Return a value of an option as it is written: of ``--model-args`` a name and a literal."""
-    return f"{value[0]}={value[1]!r}" if isinstance(value, tuple) else str(value)
-
-
-def _is_own(config: str, value: object) -> bool:
-    return isinstance(value, str) and value.startswith(f"{config}.float_layers=")

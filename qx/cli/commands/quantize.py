@@ -6,7 +6,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qx.cli.arguments import add_build_options, add_workload_options, build_request
+from qx.cli.arguments import (
+    add_build_options,
+    add_recipe_option,
+    add_workload_options,
+    build_request,
+    take_recipe,
+)
 
 if TYPE_CHECKING:
     from qx.cli import Commands
@@ -19,7 +25,8 @@ def register(commands: Commands) -> None:
         help="build the artifact of one config and say where it is",
         description="Build the artifact of one config, or find it in the cache, and print its folder.",
     )
-    parser.add_argument("-c", "--config", required=True, metavar="NAME", help="the config to build")
+    parser.add_argument("-c", "--config", metavar="NAME", help="the config to build (or --recipe)")
+    add_recipe_option(parser)
     add_workload_options(parser)
     add_build_options(parser)
     parser.add_argument(
@@ -43,11 +50,16 @@ def run(arguments: argparse.Namespace) -> int:
     from qx.processes.workers import Failure
     from qx.runner.one import quantize
 
+    arguments.configs = [arguments.config] if arguments.config is not None else []
+    take_recipe(arguments)
+    if len(arguments.configs) != 1:
+        raise UsageError("one config is built: give -c NAME, or --recipe FILE")
+    (name,) = arguments.configs
     host = Host.discover(arguments.plugins, trust_cache=arguments.trust_cache)
     warn_of_broken(host, debug=arguments.debug)
-    request = build_request(arguments, configs=[arguments.config])
+    request = build_request(arguments, configs=[name])
     request.check()
-    entry = host.get_ready("config", arguments.config)
+    entry = host.get_ready("config", name)
     if arguments.to is not None:
         if arguments.to.exists():
             raise UsageError(f"{arguments.to} exists already: give --to a folder that does not exist yet")

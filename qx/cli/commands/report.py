@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qx.cli.arguments import DEFAULT_FORMAT, add_verbose_option
+from qx.cli.arguments import DEFAULT_FORMAT, add_limit_options, add_verbose_option, constraints_of
 
 if TYPE_CHECKING:
     from qx.cli import Commands
@@ -39,12 +39,14 @@ def register(commands: Commands) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="where to write the reports (default: beside the results)"
     )
+    add_limit_options(parser)
     add_verbose_option(parser)
     parser.set_defaults(func=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Read the results, compute the figures again, write the report, print it."""
+    from qx.analysis.constraints import check_judged, with_constraints
     from qx.cli import OK, warn_of_broken
     from qx.cli.places import check_writable
     from qx.cli.results_screen import print_results
@@ -56,10 +58,14 @@ def run(arguments: argparse.Namespace) -> int:
 
     terminal.check_format(arguments.format or DEFAULT_FORMAT)
     warn_of_broken(Host.discover(arguments.plugins), debug=arguments.debug)
+    constraints = constraints_of(arguments)
     stored = results.read(arguments.path)
     folder = arguments.path if arguments.path.is_dir() else arguments.path.parent
     out = check_writable(arguments.out or folder)
     shown, recording = _recompute(stored, folder)
+    if constraints:
+        shown = with_constraints(shown, constraints)
+        check_judged(shown)
     written = {results.TABLE: markdown.render(shown), **pictures(shown, recording)}
     write_together({out / name: text.encode() for name, text in written.items()})
     print_results(shown, arguments, [out / results.TABLE, out / results.PAGE])

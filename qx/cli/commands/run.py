@@ -12,9 +12,14 @@ from qx.cli.arguments import (
     DEFAULT_FORMAT,
     add_build_options,
     add_device_option,
+    add_limit_options,
+    add_recipe_option,
+    add_score_options,
     add_verbose_option,
     add_workload_options,
     build_request,
+    constraints_of,
+    take_recipe,
 )
 
 if TYPE_CHECKING:
@@ -42,6 +47,7 @@ def register(commands: Commands) -> None:
         dest="configs",
         help="a config to compare (repeatable; default: all but those that train), beside the baseline",
     )
+    add_recipe_option(parser)
     parser.add_argument("--all", action="store_true", help="all configs, those that train for minutes too")
     parser.add_argument(
         "-m",
@@ -53,16 +59,7 @@ def register(commands: Commands) -> None:
         help="a metric to measure (repeatable; default: all but those for special questions; +NAME: beside "
         "the default ones)",
     )
-    parser.add_argument(
-        "--score",
-        metavar="FILE.py:FUNCTION",
-        help="judge answers by FUNCTION(outputs, targets), which gives a value for each item or one for all",
-    )
-    parser.add_argument(
-        "--score-better",
-        choices=("higher", "lower"),
-        help="which way values of the score are better (default: higher)",
-    )
+    add_score_options(parser)
     parser.add_argument(
         "--batch-size",
         action="append",
@@ -127,6 +124,7 @@ def register(commands: Commands) -> None:
         metavar="METRIC",
         help="an axis of the front (repeatable; default: the metrics that say they are)",
     )
+    add_limit_options(parser)
     parser.add_argument(
         "--out",
         type=Path,
@@ -160,6 +158,7 @@ def _cpus(text: str) -> tuple[int, ...]:
 def run(arguments: argparse.Namespace) -> int:
     """Run the comparison, write the results, print the report."""
     from qx.amounts import to_seconds
+    from qx.analysis.constraints import check_judged
     from qx.cli import NOT_WELL, OK, warn_of_broken
     from qx.cli.display import display
     from qx.cli.places import check_writable, results_folder
@@ -178,6 +177,7 @@ def run(arguments: argparse.Namespace) -> int:
     max_time = None if arguments.max_time is None else to_seconds(arguments.max_time, "--max-time")
     host = Host.discover(arguments.plugins, trust_cache=arguments.trust_cache)
     warn_of_broken(host, debug=arguments.debug)
+    take_recipe(arguments)
     request = build_request(
         arguments,
         configs=arguments.configs,
@@ -193,6 +193,7 @@ def run(arguments: argparse.Namespace) -> int:
         quick=arguments.quick,
         cpus=arguments.cpus,
         front=arguments.front,
+        constraints=constraints_of(arguments),
         build_seeds=arguments.build_seeds,
         score=arguments.score,
         score_better=arguments.score_better,
@@ -218,4 +219,5 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"cannot write the results into {out}: {error.strerror or error}{advice}") from error
     files = [out / results.RESULTS, out / results.TABLE, out / results.PAGE]
     print_results(outcome, arguments, files, out / outcome.logs if outcome.logs else None)
+    check_judged(outcome)
     return OK if outcome.ended_well else NOT_WELL

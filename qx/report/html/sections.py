@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from qx.contract.figures import Figure
 from qx.foreign import to_html
-from qx.report import builds, picks, summary, wording
+from qx.report import builds, limits, picks, summary, wording
 from qx.report.wording import Markup
 from qx.results.columns import View
 from qx.results.numbers import NOTHING
@@ -120,7 +120,9 @@ def _front(view: View) -> list[str]:
 def _limits(view: View) -> list[str]:
     if not any(metric.better != "neither" for metric in view.results.metrics.values()):
         return []
+    sentences = list(limits.sentences(view, MARKUP))
     return [
+        *([bullets(sentences)] if sentences else []),
         paragraph(
             "Set what you can accept. A config meets a limit surely where its whole 95 % interval does, and "
             "perhaps where only a part of the interval does. The plot and the table follow."

@@ -24,6 +24,8 @@ from qx.runner.request import QUICK_WAVES, Chosen, Reporter, Request, budget_of,
 from qx.runner.workload_run import Run, WorkloadRun
 from qx.storage.cache import open_cache
 
+#: A budget in seconds that ends the waves as soon as there are as many as needed.
+SHORTEST = 1e-3
 #: The largest share of the free memory that launches may take together.
 MEMORY_SHARE = 0.7
 
@@ -49,6 +51,28 @@ def measure_cells(run: Run, workload_run: WorkloadRun) -> None:
     if shares is not None and not run.request.quick:
         # A quick look refuses no workload, so its shares stay equal.
         shares.spend(time.monotonic() - began, workload_run.measured.needed)
+
+
+def measure_waves(
+    run: Run, workload_run: WorkloadRun, waves: int, seed: int, budget: float = SHORTEST
+) -> None:
+    """Measure the cells of a workload in so many waves at least, and in more while a budget in seconds lasts.
+
+    ``seed`` makes the order of cells differ from that of other waves of the same cells.
+    """
+    baseline = run.chosen.baseline_cell(workload_run.name, run.request)
+    control = evolve(workload_run.cells[baseline], label="", control=True)
+    plan = evolve(
+        _plan(run, workload_run, baseline, control),
+        budget=budget,
+        max_budget=None,
+        least_waves=waves,
+        seed=run.request.seed + seed,
+    )
+    run.reporter.phase("measure", f"{len(plan.cells)} cells, {waves} waves")
+    workload_run.measured = measure_in_waves(plan, run.processes, run.recording, run.reporter.step)
+    for cell, failure in workload_run.measured.failures.items():
+        workload_run.mark_failed(cell, failure, run.reporter)
 
 
 def _mark_not_timed(run: Run, workload_run: WorkloadRun, cause: str, measured: Measured) -> None:

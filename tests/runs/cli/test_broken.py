@@ -39,6 +39,10 @@ def test_every_command_works_and_names_it(qx: Qx, toy: Any) -> None:
         "report": qx("report", "out"),
         "profile": qx("profile", *toy.arguments(), "-c", "toy_fp32"),
         "layers": qx("layers", *toy.arguments(listed), "-c", "listed", "--list"),
+        "search": qx(
+            *("search", *toy.arguments(toy.config("plain")), "-c", "plain"),
+            *("--max-drop", "30pt", "--minimize", "size"),
+        ),
         "quantize": qx("quantize", *toy.arguments(), "-c", "toy_fp32"),
         "train": qx("train", "--workload", "toy", *toy.plugin_arguments()),
         "show": qx("show", "latency"),

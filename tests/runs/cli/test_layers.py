@@ -71,7 +71,7 @@ def test_names_are_listed(qx: Qx) -> None:
         (("-c", "nothing"), "unknown config 'nothing'"),
         (("-c", "dynamic_int8", "--top", 0), "--top must be at least 1, not 0"),
         (("-c", "dynamic_int8", "--items", -1), "--items must be at least 1, not -1"),
-        (("-c", "dynamic_int8", "--out", "x.html"), "--out x.html: its suffix must be .md or .json"),
+        (("-c", "dynamic_int8", "--out", "x.pdf"), "--out x.pdf: its suffix must be .html, .md or .json"),
         (
             ("-c", "dynamic_int8", "--set", "dynamic_int8.float_layers=a,b"),
             "one set of options is expected here, not 2: give each option one value",

@@ -8,10 +8,12 @@ import shlex
 
 from attrs import evolve
 
-from qx.cli.commands.layers import register, run_command
+from qx.cli.arguments import shared_words
+from qx.cli.commands.layers import register
 from qx.contract.options import Setting
 from qx.contract.records import Metric
 from qx.processes.job_answers import LayerFigures, OutputRange, WeightRange
+from qx.report.html.layers import to_html
 from qx.report.layers import to_json, to_markdown, to_terminal_text
 from qx.runner.layers import Gain, LayersReport, Value
 
@@ -188,6 +190,22 @@ def test_foreign_names_cannot_reach_the_terminal() -> None:
     assert "\x1b" not in text
 
 
+def test_the_page_has_both_tables_and_the_command() -> None:
+    """``--out FILE.html`` has what each layer gives back, a bar for each error, and the command to copy."""
+    page = to_html(TRIED, COMMAND)
+    assert page.count("<svg width=") == len(TRIED.layers)
+    assert "What a layer in float gives back" in page
+    assert 'id="copy-command"' in page
+    assert "float_layers=b" in page
+
+
+def test_foreign_names_are_text_on_the_page() -> None:
+    """A layer whose name is markup is shown as its name."""
+    page = to_html(evolve(REPORT, layers=(layer("<svg onload=x>", 2.0),)), COMMAND)
+    assert "<svg onload" not in page
+    assert "&lt;svg onload=x&gt;" in page
+
+
 def test_the_command_asks_for_the_same_model() -> None:
     """Options of this command go, all others stay, but for the config's own ``float_layers``."""
     parser = argparse.ArgumentParser()
@@ -198,4 +216,4 @@ def test_the_command_asks_for_the_same_model() -> None:
     words += ["--model-args", "width=2", "--eval-n", "0", "--trained"]
     expected = ["qx", "--plugin=mine.py", "run", "net.py", "--model-args=width=2", "--weights=w.pt"]
     expected += ["--trained", "--eval-n=0", "--set=mine.bits=4,8"]
-    assert run_command(parser.parse_args(words)) == expected
+    assert shared_words(parser.parse_args(words), but="mine") == expected

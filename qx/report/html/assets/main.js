@@ -44,7 +44,7 @@ const data = JSON.parse(document.getElementById("data").textContent);
 startTheme();
 startCommand();
 if (data.kind === "run") startWorkloads(data);
-else drawComparison(data);
+else if (data.kind === "comparison") drawComparison(data);
 document.documentElement.dataset.ready = "yes";
 // A point that has the focus was perhaps scrolled to: its box stays.
 addEventListener("scroll", () => document.activeElement?.closest(".points") || hideTip(), { passive: true });

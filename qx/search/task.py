@@ -1,0 +1,132 @@
+"""What a search is for, and whether the items can show it at all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from attrs import frozen
+
+from qx.contract.records import Metric
+from qx.errors import UsageError
+from qx.results.constraints import Constraint, bound_of, metric_of
+from qx.search.figures import Limit
+from qx.search.race import ERROR, FINALISTS
+from qx.search.report import SearchReport
+from qx.statistics.over_items import ends_of_pairs
+from qx.statistics.sequential import power_of_items
+
+#: What can be minimized.
+AIMS = ("latency", "size", "memory")
+#: Shares of answers that a config may change, of which the search says how likely it can verify them.
+CHANGED = (0.01, 0.02, 0.04)
+
+
+@frozen(kw_only=True)
+class Task:
+    """What is searched for, and where."""
+
+    constraints: tuple[Constraint, ...]
+    #: One of ``AIMS``.
+    minimize: str
+    #: Ranges of options, as the user writes them.
+    ranges: tuple[str, ...] = ()
+    #: Candidates that are sampled of each config with ranges.
+    trials: int = 32
+    #: Whether layers may stay in float.
+    has_layers: bool = True
+    #: Seconds that the race may take; None: as many as it needs.
+    max_time: float | None = None
+
+    def check(self) -> None:
+        """Raise ``UsageError`` for a task that no search can have."""
+        drop = next((one for one in self.constraints if one.aim == "drop"), None)
+        if drop is None:
+            raise UsageError(
+                "--max-drop is needed: without it the smallest or fastest wins, whatever it answers; such as "
+                "--max-drop 0.5pt"
+            )
+        if drop.amount == 0:
+            raise UsageError(
+                f"{drop.words}: no number of items can show that nothing at all is lost; give more than 0"
+            )
+        if self.trials < 1:
+            raise UsageError(f"--trials must be at least 1, not {self.trials}")
+
+    @property
+    def drop(self) -> Constraint:
+        """The constraint on quality."""
+        return next(one for one in self.constraints if one.aim == "drop")
+
+
+def make_report(task: Task) -> SearchReport:
+    """Return the report of a search that has not begun."""
+    words = tuple(one.words for one in task.constraints)
+    return SearchReport(constraints=words, minimized=task.minimize)
+
+
+def what_items_show(task: Task, judges: Sequence[Metric], workload: str, items: int) -> list[str]:
+    """Return what the items can show, in words. Raises ``UsageError`` where a search cannot succeed on them.
+
+    ``judges`` are the metrics that can judge the answers. Half of the items choose, and half verify.
+    """
+    drop = task.drop
+    record = metric_of(drop, judges)
+    if record is None or record.phase == "derived":
+        raise UsageError(
+            f"{drop.words}: nothing judges the answers of {workload}: a search needs right answers or --score"
+        )
+    limit = abs(bound_of(drop, record).edge)
+    if record.samples != "per_item" or record.unit != "fraction":
+        return []
+    held_out = items - items // 2
+    if _half_width(held_out) > limit:
+        raise UsageError(
+            f"{drop.words}: {items:,} items cannot show that, even of a config that changes no answer; "
+            f"{2 * _least_items(limit):,} can, half of which choose and half verify: give more --data, a "
+            f"larger --eval-n or a larger --max-drop"
+        )
+    words = ", ".join(
+        f"{100 * changed:g} % of answers in {100 * _power(changed, limit, held_out):.0f} of 100 searches"
+        for changed in CHANGED
+    )
+    return [
+        f"{held_out:,} items verify. A config that loses nothing is shown to be within {drop.text} where it "
+        f"changes {words}."
+    ]
+
+
+def what_is_judged_late(limits: Sequence[Limit]) -> list[str]:
+    """Return a sentence for each constraint that the race cannot judge."""
+    return [
+        f"{limit.constraint.words} is judged in the final only: an absolute amount of {limit.metric.name} "
+        f"drifts with the machine."
+        for limit in limits
+        if not limit.constraint.is_paired
+    ]
+
+
+def _power(changed: float, limit: float, items: int) -> float:
+    return power_of_items(math.sqrt(changed), limit, ERROR / FINALISTS, items)
+
+
+def _half_width(items: int) -> float:
+    """Return how much may be lost at most, by the interval of a config that changed none of these answers."""
+    if items < 2:
+        return math.inf
+    return -ends_of_pairs(0, 0, items, 1 - 2 * ERROR)[0]
+
+
+def _least_items(limit: float) -> int:
+    """Return the smallest number of items that can show a loss to be within the limit."""
+    enough = 2
+    while _half_width(enough) > limit:
+        enough *= 2
+    too_few = enough // 2
+    while enough - too_few > 1:
+        middle = (enough + too_few) // 2
+        if _half_width(middle) > limit:
+            too_few = middle
+        else:
+            enough = middle
+    return enough

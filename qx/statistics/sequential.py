@@ -1,0 +1,184 @@
+"""Group-sequential tests: looks that are fixed in advance, and the error that each of them may spend.
+
+A test that is repeated as data come in errs more often than each single test. Lan & DeMets (1983) let a
+function of the share of the data say how much of the error has been spent by each look. Boundaries follow by
+integrating over the paths that have not crossed an earlier one (Armitage, McPherson & Rowe, 1969). They are
+computed for sums of normal increments. Other tests use the levels of the boundaries in place of the
+boundaries themselves (Jennison & Turnbull, 2000, section 3.8), as t over few waves does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import numpy as np
+from scipy.special import ndtr, ndtri
+
+from qx.statistics.student_t import Floats
+
+#: Maps the share of the data (0 to 1) and the error of all looks to the error that may be spent by then.
+Spending: TypeAlias = Callable[[float, float], float]
+#: Number of nodes of the integration over paths, and how many standard deviations below 0 it begins.
+NODES, TAIL = 400, 8.5
+#: Number of halvings in the search for a boundary.
+HALVINGS = 60
+
+
+def pocock(share: float, error: float) -> float:
+    """Return the error spent by a share of the data as Pocock's test spends it: nearly as much at each look.
+
+    Parameters
+    ----------
+    share : float
+        Share of the data, 0 to 1.
+    error : float
+        One-sided error of all looks.
+
+    Returns
+    -------
+    float
+        ``error * log(1 + (e - 1) * share)`` (Lan & DeMets, 1983).
+    """
+    return error * math.log(1 + (math.e - 1) * share)
+
+
+def obrien_fleming(share: float, error: float) -> float:
+    """Return the error spent by a share of the data as the test of O'Brien & Fleming spends it: late.
+
+    Parameters
+    ----------
+    share : float
+        Share of the data, above 0 and up to 1.
+    error : float
+        One-sided error of all looks.
+
+    Returns
+    -------
+    float
+        ``2 - 2 * Phi(z / sqrt(share))`` with the normal quantile ``z`` of ``1 - error / 2`` (Lan & DeMets,
+        1983).
+    """
+    return 2 * float(ndtr(ndtri(error / 2) / math.sqrt(share)))
+
+
+def boundaries(shares: Sequence[float], error: float, spending: Spending = pocock) -> list[float]:
+    """Compute the one-sided boundaries of a standardised sum at each look.
+
+    Parameters
+    ----------
+    shares : sequence of float, length looks
+        Share of the data at each look, ascending, the last at most 1.
+    error : float
+        Probability that a sum without effect is beyond the boundary at any look, above 0 and below 0.5.
+    spending : callable
+        How much of the error is spent by a share, ``pocock`` or ``obrien_fleming``.
+
+    Returns
+    -------
+    list of float, length looks
+        Boundaries in standard deviations: a test stops where the standardised sum is above.
+
+    Raises
+    ------
+    ValueError
+        The shares do not ascend from above 0 to at most 1, or the error is not within its bounds.
+    """
+    steps = np.diff([0.0, *shares])
+    if not len(steps) or min(steps) <= 0 or shares[-1] > 1 + 1e-12 or not 0 < error < 0.5:
+        raise ValueError(f"shares must ascend to at most 1 and the error be below 0.5: {shares}, {error}")
+    # Where the sums of paths that go on lie, and how likely each is: at the beginning all at 0.
+    places, weights = np.zeros(1), np.ones(1)
+    found, spent = [], 0.0
+    for share, step in zip(shares, steps, strict=True):
+        allowed = max(spending(share, error) - spent, 0.0)
+        edge = _edge(places, weights, math.sqrt(step), math.sqrt(share), allowed)
+        spent += float(weights @ ndtr((places - edge) / math.sqrt(step)))
+        found.append(edge / math.sqrt(share))
+        places, weights = _continued(places, weights, math.sqrt(step), math.sqrt(share), edge)
+    return found
+
+
+def levels(shares: Sequence[float], error: float, spending: Spending = pocock) -> list[float]:
+    """Compute the one-sided error that a test at each look may have by itself.
+
+    Parameters
+    ----------
+    shares, error, spending
+        As for ``boundaries``.
+
+    Returns
+    -------
+    list of float, length looks
+        Errors of single tests. An interval of level ``1 - 2 * error`` has that error at either end.
+    """
+    return [float(ndtr(-edge)) for edge in boundaries(shares, error, spending)]
+
+
+def _edge(places: Floats, weights: Floats, deviation: float, scale: float, allowed: float) -> float:
+    """Return the sum that the paths exceed with the probability that is allowed at this look."""
+    low, high = -TAIL * scale, 2 * TAIL * scale
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        if float(weights @ ndtr((places - middle) / deviation)) > allowed:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def _continued(
+    places: Floats, weights: Floats, deviation: float, scale: float, edge: float
+) -> tuple[Floats, Floats]:
+    """Return places and weights of the paths below the edge after one more look (Gauss-Legendre)."""
+    nodes, node_weights = np.polynomial.legendre.leggauss(NODES)
+    low = -TAIL * scale
+    sums = low + (edge - low) * (nodes + 1) / 2
+    steps = (sums[:, None] - places[None, :]) / deviation
+    density = np.exp(-(steps**2) / 2) @ weights / (deviation * math.sqrt(2 * math.pi))
+    return sums, density * node_weights * (edge - low) / 2
+
+
+# How many items a decision needs -------------------------------------------------------------------
+
+
+def items_for_power(deviation: float, effect: float, error: float, power: float) -> int:
+    """Compute how many items a one-sided test of a mean needs.
+
+    Parameters
+    ----------
+    deviation : float
+        Standard deviation of the values of items.
+    effect : float
+        How far the mean lies from the limit, above 0.
+    error : float
+        One-sided error of the test.
+    power : float
+        Probability that the test shows the effect.
+
+    Returns
+    -------
+    int
+        Number of items by the normal approximation.
+    """
+    quantiles = float(ndtri(1 - error)) + float(ndtri(power))
+    return max(1, math.ceil((max(quantiles, 0.0) * deviation / effect) ** 2))
+
+
+def power_of_items(deviation: float, effect: float, error: float, items: int) -> float:
+    """Compute how often a one-sided test of a mean over items shows an effect.
+
+    Parameters
+    ----------
+    deviation, effect, error
+        As for ``items_for_power``.
+    items : int
+        Number of items.
+
+    Returns
+    -------
+    float
+        Probability by the normal approximation.
+    """
+    return float(ndtr(effect * math.sqrt(items) / deviation - ndtri(1 - error)))
