@@ -24,7 +24,6 @@ from qx.contract.records import Metric
 from qx.results.constraints import bound_of, read_constraint
 from qx.search.figures import Figures, Limit, Seen
 from qx.search.race import (
-    DOMINATED,
     ERROR,
     EXCLUSION,
     FINALISTS,
@@ -136,6 +135,14 @@ def only_one(generator: np.random.Generator, count: int) -> list[Truth]:
     return [evolve(truths[0], latency=1.05 * slowest, size=1.0), *truths[1:]]
 
 
+def one_among_many_at_the_limit(generator: np.random.Generator, count: int) -> list[Truth]:
+    """Return a space made to deceive: one meets the limit, and all better ones break it by nothing."""
+    drops = np.full(count, 0.005 + 1e-6)
+    drops[0] = 0.0
+    truths = _space(generator, drops)
+    return [evolve(truths[0], latency=1.3, size=1.0), *truths[1:]]
+
+
 def at_the_limit(generator: np.random.Generator, count: int) -> list[Truth]:
     """Return a space in which each candidate loses just more than the limit, so that none may be returned."""
     return _space(generator, np.full(count, 0.005 + 1e-6))
@@ -153,6 +160,7 @@ SPACES: Mapping[str, Space] = {
     "mixed": mixed,
     "near the limit": near_the_limit,
     "only one": only_one,
+    "one among many at the limit": one_among_many_at_the_limit,
     "at the limit": at_the_limit,
 }
 
@@ -313,7 +321,7 @@ def main() -> None:
     parser.add_argument("--out", default="racing", help="name of the results")
     arguments = parser.parse_args()
     items = items_for_power(CHANGED**0.5, QUALITY.margin, ERROR / FINALISTS, 0.98)
-    cases = []
+    cases: list[dict[str, Any]] = []
     for name, space in SPACES.items():
         for count in arguments.counts:
             for metric in (SIZE, TIME):
@@ -326,7 +334,6 @@ def main() -> None:
         "looks": LOOKS,
         "items_of_each_half": items,
         "costs_in_seconds_of_build_item_launch": COSTS,
-        "dominated_word": DOMINATED,
     }
     keep(arguments.out, {**facts, "cases": cases})
 

@@ -13,6 +13,7 @@ from qx.contract.figures import Figure, Point
 from qx.contract.records import OUTPUT, LayerRow, Metric, Option, Outcome
 from qx.contract.tasks import CLASSIFICATION
 from qx.processes.answers import PlainSamples
+from qx.results.constraints import Constraint
 from qx.results.recording import Recording, Resampled, Series
 from qx.results.records import CellResult, ConfigResult, FurtherBuild, Measurement, Results
 from qx.results.run_record import (
@@ -428,6 +429,10 @@ def everything(seed: int = 0, items: int = 200) -> tuple[Results, Recording]:
             measuring=measuring,
             metric_options={"delay": {"mode": "fast"}},
             failures=("lost: failed",),
+            constraints=(
+                Constraint(aim="drop", amount=1.0, unit="pt", text="1pt"),
+                Constraint(aim="size", amount=0.3, unit="x", text="0.3x"),
+            ),
         ),
         environment=evolve(simulated.environment, governor="powersave", fingerprint="0123"),
         metrics=simulated.metrics,

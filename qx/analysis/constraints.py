@@ -41,7 +41,7 @@ def check_judged(results: Results) -> None:
 
 def ratio_to_baseline(compared: Comparison | None) -> tuple[float, tuple[float, float] | None] | None:
     """Return the ratio of a cell to the baseline (ours / theirs), and its interval."""
-    if compared is None or compared.kind == "difference":
+    if compared is None or compared.kind == "difference" or min([compared.value, *(compared.ci or ())]) <= 0:
         return None
     if compared.kind == "ratio":
         return compared.value, compared.ci
@@ -63,6 +63,8 @@ def _judge(results: Results, constraint: Constraint) -> LimitResult:
     except UsageError as error:
         return evolve(blank, reason=str(error))
     measured = [entry for entry in results.measurements if entry.metric == metric.name]
+    if not measured:
+        return evolve(blank, reason=f"{unjudged} {metric.name} is not measured")
     # As on the front, the first point counts.
     figure = measured[0].figure
     verdicts = {

@@ -87,8 +87,8 @@ class Result:
 
         By the name of the cell; None where that cannot be judged, and where there are no constraints.
         """
-        parts = View(self.results).parts
-        return {part.name(cell): part.meets(cell) for part in parts for cell in part.rows}
+        view = View(self.results)
+        return {view.name(cell): part.meets(cell) for part in view.parts for cell in part.rows}
 
     @cached_property
     def samples(self) -> Recording:

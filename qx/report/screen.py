@@ -311,7 +311,7 @@ def _limits(view: View, names: Mapping[str, str], width: int) -> Iterator[Line]:
             yield line((fitted(to_terminal(limit.reason), width), "warning"))
     if not view.limits:
         return
-    begin = f"{limits.names_of_limits(view)}: "
+    begin = f"{to_terminal(limits.names_of_limits(view))}: "
     begin = begin if width_of(begin) <= width // 2 else "within your limits: "
     surely, maybe = (
         [names[cell] for cell in limits.cells(view, verdict)] for verdict in ("surely", "perhaps")

@@ -49,7 +49,7 @@ from qx.search.race import (
 from qx.search.recipe import Recipe
 from qx.search.report import Departure, Finalist, SearchReport, Step
 from qx.search.space import STEPS, Sampler, Space, make_space, set_options, with_options
-from qx.search.task import Task, what_is_judged_late, what_items_show
+from qx.search.task import Task, check_judges, what_is_judged_late, what_items_show
 
 #: Smallest number of items of a look.
 LEAST_ITEMS = 8
@@ -161,10 +161,12 @@ class _Search:
 
     def run(self) -> None:
         """Race, then verify."""
-        notes = what_items_show(self.task, self._judges(), self.prepared.workload.name, self.prepared.items)
-        self._say(notes)
+        check_judges(self.task, self._judges(), self.prepared.workload.name, self.prepared.items)
         self.looks.enter([])
         self._choose_quality()
+        drop = next(limit for limit in self.limits if limit.constraint.aim == "drop")
+        (base,) = self.looks.base_items.values()
+        self._say(what_items_show(self.task, drop, base, self.prepared.items))
         in_race = [limit for limit in self.limits if limit.constraint.is_paired]
         uncertain = [limit for limit in in_race if limit.metric.phase != "artifact"]
         self.race = Race(Design.of(self.space.size, len(uncertain)), in_race, self.aim)
@@ -200,7 +202,7 @@ class _Search:
         """Find the metric that judges the answers here, and make the limits."""
         records = sorted(self._judges(), key=lambda record: -record.quality)
         drop = next(one for one in self.task.constraints if one.aim == "drop")
-        chosen = metric_of(drop, [record for record in records if self._has_values(record)][:1])
+        chosen = next((record for record in records if self._has_values(record)), None)
         if chosen is None:
             raise UsageError(f"{drop.words}: no metric judges the answers of {self.prepared.workload.name}")
         self.looks.quality = chosen

@@ -257,5 +257,5 @@ class Sampler:
 def _suggest(trial: Trial, span: Range) -> int | float:
     is_wide = span.low > 0 and span.high / span.low >= LOGARITHMIC
     if span.is_whole:
-        return trial.suggest_int(span.option.name, int(span.low), int(span.high), log=is_wide)
-    return trial.suggest_float(span.option.name, span.low, span.high, log=is_wide)
+        return int(trial.suggest_int(span.option.name, int(span.low), int(span.high), log=is_wide))
+    return float(trial.suggest_float(span.option.name, span.low, span.high, log=is_wide))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from attrs import frozen
 
+from qx.analysis import on_items
 from qx.contract.records import Metric
 from qx.errors import UsageError
-from qx.results.constraints import Constraint, bound_of, metric_of
+from qx.results.constraints import Constraint, bound_of
+from qx.results.recording import Series
 from qx.search.figures import Limit
 from qx.search.race import ERROR, FINALISTS
 from qx.search.report import SearchReport
@@ -65,35 +67,58 @@ def make_report(task: Task) -> SearchReport:
     return SearchReport(constraints=words, minimized=task.minimize)
 
 
-def what_items_show(task: Task, judges: Sequence[Metric], workload: str, items: int) -> list[str]:
-    """Return what the items can show, in words. Raises ``UsageError`` where a search cannot succeed on them.
+def check_judges(task: Task, judges: Sequence[Metric], workload: str, items: int) -> None:
+    """Raise ``UsageError`` where nothing judges the answers, or where the items are too few for all judges.
 
-    ``judges`` are the metrics that can judge the answers. Half of the items choose, and half verify.
+    ``judges`` are the metrics that may judge the answers, as far as that is known before anything is built.
     """
-    drop = task.drop
-    record = metric_of(drop, judges)
-    if record is None or record.phase == "derived":
+    if all(record.phase == "derived" for record in judges):
         raise UsageError(
-            f"{drop.words}: nothing judges the answers of {workload}: a search needs right answers or --score"
+            f"{task.drop.words}: nothing judges the answers of {workload}: a search needs right answers, or "
+            f"--score"
         )
-    limit = abs(bound_of(drop, record).edge)
-    if record.samples != "per_item" or record.unit != "fraction":
+    if all(record.samples == "per_item" and record.unit == "fraction" for record in judges):
+        limit = min(abs(bound_of(task.drop, record).edge) for record in judges)
+        _check_items(task, items, _half_width, limit)
+
+
+def what_items_show(task: Task, limit: Limit, base: Series, items: int) -> list[str]:
+    """Return what the items can show of the quality, in words. Raises ``UsageError`` where it is too little.
+
+    ``base`` has the baseline's samples on some of the items. Half of the items choose, and half verify.
+    """
+    metric = limit.metric
+    if metric.samples != "per_item":
         return []
+    neutral = 1.0 if limit.bound.kind == "ratio" else 0.0
+    room = abs(limit.bound.edge - neutral)
+    # An interval that rests on pseudo-items alone shrinks with the number of items.
+    compared = on_items.compare(metric, base, base, 1 - 2 * ERROR)
+    if compared is not None and compared.ci is not None:
+        whole = max(abs(end - neutral) for end in compared.ci) * len(base.values)
+        _check_items(task, items, lambda count: whole / count, room)
     held_out = items - items // 2
-    if _half_width(held_out) > limit:
-        raise UsageError(
-            f"{drop.words}: {items:,} items cannot show that, even of a config that changes no answer; "
-            f"{2 * _least_items(limit):,} can, half of which choose and half verify: give more --data, a "
-            f"larger --eval-n or a larger --max-drop"
-        )
+    if metric.unit != "fraction":
+        return []
     words = ", ".join(
-        f"{100 * changed:g} % of answers in {100 * _power(changed, limit, held_out):.0f} of 100 searches"
+        f"{100 * changed:g} % of answers in {100 * _power(changed, room, held_out):.0f} of 100 searches"
         for changed in CHANGED
     )
     return [
-        f"{held_out:,} items verify. A config that loses nothing is shown to be within {drop.text} where it "
-        f"changes {words}."
+        f"{held_out:,} items verify. A config that loses nothing is shown to be within {task.drop.text} "
+        f"where it changes {words}."
     ]
+
+
+def _check_items(task: Task, items: int, half_width: Callable[[int], float], limit: float) -> None:
+    """Raise ``UsageError`` where half of the items cannot show that of a config that changes nothing."""
+    if half_width(items - items // 2) <= limit:
+        return
+    raise UsageError(
+        f"{task.drop.words}: {items:,} items cannot show that, even of a config that changes no answer; "
+        f"{2 * _least_items(half_width, limit):,} can, half of which choose and half verify: give more "
+        f"--data, a larger --eval-n or a larger --max-drop"
+    )
 
 
 def what_is_judged_late(limits: Sequence[Limit]) -> list[str]:
@@ -112,20 +137,18 @@ def _power(changed: float, limit: float, items: int) -> float:
 
 def _half_width(items: int) -> float:
     """Return how much may be lost at most, by the interval of a config that changed none of these answers."""
-    if items < 2:
-        return math.inf
-    return -ends_of_pairs(0, 0, items, 1 - 2 * ERROR)[0]
+    return math.inf if items < 2 else -ends_of_pairs(0, 0, items, 1 - 2 * ERROR)[0]
 
 
-def _least_items(limit: float) -> int:
+def _least_items(half_width: Callable[[int], float], limit: float) -> int:
     """Return the smallest number of items that can show a loss to be within the limit."""
     enough = 2
-    while _half_width(enough) > limit:
+    while half_width(enough) > limit:
         enough *= 2
     too_few = enough // 2
     while enough - too_few > 1:
         middle = (enough + too_few) // 2
-        if _half_width(middle) > limit:
+        if half_width(middle) > limit:
             too_few = middle
         else:
             enough = middle

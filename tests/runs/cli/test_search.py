@@ -126,6 +126,7 @@ def test_a_mistake_is_one_line(words: tuple[str, ...], message: str, toy: Any, q
             "--max-drop 0.5pt: 36 items cannot show that, even of a config that changes no answer; 928 can",
         ),
         (("--max-drop", "2%"), "accuracy is compared by difference, in points, such as 0.5pt"),
+        (("--max-drop", "10pt"), "--max-drop 10pt: 36 items cannot show that, even of a config"),
     ],
 )
 def test_what_the_data_cannot_show_is_refused(words: tuple[str, ...], message: str, toy: Any, qx: Qx) -> None:

@@ -42,6 +42,13 @@ def everything(builders: ModuleType) -> Result:
     return Result(*builders.everything())
 
 
+def test_what_is_within_the_limits_is_by_name(everything: Result) -> None:
+    """``within`` has a verdict on each cell of each workload that can be judged."""
+    assert everything.within["toy/quick"] in ("surely", "perhaps", "no")
+    assert everything.within["toy/base"] == "no"
+    assert everything.within["toy/lost"] is None
+
+
 def test_records_have_the_figures_of_the_json(everything: Result) -> None:
     """Each record has the value, interval and comparison of the measurement in ``full_results.json``."""
     measurements = json.loads(to_json(everything.results))["measurements"]
