@@ -77,9 +77,10 @@ def check_judges(task: Task, judges: Sequence[Metric], workload: str, items: int
             f"{task.drop.words}: nothing judges the answers of {workload}: a search needs right answers, or "
             f"--score"
         )
-    if all(record.samples == "per_item" and record.unit == "fraction" for record in judges):
-        limit = min(abs(bound_of(task.drop, record).edge) for record in judges)
-        _check_items(task, items, _half_width, limit)
+    highest = max(judges, key=lambda record: record.quality)
+    # Whether there is a score is known once the baseline has been evaluated.
+    if not highest.takes_score and highest.samples == "per_item" and highest.unit == "fraction":
+        _check_items(task, items, _half_width, abs(bound_of(task.drop, highest).edge))
 
 
 def what_items_show(task: Task, limit: Limit, base: Series, items: int) -> list[str]:
@@ -92,21 +93,21 @@ def what_items_show(task: Task, limit: Limit, base: Series, items: int) -> list[
         return []
     neutral = 1.0 if limit.bound.kind == "ratio" else 0.0
     room = abs(limit.bound.edge - neutral)
-    # An interval that rests on pseudo-items alone shrinks with the number of items.
     compared = on_items.compare(metric, base, base, 1 - 2 * ERROR)
-    if compared is not None and compared.ci is not None:
+    if set(base.values) <= {0.0, 1.0}:
+        _check_items(task, items, _half_width, room)
+    elif compared is not None and compared.ci is not None:
+        # An interval that rests on pseudo-items alone shrinks with the number of items.
         whole = max(abs(end - neutral) for end in compared.ci) * len(base.values)
         _check_items(task, items, lambda count: whole / count, room)
     held_out = items - items // 2
     if metric.unit != "fraction":
         return []
-    words = ", ".join(
-        f"{100 * changed:g} % of answers in {100 * _power(changed, room, held_out):.0f} of 100 searches"
-        for changed in CHANGED
-    )
+    changed = _listed([f"{100 * share:g}" for share in CHANGED], "or")
+    powers = _listed([f"{100 * _power(share, room, held_out):.0f}" for share in CHANGED])
     return [
-        f"{held_out:,} items verify. A config that loses nothing is shown to be within {task.drop.text} "
-        f"where it changes {words}."
+        f"{held_out:,} items verify. A config that loses nothing and changes {changed} % of the answers is "
+        f"shown to be within {task.drop.text} in {powers} of 100 searches."
     ]
 
 
@@ -129,6 +130,11 @@ def what_is_judged_late(limits: Sequence[Limit]) -> list[str]:
         for limit in limits
         if not limit.constraint.is_paired
     ]
+
+
+def _listed(words: Sequence[str], last: str = "and") -> str:
+    """Return words as a list in a sentence."""
+    return f"{', '.join(words[:-1])} {last} {words[-1]}"
 
 
 def _power(changed: float, limit: float, items: int) -> float:

@@ -6,6 +6,7 @@ import json
 import shutil
 import signal
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -110,8 +111,7 @@ def test_none_is_said_with_the_nearest(toy: Any, qx: Qx) -> None:
 )
 def test_a_mistake_is_one_line(words: tuple[str, ...], message: str, toy: Any, qx: Qx) -> None:
     """What cannot be searched for is refused with exit 2 before anything is prepared."""
-    option = "options=[__import__('qx').Option(name='bits', default=4, help='Bits.')]"
-    many = toy.config("many", record=option)
+    many = toy.config("many", record=option("bits", 4))
     done = qx("search", *toy.arguments(toy.config("plain"), many), *words)
     assert (done.code, done.out) == (2, "")
     (line,) = done.err.splitlines()
@@ -134,6 +134,43 @@ def test_what_the_data_cannot_show_is_refused(words: tuple[str, ...], message: s
     done = qx("search", *toy.arguments(toy.config("plain")), "-c", "plain", *words)
     assert (done.code, done.out) == (2, "")
     assert message in done.err.splitlines()[-1]
+
+
+def option(name: str, default: int) -> str:
+    """Return the record of a config of the toy with one option."""
+    return f"options=[__import__('qx').Option(name='{name}', default={default}, help='A number.')]"
+
+
+#: A config of the toy whose files are smaller below 16 bits.
+BITS = {
+    "first": "model = model.half() if context.options['bits'] < 16 else model",
+    "record": option("bits", 32),
+}
+
+
+@pytest.mark.slow
+def test_a_short_range_is_tried_whole(toy: Any, qx: Qx) -> None:
+    """A range of few whole numbers makes a candidate of each, without a sampler."""
+    words = toy.arguments(toy.config("bits", **BITS))
+    done = qx("search", *words, "-c", "bits", "--range", "bits.bits=14..17", *DROP, "--minimize", "size")
+    assert done.code == 0, done.err
+    assert "4 candidates in the race" in done.out
+    assert "--set bits.bits=1" in done.out
+
+
+def test_a_long_range_is_sampled(toy: Any, qx: Qx) -> None:
+    """Of a long range the sampler proposes candidates in rounds; without Optuna that is said in one line."""
+    words = ("search", *toy.arguments(toy.config("bits", **BITS)), "-c", "bits", *DROP, "--minimize", "size")
+    done = qx(*words, "--range", "bits.bits=1..1000", "--trials", 10, "--out", "found.json")
+    if find_spec("optuna") is None:
+        assert (done.code, done.err.count("\n")) == (2, 1)
+        assert "sampling needs Optuna: pip install 'quant-explorer[search]'" in done.err
+        return
+    assert done.code == 0, done.err
+    report = json.loads(Path("found.json").read_text())
+    assert report["planned"] == 10
+    assert 2 <= report["candidates"] <= 10
+    assert 1 <= report["recipe"]["options"]["bits"] <= 1000
 
 
 @pytest.mark.slow
