@@ -59,8 +59,8 @@ class Figures:
         name = limit.metric.name
         if limit.bound.kind == "value":
             return self._value(name, error)
-        if name in self.log_ratios or name in self.exact:
-            return self._ratio(name, error)
+        if limit.constraint.aim != "drop":
+            return self._ratio(name, error) if name in self.log_ratios or name in self.exact else None
         if self.items is None:
             return None
         compared = on_items.compare(limit.metric, *self.items, 1 - 2 * error)

@@ -56,6 +56,31 @@ def test_the_smallest_that_keeps_its_answers_is_the_recipe(found: tuple[Any, lis
     assert "# toy: least size with" in (folder / "found.md").read_text()
 
 
+@pytest.mark.slow
+def test_latency_and_memory_are_raced_in_waves(toy: Any, qx: Qx) -> None:
+    """Where launches decide, each look adds three waves, and an absolute time is judged in the final."""
+    configs = [toy.config(f"plain_{number}") for number in range(4)]
+    late = toy.config("late", first="context.progress(0.5, 'late')", loader="toy_late")
+    slow = "import time; time.sleep(0.003); return native @ self.weight.T + self.bias"
+    loader = toy.loader("toy_late", "")
+    Path(loader).write_text(
+        Path(loader).read_text().replace("return native @ self.weight.T + self.bias", slow)
+    )
+    names = [word for number in range(4) for word in ("-c", f"plain_{number}")]
+    done = qx(
+        *("search", *toy.arguments(*configs, late, loader), *names, "-c", "late", *DROP),
+        *("--max-latency", "1s", "--max-memory", "3x", "--quick", "--budget", 0.01, "--out", "found.json"),
+    )
+    assert done.code == 0, done.out + done.err
+    report = json.loads(Path("found.json").read_text())
+    assert report["recipe"]["config"].startswith("plain_")
+    assert [step["waves"] for step in report["path"]] == [3, 6, 9, 12][: len(report["path"])]
+    held = {figure["constraint"]: figure["kind"] for figure in report["finalists"][0]["held"]}
+    assert held["--max-latency 1s"] == "value"
+    assert held["--max-memory 3x"] == "ratio"
+    assert any("--max-latency 1s is judged in the final only" in note for note in report["notes"])
+
+
 def test_run_quantize_and_gate_take_the_recipe(found: tuple[Any, list[str], Path], qx: Qx) -> None:
     """The recipe names the config for other commands, and its constraints are rules of the gate."""
     done, words, folder = found
