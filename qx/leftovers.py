@@ -61,7 +61,7 @@ def unfinished_folder(parent: Path, prefix: str = ".") -> Iterator[Path]:
 def lock_folder(folder: Path) -> int:
     """Lock a folder while the descriptor that this returns is open, so that others can tell it is in use."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    _lock(descriptor)
+    try_lock(descriptor)
     return descriptor
 
 
@@ -72,7 +72,7 @@ def is_abandoned(folder: Path) -> bool:
     except OSError:
         return False
     try:
-        return os.fstat(descriptor).st_uid == os.geteuid() and _lock(descriptor) is True
+        return os.fstat(descriptor).st_uid == os.geteuid() and try_lock(descriptor) is True
     finally:
         os.close(descriptor)
 
@@ -130,7 +130,7 @@ def _locked_folder(parent: Path, prefix: str) -> tuple[Path, int]:
             lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         except FileNotFoundError:
             continue
-        if _lock(lock) is not False and folder.exists():
+        if try_lock(lock) is not False and folder.exists():
             return folder, lock
         os.close(lock)
 
@@ -148,7 +148,7 @@ def _abandoned(parent: Path, prefix: str) -> Iterator[Path]:
         except OSError:
             continue
         try:
-            if _lock(lock):
+            if try_lock(lock):
                 yield Path(path)
         finally:
             os.close(lock)
@@ -165,8 +165,8 @@ def _is_unfinished(entry: os.DirEntry[str], prefix: str) -> bool:
     return is_ours and entry.is_dir(follow_symlinks=False)
 
 
-def _lock(descriptor: int) -> bool | None:
-    """Take the lock. False where another process has it, None where there are no such locks."""
+def try_lock(descriptor: int) -> bool | None:
+    """Take the lock of an open folder. False where another process has it, None where there are no locks."""
     import fcntl
 
     try:

@@ -34,9 +34,27 @@ def make_axis(quantity: Quantity, cells: Sequence[str]) -> pareto.Axis:
             pairs = np.minimum(samples[:, None], samples) == number
             for target, end in zip((low, high), ends, strict=True):
                 np.copyto(target, end[:count, :count], where=pairs)
+        _widen_over_sittings(quantity, cells, low, high)
     if quantity.metric.better == "lower":
         low, high = low.T, high.T
     return pareto.Axis(low, high, float(np.log1p(margin)) if quantity.is_relative else margin)
+
+
+def _widen_over_sittings(quantity: Quantity, cells: Sequence[str], low: Floats, high: Floats) -> None:
+    """Replace the intervals of pairs that differ by sitting, where a cell of the pair does so anyhow.
+
+    ``low`` and ``high`` are ``[cells, cells]``, the ends of the intervals of row less column.
+    """
+    baseline = quantity.baseline
+    differing = [cell for cell in cells if quantity.ratio_differs_by_sitting(cell, baseline)]
+    for cell in differing:
+        row = cells.index(cell)
+        for column, other in enumerate(cells):
+            if other == cell or not quantity.ratio_differs_by_sitting(cell, other):
+                continue
+            mean, half, _ = quantity.mean_over_sittings(cell, other)
+            low[row, column], high[row, column] = mean - half, mean + half
+            low[column, row], high[column, row] = -mean - half, -mean + half
 
 
 def draw_values(

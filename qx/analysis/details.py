@@ -10,6 +10,7 @@ from qx.analysis import on_items
 from qx.analysis.in_rounds import log_ratios_in_rounds
 from qx.analysis.quantity import Quantity, ignore_overflow
 from qx.analysis.whole_set import tail_weight
+from qx.results.recording import Series
 from qx.results.results_file import without_nan
 from qx.statistics import intervals, over_waves
 from qx.values import JsonMapping, JsonObject
@@ -30,6 +31,10 @@ def details(quantity: Quantity, cell: str) -> JsonObject:
         entries |= {"in_rounds": _in_rounds(quantity, cell)} if quantity.metric.phase == "block" else {}
     if quantity.metric.samples == "per_round":
         entries |= {"blocks": len(quantity.values(cell))}
+    if quantity.differs_by_sitting(cell):
+        entries["by_sitting"] = [
+            {"value": part.value, "ci": part.ci, "launches": part.n} for part in quantity.by_sitting(cell)
+        ]
     series = quantity.series(cell)
     if series.resampled:
         whole_set = series.resampled[0]
@@ -46,6 +51,12 @@ def details(quantity: Quantity, cell: str) -> JsonObject:
             quantity.metric, series, quantity.series(quantity.baseline) if has_baseline else None
         )
     plain: JsonObject = without_nan(entries)
+    return plain
+
+
+def reported(series: Series) -> JsonObject:
+    """Return what the metric itself reported of a cell: the medians over launches."""
+    plain: JsonObject = without_nan(_median_of(series.details))
     return plain
 
 

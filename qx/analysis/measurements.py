@@ -10,10 +10,10 @@ from attrs import evolve
 from qx.analysis import builds
 from qx.analysis.axes import DRAWS, draw_values, make_axis
 from qx.analysis.constraints import judge
-from qx.analysis.details import details
+from qx.analysis.details import details, reported
 from qx.analysis.picks import picks_by_aim
 from qx.analysis.quantity import Quantity
-from qx.contract.figures import CALL
+from qx.contract.figures import CALL, Figure, Point
 from qx.contract.records import Arrays, Metric, Outcome
 from qx.contract.tasks import CLASSIFICATION
 from qx.results.cells import most_similar
@@ -77,6 +77,47 @@ def analyse(
     return joined(whole, parts) if len(parts) > 1 else next(iter(parts.values()))
 
 
+def without_figures(
+    *,
+    run: RunRecord,
+    environment: Environment,
+    metrics: Mapping[str, Metric],
+    configs: Mapping[str, ConfigResult],
+    cells: Mapping[str, CellResult],
+    recording: Recording,
+    failures: Mapping[tuple[str, str], tuple[Outcome, str]],
+) -> Results:
+    """Return the results of a run whose analysis has failed: all that cannot be had from the samples again.
+
+    The arguments are those of ``analyse``, which ``recompute`` passes the same ones from these results.
+    """
+    measurements = []
+    for cell, result in cells.items():
+        for metric in metrics.values():
+            for point in metric.points(run.points) or (None,):
+                series = recording.get(cell, Figure(metric.name, point))
+                outcome, cause = failures.get((cell, metric.name), ("ok", None))
+                if result.outcome != "ok":
+                    outcome, cause = result.outcome, result.cause
+                elif outcome == "ok" and series is None:
+                    outcome, cause = "unsupported", NOT_APPLICABLE
+                blank = _blank(metric, point, cell, result)
+                details = {} if series is None else reported(series)
+                measurements.append(evolve(blank, outcome=outcome, cause=cause, details=details))
+    return Results(
+        run=evolve(run, analysed=False),
+        environment=environment,
+        metrics=metrics,
+        configs=configs,
+        cells=cells,
+        measurements=tuple(measurements),
+        axes=(),
+        front={},
+        picks=(),
+        noise_floor=(),
+    )
+
+
 def _analyse_workload(
     results: Results,
     recording: Recording,
@@ -90,6 +131,7 @@ def _analyse_workload(
     recorded = {figure.point for series in recording.series.values() for figure in series}
     points = [point for point in run.points if point.call == CALL or point in recorded]
     not_ok = {cell for cell, result in cells.items() if result.outcome != "ok"}
+    sittings = run.sittings_of(next(iter(run.workloads)))
     quantities = [
         Quantity(
             metrics[name],
@@ -97,6 +139,7 @@ def _analyse_workload(
             recording,
             baseline,
             not_ok | {cell for cell, metric in failures if metric == name},
+            sittings,
         )
         for name in metrics
         for point in metrics[name].points(points) or (None,)
@@ -209,19 +252,7 @@ def _measurement(
     against: Sequence[str],
 ) -> Measurement:
     metric = quantity.metric
-    blank = Measurement(
-        workload=result.workload,
-        cell=cell,
-        config=result.config,
-        metric=metric.name,
-        point=quantity.point,
-        value=None,
-        unit=metric.unit,
-        better=metric.better,
-        ci=None,
-        n=0,
-        outcome="ok",
-    )
+    blank = _blank(metric, quantity.point, cell, result)
     if result.outcome != "ok":
         return evolve(blank, outcome=result.outcome, cause=result.cause)
     if failure is not None:
@@ -248,6 +279,23 @@ def _measurement(
         ),
         builds=_spread(quantity, cell, result, seed),
         details=details(quantity, cell),
+    )
+
+
+def _blank(metric: Metric, point: Point | None, cell: str, result: CellResult) -> Measurement:
+    """Return a measurement without a value."""
+    return Measurement(
+        workload=result.workload,
+        cell=cell,
+        config=result.config,
+        metric=metric.name,
+        point=point,
+        value=None,
+        unit=metric.unit,
+        better=metric.better,
+        ci=None,
+        n=0,
+        outcome="ok",
     )
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from functools import cached_property, partial
 
 import numpy as np
-from attrs import frozen
+from attrs import evolve, frozen
+from numpy.typing import NDArray
 
 from qx.analysis import on_items
 from qx.analysis.wave_values import WaveValues, is_relative
 from qx.contract.figures import Figure, Point
 from qx.contract.records import Metric
 from qx.results.recording import Floats, Recording, Series, have_equal_outputs
-from qx.statistics import intervals, over_waves
+from qx.statistics import intervals, over_sittings, over_waves
 
 #: Kinds of samples that are not taken in launches.
 OF_ITEMS = ("exact", "per_item", "per_set")
@@ -35,6 +36,8 @@ class Quantity:
     baseline: str
     #: Cells whose samples are not used: the cell did not end well, or this metric failed in it.
     failed: Set[str] = frozenset()
+    #: Sitting of each wave; empty where all are of one.
+    sittings: Sequence[int] = ()
 
     @property
     def figure(self) -> Figure:
@@ -109,7 +112,59 @@ class Quantity:
         if self.metric.samples in OF_ITEMS:
             return on_items.estimate(self.metric, self.series(cell), level)
         medians = self.by_wave.medians(cell)
+        if self.differs_by_sitting(cell):
+            return self._over_sittings(medians, level)
         return over_waves.between_launches(medians[~np.isnan(medians)], level)
+
+    def differs_by_sitting(self, cell: str) -> bool:
+        """Return whether the launches of a cell differ between sittings by more than within them."""
+        if not self.sittings or self.metric.samples in OF_ITEMS:
+            return False
+        medians = self.by_wave.medians(cell)
+        is_positive = bool(np.all(medians[~np.isnan(medians)] > 0))
+        sittings = self._sittings_of(medians)
+        return sittings is not None and over_sittings.differ(
+            np.log(medians) if is_positive else medians, sittings
+        )
+
+    def ratio_differs_by_sitting(self, ours: str, theirs: str) -> bool:
+        """Return whether what one cell exceeds another by differs between sittings by more than waves do."""
+        if not self.sittings or ours == theirs or not self.are_comparable(ours, theirs):
+            return False
+        advantage = self.by_wave.advantage(ours, theirs)
+        sittings = self._sittings_of(advantage)
+        return sittings is not None and over_sittings.differ(advantage, sittings)
+
+    def mean_over_sittings(self, ours: str, theirs: str, level: float = 0.95) -> tuple[float, float, float]:
+        """Estimate over sittings by what one cell exceeds another: mean, half of the interval, and p."""
+        advantage = self.by_wave.advantage(ours, theirs)
+        sittings = self._sittings_of(advantage)
+        assert sittings is not None
+        return over_sittings.mean_over_sittings(advantage, sittings, level)
+
+    def by_sitting(self, cell: str, level: float = 0.95) -> list[intervals.Estimate]:
+        """Estimate the value of a cell from each sitting by itself."""
+        medians = self.by_wave.medians(cell)
+        sittings = self._sittings_of(medians)
+        parts = [] if sittings is None else over_sittings.by_sitting(medians, sittings)
+        return [over_waves.between_launches(part, level) for part in parts]
+
+    def _over_sittings(self, medians: Floats, level: float) -> intervals.Estimate:
+        """Estimate a value that differs by sitting: the median, with an interval that holds those of all."""
+        whole = over_waves.between_launches(medians[~np.isnan(medians)], level)
+        sittings = self._sittings_of(medians)
+        assert sittings is not None
+        parts = [
+            over_waves.between_launches(part, level) for part in over_sittings.by_sitting(medians, sittings)
+        ]
+        ends = [end for part in (whole, *parts) for end in (part.ci or (part.value, part.value))]
+        return evolve(whole, ci=(min(ends), max(ends)))
+
+    def _sittings_of(self, by_wave: Floats) -> NDArray[np.int64] | None:
+        """Return the sitting of each value; None where values are not those of waves."""
+        if len(by_wave) > len(self.sittings):
+            return None
+        return np.asarray(self.sittings[: len(by_wave)], dtype=np.int64)
 
     def compare(self, ours: str, theirs: str, level: float = 0.95) -> intervals.Difference | None:
         """Compare one cell with another; None where they cannot be compared."""
@@ -138,6 +193,8 @@ class Quantity:
                 return over_waves.independent(first, second, kind, level, where="through the baseline")
         if not shared:
             return None
+        if self.ratio_differs_by_sitting(ours, theirs):
+            return over_waves.between_sittings(advantage, self.sittings[: len(advantage)], kind, level)
         if kind == "difference":
             return over_waves.difference_interval(advantage, level)
         if self.metric.samples in ("per_launch", "per_round"):

@@ -169,7 +169,7 @@ def recompute(results: Results, recording: Recording, place: Path | None = None)
         if measurement.outcome != "ok" and not _applies_elsewhere(results, measurement)
     }
     computed = analyse(
-        run=results.run,
+        run=evolve(results.run, analysed=True),
         environment=results.environment,
         metrics=results.metrics,
         configs=results.configs,

@@ -6,7 +6,7 @@ code. To add a command, add its file and its name to ``COMMANDS``. ``qx --help``
 heavy modules are imported inside ``func``.
 
 Exit codes: 0; 1 a cell that should have figures has none, or a gate failed; 2 usage; 3 a bug in qx; 130
-interrupted; 143 terminated.
+interrupted (Ctrl-C); 143 terminated (SIGTERM), both also where results of a part were written.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 #: Names of the commands, in the order in which the help lists them.
 COMMANDS = (
-    *("run", "report", "compare", "gate", "search", "layers", "quantize", "profile", "list", "show"),
+    *("run", "report", "compare", "gate", "history", "search", "layers", "quantize", "profile", "list", "show"),
     *("train", "check", "new", "doctor", "cache"),
 )
 
@@ -179,11 +179,9 @@ def _run(argv: Sequence[str] | None) -> int:
     if nul := next((word for word in words if "\0" in word), None):
         raise UsageError(f"the argument {to_line(nul, MAX_PATH)} has a NUL character in it")
     try:
-        arguments = _parser([*words]).parse_args([*words])
+        arguments = parse([*words])
     except SystemExit as exit_request:  # --help, --version
         return int(exit_request.code or 0)
-    arguments.plugins = [*arguments.plugins_first, *arguments.plugins]
-    arguments.debug = arguments.debug_first or arguments.debug
     try:
         code: int = arguments.func(arguments)
     except UsageError as error:
@@ -192,6 +190,18 @@ def _run(argv: Sequence[str] | None) -> int:
             error.traceback = ""
         raise
     return code
+
+
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """Return the arguments that words of a command line stand for, and these ``words`` among them.
+
+    Raises ``UsageError``, and ``SystemExit`` where help was asked for.
+    """
+    arguments = _parser(words).parse_args([*words])
+    arguments.plugins = [*arguments.plugins_first, *arguments.plugins]
+    arguments.debug = arguments.debug_first or arguments.debug
+    arguments.words = tuple(words)
+    return arguments
 
 
 class _Parser(argparse.ArgumentParser):

@@ -2,6 +2,16 @@
 
 from qx.comparison.compare import compare
 from qx.comparison.records import Change, RunComparison, Side
-from qx.comparison.sources import Source, read, refusal, with_labels
+from qx.comparison.sources import Source, how_made, read, refusal, with_labels
 
-__all__ = ["Change", "RunComparison", "Side", "Source", "compare", "read", "refusal", "with_labels"]
+__all__ = [
+    "Change",
+    "RunComparison",
+    "Side",
+    "Source",
+    "compare",
+    "how_made",
+    "read",
+    "refusal",
+    "with_labels",
+]

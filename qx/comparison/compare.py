@@ -23,6 +23,7 @@ from qx.comparison.records import (
 from qx.comparison.sources import (
     Source,
     differing_weights,
+    how_made,
     machine,
     note_on_weights,
     notes_on_items,
@@ -120,7 +121,8 @@ def _compared_run(source: Source, base: Source) -> ComparedRun:
     if run.is_quick:
         notes.append("it was a quick look, whose intervals are too narrow")
     if run.measuring is not None and run.measuring.cut_short:
-        notes.append("its time (--max-time) was over before enough waves, so its intervals are too narrow")
+        notes.append("it ended before enough waves, so its intervals are too narrow")
+    notes += how_made(source)
     if below := [outputs.cell for outputs in source.results.outputs if outputs.is_below_0_db]:
         notes.append(f"not the same network any more (outputs below 0 dB): {', '.join(below)}")
     if source.recording is None:

@@ -116,6 +116,7 @@ class Source:
             (self.recording or Recording()).select(cells),
             baseline,
             {name for name, own in cells.items() if own.outcome != "ok" or self._has_failed(name, figure)},
+            self.results.run.sittings_of(workload),
         )
         return quantity
 
@@ -200,6 +201,16 @@ def read(argument: str) -> Source:
     if recording is not None:
         check_whole(content, recording, samples)
     return Source(place=rest, results=content, recording=recording, label=label.strip())
+
+
+def how_made(source: Source) -> list[str]:
+    """Return what is to be known of how results were made: of a part, or in several sittings."""
+    run, notes = source.results.run, []
+    if run.is_partial:
+        notes.append("it was interrupted, so these are results of a part")
+    if len(run.sittings) > 1:
+        notes.append(f"it was made in {len(run.sittings)} sittings")
+    return notes
 
 
 def refusal(

@@ -30,6 +30,13 @@ def own_fingerprint(*modules: str) -> str:
     return _fingerprint(path for module in modules for path in package.closure(module, whole=False))
 
 
+@cache
+def rooms_fingerprint(*rooms: str) -> str:
+    """Return the SHA-256 of all modules of qx in these folders, and of those that lie in none."""
+    top = Path(__file__).parents[1]
+    return _fingerprint([*top.glob("*.py"), *(path for room in rooms for path in (top / room).rglob("*.py"))])
+
+
 def _fingerprint(paths: Iterable[Path]) -> str:
     digest = hashlib.sha256()
     for path in sorted(set(paths)):

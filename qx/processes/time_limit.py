@@ -27,6 +27,8 @@ class TimeLimit:
     end: float = math.inf
     #: What the run does now, in words.
     subject: str = "the run"
+    #: Whether the user has interrupted the run, so that what takes long is not begun and not waited for.
+    is_cut_off: bool = False
 
     @property
     def work_end(self) -> float:
@@ -51,7 +53,13 @@ class TimeLimit:
         self.end = time.monotonic() + min(seconds, self.left)
         self.subject = subject
 
+    def cut_off(self) -> None:
+        """End what the run does now, since the user has interrupted it."""
+        self.is_cut_off, self.end = True, time.monotonic()
+
     def cause(self, done: str) -> str:
         """Return why something is missing, after what can be said of it, such as ``not finished``."""
+        if self.is_cut_off:
+            return f"{done} when the run was interrupted"
         limit = f"--max-time {duration_in_words(self.seconds or 0)}"
         return f"{done} when the time for {self.subject} was over ({limit})"

@@ -215,6 +215,14 @@ class Processes:
             worker.kill()
         self._own_servers.kill()
 
+    def cut_off(self) -> None:
+        """End all workers, since the user has interrupted the run; nobody is to blame for what they lack."""
+        self.limit.cut_off()
+        with self._lock:
+            live = list(self._live)
+        for worker in live:
+            worker.kill()
+
     @property
     def shares_servers(self) -> bool:
         """Whether workers are forked from servers that other runs of this process use too, as in tests."""
@@ -386,6 +394,9 @@ class Worker:
                 raise Failure("timeout", self._stage, self._limit.cause("not finished"), out_of_time=True)
             raise self._timeout_failure(timeout)
         received = os.read(self._process.answers, 1 << 16)
+        if not received and self._limit.is_cut_off:
+            self.close()
+            raise Failure("timeout", self._stage, self._limit.cause("not finished"), out_of_time=True)
         if not received:
             raise self._death_failure()
         return received

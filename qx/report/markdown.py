@@ -46,8 +46,8 @@ def render(results: Results) -> str:
 def _blocks(view: View) -> Iterator[str]:
     yield f"# {wording.title(view, MARKUP)}"
     yield wording.provenance(view, MARKUP)
-    if time_over := wording.time_over(view, MARKUP):
-        yield time_over
+    if unfinished := wording.unfinished(view, MARKUP):
+        yield unfinished
     yield from wording.failed_baselines(view, MARKUP)
     yield PICTURE
     parts = view.parts
@@ -103,6 +103,7 @@ def _workload(view: View, level: str) -> Iterator[str]:
     yield from _noise_floor(view)
     yield wording.measuring(view, MARKUP)
     if remarks := [
+        *wording.by_sitting(view, MARKUP),
         *wording.differing_in_rounds(view, MARKUP),
         *wording.deaths(view, MARKUP),
         *wording.unkept_outputs(view),

@@ -91,8 +91,8 @@ def render(
 def _lines(view: View, width: int) -> Iterator[Line]:
     parts = view.parts
     yield from _title(view, width)
-    if time_over := wording.time_over(view, wording.PLAIN):
-        yield from _warning(time_over, width)
+    if unfinished := wording.unfinished(view, wording.PLAIN):
+        yield from _warning(unfinished, width)
     rows = max(LEAST_ROWS, ROWS // len(parts))
     for part in parts:
         if len(parts) > 1:

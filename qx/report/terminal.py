@@ -131,8 +131,8 @@ def _part(
 def _blocks(view: View, drawing: Drawing) -> Iterator[str]:
     sentence = drawing.sentence
     yield sentence(wording.title(view, MARKUP)) + "\n" + sentence(wording.provenance(view, MARKUP))
-    if time_over := wording.time_over(view, MARKUP):
-        yield sentence(f"WARNING: {time_over}")
+    if unfinished := wording.unfinished(view, MARKUP):
+        yield sentence(f"WARNING: {unfinished}")
     for failed in wording.failed_baselines(view, MARKUP):
         yield sentence(f"WARNING: {failed}")
     parts = view.parts
@@ -292,6 +292,10 @@ def _noise_floor(view: View, drawing: Drawing) -> Iterator[str]:
 
 def _measuring(view: View, drawing: Drawing) -> Iterator[str]:
     yield drawing.sentence(wording.measuring(view, MARKUP))
-    remarks = (*wording.differing_in_rounds(view, MARKUP), *wording.deaths(view, MARKUP))
+    remarks = (
+        *wording.by_sitting(view, MARKUP),
+        *wording.differing_in_rounds(view, MARKUP),
+        *wording.deaths(view, MARKUP),
+    )
     for remark in (*remarks, *wording.unkept_outputs(view)):
         yield drawing.sentence(remark, "- ")

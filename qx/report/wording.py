@@ -167,19 +167,33 @@ def _nearness(view: View, markup: Markup) -> str:
 UNDONE = {"build": "not built", "evaluate": "not evaluated", "measure": "not timed", "derive": "not derived"}
 
 
-def time_over(view: View, markup: Markup) -> str | None:
-    """Say what the run's time was too short for. None where everything was done."""
+#: What ended a run, by the signal.
+SIGNALS = {"SIGINT": "Ctrl-C", "SIGTERM": "SIGTERM"}
+
+
+def unfinished(view: View, markup: Markup) -> str | None:
+    """Say what the run's time was too short for, or the user's interruption left out. None if nothing."""
     run = view.results.run
-    limit, measuring = run.time_limit, run.measuring
-    if limit is None:
+    limit, measuring, interruption = run.time_limit, run.measuring, run.interruption
+    if limit is None and interruption is None:
         return None
+    left_out = [
+        *(() if limit is None else limit.left_out),
+        *(() if interruption is None else interruption.left_out),
+    ]
     missing = [
-        f"{UNDONE.get(part.phase, part.phase)}: {_names(view, part.cells, markup)}" for part in limit.left_out
+        f"{UNDONE.get(part.phase, part.phase)}: {_names(view, part.cells, markup)}" for part in left_out
     ]
     if measuring is not None and measuring.cut_short and measuring.waves:
         waves = count(measuring.waves, "wave")
         missing.append(f"{waves} in all, which is too few: the intervals are too narrow, if there are any")
-    if not missing:
+    if interruption is not None:
+        signal = SIGNALS.get(interruption.signal, interruption.signal)
+        rest = (
+            f": {'; '.join(missing)}" if missing else ", before its intervals were as narrow as was asked for"
+        )
+        return f"{markup.strong('Results of a part')}, since the run was interrupted ({signal}){rest}."
+    if not missing or limit is None:
         return None
     option = markup.name(f"--max-time {duration_in_words(limit.seconds)}")
     return f"{markup.strong('The time of the run was over')} ({option}): {'; '.join(missing)}."
@@ -195,6 +209,10 @@ def provenance(view: View, markup: Markup) -> str:
         f"started {datetime.fromisoformat(run.started):%Y-%m-%d %H:%M} UTC",
         f"took {run.seconds['total']:.0f} s",
     ]
+    if len(run.sittings) > 1:
+        # The last sitting is what the seconds of the run are of.
+        total = sum(sitting.seconds for sitting in run.sittings)
+        parts[-1] = f"took {total:.0f} s in {len(run.sittings)} sittings"
     return ", ".join(parts) + "."
 
 
@@ -465,6 +483,26 @@ def differing_in_rounds(view: View, markup: Markup) -> Iterator[str]:
             f"{cell}, {title}: {ratio} {interval} over all calls, {undisturbed} over those that nothing "
             f"disturbed, which the table shows. So at times, by itself or because of what else the machine "
             f"does, it fares {direction} against the baseline than the table says."
+        )
+
+
+def by_sitting(view: View, markup: Markup) -> Iterator[str]:
+    """Give values by sitting where they differ between the sittings of a run."""
+    if len(view.results.run.sittings) < 2:
+        return
+    for measured in view.results.measurements:
+        metric = view.results.metrics[measured.metric]
+        parts = measured.details.get("by_sitting")
+        if metric.phase not in ("fresh", "block") or not isinstance(parts, list):
+            continue
+        values = [part.get("value") for part in parts if isinstance(part, dict)]
+        if not all(isinstance(value, (int, float)) for value in values):
+            continue
+        shown = listed([markup.text(numbers.quantity(value, metric.unit)) for value in values])
+        yield (
+            f"{markup.name(view.name(measured.cell))}, {markup.text(str(measured.figure))}: it differs "
+            f"between the sittings of this run ({shown}), so its interval is as wide as all of theirs. "
+            f"Ratios to the baseline are taken within a wave, and so within a sitting."
         )
 
 

@@ -29,8 +29,20 @@ def check_consistency(results: Results) -> None:
             raise ValueError(
                 f"{field} is {to_line(measurement.workload, ROOM)}, but its cell belongs to {workload}"
             )
+    _check_sittings(results)
     _check_figures(results)
     _check_details(results)
+
+
+def _check_sittings(results: Results) -> None:
+    """Check that every wave belongs to a sitting of the run."""
+    run = results.run
+    for measuring in filter(None, [run.measuring, *(part.measuring for part in run.workloads.values())]):
+        if measuring.sittings and max(measuring.sittings) >= len(run.sittings):
+            raise ValueError(
+                f"measuring.sittings has the position {max(measuring.sittings)}, and run.sittings has "
+                f"{len(run.sittings)} entries"
+            )
 
 
 def _check_names(part: str, names: Iterator[str], present: Collection[str]) -> None:

@@ -213,30 +213,46 @@ class Recording:
         those of a recording, and for a damaged file whatever numpy and zipfile raise.
         """
         with open_archive(path) as archive:
-            headers = {name: archive.header(name) for name in archive.names}
-            for header in headers.values():
-                _check_header(header)
-            recording = cls()
-            for name in headers:
-                match = NAMES.fullmatch(name)
-                assert match is not None, "the headers were checked"
-                cell = match["cell"]
-                if match["trace"] is not None:
-                    if match["trace"] == "sha256":
-                        kind, name = f"|{match['kind']}", match["traced"]
-                        trace = _read_trace(archive, headers, f"{cell}{kind}", name)
-                        traces = recording.traces if kind == OUTPUTS else recording.answer_traces
-                        traces.setdefault(cell, {})[unquote(name)] = trace
-                elif match["figure"] is None:
-                    outputs = recording.outputs.setdefault(cell, {})
-                    outputs[unquote(match["output"] or OUTPUT)] = archive.array(name)
-                elif match["part"] == "values":
-                    series = _read_series(archive, headers, f"{cell}|{match['figure']}")
-                    figure = Figure.parse_key(match["figure"])
-                    if (build := FURTHER.fullmatch(cell)) is None:
-                        recording.add(cell, figure, series)
-                    else:
-                        recording.add_further(build["cell"], int(build["seed"]), figure, series)
+            return cls._of(archive)
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Recording:
+        """Return what ``to_bytes`` gave. Raises ``ValueError``, also for what is damaged."""
+        try:
+            return cls._of(Archive(io.BytesIO(content)))
+        except ValueError:
+            raise
+        except Exception as error:
+            # A damaged archive raises whatever zipfile, zlib and numpy run into.
+            raise ValueError(f"its arrays are damaged: {to_line(str(error), ROOM)}") from error
+
+    @classmethod
+    def _of(cls, archive: Archive) -> Recording:
+        """Return the recording in an archive, whose headers are checked first."""
+        headers = {name: archive.header(name) for name in archive.names}
+        for header in headers.values():
+            _check_header(header)
+        recording = cls()
+        for name in headers:
+            match = NAMES.fullmatch(name)
+            assert match is not None, "the headers were checked"
+            cell = match["cell"]
+            if match["trace"] is not None:
+                if match["trace"] == "sha256":
+                    kind, name = f"|{match['kind']}", match["traced"]
+                    trace = _read_trace(archive, headers, f"{cell}{kind}", name)
+                    traces = recording.traces if kind == OUTPUTS else recording.answer_traces
+                    traces.setdefault(cell, {})[unquote(name)] = trace
+            elif match["figure"] is None:
+                outputs = recording.outputs.setdefault(cell, {})
+                outputs[unquote(match["output"] or OUTPUT)] = archive.array(name)
+            elif match["part"] == "values":
+                series = _read_series(archive, headers, f"{cell}|{match['figure']}")
+                figure = Figure.parse_key(match["figure"])
+                if (build := FURTHER.fullmatch(cell)) is None:
+                    recording.add(cell, figure, series)
+                else:
+                    recording.add_further(build["cell"], int(build["seed"]), figure, series)
         return recording
 
 

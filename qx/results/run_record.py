@@ -79,8 +79,10 @@ class Measuring:
     unsteady: tuple[Unsteady, ...]
     #: Whether it was a first look (``--quick``).
     quick: bool = False
-    #: Whether the run's time was over before the least number of waves.
+    #: Whether the run's time was over, or the user had interrupted it, before the least number of waves.
     cut_short: bool = False
+    #: Sitting of each wave, a position in ``RunRecord.sittings``; empty where that was not recorded.
+    sittings: tuple[int, ...] = ()
     #: CPUs of ``--cpus``; empty: all.
     cpus: tuple[int, ...] = ()
     #: Settings of the C library's allocator in launches, by environment variable.
@@ -153,6 +155,27 @@ class TimeLimitRecord:
 
 
 @frozen(kw_only=True)
+class SittingRecord:
+    """One sitting of a run: from a start of qx to its end, orderly or not."""
+
+    #: Date and time of the start, ISO 8601 with its time zone.
+    started: str
+    #: Time until the last thing that it finished, in seconds.
+    seconds: float
+    #: Load of the system in the minute before.
+    load_before: float | None = None
+
+
+@frozen(kw_only=True)
+class InterruptionRecord:
+    """The interruption of a run by the user, and what was not done because of it."""
+
+    #: Signal that ended it: ``SIGINT`` (Ctrl-C) or ``SIGTERM``.
+    signal: str
+    left_out: tuple[LeftOut, ...] = ()
+
+
+@frozen(kw_only=True)
 class RunRecord:
     """What was asked for, and what became of it."""
 
@@ -188,6 +211,28 @@ class RunRecord:
     time_limit: TimeLimitRecord | None = None
     #: What the user accepts of a config (``--max-drop`` and the like).
     constraints: tuple[Constraint, ...] = ()
+    #: The sittings that it was made in, in their order; empty where that was not recorded.
+    sittings: tuple[SittingRecord, ...] = ()
+    #: What the user interrupted; None where the run ended by itself.
+    interruption: InterruptionRecord | None = None
+    #: Whether there are figures; else the analysis failed, and ``qx report`` computes them from the samples.
+    analysed: bool = True
+
+    def sittings_of(self, workload: str) -> tuple[int, ...]:
+        """Return the sitting of each wave of a workload, where there is more than one; else nothing."""
+        record = self.workloads.get(workload)
+        measuring = self.measuring if record is None or record.measuring is None else record.measuring
+        return () if measuring is None or len(set(measuring.sittings)) < 2 else measuring.sittings
+
+    @property
+    def has_left_out(self) -> bool:
+        """Whether the run's time was too short for something."""
+        return self.time_limit is not None and bool(self.time_limit.left_out)
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether the user has interrupted it before all was done."""
+        return self.interruption is not None
 
     def baseline_of(self, workload: str) -> str:
         """Return the id of the baseline's cell of a workload."""

@@ -12,21 +12,25 @@ from qx.analysis import measurements as analysis
 from qx.contract.devices import DeviceFacts
 from qx.contract.figures import Point
 from qx.contract.records import Metric, Outcome
+from qx.processes.interruption import Interruption
 from qx.processes.workers import MALLOC, Failure
 from qx.results.recording import MOST_OUTPUT_BYTES, Recording
 from qx.results.records import CellResult, ConfigResult, FurtherBuild, Results
 from qx.results.results_file import samples_name
 from qx.results.run_record import (
     Environment,
+    InterruptionRecord,
     LeftOut,
     Measuring,
     RunRecord,
+    SittingRecord,
     TimeLimitRecord,
     Unsteady,
     WorkloadRecord,
 )
 from qx.runner.evaluation import evaluation_batch_size
-from qx.runner.measure.plan import ENDED_BY, Measured
+from qx.runner.journal import Journal, SittingHead
+from qx.runner.measure.plan import ENDED_BY, INTERRUPTED, Measured
 from qx.runner.request import Chosen, Request, config, metric
 from qx.runner.workload_run import WorkloadRun
 from qx.values import JsonObject
@@ -45,6 +49,15 @@ WORST: tuple[Outcome, ...] = (
 EXCUSED: tuple[Outcome, ...] = ("unsupported", "unavailable")
 
 
+class AnalysisError(Exception):
+    """The analysis has failed, for the reason that is its cause: a bug in qx."""
+
+    def __init__(self, results: Results, recording: Recording) -> None:
+        """Keep the results without their figures, and the samples from which these can be computed."""
+        super().__init__("the analysis has failed")
+        self.results, self.recording = results, recording
+
+
 def assemble(
     request: Request,
     chosen: Chosen,
@@ -54,13 +67,17 @@ def assemble(
     started: datetime,
     seconds: dict[str, float],
     environment: JsonObject,
-    devices: Mapping[str, DeviceFacts] | None = None,
+    devices: Mapping[str, DeviceFacts],
+    journal: Journal,
+    interruption: Interruption,
 ) -> Results:
     """Return the results of a run that began at ``started``; ``seconds`` is how long each phase took.
 
     ``identity`` is the run's id, from which the names of its samples and logs follow. ``devices`` are those
-    that cells ran on, other than the CPU.
+    that cells ran on, other than the CPU. The ``journal`` has its earlier sittings. Both times are of this
+    sitting; the results have that of the first beside. Raises ``AnalysisError``.
     """
+    sittings = _sittings(journal, started, seconds, environment)
     cells = {
         cell: _cell_result(cell, workload_run)
         for workload_run in workload_runs
@@ -72,11 +89,11 @@ def assemble(
         for workload_run in workload_runs
         if workload_run.prepared
     }
-    return analysis.analyse(
-        run=RunRecord(
+    fields: JsonObject = {
+        "run": RunRecord(
             id=identity,
             command=request.command,
-            started=started.isoformat(timespec="seconds"),
+            started=sittings[0].started,
             seconds={phase: round(value, 3) for phase, value in seconds.items()},
             seed=request.seed,
             baseline=chosen.baseline_cell(first.workload.name, request),
@@ -98,23 +115,29 @@ def assemble(
                 for workload_run in workload_runs
             },
             measuring=join_measuring(list(measuring.values()), request.budget),
-            time_limit=_time_limit(request, workload_runs),
+            time_limit=_time_limit(request, workload_runs, interruption),
             constraints=request.constraints,
+            sittings=sittings,
+            interruption=_interruption(workload_runs, interruption),
             failures=tuple(
                 line for workload_run in workload_runs for line in _failure_lines(workload_run, cells, chosen)
             ),
         ),
-        environment=Environment(**environment, runtime=first.runtime, devices=devices or {}),
-        metrics={entry.name: _with_axis(metric(entry), chosen, request) for entry in chosen.metrics},
-        configs=_config_results(chosen, cells),
-        cells=cells,
-        recording=recording,
-        failures={
+        "environment": Environment(**environment, runtime=first.runtime, devices=devices),
+        "metrics": {entry.name: _with_axis(metric(entry), chosen, request) for entry in chosen.metrics},
+        "configs": _config_results(chosen, cells),
+        "cells": cells,
+        "recording": recording,
+        "failures": {
             key: (failure.outcome, failure.cause)
             for workload_run in workload_runs
             for key, failure in workload_run.metric_failures.items()
         },
-    )
+    }
+    try:
+        return analysis.analyse(**fields)
+    except Exception as error:
+        raise AnalysisError(analysis.without_figures(**fields), recording) from error
 
 
 def _with_axis(record: Metric, chosen: Chosen, request: Request) -> Metric:
@@ -126,16 +149,53 @@ def _with_axis(record: Metric, chosen: Chosen, request: Request) -> Metric:
     return evolve(record, axis=is_axis, quality=record.quality if is_axis and not request.front else 0)
 
 
-def _time_limit(request: Request, workload_runs: Sequence[WorkloadRun]) -> TimeLimitRecord | None:
-    """Return the limit of the run's time, and what it was too short for."""
-    if request.max_time is None:
-        return None
-    left_out = tuple(
+def _sittings(
+    journal: Journal, started: datetime, seconds: Mapping[str, float], environment: JsonObject
+) -> tuple[SittingRecord, ...]:
+    """Return the sittings of a run, of which the last is the one at work."""
+    heads, ends = journal.of(SittingHead), [0.0] * journal.sitting
+    for entry in journal.earlier:
+        if entry.sitting < len(ends):
+            ends[entry.sitting] = max(ends[entry.sitting], entry.seconds)
+    earlier = (
+        SittingRecord(started=head.started, seconds=round(end, 3), load_before=head.load_before)
+        for head, end in zip(heads, ends, strict=True)
+    )
+    current = SittingRecord(
+        started=started.isoformat(timespec="seconds"),
+        seconds=round(seconds["total"], 3),
+        load_before=environment["load_before"],
+    )
+    return (*earlier, current)
+
+
+def _left_out(workload_runs: Sequence[WorkloadRun]) -> tuple[LeftOut, ...]:
+    return tuple(
         LeftOut(workload=workload_run.name, phase=phase, cells=tuple(cells))
         for workload_run in workload_runs
         for phase, cells in workload_run.left_out.items()
     )
+
+
+def _time_limit(
+    request: Request, workload_runs: Sequence[WorkloadRun], interruption: Interruption
+) -> TimeLimitRecord | None:
+    """Return the limit of the run's time, and what it was too short for."""
+    if request.max_time is None:
+        return None
+    left_out = () if interruption.is_requested else _left_out(workload_runs)
     return TimeLimitRecord(seconds=request.max_time, left_out=left_out)
+
+
+def _interruption(
+    workload_runs: Sequence[WorkloadRun], interruption: Interruption
+) -> InterruptionRecord | None:
+    """Return what the user has interrupted; None where all was done when the signal came."""
+    left_out = _left_out(workload_runs)
+    ended_early = any(workload_run.measured.ended_by == INTERRUPTED for workload_run in workload_runs)
+    if interruption.name is None or not (left_out or ended_early):
+        return None
+    return InterruptionRecord(signal=interruption.name, left_out=left_out)
 
 
 def _failure_lines(workload_run: WorkloadRun, cells: Mapping[str, CellResult], chosen: Chosen) -> list[str]:
@@ -213,6 +273,7 @@ def _measuring(request: Request, measured: Measured) -> Measuring:
     return Measuring(
         quick=request.quick,
         cut_short=measured.has_too_few_waves,
+        sittings=tuple(measured.sittings),
         cpus=tuple(request.cpus),
         allocator={name: os.environ.get(name, value) for name, value in MALLOC.items()},
         precision=request.precision,
@@ -263,6 +324,7 @@ def join_measuring(measuring: Sequence[Measuring], budget: float | None = None) 
             readings=joined.readings + other.readings,
             first_calls={**joined.first_calls, **other.first_calls},
             pinned_cpus=joined.pinned_cpus + other.pinned_cpus,
+            sittings=joined.sittings + other.sittings,
             rounds=_largest(joined.rounds, other.rounds),
             calls_per_block={**joined.calls_per_block, **other.calls_per_block},
             ended_by=min(joined.ended_by, other.ended_by, key=ENDED_BY.index),

@@ -25,6 +25,7 @@ HANGS = 2
 
 #: The result of one metric: of an evaluation, and at each batch size of a derivation.
 R = TypeVar("R", Measurement, DeriveAnswer)
+A = TypeVar("A", bound=Answer)
 
 
 def fatal_metric(failure: Failure, metrics: Iterable[Reference]) -> str | None:
@@ -124,8 +125,13 @@ def run_past_metrics(
 
 def _read(finished: Finished, metric: str, kind: type[R]) -> R:
     """Return the result of a metric. Raises ``Failure`` where a plugin has damaged it."""
+    return read_step(finished, stage_of(metric), kind)
+
+
+def read_step(finished: Finished, step: str, kind: type[A]) -> A:
+    """Return the result of a step. Raises ``Failure`` where a plugin has damaged it."""
     try:
-        return finished.read(stage_of(metric), kind)
+        return finished.read(step, kind)
     except (ValueError, RecursionError) as error:
         cause = f"the process has left a result that cannot be read: {error}"
-        raise Failure("crashed", stage_of(metric), to_line(cause, MAX_CAUSE)) from error
+        raise Failure("crashed", step, to_line(cause, MAX_CAUSE)) from error

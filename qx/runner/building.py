@@ -17,13 +17,9 @@ def build_cells(run: Run, workload_run: WorkloadRun) -> None:
     def build_or_failure(cell: CellId) -> Build | Failure:
         try:
             return build(
-                run.host,
-                run.request,
-                workload_run.ready,
-                cell,
-                run.processes,
-                run.reporter,
+                *(run.host, run.request, workload_run.ready, cell, run.processes, run.reporter),
                 device=None if run.device is None else run.device.answer.facts,
+                journal=run.journal,
             )
         except Failure as failure:
             return failure

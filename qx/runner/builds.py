@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from shutil import which
@@ -23,6 +23,7 @@ from qx.processes.jobs import BuildJob, StoredArtifact
 from qx.processes.logs import Subject
 from qx.processes.workers import Failure, Processes
 from qx.results.cells import CellId
+from qx.runner.journal import BuildRecord, Journal
 from qx.runner.preparation import Prepared
 from qx.runner.request import Reporter, Request, config, recipes_of, references
 from qx.runner.settings import calibration_n
@@ -50,6 +51,13 @@ class Build:
     stored: StoredArtifact
 
     @property
+    def content(self) -> str:
+        """SHA-256 of what is served: the digests of all files, the loader and the details."""
+        loader, files, details = self.manifest.content
+        fields = [loader, {name: asdict(digest) for name, digest in files.items()}, details]
+        return hashlib.sha256(json.dumps(fields, default=str).encode()).hexdigest()
+
+    @property
     def artifact(self) -> Path:
         """The folder of the artifact."""
         return Path(self.stored.folder)
@@ -64,12 +72,14 @@ def build(
     reporter: Reporter,
     seed: int | None = None,
     device: DeviceFacts | None = None,
+    journal: Journal | None = None,
 ) -> Build:
     """Return the build of one cell, from the cache or carried out now. Raises ``Failure``.
 
     A build from the cache is read whole and checked against its digests, once in a run and before anything is
     timed. ``seed`` is that of a further build; None for the build of the run's own seed. ``device`` is the
-    device of the run; None for the CPU.
+    device of the run; None for the CPU. The build is noted in the ``journal``; one that an earlier sitting has
+    noted there is not built again for ``--rebuild``.
     """
     entry = host.get("config", cell.config)
     job = build_job(host, request, prepared, cell, entry, seed)
@@ -79,11 +89,13 @@ def build(
     place = cache / BUILDS / key
     label = cell.row if seed is None else f"{cell.row} seed {seed}"
 
-    replace = request.rebuild
+    journal = journal or Journal()
+    noted = [record for record in journal.of(BuildRecord) if (record.cell, record.seed) == (str(cell), seed)]
+    replace = request.rebuild and all(record.key != key for record in noted)
     if not replace:
         try:
             if (cached := read_entry(place, partial(_read, host, job, key))) is not None:
-                return cached
+                return _noted(cached, cell, seed, journal, noted)
         except Damaged as error:
             reporter.say(
                 f"{cell.workload}/{label}: its build in the cache is damaged ({error}); it is built again"
@@ -102,7 +114,17 @@ def build(
         ) from error
     if built is None:
         raise Failure("failed", "save", f"the build in {place} is gone")
-    return evolve(built, cached=False)
+    return _noted(evolve(built, cached=False), cell, seed, journal, noted)
+
+
+def _noted(
+    build: Build, cell: CellId, seed: int | None, journal: Journal, noted: Sequence[BuildRecord]
+) -> Build:
+    """Note in the journal that a build is finished, unless it is noted, and return the build."""
+    record = BuildRecord(cell=str(cell), seed=seed, key=build.key, content=build.content)
+    if record not in noted:
+        journal.write(record)
+    return build
 
 
 def build_job(

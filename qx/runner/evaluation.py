@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from attrs import frozen
+from attrs import asdict, frozen
 
 from qx.contract.figures import Figure
 from qx.contract.records import Metric
@@ -22,15 +23,20 @@ from qx.processes.workers import Failure, Progress
 from qx.results.output_traces import OutputTrace, traces_of
 from qx.results.recording import Series
 from qx.runner import devices
-from qx.runner.blame import Hangs, run_past_metrics
+from qx.runner.blame import Hangs, read_step, run_past_metrics
 from qx.runner.builds import Build
+from qx.runner.journal import EvaluationRecord
 from qx.runner.preparation import Prepared
 from qx.runner.request import Chosen, metric, references
 from qx.runner.workload_run import Run, WorkloadRun
 from qx.worker.derive import OUTPUTS
+from qx.worker.finished import Finished
 from qx.worker.memory import MIB
 from qx.worker.output_files import ANSWERS, read_outputs, room_needed
+from qx.worker.samples import stage_of
 
+#: Names in the folder of an evaluation: its finished steps, and the outputs of the model. The step of these.
+FINISHED, MODEL, PREDICT = "finished", "model", "predict"
 #: Number of items evaluated in one call, unless their inputs take more than this many bytes: the activations
 #: of a network take many times as much memory as its inputs.
 BATCH_SIZE, BATCH_BYTES = 100, 16 << 20
@@ -139,14 +145,26 @@ def evaluate_artifact(
     build: Build,
     hangs: Hangs,
     progress: Progress | None = None,
+    seed: int | None = None,
 ) -> Evaluation:
     """Evaluate the artifact of a build of a cell in a process. Raises ``Failure``.
 
-    The outputs lie in a folder of their own, which stays until the run ends or the caller removes it.
+    One that an earlier sitting has finished is read from its folder, and one that it has begun goes on where
+    it was. The outputs lie in a folder of their own, which stays until the run ends; those of a further
+    build, which has a ``seed``, are removed.
     """
-    outputs = Path(tempfile.mkdtemp(dir=run.outputs))
-    with tempfile.TemporaryDirectory(dir=run.processes.folder) as folder:
-        job = _job(run, workload_run, cell, build, Path(folder), outputs / "model")
+    key = _key(run, workload_run, cell, build, seed)
+    place = run.outputs / key
+    job = _job(run, workload_run, cell, build, place / FINISHED, place / MODEL)
+    journal = run.journal
+    if is_finished := journal.has_evaluation(key):
+        finished = Finished(job.finished)
+        measured = {
+            metric.name: read_step(finished, stage_of(metric.name), Measurement) for metric in job.metrics
+        }
+        serving, failures = read_step(finished, PREDICT, Serving), {}
+    else:
+        _make_ready(place, job)
         try:
             answer, measured, failures = run_past_metrics(
                 run.processes,
@@ -158,16 +176,22 @@ def evaluate_artifact(
                 progress=progress,
                 subject=workload_run.subject(cell),
             )
-        except Failure:
-            remove_tree(outputs)
+        except Failure as failure:
+            if not failure.out_of_time:
+                remove_tree(place)
             raise
-        folder_of_answers = outputs / "model" / ANSWERS
-        answers = _traces_of_answers(workload_run, folder_of_answers)
-        if not _are_answers_derived_from(run, workload_run):
-            remove_tree(folder_of_answers)
         assert isinstance(answer, EvaluateAnswer)
+        serving = answer.serving
+        if seed is not None:
+            remove_tree(place / MODEL)
+        elif not job.makes_answers:
+            remove_tree(place / MODEL / ANSWERS)
     samples, more_failures = _checked_samples(measured, run.chosen, workload_run.ready.items)
-    return Evaluation(samples, failures | more_failures, outputs / "model", answers, answer.serving)
+    if not is_finished and not failures and not more_failures:
+        # What has failed is tried again in another sitting, with the outputs that there are.
+        journal.finish_evaluation(EvaluationRecord(cell=cell, seed=seed, key=key))
+    answers = _traces_of_answers(workload_run, place / MODEL / ANSWERS)
+    return Evaluation(samples, failures | more_failures, place / MODEL, answers, serving)
 
 
 def _traces_of_answers(workload_run: WorkloadRun, folder: Path) -> dict[str, OutputTrace]:
@@ -181,6 +205,46 @@ def _are_answers_derived_from(run: Run, workload_run: WorkloadRun) -> bool:
     """Return whether a derived metric compares the answers of cells."""
     derived = workload_run.metrics_of(run.chosen, "derived")
     return any(OUTPUTS in metric(entry).derived_from for entry in derived)
+
+
+def _key(run: Run, workload_run: WorkloadRun, cell: str, build: Build, seed: int | None) -> str:
+    """Return a hash of everything that decides the result of an evaluation, but for sources and versions.
+
+    It names no place, so that it is the same wherever the evaluation is carried out.
+    """
+    job = _job(run, workload_run, cell, build, Path(), Path())
+    deciding = {
+        "cell": [cell, seed],
+        "job": {
+            name: value
+            for name, value in asdict(job).items()
+            if name not in ("artifact", "inputs", "lengths", "outputs", "finished", "compiled")
+        },
+        "build": [build.key, build.content],
+        "inputs": Path(job.inputs).name,
+        "lengths": {str(length): Path(folder).name for length, folder in job.lengths.items()},
+    }
+    return hashlib.sha256(json.dumps(deciding, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+def _make_ready(place: Path, job: EvaluateJob) -> None:
+    """Make the folder of an evaluation; of one that was begun, forget the metrics that failed."""
+    folder = place / FINISHED
+    folder.mkdir(parents=True, exist_ok=True)
+    finished = Finished(str(folder))
+    for reference in job.metrics:
+        step = stage_of(reference.name)
+        try:
+            if step in finished and finished.read(step, Measurement).has_failed:
+                finished.forget(step)
+        except (ValueError, RecursionError):
+            finished.forget(step)
+    try:
+        if PREDICT in finished:
+            finished.read(PREDICT, Serving)
+            read_outputs(place / MODEL)
+    except (OSError, ValueError, RecursionError):
+        finished.forget(PREDICT)
 
 
 def check_room(run: Run, workload_runs: Sequence[WorkloadRun]) -> None:

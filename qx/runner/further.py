@@ -12,7 +12,6 @@ from typing import TypeAlias, TypeVar
 
 from qx.contract.figures import Figure
 from qx.environment import usable_cpus
-from qx.leftovers import remove_tree
 from qx.processes.workers import Failure
 from qx.results.recording import Series
 from qx.runner.blame import Hangs
@@ -63,6 +62,7 @@ def _build(run: Run, workload_run: WorkloadRun, pairs: Sequence[CellSeed]) -> No
             run.reporter,
             seed,
             device=None if run.device is None else run.device.answer.facts,
+            journal=run.journal,
         )
 
     results = _side_by_side(run, workload_run, pairs, carry_out, usable_cpus())
@@ -87,7 +87,7 @@ def evaluate_further(run: Run, workload_run: WorkloadRun) -> None:
     def carry_out(cell: str, seed: int) -> Evaluation:
         result = workload_run.further[cell, seed]
         assert isinstance(result, Build)
-        return evaluate_artifact(run, workload_run, cell, result, hangs)
+        return evaluate_artifact(run, workload_run, cell, result, hangs, seed=seed)
 
     processes = usable_cpus() // run.request.threads
     for (cell, seed), result in _side_by_side(run, workload_run, pairs, carry_out, processes).items():
@@ -95,7 +95,6 @@ def evaluate_further(run: Run, workload_run: WorkloadRun) -> None:
             workload_run.further[cell, seed] = result
             _report(run, workload_run, cell, seed, result)
             continue
-        remove_tree(result.outputs)
         for name, samples in result.samples.items():
             run.recording.add_further(cell, seed, Figure(name), Series.plain(samples))
         workload_run.further_metric_failures[cell, seed] = result.failures

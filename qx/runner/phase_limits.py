@@ -22,6 +22,8 @@ SUBJECTS = {
     "measure": "measuring",
     "derive": "derived metrics",
 }
+#: Phases that are carried out although the user has interrupted the run: of what there is.
+AFTER_INTERRUPTION = ("derive",)
 #: Seconds that the derived metrics of a cell are expected to take, and limits of their share of what is left.
 DERIVE_SECONDS, LEAST_DERIVE, MOST_DERIVE = 1.0, 0.1, 0.3
 
@@ -43,7 +45,9 @@ class PhaseLimit:
         now = time.monotonic()
         if self.phase_end is None:
             self.phase_end = now + self._share(workload_run) * self.limit.left
-        self.limit.allow(max(0.0, self.phase_end - now) / self.to_come, SUBJECTS[self.phase])
+        share = max(0.0, self.phase_end - now) / self.to_come
+        is_over = self.limit.is_cut_off and self.phase not in AFTER_INTERRUPTION
+        self.limit.allow(0.0 if is_over else share, SUBJECTS[self.phase])
 
     def end(self) -> None:
         """Pass on what a workload has left."""

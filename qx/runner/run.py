@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from qx.environment import describe_environment
 from qx.errors import UsageError
 from qx.host.host import Host
 from qx.leftovers import unfinished_folder
+from qx.processes.interruption import Interruption
 from qx.processes.logs import Logs, logs_name, new_identity
 from qx.processes.time_limit import TimeLimit
 from qx.processes.workers import Failure, processes_of_a_run
@@ -25,11 +27,14 @@ from qx.runner.derivation import derive_metrics
 from qx.runner.devices import open_run_device
 from qx.runner.evaluation import check_room, evaluate_cells
 from qx.runner.further import build_further, evaluate_further
+from qx.runner.journal import Journal, SittingHead, now
 from qx.runner.measure.shares import BudgetShares
 from qx.runner.measure.timing import measure_cells
 from qx.runner.phase_limits import PREPARATION, PhaseLimit
 from qx.runner.preparation import Prepared, prepare
 from qx.runner.request import Reporter, Request, cell_of, choose, config
+from qx.runner.resuming import check_identity, check_prepared
+from qx.runner.resuming import identity as identity_of
 from qx.runner.workload_run import Run, WorkloadRun
 from qx.storage.cache import open_cache
 
@@ -43,13 +48,18 @@ def run(
     reporter: Reporter,
     folder: Callable[[Sequence[str]], Path] | None = None,
     began: float | None = None,
+    journal: Journal | None = None,
+    interruption: Interruption | None = None,
 ) -> tuple[Results, Recording]:
     """Carry out a request and return its results. Raises ``UsageError`` before anything is written.
 
     Only the logs of plugins' errors and outputs are written, and while the run goes on: ``folder`` returns
     the folder that they are written into, from the names of the workloads. Without it none are written.
-    ``began`` is when its time began, by the monotonic clock in seconds; by default that is now.
+    ``began`` is when its time began, by the monotonic clock in seconds; by default that is now. ``journal``
+    keeps what is finished, and has what earlier sittings have finished; by default nothing is kept. Once an
+    ``interruption`` is requested the run ends in order, and returns results of what there is.
     """
+    journal, interruption = journal or Journal(), interruption or Interruption()
     request.check()
     chosen = choose(host, request)
     for name, users in chosen.added_baselines.items():
@@ -71,14 +81,25 @@ def run(
         requirement for entry in chosen.configs for requirement in config(entry).requires
     )
     repositories = describe_repositories(_model_file(request))
+    check_identity(journal, identity_of(host, request, chosen, environment))
+    journal.write(SittingHead(started=now(), load_before=environment["load_before"]))
     environment["repositories"] = tuple(Repository(**fields) for fields in repositories)
     recording = Recording()
     limit = TimeLimit(request.max_time, time.monotonic() if began is None else began)
-    with processes_of_a_run(request.session, logs, limit) as processes, outputs_folder(request) as outputs:
+    with (
+        processes_of_a_run(request.session, logs, limit) as processes,
+        outputs_folder(request, journal) as outputs,
+    ):
         shares = BudgetShares.of(request.budget, len(chosen.workloads))
         device = open_run_device(request, processes, reporter)
-        this_run = Run(host, request, chosen, processes, reporter, recording, shares, outputs, device)
+        this_run = Run(
+            *(host, request, chosen, processes, reporter, recording, shares, outputs, journal, interruption),
+            device=device,
+        )
         workload_runs = _prepare(this_run)
+        for workload_run in workload_runs:
+            if workload_run.prepared is not None:
+                check_prepared(journal, workload_run.prepared)
         # The fallback may have replaced the default workload.
         workloads[:] = [workload_run.name for workload_run in workload_runs]
         clock.end_phase("prepare")
@@ -93,11 +114,13 @@ def run(
             if phase == "derive" and not chosen.metrics_of("derived"):
                 continue
             phase_limit = PhaseLimit(limit, phase, chosen, len(prepared))
+            _let_interrupt(this_run, phase)
             for workload_run in prepared:
                 phase_limit.begin(workload_run)
                 for step in steps:
                     step(this_run, workload_run)
                 phase_limit.end()
+            _check_worth(this_run, prepared, phase)
             clock.end_phase(phase)
     reporter.phase("analyse", "intervals, front, picks")
     results = assemble(
@@ -110,16 +133,38 @@ def run(
         clock.seconds,
         environment,
         {} if device is None else {device.name: device.answer.facts},
+        journal,
+        interruption,
     )
     return results, recording
 
 
-@contextmanager
-def outputs_folder(request: Request) -> Iterator[Path]:
-    """Yield a folder for the outputs of all cells, which is removed at the end.
+def _let_interrupt(run: Run, phase: str) -> None:
+    """Say what Ctrl-C does in a phase: nothing of an earlier one than the evaluation could be shown."""
+    if phase == "evaluate":
+        run.interruption.end_in_order = run.processes.cut_off
+    elif phase in ("measure", "derive"):
+        run.interruption.end_in_order = lambda: None
 
-    It lies in the cache, since the system's folder for temporary files may be one in memory.
+
+def _check_worth(run: Run, workload_runs: Sequence[WorkloadRun], phase: str) -> None:
+    """End an interrupted run at once where no baseline was evaluated: there is nothing to compare with."""
+    if phase != "evaluate" or run.interruption.signal is None:
+        return
+    baselines = [run.chosen.baseline_cell(part.name, run.request) for part in workload_runs]
+    if not any(cell in part.outputs for cell, part in zip(baselines, workload_runs, strict=True)):
+        signal.raise_signal(run.interruption.signal)
+
+
+@contextmanager
+def outputs_folder(request: Request, journal: Journal | None = None) -> Iterator[Path]:
+    """Yield a folder for the outputs of all cells: that of the journal, or one that is removed at the end.
+
+    That lies in the cache, since the system's folder for temporary files may be one in memory.
     """
+    if journal is not None and (evaluations := journal.evaluations) is not None:
+        yield evaluations
+        return
     with unfinished_folder(open_cache(request.trust_cache), OUTPUTS) as folder:
         yield folder
 

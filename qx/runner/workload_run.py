@@ -12,12 +12,14 @@ from qx.contract.figures import Point
 from qx.contract.tasks import CLASSIFICATION
 from qx.host.host import Entry, Host
 from qx.processes.answers import MetricFailure
+from qx.processes.interruption import Interruption
 from qx.processes.logs import Logs, Subject, log_hint
 from qx.processes.workers import Failure, Processes
 from qx.results.cells import CellId
 from qx.results.recording import Recording
 from qx.runner.builds import Build
 from qx.runner.devices import RunDevice
+from qx.runner.journal import Journal
 from qx.runner.measure.plan import Measured
 from qx.runner.measure.shares import BudgetShares
 from qx.runner.preparation import Prepared
@@ -39,6 +41,9 @@ class Run:
     budget_shares: BudgetShares | None
     #: Folder of the outputs of all cells, which is removed at the end.
     outputs: Path
+    #: What the run has finished, in this sitting and in earlier ones.
+    journal: Journal = Factory(Journal)
+    interruption: Interruption = Factory(Interruption)
     #: Device that the cells are served on; None for the CPU.
     device: RunDevice | None = None
 

@@ -22,6 +22,7 @@ from qx.statistics.intervals import (
     as_ratio,
     p_or_none,
 )
+from qx.statistics.over_sittings import mean_over_sittings
 from qx.statistics.student_t import (
     Floats,
     finite,
@@ -191,6 +192,39 @@ def difference_interval(differences: ArrayLike, level: float = 0.95) -> Differen
         raise ValueError("a difference needs a wave that both cells have")
     ci, method = around(mean, half), "difference, t over waves"
     return Difference("difference", float(mean), ci, p_or_none(p), method)
+
+
+def between_sittings(
+    values: ArrayLike,
+    sittings: ArrayLike,
+    kind: Literal["ratio", "speedup", "difference"],
+    level: float = 0.95,
+) -> Difference:
+    """Compare two cells over sittings that differ by more than waves do: each sitting counts once.
+
+    Parameters
+    ----------
+    values : array-like of float, shape [waves]
+        Ours less theirs in each wave, as logs for a ratio or a speedup; waves that are NaN are left out.
+    sittings : array-like of int, shape [waves]
+        The sitting of each wave.
+    kind : {"ratio", "speedup", "difference"}
+        How they are compared.
+    level : float
+        Confidence level, such as 0.95.
+
+    Returns
+    -------
+    Difference
+        With a t interval over sittings (``qx.statistics.over_sittings.mean_over_sittings``).
+    """
+    mean, half, p = mean_over_sittings(values, sittings, level)
+    method = "t over sittings, which differ by more than their waves do"
+    if kind == "difference":
+        return Difference(
+            "difference", mean, around(mean, half), p_or_none(np.asarray(p)), f"difference, {method}"
+        )
+    return as_ratio(kind, mean, around(mean, half), p, f"log ratio, {method}")
 
 
 def independent(

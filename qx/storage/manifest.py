@@ -60,7 +60,7 @@ class Manifest:
         return {name: digest.size for name, digest in self.files.items()}
 
     @property
-    def content(self) -> tuple[object, ...]:
+    def content(self) -> tuple[str, dict[str, FileDigest], JsonObject]:
         """What makes two artifacts equal for whoever serves them: loader, files and details."""
         return self.loader, dict(self.files), dict(self.details)
 

@@ -25,7 +25,7 @@ from qx.worker.channel import Channel
 from qx.worker.finished import Finished
 from qx.worker.lengths import refused_lengths
 from qx.worker.memory import MarkTaker
-from qx.worker.output_files import ANSWERS, OutputWriter, read_outputs
+from qx.worker.output_files import ANSWERS, CHUNK_SECONDS, OutputWriter, read_outputs
 from qx.worker.outputs import checked_outputs
 from qx.worker.plugins import BoundPlugin, bind, host_for, seed_everything
 from qx.worker.probe import PROBE, SEVERAL_THREADS, hold_to_probe, probes_at_lengths
@@ -201,10 +201,11 @@ def predict(
 ) -> None:
     """Write the outputs of all items into a folder in their order, for ``read_outputs``.
 
-    The last batch is filled up with the first items.
+    The last batch is filled up with the first items. Where another process has written some of them, it goes
+    on with the next.
     """
-    with OutputWriter(folder, len(split), loader) as writer:
-        for start in range(0, len(split), size):
+    with OutputWriter(folder, len(split), loader, chunk=CHUNK_SECONDS) as writer:
+        for start in range(writer.written, len(split), size):
             native = subject.call(subject.prepare(split.rows(start, start + size)))
             writer.add(checked_outputs(subject.outputs(native), loader, size))
             progress(min(1.0, (start + size) / len(split)), "predictions")

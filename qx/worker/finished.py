@@ -5,6 +5,7 @@ The result of a step is a record of ``qx.processes.answers``, written as JSON.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from hashlib import sha256
 
@@ -34,7 +35,11 @@ class Finished:
         path = self._path(self._folder, name)
         result = work()
         part = path.with_suffix(".part")
-        part.write_text(dumps(result, default=to_fields), encoding="ascii")
+        with part.open("w", encoding="ascii") as file:
+            file.write(dumps(result, default=to_fields))
+            file.flush()
+            # What another sitting of the run goes on from must not be a name without content.
+            os.fsync(file.fileno())
         part.replace(path)
         return result
 

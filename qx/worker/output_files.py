@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import shutil
+import time
+import zlib
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,11 +15,15 @@ from types import TracebackType
 from typing import BinaryIO
 
 import numpy as np
+from attrs import asdict, frozen
 
 from qx.amounts import size_in_words
 from qx.contract.records import Arrays
 from qx.errors import PluginError, QxError
+from qx.files import open_regular, read_bounded, write_whole
 from qx.leftovers import remove_tree
+from qx.processes.structuring import structure
+from qx.storage import strict_json
 from qx.values import Array
 from qx.worker.outputs import require_names
 
@@ -23,8 +31,66 @@ from qx.worker.outputs import require_names
 NAMES = "outputs.json"
 #: Name of a folder for what ``postprocess`` makes of the outputs, within that of the outputs.
 ANSWERS = "answers"
+#: Name of the file that says how far unfinished outputs are written, and its largest size in bytes.
+NOTE, MOST_NOTE = "written.json", 1 << 20
+#: Seconds between two of them: writing it waits for the disk.
+CHUNK_SECONDS = 20.0
 #: Number of bytes that are converted at once where an output turns out to need another type.
 AT_ONCE = 16 << 20
+
+
+@frozen(kw_only=True)
+class Note:
+    """How far outputs are written and on the disk."""
+
+    #: Number of all items, and of those that are written.
+    items: int
+    written: int
+    #: Names of the outputs in their order, with their shapes without the items, numpy's types, and the
+    #: checksums of what is written.
+    names: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    types: tuple[str, ...]
+    checksums: tuple[int, ...]
+
+    def bytes(self, index: int) -> int:
+        """Return the size of what is written of an output, in bytes."""
+        return self.written * math.prod(self.shapes[index]) * np.dtype(self.types[index]).itemsize
+
+
+def _read_note(folder: Path, items: int) -> Note | None:
+    """Return the note that another process has left; None without one, or where the files are not so."""
+    try:
+        note = structure(Note, strict_json.loads(read_bounded(folder / NOTE, MOST_NOTE)))
+        parts = (note.names, note.shapes, note.types, note.checksums)
+        if note.items != items or not 0 < note.written <= items or len(set(map(len, parts))) != 1:
+            return None
+        for index, checksum in enumerate(note.checksums):
+            if np.dtype(note.types[index]).hasobject or min(note.shapes[index], default=0) < 0:
+                return None
+            with open_regular(_path(folder, index)) as file:
+                _skip_header(file)
+                if _checksum(file, note.bytes(index)) != checksum:
+                    return None
+    except (OSError, ValueError, TypeError):
+        return None
+    return note
+
+
+def _checksum(file: BinaryIO, size: int) -> int | None:
+    """Return the checksum of the next bytes of a file; None where there are fewer."""
+    checksum = 0
+    while size:
+        content = file.read(min(size, AT_ONCE))
+        if not content:
+            return None
+        checksum, size = zlib.crc32(content, checksum), size - len(content)
+    return checksum
+
+
+def _skip_header(file: BinaryIO) -> None:
+    np.lib.format.read_magic(file)
+    np.lib.format.read_array_header_1_0(file)
 
 
 class OutputWriter:
@@ -33,16 +99,29 @@ class OutputWriter:
     The folder is made, and replaced where it exists. Where batches have different types, an output has the
     type that holds all of them. The files are written plainly: a memory-mapped file would kill the process
     on a full disk.
+
+    With ``chunk`` what has been written is put on the disk every so many seconds, with a note of how far that
+    is (``NOTE``). Where another process has left such a note, writing goes on behind it, if the files are
+    what it says: ``written`` is the number of items before.
     """
 
-    def __init__(self, folder: Path, items: int, plugin: str, hook: str = "outputs") -> None:
+    def __init__(
+        self, folder: Path, items: int, plugin: str, hook: str = "outputs", chunk: float | None = None
+    ) -> None:
         """Write the outputs of ``items`` items; ``plugin`` and its ``hook`` are named in messages."""
         self._folder, self._items, self._plugin, self._hook = folder, items, plugin, hook
-        self._written = 0
+        #: Number of items that are written.
+        self.written = 0
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._types: dict[str, np.dtype] = {}
         self._files: dict[str, BinaryIO] = {}
+        #: Checksum (CRC-32) of what was written of each output, without the header of its file.
+        self._checksums: dict[str, int] = {}
+        self._chunk, self._noted = chunk, time.monotonic()
         self._stack = ExitStack()
+        if chunk is not None and (note := _read_note(folder, items)) is not None:
+            self._go_on(note)
+            return
         remove_tree(folder)
         folder.mkdir(parents=True)
 
@@ -52,9 +131,14 @@ class OutputWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if error is None and self._chunk is not None:
+            for file in self._files.values():
+                file.flush()
+                os.fsync(file.fileno())
         self._stack.close()
         if error is None:
             (self._folder / NAMES).write_text(json.dumps(list(self._shapes)), encoding="ascii")
+            (self._folder / NOTE).unlink(missing_ok=True)
 
     def add(self, batch: Arrays) -> None:
         """Write the outputs of a batch, ``[batch, ...]`` by name; rows beyond the last item are left out.
@@ -75,9 +159,41 @@ class OutputWriter:
             )
         for name, array in batch.items():
             self._widen(name, np.result_type(self._types[name], array.dtype))
-            rows = array[: self._items - self._written]
-            self._files[name].write(np.ascontiguousarray(rows, dtype=self._types[name]).data)
-        self._written += min(len(next(iter(batch.values()))), self._items - self._written)
+            rows = np.ascontiguousarray(array[: self._items - self.written], dtype=self._types[name])
+            self._files[name].write(rows.data)
+            if self._chunk is not None:
+                self._checksums[name] = zlib.crc32(rows, self._checksums.get(name, 0))
+        self.written += min(len(next(iter(batch.values()))), self._items - self.written)
+        if self._chunk is not None and time.monotonic() - self._noted >= self._chunk:
+            self._note()
+
+    def _note(self) -> None:
+        """Put what is written on the disk, and note how far that is."""
+        for file in self._files.values():
+            file.flush()
+            os.fsync(file.fileno())
+        note = Note(
+            items=self._items,
+            written=self.written,
+            names=tuple(self._shapes),
+            shapes=tuple(self._shapes.values()),
+            types=tuple(dtype.str for dtype in self._types.values()),
+            checksums=tuple(self._checksums[name] for name in self._shapes),
+        )
+        write_whole(self._folder / NOTE, json.dumps(asdict(note)).encode())
+        self._noted = time.monotonic()
+
+    def _go_on(self, note: Note) -> None:
+        """Open the files that an earlier process has left, cut off behind what its note says."""
+        for index, name in enumerate(note.names):
+            self._shapes[name], self._types[name] = note.shapes[index], np.dtype(note.types[index])
+            self._checksums[name] = note.checksums[index]
+            file = self._stack.enter_context(_path(self._folder, index).open("r+b"))
+            _skip_header(file)
+            file.seek(note.bytes(index), os.SEEK_CUR)
+            file.truncate()
+            self._files[name] = file
+        self.written = note.written
 
     def _open(self, batch: Arrays) -> None:
         needed = sum(array.nbytes // len(array) * self._items for array in batch.values())
@@ -109,10 +225,12 @@ class OutputWriter:
         self._types[name] = dtype
         self._files[name] = self._new_file(path, name)
         with narrow.open("rb") as file:
-            np.lib.format.read_magic(file)
-            np.lib.format.read_array_header_1_0(file)
+            _skip_header(file)
+            self._checksums[name] = 0
             while content := file.read(AT_ONCE // former.itemsize * former.itemsize):
-                self._files[name].write(np.frombuffer(content, former).astype(dtype).data)
+                converted = np.frombuffer(content, former).astype(dtype)
+                self._files[name].write(converted.data)
+                self._checksums[name] = zlib.crc32(converted, self._checksums[name])
         narrow.unlink()
 
 

@@ -77,7 +77,7 @@ def test_others_folders_are_not_swept(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_without_locks_nothing_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a file system without locks folders are made all the same, and none is swept."""
     (tmp_path / f".left{SUFFIX}").mkdir()
-    monkeypatch.setattr(leftovers, "_lock", lambda descriptor: None)
+    monkeypatch.setattr(leftovers, "try_lock", lambda descriptor: None)
     sweep(tmp_path)
     with new_folder(tmp_path / "build") as folder:
         (folder / "file").touch()

@@ -22,7 +22,7 @@ ORDER = (
     "repositories",
     *("contract", "devices", "storage", "processes", "host", "statistics", "results", "analysis", "shipping"),
     *("worker", "runner", "search"),
-    *("report", "comparison", "gate", "doctor", "scaffold", "testing", "cli", "api"),
+    *("report", "comparison", "gate", "history", "doctor", "scaffold", "testing", "cli", "api"),
 )
 RUNTIMES = sorted(path.name for path in (PLUGINS / "runtimes").iterdir() if (path / "__init__.py").exists())
 #: The runtime of the baseline, which every run needs.

@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
     from qx.cli import NOT_WELL, OK, warn_of_broken
     from qx.cli.places import check_writable_file
     from qx.cli.streams import say
-    from qx.comparison import read
+    from qx.comparison import how_made, read
     from qx.files import write_together
     from qx.gate import decide, report
     from qx.host.host import Host
@@ -78,6 +78,9 @@ def run(arguments: argparse.Namespace) -> int:
     if base is not None and not any(rule.against_base for rule in rules.rules):
         note = f'note: no rule of {rules.place} has a limit with against = "base": {base.place} is not used'
         say(f"qx: {note}")
+    for origin in filter(None, (source, base)):
+        for how in how_made(origin):
+            say(f"qx: note: {origin.place}: {how}")
     for cell in (outputs.cell for outputs in source.results.outputs if outputs.is_below_0_db):
         say(f"qx: note: {cell} is not the same network any more: the SQNR of its outputs is below 0 dB")
     ruling = decide(

@@ -66,8 +66,13 @@ def run(arguments: argparse.Namespace) -> int:
     if constraints:
         shown = with_constraints(shown, constraints)
         check_judged(shown)
-    written = {results.TABLE: markdown.render(shown), **pictures(shown, recording)}
-    write_together({out / name: text.encode() for name, text in written.items()})
+    table, further = markdown.render(shown), pictures(shown, recording)
+    if recording is not None and not stored.run.analysed and out == folder:
+        # Its run has left samples and no figures.
+        results.write(out, shown, table, recording, further)
+    else:
+        written = {results.TABLE: table, **further}
+        write_together({out / name: text.encode() for name, text in written.items()})
     print_results(shown, arguments, [out / results.TABLE, out / results.PAGE])
     return OK
 
@@ -95,7 +100,7 @@ def _recompute(stored: Results, folder: Path) -> tuple[Results, Recording | None
             )
     recording = read_samples(samples)
     computed = recompute(stored, recording, samples)
-    if differing := differences(stored, computed):
+    if stored.run.analysed and (differing := differences(stored, computed)):
         say(
             f"qx: {len(differing)} figures computed from {samples} differ from those in the file, which "
             f"another version of qx may have computed (first: {differing[0]}); the computed ones are shown"

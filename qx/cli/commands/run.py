@@ -24,9 +24,17 @@ from qx.cli.arguments import (
 
 if TYPE_CHECKING:
     from qx.cli import Commands
+    from qx.host.host import Host
+    from qx.results.recording import Recording
+    from qx.results.records import Results
+    from qx.runner.request import Request
 
 #: Folder for the results of the default workload. Those of another go into a folder of its name within.
 OUT = Path("artifacts/results")
+#: Name of the file in it that says which run is writing into it.
+NOTE = ".qx-run.json"
+#: What the first Ctrl-C does.
+ENDING = "ending in order, with results of what there is; Ctrl-C again ends at once"
 
 
 def register(commands: Commands) -> None:
@@ -133,6 +141,14 @@ def register(commands: Commands) -> None:
         "default workload, or NAME+NAME for several)",
     )
     parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="",
+        metavar="DIR",
+        help="go on with the unfinished run whose results belong into DIR (default: as --out), with its own "
+        "command line: give the same one, or none",
+    )
+    parser.add_argument(
         "--format",
         metavar="FORMAT",
         help="print the whole report in any of tabulate's formats (default: on a terminal one screen, else "
@@ -157,28 +173,37 @@ def _cpus(text: str) -> tuple[int, ...]:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the comparison, write the results, print the report."""
-    from qx.amounts import to_seconds
-    from qx.analysis.constraints import check_judged
-    from qx.cli import NOT_WELL, OK, warn_of_broken
-    from qx.cli.display import display
+    from qx.cli import warn_of_broken
     from qx.cli.places import check_writable, results_folder
-    from qx.cli.results_screen import print_results
-    from qx.errors import UsageError
-    from qx.files import FULL
+    from qx.cli.resuming import with_own_words
     from qx.host.host import Host
-    from qx.report import markdown, terminal
-    from qx.report.written import pictures
-    from qx.results import results_file as results
-    from qx.runner import run as run_matrix
+    from qx.report import terminal
+    from qx.runner.journal import FILE
     from qx.runner.request import choose_workloads
+    from qx.storage.holding import hold_folder
 
     began = time.monotonic()
     terminal.check_format(arguments.format or DEFAULT_FORMAT)
-    max_time = None if arguments.max_time is None else to_seconds(arguments.max_time, "--max-time")
+    if arguments.resume is not None:
+        arguments = with_own_words(arguments, OUT)
     host = Host.discover(arguments.plugins, trust_cache=arguments.trust_cache)
     warn_of_broken(host, debug=arguments.debug)
     take_recipe(arguments)
-    request = build_request(
+    request = _request(arguments)
+    request.check()
+    names = [entry.name for entry in choose_workloads(host, request)]
+    out = check_writable(arguments.out or results_folder(host, names, OUT))
+    # The folder of a journal may be named itself; the results lie above it.
+    place = out.parent if arguments.resume is not None and (out / FILE).is_file() else out
+    with hold_folder(place, NOTE):
+        return _carry_out(host, request, arguments, out, place, began)
+
+
+def _request(arguments: argparse.Namespace) -> Request:
+    from qx.amounts import to_seconds
+
+    max_time = None if arguments.max_time is None else to_seconds(arguments.max_time, "--max-time")
+    return build_request(
         arguments,
         configs=arguments.configs,
         every=arguments.all,
@@ -199,25 +224,93 @@ def run(arguments: argparse.Namespace) -> int:
         score_better=arguments.score_better,
         yes=arguments.yes,
     )
-    request.check()
-    names = [entry.name for entry in choose_workloads(host, request)]
-    out = check_writable(arguments.out or results_folder(host, names, OUT))
-    results.settle(out)
+
+
+def _carry_out(
+    host: Host, request: Request, arguments: argparse.Namespace, named: Path, out: Path, began: float
+) -> int:
+    """Carry out a request, write the results into ``out`` and print them; ``named`` may be a journal."""
+    from attrs import evolve
+
+    from qx.analysis.constraints import check_judged
+    from qx.cli import INTERRUPTED, NOT_WELL, OK, TERMINATED
+    from qx.cli.display import display
+    from qx.cli.places import results_folder
+    from qx.cli.results_screen import print_results
+    from qx.cli.resuming import check_same_run, with_advice
+    from qx.cli.streams import say
+    from qx.processes.interruption import Interruption
+    from qx.results import results_file as results
+    from qx.runner import run as run_matrix
+    from qx.runner.assembly import AnalysisError
+    from qx.runner.journal import Journal, head_of, words_of_resumed
 
     def folder(names: Sequence[str]) -> Path:
         return out if arguments.out is not None else results_folder(host, names, OUT)
 
-    with display() as reporter:
-        outcome, recording = run_matrix(host, request, reporter, folder, began)
-    if arguments.out is None:
-        # The fallback may have replaced the default workload.
-        out = results_folder(host, list(outcome.run.workloads), OUT)
+    results.settle(out)
+    if arguments.resume is None:
+        journal = Journal.begin(out, head_of(arguments.words))
+        if journal.set_aside is not None:
+            say(
+                f"qx: the journal of a run that did not end is set aside until this one has ended: "
+                f"qx run --resume {journal.set_aside} goes on with that"
+            )
+    else:
+        journal = Journal.resume(named)
+        request = evolve(request, command=("qx", *journal.head.words))
+    with with_advice(journal):
+        if arguments.resume is not None:
+            check_same_run(journal.head, arguments)
+            say(f"qx: {words_of_resumed(journal)}")
+        interruption = Interruption()
+        try:
+            with display() as reporter, interruption.listening(lambda: reporter.say(ENDING)):
+                outcome, recording = run_matrix(host, request, reporter, folder, began, journal, interruption)
+        except AnalysisError as error:
+            _write_samples(out, error.results, error.recording)
+            raise error.__cause__ or error from None
+        if arguments.out is None:
+            # The fallback may have replaced the default workload.
+            out = results_folder(host, list(outcome.run.workloads), OUT)
+        _write(out, outcome, recording)
+        is_whole = not outcome.run.is_partial and not outcome.run.has_left_out
+        if is_whole:
+            journal.remove()
+        files = [out / results.RESULTS, out / results.TABLE, out / results.PAGE]
+        print_results(outcome, arguments, files, out / outcome.logs if outcome.logs else None)
+        if not is_whole:
+            say(f"qx: these are results of a part; {journal.command}")
+    if outcome.run.interruption is not None:
+        return INTERRUPTED if outcome.run.interruption.signal == "SIGINT" else TERMINATED
+    check_judged(outcome)
+    return OK if outcome.ended_well else NOT_WELL
+
+
+def _write_samples(out: Path, outcome: Results, recording: Recording) -> None:
+    """Write what there is of a run whose figures or reports could not be made, and say how to make them."""
+    from qx.cli.streams import say
+    from qx.results import results_file as results
+
+    text = f"# No figures\n\nThe analysis of this run failed. `qx report {out}` makes figures and reports.\n"
+    results.write(out, outcome, text, recording)
+    say(f"qx: the samples are in {out / outcome.run.samples}: qx report {out} makes the reports of them")
+
+
+def _write(out: Path, outcome: Results, recording: Recording) -> None:
+    from qx.errors import UsageError
+    from qx.files import FULL
+    from qx.report import markdown
+    from qx.report.written import pictures
+    from qx.results import results_file as results
+
     try:
-        results.write(out, outcome, markdown.render(outcome), recording, pictures(outcome, recording))
+        table, further = markdown.render(outcome), pictures(outcome, recording)
+    except Exception:
+        _write_samples(out, outcome, recording)
+        raise
+    try:
+        results.write(out, outcome, table, recording, further)
     except OSError as error:
         advice = "; free space there, or name another folder with --out" if error.errno in FULL else ""
         raise UsageError(f"cannot write the results into {out}: {error.strerror or error}{advice}") from error
-    files = [out / results.RESULTS, out / results.TABLE, out / results.PAGE]
-    print_results(outcome, arguments, files, out / outcome.logs if outcome.logs else None)
-    check_judged(outcome)
-    return OK if outcome.ended_well else NOT_WELL

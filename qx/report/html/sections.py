@@ -40,8 +40,8 @@ _PLAIN = Markup(name=str, strong=str, text=str)
 def _run(view: View, content: JsonObject) -> Iterator[str]:
     yield f"<h1>{wording.title(view, MARKUP)}</h1>"
     yield f'<p class="quiet">{wording.provenance(view, MARKUP)}</p>'
-    if time_over := wording.time_over(view, MARKUP):
-        yield warning(time_over)
+    if unfinished := wording.unfinished(view, MARKUP):
+        yield warning(unfinished)
     for failed in wording.failed_baselines(view, MARKUP):
         yield warning(failed)
     parts = view.parts
@@ -176,6 +176,7 @@ def _trust(view: View, content: JsonObject) -> list[str]:
     floors = list(wording.noise_floor(view))
     blocks = [paragraph(wording.measuring(view, MARKUP))]
     remarks = [
+        *wording.by_sitting(view, MARKUP),
         *wording.differing_in_rounds(view, MARKUP),
         *wording.deaths(view, MARKUP),
         *wording.unkept_outputs(view),

@@ -30,9 +30,12 @@ LEAST_WAVES = 6
 RETRIES = 2
 #: Reason for which waves end: the run's time is over (``--max-time``).
 TIME_LIMIT = "time limit"
+#: Reason for which waves end: the user has interrupted the run.
+INTERRUPTED = "interrupted"
 #: The reasons for which waves end, the worst first.
 ENDED_BY = (
     "the baseline failed",
+    INTERRUPTED,
     TIME_LIMIT,
     "too short a budget",
     "budget",
@@ -179,8 +182,11 @@ class Measured:
     first_calls: dict[str, dict[Point, float]] = Factory(dict)
     #: Whether the run's time was over during the current wave, which does not count then.
     is_cut_off: bool = False
-    #: Whether a group has fewer than the least number of waves, since the run's time was over.
+    #: Whether a group has fewer than the least number of waves, since the run's time was over or the user has
+    #: interrupted it.
     has_too_few_waves: bool = False
+    #: Number of the sitting that each wave was made in, from 0.
+    sittings: list[int] = Factory(list)
 
     def drop_metric(self, cell: str, name: str, failure: MetricFailure | None = None) -> None:
         """Stop measuring a metric of a cell, since it has failed or does not apply."""

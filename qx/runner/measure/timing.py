@@ -17,8 +17,10 @@ from qx.processes.jobs import LaunchJob, StoredArtifact
 from qx.results.cells import CellId
 from qx.runner import devices
 from qx.runner.devices import RunDevice, hold_device
+from qx.runner.journal import GroupsRecord
 from qx.runner.measure.groups import grouped
-from qx.runner.measure.plan import LEAST_WAVES, TIME_LIMIT, Measured, Plan
+from qx.runner.measure.log import WaveLog
+from qx.runner.measure.plan import INTERRUPTED, LEAST_WAVES, TIME_LIMIT, Measured, Plan
 from qx.runner.measure.waves import BudgetTooShort, measure_in_waves
 from qx.runner.request import QUICK_WAVES, Chosen, Reporter, Request, budget_of, config, references
 from qx.runner.workload_run import Run, WorkloadRun
@@ -96,6 +98,13 @@ def _measure(run: Run, workload_run: WorkloadRun) -> None:
         _mark_not_timed(run, workload_run, cause, Measured(ended_by="the baseline failed"))
         return
     control = evolve(workload_run.cells[baseline], label="", control=True)
+    log = WaveLog.of(run, workload_run, str(control))
+    if run.interruption.is_requested and not log.earlier:
+        cause = "not measured when the run was interrupted"
+        _mark_not_timed(run, workload_run, cause, Measured(ended_by=INTERRUPTED))
+        for cell in workload_run.successful_builds():
+            workload_run.leave_out("measure", cell)
+        return
     plan = _plan(run, workload_run, baseline, control)
     cpus = len(run.request.cpus) or usable_cpus()
     if run.request.threads > cpus:
@@ -114,7 +123,7 @@ def _measure(run: Run, workload_run: WorkloadRun) -> None:
             limit += f"; {max(0.0, left):.0f} s are left of --max-time"
         reporter.phase("measure", f"{len(plan.cells)} cells{workload} in waves, {limit}")
     with hold_device(open_cache(run.request.trust_cache), run.request.device, reporter):
-        workload_run.measured = measure_in_waves(plan, run.processes, run.recording, reporter.step)
+        workload_run.measured = measure_in_waves(plan, run.processes, run.recording, reporter.step, log)
     workload_run.cells[str(control)] = control
     workload_run.builds[str(control)] = workload_run.builds[baseline]
     _note_time_limit(run, workload_run, plan)
@@ -124,11 +133,14 @@ def _measure(run: Run, workload_run: WorkloadRun) -> None:
 
 
 def _note_time_limit(run: Run, workload_run: WorkloadRun, plan: Plan) -> None:
-    """Note the metrics of cells that the run's time was too short for: those without a complete wave."""
+    """Note the metrics of cells for which waves ended too early: those without a complete wave."""
     measured = workload_run.measured
-    if measured.ended_by != TIME_LIMIT:
+    if measured.ended_by not in (TIME_LIMIT, INTERRUPTED):
         return
-    failure = MetricFailure("timeout", run.processes.limit.cause("not measured"))
+    cause = "not measured when the run was interrupted"
+    if measured.ended_by == TIME_LIMIT:
+        cause = run.processes.limit.cause("not measured")
+    failure = MetricFailure("timeout", cause)
     measured_pairs = {(cell, figure.metric) for cell, figure in measured.parts}
     for cell, name in product(plan.cells, [entry.name for entry in (*plan.fresh, *plan.block)]):
         is_missing = (cell, name) not in measured_pairs | measured.dropped
@@ -165,13 +177,7 @@ def _plan(run: Run, workload_run: WorkloadRun, baseline: str, control: CellId) -
         )
 
     return Plan(
-        groups=grouped(
-            baseline,
-            str(control),
-            [cell for cell in builds if cell != baseline],
-            _runtime_baselines(chosen, cells),
-            _room(workload_run, run.reporter, run.device),
-        ),
+        groups=_groups(run, workload_run, baseline, control),
         cells=cells,
         artifacts=artifacts | {str(control): artifacts[baseline]},
         baseline=baseline,
@@ -191,6 +197,30 @@ def _plan(run: Run, workload_run: WorkloadRun, baseline: str, control: CellId) -
         device=request.device,
         job=job,
     )
+
+
+def _groups(
+    run: Run, workload_run: WorkloadRun, baseline: str, control: CellId
+) -> tuple[tuple[str, ...], ...]:
+    """Return the cells that share waves: as in earlier sittings, and those that were in none in others."""
+    others = [cell for cell in workload_run.successful_builds() if cell != baseline]
+    noted = [record for record in run.journal.of(GroupsRecord) if record.workload == workload_run.name]
+    present = {baseline, str(control), *others}
+    groups = tuple(
+        tuple(cell for cell in group if cell in present) for group in (noted[-1].groups if noted else ())
+    )
+    further = [cell for cell in others if all(cell not in group for group in groups)]
+    if further or not groups:
+        cells = {cell: workload_run.cells[cell] for cell in [baseline, *others]} | {str(control): control}
+        groups += grouped(
+            baseline,
+            str(control),
+            further,
+            _runtime_baselines(run.chosen, cells),
+            _room(workload_run, run.reporter, run.device),
+        )
+        run.journal.write(GroupsRecord(workload=workload_run.name, groups=groups))
+    return groups
 
 
 def _points_of_launch(request: Request, refused: Collection[int]) -> tuple[Point, ...]:

@@ -28,7 +28,8 @@ from qx.results.recording import Floats, Recording, Series, joined
 from qx.runner.devices import wave_reading
 from qx.runner.evaluation import sample_failure
 from qx.runner.measure.holding import cpus_for, keep_host_off
-from qx.runner.measure.plan import ENDED_BY, TIME_LIMIT, Measured, Plan
+from qx.runner.measure.log import WaveLog
+from qx.runner.measure.plan import ENDED_BY, INTERRUPTED, TIME_LIMIT, Measured, Plan
 from qx.runner.measure.rounds import (
     LEAST_ROUNDS,
     Task,
@@ -65,23 +66,35 @@ class BudgetTooShort(Exception):
 Step = Callable[[float, str], None]
 
 
-def measure_in_waves(plan: Plan, processes: Processes, recording: Recording, step: Step) -> Measured:
+def measure_in_waves(
+    plan: Plan, processes: Processes, recording: Recording, step: Step, log: WaveLog | None = None
+) -> Measured:
     """Run waves of each group until the ratios are precise enough, or the budget or the run's time is over.
 
-    Raises ``BudgetTooShort`` in the first wave if even ``plan.max_budget`` is too short.
+    Waves of earlier sittings are in the ``log`` and count, and those that are completed go into it. Raises
+    ``BudgetTooShort`` in the first wave if even ``plan.max_budget`` is too short.
     """
+    log = log or WaveLog()
     measured = Measured(budget=plan.budget)
     if not plan.fresh and not plan.block:
         return measured
-    began = time.monotonic()
+    log.restore(measured)
+    # As if the waves of earlier sittings had been made without a pause before those of this one.
+    began = time.monotonic() - measured.seconds
     reasons: list[str] = []
     for index, group in enumerate(plan.groups):
-        if time.monotonic() >= plan.end:
+        is_over = time.monotonic() >= plan.end
+        if is_over or log.is_interrupted:
             measured.has_too_few_waves = True
-            reasons.append(TIME_LIMIT)
+            reasons.append(TIME_LIMIT if is_over else INTERRUPTED)
             break
         share = (index + 1) / len(plan.groups)
-        runner = _Group(plan, group, processes, recording, measured, step, began=began, share=share)
+        runner = _Group(
+            *(plan, group, processes, recording, measured, step, log),
+            index=index,
+            began=began,
+            share=share,
+        )
         reasons.append(runner.run())
     measured.ended_by = min(reasons, key=ENDED_BY.index)
     measured.seconds = time.monotonic() - began
@@ -98,6 +111,9 @@ class _Group:
     recording: Recording
     measured: Measured
     step: Step
+    log: WaveLog
+    #: Number of the group, from 0.
+    index: int
     #: When the first wave of the run began, by the monotonic clock in seconds.
     began: float
     #: Share of the budget for this group and those before it.
@@ -119,7 +135,9 @@ class _Group:
     precision_text: str = ""
 
     def __attrs_post_init__(self) -> None:
-        self.order = random.Random(f"{self.plan.seed} {' '.join(self.group)}")
+        seed = f"{self.plan.seed} {' '.join(self.group)}"
+        # In another sitting orders are drawn anew, not those of its first waves once more.
+        self.order = random.Random(f"{seed} {self.log.sitting}" if self.log.sitting else seed)
 
     @property
     def alive(self) -> list[str]:
@@ -148,12 +166,14 @@ class _Group:
         Returns what ended them.
         """
         reason = self._run()
-        if reason == TIME_LIMIT and self.whole_waves < self.plan.least_waves:
+        if reason in (TIME_LIMIT, INTERRUPTED) and self.whole_waves < self.plan.least_waves:
             self.measured.has_too_few_waves = True
         return reason
 
     def _run(self) -> str:
-        start = time.monotonic()
+        if self._restore() and (reason := self._reason_to_end()) is not None:
+            return reason
+        start, earlier, before = time.monotonic(), self.waves, self.mean_wave * self.waves
         while True:
             self._wave()
             self.processes.logs.flush()
@@ -162,25 +182,48 @@ class _Group:
             self.waves += 1
             self._store_samples()
             self.precision_text = self._describe_precision()
-            now = time.monotonic()
-            mean = self.mean_wave = (now - start) / self.waves
+            self.mean_wave = (before + time.monotonic() - start) / self.waves
             self._show(f"wave {self.measured.waves} done")
             if self.plan.baseline in self.measured.failures:
                 return "the baseline failed"
-            if self.waves == 1 and not self.plan.block:
-                self._grant(self.plan.least_waves * len(self.plan.groups) * mean)
-            if self.whole_waves >= self.plan.least_waves:
-                ratios = self._ratios()
-                if not ratios:
-                    return "waves"
-                if self._are_precise(ratios):
-                    return "precision"
-            if now + mean > self.end:
-                return TIME_LIMIT
-            if self.whole_waves < self.plan.least_waves:
-                continue
-            if now + mean > self.deadline or self.measured.waves >= MOST_WAVES * self.share:
-                return TIME_LIMIT if self.is_limited else "budget"
+            if self.waves - earlier == 1 and not self.plan.block:
+                self._grant(self.plan.least_waves * len(self.plan.groups) * self.mean_wave)
+            if (reason := self._reason_to_end()) is not None:
+                return reason
+
+    def _restore(self) -> bool:
+        """Go on from the waves of this group that earlier sittings have made; False where there are none."""
+        waves = self.log.of_group(self.index)
+        if not waves:
+            return False
+        self.waves, self.whole_waves = len(waves), sum(wave.is_whole for wave in waves)
+        self.mean_wave = sum(wave.seconds for wave in waves) / len(waves)
+        for cell, fastest in waves[-1].fastest.items():
+            self.fastest[cell] = {Point.parse(point): seconds for point, seconds in fastest.items()}
+        for task in self.plan.tasks:
+            if (count := waves[-1].rounds.get(task.metric, {}).get(str(task.point))) is not None:
+                self.counts[task] = count
+        self._store_samples()
+        self.precision_text = self._describe_precision()
+        return True
+
+    def _reason_to_end(self) -> str | None:
+        """Return why no further wave of this group is made; None where one is."""
+        now, mean = time.monotonic(), self.mean_wave
+        has_enough = self.whole_waves >= self.plan.least_waves
+        if has_enough:
+            ratios = self._ratios()
+            if not ratios:
+                return "waves"
+            if self._are_precise(ratios):
+                return "precision"
+        if self.log.is_interrupted:
+            return INTERRUPTED
+        if now + mean > self.end:
+            return TIME_LIMIT
+        if has_enough and (now + mean > self.deadline or self.measured.waves >= MOST_WAVES * self.share):
+            return TIME_LIMIT if self.is_limited else "budget"
+        return None
 
     # One wave -------------------------------------------------------------------------------------
 
@@ -189,6 +232,7 @@ class _Group:
         self.measured.pending.clear()
         cells = self.alive
         self.order.shuffle(cells)
+        self.log.begin(self.measured)
         began = self.wave_began = time.monotonic()
         launches, times = self._ready(cells)
         try:
@@ -206,9 +250,20 @@ class _Group:
         if self.measured.is_cut_off:
             self._forget_wave()
             return
+        is_whole = self.plan.baseline in launches
+        self.measured.sittings.append(self.log.sitting)
+        self.log.write(
+            self.measured,
+            list(launches),
+            self.counts,
+            self.fastest,
+            self.index,
+            is_whole,
+            time.monotonic() - began,
+        )
         for cell in launches:
             self.measured.keep_pending(cell)
-        self.whole_waves += self.plan.baseline in launches
+        self.whole_waves += is_whole
 
     def _forget_wave(self) -> None:
         """Forget the current wave, which the end of the run's time has cut off."""

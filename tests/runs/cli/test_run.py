@@ -288,7 +288,7 @@ def test_whoever_stops_it_finds_everything_as_it_was(
     code: int,
     word: str,
 ) -> None:
-    """Ctrl-C or SIGTERM ends all processes at once; earlier results stay, and nothing unfinished is left."""
+    """A second Ctrl-C or SIGTERM ends all processes at once; earlier results stay, and the journal is new."""
     marker = tmp_path / "marker"
     if where == "build":
         plugin = toy.config(
@@ -315,12 +315,21 @@ def test_whoever_stops_it_finds_everything_as_it_was(
     workers = host.children(recursive=True)
     assert workers
     run.send_signal(sent)
+    if where != "build":
+        # The first lets the run end in order; in a build there is nothing yet that could be shown.
+        assert run.stderr is not None
+        while "Ctrl-C again ends at once" not in run.stderr.readline():
+            assert run.poll() is None
+        run.send_signal(sent)
     stdout, stderr = run.communicate(timeout=120)
 
     assert run.returncode == code, stderr
     assert stderr.splitlines()[-1] == f"qx: {word}"
     assert "Traceback" not in stderr
     assert stdout == ""
+    # What was finished is kept for `--resume`, where there is anything.
+    assert where == "build" or (out / "journal" / "records").is_file()
+    shutil.rmtree(out / "journal", ignore_errors=True)
     assert contents(out) == before
     assert [worker for worker in workers if worker.is_running()] == []
     assert list((tmp_path / "temporary").iterdir()) == []
@@ -342,5 +351,6 @@ def test_a_full_disk_leaves_the_earlier_results(start: Start, toy: Any, tmp_path
     )
     _, stderr = run.communicate()
     assert run.returncode == 2, stderr
-    assert stderr.splitlines()[-1] == f"qx: error: cannot write the results into {out}: File too large"
+    assert stderr.splitlines()[-1].startswith("qx: error: cannot write the ")
+    assert "File too large" in stderr.splitlines()[-1]
     assert contents(out) == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from qx.errors import PluginError, QxError
-from qx.worker.output_files import OutputWriter, read_outputs
+from qx.worker.output_files import NOTE, OutputWriter, read_outputs
 
 GENERATOR = np.random.default_rng(0)
 BATCHES = [GENERATOR.normal(size=(4, 3, 2)).astype(np.float32) for _ in range(3)]
@@ -73,3 +74,65 @@ def test_the_disk_is_checked_before_anything_is_written(
         written(tmp_path, BATCHES, items=1_000_000)
     assert list((tmp_path / "outputs").iterdir()) == []
     assert written(tmp_path, BATCHES)["scores"].shape == (10, 3, 2)
+
+
+# Chunk by chunk -----------------------------------------------------------------------------------
+
+
+def write_batches(folder: Path, batches: Sequence[dict[str, np.ndarray]], items: int, last: bool) -> int:
+    """Write batches as a process does that is killed behind the last of them, or ends; return ``written``."""
+    writer = OutputWriter(folder, items, "plugin", chunk=0.0)
+    start = writer.written
+    for batch in batches:
+        writer.add(batch)
+    if last:
+        writer.__exit__(None, None, None)
+    writer._stack.close()
+    return start
+
+
+def numbered(number: int, dtype: str = "float32") -> dict[str, np.ndarray]:
+    """Return a batch of ten items with two outputs."""
+    values = np.arange(30).reshape(10, 3) + 100 * number
+    return {"a": values.astype(dtype), "b": values[:, :1].astype("int64")}
+
+
+def test_another_process_goes_on_behind_what_is_on_the_disk(tmp_path: Path) -> None:
+    """Outputs of a process that was killed are kept, the last batch is cut off, and none is written twice."""
+    assert write_batches(tmp_path / "outputs", [numbered(0), numbered(1)], 28, last=False) == 0
+    with (tmp_path / "outputs" / "output_0.npy").open("ab") as file:
+        file.write(b"torn")
+    assert write_batches(tmp_path / "outputs", [numbered(2)], 28, last=True) == 20
+    expected = {name: np.concatenate([numbered(n)[name] for n in range(3)])[:28] for name in ("a", "b")}
+    outputs = read_outputs(tmp_path / "outputs")
+    assert outputs.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_array_equal(outputs[name], array)
+    assert not (tmp_path / "outputs" / NOTE).exists()
+
+
+def test_a_wider_type_keeps_what_is_noted(tmp_path: Path) -> None:
+    """Outputs that turned out to need another type are gone on with in that type."""
+    write_batches(tmp_path / "outputs", [numbered(0), numbered(1, "float64")], 30, last=False)
+    assert write_batches(tmp_path / "outputs", [numbered(2)], 30, last=True) == 20
+    assert read_outputs(tmp_path / "outputs")["a"].dtype == np.float64
+    np.testing.assert_array_equal(read_outputs(tmp_path / "outputs")["a"][20:], numbered(2)["a"])
+
+
+@pytest.mark.parametrize("damage", ["changed", "short", "note", "items", "missing"])
+def test_what_is_not_as_it_was_noted_is_written_anew(tmp_path: Path, damage: str) -> None:
+    """A changed byte, a file that is too short or missing, a strange note: the outputs begin again."""
+    folder = tmp_path / "outputs"
+    write_batches(folder, [numbered(0), numbered(1)], 30, last=False)
+    file = folder / "output_1.npy"
+    if damage == "changed":
+        content = bytearray(file.read_bytes())
+        content[-20] ^= 1
+        file.write_bytes(bytes(content))
+    elif damage == "short":
+        file.write_bytes(file.read_bytes()[:-8])
+    elif damage == "note":
+        (folder / NOTE).write_text('{"written": 20}')
+    elif damage == "missing":
+        file.unlink()
+    assert write_batches(folder, [numbered(0)], 31 if damage == "items" else 30, last=False) == 0
