@@ -9,32 +9,36 @@ import numpy as np
 
 from benchmarks.common import keep
 from qx.statistics.steps import LEVEL, find_steps
+from qx.statistics.student_t import Floats
 
 LENGTHS = (10, 20, 50, 100)
 #: Steps in standard deviations of a value.
 STEPS = (1.0, 2.0, 3.0, 5.0)
-Noise = Callable[[np.random.Generator, np.ndarray], np.ndarray]
+Noise = Callable[[np.random.Generator, Floats], Floats]
 
 
-def _normal(generator: np.random.Generator, errors: np.ndarray) -> np.ndarray:
-    return errors * generator.normal(size=len(errors))
+def _normal(generator: np.random.Generator, errors: Floats) -> Floats:
+    noise: Floats = errors * generator.normal(size=len(errors))
+    return noise
 
 
-def _more_between_runs(generator: np.random.Generator, errors: np.ndarray) -> np.ndarray:
+def _more_between_runs(generator: np.random.Generator, errors: Floats) -> Floats:
     """Vary between runs by as much again as the intervals say."""
     return _normal(generator, errors) + generator.normal(size=len(errors))
 
 
-def _heavy_tails(generator: np.random.Generator, errors: np.ndarray) -> np.ndarray:
-    return errors * generator.standard_t(3, size=len(errors)) / np.sqrt(3)
+def _heavy_tails(generator: np.random.Generator, errors: Floats) -> Floats:
+    noise: Floats = errors * generator.standard_t(3, size=len(errors)) / np.sqrt(3)
+    return noise
 
 
-def _drifting(generator: np.random.Generator, errors: np.ndarray) -> np.ndarray:
+def _drifting(generator: np.random.Generator, errors: Floats) -> Floats:
     """Follow the run before by 0.5 (first-order autoregression), which breaks what permutations assume."""
     noise = generator.normal(size=len(errors))
     for index in range(1, len(noise)):
         noise[index] = 0.5 * noise[index - 1] + np.sqrt(0.75) * noise[index]
-    return errors * noise
+    scaled: Floats = errors * noise
+    return scaled
 
 
 NOISES: dict[str, Noise] = {

@@ -19,6 +19,7 @@ from qx.contract.tasks import CLASSIFICATION
 from qx.results.cells import most_similar
 from qx.results.recording import Recording
 from qx.results.records import (
+    NOT_ANALYSED,
     NOT_APPLICABLE,
     AxisResult,
     BuildSpread,
@@ -96,10 +97,13 @@ def without_figures(
         for metric in metrics.values():
             for point in metric.points(run.points) or (None,):
                 series = recording.get(cell, Figure(metric.name, point))
-                outcome, cause = failures.get((cell, metric.name), ("ok", None))
+                outcome: Outcome = "failed"
+                cause: str | None = NOT_ANALYSED
+                if (cell, metric.name) in failures:
+                    outcome, cause = failures[cell, metric.name]
                 if result.outcome != "ok":
                     outcome, cause = result.outcome, result.cause
-                elif outcome == "ok" and series is None:
+                elif cause == NOT_ANALYSED and series is None:
                     outcome, cause = "unsupported", NOT_APPLICABLE
                 blank = _blank(metric, point, cell, result)
                 details = {} if series is None else reported(series)

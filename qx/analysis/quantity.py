@@ -135,7 +135,9 @@ class Quantity:
         sittings = self._sittings_of(advantage)
         return sittings is not None and over_sittings.differ(advantage, sittings)
 
-    def mean_over_sittings(self, ours: str, theirs: str, level: float = 0.95) -> tuple[float, float, float]:
+    def mean_over_sittings(
+        self, ours: str, theirs: str, level: float = 0.95
+    ) -> tuple[Floats, Floats, Floats]:
         """Estimate over sittings by what one cell exceeds another: mean, half of the interval, and p."""
         advantage = self.by_wave.advantage(ours, theirs)
         sittings = self._sittings_of(advantage)

@@ -17,7 +17,7 @@ from qx.contract.records import SMALLEST, Metric
 from qx.errors import UsageError
 from qx.foreign import to_line
 from qx.results.recording import Recording, Series
-from qx.results.records import Measurement, Results
+from qx.results.records import NOT_ANALYSED, Measurement, Results
 from qx.results.results_file import to_json
 
 #: Relative and absolute tolerance between figures, since versions of numpy round the last digits differently.
@@ -166,7 +166,9 @@ def recompute(results: Results, recording: Recording, place: Path | None = None)
     failures = {
         (measurement.cell, measurement.metric): (measurement.outcome, measurement.cause or "")
         for measurement in results.measurements
-        if measurement.outcome != "ok" and not _applies_elsewhere(results, measurement)
+        if measurement.outcome != "ok"
+        and measurement.cause != NOT_ANALYSED
+        and not _applies_elsewhere(results, measurement)
     }
     computed = analyse(
         run=evolve(results.run, analysed=True),
@@ -220,7 +222,8 @@ def _equal(ours: object, theirs: object) -> bool:
 def _applies_elsewhere(results: Results, measurement: Measurement) -> bool:
     """Return whether the metric has figures of this cell at another batch size, so that it did not fail."""
     return any(
-        other.outcome == "ok" and (other.cell, other.metric) == (measurement.cell, measurement.metric)
+        (other.outcome == "ok" or other.cause == NOT_ANALYSED)
+        and (other.cell, other.metric) == (measurement.cell, measurement.metric)
         for other in results.measurements
     )
 

@@ -30,6 +30,7 @@ from qx.results import results_file
 from qx.results.constraints import OPTIONS, read_constraints
 from qx.runner import run as run_request
 from qx.runner.request import Request
+from qx.storage.holding import hold_folder
 from qx.storage.session_objects import REFERENCE
 from qx.values import OptionValue
 
@@ -262,6 +263,7 @@ def run(
             if debug and traceback:
                 reporter.show(traceback)
         if out_folder is not None:
+            stack.enter_context(hold_folder(out_folder))
             results_file.settle(out_folder)
         logs = logs_in_cache(request.trust_cache) if out_folder is None else out_folder
         results, recording = run_request(host, request, reporter, lambda _: logs, began)

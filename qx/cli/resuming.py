@@ -94,14 +94,16 @@ def differing(first: argparse.Namespace, second: argparse.Namespace, free: froze
 
 @contextmanager
 def with_advice(journal: Journal) -> Iterator[None]:
-    """Close a journal at the end; where an error ends the run, say how to go on with it first."""
+    """Close a journal at the end; where an error ends the run, say how to go on with it first.
+
+    Mistakes of the user stay one line: they are corrected, and the next run finds the builds anyhow.
+    """
     from qx.cli.streams import say
-    from qx.runner.journal import JournalError
 
     try:
         yield
     except BaseException as error:
-        if journal.is_begun and journal.has_finished_work and not isinstance(error, JournalError):
+        if journal.is_begun and journal.has_finished_work and not isinstance(error, UsageError):
             say(f"qx: what was finished is kept; {journal.command}")
         raise
     finally:

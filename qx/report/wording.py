@@ -495,8 +495,9 @@ def by_sitting(view: View, markup: Markup) -> Iterator[str]:
         parts = measured.details.get("by_sitting")
         if metric.phase not in ("fresh", "block") or not isinstance(parts, list):
             continue
-        values = [part.get("value") for part in parts if isinstance(part, dict)]
-        if not all(isinstance(value, (int, float)) for value in values):
+        listed_values = [part.get("value") for part in parts if isinstance(part, dict)]
+        values = [value for value in listed_values if isinstance(value, (int, float))]
+        if len(values) < len(listed_values):
             continue
         shown = listed([markup.text(numbers.quantity(value, metric.unit)) for value in values])
         yield (

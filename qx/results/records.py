@@ -16,6 +16,8 @@ from qx.values import JsonMapping
 SCHEMA_VERSION = 2
 #: Cause of a measurement for which the metric returned None.
 NOT_APPLICABLE = "not applicable here"
+#: Cause of a measurement without a value that only lacks its analysis: there are samples.
+NOT_ANALYSED = "not analysed"
 
 
 @frozen(kw_only=True)

@@ -12,6 +12,9 @@ from qx.contract.records import Outcome
 from qx.results.constraints import Constraint
 from qx.values import JsonMapping, OptionValues
 
+#: Reason for which waves end: the run's time is over (``--max-time``).
+TIME_LIMIT = "time limit"
+
 
 @frozen(kw_only=True)
 class Death:
@@ -226,8 +229,9 @@ class RunRecord:
 
     @property
     def has_left_out(self) -> bool:
-        """Whether the run's time was too short for something."""
-        return self.time_limit is not None and bool(self.time_limit.left_out)
+        """Whether the run's time was too short for something, or ended its waves."""
+        has_left_out = self.time_limit is not None and bool(self.time_limit.left_out)
+        return has_left_out or (self.measuring is not None and self.measuring.ended_by == TIME_LIMIT)
 
     @property
     def is_partial(self) -> bool:

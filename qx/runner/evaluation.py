@@ -157,6 +157,7 @@ def evaluate_artifact(
     place = run.outputs / key
     job = _job(run, workload_run, cell, build, place / FINISHED, place / MODEL)
     journal = run.journal
+    failures: dict[str, MetricFailure]
     if is_finished := journal.has_evaluation(key):
         finished = Finished(job.finished)
         measured = {

@@ -446,7 +446,7 @@ def _entries(records: Sequence[bytes]) -> Iterator[Entry]:
         kind, seconds = KINDS.get(str(fields["kind"])), fields["seconds"]
         if kind is None or not isinstance(seconds, (int, float)) or seconds < 0:
             raise ValueError(f"a record of the kind {fields['kind']!r} is not known")
-        record = structure(kind, fields["fields"])
+        record: object = structure(kind, fields["fields"])
         sitting += kind is SittingHead
         yield Entry(record, Recording.from_bytes(arrays) if arrays else Recording(), max(0, sitting), seconds)
 

@@ -59,7 +59,7 @@ def differ(values: ArrayLike, sittings: ArrayLike) -> bool:
     return difference_p(values, sittings) < ALPHA
 
 
-def mean_over_sittings(values: ArrayLike, sittings: ArrayLike, level: float) -> tuple[float, float, float]:
+def mean_over_sittings(values: ArrayLike, sittings: ArrayLike, level: float) -> tuple[Floats, Floats, Floats]:
     """Estimate the mean over sittings that might have been, where sittings differ.
 
     Each sitting counts once, whatever its number of waves, with a t interval over sittings (the unweighted
@@ -75,12 +75,11 @@ def mean_over_sittings(values: ArrayLike, sittings: ArrayLike, level: float) -> 
 
     Returns
     -------
-    mean, half, p : float
+    mean, half, p : arrays of float, each of shape []
         Mean, half width of its interval, and two-sided p against 0.
     """
     means = np.array([group.mean() for group in by_sitting(values, sittings)])
-    mean, half, p = student(*mean_and_error(means), level=level)
-    return float(mean), float(half), float(p)
+    return student(*mean_and_error(means), level=level)
 
 
 def by_sitting(values: ArrayLike, sittings: ArrayLike) -> list[Floats]:

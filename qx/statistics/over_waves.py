@@ -221,10 +221,9 @@ def between_sittings(
     mean, half, p = mean_over_sittings(values, sittings, level)
     method = "t over sittings, which differ by more than their waves do"
     if kind == "difference":
-        return Difference(
-            "difference", mean, around(mean, half), p_or_none(np.asarray(p)), f"difference, {method}"
-        )
-    return as_ratio(kind, mean, around(mean, half), p, f"log ratio, {method}")
+        ci = around(mean, half)
+        return Difference("difference", float(mean), ci, p_or_none(p), f"difference, {method}")
+    return as_ratio(kind, float(mean), around(mean, half), float(p), f"log ratio, {method}")
 
 
 def independent(

@@ -20,12 +20,14 @@ from qx.foreign import to_line
 from qx.leftovers import try_lock
 from qx.storage import strict_json
 
+#: Name of the note in a folder of results.
+NOTE = ".qx-run.json"
 #: Largest note that is read, in bytes, and longest part of it in a message, in characters.
 MOST_NOTE, MAX_SHOWN = 1 << 12, 80
 
 
 @contextmanager
-def hold_folder(folder: Path, note: str) -> Iterator[None]:
+def hold_folder(folder: Path, note: str = NOTE) -> Iterator[None]:
     """Hold a folder, which is made if needed, and leave a note of that name in it meanwhile.
 
     Folders that were made for that, and are still empty at the end, are removed. Raises ``UsageError`` where

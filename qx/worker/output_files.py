@@ -88,6 +88,11 @@ def _checksum(file: BinaryIO, size: int) -> int | None:
     return checksum
 
 
+def _bytes(array: Array) -> memoryview:
+    """Return the bytes of an array whose rows lie one after another, without a copy."""
+    return array.reshape(-1).view(np.uint8).data
+
+
 def _skip_header(file: BinaryIO) -> None:
     np.lib.format.read_magic(file)
     np.lib.format.read_array_header_1_0(file)
@@ -162,7 +167,7 @@ class OutputWriter:
             rows = np.ascontiguousarray(array[: self._items - self.written], dtype=self._types[name])
             self._files[name].write(rows.data)
             if self._chunk is not None:
-                self._checksums[name] = zlib.crc32(rows, self._checksums.get(name, 0))
+                self._checksums[name] = zlib.crc32(_bytes(rows), self._checksums.get(name, 0))
         self.written += min(len(next(iter(batch.values()))), self._items - self.written)
         if self._chunk is not None and time.monotonic() - self._noted >= self._chunk:
             self._note()
@@ -230,7 +235,7 @@ class OutputWriter:
             while content := file.read(AT_ONCE // former.itemsize * former.itemsize):
                 converted = np.frombuffer(content, former).astype(dtype)
                 self._files[name].write(converted.data)
-                self._checksums[name] = zlib.crc32(converted, self._checksums[name])
+                self._checksums[name] = zlib.crc32(_bytes(converted), self._checksums[name])
         narrow.unlink()
 
 
@@ -251,7 +256,7 @@ def room_needed(what: str, needed: int, free: int) -> str:
     """Say in one line how much room outputs need on the disk, how much there is, and what to do."""
     return (
         f"{what} take {size_in_words(needed)} on the disk, and {size_in_words(free)} are free: name a folder "
-        f"on a larger disk in QX_CACHE, or evaluate fewer items"
+        f"on a larger disk (--out, or QX_CACHE where there is no such option), or evaluate fewer items"
     )
 
 

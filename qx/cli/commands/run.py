@@ -27,12 +27,11 @@ if TYPE_CHECKING:
     from qx.host.host import Host
     from qx.results.recording import Recording
     from qx.results.records import Results
+    from qx.runner.journal import Journal
     from qx.runner.request import Request
 
 #: Folder for the results of the default workload. Those of another go into a folder of its name within.
 OUT = Path("artifacts/results")
-#: Name of the file in it that says which run is writing into it.
-NOTE = ".qx-run.json"
 #: What the first Ctrl-C does.
 ENDING = "ending in order, with results of what there is; Ctrl-C again ends at once"
 
@@ -195,7 +194,7 @@ def run(arguments: argparse.Namespace) -> int:
     out = check_writable(arguments.out or results_folder(host, names, OUT))
     # The folder of a journal may be named itself; the results lie above it.
     place = out.parent if arguments.resume is not None and (out / FILE).is_file() else out
-    with hold_folder(place, NOTE):
+    with hold_folder(place):
         return _carry_out(host, request, arguments, out, place, began)
 
 
@@ -273,7 +272,7 @@ def _carry_out(
         if arguments.out is None:
             # The fallback may have replaced the default workload.
             out = results_folder(host, list(outcome.run.workloads), OUT)
-        _write(out, outcome, recording)
+        _write(out, outcome, recording, journal)
         is_whole = not outcome.run.is_partial and not outcome.run.has_left_out
         if is_whole:
             journal.remove()
@@ -297,7 +296,7 @@ def _write_samples(out: Path, outcome: Results, recording: Recording) -> None:
     say(f"qx: the samples are in {out / outcome.run.samples}: qx report {out} makes the reports of them")
 
 
-def _write(out: Path, outcome: Results, recording: Recording) -> None:
+def _write(out: Path, outcome: Results, recording: Recording, journal: Journal) -> None:
     from qx.errors import UsageError
     from qx.files import FULL
     from qx.report import markdown
@@ -312,5 +311,8 @@ def _write(out: Path, outcome: Results, recording: Recording) -> None:
     try:
         results.write(out, outcome, table, recording, further)
     except OSError as error:
-        advice = "; free space there, or name another folder with --out" if error.errno in FULL else ""
-        raise UsageError(f"cannot write the results into {out}: {error.strerror or error}{advice}") from error
+        advice = "free space there, then " if error.errno in FULL else ""
+        raise UsageError(
+            f"cannot write the results into {out}: {error.strerror or error}; what was finished is kept: "
+            f"{advice}{journal.command}"
+        ) from error

@@ -18,7 +18,7 @@ from qx.processes.jobs import LaunchJob, StoredArtifact
 from qx.processes.workers import Failure
 from qx.results.cells import CellId
 from qx.results.recording import Series
-from qx.results.run_record import Death, WaveReading
+from qx.results.run_record import TIME_LIMIT, Death, WaveReading
 from qx.runner.blame import Hangs, fatal_metric
 from qx.runner.measure.rounds import Task
 from qx.runner.request import metric, references
@@ -28,8 +28,6 @@ from qx.runner.request import metric, references
 LEAST_WAVES = 6
 #: Number of times that a launch of a cell may die before the cell fails.
 RETRIES = 2
-#: Reason for which waves end: the run's time is over (``--max-time``).
-TIME_LIMIT = "time limit"
 #: Reason for which waves end: the user has interrupted the run.
 INTERRUPTED = "interrupted"
 #: The reasons for which waves end, the worst first.

@@ -15,12 +15,13 @@ from qx.errors import UsageError
 from qx.processes.answers import MetricFailure
 from qx.processes.jobs import LaunchJob, StoredArtifact
 from qx.results.cells import CellId
+from qx.results.run_record import TIME_LIMIT
 from qx.runner import devices
 from qx.runner.devices import RunDevice, hold_device
 from qx.runner.journal import GroupsRecord
 from qx.runner.measure.groups import grouped
 from qx.runner.measure.log import WaveLog
-from qx.runner.measure.plan import INTERRUPTED, LEAST_WAVES, TIME_LIMIT, Measured, Plan
+from qx.runner.measure.plan import INTERRUPTED, LEAST_WAVES, Measured, Plan
 from qx.runner.measure.waves import BudgetTooShort, measure_in_waves
 from qx.runner.request import QUICK_WAVES, Chosen, Reporter, Request, budget_of, config, references
 from qx.runner.workload_run import Run, WorkloadRun

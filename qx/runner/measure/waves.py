@@ -25,11 +25,12 @@ from qx.processes.answers import (
 from qx.processes.logs import Subject
 from qx.processes.workers import Failure, Processes, Worker
 from qx.results.recording import Floats, Recording, Series, joined
+from qx.results.run_record import TIME_LIMIT
 from qx.runner.devices import wave_reading
 from qx.runner.evaluation import sample_failure
 from qx.runner.measure.holding import cpus_for, keep_host_off
 from qx.runner.measure.log import WaveLog
-from qx.runner.measure.plan import ENDED_BY, INTERRUPTED, TIME_LIMIT, Measured, Plan
+from qx.runner.measure.plan import ENDED_BY, INTERRUPTED, Measured, Plan
 from qx.runner.measure.rounds import (
     LEAST_ROUNDS,
     Task,

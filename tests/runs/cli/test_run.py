@@ -353,4 +353,6 @@ def test_a_full_disk_leaves_the_earlier_results(start: Start, toy: Any, tmp_path
     assert run.returncode == 2, stderr
     assert stderr.splitlines()[-1].startswith("qx: error: cannot write the ")
     assert "File too large" in stderr.splitlines()[-1]
+    assert f"go on with: qx run --resume {out}" in stderr.splitlines()[-1]
+    shutil.rmtree(out / "journal")
     assert contents(out) == before

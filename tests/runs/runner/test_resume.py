@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 from attrs import evolve
 
-from qx.cli.commands.run import NOTE
 from qx.results.recording import Recording
 from qx.runner import journal as journal_module
 from qx.runner.journal import BuildRecord, EvaluationRecord, Journal, WaveRecord
@@ -175,7 +174,7 @@ def test_another_run_is_refused_with_what_differs(
 
 def test_a_second_run_in_one_folder_is_refused(qx: Qx, arguments: list[str], tmp_path: Path) -> None:
     """The line says who holds the folder; it stays as it was."""
-    with hold_folder(tmp_path / "out", NOTE):
+    with hold_folder(tmp_path / "out"):
         done = qx(*arguments)
     assert done.code == 2
     assert f"another run writes into out: process {os.getpid()} on " in done.err
@@ -279,3 +278,31 @@ def test_the_first_signal_ends_the_wave_and_writes_results_of_a_part(
     assert done.results["run"]["interruption"] is None
     assert done.results["run"]["measuring"]["sittings"][:first] == [0] * first
     assert not (tmp_path / "out" / "journal").exists()
+
+
+def test_a_run_whose_analysis_fails_keeps_its_samples(
+    qx: Qx, arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends with 3, samples and results without figures; ``qx report`` makes the rest."""
+    assembly = import_module("qx.runner.assembly")
+
+    def fail(**_: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(assembly.analysis, "analyse", fail)
+        done = qx(*arguments)
+    assert done.code == 3
+    assert "ZeroDivisionError: a bug" in done.err
+    assert "qx report out makes the reports of them" in done.err
+    written = json.loads((tmp_path / "out/full_results.json").read_text())
+    assert written["run"]["analysed"] is False
+    done = qx("report", "out")
+    assert (done.code, done.err) == (0, "")
+    written = json.loads((tmp_path / "out/full_results.json").read_text())
+    assert written["run"]["analysed"] is True
+    values = [part["value"] for part in written["measurements"] if part["metric"] == "latency"]
+    assert len(values) == 3
+    assert all(value > 0 for value in values)
+    assert (tmp_path / "out/report.html").is_file()
+    assert qx("report", "out").code == 0

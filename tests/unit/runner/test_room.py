@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,7 +29,7 @@ def test_a_disk_that_is_too_small_is_refused_at_once(tmp_path: Path, monkeypatch
     workload_run.ready.output_bytes = 200_000
     words = (
         "the outputs of 3 cells with 5,000 items each take 3.00 GB on the disk, and 2.00 GB are free: name a "
-        "folder on a larger disk in QX_CACHE, or evaluate fewer items"
+        "folder on a larger disk (--out, or QX_CACHE where there is no such option), or evaluate fewer items"
     )
-    with pytest.raises(UsageError, match=words):
+    with pytest.raises(UsageError, match=re.escape(words)):
         check_room(run, [workload_run])
