@@ -1,7 +1,7 @@
 """Runs that end at any moment: killed, interrupted, without room or right to write; each is gone on with.
 
-The fast tier tries a moment of each kind, ``QX_SLOW=1`` many; the tests print their figures. ``QX_MOMENTS``
-tries so many of each.
+The fast tier kills a run at one moment, ``QX_SLOW=1`` tries many of each kind; the tests print their figures.
+``QX_MOMENTS`` tries so many of each.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from qx.storage import journal_file
 IS_SLOW = bool(os.environ.get("QX_SLOW"))
 
 
-def moments(slow: int, fast: int = 1) -> int:
+def moments(slow: int) -> int:
     """Return how many moments are tried."""
-    return int(os.environ.get("QX_MOMENTS", slow if IS_SLOW else fast))
+    return int(os.environ.get("QX_MOMENTS", slow if IS_SLOW else 1))
 
 
 #: One killed run in so many builds everything anew.
@@ -171,6 +171,7 @@ def test_a_killed_run_goes_on_where_it_was(runs: Runs, capsys: pytest.CaptureFix
         print(f"\nkilled, by what was finished: {dict(phases)}; A/A intervals held 1 in {share}")
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_where_it_was(runs: Runs, capsys: pytest.CaptureFixture[str]) -> None:
     """Ctrl-C at any moment leaves all that was finished, and a line that says how to go on."""
     order, codes = random.Random(25), Counter[str]()
@@ -192,9 +193,10 @@ def test_an_interrupted_run_goes_on_where_it_was(runs: Runs, capsys: pytest.Capt
         print(f"\ninterrupted and gone on with: {dict(codes)}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "count"),
-    [(errno.ENOSPC, moments(20)), pytest.param(errno.EROFS, moments(10), marks=pytest.mark.slow)],
+    [(errno.ENOSPC, moments(20)), (errno.EROFS, moments(10))],
     ids=["full", "read_only"],
 )
 def test_a_disk_that_takes_no_more_costs_nothing_that_was_finished(
