@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from benchmarks.common import keep
-from qx.statistics.steps import LEVEL, find_steps
+from qx.statistics.steps import LEVEL, PROMISED, find_steps
 from qx.statistics.student_t import Floats
 
 LENGTHS = (10, 20, 50, 100)
@@ -86,7 +86,10 @@ def main() -> None:
                 }
             )
             print(detections[-1], flush=True)
-    keep("history", {"runs": runs, "level": LEVEL, "false_alarms": alarms, "steps": detections})
+    keep(
+        "history",
+        {"runs": runs, "promised": PROMISED, "level": LEVEL, "false_alarms": alarms, "steps": detections},
+    )
 
 
 if __name__ == "__main__":

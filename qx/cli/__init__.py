@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 #: Names of the commands, in the order in which the help lists them.
 COMMANDS = (
-    *("run", "report", "compare", "gate", "history", "search", "layers", "quantize", "profile", "list", "show"),
-    *("train", "check", "new", "doctor", "cache"),
+    *("run", "report", "compare", "gate", "history", "search", "layers", "quantize", "profile"),
+    *("list", "show", "train", "check", "new", "doctor", "cache"),
 )
 
 #: States of plugins that a mistake causes, in the plugin or in the installation.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterator
 
 from qx.foreign import to_code_cell, to_markdown_cell, to_terminal
@@ -10,22 +11,13 @@ from qx.history.series import History, Series, SeriesStep
 from qx.report.markdown import table
 from qx.report.terminal import Drawing
 from qx.results import numbers
-from qx.statistics.steps import LEAST, LEVEL
+from qx.statistics.steps import LEAST, PROMISED
 
-HEADER = (
-    "config",
-    "figure",
-    "before",
-    "behind",
-    "step",
-    "verdict",
-    "first run behind it",
-    "last run before it",
-)
+HEADER = ("config", "figure", "before", "behind", "step", "verdict", "first run", "commits")
 METHOD = (
     "A step is where the mean of a series changes. Values without an error (sizes) step wherever they "
     "differ. For all others the largest difference of means, weighted by the intervals, is held against "
-    f"permutations, at {100 * LEVEL:.0f} % for each series. Figures of launches are followed for "
+    f"permutations, at {100 * PROMISED:.0f} % for each series. Figures of launches are followed for "
     "each machine by itself."
 )
 
@@ -39,7 +31,8 @@ def to_terminal_text(history: History, style: str) -> str:
     blocks = [_head(history)]
     if rows:
         blocks.append(drawing.tables(HEADER, rows, keys=2))
-    return "\n\n".join([*blocks, *_rest(history, to_terminal), METHOD])
+    rest = (textwrap.fill(text, drawing.width) for text in (*_rest(history, to_terminal), METHOD))
+    return "\n\n".join([*blocks, *rest])
 
 
 def to_markdown(history: History) -> str:
@@ -78,8 +71,8 @@ def _rows(history: History, series: Series) -> Iterator[list[str]]:
             _shown(series, step.mean_behind),
             _change(step),
             step.verdict,
-            _run(history, step.run),
-            _run(history, step.before),
+            f"{history.runs[step.run].started:%Y-%m-%d}",
+            f"{_commit(history, step.before)}..{_commit(history, step.run)}",
         ]
 
 
@@ -95,9 +88,8 @@ def _change(step: SeriesStep) -> str:
     return f"{step.mean_behind - step.mean_before:+.3g}"
 
 
-def _run(history: History, number: int) -> str:
-    run = history.runs[number]
-    return f"{run.commit or 'no commit recorded'}, {run.started:%Y-%m-%d %H:%M}"
+def _commit(history: History, number: int) -> str:
+    return history.runs[number].commit or "not recorded"
 
 
 def _rest(history: History, text: Callable[[str], str]) -> Iterator[str]:

@@ -196,7 +196,7 @@ def _series(
     errors = [_error(entry, is_log=is_log) for entry in entries]
     steps = exact_steps(values) if is_exact else find_steps(values, errors)
     ends = [0, *(step.position for step in steps), len(values)]
-    means = [sum(values[start:end]) / (end - start) for start, end in pairwise(ends)]
+    means = [sum(value / (end - start) for value in values[start:end]) for start, end in pairwise(ends)]
     # A speedup is better where it is higher, whatever the direction of its metric.
     higher = basis == "against baseline" and metric.compare == "speedup"
     better = "higher" if higher else metric.better

@@ -78,8 +78,8 @@ def build(
 
     A build from the cache is read whole and checked against its digests, once in a run and before anything is
     timed. ``seed`` is that of a further build; None for the build of the run's own seed. ``device`` is the
-    device of the run; None for the CPU. The build is noted in the ``journal``; one that an earlier sitting has
-    noted there is not built again for ``--rebuild``.
+    device of the run; None for the CPU. The build is noted in the ``journal``; one that an earlier sitting
+    has noted there is not built again for ``--rebuild``.
     """
     entry = host.get("config", cell.config)
     job = build_job(host, request, prepared, cell, entry, seed)

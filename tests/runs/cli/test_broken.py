@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,9 @@ def test_every_command_works_and_names_it(qx: Qx, toy: Any) -> None:
     """Every command warns of the plugin in one line on standard error, and ``list`` shows it in its table."""
     Path("rules.toml").write_text('[[rule]]\nmetric = "file_size"\nlargest = 1_000_000\n')
     ran = qx("run", *toy.arguments(toy.config("plain")), "-m", "file_size", "--out", "out")
+    another = json.loads(Path("out/full_results.json").read_text())
+    another["run"]["id"] = "another"
+    Path("other").write_text(json.dumps(another))
     listed = toy.config("listed", record="float_layers=True")
     commands = {
         "run": ran,
@@ -49,6 +53,7 @@ def test_every_command_works_and_names_it(qx: Qx, toy: Any) -> None:
         "doctor": qx("doctor", "--seconds", 0.2),
         "compare": qx("compare", "out", "again=out"),
         "gate": qx("gate", "out", "--rules", "rules.toml"),
+        "history": qx("history", "out", "other"),
         "check": qx("check", "file_size"),
         "new": qx("new", "config", "mine"),
     }

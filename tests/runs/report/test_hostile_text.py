@@ -330,6 +330,24 @@ def test_a_screen_only_shows_it(qx_on_terminal: Qx, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.usefixtures("hostile")
+@pytest.mark.parametrize("style", ["simple", "markdown"])
+def test_a_history_only_shows_it(qx: Qx, style: str) -> None:
+    """Names of cells and commits are text in each medium."""
+    fields = json.loads(Path("a/full_results.json").read_text())
+    fields["run"]["id"] = "another"
+    for measurement in fields["measurements"]:
+        if fields["metrics"][measurement["metric"]]["samples"] == "exact" and measurement["value"]:
+            measurement["value"] *= 2
+            measurement["ci"] = None
+    Path("another").mkdir()
+    Path("another/full_results.json").write_text(json.dumps(fields))
+    done = qx("history", "a", "another", "--format", style)
+    assert done.code == 0, done.err
+    assert " step" in done.out
+    assert_only_shown(done.out)
+
+
+@pytest.mark.usefixtures("hostile")
 def test_a_comparison_only_shows_it(qx: Qx) -> None:
     """``compare`` has the same structure as for harmless text, in labels too, and nothing acts."""
     label = IN_A_LINE.replace("=", "")

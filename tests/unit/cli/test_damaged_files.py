@@ -133,6 +133,7 @@ def test_whatever_is_in_a_file_it_is_read_or_refused(
             ("gate", "ours", "--against", base, "--rules", "ours/rules.toml"),
             ("report", "ours"),
             ("compare", base, "ours"),
+            ("history", base, "ours"),
         ]
         chosen = commands[:1] if kind == "rules" else commands if SLOW else [choose.choice(commands)]
         for command in chosen:
