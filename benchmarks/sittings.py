@@ -26,7 +26,8 @@ def simulate(counts: tuple[int, ...], shared: float, runs: int, generator: np.ra
     """Return the share of runs in which sittings count as different, and coverages of 95 % intervals."""
     sittings = np.repeat(np.arange(len(counts)), counts)
     noise = np.where(sittings == len(counts) - 1, NOISIER, 1.0)
-    alarms, held, pooled_held, widths = 0, 0, 0, []
+    alarms = held = pooled_held = 0
+    widths: list[float] = []
     for _ in range(runs):
         values = shared * generator.normal(size=len(counts))[sittings] + noise * generator.normal(
             size=len(sittings)
@@ -38,8 +39,8 @@ def simulate(counts: tuple[int, ...], shared: float, runs: int, generator: np.ra
         if difference_p(values, sittings) < ALPHA:
             alarms += 1
             mean, half, _ = mean_over_sittings(values, sittings, 0.95)
-            held += abs(mean) <= half
-            widths.append(half)
+            held += bool(abs(mean) <= half)
+            widths.append(float(half))
         else:
             held += pooled_holds
             widths.append(float(np.log(pooled[1] / pooled[0])) / 2 / 0.01)
