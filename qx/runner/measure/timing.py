@@ -218,7 +218,7 @@ def _groups(
             str(control),
             further,
             _runtime_baselines(run.chosen, cells),
-            _room(workload_run, run.reporter, run.device),
+            int(min(_room(workload_run, run.reporter), _device_room(workload_run, run.reporter, run.device))),
         )
         run.journal.write(GroupsRecord(workload=workload_run.name, groups=groups))
     return groups
@@ -242,22 +242,27 @@ def _runtime_baselines(chosen: Chosen, cells: Mapping[str, CellId]) -> dict[str,
     return {name: baseline for name, baseline in pairs.items() if baseline is not None}
 
 
-def _room(workload_run: WorkloadRun, reporter: Reporter, device: RunDevice | None = None) -> int:
-    """Return how many cells memory holds at once, besides the baseline and the control.
+def _room(workload_run: WorkloadRun, reporter: Reporter) -> int:
+    """Return how many cells memory holds at once, besides the baseline and the control."""
+    room = MEMORY_SHARE * available_memory()
+    return _cells_in(room, "memory", workload_run.launch_bytes, workload_run.name, reporter)
 
-    That is the memory of the machine, and that of the device where there is one.
-    """
-    rooms = {"memory": (MEMORY_SHARE * available_memory(), workload_run.launch_bytes)}
-    if device is not None and workload_run.device_bytes:
-        rooms[f"the memory of {device.name}"] = (
-            devices.MEMORY_SHARE * device.free_bytes,
-            workload_run.device_bytes,
+
+def _device_room(workload_run: WorkloadRun, reporter: Reporter, device: RunDevice | None) -> float:
+    """Return the same of the memory of the device; infinity without a device, and where it is not known."""
+    if device is None or not workload_run.device_bytes:
+        return math.inf
+    room = devices.MEMORY_SHARE * device.free_bytes
+    memory = f"the memory of {device.name}"
+    return _cells_in(room, memory, workload_run.device_bytes, workload_run.name, reporter)
+
+
+def _cells_in(room: float, memory: str, launch_bytes: float, workload: str, reporter: Reporter) -> int:
+    """Return how many cells a memory has room for, besides the baseline and the control."""
+    launches = int(room / launch_bytes)
+    if launches < 3:
+        reporter.say(
+            f"{workload}: a launch takes about {launch_bytes / 2**30:.1f} GiB, so "
+            f"{memory} may not hold the baseline, the control and a config at once"
         )
-    launches = {name: int(room / needed) for name, (room, needed) in rooms.items()}
-    for name, number in launches.items():
-        if number < 3:
-            reporter.say(
-                f"{workload_run.name}: a launch takes about {rooms[name][1] / 2**30:.1f} GiB, so "
-                f"{name} may not hold the baseline, the control and a config at once"
-            )
-    return min(launches.values()) - 2
+    return launches - 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -56,21 +57,23 @@ def test_what_the_driver_does_not_say_is_estimated_from_torch() -> None:
 
 
 @pytest.mark.parametrize(
-    ("host_launch", "device_launch", "launches"),
-    [(GIB, 1 * GIB, 14), (GIB, 4 * GIB, 3), (8 * GIB, 1 * GIB, 5), (GIB, 0.0, 44)],
-    ids=["the device", "large on the device", "the host", "unknown on the device"],
+    ("launch", "launches"), [(1 * GIB, 14), (4 * GIB, 3), (16 * GIB, 0)], ids=["small", "large", "too large"]
 )
-def test_the_smaller_memory_makes_the_groups(
-    host_launch: float, device_launch: float, launches: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As many launches are alive together as both memories hold, with the baseline and the control."""
-    monkeypatch.setattr(timing, "available_memory", lambda: 64 * GIB)
-    device = RunDevice("cuda:0", answer())
-    run: Any = SimpleNamespace(name="cnn", launch_bytes=host_launch, device_bytes=device_launch)
+def test_the_memory_of_a_device_makes_groups(launch: float, launches: int) -> None:
+    """As many launches are alive together as the memory holds, with the baseline and the control."""
+    run: Any = SimpleNamespace(name="cnn", device_bytes=launch)
     reporter: Any = Lines()
-    # 70 % of 64 GiB, and 90 % of the 16,000 MiB that were free before the device was opened.
-    assert timing._room(run, reporter, device) == launches - 2
-    assert timing._room(run, reporter, None) == int(0.7 * 64 * GIB / host_launch) - 2
+    # 90 % of the 16,000 MiB that were free before the device was opened.
+    assert timing._device_room(run, reporter, RunDevice("cuda:0", answer())) == launches - 2
+
+
+def test_without_a_device_only_the_memory_of_the_machine_counts() -> None:
+    """On the CPU, and where nobody knows what a launch takes of the device, it sets no limit."""
+    reporter: Any = Lines()
+    for device, launch in ((None, GIB), (RunDevice("cuda:0", answer()), 0.0)):
+        run: Any = SimpleNamespace(name="cnn", device_bytes=launch)
+        assert timing._device_room(run, reporter, device) == math.inf
+    assert not reporter.lines
 
 
 def test_builds_share_a_device_as_far_as_its_memory_goes() -> None:
@@ -79,12 +82,11 @@ def test_builds_share_a_device_as_far_as_its_memory_goes() -> None:
     assert [device.room_for(number) for number in (0, 10**8, 10**9, 10**11)] == [7, 4, 1, 1]
 
 
-def test_a_device_that_is_too_small_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_that_is_too_small_is_named() -> None:
     """Where not even three launches fit, a line says which memory it is."""
-    monkeypatch.setattr(timing, "available_memory", lambda: 64 * GIB)
-    run: Any = SimpleNamespace(name="vit", launch_bytes=GIB, device_bytes=9 * GIB)
+    run: Any = SimpleNamespace(name="vit", device_bytes=9 * GIB)
     reporter: Any = Lines()
-    timing._room(run, reporter, RunDevice("cuda:0", answer()))
+    timing._device_room(run, reporter, RunDevice("cuda:0", answer()))
     assert reporter.lines == [
         "vit: a launch takes about 9.0 GiB, so the memory of cuda:0 may not hold the baseline, the control "
         "and a config at once"
