@@ -315,7 +315,9 @@ def _request(arguments: Mapping[str, Any], *, has_own_model: bool, has_own_data:
         quick=arguments["quick"],
         cpus=tuple(arguments["cpus"]),
         front=_strings(arguments["front"]),
-        constraints=read_constraints({aim: _strings(arguments[f"max_{aim}"]) for aim in OPTIONS}),
+        constraints=read_constraints(
+            {aim: _strings(arguments[option[2:].replace("-", "_")]) for aim, option in OPTIONS.items()}
+        ),
         build_seeds=arguments["build_seeds"],
         score=arguments["score"] if isinstance(arguments["score"], str) else None,
         score_better=arguments["score_better"],

@@ -152,28 +152,27 @@ def take_recipe(arguments: argparse.Namespace) -> None:
     arguments.settings += recipe.settings
 
 
-#: What is limited by each option ``--max-...``, with its help.
+#: The options that limit what is accepted of a config, with their help.
 LIMITS = {
-    "drop": "the quality that may be lost against fp32: 0.5pt (points), or 2%% where it is compared by ratio",
-    "latency": "the longest call that is accepted: 2ms, or 0.5x (half of fp32's)",
-    "size": "the largest artifact that is accepted: 10MB, or 0.3x (0.3 of fp32's)",
-    "memory": "the most memory that is accepted: 200MB, or 0.5x (half of fp32's)",
+    "--max-drop": "the quality that may be lost against fp32: 0.5pt (points), or 2%% where it is a ratio",
+    "--max-latency": "the longest call that is accepted: 2ms, or 0.5x (half of fp32's)",
+    "--max-size": "the largest artifact that is accepted: 10MB, or 0.3x (0.3 of fp32's)",
+    "--max-memory": "the most memory that is accepted: 200MB, or 0.5x (half of fp32's)",
 }
 
 
 def add_limit_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that limit what is accepted of a config."""
-    for aim, text in LIMITS.items():
-        parser.add_argument(
-            f"--max-{aim}", action="append", default=[], metavar="AMOUNT", help=text, dest=f"max_{aim}"
-        )
+    for option, text in LIMITS.items():
+        parser.add_argument(option, action="append", default=[], metavar="AMOUNT", help=text)
 
 
 def constraints_of(arguments: argparse.Namespace) -> tuple[Constraint, ...]:
     """Return the constraints that the options set. Raises ``UsageError``."""
-    from qx.results.constraints import read_constraints
+    from qx.results.constraints import OPTIONS, read_constraints
 
-    return read_constraints({aim: getattr(arguments, f"max_{aim}") for aim in LIMITS})
+    names = {aim: option[2:].replace("-", "_") for aim, option in OPTIONS.items()}
+    return read_constraints({aim: getattr(arguments, name) for aim, name in names.items()})
 
 
 def add_cache_options(parser: argparse.ArgumentParser) -> None:

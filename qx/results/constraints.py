@@ -19,11 +19,13 @@ Verdict: TypeAlias = Literal["surely", "perhaps", "no"]
 #: Verdicts, the worst first.
 VERDICTS: tuple[Verdict, ...] = ("no", "perhaps", "surely")
 #: What can be limited, each with the option that limits it.
-OPTIONS = {"drop": "--max-drop", "latency": "--max-latency", "size": "--max-size", "memory": "--max-memory"}
+OPTIONS = {"drop": "--max-drop", "time": "--max-latency", "size": "--max-size", "memory": "--max-memory"}
+#: What can be minimized, by the word of the user.
+AIMS = {option.removeprefix("--max-"): aim for aim, option in OPTIONS.items() if aim != "drop"}
 #: Forms of each amount, for messages.
 FORMS = {
     "drop": "points, as in 0.5pt, the unit of the metric, or a share where it is compared by ratio, as in 2%",
-    "latency": "a time or a share of the baseline's, as in 2ms, 500us or 0.5x",
+    "time": "a time or a share of the baseline's, as in 2ms, 500us or 0.5x",
     "size": "a size or a share of the baseline's, as in 10MB, 800kB, 10MiB or 0.3x",
     "memory": "a size or a share of the baseline's, as in 200MB, 1GiB or 0.5x",
 }
@@ -43,11 +45,11 @@ MAX_QUOTED = 60
 class Constraint:
     """The largest amount of one quantity that a user accepts."""
 
-    #: What is limited: ``drop`` (of quality, against the baseline), ``latency``, ``size`` or ``memory``.
+    #: What is limited: ``drop`` (of quality, from the baseline), ``time`` of a call, ``size`` or ``memory``.
     aim: str
     #: Largest accepted amount in ``unit``.
     amount: float
-    #: ``s`` of a latency, ``bytes`` of a size and of memory, ``x`` for a share of the baseline's; of a drop
+    #: ``s`` of a time, ``bytes`` of a size and of memory, ``x`` for a share of the baseline's; of a drop
     #: the unit that the user wrote, which may be empty.
     unit: str
     #: The amount as the user wrote it.
@@ -136,7 +138,7 @@ def _unit(aim: str, written: str) -> tuple[str, float] | None:
         return (written, 1.0) if re.fullmatch(r"%|[^\W\d_]*", written) and written != TIMES else None
     if written.lower() == TIMES:
         return TIMES, 1.0
-    if aim == "latency":
+    if aim == "time":
         return ("s", SECONDS[written]) if written in SECONDS else None
     if not written:
         return ("bytes", 1.0) if aim == "size" else None
@@ -171,7 +173,7 @@ def _fits(aim: str, metric: Metric) -> bool:
         return judges_answers(metric)
     if metric.better != "lower" or metric.compare == "difference":
         return False
-    if aim == "latency":
+    if aim == "time":
         return metric.unit in SECONDS and metric.phase == "block"
     if aim == "size":
         return metric.unit == "bytes" and metric.phase == "artifact"
@@ -183,7 +185,7 @@ def bound_of(constraint: Constraint, metric: Metric) -> Bound:
     amount = constraint.amount
     if constraint.is_share:
         return Bound(kind="ratio", edge=amount)
-    if constraint.aim == "latency":
+    if constraint.aim == "time":
         return Bound(kind="value", edge=amount / SECONDS[metric.unit])
     if constraint.aim == "size":
         return Bound(kind="value", edge=amount)
@@ -232,5 +234,5 @@ def _why_unjudged(aim: str, metrics: Sequence[Metric]) -> str:
     if aim == "drop":
         axes = ", ".join(metric.name for metric in metrics if metric.axis) or "none"
         return f"no row can be judged by it, since no axis of the front judges answers (axes: {axes})"
-    what = {"latency": "time of a call", "size": "size of the artifact", "memory": "memory of a launch"}[aim]
+    what = {"time": "time of a call", "size": "size of the artifact", "memory": "memory of a launch"}[aim]
     return f"no row can be judged by it, since no metric of the {what} is measured (measured: {names})"

@@ -15,6 +15,7 @@ from qx.host.host import Host
 from qx.processes.job_answers import LayerFigures
 from qx.processes.workers import Failure, processes_of_a_run
 from qx.results.constraints import (
+    AIMS,
     Constraint,
     bound_of,
     check_constraints,
@@ -108,7 +109,7 @@ def search(host: Host, request: Request, task: Task, reporter: Reporter, report:
 
 
 def _aim(minimize: str, records: Sequence[Metric]) -> Metric:
-    wanted = Constraint(aim=minimize, amount=1.0, unit="x", text="1x")
+    wanted = Constraint(aim=AIMS[minimize], amount=1.0, unit="x", text="1x")
     record = metric_of(wanted, records)
     if record is None:
         raise UsageError(f"--minimize {minimize}: no metric of this run measures it")

@@ -18,8 +18,6 @@ from qx.search.report import SearchReport
 from qx.statistics.over_items import ends_of_pairs
 from qx.statistics.sequential import power_of_items
 
-#: What can be minimized.
-AIMS = ("latency", "size", "memory")
 #: Shares of answers that a config may change, of which the search says how likely it can verify them.
 CHANGED = (0.01, 0.02, 0.04)
 
@@ -29,7 +27,7 @@ class Task:
     """What is searched for, and where."""
 
     constraints: tuple[Constraint, ...]
-    #: One of ``AIMS``.
+    #: What is minimized, by a word of ``AIMS`` (``qx.results.constraints``).
     minimize: str
     #: Ranges of options, as the user writes them.
     ranges: tuple[str, ...] = ()

@@ -15,7 +15,7 @@ from qx.errors import UsageError
 from qx.report import limits, markdown, screen, terminal
 from qx.results import results_file
 from qx.results.columns import View
-from qx.results.constraints import bound_of, check_constraints, read_constraint, read_constraints
+from qx.results.constraints import OPTIONS, bound_of, check_constraints, read_constraint, read_constraints
 
 
 @pytest.mark.parametrize(
@@ -25,9 +25,9 @@ from qx.results.constraints import bound_of, check_constraints, read_constraint,
         ("drop", "0.5", 0.5, ""),
         ("drop", "2%", 2.0, "%"),
         ("drop", "0", 0.0, ""),
-        ("latency", "2ms", 0.002, "s"),
-        ("latency", "500 us", 0.0005, "s"),
-        ("latency", "0.5x", 0.5, "x"),
+        ("time", "2ms", 0.002, "s"),
+        ("time", "500 us", 0.0005, "s"),
+        ("time", "0.5x", 0.5, "x"),
         ("size", "10MB", 1e7, "bytes"),
         ("size", "10MiB", 10 * 2**20, "bytes"),
         ("size", "800kB", 8e5, "bytes"),
@@ -40,7 +40,7 @@ def test_amounts_are_read_with_their_units(aim: str, text: str, amount: float, u
     """An amount is a number with a unit: absolute, or a share of the baseline's."""
     constraint = read_constraint(aim, text)
     assert (constraint.amount, constraint.unit) == (pytest.approx(amount), unit)
-    assert constraint.words == f"--max-{aim} {text}"
+    assert constraint.words == f"{OPTIONS[aim]} {text}"
 
 
 @pytest.mark.parametrize(
@@ -49,9 +49,9 @@ def test_amounts_are_read_with_their_units(aim: str, text: str, amount: float, u
         ("drop", "0.5x", "expected points"),
         ("drop", "a lot", "expected points"),
         ("drop", "-1pt", "it must be 0 or more"),
-        ("latency", "2", "expected a time"),
-        ("latency", "2 parsecs", "expected a time"),
-        ("latency", "0ms", "it must be above 0"),
+        ("time", "2", "expected a time"),
+        ("time", "2 parsecs", "expected a time"),
+        ("time", "0ms", "it must be above 0"),
         ("size", "10pt", "expected a size"),
         ("size", "1e3", "expected a size"),
         ("memory", "200", "expected a size"),
@@ -76,7 +76,7 @@ def test_one_amount_and_one_share_each() -> None:
 
 def test_what_nothing_measures_cannot_be_limited(builders: ModuleType) -> None:
     """A constraint is refused where no metric of the run can judge it, with those that there are."""
-    drop, delay = read_constraints({"drop": ["1pt"], "latency": ["2ms"]})
+    drop, delay = read_constraints({"drop": ["1pt"], "time": ["2ms"]})
     check_constraints([drop, delay], builders.METRICS)
     with pytest.raises(UsageError, match=r"no axis of the front judges answers \(axes: weight, delay"):
         check_constraints([drop], [builders.WEIGHT, builders.DELAY])
@@ -147,9 +147,9 @@ def test_intervals_decide_which_cells_meet_a_constraint(builders: ModuleType) ->
     [
         ({"size": "0.3x"}, ["same", "near", "far"]),
         ({"size": "500kB"}, ["same", "near", "far"]),
-        ({"latency": "0.6x"}, ["same", "far"]),
-        ({"latency": "1.4ms"}, ["same", "far"]),
-        ({"latency": "1.4ms", "drop": "1pt"}, ["same"]),
+        ({"time": "0.6x"}, ["same", "far"]),
+        ({"time": "1.4ms"}, ["same", "far"]),
+        ({"time": "1.4ms", "drop": "1pt"}, ["same"]),
         ({"memory": "2x"}, ["base", "same", "near", "far"]),
     ],
 )

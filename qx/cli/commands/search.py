@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qx.cli.arguments import (
+    LIMITS,
     add_build_options,
     add_files_option,
     add_limit_options,
@@ -29,7 +30,7 @@ FORMATS = ("simple", "markdown", "json")
 #: The file of the recipe where none is named.
 RECIPE = Path("recipe.toml")
 #: What can be minimized.
-AIMS = ("latency", "size", "memory")
+AIMS = tuple(option.removeprefix("--max-") for option in LIMITS if option != "--max-drop")
 
 
 def register(commands: Commands) -> None:
@@ -55,7 +56,7 @@ def register(commands: Commands) -> None:
     )
     add_limit_options(parser)
     parser.add_argument(
-        "--minimize", choices=AIMS, default="latency", help="what is to be small (default: latency)"
+        "--minimize", choices=AIMS, default=AIMS[0], help=f"what is to be small (default: {AIMS[0]})"
     )
     parser.add_argument(
         "--range",

@@ -163,7 +163,7 @@ def test_the_final_returns_the_best_that_is_shown() -> None:
 def test_absolute_times_are_judged_by_the_launches() -> None:
     """An absolute limit is held against the times of launches, a share against the ratio in each wave."""
     seen = figures(times=2.0)
-    absolute, share = limit("3ms", "latency", TIME), limit("0.5x", "latency", TIME)
+    absolute, share = limit("3ms", "time", TIME), limit("0.5x", "time", TIME)
     assert seen.seen(absolute, 0.025) == Seen(2.0, 2.0, 2.0)
     ratio = seen.seen(share, 0.025)
     assert ratio is not None

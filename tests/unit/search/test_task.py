@@ -71,7 +71,7 @@ def test_what_can_be_shown_is_said(builders: ModuleType) -> None:
 
 def test_an_absolute_time_is_judged_late(builders: ModuleType) -> None:
     """A latency in milliseconds is no matter of the race, and that is said."""
-    constraint = read_constraint("latency", "2ms")
+    constraint = read_constraint("time", "2ms")
     late = Limit(constraint=constraint, metric=builders.DELAY, bound=bound_of(constraint, builders.DELAY))
     (words,) = what_is_judged_late([late, limit("1pt", builders.HITS)])
     assert words.startswith("--max-latency 2ms is judged in the final only")
