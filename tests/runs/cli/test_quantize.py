@@ -89,7 +89,7 @@ def test_a_build_that_fails_is_told_with_stage_and_cause(qx: Qx, toy: Any, tmp_p
         (["-c", "lacking"], "config lacking is unavailable: needs no-such-distribution"),
         (["-c", "toy_fp32", "--calibration-n", "0"], "--calibration-n must be at least 1, not 0"),
         (["-c", "toy_fp32", "--to", "/proc/place"], "cannot write into /proc/place"),
-        ([], "the following arguments are required: -c/--config"),
+        ([], "one config is built: give -c NAME, or --recipe FILE"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
