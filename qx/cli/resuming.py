@@ -16,7 +16,7 @@ from qx.foreign import to_line
 if TYPE_CHECKING:
     from qx.runner.journal import Journal, RunHead
 
-#: Arguments that say nothing of what is run. Where no others are given the journal's own are meant.
+#: Arguments that say nothing of what is run. Without others the journal's own are meant.
 SHOWN = frozenset(("resume", "out", "debug", "debug_first", "verbose", "format", "words"))
 #: Arguments that another sitting may have otherwise: none of them decides what a figure means.
 FREE = SHOWN | frozenset(
@@ -43,7 +43,7 @@ MAX_SHOWN = 60
 
 
 def with_own_words(arguments: argparse.Namespace, default: Path) -> argparse.Namespace:
-    """Return the arguments of the run that is resumed: as they are given, or the journal's own.
+    """Return the arguments of the run that is resumed: those of the command line, or the journal's own.
 
     ``default`` is the folder of results where none is named. Raises ``UsageError``.
     """
@@ -113,4 +113,4 @@ def with_advice(journal: Journal) -> Iterator[None]:
 def _shown(value: object) -> str:
     if isinstance(value, Sequence) and not isinstance(value, str):
         value = " ".join(map(str, value))
-    return "not given" if value is None or value is False or value == "" else to_line(str(value), MAX_SHOWN)
+    return "not set" if value is None or value is False or value == "" else to_line(str(value), MAX_SHOWN)

@@ -97,7 +97,7 @@ def _rest(history: History, text: Callable[[str], str]) -> Iterator[str]:
     if short:
         yield (
             f"In {short} of the series no steps are looked for: they have fewer than {LEAST} values, with "
-            f"which noise cannot be told from a step."
+            f"which noise cannot be distinguished from a step."
         )
     partial = [text(run.place) for run in history.runs if run.results.run.is_partial]
     if partial:

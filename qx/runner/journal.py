@@ -48,7 +48,7 @@ class RunHead:
 
     #: Words of the command line after ``qx``.
     words: tuple[str, ...]
-    #: Folder that the command was given in.
+    #: Folder in which the command was called.
     place: str
     #: Date and time of the start, ISO 8601.
     started: str
@@ -156,7 +156,7 @@ KINDS: Mapping[str, type] = {
     "wave": WaveRecord,
 }
 NAMES = {kind: name for name, kind in KINDS.items()}
-#: Kinds that are finished work, which is worth going on from.
+#: Kinds that are finished work, which is worth resuming.
 FINISHED = (BuildRecord, EvaluationRecord, WaveRecord)
 
 
@@ -268,7 +268,7 @@ class Journal:
 
     @property
     def has_finished_work(self) -> bool:
-        """Whether it holds anything that is worth going on from."""
+        """Whether it holds anything that is worth resuming."""
         names = {NAMES[kind] for kind in FINISHED}
         return bool(names & self.counts.keys()) or any(
             isinstance(entry.record, FINISHED) for entry in self.earlier
@@ -427,7 +427,7 @@ def words_of_resumed(journal: Journal) -> str:
     }
     words = ", ".join(f"{count} {name}{'' if count == 1 else 's'}" for name, count in counts.items())
     torn = f"; {journal.torn:,} bytes that were not written whole are dropped" if journal.torn else ""
-    return f"going on with the run of {journal.head.started}, which has finished {words}{torn}"
+    return f"resuming the run of {journal.head.started}, which has finished {words}{torn}"
 
 
 def now() -> str:

@@ -66,7 +66,7 @@ def texts(results: Results) -> list[str]:
 
 
 def test_what_a_sitting_does_to_all_cells_is_no_error_of_a_speedup(make: Callable[..., Any]) -> None:
-    """All cells a third slower in one sitting: speedups are pooled, delays are given by sitting."""
+    """All cells a third slower in one sitting: speedups are pooled, delays are shown by sitting."""
     results, _ = make({"toy/base": 1.3, "toy/quick": 1.3, "toy/control": 1.3})
     quick = delay(results, "toy/quick")
     assert "sittings" not in quick.vs_baseline.method
