@@ -9,6 +9,7 @@ from qx.contract.hookspecs import CONTRACT, hookimpl
 from qx.contract.records import (
     LABELS,
     OUTPUT,
+    UNITS,
     Arrays,
     Artifact,
     Batch,
@@ -67,6 +68,7 @@ __all__ = [
     "CONTRACT",
     "LABELS",
     "OUTPUT",
+    "UNITS",
     "Arrays",
     "Artifact",
     "Batch",

@@ -38,6 +38,31 @@ def save_tokenizer(folder: Path) -> None:
     BertTokenizerFast(vocab=vocabulary, model_max_length=32).save_pretrained(folder)
 
 
+def llama(folder: Path, **settings: Any) -> Path:
+    """Save a tiny Llama with a tokenizer of the same words, and return the folder."""
+    import torch
+    import transformers
+
+    torch.manual_seed(0)
+    sizes = {"num_key_value_heads": 2, "max_position_embeddings": 128, "vocab_size": len(WORDS)}
+    config = transformers.LlamaConfig(**(SIZES | sizes | settings))
+    transformers.LlamaForCausalLM(config).save_pretrained(folder)
+    save_tokenizer(folder)
+    return folder
+
+
+def gpt(folder: Path) -> Path:
+    """Save a tiny GPT-2 with a tokenizer of the same words, and return the folder."""
+    import torch
+    import transformers
+
+    torch.manual_seed(0)
+    config = transformers.GPT2Config(vocab_size=len(WORDS), n_positions=128, n_embd=16, n_layer=1, n_head=2)
+    transformers.GPT2LMHeadModel(config).save_pretrained(folder)
+    save_tokenizer(folder)
+    return folder
+
+
 def vit(folder: Path, **settings: Any) -> Path:
     """Save a tiny vision transformer for images of 16x16 pixels with its processor, and return the folder."""
     import torch

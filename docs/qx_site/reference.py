@@ -38,7 +38,7 @@ GROUPS: dict[str, tuple[str, str, ModuleType, str]] = {
         "What hooks get and return",
         "The arguments and the results of the hooks.",
         qx,
-        "Context Recipe Arrays OUTPUT LABELS Data ModelFacts Batch Converted LayerRow Lengths Artifact "
+        "Context Recipe Arrays OUTPUT LABELS UNITS Data ModelFacts Batch Converted LayerRow Lengths Artifact "
         "Subject ServingCode Profile ProfiledOperator Weights StoredWeight Samples Figure Point Building "
         "BuildStep Mark Fresh Block CallTimes Device DeviceMemory DeviceReading DeviceProcess Predictions "
         "Recorded FloatLayers",

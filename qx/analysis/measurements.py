@@ -146,7 +146,7 @@ def _analyse_workload(
             sittings,
         )
         for name in metrics
-        for point in metrics[name].points(points) or (None,)
+        for point in (metrics[name].points(points) if metrics[name].per_point else (None,))
     ]
     control = next((cell for cell, result in cells.items() if result.control), None)
     ok_cells = [cell for cell, result in cells.items() if result.outcome == "ok" and not result.control]

@@ -29,7 +29,7 @@ from qx.processes.logs import logs_in_cache
 from qx.results import results_file
 from qx.results.constraints import OPTIONS, read_constraints
 from qx.runner import run as run_request
-from qx.runner.request import Request
+from qx.runner.request import DEFAULT_BATCH_SIZES, Request
 from qx.storage.holding import hold_folder
 from qx.storage.session_objects import REFERENCE
 from qx.values import OptionValue
@@ -59,7 +59,7 @@ def run(
     configs: str | Sequence[str] = (),
     all: bool = False,  # noqa: A002 - as on the command line
     metrics: str | Sequence[str] = (),
-    batch_sizes: int | Sequence[int] = (1, 32),
+    batch_sizes: int | Sequence[int] = (),
     lengths: int | Sequence[int] = (),
     workloads: str | Sequence[str] = (),
     settings: Mapping[str, OptionValue | Sequence[OptionValue]] | Sequence[str] = (),
@@ -131,7 +131,8 @@ def run(
     metrics : str or sequence of str
         Metrics to measure; by default all.
     batch_sizes : int or sequence of int
-        Batch sizes that are timed. The first is the front's.
+        Batch sizes that are timed; by default those that the workload says, else 1 and 32. The first is
+        the front's.
     lengths : int or sequence of int
         Lengths of inputs that are timed at each batch size, where a dimension of the inputs is free; by
         default inputs as the data have them.
@@ -305,7 +306,8 @@ def _request(arguments: Mapping[str, Any], *, has_own_model: bool, has_own_data:
         configs=namespace.configs,
         every=arguments["all"],
         metrics=_strings(arguments["metrics"]),
-        batch_sizes=tuple(dict.fromkeys(_integers(arguments["batch_sizes"]) or (1, 32))),
+        batch_sizes=tuple(dict.fromkeys(_integers(arguments["batch_sizes"]) or DEFAULT_BATCH_SIZES)),
+        is_default_batch_sizes=not _integers(arguments["batch_sizes"]),
         lengths=tuple(dict.fromkeys(_integers(arguments["lengths"]))),
         threads=arguments["threads"],
         device=arguments["device"],

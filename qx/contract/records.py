@@ -50,6 +50,10 @@ Arrays: TypeAlias = Mapping[str, Array]
 OUTPUT = "output"
 #: Name of the targets of a classifier: integers ``[items]``, positions in the classes.
 LABELS = "labels"
+#: Name of the targets that say which items belong together: a whole number for each item, ``[items]``, the
+#: same for all items of a unit. Those of a unit are alike, as windows of one document are, so intervals and
+#: paired differences take units for independent, and not items.
+UNITS = "units"
 
 #: Bounds of the absolute value of samples, the second for samples that are compared by ratio and are not 0:
 #: within them neither ratios nor fourth powers overflow.
@@ -247,6 +251,9 @@ class Metric:
     #: Batch sizes at which a metric of phase ``block`` is measured whatever the run asks for, beside those of
     #: the run. No other metric is measured at them.
     batch_sizes: tuple[int, ...] = field(default=(), converter=_to_batch_sizes)
+    #: Kinds of call that it is measured for, of those that the subject of a cell has, such as ``"decode"``;
+    #: empty for all.
+    calls: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
     #: Whether it is an axis of the front.
     axis: bool = flag_field()
     #: Rank of an axis that judges the answers of a model. Of the metrics with a rank that have values for a
@@ -310,6 +317,8 @@ class Metric:
                 "a metric that is measured in parts gives samples 'per_item', or 'per_set' by combining "
                 "statistics of items"
             )
+        if self.calls and not self.per_point:
+            raise ValueError("a metric of some kinds of call must be measured at each point (per_point=True)")
         if self.per_point and self.samples == "per_set":
             raise ValueError("a statistic of the whole set cannot be measured at each point")
 
@@ -319,7 +328,12 @@ class Metric:
         It is empty for a metric that is not measured at each point.
         """
         own = map(Point, self.batch_sizes)
-        return tuple(dict.fromkeys([*asked, *own])) if self.per_point else ()
+        points = dict.fromkeys([*asked, *own]) if self.per_point else ()
+        return tuple(filter(self.is_for, points))
+
+    def is_for(self, point: Point) -> bool:
+        """Return whether it is measured for the kind of call of a point."""
+        return not self.calls or point.call in self.calls
 
 
 @frozen(kw_only=True)
@@ -345,6 +359,11 @@ class Workload:
     reads_any_data: bool = flag_field()
     #: Whether ``qx run`` uses it when no workload is named.
     default: bool = flag_field()
+    #: Batch sizes that are timed where the user names none; empty for those of every run, 1 and 32. Of
+    #: several workloads those that all of them have are timed.
+    batch_sizes: tuple[int, ...] = field(default=(), converter=_to_batch_sizes)
+    #: Names of metrics that are measured on request, and for this workload by default.
+    metrics: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
     #: Name of the workload to use instead, where this one is the default and its data are not available.
     fallback: str | None = optional_text_field()
     requires: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)

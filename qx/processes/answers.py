@@ -82,6 +82,8 @@ class PlainSamples:
     #: Group of each value, as a position in ``group_names``; None without groups.
     groups: Sequence[int] | None = None
     group_names: tuple[str, ...] = ()
+    #: Number of units that values per item were summed over; None where each value is that of an item.
+    units: int | None = None
     #: For a statistic of the whole set: that of all items, then that of each group of items.
     resampled: tuple[Resampling, ...] = ()
 

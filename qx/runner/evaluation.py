@@ -37,8 +37,8 @@ from qx.worker.samples import stage_of
 
 #: Names in the folder of an evaluation: its finished steps, and the outputs of the model. The step of these.
 FINISHED, MODEL, PREDICT = "finished", "model", "predict"
-#: Number of items evaluated in one call, unless their inputs take more than this many bytes: the activations
-#: of a network take many times as much memory as its inputs.
+#: Number of items evaluated in one call, unless their inputs or their outputs take more than this many bytes:
+#: the activations of a network take many times as much memory as these.
 BATCH_SIZE, BATCH_BYTES = 100, 16 << 20
 
 
@@ -60,7 +60,8 @@ class EvaluationResult:
 
 def evaluation_batch_size(prepared: Prepared) -> int:
     """Return the number of items that are evaluated in one call."""
-    return max(1, min(BATCH_SIZE, BATCH_BYTES // max(1, prepared.item_bytes), prepared.items))
+    largest = max(1, prepared.item_bytes, prepared.output_bytes)
+    return max(1, min(BATCH_SIZE, BATCH_BYTES // largest, prepared.items))
 
 
 def evaluate_cells(run: Run, workload_run: WorkloadRun) -> None:
@@ -320,7 +321,9 @@ def sample_failure(
         return MetricFailure("failed", cause)
     count = len(samples.values)
     is_single = record.phase == "fresh" or (record.phase == "block" and record.samples == "per_round")
-    expected = {"exact": 1, "per_set": 1, "per_item": items}.get(record.samples, 1 if is_single else count)
+    expected = {"exact": 1, "per_set": 1, "per_item": samples.units or items}.get(
+        record.samples, 1 if is_single else count
+    )
     if count == expected:
         return None
     values = "value is" if expected == 1 else "values are"

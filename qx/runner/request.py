@@ -37,6 +37,8 @@ BUDGET, BUDGET_CONFIGS, BUDGET_MORE = 60.0, 5, 12.0
 DATA_TIMEOUT = 3600.0
 #: Budget in seconds and number of waves of a first look.
 QUICK_BUDGET, QUICK_WAVES = 15.0, 3
+#: Batch sizes that are timed where neither the user nor the workload says others.
+DEFAULT_BATCH_SIZES = (1, 32)
 #: The largest number of builds of a cell.
 MOST_BUILDS = 50
 #: The largest number of cells that a run has without ``--yes``.
@@ -58,7 +60,9 @@ class Request:
     #: Whether configs that train take part too, if no config is named.
     every: bool = False
     metrics: tuple[str, ...] = field(default=(), converter=to_strings)
-    batch_sizes: tuple[int, ...] = field(default=(1, 32), converter=to_integers)
+    batch_sizes: tuple[int, ...] = field(default=DEFAULT_BATCH_SIZES, converter=to_integers)
+    #: Whether the user named no batch sizes, so that a workload may say others.
+    is_default_batch_sizes: bool = False
     #: Lengths of inputs that are timed at each batch size; empty: inputs as the data have them.
     lengths: tuple[int, ...] = field(default=(), converter=to_integers)
     threads: int = 1
@@ -296,7 +300,8 @@ def choose(host: Host, request: Request) -> Chosen:
     configs = _with_runtime_baselines(host, _unique([baseline, *requested]))
     check_devices(configs, request.device)
     named = frozenset(request.configs)
-    metrics, workloads = _metrics(host, request), choose_workloads(host, request)
+    workloads = choose_workloads(host, request)
+    metrics = _metrics(host, request, workloads)
     check_constraints(request.constraints, _with_axes(metrics, request))
     # A config that others are compared with has one cell, so its options have one value each.
     compared_with = {baseline.name, *(config(entry).runtime_baseline for entry in configs)}
@@ -336,18 +341,21 @@ def check_devices(configs: Sequence[Entry], device: str) -> None:
             )
 
 
-def _metrics(host: Host, request: Request) -> tuple[Entry, ...]:
+def _metrics(host: Host, request: Request, workloads: Sequence[Entry]) -> tuple[Entry, ...]:
     """Return the metrics that the user named, or all that are ready; those of ``--front`` are among them.
 
-    Names with a plus before them are measured beside those that are measured by default.
+    Names with a plus before them are measured beside those that are measured by default, and so are those
+    that a workload names.
     """
+    names_of_workloads = {name for entry in workloads for name in workload(entry).metrics}
     added = [name[1:] for name in request.metrics if name.startswith("+")]
     own = [name for name in request.metrics if not name.startswith("+")]
     kind = kind_of(request.device)
     default = [
         entry
         for entry in host.ready("metric")
-        if not metric(entry).on_request and kind in (metric(entry).devices or (kind,))
+        if (not metric(entry).on_request or entry.name in names_of_workloads)
+        and kind in (metric(entry).devices or (kind,))
     ]
     metrics = [host.get_ready("metric", name) for name in own] or default
     metrics += [host.get_ready("metric", name) for name in added]
@@ -377,6 +385,16 @@ def _with_axes(metrics: Sequence[Entry], request: Request) -> list[Metric]:
     if not request.front:
         return records
     return [evolve(record, axis=record.name in request.front) for record in records]
+
+
+def with_batch_sizes(request: Request, chosen: Chosen) -> Request:
+    """Return the request with the batch sizes that its workloads say, where the user named none.
+
+    Of several workloads these are the sizes that all of them have.
+    """
+    sizes = [workload(entry).batch_sizes or DEFAULT_BATCH_SIZES for entry in chosen.workloads]
+    common = tuple(size for size in sizes[0] if all(size in others for others in sizes)) if sizes else ()
+    return evolve(request, batch_sizes=common) if request.is_default_batch_sizes and common else request
 
 
 def _with_score(host: Host, metrics: Sequence[Entry], request: Request) -> list[Entry]:

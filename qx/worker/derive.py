@@ -101,7 +101,7 @@ def _measured(
         return DeriveAnswer(metrics=(failed,))
     assert isinstance(record, Metric)
     measured = []
-    for point in job.points if record.per_point else (None,):
+    for point in filter(record.is_for, job.points) if record.per_point else (None,):
         # The timeout starts again for each point.
         channel.stage(stage_of(metric.name))
         read: set[str] = set()

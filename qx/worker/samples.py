@@ -9,9 +9,12 @@ from itertools import islice
 # other metrics.
 from typing import Any, SupportsInt
 
+from attrs import evolve
+
 from qx.contract.records import (
     MOST_WAVES,
     SMALLEST,
+    UNITS,
     Metric,
     MetricData,
     Predictions,
@@ -88,9 +91,25 @@ def samples_of(plugin: BoundPlugin, subject: Subject | None, data: MetricData) -
     rounds = _plain_indices(metric, "rounds", samples.rounds, count, -1, LARGEST_INDEX + 1)
     names = [] if samples.groups is None else plain_names(metric, samples.group_names)
     groups = _plain_indices(metric, "groups", samples.groups, count, 0, len(names))
-    return PlainSamples(
+    plain = PlainSamples(
         values=values, details=details, waves=waves, rounds=rounds, groups=groups, group_names=tuple(names)
     )
+    return _by_unit(plain, data) if record.samples == "per_item" and groups is None else plain
+
+
+def _by_unit(samples: PlainSamples, data: MetricData) -> PlainSamples:
+    """Return samples per item as those of the units that items belong to, where the data name some."""
+    if not isinstance(data, (Predictions, Recorded)) or UNITS not in data.targets:
+        return samples
+    import numpy as np
+
+    from qx.worker.units import by_unit, unit_of_items
+
+    units = unit_of_items(data)
+    if units is None or len(units) != len(samples.values):
+        return samples
+    values = by_unit(np.asarray(samples.values), units).tolist()
+    return evolve(samples, values=values, units=len(values))
 
 
 def _plain_indices(

@@ -23,6 +23,7 @@ from qx.worker import combined, parts
 from qx.worker.arrays import drawn_over_classes
 from qx.worker.parts import ITEMS_CHECKED, ROUNDING
 from qx.worker.plugins import BoundPlugin
+from qx.worker.units import by_unit, unit_of_items
 from qx.worker.values import as_json, finite_values, plain_names
 
 #: Time that a metric may take in a cell, in seconds.
@@ -201,6 +202,10 @@ def _combined(plugin: BoundPlugin, data: Predictions | Recorded, samples: Sample
         raise QxError(
             f"{plugin.name}: measure gave other statistics of {len(first)} items alone than of them among "
             f"all: each row must follow from its own item"
+        )
+    if (units := unit_of_items(data)) is not None and samples.groups is None:
+        return combined.resampled_sets(
+            evolve(combination, rows=by_unit(combination.rows, units)), None, None, 0
         )
     changed = [rows(part) for part in _with_other_answers(data)]
     return combined.resampled_sets(

@@ -69,4 +69,4 @@ def convert(model: nn.Module, example_inputs: tuple[torch.Tensor, ...], context:
             )
 
     notes = (SEVEN_BITS,) if saturates() else ()
-    return build_artifact(model, example_inputs, context, quantize, notes=notes)
+    return build_artifact(model, example_inputs, context, quantize, notes=notes, with_cache=False)

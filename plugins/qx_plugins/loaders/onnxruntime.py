@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qx import OUTPUT, Artifact, Context, Loader, Profile, ServingCode, Weights, hookimpl
+from qx import (
+    OUTPUT,
+    Artifact,
+    Context,
+    Loader,
+    Profile,
+    ServingCode,
+    Subject,
+    Weights,
+    hookimpl,
+)
+from qx_plugins.graph_decoding import check_no_cache
 from qx_plugins.runtimes.onnxruntime import SERVING
 
 if TYPE_CHECKING:
@@ -26,8 +37,12 @@ def describe() -> Loader:
 
 
 @hookimpl
-def load(artifact: Artifact, context: Context) -> OnnxSubject:
+def load(artifact: Artifact, context: Context) -> Subject:
     path = artifact.folder / artifact.files[0]
+    if "decoder" in artifact.details:
+        from qx_plugins.runtimes.onnxruntime.decoding import OnnxDecoderSubject
+
+        return OnnxDecoderSubject(path, context.threads, artifact.details)
     return OnnxSubject(path, context.threads, artifact.outputs, artifact.details)
 
 
@@ -42,6 +57,7 @@ def read_weights(artifact: Artifact) -> Weights | None:
 def serving_code(artifact: Artifact) -> ServingCode:
     from qx_plugins.runtimes.onnxruntime import serving
 
+    check_no_cache(artifact, "serve.py")
     details = {**artifact.details, "outputs": list(artifact.outputs)}
     return ServingCode.from_functions(serving.load, serving.run, details=details, requires=SERVING)
 
@@ -50,6 +66,7 @@ def serving_code(artifact: Artifact) -> ServingCode:
 def profile(artifact: Artifact, inputs: Arrays, calls: int, context: Context) -> Profile:
     from qx_plugins.runtimes.onnxruntime.profiling import profile_session
 
+    check_no_cache(artifact, "profile")
     return profile_session(artifact, context.threads, inputs, calls)
 
 

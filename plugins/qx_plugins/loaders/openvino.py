@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qx import OUTPUT, Artifact, Context, Loader, Profile, ServingCode, Weights, hookimpl
+from qx import OUTPUT, Artifact, Context, Loader, Profile, ServingCode, Subject, Weights, hookimpl
+from qx_plugins.graph_decoding import check_no_cache
 from qx_plugins.runtimes.openvino import SERVING
 
 if TYPE_CHECKING:
@@ -25,8 +26,12 @@ def describe() -> Loader:
 
 
 @hookimpl
-def load(artifact: Artifact, context: Context) -> OpenVinoSubject:
+def load(artifact: Artifact, context: Context) -> Subject:
     path = artifact.folder / artifact.files[0]
+    if "decoder" in artifact.details:
+        from qx_plugins.runtimes.openvino.decoding import OpenVinoDecoderSubject
+
+        return OpenVinoDecoderSubject(path, context.threads, artifact.details)
     return OpenVinoSubject(path, context.threads, artifact.details["precision"], artifact.outputs)
 
 
@@ -41,6 +46,7 @@ def read_weights(artifact: Artifact) -> Weights | None:
 def serving_code(artifact: Artifact) -> ServingCode:
     from qx_plugins.runtimes.openvino import serving
 
+    check_no_cache(artifact, "serve.py")
     details = {**artifact.details, "outputs": list(artifact.outputs)}
     return ServingCode.from_functions(serving.load, serving.run, details=details, requires=SERVING)
 
@@ -49,6 +55,7 @@ def serving_code(artifact: Artifact) -> ServingCode:
 def profile(artifact: Artifact, inputs: Arrays, calls: int, context: Context) -> Profile:
     from qx_plugins.runtimes.openvino.profiling import profile_request
 
+    check_no_cache(artifact, "profile")
     details = {**artifact.details, "outputs": artifact.outputs}
     path = artifact.folder / artifact.files[0]
     return profile_request(path, details, context.threads, inputs, calls)

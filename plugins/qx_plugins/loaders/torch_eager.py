@@ -7,12 +7,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from qx import OUTPUT, Artifact, Context, Loader, Profile, QxError, ServingCode, Weights, hookimpl
+from qx_plugins.language_outputs import LOGITS
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
     from qx import Arrays
+    from qx_plugins.networks.language_models import CachingDecoder
 
 
 @hookimpl
@@ -32,7 +34,7 @@ def load(artifact: Artifact, context: Context) -> ModuleSubject:
 
     torch.set_num_threads(context.threads)
     torch.set_num_interop_threads(1)
-    return ModuleSubject(_load_module(artifact, context), artifact.outputs, context.device)
+    return subject_of(_load_module(artifact, context), artifact.outputs, context.device)
 
 
 def _load_module(artifact: Artifact, context: Context) -> nn.Module:
@@ -87,6 +89,19 @@ def profile(artifact: Artifact, inputs: Arrays, calls: int, context: Context) ->
     return profile_module(subject.module, partial(subject.call, native), calls)
 
 
+def subject_of(module: nn.Module, names: tuple[str, ...] = (OUTPUT,), device: str = "cpu") -> ModuleSubject:
+    """Return a subject that serves a module: with calls that use a cache, where it has such a decoder."""
+    # Whether a module has these methods can be seen without importing what decoders need.
+    if not any(hasattr(part, "new_cache") for part in module.modules()):
+        return ModuleSubject(module, names, device)
+    from qx_plugins.networks.language_models import find_decoder
+
+    decoder = find_decoder(module)
+    if decoder is None:
+        return ModuleSubject(module, names, device)
+    return DecoderSubject(module, names, decoder, device)
+
+
 class ModuleSubject:
     """A module in eval mode, served without gradients on the CPU or on another device of torch."""
 
@@ -119,3 +134,29 @@ class ModuleSubject:
     def outputs(self, native: torch.Tensor | tuple[torch.Tensor, ...]) -> Arrays:
         tensors = native if isinstance(native, (tuple, list)) else (native,)
         return {name: tensor.cpu().numpy() for name, tensor in zip(self._names, tensors, strict=True)}
+
+
+class DecoderSubject(ModuleSubject):
+    """A decoder with a cache, whose prompts and single tokens are calls of their own kinds."""
+
+    def __init__(
+        self, module: torch.nn.Module, names: tuple[str, ...], decoder: CachingDecoder, device: str = "cpu"
+    ) -> None:
+        from qx_plugins.runtimes.torch_eager.decoding import CachedCalls
+
+        super().__init__(module, names, device)
+        self.cached = CachedCalls(decoder)
+        self.kinds, self.reset = self.cached.kinds, self.cached.reset
+
+    @property
+    def cache_bytes(self) -> int:
+        """Size of what the cache holds now, in bytes."""
+        return self.cached.cache_bytes
+
+    def outputs(self, native: Any) -> Arrays:
+        """Return the outputs of a text, or the scores of the token after a prompt as the only one."""
+        import torch
+
+        if isinstance(native, torch.Tensor) and native.dim() == 2:
+            return {LOGITS: native.float().cpu().numpy()}
+        return super().outputs(native)

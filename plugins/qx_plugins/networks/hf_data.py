@@ -22,7 +22,9 @@ from qx_plugins.datasets.described_inputs import (
 )
 from qx_plugins.datasets.splits import set_aside
 from qx_plugins.datasets.tables import SUFFIXES, Table, find_columns, is_tables, read_tables
+from qx_plugins.networks.hf_decoders import is_decoder
 from qx_plugins.networks.hf_models import Source, find_source, import_transformers
+from qx_plugins.networks.hf_texts import example_texts, generate_texts, load_documents
 
 #: Columns of texts by their usual names: a pair before a single one.
 TEXTS = (
@@ -59,11 +61,17 @@ def load_transformers_data(split: str, context: Context) -> Data:
     source = find_source(str(context.options["model"]), context)
     task, place = source.task, context.data
     kind = _input_of(source)
+    if is_decoder(source) and place is None:
+        return generate_texts(source, split, context)
     if place is None:
         return evolve(_generate(source, kind, split, context), task=task, classes=_classes(source, ()))
     key = (source.target, str(place), *(str(context.options[name]) for name in ("text", "label", "tokens")))
     if key not in _loaded:
-        if is_tables(place):
+        if is_decoder(source) and is_tables(place):
+            first = next(iter(read_tables(place).values()))
+            names = _text_columns(first, context, in_words=False)
+            _loaded[key] = load_documents(source, names, place, context)
+        elif is_tables(place):
             _loaded[key] = _load_tables(source, kind, place, context)
         else:
             _loaded[key] = _load_folders(source, kind, place, context)
@@ -485,9 +493,16 @@ def _describe_media(source: Source, kind: str) -> DescribedInput:
 # Example inputs -----------------------------------------------------------------------------------
 
 
-def make_transformers_examples(batch_size: int, context: Context) -> Mapping[str, torch.Tensor]:
-    """Return example inputs by name; none where only the data can say how long they are."""
+def make_transformers_examples(
+    batch_size: int, context: Context, length: int | None = None
+) -> Mapping[str, torch.Tensor]:
+    """Return example inputs by name; none where only the data can say how long they are.
+
+    ``length`` is that of the inputs of a decoder; None for the largest.
+    """
     text = str(context.options["example"])
+    if not text and is_decoder(source := find_source(str(context.options["model"]), context)):
+        return example_texts(source, batch_size, length, context)
     if text:
         described = parse_inputs(text)
     else:

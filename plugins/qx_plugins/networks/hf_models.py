@@ -19,6 +19,7 @@ from attrs import frozen
 from torch import nn
 
 from qx import Context, ModelFacts, Unsupported, UsageError, one_line
+from qx_plugins.networks.hf_decoders import is_decoder, make_decoder
 
 #: The beginning of MODEL.
 PREFIX = "hf:"
@@ -262,6 +263,8 @@ def make_transformers_model(target: str, context: Context, arguments: Mapping[st
         # A pooler that is not asked adds nothing to the vector.
         missing = [name for name in missing if not name.startswith("pooler.")]
         note = note if missing or file is None else ""
+    if is_decoder(source):
+        model = make_decoder(model)
     facts = ModelFacts(
         identity=hashlib.sha256(identity.encode()).hexdigest(),
         trained=file is not None and not missing,

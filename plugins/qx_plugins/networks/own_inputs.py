@@ -18,6 +18,7 @@ from qx_plugins.datasets.user_data import INPUT
 from qx_plugins.networks.factory import make_from_factory, read_arguments, read_metadata
 from qx_plugins.networks.graph_files import described_by_graph, inputs_of_graph, is_graph_file
 from qx_plugins.networks.hf_models import find_source, is_transformers
+from qx_plugins.networks.hf_texts import lengths_of_transformers
 from qx_plugins.networks.libraries import is_in_library
 from qx_plugins.networks.model_file import ModelFile, arguments_of
 
@@ -86,7 +87,9 @@ def find_input_lengths(context: Context) -> tuple[int, int] | None:
     if file is not None and (file.lengths is not None or file.has("example_inputs")):
         return file.lengths
     text = str(context.options["example"])
-    return lengths_of(parse_inputs(text)) if text else None
+    if text:
+        return lengths_of(parse_inputs(text))
+    return lengths_of_transformers(context) if is_transformers(target_of(context)) else None
 
 
 def says_inputs(context: Context) -> bool:

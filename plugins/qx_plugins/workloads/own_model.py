@@ -118,7 +118,7 @@ def example_inputs(
         from qx_plugins.networks.hf_data import make_transformers_examples
 
         # A mapping without tensors says, as an empty tuple does, that the data have to say what inputs are.
-        return make_transformers_examples(batch_size, context)
+        return make_transformers_examples(batch_size, context, length)
 
     return make_examples(batch_size, context, length)
 

@@ -73,7 +73,8 @@ def register(commands: Commands) -> None:
         type=int,
         metavar="N",
         dest="batch_sizes",
-        help="a batch size to time (repeatable; default: 1 and 32; the first is the front's)",
+        help="a batch size to time (repeatable; default: as the workload says, else 1 and 32; the first is "
+        "the front's)",
     )
     parser.add_argument(
         "--length",
@@ -200,6 +201,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _request(arguments: argparse.Namespace) -> Request:
     from qx.amounts import to_seconds
+    from qx.runner.request import DEFAULT_BATCH_SIZES
 
     max_time = None if arguments.max_time is None else to_seconds(arguments.max_time, "--max-time")
     return build_request(
@@ -207,7 +209,8 @@ def _request(arguments: argparse.Namespace) -> Request:
         configs=arguments.configs,
         every=arguments.all,
         metrics=arguments.metrics,
-        batch_sizes=tuple(dict.fromkeys(arguments.batch_sizes or (1, 32))),
+        batch_sizes=tuple(dict.fromkeys(arguments.batch_sizes or DEFAULT_BATCH_SIZES)),
+        is_default_batch_sizes=not arguments.batch_sizes,
         lengths=tuple(dict.fromkeys(arguments.lengths)),
         threads=arguments.threads,
         device=arguments.device,

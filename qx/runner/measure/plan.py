@@ -112,8 +112,11 @@ class Plan:
                 figure=Figure(entry.name, point if metric(entry).per_point else None),
             )
             for entry in self.block
-            for point in metric(entry).points(self.points) or self.points[:1]
+            for point in self._points(metric(entry))
         ]
+
+    def _points(self, record: Metric) -> tuple[Point, ...]:
+        return record.points(self.points) if record.per_point else self.points[:1]
 
     def has(self, cell: str, point: Point) -> bool:
         """Return whether the subject of a cell has calls of a point's kind, and serves its length."""

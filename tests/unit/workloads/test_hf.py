@@ -20,6 +20,7 @@ from qx_plugins.datasets.hf_processors import IGNORED, most_tokens
 from qx_plugins.networks import hf_models
 from qx_plugins.networks.hf_data import Classes, make_transformers_examples
 from qx_plugins.networks.hf_models import PREFIX, find_source
+from qx_plugins.networks.language_models import find_decoder
 from qx_plugins.workloads import own_model
 
 from qx import Context, Data, DataError, Unsupported, UsageError
@@ -368,22 +369,52 @@ def test_tags_belong_to_the_first_token_of_each_word(tmp_path: Path) -> None:
         load(folder, Path(shutil.copy(path, tmp_path / "short.tags.jsonl")), text="tokens")
 
 
-def test_a_decoder_pads_with_the_end_of_a_text(tmp_path: Path) -> None:
-    """It has no token of its own for that, which is said; language models have no targets."""
-    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
-
-    folder = tmp_path / "gpt"
-    config = GPT2Config(vocab_size=len(hf_folders.WORDS), n_positions=16, n_embd=16, n_layer=1, n_head=2)
-    GPT2LMHeadModel(config).save_pretrained(folder)
-    hf_folders.save_tokenizer(folder)
-    own = PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"), eos_token="[SEP]")
-    own.save_pretrained(folder)
-    _, test = load(folder, hf_folders.reviews(tmp_path / "reviews.csv"))
-    assert (test.task, dict(test.targets)) == ("language_modelling", {})
-    assert "padded on the right with [SEP], since it has no token of its own for that," in test.preprocessing
+@pytest.mark.parametrize("kind", ["llama", "gpt"])
+def test_a_decoder_reads_documents_in_windows(kind: str, tmp_path: Path) -> None:
+    """It gives log-likelihoods and some scores, and its cache gives what the whole text gives."""
+    folder = getattr(hf_folders, kind)(tmp_path / kind)
+    _, test = load(folder, hf_folders.reviews(tmp_path / "reviews.csv"), tokens=16)
+    assert test.task == "language_modelling"
+    assert "windows of 16 tokens, stride 8" in test.source
+    assert set(test.targets) == {"labels", "counted", "units"}
     model = own_model.make_model(context(folder)).eval()
-    inputs = {name: torch.from_numpy(array[:2]) for name, array in test.inputs.items()}
-    assert set(model(**inputs)) == {"logits"}
+    tokens = torch.from_numpy(np.asarray(test.inputs["tokens"])[:2])
+    with torch.inference_mode():
+        outputs = model(tokens=tokens)
+        expected = model.decoder(tokens)
+        cache = (decoder := find_decoder(model)).new_cache(2)
+        for start, end in ((0, 10), (10, 11), (11, 16)):
+            scores = decoder.extend(tokens[:, start:end], cache)
+            torch.testing.assert_close(scores, expected[:, end - 1])
+        cache.crop(12)
+        torch.testing.assert_close(decoder.extend(tokens[:, 12:13], cache), expected[:, 12])
+    assert cache.length == 13
+    # Keys and values of 13 tokens of two texts: one layer, two heads of 8 numbers in 4 bytes.
+    assert cache.nbytes == 2 * 2 * 13 * 2 * 8 * 4
+    assert {name: tuple(array.shape) for name, array in outputs.items()} == {
+        "logits": (2, 1, len(hf_folders.WORDS)),
+        "log_likelihoods": (2, 16),
+    }
+
+
+def test_what_a_decoder_cannot_read_is_said_in_a_line(tmp_path: Path) -> None:
+    """A tokenizer with more tokens than the embedding, and windows that are longer than the positions."""
+    table = hf_folders.reviews(tmp_path / "reviews.csv")
+    small = hf_folders.llama(tmp_path / "small", vocab_size=9)
+    count = len(hf_folders.WORDS)
+    with pytest.raises(UsageError, match=rf"has {count} tokens, and the model's embedding 9: they do not"):
+        load(small, table)
+    with pytest.raises(UsageError, match=r"own_model.tokens=999: the model has 128 positions"):
+        load(hf_folders.llama(tmp_path / "llama"), table, tokens=999)
+
+
+def test_a_decoder_without_data_reads_drawn_tokens(tmp_path: Path) -> None:
+    """They have no targets, and a free length."""
+    folder = hf_folders.llama(tmp_path / "llama")
+    _, test = load(folder)
+    assert (dict(test.targets), test.inputs["tokens"].shape) == ({}, (128, 128))
+    assert own_model.input_lengths(context(folder)) == (32, 128)
+    assert own_model.example_inputs(3, 40, context(folder))["tokens"].shape == (3, 40)
 
 
 def test_generated_texts_have_numbers_of_tokens(folder: Path) -> None:

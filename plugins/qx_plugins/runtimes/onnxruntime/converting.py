@@ -19,6 +19,7 @@ from torch import nn
 from torch.export import ExportedProgram
 
 from qx import Artifact, Batch, Context, FloatLayers, Lengths, Unsupported, float_layers
+from qx_plugins.networks.decoder_graphs import ExportedDecoder, can_step, export_decoder
 from qx_plugins.recipes.calibration import take_calibration_batches
 from qx_plugins.recipes.exporting import QUANTIZER_FAULTS, explain_lowering, export_model
 from qx_plugins.recipes.graphs import OnnxModel
@@ -49,35 +50,49 @@ def build_artifact(
     example_inputs: tuple[torch.Tensor, ...],
     context: Context,
     quantize: Callable[[Path, Path, list[str]], None] | None = None,
+    *,
+    reduces: bool = True,
+    with_cache: bool = True,
 ) -> Artifact:
     """Export the model to ONNX, and preprocess and quantize the graph.
 
     ``quantize`` receives the file to read, the file to write, and the names of the nodes of layers that the
-    option ``float_layers`` leaves in float. Raises ``Unsupported``.
+    option ``float_layers`` leaves in float. ``reduces`` says whether it leaves out a bit on CPUs whose
+    instructions saturate, and ``with_cache`` whether a decoder becomes a graph with a cache. Raises
+    ``Unsupported``.
     """
     assert context.folder is not None
     in_float = float_layers(model, context)
+    decoder = export_decoder(model, context.lengths) if with_cache and can_step(model) else None
     with tempfile.TemporaryDirectory(prefix="qx-") as name:
         plain, target = Path(name) / "exported.onnx", context.folder / FILE
-        program, layers = _export(model, example_inputs, plain, context.lengths)
+        program, layers = _export(model, example_inputs, plain, context.lengths, decoder)
         if quantize is None:
             shutil.copyfile(plain, target)
         else:
             with explain_lowering(program, "cannot be quantized by ONNX Runtime", unrelated=QUANTIZER_FAULTS):
                 source = preprocess(plain)
                 quantize(source, target, _nodes_of(source, layers, in_float))
-    reduced = quantize is not None and saturates()
+    reduced = quantize is not None and reduces and saturates()
     return Artifact(
         folder=context.folder,
         loader="onnxruntime",
         files=[FILE],
-        details={"reduced_range": reduced, **({"disabled_optimizers": [REQUANTIZING]} if in_float else {})},
+        details={
+            "reduced_range": reduced,
+            **({"disabled_optimizers": [REQUANTIZING]} if in_float else {}),
+            **(decoder.details if decoder else {}),
+        },
         notes=[*([SEVEN_BITS] if reduced else []), *([REQUANTIZED] if in_float else [])],
     )
 
 
 def _export(
-    model: nn.Module, example_inputs: tuple[torch.Tensor, ...], path: Path, lengths: Lengths | None
+    model: nn.Module,
+    example_inputs: tuple[torch.Tensor, ...],
+    path: Path,
+    lengths: Lengths | None,
+    decoder: ExportedDecoder | None = None,
 ) -> tuple[ExportedProgram | None, dict[str, str]]:
     """Write the model as ONNX, and return the program that it comes from; None if it is ONNX already.
 
@@ -86,10 +101,13 @@ def _export(
     if isinstance(model, OnnxModel):
         model.write(path)
         return None, {}
-    program = export_model(model, example_inputs, lengths=lengths)
+    program = decoder.program if decoder else export_model(model, example_inputs, lengths=lengths)
+    names: dict[str, Any] = (
+        {"input_names": decoder.inputs, "output_names": decoder.outputs} if decoder else {}
+    )
     # The exporter prints its progress, which its errors repeat.
     with explain_lowering(program, "cannot be exported to ONNX"), contextlib.redirect_stdout(io.StringIO()):
-        exported = torch.onnx.export(program, dynamo=True, verbose=False)
+        exported = torch.onnx.export(program, dynamo=True, verbose=False, **names)
         assert exported is not None
         exported.save(str(path), external_data=False)
     layers = _layers_of_values(path, model)
@@ -290,7 +308,7 @@ def build_static_artifact(
             },
         )
 
-    artifact = build_artifact(model, example_inputs, context, quantize)
+    artifact = build_artifact(model, example_inputs, context, quantize, with_cache=False)
     return evolve(artifact, notes=[*artifact.notes, *notes])
 
 

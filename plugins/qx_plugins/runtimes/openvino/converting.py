@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from qx import Artifact, Context, Lengths, float_layers
+from qx_plugins.networks.decoder_graphs import ExportedDecoder, can_step, export_decoder
 from qx_plugins.recipes.exporting import explain_lowering, export_model
 from qx_plugins.recipes.graphs import OnnxModel
 from qx_plugins.runtimes.openvino.float_nodes import names_of
@@ -38,19 +39,26 @@ def build_artifact(
     *,
     precision: str = "f32",
     notes: tuple[str, ...] = (),
+    with_cache: bool = True,
 ) -> Artifact:
     """Convert the model, transform it, and write it.
 
     ``transform`` maps an ``openvino.Model`` to another, such as a quantized one, and receives the names of
     the operators of layers that the option ``float_layers`` leaves in float, too. ``precision`` is the type
-    of arithmetic in layers that are not quantized. Raises ``Unsupported``.
+    of arithmetic in layers that are not quantized. ``with_cache`` says whether a decoder becomes a graph with
+    a cache. Raises ``Unsupported``.
     """
     silence_telemetry()
     import openvino
 
     assert context.folder is not None
     in_float = float_layers(model, context)
-    converted, program = _convert(model, example_inputs, context.lengths)
+    decoder = export_decoder(model, context.lengths) if with_cache and can_step(model) else None
+    converted, program = (
+        (_convert_decoder(decoder), decoder.program)
+        if decoder
+        else _convert(model, example_inputs, context.lengths)
+    )
     if transform is not None:
         converted = transform(converted, names_of(converted, program, in_float))
     openvino.save_model(converted, context.folder / FILES[0], compress_to_fp16=False)
@@ -58,7 +66,7 @@ def build_artifact(
         folder=context.folder,
         loader="openvino",
         files=FILES,
-        details={"precision": precision},
+        details={"precision": precision, **(decoder.details if decoder else {})},
         notes=notes,
     )
 
@@ -80,6 +88,18 @@ def _convert(
                 shape[place] = openvino.Dimension(lengths.lowest, lengths.highest)
         converted.reshape({index: openvino.PartialShape(shape) for index, shape in enumerate(shapes)})
     return converted, program
+
+
+def _convert_decoder(decoder: ExportedDecoder) -> openvino.Model:
+    """Return the converted graph of a decoder, which takes any batch size and numbers of tokens."""
+    import openvino
+
+    _, heads, width = decoder.cache_shape
+    with explain_lowering(decoder.program, "cannot be converted for OpenVINO"):
+        converted = openvino.convert_model(decoder.program)
+        shapes = [[-1, -1], [-1], *([[-1, heads, -1, width]] * (len(decoder.inputs) - 2))]
+        converted.reshape({index: openvino.PartialShape(shape) for index, shape in enumerate(shapes)})
+    return converted
 
 
 def _read_onnx(model: OnnxModel) -> openvino.Model:

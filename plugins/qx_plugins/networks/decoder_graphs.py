@@ -1,0 +1,89 @@
+"""Decoders as graphs for other runtimes: one that reads a prompt or a token, and passes its cache on.
+
+A decoder can become such a graph where it has ``step(tokens, kept, *past)`` and ``cache_shape`` beside its
+cache interface, see ``qx_plugins.networks.llama``. The same graph evaluates texts, reads prompts and decodes,
+so that its weights are there once: ``kept`` says at which positions scores are wanted, since those of all
+positions would take as long as a layer where one is enough.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from attrs import frozen
+from torch import nn
+from torch.export import Dim, ExportedProgram, export
+
+from qx import Lengths
+from qx_plugins.language_outputs import KEPT, TOKENS
+from qx_plugins.networks.language_models import Scorer
+from qx_plugins.recipes.tracing import explain_errors
+
+#: Numbers of tokens in the example: the batch, those that are read, those in the cache, those with scores.
+BATCH, READ, PAST, WANTED = 2, 5, 3, 4
+
+
+class DecoderGraph(nn.Module):
+    """A decoder without a state, with the names of its layers within a ``Scorer``."""
+
+    def __init__(self, decoder: nn.Module) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(
+        self, tokens: torch.Tensor, kept: torch.Tensor, *past: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        """Return the scores at the positions ``kept``, and the cache with these tokens in it."""
+        outputs: tuple[torch.Tensor, ...] = self.decoder.step(tokens, kept, *past)  # type: ignore[operator]
+        return outputs
+
+
+@frozen(kw_only=True)
+class ExportedDecoder:
+    """A decoder as an exported program, with the names of its inputs and outputs in their order."""
+
+    program: ExportedProgram
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    #: Number of layers, of heads of keys and values in each, and the width of a head.
+    cache_shape: tuple[int, int, int]
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """What a loader must know of it, as JSON."""
+        return {"decoder": {"cache_shape": list(self.cache_shape)}}
+
+
+def can_step(model: nn.Module) -> bool:
+    """Return whether a model can become a graph that passes its cache on."""
+    return isinstance(model, Scorer) and callable(getattr(model.decoder, "step", None))
+
+
+def export_decoder(model: nn.Module, lengths: Lengths | None) -> ExportedDecoder:
+    """Export a model for which ``can_step`` is true. Raises ``Unsupported`` with the layer and the reason."""
+    decoder: Any = model.decoder
+    layers, heads, width = decoder.cache_shape
+    longest = int(decoder.positions)
+    batch = Dim("batch", min=1)
+    read, past = Dim("read", min=1, max=longest), Dim("past", min=0, max=longest)
+    inputs = (
+        torch.zeros(BATCH, READ, dtype=torch.int64),
+        torch.arange(WANTED),
+        *(torch.zeros(BATCH, heads, PAST, width) for _ in range(2 * layers)),
+    )
+    shapes = (
+        {0: batch, 1: read},
+        {0: Dim("kept", min=1, max=longest)},
+        ({0: batch, 2: past},) * (2 * layers),
+    )
+    graph = DecoderGraph(decoder).eval()
+    with torch.no_grad(), explain_errors(model, "cannot be exported with its cache"):
+        program = export(graph, inputs, dynamic_shapes=shapes, strict=False)
+    names = [f"{kind}_{layer}" for layer in range(layers) for kind in ("keys", "values")]
+    return ExportedDecoder(
+        program=program,
+        inputs=(TOKENS, KEPT, *(f"past_{name}" for name in names)),
+        outputs=("scores", *(f"present_{name}" for name in names)),
+        cache_shape=(layers, heads, width),
+    )
