@@ -69,10 +69,10 @@ def split_modules(modules: Iterable[Module]) -> tuple[list[Module], list[Module]
     )
     phrases = {module.name: _phrases(module.text) for module in modules}
     counts: dict[int, int] = {}
-    for names in phrases.values():
-        for phrase in names:
+    for own in phrases.values():
+        for phrase in own:
             counts[phrase] = counts.get(phrase, 0) + 1
-    held_out = []
+    held_out: list[Module] = []
     for module in candidates:
         own = phrases[module.name]
         # What two held-out modules share counts too, which leaves out rather too many.

@@ -83,6 +83,9 @@ class LlamaDecoder(nn.Module):
     ``extend`` are its cache interface, see ``qx_plugins.networks.language_models``.
     """
 
+    cosines: torch.Tensor
+    sines: torch.Tensor
+
     def __init__(self, shape: LlamaShape) -> None:
         super().__init__()
         self.shape = shape
@@ -144,7 +147,7 @@ class LlamaDecoder(nn.Module):
     ) -> torch.Tensor:
         end = start + tokens.shape[1]
         if isinstance(cache, _PassedCache):
-            # A slice would need the largest context and the largest prompt together to be as long as the table.
+            # A slice would want the table to be as long as the largest context and prompt together.
             places = torch.arange(start, end)
             rotations = self.cosines.index_select(0, places), self.sines.index_select(0, places)
         else:
@@ -219,7 +222,8 @@ class Attention(nn.Module):
         return outputs
 
     def _by_head(self, features: torch.Tensor, heads: int) -> torch.Tensor:
-        return features.unflatten(-1, (heads, self.head_width)).transpose(1, 2)
+        by_head: torch.Tensor = features.unflatten(-1, (heads, self.head_width))
+        return by_head.transpose(1, 2)
 
     def _attend(
         self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, start: int
@@ -248,7 +252,7 @@ class Attention(nn.Module):
         hidden = places.unsqueeze(0) > places[start:].unsqueeze(1)
         mask = torch.zeros(hidden.shape, dtype=scores.dtype).masked_fill(hidden, -1e4)
         scores = scores.unflatten(2, (self.heads // self.key_value_heads, length)) + mask
-        attended = scores.flatten(2, 3).softmax(dim=-1) @ value
+        attended: torch.Tensor = scores.flatten(2, 3).softmax(dim=-1) @ value
         return attended.reshape(batch, self.heads, length, width)
 
     def _attend_from_one(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import io
+import os
 import shutil
 import tempfile
 from collections import Counter
@@ -179,12 +180,25 @@ def preprocess(path: Path) -> Path:
 
     target = path.with_name("preprocessed.onnx")
     try:
-        quant_pre_process(str(path), str(target))
+        # Where the inference of symbolic shapes fails, it leaves files in the current folder.
+        with _working_in(path.parent):
+            quant_pre_process(str(path), str(target))
     except Exception:
         # Inference of symbolic shapes fails for unknown operators, and folding does not need it.
         quant_pre_process(str(path), str(target), skip_symbolic_shape=True)
     _flatten_biases(target)
     return target
+
+
+@contextlib.contextmanager
+def _working_in(folder: Path) -> Iterator[None]:
+    """Make a folder the current one for a while."""
+    former = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(former)
 
 
 def _flatten_biases(path: Path) -> None:

@@ -12,6 +12,8 @@ from qx import StoredWeight, Unsupported
 
 #: Ending of the name of a weight of 4 bits, of which a byte has two.
 PACKED = "_Q4"
+#: Endings of the names of what weights are multiplied by and begin from, which are no weights.
+SCALES = ("_scales", "_scale", "_zero_points", "_zp")
 #: Levels of the operator's attribute ``accuracy_level``: activations in fp32, and rounded to int8.
 FP32, INT8 = 1, 4
 
@@ -67,10 +69,11 @@ def uneven_groups(path: Path, size: int, in_float: list[str]) -> list[str]:
 
 
 def unpacked(layers: Mapping[str, StoredWeight]) -> dict[str, StoredWeight]:
-    """Return weights with those of 4 bits counted one by one, where the file has two in a byte."""
+    """Return weights without their scales, those of 4 bits counted singly: the file has two in a byte."""
     return {
         name: evolve(weight, elements=2 * weight.elements, bits=4, type="uint4")
         if name.endswith(PACKED) and weight.type == "uint8"
         else weight
         for name, weight in layers.items()
+        if not name.endswith(SCALES)
     }
