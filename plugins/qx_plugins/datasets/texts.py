@@ -62,7 +62,7 @@ def window_arrays(
     kept = slice(KEPT_FROM, None, KEPT_EVERY)
     targets = {
         LABELS: np.where(counted, following, -1)[:, kept],
-        COUNTED: counted,
+        COUNTED: counted.astype(np.uint8),
         UNITS: np.array([number for number, *_ in places], dtype=np.int64),
     }
     if token_bytes is not None:

@@ -166,7 +166,7 @@ def test_targets_are_the_tokens_that_follow() -> None:
     tokens, targets = window_arrays(documents, size=16, stride=8, token_bytes=sizes)
     assert targets[UNITS].tolist() == [0, 0, 0, 1]
     following = np.roll(tokens, -1, axis=1)
-    assert following[targets[COUNTED]].tolist() == [*range(2, 31), 6, 7]
+    assert following[targets[COUNTED] > 0].tolist() == [*range(2, 31), 6, 7]
     assert targets[BYTES].sum() == sum(range(2, 31)) + 6 + 7
     assert targets[LABELS].tolist() == [[9], [17], [25], [-1]]
     with pytest.raises(DataError, match="the text is too short for a window: 1 tokens; expected 2 or more"):
