@@ -14,10 +14,11 @@ from qx_plugins.language_outputs import COUNTED
 from qx_plugins.networks.language_models import continue_greedily, find_decoder
 from qx_plugins.workloads import stdlib_lm
 
-from qx import Context
+from qx import UNITS, Context
 
 CONTEXT = Context(options={option.name: option.default for option in stdlib_lm.describe().options})
-ITEMS = 6
+#: Number of windows, among which two are of one document.
+ITEMS = 20
 HAS_ONNX = importlib.util.find_spec("onnxruntime") is not None and importlib.util.find_spec("onnxscript")
 
 
@@ -60,6 +61,8 @@ def test_perplexity_is_that_of_a_loop_by_hand(run: Any, model: Any) -> None:
     measured = run.measurement("fp32_baseline", "perplexity")
     assert measured["value"] == pytest.approx(math.exp(total / count), rel=1e-4)
     assert measured["details"]["tokens"] == count
+    documents = len(np.unique(data.targets[UNITS][items]))
+    assert [run.measurement("bf16", name)["n"] for name in ("perplexity", "kl_divergence")] == [documents] * 2
 
 
 def test_prompts_and_tokens_have_their_own_times(run: Any) -> None:

@@ -1,0 +1,62 @@
+"""What is timed and measured where the user names nothing, and for which kinds of call."""
+
+from __future__ import annotations
+
+import pytest
+
+from qx import Metric, Point
+from qx.host.host import Host
+from qx.runner.request import Request, choose, with_batch_sizes
+
+DECODE = {
+    "name": "tokens",
+    "summary": "Tokens.",
+    "unit": "tokens",
+    "better": "lower",
+    "samples": "per_block",
+    "compare": "ratio",
+    "phase": "derived",
+}
+
+
+@pytest.fixture(scope="module")
+def host() -> Host:
+    """Return the plugins that are installed."""
+    return Host.discover()
+
+
+def sizes(host: Host, *workloads: str, **fields: object) -> tuple[int, ...]:
+    """Return the batch sizes of a run of these workloads."""
+    request = Request(workloads=workloads, configs=("fp32_baseline",), **fields)  # type: ignore[arg-type]
+    return with_batch_sizes(request, choose(host, request)).batch_sizes
+
+
+def test_a_workload_says_its_batch_sizes(host: Host) -> None:
+    """Of several those that all have; what the user names stands."""
+    assert sizes(host, "stdlib_lm", is_default_batch_sizes=True) == (1,)
+    assert sizes(host, "digits_cnn", is_default_batch_sizes=True) == (1, 32)
+    assert sizes(host, "digits_cnn", "stdlib_lm", is_default_batch_sizes=True) == (1,)
+    assert sizes(host, "stdlib_lm", batch_sizes=(4, 8)) == (4, 8)
+
+
+def test_a_workload_names_metrics_of_its_own(host: Host) -> None:
+    """They are measured by default there, and on request elsewhere."""
+
+    def metrics(workload: str, *named: str) -> set[str]:
+        request = Request(workload=workload, configs=("fp32_baseline",), metrics=named)
+        return {entry.name for entry in choose(host, request).metrics}
+
+    assert "kl_divergence" in metrics("stdlib_lm")
+    assert "kl_divergence" not in metrics("digits_cnn")
+    assert metrics("stdlib_lm", "perplexity") == {"perplexity"}
+
+
+def test_a_metric_of_one_kind_of_call_has_no_other_points() -> None:
+    """Of a run in which no subject has that kind it has none."""
+    points = (Point(1, 64), Point(1, 64, "prefill"), Point(1, 64, "decode"))
+    metric = Metric(**DECODE, per_point=True, calls=("decode",))  # type: ignore[arg-type]
+    assert metric.points(points) == (Point(1, 64, "decode"),)
+    assert metric.points(points[:1]) == ()
+    assert Metric(**DECODE, per_point=True).points(points) == points  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="must be measured at each point"):
+        Metric(**DECODE, calls=("decode",))  # type: ignore[arg-type]
