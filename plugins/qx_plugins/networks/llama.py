@@ -35,9 +35,10 @@ class LlamaShape:
 class LlamaCache:
     """Keys and values of all layers for the tokens so far, in memory for as many as it may hold."""
 
-    def __init__(self, shape: LlamaShape, batch_size: int, length: int, dtype: torch.dtype) -> None:
+    def __init__(self, shape: LlamaShape, batch_size: int, length: int, like: torch.Tensor) -> None:
+        """``like`` is a weight of the decoder: keys and values are of its type, and on its device."""
         size = (shape.layers, batch_size, shape.key_value_heads, length, shape.head_width)
-        self.keys, self.values = torch.zeros(size, dtype=dtype), torch.zeros(size, dtype=dtype)
+        self.keys, self.values = like.new_zeros(size), like.new_zeros(size)
         #: Number of tokens in the cache.
         self.length = 0
 
@@ -115,7 +116,7 @@ class LlamaDecoder(nn.Module):
 
     def new_cache(self, batch_size: int, length: int | None = None) -> LlamaCache:
         """Return an empty cache for texts of up to ``length`` tokens; None for as many as there are."""
-        return LlamaCache(self.shape, batch_size, length or self.positions, self.norm.weight.dtype)
+        return LlamaCache(self.shape, batch_size, length or self.positions, self.norm.weight)
 
     def extend(self, tokens: torch.Tensor, cache: LlamaCache) -> torch.Tensor:
         """Read further tokens ``[batch, new]`` into the cache.
@@ -148,7 +149,7 @@ class LlamaDecoder(nn.Module):
         end = start + tokens.shape[1]
         if isinstance(cache, _PassedCache):
             # A slice would want the table to be as long as the largest context and prompt together.
-            places = torch.arange(start, end)
+            places = torch.arange(start, end, device=tokens.device)
             rotations = self.cosines.index_select(0, places), self.sines.index_select(0, places)
         else:
             rotations = self.cosines[start:end], self.sines[start:end]
