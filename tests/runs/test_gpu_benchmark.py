@@ -48,15 +48,25 @@ def test_every_config_for_a_device_is_checked(gpu: Any) -> None:
 def test_a_part_that_fails_costs_itself(
     gpu: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Parts are processes: one fails for want of a device, and the one after it says what it found."""
+    """Parts are processes: where one fails for want of a device, the one after it is run all the same."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     report = gpu.Report(tmp_path / "gpu.json")
-    assert gpu.run_all(["clocks", "stdlib_lm"], report) == 1
+    assert gpu.run_all(["clocks", "peak"], report) == 1
     parts = json.loads(report.path.read_text())["parts"]
-    assert parts["clocks"]["failed"].startswith("ended with status 1: ")
-    assert "cuda:0" in parts["clocks"]["failed"]
-    assert parts["stdlib_lm"]["skipped"] == "there is no workload stdlib_lm"
-    assert "clocks: FAILED" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    for name in ("clocks", "peak"):
+        assert parts[name]["failed"].startswith("ended with status 1: ")
+        assert "cuda:0" in parts[name]["failed"]
+        assert f"{name}: FAILED" in printed
+
+
+@pytest.mark.parametrize("workload", ["digits_cnn", "stdlib_lm"])
+def test_the_operations_of_a_model_are_counted(gpu: Any, workload: str) -> None:
+    """Two operations for each weight, at each place that it is used at, or more are what a call takes."""
+    model, item = gpu._model_and_item(workload)
+    weights = sum(weight.numel() for name, weight in model.named_parameters() if "tokens" not in name)
+    places = item.shape[-1] if workload == "stdlib_lm" else 1
+    assert gpu._operations(workload) > 2 * 0.9 * weights * places
 
 
 def test_a_part_that_takes_too_long_is_ended(
