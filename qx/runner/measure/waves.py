@@ -91,10 +91,11 @@ def measure_in_waves(
             break
         share = (index + 1) / len(plan.groups)
         runner = _Group(
-            *(plan, group, processes, recording, measured, step, log),
-            index=index,
+            *(plan, group, processes, recording, measured, step),
             began=began,
             share=share,
+            log=log,
+            index=index,
         )
         reasons.append(runner.run())
     measured.ended_by = min(reasons, key=ENDED_BY.index)
@@ -112,13 +113,13 @@ class _Group:
     recording: Recording
     measured: Measured
     step: Step
-    log: WaveLog
-    #: Number of the group, from 0.
-    index: int
     #: When the first wave of the run began, by the monotonic clock in seconds.
     began: float
     #: Share of the budget for this group and those before it.
     share: float
+    log: WaveLog = Factory(WaveLog)
+    #: Number of the group, from 0.
+    index: int = 0
     order: random.Random = field(init=False)
     #: Number of rounds of each task in the current wave.
     counts: dict[Task, int] = Factory(dict)
