@@ -151,9 +151,35 @@ def complete(document: Any) -> Any:
         "left_out": [{"workload": "toy", "phase": "measure", "cells": ["toy/own"]}],
     }
     run["workloads"]["toy"]["further_calibrations"] = {"1": {"8": "splits"}}
+    run["interruption"] = {
+        "signal": "SIGINT",
+        "left_out": [{"workload": "toy", "phase": "measure", "cells": ["toy/own"]}],
+    }
+    complete_device(document)
     document["environment"]["repositories"] = [{"role": "command", "commit": "ab" * 20, "dirty": True}]
     complete_builds(document)
     return document
+
+
+def complete_device(document: Any) -> None:
+    """Add a device, and what was read of it in a wave."""
+    document["environment"]["devices"] = {
+        "cuda:0": {
+            "product": "a device",
+            "driver": "1.0",
+            "driver_cuda": "12.0",
+            "torch_cuda": "12.0",
+            "capability": "9.0",
+            "module_loading": "LAZY",
+            "unread": "no library",
+        }
+    }
+    run = document["run"]
+    for measuring in (run["measuring"], *(part["measuring"] for part in run["workloads"].values())):
+        measuring["readings"] = [
+            {"wave": 0, "cell": "toy/quick", "limits": ["power"], "others": ["another process"]}
+        ]
+        measuring["first_calls"] = {"toy/quick": {"1": 0.5}}
 
 
 def complete_builds(document: Any) -> None:

@@ -198,7 +198,7 @@ def test_what_the_run_was_is_recorded(digits: Any) -> None:
     assert run["calibration_n"] is None
     assert [digits.cell(config)["options"] for config in CONFIGS] == [
         {},
-        {"float_layers": ""},
+        {"weight_scales": "per_tensor", "float_layers": ""},
         *[{"calibration_n": 256, "float_layers": ""}] * len(STATIC),
     ]
     assert run["baseline"] == "digits_cnn/fp32_baseline"

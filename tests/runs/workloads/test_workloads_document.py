@@ -20,7 +20,7 @@ PAGE = (Path(__file__).parents[3] / "docs" / "workloads.md").read_text(encoding=
 CODE = re.compile(r"```python\n(.*?)```", re.DOTALL)
 #: Lines of the page that are commands, parts of commands, or Python.
 COMMANDS = re.findall(r"^    (?:\$ )?(qx .*)$", CODE.sub("", PAGE), re.MULTILINE)
-OPTIONS = re.findall(r"^    (--.*)$", CODE.sub("", PAGE), re.MULTILINE)
+OPTIONS = re.findall(r"^    (--[a-z].*)$", CODE.sub("", PAGE), re.MULTILINE)
 PYTHON = re.findall(r"^    (torch\..*)$", CODE.sub("", PAGE), re.MULTILINE)
 
 #: What stands in the place of the words in capitals.
