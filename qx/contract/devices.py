@@ -118,7 +118,7 @@ class DeviceReading:
 class DeviceMemory:
     """The memory of a device that this process uses, in MiB. What nobody could read is None."""
 
-    #: Largest amount that torch's allocator has given to tensors, and has kept for itself.
+    #: Largest amount that tensors had of torch's allocator, and that it has kept for itself.
     allocated_peak: float | None = None
     reserved_peak: float | None = None
     #: Largest amount that it had kept and could not give, since it lay in pieces.

@@ -81,7 +81,7 @@ class TransformersCache:
         from transformers import DynamicCache
 
         self.states: Any = DynamicCache(config=config)
-        # Layers with a sliding window forget what a cut would need, unless they are told to keep it.
+        # Layers with a sliding window forget what a cut would need, unless a setting makes them keep it.
         if hasattr(self.states, "activate_past_recording"):
             self.states.activate_past_recording()
 

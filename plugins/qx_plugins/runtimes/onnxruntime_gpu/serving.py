@@ -19,7 +19,7 @@ class DeviceSession:
     def __init__(self, artifact: Artifact, context: Context) -> None:
         """Raise ``Unsupported`` where the provider cannot be used, which would silently be replaced."""
         self._device, self._names = torch.device(context.device), artifact.outputs
-        # The default stream cannot be given to ONNX Runtime.
+        # ONNX Runtime does not take the default stream.
         self._stream = torch.cuda.Stream(self._device)
         torch.cuda.set_stream(self._stream)
         self.session = _open(artifact, context, self._device, self._stream)
