@@ -145,11 +145,16 @@ class Table:
     view: View
 
     @cached_property
+    def _ended_well(self) -> list[str]:
+        return [cell for cell in self.view.rows if self.view.ended(cell).outcome == "ok"]
+
+    @cached_property
     def cells(self) -> list[str]:
         """The configs that ended well: those on the front first, then by speed."""
-        rows = [cell for cell in self.view.rows if self.view.ended(cell).outcome == "ok"]
         places = {"yes": 0, "perhaps": 1, "no": 2}
-        return sorted(rows, key=lambda cell: (places[self.view.on_front(cell)], self._slowness(cell)))
+        return sorted(
+            self._ended_well, key=lambda cell: (places[self.view.on_front(cell)], self._slowness(cell))
+        )
 
     def _slowness(self, cell: str) -> float:
         """Return the time of a call against the baseline's; without a time, more than any has."""
@@ -195,7 +200,8 @@ class Table:
             figure
             for figure in figures
             if any(
-                (measured := self.view.measurement(cell, figure)) and measured.value for cell in self.cells
+                (measured := self.view.measurement(cell, figure)) and measured.value
+                for cell in self._ended_well
             )
         ]
 

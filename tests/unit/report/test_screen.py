@@ -103,6 +103,15 @@ def test_other_metrics_of_quality_have_columns_where_there_is_room(builders: Mod
     assert re.search(r"hits +likeness", shown(few, 80)[2])
 
 
+@pytest.mark.parametrize("axis", ["weight", "delay"])
+def test_what_judges_answers_has_a_column_where_no_axis_does(builders: ModuleType, axis: str) -> None:
+    """Where only size or time are axes, as of a network with random weights, quality is shown beside them."""
+    results = builders.small().results()
+    axes = tuple(entry for entry in results.axes if entry.metric == axis)
+    heads = shown(evolve(results, axes=axes), 100)[2].split(", ")[0].split()
+    assert heads == ["hits", axis]
+
+
 def test_how_near_outputs_are_is_not_compared_once_more(builders: ModuleType) -> None:
     """Such a value is a comparison with the baseline, which is near to itself: neither has a difference."""
     derived = {"phase": "derived", "derived_from": ("outputs",)}
