@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -77,10 +78,11 @@ def _read(files: Sequence[Path], source: str) -> Table:
     places: list[str] = []
     for file in files:
         try:
-            for place, row in _rows_of(file):
-                columns.update(dict.fromkeys(row))
-                rows.append(row)
-                places.append(place)
+            with closing(_rows_of(file)) as rows_of_file:
+                for place, row in rows_of_file:
+                    columns.update(dict.fromkeys(row))
+                    rows.append(row)
+                    places.append(place)
         except OSError as error:
             raise DataError(f"{file} cannot be read: {error.strerror or one_line(error)}") from error
     if not rows:
@@ -88,7 +90,7 @@ def _read(files: Sequence[Path], source: str) -> Table:
     return Table(tuple(columns), rows, places, source)
 
 
-def _rows_of(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _rows_of(file: Path) -> Generator[tuple[str, Mapping[str, Any]], None, None]:
     """Yield place and content of each row. Raises ``DataError`` with the line where the file is damaged."""
     suffix = file.suffix.lower()
     if suffix == ".parquet":
@@ -99,7 +101,7 @@ def _rows_of(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         yield from _rows_of_csv(file, "\t" if suffix == ".tsv" else ",")
 
 
-def _lines(file: Path) -> Iterator[str]:
+def _lines(file: Path) -> Generator[str, None, None]:
     """Yield the lines of a text file with their ends. Raises ``DataError`` for one that is not UTF-8."""
     with file.open("rb") as stream:
         for number, line in enumerate(stream, 1):
@@ -111,40 +113,48 @@ def _lines(file: Path) -> Iterator[str]:
 
 def _rows_of_csv(file: Path, delimiter: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     csv.field_size_limit(LONGEST)
-    reader = csv.reader(_lines(file), delimiter=delimiter, strict=True)
     line = 1
     try:
-        header = next(reader, None)
-        if not header:
-            raise DataError(f"{file.name}, line 1: no names of columns")
-        if twice := next((name for name in header if header.count(name) > 1), None):
-            raise DataError(f"{file.name}, line 1: two columns are called {twice!r}")
-        line = reader.line_num + 1
-        for values in reader:
-            if values:
-                if len(values) != len(header):
-                    raise DataError(
-                        f"{file.name}, line {line}: {len(values)} values, and the first line names "
-                        f"{len(header)} columns"
-                    )
-                yield f"{file.name}, line {line}", dict(zip(header, values, strict=True))
+        with closing(_lines(file)) as lines:
+            reader = csv.reader(lines, delimiter=delimiter, strict=True)
+            header = _header_of(file, reader)
             line = reader.line_num + 1
+            for values in reader:
+                if values:
+                    if len(values) != len(header):
+                        raise DataError(
+                            f"{file.name}, line {line}: {len(values)} values, and the first line names "
+                            f"{len(header)} columns"
+                        )
+                    yield f"{file.name}, line {line}", dict(zip(header, values, strict=True))
+                line = reader.line_num + 1
     except csv.Error as error:
         raise DataError(f"{file.name}, line {line}: {error}") from error
 
 
+def _header_of(file: Path, rows: Iterator[list[str]]) -> list[str]:
+    """Return the names of columns in the first row. Raises ``DataError`` for none, and for one twice."""
+    header = next(rows, None)
+    if not header:
+        raise DataError(f"{file.name}, line 1: no names of columns")
+    if twice := next((name for name in header if header.count(name) > 1), None):
+        raise DataError(f"{file.name}, line 1: two columns are called {twice!r}")
+    return header
+
+
 def _rows_of_json(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for number, line in enumerate(_lines(file), 1):
-        if not line.strip():
-            continue
-        place = f"{file.name}, line {number}"
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{place}: no JSON ({one_line(error)})") from error
-        if not isinstance(row, dict):
-            raise DataError(f"{place}: {type(row).__name__}; expected an object of columns and values")
-        yield place, row
+    with closing(_lines(file)) as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            place = f"{file.name}, line {number}"
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise DataError(f"{place}: no JSON ({one_line(error)})") from error
+            if not isinstance(row, dict):
+                raise DataError(f"{place}: {type(row).__name__}; expected an object of columns and values")
+            yield place, row
 
 
 def _rows_of_parquet(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
