@@ -282,6 +282,9 @@ class Metric:
     alone: bool = flag_field()
     #: Kinds of devices on which it is measured; empty where that is any.
     devices: tuple[str, ...] = field(default=(), converter=to_strings, validator=check_kinds)
+    #: Files of the system of which it must be able to read one, as shell patterns; ``"$NAME"`` in them stands
+    #: for the value of that variable.
+    files: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
     requires: tuple[str, ...] = field(default=(), converter=to_strings, validator=STRINGS)
     extra: str | None = optional_text_field()
     options: tuple[Option, ...] = field(default=(), converter=_options)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Sequence
+from pathlib import Path
 
 from qx.contract.records import Record
 from qx.environment import cpu_flags
@@ -39,7 +41,9 @@ def install_arguments(reason: str) -> list[str]:
 
 
 def missing_on_machine(record: Record) -> str:
-    """Return which commands or CPU flags are missing; empty where none is. Raises ``ValueError``."""
+    """Return which files, commands or CPU flags are missing; empty where none is. Raises ``ValueError``."""
+    if patterns := getattr(record, "files", ()):
+        return _missing_file(patterns)
     programs = getattr(record, "programs", ())
     if programs and not any(shutil.which(os.path.expandvars(program)) for program in programs):
         return f"needs one of these commands on the PATH: {', '.join(programs)}"
@@ -48,6 +52,26 @@ def missing_on_machine(record: Record) -> str:
     # Where the system does not report its flags, the config is tried: a wrong instruction crashes its cell.
     absent = [flag for flag in flags if present and flag not in present]
     return f"needs a CPU with {', '.join(absent)}" if absent else ""
+
+
+def _missing_file(patterns: Sequence[str]) -> str:
+    """Return why none of these files can be read, and what to do about it; empty where one can."""
+    # A variable that is not set stays as it is written, and matches no file.
+    shown = [text for pattern in patterns if "$" not in (text := os.path.expandvars(pattern))]
+    found = {path: pattern for pattern in shown for path in _matching(pattern)}
+    if any(os.access(path, os.R_OK) for path in found):
+        return ""
+    if found:
+        path, pattern = next(iter(found.items()))
+        return f"needs to read {path}, which this user may not: sudo chmod a+r {pattern}"
+    hint = ": this is a virtual machine, and few of them have any" if "hypervisor" in cpu_flags() else ""
+    return f"needs a file {' or '.join(shown)}, and there is none{hint}"
+
+
+def _matching(pattern: str) -> list[Path]:
+    """Return the files that a shell pattern matches."""
+    anchor = Path(pattern).anchor
+    return sorted(Path(anchor).glob(str(Path(pattern).relative_to(anchor))))
 
 
 def _unmet(text: str) -> str:
