@@ -21,7 +21,7 @@ def test_doctor_examines_and_measures(
     # A machine without a device, whatever this one has.
     monkeypatch.setattr(finding, "DRIVER_FILES", ())
     finding.find_cuda.cache_clear()
-    assert main(["doctor", "--seconds", "1", "--json"]) == 0
+    assert main(["doctor", "--seconds", "1", "--quick", "--json"]) == 0
     finding.find_cuda.cache_clear()
     report = json.loads(capsys.readouterr().out)
     assert {finding["state"] for finding in report["findings"]} <= {"good", "bad", "unknown"}
@@ -34,6 +34,27 @@ def test_doctor_examines_and_measures(
     low, high = report["noise"]["ratio"]["ci"]
     assert low <= report["noise"]["ratio"]["value"] <= high
     assert report["noise"]["rounds"] >= 6
+    assert report["resolution"] is None and report["not_resolved"] is None
+
+
+def test_doctor_ends_with_what_this_machine_can_resolve(capsys: pytest.CaptureFixture[str]) -> None:
+    """Launches of the baseline beside itself say in how many seconds an interval is so narrow."""
+    assert main(["doctor", "--seconds", "1", "--json"]) == 0
+    resolution = json.loads(capsys.readouterr().out)["resolution"]
+    assert (resolution["config"], resolution["batch_size"], resolution["waves"]) == ("fp32_baseline", 1, 6)
+    assert resolution["deviation"] > 0 and resolution["wave_seconds"] > 0
+    assert resolution["wave_seconds_of_configs"] == pytest.approx(3 * resolution["wave_seconds"])
+    assert [goal["precision"] for goal in resolution["goals"]] == [0.02, 0.01]
+    waves = [goal["waves"] for goal in resolution["goals"] if goal["waves"] is not None]
+    assert waves == sorted(waves) and min(waves, default=6) >= 6
+
+
+def test_doctor_says_why_it_could_launch_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a baseline to launch, the rest is there and the reason in place of what can be resolved."""
+    assert main(["-p", "no:fp32_baseline", "doctor", "--seconds", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "Noise floor" in out
+    assert "What this machine can resolve was not measured: no baseline is ready" in out
 
 
 def test_a_limit_of_any_group_around_this_process_is_found(
